@@ -1,0 +1,72 @@
+"""Comments: owns the comments and their status, and a copy of which posts there are.
+
+Asks:  nobody
+Tells: CommentCreated, CommentUpdated
+Hears: PostCreated (there is such a post), CommentModerated (it may stay, or not)
+"""
+
+from lab.async_bus.stack import BusService, Change, program
+from lab.domain.errors import NotFound
+from lab.domain.events import CommentCreated, CommentModerated, CommentUpdated, PostCreated
+from lab.domain.model import Comment, CommentDraft, new_id
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS comments (
+    id TEXT PRIMARY KEY, post_id TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS comments_of_post ON comments (post_id);
+CREATE TABLE IF NOT EXISTS known_posts (id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+service = BusService("comments", SCHEMA)
+
+# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+
+
+@service.post("/posts/{post_id}/comments")
+def create_comment(post_id: str, draft: CommentDraft) -> Comment:
+    comment = Comment(id=new_id(), post_id=post_id, content=draft.content, status="pending")
+    with service.store.transaction() as change:
+        if not change.rows("SELECT id FROM known_posts WHERE id = ?", post_id):
+            raise NotFound(f"No post {post_id} is known here; it may not have been heard of yet.")
+        change.execute("INSERT INTO comments VALUES (?, ?, ?, ?)", *comment.model_dump().values())
+        change.tell(CommentCreated(id=comment.id, post_id=post_id, content=comment.content))
+    return comment
+
+
+@service.get("/posts/{post_id}/comments")
+def list_comments(post_id: str) -> list[Comment]:
+    return comments_of([post_id])
+
+
+@service.get("/comments")
+def list_comments_of_many(post_ids: str) -> list[Comment]:
+    return comments_of(post_ids.split(","))
+
+
+def comments_of(post_ids: list[str]) -> list[Comment]:
+    marks = ",".join("?" * len(post_ids))
+    rows = service.store.rows(
+        f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id", *post_ids
+    )
+    return [Comment(**row) for row in rows]
+
+
+# ── How we learn what others know ────────────────────────────────────────────────────────────
+
+
+@service.on(PostCreated)
+def know_post(post: PostCreated, change: Change) -> None:
+    change.execute("INSERT INTO known_posts VALUES (?)", post.id)
+
+
+@service.on(CommentModerated)
+def moderate(verdict: CommentModerated, change: Change) -> None:
+    change.execute("UPDATE comments SET status = ? WHERE id = ?", verdict.status, verdict.id)
+    change.tell(CommentUpdated(**verdict.model_dump()))
+
+
+main = program(service)
+
+if __name__ == "__main__":
+    main()

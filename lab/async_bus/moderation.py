@@ -1,0 +1,35 @@
+"""Moderation: owns the rule, and a record of every verdict.
+
+Asks:  nobody
+Tells: CommentModerated
+Hears: CommentCreated (there is a comment to judge)
+"""
+
+from lab.async_bus.stack import BusService, Change, program
+from lab.domain.events import CommentCreated, CommentModerated
+from lab.domain.model import verdict_on
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS verdicts (content TEXT NOT NULL, status TEXT NOT NULL);
+"""
+
+service = BusService("moderation", SCHEMA)
+
+# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+
+# Nothing: nobody waits for a verdict.
+
+# ── How we learn what others know ────────────────────────────────────────────────────────────
+
+
+@service.on(CommentCreated)
+def judge(comment: CommentCreated, change: Change) -> None:
+    status = verdict_on(comment.content)
+    change.execute("INSERT INTO verdicts VALUES (?, ?)", comment.content, status)
+    change.tell(CommentModerated(**(comment.model_dump() | {"status": status})))
+
+
+main = program(service)
+
+if __name__ == "__main__":
+    main()

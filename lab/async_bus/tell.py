@@ -1,0 +1,53 @@
+"""How what a service tells gets onto the bus: the relay behind its outbox.
+
+An event lies in the outbox from the moment its rows were committed. The relay brings it to the bus
+and tries again until the bus has acknowledged it, however often the bus or the service dies in
+between. The bus knows an event by its id, so a second try is no second event.
+"""
+
+import asyncio
+
+from lab.bus.base import Bus, BusUnavailable
+from lab.store import Store
+
+MOST_AT_ONCE = 500
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 0.5
+
+
+class Relay:
+    """Empties one outbox, in order."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self.published = 0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        something_told = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(something_told.set)
+
+        self._store.on_told = wake
+        pause_s = FIRST_PAUSE_S
+        while True:
+            something_told.clear()
+            waiting = self._store.untold(self.published, MOST_AT_ONCE)
+            if not waiting:
+                await something_told.wait()
+                continue
+            try:
+                await self._bus.append([envelope for _, envelope in waiting])
+            except BusUnavailable:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            pause_s = FIRST_PAUSE_S
+            self.published = waiting[-1][0]
+            self._store.published(self.published)
+
+    def waiting(self) -> int:
+        """How many events the bus has not acknowledged yet."""
+        return self._store.count_untold(self.published)

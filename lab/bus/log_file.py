@@ -1,0 +1,80 @@
+"""The log on disk: an append-only SQLite table with a gapless sequence."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from lab.domain.events import Envelope
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    sequence INTEGER PRIMARY KEY,
+    id       TEXT NOT NULL UNIQUE,
+    line     BLOB NOT NULL
+);
+"""
+
+
+class LogFile:
+    """One file, one writer. A line is an envelope as JSON with its sequence, without newline."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        self._writer = self._connect(path)
+        self._writer.executescript(_SCHEMA)
+        self._reader = self._connect(path)
+        row = self._reader.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+        self.head = int(row[0])
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")
+        return connection
+
+    def append(self, envelopes: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
+        """Put events at the end, in one commit that is on disk on return.
+
+        Returns the sequence number of each (the old one for an id that is there already), and
+        the lines that are new.
+        """
+        sequences: list[int] = []
+        lines: list[bytes] = []
+        head = self.head
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for envelope in envelopes:
+                line = to_json(envelope.model_copy(update={"sequence": head + 1}))
+                added = self._writer.execute(
+                    "INSERT OR IGNORE INTO events VALUES (?, ?, ?)", (head + 1, envelope.id, line)
+                )
+                if added.rowcount:
+                    head += 1
+                    sequences.append(head)
+                    lines.append(line)
+                else:
+                    known = "SELECT sequence FROM events WHERE id = ?"
+                    sequences.append(self._writer.execute(known, (envelope.id,)).fetchone()[0])
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        self.head = head
+        return sequences, lines
+
+    def lines(self, after: int, most: int) -> list[bytes]:
+        """The lines behind sequence number `after`, at most so many."""
+        found = self._reader.execute(
+            "SELECT line FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, most)
+        )
+        return [row[0] for row in found]
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()

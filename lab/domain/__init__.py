@@ -1,0 +1,1 @@
+"""The blog itself, written once and shared by every arrangement; imports nothing of the lab."""

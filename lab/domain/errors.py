@@ -1,0 +1,115 @@
+"""Everything that can go wrong between two services, in one tree.
+
+    ServiceError                 status   definite
+    ├── Invalid                  400      yes   a field is wrong: says which
+    ├── NotFound                 404      yes   not known here
+    ├── WrongMethod              405      yes
+    ├── TooSlow                  408      yes   the request did not arrive whole in time
+    ├── TooLarge                 413      yes
+    ├── WrongHost                421      yes   the Host header names somebody else
+    ├── UnsupportedMedia         415      yes   not JSON
+    ├── Forbidden                403      yes   a control route without the run's token
+    └── DependencyFailed
+        ├── BadAnswer            502      as the dependency says
+        ├── Unreachable          503      yes   nobody listens: the request never arrived
+        └── TimedOut             504      no    it may have been done, or be done later
+
+`definite` answers the question every caller of another service has to ask: *did the deed surely
+not happen?* A refused connection is definite. A timeout is not: the request may sit in a queue
+and be carried out after the caller has given up. Whoever retries an indefinite failure risks
+doing a thing twice; whoever gives up risks not knowing that it was done.
+"""
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """Base of the tree. Carries what an RFC 9457 problem document needs."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(self, detail: str, *, field: str | None = None, definite: bool = True) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.definite = definite
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 problem document, with `definite` and, where one is at fault, `field`."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "definite": self.definite,
+        }
+        if self.field is not None:
+            document["field"] = self.field
+        return document
+
+
+class Invalid(ServiceError):
+    status = 400
+    title = "The request is not valid"
+
+
+class Forbidden(ServiceError):
+    status = 403
+    title = "Not for you"
+
+
+class NotFound(ServiceError):
+    status = 404
+    title = "Not found"
+
+
+class WrongMethod(ServiceError):
+    status = 405
+    title = "Not a thing one can do here"
+
+
+class TooSlow(ServiceError):
+    status = 408
+    title = "The request did not arrive in time"
+
+
+class TooLarge(ServiceError):
+    status = 413
+    title = "The request is too large"
+
+
+class UnsupportedMedia(ServiceError):
+    status = 415
+    title = "The request is not JSON"
+
+
+class WrongHost(ServiceError):
+    status = 421
+    title = "Sent to the wrong host"
+
+
+class DependencyFailed(ServiceError):
+    """A service that we asked did not give us what we needed."""
+
+    status = 502
+    title = "A service that we depend on failed"
+
+
+class BadAnswer(DependencyFailed):
+    """It answered, but with an error of its own or with nonsense."""
+
+
+class Unreachable(DependencyFailed):
+    """Nobody listens there: the request never arrived, so the deed did not happen."""
+
+    status = 503
+
+
+class TimedOut(DependencyFailed):
+    """No answer in time: the deed may have happened, or may happen yet."""
+
+    status = 504
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, definite=False)

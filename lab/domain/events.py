@@ -1,0 +1,103 @@
+"""What can have happened, in past participles, and the envelope it travels in.
+
+An event states a fact; it cannot be refused, only heard late. The envelope is CloudEvents 1.0 in
+its JSON form (github.com/cloudevents/spec), with the extensions `sequence` (the event's place in
+the bus's log, from 1) and `traceparent` (W3C Trace Context).
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from lab.domain.model import Status, Value, new_id
+
+
+class Event(Value):
+    """A fact about one thing, whose `id` it carries.
+
+    Readers let fields pass that they don't know: a newer teller must not break an older hearer.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    id: str
+    type: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.type = cls.__name__
+
+
+class PostCreated(Event):
+    title: str
+
+
+class CommentCreated(Event):
+    """A comment was written; nobody has judged it yet."""
+
+    post_id: str
+    content: str
+    status: Literal["pending"] = "pending"
+
+
+class CommentModerated(Event):
+    """Moderation has judged a comment; the comment itself is not hers to change."""
+
+    post_id: str
+    content: str
+    status: Status
+
+
+class CommentUpdated(Event):
+    """The owner of the comment has changed it."""
+
+    post_id: str
+    content: str
+    status: Status
+
+
+EVENTS: dict[str, type[Event]] = {
+    event.__name__: event
+    for event in (PostCreated, CommentCreated, CommentModerated, CommentUpdated)
+}
+
+
+class Envelope(BaseModel):
+    """An event as it travels. `sequence` is 0 until the bus has given it a place."""
+
+    # Other people's services may add CloudEvents extensions of their own: those are let through.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: dict[str, Any]
+    traceparent: str = ""
+    sequence: int = 0
+
+    @classmethod
+    def around(cls, event: Event, *, source: str, traceparent: str = "") -> Self:
+        """Wrap an event that `source` (as `/async-bus/comments`) tells now."""
+        return cls(
+            id=new_id(),
+            source=source,
+            type=event.type,
+            time=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            subject=event.id,
+            data=event.model_dump(),
+            traceparent=traceparent,
+        )
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Self:
+        return cls.model_validate_json(line)
+
+    def event(self) -> Event | None:
+        """The event inside; None when this version does not know its type."""
+        kind = EVENTS.get(self.type)
+        return kind.model_validate(self.data) if kind else None

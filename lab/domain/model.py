@@ -1,0 +1,98 @@
+"""Posts and comments, and the one rule about them.
+
+Both arrangements use these very definitions: whatever differs between the twins, it is not what a
+post is.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Status = Literal["pending", "approved", "rejected"]
+
+FORBIDDEN_WORD = "orange"
+
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Content = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+
+Limit = Annotated[int, Field(ge=1, le=100)]
+
+
+class Value(BaseModel):
+    """A frozen value that takes its fields literally: no unknown ones, no `1` for `"1"`."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class PostDraft(Value):
+    """What a client sends to create a post."""
+
+    title: Title
+
+
+class CommentDraft(Value):
+    """What a client sends to create a comment, or to ask for a verdict on one."""
+
+    content: Content
+
+
+class Post(Value):
+    id: str
+    title: str
+
+
+class Comment(Value):
+    id: str
+    post_id: str
+    content: str
+    status: Status
+
+
+class Verdict(Value):
+    status: Status
+
+
+class FeedEntry(Value):
+    """A post as readers see it: with its comments, oldest first."""
+
+    id: str
+    title: str
+    comments: list[Comment]
+
+
+def feed_of(posts: Iterable[Post], comments: Iterable[Comment]) -> list[FeedEntry]:
+    """Posts in the order given, each with those of the comments that are its own."""
+    of_post: dict[str, list[Comment]] = {}
+    for comment in comments:
+        of_post.setdefault(comment.post_id, []).append(comment)
+    return [
+        FeedEntry(id=post.id, title=post.title, comments=of_post.get(post.id, [])) for post in posts
+    ]
+
+
+def verdict_on(content: str) -> Status:
+    """The moderation rule: a comment that contains the forbidden word is rejected."""
+    return "rejected" if FORBIDDEN_WORD in content else "approved"
+
+
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+_last_microsecond = 0
+_id_lock = threading.Lock()
+
+
+def new_id() -> str:
+    """A new identifier of 14 characters whose text order is its order of creation.
+
+    Eleven characters of Crockford's base 32 hold the microsecond (strictly increasing within a
+    process), three are random, so that two processes in the same microsecond rarely meet. The
+    idea is the ULID's (github.com/ulid/spec), made shorter for tables.
+    """
+    global _last_microsecond
+    with _id_lock:
+        _last_microsecond = max(_last_microsecond + 1, time.time_ns() // 1_000)
+        number = _last_microsecond << 15 | secrets.randbits(15)
+    return "".join(_BASE32[number >> shift & 31] for shift in range(65, -1, -5))

@@ -1,0 +1,142 @@
+"""Every fault is its settings and one method, as a toxic is in Toxiproxy.
+
+A fault acts either on the *process* of its target (it is killed, or suspended: the lab does that
+from outside) or at its *door*, through which every request and every delivery of events enters.
+What a fault at the door does to one visitor, it notes on the visit; the door carries it out.
+"""
+
+import difflib
+import random
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is going to happen to one visitor: a request, or a delivery of events."""
+
+    delay_s: float = 0.0
+    status: int | None = None
+    unanswered: bool = False
+    torn_down: bool = False
+    because_of: list[str] = field(default_factory=list)
+
+
+class Fault(BaseModel):
+    """Settings that every fault has.
+
+    `probability` is Toxiproxy's toxicity: the share of visitors hit, 0 to 1. `first` hits only
+    so many visitors and lets the rest pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    acts_on: ClassVar[Literal["door", "process"]] = "door"
+    says: ClassVar[str]
+
+    target: str
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    first: Annotated[int, Field(ge=1)] | None = None
+
+    def act(self, visit: Visit, chance: random.Random) -> None:
+        """Note on the visit what becomes of it."""
+        raise TypeError(f"{self.kind} acts on the process of {self.target}, not at its door")
+
+    def settings(self) -> dict[str, Any]:
+        """What was set, without the target: `{"ms": 300.0}`."""
+        return self.model_dump(exclude={"target"}, exclude_defaults=True)
+
+
+class ProcessFault(Fault):
+    """A process is dead or it is not: there is no share of it to hit."""
+
+    acts_on = "process"
+    probability: Annotated[float, Field(ge=1, le=1)] = 1.0
+    first: None = None
+
+
+class Down(ProcessFault):
+    kind = "down"
+    says = "the process is killed; connections are refused until it is started again"
+
+
+class Hang(ProcessFault):
+    kind = "hang"
+    says = "the process is suspended; connections are accepted and never answered"
+
+
+class Latency(Fault):
+    kind = "latency"
+    says = "everything that enters takes longer, and holds its worker meanwhile"
+
+    ms: Annotated[float, Field(ge=0, le=600_000)]
+    jitter_ms: Annotated[float, Field(ge=0, le=600_000)] = 0.0
+
+    def act(self, visit: Visit, chance: random.Random) -> None:
+        jitter = chance.uniform(-self.jitter_ms, self.jitter_ms)
+        visit.delay_s += max(0.0, self.ms + jitter) / 1_000
+
+
+class Error(Fault):
+    kind = "error"
+    says = "an error is answered at the door"
+
+    status: Annotated[int, Field(ge=400, le=599)] = 503
+
+    def act(self, visit: Visit, chance: random.Random) -> None:
+        visit.status = self.status
+
+
+class Timeout(Fault):
+    kind = "timeout"
+    says = "what enters is taken in and never answered"
+
+    def act(self, visit: Visit, chance: random.Random) -> None:
+        visit.unanswered = True
+
+
+class ResetPeer(Fault):
+    kind = "reset_peer"
+    says = "the connection is torn down"
+
+    def act(self, visit: Visit, chance: random.Random) -> None:
+        visit.torn_down = True
+
+
+KINDS: dict[str, type[Fault]] = {
+    fault.kind: fault for fault in (Down, Hang, Latency, Error, Timeout, ResetPeer)
+}
+
+
+def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
+    """The fault that somebody wrote down.
+
+    Raises ValueError with one sentence that says what was seen and what was probably meant.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"There is no fault {kind!r}. {_meant(kind, list(KINDS))}")
+    fault = KINDS[kind]
+    names = [name for name in fault.model_fields if name != "target"]
+    for name in options:
+        if name not in names:
+            raise ValueError(f"{kind!r} has no option {name!r}. {_meant(name, names)}")
+    try:
+        return fault(target=target, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "target"
+        if first["type"] == "missing":
+            raise ValueError(f"{kind!r} needs {name!r}: {fault.says}.") from None
+        if issubclass(fault, ProcessFault) and name in ("probability", "first"):
+            raise ValueError(f"{kind!r} takes no {name!r}: {fault.says}.") from None
+        raise ValueError(
+            f"{kind!r} can't have {name} = {first['input']!r}: {first['msg'].lower()}."
+        ) from None
+
+
+def _meant(seen: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(seen, known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

@@ -1,0 +1,56 @@
+"""What a service file declares: a name, the tables it owns, what clients may ask of it.
+
+Declaring connects nothing and opens nothing. The service's program does that, once, and hands the
+open database over; tests hand over another.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lab.store import Store
+from lab.web import Route
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class Service:
+    """What a service file declares: a name, the tables it owns, what clients may ask of it."""
+
+    def __init__(self, arrangement: str, name: str, schema: str = "") -> None:
+        self.arrangement = arrangement
+        self.name = name
+        self.schema = schema
+        self.routes: list[Route] = []
+        self._store: Store | None = None
+
+    def get(self, path: str) -> Callable[[Handler], Handler]:
+        """Answer GET requests for a path: `@service.get("/posts/{post_id}")`."""
+        return self._route("GET", path, 200)
+
+    def post(self, path: str, status: int = 201) -> Callable[[Handler], Handler]:
+        """Answer POST requests for a path."""
+        return self._route("POST", path, status)
+
+    def _route(self, method: str, path: str, status: int) -> Callable[[Handler], Handler]:
+        def declare(handler: Handler) -> Handler:
+            self.routes.append(Route(method, path, handler, status))
+            return handler
+
+        return declare
+
+    @property
+    def store(self) -> Store:
+        """The service's own database; there is none before the service runs."""
+        if self._store is None:
+            raise RuntimeError(
+                f"{self.name} is not running: its database is opened by its program."
+            )
+        return self._store
+
+    def open_store(self, folder: Path) -> Store:
+        """Open `<folder>/<name>.db`, and make it this service's store."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source = f"/{self.arrangement}/{self.name}"
+        self._store = Store(folder / f"{self.name}.db", self.schema, source)
+        return self._store

@@ -1,0 +1,269 @@
+"""The shell that every process of both stacks stands in.
+
+The event loop lives here and nowhere else: handlers are plain functions, run in a bounded pool of
+workers as a threaded WSGI server would. So the twins differ in how they communicate, and in
+nothing else.
+
+The way of a request: host → route → body → **door** (where faults act) → worker → answer, with a
+span around it. Health and control routes turn off before the door.
+"""
+
+import argparse
+import asyncio
+import contextvars
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from lab.domain.errors import Invalid, ServiceError
+from lab.faults.door import Door
+from lab.faults.kinds import Visit, parse_fault
+from lab.lifeline import watch_lifeline
+from lab.spans import SpanLog
+from lab.web import (
+    WHOLE_REQUEST_WITHIN_S,
+    Route,
+    answer,
+    check_host,
+    check_path,
+    check_token,
+    find,
+    problem,
+    read_body,
+    tear_down,
+)
+
+WORKERS = 8
+SHUTDOWN_WITHIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class ShellOptions:
+    """How a process is to run; port 0 takes a free one."""
+
+    port: int
+    workers: int = WORKERS
+    reuse_port: bool = False
+    spans: Path | None = None
+    token: str = ""
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser, port: int) -> None:
+        """Add the options that every program of the lab understands."""
+        add = parser.add_argument
+        add(
+            "--port", type=int, default=port, help=f"port on 127.0.0.1; 0 takes a free one ({port})"
+        )
+        add("--workers", type=int, default=WORKERS, help=f"threads that run handlers ({WORKERS})")
+        add("--spans", type=Path, metavar="FILE", help="append a JSON line for each request")
+        add("--reuse-port", action="store_true", help="the lab holds the port for us")
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "ShellOptions":
+        return cls(
+            port=arguments.port,
+            workers=arguments.workers,
+            reuse_port=arguments.reuse_port,
+            spans=arguments.spans,
+            token=os.environ.get("LAB_TOKEN", ""),
+        )
+
+
+class Main(Protocol):
+    """The `main` of a program: starts it by hand, or in a process that was forked for it."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> None: ...
+
+
+class FaultOrder(BaseModel):
+    """The body of a control request that hangs a fault on the door."""
+
+    kind: str
+    target: str
+    options: dict[str, Any] = {}
+    seed: int = 0
+
+
+class Shell:
+    """A process that answers HTTP. `waits_for` says what it is not ready without, or None."""
+
+    def __init__(
+        self, arrangement: str, name: str, routes: list[Route], options: ShellOptions
+    ) -> None:
+        self.door = Door()
+        self.waits_for: Callable[[], str | None] = lambda: None
+        self.state: Callable[[], dict[str, Any]] = dict
+        self.port = options.port
+        self._arrangement = arrangement
+        self._name = name
+        self._options = options
+        self.spans = SpanLog(options.spans, name)
+        self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix=f"{name}-worker")
+        self._routes = [*routes, *self._own_routes()]
+
+    def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serve until SIGTERM or SIGINT, with the given coroutines beside; then leave quickly."""
+        asyncio.run(self._serve(background))
+        self.spans.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Workers may still wait for somebody else's answer. They are left behind: what is not
+        # committed was not acknowledged, and SQLite needs no farewell.
+        os._exit(0)
+
+    async def _serve(self, background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        watch_lifeline(loop)
+        listening = _listen(self.port, self._options.reuse_port)
+        self.port = listening.getsockname()[1]
+        # The timer that closes idle connections is also the one that cuts off half-sent heads.
+        server = web.Server(
+            self._answer,
+            keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
+            auto_decompress=False,
+            access_log=None,
+            lingering_time=1.0,
+        )
+        accepting = await loop.create_server(server, sock=listening)
+        sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
+        sys.stdout.flush()
+        tasks = [asyncio.create_task(_or_die(work())) for work in background]
+        await stop.wait()
+        accepting.close()
+        self.door.take_all()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        server.pre_shutdown()
+        await server.shutdown(SHUTDOWN_WITHIN_S)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            check_host(request, self.port)
+            check_path(request.path)
+            route, path = find(self._routes, request.method, request.path)
+            if route.control:
+                check_token(request, self._options.token)
+            if route.raw or route.control:
+                return await self._pass(route, path, request, {})
+            parent = request.headers.get("traceparent")
+            with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
+                response = await self._pass(route, path, request, span)
+                span["status"] = response.status
+                return response
+        except ServiceError as error:
+            return problem(error)
+
+    async def _pass(
+        self, route: Route, path: dict[str, str], request: web.BaseRequest, span: dict[str, Any]
+    ) -> web.StreamResponse:
+        """The way behind the route: body, door, worker, answer."""
+        body = await read_body(request, route.max_body) if route.body else b""
+        if route.control:
+            return answer(route.handler(**route.arguments(path, request.query, body)), route.status)
+        visit = self.door.visit() if route.door else Visit()
+        if visit.unanswered:
+            await self.door.until_healed(visit)
+            return tear_down(request)
+        if visit.torn_down:
+            return tear_down(request)
+        if visit.status is not None:
+            refusal = ServiceError("An injected fault answered at the door; nothing was done.")
+            return problem(refusal, visit.status)
+        if route.raw:
+            if visit.delay_s:
+                await asyncio.to_thread(self.door.hold, visit)
+            response: web.StreamResponse = await route.handler(request)
+            return response
+        asked = time.perf_counter()
+
+        def work() -> web.Response:
+            span["queued_ms"] = round((time.perf_counter() - asked) * 1_000, 3)
+            self.door.hold(visit)
+            try:
+                arguments = route.arguments(path, request.query, body)
+                return answer(route.handler(**arguments), route.status)
+            except ServiceError as error:
+                return problem(error)
+            except Exception:
+                traceback.print_exc()
+                return problem(ServiceError("A bug in this service; its log has the traceback."))
+
+        in_this_story = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_story, work)
+
+    def _own_routes(self) -> list[Route]:
+        def put(name: str, order: FaultOrder) -> dict[str, Any]:
+            try:
+                fault = parse_fault(order.kind, order.target, order.options)
+            except ValueError as error:
+                raise Invalid(str(error)) from None
+            self.door.put(name, fault, order.seed)
+            return {"name": name}
+
+        def take(name: str) -> dict[str, Any]:
+            return {"name": name, "evidence": self.door.take(name)}
+
+        def faults() -> dict[str, Any]:
+            return self.door.evidence()
+
+        def state() -> dict[str, Any]:
+            return self.state()
+
+        return [
+            Route("GET", "/health", self._health, raw=True, door=False),
+            Route("PUT", "/_lab/faults/{name}", put, control=True),
+            Route("DELETE", "/_lab/faults/{name}", take, control=True),
+            Route("GET", "/_lab/faults", faults, control=True),
+            Route("GET", "/_lab/state", state, control=True),
+        ]
+
+    async def _health(self, request: web.BaseRequest) -> web.Response:
+        told = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}
+        if waits_for := self.waits_for():
+            return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
+        return answer(told)
+
+
+def _listen(port: int, reuse_port: bool) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+    except OSError as error:
+        listening.close()
+        sys.stderr.write(
+            f"Port {port} can't be had ({error.strerror}): something listens there already, "
+            "perhaps another copy of this service. End it, or choose another with --port.\n"
+        )
+        sys.exit(3)
+    listening.listen(1024)
+    return listening
+
+
+async def _or_die(work: Coroutine[Any, Any, None]) -> None:
+    """Run a part that the service can't do without: when it breaks, so does the process."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

@@ -1,0 +1,95 @@
+"""How a question travels from one service to another.
+
+A handler says whom it asks and what; a *carrier* brings the question there and the answer back.
+The handler waits meanwhile, and with it the worker that runs it.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import requests
+from pydantic import BaseModel
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from lab import spans
+from lab.domain.errors import BadAnswer, NotFound, TimedOut, Unreachable
+
+
+class Carrier(Protocol):
+    """Brings a question to a service and its answer back."""
+
+    def __call__(
+        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+    ) -> Any:
+        """The JSON answer; raises NotFound or a DependencyFailed."""
+
+
+class HttpCarrier:
+    """Asks over HTTP. `peers` maps a service's name to its base URL; the timeout is in seconds."""
+
+    def __init__(self, peers: Mapping[str, str], timeout_s: float) -> None:
+        self._peers = peers
+        self._timeout_s = timeout_s
+        self._worker = threading.local()
+
+    def __call__(
+        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+    ) -> Any:
+        headers = {"traceparent": spans.traceparent()}
+        content = None
+        if body is not None:
+            content = body.model_dump_json().encode()
+            headers["Content-Type"] = "application/json"
+        try:
+            response = self._session().request(
+                method,
+                self._peers[whom] + path,
+                params=query,
+                data=content,
+                headers=headers,
+                timeout=self._timeout_s,
+            )
+        except requests.Timeout as error:
+            if isinstance(error, requests.ConnectTimeout):
+                raise Unreachable(f"{whom} did not take the connection.") from None
+            raise TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.") from None
+        except requests.ConnectionError as error:
+            if _refused(error):
+                raise Unreachable(f"{whom} is not there: the connection was refused.") from None
+            raise BadAnswer(f"{whom} broke off the connection.", definite=False) from None
+        return _understood(whom, response)
+
+    def _session(self) -> requests.Session:
+        # A Session is not made for several threads, and a new one for each question would open
+        # a new connection each time.
+        session = getattr(self._worker, "session", None)
+        if session is None:
+            session = self._worker.session = requests.Session()
+            session.trust_env = False  # or HTTP_PROXY would catch even 127.0.0.1
+        return session
+
+
+def _refused(error: requests.ConnectionError) -> bool:
+    reason = error.args[0] if error.args else None
+    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
+
+
+def _understood(whom: str, response: requests.Response) -> Any:
+    """The answer as JSON; an error of theirs becomes one of ours."""
+    try:
+        answer = response.json()
+    except ValueError:
+        raise BadAnswer(
+            f"{whom} answered {response.status_code} with something that is not JSON.",
+            definite=False,
+        ) from None
+    if response.ok:
+        return answer
+    told = answer if isinstance(answer, dict) else {}
+    if response.status_code == NotFound.status:
+        raise NotFound(str(told.get("detail", f"{whom} does not know it.")))
+    raise BadAnswer(
+        f"{whom} answered {response.status_code}: {told.get('detail', 'no reason given')}",
+        definite=bool(told.get("definite", False)),
+    )

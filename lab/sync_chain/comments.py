@@ -1,0 +1,65 @@
+"""Comments: owns the comments and their status.
+
+Asks:  posts (is there such a post?), moderation (may this comment stay?)
+Tells: nobody; whoever needs a comment asks for it
+Hears: nothing
+"""
+
+from lab.domain.model import Comment, CommentDraft, Status, Verdict, new_id
+from lab.sync_chain.stack import ChainService, program
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS comments (
+    id TEXT PRIMARY KEY, post_id TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS comments_of_post ON comments (post_id);
+"""
+
+service = ChainService("comments", SCHEMA)
+
+# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+
+
+@service.post("/posts/{post_id}/comments")
+def create_comment(post_id: str, draft: CommentDraft) -> Comment:
+    know_post(post_id)
+    status = moderate(draft)
+    comment = Comment(id=new_id(), post_id=post_id, content=draft.content, status=status)
+    with service.store.transaction() as change:
+        change.execute("INSERT INTO comments VALUES (?, ?, ?, ?)", *comment.model_dump().values())
+    return comment
+
+
+@service.get("/posts/{post_id}/comments")
+def list_comments(post_id: str) -> list[Comment]:
+    return comments_of([post_id])
+
+
+@service.get("/comments")
+def list_comments_of_many(post_ids: str) -> list[Comment]:
+    return comments_of(post_ids.split(","))
+
+
+def comments_of(post_ids: list[str]) -> list[Comment]:
+    marks = ",".join("?" * len(post_ids))
+    rows = service.store.rows(
+        f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id", *post_ids
+    )
+    return [Comment(**row) for row in rows]
+
+
+# ── How we learn what others know ────────────────────────────────────────────────────────────
+
+
+def know_post(post_id: str) -> None:
+    service.ask("posts", "GET", f"/posts/{post_id}")
+
+
+def moderate(draft: CommentDraft) -> Status:
+    return Verdict(**service.ask("moderation", "POST", "/verdicts", draft)).status
+
+
+main = program(service)
+
+if __name__ == "__main__":
+    main()

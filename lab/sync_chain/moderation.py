@@ -1,0 +1,35 @@
+"""Moderation: owns the rule, and a record of every verdict.
+
+Asks:  nobody
+Tells: nobody; whoever needs a verdict asks for it
+Hears: nothing
+"""
+
+from lab.domain.model import CommentDraft, Verdict, verdict_on
+from lab.sync_chain.stack import ChainService, program
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS verdicts (content TEXT NOT NULL, status TEXT NOT NULL);
+"""
+
+service = ChainService("moderation", SCHEMA)
+
+# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+
+
+@service.post("/verdicts", status=200)
+def judge(draft: CommentDraft) -> Verdict:
+    verdict = Verdict(status=verdict_on(draft.content))
+    with service.store.transaction() as change:
+        change.execute("INSERT INTO verdicts VALUES (?, ?)", draft.content, verdict.status)
+    return verdict
+
+
+# ── How we learn what others know ────────────────────────────────────────────────────────────
+
+# We need nothing that others know: the comment comes with the question.
+
+main = program(service)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Posts: owns the posts.
+
+Asks:  nobody
+Tells: nobody; whoever needs a post asks for it
+Hears: nothing
+"""
+
+from lab.domain.errors import NotFound
+from lab.domain.model import Limit, Post, PostDraft, new_id
+from lab.sync_chain.stack import ChainService, program
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY, title TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+service = ChainService("posts", SCHEMA)
+
+# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+
+
+@service.post("/posts")
+def create_post(draft: PostDraft) -> Post:
+    post = Post(id=new_id(), title=draft.title)
+    with service.store.transaction() as change:
+        change.execute("INSERT INTO posts VALUES (?, ?)", post.id, post.title)
+    return post
+
+
+@service.get("/posts")
+def list_posts(limit: Limit = 20, before: str = "~") -> list[Post]:
+    rows = service.store.rows(
+        "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit
+    )
+    return [Post(**row) for row in rows]
+
+
+@service.get("/posts/{post_id}")
+def get_post(post_id: str) -> Post:
+    for row in service.store.rows("SELECT * FROM posts WHERE id = ?", post_id):
+        return Post(**row)
+    raise NotFound(f"There is no post {post_id}.")
+
+
+# ── How we learn what others know ────────────────────────────────────────────────────────────
+
+# We need nothing that others know.
+
+main = program(service)
+
+if __name__ == "__main__":
+    main()
