@@ -63,7 +63,8 @@ def program(service: BusService) -> Main:
         inbox = Inbox(store, bus, service.listeners, shell.door, shell.spans)
 
         def state() -> dict[str, Any]:
-            return {"offset": inbox.position, "untold": relay.waiting()}
+            offset = inbox.position if service.listeners else None
+            return {"offset": offset, "untold": relay.waiting()}
 
         shell.waits_for = lambda: inbox.waits_for
         shell.state = state

@@ -49,8 +49,11 @@ class LogBus:
                 unfinished = b""
                 while chunk := await response.content.readany():
                     *lines, unfinished = (unfinished + chunk).split(b"\n")
-                    if lines:
-                        yield [Envelope.from_json(line) for line in lines]
+                    batch = [Envelope.from_json(line) for line in lines]
+                    for envelope in batch:
+                        after = _next_after(after, envelope)
+                    if batch:
+                        yield batch
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BusUnavailable(f"The bus can't be heard: {error!r}") from None
         raise BusUnavailable("The bus ended the stream.")
@@ -73,3 +76,12 @@ class LogBus:
         if self._client is None:
             self._client = aiohttp.ClientSession(read_bufsize=_CHUNK_BYTES)
         return self._client
+
+
+def _next_after(after: int, envelope: Envelope) -> int:
+    """The number reached with `envelope`; a gap is never passed over in silence."""
+    if envelope.sequence != after + 1:
+        raise BusUnavailable(
+            f"The stream went from {after} to {envelope.sequence}: an event is missing or doubled."
+        )
+    return envelope.sequence

@@ -38,6 +38,8 @@ class LogServer:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._waiting: list[tuple[list[Envelope], asyncio.Future[list[int]]]] = []
         self._something_waits = asyncio.Event()
+        # The log's own head moves in the disk's thread; this one moves together with the lines.
+        self._head = log.head
         self._newest: deque[bytes] = deque(maxlen=_KEPT_IN_MEMORY)
         self._moved = asyncio.Event()
         self._closing = False
@@ -55,6 +57,7 @@ class LogServer:
                     self._disk, self._log.append, together
                 )
                 self._newest.extend(lines)
+                self._head += len(lines)
                 self._wake_streams()
                 done = 0
                 for envelopes, future in group:
@@ -64,6 +67,11 @@ class LogServer:
         finally:
             self._closing = True
             self._wake_streams()
+
+    @property
+    def newest(self) -> int:
+        """The sequence number of the last event that is on disk."""
+        return self._head
 
     def _wake_streams(self) -> None:
         self._moved.set()
@@ -107,19 +115,18 @@ class LogServer:
 
     def _lines(self, after: int) -> list[bytes]:
         """What stands behind `after`: from memory near the end of the log, else from disk."""
-        head = self._log.head
-        behind = head - after
+        behind = self._head - after
         if behind <= 0:
             return []
         if behind <= len(self._newest):
             start = len(self._newest) - behind
             stop = min(len(self._newest), start + _LINES_A_WRITE)
             return [self._newest[index] for index in range(start, stop)]
-        return self._log.lines(after, _LINES_A_WRITE)
+        return self._log.lines(after, min(behind, _LINES_A_WRITE))
 
     async def head(self, request: web.BaseRequest) -> web.Response:
         """`GET /head`: the newest sequence number."""
-        return answer({"sequence": self._log.head})
+        return answer({"sequence": self.newest})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -139,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Route("GET", "/head", server.head, raw=True),
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
-    shell.state = lambda: {"head": log.head}
+    shell.state = lambda: {"head": server.newest}
     shell.run(server.commit_in_groups)
 
 

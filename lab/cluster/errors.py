@@ -1,0 +1,84 @@
+"""Why the lab could not run honestly.
+
+    LabCannotRun            exit code 3: there is no result, so none is shown
+    ├── PortTaken           somebody else listens where a service should
+    ├── StartFailed         a program ended before it was ready
+    ├── NotReady            a program runs, but does not say that it is ready
+    ├── NotRunning          a program was to be signalled or asked for, and is not there
+    ├── SignalFailed        a program was signalled and did not do what the signal means
+    └── NurseryLost         the process that starts all others has ended
+
+Each message says what was seen, what was meant, and what to try next.
+"""
+
+from collections.abc import Sequence
+
+
+class LabCannotRun(Exception):
+    """The base of them all: the lab could not run honestly."""
+
+    exit_code = 3
+
+
+class PortTaken(LabCannotRun):
+    """Port `port` of 127.0.0.1 is in use, by `by` ("nginx, pid 12") where that can be known."""
+
+    def __init__(self, port: int, by: str | None) -> None:
+        self.port, self.by = port, by
+        holder = by or "a program that this user may not look at"
+        super().__init__(
+            f"Port {port} is taken by {holder}; a service of the lab wants to listen there. "
+            "End that program, or choose another port. "
+            "`lab doctor` lists what an earlier run left behind."
+        )
+
+
+class StartFailed(LabCannotRun):
+    """`name` ended with `status` (negative: by that signal; None: it could not even begin)."""
+
+    def __init__(self, name: str, status: int | None, last_lines: Sequence[str]) -> None:
+        self.name, self.status, self.last_lines = name, status, tuple(last_lines)
+        seen = f"{name} {how_it_ended(status)} before it was ready."
+        super().__init__(f"{seen} {_log_says(last_lines)}")
+
+
+class NotReady(LabCannotRun):
+    """`name` still runs after `within_s` seconds, but has not answered 200 to its health URL."""
+
+    def __init__(
+        self, name: str, within_s: float, waits_for: str | None, last_lines: Sequence[str]
+    ) -> None:
+        self.name, self.waits_for, self.last_lines = name, waits_for, tuple(last_lines)
+        seen = f"{name} was not ready within {within_s:g} s: {waits_for or 'it does not answer'}."
+        super().__init__(f"{seen} {_log_says(last_lines)}")
+
+
+class NotRunning(LabCannotRun):
+    """`name` was never started, or has ended."""
+
+
+class SignalFailed(LabCannotRun):
+    """A signal was sent, and what it should bring about was not seen."""
+
+
+class NurseryLost(LabCannotRun):
+    """The nursery ended on its own; its children ended with it."""
+
+    def __init__(self, last_lines: Sequence[str] = ()) -> None:
+        super().__init__(
+            "The lab's nursery, the parent of all its services, has ended, and they with it. "
+            f"Was it killed by hand, or for want of memory? {_log_says(last_lines)}"
+        )
+
+
+def how_it_ended(status: int | None) -> str:
+    """An exit status in words: "exited with status 1", "was ended by signal 9"."""
+    if status is None:
+        return "could not be started"
+    return f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
+
+
+def _log_says(last_lines: Sequence[str]) -> str:
+    if not last_lines:
+        return "Its log is empty."
+    return "\n  ".join(["The end of its log:", *last_lines])

@@ -1,0 +1,72 @@
+"""Asking a service whether it is ready: one GET, on a bare socket.
+
+Written by hand and not with an HTTP client, because it runs while everything else is starting:
+asking nine services every few milliseconds must not take the CPU that they need to become ready,
+and importing a client would cost the lab more than all the asking. A refused connection, the usual
+answer in that time, costs some tens of microseconds.
+"""
+
+import asyncio
+import json
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+LARGEST_ANSWER = 65536
+
+
+@dataclass(frozen=True)
+class Health:
+    """`status`: the HTTP status, None when there was no answer. `waits_for`: in words, why not."""
+
+    status: int | None
+    waits_for: str | None = None
+
+
+async def ask_health(url: str, timeout_s: float = 1.0) -> Health:
+    """GET `url` (http, an IPv4 address and a port) once. Never raises: no answer is an answer."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    request = (
+        f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer = await _exchange(host, port, request.encode())
+    except ConnectionRefusedError:
+        return Health(None, f"nothing listens on port {port}")
+    except TimeoutError:
+        return Health(None, f"port {port} takes connections, but nobody answers them")
+    except OSError as error:
+        return Health(None, f"port {port}: {error.strerror or error}")
+    return _understand(answer)
+
+
+async def _exchange(host: str, port: int, request: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (host, port))
+        await loop.sock_sendall(sock, request)
+        answer = b""
+        while len(answer) < LARGEST_ANSWER:
+            part = await loop.sock_recv(sock, 4096)
+            if not part:
+                break
+            answer += part
+        return answer
+
+
+def _understand(answer: bytes) -> Health:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        return Health(None, "it closed the connection without an answer")
+    status = int(words[1])
+    if status == 200:
+        return Health(status)
+    try:
+        waits_for = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])["waits_for"]
+    except (ValueError, KeyError, TypeError):
+        return Health(status, f"its health answer is {status}")
+    return Health(status, f"it says it waits for {waits_for}")

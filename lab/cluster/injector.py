@@ -1,0 +1,104 @@
+"""Breaks a running stack, mends it again, and brings the proof of both.
+
+A fault without evidence is no fault: the commonest bug of systems that demonstrate failure is a
+switch that does nothing. So every injection ends with an account of what it did to whom, and of
+its being gone; a run in which either is missing is an error.
+"""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import psutil
+
+from lab.cluster.errors import LabCannotRun
+from lab.cluster.stack import Stack
+from lab.faults.kinds import Down, Fault, Hang
+
+PROBE_S = 0.1
+GONE_WITHIN_S = 5.0
+
+
+class FaultFailed(LabCannotRun):
+    """A fault could not be put on, or not be taken back."""
+
+
+@dataclass
+class Injection:
+    """A fault acting on a target of a stack. `acted` and `gone` are known once it is healed."""
+
+    stack: Stack
+    fault: Fault
+    name: str
+    began_s: float = 0.0
+    evidence: dict[str, Any] = field(default_factory=dict)
+    acted: bool = False
+    gone: bool = False
+
+    @property
+    def _url(self) -> str:
+        return self.stack.urls[self.fault.target]
+
+    @property
+    def _program(self) -> str:
+        return self.stack.program(self.fault.target)
+
+    async def begin(self, seed: int = 0) -> None:
+        """Put the fault on. Raises FaultFailed, NotRunning."""
+        supervisor = self.stack.supervisor
+        self.began_s = perf_counter()
+        if isinstance(self.fault, Down):
+            pid = supervisor.pid(self._program)
+            await supervisor.kill(self._program)
+            probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
+            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": probe.error}
+            self.acted = probe.error == "refused"
+        elif isinstance(self.fault, Hang):
+            await supervisor.suspend(self._program)
+            probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
+            self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
+            self.acted = probe.error == "timeout"
+        else:
+            order = {
+                "kind": self.fault.kind,
+                "target": self.fault.target,
+                "options": self.fault.settings(),
+                "seed": seed,
+            }
+            answer = await self.stack.call("PUT", self._url, f"/_lab/faults/{self.name}", order)
+            if not answer.ok:
+                raise FaultFailed(
+                    f"{self.fault.kind} could not be put on {self._program}: "
+                    f"{answer.error or answer.data}. Is it up? A process that is down or hangs has "
+                    "no door to put anything on."
+                )
+
+    async def end(self) -> None:
+        """Take the fault back and complete the evidence. Raises FaultFailed, NotReady."""
+        supervisor = self.stack.supervisor
+        self.evidence["seconds"] = round(perf_counter() - self.began_s, 3)
+        if isinstance(self.fault, Down):
+            await supervisor.restart(self._program)
+            self.evidence["new_pid"] = supervisor.pid(self._program)
+            self.evidence["back_after_seconds"] = round(perf_counter() - self.began_s, 3)
+        elif isinstance(self.fault, Hang):
+            await supervisor.resume(self._program)
+        else:
+            answer = await self.stack.call("DELETE", self._url, f"/_lab/faults/{self.name}")
+            told = (answer.data or {}).get("evidence") if answer.ok else None
+            if told is None:
+                raise FaultFailed(
+                    f"{self.fault.kind} could not be taken off {self._program}: "
+                    f"{answer.error or answer.data or 'it was not there any more'}. "
+                    "Was the process restarted meanwhile?"
+                )
+            self.evidence |= told
+            self.acted = told["acted"] > 0
+        self.gone = await self._is_gone()
+
+    async def _is_gone(self) -> bool:
+        health = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
+        if self.fault.acts_on == "process":
+            return health.ok
+        hanging = await self.stack.call("GET", self._url, "/_lab/faults")
+        return hanging.ok and self.name not in hanging.data

@@ -1,0 +1,204 @@
+"""The nursery: parent of every process of the lab, and their guardian.
+
+    lab ──socket──▶ nursery ──fork──▶ posts, comments, query, …
+
+A small process between the lab and its services, because three things need one:
+
+- *Starting fast.* It imports what the services need once, then forks: a fork of a warm interpreter
+  is ready in milliseconds, nine fresh interpreters on two cores take seconds.
+- *Signalling the right process.* Only a parent can be sure that a pid still means its child: the
+  number can't be given to another process before the parent has reaped it. So all signals are
+  sent from here.
+- *Leaving nothing behind.* At end-of-file of the lab's socket, that is, when the lab ended, in
+  whatever way, every child is killed. SIGKILL also works on suspended ones. And should the nursery
+  itself be killed, its children learn it from the kernel (`lab.cluster.process`, `lab.lifeline`).
+
+It has one thread and no event loop, for a fork copies only the thread that calls it.
+
+Messages are JSON lines. From the lab:
+
+    {"id": 1, "do": "start", "name": …, "module": …, "argv": […], "log": …, "env": {…}}
+    {"id": 2, "do": "signal", "name": …, "number": 9}
+
+To the lab: {"id": 1, "pid": …} or {"id": 1, "error": …}; and, when a child has ended,
+{"exit": name, "pid": …, "status": …} (status: exit code, or minus the signal's number).
+"""
+
+import ctypes  # noqa: F401 (each child needs it: imported once, before the forks)
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from lab.cluster.process import Order, fork, show_as
+from lab.lifeline import LIFELINE
+
+TO_THE_GROUP = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
+
+
+class Nursery:
+    """Reads messages from `lab`, starts and signals children, reports their ends."""
+
+    def __init__(self, lab: socket.socket, method: str) -> None:
+        self._lab, self._method = lab, method
+        self._children: dict[str, int] = {}
+        self._unread = b""
+        self._over = False
+        self._lifeline, self._held = os.pipe()
+        self._wake, wake = socket.socketpair()
+        self._wake.setblocking(False)
+        wake.setblocking(False)
+        self._wakes = wake
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # The wake-up byte is what matters.
+        signal.signal(signal.SIGTERM, self._end)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def run(self) -> None:
+        """Serve the lab until it is gone; then leave no child alive."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._lab, selectors.EVENT_READ, self._listen)
+            selector.register(self._wake, selectors.EVENT_READ, self._reap)
+            watched = _watch_parent()
+            if watched is not None:
+                selector.register(watched, selectors.EVENT_READ, self._end)
+            mine = [self._lab, self._wake, self._wakes, selector, self._held, watched]
+            self._mine = [_fileno(item) for item in mine if item is not None]
+            try:
+                while not self._over:
+                    for key, _ in selector.select():
+                        key.data()
+            finally:
+                self._kill_all()
+
+    def _end(self, *_: object) -> None:
+        self._over = True
+
+    def _listen(self) -> None:
+        try:
+            data = self._lab.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            return self._end()
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            try:
+                answer = self._start(message) if message["do"] == "start" else self._signal(message)
+            except (OSError, LookupError) as error:
+                answer = {"error": f"{message['name']}: {error}"}
+            self._tell({"id": message["id"], **answer})
+
+    def _start(self, message: dict[str, Any]) -> dict[str, Any]:
+        name = message["name"]
+        if name in self._children:
+            raise LookupError(f"already runs, as process {self._children[name]}")
+        env = {**message["env"], LIFELINE: str(self._lifeline)}
+        order = Order(name, message["module"], tuple(message["argv"]), message["log"], env)
+        method = "exec" if _has_threads() else self._method
+        self._children[name] = fork(order, method=method, close=self._mine, keep=self._lifeline)
+        return {"pid": self._children[name]}
+
+    def _signal(self, message: dict[str, Any]) -> dict[str, Any]:
+        # Looked up by name among the children not yet reaped: the pid can't be anybody else's.
+        pid = self._children.get(message["name"])
+        if pid is None:
+            raise LookupError("has already ended, so there is nobody to signal")
+        number = message["number"]
+        if number in TO_THE_GROUP:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+        return {"pid": pid}
+
+    def _reap(self) -> None:
+        with suppress(BlockingIOError):
+            while self._wake.recv(4096):
+                pass
+        for name, pid in list(self._children.items()):
+            wait_status = _reap_if_ended(pid)
+            if wait_status is not None:
+                self._forget(name, wait_status)
+
+    def _forget(self, name: str, wait_status: int) -> None:
+        pid = self._children.pop(name)
+        self._tell({"exit": name, "pid": pid, "status": os.waitstatus_to_exitcode(wait_status)})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._lab.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self._end()
+
+    def _kill_all(self) -> None:
+        for pid in self._children.values():
+            with suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        for name, pid in list(self._children.items()):
+            self._forget(name, os.waitpid(pid, 0)[1])
+
+
+def _fileno(item: Any) -> int:
+    return item if isinstance(item, int) else int(item.fileno())
+
+
+def _reap_if_ended(pid: int) -> int | None:
+    """The wait status of the child `pid`, or None while it lives (also when it is suspended)."""
+    if sys.platform != "darwin":
+        # Looked at, but not yet reaped: until then its group's number can't be anybody else's.
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        with suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)  # What it started ends with it.
+    ended, wait_status = os.waitpid(pid, os.WNOHANG)
+    return wait_status if ended else None
+
+
+def _has_threads() -> bool:
+    """Whether a preloaded module started a thread, which a fork would lose (Linux can tell)."""
+    with suppress(OSError):
+        return len(os.listdir("/proc/self/task")) > 1
+    return False
+
+
+def _watch_parent() -> int | None:
+    """A descriptor that becomes readable when the lab has ended (Linux).
+
+    The end-of-file alone would not come while a process that the lab forked still holds a copy of
+    the lab's end of the socket.
+    """
+    lab = int(os.environ.get("LAB_RUN", "0").partition(":")[0])
+    if sys.platform == "linux" and lab and lab == os.getppid():
+        with suppress(OSError):
+            return os.pidfd_open(lab)
+    return None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """`python -m lab.cluster.nursery FD METHOD MODULE…`: the socket's descriptor, fork or exec,
+    and the modules to import before the first fork."""
+    words: Sequence[str] = sys.argv[1:] if argv is None else argv
+    if len(words) < 2 or not words[0].isdecimal():
+        raise SystemExit("The lab starts the nursery itself; try `lab up` instead.")
+    nursery = Nursery(socket.socket(fileno=int(words[0])), words[1])
+    show_as("nursery")
+    gc.disable()
+    for module in words[2:] if words[1] == "fork" else ():
+        # A module that can't be imported is its program's failure, told in its program's log.
+        with suppress(Exception, SystemExit):
+            importlib.import_module(module)
+    gc.freeze()  # Shared pages stay shared: no child's collector touches these objects.
+    nursery.run()
+
+
+if __name__ == "__main__":
+    main()

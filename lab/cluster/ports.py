@@ -1,0 +1,92 @@
+"""Ports that stay ours while the service is down.
+
+A service that is killed and started again must find its port free, and its clients must be
+*refused* in between. So the lab binds the port and never listens: a bound socket keeps the number
+(nobody else is given it), and a connection to a port where nobody listens is refused by the kernel
+at once. Were the lab to hold a *listening* socket, a killed service would look like a hanging one:
+another fault, with other consequences. The service listens on the same port by SO_REUSEPORT, which
+the kernel grants to processes of the same user.
+"""
+
+import socket
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from lab.cluster.errors import PortTaken
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """`port` is ours until `close()`. A service listens on it with SO_REUSEPORT."""
+
+    port: int
+    _socket: socket.socket = field(repr=False)
+
+    def close(self) -> None:
+        """Give the port back. More than once is fine."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def reserve(port: int = 0) -> Reservation:
+    """Reserve `port` of 127.0.0.1, or any free one for 0. Raises PortTaken."""
+    if port:
+        _refuse_if_taken(port)
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((HOST, port))
+    except PermissionError:
+        held.close()
+        raise PortTaken(port, "the system (ports below 1024 are for its administrator)") from None
+    except OSError:
+        held.close()
+        raise PortTaken(port, _holder_of(port)) from None
+    return Reservation(held.getsockname()[1], held)
+
+
+def _refuse_if_taken(port: int) -> None:
+    """Two looks, for SO_REUSEPORT would let us in beside a holder that uses it as well.
+
+    A bind *without* it fails beside another lab's reservation and beside every listener on this
+    address; on some systems not beside a listener on all addresses, but that one takes connections.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # SO_REUSEADDR only passes over connections of the past (TIME_WAIT).
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            return
+        except OSError:
+            raise PortTaken(port, _holder_of(port)) from None
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        if client.connect_ex((HOST, port)) == 0:
+            raise PortTaken(port, _holder_of(port))
+
+
+def _holder_of(port: int) -> str | None:
+    """Who has the port, as "name, pid 12"; None when this user may not know."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections(kind="tcp4"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
+    except (psutil.Error, OSError):
+        return None
+    return None

@@ -1,0 +1,48 @@
+"""What the supervisor starts, and what it remembers of it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.cluster.link import tail
+
+
+@dataclass(frozen=True)
+class Program:
+    """`python -m module argv…`, its output appended to `log`. `health`: the URL that answers 200
+    when it is ready; None for a program that has nothing to get ready."""
+
+    name: str
+    module: str
+    argv: tuple[str, ...]
+    log: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    health: str | None = None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A program ended and nobody had told it to. `status`: exit code, or minus the signal."""
+
+    name: str
+    status: int
+    last_lines: tuple[str, ...]
+
+
+@dataclass
+class Child:
+    """A started program, as the supervisor knows it. `log_begin`: the log's size before the start;
+    `status` stays None while it runs, and when the nursery was lost and nobody could tell."""
+
+    program: Program
+    log_begin: int
+    pid: int = 0
+    status: int | None = None
+    told_to_end: bool = False
+    suspended: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def last_lines(self) -> list[str]:
+        """The last ten lines that it wrote since this start."""
+        return tail(self.program.log, self.log_begin)

@@ -1,0 +1,98 @@
+"""One arrangement, running: its addresses, its faults, and whether everything in it has settled."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from lab.cluster.caller import Caller
+from lab.cluster.ports import reserve
+from lab.cluster.program import Program
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import Arrangement, programs
+from lab.domain.directory import BUS
+
+_LOOK_AGAIN_S = 0.01
+
+
+class Stack:
+    """A variant's processes. Its ports stay reserved until it is closed, also while one is down."""
+
+    def __init__(
+        self,
+        name: str,
+        arrangement: Arrangement,
+        supervisor: Supervisor,
+        folder: Path,
+        *,
+        options: Mapping[str, Any] | None = None,
+        ports: Mapping[str, int] | None = None,
+        token: str | None = None,
+    ) -> None:
+        """`ports` by target, where they are to be certain ones. Raises PortTaken."""
+        self.name = name
+        self.arrangement = arrangement
+        self.supervisor = supervisor
+        self.token = token or secrets.token_urlsafe(24)
+        self._held = ExitStack()
+        wanted = ports or {}
+        try:
+            reserved = {
+                target: self._held.enter_context(reserve(wanted.get(target, 0)))
+                for target in arrangement.targets
+            }
+        except BaseException:
+            self._held.close()
+            raise
+        numbers = {target: reservation.port for target, reservation in reserved.items()}
+        self.urls = {target: f"http://127.0.0.1:{port}" for target, port in numbers.items()}
+        self.programs: list[Program] = programs(
+            name, arrangement, options or {}, numbers, folder, self.token
+        )
+        self.call = Caller(self.token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.call.close()
+        self._held.close()
+
+    def program(self, target: str) -> str:
+        """What the supervisor calls the program of a target."""
+        return f"{self.name}.{target}"
+
+    async def state(self, target: str) -> dict[str, Any] | None:
+        """What a program says of its progress: offset and untold events, the bus's head."""
+        answer = await self.call("GET", self.urls[target], "/_lab/state")
+        return answer.data if answer.ok else None
+
+    async def is_settled(self) -> bool:
+        """Whether no event is under way: every outbox empty, everything on the bus heard by all."""
+        if not self.arrangement.bus:
+            return True
+        services = [await self.state(name) for name in self.arrangement.services]
+        bus = await self.state(BUS)  # asked last: what was untold before is on the bus by now
+        if bus is None or any(service is None for service in services):
+            return False
+        return all(
+            service["untold"] == 0 and service["offset"] in (None, bus["head"])
+            for service in services
+            if service is not None
+        )
+
+    async def settle(self, within_s: float) -> bool:
+        """Wait until everything has settled; False when it has not within so many seconds."""
+        try:
+            async with asyncio.timeout(within_s):
+                # Twice: hearing the last event may have made a service tell another one.
+                calm_looks = 0
+                while calm_looks < 2:
+                    calm_looks = calm_looks + 1 if await self.is_settled() else 0
+                    if not calm_looks:
+                        await asyncio.sleep(_LOOK_AGAIN_S)
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,240 @@
+"""Starts programs in parallel, asks until they are ready, breaks and mends them, and ends them all.
+
+    async with Supervisor(preload=["aiohttp.web"], run_dir=folder) as supervisor:
+        await supervisor.start(posts, comments)     # returns when both answer 200
+        await supervisor.kill("comments")           # clients are refused from here on
+        await supervisor.restart("comments")        # the same program, ready again
+    # here no process is left, whatever happened above
+
+The processes belong to the nursery (`lab.cluster.nursery`), not to this one. That is why nothing is
+left when this process is killed, and why this class works in any event loop, Jupyter's included:
+it needs neither child watchers nor threads.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.cluster.errors import (
+    LabCannotRun,
+    NotReady,
+    NotRunning,
+    NurseryLost,
+    SignalFailed,
+    StartFailed,
+)
+from lab.cluster.health import Health, ask_health
+from lab.cluster.link import NurseryLink, NurseryRefused, tail
+from lab.cluster.program import Child, Exit, Program
+
+__all__ = ["Exit", "Program", "Supervisor"]
+
+READY_WITHIN_S = 10.0
+GRACE_S = 2.0
+ASK_EVERY_S = (0.003, 0.025)  # At first, and at most.
+
+
+class Supervisor:
+    """The lab's processes. `preload`: modules that the programs will import, imported once for all.
+    `run_dir` (made if need be, for this user only) takes the nursery's own log."""
+
+    def __init__(self, preload: Sequence[str], run_dir: Path) -> None:
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._link = NurseryLink(preload, run_dir / "nursery.log", self._on_exit, self._on_lost)
+        self._children: dict[str, Child] = {}
+        self._unexpected: list[Exit] = []
+
+    def launch(self) -> None:
+        """Start the nursery, so that it imports while the caller does something else. Optional:
+        entering the context does it too."""
+        self._link.launch()
+
+    async def __aenter__(self) -> Self:
+        self.launch()
+        await self._link.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stopping = asyncio.create_task(self.stop(), name="stop all programs")
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            # A second Ctrl-C while we say goodbye: no more goodbyes, the nursery kills them all.
+            self._link.abandon()
+            stopping.cancel()
+            raise
+
+    async def start(self, *programs: Program, ready_within_s: float = READY_WITHIN_S) -> None:
+        """Start all at once; returns when each is ready. Raises StartFailed, NotReady."""
+        tasks = [asyncio.create_task(self._start(each, ready_within_s)) for each in programs]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def restart(self, name: str, ready_within_s: float = READY_WITHIN_S) -> None:
+        """Start the same program again, killing it first if it still runs; until it is ready."""
+        child = self._child(name)
+        if not child.ended.is_set():
+            await self.kill(name)
+        await self.start(child.program, ready_within_s=ready_within_s)
+
+    def pid(self, name: str) -> int:
+        """The process id of the program's latest start. Raises NotRunning."""
+        return self._child(name).pid
+
+    def alive(self, name: str) -> bool:
+        """Whether it was started and has not ended; a suspended program is alive."""
+        return name in self._children and not self._children[name].ended.is_set()
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL; returns when the process is gone and reaped. Raises NotRunning."""
+        child = self._living(name)
+        child.told_to_end = True
+        await self._signal(child, signal.SIGKILL)
+        await child.ended.wait()
+
+    async def terminate(self, name: str) -> None:
+        """SIGTERM; returns when it is sent. `wait` tells what came of it. Raises NotRunning."""
+        child = self._living(name)
+        child.told_to_end = True
+        await self._signal(child, signal.SIGTERM)
+
+    async def suspend(self, name: str) -> None:
+        """SIGSTOP; returns when the process is seen to stand still. Raises SignalFailed."""
+        await self._set_suspended(self._living(name), True)
+
+    async def resume(self, name: str) -> None:
+        """SIGCONT; returns when the process is seen to run again. Raises SignalFailed."""
+        await self._set_suspended(self._living(name), False)
+
+    async def wait(self, name: str, timeout_s: float | None = None) -> int:
+        """The exit status, once it has one. Raises TimeoutError, NurseryLost."""
+        child = self._child(name)
+        async with asyncio.timeout(timeout_s):
+            await child.ended.wait()
+        if child.status is None:
+            raise NurseryLost(tail(self._link.log))
+        return child.status
+
+    def unexpected_exits(self) -> tuple[Exit, ...]:
+        """Programs that ended though nobody told them to, in the order of their ends."""
+        return tuple(self._unexpected)
+
+    async def stop(self, grace_s: float = GRACE_S) -> None:
+        """End every program: SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or
+        are suspended and can't. Returns when all are reaped and the nursery has ended."""
+        living = [child for child in self._children.values() if not child.ended.is_set()]
+        for child in living:
+            child.told_to_end = True
+        gentle = [child for child in living if not child.suspended]
+        await self._end(gentle, signal.SIGTERM, grace_s)
+        await self._end(living, signal.SIGKILL, grace_s)
+        await self._link.close()
+
+    async def _end(self, children: Iterable[Child], number: int, within_s: float) -> None:
+        living = [child for child in children if not child.ended.is_set()]
+        # One that has just ended can't be signalled any more: as good.
+        await asyncio.gather(*(self._signal(c, number) for c in living), return_exceptions=True)
+        ends = [asyncio.create_task(child.ended.wait()) for child in living]
+        if ends:
+            _, late = await asyncio.wait(ends, timeout=within_s)
+            for task in late:
+                task.cancel()
+
+    async def _start(self, program: Program, ready_within_s: float) -> None:
+        if self.alive(program.name):
+            raise StartFailed(program.name, None, ["It is already running."])
+        log_begin = program.log.stat().st_size if program.log.exists() else 0
+        child = self._children[program.name] = Child(program, log_begin)
+        try:
+            answer = await self._link.ask(
+                do="start",
+                name=program.name,
+                module=program.module,
+                argv=program.argv,
+                log=os.path.abspath(program.log),
+                env=dict(program.env),
+            )
+        except LabCannotRun as error:
+            child.ended.set()
+            if isinstance(error, NurseryRefused):
+                raise StartFailed(program.name, None, [str(error)]) from None
+            raise
+        child.pid = answer["pid"]
+        if program.health is not None:
+            await self._until_ready(child, program.health, ready_within_s)
+
+    async def _until_ready(self, child: Child, url: str, within_s: float) -> None:
+        deadline, (pause_s, longest_s) = time.perf_counter() + within_s, ASK_EVERY_S
+        health = Health(None)
+        while time.perf_counter() < deadline:
+            health = await ask_health(url)
+            if child.ended.is_set():  # Whoever has just answered, it was not this one.
+                if self._link.lost:
+                    raise NurseryLost(tail(self._link.log))
+                raise StartFailed(child.program.name, child.status, child.last_lines())
+            if health.status == 200:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, longest_s)
+        raise NotReady(child.program.name, within_s, health.waits_for, child.last_lines())
+
+    async def _set_suspended(self, child: Child, suspended: bool) -> None:
+        import psutil
+
+        await self._signal(child, signal.SIGSTOP if suspended else signal.SIGCONT)
+        child.suspended = suspended
+        deadline = time.perf_counter() + GRACE_S
+        while not child.ended.is_set() and time.perf_counter() < deadline:
+            if (psutil.Process(child.pid).status() == psutil.STATUS_STOPPED) == suspended:
+                return
+            await asyncio.sleep(0.001)
+        word = "suspended" if suspended else "resumed"
+        raise SignalFailed(
+            f"{child.program.name} (pid {child.pid}) was to be {word}, but is not. "
+            "Did it end just now, or does a debugger or somebody else signal it?"
+        )
+
+    async def _signal(self, child: Child, number: int) -> None:
+        try:
+            await self._link.ask(do="signal", name=child.program.name, number=int(number))
+        except NurseryRefused as error:
+            if number != signal.SIGKILL:  # Dead is what it was to be.
+                raise NotRunning(str(error)) from None
+
+    def _child(self, name: str) -> Child:
+        if name not in self._children:
+            known = ", ".join(sorted(self._children)) or "none yet"
+            raise NotRunning(f"No program called {name!r} was started; there are: {known}.")
+        return self._children[name]
+
+    def _living(self, name: str) -> Child:
+        child = self._child(name)
+        if child.ended.is_set():
+            raise NotRunning(f"{name} has ended; start it again with restart({name!r}).")
+        return child
+
+    def _on_exit(self, name: str, status: int) -> None:
+        child = self._children[name]
+        child.status = status
+        child.ended.set()
+        finished = status == 0 and child.program.health is None
+        if not child.told_to_end and not finished:
+            self._unexpected.append(Exit(name, status, tuple(child.last_lines())))
+
+    def _on_lost(self) -> None:
+        for child in self._children.values():
+            child.ended.set()

@@ -1,0 +1,205 @@
+"""The load as a program: `python -m lab.load.generator PLAN.json`.
+
+Follows the plan to the end, whatever the servers do, and writes down what happened: one CSV row a
+send, a progress line every quarter of a second, one summary. It also measures itself: a generator
+that fell behind has measured itself, so how late it was is the first thing its summary says.
+
+It is a process of its own: a generator that shared an interpreter with what it measures would
+measure itself. What else keeps it on time is in `pump`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, TextIO
+
+from lab.lifeline import watch_lifeline
+from lab.load.client import Client
+from lab.load.metrics import lag_figures
+from lab.load.pacer import Timeline, schedule, shift_s
+from lab.load.plan import BadPlan, Plan, read_plan
+from lab.load.pump import Pump, Send, garbage_left_alone, new_loop
+from lab.load.samples import write_samples
+from lab.load.sender import Sender
+from lab.load.watcher import Watcher
+
+PROGRESS_EVERY_S = 0.25
+
+_SELECT_LIMIT = 1024  # select() knows no higher file descriptor
+_SPARE_FILES = 64
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Follow one plan. Exit 0 also when interrupted by SIGTERM or SIGINT; 2 for a bad plan."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.load.generator", description="Put the services of a plan under load."
+    )
+    parser.add_argument("plan", type=Path, help="the plan, a JSON file")
+    try:
+        plan = read_plan(parser.parse_args(argv).plan)
+        progress = _open_progress(plan)
+    except BadPlan as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    with progress, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_run_until_told_otherwise(plan, progress))
+
+
+async def _run_until_told_otherwise(plan: Plan, progress: TextIO) -> None:
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    watch_lifeline(loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, interrupted.set)
+    await run(plan, progress, interrupted)
+
+
+async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[str, Any]:
+    """Follow the plan on the running loop, write its samples and summary; returns the summary."""
+    loop = asyncio.get_running_loop()
+    started_at_s = perf_counter() + 0.1 if plan.start_at is None else plan.start_at
+    timeline = Timeline(plan.phases)
+    arrivals = schedule(plan.seed, plan.rate, plan.phases, plan.mix)
+    senders = _senders(loop, plan, timeline, started_at_s)
+    sends = [
+        Send(arrival.at_s + shift_s(sender.index, len(senders), plan.rate), sender, n, arrival)
+        for sender in senders
+        for n, arrival in enumerate(arrivals)
+    ]
+    sends.sort(key=lambda send: send.intended_s)
+    reporter = loop.create_task(_report(progress, senders, timeline, started_at_s))
+    pump = Pump(loop, sends, started_at_s)
+    try:
+        with garbage_left_alone():
+            cpu_before_s = process_time()
+            pump.turn()
+            await _first(interrupted, pump.all_sent)
+            cpu_s, wall_s = process_time() - cpu_before_s, perf_counter() - started_at_s
+            await _settle(senders, plan.settle_s, interrupted)
+    finally:
+        reporter.cancel()
+        pump.stop()
+        for sender in senders:
+            sender.close()
+    _report_once(progress, senders, timeline, started_at_s)
+    samples = [sample for sender in senders for sample in sender.samples]
+    summary: dict[str, Any] = {
+        "started_at": started_at_s,
+        **lag_figures(samples, plan.late_after_ms),
+        "cpu_share": cpu_s / wall_s if wall_s > 0 else None,
+        "probes": {sender.variant.name: sender.watcher.probes for sender in senders},
+        "interrupted": interrupted.is_set(),
+        "unsettled": {sender.variant.name: sender.watcher.pending for sender in senders},
+    }
+    write_samples(plan.samples, samples)
+    plan.summary.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    return summary
+
+
+def _senders(
+    loop: asyncio.AbstractEventLoop, plan: Plan, timeline: Timeline, started_at_s: float
+) -> list[Sender]:
+    # Each variant has connections of its own: one that hangs can't eat up the other's.
+    connections = max(1, _connections_allowed() // len(plan.variants) - 1)
+    return [
+        Sender(
+            index=index,
+            variant=variant,
+            client=Client(loop, connections),
+            watcher=Watcher(
+                loop,
+                Client(loop, 1),
+                variant.origin("query"),
+                variant.seed_posts,
+                started_at_s,
+                plan.reader_delay_s,
+                plan.timeout_s,  # a probe is as patient as a reader
+            ),
+            timeline=timeline,
+            started_at_s=started_at_s,
+            timeout_s=plan.timeout_s,
+            max_in_flight=plan.max_in_flight,
+        )
+        for index, variant in enumerate(plan.variants)
+    ]
+
+
+def _connections_allowed() -> int:
+    """How many connections this process can hold; raises its soft limit where it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _SELECT_LIMIT:
+        soft = _SELECT_LIMIT if hard == resource.RLIM_INFINITY else min(_SELECT_LIMIT, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limit = _SELECT_LIMIT if soft == resource.RLIM_INFINITY else min(soft, _SELECT_LIMIT)
+    return limit - len(os.listdir("/dev/fd")) - _SPARE_FILES
+
+
+async def _first(interrupted: asyncio.Event, all_sent: asyncio.Future[None]) -> None:
+    told = asyncio.ensure_future(interrupted.wait())
+    await asyncio.wait((told, all_sent), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if all_sent.done():
+        all_sent.result()
+
+
+async def _settle(senders: Sequence[Sender], settle_s: float, interrupted: asyncio.Event) -> None:
+    """Wait for every answer, and up to `settle_s` for every acknowledged write to be visible."""
+    give_up_at_s = perf_counter() + settle_s
+    while not interrupted.is_set():
+        unanswered = any(sender.counts.in_flight for sender in senders)
+        unseen = any(sender.watcher.pending for sender in senders)
+        if not unanswered and (not unseen or perf_counter() >= give_up_at_s):
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(interrupted.wait(), 0.01)
+
+
+def _open_progress(plan: Plan) -> TextIO:
+    """Open the progress file, and refuse a plan whose results could not be written in the end."""
+    for path in (plan.samples, plan.summary, plan.progress):
+        if not os.access(path.parent, os.W_OK):
+            raise BadPlan(f"Nothing can be written to {path.parent}: make that folder first.")
+    return plan.progress.open("a", encoding="utf-8")
+
+
+async def _report(
+    out: TextIO, senders: Sequence[Sender], timeline: Timeline, started_at_s: float
+) -> None:
+    await asyncio.sleep(max(0.0, started_at_s - perf_counter()))
+    while True:
+        _report_once(out, senders, timeline, started_at_s)
+        await asyncio.sleep(PROGRESS_EVERY_S)
+
+
+def _report_once(
+    out: TextIO, senders: Sequence[Sender], timeline: Timeline, started_at_s: float
+) -> None:
+    now_s = perf_counter() - started_at_s
+    line = {
+        "t": round(now_s, 3),
+        "phase": timeline.phase_at(now_s) if now_s < timeline.end_s else "settling",
+        "variants": {
+            sender.variant.name: {
+                **asdict(sender.counts),
+                "pending_visible": sender.watcher.pending,
+            }
+            for sender in senders
+        },
+    }
+    out.write(json.dumps(line) + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

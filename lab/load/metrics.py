@@ -1,0 +1,207 @@
+"""Figures from raw samples: pure functions, exact percentiles, nothing left out in silence.
+
+Latencies are those of *good* answers only: a refusal in 1 ms would otherwise make a broken service
+look fast. So read them beside `success`, and beside `failed_after_ms`, which is how long people
+waited for their errors. Warm-up samples are never counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, fsum
+from typing import Any, TypedDict
+
+from lab.load.plan import WARM_UP
+from lab.load.samples import WRITES, Sample
+
+GOOD_IN_A_ROW = 10
+LATE_AFTER_MS = 10.0
+
+_ALWAYS_SHOWN = ("timeout", "refused", "reset", "http_503")
+_RECOVERED_FACTOR = 2.0
+_RECOVERED_SLACK_MS = 20.0
+
+
+class Latency(TypedDict):
+    """Milliseconds; each is None when there was no good answer."""
+
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    mean: float | None
+
+
+class Spread(TypedDict):
+    """Milliseconds; each is None when there was nothing to measure."""
+
+    p50: float | None
+    p99: float | None
+    max: float | None
+
+
+class _Figures(TypedDict):
+    sent: int
+    ok: int
+    failed: int
+    late: int
+    dropped: int
+    success: float | None
+    errors: dict[str, int]
+    latency_ms: Latency
+    failed_after_ms: dict[str, float | None]
+
+
+class EndpointFigures(_Figures, total=False):
+    """One endpoint in one phase.
+
+    `sent` = `ok` + `failed`; `late` ones are among them; `dropped` ones were never sent and are
+    not. `success` = ok / sent, None when nothing was sent. Writes also have `visible_ms` (over
+    those the feed showed in the end) and `never_visible` (acknowledged, and not among those).
+    """
+
+    visible_ms: Spread
+    never_visible: int
+
+
+class PhaseFigures(TypedDict):
+    """One phase: its length in seconds and its endpoints by name."""
+
+    seconds: float
+    endpoints: dict[str, EndpointFigures]
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The nearest-rank percentile: the smallest value with `percent` % of all at or below it.
+
+    Always a value that was really measured, never an interpolation. `values` in any order; None
+    when there are none.
+    """
+    if not values:
+        return None
+    return sorted(values)[max(1, ceil(percent / 100 * len(values))) - 1]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """p50, p99 and max of `values`."""
+    return {
+        "p50": percentile(values, 50),
+        "p99": percentile(values, 99),
+        "max": max(values, default=None),
+    }
+
+
+def phase_figures(
+    samples: Iterable[Sample], seconds: Mapping[str, float], late_after_ms: float = LATE_AFTER_MS
+) -> dict[str, PhaseFigures]:
+    """The `phases` of one variant's result, from that variant's samples.
+
+    `seconds` names the phases to report, in order, and how long each was. An endpoint that the run
+    used at all has a place in every phase, so a phase without samples shows as `sent: 0`.
+    """
+    kept = [sample for sample in samples if sample.phase != WARM_UP]
+    endpoints = sorted({sample.endpoint for sample in kept})
+    return {
+        phase: {
+            "seconds": length_s,
+            "endpoints": {
+                endpoint: endpoint_figures(
+                    [s for s in kept if s.phase == phase and s.endpoint == endpoint],
+                    late_after_ms,
+                    is_write=endpoint in WRITES,
+                )
+                for endpoint in endpoints
+            },
+        }
+        for phase, length_s in seconds.items()
+        if phase != WARM_UP
+    }
+
+
+def endpoint_figures(
+    samples: Sequence[Sample], late_after_ms: float = LATE_AFTER_MS, *, is_write: bool = False
+) -> EndpointFigures:
+    """The figures of one endpoint in one phase, from its samples."""
+    sent = [sample for sample in samples if not sample.dropped]
+    good = [sample for sample in sent if sample.ok]
+    failed = [sample for sample in sent if not sample.ok]
+    waited_ms = [s.latency_ms for s in failed if s.latency_ms is not None]
+    figures: EndpointFigures = {
+        "sent": len(sent),
+        "ok": len(good),
+        "failed": len(failed),
+        "late": sum(sample.lag_ms > late_after_ms for sample in sent),
+        "dropped": len(samples) - len(sent),
+        "success": len(good) / len(sent) if sent else None,
+        "errors": dict.fromkeys(_ALWAYS_SHOWN, 0) | Counter(sample.error for sample in failed),
+        "latency_ms": _latency([s.latency_ms for s in good if s.latency_ms is not None]),
+        "failed_after_ms": {"p50": percentile(waited_ms, 50)},
+    }
+    if is_write:
+        figures["visible_ms"] = visible_ms(good)
+        figures["never_visible"] = sum(sample.visible_ms is None for sample in good)
+    return figures
+
+
+def visible_ms(samples: Iterable[Sample]) -> Spread:
+    """How long writes took to be visible; those that never were are not in it: count them."""
+    return spread(
+        [s.visible_ms for s in samples if s.visible_ms is not None and s.phase != WARM_UP]
+    )
+
+
+def lag_figures(samples: Iterable[Sample], late_after_ms: float = LATE_AFTER_MS) -> dict[str, Any]:
+    """How well the generator kept its schedule: `{lag_ms{p50,p99,max}, sent, late, dropped}`."""
+    kept = [sample for sample in samples if sample.phase != WARM_UP]
+    lags_ms = [sample.lag_ms for sample in kept if not sample.dropped]
+    return {
+        "lag_ms": spread(lags_ms),
+        "sent": len(lags_ms),
+        "late": sum(lag_ms > late_after_ms for lag_ms in lags_ms),
+        "dropped": len(kept) - len(lags_ms),
+    }
+
+
+def recovery_seconds(
+    samples: Iterable[Sample], healed_at_s: float, before: Mapping[str, EndpointFigures]
+) -> float | None:
+    """Seconds from the end of the fault to the first of ten good requests in a row.
+
+    `samples` are one variant's; `before` are its endpoints before the fault. Good is: answered
+    well, and within twice that endpoint's p99 of before, plus 20 ms (for a p99 of 2 ms is passed by
+    any hiccup). Moments are intended ones, so a queue that must drain first counts. None: never.
+    """
+    row: list[Sample] = []
+    for sample in sorted(samples, key=lambda sample: sample.intended_s):
+        if sample.intended_s < healed_at_s:
+            continue
+        if not _is_good(sample, before.get(sample.endpoint)):
+            row.clear()
+            continue
+        row.append(sample)
+        if len(row) == GOOD_IN_A_ROW:
+            return row[0].intended_s - healed_at_s
+    return None
+
+
+def _is_good(sample: Sample, before: EndpointFigures | None) -> bool:
+    if not sample.ok or sample.latency_ms is None:
+        return False
+    usual_ms = before["latency_ms"]["p99"] if before is not None else None
+    # Without a figure from before there is nothing to compare a good answer with.
+    limit_ms = usual_ms and _RECOVERED_FACTOR * usual_ms + _RECOVERED_SLACK_MS
+    return limit_ms is None or sample.latency_ms <= limit_ms
+
+
+def _latency(values_ms: Sequence[float]) -> Latency:
+    ordered = sorted(values_ms)
+    return {
+        "p50": percentile(ordered, 50),
+        "p90": percentile(ordered, 90),
+        "p95": percentile(ordered, 95),
+        "p99": percentile(ordered, 99),
+        "max": max(ordered, default=None),
+        "mean": fsum(ordered) / len(ordered) if ordered else None,
+    }

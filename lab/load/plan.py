@@ -1,0 +1,126 @@
+"""What one run of the load is told: the plan file, read and checked before anything is sent.
+
+The plan is a file and not a function call because the load is a process of its own: a generator
+that shares an interpreter with the thing it measures measures itself. A bad plan is refused whole,
+in one sentence, before the first request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+Action = Literal["read_feed", "create_post", "create_comment"]
+Service = Literal["posts", "comments", "query"]
+
+WARM_UP = "warm_up"
+"""The phase whose samples are kept in the file and left out of every figure."""
+
+_NUMERIC_IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
+
+
+class BadPlan(ValueError):
+    """The plan cannot be followed; the message is one sentence that says why."""
+
+
+class Origin(NamedTuple):
+    """Where a service listens: a numeric IPv4 address and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Read `http://127.0.0.1:4100`. `ValueError` for anything that is not of this kind."""
+        parts = urlsplit(url)
+        # A name would be looked up in the middle of a send, and `localhost` tries ::1 first.
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
+        plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
+        if not plain or not _NUMERIC_IPV4.fullmatch(host):
+            raise ValueError(f"{url!r} is not of the form http://127.0.0.1:PORT")
+        return cls(host, parts.port or 80)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Phase(_Strict):
+    """A named stretch of the run. Names may repeat; a phase's figures are over all of its name."""
+
+    name: Annotated[str, Field(min_length=1)]
+    seconds: Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Variant(_Strict):
+    """One arrangement under load: its services, and posts that exist before the first arrival."""
+
+    name: Annotated[str, Field(min_length=1)]
+    urls: dict[Service, str]
+    seed_posts: Annotated[list[str], Field(min_length=1)]
+
+    @field_validator("urls")
+    @classmethod
+    def _names_every_service(cls, urls: dict[Service, str]) -> dict[Service, str]:
+        if missing := {"posts", "comments", "query"} - set(urls):
+            raise ValueError(f"no URL for {', '.join(sorted(missing))}")
+        for url in urls.values():
+            Origin.of(url)
+        return urls
+
+    def origin(self, service: Service) -> Origin:
+        """Where this variant's `service` listens."""
+        return Origin.of(self.urls[service])
+
+
+class Plan(_Strict):
+    """The whole plan. Times in seconds unless the name says otherwise; `rate` in arrivals/s."""
+
+    seed: int
+    rate: Annotated[float, Field(gt=0, le=10_000)]
+    mix: dict[Action, Annotated[float, Field(ge=0)]]
+    phases: Annotated[list[Phase], Field(min_length=1)]
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    samples: Path
+    progress: Path
+    summary: Path
+    timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    start_at: float | None = None
+    settle_s: Annotated[float, Field(ge=0)] = 10.0
+    reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
+    late_after_ms: Annotated[float, Field(gt=0)] = 10.0
+    max_in_flight: Annotated[int, Field(ge=1)] = 400
+
+    @field_validator("mix")
+    @classmethod
+    def _asks_for_something(cls, mix: dict[Action, float]) -> dict[Action, float]:
+        if sum(mix.values()) <= 0:
+            raise ValueError("the weights add up to nothing, so there is nothing to send")
+        return mix
+
+    @field_validator("variants")
+    @classmethod
+    def _can_be_told_apart(cls, variants: list[Variant]) -> list[Variant]:
+        names = [variant.name for variant in variants]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each variant needs a name of its own, not {', '.join(names)}")
+        return variants
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and check a plan file. Raises `BadPlan` with one sentence."""
+    try:
+        return Plan.model_validate(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise BadPlan(f"The plan {path} can't be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the plan"
+        raise BadPlan(f"The plan {path} can't be followed: {where}: {first['msg']}.") from error
+    except ValueError as error:
+        raise BadPlan(f"The plan {path} is not JSON: {error}.") from error

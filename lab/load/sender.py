@@ -1,0 +1,156 @@
+"""One variant's share of the load: turns an arrival into a request and its answer into a sample."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from urllib.parse import quote
+
+from lab.load.client import Client
+from lab.load.connection import Outcome
+from lab.load.pacer import Arrival, Timeline
+from lab.load.plan import Origin, Service, Variant
+from lab.load.samples import Sample, text_of, token
+from lab.load.watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How an action is asked for: the request, the key that carries its text, the good status."""
+
+    method: str
+    service: Service
+    path: str
+    text_key: str
+    good_status: int
+
+
+ENDPOINTS = {
+    "read_feed": Endpoint("GET", "query", "/feed?limit=20", "", 200),
+    "create_post": Endpoint("POST", "posts", "/posts", "title", 201),
+    "create_comment": Endpoint("POST", "comments", "/posts/{post_id}/comments", "content", 201),
+}
+
+
+@dataclass
+class Counts:
+    """Running totals, for the progress lines; the samples are what counts in the end."""
+
+    sent: int = 0
+    ok: int = 0
+    failed: int = 0
+    dropped: int = 0
+    in_flight: int = 0
+
+
+@dataclass
+class Sender:
+    """Sends one variant's arrivals; `index` is the variant's number in the plan."""
+
+    index: int
+    variant: Variant
+    client: Client
+    watcher: Watcher
+    timeline: Timeline
+    started_at_s: float
+    timeout_s: float
+    max_in_flight: int
+    samples: list[Sample] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self._origins: dict[str, Origin] = {
+            name: self.variant.origin(endpoint.service) for name, endpoint in ENDPOINTS.items()
+        }
+
+    def fire(self, number: int, arrival: Arrival, intended_s: float) -> None:
+        """Send arrival `number` of the schedule now; it was meant for `intended_s`."""
+        endpoint = ENDPOINTS[arrival.action]
+        due_s = self.started_at_s + intended_s
+        sample = Sample(
+            variant=self.variant.name,
+            phase=self.timeline.phase_at(intended_s),
+            endpoint=arrival.action,
+            intended_s=intended_s,
+            lag_ms=(perf_counter() - due_s) * 1000,
+        )
+        self.samples.append(sample)
+        path, body = endpoint.path, b""
+        if endpoint.text_key:
+            sample.token = token(self.index, number)
+            body = json.dumps({endpoint.text_key: text_of(arrival, sample.token)}).encode()
+        if arrival.action == "create_comment":
+            sample.post_id = self.watcher.target(arrival.rank)
+            path = path.format(post_id=quote(sample.post_id, safe=""))
+        counts = self.counts
+        sample.dropped = counts.in_flight >= self.max_in_flight or not self.client.send(
+            endpoint.method,
+            self._origins[arrival.action],
+            path,
+            body,
+            due_s + self.timeout_s,
+            partial(self._answered, sample, endpoint.good_status),
+        )
+        if sample.dropped:
+            counts.dropped += 1
+        else:
+            counts.sent += 1
+            counts.in_flight += 1
+
+    def close(self) -> None:
+        """Send and look no more. What is still under way has no outcome, and its sample says so."""
+        self.watcher.stop()
+        self.client.close()
+        for sample in self.samples:
+            if not (sample.ok or sample.error or sample.dropped):
+                sample.error = "interrupted"
+
+    def _answered(self, sample: Sample, good_status: int, outcome: Outcome) -> None:
+        self.counts.in_flight -= 1
+        if outcome.error == "no_socket":
+            # Not sent for want of a socket on our side: the server can't be blamed for it.
+            sample.dropped = True
+            self.counts.sent -= 1
+            self.counts.dropped += 1
+            return
+        sample.latency_ms = (outcome.at_s - self.started_at_s - sample.intended_s) * 1000
+        sample.status = outcome.status
+        if outcome.status == good_status:
+            self._good(sample, outcome)
+        else:
+            sample.error = outcome.error or f"http_{outcome.status}"
+            sample.definite = outcome.error == "refused" or _says_definite(outcome.body)
+        if sample.ok:
+            self.counts.ok += 1
+        else:
+            self.counts.failed += 1
+
+    def _good(self, sample: Sample, outcome: Outcome) -> None:
+        if sample.endpoint == "read_feed":
+            sample.ok = True
+            self.watcher.glance(outcome.body, outcome.at_s)
+        elif new_id := _id_in(outcome.body):
+            sample.ok, sample.id = True, new_id
+            self.watcher.acknowledged(sample)
+        else:
+            sample.error = "bad_answer"  # a 201 that doesn't say what was created
+
+
+def _id_in(body: bytes) -> str:
+    created = _json_object(body).get("id")
+    return created if isinstance(created, str) else ""
+
+
+def _says_definite(body: bytes) -> bool:
+    """Whether a problem document says that the deed surely did not happen (RFC 9457, extended)."""
+    return _json_object(body).get("definite") is True
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}

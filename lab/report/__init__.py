@@ -1,0 +1,1 @@
+"""Reports: a result made readable, for people who weren't there."""

@@ -1,0 +1,152 @@
+"""The wide tables: a row for each kind of request and phase, a group of columns for each variant.
+
+A group is one column whose figures stand under its own small heading, so the arrangements stay side
+by side in 80 columns; where they don't fit, a table follows for those that are left.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lab.report import cells
+from lab.report.cells import Look
+from lab.scenarios.result import ENDPOINTS, Endpoint, Latency, Result, Variant, Visible
+
+_GAP = 3  # between two columns: a blank, the divider, a blank
+_OUTER = ("before", "after")
+
+
+def answers(result: Result, look: Look) -> Iterator[RenderableType]:
+    """Endpoint by phase: success, p50 and p99 (ms) of good answers, a group for each variant."""
+
+    def group(of: Endpoint | None) -> Text:
+        latency = of.latency_ms if of else Latency()
+        share = of.success if of else None
+        cell = Text(f"{cells.success(share):>7}", cells.share_style(share))
+        times = (cells.ms(latency.p50), cells.ms(latency.p99))
+        return cell.append(Text("".join(f"{time:>7}" for time in times), ""))
+
+    heading = f"{'success':>7}{'p50 ms':>7}{'p99 ms':>7}"
+    yield from _by_phase("Answers", result, look, ENDPOINTS, heading, group)
+
+
+def writes(result: Result, look: Look) -> Iterator[RenderableType]:
+    """The two latencies of every write: when it was answered, and when the feed showed it."""
+    in_brief = "during" not in phase_names(result)
+
+    def group(of: Endpoint | None) -> Text:
+        answered = of.latency_ms if of else Latency()
+        seen = (of.visible_ms if of else None) or Visible()
+        if in_brief:
+            return Text(f"{cells.ms(answered.p50):>8} {cells.ms(seen.p50):>8}")
+        first = f"{cells.ms(answered.p50):>5} {cells.ms(answered.p99):>5}"
+        return Text(f"{first}   {cells.ms(seen.p50):>5} {cells.ms(seen.p99):>5}")
+
+    heading = f"{'answered':>11}   {'visible':>11}\n{'p50':>5} {'p99':>5}   {'p50':>5} {'p99':>5}"
+    title = "Writes: answered and visible, ms"
+    if in_brief:
+        title, heading = f"{title} (p50)", f"{'answered':>8} {'visible':>8}"
+    yield from _by_phase(title, result, look, ENDPOINTS[1:], heading, group)
+
+
+def matrix(result: Result, look: Look) -> Iterator[RenderableType]:
+    """Who is hurt by whom: a row for each method, success by endpoint, a group for each variant."""
+    heading = f"{'feed':>7}{'post':>8}{'comment':>9}"
+    absent: dict[str, str] = {}
+    for variants in _fitting(result, look, 20, heading):
+        table = new_table("Success while this was done", ["phase"])
+        for variant in variants:
+            table.add_column(_group_heading(variant, heading, look), overflow="fold")
+        for phase in phase_names(result):
+            row: list[Text] = [look.text(phase, limit=20)]
+            for variant in variants:
+                applies = phase in _OUTER or _was_done(variant, phase)
+                if not applies:
+                    absent[variant.name] = phase
+                row.append(_shares(variant, phase, applies))
+            table.add_row(*row)
+        yield Padding(table, (1, 0, 0, 0))
+    for name, phase in absent.items():
+        said = (
+            f"- {look.plain(name, 24)}: {look.plain(phase, 20)} doesn't apply; it has no such part."
+        )
+        yield Text(said, "dim")
+
+
+def _by_phase(
+    title: str,
+    result: Result,
+    look: Look,
+    endpoints: Sequence[str],
+    heading: str,
+    group: Callable[[Endpoint | None], Text],
+) -> Iterator[RenderableType]:
+    in_order = phase_names(result)
+    longest = max((len(look.plain(phase, 20)) for phase in in_order), default=0)
+    labels = max(map(len, endpoints)) + _GAP + max(longest, len("phase"))
+    for variants in _fitting(result, look, labels, heading):
+        table = new_table(title, ["request", "phase"])
+        for variant in variants:
+            table.add_column(_group_heading(variant, heading, look), overflow="fold")
+        for endpoint in endpoints:
+            for number, phase in enumerate(in_order):
+                figures = (group(_endpoint(variant, phase, endpoint)) for variant in variants)
+                name = endpoint if number == 0 else ""
+                table.add_row(name, look.text(phase, limit=20), *figures)
+            table.add_section()
+        yield Padding(table, (1, 0, 0, 0))
+
+
+def _shares(variant: Variant, phase: str, applies: bool) -> Text:
+    cell = Text()
+    for endpoint, width in zip(ENDPOINTS, (7, 8, 9), strict=True):
+        of = _endpoint(variant, phase, endpoint) if applies else None
+        share = of.success if of else None
+        cell.append(f"{cells.success(share):>{width}}", cells.share_style(share))
+    return cell
+
+
+def _was_done(variant: Variant, phase: str) -> bool:
+    return any(f"{fault.target} {fault.kind}" == phase for fault in variant.faults)
+
+
+def phase_names(result: Result) -> list[str]:
+    """The phases in order, as the first variant has them."""
+    return list(result.variants[0].phases) if result.variants else []
+
+
+def _endpoint(variant: Variant, phase: str, name: str) -> Endpoint | None:
+    figures = variant.phases.get(phase)
+    return figures.endpoints.get(name) if figures else None
+
+
+def _fitting(result: Result, look: Look, labels: int, heading: str) -> Iterator[list[Variant]]:
+    """The variants, in as many tables as their groups of columns need."""
+    group = max(map(len, heading.split("\n"))) + _GAP
+    most = max(1, (look.width - labels) // group)
+    for at in range(0, len(result.variants), most):
+        yield result.variants[at : at + most]
+
+
+def _group_heading(variant: Variant, heading: str, look: Look) -> Text:
+    name = look.plain(variant.name, max(map(len, heading.split("\n"))))
+    return Text(f"{name}\n{heading}")
+
+
+def new_table(title: str, labels: Sequence[str]) -> Table:
+    table = Table(
+        title=Text(title, "bold"),
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for label in labels:
+        table.add_column(label, overflow="fold")
+    return table

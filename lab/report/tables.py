@@ -1,0 +1,150 @@
+"""One run on a terminal: the arrangements side by side, the price beside the win.
+
+The order is the reader's: what was asked, who got an answer and how soon, when a write was *seen*,
+what became of the data, whether the faults acted and the load was honest; only then the verdicts,
+and the explanation last. Nothing is said by colour alone, and 80 columns are enough.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from lab.report import cells, groups
+from lab.report.cells import Look
+from lab.scenarios.figures import measured
+from lab.scenarios.result import Data, Expectation, Result
+
+_DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
+    ("acknowledged", lambda of: of.acknowledged, False),
+    ("visible in the end", lambda of: of.visible, False),
+    ("lost", lambda of: of.lost, True),
+    ("duplicated", lambda of: of.duplicated, True),
+    ("never settled", lambda of: of.unsettled, True),
+    ("refused but kept", lambda of: of.refused_kept, True),
+    ("fate unknown to sender", lambda of: of.unknown, False),
+    ("  of these kept", lambda of: of.unknown_kept, False),
+)
+"""The rows about data: what they are called, their figure, and whether it should be 0."""
+
+
+def render(result: Result, console: Console) -> None:
+    """Print a run."""
+    console.print(Group(*_blocks(result, Look.of(console))), soft_wrap=False)
+
+
+def summary(results: Sequence[Result], console: Console) -> None:
+    """Print several runs, a line each."""
+    look = Look.of(console)
+    table = groups.new_table("Summary", ["scenario"])
+    for heading in ("hold", "fail", "not measured"):
+        table.add_column(heading, justify="right")
+    table.add_column("the run")
+    for result in results:
+        verdicts = [one.verdict for one in result.expectations]
+        word, style = {
+            0: ("all expectations hold", "green"),
+            1: ("not all expectations hold", "bold red"),
+            3: ("INVALID: not a result", "bold red"),
+        }[result.exit_code]
+        table.add_row(
+            look.text(result.scenario, limit=24),
+            *(str(verdicts.count(verdict)) for verdict in ("holds", "fails", "not measured")),
+            Text(word, style=style),
+        )
+    console.print(table)
+
+
+def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
+    kind = ", quick" if result.quick else ""
+    yield look.text(result.title or result.scenario, "bold", limit=200)
+    yield look.text(f"scenario {look.plain(result.scenario, 60)}, seed {result.seed}{kind}", "dim")
+    if result.question.strip():
+        yield Text()
+        yield from _paragraphs(f"Predict first: {result.question.strip()}", look, 2_000)
+    if not result.valid:
+        yield Text("\nINVALID: this run was not honest, so its figures are no result.", "bold red")
+        yield from (look.text(f"  - {problem}", "red", limit=600) for problem in result.problems)
+    if "during" in groups.phase_names(result):
+        yield from groups.answers(result, look)
+    else:
+        yield from groups.matrix(result, look)
+    yield from _failures(result, look)
+    yield from groups.writes(result, look)
+    yield _data(result, look)
+    yield from _evidence(result, look)
+    yield from _verdicts(result.expectations, look)
+    if result.explain.strip():
+        yield Text("\nWhat it means", "bold")
+        yield from _paragraphs(result.explain, look, 10_000)
+
+
+def _failures(result: Result, look: Look) -> Iterator[RenderableType]:
+    lines = [
+        f"  {variant.name}, {phase}: {name}: "
+        + ", ".join(f"{number} × {kind}" for kind, number in of.errors.items() if number)
+        for variant in result.variants
+        for phase, figures in variant.phases.items()
+        for name, of in figures.endpoints.items()
+        if any(of.errors.values())
+    ]
+    if lines:
+        yield Text("\nHow requests failed", "bold")
+        yield from (look.text(line, limit=160) for line in lines)
+
+
+def _data(result: Result, look: Look) -> RenderableType:
+    table = groups.new_table("What became of the writes", [""])
+    for variant in result.variants:
+        table.add_column(look.text(variant.name, limit=24), justify="right", overflow="fold")
+    for name, value, should_be_none in _DATA:
+        found = [None if one.data is None else value(one.data) for one in result.variants]
+        styles = ["bold red" if should_be_none and number else "" for number in found]
+        figures = zip(map(cells.count, found), styles, strict=True)
+        table.add_row(name, *(Text(shown, style) for shown, style in figures))
+    recovered = (measured(f"{one.name}.recovery_seconds", result) for one in result.variants)
+    table.add_row("as before again after", *map(cells.seconds, recovered))
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
+    yield Text("\nFaults, load and notes", "bold")
+    for variant in result.variants:
+        for fault in variant.faults:
+            word, style = ("acted", "") if fault.acted else ("DID NOT ACT", "bold red")
+            proof = cells.evidence(fault.evidence) or "no evidence"
+            line = f"  {variant.name}: {fault.target} {fault.kind} {word}: {proof}"
+            yield look.text(line, style, limit=240)
+        yield from (look.text(f"  {variant.name}: {note}", limit=400) for note in variant.notes)
+    load = result.load
+    honest = not (load.late or load.dropped)
+    said = (
+        f"  load: 99 of 100 requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
+        f"{load.late} late, {load.dropped} dropped"
+    )
+    if load.probes:
+        said += "; asked besides, to see when writes are visible: "
+        said += ", ".join(f"{name} {number}" for name, number in load.probes.items())
+    yield look.text(
+        said + ("." if honest else ". INVALID"), "" if honest else "bold red", limit=400
+    )
+
+
+def _verdicts(expectations: Iterable[Expectation], look: Look) -> Iterator[RenderableType]:
+    yield Text("\nWhat was expected", "bold")
+    for one in expectations:
+        claim = f" [{look.plain(one.claim, 30)}]" if one.claim else ""
+        yield look.verdict(one.verdict) + Text(f"  {look.plain(one.says, 300)}{claim}", "default")
+        seen = "never" if one.measured is None and one.verdict == "fails" else None
+        shown = (
+            f"measured {seen or cells.figure(one.measured)}, expected {one.expected or cells.NONE}"
+        )
+        yield Padding(look.text(shown, "dim", limit=300), (0, 0, 0, 4))
+
+
+def _paragraphs(text: str, look: Look, limit: int) -> Iterator[RenderableType]:
+    for number, paragraph in enumerate(text[:limit].strip().split("\n\n")):
+        if number:
+            yield Text()
+        yield look.text(paragraph)

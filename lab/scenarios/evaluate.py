@@ -1,0 +1,132 @@
+"""From samples and evidence to figures, and from figures to verdicts. Pure, but for nothing."""
+
+from collections.abc import Sequence
+
+from lab.cluster.injector import Injection
+from lab.cluster.program import Exit
+from lab.load.metrics import phase_figures, recovery_seconds
+from lab.load.samples import Sample
+from lab.scenarios.expression import evaluate
+from lab.scenarios.result import Data, Expectation, FaultProof, PhaseFigures, Result, Variant
+from lab.scenarios.scenario import Scenario
+
+LATE_SHARE = 0.01
+"""More sends than this late, and the generator has measured itself."""
+
+
+def variant_result(
+    scenario: Scenario,
+    name: str,
+    samples: Sequence[Sample],
+    data: Data,
+    injections: Sequence[Injection],
+    warm_up_s: float,
+) -> Variant:
+    """One variant's part of the result."""
+    timeline = scenario.timeline()
+    reported = scenario.reported_phases()
+    seconds = {phase.name: phase.seconds for phase in timeline if phase.name in reported}
+    figures = phase_figures(samples, seconds)
+    ends_s = [
+        warm_up_s + sum(one.seconds for one in timeline[:index]) + window.at_s + window.seconds
+        for index, phase in enumerate(timeline)
+        for window in phase.faults
+        if name in window.variants
+    ]
+    recovery = None
+    if ends_s:
+        recovery = recovery_seconds(samples, max(ends_s), figures["before"]["endpoints"])
+    spec = scenario.variants[name]
+    return Variant(
+        name=name,
+        arrangement=spec.arrangement,
+        options=spec.options,
+        phases={
+            phase: PhaseFigures.model_validate(of_phase) for phase, of_phase in figures.items()
+        },
+        data=data,
+        recovery_seconds=recovery,
+        faults=[
+            FaultProof(
+                kind=one.fault.kind,
+                target=one.fault.target,
+                acted=one.acted and one.gone,
+                evidence=one.evidence | {"settings": one.fault.settings(), "healed": one.gone},
+            )
+            for one in injections
+        ],
+    )
+
+
+def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]) -> list[str]:
+    """Why this run is no result, a sentence each; empty when it is one."""
+    problems = []
+    for variant in result.variants:
+        for proof in variant.faults:
+            if not proof.acted:
+                problems.append(
+                    f"{proof.kind} on {proof.target} of {variant.name} is not proved to have acted "
+                    f"and to have gone: {proof.evidence}. Give it more time, or more traffic."
+                )
+        if variant.data and not variant.data.acknowledged and _writes_sent(variant):
+            problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
+    sent = sum(
+        endpoint.sent
+        for variant in result.variants
+        for phase in variant.phases.values()
+        for endpoint in phase.endpoints.values()
+    )
+    if result.load.dropped:
+        problems.append(
+            f"The load could not send {result.load.dropped} requests at all. Lower --rate."
+        )
+    if sent and result.load.late > LATE_SHARE * sent:
+        problems.append(
+            f"The load sent {result.load.late} of {sent} requests more than 10 ms late, so it has "
+            "measured itself. Is something else busy on this machine? Or lower --rate."
+        )
+    for steady in scenario.steady_state:
+        for variant in result.variants:
+            outcome = evaluate(steady, result, steady_in=variant.name)
+            if outcome.holds is not True:
+                problems.append(
+                    f"{variant.name} was not well before anything was broken: {steady}, "
+                    f"but measured {outcome.measured}."
+                )
+    problems += [
+        f"{death.name} ended though nobody told it to (status {death.status}): "
+        f"{' | '.join(death.last_lines[-3:])}"
+        for death in deaths
+    ]
+    return problems
+
+
+def evaluated(scenario: Scenario, result: Result) -> list[Expectation]:
+    """Each expectation with its verdict; `measured` is the value left of the first comparison."""
+    expectations = []
+    for expect in scenario.expect:
+        outcome = evaluate(expect.that, result)
+        verdict = {True: "holds", False: "fails", None: "not measured"}[outcome.holds]
+        expectations.append(
+            Expectation.model_validate(
+                {
+                    "says": expect.says,
+                    "claim": expect.claim,
+                    "that": expect.that,
+                    "verdict": verdict,
+                    "expected": outcome.expected,
+                    "measured": outcome.measured,
+                    "values": outcome.values,
+                }
+            )
+        )
+    return expectations
+
+
+def _writes_sent(variant: Variant) -> int:
+    return sum(
+        endpoint.sent
+        for phase in variant.phases.values()
+        for name, endpoint in phase.endpoints.items()
+        if name.startswith("create_")
+    )
