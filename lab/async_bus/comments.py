@@ -1,36 +1,51 @@
-"""Comments: owns the comments and their status, and a copy of which posts there are.
+"""Comments: owns the comments and their status; knows which posts exist.
 
 Asks:  nobody
 Tells: CommentCreated, CommentUpdated
-Hears: PostCreated (there is such a post), CommentModerated (it may stay, or not)
+Hears: PostCreated (there is such a post), CommentModerated (may it stay?)
 """
 
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.errors import NotFound
-from lab.domain.events import CommentCreated, CommentModerated, CommentUpdated, PostCreated
+from lab.domain.events import (
+    CommentCreated,
+    CommentModerated,
+    CommentUpdated,
+    PostCreated,
+)
 from lab.domain.model import Comment, CommentDraft, new_id
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS comments (
-    id TEXT PRIMARY KEY, post_id TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL
+    id      TEXT PRIMARY KEY,
+    post_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    status  TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS comments_of_post ON comments (post_id);
 CREATE TABLE IF NOT EXISTS known_posts (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+INSERT = "INSERT INTO comments VALUES (?, ?, ?, ?)"
 
 service = BusService("comments", SCHEMA)
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 
 @service.post("/posts/{post_id}/comments")
 def create_comment(post_id: str, draft: CommentDraft) -> Comment:
-    comment = Comment(id=new_id(), post_id=post_id, content=draft.content, status="pending")
+    comment = Comment(
+        id=new_id(),
+        post_id=post_id,
+        content=draft.content,
+        status="pending",
+    )
+    known = "SELECT id FROM known_posts WHERE id = ?"
     with service.store.transaction() as change:
-        if not change.rows("SELECT id FROM known_posts WHERE id = ?", post_id):
-            raise NotFound(f"No post {post_id} is known here; it may not have been heard of yet.")
-        change.execute("INSERT INTO comments VALUES (?, ?, ?, ?)", *comment.model_dump().values())
-        change.tell(CommentCreated(id=comment.id, post_id=post_id, content=comment.content))
+        if not change.rows(known, post_id):
+            raise NotFound(f"No post {post_id} has been heard of here, yet.")
+        change.execute(INSERT, *comment.model_dump().values())
+        change.tell(CommentCreated(**comment.model_dump()))
     return comment
 
 
@@ -46,13 +61,12 @@ def list_comments_of_many(post_ids: str) -> list[Comment]:
 
 def comments_of(post_ids: list[str]) -> list[Comment]:
     marks = ",".join("?" * len(post_ids))
-    rows = service.store.rows(
-        f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id", *post_ids
-    )
+    theirs = f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id"
+    rows = service.store.rows(theirs, *post_ids)
     return [Comment(**row) for row in rows]
 
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 
 @service.on(PostCreated)
@@ -62,7 +76,8 @@ def know_post(post: PostCreated, change: Change) -> None:
 
 @service.on(CommentModerated)
 def moderate(verdict: CommentModerated, change: Change) -> None:
-    change.execute("UPDATE comments SET status = ? WHERE id = ?", verdict.status, verdict.id)
+    update = "UPDATE comments SET status = ? WHERE id = ?"
+    change.execute(update, verdict.status, verdict.id)
     change.tell(CommentUpdated(**verdict.model_dump()))
 
 

@@ -10,23 +10,27 @@ from lab.domain.events import CommentCreated, CommentModerated
 from lab.domain.model import verdict_on
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS verdicts (content TEXT NOT NULL, status TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS verdicts (
+    content TEXT NOT NULL,
+    status  TEXT NOT NULL
+);
 """
+INSERT = "INSERT INTO verdicts VALUES (?, ?)"
 
 service = BusService("moderation", SCHEMA)
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 # Nothing: nobody waits for a verdict.
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 
 @service.on(CommentCreated)
 def judge(comment: CommentCreated, change: Change) -> None:
     status = verdict_on(comment.content)
-    change.execute("INSERT INTO verdicts VALUES (?, ?)", comment.content, status)
-    change.tell(CommentModerated(**(comment.model_dump() | {"status": status})))
+    change.execute(INSERT, comment.content, status)
+    change.tell(CommentModerated(**comment.model_dump() | {"status": status}))
 
 
 main = program(service)

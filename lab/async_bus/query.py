@@ -1,4 +1,4 @@
-"""Query: owns nothing but its copy of posts and comments, laid out as readers want them.
+"""Query: owns nothing; has a copy of what readers want, laid out for them.
 
 Asks:  nobody
 Tells: nobody
@@ -10,31 +10,35 @@ from lab.domain.events import CommentCreated, CommentUpdated, PostCreated
 from lab.domain.model import Comment, FeedEntry, Limit, Post, feed_of
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY, title TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS posts (
+    id    TEXT PRIMARY KEY,
+    title TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS comments (
-    id TEXT PRIMARY KEY, post_id TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL
+    id      TEXT PRIMARY KEY,
+    post_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    status  TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS comments_of_post ON comments (post_id);
 """
 
 service = BusService("query", SCHEMA)
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 
 @service.get("/feed")
 def get_feed(limit: Limit = 20, before: str = "~") -> list[FeedEntry]:
     newest = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
-    posts = service.store.rows(newest, before, limit)
-    comments = service.store.rows(
-        f"SELECT * FROM comments WHERE post_id IN (SELECT id FROM ({newest})) ORDER BY id",
-        before,
-        limit,
-    )
-    return feed_of([Post(**post) for post in posts], [Comment(**comment) for comment in comments])
+    posts = [Post(**row) for row in service.store.rows(newest, before, limit)]
+    marks = ",".join("?" * len(posts))
+    theirs = f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id"
+    rows = service.store.rows(theirs, *(post.id for post in posts))
+    return feed_of(posts, [Comment(**row) for row in rows])
 
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 
 @service.on(PostCreated)
@@ -43,7 +47,10 @@ def know_posts(post: PostCreated, change: Change) -> None:
 
 
 @service.on(CommentCreated, CommentUpdated)
-def know_comments(comment: CommentCreated | CommentUpdated, change: Change) -> None:
+def know_comments(
+    comment: CommentCreated | CommentUpdated,
+    change: Change,
+) -> None:
     change.execute(
         "INSERT INTO comments VALUES (?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET status = excluded.status",

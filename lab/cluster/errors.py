@@ -25,7 +25,7 @@ class PortTaken(LabCannotRun):
 
     def __init__(self, port: int, by: str | None) -> None:
         self.port, self.by = port, by
-        holder = by or "a program that this user may not look at"
+        holder = by or "a program that the system does not name to us"
         super().__init__(
             f"Port {port} is taken by {holder}; a service of the lab wants to listen there. "
             "End that program, or choose another port. "

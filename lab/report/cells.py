@@ -91,15 +91,12 @@ def count(value: int | None) -> str:
     return NONE if value is None else str(value)
 
 
-def figure(value: float | None) -> str:
-    """Any measured figure, whatever its unit."""
-    return NONE if value is None else "never" if math.isinf(value) else f"{value:.6g}"
-
-
 def evidence(value: object) -> str:
     """A piece of evidence on one line: tables as `key value`, figures with few digits."""
     if isinstance(value, dict):
-        parts = (f"{str(key).replace('_', ' ')} {evidence(of)}" for key, of in value.items())
+        parts = (
+            f"{str(key).replace('_', ' ')} {evidence(of)}" for key, of in value.items() if of != {}
+        )
         return ", ".join(parts)
     if isinstance(value, list | tuple):
         return " ".join(evidence(of) for of in value)

@@ -17,7 +17,6 @@ from lab.report.cells import Look
 from lab.scenarios.result import ENDPOINTS, Endpoint, Latency, Result, Variant, Visible
 
 _GAP = 3  # between two columns: a blank, the divider, a blank
-_OUTER = ("before", "after")
 
 
 def answers(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -62,14 +61,15 @@ def matrix(result: Result, look: Look) -> Iterator[RenderableType]:
         for variant in variants:
             table.add_column(_group_heading(variant, heading, look), overflow="fold")
         for phase in phase_names(result):
+            done_somewhere = any(_was_done(variant, phase) for variant in result.variants)
             row: list[Text] = [look.text(phase, limit=20)]
             for variant in variants:
-                applies = phase in _OUTER or _was_done(variant, phase)
+                applies = _was_done(variant, phase) or not done_somewhere
                 if not applies:
                     absent[variant.name] = phase
                 row.append(_shares(variant, phase, applies))
             table.add_row(*row)
-        yield Padding(table, (1, 0, 0, 0))
+        yield Padding(table, (1, 0, 0, 0), expand=False)
     for name, phase in absent.items():
         said = (
             f"- {look.plain(name, 24)}: {look.plain(phase, 20)} doesn't apply; it has no such part."
@@ -98,7 +98,7 @@ def _by_phase(
                 name = endpoint if number == 0 else ""
                 table.add_row(name, look.text(phase, limit=20), *figures)
             table.add_section()
-        yield Padding(table, (1, 0, 0, 0))
+        yield Padding(table, (1, 0, 0, 0), expand=False)
 
 
 def _shares(variant: Variant, phase: str, applies: bool) -> Text:

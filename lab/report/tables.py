@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lab.report import cells, groups
 from lab.report.cells import Look
-from lab.scenarios.figures import measured
-from lab.scenarios.result import Data, Expectation, Result
+from lab.scenarios.figures import measured, written
+from lab.scenarios.result import Data, Endpoint, Expectation, Result
 
 _DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
     ("acknowledged", lambda of: of.acknowledged, False),
@@ -65,7 +65,7 @@ def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
         yield from _paragraphs(f"Predict first: {result.question.strip()}", look, 2_000)
     if not result.valid:
         yield Text("\nINVALID: this run was not honest, so its figures are no result.", "bold red")
-        yield from (look.text(f"  - {problem}", "red", limit=600) for problem in result.problems)
+        yield from (_line(f"- {problem}", look, "red") for problem in result.problems)
     if "during" in groups.phase_names(result):
         yield from groups.answers(result, look)
     else:
@@ -81,17 +81,22 @@ def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def _failures(result: Result, look: Look) -> Iterator[RenderableType]:
+    """How requests failed, and after how long their senders knew (ms, p50)."""
     lines = [
-        f"  {variant.name}, {phase}: {name}: "
-        + ", ".join(f"{number} × {kind}" for kind, number in of.errors.items() if number)
+        f"{variant.name}, {phase}: "
+        + "; ".join(f"{name} {_errors(of)}" for name, of in figures.endpoints.items() if of.failed)
         for variant in result.variants
         for phase, figures in variant.phases.items()
-        for name, of in figures.endpoints.items()
-        if any(of.errors.values())
+        if any(of.failed for of in figures.endpoints.values())
     ]
     if lines:
-        yield Text("\nHow requests failed", "bold")
-        yield from (look.text(line, limit=160) for line in lines)
+        yield Text("\nHow requests failed, and after how long (p50)", "bold")
+        yield from (_line(line, look) for line in lines)
+
+
+def _errors(of: Endpoint) -> str:
+    kinds = ", ".join(f"{number} × {kind}" for kind, number in of.errors.items() if number)
+    return f"{kinds or of.failed} ({cells.ms(of.failed_after_ms.p50)} ms)"
 
 
 def _data(result: Result, look: Look) -> RenderableType:
@@ -104,8 +109,8 @@ def _data(result: Result, look: Look) -> RenderableType:
         figures = zip(map(cells.count, found), styles, strict=True)
         table.add_row(name, *(Text(shown, style) for shown, style in figures))
     recovered = (measured(f"{one.name}.recovery_seconds", result) for one in result.variants)
-    table.add_row("as before again after", *map(cells.seconds, recovered))
-    return Padding(table, (1, 0, 0, 0))
+    table.add_row("recovered after", *map(cells.seconds, recovered))
+    return Padding(table, (1, 0, 0, 0), expand=False)
 
 
 def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -114,21 +119,25 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
         for fault in variant.faults:
             word, style = ("acted", "") if fault.acted else ("DID NOT ACT", "bold red")
             proof = cells.evidence(fault.evidence) or "no evidence"
-            line = f"  {variant.name}: {fault.target} {fault.kind} {word}: {proof}"
-            yield look.text(line, style, limit=240)
-        yield from (look.text(f"  {variant.name}: {note}", limit=400) for note in variant.notes)
+            line = f"{variant.name}: {fault.target} {fault.kind} {word}: {proof}"
+            yield _line(line, look, style)
+        yield from (_line(f"{variant.name}: {note}", look) for note in variant.notes)
     load = result.load
-    honest = not (load.late or load.dropped)
     said = (
-        f"  load: 99 of 100 requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
+        f"load: 99 of 100 requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
         f"{load.late} late, {load.dropped} dropped"
     )
     if load.probes:
         said += "; asked besides, to see when writes are visible: "
         said += ", ".join(f"{name} {number}" for name, number in load.probes.items())
-    yield look.text(
-        said + ("." if honest else ". INVALID"), "" if honest else "bold red", limit=400
-    )
+    if result.valid:
+        yield _line(f"{said}.", look)
+    else:
+        yield _line(f"{said}. The run is INVALID.", look, "bold red")
+
+
+def _line(text: str, look: Look, style: str = "") -> RenderableType:
+    return Padding(look.text(text, style, limit=400), (0, 0, 0, 2), expand=False)
 
 
 def _verdicts(expectations: Iterable[Expectation], look: Look) -> Iterator[RenderableType]:
@@ -137,10 +146,9 @@ def _verdicts(expectations: Iterable[Expectation], look: Look) -> Iterator[Rende
         claim = f" [{look.plain(one.claim, 30)}]" if one.claim else ""
         yield look.verdict(one.verdict) + Text(f"  {look.plain(one.says, 300)}{claim}", "default")
         seen = "never" if one.measured is None and one.verdict == "fails" else None
-        shown = (
-            f"measured {seen or cells.figure(one.measured)}, expected {one.expected or cells.NONE}"
-        )
-        yield Padding(look.text(shown, "dim", limit=300), (0, 0, 0, 4))
+        shown = f"measured {seen or written(one.measured, cells.NONE)}"
+        shown += f", expected {one.expected or cells.NONE}"
+        yield Padding(look.text(shown, "dim", limit=300), (0, 0, 0, 4), expand=False)
 
 
 def _paragraphs(text: str, look: Look, limit: int) -> Iterator[RenderableType]:

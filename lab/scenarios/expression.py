@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab.scenarios.figures import ExpressionError, known_path, measured
+from lab.scenarios.figures import ExpressionError, known_path, measured, written
 from lab.scenarios.result import Result
 
 _LONGEST = 500
@@ -192,17 +192,13 @@ class _Walk:
                 texts = ["…" if i == at else self._filled(side) for i, side in enumerate(sides)]
                 for i, sign in reversed(list(enumerate(signs))):
                     texts.insert(i + 1, _COMPARISONS[type(sign)][0])
-                if (
-                    len(sides) == 2
-                    and at == 0
-                    and not isinstance(others[0], ast.Constant | ast.Name)
-                ):
-                    texts.append(f"(= {_figure(self.number(others[0]))})")
+                if len(sides) == 2 and at == 0 and isinstance(others[0], ast.BinOp | ast.Call):
+                    texts.append(f"(= {written(self.number(others[0]))})")
                 return self.number(sides[at]), " ".join(texts).removeprefix("… ")
         raise ExpressionError(f"{ast.unparse(node)!r} is nothing that can be true or false.")
 
     def _filled(self, node: ast.expr) -> str:
-        figures = {name: _figure(value) for name, value in self._values.items()}
+        figures = {name: written(value) for name, value in self._values.items()}
         return re.sub(r"\b_\d+\b", lambda name: figures[name[0]], ast.unparse(node))
 
 
@@ -217,7 +213,3 @@ def _known_sign(sign: ast.cmpop) -> ast.cmpop:
 
 def _has_path(node: ast.expr) -> bool:
     return any(isinstance(part, ast.Name) and part.id not in _FUNCTIONS for part in ast.walk(node))
-
-
-def _figure(value: float | None) -> str:
-    return "?" if value is None else "never" if value == float("inf") else f"{value:.6g}"

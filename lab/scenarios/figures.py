@@ -66,6 +66,16 @@ def did_you_mean(seen: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
 
 
+def written(value: float | None, none: str = "?") -> str:
+    """A figure with four digits that count; a share keeps six, for 0.9996 is not 1."""
+    if value is None:
+        return none
+    if math.isinf(value):
+        return "never"
+    size = abs(value)
+    return f"{value:.6g}" if size <= 1 else f"{value:.4g}" if size < 10_000 else f"{value:.0f}"
+
+
 def phase_key(name: str) -> str:
     """A phase's name as paths have it: "posts down" is `posts_down`."""
     return name.replace(" ", "_")

@@ -16,19 +16,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from lab.cluster.topology import ARRANGEMENTS
 from lab.faults.kinds import Fault
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.expression import check
 from lab.scenarios.figures import ExpressionError, did_you_mean
 from lab.scenarios.reading import read_model
 from lab.scenarios.spec import Expect, LoadSpec, Method, PhasesSpec, Strict, VariantSpec
-
-SERVICES = ("posts", "comments", "moderation", "query")
-TARGETS: dict[str, tuple[str, ...]] = {
-    "sync-chain": SERVICES,
-    "async-bus": (*SERVICES, "event-bus"),
-}
-"""What there is to break in each arrangement."""
 
 RECOVERING = "recovering"
 """The phase between two methods of a sequence; its figures are nobody's."""
@@ -98,7 +92,8 @@ class Scenario(Strict):
             name
             for name, spec in self.variants.items()
             if (method.variants is None or name in method.variants)
-            and method.target in TARGETS.get(spec.arrangement, ())
+            and spec.arrangement in ARRANGEMENTS
+            and method.target in ARRANGEMENTS[spec.arrangement].targets
         )
 
     def timeline(self) -> tuple[Phase, ...]:
@@ -149,8 +144,13 @@ def _halved(seconds: float) -> float:
     return max(0.5, math.floor(seconds + 0.5) / 2) if seconds else 0.0
 
 
-SWITCHES: dict[str, tuple[int, int]] = {"workers": (1, 64), "timeout_ms": (1, 60_000)}
-"""What a variant may set, and from where to where: whole numbers."""
+_WORKERS = {"workers": (1, 64)}
+SWITCHES: dict[str, dict[str, tuple[int, int]]] = {
+    "sync-chain": {**_WORKERS, "timeout_ms": (1, 60_000)},
+    "async-bus": _WORKERS,
+}
+"""What a variant may set by its arrangement, and from where to where: whole numbers. A service on
+the bus asks nobody, so there is no time after which it would stop waiting."""
 
 
 def _problems(of: Scenario) -> Iterator[str]:
@@ -183,17 +183,19 @@ def _problems(of: Scenario) -> Iterator[str]:
 def _variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         yield f"{key}: a variant's name has small letters, digits and hyphens: sync-chain."
-    if spec.arrangement not in TARGETS:
+    if spec.arrangement not in ARRANGEMENTS:
         yield (
             f"{key}: there is no arrangement {spec.arrangement!r}. "
-            f"{did_you_mean(spec.arrangement, TARGETS)} A variant that isn't named after its "
+            f"{did_you_mean(spec.arrangement, ARRANGEMENTS)} A variant that isn't named after its "
             'arrangement says: arrangement = "..."'
         )
+    switches = SWITCHES.get(spec.arrangement, {})
     for switch, value in spec.options.items():
-        if switch not in SWITCHES:
-            yield f"{key}: there is no switch {switch!r}. {did_you_mean(switch, SWITCHES)}"
+        if switch not in switches:
+            kind = spec.arrangement
+            yield f"{key}: {kind} has no switch {switch!r}. {did_you_mean(switch, switches)}"
             continue
-        low, high = SWITCHES[switch]
+        low, high = switches[switch]
         if type(value) is not int or not low <= value <= high:
             meant = f"it was meant to be a whole number, {low} to {high}"
             yield f"{key}.{switch}: saw {value!r}; {meant}."
@@ -204,7 +206,7 @@ def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
         method.parsed()
     except ValueError as error:
         yield f"{key}: {error}"
-    everywhere = dict.fromkeys(target for some in TARGETS.values() for target in some)
+    everywhere = dict.fromkeys(target for some in ARRANGEMENTS.values() for target in some.targets)
     if method.target not in everywhere:
         yield (
             f"{key}: there is no target {method.target!r}. "

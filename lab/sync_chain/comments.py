@@ -10,23 +10,32 @@ from lab.sync_chain.stack import ChainService, program
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS comments (
-    id TEXT PRIMARY KEY, post_id TEXT NOT NULL, content TEXT NOT NULL, status TEXT NOT NULL
+    id      TEXT PRIMARY KEY,
+    post_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    status  TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS comments_of_post ON comments (post_id);
 """
+INSERT = "INSERT INTO comments VALUES (?, ?, ?, ?)"
 
 service = ChainService("comments", SCHEMA)
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 
 @service.post("/posts/{post_id}/comments")
 def create_comment(post_id: str, draft: CommentDraft) -> Comment:
     know_post(post_id)
     status = moderate(draft)
-    comment = Comment(id=new_id(), post_id=post_id, content=draft.content, status=status)
+    comment = Comment(
+        id=new_id(),
+        post_id=post_id,
+        content=draft.content,
+        status=status,
+    )
     with service.store.transaction() as change:
-        change.execute("INSERT INTO comments VALUES (?, ?, ?, ?)", *comment.model_dump().values())
+        change.execute(INSERT, *comment.model_dump().values())
     return comment
 
 
@@ -42,13 +51,12 @@ def list_comments_of_many(post_ids: str) -> list[Comment]:
 
 def comments_of(post_ids: list[str]) -> list[Comment]:
     marks = ",".join("?" * len(post_ids))
-    rows = service.store.rows(
-        f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id", *post_ids
-    )
+    theirs = f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id"
+    rows = service.store.rows(theirs, *post_ids)
     return [Comment(**row) for row in rows]
 
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 
 def know_post(post_id: str) -> None:
@@ -56,7 +64,8 @@ def know_post(post_id: str) -> None:
 
 
 def moderate(draft: CommentDraft) -> Status:
-    return Verdict(**service.ask("moderation", "POST", "/verdicts", draft)).status
+    verdict = service.ask("moderation", "POST", "/verdicts", draft)
+    return Verdict(**verdict).status
 
 
 main = program(service)

@@ -9,23 +9,27 @@ from lab.domain.model import CommentDraft, Verdict, verdict_on
 from lab.sync_chain.stack import ChainService, program
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS verdicts (content TEXT NOT NULL, status TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS verdicts (
+    content TEXT NOT NULL,
+    status  TEXT NOT NULL
+);
 """
+INSERT = "INSERT INTO verdicts VALUES (?, ?)"
 
 service = ChainService("moderation", SCHEMA)
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 
 @service.post("/verdicts", status=200)
 def judge(draft: CommentDraft) -> Verdict:
     verdict = Verdict(status=verdict_on(draft.content))
     with service.store.transaction() as change:
-        change.execute("INSERT INTO verdicts VALUES (?, ?)", draft.content, verdict.status)
+        change.execute(INSERT, draft.content, verdict.status)
     return verdict
 
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 # We need nothing that others know: the comment comes with the question.
 

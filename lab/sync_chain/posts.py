@@ -10,12 +10,15 @@ from lab.domain.model import Limit, Post, PostDraft, new_id
 from lab.sync_chain.stack import ChainService, program
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY, title TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS posts (
+    id    TEXT PRIMARY KEY,
+    title TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 service = ChainService("posts", SCHEMA)
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 
 @service.post("/posts")
@@ -28,20 +31,20 @@ def create_post(draft: PostDraft) -> Post:
 
 @service.get("/posts")
 def list_posts(limit: Limit = 20, before: str = "~") -> list[Post]:
-    rows = service.store.rows(
-        "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit
-    )
+    newest = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
+    rows = service.store.rows(newest, before, limit)
     return [Post(**row) for row in rows]
 
 
 @service.get("/posts/{post_id}")
 def get_post(post_id: str) -> Post:
-    for row in service.store.rows("SELECT * FROM posts WHERE id = ?", post_id):
+    it = "SELECT * FROM posts WHERE id = ?"
+    for row in service.store.rows(it, post_id):
         return Post(**row)
     raise NotFound(f"There is no post {post_id}.")
 
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 # We need nothing that others know.
 

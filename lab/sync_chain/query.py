@@ -1,6 +1,6 @@
 """Query: owns nothing; puts the feed together from what others own.
 
-Asks:  posts (which are the newest?), comments (what was said about them?)
+Asks:  posts (which are newest?), comments (what was said about them?)
 Tells: nobody
 Hears: nothing
 """
@@ -10,7 +10,7 @@ from lab.sync_chain.stack import ChainService, program
 
 service = ChainService("query")
 
-# ── What a client may ask of us ──────────────────────────────────────────────────────────────
+# ── What a client may ask of us ───────────────────────────────────────────
 
 
 @service.get("/feed")
@@ -19,18 +19,18 @@ def get_feed(limit: Limit = 20, before: str = "~") -> list[FeedEntry]:
     return feed_of(posts, know_comments(posts))
 
 
-# ── How we learn what others know ────────────────────────────────────────────────────────────
+# ── How we learn what others know ─────────────────────────────────────────
 
 
 def know_posts(limit: int, before: str) -> list[Post]:
-    posts = service.ask("posts", "GET", "/posts", limit=limit, before=before)
-    return [Post(**post) for post in posts]
+    newest = service.ask("posts", "GET", "/posts", limit=limit, before=before)
+    return [Post(**row) for row in newest]
 
 
 def know_comments(posts: list[Post]) -> list[Comment]:
-    post_ids = ",".join(post.id for post in posts)
-    comments = service.ask("comments", "GET", "/comments", post_ids=post_ids)
-    return [Comment(**comment) for comment in comments]
+    ids = ",".join(post.id for post in posts)
+    theirs = service.ask("comments", "GET", "/comments", post_ids=ids)
+    return [Comment(**row) for row in theirs]
 
 
 main = program(service)

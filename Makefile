@@ -1,0 +1,41 @@
+# make demo    sets everything up and shows the first two outages
+# make test    sets everything up and runs the tests
+# make soak    the long tests; make bench the figures; make check the linters; make clean
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+
+.PHONY: demo test soak bench check clean
+
+demo: $(READY)
+	@$(BIN)/lab run slow-service downed-service
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+soak: $(READY)
+	@$(BIN)/python -m pytest -m soak
+
+bench: $(READY)
+	@$(BIN)/python -m tests.bench
+
+check: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Exact versions with their hashes; the package itself goes in without asking for anything more.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "Setting up $(VENV) (once; some seconds) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)

@@ -1,0 +1,103 @@
+"""What there is: the scenarios, one of them in full, the claims and what came of them."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lab.report.text import styled
+from lab.scenarios.claims import CLAIMS
+from lab.scenarios.result import Result
+from lab.scenarios.scenario import Scenario
+
+
+def scenarios(found: Sequence[Scenario], console: Console) -> None:
+    """A line for each scenario."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("name", "what happens", "seconds", "quick"):
+        table.add_column(heading, justify="right" if heading in ("seconds", "quick") else "left")
+    for scenario in found:
+        table.add_row(
+            styled(scenario.name, "bold"),
+            styled(scenario.title),
+            f"{_length_s(scenario):.0f}",
+            f"{_length_s(scenario.quick()):.0f}",
+        )
+    console.print(table)
+    console.print(
+        Text("\nNext: lab show slow-service, and then lab run slow-service --quick", "dim")
+    )
+
+
+def scenario(one: Scenario, console: Console) -> None:
+    """Everything about a scenario but what comes out of it."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("variants", styled(", ".join(one.variants)))
+    mix = ", ".join(f"{name} {weight:g}" for name, weight in one.load.mix.items())
+    facts.add_row("load", styled(f"{one.load.rate:g} arrivals a second for each: {mix}"))
+    for phase in one.timeline():
+        what = [
+            f"{window.fault.target}: {window.fault.kind}, {window.fault.says}"
+            for window in phase.faults
+        ]
+        told = f"{phase.seconds:g} s" + ("" if not what else "   " + "; ".join(what))
+        facts.add_row(styled(phase.name), styled(told))
+    blocks: list[RenderableType] = [
+        styled(one.title, "bold"),
+        Text(),
+        styled(one.question),
+        Text(),
+        facts,
+    ]
+    if one.claims:
+        blocks += [Text(), Text("Claims it bears on", "bold")]
+        blocks += [
+            Padding(Text.assemble((name, "bold"), "  ", styled(CLAIMS[name].says)), (0, 0, 0, 2))
+            for name in one.claims
+        ]
+    console.print(Group(*blocks))
+    console.print(Text(f"\nWrite your answer down; then: lab run {one.name}", "dim"))
+
+
+def claims(found: Sequence[Scenario], results: Sequence[Result], console: Console) -> None:
+    """Each claim, the scenarios that bear on it, and the newest verdict of each."""
+    newest: dict[str, Result] = {}
+    for result in results:  # newest first
+        newest.setdefault(result.scenario, result)
+    blocks: list[RenderableType] = []
+    for claim in CLAIMS.values():
+        blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
+        bearing = [one for one in found if claim.id in one.claims]
+        if not bearing:
+            blocks.append(Text("    no scenario bears on it yet", "dim"))
+        for one in bearing:
+            told = _verdict(claim.id, newest.get(one.name), one.name)
+            blocks.append(Padding(Text.assemble((one.name, "bold"), "  ", told), (0, 0, 0, 4)))
+        blocks.append(Text())
+    console.print(Group(*blocks))
+
+
+def _verdict(claim: str, result: Result | None, scenario: str) -> Text:
+    if result is None:
+        return Text(f"not run here yet: lab run {scenario}", "dim")
+    if not result.valid:
+        return Text(f"the last run ({result.started}) was not valid", "red")
+    about = [one for one in result.expectations if one.claim == claim]
+    held = [one for one in about if one.verdict == "holds"]
+    if not about:
+        return Text("no expectation of its last run is about this claim", "dim")
+    sign, style = ("✓", "green") if len(held) == len(about) else ("✗", "red")
+    shown = (set(map(id, about)) - set(map(id, held))) or set(map(id, about))
+    first = next(one for one in about if id(one) in shown)
+    measured = "not measured" if first.measured is None else f"{first.measured:.4g}"
+    return Text.assemble(
+        (f"{sign} {len(held)} of {len(about)} hold", style),
+        "  ",
+        styled(f"{first.says} Measured {measured}, expected {first.expected}."),
+    )
+
+
+def _length_s(one: Scenario) -> float:
+    return sum(phase.seconds for phase in one.timeline())

@@ -1,0 +1,1 @@
+"""Tiny programs that the tests start as processes of their own."""

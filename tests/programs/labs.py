@@ -1,0 +1,82 @@
+"""A lab to be killed, as the tests of what it leaves behind see it from outside."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lab.cluster.errors import PortTaken
+from lab.cluster.ports import reserve
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 10.0
+
+
+def assert_ended(*processes: psutil.Process) -> None:
+    """Wait until none of them runs. A zombie has ended: one that outlives its parent is for the
+    system's first process to reap, and that one may take its time."""
+    deadline = time.perf_counter() + WITHIN_S
+    while left := [process for process in processes if _runs(process)]:
+        assert time.perf_counter() < deadline, left
+        time.sleep(0.002)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        # psutil tells a process from another that was given its number since.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _can_be_had(port: int) -> bool:
+    try:
+        reserve(port).close()
+    except PortTaken:
+        return False
+    return True
+
+
+class ALab:
+    """A lab in a process of its own, with one service awake and one suspended."""
+
+    def __init__(self, folder: Path, then: str) -> None:
+        command = [sys.executable, "-m", "tests.programs.a_lab", str(folder), then]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1].decode()
+        told: dict[str, Any] = json.loads(line)
+        self.ports: list[int] = told["ports"]
+        self.nursery = psutil.Process(told["nursery"])
+        self.services = [psutil.Process(pid) for pid in told["pids"]]
+        self.fork = psutil.Process(told["fork"]) if told["fork"] else None
+
+    def wait(self) -> str:
+        """Until the lab has ended; what it wrote to stderr."""
+        return self.process.communicate(timeout=WITHIN_S)[1].decode()
+
+    def assert_nothing_is_left(self) -> None:
+        """Neither its processes, nor its ports: each can be had again."""
+        assert_ended(self.nursery, *self.services)
+        deadline = time.perf_counter() + WITHIN_S
+        for port in self.ports:
+            while not _can_be_had(port):
+                # Once it is free, anybody may be given it for a while.
+                assert time.perf_counter() < deadline, f"port {port} is still taken"
+                time.sleep(0.01)
+
+    def clear_away(self) -> None:
+        """What a failed test leaves must not disturb the next one."""
+        for process in (self.fork, *self.services, self.nursery):
+            if process is not None:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.process.kill()
+        self.process.communicate()

@@ -1,0 +1,42 @@
+"""A reserved port is ours and refuses connections; a taken one is named with its holder."""
+
+import contextlib
+import os
+import socket
+
+import pytest
+
+from lab.cluster.errors import PortTaken
+from lab.cluster.ports import reserve
+
+
+def test_a_reserved_port_refuses_connections_and_is_given_to_nobody_else() -> None:
+    with reserve() as mine, contextlib.ExitStack() as others:
+        client = others.enter_context(socket.socket())
+        assert client.connect_ex(("127.0.0.1", mine.port)) != 0
+        with pytest.raises(PortTaken):
+            reserve(mine.port)
+        ports = {others.enter_context(reserve()).port for _ in range(200)}
+        assert mine.port not in ports
+        assert len(ports) == 200
+
+
+def test_a_reserved_port_is_free_again_once_closed() -> None:
+    with reserve() as first:
+        port = first.port
+    with reserve(port) as again:
+        assert again.port == port
+
+
+@pytest.mark.parametrize("reuse", [False, True], ids=["plain", "with SO_REUSEPORT"])
+def test_a_taken_port_is_named_with_its_holder(reuse: bool) -> None:
+    with socket.socket() as holder:
+        if reuse:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"Port {port} is taken by") as caught:
+            reserve(port)
+    assert caught.value.port == port
+    assert caught.value.by is None or f"pid {os.getpid()}" in caught.value.by
