@@ -135,7 +135,7 @@ def test_a_run_is_printed_with_its_figures_and_its_price() -> None:
         "requests refused 88, gone for seconds 5.0123",
         "read_feed 98 × http_502 (2.5 ms)",
         "✓ holds",
-        "[one-down]",
+        "one-down",
         "measured 0.02, expected <= 0.2",
         "Another paragraph.",
     ):

@@ -5,14 +5,16 @@ what became of the data, whether the faults acted and the load was honest; only 
 and the explanation last. Nothing is said by colour alone, and 80 columns are enough.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from lab.report import cells, groups
 from lab.report.cells import Look
+from lab.scenarios.claims import CLAIMS
 from lab.scenarios.figures import measured, written
 from lab.scenarios.result import Data, Endpoint, Expectation, Result
 
@@ -140,15 +142,28 @@ def _line(text: str, look: Look, style: str = "") -> RenderableType:
     return Padding(look.text(text, style, limit=400), (0, 0, 0, 2), expand=False)
 
 
-def _verdicts(expectations: Iterable[Expectation], look: Look) -> Iterator[RenderableType]:
-    yield Text("\nWhat was expected", "bold")
-    for one in expectations:
-        claim = f" [{look.plain(one.claim, 30)}]" if one.claim else ""
-        yield look.verdict(one.verdict) + Text(f"  {look.plain(one.says, 300)}{claim}", "default")
-        seen = "never" if one.measured is None and one.verdict == "fails" else None
-        shown = f"measured {seen or written(one.measured, cells.NONE)}"
-        shown += f", expected {one.expected or cells.NONE}"
-        yield Padding(look.text(shown, "dim", limit=300), (0, 0, 0, 4), expand=False)
+def _verdicts(expectations: Sequence[Expectation], look: Look) -> Iterator[RenderableType]:
+    """Claim by claim: what is taught, in a sentence, and what was seen of it, in figures."""
+    yield Text("\nWhat is claimed, and what was seen", "bold")
+    for claim in dict.fromkeys(one.claim for one in expectations):
+        if claim is None:
+            yield Text("and besides")
+        else:
+            says = CLAIMS[claim].says if claim in CLAIMS else ""
+            yield Text.assemble((look.plain(claim, 30), "bold"), "  ", look.text(says))
+        for one in expectations:
+            if one.claim == claim:
+                yield Padding(_verdict(one, look), (0, 0, 0, 2), expand=False)
+
+
+def _verdict(one: Expectation, look: Look) -> RenderableType:
+    seen = "never" if one.measured is None and one.verdict == "fails" else None
+    shown = f"measured {seen or written(one.measured, cells.NONE)}"
+    shown += f", expected {one.expected or cells.NONE}"
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(look.verdict(one.verdict), look.text(one.says, limit=300))
+    grid.add_row("", look.text(shown, "dim", limit=300))
+    return grid
 
 
 def _paragraphs(text: str, look: Look, limit: int) -> Iterator[RenderableType]:

@@ -72,6 +72,15 @@ def check(text: str, variants: Sequence[str], phases: Sequence[str], steady: boo
         raise ExpressionError(spelled) from None
 
 
+def is_about(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
+    """Whether `text` needs no other variants and phases than these."""
+    try:
+        check(text, variants, phases)
+    except ExpressionError:
+        return False
+    return True
+
+
 def evaluate(text: str, result: Result, steady_in: str | None = None) -> Outcome:
     """What the result says to `text`.
 

@@ -27,7 +27,8 @@ from lab.scenarios.checker import check, read_holdings
 from lab.scenarios.environment import environment
 from lab.scenarios.evaluate import evaluated, health_of_the_run, variant_result
 from lab.scenarios.result import Load, Result
-from lab.scenarios.scenario import Phase, Scenario
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.timeline import Phase
 
 WARM_UP = Phase("warm_up", 0.5)
 SEED_POSTS = 10

@@ -9,42 +9,23 @@ written is refused with every problem at once, in sentences.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lab.cluster.topology import ARRANGEMENTS
-from lab.faults.kinds import Fault
 from lab.scenarios.claims import CLAIMS
-from lab.scenarios.expression import check
+from lab.scenarios.expression import check, is_about
 from lab.scenarios.figures import ExpressionError, did_you_mean
 from lab.scenarios.reading import read_model
 from lab.scenarios.spec import Expect, LoadSpec, Method, PhasesSpec, Strict, VariantSpec
-
-RECOVERING = "recovering"
-"""The phase between two methods of a sequence; its figures are nobody's."""
+from lab.scenarios.timeline import RECOVERING, FaultWindow, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class FaultWindow:
-    """A fault, `at_s` seconds into its phase, for `seconds`, in the variants it can act on."""
-
-    fault: Fault
-    at_s: float
-    seconds: float
-    variants: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of the run. `recovering` may occur several times."""
-
-    name: str
-    seconds: float
-    faults: tuple[FaultWindow, ...] = ()
+class UnknownVariant(ValueError):
+    """A scenario was asked for a variant that it doesn't have."""
 
 
 class Scenario(Strict):
@@ -135,6 +116,25 @@ class Scenario(Strict):
         )
         phases = lengths.model_copy(update=shorter)
         return self.model_copy(update={"phases": phases, "method": method})
+
+    def at_rate(self, rate: float) -> Self:
+        """The same experiment with another arrival rate, for each variant."""
+        return self.model_copy(update={"load": self.load.model_copy(update={"rate": rate})})
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The same experiment with some of its variants, and what can be expected of those.
+
+        Raises UnknownVariant when one of the names isn't a variant's.
+        """
+        for name in names:
+            if name not in self.variants:
+                raise UnknownVariant(
+                    f"{self.name} has no variant {name!r}. {did_you_mean(name, self.variants)}"
+                )
+        variants = {name: spec for name, spec in self.variants.items() if name in names}
+        phases = self.reported_phases()
+        expect = tuple(one for one in self.expect if is_about(one.that, tuple(variants), phases))
+        return self.model_copy(update={"variants": variants, "expect": expect})
 
     def _window(self, method: Method, at_s: float, seconds: float) -> FaultWindow:
         return FaultWindow(method.parsed(), at_s, seconds, self.applies_to(method))

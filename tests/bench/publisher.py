@@ -1,0 +1,40 @@
+"""Publishes single events, so many in flight, through the load's own client: it must cost little,
+for the machine has two cores and the bus wants one of them."""
+
+import asyncio
+from time import perf_counter
+
+from lab.load.client import Client
+from lab.load.connection import Outcome
+from lab.load.plan import Origin
+
+
+async def publish_singly(url: str, envelopes: list[str], in_flight: int) -> None:
+    """One POST an event; returns when each is acknowledged."""
+    loop = asyncio.get_running_loop()
+    client = Client(loop, in_flight)
+    origin = Origin.of(url)
+    finished = loop.create_future()
+    waiting = iter(envelopes)
+    acknowledged = 0
+
+    def send_next() -> None:
+        envelope = next(waiting, None)
+        if envelope is not None:
+            give_up = perf_counter() + 30
+            assert client.send("POST", origin, "/events", envelope.encode(), give_up, done)
+
+    def done(outcome: Outcome) -> None:
+        nonlocal acknowledged
+        if outcome.status != 201:
+            finished.set_exception(RuntimeError(f"not acknowledged: {outcome}"))
+            return
+        acknowledged += 1
+        if acknowledged == len(envelopes):
+            finished.set_result(None)
+        send_next()
+
+    for _ in range(in_flight):
+        send_next()
+    await finished
+    client.close()
