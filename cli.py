@@ -124,8 +124,7 @@ def up(
     ] = "both",
 ) -> None:
     """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
-    from lab.up import run_up
-
+    from lab.byhand.up import run_up
     from lab.domain.directory import BY_HAND_PORTS
     from lab.scenarios.figures import did_you_mean
     from lab.scenarios.runs import new_folder
@@ -138,18 +137,20 @@ def up(
 
 @app.command(epilog="Example: lab fault latency comments --ms 300 --jitter-ms 50   Next: lab heal")
 def fault(
-    kind: Annotated[str, typer.Argument(help="down, hang, latency, error, timeout, reset_peer")],
-    target: Annotated[str, typer.Argument(help="a service, or event-bus")],
+    kind: Annotated[
+        str | None, typer.Argument(help="down, hang, latency, error, timeout, reset_peer")
+    ] = None,
+    target: Annotated[str | None, typer.Argument(help="a service, or event-bus")] = None,
     ms: Annotated[float | None, typer.Option(help="latency: how much longer it takes")] = None,
     jitter_ms: Annotated[float | None, typer.Option(help="latency: more or less by this")] = None,
     status: Annotated[int | None, typer.Option(help="error: which one is answered")] = None,
     probability: Annotated[float | None, typer.Option(help="the share that is hit, 0 to 1")] = None,
     first: Annotated[int | None, typer.Option(help="hit only the first so many")] = None,
     stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
-    lab: Annotated[int | None, typer.Option(help="which lab, by pid, if several run")] = None,
+    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
 ) -> None:
-    """Break something in a running `lab up`, in both stacks at once."""
-    from lab.control import ControlError, find_lab, put_fault
+    """Break something in a running `lab up`, in both stacks at once; alone, list what is broken."""
+    from lab.byhand.control import ControlError, faults, find_lab, put_fault
 
     given = {
         "ms": ms,
@@ -159,8 +160,15 @@ def fault(
         "first": first,
     }
     options = {name: value for name, value in given.items() if value is not None}
+    if kind and not target:
+        _fail(f"{kind!r} needs a target. Try: lab fault {kind} comments", 2)
     try:
-        for line in put_fault(find_lab(lab), kind, target, options, stack):
+        running = find_lab(pid)
+        if kind and target:
+            lines = put_fault(running, kind, target, options, stack)
+        else:
+            lines = faults(running)
+        for line in lines:
             _say(line)
     except ControlError as error:
         _fail(error, error.exit_code)
@@ -171,14 +179,14 @@ def heal(
     target: Annotated[str | None, typer.Argument(help="only faults on this service")] = None,
     kind: Annotated[str | None, typer.Option(help="only faults of this kind")] = None,
     stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
-    lab: Annotated[int | None, typer.Option(help="which lab, by pid, if several run")] = None,
+    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
 ) -> None:
     """Take faults back from a running `lab up`, and show what they did."""
-    from lab.control import ControlError, find_lab
-    from lab.control import heal as take_back
+    from lab.byhand.control import ControlError, find_lab
+    from lab.byhand.control import heal as take_back
 
     try:
-        for line in take_back(find_lab(lab), target, kind, stack):
+        for line in take_back(find_lab(pid), target, kind, stack):
             _say(line)
     except ControlError as error:
         _fail(error, error.exit_code)
@@ -213,7 +221,6 @@ def doctor(
 ) -> None:
     """Look at this machine: what is missing, in the way, or left over."""
     from lab.doctor import examine
-
     from lab.report import findings
 
     found = examine(fix)

@@ -13,7 +13,6 @@ import asyncio
 import contextvars
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -30,6 +29,7 @@ from lab.domain.errors import Invalid, ServiceError
 from lab.faults.door import Door
 from lab.faults.kinds import Visit, parse_fault
 from lab.lifeline import watch_lifeline
+from lab.listener import HttpServer, listen
 from lab.spans import SpanLog
 from lab.web import (
     WHOLE_REQUEST_WITHIN_S,
@@ -46,6 +46,9 @@ from lab.web import (
 
 WORKERS = 8
 SHUTDOWN_WITHIN_S = 2.0
+
+# Not definite: what broke may have broken after the commit.
+_BUG = ServiceError("A bug in this service; its log has the traceback.", definite=False)
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,10 @@ class Shell:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         watch_lifeline(loop)
-        listening = _listen(self.port, self._options.reuse_port)
+        listening = listen(self.port, self._options.reuse_port)
         self.port = listening.getsockname()[1]
         # The timer that closes idle connections is also the one that cuts off half-sent heads.
-        server = web.Server(
+        server = HttpServer(
             self._answer,
             keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
             auto_decompress=False,
@@ -201,7 +204,7 @@ class Shell:
                 return problem(error)
             except Exception:
                 traceback.print_exc()
-                return problem(ServiceError("A bug in this service; its log has the traceback."))
+                return problem(_BUG)
 
         in_this_story = contextvars.copy_context().run
         return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_story, work)
@@ -212,6 +215,8 @@ class Shell:
                 fault = parse_fault(order.kind, order.target, order.options)
             except ValueError as error:
                 raise Invalid(str(error)) from None
+            if fault.acts_on != "door":
+                raise Invalid(f"{order.kind!r} acts on the process, not at its door.", field="kind")
             self.door.put(name, fault, order.seed)
             return {"name": name}
 
@@ -237,24 +242,6 @@ class Shell:
         if waits_for := self.waits_for():
             return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
         return answer(told)
-
-
-def _listen(port: int, reuse_port: bool) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-    except OSError as error:
-        listening.close()
-        sys.stderr.write(
-            f"Port {port} can't be had ({error.strerror}): something listens there already, "
-            "perhaps another copy of this service. End it, or choose another with --port.\n"
-        )
-        sys.exit(3)
-    listening.listen(1024)
-    return listening
 
 
 async def _or_die(work: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ So a comment can be followed through a chain of calls as well as through a bus.
 
 import contextvars
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 _FLUSH_AFTER_S = 0.2
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,18 @@ class SpanContext:
 
     trace_id: str
     span_id: str
+    parent_id: str = ""
 
     @classmethod
     def following(cls, traceparent: str | None) -> "SpanContext":
-        """The next step of the story in `traceparent`, or the first of a new one."""
-        parts = (traceparent or "").split("-")
-        known = len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16
-        return cls(parts[1] if known else secrets.token_hex(16), secrets.token_hex(8))
+        """The next step of the story in `traceparent`, or the first of a new one.
+
+        A header that is not to the letter of the standard begins a new story: it comes from
+        outside, and is passed on to others.
+        """
+        told = _TRACEPARENT.fullmatch(traceparent or "")
+        trace_id, parent_id = told.groups() if told else (secrets.token_hex(16), "")
+        return cls(trace_id, secrets.token_hex(8), parent_id)
 
     @property
     def traceparent(self) -> str:
@@ -65,7 +74,7 @@ class SpanLog:
         line: dict[str, Any] = {
             "trace": context.trace_id,
             "span": context.span_id,
-            "parent": parent.split("-")[2] if parent and parent.count("-") == 3 else "",
+            "parent": context.parent_id,
             "service": self._service,
             "kind": kind,
             "name": name,

@@ -60,7 +60,9 @@ class Route:
     query: type[BaseModel] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        # What would mean something else in a URL is no part of a name: whoever asks another
+        # service for `/posts/{post_id}` must not be asking for a different thing.
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/?#%]+)", self.path)
         object.__setattr__(self, "pattern", re.compile(pattern))
         if not self.raw:
             self._read_signature()

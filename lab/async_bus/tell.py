@@ -6,11 +6,13 @@ between. The bus knows an event by its id, so a second try is no second event.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from lab.bus.base import Bus, BusUnavailable
 from lab.store import Store
 
 MOST_AT_ONCE = 500
+MOST_BYTES_AT_ONCE = 1024 * 1024  # the bus takes some more, but not without end
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 
@@ -34,7 +36,7 @@ class Relay:
         pause_s = FIRST_PAUSE_S
         while True:
             something_told.clear()
-            waiting = self._store.untold(self.published, MOST_AT_ONCE)
+            waiting = _load(self._store.untold(self.published, MOST_AT_ONCE))
             if not waiting:
                 await something_told.wait()
                 continue
@@ -51,3 +53,13 @@ class Relay:
     def waiting(self) -> int:
         """How many events the bus has not acknowledged yet."""
         return self._store.count_untold(self.published)
+
+
+def _load(waiting: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    """The first of those that wait, as many as the bus takes at once; one at the least."""
+    size = 0
+    for count, (_, envelope) in enumerate(waiting):
+        size += len(envelope.encode()) + 1
+        if count and size > MOST_BYTES_AT_ONCE:
+            return waiting[:count]
+    return waiting

@@ -34,7 +34,7 @@ class LogBus:
                     raise BusUnavailable(f"The bus answered {response.status}: {answer}")
                 sequences: list[int] = answer["sequences"]
                 return sequences
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError) as error:
             raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
 
     async def read(self, after: int) -> AsyncIterator[list[Envelope]]:
@@ -54,7 +54,7 @@ class LogBus:
                         after = _next_after(after, envelope)
                     if batch:
                         yield batch
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise BusUnavailable(f"The bus can't be heard: {error!r}") from None
         raise BusUnavailable("The bus ended the stream.")
 
@@ -65,7 +65,7 @@ class LogBus:
                 if response.status != 200:
                     raise BusUnavailable(f"The bus answered {response.status}.")
                 return int((await response.json())["sequence"])
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError) as error:
             raise BusUnavailable(f"The bus can't be reached: {error!r}") from None
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ sixty-four share the price of a commit. Nobody is acknowledged before the disk h
 
 import argparse
 import asyncio
+import re
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,13 +81,15 @@ class LogServer:
     async def append(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers."""
         body = await read_body(request, MAX_BODY_BYTES)
-        if not body.lstrip().startswith(b"["):
-            body = b"[" + body + b"]"
         try:
-            envelopes = _ENVELOPES.validate_json(body)
+            envelopes = (
+                [Envelope.from_json(body)]
+                if body.lstrip().startswith(b"{")
+                else _ENVELOPES.validate_json(body)
+            )
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            at = ".".join(str(part) for part in first["loc"][1:])
+            at = ".".join(str(part) for part in first["loc"]) or "body"
             raise Invalid(f"Not a CloudEvents envelope: {at}: {first['msg']}.", field=at) from None
         committed = asyncio.get_running_loop().create_future()
         self._waiting.append((envelopes, committed))
@@ -95,10 +98,10 @@ class LogServer:
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
         """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends."""
-        try:
-            position = int(request.query.get("after", "0"))
-        except ValueError:
-            raise Invalid("after: expected a sequence number.", field="after") from None
+        after = request.query.get("after", "0")
+        if not re.fullmatch("[0-9]{1,18}", after):
+            raise Invalid("after: expected a sequence number, from 0.", field="after")
+        position = int(after)
         follow = request.query.get("follow") == "1"
         stream = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await stream.prepare(request)

@@ -18,7 +18,7 @@ TOKEN_HEADER = "Lab-Token"
 
 @dataclass(frozen=True)
 class Answer:
-    """`error` is "" when there was an answer; else `refused`, `timeout`, `reset`, as in the load."""
+    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, `reset`."""
 
     status: int
     error: str

@@ -2,13 +2,14 @@
 
     ServiceError                 status   definite
     ├── Invalid                  400      yes   a field is wrong: says which
+    ├── Forbidden                403      yes   a control route without the run's token
     ├── NotFound                 404      yes   not known here
     ├── WrongMethod              405      yes
     ├── TooSlow                  408      yes   the request did not arrive whole in time
+    ├── Conflict                 409      yes   right in itself, but not now
     ├── TooLarge                 413      yes
-    ├── WrongHost                421      yes   the Host header names somebody else
     ├── UnsupportedMedia         415      yes   not JSON
-    ├── Forbidden                403      yes   a control route without the run's token
+    ├── WrongHost                421      yes   the Host header names somebody else
     └── DependencyFailed
         ├── BadAnswer            502      as the dependency says
         ├── Unreachable          503      yes   nobody listens: the request never arrived
@@ -67,6 +68,11 @@ class NotFound(ServiceError):
 class WrongMethod(ServiceError):
     status = 405
     title = "Not a thing one can do here"
+
+
+class Conflict(ServiceError):
+    status = 409
+    title = "Not now"
 
 
 class TooSlow(ServiceError):

@@ -58,6 +58,8 @@ class HttpCarrier:
             if _refused(error):
                 raise Unreachable(f"{whom} is not there: the connection was refused.") from None
             raise BadAnswer(f"{whom} broke off the connection.", definite=False) from None
+        except requests.RequestException:  # as when its process ends in the middle of an answer
+            raise BadAnswer(f"{whom} broke off its answer.", definite=False) from None
         return _understood(whom, response)
 
     def _session(self) -> requests.Session:

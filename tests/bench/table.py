@@ -1,4 +1,4 @@
-"""A line for each figure: what was to be reached, what was measured, how far apart the runs were."""
+"""A line for each figure: what was to be reached, what was measured, how far the runs differ."""
 
 import statistics
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ class Figure:
         return statistics.median(self.values)
 
     def line(self) -> str:
-        spread = f"({min(self.values):,.4g} to {max(self.values):,.4g}, {len(self.values)} runs)"
+        spread = f"({min(self.values):,.5g} to {max(self.values):,.5g}, {len(self.values)} runs)"
         sign = {True: "✓ reached", False: "✗ missed", None: "  figure"}[self.holds]
-        return f"{sign}  {self.what}: {self.median:,.4g} {self.unit} {spread}; to reach: {self.reach}"
+        measured = f"{self.median:,.5g} {self.unit} {spread}"
+        return f"{sign}  {self.what}: {measured}; to reach: {self.reach}"
 
 
 def at_most(what: str, limit: float, values: Sequence[float], unit: str) -> Figure:

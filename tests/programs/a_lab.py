@@ -1,8 +1,8 @@
 """A lab in a process of its own, so that the tests can kill it: starts two services, suspends one.
 
 Prints one JSON line with everybody's pid and the ports when all is up, then does as told in argv:
-`waits` for a signal; `raises` an exception or `ends` in order once its input ends; `forks` first, so
-that another process holds a copy of the socket to the nursery, then waits.
+`waits` for a signal; `raises` an exception or `ends` in order once its input ends; `forks` first,
+so that another process holds a copy of the socket to the nursery, then waits.
 """
 
 import asyncio

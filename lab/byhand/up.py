@@ -1,0 +1,119 @@
+"""`lab up`: a blog, or both of them, to play with by hand, until Ctrl-C.
+
+The same processes as in a scenario, but on ports that people can remember, and nobody loads or
+breaks them unless asked to: requests come from curl, faults from `lab fault` in another terminal.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from lab.byhand.control_server import control_server
+from lab.byhand.notes import RunningLab, announced
+from lab.byhand.switchboard import Switchboard
+from lab.cluster.errors import how_it_ended
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.domain.directory import BUS, BY_HAND_PORTS
+
+BOTH = "both"
+WHICH = (*ARRANGEMENTS, BOTH)
+LOOK_EVERY_S = 0.2
+
+MEANS = {
+    "sync-chain": "services ask each other over HTTP, and wait",
+    "async-bus": "services tell each other by events, and keep copies",
+}
+
+Say = Callable[[str], None]
+
+
+async def run_up(
+    which: str,
+    folder: Path,
+    say: Say,
+    *,
+    ports: Mapping[str, Mapping[str, int]] = BY_HAND_PORTS,
+) -> None:
+    """Start `which` (sync-chain, async-bus or both) with data and logs in `folder`, and run until
+    cancelled; then everything is ended. `say` gets plain lines of text. `ports`: by arrangement
+    and target; a free one where none is given.
+
+    Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, NurseryLost, …).
+    """
+    if which not in WHICH:
+        raise ValueError(f"There is no {which!r} to start; there are {', '.join(WHICH)}.")
+    names = list(ARRANGEMENTS) if which == BOTH else [which]
+    folder = folder.absolute()
+    supervisor = Supervisor(PRELOAD, folder)
+    async with AsyncExitStack() as held:
+        # All ports before the first process: a port that is taken is told at once.
+        stacks = [
+            held.enter_context(
+                Stack(name, ARRANGEMENTS[name], supervisor, folder, ports=ports.get(name))
+            )
+            for name in names
+        ]
+        await held.enter_async_context(supervisor)
+        await supervisor.start(*(program for stack in stacks for program in stack.programs))
+        address = await held.enter_async_context(control_server(Switchboard(stacks)))
+        urls = {stack.name: stack.urls for stack in stacks}
+        here = RunningLab(0, 0.0, address.url, address.token, urls, folder)
+        held.enter_context(announced(here))
+        for line in welcome(urls, folder):
+            say(line)
+        try:
+            await _watch(supervisor, stacks, say)
+        finally:
+            say("Ending everything ...")
+
+
+def welcome(urls: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator[str]:
+    """What to know and what to try first: lines of at most 80 columns, but for long paths."""
+    yield "The lab is up. Ctrl-C ends it."
+    for stack, of in urls.items():
+        yield ""
+        yield f"{stack}: {MEANS[stack]}"
+        yield from (f"  {target:<12}{url}" for target, url in of.items())
+        yield "  Try (with the id of your post in place of ID):"
+        yield from (f"    {line}" for line in examples(of))
+    yield ""
+    yield "To break something: `lab fault` in another terminal; `lab heal` mends it."
+    yield "Logs and data are in"
+    yield f"  {folder}"
+
+
+def examples(urls: Mapping[str, str]) -> Iterator[str]:
+    """Commands for a shell: a post, a comment on it, the feed, and the events on the bus."""
+    send = "curl -H content-type:application/json"
+    yield f"""{send} -d '{{"title":"Hello"}}' \\"""
+    yield f"  {urls['posts']}/posts"
+    yield f"""{send} -d '{{"content":"Nice"}}' \\"""
+    yield f"  {urls['comments']}/posts/ID/comments"
+    yield f"curl {urls['query']}/feed"
+    if BUS in urls:
+        yield f"curl '{urls[BUS]}/events?after=0'"
+
+
+async def _watch(supervisor: Supervisor, stacks: Sequence[Stack], say: Say) -> None:
+    """Say which programs end though nobody told them to. Raises NurseryLost."""
+    programs = {
+        stack.program(target): (stack.name, target)
+        for stack in stacks
+        for target in stack.arrangement.targets
+    }
+    told = 0
+    while True:
+        for exited in supervisor.unexpected_exits()[told:]:
+            told += 1
+            stack, target = programs[exited.name]
+            say(f"! {stack} {target} {how_it_ended(exited.status)}, and nobody had told it to.")
+            for line in exited.last_lines:
+                say(f"    {line}")
+            say(f"  `lab heal {target}` starts it again.")
+        if not any(supervisor.alive(name) for name in programs):
+            for name in programs:
+                await supervisor.wait(name)  # All have ended: this only tells a lost nursery.
+        await asyncio.sleep(LOOK_EVERY_S)

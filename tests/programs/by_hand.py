@@ -1,0 +1,22 @@
+"""`lab up` without the command line around it, on free ports, so that the tests can end it.
+
+`python -m tests.programs.by_hand FOLDER WHICH`; what it says goes to standard output.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from lab.byhand.up import run_up
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(run_up(sys.argv[2], Path(sys.argv[1]), _say, ports={}))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

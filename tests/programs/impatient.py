@@ -1,0 +1,27 @@
+"""A service in the lab's own shell that waits for half a request for 0.3 s instead of 10 s."""
+
+import argparse
+
+import lab.shell
+import lab.web
+from lab.domain.model import PostDraft
+from lab.shell import Shell, ShellOptions
+from lab.web import Route
+
+WITHIN_S = 0.3
+
+
+def take(draft: PostDraft) -> PostDraft:
+    return draft
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser()
+    ShellOptions.arguments(parser, port=0)
+    options = ShellOptions.of(parser.parse_args(argv))
+    lab.web.WHOLE_REQUEST_WITHIN_S = lab.shell.WHOLE_REQUEST_WITHIN_S = WITHIN_S
+    Shell("tests", "impatient", [Route("POST", "/posts", take, 201)], options).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""A lab that is up, as somebody sees it who reads its terminal and types what is printed there."""
+
+import contextlib
+import queue
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+import requests
+
+from lab.byhand import control
+from lab.cluster.ports import reserve
+from tests.programs.labs import ROOT, WITHIN_S, assert_ended
+
+BEFORE_THE_FOLDER = "Logs and data are in"
+
+
+class Up:
+    """A lab in a process of its own, and what it says."""
+
+    def __init__(self, folder: Path, which: str) -> None:
+        command = [sys.executable, "-m", "tests.programs.by_hand", str(folder), which]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        self._unread: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.welcome = [*self.lines_until(BEFORE_THE_FOLDER), *self.lines_until(str(folder))]
+        self.tree = psutil.Process(self.process.pid).children(recursive=True)
+        self.lab = control.find_lab(self.process.pid)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._unread.put(line.rstrip("\n"))
+
+    def lines_until(self, part: str) -> list[str]:
+        """What it says from here to the line that has `part`."""
+        lines = [""]
+        while part not in lines[-1]:
+            try:
+                lines.append(self._unread.get(timeout=WITHIN_S))
+            except queue.Empty:
+                pytest.fail(f"never said {part!r}, but {lines}")
+        return lines[1:]
+
+    def url(self, stack: str, target: str) -> str:
+        """As it was printed."""
+        begin = next(n for n, line in enumerate(self.welcome) if line.startswith(f"{stack}:"))
+        for line in self.welcome[begin:]:
+            if found := re.fullmatch(rf"  {target} +(http://\S+)", line):
+                return found[1]
+        raise LookupError(target)
+
+    def process_of(self, stack: str, target: str) -> psutil.Process:
+        """The process that listens there."""
+        port = urlsplit(self.url(stack, target)).port
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            for connection in process.net_connections(kind="inet"):
+                if connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                    return process
+        raise LookupError(target)
+
+    def end(self, number: int) -> int:
+        """Signal it and wait until it has ended; its exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; its exit status. `errors` is then what it wrote to stderr."""
+        status = self.process.wait(WITHIN_S)
+        self._reader.join(WITHIN_S)
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.errors = self.process.stderr.read()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return status
+
+    def assert_nothing_is_left(self) -> None:
+        assert_ended(*self.tree)
+        for urls in self.lab.stacks.values():
+            for url in urls.values():
+                reserve(urlsplit(url).port or 0).close()
+        assert_refused(self.lab.url)
+
+
+@contextlib.contextmanager
+def up(folder: Path, which: str = "both") -> Iterator[Up]:
+    running = Up(folder, which)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.end(signal.SIGINT)
+
+
+def get(url: str, timeout_s: float = WITHIN_S) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(url, timeout=timeout_s)
+
+
+def assert_refused(url: str) -> None:
+    parts = urlsplit(url)
+    with socket.socket() as client:
+        assert client.connect_ex((parts.hostname or "", parts.port or 0)) != 0
+
+
+def run_as_printed(command: str) -> requests.Response:
+    """What a shell and curl would do with it."""
+    words = iter(shlex.split(command))
+    assert next(words) == "curl"
+    url, data, headers = "", None, {}
+    for word in words:
+        if word == "-H":
+            name, _, value = next(words).partition(":")
+            headers[name] = value
+        elif word == "-d":
+            data = next(words)
+        else:
+            url = word
+    with requests.Session() as session:
+        session.trust_env = False
+        method = "GET" if data is None else "POST"
+        return session.request(method, url, data=data, headers=headers, timeout=WITHIN_S)
+
+
+def printed_commands(running: Up) -> dict[str, list[str]]:
+    """The commands for each stack, continuation lines joined."""
+    text = "\n".join(running.welcome).replace("\\\n", "")
+    parts = re.split(r"^(sync-chain|async-bus):", text, flags=re.MULTILINE)[1:]
+    return {
+        stack: re.findall(r"^ +(curl .*)$", part, re.MULTILINE)
+        for stack, part in zip(parts[::2], parts[1::2], strict=True)
+    }

@@ -1,0 +1,228 @@
+"""The doctor finds what is wrong, mends what can be mended, says what to try, and never raises."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections import namedtuple
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lab import doctor
+from lab.byhand.notes import RunningLab, announced
+from lab.cluster import leftovers
+from lab.cluster.link import LAB_RUN
+from lab.doctor import Finding, examine, exit_code
+from tests.programs.labs import ROOT, assert_ended
+
+Partition = namedtuple("Partition", "mountpoint fstype")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Notes, ports and left-over processes of others are none of our business: the doctor sees
+    the processes whose pids are put into this list."""
+    mine: list[int] = []
+    every = leftovers.leftovers
+    monkeypatch.setattr(leftovers, "leftovers", lambda: [x for x in every() if x.pid in mine])
+    monkeypatch.setattr(doctor, "BY_HAND_PORTS", {"sync-chain": {"posts": _free_port()}})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return mine
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def the(part: str, findings: list[Finding]) -> Finding:
+    """The one finding that has these words."""
+    (found,) = [finding for finding in findings if part in finding.what]
+    return found
+
+
+def test_a_sound_machine_has_nothing_bad_and_every_check_says_something(tmp_path: Path) -> None:
+    findings = examine(folder=tmp_path / "not" / "yet" / "runs")
+    assert [finding for finding in findings if finding.level == "bad"] == []
+    assert exit_code(findings) == 0
+    assert len(findings) >= len(doctor.CHECKS) - 1  # There need be no note.
+    assert all(finding.try_next for finding in findings if finding.level != "ok")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def left_behind(alone: list[int]) -> Iterator[psutil.Process]:
+    """A process that was started by a lab that is gone."""
+    lab = subprocess.Popen([sys.executable, "-c", ""])
+    lab.wait()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); import signal; signal.pause()"],
+        env=os.environ | {LAB_RUN: f"{lab.pid}:{time.time() - 60:.2f}"},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    alone.append(process.pid)
+    yield psutil.Process(process.pid)
+    process.kill()
+    process.communicate()
+
+
+def test_a_process_left_behind_is_found_and_ended_only_when_told_to(
+    left_behind: psutil.Process,
+) -> None:
+    findings = examine()
+    found = the(f"process {left_behind.pid}", findings)
+    assert (found.level, found.try_next) == ("bad", "lab doctor --fix ends it.")
+    assert exit_code(findings) == 3
+    assert left_behind.status() != psutil.STATUS_ZOMBIE
+    assert the(f"process {left_behind.pid}", examine(fix=True)).level == "ok"
+    assert_ended(left_behind)
+    assert the("No process of an earlier lab", examine()).level == "ok"
+
+
+def test_a_suspended_process_left_behind_is_ended_too(left_behind: psutil.Process) -> None:
+    left_behind.suspend()
+    assert "ended now" in the(f"process {left_behind.pid}", examine(fix=True)).what
+    assert_ended(left_behind)
+
+
+def test_a_note_of_a_lab_that_is_gone_is_found_and_removed_only_when_told_to(
+    tmp_path: Path,
+) -> None:
+    with announced(_a_lab({})) as path:
+        assert the("A lab runs", examine()).level == "ok"
+        path.write_text("{}")
+        assert the(str(path), examine()).level == "warn"
+        assert path.exists()
+        assert the(str(path), examine(fix=True)).level == "ok"
+        assert not path.exists()
+
+
+def _a_lab(stacks: dict[str, dict[str, str]]) -> RunningLab:
+    return RunningLab(0, 0.0, "http://127.0.0.1:1", "secret", stacks, Path("/nowhere"))
+
+
+def test_a_taken_port_is_bad_and_its_holder_is_named() -> None:
+    port = doctor.BY_HAND_PORTS["sync-chain"]["posts"]
+    assert "Free for" in the(str(port), examine()).what
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+        findings = examine()
+        found = the(f"Port {port} (posts of sync-chain) is taken", findings)
+        assert found.level == "bad"
+        assert f"pid {os.getpid()}" in found.what or "another user" in found.what
+        assert exit_code(findings) == 3
+        # The same port in the hands of a lab that runs is as it should be.
+        with announced(_a_lab({"sync-chain": {"posts": f"http://127.0.0.1:{port}"}})):
+            found = the(f"Port {port}", examine())
+            assert (found.level, "running lab" in found.what) == ("ok", True)
+
+
+def test_what_the_doctor_asks_of_packages_is_what_the_project_asks() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = dict(line.split(">=") for line in project["dependencies"])
+    assert asked == doctor.PACKAGES
+    assert project["requires-python"] == ">=" + ".".join(map(str, doctor.PYTHON))
+
+
+def test_a_missing_and_an_old_package_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"aiohttp": "3.14.3", "pydantic": "2.11.0b1"}
+
+    def version(name: str) -> str:
+        if name == "rich":
+            raise metadata.PackageNotFoundError(name)
+        return versions.get(name, "999")
+
+    monkeypatch.setattr(metadata, "version", version)
+    findings = examine()
+    assert the("aiohttp 3.14.3 is older than 3.14.4", findings).level == "bad"
+    assert the("rich is not installed", findings).try_next.endswith("pip install -e .")
+    assert "pydantic 2.11.0b1" in the("Installed:", findings).what
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
+def test_a_folder_on_a_network_file_system_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    mounts = [Partition("/", "ext4"), Partition(str(tmp_path), "ext4")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    assert the("ext4", examine(folder=tmp_path / "runs")).level == "ok"
+    # A later mount on the same point covers the earlier; one beside it does not matter.
+    mounts += [Partition(str(tmp_path), kind), Partition(str(tmp_path) + "-other", "ext4")]
+    assert the(kind, examine(folder=tmp_path / "runs")).level == "bad"
+
+
+@pytest.mark.parametrize("name", ["OneDrive - University", "Dropbox", "iCloud Drive"])
+def test_a_folder_that_is_synchronised_is_bad(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert the(repr(name), examine(folder=tmp_path / name / "runs")).level == "bad"
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "runs"
+    file.write_text("")
+    findings = examine(folder=file)
+    assert the("Nothing can be written", findings).level == "bad"
+    assert the("disk: could not be looked at", findings).level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "part"),
+    [
+        ("lab.doctor._commit_ms", lambda place: 21.0, "takes 21.0 ms"),
+        ("os.getloadavg", lambda: (99.0, 0.0, 0.0), "99.0 processes"),
+        ("resource.getrlimit", lambda which: (256, 4096), "each process: 256"),
+        ("os.sched_getaffinity", lambda pid: {0}, "Cores: 1"),
+    ],
+)
+def test_what_would_be_in_the_figures_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, what: str, value: Any, part: str
+) -> None:
+    monkeypatch.setattr(what, value, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    findings = examine()
+    assert the(part, findings).level == "warn"
+    assert exit_code(findings) == 0
+
+
+def test_a_check_that_fails_is_a_finding_and_keeps_what_it_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def _eyes(fix: bool, folder: Path) -> Iterator[Finding]:
+        yield Finding("ok", "One is fine.")
+        raise ModuleNotFoundError("No module named 'glasses'")
+
+    monkeypatch.setattr(doctor, "CHECKS", (_eyes,))
+    assert [finding.level for finding in examine()] == ["ok", "warn"]
+    assert "glasses" in the("eyes: could not be looked at", examine()).what
+
+
+def test_a_commit_is_measured_on_the_disk_and_leaves_nothing(tmp_path: Path) -> None:
+    assert doctor._commit_ms(tmp_path) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_can_be_loaded_without_any_package() -> None:
+    code = (
+        "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
+        "from lab.doctor import examine\n"
+        "print([f.what for f in examine() if f.level == 'bad'])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "psutil is not installed." in told.stdout

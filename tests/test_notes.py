@@ -1,0 +1,77 @@
+"""How a lab is found from another terminal: by a note that counts only while the lab lives."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lab.byhand import control
+from lab.byhand.control import ControlError
+from lab.byhand.notes import RunningLab, announced, notes, running_labs
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home in which no lab has ever run."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
+    return tmp_path
+
+
+def a_lab(folder: Path) -> RunningLab:
+    return RunningLab(0, 0.0, "http://127.0.0.1:1", "secret", {"sync-chain": {}}, folder)
+
+
+def test_a_note_is_for_its_user_alone_and_goes_with_its_lab(alone: Path) -> None:
+    with announced(a_lab(alone)) as path:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        (found,) = running_labs()
+        assert (found.pid, found.token, found.folder) == (os.getpid(), "secret", alone)
+        assert "secret" not in repr(found)
+        assert control.find_lab() == control.find_lab(os.getpid()) == found
+    assert not path.exists()
+    assert running_labs() == []
+
+
+def test_without_a_lab_it_is_said_how_to_start_one(alone: Path) -> None:
+    with pytest.raises(ControlError, match="start one with `lab up` in another terminal") as caught:
+        control.find_lab()
+    assert caught.value.exit_code == 3
+
+
+def test_of_several_labs_one_must_be_chosen(alone: Path) -> None:
+    with announced(a_lab(alone)) as path:
+        other = json.loads(path.read_text())
+        parent = psutil.Process().parent()
+        assert parent is not None
+        other |= {"pid": parent.pid, "started": parent.create_time()}
+        (path.parent / f"{parent.pid}.json").write_text(json.dumps(other))
+        with pytest.raises(ControlError, match=f"pid {parent.pid}: sync-chain") as caught:
+            control.find_lab()
+        assert caught.value.exit_code == 2
+        assert control.find_lab(parent.pid).pid == parent.pid
+        with pytest.raises(ControlError, match="No lab runs as process 1"):
+            control.find_lab(1)
+
+
+@pytest.mark.parametrize("change", [{"started": 1.0}, {"pid": 2**22 + 1}, {"more": 1}])
+def test_a_note_that_fits_no_living_lab_is_stale_and_removed(
+    alone: Path, change: dict[str, Any]
+) -> None:
+    with announced(a_lab(alone)) as path:
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        assert [note.lab for note in notes()] == [None]
+        assert running_labs() == []
+        assert not path.exists()
+
+
+def test_notes_in_a_folder_that_others_can_write_are_not_believed(alone: Path) -> None:
+    with announced(a_lab(alone)) as path:
+        path.parent.chmod(0o777)
+        assert running_labs() == []
+        assert path.exists()
