@@ -44,7 +44,7 @@ def show(
     """Show one scenario: its question, its load, what is broken and when."""
     from lab.report import listing
 
-    listing.scenario(_scenario(name), _console())
+    listing.scenario(_scenario(name), _console(), name)
 
 
 @app.command(
@@ -99,7 +99,9 @@ def run(
     raise typer.Exit(max(result.exit_code for result in results))
 
 
-@app.command(epilog="Example: lab report runs/20260101-101500-calm")
+@app.command(
+    epilog="Example: lab report runs/20260101-101500-calm   Next: lab claims, for what it proves"
+)
 def report(
     folder: Annotated[Path, typer.Argument(help="a run's folder, as `lab run` names it")],
 ) -> None:
@@ -174,7 +176,9 @@ def fault(
         _fail(error, error.exit_code)
 
 
-@app.command(epilog="Example: lab heal comments   or: lab heal, for everything")
+@app.command(
+    epilog="Example: lab heal comments   or: lab heal, for everything   Next: lab fault down posts"
+)
 def heal(
     target: Annotated[str | None, typer.Argument(help="only faults on this service")] = None,
     kind: Annotated[str | None, typer.Option(help="only faults of this kind")] = None,
@@ -215,7 +219,7 @@ def claims() -> None:
     listing.claims(catalogue.built_in(), [result for _, result in kept()], _console())
 
 
-@app.command(epilog="Example: lab doctor --fix")
+@app.command(epilog="Example: lab doctor   Next: lab doctor --fix, to mend what it found")
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="mend what can be mended")] = False,
 ) -> None:
@@ -228,7 +232,7 @@ def doctor(
     raise typer.Exit(3 if any(finding.level == "bad" for finding in found) else 0)
 
 
-@app.command(epilog="Example: lab version")
+@app.command(epilog="Example: lab version   Next: lab doctor, for the machine around it")
 def version() -> None:
     """Say which version this is, and on what it runs."""
     import platform
@@ -307,7 +311,8 @@ def _say(text: object) -> None:
     from lab.report.text import plain
 
     for line in str(text).splitlines() or [""]:
-        sys.stdout.write(f"{plain(line)}\n")
+        indent = len(line) - len(line.lstrip(" "))
+        sys.stdout.write(f"{' ' * indent}{plain(line)}\n")
     sys.stdout.flush()
 
 

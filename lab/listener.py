@@ -12,6 +12,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from lab.domain.errors import Invalid, ServiceError
+from lab.holder import holder_of
 from lab.web import printable, problem
 
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -57,8 +58,9 @@ def listen(port: int, reuse_port: bool) -> socket.socket:
     except OSError as error:
         listening.close()
         sys.stderr.write(
-            f"Port {port} can't be had ({error.strerror}): something listens there already, "
-            "perhaps another copy of this service. End it, or choose another with --port.\n"
+            f"Port {port} can't be had ({error.strerror}): it is taken by "
+            f"{holder_of(port) or 'a program that this user may not look at'}. "
+            "End that, or choose another port with --port.\n"
         )
         sys.exit(3)
     listening.listen(1024)

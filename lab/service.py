@@ -4,11 +4,12 @@ Declaring connects nothing and opens nothing. The service's program does that, o
 open database over; tests hand over another.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.store import Store
+from lab.store import NotYours, Store
 from lab.web import Route
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -49,8 +50,15 @@ class Service:
         return self._store
 
     def open_store(self, folder: Path) -> Store:
-        """Open `<folder>/<name>.db`, and make it this service's store."""
+        """Open `<folder>/<name>.db`, and make it this service's store.
+
+        Ends the process with a sentence when the file is not this service's to open.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         source = f"/{self.arrangement}/{self.name}"
-        self._store = Store(folder / f"{self.name}.db", self.schema, source)
+        try:
+            self._store = Store(folder / f"{self.name}.db", self.schema, source)
+        except NotYours as error:
+            sys.stderr.write(f"{error} Or choose another folder with --data.\n")
+            sys.exit(3)
         return self._store

@@ -107,7 +107,8 @@ class Shell:
         self.door = Door()
         self.waits_for: Callable[[], str | None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
-        self.port = options.port
+        self._listening = listen(options.port, options.reuse_port)
+        self.port = self._listening.getsockname()[1]
         self._arrangement = arrangement
         self._name = name
         self._options = options
@@ -131,8 +132,6 @@ class Shell:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         watch_lifeline(loop)
-        listening = listen(self.port, self._options.reuse_port)
-        self.port = listening.getsockname()[1]
         # The timer that closes idle connections is also the one that cuts off half-sent heads.
         server = HttpServer(
             self._answer,
@@ -141,7 +140,7 @@ class Shell:
             access_log=None,
             lingering_time=1.0,
         )
-        accepting = await loop.create_server(server, sock=listening)
+        accepting = await loop.create_server(server, sock=self._listening)
         sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
         sys.stdout.flush()
         tasks = [asyncio.create_task(_or_die(work())) for work in background]

@@ -18,7 +18,7 @@ TOKEN_HEADER = "Lab-Token"
 
 @dataclass(frozen=True)
 class Answer:
-    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, `reset`."""
+    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, …"""
 
     status: int
     error: str

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.cluster.errors import PortTaken
+from lab.holder import holder_of
 
 HOST = "127.0.0.1"
 
@@ -54,7 +55,7 @@ def reserve(port: int = 0) -> Reservation:
         raise PortTaken(port, "the system (ports below 1024 are for its administrator)") from None
     except OSError:
         held.close()
-        raise PortTaken(port, _holder_of(port)) from None
+        raise PortTaken(port, holder_of(port)) from None
     return Reservation(held.getsockname()[1], held)
 
 
@@ -72,21 +73,8 @@ def _refuse_if_taken(port: int) -> None:
         except PermissionError:
             return
         except OSError:
-            raise PortTaken(port, _holder_of(port)) from None
+            raise PortTaken(port, holder_of(port)) from None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
         client.settimeout(1.0)
         if client.connect_ex((HOST, port)) == 0:
-            raise PortTaken(port, _holder_of(port))
-
-
-def _holder_of(port: int) -> str | None:
-    """Who has the port, as "name, pid 12"; None when this user may not know."""
-    import psutil
-
-    try:
-        for connection in psutil.net_connections(kind="tcp4"):
-            if connection.laddr and connection.laddr.port == port and connection.pid:
-                return f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
-    except (psutil.Error, OSError):
-        return None
-    return None
+            raise PortTaken(port, holder_of(port))
