@@ -41,6 +41,11 @@ class Service:
         return declare
 
     @property
+    def source(self) -> str:
+        """How its events and its database name it: `/async-bus/comments`."""
+        return f"/{self.arrangement}/{self.name}"
+
+    @property
     def store(self) -> Store:
         """The service's own database; there is none before the service runs."""
         if self._store is None:
@@ -49,15 +54,18 @@ class Service:
             )
         return self._store
 
+    def use(self, store: Store) -> None:
+        """Work with a database that is already open: that of a process with several services."""
+        self._store = store
+
     def open_store(self, folder: Path) -> Store:
         """Open `<folder>/<name>.db`, and make it this service's store.
 
         Ends the process with a sentence when the file is not this service's to open.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        source = f"/{self.arrangement}/{self.name}"
         try:
-            self._store = Store(folder / f"{self.name}.db", self.schema, source)
+            self._store = Store(folder / f"{self.name}.db", self.schema, self.source)
         except NotYours as error:
             sys.stderr.write(f"{error} Or choose another folder with --data.\n")
             sys.exit(3)

@@ -16,18 +16,18 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
-from pydantic import BaseModel
 
-from lab.domain.errors import Invalid, ServiceError
+from lab.control_routes import control_routes
+from lab.domain.errors import NotFound, ServiceError
 from lab.faults.door import Door
-from lab.faults.kinds import Visit, parse_fault
+from lab.faults.kinds import Visit
 from lab.lifeline import watch_lifeline
 from lab.listener import HttpServer, listen
 from lab.spans import SpanLog
@@ -89,15 +89,6 @@ class Main(Protocol):
     def __call__(self, argv: Sequence[str] | None = None) -> None: ...
 
 
-class FaultOrder(BaseModel):
-    """The body of a control request that hangs a fault on the door."""
-
-    kind: str
-    target: str
-    options: dict[str, Any] = {}
-    seed: int = 0
-
-
 class Shell:
     """A process that answers HTTP. `waits_for` says what it is not ready without, or None."""
 
@@ -114,7 +105,11 @@ class Shell:
         self._options = options
         self.spans = SpanLog(options.spans, name)
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix=f"{name}-worker")
-        self._routes = [*routes, *self._own_routes()]
+        self._routes = [
+            *routes,
+            Route("GET", "/health", self._health, raw=True, door=False),
+            *control_routes(self.door, self._state),
+        ]
 
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve until SIGTERM or SIGINT, with the given coroutines beside; then leave quickly."""
@@ -184,21 +179,50 @@ class Shell:
         if visit.torn_down:
             return tear_down(request)
         if visit.status is not None:
-            refusal = ServiceError("An injected fault answered at the door; nothing was done.")
-            return problem(refusal, visit.status)
+            return problem(_refused_by_fault(), visit.status)
         if route.raw:
             if visit.delay_s:
                 await asyncio.to_thread(self.door.hold, visit)
             response: web.StreamResponse = await route.handler(request)
             return response
+        return await self._in_a_worker(route, path, request.query, body, visit, span)
+
+    async def answer_here(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, traceparent: str
+    ) -> web.Response | None:
+        """Answer a request that came by another way than HTTP; None when a fault took it away."""
+        try:
+            route, names = find(self._routes, method, path)
+            if route.raw or route.control:
+                raise NotFound(f"There is nothing to be asked at {path}.")
+            with self.spans.span(f"{method} {route.path}", "server", traceparent) as span:
+                visit = self.door.visit()
+                if visit.unanswered or visit.torn_down:
+                    return None
+                if visit.status is not None:
+                    return problem(_refused_by_fault(), visit.status)
+                response = await self._in_a_worker(route, names, query, body, visit, span)
+                span["status"] = response.status
+                return response
+        except ServiceError as error:
+            return problem(error)
+
+    async def _in_a_worker(
+        self,
+        route: Route,
+        path: Mapping[str, str],
+        query: Mapping[str, str],
+        body: bytes,
+        visit: Visit,
+        span: dict[str, Any],
+    ) -> web.Response:
         asked = time.perf_counter()
 
         def work() -> web.Response:
             span["queued_ms"] = round((time.perf_counter() - asked) * 1_000, 3)
             self.door.hold(visit)
             try:
-                arguments = route.arguments(path, request.query, body)
-                return answer(route.handler(**arguments), route.status)
+                return answer(route.handler(**route.arguments(path, query, body)), route.status)
             except ServiceError as error:
                 return problem(error)
             except Exception:
@@ -208,39 +232,18 @@ class Shell:
         in_this_story = contextvars.copy_context().run
         return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_story, work)
 
-    def _own_routes(self) -> list[Route]:
-        def put(name: str, order: FaultOrder) -> dict[str, Any]:
-            try:
-                fault = parse_fault(order.kind, order.target, order.options)
-            except ValueError as error:
-                raise Invalid(str(error)) from None
-            if fault.acts_on != "door":
-                raise Invalid(f"{order.kind!r} acts on the process, not at its door.", field="kind")
-            self.door.put(name, fault, order.seed)
-            return {"name": name}
-
-        def take(name: str) -> dict[str, Any]:
-            return {"name": name, "evidence": self.door.take(name)}
-
-        def faults() -> dict[str, Any]:
-            return self.door.evidence()
-
-        def state() -> dict[str, Any]:
-            return self.state()
-
-        return [
-            Route("GET", "/health", self._health, raw=True, door=False),
-            Route("PUT", "/_lab/faults/{name}", put, control=True),
-            Route("DELETE", "/_lab/faults/{name}", take, control=True),
-            Route("GET", "/_lab/faults", faults, control=True),
-            Route("GET", "/_lab/state", state, control=True),
-        ]
+    def _state(self) -> dict[str, Any]:
+        return self.state()
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         told = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}
         if waits_for := self.waits_for():
             return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
         return answer(told)
+
+
+def _refused_by_fault() -> ServiceError:
+    return ServiceError("An injected fault answered at the door; nothing was done.")
 
 
 async def _or_die(work: Coroutine[Any, Any, None]) -> None:

@@ -11,8 +11,8 @@ from lab.cluster.caller import Caller
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import Arrangement, programs
-from lab.domain.directory import BUS
+from lab.cluster.topology import Arrangement, programs, url
+from lab.domain.directory import BUS, SERVICES
 
 _LOOK_AGAIN_S = 0.01
 
@@ -31,7 +31,7 @@ class Stack:
         ports: Mapping[str, int] | None = None,
         token: str | None = None,
     ) -> None:
-        """`ports` by target, where they are to be certain ones. Raises PortTaken."""
+        """`ports` by part, where they are to be certain ones. Raises PortTaken."""
         self.name = name
         self.arrangement = arrangement
         self.supervisor = supervisor
@@ -40,14 +40,16 @@ class Stack:
         wanted = ports or {}
         try:
             reserved = {
-                target: self._held.enter_context(reserve(wanted.get(target, 0)))
-                for target in arrangement.targets
+                part: self._held.enter_context(reserve(wanted.get(part, 0)))
+                for part in arrangement.parts
             }
         except BaseException:
             self._held.close()
             raise
-        numbers = {target: reservation.port for target, reservation in reserved.items()}
-        self.urls = {target: f"http://127.0.0.1:{port}" for target, port in numbers.items()}
+        numbers = {part: reservation.port for part, reservation in reserved.items()}
+        self.urls = {
+            target: url(numbers[arrangement.home(target)]) for target in arrangement.targets
+        }
         self.programs: list[Program] = programs(
             name, arrangement, options or {}, numbers, folder, self.token
         )
@@ -62,7 +64,7 @@ class Stack:
 
     def program(self, target: str) -> str:
         """What the supervisor calls the program of a target."""
-        return f"{self.name}.{target}"
+        return f"{self.name}.{self.arrangement.home(target)}"
 
     async def state(self, target: str) -> dict[str, Any] | None:
         """What a program says of its progress: offset and untold events, the bus's head."""
@@ -71,14 +73,14 @@ class Stack:
 
     async def is_settled(self) -> bool:
         """Whether no event is under way: every outbox empty, everything on the bus heard by all."""
-        if not self.arrangement.bus:
+        if not self.arrangement.has_bus:
             return True
-        services = [await self.state(name) for name in self.arrangement.services]
+        services = [await self.state(name) for name in SERVICES]
         bus = await self.state(BUS)  # asked last: what was untold before is on the bus by now
         if bus is None or any(service is None for service in services):
             return False
         return all(
-            service["untold"] == 0 and service["offset"] in (None, bus["head"])
+            not service.get("untold") and service.get("offset") in (None, bus["head"])
             for service in services
             if service is not None
         )

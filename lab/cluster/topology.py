@@ -6,41 +6,64 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster.program import Program
-from lab.domain.directory import BUS, SERVICES
+from lab.domain.directory import BUS, MONOLITH, SERVICES
 
-PRELOAD = (
-    "aiohttp.web",
-    "requests",
-    "lab.bus.log_server",
-    *(f"lab.sync_chain.{name}" for name in SERVICES),
-    *(f"lab.async_bus.{name}" for name in SERVICES),
-    "lab.load.generator",
-)
-"""What the nursery imports once, so that no program has to."""
+_CHAIN = {name: f"lab.sync_chain.{name}" for name in SERVICES}
+_TOLD = {name: f"lab.async_bus.{name}" for name in SERVICES}
+_LOG = {BUS: "lab.bus.log_server"}
+_WHOLE = {MONOLITH: "lab.sync_chain.monolith"}
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """`package` holds a program for each of the `services`; `bus` is the program of its bus."""
+    """`programs` maps each part that is a process of its own to its module.
+
+    `ask_by` is the carrier of questions; None where nobody asks.
+    """
 
     name: str
-    package: str
-    services: tuple[str, ...] = SERVICES
-    bus: str | None = None
+    programs: Mapping[str, str]
+    ask_by: str | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The processes."""
+        return tuple(self.programs)
+
+    @property
+    def has_bus(self) -> bool:
+        return BUS in self.programs
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All there is to break."""
-        return (*self.services, BUS) if self.bus else self.services
+        """All there is to break: the services, wherever they live, and the bus."""
+        return (*SERVICES, BUS) if self.has_bus else SERVICES
+
+    def home(self, target: str) -> str:
+        """The process in which a target lives."""
+        return target if target in self.programs else MONOLITH
 
 
 ARRANGEMENTS = {
     arrangement.name: arrangement
     for arrangement in (
-        Arrangement("sync-chain", "lab.sync_chain"),
-        Arrangement("async-bus", "lab.async_bus", bus="lab.bus.log_server"),
+        Arrangement("sync-chain", _CHAIN, ask_by="http"),
+        Arrangement("async-bus", _TOLD | _LOG),
+        Arrangement("request-reply", _CHAIN | _LOG, ask_by="events"),
+        Arrangement("monolith", _WHOLE, ask_by="call"),
     )
 }
+
+PRELOAD = (
+    "aiohttp.web",
+    "requests",
+    *(_LOG | _WHOLE).values(),
+    *_CHAIN.values(),
+    *_TOLD.values(),
+    "lab.sync_chain.ask_by_events",
+    "lab.load.generator",
+)
+"""What the nursery imports once, so that no program has to."""
 
 
 def programs(
@@ -51,35 +74,43 @@ def programs(
     folder: Path,
     token: str,
 ) -> list[Program]:
-    """The programs of one variant, each with its arguments. `ports` has one for each target."""
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    data = folder / "data" / variant
-    made = []
-    for name in arrangement.targets:
-        argv = ["--port", str(ports[name]), "--reuse-port", "--data", str(data)]
-        argv += ["--spans", str(folder / f"{variant}.{name}.spans.ndjson")]
-        module = f"{arrangement.package}.{name}"
-        if name == BUS:
-            assert arrangement.bus is not None
-            module = arrangement.bus
-        elif arrangement.bus:
-            argv += ["--bus", urls[BUS]]
-        else:
-            argv += [
-                part for peer in arrangement.services for part in ("--peer", f"{peer}={urls[peer]}")
-            ]
-        if name != BUS and "workers" in options:
-            argv += ["--workers", str(options["workers"])]
-        if not arrangement.bus and "timeout_ms" in options:
-            argv += ["--timeout-ms", str(options["timeout_ms"])]
-        made.append(
-            Program(
-                name=f"{variant}.{name}",
-                module=module,
-                argv=tuple(argv),
-                log=folder / f"{variant}.{name}.log",
-                env={"LAB_TOKEN": token},
-                health=f"{urls[name]}/health",
-            )
+    """The programs of one variant, each with its arguments. `ports` has one for each part."""
+    return [
+        Program(
+            name=f"{variant}.{part}",
+            module=module,
+            argv=(
+                *("--port", str(ports[part]), "--reuse-port"),
+                *("--data", str(folder / "data" / variant)),
+                *("--spans", str(folder / f"{variant}.{part}.spans.ndjson")),
+                *(_of_the_others(part, arrangement, options, ports) if part != BUS else ()),
+            ),
+            log=folder / f"{variant}.{part}.log",
+            env={"LAB_TOKEN": token},
+            health=f"{url(ports[part])}/health",
         )
-    return made
+        for part, module in arrangement.programs.items()
+    ]
+
+
+def _of_the_others(
+    part: str, arrangement: Arrangement, options: Mapping[str, Any], ports: Mapping[str, int]
+) -> list[str]:
+    """What a service is told of the others, and the switches it is given."""
+    argv = []
+    if arrangement.has_bus:
+        argv += ["--bus", url(ports[BUS])]
+    if arrangement.ask_by == "events":
+        argv += ["--ask-by", "events"]
+    if arrangement.ask_by == "http":
+        for peer in arrangement.parts:
+            argv += ["--peer", f"{peer}={url(ports[peer])}"]
+    if arrangement.ask_by in ("http", "events") and "timeout_ms" in options:
+        argv += ["--timeout-ms", str(options["timeout_ms"])]
+    if "workers" in options:
+        argv += ["--workers", str(options["workers"])]
+    return argv
+
+
+def url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"

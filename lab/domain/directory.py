@@ -7,9 +7,15 @@ The bus side has the ports of the well-known course, so that its clients and ser
 SERVICES = ("posts", "comments", "moderation", "query")
 BUS = "event-bus"
 
+MONOLITH = "monolith"
+
 BY_HAND_PORTS: dict[str, dict[str, int]] = {
     "async-bus": {"posts": 4000, "comments": 4001, "query": 4002, "moderation": 4003, BUS: 4005},
     "sync-chain": {"posts": 4100, "comments": 4101, "query": 4102, "moderation": 4103},
+    "request-reply": {
+        **{"posts": 4200, "comments": 4201, "query": 4202, "moderation": 4203, BUS: 4205}
+    },
+    "monolith": {MONOLITH: 4300},
 }
 
 

@@ -83,13 +83,26 @@ class Envelope(BaseModel):
     @classmethod
     def around(cls, event: Event, *, source: str, traceparent: str = "") -> Self:
         """Wrap an event that `source` (as `/async-bus/comments`) tells now."""
+        return cls.carrying(
+            event.type,
+            subject=event.id,
+            data=event.model_dump(),
+            source=source,
+            traceparent=traceparent,
+        )
+
+    @classmethod
+    def carrying(
+        cls, type_: str, *, subject: str, data: dict[str, Any], source: str, traceparent: str = ""
+    ) -> Self:
+        """Wrap any data, with a new id, as of now."""
         return cls(
             id=new_id(),
             source=source,
-            type=event.type,
+            type=type_,
             time=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-            subject=event.id,
-            data=event.model_dump(),
+            subject=subject,
+            data=data,
             traceparent=traceparent,
         )
 

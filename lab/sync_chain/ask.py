@@ -1,19 +1,21 @@
 """How a question travels from one service to another.
 
 A handler says whom it asks and what; a *carrier* brings the question there and the answer back.
-The handler waits meanwhile, and with it the worker that runs it.
+The handler waits meanwhile, and with it the worker that runs it. It does not know which carrier
+it has: over HTTP (here), by events (`ask_by_events.py`) or by a plain call (`ask_by_call.py`).
 """
 
+import json
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import requests
 from pydantic import BaseModel
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from lab import spans
-from lab.domain.errors import BadAnswer, NotFound, TimedOut, Unreachable
+from lab.domain.errors import BadAnswer, DependencyFailed, NotFound, TimedOut, Unreachable
 
 
 class Carrier(Protocol):
@@ -50,17 +52,24 @@ class HttpCarrier:
                 headers=headers,
                 timeout=self._timeout_s,
             )
-        except requests.Timeout as error:
-            if isinstance(error, requests.ConnectTimeout):
-                raise Unreachable(f"{whom} did not take the connection.") from None
-            raise TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.") from None
-        except requests.ConnectionError as error:
-            if _refused(error):
-                raise Unreachable(f"{whom} is not there: the connection was refused.") from None
-            raise BadAnswer(f"{whom} broke off the connection.", definite=False) from None
-        except requests.RequestException:  # as when its process ends in the middle of an answer
-            raise BadAnswer(f"{whom} broke off its answer.", definite=False) from None
-        return _understood(whom, response)
+        except requests.RequestException as error:
+            raise self._failure(whom, error) from None
+        return understood(whom, response.status_code, response.content)
+
+    def _failure(self, whom: str, error: requests.RequestException) -> DependencyFailed:
+        """One of our own errors in place of one of the library's."""
+        reason = error.args[0] if error.args else None
+        refused = isinstance(reason, MaxRetryError) and isinstance(
+            reason.reason, NewConnectionError
+        )
+        if refused:
+            return Unreachable(f"{whom} is not there: the connection was refused.")
+        if isinstance(error, requests.ConnectTimeout):
+            return Unreachable(f"{whom} did not take the connection.")
+        # Silence in the middle of an answer does not count as a Timeout in `requests`.
+        if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
+            return TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.")
+        return BadAnswer(f"{whom} broke off the connection.", definite=False)
 
     def _session(self) -> requests.Session:
         # A Session is not made for several threads, and a new one for each question would open
@@ -72,26 +81,20 @@ class HttpCarrier:
         return session
 
 
-def _refused(error: requests.ConnectionError) -> bool:
-    reason = error.args[0] if error.args else None
-    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
-
-
-def _understood(whom: str, response: requests.Response) -> Any:
+def understood(whom: str, status: int, content: bytes) -> Any:
     """The answer as JSON; an error of theirs becomes one of ours."""
     try:
-        answer = response.json()
+        answer = json.loads(content)
     except ValueError:
         raise BadAnswer(
-            f"{whom} answered {response.status_code} with something that is not JSON.",
-            definite=False,
+            f"{whom} answered {status} with something that is not JSON.", definite=False
         ) from None
-    if response.ok:
+    if 200 <= status < 300:
         return answer
     told = answer if isinstance(answer, dict) else {}
-    if response.status_code == NotFound.status:
+    if status == NotFound.status:
         raise NotFound(str(told.get("detail", f"{whom} does not know it.")))
     raise BadAnswer(
-        f"{whom} answered {response.status_code}: {told.get('detail', 'no reason given')}",
+        f"{whom} answered {status}: {told.get('detail', 'no reason given')}",
         definite=bool(told.get("definite", False)),
     )

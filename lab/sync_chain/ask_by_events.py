@@ -1,0 +1,126 @@
+"""The same questions, carried by events: one event asks, another one answers.
+
+The asker puts a question on the bus and waits for the answer that names it (its correlation id).
+There is no direct call any more, and every drawback of one is still there: the asker waits, the
+asked one has to be up, and a chain of questions takes as long as all of them. Changing the carrier
+does not change the coupling.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from pydantic import BaseModel
+
+from lab import spans
+from lab.bus.base import Bus, BusUnavailable
+from lab.domain.errors import TimedOut, Unreachable
+from lab.domain.events import Envelope
+from lab.shell import Shell
+from lab.sync_chain.ask import understood
+
+ASKED = "Asked"
+ANSWERED = "Answered"
+PAUSE_S = 0.05
+
+
+class EventCarrier:
+    """Asks by events, and answers the questions that others put on the bus for this service."""
+
+    def __init__(self, name: str, source: str, bus: Bus, shell: Shell, timeout_s: float) -> None:
+        self._name = name
+        self._source = source
+        self._bus = bus
+        self._shell = shell
+        self._timeout_s = timeout_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: dict[str, Future[tuple[int, bytes]]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+        self.waits_for: str | None = "the event bus"
+
+    def __call__(
+        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+    ) -> Any:
+        """Called in a worker, which waits here until the answer is on the bus."""
+        question = Envelope.carrying(
+            ASKED,
+            subject=whom,
+            data={
+                "method": method,
+                "path": path,
+                "query": {name: str(value) for name, value in query.items()},
+                "body": body.model_dump() if body is not None else None,
+            },
+            source=self._source,
+            traceparent=spans.traceparent(),
+        )
+        answer: Future[tuple[int, bytes]] = Future()
+        self._waiting[question.id] = answer
+        try:
+            self._put(question)
+            status, content = answer.result(self._timeout_s)
+        except TimeoutError:
+            raise TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.") from None
+        except BusUnavailable as error:
+            raise Unreachable(f"No question gets to {whom}: {error}", definite=False) from None
+        finally:
+            del self._waiting[question.id]
+        return understood(whom, status, content)
+
+    def _put(self, envelope: Envelope) -> None:
+        """Bring an event to the bus from a worker; returns when the bus has it."""
+        if self._loop is None:
+            raise BusUnavailable("this service is not connected to the bus yet.")
+        told = self._bus.append([envelope.model_dump_json()])
+        asyncio.run_coroutine_threadsafe(told, self._loop).result(self._timeout_s)
+
+    async def run(self) -> None:
+        """Listen for questions to this service and answers to its own; goes on for ever."""
+        self._loop = asyncio.get_running_loop()
+        position: int | None = None
+        while True:
+            try:
+                if position is None:
+                    # What was asked before this service was there, nobody waits for any more.
+                    position = await self._bus.head()
+                self.waits_for = None
+                async for batch in self._bus.read(position):
+                    for envelope in batch:
+                        self._take(envelope)
+                    position = batch[-1].sequence
+            except BusUnavailable:
+                await asyncio.sleep(PAUSE_S)
+
+    def _take(self, envelope: Envelope) -> None:
+        if envelope.type == ANSWERED and envelope.subject in self._waiting:
+            answer = self._waiting[envelope.subject]
+            if not answer.done():
+                content = json.dumps(envelope.data["answer"]).encode()
+                answer.set_result((envelope.data["status"], content))
+        elif envelope.type == ASKED and envelope.subject == self._name:
+            task = asyncio.create_task(self._answer(envelope))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, question: Envelope) -> None:
+        asked = question.data
+        content = json.dumps(asked["body"]).encode() if asked["body"] is not None else b""
+        response = await self._shell.answer_here(
+            asked["method"], asked["path"], asked["query"], content, question.traceparent
+        )
+        if response is None:
+            return
+        assert isinstance(response.body, bytes)
+        answer = Envelope.carrying(
+            ANSWERED,
+            subject=question.id,
+            data={"status": response.status, "answer": json.loads(response.body)},
+            source=self._source,
+            traceparent=question.traceparent,
+        )
+        try:
+            await self._bus.append([answer.model_dump_json()])
+        except BusUnavailable:
+            return  # nobody hears it; the asker will give up

@@ -1,0 +1,42 @@
+"""The control: the very same services in one process, with one database; they ask by calling.
+
+Nothing can be down on its own here, and nothing has to be asked over a wire. What the other
+arrangements pay for their independence is measured against this.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.domain.directory import BY_HAND_PORTS, MONOLITH
+from lab.service import Service
+from lab.shell import Shell, ShellOptions
+from lab.sync_chain import comments, moderation, posts, query
+from lab.sync_chain.ask_by_call import CallCarrier
+
+ARRANGEMENT = "monolith"
+PARTS = (posts.service, comments.service, moderation.service, query.service)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.sync_chain.monolith",
+        description="The whole blog in one process, with one database.",
+        epilog=f"Try: curl http://127.0.0.1:{BY_HAND_PORTS[ARRANGEMENT][MONOLITH]}/feed",
+    )
+    ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][MONOLITH])
+    parser.add_argument("--data", type=Path, default=Path("runs/by-hand/monolith"))
+    arguments = parser.parse_args(argv)
+    routes = [route for part in PARTS for route in part.routes]
+    shell = Shell(ARRANGEMENT, MONOLITH, routes, ShellOptions.of(arguments))
+    whole = Service(ARRANGEMENT, MONOLITH, "".join(part.schema for part in PARTS))
+    store = whole.open_store(arguments.data)
+    carrier = CallCarrier({part.name: part for part in PARTS})
+    for part in PARTS:
+        part.use(store)
+        part.carrier = carrier
+    shell.run()
+
+
+if __name__ == "__main__":
+    main()
