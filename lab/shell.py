@@ -30,6 +30,7 @@ from lab.faults.door import Door
 from lab.faults.kinds import Visit
 from lab.lifeline import watch_lifeline
 from lab.listener import HttpServer, listen
+from lab.openapi import openapi
 from lab.spans import SpanLog
 from lab.web import (
     WHOLE_REQUEST_WITHIN_S,
@@ -108,6 +109,7 @@ class Shell:
         self._routes = [
             *routes,
             Route("GET", "/health", self._health, raw=True, door=False),
+            Route("GET", "/openapi.json", self._openapi, raw=True, door=False),
             *control_routes(self.door, self._state),
         ]
 
@@ -234,6 +236,9 @@ class Shell:
 
     def _state(self) -> dict[str, Any]:
         return self.state()
+
+    async def _openapi(self, request: web.BaseRequest) -> web.Response:
+        return answer(openapi(self._arrangement, self._name, self._routes))
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         told = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}

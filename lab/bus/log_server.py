@@ -20,6 +20,7 @@ from lab.bus.log_file import LogFile
 from lab.domain.directory import BUS, BY_HAND_PORTS
 from lab.domain.errors import Invalid
 from lab.domain.events import Envelope
+from lab.openapi import asyncapi
 from lab.shell import Shell, ShellOptions
 from lab.web import Route, answer, read_body
 
@@ -132,6 +133,11 @@ class LogServer:
         return answer({"sequence": self.newest})
 
 
+async def asyncapi_document(request: web.BaseRequest) -> web.Response:
+    """`GET /asyncapi.json`: what the events are."""
+    return answer(asyncapi(request.host))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.bus.log_server",
@@ -147,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Route("POST", "/events", server.append, raw=True),
         Route("GET", "/events", server.read, raw=True),
         Route("GET", "/head", server.head, raw=True),
+        Route("GET", "/asyncapi.json", asyncapi_document, raw=True, door=False),
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
     shell.state = lambda: {"head": server.newest}
