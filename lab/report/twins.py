@@ -14,22 +14,28 @@ from lab.domain.directory import SERVICES
 
 CHAIN, BUS = "sync-chain", "async-bus"
 FILES = (*SERVICES, "stack")
+CARRIERS = {
+    CHAIN: "lab/sync_chain/ask.py (HTTP)",
+    "request-reply": "lab/sync_chain/ask_by_events.py (events)",
+    "monolith": "lab/sync_chain/ask_by_call.py (a plain call)",
+}
 SIDE_BY_SIDE_FROM = 150
 _STYLE = {"-": "dark_orange", "+": "deep_sky_blue1", " ": "dim"}
 _WHOSE = {"-": "only sync-chain", "+": "only async-bus"}
 
 
-def source(arrangement: str, file: str) -> list[str]:
-    """The lines of one twin's file."""
-    spec = find_spec(f"{ARRANGEMENTS[arrangement].package}.{file}")
+def path_of(arrangement: str, file: str) -> Path:
+    """The file in which an arrangement's service, or its stack, is written."""
+    of_posts = ARRANGEMENTS[arrangement].programs.get("posts", "lab.sync_chain.posts")
+    spec = find_spec(f"{of_posts.rpartition('.')[0]}.{file}")
     assert spec
     assert spec.origin
-    return Path(spec.origin).read_text("utf-8").splitlines()
+    return Path(spec.origin)
 
 
 def differences(file: str) -> list[tuple[str, str, str]]:
     """Lines as (sign, chain's, bus's): `" "` in both, `"-"` only chain, `"+"` only bus."""
-    chain, bus = source(CHAIN, file), source(BUS, file)
+    chain, bus = (path_of(one, file).read_text("utf-8").splitlines() for one in (CHAIN, BUS))
     found: list[tuple[str, str, str]] = []
     matcher = difflib.SequenceMatcher(None, chain, bus, autojunk=False)
     for what, a, b, c, d in matcher.get_opcodes():
@@ -41,8 +47,22 @@ def differences(file: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def show(file: str, console: Console) -> None:
+def show_same(file: str, other: str, console: Console) -> None:
+    """Say that an arrangement runs the chain's own file, and what differs instead."""
+    console.print(
+        Text.assemble(
+            (f"{file}.py", "bold"),
+            f" of {other} is the file of {CHAIN} itself: the two run the same handlers.\n",
+            f"What differs is how a question travels: {CARRIERS[CHAIN]} or {CARRIERS[other]}.",
+        )
+    )
+
+
+def show(file: str, other: str, console: Console) -> None:
     """Print the twins: below each other, or beside each other where the terminal is wide."""
+    if path_of(CHAIN, file) == path_of(other, file):
+        show_same(file, other, console)
+        return
     lines = differences(file)
     same = sum(sign == " " for sign, _, _ in lines)
     chain_only = sum(sign == "-" for sign, _, _ in lines)
