@@ -130,6 +130,7 @@ def _senders(
             started_at_s=started_at_s,
             timeout_s=plan.timeout_s,
             max_in_flight=plan.max_in_flight,
+            at_once=tuple(plan.at_once),
         )
         for index, variant in enumerate(plan.variants)
     ]

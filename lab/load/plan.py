@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 Action = Literal["read_feed", "create_post", "create_comment"]
+AtOnce = Literal["comment_at_once", "look_at_once"]
 Service = Literal["posts", "comments", "query"]
 
 WARM_UP = "warm_up"
@@ -94,6 +95,7 @@ class Plan(_Strict):
     settle_s: Annotated[float, Field(ge=0)] = 10.0
     reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
     late_after_ms: Annotated[float, Field(gt=0)] = 10.0
+    at_once: list[AtOnce] = []
     max_in_flight: Annotated[int, Field(ge=1)] = 400
 
     @field_validator("mix")

@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.load.pacer import Arrival
 
-WRITES = ("create_post", "create_comment")
+WRITES = ("create_post", "create_comment", "comment_at_once")
 
 
 class BadSamples(ValueError):
@@ -30,7 +30,8 @@ class Sample:
     `intended_s`: seconds from the start of the run. `lag_ms`: how long after that moment it was
     sent. `latency_ms`: from the *intended* moment to the answer, or to the failure; None when
     nothing was sent, or when the run was broken off before either. `error`: "" | timeout | refused
-    | reset | http_503, ... | bad_answer | interrupted. `definite`: it failed, and the deed surely
+    | reset | http_503, ... | bad_answer | not_there (a feed without one's own post) |
+    interrupted. `definite`: it failed, and the deed surely
     did not happen. `visible_ms`: from the intended moment to the feed that showed it decided; None
     when never, or not a write. `dropped`: never sent, by the load's own fault.
     """

@@ -33,6 +33,14 @@ ENDPOINTS = {
     "create_comment": Endpoint("POST", "comments", "/posts/{post_id}/comments", "content", 201),
 }
 
+AT_ONCE = {
+    "comment_at_once": ENDPOINTS["create_comment"],
+    "look_at_once": ENDPOINTS["read_feed"],
+}
+"""What an author does the moment the 201 for a post is there: no reader would be so quick."""
+
+_FIRST_AT_ONCE = 900_000  # numbers of tokens that no arrival of the schedule has
+
 
 @dataclass
 class Counts:
@@ -57,13 +65,16 @@ class Sender:
     started_at_s: float
     timeout_s: float
     max_in_flight: int
+    at_once: tuple[str, ...] = ()
     samples: list[Sample] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         self._origins: dict[str, Origin] = {
-            name: self.variant.origin(endpoint.service) for name, endpoint in ENDPOINTS.items()
+            name: self.variant.origin(endpoint.service)
+            for name, endpoint in (ENDPOINTS | AT_ONCE).items()
         }
+        self._followed = 0
 
     def fire(self, number: int, arrival: Arrival, intended_s: float) -> None:
         """Send arrival `number` of the schedule now; it was meant for `intended_s`."""
@@ -76,21 +87,42 @@ class Sender:
             intended_s=intended_s,
             lag_ms=(perf_counter() - due_s) * 1000,
         )
-        self.samples.append(sample)
-        path, body = endpoint.path, b""
+        body = b""
         if endpoint.text_key:
             sample.token = token(self.index, number)
             body = json.dumps({endpoint.text_key: text_of(arrival, sample.token)}).encode()
         if arrival.action == "create_comment":
             sample.post_id = self.watcher.target(arrival.rank)
-            path = path.format(post_id=quote(sample.post_id, safe=""))
+        self._send(sample, endpoint, body)
+
+    def _follow(self, post: Sample, action: str) -> None:
+        """Do at once what follows a post that was answered just now."""
+        endpoint = AT_ONCE[action]
+        now_s = perf_counter() - self.started_at_s
+        sample = Sample(
+            variant=self.variant.name,
+            phase=self.timeline.phase_at(now_s),
+            endpoint=action,
+            intended_s=now_s,
+            lag_ms=0.0,
+            post_id=post.id,
+        )
+        body = b""
+        if endpoint.text_key:
+            self._followed += 1
+            sample.token = token(self.index, _FIRST_AT_ONCE + self._followed)
+            body = json.dumps({endpoint.text_key: f"at once {sample.token}"}).encode()
+        self._send(sample, endpoint, body)
+
+    def _send(self, sample: Sample, endpoint: Endpoint, body: bytes) -> None:
+        self.samples.append(sample)
         counts = self.counts
         sample.dropped = counts.in_flight >= self.max_in_flight or not self.client.send(
             endpoint.method,
-            self._origins[arrival.action],
-            path,
+            self._origins[sample.endpoint],
+            endpoint.path.format(post_id=quote(sample.post_id, safe="")),
             body,
-            due_s + self.timeout_s,
+            self.started_at_s + sample.intended_s + self.timeout_s,
             partial(self._answered, sample, endpoint.good_status),
         )
         if sample.dropped:
@@ -131,9 +163,15 @@ class Sender:
         if sample.endpoint == "read_feed":
             sample.ok = True
             self.watcher.glance(outcome.body, outcome.at_s)
+        elif sample.endpoint == "look_at_once":
+            sample.ok = sample.post_id.encode() in outcome.body
+            sample.error = "" if sample.ok else "not_there"
         elif new_id := _id_in(outcome.body):
             sample.ok, sample.id = True, new_id
             self.watcher.acknowledged(sample)
+            if sample.endpoint == "create_post":
+                for action in self.at_once:
+                    self._follow(sample, action)
         else:
             sample.error = "bad_answer"  # a 201 that doesn't say what was created
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lab.report import cells
 from lab.report.cells import Look
-from lab.scenarios.result import ENDPOINTS, Endpoint, Latency, Result, Variant, Visible
+from lab.scenarios.result import AT_ONCE, ENDPOINTS, Endpoint, Latency, Result, Variant, Visible
 
 _GAP = 3  # between two columns: a blank, the divider, a blank
 
@@ -30,7 +30,7 @@ def answers(result: Result, look: Look) -> Iterator[RenderableType]:
         return cell.append(Text("".join(f"{time:>7}" for time in times), ""))
 
     heading = f"{'success':>7}{'p50 ms':>7}{'p99 ms':>7}"
-    yield from _by_phase("Answers", result, look, ENDPOINTS, heading, group)
+    yield from _by_phase("Answers", result, look, _used(result), heading, group)
 
 
 def writes(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -49,7 +49,7 @@ def writes(result: Result, look: Look) -> Iterator[RenderableType]:
     title = "Writes: answered and visible, ms"
     if in_brief:
         title, heading = f"{title} (p50)", f"{'answered':>8} {'visible':>8}"
-    yield from _by_phase(title, result, look, ENDPOINTS[1:], heading, group)
+    yield from _by_phase(title, result, look, _writes(result), heading, group)
 
 
 def matrix(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -99,6 +99,16 @@ def _by_phase(
                 table.add_row(name, look.text(phase, limit=20), *figures)
             table.add_section()
         yield Padding(table, (1, 0, 0, 0), expand=False)
+
+
+def _used(result: Result) -> tuple[str, ...]:
+    """The endpoints to show: the usual three, and what was done at once, where it was."""
+    sent = {name for one in result.variants for of in one.phases.values() for name in of.endpoints}
+    return (*ENDPOINTS, *(name for name in AT_ONCE if name in sent))
+
+
+def _writes(result: Result) -> tuple[str, ...]:
+    return tuple(name for name in _used(result) if name not in ("read_feed", "look_at_once"))
 
 
 def _shares(variant: Variant, phase: str, applies: bool) -> Text:

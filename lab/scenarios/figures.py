@@ -4,6 +4,7 @@
     VARIANT.PHASE.ENDPOINT.errors.KIND    sync-chain.during.read_feed.errors.timeout
     VARIANT.data.FIGURE                   async-bus.data.lost
     VARIANT.recovery_seconds
+    VARIANT.ended                         how many of its programs ended by themselves
 
 A phase whose name has blanks ("posts down") is written with underscores. Latencies are ms, success
 is a share from 0 to 1.
@@ -14,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from lab.scenarios.result import ENDPOINTS, Data, Endpoint, Result, Variant, Visible
+from lab.scenarios.result import AT_ONCE, ENDPOINTS, Data, Endpoint, Result, Variant, Visible
 
 
 class ExpressionError(ValueError):
@@ -50,6 +51,8 @@ _OF_DATA: dict[str, Callable[[Data], float | None]] = {
     "lost": lambda of: of.lost,
     "duplicated": lambda of: of.duplicated,
     "unsettled": lambda of: of.unsettled,
+    "undecided": lambda of: of.undecided,
+    "diverged": lambda of: of.diverged,
     "refused_kept": lambda of: of.refused_kept,
     "unknown": lambda of: of.unknown,
     "unknown_kept": lambda of: of.unknown_kept,
@@ -93,14 +96,14 @@ def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady
         _known_figure(path, parts)
         return
     _one_of(parts[0], variants, path, "variant")
-    if parts[1:] == ["recovery_seconds"]:
+    if len(parts) == 2 and parts[1] in _OF_VARIANT:
         return
-    seconds = ["recovery_seconds", "data", *map(phase_key, phases)]
+    seconds = [*_OF_VARIANT, "data", *map(phase_key, phases)]
     _one_of(parts[1] if len(parts) > 1 else "", seconds, path, "phase")
     if parts[1] == "data":
         _one_of(".".join(parts[2:]), _OF_DATA, path, "figure of the data")
-    elif parts[1] == "recovery_seconds":
-        raise ExpressionError(f"{path!r} goes on after recovery_seconds, which is a figure itself.")
+    elif parts[1] in _OF_VARIANT:
+        raise ExpressionError(f"{path!r} goes on after {parts[1]}, which is a figure itself.")
     else:
         _known_figure(path, parts[2:])
 
@@ -115,8 +118,8 @@ def measured(path: str, result: Result) -> float | None:
     variant = result.variant(name)
     if variant is None:
         return None
-    if where == "recovery_seconds":
-        return _recovery(variant)
+    if where in _OF_VARIANT:
+        return _OF_VARIANT[where](variant)
     if where == "data":
         return None if variant.data is None else _OF_DATA[rest[0]](variant.data)
     phase = next((of for key, of in variant.phases.items() if phase_key(key) == where), None)
@@ -134,9 +137,15 @@ def _recovery(variant: Variant) -> float | None:
     return variant.recovery_seconds
 
 
+_OF_VARIANT: dict[str, Callable[[Variant], float | None]] = {
+    "recovery_seconds": _recovery,
+    "ended": lambda of: len(of.ended),
+}
+
+
 def _known_figure(path: str, parts: Sequence[str]) -> None:
     endpoint, figure, kind = (*parts, "", "", "")[:3]
-    _one_of(endpoint, ENDPOINTS, path, "endpoint")
+    _one_of(endpoint, (*ENDPOINTS, *AT_ONCE), path, "endpoint")
     if figure == "errors" and len(parts) == 3:
         if not _ERROR_KIND.fullmatch(kind):
             raise ExpressionError(

@@ -17,6 +17,8 @@ Verdict = Literal["holds", "fails", "not measured"]
 
 SCHEMA: Literal["lab.result/1"] = "lab.result/1"
 ENDPOINTS = ("read_feed", "create_post", "create_comment")
+AT_ONCE = ("comment_at_once", "look_at_once")
+"""What an author does the moment a post is answered, where a scenario wants it."""
 
 
 class ResultError(ValueError):
@@ -87,6 +89,10 @@ class Data(_Model):
     lost: int
     duplicated: int
     unsettled: int
+    undecided: int = Field(default=0, description="comments that their owner still holds pending")
+    diverged: int = Field(
+        default=0, description="comments of which their owner says one thing, the feed another"
+    )
     refused_kept: int = 0
     unknown: int = 0
     unknown_kept: int = 0
@@ -113,6 +119,7 @@ class Variant(_Model):
     data: Data | None = None
     recovery_seconds: float | None = None
     faults: list[FaultProof] = []
+    ended: list[str] = Field(default=[], description="targets that ended by themselves, unhurt")
     notes: list[str] = []
 
 
