@@ -8,31 +8,31 @@ The way of a request: host → route → body → **door** (where faults act) �
 span around it. Health and control routes turn off before the door.
 """
 
-import argparse
 import asyncio
 import contextvars
+import inspect
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
 from lab.control_routes import control_routes
 from lab.domain.errors import NotFound, ServiceError
 from lab.faults.door import Door
-from lab.faults.kinds import Visit
+from lab.faults.kinds import CLIENT, Visit
 from lab.lifeline import watch_lifeline
 from lab.listener import HttpServer, listen
 from lab.openapi import openapi
+from lab.shell_options import Main, ShellOptions
 from lab.spans import SpanLog
 from lab.web import (
+    CALLER_HEADER,
     WHOLE_REQUEST_WITHIN_S,
     Route,
     answer,
@@ -45,49 +45,12 @@ from lab.web import (
     tear_down,
 )
 
-WORKERS = 8
+__all__ = ["Main", "Shell", "ShellOptions"]
+
 SHUTDOWN_WITHIN_S = 2.0
 
 # Not definite: what broke may have broken after the commit.
 _BUG = ServiceError("A bug in this service; its log has the traceback.", definite=False)
-
-
-@dataclass(frozen=True)
-class ShellOptions:
-    """How a process is to run; port 0 takes a free one."""
-
-    port: int
-    workers: int = WORKERS
-    reuse_port: bool = False
-    spans: Path | None = None
-    token: str = ""
-
-    @staticmethod
-    def arguments(parser: argparse.ArgumentParser, port: int) -> None:
-        """Add the options that every program of the lab understands."""
-        add = parser.add_argument
-        add(
-            "--port", type=int, default=port, help=f"port on 127.0.0.1; 0 takes a free one ({port})"
-        )
-        add("--workers", type=int, default=WORKERS, help=f"threads that run handlers ({WORKERS})")
-        add("--spans", type=Path, metavar="FILE", help="append a JSON line for each request")
-        add("--reuse-port", action="store_true", help="the lab holds the port for us")
-
-    @classmethod
-    def of(cls, arguments: argparse.Namespace) -> "ShellOptions":
-        return cls(
-            port=arguments.port,
-            workers=arguments.workers,
-            reuse_port=arguments.reuse_port,
-            spans=arguments.spans,
-            token=os.environ.get("LAB_TOKEN", ""),
-        )
-
-
-class Main(Protocol):
-    """The `main` of a program: starts it by hand, or in a process that was forked for it."""
-
-    def __call__(self, argv: Sequence[str] | None = None) -> None: ...
 
 
 class Shell:
@@ -173,8 +136,10 @@ class Shell:
         """The way behind the route: body, door, worker, answer."""
         body = await read_body(request, route.max_body) if route.body else b""
         if route.control:
-            return answer(route.handler(**route.arguments(path, request.query, body)), route.status)
-        visit = self.door.visit() if route.door else Visit()
+            told = route.handler(**route.arguments(path, request.query, body))
+            return answer(await told if inspect.isawaitable(told) else told, route.status)
+        caller = request.headers.get(CALLER_HEADER, CLIENT)
+        visit = self.door.visit(caller) if route.door else Visit()
         if visit.unanswered:
             await self.door.until_healed(visit)
             return tear_down(request)
@@ -190,7 +155,13 @@ class Shell:
         return await self._in_a_worker(route, path, request.query, body, visit, span)
 
     async def answer_here(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes, traceparent: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes,
+        traceparent: str,
+        caller: str = CLIENT,
     ) -> web.Response | None:
         """Answer a request that came by another way than HTTP; None when a fault took it away."""
         try:
@@ -198,7 +169,7 @@ class Shell:
             if route.raw or route.control:
                 raise NotFound(f"There is nothing to be asked at {path}.")
             with self.spans.span(f"{method} {route.path}", "server", traceparent) as span:
-                visit = self.door.visit()
+                visit = self.door.visit(caller)
                 if visit.unanswered or visit.torn_down:
                     return None
                 if visit.status is not None:

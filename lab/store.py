@@ -15,7 +15,7 @@ file belongs to the name that made it, and to one process at a time.
 import fcntl
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,12 @@ class NotYours(Exception):
 class Transaction:
     """What may be changed together. Ends in one commit, or leaves nothing."""
 
-    def __init__(self, connection: sqlite3.Connection, source: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, source: str, outbox: bool = True) -> None:
         self._connection = connection
         self._source = source
+        self._outbox = outbox
         self.told = 0
+        self.loose: list[str] = []
 
     def execute(self, sql: str, *values: Any) -> None:
         self._connection.execute(sql, values)
@@ -60,6 +62,9 @@ class Transaction:
     def tell(self, event: Event) -> None:
         """Put an event into the outbox; it is told if, and only if, the rows are committed."""
         envelope = Envelope.around(event, source=self._source, traceparent=spans.traceparent())
+        if not self._outbox:
+            self.loose.append(envelope.model_dump_json())
+            return
         self.execute("INSERT INTO outbox (envelope) VALUES (?)", envelope.model_dump_json())
         self.told += 1
 
@@ -80,6 +85,9 @@ class Store:
         self._published = 0
         self._cleared = 0
         self.on_told: Callable[[], None] = lambda: None
+        self.tell_loose: Callable[[Sequence[str]], None] | None = None
+        """Where it is set there is no outbox: events are handed to it once the rows are committed,
+        and a crash in between loses them."""
         path.touch(mode=0o600)
         self._claim = path.open("rb")
         try:
@@ -129,7 +137,7 @@ class Store:
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                change = Transaction(self._writer, self._source)
+                change = Transaction(self._writer, self._source, self.tell_loose is None)
                 yield change
                 published = self._published
                 if published > self._cleared:
@@ -142,6 +150,8 @@ class Store:
                 raise
         if change.told:
             self.on_told()
+        if change.loose and self.tell_loose:
+            self.tell_loose(change.loose)
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """Read, without waiting for any writer."""

@@ -36,6 +36,7 @@ from lab.domain.errors import (
 MAX_BODY_BYTES = 64 * 1024
 WHOLE_REQUEST_WITHIN_S = 10.0
 TOKEN_HEADER = "Lab-Token"
+CALLER_HEADER = "Lab-Caller"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The blog as services that *tell* each other, and keep copies of what they heard.
 
 Each file here has a twin of the same name in `lab/sync_chain/`; read them side by side
-(`lab diff comments`). `tell.py` and `hear.py` are how news travels; `stack.py` starts a service.
+(`lab diff comments`). `tell.py` and `hear.py` are how news travels, `apply.py` and
+`dead_letters.py` what becomes of it on arrival; `stack.py` starts a service.
 """

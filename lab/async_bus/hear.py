@@ -1,112 +1,125 @@
-"""How a service hears what others tell: from its own offset on, in order, each event once.
+"""How a service hears what others tell: from its own offset on, through its own door.
 
 A delivery is a batch of events as the stream brings it. It enters through the same door as a
-request, is applied in one transaction together with the new offset, and only then is the next one
-read. Whatever dies when: after a restart the service goes on behind the last event it applied.
+request, is applied in one transaction together with the new offset (`lab/async_bus/apply.py`), and
+only then is the next one read. Whatever dies when: after a restart the service goes on behind the
+last event it applied.
 """
 
 import asyncio
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+from lab.async_bus.apply import Applier, DeliveryFailed
 from lab.bus.base import Bus, BusUnavailable
-from lab.domain.events import Envelope, Event
+from lab.domain.directory import BUS
+from lab.domain.events import Envelope
 from lab.faults.door import Door
-from lab.spans import SpanLog
-from lab.store import Store, Transaction
 
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
-
-Listener = Callable[[Any, Transaction], None]
-
-
-class DeliveryFailed(Exception):
-    """This batch was not applied; it will be read again."""
+QUIET_S = 0.5
+HEAD_WITHIN_S = 0.2
 
 
 class Inbox:
-    """Reads the bus from the store's offset on and hands each event to who listens for its type."""
+    """Reads the bus from the applier's position on, and lets in what comes."""
 
-    def __init__(
-        self,
-        store: Store,
-        bus: Bus,
-        listeners: Mapping[type[Event], Listener],
-        door: Door,
-        spans: SpanLog,
-    ) -> None:
-        self._store = store
+    def __init__(self, bus: Bus, applier: Applier, door: Door, hears_any: bool = True) -> None:
         self._bus = bus
-        self._listeners = {kind.type: listener for kind, listener in listeners.items()}
+        self._applier = applier
         self._door = door
-        self._spans = spans
+        self._hears_any = hears_any
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inbox")
-        self.position = store.offset()
-        self.waits_for: str | None = "the event bus"
+        self._waits_for: str | None = "the event bus"
+
+    @property
+    def waits_for(self) -> str | None:
+        """What this service is not up to date without: None when it is."""
+        if stuck := self._applier.stuck:
+            return str(stuck)
+        return self._waits_for
 
     async def run(self) -> None:
-        if not self._listeners:
-            self.waits_for = None
+        if not self._hears_any and not self._bus.routes:
+            self._waits_for = None
             return
-        pause_s = FIRST_PAUSE_S
+        self._pause_s = FIRST_PAUSE_S
         while True:
             try:
                 await self._until_caught_up()
-                async for batch in self._bus.read(self.position):
-                    await self._deliver(batch)
-                    pause_s = FIRST_PAUSE_S
+                await self._read()
             except (BusUnavailable, DeliveryFailed):
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                if self._bus.routes:
+                    continue  # Pushed once, refused, gone: there is nothing to wait for.
+                await asyncio.sleep(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    async def in_turn(self, work: Callable[[], Any]) -> Any:
+        """Do something between two deliveries, in the thread that applies them."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _until_caught_up(self) -> None:
         """At the start: note how much there is to hear before this service is up to date."""
-        if self.waits_for is None:
+        if self._waits_for is None:
             return
         self._catch_up_to = await self._bus.head()
         self._note_progress()
 
     def _note_progress(self) -> None:
-        if self.waits_for is None:
+        if self._waits_for is None:
             return
-        behind = self._catch_up_to - self.position
-        self.waits_for = f"{behind} events it has not heard yet" if behind > 0 else None
+        behind = self._catch_up_to - self._applier.position
+        self._waits_for = f"{behind} events it has not heard yet" if behind > 0 else None
+
+    async def _read(self) -> None:
+        """Let in one delivery after the other, until one fails or the bus is lost."""
+        stream = self._bus.read(self._applier.position)
+        coming: asyncio.Future[list[Envelope]] | None = None
+        try:
+            while True:
+                coming = asyncio.ensure_future(_next(stream))
+                while not (await asyncio.wait({coming}, timeout=QUIET_S))[0]:
+                    await self._look_around()
+                await self._deliver(coming.result())
+                self._pause_s = FIRST_PAUSE_S
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    async def _look_around(self) -> None:
+        """Nothing has come for a while. Did anything get lost that nothing came after?"""
+        await self._let_in([])
+        head = 0
+        with suppress(BusUnavailable, TimeoutError):
+            async with asyncio.timeout(HEAD_WITHIN_S):
+                head = await self._bus.head()
+        if head > self._applier.position:
+            raise DeliveryFailed(f"The bus is at {head}, and nothing comes: it has to be read.")
 
     async def _deliver(self, batch: list[Envelope]) -> None:
-        visit = self._door.visit()
+        visit = self._door.visit(BUS)
         if visit.unanswered:
             await self._door.until_healed(visit)
         if visit.unanswered or visit.torn_down or visit.status is not None:
-            raise DeliveryFailed
-        loop = asyncio.get_running_loop()
+            raise DeliveryFailed("It was not let in at the door.")
         if visit.delay_s:
-            await loop.run_in_executor(self._thread, self._door.hold, visit)
-        await loop.run_in_executor(self._thread, self._apply, batch)
+            await self.in_turn(lambda: self._door.hold(visit))
+        await self._let_in(batch)
+        if not self._door.keeps_waiting:
+            self._applier.pass_to(batch[-1].sequence)
         self._note_progress()
 
-    def _apply(self, batch: list[Envelope]) -> None:
-        """Apply a batch in one transaction, the offset with it; all of it, or nothing."""
-        heard = [envelope for envelope in batch if envelope.type in self._listeners]
-        sequence = batch[-1].sequence
-        if heard:
-            try:
-                with self._store.transaction() as change:
-                    for envelope in heard:
-                        self._apply_one(envelope, change)
-                    change.heard(sequence)
-            except Exception as error:
-                traceback.print_exc()
-                raise DeliveryFailed from error
-        # An offset that only passed what nobody here listens for can wait for the next commit.
-        self.position = sequence
+    async def _let_in(self, batch: Sequence[Envelope]) -> None:
+        """Apply what the door's faults leave of a delivery."""
+        if arrivals := self._door.let_in(batch, self._applier.hears):
+            await self.in_turn(lambda: self._applier.take(arrivals))
 
-    def _apply_one(self, envelope: Envelope, change: Transaction) -> None:
-        event = envelope.event()
-        if event is None:
-            return
-        with self._spans.span(envelope.type, "consumer", envelope.traceparent) as span:
-            span["sequence"] = envelope.sequence
-            self._listeners[envelope.type](event, change)
+
+async def _next(stream: AsyncIterator[list[Envelope]]) -> list[Envelope]:
+    return await anext(stream)

@@ -7,7 +7,7 @@ Hears: CommentCreated (there is a comment to judge)
 
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.events import CommentCreated, CommentModerated
-from lab.domain.model import verdict_on
+from lab.domain.model import Judgement, Limit, verdict_on
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS verdicts (
@@ -21,7 +21,15 @@ service = BusService("moderation", SCHEMA)
 
 # ── What a client may ask of us ───────────────────────────────────────────
 
-# Nothing: nobody waits for a verdict.
+# Nobody waits for a verdict; but whoever likes may look at them.
+
+
+@service.get("/verdicts")
+def list_verdicts(limit: Limit = 20, after: int = 0) -> list[Judgement]:
+    oldest = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    rows = service.store.rows(oldest, after, limit)
+    return [Judgement(**row) for row in rows]
+
 
 # ── How we learn what others know ─────────────────────────────────────────
 

@@ -2,28 +2,39 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab.async_bus.hear import Inbox, Listener
-from lab.async_bus.tell import Relay
+from lab.async_bus.apply import Applier, Listener
+from lab.async_bus.dead_letters import TABLE, count_dead, dead_letters, redrive
+from lab.async_bus.hear import Inbox
+from lab.async_bus.tell import DualWrite, Relay
 from lab.bus.open import open_bus
 from lab.domain.directory import BUS, BY_HAND_PORTS, by_hand_url
 from lab.domain.events import Event
 from lab.service import Handler, Service
 from lab.shell import Main, Shell, ShellOptions
 from lab.store import Transaction as Change
+from lab.web import Route
 
 __all__ = ["BusService", "Change", "program"]
 
 ARRANGEMENT = "async-bus"
+
+SWITCHES = {
+    "outbox": ("on", "tell by an outbox in the rows' own transaction; off: after the commit"),
+    "dedupe": ("on", "hold what comes against the offset; off: believe whatever comes"),
+    "dead-letter": ("off", "lay an event aside that failed five times; off: wait behind it"),
+}
+"""Each with its default, under which nothing is lost; waiting behind a poison loses nothing."""
 
 
 class BusService(Service):
     """A service that keeps copies of what others know, and hears when it changes."""
 
     def __init__(self, name: str, schema: str = "") -> None:
-        super().__init__(ARRANGEMENT, name, schema)
+        super().__init__(ARRANGEMENT, name, TABLE + schema)
         self.listeners: dict[type[Event], Listener] = {}
 
     def on(self, *kinds: type[Event]) -> Callable[[Handler], Handler]:
@@ -55,19 +66,56 @@ def program(service: BusService) -> Main:
         parser.add_argument(
             "--bus", default=by_hand_url(ARRANGEMENT, BUS), help="where the event bus listens"
         )
+        for name, (default, says) in SWITCHES.items():
+            parser.add_argument(
+                f"--{name}",
+                choices=("on", "off"),
+                default=default,
+                help=f"{says} ({default})",
+            )
         arguments = parser.parse_args(argv)
-        bus = open_bus(arguments.bus)
-        shell = Shell(ARRANGEMENT, service.name, service.routes, ShellOptions.of(arguments))
+        bus = open_bus(arguments.bus, service.name)
+        # What is pushed has no place in any order that a position could name.
+        numbered = not bus.routes
+
+        def dead() -> list[dict[str, Any]]:
+            return dead_letters(store)
+
+        async def redriven() -> Any:
+            return await inbox.in_turn(lambda: redrive(store, applier.redrive))
+
+        routes = [
+            *service.routes,
+            *bus.routes,
+            Route("GET", "/_lab/dead", dead, control=True),
+            Route("POST", "/_lab/redrive", redriven, control=True),
+        ]
+        shell = Shell(ARRANGEMENT, service.name, routes, ShellOptions.of(arguments))
         store = service.open_store(arguments.data)
-        relay = Relay(store, bus)
-        inbox = Inbox(store, bus, service.listeners, shell.door, shell.spans)
+        teller = (Relay if arguments.outbox == "on" else DualWrite)(store, bus)
+        applier = Applier(
+            store,
+            service.listeners,
+            shell.spans,
+            dedupe=arguments.dedupe == "on",
+            dead_letter=arguments.dead_letter == "on",
+            numbered=numbered,
+        )
+        inbox = Inbox(bus, applier, shell.door, hears_any=bool(service.listeners))
 
         def state() -> dict[str, Any]:
-            offset = inbox.position if service.listeners else None
-            return {"offset": offset, "untold": relay.waiting()}
+            stuck = applier.stuck
+            return {
+                "offset": applier.position if service.listeners and numbered else None,
+                "untold": teller.waiting(),
+                "stuck": asdict(stuck) if stuck else None,
+                "failed_on": list(applier.failed_on),
+                "dead": count_dead(store),
+                "passed_over": applier.passed_over,
+            }
 
         shell.waits_for = lambda: inbox.waits_for
         shell.state = state
-        shell.run(relay.run, inbox.run)
+        shell.run(teller.run, inbox.run)
 
     return main

@@ -3,9 +3,14 @@
 An event lies in the outbox from the moment its rows were committed. The relay brings it to the bus
 and tries again until the bus has acknowledged it, however often the bus or the service dies in
 between. The bus knows an event by its id, so a second try is no second event.
+
+`DualWrite` is what one would write without having thought of that, and is there to be compared with
+(`--outbox off`): first the rows, then the bus, and nothing that holds the two together.
 """
 
 import asyncio
+import sys
+import threading
 from collections.abc import Sequence
 
 from lab.bus.base import Bus, BusUnavailable
@@ -53,6 +58,44 @@ class Relay:
     def waiting(self) -> int:
         """How many events the bus has not acknowledged yet."""
         return self._store.count_untold(self.published)
+
+
+class DualWrite:
+    """Tells events straight after the commit, in the worker that made it, and only once.
+
+    If the bus can't be reached then, or the process dies in between, the event is gone: the rows
+    are there, the client has its 201, and nobody else will ever hear of it.
+    """
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._bus = bus
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._count = threading.Lock()
+        self._under_way = 0
+        store.tell_loose = self._tell
+
+    async def run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._started.set()
+
+    def waiting(self) -> int:
+        """How many commits wait for the bus just now; what failed to get there does not wait."""
+        return self._under_way
+
+    def _tell(self, envelopes: Sequence[str]) -> None:
+        self._started.wait()
+        assert self._loop is not None
+        with self._count:
+            self._under_way += 1
+        try:
+            asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
+        except BusUnavailable as error:
+            sys.stderr.write(f"{len(envelopes)} events were not told, and now are gone: {error}\n")
+            sys.stderr.flush()
+        finally:
+            with self._count:
+                self._under_way -= 1
 
 
 def _load(waiting: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:

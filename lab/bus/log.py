@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 
-from lab.bus.base import BusUnavailable
+from lab.bus.base import BusUnavailable, next_after
 from lab.domain.events import Envelope
+from lab.web import CALLER_HEADER, Route
 
 ACKNOWLEDGED_WITHIN_S = 5.0
 _CHUNK_BYTES = 1 << 18
@@ -17,9 +18,11 @@ _CHUNK_BYTES = 1 << 18
 class LogBus:
     """A connection to the log's process at `url`; made at the first use, renewed when lost."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, caller: str = "") -> None:
         self._url = url.rstrip("/")
+        self._headers = {CALLER_HEADER: caller} if caller else None
         self._client: aiohttp.ClientSession | None = None
+        self.routes: list[Route] = []
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
         body = f"[{','.join(envelopes)}]"
@@ -51,7 +54,7 @@ class LogBus:
                     *lines, unfinished = (unfinished + chunk).split(b"\n")
                     batch = [Envelope.from_json(line) for line in lines]
                     for envelope in batch:
-                        after = _next_after(after, envelope)
+                        after = next_after(after, envelope)
                     if batch:
                         yield batch
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -74,14 +77,7 @@ class LogBus:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._client is None:
-            self._client = aiohttp.ClientSession(read_bufsize=_CHUNK_BYTES)
+            self._client = aiohttp.ClientSession(
+                headers=self._headers, read_bufsize=_CHUNK_BYTES
+            )
         return self._client
-
-
-def _next_after(after: int, envelope: Envelope) -> int:
-    """The number reached with `envelope`; a gap is never passed over in silence."""
-    if envelope.sequence != after + 1:
-        raise BusUnavailable(
-            f"The stream went from {after} to {envelope.sequence}: an event is missing or doubled."
-        )
-    return envelope.sequence

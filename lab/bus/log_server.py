@@ -81,17 +81,7 @@ class LogServer:
 
     async def append(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers."""
-        body = await read_body(request, MAX_BODY_BYTES)
-        try:
-            envelopes = (
-                [Envelope.from_json(body)]
-                if body.lstrip().startswith(b"{")
-                else _ENVELOPES.validate_json(body)
-            )
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            at = ".".join(str(part) for part in first["loc"]) or "body"
-            raise Invalid(f"Not a CloudEvents envelope: {at}: {first['msg']}.", field=at) from None
+        envelopes = await read_envelopes(request)
         committed = asyncio.get_running_loop().create_future()
         self._waiting.append((envelopes, committed))
         self._something_waits.set()
@@ -99,11 +89,7 @@ class LogServer:
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
         """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends."""
-        after = request.query.get("after", "0")
-        if not re.fullmatch("[0-9]{1,18}", after):
-            raise Invalid("after: expected a sequence number, from 0.", field="after")
-        position = int(after)
-        follow = request.query.get("follow") == "1"
+        position, follow = what_to_read(request)
         stream = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await stream.prepare(request)
         while not self._closing:
@@ -131,6 +117,28 @@ class LogServer:
     async def head(self, request: web.BaseRequest) -> web.Response:
         """`GET /head`: the newest sequence number."""
         return answer({"sequence": self.newest})
+
+
+async def read_envelopes(request: web.BaseRequest) -> list[Envelope]:
+    """The envelope, or the list of them, in the body of a request. Raises Invalid."""
+    body = await read_body(request, MAX_BODY_BYTES)
+    try:
+        if body.lstrip().startswith(b"{"):
+            return [Envelope.from_json(body)]
+        return _ENVELOPES.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        at = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Invalid(f"Not a CloudEvents envelope: {at}: {first['msg']}.", field=at) from None
+
+
+def what_to_read(request: web.BaseRequest) -> tuple[int, bool]:
+    """`after` and `follow` of a request for events: a sequence number, and whether to wait for
+    more. Raises Invalid."""
+    after = request.query.get("after", "0")
+    if not re.fullmatch("[0-9]{1,18}", after):
+        raise Invalid("after: expected a sequence number, from 0.", field="after")
+    return int(after), request.query.get("follow") == "1"
 
 
 async def asyncapi_document(request: web.BaseRequest) -> web.Response:

@@ -5,4 +5,7 @@ switchboard.py     puts faults on them and takes them back, with proof
 control_server.py  the door through which another terminal reaches the switchboard
 notes.py           how that terminal finds it
 control.py         what that terminal does: `lab fault`, `lab heal`
+events.py          … and `lab events`, `lab redrive`
+letters.py         the dead letters of what runs
+settings.py        the switches, on a command line
 """

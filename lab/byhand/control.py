@@ -13,7 +13,16 @@ from urllib.parse import urlencode, urlsplit
 
 from lab.byhand.notes import RunningLab, running_labs
 
-__all__ = ["ControlError", "RunningLab", "faults", "find_lab", "heal", "put_fault", "running_labs"]
+__all__ = [
+    "ControlError",
+    "RunningLab",
+    "ask",
+    "faults",
+    "find_lab",
+    "heal",
+    "put_fault",
+    "running_labs",
+]
 
 ANSWER_WITHIN_S = 60.0
 """Healing may start a process again, and waits until it is ready."""
@@ -57,7 +66,7 @@ def put_fault(
     """Break `target` in each stack that has it, or in `stack` alone; a line for each thing done.
     Raises ControlError."""
     wish = {"kind": kind, "target": target, "options": dict(options or {}), "stack": stack}
-    return _lines(_ask(lab, "POST", "/faults", wish))
+    return _lines(ask(lab, "POST", "/faults", wish))
 
 
 def heal(
@@ -70,13 +79,13 @@ def heal(
     itself is started again. Raises ControlError."""
     named = {"target": target, "kind": kind, "stack": stack}
     query = urlencode({name: value for name, value in named.items() if value is not None})
-    deeds = _ask(lab, "DELETE", f"/faults?{query}" if query else "/faults")
+    deeds = ask(lab, "DELETE", f"/faults?{query}" if query else "/faults")
     return _lines(deeds) or ["Nothing was broken there, so there was nothing to heal."]
 
 
 def faults(lab: RunningLab) -> list[str]:
     """What is on now, a line each. Raises ControlError."""
-    return _lines(_ask(lab, "GET", "/faults")) or ["No fault is on."]
+    return _lines(ask(lab, "GET", "/faults")) or ["No fault is on."]
 
 
 def _lines(deeds: list[dict[str, Any]]) -> list[str]:
@@ -86,7 +95,8 @@ def _lines(deeds: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _ask(lab: RunningLab, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def ask(lab: RunningLab, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """A request to the lab's control server, and its answer. Raises ControlError."""
     parts = urlsplit(lab.url)
     connection = http.client.HTTPConnection(
         parts.hostname or "127.0.0.1", parts.port, timeout=ANSWER_WITHIN_S

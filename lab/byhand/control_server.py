@@ -1,4 +1,4 @@
-"""The door to the switchboard of a running lab: three routes for `lab fault` and `lab heal`.
+"""The door to the switchboard of a running lab: routes for `lab fault`, `lab heal`, `lab redrive`.
 
 It can kill processes, so it listens on the loopback only, to whoever brings the token that lies in
 a file of this user; a page in a browser, which can reach the loopback as well, has neither the
@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from lab.byhand.letters import Letter, dead_letters, redriven
 from lab.byhand.switchboard import Deed, Switchboard
 from lab.cluster.ports import HOST
 from lab.domain.errors import ServiceError
@@ -56,7 +57,7 @@ class Address:
 
 
 def routes_of(switchboard: Switchboard) -> list[Route]:
-    """Each answers with a list of deeds."""
+    """Each answers with a list: of deeds, or of dead letters."""
 
     async def put(wish: FaultWish) -> list[Deed]:
         return await switchboard.put(wish.kind, wish.target, wish.options, wish.stack)
@@ -69,7 +70,15 @@ def routes_of(switchboard: Switchboard) -> list[Route]:
     async def faults() -> list[Deed]:
         return switchboard.faults()
 
+    async def dead() -> list[Letter]:
+        return await dead_letters(switchboard.stacks)
+
+    async def redrive(service: str | None = None, stack: str | None = None) -> list[Letter]:
+        return await redriven(switchboard.stacks, service, stack)
+
     return [
+        Route("GET", "/dead", dead, control=True),
+        Route("POST", "/redrive", redrive, control=True),
         Route("POST", "/faults", put, control=True),
         Route("DELETE", "/faults", heal, control=True),
         Route("GET", "/faults", faults, control=True),

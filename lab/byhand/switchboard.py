@@ -16,6 +16,7 @@ import psutil
 
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.injector import Injection
+from lab.cluster.reach import makes_no_sense, out_of_reach
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict, Invalid
 from lab.faults.kinds import KINDS, Fault, Hang, parse_fault
@@ -48,6 +49,11 @@ class Switchboard:
         self._number = 0
         self._one_at_a_time = asyncio.Lock()
 
+    @property
+    def stacks(self) -> list[Stack]:
+        """The stacks that run."""
+        return list(self._stacks.values())
+
     def faults(self) -> list[Deed]:
         """What is on now, the oldest first."""
         return [_deed(one, "on", f"{_called(one.fault)} is on.") for one in self._on]
@@ -61,7 +67,7 @@ class Switchboard:
             fault = parse_fault(kind, target, options)
         except ValueError as error:
             raise Invalid(str(error)) from None
-        stacks = self._stacks_with(target, stack)
+        stacks = _reached(fault, self._stacks_with(target, stack))
         async with self._one_at_a_time:
             for one in stacks:
                 self._refuse_if_broken(one, target)
@@ -171,7 +177,7 @@ class Switchboard:
         stack, fault = injection.stack, injection.fault
         if not stack.supervisor.alive(stack.program(fault.target)):
             return False
-        if fault.acts_on == "process":
+        if fault.acts_on != "door":
             return isinstance(fault, Hang)
         hanging = await stack.call("GET", stack.urls[fault.target], "/_lab/faults")
         return not hanging.ok or injection.name in hanging.data
@@ -190,6 +196,15 @@ class Switchboard:
         return Deed(stack.name, target, "", {}, "restarted", says, evidence)
 
 
+def _reached(fault: Fault, stacks: Sequence[Stack]) -> list[Stack]:
+    """Those in which the fault can act; raises Invalid when that is none."""
+    whys = [makes_no_sense(fault)] + [out_of_reach(fault, one.arrangement) for one in stacks]
+    reached = [one for one, why in zip(stacks, whys[1:], strict=True) if why is None]
+    if whys[0] or not reached:
+        raise Invalid(next(why for why in whys if why))
+    return reached
+
+
 async def _together(deeds: Iterable[Coroutine[Any, Any, Deed]]) -> list[Deed]:
     return list(await asyncio.gather(*deeds))
 
@@ -200,7 +215,8 @@ def _deed(one: Injection, state: State, says: str) -> Deed:
 
 
 def _called(fault: Fault) -> str:
-    settings = ", ".join(f"{name} {value:g}" for name, value in fault.settings().items())
+    given = fault.settings().items()
+    settings = ", ".join(f"{k} {v if isinstance(v, str) else format(v, 'g')}" for k, v in given)
     return f"{fault.kind} ({settings})" if settings else fault.kind
 
 
@@ -212,6 +228,13 @@ def _account(injection: Injection) -> str:
         says += f"{told['probe'] or 'answered'})."
         if "new_pid" in told:
             says += f" It is process {told['new_pid']} now."
+    elif injection.fault.acts_on == "bus":
+        says = f"It is event {told['sequence']}, and stays on the bus. It was more than "
+        says += f"{' and '.join(told['failed']) or 'NOBODY'} could digest."
+        says += f" Still stuck at it: {', '.join(told['stuck'])}." if "stuck" in told else ""
+        if "laid_aside" in told:
+            says += f" Laid aside by {', '.join(told['laid_aside'])}: `lab events --dead`."
+        return says
     elif not injection.acted:
         says = f"In {told['seconds']:.1f} s it hit NOBODY: {told['visitors']} came to the door."
     else:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from lab.byhand.control_server import control_server
 from lab.byhand.notes import RunningLab, announced
@@ -36,10 +37,11 @@ async def run_up(
     say: Say,
     *,
     ports: Mapping[str, Mapping[str, int]] = BY_HAND_PORTS,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Start `which` (sync-chain, async-bus or both) with data and logs in `folder`, and run until
     cancelled; then everything is ended. `say` gets plain lines of text. `ports`: by arrangement
-    and target; a free one where none is given.
+    and target; a free one where none is given. `options`: the switches of each stack.
 
     Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, NurseryLost, …).
     """
@@ -52,7 +54,11 @@ async def run_up(
         # All ports before the first process: a port that is taken is told at once.
         stacks = [
             held.enter_context(
-                Stack(name, ARRANGEMENTS[name], supervisor, folder, ports=ports.get(name))
+                Stack(
+                    *(name, ARRANGEMENTS[name], supervisor, folder),
+                    options=(options or {}).get(name),
+                    ports=ports.get(name),
+                )
             )
             for name in names
         ]

@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 
 from lab.cluster.errors import LabCannotRun
+from lab.cluster.poison import Told, tell_poison, who_failed
 from lab.cluster.stack import Stack
-from lab.faults.kinds import Down, Fault, Hang
+from lab.faults.kinds import Down, Fault, Hang, Poison
 
 PROBE_S = 0.1
 GONE_WITHIN_S = 5.0
@@ -34,6 +35,7 @@ class Injection:
     evidence: dict[str, Any] = field(default_factory=dict)
     acted: bool = False
     gone: bool = False
+    told: Told | None = None
 
     @property
     def _url(self) -> str:
@@ -58,6 +60,8 @@ class Injection:
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
             self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
             self.acted = probe.error == "timeout"
+        elif isinstance(self.fault, Poison):
+            self.told = await tell_poison(self.stack, self.fault)
         else:
             order = {
                 "kind": self.fault.kind,
@@ -83,6 +87,10 @@ class Injection:
             self.evidence["back_after_seconds"] = round(perf_counter() - self.began_s, 3)
         elif isinstance(self.fault, Hang):
             await supervisor.resume(self._program)
+        elif isinstance(self.fault, Poison):
+            assert self.told is not None
+            self.evidence |= await who_failed(self.stack, self.fault, self.told)
+            self.acted = self.evidence["acted"] > 0
         else:
             answer = await self.stack.call("DELETE", self._url, f"/_lab/faults/{self.name}")
             told = (answer.data or {}).get("evidence") if answer.ok else None
@@ -97,6 +105,8 @@ class Injection:
         self.gone = await self._is_gone()
 
     async def _is_gone(self) -> bool:
+        if self.fault.acts_on == "bus":
+            return True  # What was told stays told; nobody tells another one.
         health = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
         if self.fault.acts_on == "process":
             return health.ok

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from lab.cluster.caller import Caller
+from lab.cluster.errors import LabCannotRun
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import Arrangement, programs, url
+from lab.cluster.topology import Arrangement, engine, programs, url, with_engine
 from lab.domain.directory import BUS, SERVICES
+from lab.nats_here import NatsMissing, find_server, require_client
 
 _LOOK_AGAIN_S = 0.01
 
@@ -31,7 +33,11 @@ class Stack:
         ports: Mapping[str, int] | None = None,
         token: str | None = None,
     ) -> None:
-        """`ports` by part, where they are to be certain ones. Raises PortTaken."""
+        """`ports` by part, where they are to be certain ones. Raises PortTaken, LabCannotRun."""
+        options = options or {}
+        if arrangement.has_bus and engine(options) == "nats":
+            _require_nats()
+        arrangement = with_engine(arrangement, options)
         self.name = name
         self.arrangement = arrangement
         self.supervisor = supervisor
@@ -51,7 +57,7 @@ class Stack:
             target: url(numbers[arrangement.home(target)]) for target in arrangement.targets
         }
         self.programs: list[Program] = programs(
-            name, arrangement, options or {}, numbers, folder, self.token
+            name, arrangement, options, numbers, folder, self.token
         )
         self.call = Caller(self.token)
 
@@ -72,12 +78,19 @@ class Stack:
         return answer.data if answer.ok else None
 
     async def is_settled(self) -> bool:
-        """Whether no event is under way: every outbox empty, everything on the bus heard by all."""
+        """Whether no event is under way: every outbox empty, everything on the bus heard by all.
+
+        A bus without numbers (the course's) tells how many deliveries are under way instead. It is
+        asked before and after: if nothing was told in between, nobody heard anything either.
+        """
         if not self.arrangement.has_bus:
             return True
+        before = await self.state(BUS)
         services = [await self.state(name) for name in SERVICES]
         bus = await self.state(BUS)  # asked last: what was untold before is on the bus by now
         if bus is None or any(service is None for service in services):
+            return False
+        if bus["head"] is None and (bus != before or bus.get("busy")):
             return False
         return all(
             not service.get("untold") and service.get("offset") in (None, bus["head"])
@@ -86,15 +99,28 @@ class Stack:
         )
 
     async def settle(self, within_s: float) -> bool:
-        """Wait until everything has settled; False when it has not within so many seconds."""
+        """Wait until everything has settled; False when it has not within so many seconds.
+
+        False at once when a program has ended: nothing settles without the bus, say.
+        """
         try:
             async with asyncio.timeout(within_s):
                 # Twice: hearing the last event may have made a service tell another one.
                 calm_looks = 0
                 while calm_looks < 2:
+                    if not all(self.supervisor.alive(one.name) for one in self.programs):
+                        return False
                     calm_looks = calm_looks + 1 if await self.is_settled() else 0
                     if not calm_looks:
                         await asyncio.sleep(_LOOK_AGAIN_S)
         except TimeoutError:
             return False
         return True
+
+
+def _require_nats() -> None:
+    try:
+        require_client()
+        find_server()
+    except NatsMissing as error:
+        raise LabCannotRun(str(error)) from None

@@ -7,6 +7,9 @@ The bus side has the ports of the well-known course, so that its clients and ser
 SERVICES = ("posts", "comments", "moderation", "query")
 BUS = "event-bus"
 
+SUBSCRIBERS = ("posts", "comments", "query", "moderation")
+"""Whom the course's bus tells, in the course's order; where it tells them in turn, that is fate."""
+
 MONOLITH = "monolith"
 
 BY_HAND_PORTS: dict[str, dict[str, int]] = {

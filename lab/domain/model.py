@@ -56,6 +56,14 @@ class Verdict(Value):
     status: Status
 
 
+class Judgement(Value):
+    """A verdict as moderation has it on record; `number` counts from 1."""
+
+    number: int
+    content: str
+    status: Status
+
+
 class FeedEntry(Value):
     """A post as readers see it: with its comments, oldest first."""
 

@@ -8,10 +8,13 @@ switch that does nothing.
 import asyncio
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from lab.faults.kinds import Fault, Visit
+from lab.faults.kinds import CLIENT, Fault, Visit
+
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -24,9 +27,39 @@ class _Hanging:
     visitors: int = 0
     acted: int = 0
     delays_ms: list[float] = field(default_factory=list)
+    waiting: list[Any] = field(default_factory=list)
+
+    def hits(self) -> bool:
+        """Whether it acts on the one who comes now; counts them, and that it did."""
+        self.visitors += 1
+        if self.fault.first is not None and self.acted >= self.fault.first:
+            return False
+        if self.fault.probability < 1 and self.chance.random() >= self.fault.probability:
+            return False
+        self.acted += 1
+        return True
+
+    def let_through(self, events: Sequence[Item], hears: Callable[[Item], bool]) -> list[Item]:
+        """Those of the events that come in, in the order in which they do."""
+        through: list[Item] = []
+        for event in events:
+            if not hears(event):
+                through.append(event)
+            elif self.waiting:  # This one overtakes who waits, and is not made to wait itself.
+                self.visitors += 1
+                through += [event, *self.waiting]
+                self.waiting = []
+            elif not self.hits():
+                through.append(event)
+            elif self.fault.fate == "doubled":
+                through += [event, event]
+            elif self.fault.fate == "overtaken":
+                self.waiting = [event]
+        return through
 
     def evidence(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"visitors": self.visitors, "acted": self.acted}
+        acted = self.acted - len(self.waiting)  # Who still waits was not overtaken.
+        told: dict[str, Any] = {"visitors": self.visitors, "acted": acted}
         if self.delays_ms:
             told |= {
                 "delayed_ms_min": round(min(self.delays_ms), 2),
@@ -41,6 +74,7 @@ class Door:
 
     def __init__(self) -> None:
         self._hanging: dict[str, _Hanging] = {}
+        self._late: list[Any] = []
 
     def put(self, name: str, fault: Fault, seed: int) -> None:
         """Hang a fault on the door; `seed` fixes whom a probability hits."""
@@ -53,6 +87,7 @@ class Door:
         if hanging is None:
             return None
         hanging.ended.set()
+        self._late += hanging.waiting
         return hanging.evidence()
 
     def take_all(self) -> None:
@@ -63,20 +98,32 @@ class Door:
         """What each fault on the door has done so far, by its name."""
         return {name: hanging.evidence() for name, hanging in self._hanging.items()}
 
-    def visit(self) -> Visit:
-        """Decide what becomes of the visitor who stands here now."""
+    def visit(self, caller: str = CLIENT) -> Visit:
+        """Decide what becomes of the visitor who stands here now, sent by `caller`."""
         visit = Visit()
         for name, hanging in self._hanging.items():
-            fault = hanging.fault
-            hanging.visitors += 1
-            if fault.first is not None and hanging.acted >= fault.first:
-                continue
-            if fault.probability < 1 and hanging.chance.random() >= fault.probability:
-                continue
-            hanging.acted += 1
-            fault.act(visit, hanging.chance)
-            visit.because_of.append(name)
+            if hanging.fault.concerns(caller) and hanging.hits():
+                hanging.fault.act(visit, hanging.chance)
+                visit.because_of.append(name)
         return visit
+
+    def let_in(self, events: Sequence[Item], hears: Callable[[Item], bool]) -> list[Item]:
+        """What comes in of a delivery of events, and of those that waited for a fault to end.
+
+        Faults hit only events of which `hears` is true: the loss of one that nobody here listens
+        for would prove nothing.
+        """
+        arriving: list[Item] = [*self._late, *events]
+        self._late = []
+        for hanging in self._hanging.values():
+            if hanging.fault.fate is not None:
+                arriving = hanging.let_through(arriving, hears)
+        return arriving
+
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether an event stands outside that has not come in yet."""
+        return bool(self._late) or any(one.waiting for one in self._hanging.values())
 
     def hold(self, visit: Visit) -> None:
         """Keep the visitor, and the worker who serves them, for as long as a latency says."""

@@ -1,8 +1,10 @@
 """Every fault is its settings and one method, as a toxic is in Toxiproxy.
 
-A fault acts either on the *process* of its target (it is killed, or suspended: the lab does that
-from outside) or at its *door*, through which every request and every delivery of events enters.
-What a fault at the door does to one visitor, it notes on the visit; the door carries it out.
+A fault acts on the *process* of its target (it is killed, or suspended: the lab does that from
+outside), at its *door*, through which every request and every delivery of events enters, or on the
+*bus*, by an event that the lab itself tells. What a fault at the door does to one visitor, it notes
+on the visit; what it does to one event of a delivery, it says by its `fate`; the door carries both
+out.
 """
 
 import difflib
@@ -11,6 +13,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CLIENT = "client"
+"""A caller who names nobody: people, and the load."""
+
+Fate = Literal["dropped", "doubled", "overtaken"]
 
 
 @dataclass(slots=True)
@@ -34,28 +41,36 @@ class Fault(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[str]
-    acts_on: ClassVar[Literal["door", "process"]] = "door"
+    acts_on: ClassVar[Literal["door", "process", "bus"]] = "door"
+    fate: ClassVar[Fate | None] = None
     says: ClassVar[str]
 
     target: str
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     first: Annotated[int, Field(ge=1)] | None = None
 
+    def concerns(self, caller: str) -> bool:
+        """Whether it is meant for visitors from there: a service, `event-bus`, or CLIENT."""
+        return self.fate is None
+
     def act(self, visit: Visit, chance: random.Random) -> None:
         """Note on the visit what becomes of it."""
-        raise TypeError(f"{self.kind} acts on the process of {self.target}, not at its door")
+        raise TypeError(f"{self.kind} does nothing to those who come to the door of {self.target}")
 
     def settings(self) -> dict[str, Any]:
         """What was set, without the target: `{"ms": 300.0}`."""
-        return self.model_dump(exclude={"target"}, exclude_defaults=True)
+        return self.model_dump(exclude={"target"}, exclude_defaults=True, by_alias=True)
 
 
-class ProcessFault(Fault):
-    """A process is dead or it is not: there is no share of it to hit."""
+class WholeFault(Fault):
+    """It is there or it is not: there is no share of anything to hit."""
 
-    acts_on = "process"
     probability: Annotated[float, Field(ge=1, le=1)] = 1.0
     first: None = None
+
+
+class ProcessFault(WholeFault):
+    acts_on = "process"
 
 
 class Down(ProcessFault):
@@ -106,8 +121,54 @@ class ResetPeer(Fault):
         visit.torn_down = True
 
 
+class Partition(Fault):
+    kind = "partition"
+    says = "what one caller sends does not get through; whatever goes the other way does"
+
+    from_: Annotated[str, Field(alias="from", min_length=1)]
+
+    def concerns(self, caller: str) -> bool:
+        return caller == self.from_
+
+    def act(self, visit: Visit, chance: random.Random) -> None:
+        visit.unanswered = True
+
+
+class Drop(Fault):
+    kind = "drop"
+    fate = "dropped"
+    says = "events are lost on their way in"
+
+
+class Duplicate(Fault):
+    kind = "duplicate"
+    fate = "doubled"
+    says = "events come in twice, one right after the other"
+
+
+class Reorder(Fault):
+    kind = "reorder"
+    fate = "overtaken"
+    says = "events wait outside until the next one has gone in before them"
+
+
+class Poison(WholeFault):
+    """Told once, at the beginning. What is told can't be taken back: that nobody tells another
+    one is all there is to heal."""
+
+    kind = "poison"
+    acts_on = "bus"
+    says = "an event is told that nobody who hears it can digest"
+
+    type: Annotated[str, Field(min_length=1)]
+
+
 KINDS: dict[str, type[Fault]] = {
-    fault.kind: fault for fault in (Down, Hang, Latency, Error, Timeout, ResetPeer)
+    fault.kind: fault
+    for fault in (
+        *(Down, Hang, Latency, Error, Timeout, ResetPeer),
+        *(Partition, Drop, Duplicate, Reorder, Poison),
+    )
 }
 
 
@@ -119,7 +180,8 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
     if kind not in KINDS:
         raise ValueError(f"There is no fault {kind!r}. {_meant(kind, list(KINDS))}")
     fault = KINDS[kind]
-    names = [name for name in fault.model_fields if name != "target"]
+    fields = fault.model_fields.items()
+    names = [of.alias or name for name, of in fields if name != "target"]
     for name in options:
         if name not in names:
             raise ValueError(f"{kind!r} has no option {name!r}. {_meant(name, names)}")
@@ -130,7 +192,7 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
         name = str(first["loc"][0]) if first["loc"] else "target"
         if first["type"] == "missing":
             raise ValueError(f"{kind!r} needs {name!r}: {fault.says}.") from None
-        if issubclass(fault, ProcessFault) and name in ("probability", "first"):
+        if issubclass(fault, WholeFault) and name in ("probability", "first"):
             raise ValueError(f"{kind!r} takes no {name!r}: {fault.says}.") from None
         raise ValueError(
             f"{kind!r} can't have {name} = {first['input']!r}: {first['msg'].lower()}."

@@ -24,6 +24,8 @@ _DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
     ("lost", lambda of: of.lost, True),
     ("duplicated", lambda of: of.duplicated, True),
     ("never settled", lambda of: of.unsettled, True),
+    ("  not even with its owner", lambda of: of.undecided, True),
+    ("told differently by two", lambda of: of.diverged, True),
     ("refused but kept", lambda of: of.refused_kept, True),
     ("fate unknown to sender", lambda of: of.unknown, False),
     ("  of these kept", lambda of: of.unknown_kept, False),

@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.scenarios.figures import did_you_mean
 from lab.scenarios.scenario import Scenario
 
-_ORDER = ("calm", "slow-service", "downed-service", "hung-service", "blast-radius")
+_ORDER = ("calm", "slow-service", "downed-service", "hung-service", "blast-radius", "lost-events")
 """As they are best met; others follow by name."""
 
 

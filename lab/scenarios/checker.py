@@ -8,7 +8,10 @@ became is decided by what its client was told:
     told                 found                        verdict
     yes (2xx)            once, and in the feed        fine
     yes                  not with its owner           lost
-    yes                  more than once               duplicated
+    yes                  more than once, or judged    duplicated
+                         more than once
+    yes                  with one status with its     diverged
+                         owner, another in the feed
     yes                  not in the feed, or pending  unsettled
     surely no            anywhere                     refused but kept
     nothing for sure     anywhere, or nowhere         unknown: both are right
@@ -37,11 +40,16 @@ class CannotCheck(LabCannotRun):
 
 @dataclass
 class Holdings:
-    """How often each token is found: with its owner, in the feed, and in the feed as decided."""
+    """How often each token is found: with its owner, in the feed, in the feed as decided; with its
+    owner as pending, and with moderation. And which status a comment has here and there."""
 
     owned: Counter[str] = field(default_factory=Counter)
     shown: Counter[str] = field(default_factory=Counter)
     decided: Counter[str] = field(default_factory=Counter)
+    pending: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)
+    status_owned: dict[str, str] = field(default_factory=dict)
+    status_shown: dict[str, str] = field(default_factory=dict)
 
 
 async def read_holdings(stack: Stack) -> Holdings:
@@ -55,7 +63,11 @@ async def read_holdings(stack: Stack) -> Holdings:
         asked = ",".join(post_ids[start : start + _PAGE])
         answer = await stack.call("GET", stack.urls["comments"], f"/comments?post_ids={asked}")
         for comment in _shown(stack, "comments", answer):
-            held.owned.update(_TOKEN.findall(comment["content"]))
+            tokens = _TOKEN.findall(comment["content"])
+            held.owned.update(tokens)
+            held.status_owned |= dict.fromkeys(tokens, comment["status"])
+            if comment["status"] == "pending":
+                held.pending.update(tokens)
     async for entry in _pages(stack, "query", "/feed"):
         tokens = _TOKEN.findall(entry["title"])
         held.shown.update(tokens)
@@ -63,9 +75,24 @@ async def read_holdings(stack: Stack) -> Holdings:
         for comment in entry["comments"]:
             tokens = _TOKEN.findall(comment["content"])
             held.shown.update(tokens)
+            held.status_shown |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] != "pending":
                 held.decided.update(tokens)
+    async for verdict in _judgements(stack):
+        held.judged.update(_TOKEN.findall(verdict["content"]))
     return held
+
+
+async def _judgements(stack: Stack) -> AsyncIterator[dict[str, Any]]:
+    after = 0
+    while True:
+        path = f"/verdicts?limit={_PAGE}&after={after}"
+        page = _shown(stack, "moderation", await stack.call("GET", stack.urls["moderation"], path))
+        for verdict in page:
+            yield verdict
+        if len(page) < _PAGE:
+            return
+        after = page[-1]["number"]
 
 
 async def _pages(stack: Stack, target: str, path: str) -> AsyncIterator[dict[str, Any]]:
@@ -103,15 +130,22 @@ def check(samples: Iterable[Sample], held: Holdings) -> Data:
     def found(sample: Sample) -> int:
         return max(held.owned[sample.token], held.shown[sample.token])
 
+    def diverged(token: str) -> bool:
+        """Whether both have it, and say different things of it."""
+        both = token in held.status_owned and token in held.status_shown
+        return both and held.status_owned[token] != held.status_shown[token]
+
     seen = visible_ms(yes)
     return Data(
         acknowledged=len(yes),
         visible=sum(held.decided[sample.token] > 0 for sample in yes),
         lost=sum(not held.owned[sample.token] for sample in yes),
-        duplicated=sum(found(sample) > 1 for sample in writes),
+        duplicated=sum(found(one) > 1 or held.judged[one.token] > 1 for one in writes),
+        diverged=sum(diverged(sample.token) for sample in yes),
         unsettled=sum(
             held.owned[sample.token] > 0 and not held.decided[sample.token] for sample in yes
         ),
+        undecided=sum(held.pending[sample.token] > 0 for sample in yes),
         refused_kept=sum(found(sample) > 0 for sample in no),
         unknown=len(unknown),
         unknown_kept=sum(found(sample) > 0 for sample in unknown),

@@ -21,8 +21,10 @@ def variant_result(
     data: Data,
     injections: Sequence[Injection],
     warm_up_s: float,
+    deaths: Sequence[Exit] = (),
 ) -> Variant:
-    """One variant's part of the result."""
+    """One variant's part of the result. `deaths`: the programs, of any variant, that ended though
+    nobody told them to."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
     seconds = {phase.name: phase.seconds for phase in timeline if phase.name in reported}
@@ -37,6 +39,8 @@ def variant_result(
     if ends_s:
         recovery = recovery_seconds(samples, max(ends_s), figures["before"]["endpoints"])
     spec = scenario.variants[name]
+    last_words = {death.name: death.last_lines[-1:] for death in deaths}
+    ended = [target for target in spec.may_end if f"{name}.{target}" in last_words]
     return Variant(
         name=name,
         arrangement=spec.arrangement,
@@ -54,6 +58,11 @@ def variant_result(
                 evidence=one.evidence | {"settings": one.fault.settings(), "healed": one.gone},
             )
             for one in injections
+        ],
+        ended=ended,
+        notes=[
+            " ".join((f"{target} ended by itself.", *last_words[f"{name}.{target}"]))
+            for target in ended
         ],
     )
 
@@ -93,10 +102,12 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
                     f"{variant.name} was not well before anything was broken: {steady}, "
                     f"but measured {outcome.measured}."
                 )
+    allowed = {f"{of.name}.{target}" for of in result.variants for target in of.ended}
     problems += [
         f"{death.name} ended though nobody told it to (status {death.status}): "
         f"{' | '.join(death.last_lines[-3:])}"
         for death in deaths
+        if death.name not in allowed
     ]
     return problems
 

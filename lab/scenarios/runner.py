@@ -21,7 +21,7 @@ from lab.cluster.injector import Injection
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.cluster.topology import ARRANGEMENTS, preload
 from lab.load.samples import read_samples
 from lab.scenarios.checker import check, read_holdings
 from lab.scenarios.environment import environment
@@ -54,7 +54,8 @@ class Run:
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         machine = environment()
         self.progress({"phase": "starting"})
-        async with Supervisor(PRELOAD, self.folder) as supervisor:
+        engines = [spec.options for spec in self.scenario.variants.values()]
+        async with Supervisor(preload(engines), self.folder) as supervisor:
             with ExitStack() as held:
                 stacks = [held.enter_context(stack) for stack in self._stacks(supervisor)]
                 await supervisor.start(*(one for stack in stacks for one in stack.programs))
@@ -78,6 +79,7 @@ class Run:
                     check(own, holdings),
                     [one for one in injections if one.stack is stack],
                     warm_up_s=WARM_UP.seconds,
+                    deaths=deaths,
                 )
             )
         result = Result(
@@ -147,6 +149,7 @@ class Run:
             "rate": load.rate,
             "mix": load.mix,
             "timeout_s": load.timeout_ms / 1_000,
+            "at_once": list(load.at_once),
             "settle_s": SETTLE_WITHIN_S,
             "start_at": start_at,
             "phases": [

@@ -7,7 +7,6 @@ written is refused with every problem at once, in sentences.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.reach import makes_no_sense, out_of_reach
+from lab.cluster.topology import ARRANGEMENTS, with_engine
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.expression import check, is_about
 from lab.scenarios.figures import ExpressionError, did_you_mean
 from lab.scenarios.reading import read_model
 from lab.scenarios.spec import Expect, LoadSpec, Method, PhasesSpec, Strict, VariantSpec
+from lab.scenarios.switches import variant_problems
 from lab.scenarios.timeline import RECOVERING, FaultWindow, Phase
 
 
@@ -74,7 +75,7 @@ class Scenario(Strict):
             for name, spec in self.variants.items()
             if (method.variants is None or name in method.variants)
             and spec.arrangement in ARRANGEMENTS
-            and method.target in ARRANGEMENTS[spec.arrangement].targets
+            and _why_not(method, spec) is None
         )
 
     def timeline(self) -> tuple[Phase, ...]:
@@ -144,19 +145,10 @@ def _halved(seconds: float) -> float:
     return max(0.5, math.floor(seconds + 0.5) / 2) if seconds else 0.0
 
 
-_WORKERS = {"workers": (1, 64)}
-SWITCHES: dict[str, dict[str, tuple[int, int]]] = {
-    "sync-chain": {**_WORKERS, "timeout_ms": (1, 60_000)},
-    "async-bus": _WORKERS,
-}
-"""What a variant may set by its arrangement, and from where to where: whole numbers. A service on
-the bus asks nobody, so there is no time after which it would stop waiting."""
-
-
 def _problems(of: Scenario) -> Iterator[str]:
     """What is wrong with keys that are each well-formed: one sentence each, the key first."""
     for name, spec in of.variants.items():
-        yield from _variant_problems(f"variants.{name}", name, spec)
+        yield from variant_problems(f"variants.{name}", name, spec)
     for claim in of.claims:
         if claim not in CLAIMS:
             yield f"claims: there is no claim {claim!r}. {did_you_mean(claim, CLAIMS)}"
@@ -180,33 +172,27 @@ def _problems(of: Scenario) -> Iterator[str]:
         yield from _expression_problems(key, expect.that, variants, phases, False)
 
 
-def _variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        yield f"{key}: a variant's name has small letters, digits and hyphens: sync-chain."
-    if spec.arrangement not in ARRANGEMENTS:
-        yield (
-            f"{key}: there is no arrangement {spec.arrangement!r}. "
-            f"{did_you_mean(spec.arrangement, ARRANGEMENTS)} A variant that isn't named after its "
-            'arrangement says: arrangement = "..."'
-        )
-    switches = SWITCHES.get(spec.arrangement, {})
-    for switch, value in spec.options.items():
-        if switch not in switches:
-            kind = spec.arrangement
-            yield f"{key}: {kind} has no switch {switch!r}. {did_you_mean(switch, switches)}"
-            continue
-        low, high = switches[switch]
-        if type(value) is not int or not low <= value <= high:
-            meant = f"it was meant to be a whole number, {low} to {high}"
-            yield f"{key}.{switch}: saw {value!r}; {meant}."
+def _why_not(method: Method, spec: VariantSpec) -> str | None:
+    """Why a method can't act in that variant, in a sentence; None when it can."""
+    arrangement = ARRANGEMENTS[spec.arrangement]
+    if method.target not in arrangement.targets:
+        return f"{spec.arrangement} has no {method.target}."
+    if not any(variant_problems("", "variant", spec)):
+        arrangement = with_engine(arrangement, spec.options)
+    try:
+        return out_of_reach(method.parsed(), arrangement)
+    except ValueError:
+        return None  # Said once, where the method is looked at by itself.
 
 
 def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
+    everywhere = dict.fromkeys(target for some in ARRANGEMENTS.values() for target in some.targets)
+    nowhere = None
     try:
-        method.parsed()
+        fault = method.parsed()
+        nowhere = makes_no_sense(fault) if fault.target in everywhere else None
     except ValueError as error:
         yield f"{key}: {error}"
-    everywhere = dict.fromkeys(target for some in ARRANGEMENTS.values() for target in some.targets)
     if method.target not in everywhere:
         yield (
             f"{key}: there is no target {method.target!r}. "
@@ -214,8 +200,15 @@ def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
         )
     elif strangers := [name for name in method.variants or () if name not in of.variants]:
         yield f"{key}: no variant {strangers[0]!r}. {did_you_mean(strangers[0], of.variants)}"
+    elif nowhere:
+        yield f"{key}: {nowhere}"
     elif not of.applies_to(method):
-        yield f"{key}: no variant it is meant for has {method.target!r}, so it would hurt nobody."
+        meant = [of.variants[name] for name in method.variants or of.variants]
+        whys = [_why_not(method, one) for one in meant if one.arrangement in ARRANGEMENTS]
+        yield (
+            f"{key}: no variant it is meant for can be hurt by it, "
+            f"so it would hurt nobody. {next((why for why in whys if why), '')}"
+        ).rstrip()
     if of.in_sequence and (method.at or method.seconds is not None):
         yield f"{key}: with phases.each every method lasts just that long; take at and seconds out."
     elif not of.in_sequence and method.at + (method.seconds or 0.01) > of.phases.during + 1e-9:

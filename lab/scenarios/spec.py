@@ -5,7 +5,7 @@ What is checked here is one key at a time; whether the keys make sense together 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from lab.scenarios.result import ENDPOINTS
 Seconds = Annotated[float, Field(strict=True, gt=0, le=600, allow_inf_nan=False)]
 NoSeconds = Annotated[float, Field(strict=True, ge=0, le=600, allow_inf_nan=False)]
 Weight = Annotated[float, Field(strict=True, ge=0, le=1_000, allow_inf_nan=False)]
+AtOnce = Literal["comment_at_once", "look_at_once"]
 Line = Annotated[str, Field(min_length=1, max_length=300)]
 
 
@@ -24,11 +25,15 @@ class Strict(BaseModel):
 
 
 class LoadSpec(Strict):
-    """Arrivals per second for each variant, and what they are, by weight."""
+    """Arrivals per second for each variant, and what they are, by weight.
+
+    `at_once`: what follows each post the moment its author has the 201.
+    """
 
     rate: Annotated[float, Field(strict=True, gt=0, le=1_000, allow_inf_nan=False)] = 20.0
     mix: dict[str, Weight] = {"read_feed": 6, "create_post": 1, "create_comment": 3}
     timeout_ms: Annotated[float, Field(strict=True, ge=1, le=60_000, allow_inf_nan=False)] = 2_000
+    at_once: tuple[AtOnce, ...] = ()
 
     @field_validator("mix")
     @classmethod
@@ -77,9 +82,14 @@ class Method(Strict):
 
 
 class VariantSpec(Strict):
-    """One of the applications that are compared. An empty `arrangement` is the variant's name."""
+    """One of the applications that are compared. An empty `arrangement` is the variant's name.
+
+    `may_end`: whose process may end by itself in this experiment; anybody else's end by itself
+    makes the run invalid.
+    """
 
     arrangement: str = ""
+    may_end: tuple[str, ...] = ()
     options: dict[str, Any] = {}
 
     @model_validator(mode="before")

@@ -16,6 +16,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutErr
 
 from lab import spans
 from lab.domain.errors import BadAnswer, DependencyFailed, NotFound, TimedOut, Unreachable
+from lab.web import CALLER_HEADER
 
 
 class Carrier(Protocol):
@@ -28,9 +29,11 @@ class Carrier(Protocol):
 
 
 class HttpCarrier:
-    """Asks over HTTP. `peers` maps a service's name to its base URL; the timeout is in seconds."""
+    """Asks over HTTP. `peers` maps a service's name to its base URL; the timeout is in seconds;
+    `caller` is who asks."""
 
-    def __init__(self, peers: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(self, peers: Mapping[str, str], timeout_s: float, caller: str = "") -> None:
+        self._headers = {CALLER_HEADER: caller} if caller else {}
         self._peers = peers
         self._timeout_s = timeout_s
         self._worker = threading.local()
@@ -38,7 +41,7 @@ class HttpCarrier:
     def __call__(
         self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        headers = {"traceparent": spans.traceparent()}
+        headers = {**self._headers, "traceparent": spans.traceparent()}
         content = None
         if body is not None:
             content = body.model_dump_json().encode()

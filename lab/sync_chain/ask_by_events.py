@@ -108,7 +108,8 @@ class EventCarrier:
         asked = question.data
         content = json.dumps(asked["body"]).encode() if asked["body"] is not None else b""
         response = await self._shell.answer_here(
-            asked["method"], asked["path"], asked["query"], content, question.traceparent
+            *(asked["method"], asked["path"], asked["query"], content, question.traceparent),
+            caller=question.source.rpartition("/")[2],
         )
         if response is None:
             return

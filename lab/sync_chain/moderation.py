@@ -5,7 +5,7 @@ Tells: nobody; whoever needs a verdict asks for it
 Hears: nothing
 """
 
-from lab.domain.model import CommentDraft, Verdict, verdict_on
+from lab.domain.model import CommentDraft, Judgement, Limit, Verdict, verdict_on
 from lab.sync_chain.stack import ChainService, program
 
 SCHEMA = """
@@ -27,6 +27,13 @@ def judge(draft: CommentDraft) -> Verdict:
     with service.store.transaction() as change:
         change.execute(INSERT, draft.content, verdict.status)
     return verdict
+
+
+@service.get("/verdicts")
+def list_verdicts(limit: Limit = 20, after: int = 0) -> list[Judgement]:
+    oldest = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    rows = service.store.rows(oldest, after, limit)
+    return [Judgement(**row) for row in rows]
 
 
 # ── How we learn what others know ─────────────────────────────────────────

@@ -48,14 +48,14 @@ def program(service: ChainService) -> Main:
         if service.schema:
             service.open_store(arguments.data)
         if arguments.ask_by == "http":
-            service.carrier = HttpCarrier(arguments.peers, timeout_s)
+            service.carrier = HttpCarrier(arguments.peers, timeout_s, service.name)
             shell.run()
         else:
             # Here and not above: who asks over HTTP needs no bus.
             from lab.bus.open import open_bus
             from lab.sync_chain.ask_by_events import EventCarrier
 
-            bus = open_bus(arguments.bus)
+            bus = open_bus(arguments.bus, service.name)
             carrier = EventCarrier(service.name, service.source, bus, shell, timeout_s)
             service.carrier = carrier
             shell.waits_for = lambda: carrier.waits_for

@@ -1,0 +1,94 @@
+"""Which fault can reach whom: what is refused before it is tried, because it could hurt nobody.
+
+A fault that can't act would be found out in the end, for it could bring no evidence. Whoever wrote
+it down is better served by a sentence at once.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from lab.cluster.topology import ARRANGEMENTS, Arrangement
+from lab.domain.directory import BUS, MONOLITH, SERVICES
+from lab.faults.kinds import CLIENT, Fault, Partition, Poison
+
+HEARD_BY: dict[str, tuple[str, ...]] = {
+    "PostCreated": ("comments", "query"),
+    "CommentCreated": ("moderation", "query"),
+    "CommentModerated": ("comments",),
+    "CommentUpdated": ("query",),
+}
+"""Who listens for which event, where services keep copies of what others know."""
+
+ASKED_BY: dict[str, tuple[str, ...]] = {
+    "posts": ("comments", "query"),
+    "comments": ("query",),
+    "moderation": ("comments",),
+    "query": (),
+}
+"""Who asks whom, where services ask for what others know."""
+
+CALLERS = (*SERVICES, BUS, CLIENT)
+"""Whom a partition can cut off: services, the bus with its events, and whoever names nobody."""
+
+
+def hearers(arrangement: Arrangement) -> tuple[str, ...]:
+    """The services that hear events there."""
+    if arrangement.ask_by is not None:
+        return ()
+    return tuple(name for name in SERVICES if any(name in who for who in HEARD_BY.values()))
+
+
+def makes_no_sense(fault: Fault) -> str | None:
+    """Why there is nobody anywhere whom the fault could hurt, in a sentence; None if there is."""
+    if isinstance(fault, Poison) and fault.type not in HEARD_BY:
+        return f"There is no event {fault.type!r}. {_meant(fault.type, HEARD_BY)}"
+    if isinstance(fault, Partition) and fault.from_ not in CALLERS:
+        return f"There is no caller {fault.from_!r}. {_meant(fault.from_, CALLERS)}"
+    if isinstance(fault, Partition) and fault.from_ == fault.target:
+        return f"{fault.target} is not its own caller. Known: {', '.join(CALLERS)}."
+    reasons = [out_of_reach(fault, one) for one in ARRANGEMENTS.values()]
+    return None if None in reasons else reasons[list(ARRANGEMENTS).index("async-bus")]
+
+
+def out_of_reach(fault: Fault, arrangement: Arrangement) -> str | None:
+    """Why the fault can't act on its target there, in a sentence; None if it can."""
+    name, target, hear = arrangement.name, fault.target, hearers(arrangement)
+    if target not in arrangement.targets:
+        return f"{name} has no {target}."
+    if target.startswith(BUS) and fault.acts_on == "door" and not arrangement.bus_has_door:
+        return (
+            f"{fault.kind} acts at a door, and nats-server, a program of others, has none of ours: "
+            "services speak to it directly. Take down or hang, or break a service."
+        )
+    if isinstance(fault, Poison):
+        them = HEARD_BY.get(fault.type, ())
+        if not hear:
+            return f"Nobody hears events in {name}, so poison would hurt nobody."
+        if target not in (BUS, *them):
+            return (
+                f"{target} doesn't hear {fault.type}, which is heard by {' and '.join(them)}. "
+                f"Take one of them as the target, or {BUS}."
+            )
+    elif fault.fate is not None:
+        if not hear:
+            return f"{fault.kind} acts on events that are heard, and nobody hears any in {name}."
+        if target not in hear:
+            return (
+                f"{fault.kind} acts on events that are heard, and {target} hears none. "
+                f"Take one of {', '.join(hear)}."
+            )
+    elif isinstance(fault, Partition) and fault.from_ != CLIENT:
+        if MONOLITH in arrangement.programs:
+            return f"In the {name} services call each other within a process: nothing can be cut."
+        if fault.from_ == BUS and target not in hear:
+            return f"No events go from {BUS} to {target} in {name}."
+        asked_by = ASKED_BY.get(target, ()) if arrangement.ask_by else ()
+        if BUS not in (fault.from_, target) and fault.from_ not in asked_by:
+            return f"In {name}, {fault.from_} never calls {target}: there is nothing to cut."
+    return None
+
+
+def _meant(seen: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(seen, names, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."

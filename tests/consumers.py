@@ -1,0 +1,123 @@
+"""What the tests of telling and hearing share: a bus in memory, and a consumer that writes down."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.async_bus.apply import Applier
+from lab.async_bus.dead_letters import TABLE
+from lab.async_bus.hear import Inbox
+from lab.bus.base import BusUnavailable
+from lab.domain.events import CommentCreated, CommentModerated, Envelope, Event, PostCreated
+from lab.faults.door import Door
+from lab.spans import SpanLog
+from lab.store import Store, Transaction
+from lab.web import Route
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS notes (line TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY);
+"""
+PATIENCE_S = 20.0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - a state of others, who set no event
+            await asyncio.sleep(0.001)
+
+
+def envelope(event: Event, sequence: int = 0) -> Envelope:
+    return Envelope.around(event, source="/tests/teller").model_copy(update={"sequence": sequence})
+
+
+def comment(number: int) -> Envelope:
+    """Event `number`: a comment whose content is the number."""
+    event = CommentCreated(id=f"c{number}", post_id="p", content=str(number))
+    return envelope(event, number)
+
+
+def post(number: int) -> Envelope:
+    return envelope(PostCreated(id=f"p{number}", title="A post"), number)
+
+
+def poison(number: int) -> Envelope:
+    return Envelope.carrying(
+        "CommentCreated", subject=f"poison-{number}", data={}, source="/tests/teller"
+    ).model_copy(update={"sequence": number})
+
+
+@dataclass
+class MemoryBus:
+    """The log of a bus, numbered from 1; refuses while it is `down`."""
+
+    log: list[Envelope] = field(default_factory=list)
+    down: bool = False
+    routes: list[Route] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._moved = asyncio.Event()
+
+    def tell(self, *events: Envelope) -> None:
+        for event in events:
+            self.log.append(event.model_copy(update={"sequence": len(self.log) + 1}))
+        self._moved.set()
+
+    async def append(self, envelopes: Sequence[str]) -> list[int]:
+        if self.down:
+            raise BusUnavailable("The bus is down.")
+        first = len(self.log) + 1
+        self.tell(*map(Envelope.from_json, envelopes))
+        return list(range(first, len(self.log) + 1))
+
+    async def read(self, after: int) -> AsyncIterator[list[Envelope]]:
+        while True:
+            self._moved.clear()
+            for event in self.log[after:]:
+                after += 1
+                yield [event]
+            if after == len(self.log):
+                await self._moved.wait()
+
+    async def head(self) -> int:
+        return len(self.log)
+
+    async def close(self) -> None: ...
+
+
+class Consumer:
+    """A store, and listeners that note each comment, keep each post, and choke on verdicts."""
+
+    def __init__(self, folder: Path, *, dedupe: bool = True, dead_letter: bool = False) -> None:
+        self.store = Store(folder / "consumer.db", TABLE + SCHEMA, "/tests/consumer")
+        self.healthy = False
+        self.applier = Applier(
+            self.store,
+            {
+                CommentCreated: self._note,
+                PostCreated: self._keep,
+                CommentModerated: self._choke,
+            },
+            SpanLog(None, "consumer"),
+            dedupe=dedupe,
+            dead_letter=dead_letter,
+        )
+        self.door = Door()
+
+    def _note(self, comment: CommentCreated, change: Transaction) -> None:
+        change.execute("INSERT INTO notes VALUES (?)", comment.content)
+
+    def _keep(self, post: PostCreated, change: Transaction) -> None:
+        change.execute("INSERT INTO posts VALUES (?)", post.id)
+
+    def _choke(self, verdict: CommentModerated, change: Transaction) -> None:
+        if not self.healthy:
+            raise ValueError("no verdicts, please")
+        change.execute("INSERT INTO notes VALUES (?)", f"verdict {verdict.content}")
+
+    def notes(self) -> list[str]:
+        return [row["line"] for row in self.store.rows("SELECT line FROM notes ORDER BY rowid")]
+
+    def inbox(self, bus: MemoryBus) -> Inbox:
+        return Inbox(bus, self.applier, self.door)
