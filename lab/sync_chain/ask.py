@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import requests
 from pydantic import BaseModel
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from lab import spans
-from lab.domain.errors import BadAnswer, NotFound, TimedOut, Unreachable
+from lab.domain.errors import BadAnswer, DependencyFailed, NotFound, TimedOut, Unreachable
 
 
 class Carrier(Protocol):
@@ -50,17 +50,24 @@ class HttpCarrier:
                 headers=headers,
                 timeout=self._timeout_s,
             )
-        except requests.Timeout as error:
-            if isinstance(error, requests.ConnectTimeout):
-                raise Unreachable(f"{whom} did not take the connection.") from None
-            raise TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.") from None
-        except requests.ConnectionError as error:
-            if _refused(error):
-                raise Unreachable(f"{whom} is not there: the connection was refused.") from None
-            raise BadAnswer(f"{whom} broke off the connection.", definite=False) from None
-        except requests.RequestException:  # as when its process ends in the middle of an answer
-            raise BadAnswer(f"{whom} broke off its answer.", definite=False) from None
+        except requests.RequestException as error:
+            raise self._failure(whom, error) from None
         return _understood(whom, response)
+
+    def _failure(self, whom: str, error: requests.RequestException) -> DependencyFailed:
+        """One of our own errors in place of one of the library's."""
+        reason = error.args[0] if error.args else None
+        refused = isinstance(reason, MaxRetryError) and isinstance(
+            reason.reason, NewConnectionError
+        )
+        if refused:
+            return Unreachable(f"{whom} is not there: the connection was refused.")
+        if isinstance(error, requests.ConnectTimeout):
+            return Unreachable(f"{whom} did not take the connection.")
+        # Silence in the middle of an answer does not count as a Timeout in `requests`.
+        if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
+            return TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.")
+        return BadAnswer(f"{whom} broke off the connection.", definite=False)
 
     def _session(self) -> requests.Session:
         # A Session is not made for several threads, and a new one for each question would open
@@ -70,11 +77,6 @@ class HttpCarrier:
             session = self._worker.session = requests.Session()
             session.trust_env = False  # or HTTP_PROXY would catch even 127.0.0.1
         return session
-
-
-def _refused(error: requests.ConnectionError) -> bool:
-    reason = error.args[0] if error.args else None
-    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
 
 
 def _understood(whom: str, response: requests.Response) -> Any:
