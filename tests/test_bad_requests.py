@@ -1,8 +1,9 @@
 """Requests that are wrong before any body is read: address, host, method, or not HTTP at all."""
 
 import pytest
+import requests
 import wire
-from laboratory import Blog, Laboratory
+from laboratory import PATIENCE_S, Blog, Laboratory
 from refusals import assert_document, assert_is_problem
 
 from lab.cluster.ports import reserve
@@ -147,3 +148,8 @@ def test_a_bug_of_our_own_is_told_without_its_inside_and_is_not_definite(
     assert reply.data["definite"] is False
     assert b"secret" not in reply.body
     assert "RuntimeError: a secret of the inside" in log.read_text()
+
+
+def test_who_used_a_wrong_method_is_told_the_right_ones(blogs: dict[str, Blog]) -> None:
+    reply = requests.put(f"{blogs['sync-chain'].stack.urls['posts']}/posts", timeout=PATIENCE_S)
+    assert reply.headers["Allow"] == "POST, GET"
