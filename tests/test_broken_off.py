@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import processes_of, scenario_file
@@ -101,5 +102,5 @@ async def test_a_progress_line_that_is_only_half_written_is_read_when_it_is_whol
     assert seen == ["a", "b"]
 
 
-def _scenario(folder: Path, *methods: dict[str, object], **more: object) -> Scenario:
+def _scenario(folder: Path, *methods: Mapping[str, Any], **more: Any) -> Scenario:
     return Scenario.load_file(folder / scenario_file(folder, "own", *methods, **more))
