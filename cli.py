@@ -7,6 +7,7 @@ honestly; 130 Ctrl-C.
 """
 
 import asyncio
+import io
 import signal
 import sys
 from collections.abc import Coroutine
@@ -68,6 +69,7 @@ def run(
     ] = None,
 ) -> None:
     """Run scenarios and print what was measured: who got slow, who failed, what was lost."""
+    from lab.cluster.errors import LabCannotRun
     from lab.report import tables
     from lab.report.progress import Watching
     from lab.scenarios.runner import Run
@@ -80,23 +82,30 @@ def run(
         chosen = [scenario.at_rate(rate) for scenario in chosen]
     if quick:
         chosen = [scenario.quick() for scenario in chosen]
-    results = []
+    results, codes = [], []
     for scenario in chosen:
         folder = _made(new_folder, scenario.name, keep or RUNS)
-        with Watching(scenario, _console(stderr=True)) as watching:
-            one = Run(scenario, folder, seed=seed, quick=quick, progress=watching)
-            results.append(_until_done(one()))
-        if keep is None:
-            drop_databases(folder)
+        try:
+            with Watching(scenario, _console(stderr=True)) as watching:
+                one = Run(scenario, folder, seed=seed, quick=quick, progress=watching)
+                results.append(_until_done(one()))
+        except LabCannotRun as error:  # It has no result; those before it and after it have.
+            codes.append(error.exit_code)
+            _complain(error)
+            continue
+        finally:
+            if keep is None:
+                drop_databases(folder)
         if not json:
             tables.render(results[-1], _console())
-            _console(stderr=True).print(f"\nKept in {folder}", style="dim", highlight=False)
-    if json:
+            _complain(f"\nKept in {folder}")
+    if json and results:
         documents = [result.to_json() for result in results]
-        sys.stdout.write(documents[0] if len(results) == 1 else f"[{','.join(documents)}]\n")
+        document = documents[0] if len(chosen) == 1 else f"[{','.join(documents)}]\n"
+        sys.stdout.buffer.write(document.encode())  # JSON is UTF-8, whatever the terminal is
     elif len(results) > 1:
         tables.summary(results, _console())
-    raise typer.Exit(max(result.exit_code for result in results))
+    raise typer.Exit(max([*codes, *(result.exit_code for result in results)]))
 
 
 @app.command(
@@ -309,6 +318,8 @@ def main() -> None:
     """The console script: typer's exit codes, and a sentence instead of a traceback."""
     from lab.cluster.errors import LabCannotRun
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # A sign that a terminal can't show is a `?`.
     try:
         app()
     except LabCannotRun as error:
@@ -342,6 +353,8 @@ def _made(make: Any, *arguments: Any) -> Path:
 
 def _until_done(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; Ctrl-C, SIGTERM and SIGHUP end it in order, with every process it started."""
+    from lab.cluster.errors import LabCannotRun
+
     caught: list[int] = []
 
     async def guarded() -> T:
@@ -357,11 +370,13 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     try:
-        return asyncio.run(guarded())
-    except asyncio.CancelledError:
+        done = asyncio.run(guarded())
+        if not caught:
+            return done
+    except (asyncio.CancelledError, LabCannotRun):
         if not caught:
             raise
-        _fail("Stopped. All faults are taken back and all processes ended.", 128 + caught[0])
+    _fail("Stopped. All faults are taken back and all processes ended.", 128 + caught[0])
 
 
 def _console(stderr: bool = False) -> Any:
@@ -379,11 +394,15 @@ def _say(text: object) -> None:
     sys.stdout.flush()
 
 
-def _fail(problem: object, code: int) -> NoReturn:
+def _complain(problem: object) -> None:
     from lab.report.text import plain
 
     for line in str(problem).splitlines():
         sys.stderr.write(f"{plain(line)}\n")
+
+
+def _fail(problem: object, code: int) -> NoReturn:
+    _complain(problem)
     raise SystemExit(code)
 
 

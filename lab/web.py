@@ -107,14 +107,15 @@ def _invalid(error: ErrorDetails) -> Invalid:
 
 def find(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
     """The route for a request, and what its path names."""
-    allowed = []
+    allowed: tuple[str, ...] = ()
     for route in routes:
         if match := route.pattern.fullmatch(path):
             if route.method == method:
                 return route, match.groupdict()
-            allowed.append(route.method)
+            allowed += (route.method,)
     if allowed:
-        raise WrongMethod(f"{method} {path} is not known here; {' and '.join(allowed)} is.")
+        known = " and ".join(allowed)
+        raise WrongMethod(f"{method} {printable(path)} is not known; {known} is.", allowed)
     raise NotFound(f"There is nothing at {printable(path)}.")
 
 
@@ -187,6 +188,8 @@ def problem(error: ServiceError, status: int | None = None) -> web.Response:
         status=status or error.status,
         content_type="application/problem+json",
     )
+    if isinstance(error, WrongMethod):
+        response.headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, TooLarge | TooSlow):
         response.force_close()
     return response

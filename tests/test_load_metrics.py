@@ -194,7 +194,13 @@ def test_recovery_is_the_first_of_ten_good_requests_in_a_row() -> None:
     samples = _after_the_fault(0, 0, 5, 5, 31, *[30] * 10)
 
     assert recovery_seconds(reversed(samples), 10.0, USUAL) == pytest.approx(0.5)
-    assert recovery_seconds(samples, 10.65, USUAL) is None, "only nine are left"
+    assert recovery_seconds(samples[:10], 10.0, USUAL) is None, "only five in a row, of ten"
+
+
+def test_where_fewer_than_ten_were_sent_all_in_a_row_will_do() -> None:
+    assert recovery_seconds(_after_the_fault(5, 5, 5), 10.0, USUAL) == 0.0
+    assert recovery_seconds(_after_the_fault(5, 0, 5), 10.0, USUAL) is None
+    assert recovery_seconds([], 10.0, USUAL) is None
 
 
 def test_a_service_that_stays_slow_has_not_recovered() -> None:

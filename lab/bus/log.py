@@ -14,6 +14,9 @@ from lab.web import CALLER_HEADER, Route
 ACKNOWLEDGED_WITHIN_S = 5.0
 _CHUNK_BYTES = 1 << 18
 
+# The last three: it answered, but with nonsense. That, too, may be better the next time.
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
+
 
 class LogBus:
     """A connection to the log's process at `url`; made at the first use, renewed when lost."""
@@ -37,7 +40,7 @@ class LogBus:
                     raise BusUnavailable(f"The bus answered {response.status}: {answer}")
                 sequences: list[int] = answer["sequences"]
                 return sequences
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError) as error:
+        except _FAILURES as error:
             raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
 
     async def read(self, after: int) -> AsyncIterator[list[Envelope]]:
@@ -57,7 +60,7 @@ class LogBus:
                         after = next_after(after, envelope)
                     if batch:
                         yield batch
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except _FAILURES as error:
             raise BusUnavailable(f"The bus can't be heard: {error!r}") from None
         raise BusUnavailable("The bus ended the stream.")
 
@@ -68,7 +71,7 @@ class LogBus:
                 if response.status != 200:
                     raise BusUnavailable(f"The bus answered {response.status}.")
                 return int((await response.json())["sequence"])
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError) as error:
+        except _FAILURES as error:
             raise BusUnavailable(f"The bus can't be reached: {error!r}") from None
 
     async def close(self) -> None:

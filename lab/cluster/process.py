@@ -130,6 +130,9 @@ def _die_with(nursery: int) -> None:
 
 
 def show_as(name: str) -> None:
-    """Let `ps` and `top` show "lab-comments" and not "python" (Linux; 15 characters)."""
+    """Let `ps` and `top` show "lab-comments" and not "python" (Linux; 15 characters).
+
+    Of a program called "async-bus.comments", the part behind the dot: what comes first is cut.
+    """
     with suppress(OSError), open("/proc/self/comm", "w") as comm:
-        comm.write(f"lab-{name}"[:15])
+        comm.write(f"lab-{name.rpartition('.')[2]}"[:15])

@@ -66,8 +66,14 @@ class NotFound(ServiceError):
 
 
 class WrongMethod(ServiceError):
+    """`allowed`: the methods that are known at this path."""
+
     status = 405
     title = "Not a thing one can do here"
+
+    def __init__(self, detail: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
 
 
 class Conflict(ServiceError):

@@ -171,17 +171,20 @@ def recovery_seconds(
 
     `samples` are one variant's; `before` are its endpoints before the fault. Good is: answered
     well, and within twice that endpoint's p99 of before, plus 20 ms (for a p99 of 2 ms is passed by
-    any hiccup). Moments are intended ones, so a queue that must drain first counts. None: never.
+    any hiccup). Moments are intended ones, so a queue that must drain first counts. Where fewer
+    than ten were sent after the fault, all of these in a row will do. None: never.
     """
+    after = sorted(
+        (sample for sample in samples if sample.intended_s >= healed_at_s),
+        key=lambda sample: sample.intended_s,
+    )
     row: list[Sample] = []
-    for sample in sorted(samples, key=lambda sample: sample.intended_s):
-        if sample.intended_s < healed_at_s:
-            continue
+    for sample in after:
         if not _is_good(sample, before.get(sample.endpoint)):
             row.clear()
             continue
         row.append(sample)
-        if len(row) == GOOD_IN_A_ROW:
+        if len(row) == min(GOOD_IN_A_ROW, len(after)):
             return row[0].intended_s - healed_at_s
     return None
 

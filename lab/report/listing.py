@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.report.text import styled
+from lab.report.text import plain, styled
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.result import Result
 from lab.scenarios.scenario import Scenario
@@ -31,8 +31,8 @@ def scenarios(found: Sequence[Scenario], console: Console) -> None:
     )
 
 
-def scenario(one: Scenario, console: Console) -> None:
-    """Everything about a scenario but what comes out of it."""
+def scenario(one: Scenario, console: Console, called: str) -> None:
+    """Everything about a scenario but what comes out of it. `called`: its name for `lab run`."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("variants", styled(", ".join(one.variants)))
     mix = ", ".join(f"{name} {weight:g}" for name, weight in one.load.mix.items())
@@ -58,7 +58,7 @@ def scenario(one: Scenario, console: Console) -> None:
             for name in one.claims
         ]
     console.print(Group(*blocks))
-    console.print(Text(f"\nWrite your answer down; then: lab run {one.name}", "dim"))
+    console.print(Text(f"\nWrite your answer down; then: lab run {plain(called)}", "dim"))
 
 
 def claims(found: Sequence[Scenario], results: Sequence[Result], console: Console) -> None:
@@ -83,7 +83,7 @@ def _verdict(claim: str, result: Result | None, scenario: str) -> Text:
     if result is None:
         return Text(f"not run here yet: lab run {scenario}", "dim")
     if not result.valid:
-        return Text(f"the last run ({result.started}) was not valid", "red")
+        return styled(f"the last run ({result.started}) was not valid", "red")
     about = [one for one in result.expectations if one.claim == claim]
     held = [one for one in about if one.verdict == "holds"]
     if not about:

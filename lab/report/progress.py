@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lab.report.text import styled
+from lab.report.text import plain, styled
 from lab.scenarios.scenario import Scenario
 
 _WORDS = {
@@ -32,7 +32,8 @@ class Watching:
         self._scenario = scenario
         self._length_s = sum(phase.seconds for phase in scenario.timeline())
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
-        quiet = not console.is_terminal
+        # FORCE_COLOR makes a pipe a terminal in Rich's eyes, but no cursor can move in it.
+        quiet = not (console.is_terminal and console.file.isatty())
         self._live = None if quiet else Live(console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -59,7 +60,9 @@ class Watching:
         phase = self._latest["phase"]
         done_s = min(max(0.0, self._latest["t"]), self._length_s)
         head = Text.assemble(
-            (self._scenario.title, "bold"), f"   {_WORDS.get(phase, phase)}", overflow="ellipsis"
+            (plain(self._scenario.title), "bold"),
+            f"   {_WORDS.get(phase, phase)}",
+            overflow="ellipsis",
         )
         if broken := self._broken(phase):
             head.append_text(styled(f"   {broken}", "bold red"))

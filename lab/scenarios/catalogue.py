@@ -1,5 +1,6 @@
 """Where scenarios are found: those that come with the lab, by name, and anyone's, by path."""
 
+import os
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -32,7 +33,7 @@ def find(name: str) -> Scenario:
     Raises UnknownName when there is none, ScenarioError when the file can't be run as it is.
     """
     if name.endswith(".toml"):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))  # ~nobody stays as it is, and is no file
         if not path.is_file():
             raise UnknownName(
                 f"There is no file {name}. A built-in scenario has no .toml: {_all()}"

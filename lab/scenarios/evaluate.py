@@ -11,20 +11,21 @@ from lab.scenarios.result import Data, Expectation, FaultProof, PhaseFigures, Re
 from lab.scenarios.scenario import Scenario
 
 LATE_SHARE = 0.01
-"""More sends than this late, and the generator has measured itself."""
+LATE_AT_LEAST = 3
+"""More sends late than this share, and than this many, and the generator has measured itself."""
 
 
 def variant_result(
     scenario: Scenario,
     name: str,
     samples: Sequence[Sample],
-    data: Data,
+    data: Data | None,
     injections: Sequence[Injection],
     warm_up_s: float,
     deaths: Sequence[Exit] = (),
 ) -> Variant:
-    """One variant's part of the result. `deaths`: the programs, of any variant, that ended though
-    nobody told them to."""
+    """One variant's part of the result. `data`: None when what it holds could not be read.
+    `deaths`: the programs, of any variant, that ended though nobody told them to."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
     seconds = {phase.name: phase.seconds for phase in timeline if phase.name in reported}
@@ -55,6 +56,7 @@ def variant_result(
                 kind=one.fault.kind,
                 target=one.fault.target,
                 acted=one.acted and one.gone,
+                phase=f"{one.fault.target} {one.fault.kind}" if scenario.in_sequence else "during",
                 evidence=one.evidence | {"settings": one.fault.settings(), "healed": one.gone},
             )
             for one in injections
@@ -89,7 +91,7 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
         problems.append(
             f"The load could not send {result.load.dropped} requests at all. Lower --rate."
         )
-    if sent and result.load.late > LATE_SHARE * sent:
+    if sent and result.load.late > max(LATE_SHARE * sent, LATE_AT_LEAST):
         problems.append(
             f"The load sent {result.load.late} of {sent} requests more than 10 ms late, so it has "
             "measured itself. Is something else busy on this machine? Or lower --rate."

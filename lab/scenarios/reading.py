@@ -61,7 +61,7 @@ def read_model(model: type[_Model], path: Path) -> _Model:
         raise ScenarioError(
             path, [f"byte {error.start} is not UTF-8. Save the file as UTF-8 text."]
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number, or a nesting, without end
         raise ScenarioError(
             path,
             [f"is no TOML: {error}. One line has one `key = value`; texts stand in quotes."],

@@ -23,7 +23,7 @@ from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.cluster.topology import ARRANGEMENTS, preload
 from lab.load.samples import read_samples
-from lab.scenarios.checker import check, read_holdings
+from lab.scenarios.checker import CannotCheck, Holdings, check, read_holdings
 from lab.scenarios.environment import environment
 from lab.scenarios.evaluate import evaluated, health_of_the_run, variant_result
 from lab.scenarios.result import Load, Result
@@ -63,7 +63,7 @@ class Run:
                 injections = await self._under_load(supervisor, stacks, seeds)
                 self.progress({"phase": "checking"})
                 await asyncio.gather(*(stack.settle(SETTLE_WITHIN_S) for stack in stacks))
-                held_by = await asyncio.gather(*(read_holdings(stack) for stack in stacks))
+                held_by = await asyncio.gather(*(_holdings(stack) for stack in stacks))
                 deaths = supervisor.unexpected_exits()
             self.progress({"phase": "stopping"})
         samples = read_samples(self.folder / "samples.csv")
@@ -76,7 +76,7 @@ class Run:
                     self.scenario,
                     stack.name,
                     own,
-                    check(own, holdings),
+                    check(own, holdings) if isinstance(holdings, Holdings) else None,
                     [one for one in injections if one.stack is stack],
                     warm_up_s=WARM_UP.seconds,
                     deaths=deaths,
@@ -94,7 +94,10 @@ class Run:
             load=Load.model_validate({k: v for k, v in summary.items() if k in Load.model_fields}),
             variants=variants,
         )
-        result.problems = health_of_the_run(self.scenario, result, deaths)
+        result.problems = [
+            *(str(why) for why in held_by if isinstance(why, CannotCheck)),
+            *health_of_the_run(self.scenario, result, deaths),
+        ]
         result.valid = not result.problems
         result.expectations = evaluated(self.scenario, result)
         result.save(self.folder / "result.json")
@@ -189,8 +192,14 @@ class Run:
         try:
             await asyncio.sleep(until_s - time.perf_counter())
         finally:
-            # Also when the run is broken off: what was put on is taken back.
-            await asyncio.shield(injection.end())
+            # Also when the run is broken off: what was put on is taken back, and before anything
+            # else is ended, or the one would start what the other stops.
+            ending = asyncio.create_task(injection.end())
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await asyncio.gather(ending, return_exceptions=True)
+                raise
         return injection
 
     async def _follow_progress(self) -> None:
@@ -200,12 +209,22 @@ class Run:
             await asyncio.sleep(0.2)
             if not path.exists():
                 continue
-            with path.open() as lines:
+            with path.open("rb") as lines:
                 lines.seek(position)
-                new = lines.readlines()
-                position = lines.tell()
-            if new and new[-1].endswith("\n"):
-                self.progress(json.loads(new[-1]))
+                written = lines.read()
+            # Only what is written to its end: the last line may be half there.
+            whole = written[: written.rfind(b"\n") + 1]
+            position += len(whole)
+            if whole:
+                self.progress(json.loads(whole.splitlines()[-1]))
+
+
+async def _holdings(stack: Stack) -> Holdings | CannotCheck:
+    """What it holds, or why that can't be known: then the run isn't valid, but has a result."""
+    try:
+        return await read_holdings(stack)
+    except CannotCheck as error:
+        return error
 
 
 async def _seed_posts(stack: Stack) -> list[str]:

@@ -1,0 +1,53 @@
+"""Stacks for the suites that talk to running services: started once for a module, never shared."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from laboratory import Blog, Laboratory
+
+from lab.cluster.topology import ARRANGEMENTS
+
+
+@pytest.fixture(scope="session")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    """One supervisor for all of them, so that its nursery imports everything but once."""
+    with Laboratory(tmp_path_factory.mktemp("laboratory")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=list(ARRANGEMENTS))
+def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+    """The same blog once in each arrangement: what holds for one must hold for all."""
+    name = f"{request.module.__name__}-{request.param}"
+    with laboratory.blog(request.param, name) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bus_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+    """The blog of services that tell."""
+    with laboratory.blog("async-bus", f"{request.module.__name__}-told") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chain_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+    """The blog of services that ask."""
+    with laboratory.blog("sync-chain", f"{request.module.__name__}-asked") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def blogs(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
+    """Both arrangements at once; after everything that was done to them, no log has a traceback."""
+    with ExitStack() as held:
+        running = {
+            name: held.enter_context(laboratory.blog(name, f"{request.module.__name__}-all-{name}"))
+            for name in ARRANGEMENTS
+        }
+        yield running
+        for blog in running.values():
+            for target in blog.stack.arrangement.targets:
+                assert blog.ask("GET", target, "/health").ok
+                assert "Traceback" not in blog.log(target), blog.log(target)

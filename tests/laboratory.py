@@ -1,0 +1,185 @@
+"""What the suites that look at running stacks share: a blog to talk to, waiting on conditions.
+
+The supervisor lives in an event loop of its own, in a thread beside the tests. So a stack is
+started once for many tests, and these are plain functions.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import requests
+
+from lab.cluster.injector import Injection
+from lab.cluster.program import Program
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.faults.kinds import parse_fault
+
+PATIENCE_S = 20.0  # how long a condition may take; no test means to wait so long
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], says: str = "the condition") -> T:
+    """What `look` returns once it is true; the test fails when it never becomes so."""
+    give_up_at_s = time.perf_counter() + PATIENCE_S
+    while not (seen := look()):
+        assert time.perf_counter() < give_up_at_s, f"{says} did not come true; last seen: {seen!r}"
+        time.sleep(0.003)
+    return seen
+
+
+class Laboratory:
+    """A supervisor in a loop of its own; `run` brings a coroutine there and its result back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.supervisor = Supervisor(PRELOAD, folder)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="laboratory")
+
+    def __enter__(self) -> Self:
+        self.supervisor.launch()  # from the main thread, which lives as long as the tests
+        self._thread.start()
+        self.run(self.supervisor.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.run(self.supervisor.stop())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+
+    @contextmanager
+    def start(self, *programs: Program) -> Iterator[None]:
+        """Programs that are ready inside the block, and ended behind it."""
+        self.run(self.supervisor.start(*programs))
+        try:
+            yield
+        finally:
+            for program in programs:
+                if self.supervisor.alive(program.name):
+                    self.run(self.supervisor.kill(program.name))
+
+    @contextmanager
+    def blog(self, arrangement: str, name: str, **options: Any) -> Iterator["Blog"]:
+        """A fresh stack of an arrangement, with its own ports and databases."""
+
+        async def make() -> Stack:
+            return Stack(
+                name, ARRANGEMENTS[arrangement], self.supervisor, self.folder, options=options
+            )
+
+        async def close(stack: Stack) -> None:
+            stack.__exit__()
+
+        stack = self.run(make())
+        try:
+            with self.start(*stack.programs), requests.Session() as session:
+                session.trust_env = False
+                yield Blog(self, stack, session)
+        finally:
+            self.run(close(stack))
+
+
+class Blog:
+    """One running stack, as a client sees it and as the lab does."""
+
+    def __init__(self, laboratory: Laboratory, stack: Stack, session: requests.Session) -> None:
+        self.laboratory = laboratory
+        self.stack = stack
+        self.arrangement = stack.arrangement.name
+        self.has_bus = stack.arrangement.bus is not None
+        self.session = session
+
+    # ── As a client ──
+
+    def ask(self, method: str, target: str, path: str, **more: Any) -> requests.Response:
+        return self.session.request(
+            method, self.stack.urls[target] + path, timeout=more.pop("timeout", PATIENCE_S), **more
+        )
+
+    def get(self, target: str, path: str, **query: Any) -> Any:
+        """The JSON of a GET that must succeed."""
+        response = self.ask("GET", target, path, params=query)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def write_post(self, title: str = "A title") -> dict[str, Any]:
+        """A post that every service knows by now."""
+        response = self.ask("POST", "posts", "/posts", json={"title": title})
+        assert response.status_code == 201, response.text
+        post: dict[str, Any] = response.json()
+        self.settle()
+        return post
+
+    def comment(self, post_id: str, content: str = "A comment", **more: Any) -> requests.Response:
+        body = {"content": content}
+        return self.ask("POST", "comments", f"/posts/{post_id}/comments", json=body, **more)
+
+    def write_comment(self, post_id: str, content: str = "A comment") -> dict[str, Any]:
+        response = self.comment(post_id, content)
+        assert response.status_code == 201, response.text
+        comment: dict[str, Any] = response.json()
+        return comment
+
+    def all_of(self, target: str, path: str) -> list[dict[str, Any]]:
+        """Every row of a paged list, newest first."""
+        rows: list[dict[str, Any]] = []
+        before = "~"
+        while page := self.get(target, path, limit=100, before=before):
+            rows += page
+            before = page[-1]["id"]
+        return rows
+
+    def feed_entry(self, post_id: str) -> dict[str, Any] | None:
+        entries = self.get("query", "/feed", limit=100)
+        return next((entry for entry in entries if entry["id"] == post_id), None)
+
+    # ── As the lab ──
+
+    def settle(self) -> None:
+        """Wait until no event is under way (in a chain there never is one)."""
+        assert self.laboratory.run(self.stack.settle(PATIENCE_S)), f"{self.stack.name} is unsettled"
+
+    def pid(self, target: str) -> int:
+        return self.laboratory.supervisor.pid(self.stack.program(target))
+
+    def kill(self, target: str) -> None:
+        self.laboratory.run(self.laboratory.supervisor.kill(self.stack.program(target)))
+
+    def restart(self, target: str) -> None:
+        self.laboratory.run(self.laboratory.supervisor.restart(self.stack.program(target)))
+
+    def state(self, target: str) -> dict[str, Any]:
+        state = self.laboratory.run(self.stack.state(target))
+        assert state is not None, f"{target} does not tell its state"
+        return state
+
+    def log(self, target: str) -> str:
+        return (self.laboratory.folder / f"{self.stack.name}.{target}.log").read_text()
+
+    def spans_file(self, target: str) -> Path:
+        return self.laboratory.folder / f"{self.stack.name}.{target}.spans.ndjson"
+
+    @contextmanager
+    def broken(
+        self, kind: str, target: str, name: str = "fault", **options: Any
+    ) -> Iterator[Injection]:
+        """A fault that acts inside the block; behind it the injection has its evidence."""
+        injection = Injection(self.stack, parse_fault(kind, target, options), name)
+        self.laboratory.run(injection.begin(seed=7))
+        try:
+            yield injection
+        finally:
+            self.laboratory.run(injection.end())

@@ -1,0 +1,28 @@
+"""A service in the lab's own shell whose handlers have bugs."""
+
+import argparse
+from typing import NoReturn
+
+from aiohttp import web
+
+from lab.shell import Shell, ShellOptions
+from lab.web import Route
+
+
+def stumble() -> NoReturn:
+    raise RuntimeError("a secret of the inside")
+
+
+async def stumble_raw(request: web.BaseRequest) -> NoReturn:
+    raise RuntimeError("a secret of the inside")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser()
+    ShellOptions.arguments(parser, port=0)
+    routes = [Route("GET", "/plain", stumble), Route("GET", "/raw", stumble_raw, raw=True)]
+    Shell("tests", "clumsy", routes, ShellOptions.of(parser.parse_args(argv))).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The judge is judged: every crime is found, and where there was none, none is.
+
+A checker that finds nothing looks just like a system that does nothing wrong. So the holdings are
+falsified here one write at a time, and each time the verdict has to change in the one place where
+it must; and on many random runs it has to agree with the slowest reading of its own table.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from lab.cluster.caller import Answer
+from lab.cluster.stack import Stack
+from lab.load.samples import Sample, read_samples, token, write_samples
+from lab.scenarios.checker import CannotCheck, Holdings, check, read_holdings
+from lab.scenarios.result import Data
+
+SEED, RUNS, PAGE = 7, 300, 100
+
+
+def write(number: int, told: str = "yes", endpoint: str = "create_comment", **more: Any) -> Sample:
+    """A write whose client was told `yes`, `no` (surely), or `nothing`."""
+    outcomes: dict[str, dict[str, Any]] = {
+        "yes": {"ok": True, "status": 201, "latency_ms": 5.0, "visible_ms": 10.0},
+        "no": {"status": 404, "error": "http_404", "definite": True, "latency_ms": 3.0},
+        "nothing": {"error": "timeout", "latency_ms": 2_000.0},
+    }
+    sample = Sample("sync-chain", "during", endpoint, 1.0 + number, 0.1, token=token(0, number))
+    return replace(sample, **{**outcomes[told], **more})
+
+
+def held(*numbers: int, pending: Sequence[int] = ()) -> Holdings:
+    """As it should be: with its owner, in the feed, and decided but for `pending`."""
+    tokens = [token(0, number) for number in numbers]
+    waiting = {token(0, number) for number in pending}
+    return Holdings(
+        Counter(tokens), Counter(tokens), Counter(one for one in tokens if one not in waiting)
+    )
+
+
+WRITES = [write(0, endpoint="create_post"), write(1), write(2), write(3, "no"), write(4, "nothing")]
+CLEAN = check(WRITES, held(0, 1, 2))
+
+
+def differs(found: Data) -> dict[str, int]:
+    """By how much each count differs from that of the clean run."""
+    return {
+        key: value - getattr(CLEAN, key)
+        for key, value in found
+        if isinstance(value, int) and value != getattr(CLEAN, key)
+    }
+
+
+def test_a_clean_run_is_found_clean() -> None:
+    counts = {key: value for key, value in CLEAN if value and key != "visible_ms"}
+    assert counts == {"acknowledged": 3, "visible": 3, "unknown": 1}
+    assert (CLEAN.visible_ms.p50, CLEAN.visible_ms.max) == (10.0, 10.0)
+
+
+def _forget(*where: str) -> Callable[[Holdings], None]:
+    def mutate(of: Holdings) -> None:
+        for name in where:
+            del getattr(of, name)[token(0, 1)]
+
+    return mutate
+
+
+def _add(number: int, *where: str) -> Callable[[Holdings], None]:
+    def mutate(of: Holdings) -> None:
+        for name in where:
+            getattr(of, name)[token(0, number)] += 1
+
+    return mutate
+
+
+EVERYWHERE = ("owned", "shown", "decided")
+
+
+FALSIFIED = {
+    "lost everywhere": (_forget(*EVERYWHERE), {"lost": 1, "visible": -1}),
+    "lost by its owner, and still shown": (_forget("owned"), {"lost": 1}),
+    "never in the feed": (_forget("shown", "decided"), {"unsettled": 1, "visible": -1}),
+    "in the feed, for ever pending": (_forget("decided"), {"unsettled": 1, "visible": -1}),
+    "twice everywhere": (_add(1, *EVERYWHERE), {"duplicated": 1}),
+    "twice with its owner": (_add(1, "owned"), {"duplicated": 1}),
+    "twice in the feed": (_add(1, "shown", "decided"), {"duplicated": 1}),
+    "a post twice": (_add(0, "owned"), {"duplicated": 1}),
+    "refused but kept": (_add(3, *EVERYWHERE), {"refused_kept": 1}),
+    "refused but kept, unseen": (_add(3, "owned"), {"refused_kept": 1}),
+    "refused but shown": (_add(3, "shown"), {"refused_kept": 1}),
+    "unknown and kept": (_add(4, *EVERYWHERE), {"unknown_kept": 1}),
+    "unknown and shown": (_add(4, "shown"), {"unknown_kept": 1}),
+    "somebody else's": (_add(99, *EVERYWHERE), {}),
+}
+
+
+@pytest.mark.parametrize("crime", FALSIFIED)
+def test_one_falsified_write_changes_the_verdict_in_the_one_place_it_must(crime: str) -> None:
+    mutate, change = FALSIFIED[crime]
+    holdings = held(0, 1, 2)
+    mutate(holdings)
+    assert differs(check(WRITES, holdings)) == change
+
+
+def test_an_unknown_write_that_was_done_twice_is_a_duplicate() -> None:
+    holdings = held(0, 1, 2, 4, 4)
+    assert differs(check(WRITES, holdings)) == {"duplicated": 1, "unknown_kept": 1}
+
+
+def test_reads_and_what_was_never_sent_are_not_judged() -> None:
+    beside = [
+        write(5, endpoint="read_feed", token=""),
+        write(6, "nothing", dropped=True),
+        write(7, "nothing", error="interrupted", latency_ms=None),
+    ]
+    assert differs(check([*WRITES, *beside], held(0, 1, 2))) == {"unknown": 1}
+
+
+def test_the_warm_up_is_judged_though_it_is_not_timed() -> None:
+    early = write(5, phase="warm_up", visible_ms=9_999.0)
+    found = check([*WRITES, early], held(0, 1, 2))
+    assert differs(found) == {"acknowledged": 1, "lost": 1}
+    assert found.visible_ms.max == 10.0
+
+
+def test_the_verdict_is_the_same_from_the_kept_samples(tmp_path: Path) -> None:
+    write_samples(tmp_path / "samples.csv", WRITES)
+    assert check(read_samples(tmp_path / "samples.csv"), held(0, 2, 3, pending=[2])) == check(
+        WRITES, held(0, 2, 3, pending=[2])
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A write in a made-up world: what its client was told, and what is then found of it."""
+
+    told: str
+    owned: int
+    shown: int
+    decided: int
+
+
+_COUNTS = (
+    *("acknowledged", "visible", "lost", "duplicated", "unsettled"),
+    *("refused_kept", "unknown", "unknown_kept"),
+)
+
+
+def _oracle(rows: Sequence[Row]) -> dict[str, int]:
+    """The checker's table, read row by row."""
+    found = dict.fromkeys(_COUNTS, 0)
+    for row in rows:
+        anywhere = row.owned + row.shown > 0
+        found["duplicated"] += row.owned > 1 or row.shown > 1
+        if row.told == "yes":
+            found["acknowledged"] += 1
+            found["visible"] += row.decided > 0
+            found["lost"] += row.owned == 0
+            found["unsettled"] += row.owned > 0 and row.decided == 0
+        elif row.told == "no":
+            found["refused_kept"] += anywhere
+        else:
+            found["unknown"] += 1
+            found["unknown_kept"] += anywhere
+    return found
+
+
+def _world(chance: random.Random) -> list[Row]:
+    rows = []
+    for _ in range(chance.randrange(40)):
+        owned = chance.choice((0, 1, 1, 1, 2))
+        shown = chance.choice((0, owned, owned, 1, 2))
+        told = chance.choice(("yes", "yes", "no", "nothing"))
+        rows.append(Row(told, owned, shown, chance.randint(0, shown)))
+    return rows
+
+
+def test_it_agrees_with_the_slowest_reading_of_its_own_table_on_many_random_runs() -> None:
+    chance = random.Random(SEED)
+    crimes: Counter[str] = Counter()
+    for _ in range(RUNS):
+        rows = _world(chance)
+        samples = [write(number, row.told) for number, row in enumerate(rows)]
+        holdings = Holdings()
+        for sample, row in zip(samples, rows, strict=True):
+            holdings.owned[sample.token] = row.owned
+            holdings.shown[sample.token] = row.shown
+            holdings.decided[sample.token] = row.decided
+        chance.shuffle(samples)
+        found = check(samples, holdings)
+        expected = _oracle(rows)
+        assert {key: getattr(found, key) for key in expected} == expected
+        crimes.update(expected)
+    assert min(crimes.values()) > 100  # every kind was met, and often
+
+
+class FakeStack:
+    """A stack that shows what it is told to, page by page; `refuses`: a service that won't."""
+
+    name = "fake"
+    urls = {"posts": "posts", "comments": "comments", "query": "query"}  # noqa: RUF012
+
+    def __init__(self, posts: int, refuses: str = "") -> None:
+        ids = [f"id-{number:04d}" for number in range(posts)]
+        self._refuses, self.asked = refuses, Counter[str]()
+        self._posts = [{"id": one, "title": f"post {token(0, n)}"} for n, one in enumerate(ids)]
+        self._comments = {one: _comment(one, posts + n) for n, one in enumerate(ids)}
+
+    async def call(self, method: str, url: str, path: str) -> Answer:
+        self.asked[url] += 1
+        if url == self._refuses:
+            return Answer(503, "", {"title": "not now"})
+        _, _, query = path.partition("?")
+        given = dict(part.split("=") for part in query.split("&"))
+        if url == "comments":
+            return Answer(200, "", [self._comments[one] for one in given["post_ids"].split(",")])
+        page = [one for one in reversed(self._posts) if one["id"] < given["before"]]
+        page = page[: int(given["limit"])]
+        if url == "query":
+            return Answer(
+                200, "", [{**one, "comments": [self._comments[one["id"]]]} for one in page]
+            )
+        return Answer(200, "", page)
+
+
+def _comment(post_id: str, number: int) -> dict[str, str]:
+    status = "pending" if number % 2 else "approved"
+    return {"id": f"c-{number}", "post_id": post_id, "content": token(0, number), "status": status}
+
+
+@pytest.mark.parametrize("posts", [0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
+async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
+    stack = FakeStack(posts)
+    holdings = await read_holdings(cast(Stack, stack))
+    everything = Counter(token(0, number) for number in range(2 * posts))
+    pending = {token(0, number) for number in range(posts, 2 * posts) if number % 2}
+    assert (holdings.owned, holdings.shown) == (everything, everything)
+    assert holdings.decided == {one: 1 for one in everything if one not in pending}
+
+
+@pytest.mark.parametrize("refuses", ["posts", "comments", "query"])
+async def test_what_is_not_shown_can_not_be_judged_and_who_hides_it_is_named(refuses: str) -> None:
+    with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not show what it holds"):
+        await read_holdings(cast(Stack, FakeStack(3, refuses)))
