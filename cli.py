@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -131,7 +132,10 @@ def report(
 )
 def up(
     which: Annotated[
-        str, typer.Argument(help="sync-chain, async-bus, or both", metavar="STACK")
+        str,
+        typer.Argument(
+            help="sync-chain, async-bus, request-reply, monolith, or both", metavar="STACK"
+        ),
     ] = "both",
     settings: Annotated[
         list[str] | None,
@@ -141,14 +145,14 @@ def up(
     """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
     from lab.byhand.settings import settings_by_stack
     from lab.byhand.up import run_up
-    from lab.domain.directory import BY_HAND_PORTS
+    from lab.domain.directory import BY_HAND_PORTS, TWINS
     from lab.scenarios.figures import did_you_mean
     from lab.scenarios.runs import new_folder
 
     known = (*BY_HAND_PORTS, "both")
     if which not in known:
         _fail(f"There is no stack {which!r}. {did_you_mean(which, known)}", 2)
-    stacks = list(BY_HAND_PORTS) if which == "both" else [which]
+    stacks = list(TWINS) if which == "both" else [which]
     options = _checked(settings_by_stack, settings or [], stacks)
     _until_done(run_up(which, _made(new_folder, "up"), _say, options=options))
 
@@ -268,17 +272,39 @@ def redrive(
         _fail(error, error.exit_code)
 
 
-@app.command(epilog="Example: lab diff comments   Next: lab diff query")
+@app.command(epilog="Example: lab diff comments   Next: lab diff comments request-reply")
 def diff(
     service: Annotated[str, typer.Argument(help="posts, comments, moderation, query, or stack")],
+    other: Annotated[
+        str, typer.Argument(help="compare sync-chain with this arrangement")
+    ] = "async-bus",
 ) -> None:
     """Show a service's twins side by side: what asking and telling change in the code."""
+    from lab.cluster.topology import ARRANGEMENTS
     from lab.report import twins
     from lab.scenarios.figures import did_you_mean
 
     if service not in twins.FILES:
         _fail(f"There is no service {service!r}. {did_you_mean(service, twins.FILES)}", 2)
-    twins.show(service, _console())
+    if other not in ARRANGEMENTS:
+        _fail(f"There is no arrangement {other!r}. {did_you_mean(other, ARRANGEMENTS)}", 2)
+    twins.show(service, other, _console())
+
+
+@app.command(epilog="Example: lab design   Next: lab diff comments, to see it in the code")
+def design() -> None:
+    """Show the four steps of the course, made from the running code."""
+    from lab.cluster.topology import ARRANGEMENTS
+    from lab.report import design as tables
+    from lab.scenarios import design as observed
+
+    dependencies = {}
+    for name in ARRANGEMENTS:
+        with TemporaryDirectory(prefix="lab-design-") as folder:
+            found = _until_done(observed.observed_dependencies(name, Path(folder)))
+            dependencies[name] = found
+    owners = observed.responsibilities("async-bus")
+    tables.show(owners, dependencies, observed.goals("sync-chain"), _console())
 
 
 @app.command(epilog="Example: lab claims   Next: lab run, for one that has no answer yet")

@@ -40,7 +40,7 @@ def chain_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterat
 
 @pytest.fixture(scope="module")
 def blogs(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
-    """Both arrangements at once; after everything that was done to them, no log has a traceback."""
+    """All arrangements at once; after everything that was done to them, no log has a traceback."""
     with ExitStack() as held:
         running = {
             name: held.enter_context(laboratory.blog(name, f"{request.module.__name__}-all-{name}"))
@@ -49,5 +49,5 @@ def blogs(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[di
         yield running
         for blog in running.values():
             for target in blog.stack.arrangement.targets:
-                assert blog.ask("GET", target, "/health").ok
+                assert blog.ask("GET", target, "/health").ok, target
                 assert "Traceback" not in blog.log(target), blog.log(target)

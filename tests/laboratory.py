@@ -99,7 +99,7 @@ class Blog:
         self.laboratory = laboratory
         self.stack = stack
         self.arrangement = stack.arrangement.name
-        self.has_bus = stack.arrangement.bus is not None
+        self.has_bus = stack.arrangement.has_bus
         self.session = session
 
     # ── As a client ──
@@ -167,10 +167,10 @@ class Blog:
         return state
 
     def log(self, target: str) -> str:
-        return (self.laboratory.folder / f"{self.stack.name}.{target}.log").read_text()
+        return (self.laboratory.folder / f"{self.stack.program(target)}.log").read_text()
 
     def spans_file(self, target: str) -> Path:
-        return self.laboratory.folder / f"{self.stack.name}.{target}.spans.ndjson"
+        return self.laboratory.folder / f"{self.stack.program(target)}.spans.ndjson"
 
     @contextmanager
     def broken(

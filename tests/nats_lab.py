@@ -31,6 +31,10 @@ def _missing() -> str:
     return ""
 
 
+def nats_is_here() -> bool:
+    return not _missing()
+
+
 needs_nats = pytest.mark.skipif(bool(_missing()), reason=_missing() or "nats is here")
 
 

@@ -11,6 +11,7 @@ from laboratory import Blog
 from refusals import assert_document, assert_is_problem, rows_on_disk
 
 from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.directory import SERVICES
 
 J = "application/json"
 
@@ -18,9 +19,10 @@ J = "application/json"
 def _post_routes() -> Iterator[tuple[str, str, str, str]]:
     """(arrangement, target, path, field of the body), read from the services themselves."""
     for arrangement in ARRANGEMENTS.values():
-        for target in arrangement.services:
-            service = importlib.import_module(f"{arrangement.package}.{target}").service
-            for route in service.routes:
+        for target in SERVICES:
+            # The monolith's services are those of the chain, in one process.
+            module = arrangement.programs.get(target, f"lab.sync_chain.{target}")
+            for route in importlib.import_module(module).service.routes:
                 if route.body:
                     (field,) = route.body[1].model_fields
                     yield arrangement.name, target, route.path, field

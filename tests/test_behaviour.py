@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from laboratory import Blog, eventually
+import requests
+from laboratory import Blog, Laboratory, eventually
 
 AWKWARD_TEXTS = {
     "html": "<script>alert('é')</script> & <b>so on</b>",
@@ -181,7 +182,8 @@ def test_the_longest_texts_are_taken_and_counted_after_stripping(blog: Blog) -> 
 
 @pytest.mark.parametrize("target", ["posts", "comments", "moderation", "query"])
 def test_a_service_tells_who_it_is_and_that_it_is_ready(blog: Blog, target: str) -> None:
-    expected = {"service": target, "arrangement": blog.arrangement, "status": "ready"}
+    process = blog.stack.arrangement.home(target)
+    expected = {"service": process, "arrangement": blog.arrangement, "status": "ready"}
     assert blog.get(target, "/health") == expected
 
 
@@ -217,3 +219,38 @@ def test_the_chain_answers_502_or_503_when_whom_it_asks_is_gone(chain_blog: Blog
     assert refused.json()["definite"] is True
     assert chain_blog.get("comments", f"/posts/{post['id']}/comments") == []
     assert chain_blog.comment(post["id"]).status_code == 201
+
+
+def test_asked_by_events_nobody_refuses_and_who_asked_finds_out_by_waiting(
+    laboratory: Laboratory,
+) -> None:
+    with laboratory.blog("request-reply", "behaviour-asked-by-events", timeout_ms=100) as blog:
+        post = blog.write_post()
+        with blog.broken("down", "moderation"):
+            refused = blog.comment(post["id"])
+        assert refused.status_code == 504
+        assert "moderation" in refused.json()["detail"]
+        assert blog.get("comments", f"/posts/{post['id']}/comments") == []
+        assert blog.comment(post["id"]).status_code == 201
+
+
+def test_without_the_bus_nobody_is_asked_by_events_but_who_asks_nobody_answers(
+    laboratory: Laboratory,
+) -> None:
+    with laboratory.blog("request-reply", "behaviour-without-its-bus", timeout_ms=100) as blog:
+        post = blog.write_post()
+        with blog.broken("down", "event-bus"):
+            assert blog.ask("GET", "query", "/feed").status_code in (503, 504)
+            assert blog.get("posts", "/posts") == [post]
+        eventually(lambda: blog.ask("GET", "query", "/feed").ok, "a feed, once the bus is back")
+
+
+def test_in_the_monolith_whoever_is_down_takes_all_others_along(laboratory: Laboratory) -> None:
+    with laboratory.blog("monolith", "behaviour-in-one") as blog:
+        post = blog.write_post()
+        with blog.broken("down", "moderation"):
+            for target, path in (("posts", "/posts"), ("query", "/feed")):
+                with pytest.raises(requests.ConnectionError):
+                    blog.ask("GET", target, path)
+        assert blog.get("posts", "/posts") == [post]
+        assert blog.comment(post["id"]).json()["status"] == "approved"

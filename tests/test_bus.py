@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from bus_places import ENGINES, Place, an_event, first, names
+from bus_places import ENGINES, PARAMETERS, Place, Places, an_event, first, names
 from laboratory import PATIENCE_S, Laboratory
 
 from lab.bus.base import Bus, BusUnavailable
@@ -16,9 +16,16 @@ from lab.bus.log_server import _KEPT_IN_MEMORY
 from lab.domain.events import Envelope, PostCreated
 
 
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Place]:
-    yield from ENGINES[request.param](laboratory)
+@pytest.fixture(scope="module", params=PARAMETERS)
+def places(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Places]:
+    with ENGINES[request.param](laboratory) as places:
+        yield places
+
+
+@pytest.fixture
+def place(places: Places) -> Iterator[Place]:
+    with places() as place:
+        yield place
 
 
 @pytest.fixture

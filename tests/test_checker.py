@@ -16,6 +16,7 @@ import pytest
 
 from lab.cluster.caller import Answer
 from lab.cluster.stack import Stack
+from lab.domain.directory import SERVICES
 from lab.load.samples import Sample, read_samples, token, write_samples
 from lab.scenarios.checker import CannotCheck, Holdings, check, read_holdings
 from lab.scenarios.result import Data
@@ -203,7 +204,7 @@ class FakeStack:
     """A stack that shows what it is told to, page by page; `refuses`: a service that won't."""
 
     name = "fake"
-    urls = {"posts": "posts", "comments": "comments", "query": "query"}  # noqa: RUF012
+    urls = {name: name for name in SERVICES}  # noqa: RUF012
 
     def __init__(self, posts: int, refuses: str = "") -> None:
         ids = [f"id-{number:04d}" for number in range(posts)]
@@ -217,6 +218,8 @@ class FakeStack:
             return Answer(503, "", {"title": "not now"})
         _, _, query = path.partition("?")
         given = dict(part.split("=") for part in query.split("&"))
+        if url == "moderation":
+            return Answer(200, "", self._judged(int(given["after"]), int(given["limit"])))
         if url == "comments":
             return Answer(200, "", [self._comments[one] for one in given["post_ids"].split(",")])
         page = [one for one in reversed(self._posts) if one["id"] < given["before"]]
@@ -226,6 +229,12 @@ class FakeStack:
                 200, "", [{**one, "comments": [self._comments[one["id"]]]} for one in page]
             )
         return Answer(200, "", page)
+
+    def _judged(self, after: int, limit: int) -> list[dict[str, Any]]:
+        contents = [one["content"] for one in self._comments.values()]
+        return [{"number": n, "content": c} for n, c in enumerate(contents, 1)][
+            after : after + limit
+        ]
 
 
 def _comment(post_id: str, number: int) -> dict[str, str]:
@@ -240,10 +249,11 @@ async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
     everything = Counter(token(0, number) for number in range(2 * posts))
     pending = {token(0, number) for number in range(posts, 2 * posts) if number % 2}
     assert (holdings.owned, holdings.shown) == (everything, everything)
+    assert holdings.judged == Counter(token(0, number) for number in range(posts, 2 * posts))
     assert holdings.decided == {one: 1 for one in everything if one not in pending}
 
 
-@pytest.mark.parametrize("refuses", ["posts", "comments", "query"])
+@pytest.mark.parametrize("refuses", SERVICES)
 async def test_what_is_not_shown_can_not_be_judged_and_who_hides_it_is_named(refuses: str) -> None:
     with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not show what it holds"):
         await read_holdings(cast(Stack, FakeStack(3, refuses)))

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from small import CLI, ROOT, SLOW_POSTS, environment, flat, lab, scenario_file, scenario_text
 
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.topology import ARRANGEMENTS, ENGINES
+from lab.domain.directory import BUS, SERVICES
 from lab.report.twins import FILES
 from lab.scenarios import catalogue
 from lab.scenarios.claims import CLAIMS
+from tests.nats_lab import nats_is_here
 
 COMMANDS = (
     "list",
@@ -22,14 +24,17 @@ COMMANDS = (
     "up",
     "fault",
     "heal",
+    "events",
+    "redrive",
     "diff",
+    "design",
     "claims",
     "doctor",
     "version",
 )
 PROGRAMS = [
-    *(f"{of.package}.{name}" for of in ARRANGEMENTS.values() for name in of.services),
-    *(of.bus for of in ARRANGEMENTS.values() if of.bus),
+    *dict.fromkeys(module for of in ARRANGEMENTS.values() for module in of.programs.values()),
+    *(ENGINES[engine][BUS] for engine in ENGINES if engine != "nats" or nats_is_here()),
     "lab.load.generator",
 ]
 SCRIPT = Path(sys.executable).with_name("lab")
@@ -38,6 +43,7 @@ LOOKS = [
     ["claims"],
     *(["show", name] for name in catalogue.names()),
     *(["diff", file] for file in FILES),
+    *(["diff", "comments", other] for other in ARRANGEMENTS),
 ]
 
 
@@ -83,6 +89,14 @@ def test_no_line_of_the_twins_is_lost_where_they_stand_side_by_side(
             assert flat(line) in shown
 
 
+@pytest.mark.parametrize("other", ["request-reply", "monolith"])
+def test_where_only_the_carrier_differs_the_diff_says_so(tmp_path: Path, other: str) -> None:
+    shown = flat(lab("diff", "comments", other, cwd=tmp_path).stdout)
+    assert f"comments.py of {other} is the file of sync-chain itself" in shown
+    for line in re.findall(r"lab/sync_chain/\w+\.py", shown):
+        assert (ROOT / line).is_file()
+
+
 def test_every_claim_and_every_scenario_is_listed(tmp_path: Path) -> None:
     listed, claims = lab("list", cwd=tmp_path).stdout, lab("claims", cwd=tmp_path).stdout
     for name in catalogue.names():
@@ -99,6 +113,15 @@ def test_a_terminal_that_knows_only_ascii_gets_what_it_can_show(
     assert "Traceback" not in said.stderr
     assert said.stdout
     assert said.stdout.isascii()
+
+
+def test_the_four_steps_of_the_course_are_shown_for_every_arrangement(tmp_path: Path) -> None:
+    said = lab("design", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert max(map(len, said.stdout.splitlines())) <= 80
+    assert all(name in said.stdout for name in (*ARRANGEMENTS, *SERVICES))
+    assert "\x1b" not in said.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scenario_of_ones_own_is_shown_with_the_command_that_runs_it(tmp_path: Path) -> None:
@@ -119,6 +142,7 @@ def test_a_scenario_of_ones_own_is_shown_with_the_command_that_runs_it(tmp_path:
         (["run", "~nobody-at-all/x.toml"], "There is no file ~nobody-at-all/x.toml."),
         (["run", "calm", "--only", "async-buss"], "Did you mean 'async-bus'?"),
         (["diff", "coments"], "Did you mean 'comments'?"),
+        (["diff", "comments", "requestreply"], "Did you mean 'request-reply'?"),
         (["up", "sync-chian"], "Did you mean 'sync-chain'?"),
         (["fault", "latency"], "Try: lab fault latency comments"),
         (["report", "nowhere"], "nowhere: can't be read"),

@@ -94,6 +94,23 @@ def test_the_feed_is_one_story_in_the_chain_and_one_step_on_the_bus(
     told(bus_blog, trace, query={"GET /feed"}, posts=set(), comments=set())
 
 
+@pytest.mark.parametrize("carrier", ["events", "call"])
+def test_a_question_passes_the_story_on_however_it_travels(
+    blogs: dict[str, Blog], carrier: str
+) -> None:
+    blog = next(one for one in blogs.values() if one.stack.arrangement.ask_by == carrier)
+    comment_in_story(blog, TRACE)
+    post = "POST /posts/{post_id}/comments"
+    if carrier == "call":  # One process, one request: there is nothing else to write down.
+        assert told(blog, TRACE, comments={post})[f"comments {post}"]["parent"] == PARENT
+        return
+    spans = told(
+        blog, TRACE, comments={post}, posts={"GET /posts/{post_id}"}, moderation={"POST /verdicts"}
+    )
+    for asked in ("posts GET /posts/{post_id}", "moderation POST /verdicts"):
+        assert spans[asked]["parent"] == spans[f"comments {post}"]["span"]
+
+
 def test_without_a_header_a_new_story_begins(blog: Blog) -> None:
     def stories() -> list[dict[str, Any]]:
         lines = blog.spans_file("posts").read_text().splitlines()

@@ -10,7 +10,10 @@ LAB = Path(__file__).parents[1] / "lab"
 SIDES = ("sync_chain", "async_bus")
 SERVICES = ("posts", "comments", "moderation", "query")
 BANNERS = ["What a client may ask of us", "How we learn what others know"]
-HOW_NEWS_TRAVELS = {"sync_chain": {"ask.py"}, "async_bus": {"tell.py", "hear.py"}}
+HOW_NEWS_TRAVELS = {
+    "sync_chain": {"ask.py", "ask_by_call.py", "ask_by_events.py", "monolith.py"},
+    "async_bus": {"tell.py", "hear.py", "apply.py", "dead_letters.py"},
+}
 FILES = [(side, name) for side in SIDES for name in SERVICES]
 
 
@@ -24,6 +27,12 @@ def tree(side: str, name: str) -> ast.Module:
 
 def functions(side: str, name: str) -> list[str]:
     return [node.name for node in tree(side, name).body if isinstance(node, ast.FunctionDef)]
+
+
+def under(name: str, side: str, function: str) -> str:
+    """The banner under which a function stands."""
+    above = source(side, name).partition(f"\ndef {function}(")[0]
+    return re.findall(r"^# ── (.+?) ─+$", above, re.MULTILINE)[-1]
 
 
 def banners(side: str, name: str) -> list[str]:
@@ -88,7 +97,13 @@ def test_the_twins_have_the_same_files_but_for_how_news_travels() -> None:
 def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
     names = functions("sync_chain", name)
     assert names
-    assert names == functions("async_bus", name)
+    assert sorted(names) == sorted(functions("async_bus", name))
+    # A function that a client calls on one side and an event on the other stands under another
+    # banner there; but for those, the order is the same.
+    moved = {of for of in names if under(name, "sync_chain", of) != under(name, "async_bus", of)}
+    kept = [of for of in names if of not in moved]
+    assert kept == [of for of in functions("async_bus", name) if of not in moved]
+    assert moved == ({"judge"} if name == "moderation" else set())
 
 
 @pytest.mark.parametrize(("side", "name"), FILES)
@@ -141,6 +156,7 @@ def test_the_twins_offer_clients_the_same_routes(name: str) -> None:
         ]
 
     if name == "moderation":  # whoever asks must be answered; whoever tells waits for nobody
-        assert (routes("sync_chain"), routes("async_bus")) == ([("post", "/verdicts")], [])
+        assert routes("async_bus") == [("get", "/verdicts")]
+        assert routes("sync_chain") == [("post", "/verdicts"), *routes("async_bus")]
     else:
         assert routes("sync_chain") == routes("async_bus") != []

@@ -19,7 +19,8 @@ from lab.byhand.notes import notes, running_labs
 from lab.byhand.up import run_up, welcome
 from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
-from lab.domain.directory import BY_HAND_PORTS
+from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.directory import BY_HAND_PORTS, SERVICES, by_hand_url
 from tests.programs.labs import WITHIN_S
 from tests.programs.ups import Up, assert_refused, get, printed_commands, run_as_printed, up
 
@@ -48,8 +49,8 @@ def blogs(both: Up) -> Iterator[Up]:
 
 def test_what_is_printed_fits_80_columns() -> None:
     urls = {
-        stack: {target: f"http://127.0.0.1:{port}" for target, port in ports.items()}
-        for stack, ports in BY_HAND_PORTS.items()
+        stack: {target: by_hand_url(stack, of.home(target)) for target in of.targets}
+        for stack, of in ARRANGEMENTS.items()
     }
     lines = list(welcome(urls, Path("/home/someone/runs/by-hand")))
     assert max(map(len, lines)) <= 80
@@ -221,6 +222,41 @@ def test_ctrl_c_leaves_nothing_while_services_are_broken(tmp_path: Path) -> None
         assert all(note.lab != running.lab for note in notes())
 
 
+@pytest.mark.parametrize("which", ["request-reply", "monolith"])
+def test_the_other_arrangements_can_be_up_as_well(tmp_path: Path, which: str) -> None:
+    with up(tmp_path / "run", which) as running:
+        post, comment, feed, *events = printed_commands(running)[which]
+        identity = run_as_printed(post).json()["id"]
+        assert run_as_printed(comment.replace("ID", identity)).status_code == 201
+        (entry,) = run_as_printed(feed).json()
+        assert [comment["status"] for comment in entry["comments"]] == ["approved"]
+        assert bool(events) == (which == "request-reply")
+        for command in events:
+            seen = [json.loads(line)["type"] for line in run_as_printed(command).text.splitlines()]
+            assert set(seen) == {"Asked", "Answered"}
+        assert running.end(signal.SIGINT) == 130
+        running.assert_nothing_is_left()
+
+
+def test_who_breaks_a_service_of_the_monolith_breaks_them_all_and_heals_them_all(
+    tmp_path: Path,
+) -> None:
+    with up(tmp_path / "run", "monolith") as running:
+        (line,) = control.put_fault(running.lab, "down", "comments")
+        assert "down is on" in line
+        for target in SERVICES:
+            assert_refused(running.url("monolith", target))
+        with pytest.raises(ControlError, match="Heal posts first"):
+            control.put_fault(running.lab, "hang", "posts")
+        (line,) = control.heal(running.lab, "posts")
+        assert "down is healed" in line
+        running.process_of("monolith", "posts").kill()
+        running.lines_until("starts it again")
+        (line,) = control.heal(running.lab)
+        assert line == "monolith monolith: monolith had ended by itself, and is started again."
+        assert get(f"{running.url('monolith', 'query')}/feed").json() == []
+
+
 def test_a_killed_lab_leaves_no_process_and_its_note_does_not_count(tmp_path: Path) -> None:
     with up(tmp_path / "run", "sync-chain") as running:
         control.put_fault(running.lab, "hang", "comments")
@@ -256,5 +292,5 @@ async def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Pa
 
 
 async def test_only_what_exists_can_be_started(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="async-bus, both"):
+    with pytest.raises(ValueError, match="sync-chain, async-bus, request-reply, monolith, both"):
         await run_up("async", tmp_path, lambda line: None)

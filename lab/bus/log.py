@@ -80,7 +80,5 @@ class LogBus:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._client is None:
-            self._client = aiohttp.ClientSession(
-                headers=self._headers, read_bufsize=_CHUNK_BYTES
-            )
+            self._client = aiohttp.ClientSession(headers=self._headers, read_bufsize=_CHUNK_BYTES)
         return self._client

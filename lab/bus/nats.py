@@ -72,11 +72,13 @@ class NatsBus:
         return cls(lambda: servers, name=path.strip("/") or STREAM, replicas=int(replicas))
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
+        with as_unavailable("This is no event"):  # Found out before anything is sent: all or none.
+            events = [(Envelope.from_json(envelope).id, envelope) for envelope in envelopes]
         connection = await self._connected()
         # The first goes alone, and shows that the stream takes events. Sent all at once while a
         # cluster chooses a new leader, the first could be refused and those behind it be kept.
-        first = await self._publish(connection, envelopes[:1])
-        return first + await self._publish(connection, envelopes[1:])
+        first = await self._publish(connection, events[:1])
+        return first + await self._publish(connection, events[1:])
 
     async def read(self, after: int) -> AsyncGenerator[list[Envelope], None]:
         connection = await self._connected()
@@ -118,21 +120,23 @@ class NatsBus:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _publish(self, connection: Connection, envelopes: Sequence[str]) -> list[int]:
-        """Send all at once, in order, and wait until each is acknowledged."""
-        if not envelopes:
+    async def _publish(
+        self, connection: Connection, events: Sequence[tuple[str, str]]
+    ) -> list[int]:
+        """Send all (id and envelope) at once, in order, and wait until each is acknowledged."""
+        if not events:
             return []
         with as_unavailable("The bus did not acknowledge"):
             sent: list[asyncio.Future[PubAck]] = []
             try:
                 async with asyncio.timeout(self._within_s):
-                    for envelope in envelopes:
+                    for event_id, envelope in events:
                         # Quoted: an id from outside may hold what ends a header.
-                        event_id = {"Nats-Msg-Id": quote(Envelope.from_json(envelope).id, "")}
+                        headers = {"Nats-Msg-Id": quote(event_id, "")}
                         content = envelope.encode()
                         sent.append(
                             await connection.stream.publish_async(
-                                self._name, content, stream=self._name, headers=event_id
+                                self._name, content, stream=self._name, headers=headers
                             )
                         )
                     acknowledged = asyncio.gather(*sent, return_exceptions=True)

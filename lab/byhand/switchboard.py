@@ -73,10 +73,9 @@ class Switchboard:
                 self._refuse_if_broken(one, target)
             in_the_way = [
                 one
-                for one in self._on
-                if one.stack in stacks
-                and one.fault.target == target
-                and (fault.acts_on == "process" or one.fault.kind == kind)
+                for where in stacks
+                for one in self._on_target(where, target)
+                if fault.acts_on == "process" or one.fault.kind == kind
             ]
             healed = await _together(self._end(one) for one in in_the_way)
             begun = await _together(self._begin(one, fault) for one in stacks)
@@ -90,18 +89,18 @@ class Switchboard:
             raise Invalid(f"There is no fault {kind!r}. {_meant(kind, KINDS)}", field="kind")
         stacks = self._stacks_with(target, stack)
         async with self._one_at_a_time:
-            ended = [
-                (one, name)
+            ended = dict.fromkeys(
+                (one, one.arrangement.home(name))
                 for one in stacks
                 for name in one.arrangement.targets
                 if target in (None, name) and self._has_ended_by_itself(one, name)
-            ]
+            )
             lost = [self._lose(one) for place in ended for one in self._on_target(*place)]
             wanted = [
                 one
                 for one in self._on
                 if one.stack in stacks
-                and target in (None, one.fault.target)
+                and (target is None or one in self._on_target(one.stack, target))
                 and kind in (None, one.fault.kind)
             ]
             restarts = [self._restart(*place) for place in ended if kind in (None, "down")]
@@ -137,7 +136,13 @@ class Switchboard:
             )
 
     def _on_target(self, stack: Stack, target: str) -> list[Injection]:
-        return [one for one in self._on if one.stack is stack and one.fault.target == target]
+        """What is on in the process where a target lives: in the monolith, that of them all."""
+        program = stack.program(target)
+        return [
+            one
+            for one in self._on
+            if one.stack is stack and stack.program(one.fault.target) == program
+        ]
 
     def _has_ended_by_itself(self, stack: Stack, target: str) -> bool:
         alive = stack.supervisor.alive(stack.program(target))

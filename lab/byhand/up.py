@@ -17,7 +17,7 @@ from lab.cluster.errors import how_it_ended
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.cluster.topology import ARRANGEMENTS, PRELOAD
-from lab.domain.directory import BUS, BY_HAND_PORTS
+from lab.domain.directory import BUS, BY_HAND_PORTS, TWINS
 
 BOTH = "both"
 WHICH = (*ARRANGEMENTS, BOTH)
@@ -26,6 +26,8 @@ LOOK_EVERY_S = 0.2
 MEANS = {
     "sync-chain": "services ask each other over HTTP, and wait",
     "async-bus": "services tell each other by events, and keep copies",
+    "request-reply": "services ask each other by events, and wait",
+    "monolith": "one process, one database; asking is a function call",
 }
 
 Say = Callable[[str], None]
@@ -39,15 +41,15 @@ async def run_up(
     ports: Mapping[str, Mapping[str, int]] = BY_HAND_PORTS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Start `which` (sync-chain, async-bus or both) with data and logs in `folder`, and run until
+    """Start `which` (an arrangement, or both twins) with data and logs in `folder`, and run until
     cancelled; then everything is ended. `say` gets plain lines of text. `ports`: by arrangement
-    and target; a free one where none is given. `options`: the switches of each stack.
+    and part; a free one where none is given. `options`: the switches of each stack.
 
     Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, NurseryLost, …).
     """
     if which not in WHICH:
         raise ValueError(f"There is no {which!r} to start; there are {', '.join(WHICH)}.")
-    names = list(ARRANGEMENTS) if which == BOTH else [which]
+    names = list(TWINS) if which == BOTH else [which]
     folder = folder.absolute()
     supervisor = Supervisor(PRELOAD, folder)
     async with AsyncExitStack() as held:
@@ -106,7 +108,7 @@ def examples(urls: Mapping[str, str]) -> Iterator[str]:
 async def _watch(supervisor: Supervisor, stacks: Sequence[Stack], say: Say) -> None:
     """Say which programs end though nobody told them to. Raises NurseryLost."""
     programs = {
-        stack.program(target): (stack.name, target)
+        stack.program(target): (stack.name, stack.arrangement.home(target), target)
         for stack in stacks
         for target in stack.arrangement.targets
     }
@@ -114,8 +116,8 @@ async def _watch(supervisor: Supervisor, stacks: Sequence[Stack], say: Say) -> N
     while True:
         for exited in supervisor.unexpected_exits()[told:]:
             told += 1
-            stack, target = programs[exited.name]
-            say(f"! {stack} {target} {how_it_ended(exited.status)}, and nobody had told it to.")
+            stack, process, target = programs[exited.name]
+            say(f"! {stack} {process} {how_it_ended(exited.status)}, and nobody had told it to.")
             for line in exited.last_lines:
                 say(f"    {line}")
             say(f"  `lab heal {target}` starts it again.")

@@ -11,6 +11,7 @@ SUBSCRIBERS = ("posts", "comments", "query", "moderation")
 """Whom the course's bus tells, in the course's order; where it tells them in turn, that is fate."""
 
 MONOLITH = "monolith"
+TWINS = ("sync-chain", "async-bus")
 
 BY_HAND_PORTS: dict[str, dict[str, int]] = {
     "async-bus": {"posts": 4000, "comments": 4001, "query": 4002, "moderation": 4003, BUS: 4005},

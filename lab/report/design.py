@@ -19,15 +19,16 @@ def show(
     """Print the steps: resources, responsibilities, dependencies by arrangement, goals."""
     _head(console, "1", "Resources, and a service for each")
     table = _table("service", "owns", "a database of its own")
-    for one in owners:
-        table.add_row(styled(one.service, "bold"), styled(one.owns), "yes" if one.database else "-")
+    for owner in owners:
+        own = "yes" if owner.database else "-"
+        table.add_row(styled(owner.service, "bold"), styled(owner.owns), own)
     console.print(table)
 
     _head(console, "2", "Responsibilities: what each asks, tells and hears")
     table = _table("service", "asks", "tells", "hears")
-    for one in owners:
-        texts = (one.asks, one.tells, one.hears)
-        table.add_row(styled(one.service, "bold"), *map(styled, texts))
+    for owner in owners:
+        texts = (owner.asks, owner.tells, owner.hears)
+        table.add_row(styled(owner.service, "bold"), *map(styled, texts))
     console.print(table)
 
     _head(console, "3", "Dependencies, as observed in one run of each arrangement")

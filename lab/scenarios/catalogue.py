@@ -8,7 +8,12 @@ from pathlib import Path
 from lab.scenarios.figures import did_you_mean
 from lab.scenarios.scenario import Scenario
 
-_ORDER = ("calm", "slow-service", "downed-service", "hung-service", "blast-radius", "lost-events")
+_ORDER = (
+    *("calm", "slow-service", "downed-service", "hung-service", "blast-radius"),
+    *("request-reply", "monolith"),
+    *("downed-bus", "lost-events", "dual-write", "duplicates", "out-of-order", "poison-event"),
+    "read-your-writes",
+)
 """As they are best met; others follow by name."""
 
 

@@ -5,7 +5,6 @@ observed: an arrangement is started, each goal is carried out once, and the span
 or heard whom.
 """
 
-import asyncio
 import importlib
 import json
 from collections.abc import Iterable
@@ -129,11 +128,6 @@ def _dependencies(spans: list[dict[str, Any]]) -> Iterable[Dependency]:
             yield Dependency(span["service"], "hears", caller["service"], span["name"])
         else:
             yield Dependency(caller["service"], "asks", span["service"], span["name"])
-
-
-def observe(arrangement: str, folder: Path) -> list[Dependency]:
-    """`observed_dependencies`, for those without an event loop."""
-    return asyncio.run(observed_dependencies(arrangement, folder))
 
 
 def _module(arrangement: str, name: str) -> Any:

@@ -19,6 +19,7 @@ import requests
 
 from lab.byhand import control
 from lab.cluster.ports import reserve
+from lab.cluster.topology import ARRANGEMENTS
 from tests.programs.labs import ROOT, WITHIN_S, assert_ended
 
 BEFORE_THE_FOLDER = "Logs and data are in"
@@ -89,7 +90,7 @@ class Up:
     def assert_nothing_is_left(self) -> None:
         assert_ended(*self.tree)
         for urls in self.lab.stacks.values():
-            for url in urls.values():
+            for url in set(urls.values()):
                 reserve(urlsplit(url).port or 0).close()
         assert_refused(self.lab.url)
 
@@ -138,7 +139,7 @@ def run_as_printed(command: str) -> requests.Response:
 def printed_commands(running: Up) -> dict[str, list[str]]:
     """The commands for each stack, continuation lines joined."""
     text = "\n".join(running.welcome).replace("\\\n", "")
-    parts = re.split(r"^(sync-chain|async-bus):", text, flags=re.MULTILINE)[1:]
+    parts = re.split(rf"^({'|'.join(ARRANGEMENTS)}):", text, flags=re.MULTILINE)[1:]
     return {
         stack: re.findall(r"^ +(curl .*)$", part, re.MULTILINE)
         for stack, part in zip(parts[::2], parts[1::2], strict=True)
