@@ -135,6 +135,7 @@ def up(
     ] = "both",
 ) -> None:
     """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
+    from lab.byhand.control import running_labs
     from lab.byhand.up import run_up
     from lab.domain.directory import BY_HAND_PORTS
     from lab.scenarios.figures import did_you_mean
@@ -143,6 +144,8 @@ def up(
     known = (*BY_HAND_PORTS, "both")
     if which not in known:
         _fail(f"There is no stack {which!r}. {did_you_mean(which, known)}", 2)
+    if there := [lab for lab in running_labs() if which == "both" or which in lab.stacks]:
+        _fail(f"A lab is up already (pid {there[0].pid}): use it, or end it with Ctrl-C there.", 3)
     _until_done(run_up(which, _made(new_folder, "up"), _say))
 
 

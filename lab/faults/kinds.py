@@ -120,6 +120,8 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
         raise ValueError(f"There is no fault {kind!r}. {_meant(kind, list(KINDS))}")
     fault = KINDS[kind]
     names = [name for name in fault.model_fields if name != "target"]
+    if issubclass(fault, ProcessFault) and options:
+        raise ValueError(f"{kind!r} takes no options: {fault.says}.")
     for name in options:
         if name not in names:
             raise ValueError(f"{kind!r} has no option {name!r}. {_meant(name, names)}")
@@ -129,9 +131,9 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "target"
         if first["type"] == "missing":
-            raise ValueError(f"{kind!r} needs {name!r}: {fault.says}.") from None
-        if issubclass(fault, ProcessFault) and name in ("probability", "first"):
-            raise ValueError(f"{kind!r} takes no {name!r}: {fault.says}.") from None
+            raise ValueError(
+                f"{kind!r} needs {name!r}, as in {name} = 300: {fault.says}."
+            ) from None
         raise ValueError(
             f"{kind!r} can't have {name} = {first['input']!r}: {first['msg'].lower()}."
         ) from None
