@@ -143,6 +143,7 @@ def up(
     ] = None,
 ) -> None:
     """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
+    from lab.byhand.control import running_labs
     from lab.byhand.settings import settings_by_stack
     from lab.byhand.up import run_up
     from lab.domain.directory import BY_HAND_PORTS, TWINS
@@ -154,6 +155,8 @@ def up(
         _fail(f"There is no stack {which!r}. {did_you_mean(which, known)}", 2)
     stacks = list(TWINS) if which == "both" else [which]
     options = _checked(settings_by_stack, settings or [], stacks)
+    if there := [lab for lab in running_labs() if set(stacks) & set(lab.stacks)]:
+        _fail(f"A lab is up already (pid {there[0].pid}): use it, or end it with Ctrl-C there.", 3)
     _until_done(run_up(which, _made(new_folder, "up"), _say, options=options))
 
 

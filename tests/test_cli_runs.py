@@ -142,7 +142,7 @@ def test_one_variant_at_another_rate_is_what_runs_when_asked_for(tmp_path: Path)
         ),
         (
             {"mix": "read_feed = 1", "timeout_ms": 1},
-            "was not well before anything was broken: read_feed.success",
+            "was not well before anything was broken: wanted read_feed.success",
         ),
     ],
     ids=["a fault nobody met", "an unhealthy baseline"],

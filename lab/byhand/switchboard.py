@@ -124,15 +124,13 @@ class Switchboard:
 
     def _refuse_if_broken(self, stack: Stack, target: str) -> None:
         at = f"{target} of {stack.name}"
-        others = [name for name in self._stacks if name != stack.name]
-        elsewhere = f" Or name the other stack alone: {others[0]}." if others else ""
         for one in self._on_target(stack, target):
             if one.fault.acts_on == "process":
-                raise Conflict(f"{at} {IS[one.fault.kind]}. Heal {target} first.{elsewhere}")
+                raise Conflict(f"{at} {IS[one.fault.kind]}. Heal {target} first.")
         if self._has_ended_by_itself(stack, target):
             raise Conflict(
                 f"{at} has ended by itself, so there is nothing to break. "
-                f"Heal {target}: that starts it again.{elsewhere}"
+                f"Heal {target}: that starts it again."
             )
 
     def _on_target(self, stack: Stack, target: str) -> list[Injection]:

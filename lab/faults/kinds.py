@@ -182,6 +182,8 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
     fault = KINDS[kind]
     fields = fault.model_fields.items()
     names = [of.alias or name for name, of in fields if name != "target"]
+    if issubclass(fault, ProcessFault) and options:
+        raise ValueError(f"{kind!r} takes no options: {fault.says}.")
     for name in options:
         if name not in names:
             raise ValueError(f"{kind!r} has no option {name!r}. {_meant(name, names)}")
@@ -191,7 +193,9 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "target"
         if first["type"] == "missing":
-            raise ValueError(f"{kind!r} needs {name!r}: {fault.says}.") from None
+            raise ValueError(
+                f"{kind!r} needs {name!r}, as in `{name} = …`: {fault.says}."
+            ) from None
         if issubclass(fault, WholeFault) and name in ("probability", "first"):
             raise ValueError(f"{kind!r} takes no {name!r}: {fault.says}.") from None
         raise ValueError(

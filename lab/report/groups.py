@@ -16,21 +16,23 @@ from lab.report import cells
 from lab.report.cells import Look
 from lab.scenarios.result import AT_ONCE, ENDPOINTS, Endpoint, Latency, Result, Variant, Visible
 
+_ANSWERS = "Answers (n asked for; p50 and p99 in ms, of those that succeeded)"
 _GAP = 3  # between two columns: a blank, the divider, a blank
 
 
 def answers(result: Result, look: Look) -> Iterator[RenderableType]:
-    """Endpoint by phase: success, p50 and p99 (ms) of good answers, a group for each variant."""
+    """Endpoint by phase: how many, success, p50 and p99 of the good answers, by variant."""
 
     def group(of: Endpoint | None) -> Text:
         latency = of.latency_ms if of else Latency()
         share = of.success if of else None
-        cell = Text(f"{cells.success(share):>7}", cells.share_style(share))
+        sent = cells.count(of.sent if of else None)
+        cell = Text(f"{sent:>4}").append(f"{cells.success(share):>8}", cells.share_style(share))
         times = (cells.ms(latency.p50), cells.ms(latency.p99))
-        return cell.append(Text("".join(f"{time:>7}" for time in times), ""))
+        return cell.append(Text("".join(f"{time:>6}" for time in times), ""))
 
-    heading = f"{'success':>7}{'p50 ms':>7}{'p99 ms':>7}"
-    yield from _by_phase("Answers", result, look, _used(result), heading, group)
+    heading = f"{'n':>4}{'success':>8}{'p50':>6}{'p99':>6}"
+    yield from _by_phase(_ANSWERS, result, look, _used(result), heading, group)
 
 
 def writes(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -48,8 +50,9 @@ def writes(result: Result, look: Look) -> Iterator[RenderableType]:
     heading = f"{'answered':>11}   {'visible':>11}\n{'p50':>5} {'p99':>5}   {'p50':>5} {'p99':>5}"
     title = "Writes: answered and visible, ms"
     if in_brief:
-        title, heading = f"{title} (p50)", f"{'answered':>8} {'visible':>8}"
-    yield from _by_phase(title, result, look, _writes(result), heading, group)
+        title, heading = "Answered and visible, ms (p50)", f"{'answered':>8} {'visible':>8}"
+    shown = _used(result) if in_brief else _writes(result)
+    yield from _by_phase(title, result, look, shown, heading, group)
 
 
 def matrix(result: Result, look: Look) -> Iterator[RenderableType]:

@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lab.faults.kinds import Fault
 from lab.report.text import plain, styled
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.result import Result
@@ -35,11 +36,13 @@ def scenario(one: Scenario, console: Console, called: str) -> None:
     """Everything about a scenario but what comes out of it. `called`: its name for `lab run`."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("variants", styled(", ".join(one.variants)))
-    mix = ", ".join(f"{name} {weight:g}" for name, weight in one.load.mix.items())
-    facts.add_row("load", styled(f"{one.load.rate:g} arrivals a second for each: {mix}"))
+    of_all = sum(one.load.mix.values())
+    mix = ", ".join(f"{100 * part / of_all:.0f} % {name}" for name, part in one.load.mix.items())
+    facts.add_row("load", styled(f"{one.load.rate:g} a second for each variant: {mix}"))
     for phase in one.timeline():
         what = [
-            f"{window.fault.target}: {window.fault.kind}, {window.fault.says}"
+            f"{window.fault.target}: {window.fault.kind}{_settings(window.fault)},"
+            f" {window.fault.says}"
             for window in phase.faults
         ]
         told = f"{phase.seconds:g} s" + ("" if not what else "   " + "; ".join(what))
@@ -63,9 +66,6 @@ def scenario(one: Scenario, console: Console, called: str) -> None:
 
 def claims(found: Sequence[Scenario], results: Sequence[Result], console: Console) -> None:
     """Each claim, the scenarios that bear on it, and the newest verdict of each."""
-    newest: dict[str, Result] = {}
-    for result in results:  # newest first
-        newest.setdefault(result.scenario, result)
     blocks: list[RenderableType] = []
     for claim in CLAIMS.values():
         blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
@@ -73,21 +73,24 @@ def claims(found: Sequence[Scenario], results: Sequence[Result], console: Consol
         if not bearing:
             blocks.append(Text("    no scenario bears on it yet", "dim"))
         for one in bearing:
-            told = _verdict(claim.id, newest.get(one.name), one.name)
+            told = _verdict(claim.id, [run for run in results if run.scenario == one.name], one)
             blocks.append(Padding(Text.assemble((one.name, "bold"), "  ", told), (0, 0, 0, 4)))
         blocks.append(Text())
     console.print(Group(*blocks))
 
 
-def _verdict(claim: str, result: Result | None, scenario: str) -> Text:
-    if result is None:
-        return Text(f"not run here yet: lab run {scenario}", "dim")
-    if not result.valid:
-        return styled(f"the last run ({result.started}) was not valid", "red")
-    about = [one for one in result.expectations if one.claim == claim]
-    held = [one for one in about if one.verdict == "holds"]
+def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
+    """What the newest valid run that judged this claim says of it."""
+    if not runs:
+        return Text(f"not run here yet: lab run {of.name}", "dim")
+    valid = [run for run in runs if run.valid]
+    if not valid:
+        return Text("no run of it was valid yet", "red")
+    judged = ([one for one in run.expectations if one.claim == claim] for run in valid)
+    about = next((found for found in judged if found), [])
     if not about:
-        return Text("no expectation of its last run is about this claim", "dim")
+        return Text("no run of it has judged this claim", "dim")
+    held = [one for one in about if one.verdict == "holds"]
     sign, style = ("✓", "green") if len(held) == len(about) else ("✗", "red")
     shown = (set(map(id, about)) - set(map(id, held))) or set(map(id, about))
     first = next(one for one in about if id(one) in shown)
@@ -97,6 +100,11 @@ def _verdict(claim: str, result: Result | None, scenario: str) -> Text:
         "  ",
         styled(f"{first.says} Measured {measured}, expected {first.expected}."),
     )
+
+
+def _settings(fault: Fault) -> str:
+    told = ", ".join(f"{name} {value:g}" for name, value in fault.settings().items())
+    return f" ({told})" if told else ""
 
 
 def _length_s(one: Scenario) -> float:

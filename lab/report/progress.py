@@ -79,7 +79,9 @@ class Watching:
                 f"{waiting} waiting" if waiting else "",
                 f"{counts['pending_visible']} not seen yet" if counts["pending_visible"] else "",
             )
-        return Group(head, ProgressBar(total=self._length_s, completed=done_s, width=60), rows)
+        bar = Table.grid()  # a bar alone ends without a line break
+        bar.add_row(ProgressBar(total=self._length_s, completed=done_s, width=60))
+        return Group(head, bar, rows)
 
     def _broken(self, phase: str) -> str:
         """What is broken in this phase, in words."""

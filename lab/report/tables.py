@@ -6,6 +6,7 @@ and the explanation last. Nothing is said by colour alone, and 80 columns are en
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -31,6 +32,8 @@ _DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
     ("  of these kept", lambda of: of.unknown_kept, False),
 )
 """The rows about data: what they are called, their figure, and whether it should be 0."""
+
+_MILLISECONDS = ("p50", "p90", "p95", "p99", "max", "mean")
 
 
 def render(result: Result, console: Console) -> None:
@@ -78,7 +81,7 @@ def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
     yield from groups.writes(result, look)
     yield _data(result, look)
     yield from _evidence(result, look)
-    yield from _verdicts(result.expectations, look)
+    yield from _verdicts(result, look)
     if result.explain.strip():
         yield Text("\nWhat it means", "bold")
         yield from _paragraphs(result.explain, look, 10_000)
@@ -128,7 +131,7 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
         yield from (_line(f"{variant.name}: {note}", look) for note in variant.notes)
     load = result.load
     said = (
-        f"load: 99 of 100 requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
+        f"load: 99 % of the requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
         f"{load.late} late, {load.dropped} dropped"
     )
     if load.probes:
@@ -144,28 +147,45 @@ def _line(text: str, look: Look, style: str = "") -> RenderableType:
     return Padding(look.text(text, style, limit=400), (0, 0, 0, 2), expand=False)
 
 
-def _verdicts(expectations: Sequence[Expectation], look: Look) -> Iterator[RenderableType]:
-    """Claim by claim: what is taught, in a sentence, and what was seen of it, in figures."""
+def _verdicts(result: Result, look: Look) -> Iterator[RenderableType]:
+    """In the file's order: what is taught, in a sentence, and what was seen of it, in figures."""
     yield Text("\nWhat is claimed, and what was seen", "bold")
-    for claim in dict.fromkeys(one.claim for one in expectations):
-        if claim is None:
-            yield Text("and besides")
-        else:
-            says = CLAIMS[claim].says if claim in CLAIMS else ""
+    if not result.valid:
+        yield Text("No verdicts: this run was not honest, so it proves nothing either way.", "red")
+        return
+    if not result.expectations:
+        yield Text("Nothing is expected of these variants, so there is nothing to judge.")
+        return
+    told: set[str] = set()
+    for claim, group in groupby(result.expectations, lambda one: one.claim):
+        if claim is not None:
+            says = CLAIMS[claim].says if claim in CLAIMS and claim not in told else ""
             yield Text.assemble((look.plain(claim, 30), "bold"), "  ", look.text(says))
-        for one in expectations:
-            if one.claim == claim:
-                yield Padding(_verdict(one, look), (0, 0, 0, 2), expand=False)
+            told.add(claim)
+        for one in group:
+            yield Padding(_verdict(one, look), (0, 0, 0, 2 if claim else 0), expand=False)
 
 
 def _verdict(one: Expectation, look: Look) -> RenderableType:
-    seen = "never" if one.measured is None and one.verdict == "fails" else None
-    shown = f"measured {seen or written(one.measured, cells.NONE)}"
-    shown += f", expected {one.expected or cells.NONE}"
     grid = Table.grid(padding=(0, 2))
     grid.add_row(look.verdict(one.verdict), look.text(one.says, limit=300))
-    grid.add_row("", look.text(shown, "dim", limit=300))
+    figures = ", ".join(f"{path} {_figure(path, value)}" for path, value in one.values.items())
+    wanted, seen = one.that or one.expected or "", figures or written(one.measured, cells.NONE)
+    grid.add_row("", look.text(f"wanted   {wanted}", "dim", limit=500))
+    grid.add_row("", look.text(f"measured {seen}", "dim", limit=500))
     return grid
+
+
+def _figure(path: str, value: float | None) -> str:
+    """A figure with its unit, which its path tells."""
+    last = path.rpartition(".")[2].rpartition("_")[2]
+    if value is None:
+        return "never" if path.endswith("recovery_seconds") else "nothing"
+    if last == "success":
+        return cells.success(value)
+    if last in _MILLISECONDS:
+        return f"{cells.ms(value)} ms"
+    return f"{value:.3g} s" if last == "seconds" else f"{value:g}"
 
 
 def _paragraphs(text: str, look: Look, limit: int) -> Iterator[RenderableType]:

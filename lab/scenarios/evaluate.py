@@ -75,9 +75,10 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
     for variant in result.variants:
         for proof in variant.faults:
             if not proof.acted:
+                seen = ", ".join(f"{name} {value}" for name, value in proof.evidence.items())
                 problems.append(
                     f"{proof.kind} on {proof.target} of {variant.name} is not proved to have acted "
-                    f"and to have gone: {proof.evidence}. Give it more time, or more traffic."
+                    f"and to have gone ({seen}). Give it more time, or more traffic."
                 )
         if variant.data and not variant.data.acknowledged and _writes_sent(variant):
             problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
@@ -100,9 +101,12 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
         for variant in result.variants:
             outcome = evaluate(steady, result, steady_in=variant.name)
             if outcome.holds is not True:
+                told = "but nothing of the kind was asked for in that time"
+                if outcome.measured is not None:
+                    told = f"measured {outcome.measured:.4g}"
                 problems.append(
-                    f"{variant.name} was not well before anything was broken: {steady}, "
-                    f"but measured {outcome.measured}."
+                    f"{variant.name} was not well before anything was broken: wanted {steady}, "
+                    f"{told}."
                 )
     allowed = {f"{of.name}.{target}" for of in result.variants for target in of.ended}
     problems += [

@@ -52,7 +52,7 @@ _TABLES = {"explain": "text", "steady_state": "that"}
 def read_model(model: type[_Model], path: Path) -> _Model:
     """The model that a TOML file describes, named after the file; ScenarioError when none."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ScenarioError(
             path, [f"can't be read: {error.strerror}. Is it there, and yours to read?"]
