@@ -103,7 +103,7 @@ def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
 
 
 def _settings(fault: Fault) -> str:
-    told = ", ".join(f"{name} {value:g}" for name, value in fault.settings().items())
+    told = ", ".join(f"{name} {value}" for name, value in fault.settings().items())
     return f" ({told})" if told else ""
 
 
