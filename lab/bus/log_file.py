@@ -1,7 +1,8 @@
 """The log on disk: an append-only SQLite table with a gapless sequence."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -43,30 +44,51 @@ class LogFile:
         Returns the sequence number of each (the old one for an id that is there already), and
         the lines that are new.
         """
+        first = self.head + 1
+        lines = [
+            to_json(envelope.model_copy(update={"sequence": sequence}))
+            for sequence, envelope in enumerate(envelopes, first)
+        ]
+        ids = [envelope.id for envelope in envelopes]
+        rows = zip(range(first, first + len(ids)), ids, lines, strict=True)
+        try:
+            with self._transaction():
+                self._writer.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
+        except sqlite3.IntegrityError:
+            return self._append_what_is_new(envelopes)
+        self.head += len(ids)
+        return list(range(first, first + len(ids))), lines
+
+    def _append_what_is_new(self, envelopes: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
+        """The slow way, one by one, for a group in which an id is there already."""
         sequences: list[int] = []
         lines: list[bytes] = []
-        head = self.head
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             for envelope in envelopes:
+                head = self.head + len(lines)
                 line = to_json(envelope.model_copy(update={"sequence": head + 1}))
                 added = self._writer.execute(
                     "INSERT OR IGNORE INTO events VALUES (?, ?, ?)", (head + 1, envelope.id, line)
                 )
                 if added.rowcount:
-                    head += 1
-                    sequences.append(head)
+                    sequences.append(head + 1)
                     lines.append(line)
                 else:
                     known = "SELECT sequence FROM events WHERE id = ?"
                     sequences.append(self._writer.execute(known, (envelope.id,)).fetchone()[0])
+        self.head += len(lines)
+        return sequences, lines
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self._writer.execute("COMMIT")
         except BaseException:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
-        self.head = head
-        return sequences, lines
 
     def lines(self, after: int, most: int) -> list[bytes]:
         """The lines behind sequence number `after`, at most so many."""

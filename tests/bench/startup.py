@@ -47,6 +47,7 @@ async def _start() -> dict[str, float]:
 
     from lab.cluster.supervisor import Supervisor
     from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+    from lab.domain.directory import TWINS
 
     with tempfile.TemporaryDirectory() as place:
         supervisor = Supervisor(PRELOAD, Path(place))
@@ -56,8 +57,8 @@ async def _start() -> dict[str, float]:
         async with supervisor:
             with ExitStack() as held:
                 stacks = [
-                    held.enter_context(Stack(name, arrangement, supervisor, Path(place)))
-                    for name, arrangement in ARRANGEMENTS.items()
+                    held.enter_context(Stack(name, ARRANGEMENTS[name], supervisor, Path(place)))
+                    for name in TWINS
                 ]
                 await supervisor.start(*(one for stack in stacks for one in stack.programs))
                 seconds = perf_counter() - begun
