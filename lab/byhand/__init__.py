@@ -8,4 +8,5 @@ control.py         what that terminal does: `lab fault`, `lab heal`
 events.py          … and `lab events`, `lab redrive`
 letters.py         the dead letters of what runs
 settings.py        the switches, on a command line
+commands.py        the doors to all of it on the command line
 """
