@@ -10,7 +10,9 @@
     load/         the open-loop load: schedule, client, raw samples, exact percentiles
     cluster/      starting, killing, suspending and ending processes, with nothing left over
     scenarios/    the experiments (TOML), the runner, the checker, the verdicts
-    report/       tables for people
+    byhand/       a blog that is up, to be broken from another terminal
+    report/       tables for people                   openapi.py  documents made from the code
+    terminal.py   how a command speaks and ends       doctor.py   what is in the way here
 
 Nothing here is imported before it is needed: `import lab` costs next to nothing.
 """
