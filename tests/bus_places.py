@@ -37,12 +37,14 @@ class Place(Protocol):
 class ProgramPlace:
     """A place that is a process, in a folder of its own."""
 
-    def __init__(self, laboratory: Laboratory, module: str, port: int) -> None:
+    def __init__(
+        self, laboratory: Laboratory, module: str, port: int, more: tuple[str, ...] = ()
+    ) -> None:
         name = f"bus-{next(_numbers)}"
         self.folder = laboratory.folder / name
         self.url = f"http://127.0.0.1:{port}"
         self._laboratory = laboratory
-        argv = ("--port", str(port), "--reuse-port", "--data", str(self.folder))
+        argv = ("--port", str(port), "--reuse-port", "--data", str(self.folder), *more)
         log = laboratory.folder / f"{name}.log"
         self.program = Program(name, module, argv, log, health=f"{self.url}/health")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.async_bus.apply import Applier
 from lab.async_bus.dead_letters import TABLE
 from lab.async_bus.hear import Inbox
-from lab.bus.base import BusUnavailable
+from lab.bus.base import Batch, BusUnavailable, LostTail
 from lab.domain.events import CommentCreated, CommentModerated, Envelope, Event, PostCreated
 from lab.faults.door import Door
 from lab.spans import SpanLog
@@ -50,7 +50,7 @@ def poison(number: int) -> Envelope:
 
 @dataclass
 class MemoryBus:
-    """The log of a bus, numbered from 1; refuses while it is `down`."""
+    """The log of a bus, numbered from 1; refuses while it is `down`. A mark is an event's id."""
 
     log: list[Envelope] = field(default_factory=list)
     down: bool = False
@@ -71,12 +71,19 @@ class MemoryBus:
         self.tell(*map(Envelope.from_json, envelopes))
         return list(range(first, len(self.log) + 1))
 
-    async def read(self, after: int) -> AsyncIterator[list[Envelope]]:
+    async def holds(self, sequence: int, event_id: str) -> bool:
+        if self.down:
+            raise BusUnavailable("The bus is down.")
+        return not sequence or event_id in [one.id for one in self.log[sequence - 1 : sequence]]
+
+    async def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
+        if after > len(self.log) or (mark and not await self.holds(after, mark)):
+            raise LostTail(f"Event {after} is not in the log as it was heard.")
         while True:
             self._moved.clear()
             for event in self.log[after:]:
                 after += 1
-                yield [event]
+                yield Batch([event], event.id)
             if after == len(self.log):
                 await self._moved.wait()
 
@@ -89,7 +96,14 @@ class MemoryBus:
 class Consumer:
     """A store, and listeners that note each comment, keep each post, and choke on verdicts."""
 
-    def __init__(self, folder: Path, *, dedupe: bool = True, dead_letter: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dedupe: bool = True,
+        dead_letter: bool = False,
+        apply_ms: float = 0.0,
+    ) -> None:
         self.store = Store(folder / "consumer.db", TABLE + SCHEMA, "/tests/consumer")
         self.healthy = False
         self.applier = Applier(
@@ -102,6 +116,7 @@ class Consumer:
             SpanLog(None, "consumer"),
             dedupe=dedupe,
             dead_letter=dead_letter,
+            apply_ms=apply_ms,
         )
         self.door = Door()
 

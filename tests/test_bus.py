@@ -11,7 +11,7 @@ import pytest
 from bus_places import ENGINES, PARAMETERS, Place, Places, an_event, first, names
 from laboratory import PATIENCE_S, Laboratory
 
-from lab.bus.base import Bus, BusUnavailable
+from lab.bus.base import Batch, Bus, BusUnavailable, LostTail
 from lab.bus.log_server import _KEPT_IN_MEMORY
 from lab.domain.events import Envelope, PostCreated
 
@@ -201,12 +201,90 @@ async def test_a_reader_learns_that_the_bus_is_gone_and_resumes_where_it_was(
     assert names(await first(bus, 1, after=reached)) == ["c"]
 
 
+# ── Is it still the log that it was? ────────────────────────────────────────────────────────────
+
+
+def id_of(event: str) -> str:
+    return Envelope.from_json(event).id
+
+
+async def one_batch(bus: Bus, after: int, mark: str = "") -> Batch:
+    stream = bus.read(after, mark)
+    try:
+        return await asyncio.wait_for(anext(stream), PATIENCE_S)
+    finally:
+        await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_bus_holds_an_event_under_its_number_and_no_other(bus: Bus) -> None:
+    one, other = an_event("one"), an_event("other")
+    assert await bus.holds(0, "")
+    assert not await bus.holds(1, id_of(one))
+    assert await bus.append([one, other]) == [1, 2]
+    assert await bus.holds(1, id_of(one))
+    assert await bus.holds(2, id_of(other))
+    assert not await bus.holds(2, id_of(one))
+    assert not await bus.holds(3, id_of(other))
+
+
+async def test_who_has_asked_what_a_bus_holds_tells_a_new_one_nothing_before_asking_again(
+    place: Place, bus: Bus
+) -> None:
+    one, other = an_event("one"), an_event("other")
+    assert await bus.holds(0, "")
+    assert await bus.append([one]) == [1]
+    await asyncio.to_thread(place.restart)
+    await until_there(bus)
+    with pytest.raises(BusUnavailable):
+        await bus.append([other])
+    assert await bus.head() == 1
+    assert await bus.holds(1, id_of(one))
+    assert await bus.append([other]) == [2]
+
+
+async def test_with_its_mark_one_goes_on_reading_also_after_a_restart(
+    place: Place, bus: Bus
+) -> None:
+    await bus.append([an_event("a"), an_event("b")])
+    batch = await one_batch(bus, 0)
+    assert names(batch)[-1] == "b"
+    await bus.append([an_event("c")])
+    assert names(await one_batch(bus, 2, batch.mark)) == ["c"]
+    await asyncio.to_thread(place.restart)
+    await until_there(bus)
+    assert names(await one_batch(bus, 2, batch.mark)) == ["c"]
+
+
+async def test_a_reader_beyond_the_end_is_told_that_a_tail_is_lost(bus: Bus) -> None:
+    await bus.append([an_event("a")])
+    with pytest.raises(LostTail, match="ends at 1, and event 2") as lost:
+        await one_batch(bus, 2)
+    assert lost.value.begins_after == 0
+
+
+async def test_a_mark_of_another_bus_is_not_taken_for_one_of_ours(places: Places, bus: Bus) -> None:
+    """Another log may hold the same event under the same number, and others before it."""
+    event = an_event("the same")
+    with places() as elsewhere:
+        there = elsewhere.connect()
+        await there.append([an_event("x"), event])
+        batch = await one_batch(there, 1)
+        await there.close()
+    await bus.append([an_event("y"), event, an_event("z")])
+    assert await bus.holds(2, id_of(event))
+    assert batch.mark
+    with pytest.raises(LostTail):
+        await one_batch(bus, 2, batch.mark)
+
+
 async def test_a_bus_that_is_not_there_is_unavailable(place: Place, bus: Bus) -> None:
     await asyncio.to_thread(place.kill)
     with pytest.raises(BusUnavailable):
         await bus.append([an_event()])
     with pytest.raises(BusUnavailable):
         await bus.head()
+    with pytest.raises(BusUnavailable):
+        await bus.holds(1, "id")
     with pytest.raises(BusUnavailable):
         await anext(bus.read(0))
 

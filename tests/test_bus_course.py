@@ -20,7 +20,7 @@ from course_world import (
 from lab.bus.base import BusUnavailable
 from lab.bus.course import CourseBus
 from lab.bus.open import open_bus
-from lab.cluster.topology import DELIVERIES
+from lab.cluster.engines import DELIVERIES
 from lab.domain.events import PostCreated
 
 

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from course_world import PATIENCE_S, World, a_world, until_it_says
 
+from lab.cluster.engines import DELIVERIES
 from lab.cluster.program import Exit
 from lab.cluster.stack import Stack
-from lab.cluster.topology import DELIVERIES
 from lab.scenarios.evaluate import health_of_the_run, variant_result
 from lab.scenarios.reading import ScenarioError
 from lab.scenarios.result import Data, Result
 from lab.scenarios.scenario import Scenario
+
+IDLE = {"under_way": 0, "workers": 8}
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ async def test_what_query_missed_it_never_shows(world: World) -> None:
     assert await stack.settle(PATIENCE_S)
     await world.supervisor.kill("told.query")
     await write(stack, "Meanwhile")
-    told = {"head": None, "busy": 0, "events": 2}
+    told = {**IDLE, "head": None, "busy": 0, "events": 2}
     await until_it_says(lambda: stack.state("event-bus"), told)
     await world.supervisor.restart("told.query")
     await write(stack, "After")
@@ -73,7 +75,8 @@ async def test_moderation_starves_behind_a_dead_query(world: World) -> None:
     assert await stack.settle(PATIENCE_S)
     await world.supervisor.kill("told.query")
     await comment_on(stack, post_id)
-    await until_it_says(lambda: stack.state("event-bus"), {"head": None, "busy": 0, "events": 2})
+    told = {**IDLE, "head": None, "busy": 0, "events": 2}
+    await until_it_says(lambda: stack.state("event-bus"), told)
     await world.supervisor.restart("told.query")
     assert await stack.settle(PATIENCE_S)
     answer = await stack.call("GET", stack.urls["comments"], f"/posts/{post_id}/comments")
@@ -118,7 +121,7 @@ def test_an_end_that_was_expected_spoils_no_run_and_any_other_does(tmp_path: Pat
     variant = 'bus = "course"\nmay_end = ["event-bus"]'
     path.write_text(f'title = "Mine"\n[variants.async-bus]\n{variant}\n')
     scenario = Scenario.load_file(path)
-    nothing = Data(acknowledged=0, visible=0, lost=0, duplicated=0, unsettled=0)
+    nothing = Data(acknowledged=1, visible=1, lost=0, duplicated=0, unsettled=0)
     deaths = [Exit("async-bus.event-bus", 1, ("last words",)), Exit("async-bus.query", 1, ())]
     of = variant_result(scenario, "async-bus", [], nothing, [], warm_up_s=0, deaths=deaths)
     assert (of.ended, of.notes) == (["event-bus"], ["event-bus ended by itself. last words"])

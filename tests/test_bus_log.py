@@ -154,6 +154,42 @@ class TestTheLogOverHttp:
         for line in response.text.splitlines():
             json.loads(line, parse_constant=choke)
 
+    def test_the_head_tells_the_epoch_and_whether_an_event_is_held(self, bus_blog: Blog) -> None:
+        event = an_event()
+        (number,) = self.tell(bus_blog, event.encode()).json()["sequences"]
+        head = bus_blog.get("event-bus", "/head")
+        assert (head["sequence"], head["first"]) == (number, 1)
+        known = Envelope.from_json(event).id
+        for asked, name, held in ((number, known, True), (number, "other", False), (0, "", True)):
+            told = bus_blog.get("event-bus", "/head", event=asked, id=name)
+            assert told == head | {"holds": held}
+        response = bus_blog.ask("GET", "event-bus", "/head?event=x")
+        assert (response.status_code, response.json()["field"]) == (400, "event")
+
+    def test_who_tells_a_log_of_another_epoch_is_refused_and_told_what_to_do(
+        self, bus_blog: Blog
+    ) -> None:
+        epoch = bus_blog.get("event-bus", "/head")["epoch"]
+        for named, status in ((epoch, 201), ("another", 409)):
+            headers = {"Content-Type": "application/json", "Log-Epoch": named}
+            told = bus_blog.ask(
+                "POST", "event-bus", "/events", data=an_event().encode(), headers=headers
+            )
+            assert told.status_code == status
+        assert "tell again what it lost" in told.json()["detail"]
+        assert told.json()["definite"] is True
+
+    def test_who_reads_on_from_where_the_log_never_was_is_told_where_it_ends(
+        self, bus_blog: Blog
+    ) -> None:
+        self.tell(bus_blog, an_event().encode())
+        end = bus_blog.get("event-bus", "/head")["sequence"]
+        for query in (f"after={end + 1}&follow=1", f"after={end}&epoch=another"):
+            told = bus_blog.ask("GET", "event-bus", f"/events?{query}")
+            assert (told.status_code, told.json()["first"]) == (409, 1)
+            assert f"The log ends at {end}" in told.json()["detail"]
+        assert bus_blog.ask("GET", "event-bus", f"/events?after={end + 1}").text == ""
+
     def test_too_much_at_once_is_refused(self, bus_blog: Blog) -> None:
         assert self.tell(bus_blog, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.async_bus.tell import MOST_BYTES_AT_ONCE, _load
+from lab.async_bus.tell import _load
+from lab.bus.base import MOST_BYTES_AT_ONCE
 from lab.domain.events import CommentCreated, Envelope, PostCreated
-from lab.store import NotYours, Store, Transaction
+from lab.store import NotYours, Store, Told, Transaction
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)"
 SOURCE = "/tests/notes"
@@ -46,7 +47,7 @@ def test_row_event_and_offset_are_there_after_the_commit(store: Store, path: Pat
     write(store, "one", heard=7)
     assert notes(store) == ["one"]
     assert store.offset() == 7
-    ((number, envelope),) = store.untold(0, 10)
+    ((number, envelope),) = store.outbox(0, 10)
     told = Envelope.from_json(envelope)
     assert (number, told.source, told.subject, told.type) == (1, SOURCE, "one", "PostCreated")
     with closing(sqlite3.connect(path)) as another:  # what is committed, others can see
@@ -82,7 +83,7 @@ def test_of_a_transaction_that_breaks_nothing_is_left(
 
     with pytest.raises((ValueError, sqlite3.IntegrityError, KeyboardInterrupt)):
         second()
-    assert (notes(store), store.offset(), store.count_untold(0), told) == (["first"], 3, 1, [])
+    assert (notes(store), store.offset(), store.count_outbox(0), told) == (["first"], 3, 1, [])
     write(store, "third", heard=5)  # and the next one is not hindered
     assert (notes(store), store.offset(), told) == (["first", "third"], 5, [True])
 
@@ -105,7 +106,7 @@ with store.transaction() as change:
     killed = subprocess.run([sys.executable, "-c", script], check=False, env=_with_our_path())
     assert killed.returncode == -9
     with closing(Store(path, SCHEMA, SOURCE)) as store:
-        assert (notes(store), store.offset(), store.count_untold(0)) == (["kept"], 0, 0)
+        assert (notes(store), store.offset(), store.count_outbox(0)) == (["kept"], 0, 0)
 
 
 def _with_our_path() -> dict[str, str]:
@@ -183,42 +184,91 @@ def test_writers_of_many_threads_take_turns(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert len(notes(store)) == 160
-    assert [number for number, _ in store.untold(0, 1_000)] == list(range(1, 161))
+    assert [number for number, _ in store.outbox(0, 1_000)] == list(range(1, 161))
 
 
-def test_the_outbox_is_cleared_of_what_the_bus_has_and_of_nothing_else(store: Store) -> None:
+def numbers_in_the_outbox(store: Store) -> list[int]:
+    return [number for number, _ in store.outbox(0, 1_000)]
+
+
+@pytest.fixture
+def keeps_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.store.KEPT_TOLD", 2)
+
+
+@pytest.mark.usefixtures("keeps_two")
+def test_the_outbox_is_cleared_of_what_was_told_long_ago_and_of_nothing_else(store: Store) -> None:
+    for text in ("a", "b", "c", "d"):
+        write(store, text)
+    store.told([1, 2, 3], [11, 12, 15])
+    assert store.newest_told() is None  # the next commit notes it, whoever's it is
+    write(store, "e")
+    assert numbers_in_the_outbox(store) == [2, 3, 4, 5]
+    ids = [Envelope.from_json(envelope).id for _, envelope in store.outbox(0, 10)]
+    assert store.oldest_told() == Told(2, 12, ids[0])
+    assert store.newest_told() == Told(3, 15, ids[1])
+    for text in ("f", "g", "h"):  # what was not told is kept, however much it is
+        write(store, text)
+    assert numbers_in_the_outbox(store) == [2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.usefixtures("keeps_two")
+def test_a_transaction_that_breaks_does_not_forget_what_is_to_be_noted(store: Store) -> None:
     for text in ("a", "b", "c"):
         write(store, text)
-    store.published(2)
-    assert store.count_untold(0) == 3  # the next commit clears it away, whoever's it is
-    write(store, "d")
-    assert [number for number, _ in store.untold(0, 10)] == [3, 4]
-    store.published(1)  # an old acknowledgement takes nothing back
-    write(store, "e")
-    assert [number for number, _ in store.untold(0, 10)] == [3, 4, 5]
-
-
-def test_a_transaction_that_breaks_does_not_forget_what_is_to_be_cleared(store: Store) -> None:
-    write(store, "a")
-    store.published(1)
+    store.told([1, 2, 3], [1, 2, 3])
     with pytest.raises(sqlite3.IntegrityError):
         write(store, "a")
-    assert store.count_untold(0) == 1
-    write(store, "b")
-    assert [number for number, _ in store.untold(0, 10)] == [2]
+    assert (numbers_in_the_outbox(store), store.newest_told()) == ([1, 2, 3], None)
+    write(store, "d")
+    newest = store.newest_told()
+    assert newest is not None
+    assert (numbers_in_the_outbox(store), newest.sequence) == ([2, 3, 4], 3)
 
 
-def test_numbers_in_the_outbox_are_never_used_twice(path: Path) -> None:
-    for text in ("a", "b"):
+def test_what_the_bus_has_lost_is_told_no_more_also_after_a_restart(path: Path) -> None:
+    with closing(Store(path, SCHEMA, SOURCE)) as store:
+        for text in ("a", "b", "c"):
+            write(store, text)
+        store.told([1, 2], [1, 2])
+        write(store, "d")
+        store.told([3], [3])  # not noted yet, and never will be
+        store.untell(1)
+    with closing(Store(path, SCHEMA, SOURCE)) as store:
+        newest = store.newest_told()
+        assert newest is not None
+        assert (newest.number, numbers_in_the_outbox(store)) == (1, [1, 2, 3, 4])
+
+
+def test_numbers_in_the_outbox_are_never_used_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.store.KEPT_TOLD", 0)
+    for number, text in enumerate(("a", "b"), 1):
         with closing(Store(path, SCHEMA, SOURCE)) as store:
             write(store, text)
-            ((number, _),) = store.untold(0, 10)
-            store.published(number)
+            assert numbers_in_the_outbox(store) == [number]
+            store.told([number], [number])
             with store.transaction():
                 pass
-            assert store.untold(0, 10) == []
-            last = number
-    assert last == 2
+            assert numbers_in_the_outbox(store) == []
+
+
+def test_an_id_is_new_only_once_also_within_a_batch_and_only_if_it_was_committed(
+    store: Store,
+) -> None:
+    def new_among(*ids: str, breaks: bool = False) -> set[str]:
+        with store.transaction() as change:
+            new = change.new_among(ids)
+            if breaks:
+                raise ValueError("the handler has a bug")
+        return new
+
+    with pytest.raises(ValueError, match="has a bug"):
+        new_among("a", "b", breaks=True)
+    assert new_among("a", "b") == {"a", "b"}
+    assert new_among("c", "b", "d", "d") == {"c", "d"}
+    assert new_among("c", "d") == set()
 
 
 def test_what_waits_is_brought_in_loads_that_the_bus_can_take(store: Store) -> None:
@@ -227,7 +277,7 @@ def test_what_waits_is_brought_in_loads_that_the_bus_can_take(store: Store) -> N
             event = CommentCreated(id=str(number), post_id="p", content="\x01" * 2_000)
             change.tell(event)
     position, loads = 0, []
-    while waiting := _load(store.untold(position, 500)):
+    while waiting := _load(store.outbox(position, 500)):
         loads.append(sum(len(envelope.encode()) for _, envelope in waiting))
         assert waiting[0][0] == position + 1
         position = waiting[-1][0]

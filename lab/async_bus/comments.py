@@ -46,6 +46,7 @@ def create_comment(post_id: str, draft: CommentDraft) -> Comment:
             raise NotFound(f"No post {post_id} has been heard of here, yet.")
         change.execute(INSERT, *comment.model_dump().values())
         change.tell(CommentCreated(**comment.model_dump()))
+        service.keep_answer(change, comment)
     return comment
 
 

@@ -18,15 +18,16 @@ from lab.store import Store, Transaction
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS dead_letters (
-    sequence INTEGER PRIMARY KEY,
+    sequence INTEGER NOT NULL,
     envelope TEXT NOT NULL,
     why      TEXT NOT NULL,
     attempts INTEGER NOT NULL,
-    at       TEXT NOT NULL
+    at       TEXT NOT NULL,
+    id       TEXT PRIMARY KEY
 );
 """
 LONGEST_REASON = 300
-_INSERT = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def reason(error: BaseException | None) -> str:
@@ -40,7 +41,8 @@ def reason(error: BaseException | None) -> str:
 def lay_aside(change: Transaction, envelope: Envelope, why: str, attempts: int) -> None:
     """Put an event among the dead letters, in the transaction that moves the offset past it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    change.execute(_INSERT, envelope.sequence, envelope.model_dump_json(), why, attempts, now)
+    content = envelope.model_dump_json()
+    change.execute(_INSERT, envelope.sequence, content, why, attempts, now, envelope.id)
 
 
 def dead_letters(store: Store) -> list[dict[str, Any]]:
@@ -72,14 +74,14 @@ def redrive(
         try:
             with store.transaction() as change:
                 apply(Envelope.model_validate(letter["envelope"]), change)
-                change.execute("DELETE FROM dead_letters WHERE sequence = ?", sequence)
+                change.execute("DELETE FROM dead_letters WHERE id = ?", letter["id"])
             redriven.append({"sequence": sequence, "type": letter["type"]})
         except Exception as error:  # Whatever it is: it stays a dead letter.
             why = reason(error)
             with store.transaction() as change:
                 change.execute(
-                    "UPDATE dead_letters SET why = ?, attempts = attempts + 1 WHERE sequence = ?",
-                    *(why, sequence),
+                    "UPDATE dead_letters SET why = ?, attempts = attempts + 1 WHERE id = ?",
+                    *(why, letter["id"]),
                 )
             still_dead.append({"sequence": sequence, "type": letter["type"], "why": why})
     return {"redriven": redriven, "still_dead": still_dead}

@@ -4,34 +4,50 @@ A delivery is a batch of events as the stream brings it. It enters through the s
 request, is applied in one transaction together with the new offset (`lab/async_bus/apply.py`), and
 only then is the next one read. Whatever dies when: after a restart the service goes on behind the
 last event it applied.
+
+If the log has become another one meanwhile, it is read again from its beginning. If it begins only
+behind what comes next here, nothing that is there could make this copy whole: the service says so,
+and waits for a log that has it.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from lab.async_bus.alarms import Alarms
 from lab.async_bus.apply import Applier, DeliveryFailed
-from lab.bus.base import Bus, BusUnavailable
+from lab.bus.base import Batch, Bus, BusUnavailable, LostTail, NoLongerKept
 from lab.domain.directory import BUS
-from lab.domain.events import Envelope
 from lab.faults.door import Door
 
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 QUIET_S = 0.5
 HEAD_WITHIN_S = 0.2
+NEWS = 10_000
+"""So many of the newest events are news, and leave spans. What lies further back at the start is
+history: a copy built anew learns it, and nobody asks how long each event of it was under way."""
 
 
 class Inbox:
     """Reads the bus from the applier's position on, and lets in what comes."""
 
-    def __init__(self, bus: Bus, applier: Applier, door: Door, hears_any: bool = True) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        applier: Applier,
+        door: Door,
+        hears_any: bool = True,
+        alarms: Alarms | None = None,
+    ) -> None:
         self._bus = bus
         self._applier = applier
         self._door = door
         self._hears_any = hears_any
+        self._alarms = alarms or Alarms()
+        self._missing: str | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inbox")
         self._waits_for: str | None = "the event bus"
 
@@ -40,22 +56,43 @@ class Inbox:
         """What this service is not up to date without: None when it is."""
         if stuck := self._applier.stuck:
             return str(stuck)
-        return self._waits_for
+        return self._missing or self._waits_for
 
     async def run(self) -> None:
         if not self._hears_any and not self._bus.routes:
             self._waits_for = None
             return
         self._pause_s = FIRST_PAUSE_S
+        failed_behind = self._applier.position
         while True:
             try:
                 await self._until_caught_up()
                 await self._read()
-            except (BusUnavailable, DeliveryFailed):
+            except LostTail as lost:
+                await self._go_back(lost)
+            except (BusUnavailable, DeliveryFailed) as error:
+                if isinstance(error, NoLongerKept):
+                    self._missing = f"a log that has what is missing here. {error}"
+                    self._alarms.ring(
+                        f"This copy can't be made whole: it waits for {self._missing}"
+                    )
                 if self._bus.routes:
                     continue  # Pushed once, refused, gone: there is nothing to wait for.
+                if self._applier.position > failed_behind:  # another event's turn to fail
+                    failed_behind, self._pause_s = self._applier.position, FIRST_PAUSE_S
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    async def _go_back(self, lost: LostTail) -> None:
+        sentence = (
+            f"The log is not the one that was heard here up to event {self._applier.position}. "
+            f"{lost} It is read again behind {lost.begins_after}."
+        )
+        if lost.begins_after:
+            sentence += " What stood before that is not kept, and can't be held against this copy."
+        self._alarms.ring(sentence)
+        await self.in_turn(lambda: self._applier.go_back(lost.begins_after))
+        self._waits_for = "the event bus"
 
     async def in_turn(self, work: Callable[[], Any]) -> Any:
         """Do something between two deliveries, in the thread that applies them."""
@@ -66,6 +103,7 @@ class Inbox:
         if self._waits_for is None:
             return
         self._catch_up_to = await self._bus.head()
+        self._applier.history_until = self._catch_up_to - NEWS
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -76,8 +114,8 @@ class Inbox:
 
     async def _read(self) -> None:
         """Let in one delivery after the other, until one fails or the bus is lost."""
-        stream = self._bus.read(self._applier.position)
-        coming: asyncio.Future[list[Envelope]] | None = None
+        stream = self._bus.read(self._applier.position, self._applier.mark)
+        coming: asyncio.Future[Batch] | None = None
         try:
             while True:
                 coming = asyncio.ensure_future(_next(stream))
@@ -94,7 +132,7 @@ class Inbox:
 
     async def _look_around(self) -> None:
         """Nothing has come for a while. Did anything get lost that nothing came after?"""
-        await self._let_in([])
+        await self._let_in(Batch(mark=self._applier.mark))
         head = 0
         with suppress(BusUnavailable, TimeoutError):
             async with asyncio.timeout(HEAD_WITHIN_S):
@@ -102,7 +140,8 @@ class Inbox:
         if head > self._applier.position:
             raise DeliveryFailed(f"The bus is at {head}, and nothing comes: it has to be read.")
 
-    async def _deliver(self, batch: list[Envelope]) -> None:
+    async def _deliver(self, batch: Batch) -> None:
+        self._missing = None
         visit = self._door.visit(BUS)
         if visit.unanswered:
             await self._door.until_healed(visit)
@@ -115,11 +154,11 @@ class Inbox:
             self._applier.pass_to(batch[-1].sequence)
         self._note_progress()
 
-    async def _let_in(self, batch: Sequence[Envelope]) -> None:
+    async def _let_in(self, batch: Batch) -> None:
         """Apply what the door's faults leave of a delivery."""
         if arrivals := self._door.let_in(batch, self._applier.hears):
-            await self.in_turn(lambda: self._applier.take(arrivals))
+            await self.in_turn(lambda: self._applier.take(arrivals, batch.mark))
 
 
-async def _next(stream: AsyncIterator[list[Envelope]]) -> list[Envelope]:
+async def _next(stream: AsyncIterator[Batch]) -> Batch:
     return await anext(stream)

@@ -28,6 +28,7 @@ def create_post(draft: PostDraft) -> Post:
     with service.store.transaction() as change:
         change.execute("INSERT INTO posts VALUES (?, ?)", post.id, post.title)
         change.tell(PostCreated(id=post.id, title=post.title))
+        service.keep_answer(change, post)
     return post
 
 

@@ -6,13 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lab import idempotency
+from lab.async_bus.alarms import Alarms
 from lab.async_bus.apply import Applier, Listener
 from lab.async_bus.dead_letters import TABLE, count_dead, dead_letters, redrive
 from lab.async_bus.hear import Inbox
 from lab.async_bus.tell import DualWrite, Relay
 from lab.bus.open import open_bus
-from lab.domain.directory import BUS, BY_HAND_PORTS, by_hand_url
+from lab.domain.directory import BUS, HOPS, by_hand_port, by_hand_url
 from lab.domain.events import Event
+from lab.faults.versions import told_in_version
 from lab.service import Handler, Service
 from lab.shell import Main, Shell, ShellOptions
 from lab.store import Transaction as Change
@@ -59,9 +62,20 @@ def program(service: BusService) -> Main:
         parser = argparse.ArgumentParser(
             prog=f"python -m lab.async_bus.{service.name}",
             description=f"The {service.name} service on the event bus, as a program of its own.",
-            epilog=f"Try: curl http://127.0.0.1:{BY_HAND_PORTS[ARRANGEMENT][service.name]}/health",
+            epilog=f"Try: curl http://127.0.0.1:{by_hand_port(ARRANGEMENT, service.name)}/health",
         )
-        ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][service.name])
+        ShellOptions.arguments(parser, by_hand_port(ARRANGEMENT, service.name))
+        parser.add_argument(
+            "--name", default=service.name, help="what it is called, where there are several"
+        )
+        parser.add_argument(
+            "--not-from",
+            action="append",
+            default=[],
+            choices=("comments", *HOPS),
+            metavar="NAME",
+            help="somebody whose events are not heard here; may be repeated",
+        )
         parser.add_argument("--data", type=Path, default=Path("runs/by-hand/async-bus"))
         parser.add_argument(
             "--bus", default=by_hand_url(ARRANGEMENT, BUS), help="where the event bus listens"
@@ -73,7 +87,14 @@ def program(service: BusService) -> Main:
                 default=default,
                 help=f"{says} ({default})",
             )
+        parser.add_argument(
+            "--apply-ms", type=float, default=0.0, help="what applying one event takes (0)"
+        )
+        idempotency.argument(parser)
         arguments = parser.parse_args(argv)
+        service.name = arguments.name
+        if arguments.idempotency:
+            service.answer_repeats()
         bus = open_bus(arguments.bus, service.name)
         # What is pushed has no place in any order that a position could name.
         numbered = not bus.routes
@@ -92,7 +113,16 @@ def program(service: BusService) -> Main:
         ]
         shell = Shell(ARRANGEMENT, service.name, routes, ShellOptions.of(arguments))
         store = service.open_store(arguments.data)
-        teller = (Relay if arguments.outbox == "on" else DualWrite)(store, bus)
+        alarms = Alarms()
+
+        def as_told(envelope: str) -> str:
+            return shell.door.let_out(envelope, told_in_version)
+
+        teller = (
+            Relay(store, bus, alarms, as_told)
+            if arguments.outbox == "on"
+            else DualWrite(store, bus, as_told)
+        )
         applier = Applier(
             store,
             service.listeners,
@@ -100,8 +130,10 @@ def program(service: BusService) -> Main:
             dedupe=arguments.dedupe == "on",
             dead_letter=arguments.dead_letter == "on",
             numbered=numbered,
+            apply_ms=arguments.apply_ms,
+            deaf_to=frozenset(f"/{ARRANGEMENT}/{name}" for name in arguments.not_from),
         )
-        inbox = Inbox(bus, applier, shell.door, hears_any=bool(service.listeners))
+        inbox = Inbox(bus, applier, shell.door, bool(service.listeners), alarms)
 
         def state() -> dict[str, Any]:
             stuck = applier.stuck
@@ -111,7 +143,9 @@ def program(service: BusService) -> Main:
                 "stuck": asdict(stuck) if stuck else None,
                 "failed_on": list(applier.failed_on),
                 "dead": count_dead(store),
+                "applied": applier.applied,
                 "passed_over": applier.passed_over,
+                "alarms": list(alarms.sentences),
             }
 
         shell.waits_for = lambda: inbox.waits_for

@@ -4,6 +4,11 @@ An event lies in the outbox from the moment its rows were committed. The relay b
 and tries again until the bus has acknowledged it, however often the bus or the service dies in
 between. The bus knows an event by its id, so a second try is no second event.
 
+What was told is kept for a while, for the log may come back without it: from an old copy, say. The
+relay asks whether the log holds the last event that it told: at its start, when it has lost the
+bus, and now and then when nothing happens. If not, it tells again all that it kept, in order, under
+the old ids, and only then what is new.
+
 `DualWrite` is what one would write without having thought of that, and is there to be compared with
 (`--outbox off`): first the rows, then the bus, and nothing that holds the two together.
 """
@@ -11,24 +16,36 @@ between. The bus knows an event by its id, so a second try is no second event.
 import asyncio
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from lab.bus.base import Bus, BusUnavailable
-from lab.store import Store
+from lab.async_bus.alarms import Alarms
+from lab.bus.base import MOST_BYTES_AT_ONCE, Bus, BusUnavailable
+from lab.domain.events import Envelope
+from lab.store import Store, Told
 
 MOST_AT_ONCE = 500
-MOST_BYTES_AT_ONCE = 1024 * 1024  # the bus takes some more, but not without end
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
+IDLE_S = 0.5
 
 
 class Relay:
-    """Empties one outbox, in order."""
+    """Empties one outbox, in order. `as_told`: an envelope as it leaves the service."""
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        alarms: Alarms | None = None,
+        as_told: Callable[[str], str] = str,
+    ) -> None:
         self._store = store
         self._bus = bus
-        self.published = 0
+        self._as_told = as_told
+        self._alarms = alarms or Alarms()
+        self._last = store.newest_told() or Told(0, 0, "")
+        self.told_up_to = self._last.number
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -39,25 +56,59 @@ class Relay:
 
         self._store.on_told = wake
         pause_s = FIRST_PAUSE_S
+        compared = False
         while True:
             something_told.clear()
-            waiting = _load(self._store.untold(self.published, MOST_AT_ONCE))
-            if not waiting:
-                await something_told.wait()
-                continue
             try:
-                await self._bus.append([envelope for _, envelope in waiting])
+                if not compared:
+                    await self._compare()
+                    compared = True
+                if waiting := _load(self._store.outbox(self.told_up_to, MOST_AT_ONCE)):
+                    await self._tell(waiting)
             except BusUnavailable:
+                compared = False
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             pause_s = FIRST_PAUSE_S
-            self.published = waiting[-1][0]
-            self._store.published(self.published)
+            if not waiting:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_S):
+                        await something_told.wait()
+                compared = something_told.is_set()
+
+    async def _compare(self) -> None:
+        """Hold what was told against the log; go back to the oldest kept event if it lost some."""
+        if await self._bus.holds(self._last.sequence, self._last.id):
+            return
+        oldest = await asyncio.to_thread(self._store.oldest_told) or self._last
+        behind = oldest.number - 1
+        sentence = (
+            f"The log does not hold event {self._last.sequence}, the last one told here: its tail "
+            f"is lost. What is kept here, {self._store.count_outbox(behind)} events, is told again."
+        )
+        if behind and not await self._bus.holds(oldest.sequence, oldest.id):
+            sentence += (
+                f" Not even the oldest of them is in the log: of the {behind} that were told "
+                "before it and are no longer kept here, some may be lost for good."
+            )
+        self._alarms.ring(sentence)
+        await asyncio.to_thread(self._store.untell, behind)
+        self._last = Told(behind, 0, "")
+        self.told_up_to = behind
+
+    async def _tell(self, waiting: Sequence[tuple[int, str]]) -> None:
+        envelopes = [self._as_told(envelope) for _, envelope in waiting]
+        sequences = await self._bus.append(envelopes)
+        numbers = [number for number, _ in waiting]
+        self._store.told(numbers, sequences)
+        last_id = Envelope.from_json(waiting[-1][1]).id
+        self._last = Told(numbers[-1], sequences[-1], last_id)
+        self.told_up_to = numbers[-1]
 
     def waiting(self) -> int:
         """How many events the bus has not acknowledged yet."""
-        return self._store.count_untold(self.published)
+        return self._store.count_outbox(self.told_up_to)
 
 
 class DualWrite:
@@ -67,8 +118,9 @@ class DualWrite:
     are there, the client has its 201, and nobody else will ever hear of it.
     """
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, as_told: Callable[[str], str] = str) -> None:
         self._bus = bus
+        self._as_told = as_told
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
         self._count = threading.Lock()
@@ -83,7 +135,8 @@ class DualWrite:
         """How many commits wait for the bus just now; what failed to get there does not wait."""
         return self._under_way
 
-    def _tell(self, envelopes: Sequence[str]) -> None:
+    def _tell(self, committed: Sequence[str]) -> None:
+        envelopes = [self._as_told(envelope) for envelope in committed]
         self._started.wait()
         assert self._loop is not None
         with self._count:

@@ -1,13 +1,18 @@
-"""The `log` engine as services see it: a POST tells, an endless GET hears.
+"""The `log` engine as services see it: a WebSocket tells, an endless GET hears.
 
 The promise: on disk before it is acknowledged, ordered, gapless, replayable from any number.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import aiohttp
 
-from lab.bus.base import BusUnavailable, next_after
+from lab.bus.base import Batch, BusUnavailable, LostTail, NoLongerKept, next_after
+from lab.bus.log_socket import EPOCH_HEADER, Telling
+from lab.bus.taken_in import taken_in
+from lab.bus.together import Together
 from lab.domain.events import Envelope
 from lab.web import CALLER_HEADER, Route
 
@@ -25,56 +30,71 @@ class LogBus:
         self._url = url.rstrip("/")
         self._headers = {CALLER_HEADER: caller} if caller else None
         self._client: aiohttp.ClientSession | None = None
+        self._telling = Telling(f"{self._url}/tell", self._session)
+        self._together = Together(self._post, ACKNOWLEDGED_WITHIN_S)
+        self._epoch: str | None = None
         self.routes: list[Route] = []
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
-        body = f"[{','.join(envelopes)}]"
-        within = aiohttp.ClientTimeout(total=ACKNOWLEDGED_WITHIN_S)
-        headers = {"Content-Type": "application/json"}
+        return await self._together.append(envelopes)
+
+    async def _post(self, envelopes: Sequence[str]) -> list[int]:
+        body = f"[{','.join(envelopes)}]".encode()
         try:
-            async with self._session().post(
-                f"{self._url}/events", data=body.encode(), headers=headers, timeout=within
-            ) as response:
-                answer = await response.json()
-                if response.status != 201:
-                    raise BusUnavailable(f"The bus answered {response.status}: {answer}")
-                sequences: list[int] = answer["sequences"]
-                return sequences
+            async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+                return await self._telling.post(body, self._epoch)
         except _FAILURES as error:
             raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
 
-    async def read(self, after: int) -> AsyncIterator[list[Envelope]]:
+    async def holds(self, sequence: int, event_id: str) -> bool:
+        told = await self._head({"event": str(sequence), "id": event_id})
+        if not isinstance(told.get("holds"), bool):
+            raise BusUnavailable(f"The bus does not say whether it holds event {sequence}: {told}")
+        self._epoch = str(told.get("epoch", ""))
+        return bool(told["holds"])
+
+    async def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
         forever = aiohttp.ClientTimeout(total=None, sock_connect=ACKNOWLEDGED_WITHIN_S)
-        where = {"after": str(after), "follow": "1"}
+        where = {"after": str(after), "follow": "1"} | ({"epoch": mark} if mark else {})
         try:
             async with self._session().get(
                 f"{self._url}/events", params=where, timeout=forever
             ) as response:
                 if response.status != 200:
-                    raise BusUnavailable(f"The bus answered {response.status}.")
+                    raise await _refused(response)
+                epoch = response.headers.get(EPOCH_HEADER, "")
                 unfinished = b""
-                while chunk := await response.content.readany():
-                    *lines, unfinished = (unfinished + chunk).split(b"\n")
-                    batch = [Envelope.from_json(line) for line in lines]
-                    for envelope in batch:
-                        after = next_after(after, envelope)
-                    if batch:
-                        yield batch
+                async with taken_in(response.content) as chunks:
+                    async for chunk in chunks:
+                        *lines, unfinished = (unfinished + chunk).split(b"\n")
+                        batch = Batch([Envelope.from_json(line) for line in lines], epoch)
+                        for envelope in batch:
+                            after = next_after(after, envelope)
+                        if batch:
+                            yield batch
         except _FAILURES as error:
             raise BusUnavailable(f"The bus can't be heard: {error!r}") from None
         raise BusUnavailable("The bus ended the stream.")
 
     async def head(self) -> int:
+        return int((await self._head({}))["sequence"])
+
+    async def _head(self, query: Mapping[str, str]) -> dict[str, Any]:
         within = aiohttp.ClientTimeout(total=ACKNOWLEDGED_WITHIN_S)
         try:
-            async with self._session().get(f"{self._url}/head", timeout=within) as response:
+            async with self._session().get(
+                f"{self._url}/head", params=query, timeout=within
+            ) as response:
                 if response.status != 200:
                     raise BusUnavailable(f"The bus answered {response.status}.")
-                return int((await response.json())["sequence"])
+                told = await response.json()
+                return {"sequence": int(told["sequence"]), **told}
         except _FAILURES as error:
             raise BusUnavailable(f"The bus can't be reached: {error!r}") from None
 
     async def close(self) -> None:
+        await self._together.close()
+        await self._telling.close()
         if self._client:
             await self._client.close()
 
@@ -82,3 +102,12 @@ class LogBus:
         if self._client is None:
             self._client = aiohttp.ClientSession(headers=self._headers, read_bufsize=_CHUNK_BYTES)
         return self._client
+
+
+async def _refused(response: aiohttp.ClientResponse) -> BusUnavailable:
+    """What a stream is refused for; two of the reasons don't go away by trying again."""
+    if response.status not in (409, 410):
+        return BusUnavailable(f"The bus answered {response.status}.")
+    told = await response.json(content_type=None)
+    says, begins_after = str(told["detail"]), int(told["first"]) - 1
+    return LostTail(says, begins_after) if response.status == 409 else NoLongerKept(says)

@@ -1,5 +1,12 @@
-"""The log on disk: an append-only SQLite table with a gapless sequence."""
+"""The log on disk: an append-only SQLite table with a gapless sequence.
 
+Each opening of the file begins a new *epoch*, a name that is used once and kept in the file (the
+idea is Kafka's leader epoch, KIP-101). Two files that were one until somebody copied it have no
+later epoch in common. So who heard event 17 in an epoch that this file knows, and which reached 17
+here, has heard what is in this file; anybody else has heard a tail that is lost.
+"""
+
+import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,12 +15,18 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from lab.domain.events import Envelope
+from lab.domain.model import new_id
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     sequence INTEGER PRIMARY KEY,
     id       TEXT NOT NULL UNIQUE,
     line     BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS epochs (
+    number INTEGER PRIMARY KEY,
+    epoch  TEXT NOT NULL,
+    after  INTEGER NOT NULL
 );
 """
 
@@ -27,8 +40,24 @@ class LogFile:
         self._writer = self._connect(path)
         self._writer.executescript(_SCHEMA)
         self._reader = self._connect(path)
-        row = self._reader.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
-        self.head = int(row[0])
+        ends = "SELECT coalesce(min(sequence), 1), coalesce(max(sequence), 0) FROM events"
+        first, head = self._reader.execute(ends).fetchone()
+        self.first, self.head = int(first), int(head)
+        self.epoch = new_id()
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        insert = "INSERT INTO epochs (epoch, after) VALUES (?, ?)"
+        self._writer.execute(insert, (self.epoch, self.head))
+        begun = self._reader.execute("SELECT epoch, after FROM epochs ORDER BY number").fetchall()
+        # Each epoch has reached as far as the next one went on from.
+        self._reached: dict[str, int] = {
+            epoch: after for (epoch, _), (_, after) in itertools.pairwise(begun)
+        }
+
+    def reached(self, epoch: str) -> int:
+        """How far the log got in an earlier epoch; -1 for one of which it knows nothing."""
+        return self._reached.get(epoch, -1)
 
     @staticmethod
     def _connect(path: Path) -> sqlite3.Connection:
@@ -96,6 +125,18 @@ class LogFile:
             "SELECT line FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, most)
         )
         return [row[0] for row in found]
+
+    def id_of(self, sequence: int) -> str | None:
+        """The id of an event; None when it is not there."""
+        row = self._reader.execute("SELECT id FROM events WHERE sequence = ?", (sequence,))
+        found = row.fetchone()
+        return str(found[0]) if found else None
+
+    def delete_before(self, first: int) -> None:
+        """Let the log begin at event `first`; the numbers stay as they are. Ids are forgotten."""
+        with self._transaction():
+            self._writer.execute("DELETE FROM events WHERE sequence < ?", (first,))
+        self.first = first
 
     def close(self) -> None:
         self._reader.close()

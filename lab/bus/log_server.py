@@ -3,6 +3,9 @@
 Group commit: the first event that comes is committed at once; whatever comes while the disk is
 busy waits and is committed together. So one publisher is answered as fast as the disk allows, and
 sixty-four share the price of a commit. Nobody is acknowledged before the disk has acknowledged.
+
+Every answer names the log's epoch (`lab/bus/log_file.py`). Whoever sends it along is refused, with
+a 409, once the file has been opened anew or is another one: then it is time to compare.
 """
 
 import argparse
@@ -10,65 +13,79 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
 
 from lab.bus.log_file import LogFile
+from lab.bus.log_requests import (
+    AnotherLog,
+    NotKept,
+    read_envelopes,
+    sequence_number,
+    what_to_read,
+)
+from lab.bus.log_socket import EPOCH_HEADER, Tellers
 from lab.domain.directory import BUS, BY_HAND_PORTS
-from lab.domain.errors import Invalid
+from lab.domain.errors import Conflict
 from lab.domain.events import Envelope
+from lab.doorstep import knock
 from lab.openapi import asyncapi
 from lab.shell import Shell, ShellOptions
-from lab.web import Route, answer, read_body
+from lab.web import Route, answer
 
 ARRANGEMENT = "async-bus"
-MAX_BODY_BYTES = 4 * 1024 * 1024  # a service that was away brings its whole outbox
 _KEPT_IN_MEMORY = 10_000
 _LINES_A_WRITE = 2_000
-
-_ENVELOPES = TypeAdapter(list[Envelope])
+_DELETED_AT_ONCE = 10  # a tenth of what is kept: a commit for each would cost as much as events do
 
 
 class LogServer:
-    """Groups appends into commits and wakes the streams after each."""
+    """Groups appends into commits and wakes the streams after each. `retain`: how many events are
+    kept at least, where not all are."""
 
-    def __init__(self, log: LogFile) -> None:
+    def __init__(self, log: LogFile, retain: int | None = None) -> None:
         self._log = log
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._retain = retain
         self._waiting: list[tuple[list[Envelope], asyncio.Future[list[int]]]] = []
         self._something_waits = asyncio.Event()
-        # The log's own head moves in the disk's thread; this one moves together with the lines.
         self._head = log.head
+        self._first = log.first
         self._newest: deque[bytes] = deque(maxlen=_KEPT_IN_MEMORY)
         self._moved = asyncio.Event()
         self._closing = False
 
     async def commit_in_groups(self) -> None:
         """Commit whatever waits, over and over; on cancellation end the streams."""
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._something_waits.wait()
                 self._something_waits.clear()
                 group, self._waiting = self._waiting, []
                 together = [envelope for envelopes, _ in group for envelope in envelopes]
-                sequences, lines = await loop.run_in_executor(
-                    self._disk, self._log.append, together
-                )
+                # In this loop, as Redis does it with `appendfsync always`: a thread beside it would
+                # cost two wake-ups, as much as the disk does, and nobody can be answered meanwhile.
+                sequences, lines = self._log.append(together)
                 self._newest.extend(lines)
                 self._head += len(lines)
-                self._wake_streams()
                 done = 0
                 for envelopes, future in group:
                     if not future.done():
                         future.set_result(sequences[done : done + len(envelopes)])
                     done += len(envelopes)
+                self._wake_streams()
+                await self._let_go_of_the_oldest()
         finally:
             self._closing = True
             self._wake_streams()
+
+    async def _let_go_of_the_oldest(self) -> None:
+        if self._retain is None:
+            return
+        first = self._head - self._retain + 1
+        if first - self._first > self._retain // _DELETED_AT_ONCE:
+            self._first = first  # before they are gone: nobody shall read on into a gap
+            await asyncio.to_thread(self._log.delete_before, first)  # thousands, perhaps
 
     @property
     def newest(self) -> int:
@@ -80,19 +97,40 @@ class LogServer:
         self._moved = asyncio.Event()
 
     async def append(self, request: web.BaseRequest) -> web.Response:
-        """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers."""
-        envelopes = await read_envelopes(request)
-        committed = asyncio.get_running_loop().create_future()
+        """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers.
+
+        With an epoch in the header `Log-Epoch` only to the log of that epoch.
+        """
+        self.check_epoch(request)
+        return answer({"sequences": await self.keep(await read_envelopes(request))}, 201)
+
+    def check_epoch(self, request: web.BaseRequest) -> None:
+        """Refuse whoever means to tell the log of another epoch. Raises Conflict."""
+        if request.headers.get(EPOCH_HEADER, self._log.epoch) != self._log.epoch:
+            raise Conflict(
+                "The log has been opened anew, and may be another one: ask GET /head?event=N&id=ID "
+                "whether it holds the last event that you told, and tell again what it lost."
+            )
+
+    async def keep(self, envelopes: list[Envelope]) -> list[int]:
+        """The numbers of these events, once they are on disk."""
+        committed: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append((envelopes, committed))
         self._something_waits.set()
-        return answer({"sequences": await committed}, 201)
+        return await committed
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
-        """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends."""
+        """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends.
+
+        With `epoch`, as the answer that led to N named it, only where N is still what it was.
+        """
         position, follow = what_to_read(request)
-        stream = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        self._check_place(position, request.query.get("epoch", ""), follow)
+        stream = web.StreamResponse(
+            headers={"Content-Type": "application/x-ndjson", EPOCH_HEADER: self._log.epoch}
+        )
         await stream.prepare(request)
-        while not self._closing:
+        while not self._closing and position + 1 >= self._first:
             moved = self._moved
             if lines := self._lines(position):
                 position += len(lines)
@@ -102,6 +140,23 @@ class LogServer:
             else:
                 break
         return stream
+
+    def _check_place(self, after: int, epoch: str, follow: bool) -> None:
+        """Refuse to read on from where this log never was, or from before it begins."""
+        reached = self._head if epoch in ("", self._log.epoch) else self._log.reached(epoch)
+        if after > reached and (epoch or follow):
+            raise AnotherLog(
+                f"The log ends at {self._head}, and event {after} was never in it as you heard it: "
+                f"a tail is lost. Read again from after={self._first - 1}, and pass over what you "
+                "know by its id.",
+                self._first,
+            )
+        if after + 1 < self._first:
+            raise NotKept(
+                f"Events {after + 1} to {self._first - 1} are not kept any more (--retain-events): "
+                f"the log begins behind after={self._first - 1}.",
+                self._first,
+            )
 
     def _lines(self, after: int) -> list[bytes]:
         """What stands behind `after`: from memory near the end of the log, else from disk."""
@@ -115,30 +170,23 @@ class LogServer:
         return self._log.lines(after, min(behind, _LINES_A_WRITE))
 
     async def head(self, request: web.BaseRequest) -> web.Response:
-        """`GET /head`: the newest sequence number."""
-        return answer({"sequence": self.newest})
+        """`GET /head`: the newest sequence number, the epoch, and the first number still kept.
+
+        With `event=N&id=ID`: also whether the log `holds` it; what retention deleted, it did hold.
+        """
+        told = {"sequence": self.newest, "epoch": self._log.epoch, "first": self._first}
+        if "event" in request.query:
+            number = sequence_number(request, "event")
+            known = number < self._first or self._log.id_of(number) == request.query.get("id")
+            told["holds"] = known
+        return answer(told)
 
 
-async def read_envelopes(request: web.BaseRequest) -> list[Envelope]:
-    """The envelope, or the list of them, in the body of a request. Raises Invalid."""
-    body = await read_body(request, MAX_BODY_BYTES)
-    try:
-        if body.lstrip().startswith(b"{"):
-            return [Envelope.from_json(body)]
-        return _ENVELOPES.validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        at = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Invalid(f"Not a CloudEvents envelope: {at}: {first['msg']}.", field=at) from None
-
-
-def what_to_read(request: web.BaseRequest) -> tuple[int, bool]:
-    """`after` and `follow` of a request for events: a sequence number, and whether to wait for
-    more. Raises Invalid."""
-    after = request.query.get("after", "0")
-    if not re.fullmatch("[0-9]{1,18}", after):
-        raise Invalid("after: expected a sequence number, from 0.", field="after")
-    return int(after), request.query.get("follow") == "1"
+def at_least_one(given: str) -> int:
+    """For argparse: a whole number from 1."""
+    if not re.fullmatch("[1-9][0-9]{0,17}", given):
+        raise argparse.ArgumentTypeError(f"{given!r}: expected a whole number, 1 or more.")
+    return int(given)
 
 
 async def asyncapi_document(request: web.BaseRequest) -> web.Response:
@@ -154,18 +202,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])
     parser.add_argument("--data", type=Path, default=Path("runs/by-hand/async-bus"))
+    parser.add_argument(
+        "--retain-events",
+        type=at_least_one,
+        metavar="N",
+        help="keep the newest N, and up to a tenth more; by default all are kept",
+    )
     arguments = parser.parse_args(argv)
     log = LogFile(arguments.data / "event-bus.db")
-    server = LogServer(log)
+    server = LogServer(log, arguments.retain_events)
+    tellers = Tellers(server.check_epoch, lambda request: knock(shell.door, request), server.keep)
     routes = [
         Route("POST", "/events", server.append, raw=True),
+        Route("GET", "/tell", tellers.tell, raw=True, door=False),  # each message knocks
         Route("GET", "/events", server.read, raw=True),
         Route("GET", "/head", server.head, raw=True),
         Route("GET", "/asyncapi.json", asyncapi_document, raw=True, door=False),
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
     shell.state = lambda: {"head": server.newest}
-    shell.run(server.commit_in_groups)
+    shell.run(server.commit_in_groups, tellers.until_the_end)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,19 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, StreamInfo
 
-from lab.bus.base import BusUnavailable, next_after
-from lab.bus.nats_connection import Connection, as_unavailable, connect, find_or_make
+from lab.bus.base import Batch, BusUnavailable, next_after
+from lab.bus.nats_connection import (
+    Connection,
+    as_unavailable,
+    connect,
+    find_or_make,
+    server_urls,
+)
 from lab.bus.nats_files import NatsFiles
+from lab.bus.nats_place import check_place, is_held, mark_of
 from lab.domain.events import Envelope
 from lab.web import Route
 
@@ -51,6 +59,7 @@ class NatsBus:
         self._within_s = answer_within_s
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._asked: Connection | None = None
         self.routes: list[Route] = []
 
     @classmethod
@@ -58,37 +67,50 @@ class NatsBus:
         """A bus by its address. Raises ValueError.
 
         `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT …][/STREAM][?replicas=3]` is a cluster that
-        exists. `nats:///FOLDER` is the lab's own: its servers say in that folder where they are.
+        exists; with 0 replicas the stream is never made here. `nats:///FOLDER` is the lab's own:
+        its servers say in that folder where they are.
         """
         parts = urlsplit(url)
         path = unquote(parts.path)
         if not parts.netloc:
             return cls(NatsFiles(Path(path)).urls)
-        login, at, hosts = parts.netloc.rpartition("@")
-        servers = [f"nats://{login}{at}{host}" for host in hosts.split(",")]
+        servers = server_urls(url)
         replicas = parse_qs(parts.query).get("replicas", ["1"])[0]
-        if replicas not in ("1", "3", "5"):
+        if replicas not in ("0", "1", "3", "5"):
             raise ValueError(f"replicas={replicas}: a stream has 1, 3 or 5 of them.")
-        return cls(lambda: servers, name=path.strip("/") or STREAM, replicas=int(replicas))
+        name = path.strip("/") or STREAM
+        return cls(lambda: servers, name=name, replicas=int(replicas) or None)
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
         with as_unavailable("This is no event"):  # Found out before anything is sent: all or none.
             events = [(Envelope.from_json(envelope).id, envelope) for envelope in envelopes]
         connection = await self._connected()
+        if self._asked not in (None, connection):
+            raise BusUnavailable("A new connection: it has to be asked first what it holds.")
         # The first goes alone, and shows that the stream takes events. Sent all at once while a
         # cluster chooses a new leader, the first could be refused and those behind it be kept.
         first = await self._publish(connection, events[:1])
         return first + await self._publish(connection, events[1:])
 
-    async def read(self, after: int) -> AsyncGenerator[list[Envelope], None]:
+    async def holds(self, sequence: int, event_id: str) -> bool:
         connection = await self._connected()
+        with as_unavailable("The bus can't be asked"):
+            held = await is_held(connection.stream, self._name, sequence, event_id)
+        self._asked = connection
+        return held
+
+    async def read(self, after: int, mark: str = "") -> AsyncGenerator[Batch, None]:
+        connection = await self._connected()
+        with as_unavailable("The bus can't be asked"):
+            await check_place(connection.stream, self._name, after, mark)
         arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
         connection.readers.add(arrived)
         subscription = None
         try:
             subscription = await self._subscribe(connection, after, arrived)
             while True:
-                batch = [_envelope(message) for message in await _next(connection, arrived)]
+                messages = await _next(connection, arrived)
+                batch = Batch([_envelope(message) for message in messages], mark_of(messages))
                 for envelope in batch:
                     after = next_after(after, envelope)
                 if batch:
@@ -202,15 +224,20 @@ async def _next(connection: Connection, arrived: asyncio.Queue[Msg | None]) -> l
         raise BusUnavailable(f"No heartbeat in {HEARTBEAT_S * HEARTBEATS_MISSED:g} s.") from None
     while not arrived.empty() and len(messages) < _MOST_IN_A_BATCH:
         messages.append(arrived.get_nowait())
-    events = []
+    events: list[Msg] = []
     for message in messages:
         if message is None:
-            raise BusUnavailable("The connection was lost.")
+            if not events:
+                raise BusUnavailable("The connection was lost.")
+            arrived.put_nowait(None)  # What came before the loss has come: that first.
+            break
         headers = message.headers or {}
         if "Status" not in headers:
             events.append(message)
         elif stalled := message.reply or headers.get("Nats-Consumer-Stalled"):
-            await connection.client.publish(stalled)
+            # Refused by a lost connection: that it is lost is said behind the last event.
+            with suppress(Error):
+                await connection.client.publish(stalled)
     return events
 
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -28,6 +29,7 @@ PINGS_UNANSWERED = 2
 # Beyond this window the server forgets ids, and an event told again would be a second event. Its
 # own default, two minutes, is shorter than an outage that an outbox lives through.
 DUPLICATE_WINDOW_S = 3_600.0
+MADE_BY = "made by sync-async-lab"
 
 
 @dataclass(eq=False)
@@ -53,10 +55,14 @@ class Connection:
             errors.append(error)
 
         errors: list[Exception] = []
+        user, password, token = _login(url)
         try:
             async with asyncio.timeout(CONNECTED_WITHIN_S):
                 await self.client.connect(
-                    url,
+                    f"nats://{_without_login(url)}",
+                    user=user,
+                    password=password,
+                    token=token,
                     allow_reconnect=False,
                     # Also for the first connection: it would wait 2 s and try 60 times.
                     max_reconnect_attempts=1,
@@ -75,6 +81,12 @@ class Connection:
             self.lost.set_result(None)
             for reader in self.readers:
                 reader.put_nowait(None)
+
+
+def server_urls(url: str) -> list[str]:
+    """The URL of each server of `nats://[LOGIN@]HOST:PORT[,HOST:PORT …]`, each with the login."""
+    login, at, hosts = urlsplit(url).netloc.rpartition("@")
+    return [f"nats://{login}{at}{host}" for host in hosts.split(",")]
 
 
 async def connect(servers: Sequence[str], answer_within_s: float) -> Connection:
@@ -108,6 +120,7 @@ async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None
             await stream.add_stream(
                 StreamConfig(
                     name=name,
+                    description=MADE_BY,
                     subjects=[name],
                     retention=RetentionPolicy.LIMITS,
                     storage=StorageType.FILE,
@@ -120,13 +133,27 @@ async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None
             )
 
 
+async def remove(stream: JetStreamContext, name: str) -> None:
+    """Delete the stream `name`, unless somebody else than the lab made it. BusUnavailable."""
+    with as_unavailable(f"The stream {name} can't be removed"):
+        if (await stream.stream_info(name)).config.description == MADE_BY:
+            await stream.delete_stream(name)
+
+
 @contextmanager
 def as_unavailable(what: str) -> Iterator[None]:
     """Translate whatever the client library or the network may raise, here and nowhere else."""
     try:
         yield
     except (Error, OSError, ValueError, LookupError) as error:
-        raise BusUnavailable(f"{what}: {error!r}") from None
+        raise BusUnavailable(f"{what}: {str(error) or repr(error)}") from None
+
+
+def _login(url: str) -> tuple[str | None, str | None, str | None]:
+    """User, password and token of a URL. (The client library would take a %40 as it stands.)"""
+    parts = urlsplit(url)
+    name, password = (one and unquote(one) for one in (parts.username, parts.password))
+    return (None, None, name) if password is None else (name, password, None)
 
 
 def _without_login(url: str) -> str:

@@ -10,6 +10,9 @@ BUS = "event-bus"
 SUBSCRIBERS = ("posts", "comments", "query", "moderation")
 """Whom the course's bus tells, in the course's order; where it tells them in turn, that is fate."""
 
+HOPS = tuple(f"hop-{number}" for number in range(1, 9))
+"""The services that a variant may have besides."""
+
 MONOLITH = "monolith"
 TWINS = ("sync-chain", "async-bus")
 
@@ -23,6 +26,16 @@ BY_HAND_PORTS: dict[str, dict[str, int]] = {
 }
 
 
+HOP_PORTS = {"async-bus": 4010, "sync-chain": 4110}
+
+
+def by_hand_port(arrangement: str, name: str) -> int:
+    """4001 for comments on the bus side; 4011 for its first hop."""
+    if name in HOPS:
+        return HOP_PORTS[arrangement] + 1 + HOPS.index(name)
+    return BY_HAND_PORTS[arrangement].get(name) or HOP_PORTS[arrangement]
+
+
 def by_hand_url(arrangement: str, name: str) -> str:
     """`http://127.0.0.1:4001` for comments on the bus side."""
-    return f"http://127.0.0.1:{BY_HAND_PORTS[arrangement][name]}"
+    return f"http://127.0.0.1:{by_hand_port(arrangement, name)}"

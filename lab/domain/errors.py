@@ -7,12 +7,16 @@
     ├── WrongMethod              405      yes
     ├── TooSlow                  408      yes   the request did not arrive whole in time
     ├── Conflict                 409      yes   right in itself, but not now
+    ├── Gone                     410      yes   it was here once, and is not kept any more
     ├── TooLarge                 413      yes
     ├── UnsupportedMedia         415      yes   not JSON
     ├── WrongHost                421      yes   the Host header names somebody else
+    ├── KeyReused                422      yes   the same Idempotency-Key as another request
+    ├── GivenUp                  504      yes   who asked has stopped waiting: not begun
     └── DependencyFailed
         ├── BadAnswer            502      as the dependency says
         ├── Unreachable          503      yes   nobody listens: the request never arrived
+        │   └── NotAsked         503      yes   we did not even ask: breaker open, bulkhead full
         └── TimedOut             504      no    it may have been done, or be done later
 
 `definite` answers the question every caller of another service has to ask: *did the deed surely
@@ -81,6 +85,11 @@ class Conflict(ServiceError):
     title = "Not now"
 
 
+class Gone(ServiceError):
+    status = 410
+    title = "No longer kept"
+
+
 class TooSlow(ServiceError):
     status = 408
     title = "The request did not arrive in time"
@@ -101,6 +110,20 @@ class WrongHost(ServiceError):
     title = "Sent to the wrong host"
 
 
+class KeyReused(ServiceError):
+    """The Idempotency-Key belongs to another request; the draft wants a 422 for that."""
+
+    status = 422
+    title = "Another request had that key"
+
+
+class GivenUp(ServiceError):
+    """Whoever asked has stopped waiting, so nothing was begun."""
+
+    status = 504
+    title = "Nobody waits for the answer"
+
+
 class DependencyFailed(ServiceError):
     """A service that we asked did not give us what we needed."""
 
@@ -116,6 +139,10 @@ class Unreachable(DependencyFailed):
     """Nobody listens there: the request never arrived, so the deed did not happen."""
 
     status = 503
+
+
+class NotAsked(Unreachable):
+    """We did not even ask: to protect ourselves, or the one in trouble."""
 
 
 class TimedOut(DependencyFailed):

@@ -64,6 +64,12 @@ class Judgement(Value):
     status: Status
 
 
+class Part(Value):
+    """What one more service has to say: here, no more than who it is."""
+
+    of: str
+
+
 class FeedEntry(Value):
     """A post as readers see it: with its comments, oldest first."""
 

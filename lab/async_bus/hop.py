@@ -1,0 +1,38 @@
+"""Hop: owns nothing; comments pass through it on their way to the feed.
+
+Asks:  nobody
+Tells: CommentCreated, CommentUpdated
+Hears: CommentCreated, CommentUpdated (from comments, or the hop before)
+"""
+
+from lab.async_bus.stack import BusService, Change, program
+from lab.domain.events import CommentCreated, CommentUpdated
+from lab.domain.model import Part
+
+service = BusService("hop")
+
+# ── What a client may ask of us ───────────────────────────────────────────
+
+
+@service.get("/part")
+def get_part() -> Part:
+    return Part(of=service.name)
+
+
+# ── How we learn what others know ─────────────────────────────────────────
+
+
+@service.on(CommentCreated)
+def pass_on(comment: CommentCreated, change: Change) -> None:
+    change.tell(CommentCreated(**comment.model_dump()))
+
+
+@service.on(CommentUpdated)
+def pass_on_change(comment: CommentUpdated, change: Change) -> None:
+    change.tell(CommentUpdated(**comment.model_dump()))
+
+
+main = program(service)
+
+if __name__ == "__main__":
+    main()

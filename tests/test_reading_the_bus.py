@@ -1,0 +1,123 @@
+"""`lab events`, whatever the bus is made of: numbers where it has none, and on after an outage."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from lab.byhand import reading
+from lab.byhand.control import ControlError
+from lab.byhand.events import in_words
+from lab.byhand.reading import Away, follow_events, read_events
+
+Answer = tuple[int, str, bytes]
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ASK_AGAIN_S", 0)
+
+
+@contextmanager
+def bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
+    """A bus that gives these answers in turn, the last one over and over; what it was asked for."""
+    asked: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, kind, body = answers[min(len(asked), len(answers) - 1)]
+            asked.append(int(parse_qs(urlsplit(self.path).query)["after"][0]))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        serving.join()
+
+
+def numbered(*numbers: int) -> Answer:
+    lines = [json.dumps({"sequence": number, "type": "T", "data": {}}) for number in numbers]
+    return 200, "application/x-ndjson", "".join(f"{line}\n" for line in lines).encode()
+
+
+def array(*types: str) -> Answer:
+    return (
+        200,
+        "application/json",
+        json.dumps([{"type": one, "data": {}} for one in types]).encode(),
+    )
+
+
+BUSY: Answer = (503, "application/problem+json", b'{"detail": "Not now."}')
+
+
+def seen(events: Iterator[dict[str, Any]], count: int) -> list[int]:
+    return [event["sequence"] for event in islice(events, count)]
+
+
+def test_a_bus_without_numbers_gives_each_event_its_place() -> None:
+    with bus(array("A", "B", "C")) as (url, _):
+        events = list(read_events(url, after=1))
+    assert [(event["sequence"], event["type"]) for event in events] == [(2, "B"), (3, "C")]
+    assert in_words(events[0]).split() == ["2", "B", "{}"]
+
+
+def test_who_follows_a_bus_without_numbers_asks_again_and_sees_each_event_once() -> None:
+    with bus(array("A"), array("A", "B"), array("A", "B", "C")) as (url, _):
+        assert seen(follow_events(url, 0, lambda: True, print), 3) == [1, 2, 3]
+
+
+def test_a_bus_that_has_forgotten_everything_is_read_from_its_beginning() -> None:
+    with bus(array("A", "B"), array("C")) as (url, _):
+        assert seen(follow_events(url, 0, lambda: True, print), 3) == [1, 2, 1]
+
+
+def test_who_follows_goes_on_behind_what_was_read_when_the_bus_has_been_away() -> None:
+    notes: list[str] = []
+    with bus(numbered(1, 2), BUSY, BUSY, numbered(3)) as (url, asked):
+        assert seen(follow_events(url, 0, lambda: True, notes.append), 3) == [1, 2, 3]
+    assert asked == [0, 2, 2, 2]
+    assert len(notes) == 1
+    assert "goes on when it can" in notes[0]
+
+
+def test_a_bus_that_is_not_there_at_the_beginning_is_told_of() -> None:
+    with bus(BUSY) as (url, _), pytest.raises(Away, match="503: Not now"):
+        next(follow_events(url, 0, lambda: True, print))
+    with pytest.raises(Away, match="can't be read"):
+        list(read_events(url, 0))
+
+
+def test_who_follows_ends_with_the_lab() -> None:
+    with bus(numbered(1), BUSY) as (url, _):
+        events = follow_events(url, 0, lambda: False, print)
+        assert next(events)["sequence"] == 1
+        with pytest.raises(ControlError, match="The lab has ended"):
+            next(events)
+
+
+def test_a_question_that_makes_no_sense_is_not_asked_again() -> None:
+    refused: Answer = (409, "application/problem+json", b'{"detail": "The log ends at 2."}')
+    with bus(numbered(1), refused) as (url, asked):
+        events = follow_events(url, 0, lambda: True, print)
+        assert next(events)["sequence"] == 1
+        with pytest.raises(ControlError, match="The log ends at 2"):
+            next(events)
+    assert asked == [0, 1]

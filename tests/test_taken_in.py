@@ -1,0 +1,48 @@
+"""What a connection brought is kept when it breaks, for a reader who was busy at that moment."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+
+from lab.bus.taken_in import taken_in
+
+TURNS = 5  # of the event loop: what has come in is handed on
+
+
+def a_stream() -> aiohttp.StreamReader:
+    loop = asyncio.get_running_loop()
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    return aiohttp.StreamReader(protocol, 1 << 16, loop=loop)
+
+
+async def test_what_had_come_before_the_connection_broke_is_read_and_then_what_broke_it() -> None:
+    stream = a_stream()
+    async with taken_in(stream) as chunks:
+        stream.feed_data(b"first")
+        assert await anext(chunks) == b"first"
+        stream.feed_data(b"second")  # comes while the reader is busy with the first
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        stream.set_exception(aiohttp.ClientPayloadError("the bus was killed"))
+        assert await anext(chunks) == b"second"
+        with pytest.raises(aiohttp.ClientPayloadError, match="was killed"):
+            await anext(chunks)
+
+
+async def test_a_stream_that_ends_well_ends_behind_its_last_chunk() -> None:
+    stream = a_stream()
+    stream.feed_data(b"all")
+    stream.feed_eof()
+    async with taken_in(stream) as chunks:
+        assert [chunk async for chunk in chunks] == [b"all"]
+
+
+async def test_nothing_is_left_running_by_a_reader_who_goes_away() -> None:
+    stream = a_stream()
+    before = asyncio.all_tasks()
+    async with taken_in(stream):
+        assert len(asyncio.all_tasks()) == len(before) + 1
+    assert asyncio.all_tasks() == before
