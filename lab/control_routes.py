@@ -25,8 +25,11 @@ class FaultOrder(BaseModel):
     seed: int = 0
 
 
-def control_routes(door: Door, state: State) -> list[Route]:
-    """PUT, DELETE and GET faults, by name; GET the state that `state` tells."""
+def control_routes(
+    door: Door, state: State, flush: Callable[[], None] = lambda: None
+) -> list[Route]:
+    """PUT, DELETE and GET faults, by name; GET the state that `state` tells. `flush`: makes spans
+    readable, for whoever asks how far a program is may want to read what it has done."""
 
     def put(name: str, order: FaultOrder) -> dict[str, Any]:
         try:
@@ -41,9 +44,13 @@ def control_routes(door: Door, state: State) -> list[Route]:
     def take(name: str) -> dict[str, Any]:
         return {"name": name, "evidence": door.take(name)}
 
+    def tell() -> dict[str, Any]:
+        flush()
+        return state()
+
     return [
         Route("PUT", "/_lab/faults/{name}", put, control=True),
         Route("DELETE", "/_lab/faults/{name}", take, control=True),
         Route("GET", "/_lab/faults", door.evidence, control=True),
-        Route("GET", "/_lab/state", state, control=True),
+        Route("GET", "/_lab/state", tell, control=True),
     ]

@@ -6,10 +6,14 @@ open database over; tests hand over another.
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.store import NotYours, Store
+from pydantic import BaseModel
+
+from lab import idempotency
+from lab.store import NotYours, Store, Transaction
 from lab.web import Route
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -40,6 +44,19 @@ class Service:
 
         return declare
 
+    def answer_repeats(self) -> None:
+        """From now on, answer whoever sends an Idempotency-Key again with the first answer."""
+        once = idempotency.Repeats(lambda: self.store).once
+        self.routes = [
+            replace(route, handler=once(route.handler)) if route.method == "POST" else route
+            for route in self.routes
+        ]
+
+    @staticmethod
+    def keep_answer(change: Transaction, answer: BaseModel) -> None:
+        """Keep an answer in the rows' own transaction, for one who may come again with its key."""
+        idempotency.keep(change, answer)
+
     @property
     def source(self) -> str:
         """How its events and its database name it: `/async-bus/comments`."""
@@ -65,7 +82,8 @@ class Service:
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._store = Store(folder / f"{self.name}.db", self.schema, self.source)
+            schema = idempotency.TABLE + self.schema
+            self._store = Store(folder / f"{self.name}.db", schema, self.source)
         except NotYours as error:
             sys.stderr.write(f"{error} Or choose another folder with --data.\n")
             sys.exit(3)

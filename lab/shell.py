@@ -10,10 +10,12 @@ span around it. Health and control routes turn off before the door.
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,8 +24,11 @@ from typing import Any
 
 from aiohttp import web
 
+from lab import deadline, idempotency
+from lab.bottleneck import Bottleneck
 from lab.control_routes import control_routes
-from lab.domain.errors import NotFound, ServiceError
+from lab.domain.errors import GivenUp, NotFound, ServiceError
+from lab.doorstep import as_deployed, refused_by_fault, turned_away
 from lab.faults.door import Door
 from lab.faults.kinds import CLIENT, Visit
 from lab.lifeline import watch_lifeline
@@ -42,12 +47,15 @@ from lab.web import (
     find,
     problem,
     read_body,
-    tear_down,
 )
 
 __all__ = ["Main", "Shell", "ShellOptions"]
 
 SHUTDOWN_WITHIN_S = 2.0
+# So many before the garbage collector looks through them. A delivery of events is thousands of new
+# objects, and none of them garbage; by default it looks at every 700, a third of the time it takes
+# to read them.
+_NEW_OBJECTS = 10_000
 
 # Not definite: what broke may have broken after the commit.
 _BUG = ServiceError("A bug in this service; its log has the traceback.", definite=False)
@@ -62,22 +70,27 @@ class Shell:
         self.door = Door()
         self.waits_for: Callable[[], str | None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
+        self.given_up = 0
+        self.under_way = 0
+        self._counting = threading.Lock()
         self._listening = listen(options.port, options.reuse_port)
         self.port = self._listening.getsockname()[1]
         self._arrangement = arrangement
         self._name = name
         self._options = options
         self.spans = SpanLog(options.spans, name)
+        self._bottleneck = Bottleneck(options.work_ms)
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix=f"{name}-worker")
         self._routes = [
             *routes,
             Route("GET", "/health", self._health, raw=True, door=False),
             Route("GET", "/openapi.json", self._openapi, raw=True, door=False),
-            *control_routes(self.door, self._state),
+            *control_routes(self.door, self._state, self.spans.flush),
         ]
 
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve until SIGTERM or SIGINT, with the given coroutines beside; then leave quickly."""
+        gc.set_threshold(_NEW_OBJECTS)
         asyncio.run(self._serve(background))
         self.spans.close()
         sys.stdout.flush()
@@ -134,25 +147,22 @@ class Shell:
         self, route: Route, path: dict[str, str], request: web.BaseRequest, span: dict[str, Any]
     ) -> web.StreamResponse:
         """The way behind the route: body, door, worker, answer."""
+        give_up_at_s = self._deadline(request.headers.get(deadline.HEADER))
+        idempotency.hear(request.headers.get(idempotency.HEADER))
         body = await read_body(request, route.max_body) if route.body else b""
         if route.control:
             told = route.handler(**route.arguments(path, request.query, body))
             return answer(await told if inspect.isawaitable(told) else told, route.status)
         caller = request.headers.get(CALLER_HEADER, CLIENT)
         visit = self.door.visit(caller) if route.door else Visit()
-        if visit.unanswered:
-            await self.door.until_healed(visit)
-            return tear_down(request)
-        if visit.torn_down:
-            return tear_down(request)
-        if visit.status is not None:
-            return problem(_refused_by_fault(), visit.status)
+        if (instead := await turned_away(self.door, visit, request)) is not None:
+            return instead
         if route.raw:
             if visit.delay_s:
                 await asyncio.to_thread(self.door.hold, visit)
             response: web.StreamResponse = await route.handler(request)
             return response
-        return await self._in_a_worker(route, path, request.query, body, visit, span)
+        return await self._in_a_worker(route, path, request.query, body, visit, span, give_up_at_s)
 
     async def answer_here(
         self,
@@ -162,9 +172,11 @@ class Shell:
         body: bytes,
         traceparent: str,
         caller: str = CLIENT,
+        deadline_ms: str | None = None,
     ) -> web.Response | None:
         """Answer a request that came by another way than HTTP; None when a fault took it away."""
         try:
+            give_up_at_s = self._deadline(deadline_ms)
             route, names = find(self._routes, method, path)
             if route.raw or route.control:
                 raise NotFound(f"There is nothing to be asked at {path}.")
@@ -173,8 +185,10 @@ class Shell:
                 if visit.unanswered or visit.torn_down:
                     return None
                 if visit.status is not None:
-                    return problem(_refused_by_fault(), visit.status)
-                response = await self._in_a_worker(route, names, query, body, visit, span)
+                    return problem(refused_by_fault(), visit.status)
+                response = await self._in_a_worker(
+                    route, names, query, body, visit, span, give_up_at_s
+                )
                 span["status"] = response.status
                 return response
         except ServiceError as error:
@@ -188,14 +202,23 @@ class Shell:
         body: bytes,
         visit: Visit,
         span: dict[str, Any],
+        give_up_at_s: float | None,
     ) -> web.Response:
         asked = time.perf_counter()
 
         def work() -> web.Response:
             span["queued_ms"] = round((time.perf_counter() - asked) * 1_000, 3)
-            self.door.hold(visit)
             try:
-                return answer(route.handler(**route.arguments(path, query, body)), route.status)
+                deadline.keep(give_up_at_s)  # it may have passed in the queue for a worker …
+                span["held_ms"] = self.door.hold(visit)
+                deadline.keep(give_up_at_s)  # … or while a fault made us slow
+                self._bottleneck.take_turn()
+                answered = route.handler(**route.arguments(path, query, body))
+                return answer(as_deployed(self.door, answered), route.status)
+            except GivenUp as error:
+                with self._counting:
+                    self.given_up += 1
+                return problem(error)
             except ServiceError as error:
                 return problem(error)
             except Exception:
@@ -203,10 +226,17 @@ class Shell:
                 return problem(_BUG)
 
         in_this_story = contextvars.copy_context().run
-        return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_story, work)
+        self.under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_story, work)
+        finally:
+            self.under_way -= 1
+
+    def _deadline(self, told_ms: str | None) -> float | None:
+        return deadline.moment(told_ms) if self._options.obeys_deadlines else None
 
     def _state(self) -> dict[str, Any]:
-        return self.state()
+        return {"under_way": self.under_way, "workers": self._options.workers} | self.state()
 
     async def _openapi(self, request: web.BaseRequest) -> web.Response:
         return answer(openapi(self._arrangement, self._name, self._routes))
@@ -216,10 +246,6 @@ class Shell:
         if waits_for := self.waits_for():
             return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
         return answer(told)
-
-
-def _refused_by_fault() -> ServiceError:
-    return ServiceError("An injected fault answered at the door; nothing was done.")
 
 
 async def _or_die(work: Coroutine[Any, Any, None]) -> None:

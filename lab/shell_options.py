@@ -12,13 +12,19 @@ WORKERS = 8
 
 @dataclass(frozen=True)
 class ShellOptions:
-    """How a process is to run; port 0 takes a free one."""
+    """How a process is to run; port 0 takes a free one.
+
+    `obeys_deadlines`: it begins nothing for which nobody waits any more. `work_ms`: how long each
+    request needs what there is only one of; 0: there is no such thing.
+    """
 
     port: int
     workers: int = WORKERS
     reuse_port: bool = False
     spans: Path | None = None
     token: str = ""
+    obeys_deadlines: bool = False
+    work_ms: float = 0.0
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser, port: int) -> None:

@@ -3,6 +3,10 @@
 The thread that holds a story together is the W3C `traceparent` header
 (w3.org/TR/trace-context): every ask passes it on as a header, every event carries it as a field.
 So a comment can be followed through a chain of calls as well as through a bus.
+
+Spans of different processes stand on one clock: their `at` is this machine's time of day, which
+all its processes share. A clock that is set in the middle of a request would move them apart; what
+took how long would stay true, for that is measured on a clock nobody can set.
 """
 
 import contextvars
@@ -46,13 +50,39 @@ class SpanContext:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
 
-_current: contextvars.ContextVar[SpanContext | None] = contextvars.ContextVar("span", default=None)
+Line = dict[str, Any]
+"""A span as it is written: see `SpanLog.span`."""
+
+_current: contextvars.ContextVar[Line | None] = contextvars.ContextVar("span", default=None)
 
 
 def traceparent() -> str:
     """The header to send on, or an empty text outside any story."""
-    context = _current.get()
-    return context.traceparent if context else ""
+    line = _current.get()
+    return f"00-{line['trace']}-{line['span']}-01" if line else ""
+
+
+@contextmanager
+def asking(whom: str, what: str) -> Iterator[None]:
+    """Note in the current span whom its service asks, and how long it waits for the answer.
+
+    A note and not a span of its own: that is 3 µs instead of 6 for each question. It is there
+    whatever the carrier, and also when the asked one never answers.
+    """
+    line = _current.get()
+    if line is None:
+        yield
+        return
+    note: Line = {"whom": whom, "what": what, "at": time.time()}
+    begun = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        note["failed"] = type(error).__name__
+        raise
+    finally:
+        note["ms"] = round((time.perf_counter() - begun) * 1_000, 3)
+        line.setdefault("asked", []).append(note)
 
 
 class SpanLog:
@@ -64,14 +94,14 @@ class SpanLog:
         self._flushed = 0.0
 
     @contextmanager
-    def span(self, name: str, kind: str, parent: str | None) -> Iterator[dict[str, Any]]:
+    def span(self, name: str, kind: str, parent: str | None) -> Iterator[Line]:
         """Time a step of a story; the caller may add figures to the yielded dict.
 
         `kind` is OpenTelemetry's: `server` for a request, `consumer` for an event. The line's
         `at` is seconds since 1970, its `ms` milliseconds measured on a monotonic clock.
         """
         context = SpanContext.following(parent)
-        line: dict[str, Any] = {
+        line: Line = {
             "trace": context.trace_id,
             "span": context.span_id,
             "parent": context.parent_id,
@@ -81,7 +111,7 @@ class SpanLog:
             "at": time.time(),
         }
         begun = time.perf_counter()
-        token = _current.set(context)
+        token = _current.set(line)
         try:
             yield line
         finally:
@@ -89,13 +119,18 @@ class SpanLog:
             line["ms"] = round((time.perf_counter() - begun) * 1_000, 3)
             self._write(line)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: Line) -> None:
         if self._file is None:
             return
         self._file.write(json.dumps(line) + "\n")
         now = time.perf_counter()
         if now - self._flushed > _FLUSH_AFTER_S:
             self._flushed = now
+            self._file.flush()
+
+    def flush(self) -> None:
+        """Have all that was written readable in the file."""
+        if self._file:
             self._file.flush()
 
     def close(self) -> None:

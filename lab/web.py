@@ -21,6 +21,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails, to_json
 
+from lab import degraded
 from lab.domain.errors import (
     Forbidden,
     Invalid,
@@ -177,7 +178,10 @@ async def _read_at_most(request: web.BaseRequest, most: int) -> bytes:
 
 def answer(value: Any, status: int = 200) -> web.Response:
     """A JSON answer made of pydantic models, lists, dicts and texts."""
-    return web.Response(body=to_json(value), status=status, content_type="application/json")
+    response = web.Response(body=to_json(value), status=status, content_type="application/json")
+    if without := degraded.marked():
+        response.headers[degraded.HEADER] = without
+    return response
 
 
 def problem(error: ServiceError, status: int | None = None) -> web.Response:

@@ -293,7 +293,7 @@ async def test_a_poison_stops_its_consumers_and_health_says_where(tmp_path: Path
                 health = await stack.call("GET", stack.urls["query"], "/health")
                 told = (health.data or {}).get("waits_for", "")
         later = await write_post(stack)
-        assert not await stack.settle(0.2)
+        assert await stack.settle(PATIENCE_S)  # behind one who is stuck nothing is under way
         assert not await feed_has(stack, later)
 
 

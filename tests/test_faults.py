@@ -19,7 +19,7 @@ AT_THE_DOOR: dict[str, dict[str, Any]] = {
     "timeout": {},
     "reset_peer": {},
 }
-LOOKED_AT_WITH_THE_EVENTS = {"partition", "drop", "duplicate", "reorder"}
+LOOKED_AT_WITH_THE_EVENTS = {"partition", "drop", "duplicate", "reorder", "new_version"}
 
 
 def look(blog: Blog, target: str, timeout_s: float = 20.0) -> int | str:

@@ -11,8 +11,14 @@ SIDES = ("sync_chain", "async_bus")
 SERVICES = ("posts", "comments", "moderation", "query")
 BANNERS = ["What a client may ask of us", "How we learn what others know"]
 HOW_NEWS_TRAVELS = {
-    "sync_chain": {"ask.py", "ask_by_call.py", "ask_by_events.py", "monolith.py"},
-    "async_bus": {"tell.py", "hear.py", "apply.py", "dead_letters.py"},
+    "sync_chain": {
+        "ask.py",
+        "ask_by_call.py",
+        "ask_by_events.py",
+        "ask_side_by_side.py",
+        "monolith.py",
+    },
+    "async_bus": {"tell.py", "hear.py", "apply.py", "dead_letters.py", "alarms.py"},
 }
 FILES = [(side, name) for side in SIDES for name in SERVICES]
 
@@ -87,7 +93,7 @@ def hears(side: str, name: str) -> set[str]:
 
 def test_the_twins_have_the_same_files_but_for_how_news_travels() -> None:
     files = {side: {path.name for path in (LAB / side).glob("*.py")} for side in SIDES}
-    shared = {f"{name}.py" for name in (*SERVICES, "stack", "__init__")}
+    shared = {f"{name}.py" for name in (*SERVICES, "hop", "stack", "__init__")}
     assert {side: files[side] - HOW_NEWS_TRAVELS[side] for side in SIDES} == dict.fromkeys(
         SIDES, shared
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -18,11 +18,13 @@ TOKEN_HEADER = "Lab-Token"
 
 @dataclass(frozen=True)
 class Answer:
-    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, …"""
+    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, …
+    `body`: what `data` was read from, or what is no JSON document (lines of JSON, say)."""
 
     status: int
     error: str
     data: Any
+    body: bytes = b""
 
     @property
     def ok(self) -> bool:
@@ -41,7 +43,7 @@ class Caller:
         method: str,
         url: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
         within_s: float = ANSWER_WITHIN_S,
     ) -> Answer:
         """One request; the answer's JSON as `data`, None when it has none."""
@@ -61,7 +63,7 @@ class Caller:
             data = json.loads(outcome.body) if outcome.body else None
         except ValueError:
             data = None
-        return Answer(outcome.status, outcome.error, data)
+        return Answer(outcome.status, outcome.error, data, outcome.body)
 
     def close(self) -> None:
         self._client.close()

@@ -8,6 +8,7 @@ its being gone; a run in which either is missing is an error.
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
+from zlib import crc32
 
 import psutil
 
@@ -36,6 +37,7 @@ class Injection:
     acted: bool = False
     gone: bool = False
     told: Told | None = None
+    group: str = ""  # what the scenario calls them, where several act as one
 
     @property
     def _url(self) -> str:
@@ -67,7 +69,8 @@ class Injection:
                 "kind": self.fault.kind,
                 "target": self.fault.target,
                 "options": self.fault.settings(),
-                "seed": seed,
+                # Each door rolls its own dice, or all would hit the same visitor.
+                "seed": seed + crc32(self.fault.target.encode()),
             }
             answer = await self.stack.call("PUT", self._url, f"/_lab/faults/{self.name}", order)
             if not answer.ok:

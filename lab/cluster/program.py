@@ -11,7 +11,8 @@ from lab.cluster.link import tail
 @dataclass(frozen=True)
 class Program:
     """`python -m module argv…`, its output appended to `log`. `health`: the URL that answers 200
-    when it is ready; None for a program that has nothing to get ready."""
+    when it is ready; None for a program that has nothing to get ready. `may_fail`: nobody wonders
+    if it ends with another status than 0."""
 
     name: str
     module: str
@@ -19,6 +20,7 @@ class Program:
     log: Path
     env: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
+    may_fail: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ it down is better served by a sentence at once.
 import difflib
 from collections.abc import Iterable
 
-from lab.cluster.topology import ARRANGEMENTS, Arrangement
-from lab.domain.directory import BUS, MONOLITH, SERVICES
-from lab.faults.kinds import CLIENT, Fault, Partition, Poison
+from lab.cluster.hops import EVERY_HOP
+from lab.cluster.topology import ARRANGEMENTS, Arrangement, with_engine
+from lab.domain.directory import BUS, HOPS, MONOLITH, SERVICES
+from lab.faults.kinds import CLIENT, Fault, NewVersion, Partition, Poison
 
 HEARD_BY: dict[str, tuple[str, ...]] = {
     "PostCreated": ("comments", "query"),
@@ -18,6 +19,9 @@ HEARD_BY: dict[str, tuple[str, ...]] = {
     "CommentUpdated": ("query",),
 }
 """Who listens for which event, where services keep copies of what others know."""
+
+TELLS_NOTHING = ("query",)
+"""Who only listens; of the others a second one would tell everything twice."""
 
 ASKED_BY: dict[str, tuple[str, ...]] = {
     "posts": ("comments", "query"),
@@ -38,6 +42,12 @@ def hearers(arrangement: Arrangement) -> tuple[str, ...]:
     return tuple(name for name in SERVICES if any(name in who for who in HEARD_BY.values()))
 
 
+def known_targets() -> tuple[str, ...]:
+    """All that can be broken in some arrangement, or in a variant of one."""
+    some = dict.fromkeys(target for one in ARRANGEMENTS.values() for target in one.targets)
+    return (*some, *HOPS, EVERY_HOP)
+
+
 def makes_no_sense(fault: Fault) -> str | None:
     """Why there is nobody anywhere whom the fault could hurt, in a sentence; None if there is."""
     if isinstance(fault, Poison) and fault.type not in HEARD_BY:
@@ -46,24 +56,40 @@ def makes_no_sense(fault: Fault) -> str | None:
         return f"There is no caller {fault.from_!r}. {_meant(fault.from_, CALLERS)}"
     if isinstance(fault, Partition) and fault.from_ == fault.target:
         return f"{fault.target} is not its own caller. Known: {', '.join(CALLERS)}."
-    reasons = [out_of_reach(fault, one) for one in ARRANGEMENTS.values()]
+    most = {"depth": len(HOPS)}
+    reasons = [out_of_reach(fault, with_engine(one, most)) for one in ARRANGEMENTS.values()]
     return None if None in reasons else reasons[list(ARRANGEMENTS).index("async-bus")]
 
 
 def out_of_reach(fault: Fault, arrangement: Arrangement) -> str | None:
     """Why the fault can't act on its target there, in a sentence; None if it can."""
     name, target, hear = arrangement.name, fault.target, hearers(arrangement)
+    if target in HOPS and isinstance(fault, Partition | Poison):
+        return f"{fault.kind} is not for hops. Take one of the four services, or {BUS}."
+    if hear:
+        hear += tuple(name for name in arrangement.services if name in HOPS) + arrangement.guests
+    if target in HOPS and target not in arrangement.targets:
+        return f"This {name} has no {target}; with depth = {target[-1]} it has."
     if target not in arrangement.targets:
         return f"{name} has no {target}."
+    if target.startswith(BUS) and fault.acts_on != "bus" and not arrangement.bus_is_ours:
+        return (
+            f"{BUS} is a NATS cluster that the lab has not started, so the lab will not break "
+            f"it ({fault.kind}). Break a service, or take a bus of the lab's own: --bus nats."
+        )
     if target.startswith(BUS) and fault.acts_on == "door" and not arrangement.bus_has_door:
         return (
             f"{fault.kind} acts at a door, and nats-server, a program of others, has none of ours: "
             "services speak to it directly. Take down or hang, or break a service."
         )
+    if isinstance(fault, NewVersion):
+        return _no_new_version(target, arrangement)
     if isinstance(fault, Poison):
         them = HEARD_BY.get(fault.type, ())
         if not hear:
             return f"Nobody hears events in {name}, so poison would hurt nobody."
+        if target in arrangement.guests:
+            return f"Nobody here can say what {target} hears. Take {BUS}: then all are told."
         if target not in (BUS, *them):
             return (
                 f"{target} doesn't hear {fault.type}, which is heard by {' and '.join(them)}. "
@@ -85,6 +111,14 @@ def out_of_reach(fault: Fault, arrangement: Arrangement) -> str | None:
         asked_by = ASKED_BY.get(target, ()) if arrangement.ask_by else ()
         if BUS not in (fault.from_, target) and fault.from_ not in asked_by:
             return f"In {name}, {fault.from_} never calls {target}: there is nothing to cut."
+    return None
+
+
+def _no_new_version(target: str, arrangement: Arrangement) -> str | None:
+    if MONOLITH in arrangement.programs:
+        return f"In the {arrangement.name} all is deployed together: nobody reads an older version."
+    if target != "posts":
+        return f"{target} has no other version. Take posts: what it says of posts has four."
     return None
 
 

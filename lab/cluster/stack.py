@@ -4,16 +4,20 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from lab.cluster.caller import Caller
+from lab.cluster.databases import Databases, open_databases
+from lab.cluster.engines import EXISTING, engine
 from lab.cluster.errors import LabCannotRun
+from lab.cluster.existing import ask, is_existing, named
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import Arrangement, engine, programs, url, with_engine
-from lab.domain.directory import BUS, SERVICES
+from lab.cluster.topology import Arrangement, programs, url, with_engine
+from lab.domain.directory import BUS
 from lab.nats_here import NatsMissing, find_server, require_client
 
 _LOOK_AGAIN_S = 0.01
@@ -35,14 +39,17 @@ class Stack:
     ) -> None:
         """`ports` by part, where they are to be certain ones. Raises PortTaken, LabCannotRun."""
         options = options or {}
-        if arrangement.has_bus and engine(options) == "nats":
-            _require_nats()
+        if arrangement.has_bus and engine(options) in ("nats", EXISTING):
+            _require_nats(options["bus"])
         arrangement = with_engine(arrangement, options)
         self.name = name
         self.arrangement = arrangement
         self.supervisor = supervisor
+        self.data = folder / "data" / name
         self.token = token or secrets.token_urlsafe(24)
         self._held = ExitStack()
+        self._newcomers: list[str] = []
+        self.history = 0  # how many events were told before anybody came
         wanted = ports or {}
         try:
             reserved = {
@@ -57,7 +64,8 @@ class Stack:
             target: url(numbers[arrangement.home(target)]) for target in arrangement.targets
         }
         self.programs: list[Program] = programs(
-            name, arrangement, options, numbers, folder, self.token
+            *(name, arrangement, options, numbers, folder, self.token),
+            stream=f"lab-{name}-{secrets.token_hex(4)}",
         )
         self.call = Caller(self.token)
 
@@ -68,6 +76,36 @@ class Stack:
         self.call.close()
         self._held.close()
 
+    def admit(self, service: str) -> tuple[str, int]:
+        """Make room for a second one of a service: what it is called here, and its port."""
+        part = f"{service}-{2 + len(self._newcomers)}"
+        port = self._held.enter_context(reserve()).port
+        modules = {**self.arrangement.programs, part: self.arrangement.programs[service]}
+        self.arrangement = replace(self.arrangement, programs=modules)
+        self.urls[part] = url(port)
+        self._newcomers.append(part)
+        return part, port
+
+    def take_in(self, guest: str, module: str) -> int:
+        """Make room for a service of somebody's own, to be asked and broken as the others are: its
+        port. Whoever starts it puts its program among `programs`."""
+        port = self._held.enter_context(reserve()).port
+        self.arrangement = replace(
+            self.arrangement,
+            programs={**self.arrangement.programs, guest: module},
+            guests=(*self.arrangement.guests, guest),
+        )
+        self.urls[guest] = url(port)
+        return port
+
+    def let_go(self, guest: str) -> None:
+        """Forget a guest whose program has ended."""
+        programs = {part: of for part, of in self.arrangement.programs.items() if part != guest}
+        guests = tuple(one for one in self.arrangement.guests if one != guest)
+        self.programs = [one for one in self.programs if one.name != self.program(guest)]
+        self.arrangement = replace(self.arrangement, programs=programs, guests=guests)
+        del self.urls[guest]
+
     def program(self, target: str) -> str:
         """What the supervisor calls the program of a target."""
         return f"{self.name}.{self.arrangement.home(target)}"
@@ -77,23 +115,55 @@ class Stack:
         answer = await self.call("GET", self.urls[target], "/_lab/state")
         return answer.data if answer.ok else None
 
+    async def alarms(self) -> list[str]:
+        """What its services have noticed that should never be: `query: The log is not …`."""
+        states = {
+            name: await self.state(name)
+            for name in self.arrangement.services
+            if self.arrangement.has_bus
+        }
+        return [
+            f"{name}: {sentence}"
+            for name, state in states.items()
+            for sentence in (state or {}).get("alarms", ())
+        ]
+
+    def open_databases(self) -> Databases:
+        """The databases that each process has open at this moment. Raises psutil.AccessDenied."""
+        none: Databases = {part: [] for part in self.arrangement.parts}
+        return none | open_databases(self.pids(), self.data)
+
+    def pids(self) -> dict[str, int]:
+        """The processes that run at this moment, by part."""
+        return {
+            part: self.supervisor.pid(self.program(part))
+            for part in self.arrangement.parts
+            if self.supervisor.alive(self.program(part))
+        }
+
     async def is_settled(self) -> bool:
         """Whether no event is under way: every outbox empty, everything on the bus heard by all.
 
-        A bus without numbers (the course's) tells how many deliveries are under way instead. It is
-        asked before and after: if nothing was told in between, nobody heard anything either.
+        One who is stuck at an event hears nothing more, however long one waits: that is settled.
+        Where there are no events: whether no service is still busy with what it was asked. A bus
+        without numbers (the course's) tells how many deliveries are under way instead. It is asked
+        before and after: if nothing was told in between, nobody heard anything either.
         """
         if not self.arrangement.has_bus:
-            return True
+            states = [await self.state(name) for name in self.arrangement.services]
+            return not any(state and state.get("under_way") for state in states)
         before = await self.state(BUS)
-        services = [await self.state(name) for name in SERVICES]
+        services = [
+            await self.state(name) for name in (*self.arrangement.services, *self._newcomers)
+        ]
         bus = await self.state(BUS)  # asked last: what was untold before is on the bus by now
         if bus is None or any(service is None for service in services):
             return False
         if bus["head"] is None and (bus != before or bus.get("busy")):
             return False
         return all(
-            not service.get("untold") and service.get("offset") in (None, bus["head"])
+            not service.get("untold")
+            and (service.get("stuck") or service.get("offset") in (None, bus["head"]))
             for service in services
             if service is not None
         )
@@ -118,9 +188,12 @@ class Stack:
         return True
 
 
-def _require_nats() -> None:
+def _require_nats(bus: str) -> None:
     try:
         require_client()
-        find_server()
+        if is_existing(bus):
+            ask(named(bus))
+        else:
+            find_server()
     except NatsMissing as error:
         raise LabCannotRun(str(error)) from None

@@ -231,7 +231,8 @@ class Supervisor:
         child = self._children[name]
         child.status = status
         child.ended.set()
-        finished = status == 0 and child.program.health is None
+        as_meant = status == 0 or child.program.may_fail
+        finished = as_meant and child.program.health is None
         if not child.told_to_end and not finished:
             self._unexpected.append(Exit(name, status, tuple(child.last_lines())))
 

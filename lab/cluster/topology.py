@@ -5,14 +5,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lab.cluster.engines import (
+    COURSE,
+    EXISTING,
+    GATEWAY,
+    LOG,
+    MODULES,
+    NATS,
+    argv_of_bus,
+    bus_address,
+    data_of,
+    engine,
+    nodes_of,
+)
+from lab.cluster.existing import LOGIN, named
+from lab.cluster.hops import argv_of, hops_of, who_is
 from lab.cluster.program import Program
-from lab.domain.directory import BUS, MONOLITH, SERVICES, SUBSCRIBERS
+from lab.domain.directory import BUS, HOPS, MONOLITH, SERVICES
 
 _CHAIN = {name: f"lab.sync_chain.{name}" for name in SERVICES}
 _TOLD = {name: f"lab.async_bus.{name}" for name in SERVICES}
-_LOG = {BUS: "lab.bus.log_server"}
-_COURSE = {BUS: "lab.bus.course_server"}
-_NATS = {BUS: "lab.bus.nats_server"}
+_HOP = {"http": "lab.sync_chain.hop", None: "lab.async_bus.hop"}
 _WHOLE = {MONOLITH: "lab.sync_chain.monolith"}
 
 
@@ -20,12 +33,14 @@ _WHOLE = {MONOLITH: "lab.sync_chain.monolith"}
 class Arrangement:
     """`programs` maps each part that is a process of its own to its module.
 
-    `ask_by` is the carrier of questions; None where nobody asks.
+    `ask_by` is the carrier of questions; None where nobody asks. `guests`: those of its parts that
+    are somebody's own services, put beside the blog while it ran.
     """
 
     name: str
     programs: Mapping[str, str]
     ask_by: str | None = None
+    guests: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -39,12 +54,27 @@ class Arrangement:
     @property
     def bus_has_door(self) -> bool:
         """Whether what services send to the bus goes through a door at which faults can act."""
-        return self.has_bus and self.programs[BUS] not in _NATS.values()
+        return self.has_bus and self.programs[BUS] not in (*NATS.values(), *GATEWAY.values())
+
+    @property
+    def bus_is_ours(self) -> bool:
+        """Whether the lab has started the bus, and so may break it."""
+        return self.has_bus and self.programs[BUS] not in GATEWAY.values()
+
+    @property
+    def keeps_a_log(self) -> bool:
+        """Whether the blog's events can be read from the bus again, in the bus's own order."""
+        return self.has_bus and self.ask_by is None and self.programs[BUS] not in COURSE.values()
 
     @property
     def targets(self) -> tuple[str, ...]:
         """All there is to break: the services, wherever they live, and the bus."""
-        return (*SERVICES, *(part for part in self.programs if part.startswith(BUS)))
+        return (*self.services, *(part for part in self.programs if part.startswith(BUS)))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The four that each arrangement has, its hops, and its guests."""
+        return (*SERVICES, *(part for part in self.programs if part in HOPS), *self.guests)
 
     def home(self, target: str) -> str:
         """The process in which a target lives."""
@@ -55,8 +85,8 @@ ARRANGEMENTS = {
     arrangement.name: arrangement
     for arrangement in (
         Arrangement("sync-chain", _CHAIN, ask_by="http"),
-        Arrangement("async-bus", _TOLD | _LOG),
-        Arrangement("request-reply", _CHAIN | _LOG, ask_by="events"),
+        Arrangement("async-bus", _TOLD | LOG),
+        Arrangement("request-reply", _CHAIN | LOG, ask_by="events"),
         Arrangement("monolith", _WHOLE, ask_by="call"),
     )
 }
@@ -64,47 +94,55 @@ ARRANGEMENTS = {
 BUS_SIDE_SWITCHES = ("outbox", "dedupe", "dead_letter")
 """What makes telling and hearing safe; each is on or off in every service of `async-bus`."""
 
-DELIVERIES = ("uncaught", "one-by-one", "fire-and-forget")
-"""How the course's bus may deliver: the variants in which it is found, and fails."""
+ASKER_SWITCHES = (
+    *("timeout_ms", "deadline", "retries", "backoff", "retry_budget"),
+    *("breaker", "bulkhead", "hedge", "fallback"),
+)
+"""What protects those who ask from those they ask. Naive code has a timeout, at best."""
 
-ENGINES = {"log": _LOG, "course": _COURSE, "nats": _NATS}
-"""What a bus may be made of: switch `bus`, by default the log."""
+KEEPS_ANSWERS = ("posts", "comments", MONOLITH)
+"""The processes to whom clients send writes: those that `idempotency` is about."""
+
+BACKOFFS = ("none", "exponential", "jitter")
+"""How one may wait before asking again."""
 
 PRELOAD = (
     "aiohttp.web",
     "requests",
-    *(_LOG | _WHOLE).values(),
-    *_COURSE.values(),
+    *(LOG | _WHOLE).values(),
+    *COURSE.values(),
     *_CHAIN.values(),
     *_TOLD.values(),
+    *_HOP.values(),
     "lab.sync_chain.ask_by_events",
     "lab.load.generator",
 )
 """What the nursery imports once, so that no program has to."""
 
 
+_LIBRARIES = {"retries": "stamina", "breaker": "pybreaker"}
+
+
 def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """PRELOAD, and what is only needed by variants with such options: the library of `nats`."""
-    return (*PRELOAD, *(_NATS.values() if any(engine(of) == "nats" for of in variants) else ()))
+    """PRELOAD, and the libraries that only variants with such options need."""
+    given = list(variants)
+    needs_nats = any(engine(of) in ("nats", EXISTING) for of in given)
+    nats = (*NATS.values(), *GATEWAY.values(), "lab.bus.nats") if needs_nats else ()
+    others = (name for switch, name in _LIBRARIES.items() if any(of.get(switch) for of in given))
+    return (*PRELOAD, *nats, *others)
 
 
 def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrangement:
-    """The arrangement with the bus that the options ask for; a cluster has a program a node."""
+    """The arrangement with the hops and the bus that the options ask for; a cluster of servers
+    has a program a node."""
+    if arrangement.ask_by in _HOP:
+        hops = dict.fromkeys(hops_of(options), _HOP[arrangement.ask_by])
+        arrangement = replace(arrangement, programs={**arrangement.programs, **hops})
     if not arrangement.has_bus:
         return arrangement
-    module = ENGINES[engine(options)][BUS]
-    nodes = dict.fromkeys(_nodes(options), module)
+    module = MODULES[engine(options)][BUS]
+    nodes = dict.fromkeys(nodes_of(options), module)
     return replace(arrangement, programs={**arrangement.programs, **nodes})
-
-
-def engine(options: Mapping[str, Any]) -> str:
-    """What the bus is made of: a key of ENGINES."""
-    return str(options.get("bus", "log"))
-
-
-def _nodes(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The bus, and its replicas."""
-    return (BUS, *(f"{BUS}-{number}" for number in range(2, options.get("replicas", 1) + 1)))
 
 
 def programs(
@@ -114,12 +152,16 @@ def programs(
     ports: Mapping[str, int],
     folder: Path,
     token: str,
+    stream: str = "",
 ) -> list[Program]:
     """The programs of one variant, each with its arguments. `ports` has one for each part.
 
-    The arrangement is one `with_engine`.
+    The arrangement is one `with_engine`. `stream`: what it is called on a bus that is not ours.
     """
-    data, nodes = folder / "data" / variant, _nodes(options)
+    data, nodes = folder / "data" / variant, nodes_of(options)
+    there = named(options["bus"]) if engine(options) == EXISTING else None
+    # Not in the arguments, which every user of the machine can read.
+    login = {LOGIN: there.login} if there and arrangement.has_bus else {}
     return [
         Program(
             name=f"{variant}.{part}",
@@ -127,38 +169,19 @@ def programs(
             argv=(
                 *("--port", str(ports[part]), "--reuse-port"),
                 *("--spans", str(folder / f"{variant}.{part}.spans.ndjson")),
-                *_data(part, options, data),
+                *data_of(part, options, data),
                 *(
-                    _of_the_bus(part, options, ports)
+                    argv_of_bus(part, options, ports, stream)
                     if part in nodes
-                    else _of_the_others(part, arrangement, options, ports, data)
+                    else _of_the_others(part, arrangement, options, ports, data, stream)
                 ),
             ),
             log=folder / f"{variant}.{part}.log",
-            env={"LAB_TOKEN": token},
+            env={"LAB_TOKEN": token, **login},
             health=f"{url(ports[part])}/health",
         )
         for part, module in arrangement.programs.items()
     ]
-
-
-def _data(part: str, options: Mapping[str, Any], folder: Path) -> list[str]:
-    """Where a program keeps what it has to remember; the course's bus remembers nothing."""
-    if part == BUS and engine(options) == "course":
-        return []
-    return ["--data", str(folder)]
-
-
-def _of_the_bus(part: str, options: Mapping[str, Any], ports: Mapping[str, int]) -> list[str]:
-    """What the bus is told: of its other nodes, and of those who don't come and read."""
-    if engine(options) == "nats":
-        return ["--name", part, "--nodes", ",".join(_nodes(options))]
-    if engine(options) != "course":
-        return []
-    argv = ["--delivery", options["delivery"]] if "delivery" in options else []
-    for name in SUBSCRIBERS:
-        argv += ["--subscriber", url(ports[name])]
-    return argv
 
 
 def _of_the_others(
@@ -167,34 +190,34 @@ def _of_the_others(
     options: Mapping[str, Any],
     ports: Mapping[str, int],
     data: Path,
+    stream: str,
 ) -> list[str]:
     """What a service is told of the others, and the switches it is given."""
     argv = []
     if arrangement.has_bus:
-        argv += ["--bus", _bus_address(options, ports[BUS], data)]
+        argv += ["--bus", bus_address(options, ports[BUS], data, stream)]
     if arrangement.ask_by == "events":
         argv += ["--ask-by", "events"]
     if arrangement.ask_by == "http":
         for peer in arrangement.parts:
-            argv += ["--peer", f"{peer}={url(ports[peer])}"]
-    if arrangement.ask_by in ("http", "events") and "timeout_ms" in options:
-        argv += ["--timeout-ms", str(options["timeout_ms"])]
+            answering = who_is(peer, part, hops_of(options))
+            argv += ["--peer", f"{peer}={url(ports[answering])}"]
+    for switch in ASKER_SWITCHES:
+        value = options.get(switch, False)
+        if value is not False:
+            argv += [f"--{switch.replace('_', '-')}", *([] if value is True else [str(value)])]
     for switch in BUS_SIDE_SWITCHES:
         if switch in options:
             argv += [f"--{switch.replace('_', '-')}", "on" if options[switch] else "off"]
+    for switch in ("apply_ms", "work_ms"):
+        value = options.get(switch, {})
+        one = value.get(part) if isinstance(value, dict) else value
+        argv += [f"--{switch.replace('_', '-')}", str(one)] if one is not None else []
+    if options.get("idempotency") and part in KEEPS_ANSWERS:
+        argv += ["--idempotency"]
     if "workers" in options:
         argv += ["--workers", str(options["workers"])]
-    return argv
-
-
-def _bus_address(options: Mapping[str, Any], port: int, data: Path) -> str:
-    """A NATS server takes a free port, so it is found by the folder where it says which one."""
-    found = {
-        "log": url(port),
-        "course": f"course+{url(port)}",
-        "nats": (data / "nats").absolute().as_uri().replace("file:", "nats:", 1),
-    }
-    return found[engine(options)]
+    return argv + argv_of(part, options, arrangement.ask_by)
 
 
 def url(port: int) -> str:

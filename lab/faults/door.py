@@ -1,8 +1,8 @@
 """The door of a service: every request and every delivery of events comes in here.
 
-Faults hang on the door. It decides what becomes of each visitor, and keeps count of what really
-happened: a fault that never acted has proved nothing, and a lab that cannot tell is a lab with a
-switch that does nothing.
+Faults hang on the door. It decides what becomes of each visitor, and of what the service says to
+others, and keeps count of what really happened: a fault that never acted has proved nothing, and a
+lab that cannot tell is a lab with a switch that does nothing.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lab.faults.kinds import CLIENT, Fault, Visit
+from lab.faults.kinds import CLIENT, Fault, NewVersion, Visit
 
 Item = TypeVar("Item")
 
@@ -120,15 +120,24 @@ class Door:
                 arriving = hanging.let_through(arriving, hears)
         return arriving
 
+    def let_out(self, said: Item, rewritten: Callable[[Item, int], Item]) -> Item:
+        """What is said to others, `rewritten` in the version that is deployed, where one is."""
+        for hanging in list(self._hanging.values()):  # workers say things, too
+            if isinstance(hanging.fault, NewVersion):
+                hanging.visitors += 1
+                before, said = said, rewritten(said, hanging.fault.version)
+                hanging.acted += said != before
+        return said
+
     @property
     def keeps_waiting(self) -> bool:
         """Whether an event stands outside that has not come in yet."""
         return bool(self._late) or any(one.waiting for one in self._hanging.values())
 
-    def hold(self, visit: Visit) -> None:
-        """Keep the visitor, and the worker who serves them, for as long as a latency says."""
+    def hold(self, visit: Visit) -> float:
+        """Keep the visitor, and the worker who serves them, for as long as a latency says (ms)."""
         if not visit.delay_s:
-            return
+            return 0.0
         begun = time.perf_counter()
         time.sleep(visit.delay_s)
         waited_ms = (time.perf_counter() - begun) * 1_000
@@ -136,6 +145,7 @@ class Door:
             hanging = self._hanging.get(name)
             if hanging and hanging.fault.kind == "latency":
                 hanging.delays_ms.append(waited_ms)
+        return round(waited_ms, 3)
 
     async def until_healed(self, visit: Visit) -> None:
         """Wait until none of the faults that hit this visitor hangs on the door any more."""

@@ -152,6 +152,19 @@ class Reorder(Fault):
     says = "events wait outside until the next one has gone in before them"
 
 
+class NewVersion(WholeFault):
+    """A deployment that nobody told the readers of. Taking it back is a rollback: from then on it
+    says what it said before, and what was told meanwhile stays told."""
+
+    kind = "new_version"
+    says = "what it says of posts has 2: a field more, 3: a field renamed, 4: both names for it"
+
+    version: Annotated[int, Field(ge=2, le=4)]
+
+    def concerns(self, caller: str) -> bool:
+        return False
+
+
 class Poison(WholeFault):
     """Told once, at the beginning. What is told can't be taken back: that nobody tells another
     one is all there is to heal."""
@@ -167,7 +180,7 @@ KINDS: dict[str, type[Fault]] = {
     fault.kind: fault
     for fault in (
         *(Down, Hang, Latency, Error, Timeout, ResetPeer),
-        *(Partition, Drop, Duplicate, Reorder, Poison),
+        *(Partition, Drop, Duplicate, Reorder, Poison, NewVersion),
     )
 }
 

@@ -14,8 +14,9 @@ import requests
 from pydantic import BaseModel
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
-from lab import spans
+from lab import deadline, spans
 from lab.domain.errors import BadAnswer, DependencyFailed, NotFound, TimedOut, Unreachable
+from lab.tally import Tally
 from lab.web import CALLER_HEADER
 
 
@@ -29,23 +30,34 @@ class Carrier(Protocol):
 
 
 class HttpCarrier:
-    """Asks over HTTP. `peers` maps a service's name to its base URL; the timeout is in seconds;
-    `caller` is who asks."""
+    """Asks over HTTP. `peers` maps a service's name to its base URL; the timeout is in seconds,
+    and no longer than whoever asked us still waits; `caller` is who asks."""
 
-    def __init__(self, peers: Mapping[str, str], timeout_s: float, caller: str = "") -> None:
+    def __init__(
+        self,
+        peers: Mapping[str, str],
+        timeout_s: float,
+        caller: str = "",
+        tally: Tally | None = None,
+    ) -> None:
         self._headers = {CALLER_HEADER: caller} if caller else {}
         self._peers = peers
         self._timeout_s = timeout_s
+        self._tally = tally or Tally()
         self._worker = threading.local()
 
     def __call__(
         self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         headers = {**self._headers, "traceparent": spans.traceparent()}
+        timeout_s = deadline.at_most(self._timeout_s)
+        if deadline.left_s() is not None:  # They need not know whether it is we who lose patience.
+            headers[deadline.HEADER] = str(int(timeout_s * 1_000))
         content = None
         if body is not None:
             content = body.model_dump_json().encode()
             headers["Content-Type"] = "application/json"
+        self._tally.add(whom, "attempts")
         try:
             response = self._session().request(
                 method,
@@ -53,13 +65,15 @@ class HttpCarrier:
                 params=query,
                 data=content,
                 headers=headers,
-                timeout=self._timeout_s,
+                timeout=timeout_s,
             )
         except requests.RequestException as error:
-            raise self._failure(whom, error) from None
+            raise self._failure(whom, error, timeout_s) from None
         return understood(whom, response.status_code, response.content)
 
-    def _failure(self, whom: str, error: requests.RequestException) -> DependencyFailed:
+    def _failure(
+        self, whom: str, error: requests.RequestException, timeout_s: float
+    ) -> DependencyFailed:
         """One of our own errors in place of one of the library's."""
         reason = error.args[0] if error.args else None
         refused = isinstance(reason, MaxRetryError) and isinstance(
@@ -71,7 +85,8 @@ class HttpCarrier:
             return Unreachable(f"{whom} did not take the connection.")
         # Silence in the middle of an answer does not count as a Timeout in `requests`.
         if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
-            return TimedOut(f"{whom} did not answer within {self._timeout_s:g} s.")
+            self._tally.add(whom, "timed_out")
+            return TimedOut(f"{whom} did not answer within {timeout_s:.4g} s.")
         return BadAnswer(f"{whom} broke off the connection.", definite=False)
 
     def _session(self) -> requests.Session:

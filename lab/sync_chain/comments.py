@@ -36,6 +36,7 @@ def create_comment(post_id: str, draft: CommentDraft) -> Comment:
     )
     with service.store.transaction() as change:
         change.execute(INSERT, *comment.model_dump().values())
+        service.keep_answer(change, comment)
     return comment
 
 

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab import idempotency
 from lab.domain.directory import BY_HAND_PORTS, MONOLITH
 from lab.service import Service
 from lab.shell import Shell, ShellOptions
@@ -26,10 +27,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][MONOLITH])
     parser.add_argument("--data", type=Path, default=Path("runs/by-hand/monolith"))
+    idempotency.argument(parser)
     arguments = parser.parse_args(argv)
-    routes = [route for part in PARTS for route in part.routes]
-    shell = Shell(ARRANGEMENT, MONOLITH, routes, ShellOptions.of(arguments))
     whole = Service(ARRANGEMENT, MONOLITH, "".join(part.schema for part in PARTS))
+    whole.routes = [route for part in PARTS for route in part.routes]
+    if arguments.idempotency:
+        whole.answer_repeats()
+    shell = Shell(ARRANGEMENT, MONOLITH, whole.routes, ShellOptions.of(arguments))
     store = whole.open_store(arguments.data)
     carrier = CallCarrier({part.name: part for part in PARTS})
     for part in PARTS:

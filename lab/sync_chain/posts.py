@@ -26,6 +26,7 @@ def create_post(draft: PostDraft) -> Post:
     post = Post(id=new_id(), title=draft.title)
     with service.store.transaction() as change:
         change.execute("INSERT INTO posts VALUES (?, ?)", post.id, post.title)
+        service.keep_answer(change, post)
     return post
 
 

@@ -8,7 +8,7 @@ Hears: nothing
 from lab.domain.model import Comment, FeedEntry, Limit, Post, feed_of
 from lab.sync_chain.stack import ChainService, program
 
-service = ChainService("query")
+service = ChainService("query", fallbacks={"comments": []})
 
 # ── What a client may ask of us ───────────────────────────────────────────
 

@@ -2,15 +2,20 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from lab.domain.directory import BUS, BY_HAND_PORTS, SERVICES, by_hand_url
+from lab import deadline, idempotency, spans
+from lab.domain.directory import BUS, HOPS, SERVICES, by_hand_port, by_hand_url
+from lab.domain.errors import GivenUp
 from lab.service import Service
 from lab.shell import Main, Shell, ShellOptions
 from lab.sync_chain.ask import Carrier, HttpCarrier
+from lab.sync_chain.resilience.layers import Layers, around
+from lab.tally import Tally
 
 ARRANGEMENT = "sync-chain"
 ARRANGEMENTS = {"http": ARRANGEMENT, "events": "request-reply"}
@@ -18,11 +23,19 @@ ASK_TIMEOUT_MS = 5_000
 
 
 class ChainService(Service):
-    """A service that asks others for what it needs to know, and waits."""
+    """A service that asks others for what it needs to know, and waits.
 
-    def __init__(self, name: str, schema: str = "") -> None:
+    `fallbacks`: what it can go on with when somebody can't be asked, with the switch of that name.
+    """
+
+    def __init__(
+        self, name: str, schema: str = "", fallbacks: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(ARRANGEMENT, name, schema)
         self.carrier: Carrier | None = None
+        self.fallbacks = fallbacks or {}
+        self.also_asks: tuple[str, ...] = ()
+        self.tally = Tally()
 
     def ask(
         self, whom: str, method: str, path: str, body: BaseModel | None = None, **query: Any
@@ -30,11 +43,15 @@ class ChainService(Service):
         """Ask another service, and wait for its JSON answer.
 
         Raises NotFound when it does not know the thing, DependencyFailed when it can't be
-        reached, does not answer in time, or fails itself.
+        reached, does not answer in time, or fails itself; GivenUp when nobody waits any more.
         """
         if self.carrier is None:
             raise RuntimeError(f"{self.name} is not running: its program decides how it asks.")
-        return self.carrier(whom, method, path, body, query)
+        if deadline.is_over():
+            raise GivenUp(f"Whoever asked has stopped waiting: {whom} was not asked.")
+        self.tally.add(whom, "asked")
+        with spans.asking(whom, f"{method} {path}"):
+            return self.carrier(whom, method, path, body, query)
 
 
 def program(service: ChainService) -> Main:
@@ -42,13 +59,37 @@ def program(service: ChainService) -> Main:
 
     def main(argv: Sequence[str] | None = None) -> None:
         arguments = _arguments(service.name, argv)
+        service.name, service.also_asks = arguments.name, tuple(arguments.also_ask)
         service.arrangement = ARRANGEMENTS[arguments.ask_by]
         timeout_s = arguments.timeout_ms / 1_000
-        shell = Shell(service.arrangement, service.name, service.routes, ShellOptions.of(arguments))
+        options = replace(
+            ShellOptions.of(arguments),
+            obeys_deadlines=arguments.deadline,
+            work_ms=arguments.work_ms,
+        )
+        if arguments.idempotency:
+            service.answer_repeats()
+        shell = Shell(service.arrangement, service.name, service.routes, options)
+        shell.state = lambda: {
+            "asks": service.tally.told(),
+            "given_up": shell.given_up,
+            "under_way": shell.under_way,
+        }
+
+        def layered(wire: Carrier) -> Carrier:
+            layers = Layers.of(arguments)
+            carrier = around(wire, layers, service.tally, options.workers, service.fallbacks)
+            if arguments.width == 1:
+                return carrier
+            from lab.sync_chain.ask_side_by_side import SideBySide
+
+            return SideBySide(carrier, arguments.width, options.workers)
+
         if service.schema:
             service.open_store(arguments.data)
         if arguments.ask_by == "http":
-            service.carrier = HttpCarrier(arguments.peers, timeout_s, service.name)
+            wire = HttpCarrier(arguments.peers, timeout_s, service.name, service.tally)
+            service.carrier = layered(wire)
             shell.run()
         else:
             # Here and not above: who asks over HTTP needs no bus.
@@ -56,10 +97,12 @@ def program(service: ChainService) -> Main:
             from lab.sync_chain.ask_by_events import EventCarrier
 
             bus = open_bus(arguments.bus, service.name)
-            carrier = EventCarrier(service.name, service.source, bus, shell, timeout_s)
-            service.carrier = carrier
-            shell.waits_for = lambda: carrier.waits_for
-            shell.run(carrier.run)
+            events = EventCarrier(
+                *(service.name, service.source, bus, shell, timeout_s, service.tally)
+            )
+            service.carrier = layered(events)
+            shell.waits_for = lambda: events.waits_for
+            shell.run(events.run)
 
     return main
 
@@ -68,10 +111,11 @@ def _arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"python -m lab.sync_chain.{name}",
         description=f"The {name} service of the sync chain, as a program of its own.",
-        epilog=f"Try: curl http://127.0.0.1:{BY_HAND_PORTS[ARRANGEMENT][name]}/health",
+        epilog=f"Try: curl http://127.0.0.1:{by_hand_port(ARRANGEMENT, name)}/health",
     )
-    ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][name])
+    ShellOptions.arguments(parser, by_hand_port(ARRANGEMENT, name))
     add = parser.add_argument
+    add("--name", default=name, help=f"what it is called, where there are several ({name})")
     add("--data", type=Path, default=Path("runs/by-hand/sync-chain"))
     add(
         "--ask-by",
@@ -97,8 +141,25 @@ def _arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespace:
         default=ASK_TIMEOUT_MS,
         help="how long to wait for an answer",
     )
+    add(
+        "--deadline",
+        action="store_true",
+        help="begin nothing for which nobody waits any more, and tell others how long one does",
+    )
+    add("--work-ms", type=float, default=0.0, help="what each request takes, one at a time (0)")
+    add("--width", type=int, default=1, help="ask about many posts in so many questions (1)")
+    add(
+        "--also-ask",
+        action="append",
+        default=[],
+        choices=HOPS,
+        metavar="HOP",
+        help="another hop to ask for its part first; may be repeated",
+    )
+    idempotency.argument(parser)
+    Layers.arguments(parser)
     arguments = parser.parse_args(argv)
-    arguments.peers = {peer: by_hand_url(ARRANGEMENT, peer) for peer in SERVICES}
+    arguments.peers = {peer: by_hand_url(ARRANGEMENT, peer) for peer in (*SERVICES, *HOPS)}
     arguments.peers |= _peers(parser, arguments.peer)
     return arguments
 
@@ -107,10 +168,10 @@ def _peers(parser: argparse.ArgumentParser, pairs: list[str]) -> Mapping[str, st
     peers = {}
     for pair in pairs:
         name, _, url = pair.partition("=")
-        if name not in SERVICES or not url.startswith("http://"):
+        if name not in (*SERVICES, *HOPS) or not url.startswith("http://"):
             parser.error(
                 f"--peer {pair!r}: expected NAME=URL, as posts=http://127.0.0.1:4100; "
-                f"names are {', '.join(SERVICES)}."
+                f"names are {', '.join((*SERVICES, *HOPS))}."
             )
         peers[name] = url.rstrip("/")
     return peers
