@@ -152,11 +152,12 @@ async def test_comments_go_to_posts_that_a_reader_has_seen(client: Client) -> No
     page = [{"id": f"{number:03d}", "comments": []} for number in range(30)]
     assert [watcher.target(rank) for rank in range(3)] == ["s1", "s2", "s1"]
 
-    watcher.glance(json.dumps(page).encode(), perf_counter())
+    watcher.glance(json.dumps(page).encode(), perf_counter(), perf_counter())
     assert watcher.target(0) == "s1", "shown, but not for long enough"
 
     older = Watcher(client.loop, client, feed, ["s1"], 0.0, reader_delay_s=2.0)
-    older.glance(json.dumps(page).encode(), perf_counter() - 2.0)
+    long_ago_s = perf_counter() - 2.0
+    older.glance(json.dumps(page).encode(), long_ago_s, long_ago_s)
     assert {older.target(rank) for rank in range(10)} == {f"{n:03d}" for n in range(20, 30)}
 
 

@@ -78,6 +78,32 @@ async def test_an_answer_is_read_whole_however_it_is_framed(client: Client, answ
     assert (outcome.status, outcome.body, outcome.error) == (200, b"abcde", "")
 
 
+async def test_a_server_is_told_how_long_its_client_will_wait(client: Client) -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(PLAIN)
+        writer.close()
+
+    async with a_peer(answer) as origin:
+        await ask(client, origin, timeout_s=PATIENCE_S)
+
+    told_ms = int(heads[0].partition(b"Request-Deadline-Ms: ")[2].partition(b"\r\n")[0])
+    assert 0 < told_ms <= PATIENCE_S * 1_000
+
+
+async def test_an_answer_that_says_it_is_not_whole_is_marked_and_the_next_one_is_not(
+    client: Client,
+) -> None:
+    less = PLAIN.replace(b"Content-Length", b"feed-degraded: comments\r\nContent-Length")
+    async with a_peer(answering(less, PLAIN)) as origin:
+        outcomes = [await ask(client, origin) for _ in range(2)]
+
+    assert [outcome.degraded for outcome in outcomes] == [True, False]
+    assert [outcome.body for outcome in outcomes] == [b"abcde"] * 2
+
+
 @pytest.mark.parametrize(
     "answer", [b"", PLAIN[:-2], CHUNKED[:-5], b"HTTP/1.1 200 OK\r\nConte", b"SSH-2.0-x\r\n\r\n"]
 )

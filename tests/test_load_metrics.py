@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ from lab.load.metrics import (
 )
 from lab.load.pacer import Timeline, schedule, shift_s
 from lab.load.plan import Action, BadPlan, Phase, read_plan
-from lab.load.samples import BadSamples, Sample, read_samples, text_of, token, write_samples
+from lab.load.samples import (
+    COLUMNS,
+    BadSamples,
+    Sample,
+    read_samples,
+    text_of,
+    token,
+    write_samples,
+)
 
 PHASES = [Phase(name="before", seconds=30), Phase(name="during", seconds=20)]
 MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
@@ -76,7 +84,14 @@ def test_the_schedule_keeps_the_rate_the_mix_and_the_share_of_rejectable_comment
 
 
 def test_variants_are_shifted_within_one_mean_gap() -> None:
-    assert [shift_s(variant, 2, rate=20) for variant in (0, 1)] == [0, 0.025]
+    assert [shift_s(variant, 2, rate=20, at_s=0) for variant in (0, 1)] == [0, 0.025]
+
+
+def test_variants_take_turns_at_being_sent_to_first() -> None:
+    moments = [0.05 * number for number in range(200)]
+    places = [[shift_s(variant, 2, 20, at_s) for variant in (0, 1)] for at_s in moments]
+    assert all(sorted(both) == [0, 0.025] for both in places)
+    assert sum(both == [0, 0.025] for both in places) == pytest.approx(100, abs=5)
 
 
 def test_a_moment_belongs_to_the_phase_it_lies_in() -> None:
@@ -113,6 +128,17 @@ def test_samples_read_back_as_they_were_written(tmp_path: Path) -> None:
     write_samples(tmp_path / "samples.csv", samples)
 
     assert read_samples(tmp_path / "samples.csv") == samples
+
+
+@pytest.mark.parametrize("later", range(len(COLUMNS) - COLUMNS.index("dropped")))
+def test_a_file_from_before_the_last_columns_still_loads(tmp_path: Path, later: int) -> None:
+    kept = len(COLUMNS) - later
+    write_samples(tmp_path / "samples.csv", [A_SAMPLE])
+    rows = [line.split(",")[:kept] for line in (tmp_path / "samples.csv").read_text().splitlines()]
+    (tmp_path / "old.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+
+    (sample,) = read_samples(tmp_path / "old.csv")
+    assert astuple(sample)[:kept] == astuple(A_SAMPLE)[:kept]
 
 
 def test_a_file_of_something_else_is_refused_with_what_was_seen(tmp_path: Path) -> None:

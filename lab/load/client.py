@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from lab import deadline
 from lab.load.connection import Connection, Done, Exchange
 from lab.load.plan import Origin
 
@@ -50,18 +51,20 @@ class Client:
     ) -> bool:
         """Send now. True: `done` will be called exactly once, later. False: no connection is free.
 
-        `give_up_at_s` is a moment of `perf_counter`; then the connection is torn down.
+        `give_up_at_s` is a moment of `perf_counter`; then the connection is torn down. The server
+        is told how long that is, as any client should; whether it cares is its own affair.
         """
         idle = self._take_idle(origin)
         if idle is None and len(self._open) >= self.max_connections and not self._evict():
             return False
+        wait_s = max(0.0, give_up_at_s - perf_counter())
         head = f"{method} {path} HTTP/1.1\r\nHost: {origin.host}:{origin.port}\r\n"
+        head += f"{deadline.HEADER}: {int(wait_s * 1_000)}\r\n"
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         for name, value in (headers or {}).items():
             head += f"{name}: {value}\r\n"
         exchange = Exchange(origin, head.encode() + b"\r\n" + body, method == "GET", done)
-        wait_s = max(0.0, give_up_at_s - perf_counter())
         exchange.timer = self.loop.call_later(wait_s, self._give_up, exchange)
         if idle is None:
             self.connect(exchange)

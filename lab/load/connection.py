@@ -15,7 +15,10 @@ from typing import NamedTuple, Protocol
 
 import httptools
 
+from lab import degraded
 from lab.load.plan import Origin
+
+_DEGRADED = degraded.HEADER.lower().encode()
 
 # A server may close an idle connection at the very moment we use it. What tells this apart from a
 # server that failed while working is that it happens at once, and politely (no reset).
@@ -28,12 +31,16 @@ class Outcome(NamedTuple):
     `error` is "" when there was an answer, whatever its status, or else one of
     `refused` (nothing was sent), `timeout`, `reset` (the connection ended, or spoke nonsense,
     before a whole answer) or `no_socket` (this machine had no socket left: not the server's doing).
+    `degraded`: the answer says of itself that it is less than it should be. `retried`: how often
+    the request was sent again (`lab/load/again.py`).
     """
 
     status: int
     body: bytes
     error: str
     at_s: float
+    degraded: bool = False
+    retried: int = 0
 
 
 Done = Callable[[Outcome], None]
@@ -51,10 +58,12 @@ class Exchange:
     connection: Connection | None = None
     connecting: asyncio.Task[None] | None = None
 
-    def finish(self, status: int, body: bytes, error: str, at_s: float) -> None:
+    def finish(
+        self, status: int, body: bytes, error: str, at_s: float, degraded: bool = False
+    ) -> None:
         if self.timer is not None:
             self.timer.cancel()
-        self.done(Outcome(status, body, error, at_s))
+        self.done(Outcome(status, body, error, at_s, degraded))
 
 
 class Owner(Protocol):
@@ -90,6 +99,7 @@ class Connection(asyncio.Protocol):
         self.uses += 1
         self.chunks: list[bytes] = []
         self.heard = self.framed = self.in_body = self.complete = self.reusable = False
+        self.degraded = False
         self.sent_at_s = perf_counter()
         self.transport.write(exchange.request)
 
@@ -153,13 +163,17 @@ class Connection(asyncio.Protocol):
         if error:
             exchange.finish(0, b"", error, at_s)
         else:
-            exchange.finish(self.parser.get_status_code(), b"".join(self.chunks), "", at_s)
+            status, body = self.parser.get_status_code(), b"".join(self.chunks)
+            exchange.finish(status, body, "", at_s, self.degraded)
 
     # What the parser calls. It swallows exceptions, so nothing of ours runs in here.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() in (b"content-length", b"transfer-encoding"):
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
             self.framed = True
+        elif name == _DEGRADED:
+            self.degraded = True
 
     def on_headers_complete(self) -> None:
         self.in_body = True

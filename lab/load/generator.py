@@ -21,17 +21,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, time
 from typing import Any, TextIO
 
 from lab.lifeline import watch_lifeline
 from lab.load.client import Client
+from lab.load.closed import users_of
 from lab.load.metrics import lag_figures
 from lab.load.pacer import Timeline, schedule, shift_s
 from lab.load.plan import BadPlan, Plan, read_plan
 from lab.load.pump import Pump, Send, garbage_left_alone, new_loop
 from lab.load.samples import write_samples
 from lab.load.sender import Sender
+from lab.load.stale import mark_stale
 from lab.load.watcher import Watcher
 
 PROGRESS_EVERY_S = 0.25
@@ -73,10 +75,17 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     arrivals = schedule(plan.seed, plan.rate, plan.phases, plan.mix)
     senders = _senders(loop, plan, timeline, started_at_s)
     sends = [
-        Send(arrival.at_s + shift_s(sender.index, len(senders), plan.rate), sender, n, arrival)
+        Send(
+            arrival.at_s + shift_s(sender.index, len(senders), plan.rate, arrival.at_s),
+            sender,
+            n,
+            arrival,
+        )
         for sender in senders
+        if sender.variant.users is None
         for n, arrival in enumerate(arrivals)
     ]
+    users = users_of(loop, senders, arrivals)
     sends.sort(key=lambda send: send.intended_s)
     reporter = loop.create_task(_report(progress, senders, timeline, started_at_s))
     pump = Pump(loop, sends, started_at_s)
@@ -84,18 +93,26 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
         with garbage_left_alone():
             cpu_before_s = process_time()
             pump.turn()
-            await _first(interrupted, pump.all_sent)
+            for user in users:
+                user.begin()
+            everything = asyncio.gather(pump.all_sent, *(user.all_sent for user in users))
+            await _first(interrupted, everything)
             cpu_s, wall_s = process_time() - cpu_before_s, perf_counter() - started_at_s
             await _settle(senders, plan.settle_s, interrupted)
     finally:
         reporter.cancel()
         pump.stop()
+        for user in users:
+            user.stop()
         for sender in senders:
             sender.close()
     _report_once(progress, senders, timeline, started_at_s)
+    for sender in senders:
+        mark_stale(sender.samples)
     samples = [sample for sender in senders for sample in sender.samples]
     summary: dict[str, Any] = {
         "started_at": started_at_s,
+        "started_at_unix": time() - (perf_counter() - started_at_s),
         **lag_figures(samples, plan.late_after_ms),
         "cpu_share": cpu_s / wall_s if wall_s > 0 else None,
         "probes": {sender.variant.name: sender.watcher.probes for sender in senders},
@@ -111,7 +128,7 @@ def _senders(
     loop: asyncio.AbstractEventLoop, plan: Plan, timeline: Timeline, started_at_s: float
 ) -> list[Sender]:
     # Each variant has connections of its own: one that hangs can't eat up the other's.
-    connections = max(1, _connections_allowed() // len(plan.variants) - 1)
+    connections = max(1, connections_allowed() // len(plan.variants) - 1)
     return [
         Sender(
             index=index,
@@ -131,12 +148,14 @@ def _senders(
             timeout_s=plan.timeout_s,
             max_in_flight=plan.max_in_flight,
             at_once=tuple(plan.at_once),
+            retries=plan.retries,
+            orange=plan.orange,
         )
         for index, variant in enumerate(plan.variants)
     ]
 
 
-def _connections_allowed() -> int:
+def connections_allowed() -> int:
     """How many connections this process can hold; raises its soft limit where it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _SELECT_LIMIT:
@@ -146,7 +165,7 @@ def _connections_allowed() -> int:
     return limit - len(os.listdir("/dev/fd")) - _SPARE_FILES
 
 
-async def _first(interrupted: asyncio.Event, all_sent: asyncio.Future[None]) -> None:
+async def _first(interrupted: asyncio.Event, all_sent: asyncio.Future[Any]) -> None:
     told = asyncio.ensure_future(interrupted.wait())
     await asyncio.wait((told, all_sent), return_when=asyncio.FIRST_COMPLETED)
     told.cancel()

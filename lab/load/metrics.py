@@ -52,14 +52,21 @@ class _Figures(TypedDict):
     errors: dict[str, int]
     latency_ms: Latency
     failed_after_ms: dict[str, float | None]
+    degraded: int
+    decided: int
+    retried: int
+    stale: int
 
 
 class EndpointFigures(_Figures, total=False):
     """One endpoint in one phase.
 
     `sent` = `ok` + `failed`; `late` ones are among them; `dropped` ones were never sent and are
-    not. `success` = ok / sent, None when nothing was sent. Writes also have `visible_ms` (over
-    those the feed showed in the end) and `never_visible` (acknowledged, and not among those).
+    not; `degraded` ones are good answers with a part left out, `decided` ones good answers in which
+    no comment waits for its verdict, `stale` ones feeds without something acknowledged before they
+    were asked for; `retried` is how often any was sent again. `success` = ok /
+    sent, None when nothing was sent. Writes also have `visible_ms` (over those the feed showed in
+    the end) and `never_visible` (acknowledged, and not among those).
     """
 
     visible_ms: Spread
@@ -138,6 +145,10 @@ def endpoint_figures(
         "errors": dict.fromkeys(_ALWAYS_SHOWN, 0) | Counter(sample.error for sample in failed),
         "latency_ms": _latency([s.latency_ms for s in good if s.latency_ms is not None]),
         "failed_after_ms": {"p50": percentile(waited_ms, 50)},
+        "degraded": sum(sample.degraded for sample in good),
+        "decided": sum(sample.decided for sample in good),
+        "retried": sum(sample.retried for sample in sent),
+        "stale": sum(sample.stale for sample in good),
     }
     if is_write:
         figures["visible_ms"] = visible_ms(good)

@@ -52,18 +52,26 @@ class _Strict(BaseModel):
 
 
 class Phase(_Strict):
-    """A named stretch of the run. Names may repeat; a phase's figures are over all of its name."""
+    """A named stretch of the run. Names may repeat; a phase's figures are over all of its name.
+
+    `rate`: its own arrivals/s, where it has another one than the plan.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     seconds: Annotated[float, Field(gt=0, le=86_400)]
+    rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
 
 
 class Variant(_Strict):
-    """One arrangement under load: its services, and posts that exist before the first arrival."""
+    """One arrangement under load: its services, and posts that exist before the first arrival.
+
+    `users`: it is asked in a closed loop, by so many; None: in an open one, by whoever comes.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     urls: dict[Service, str]
     seed_posts: Annotated[list[str], Field(min_length=1)]
+    users: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("urls")
     @classmethod
@@ -96,6 +104,8 @@ class Plan(_Strict):
     reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
     late_after_ms: Annotated[float, Field(gt=0)] = 10.0
     at_once: list[AtOnce] = []
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    orange: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_in_flight: Annotated[int, Field(ge=1)] = 400
 
     @field_validator("mix")

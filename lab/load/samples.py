@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lab.load.pacer import Arrival
+from lab.load.pacer import ORANGE, Arrival
 
 WRITES = ("create_post", "create_comment", "comment_at_once")
 
@@ -33,7 +33,13 @@ class Sample:
     | reset | http_503, ... | bad_answer | not_there (a feed without one's own post) |
     interrupted. `definite`: it failed, and the deed surely
     did not happen. `visible_ms`: from the intended moment to the feed that showed it decided; None
-    when never, or not a write. `dropped`: never sent, by the load's own fault.
+    when never, or not a write. `dropped`: never sent, by the load's own fault. `trace`: the story
+    that began with it, by which its spans are found. `went_back`: how many later answers of the
+    feed did not show it any more, though they reach back to it. `degraded`: a good answer that
+    says of itself that it is less than it should be: a feed without comments. `decided`: a good
+    answer in which no comment still waits for its verdict. `retried`: how often it was sent again,
+    because nobody could know whether it had been done; the last outcome is the sample's. `stale`: a
+    feed without something that was acknowledged before it was asked for.
     """
 
     variant: str
@@ -51,9 +57,16 @@ class Sample:
     post_id: str = ""
     visible_ms: float | None = None
     dropped: bool = False
+    trace: str = ""
+    went_back: int = 0
+    degraded: bool = False
+    decided: bool = False
+    retried: int = 0
+    stale: bool = False
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
+_FIRST_COLUMNS = COLUMNS.index("dropped") + 1  # those that every file has; the others came later
 
 
 def token(variant: int, number: int) -> str:
@@ -64,12 +77,12 @@ def token(variant: int, number: int) -> str:
     return f"w-{variant}-{number:06d};"
 
 
-def text_of(arrival: Arrival, text_token: str) -> str:
+def text_of(arrival: Arrival, text_token: str, orange: float = ORANGE) -> str:
     """What a write says: a post's title or a comment's content, carrying its token."""
     if arrival.action == "create_post":
         return f"post {text_token}"
     # The word the course's moderation rejects: the load brings it some work of both kinds.
-    return f"comment {text_token}{' orange' if arrival.is_rejectable else ''}"
+    return f"comment {text_token}{' orange' if arrival.is_among(orange) else ''}"
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
@@ -84,14 +97,18 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read what `write_samples` wrote. Raises `BadSamples`, or `OSError` for a missing file."""
+    """Read what `write_samples` wrote, today or before the last columns came to be.
+
+    Raises `BadSamples`, or `OSError` for a missing file.
+    """
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source)
         header = tuple(next(reader, ()))
-        if header != COLUMNS:
+        if len(header) < _FIRST_COLUMNS or header != COLUMNS[: len(header)]:
             raise BadSamples(f"{path}: expected the columns {','.join(COLUMNS)}, saw {header}")
         try:
-            return [_sample(row) for row in reader]
+            readers = _READERS[: len(header)]
+            return [_sample(row, readers) for row in reader]
         except ValueError as error:
             raise BadSamples(f"{path}, line {reader.line_num}: {error}") from error
 
@@ -116,8 +133,8 @@ def _row(sample: Sample) -> list[object]:
     return [_WRITE.get(type(value), _as_is)(value) for value in astuple(sample)]
 
 
-def _sample(row: list[str]) -> Sample:
-    return Sample(*(read(text) for read, text in zip(_READERS, row, strict=True)))
+def _sample(row: list[str], readers: Sequence[Callable[[str], Any]]) -> Sample:
+    return Sample(*(read(text) for read, text in zip(readers, row, strict=True)))
 
 
 def _as_is(value: object) -> object:

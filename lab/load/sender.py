@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from urllib.parse import quote
 
+from lab.load.again import Again
 from lab.load.client import Client
 from lab.load.connection import Outcome
-from lab.load.pacer import Arrival, Timeline
+from lab.load.pacer import ORANGE, Arrival, Timeline
 from lab.load.plan import Origin, Service, Variant
 from lab.load.samples import Sample, text_of, token
 from lab.load.watcher import Watcher
@@ -39,6 +42,7 @@ AT_ONCE = {
 }
 """What an author does the moment the 201 for a post is there: no reader would be so quick."""
 
+_PENDING = b'"pending"'  # Looked for, not parsed: no text of the load could be taken for it.
 _FIRST_AT_ONCE = 900_000  # numbers of tokens that no arrival of the schedule has
 
 
@@ -66,6 +70,8 @@ class Sender:
     timeout_s: float
     max_in_flight: int
     at_once: tuple[str, ...] = ()
+    retries: int = 0
+    orange: float = ORANGE
     samples: list[Sample] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
 
@@ -75,9 +81,17 @@ class Sender:
             for name, endpoint in (ENDPOINTS | AT_ONCE).items()
         }
         self._followed = 0
+        self._again = Again(self.client, self.retries, self.timeout_s)
 
-    def fire(self, number: int, arrival: Arrival, intended_s: float) -> None:
-        """Send arrival `number` of the schedule now; it was meant for `intended_s`."""
+    def fire(
+        self,
+        number: int,
+        arrival: Arrival,
+        intended_s: float,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Send arrival `number` of the schedule now; it was meant for `intended_s`. `then` is
+        called when it has been answered, or has failed, or could not be sent."""
         endpoint = ENDPOINTS[arrival.action]
         due_s = self.started_at_s + intended_s
         sample = Sample(
@@ -90,10 +104,11 @@ class Sender:
         body = b""
         if endpoint.text_key:
             sample.token = token(self.index, number)
-            body = json.dumps({endpoint.text_key: text_of(arrival, sample.token)}).encode()
+            text = text_of(arrival, sample.token, self.orange)
+            body = json.dumps({endpoint.text_key: text}).encode()
         if arrival.action == "create_comment":
             sample.post_id = self.watcher.target(arrival.rank)
-        self._send(sample, endpoint, body)
+        self._send(sample, endpoint, body, then)
 
     def _follow(self, post: Sample, action: str) -> None:
         """Do at once what follows a post that was answered just now."""
@@ -114,19 +129,29 @@ class Sender:
             body = json.dumps({endpoint.text_key: f"at once {sample.token}"}).encode()
         self._send(sample, endpoint, body)
 
-    def _send(self, sample: Sample, endpoint: Endpoint, body: bytes) -> None:
+    def _send(
+        self,
+        sample: Sample,
+        endpoint: Endpoint,
+        body: bytes,
+        then: Callable[[], None] | None = None,
+    ) -> None:
         self.samples.append(sample)
         counts = self.counts
-        sample.dropped = counts.in_flight >= self.max_in_flight or not self.client.send(
+        sample.trace = secrets.token_hex(16)
+        sample.dropped = counts.in_flight >= self.max_in_flight or not self._again.send(
             endpoint.method,
             self._origins[sample.endpoint],
             endpoint.path.format(post_id=quote(sample.post_id, safe="")),
             body,
             self.started_at_s + sample.intended_s + self.timeout_s,
-            partial(self._answered, sample, endpoint.good_status),
+            partial(self._answered, sample, endpoint.good_status, then),
+            {"traceparent": f"00-{sample.trace}-{sample.trace[:16]}-01"},
         )
         if sample.dropped:
             counts.dropped += 1
+            if then:
+                then()
         else:
             counts.sent += 1
             counts.in_flight += 1
@@ -139,30 +164,40 @@ class Sender:
             if not (sample.ok or sample.error or sample.dropped):
                 sample.error = "interrupted"
 
-    def _answered(self, sample: Sample, good_status: int, outcome: Outcome) -> None:
+    def _answered(
+        self, sample: Sample, good_status: int, then: Callable[[], None] | None, outcome: Outcome
+    ) -> None:
         self.counts.in_flight -= 1
+        if then:
+            then()
         if outcome.error == "no_socket":
             # Not sent for want of a socket on our side: the server can't be blamed for it.
             sample.dropped = True
             self.counts.sent -= 1
             self.counts.dropped += 1
             return
+        sample.retried = outcome.retried
         sample.latency_ms = (outcome.at_s - self.started_at_s - sample.intended_s) * 1000
         sample.status = outcome.status
         if outcome.status == good_status:
             self._good(sample, outcome)
         else:
             sample.error = outcome.error or f"http_{outcome.status}"
-            sample.definite = outcome.error == "refused" or _says_definite(outcome.body)
+            # Of the last attempt, that is; the one before it may have been done.
+            sample.definite = not outcome.retried and (
+                outcome.error == "refused" or _says_definite(outcome.body)
+            )
         if sample.ok:
             self.counts.ok += 1
         else:
             self.counts.failed += 1
 
     def _good(self, sample: Sample, outcome: Outcome) -> None:
+        sample.decided = _PENDING not in outcome.body
         if sample.endpoint == "read_feed":
-            sample.ok = True
-            self.watcher.glance(outcome.body, outcome.at_s)
+            sample.ok, sample.degraded = True, outcome.degraded
+            sent_at_s = self.started_at_s + sample.intended_s + sample.lag_ms / 1000
+            self.watcher.glance(outcome.body, outcome.at_s, sent_at_s, outcome.degraded)
         elif sample.endpoint == "look_at_once":
             sample.ok = sample.post_id.encode() in outcome.body
             sample.error = "" if sample.ok else "not_there"

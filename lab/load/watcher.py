@@ -8,7 +8,8 @@ What it can tell apart is the distance between two looks: 1 ms after something n
 50 ms. It looks again only when the last look is over, so it can't become the overload it measures;
 but its looks are load, they are counted, and the summary says how many there were.
 
-The same answers say which posts a reader could comment on: those the feed has shown for a while.
+The same answers say which posts a reader could comment on: those the feed has shown for a while;
+and whether the feed still shows what it has shown before (`lab/load/shown.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
+from heapq import heappop, heappush
 from time import perf_counter
 from urllib.parse import quote
 
@@ -25,6 +27,7 @@ from lab.load.client import Client
 from lab.load.connection import Outcome
 from lab.load.plan import Origin
 from lab.load.samples import Sample
+from lab.load.shown import Asked, Shown
 
 FIRST_WAIT_S = 0.001
 LONGEST_WAIT_S = 0.050
@@ -56,6 +59,8 @@ class Watcher:
         self._timeout_s = timeout_s
         self._posts: dict[str, Sample] = {}
         self._comments: dict[str, Sample] = {}
+        self._oldest: list[tuple[str, str]] = []  # a heap: the post of a write, its own id
+        self._seen = Shown()
         self._seed_posts = sorted(seed_posts)
         self._known = sorted(self._seed_posts)  # ids of posts, oldest first: ids are time-ordered
         self._shown: set[str] = set(self._seed_posts)
@@ -67,6 +72,7 @@ class Watcher:
         self._looking = self._look_at_once = False
         self._page_is_deep = False
         self._before: str | None = None
+        self._asked = Asked(started_at_s, _PAGE)
 
     @property
     def pending(self) -> int:
@@ -80,16 +86,17 @@ class Watcher:
             self._learn(sample.id)
         else:
             self._comments[sample.id] = sample
+        heappush(self._oldest, (sample.post_id or sample.id, sample.id))
         self._wait_s = FIRST_WAIT_S
         if self._looking:
             self._look_at_once = True  # the look under way may have left before the write
         else:
             self._schedule(0.0)
 
-    def glance(self, body: bytes, at_s: float) -> None:
+    def glance(self, body: bytes, at_s: float, sent_at_s: float, degraded: bool = False) -> None:
         """A feed answer that the load got anyway. Read now and then: parsing costs, too."""
         if at_s - self._glanced_at_s >= _GLANCE_EVERY_S:
-            self._read(body, at_s)
+            self._read(body, at_s, Asked(sent_at_s, _PAGE), degraded)
 
     def target(self, rank: int) -> str:
         """The id of the post that gets the comment with this rank.
@@ -122,7 +129,8 @@ class Watcher:
             return
         limit, before = self._next_page()
         path = f"/feed?limit={limit}" + (f"&before={quote(before)}" if before else "")
-        give_up_at_s = perf_counter() + self._timeout_s
+        self._asked = Asked(perf_counter(), limit, before)
+        give_up_at_s = self._asked.at_s + self._timeout_s
         self._looking = self._client.send("GET", self._feed, path, b"", give_up_at_s, self._looked)
         if self._looking:
             self.probes += 1
@@ -132,7 +140,7 @@ class Watcher:
     def _looked(self, outcome: Outcome) -> None:
         self._looking = False
         if outcome.status == 200:
-            self._go_deeper(self._read(outcome.body, outcome.at_s))
+            self._go_deeper(self._read(outcome.body, outcome.at_s, self._asked, outcome.degraded))
         if not self.pending:
             return
         if self._look_at_once:
@@ -148,8 +156,10 @@ class Watcher:
         The newest page, as large as it must be to hold the oldest post we wait for. Where a page
         can't be that large, every other look goes one page further down, until that post is passed.
         """
-        posts = [*self._posts, *(sample.post_id for sample in self._comments.values())]
-        oldest = min(posts)
+        # In a long outage tens of thousands wait: they can't all be looked through for each look.
+        while self._oldest[0][1] not in self._posts and self._oldest[0][1] not in self._comments:
+            heappop(self._oldest)
+        oldest = self._oldest[0][0]
         depth = len(self._known) - bisect_left(self._known, oldest) + _MARGIN
         if depth <= _LARGEST_PAGE or (self._before is not None and self._before <= oldest):
             self._before = None
@@ -164,18 +174,20 @@ class Watcher:
                 shown[-1] if len(shown) == _LARGEST_PAGE else None
             )  # short: the last page
 
-    def _read(self, body: bytes, at_s: float) -> list[str]:
+    def _read(self, body: bytes, at_s: float, asked: Asked, degraded: bool) -> list[str]:
         """Take in a feed answer; the ids of its posts. An answer that is no feed shows nothing."""
         self._glanced_at_s = at_s
         try:
             feed = json.loads(body)
             shown = [str(post["id"]) for post in feed]
-            decided = [
-                str(comment["id"])
+            decided = {
+                str(post["id"]): {
+                    str(comment["id"])
+                    for comment in post["comments"]
+                    if comment["status"] in _DECIDED
+                }
                 for post in feed
-                for comment in post["comments"]
-                if comment["status"] in _DECIDED
-            ]
+            }
         except (ValueError, TypeError, KeyError):
             return []
         for post_id in shown:
@@ -183,14 +195,17 @@ class Watcher:
                 self._shown.add(post_id)
                 self._ripening.append((at_s, post_id))
                 self._learn(post_id)
+        if not degraded:  # who says that something is left out has not taken it back
+            self._seen.compare(asked, decided, len(shown))
         self._settle(self._posts, shown, at_s)
-        self._settle(self._comments, decided, at_s)
+        self._settle(self._comments, (one for ids in decided.values() for one in ids), at_s)
         return shown
 
     def _settle(self, waiting: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
         for one in ids:
             if (sample := waiting.pop(one, None)) is not None:
                 sample.visible_ms = (at_s - self._started_at_s - sample.intended_s) * 1000
+                self._seen.note(sample, at_s)
 
     def _learn(self, post_id: str) -> None:
         place = bisect_left(self._known, post_id)

@@ -1,0 +1,69 @@
+"""Stale reads: which feeds came without something that had been acknowledged before."""
+
+import pytest
+
+from lab.load.metrics import endpoint_figures
+from lab.load.samples import Sample
+from lab.load.stale import mark_stale
+from lab.scenarios.answers import Endpoint, PhaseFigures
+from lab.scenarios.figures import measured
+from lab.scenarios.result import Result, Variant
+
+
+def write(at_s: float, answered_ms: float, visible_ms: float | None, **more: bool) -> Sample:
+    """A post, acknowledged and seen so long after it was meant to be sent."""
+    told = {"ok": True, **more}
+    return Sample(
+        "v", "during", "create_post", at_s, 0.0, answered_ms, visible_ms=visible_ms, **told
+    )
+
+
+def feed(at_s: float, answered_ms: float = 1.0, lag_ms: float = 0.0, ok: bool = True) -> Sample:
+    return Sample("v", "during", "read_feed", at_s, lag_ms, answered_ms, ok=ok)
+
+
+@pytest.mark.parametrize(
+    ("one", "stale"),
+    [
+        (feed(1.005), False),  # asked for before the 201
+        (feed(1.005, lag_ms=10.0, answered_ms=11.0), True),  # meant for before it, sent after it
+        (feed(1.050), True),
+        (feed(1.050, answered_ms=60.0), False),  # when it came the write had been seen
+        (feed(1.150), False),
+        (feed(1.050, ok=False), False),  # no answer is not an old one
+    ],
+)
+def test_a_feed_is_stale_between_the_201_and_the_first_feed_that_shows_it(
+    one: Sample, stale: bool
+) -> None:
+    mark_stale([one, write(1.0, answered_ms=10.0, visible_ms=100.0)])
+    assert one.stale is stale
+
+
+def test_one_unseen_write_among_many_seen_ones_is_enough() -> None:
+    one = feed(1.5)
+    seen = [write(1.0 + tenth / 10, 1.0, 5.0) for tenth in range(5)]
+    mark_stale([*seen, write(0.5, 1.0, 2_000.0), one])
+    assert one.stale
+
+
+def test_what_was_never_seen_makes_every_later_feed_stale() -> None:
+    early, late = feed(0.5), feed(900.0)
+    mark_stale([early, write(1.0, 1.0, None), late])
+    assert (early.stale, late.stale) == (False, True)
+
+
+def test_a_write_that_was_refused_is_missed_by_nobody() -> None:
+    one = feed(2.0)
+    mark_stale([write(1.0, 1.0, None, ok=False), one])
+    assert not one.stale
+
+
+def test_the_share_of_stale_feeds_is_a_figure_of_a_phase() -> None:
+    feeds = [feed(0.5), feed(1.5), feed(2.5), feed(3.5)]
+    mark_stale([*feeds, write(1.0, 1.0, 2_000.0)])
+    told = Endpoint.model_validate(endpoint_figures(feeds))
+    phases = {"during": PhaseFigures(seconds=4, endpoints={"read_feed": told})}
+    variant = Variant(name="v", arrangement="async-bus", phases=phases)
+    result = Result(scenario="s", seed=7, started="now", variants=[variant])
+    assert measured("v.during.read_feed.stale", result) == 0.5
