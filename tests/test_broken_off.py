@@ -10,7 +10,7 @@ import pytest
 from small import processes_of, scenario_file
 
 from lab.cluster.injector import Injection
-from lab.scenarios import runner
+from lab.scenarios import under_load
 from lab.scenarios.runner import Run
 from lab.scenarios.scenario import Scenario
 
@@ -49,7 +49,7 @@ class Watched(Injection):
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     Watched.began, Watched.ending, Watched.taken_back = asyncio.Event(), asyncio.Event(), []
-    monkeypatch.setattr(runner, "Injection", Watched)
+    monkeypatch.setattr(under_load, "Injection", Watched)
     return Watched
 
 
@@ -89,8 +89,8 @@ async def test_a_progress_line_that_is_only_half_written_is_read_when_it_is_whol
 ) -> None:
     seen: list[str] = []
     one = _scenario(tmp_path)
-    run = Run(one, tmp_path, progress=lambda line: seen.append(line["phase"]))
-    following = asyncio.create_task(run._follow_progress())
+    load = under_load.UnderLoad(one, tmp_path, 7, lambda line: seen.append(line["phase"]))
+    following = asyncio.create_task(load._follow_progress())
     path = tmp_path / "progress.ndjson"
     for part, phase in (('{"phase": "a"}\n{"pha', "a"), ('se": "b"}\n', "b")):
         with path.open("a") as out:

@@ -5,6 +5,7 @@ falsified here one write at a time, and each time the verdict has to change in t
 it must; and on many random runs it has to agree with the slowest reading of its own table.
 """
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ import pytest
 
 from lab.cluster.caller import Answer
 from lab.cluster.stack import Stack
-from lab.domain.directory import SERVICES
+from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.directory import BUS, SERVICES
 from lab.load.samples import Sample, read_samples, token, write_samples
 from lab.scenarios.checker import CannotCheck, Holdings, check, read_holdings
 from lab.scenarios.result import Data
@@ -40,7 +42,10 @@ def held(*numbers: int, pending: Sequence[int] = ()) -> Holdings:
     tokens = [token(0, number) for number in numbers]
     waiting = {token(0, number) for number in pending}
     return Holdings(
-        Counter(tokens), Counter(tokens), Counter(one for one in tokens if one not in waiting)
+        owned=Counter(tokens),
+        shown=Counter(tokens),
+        decided=Counter(one for one in tokens if one not in waiting),
+        judged=Counter(set(tokens) - {token(0, 0)}),  # number 0 is the post
     )
 
 
@@ -79,13 +84,38 @@ def _add(number: int, *where: str) -> Callable[[Holdings], None]:
     return mutate
 
 
+def _say(**statuses: str) -> Callable[[Holdings], None]:
+    def mutate(of: Holdings) -> None:
+        for teller, status in statuses.items():
+            getattr(of, teller)[token(0, 1)] = status
+
+    return mutate
+
+
 EVERYWHERE = ("owned", "shown", "decided")
 
 
 FALSIFIED = {
-    "lost everywhere": (_forget(*EVERYWHERE), {"lost": 1, "visible": -1}),
-    "lost by its owner, and still shown": (_forget("owned"), {"lost": 1}),
-    "never in the feed": (_forget("shown", "decided"), {"unsettled": 1, "visible": -1}),
+    "lost everywhere": (_forget(*EVERYWHERE, "judged"), {"lost": 1, "visible": -1}),
+    "lost, though it was judged": (
+        _forget(*EVERYWHERE),
+        {"lost": 1, "visible": -1, "diverged": 1},
+    ),
+    "lost by its owner, and still shown": (_forget("owned"), {"lost": 1, "diverged": 1}),
+    "never in the feed": (
+        _forget("shown", "decided"),
+        {"unsettled": 1, "visible": -1, "diverged": 1},
+    ),
+    "decided, and no judge knows of it": (_forget("judged"), {"diverged": 1}),
+    "judged twice": (_add(1, "judged"), {"duplicated": 1}),
+    "rejected here, approved there": (
+        _say(status_owned="rejected", status_shown="approved"),
+        {"diverged": 1},
+    ),
+    "judged one way, kept another": (
+        _say(status_judged="rejected", status_owned="approved", status_shown="approved"),
+        {"diverged": 1},
+    ),
     "in the feed, for ever pending": (_forget("decided"), {"unsettled": 1, "visible": -1}),
     "twice everywhere": (_add(1, *EVERYWHERE), {"duplicated": 1}),
     "twice with its owner": (_add(1, "owned"), {"duplicated": 1}),
@@ -94,8 +124,11 @@ FALSIFIED = {
     "refused but kept": (_add(3, *EVERYWHERE), {"refused_kept": 1}),
     "refused but kept, unseen": (_add(3, "owned"), {"refused_kept": 1}),
     "refused but shown": (_add(3, "shown"), {"refused_kept": 1}),
-    "unknown and kept": (_add(4, *EVERYWHERE), {"unknown_kept": 1}),
+    "unknown and kept": (_add(4, *EVERYWHERE, "judged"), {"unknown_kept": 1}),
     "unknown and shown": (_add(4, "shown"), {"unknown_kept": 1}),
+    "unknown, kept by its owner alone": (_add(4, "owned"), {"unknown_kept": 1, "diverged": 1}),
+    "unknown, and judged for nothing": (_add(4, "judged"), {"orphaned": 1}),
+    "refused, and judged for nothing": (_add(3, "judged"), {"orphaned": 1}),
     "somebody else's": (_add(99, *EVERYWHERE), {}),
 }
 
@@ -204,7 +237,9 @@ class FakeStack:
     """A stack that shows what it is told to, page by page; `refuses`: a service that won't."""
 
     name = "fake"
-    urls = {name: name for name in SERVICES}  # noqa: RUF012
+    urls = {name: name for name in (*SERVICES, BUS)}  # noqa: RUF012
+    arrangement = ARRANGEMENTS["async-bus"]
+    history = 0
 
     def __init__(self, posts: int, refuses: str = "") -> None:
         ids = [f"id-{number:04d}" for number in range(posts)]
@@ -216,6 +251,9 @@ class FakeStack:
         self.asked[url] += 1
         if url == self._refuses:
             return Answer(503, "", {"title": "not now"})
+        if url == BUS:
+            lines = "".join(f"{json.dumps(event)}\n" for event in self._told())
+            return Answer(200, "", None, lines.encode())
         _, _, query = path.partition("?")
         given = dict(part.split("=") for part in query.split("&"))
         if url == "moderation":
@@ -230,11 +268,20 @@ class FakeStack:
             )
         return Answer(200, "", page)
 
+    def _told(self) -> list[dict[str, Any]]:
+        return [
+            *({"type": "PostCreated", "data": post} for post in self._posts),
+            *({"type": "CommentCreated", "data": one} for one in self._comments.values()),
+            {"type": "Poison", "data": {}},
+        ]
+
     def _judged(self, after: int, limit: int) -> list[dict[str, Any]]:
         contents = [one["content"] for one in self._comments.values()]
-        return [{"number": n, "content": c} for n, c in enumerate(contents, 1)][
-            after : after + limit
+        verdicts = [
+            {"number": n, "content": content, "status": "approved"}
+            for n, content in enumerate(contents, 1)
         ]
+        return verdicts[after : after + limit]
 
 
 def _comment(post_id: str, number: int) -> dict[str, str]:
@@ -251,9 +298,15 @@ async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
     assert (holdings.owned, holdings.shown) == (everything, everything)
     assert holdings.judged == Counter(token(0, number) for number in range(posts, 2 * posts))
     assert holdings.decided == {one: 1 for one in everything if one not in pending}
+    written = [token(0, number) for number in range(2 * posts)]
+    oldest_first, *of_each_post = holdings.orders[: posts + 1]
+    assert oldest_first == written[:posts]
+    assert sorted(of_each_post) == [[one] for one in written[posts:]]
+    assert holdings.orders[-1] == written[:posts], "the feed says so, too"
+    assert [told.token for told in holdings.log] == [*written, ""]
 
 
-@pytest.mark.parametrize("refuses", SERVICES)
+@pytest.mark.parametrize("refuses", [*SERVICES, BUS])
 async def test_what_is_not_shown_can_not_be_judged_and_who_hides_it_is_named(refuses: str) -> None:
     with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not show what it holds"):
         await read_holdings(cast(Stack, FakeStack(3, refuses)))

@@ -1,123 +1,51 @@
 """Compares what was acknowledged with what is held: the judge of every run.
 
-Each write carries a token, a text found nowhere else. After everything has settled, the checker
-reads what the owners hold and what the feed shows, through the same public doors as any client,
-and counts the tokens. The idea is that of the set checkers of Jepsen and Maelstrom; what a write
-became is decided by what its client was told:
+After everything has settled, each write's token is counted wherever it should be (`holdings.py`).
+The idea is that of the set checkers of Jepsen and Maelstrom; what a write became is decided by what
+its client was told:
 
     told                 found                        verdict
     yes (2xx)            once, and in the feed        fine
     yes                  not with its owner           lost
-    yes                  more than once, or judged    duplicated
-                         more than once
-    yes                  with one status with its     diverged
-                         owner, another in the feed
+    any                  more than once, judged more  duplicated
+                         than once, or the same was
+                         told of it more than once
     yes                  not in the feed, or pending  unsettled
+    yes                  by one who should have it,   diverged
+                         not by another; or with one
+                         status here, another there
+    nothing for sure     the same, where its owner    diverged
+                         has it
+    yes                  shown as older than one that out of order
+                         was acknowledged before this
+                         one was sent
+    yes                  in the feed, not in a later  resurrected
+                         answer of it, and in the end
     surely no            anywhere                     refused but kept
     nothing for sure     anywhere, or nowhere         unknown: both are right
+    no, or nothing       judged, though its owner     orphaned
+                         does not have it
+
+*Who should have it*: its owner, the feed and, for a comment, moderation's record. *Shown*: in the
+lists that say what is newer, that is posts and the feed (newest first), the comments of a post
+(oldest first) and, where there is one, the bus's log, which besides promises that a comment comes
+behind its post, a verdict behind its comment, and an update behind its verdict. Writes of which
+neither was acknowledged before the other was sent may stand either way round.
 """
 
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 
-from lab.cluster.caller import Answer
-from lab.cluster.errors import LabCannotRun
-from lab.cluster.stack import Stack
 from lab.load.metrics import visible_ms
 from lab.load.samples import WRITES, Sample
+from lab.scenarios.holdings import CannotCheck, Holdings, Told, read_holdings, tokens_of
 from lab.scenarios.result import Data, Visible
 
-_TOKEN = re.compile(r"w-\d+-\d+;")
-_PAGE = 100
+__all__ = ["CannotCheck", "Holdings", "check", "read_holdings"]
 
-
-class CannotCheck(LabCannotRun):
-    """A service did not show what it holds, so nothing can be said about it."""
-
-
-@dataclass
-class Holdings:
-    """How often each token is found: with its owner, in the feed, in the feed as decided; with its
-    owner as pending, and with moderation. And which status a comment has here and there."""
-
-    owned: Counter[str] = field(default_factory=Counter)
-    shown: Counter[str] = field(default_factory=Counter)
-    decided: Counter[str] = field(default_factory=Counter)
-    pending: Counter[str] = field(default_factory=Counter)
-    judged: Counter[str] = field(default_factory=Counter)
-    status_owned: dict[str, str] = field(default_factory=dict)
-    status_shown: dict[str, str] = field(default_factory=dict)
-
-
-async def read_holdings(stack: Stack) -> Holdings:
-    """Everything posts and comments hold, and everything the feed shows. Raises CannotCheck."""
-    held = Holdings()
-    post_ids: list[str] = []
-    async for post in _pages(stack, "posts", "/posts"):
-        held.owned.update(_TOKEN.findall(post["title"]))
-        post_ids.append(post["id"])
-    for start in range(0, len(post_ids), _PAGE):
-        asked = ",".join(post_ids[start : start + _PAGE])
-        answer = await stack.call("GET", stack.urls["comments"], f"/comments?post_ids={asked}")
-        for comment in _shown(stack, "comments", answer):
-            tokens = _TOKEN.findall(comment["content"])
-            held.owned.update(tokens)
-            held.status_owned |= dict.fromkeys(tokens, comment["status"])
-            if comment["status"] == "pending":
-                held.pending.update(tokens)
-    async for entry in _pages(stack, "query", "/feed"):
-        tokens = _TOKEN.findall(entry["title"])
-        held.shown.update(tokens)
-        held.decided.update(tokens)
-        for comment in entry["comments"]:
-            tokens = _TOKEN.findall(comment["content"])
-            held.shown.update(tokens)
-            held.status_shown |= dict.fromkeys(tokens, comment["status"])
-            if comment["status"] != "pending":
-                held.decided.update(tokens)
-    async for verdict in _judgements(stack):
-        held.judged.update(_TOKEN.findall(verdict["content"]))
-    return held
-
-
-async def _judgements(stack: Stack) -> AsyncIterator[dict[str, Any]]:
-    after = 0
-    while True:
-        path = f"/verdicts?limit={_PAGE}&after={after}"
-        page = _shown(stack, "moderation", await stack.call("GET", stack.urls["moderation"], path))
-        for verdict in page:
-            yield verdict
-        if len(page) < _PAGE:
-            return
-        after = page[-1]["number"]
-
-
-async def _pages(stack: Stack, target: str, path: str) -> AsyncIterator[dict[str, Any]]:
-    before = "~"
-    while True:
-        answer = await stack.call(
-            "GET", stack.urls[target], f"{path}?limit={_PAGE}&before={before}"
-        )
-        page = _shown(stack, target, answer)
-        for row in page:
-            yield row
-        if len(page) < _PAGE:
-            return
-        before = page[-1]["id"]
-
-
-def _shown(stack: Stack, target: str, answer: Answer) -> Sequence[dict[str, Any]]:
-    if not answer.ok:
-        raise CannotCheck(
-            f"After the run, {stack.name}'s {target} did not show what it holds "
-            f"({answer.error or answer.data}), so what was lost can't be said. "
-            "Its log is in the run's folder."
-        )
-    rows: Sequence[dict[str, Any]] = answer.data
-    return rows
+_BEHIND = {"CommentModerated": "CommentCreated", "CommentUpdated": "CommentModerated"}
+"""What the log tells of a comment, and what it must have told of it before."""
 
 
 def check(samples: Iterable[Sample], held: Holdings) -> Data:
@@ -130,24 +58,82 @@ def check(samples: Iterable[Sample], held: Holdings) -> Data:
     def found(sample: Sample) -> int:
         return max(held.owned[sample.token], held.shown[sample.token])
 
-    def diverged(token: str) -> bool:
-        """Whether both have it, and say different things of it."""
-        both = token in held.status_owned and token in held.status_shown
-        return both and held.status_owned[token] != held.status_shown[token]
+    told = Counter((one.type, one.token) for one in held.log)
+    told_again = {token for (_, token), times in told.items() if times > 1}
 
+    def is_double(sample: Sample) -> bool:
+        return found(sample) > 1 or held.judged[sample.token] > 1 or sample.token in told_again
+
+    owned_unknown = [sample for sample in unknown if held.owned[sample.token]]
     seen = visible_ms(yes)
     return Data(
         acknowledged=len(yes),
         visible=sum(held.decided[sample.token] > 0 for sample in yes),
         lost=sum(not held.owned[sample.token] for sample in yes),
-        duplicated=sum(found(one) > 1 or held.judged[one.token] > 1 for one in writes),
-        diverged=sum(diverged(sample.token) for sample in yes),
+        duplicated=sum(map(is_double, writes)),
+        diverged=sum(_diverged(sample, held) for sample in (*yes, *owned_unknown)),
         unsettled=sum(
             held.owned[sample.token] > 0 and not held.decided[sample.token] for sample in yes
         ),
         undecided=sum(held.pending[sample.token] > 0 for sample in yes),
+        out_of_order=len(_out_of_order(yes, held)),
+        resurrected=sum(one.went_back > 0 and held.decided[one.token] > 0 for one in yes),
         refused_kept=sum(found(sample) > 0 for sample in no),
         unknown=len(unknown),
         unknown_kept=sum(found(sample) > 0 for sample in unknown),
+        orphaned=sum(
+            held.judged[sample.token] > 0 and not held.owned[sample.token]
+            for sample in (*no, *unknown)
+        ),
         visible_ms=Visible(**seen),
     )
+
+
+def _diverged(write: Sample, held: Holdings) -> bool:
+    """Whether those who should have it don't all have it, or don't say the same of it."""
+    token = write.token
+    tellers = [held.owned[token] > 0, held.shown[token] > 0]
+    if write.endpoint != "create_post" and held.status_owned.get(token) != "pending":
+        tellers.append(held.judged[token] > 0)
+    statuses = {
+        of[token]
+        for of in (held.status_owned, held.status_shown, held.status_judged)
+        if token in of
+    }
+    return (any(tellers) and not all(tellers)) or len(statuses) > 1
+
+
+def _out_of_order(acknowledged: Sequence[Sample], held: Holdings) -> set[str]:
+    """The tokens of acknowledged writes that stand before something that came before them."""
+    by_token = {sample.token: sample for sample in acknowledged}
+    orders = [
+        *held.orders,
+        tokens_of(held.log, "PostCreated"),
+        tokens_of(held.log, "CommentCreated"),
+    ]
+    overtaking = {token for order in orders for token in _overtaking(order, by_token)}
+    return overtaking | (by_token.keys() & set(_told_too_early(held.log)))
+
+
+def _overtaking(order: Sequence[str], by_token: Mapping[str, Sample]) -> Iterator[str]:
+    """Of a list, oldest first: each write behind which one stands that was acknowledged before it
+    was sent. One pass from the end, for all that counts is the earliest acknowledgement behind."""
+    writes = [by_token[token] for token in dict.fromkeys(order) if token in by_token]
+    earliest_s = inf
+    for write in reversed(writes):
+        if earliest_s < write.intended_s + write.lag_ms / 1_000:
+            yield write.token
+        earliest_s = min(earliest_s, write.intended_s + (write.latency_ms or 0.0) / 1_000)
+
+
+def _told_too_early(log: Sequence[Told]) -> Iterator[str]:
+    """The tokens of events that the log has before the event they follow from."""
+    first: dict[tuple[str, str], int] = {}
+    for place, told in enumerate(log):
+        first.setdefault((told.type, told.id), place)
+    for place, told in enumerate(log):
+        # What the log does not have at all (any more) is in no order.
+        if first.get((_BEHIND.get(told.type, ""), told.id), 0) > place:
+            yield told.token
+        if told.post_id and first.get(("PostCreated", told.post_id), 0) > place:
+            yield told.token

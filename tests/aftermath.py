@@ -1,0 +1,86 @@
+"""What came of a storm: who was killed when, what was written, and what of it is held and shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.cluster.supervisor import Exit
+from lab.load.metrics import percentile
+from lab.load.samples import Sample
+from lab.scenarios.result import Data
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`target` was killed at `killed_s` and healthy again at `ready_s` (of perf_counter)."""
+
+    target: str
+    killed_s: float
+    ready_s: float
+
+
+@dataclass
+class Aftermath:
+    """What came of it. The generator's moments and ours are of the same clock."""
+
+    data: Data
+    samples: list[Sample]
+    started_at_s: float
+    load: Mapping[str, Any]
+    judged_wrongly: int
+    deaths: tuple[Exit, ...]
+    kills: list[Kill] = field(default_factory=list)
+    drained_s: float | None = None
+
+    def wrong(self) -> dict[str, int]:
+        """Everything that must be 0 and is not."""
+        counted = {
+            "lost": self.data.lost,
+            "duplicated": self.data.duplicated,
+            "diverged": self.data.diverged,
+            "unsettled": self.data.unsettled,
+            "undecided": self.data.undecided,
+            "out of order": self.data.out_of_order,
+            "resurrected": self.data.resurrected,
+            "refused, and kept": self.data.refused_kept,
+            "judged wrongly": self.judged_wrongly,
+            "never seen by a reader": sum(
+                one.ok and one.visible_ms is None for one in self.samples
+            ),
+            "answered 500": sum(one.status == 500 for one in self.samples),
+            "not sent at all": self.load["dropped"],
+            "died by themselves": len(self.deaths),
+        }
+        return {name: count for name, count in counted.items() if count}
+
+    @property
+    def kills_under_load(self) -> int:
+        """How many came before the last write: on a slow machine a storm outlasts the load."""
+        over_s = self.started_at_s + max(one.intended_s for one in self.samples)
+        return sum(kill.killed_s < over_s for kill in self.kills)
+
+    def accepted(self, phase: str) -> tuple[int, int]:
+        """How many of how many writes of a phase were acknowledged."""
+        sent = [one for one in self.samples if one.phase == phase]
+        return sum(one.ok for one in sent), len(sent)
+
+    def answered_ms(self, phase: str, percent: float = 99) -> float:
+        """A percentile of the time from the intended moment of a write to its 201."""
+        times = [one.latency_ms for one in self.samples if one.ok and one.phase == phase]
+        found = percentile([time for time in times if time is not None], percent)
+        assert found is not None, f"nothing was acknowledged in the phase {phase}"
+        return found
+
+    def visible_again_s(self) -> list[float]:
+        """For each kill: from the process being healthy again until a reader has seen, decided, the
+        last write that was acknowledged before; 0 where all had been seen by then."""
+        moments = [
+            (intended_s + one.latency_ms / 1000, intended_s + one.visible_ms / 1000)
+            for one in self.samples
+            if one.ok and one.latency_ms is not None and one.visible_ms is not None
+            for intended_s in (self.started_at_s + one.intended_s,)
+        ]
+        return [
+            max([0.0, *(seen_s - kill.ready_s for at_s, seen_s in moments if at_s <= kill.ready_s)])
+            for kill in self.kills
+        ]

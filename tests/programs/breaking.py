@@ -1,0 +1,104 @@
+"""What the mutants break with: a transaction that is not one, work that is done too late."""
+
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+from lab.store import Store, Transaction
+
+TOO_LATE_S = 0.4
+"""The window of a bug that shows only when the process dies in it: long enough to be hit."""
+
+
+class Later:
+    """Does things in their order, each so many seconds after it was asked for."""
+
+    def __init__(self, after_s: float = TOO_LATE_S) -> None:
+        self._after_s = after_s
+        self._waiting: queue.Queue[tuple[float, Callable[[], None]]] = queue.Queue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        self._waiting.put((time.perf_counter() + self._after_s, work))
+
+    def _run(self) -> None:
+        while True:
+            due_s, work = self._waiting.get()
+            time.sleep(max(0.0, due_s - time.perf_counter()))
+            work()
+
+
+class Divided:
+    """Looks like a transaction: notes down what is named in `notes`, and does the rest at once."""
+
+    def __init__(self, change: Transaction, notes: Sequence[str]) -> None:
+        self._change, self._notes = change, notes
+        self.noted: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._notes:
+            return getattr(self._change, name)
+
+        def note(*values: Any) -> Any:
+            self.noted.append((name, values))
+            # Where one is told which events are new, all of them seem so.
+            return set(values[0]) if name == "new_among" else None
+
+        return note
+
+    def do(self, change: Transaction) -> None:
+        for name, values in self.noted:
+            getattr(change, name)(*values)
+
+
+def divide_transactions(
+    notes: Sequence[str], do_later: Callable[[Callable[[], None]], None]
+) -> None:
+    """Let every transaction of this process commit without what `notes` names; `do_later` is given
+    a second transaction, with that."""
+    whole = Store.transaction
+
+    @contextmanager
+    def transaction(store: Store) -> Iterator[Any]:
+        with whole(store) as change:
+            first_part = Divided(change, notes)
+            yield first_part
+
+        def second_part() -> None:
+            with whole(store) as change:
+                first_part.do(change)
+
+        if first_part.noted:
+            do_later(second_part)
+
+    Store.transaction = transaction  # type: ignore[method-assign,assignment]
+
+
+def one_in(count: int, text: str) -> bool:
+    """Whether a text is hit by a bug that hits one in so many: always the same ones."""
+    return crc32(text.encode()) % count == 0
+
+
+def break_handler(
+    service: Any, method: str, path: str, wrong: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Put `wrong(handler)` in the place of the handler of a route."""
+    for at, route in enumerate(service.routes):
+        if (route.method, route.path) == (method, path):
+            handler = functools.wraps(route.handler)(wrong(route.handler))
+            service.routes[at] = replace(route, handler=handler)
+            return
+    raise LookupError(f"There is no {method} {path} to be broken.")
+
+
+def break_listener(
+    service: Any, kind: type, wrong: Callable[[Callable[..., None]], Callable[..., None]]
+) -> None:
+    """Put `wrong(listener)` in the place of what hears one type of event."""
+    service.listeners[kind] = wrong(service.listeners[kind])

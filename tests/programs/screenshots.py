@@ -1,0 +1,72 @@
+"""Pictures of the console for the documents: `python -m tests.programs.screenshots docs/img`.
+
+They are of a lab that runs, taken when the page shows what the picture's name says. They need
+Playwright and a Chromium, as the tests of the page do.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.browser import (
+    LEFT,
+    RIGHT,
+    Seen,
+    chromium,
+    console,
+    eventually,
+    figure,
+    is_down,
+    is_well,
+    opened,
+)
+
+LOOK_S = 12
+"""Seconds of a past on each picture, for a chart with nothing on it says nothing."""
+
+
+def at_least(seen: Seen, seconds: float) -> None:
+    """Wait until the page's clock has gone on by so much."""
+    clock = "() => document.getElementById('clock').textContent"
+
+    def reading(text: str) -> float:
+        minutes, _, rest = text.partition(":")
+        return 60 * float(minutes) + float(rest)
+
+    until = reading(seen.page.evaluate(clock)) + seconds
+    eventually(seen.page, clock, lambda text: reading(text) >= until, within_s=seconds + 10)
+
+
+def main(folder: str) -> None:
+    """calm, outage, recovery: in light, at 1280×720; and the outage in dark."""
+    into = Path(folder)
+    into.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        console(Path(home)) as (url, *_),
+        chromium() as browser,
+        opened(browser, url, color_scheme="light") as seen,
+    ):
+        page = seen.page
+        at_least(seen, LOOK_S)
+        page.screenshot(path=into / "live-calm.png")
+        page.keyboard.press("k")
+        for half in (LEFT, RIGHT):
+            page.wait_for_selector(is_down(half, "comments"))
+        page.wait_for_selector(figure(LEFT, 1, False))
+        at_least(seen, 5)
+        page.screenshot(path=into / "live-outage.png")
+        page.keyboard.press("d")
+        at_least(seen, 1)
+        page.screenshot(path=into / "live-outage-dark.png")
+        page.keyboard.press("d")
+        page.keyboard.press("u")
+        for half in (LEFT, RIGHT):
+            page.wait_for_selector(is_well(half, "comments"))
+            page.wait_for_selector(figure(half, 1, True))
+        at_least(seen, 4)
+        page.screenshot(path=into / "live-recovery.png")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,185 @@
+"""Whether the judge sees what came in the wrong order, and what came, went, and came back."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from lab.load.samples import Sample, token
+from lab.load.shown import Asked, Shown
+from lab.scenarios.checker import check
+from lab.scenarios.holdings import Holdings, Told
+
+SEED, RUNS = 7, 200
+
+
+def write(number: int, sent_s: float, told_s: float, endpoint: str = "create_post") -> Sample:
+    """A write that was sent at one moment and acknowledged at another."""
+    return Sample(
+        "x", "before", endpoint, sent_s, 0.0, (told_s - sent_s) * 1_000, 201, ok=True,
+        token=token(0, number), id=f"id-{number}",
+    )  # fmt: skip
+
+
+def one_after_the_other(count: int) -> list[Sample]:
+    return [write(number, number, number + 0.5) for number in range(count)]
+
+
+def out_of_order(writes: list[Sample], *numbers: int) -> int:
+    """How many the checker counts where somebody shows the writes in this order, oldest first."""
+    return check(writes, Holdings(orders=[[token(0, number) for number in numbers]])).out_of_order
+
+
+@pytest.mark.parametrize(
+    ("shown", "count"),
+    [
+        ((0, 1, 2, 3), 0),
+        ((0, 2, 1, 3), 1),
+        ((3, 0, 1, 2), 1),
+        ((3, 2, 1, 0), 3),
+        ((0, 3), 0),
+        ((), 0),
+        ((0, 99, 1), 0),
+    ],
+    ids=str,
+)
+def test_each_write_before_one_that_was_over_when_it_began_counts_once(
+    shown: tuple[int, ...], count: int
+) -> None:
+    assert out_of_order(one_after_the_other(4), *shown) == count
+
+
+def test_writes_that_were_under_way_together_may_stand_either_way_round() -> None:
+    together = [write(0, 0.0, 1.0), write(1, 0.5, 0.7), write(2, 0.7, 2.0)]
+    assert out_of_order(together, 2, 1, 0) == out_of_order(together, 0, 2, 1) == 0
+    later = [*together, write(3, 1.5, 3.0)]
+    assert out_of_order(later, 3, 2, 1, 0) == 1
+
+
+def test_only_what_was_acknowledged_proves_an_order() -> None:
+    refused = replace(write(0, 0.0, 0.5), ok=False, error="timeout")
+    assert out_of_order([refused, write(1, 1.0, 1.5)], 1, 0) == 0
+
+
+def test_it_agrees_with_the_comparison_of_all_pairs_on_many_random_runs() -> None:
+    chance = random.Random(SEED)
+    found = 0
+    for _ in range(RUNS):
+        starts = [chance.random() for _ in range(30)]
+        writes = [write(n, at, at + chance.random() / 5) for n, at in enumerate(starts)]
+        order = chance.sample(range(30), 30) if chance.random() < 0.3 else sorted(
+            range(30), key=lambda n: starts[n] + chance.random() / 5
+        )  # fmt: skip
+        late = {
+            before
+            for place, before in enumerate(order)
+            for behind in order[place:]
+            if writes[behind].intended_s + (writes[behind].latency_ms or 0) / 1_000
+            < writes[before].intended_s
+        }
+        assert out_of_order(writes, *order) == len(late)
+        found += bool(late)
+    assert 50 < found < RUNS
+
+
+def told(*events: tuple[str, int]) -> list[Told]:
+    """The log, of events about a post 0 and comments on it."""
+    names = {"C": "CommentCreated", "M": "CommentModerated", "U": "CommentUpdated"}
+    return [
+        Told("PostCreated", "", "id-0", "")
+        if kind == "P"
+        else Told(names[kind], token(0, number), f"id-{number}", "id-0")
+        for kind, number in events
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "count"),
+    [
+        ("P0 C1 C2 M1 M2 U2 U1", 0),
+        ("P0 C2 C1", 1),
+        ("P0 M1 C1 U1", 1),
+        ("P0 C1 U1 M1 C2 U2", 1),
+        ("C1 P0 C2 M2 U2 M1", 1),
+        ("U1 M1 C1 U2 M2 C2 P0", 2),
+        ("M1 U1 C2", 0),
+    ],
+)
+def test_the_log_has_a_verdict_behind_its_comment_and_the_comment_behind_its_post(
+    log: str, count: int
+) -> None:
+    writes = [write(number, number, number + 0.5, "create_comment") for number in (1, 2)]
+    events = told(*((event[0], int(event[1])) for event in log.split()))
+    assert check(writes, Holdings(log=events)).out_of_order == count
+
+
+def test_what_the_log_tells_twice_of_a_write_is_a_duplicate() -> None:
+    writes = [write(number, number, number + 0.5, "create_comment") for number in (1, 2)]
+    once = told(("P", 0), ("C", 1), ("M", 1), ("U", 1), ("C", 2))
+    assert check(writes, Holdings(log=once)).duplicated == 0
+    assert check(writes, Holdings(log=[*once, *told(("U", 1))])).duplicated == 1
+
+
+# ── the feed that takes back what it has shown ────────────────────────────
+
+
+def shown_by(*writes: Sample, at_s: float = 1.0) -> Shown:
+    shown = Shown()
+    for one in writes:
+        shown.note(one, at_s)
+    return shown
+
+
+def a_comment(number: int, post_id: str) -> Sample:
+    return replace(write(number, 0.0, 0.5, "create_comment"), post_id=post_id)
+
+
+LATER = Asked(2.0, limit=3)
+
+
+def test_a_later_answer_that_lacks_what_was_shown_is_counted() -> None:
+    post, comment = write(1, 0.0, 0.5), a_comment(5, "id-1")
+    shown = shown_by(post, comment)
+    shown.compare(LATER, {"id-1": {"id-5"}}, 1)
+    assert (post.went_back, comment.went_back) == (0, 0)
+    shown.compare(LATER, {"id-1": set()}, 1)
+    assert (post.went_back, comment.went_back) == (0, 1)
+    shown.compare(LATER, {}, 0)
+    assert (post.went_back, comment.went_back) == (1, 2)
+
+
+def test_an_answer_that_was_asked_for_before_proves_nothing() -> None:
+    post = write(1, 0.0, 0.5)
+    shown_by(post).compare(Asked(0.9, limit=3), {}, 0)
+    shown_by(post).compare(Asked(1.0, limit=3), {}, 0)
+    assert post.went_back == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "posts", "missing"),
+    [
+        (LATER, (1, 3, 5), [2, 4]),
+        (Asked(2.0, limit=4), (3, 4, 5), [0, 1, 2]),
+        (Asked(2.0, limit=3, before="id-4"), (1, 3), [0, 2]),
+        (Asked(2.0, limit=2, before="id-4"), (1, 3), [2]),
+        (Asked(2.0, limit=2, before="id-0"), (), []),
+    ],
+    ids=str,
+)
+def test_only_what_the_page_reaches_back_to_is_missed(
+    asked: Asked, posts: tuple[int, ...], missing: list[int]
+) -> None:
+    known = [write(number, 0.0, 0.5) for number in (0, 1, 2, 3, 4, 5)]
+    page = {f"id-{number}": set[str]() for number in posts}
+    shown_by(*known).compare(asked, page, len(page))
+    assert [n for n, one in enumerate(known) if one.went_back] == missing
+
+
+@pytest.mark.parametrize(("went_back", "decided", "resurrected"), [(0, 1, 0), (2, 1, 1), (2, 0, 0)])
+def test_what_went_and_came_back_is_told_from_what_stayed_and_from_what_stayed_away(
+    went_back: int, decided: int, resurrected: int
+) -> None:
+    sample = replace(write(1, 0.0, 0.5), went_back=went_back)
+    holdings = Holdings()
+    holdings.decided[sample.token] = decided
+    assert check([sample], holdings).resurrected == resurrected
