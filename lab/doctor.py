@@ -28,9 +28,11 @@ PACKAGES = {
     "aiohttp": "3.14.4",
     "httptools": "0.6",
     "psutil": "6",
+    "pybreaker": "1.3",
     "pydantic": "2.11",
     "requests": "2.32",
     "rich": "14",
+    "stamina": "25",
     "typer": "0.20",
 }
 """The oldest version of each that will do, as in pyproject.toml."""

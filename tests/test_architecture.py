@@ -81,37 +81,60 @@ def known_by(room: str) -> set[tuple[str, str]]:
 MAY_KNOW: dict[str, set[str]] = {
     "lab.domain": set(),
     "lab.spans": set(),
+    "lab.deadline": {"lab.domain"},
+    "lab.bottleneck": {"lab.deadline", "lab.domain"},
+    "lab.degraded": set(),
+    "lab.tally": set(),
     "lab.lifeline": set(),
     "lab.faults": set(),
     "lab.nats_here": set(),
     "lab.shell_options": set(),
-    "lab.web": {"lab.domain"},
+    "lab.web": {"lab.degraded", "lab.domain"},
     "lab.holder": set(),
     "lab.listener": {"lab.domain", "lab.holder", "lab.web"},
     "lab.store": {"lab.domain", "lab.spans"},
-    "lab.service": {"lab.store", "lab.web"},
+    "lab.idempotency": {"lab.domain", "lab.store"},
+    "lab.service": {"lab.idempotency", "lab.store", "lab.web"},
     "lab.openapi": {"lab.domain", "lab.web"},
     "lab.control_routes": {"lab.domain", "lab.faults", "lab.web"},
+    "lab.doorstep": {"lab.domain", "lab.faults", "lab.web"},
     "lab.shell": {
         *("lab.domain", "lab.faults", "lab.lifeline", "lab.listener", "lab.spans", "lab.web"),
-        *("lab.control_routes", "lab.openapi", "lab.shell_options"),
+        *("lab.control_routes", "lab.deadline", "lab.doorstep", "lab.openapi"),
+        *("lab.bottleneck", "lab.idempotency", "lab.shell_options"),
     },
-    "lab.bus": {"lab.domain", "lab.nats_here", "lab.openapi", "lab.shell", "lab.web"},
+    "lab.bus": {
+        *("lab.domain", "lab.nats_here", "lab.openapi", "lab.shell", "lab.web"),
+        "lab.doorstep",
+    },
     "lab.sync_chain": {
         *("lab.domain", "lab.service", "lab.shell", "lab.spans", "lab.store", "lab.web"),
+        *("lab.deadline", "lab.degraded", "lab.idempotency", "lab.tally"),
         "lab.bus",  # the carrier of request-reply only: see below
     },
     "lab.async_bus": {
         *("lab.domain", "lab.service", "lab.shell", "lab.spans", "lab.store", "lab.web"),
-        *("lab.bus", "lab.faults"),
+        *("lab.bus", "lab.faults", "lab.idempotency"),
+    },
+    "lab.live": {
+        *("lab.byhand", "lab.scenarios", "lab.cluster", "lab.load", "lab.faults", "lab.domain"),
+        *("lab.web", "lab.listener", "lab.holder", "lab.terminal", "lab.report"),
     },
 }
 
 FORBIDDEN: dict[str, set[str]] = {
-    "lab.load": {"lab.scenarios", "lab.report", "lab.live", "lab.cluster", "cli", *SIDES},
-    "lab.cluster": {"lab.scenarios", "lab.report", "lab.live", "cli", *SIDES},
-    "lab.scenarios": {"lab.report", "lab.live", "cli", "lab.bus", *SIDES},
-    "lab.report": {"cli", "lab.bus", *SIDES},
+    "lab.load": {
+        "lab.api",
+        "lab.scenarios",
+        "lab.report",
+        "lab.live",
+        "lab.cluster",
+        "cli",
+        *SIDES,
+    },
+    "lab.cluster": {"lab.api", "lab.scenarios", "lab.report", "lab.live", "cli", *SIDES},
+    "lab.scenarios": {"lab.api", "lab.report", "lab.live", "cli", "lab.bus", *SIDES},
+    "lab.report": {"lab.api", "cli", "lab.bus", "lab.live", *SIDES},
 }
 
 

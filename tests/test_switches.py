@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from lab.async_bus.dead_letters import count_dead, dead_letters, redrive
 from lab.async_bus.tell import DualWrite, Relay
 from lab.byhand.settings import settings_by_stack
 from lab.cluster.topology import ARRANGEMENTS, programs
-from lab.domain.events import CommentModerated, PostCreated
+from lab.domain.events import CommentModerated, CommentUpdated, PostCreated
 from lab.store import Store
 from tests.consumers import Consumer, MemoryBus, comment, envelope, poison, post, until
 
@@ -22,7 +24,7 @@ Make = Callable[..., Consumer]
 def consumer(tmp_path: Path) -> Iterator[Make]:
     made: list[Consumer] = []
 
-    def make(**switches: bool) -> Consumer:
+    def make(**switches: Any) -> Consumer:
         made.append(Consumer(tmp_path, **switches))
         return made[-1]
 
@@ -76,7 +78,7 @@ async def test_without_an_outbox_it_is_gone_and_the_row_is_there(
     await asyncio.to_thread(write, store, "p2")
     assert [row["id"] for row in store.rows("SELECT id FROM posts ORDER BY id")] == ["p1", "p2"]
     assert [event.subject for event in bus.log] == ["p2"]
-    assert (dual.waiting(), store.count_untold(0)) == (0, 0)
+    assert (dual.waiting(), store.count_outbox(0)) == (0, 0)
     assert "now are gone" in capfd.readouterr().err
 
 
@@ -207,6 +209,61 @@ def test_a_dead_letter_is_applied_once_when_the_cause_is_mended(consumer: Make) 
     assert (one.notes(), one.store.offset()) == (["verdict 1"], 1)
 
 
+# ── apply_ms ──────────────────────────────────────────────────────────────
+
+
+def test_a_slow_consumer_takes_so_long_for_each_event_it_hears_and_for_no_other(
+    consumer: Make,
+) -> None:
+    one = consumer(apply_ms=10)
+    begun = perf_counter()
+    unheard = [envelope(CommentUpdated(**verdict(1).model_dump()), 2)]
+    one.applier.take([comment(1), *unheard, comment(3)])
+    assert perf_counter() - begun >= 0.02
+    assert (one.notes(), one.applier.applied, one.applier.position) == (["1", "3"], 2, 3)
+
+
+def test_a_slow_consumer_has_committed_what_came_before_the_one_it_is_busy_with(
+    consumer: Make,
+) -> None:
+    one = consumer(apply_ms=1)
+    offsets: list[int] = []
+    keep = one.store.transaction
+
+    def watched() -> Any:
+        offsets.append(one.store.offset())
+        return keep()
+
+    one.store.transaction = watched  # type: ignore[method-assign]
+    one.applier.take([comment(1), comment(2), comment(3)])
+    assert offsets == [0, 1, 2]
+
+
+def test_the_buss_mark_is_kept_for_the_end_of_a_delivery_and_for_no_place_within(
+    consumer: Make,
+) -> None:
+    one = consumer(apply_ms=1)
+    marks: list[tuple[int, str]] = []
+    keep = one.store.transaction
+
+    def watched() -> Any:
+        marks.append((one.store.offset(), one.store.mark()))
+        return keep()
+
+    one.store.transaction = watched  # type: ignore[method-assign]
+    one.applier.take([comment(1), comment(2)], "behind 2")
+    one.applier.take([comment(3)], "behind 3")
+    assert marks == [(0, ""), (1, ""), (2, "behind 2")]
+    assert (one.applier.mark, one.store.mark()) == ("behind 3", "behind 3")
+
+
+def test_what_a_slow_consumer_can_not_apply_is_laid_aside_or_waits_as_ever(consumer: Make) -> None:
+    one = consumer(apply_ms=1)
+    with pytest.raises(DeliveryFailed):
+        one.applier.take([comment(1), poison(2), comment(3)])
+    assert (one.notes(), one.store.offset()) == (["1"], 1)
+
+
 # ── and how they get to the programs ──────────────────────────────────────
 
 
@@ -215,12 +272,13 @@ def test_a_switch_of_a_variant_is_an_argument_of_every_service_and_not_of_the_bu
 ) -> None:
     arrangement = ARRANGEMENTS["async-bus"]
     ports = dict.fromkeys(arrangement.parts, 1)
-    options = {"outbox": False, "dead_letter": True}
+    options = {"outbox": False, "dead_letter": True, "apply_ms": 14}
     started = programs("v", arrangement, options, ports, tmp_path, "token")
     for program in started:
         told = " ".join(program.argv)
         is_a_service = program.name != "v.event-bus"
         assert ("--outbox off" in told) is ("--dead-letter on" in told) is is_a_service
+        assert ("--apply-ms 14" in told) is is_a_service
         assert "--dedupe" not in told
 
 

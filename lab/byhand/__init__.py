@@ -6,6 +6,7 @@ control_server.py  the door through which another terminal reaches the switchboa
 notes.py           how that terminal finds it
 control.py         what that terminal does: `lab fault`, `lab heal`
 events.py          … and `lab events`, `lab redrive`
+reading.py         … which read a bus of any kind
 letters.py         the dead letters of what runs
 settings.py        the switches, on a command line
 commands.py        the doors to all of it on the command line

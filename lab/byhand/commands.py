@@ -10,7 +10,8 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Example: lab up both   Next, in another terminal: lab fault latency comments --ms 300"
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab up both   Next, in another terminal: lab fault latency comments --ms 300",
 )
 def up(
     which: Annotated[
@@ -22,6 +23,10 @@ def up(
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SWITCH=VALUE", help="as dead_letter=true; may be repeated"),
+    ] = None,
+    bus: Annotated[
+        str | None,
+        typer.Option(help="the same as --set bus=…: log, course, nats, or nats://HOST:PORT"),
     ] = None,
 ) -> None:
     """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
@@ -36,13 +41,17 @@ def up(
     if which not in known:
         fail(f"There is no stack {which!r}. {did_you_mean(which, known)}", 2)
     stacks = list(TWINS) if which == "both" else [which]
-    options = checked(settings_by_stack, settings or [], stacks)
+    words = [*(settings or []), *([f"bus={bus}"] if bus else [])]
+    options = checked(settings_by_stack, words, stacks)
     if there := [lab for lab in running_labs() if set(stacks) & set(lab.stacks)]:
         fail(f"A lab is up already (pid {there[0].pid}): use it, or end it with Ctrl-C there.", 3)
     until_done(run_up(which, made(new_folder, "up"), say, options=options))
 
 
-@app.command(epilog="Example: lab fault latency comments --ms 300 --jitter-ms 50   Next: lab heal")
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab fault latency comments --ms 300 --jitter-ms 50   Next: lab heal",
+)
 def fault(
     kind: Annotated[
         str | None,
@@ -94,7 +103,8 @@ def fault(
 
 
 @app.command(
-    epilog="Example: lab heal comments   or: lab heal, for everything   Next: lab fault down posts"
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab heal comments   or: lab heal, for everything   Next: lab fault down posts",
 )
 def heal(
     target: Annotated[str | None, typer.Argument(help="only faults on this service")] = None,
@@ -113,7 +123,10 @@ def heal(
         fail(error, error.exit_code)
 
 
-@app.command(epilog="Example: lab events --follow   Next: lab events --dead, for what failed")
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab events --follow   Next: lab events --dead, for what failed",
+)
 def events(
     after: Annotated[int, typer.Option(help="only those behind this number", min=0)] = 0,
     type_: Annotated[
@@ -141,7 +154,10 @@ def events(
         raise typer.Exit(130) from None
 
 
-@app.command(epilog="Example: lab redrive query   Next: lab events --dead, for what failed again")
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab redrive query   Next: lab events --dead, for what failed again",
+)
 def redrive(
     service: Annotated[str | None, typer.Argument(help="only what this service laid aside")] = None,
     stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,

@@ -1,16 +1,15 @@
 """What lies on the bus of a running lab, and what its services laid aside: `lab events`, `redrive`.
 
-The events are read as any consumer reads them: `GET /events?after=N`, a line of JSON each. Like
-`lab fault` this wants to be quick, so it uses `http.client` and little else.
+Like `lab fault` this wants to be quick, so it imports little.
 """
 
-import http.client
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlencode
 
-from lab.byhand.control import ANSWER_WITHIN_S, CANNOT, USAGE, ControlError, RunningLab, ask
+from lab.byhand.control import USAGE, ControlError, RunningLab, ask, running_labs
+from lab.byhand.reading import Event, follow_events, read_events
 
 BUS = "event-bus"
 SHOWN_WIDTH = 60
@@ -32,12 +31,13 @@ def show_events(
 
     Raises ControlError.
     """
-    said = 0
-    for line in _lines(_bus(lab, stack), after, follow):
-        event = json.loads(line)
+    said, url = 0, _bus(lab, stack)
+    note = (lambda line: None) if as_json else say
+    events = follow_events(url, after, partial(_is_up, lab), note) if follow else None
+    for event in events or read_events(url, after):
         if type_ in (None, event["type"]):
             said += 1
-            say(line if as_json else in_words(event))
+            say(_as_line(event) if as_json else in_words(event))
     if not said and not as_json:
         of = f" of type {type_}" if type_ else ""
         say(f"No event{of} lies behind number {after}. Write a post, and look again.")
@@ -69,12 +69,20 @@ def redrive(
         say("Nothing was laid aside, so there was nothing to send again.")
 
 
-def in_words(event: dict[str, Any]) -> str:
+def in_words(event: Event) -> str:
     """An event on one line: its number, type, teller and data."""
     data = json.dumps(event["data"], ensure_ascii=False)
     shown = data if len(data) <= SHOWN_WIDTH else data[: SHOWN_WIDTH - 1] + "…"
-    source = str(event["source"]).rpartition("/")[2]
+    source = str(event.get("source", "")).rpartition("/")[2]
     return f"{event['sequence']:>6}  {event['type']:<17} {source:<11} {shown}"
+
+
+def _as_line(event: Event) -> str:
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_up(lab: RunningLab) -> bool:
+    return any(one.pid == lab.pid for one in running_labs())
 
 
 def _bus(lab: RunningLab, stack: str | None) -> str:
@@ -85,24 +93,3 @@ def _bus(lab: RunningLab, stack: str | None) -> str:
         return with_bus[stack]
     known = ", ".join(with_bus) or "none: start one with `lab up async-bus`"
     raise ControlError(f"No stack {stack or ''} with a bus runs here. Known: {known}.", USAGE)
-
-
-def _lines(url: str, after: int, follow: bool) -> Iterator[str]:
-    parts = urlsplit(url)
-    within_s = None if follow else ANSWER_WITHIN_S
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=within_s)
-    try:
-        connection.request("GET", f"/events?after={after}" + ("&follow=1" if follow else ""))
-        response = connection.getresponse()
-        if response.status != 200:
-            raise ControlError(f"The bus at {url} answered {response.status}.", CANNOT)
-        for line in response:
-            yield line.decode().rstrip("\n")
-    except (OSError, http.client.HTTPException) as error:
-        raise ControlError(
-            f"The bus at {url} can't be read: {error or type(error).__name__}. "
-            "Is it down? `lab fault` alone lists what is broken.",
-            CANNOT,
-        ) from None
-    finally:
-        connection.close()

@@ -201,7 +201,10 @@ class Switchboard:
 
 def _reached(fault: Fault, stacks: Sequence[Stack]) -> list[Stack]:
     """Those in which the fault can act; raises Invalid when that is none."""
-    whys = [makes_no_sense(fault)] + [out_of_reach(fault, one.arrangement) for one in stacks]
+    # Whom a fault can hurt anywhere is known of the blog's own services, and not of a guest.
+    guest = any(fault.target in one.arrangement.guests for one in stacks)
+    anywhere = None if guest else makes_no_sense(fault)
+    whys = [anywhere] + [out_of_reach(fault, one.arrangement) for one in stacks]
     reached = [one for one, why in zip(stacks, whys[1:], strict=True) if why is None]
     if whys[0] or not reached:
         raise Invalid(next(why for why in whys if why))
@@ -232,7 +235,8 @@ def _account(injection: Injection) -> str:
         if "new_pid" in told:
             says += f" It is process {told['new_pid']} now."
     elif injection.fault.acts_on == "bus":
-        says = f"It is event {told['sequence']}, and stays on the bus. It was more than "
+        which = f"is event {told['sequence']}" if told["sequence"] else "has no number"
+        says = f"It {which}, and stays on the bus. It was more than "
         says += f"{' and '.join(told['failed']) or 'NOBODY'} could digest."
         says += f" Still stuck at it: {', '.join(told['stuck'])}." if "stuck" in told else ""
         if "laid_aside" in told:

@@ -5,8 +5,8 @@ breaks them unless asked to: requests come from curl, faults from `lab fault` in
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lab.byhand.switchboard import Switchboard
 from lab.cluster.errors import how_it_ended
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.cluster.topology import ARRANGEMENTS, preload
 from lab.domain.directory import BUS, BY_HAND_PORTS, TWINS
 
 BOTH = "both"
@@ -47,11 +47,35 @@ async def run_up(
 
     Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, NurseryLost, …).
     """
+    folder = folder.absolute()
+    async with (
+        raised(which, folder, ports=ports, options=options) as board,
+        control_server(board) as address,
+    ):
+        urls = {stack.name: stack.urls for stack in board.stacks}
+        with announced(RunningLab(0, 0.0, address.url, address.token, urls, folder)):
+            for line in welcome(urls, folder):
+                say(line)
+            try:
+                await _watch(board.stacks[0].supervisor, board.stacks, say)
+            finally:
+                say("Ending everything ...")
+
+
+@asynccontextmanager
+async def raised(
+    which: str,
+    folder: Path,
+    *,
+    ports: Mapping[str, Mapping[str, int]],
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> AsyncIterator[Switchboard]:
+    """The same stacks without anybody to talk to, while the context lasts: the switches of what
+    runs, ready to be asked and broken. Raises as `run_up`."""
     if which not in WHICH:
         raise ValueError(f"There is no {which!r} to start; there are {', '.join(WHICH)}.")
     names = list(TWINS) if which == BOTH else [which]
-    folder = folder.absolute()
-    supervisor = Supervisor(PRELOAD, folder)
+    supervisor = Supervisor(preload((options or {}).values()), folder)
     async with AsyncExitStack() as held:
         # All ports before the first process: a port that is taken is told at once.
         stacks = [
@@ -66,16 +90,7 @@ async def run_up(
         ]
         await held.enter_async_context(supervisor)
         await supervisor.start(*(program for stack in stacks for program in stack.programs))
-        address = await held.enter_async_context(control_server(Switchboard(stacks)))
-        urls = {stack.name: stack.urls for stack in stacks}
-        here = RunningLab(0, 0.0, address.url, address.token, urls, folder)
-        held.enter_context(announced(here))
-        for line in welcome(urls, folder):
-            say(line)
-        try:
-            await _watch(supervisor, stacks, say)
-        finally:
-            say("Ending everything ...")
+        yield Switchboard(stacks)
 
 
 def welcome(urls: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator[str]:

@@ -81,6 +81,11 @@ def ms(value: float | None) -> str:
     return f"{value:.0f}" if value < 99_999.5 else f"{value / 1_000:.0f}s"
 
 
+def short_ms(value: float | None) -> str:
+    """The same in four columns: seconds from ten of them on."""
+    return ms(value) if value is None or value < 9_999.5 else f"{value / 1_000:.0f}s"
+
+
 def seconds(value: float | None) -> str:
     """`0.4 s`; infinite is never."""
     return NONE if value is None else "never" if math.isinf(value) else f"{value:.1f} s"

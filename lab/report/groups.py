@@ -5,6 +5,7 @@ by side in 80 columns; where they don't fit, a table follows for those that are 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import RenderableType
@@ -16,23 +17,50 @@ from lab.report import cells
 from lab.report.cells import Look
 from lab.scenarios.result import AT_ONCE, ENDPOINTS, Endpoint, Latency, Result, Variant, Visible
 
-_ANSWERS = "Answers (n asked for; p50 and p99 in ms, of those that succeeded)"
+_ANSWERS = "Answers (n asked for; p50, {tail} and max in ms, of those that succeeded)"
+_ENOUGH_FOR_P99 = 2_000
+"""Good answers, of which twenty are then beyond the p99; of fewer it is luck and no figure."""
 _GAP = 3  # between two columns: a blank, the divider, a blank
 
 
 def answers(result: Result, look: Look) -> Iterator[RenderableType]:
-    """Endpoint by phase: how many, success, p50 and p99 of the good answers, by variant."""
+    """Endpoint by phase: how many, success, p50, p95 and max of the good answers, by variant.
+
+    With so many answers in every cell that a p99 means something, that instead of the p95.
+    """
+    shown = _shown(result)
+    tail = tail_of(result)
+    most = max(3, *(len(str(one.sent)) for one in shown)) if shown else 3
 
     def group(of: Endpoint | None) -> Text:
         latency = of.latency_ms if of else Latency()
         share = of.success if of else None
         sent = cells.count(of.sent if of else None)
-        cell = Text(f"{sent:>4}").append(f"{cells.success(share):>8}", cells.share_style(share))
-        times = (cells.ms(latency.p50), cells.ms(latency.p99))
-        return cell.append(Text("".join(f"{time:>6}" for time in times), ""))
+        cell = Text(f"{sent:>{most}}").append(
+            f"{cells.success(share):>7}", cells.share_style(share)
+        )
+        times = (latency.p50, latency.p99 if tail == "p99" else latency.p95, latency.max)
+        return cell.append(Text("".join(f" {cells.short_ms(time):>4}" for time in times), ""))
 
-    heading = f"{'n':>4}{'success':>8}{'p50':>6}{'p99':>6}"
-    yield from _by_phase(_ANSWERS, result, look, _used(result), heading, group)
+    heading = f"{'n':>{most}}{'good':>7}{'p50':>5}{tail:>5}{'max':>5}"
+    yield from _by_phase(
+        _ANSWERS.format(tail=tail), result, look, endpoints_of(result), heading, group
+    )
+
+
+def tail_of(result: Result) -> Literal["p95", "p99"]:
+    """Which percentile stands for the tail: p99 if every cell has answers enough for it."""
+    return "p99" if all(one.ok >= _ENOUGH_FOR_P99 for one in _shown(result)) else "p95"
+
+
+def _shown(result: Result) -> list[Endpoint]:
+    return [
+        found
+        for one in result.variants
+        for phase in phase_names(result)
+        for name in endpoints_of(result)
+        if (found := endpoint_of(one, phase, name))
+    ]
 
 
 def writes(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -44,14 +72,14 @@ def writes(result: Result, look: Look) -> Iterator[RenderableType]:
         seen = (of.visible_ms if of else None) or Visible()
         if in_brief:
             return Text(f"{cells.ms(answered.p50):>8} {cells.ms(seen.p50):>8}")
-        first = f"{cells.ms(answered.p50):>5} {cells.ms(answered.p99):>5}"
-        return Text(f"{first}   {cells.ms(seen.p50):>5} {cells.ms(seen.p99):>5}")
+        first = f"{cells.ms(answered.p50):>5} {cells.ms(answered.max):>5}"
+        return Text(f"{first}   {cells.ms(seen.p50):>5} {cells.ms(seen.max):>5}")
 
-    heading = f"{'answered':>11}   {'visible':>11}\n{'p50':>5} {'p99':>5}   {'p50':>5} {'p99':>5}"
+    heading = f"{'answered':>11}   {'visible':>11}\n{'p50':>5} {'max':>5}   {'p50':>5} {'max':>5}"
     title = "Writes: answered and visible, ms"
     if in_brief:
         title, heading = "Answered and visible, ms (p50)", f"{'answered':>8} {'visible':>8}"
-    shown = _used(result) if in_brief else _writes(result)
+    shown = endpoints_of(result) if in_brief else writes_of(result)
     yield from _by_phase(title, result, look, shown, heading, group)
 
 
@@ -59,10 +87,10 @@ def matrix(result: Result, look: Look) -> Iterator[RenderableType]:
     """Who is hurt by whom: a row for each method, success by endpoint, a group for each variant."""
     heading = f"{'feed':>7}{'post':>8}{'comment':>9}"
     absent: dict[str, str] = {}
-    for variants in _fitting(result, look, 20, heading):
+    for variants in fitting(result.variants, look, 20, heading):
         table = new_table("Success while this was done", ["phase"])
         for variant in variants:
-            table.add_column(_group_heading(variant, heading, look), overflow="fold")
+            table.add_column(group_heading(variant, heading, look), overflow="fold")
         for phase in phase_names(result):
             done_somewhere = any(_was_done(variant, phase) for variant in result.variants)
             row: list[Text] = [look.text(phase, limit=20)]
@@ -88,36 +116,38 @@ def _by_phase(
     heading: str,
     group: Callable[[Endpoint | None], Text],
 ) -> Iterator[RenderableType]:
+    if not endpoints:
+        return
     in_order = phase_names(result)
     longest = max((len(look.plain(phase, 20)) for phase in in_order), default=0)
     labels = max(map(len, endpoints)) + _GAP + max(longest, len("phase"))
-    for variants in _fitting(result, look, labels, heading):
+    for variants in fitting(result.variants, look, labels, heading):
         table = new_table(title, ["request", "phase"])
         for variant in variants:
-            table.add_column(_group_heading(variant, heading, look), overflow="fold")
+            table.add_column(group_heading(variant, heading, look), overflow="fold")
         for endpoint in endpoints:
             for number, phase in enumerate(in_order):
-                figures = (group(_endpoint(variant, phase, endpoint)) for variant in variants)
+                figures = (group(endpoint_of(variant, phase, endpoint)) for variant in variants)
                 name = endpoint if number == 0 else ""
                 table.add_row(name, look.text(phase, limit=20), *figures)
             table.add_section()
         yield Padding(table, (1, 0, 0, 0), expand=False)
 
 
-def _used(result: Result) -> tuple[str, ...]:
-    """The endpoints to show: the usual three, and what was done at once, where it was."""
+def endpoints_of(result: Result) -> tuple[str, ...]:
+    """The endpoints to show: those that anybody asked for, or else the usual three."""
     sent = {name for one in result.variants for of in one.phases.values() for name in of.endpoints}
-    return (*ENDPOINTS, *(name for name in AT_ONCE if name in sent))
+    return tuple(name for name in (*ENDPOINTS, *AT_ONCE) if name in sent) or ENDPOINTS
 
 
-def _writes(result: Result) -> tuple[str, ...]:
-    return tuple(name for name in _used(result) if name not in ("read_feed", "look_at_once"))
+def writes_of(result: Result) -> tuple[str, ...]:
+    return tuple(name for name in endpoints_of(result) if name not in ("read_feed", "look_at_once"))
 
 
 def _shares(variant: Variant, phase: str, applies: bool) -> Text:
     cell = Text()
     for endpoint, width in zip(ENDPOINTS, (7, 8, 9), strict=True):
-        of = _endpoint(variant, phase, endpoint) if applies else None
+        of = endpoint_of(variant, phase, endpoint) if applies else None
         share = of.success if of else None
         cell.append(f"{cells.success(share):>{width}}", cells.share_style(share))
     return cell
@@ -132,20 +162,22 @@ def phase_names(result: Result) -> list[str]:
     return list(result.variants[0].phases) if result.variants else []
 
 
-def _endpoint(variant: Variant, phase: str, name: str) -> Endpoint | None:
+def endpoint_of(variant: Variant, phase: str, name: str) -> Endpoint | None:
     figures = variant.phases.get(phase)
     return figures.endpoints.get(name) if figures else None
 
 
-def _fitting(result: Result, look: Look, labels: int, heading: str) -> Iterator[list[Variant]]:
+def fitting(
+    variants: Sequence[Variant], look: Look, labels: int, heading: str
+) -> Iterator[Sequence[Variant]]:
     """The variants, in as many tables as their groups of columns need."""
     group = max(map(len, heading.split("\n"))) + _GAP
     most = max(1, (look.width - labels) // group)
-    for at in range(0, len(result.variants), most):
-        yield result.variants[at : at + most]
+    for at in range(0, len(variants), most):
+        yield variants[at : at + most]
 
 
-def _group_heading(variant: Variant, heading: str, look: Look) -> Text:
+def group_heading(variant: Variant, heading: str, look: Look) -> Text:
     name = look.plain(variant.name, max(map(len, heading.split("\n"))))
     return Text(f"{name}\n{heading}")
 

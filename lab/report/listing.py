@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.faults.kinds import Fault
+from lab.report.facts import facts, length_s
 from lab.report.text import plain, styled
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.result import Result
@@ -23,10 +23,16 @@ def scenarios(found: Sequence[Scenario], console: Console) -> None:
         table.add_row(
             styled(scenario.name, "bold"),
             styled(scenario.title),
-            f"{_length_s(scenario):.0f}",
-            f"{_length_s(scenario.quick()):.0f}",
+            f"{length_s(scenario):.0f}",
+            f"{length_s(scenario.quick()):.0f}",
         )
     console.print(table)
+    console.print("\nTags, as in `lab run --tag notes`:", highlight=False)
+    tags = Table.grid(padding=(0, 2))
+    for tag in dict.fromkeys(tag for scenario in found for tag in scenario.tags):
+        names = ", ".join(scenario.name for scenario in found if tag in scenario.tags)
+        tags.add_row(styled(tag, "bold"), styled(names))
+    console.print(tags)
     console.print(
         Text("\nNext: lab show slow-service, and then lab run slow-service --quick", "dim")
     )
@@ -34,25 +40,15 @@ def scenarios(found: Sequence[Scenario], console: Console) -> None:
 
 def scenario(one: Scenario, console: Console, called: str) -> None:
     """Everything about a scenario but what comes out of it. `called`: its name for `lab run`."""
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("variants", styled(", ".join(one.variants)))
-    of_all = sum(one.load.mix.values())
-    mix = ", ".join(f"{100 * part / of_all:.0f} % {name}" for name, part in one.load.mix.items())
-    facts.add_row("load", styled(f"{one.load.rate:g} a second for each variant: {mix}"))
-    for phase in one.timeline():
-        what = [
-            f"{window.fault.target}: {window.fault.kind}{_settings(window.fault)},"
-            f" {window.fault.says}"
-            for window in phase.faults
-        ]
-        told = f"{phase.seconds:g} s" + ("" if not what else "   " + "; ".join(what))
-        facts.add_row(styled(phase.name), styled(told))
+    table = Table.grid(padding=(0, 2))
+    for label, line in facts(one):
+        table.add_row(styled(label), styled(line))
     blocks: list[RenderableType] = [
         styled(one.title, "bold"),
         Text(),
         styled(one.question),
         Text(),
-        facts,
+        table,
     ]
     if one.claims:
         blocks += [Text(), Text("Claims it bears on", "bold")]
@@ -71,11 +67,16 @@ def claims(found: Sequence[Scenario], results: Sequence[Result], console: Consol
         blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
         bearing = [one for one in found if claim.id in one.claims]
         if not bearing:
-            blocks.append(Text("    no scenario bears on it yet", "dim"))
+            blocks.append(Text("    no run could refute it; see it done: lab design", "dim"))
         for one in bearing:
             told = _verdict(claim.id, [run for run in results if run.scenario == one.name], one)
             blocks.append(Padding(Text.assemble((one.name, "bold"), "  ", told), (0, 0, 0, 4)))
         blocks.append(Text())
+    if others := [one.name for one in found if not one.claims]:
+        blocks.append(
+            Text("These bear on none of them, but on how to measure and what helps:", "dim")
+        )
+        blocks.append(Padding(styled(", ".join(others)), (0, 0, 0, 4)))
     console.print(Group(*blocks))
 
 
@@ -100,12 +101,3 @@ def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
         "  ",
         styled(f"{first.says} Measured {measured}, expected {first.expected}."),
     )
-
-
-def _settings(fault: Fault) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in fault.settings().items())
-    return f" ({told})" if told else ""
-
-
-def _length_s(one: Scenario) -> float:
-    return sum(phase.seconds for phase in one.timeline())

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.report.text import plain, styled
+from lab.scenarios.result import Result
 from lab.scenarios.scenario import Scenario
 
 _WORDS = {
@@ -25,11 +26,25 @@ _WORDS = {
 }
 
 
+def headline(result: Result) -> str:
+    """What came of a run, in a line."""
+    if not result.valid:
+        return f"{result.scenario}: INVALID, not a result: {' '.join(result.problems)}"
+    verdicts = [one.verdict for one in result.expectations]
+    missing = verdicts.count("not measured")
+    return (
+        f"{result.scenario}: {verdicts.count('holds')} of {len(verdicts)} expectations hold"
+        f"{f', {missing} not measured' if missing else ''}"
+    )
+
+
 class Watching:
     """A display that follows one run: `with Watching(...) as watching: run(progress=watching)`."""
 
-    def __init__(self, scenario: Scenario, console: Console) -> None:
+    def __init__(self, scenario: Scenario, console: Console, of_all: str = "") -> None:
+        """`of_all`: where in a list of scenarios we are, as `3 of 31`; "" for one alone."""
         self._scenario = scenario
+        self._of_all = of_all
         self._length_s = sum(phase.seconds for phase in scenario.timeline())
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
         # FORCE_COLOR makes a pipe a terminal in Rich's eyes, but no cursor can move in it.
@@ -64,6 +79,11 @@ class Watching:
             f"   {_WORDS.get(phase, phase)}",
             overflow="ellipsis",
         )
+        if self._of_all:
+            head = Text.assemble((f"{self._of_all}   ", "dim"), head)
+        for note in ("alone", "run"):
+            if told := self._latest.get(note):
+                head.append_text(styled(f"   {told}", "dim"))
         if broken := self._broken(phase):
             head.append_text(styled(f"   {broken}", "bold red"))
         rows = Table.grid(padding=(0, 2))

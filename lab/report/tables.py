@@ -13,8 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.report import cells, groups
+from lab.report import cells, groups, guesses, predictions
 from lab.report.cells import Look
+from lab.report.databases import databases
+from lab.report.differences import differences, runs
+from lab.report.halted import halted
+from lab.report.hearing import hearing
+from lab.report.needs import needs
+from lab.report.questions import questions, sent_again, without_a_part
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.figures import measured, written
 from lab.scenarios.result import Data, Endpoint, Expectation, Result
@@ -26,10 +32,13 @@ _DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
     ("duplicated", lambda of: of.duplicated, True),
     ("never settled", lambda of: of.unsettled, True),
     ("  not even with its owner", lambda of: of.undecided, True),
-    ("told differently by two", lambda of: of.diverged, True),
+    ("two services disagree", lambda of: of.diverged, True),
+    ("out of order", lambda of: of.out_of_order, True),
+    ("gone, and back again", lambda of: of.resurrected, True),
     ("refused but kept", lambda of: of.refused_kept, True),
     ("fate unknown to sender", lambda of: of.unknown, False),
     ("  of these kept", lambda of: of.unknown_kept, False),
+    ("judged, and not there", lambda of: of.orphaned, True),
 )
 """The rows about data: what they are called, their figure, and whether it should be 0."""
 
@@ -41,8 +50,9 @@ def render(result: Result, console: Console) -> None:
     console.print(Group(*_blocks(result, Look.of(console))), soft_wrap=False)
 
 
-def summary(results: Sequence[Result], console: Console) -> None:
-    """Print several runs, a line each."""
+def summary(results: Sequence[Result], console: Console, what_fails: bool = False) -> None:
+    """Print several runs, a line each; with `what_fails` also each expectation that did not hold,
+    for those who have not seen the tables."""
     look = Look.of(console)
     table = groups.new_table("Summary", ["scenario"])
     for heading in ("hold", "fail", "not measured"):
@@ -61,12 +71,18 @@ def summary(results: Sequence[Result], console: Console) -> None:
             Text(word, style=style),
         )
     console.print(table)
+    for result in results if what_fails else ():
+        for one in result.expectations:
+            if one.verdict == "fails":
+                says = f"{result.scenario}: {one.says} ({one.that}, measured {one.measured:.4g})"
+                console.print(look.text(says, "red", limit=300))
 
 
 def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
     kind = ", quick" if result.quick else ""
     yield look.text(result.title or result.scenario, "bold", limit=200)
     yield look.text(f"scenario {look.plain(result.scenario, 60)}, seed {result.seed}{kind}", "dim")
+    yield from runs(result, look)
     if result.question.strip():
         yield Text()
         yield from _paragraphs(f"Predict first: {result.question.strip()}", look, 2_000)
@@ -77,17 +93,29 @@ def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
         yield from groups.answers(result, look)
     else:
         yield from groups.matrix(result, look)
-    yield from _failures(result, look)
+    yield from differences(result, look)
+    yield from failures(result, look)
     yield from groups.writes(result, look)
-    yield _data(result, look)
-    yield from _evidence(result, look)
+    yield from particulars(result, look)
+    if result.valid:
+        yield from guesses.rows(result.guesses, look)
+        yield from predictions.rows(result.predictions, look)
     yield from _verdicts(result, look)
     if result.explain.strip():
         yield Text("\nWhat it means", "bold")
         yield from _paragraphs(result.explain, look, 10_000)
 
 
-def _failures(result: Result, look: Look) -> Iterator[RenderableType]:
+def particulars(result: Result, look: Look) -> Iterator[RenderableType]:
+    """What became of the data, who was behind, who needed whom, and the proof that it is so."""
+    yield _data(result, look)
+    yield from hearing(result, look)
+    yield from databases(result, look)
+    yield from needs(result, look)
+    yield from _evidence(result, look)
+
+
+def failures(result: Result, look: Look) -> Iterator[RenderableType]:
     """How requests failed, and after how long their senders knew (ms, p50)."""
     lines = [
         f"{variant.name}, {phase}: "
@@ -129,6 +157,13 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
             line = f"{variant.name}: {fault.target} {fault.kind} {word}: {proof}"
             yield _line(line, look, style)
         yield from (_line(f"{variant.name}: {note}", look) for note in variant.notes)
+        yield from (_line(f"{variant.name}: {told}", look) for told in halted(variant))
+        if told := questions(variant):
+            yield _line(f"{variant.name}: {told}", look)
+        if told := sent_again(variant):
+            yield _line(f"{variant.name}: {told}", look)
+        if told := without_a_part(variant):
+            yield _line(f"{variant.name}: {told}", look, "bold red")
     load = result.load
     said = (
         f"load: 99 % of the requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
@@ -169,21 +204,21 @@ def _verdicts(result: Result, look: Look) -> Iterator[RenderableType]:
 def _verdict(one: Expectation, look: Look) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_row(look.verdict(one.verdict), look.text(one.says, limit=300))
-    figures = ", ".join(f"{path} {_figure(path, value)}" for path, value in one.values.items())
+    figures = ", ".join(f"{path} {figure_told(path, value)}" for path, value in one.values.items())
     wanted, seen = one.that or one.expected or "", figures or written(one.measured, cells.NONE)
     grid.add_row("", look.text(f"wanted   {wanted}", "dim", limit=500))
     grid.add_row("", look.text(f"measured {seen}", "dim", limit=500))
     return grid
 
 
-def _figure(path: str, value: float | None) -> str:
+def figure_told(path: str, value: float | None) -> str:
     """A figure with its unit, which its path tells."""
     last = path.rpartition(".")[2].rpartition("_")[2]
     if value is None:
         return "never" if path.endswith("recovery_seconds") else "nothing"
     if last == "success":
         return cells.success(value)
-    if last in _MILLISECONDS:
+    if last in _MILLISECONDS and ".lag." not in path:
         return f"{cells.ms(value)} ms"
     return f"{value:.3g} s" if last == "seconds" else f"{value:g}"
 

@@ -1,18 +1,27 @@
 """Where scenarios are found: those that come with the lab, by name, and anyone's, by path."""
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import get_args
 
 from lab.scenarios.figures import did_you_mean
 from lab.scenarios.scenario import Scenario
+from lab.scenarios.spec import Tag
+
+TAGS: tuple[str, ...] = get_args(Tag)
 
 _ORDER = (
-    *("calm", "slow-service", "downed-service", "hung-service", "blast-radius"),
-    *("request-reply", "monolith"),
-    *("downed-bus", "lost-events", "dual-write", "duplicates", "out-of-order", "poison-event"),
-    "read-your-writes",
+    *("calm", "slow-service", "downed-service", "hung-service", "flaky-service", "no-answer"),
+    *("blast-radius", "request-reply", "monolith", "rules", "chain-depth", "fan-out", "web"),
+    *("timeouts", "worker-pool", "retry-layers", "retry-storm", "breaker", "tail"),
+    *("downed-bus", "partition", "slow-bus", "slow-consumer", "burst"),
+    *("lost-events", "dropped-events", "dual-write", "duplicates", "half-done"),
+    *("out-of-order", "poison-event"),
+    *("schema-change", "catch-up", "new-service", "three-nodes"),
+    *("read-your-writes", "reject-early", "light-load", "coordinated-omission"),
 )
 """As they are best met; others follow by name."""
 
@@ -56,6 +65,15 @@ def find(name: str) -> Scenario:
 def built_in() -> tuple[Scenario, ...]:
     """All scenarios that come with the lab."""
     return tuple(find(name) for name in names())
+
+
+def tagged(tags: Iterable[str]) -> tuple[Scenario, ...]:
+    """The built-in scenarios that have one of the tags. Raises UnknownName for one there is not."""
+    wanted = tuple(tags)
+    for tag in wanted:
+        if tag not in TAGS:
+            raise UnknownName(f"There is no tag {tag!r}. {did_you_mean(tag, TAGS)}")
+    return tuple(one for one in built_in() if set(wanted) & set(one.tags))
 
 
 def _all() -> str:

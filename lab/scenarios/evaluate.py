@@ -1,14 +1,20 @@
 """From samples and evidence to figures, and from figures to verdicts. Pure, but for nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
+from lab.cluster.existing import shown
 from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
 from lab.load.metrics import phase_figures, recovery_seconds
-from lab.load.samples import Sample
+from lab.load.samples import WRITES, Sample
 from lab.scenarios.expression import evaluate
-from lab.scenarios.result import Data, Expectation, FaultProof, PhaseFigures, Result, Variant
+from lab.scenarios.many import proofs
+from lab.scenarios.other_bus import on_existing
+from lab.scenarios.result import Data, Expectation, PhaseFigures, Result, Variant
 from lab.scenarios.scenario import Scenario
+from lab.scenarios.surge import surge_window
 
 LATE_SHARE = 0.01
 LATE_AT_LEAST = 3
@@ -23,9 +29,12 @@ def variant_result(
     injections: Sequence[Injection],
     warm_up_s: float,
     deaths: Sequence[Exit] = (),
+    alarms: Sequence[str] = (),
+    seen: Mapping[str, Any] = MappingProxyType({}),
 ) -> Variant:
     """One variant's part of the result. `data`: None when what it holds could not be read.
-    `deaths`: the programs, of any variant, that ended though nobody told them to."""
+    `deaths`: the programs, of any variant, that ended though nobody told them to. `alarms`: what
+    its services noticed that should never be. `seen`: further keys of the result."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
     seconds = {phase.name: phase.seconds for phase in timeline if phase.name in reported}
@@ -36,6 +45,8 @@ def variant_result(
         for window in phase.faults
         if name in window.variants
     ]
+    if surge := surge_window(scenario.load, scenario.phases):
+        ends_s.append(surge[1])
     recovery = None
     if ends_s:
         recovery = recovery_seconds(samples, max(ends_s), figures["before"]["endpoints"])
@@ -45,27 +56,23 @@ def variant_result(
     return Variant(
         name=name,
         arrangement=spec.arrangement,
-        options=spec.options,
+        options=shown(spec.options) | spec.loop_as_set,
         phases={
             phase: PhaseFigures.model_validate(of_phase) for phase, of_phase in figures.items()
         },
         data=data,
         recovery_seconds=recovery,
-        faults=[
-            FaultProof(
-                kind=one.fault.kind,
-                target=one.fault.target,
-                acted=one.acted and one.gone,
-                phase=f"{one.fault.target} {one.fault.kind}" if scenario.in_sequence else "during",
-                evidence=one.evidence | {"settings": one.fault.settings(), "healed": one.gone},
-            )
-            for one in injections
-        ],
+        faults=proofs(injections, scenario.in_sequence),
         ended=ended,
         notes=[
-            " ".join((f"{target} ended by itself.", *last_words[f"{name}.{target}"]))
-            for target in ended
+            *(
+                " ".join((f"{target} ended by itself.", *last_words[f"{name}.{target}"]))
+                for target in ended
+            ),
+            *on_existing(scenario, name),
+            *(f"ALARM of {alarm}" for alarm in alarms),
         ],
+        **seen,
     )
 
 
@@ -80,7 +87,13 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
                     f"{proof.kind} on {proof.target} of {variant.name} is not proved to have acted "
                     f"and to have gone ({seen}). Give it more time, or more traffic."
                 )
-        if variant.data and not variant.data.acknowledged and _writes_sent(variant):
+        problems += [
+            f"{variant.name}: the new {one.service} did not catch up; it had heard {one.events} "
+            "events when it was given up. Tell it a shorter history."
+            for one in variant.newcomers
+            if one.seconds is None
+        ]
+        if variant.data and not variant.data.acknowledged and _has_writes(scenario):
             problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
     sent = sum(
         endpoint.sent
@@ -140,10 +153,6 @@ def evaluated(scenario: Scenario, result: Result) -> list[Expectation]:
     return expectations
 
 
-def _writes_sent(variant: Variant) -> int:
-    return sum(
-        endpoint.sent
-        for phase in variant.phases.values()
-        for name, endpoint in phase.endpoints.items()
-        if name.startswith("create_")
-    )
+def _has_writes(scenario: Scenario) -> bool:
+    """Whether its load is meant to write: then a run in which nobody did has proved nothing."""
+    return any(weight > 0 for action, weight in scenario.load.mix.items() if action in WRITES)

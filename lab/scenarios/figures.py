@@ -3,8 +3,15 @@
     VARIANT.PHASE.ENDPOINT.FIGURE         sync-chain.during.read_feed.success
     VARIANT.PHASE.ENDPOINT.errors.KIND    sync-chain.during.read_feed.errors.timeout
     VARIANT.data.FIGURE                   async-bus.data.lost
+    VARIANT.asks.FIGURE                   sync-chain.asks.retried
+    VARIANT.databases.FIGURE              monolith.databases.files
+    VARIANT.lag.SERVICE.FIGURE            async-bus.lag.query.drained_seconds
+    VARIANT.newcomer.FIGURE               async-bus.newcomer.events_per_second
+    VARIANT.web.FIGURE                    sync-chain.web.edges
     VARIANT.recovery_seconds
     VARIANT.ended                         how many of its programs ended by themselves
+    VARIANT.stuck, .dead_letters          services that stood still in the end, events laid aside
+    VARIANT.processes, .memory_mib        what it takes up
 
 A phase whose name has blanks ("posts down") is written with underscores. Latencies are ms, success
 is a share from 0 to 1.
@@ -15,6 +22,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from lab.domain.directory import SERVICES
+from lab.scenarios.asks import FIGURES as ASKS
+from lab.scenarios.asks import asks_figure
+from lab.scenarios.hearing import OF_LAG, OF_NEWCOMER
+from lab.scenarios.needs import OF_NEEDS
 from lab.scenarios.result import AT_ONCE, ENDPOINTS, Data, Endpoint, Result, Variant, Visible
 
 
@@ -38,6 +50,10 @@ _OF_ENDPOINT: dict[str, Callable[[Endpoint], float | None]] = {
     "max": lambda of: of.latency_ms.max,
     "mean": lambda of: of.latency_ms.mean,
     "failed_after_p50": lambda of: of.failed_after_ms.p50,
+    "degraded": lambda of: of.degraded if of.sent else None,
+    "retried": lambda of: of.retried if of.sent else None,
+    "stale": lambda of: of.stale / of.ok if of.ok and of.stale is not None else None,
+    "decided": lambda of: of.decided / of.ok if of.ok and of.decided is not None else None,
 }
 _OF_WRITE: dict[str, Callable[[Endpoint], float | None]] = {
     "visible_p50": lambda of: (of.visible_ms or Visible()).p50,
@@ -49,10 +65,13 @@ _OF_DATA: dict[str, Callable[[Data], float | None]] = {
     "acknowledged": lambda of: of.acknowledged,
     "visible": lambda of: of.visible,
     "lost": lambda of: of.lost,
+    "orphaned": lambda of: of.orphaned,
     "duplicated": lambda of: of.duplicated,
     "unsettled": lambda of: of.unsettled,
     "undecided": lambda of: of.undecided,
     "diverged": lambda of: of.diverged,
+    "out_of_order": lambda of: of.out_of_order,
+    "resurrected": lambda of: of.resurrected,
     "refused_kept": lambda of: of.refused_kept,
     "unknown": lambda of: of.unknown,
     "unknown_kept": lambda of: of.unknown_kept,
@@ -60,6 +79,26 @@ _OF_DATA: dict[str, Callable[[Data], float | None]] = {
     "visible_p99": lambda of: of.visible_ms.p99,
     "visible_max": lambda of: of.visible_ms.max,
 }
+_OF_DATABASES: dict[str, Callable[[Variant], float]] = {
+    "files": lambda of: len(_holders(of)),
+    "owned": lambda of: sum(_holders(of).get(f"{one}.db") == [one] for one in SERVICES),
+    "shared": lambda of: sum(len(holders) > 1 for holders in _holders(of).values()),
+    "foreign": lambda of: sum(
+        any(one != of.database_owners.get(file) for one in holders)
+        for file, holders in _holders(of).items()
+    ),
+    "reached_in": lambda of: len(of.reached_in),
+    "refused": lambda of: sum(one.refused for one in of.reached_in),
+}
+"""Files that are open; services with one of their own; files open in several processes, or in one
+that isn't their owner; attempts to reach in, and those that were refused."""
+
+
+def _holders(variant: Variant) -> dict[str, list[str]]:
+    """By file: the processes that have it open."""
+    opened = variant.databases or {}
+    files = dict.fromkeys(file for files in opened.values() for file in files)
+    return {file: [part for part, has in opened.items() if file in has] for file in files}
 
 
 def did_you_mean(seen: str, known: Iterable[str]) -> str:
@@ -99,10 +138,22 @@ def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady
     _one_of(parts[0], variants, path, "variant")
     if len(parts) == 2 and parts[1] in _OF_VARIANT:
         return
-    seconds = [*_OF_VARIANT, "data", *map(phase_key, phases)]
+    others = ("data", "asks", "databases", "lag", "newcomer", "web")
+    seconds = [*_OF_VARIANT, *others, *map(phase_key, phases)]
     _one_of(parts[1] if len(parts) > 1 else "", seconds, path, "phase")
     if parts[1] == "data":
         _one_of(".".join(parts[2:]), _OF_DATA, path, "figure of the data")
+    elif parts[1] == "asks":
+        _one_of(".".join(parts[2:]), ASKS, path, "figure of the questions")
+    elif parts[1] == "databases":
+        _one_of(".".join(parts[2:]), _OF_DATABASES, path, "figure of the databases")
+    elif parts[1] == "newcomer":
+        _one_of(".".join(parts[2:]), OF_NEWCOMER, path, "figure of the newcomer")
+    elif parts[1] == "web":
+        _one_of(".".join(parts[2:]), OF_NEEDS, path, "figure of the web")
+    elif parts[1] == "lag":
+        _one_of("".join(parts[2:3]), SERVICES, path, "service")
+        _one_of(".".join(parts[3:]), OF_LAG, path, "figure of the lag")
     elif parts[1] in _OF_VARIANT:
         raise ExpressionError(f"{path!r} goes on after {parts[1]}, which is a figure itself.")
     else:
@@ -123,13 +174,36 @@ def measured(path: str, result: Result) -> float | None:
         return _OF_VARIANT[where](variant)
     if where == "data":
         return None if variant.data is None else _OF_DATA[rest[0]](variant.data)
+    if where == "asks":
+        return asks_figure(variant, rest[0])
+    if where == "databases":
+        return None if variant.databases is None else _OF_DATABASES[rest[0]](variant)
+    if where == "newcomer":
+        return OF_NEWCOMER[rest[0]](variant.newcomers[0]) if variant.newcomers else None
+    if where == "web":
+        return OF_NEEDS[rest[0]](variant)
+    if where == "lag":
+        return _lag(variant, *rest)
     phase = next((of for key, of in variant.phases.items() if phase_key(key) == where), None)
     endpoint = phase.endpoints.get(rest[0]) if phase else None
-    if endpoint is None:
+    if phase is None or endpoint is None:
         return None
+    if rest[1] == "rate":
+        return endpoint.ok / phase.seconds
     if rest[1] == "errors":
         return endpoint.errors.get(rest[2], 0) if endpoint.sent else None
     return (_OF_ENDPOINT | _OF_WRITE)[rest[1]](endpoint)
+
+
+def _lag(variant: Variant, service: str, figure: str) -> float | None:
+    """A consumer that was away and never was level again has drained after infinite seconds."""
+    lag = variant.lag.get(service)
+    if lag is None:
+        return None
+    hurt = variant.faults or lag.outage_seconds is not None
+    if figure == "drained_seconds" and lag.drained_seconds is None and hurt:
+        return math.inf
+    return OF_LAG[figure](lag)
 
 
 def _recovery(variant: Variant) -> float | None:
@@ -141,6 +215,10 @@ def _recovery(variant: Variant) -> float | None:
 _OF_VARIANT: dict[str, Callable[[Variant], float | None]] = {
     "recovery_seconds": _recovery,
     "ended": lambda of: len(of.ended),
+    "stuck": lambda of: None if of.stuck is None else len(of.stuck),
+    "dead_letters": lambda of: None if of.dead_letters is None else sum(of.dead_letters.values()),
+    "processes": lambda of: of.footprint.processes if of.footprint else None,
+    "memory_mib": lambda of: of.footprint.memory_mib if of.footprint else None,
 }
 
 
@@ -159,7 +237,9 @@ def _known_figure(path: str, parts: Sequence[str]) -> None:
             f"{path!r}: reading the feed changes nothing that could become visible. "
             f"{', '.join(_OF_WRITE)} belong to create_post and create_comment."
         )
-    _one_of(".".join(parts[1:]), (*_OF_ENDPOINT, *_OF_WRITE, "errors.timeout"), path, "figure")
+    _one_of(
+        ".".join(parts[1:]), (*_OF_ENDPOINT, "rate", *_OF_WRITE, "errors.timeout"), path, "figure"
+    )
 
 
 def _one_of(seen: str, known: Iterable[str], path: str, what: str) -> None:

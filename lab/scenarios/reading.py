@@ -14,16 +14,23 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab.scenarios.figures import did_you_mean
+from lab.scenarios.lines import line_of
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ScenarioError(ValueError):
-    """A scenario file that can't be run; `problems` has a sentence for each thing to mend."""
+    """A scenario file that can't be run; `problems` has a sentence for each thing to mend.
 
-    def __init__(self, path: Path, problems: list[str]) -> None:
+    Its text has a line for each of them: the file, the line where it is known, the sentence.
+    """
+
+    def __init__(self, path: Path, problems: list[str], text: str = "") -> None:
         self.path, self.problems = path, tuple(problems)
-        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
+        lines = (line_of(text, problem.partition(":")[0]) for problem in problems)
+        places = (f"{path}:{line}" if line else f"{path}" for line in lines)
+        told = zip(places, problems, strict=True)
+        super().__init__("\n".join(f"{place}: {problem}" for place, problem in told))
 
 
 # What a key was meant to hold, by pydantic's name for what is wrong with it.
@@ -51,8 +58,10 @@ _TABLES = {"explain": "text", "steady_state": "that"}
 
 def read_model(model: type[_Model], path: Path) -> _Model:
     """The model that a TOML file describes, named after the file; ScenarioError when none."""
+    text = ""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        data = tomllib.loads(text)
     except OSError as error:
         raise ScenarioError(
             path, [f"can't be read: {error.strerror}. Is it there, and yours to read?"]
@@ -67,13 +76,15 @@ def read_model(model: type[_Model], path: Path) -> _Model:
             [f"is no TOML: {error}. One line has one `key = value`; texts stand in quotes."],
         ) from None
     if "name" in data:
-        raise ScenarioError(path, ["name: a scenario is named by its file; take this key out."])
+        raise ScenarioError(
+            path, ["name: a scenario is named by its file; take this key out."], text
+        )
     named = {**data, "name": re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "scenario"}
     try:
         return model.model_validate(_without_tables(named))
     except ValidationError as error:
         found = [line for one in error.errors() for line in _sentences(model, one)]
-        raise ScenarioError(path, found) from None
+        raise ScenarioError(path, found, text) from None
 
 
 def _without_tables(data: Mapping[str, Any]) -> dict[str, Any]:

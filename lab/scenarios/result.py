@@ -13,6 +13,18 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lab.scenarios.answers import Endpoint as Endpoint
+from lab.scenarios.answers import FailedAfter as FailedAfter
+from lab.scenarios.answers import Latency as Latency
+from lab.scenarios.answers import PhaseFigures as PhaseFigures
+from lab.scenarios.answers import Visible as Visible
+from lab.scenarios.certainty import Difference, NoiseFloor, OneRun
+from lab.scenarios.footprint import Footprint
+from lab.scenarios.guessed import Guess
+from lab.scenarios.hearing import ConsumerLag, Newcomer
+from lab.scenarios.stages import Timeline
+from lab.scenarios.theory import Prediction
+
 Verdict = Literal["holds", "fails", "not measured"]
 
 SCHEMA: Literal["lab.result/1"] = "lab.result/1"
@@ -29,54 +41,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
 
-class Visible(_Model):
-    """Milliseconds from the intended moment of a write to the feed that showed it as decided."""
-
-    p50: float | None = None
-    p99: float | None = None
-    max: float | None = None
-
-
-class FailedAfter(_Model):
-    """Milliseconds from the intended moment of a request to its failure: how long one waited."""
-
-    p50: float | None = None
-
-
-class Latency(_Model):
-    """Milliseconds from the *intended* moment of a request to its answer; good answers only."""
-
-    p50: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    max: float | None = None
-    mean: float | None = None
-
-
-class Endpoint(_Model):
-    """What happened to one kind of request in one phase."""
-
-    sent: int
-    ok: int
-    failed: int
-    late: int = 0
-    dropped: int = 0
-    success: float | None = Field(default=None, description="ok / sent; None when nothing was sent")
-    errors: dict[str, int] = {}
-    latency_ms: Latency = Latency()
-    failed_after_ms: FailedAfter = FailedAfter()
-    visible_ms: Visible | None = Field(default=None, description="writes the feed showed, only")
-    never_visible: int = 0
-
-
-class PhaseFigures(_Model):
-    """One phase: how long it was, and its requests by kind."""
-
-    seconds: float
-    endpoints: dict[str, Endpoint] = {}
-
-
 class Data(_Model):
     """What the checker found when it compared the acknowledged writes with what is held.
 
@@ -91,11 +55,18 @@ class Data(_Model):
     unsettled: int
     undecided: int = Field(default=0, description="comments that their owner still holds pending")
     diverged: int = Field(
-        default=0, description="comments of which their owner says one thing, the feed another"
+        default=0, description="writes that one service has and another misses, or tells otherwise"
+    )
+    out_of_order: int = Field(
+        default=0, description="writes shown before one that was acknowledged before they were sent"
+    )
+    resurrected: int = Field(
+        default=0, description="writes the feed showed, then did not show, and has in the end"
     )
     refused_kept: int = 0
     unknown: int = 0
     unknown_kept: int = 0
+    orphaned: int = Field(default=0, description="comments not acknowledged, judged, and not there")
     visible_ms: Visible = Visible()
 
 
@@ -107,6 +78,16 @@ class FaultProof(_Model):
     acted: bool
     phase: str | None = None
     evidence: dict[str, Any] = {}
+
+
+class ReachedIn(_Model):
+    """A service was started on another one's database. `owner`: `running` or `gone`, then."""
+
+    who: str
+    into: str
+    owner: str
+    refused: bool
+    says: str = ""
 
 
 class Variant(_Model):
@@ -121,6 +102,32 @@ class Variant(_Model):
     faults: list[FaultProof] = []
     ended: list[str] = Field(default=[], description="targets that ended by themselves, unhurt")
     notes: list[str] = []
+    lag: dict[str, ConsumerLag] = Field(default={}, description="by consumer, where it has numbers")
+    newcomers: list[Newcomer] = []
+    databases: dict[str, list[str]] | None = Field(
+        default=None, description="files open in each process in the middle of `during`"
+    )
+    database_owners: dict[str, str] = Field(default={}, description="by file: as the file says")
+    reached_in: list[ReachedIn] = []
+    asked: dict[str, list[str]] = Field(
+        default={}, description="by service: whom it asked, as seen"
+    )
+    on_the_bus: list[str] = Field(default=[], description="services that were seen to tell or hear")
+    asks: dict[str, dict[str, dict[str, int]]] | None = Field(
+        default=None, description="by service, by whom it asked: what became of its questions"
+    )
+    given_up: int | None = Field(
+        default=None, description="requests that were not begun, for nobody waited any more"
+    )
+    stuck: dict[str, str] | None = Field(
+        default=None, description="by service: the event it could not get past, in the end"
+    )
+    dead_letters: dict[str, int] | None = Field(
+        default=None, description="by service: events that were laid aside"
+    )
+    footprint: Footprint | None = Field(
+        default=None, description="processes and memory in the middle of `during`"
+    )
 
 
 class Lag(_Model):
@@ -154,7 +161,7 @@ class Expectation(_Model):
 
 
 class Result(_Model):
-    """One run of one scenario."""
+    """One run of one scenario, or several of them together."""
 
     schema_: Literal["lab.result/1"] = Field(default=SCHEMA, alias="schema")
     scenario: str
@@ -170,6 +177,14 @@ class Result(_Model):
     load: Load = Load()
     variants: list[Variant]
     expectations: list[Expectation] = []
+    predictions: list[Prediction] = []
+    guesses: list[Guess] = Field(default=[], description="what somebody said before the run")
+    isolated: bool = False
+    timeline: Timeline = Timeline()
+    repeats: int = Field(default=1, description="the figures are of all valid `runs` together")
+    runs: list[OneRun] = []
+    differences: list[Difference] = []
+    noise_floor: NoiseFloor | None = None
 
     @property
     def exit_code(self) -> int:

@@ -26,7 +26,9 @@ def new_folder(scenario: str, under: Path = RUNS) -> Path:
 
 def drop_databases(folder: Path) -> None:
     """Throw the services' databases away: result, samples, logs and spans stay."""
-    shutil.rmtree(folder / "data", ignore_errors=True)
+    for part in ("", "variant-*/", "run-*/", "run-*/variant-*/"):
+        for data in folder.glob(f"{part}data"):
+            shutil.rmtree(data, ignore_errors=True)
 
 
 def kept(under: Path = RUNS) -> Iterator[tuple[Path, Result]]:

@@ -14,13 +14,28 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lab.cluster.reach import makes_no_sense, out_of_reach
-from lab.cluster.topology import ARRANGEMENTS, with_engine
+from lab.cluster.reach import known_targets, makes_no_sense
+from lab.cluster.topology import ARRANGEMENTS
+from lab.scenarios.aim import each_target, why_not
 from lab.scenarios.claims import CLAIMS
-from lab.scenarios.expression import check, is_about
+from lab.scenarios.expression import check, check_figure, is_about, is_figure_of
 from lab.scenarios.figures import ExpressionError, did_you_mean
+from lab.scenarios.joining import halved, joining_problems
 from lab.scenarios.reading import read_model
-from lab.scenarios.spec import Expect, LoadSpec, Method, PhasesSpec, Strict, VariantSpec
+from lab.scenarios.spec import (
+    Expect,
+    HistorySpec,
+    LoadSpec,
+    Method,
+    NewcomerSpec,
+    PhasesSpec,
+    Predict,
+    ReachIn,
+    Strict,
+    Tag,
+    VariantSpec,
+)
+from lab.scenarios.surge import surge_problems
 from lab.scenarios.switches import variant_problems
 from lab.scenarios.timeline import RECOVERING, FaultWindow, Phase
 
@@ -35,12 +50,18 @@ class Scenario(Strict):
     name: str
     title: Annotated[str, Field(min_length=1, max_length=200)]
     claims: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
     question: Annotated[str, Field(max_length=2_000)] = ""
     load: LoadSpec = LoadSpec()
     phases: PhasesSpec = PhasesSpec()
+    isolate: bool = False  # whether the variants run one after another, not side by side
     method: tuple[Method, ...] = ()
+    history: HistorySpec | None = None
+    newcomer: Annotated[tuple[NewcomerSpec, ...], Field(max_length=1)] = ()
+    reach_in: tuple[ReachIn, ...] = ()
     variants: Annotated[dict[str, VariantSpec], Field(min_length=1, max_length=6)]
     steady_state: tuple[str, ...] = ()
+    predict: tuple[Predict, ...] = ()
     expect: tuple[Expect, ...] = ()
     explain: Annotated[str, Field(max_length=10_000)] = ""
 
@@ -70,12 +91,13 @@ class Scenario(Strict):
 
     def applies_to(self, method: Method) -> tuple[str, ...]:
         """The variants that a method can act on: those it names, where they have its target."""
+        method = each_target(method)[0]
         return tuple(
             name
             for name, spec in self.variants.items()
             if (method.variants is None or name in method.variants)
             and spec.arrangement in ARRANGEMENTS
-            and _why_not(method, spec) is None
+            and why_not(method, spec) is None
         )
 
     def timeline(self) -> tuple[Phase, ...]:
@@ -84,14 +106,15 @@ class Scenario(Strict):
         before, after = Phase("before", lengths.before), Phase("after", lengths.after)
         if lengths.each is None:
             windows = tuple(
-                self._window(one, one.at, one.seconds or lengths.during - one.at)
+                window
                 for one in self.method
+                for window in self._windows(one, one.at, one.seconds or lengths.during - one.at)
             )
             return (before, Phase("during", lengths.during, windows), after)
         steps: list[Phase] = []
         for one in self.method:
-            window = self._window(one, 0.0, lengths.each)
-            steps.append(Phase(one.phase_name, lengths.each, (window,)))
+            windows = tuple(self._windows(one, 0.0, lengths.each))
+            steps.append(Phase(one.phase_name, lengths.each, windows))
             if lengths.between:
                 steps.append(Phase(RECOVERING, lengths.between))
         return (before, *steps, after)
@@ -103,10 +126,11 @@ class Scenario(Strict):
 
     def quick(self) -> Self:
         """The same experiment in half the time: enough to try it, with half the samples."""
-        lengths = self.phases
+        if not (lengths := self.phases).halve:
+            return self
         shorter = {
             name: None if seconds is None else _halved(seconds)
-            for name, seconds in lengths.model_dump().items()
+            for name, seconds in lengths.model_dump(exclude={"halve"}).items()
         }
         share = (shorter["during"] or 1) / lengths.during
         method = tuple(
@@ -116,11 +140,13 @@ class Scenario(Strict):
             for one in self.method
         )
         phases = lengths.model_copy(update=shorter)
-        return self.model_copy(update={"phases": phases, "method": method})
+        update = {"phases": phases, "method": method}
+        update |= halved(self.history, self.newcomer, share)
+        return self.model_copy(update=update)
 
     def at_rate(self, rate: float) -> Self:
         """The same experiment with another arrival rate, for each variant."""
-        return self.model_copy(update={"load": self.load.model_copy(update={"rate": rate})})
+        return self.model_copy(update={"load": self.load.at(rate)})
 
     def only(self, names: Sequence[str]) -> Self:
         """The same experiment with some of its variants, and what can be expected of those.
@@ -135,10 +161,18 @@ class Scenario(Strict):
         variants = {name: spec for name, spec in self.variants.items() if name in names}
         phases = self.reported_phases()
         expect = tuple(one for one in self.expect if is_about(one.that, tuple(variants), phases))
-        return self.model_copy(update={"variants": variants, "expect": expect})
+        predict = tuple(
+            one for one in self.predict if is_figure_of(one.both, tuple(variants), phases)
+        )
+        update = {"variants": variants, "expect": expect, "predict": predict}
+        return self.model_copy(update=update)
 
-    def _window(self, method: Method, at_s: float, seconds: float) -> FaultWindow:
-        return FaultWindow(method.parsed(), at_s, seconds, self.applies_to(method))
+    def _windows(self, method: Method, at_s: float, seconds: float) -> Iterator[FaultWindow]:
+        each = each_target(method)
+        group = method.target if len(each) > 1 else ""
+        for one in each:
+            if variants := self.applies_to(one):
+                yield FaultWindow(one.parsed(), at_s, seconds, variants, group)
 
 
 def _halved(seconds: float) -> float:
@@ -154,6 +188,8 @@ def _problems(of: Scenario) -> Iterator[str]:
             yield f"claims: there is no claim {claim!r}. {did_you_mean(claim, CLAIMS)}"
     for number, method in enumerate(of.method, 1):
         yield from _method_problems(f"method {number}", method, of)
+    yield from surge_problems(of.load, of.phases)
+    yield from joining_problems(of.history, of.newcomer, of.variants, of.phases)
     if of.in_sequence:
         twice = Counter((one.target, one.fault) for one in of.method)
         for (target, fault), times in twice.items():
@@ -162,6 +198,12 @@ def _problems(of: Scenario) -> Iterator[str]:
     variants, phases = tuple(of.variants), of.reported_phases()
     for number, text in enumerate(of.steady_state, 1):
         yield from _expression_problems(f"steady_state {number}", text, variants, phases, True)
+    for number, predict in enumerate(of.predict, 1):
+        for text in predict.both:
+            try:
+                check_figure(text, variants, phases)
+            except ExpressionError as error:
+                yield f"predict {number}: {error}"
     for number, expect in enumerate(of.expect, 1):
         key = f"expect {number}"
         if expect.claim is not None and expect.claim not in of.claims:
@@ -172,24 +214,11 @@ def _problems(of: Scenario) -> Iterator[str]:
         yield from _expression_problems(key, expect.that, variants, phases, False)
 
 
-def _why_not(method: Method, spec: VariantSpec) -> str | None:
-    """Why a method can't act in that variant, in a sentence; None when it can."""
-    arrangement = ARRANGEMENTS[spec.arrangement]
-    if method.target not in arrangement.targets:
-        return f"{spec.arrangement} has no {method.target}."
-    if not any(variant_problems("", "variant", spec)):
-        arrangement = with_engine(arrangement, spec.options)
-    try:
-        return out_of_reach(method.parsed(), arrangement)
-    except ValueError:
-        return None  # Said once, where the method is looked at by itself.
-
-
 def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
-    everywhere = dict.fromkeys(target for some in ARRANGEMENTS.values() for target in some.targets)
+    everywhere = known_targets()
     nowhere = None
     try:
-        fault = method.parsed()
+        fault = each_target(method)[0].parsed()
         nowhere = makes_no_sense(fault) if fault.target in everywhere else None
     except ValueError as error:
         yield f"{key}: {error}"
@@ -204,7 +233,9 @@ def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
         yield f"{key}: {nowhere}"
     elif not of.applies_to(method):
         meant = [of.variants[name] for name in method.variants or of.variants]
-        whys = [_why_not(method, one) for one in meant if one.arrangement in ARRANGEMENTS]
+        whys = [
+            why_not(each_target(method)[0], one) for one in meant if one.arrangement in ARRANGEMENTS
+        ]
         yield (
             f"{key}: no variant it is meant for can be hurt by it, "
             f"so it would hurt nobody. {next((why for why in whys if why), '')}"

@@ -5,19 +5,28 @@ What is checked here is one key at a time; whether the keys make sense together 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lab.domain.directory import SERVICES
 from lab.faults.kinds import Fault, parse_fault
 from lab.scenarios.figures import did_you_mean
 from lab.scenarios.result import ENDPOINTS
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=600, allow_inf_nan=False)]
 NoSeconds = Annotated[float, Field(strict=True, ge=0, le=600, allow_inf_nan=False)]
+Rate = Annotated[float, Field(strict=True, gt=0, le=1_000, allow_inf_nan=False)]
 Weight = Annotated[float, Field(strict=True, ge=0, le=1_000, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Users = Annotated[int, Field(strict=True, ge=1, le=200)]
 AtOnce = Literal["comment_at_once", "look_at_once"]
 Line = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+Tag = Literal["notes", "chain", "bus", "data", "mitigation", "measuring"]
+"""What a scenario is about: the course's notes, what asking costs, what the bus does, what becomes
+of the data, what helps, how to measure."""
 
 
 class Strict(BaseModel):
@@ -27,13 +36,23 @@ class Strict(BaseModel):
 class LoadSpec(Strict):
     """Arrivals per second for each variant, and what they are, by weight.
 
-    `at_once`: what follows each post the moment its author has the 201.
+    `at_once`: what follows each post the moment its author has the 201. `during_rate`: arrivals
+    per second in the phase `during`, where they are others. `retries`: how often a client sends a
+    write again of which it can't know whether it was done. `reader_delay_s`: how long the feed has
+    shown a post before a reader comments on it. `orange`: the share of comments that
+    moderation will reject. `settle_s`: how long, when nothing more is asked for, all that was told
+    may take to arrive everywhere.
     """
 
-    rate: Annotated[float, Field(strict=True, gt=0, le=1_000, allow_inf_nan=False)] = 20.0
+    rate: Rate = 20.0
+    during_rate: Rate | None = None
     mix: dict[str, Weight] = {"read_feed": 6, "create_post": 1, "create_comment": 3}
     timeout_ms: Annotated[float, Field(strict=True, ge=1, le=60_000, allow_inf_nan=False)] = 2_000
     at_once: tuple[AtOnce, ...] = ()
+    retries: Annotated[int, Field(strict=True, ge=0, le=10)] = 0
+    reader_delay_s: NoSeconds = 2.0
+    orange: Share = 0.1
+    settle_s: Seconds = 10.0
 
     @field_validator("mix")
     @classmethod
@@ -45,15 +64,24 @@ class LoadSpec(Strict):
             raise ValueError("every weight is 0, so nothing would be sent. Give one a weight.")
         return mix
 
+    def at(self, rate: float) -> Self:
+        """The same load at another rate; a surge stays as many times as much."""
+        surge = self.during_rate and self.during_rate * rate / self.rate
+        return self.model_copy(update={"rate": rate, "during_rate": surge})
+
 
 class PhasesSpec(Strict):
-    """Seconds. With `each`, the methods come one after another, `between` seconds apart."""
+    """Seconds. With `each`, the methods come one after another, `between` seconds apart.
+
+    `halve`: whether --quick takes half of it all; false where the effect needs its time.
+    """
 
     before: Seconds = 3.0
     during: Seconds = 5.0
     after: Seconds = 4.0
     each: Seconds | None = None
     between: NoSeconds = 0.0
+    halve: Annotated[bool, Field(strict=True)] = True
 
 
 class Method(Strict):
@@ -85,10 +113,13 @@ class VariantSpec(Strict):
     """One of the applications that are compared. An empty `arrangement` is the variant's name.
 
     `may_end`: whose process may end by itself in this experiment; anybody else's end by itself
-    makes the run invalid.
+    makes the run invalid. `loop`: who asks it. Open: whoever comes, when the schedule says.
+    Closed: so many `users`, each of whom asks again only when answered.
     """
 
     arrangement: str = ""
+    loop: Literal["open", "closed"] = "open"
+    users: Users | None = None
     may_end: tuple[str, ...] = ()
     options: dict[str, Any] = {}
 
@@ -97,6 +128,52 @@ class VariantSpec(Strict):
     def _other_keys_are_options(cls, data: Any) -> Any:
         return _gather(data, cls.model_fields)
 
+    @model_validator(mode="after")
+    def _users_wait(self) -> Self:
+        if self.users and self.loop == "open":
+            raise ValueError('users: in an open loop nobody counts them. Add loop = "closed".')
+        return self
+
+    @property
+    def in_the_loop(self) -> int | None:
+        """How many ask in a closed loop; None in an open one."""
+        return (self.users or 1) if self.loop == "closed" else None
+
+    @property
+    def loop_as_set(self) -> dict[str, Any]:
+        """The keys of a closed loop, for those who read the result."""
+        users = self.in_the_loop
+        return {"loop": self.loop, "users": users} if users else {}
+
+
+class ReachIn(Strict):
+    """One service sent to open the database of another one, `into`: it has to be refused."""
+
+    who: str
+    into: str
+
+    @model_validator(mode="after")
+    def _are_two_services(self) -> Self:
+        for name in (self.who, self.into):
+            if name not in SERVICES:
+                raise ValueError(f"there is no service {name!r}. {did_you_mean(name, SERVICES)}")
+        if self.who == self.into:
+            raise ValueError(f"{self.who} may open its own database. Name two services.")
+        return self
+
+
+class HistorySpec(Strict):
+    """How many events were told before the run, by a system that is gone."""
+
+    events: Annotated[int, Field(strict=True, ge=1, le=500_000)]
+
+
+class NewcomerSpec(Strict):
+    """A second one of a service, started with nothing, `at` seconds into `during`."""
+
+    service: str
+    at: NoSeconds = 0.0
+
 
 class Expect(Strict):
     """A sentence, the claim it bears on, and the expression that decides it."""
@@ -104,6 +181,23 @@ class Expect(Strict):
     says: Line
     that: str
     claim: str | None = None
+
+
+class Predict(Strict):
+    """What theory says (`predicted`, by an oracle) of what is `measured`: two expressions.
+
+    They should agree `within` that share of the prediction. Where they can't, `because` says why.
+    """
+
+    says: Line
+    predicted: str
+    measured: str
+    within: Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)] = 0.1
+    because: Annotated[str, Field(max_length=500)] = ""
+
+    @property
+    def both(self) -> tuple[str, str]:
+        return self.predicted, self.measured
 
 
 def _gather(data: Any, known: Mapping[str, Any]) -> Any:

@@ -7,32 +7,73 @@ commonest lie of systems that demonstrate something.
 import re
 from collections.abc import Iterator
 
-from lab.cluster.topology import ARRANGEMENTS, BUS_SIDE_SWITCHES, DELIVERIES, ENGINES
+from lab.cluster.engines import DELIVERIES, ENGINES
+from lab.cluster.existing import is_existing, named, without_login
+from lab.cluster.hops import hops_of
+from lab.cluster.reach import hearers
+from lab.cluster.topology import (
+    ARRANGEMENTS,
+    BACKOFFS,
+    BUS_SIDE_SWITCHES,
+)
+from lab.domain.directory import HOPS, SERVICES
 from lab.scenarios.figures import did_you_mean
 from lab.scenarios.spec import VariantSpec
 
-Allowed = tuple[int, int] | tuple[str, ...] | tuple[bool, bool]
-"""A whole number from one to the other, one of these words, or true and false."""
+Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, bool]
+"""A whole number from one to the other, a share, one of these words, or true and false."""
 
 _ON_OR_OFF = (False, True)
 
-_WORKERS: dict[str, Allowed] = {"workers": (1, 64)}
-_ASKERS: dict[str, Allowed] = {**_WORKERS, "timeout_ms": (1, 60_000)}
+_ANYWHERE: dict[str, Allowed] = {"workers": (1, 256), "idempotency": _ON_OR_OFF}
+_HOPS: dict[str, Allowed] = {"depth": (1, len(HOPS))}
+_ASKERS: dict[str, Allowed] = {
+    **_ANYWHERE,
+    "timeout_ms": (1, 60_000),
+    "deadline": _ON_OR_OFF,
+    "retries": (0, 10),
+    "backoff": BACKOFFS,
+    "retry_budget": (0.0, 1.0),
+    "breaker": _ON_OR_OFF,
+    "bulkhead": _ON_OR_OFF,
+    "hedge": (1, 60_000),
+    "fallback": _ON_OR_OFF,
+    "work_ms": (1, 1_000),
+}
+BY_SERVICE = {
+    "work_ms": (*SERVICES, *HOPS),
+    "apply_ms": (*hearers(ARRANGEMENTS["async-bus"]), *HOPS),
+}
+"""Switches that are set for single services, and for which: a table, a value for each one meant."""
+
+OR_FOR_ALL = ("apply_ms",)
+"""Of these the ones that may also be one value, which is then everybody's."""
+
 SWITCHES: dict[str, dict[str, Allowed]] = {
-    "sync-chain": _ASKERS,
+    "sync-chain": {**_ASKERS, **_HOPS, "width": (2, 100), "web": _ON_OR_OFF},
     "async-bus": {
-        **_WORKERS,
+        **_ANYWHERE,
+        **_HOPS,
         **{"bus": tuple(ENGINES), "delivery": DELIVERIES, "replicas": (1, 3)},
         **dict.fromkeys(BUS_SIDE_SWITCHES, _ON_OR_OFF),
+        "apply_ms": (1, 1_000),
     },
     "request-reply": {**_ASKERS, "bus": ("log", "nats"), "replicas": (1, 3)},
-    "monolith": _WORKERS,
+    "monolith": _ANYWHERE,
 }
 """A service on the bus asks nobody, so there is no time after which it would stop waiting."""
+
+_OF_RETRIES = {"backoff", "retry_budget"}
 
 _NO_ANSWER_WITHOUT_ID = (
     "questions by events need the log: on the course's bus an event has no id, so no answer could "
     "say which question it belongs to."
+)
+
+
+_NO_TELLER = (
+    "an event on the course's bus does not say who told it, so one that a hop has passed on can't "
+    "be told from one that it has not. Take the log, or NATS."
 )
 
 
@@ -57,15 +98,52 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
         elif switch not in switches:
             kind = spec.arrangement
             yield f"{key}: {kind} has no switch {switch!r}. {did_you_mean(switch, switches)}"
+        elif switch in BY_SERVICE and (isinstance(value, dict) or switch not in OR_FOR_ALL):
+            yield from _table_problems(key, switch, value, spec)
+        elif switch == "bus" and is_existing(value):
+            yield from _cluster_problems(f"{key}.bus", value)
         elif meant := _not_as_meant(value, switches[switch]):
-            yield f"{key}.{switch}: saw {value!r}; it was meant to be {meant}."
+            or_there = ", or a cluster that is up: nats://HOST:PORT" if switch == "bus" else ""
+            seen = without_login(value)
+            yield f"{key}.{switch}: saw {seen!r}; it was meant to be {meant}{or_there}."
+    for switch in _OF_RETRIES & spec.options.keys():
+        if not spec.options.get("retries"):
+            yield f"{key}.{switch}: is about asking again; it needs retries = 1, or more."
+    if spec.options.get("bulkhead") and spec.options.get("workers") == 1:
+        yield f"{key}.bulkhead: half of one worker is no share. Take workers = 2, or more."
+    if spec.options.get("web") and spec.options.get("depth", 1) == 1:
+        yield f"{key}.web: is how hops ask each other; it needs depth = 2, or more."
+    if "depth" in spec.options and spec.options.get("bus") == "course":
+        yield f"{key}.depth: {_NO_TELLER}"
     if "delivery" in spec.options and spec.options.get("bus") != "course":
         yield f'{key}.delivery: is how the course\'s bus delivers; it needs bus = "course".'
     replicas = spec.options.get("replicas", 1)
-    if replicas != 1 and spec.options.get("bus") != "nats":
+    on_nats = spec.options.get("bus") == "nats" or is_existing(spec.options.get("bus"))
+    if replicas != 1 and not on_nats:
         yield f'{key}.replicas: only one engine keeps copies of itself; it needs bus = "nats".'
     if replicas == 2:
         yield f"{key}.replicas: of two, the one that is left is no majority. Take 1 or 3."
+
+
+def _table_problems(key: str, switch: str, table: object, spec: VariantSpec) -> Iterator[str]:
+    key, allowed = f"{key}.{switch}", SWITCHES[spec.arrangement][switch]
+    hops = hops_of(spec.options) if type(spec.options.get("depth", 0)) is int else ()
+    known = [service for service in BY_SERVICE[switch] if service in (*SERVICES, *hops)]
+    if not isinstance(table, dict):
+        yield f"{key}: saw {table!r}; it is set for single services, as {{ comments = 20 }}."
+        return
+    for service, value in table.items():
+        if service not in known:
+            yield f"{key}: no {service!r} here. {did_you_mean(service, known)}"
+        elif meant := _not_as_meant(value, allowed):
+            yield f"{key}.{service}: saw {value!r}; it was meant to be {meant}."
+
+
+def _cluster_problems(key: str, bus: str) -> Iterator[str]:
+    try:
+        named(bus)
+    except ValueError as error:
+        yield f"{key}: {error}"
 
 
 def _not_as_meant(value: object, allowed: Allowed) -> str | None:
@@ -73,6 +151,9 @@ def _not_as_meant(value: object, allowed: Allowed) -> str | None:
     first, last = allowed[0], allowed[-1]
     if isinstance(first, bool):
         return None if isinstance(value, bool) else "true or false"
+    if isinstance(first, float) and isinstance(last, float):
+        right = isinstance(value, int | float) and first <= value <= last
+        return None if right else f"a share, {first} to {last}, or true for the usual one"
     if isinstance(first, int) and isinstance(last, int):
         right = type(value) is int and first <= value <= last
         return None if right else f"a whole number, {first} to {last}"

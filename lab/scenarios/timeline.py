@@ -10,12 +10,16 @@ RECOVERING = "recovering"
 
 @dataclass(frozen=True, slots=True)
 class FaultWindow:
-    """A fault, `at_s` seconds into its phase, for `seconds`, in the variants it can act on."""
+    """A fault, `at_s` seconds into its phase, for `seconds`, in the variants it can act on.
+
+    `group`: what the scenario calls it together with others; "" when it is alone.
+    """
 
     fault: Fault
     at_s: float
     seconds: float
     variants: tuple[str, ...]
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +29,7 @@ class Phase:
     name: str
     seconds: float
     faults: tuple[FaultWindow, ...] = ()
+
+
+WARM_UP = Phase("warm_up", 0.5)
+"""What comes before a scenario's own phases; its figures are nobody's either."""

@@ -1,0 +1,115 @@
+"""How latency is spread: for each share of the answers, how long these took at most.
+
+The axis is the one of HdrHistogram's plots: a step to the right is ten times rarer, so the tail,
+which an average hides, has most of the room. A curve ends where its samples end: sixty answers
+have no p99, and none is drawn.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import log10
+
+from lab.report import cells
+from lab.report.charts import frame
+from lab.report.charts.colours import Hand, hands
+from lab.report.charts.frame import LEFT, RIGHT, Panel
+from lab.report.charts.raw import Raw, endpoints
+from lab.report.charts.scales import Scale, logarithmic
+from lab.report.charts.svg import Chart, label, line, signs
+from lab.scenarios.result import Result
+
+MOST_PHASES = 3
+_TICKS = ((0.0, "0"), (0.5, "50 %"), (0.9, "90"), (0.99, "99"), (0.999, "99.9"))
+_TALL = 110.0
+_BETWEEN = 18.0
+_AT_LEAST = 5
+_SIGN_EVERY = 7
+
+
+def quantiles(result: Result, raw: Raw) -> Chart | None:
+    """A row of panels for each kind of request, a panel for each phase, a curve for each variant.
+
+    Not of a run with many phases: the matrix shows that better.
+    """
+    phases = list(result.variants[0].phases) if result.variants else []
+    good: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for one in raw.samples:
+        if one.ok and one.latency_ms:
+            good[one.variant, one.phase, one.endpoint].append(one.latency_ms)
+    curves = {key: sorted(found) for key, found in good.items() if len(found) >= _AT_LEAST}
+    if not curves or len(phases) > MOST_PHASES:
+        return None
+    drawn = hands(result.variants)
+    rarest = max(log10(len(found)) for found in curves.values())
+    width = (RIGHT - LEFT - _BETWEEN * (len(phases) - 1)) / len(phases)
+    parts = [frame.legend(drawn, 18, frame.line_sign)]
+    y = 16.0 + frame.legend_height(drawn) + 22
+    for number, phase in enumerate(phases):
+        x = LEFT + number * (width + _BETWEEN)
+        parts.append(label(x + width / 2, y - 8, phase, "soft", "middle", limit=24))
+    y += 18
+    for endpoint in endpoints(result):
+        own = [one for (_, _, name), found in curves.items() if name == endpoint for one in found]
+        if not own:
+            continue
+        for number, phase in enumerate(phases):
+            x = LEFT + number * (width + _BETWEEN)
+            panel = Panel(Scale(0.0, rarest, x, x + width), logarithmic(own, y + _TALL, y))
+            first = number == 0
+            parts.append(
+                frame.grid(
+                    panel, endpoint if first else "", "ms, log scale" if first else "", 4, first
+                )
+            )
+            parts.append(_axis(panel))
+            parts += [
+                _curve(panel, hand, curves.get((hand.variant, phase, endpoint), ()))
+                for hand in drawn
+            ]
+        y += _TALL + 50
+    parts.append(
+        label(RIGHT, y - 14, "share of the good answers that took no longer", "soft small", "end")
+    )
+    return Chart("latency-quantiles", "Latency quantiles", _says(result, phases), y, "".join(parts))
+
+
+def _axis(panel: Panel) -> str:
+    floor = panel.y.start
+    parts = []
+    for share, text in _TICKS:
+        rarity = -log10(1 - share)
+        if rarity <= panel.x.high:
+            x = panel.x(rarity)
+            parts.append(line([(x, floor), (x, panel.y.end)], "grid"))
+            parts.append(label(x, floor + 15, text, "soft small", "middle"))
+    return "".join(parts)
+
+
+def _curve(panel: Panel, hand: Hand, values: Sequence[float]) -> str:
+    """Through every value while they are few, through every second, fourth, ... of the many at
+    the quick end; the slow end is always whole."""
+    count = len(values)
+    places = []
+    last = -1.0
+    for number, value in enumerate(values):
+        rarity = -log10(1 - number / count)
+        if panel.x(rarity) - last >= 1.5 or count - number < 20:
+            last = panel.x(rarity)
+            places.append((last, panel.y(value)))
+    return line(places, hand.kind("line")) + signs(
+        places[-1:] + places[: -max(1, _SIGN_EVERY // 2) : max(_SIGN_EVERY, len(places) // 6)],
+        hand.shape,
+        hand.kind("dot"),
+    )
+
+
+def _says(result: Result, phases: Sequence[str]) -> str:
+    told = ["Sorted times of the good answers, in milliseconds on a logarithmic scale."]
+    for variant in result.variants:
+        for phase in phases:
+            figures = variant.phases.get(phase)
+            of = figures.endpoints.get("read_feed") if figures else None
+            if of and of.ok:
+                p50, p95 = cells.ms(of.latency_ms.p50), cells.ms(of.latency_ms.p95)
+                told.append(f"{variant.name}, {phase}, read_feed: p50 {p50} ms, p95 {p95} ms.")
+    return " ".join(told)

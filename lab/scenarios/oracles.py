@@ -1,0 +1,136 @@
+"""What theory says before anything is measured: small pure functions, each with its source.
+
+A scenario calls them in `[[predict]]`, with figures of the run or plain numbers as arguments:
+`predicted = "drain_seconds(5, 40, 100)"`. Shares are from 0 to 1, rates per second; a name says the
+unit of what it returns where there is one. Arguments that theory has no answer for (a queue that is
+fed faster than it is emptied) make ValueError, and the prediction then says so.
+"""
+
+import math
+from collections.abc import Callable
+
+
+def chain_ms(*calls_ms: float) -> float:
+    """Calls one after another take as long as all of them together: Σ dᵢ.
+
+    The mean of a sum is the sum of the means, whatever depends on what; of medians and percentiles
+    it is true only where one term dominates.
+    """
+    return math.fsum(calls_ms)
+
+
+def fan_out_ms(*calls_ms: float) -> float:
+    """Calls side by side take as long as the slowest of them: max dᵢ."""
+    return max(calls_ms)
+
+
+def all_up(availability: float, parts: float) -> float:
+    """The share of time in which all of `parts` independent parts are up: aⁿ.
+
+    Treynor, Dahlin, Rau, Beyer: The Calculus of Service Availability, ACM Queue 15(2), 2017.
+    """
+    return math.pow(_share(availability), parts)
+
+
+def any_slow(share_slow: float, parts: float) -> float:
+    """The share of requests that meet a slow part when each needs `parts` of them: 1 − (1 − p)ⁿ.
+
+    Dean, Barroso: The Tail at Scale, CACM 56(2), 2013: 1 % slow, 100 wide, 63 %.
+    """
+    return 1 - math.pow(1 - _share(share_slow), parts)
+
+
+def worker_limit(workers: float, held_seconds: float) -> float:
+    """The most requests a second that `workers` can take when each is held so long: W / D.
+
+    Little's law, L = λ·W, with every worker busy. Little: Operations Research 9(3), 1961.
+    """
+    if held_seconds <= 0:
+        raise ValueError("A worker that is held for no time sets no limit.")
+    return workers / held_seconds
+
+
+def attempts_in_all(attempts: float, layers: float) -> float:
+    """How many attempts reach the last layer when each layer makes so many: aᴸ.
+
+    Beyer et al. (eds.): Site Reliability Engineering, O'Reilly 2016, chapter 22.
+    """
+    return math.pow(attempts, layers)
+
+
+def expected_attempts(share_failing: float, most: float) -> float:
+    """The mean number of attempts when each fails with probability p and there are at most k:
+    1 + p + … + pᵏ⁻¹ = (1 − pᵏ) / (1 − p), the mean of a truncated geometric distribution."""
+    p = _share(share_failing)
+    return most if p == 1 else (1 - math.pow(p, most)) / (1 - p)
+
+
+def fails_every_time(share_failing: float, attempts: float) -> float:
+    """The share of requests of which every attempt fails, if they fail independently: pᵏ."""
+    return math.pow(_share(share_failing), attempts)
+
+
+def backlog(arriving: float, served: float, seconds: float) -> float:
+    """What has gathered after so many seconds of more than can be served: (λ − μ)·T, at least 0.
+
+    The fluid approximation of a queue: Kleinrock, Queueing Systems II, 1976, chapter 2.
+    """
+    return max(0.0, (arriving - served) * seconds)
+
+
+def drain_seconds(outage_seconds: float, arriving: float, served: float) -> float:
+    """How long a backlog lasts that gathered while nothing was served: T·λ / (μ − λ).
+
+    λ·T waits at the end of the outage, and shrinks by μ − λ a second (fluid approximation, as
+    `backlog`).
+    """
+    if served <= arriving:
+        raise ValueError("What is served is no more than what arrives: the backlog never drains.")
+    return outage_seconds * arriving / (served - arriving)
+
+
+def stale_share(writes: float, stale_seconds: float) -> float:
+    """The share of reads that miss a write when each stays unseen for so long: 1 − e^(−λ·L).
+
+    Writes as a Poisson process, reads independent of them. Bailis et al.: Probabilistically Bounded
+    Staleness for Practical Partial Quorums, PVLDB 5(8), 2012.
+    """
+    return 1 - math.exp(-writes * stale_seconds)
+
+
+def freeze_quantile_ms(freeze_ms: float, window_ms: float, quantile: float) -> float:
+    """A quantile of the latency seen by arrivals spread evenly over a window with one freeze in it.
+
+    Whoever comes t before its end waits t; so the slowest share (1 − q) waits the longest, and the
+    quantile is F − (1 − q)·T, at least 0. The correction that a closed loop leaves out: Tene, How
+    NOT to Measure Latency, 2013.
+    """
+    return max(0.0, freeze_ms - (1 - _share(quantile)) * window_ms)
+
+
+def direct_edges(services: float) -> float:
+    """The most direct dependencies among n services that may all ask each other: n·(n − 1)."""
+    return services * (services - 1)
+
+
+def bus_edges(services: float) -> float:
+    """The connections among n services that all tell and hear by one bus: n."""
+    return services
+
+
+def _share(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{value:g} is no share: it lies outside 0 to 1.")
+    return value
+
+
+ORACLES: dict[str, Callable[..., float]] = {
+    oracle.__name__: oracle
+    for oracle in (
+        *(chain_ms, fan_out_ms, all_up, any_slow, worker_limit),
+        *(attempts_in_all, expected_attempts, fails_every_time),
+        *(backlog, drain_seconds, stale_share, freeze_quantile_ms),
+        *(direct_edges, bus_edges),
+    )
+}
+"""By the name that a scenario calls them by."""

@@ -1,0 +1,69 @@
+"""The same experiment on another bus (`lab run … --bus`), and what to tell of a strange one."""
+
+from collections.abc import Sequence
+
+from lab.cluster.existing import is_existing, without_login
+from lab.cluster.topology import ARRANGEMENTS
+from lab.scenarios.aim import each_target, why_not
+from lab.scenarios.expression import is_about, is_figure_of
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.spec import Method, VariantSpec
+from lab.scenarios.switches import variant_problems
+
+
+def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> Scenario:
+    """Each variant that has a bus gets this one: an engine's name, or the URL of a NATS cluster.
+
+    The course's bus stays: a variant that has it is about it. Of a sequence of methods, those that
+    can't act on such a bus are left out, with what is expected of them. Raises ValueError, in a
+    sentence, when nothing would change, or when nothing would be left to do. `only`: the variants
+    that are going to run; all of them, unless told.
+    """
+    variants = {
+        name: spec.model_copy(update={"options": {**spec.options, "bus": bus}})
+        for name, spec in scenario.variants.items()
+        if ARRANGEMENTS[spec.arrangement].has_bus and spec.options.get("bus") != "course"
+    }
+    if not any(name in variants for name in only or scenario.variants):
+        raise ValueError(
+            f"--bus would change nothing in {scenario.name}: no variant that is to run has a bus "
+            "that could be another one."
+        )
+    for name, spec in variants.items():
+        if problems := list(variant_problems(name, name, spec)):
+            raise ValueError("\n".join(problems))
+    changed = scenario.model_copy(update={"variants": {**scenario.variants, **variants}})
+    lost = [one for one in scenario.method if not changed.applies_to(one)]
+    if lost and (not scenario.in_sequence or len(lost) == len(scenario.method)):
+        reasons = (_why(lost[0], spec) for spec in variants.values())
+        why = next((one for one in reasons if one), "")
+        raise ValueError(f"{scenario.name} can't be run on {without_login(bus)}: {why}")
+    method = tuple(one for one in scenario.method if one not in lost)
+    changed = changed.model_copy(update={"method": method})
+    about = tuple(changed.variants), changed.reported_phases()
+    expect = tuple(one for one in changed.expect if is_about(one.that, *about))
+    predict = tuple(one for one in changed.predict if is_figure_of(one.both, *about))
+    return changed.model_copy(update={"expect": expect, "predict": predict})
+
+
+def on_existing(scenario: Scenario, name: str) -> list[str]:
+    """What is to be noted of a variant whose bus the lab has not started: a sentence each."""
+    spec = scenario.variants[name]
+    bus = spec.options.get("bus")
+    if not is_existing(bus):
+        return []
+    spared = [
+        f"{one.phase_name} was not done here. {_why(one, spec)}"
+        for one in scenario.method
+        if (one.variants is None or name in one.variants) and _why(one, spec)
+    ]
+    return [
+        f"The bus is a stream on {without_login(bus)}, a cluster that the lab has not started: how "
+        "safe an acknowledged event is there is that cluster's promise, not the lab's. (A "
+        "nats-server syncs to disk every two minutes, unless it is told sync_interval: always.)",
+        *spared,
+    ]
+
+
+def _why(method: Method, spec: VariantSpec) -> str | None:
+    return why_not(each_target(method)[0], spec)

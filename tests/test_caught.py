@@ -1,0 +1,32 @@
+"""A request that was under way when the fault came is counted with the fault."""
+
+from lab.faults.kinds import Down
+from lab.load.samples import Sample
+from lab.scenarios.caught import count_with_the_fault
+from lab.scenarios.timeline import WARM_UP, FaultWindow, Phase
+
+DOWN = FaultWindow(Down(target="posts"), at_s=0.1, seconds=1.0, variants=("sync-chain",))
+TIMELINE = (Phase("before", 1.0), Phase("during", 2.0, (DOWN,)), Phase("after", 1.0))
+STRIKES_S = WARM_UP.seconds + 1.0 + 0.1
+
+
+def sample(
+    due_s: float, latency_ms: float | None, phase: str = "before", variant: str = "sync-chain"
+) -> Sample:
+    return Sample(variant, phase, "read_feed", due_s, 0.0, latency_ms)
+
+
+def test_only_what_was_under_way_is_moved() -> None:
+    answered = sample(STRIKES_S - 0.11, 10)
+    caught = sample(STRIKES_S - 0.01, 500)
+    never_sent = sample(STRIKES_S - 0.01, None)
+    assert count_with_the_fault([answered, caught, never_sent], TIMELINE) == 1
+    assert [one.phase for one in (answered, caught, never_sent)] == ["before", "during", "before"]
+
+
+def test_whom_the_fault_does_not_touch_keeps_its_phase() -> None:
+    beside = sample(STRIKES_S - 0.01, 500, variant="async-bus")
+    warm_up = sample(STRIKES_S - 0.01, 5_000, phase="warm_up")
+    later = sample(STRIKES_S + 0.5, 500, phase="during")
+    assert count_with_the_fault([beside, warm_up, later], TIMELINE) == 0
+    assert [one.phase for one in (beside, warm_up, later)] == ["before", "warm_up", "during"]

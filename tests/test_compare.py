@@ -1,0 +1,72 @@
+"""Two kept runs beside each other."""
+
+import io
+
+from rich.console import Console
+
+from lab.report import compare
+from lab.scenarios.result import Endpoint, Expectation, Latency, PhaseFigures, Result, Variant
+
+
+def run(p50: float, verdict: str = "holds", **more: object) -> Result:
+    feed = Endpoint(sent=10, ok=9, failed=1, success=0.9, latency_ms=Latency(p50=p50))
+    phases = {"during": PhaseFigures(seconds=3, endpoints={"read_feed": feed})}
+    variant = Variant(name="sync-chain", arrangement="sync-chain", phases=phases)
+    expectation = Expectation.model_validate(
+        {"says": "It is slow.", "that": "1 > 0", "verdict": verdict, "measured": p50}
+    )
+    document = {
+        "scenario": "mine",
+        "seed": 7,
+        "started": "2026-01-01",
+        "variants": [variant],
+        "expectations": [expectation],
+        **more,
+    }
+    return Result.model_validate(document)
+
+
+def shown(one: Result, other: Result) -> str:
+    out = io.StringIO()
+    compare.render(one, other, Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    return out.getvalue()
+
+
+def test_the_same_figure_of_both_stands_on_one_line_with_their_ratio() -> None:
+    line = next(line for line in shown(run(10), run(25)).splitlines() if "read_feed" in line)
+    assert line.split()[-3:] == ["10", "25", "2.50"]
+
+
+def test_a_verdict_that_changed_is_told_with_both_figures() -> None:
+    told = shown(run(10), run(25, "fails"))
+    assert "A holds (10); B fails (25)" in told
+
+
+def test_verdicts_that_are_the_same_are_one_line() -> None:
+    assert "the same verdict in both" in shown(run(10), run(25))
+
+
+def test_what_makes_them_hard_to_compare_is_said() -> None:
+    told = shown(
+        run(10, environment={"cpus": 2}), run(10, environment={"cpus": 8}, quick=True, valid=False)
+    )
+    assert "cpus: A 2, B 8." in told
+    assert "One of them was quick" in told
+    assert "INVALID" in told
+
+
+def test_runs_without_a_common_variant_say_so() -> None:
+    other = run(10)
+    other.variants[0].name = "async-bus"
+    told = shown(run(10), other)
+    assert "no variant in common" in told
+    assert "Only in A: sync-chain." in told
+
+
+def test_a_figure_that_was_not_measured_makes_no_ratio() -> None:
+    one = run(10)
+    one.variants[0].phases["during"].endpoints["read_feed"].latency_ms = Latency()
+    line = next(line for line in shown(one, run(25)).splitlines() if "read_feed" in line)
+    assert line.split()[-3:] == ["-", "25", "-"]

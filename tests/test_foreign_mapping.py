@@ -1,0 +1,389 @@
+"""Other people's answers, in the lab's shape or in a sentence: pure functions over many cases."""
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lab.foreign.answers import MOST_BYTES, Answered, NotUnderstood, at
+from lab.foreign.mapping import Actions, CreateComment, CreatePost, ReadFeed
+from lab.foreign.shapes import created_comment, created_post, feed
+
+COURSE = Actions()
+
+
+def answered(body: Any, status: int = 200, service: str = "query", **headers: str) -> Answered:
+    """An answer to some request; what is not bytes becomes JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    asked = COURSE.read_feed.asked(limit="20")
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answered(service, asked, status, names, content)
+
+
+def post_of(body: Any, title: str = "A title", **changed: Any) -> str:
+    return created_post(CreatePost(**changed), answered(body, 201, "posts"), title).id
+
+
+def comment_of(body: Any, content: str = "hello", **changed: Any) -> tuple[str, str]:
+    action = CreateComment(**changed)
+    made = created_comment(action, ReadFeed(), answered(body, 201, "comments"), "p1", content)
+    assert (made.post_id, made.content) == ("p1", content)
+    return made.id, made.status
+
+
+def feed_of(body: Any, limit: int = 20, before: str | None = None, **changed: Any) -> list[Any]:
+    return feed(ReadFeed(**changed), answered(body), limit, before)[0]
+
+
+def sentence(of: Any, *arguments: Any, **options: Any) -> NotUnderstood:
+    with pytest.raises(NotUnderstood) as caught:
+        of(*arguments, **options)
+    return caught.value
+
+
+# What is asked.
+
+
+def test_without_a_word_the_requests_are_the_courses() -> None:
+    post = COURSE.create_post.asked(title="A title")
+    comment = COURSE.create_comment.asked(post_id="a1b2", content="hello")
+    assert (post.words, post.body) == ("POST /posts", b'{"title": "A title"}')
+    assert comment.words == "POST /posts/a1b2/comments"
+    assert json.loads(comment.body) == {"content": "hello"}
+    read = COURSE.read_feed.asked(limit="20")
+    assert (read.words, read.body) == ("GET /posts", b"")
+
+
+def test_each_service_is_asked_for_its_own_actions() -> None:
+    assert COURSE.asked_of("posts") == ("create_post",)
+    assert COURSE.asked_of("comments") == ("create_comment",)
+    assert COURSE.asked_of("query") == ("read_feed",)
+    assert COURSE.asked_of("moderation") == ()
+
+
+def test_one_service_may_be_asked_for_everything() -> None:
+    one = Actions.model_validate(
+        {name: {"service": "app"} for name in ("create_post", "create_comment", "read_feed")}
+    )
+    assert one.asked_of("app") == ("create_post", "create_comment", "read_feed")
+
+
+def test_what_is_put_into_a_path_stays_one_part_of_it() -> None:
+    asked = COURSE.create_comment.asked(post_id="../a/b?c#d é", content="x")
+    assert asked.path == "/posts/..%2Fa%2Fb%3Fc%23d%20%C3%A9/comments"
+
+
+@pytest.mark.parametrize("text", ['"quoted"', "{content}", "{post_id}", "é☃", "a\r\nb", "\\"])
+def test_what_is_put_into_a_body_is_that_text_and_nothing_else(text: str) -> None:
+    body = COURSE.create_comment.asked(post_id="p1", content=text).body
+    assert json.loads(body) == {"content": text}
+
+
+def test_a_body_may_be_of_any_shape() -> None:
+    shape = {"data": [{"text": "about {post_id}: {content}"}, 7, None, True], "id": "{post_id}"}
+    action = CreateComment(path="/comments/create", body=shape)
+    body = action.asked(post_id="9", content="hello").body
+    told = {"data": [{"text": "about 9: hello"}, 7, None, True], "id": "9"}
+    assert json.loads(body) == told
+
+
+def test_an_id_may_go_as_a_number() -> None:
+    body = {"postId": "{post_id:number}", "comment": "{content}"}
+    action = CreateComment(path="/comments", body=body)
+    sent = json.loads(action.asked(post_id="12", content="hello").body)
+    assert sent == {"postId": 12, "comment": "hello"}
+    with pytest.raises(ValueError, match="'a1' is no number"):
+        action.asked(post_id="a1", content="hello")
+
+
+def test_the_limit_may_be_passed_on() -> None:
+    assert ReadFeed(path="/posts?limit={limit}").asked(limit="5").path == "/posts?limit=5"
+
+
+@pytest.mark.parametrize(
+    ("action", "changed", "says"),
+    [
+        (CreatePost, {"body": {"title": "{titel}"}}, "Did you mean {title}?"),
+        (CreatePost, {"body": {"title": "A title"}}, "Nothing says where {title} goes"),
+        (CreateComment, {"path": "/comments"}, "Nothing says where {post_id} goes"),
+        (CreateComment, {"path": "/{post_id:number}/x"}, "mixes a number with other text"),
+        (CreateComment, {"body": "no {post_id:number} {content}"}, "mixes a number"),
+        (ReadFeed, {"path": "/posts/{post_id}"}, "There is no {post_id} to fill in here"),
+        (CreatePost, {"path": "posts"}, "pattern"),
+        (CreatePost, {"path": "/posts HTTP/1.1\r\nX: y"}, "pattern"),
+        (CreatePost, {"method": "post"}, "'GET', 'POST'"),
+        (CreatePost, {"headers": {"Host": "x"}}, "is written by the lab"),
+        (CreatePost, {"headers": {"X-Y": "a\r\nZ: b"}}, "pattern"),
+        (CreatePost, {"idd": "x"}, "Extra inputs"),
+        (ReadFeed, {"newest": "lst"}, "'last' or 'first'"),
+        (ReadFeed, {"statuses": {"ok": "fine"}}, "'pending', 'approved'"),
+        (CreatePost, {"service": ""}, "at least 1"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_with_its_reason(
+    action: Any, changed: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        action(**changed)
+    assert says in str(caught.value)
+
+
+def test_a_mapping_survives_its_way_through_json() -> None:
+    mapping = Actions(create_post=CreatePost(path="/posts/create", id="post._id"))
+    assert Actions.model_validate_json(mapping.model_dump_json()) == mapping
+
+
+# What was created.
+
+
+@pytest.mark.parametrize(
+    ("body", "changed", "expected"),
+    [
+        ({"id": "a1", "title": "A title"}, {}, "a1"),
+        ({"id": 7, "title": "A title"}, {}, "7"),
+        ({"_id": "a1"}, {"id": "_id"}, "a1"),
+        ({"post": {"_id": {"$oid": "a1"}}}, {"id": "post._id.$oid"}, "a1"),
+        ([{"id": "a0", "title": "Another"}, {"id": "a1", "title": "A title"}], {}, "a1"),
+        ({"a0": {"title": "Another"}, "a1": {"title": "A title"}}, {}, "a1"),
+        ({"a1": {"id": "a1", "title": "A title"}}, {}, "a1"),
+        ("a1", {"id": ""}, "a1"),
+        ([{"id": "a1"}], {"id": "0.id"}, "a1"),
+    ],
+)
+def test_the_id_of_a_new_post_is_found(body: Any, changed: dict[str, Any], expected: str) -> None:
+    assert post_of(body, **changed) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "changed", "expected"),
+    [
+        ({"id": "c1", "content": "hello", "status": "pending"}, {}, ("c1", "pending")),
+        ({"id": "c1", "content": "hello"}, {}, ("c1", "approved")),
+        ({"id": "c1"}, {}, ("c1", "approved")),
+        (
+            [{"id": "c0", "content": "hello"}, {"id": "c1", "content": "hello"}],
+            {},
+            ("c1", "approved"),
+        ),
+        (
+            [{"id": "c1", "content": "hello", "status": "rejected"}, {"id": "c2", "content": "x"}],
+            {},
+            ("c1", "rejected"),
+        ),
+        ({"c0": {"content": "x"}, "c1": {"content": "hello"}}, {}, ("c1", "approved")),
+        ({"id": "p1", "comments": [{"id": "c1", "content": "hello"}]}, {}, ("c1", "approved")),
+        ({"comment": {"id": "c1", "status": "pending"}}, {"id": "comment.id"}, ("c1", "pending")),
+        ([{"commentId": 3, "comment": "hello"}], {"id": "commentId"}, ("3", "approved")),
+    ],
+)
+def test_a_new_comment_is_found_alone_or_among_all_so_far(
+    body: Any, changed: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    assert comment_of(body, **changed) == expected
+
+
+def test_of_two_equal_comments_the_newest_is_the_new_one() -> None:
+    assert comment_of([{"id": str(n), "content": "hello"} for n in range(3)])[0] == "2"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"title": "A title", "_id": "a1"}, 'Did you mean `id = "_id"` in [actions.create_post]?'),
+        ({"title": "A title", "postId": "a1"}, "it has 'title', 'postId'"),
+        ({}, "it is empty"),
+        ([], "a list in which nothing with 'A title' has an id"),
+        ([{"id": "a1", "title": "Another"}], "a list in which nothing with 'A title' has an id"),
+        ("OK", "it is 'OK'"),
+        (None, "it is nothing"),
+        (17, "it is '17'"),
+        ({"id": None}, "no id is at 'id'"),
+        ({"id": True}, "no id is at 'id'"),
+        ({"id": {"$oid": "a1"}}, "no id is at 'id'"),
+        ({"id": ""}, "no id is at 'id'"),
+        ({"id": "x" * 600}, "no id is at 'id'"),
+    ],
+)
+def test_an_answer_without_an_id_is_named(body: Any, says: str) -> None:
+    error = sentence(post_of, body)
+    assert says in str(error)
+    assert "posts answered 201 to" in str(error)
+    assert (error.shown, error.definite) == (502, False)
+
+
+# What is no good answer at all.
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (answered(b"<!DOCTYPE html><p>Cannot GET"), "HTML, which begins with '<!DOCTYPE html>"),
+        (answered(b"  \n <html>"), "HTML"),
+        (answered(b""), "nothing else, where JSON was expected"),
+        (answered(b"OK"), "'OK', which is no JSON"),
+        (answered(b'{"id": "a'), "which is no JSON"),
+        (answered(b"\xff\xfe\x00"), "which is no JSON"),
+        (answered(b"[" * 100_000), "which is no JSON"),
+        (answered(b"1" * 5_000), "which is no JSON"),
+        (answered(b"x", content_encoding="br"), "encoded as 'br'"),
+        (answered(b"[]", content_encoding="gzip"), "encoded as 'gzip', which nobody"),
+        (answered(gzip.compress(b"[]")[:12], content_encoding="gzip"), "breaks off"),
+        (answered(b"\x1f\x8bnothing", content_encoding="gzip"), "says that it is gzip"),
+        (answered(b"", 302, location="/posts/1"), "a redirect to '/posts/1'"),
+        (answered(b"", 301), "a redirect to ''"),
+        (answered([1]), "one of them has no id at 'id'; it is '1'"),
+        (answered("hello"), "no list of posts and no object by id is at its top, but 'hello'"),
+        (answered(None), "but nothing"),
+        (answered([{"title": "A title"}]), "has no id at 'id'; it has 'title'"),
+        (answered([{"id": 1, "name": "A title"}]), "no post has a text at 'title'; the newest has"),
+        (answered([{"id": 1, "title": "x", "comments": 7}]), "comments of post '1' are '7'"),
+    ],
+)
+def test_a_bad_answer_is_named_in_a_sentence(answer: Answered, says: str) -> None:
+    error = sentence(feed, ReadFeed(), answer, 20)
+    assert says in str(error)
+    assert len(str(error)) < 600
+    assert str(error).isprintable()
+    assert (error.shown, error.definite) == (502, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "definite"), [(400, True), (404, True), (408, False), (500, False), (503, False)]
+)
+def test_a_failure_of_theirs_is_shown_as_theirs(status: int, definite: bool) -> None:
+    error = sentence(feed, ReadFeed(), answered(b"<pre>Cannot GET /posts</pre>", status), 20)
+    assert (error.shown, error.definite) == (status, definite)
+    assert "Cannot GET /posts" in str(error)
+
+
+def test_where_nothing_is_found_the_path_is_asked_after() -> None:
+    assert "Is `path` right?" in str(sentence(feed, ReadFeed(), answered(b"", 404), 20))
+
+
+@pytest.mark.parametrize(
+    ("packed", "coding"),
+    [(gzip.compress(b"[]"), "gzip"), (zlib.compress(b"[]"), "deflate"), (b"[]", "identity")],
+)
+def test_what_came_compressed_is_read_all_the_same(packed: bytes, coding: str) -> None:
+    assert feed(ReadFeed(), answered(packed, content_encoding=coding), 20) == ([], 0)
+
+
+def test_a_small_answer_that_unpacks_to_a_huge_one_is_given_up() -> None:
+    bomb = gzip.compress(b" " * (MOST_BYTES + 1))
+    error = sentence(feed, ReadFeed(), answered(bomb, content_encoding="gzip"), 20)
+    assert "more than 8 MiB" in str(error)
+
+
+def test_three_mebibytes_are_no_trouble() -> None:
+    posts = [{"id": n, "title": "x" * 3_000, "comments": []} for n in range(1_000)]
+    page, count = feed(ReadFeed(), answered(posts), 20)
+    assert (len(page), count, page[0]["id"]) == (20, 1_000, "999")
+
+
+# The feed.
+
+BY_ID = {
+    "f3": {"id": "f3", "title": "First", "comments": []},
+    "0a": {
+        "id": "0a",
+        "title": "Second",
+        "comments": [{"id": "c1", "content": "hello", "status": "rejected"}],
+    },
+}
+"""As in the course: an object by random ids, in the order of creation."""
+
+
+def test_the_courses_feed_comes_out_as_the_labs() -> None:
+    comment = {"id": "c1", "post_id": "0a", "content": "hello", "status": "rejected"}
+    assert feed_of(BY_ID) == [
+        {"id": "0a", "title": "Second", "comments": [comment]},
+        {"id": "f3", "title": "First", "comments": []},
+    ]
+
+
+def test_a_list_means_the_same_as_an_object_by_id() -> None:
+    assert feed_of(list(BY_ID.values())) == feed_of(BY_ID)
+
+
+def test_the_newest_is_the_last_one_whatever_the_ids_are_like() -> None:
+    posts = [{"id": one, "title": one} for one in ("z", "a", "m")]
+    assert [post["id"] for post in feed_of(posts)] == ["m", "a", "z"]
+    assert [post["id"] for post in feed_of(posts, newest="first")] == ["z", "a", "m"]
+
+
+def test_a_page_is_as_long_as_asked_for_and_begins_where_asked() -> None:
+    posts = [{"id": str(number), "title": "x"} for number in range(10)]
+    assert [post["id"] for post in feed_of(posts, 3)] == ["9", "8", "7"]
+    assert [post["id"] for post in feed_of(posts, 3, "7")] == ["6", "5", "4"]
+    assert [post["id"] for post in feed_of(posts, 3, "1")] == ["0"]
+    assert feed_of(posts, 3, "0") == []
+    assert feed_of(posts, 3, "unheard of") == []
+
+
+def test_an_empty_feed_is_a_feed() -> None:
+    assert feed_of({}) == feed_of([]) == []
+
+
+def test_keys_are_ids_where_the_posts_have_none() -> None:
+    by_id = {"p1": {"title": "A title", "comments": {"c1": {"content": "hello"}}}}
+    comment = {"id": "c1", "post_id": "p1", "content": "hello", "status": "approved"}
+    assert feed_of(by_id) == [{"id": "p1", "title": "A title", "comments": [comment]}]
+
+
+def test_other_names_and_other_places_are_found_by_the_mapping() -> None:
+    body = {"data": {"items": [{"_id": 1, "head": {"line": "T"}, "replies": [{"n": 2, "t": "x"}]}]}}
+    found = feed_of(
+        body,
+        posts="data.items",
+        post={"id": "_id", "title": "head.line", "comments": "replies"},
+        comment={"id": "n", "content": "t"},
+    )
+    comment = {"id": "2", "post_id": "1", "content": "x", "status": "approved"}
+    assert found == [{"id": "1", "title": "T", "comments": [comment]}]
+
+
+@pytest.mark.parametrize(
+    ("status", "statuses", "expected"),
+    [
+        ("pending", {}, "pending"),
+        ("Approved", {}, "approved"),
+        (None, {}, "approved"),
+        ("ok", {"ok": "approved"}, "approved"),
+        (False, {"False": "rejected"}, "rejected"),
+        (2, {"2": "rejected"}, "rejected"),
+    ],
+)
+def test_a_status_is_one_of_three_however_they_call_it(
+    status: Any, statuses: dict[str, str], expected: str
+) -> None:
+    body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": status}]}]
+    assert feed_of(body, statuses=statuses)[0]["comments"][0]["status"] == expected
+
+
+def test_a_status_that_nobody_knows_is_named() -> None:
+    body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": "fine"}]}]
+    assert "a comment's status is 'fine'" in str(sentence(feed_of, body))
+
+
+def test_half_a_post_does_not_hide_the_others() -> None:
+    """A comment whose post was lost makes one without a title in many of these systems."""
+    body = [{"id": 1, "title": "x"}, {"id": 2, "comments": [{"id": 3}, {"id": 4, "content": "y"}]}]
+    newest, oldest = feed_of(body)
+    assert (newest["title"], oldest["title"]) == ("", "x")
+    assert [comment["content"] for comment in newest["comments"]] == ["", "y"]
+
+
+def test_when_no_comment_has_a_text_the_mapping_is_wrong() -> None:
+    body = [{"id": 1, "title": "x", "comments": [{"id": 2, "comment": "hello"}]}]
+    assert "no comment has a text at 'content'" in str(sentence(feed_of, body))
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [("", {"a": [{"b": 1}]}), ("a.0.b", 1), ("a.1.b", None), ("a.x", None), ("a.0.b.c", None)],
+)
+def test_a_place_is_keys_with_dots_between_them(place: str, expected: Any) -> None:
+    assert at({"a": [{"b": 1}]}, place) == expected

@@ -1,0 +1,104 @@
+"""The noise floor: kept by machine, forgotten in time, and never in the way of a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab.load.samples import Sample
+from lab.scenarios import noise
+from lab.scenarios.certainty import ASSUMED_NOISE, NoiseFloor
+
+HERE = {"processor": "A", "cores": 2, "system": "Linux 6.1", "machine": "x86_64"}
+ELSEWHERE = HERE | {"processor": "B"}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def test_before_anything_was_measured_it_is_assumed() -> None:
+    assert noise.noise_floor(HERE) == NoiseFloor(share=ASSUMED_NOISE, runs=0, newest=None)
+
+
+def test_what_was_measured_is_the_floor_of_this_machine_only() -> None:
+    noise.keep(HERE, 0.03, "2026-01-01T10:00:00+00:00")
+    noise.keep(HERE, 0.08, "2026-01-02T10:00:00+00:00")
+    floor = noise.noise_floor(HERE | {"system": "Linux 6.2", "load_1m": 3})
+    assert (floor.share, floor.runs) == (0.08, 2)
+    assert floor.newest == "2026-01-02T10:00:00+00:00"
+    assert noise.noise_floor(ELSEWHERE).runs == 0
+
+
+def test_only_the_newest_twenty_count_and_the_worst_of_these_does_not() -> None:
+    for number in range(30):
+        share = 9.0 if number < 10 else 0.5 if number == 15 else 0.1
+        noise.keep(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
+    assert noise.noise_floor(HERE).runs == noise.KEPT
+    assert noise.noise_floor(HERE).share == 0.1
+
+
+@pytest.mark.parametrize("written", ["", "{", "[]", '{"A, 2, Linux, x86_64": [{"share": "x"}]}'])
+def test_a_file_that_is_none_is_as_if_it_were_not_there(state: Path, written: str) -> None:
+    state.mkdir()
+    (state / "noise.json").write_text(written)
+    assert noise.noise_floor(HERE).runs == 0
+    noise.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert noise.noise_floor(HERE).share == 0.05
+
+
+def test_where_nothing_can_be_written_nothing_happens(state: Path) -> None:
+    state.write_text("a file, where the folder should be")
+    noise.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert noise.noise_floor(HERE).runs == 0
+
+
+def test_the_file_is_whole_and_alone(state: Path) -> None:
+    noise.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert [path.name for path in state.iterdir()] == ["noise.json"]
+    assert list(json.loads((state / "noise.json").read_text())) == ["A, 2, Linux, x86_64"]
+
+
+def test_without_a_place_of_its_own_it_is_with_the_users_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LAB_STATE")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert noise.state_file() == tmp_path / "sync-async-lab" / "noise.json"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert noise.state_file() == tmp_path / ".local/state/sync-async-lab/noise.json"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert noise.state_file().is_relative_to(tmp_path / "Library")
+
+
+def sample(variant: str, endpoint: str, latency_ms: float, phase: str = "during") -> Sample:
+    return Sample(variant, phase, endpoint, 1.0, 0.1, latency_ms, 200, ok=True)
+
+
+def test_the_twins_are_as_far_apart_as_their_worst_endpoint() -> None:
+    one, again = noise.TWINS
+    samples = [
+        *(sample(one, "read_feed", 10) for _ in range(50)),
+        *(sample(again, "read_feed", 11, "before") for _ in range(50)),
+        *(sample(one, "create_post", 25) for _ in range(50)),
+        *(sample(again, "create_post", 20) for _ in range(50)),
+        *(sample(again, "create_post", 900, "warm_up") for _ in range(90)),
+        *(sample(twin, "create_comment", 1 + (twin == one)) for twin in noise.TWINS * 49),
+        *(sample("async-bus", "read_feed", 1) for _ in range(90)),
+    ]
+    assert noise.apart(samples) == pytest.approx(0.25)
+
+
+def test_without_twins_nothing_is_measured() -> None:
+    assert noise.apart([sample(noise.TWINS[0], "read_feed", 10)] * 90) is None
+    assert noise.apart([]) is None
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.3])
+def test_a_ratio_passes_the_floor_on_either_side(ratio: float) -> None:
+    assert NoiseFloor(share=0.2).is_passed_by(ratio)
+    assert not NoiseFloor(share=0.35).is_passed_by(ratio)

@@ -1,0 +1,220 @@
+"""A ratio's interval holds what it promises, and finds what is there."""
+
+import math
+from random import Random
+from time import process_time
+
+import pytest
+
+from lab.load.samples import Sample
+from lab.scenarios.certainty import Difference, NoiseFloor
+from lab.scenarios.differences import AT_LEAST, differences
+from lab.scenarios.statistics import (
+    Estimate,
+    median,
+    ratio_of_runs,
+    ratios_of_requests,
+    student,
+)
+
+SEEDS = 100
+NONE = NoiseFloor(share=0.0)
+SOME = NoiseFloor(share=0.07, runs=4, newest="2026-01-01T00:00:00+00:00")
+Values = list[float | None]
+
+
+def busy(count: int, random: Random, stays: float = 0.7) -> list[float]:
+    """How much slower everything is, place by place: a moment that is busy stays so for a while."""
+    at, found = random.gauss(0, 1), []
+    for _ in range(count):
+        at = stays * at + math.sqrt(1 - stays * stays) * random.gauss(0, 1)
+        found.append(at)
+    return found
+
+
+def latencies(count: int, seed: int, times: float = 1.0) -> tuple[Values, Values]:
+    """Two variants on one machine; the second takes `times` as long, else they are equal."""
+    random = Random(seed)
+    machine = busy(count, random)
+    one, other = busy(count, random, 0.5), busy(count, random, 0.5)
+    return (
+        [4 * math.exp(0.4 * m + 0.4 * own) for m, own in zip(machine, one, strict=True)],
+        [4 * times * math.exp(0.4 * m + 0.4 * own) for m, own in zip(machine, other, strict=True)],
+    )
+
+
+def a_run(seed: int, times: float = 1.0, count: int = 60, name: str = "other") -> list[Sample]:
+    """The samples of a run: three phases, two kinds of requests, two variants."""
+    samples = []
+    for number, phase in enumerate(("before", "during", "after")):
+        for endpoint in ("read_feed", "create_comment"):
+            both = latencies(count, hash((seed, number, endpoint == "read_feed")), times)
+            for variant, values in zip(("sync-chain", name), both, strict=True):
+                samples += [
+                    Sample(variant, phase, endpoint, 10 * number + place / count, 0.1, value, 200)
+                    for place, value in enumerate(values)
+                ]
+    for sample in samples:
+        sample.ok = True
+    return samples
+
+
+def found_in(*runs: list[Sample], floor: NoiseFloor = NONE) -> list[Difference]:
+    names = ("sync-chain", "other")
+    return differences(runs, names, ("before", "during", "after"), floor)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "freedom", "tabled"),
+    [
+        (0.95, 1, 12.706),
+        (0.95, 2, 4.303),
+        (0.95, 4, 2.776),
+        (0.99, 7, 3.499),
+        (0.95, 30, 2.042),
+        (0.95, 1_000, 1.962),
+    ],
+)
+def test_students_t_is_the_one_of_the_tables(
+    confidence: float, freedom: int, tabled: float
+) -> None:
+    assert student(confidence, freedom) == pytest.approx(tabled, abs=0.001)
+
+
+def test_from_a_single_thing_nothing_follows() -> None:
+    assert Estimate(2.0, 0.1, independent=1).interval() == (0, math.inf)
+
+
+def test_the_median_is_a_value_that_was_measured() -> None:
+    assert median([4, 1, 3, 2]) == 2
+    assert median([9, 1, 5]) == 5
+
+
+def test_twice_and_half_as_long_are_as_far_from_equal() -> None:
+    assert ratio_of_runs([2, 0.5]).ratio == pytest.approx(1)
+    low, high = ratio_of_runs([2, 0.5, 2, 0.5, 1]).interval()
+    assert low == pytest.approx(1 / high)
+
+
+def test_equal_things_seldom_lie_outside_the_interval() -> None:
+    outside = 0
+    for seed in range(SEEDS):
+        low, high = ratios_of_requests([latencies(120, seed)], seed)[0].interval()
+        outside += not low <= 1 <= high
+    assert outside <= 8
+
+
+def test_neighbours_that_are_slow_together_make_the_interval_wider() -> None:
+    def width(stays: float) -> float:
+        random, widths = Random(1), []
+        for _ in range(20):
+            one, other = (
+                [math.exp(0.5 * value) for value in busy(200, random, stays)] for _ in range(2)
+            )
+            widths.append(ratios_of_requests([(one, other)])[0].error)
+        return median(widths)
+
+    assert width(stays=0.8) > 1.2 * width(stays=0.0)
+
+
+def test_what_slows_down_both_at_once_does_not_make_them_different() -> None:
+    stall = [1.0] * 40 + [30.0] * 60
+    (estimate,) = ratios_of_requests([(stall, [1.1 * value for value in stall])])
+    assert estimate.ratio == pytest.approx(1.1)
+    assert estimate.error == pytest.approx(0, abs=1e-9)
+
+
+def test_a_third_longer_is_found_almost_always() -> None:
+    found = [ratios_of_requests([latencies(400, seed, times=1.3)], seed)[0] for seed in range(20)]
+    assert sum(one.interval()[0] > 1 for one in found) >= 19
+
+
+def test_the_same_samples_give_the_same_interval() -> None:
+    again = [ratios_of_requests([latencies(100, 3)], seed=5) for _ in range(2)]
+    assert again[0] == again[1]
+    assert again[0] != ratios_of_requests([latencies(100, 3)], seed=6)
+
+
+def test_requests_without_a_good_answer_have_no_part_in_it() -> None:
+    one, other = latencies(100, 1, times=2)
+    other[::2] = [None] * 50
+    (estimate,) = ratios_of_requests([(one, other)])
+    assert estimate.interval()[0] > 1.2
+
+
+def test_it_takes_a_run_of_a_thousand_requests_less_than_a_second() -> None:
+    runs = [a_run(1, count=170)]
+    assert len(runs[0]) > 2_000
+    began = process_time()
+    assert found_in(*runs)
+    assert process_time() - began < 2  # a fifth of that, on a calm machine
+
+
+def test_of_runs_of_equal_things_few_claim_a_difference() -> None:
+    claims = [
+        any(one.verdict != "no difference shown" for one in found_in(a_run(seed)))
+        for seed in range(SEEDS)
+    ]
+    assert sum(claims) <= 8
+
+
+def test_of_repeated_runs_of_equal_things_few_claim_a_difference() -> None:
+    claims = []
+    for seed in range(SEEDS):
+        runs = [a_run(1_000 * seed + number, count=30) for number in range(5)]
+        claims.append(any(one.verdict != "no difference shown" for one in found_in(*runs)))
+    assert sum(claims) <= 8
+
+
+@pytest.mark.parametrize("repeats", [1, 3, 8])
+def test_half_as_long_again_is_found(repeats: int) -> None:
+    runs = [a_run(number, times=1.5, count=400) for number in range(repeats)]
+    found = found_in(*runs, floor=SOME)
+    assert [one.verdict for one in found] == ["slower"] * 6
+    assert all(one.low < 1.5 < one.high for one in found)
+    assert {(one.variant, one.against) for one in found} == {("other", "sync-chain")}
+
+
+def test_faster_is_called_faster() -> None:
+    assert {one.verdict for one in found_in(a_run(1, times=0.3))} == {"faster"}
+
+
+def test_below_the_noise_floor_no_difference_is_claimed_however_sure_it_is() -> None:
+    def certain(times: float) -> list[Sample]:
+        return [
+            Sample(name, "during", "read_feed", place / 100, 0.1, latency, 200, ok=True)
+            for place in range(100)
+            for name, latency in (
+                ("sync-chain", 5.0 + place % 7),
+                ("other", times * (5 + place % 7)),
+            )
+        ]
+
+    (below,), (beyond,) = (found_in(certain(times), floor=SOME) for times in (1.06, 1.08))
+    assert below.low > 1
+    assert below.verdict == "no difference shown"
+    assert beyond.verdict == "slower"
+
+
+def test_a_line_for_too_few_answers_is_not_there() -> None:
+    assert found_in(a_run(1, count=AT_LEAST - 1)) == []
+    assert len(found_in(a_run(1, count=AT_LEAST))) == 6
+
+
+def test_the_more_lines_there_are_the_wider_is_each() -> None:
+    both = a_run(1, count=60)
+    (alone,) = found_in(
+        [one for one in both if (one.phase, one.endpoint) == ("during", "read_feed")]
+    )
+    among = next(
+        one for one in found_in(both) if (one.phase, one.endpoint) == ("during", "read_feed")
+    )
+    assert among.ratio == alone.ratio
+    assert among.high / among.low > alone.high / alone.low
+
+
+def test_a_variant_that_nobody_answered_is_compared_with_nobody() -> None:
+    samples = a_run(1)
+    for sample in samples:
+        sample.ok = sample.variant == "sync-chain"
+    assert found_in(samples) == []
