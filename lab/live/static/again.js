@@ -1,0 +1,44 @@
+// Starting clean: asked once, and the place to choose other arrangements and another bus.
+
+import { byId, button, el } from "./dom.js";
+
+const ENGINES = { log: "log (on disk)", course: "course (in memory)", nats: "NATS JetStream" };
+
+/** Asks, and calls `go` with the wish if the answer is yes. */
+export function askAgain(hello, go) {
+  const dialog = byId("again");
+  const halves = hello.halves;
+  const choose = (label, values, chosen, names = {}) => {
+    const select = el(
+      "select",
+      { "aria-label": label },
+      ...values.map((value) =>
+        el("option", { value, selected: value === chosen }, names[value] ?? value),
+      ),
+    );
+    return { select, root: el("label", { class: "again-choice" }, el("span", {}, label), select) };
+  };
+  const left = choose("Left", hello.arrangements, halves[0].arrangement);
+  const right = choose("Right", hello.arrangements, halves[1]?.arrangement);
+  const engine = choose(
+    "Bus",
+    hello.engines,
+    halves.find((one) => one.engine)?.engine ?? "log",
+    ENGINES,
+  );
+  const close = () => dialog.close();
+  const start = button("Start clean", "Enter", { class: "main", autofocus: true }, () => {
+    close();
+    go({ left: left.select.value, right: right.select.value, engine: engine.select.value });
+  });
+  dialog.replaceChildren(
+    el("h2", { id: "again-title" }, "Start clean?"),
+    el("p", {}, "Both blogs are ended and started again, empty and whole."),
+    left.root,
+    right.root,
+    engine.root,
+    el("p", { class: "dialog-buttons" }, start, button("Stay", "Esc", {}, close)),
+  );
+  dialog.showModal();
+  start.focus();
+}

@@ -1,0 +1,210 @@
+// The last 60 seconds of one half: how long a writer waits for the answer, how long until readers
+// see what was written, what failed, and when something was broken. Time runs to the right and is
+// the same in both halves, and so is the scale: a logarithmic one, for 3 ms and 3 s must be seen.
+
+import { el, mark, say, svg } from "./dom.js";
+import { faultName } from "./format.js";
+
+const STEP_S = 1;
+const LEAST_MS = 1;
+const MOST_MS = 10_000;
+const MARKS = [
+  [10, "10 ms"],
+  [100, "0.1 s"],
+  [1_000, "1 s"],
+];
+const LEFT = 3; // in rem: room for the words of the scale
+const BOTTOM = 1.1;
+const MOST_SPELLS = 6;
+const MOST_LENGTHS = 200;
+
+export class Chart {
+  /** @param {string} hatch id of the pattern for the windows of faults */
+  constructor(name, hatch) {
+    this.shades = Array.from({ length: MOST_SPELLS }, () => ({
+      area: svg("rect", { class: "shade", y: 0, fill: `url(#${hatch})` }),
+      label: svg("text", { class: "shade-label", y: "0.85em" }),
+    }));
+    this.marks = MARKS.map(([, text]) => ({
+      line: svg("path", { class: "grid" }),
+      label: svg("text", { class: "axis end" }, text),
+    }));
+    this.times = ["60 s ago", "30 s", "now"].map((text, i) =>
+      svg("text", { class: `axis ${["", "middle", "end"][i]}` }, text),
+    );
+    this.failed = svg("path", { class: "failed" });
+    this.answered = svg("path", { class: "line answered" });
+    this.visible = svg("path", { class: "line visible" });
+    this.drawing = svg(
+      "svg",
+      {
+        class: "chart",
+        role: "img",
+        "aria-label": `${name}: time until a write is answered and visible, last 60 seconds`,
+      },
+      ...this.shades.map((one) => one.area),
+      ...this.marks.flatMap((one) => [one.line, one.label]),
+      ...this.times,
+      this.failed,
+      this.visible,
+      this.answered,
+      ...this.shades.map((one) => one.label),
+    );
+    this.root = el(
+      "figure",
+      { class: "chart-box" },
+      el(
+        "figcaption",
+        {},
+        el("span", { class: "key answered" }, "a write is answered"),
+        el("span", { class: "key visible" }, "… is visible"),
+        el("span", { class: "key failing" }, "failed"),
+      ),
+      this.drawing,
+    );
+    this.lengths = new Map();
+    this.width = this.left = this.bottom = 0;
+    this.observer = new ResizeObserver(([entry]) => this._resize(entry.contentRect));
+    this.observer.observe(this.drawing);
+  }
+
+  close() {
+    this.observer.disconnect();
+  }
+
+  _resize({ width, height }) {
+    this.lengths.clear();
+    this.width = Math.round(width);
+    this.height = Math.round(height);
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    this.left = Math.round(LEFT * rem);
+    this.bottom = Math.round(BOTTOM * rem);
+    mark(this.drawing, "viewBox", `0 0 ${this.width} ${this.height}`);
+    this.marks.forEach(({ line, label }, i) => {
+      const y = this._y(MARKS[i][0]);
+      mark(line, "d", `M${this.left} ${y}H${this.width}`);
+      mark(label, "x", this.left - 5);
+      mark(label, "y", y + 0.25 * this.bottom);
+    });
+    this.times.forEach((label, i) => {
+      mark(label, "x", this.left + ((this.width - this.left) * i) / 2);
+      mark(label, "y", this.height - 0.3 * this.bottom);
+    });
+  }
+
+  _y(ms) {
+    const share =
+      Math.log(Math.min(Math.max(ms, LEAST_MS), MOST_MS) / LEAST_MS) /
+      Math.log(MOST_MS / LEAST_MS);
+    return Math.round((this.height - this.bottom) * (1 - share) * 10) / 10;
+  }
+
+  /**
+   * @param {import("./model.js").Model} model @param {string} half
+   * @param {number} t the right end, in seconds
+   */
+  show(model, half, t) {
+    if (!this.width) return;
+    const from = t - model.window;
+    const x = (at) =>
+      Math.round((this.left + ((this.width - this.left) * (at - from)) / model.window) * 10) / 10;
+    const steps = this._steps(model, half, from, t);
+    mark(this.answered, "d", this._line(steps, "answered", x));
+    mark(this.visible, "d", this._line(steps, "visible", x));
+    const floor = this.height - this.bottom;
+    mark(
+      this.failed,
+      "d",
+      steps
+        .filter((s) => s.failed)
+        .map(
+          (s) =>
+            `M${x(s.at)} ${floor}v${-Math.max(4, Math.round(0.3 * floor * (s.failed / s.all)))}`,
+        )
+        .join("") || "M0 0",
+    );
+    this._shade(
+      model.spells.filter((one) => one.deed.half === half && one.until > from && one.since < t),
+      x,
+      from,
+      t,
+    );
+  }
+
+  /** Steps of a second on a grid that stands still, so that lines wander and do not tremble. */
+  _steps(model, half, from, t) {
+    const steps = [];
+    let step = null;
+    for (const tick of model.between(from, t)) {
+      const here = tick.halves[half];
+      if (!here) continue;
+      const at = Math.floor(tick.t / STEP_S) * STEP_S;
+      if (!step || step.at !== at) {
+        step = { at, answered: [0, 0], visible: [0, 0], failed: 0, all: 0 };
+        steps.push(step);
+      }
+      add(step.answered, here.answered_ms);
+      add(step.visible, here.visible_ms);
+      for (const part of [here.reads, here.writes]) {
+        step.failed += part?.failed ?? 0;
+        step.all += (part?.failed ?? 0) + (part?.ok ?? 0);
+      }
+    }
+    return steps;
+  }
+
+  _line(steps, what, x) {
+    let d = "";
+    let before = -Infinity;
+    for (const step of steps) {
+      const [sum, n] = step[what];
+      if (!n) continue;
+      const alone = step.at - before > 2.1 * STEP_S;
+      const point = `${x(step.at + STEP_S / 2)} ${this._y(Math.exp(sum / n))}`;
+      d += alone ? `M${point}h1` : `L${point}`; // a lone point is a short stroke
+      before = step.at;
+    }
+    return d || "M0 0";
+  }
+
+  /** The newest windows, each with its words where these do not stand in those of a newer one. */
+  _shade(spells, x, from, t) {
+    const newest = spells.slice(-MOST_SPELLS).reverse();
+    let free = this.width;
+    this.shades.forEach(({ area, label }, i) => {
+      const one = newest[i];
+      mark(area, "visibility", one ? "visible" : "hidden");
+      if (!one) return say(label, "");
+      const begin = x(Math.max(one.since, from));
+      mark(area, "x", begin);
+      mark(area, "width", Math.max(1, x(Math.min(one.until, t)) - begin));
+      mark(area, "height", this.height - this.bottom);
+      const name = faultName(one.deed);
+      const text = [`${one.deed.target} ${name}`, name].find(
+        (words) => begin + this._length(label, words) <= free || i === 0,
+      );
+      if (!text) return say(label, "");
+      const at = Math.min(begin + 4, free - this._length(label, text));
+      say(label, text);
+      mark(label, "x", at);
+      free = at - 4;
+    });
+  }
+
+  /** How long words are on this screen; measured once for each. */
+  _length(label, words) {
+    if (!this.lengths.has(words)) {
+      if (this.lengths.size > MOST_LENGTHS) this.lengths.clear();
+      say(label, words);
+      this.lengths.set(words, label.getComputedTextLength() + 8);
+    }
+    return this.lengths.get(words);
+  }
+}
+
+/** Means of logarithms, for that is what the eye takes from a logarithmic scale. */
+function add(sum, figures) {
+  if (!figures) return;
+  sum[0] += Math.log(Math.max(figures.p50, LEAST_MS));
+  sum[1] += 1;
+}

@@ -1,0 +1,99 @@
+// What can be broken, with what, and in which half: the wishes behind the buttons and the keys.
+
+import { post } from "./door.js";
+import { notice } from "./words.js";
+
+export const TARGETS = ["posts", "comments", "moderation", "query", "event-bus"];
+
+/** key, label, the fault and its options as the sliders stand. */
+export const FAULTS = [
+  { key: "k", label: "Kill", kind: "down", options: () => ({}) },
+  { key: "h", label: "Hang", kind: "hang", options: () => ({}) },
+  { key: "s", label: "Slow", kind: "latency", options: (c) => ({ ms: c.slowMs }) },
+  {
+    key: "f",
+    label: "Fail",
+    kind: "error",
+    options: (c) => ({ status: 503, probability: c.failPercent / 100 }),
+  },
+  {
+    key: "x",
+    label: "Cut off",
+    kind: "partition",
+    options: (c, half) => ({ from: callerOf(c.target, half) }),
+  },
+];
+
+// A partition cuts one caller off. Of those that call a service this is the one whom it hurts most.
+const ASKED_BY = { posts: "query", comments: "query", moderation: "comments", query: "client" };
+
+function callerOf(target, half) {
+  if (target === "event-bus") return "comments";
+  return half.side === "tell" ? "event-bus" : ASKED_BY[target];
+}
+
+export class Breaker {
+  /** @param {import("./model.js").Model} model */
+  constructor(model) {
+    this.model = model;
+    this.target = "comments";
+    this.scope = "both";
+    this.slowMs = 300;
+    this.failPercent = 50;
+  }
+
+  /** The halves that the controls act on. */
+  get halves() {
+    const halves = this.model.hello?.halves ?? [];
+    return halves.filter((_, i) => this.scope === "both" || this.scope === ["left", "right"][i]);
+  }
+
+  /** The halves that have such a target. */
+  get reached() {
+    return this.halves.filter((half) => half.nodes.includes(this.target));
+  }
+
+  async put(fault) {
+    const halves = this.reached;
+    if (!halves.length) return notice(`There is no ${this.target} here. Choose another target.`);
+    const wishes = halves.map((half) => fault.options(this, half));
+    const same = wishes.every((one) => JSON.stringify(one) === JSON.stringify(wishes[0]));
+    const sent =
+      same && halves.length === this.model.hello.halves.length
+        ? [this._send("/api/fault", { kind: fault.kind, options: wishes[0], half: null })]
+        : halves.map((half, i) =>
+            this._send("/api/fault", { kind: fault.kind, options: wishes[i], half: half.name }),
+          );
+    await Promise.all(sent);
+  }
+
+  async heal() {
+    const halves = this.reached;
+    const whole = this.scope === "both";
+    const answers = await Promise.all(
+      (whole ? [null] : halves.map((half) => half.name)).map((half) =>
+        this._send("/api/heal", { kind: null, half }),
+      ),
+    );
+    if (answers.every((one) => one.status === 200 && !one.body.deeds.length))
+      notice(`${this.target} is well already.`);
+  }
+
+  async healAll() {
+    await this._send("/api/heal", { target: null, kind: null, half: null });
+  }
+
+  /** Puts a fault again whose slider has been moved while it is on. */
+  async moved(kind) {
+    const on = this.model.spells.some(
+      (one) => one.until === Infinity && one.deed.kind === kind && one.deed.target === this.target,
+    );
+    if (on) await this.put(FAULTS.find((one) => one.kind === kind));
+  }
+
+  async _send(path, wish) {
+    const answer = await post(path, { target: this.target, ...wish });
+    if (answer.says) notice(answer.says);
+    return answer;
+  }
+}

@@ -1,0 +1,98 @@
+// Three figures that can be read from the back row: reads that succeed, writes that succeed, how
+// old the feed is. Each says in words, and with a shape, whether it is as it should be.
+
+import { el, mark, say } from "./dom.js";
+import { duration, errorName, percent } from "./format.js";
+
+const OVER_S = 1;
+const WELL = 0.99;
+const FRESH_MS = 1_000;
+
+/** Sums up the answers of the ticks of the last second. */
+function tally(ticks, what) {
+  const sum = { ok: 0, failed: 0, errors: {} };
+  for (const tick of ticks) {
+    const part = tick[what];
+    if (!part) continue;
+    sum.ok += part.ok;
+    sum.failed += part.failed;
+    for (const [name, n] of Object.entries(part.errors ?? {})) {
+      sum.errors[name] = (sum.errors[name] ?? 0) + n;
+    }
+  }
+  return sum;
+}
+
+class Figure {
+  constructor(label) {
+    this.value = el("p", { class: "figure-value" }, "–");
+    this.word = el("p", { class: "figure-word" });
+    this.root = el(
+      "div",
+      { class: "figure", "data-well": "yes" },
+      el("h3", {}, label),
+      this.value,
+      this.word,
+    );
+  }
+
+  show(value, word, well) {
+    say(this.value, value);
+    say(this.word, word);
+    mark(this.root, "data-well", well ? "yes" : "no");
+  }
+}
+
+export class Figures {
+  constructor() {
+    this.reads = new Figure("reads that succeed");
+    this.writes = new Figure("writes that succeed");
+    this.age = new Figure("the feed is late by");
+    this.root = el("div", { class: "figures" }, this.reads.root, this.writes.root, this.age.root);
+  }
+
+  /** @param {any} now this half of a tick @param {any[]} ticks this half of those of the last second */
+  show(now, ticks) {
+    this._share(this.reads, tally(ticks, "reads"), now);
+    this._share(this.writes, tally(ticks, "writes"), now);
+    this._age(now);
+  }
+
+  _share(figure, { ok, failed, errors }, now) {
+    const whole = ok + failed;
+    if (!whole) {
+      const waiting = now?.waiting ?? 0;
+      return figure.show(
+        "–",
+        waiting ? `▼ no answer · ${waiting} waiting` : "none was sent",
+        !waiting,
+      );
+    }
+    const most = Object.entries(errors).sort((a, b) => b[1] - a[1])[0];
+    const well = ok / whole >= WELL;
+    figure.show(
+      percent(ok, whole),
+      well ? "● as it should be" : `▼ ${most ? errorName(most[0]) : "fail"}`,
+      well,
+    );
+  }
+
+  _age(now) {
+    if (!now) return;
+    const { feed_age_ms: age, unseen, feed_ok: ok } = now;
+    if (ok === false)
+      return this.age.show(
+        "no feed",
+        unseen ? `▼ ${unseen} writes unseen` : "▼ nobody can read",
+        false,
+      );
+    const fresh = age < FRESH_MS;
+    this.age.show(
+      age < 1 ? "0 s" : duration(age),
+      fresh ? "● fresh" : `▲ late · ${unseen} to come`,
+      fresh,
+    );
+  }
+}
+
+export { OVER_S };

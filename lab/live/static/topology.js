@@ -1,0 +1,136 @@
+// The picture of one half: its parts, what lies between them, and which of it fails. Drawn once;
+// afterwards only what differs is written.
+
+import { el, mark, svg } from "./dom.js";
+import { BUS, HEIGHT, PLACES, WIDTH, pathOf, wayOf } from "./layout.js";
+import { Bar, Box, database, hatching } from "./parts.js";
+
+const PEOPLE = "people";
+const ENTRANCES = { query: "people read", posts: "write", comments: "write" };
+const ENTRANCE_LABELS = {
+  query: { dx: -5, dy: 5, end: "end" },
+  posts: { dx: 6, dy: 17, end: "" },
+  comments: { dx: -6, dy: 17, end: "end" },
+};
+
+export class Topology {
+  constructor(half, number) {
+    const hatch = `hatch-${number}`;
+    this.half = half;
+    this.hasBus = half.nodes.includes(BUS);
+    this.boxes = new Map();
+    this.edges = [];
+    const drawing = svg(
+      "svg",
+      {
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        class: "topology",
+        role: "img",
+        "aria-label": `The services of ${half.name} and what lies between them`,
+      },
+      svg("defs", {}, hatching(hatch)),
+    );
+    const whole = half.arrangement === "monolith";
+    if (whole) {
+      drawing.append(
+        svg("rect", { x: 0, y: 2, width: WIDTH, height: 172, rx: 12, class: "process" }),
+        svg("text", { x: WIDTH / 2, y: 194, class: "legend middle" }, "one process, one database"),
+        database(WIDTH / 2 + 88, 178),
+      );
+    }
+    for (const [from, to] of this._edges()) this._edge(drawing, from, to);
+    for (const [to, word] of Object.entries(ENTRANCES)) this._entrance(drawing, to, word);
+    for (const name of half.nodes.filter((one) => one in PLACES)) {
+      this.boxes.set(name, new Box(name, hatch, !whole));
+    }
+    if (this.hasBus) this.boxes.set(BUS, new Bar(hatch));
+    for (const box of this.boxes.values()) drawing.append(box.group);
+    this.canvas = el("canvas", { class: "dots", "aria-hidden": "true" });
+    this.root = el("div", { class: "picture" }, drawing, this.canvas);
+  }
+
+  _edges() {
+    if (!this.hasBus) return this.half.edges;
+    return this.half.nodes.filter((name) => name in PLACES).map((name) => [name, BUS]);
+  }
+
+  _edge(drawing, from, to) {
+    const way = wayOf(from, to, this.hasBus);
+    if (!way) return;
+    // On the bar of the bus itself no line is drawn, and query's way to it is marked where it is long.
+    const long = way.length > 3 ? 1 : 0;
+    this._line(
+      drawing,
+      from,
+      to,
+      this.hasBus ? way.slice(0, -1) : way,
+      middleOf(way[long], way[long + 1]),
+    );
+  }
+
+  _entrance(drawing, to, word) {
+    const way = wayOf(PEOPLE, to, this.hasBus);
+    this._line(drawing, PEOPLE, to, way, middleOf(...way));
+    const { dx, dy, end } = ENTRANCE_LABELS[to];
+    const [x, y] = way[0];
+    drawing.append(svg("text", { x: x + dx, y: y + dy, class: `legend ${end}` }, word));
+  }
+
+  _line(drawing, from, to, way, middle) {
+    const line = svg("path", { d: pathOf(way), class: "edge" });
+    const cross = svg("path", { class: "broken", d: crossAt(middle) });
+    drawing.append(line, cross);
+    this.edges.push({ from, to, line, cross, count: 0, failed: 0 });
+  }
+
+  /**
+   * @param {any} now this half of a tick
+   * @param {any[]} faults what is on in this half
+   * @param {any[]} ticks this half of the ticks of the last half second
+   */
+  show(now, faults, ticks) {
+    for (const [name, box] of this.boxes) {
+      box.show(
+        now?.nodes?.[name],
+        faults.filter((one) => one.target === name),
+      );
+    }
+    for (const edge of this.edges) {
+      edge.count = 0;
+      edge.failed = 0;
+    }
+    for (const tick of ticks) {
+      for (const [from, to, , , , , ok] of tick.hops ?? []) this._count(from, to, ok);
+    }
+    for (const edge of this.edges) {
+      const cut = faults.some((one) => one.kind === "partition" && touches(edge, one));
+      const gone = faults.some(
+        (one) =>
+          one.kind === "down" &&
+          (edge.to === one.target || (this.hasBus && edge.from === one.target)),
+      );
+      const broken = cut || gone || edge.failed > edge.count / 2;
+      mark(edge.line, "data-broken", broken);
+      mark(edge.cross, "data-broken", broken);
+    }
+  }
+
+  _count(from, to, ok) {
+    for (const edge of this.edges) {
+      const fromPeople = edge.from === PEOPLE && !(from in PLACES) && from !== BUS;
+      if (edge.to !== to || !(edge.from === from || fromPeople)) continue;
+      edge.count += 1;
+      if (!ok) edge.failed += 1;
+    }
+  }
+}
+
+const middleOf = (a, b) => [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
+const crossAt = ([x, y]) => `M${x - 8} ${y - 8}l16 16m0 -16l-16 16`;
+
+/** Whether a partition cuts this edge. */
+function touches(edge, { target, options }) {
+  const from = options?.from;
+  if (edge.from === PEOPLE) return edge.to === target && from === "client";
+  return (edge.from === from && edge.to === target) || (edge.to === from && edge.from === target);
+}

@@ -1,0 +1,142 @@
+"""A console that runs, and a browser that looks at it: what the tests of the page stand on.
+
+Skipped, with the reason, where there is no Playwright or no Chromium: the lab needs neither.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.programs.labs import ROOT, WITHIN_S
+
+WITHIN_MS = WITHIN_S * 1_000
+_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_RUNS = "from lab.live.commands import app; app()"
+
+LEFT = ".half[data-side=left]"
+RIGHT = ".half[data-side=right]"
+
+
+def is_down(half: str, target: str) -> str:
+    return f'{half} [data-node="{target}"][data-how=down]'
+
+
+def is_well(half: str, target: str) -> str:
+    return f'{half} [data-node="{target}"][data-how=well]'
+
+
+def figure(half: str, number: int, well: bool) -> str:
+    """1: reads, 2: writes, 3: the age of the feed."""
+    return f"{half} .figure:nth-child({number})[data-well={'yes' if well else 'no'}]"
+
+
+@contextmanager
+def console(folder: Path, *options: str) -> Iterator[list[str]]:
+    """`lab live`, and the addresses that it printed."""
+    command = [sys.executable, "-c", _RUNS, "--no-open", *options]
+    process = subprocess.Popen(
+        command, cwd=folder, env=_env(folder), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "are up" in line:
+                break
+        yield re.findall(r"http://\S+", "".join(said))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=WITHIN_S)
+
+
+def _env(folder: Path) -> dict[str, str]:
+    """A home of its own: notes of other labs on this machine are none of ours."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(folder),
+        "XDG_RUNTIME_DIR": str(folder),
+    }
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless one, or a skipped test."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(_NAMES)} is on the PATH")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def eventually(
+    page: Any,
+    script: str,
+    holds: Callable[[Any], object],
+    argument: Any = None,
+    within_s: float = WITHIN_S,
+) -> None:
+    """Wait until what the script gives is as it should be.
+
+    Playwright's own way of waiting for a function would need `unsafe-eval`, which the page forbids.
+    """
+    deadline = time.perf_counter() + within_s
+    while not holds(found := page.evaluate(script, argument)):
+        assert time.perf_counter() < deadline, (found, argument)
+        page.wait_for_timeout(20)
+
+
+class Seen:
+    """What a page has asked for and complained about."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.set_default_timeout(WITHIN_MS)
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        page.on("console", self._hear)
+
+    def _hear(self, said: Any) -> None:
+        # A conflict is an answer (not now, not twice); the browser writes a line about it as well.
+        if said.type == "error" and "status of 409" not in said.text:
+            self.complaints.append(said.text)
+
+
+@contextmanager
+def opened(
+    browser: Any, url: str, width: int = 1280, height: int = 720, **how: Any
+) -> Iterator[Seen]:
+    """The console's page in a window of its own, with traffic on it."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **how)
+    try:
+        seen = Seen(context.new_page())
+        seen.page.goto(url)
+        seen.page.wait_for_selector("body[data-state=open]")
+        for half in (LEFT, RIGHT):
+            seen.page.wait_for_selector(figure(half, 1, True))
+        yield seen
+    finally:
+        context.close()

@@ -1,0 +1,179 @@
+"""What the tests of `lab live` share: a console that runs, and somebody who asks it things."""
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lab.live.halves import TWO, Half
+from lab.live.live import Wanted, run_live
+from lab.live.session import MIX
+
+PATIENCE_S = 20.0
+JSON = "application/json"
+
+
+class Asker:
+    """Asks one listener, as the page does unless told otherwise."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.cookie = ""
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (names in small letters), body. A header that is "" is not sent."""
+        sent = {"Host": f"127.0.0.1:{self.port}", "Lab-Page": "1", "Content-Type": JSON}
+        sent |= {"Cookie": self.cookie} if self.cookie else {}
+        sent |= headers or {}
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        with closing(self._connect()) as connection:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in sent.items():
+                if value:
+                    connection.putheader(name, value)
+            if content is not None:
+                connection.putheader("Content-Length", str(len(content)))
+            connection.endheaders(content)
+            response = connection.getresponse()
+            told = {name.lower(): value for name, value in response.getheaders()}
+            streams = told.get("content-type") == "text/event-stream"
+            return response.status, told, b"" if streams else response.read()
+
+    def get(self, path: str) -> Any:
+        status, _, body = self.ask("GET", path)
+        assert status == 200, body
+        return json.loads(body)
+
+    def post(self, path: str, **body: Any) -> Any:
+        """What it answers to something that must go well."""
+        status, _, told = self.ask("POST", path, body)
+        assert status == 200, told
+        return json.loads(told)
+
+    def enter(self, token: str) -> None:
+        status, headers, _ = self.ask("POST", "/api/enter", {"token": token})
+        assert status == 204
+        self.cookie = headers["set-cookie"].partition(";")[0]
+
+    @contextmanager
+    def stream(self) -> Iterator["Stream"]:
+        with closing(self._connect()) as connection:
+            headers = {"Host": f"127.0.0.1:{self.port}"}
+            connection.request("GET", "/api/stream", None, headers | {"Cookie": self.cookie})
+            response = connection.getresponse()
+            assert response.status == 200
+            yield Stream(response)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+
+class Stream:
+    """The events of one screen, read as they come."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+
+    def next(self) -> tuple[str, Any]:
+        name, data = "", b""
+        while line := self._response.readline().rstrip(b"\n"):
+            key, _, value = line.partition(b": ")
+            name, data = (value.decode(), data) if key == b"event" else (name, value)
+        assert name, "the stream has ended"
+        return name, json.loads(data)
+
+    def until(self, name: str, is_meant: Callable[[Any], bool] = lambda data: True) -> Any:
+        """The data of the first event of that name that is meant."""
+        give_up_at_s, last = time.perf_counter() + PATIENCE_S, None
+        while time.perf_counter() < give_up_at_s:
+            seen, data = self.next()
+            if seen == name:
+                last = data
+                if is_meant(data):
+                    return data
+        raise AssertionError(f"no such {name}; the last one was {last}")
+
+    def tick(self, is_meant: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The halves of the first tick of which it is true."""
+        found: dict[str, Any] = self.until("tick", lambda tick: is_meant(tick["halves"]))
+        halves: dict[str, Any] = found["halves"]
+        return halves
+
+
+class Console(Asker):
+    """`lab live` in a thread of this process; whoever made it has entered."""
+
+    def __init__(self, folder: Path, **wanted: Any) -> None:
+        self.said: list[str] = []
+        self._news = threading.Condition()
+        self._folder = folder
+        self._wanted = Wanted(**{"halves": TWO, "rate": 20.0, "mix": MIX, **wanted})
+        self._error: BaseException | None = None
+        self._loop = asyncio.new_event_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="live")
+        self._thread.start()
+        url = self.line("#token=").strip()
+        self.token = url.partition("#token=")[2]
+        super().__init__(urlsplit(url).port or 0)
+        self.line("Both halves are up")
+        self.enter(self.token)
+
+    def line(self, part: str) -> str:
+        """The line it says that has this in it."""
+        with self._news:
+            done = self._news.wait_for(lambda: self._found(part) or self._error, PATIENCE_S)
+            assert done, f"never said {part!r}: {self.said}"
+            if self._error:
+                raise self._error
+            return self._found(part)
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    def _found(self, part: str) -> str:
+        return next((line for line in self.said if part in line), "")
+
+    def _say(self, text: str) -> None:
+        with self._news:
+            self.said += text.splitlines()
+            self._news.notify_all()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._task = self._loop.create_task(run_live(self._wanted, self._folder, self._say))
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            with self._news:
+                self._error = error
+                self._news.notify_all()
+        finally:
+            self._loop.close()
+
+
+@contextmanager
+def a_console(folder: Path, **wanted: Any) -> Iterator[Console]:
+    console = Console(folder, open_browser=False, **wanted)
+    try:
+        yield console
+    finally:
+        console.close()
+
+
+def all_of(halves: Sequence[Half], is_so: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether it is so of each of these halves in a tick."""
+    return lambda told: all(is_so(told[half.name]) for half in halves)
