@@ -5,7 +5,19 @@ import sys
 
 from lab.scenarios.environment import environment
 
-PARTS = ("startup", "hop", "lag", "events", "runs")
+PARTS = (
+    "startup",
+    "hop",
+    "lag",
+    "delivery",
+    "nats",
+    "events",
+    "visible",
+    "rebuild",
+    "runs",
+    "false_alarms",
+    "storms",
+)
 
 
 def main() -> None:

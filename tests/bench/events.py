@@ -1,105 +1,103 @@
-"""How many durable events a second go through the `log` engine to three consumers.
+"""How many events a second go through the bus to three consumers, and through the others' buses.
 
-The bus is a process, the three consumers are one each, the publishers are one: 64 tasks with one
-POST an event, or four that publish 64 at a time. An event counts when all three consumers
-have it; each was on disk (`synchronous=FULL`) before it was acknowledged.
+The `log` engine beside the `nats` engine, whose server syncs always too, and beside the course's
+own bus in Node: always in turn, so that a slow moment of the machine hits each. So many in flight:
+one publisher with so many appends under way, each of one event.
 """
 
-import asyncio
-import multiprocessing
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from time import perf_counter
 
-from lab.bus.log import LogBus
-from lab.domain.events import Envelope, PostCreated
+from tests.bench.buses import at_once, bus, events, in_batches, nats_is_missing, rate_through
+from tests.bench.node import NodeMissing, node_modules, rate_through_node
 from tests.bench.publisher import publish_singly
-from tests.bench.table import Figure, at_least
+from tests.bench.table import Figure, at_least, missing
 
-RUNS = 3
+RUNS = 5
 IN_FLIGHT = 64
 BATCH = 64
 BATCH_PUBLISHERS = 4
-SINGLY = 30_000
+ONE_BY_ONE = 3_000
+THROUGH_NATS = 12_000
+THROUGH_LOG = 40_000
 IN_BATCHES = 128_000
+THROUGH_NODE = 3_000
+
+_WHAT = "durable events/s to 3 consumers"
 
 
 def figures() -> Iterator[Figure]:
     yield at_least(
-        "durable events/s through the log engine to 3 consumers, 64 publishers in flight",
+        f"{_WHAT} through log, 64 publishers in flight, a POST an event",
         9_000,
-        [_run(SINGLY, batched=False) for _ in range(RUNS)],
+        [_a_post_an_event() for _ in range(RUNS)],
         "events/s",
     )
     yield at_least(
-        "the same, 4 publishers, each publishing batches of 64",
+        f"{_WHAT} through log, 4 publishers, each publishing batches of {BATCH}",
         40_000,
-        [_run(IN_BATCHES, batched=True) for _ in range(RUNS)],
+        [_batches() for _ in range(RUNS)],
         "events/s",
+    )
+    yield from _beside_nats()
+    yield from _beside_node()
+
+
+def _beside_nats() -> Iterator[Figure]:
+    if reason := nats_is_missing():
+        yield missing(f"{_WHAT}, log beside nats", reason)
+        return
+    one = [(_singly("log", ONE_BY_ONE, 1), _singly("nats", ONE_BY_ONE, 1)) for _ in range(RUNS)]
+    yield from _compared("one by one", one, 0.8)
+    many = [
+        (_singly("log", THROUGH_LOG, IN_FLIGHT), _singly("nats", THROUGH_NATS, IN_FLIGHT))
+        for _ in range(RUNS)
+    ]
+    yield from _compared(f"{IN_FLIGHT} in flight", many, 4)
+
+
+def _compared(how: str, runs: list[tuple[float, float]], least: float) -> Iterator[Figure]:
+    yield Figure(f"{_WHAT}, {how}, through log", "none set", [log for log, _ in runs], "events/s")
+    yield Figure(f"{_WHAT}, {how}, through nats", "none set", [its for _, its in runs], "events/s")
+    yield at_least(f"{_WHAT}, {how}: log, in nats", least, [log / its for log, its in runs], "×")
+
+
+def _beside_node() -> Iterator[Figure]:
+    what = f"events/s to 3 consumers, {IN_FLIGHT} in flight"
+    try:
+        with node_modules() as folder:
+            runs = [
+                (
+                    _singly("log", THROUGH_LOG, IN_FLIGHT),
+                    rate_through_node(folder, THROUGH_NODE, IN_FLIGHT),
+                )
+                for _ in range(RUNS)
+            ]
+    except NodeMissing as error:
+        yield missing(f"{what}: log, in the course's bus in Node", str(error))
+        return
+    in_node = "through the course's bus in Node (express, axios, in memory)"
+    yield Figure(f"{what}, {in_node}", "none set", [node for _, node in runs], "events/s")
+    yield at_least(
+        f"{what}: log (on disk), in the course's bus in Node (in memory)",
+        8,
+        [log / node for log, node in runs],
+        "×",
     )
 
 
-def _run(events: int, *, batched: bool) -> float:
-    with tempfile.TemporaryDirectory(dir=".") as place:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "lab.bus.log_server", "--port", "0", "--data", place],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert server.stdout is not None
-        try:
-            url = server.stdout.readline().split()[-1]
-            return asyncio.run(_through(url, events, batched))
-        finally:
-            server.terminate()
-            server.communicate()
+def _singly(engine: str, count: int, in_flight: int) -> float:
+    with bus(engine) as address:
+        return rate_through(address, events(count), at_once(in_flight))
 
 
-async def _through(url: str, events: int, batched: bool) -> float:
-    told = [
-        Envelope.around(PostCreated(id=str(number), title="A post"), source="/bench")
-        for number in range(events)
-    ]
-    envelopes = [envelope.model_dump_json() for envelope in told]
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Barrier(4)
-    consumers = [spawn.Process(target=_consume, args=(url, events, ready)) for _ in range(3)]
-    for consumer in consumers:
-        consumer.start()
-    await asyncio.to_thread(ready.wait)
-    begun = perf_counter()
-    if batched:
-        await _publish_batches(url, envelopes)
-    else:
-        await publish_singly(url, envelopes, IN_FLIGHT)
-    await asyncio.to_thread(lambda: [consumer.join() for consumer in consumers])
-    assert all(consumer.exitcode == 0 for consumer in consumers)
-    return events / (perf_counter() - begun)
+def _a_post_an_event() -> float:
+    async def publish(address: str, envelopes: list[str]) -> None:
+        await publish_singly(address, envelopes, IN_FLIGHT)
+
+    with bus("log") as address:
+        return rate_through(address, events(30_000), publish)
 
 
-async def _publish_batches(url: str, envelopes: list[str]) -> None:
-    """Each publisher takes the next batch when the bus has acknowledged its last one."""
-    bus = LogBus(url)
-    batches = iter([envelopes[n : n + BATCH] for n in range(0, len(envelopes), BATCH)])
-
-    async def publish() -> None:
-        for batch in batches:
-            await bus.append(batch)
-
-    await asyncio.gather(*(publish() for _ in range(BATCH_PUBLISHERS)))
-    await bus.close()
-
-
-def _consume(url: str, events: int, ready: object) -> None:
-    async def hear() -> None:
-        bus = LogBus(url)
-        await bus.head()
-        await asyncio.to_thread(ready.wait)  # type: ignore[attr-defined]
-        async for batch in bus.read(0):
-            if batch[-1].sequence >= events:
-                break
-        await bus.close()
-
-    asyncio.run(hear())
+def _batches() -> float:
+    with bus("log") as address:
+        return rate_through(address, events(IN_BATCHES), in_batches(BATCH, BATCH_PUBLISHERS))

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`reach` in words; `holds` says whether the median reached it (None: nothing was promised)."""
+    """`reach` in words; `holds` says whether the median reached it (None: nothing was promised).
+
+    Without values it could not be measured here, and `unit` says why.
+    """
 
     what: str
     reach: str
@@ -20,6 +23,8 @@ class Figure:
         return statistics.median(self.values)
 
     def line(self) -> str:
+        if not self.values:
+            return f"- skipped  {self.what}: {self.unit}"
         spread = f"({min(self.values):,.5g} to {max(self.values):,.5g}, {len(self.values)} runs)"
         sign = {True: "✓ reached", False: "✗ missed", None: "  figure"}[self.holds]
         measured = f"{self.median:,.5g} {self.unit} {spread}"
@@ -32,3 +37,8 @@ def at_most(what: str, limit: float, values: Sequence[float], unit: str) -> Figu
 
 def at_least(what: str, limit: float, values: Sequence[float], unit: str) -> Figure:
     return Figure(what, f"≥ {limit:,g} {unit}", values, unit, statistics.median(values) >= limit)
+
+
+def missing(what: str, why: str) -> Figure:
+    """A figure that can't be had on this machine."""
+    return Figure(what, "", [], why)

@@ -1,0 +1,90 @@
+"""How long an event is under way at an everyday rate: from publishing it to three consumers.
+
+Open loop: the moments of publishing are fixed before, 200 a second at random distances, and each
+delivery counts from the moment at which its event was due, not from when it got its turn. A
+computer has one monotonic clock, which its processes share.
+"""
+
+import asyncio
+import multiprocessing
+import statistics
+from collections.abc import Iterator
+from time import perf_counter
+
+from lab.bus.open import open_bus
+from lab.load.pacer import schedule
+from lab.load.plan import Phase
+from lab.load.pump import garbage_left_alone, new_loop
+from tests.bench.buses import CONSUMERS, bus, events, hearers
+from tests.bench.table import Figure, at_most
+
+RUNS = 5
+RATE = 200.0
+SECONDS = 5.0
+WARM_UP = 100  # events
+
+Moments = list[float]
+"""When each event was heard, of perf_counter, in the order of publishing."""
+
+
+def figures() -> Iterator[Figure]:
+    runs = [_delivered_ms(seed) for seed in range(RUNS)]
+    what = f"published → delivered to {CONSUMERS} consumers through log, {RATE:g} events/s"
+    yield at_most(f"{what}, p50", 1.5, [percentile(run, 50) for run in runs], "ms")
+    yield at_most(f"{what}, p99", 4, [percentile(run, 99) for run in runs], "ms")
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def _delivered_ms(seed: int) -> list[float]:
+    """Of every event behind the warm-up and every consumer: how long it took."""
+    arrivals = schedule(seed, RATE, [Phase(name="all", seconds=SECONDS)], {"create_post": 1.0})
+    spawn = multiprocessing.get_context("spawn")
+    heard: multiprocessing.Queue[Moments] = spawn.Queue()
+    with bus("log") as address, hearers(_hear, address, len(arrivals), heard) as (ready, ended):
+        ready()
+        envelopes = events(len(arrivals))
+        with asyncio.Runner(loop_factory=new_loop) as runner, garbage_left_alone():
+            due = [arrival.at_s for arrival in arrivals]
+            begun = runner.run(_publish(address, envelopes, due))
+        moments = [heard.get(timeout=20) for _ in range(CONSUMERS)]
+        ended()
+    return [
+        (at - begun - due_s) * 1_000
+        for consumer in moments
+        for at, due_s in list(zip(consumer, due, strict=True))[WARM_UP:]
+    ]
+
+
+async def _publish(address: str, envelopes: list[str], due: list[float]) -> float:
+    """Publish each at its moment, whatever became of the last one; the moment from which those
+    count. Returns when all are acknowledged."""
+    connection = open_bus(address)
+    await connection.head()
+    begun = perf_counter() + 0.1
+    async with asyncio.TaskGroup() as group:
+        for envelope, due_s in zip(envelopes, due, strict=True):
+            await asyncio.sleep(max(0.0, begun + due_s - perf_counter()))
+            group.create_task(connection.append([envelope]))
+    await connection.close()
+    return begun
+
+
+def _hear(address: str, count: int, heard: "multiprocessing.Queue[Moments]", ready: object) -> None:
+    async def hear() -> Moments:
+        moments = [0.0] * count
+        connection = open_bus(address)
+        await connection.head()
+        await asyncio.to_thread(ready.wait)  # type: ignore[attr-defined]
+        async for batch in connection.read(0):
+            now = perf_counter()
+            for envelope in batch:
+                moments[int(envelope.subject)] = now
+            if batch[-1].sequence >= count:
+                break
+        await connection.close()
+        return moments
+
+    heard.put(asyncio.run(hear()))

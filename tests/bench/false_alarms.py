@@ -1,0 +1,72 @@
+"""How often the lab claims a difference where there is none: the chain against itself, many times.
+
+Both are the same code under the same schedule, so every difference that is claimed is a false
+alarm. Each run is judged as any run is: by its intervals, and by the noise floor that the runs
+before it have left (the first one by the assumed one). The phases are short and the rate is high,
+for what counts is how many runs there are, and in how many lines each could go wrong.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.cluster.errors import LabCannotRun
+from lab.scenarios import noise
+from lab.scenarios.catalogue import find
+from lab.scenarios.environment import environment
+from lab.scenarios.result import Result
+from lab.scenarios.runner import Run
+from lab.scenarios.spec import PhasesSpec
+from tests.bench.table import Figure, at_most
+
+SEEDS = range(1, 101)
+RATE = 80
+PHASES = PhasesSpec(before=1, during=2, after=0.5)
+
+
+def figures() -> Iterator[Figure]:
+    twins = find(noise.SCENARIO).only(noise.TWINS).at_rate(RATE)
+    scenario = twins.model_copy(update={"phases": PHASES, "expect": (), "predict": ()})
+    ran: list[Result] = []
+    with tempfile.TemporaryDirectory() as place:
+        before = os.environ.get("LAB_STATE")
+        os.environ["LAB_STATE"] = place
+        try:
+            for seed in SEEDS:
+                folder = Path(place) / f"seed-{seed}"
+                folder.mkdir()
+                try:
+                    ran.append(asyncio.run(Run(scenario, folder, seed=seed)()))
+                except LabCannotRun:
+                    continue
+            floor = noise.noise_floor(environment())
+        finally:
+            del os.environ["LAB_STATE"]
+            if before is not None:
+                os.environ["LAB_STATE"] = before
+    honest = [one for one in ran if one.valid]
+    lines = [line for one in honest for line in one.differences]
+    claimed = [line for line in lines if line.verdict != "no difference shown"]
+    alarmed = [one for one in honest if any(line in claimed for line in one.differences)]
+    beyond_1 = [line for line in lines if not line.low <= 1 <= line.high]
+    seen = f"{len(honest)} honest runs of {len(SEEDS)}"
+    yield at_most(
+        f"false alarms, of {seen}: runs in which equal twins are said to differ",
+        5,
+        [100 * len(alarmed) / max(1, len(honest))],
+        "%",
+    )
+    yield at_most(
+        f"the same, of {len(lines)} lines", 5, [100 * len(claimed) / max(1, len(lines))], "%"
+    )
+    yield Figure(
+        "lines whose interval alone, without the noise floor, excludes 1",
+        "none set",
+        [100 * len(beyond_1) / max(1, len(lines))],
+        "%",
+    )
+    yield Figure(
+        f"the noise floor at the end, of {floor.runs} runs", "none set", [100 * floor.share], "%"
+    )

@@ -1,0 +1,44 @@
+"""How long the `nats` engine takes to be there: one server, and three with a replicated stream.
+
+As the lab starts it, from the order to "ready": the stream is there, is led, and takes events.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import ARRANGEMENTS, preload
+from lab.domain.directory import BUS
+from tests.bench.buses import nats_is_missing
+from tests.bench.table import Figure, at_most, missing
+
+RUNS = 5
+_ONE = {"bus": "nats"}
+_THREE = {"bus": "nats", "replicas": 3}
+
+
+def figures() -> Iterator[Figure]:
+    what = "nats, from its start to ready"
+    if reason := nats_is_missing():
+        yield missing(what, reason)
+        return
+    runs = [(asyncio.run(_seconds(_ONE)), asyncio.run(_seconds(_THREE))) for _ in range(RUNS)]
+    yield at_most(f"{what}: one server", 0.5, [one for one, _ in runs], "s")
+    yield at_most(f"{what}: three, the stream replicated", 6, [three for _, three in runs], "s")
+
+
+async def _seconds(options: dict[str, object]) -> float:
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        folder = Path(place).absolute()
+        async with Supervisor(preload([options]), folder) as supervisor:
+            with Stack(
+                "bench", ARRANGEMENTS["async-bus"], supervisor, folder, options=options
+            ) as stack:
+                servers = [one for one in stack.programs if BUS in one.name]
+                begun = perf_counter()
+                await supervisor.start(*servers)
+                return perf_counter() - begun

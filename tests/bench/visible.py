@@ -1,0 +1,82 @@
+"""How much later than its 201 a write is seen in the feed, on a calm day on the bus.
+
+The lab's own load against `async-bus` as the lab starts it, nothing broken, 200 writes a second.
+From the raw samples, for every write: the moment at which the feed showed it (a comment: decided),
+less the moment of its answer, both taken by the same generator.
+
+What it can tell apart is the distance between two looks at the feed, and a look costs the more the
+deeper it has to reach. So comments go to posts that have been there for a tenth of a second, and
+not, as in the scenarios, for two: then twenty to thirty posts a look are enough.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.load.samples import WRITES, read_samples
+from tests.bench.delivery import percentile
+from tests.bench.table import Figure, at_most
+
+RUNS = 5
+RATE = 200
+SECONDS = 6.0
+READER_DELAY_S = 0.1
+
+
+def figures() -> Iterator[Figure]:
+    runs = [asyncio.run(_run()) for _ in range(RUNS)]
+    what = f"answered → visible in the feed, {RATE} writes/s, async-bus"
+    for kind, limits in (("", (6, 30)), ("create_post", None), ("create_comment", None)):
+        later = [[ms for endpoint, ms in run if endpoint.startswith(kind)] for run in runs]
+        p50, p99 = ([percentile(ms, percent) for ms in later] for percent in (50, 99))
+        if limits:
+            yield at_most(f"{what}, p50", limits[0], p50, "ms")
+            yield at_most(f"{what}, p99", limits[1], p99, "ms")
+        else:
+            yield Figure(f"{what}, {kind} alone, p50", "none set", p50, "ms")
+            yield Figure(f"{what}, {kind} alone, p99", "none set", p99, "ms")
+
+
+async def _run() -> list[tuple[str, float]]:
+    """Of every write behind the warm-up: which, and by how many milliseconds it was seen later."""
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        folder = Path(place).absolute()
+        async with Supervisor(PRELOAD, folder) as supervisor:
+            with Stack("bench", ARRANGEMENTS["async-bus"], supervisor, folder) as stack:
+                await supervisor.start(*stack.programs)
+                post = await stack.call("POST", stack.urls["posts"], "/posts", {"title": "First"})
+                await stack.settle(10)
+                await asyncio.to_thread(_load, folder, stack.urls, post.data["id"])
+        samples = read_samples(folder / "samples.csv")
+    writes = [one for one in samples if one.endpoint in WRITES and one.phase == "all" and one.ok]
+    return [
+        (one.endpoint, one.visible_ms - one.latency_ms)
+        for one in writes
+        if one.visible_ms is not None and one.latency_ms is not None
+    ]
+
+
+def _load(folder: Path, urls: dict[str, str], post_id: str) -> None:
+    feed = {name: urls[name] for name in ("posts", "comments", "query")}
+    plan = {
+        "seed": 7,
+        "rate": RATE,
+        "mix": {"create_post": 1, "create_comment": 3},
+        "phases": [{"name": "warm_up", "seconds": 1.0}, {"name": "all", "seconds": SECONDS}],
+        "reader_delay_s": READER_DELAY_S,
+        "variants": [{"name": "async-bus", "urls": feed, "seed_posts": [post_id]}],
+        "samples": str(folder / "samples.csv"),
+        "progress": str(folder / "progress.ndjson"),
+        "summary": str(folder / "load.json"),
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    subprocess.run(
+        [sys.executable, "-m", "lab.load.generator", str(folder / "plan.json")], check=True
+    )
