@@ -1,0 +1,1 @@
+"""The checks, one file an exercise: what is wanted of it, and how one looks."""

@@ -1,0 +1,116 @@
+"""A verdict as others want it: JSON, JUnit's XML, Gradescope's results.json, and sentences."""
+
+import textwrap
+from typing import Any
+from xml.etree import ElementTree
+
+from lab.exercises.exercise import Exercise, Step, Verdict
+
+WIDTH = 80
+_INDENT = " " * 9
+
+
+def document(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as `--json` prints it; seconds."""
+    return {
+        "exercise": verdict.exercise,
+        "passed": verdict.passed,
+        "score": verdict.score,
+        "max_score": verdict.max_score,
+        "seconds": round(verdict.seconds, 2),
+        "trouble": verdict.trouble,
+        "checks": [
+            {
+                "name": step.criterion.key,
+                "passed": step.passed,
+                "points": step.criterion.points,
+                "wanted": step.criterion.wanted,
+                "seen": step.seen,
+                "hint": "" if step.passed else step.criterion.hint,
+            }
+            for step in verdict.steps
+        ],
+        "log": list(verdict.log),
+    }
+
+
+def junit(verdict: Verdict) -> str:
+    """JUnit XML as CI systems read it: a test case for each criterion."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"lab exercise {verdict.exercise}",
+        tests=str(len(verdict.steps)),
+        failures=str(sum(not step.passed for step in verdict.steps)),
+        errors=str(int(bool(verdict.trouble))),
+        time=f"{verdict.seconds:.3f}",
+    )
+    for step in verdict.steps:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=verdict.exercise, name=step.criterion.key, time="0"
+        )
+        if not step.passed:
+            ElementTree.SubElement(case, "failure", message=step.seen).text = _why(step)
+    if verdict.trouble:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=verdict.exercise, name="the program", time="0"
+        )
+        error = ElementTree.SubElement(case, "error", message=verdict.trouble)
+        error.text = "\n".join(verdict.log)
+        suite.set("tests", str(len(verdict.steps) + 1))
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def gradescope(verdict: Verdict) -> dict[str, Any]:
+    """What Gradescope reads from /autograder/results/results.json
+    (gradescope-autograders.readthedocs.io/en/latest/specs)."""
+    said = [verdict.trouble, *verdict.log] if verdict.trouble else []
+    return {
+        "output": "\n".join(said),
+        "execution_time": round(verdict.seconds),
+        "visibility": "visible",
+        "tests": [
+            {
+                "name": step.criterion.wanted,
+                "score": step.criterion.points if step.passed else 0,
+                "max_score": step.criterion.points,
+                "status": "passed" if step.passed else "failed",
+                "output": "" if step.passed else _why(step),
+            }
+            for step in verdict.steps
+        ],
+    }
+
+
+def sentences(verdict: Verdict, exercise: Exercise) -> list[str]:
+    """The verdict for people: what was seen, what was wanted, and a hint where it was not so."""
+    lines = [exercise.title, ""]
+    for step in verdict.steps:
+        word = "ok     " if step.passed else "not yet"
+        lines += _wrapped(step.criterion.wanted, f"{word}  ")
+        if not step.passed:
+            lines += _wrapped(f"Seen: {step.seen}.")
+            if step.looked_at:
+                lines += _wrapped(f"Hint: {step.criterion.hint}")
+    lines.append("")
+    if verdict.trouble:
+        lines += textwrap.wrap(verdict.trouble, WIDTH)
+    if verdict.log:
+        lines += ["The last lines of your program's log:", *(f"  {line}" for line in verdict.log)]
+    lines.append(
+        f"{verdict.score} of {verdict.max_score} points, in {verdict.seconds:.1f} s."
+        + (" Done." if verdict.passed else f" Mend {exercise.file} and check again.")
+    )
+    return lines
+
+
+def _wrapped(text: str, first: str = _INDENT) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=_INDENT)
+
+
+def _why(step: Step) -> str:
+    return "\n".join(
+        (f"Seen: {step.seen}.", f"Wanted: {step.criterion.wanted}", f"Hint: {step.criterion.hint}")
+    )
