@@ -1,0 +1,203 @@
+"""How the lab's three actions are asked for in somebody else's blog: data, and no code.
+
+A mapping says for each action which service is asked, with which method, path and JSON body, and
+where in the answer to look. What is left out is the well-known course's. `answers.py` reads what
+comes back.
+
+Texts in braces are filled in: `{title}`, `{post_id}`, `{content}`, `{limit}`. `{post_id:number}` is
+a number instead of a text, for services that compare by type; it has to stand alone. A place in
+an answer is a key, or keys with dots between them (`comment.id`); an empty text is all of it.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Path = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=2_000)]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[ -~]*$", max_length=1_000)]
+Place = Annotated[str, StringConstraints(max_length=200)]
+
+_FILLED_IN = re.compile(r"\{(\w+)(?::(number))?\}")
+_WRITTEN_BY_US = ("host", "content-type", "content-length", "connection", "transfer-encoding")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request to a foreign service; `body` is b"" where there is none."""
+
+    method: str
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def words(self) -> str:
+        """`POST /posts`, for sentences about it."""
+        return f"{self.method} {self.path}"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Action(_Frozen):
+    """What all actions have. `headers` are sent besides, as a login of a fixed name may need."""
+
+    known: ClassVar[tuple[str, ...]] = ()
+    needed: ClassVar[tuple[str, ...]] = ()
+
+    service: Annotated[str, Field(min_length=1)]
+    method: Method
+    path: Path
+    body: JsonValue = None
+    headers: dict[HeaderName, HeaderValue] = {}
+
+    @model_validator(mode="after")
+    def _fills_in_what_there_is(self) -> Self:
+        if reserved := [name for name in self.headers if name.lower() in _WRITTEN_BY_US]:
+            raise ValueError(f"{reserved[0]!r} is written by the lab; leave it out of `headers`.")
+        used = dict.fromkeys(name for text in (self.path, *_texts(self.body)) for name in _in(text))
+        for name in used:
+            if name not in self.known:
+                raise ValueError(f"There is no {{{name}}} to fill in here. {_meant(name, self)}")
+        for name in self.needed:
+            if name not in used:
+                raise ValueError(
+                    f"Nothing says where {{{name}}} goes. Put it into `body` or `path`."
+                )
+        for text in (self.path, *_texts(self.body)):
+            number = any(match[2] for match in _FILLED_IN.finditer(text))
+            if number and (text == self.path or not _FILLED_IN.fullmatch(text)):
+                raise ValueError(
+                    f"{text!r} mixes a number with other text; in `body` it stands alone."
+                )
+        return self
+
+    def asked(self, **values: str) -> Asked:
+        """The request with the values filled in. Raises ValueError for a number that is none."""
+        path = _FILLED_IN.sub(lambda match: quote(values[match[1]], safe=""), self.path)
+        filled = _filled(self.body, values)
+        body = b"" if filled is None else json.dumps(filled, ensure_ascii=False).encode()
+        return Asked(self.method, path, body, self.headers)
+
+
+class CreatePost(Action):
+    """`id`: where in the answer the new post's id is."""
+
+    known = needed = ("title",)
+
+    service: Annotated[str, Field(min_length=1)] = "posts"
+    method: Method = "POST"
+    path: Path = "/posts"
+    body: JsonValue = {"title": "{title}"}
+    id: Place = "id"
+
+
+class CreateComment(Action):
+    """The answer is the comment, or all comments so far; `id` is its place in a comment."""
+
+    known = needed = ("post_id", "content")
+
+    service: Annotated[str, Field(min_length=1)] = "comments"
+    method: Method = "POST"
+    path: Path = "/posts/{post_id}/comments"
+    body: JsonValue = {"content": "{content}"}
+    id: Place = "id"
+
+
+class PostFields(_Frozen):
+    """Where in a post of the feed its parts are. Where the feed is an object by id and a post
+    has no id, the key is its id."""
+
+    id: Place = "id"
+    title: Place = "title"
+    comments: Place = "comments"
+
+
+class CommentFields(_Frozen):
+    """Where in a comment of the feed its parts are; without a status it is approved."""
+
+    id: Place = "id"
+    content: Place = "content"
+    status: Place = "status"
+
+
+class ReadFeed(Action):
+    """`posts`: where in the answer the posts are, a list or an object by id.
+
+    `newest`: which of them is the newest. Ids can't tell (they may be random), so the order of the
+    answer has to: lists that are pushed to and objects that grow have the newest last.
+    `statuses`: what they call the lab's three, as in `{ ok = "approved" }`.
+    """
+
+    known = ("limit",)
+
+    service: Annotated[str, Field(min_length=1)] = "query"
+    method: Method = "GET"
+    path: Path = "/posts"
+    posts: Place = ""
+    post: PostFields = PostFields()
+    comment: CommentFields = CommentFields()
+    newest: Literal["last", "first"] = "last"
+    statuses: dict[str, Literal["pending", "approved", "rejected"]] = {}
+
+
+class Actions(_Frozen):
+    """A whole mapping. What is left out is as in the course."""
+
+    create_post: CreatePost = Field(default_factory=CreatePost)
+    create_comment: CreateComment = Field(default_factory=CreateComment)
+    read_feed: ReadFeed = Field(default_factory=ReadFeed)
+
+    def asked_of(self, service: str) -> tuple[str, ...]:
+        """The names of the actions for which this service is asked."""
+        return tuple(name for name, action in self if action.service == service)
+
+
+def _texts(template: JsonValue) -> Iterator[str]:
+    """All texts in a template at whatever depth; keys are no templates."""
+    if isinstance(template, str):
+        yield template
+    elif isinstance(template, dict):
+        for value in template.values():
+            yield from _texts(value)
+    elif isinstance(template, list):
+        for value in template:
+            yield from _texts(value)
+
+
+def _in(text: str) -> list[str]:
+    return [match[1] for match in _FILLED_IN.finditer(text)]
+
+
+def _filled(template: JsonValue, values: Mapping[str, str]) -> JsonValue:
+    if isinstance(template, str):
+        whole = _FILLED_IN.fullmatch(template)
+        if whole and whole[2]:
+            return _number(whole[1], values[whole[1]])
+        return _FILLED_IN.sub(lambda match: values[match[1]], template)
+    if isinstance(template, dict):
+        return {key: _filled(value, values) for key, value in template.items()}
+    if isinstance(template, list):
+        return [_filled(value, values) for value in template]
+    return template
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise ValueError(f"{text[:40]!r} is no number, and the mapping says {{{name}:number}}.")
+    return int(text)
+
+
+def _meant(seen: str, action: Action) -> str:
+    near = difflib.get_close_matches(seen, action.known, n=1, cutoff=0.5)
+    known = ", ".join(f"{{{name}}}" for name in action.known)
+    return f"Did you mean {{{near[0]}}}?" if near else f"Known: {known or 'none'}."
