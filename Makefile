@@ -1,13 +1,16 @@
 # make demo    sets everything up and shows the first two outages
 # make test    sets everything up and runs the tests
 # make soak    the long tests; make bench the figures; make check the linters; make clean
+# make docs    docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
+#              runs every scenario for them (ten minutes), make docs ONLY="calm web" these two
+# make notebooks  notebooks/*.ipynb from their texts beside them, without outputs
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test soak bench check clean
+.PHONY: demo test soak bench check docs notebooks clean
 
 demo: $(READY)
 	@$(BIN)/lab run slow-service downed-service
@@ -20,6 +23,12 @@ soak: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench
+
+docs: $(READY)
+	@$(BIN)/python -m tests.scenarios_document $(ONLY)
+
+notebooks: $(READY)
+	@$(BIN)/python -m tests.notebooks
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

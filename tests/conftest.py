@@ -9,6 +9,14 @@ from laboratory import Blog, Laboratory
 from lab.cluster.topology import ARRANGEMENTS
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs leave about this machine is left here, and not with its user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
     """One supervisor for all of them, so that its nursery imports everything but once."""

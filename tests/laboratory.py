@@ -57,8 +57,8 @@ class Laboratory:
             self._thread.join()
             self._loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+    def run(self, work: Coroutine[Any, Any, T], within_s: float = PATIENCE_S) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
 
     @contextmanager
     def start(self, *programs: Program) -> Iterator[None]:
