@@ -196,6 +196,8 @@ def test_a_service_that_ends_by_itself_is_told_and_healing_starts_it_again(blogs
     with pytest.raises(ControlError, match="has ended by itself") as caught:
         control.put_fault(blogs.lab, "down", "moderation")
     assert caught.value.exit_code == 3
+    (line,) = control.faults(blogs.lab)
+    assert line == "sync-chain moderation: It has ended by itself. Heal it: that starts it again."
     (line,) = control.heal(blogs.lab)
     assert line == "sync-chain moderation: moderation had ended by itself, and is started again."
     assert get(f"{blogs.url('sync-chain', 'moderation')}/health").status_code == 200

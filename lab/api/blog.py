@@ -16,7 +16,8 @@ from lab.api.doing import Broken, Do, to_its_end
 from lab.api.following import follow
 from lab.api.own import OwnServices
 from lab.api.shown import Shown
-from lab.byhand.switchboard import Deed, Switchboard
+from lab.byhand.deeds import Deed
+from lab.byhand.switchboard import Switchboard
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.stack import Stack
 from lab.domain.directory import BUS

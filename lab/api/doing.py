@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from lab.api.shown import Shown
-from lab.byhand.switchboard import Deed
+from lab.byhand.deeds import Deed
 from lab.report import fragment
 
 T = TypeVar("T")

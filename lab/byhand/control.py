@@ -84,7 +84,7 @@ def heal(
 
 
 def faults(lab: RunningLab) -> list[str]:
-    """What is on now, a line each. Raises ControlError."""
+    """What is on now, and what has ended by itself, a line each. Raises ControlError."""
     return _lines(ask(lab, "GET", "/faults")) or ["No fault is on."]
 
 

@@ -17,8 +17,9 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from lab.byhand.deeds import Deed
 from lab.byhand.letters import Letter, dead_letters, redriven
-from lab.byhand.switchboard import Deed, Switchboard
+from lab.byhand.switchboard import Switchboard
 from lab.cluster.ports import HOST
 from lab.domain.errors import ServiceError
 from lab.listener import HttpServer
@@ -68,7 +69,7 @@ def routes_of(switchboard: Switchboard) -> list[Route]:
         return await switchboard.heal(target, kind, stack)
 
     async def faults() -> list[Deed]:
-        return switchboard.faults()
+        return [*switchboard.faults(), *switchboard.ended()]
 
     async def dead() -> list[Letter]:
         return await dead_letters(switchboard.stacks)

@@ -8,12 +8,12 @@ process is killed or suspended, the faults at its door are taken off and account
 import asyncio
 import difflib
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 
+from lab.byhand.deeds import Deed, account, called, deed_of
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.injector import Injection
 from lab.cluster.reach import makes_no_sense, out_of_reach
@@ -22,22 +22,6 @@ from lab.domain.errors import Conflict, Invalid
 from lab.faults.kinds import KINDS, Fault, Hang, parse_fault
 
 IS = {"down": "is already down", "hang": "already hangs"}
-
-
-State = Literal["on", "healed", "restarted", "lost", "failed"]
-
-
-@dataclass(frozen=True)
-class Deed:
-    """What was done to one target of one stack, or what is on; `says` tells it to people."""
-
-    stack: str
-    target: str
-    kind: str
-    options: dict[str, Any]
-    state: State
-    says: str
-    evidence: dict[str, Any]
 
 
 class Switchboard:
@@ -56,7 +40,25 @@ class Switchboard:
 
     def faults(self) -> list[Deed]:
         """What is on now, the oldest first."""
-        return [_deed(one, "on", f"{_called(one.fault)} is on.") for one in self._on]
+        return [deed_of(one, "on", f"{called(one.fault)} is on.") for one in self._on]
+
+    def ended(self) -> list[Deed]:
+        """What has ended by itself, and nobody had broken it."""
+        says = "It has ended by itself. Heal it: that starts it again."
+        return [
+            Deed(stack.name, target, "", {}, "ended", says, {})
+            for stack, target in self._ended(self.stacks)
+        ]
+
+    def _ended(self, stacks: Iterable[Stack], target: str | None = None) -> list[tuple[Stack, str]]:
+        """Stacks and their processes in which a target lives."""
+        found = dict.fromkeys(
+            (one, one.arrangement.home(name))
+            for one in stacks
+            for name in one.arrangement.targets
+            if target in (None, name) and self._has_ended_by_itself(one, name)
+        )
+        return list(found)
 
     async def put(
         self, kind: str, target: str, options: dict[str, Any], stack: str | None
@@ -89,12 +91,7 @@ class Switchboard:
             raise Invalid(f"There is no fault {kind!r}. {_meant(kind, KINDS)}", field="kind")
         stacks = self._stacks_with(target, stack)
         async with self._one_at_a_time:
-            ended = dict.fromkeys(
-                (one, one.arrangement.home(name))
-                for one in stacks
-                for name in one.arrangement.targets
-                if target in (None, name) and self._has_ended_by_itself(one, name)
-            )
+            ended = self._ended(stacks, target)
             lost = [self._lose(one) for place in ended for one in self._on_target(*place)]
             wanted = [
                 one
@@ -152,13 +149,13 @@ class Switchboard:
         try:
             await injection.begin()
         except (LabCannotRun, psutil.Error) as error:
-            return _deed(injection, "failed", f"{fault.kind} could not be put on: {error}")
+            return deed_of(injection, "failed", f"{fault.kind} could not be put on: {error}")
         self._on.append(injection)
         if fault.acts_on == "process" and not injection.acted:
             probe = injection.evidence.get("probe") or "an answer"
             says = f"{fault.kind} was put on, yet a probe of it got: {probe}."
-            return _deed(injection, "failed", says)
-        return _deed(injection, "on", f"{_called(fault)} is on: {fault.says}.")
+            return deed_of(injection, "failed", says)
+        return deed_of(injection, "on", f"{called(fault)} is on: {fault.says}.")
 
     async def _end(self, injection: Injection) -> Deed:
         kind = injection.fault.kind
@@ -167,14 +164,14 @@ class Switchboard:
         except (LabCannotRun, psutil.Error) as error:
             if not await self._is_still_on(injection):
                 self._on.remove(injection)
-            return _deed(injection, "failed", f"{kind} was to be healed: {error}")
+            return deed_of(injection, "failed", f"{kind} was to be healed: {error}")
         self._on.remove(injection)
-        return _deed(injection, "healed", f"{kind} is healed. {_account(injection)}")
+        return deed_of(injection, "healed", f"{kind} is healed. {account(injection)}")
 
     def _lose(self, injection: Injection) -> Deed:
         self._on.remove(injection)
         kind = injection.fault.kind
-        return _deed(injection, "lost", f"{kind} ended with its process, and so did its proof.")
+        return deed_of(injection, "lost", f"{kind} ended with its process, and so did its proof.")
 
     async def _is_still_on(self, injection: Injection) -> bool:
         stack, fault = injection.stack, injection.fault
@@ -213,43 +210,6 @@ def _reached(fault: Fault, stacks: Sequence[Stack]) -> list[Stack]:
 
 async def _together(deeds: Iterable[Coroutine[Any, Any, Deed]]) -> list[Deed]:
     return list(await asyncio.gather(*deeds))
-
-
-def _deed(one: Injection, state: State, says: str) -> Deed:
-    fault, evidence = one.fault, dict(one.evidence)
-    return Deed(one.stack.name, fault.target, fault.kind, fault.settings(), state, says, evidence)
-
-
-def _called(fault: Fault) -> str:
-    given = fault.settings().items()
-    settings = ", ".join(f"{k} {v if isinstance(v, str) else format(v, 'g')}" for k, v in given)
-    return f"{fault.kind} ({settings})" if settings else fault.kind
-
-
-def _account(injection: Injection) -> str:
-    """The evidence in words: what the fault did, to whom, for how long; or that it did nothing."""
-    told = injection.evidence
-    if injection.fault.acts_on == "process":
-        says = f"Process {told['pid']} was away for {told['seconds']:.1f} s (a probe: "
-        says += f"{told['probe'] or 'answered'})."
-        if "new_pid" in told:
-            says += f" It is process {told['new_pid']} now."
-    elif injection.fault.acts_on == "bus":
-        which = f"is event {told['sequence']}" if told["sequence"] else "has no number"
-        says = f"It {which}, and stays on the bus. It was more than "
-        says += f"{' and '.join(told['failed']) or 'NOBODY'} could digest."
-        says += f" Still stuck at it: {', '.join(told['stuck'])}." if "stuck" in told else ""
-        if "laid_aside" in told:
-            says += f" Laid aside by {', '.join(told['laid_aside'])}: `lab events --dead`."
-        return says
-    elif not injection.acted:
-        says = f"In {told['seconds']:.1f} s it hit NOBODY: {told['visitors']} came to the door."
-    else:
-        says = f"In {told['seconds']:.1f} s it hit {told['acted']} of {told['visitors']} visitors"
-        if "delayed_ms_mean" in told:
-            says += f", for {told['delayed_ms_mean']:.0f} ms on average"
-        says += "."
-    return says if injection.gone else f"{says} But it is not well yet: look at /health."
 
 
 def _meant(seen: str, known: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lab.byhand.switchboard import Deed, Switchboard
+from lab.byhand.deeds import Deed
+from lab.byhand.switchboard import Switchboard
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict
 

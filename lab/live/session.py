@@ -14,8 +14,8 @@ from time import perf_counter
 from typing import Any
 
 from lab.byhand.control_server import Address, control_server
+from lab.byhand.deeds import Deed
 from lab.byhand.notes import RunningLab, announced
-from lab.byhand.switchboard import Deed
 from lab.cluster.errors import LabCannotRun, how_it_ended
 from lab.cluster.seeds import seed_posts
 from lab.cluster.stack import Stack
