@@ -1,5 +1,5 @@
 # make demo    sets everything up and shows the first two outages
-# make test    sets everything up and runs the tests
+# make test    sets everything up and runs the tests, two files at a time
 # make soak    the long tests; make bench the figures; make check the linters; make clean
 # make docs    docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
 #              runs every scenario for them (ten minutes), make docs ONLY="calm web" these two
@@ -16,7 +16,7 @@ demo: $(READY)
 	@$(BIN)/lab run slow-service downed-service
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -m soak

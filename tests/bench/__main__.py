@@ -16,6 +16,7 @@ PARTS = (
     "rebuild",
     "runs",
     "false_alarms",
+    "seeds",
     "storms",
 )
 

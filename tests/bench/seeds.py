@@ -1,0 +1,84 @@
+"""Whether what a scenario expects also holds under other schedules, on a machine that is busy.
+
+Each scenario is run in its quick form under twenty seeds, while another program keeps one core
+busy. A run that could not be honest and said so (exit code 3) is counted apart: it claims nothing.
+
+`python -m tests.bench.seeds NAME…` takes some scenarios only; all of them take two hours.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lab.scenarios.catalogue import built_in
+from tests.bench.table import Figure
+
+SEEDS = range(1, 21)
+REACH = 19
+
+
+def figures(names: Sequence[str] = ()) -> Iterator[Figure]:
+    with one_core_busy():
+        for name in names or [one.name for one in built_in()]:
+            yield _of(name)
+
+
+def _of(name: str) -> Figure:
+    codes, failed = [], []
+    for seed in SEEDS:
+        code, failures = _run(name, seed)
+        codes.append(code)
+        failed += [f"seed {seed}: {says}" for says in failures]
+    held, dishonest = codes.count(0), codes.count(3)
+    told = f" ({'; '.join(failed)})" if failed else ""
+    return Figure(
+        f"{name}: seeds of {len(SEEDS)} under which all expectations hold, "
+        f"{dishonest} more were no result and said so{told}",
+        f"≥ {REACH}, or no result",
+        [held],
+        "seeds",
+        held + dishonest >= REACH,
+    )
+
+
+def _run(name: str, seed: int) -> tuple[int, list[str]]:
+    """The exit code, and what did not come out as expected."""
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        done = subprocess.run(
+            [
+                *(sys.executable, "cli.py", "run", name, "--quick", "--json"),
+                *("--seed", str(seed), "--keep", place),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode not in (0, 1, 3):
+        raise RuntimeError(f"{name}, seed {seed}, ended with {done.returncode}: {done.stderr}")
+    if done.returncode != 1:
+        return done.returncode, []
+    expectations = json.loads(done.stdout)["expectations"]
+    return 1, [
+        f"{one['says']} (measured {one['measured']})"
+        for one in expectations
+        if one["verdict"] != "holds"
+    ]
+
+
+@contextmanager
+def one_core_busy() -> Iterator[None]:
+    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        spinning.kill()
+        spinning.wait()
+
+
+if __name__ == "__main__":
+    for figure in figures(sys.argv[1:]):
+        sys.stdout.write(f"{figure.line()}\n")
+        sys.stdout.flush()
