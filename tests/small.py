@@ -111,3 +111,8 @@ def processes_of(pid: int) -> Iterator[psutil.Process]:
             mark = process.environ().get("LAB_RUN", "")
             if mark.startswith(f"{pid}:") and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
+
+
+def processes_here() -> set[int]:
+    """The pids of all that this very process has started as a lab."""
+    return {process.pid for process in processes_of(os.getpid())}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from laboratory import PATIENCE_S
-from small import SLOW_POSTS, TRIES, processes_of, scenario_file
+from small import SLOW_POSTS, TRIES, processes_here, scenario_file
 
 import lab
 from lab.api.blog import Feed, RequestFailed
@@ -26,6 +26,12 @@ from lab.scenarios.result import ResultError
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = '<script>alert("x")</script>\x1b]0;owned\x07\u202e'
+
+
+@pytest.fixture
+def before() -> set[int]:
+    """What ran before a test may run after it: the stacks of other suites live longer."""
+    return processes_here()
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +221,7 @@ def test_several_runs_are_one_result(tmp_path: Path) -> None:
     assert (result.repeats, [one.seed for one in result.runs]) == (2, [7, 8])
 
 
-async def test_a_plain_run_works_though_a_loop_runs_here(tmp_path: Path) -> None:
+async def test_a_plain_run_works_though_a_loop_runs_here(tmp_path: Path, before: set[int]) -> None:
     name = scenario_file(tmp_path, "inside", variants=("sync-chain",))
     seen: list[str] = []
     result = lab.run(
@@ -223,7 +229,7 @@ async def test_a_plain_run_works_though_a_loop_runs_here(tmp_path: Path) -> None
     )
     assert result.scenario == "inside"
     assert seen
-    assert not list(processes_of(os.getpid()))
+    assert processes_here() <= before
 
 
 # ── A loop of its own ──
@@ -258,7 +264,7 @@ def test_what_the_work_raises_is_raised_here() -> None:
 
 
 async def test_both_blogs_are_written_to_broken_and_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: set[int]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     async with lab.up("both") as stacks:
@@ -289,7 +295,7 @@ async def test_both_blogs_are_written_to_broken_and_mended(
             assert len(await bus.feed()) == 1
         assert not (await chain.faults()).deeds
         assert len(await chain.feed()) == 1
-    assert not list(processes_of(os.getpid()))
+    assert processes_here() <= before
     assert not list((tmp_path / "runs").glob("*/data"))
 
 
@@ -304,11 +310,13 @@ async def test_an_order_without_await_is_carried_out_before_what_comes_next(tmp_
         assert "await" in repr(chain.feed())
 
 
-async def test_a_failure_that_nobody_awaited_is_heard_at_the_end(tmp_path: Path) -> None:
+async def test_a_failure_that_nobody_awaited_is_heard_at_the_end(
+    tmp_path: Path, before: set[int]
+) -> None:
     with pytest.raises(Invalid, match="Did you mean 'latency'"):
         async with lab.up("monolith", keep=tmp_path) as stacks:
             stacks["monolith"].fault("latncy", "posts", ms=3)
-    assert not list(processes_of(os.getpid()))
+    assert processes_here() <= before
 
 
 async def test_a_fault_whose_order_was_cancelled_half_way_is_taken_back(tmp_path: Path) -> None:
@@ -330,7 +338,7 @@ async def _awaited(doing: Any) -> Any:
     return await doing
 
 
-def test_without_a_loop_the_same_is_done_without_await(tmp_path: Path) -> None:
+def test_without_a_loop_the_same_is_done_without_await(tmp_path: Path, before: set[int]) -> None:
     with lab.up("async-bus", settings={"dead_letter": True}, keep=tmp_path) as stacks:
         bus = stacks["async-bus"]
         bus.post("Hello")
@@ -341,7 +349,7 @@ def test_without_a_loop_the_same_is_done_without_await(tmp_path: Path) -> None:
         assert feed.ms >= 30
         healed = bus.heal()
         assert not healed.deeds
-    assert not list(processes_of(os.getpid()))
+    assert processes_here() <= before
 
 
 @pytest.mark.parametrize("name", ["sync-chain", "async-bus"])

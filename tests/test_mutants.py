@@ -100,7 +100,7 @@ CONTROLS = list({str(one.control): one.control for one in SEEDED if one.bug}.val
 TRIALS = [one for one in (*SEEDED, *CONTROLS) if one.options.get("bus") != "nats" or nats_is_here()]
 WITHOUT_NATS = pytest.mark.skipif(not nats_is_here(), reason="no nats-server here")
 
-Verdict = Callable[[Trial], Data]
+Verdict = Callable[..., Data]
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def verdict(laboratory: Laboratory, tmp_path_factory: pytest.TempPathFactory) ->
     found: dict[str, Data] = {}
     folder: Path = tmp_path_factory.mktemp("mutants")
 
-    def ask(trial: Trial) -> Data:
-        if str(trial) not in found:
+    def ask(trial: Trial, anew: bool = False) -> Data:
+        if anew or str(trial) not in found:
             first = TRIALS.index(trial) // AT_ONCE * AT_ONCE
             beside = TRIALS[first : first + AT_ONCE]
             found.update(
@@ -138,6 +138,10 @@ def parameters(trials: list[Trial]) -> list[object]:
 @pytest.mark.parametrize("trial", parameters(SEEDED))
 def test_a_seeded_bug_is_found_in_the_figure_that_names_it(trial: Trial, verdict: Verdict) -> None:
     found = verdict(trial)
+    if not getattr(found, trial.figure):
+        # A bug of order needs two writes of which one was answered before the other was sent, and
+        # on a machine that is busy with something else there may be none: once more.
+        found = verdict(trial, anew=True)
     assert found.acknowledged > 0
     assert getattr(found, trial.figure) > 0, found
 

@@ -249,7 +249,7 @@ def test_isolated_variants_had_the_same_schedule(
     assert len(sent["sync-chain"]) > 10
 
 
-def test_the_pooled_figures_are_those_of_both_runs(
+def test_the_pooled_figures_are_those_of_the_honest_runs(
     repeated: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     kept, documents = repeated
@@ -259,11 +259,12 @@ def test_the_pooled_figures_are_those_of_both_runs(
             for number in (1, 2)
         ]
         for place, variant in enumerate(document["variants"]):
-            each = [run["variants"][place] for run in runs]
+            each = [run["variants"][place] for run in runs if run["valid"]]
+            assert each
             assert variant["data"]["acknowledged"] == sum(
                 one["data"]["acknowledged"] for one in each
             )
-            assert _sent(variant) == _sent(each[0]) + _sent(each[1])
+            assert _sent(variant) == sum(map(_sent, each))
 
 
 def test_no_database_is_left_of_runs_that_are_not_kept(tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ def test_no_database_is_left_of_runs_that_are_not_kept(tmp_path: Path) -> None:
     assert "2 runs, seeds 7 to 8" in flat(said.stdout)
     assert list(tmp_path.glob("runs/**/samples.csv"))
     assert list(tmp_path.glob("runs/**/*.db")) == []
-    (folder,) = tmp_path.glob("runs/*")
+    folder = max(tmp_path.glob("runs/*"))  # a run that was late was run again
     said = lab("trace", "--run", str(folder), cwd=tmp_path)
     assert said.returncode == 2
     assert "Name one of them" in flat(said.stderr)

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from small import (
     flat,
     honest_lab,
     lab,
+    processes_here,
     processes_of,
     scenario_file,
 )
@@ -418,12 +418,12 @@ def test_a_trace_that_is_broken_off_leaves_nothing(tmp_path: Path, number: int) 
 
 
 async def test_a_trace_that_is_cancelled_ends_its_processes(tmp_path: Path) -> None:
-    before = {process.pid for process in processes_of(os.getpid())}
+    before = processes_here()
     running = asyncio.create_task(followed("sync-chain", "comment", tmp_path))
-    while len(list(processes_of(os.getpid()))) < len(before) + 4:
+    while len(processes_here()) < len(before) + 4:
         assert not running.done()
         await asyncio.sleep(0.01)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert {process.pid for process in processes_of(os.getpid())} == before
+    assert processes_here() == before
