@@ -1,0 +1,155 @@
+"""Add a `likes` service to both stacks: the same feature, learnt in two ways.
+
+Whether there is such a post, posts knows. In the chain likes asks it for each like; on the bus it
+has kept what it needs of `PostCreated`. Both come as guests: nobody else is changed for them.
+"""
+
+import asyncio
+from typing import Any
+
+from lab.domain.directory import BUS
+from lab.exercises.bench import Bench, Seen
+from lab.exercises.exercise import Criterion, Exercise, Piece
+
+MANY = 12
+HEARD_WITHIN_S = 1.0
+REFUSED_WITHIN_MS = 1_000
+NOWHERE = "0" * 14
+
+
+async def check(chain: Bench, bus: Bench) -> None:
+    if (post := await _on_an_ordinary_day(chain, "chain")) and (likes := await _count(chain, post)):
+        async with chain.broken("down", "posts"):
+            answer = await _like(chain, post)
+            meanwhile = await _count(chain, post)
+        async with chain.broken("down", "likes"):
+            pass
+        kept = await _count(chain, post)
+        refused = 500 <= answer.status < 600 and answer.took_ms <= REFUSED_WITHIN_MS
+        seen = f"{answer} for a like, and {meanwhile} likes of {likes} told of meanwhile"
+        chain.note("chain down", refused and meanwhile == likes, seen)
+        answer = await _like(chain, post)
+        now = await _count(chain, post)
+        seen = f"{kept} likes after the restart; then {answer} for one more, and {now}"
+        as_wanted = kept == likes and answer.status == 201 and now == likes + 1
+        chain.note("chain again", as_wanted, f"{likes} likes before; {seen}")
+
+    if (post := await _on_an_ordinary_day(bus, "bus")) and (likes := await _count(bus, post)):
+        async with bus.broken("down", "posts"), bus.broken("down", BUS):
+            answer = await _like(bus, post)
+            meanwhile = await _count(bus, post)
+        seen = f"{answer} for a like, and {meanwhile} likes told of where there were {likes}"
+        as_wanted = answer.status == 201 and meanwhile == likes + 1
+        bus.note("bus down", as_wanted, seen)
+        async with bus.broken("down", "likes"):
+            newer = await bus.post("Written while likes was away")
+        kept = await _count(bus, post)
+        heard, answer = await _like_when_known(bus, newer)
+        seen = f"{kept} likes after the restart, and {answer} for a like of the post"
+        bus.note("bus again", heard and kept == meanwhile, f"{meanwhile} likes before; {seen}")
+
+
+async def _on_an_ordinary_day(bench: Bench, side: str) -> str:
+    """Bring likes in, and like a post that was there before; the post, "" where that fails."""
+    post = await bench.post("Written before likes was there")
+    await bench.start_student()
+    known, first = await _like_when_known(bench, post)
+    others = await asyncio.gather(*(_like(bench, post) for _ in range(MANY))) if known else []
+    taken = [answer for answer in (first, *others) if answer.status == 201]
+    count = await _count(bench, post)
+    seen = f"{len(taken)} of {1 + MANY} were taken, and {count} are counted"
+    if not taken:
+        seen += f"; the first like was answered with {first}"
+    if not bench.note(side, len(taken) == 1 + MANY == count, seen):
+        return ""
+    answer, count = await _like(bench, NOWHERE), await _count(bench, NOWHERE)
+    bench.note(f"{side} unknown", answer.status == 404 and not count, f"{answer}, counted: {count}")
+    return post
+
+
+def _path(post_id: str) -> str:
+    return f"/posts/{post_id}/likes"
+
+
+async def _like(bench: Bench, post_id: str) -> Seen:
+    return await bench.ask("POST", "likes", _path(post_id))
+
+
+async def _like_when_known(bench: Bench, post_id: str) -> tuple[bool, Seen]:
+    return await bench.ask_when(
+        *("POST", "likes", _path(post_id)),
+        lambda answer: answer.status == 201,
+        within_s=HEARD_WITHIN_S,
+    )
+
+
+async def _count(bench: Bench, post_id: str) -> int | None:
+    """How many likes a post is said to have; None where the answer is something else."""
+    told: Any = (await bench.ask("GET", "likes", _path(post_id))).data
+    count = told.get("likes") if isinstance(told, dict) else None
+    return count if isinstance(count, int) else None
+
+
+EXERCISE = Exercise(
+    name="likes",
+    title="Add a likes service to both stacks",
+    pieces=(
+        Piece("sync-chain", "likes", "sync_chain/likes.py"),
+        Piece("async-bus", "likes", "async_bus/likes.py"),
+    ),
+    check=check,
+    criteria=(
+        Criterion(
+            "chain",
+            f"In the chain {1 + MANY} likes of a post are taken (201), {MANY} of them at once, "
+            "and counted.",
+            "Compare create_comment in lab/sync_chain/comments.py: what does it do first, and "
+            "what belongs into the transaction?",
+        ),
+        Criterion(
+            "chain unknown",
+            "In the chain a like of a post that does not exist is answered with 404, and not "
+            "counted.",
+            "Who knows which posts exist? service.ask raises NotFound when it is told so, and the "
+            "shell makes a 404 of that.",
+        ),
+        Criterion(
+            "chain down",
+            "While posts is down the chain's likes refuses a like with an error (5xx) within "
+            f"{REFUSED_WITHIN_MS} ms, and still tells of those it has.",
+            "Nobody can say now whether there is such a post. What is worse: a like refused, or a "
+            "like of nothing? And whom does a count need?",
+        ),
+        Criterion(
+            "chain again",
+            "When posts is back, and likes was killed and started again, every like is there "
+            "still, the refused one is not, and a new one is taken.",
+            "What is in the database survives. In which order do you ask, and write?",
+        ),
+        Criterion(
+            "bus",
+            f"On the bus {1 + MANY} likes of a post that was written before likes was there are "
+            f"taken (201), {MANY} of them at once, and counted.",
+            "Compare create_comment in lab/async_bus/comments.py: where does it look, and who has "
+            "written there what it finds?",
+        ),
+        Criterion(
+            "bus unknown",
+            "On the bus a like of a post that does not exist is answered with 404, and not "
+            "counted.",
+            "lab.domain.errors has an error for what is not known here.",
+        ),
+        Criterion(
+            "bus down",
+            "While posts is down, and the bus too, the bus side's likes takes likes as ever.",
+            "What it has heard before, it has a copy of. Does your handler need anybody else?",
+        ),
+        Criterion(
+            "bus again",
+            "When likes was killed and started again, every like is there still, and a post that "
+            f"was written meanwhile can be liked within {HEARD_WITHIN_S:g} s.",
+            "The shell hears from where it left off, as long as what a listener learns is in the "
+            "database, too.",
+        ),
+    ),
+)
