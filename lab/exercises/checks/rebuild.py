@@ -2,9 +2,8 @@
 
 A count is the copy that shows it best: an event that is heard twice makes it too large, one that is
 missed too small, and no key in a table can save it. What the log tells here, nobody in the blog has
-done: so there can be much of it. It is told while popular is dead, and popular is killed again as
-soon as it is seen to have begun with it. A student's program that commits for each event is then
-between two commits, as often as not.
+done: so there can be much of it at once, and popular is killed as soon as it is seen to have begun
+with it. A program that makes two commits for each event is then between the two, as often as not.
 """
 
 from functools import partial
@@ -15,8 +14,8 @@ from lab.exercises.bench import Bench, Seen
 from lab.exercises.exercise import Criterion, Exercise, Piece
 
 POSTS = 5
-PAST, BACKLOG = 100, 150
-KILLS = 6
+PAST, BACKLOG = 100, 300
+KILLS = 8
 WITHIN_S = 4.0
 LOOK_EVERY_S = 0.002
 POPULAR = ("GET", "popular", "/popular?limit=100")
@@ -63,13 +62,17 @@ async def check(bench: Bench) -> None:
 
     known, least = sum(truth.values()), list[bool]()
     for _ in range(KILLS):
-        async with bench.broken("down", "popular"):
+        if known >= sum(truth.values()):  # on a slow disk there is enough left to catch up with
             await tell(BACKLOG)
-        least.append(_total(await bench.ask(*POPULAR)) >= known)
         _, look = await bench.ask_when(
             *POPULAR, partial(_goes_beyond, known), within_s=WITHIN_S / KILLS, every_s=LOOK_EVERY_S
         )
-        known = max(known, _total(look))
+        known = _total(look)
+        async with bench.broken("down", "popular"):
+            pass
+        shown = _total(await bench.ask(*POPULAR))
+        least.append(shown >= known)
+        known = shown
     await see("middle")
     seen = f"after {least.count(False)} of {KILLS} restarts it counted less than before"
     bench.note("resumes", all(least), seen)
