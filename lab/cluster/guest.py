@@ -5,7 +5,7 @@ ask. Its database lies in a folder of its own, so whatever it calls itself, it c
 another one's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,20 +25,31 @@ def guest(stack: Stack, name: str, file: Path, env: Mapping[str, str]) -> Progra
     it is given `file` as its first word, and `env` besides. Made anew, it keeps its address."""
     like = next(one for one in stack.programs if one.name == stack.program(LIKE))
     called = stack.program(name)
+    told = {
+        "--name": name,
+        "--port": stack.urls[name].rpartition(":")[2],
+        "--data": str(folder_of(stack, name)),
+        "--spans": str(like.log.with_name(f"{called}.spans.ndjson")),
+    }
     program = replace(
         like,
         name=called,
         module=stack.arrangement.programs[name],
-        # Said twice on a command line, the last one counts.
-        argv=(
-            *(str(file), *like.argv, "--name", name),
-            *("--port", stack.urls[name].rpartition(":")[2]),
-            *("--data", str(folder_of(stack, name))),
-            *("--spans", str(like.log.with_name(f"{called}.spans.ndjson"))),
-        ),
+        argv=(str(file), *_told_instead(like.argv, told)),
         log=like.log.with_name(f"{called}.log"),
         env={**like.env, **env},
         health=f"{stack.urls[name]}/health",
     )
     stack.programs = [one for one in stack.programs if one.name != called] + [program]
     return program
+
+
+def _told_instead(argv: Sequence[str], told: Mapping[str, str]) -> list[str]:
+    """The arguments with these values, each option once: whoever reads them may read the first."""
+    words = list(argv)
+    for option, value in told.items():
+        if option in words:
+            words[words.index(option) + 1] = value
+        else:
+            words += [option, value]
+    return words
