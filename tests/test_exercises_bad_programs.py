@@ -6,6 +6,8 @@ nothing wrong, and nothing is left running.
 """
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from handed_in import Files, begin, solution, verdict, verdicts
 
 from lab.cluster.errors import LabCannotRun
 from lab.exercises import catalogue
+from lab.exercises.bench import Bench
 from lab.exercises.checking import LONGEST_LINE, check
 from lab.exercises.exercise import Exercise, Piece, Verdict
 
@@ -197,24 +200,26 @@ def test_the_student_s_program_has_no_key_to_any_other_door(tmp_path: Path) -> N
 
 
 def test_where_the_lab_is_at_fault_there_is_no_verdict(tmp_path: Path) -> None:
-    """The student's program is well, and something else is not."""
+    """The student's program is well, and another one of the stack is killed."""
 
-    async def fail(bench: object) -> None:
-        raise LabCannotRun("comments has ended.")
+    async def kill_another(bench: Bench) -> None:
+        name = bench.stack.program("comments")
+        os.kill(bench.stack.supervisor.pid(name), signal.SIGKILL)
+        await bench.stack.supervisor.wait(name)
 
     begin("timeout", tmp_path)
-    with pytest.raises(LabCannotRun, match="comments has ended"):
-        asyncio.run(check(checked_by(fail), tmp_path))
+    with pytest.raises(LabCannotRun, match="comments was ended by signal 9"):
+        asyncio.run(check(checked_by(kill_another), tmp_path))
 
 
 def test_a_check_that_takes_too_long_is_broken_off(tmp_path: Path) -> None:
-    async def for_ever(bench: object) -> None:
+    async def for_ever(bench: Bench) -> None:
         await asyncio.Event().wait()
 
     begin("timeout", tmp_path)
     with pytest.raises(LabCannotRun, match="this machine may be too busy"):
-        asyncio.run(check(checked_by(for_ever), tmp_path, limit_s=1.5))
+        asyncio.run(check(checked_by(for_ever), tmp_path, limit_s=3))
 
 
-def checked_by(look: Callable[[object], Awaitable[None]]) -> Exercise:
+def checked_by(look: Callable[[Bench], Awaitable[None]]) -> Exercise:
     return Exercise("x", "X", (Piece("sync-chain", "query", "query.py"),), (), look)

@@ -115,11 +115,7 @@ async def _look(
                 "try again when it is not."
             ) from None
         trouble = Trouble(says, next(iter(unwell)))
-    names = {student.name: file for file, student in students.items()}
-    ends = [one for one in supervisor.unexpected_exits() if one.name in names]
-    if not trouble and ends:
-        file, how = names[ends[-1].name], how_it_ended(ends[-1].status)
-        trouble = Trouble(f"Your {file} {how} while it was checked.", file)
+    trouble = trouble or await _ended_by_itself(students, supervisor)
     if trouble and _size(students[trouble.file].log) >= MOST_BYTES:
         most = f" It wrote {MOST_BYTES >> 20} MiB of output, the most that is taken."
         trouble = Trouble(trouble.says + most, trouble.file)
@@ -144,6 +140,23 @@ async def _students_fault(
             return Trouble(says, file)
     for file, why in (await _unwell(students, supervisor)).items():
         return Trouble(f"Your {file} is not well ({why}), and what needs it can't go on.", file)
+    return None
+
+
+async def _ended_by_itself(
+    students: Mapping[str, Program], supervisor: Supervisor
+) -> Trouble | None:
+    """What to tell of a program of the student's that nobody has ended. Raises LabCannotRun when it
+    was one of the lab's, and the student's are well."""
+    names = {student.name: file for file, student in students.items()}
+    others = []
+    for one in supervisor.unexpected_exits():
+        says = f"{how_it_ended(one.status)} while it was checked."
+        if one.name in names:
+            return Trouble(f"Your {names[one.name]} {says}", names[one.name])
+        others.append(f"{one.name} {says} {' '.join(one.last_lines[-1:])}".strip())
+    if others and not await _unwell(students, supervisor):
+        raise LabCannotRun(f"{others[0]} Your program is well: try again.")
     return None
 
 
