@@ -18,36 +18,47 @@ NOWHERE = "0" * 14
 
 
 async def check(chain: Bench, bus: Bench) -> None:
-    if (post := await _on_an_ordinary_day(chain, "chain")) and (likes := await _count(chain, post)):
-        async with chain.broken("down", "posts"):
-            answer = await _like(chain, post)
-            meanwhile = await _count(chain, post)
-        async with chain.broken("down", "likes"):
-            pass
-        kept = await _count(chain, post)
-        refused = 500 <= answer.status < 600 and answer.took_ms <= REFUSED_WITHIN_MS
-        seen = f"{answer} for a like, and {meanwhile} likes of {likes} told of meanwhile"
-        chain.note("chain down", refused and meanwhile == likes, seen)
-        answer = await _like(chain, post)
-        now = await _count(chain, post)
-        seen = f"{kept} likes after the restart; then {answer} for one more, and {now}"
-        as_wanted = kept == likes and answer.status == 201 and now == likes + 1
-        chain.note("chain again", as_wanted, f"{likes} likes before; {seen}")
+    if post := await _on_an_ordinary_day(chain, "chain"):
+        await _of_one_who_asks(chain, post)
+    if post := await _on_an_ordinary_day(bus, "bus"):
+        await _of_one_who_has_heard(bus, post)
 
-    if (post := await _on_an_ordinary_day(bus, "bus")) and (likes := await _count(bus, post)):
-        async with bus.broken("down", "posts"), bus.broken("down", BUS):
-            answer = await _like(bus, post)
-            meanwhile = await _count(bus, post)
-        seen = f"{answer} for a like, and {meanwhile} likes told of where there were {likes}"
-        as_wanted = answer.status == 201 and meanwhile == likes + 1
-        bus.note("bus down", as_wanted, seen)
-        async with bus.broken("down", "likes"):
-            newer = await bus.post("Written while likes was away")
-        kept, answer = await _count(bus, post), await _like(bus, post)
-        heard, of_newer = await _like_when_known(bus, newer)
-        seen = f"{kept} likes after the restart; {answer} for one more, {of_newer} for the new post"
-        as_wanted = heard and answer.status == 201 and kept == meanwhile
-        bus.note("bus again", as_wanted, f"{meanwhile} likes before; {seen}")
+
+async def _of_one_who_asks(bench: Bench, post: str) -> None:
+    likes = 1 + MANY
+    async with bench.broken("down", "posts"):
+        answer = await _like(bench, post)
+        meanwhile = await _count(bench, post)
+    refused = 500 <= answer.status < 600 and answer.took_ms <= REFUSED_WITHIN_MS
+    seen = f"{answer} for a like, and {meanwhile} likes of {likes} told of meanwhile"
+    bench.note("chain down", refused and meanwhile == likes, seen)
+
+    async with bench.broken("down", "likes"):
+        pass
+    kept, answer = await _count(bench, post), await _like(bench, post)
+    now = await _count(bench, post)
+    seen = f"{likes} likes were taken, {kept} are there after the restart; {answer} for one more, "
+    seen += f"and then {now}"
+    as_wanted = kept == likes and answer.status == 201 and now == likes + 1
+    bench.note("chain again", as_wanted, seen)
+
+
+async def _of_one_who_has_heard(bench: Bench, post: str) -> None:
+    likes = 1 + MANY
+    async with bench.broken("down", "posts"), bench.broken("down", BUS):
+        answer = await _like(bench, post)
+        likes += answer.status == 201
+        meanwhile = await _count(bench, post)
+    seen = f"{answer} for a like, and {meanwhile} likes told of meanwhile"
+    bench.note("bus down", answer.status == 201 and meanwhile == likes, seen)
+
+    async with bench.broken("down", "likes"):
+        newer = await bench.post("Written while likes was away")
+    kept, answer = await _count(bench, post), await _like(bench, post)
+    heard, of_newer = await _like_when_known(bench, newer)
+    seen = f"{likes} likes were taken, {kept} are there after the restart; {answer} for one more, "
+    seen += f"{of_newer} for the new post"
+    bench.note("bus again", heard and answer.status == 201 and kept == likes, seen)
 
 
 async def _on_an_ordinary_day(bench: Bench, side: str) -> str:
@@ -64,7 +75,8 @@ async def _on_an_ordinary_day(bench: Bench, side: str) -> str:
     if not bench.note(side, len(taken) == 1 + MANY == count, seen):
         return ""
     answer, count = await _like(bench, NOWHERE), await _count(bench, NOWHERE)
-    bench.note(f"{side} unknown", answer.status == 404 and not count, f"{answer}, counted: {count}")
+    seen = f"{answer}, and the likes of it are told to be {count}"
+    bench.note(f"{side} unknown", answer.status == 404 and not count, seen)
     return post
 
 
