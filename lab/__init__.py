@@ -16,6 +16,7 @@
     scenarios/    the experiments (TOML), the runner, the checker, the verdicts
     byhand/       a blog that is up, to be broken from another terminal
     live/         both architectures on one page, to be broken before an audience
+    exercises/    small broken pieces, and a check that tries them in a running stack
     report/       tables for people                   openapi.py  documents made from the code
     api/          all of it from Python and in notebooks: lab.run, lab.up, lab.predict, ...
     looking.py    the commands that show           running.py  the command that runs

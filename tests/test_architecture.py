@@ -116,6 +116,9 @@ MAY_KNOW: dict[str, set[str]] = {
         *("lab.domain", "lab.service", "lab.shell", "lab.spans", "lab.store", "lab.web"),
         *("lab.bus", "lab.faults", "lab.idempotency"),
     },
+    "lab.exercises": {
+        *("lab.cluster", "lab.domain", "lab.faults", "lab.report.text", "lab.terminal"),
+    },
     "lab.live": {
         *("lab.byhand", "lab.scenarios", "lab.cluster", "lab.load", "lab.faults", "lab.domain"),
         *("lab.web", "lab.listener", "lab.holder", "lab.terminal", "lab.report"),

@@ -1,10 +1,9 @@
 """A service of one's own beside a blog that is up: `url = await blog.add("mine/search.py")`.
 
 The file is a program like the lab's own: a `service`, its routes, what it asks or hears, and in the
-end `main = program(service)`, from `lab.async_bus.stack` or `lab.sync_chain.stack`. It is told what
-query is told: its port, where the bus is or whom to ask. So it stands in the lab's shell: it has a
-door at which faults act, says how far it has heard, and ends with the blog. Its database lies in a
-folder of its own, so whatever it calls itself, it can't reach into another one's.
+end `main = program(service)`, from `lab.async_bus.stack` or `lab.sync_chain.stack`. It is started
+as a guest of the stack (`lab/cluster/guest.py`). So it stands in the lab's shell: it has a door at
+which faults act, says how far it has heard, and ends with the blog.
 
 Added again it is started anew from the file as it is by then, at the same address. Whatever its
 author has done, what comes of it is one sentence and the last lines of its log.
@@ -15,12 +14,12 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from lab.api.doing import to_its_end
 from lab.byhand.switchboard import IS, Switchboard
 from lab.cluster.errors import NotReady, StartFailed, how_it_ended
+from lab.cluster.guest import folder_of, guest
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict, Invalid
@@ -29,9 +28,6 @@ from lab.exercises.sweeping import MARK, sweep
 from lab.report.text import plain
 
 RUNNER = "lab.exercises.student"
-LIKE = "query"
-"""Whose command line it gets: the one who asks or hears everybody."""
-
 READY_WITHIN_S = 10.0
 LONGEST_LINE = 200
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
@@ -76,29 +72,12 @@ class OwnServices:
             sweep(mark, ())
 
     def _program(self, stack: Stack, name: str, file: Path, empty: bool) -> Program:
-        """Its program, in its place among the stack's, with a log that begins now."""
-        like = next(one for one in stack.programs if one.name == stack.program(LIKE))
-        called = stack.program(name)
-        folder = stack.data.with_name(f"{stack.data.name}-{name}")
-        mark = self._marks[called] = secrets.token_hex(16)
-        program = replace(
-            like,
-            name=called,
-            module=RUNNER,
-            # Said twice on a command line, the last one counts.
-            argv=(
-                *(str(file), *like.argv, "--name", name),
-                *("--port", stack.urls[name].rpartition(":")[2], "--data", str(folder)),
-                *("--spans", str(like.log.with_name(f"{called}.spans.ndjson"))),
-            ),
-            log=like.log.with_name(f"{called}.log"),
-            env={**like.env, MARK: mark},
-            health=f"{stack.urls[name]}/health",
-        )
+        """Its program, with a log that begins now."""
+        mark = self._marks[stack.program(name)] = secrets.token_hex(16)
+        program = guest(stack, name, file, {MARK: mark})
         program.log.unlink(missing_ok=True)
         if empty:
-            shutil.rmtree(folder, ignore_errors=True)
-        stack.programs = [one for one in stack.programs if one.name != called] + [program]
+            shutil.rmtree(folder_of(stack, name), ignore_errors=True)
         return program
 
     async def _remove(self, stack: Stack, name: str) -> None:

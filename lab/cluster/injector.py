@@ -96,8 +96,8 @@ class Injection:
             self.acted = self.evidence["acted"] > 0
         else:
             answer = await self.stack.call("DELETE", self._url, f"/_lab/faults/{self.name}")
-            told = (answer.data or {}).get("evidence") if answer.ok else None
-            if told is None:
+            told = answer.data.get("evidence") if isinstance(answer.data, dict) else None
+            if not (answer.ok and isinstance(told, dict) and isinstance(told.get("acted"), int)):
                 raise FaultFailed(
                     f"{self.fault.kind} could not be taken off {self._program}: "
                     f"{answer.error or answer.data or 'it was not there any more'}. "
@@ -114,4 +114,4 @@ class Injection:
         if self.fault.acts_on == "process":
             return health.ok
         hanging = await self.stack.call("GET", self._url, "/_lab/faults")
-        return hanging.ok and self.name not in hanging.data
+        return hanging.ok and self.name not in (hanging.data or ())

@@ -3,11 +3,12 @@
 from importlib.resources import files
 from pathlib import Path
 
-from lab.exercises.checks import breaker, idempotent, outbox, starving, timeout
+from lab.exercises.checks import breaker, idempotent, likes, outbox, rebuild, starving, timeout
 from lab.exercises.exercise import Exercise
 
 EXERCISES: dict[str, Exercise] = {
-    one.EXERCISE.name: one.EXERCISE for one in (timeout, breaker, idempotent, outbox, starving)
+    one.EXERCISE.name: one.EXERCISE
+    for one in (timeout, breaker, idempotent, outbox, likes, starving, rebuild)
 }
 
 NOTE = "exercise.txt"
@@ -33,22 +34,22 @@ def start(name: str, folder: Path) -> list[Path]:
     exercise = find(name)
     beginning = files("lab.exercises").joinpath("start", exercise.name)
     texts = {
-        one.name.removesuffix(_AS_DATA): one.read_text("utf-8")
-        for one in sorted(beginning.iterdir(), key=lambda one: one.name)
+        file: beginning.joinpath(file + as_data).read_text("utf-8")
+        for file, as_data in (("README.md", ""), *((file, _AS_DATA) for file in exercise.files))
     }
     texts[NOTE] = f"{exercise.name}\n"
     if taken := [one for one in texts if (folder / one).exists()]:
         raise NotThere(
             f"{folder} has a {taken[0]} already, and it stays as it is. Choose another folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text, "utf-8")
     return [folder / file for file in texts]
 
 
-def begun_in(folder: Path) -> tuple[Exercise, Path]:
-    """The exercise in a student's folder, and the student's file. Raises NotThere."""
+def begun_in(folder: Path) -> Exercise:
+    """The exercise in a student's folder, which has all its files. Raises NotThere."""
     note = folder / NOTE
     if not note.is_file():
         raise NotThere(
@@ -56,7 +57,7 @@ def begun_in(folder: Path) -> tuple[Exercise, Path]:
             f"Begin one with: lab exercise start {next(iter(EXERCISES))} {folder}"
         )
     exercise = find(note.read_text("utf-8", errors="replace").strip()[:40])
-    file = folder / exercise.file
-    if not file.is_file():
-        raise NotThere(f"{folder} has no {exercise.file}, the file that {exercise.name} is about.")
-    return exercise, file
+    for file in exercise.files:
+        if not (folder / file).is_file():
+            raise NotThere(f"{folder} has no {file}, which {exercise.name} is about.")
+    return exercise

@@ -1,16 +1,19 @@
-"""From a student's folder to a verdict: start a stack with the student's program in it, and look.
+"""From a student's folder to a verdict: start stacks with the student's programs in them, and look.
 
-Whose fault is it when something doesn't start? The student's, if it is the student's program, or if
-that one is not well at this moment: the others may be waiting for it. Everything else is the lab's.
+Whose fault is it when something doesn't start? The student's, if it is a program of the student's,
+or if one of those is not well at this moment: the others may be waiting for it. Everything else is
+the lab's.
 """
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 
 import aiohttp
 
@@ -19,126 +22,167 @@ from lab.cluster.health import ask_health
 from lab.cluster.injector import FaultFailed
 from lab.cluster.link import tail
 from lab.cluster.program import Program
-from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, preload
-from lab.exercises.bench import Bench, TwoKeys
-from lab.exercises.exercise import LIMIT_S, Exercise, Step, Verdict
+from lab.cluster.topology import preload
+from lab.exercises.bench import Bench, Notes
+from lab.exercises.exercise import LIMIT_S, Exercise, Verdict
+from lab.exercises.placing import placed
 from lab.exercises.student import MOST_BYTES
-from lab.exercises.sweeping import MARK, sweep
+from lab.exercises.sweeping import sweep
 from lab.report.text import plain
 
-RUNNER = "lab.exercises.student"
 READY_WITHIN_S = 8.0
 LONGEST_LINE = 200
 
 
+class Trouble(NamedTuple):
+    """Why a check could not be carried to its end, in a sentence, and because of which file."""
+
+    says: str
+    file: str
+
+
 async def check(
-    exercise: Exercise, file: Path, limit_s: float = LIMIT_S, ready_within_s: float = READY_WITHIN_S
+    exercise: Exercise,
+    folder: Path,
+    limit_s: float = LIMIT_S,
+    ready_within_s: float = READY_WITHIN_S,
 ) -> Verdict:
-    """Try the student's file. Raises LabCannotRun where it is not the student's fault."""
-    began_s = perf_counter()
-    with TemporaryDirectory(prefix="lab-exercise-") as folder:
+    """Try the files in a student's folder. Raises LabCannotRun where it is not their fault."""
+    began_s, notes = perf_counter(), Notes(exercise.criteria)
+    with TemporaryDirectory(prefix="lab-exercise-") as here:
         mark, groups = secrets.token_hex(16), set[int]()
-        supervisor = Supervisor(preload([exercise.options]), Path(folder))
+        supervisor = Supervisor(preload([one.options for one in exercise.pieces]), Path(here))
+        benches: dict[str, Bench] = {}
         try:
             async with supervisor, AsyncExitStack() as held:
-                stack = held.enter_context(
-                    Stack(
-                        exercise.arrangement,
-                        ARRANGEMENTS[exercise.arrangement],
-                        supervisor,
-                        Path(folder),
-                        options=exercise.options,
-                    )
-                )
-                programs, student = _with_student(stack, exercise, file, mark)
                 session = await held.enter_async_context(
                     aiohttp.ClientSession(
                         connector=aiohttp.TCPConnector(force_close=True), trust_env=False
                     )
                 )
-                bench = Bench(exercise, stack, session)
+                for piece in exercise.pieces:
+                    file = folder / piece.file
+                    stack, student = held.enter_context(
+                        placed(piece, file, supervisor, Path(here), mark)
+                    )
+                    benches[piece.file] = Bench(stack, student, session, notes, ready_within_s)
                 try:
-                    trouble = await _look(bench, programs, student, limit_s, ready_within_s)
+                    trouble = await _look(exercise, benches, supervisor, limit_s, ready_within_s)
                 finally:
-                    with suppress(NotRunning):
-                        groups.add(supervisor.pid(student.name))
-            log = _last_words(student.log)
+                    for bench in benches.values():
+                        with suppress(NotRunning):
+                            groups.add(supervisor.pid(bench.student.name))
+            logs = {file: _last_words(bench.student.log) for file, bench in benches.items()}
         finally:
             sweep(mark, groups)
-    unseen = "not looked at, for what comes before it failed"
-    steps = tuple(
-        bench.steps.get(one.key, Step(one, False, unseen, looked_at=False))
-        for one in exercise.criteria
-    )
-    verdict = Verdict(exercise.name, steps, perf_counter() - began_s, trouble)
-    return verdict if verdict.passed else replace(verdict, log=log)
+    steps, took_s = notes.steps(), perf_counter() - began_s
+    if trouble is not None:
+        return Verdict(exercise.name, steps, took_s, trouble.says, logs[trouble.file])
+    verdict = Verdict(exercise.name, steps, took_s)
+    return verdict if verdict.passed else replace(verdict, log=_together(logs))
 
 
 async def _look(
-    bench: Bench, programs: list[Program], student: Program, limit_s: float, ready_within_s: float
-) -> str:
-    """Start everything and go through the check; the trouble there was, "" for none."""
-    supervisor, trouble = bench.stack.supervisor, ""
+    exercise: Exercise,
+    benches: Mapping[str, Bench],
+    supervisor: Supervisor,
+    limit_s: float,
+    ready_within_s: float,
+) -> Trouble | None:
+    """Start everything but the guests, which the check starts itself, and go through the check."""
+    students, trouble = {file: bench.student for file, bench in benches.items()}, None
     try:
         async with asyncio.timeout(limit_s):
-            await supervisor.start(*programs, ready_within_s=ready_within_s)
-            await bench.exercise.check(bench)
+            await supervisor.start(
+                *(
+                    program
+                    for bench in benches.values()
+                    for program in bench.stack.programs
+                    if not bench.is_guest(program)
+                ),
+                ready_within_s=ready_within_s,
+            )
+            await exercise.check(*benches.values())
     except LabCannotRun as error:
-        if not (trouble := await _students_fault(error, student)):
+        if not (trouble := await _students_fault(error, students, supervisor)):
             raise
     except TimeoutError:
-        trouble = f"The check was broken off after {limit_s:g} s."
-        if (await ask_health(student.health or "")).status == 200:
+        says = f"The check was broken off after {limit_s:g} s."
+        if not (unwell := await _unwell(students, supervisor)):
             raise LabCannotRun(
-                f"{trouble} Your program answers, so this machine may be too busy: "
+                f"{says} Your program answers, so this machine may be too busy: "
                 "try again when it is not."
             ) from None
-    ends = [one for one in supervisor.unexpected_exits() if one.name == student.name]
-    if not trouble and ends:
-        trouble = f"Your program {how_it_ended(ends[-1].status)} while it was checked."
-    if trouble and student.log.exists() and student.log.stat().st_size >= MOST_BYTES:
-        trouble += f" It wrote {MOST_BYTES >> 20} MiB of output, the most that is taken."
+        trouble = Trouble(says, next(iter(unwell)))
+    trouble = trouble or await _ended_by_itself(students, supervisor)
+    if trouble and _size(students[trouble.file].log) >= MOST_BYTES:
+        most = f" It wrote {MOST_BYTES >> 20} MiB of output, the most that is taken."
+        trouble = Trouble(trouble.says + most, trouble.file)
     return trouble
 
 
-def _with_student(
-    stack: Stack, exercise: Exercise, file: Path, mark: str
-) -> tuple[list[Program], Program]:
-    """The stack's programs with the student's among them, under a token that opens nothing else."""
-    name, token = stack.program(exercise.part), secrets.token_urlsafe(24)
-    programs = [
-        replace(
-            one,
-            module=RUNNER,
-            argv=(str(file.absolute()), *one.argv),
-            env={**one.env, "LAB_TOKEN": token, MARK: mark},
-        )
-        if one.name == name
-        else one
-        for one in stack.programs
-    ]
-    stack.call.close()
-    stack.call = TwoKeys(stack.token, stack.urls[exercise.part], token)
-    return programs, next(one for one in programs if one.name == name)
+async def _students_fault(
+    error: LabCannotRun, students: Mapping[str, Program], supervisor: Supervisor
+) -> Trouble | None:
+    """What to tell the student; None when it was no program of the student's."""
+    for file, student in students.items():
+        if isinstance(error, StartFailed) and error.name == student.name:
+            how = how_it_ended(error.status)
+            return Trouble(f"Your {file} {how} before it was ready.", file)
+        if isinstance(error, NotReady) and error.name == student.name:
+            why = error.waits_for or "it does not answer"
+            return Trouble(f"Your {file} was not ready in time: {why}.", file)
+        if isinstance(error, FaultFailed) and student.name in str(error):
+            says = (
+                f"A fault could not act on your {file}: leave it in the lab's shell, as it began."
+            )
+            return Trouble(says, file)
+    for file, why in (await _unwell(students, supervisor)).items():
+        return Trouble(f"Your {file} is not well ({why}), and what needs it can't go on.", file)
+    return None
 
 
-async def _students_fault(error: LabCannotRun, student: Program) -> str:
-    """What to tell the student; "" when it was not the student's program."""
-    if isinstance(error, StartFailed) and error.name == student.name:
-        return f"Your program {how_it_ended(error.status)} before it was ready."
-    if isinstance(error, NotReady) and error.name == student.name:
-        why = error.waits_for or "it does not answer"
-        return f"Your program was not ready in time: {why}."
-    health = await ask_health(student.health or "")
-    if isinstance(error, FaultFailed) and student.name in str(error):
-        return "A fault could not act on your program: leave it in the lab's shell, as it began."
-    if health.status == 200:
-        return ""
-    return f"Your program is not well ({health.waits_for}), and what needs it can't go on."
+async def _ended_by_itself(
+    students: Mapping[str, Program], supervisor: Supervisor
+) -> Trouble | None:
+    """What to tell of a program of the student's that nobody has ended. Raises LabCannotRun when it
+    was one of the lab's, and the student's are well."""
+    names = {student.name: file for file, student in students.items()}
+    others = []
+    for one in supervisor.unexpected_exits():
+        says = f"{how_it_ended(one.status)} while it was checked."
+        if one.name in names:
+            return Trouble(f"Your {names[one.name]} {says}", names[one.name])
+        others.append(f"{one.name} {says} {' '.join(one.last_lines[-1:])}".strip())
+    if others and not await _unwell(students, supervisor):
+        raise LabCannotRun(f"{others[0]} Your program is well: try again.")
+    return None
+
+
+async def _unwell(students: Mapping[str, Program], supervisor: Supervisor) -> dict[str, str]:
+    """The files whose programs have been started and are not well, each with what it waits for."""
+    found = {}
+    for file, student in students.items():
+        with suppress(NotRunning):
+            supervisor.pid(student.name)
+            health = await ask_health(student.health or "")
+            if health.status != 200:
+                found[file] = str(health.waits_for)
+    return found
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
 
 
 def _last_words(log: Path) -> tuple[str, ...]:
     lines = (plain(line, LONGEST_LINE) for line in tail(log))
     return tuple(line for line in lines if line)
+
+
+def _together(logs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The logs one after the other; where there are several, each behind its file's name."""
+    if len(logs) == 1:
+        return next(iter(logs.values()))
+    return tuple(line for file, lines in logs.items() if lines for line in (f"{file}:", *lines))

@@ -63,12 +63,12 @@ def check(
     from lab.exercises.checking import check as look
 
     try:
-        exercise, file = begun_in(folder)
+        exercise = begun_in(folder)
     except NotThere as error:
         fail(error, 2)
     except OSError as error:
         fail(f"{folder} can't be read: {error.strerror or error}.", 2)
-    verdict = until_done(look(exercise, file))
+    verdict = until_done(look(exercise, folder))
     written = {
         junit: formats.junit(verdict),
         gradescope: documents.dumps(formats.gradescope(verdict), indent=2) + "\n",

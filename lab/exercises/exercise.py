@@ -2,10 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lab.exercises.bench import Bench
+from typing import Any
 
 LIMIT_S = 25.0
 """A check that takes longer is broken off; to end everything takes two seconds more at most."""
@@ -22,22 +19,32 @@ class Criterion:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """`file` in the student's folder, and its place in an arrangement that is started with
+    `options`: that of the program `part`. Where there is no such part it is a guest, and stands
+    beside the others as soon as the check starts it."""
+
+    arrangement: str
+    part: str
+    file: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Exercise:
-    """`file` in the student's folder takes the place of the program `part` of an arrangement, which
-    is started with `options`. `check` looks at a running stack, and notes what it saw."""
+    """Each of the `pieces` stands in a stack of its own. `check` is given a bench
+    (`lab/exercises/bench.py`) for each, in the same order; it looks, and notes what it saw."""
 
     name: str
     title: str
-    arrangement: str
-    part: str
+    pieces: tuple[Piece, ...]
     criteria: tuple[Criterion, ...]
-    check: Callable[["Bench"], Awaitable[None]]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[..., Awaitable[None]]
 
     @property
-    def file(self) -> str:
-        """What the student's file is called."""
-        return f"{'bus' if self.part == 'event-bus' else self.part}.py"
+    def files(self) -> tuple[str, ...]:
+        """What the student's files are called."""
+        return tuple(piece.file for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Step:
 @dataclass(frozen=True)
 class Verdict:
     """What a check came to. `trouble`: why it could not be carried to its end, "" if it was; `log`:
-    the last lines of the student's program, where they may help."""
+    the last lines of the student's programs, where they may help."""
 
     exercise: str
     steps: tuple[Step, ...]

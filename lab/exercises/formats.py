@@ -99,11 +99,11 @@ def sentences(verdict: Verdict, exercise: Exercise) -> list[str]:
         lines += textwrap.wrap(verdict.trouble, WIDTH)
     if verdict.log:
         lines += ["The last lines of your program's log:", *(f"  {line}" for line in verdict.log)]
-    lines.append(
-        f"{verdict.score} of {verdict.max_score} points, in {verdict.seconds:.1f} s."
-        + (" Done." if verdict.passed else f" Mend {exercise.file} and check again.")
+    files = " and ".join(exercise.files)
+    last = f"{verdict.score} of {verdict.max_score} points, in {verdict.seconds:.1f} s." + (
+        " Done." if verdict.passed else f" Mend {files} and check again."
     )
-    return lines
+    return lines + textwrap.wrap(last, WIDTH)
 
 
 def _wrapped(text: str, first: str = _INDENT) -> list[str]:

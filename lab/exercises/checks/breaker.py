@@ -6,7 +6,7 @@ the rest of its breath. After five failures in a row query should know what the 
 
 from lab.domain.model import FeedEntry
 from lab.exercises.bench import Bench, Seen
-from lab.exercises.exercise import Criterion, Exercise
+from lab.exercises.exercise import Criterion, Exercise, Piece
 
 TIMEOUT_MS = 500
 QUICK_MS = 200
@@ -66,9 +66,7 @@ def _refused(looks: list[Seen]) -> int:
 EXERCISE = Exercise(
     name="breaker",
     title="Write a circuit breaker",
-    arrangement="sync-chain",
-    part="query",
-    options={"timeout_ms": TIMEOUT_MS},
+    pieces=(Piece("sync-chain", "query", "query.py", {"timeout_ms": TIMEOUT_MS}),),
     check=check,
     criteria=(
         Criterion(

@@ -12,7 +12,7 @@ from typing import Any
 from lab.domain.directory import BUS
 from lab.domain.model import FeedEntry
 from lab.exercises.bench import KNOWN_WITHIN_S, Bench, Seen
-from lab.exercises.exercise import Criterion, Exercise
+from lab.exercises.exercise import Criterion, Exercise, Piece
 
 
 async def check(bench: Bench) -> None:
@@ -88,9 +88,7 @@ def _counts(look: Seen) -> str:
 EXERCISE = Exercise(
     name="idempotent",
     title="Make a consumer idempotent: hear a thing twice, and know it once",
-    arrangement="async-bus",
-    part="query",
-    options={"bus": "course", "dedupe": False},
+    pieces=(Piece("async-bus", "query", "query.py", {"bus": "course", "dedupe": False}),),
     check=check,
     criteria=(
         Criterion(

@@ -11,7 +11,7 @@ from collections import Counter
 from lab.domain.directory import BUS
 from lab.domain.model import FeedEntry
 from lab.exercises.bench import Bench, Seen
-from lab.exercises.exercise import Criterion, Exercise
+from lab.exercises.exercise import Criterion, Exercise, Piece
 
 ANSWER_WITHIN_MS = 500
 TOLD_WITHIN_S = 4.0
@@ -89,9 +89,7 @@ def _told_of(log: Seen) -> Counter[str]:
 EXERCISE = Exercise(
     name="outbox",
     title="Write the outbox",
-    arrangement="async-bus",
-    part="posts",
-    options={"outbox": False},
+    pieces=(Piece("async-bus", "posts", "posts.py", {"outbox": False}),),
     check=check,
     criteria=(
         Criterion(

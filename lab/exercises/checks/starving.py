@@ -9,7 +9,7 @@ import json
 from lab.domain.directory import BUS
 from lab.domain.model import FeedEntry
 from lab.exercises.bench import Bench, Seen
-from lab.exercises.exercise import Criterion, Exercise
+from lab.exercises.exercise import Criterion, Exercise, Piece
 
 WITHIN_S = 2.0
 MANY = 10
@@ -73,9 +73,7 @@ def _is_post(event: dict[str, object]) -> bool:
 EXERCISE = Exercise(
     name="starving",
     title="Repair a bus that starves its subscribers",
-    arrangement="async-bus",
-    part=BUS,
-    options={"bus": "course"},
+    pieces=(Piece("async-bus", BUS, "bus.py", {"bus": "course"}),),
     check=check,
     criteria=(
         Criterion(

@@ -7,7 +7,7 @@ then there is something to be decided: what do readers get instead?
 
 from lab.domain.model import FeedEntry
 from lab.exercises.bench import Bench, median_and_max
-from lab.exercises.exercise import Criterion, Exercise
+from lab.exercises.exercise import Criterion, Exercise, Piece
 
 WITHIN_S = 1.0
 READERS, EVERY_S = 20, 0.1
@@ -52,8 +52,7 @@ async def check(bench: Bench) -> None:
 EXERCISE = Exercise(
     name="timeout",
     title="Give the chain a timeout that saves the feed",
-    arrangement="sync-chain",
-    part="query",
+    pieces=(Piece("sync-chain", "query", "query.py"),),
     check=check,
     criteria=(
         Criterion(
