@@ -25,7 +25,7 @@ COMMANDS = sorted({tuple(one) for page in PAGES for one in (*in_blocks(page), *i
 IN_THE_PLACE_OF_A_NAME = {"NAME", "…", "a", "b"}
 RUN_BY = {
     "test_readme.py": {tuple(words) for words in in_blocks("README.md")},
-    "test_exercises.py": {("exercise", "check", "mine")},
+    "test_exercises.py": {("exercise", "check", "mine")},  # there it also writes its verdict down
 }
 SET_UP = {"make", ".", "pip", "jupyter"}
 """What else stands in blocks: no test can repeat it without a network."""
