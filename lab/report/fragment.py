@@ -120,7 +120,8 @@ def table(
 
 
 def _cell(text: str, side: str) -> str:
-    return f"<td{side}>{words(text, 400)}</td>"
+    figures_whole = words(text, 400).replace(" ms", "&nbsp;ms")
+    return f"<td{side}>{figures_whole}</td>"
 
 
 def _verdict(result: Result) -> Iterator[str]:
