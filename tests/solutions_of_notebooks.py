@@ -39,6 +39,24 @@ SOLUTIONS: Mapping[str, Mapping[str, str]] = {
     known = [one for one in feed if one["id"] == mine["id"]] or [{**mine, "comments": []}]
     return sorted([*others, *known], key=lambda one: one["id"], reverse=True)''',
     },
+    "05_nothing_lost": {
+        """
+    db.execute("UPDATE heard SET sequence = ?", (event["sequence"],))
+    db.commit()
+    db.execute("UPDATE counted""": """
+    (heard,) = db.execute("SELECT sequence FROM heard").fetchone()
+    if event["sequence"] <= heard:
+        return
+    db.execute("UPDATE heard SET sequence = ?", (event["sequence"],))
+    db.execute("UPDATE counted""",
+        'those who missed it."""': '''those who missed it."""
+    for event in await bus.events():
+        await deliver("query", event)''',
+    },
+    "06_fixing_the_chain": {
+        "settings = {}": 'settings = {"retries": 2, "breaker": True}',
+        "sums = ...": 'sums = {"asked": 64, "written": 20}',
+    },
     "07_your_own_outage": {
         "mended = ...": '''mended = """
 [variants.mended]

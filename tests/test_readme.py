@@ -2,36 +2,20 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-import typer
+from documents import in_blocks, in_passing, linked_from, text_of, understood
 from small import ROOT, flat, honest_lab, lab
 
-import cli
 from tests.programs.ups import up
 
-README = (ROOT / "README.md").read_text("utf-8")
+README = "README.md"
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 LONG_RUNNING, OF_A_RUNNING_LAB = {"up"}, {"fault", "heal"}
 
 
-def in_blocks() -> list[list[str]]:
-    """The `lab …` commands of the README's sh blocks, in words."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    commands = (shlex.split(line, comments=True) for line in lines)
-    return [words[1:] for words in commands if words[:1] == ["lab"] and words[1:]]
-
-
-def in_passing() -> list[list[str]]:
-    """Those that stand in a sentence: `lab …` with at least one word behind it."""
-    prose = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
-    return [shlex.split(found) for found in re.findall(r"`lab ([^`]+)`", prose)]
-
-
-COMMANDS = in_blocks()
+COMMANDS = in_blocks(README)
 RUNNABLE = [words for words in COMMANDS if words[0] not in LONG_RUNNING | OF_A_RUNNING_LAB]
 
 
@@ -40,13 +24,9 @@ def test_the_readme_says_how_to_begin() -> None:
     assert {"list", "show", "run", "diff", "claims", "fault", "heal"} <= said
 
 
-@pytest.mark.parametrize("words", [*COMMANDS, *in_passing()], ids=" ".join)
+@pytest.mark.parametrize("words", [*COMMANDS, *in_passing(README)], ids=" ".join)
 def test_every_command_is_one_that_the_lab_understands(words: list[str]) -> None:
-    # Typed as Any: typer carries a Click of its own, which has no public name.
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    assert words[0] in commands
-    context = commands[words[0]].make_context(words[0], list(words[1:]))
-    assert context.args == []
+    understood(words)
 
 
 @pytest.mark.parametrize("words", RUNNABLE, ids=" ".join)
@@ -77,15 +57,13 @@ def test_what_breaks_and_mends_a_running_lab_does_so_in_the_order_of_the_readme(
 
 
 @pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE)))
+    "target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", text_of(README), re.MULTILINE)))
 )
 def test_every_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
     assert re.search(rf"^\.PHONY:.*\b{target}\b", MAKEFILE, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", README)))
-)
+@pytest.mark.parametrize("target", linked_from(README))
 def test_every_file_that_is_linked_exists(target: str) -> None:
     assert (ROOT / target).exists()

@@ -16,6 +16,8 @@ from lab.api.result import Result
 from lab.api.shown import Shown
 from lab.cluster.errors import LabCannotRun
 from lab.report import fragment, listing, page
+from lab.report.charts.svg import words
+from lab.report.guesses import figure
 from lab.scenarios import catalogue, guesses
 from lab.scenarios.guessed import Guess
 from lab.scenarios.prepared import prepared
@@ -86,7 +88,9 @@ class Guesses(Shown, Sequence[Guess]):
     def _rows(self) -> Iterator[list[str]]:
         for one in self.questions:
             given = [guess for guess in self._found if guess.question == one.key]
-            said = ", ".join(f"{guess.variant} {guess.guessed}".strip() for guess in given)
+            said = ", ".join(
+                f"{guess.variant} {figure(guess.guessed, guess.unit)}".strip() for guess in given
+            )
             of = "" if one.kind == "who" else f" for each of {', '.join(one.variants)}"
             yield [one.key, one.asks, one.meant + of, said]
 
@@ -98,8 +102,8 @@ class Guesses(Shown, Sequence[Guess]):
 
     def _html(self) -> str:
         headings = ["name", "question", "expected", "you say"]
-        caption = " ".join(self._asks.split()) or f"Predict first: {self.scenario}"
-        return fragment.piece(fragment.table(caption[:200], headings, self._rows(), left=4))
+        table = fragment.table(f"Predict first: {self.scenario}", headings, self._rows(), left=4)
+        return fragment.piece(f"<p>{words(self._asks)}</p>" if self._asks.strip() else "", table)
 
 
 def scenarios(*tags: str) -> Scenarios:

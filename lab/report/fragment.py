@@ -23,15 +23,22 @@ from lab.scenarios.result import Endpoint, Result
 TEXT_WIDTH = 100
 _numbers = count(1)
 
-_STYLE = (
-    ".lab-cell{max-width:62rem;overflow-x:auto}"
-    ".lab-cell table{border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums}"
-    ".lab-cell caption{text-align:left;font-weight:600;padding:.3em 0}"
-    ".lab-cell th,.lab-cell td{padding:.15em .7em .15em 0;text-align:right;vertical-align:top}"
-    ".lab-cell th{font-weight:600}.lab-cell .left{text-align:left}"
-    ".lab-cell thead th{border-bottom:1px solid currentColor}"
-    ".lab-cell .bad{font-weight:700}.lab-cell pre{white-space:pre;overflow-x:auto;line-height:1.25}"
-    ".lab-cell svg{display:block;margin:.8em 0}"
+# Three times the same class: a notebook's own rules for tables and <pre> name two.
+_OURS = ".lab-cell" * 3
+_STYLE = "".join(
+    f"{','.join(f'{_OURS}{of}' for of in what.split(','))}{{{rule}}}"
+    for what, rule in (
+        ("", "max-width:62rem;overflow-x:auto"),
+        (" table", "border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums"),
+        (" caption", "text-align:left;font-weight:600;padding:.3em 0"),
+        (" th, td", "padding:.15em .7em .15em 0;text-align:right;vertical-align:top"),
+        (" th", "font-weight:600"),
+        (" .left", "text-align:left"),
+        (" thead th", "border-bottom:1px solid currentColor"),
+        (" .bad", "font-weight:700"),
+        (" pre", "white-space:pre;overflow-x:auto;font-size:.85em;line-height:1.25"),
+        (" svg", "display:block;margin:.8em 0"),
+    )
 )
 
 
@@ -113,7 +120,8 @@ def table(
 
 
 def _cell(text: str, side: str) -> str:
-    return f"<td{side}>{words(text, 400)}</td>"
+    figures_whole = words(text, 400).replace(" ms", "&nbsp;ms")
+    return f"<td{side}>{figures_whole}</td>"
 
 
 def _verdict(result: Result) -> Iterator[str]:
