@@ -7,6 +7,8 @@ honestly; 130 Ctrl-C.
 """
 
 import io
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -129,10 +131,18 @@ for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, own)
 app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
 
 
+def _stop(*_: object) -> None:
+    os.write(2, b"\nStopped.\n")
+    os._exit(130)
+
+
 def main() -> None:
     """The console script: typer's exit codes, and a sentence instead of a traceback."""
     from lab.cluster.errors import LabCannotRun
 
+    # An exception raised in the middle of an import may be lost; until work begins that has to be
+    # ended in order (`until_done`), Ctrl-C just ends this.
+    signal.signal(signal.SIGINT, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # A sign that a terminal can't show is a `?`.
     try:

@@ -53,8 +53,6 @@ def _line(prompt: str) -> str:
     sys.stderr.flush()
     try:
         line = sys.stdin.readline()
-    except KeyboardInterrupt:
-        fail("\nStopped. Nothing was started.", 130)
     except UnicodeDecodeError:
         return "?"  # No letters at all: as good as any other answer that can't be meant.
     if not line:

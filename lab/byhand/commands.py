@@ -150,8 +150,6 @@ def events(
             show_events(find_lab(pid), say, as_json=json, **options)
     except ControlError as error:
         fail(error, error.exit_code)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 @app.command(
