@@ -176,7 +176,8 @@ def tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(begin, size - 16384))
+            # A log that is shorter now has been cut meanwhile, and all of it is of later.
+            file.seek(max(begin if begin <= size else 0, size - 16384))
             return file.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:
         return []
