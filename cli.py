@@ -73,27 +73,50 @@ def new(
     epilog="Example: lab validate my-outage.toml   Next: lab run my-outage.toml --quick",
 )
 def validate(
-    file: Annotated[str | None, typer.Argument(help="the scenario's file, or its name")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="a scenario's file or name, or a target's file")
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="print the JSON Schema of such files, for editors")
     ] = False,
+    target: Annotated[
+        bool, typer.Option("--target", help="with --schema: that of targets, not of scenarios")
+    ] = False,
 ) -> None:
-    """Check a scenario file without running it: each mistake with its line and what was meant."""
+    """Check a scenario or a target without running it: each mistake with its line, and what was
+    meant."""
+    from lab.foreign.reading import TargetError, is_target, read_target
+
     if schema:
         import json as documents
 
+        from lab.foreign.reading import target_schema
         from lab.scenarios.schema import schema as scenario_schema
 
-        say(documents.dumps(scenario_schema(), indent=2))
-    elif file is None:
+        say(documents.dumps(target_schema() if target else scenario_schema(), indent=2))
+        return
+    if file is None:
         fail("Which file? Try: lab validate my-outage.toml", 2)
-    else:
+    try:
+        own = read_target(path) if (path := Path(file)).is_file() and is_target(path) else None
+    except TargetError as error:
+        fail(error, 2)
+    if own is None:
         found = scenario_named(file)
         say(
             f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
             f"expectations: {len(found.expect)}."
         )
         say(f"Next: lab run {file} --quick")
+        return
+    say(f"{file} can be started. Services: {', '.join(own.services)}.")
+    for missing in own.not_whole():
+        say(missing)
+    say(
+        f"It is a part, and can replace the lab's: lab run downed-service --replace NAME={file}"
+        if own.not_whole()
+        else f"Next: lab check {file}"
+    )
 
 
 @own.command(

@@ -88,6 +88,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "lab.lifeline": set(),
     "lab.faults": set(),
     "lab.nats_here": set(),
+    "lab.meant": set(),
+    "lab.lines": set(),
+    "lab.reading": {"lab.meant", "lab.lines"},
     "lab.shell_options": set(),
     "lab.web": {"lab.degraded", "lab.domain"},
     "lab.holder": set(),
@@ -118,7 +121,7 @@ MAY_KNOW: dict[str, set[str]] = {
     },
     "lab.live": {
         *("lab.byhand", "lab.scenarios", "lab.cluster", "lab.load", "lab.faults", "lab.domain"),
-        *("lab.web", "lab.listener", "lab.holder", "lab.terminal", "lab.report"),
+        *("lab.web", "lab.listener", "lab.holder", "lab.terminal", "lab.report", "lab.meant"),
     },
 }
 

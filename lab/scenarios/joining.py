@@ -11,7 +11,7 @@ from lab.cluster.engines import engine
 from lab.cluster.reach import TELLS_NOTHING, hearers
 from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import SERVICES
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.spec import HistorySpec, NewcomerSpec, PhasesSpec, VariantSpec
 
 

@@ -16,12 +16,14 @@ from pydantic import Field, field_validator, model_validator
 
 from lab.cluster.reach import known_targets, makes_no_sense
 from lab.cluster.topology import ARRANGEMENTS
+from lab.meant import did_you_mean
+from lab.reading import read_model
 from lab.scenarios.aim import each_target, why_not
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.expression import check, check_figure, is_about, is_figure_of
-from lab.scenarios.figures import ExpressionError, did_you_mean
+from lab.scenarios.figures import ExpressionError
 from lab.scenarios.joining import halved, joining_problems
-from lab.scenarios.reading import read_model
+from lab.scenarios.reading import SCENARIO_FILE
 from lab.scenarios.spec import (
     Expect,
     HistorySpec,
@@ -82,7 +84,7 @@ class Scenario(Strict):
     @classmethod
     def load_file(cls, path: Path) -> Self:
         """Read a scenario; raises ScenarioError with one sentence for each problem."""
-        return read_model(cls, path)
+        return read_model(cls, path, SCENARIO_FILE)
 
     @property
     def in_sequence(self) -> bool:

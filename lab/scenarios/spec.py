@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lab.domain.directory import SERVICES
 from lab.faults.kinds import Fault, parse_fault
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.result import ENDPOINTS
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=600, allow_inf_nan=False)]
