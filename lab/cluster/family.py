@@ -1,8 +1,8 @@
-"""All that a process has started, however far it has gone: forked, in sessions of its own, orphaned.
+"""All that a process has started, however far it has gone: forked, orphaned, in another session.
 
-On Linux a keeper (`lab.foreign.keeper`) is the one to whom the kernel gives the orphans of all that
-stands below it, so the tree below it is whole. Elsewhere an orphan leaves the tree, and is known by
-the mark in its environment. Who is signalled is looked up by pid and start time, never by pid alone.
+On Linux a keeper (`lab.foreign.keeper`) is given the orphans of all that stands below it, so the
+tree below it is whole. Elsewhere an orphan leaves the tree, and is known by the mark in its
+environment. Who is signalled is known by pid and start time, never by the pid alone.
 """
 
 import os

@@ -122,9 +122,14 @@ def _die_with(nursery: int) -> None:
     """Linux: be killed when the nursery dies, even while suspended. Best effort elsewhere: none."""
     if sys.platform != "linux":
         return
-    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_the_parent()
     if os.getppid() != nursery:  # It died before we asked to be told.
         os._exit(1)
+
+
+def die_with_the_parent() -> None:
+    """Linux: be killed when the thread that has started this process ends."""
+    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def outlive_the_parent() -> None:
