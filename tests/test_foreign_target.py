@@ -51,14 +51,15 @@ def test_it_is_started_where_it_is_told_and_told_where_the_others_are(tmp_path: 
     text = """
     [services.comments]
     command = "serve --port {port} --style '{color:red}'"
-    env = { BUS_URL = "{url:event-bus}/events", POSTS_PORT = "{port:posts}" }
+    env = { DB = "{data}/db", BUS_URL = "{url:event-bus}/events", POSTS_PORT = "{port:posts}" }
     port_env = "HTTP_PORT"
     """
     service = load(tmp_path, text).services["comments"]
-    command, env = service.started_with(7001, {"event-bus": 7005, "posts": 7000})
+    command, env = service.started_with(7001, {"event-bus": 7005, "posts": 7000}, tmp_path)
     assert command == ("serve", "--port", "7001", "--style", "{color:red}")
     assert env == {
         "HTTP_PORT": "7001",
+        "DB": f"{tmp_path}/db",
         "BUS_URL": "http://127.0.0.1:7005/events",
         "POSTS_PORT": "7000",
     }

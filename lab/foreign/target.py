@@ -2,8 +2,8 @@
 
 What is left out is the well-known course's: its ports, its paths, its event bus. Texts in braces
 are filled in when a service is started, in `command` and `env`: `{port}` is where it is to listen,
-`{port:posts}` and `{url:posts}` lead to another service (through the sidecar before it). All other
-braces stay as they are.
+`{port:posts}` and `{url:posts}` lead to another service (through the sidecar before it), `{data}`
+is an empty folder that each run has anew. All other braces stay as they are.
 """
 
 import re
@@ -52,7 +52,8 @@ Host = Annotated[str, StringConstraints(pattern=_HOST)]
 Port = Annotated[int, Field(strict=True, ge=0, le=65_535)]
 Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=10_000)]
 
-_PORT = re.compile(r"\{port\}")
+_PORT = "{port}"
+_DATA = "{data}"
 _OTHERS = re.compile(r"\{(port|url):([^{}]*)\}")
 
 
@@ -100,7 +101,7 @@ class Service(_Frozen):
     @property
     def movable(self) -> bool:
         """Whether it listens where it is told to."""
-        return self.port_env is not None or any(_PORT.search(text) for text in self._texts())
+        return self.port_env is not None or any(_PORT in text for text in self._texts())
 
     def mentions(self) -> tuple[str, ...]:
         """The other services that its command and its environment name, each once."""
@@ -108,16 +109,16 @@ class Service(_Frozen):
         return tuple(dict.fromkeys(found))
 
     def started_with(
-        self, port: int, others: Mapping[str, int]
+        self, port: int, others: Mapping[str, int], data: Folder
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Its command and what its environment has besides, for when it is to listen on `port`.
 
-        `others`: on which port of this machine each service is found. Raises KeyError for one that
-        is mentioned and not there.
+        `others`: on which port of this machine each service is found; `data`: a folder of its own,
+        which outlives its process. Raises KeyError for a service that is mentioned and not there.
         """
 
         def filled(text: str) -> str:
-            text = _PORT.sub(str(port), text)
+            text = text.replace(_PORT, str(port)).replace(_DATA, str(data))
             return _OTHERS.sub(lambda match: _address(match[1], others[match[2]]), text)
 
         env = {name: filled(text) for name, text in self.env.items()}
