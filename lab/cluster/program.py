@@ -1,7 +1,7 @@
 """What the supervisor starts, and what it remembers of it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from lab.cluster.link import tail
 class Program:
     """`python -m module argv…`, its output appended to `log`. `health`: the URL that answers 200
     when it is ready; None for a program that has nothing to get ready. `may_fail`: nobody wonders
-    if it ends with another status than 0."""
+    if it ends with another status than 0. `keeps`: it is nothing by itself, and what befalls it is
+    meant for all that it has started. `instead`: of its pid, what it does instead of getting ready,
+    in a sentence."""
 
     name: str
     module: str
@@ -21,6 +23,8 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
     may_fail: bool = False
+    keeps: bool = False
+    instead: Callable[[int], str | None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ __all__ = ["Exit", "Program", "Supervisor"]
 
 READY_WITHIN_S = 10.0
 GRACE_S = 2.0
+HEALTH_WITHIN_S = 1.5  # longer than a sidecar waits for the one behind it, so that it can say so
 ASK_EVERY_S = (0.003, 0.025)  # At first, and at most.
 
 
@@ -120,6 +121,12 @@ class Supervisor:
         """SIGCONT; returns when the process is seen to run again. Raises SignalFailed."""
         await self._set_suspended(self._living(name), False)
 
+    def kept(self, name: str) -> list[int]:
+        """The processes that a program keeps at this moment. Raises NotRunning."""
+        from lab.cluster.family import family
+
+        return [one.pid for one in family(self._child(name).pid)]
+
     async def wait(self, name: str, timeout_s: float | None = None) -> int:
         """The exit status, once it has one. Raises TimeoutError, NurseryLost."""
         child = self._child(name)
@@ -167,6 +174,7 @@ class Supervisor:
                 argv=program.argv,
                 log=os.path.abspath(program.log),
                 env=dict(program.env),
+                keeps=program.keeps,
             )
         except LabCannotRun as error:
             child.ended.set()
@@ -181,7 +189,7 @@ class Supervisor:
         deadline, (pause_s, longest_s) = time.perf_counter() + within_s, ASK_EVERY_S
         health = Health(None)
         while time.perf_counter() < deadline:
-            health = await ask_health(url)
+            health = await ask_health(url, HEALTH_WITHIN_S)
             if child.ended.is_set():  # Whoever has just answered, it was not this one.
                 if self._link.lost:
                     raise NurseryLost(tail(self._link.log))
@@ -190,16 +198,17 @@ class Supervisor:
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, longest_s)
-        raise NotReady(child.program.name, within_s, health.waits_for, child.last_lines())
+        look = child.program.instead
+        instead = await asyncio.to_thread(look, child.pid) if look else None
+        why = ". ".join(one for one in (health.waits_for, instead) if one)
+        raise NotReady(child.program.name, within_s, why or None, child.last_lines())
 
     async def _set_suspended(self, child: Child, suspended: bool) -> None:
-        import psutil
-
         await self._signal(child, signal.SIGSTOP if suspended else signal.SIGCONT)
         child.suspended = suspended
         deadline = time.perf_counter() + GRACE_S
         while not child.ended.is_set() and time.perf_counter() < deadline:
-            if (psutil.Process(child.pid).status() == psutil.STATUS_STOPPED) == suspended:
+            if _stands_still(child) == suspended:
                 return
             await asyncio.sleep(0.001)
         word = "suspended" if suspended else "resumed"
@@ -239,3 +248,13 @@ class Supervisor:
     def _on_lost(self) -> None:
         for child in self._children.values():
             child.ended.set()
+
+
+def _stands_still(child: Child) -> bool:
+    import psutil
+
+    if child.program.keeps:
+        from lab.cluster.family import stand_still
+
+        return stand_still(child.pid)
+    return bool(psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)
