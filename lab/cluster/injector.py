@@ -12,6 +12,7 @@ from zlib import crc32
 
 import psutil
 
+from lab.cluster.caller import Answer
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.poison import Told, tell_poison, who_failed
 from lab.cluster.stack import Stack
@@ -47,6 +48,10 @@ class Injection:
     def _program(self) -> str:
         return self.stack.program(self.fault.target)
 
+    @property
+    def _keeps(self) -> bool:
+        return any(one.keeps for one in self.stack.programs if one.name == self._program)
+
     async def begin(self, seed: int = 0) -> None:
         """Put the fault on. Raises FaultFailed, NotRunning."""
         supervisor = self.stack.supervisor
@@ -55,13 +60,18 @@ class Injection:
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
-            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": probe.error}
-            self.acted = probe.error == "refused"
+            seen = _seen_by(probe)
+            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": seen}
+            self.acted = seen == "refused"
         elif isinstance(self.fault, Hang):
             await supervisor.suspend(self._program)
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
             self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
             self.acted = probe.error == "timeout"
+            if kept := supervisor.kept(self._program) if self._keeps else []:
+                # It may be known by its port alone, which a suspended process still has.
+                self.evidence |= {"suspended": len(kept)}
+                self.acted = True
         elif isinstance(self.fault, Poison):
             self.told = await tell_poison(self.stack, self.fault)
         else:
@@ -115,3 +125,9 @@ class Injection:
             return health.ok
         hanging = await self.stack.call("GET", self._url, "/_lab/faults")
         return hanging.ok and self.name not in hanging.data
+
+
+def _seen_by(probe: Answer) -> str:
+    """What became of a probe; a sidecar tells how it fared with the service behind it."""
+    told = probe.data if isinstance(probe.data, dict) else {}
+    return probe.error or str(told.get("error", ""))

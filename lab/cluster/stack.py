@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -221,3 +221,14 @@ def _require_nats(bus: str) -> None:
             find_server()
     except NatsMissing as error:
         raise LabCannotRun(str(error)) from None
+
+
+async def start_all(stacks: Sequence[Stack]) -> None:
+    """Start them side by side; when one can't be started, no other one is waited for."""
+    starting = [asyncio.create_task(stack.start()) for stack in stacks]
+    try:
+        await asyncio.gather(*starting)
+    finally:
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)

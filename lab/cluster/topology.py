@@ -154,6 +154,8 @@ def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrangement:
     """The arrangement with the hops and the bus that the options ask for; a cluster of servers
     has a program a node."""
+    if arrangement.strangers is not None:
+        return arrangement
     if arrangement.ask_by in _HOP:
         hops = dict.fromkeys(hops_of(options), _HOP[arrangement.ask_by])
         arrangement = replace(arrangement, programs={**arrangement.programs, **hops})

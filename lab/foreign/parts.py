@@ -11,13 +11,12 @@ from lab.cluster.link import as_before
 from lab.cluster.program import Program
 from lab.domain.directory import BUS
 from lab.foreign.keeper import ENVIRONMENT
+from lab.foreign.made_of import BRIDGE, KEEPER
 from lab.foreign.placing import Place
 from lab.foreign.target import Target
 from lab.foreign.whereabouts import elsewhere
 
-KEEPER = "lab.foreign.keeper"
 SIDECAR = "lab.foreign.sidecar"
-BRIDGE = "lab.foreign.bridge"
 PRELOAD = (KEEPER, SIDECAR, BRIDGE)
 """What a nursery imports once for such systems."""
 

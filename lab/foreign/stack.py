@@ -17,38 +17,15 @@ from lab.cluster.errors import LabCannotRun
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import Arrangement, Strangers, url
+from lab.cluster.topology import url
 from lab.domain.directory import BUS
-from lab.foreign.parts import BRIDGE, KEEPER, Parts
+from lab.foreign.made_of import LOG, OWN, arrangement_of, part_of, why_not_whole
+from lab.foreign.parts import Parts
 from lab.foreign.placing import Place, places, ports_of
 from lab.foreign.target import Target
 
-OWN, LOG = "own", "log"
 QUIET_S = 0.3
 _LOOK_AGAIN_S = 0.03
-
-
-def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
-    """What a target is made of: parts are called as in the target, its bus as the lab's."""
-    of = {part_of(target, name): name for name in target.services}
-    unmoved = [part for part, name in of.items() if not target.services[name].movable]
-    asked = dict.fromkeys(part_of(target, action.service) for _, action in target.actions)
-    programs = dict.fromkeys(of, KEEPER)
-    if bus == LOG:
-        programs[BUS] = BRIDGE
-        unmoved = [part for part in unmoved if part != BUS]
-    them = Strangers(
-        tuple(part for part in of if part != BUS),
-        asked=tuple(asked),
-        unmoved=tuple(unmoved),
-        known=bool(target.hosts),
-    )
-    return Arrangement(target.name, programs, strangers=them)
-
-
-def part_of(target: Target, service: str) -> str:
-    """What a service is called here."""
-    return BUS if service == target.its_bus else service
 
 
 class ForeignStack(Stack):
@@ -107,6 +84,10 @@ class ForeignStack(Stack):
     @property
     def ids_are_ordered(self) -> bool:
         return False
+
+    def place_of(self, service: str) -> Place:
+        """The ports of a service, by its name in the target."""
+        return self.places[part_of(self.target, service)]
 
     async def start(self) -> None:
         """The bus first, for some ask it what they have missed as soon as they stand."""
@@ -171,16 +152,3 @@ class ForeignStack(Stack):
             if part != BUS
         ]
         return parts.bridge(place, subscribers)
-
-
-def why_not_whole(target: Target, bus: str = OWN) -> list[str]:
-    """Why it can't stand as a variant of its own, on that bus: a sentence each."""
-    missing = list(target.not_whole())
-    if bus not in (OWN, LOG):
-        missing.append(
-            f"bus: saw {bus!r}. {target.name} has a bus of its own; instead of it services of "
-            'others can be told by the log: bus = "log".'
-        )
-    if bus == LOG and target.its_bus is None:
-        missing.append(f"bus: {target.name} has no event bus whose place the log could take.")
-    return missing

@@ -23,9 +23,9 @@ from lab.report.needs import needs
 from lab.report.questions import questions, sent_again, without_a_part
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.figures import measured, written
-from lab.scenarios.result import Data, Endpoint, Expectation, Result
+from lab.scenarios.result import Data, Endpoint, Expectation, Result, SidecarCost
 
-_DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
+_DATA: tuple[tuple[str, Callable[[Data], int | None], bool], ...] = (
     ("acknowledged", lambda of: of.acknowledged, False),
     ("visible in the end", lambda of: of.visible, False),
     ("lost", lambda of: of.lost, True),
@@ -162,6 +162,8 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
             yield _line(f"{variant.name}: {told}", look)
         if told := sent_again(variant):
             yield _line(f"{variant.name}: {told}", look)
+        if of := variant.sidecar:
+            yield _line(f"{variant.name}: {sidecar(of)}", look)
         if told := without_a_part(variant):
             yield _line(f"{variant.name}: {told}", look, "bold red")
     load = result.load
@@ -176,6 +178,15 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
         yield _line(f"{said}.", look)
     else:
         yield _line(f"{said}. The run is INVALID.", look, "bold red")
+
+
+def sidecar(of: SidecarCost) -> str:
+    """What the lab's own part in a foreign service's figures is."""
+    return (
+        f"the sidecar before it takes {of.with_ms - of.without_ms:.2f} ms of each reading of the "
+        f"feed (p50 {of.with_ms:.2f} ms with it, {of.without_ms:.2f} without, of {of.asked}; an "
+        f"answer of {of.kib:g} KiB)."
+    )
 
 
 def _line(text: str, look: Look, style: str = "") -> RenderableType:

@@ -15,7 +15,6 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from lab.cluster.reach import known_targets, makes_no_sense
-from lab.cluster.topology import ARRANGEMENTS
 from lab.meant import did_you_mean
 from lab.reading import read_model
 from lab.scenarios.aim import each_target, why_not
@@ -98,7 +97,7 @@ class Scenario(Strict):
             name
             for name, spec in self.variants.items()
             if (method.variants is None or name in method.variants)
-            and spec.arrangement in ARRANGEMENTS
+            and spec.made_of is not None
             and why_not(method, spec) is None
         )
 
@@ -235,9 +234,7 @@ def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
         yield f"{key}: {nowhere}"
     elif not of.applies_to(method):
         meant = [of.variants[name] for name in method.variants or of.variants]
-        whys = [
-            why_not(each_target(method)[0], one) for one in meant if one.arrangement in ARRANGEMENTS
-        ]
+        whys = [why_not(each_target(method)[0], one) for one in meant if one.made_of is not None]
         yield (
             f"{key}: no variant it is meant for can be hurt by it, "
             f"so it would hurt nobody. {next((why for why in whys if why), '')}"

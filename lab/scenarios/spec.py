@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lab.cluster.topology import ARRANGEMENTS, Arrangement
 from lab.domain.directory import SERVICES
 from lab.faults.kinds import Fault, parse_fault
 from lab.meant import did_you_mean
@@ -133,6 +134,11 @@ class VariantSpec(Strict):
         if self.users and self.loop == "open":
             raise ValueError('users: in an open loop nobody counts them. Add loop = "closed".')
         return self
+
+    @property
+    def made_of(self) -> Arrangement | None:
+        """The arrangement, before its options have changed it; None where there is none such."""
+        return ARRANGEMENTS.get(self.arrangement)
 
     @property
     def in_the_loop(self) -> int | None:
