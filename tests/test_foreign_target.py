@@ -71,6 +71,17 @@ def test_hosts_lead_to_where_the_services_are_found(tmp_path: Path) -> None:
     assert target.hosts_on({"posts": 7000}) == {"posts": 7000, "posts-clusterip-srv:4000": 7000}
 
 
+def test_names_are_asked_of_the_sidecar_before_a_service_and_this_machine_is_not(
+    tmp_path: Path,
+) -> None:
+    target = load(tmp_path, '[hosts]\nposts-srv = "posts"\n' + COURSE)
+    told = target.environment_of("posts", {"posts": 7000})
+    assert (told["HTTP_PROXY"], told["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
+    assert "localhost" in told["no_proxy"]
+    assert target.environment_of("event-bus", {"event-bus": 7005}) == {}  # has no sidecar
+    assert load(tmp_path).environment_of("posts", {"posts": 7000}) == {}
+
+
 def test_a_part_says_what_it_lacks_to_stand_alone(tmp_path: Path) -> None:
     missing = load(tmp_path).not_whole()
     assert missing == (

@@ -5,6 +5,8 @@ switch that does nothing. So every injection ends with an account of what it did
 its being gone; a run in which either is missing is an error.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -16,7 +18,7 @@ from lab.cluster.caller import Answer
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.poison import Told, tell_poison, who_failed
 from lab.cluster.stack import Stack
-from lab.faults.kinds import Down, Fault, Hang, Poison
+from lab.faults.kinds import Down, Fault, Hang, Poison, parse_fault
 
 PROBE_S = 0.1
 GONE_WITHIN_S = 5.0
@@ -133,3 +135,16 @@ def _seen_by(probe: Answer) -> str:
     """What became of a probe; a sidecar tells how it fared with the service behind it."""
     told = probe.data if isinstance(probe.data, dict) else {}
     return probe.error or str(told.get("error", ""))
+
+
+@asynccontextmanager
+async def broken(
+    stack: Stack, kind: str, target: str, seed: int = 0, **options: Any
+) -> AsyncIterator[Injection]:
+    """A fault that acts inside the block; behind it the injection has its evidence."""
+    injection = Injection(stack, parse_fault(kind, target, options), f"check-{kind}")
+    await injection.begin(seed)
+    try:
+        yield injection
+    finally:
+        await injection.end()

@@ -4,8 +4,8 @@ Whatever comes from that program is taken for what it may be: nothing, nonsense,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -15,11 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from lab.cluster.caller import ANSWER_WITHIN_S, Answer, Caller
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.injector import Injection
+from lab.cluster.injector import Injection, broken
 from lab.cluster.stack import Stack
 from lab.domain.model import Comment, FeedEntry, Post
 from lab.exercises.exercise import Exercise, Step
-from lab.faults.kinds import parse_fault
 
 LARGEST_ANSWER = 4 * 1024 * 1024
 KNOWN_WITHIN_S = 3.0
@@ -162,15 +161,11 @@ class Bench:
                 return ""
             await asyncio.sleep(LOOK_EVERY_S)
 
-    @asynccontextmanager
-    async def broken(self, kind: str, target: str, **options: Any) -> AsyncIterator[Injection]:
+    def broken(
+        self, kind: str, target: str, **options: Any
+    ) -> AbstractAsyncContextManager[Injection]:
         """A fault that acts inside the block; behind it the injection has its evidence."""
-        injection = Injection(self.stack, parse_fault(kind, target, options), f"check-{kind}")
-        await injection.begin(SEED)
-        try:
-            yield injection
-        finally:
-            await injection.end()
+        return broken(self.stack, kind, target, SEED, **options)
 
 
 def median_and_max(looks: Sequence[Seen]) -> str:

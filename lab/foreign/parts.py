@@ -40,7 +40,8 @@ class Parts:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         command, env = how.started_with(place.behind, self.found, own.absolute())
         cwd = str(self.target.cwd_of(service))
-        given = as_before() | {"PYTHONUNBUFFERED": "1"} | env
+        by_name = self.target.environment_of(service, self.found)
+        given = as_before() | {"PYTHONUNBUFFERED": "1"} | by_name | env
         return Program(
             f"{self.variant}.{part}",
             KEEPER,

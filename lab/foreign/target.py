@@ -54,6 +54,7 @@ Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=10_000)]
 
 _PORT = "{port}"
 _DATA = "{data}"
+_HERE = "localhost,127.0.0.1,::1"
 _OTHERS = re.compile(r"\{(port|url):([^{}]*)\}")
 
 
@@ -185,6 +186,21 @@ class Target(_Frozen):
             for name, why in missing.items()
             if name not in self.services
         )
+
+    def environment_of(self, name: str, ports: Mapping[str, int]) -> dict[str, str]:
+        """What a service's environment has so that it finds others by the names in `hosts`, which
+        mean nothing on this machine: most HTTP clients ask the proxy that is named there, and the
+        sidecar before it is one. {} where no names are, or no sidecar can be."""
+        if not self.hosts or not self.services[name].movable:
+            return {}
+        proxy = _address("url", ports[name])
+        return {
+            "http_proxy": proxy,
+            "HTTP_PROXY": proxy,
+            "no_proxy": _HERE,
+            "NO_PROXY": _HERE,
+            "NODE_USE_ENV_PROXY": "1",
+        }
 
     def hosts_on(self, ports: Mapping[str, int]) -> dict[str, int]:
         """The names by which they call each other, and on which port each is found: what a sidecar
