@@ -17,7 +17,7 @@ exports.serve = (port, routes, ready = () => {}) => {
       if (route) [status, answer] = await route.handler({ params: path.match(route.pattern).groups, body });
     } catch (error) {
       console.log(error.message);
-      [status, answer] = [500, { error: error.message }];
+      [status, answer] = [error instanceof SyntaxError ? 400 : 500, { error: error.message }];
     }
     res.writeHead(status, { 'Content-Type': 'application/json' });
     res.end(JSON.stringify(answer));
