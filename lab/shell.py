@@ -70,6 +70,7 @@ class Shell:
         self.door = Door()
         self.waits_for: Callable[[], str | None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
+        self.check_host = check_host
         self.given_up = 0
         self.under_way = 0
         self._counting = threading.Lock()
@@ -128,7 +129,7 @@ class Shell:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            check_host(request, self.port)
+            self.check_host(request, self.port)
             check_path(request.path)
             route, path = find(self._routes, request.method, request.path)
             if route.control:

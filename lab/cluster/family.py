@@ -60,9 +60,9 @@ def end_family(keeper: int, also: Sequence[int] = ()) -> None:
 
 
 def until_ended(members: Iterable[psutil.Process], within_s: float = ENDED_WITHIN_S) -> bool:
-    """Whether all have ended within that time; one that nobody has reaped has ended."""
+    """Whether all have ended within that time, threads and all."""
     give_up_at_s = time.perf_counter() + within_s
-    while any(map(_lives, members)):
+    while any(map(_holds_on, members)):
         if time.perf_counter() > give_up_at_s:
             return False
         time.sleep(_LOOK_AGAIN_S)
@@ -76,6 +76,15 @@ def stand_still(keeper: int) -> bool:
 
 def _lives(one: psutil.Process) -> bool:
     return _status(one) not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD, None)
+
+
+def _holds_on(one: psutil.Process) -> bool:
+    """Whether it still has what it had open: its first thread may be a zombie before the others."""
+    if _lives(one):
+        return True
+    with suppress(psutil.Error):
+        return one.is_running() and one.num_threads() > 1
+    return False
 
 
 def _status(one: psutil.Process) -> str | None:

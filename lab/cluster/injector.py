@@ -61,7 +61,9 @@ class Injection:
         if isinstance(self.fault, Down):
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
-            probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
+            # A sidecar has to look behind itself before it can say that nobody is there.
+            within_s = GONE_WITHIN_S if self._keeps else PROBE_S
+            probe = await self.stack.call("GET", self._url, "/health", within_s=within_s)
             seen = _seen_by(probe)
             self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": seen}
             self.acted = seen == "refused"

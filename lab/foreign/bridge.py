@@ -166,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     shell = Shell("foreign", BUS, routes, ShellOptions.of(told))
     shell.state = bridge.state
+    shell.check_host = lambda *_: None  # they call their bus by whatever name they have for it
     shell.run(log.commit_in_groups, bridge.deliver)
 
 

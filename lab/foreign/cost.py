@@ -4,9 +4,12 @@ import statistics
 from dataclasses import dataclass
 from time import perf_counter
 
-from lab.cluster.caller import Caller
-from lab.cluster.topology import url
+from lab.domain.errors import DependencyFailed
+from lab.foreign.gathering import gather
+from lab.foreign.mapping import Asked
+from lab.foreign.question import Origin, written
 from lab.foreign.stack import ForeignStack
+from lab.foreign.upstream import Pool
 
 TIMES = 60
 BEGIN_WITH = 10
@@ -31,19 +34,23 @@ class SidecarCost:
 async def sidecar_cost(stack: ForeignStack) -> SidecarCost | None:
     """Ask for the feed by turns, with and without the sidecar; None when it is not answered."""
     read = stack.target.actions.read_feed
-    face, place = stack.asked_at["query"], stack.place_of(read.service)
-    asked = read.asked(limit="20")
-    if asked.method != "GET" or asked.headers:
-        return None  # the lab's own client asks plainly
+    place = stack.place_of(read.service)
+    service, face = Origin("127.0.0.1", place.behind), Origin("127.0.0.1", place.face)
+    theirs = written(read.asked(limit="20"), service)
+    ours = written(Asked("GET", "/feed?limit=20", b"", {}), face)
     without, through, size = [], [], 0
-    for number in range(BEGIN_WITH + TIMES):
-        one, size = await _timed(stack.call, url(place.behind), asked.path)
-        two, _ = await _timed(stack.call, face, "/feed?limit=20")
-        if one is None or two is None:
-            return None
-        if number >= BEGIN_WITH:
-            without.append(one)
-            through.append(two)
+    pool = Pool(read.service)  # the sidecar's own client for both, so that it makes no difference
+    try:
+        for number in range(BEGIN_WITH + TIMES):
+            one, size = await _timed(pool, service, theirs)
+            two, _ = await _timed(pool, face, ours)
+            if number >= BEGIN_WITH:
+                without.append(one)
+                through.append(two)
+    except DependencyFailed:
+        return None
+    finally:
+        pool.close()
     return SidecarCost(
         TIMES,
         round(statistics.median(without), 3),
@@ -52,8 +59,7 @@ async def sidecar_cost(stack: ForeignStack) -> SidecarCost | None:
     )
 
 
-async def _timed(call: Caller, at: str, path: str) -> tuple[float | None, int]:
+async def _timed(pool: Pool, at: Origin, request: bytes) -> tuple[float, int]:
     begun_s = perf_counter()
-    answer = await call("GET", at, path, within_s=ANSWERED_WITHIN_S)
-    took_ms = (perf_counter() - begun_s) * 1_000
-    return (took_ms if answer.ok else None), len(answer.body)
+    _, body = await gather(pool, at, request, ANSWERED_WITHIN_S)
+    return (perf_counter() - begun_s) * 1_000, len(body)

@@ -21,6 +21,7 @@ from lab.faults.kinds import Visit
 from lab.foreign.gate import Delivery
 from lab.foreign.incoming import Incoming
 from lab.foreign.passage import Passage
+from lab.foreign.promptly import acknowledge
 from lab.foreign.question import Head, Origin, Question
 from lab.foreign.taking_in import Reader
 
@@ -54,6 +55,8 @@ class Caller(asyncio.Protocol):
             return
         self._touched_s = monotonic()
         if self._reader.feed(data):
+            if self._reader.receiving:
+                acknowledge(self._transport.get_extra_info("socket"))
             self._go_on()
         else:
             self._transport.abort()
