@@ -67,8 +67,9 @@ def junit(card: Card) -> str:
     return written(f"lab check {card.target}", card.target, cases, card.seconds, error)
 
 
-def sentences(card: Card) -> list[str]:
-    """The card for people: part by part, and what explains what did not hold."""
+def sentences(card: Card, file: str) -> list[str]:
+    """The card for people: part by part, and what explains what did not hold. `file`: the target's,
+    for the commands that are shown."""
     of = f"{len(card.services)} services" if len(card.services) > 1 else "one service"
     lines = [f"{card.title} ({of}, {f'bus: {card.bus}' if card.bus else 'no bus'})"]
     for part in card.parts:
@@ -77,8 +78,8 @@ def sentences(card: Card) -> list[str]:
             lines += _wrapped(f"{reasons}.", f"  {_WORDS[None]:<10}")
             continue
         for line in part.lines:
-            lines += _wrapped(line.criterion.wanted, f"  {_WORDS[line.held]:<10}")
-            lines += _wrapped(f"{line.seen[:1].upper()}{line.seen[1:]}.")
+            seen = f"{line.criterion.wanted.rstrip('.')}: {line.seen}."
+            lines += _wrapped(seen, f"  {_WORDS[line.held]:<10}")
             if line.held is False:
                 lines += [one for text in _explained(line)[1:] for one in _wrapped(text)]
     lines.append("")
@@ -87,10 +88,10 @@ def sentences(card: Card) -> list[str]:
         if card.log:
             lines += ["The last lines of its log:", *(f"  {line}" for line in card.log)]
         return lines
-    return [*lines, *_summed_up(card)]
+    return [*lines, *_summed_up(card, file)]
 
 
-def _summed_up(card: Card) -> Iterator[str]:
+def _summed_up(card: Card, file: str) -> Iterator[str]:
     looked_at = [line for line in card.lines if line.held is not None]
     held = sum(line.held is True for line in looked_at)
     yield f"{held} of {len(looked_at)} held, in {card.seconds:.0f} s."
@@ -107,11 +108,8 @@ def _summed_up(card: Card) -> Iterator[str]:
             )
     scenarios = list(dict.fromkeys(one.scenario for one in failed if one.scenario))
     if scenarios:
-        yield from textwrap.wrap(
-            f"See it beside the lab's own: {', '.join(scenarios)}; "
-            f"as in: lab run {scenarios[0]} --with {card.target}.toml",
-            WIDTH,
-        )
+        yield from textwrap.wrap(f"Read next (`lab show NAME`): {', '.join(scenarios)}.", WIDTH)
+    yield f"Beside the lab's own services, under load: lab run downed-service --with {file}"
 
 
 def _same_reason(lines: tuple[Line, ...]) -> str:

@@ -28,11 +28,14 @@ exports.serve = (port, routes, ready = () => {}) => {
   });
 };
 
-// Ask somebody, and wait for the JSON that comes back.
+// Ask somebody, and wait for the JSON that comes back; an answer of 400 or more is an error.
 const ask = (method, url, body) =>
   new Promise((resolve, reject) => {
     const headers = { 'Content-Type': 'application/json' };
-    const req = http.request(url, { method, headers }, (res) => read(res).then(resolve, reject));
+    const req = http.request(url, { method, headers }, (res) => {
+      if (res.statusCode >= 400) reject(new Error(`${method} ${url}: ${res.statusCode}`));
+      read(res).then(resolve, reject);
+    });
     req.on('error', reject);
     req.end(body && JSON.stringify(body));
   });
