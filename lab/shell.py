@@ -76,8 +76,7 @@ class Shell:
         self._counting = threading.Lock()
         self._listening = listen(options.port, options.reuse_port)
         self.port = self._listening.getsockname()[1]
-        self._arrangement = arrangement
-        self._name = name
+        self._arrangement, self._name = arrangement, name
         self._options = options
         self.spans = SpanLog(options.spans, name)
         self._bottleneck = Bottleneck(options.work_ms)

@@ -188,7 +188,8 @@ class Supervisor:
             raise
         child.pid = answer["pid"]
         if program.health is not None:
-            await self._until_ready(child, program.health, ready_within_s)
+            within_s = program.ready_within_s or ready_within_s
+            await self._until_ready(child, program.health, within_s)
 
     async def _until_ready(self, child: Child, url: str, within_s: float) -> None:
         deadline, (pause_s, longest_s) = time.perf_counter() + within_s, ASK_EVERY_S
@@ -203,10 +204,8 @@ class Supervisor:
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, longest_s)
-        look = child.program.instead
-        instead = await asyncio.to_thread(look, child.pid) if look else None
-        why = ". ".join(one for one in (health.waits_for, instead) if one)
-        raise NotReady(child.program.name, within_s, why or None, child.last_lines())
+        why = await asyncio.to_thread(child.why_not_ready, health.waits_for)
+        raise NotReady(child.program.name, within_s, why, child.last_lines())
 
     async def _set_suspended(self, child: Child, suspended: bool) -> None:
         await self._signal(child, signal.SIGSTOP if suspended else signal.SIGCONT)

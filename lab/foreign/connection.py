@@ -13,8 +13,8 @@ from typing import Protocol
 import httptools
 
 from lab.domain.errors import BadAnswer
-from lab.foreign.promptly import acknowledge
 from lab.foreign.question import Head, Headers, Origin, Question
+from lab.foreign.sockets import acknowledge
 
 IDLE_AT_MOST_S = 1.0
 """A kept connection is given up after so long without use, well before any usual server closes it

@@ -50,6 +50,7 @@ class Parts:
             env={ENVIRONMENT: json.dumps(given)},  # and not in the arguments: everybody reads those
             health=f"http://127.0.0.1:{place.face}/health",
             keeps=True,
+            ready_within_s=self.target.ready_within_s,
             instead=partial(elsewhere, port=place.behind),
         )
 

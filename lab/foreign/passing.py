@@ -11,8 +11,6 @@ that mean nothing on this machine are found, and how the others learn who asks.
 """
 
 import asyncio
-import socket
-import struct
 from time import monotonic
 
 from lab.domain.errors import DependencyFailed, ServiceError, TooSlow
@@ -21,8 +19,8 @@ from lab.faults.kinds import Visit
 from lab.foreign.gate import Delivery
 from lab.foreign.incoming import Incoming
 from lab.foreign.passage import Passage
-from lab.foreign.promptly import acknowledge
 from lab.foreign.question import Head, Origin, Question
+from lab.foreign.sockets import acknowledge, end_hard
 from lab.foreign.taking_in import Reader
 
 WHOLE_UP_TO_BYTES = 64 * 1024
@@ -256,7 +254,5 @@ class Caller(asyncio.Protocol):
 
     def _tear_down(self, first: Incoming) -> None:
         self._done_with(first)
-        connection = self._transport.get_extra_info("socket")
-        linger_not = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+        end_hard(self._transport.get_extra_info("socket"))
         self._transport.abort()

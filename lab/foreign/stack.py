@@ -91,12 +91,11 @@ class ForeignStack(Stack):
 
     async def start(self) -> None:
         """The bus first, for some ask it what they have missed as soon as they stand."""
-        within_s = self.target.ready_within_s
         of_the_bus = [one for one in self._services if one.name == self.program(BUS)]
         others = [one for one in self._services if one not in of_the_bus]
         await self.supervisor.start(*self._sidecars)
-        await self.supervisor.start(*of_the_bus, ready_within_s=within_s)
-        await self.supervisor.start(*others, ready_within_s=within_s)
+        await self.supervisor.start(*of_the_bus)
+        await self.supervisor.start(*others)
 
     def pids(self) -> dict[str, int]:
         """Of each service all processes that it has started."""
