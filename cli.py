@@ -13,10 +13,9 @@ from typing import Annotated
 
 import typer
 
-from lab import looking, running, tracing
+from lab import bringing, looking, running, tracing
 from lab.byhand import commands as by_hand
 from lab.exercises import commands as exercises
-from lab.foreign import commands as foreign
 from lab.live import commands as live
 from lab.terminal import console, fail, say, scenario_named
 
@@ -133,7 +132,7 @@ def version() -> None:
     say(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
 
 
-for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, foreign.app, own):
+for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, bringing.app, own):
     app.add_typer(doors)
 app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
 

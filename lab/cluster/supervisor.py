@@ -143,13 +143,18 @@ class Supervisor:
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """End every program: SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or
         are suspended and can't. Returns when all are reaped and the nursery has ended."""
-        living = [child for child in self._children.values() if not child.ended.is_set()]
+        await self.end(*self._children, grace_s=grace_s)
+        await self._link.close()
+
+    async def end(self, *names: str, grace_s: float = GRACE_S) -> None:
+        """End these programs as `stop` ends all; those that have ended or never began are well."""
+        known = [self._children[name] for name in names if name in self._children]
+        living = [child for child in known if not child.ended.is_set()]
         for child in living:
             child.told_to_end = True
         gentle = [child for child in living if not child.suspended]
         await self._end(gentle, signal.SIGTERM, grace_s)
         await self._end(living, signal.SIGKILL, grace_s)
-        await self._link.close()
 
     async def _end(self, children: Iterable[Child], number: int, within_s: float) -> None:
         living = [child for child in children if not child.ended.is_set()]

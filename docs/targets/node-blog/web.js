@@ -17,7 +17,7 @@ exports.serve = (port, routes, ready = () => {}) => {
       if (route) [status, answer] = await route.handler({ params: path.match(route.pattern).groups, body });
     } catch (error) {
       console.log(error.message);
-      [status, answer] = [500, { error: error.message }];
+      [status, answer] = [error instanceof SyntaxError ? 400 : 500, { error: error.message }];
     }
     res.writeHead(status, { 'Content-Type': 'application/json' });
     res.end(JSON.stringify(answer));
@@ -28,11 +28,14 @@ exports.serve = (port, routes, ready = () => {}) => {
   });
 };
 
-// Ask somebody, and wait for the JSON that comes back.
+// Ask somebody, and wait for the JSON that comes back; an answer of 400 or more is an error.
 const ask = (method, url, body) =>
   new Promise((resolve, reject) => {
     const headers = { 'Content-Type': 'application/json' };
-    const req = http.request(url, { method, headers }, (res) => read(res).then(resolve, reject));
+    const req = http.request(url, { method, headers }, (res) => {
+      if (res.statusCode >= 400) reject(new Error(`${method} ${url}: ${res.statusCode}`));
+      read(res).then(resolve, reject);
+    });
     req.on('error', reject);
     req.end(body && JSON.stringify(body));
   });

@@ -44,7 +44,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, told = self._answer(json.loads(body) if body else None)
+        try:
+            status, told = self._answer(json.loads(body) if body else None)
+        except ValueError:
+            status, told = 400, {"error": "the body is no JSON"}
         content = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

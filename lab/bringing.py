@@ -1,0 +1,76 @@
+"""The commands around somebody else's services: doors only, mounted by `cli.py`."""
+
+import json as documents
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.terminal import complain, fail, say, until_done
+
+app = typer.Typer()
+
+
+@app.command(
+    rich_help_panel="Your own services",
+    epilog="Example: lab adopt ../my-blog   Next: lab validate my-blog.toml",
+)
+def adopt(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder with the services")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="what to write (DIR.toml, here)")
+    ] = None,
+) -> None:
+    """Write a first target file by looking at a folder. Nothing in it is run."""
+    from lab.foreign.adopt.writing import NothingFound
+    from lab.foreign.adopt.writing import adopt as look
+
+    file = to or Path(f"{folder.resolve().name or 'mine'}.toml")
+    try:
+        unsure = look(folder, file)
+    except (NothingFound, FileExistsError, NotADirectoryError) as error:
+        fail(error, 2)
+    except OSError as error:
+        fail(f"{file} can't be written: {error.strerror or error}. Try --to ELSEWHERE.toml.", 3)
+    say(f"{file} is written. Nothing was run.")
+    if unsure:
+        say(f"Guesses that need your eye: {len(unsure)}")
+        for line in unsure:
+            say(f"  {line}")
+    say(f"Next: lab validate {file}")
+
+
+@app.command(
+    rich_help_panel="Your own services",
+    epilog="Example: lab check my-blog.toml   Next: lab run downed-service --with my-blog.toml",
+)
+def check(
+    file: Annotated[Path, typer.Argument(metavar="TARGET", help="the target's file")],
+    json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")
+    ] = None,
+) -> None:
+    """Try your own services: their contract, then a few outages. What holds, and what does not."""
+    from lab.card import formats
+    from lab.card.trying import report_card
+    from lab.foreign.reading import TargetError, read_target
+
+    try:
+        target = read_target(file)
+    except TargetError as error:
+        fail(error, 2)
+    if missing := target.not_whole():
+        part = f"It is a part: lab run downed-service --replace NAME={file} puts it into the lab's."
+        fail("\n".join((*missing, part)), 2)
+    card = until_done(report_card(target, lambda what: complain(f"... {what}")))
+    if junit is not None:
+        try:
+            junit.write_text(formats.junit(card), "utf-8")
+        except OSError as error:
+            fail(f"{junit} can't be written: {error.strerror or error}.", 3)
+    if json:
+        say(documents.dumps(formats.document(card), indent=2))
+    else:
+        say("\n".join(formats.sentences(card, str(file))))
+    raise typer.Exit(0 if card.passed else 1)

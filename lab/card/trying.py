@@ -1,0 +1,195 @@
+"""A whole check: the contract first, then one outage after the other, each on a fresh system."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from lab.card.card import Card, Criterion, Line, Notes, Part
+from lab.card.contract import CRITERIA, contract
+from lab.card.judging import JUDGES, Seen, median_ms, writes
+from lab.card.outages import OUTAGES, ROLES, Outage
+from lab.card.visitors import Visitors
+from lab.cluster.errors import NotReady, StartFailed
+from lab.cluster.injector import Injection, broken
+from lab.cluster.reach import out_of_reach
+from lab.cluster.supervisor import Supervisor
+from lab.domain.directory import BUS
+from lab.faults.kinds import parse_fault
+from lab.foreign.made_of import arrangement_of, part_of
+from lab.foreign.parts import PRELOAD
+from lab.foreign.stack import ForeignStack
+from lab.foreign.target import Target
+from lab.load.samples import Sample
+from lab.report.text import plain
+from lab.scenarios.checker import CannotCheck, check
+from lab.scenarios.foreign import read_feed
+
+CALM_S, BROKEN_S = 0.5, 1.5
+SETTLED_WITHIN_S = 6.0
+_ENDPOINTS = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
+_LONGEST_LINE = 200
+
+Progress = Callable[[str], None]
+
+
+async def report_card(target: Target, progress: Progress = lambda _: None) -> Card:
+    """Look at a whole system. Raises LabCannotRun where it is not the system's own fault."""
+    began_s = perf_counter()
+    parts: list[Part] = []
+    trouble, log = "", tuple[str, ...]()
+    with TemporaryDirectory(prefix="lab-check-") as folder:
+        async with Supervisor(PRELOAD, Path(folder)) as supervisor:
+            trying = _Trying(target, supervisor, Path(folder))
+            progress("the contract")
+            try:
+                parts.append(Part("contract", "The contract", await trying.stands(contract)))
+            except (StartFailed, NotReady) as error:
+                trouble = str(error).splitlines()[0].replace("contract.", "", 1)
+                log = tuple(plain(line, _LONGEST_LINE) for line in error.last_lines)
+                parts.append(Part("contract", "The contract", Notes(CRITERIA).lines()))
+            if not trouble:
+                for outage in OUTAGES:
+                    parts.append(await trying.outage(outage, progress))
+    services = tuple(target.services)
+    return Card(
+        *(target.name, target.title or target.name, services, target.its_bus, tuple(parts)),
+        *(perf_counter() - began_s, trouble, log),
+    )
+
+
+class _Trying:
+    def __init__(self, target: Target, supervisor: Supervisor, folder: Path) -> None:
+        self._target, self._supervisor, self._folder = target, supervisor, folder
+        self._done: set[tuple[str, str]] = set()
+
+    async def stands(
+        self, look: Callable[[ForeignStack], Awaitable[tuple[Line, ...]]], name: str = "contract"
+    ) -> tuple[Line, ...]:
+        """What is seen of a fresh system, which is ended afterwards."""
+        with ForeignStack(name, self._target, self._supervisor, self._folder) as stack:
+            try:
+                await stack.start()
+                return await look(stack)
+            finally:
+                await self._supervisor.end(*(one.name for one in stack.programs))
+
+    async def outage(self, outage: Outage, progress: Progress) -> Part:
+        """What is seen in an outage; why not, where it can't be."""
+        part = self._whose(outage.role)
+        title = f"When {outage.title.format(part=part or ROLES[outage.role])}"
+        notes = Notes(_criteria(outage))
+        if part is None:
+            return Part(outage.key, title, notes.lines(f"there is no {outage.role} here"))
+        if why := self._why_not(outage, part):
+            return Part(outage.key, title, notes.lines(why))
+        progress(title)
+
+        async def look(stack: ForeignStack) -> tuple[Line, ...]:
+            try:
+                seen = await self._go_through(outage, part, stack)
+            except _NothingToSee as error:
+                return notes.lines(str(error))
+            for key in outage.looks:
+                notes.note(f"{outage.key}.{key}", *JUDGES[key](seen))
+            return notes.lines()
+
+        try:
+            return Part(outage.key, title, await self.stands(look, outage.key))
+        except (StartFailed, NotReady) as error:
+            said = " ".join(str(error).split())
+            return Part(outage.key, title, notes.lines(f"it did not start once more: {said}"))
+
+    def _out_of_order(self, part: str) -> tuple[str, ...]:
+        """What this part itself answers."""
+        return tuple(asked for role, asked in _ENDPOINTS.items() if self._whose(role) == part)
+
+    def _whose(self, role: str) -> str | None:
+        """The part that has a role; None where nobody has."""
+        actions = self._target.actions
+        services: dict[str, str | None] = {
+            "posts": actions.create_post.service,
+            "comments": actions.create_comment.service,
+            "query": actions.read_feed.service,
+            BUS: self._target.its_bus,
+        }
+        service = services.get(role, role)
+        return part_of(self._target, service) if service in self._target.services else None
+
+    def _why_not(self, outage: Outage, part: str) -> str:
+        if outage.needs_bus and self._target.its_bus is None:
+            return "there is no event bus here"
+        if (outage.kind, part) in self._done:
+            return f"{part} was {outage.kind} above already"
+        self._done.add((outage.kind, part))
+        fault = parse_fault(outage.kind, part, dict(outage.options))
+        return out_of_reach(fault, arrangement_of(self._target)) or ""
+
+    async def _go_through(self, outage: Outage, part: str, stack: ForeignStack) -> Seen:
+        visitors = Visitors(stack)
+        first = await visitors.post()
+        if not first.ok:
+            raise _NothingToSee(f"no post was taken: {visitors.said}")
+        calm = [first, *await visitors.come(CALM_S, first.id, "before")]
+        during: list[Sample] = []
+        back, injection = "", None
+        try:
+            async with broken(stack, outage.kind, part, **dict(outage.options)) as injection:
+                during = await visitors.come(BROKEN_S, first.id, "during")
+        except (StartFailed, NotReady) as error:
+            back = " ".join(str(error).split())
+        _acted(injection, outage)
+        back = back or await _works_again(visitors, first.id)
+        await stack.settle(SETTLED_WITHIN_S)
+        written = writes([*calm, *during])
+        held, data, unread = None, None, ""
+        try:
+            held = await read_feed(stack)
+            data = check(written, held)
+        except CannotCheck as error:
+            unread = str(error)
+        return Seen(
+            part=part,
+            broken=self._out_of_order(part) if outage.kind != "partition" else (),
+            before=median_ms(calm),
+            during=during,
+            written=written,
+            data=data,
+            held=held,
+            unread=unread,
+            ended=[
+                one
+                for one in self._supervisor.unexpected_exits()
+                if one.name.startswith(f"{stack.name}.") and one.name != stack.program(part)
+            ],
+            back=back,
+        )
+
+
+class _NothingToSee(Exception):
+    """Why nothing can be said about an outage."""
+
+
+def _criteria(outage: Outage) -> list[Criterion]:
+    return [
+        Criterion(f"{outage.key}.{key}", one.wanted, one.hint, one.claim, one.scenario)
+        for key, one in outage.looks.items()
+    ]
+
+
+def _acted(injection: Injection | None, outage: Outage) -> None:
+    """A fault that met nobody shows nothing."""
+    if injection is None or not injection.acted:
+        raise _NothingToSee(f"the fault ({outage.kind}) met nobody, so nothing was tried")
+
+
+async def _works_again(visitors: Visitors, post_id: str) -> str:
+    """What does not work when all is mended, "" for nothing."""
+    for sample in (
+        await visitors.post("after"),
+        await visitors.comment(post_id, "after"),
+        await visitors.read("after"),
+    ):
+        if not sample.ok:
+            return f"{sample.endpoint}: {visitors.said}"
+    return ""
