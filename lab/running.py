@@ -56,6 +56,14 @@ def run(
             "place of their bus",
         ),
     ] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SERVICE=TARGET",
+            help="your own service in the place of one of the lab's, on the course's bus, as one "
+            "more variant",
+        ),
+    ] = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="ask first what you think will come out")
     ] = False,
@@ -83,6 +91,11 @@ def run(
     wishes: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
     if with_:
         wishes["target"] = checked(partial(read_target, with_))
+    if replace:
+        part, equals, path = replace.partition("=")
+        if not (part and equals and path):
+            fail(f"--replace: saw {replace!r}; meant was SERVICE=TARGET: comments=mine.toml.", 2)
+        wishes["replaced"] = part, checked(partial(read_target, Path(path)))
     chosen = [checked(partial(prepared, scenario, **wishes)) for scenario in chosen]
     guessed = [ask(scenario) if predict else [] for scenario in chosen]
     terse = len(chosen) >= TERSE_FROM

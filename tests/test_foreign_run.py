@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lab.report import tables
-from lab.scenarios.foreign import with_target
+from lab.scenarios.foreign import with_replaced, with_target
 from lab.scenarios.prepared import prepared
 from lab.scenarios.result import Result, Variant
 from lab.scenarios.runner import Run
@@ -31,10 +31,12 @@ DOWN: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """One run of three: the lab's own, the naive one, and the same services told by the log."""
+    """One run of four: the lab's own, the naive one, the same services told by the log, and one of
+    them among the lab's own."""
     scenario = Scenario.model_validate(DOWN)
     scenario = with_target(scenario, a_target("naive"))
     scenario = with_target(scenario, a_target("logged"), {"bus": "log"})
+    scenario = with_replaced(scenario, "query", a_target())
     return asyncio.run(Run(scenario, tmp_path_factory.mktemp("run"))())
 
 
@@ -57,6 +59,16 @@ def test_with_the_log_in_its_place_the_same_services_lose_none(result: Result) -
     assert data is not None
     assert (data.lost, data.unsettled, data.duplicated, data.refused_kept) == (0, 0, 0, 0)
     assert data.visible == data.acknowledged > 0
+
+
+def test_one_of_them_among_the_labs_own_loses_what_the_course_s_bus_does_not_keep(
+    result: Result,
+) -> None:
+    of = variant(result, "query-by-mine")
+    assert of.data is not None
+    assert of.data.lost > 0
+    assert (of.arrangement, of.options) == ("async-bus", {"bus": "course"})
+    assert any(note.startswith("query is mine's.") for note in of.notes)
 
 
 def test_the_fault_is_proved_for_all_of_them(result: Result) -> None:
@@ -84,7 +96,8 @@ def test_what_the_sidecar_costs_stands_under_the_table(result: Result) -> None:
 
 def test_a_run_of_it_is_kept_and_read_again(result: Result) -> None:
     again = Result.model_validate_json(result.to_json())
-    assert [one.name for one in again.variants] == ["async-bus", "naive", "logged"]
+    names = ["async-bus", "naive", "logged", "query-by-mine"]
+    assert [one.name for one in again.variants] == names
     assert variant(again, "logged").arrangement == "foreign"
     assert variant(again, "logged").options == {"bus": "log"}
 

@@ -66,6 +66,8 @@ def out_of_reach(fault: Fault, arrangement: Arrangement) -> str | None:
     """Why the fault can't act on its target there, in a sentence; None if it can."""
     if arrangement.strangers is not None:
         return out_of_reach_of_strangers(fault, arrangement, arrangement.strangers)
+    if arrangement.replaced is not None and fault.target in arrangement.replaced.services:
+        return out_of_reach_of_strangers(fault, arrangement, arrangement.replaced)
     name, target, hear = arrangement.name, fault.target, hearers(arrangement)
     if target in HOPS and isinstance(fault, Partition | Poison):
         return f"{fault.kind} is not for hops. Take one of the four services, or {BUS}."

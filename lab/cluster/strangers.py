@@ -16,6 +16,8 @@ def out_of_reach_of_strangers(
     name, target, kind = arrangement.name, fault.target, fault.kind
     if target not in arrangement.targets:
         return f"{name} has no {target}."
+    if target in them.services and arrangement.replaced and isinstance(fault, Poison | NewVersion):
+        return f"{kind} needs a service that tells of itself as the lab's do, and {target} is not."
     if isinstance(fault, Poison | NewVersion):
         return f"{kind} speaks of the lab's own events, and in {name} nobody tells or hears those."
     if fault.acts_on == "process":

@@ -50,6 +50,7 @@ class Arrangement:
 
     `ask_by` is the carrier of questions; None where nobody asks. `guests`: those of its parts that
     are somebody's own services, put beside the blog while it ran. `strangers`: it is theirs.
+    `replaced`: services of the lab's in whose place one of theirs stands.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Arrangement:
     ask_by: str | None = None
     guests: tuple[str, ...] = ()
     strangers: Strangers | None = None
+    replaced: Strangers | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:

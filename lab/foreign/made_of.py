@@ -1,8 +1,12 @@
 """What a target is as an arrangement of the lab: its parts, and what can be reached of each."""
 
-from lab.cluster.topology import Arrangement, Strangers
-from lab.domain.directory import BUS
+from dataclasses import replace
+
+from lab.cluster.engines import COURSE
+from lab.cluster.topology import ARRANGEMENTS, Arrangement, Strangers
+from lab.domain.directory import BUS, SERVICES
 from lab.foreign.target import Target
+from lab.meant import did_you_mean
 
 KEEPER = "lab.foreign.keeper"
 BRIDGE = "lab.foreign.bridge"
@@ -27,6 +31,38 @@ def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
         known=bool(target.hosts),
     )
     return Arrangement(target.name, programs, strangers=them)
+
+
+def arrangement_with(part: str, target: Target) -> Arrangement:
+    """The lab's own services on the course's bus, with one of somebody else's among them."""
+    own = ARRANGEMENTS["async-bus"]
+    service = target.services[the_one_for(part, target)]
+    them = Strangers(
+        (part,),
+        asked=(part,) if part in ACTION_OF else (),
+        unmoved=() if service.movable else (part,),
+        known=bool(target.hosts),
+    )
+    programs = {**own.programs, **COURSE, part: KEEPER}
+    return replace(own, programs=programs, replaced=them)
+
+
+ACTION_OF = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
+"""What the load asks of whom."""
+
+
+def the_one_for(part: str, target: Target) -> str:
+    """Which service of a target takes a part of the lab's. Raises ValueError, in a sentence."""
+    if part not in SERVICES:
+        raise ValueError(f"There is no service {part!r} to replace. {did_you_mean(part, SERVICES)}")
+    if part in target.services:
+        return part
+    if len(target.services) == 1:
+        return next(iter(target.services))
+    raise ValueError(
+        f"{target.name} has no {part}, and several that it could be: {', '.join(target.services)}. "
+        f"Call the one that is meant {part}."
+    )
 
 
 def part_of(target: Target, service: str) -> str:

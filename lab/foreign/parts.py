@@ -17,7 +17,8 @@ from lab.foreign.target import Target
 from lab.foreign.whereabouts import elsewhere
 
 SIDECAR = "lab.foreign.sidecar"
-PRELOAD = (KEEPER, SIDECAR, BRIDGE)
+CROSSING = "lab.foreign.crossing"
+PRELOAD = (KEEPER, SIDECAR, BRIDGE, CROSSING)
 """What a nursery imports once for such systems."""
 
 
@@ -79,6 +80,23 @@ class Parts:
             tuple(argv),
             self._file(part, "sidecar.log"),
             env={"LAB_TOKEN": self.token},
+        )
+
+    def crossing(self, part: str, port: int, place: Place, bus: int, found_at: int) -> Program:
+        """Between a service and the lab's own bus. `port`: where the bus tells it; `found_at`:
+        where the service looks for the bus."""
+        event = self.target.events
+        return Program(
+            f"{self.variant}.{part}.crossing",
+            CROSSING,
+            (
+                *("--name", part, "--port", str(port), "--reuse-port"),
+                *("--service", f"http://127.0.0.1:{place.public}{event}", "--events", event),
+                *("--bus", f"http://127.0.0.1:{bus}/events", "--bus-port", str(found_at)),
+            ),
+            self._file(part, "crossing.log"),
+            env={"LAB_TOKEN": self.token},
+            health=f"http://127.0.0.1:{port}/health",
         )
 
     def bridge(self, place: Place, subscribers: Sequence[str]) -> Program:

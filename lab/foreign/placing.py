@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from lab.cluster.errors import LabCannotRun, PortTaken
 from lab.cluster.ports import HOST, reserve
-from lab.foreign.target import ANY_PORT, Target
+from lab.domain.directory import BUS
+from lab.foreign.target import ANY_PORT, COURSE_PORTS, Target
 from lab.holder import holder_of
 
 _OF_SERVICES = range(20_000, 32_000)
@@ -42,7 +43,7 @@ def places(target: Target, held: ExitStack) -> dict[str, Place]:
 
     Raises LabCannotRun when a fixed port is taken.
     """
-    return {name: _place(target, name, held) for name in target.services}
+    return {name: place_of(target, name, held) for name in target.services}
 
 
 def a_place(held: ExitStack, public: int = ANY_PORT) -> Place:
@@ -58,7 +59,8 @@ def ports_of(placed: Mapping[str, Place]) -> dict[str, int]:
     return {name: place.public for name, place in placed.items()}
 
 
-def _place(target: Target, name: str, held: ExitStack) -> Place:
+def place_of(target: Target, name: str, held: ExitStack) -> Place:
+    """A place for one service. Raises LabCannotRun when a fixed port is taken."""
     public = target.port_of(name)
     try:
         if target.services[name].movable:
@@ -68,11 +70,28 @@ def _place(target: Target, name: str, held: ExitStack) -> Place:
             pass  # it is free now, and is left to the service
         return Place(held.enter_context(reserve()).port, public, public)
     except PortTaken as error:
-        raise LabCannotRun(
-            f"{name} of {target.name} is looked for on port {error.port}, and that is taken by "
-            f"{error.by or 'a program that the system does not name to us'}. End that program. "
-            "`lab doctor` lists what an earlier run left behind."
-        ) from None
+        raise _taken(f"{name} of {target.name}", error) from None
+
+
+def a_bus_port(target: Target, service: str, held: ExitStack) -> int:
+    """Where one service looks for a bus that is not of its target: where it is told to, or where
+    the course has it. Raises LabCannotRun when that is taken."""
+    told = BUS in target.services[service].mentions() or BUS in target.hosts.values()
+    public = ANY_PORT if told else COURSE_PORTS[BUS]
+    try:
+        if public:
+            _refuse_if_taken_on_the_other_loopback(public)
+        return held.enter_context(reserve(public)).port
+    except PortTaken as error:
+        raise _taken(f"the event bus, for {service} of {target.name},", error) from None
+
+
+def _taken(who: str, error: PortTaken) -> LabCannotRun:
+    return LabCannotRun(
+        f"{who} is looked for on port {error.port}, and that is taken by "
+        f"{error.by or 'a program that the system does not name to us'}. End that program. "
+        "`lab doctor` lists what an earlier run left behind."
+    )
 
 
 def _refuse_if_taken_on_the_other_loopback(port: int) -> None:

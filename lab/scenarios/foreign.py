@@ -12,7 +12,7 @@ from urllib.parse import quote
 from lab.cluster.stack import Stack
 from lab.cluster.strangers import why_unmoved
 from lab.cluster.topology import Arrangement
-from lab.foreign.made_of import OWN, arrangement_of, why_not_whole
+from lab.foreign.made_of import OWN, arrangement_of, arrangement_with, the_one_for, why_not_whole
 from lab.foreign.target import Target
 from lab.meant import did_you_mean
 from lab.scenarios.aim import each_target, why_not
@@ -64,6 +64,30 @@ def with_target(
     return scenario.model_copy(update={"variants": {**scenario.variants, name: variant}})
 
 
+class ReplacingVariant(VariantSpec):
+    """The lab's own services on the course's bus, and a target's in the place of `part`."""
+
+    target: Target
+    part: str
+
+    @property
+    def made_of(self) -> Arrangement:
+        return arrangement_with(self.part, self.target)
+
+
+def with_replaced(scenario: Scenario, part: str, target: Target) -> Scenario:
+    """The scenario with a further variant, in which a target's service is the lab's `part`.
+
+    Raises ValueError, in a sentence, for what can't be.
+    """
+    the_one_for(part, target)
+    name = f"{part}-by-{name_of(target)}"
+    variant = ReplacingVariant(
+        arrangement="async-bus", target=target, part=part, options={"bus": "course"}
+    )
+    return scenario.model_copy(update={"variants": {**scenario.variants, name: variant}})
+
+
 def name_of(target: Target) -> str:
     """What its variant is called: as its file, in small letters, digits and hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
@@ -74,10 +98,17 @@ def notes_on(scenario: Scenario, name: str) -> list[str]:
     """What is to be said of a variant that is not the lab's: whom no door stands before, and what
     was not done to it. A sentence each."""
     spec = scenario.variants[name]
-    if not isinstance(spec, ForeignVariant):
+    if not isinstance(spec, ForeignVariant | ReplacingVariant):
         return []
-    them = spec.made_of.strangers
-    told = [why_unmoved(part) for part in them.unmoved] if them else []
+    of = spec.made_of
+    told = [
+        why_unmoved(part) for them in (of.strangers, of.replaced) if them for part in them.unmoved
+    ]
+    if isinstance(spec, ReplacingVariant):
+        told.append(
+            f"{spec.part} is {spec.target.name}'s. What it is told and tells has the names of the "
+            "course beside the lab's (postId, post_id), and all is judged by the feed alone."
+        )
     for method in scenario.method:
         meant = method.variants is None or name in method.variants
         why = why_not(each_target(method)[0], spec) if meant else "It is for other variants."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lab.foreign.made_of import BUSES
 from lab.foreign.target import Target
-from lab.scenarios.foreign import with_target
+from lab.scenarios.foreign import with_replaced, with_target
 from lab.scenarios.other_bus import on_bus
 from lab.scenarios.scenario import Scenario
 
@@ -17,12 +17,16 @@ def prepared(
     rate: float | None = None,
     quick: bool = False,
     target: Target | None = None,
+    replaced: tuple[str, Target] | None = None,
 ) -> Scenario:
     """The same experiment, changed as told. Raises ValueError, in a sentence, where it can't be.
 
     `target`: somebody's own services, to run beside the others; `bus` is then that of theirs, and
-    of the lab's own variants where it would change anything.
+    of the lab's own variants where it would change anything. `replaced`: a service of the lab's,
+    and the target whose service takes its place in one more variant.
     """
+    if replaced:
+        scenario = with_replaced(scenario, *replaced)
     if target:
         scenario = with_target(scenario, target, {"bus": bus} if bus else {})
     if bus and not (target and bus in BUSES):

@@ -14,6 +14,7 @@ from lab.cluster.supervisor import Supervisor
 from lab.cluster.topology import ARRANGEMENTS, preload
 from lab.foreign.cost import sidecar_cost
 from lab.foreign.parts import PRELOAD as FOREIGN_PRELOAD
+from lab.foreign.replaced import ReplacedStack
 from lab.foreign.stack import ForeignStack
 from lab.load.samples import Sample, read_samples, write_samples
 from lab.scenarios.asks import read_asks
@@ -21,7 +22,7 @@ from lab.scenarios.caught import count_with_the_fault
 from lab.scenarios.checker import CannotCheck, Holdings, check, read_holdings
 from lab.scenarios.databases import look_again
 from lab.scenarios.evaluate import variant_result
-from lab.scenarios.foreign import ForeignVariant, read_feed
+from lab.scenarios.foreign import ForeignVariant, ReplacingVariant, read_feed
 from lab.scenarios.halted import read_halted
 from lab.scenarios.lag import Reading, write_lag
 from lab.scenarios.load_plan import SETTLE_WITHIN_S
@@ -107,7 +108,8 @@ async def go_through(scenario: Scenario, folder: Path, seed: int, progress: Prog
 
 
 def _preload(scenario: Scenario) -> tuple[str, ...]:
-    foreign = any(isinstance(spec, ForeignVariant) for spec in scenario.variants.values())
+    theirs = ForeignVariant | ReplacingVariant
+    foreign = any(isinstance(spec, theirs) for spec in scenario.variants.values())
     options = [spec.options for spec in scenario.variants.values()]
     return (*preload(options), *(FOREIGN_PRELOAD if foreign else ()))
 
@@ -116,6 +118,10 @@ def _stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> Iterato
     for name, spec in scenario.variants.items():
         if isinstance(spec, ForeignVariant):
             yield ForeignStack(name, spec.target, supervisor, folder, bus=spec.its_bus)
+        elif isinstance(spec, ReplacingVariant):
+            yield ReplacedStack(
+                *(name, spec.part, spec.target, supervisor, folder), options=spec.options
+            )
         else:
             of = ARRANGEMENTS[spec.arrangement]
             yield Stack(name, of, supervisor, folder, options=spec.options)
@@ -131,7 +137,7 @@ async def _cost(stack: Stack) -> SidecarCost | None:
 async def _holdings(stack: Stack) -> Holdings | CannotCheck:
     """What it holds, or why that can't be known: then the run isn't valid, but has a result."""
     try:
-        if stack.arrangement.strangers is not None:
+        if stack.arrangement.strangers or stack.arrangement.replaced:
             return await read_feed(stack)
         return await read_holdings(stack)
     except CannotCheck as error:
