@@ -47,12 +47,16 @@ def adopt(
 def check(
     file: Annotated[Path, typer.Argument(metavar="TARGET", help="the target's file")],
     json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="only the contract, and no outage: some seconds")
+    ] = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")
     ] = None,
 ) -> None:
     """Try your own services: their contract, then a few outages. What holds, and what does not."""
     from lab.card import formats
+    from lab.card.outages import OUTAGES
     from lab.card.trying import report_card
     from lab.foreign.reading import TargetError, read_target
 
@@ -63,7 +67,8 @@ def check(
     if missing := target.not_whole():
         part = f"It is a part: lab run downed-service --replace NAME={file} puts it into the lab's."
         fail("\n".join((*missing, part)), 2)
-    card = until_done(report_card(target, lambda what: complain(f"... {what}")))
+    outages = () if contract else OUTAGES
+    card = until_done(report_card(target, outages, lambda what: complain(f"... {what}")))
     if junit is not None:
         try:
             junit.write_text(formats.junit(card), "utf-8")

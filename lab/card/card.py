@@ -71,6 +71,10 @@ class Notes:
         self._seen[key] = (held, seen)
         return bool(held)
 
+    def fail(self, seen: str) -> None:
+        """Nothing could be looked at, and that is their fault: one line has to say so."""
+        self._seen[self._criteria[0].key] = (False, seen)
+
     def lines(self, otherwise: str = UNSEEN) -> tuple[Line, ...]:
         """A line for each criterion; those of which nothing was noted say why."""
         return tuple(

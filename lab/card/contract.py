@@ -60,6 +60,10 @@ CRITERIA = (
 )
 
 
+NEEDED = ("create-post", "read-feed", "create-comment")
+"""Where one of these does not hold, nobody can tell anything about an outage."""
+
+
 async def contract(stack: ForeignStack) -> tuple[Line, ...]:
     """Ask for it all; what can't be asked for because of what failed before it stays open."""
     looking = _Looking(stack)

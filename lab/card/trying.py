@@ -1,17 +1,17 @@
 """A whole check: the contract first, then one outage after the other, each on a fresh system."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from lab.card.card import Card, Criterion, Line, Notes, Part
-from lab.card.contract import CRITERIA, contract
+from lab.card.contract import CRITERIA, NEEDED, contract
 from lab.card.judging import JUDGES, Seen, median_ms, writes
 from lab.card.outages import OUTAGES, ROLES, Outage
 from lab.card.visitors import Visitors
-from lab.cluster.errors import NotReady, StartFailed
-from lab.cluster.injector import Injection, broken
+from lab.cluster.errors import LabCannotRun, NotReady, NotRunning, SignalFailed, StartFailed
+from lab.cluster.injector import FaultFailed, broken
 from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
 from lab.domain.directory import BUS
@@ -29,28 +29,26 @@ CALM_S, BROKEN_S = 0.5, 1.5
 SETTLED_WITHIN_S = 6.0
 _ENDPOINTS = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
 _LONGEST_LINE = 200
+_CONTRACT = "contract"
 
 Progress = Callable[[str], None]
 
 
-async def report_card(target: Target, progress: Progress = lambda _: None) -> Card:
+async def report_card(
+    target: Target,
+    outages: Sequence[Outage] = OUTAGES,
+    progress: Progress = lambda _: None,
+) -> Card:
     """Look at a whole system. Raises LabCannotRun where it is not the system's own fault."""
     began_s = perf_counter()
-    parts: list[Part] = []
-    trouble, log = "", tuple[str, ...]()
     with TemporaryDirectory(prefix="lab-check-") as folder:
         async with Supervisor(PRELOAD, Path(folder)) as supervisor:
-            trying = _Trying(target, supervisor, Path(folder))
+            trying = Trying(target, supervisor, Path(folder))
             progress("the contract")
-            try:
-                parts.append(Part("contract", "The contract", await trying.stands(contract)))
-            except (StartFailed, NotReady) as error:
-                trouble = str(error).splitlines()[0].replace("contract.", "", 1)
-                log = tuple(plain(line, _LONGEST_LINE) for line in error.last_lines)
-                parts.append(Part("contract", "The contract", Notes(CRITERIA).lines()))
-            if not trouble:
-                for outage in OUTAGES:
-                    parts.append(await trying.outage(outage, progress))
+            whole, trouble, log = await trying.contract()
+            parts = [whole]
+            if all(line.held for line in whole.lines if line.criterion.key in NEEDED):
+                parts += [await trying.outage(outage, progress) for outage in outages]
     services = tuple(target.services)
     return Card(
         *(target.name, target.title or target.name, services, target.its_bus, tuple(parts)),
@@ -58,15 +56,34 @@ async def report_card(target: Target, progress: Progress = lambda _: None) -> Ca
     )
 
 
-class _Trying:
-    def __init__(self, target: Target, supervisor: Supervisor, folder: Path) -> None:
+class Trying:
+    """Looks at one system in parts; each begins with a fresh one. `name`: what its variants begin
+    with, where several are looked at by one supervisor."""
+
+    def __init__(
+        self, target: Target, supervisor: Supervisor, folder: Path, name: str = ""
+    ) -> None:
+        self._name = name
         self._target, self._supervisor, self._folder = target, supervisor, folder
         self._done: set[tuple[str, str]] = set()
 
-    async def stands(
-        self, look: Callable[[ForeignStack], Awaitable[tuple[Line, ...]]], name: str = "contract"
+    async def contract(self) -> tuple[Part, str, tuple[str, ...]]:
+        """What was seen of the contract; why nothing could be, and the end of the log of who made
+        that so, where it did not start."""
+        trouble, log = "", tuple[str, ...]()
+        try:
+            lines = await self._of_a_fresh_one(_CONTRACT, contract)
+        except (StartFailed, NotReady) as error:
+            lines = Notes(CRITERIA).lines()
+            trouble = _sentence(error, self._name + _CONTRACT)
+            log = tuple(plain(line, _LONGEST_LINE) for line in error.last_lines)
+        return Part(_CONTRACT, "The contract", lines), trouble, log
+
+    async def _of_a_fresh_one(
+        self, key: str, look: Callable[[ForeignStack], Awaitable[tuple[Line, ...]]]
     ) -> tuple[Line, ...]:
-        """What is seen of a fresh system, which is ended afterwards."""
+        """What is seen of a system that has just started, and is ended afterwards."""
+        name = self._name + key
         with ForeignStack(name, self._target, self._supervisor, self._folder) as stack:
             try:
                 await stack.start()
@@ -86,19 +103,18 @@ class _Trying:
         progress(title)
 
         async def look(stack: ForeignStack) -> tuple[Line, ...]:
-            try:
-                seen = await self._go_through(outage, part, stack)
-            except _NothingToSee as error:
-                return notes.lines(str(error))
+            seen = await self._go_through(outage, part, stack)
+            if seen is None:
+                return notes.lines(f"the fault ({outage.kind}) met nobody, so nothing was tried")
             for key in outage.looks:
                 notes.note(f"{outage.key}.{key}", *JUDGES[key](seen))
             return notes.lines()
 
         try:
-            return Part(outage.key, title, await self.stands(look, outage.key))
-        except (StartFailed, NotReady) as error:
-            said = " ".join(str(error).split())
-            return Part(outage.key, title, notes.lines(f"it did not start once more: {said}"))
+            return Part(outage.key, title, await self._of_a_fresh_one(outage.key, look))
+        except (StartFailed, NotReady, NotRunning, FaultFailed, SignalFailed, _NoUse) as error:
+            notes.fail(_sentence(error, self._name + outage.key))
+            return Part(outage.key, title, notes.lines())
 
     def _out_of_order(self, part: str) -> tuple[str, ...]:
         """What this part itself answers."""
@@ -125,11 +141,12 @@ class _Trying:
         fault = parse_fault(outage.kind, part, dict(outage.options))
         return out_of_reach(fault, arrangement_of(self._target)) or ""
 
-    async def _go_through(self, outage: Outage, part: str, stack: ForeignStack) -> Seen:
+    async def _go_through(self, outage: Outage, part: str, stack: ForeignStack) -> Seen | None:
+        """What is seen; None where the fault met nobody. Raises LabCannotRun."""
         visitors = Visitors(stack)
         first = await visitors.post()
         if not first.ok:
-            raise _NothingToSee(f"no post was taken: {visitors.said}")
+            raise _NoUse(f"no post was taken: {visitors.said}")
         calm = [first, *await visitors.come(CALM_S, first.id, "before")]
         during: list[Sample] = []
         back, injection = "", None
@@ -137,8 +154,9 @@ class _Trying:
             async with broken(stack, outage.kind, part, **dict(outage.options)) as injection:
                 during = await visitors.come(BROKEN_S, first.id, "during")
         except (StartFailed, NotReady) as error:
-            back = " ".join(str(error).split())
-        _acted(injection, outage)
+            back = _sentence(error, stack.name)
+        if injection is None or not injection.acted:
+            return None
         back = back or await _works_again(visitors, first.id)
         await stack.settle(SETTLED_WITHIN_S)
         written = writes([*calm, *during])
@@ -166,8 +184,13 @@ class _Trying:
         )
 
 
-class _NothingToSee(Exception):
-    """Why nothing can be said about an outage."""
+class _NoUse(LabCannotRun):
+    """A fresh system is of no use, though it was when it was asked for its contract."""
+
+
+def _sentence(error: LabCannotRun, stack: str) -> str:
+    """What went wrong, where services are called as their people call them."""
+    return str(error).splitlines()[0].replace(f"{stack}.", "").removesuffix(" The end of its log:")
 
 
 def _criteria(outage: Outage) -> list[Criterion]:
@@ -175,12 +198,6 @@ def _criteria(outage: Outage) -> list[Criterion]:
         Criterion(f"{outage.key}.{key}", one.wanted, one.hint, one.claim, one.scenario)
         for key, one in outage.looks.items()
     ]
-
-
-def _acted(injection: Injection | None, outage: Outage) -> None:
-    """A fault that met nobody shows nothing."""
-    if injection is None or not injection.acted:
-        raise _NothingToSee(f"the fault ({outage.kind}) met nobody, so nothing was tried")
 
 
 async def _works_again(visitors: Visitors, post_id: str) -> str:
