@@ -1,6 +1,5 @@
 """A badly behaved service of somebody else's: named, bounded, and ended with all it started."""
 
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -19,15 +18,7 @@ from tests.programs.a_keeping_lab import kept
 from tests.programs.keeping_labs import STRAYS, WAYS_TO_END, AKeepingLab, try_out
 from tests.programs.labs import assert_ended
 
-METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("LAB_START", request.param)
-    monkeypatch.syspath_prepend(str(ROOT))
-    return str(request.param)
 
 
 @pytest.fixture

@@ -133,6 +133,15 @@ def test_one_that_is_not_whole_is_refused_with_what_is_missing() -> None:
     assert "services.comments: there is none, and create_comment asks it." in said
 
 
+def test_a_service_of_theirs_that_ends_by_itself_makes_no_run_invalid() -> None:
+    scenario = Scenario.model_validate(DOWN)
+    theirs = with_target(scenario, a_target()).variants["mine"]
+    assert set(theirs.may_end) == {"posts", "comments", "query", "moderation", "event-bus"}
+    assert with_replaced(scenario, "query", a_target()).variants["query-by-mine"].may_end == (
+        "query",
+    )
+
+
 def test_a_name_that_is_there_already_is_refused() -> None:
     assert "has a variant 'async-bus' already" in refused(target=a_target("async-bus"))
 

@@ -28,6 +28,7 @@ _PAGE = 100
 class ForeignVariant(VariantSpec):
     """A variant that is a target."""
 
+    ours = False
     target: Target
 
     @property
@@ -60,13 +61,18 @@ def with_target(
             )
     if problems := why_not_whole(target, str(options.get("bus", OWN))):
         raise ValueError("\n".join(problems))
-    variant = ForeignVariant(arrangement=FOREIGN, target=target, options=options)
+    its = arrangement_of(target, str(options.get("bus", OWN)))
+    # That one of theirs ends by itself says something of theirs, and nothing of the run.
+    variant = ForeignVariant(
+        arrangement=FOREIGN, target=target, options=options, may_end=its.targets
+    )
     return scenario.model_copy(update={"variants": {**scenario.variants, name: variant}})
 
 
 class ReplacingVariant(VariantSpec):
     """The lab's own services on the course's bus, and a target's in the place of `part`."""
 
+    ours = False
     target: Target
     part: str
 
@@ -83,7 +89,11 @@ def with_replaced(scenario: Scenario, part: str, target: Target) -> Scenario:
     the_one_for(part, target)
     name = f"{part}-by-{name_of(target)}"
     variant = ReplacingVariant(
-        arrangement="async-bus", target=target, part=part, options={"bus": "course"}
+        arrangement="async-bus",
+        target=target,
+        part=part,
+        options={"bus": "course"},
+        may_end=(part,),
     )
     return scenario.model_copy(update={"variants": {**scenario.variants, name: variant}})
 

@@ -5,7 +5,7 @@ What is checked here is one key at a time; whether the keys make sense together 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -117,6 +117,9 @@ class VariantSpec(Strict):
     makes the run invalid. `loop`: who asks it. Open: whoever comes, when the schedule says.
     Closed: so many `users`, each of whom asks again only when answered.
     """
+
+    ours: ClassVar[bool] = True
+    """Whether all its services are the lab's own."""
 
     arrangement: str = ""
     loop: Literal["open", "closed"] = "open"

@@ -108,8 +108,7 @@ async def go_through(scenario: Scenario, folder: Path, seed: int, progress: Prog
 
 
 def _preload(scenario: Scenario) -> tuple[str, ...]:
-    theirs = ForeignVariant | ReplacingVariant
-    foreign = any(isinstance(spec, theirs) for spec in scenario.variants.values())
+    foreign = not all(spec.ours for spec in scenario.variants.values())
     options = [spec.options for spec in scenario.variants.values()]
     return (*preload(options), *(FOREIGN_PRELOAD if foreign else ()))
 
