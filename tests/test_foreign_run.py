@@ -94,6 +94,13 @@ def test_what_the_sidecar_costs_stands_under_the_table(result: Result) -> None:
     assert "naive: the sidecar before it takes" in shown.getvalue()
 
 
+def test_stale_feeds_stand_in_the_same_table(result: Result) -> None:
+    shown = io.StringIO()
+    tables.render(result, Console(file=shown, width=100))
+    (row,) = [line for line in shown.getvalue().splitlines() if "feeds that were stale" in line]
+    assert len(row.split()) == len(["feeds", "that", "were", "stale"]) + len(result.variants)
+
+
 def test_a_run_of_it_is_kept_and_read_again(result: Result) -> None:
     again = Result.model_validate_json(result.to_json())
     names = ["async-bus", "naive", "logged", "query-by-mine"]

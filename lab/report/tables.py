@@ -23,7 +23,7 @@ from lab.report.needs import needs
 from lab.report.questions import questions, sent_again, without_a_part
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.figures import measured, written
-from lab.scenarios.result import Data, Endpoint, Expectation, Result, SidecarCost
+from lab.scenarios.result import FOREIGN, Data, Endpoint, Expectation, Result, SidecarCost, Variant
 
 _DATA: tuple[tuple[str, Callable[[Data], int | None], bool], ...] = (
     ("acknowledged", lambda of: of.acknowledged, False),
@@ -143,9 +143,21 @@ def _data(result: Result, look: Look) -> RenderableType:
         styles = ["bold red" if should_be_none and number else "" for number in found]
         figures = zip(map(cells.count, found), styles, strict=True)
         table.add_row(name, *(Text(shown, style) for shown, style in figures))
+    if any(one.arrangement == FOREIGN for one in result.variants):
+        table.add_row(
+            "feeds that were stale", *(cells.count(_stale(one)) for one in result.variants)
+        )
     recovered = (measured(f"{one.name}.recovery_seconds", result) for one in result.variants)
     table.add_row("recovered after", *map(cells.seconds, recovered))
     return Padding(table, (1, 0, 0, 0), expand=False)
+
+
+def _stale(variant: Variant) -> int | None:
+    """How many answers lacked something acknowledged: whom no second teller could be asked about
+    is looked at closer."""
+    feeds = [of.endpoints.get("read_feed") for of in variant.phases.values()]
+    known = [one.stale for one in feeds if one is not None and one.stale is not None]
+    return sum(known) if known else None
 
 
 def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:

@@ -17,10 +17,10 @@ from lab.foreign.target import Target
 from lab.meant import did_you_mean
 from lab.scenarios.aim import each_target, why_not
 from lab.scenarios.holdings import TOKEN, CannotCheck, Holdings
+from lab.scenarios.result import FOREIGN
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import VariantSpec
 
-ARRANGEMENT = "foreign"
 SWITCHES = ("bus",)
 _PAGE = 100
 
@@ -60,7 +60,7 @@ def with_target(
             )
     if problems := why_not_whole(target, str(options.get("bus", OWN))):
         raise ValueError("\n".join(problems))
-    variant = ForeignVariant(arrangement=ARRANGEMENT, target=target, options=options)
+    variant = ForeignVariant(arrangement=FOREIGN, target=target, options=options)
     return scenario.model_copy(update={"variants": {**scenario.variants, name: variant}})
 
 
@@ -91,7 +91,7 @@ def with_replaced(scenario: Scenario, part: str, target: Target) -> Scenario:
 def name_of(target: Target) -> str:
     """What its variant is called: as its file, in small letters, digits and hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
-    return name if re.match("[a-z]", name) else ARRANGEMENT
+    return name if re.match("[a-z]", name) else FOREIGN
 
 
 def notes_on(scenario: Scenario, name: str) -> list[str]:

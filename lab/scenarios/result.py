@@ -29,6 +29,9 @@ Verdict = Literal["holds", "fails", "not measured"]
 
 SCHEMA: Literal["lab.result/1"] = "lab.result/1"
 ENDPOINTS = ("read_feed", "create_post", "create_comment")
+FOREIGN = "foreign"
+"""The arrangement of somebody else's system."""
+
 AT_ONCE = ("comment_at_once", "look_at_once")
 """What an author does the moment a post is answered, where a scenario wants it."""
 

@@ -10,6 +10,7 @@ PARTS = (
     "hop",
     "lag",
     "delivery",
+    "sidecar",
     "nats",
     "events",
     "visible",
