@@ -67,16 +67,15 @@ class Notes:
         self._seen: dict[str, tuple[bool | None, str]] = {}
 
     def note(self, key: str, held: bool | None, seen: str) -> bool:
-        """Note what was seen; whether it holds."""
-        self._seen[key] = (held, seen)
+        """Note what was seen, in words that a full stop may follow; whether it holds."""
+        self._seen[key] = (held, seen.rstrip("."))
         return bool(held)
 
     def fail(self, seen: str) -> None:
         """Nothing could be looked at, and that is their fault: one line has to say so."""
-        self._seen[self._criteria[0].key] = (False, seen)
+        self.note(self._criteria[0].key, False, seen)
 
     def lines(self, otherwise: str = UNSEEN) -> tuple[Line, ...]:
         """A line for each criterion; those of which nothing was noted say why."""
-        return tuple(
-            Line(one, *self._seen.get(one.key, (None, otherwise))) for one in self._criteria
-        )
+        unseen = (None, otherwise.rstrip("."))
+        return tuple(Line(one, *self._seen.get(one.key, unseen)) for one in self._criteria)

@@ -8,11 +8,14 @@ from lab.card.outages import SLOW_MS
 from lab.cluster.errors import how_it_ended
 from lab.cluster.program import Exit
 from lab.load.samples import WRITES, Sample
+from lab.report.text import plain
 from lab.scenarios.holdings import Holdings
 from lab.scenarios.result import Data
 
 ENOUGH = 0.95
 """The share of visitors with an answer that counts as all of them: one may have come just then."""
+
+_LONGEST_LINE = 160
 
 Judgement = tuple[bool | None, str]
 
@@ -98,9 +101,10 @@ def _others(seen: Seen) -> Judgement:
     if not seen.ended:
         return True, "nobody did"
     first = seen.ended[0]
-    words = " ".join(first.last_lines[-3:])
+    why = [line for line in first.last_lines if "error" in line.lower()] or first.last_lines
     who = first.name.partition(".")[2]
-    return False, f"{who} {how_it_ended(first.status)}{f': {words}' if words else ''}"
+    said = plain(why[0], _LONGEST_LINE) if why else ""
+    return False, f"{who} {how_it_ended(first.status)}{f': {said}' if said else ''}"
 
 
 def _back(seen: Seen) -> Judgement:

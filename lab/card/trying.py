@@ -1,6 +1,7 @@
 """A whole check: the contract first, then one outage after the other, each on a fresh system."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -12,6 +13,8 @@ from lab.card.outages import OUTAGES, ROLES, Outage
 from lab.card.visitors import Visitors
 from lab.cluster.errors import LabCannotRun, NotReady, NotRunning, SignalFailed, StartFailed
 from lab.cluster.injector import FaultFailed, broken
+from lab.cluster.link import tail
+from lab.cluster.program import Exit
 from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
 from lab.domain.directory import BUS
@@ -29,6 +32,7 @@ CALM_S, BROKEN_S = 0.5, 1.5
 SETTLED_WITHIN_S = 6.0
 _ENDPOINTS = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
 _LONGEST_LINE = 200
+_MANY_LINES = 400
 _CONTRACT = "contract"
 
 Progress = Callable[[str], None]
@@ -116,6 +120,16 @@ class Trying:
             notes.fail(_sentence(error, self._name + outage.key))
             return Part(outage.key, title, notes.lines())
 
+    def _ended(self, stack: ForeignStack, broken: str) -> list[Exit]:
+        """Who of the others ended by itself, each with more of its log than is usual: what says why
+        may stand far above the last line."""
+        logs = {one.name: one.log for one in stack.programs}
+        return [
+            replace(one, last_lines=tuple(tail(logs[one.name], lines=_MANY_LINES)))
+            for one in self._supervisor.unexpected_exits()
+            if one.name in logs and one.name != stack.program(broken)
+        ]
+
     def _out_of_order(self, part: str) -> tuple[str, ...]:
         """What this part itself answers."""
         return tuple(asked for role, asked in _ENDPOINTS.items() if self._whose(role) == part)
@@ -175,11 +189,7 @@ class Trying:
             data=data,
             held=held,
             unread=unread,
-            ended=[
-                one
-                for one in self._supervisor.unexpected_exits()
-                if one.name.startswith(f"{stack.name}.") and one.name != stack.program(part)
-            ],
+            ended=self._ended(stack, part),
             back=back,
         )
 
