@@ -13,7 +13,7 @@ from lab.cluster.stack import Stack
 from lab.load.samples import Sample, token
 
 EVERY_S = 0.05
-ANSWER_WITHIN_S = 1.0
+ANSWER_WITHIN_S = 2.0
 _IN_TURN = (
     "read_feed",
     "create_comment",

@@ -141,20 +141,18 @@ class Supervisor:
         return tuple(self._unexpected)
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """End every program: SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or
-        are suspended and can't. Returns when all are reaped and the nursery has ended."""
+        """End every program as `end` does. Returns when the nursery has ended as well."""
         await self.end(*self._children, grace_s=grace_s)
         await self._link.close()
 
     async def end(self, *names: str, grace_s: float = GRACE_S) -> None:
-        """End these programs as `stop` ends all; those that have ended or never began are well."""
+        """SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or are suspended and
+        can't; returns when all are reaped. Whoever has ended, or never began, is well."""
         known = [self._children[name] for name in names if name in self._children]
-        living = [child for child in known if not child.ended.is_set()]
-        for child in living:
+        for child in known:
             child.told_to_end = True
-        gentle = [child for child in living if not child.suspended]
-        await self._end(gentle, signal.SIGTERM, grace_s)
-        await self._end(living, signal.SIGKILL, grace_s)
+        await self._end([one for one in known if not one.suspended], signal.SIGTERM, grace_s)
+        await self._end(known, signal.SIGKILL, grace_s)
 
     async def _end(self, children: Iterable[Child], number: int, within_s: float) -> None:
         living = [child for child in children if not child.ended.is_set()]
@@ -215,9 +213,8 @@ class Supervisor:
             if _stands_still(child) == suspended:
                 return
             await asyncio.sleep(0.001)
-        word = "suspended" if suspended else "resumed"
         raise SignalFailed(
-            f"{child.program.name} (pid {child.pid}) was to be {word}, but is not. "
+            f"{child.program.name} (pid {child.pid}) {'runs on' if suspended else 'stands still'}. "
             "Did it end just now, or does a debugger or somebody else signal it?"
         )
 
@@ -244,8 +241,7 @@ class Supervisor:
         child = self._children[name]
         child.status = status
         child.ended.set()
-        as_meant = status == 0 or child.program.may_fail
-        finished = as_meant and child.program.health is None
+        finished = child.program.health is None and (status == 0 or child.program.may_fail)
         if not child.told_to_end and not finished:
             self._unexpected.append(Exit(name, status, tuple(child.last_lines())))
 
