@@ -26,10 +26,9 @@ def mark_of(keeper: int) -> str:
 
 def family(keeper: int) -> list[psutil.Process]:
     """The living processes that this one has started, and those started by them. Not itself."""
-    try:
+    members: dict[psutil.Process, None] = {}
+    with suppress(psutil.Error):
         members = dict.fromkeys(psutil.Process(keeper).children(recursive=True))
-    except psutil.NoSuchProcess:
-        members = {}
     if sys.platform != "linux":
         members |= dict.fromkeys(_marked(mark_of(keeper)))
     return [one for one in members if one.pid != keeper and _lives(one)]

@@ -146,8 +146,16 @@ class Nursery:
         for name, pid in list(self._children.items()):
             wait_status = _reap_if_ended(pid)
             if wait_status is not None:
+                if name in self._keepers and sys.platform != "linux":
+                    self._end_marked(pid)
                 self._forget(name, wait_status)
         self._end_orphans()
+
+    def _end_marked(self, keeper: int) -> None:
+        """What a keeper left that has ended, where orphans don't come to us."""
+        from lab.cluster import family
+
+        family.end_family(keeper)
 
     def _end_orphans(self) -> bool:
         """Whoever is a child of ours and was not started by us has lost its keeper. Whether there
