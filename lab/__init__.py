@@ -13,6 +13,7 @@
     faults/       the ways to break a service, and the door at which most of them act
     load/         the open-loop load: schedule, client, raw samples, exact percentiles
     cluster/      starting, killing, suspending and ending processes, with nothing left over
+    foreign/      services of somebody else: started, spoken to, and broken like the lab's own
     scenarios/    the experiments (TOML), the runner, the checker, the verdicts
     foreign/      somebody else's services: started, spoken to, broken
     card/         … and judged: a report card
