@@ -2,10 +2,9 @@
 
 import re
 import shutil
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 
+from lab.foreign.placing import a_free_port
 from lab.foreign.reading import read_target
 from lab.foreign.target import COURSE_PORTS, Target
 
@@ -20,7 +19,9 @@ _COURSE = re.compile(rf"\b({'|'.join(map(str, COURSE_PORTS.values()))})\b")
 def moved(name: str, folder: Path) -> Target:
     """A copy in `folder` in which the course's ports are others: tests must not meet each other."""
     shutil.copytree(TARGETS / name, folder, dirs_exist_ok=True)
-    ports = _free(len(COURSE_PORTS))
+    ports: list[int] = []
+    while len(ports) < len(COURSE_PORTS):
+        ports += {a_free_port()} - {*ports}
     others = dict(zip(map(str, COURSE_PORTS.values()), map(str, ports), strict=True))
     for path in folder.rglob("*"):
         if path.suffix in (".js", ".py", ".toml"):
@@ -33,12 +34,3 @@ def moved(name: str, folder: Path) -> Target:
         text = text.replace(head, f"{head}port = {others[str(port)]}\n")
     file.write_text(text, "utf-8")
     return read_target(file)
-
-
-def _free(count: int) -> list[int]:
-    """So many ports on which nobody listens."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -18,7 +18,7 @@ ENOUGH = 0.75
 late, and who depends on what is broken fails every time."""
 
 _LONGEST_LINE = 160
-_TELLS_WHY = re.compile(r"\b\w*(?:Error|Exception)\b: |^panic: ")
+_TELLS_WHY = re.compile(r"(?:^|[\s.\[])[A-Z]\w*(?:Error|Exception): |^panic: ")
 
 Judgement = tuple[bool | None, str]
 

@@ -56,6 +56,7 @@ _TELL_AGAIN = (
     "A bus that tells once loses what nobody hears. Let it tell again until it is acknowledged, or "
     "let the one that was away ask for what it missed."
 )
+_FORGOTTEN = "A verdict on a comment that is forgotten is passed on by nobody: keep them on disk."
 _CATCH = "An error of somebody you call is to be caught: an unhandled one ends the whole process."
 
 OUTAGES = (
@@ -65,7 +66,7 @@ OUTAGES = (
             ("reads", _READERS, "independent", "downed-service", _COPY),
             ("posts", _POSTS, "one-down", "blast-radius", "Don't ask it before you answer."),
             ("kept", _KEPT, "bus-passes-on", "lost-events", "What is only in memory ends with it."),
-            ("decided", _DECIDED, "bus-passes-on", "blast-radius", _TELL_AGAIN),
+            ("decided", _DECIDED, "bus-passes-on", "half-done", _FORGOTTEN),
             ("others", _OTHERS, "one-down", "downed-service", _CATCH),
             ("back", _BACK, "one-down", "downed-service", "Look into its log: why did it not?"),
         ),
