@@ -50,6 +50,9 @@ def check(
     contract: Annotated[
         bool, typer.Option("--contract", help="only the contract, and no outage: some seconds")
     ] = False,
+    bus: Annotated[
+        str, typer.Option(help="log puts the lab's log in the place of your bus (own)")
+    ] = "own",
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")
     ] = None,
@@ -58,6 +61,7 @@ def check(
     from lab.card import formats
     from lab.card.outages import OUTAGES
     from lab.card.trying import report_card
+    from lab.foreign.made_of import why_not_whole
     from lab.foreign.reading import TargetError, read_target
 
     try:
@@ -67,8 +71,10 @@ def check(
     if missing := target.not_whole():
         part = f"It is a part: lab run downed-service --replace NAME={file} puts it into the lab's."
         fail("\n".join((*missing, part)), 2)
+    if problems := why_not_whole(target, bus):
+        fail("\n".join(problems), 2)
     outages = () if contract else OUTAGES
-    card = until_done(report_card(target, outages, lambda what: complain(f"... {what}")))
+    card = until_done(report_card(target, outages, lambda what: complain(f"... {what}"), bus))
     if junit is not None:
         try:
             junit.write_text(formats.junit(card), "utf-8")

@@ -126,6 +126,10 @@ MAY_KNOW: dict[str, set[str]] = {
 }
 
 FORBIDDEN: dict[str, set[str]] = {
+    "lab.foreign": {
+        *("lab.api", "lab.scenarios", "lab.report", "lab.live", "lab.byhand", "lab.card"),
+        *("lab.exercises", "lab.terminal", "cli", *SIDES),
+    },
     "lab.load": {
         "lab.api",
         "lab.scenarios",

@@ -18,6 +18,7 @@ from lab.card.judging import JUDGES, Seen
 from lab.card.outages import OUTAGES
 from lab.card.trying import report_card
 from lab.cluster.program import Exit
+from lab.foreign.made_of import LOG
 from lab.load.samples import Sample
 from lab.scenarios import catalogue
 from lab.scenarios.claims import CLAIMS
@@ -67,6 +68,14 @@ async def test_a_naive_bus_is_found_out() -> None:
     assert "Claim: bus-passes-on. Scenario: lab show dropped-events" in text
     assert "bus-passes-on: What a change in one service means" in text
     assert "lab run downed-service --with mine.toml" in text
+
+
+async def test_with_the_log_in_its_place_nothing_is_missing() -> None:
+    card = await report_card(a_target(), outage("query-cut"), bus=LOG)
+    held = told(card)
+    assert held["query-cut.kept"] is True, seen(card, "query-cut.kept")
+    assert held["bus-remembers"] is True
+    assert "bus: the lab's log" in formats.sentences(card, "mine.toml")[0]
 
 
 async def test_one_that_has_one_service_is_looked_at_as_far_as_that_goes(tmp_path: Path) -> None:

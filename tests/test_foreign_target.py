@@ -1,15 +1,21 @@
 """Target files: what the shortest says, what each key may hold, and mistakes answered kindly."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 from jsonschema import Draft202012Validator
 
+import cli
+from lab.card.contract import CRITERIA
+from lab.card.outages import OUTAGES
 from lab.foreign.reading import TargetError, is_target, read_target, target_schema
 from lab.foreign.target import Target
 
+GUIDE = (Path(__file__).parents[1] / "docs" / "bring-your-own.md").read_text("utf-8")
 PUBLISHED = Path(__file__).parents[1] / "docs" / "target.schema.json"
 
 COURSE = """
@@ -200,3 +206,31 @@ def test_an_editor_sees_by_the_schema_what_is_wrong() -> None:
         ("services.posts", "service.posts"),
     ):
         assert list(validator.iter_errors(tomllib.loads(COURSE.replace(old, new)))), new
+
+
+# The guide.
+
+
+def test_the_file_that_the_guide_explains_is_one(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    target = load(tmp_path, "\n".join(blocks[1:]) + '[services.event-bus]\ncommand = "x"\n')
+    assert target.actions.read_feed.posts == "data.posts"
+    assert target.services["posts"].movable
+    read = {*target.model_fields_set, *target.services["posts"].model_fields_set}
+    known = {*Target.model_fields, *target.services["posts"].__class__.model_fields}
+    assert known - read == set()  # the guide has every key
+
+
+def test_the_guide_names_each_criterion_of_the_contract_and_each_outage() -> None:
+    assert [one.key for one in CRITERIA if f"`{one.key}`" not in GUIDE] == []
+    outages = GUIDE.partition("## The outages")[2].partition("\n## ")[0]
+    assert outages.count("\n| ") - 1 == len(OUTAGES)
+
+
+def test_the_commands_of_the_guide_are_understood() -> None:
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    found = re.findall(r"^(?:`|)lab ([^`\n]+)", GUIDE, re.MULTILINE)
+    assert {"adopt", "validate", "check", "run"} <= {one.split()[0] for one in found}
+    for one in found:
+        name, *words = one.split()
+        assert commands[name].make_context(name, words).args == []

@@ -19,7 +19,7 @@ from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
 from lab.domain.directory import BUS
 from lab.faults.kinds import parse_fault
-from lab.foreign.made_of import arrangement_of, part_of
+from lab.foreign.made_of import LOG, OWN, arrangement_of, part_of
 from lab.foreign.parts import PRELOAD
 from lab.foreign.stack import ForeignStack
 from lab.foreign.target import Target
@@ -42,20 +42,23 @@ async def report_card(
     target: Target,
     outages: Sequence[Outage] = OUTAGES,
     progress: Progress = lambda _: None,
+    bus: str = OWN,
 ) -> Card:
-    """Look at a whole system. Raises LabCannotRun where it is not the system's own fault."""
+    """Look at a whole system. `bus`: LOG puts the lab's log in the place of its own. Raises
+    LabCannotRun where it is not the system's own fault."""
     began_s = perf_counter()
     with TemporaryDirectory(prefix="lab-check-") as folder:
         async with Supervisor(PRELOAD, Path(folder)) as supervisor:
-            trying = Trying(target, supervisor, Path(folder))
+            trying = Trying(target, supervisor, Path(folder), bus=bus)
             progress("the contract")
             whole, trouble, log = await trying.contract()
             parts = [whole]
             if all(line.held for line in whole.lines if line.criterion.key in NEEDED):
                 parts += [await trying.outage(outage, progress) for outage in outages]
     services = tuple(target.services)
+    its_bus = "the lab's log" if bus == LOG else target.its_bus
     return Card(
-        *(target.name, target.title or target.name, services, target.its_bus, tuple(parts)),
+        *(target.name, target.title or target.name, services, its_bus, tuple(parts)),
         *(perf_counter() - began_s, trouble, log),
     )
 
@@ -65,9 +68,14 @@ class Trying:
     with, where several are looked at by one supervisor."""
 
     def __init__(
-        self, target: Target, supervisor: Supervisor, folder: Path, name: str = ""
+        self,
+        target: Target,
+        supervisor: Supervisor,
+        folder: Path,
+        name: str = "",
+        bus: str = OWN,
     ) -> None:
-        self._name = name
+        self._name, self._bus = name, bus
         self._target, self._supervisor, self._folder = target, supervisor, folder
         self._done: set[tuple[str, str]] = set()
 
@@ -88,7 +96,9 @@ class Trying:
     ) -> tuple[Line, ...]:
         """What is seen of a system that has just started, and is ended afterwards."""
         name = self._name + key
-        with ForeignStack(name, self._target, self._supervisor, self._folder) as stack:
+        with ForeignStack(
+            name, self._target, self._supervisor, self._folder, bus=self._bus
+        ) as stack:
             try:
                 await stack.start()
                 return await look(stack)
@@ -153,7 +163,7 @@ class Trying:
             return f"{part} was {outage.kind} above already"
         self._done.add((outage.kind, part))
         fault = parse_fault(outage.kind, part, dict(outage.options))
-        return out_of_reach(fault, arrangement_of(self._target)) or ""
+        return out_of_reach(fault, arrangement_of(self._target, self._bus)) or ""
 
     async def _go_through(self, outage: Outage, part: str, stack: ForeignStack) -> Seen | None:
         """What is seen; None where the fault met nobody. Raises LabCannotRun."""

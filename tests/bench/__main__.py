@@ -11,6 +11,7 @@ PARTS = (
     "lag",
     "delivery",
     "sidecar",
+    "card",
     "nats",
     "events",
     "visible",
