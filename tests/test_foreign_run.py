@@ -10,6 +10,7 @@ from rich.console import Console
 
 from lab.report import tables
 from lab.scenarios.foreign import with_replaced, with_target
+from lab.scenarios.pooled import _data
 from lab.scenarios.prepared import prepared
 from lab.scenarios.result import Result, Variant
 from lab.scenarios.runner import Run
@@ -82,6 +83,15 @@ def test_what_only_a_second_teller_could_know_is_not_measured(result: Result) ->
     assert data is not None
     assert (data.diverged, data.out_of_order, data.orphaned, data.undecided) == (None,) * 4
     assert data.resurrected == 0
+
+
+def test_several_runs_together_measure_no_more_than_each_of_them(result: Result) -> None:
+    data = variant(result, "naive").data
+    assert data is not None
+    both = _data([data, data], [])
+    assert both is not None
+    assert both.lost == 2 * data.lost
+    assert both.diverged is None
 
 
 def test_what_the_sidecar_costs_stands_under_the_table(result: Result) -> None:

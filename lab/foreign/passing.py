@@ -220,13 +220,13 @@ class Caller(asyncio.Protocol):
             self._finish(first)
 
     def failed(self, failure: DependencyFailed) -> None:
-        """The service gave no answer, or only the beginning of one."""
+        """The service gave no answer, or only the beginning of one.
+
+        Its callers are to see what they would see without us: a connection that breaks. An answer
+        of ours, be it a 503, is taken by some for the service's, and so for a success.
+        """
         self._passage.note(failure)
-        first = self._queue[0]
-        if first.answer_begun:
-            self._tear_down(first)  # that it breaks off is all that can still be said
-        else:
-            self._answer(first, first.problem(failure))
+        self._tear_down(self._queue[0])
 
     def _answer(self, first: Incoming, answer: bytes) -> None:
         self._transport.write(answer)
