@@ -15,8 +15,7 @@
     cluster/      starting, killing, suspending and ending processes, with nothing left over
     foreign/      services of somebody else: started, spoken to, and broken like the lab's own
     scenarios/    the experiments (TOML), the runner, the checker, the verdicts
-    foreign/      somebody else's services: started, spoken to, broken
-    card/         … and judged: a report card
+    card/         what they hold to and what not: a report card
     byhand/       a blog that is up, to be broken from another terminal
     live/         both architectures on one page, to be broken before an audience
     report/       tables for people                   openapi.py  documents made from the code

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 from jsonschema import Draft202012Validator
+from small import lab
+from worked_targets import TARGETS
 
 import cli
 from lab.card.contract import CRITERIA
@@ -206,6 +208,21 @@ def test_an_editor_sees_by_the_schema_what_is_wrong() -> None:
         ("services.posts", "service.posts"),
     ):
         assert list(validator.iter_errors(tomllib.loads(COURSE.replace(old, new)))), new
+
+
+def test_the_command_tells_a_target_from_a_scenario_and_a_part_from_a_whole(
+    tmp_path: Path,
+) -> None:
+    load(tmp_path)
+    part = lab("validate", "my blog.toml", cwd=tmp_path)
+    assert part.returncode == 0
+    assert "can be started. Services: posts, event-bus." in part.stdout
+    assert "services.query: there is none, and read_feed asks it." in part.stdout
+    assert "--replace" in part.stdout
+    whole = lab("validate", str(TARGETS / "node-blog" / "node-blog.toml"), cwd=tmp_path)
+    assert "Next: lab check" in whole.stdout
+    printed = lab("validate", "--schema", "--target", cwd=tmp_path)
+    assert json.loads(printed.stdout) == target_schema()
 
 
 # The guide.
