@@ -85,8 +85,6 @@ def validate(
 ) -> None:
     """Check a scenario or a target without running it: each mistake with its line, and what was
     meant."""
-    from lab.foreign.reading import TargetError, is_target, read_target
-
     if schema:
         import json as documents
 
@@ -97,26 +95,15 @@ def validate(
         return
     if file is None:
         fail("Which file? Try: lab validate my-outage.toml", 2)
-    try:
-        own = read_target(path) if (path := Path(file)).is_file() and is_target(path) else None
-    except TargetError as error:
-        fail(error, 2)
-    if own is None:
-        found = scenario_named(file)
-        say(
-            f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
-            f"expectations: {len(found.expect)}."
-        )
-        say(f"Next: lab run {file} --quick")
+    if bringing.is_target_file(file):
+        bringing.validate(Path(file))
         return
-    say(f"{file} can be started. Services: {', '.join(own.services)}.")
-    for missing in own.not_whole():
-        say(missing)
+    found = scenario_named(file)
     say(
-        f"It is a part, and can replace the lab's: lab run downed-service --replace NAME={file}"
-        if own.not_whole()
-        else f"Next: lab check {file}"
+        f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
+        f"expectations: {len(found.expect)}."
     )
+    say(f"Next: lab run {file} --quick")
 
 
 @own.command(

@@ -2,7 +2,7 @@
 
 import json as documents
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,17 +62,11 @@ def check(
     from lab.card.outages import OUTAGES
     from lab.card.trying import report_card
     from lab.foreign.made_of import why_not_whole
-    from lab.foreign.reading import TargetError, read_target
 
-    try:
-        target = read_target(file)
-    except TargetError as error:
-        fail(error, 2)
-    if missing := target.not_whole():
-        part = f"It is a part: lab run downed-service --replace NAME={file} puts it into the lab's."
-        fail("\n".join((*missing, part)), 2)
+    target = _target_in(file)
     if problems := why_not_whole(target, bus):
-        fail("\n".join(problems), 2)
+        part = [_as_a_part(file)] if target.not_whole() else []
+        fail("\n".join((*problems, *part)), 2)
     outages = () if contract else OUTAGES
     card = until_done(report_card(target, outages, lambda what: complain(f"... {what}"), bus))
     if junit is not None:
@@ -85,3 +79,43 @@ def check(
     else:
         say("\n".join(formats.sentences(card, str(file))))
     raise typer.Exit(0 if card.passed else 1)
+
+
+def is_target_file(name: str) -> bool:
+    """Whether there is a file of that name that means to be a target."""
+    from lab.foreign.reading import TargetError, is_target
+
+    path = Path(name)
+    try:
+        return path.suffix == ".toml" and path.is_file() and is_target(path)
+    except TargetError as error:
+        fail(error, 2)
+
+
+def validate(file: Path) -> None:
+    """Say what can be done with a target, and what is to be mended before."""
+    from lab.cluster.strangers import why_unmoved
+
+    target = _target_in(file)
+    say(f"{file} can be started. Services: {', '.join(target.services)}.")
+    if unmoved := [name for name, one in target.services.items() if not one.movable]:
+        say(why_unmoved(*unmoved))
+    missing = target.not_whole()
+    for sentence in missing:
+        say(sentence)
+    say(_as_a_part(file) if missing else f"Next: lab check {file}")
+
+
+def _target_in(file: Path) -> Any:
+    from lab.foreign.reading import TargetError, read_target
+
+    try:
+        return read_target(file)
+    except TargetError as error:
+        fail(error, 2)
+
+
+def _as_a_part(file: Path) -> str:
+    return (
+        f"It is a part: lab run downed-service --replace NAME={file} puts it among the lab's own."
+    )

@@ -38,13 +38,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Card:
-    """`trouble`: why the system could not be looked at to the end, "" where it could; `log`: the
-    last lines of who made it."""
+    """`unmoved`: the services before which no door can stand. `trouble`: why the system could not
+    be looked at to the end, "" where it could; `log`: the last lines of who made it."""
 
     target: str
     title: str
     services: tuple[str, ...]
     bus: str | None
+    unmoved: tuple[str, ...]
     parts: tuple[Part, ...]
     seconds: float
     trouble: str = ""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lab.card.card import Card, Line
+from lab.cluster.strangers import why_unmoved
 from lab.report.junit import Case
 from lab.report.junit import junit as written
 from lab.scenarios.claims import CLAIMS
@@ -23,6 +24,7 @@ def document(card: Card) -> dict[str, Any]:
         "title": card.title,
         "services": list(card.services),
         "bus": card.bus,
+        "unmoved": list(card.unmoved),
         "passed": card.passed,
         "held": sum(line.held is True for line in card.lines),
         "not_held": sum(line.held is False for line in card.lines),
@@ -72,6 +74,8 @@ def sentences(card: Card, file: str) -> list[str]:
     for the commands that are shown."""
     of = f"{len(card.services)} services" if len(card.services) > 1 else "one service"
     lines = [f"{card.title} ({of}, {f'bus: {card.bus}' if card.bus else 'no bus'})"]
+    if card.unmoved:
+        lines += textwrap.wrap(why_unmoved(*card.unmoved), WIDTH)
     for part in card.parts:
         lines += ["", part.title]
         if reasons := _same_reason(part.lines):

@@ -55,11 +55,19 @@ async def report_card(
             parts = [whole]
             if all(line.held for line in whole.lines if line.criterion.key in NEEDED):
                 parts += [await trying.outage(outage, progress) for outage in outages]
-    services = tuple(target.services)
+    strangers = arrangement_of(target, bus).strangers
+    unmoved = strangers.unmoved if strangers else ()
     its_bus = "the lab's log" if bus == LOG else target.its_bus
     return Card(
-        *(target.name, target.title or target.name, services, its_bus, tuple(parts)),
-        *(perf_counter() - began_s, trouble, log),
+        target.name,
+        title=target.title or target.name,
+        services=tuple(target.services),
+        bus=its_bus,
+        unmoved=unmoved,
+        parts=tuple(parts),
+        seconds=perf_counter() - began_s,
+        trouble=trouble,
+        log=log,
     )
 
 

@@ -35,10 +35,13 @@ def out_of_reach_of_strangers(
     return None
 
 
-def why_unmoved(target: str) -> str:
-    """Why little can be done to one that stands on its own port."""
+def why_unmoved(*targets: str) -> str:
+    """Why little can be done to those that stand on their own port."""
+    one = len(targets) == 1
+    who = targets[0] if one else f"{', '.join(targets[:-1])} and {targets[-1]}"
     return (
-        f"{target} always listens on the port where the others look for it, so nothing of the "
-        "lab's stands between: down and hang are possible, and what hits the load's own requests. "
-        "With `port_env` it could be moved behind the lab's door."
+        f"{who} always {'listens' if one else 'listen'} on the port where the others look for "
+        f"{'it' if one else 'them'}, so nothing of the lab's stands between: down and hang are "
+        "possible, and what hits the load's own requests. With `port_env` "
+        f"{'it' if one else 'they'} could be moved behind the lab's door."
     )
