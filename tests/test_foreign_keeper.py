@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-async def supervisor(method: str, tmp_path: Path) -> AsyncIterator[Supervisor]:
+async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
     async with Supervisor(["lab.foreign.keeper"], tmp_path) as running:
         yield running
 
@@ -38,6 +38,7 @@ def strays(folder: Path) -> list[psutil.Process]:
     return [psutil.Process(int(pid)) for pid in pids]
 
 
+@pytest.mark.usefixtures("method")
 async def test_kill_and_restart_act_on_all_that_it_has_started(
     supervisor: Supervisor, tmp_path: Path, port: int
 ) -> None:
@@ -51,6 +52,7 @@ async def test_kill_and_restart_act_on_all_that_it_has_started(
     assert (await ask_health(f"http://127.0.0.1:{port}/")).status == 200
 
 
+@pytest.mark.usefixtures("method")
 async def test_suspend_and_resume_act_on_all_that_it_has_started(
     supervisor: Supervisor, tmp_path: Path, port: int
 ) -> None:

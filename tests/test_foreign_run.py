@@ -2,11 +2,13 @@
 
 import asyncio
 import io
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from small import CLI
 
 from lab.report import tables
 from lab.scenarios.foreign import with_replaced, with_target
@@ -150,6 +152,19 @@ def test_a_service_of_theirs_that_ends_by_itself_makes_no_run_invalid() -> None:
     assert with_replaced(scenario, "query", a_target()).variants["query-by-mine"].may_end == (
         "query",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--replace", "comments"], "meant was SERVICE=TARGET: comments=mine.toml."),
+        (["--with", "nowhere.toml"], "nowhere.toml: can't be read"),
+    ],
+)
+def test_what_the_command_line_can_not_mean_is_said(words: list[str], said: str) -> None:
+    told = subprocess.run([*CLI, "run", "calm", *words], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert said in told.stderr
 
 
 def test_a_name_that_is_there_already_is_refused() -> None:

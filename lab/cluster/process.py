@@ -134,8 +134,8 @@ def die_with_the_parent() -> None:
 
 def outlive_the_parent() -> None:
     """Linux: take back that this process is killed when the nursery dies, for it has to clear up
-    first; the lifeline tells it."""
-    _ask_the_kernel(_PR_SET_PDEATHSIG, 0)
+    first. The lifeline tells it, and it is woken, should it be suspended."""
+    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def take_in_orphans() -> None:
