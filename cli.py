@@ -83,8 +83,7 @@ def validate(
         bool, typer.Option("--target", help="with --schema: that of targets, not of scenarios")
     ] = False,
 ) -> None:
-    """Check a scenario or a target without running it: each mistake with its line, and what was
-    meant."""
+    """Check a scenario or a target file without running it: each mistake with its line."""
     if schema:
         import json as documents
 

@@ -51,7 +51,7 @@ def check(
         bool, typer.Option("--contract", help="only the contract, and no outage: some seconds")
     ] = False,
     bus: Annotated[
-        str, typer.Option(help="log puts the lab's log in the place of your bus (own)")
+        str, typer.Option(help="log puts the lab's log in the place of your bus")
     ] = "own",
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lab.card.card import Card, Line
+from lab.card.contract import NEEDED
 from lab.cluster.strangers import why_unmoved
 from lab.report.junit import Case
 from lab.report.junit import junit as written
@@ -78,20 +79,24 @@ def sentences(card: Card, file: str) -> list[str]:
         lines += textwrap.wrap(why_unmoved(*card.unmoved), WIDTH)
     for part in card.parts:
         lines += ["", part.title]
-        if reasons := _same_reason(part.lines):
-            lines += _wrapped(f"{reasons}.", f"  {_WORDS[None]:<10}")
-            continue
+        shared = _same_reason(part.lines)
         for line in part.lines:
-            seen = f"{line.criterion.wanted.rstrip('.')}: {line.seen}."
+            if line.held is None and line.seen == shared:
+                continue
+            seen = f"{line.criterion.wanted.rstrip('.')}: {_ended(line.seen)}"
             lines += _wrapped(seen, f"  {_WORDS[line.held]:<10}")
             if line.held is False:
                 lines += [one for text in _explained(line)[1:] for one in _wrapped(text)]
+        if shared:
+            all_of_it = all(line.held is None for line in part.lines)
+            words = shared if all_of_it else f"all else: {shared}"
+            lines += _wrapped(_ended(words), f"  {_WORDS[None]:<10}")
     lines.append("")
     if card.trouble:
         lines += textwrap.wrap(card.trouble, WIDTH)
         if card.log:
             lines += ["The last lines of its log:", *(f"  {line}" for line in card.log)]
-        return lines
+        return [*lines, f"Does it start by hand, with the command and in the folder of {file}?"]
     return [*lines, *_summed_up(card, file)]
 
 
@@ -99,6 +104,9 @@ def _summed_up(card: Card, file: str) -> Iterator[str]:
     looked_at = [line for line in card.lines if line.held is not None]
     held = sum(line.held is True for line in looked_at)
     yield f"{held} of {len(looked_at)} held, in {card.seconds:.0f} s."
+    if any(line.held is False and line.criterion.key in NEEDED for line in card.lines):
+        yield f"No outage was tried: that has to hold first. {file} says how it is asked for."
+        return
     failed = [line.criterion for line in looked_at if line.held is False]
     claims = dict.fromkeys(one.claim for one in failed if one.claim)
     if claims:
@@ -117,15 +125,19 @@ def _summed_up(card: Card, file: str) -> Iterator[str]:
 
 
 def _same_reason(lines: tuple[Line, ...]) -> str:
-    """Why nothing of a part could be looked at, where that is one and the same."""
-    reasons = {line.seen for line in lines}
-    alone = len(reasons) == 1 and all(line.held is None for line in lines)
-    return next(iter(reasons)) if alone else ""
+    """Why several of a part could not be looked at, where that is one and the same; else ""."""
+    reasons = [line.seen for line in lines if line.held is None]
+    alone = len(set(reasons)) == 1 and (len(reasons) > 2 or len(reasons) == len(lines))
+    return reasons[0] if alone else ""
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."
 
 
 def _explained(line: Line) -> list[str]:
     one = line.criterion
-    told = [f"Seen: {line.seen}.", one.hint]
+    told = [f"Seen: {_ended(line.seen)}", one.hint]
     if one.scenario:
         told.append(f"Claim: {one.claim}. Scenario: lab show {one.scenario}")
     return told

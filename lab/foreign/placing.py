@@ -11,6 +11,7 @@ on its public port itself.
 
 import random
 import socket
+from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from lab.foreign.target import ANY_PORT, COURSE_PORTS, Target
 from lab.holder import holder_of
 
 _OF_SERVICES = range(20_000, 32_000)
+_GIVEN: deque[int] = deque(maxlen=1_000)
+"""Those that were given lately: until its service listens, a port looks as if it were free."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,13 @@ def a_free_port() -> int:
     """A port for a service. It can't be reserved, for the service does not know how to share it. So
     it is none that the system gives to connections, which would be in its way after a restart."""
     for port in random.sample(_OF_SERVICES, 200):
+        if port in _GIVEN:
+            continue
         with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
+            _GIVEN.append(port)
             return port
     raise LabCannotRun(f"No port from {_OF_SERVICES[0]} to {_OF_SERVICES[-1]} is free.")
