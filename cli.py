@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from lab import looking, running, tracing
+from lab import bringing, looking, running, tracing
 from lab.byhand import commands as by_hand
 from lab.exercises import commands as exercises
 from lab.live import commands as live
@@ -90,27 +90,36 @@ def new(
     epilog="Example: lab validate my-outage.toml   Next: lab run my-outage.toml --quick",
 )
 def validate(
-    file: Annotated[str | None, typer.Argument(help="the scenario's file, or its name")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="a scenario's file or name, or a target's file")
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="print the JSON Schema of such files, for editors")
     ] = False,
+    target: Annotated[
+        bool, typer.Option("--target", help="with --schema: that of targets, not of scenarios")
+    ] = False,
 ) -> None:
-    """Check a scenario file without running it: each mistake with its line and what was meant."""
+    """Check a scenario or a target file without running it: each mistake with its line."""
     if schema:
         import json as documents
 
+        from lab.foreign.reading import target_schema
         from lab.scenarios.schema import schema as scenario_schema
 
-        say(documents.dumps(scenario_schema(), indent=2))
-    elif file is None:
+        say(documents.dumps(target_schema() if target else scenario_schema(), indent=2))
+        return
+    if file is None:
         fail("Which file? Try: lab validate my-outage.toml", 2)
-    else:
-        found = scenario_named(file)
-        say(
-            f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
-            f"expectations: {len(found.expect)}."
-        )
-        say(f"Next: lab run {file} --quick")
+    if bringing.is_target_file(file):
+        bringing.validate(Path(file))
+        return
+    found = scenario_named(file)
+    say(
+        f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
+        f"expectations: {len(found.expect)}."
+    )
+    say(f"Next: lab run {file} --quick")
 
 
 @own.command(
@@ -126,7 +135,7 @@ def version() -> None:
     say(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
 
 
-for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, own):
+for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, bringing.app, own):
     app.add_typer(doors)
 app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
 

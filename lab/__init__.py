@@ -13,14 +13,17 @@
     faults/       the ways to break a service, and the door at which most of them act
     load/         the open-loop load: schedule, client, raw samples, exact percentiles
     cluster/      starting, killing, suspending and ending processes, with nothing left over
+    foreign/      services of somebody else: started, spoken to, and broken like the lab's own
     scenarios/    the experiments (TOML), the runner, the checker, the verdicts
+    card/         what they hold to and what not: a report card
     byhand/       a blog that is up, to be broken from another terminal
     live/         both architectures on one page, to be broken before an audience
     exercises/    small broken pieces, and a check that tries them in a running stack
     report/       tables for people                   openapi.py  documents made from the code
     api/          all of it from Python and in notebooks: lab.run, lab.up, lab.predict, ...
     looking.py    the commands that show           running.py  the command that runs
-    predicting.py what it asks before it runs
+    predicting.py what it asks before it runs          bringing.py the commands about one's own
+    reading.py    a TOML file becomes a model, or sentences
     tracing.py    one request, followed through every process
     terminal.py   how a command speaks and ends       doctor.py   what is in the way here
 

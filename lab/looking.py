@@ -95,8 +95,8 @@ def diff(
 ) -> None:
     """Show a service's twins side by side: what asking and telling change in the code."""
     from lab.cluster.topology import ARRANGEMENTS
+    from lab.meant import did_you_mean
     from lab.report import twins
-    from lab.scenarios.figures import did_you_mean
 
     if service not in twins.FILES:
         fail(f"There is no service {service!r}. {did_you_mean(service, twins.FILES)}", 2)

@@ -47,6 +47,23 @@ def run(
         str | None,
         typer.Option(help="run on this bus: log, nats, or nats://HOST:PORT, a cluster that is up"),
     ] = None,
+    with_: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="TARGET",
+            help="your own services, as one more variant; --bus log puts the lab's log in the "
+            "place of their bus",
+        ),
+    ] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SERVICE=TARGET",
+            help="your own service in the place of one of the lab's, on the course's bus, as one "
+            "more variant",
+        ),
+    ] = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="ask first what you think will come out")
     ] = False,
@@ -60,6 +77,7 @@ def run(
 ) -> None:
     """Run scenarios and print what was measured: who got slow, who failed, what was lost."""
     from lab.cluster.errors import LabCannotRun
+    from lab.foreign.reading import read_target
     from lab.report import tables
     from lab.report.charts import Raw
     from lab.report.plot import plots
@@ -71,6 +89,13 @@ def run(
 
     chosen = _chosen(names or [], tag or [])
     wishes: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
+    if with_:
+        wishes["target"] = checked(partial(read_target, with_))
+    if replace:
+        part, equals, path = replace.partition("=")
+        if not (part and equals and path):
+            fail(f"--replace: saw {replace!r}; meant was SERVICE=TARGET: comments=mine.toml.", 2)
+        wishes["replaced"] = part, checked(partial(read_target, Path(path)))
     chosen = [checked(partial(prepared, scenario, **wishes)) for scenario in chosen]
     guessed = [ask(scenario) if predict else [] for scenario in chosen]
     terse = len(chosen) >= TERSE_FROM

@@ -70,13 +70,13 @@ class Shell:
         self.door = Door()
         self.waits_for: Callable[[], str | None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
+        self.check_host = check_host
         self.given_up = 0
         self.under_way = 0
         self._counting = threading.Lock()
         self._listening = listen(options.port, options.reuse_port)
         self.port = self._listening.getsockname()[1]
-        self._arrangement = arrangement
-        self._name = name
+        self._arrangement, self._name = arrangement, name
         self._options = options
         self.spans = SpanLog(options.spans, name)
         self._bottleneck = Bottleneck(options.work_ms)
@@ -128,7 +128,7 @@ class Shell:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            check_host(request, self.port)
+            self.check_host(request, self.port)
             check_path(request.path)
             route, path = find(self._routes, request.method, request.path)
             if route.control:

@@ -36,7 +36,7 @@ def trace(
     ] = None,
 ) -> None:
     """Follow one request through every process, and draw who waited for whom."""
-    from lab.scenarios.figures import did_you_mean
+    from lab.meant import did_you_mean
     from lab.scenarios.trace import REQUESTS
 
     if what not in REQUESTS:
@@ -75,7 +75,7 @@ def _of_run(run: Path, what: str, variants: list[str], id_: str | None) -> Any:
 def _sent_now(what: str, arrangements: list[str] | None) -> Any:
     from lab.cluster.topology import ARRANGEMENTS
     from lab.domain.directory import TWINS
-    from lab.scenarios.figures import did_you_mean
+    from lab.meant import did_you_mean
     from lab.scenarios.trace import followed
 
     for name in arrangements or ():

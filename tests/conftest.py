@@ -1,12 +1,17 @@
 """Stacks for the suites that talk to running services: started once for a module, never shared."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from laboratory import Blog, Laboratory
 
 from lab.cluster.topology import ARRANGEMENTS
+
+METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +20,14 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_STATE", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How programs are started: forked from a warm process where that can be, or afresh."""
+    monkeypatch.setenv("LAB_START", request.param)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

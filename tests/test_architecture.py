@@ -88,6 +88,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "lab.lifeline": set(),
     "lab.faults": set(),
     "lab.nats_here": set(),
+    "lab.meant": set(),
+    "lab.lines": set(),
+    "lab.reading": {"lab.meant", "lab.lines"},
     "lab.shell_options": set(),
     "lab.web": {"lab.degraded", "lab.domain"},
     "lab.holder": set(),
@@ -121,11 +124,15 @@ MAY_KNOW: dict[str, set[str]] = {
     },
     "lab.live": {
         *("lab.byhand", "lab.scenarios", "lab.cluster", "lab.load", "lab.faults", "lab.domain"),
-        *("lab.web", "lab.listener", "lab.holder", "lab.terminal", "lab.report"),
+        *("lab.web", "lab.listener", "lab.holder", "lab.terminal", "lab.report", "lab.meant"),
     },
 }
 
 FORBIDDEN: dict[str, set[str]] = {
+    "lab.foreign": {
+        *("lab.api", "lab.scenarios", "lab.report", "lab.live", "lab.byhand", "lab.card"),
+        *("lab.exercises", "lab.terminal", "cli", *SIDES),
+    },
     "lab.load": {
         "lab.api",
         "lab.scenarios",

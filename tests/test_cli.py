@@ -31,6 +31,8 @@ COMMANDS = (
     "design",
     "claims",
     "trace",
+    "adopt",
+    "check",
     "doctor",
     "version",
 )

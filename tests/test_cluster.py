@@ -18,17 +18,9 @@ from lab.cluster.ports import Reservation, reserve
 from lab.cluster.supervisor import Program, Supervisor
 
 HELLO = "tests.programs.hello"
-METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
 ROOT = Path(__file__).parents[1]
 
 Hello = Callable[..., Program]
-
-
-@pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("LAB_START", request.param)
-    monkeypatch.syspath_prepend(str(ROOT))
-    return str(request.param)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from foreign_service import (
     Says,
     before,
     closes,
-    deed,
     http,
     request,
     serving,
@@ -244,14 +243,17 @@ async def test_half_a_request_does_not_stay_for_ever() -> None:
 
 # Bad services.
 
+NO_ANSWER = (asyncio.IncompleteReadError, ConnectionError)
 
-async def test_who_is_not_there_is_said_not_to_have_done_it() -> None:
+
+async def test_who_is_not_there_is_said_not_to_have_done_it_and_its_callers_meet_nobody() -> None:
     async with before(Foreign(), listens=False) as it, wire(it.raw) as line:
-        status, body = await line.ask("POST /posts", b"{}")
-        assert (status, deed(body)) == (503, True)
-        assert "nothing listens on port" in json.loads(body)["detail"]
+        with pytest.raises(NO_ANSWER):
+            await line.ask("POST /posts", b"{}")
         status, told = await it.ask("POST", "/posts", {"title": "x"})
         assert (status, told["definite"]) == (503, True)
+        assert "nothing listens on port" in told["detail"]
+        assert "nothing listens on port" in (await it.state())["last_failure"]
 
 
 BROKEN: dict[str, Says] = {
@@ -262,11 +264,10 @@ BROKEN: dict[str, Says] = {
 
 
 @pytest.mark.parametrize("how", ["nothing", "no HTTP", "an endless head"])
-async def test_an_answer_that_is_none_becomes_a_502_that_promises_nothing(how: str) -> None:
+async def test_an_answer_that_is_none_is_none_for_callers_and_a_502_at_the_face(how: str) -> None:
     async with before(Foreign(otherwise=BROKEN[how])) as it, wire(it.raw) as line:
-        status, body = await line.ask("POST /posts", b"{}")
-        assert (status, deed(body)) == (502, False)
-        assert "posts answered with" in json.loads(body)["detail"]
+        with pytest.raises(NO_ANSWER):
+            await line.ask("POST /posts", b"{}")
         status, told = await it.ask("POST", "/posts", {"title": "x"})
         assert (status, told["definite"]) == (502, False)
         state = await it.state()
@@ -281,7 +282,7 @@ async def test_an_answer_that_breaks_off_is_seen_to_break_off() -> None:
 
     async with before(Foreign(otherwise=half)) as it, wire(it.raw) as line:
         await line.send(request("GET /posts"))
-        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        with pytest.raises(NO_ANSWER):
             await line.answer()
         status, told = await it.ask("POST", "/posts", {"title": "x"})
         assert (status, told["definite"]) == (502, False)

@@ -17,16 +17,8 @@ from lab.cluster.supervisor import Program, Supervisor
 from tests.programs.a_lab import hello
 from tests.programs.labs import WITHIN_S, ALab, assert_ended
 
-METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
 ROOT = Path(__file__).parents[1]
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part on Linux")
-
-
-@pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("LAB_START", request.param)
-    monkeypatch.syspath_prepend(str(ROOT))
-    return str(request.param)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from lab.lines import line_of
 from lab.scenarios import catalogue, schema
-from lab.scenarios.lines import line_of
 from lab.scenarios.reading import ScenarioError
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.starter import STARTER, AlreadyThere, start

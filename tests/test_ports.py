@@ -40,3 +40,19 @@ def test_a_taken_port_is_named_with_its_holder(reuse: bool) -> None:
             reserve(port)
     assert caught.value.port == port
     assert caught.value.by is None or f"pid {os.getpid()}" in caught.value.by
+
+
+def test_connections_of_the_past_are_in_nobodys_way_and_let_nobody_else_in() -> None:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # and no more, as node does
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, _ = server.accept()
+            accepted.close()  # who closes first keeps the port in mind for a minute
+            assert client.recv(1) == b""
+    with reserve(port) as mine:
+        assert mine.port == port
+        with pytest.raises(PortTaken):
+            reserve(port)

@@ -10,7 +10,7 @@ Latencies are milliseconds from the moment a request was *due*, and of good answ
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.result import Data, Endpoint, Variant, Visible
 
 

@@ -18,9 +18,9 @@ from lab.load.client import Client
 from lab.load.connection import Outcome
 from lab.load.plan import Origin
 from lab.load.sender import ENDPOINTS, Endpoint
+from lab.meant import did_you_mean
 from lab.report import fragment
 from lab.report.trace import show
-from lab.scenarios.figures import did_you_mean
 from lab.scenarios.trace import REQUESTS, client_step
 from lab.scenarios.waterfall import Story, joined, read_spans
 

@@ -19,11 +19,11 @@ from pydantic import PrivateAttr
 from lab.api.extras import pandas
 from lab.api.figures import NoSuchFigure, PhaseOf, Side, phase_of
 from lab.api.shown import Shown
+from lab.meant import did_you_mean
 from lab.report import compare, fragment, page, tables
 from lab.report.charts import Chart, Raw, charts
 from lab.report.progress import headline
 from lab.scenarios import result as document
-from lab.scenarios.figures import did_you_mean
 
 
 class Result(Shown, document.Result):

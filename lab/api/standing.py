@@ -30,8 +30,8 @@ from lab.byhand.settings import settings_by_stack
 from lab.byhand.switchboard import Switchboard
 from lab.byhand.up import BOTH, WHICH, raised
 from lab.domain.directory import BY_HAND_PORTS, TWINS
+from lab.meant import did_you_mean
 from lab.report import fragment
-from lab.scenarios.figures import did_you_mean
 from lab.scenarios.runs import RUNS, drop_databases, new_folder
 
 

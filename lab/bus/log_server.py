@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -157,6 +157,19 @@ class LogServer:
                 f"the log begins behind after={self._first - 1}.",
                 self._first,
             )
+
+    async def behind(self, after: int) -> list[bytes]:
+        """What stands behind `after`, a line for each event; waits until there is something."""
+        while not (lines := self._lines(after)):
+            await self._moved.wait()
+        return lines
+
+    def all_lines(self) -> Iterator[bytes]:
+        """Every event that is kept, a line each."""
+        after = self._first - 1
+        while lines := self._lines(after):
+            yield from lines
+            after += len(lines)
 
     def _lines(self, after: int) -> list[bytes]:
         """What stands behind `after`: from memory near the end of the log, else from disk."""

@@ -34,7 +34,7 @@ def up(
     from lab.byhand.settings import settings_by_stack
     from lab.byhand.up import run_up
     from lab.domain.directory import BY_HAND_PORTS, TWINS
-    from lab.scenarios.figures import did_you_mean
+    from lab.meant import did_you_mean
     from lab.scenarios.runs import new_folder
 
     known = (*BY_HAND_PORTS, "both")

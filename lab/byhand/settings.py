@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import SWITCHES, variant_problems
 

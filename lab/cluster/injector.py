@@ -5,6 +5,8 @@ switch that does nothing. So every injection ends with an account of what it did
 its being gone; a run in which either is missing is an error.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -12,10 +14,11 @@ from zlib import crc32
 
 import psutil
 
+from lab.cluster.caller import Answer
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.poison import Told, tell_poison, who_failed
 from lab.cluster.stack import Stack
-from lab.faults.kinds import Down, Fault, Hang, Poison
+from lab.faults.kinds import Down, Fault, Hang, Poison, parse_fault
 
 PROBE_S = 0.1
 GONE_WITHIN_S = 5.0
@@ -47,6 +50,10 @@ class Injection:
     def _program(self) -> str:
         return self.stack.program(self.fault.target)
 
+    @property
+    def _keeps(self) -> bool:
+        return any(one.keeps for one in self.stack.programs if one.name == self._program)
+
     async def begin(self, seed: int = 0) -> None:
         """Put the fault on. Raises FaultFailed, NotRunning."""
         supervisor = self.stack.supervisor
@@ -54,14 +61,21 @@ class Injection:
         if isinstance(self.fault, Down):
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
-            probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
-            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": probe.error}
-            self.acted = probe.error == "refused"
+            # A sidecar has to look behind itself before it can say that nobody is there.
+            within_s = GONE_WITHIN_S if self._keeps else PROBE_S
+            probe = await self.stack.call("GET", self._url, "/health", within_s=within_s)
+            seen = _seen_by(probe)
+            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": seen}
+            self.acted = seen == "refused"
         elif isinstance(self.fault, Hang):
             await supervisor.suspend(self._program)
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
             self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
             self.acted = probe.error == "timeout"
+            if kept := supervisor.kept(self._program) if self._keeps else []:
+                # It may be known by its port alone, which a suspended process still has.
+                self.evidence |= {"suspended": len(kept)}
+                self.acted = True
         elif isinstance(self.fault, Poison):
             self.told = await tell_poison(self.stack, self.fault)
         else:
@@ -115,3 +129,22 @@ class Injection:
             return health.ok
         hanging = await self.stack.call("GET", self._url, "/_lab/faults")
         return hanging.ok and self.name not in (hanging.data or ())
+
+
+def _seen_by(probe: Answer) -> str:
+    """What became of a probe; a sidecar tells how it fared with the service behind it."""
+    told = probe.data if isinstance(probe.data, dict) else {}
+    return probe.error or str(told.get("error", ""))
+
+
+@asynccontextmanager
+async def broken(
+    stack: Stack, kind: str, target: str, seed: int = 0, **options: Any
+) -> AsyncIterator[Injection]:
+    """A fault that acts inside the block; behind it the injection has its evidence."""
+    injection = Injection(stack, parse_fault(kind, target, options), f"check-{kind}")
+    await injection.begin(seed)
+    try:
+        yield injection
+    finally:
+        await injection.end()

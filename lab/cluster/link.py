@@ -150,7 +150,7 @@ class NurseryLink:
 
 
 def _environment() -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env = {name: value for name, value in os.environ.items() if name not in _CHANGED}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {
         **env,
@@ -159,6 +159,14 @@ def _environment() -> dict[str, str]:
         "SSL_CERT_DIR": os.devnull,
         LAB_RUN: run_mark(),
     }
+
+
+_CHANGED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def as_before() -> dict[str, str | None]:
+    """What the variables that the nursery changes for its children are in this process."""
+    return {name: os.environ.get(name) for name in _CHANGED}
 
 
 def run_mark() -> str:
@@ -176,7 +184,8 @@ def tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(begin, size - 16384))
+            # A log that is shorter now has been cut meanwhile, and all of it is of later.
+            file.seek(max(begin if begin <= size else 0, size - 16384))
             return file.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:
         return []

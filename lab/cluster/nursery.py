@@ -17,8 +17,11 @@ It has one thread and no event loop, for a fork copies only the thread that call
 
 Messages are JSON lines. From the lab:
 
-    {"id": 1, "do": "start", "name": …, "module": …, "argv": […], "log": …, "env": {…}}
+    {"id": 1, "do": "start", "name": …, "module": …, "argv": […], "log": …, "env": {…}, "keeps": …}
     {"id": 2, "do": "signal", "name": …, "number": 9}
+
+A program that `keeps` others (`lab.foreign.keeper`) is not what a signal to the group is meant for:
+all that it has started is. It watches itself, so it is not suspended with them.
 
 To the lab: {"id": 1, "pid": …} or {"id": 1, "error": …}; and, when a child has ended,
 {"exit": name, "pid": …, "status": …} (status: exit code, or minus the signal's number).
@@ -33,13 +36,15 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from lab.cluster.process import Order, fork, show_as
+from lab.cluster.process import Order, fork, show_as, take_in_orphans
 from lab.lifeline import LIFELINE
 
+ORPHANS_ENDED_WITHIN_S = 2.0
 TO_THE_GROUP = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 
 
@@ -49,6 +54,7 @@ class Nursery:
     def __init__(self, lab: socket.socket, method: str) -> None:
         self._lab, self._method = lab, method
         self._children: dict[str, int] = {}
+        self._keepers: set[str] = set()
         self._unread = b""
         self._over = False
         self._lifeline, self._held = os.pipe()
@@ -105,6 +111,9 @@ class Nursery:
         env = {**message["env"], LIFELINE: str(self._lifeline)}
         order = Order(name, message["module"], tuple(message["argv"]), message["log"], env)
         method = "exec" if _has_threads() else self._method
+        if message["keeps"]:
+            take_in_orphans()
+            self._keepers.add(name)
         self._children[name] = fork(order, method=method, close=self._mine, keep=self._lifeline)
         return {"pid": self._children[name]}
 
@@ -114,11 +123,21 @@ class Nursery:
         if pid is None:
             raise LookupError("has already ended, so there is nobody to signal")
         number = message["number"]
-        if number in TO_THE_GROUP:
+        if number in TO_THE_GROUP and message["name"] in self._keepers:
+            self._signal_family(pid, number)
+        elif number in TO_THE_GROUP:
             os.killpg(pid, number)
         else:
             os.kill(pid, number)
         return {"pid": pid}
+
+    def _signal_family(self, keeper: int, number: int) -> None:
+        from lab.cluster import family  # not by a lab that keeps nobody
+
+        if number == signal.SIGKILL:
+            family.end_family(keeper, also=[keeper])
+        else:
+            family.tell_family(keeper, number)
 
     def _reap(self) -> None:
         with suppress(BlockingIOError):
@@ -127,7 +146,32 @@ class Nursery:
         for name, pid in list(self._children.items()):
             wait_status = _reap_if_ended(pid)
             if wait_status is not None:
+                if name in self._keepers and sys.platform != "linux":
+                    self._end_marked(pid)
                 self._forget(name, wait_status)
+        self._end_orphans()
+
+    def _end_marked(self, keeper: int) -> None:
+        """What a keeper left that has ended, where orphans don't come to us."""
+        from lab.cluster import family
+
+        family.end_family(keeper)
+
+    def _end_orphans(self) -> bool:
+        """Whoever is a child of ours and was not started by us has lost its keeper. Whether there
+        are any."""
+        if not self._keepers:
+            return False
+        import psutil
+
+        known = {*self._children.values()}
+        orphans = [one for one in psutil.Process().children() if one.pid not in known]
+        for one in orphans:
+            with suppress(psutil.Error):
+                one.kill()
+            with suppress(ChildProcessError):
+                os.waitpid(one.pid, os.WNOHANG)
+        return bool(orphans)
 
     def _forget(self, name: str, wait_status: int) -> None:
         pid = self._children.pop(name)
@@ -140,11 +184,17 @@ class Nursery:
             self._end()
 
     def _kill_all(self) -> None:
-        for pid in self._children.values():
+        for name, pid in self._children.items():
             with suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
+                if name in self._keepers:
+                    self._signal_family(pid, signal.SIGKILL)
+                else:
+                    os.killpg(pid, signal.SIGKILL)
         for name, pid in list(self._children.items()):
             self._forget(name, os.waitpid(pid, 0)[1])
+        give_up_at_s = time.perf_counter() + ORPHANS_ENDED_WITHIN_S
+        while self._end_orphans() and time.perf_counter() < give_up_at_s:
+            time.sleep(0.002)  # those of the one who has ended just now come to us next
 
 
 def _fileno(item: Any) -> int:

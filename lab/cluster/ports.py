@@ -49,7 +49,11 @@ def reserve(port: int = 0) -> Reservation:
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Past the connections of the past that somebody's own server had here a minute ago. Then
+        # off again, or others could not tell that the port is reserved.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, bool(port))
         held.bind((HOST, port))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except PermissionError:
         held.close()
         raise PortTaken(port, "the system (ports below 1024 are for its administrator)") from None

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,33 @@ def _die_with(nursery: int) -> None:
     """Linux: be killed when the nursery dies, even while suspended. Best effort elsewhere: none."""
     if sys.platform != "linux":
         return
-    with suppress(Exception):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_the_parent()
     if os.getppid() != nursery:  # It died before we asked to be told.
         os._exit(1)
+
+
+def die_with_the_parent() -> None:
+    """Linux: be killed when the thread that has started this process ends."""
+    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def outlive_the_parent() -> None:
+    """Linux: take back that this process is killed when the nursery dies, for it has to clear up
+    first. The lifeline tells it, and it is woken, should it be suspended."""
+    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def take_in_orphans() -> None:
+    """Linux: what stands below this process and loses its parent becomes a child of this one."""
+    _ask_the_kernel(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _ask_the_kernel(what: int, value: int) -> None:
+    if sys.platform == "linux":
+        with suppress(Exception):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
 
 
 def show_as(name: str) -> None:

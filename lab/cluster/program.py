@@ -1,7 +1,7 @@
 """What the supervisor starts, and what it remembers of it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from lab.cluster.link import tail
 class Program:
     """`python -m module argv…`, its output appended to `log`. `health`: the URL that answers 200
     when it is ready; None for a program that has nothing to get ready. `may_fail`: nobody wonders
-    if it ends with another status than 0."""
+    if it ends with another status than 0. `keeps`: it is nothing by itself, and what befalls it is
+    meant for all that it has started. `ready_within_s`: how long it may take, where that is its own
+    affair. `instead`: of its pid, what it does instead of getting ready, in a sentence."""
 
     name: str
     module: str
@@ -21,6 +23,9 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
     may_fail: bool = False
+    keeps: bool = False
+    ready_within_s: float | None = None
+    instead: Callable[[int], str | None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Child:
     told_to_end: bool = False
     suspended: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def why_not_ready(self, waits_for: str | None) -> str | None:
+        """What it waits for, and what it does instead, in sentences."""
+        instead = self.program.instead(self.pid) if self.program.instead else None
+        return ". ".join(one for one in (waits_for, instead) if one) or None
 
     def last_lines(self) -> list[str]:
         """The last ten lines that it wrote since this start."""

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable
 
 from lab.cluster.hops import EVERY_HOP
+from lab.cluster.strangers import out_of_reach_of_strangers
 from lab.cluster.topology import ARRANGEMENTS, Arrangement, with_engine
 from lab.domain.directory import BUS, HOPS, MONOLITH, SERVICES
 from lab.faults.kinds import CLIENT, Fault, NewVersion, Partition, Poison
@@ -37,7 +38,7 @@ CALLERS = (*SERVICES, BUS, CLIENT)
 
 def hearers(arrangement: Arrangement) -> tuple[str, ...]:
     """The services that hear events there."""
-    if arrangement.ask_by is not None:
+    if arrangement.ask_by is not None or arrangement.strangers is not None:
         return ()
     return tuple(name for name in SERVICES if any(name in who for who in HEARD_BY.values()))
 
@@ -63,6 +64,10 @@ def makes_no_sense(fault: Fault) -> str | None:
 
 def out_of_reach(fault: Fault, arrangement: Arrangement) -> str | None:
     """Why the fault can't act on its target there, in a sentence; None if it can."""
+    if arrangement.strangers is not None:
+        return out_of_reach_of_strangers(fault, arrangement, arrangement.strangers)
+    if arrangement.replaced is not None and fault.target in arrangement.replaced.services:
+        return out_of_reach_of_strangers(fault, arrangement, arrangement.replaced)
     name, target, hear = arrangement.name, fault.target, hearers(arrangement)
     if target in HOPS and isinstance(fault, Partition | Poison):
         return f"{fault.kind} is not for hops. Take one of the four services, or {BUS}."

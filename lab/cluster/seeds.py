@@ -11,7 +11,10 @@ async def seed_posts(stack: Stack, settle_within_s: float) -> list[str]:
     ids = []
     for number in range(SEED_POSTS):
         answer = await stack.call(
-            "POST", stack.urls["posts"], "/posts", {"title": f"The first post, number {number + 1}"}
+            "POST",
+            stack.asked_at["posts"],
+            "/posts",
+            {"title": f"The first post, number {number + 1}"},
         )
         if answer.status != 201:
             raise LabCannotRun(

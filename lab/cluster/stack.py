@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -42,14 +42,7 @@ class Stack:
         if arrangement.has_bus and engine(options) in ("nats", EXISTING):
             _require_nats(options["bus"])
         arrangement = with_engine(arrangement, options)
-        self.name = name
-        self.arrangement = arrangement
-        self.supervisor = supervisor
-        self.data = folder / "data" / name
-        self.token = token or secrets.token_urlsafe(24)
-        self._held = ExitStack()
-        self._newcomers: list[str] = []
-        self.history = 0  # how many events were told before anybody came
+        self._begin(name, arrangement, supervisor, folder, token)
         wanted = ports or {}
         try:
             reserved = {
@@ -67,6 +60,23 @@ class Stack:
             *(name, arrangement, options, numbers, folder, self.token),
             stream=f"lab-{name}-{secrets.token_hex(4)}",
         )
+
+    def _begin(
+        self,
+        name: str,
+        arrangement: Arrangement,
+        supervisor: Supervisor,
+        folder: Path,
+        token: str | None,
+    ) -> None:
+        self.name = name
+        self.arrangement = arrangement
+        self.supervisor = supervisor
+        self.data = folder / "data" / name
+        self.token = token or secrets.token_urlsafe(24)
+        self._held = ExitStack()
+        self._newcomers: list[str] = []
+        self.history = 0  # how many events were told before anybody came
         self.call = Caller(self.token)
 
     def __enter__(self) -> Self:
@@ -75,6 +85,20 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.call.close()
         self._held.close()
+
+    @property
+    def asked_at(self) -> Mapping[str, str]:
+        """Whom the load asks, by the lab's name of the service that answers such a request."""
+        return {name: self.urls[name] for name in ("posts", "comments", "query")}
+
+    @property
+    def ids_are_ordered(self) -> bool:
+        """Whether a post that was written later has a greater id."""
+        return True
+
+    async def start(self) -> None:
+        """Start all its programs; returns when each is ready. Raises StartFailed, NotReady."""
+        await self.supervisor.start(*self.programs)
 
     def admit(self, service: str) -> tuple[str, int]:
         """Make room for a second one of a service: what it is called here, and its port."""
@@ -197,3 +221,14 @@ def _require_nats(bus: str) -> None:
             find_server()
     except NatsMissing as error:
         raise LabCannotRun(str(error)) from None
+
+
+async def start_all(stacks: Sequence[Stack]) -> None:
+    """Start them side by side; when one can't be started, no other one is waited for."""
+    starting = [asyncio.create_task(stack.start()) for stack in stacks]
+    try:
+        await asyncio.gather(*starting)
+    finally:
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)

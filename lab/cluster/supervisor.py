@@ -36,6 +36,7 @@ __all__ = ["Exit", "Program", "Supervisor"]
 
 READY_WITHIN_S = 10.0
 GRACE_S = 2.0
+HEALTH_WITHIN_S = 1.5  # longer than a sidecar waits for the one behind it, so that it can say so
 ASK_EVERY_S = (0.003, 0.025)  # At first, and at most.
 
 
@@ -120,6 +121,12 @@ class Supervisor:
         """SIGCONT; returns when the process is seen to run again. Raises SignalFailed."""
         await self._set_suspended(self._living(name), False)
 
+    def kept(self, name: str) -> list[int]:
+        """The processes that a program keeps at this moment. Raises NotRunning."""
+        from lab.cluster.family import family
+
+        return [one.pid for one in family(self._child(name).pid)]
+
     async def wait(self, name: str, timeout_s: float | None = None) -> int:
         """The exit status, once it has one. Raises TimeoutError, NurseryLost."""
         child = self._child(name)
@@ -134,15 +141,18 @@ class Supervisor:
         return tuple(self._unexpected)
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """End every program: SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or
-        are suspended and can't. Returns when all are reaped and the nursery has ended."""
-        living = [child for child in self._children.values() if not child.ended.is_set()]
-        for child in living:
-            child.told_to_end = True
-        gentle = [child for child in living if not child.suspended]
-        await self._end(gentle, signal.SIGTERM, grace_s)
-        await self._end(living, signal.SIGKILL, grace_s)
+        """End every program as `end` does. Returns when the nursery has ended as well."""
+        await self.end(*self._children, grace_s=grace_s)
         await self._link.close()
+
+    async def end(self, *names: str, grace_s: float = GRACE_S) -> None:
+        """SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or are suspended and
+        can't; returns when all are reaped. Whoever has ended, or never began, is well."""
+        known = [self._children[name] for name in names if name in self._children]
+        for child in known:
+            child.told_to_end = True
+        await self._end([one for one in known if not one.suspended], signal.SIGTERM, grace_s)
+        await self._end(known, signal.SIGKILL, grace_s)
 
     async def _end(self, children: Iterable[Child], number: int, within_s: float) -> None:
         living = [child for child in children if not child.ended.is_set()]
@@ -167,6 +177,7 @@ class Supervisor:
                 argv=program.argv,
                 log=os.path.abspath(program.log),
                 env=dict(program.env),
+                keeps=program.keeps,
             )
         except LabCannotRun as error:
             child.ended.set()
@@ -175,13 +186,14 @@ class Supervisor:
             raise
         child.pid = answer["pid"]
         if program.health is not None:
-            await self._until_ready(child, program.health, ready_within_s)
+            within_s = program.ready_within_s or ready_within_s
+            await self._until_ready(child, program.health, within_s)
 
     async def _until_ready(self, child: Child, url: str, within_s: float) -> None:
         deadline, (pause_s, longest_s) = time.perf_counter() + within_s, ASK_EVERY_S
         health = Health(None)
         while time.perf_counter() < deadline:
-            health = await ask_health(url)
+            health = await ask_health(url, HEALTH_WITHIN_S)
             if child.ended.is_set():  # Whoever has just answered, it was not this one.
                 if self._link.lost:
                     raise NurseryLost(tail(self._link.log))
@@ -190,21 +202,19 @@ class Supervisor:
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, longest_s)
-        raise NotReady(child.program.name, within_s, health.waits_for, child.last_lines())
+        why = await asyncio.to_thread(child.why_not_ready, health.waits_for)
+        raise NotReady(child.program.name, within_s, why, child.last_lines())
 
     async def _set_suspended(self, child: Child, suspended: bool) -> None:
-        import psutil
-
         await self._signal(child, signal.SIGSTOP if suspended else signal.SIGCONT)
         child.suspended = suspended
         deadline = time.perf_counter() + GRACE_S
         while not child.ended.is_set() and time.perf_counter() < deadline:
-            if (psutil.Process(child.pid).status() == psutil.STATUS_STOPPED) == suspended:
+            if _stands_still(child) == suspended:
                 return
             await asyncio.sleep(0.001)
-        word = "suspended" if suspended else "resumed"
         raise SignalFailed(
-            f"{child.program.name} (pid {child.pid}) was to be {word}, but is not. "
+            f"{child.program.name} (pid {child.pid}) {'runs on' if suspended else 'stands still'}. "
             "Did it end just now, or does a debugger or somebody else signal it?"
         )
 
@@ -231,11 +241,20 @@ class Supervisor:
         child = self._children[name]
         child.status = status
         child.ended.set()
-        as_meant = status == 0 or child.program.may_fail
-        finished = as_meant and child.program.health is None
+        finished = child.program.health is None and (status == 0 or child.program.may_fail)
         if not child.told_to_end and not finished:
             self._unexpected.append(Exit(name, status, tuple(child.last_lines())))
 
     def _on_lost(self) -> None:
         for child in self._children.values():
             child.ended.set()
+
+
+def _stands_still(child: Child) -> bool:
+    import psutil
+
+    if child.program.keeps:
+        from lab.cluster.family import stand_still
+
+        return stand_still(child.pid)
+    return bool(psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)

@@ -30,17 +30,35 @@ _WHOLE = {MONOLITH: "lab.sync_chain.monolith"}
 
 
 @dataclass(frozen=True)
+class Strangers:
+    """Services that are not the lab's, each behind a sidecar that has the lab's door.
+
+    `services`: all but their bus. `asked`: those whom the load asks, at a face that always is in
+    front of the door. `unmoved`: those that stand on their own port, so that the others come past
+    the door. `known`: whether they call each other through their sidecars, and so by name.
+    """
+
+    services: tuple[str, ...]
+    asked: tuple[str, ...]
+    unmoved: tuple[str, ...] = ()
+    known: bool = False
+
+
+@dataclass(frozen=True)
 class Arrangement:
     """`programs` maps each part that is a process of its own to its module.
 
     `ask_by` is the carrier of questions; None where nobody asks. `guests`: those of its parts that
-    are somebody's own services, put beside the blog while it ran.
+    are somebody's own services, put beside the blog while it ran. `strangers`: it is theirs.
+    `replaced`: services of the lab's in whose place one of theirs stands.
     """
 
     name: str
     programs: Mapping[str, str]
     ask_by: str | None = None
     guests: tuple[str, ...] = ()
+    strangers: Strangers | None = None
+    replaced: Strangers | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -64,7 +82,8 @@ class Arrangement:
     @property
     def keeps_a_log(self) -> bool:
         """Whether the blog's events can be read from the bus again, in the bus's own order."""
-        return self.has_bus and self.ask_by is None and self.programs[BUS] not in COURSE.values()
+        told = self.has_bus and self.ask_by is None and self.strangers is None
+        return told and self.programs[BUS] not in COURSE.values()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -73,7 +92,9 @@ class Arrangement:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The four that each arrangement has, its hops, and its guests."""
+        """The four that each arrangement has, its hops, and its guests; or the strangers."""
+        if self.strangers is not None:
+            return self.strangers.services
         return (*SERVICES, *(part for part in self.programs if part in HOPS), *self.guests)
 
     def home(self, target: str) -> str:
@@ -135,6 +156,8 @@ def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrangement:
     """The arrangement with the hops and the bus that the options ask for; a cluster of servers
     has a program a node."""
+    if arrangement.strangers is not None:
+        return arrangement
     if arrangement.ask_by in _HOP:
         hops = dict.fromkeys(hops_of(options), _HOP[arrangement.ask_by])
         arrangement = replace(arrangement, programs={**arrangement.programs, **hops})

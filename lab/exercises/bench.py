@@ -6,8 +6,8 @@ program is taken for what it may be: nothing, nonsense, or without an end.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -16,14 +16,13 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.injector import Injection
+from lab.cluster.injector import Injection, broken
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.domain.directory import BUS
 from lab.domain.events import Envelope, Event
 from lab.domain.model import Comment, FeedEntry, Post
 from lab.exercises.exercise import Criterion, Step
-from lab.faults.kinds import parse_fault
 
 LARGEST_ANSWER = 4 * 1024 * 1024
 KNOWN_WITHIN_S = 3.0
@@ -211,15 +210,11 @@ class Bench:
         if not answer.ok:
             raise LabCannotRun(f"The bus would not take events: {answer.error or answer.data}.")
 
-    @asynccontextmanager
-    async def broken(self, kind: str, target: str, **options: Any) -> AsyncIterator[Injection]:
+    def broken(
+        self, kind: str, target: str, **options: Any
+    ) -> AbstractAsyncContextManager[Injection]:
         """A fault that acts inside the block; behind it the injection has its evidence."""
-        injection = Injection(self.stack, parse_fault(kind, target, options), f"check-{kind}")
-        await injection.begin(SEED)
-        try:
-            yield injection
-        finally:
-            await injection.end()
+        return broken(self.stack, kind, target, SEED, **options)
 
 
 def _is_taken(answer: Seen) -> bool:

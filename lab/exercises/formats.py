@@ -2,9 +2,10 @@
 
 import textwrap
 from typing import Any
-from xml.etree import ElementTree
 
 from lab.exercises.exercise import Exercise, Step, Verdict
+from lab.report.junit import Case
+from lab.report.junit import junit as written
 
 WIDTH = 80
 _INDENT = " " * 9
@@ -35,32 +36,16 @@ def document(verdict: Verdict) -> dict[str, Any]:
 
 
 def junit(verdict: Verdict) -> str:
-    """JUnit XML as CI systems read it: a test case for each criterion."""
-    suite = ElementTree.Element(
-        "testsuite",
-        name=f"lab exercise {verdict.exercise}",
-        tests=str(len(verdict.steps)),
-        failures=str(sum(not step.passed for step in verdict.steps)),
-        errors=str(int(bool(verdict.trouble))),
-        time=f"{verdict.seconds:.3f}",
+    """JUnit XML: a test case for each criterion."""
+    cases = [
+        Case(step.criterion.key) if step.passed else Case(step.criterion.key, step.seen, _why(step))
+        for step in verdict.steps
+    ]
+    error = Case("the program", verdict.trouble, "\n".join(verdict.log))
+    return written(
+        *(f"lab exercise {verdict.exercise}", verdict.exercise, cases, verdict.seconds),
+        error if verdict.trouble else None,
     )
-    for step in verdict.steps:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=verdict.exercise, name=step.criterion.key, time="0"
-        )
-        if not step.passed:
-            ElementTree.SubElement(case, "failure", message=step.seen).text = _why(step)
-    if verdict.trouble:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=verdict.exercise, name="the program", time="0"
-        )
-        error = ElementTree.SubElement(case, "error", message=verdict.trouble)
-        error.text = "\n".join(verdict.log)
-        suite.set("tests", str(len(verdict.steps) + 1))
-    suites = ElementTree.Element("testsuites")
-    suites.append(suite)
-    ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def gradescope(verdict: Verdict) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import httptools
 
 from lab.domain.errors import BadAnswer
 from lab.foreign.question import Head, Headers, Origin, Question
+from lab.foreign.sockets import acknowledge
 
 IDLE_AT_MOST_S = 1.0
 """A kept connection is given up after so long without use, well before any usual server closes it
@@ -98,6 +99,8 @@ class Connection(asyncio.Protocol):
                 self._fail(f"something that is no HTTP; it begins with {bytes(data[:60])!r}")
                 return
             self.reusable = False
+        if not self.complete:
+            acknowledge(self.sock)
         if not self.in_body:
             self.head_bytes += len(data)
         if self.head_bytes > MOST_HEAD_BYTES:

@@ -27,7 +27,7 @@ from lab.foreign.answers import Answered, NotUnderstood
 from lab.foreign.gate import Gate
 from lab.foreign.gathering import gather
 from lab.foreign.mapping import Action, Actions, Asked
-from lab.foreign.question import Origin
+from lab.foreign.question import Origin, written
 from lab.foreign.shapes import created_comment, created_post, feed
 from lab.foreign.upstream import Pool, reach, unreachable
 from lab.spans import SpanLog, traceparent
@@ -156,29 +156,18 @@ class Face:
         except ValueError as error:
             raise Invalid(str(error)) from None
         head, body = await gather(
-            *(self.pool, self.service, self._request(asked), self.answer_within_s),
+            *(
+                self.pool,
+                self.service,
+                written(asked, self.service, traceparent()),
+                self.answer_within_s,
+            ),
             may_repeat=asked.method == "GET",
         )
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers
         }
         return Answered(self.name, asked, head.status, headers, body)
-
-    def _request(self, asked: Asked) -> bytes:
-        lines = [
-            f"{asked.method} {asked.path} HTTP/1.1",
-            f"Host: localhost:{self.service.port}",
-            "Accept: application/json",
-            "Accept-Encoding: identity",
-            *(f"{name}: {value}" for name, value in asked.headers.items()),
-        ]
-        if asked.body:
-            lines.append("Content-Type: application/json")
-        if asked.body or asked.method != "GET":
-            lines.append(f"Content-Length: {len(asked.body)}")
-        if story := traceparent():
-            lines.append(f"traceparent: {story}")
-        return "\r\n".join((*lines, "", "")).encode("latin-1") + asked.body
 
     def _state(self) -> dict[str, Any]:
         return {"under_way": self.under_way, "feed": self.feed} | self.state()
@@ -198,7 +187,7 @@ class Face:
             if self.ready is None:
                 await self._listens()
                 return "", ""
-            request = self._request(Asked("GET", self.ready, b"", {}))
+            request = written(Asked("GET", self.ready, b"", {}), self.service)
             head, _ = await gather(
                 *(self.pool, self.service, request, READY_WITHIN_S), may_repeat=True, head_only=True
             )

@@ -20,9 +20,20 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Path = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=2_000)]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-HeaderValue = Annotated[str, StringConstraints(pattern=r"^[ -~]*$", max_length=1_000)]
+_PATH = r"^/[!-~]*$"
+_HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
+_HEADER_VALUE = r"^[ -~]*$"
+
+PATTERNS = {
+    _PATH: "be a path: it begins with / and has no blanks, as in /posts",
+    _HEADER_NAME: "be the name of a header: letters, digits and hyphens",
+    _HEADER_VALUE: "have no other signs than those of plain English",
+}
+"""What a text was meant to be, where it is not that."""
+
+Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=2_000)]
+HeaderName = Annotated[str, StringConstraints(pattern=_HEADER_NAME)]
+HeaderValue = Annotated[str, StringConstraints(pattern=_HEADER_VALUE, max_length=1_000)]
 Place = Annotated[str, StringConstraints(max_length=200)]
 
 _FILLED_IN = re.compile(r"\{(\w+)(?::(number))?\}")

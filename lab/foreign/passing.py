@@ -11,8 +11,6 @@ that mean nothing on this machine are found, and how the others learn who asks.
 """
 
 import asyncio
-import socket
-import struct
 from time import monotonic
 
 from lab.domain.errors import DependencyFailed, ServiceError, TooSlow
@@ -22,6 +20,7 @@ from lab.foreign.gate import Delivery
 from lab.foreign.incoming import Incoming
 from lab.foreign.passage import Passage
 from lab.foreign.question import Head, Origin, Question
+from lab.foreign.sockets import acknowledge, end_hard
 from lab.foreign.taking_in import Reader
 
 WHOLE_UP_TO_BYTES = 64 * 1024
@@ -54,6 +53,8 @@ class Caller(asyncio.Protocol):
             return
         self._touched_s = monotonic()
         if self._reader.feed(data):
+            if self._reader.receiving:
+                acknowledge(self._transport.get_extra_info("socket"))
             self._go_on()
         else:
             self._transport.abort()
@@ -219,13 +220,13 @@ class Caller(asyncio.Protocol):
             self._finish(first)
 
     def failed(self, failure: DependencyFailed) -> None:
-        """The service gave no answer, or only the beginning of one."""
+        """The service gave no answer, or only the beginning of one.
+
+        Its callers are to see what they would see without us: a connection that breaks. An answer
+        of ours, be it a 503, is taken by some for the service's, and so for a success.
+        """
         self._passage.note(failure)
-        first = self._queue[0]
-        if first.answer_begun:
-            self._tear_down(first)  # that it breaks off is all that can still be said
-        else:
-            self._answer(first, first.problem(failure))
+        self._tear_down(self._queue[0])
 
     def _answer(self, first: Incoming, answer: bytes) -> None:
         self._transport.write(answer)
@@ -253,7 +254,5 @@ class Caller(asyncio.Protocol):
 
     def _tear_down(self, first: Incoming) -> None:
         self._done_with(first)
-        connection = self._transport.get_extra_info("socket")
-        linger_not = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+        end_hard(self._transport.get_extra_info("socket"))
         self._transport.abort()

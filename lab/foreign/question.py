@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from lab.domain.errors import DependencyFailed
+from lab.foreign.mapping import Asked
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -17,6 +18,24 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def written(asked: Asked, origin: Origin, story: str | None = None) -> bytes:
+    """A request of ours as bytes. `story`: its traceparent."""
+    lines = [
+        f"{asked.method} {asked.path} HTTP/1.1",
+        f"Host: localhost:{origin.port}",
+        "Accept: application/json",
+        "Accept-Encoding: identity",
+        *(f"{name}: {value}" for name, value in asked.headers.items()),
+    ]
+    if asked.body:
+        lines.append("Content-Type: application/json")
+    if asked.body or asked.method != "GET":
+        lines.append(f"Content-Length: {len(asked.body)}")
+    if story:
+        lines.append(f"traceparent: {story}")
+    return "\r\n".join((*lines, "", "")).encode("latin-1") + asked.body
 
 
 class Head(NamedTuple):

@@ -16,10 +16,8 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +27,7 @@ from pydantic import ValidationError
 from lab.domain.directory import BUS
 from lab.foreign.face import Face
 from lab.foreign.gate import Gate
+from lab.foreign.loopbacks import both_loopbacks
 from lab.foreign.mapping import Actions
 from lab.foreign.passage import Passage
 from lab.foreign.passing import Caller
@@ -75,7 +74,7 @@ class Sidecar:
         self._face_socket = listen(options.port, options.reuse_port)
         self._raw_sockets = []
         if options.raw_port is not None:
-            self._raw_sockets = _both_loopbacks(options.raw_port, options.reuse_port)
+            self._raw_sockets = both_loopbacks(options.raw_port, options.reuse_port)
         hosts = {name.lower(): Origin("127.0.0.1", port) for name, port in options.hosts.items()}
         self._passage = Passage(
             *(options.name, service, gate, pool, hosts), events_path=options.events_path
@@ -142,25 +141,6 @@ class Sidecar:
             "busy": bool(under_way or self._passage.delivering),
         }
         return told | ({"head": None} if self._options.name == BUS else {})
-
-
-def _both_loopbacks(port: int, reuse_port: bool) -> list[socket.socket]:
-    """127.0.0.1, and ::1 where it can be had: others call `localhost`, which may mean either."""
-    first = listen(port, reuse_port)
-    sockets = [first]
-    with suppress(OSError):
-        second = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-        try:
-            second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            second.bind(("::1", first.getsockname()[1]))
-        except OSError:
-            second.close()
-            raise
-        sockets.append(second)
-    return sockets
 
 
 async def _serve(options: SidecarOptions) -> None:

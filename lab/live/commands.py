@@ -42,7 +42,7 @@ def live(
     from lab.live.live import Wanted, run_live
     from lab.live.script import halves_of
     from lab.live.session import MIX, RATE
-    from lab.scenarios.figures import did_you_mean
+    from lab.meant import did_you_mean
     from lab.scenarios.runs import new_folder
 
     if bus is not None and bus not in ENGINES:

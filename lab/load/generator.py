@@ -28,6 +28,7 @@ from lab.lifeline import watch_lifeline
 from lab.load.client import Client
 from lab.load.closed import users_of
 from lab.load.metrics import lag_figures
+from lab.load.order import Order
 from lab.load.pacer import Timeline, schedule, shift_s
 from lab.load.plan import BadPlan, Plan, read_plan
 from lab.load.pump import Pump, Send, garbage_left_alone, new_loop
@@ -142,6 +143,7 @@ def _senders(
                 started_at_s,
                 plan.reader_delay_s,
                 plan.timeout_s,  # a probe is as patient as a reader
+                Order(variant.ordered_ids),
             ),
             timeline=timeline,
             started_at_s=started_at_s,

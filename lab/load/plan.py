@@ -66,12 +66,14 @@ class Variant(_Strict):
     """One arrangement under load: its services, and posts that exist before the first arrival.
 
     `users`: it is asked in a closed loop, by so many; None: in an open one, by whoever comes.
+    `ordered_ids`: whether a post that was written later has a greater id.
     """
 
     name: Annotated[str, Field(min_length=1)]
     urls: dict[Service, str]
     seed_posts: Annotated[list[str], Field(min_length=1)]
     users: Annotated[int, Field(ge=1)] | None = None
+    ordered_ids: bool = True
 
     @field_validator("urls")
     @classmethod

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from lab.load.order import Order
 from lab.load.samples import Sample
 
 
@@ -31,15 +32,16 @@ class Shown:
     A post was seen; a comment was seen decided.
     """
 
-    def __init__(self) -> None:
-        self._post_ids: list[str] = []  # sorted; ids are time-ordered
+    def __init__(self, order: Order | None = None) -> None:
+        self._order = order or Order()
+        self._post_ids: list[str] = []  # in their order: keys
         self._posts: dict[str, tuple[Sample, float]] = {}
         self._comments: dict[str, dict[str, tuple[Sample, float]]] = {}
 
     def note(self, sample: Sample, at_s: float) -> None:
         """An answer that was in at `at_s` shows this write."""
         seen = (sample, at_s)
-        post_id = sample.post_id or sample.id
+        post_id = self._order.key(sample.post_id or sample.id)
         if post_id not in self._comments:
             self._comments[post_id] = {}
             insort(self._post_ids, post_id)
@@ -50,7 +52,7 @@ class Shown:
 
     def forget(self, older_than: str) -> None:
         """Hold no answer any more against what was seen of posts older than this id."""
-        gone = bisect_left(self._post_ids, older_than)
+        gone = bisect_left(self._post_ids, self._order.key(older_than))
         for post_id in self._post_ids[:gone]:
             del self._comments[post_id]
             self._posts.pop(post_id, None)
@@ -62,7 +64,12 @@ class Shown:
         `feed`: the ids of the decided comments by the id of their post; `rows`: how many posts the
         answer has. A full page reaches back to its oldest post, any other to the very first.
         """
-        reaches_back_to = min(feed) if feed and rows >= asked.limit else ""
+        order = self._order
+        if asked.before is not None and not order.by_id:
+            return  # where that page begins, nobody knows closely enough
+        full = feed and rows >= asked.limit
+        reaches_back_to = order.reaches_back_to(list(feed)) if full else ""
+        feed = {order.key(post_id): comments for post_id, comments in feed.items()}
         first = bisect_left(self._post_ids, reaches_back_to)
         last = len(self._post_ids)
         if asked.before is not None:

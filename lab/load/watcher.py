@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from lab.load.client import Client
 from lab.load.connection import Outcome
+from lab.load.order import MARGIN, Order
 from lab.load.plan import Origin
 from lab.load.samples import Sample
 from lab.load.shown import Asked, Shown
@@ -34,7 +35,6 @@ LONGEST_WAIT_S = 0.050
 
 _PAGE = 20  # what a reader asks for
 _LARGEST_PAGE = 100
-_MARGIN = 10  # posts of others, or of ours whose answer never came
 _NEWEST = 10  # how many posts get comments
 _GLANCE_EVERY_S = 0.1
 _DECIDED = ("approved", "rejected")
@@ -52,6 +52,7 @@ class Watcher:
         started_at_s: float,
         reader_delay_s: float = 2.0,
         timeout_s: float = 2.0,
+        order: Order | None = None,
     ) -> None:
         self.probes = 0
         self._loop, self._client, self._feed = loop, client, feed
@@ -60,9 +61,10 @@ class Watcher:
         self._posts: dict[str, Sample] = {}
         self._comments: dict[str, Sample] = {}
         self._oldest: list[tuple[str, str]] = []  # a heap: the post of a write, its own id
-        self._seen = Shown()
-        self._seed_posts = sorted(seed_posts)
-        self._known = sorted(self._seed_posts)  # ids of posts, oldest first: ids are time-ordered
+        self._order = order or Order()
+        self._seen = Shown(self._order)
+        self._seed_posts = sorted(seed_posts, key=self._order.key)
+        self._known = [self._order.key(one) for one in self._seed_posts]  # oldest first
         self._shown: set[str] = set(self._seed_posts)
         self._ripening: deque[tuple[float, str]] = deque()
         self._eligible: list[str] = []
@@ -86,7 +88,7 @@ class Watcher:
             self._learn(sample.id)
         else:
             self._comments[sample.id] = sample
-        heappush(self._oldest, (sample.post_id or sample.id, sample.id))
+        heappush(self._oldest, (self._order.key(sample.post_id or sample.id), sample.id))
         self._wait_s = FIRST_WAIT_S
         if self._looking:
             self._look_at_once = True  # the look under way may have left before the write
@@ -106,7 +108,7 @@ class Watcher:
         """
         ripe_at_s = perf_counter() - self._reader_delay_s
         while self._ripening and self._ripening[0][0] <= ripe_at_s:
-            insort(self._eligible, self._ripening.popleft()[1])
+            insort(self._eligible, self._ripening.popleft()[1], key=self._order.key)
         del self._eligible[:-_NEWEST]
         posts = self._eligible or self._seed_posts
         return posts[rank % len(posts)]
@@ -160,8 +162,9 @@ class Watcher:
         while self._oldest[0][1] not in self._posts and self._oldest[0][1] not in self._comments:
             heappop(self._oldest)
         oldest = self._oldest[0][0]
-        depth = len(self._known) - bisect_left(self._known, oldest) + _MARGIN
-        if depth <= _LARGEST_PAGE or (self._before is not None and self._before <= oldest):
+        depth = len(self._known) - bisect_left(self._known, oldest) + MARGIN
+        behind = self._before is not None and self._order.key(self._before) <= oldest
+        if depth <= _LARGEST_PAGE or behind:
             self._before = None
         self._page_is_deep = not self._page_is_deep and self._before is not None
         if self._page_is_deep:
@@ -190,6 +193,7 @@ class Watcher:
             }
         except (ValueError, TypeError, KeyError):
             return []
+        self._order.meet(shown)
         for post_id in shown:
             if post_id not in self._shown:
                 self._shown.add(post_id)
@@ -208,6 +212,7 @@ class Watcher:
                 self._seen.note(sample, at_s)
 
     def _learn(self, post_id: str) -> None:
-        place = bisect_left(self._known, post_id)
-        if place == len(self._known) or self._known[place] != post_id:
-            self._known.insert(place, post_id)
+        key = self._order.key(post_id)
+        place = bisect_left(self._known, key)
+        if place == len(self._known) or self._known[place] != key:
+            self._known.insert(place, key)

@@ -23,9 +23,9 @@ from lab.report.needs import needs
 from lab.report.questions import questions, sent_again, without_a_part
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.figures import measured, written
-from lab.scenarios.result import Data, Endpoint, Expectation, Result
+from lab.scenarios.result import FOREIGN, Data, Endpoint, Expectation, Result, SidecarCost, Variant
 
-_DATA: tuple[tuple[str, Callable[[Data], int], bool], ...] = (
+_DATA: tuple[tuple[str, Callable[[Data], int | None], bool], ...] = (
     ("acknowledged", lambda of: of.acknowledged, False),
     ("visible in the end", lambda of: of.visible, False),
     ("lost", lambda of: of.lost, True),
@@ -143,9 +143,21 @@ def _data(result: Result, look: Look) -> RenderableType:
         styles = ["bold red" if should_be_none and number else "" for number in found]
         figures = zip(map(cells.count, found), styles, strict=True)
         table.add_row(name, *(Text(shown, style) for shown, style in figures))
+    if any(one.arrangement == FOREIGN for one in result.variants):
+        table.add_row(
+            "feeds that were stale", *(cells.count(_stale(one)) for one in result.variants)
+        )
     recovered = (measured(f"{one.name}.recovery_seconds", result) for one in result.variants)
     table.add_row("recovered after", *map(cells.seconds, recovered))
     return Padding(table, (1, 0, 0, 0), expand=False)
+
+
+def _stale(variant: Variant) -> int | None:
+    """How many answers lacked something acknowledged: whom no second teller could be asked about
+    is looked at closer."""
+    feeds = [of.endpoints.get("read_feed") for of in variant.phases.values()]
+    known = [one.stale for one in feeds if one is not None and one.stale is not None]
+    return sum(known) if known else None
 
 
 def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
@@ -162,6 +174,8 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
             yield _line(f"{variant.name}: {told}", look)
         if told := sent_again(variant):
             yield _line(f"{variant.name}: {told}", look)
+        if of := variant.sidecar:
+            yield _line(f"{variant.name}: {sidecar(of)}", look)
         if told := without_a_part(variant):
             yield _line(f"{variant.name}: {told}", look, "bold red")
     load = result.load
@@ -176,6 +190,15 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
         yield _line(f"{said}.", look)
     else:
         yield _line(f"{said}. The run is INVALID.", look, "bold red")
+
+
+def sidecar(of: SidecarCost) -> str:
+    """What the lab's own part in a foreign service's figures is."""
+    return (
+        f"the sidecar before it takes {of.with_ms - of.without_ms:.2f} ms of each reading of the "
+        f"feed (p50 {of.with_ms:.2f} ms with it, {of.without_ms:.2f} without, of {of.asked}; an "
+        f"answer of {of.kib:g} KiB)."
+    )
 
 
 def _line(text: str, look: Look, style: str = "") -> RenderableType:

@@ -2,7 +2,7 @@
 
 from lab.cluster.hops import EVERY_HOP
 from lab.cluster.reach import out_of_reach
-from lab.cluster.topology import ARRANGEMENTS, with_engine
+from lab.cluster.topology import with_engine
 from lab.domain.directory import HOPS
 from lab.scenarios.spec import Method, VariantSpec
 from lab.scenarios.switches import variant_problems
@@ -16,8 +16,10 @@ def each_target(method: Method) -> list[Method]:
 
 def why_not(method: Method, spec: VariantSpec) -> str | None:
     """Why a method can't act in that variant, in a sentence; None when it can."""
-    arrangement = ARRANGEMENTS[spec.arrangement]
-    if not any(variant_problems("", "variant", spec)):
+    arrangement = spec.made_of
+    if arrangement is None:
+        return None
+    if arrangement.strangers is None and not any(variant_problems("", "variant", spec)):
         arrangement = with_engine(arrangement, spec.options)
     try:
         return out_of_reach(method.parsed(), arrangement)

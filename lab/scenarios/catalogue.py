@@ -7,7 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import get_args
 
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import Tag
 

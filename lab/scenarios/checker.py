@@ -31,6 +31,9 @@ lists that say what is newer, that is posts and the feed (newest first), the com
 (oldest first) and, where there is one, the bus's log, which besides promises that a comment comes
 behind its post, a verdict behind its comment, and an update behind its verdict. Writes of which
 neither was acknowledged before the other was sent may stand either way round.
+
+Of somebody else's services only the feed can be asked. There lost is what was acknowledged and is
+not in the feed, and what would need a second teller is not measured.
 """
 
 from collections import Counter
@@ -64,6 +67,7 @@ def check(samples: Iterable[Sample], held: Holdings) -> Data:
     def is_double(sample: Sample) -> bool:
         return found(sample) > 1 or held.judged[sample.token] > 1 or sample.token in told_again
 
+    seen_by_all = not held.only_the_feed
     owned_unknown = [sample for sample in unknown if held.owned[sample.token]]
     seen = visible_ms(yes)
     return Data(
@@ -71,12 +75,14 @@ def check(samples: Iterable[Sample], held: Holdings) -> Data:
         visible=sum(held.decided[sample.token] > 0 for sample in yes),
         lost=sum(not held.owned[sample.token] for sample in yes),
         duplicated=sum(map(is_double, writes)),
-        diverged=sum(_diverged(sample, held) for sample in (*yes, *owned_unknown)),
+        diverged=sum(_diverged(sample, held) for sample in (*yes, *owned_unknown))
+        if seen_by_all
+        else None,
         unsettled=sum(
             held.owned[sample.token] > 0 and not held.decided[sample.token] for sample in yes
         ),
-        undecided=sum(held.pending[sample.token] > 0 for sample in yes),
-        out_of_order=len(_out_of_order(yes, held)),
+        undecided=sum(held.pending[sample.token] > 0 for sample in yes) if seen_by_all else None,
+        out_of_order=len(_out_of_order(yes, held)) if seen_by_all else None,
         resurrected=sum(one.went_back > 0 and held.decided[one.token] > 0 for one in yes),
         refused_kept=sum(found(sample) > 0 for sample in no),
         unknown=len(unknown),
@@ -84,7 +90,9 @@ def check(samples: Iterable[Sample], held: Holdings) -> Data:
         orphaned=sum(
             held.judged[sample.token] > 0 and not held.owned[sample.token]
             for sample in (*no, *unknown)
-        ),
+        )
+        if seen_by_all
+        else None,
         visible_ms=Visible(**seen),
     )
 

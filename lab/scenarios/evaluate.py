@@ -10,6 +10,7 @@ from lab.cluster.program import Exit
 from lab.load.metrics import phase_figures, recovery_seconds
 from lab.load.samples import WRITES, Sample
 from lab.scenarios.expression import evaluate
+from lab.scenarios.foreign import notes_on
 from lab.scenarios.many import proofs
 from lab.scenarios.other_bus import on_existing
 from lab.scenarios.result import Data, Expectation, PhaseFigures, Result, Variant
@@ -70,6 +71,7 @@ def variant_result(
                 for target in ended
             ),
             *on_existing(scenario, name),
+            *notes_on(scenario, name),
             *(f"ALARM of {alarm}" for alarm in alarms),
         ],
         **seen,

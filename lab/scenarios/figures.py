@@ -17,12 +17,12 @@ A phase whose name has blanks ("posts down") is written with underscores. Latenc
 is a share from 0 to 1.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 from lab.domain.directory import SERVICES
+from lab.meant import did_you_mean
 from lab.scenarios.asks import FIGURES as ASKS
 from lab.scenarios.asks import asks_figure
 from lab.scenarios.hearing import OF_LAG, OF_NEWCOMER
@@ -99,14 +99,6 @@ def _holders(variant: Variant) -> dict[str, list[str]]:
     opened = variant.databases or {}
     files = dict.fromkeys(file for files in opened.values() for file in files)
     return {file: [part for part, has in opened.items() if file in has] for file in files}
-
-
-def did_you_mean(seen: str, known: Iterable[str]) -> str:
-    """A sentence: the nearest known name, or all of them."""
-    names = list(known)
-    near = [name for name in names if len(seen) > 2 and name.startswith(seen)]
-    near = near or difflib.get_close_matches(seen, names, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
 
 
 def written(value: float | None, none: str = "?") -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.scenarios.figures import did_you_mean, measured
+from lab.meant import did_you_mean
+from lab.scenarios.figures import measured
 from lab.scenarios.guessed import NEVER, Guess
 from lab.scenarios.questions import GuessError, Kind, Question, listed, questions
 from lab.scenarios.result import Result

@@ -18,7 +18,7 @@ from lab.cluster.history import is_old, newest_old
 from lab.cluster.stack import Stack
 from lab.domain.directory import BUS, HOPS
 
-_TOKEN = re.compile(r"w-\d+-\d+;")
+TOKEN = re.compile(r"w-\d+-\d+;")
 _PAGE = 100
 
 
@@ -43,7 +43,8 @@ class Holdings:
     owner as pending, and with moderation. And which status a comment has here and there.
 
     `orders`: each list in which writes are shown, as tokens, those shown as oldest first. `log`:
-    the bus's own record, in its order; empty where it keeps none.
+    the bus's own record, in its order; empty where it keeps none. `only_the_feed`: nobody else
+    could be asked, so `owned` is what the feed shows, and nobody can disagree.
     """
 
     owned: Counter[str] = field(default_factory=Counter)
@@ -56,6 +57,7 @@ class Holdings:
     status_judged: dict[str, str] = field(default_factory=dict)
     orders: list[list[str]] = field(default_factory=list)
     log: list[Told] = field(default_factory=list)
+    only_the_feed: bool = False
 
 
 async def read_holdings(stack: Stack) -> Holdings:
@@ -67,7 +69,7 @@ async def read_holdings(stack: Stack) -> Holdings:
     await _owned(stack, held)
     await _in_the_feed(stack, held)
     async for verdict in _judgements(stack):
-        tokens = _TOKEN.findall(verdict["content"])
+        tokens = TOKEN.findall(verdict["content"])
         held.judged.update(tokens)
         held.status_judged |= dict.fromkeys(tokens, verdict["status"])
     if stack.arrangement.keeps_a_log:
@@ -84,7 +86,7 @@ async def _owned(stack: Stack, held: Holdings) -> None:
     post_ids: list[str] = []
     newest_first: list[str] = []
     async for post in pages(stack, "posts", "/posts"):
-        newest_first += _TOKEN.findall(post["title"])
+        newest_first += TOKEN.findall(post["title"])
         post_ids.append(post["id"])
     # Of a history nobody owns the posts, but readers may comment on those that they see.
     post_ids += newest_old(stack.history, _PAGE)
@@ -95,7 +97,7 @@ async def _owned(stack: Stack, held: Holdings) -> None:
         asked = ",".join(post_ids[start : start + _PAGE])
         answer = await stack.call("GET", stack.urls["comments"], f"/comments?post_ids={asked}")
         for comment in _shown(stack, "comments", answer):
-            tokens = _TOKEN.findall(comment["content"])
+            tokens = TOKEN.findall(comment["content"])
             held.owned.update(tokens)
             of_post.setdefault(comment["post_id"], []).extend(tokens)
             held.status_owned |= dict.fromkeys(tokens, comment["status"])
@@ -110,10 +112,10 @@ async def _in_the_feed(stack: Stack, held: Holdings) -> None:
     async for entry in pages(stack, "query", "/feed"):
         if is_old(entry["id"]) and entry["id"] not in seen_by_readers:
             break
-        newest_first += _TOKEN.findall(entry["title"])
+        newest_first += TOKEN.findall(entry["title"])
         oldest_first: list[str] = []
         for comment in entry["comments"]:
-            tokens = _TOKEN.findall(comment["content"])
+            tokens = TOKEN.findall(comment["content"])
             oldest_first += tokens
             held.status_shown |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] != "pending":
@@ -133,7 +135,7 @@ def _told(event: dict[str, Any]) -> Told:
     """An event as the bus has it; a stranger's may lack whatever it likes."""
     data = event.get("data") or {}
     text = data.get("content") or data.get("title") or data.get("headline") or ""
-    tokens = _TOKEN.findall(str(text))
+    tokens = TOKEN.findall(str(text))
     names = (str(data.get("id", "")), str(data.get("post_id", "")))
     return Told(str(event.get("type", "")), tokens[0] if tokens else "", *names)
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from lab.cluster.engines import engine
 from lab.cluster.reach import TELLS_NOTHING, hearers
-from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import SERVICES
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.spec import HistorySpec, NewcomerSpec, PhasesSpec, VariantSpec
 
 
@@ -20,9 +19,7 @@ def keep_events(variants: Mapping[str, VariantSpec]) -> tuple[str, ...]:
     return tuple(
         name
         for name, spec in variants.items()
-        if spec.arrangement in ARRANGEMENTS
-        and hearers(ARRANGEMENTS[spec.arrangement])
-        and engine(spec.options) == "log"
+        if spec.made_of is not None and hearers(spec.made_of) and engine(spec.options) == "log"
     )
 
 

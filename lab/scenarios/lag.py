@@ -100,7 +100,7 @@ class LagSampler:
                     head = answers[BUS]["head"]
                 for name, one in consumers.items():
                     state = answers.get(name)
-                    if state and state["offset"] is not None:
+                    if state and state.get("offset") is not None:
                         one.learn(state, stack.supervisor.pid(stack.program(name)))
                     self._note(stack, name, one, head, state is not None)
                 due_s = max(due_s + EVERY_S, perf_counter())

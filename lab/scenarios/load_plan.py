@@ -42,8 +42,9 @@ def load_plan(
         "variants": [
             {
                 "name": stack.name,
-                "urls": {name: stack.urls[name] for name in ("posts", "comments", "query")},
+                "urls": dict(stack.asked_at),
                 "seed_posts": list(posts),
+                "ordered_ids": stack.ids_are_ordered,
                 "users": scenario.variants[stack.name].in_the_loop,
             }
             for stack, posts in zip(stacks, seed_posts, strict=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from lab.cluster.existing import is_existing, without_login
-from lab.cluster.topology import ARRANGEMENTS
 from lab.scenarios.aim import each_target, why_not
 from lab.scenarios.expression import is_about, is_figure_of
 from lab.scenarios.scenario import Scenario
@@ -22,7 +21,7 @@ def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> S
     variants = {
         name: spec.model_copy(update={"options": {**spec.options, "bus": bus}})
         for name, spec in scenario.variants.items()
-        if ARRANGEMENTS[spec.arrangement].has_bus and spec.options.get("bus") != "course"
+        if _has_such_a_bus(spec)
     }
     if not any(name in variants for name in only or scenario.variants):
         raise ValueError(
@@ -44,6 +43,13 @@ def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> S
     expect = tuple(one for one in changed.expect if is_about(one.that, *about))
     predict = tuple(one for one in changed.predict if is_figure_of(one.both, *about))
     return changed.model_copy(update={"expect": expect, "predict": predict})
+
+
+def _has_such_a_bus(spec: VariantSpec) -> bool:
+    of = spec.made_of
+    if of is None or of.strangers is not None:
+        return False
+    return of.has_bus and spec.options.get("bus") != "course"
 
 
 def on_existing(scenario: Scenario, name: str) -> list[str]:

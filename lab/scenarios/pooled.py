@@ -141,7 +141,10 @@ def _data(found: Sequence[Data], samples: Sequence[Sample]) -> Data | None:
     if not found:
         return None
     counts = [name for name in Data.model_fields if name != "visible_ms"]
-    sums = {name: sum(getattr(one, name) for one in found) for name in counts}
+    sums = {
+        name: None if None in (of := [getattr(one, name) for one in found]) else sum(of)
+        for name in counts
+    }
     yes = [one for one in samples if one.endpoint in WRITES and one.ok and not one.dropped]
     return Data.model_validate({**sums, "visible_ms": Visible(**visible_ms(yes))})
 

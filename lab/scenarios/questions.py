@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.figures import phase_key as key_of
 from lab.scenarios.guessed import NEVER, NOBODY
 from lab.scenarios.scenario import Scenario

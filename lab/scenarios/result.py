@@ -29,6 +29,9 @@ Verdict = Literal["holds", "fails", "not measured"]
 
 SCHEMA: Literal["lab.result/1"] = "lab.result/1"
 ENDPOINTS = ("read_feed", "create_post", "create_comment")
+FOREIGN = "foreign"
+"""The arrangement of somebody else's system."""
+
 AT_ONCE = ("comment_at_once", "look_at_once")
 """What an author does the moment a post is answered, where a scenario wants it."""
 
@@ -45,7 +48,7 @@ class Data(_Model):
     """What the checker found when it compared the acknowledged writes with what is held.
 
     `unknown` writes got neither a yes nor a sure no (a timeout, say); of those `unknown_kept` were
-    done all the same.
+    done all the same. None: it could not be known, for only the feed could be asked.
     """
 
     acknowledged: int
@@ -53,11 +56,13 @@ class Data(_Model):
     lost: int
     duplicated: int
     unsettled: int
-    undecided: int = Field(default=0, description="comments that their owner still holds pending")
-    diverged: int = Field(
+    undecided: int | None = Field(
+        default=0, description="comments that their owner still holds pending"
+    )
+    diverged: int | None = Field(
         default=0, description="writes that one service has and another misses, or tells otherwise"
     )
-    out_of_order: int = Field(
+    out_of_order: int | None = Field(
         default=0, description="writes shown before one that was acknowledged before they were sent"
     )
     resurrected: int = Field(
@@ -66,8 +71,20 @@ class Data(_Model):
     refused_kept: int = 0
     unknown: int = 0
     unknown_kept: int = 0
-    orphaned: int = Field(default=0, description="comments not acknowledged, judged, and not there")
+    orphaned: int | None = Field(
+        default=0, description="comments not acknowledged, judged, and not there"
+    )
     visible_ms: Visible = Visible()
+
+
+class SidecarCost(_Model):
+    """What the sidecar before a service of somebody else's adds to a request for the feed (ms, p50
+    of `asked` questions with and without it). `kib`: the size of the service's own answer."""
+
+    asked: int
+    without_ms: float
+    with_ms: float
+    kib: float = 0.0
 
 
 class FaultProof(_Model):
@@ -124,6 +141,9 @@ class Variant(_Model):
     )
     dead_letters: dict[str, int] | None = Field(
         default=None, description="by service: events that were laid aside"
+    )
+    sidecar: SidecarCost | None = Field(
+        default=None, description="where the services are not the lab's"
     )
     footprint: Footprint | None = Field(
         default=None, description="processes and memory in the middle of `during`"

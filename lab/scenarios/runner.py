@@ -86,7 +86,10 @@ class Run:
         result.expectations = evaluated(self.scenario, result)
         result.predictions = predictions(self.scenario, result)
         result.save(self.folder / "result.json")
-        is_control = self.scenario.name == noise.SCENARIO and not self.scenario.isolate
+        undisturbed = not self.scenario.isolate and all(
+            spec.ours for spec in self.scenario.variants.values()
+        )
+        is_control = self.scenario.name == noise.SCENARIO and undisturbed
         share = noise.apart(samples) if is_control else None
         if result.valid and share is not None:
             noise.keep(machine, share, started)

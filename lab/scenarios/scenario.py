@@ -15,13 +15,14 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from lab.cluster.reach import known_targets, makes_no_sense
-from lab.cluster.topology import ARRANGEMENTS
+from lab.meant import did_you_mean
+from lab.reading import read_model
 from lab.scenarios.aim import each_target, why_not
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.expression import check, check_figure, is_about, is_figure_of
-from lab.scenarios.figures import ExpressionError, did_you_mean
+from lab.scenarios.figures import ExpressionError
 from lab.scenarios.joining import halved, joining_problems
-from lab.scenarios.reading import read_model
+from lab.scenarios.reading import SCENARIO_FILE
 from lab.scenarios.spec import (
     Expect,
     HistorySpec,
@@ -82,7 +83,7 @@ class Scenario(Strict):
     @classmethod
     def load_file(cls, path: Path) -> Self:
         """Read a scenario; raises ScenarioError with one sentence for each problem."""
-        return read_model(cls, path)
+        return read_model(cls, path, SCENARIO_FILE)
 
     @property
     def in_sequence(self) -> bool:
@@ -96,7 +97,7 @@ class Scenario(Strict):
             name
             for name, spec in self.variants.items()
             if (method.variants is None or name in method.variants)
-            and spec.arrangement in ARRANGEMENTS
+            and spec.made_of is not None
             and why_not(method, spec) is None
         )
 
@@ -233,9 +234,7 @@ def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
         yield f"{key}: {nowhere}"
     elif not of.applies_to(method):
         meant = [of.variants[name] for name in method.variants or of.variants]
-        whys = [
-            why_not(each_target(method)[0], one) for one in meant if one.arrangement in ARRANGEMENTS
-        ]
+        whys = [why_not(each_target(method)[0], one) for one in meant if one.made_of is not None]
         yield (
             f"{key}: no variant it is meant for can be hurt by it, "
             f"so it would hurt nobody. {next((why for why in whys if why), '')}"

@@ -5,13 +5,14 @@ What is checked here is one key at a time; whether the keys make sense together 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lab.cluster.topology import ARRANGEMENTS, Arrangement
 from lab.domain.directory import SERVICES
 from lab.faults.kinds import Fault, parse_fault
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.result import ENDPOINTS
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=600, allow_inf_nan=False)]
@@ -117,6 +118,9 @@ class VariantSpec(Strict):
     Closed: so many `users`, each of whom asks again only when answered.
     """
 
+    ours: ClassVar[bool] = True
+    """Whether all its services are the lab's own."""
+
     arrangement: str = ""
     loop: Literal["open", "closed"] = "open"
     users: Users | None = None
@@ -133,6 +137,11 @@ class VariantSpec(Strict):
         if self.users and self.loop == "open":
             raise ValueError('users: in an open loop nobody counts them. Add loop = "closed".')
         return self
+
+    @property
+    def made_of(self) -> Arrangement | None:
+        """The arrangement, before its options have changed it; None where there is none such."""
+        return ARRANGEMENTS.get(self.arrangement)
 
     @property
     def in_the_loop(self) -> int | None:

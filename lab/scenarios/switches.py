@@ -17,7 +17,7 @@ from lab.cluster.topology import (
     BUS_SIDE_SWITCHES,
 )
 from lab.domain.directory import HOPS, SERVICES
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.spec import VariantSpec
 
 Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, bool]

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.load.plan import WARM_UP
 from lab.load.samples import BadSamples, Sample, read_samples
 from lab.load.sender import AT_ONCE, ENDPOINTS
-from lab.scenarios.figures import did_you_mean
+from lab.meant import did_you_mean
 from lab.scenarios.trace import REQUESTS, client_step
 from lab.scenarios.waterfall import Story, joined, read_spans
 

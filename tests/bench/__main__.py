@@ -10,6 +10,8 @@ PARTS = (
     "hop",
     "lag",
     "delivery",
+    "sidecar",
+    "card",
     "nats",
     "events",
     "visible",

@@ -15,6 +15,9 @@ async def main():
     app = web.Application()
     app.router.add_get("/posts/0", handler)
     app.router.add_get("/feed", handler)
+    async def posts(request):
+        return web.json_response([{"id": "0", "title": "A post", "comments": []}])
+    app.router.add_get("/posts", posts)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

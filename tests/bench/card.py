@@ -1,0 +1,31 @@
+"""How long a report card takes: the worked course system of five Node services, started eight times
+and broken seven times."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from lab.card.trying import report_card
+from tests.bench.table import Figure, at_most, missing
+from tests.worked_targets import moved
+
+RUNS = 3
+
+
+def figures() -> Iterator[Figure]:
+    what = "a course system of five Node services: from its start to its report card"
+    if shutil.which("node") is None:
+        yield missing(what, "there is no node here")
+        return
+    took = []
+    for _ in range(RUNS):
+        with TemporaryDirectory() as folder:
+            target = moved("node-blog", Path(folder) / "blog")
+            begun_s = perf_counter()
+            card = asyncio.run(report_card(target))
+            took.append(perf_counter() - begun_s)
+            assert not card.trouble, card.trouble
+    yield at_most(what, 90, took, "s")

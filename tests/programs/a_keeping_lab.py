@@ -1,0 +1,46 @@
+"""A lab in a process of its own that keeps a stray service, so that the tests can end it anyhow.
+
+`python -m tests.programs.a_keeping_lab FOLDER PORT HOW…`; `suspended` among HOW: it is. Prints one
+JSON line with the pids of the nursery and of the keeper when all is up, and waits.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from lab.cluster.supervisor import Program, Supervisor
+from lab.foreign.keeper import ENVIRONMENT
+
+STRAY = Path(__file__).parent / "stray.py"
+
+
+def kept(name: str, folder: Path, port: int, *how: str, command: str = sys.executable) -> Program:
+    log = folder / f"{name}.log"
+    words = (command, str(STRAY), str(port), *how)
+    return Program(
+        name,
+        "lab.foreign.keeper",
+        ("--cwd", str(folder), "--log", str(log), "--", *words),
+        log,
+        # As the lab does it: ours is not the path on which a service finds its modules.
+        env={ENVIRONMENT: json.dumps({"PYTHONPATH": None})},
+        health=f"http://127.0.0.1:{port}/",
+        keeps=True,
+    )
+
+
+async def run(folder: Path, port: int, how: list[str]) -> None:
+    async with Supervisor(["lab.foreign.keeper"], folder) as supervisor:
+        program = kept("stray", folder, port, *(one for one in how if one != "suspended"))
+        await supervisor.start(program)
+        if "suspended" in how:
+            await supervisor.suspend("stray")
+        told = {"nursery": supervisor._link.pid, "keeper": supervisor.pid("stray")}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,154 @@
+"""Checks of a foreign system that are ended in any way there is, and a look at what they leave.
+
+Each service of it leaves a process behind in a session of its own; only the lab can find those.
+All that a check starts has its mark in the environment (LAB_RUN), which is how it is found here.
+"""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+from lab.cluster.link import LAB_RUN
+from tests.foreign_blog import PROGRAM, SERVICES
+from tests.programs.labs import ROOT, assert_ended
+
+WITHIN_S = 60.0
+STRAYS = '(setsid sleep 600 &); exec "$0" "$@"'
+SLEEPERS = len(SERVICES) + 1
+
+
+def write_target(folder: Path) -> Path:
+    """A tiny blog whose services leave strays, as a target file."""
+    everybody = " ".join(f"{{url:{one}}}/events" for one in SERVICES)
+    lines = []
+    for role in (*SERVICES, "event-bus"):
+        command = ["sh", "-c", STRAYS, sys.executable, str(PROGRAM), role, "{port}"]
+        env = {"BUS": "{url:event-bus}/events", "DATA": "{data}", "EVERYBODY": everybody}
+        inner = ", ".join(f"{name} = {json.dumps(value)}" for name, value in env.items())
+        lines += [f"[services.{role}]", f"command = {json.dumps(command)}", "port = 0"]
+        lines += [f"env = {{ {inner} }}", ""]
+    file = folder / "strays.toml"
+    file.write_text("\n".join(lines))
+    return file
+
+
+@dataclass
+class ACheck:
+    """`lab check` in a process of its own; `said` are the lines of its progress."""
+
+    file: Path
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, str(ROOT / "cli.py"), "check", str(self.file), "--json"]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self._reading = Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def started(self) -> list[psutil.Process]:
+        """All that it has started, and that lives."""
+        mark, found = f"{self.process.pid}:", []
+        for one in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if one.environ().get(LAB_RUN, "").startswith(mark):
+                    found.append(one)
+        return found
+
+    def until(self, so: Callable[[], object], says: str) -> None:
+        give_up_at_s = time.perf_counter() + WITHIN_S
+        while not so():
+            assert time.perf_counter() < give_up_at_s, f"{says}: {self.said}"
+            assert self.process.poll() is None, f"{says}, and it has ended: {self.said}"
+            time.sleep(0.005)
+
+    def until_broken(self, outage: int) -> None:
+        """Until the system has been started for that outage (0: for the contract), strays too."""
+        self.until(lambda: len(self.said) > outage, f"outage {outage} did not begin")
+        self.until(lambda: self.strays() >= SLEEPERS, "the system did not stand")
+
+    def strays(self) -> int:
+        return sum(_name(one) == "sleep" for one in self.started())
+
+    def end(self, way: str) -> None:
+        """End it, and look whether anything is left."""
+        before = self.started()
+        WAYS[way](self)
+        self.process.wait(WITHIN_S)
+        self._reading.join()
+        assert_ended(*before, *self.started())
+
+    def one_of(self, name: str) -> psutil.Process:
+        return next(one for one in self.started() if _name(one) == name)
+
+    def clear_away(self) -> None:
+        """What a failed test leaves must not disturb the next one."""
+        for one in self.started():
+            with suppress(psutil.Error):
+                one.kill()
+        self.process.kill()
+        self.process.wait()
+        self._reading.join()
+
+
+def _name(one: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return str(one.name())
+    return ""
+
+
+def _nursery(check: ACheck) -> None:
+    check.one_of("lab-nursery").kill()
+
+
+def _a_sidecar(check: ACheck) -> None:
+    check.one_of("lab-sidecar").kill()
+
+
+def _a_service(check: ACheck) -> None:
+    check.one_of("sleep").parent().kill()  # type: ignore[union-attr]  # its keeper
+
+
+def _everybody_of_the_labs(check: ACheck) -> None:
+    check.process.kill()
+    _nursery(check)
+
+
+WAYS: dict[str, Callable[[ACheck], None]] = {
+    "ctrl-c": lambda check: check.process.send_signal(signal.SIGINT),
+    "sigterm": lambda check: check.process.send_signal(signal.SIGTERM),
+    "sigkill": lambda check: check.process.kill(),
+    "sigkill of the nursery": _nursery,
+    "sigkill of the nursery, too": _everybody_of_the_labs,
+    "sigkill of a sidecar": _a_sidecar,
+    "sigkill of a keeper": _a_service,
+    "by itself": lambda check: None,
+}
+
+
+def try_out(folder: Path, number: int) -> None:
+    """One try: the way and the moment are chosen by its number."""
+    chance = random.Random(number)
+    check = ACheck(write_target(folder))
+    try:
+        check.until_broken(chance.randrange(6))
+        time.sleep(chance.uniform(0, 1.5))  # into the calm, the outage, or the mending
+        check.end(list(WAYS)[number % len(WAYS)])
+    finally:
+        check.clear_away()

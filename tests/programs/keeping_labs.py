@@ -1,0 +1,85 @@
+"""Labs that keep a stray service, ended in every way there is; and a look at what they leave."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from lab.cluster.ports import reserve
+from tests.programs.labs import ROOT, WITHIN_S, assert_ended
+
+
+class AKeepingLab:
+    """`pids`: whose end is looked for: the keeper, and all that the service has started."""
+
+    def __init__(self, folder: Path, *how: str) -> None:
+        with reserve() as free:
+            port = free.port
+        words = ["-m", "tests.programs.a_keeping_lab", str(folder), str(port), *how]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, stdout=pipe, stderr=pipe
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1].decode()
+        told = json.loads(line)
+        self.nursery = psutil.Process(told["nursery"])
+        self.keeper = psutil.Process(told["keeper"])
+        started = (folder / "family.txt").read_text().split()
+        self.strays = [psutil.Process(int(pid)) for pid in started]
+
+    def end(self, how: str) -> None:
+        WAYS_TO_END[how](self)
+        if "of the lab" not in how and "of the" in how:  # the lab lives, and waits for ever
+            assert_ended(self.keeper, *self.strays)
+            self.process.terminate()
+        self.process.communicate(timeout=WITHIN_S)
+        assert_ended(self.nursery, self.keeper, *self.strays)
+
+    def clear_away(self) -> None:
+        """What a failed test leaves must not disturb the next one."""
+        for one in (self.nursery, self.keeper, *self.strays):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.kill()
+        self.process.communicate()
+
+
+def _both(lab: AKeepingLab) -> None:
+    lab.process.kill()
+    lab.nursery.kill()
+
+
+def _suspended_keeper(lab: AKeepingLab) -> None:
+    lab.keeper.suspend()
+    lab.nursery.kill()
+
+
+WAYS_TO_END: dict[str, Callable[[AKeepingLab], None]] = {
+    "sigterm": lambda lab: lab.process.send_signal(signal.SIGTERM),
+    "ctrl-c": lambda lab: lab.process.send_signal(signal.SIGINT),
+    "sigkill of the lab": lambda lab: lab.process.kill(),
+    "sigkill of the nursery": lambda lab: lab.nursery.kill(),
+    "sigkill of the keeper": lambda lab: lab.keeper.kill(),
+    "sigkill of the lab and of the nursery": _both,
+    "sigkill of the nursery, the keeper suspended": _suspended_keeper,
+}
+STRAYS = (("forks", "daemonises", "ignores_sigterm"), ("daemonises", "suspended"))
+
+
+def try_out(folder: Path, number: int) -> None:
+    """One try, chosen by its number: a lab is started, ended, and has left nothing."""
+    chance = random.Random(number)
+    way = list(WAYS_TO_END)[number % len(WAYS_TO_END)]
+    lab = AKeepingLab(folder, *chance.choice(STRAYS))
+    try:
+        lab.end(way)
+    finally:
+        lab.clear_away()

@@ -1,0 +1,147 @@
+"""A course's blog in one file, in its naive form: `python tiny_course.py ROLE PORT`.
+
+Who is told of what is in the environment: BUS, where the bus takes events, and EVERYBODY, whom it
+tells, once each. `query` keeps what it hears in a file in DATA, so it forgets nothing when it is
+killed; what it was not told it never learns.
+"""
+
+import json
+import os
+import re
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+lock = Lock()
+posts: dict[str, Any] = {}
+comments: dict[str, Any] = {}
+
+
+def send(url: str, body: Any) -> None:
+    data = json.dumps(body).encode()
+    with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=5) as answer:
+        answer.read()
+
+
+def tell(kind: str, **data: Any) -> None:
+    send(os.environ["BUS"], {"type": kind, "data": data})
+
+
+def create_post(body: Any) -> tuple[int, Any]:
+    post = {"id": uuid4().hex[:8], "title": body["title"]}
+    tell("PostCreated", **post)
+    return 201, post
+
+
+def create_comment(body: Any, post_id: str) -> tuple[int, Any]:
+    comment = {"id": uuid4().hex[:8], "content": body["content"], "status": "pending"}
+    tell("CommentCreated", **comment, postId=post_id)
+    return 201, comment
+
+
+def hear_as_comments(body: Any) -> tuple[int, Any]:
+    if body["type"] == "CommentModerated":
+        tell("CommentUpdated", **body["data"])
+    return 200, {}
+
+
+def hear_as_moderation(body: Any) -> tuple[int, Any]:
+    if body["type"] == "CommentCreated":
+        status = "rejected" if "orange" in body["data"]["content"] else "approved"
+        tell("CommentModerated", **{**body["data"], "status": status})
+    return 200, {}
+
+
+def apply(kind: str, data: Any) -> None:
+    if kind == "PostCreated":
+        posts[data["id"]] = {**data, "comments": {}}
+    elif kind in ("CommentCreated", "CommentUpdated") and data["postId"] in posts:
+        posts[data["postId"]]["comments"][data["id"]] = data
+
+
+def hear_as_query(body: Any) -> tuple[int, Any]:
+    with lock, the_file().open("a") as out:
+        apply(body["type"], body["data"])
+        out.write(json.dumps(body) + "\n")
+    return 200, {}
+
+
+def feed() -> tuple[int, Any]:
+    with lock:
+        shown = [{**one, "comments": list(one["comments"].values())} for one in posts.values()]
+    return 200, shown
+
+
+def the_file() -> Path:
+    return Path(os.environ["DATA"]) / "heard.ndjson"
+
+
+def hear_as_bus(body: Any) -> tuple[int, Any]:
+    for url in os.environ["EVERYBODY"].split():
+        Thread(target=bring, args=(url, body), daemon=True).start()
+    return 200, {"status": "OK"}
+
+
+def bring(url: str, body: Any) -> None:
+    try:
+        send(url, body)
+    except OSError as error:
+        sys.stderr.write(f"{url}: {error}\n")
+
+
+ROLES: dict[str, dict[str, Any]] = {
+    "posts": {"POST /posts": create_post},
+    "comments": {
+        "POST /posts/(?P<post_id>[^/]+)/comments": create_comment,
+        "POST /events": hear_as_comments,
+    },
+    "query": {"GET /posts": feed, "POST /events": hear_as_query},
+    "moderation": {"POST /events": hear_as_moderation},
+    "event-bus": {"POST /events": hear_as_bus},
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def handle_it(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, told = self.answer({"body": json.loads(body)} if body else {})
+        content = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def answer(self, given: dict[str, Any]) -> tuple[int, Any]:
+        for route, handler in ROLES[role].items():
+            if found := re.fullmatch(route, f"{self.command} {self.path.partition('?')[0]}"):
+                try:
+                    answer: tuple[int, Any] = handler(**found.groupdict(), **given)
+                    return answer
+                except OSError as error:
+                    return 500, {"error": str(error)}
+        return 404, {"error": "no such route"}
+
+    do_GET = do_POST = handle_it
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
+if __name__ == "__main__":
+    role = sys.argv[1]
+    if role == "query" and the_file().exists():
+        for line in the_file().read_text().splitlines():
+            heard = json.loads(line)
+            apply(heard["type"], heard["data"])
+    Server(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()

@@ -1,0 +1,69 @@
+"""Which post is older, where ids don't say it: what was met first, and no closer than that."""
+
+import random
+from collections.abc import Sequence
+
+from lab.load.order import MARGIN, Order
+from lab.load.samples import Sample
+from lab.load.shown import Asked, Shown
+
+
+def some_ids(count: int) -> list[str]:
+    chance = random.Random(7)
+    return [f"{chance.getrandbits(32):08x}" for _ in range(count)]
+
+
+def a_post(post_id: str) -> Sample:
+    return Sample("x", "before", "create_post", 0.0, 0.0, ok=True, id=post_id)
+
+
+def test_ids_of_the_lab_are_their_own_keys() -> None:
+    order = Order()
+    order.meet(["c", "b"])
+    assert [order.key(one) for one in ("b", "a")] == ["b", "a"]
+    assert order.reaches_back_to(["c", "b"]) == "b"
+
+
+def test_others_are_as_old_as_the_moment_they_were_met_and_a_page_is_met_from_its_end() -> None:
+    order, ids = Order(by_id=False), some_ids(6)
+    order.key(ids[0])
+    order.meet([ids[3], ids[2], ids[1]])
+    order.meet([ids[4], ids[3], ids[0]])
+    order.key(ids[5])
+    assert sorted(ids, key=order.key) == ids
+
+
+def shown_in(order: Order, ids: Sequence[str]) -> tuple[Shown, list[Sample]]:
+    shown, posts = Shown(order), [a_post(one) for one in ids]
+    for one in posts:
+        shown.note(one, 1.0)
+    return shown, posts
+
+
+def page(ids: Sequence[str]) -> dict[str, set[str]]:
+    """A page of the feed: the newest first."""
+    return {one: set[str]() for one in reversed(ids)}
+
+
+def test_a_post_that_a_full_page_must_have_is_missed_whatever_its_id() -> None:
+    ids = some_ids(40)
+    shown, posts = shown_in(Order(by_id=False), ids)
+    without_one = [*ids[18:38], ids[39]]
+    shown.compare(Asked(2.0, limit=21), page(without_one), 21)
+    assert [one.id for one in posts if one.went_back] == [ids[38]]
+
+
+def test_near_the_end_of_a_page_nobody_is_missed_for_order_is_not_known_so_closely() -> None:
+    ids = some_ids(40)
+    shown, posts = shown_in(Order(by_id=False), ids)
+    otherwise = [ids[15], *ids[20:]]  # one that we take for older than those left out
+    shown.compare(Asked(2.0, limit=21), page(otherwise), 21)
+    assert not any(one.went_back for one in posts)
+    assert MARGIN < 21
+
+
+def test_a_short_page_is_the_whole_feed() -> None:
+    ids = some_ids(5)
+    shown, posts = shown_in(Order(by_id=False), ids)
+    shown.compare(Asked(2.0, limit=20), page(ids[1:]), 4)
+    assert [one.id for one in posts if one.went_back] == [ids[0]]
