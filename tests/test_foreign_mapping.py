@@ -266,6 +266,7 @@ def test_where_nothing_is_found_the_path_is_asked_after() -> None:
 @pytest.mark.parametrize(
     ("packed", "coding"),
     [(gzip.compress(b"[]"), "gzip"), (zlib.compress(b"[]"), "deflate"), (b"[]", "identity")],
+    ids=["gzip", "deflate", "identity"],
 )
 def test_what_came_compressed_is_read_all_the_same(packed: bytes, coding: str) -> None:
     assert feed(ReadFeed(), answered(packed, content_encoding=coding), 20) == ([], 0)
