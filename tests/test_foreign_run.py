@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from small import CLI
 
+import lab
 from lab.report import tables
 from lab.scenarios.evaluate import health_of_the_run
 from lab.scenarios.foreign import with_replaced, with_target
@@ -178,6 +179,13 @@ def test_what_the_command_line_can_not_mean_is_said(words: list[str], said: str)
     told = subprocess.run([*CLI, "run", "calm", *words], capture_output=True, text=True)
     assert (told.returncode, told.stdout) == (2, "")
     assert said in told.stderr
+
+
+def test_from_python_it_is_said_the_same_way(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere.toml: can't be read"):
+        lab.run("calm", with_=tmp_path / "nowhere.toml")
+    with pytest.raises(ValueError, match="one service of somebody else's at a time"):
+        lab.run("calm", replace={"posts": "a.toml", "query": "b.toml"})
 
 
 def test_a_name_that_is_there_already_is_refused() -> None:
