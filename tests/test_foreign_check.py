@@ -237,6 +237,11 @@ def refused(count: int, error: str = "http_500") -> list[Sample]:
         ("decided", {"data": became(unsettled=2)}, "2 still wait"),
         ("once", {"data": became(duplicated=1)}, "1 are"),
         ("others", {"ended": [Exit("a.posts", 1, ("oh",))]}, "posts exited with status 1: oh"),
+        (
+            "others",
+            {"ended": [Exit("a.posts", 1, ("x: 1", "AxiosError: no", "  isError: true", "v20"))]},
+            "posts exited with status 1: AxiosError: no",
+        ),
         ("back", {"back": "read_feed: no answer in time"}, "read_feed: no answer in time"),
         ("fast", {"before": -300.0}, "half within 10 ms"),
     ],
