@@ -11,10 +11,11 @@ from rich.console import Console
 from small import CLI
 
 from lab.report import tables
+from lab.scenarios.evaluate import health_of_the_run
 from lab.scenarios.foreign import with_replaced, with_target
 from lab.scenarios.pooled import _data
 from lab.scenarios.prepared import prepared
-from lab.scenarios.result import Result, Variant
+from lab.scenarios.result import FaultProof, Result, Variant
 from lab.scenarios.runner import Run
 from lab.scenarios.scenario import Scenario
 from tests.foreign_blog import a_target
@@ -131,6 +132,18 @@ def test_switches_of_the_labs_own_services_are_refused() -> None:
     scenario = Scenario.model_validate(DOWN)
     with pytest.raises(ValueError, match="workers is a switch of the lab's own services"):
         with_target(scenario, a_target(), {"workers": 2})
+
+
+@pytest.mark.parametrize(("name", "problems"), [("mine", 0), ("async-bus", 1)])
+def test_a_fault_at_a_door_to_which_nobody_comes_makes_only_the_labs_own_invalid(
+    name: str, problems: int
+) -> None:
+    scenario = with_target(Scenario.model_validate(DOWN), a_target())
+    evidence = {"visitors": 0, "acted": 0, "healed": True}
+    proof = FaultProof(kind="error", target="comments", acted=False, evidence=evidence)
+    of = Variant(name=name, arrangement=scenario.variants[name].arrangement, faults=[proof])
+    found = Result(scenario="x", seed=7, started="", variants=[of])
+    assert len(health_of_the_run(scenario, found, [])) == problems
 
 
 def test_a_bus_that_does_not_speak_as_theirs_is_refused() -> None:
