@@ -141,9 +141,9 @@ class Trying:
         above the last line, for what was thrown is printed with all that hangs on it."""
         logs = {one.name: one.log for one in stack.programs}
         return [
-            replace(one, last_lines=tuple(logs[one.name].read_text("utf-8", "replace").split("\n")))
+            _with_all_of(logs[one.name], one)
             for one in self._supervisor.unexpected_exits()
-            if one.name in logs and one.name != stack.program(broken) and logs[one.name].exists()
+            if one.name in logs and one.name != stack.program(broken)
         ]
 
     def _out_of_order(self, part: str) -> tuple[str, ...]:
@@ -217,6 +217,12 @@ class _NoUse(LabCannotRun):
 def _sentence(error: LabCannotRun, stack: str) -> str:
     """What went wrong, where services are called as their people call them."""
     return str(error).splitlines()[0].replace(f"{stack}.", "").removesuffix(" The end of its log:")
+
+
+def _with_all_of(log: Path, one: Exit) -> Exit:
+    if not log.exists():
+        return one
+    return replace(one, last_lines=tuple(log.read_text("utf-8", "replace").split("\n")))
 
 
 def _criteria(outage: Outage) -> list[Criterion]:
