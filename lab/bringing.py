@@ -98,7 +98,7 @@ def validate(file: Path) -> None:
 
     target = _target_in(file)
     say(f"{file} can be started. Services: {', '.join(target.services)}.")
-    if unmoved := [name for name, one in target.services.items() if not one.movable]:
+    if unmoved := [name for name in target.services if not target.stands_behind(name)]:
         say(why_unmoved(*unmoved))
     missing = target.not_whole()
     for sentence in missing:

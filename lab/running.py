@@ -77,25 +77,21 @@ def run(
 ) -> None:
     """Run scenarios and print what was measured: who got slow, who failed, what was lost."""
     from lab.cluster.errors import LabCannotRun
-    from lab.foreign.reading import read_target
     from lab.report import tables
     from lab.report.charts import Raw
     from lab.report.plot import plots
     from lab.report.progress import Watching, headline
     from lab.scenarios import guesses
-    from lab.scenarios.prepared import prepared
+    from lab.scenarios.prepared import prepared, theirs
     from lab.scenarios.repeats import Repeated
     from lab.scenarios.runs import RUNS, drop_databases, new_folder
 
     chosen = _chosen(names or [], tag or [])
     wishes: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
-    if with_:
-        wishes["target"] = checked(partial(read_target, with_))
-    if replace:
-        part, equals, path = replace.partition("=")
-        if not (part and equals and path):
-            fail(f"--replace: saw {replace!r}; meant was SERVICE=TARGET: comments=mine.toml.", 2)
-        wishes["replaced"] = part, checked(partial(read_target, Path(path)))
+    part, equals, path = (replace or "").partition("=")
+    if replace and not (part and equals and path):
+        fail(f"--replace: saw {replace!r}; meant was SERVICE=TARGET: comments=mine.toml.", 2)
+    wishes |= checked(theirs, with_, {part: path} if replace else {})
     chosen = [checked(partial(prepared, scenario, **wishes)) for scenario in chosen]
     guessed = [ask(scenario) if predict else [] for scenario in chosen]
     terse = len(chosen) >= TERSE_FROM

@@ -19,6 +19,7 @@ from lab.card.outages import OUTAGES
 from lab.card.trying import report_card
 from lab.cluster.program import Exit
 from lab.foreign.made_of import LOG
+from lab.foreign.target import Target
 from lab.load.samples import Sample
 from lab.scenarios import catalogue
 from lab.scenarios.claims import CLAIMS
@@ -43,6 +44,22 @@ def seen(card: Card, key: str) -> str:
 # Real systems: all at once, for most of the time they wait.
 
 
+def on_ports_of_its_own(folder: Path) -> Target:
+    """The one with the names of a cluster, as it is there: each with a number in its code."""
+    target = moved("python-blog", folder)
+    services = {
+        name: one.model_copy(
+            update={
+                "command": tuple(
+                    word.replace("{port}", str(target.port_of(name))) for word in one.command
+                )
+            }
+        )
+        for name, one in target.services.items()
+    }
+    return target.model_copy(update={"services": services})
+
+
 async def every_card(folder: Path) -> dict[str, Card]:
     shell = moved("shell-blog", folder / "shell")
     exits = [sys.executable, "-c", "import sys; sys.exit('no database')"]
@@ -50,6 +67,7 @@ async def every_card(folder: Path) -> dict[str, Card]:
         "naive": report_card(a_target(), outage("query-cut", "comments-slow")),
         "with the log": report_card(a_target(), outage("query-cut"), bus=LOG),
         "one service": report_card(shell, outage("comments-down", "query-down", "bus-down")),
+        "by name": report_card(on_ports_of_its_own(folder / "named"), outage("query-cut")),
         "exits": report_card(a_target(query={"command": exits, "port": 0, "port_env": "PORT"})),
         **{
             name: report_card(moved(name, folder / name), outages=())
@@ -90,6 +108,14 @@ def test_a_naive_bus_is_found_out(cards: dict[str, Card]) -> None:
     assert "Claim: bus-passes-on. Scenario: lab show dropped-events" in text
     assert "bus-passes-on: What a change in one service means" in text
     assert "lab run downed-service --with mine.toml" in text
+
+
+def test_who_is_called_by_a_name_can_be_cut_off_on_a_port_of_its_own(
+    cards: dict[str, Card],
+) -> None:
+    card = cards["by name"]
+    assert card.unmoved == ()
+    assert told(card)["query-cut.kept"] is False, formats.sentences(card, "mine.toml")
 
 
 def test_with_the_log_in_its_place_nothing_is_missing(cards: dict[str, Card]) -> None:
@@ -211,6 +237,11 @@ def refused(count: int, error: str = "http_500") -> list[Sample]:
         ("decided", {"data": became(unsettled=2)}, "2 still wait"),
         ("once", {"data": became(duplicated=1)}, "1 are"),
         ("others", {"ended": [Exit("a.posts", 1, ("oh",))]}, "posts exited with status 1: oh"),
+        (
+            "others",
+            {"ended": [Exit("a.posts", 1, ("x: 1", "AxiosError: no", "  isError: true", "v20"))]},
+            "posts exited with status 1: AxiosError: no",
+        ),
         ("back", {"back": "read_feed: no answer in time"}, "read_feed: no answer in time"),
         ("fast", {"before": -300.0}, "half within 10 ms"),
     ],

@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console
 from small import CLI
 
+import lab
 from lab.report import tables
+from lab.scenarios.evaluate import health_of_the_run
 from lab.scenarios.foreign import with_replaced, with_target
 from lab.scenarios.pooled import _data
 from lab.scenarios.prepared import prepared
-from lab.scenarios.result import Result, Variant
+from lab.scenarios.result import FaultProof, Result, Variant
 from lab.scenarios.runner import Run
 from lab.scenarios.scenario import Scenario
 from tests.foreign_blog import a_target
@@ -133,6 +135,18 @@ def test_switches_of_the_labs_own_services_are_refused() -> None:
         with_target(scenario, a_target(), {"workers": 2})
 
 
+@pytest.mark.parametrize(("name", "problems"), [("mine", 0), ("async-bus", 1)])
+def test_a_fault_at_a_door_to_which_nobody_comes_makes_only_the_labs_own_invalid(
+    name: str, problems: int
+) -> None:
+    scenario = with_target(Scenario.model_validate(DOWN), a_target())
+    evidence = {"visitors": 0, "acted": 0, "healed": True}
+    proof = FaultProof(kind="error", target="comments", acted=False, evidence=evidence)
+    of = Variant(name=name, arrangement=scenario.variants[name].arrangement, faults=[proof])
+    found = Result(scenario="x", seed=7, started="", variants=[of])
+    assert len(health_of_the_run(scenario, found, [])) == problems
+
+
 def test_a_bus_that_does_not_speak_as_theirs_is_refused() -> None:
     said = refused(target=a_target(), bus="nats")
     assert "saw 'nats'" in said
@@ -165,6 +179,13 @@ def test_what_the_command_line_can_not_mean_is_said(words: list[str], said: str)
     told = subprocess.run([*CLI, "run", "calm", *words], capture_output=True, text=True)
     assert (told.returncode, told.stdout) == (2, "")
     assert said in told.stderr
+
+
+def test_from_python_it_is_said_the_same_way(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere.toml: can't be read"):
+        lab.run("calm", with_=tmp_path / "nowhere.toml")
+    with pytest.raises(ValueError, match="one service of somebody else's at a time"):
+        lab.run("calm", replace={"posts": "a.toml", "query": "b.toml"})
 
 
 def test_a_name_that_is_there_already_is_refused() -> None:

@@ -186,7 +186,7 @@ def test_what_can_be_done_to_one_behind_its_sidecar(
 async def failing(folder: Path, *how: str, error: type[Exception]) -> str:
     """What is said when its posts behave so."""
     command = [sys.executable, str(STRAY), "{port}", *how]
-    target = a_target(posts=service("posts") | {"command": command})
+    target = a_target(posts=service("posts") | {"command": command, "cwd": str(folder)})
     target = target.model_copy(update={"ready_within_s": 1.5})
     with pytest.raises(error) as caught:
         async with standing(target, folder):

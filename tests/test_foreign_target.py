@@ -86,8 +86,17 @@ def test_names_are_asked_of_the_sidecar_before_a_service_and_this_machine_is_not
     told = target.environment_of("posts", {"posts": 7000})
     assert (told["HTTP_PROXY"], told["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
     assert "localhost" in told["no_proxy"]
-    assert target.environment_of("event-bus", {"event-bus": 7005}) == {}  # has no sidecar
+    assert target.environment_of("event-bus", {"event-bus": 7005}) == {}  # nobody stands before it
     assert load(tmp_path).environment_of("posts", {"posts": 7000}) == {}
+
+
+def test_who_is_called_by_a_name_has_a_sidecar_before_it_even_on_a_port_of_its_own(
+    tmp_path: Path,
+) -> None:
+    assert not load(tmp_path).stands_behind("event-bus")
+    target = load(tmp_path, '[hosts]\nevent-bus-srv = "event-bus"\n' + COURSE)
+    assert target.stands_behind("event-bus")
+    assert target.environment_of("event-bus", {"event-bus": 7005})
 
 
 def test_a_part_says_what_it_lacks_to_stand_alone(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from lab.report.charts.svg import words
 from lab.report.guesses import figure
 from lab.scenarios import catalogue, guesses
 from lab.scenarios.guessed import Guess
-from lab.scenarios.prepared import prepared
+from lab.scenarios.prepared import prepared, theirs
 from lab.scenarios.questions import GuessError, Question, questions
 from lab.scenarios.repeats import MOST, Repeated
 from lab.scenarios.runs import RUNS, drop_databases, new_folder
@@ -139,6 +139,8 @@ async def arun(
     repeat: int = 1,
     only: Sequence[str] | str | None = None,
     bus: str | None = None,
+    with_: str | Path | None = None,
+    replace: Mapping[str, str | Path] | None = None,
     keep: str | Path | None = None,
     predict: Guesses | Mapping[str, object] | None = None,
     progress: Progress | None = None,
@@ -147,8 +149,10 @@ async def arun(
 
     `rate`: arrivals a second for each variant; `only`: these variants; `repeat`: so many runs in
     one result; `keep`: the folder under which the run is kept with its databases, else `runs/`
-    without; `predict`: guesses, kept with the run. `progress` is told what happens, five times a
-    second. Cancelling it takes all faults back and ends all processes, and so does its failing.
+    without; `with_`: a target's file, somebody's own services as one more variant; `replace`: one
+    of them in the place of one of the lab's, as `{"comments": "mine.toml"}`; `predict`: guesses,
+    kept with the run. `progress` is told what happens, five times a second. Cancelling it takes all
+    faults back and ends all processes, and so does its failing.
 
     Raises LookupError, ScenarioError, GuessError or ValueError before anything is started, and
     LabCannotRun where the lab could not run.
@@ -158,7 +162,8 @@ async def arun(
         raise ValueError(f"rate = {rate}: expected 0.1 to 1000 arrivals a second.")
     if not 1 <= repeat <= MOST:
         raise ValueError(f"repeat = {repeat}: expected 1 to {MOST} runs.")
-    scenario = prepared(_found(name), bus=bus, only=wanted, rate=rate, quick=quick)
+    added = theirs(with_, replace or {})
+    scenario = prepared(_found(name), bus=bus, only=wanted, rate=rate, quick=quick, **added)
     guessed = _guessed(scenario, predict)
     series = Repeated(scenario, new_folder(scenario.name, _under(keep)), seed, quick, repeat)
     if guessed is not None:
@@ -188,6 +193,8 @@ def run(
     repeat: int = 1,
     only: Sequence[str] | str | None = None,
     bus: str | None = None,
+    with_: str | Path | None = None,
+    replace: Mapping[str, str | Path] | None = None,
     keep: str | Path | None = None,
     predict: Guesses | Mapping[str, object] | None = None,
     progress: Progress | None = None,
@@ -206,6 +213,8 @@ def run(
                 repeat=repeat,
                 only=only,
                 bus=bus,
+                with_=with_,
+                replace=replace,
                 keep=keep,
                 predict=predict,
                 progress=progress,

@@ -18,7 +18,9 @@ ENOUGH = 0.75
 late, and who depends on what is broken fails every time."""
 
 _LONGEST_LINE = 160
-_TELLS_WHY = re.compile(r"(?:^|[\s.\[])[A-Z]\w*(?:Error|Exception): |^panic: ")
+_TELLS_WHY = re.compile(
+    r"^\s*(?:[\w.]+\.)?(?:[A-Z]\w*)?(?:Error|Exception)(?: \[\w+\])?: |^panic: "
+)
 
 Judgement = tuple[bool | None, str]
 
@@ -104,8 +106,8 @@ def _others(seen: Seen) -> Judgement:
     if not seen.ended:
         return True, "nobody did"
     first = seen.ended[0]
-    last = first.last_lines[-1] if first.last_lines else ""
-    why = next((line for line in first.last_lines if _TELLS_WHY.search(line)), last)
+    lines = [line for line in reversed(first.last_lines) if line.strip()]
+    why = next((line for line in lines if _TELLS_WHY.search(line)), lines[0] if lines else "")
     who, said = first.name.partition(".")[2], plain(why, _LONGEST_LINE)
     return False, f"{who} {how_it_ended(first.status)}{f': {said}' if said else ''}"
 

@@ -13,7 +13,6 @@ from lab.card.outages import OUTAGES, ROLES, Outage
 from lab.card.visitors import Visitors
 from lab.cluster.errors import LabCannotRun, NotReady, NotRunning, SignalFailed, StartFailed
 from lab.cluster.injector import FaultFailed, broken
-from lab.cluster.link import tail
 from lab.cluster.program import Exit
 from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
@@ -32,7 +31,6 @@ CALM_S, BROKEN_S = 0.5, 1.5
 SETTLED_WITHIN_S = 6.0
 _ENDPOINTS = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
 _LONGEST_LINE = 200
-_MANY_LINES = 400
 _CONTRACT = "contract"
 
 Progress = Callable[[str], None]
@@ -139,11 +137,11 @@ class Trying:
             return Part(outage.key, title, notes.lines())
 
     def _ended(self, stack: ForeignStack, broken: str) -> list[Exit]:
-        """Who of the others ended by itself, each with more of its log than is usual: what says why
-        may stand far above the last line."""
+        """Who of the others ended by itself, each with all of its log: what says why may stand far
+        above the last line, for what was thrown is printed with all that hangs on it."""
         logs = {one.name: one.log for one in stack.programs}
         return [
-            replace(one, last_lines=tuple(tail(logs[one.name], lines=_MANY_LINES)))
+            _with_all_of(logs[one.name], one)
             for one in self._supervisor.unexpected_exits()
             if one.name in logs and one.name != stack.program(broken)
         ]
@@ -219,6 +217,12 @@ class _NoUse(LabCannotRun):
 def _sentence(error: LabCannotRun, stack: str) -> str:
     """What went wrong, where services are called as their people call them."""
     return str(error).splitlines()[0].replace(f"{stack}.", "").removesuffix(" The end of its log:")
+
+
+def _with_all_of(log: Path, one: Exit) -> Exit:
+    if not log.exists():
+        return one
+    return replace(one, last_lines=tuple(log.read_text("utf-8", "replace").split("\n")))
 
 
 def _criteria(outage: Outage) -> list[Criterion]:

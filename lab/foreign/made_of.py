@@ -18,7 +18,7 @@ BUSES = (OWN, LOG)
 def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
     """Parts are called as in the target, its bus as the lab's."""
     of = {part_of(target, name): name for name in target.services}
-    unmoved = [part for part, name in of.items() if not target.services[name].movable]
+    unmoved = [part for part, name in of.items() if not target.stands_behind(name)]
     asked = dict.fromkeys(part_of(target, action.service) for _, action in target.actions)
     programs = dict.fromkeys(of, KEEPER)
     if bus == LOG:
@@ -36,11 +36,11 @@ def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
 def arrangement_with(part: str, target: Target) -> Arrangement:
     """The lab's own services on the course's bus, with one of somebody else's among them."""
     own = ARRANGEMENTS["async-bus"]
-    service = target.services[the_one_for(part, target)]
+    service = the_one_for(part, target)
     them = Strangers(
         (part,),
         asked=(part,) if part in ACTION_OF else (),
-        unmoved=() if service.movable else (part,),
+        unmoved=() if target.stands_behind(service) else (part,),
         known=bool(target.hosts),
     )
     programs = {**own.programs, **COURSE, part: KEEPER}

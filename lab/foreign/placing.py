@@ -6,7 +6,7 @@
 
 The others look for a service on its public port, which may stand in their code (`localhost:4005`).
 So the sidecar takes that port, and the service is told another one. One that can't be told stands
-on its public port itself.
+on its public port itself; if it is called by a name, that leads to the sidecar all the same.
 """
 
 import random
@@ -71,7 +71,10 @@ def place_of(target: Target, name: str, held: ExitStack) -> Place:
         _refuse_if_taken_on_the_other_loopback(public)
         with reserve(public):
             pass  # it is free now, and is left to the service
-        return Place(held.enter_context(reserve()).port, public, public)
+        face = held.enter_context(reserve()).port
+        if target.stands_behind(name):  # by a name, and so the sidecar may stand anywhere
+            return Place(face, held.enter_context(reserve()).port, public)
+        return Place(face, public, public)
     except PortTaken as error:
         raise _taken(f"{name} of {target.name}", error) from None
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lab.foreign.target import PATTERNS, Target
+from lab.foreign.service import PATTERNS
+from lab.foreign.target import Target
 from lab.reading import FileError, Kind, read_model, read_toml
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

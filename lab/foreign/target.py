@@ -1,29 +1,17 @@
 """A target: somebody else's services as data, how each is started, how they are spoken to.
 
-What is left out is the well-known course's: its ports, its paths, its event bus. Texts in braces
-are filled in when a service is started, in `command` and `env`: `{port}` is where it is to listen,
-`{port:posts}` and `{url:posts}` lead to another service (through the sidecar before it), `{data}`
-is an empty folder that each run has anew. All other braces stay as they are.
+What is left out is the well-known course's: its ports, its paths, its event bus.
 """
 
-import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path as Folder
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from lab.domain.directory import BUS, BY_HAND_PORTS
-from lab.foreign import mapping
 from lab.foreign.mapping import Actions, Path
+from lab.foreign.service import Frozen, Host, Name, Service, address
 from lab.meant import did_you_mean
 
 COURSE_PORTS = BY_HAND_PORTS["async-bus"]
@@ -31,108 +19,10 @@ COURSE_PORTS = BY_HAND_PORTS["async-bus"]
 
 NO_BUS = "none"
 ANY_PORT = 0
-
-_NAME = r"^[a-z][a-z0-9-]{0,39}$"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_TEXT = r"^[^\x00]*$"
-_HOST = r"^[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$"
-
-PATTERNS = {
-    _NAME: "be small letters, digits and hyphens, as in event-bus",
-    _VARIABLE: "be the name of a variable: letters, digits and underscores, as in PORT",
-    _HOST: "be a host, or a host and its port, as in posts-srv or posts-srv:4000",
-    _TEXT: "be text, and the sign with the number 0 is none",
-    **mapping.PATTERNS,
-}
-"""What a text was meant to be, where it is not that."""
-
-Name = Annotated[str, StringConstraints(pattern=_NAME)]
-Variable = Annotated[str, StringConstraints(pattern=_VARIABLE)]
-Host = Annotated[str, StringConstraints(pattern=_HOST)]
-Port = Annotated[int, Field(strict=True, ge=0, le=65_535)]
-Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=10_000)]
-
-_PORT = "{port}"
-_DATA = "{data}"
 _HERE = "localhost,127.0.0.1,::1"
-_OTHERS = re.compile(r"\{(port|url):([^{}]*)\}")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Service(_Frozen):
-    """How one service is started, and how to see that it is ready.
-
-    `command`: a list, or a text that is split as a shell would. `cwd`: where it is started, as seen
-    from the target's file. `port`: where the others look for it; 0: nowhere in particular, they are
-    told. `port_env`: the variable in which it takes the port to listen on; without it, and without
-    `{port}` in `command` or `env`, it listens on `port` and can't be moved. `ready`: a path that
-    answers with less than 500 when it is ready; without, that its port takes connections.
-    """
-
-    command: Annotated[tuple[Text, ...], Field(min_length=1)]
-    cwd: Text = "."
-    port: Port | None = None
-    port_env: Variable | None = None
-    ready: Path | None = None
-    env: dict[Variable, Text] = {}
-
-    @field_validator("command", mode="before")
-    @classmethod
-    def _as_a_shell_would_split_it(cls, command: Any) -> Any:
-        if not isinstance(command, str):
-            return command
-        try:
-            parts = tuple(shlex.split(command))
-        except ValueError as error:
-            raise ValueError(f"{command!r} can't be split into words: {error}.") from None
-        if not parts:
-            raise ValueError('it is empty. Say what starts the service, as in "npm start".')
-        return parts
-
-    @field_validator("command")
-    @classmethod
-    def _names_a_program(cls, command: tuple[str, ...]) -> tuple[str, ...]:
-        if not command[0].strip():
-            raise ValueError("its first word is empty; it names the program to start.")
-        return command
-
-    @property
-    def movable(self) -> bool:
-        """Whether it listens where it is told to."""
-        return self.port_env is not None or any(_PORT in text for text in self._texts())
-
-    def mentions(self) -> tuple[str, ...]:
-        """The other services that its command and its environment name, each once."""
-        found = (match[2] for text in self._texts() for match in _OTHERS.finditer(text))
-        return tuple(dict.fromkeys(found))
-
-    def started_with(
-        self, port: int, others: Mapping[str, int], data: Folder
-    ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Its command and what its environment has besides, for when it is to listen on `port`.
-
-        `others`: on which port of this machine each service is found; `data`: a folder of its own,
-        which outlives its process. Raises KeyError for a service that is mentioned and not there.
-        """
-
-        def filled(text: str) -> str:
-            text = text.replace(_PORT, str(port)).replace(_DATA, str(data))
-            return _OTHERS.sub(lambda match: _address(match[1], others[match[2]]), text)
-
-        env = {name: filled(text) for name, text in self.env.items()}
-        if self.port_env:
-            env = {self.port_env: str(port)} | env
-        return tuple(map(filled, self.command)), env
-
-    def _texts(self) -> Iterator[str]:
-        yield from self.command
-        yield from self.env.values()
-
-
-class Target(_Frozen):
+class Target(Frozen):
     """A whole system of somebody else's, or a part of one.
 
     `bus`: which of the services is the event bus; "none": there is none here. `events`: where the
@@ -148,7 +38,7 @@ class Target(_Frozen):
     bus: str | None = None
     events: Path = "/events"
     ready_within_s: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 20.0
-    hosts: dict[Host, str] = {}
+    hosts: dict[Host, str] = Field(default_factory=dict)
     actions: Actions = Field(default_factory=Actions)
 
     @model_validator(mode="after")
@@ -187,13 +77,18 @@ class Target(_Frozen):
             if name not in self.services
         )
 
+    def stands_behind(self, name: str) -> bool:
+        """Whether a sidecar can stand between a service and those who call it: it listens where it
+        is told to, or it is called by a name, which leads wherever it should."""
+        return self.services[name].movable or name in self.hosts.values()
+
     def environment_of(self, name: str, ports: Mapping[str, int]) -> dict[str, str]:
         """What a service's environment has so that it finds others by the names in `hosts`, which
         mean nothing on this machine: most HTTP clients ask the proxy that is named there, and the
         sidecar before it is one. {} where no names are, or no sidecar can be."""
-        if not self.hosts or not self.services[name].movable:
+        if not self.hosts or not self.stands_behind(name):
             return {}
-        proxy = _address("url", ports[name])
+        proxy = address("url", ports[name])
         return {
             "http_proxy": proxy,
             "HTTP_PROXY": proxy,
@@ -206,10 +101,6 @@ class Target(_Frozen):
         """The names by which they call each other, and on which port each is found: what a sidecar
         takes for `hosts`. `ports`: where each service is found; its own name always leads there."""
         return {**ports, **{host: ports[to] for host, to in self.hosts.items() if to in ports}}
-
-
-def _address(what: str, port: int) -> str:
-    return f"http://127.0.0.1:{port}" if what == "url" else str(port)
 
 
 def _the_bus(target: Target) -> Iterator[str]:

@@ -13,7 +13,7 @@ from lab.scenarios.expression import evaluate
 from lab.scenarios.foreign import notes_on
 from lab.scenarios.many import proofs
 from lab.scenarios.other_bus import on_existing
-from lab.scenarios.result import Data, Expectation, PhaseFigures, Result, Variant
+from lab.scenarios.result import Data, Expectation, FaultProof, PhaseFigures, Result, Variant
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.surge import surge_window
 
@@ -52,6 +52,7 @@ def variant_result(
     if ends_s:
         recovery = recovery_seconds(samples, max(ends_s), figures["before"]["endpoints"])
     spec = scenario.variants[name]
+    faults = proofs(injections, scenario.in_sequence)
     last_words = {death.name: death.last_lines[-1:] for death in deaths}
     ended = [target for target in spec.may_end if f"{name}.{target}" in last_words]
     return Variant(
@@ -63,7 +64,7 @@ def variant_result(
         },
         data=data,
         recovery_seconds=recovery,
-        faults=proofs(injections, scenario.in_sequence),
+        faults=faults,
         ended=ended,
         notes=[
             *(
@@ -72,6 +73,12 @@ def variant_result(
             ),
             *on_existing(scenario, name),
             *notes_on(scenario, name),
+            *(
+                f"{one.target} {one.kind} hit nobody here, for hardly anybody came by: where "
+                "others ask, these may answer from a copy of their own."
+                for one in faults
+                if not spec.ours and _met_nobody(one)
+            ),
             *(f"ALARM of {alarm}" for alarm in alarms),
         ],
         **seen,
@@ -83,7 +90,8 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
     problems = []
     for variant in result.variants:
         for proof in variant.faults:
-            if not proof.acted:
+            ours = scenario.variants[variant.name].ours
+            if not proof.acted and (ours or not _met_nobody(proof)):
                 seen = ", ".join(f"{name} {value}" for name, value in proof.evidence.items())
                 problems.append(
                     f"{proof.kind} on {proof.target} of {variant.name} is not proved to have acted "
@@ -131,6 +139,12 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
         if death.name not in allowed
     ]
     return problems
+
+
+def _met_nobody(proof: FaultProof) -> bool:
+    """Whether a fault stood at a door, and is gone, and nobody came whom it could hit."""
+    told = proof.evidence
+    return bool(told.get("healed")) and told.get("acted") == 0 and "visitors" in told
 
 
 def evaluated(scenario: Scenario, result: Result) -> list[Expectation]:

@@ -162,9 +162,9 @@ def _action(name: str, pick: Any, found: list[Found], usual: Mapping[str, Any]) 
     if service.name != usual["service"]:
         keys["service"] = Guess(service.name, route.place)
     if path != usual["path"]:
-        keys["path"] = Guess(
-            path, f"{route.place}: {route.method} {route.path}".replace(": /", ": ")
-        )
+        # A router has only the end of its path: the rest is where it is put to use.
+        says = " ".join((route.method, route.path)).strip()
+        keys["path"] = Guess(path, f"{route.place}: {says}", sure=path != "/")
     keys |= dict(_fields(name, service, path, usual))
     return keys
 

@@ -63,8 +63,9 @@ def _lines(
     if system.events:
         lines.append(_line("events", system.events))
     lines += [f"# {UNSURE} {_one_line(one)}" for one in dict.fromkeys(system.unknown)]
+    named = {guess.value for guess in system.hosts.values()}
     for one in found:
-        lines += ["", f"[services.{one.name}]", *_service(one, file, folder)]
+        lines += ["", f"[services.{one.name}]", *_service(one, one.name in named, file, folder)]
     if system.hosts:
         lines += ["", "# The names by which they call each other.", "[hosts]"]
         lines += [_line(host, guess) for host, guess in system.hosts.items()]
@@ -77,7 +78,7 @@ def _lines(
     return lines
 
 
-def _service(one: Found, file: Path, folder: Path) -> list[str]:
+def _service(one: Found, by_name: bool, file: Path, folder: Path) -> list[str]:
     lines = [f"# {_one_line(note)}" for note in one.notes]
     lines.append(_line("command", one.command))
     cwd = Path(os.path.relpath((folder / one.cwd).resolve(), file.resolve().parent)).as_posix()
@@ -90,7 +91,7 @@ def _service(one: Found, file: Path, folder: Path) -> list[str]:
     if one.port:
         if one.port.value != str(usual) or not (one.port_env or told):
             lines.append(_line("port", one.port, raw=True))
-        if not (one.port_env or told):
+        if not (one.port_env or told or by_name):
             lines += _PORT_HINT
     elif (one.port_env or told) and usual is None:
         lines.append(f"port = {ANY_PORT}  # any: nobody was seen who looks for it in one place")
