@@ -42,7 +42,8 @@ def linked_from(page: str) -> list[str]:
 
 
 def understood(words: Sequence[str]) -> Mapping[str, Any]:
-    """What the command line makes of these words: its arguments and options, by name."""
+    """What the command line makes of these words: its arguments and options, by name. A command
+    alone is named and not typed, so what it would need besides may be missing."""
     # Typed as Any: typer carries a Click of its own, which has no public name.
     command: Any = typer.main.get_command(cli.app)
     left = list(words)
@@ -50,7 +51,7 @@ def understood(words: Sequence[str]) -> Mapping[str, Any]:
         assert left, f"a group and no command: lab {' '.join(words)}"
         assert left[0] in command.commands
         command = command.commands[left.pop(0)]
-    context = command.make_context(words[0], left)
+    context = command.make_context(words[0], left, resilient_parsing=not left)
     assert context.args == []
     params: Mapping[str, Any] = context.params
     return params

@@ -120,7 +120,8 @@ MAY_KNOW: dict[str, set[str]] = {
         *("lab.bus", "lab.faults", "lab.idempotency"),
     },
     "lab.exercises": {
-        *("lab.cluster", "lab.domain", "lab.faults", "lab.report.text", "lab.terminal"),
+        *("lab.cluster", "lab.domain", "lab.faults", "lab.terminal"),
+        *("lab.report.text", "lab.report.junit"),
     },
     "lab.live": {
         *("lab.byhand", "lab.scenarios", "lab.cluster", "lab.load", "lab.faults", "lab.domain"),

@@ -10,6 +10,7 @@ import re
 import tomllib
 from itertools import pairwise
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from documents import in_blocks, in_passing, lines_in_blocks, linked_from, text_of, understood
@@ -26,6 +27,11 @@ IN_THE_PLACE_OF_A_NAME = {"NAME", "…", "a", "b"}
 RUN_BY = {
     "test_readme.py": {tuple(words) for words in in_blocks("README.md")},
     "test_exercises.py": {("exercise", "check", "mine")},  # there it also writes its verdict down
+    "test_foreign_check.py": {
+        ("check", "my-blog.toml"),
+        ("check", "docs/targets/node-blog/node-blog.toml"),
+    },
+    "test_foreign_run.py": {("run", "downed-service", "--with", "my-blog.toml")},
 }
 SET_UP = {"make", ".", "pip", "jupyter"}
 """What else stands in blocks: no test can repeat it without a network."""
@@ -49,10 +55,13 @@ def test_every_command_is_understood_and_the_scenarios_that_it_names_exist(
 @pytest.mark.parametrize("page", WITH_BLOCKS)
 def test_the_blocks_of_a_page_work_one_after_the_other(page: str, tmp_path: Path) -> None:
     assert {line[0] for line in lines_in_blocks(page)} <= {"lab", *SET_UP}
+    here = tmp_path / "here"
+    here.mkdir()
+    copytree(ROOT / "docs" / "targets" / "node-blog", tmp_path / "my-blog")
     elsewhere = set().union(*RUN_BY.values())
     for words in in_blocks(page):
         if tuple(words) not in elsewhere:
-            said = honest_lab(*words, cwd=tmp_path)
+            said = honest_lab(*words, cwd=here)
             assert said.returncode == 0, said.stdout + said.stderr
 
 

@@ -103,7 +103,8 @@ def test_killing_comments_breaks_the_chains_reads_and_none_of_the_bus_until_it_i
         told = screen.tick(
             lambda told: told[CHAIN]["reads"]["failed"] > 0 and told[BUS]["reads"]["ok"] > 0
         )
-        assert told[CHAIN]["reads"]["errors"].keys() == {"http_503"}
+        # Who was being answered when it was killed sees a 502; all who come later, a 503.
+        assert told[CHAIN]["reads"]["errors"].keys() <= {"http_502", "http_503"}
         assert not told[BUS]["reads"]["failed"]
         assert [told[name]["nodes"]["comments"]["up"] for name in (CHAIN, BUS)] == [False, False]
         seen = screen.until("seen", lambda seen: seen["claim"] == "one-down")

@@ -61,9 +61,8 @@ class Injection:
         if isinstance(self.fault, Down):
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
-            # A sidecar has to look behind itself before it can say that nobody is there.
-            within_s = GONE_WITHIN_S if self._keeps else PROBE_S
-            probe = await self.stack.call("GET", self._url, "/health", within_s=within_s)
+            # Refused at once, unless this machine is busy, or a sidecar has to look behind itself.
+            probe = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
             seen = _seen_by(probe)
             self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": seen}
             self.acted = seen == "refused"
