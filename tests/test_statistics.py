@@ -17,7 +17,7 @@ from lab.scenarios.statistics import (
     student,
 )
 
-SEEDS = 100
+SEEDS = 50
 NONE = NoiseFloor(share=0.0)
 SOME = NoiseFloor(share=0.07, runs=4, newest="2026-01-01T00:00:00+00:00")
 Values = list[float | None]
@@ -101,7 +101,7 @@ def test_equal_things_seldom_lie_outside_the_interval() -> None:
     for seed in range(SEEDS):
         low, high = ratios_of_requests([latencies(120, seed)], seed)[0].interval()
         outside += not low <= 1 <= high
-    assert outside <= 8
+    assert outside <= 4
 
 
 def test_neighbours_that_are_slow_together_make_the_interval_wider() -> None:
@@ -125,8 +125,8 @@ def test_what_slows_down_both_at_once_does_not_make_them_different() -> None:
 
 
 def test_a_third_longer_is_found_almost_always() -> None:
-    found = [ratios_of_requests([latencies(400, seed, times=1.3)], seed)[0] for seed in range(20)]
-    assert sum(one.interval()[0] > 1 for one in found) >= 19
+    found = [ratios_of_requests([latencies(400, seed, times=1.3)], seed)[0] for seed in range(12)]
+    assert sum(one.interval()[0] > 1 for one in found) >= 11
 
 
 def test_the_same_samples_give_the_same_interval() -> None:
@@ -155,12 +155,12 @@ def test_of_runs_of_equal_things_few_claim_a_difference() -> None:
         any(one.verdict != "no difference shown" for one in found_in(a_run(seed)))
         for seed in range(SEEDS)
     ]
-    assert sum(claims) <= 8
+    assert sum(claims) <= 4
 
 
 def test_of_repeated_runs_of_equal_things_few_claim_a_difference() -> None:
     claims = []
-    for seed in range(SEEDS):
+    for seed in range(2 * SEEDS):
         runs = [a_run(1_000 * seed + number, count=30) for number in range(5)]
         claims.append(any(one.verdict != "no difference shown" for one in found_in(*runs)))
     assert sum(claims) <= 8
