@@ -73,7 +73,7 @@ SEEDED = [
     # The buses.
     told("unsettled", BUS, "drops one event in twenty"),
     told("unsettled", BUS, "acknowledges, and commits later", KILLED[BUS]),
-    told("out_of_order", BUS, "swaps two neighbours", BUS_DOWN),
+    told("out_of_order", BUS, "keeps a group backwards", BUS_DOWN),
     told("duplicated", BUS, "forgets ids", KILLED["comments"]),
     told("duplicated", BUS, "posts every event twice", bus="course"),
     told("unsettled", BUS, "does not post one event in ten", bus="course"),

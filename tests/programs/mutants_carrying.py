@@ -101,11 +101,10 @@ def _drops(append: _Append) -> _Append:
     return wrong
 
 
-def _swaps_neighbours(append: _Append) -> _Append:
+def _backwards(append: _Append) -> _Append:
     def wrong(log: LogFile, events: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
-        places = [at ^ 1 if at ^ 1 < len(events) else at for at in range(len(events))]
-        sequences, lines = append(log, [events[at] for at in places])
-        return [sequences[at] for at in places], lines
+        sequences, lines = append(log, events[::-1])
+        return sequences[::-1], lines
 
     return wrong
 
@@ -164,7 +163,7 @@ BUGS: dict[str, Callable[[ModuleType], None]] = {
     "takes one in ten for nothing": _connected_by(_Garbling),
     "drops one event in twenty": _log_that(_drops),
     "acknowledges, and commits later": the_log_acknowledges_before_the_commit,
-    "swaps two neighbours": _log_that(_swaps_neighbours),
+    "keeps a group backwards": _log_that(_backwards),
     "forgets ids": the_log_forgets_ids,
     "posts every event twice": _course_that(lambda event: 2),
     "does not post one event in ten": _course_that(
