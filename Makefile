@@ -16,7 +16,7 @@ demo: $(READY)
 	@$(BIN)/lab run slow-service downed-service
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -m soak

@@ -10,6 +10,20 @@ from laboratory import Blog, Laboratory
 
 from lab.cluster.topology import ARRANGEMENTS
 
+LONG = (
+    *("test_notebooks", "test_api_kernel", "test_repeats", "test_mutants", "test_cli"),
+    *("test_live_looks", "test_api", "test_live_page", "test_trace", "test_readme"),
+    *("test_foreign_check", "test_exercises", "test_statistics", "test_cli_runs", "test_page"),
+)
+"""Files that take more than a quarter of a minute. Where two files run at once these go first, so
+that in the end nobody waits for one of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
 METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
 ROOT = Path(__file__).parents[1]
 
