@@ -13,7 +13,8 @@ READY  := $(VENV)/ready
 .PHONY: demo test soak bench check docs notebooks clean
 
 demo: $(READY)
-	@$(BIN)/lab run slow-service downed-service
+	@$(BIN)/lab run slow-service downed-service || { [ $$? = 3 ] && echo "All is set up, and \
+	something else kept this machine busy. Once more: $(BIN)/lab run slow-service downed-service"; }
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -4,14 +4,16 @@ Questions go to stderr and answers come from stdin, so that stdout stays the res
 answer that can't be meant is asked for again; Enter alone passes a question over.
 """
 
+import shutil
 import sys
+import textwrap
 from typing import Any
 
 from lab.terminal import fail
 
 _NOBODY_THERE = (
     "--predict asks questions, and nobody is there to answer: the input has ended. "
-    'In a script or a notebook: lab.run("slow-service", predict={"fails": "sync-chain"})'
+    'In a script or a notebook: lab.run("…", predict={"fails": "sync-chain"})'
 )
 
 
@@ -22,7 +24,7 @@ def ask(scenario: Any) -> list[Any]:
 
     found: list[Any] = []
     if scenario.question.strip():
-        _tell(f"{scenario.title}\n\n{scenario.question.strip()}\n")
+        _tell(f"{scenario.title}\n\n{' '.join(scenario.question.split())}\n")
     _tell("What do you think? Enter alone leaves a question out.")
     for number, question in enumerate(questions(scenario), 1):
         _tell(f"\n{number}. {question.asks}\n   (Expected: {question.meant}.)")
@@ -43,9 +45,13 @@ def ask(scenario: Any) -> list[Any]:
 def _tell(text: object) -> None:
     from lab.report.text import plain
 
+    width = min(shutil.get_terminal_size().columns, 80)
     for line in str(text).split("\n"):
-        indent = len(line) - len(line.lstrip(" "))
-        sys.stderr.write(f"{' ' * indent}{plain(line)}\n")
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        words = textwrap.wrap(
+            plain(line), width - 1, initial_indent=indent, subsequent_indent=indent
+        )
+        sys.stderr.write("\n".join(words) + "\n")
 
 
 def _line(prompt: str) -> str:

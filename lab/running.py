@@ -86,6 +86,8 @@ def run(
     from lab.scenarios.repeats import Repeated
     from lab.scenarios.runs import RUNS, drop_databases, new_folder
 
+    if json and plot:
+        fail("--json prints one document and nothing else, so there is no place for --plot.", 2)
     chosen = _chosen(names or [], tag or [])
     wishes: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
     part, equals, path = (replace or "").partition("=")

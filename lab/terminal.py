@@ -34,7 +34,8 @@ def made(make: Any, *arguments: Any) -> Path:
     try:
         folder: Path = make(*arguments)
     except OSError as error:
-        fail(f"No folder can be made for the run: {error}. Try --keep with another one.", 3)
+        why = f"{error.filename}: {error.strerror}" if error.filename else error
+        fail(f"No folder can be made for the run: {why}. Try --keep with another one.", 3)
     return folder
 
 

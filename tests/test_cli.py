@@ -286,3 +286,20 @@ def test_a_reader_who_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
         assert one.stderr is not None
         one.stdout.close()
         assert b"Traceback" not in one.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "calm", "--json", "--plot"], "no place for --plot"),
+        (["run", "here"], "here is there, but a scenario's file has a name ending in .toml"),
+        (["trace", "--run", "here"], "here is no run's folder: samples.csv: No such file"),
+    ],
+)
+def test_what_is_there_and_is_not_what_was_meant_is_named(
+    tmp_path: Path, words: list[str], says: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    said = lab(*words, cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert says in flat(said.stderr)

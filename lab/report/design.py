@@ -9,6 +9,8 @@ from rich.text import Text
 from lab.report.text import styled
 from lab.scenarios.design import Dependency, Goal, Responsibility
 
+_WIDEST_PATH = 20
+
 
 def show(
     owners: Sequence[Responsibility],
@@ -17,19 +19,20 @@ def show(
     console: Console,
 ) -> None:
     """Print the steps: resources, responsibilities, dependencies by arrangement, goals."""
-    _head(console, "1", "Resources, and a service for each")
+    _head(console, "1", "Resources, and a service for each (as in async-bus)")
     table = _table("service", "owns", "a database of its own")
     for owner in owners:
         own = "yes" if owner.database else "-"
         table.add_row(styled(owner.service, "bold"), styled(owner.owns), own)
     console.print(table)
 
-    _head(console, "2", "Responsibilities: what each asks, tells and hears")
+    _head(console, "2", "Responsibilities in async-bus: what each asks, tells and hears")
     table = _table("service", "asks", "tells", "hears")
     for owner in owners:
         texts = (owner.asks, owner.tells, owner.hears)
         table.add_row(styled(owner.service, "bold"), *map(styled, texts))
     console.print(table)
+    console.print(Text("In sync-chain they ask instead; `lab diff comments` shows both.", "dim"))
 
     _head(console, "3", "Dependencies, as observed in one run of each arrangement")
     for arrangement, found in dependencies.items():
@@ -44,7 +47,7 @@ def show(
     for goal in goals:
         table.add_row(
             styled(goal.goal, "bold"),
-            styled(f"{goal.method} {goal.path}"),
+            styled(f"{goal.method} {_foldable(goal.path)}"),
             styled(goal.body or "-"),
             styled(goal.answer),
         )
@@ -55,6 +58,12 @@ def _line(one: Dependency) -> Text:
     """One observed dependency, as a line."""
     verb = "asks" if one.how == "asks" else "hears from"
     return Text("  ") + styled(f"{one.service} {verb} {one.other}: {one.what}")
+
+
+def _foldable(path: str) -> str:
+    """A path that may be broken between its parts: what is broken elsewhere is hard to read."""
+    head, slash, tail = path.rpartition("/")
+    return f"{head} {slash}{tail}" if len(path) > _WIDEST_PATH else path
 
 
 def _counted(asks: Sequence[Dependency], hears: Sequence[Dependency]) -> str:

@@ -60,8 +60,9 @@ def _lines(result: Result, raw: Raw, time: Clock, columns: int, look: Look) -> I
         readings = [one for one in raw.readings if one.service == service]
         yield from _lag(names, time, readings, columns, look)
     yield from _axis(time, columns, look)
-    full, least = _share(1.0, look), _share(0.0, look)
-    yield Text(f"{'':{_LEFT}}good answers: {full} all, {least} none, blank: none due", "dim")
+    if not all(one.ok for one in raw.samples if not one.dropped):
+        full, least = _share(1.0, look), _share(0.0, look)
+        yield Text(f"{'':{_LEFT}}good answers: {full} all, {least} none, blank: none due", "dim")
     yield Text(f"{'':{_LEFT}}where signs fall together, the last one is seen", "dim")
     signs = [_sign(number, look) for number in range(len(names))]
     inks = [_INKS[number % len(_INKS)] for number in range(len(names))]

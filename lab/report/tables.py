@@ -65,9 +65,10 @@ def summary(results: Sequence[Result], console: Console, what_fails: bool = Fals
             1: ("not all expectations hold", "bold red"),
             3: ("INVALID: not a result", "bold red"),
         }[result.exit_code]
+        counts = [verdicts.count(verdict) for verdict in ("holds", "fails", "not measured")]
         table.add_row(
             look.text(result.scenario, limit=24),
-            *(str(verdicts.count(verdict)) for verdict in ("holds", "fails", "not measured")),
+            *(str(count) if result.valid else "-" for count in counts),
             Text(word, style=style),
         )
     console.print(table)

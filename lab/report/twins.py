@@ -49,6 +49,9 @@ def differences(file: str) -> list[tuple[str, str, str]]:
 
 def show_same(file: str, other: str, console: Console) -> None:
     """Say that an arrangement runs the chain's own file, and what differs instead."""
+    if other == CHAIN:
+        console.print(f"{file}.py of {CHAIN} is what all are compared with. Name another one.")
+        return
     console.print(
         Text.assemble(
             (f"{file}.py", "bold"),

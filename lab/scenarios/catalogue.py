@@ -54,6 +54,8 @@ def find(name: str) -> Scenario:
             )
         return Scenario.load_file(path)
     if name not in names():
+        if Path(name).exists():
+            raise UnknownName(f"{name} is there, but a scenario's file has a name ending in .toml.")
         raise UnknownName(
             f"There is no scenario {name!r}. {did_you_mean(name, names())} "
             "A scenario of your own is given by its path, ending in .toml."

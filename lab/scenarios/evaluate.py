@@ -124,7 +124,7 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
         for variant in result.variants:
             outcome = evaluate(steady, result, steady_in=variant.name)
             if outcome.holds is not True:
-                told = "but nothing of the kind was asked for in that time"
+                told = "but nothing of the kind was due in that time. Raise --rate, or the seconds"
                 if outcome.measured is not None:
                     told = f"measured {outcome.measured:.4g}"
                 problems.append(

@@ -91,7 +91,8 @@ def _load(folder: Path) -> tuple[list[Sample], float]:
         started_s = float(json.loads((folder / "load.json").read_text("utf-8"))["started_at_unix"])
     except OSError as error:
         raise NoSuchTrace(
-            f"{folder} is no run's folder: {error.strerror}. `lab run` names it when it is done."
+            f"{folder} is no run's folder: {Path(error.filename).name}: {error.strerror}. "
+            "`lab run` names it when it is done."
         ) from None
     except (BadSamples, KeyError, ValueError, TypeError):
         raise NoSuchTrace(
