@@ -116,7 +116,7 @@ async def test_no_answer_in_time_leaves_open_whether_it_was_done() -> None:
     [
         (Foreign(), {"listens": False}, "refused", "somebody who listens on port"),
         (Foreign(), {"listens": False, "ready": "/x"}, "refused", "somebody who listens on port"),
-        (Foreign(otherwise=closes), {"ready": "/x"}, "reset", "nothing, and closed"),
+        (Foreign(otherwise=closes), {"ready": "/x"}, "reset", "; asked was GET /x. Its log"),
         (
             Foreign(otherwise=http(b"", "500 No")),
             {"ready": "/x"},
