@@ -45,7 +45,7 @@ NOT_STARTED = {
         "Error: Cannot find module 'express'",
     ),
     "never_listens": (
-        "app was not ready within 5 s: it says it waits for somebody who listens on port",
+        "app was not ready within 5 s: nothing listens on port",
         "waiting for a database",
     ),
     "listens_elsewhere": ("It listens on port ", ""),
