@@ -233,7 +233,6 @@ def refused(count: int, error: str = "http_500") -> list[Sample]:
     [
         ("posts", {"during": refused(3)}, "0 of 3 were (http_500)"),
         ("kept", {"data": became(lost=2)}, "2 of 9 are missing"),
-        ("kept", {"data": None, "unread": "no feed"}, "no feed"),
         ("decided", {"data": became(unsettled=2)}, "2 still wait"),
         ("once", {"data": became(duplicated=1)}, "1 are"),
         ("others", {"ended": [Exit("a.posts", 1, ("oh",))]}, "posts exited with status 1: oh"),
@@ -261,6 +260,11 @@ def test_what_was_answered_with_an_error_and_is_there_is_found() -> None:
     assert judged == (False, "1 of 3 are there")
     silent = what_was_seen(written=refused(3, "timeout"), held=held)
     assert JUDGES["honest"](silent)[0] is None  # nobody was told anything
+
+
+@pytest.mark.parametrize("key", ["kept", "decided", "once", "honest"])
+def test_what_could_not_be_read_is_not_held_against_anybody(key: str) -> None:
+    assert JUDGES[key](what_was_seen(data=None, held=None, unread="no feed")) == (None, "no feed")
 
 
 def test_who_breaks_is_not_blamed_for_being_broken() -> None:
