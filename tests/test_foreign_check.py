@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
@@ -14,11 +16,14 @@ from worked_targets import NAMES, NEEDS, moved
 
 from lab.card import formats
 from lab.card.card import Card, Criterion, Line, Part
+from lab.card.client import Client, Feed
+from lab.card.contract import _Looking
 from lab.card.judging import JUDGES, Seen
 from lab.card.outages import OUTAGES
 from lab.card.trying import report_card
 from lab.cluster.program import Exit
 from lab.foreign.made_of import LOG
+from lab.foreign.stack import ForeignStack
 from lab.foreign.target import Target
 from lab.load.samples import Sample
 from lab.scenarios import catalogue
@@ -135,6 +140,18 @@ def test_one_that_has_one_service_is_looked_at_as_far_as_that_goes(cards: dict[s
     assert "blog was down above already" in seen(card, "query-down.kept")
     assert "there is no event-bus here" in seen(card, "bus-down.kept")
     assert card.passed
+
+
+def test_where_there_was_nothing_to_show_nothing_can_be_shown_again() -> None:
+    class Empty:
+        async def feed_when(self, right: object) -> tuple[Feed, str]:
+            return [], "not so after 3 s"
+
+    looking = _Looking(cast(ForeignStack, SimpleNamespace(target=a_target(bus="none"))))
+    looking._client = cast(Client, Empty())
+    asyncio.run(looking.replay())
+    line = next(one for one in looking.notes.lines() if one.criterion.key == "replay")
+    assert (line.held, line.seen) == (None, "there was nothing to show again: not so after 3 s")
 
 
 def test_who_does_not_start_has_a_card_that_says_why(cards: dict[str, Card]) -> None:
