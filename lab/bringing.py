@@ -95,9 +95,14 @@ def is_target_file(name: str) -> bool:
 def validate(file: Path) -> None:
     """Say what can be done with a target, and what is to be mended before."""
     from lab.cluster.strangers import why_unmoved
+    from lab.foreign.remarks import remarks
 
     target = _target_in(file)
-    say(f"{file} can be started. Services: {', '.join(target.services)}.")
+    in_the_way = list(remarks(target))
+    what = "is understood, and can't be started here as it is" if in_the_way else "can be started"
+    say(f"{file} {what}. Services: {', '.join(target.services)}.")
+    for sentence in in_the_way:
+        say(sentence)
     if unmoved := [name for name in target.services if not target.stands_behind(name)]:
         say(why_unmoved(*unmoved))
     missing = target.not_whole()

@@ -106,6 +106,22 @@ def test_go_is_compiled_when_it_is_started(tmp_path: Path) -> None:
     assert "go build -o service ." in text
 
 
+def test_a_file_of_node_that_listens_needs_no_package_beside_it(tmp_path: Path) -> None:
+    files = {
+        "posts/server.js": corpora.express("4000"),
+        "posts/index.js": "module.exports = 1",
+        "client/app.js": "document.title = 'x'",
+        "comments/index.js": corpora.express("4001"),
+    }
+    text, told, _ = adopted(files, tmp_path)
+    assert {name: one["command"] for name, one in told["services"].items()} == {
+        "posts": "node server.js",
+        "comments": "node index.js",
+    }
+    assert told["services"]["comments"]["port"] == 4001
+    assert "no package.json is beside it" in text
+
+
 def test_one_program_may_do_everything(tmp_path: Path) -> None:
     _, told, unsure = adopted(corpora.ONE_FOR_ALL, tmp_path)
     (name,) = told["services"]

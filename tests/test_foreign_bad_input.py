@@ -45,14 +45,14 @@ NOT_STARTED = {
         "Error: Cannot find module 'express'",
     ),
     "never_listens": (
-        "app was not ready within 5 s: it says it waits for somebody who listens on port",
+        "app was not ready within 5 s: nothing listens on port",
         "waiting for a database",
     ),
     "listens_elsewhere": ("It listens on port ", ""),
 }
 """Why there is nothing to look at, and the last line of its log."""
 
-EVERYTHING = (*WELL, *NOT_UNDERSTOOD, *NOT_STARTED)
+EVERYTHING = (*WELL, *NOT_UNDERSTOOD, *NOT_STARTED, "ends")
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,11 @@ def target(how: str, folder: Path) -> Target:
 
 async def look_at_all(folder: Path) -> dict[str, Seen]:
     async with Supervisor(PRELOAD, folder) as supervisor:
-        tried = await asyncio.gather(
-            *(
-                Trying(target(how, folder), supervisor, folder / how, f"{how}-").contract()
-                for how in EVERYTHING
-            )
-        )
+        trying = [
+            Trying(target(how, folder), supervisor, folder / how, f"{how}-") for how in EVERYTHING
+        ]
+        tried = await asyncio.gather(*(one.contract() for one in trying[:-1]))
+        tried.append(await trying[-1].contract())  # alone: the others are busy enough at once
     return {how: Seen(*one) for how, one in zip(EVERYTHING, tried, strict=True)}
 
 
@@ -142,6 +141,18 @@ def test_one_that_does_not_come_is_named_with_the_end_of_its_log(world: World, h
     assert "\n" not in seen.trouble
     assert not last or seen.log[-1] == last
     assert {line.held for line in seen.contract.lines} == {None}
+
+
+def test_who_ends_by_itself_is_named_once_and_what_comes_after_is_not_seen(world: World) -> None:
+    seen = world.seen["ends"]
+    assert seen.of("created") == (True, "post 201, comment 201")
+    assert seen.of("not-found") == (
+        False,
+        "app ended by itself while this was asked: it exited with status 9; "
+        "the last lines of its log: no route, no life",
+    )
+    for key in ("nonsense", "bus-remembers", "replay"):
+        assert seen.of(key) == (None, "app had ended before, as is said above")
 
 
 def test_a_million_lines_take_no_room(world: World) -> None:

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
@@ -14,11 +16,14 @@ from worked_targets import NAMES, NEEDS, moved
 
 from lab.card import formats
 from lab.card.card import Card, Criterion, Line, Part
+from lab.card.client import Client, Feed
+from lab.card.contract import _Looking
 from lab.card.judging import JUDGES, Seen
 from lab.card.outages import OUTAGES
 from lab.card.trying import report_card
 from lab.cluster.program import Exit
 from lab.foreign.made_of import LOG
+from lab.foreign.stack import ForeignStack
 from lab.foreign.target import Target
 from lab.load.samples import Sample
 from lab.scenarios import catalogue
@@ -137,6 +142,18 @@ def test_one_that_has_one_service_is_looked_at_as_far_as_that_goes(cards: dict[s
     assert card.passed
 
 
+def test_where_there_was_nothing_to_show_nothing_can_be_shown_again() -> None:
+    class Empty:
+        async def feed_when(self, right: object) -> tuple[Feed, str]:
+            return [], "not so after 3 s"
+
+    looking = _Looking(cast(ForeignStack, SimpleNamespace(target=a_target(bus="none"))))
+    looking._client = cast(Client, Empty())
+    asyncio.run(looking.replay())
+    line = next(one for one in looking.notes.lines() if one.criterion.key == "replay")
+    assert (line.held, line.seen) == (None, "there was nothing to show again: not so after 3 s")
+
+
 def test_who_does_not_start_has_a_card_that_says_why(cards: dict[str, Card]) -> None:
     card = cards["exits"]
     assert card.trouble == "query exited with status 1 before it was ready."
@@ -233,7 +250,6 @@ def refused(count: int, error: str = "http_500") -> list[Sample]:
     [
         ("posts", {"during": refused(3)}, "0 of 3 were (http_500)"),
         ("kept", {"data": became(lost=2)}, "2 of 9 are missing"),
-        ("kept", {"data": None, "unread": "no feed"}, "no feed"),
         ("decided", {"data": became(unsettled=2)}, "2 still wait"),
         ("once", {"data": became(duplicated=1)}, "1 are"),
         ("others", {"ended": [Exit("a.posts", 1, ("oh",))]}, "posts exited with status 1: oh"),
@@ -261,6 +277,11 @@ def test_what_was_answered_with_an_error_and_is_there_is_found() -> None:
     assert judged == (False, "1 of 3 are there")
     silent = what_was_seen(written=refused(3, "timeout"), held=held)
     assert JUDGES["honest"](silent)[0] is None  # nobody was told anything
+
+
+@pytest.mark.parametrize("key", ["kept", "decided", "once", "honest"])
+def test_what_could_not_be_read_is_not_held_against_anybody(key: str) -> None:
+    assert JUDGES[key](what_was_seen(data=None, held=None, unread="no feed")) == (None, "no feed")
 
 
 def test_who_breaks_is_not_blamed_for_being_broken() -> None:

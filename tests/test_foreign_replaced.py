@@ -18,10 +18,11 @@ from lab.cluster.topology import PRELOAD
 from lab.domain.directory import BUS
 from lab.faults.kinds import parse_fault
 from lab.foreign.made_of import arrangement_with
+from lab.foreign.mapping import Actions
 from lab.foreign.parts import PRELOAD as FOREIGN_PRELOAD
 from lab.foreign.replaced import ReplacedStack
 from lab.foreign.target import COURSE_PORTS, Target
-from lab.foreign.words import in_our_words, in_their_words
+from lab.foreign.words import Words
 from lab.scenarios.foreign import notes_on
 from lab.scenarios.prepared import prepared
 from lab.scenarios.scenario import Scenario
@@ -117,12 +118,47 @@ def test_what_can_be_done_there(
 
 def test_both_sides_find_their_own_names_in_an_event() -> None:
     theirs = {"type": "CommentCreated", "data": {"id": 7, "postId": 3, "content": "x"}}
-    assert in_our_words(theirs)["data"] == {
+    assert Words().in_ours(theirs)["data"] == {
         **{"id": "7", "post_id": "3", "postId": 3, "content": "x"}
     }
     ours = {"type": "CommentModerated", "data": {"id": "a", "post_id": "b"}}
-    assert in_their_words(ours)["data"] == {"id": "a", "post_id": "b", "postId": "b"}
-    assert in_our_words({"type": "x", "data": [1]}) == {"type": "x", "data": [1]}
+    assert Words().in_theirs(ours)["data"] == {"id": "a", "post_id": "b", "postId": "b"}
+    assert Words().in_ours({"type": "x", "data": [1]}) == {"type": "x", "data": [1]}
+
+
+def test_what_the_target_calls_a_comment_s_text_is_what_its_events_call_it() -> None:
+    words = Words.of(
+        Actions.model_validate(
+            {
+                "create_comment": {
+                    "path": "/comments",
+                    "body": {"text": "{content}", "post": "{post_id:number}"},
+                },
+                "read_feed": {"comment": {"id": "_id", "status": "meta.state"}},
+            }
+        )
+    )
+    theirs = {"type": "CommentCreated", "data": {"_id": 7, "post": 3, "text": "x"}}
+    told = words.in_ours(theirs)["data"]
+    assert told == theirs["data"] | {"id": "7", "post_id": "3", "content": "x"}
+    ours = {"type": "CommentModerated", "data": {"id": "a", "content": "x", "status": "approved"}}
+    heard = words.in_theirs(ours)["data"]
+    assert heard == ours["data"] | {"_id": "a", "text": "x", "state": "approved"}
+    post = {"type": "PostCreated", "data": {"id": "b", "title": "y"}}
+    assert words.in_theirs(post) == post
+
+
+async def test_a_comment_that_they_call_a_text_is_shown(tmp_path: Path) -> None:
+    target = a_target(
+        comments=service("comments", TEXT="text"),
+        actions={"create_comment": {"body": {"text": "{content}"}}},
+    )
+    async with standing("comments", target, tmp_path) as stack:
+        post = await write(stack, "posts", "/posts", title="A title")
+        await write(stack, "comments", f"/posts/{post}/comments", content="red")
+        feed = (await stack.call("GET", stack.urls["query"], "/feed")).data
+        told = [(one["content"], one["status"]) for one in feed[0]["comments"]]
+        assert told == [("red", "approved")]
 
 
 BLOG: dict[str, Any] = {"name": "calm", "title": "Calm", "variants": {"async-bus": {}}}

@@ -114,14 +114,14 @@ async def test_no_answer_in_time_leaves_open_whether_it_was_done() -> None:
 @pytest.mark.parametrize(
     ("foreign", "options", "error", "says"),
     [
-        (Foreign(), {"listens": False}, "refused", "somebody who listens on port"),
-        (Foreign(), {"listens": False, "ready": "/x"}, "refused", "somebody who listens on port"),
-        (Foreign(otherwise=closes), {"ready": "/x"}, "reset", "nothing, and closed"),
+        (Foreign(), {"listens": False}, "refused", "nothing listens on port"),
+        (Foreign(), {"listens": False, "ready": "/x"}, "refused", "nothing listens on port"),
+        (Foreign(otherwise=closes), {"ready": "/x"}, "reset", "; asked was GET /x. Its log"),
         (
             Foreign(otherwise=http(b"", "500 No")),
             {"ready": "/x"},
             "answer",
-            "GET /x, which answers 500",
+            "it answers 500 to GET /x",
         ),
     ],
 )
@@ -131,7 +131,7 @@ async def test_health_says_what_is_waited_for(
     async with before(foreign, **options) as it:
         status, told = await it.ask("GET", "/health")
         assert (status, told["status"], told["error"]) == (503, "waiting", error)
-        assert says in told["waits_for"]
+        assert says in told["because"]
 
 
 @pytest.mark.parametrize("ready", [None, "/posts"])

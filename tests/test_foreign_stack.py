@@ -203,7 +203,7 @@ async def test_a_service_that_exits_is_named_with_its_last_lines(tmp_path: Path)
 async def test_a_service_that_never_listens_is_given_up(tmp_path: Path) -> None:
     said = await failing(tmp_path, "never_listens", error=NotReady)
     assert said.startswith("theirs.posts was not ready within 1.5 s")
-    assert "somebody who listens on port" in said
+    assert "was not ready within 1.5 s: nothing listens on port" in said
     assert "It has not begun to listen anywhere" in said
 
 

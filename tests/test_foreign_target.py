@@ -15,6 +15,7 @@ import cli
 from lab.card.contract import CRITERIA
 from lab.card.outages import OUTAGES
 from lab.foreign.reading import TargetError, is_target, read_target, target_schema
+from lab.foreign.remarks import remarks
 from lab.foreign.target import Target
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "bring-your-own.md").read_text("utf-8")
@@ -29,6 +30,13 @@ port_env = "PORT"
 [services.event-bus]
 command = ["node", "a b.js"]
 """
+
+
+NO_SHELL = (
+    "is for a shell, and no shell is in between. Use `cwd` for the folder and `env` for variables, "
+    'or ["sh", "-c", "…"] with all of it in one text.'
+)
+MISSING = "started on this machine: %s. Is it installed, and spelled so?"
 
 
 def load(folder: Path, text: str = COURSE, name: str = "my blog.toml") -> Target:
@@ -232,6 +240,27 @@ def test_the_command_tells_a_target_from_a_scenario_and_a_part_from_a_whole(
     assert "Next: lab check" in whole.stdout
     printed = lab("validate", "--schema", "--target", cwd=tmp_path)
     assert json.loads(printed.stdout) == target_schema()
+
+
+def test_what_would_not_start_here_is_said_before_it_is_tried(tmp_path: Path) -> None:
+    text = """
+    [services]
+    posts = { command = "cd posts && node index.js" }
+    comments = { command = "no-such-program index.js" }
+    query = { command = "./no-such-file" }
+    moderation = { command = ["sh", "-c", "cd posts && exec node index.js"] }
+    event-bus = { command = "sh start.sh | tee log" }
+    """
+    assert [one.partition(".command: ")[::2] for one in remarks(load(tmp_path, text))] == [
+        ("services.posts", f"'cd' {NO_SHELL}"),
+        ("services.comments", f"'no-such-program' can't be {MISSING % 'it is not on the PATH'}"),
+        ("services.query", f"'./no-such-file' can't be {MISSING % 'there is no such file'}"),
+        ("services.event-bus", f"'|' {NO_SHELL}"),
+    ]
+    told = lab("validate", "my blog.toml", cwd=tmp_path)
+    assert told.returncode == 0
+    assert "is understood, and can't be started here as it is. Services: posts" in told.stdout
+    assert "no shell is in between" in told.stdout
 
 
 # The guide.

@@ -3,15 +3,20 @@
 import asyncio
 import json
 from collections import Counter
+from time import perf_counter
 
 from lab.card.card import Criterion, Line, Notes
 from lab.card.client import Client, statuses, texts
 from lab.card.visitors import why
-from lab.cluster.errors import LabCannotRun
+from lab.cluster.errors import LabCannotRun, how_it_ended
+from lab.cluster.program import Exit
 from lab.foreign.made_of import part_of
 from lab.foreign.stack import ForeignStack
+from lab.report.text import plain
 
 _AT_ONCE = 5
+_LINES, _LONGEST = 3, 400
+_KNOWN_WITHIN_S, _LOOK_EVERY_S = 0.3, 0.02
 _TEXT = 'Grüße: “quoted”, "so", \\ and <b>1 < 2</b>'
 _NOWHERE = "/there-is-no-such-route"
 _SEE_THE_MAPPING = "`[actions]` in the target says where to look: docs/bring-your-own.md."
@@ -67,11 +72,18 @@ NEEDED = ("create-post", "read-feed", "create-comment")
 async def contract(stack: ForeignStack) -> tuple[Line, ...]:
     """Ask for it all; what can't be asked for because of what failed before it stays open."""
     looking = _Looking(stack)
-    if (post_id := await looking.writes_and_reads()) is not None:
-        await looking.ids(post_id)
-        await looking.codes(post_id)
-        await looking.replay()
+    try:
+        if (post_id := await looking.writes_and_reads()) is not None:
+            await looking.ids(post_id)
+            await looking.codes(post_id)
+            await looking.replay()
+    except _HasEnded as ended:
+        return looking.notes.lines(f"{ended} had ended before, as is said above")
     return looking.notes.lines()
+
+
+class _HasEnded(Exception):
+    """One of the services ended by itself: what is asked now says nothing about the others."""
 
 
 class _Looking:
@@ -79,34 +91,56 @@ class _Looking:
         self._stack, self._client = stack, Client(stack)
         self._target = stack.target
         self.notes = Notes(CRITERIA)
-        self._note = self.notes.note
+
+    async def _note(self, key: str, held: bool | None, seen: str) -> bool:
+        """Note what was seen; whether it holds. Raises _HasEnded where it does not because one of
+        the services is no more."""
+        if held is not False or (ended := await self._ended()) is None:
+            return self.notes.note(key, held, seen)
+        who, log = ended.name.partition(".")[2], [one for one in ended.last_lines if one.strip()]
+        said = "; the last lines of its log: " + " / ".join(log[-_LINES:]) if log else ""
+        by_itself = f"{who} ended by itself while this was asked: it {how_it_ended(ended.status)}"
+        self.notes.note(key, False, plain(f"{by_itself}{said}", _LONGEST))
+        raise _HasEnded(who)
+
+    async def _ended(self) -> Exit | None:
+        """Who of them is no more; that is known a little later than that nobody answers."""
+        names = {one.name for one in self._stack.programs}
+        give_up_at_s = perf_counter() + _KNOWN_WITHIN_S
+        while True:
+            for one in self._stack.supervisor.unexpected_exits():
+                if one.name in names:
+                    return one
+            if perf_counter() >= give_up_at_s:
+                return None
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def writes_and_reads(self) -> str | None:
         """The id of a post that the feed shows; None where there is no sense in looking further."""
         post = await self._client.post(_TEXT)
-        if not self._note("create-post", post.ok, "it is" if post.ok else why(post)):
+        if not await self._note("create-post", post.ok, "it is" if post.ok else why(post)):
             return None
         post_id: str = post.data["id"]
         feed, wrong = await self._client.feed_when(
             lambda feed: any(entry["id"] == post_id for entry in feed)
         )
-        if not self._note("read-feed", not wrong, wrong or "it does"):
+        if not await self._note("read-feed", not wrong, wrong or "it does"):
             return None
         titles = {entry["title"] for entry in feed if entry["id"] == post_id}
         comments = [
             await self._client.comment(post_id, text) for text in (_TEXT, "An orange is no apple")
         ]
         if refused := [one for one in comments if not one.ok]:
-            self._note("create-comment", False, why(refused[0]))
+            await self._note("create-comment", False, why(refused[0]))
             return None
         ids: list[str] = [one.data["id"] for one in comments]
         feed, wrong = await self._client.feed_when(
             lambda feed: statuses(feed, post_id).keys() >= set(ids)
         )
-        if not self._note("create-comment", not wrong, wrong or "they are"):
+        if not await self._note("create-comment", not wrong, wrong or "they are"):
             return None
         same = titles == {_TEXT} and (ids[0], _TEXT) in texts(feed)
-        self._note("texts", same, "they do" if same else f"{_TEXT!r} came back as {titles}")
+        await self._note("texts", same, "they do" if same else f"{_TEXT!r} came back as {titles}")
         await self._moderation(post_id, ids)
         return post_id
 
@@ -116,9 +150,9 @@ class _Looking:
         found = statuses(feed, post_id)
         seen = f"with “orange”: {found.get(ids[1])}, without: {found.get(ids[0])}"
         if set(found.values()) == {"approved"} and "moderation" not in self._target.services:
-            self._note("moderation", None, f"nobody here moderates ({seen})")
+            await self._note("moderation", None, f"nobody here moderates ({seen})")
         else:
-            self._note("moderation", not wrong, seen)
+            await self._note("moderation", not wrong, seen)
 
     async def ids(self, post_id: str) -> None:
         """Several at once: who counts them badly gives one to two."""
@@ -127,13 +161,15 @@ class _Looking:
             *(self._client.comment(post_id, f"Comment {n}") for n in range(_AT_ONCE))
         )
         if refused := [one for one in (*posts, *comments) if not one.ok]:
-            self._note("ids", False, f"{_AT_ONCE} of each at once: {why(refused[0])}")
+            await self._note("ids", False, f"{_AT_ONCE} of each at once: {why(refused[0])}")
             return
         kinds = ([one.data["id"] for one in posts], [one.data["id"] for one in comments])
         for ids in kinds:
             (most, times), *_ = Counter(ids).most_common(1)
             if times > 1:
-                self._note("ids", False, f"{most!r} is the id of {times} that were written at once")
+                await self._note(
+                    "ids", False, f"{most!r} is the id of {times} that were written at once"
+                )
                 return
         _, wrong = await self._client.feed_when(
             lambda feed: (
@@ -141,42 +177,50 @@ class _Looking:
                 and statuses(feed, post_id).keys() >= set(kinds[1])
             )
         )
-        self._note("ids", not wrong, wrong or "they have")
+        await self._note("ids", not wrong, wrong or "they have")
 
     async def codes(self, post_id: str) -> None:
         """The statuses of the services themselves."""
         ask, actions = self._client.ask_itself, self._target.actions
         post = await ask(actions.create_post, {"title": "A post"})
         comment = await ask(actions.create_comment, {"post_id": post_id, "content": "A comment"})
-        self._note("created", (post, comment) == ("201", "201"), f"post {post}, comment {comment}")
+        await self._note(
+            "created", (post, comment) == ("201", "201"), f"post {post}, comment {comment}"
+        )
         lost, _ = await self._client.at_itself(actions.create_post.service, "GET", _NOWHERE)
-        self._note("not-found", lost == "404", f"{lost} to GET {_NOWHERE}")
+        await self._note("not-found", lost == "404", f"{lost} to GET {_NOWHERE}")
         odd = await ask(actions.create_post, {"title": "x"}, b'{"title": ')
         alive = (await self._client.post("Still there?")).ok
         seen = f"{odd}, and {'it lives on' if alive else 'no post is taken after it'}"
-        self._note("nonsense", odd == "400" and alive, seen)
+        await self._note("nonsense", odd == "400" and alive, seen)
 
     async def replay(self) -> None:
         """The bus is asked for what it was told, and whoever shows the feed is started again."""
         if (bus := self._target.its_bus) is None:
-            self._note("bus-remembers", None, "there is no event bus")
+            await self._note("bus-remembers", None, "there is no event bus")
         else:
             status, body = await self._client.at_itself(bus, "GET", self._target.events)
             held, seen = _remembered(status, body)
-            self._note("bus-remembers", held, f"GET {self._target.events}: {seen}")
-        before, _ = await self._client.feed_when(bool)
+            await self._note("bus-remembers", held, f"GET {self._target.events}: {seen}")
+        before, wrong = await self._client.feed_when(bool)
+        if not before:
+            await self._note("replay", None, f"there was nothing to show again: {wrong}")
+            return
         reader = part_of(self._target, self._target.actions.read_feed.service)
         try:
             await self._stack.supervisor.restart(
                 self._stack.program(reader), ready_within_s=self._target.ready_within_s
             )
         except LabCannotRun as error:
-            self._note("replay", False, str(error))
+            said = plain(str(error).replace(f"{self._stack.name}.", ""), _LONGEST)
+            await self._note("replay", False, said)
             return
         after, wrong = await self._client.feed_when(lambda feed: texts(feed) >= texts(before))
         missing = len(texts(before) - texts(after))
         some = f"{missing} of {len(texts(before))} posts and comments are missing"
-        self._note("replay", not wrong, some if wrong else f"all {len(texts(before))} are there")
+        await self._note(
+            "replay", not wrong, some if wrong else f"all {len(texts(before))} are there"
+        )
 
 
 def _remembered(status: str, body: bytes) -> tuple[bool, str]:

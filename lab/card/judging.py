@@ -72,7 +72,7 @@ def _fast(seen: Seen) -> Judgement:
 
 def _kept(seen: Seen) -> Judgement:
     if seen.data is None:
-        return False, seen.unread
+        return None, seen.unread
     some = f"{seen.data.lost} of {seen.data.acknowledged} are missing"
     if not seen.data.lost:
         return True, f"all {seen.data.acknowledged} are there"
@@ -81,20 +81,20 @@ def _kept(seen: Seen) -> Judgement:
 
 def _decided(seen: Seen) -> Judgement:
     if seen.data is None:
-        return False, seen.unread
+        return None, seen.unread
     waiting, there = seen.data.unsettled, seen.data.acknowledged - seen.data.lost
     return not waiting, f"{waiting} still wait" if waiting else f"all {there} have"
 
 
 def _once(seen: Seen) -> Judgement:
     if seen.data is None:
-        return False, seen.unread
+        return None, seen.unread
     return not seen.data.duplicated, f"{seen.data.duplicated} are"
 
 
 def _honest(seen: Seen) -> Judgement:
     if seen.held is None:
-        return False, seen.unread
+        return None, seen.unread
     failed = [one for one in seen.written if one.error.startswith("http_")]
     there = [one for one in failed if seen.held.shown[one.token]]
     if not failed:

@@ -66,7 +66,9 @@ def _understand(answer: bytes) -> Health:
     if status == 200:
         return Health(status)
     try:
-        waits_for = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])["waits_for"]
+        told = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])
+        if "because" in told:  # said of a service by who stands before it
+            return Health(status, str(told["because"]).rstrip("."))
+        return Health(status, f"it says it waits for {told['waits_for']}")
     except (ValueError, KeyError, TypeError):
         return Health(status, f"its health answer is {status}")
-    return Health(status, f"it says it waits for {waits_for}")

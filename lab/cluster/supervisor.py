@@ -234,7 +234,7 @@ class Supervisor:
     def _living(self, name: str) -> Child:
         child = self._child(name)
         if child.ended.is_set():
-            raise NotRunning(f"{name} has ended; start it again with restart({name!r}).")
+            raise NotRunning(f"{name} has ended, and has to be started again first.")
         return child
 
     def _on_exit(self, name: str, status: int) -> None:

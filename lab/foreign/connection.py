@@ -23,6 +23,7 @@ service that failed, and a POST can't be sent again to find out."""
 
 MOST_HEAD_BYTES = 64 * 1024
 _SAME_INSTANT_S = 0.002
+_LOG = " Its log may say why."
 
 
 class Owner(Protocol):
@@ -121,9 +122,11 @@ class Connection(asyncio.Protocol):
             question.may_repeat = False
             self.owner.connect(question)
         elif self.heard:
-            self._fail(f"the beginning of an answer, {self.body_bytes} bytes of it, and closed")
+            self._fail(
+                f"the beginning of an answer, {self.body_bytes} bytes of it, and closed", _LOG
+            )
         else:
-            self._fail("nothing, and closed the connection")
+            self._fail("nothing, and closed the connection", _LOG)
 
     def _was_stale(self, exc: Exception | None) -> bool:
         return (
@@ -158,12 +161,13 @@ class Connection(asyncio.Protocol):
         if head or body or self.complete:
             question.hearer.hear(head, body, self.complete)
 
-    def _fail(self, answered: str) -> None:
+    def _fail(self, answered: str, hint: str = "") -> None:
         question, self.question = self.question, None
         self.transport.abort()
         assert question is not None
         # It was sent, so it may have been done.
-        error = BadAnswer(f"{self.name} answered with {answered}.", definite=False)
+        said = f"{self.name} answered with {answered}; asked was {question.words}.{hint}"
+        error = BadAnswer(said, definite=False)
         question.hearer.failed(error)
 
     # What the parser calls. It swallows exceptions, so nothing of others runs in here.

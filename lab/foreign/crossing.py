@@ -12,6 +12,7 @@ nothing is tried again, for on the course's bus nobody does.
 import argparse
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,27 +21,28 @@ from pydantic_core import from_json
 
 from lab.domain.errors import BadAnswer, Invalid, NotFound, ServiceError, Unreachable
 from lab.foreign.loopbacks import both_loopbacks
-from lab.foreign.words import in_our_words, in_their_words
+from lab.foreign.mapping import Actions
+from lab.foreign.words import Words
 from lab.listener import HttpServer
 from lab.shell import Shell, ShellOptions
 from lab.web import MAX_BODY_BYTES, Route, problem, read_body
 
 ARRANGEMENT = "async-bus"
-Words = Callable[[dict[str, Any]], dict[str, Any]]
+InWords = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Crossing:
     """`service` and `bus`: the URLs at which each takes events; `path`: where the service brings
-    its own to the bus."""
+    its own to the bus; `words`: what it calls things in them."""
 
-    def __init__(self, service: str, bus: str, path: str) -> None:
-        self._service, self._bus, self._path = service, bus, path
+    def __init__(self, service: str, bus: str, path: str, words: Words) -> None:
+        self._service, self._bus, self._path, self._words = service, bus, path, words
         self._client: aiohttp.ClientSession | None = None
         self.under_way = 0
 
     async def to_the_service(self, request: web.BaseRequest) -> web.Response:
         """`POST /events` of the bus."""
-        return await self._pass_on(self._service, in_their_words, request)
+        return await self._pass_on(self._service, self._words.in_theirs, request)
 
     async def to_the_bus(self, request: web.BaseRequest) -> web.StreamResponse:
         """What the service asks of the bus it knows."""
@@ -49,7 +51,7 @@ class Crossing:
                 raise NotFound(f"The bus has {self._path}, to POST and to GET, and nothing else.")
             if request.method == "GET":
                 return await self._all_so_far()
-            return await self._pass_on(self._bus, in_our_words, request)
+            return await self._pass_on(self._bus, self._words.in_ours, request)
         except ServiceError as error:
             return problem(error)
 
@@ -67,7 +69,7 @@ class Crossing:
             if self._client:
                 await self._client.close()
 
-    async def _pass_on(self, url: str, words: Words, request: web.BaseRequest) -> web.Response:
+    async def _pass_on(self, url: str, words: InWords, request: web.BaseRequest) -> web.Response:
         try:
             event = from_json(await read_body(request, MAX_BODY_BYTES))
         except ValueError as error:
@@ -80,7 +82,7 @@ class Crossing:
         status, body = await self._asked("GET", self._bus, None)
         if status != 200:
             return _json(status, body)
-        return web.json_response([in_their_words(one) for one in from_json(body)])
+        return web.json_response([self._words.in_theirs(one) for one in from_json(body)])
 
     async def _asked(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
         """Status and body of what the other side answers. Raises Unreachable, BadAnswer."""
@@ -120,8 +122,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--bus", required=True, metavar="URL", help="where the lab's bus takes events")
     add("--bus-port", type=int, required=True, help="where the service looks for the bus")
     add("--events", default="/events", metavar="PATH", help="and under which path (/events)")
+    add(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="JSON: how the service is asked, which says its words; without, the course's",
+    )
     told = parser.parse_args(argv)
-    crossing = Crossing(told.service, told.bus, told.events)
+    actions = Actions.model_validate_json(told.mapping.read_text("utf-8") if told.mapping else "{}")
+    crossing = Crossing(told.service, told.bus, told.events, Words.of(actions))
     routes = [Route("POST", "/events", crossing.to_the_service, raw=True)]
     shell = Shell(ARRANGEMENT, told.name, routes, ShellOptions.of(told))
     shell.state = lambda: {"busy": crossing.under_way}

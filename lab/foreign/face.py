@@ -173,12 +173,13 @@ class Face:
         return {"under_way": self.under_way, "feed": self.feed} | self.state()
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
-        """503 while the service can't be asked, with `error` as the load would call it."""
+        """503 while the service can't be asked: `because`, and `error` as the load would call it.
+        That is what is seen from here, and not what the service says."""
         told = {"service": self.name, "arrangement": self.arrangement, "status": "ready"}
-        waits_for, error = await self._what_is_missing()
-        if not waits_for:
+        because, error = await self._what_is_missing()
+        if not because:
             return answer(told)
-        told |= {"status": "waiting", "waits_for": waits_for, "error": error}
+        told |= {"status": "waiting", "because": because, "error": error}
         return answer(told, 503)
 
     async def _what_is_missing(self) -> tuple[str, str]:
@@ -192,13 +193,16 @@ class Face:
                 *(self.pool, self.service, request, READY_WITHIN_S), may_repeat=True, head_only=True
             )
         except Unreachable:
-            return f"somebody who listens on port {port}", "refused"
+            return f"nothing listens on port {port}, where it is looked for", "refused"
         except TimedOut:
-            return f"an answer on port {port}, which takes connections", "timeout"
+            return f"port {port} takes connections, but nobody answers there", "timeout"
         except BadAnswer as error:
-            return f"a better answer: {error.detail}", "reset"
+            return error.detail, "reset"
         if head.status >= 500:
-            return f"less than 500 from GET {self.ready}, which answers {head.status}", "answer"
+            return (
+                f"it answers {head.status} to GET {self.ready}, and not with less than 500",
+                "answer",
+            )
         return "", ""
 
     async def _listens(self) -> None:

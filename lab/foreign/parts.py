@@ -57,15 +57,10 @@ class Parts:
 
     def sidecar(self, part: str, place: Place, ready: str | None) -> Program:
         """Stands before the service; what is not ready is the service, so nobody waits for it."""
-        mapping = self.folder / f"{self.variant}.mapping.json"
-        if not mapping.exists():
-            file = os.open(mapping, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(file, "w", encoding="utf-8") as out:
-                out.write(self.target.actions.model_dump_json())
         argv = [
             *("--name", part, "--arrangement", self.variant, "--reuse-port"),
             *("--service-port", str(place.behind), "--port", str(place.face)),
-            *("--mapping", str(mapping), "--events", self.target.events),
+            *("--mapping", str(self._mapping()), "--events", self.target.events),
             *("--spans", str(self._file(part, "spans.ndjson"))),
         ]
         if place.moved:
@@ -93,6 +88,7 @@ class Parts:
                 *("--name", part, "--port", str(port), "--reuse-port"),
                 *("--service", f"http://127.0.0.1:{place.public}{event}", "--events", event),
                 *("--bus", f"http://127.0.0.1:{bus}/events", "--bus-port", str(found_at)),
+                *("--mapping", str(self._mapping())),
             ),
             self._file(part, "crossing.log"),
             env={"LAB_TOKEN": self.token},
@@ -112,6 +108,15 @@ class Parts:
             env={"LAB_TOKEN": self.token},
             health=f"http://127.0.0.1:{place.face}/health",
         )
+
+    def _mapping(self) -> Path:
+        """The file that says how they are asked."""
+        mapping = self.folder / f"{self.variant}.mapping.json"
+        if not mapping.exists():
+            file = os.open(mapping, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(file, "w", encoding="utf-8") as out:
+                out.write(self.target.actions.model_dump_json())
+        return mapping
 
     def _file(self, part: str, kind: str) -> Path:
         return self.folder / f"{self.variant}.{part}.{kind}"

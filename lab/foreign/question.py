@@ -8,6 +8,7 @@ from lab.domain.errors import DependencyFailed
 from lab.foreign.mapping import Asked
 
 Headers = list[tuple[bytes, bytes]]
+_LONGEST_WORDS = 200
 
 
 class Origin(NamedTuple):
@@ -81,6 +82,11 @@ class Question:
     whole: bool = True
     connection: "Carrier | None" = None
     connecting: asyncio.Task[None] | None = None
+
+    @property
+    def words(self) -> str:
+        """`POST /posts`, for sentences about it."""
+        return b" ".join(self.request.split(b" ", 2)[:2])[:_LONGEST_WORDS].decode("latin-1")
 
     def write(self, more: bytes) -> None:
         """Send more of its body; only once it has a connection."""

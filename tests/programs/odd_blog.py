@@ -105,6 +105,17 @@ ODD = {
 }
 
 
+def ends(it: Handler, status: int, content: bytes) -> None:
+    """At what there is not: after posts and comments, and before a body that is no JSON."""
+    if status == 404:
+        sys.stderr.write("no route, no life\n")
+        stray.os._exit(9)
+    plain(it, status, content)
+
+
+ODD["ends"] = ends
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128

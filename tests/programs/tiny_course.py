@@ -2,7 +2,7 @@
 
 Who is told of what is in the environment: BUS, where the bus takes events, and EVERYBODY, whom it
 tells, once each. `query` keeps what it hears in a file in DATA, so it forgets nothing when it is
-killed; what it was not told it never learns.
+killed; what it was not told it never learns. TEXT: what `comments` calls the text of one.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+TEXT = os.environ.get("TEXT", "content")
 lock = Lock()
 posts: dict[str, Any] = {}
 comments: dict[str, Any] = {}
@@ -38,14 +39,15 @@ def create_post(body: Any) -> tuple[int, Any]:
 
 
 def create_comment(body: Any, post_id: str) -> tuple[int, Any]:
-    comment = {"id": uuid4().hex[:8], "content": body["content"], "status": "pending"}
+    comment = {"id": uuid4().hex[:8], TEXT: body[TEXT], "status": "pending"}
     tell("CommentCreated", **comment, postId=post_id)
     return 201, comment
 
 
 def hear_as_comments(body: Any) -> tuple[int, Any]:
     if body["type"] == "CommentModerated":
-        tell("CommentUpdated", **body["data"])
+        known = ("id", "postId", TEXT, "status")
+        tell("CommentUpdated", **{key: body["data"][key] for key in known if key in body["data"]})
     return 200, {}
 
 

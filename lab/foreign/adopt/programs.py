@@ -24,9 +24,11 @@ _EXPOSED = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})", re.MULTILINE)
 def node(
     cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
 ) -> Iterator[Found]:
-    """A package.json with code beside it that listens or answers."""
+    """A package.json with code beside it that listens or answers; without one, a file that is
+    called as what starts things is called, and that listens."""
     package = next((one for one in here if one.path.name == "package.json"), None)
     if package is None:
+        yield from _bare_node(cwd, here, inside, name)
         return
     try:
         told = json.loads(package.text)
@@ -48,6 +50,27 @@ def node(
             f"It needs {', '.join(list(needs)[:6])}: run `npm install` there once."
         )
     yield service
+
+
+def _bare_node(cwd: Path, here: list[Source], inside: list[Source], name: str) -> Iterator[Found]:
+    entries = [one for one in inside if one.path.name in _ENTRIES and NODE.serves.search(one.text)]
+    entry = min(
+        (one for one in entries if one in here),
+        key=lambda one: _ENTRIES.index(one.path.name),
+        default=None,
+    )
+    if entry is None:
+        return
+    others = [one.path.parent for one in entries if one not in here]
+    code = [
+        one
+        for one in inside
+        if one.path.suffix in NODE.suffixes
+        and _is_own(one, cwd, inside)
+        and not any(one.path.is_relative_to(folder) for folder in others)
+    ]
+    why = f"{entry.path.as_posix()} listens, and no package.json is beside it"
+    yield Found(slug_of(name), cwd, Guess(f"node {entry.path.name}", why), code, NODE)
 
 
 def _node_command(
