@@ -210,7 +210,7 @@ async def test_the_nursery_signals_nobody_in_place_of_a_child_it_has_reaped(
     await supervisor.wait("brief", timeout_s=10)
     with pytest.raises(NurseryRefused, match="brief: has already ended"):
         await supervisor._link.ask(do="signal", name="brief", number=int(signal.SIGTERM))
-    with pytest.raises(NotRunning, match="restart"):
+    with pytest.raises(NotRunning, match="started again"):
         await supervisor.suspend("brief")
 
 
