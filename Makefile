@@ -1,5 +1,6 @@
 # make demo    sets everything up and shows the first two outages
 # make test    sets everything up and runs the tests, two files at a time
+#              (nothing there takes two minutes: what hangs fails after four, or ends its process)
 # make soak    the long tests; make bench the figures; make check the linters; make clean
 # make docs    docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
 #              runs every scenario for them (ten minutes), make docs ONLY="calm web" these two
@@ -17,7 +18,8 @@ demo: $(READY)
 	something else kept this machine busy. Once more: $(BIN)/lab run slow-service downed-service"; }
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 2 \
+		-o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -m soak

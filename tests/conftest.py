@@ -1,11 +1,13 @@
 """Stacks for the suites that talk to running services: started once for a module, never shared."""
 
+import faulthandler
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from laboratory import Blog, Laboratory
 
 from lab.cluster.topology import ARRANGEMENTS
@@ -22,6 +24,19 @@ that in the end nobody waits for one of them."""
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item) -> None:
+    """A test that failed of being too long may hang in its cleanup, too: pytest, which takes back
+    its own `faulthandler_timeout` at every failure, is given it again."""
+    if seconds := float(node.config.getini("faulthandler_timeout")):
+        faulthandler.dump_traceback_later(
+            seconds, exit=True, file=node.config.stash[fault_handler_stderr_fd_key]
+        )
 
 
 METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
