@@ -83,6 +83,28 @@ def test_the_schedule_keeps_the_rate_the_mix_and_the_share_of_rejectable_comment
     assert arrivals == sorted(arrivals, key=lambda arrival: arrival.at_s)
 
 
+def test_also_a_short_phase_has_some_of_each() -> None:
+    for seed in range(100):
+        wanted = [each.action for each in schedule(seed, 20, PHASES[:1], MIX)]
+        hands = [Counter(wanted[first : first + 10]) for first in range(0, len(wanted) - 9, 10)]
+
+        assert hands
+        assert all(hand == Counter(read_feed=6, create_post=1, create_comment=3) for hand in hands)
+
+
+def test_shares_that_do_not_come_out_even_in_a_hand_do_so_in_the_long_run() -> None:
+    mix: dict[Action, float] = {"read_feed": 4.4, "create_post": 1, "create_comment": 2.3}
+    actions = Counter(one.action for one in schedule(7, 1_000, PHASES, mix))
+
+    for action, weight in mix.items():
+        assert actions[action] / actions.total() == pytest.approx(weight / 7.7, abs=0.01)
+
+
+def test_what_nobody_wants_does_not_happen() -> None:
+    mix: dict[Action, float] = {"read_feed": 1, "create_post": 0}
+    assert {one.action for one in schedule(7, 100, PHASES, mix)} == {"read_feed"}
+
+
 def test_variants_are_shifted_within_one_mean_gap() -> None:
     assert [shift_s(variant, 2, rate=20, at_s=0) for variant in (0, 1)] == [0, 0.025]
 

@@ -1,12 +1,20 @@
 """Nothing that the lab can do, and nothing that the course claims, is without a scenario."""
 
+import re
+from collections import Counter
+
 import pytest
 
 from lab.faults.kinds import KINDS
+from lab.load.pacer import Timeline, schedule
+from lab.load.plan import Phase
 from lab.scenarios import catalogue
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.oracles import ORACLES
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.surge import rate_of
 from lab.scenarios.switches import SWITCHES
+from lab.scenarios.timeline import WARM_UP
 
 ALL = catalogue.built_in()
 BY_DESIGN = "design-steps"
@@ -50,3 +58,24 @@ def test_every_scenario_asks_first_explains_afterwards_and_says_what_it_is_about
     assert len(one.explain.split()) >= 60
     assert one.tags
     assert one.claims or any(year in one.explain for year in map(str, range(1960, 2026)))
+
+
+@pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
+def test_what_a_scenario_speaks_of_happens_under_every_schedule_in_its_quick_form(
+    one: Scenario,
+) -> None:
+    quick = one.quick()
+    phases = [
+        Phase(name=phase.name, seconds=phase.seconds, **rate_of(phase.name, quick.load))
+        for phase in (WARM_UP, *quick.timeline())
+    ]
+    figure = re.compile(rf"\.([\w-]+)\.({'|'.join(quick.load.mix)})\.(?!sent|rate)")
+    spoken_of = {found for each in one.expect for found in figure.findall(each.that)}
+
+    for seed in range(1, 101):
+        lived = Timeline(phases)
+        happens = Counter(
+            (lived.phase_at(each.at_s).replace(" ", "_"), each.action)
+            for each in schedule(seed, quick.load.rate, phases, quick.load.mix)
+        )
+        assert not [what for what in spoken_of if happens[what] == 0], f"seed {seed}"

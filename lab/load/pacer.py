@@ -12,14 +12,16 @@ between two dice.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
+from math import ceil
 from random import Random
 from typing import NamedTuple
 
 from lab.load.plan import Action, Phase
 
 _RANKS = 1_000_000
+_LARGEST_HAND = 1_000
 
 ORANGE = 0.1
 """The share of comments that carry the word moderation rejects, unless told otherwise."""
@@ -52,6 +54,9 @@ def schedule(
 ) -> list[Arrival]:
     """All arrivals of a run, in order: `rate` a second, or as many as the phase has of its own.
 
+    When somebody comes is chance; what they want is dealt, so that also the two seconds of a short
+    phase have some of each (`_dealt`).
+
     The same seed gives the same list, byte for byte: times are whole microseconds, and the order
     in which `mix` was written doesn't matter. A longer run begins with the shorter one.
 
@@ -60,19 +65,36 @@ def schedule(
     Quarterly 26(3), 1979).
     """
     random = Random(seed)
-    actions = sorted(mix)
-    weights = [mix[action] for action in actions]
+    wanted = _dealt(random, mix)
     arrivals: list[Arrival] = []
     at_s, gaps = 0.0, random.expovariate(1.0)
     for until_s, now in _stretches(rate, phases):
         while at_s + gaps / now < until_s:
             at_s += gaps / now
-            action = random.choices(actions, weights)[0]
-            arrivals.append(Arrival(round(at_s, 6), action, random.randrange(_RANKS)))
+            arrivals.append(Arrival(round(at_s, 6), next(wanted), random.randrange(_RANKS)))
             gaps = random.expovariate(1.0)
         gaps -= (until_s - at_s) * now
         at_s = until_s
     return arrivals
+
+
+def _dealt(random: Random, mix: Mapping[Action, float]) -> Iterator[str]:
+    """What one after the other wants: hands of as many cards as it takes for the rarest to be among
+    them once, each hand with the shares of `mix` and shuffled.
+
+    A stratified sample (Cochran, *Sampling Techniques*, 1977, chapter 5). Dice instead of cards
+    leave one phase in twenty without a post, where three are due.
+    """
+    actions = sorted(action for action in mix if mix[action] > 0)
+    ends = list(accumulate(mix[action] for action in actions))
+    cards = min(_LARGEST_HAND, ceil(ends[-1] / min(mix[action] for action in actions)))
+    while True:
+        # Card k is drawn from the k-th part of the whole, so shares that come out even do so in
+        # each hand, and the others in the long run.
+        places = [(card + random.random()) / cards * ends[-1] for card in range(cards)]
+        hand = [actions[min(bisect_right(ends, place), len(actions) - 1)] for place in places]
+        random.shuffle(hand)
+        yield from hand
 
 
 def _stretches(rate: float, phases: Sequence[Phase]) -> list[tuple[float, float]]:
