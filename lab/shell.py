@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -52,6 +52,8 @@ from lab.web import (
 __all__ = ["Main", "Shell", "ShellOptions"]
 
 SHUTDOWN_WITHIN_S = 2.0
+# How long what runs beside the server may take to end before it is asked to once more.
+GOODBYE_WITHIN_S = 2.0
 # So many before the garbage collector looks through them. A delivery of events is thousands of new
 # objects, and none of them garbage; by default it looks at every 700, a third of the time it takes
 # to read them.
@@ -120,9 +122,7 @@ class Shell:
         await stop.wait()
         accepting.close()
         self.door.take_all()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _ended(tasks)
         server.pre_shutdown()
         await server.shutdown(SHUTDOWN_WITHIN_S)
 
@@ -246,6 +246,16 @@ class Shell:
         if waits_for := self.waits_for():
             return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
         return answer(told)
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    # Asked again: a cancellation that arrives together with what a task waits for can be lost
+    # (`asyncio.wait_for` of Python 3.11, in which nats-py waits, returns the answer instead).
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=GOODBYE_WITHIN_S)
 
 
 async def _or_die(work: Coroutine[Any, Any, None]) -> None:

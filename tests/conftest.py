@@ -1,6 +1,7 @@
 """Stacks for the suites that talk to running services: started once for a module, never shared."""
 
 import faulthandler
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -38,6 +39,10 @@ def pytest_exception_interact(node: pytest.Item) -> None:
             seconds, exit=True, file=node.config.stash[fault_handler_stderr_fd_key]
         )
 
+
+# Who starts the tests in the background may have these ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
 ROOT = Path(__file__).parents[1]

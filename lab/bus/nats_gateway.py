@@ -45,8 +45,11 @@ class NatsGateway:
         """Make the stream and keep it until this is cancelled; then remove it. Ends the process
         with status 3 when the cluster doesn't make it."""
         give_up_at_s = time.perf_counter() + MADE_WITHIN_S
+        this = asyncio.current_task()
+        assert this is not None
         try:
-            while self.waits_for is not None:
+            # Looked at, because `head` may lose a cancellation: see `lab.shell`.
+            while self.waits_for is not None and not this.cancelling():
                 try:
                     await self._bus.head()
                     self.waits_for = None
@@ -57,7 +60,8 @@ class NatsGateway:
                         sys.stderr.flush()
                         os._exit(3)
                     await asyncio.sleep(LOOK_EVERY_S)
-            await asyncio.Event().wait()
+            if not this.cancelling():
+                await asyncio.Event().wait()
         finally:
             try:
                 async with asyncio.timeout(GOODBYE_WITHIN_S):

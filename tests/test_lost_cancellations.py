@@ -1,0 +1,65 @@
+"""A cancellation can get lost in a library: whoever was told to end does so all the same."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from lab import shell
+from lab.bus.nats_gateway import NatsGateway
+
+
+async def loses_one(then: asyncio.Event) -> None:
+    """As `asyncio.wait_for` of Python 3.11 does, when the answer arrives with the cancellation."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        then.set()
+
+
+async def test_what_runs_beside_a_service_is_told_to_end_until_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shell, "GOODBYE_WITHIN_S", 0.01)
+    lost = asyncio.Event()
+
+    async def beside() -> None:
+        await loses_one(lost)
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(beside())
+    await asyncio.sleep(0)
+    await shell._ended([task])
+
+    assert lost.is_set()
+    assert task.cancelled()
+
+
+async def test_nothing_beside_a_service_is_nothing_to_wait_for() -> None:
+    await shell._ended([])
+
+
+async def test_a_gateway_told_to_end_while_its_stream_is_made_removes_it() -> None:
+    lost = asyncio.Event()
+    removed: list[str] = []
+
+    class Bus:
+        async def head(self) -> None:
+            await loses_one(lost)
+
+        async def close(self) -> None:
+            removed.append("connection")
+
+    gateway = NatsGateway(cast(Any, Bus()), [], "mine")
+
+    async def remove() -> None:
+        removed.append("stream")
+
+    gateway._remove = remove  # type: ignore[method-assign]
+    task = asyncio.create_task(gateway.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+    assert lost.is_set()
+    assert removed == ["connection", "stream"]
