@@ -101,6 +101,11 @@ def read_model(model: type[_Model], path: Path, kind: Kind, **given: Any) -> _Mo
     if own := [key for key in given if key in data]:
         problem = f"{own[0]}: {kind.whole} has no such key; take it out."
         raise kind.error(path, [problem], text)
+    known = [name for name in _keys(model, []) if name not in given]
+    if data and not set(data).intersection(known):
+        begins = ", ".join(known[:3])
+        problem = f"has nothing that {kind.whole} has ({begins}, …). Is it a file of another kind?"
+        raise kind.error(path, [problem])
     try:
         return model.model_validate(_without_tables(data, kind.tables) | given)
     except ValidationError as error:

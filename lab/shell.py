@@ -18,13 +18,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import web
 
 from lab import deadline, idempotency
+from lab.beside import ended, or_die
 from lab.bottleneck import Bottleneck
 from lab.control_routes import control_routes
 from lab.domain.errors import GivenUp, NotFound, ServiceError
@@ -52,8 +53,6 @@ from lab.web import (
 __all__ = ["Main", "Shell", "ShellOptions"]
 
 SHUTDOWN_WITHIN_S = 2.0
-# How long what runs beside the server may take to end before it is asked to once more.
-GOODBYE_WITHIN_S = 2.0
 # So many before the garbage collector looks through them. A delivery of events is thousands of new
 # objects, and none of them garbage; by default it looks at every 700, a third of the time it takes
 # to read them.
@@ -118,11 +117,11 @@ class Shell:
         accepting = await loop.create_server(server, sock=self._listening)
         sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
         sys.stdout.flush()
-        tasks = [asyncio.create_task(_or_die(work())) for work in background]
+        tasks = [asyncio.create_task(or_die(work())) for work in background]
         await stop.wait()
         accepting.close()
         self.door.take_all()
-        await _ended(tasks)
+        await ended(tasks)
         server.pre_shutdown()
         await server.shutdown(SHUTDOWN_WITHIN_S)
 
@@ -246,25 +245,3 @@ class Shell:
         if waits_for := self.waits_for():
             return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
         return answer(told)
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    # Asked again: a cancellation that arrives together with what a task waits for can be lost
-    # (`asyncio.wait_for` of Python 3.11, in which nats-py waits, returns the answer instead).
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=GOODBYE_WITHIN_S)
-
-
-async def _or_die(work: Coroutine[Any, Any, None]) -> None:
-    """Run a part that the service can't do without: when it breaks, so does the process."""
-    try:
-        await work
-    except asyncio.CancelledError:
-        raise
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)

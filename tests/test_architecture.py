@@ -86,7 +86,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "lab.degraded": set(),
     "lab.tally": set(),
     "lab.lifeline": set(),
-    "lab.faults": set(),
+    "lab.beside": set(),
+    "lab.faults": {"lab.meant"},
     "lab.nats_here": set(),
     "lab.meant": set(),
     "lab.lines": set(),
@@ -104,7 +105,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "lab.shell": {
         *("lab.domain", "lab.faults", "lab.lifeline", "lab.listener", "lab.spans", "lab.web"),
         *("lab.control_routes", "lab.deadline", "lab.doorstep", "lab.openapi"),
-        *("lab.bottleneck", "lab.idempotency", "lab.shell_options"),
+        *("lab.beside", "lab.bottleneck", "lab.idempotency", "lab.shell_options"),
     },
     "lab.bus": {
         *("lab.domain", "lab.nats_here", "lab.openapi", "lab.shell", "lab.web"),

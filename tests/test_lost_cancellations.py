@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from lab import shell
+from lab import beside
 from lab.bus.nats_gateway import NatsGateway
 
 
@@ -20,23 +20,23 @@ async def loses_one(then: asyncio.Event) -> None:
 async def test_what_runs_beside_a_service_is_told_to_end_until_it_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shell, "GOODBYE_WITHIN_S", 0.01)
+    monkeypatch.setattr(beside, "GOODBYE_WITHIN_S", 0.01)
     lost = asyncio.Event()
 
-    async def beside() -> None:
+    async def stubborn() -> None:
         await loses_one(lost)
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(beside())
+    task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await shell._ended([task])
+    await beside.ended([task])
 
     assert lost.is_set()
     assert task.cancelled()
 
 
 async def test_nothing_beside_a_service_is_nothing_to_wait_for() -> None:
-    await shell._ended([])
+    await beside.ended([])
 
 
 async def test_a_gateway_told_to_end_while_its_stream_is_made_removes_it() -> None:

@@ -75,6 +75,22 @@ def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_name_of_a_built_in_scenario_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="calm comes with the lab"):
+        start("calm", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "other.toml"
+    path.write_text("[project]\nname = 'x'\n[build]\na = 1\n")
+    with pytest.raises(ScenarioError) as told:
+        Scenario.load_file(path)
+    assert told.value.problems == (
+        "has nothing that a scenario has (title, claims, tags, …). Is it a file of another kind?",
+    )
+
+
 TEXT = '''title = "A"
 question = """
 rate = 3 is no key here

@@ -48,7 +48,7 @@ class NatsGateway:
         this = asyncio.current_task()
         assert this is not None
         try:
-            # Looked at, because `head` may lose a cancellation: see `lab.shell`.
+            # Looked at, because `head` may lose a cancellation: see `lab.beside`.
             while self.waits_for is not None and not this.cancelling():
                 try:
                     await self._bus.head()

@@ -6,7 +6,6 @@ process is killed or suspended, the faults at its door are taken off and account
 """
 
 import asyncio
-import difflib
 from collections.abc import Coroutine, Iterable, Sequence
 from time import perf_counter
 from typing import Any
@@ -20,6 +19,7 @@ from lab.cluster.reach import makes_no_sense, out_of_reach
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict, Invalid
 from lab.faults.kinds import KINDS, Fault, Hang, parse_fault
+from lab.meant import did_you_mean
 
 IS = {"down": "is already down", "hang": "already hangs"}
 
@@ -88,7 +88,7 @@ class Switchboard:
         """Take back what is on (all of it, or what is named), with its evidence; and start again
         what has ended by itself. An empty list: there was nothing to mend. Raises Invalid."""
         if kind is not None and kind not in KINDS:
-            raise Invalid(f"There is no fault {kind!r}. {_meant(kind, KINDS)}", field="kind")
+            raise Invalid(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}", field="kind")
         stacks = self._stacks_with(target, stack)
         async with self._one_at_a_time:
             ended = self._ended(stacks, target)
@@ -107,7 +107,7 @@ class Switchboard:
     def _stacks_with(self, target: str | None, stack: str | None) -> list[Stack]:
         if stack is not None and stack not in self._stacks:
             raise Invalid(
-                f"No stack {stack!r} runs here. {_meant(stack, self._stacks)}", field="stack"
+                f"No stack {stack!r} runs here. {did_you_mean(stack, self._stacks)}", field="stack"
             )
         named = [one for name, one in self._stacks.items() if stack in (None, name)]
         have_it = [one for one in named if target in (None, *one.arrangement.targets)]
@@ -115,7 +115,8 @@ class Switchboard:
             targets = list(dict.fromkeys(t for one in named for t in one.arrangement.targets))
             where = " and ".join(one.name for one in named)
             raise Invalid(
-                f"{where}: there is no {target!r}. {_meant(str(target), targets)}", field="target"
+                f"{where}: there is no {target!r}. {did_you_mean(str(target), targets)}",
+                field="target",
             )
         return have_it
 
@@ -210,8 +211,3 @@ def _reached(fault: Fault, stacks: Sequence[Stack]) -> list[Stack]:
 
 async def _together(deeds: Iterable[Coroutine[Any, Any, Deed]]) -> list[Deed]:
     return list(await asyncio.gather(*deeds))
-
-
-def _meant(seen: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(seen, list(known), n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

@@ -4,14 +4,12 @@ A fault that can't act would be found out in the end, for it could bring no evid
 it down is better served by a sentence at once.
 """
 
-import difflib
-from collections.abc import Iterable
-
 from lab.cluster.hops import EVERY_HOP
 from lab.cluster.strangers import out_of_reach_of_strangers
 from lab.cluster.topology import ARRANGEMENTS, Arrangement, with_engine
 from lab.domain.directory import BUS, HOPS, MONOLITH, SERVICES
 from lab.faults.kinds import CLIENT, Fault, NewVersion, Partition, Poison
+from lab.meant import did_you_mean
 
 HEARD_BY: dict[str, tuple[str, ...]] = {
     "PostCreated": ("comments", "query"),
@@ -52,9 +50,9 @@ def known_targets() -> tuple[str, ...]:
 def makes_no_sense(fault: Fault) -> str | None:
     """Why there is nobody anywhere whom the fault could hurt, in a sentence; None if there is."""
     if isinstance(fault, Poison) and fault.type not in HEARD_BY:
-        return f"There is no event {fault.type!r}. {_meant(fault.type, HEARD_BY)}"
+        return f"There is no event {fault.type!r}. {did_you_mean(fault.type, HEARD_BY)}"
     if isinstance(fault, Partition) and fault.from_ not in CALLERS:
-        return f"There is no caller {fault.from_!r}. {_meant(fault.from_, CALLERS)}"
+        return f"There is no caller {fault.from_!r}. {did_you_mean(fault.from_, CALLERS)}"
     if isinstance(fault, Partition) and fault.from_ == fault.target:
         return f"{fault.target} is not its own caller. Known: {', '.join(CALLERS)}."
     most = {"depth": len(HOPS)}
@@ -125,9 +123,3 @@ def _no_new_version(target: str, arrangement: Arrangement) -> str | None:
     if target != "posts":
         return f"{target} has no other version. Take posts: what it says of posts has four."
     return None
-
-
-def _meant(seen: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(seen, names, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."

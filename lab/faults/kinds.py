@@ -7,12 +7,13 @@ on the visit; what it does to one event of a delivery, it says by its `fate`; th
 out.
 """
 
-import difflib
 import random
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lab.meant import did_you_mean
 
 CLIENT = "client"
 """A caller who names nobody: people, and the load."""
@@ -191,7 +192,7 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
     Raises ValueError with one sentence that says what was seen and what was probably meant.
     """
     if kind not in KINDS:
-        raise ValueError(f"There is no fault {kind!r}. {_meant(kind, list(KINDS))}")
+        raise ValueError(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}")
     fault = KINDS[kind]
     fields = fault.model_fields.items()
     names = [of.alias or name for name, of in fields if name != "target"]
@@ -199,7 +200,7 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
         raise ValueError(f"{kind!r} takes no options: {fault.says}.")
     for name in options:
         if name not in names:
-            raise ValueError(f"{kind!r} has no option {name!r}. {_meant(name, names)}")
+            raise ValueError(f"{kind!r} has no option {name!r}. {did_you_mean(name, names)}")
     try:
         return fault(target=target, **options)
     except ValidationError as error:
@@ -214,8 +215,3 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
         raise ValueError(
             f"{kind!r} can't have {name} = {first['input']!r}: {first['msg'].lower()}."
         ) from None
-
-
-def _meant(seen: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(seen, known, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

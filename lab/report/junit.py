@@ -49,7 +49,7 @@ def junit(
 
 
 def _case(suite: ElementTree.Element, classname: str, case: Case) -> ElementTree.Element:
-    return ElementTree.SubElement(suite, "testcase", classname=classname, name=case.name, time="0")
+    return ElementTree.SubElement(suite, "testcase", classname=classname, name=case.name)
 
 
 def _told(text: str) -> str:

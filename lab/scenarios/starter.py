@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from lab.scenarios.catalogue import names
+
 STARTER = '''\
 # A scenario of your own. It runs as it is:
 #     lab validate {file}      says what is wrong with it, and where
@@ -92,6 +94,11 @@ def start(name: str, folder: Path) -> Path:
         raise ValueError(
             f"{name!r} is no name for a scenario: it has small letters, digits and hyphens, "
             "as in my-outage."
+        )
+    if stem in names():
+        raise ValueError(
+            f"{stem} comes with the lab, and two of one name get mixed up. Choose another one, "
+            f"as my-{stem}."
         )
     path = folder / f"{stem}.toml"
     try:
