@@ -70,7 +70,8 @@ def test_what_a_scenario_speaks_of_happens_under_every_schedule_in_its_quick_for
         for phase in (WARM_UP, *quick.timeline())
     ]
     figure = re.compile(rf"\.([\w-]+)\.({'|'.join(quick.load.mix)})\.(?!sent|rate)")
-    spoken_of = {found for each in one.expect for found in figure.findall(each.that)}
+    texts = [*(each.that for each in one.expect), *(f".before.{that}" for that in one.steady_state)]
+    spoken_of = {found for text in texts for found in figure.findall(text)}
 
     for seed in range(1, 101):
         lived = Timeline(phases)
