@@ -18,7 +18,7 @@ demo: $(READY)
 	something else kept this machine busy. Once more: $(BIN)/lab run slow-service downed-service"; }
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 2 \
+	@$(BIN)/python -m pytest -n 2 --durations 12 --dist loadfile --no-loadscope-reorder --max-worker-restart 2 \
 		-o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
 soak: $(READY)
