@@ -176,7 +176,7 @@ pd.concat({"healed": healed, "a second later": a_second_later}).droplevel(1)
 # %% [markdown]
 # ## Walls
 #
-# Now nothing fails. Moderation needs 750 ms for a verdict, and 23 comments are written a second.
+# Now nothing fails. Moderation needs 750 ms for a verdict, and 20 comments are written a second.
 # Readers need no verdict. But comments has eight workers, and a worker that waits is a worker less.
 # A *bulkhead* lets four of the eight wait for moderation, and refuses who comes next. Who reads,
 # and who writes, with the bulkhead and without it?
