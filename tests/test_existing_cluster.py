@@ -108,9 +108,12 @@ def test_the_gateway_by_hand_removes_its_stream_when_it_is_told_to_end(
     command += ["--cluster", f"nats://{theirs.host}"]
     environment = {**os.environ, IN_ENVIRONMENT: LOGIN}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as gateway:
-        eventually(lambda: "lab-mine" in asyncio.run(theirs.streams()), "the stream")
-        gateway.send_signal(number)
-        assert gateway.wait(10) == 0
+        try:
+            eventually(lambda: "lab-mine" in asyncio.run(theirs.streams()), "the stream")
+            gateway.send_signal(number)
+            assert gateway.wait(10) == 0
+        finally:
+            gateway.kill()  # Leaving the block waits for it, for as long as it lives.
     assert "lab-mine" not in asyncio.run(theirs.streams())
 
 
