@@ -35,7 +35,11 @@ class Up:
         self._unread: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.welcome = [*self.lines_until(BEFORE_THE_FOLDER), *self.lines_until(str(folder))]
+        try:
+            self.welcome = [*self.lines_until(BEFORE_THE_FOLDER), *self.lines_until(str(folder))]
+        except BaseException:
+            self.process.kill()
+            raise
         self.tree = psutil.Process(self.process.pid).children(recursive=True)
         self.lab = control.find_lab(self.process.pid)
 
@@ -101,8 +105,11 @@ def up(folder: Path, which: str = "both") -> Iterator[Up]:
     try:
         yield running
     finally:
-        if running.process.poll() is None:
-            running.end(signal.SIGINT)
+        try:
+            if running.process.poll() is None:
+                running.end(signal.SIGINT)
+        finally:
+            running.process.kill()  # A lab that did not end fails its test, and is not left behind.
 
 
 def get(url: str, timeout_s: float = WITHIN_S) -> requests.Response:
