@@ -4,8 +4,11 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -235,13 +238,18 @@ async def test_a_plain_run_works_though_a_loop_runs_here(tmp_path: Path, before:
 # ── A loop of its own ──
 
 
-def test_work_is_cancelled_and_waited_for_when_its_caller_is_interrupted() -> None:
+@pytest.mark.parametrize("where", [threading.main_thread, threading.current_thread])
+def test_work_is_cancelled_and_waited_for_when_its_caller_is_interrupted(
+    where: Callable[[], threading.Thread],
+) -> None:
+    """Sent to another thread than the one that waits, an interrupt does not wake that one. Sent to
+    it, it may come in the moment before it waits, with the same effect."""
     tidied: list[str] = []
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
         try:
-            loop.call_soon(os.kill, os.getpid(), 2)
+            loop.call_soon(signal.pthread_kill, where().ident, signal.SIGINT)
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)

@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -62,12 +62,13 @@ class OwnLoop:
         with _interrupts_heard():
             try:
                 self._loop.call_soon_threadsafe(begin)
+                _wait(outcome)
                 return outcome.result()
             except BaseException:
                 while not outcome.done():
                     try:
                         self._loop.call_soon_threadsafe(cancel)
-                        wait([outcome])
+                        _wait(outcome)
                     except KeyboardInterrupt:
                         continue  # Impatient: cancelled once more.
                 raise
@@ -90,16 +91,23 @@ class OwnLoop:
 def _interrupts_heard() -> Iterator[None]:
     """Where a loop runs in this thread, its way of hearing an interrupt is a callback; and as long
     as we wait here, it calls nobody back. So interrupts are exceptions meanwhile."""
-    try:
+    changed = False
+    with suppress(RuntimeError, ValueError):  # No loop; not the main thread, which alone hears them.
         asyncio.get_running_loop()
         saved = signal.signal(signal.SIGINT, signal.default_int_handler)
-    except (RuntimeError, ValueError):  # No loop; or not the main thread, which no signal reaches.
-        yield
-        return
+        changed = True
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, saved)
+        if changed:
+            signal.signal(signal.SIGINT, saved)
+
+
+def _wait(outcome: Future[Any]) -> None:
+    """Until it is there. An interrupt that comes between Python's last look for one and the lock,
+    or in another thread, does not wake who waits for a lock; so we look up from it now and then."""
+    while not outcome.done():
+        wait([outcome], timeout=0.1)
 
 
 def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
