@@ -102,7 +102,9 @@ async def go_through(
             (folder / "plan.json").write_text(json.dumps(plan))
             log = folder / "load.log"
             await supervisor.start(
-                Program(LOAD, "lab.load.generator", (str(folder / "plan.json"),), log)
+                Program(
+                    LOAD, "lab.load.generator", (str(folder / "plan.json"),), log, measures=True
+                )
             )
             await _until(started_at_s + WARM_UP_S)
             if weather.outage_s:

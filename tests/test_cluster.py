@@ -15,6 +15,7 @@ from lab.cluster.errors import NotReady, NotRunning, NurseryLost, StartFailed
 from lab.cluster.health import ask_health
 from lab.cluster.link import NurseryRefused
 from lab.cluster.ports import Reservation, reserve
+from lab.cluster.process import GIVES_WAY
 from lab.cluster.supervisor import Program, Supervisor
 
 HELLO = "tests.programs.hello"
@@ -240,3 +241,14 @@ async def test_ps_shows_a_program_by_its_name(supervisor: Supervisor, hello: Hel
     comm = Path(f"/proc/{supervisor.pid('posts')}/comm")
     # A fresh interpreter takes python's name again; the fork keeps ours.
     assert comm.read_text().strip() in {"lab-posts", Path(sys.executable).resolve().name, "python"}
+
+
+async def test_what_is_measured_gives_way_to_what_measures_it(
+    supervisor: Supervisor, hello: Hello
+) -> None:
+    await supervisor.start(hello("posts"), replace(hello("load"), measures=True))
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    nice = {
+        name: os.getpriority(os.PRIO_PROCESS, supervisor.pid(name)) for name in ("posts", "load")
+    }
+    assert nice == {"posts": min(ours + GIVES_WAY, 19), "load": ours}

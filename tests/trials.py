@@ -168,7 +168,7 @@ def _load(folder: Path, stacks: Sequence[Stack], seeds: Sequence[Sequence[str]])
     path = folder / "plan.json"
     path.write_text(json.dumps(plan))
     name = f"{folder.name}.load"
-    return Program(name, "lab.load.generator", (str(path),), folder / "load.log")
+    return Program(name, "lab.load.generator", (str(path),), folder / "load.log", measures=True)
 
 
 async def _treat(trial: Trial, stack: Stack, folder: Path) -> None:

@@ -17,7 +17,8 @@ It has one thread and no event loop, for a fork copies only the thread that call
 
 Messages are JSON lines. From the lab:
 
-    {"id": 1, "do": "start", "name": …, "module": …, "argv": […], "log": …, "env": {…}, "keeps": …}
+    {"id": 1, "do": "start", "name": …, "module": …, "argv": […], "log": …, "env": {…}, "keeps": …,
+     "measures": …}
     {"id": 2, "do": "signal", "name": …, "number": 9}
 
 A program that `keeps` others (`lab.foreign.keeper`) is not what a signal to the group is meant for:
@@ -109,7 +110,8 @@ class Nursery:
         if name in self._children:
             raise LookupError(f"already runs, as process {self._children[name]}")
         env = {**message["env"], LIFELINE: str(self._lifeline)}
-        order = Order(name, message["module"], tuple(message["argv"]), message["log"], env)
+        module, argv, log = message["module"], tuple(message["argv"]), message["log"]
+        order = Order(name, module, argv, log, env, message["measures"])
         method = "exec" if _has_threads() else self._method
         if message["keeps"]:
             take_in_orphans()

@@ -1,9 +1,11 @@
 """What the supervisor starts, and what it remembers of it."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab.cluster.link import tail
 
@@ -12,9 +14,10 @@ from lab.cluster.link import tail
 class Program:
     """`python -m module argv…`, its output appended to `log`. `health`: the URL that answers 200
     when it is ready; None for a program that has nothing to get ready. `may_fail`: nobody wonders
-    if it ends with another status than 0. `keeps`: it is nothing by itself, and what befalls it is
-    meant for all that it has started. `ready_within_s`: how long it may take, where that is its own
-    affair. `instead`: of its pid, what it does instead of getting ready, in a sentence."""
+    if it ends with another status than 0. `measures`: the others give way to it. `keeps`: it is
+    nothing by itself, and what befalls it is meant for all that it has started. `ready_within_s`:
+    how long it may take, where that is its own affair. `instead`: of its pid, what it does instead
+    of getting ready, in a sentence."""
 
     name: str
     module: str
@@ -23,9 +26,22 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
     may_fail: bool = False
+    measures: bool = False
     keeps: bool = False
     ready_within_s: float | None = None
     instead: Callable[[int], str | None] | None = field(default=None, compare=False)
+
+    def order(self) -> dict[str, Any]:
+        """What the nursery is told of it (`lab.cluster.nursery`)."""
+        return {
+            "name": self.name,
+            "module": self.module,
+            "argv": self.argv,
+            "log": os.path.abspath(self.log),
+            "env": dict(self.env),
+            "keeps": self.keeps,
+            "measures": self.measures,
+        }
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ it needs neither child watchers nor threads.
 """
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -170,15 +169,7 @@ class Supervisor:
         log_begin = program.log.stat().st_size if program.log.exists() else 0
         child = self._children[program.name] = Child(program, log_begin)
         try:
-            answer = await self._link.ask(
-                do="start",
-                name=program.name,
-                module=program.module,
-                argv=program.argv,
-                log=os.path.abspath(program.log),
-                env=dict(program.env),
-                keeps=program.keeps,
-            )
+            answer = await self._link.ask(do="start", **program.order())
         except LabCannotRun as error:
             child.ended.set()
             if isinstance(error, NurseryRefused):

@@ -45,7 +45,15 @@ class LoadLink:
         log = folder / "load.log"
         env = {"LAB_TOKEN": self._token}
         await self._supervisor.start(
-            Program(NAME, "lab.load.steady", (str(port),), log, env, may_fail=True)
+            Program(
+                NAME,
+                "lab.load.steady",
+                (str(port),),
+                log,
+                env,
+                may_fail=True,
+                measures=True,
+            )
         )
         try:
             async with asyncio.timeout(_COMES_WITHIN_S):

@@ -5,7 +5,8 @@ send, a progress line every quarter of a second, one summary. It also measures i
 that fell behind has measured itself, so how late it was is the first thing its summary says.
 
 It is a process of its own: a generator that shared an interpreter with what it measures would
-measure itself. What else keeps it on time is in `pump`.
+measure itself. All others give way to it (`lab.cluster.process`), and what else keeps it on time is
+in `pump`.
 """
 
 from __future__ import annotations

@@ -55,7 +55,13 @@ class UnderLoad:
         path = self.folder / "plan.json"
         path.write_text(json.dumps(plan, indent=2))
         await supervisor.start(
-            Program(GENERATOR, "lab.load.generator", (str(path),), self.folder / "load.log")
+            Program(
+                GENERATOR,
+                "lab.load.generator",
+                (str(path),),
+                self.folder / "load.log",
+                measures=True,
+            )
         )
         windows = [asyncio.create_task(one) for one in self._break_and_mend(stacks, start_at)]
         middle = start_at + WARM_UP.seconds + middle_s(self.scenario.timeline())
