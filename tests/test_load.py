@@ -191,6 +191,7 @@ async def test_a_run_writes_its_samples_progress_and_summary(tmp_path: Path) -> 
     assert [stored.count(token) for token in tokens] == [1] * len(tokens)
     assert json.loads(plan.summary.read_text()) == summary
     assert summary["sent"] == len(samples)
+    assert 0 < summary["machine_share"] <= 1
     assert summary["unsettled"] == {"sync-chain": 0, "async-bus": 0}
     assert sum(summary["probes"].values()) > 0
     last = json.loads(plan.progress.read_text().splitlines()[-1])

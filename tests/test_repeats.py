@@ -152,12 +152,13 @@ def test_of_lag_the_worst_is_kept_and_of_newcomers_the_middle_one(scenario: Scen
 
 def test_loads_together_are_as_late_as_all_and_as_slow_as_the_worst() -> None:
     loads = [
-        Load(lag_ms=Lag(p99=1, max=2), late=1, dropped=2, cpu_share=0.1),
-        Load(lag_ms=Lag(p99=3, max=9), late=3, dropped=1, cpu_share=0.4),
+        Load(lag_ms=Lag(p99=1, max=2), late=1, dropped=2, cpu_share=0.1, machine_share=0.9),
+        Load(lag_ms=Lag(p99=3, max=9), late=3, dropped=1, cpu_share=0.4, machine_share=0.2),
     ]
     together = loads_together(loads)
     assert together.lag_ms == Lag(p50=None, p99=3, max=9)
     assert (together.late, together.dropped, together.cpu_share) == (4, 3, 0.4)
+    assert together.machine_share == 0.9
 
 
 @pytest.fixture(scope="module")

@@ -206,6 +206,14 @@ def test_a_load_that_was_not_honest_is_marked_by_a_word_and_not_by_colour_alone(
     assert "40 late, 2 dropped." in flat(printed(a_result(load=load)))
 
 
+def test_a_machine_that_had_nothing_left_is_named_beside_the_figures() -> None:
+    free, crowded = (
+        flat(printed(a_result(load=Load(machine_share=share)))) for share in (0.42, 0.97)
+    )
+    assert "the processors were busy 42 % of the time." in free
+    assert "busy 97 % of the time, so that all milliseconds here have waiting for one" in crowded
+
+
 def test_a_fault_that_did_not_act_says_so() -> None:
     hurt = variant("sync-chain", 1.0)
     hurt.faults[0].acted = False

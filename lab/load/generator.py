@@ -25,6 +25,8 @@ from pathlib import Path
 from time import perf_counter, process_time, time
 from typing import Any, TextIO
 
+import psutil
+
 from lab.lifeline import watch_lifeline
 from lab.load.client import Client
 from lab.load.closed import users_of
@@ -94,12 +96,14 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     try:
         with garbage_left_alone():
             cpu_before_s = process_time()
+            psutil.cpu_percent()  # From here on: what it returns is since the last time.
             pump.turn()
             for user in users:
                 user.begin()
             everything = asyncio.gather(pump.all_sent, *(user.all_sent for user in users))
             await _first(interrupted, everything)
             cpu_s, wall_s = process_time() - cpu_before_s, perf_counter() - started_at_s
+            machine_share = psutil.cpu_percent() / 100
             await _settle(senders, plan.settle_s, interrupted)
     finally:
         reporter.cancel()
@@ -117,6 +121,7 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
         "started_at_unix": time() - (perf_counter() - started_at_s),
         **lag_figures(samples, plan.late_after_ms),
         "cpu_share": cpu_s / wall_s if wall_s > 0 else None,
+        "machine_share": machine_share,
         "probes": {sender.variant.name: sender.watcher.probes for sender in senders},
         "interrupted": interrupted.is_set(),
         "unsettled": {sender.variant.name: sender.watcher.pending for sender in senders},

@@ -19,6 +19,7 @@ from lab.report.databases import databases
 from lab.report.differences import differences, runs
 from lab.report.halted import halted
 from lab.report.hearing import hearing
+from lab.report.load import load_line
 from lab.report.needs import needs
 from lab.report.questions import questions, sent_again, without_a_part
 from lab.scenarios.claims import CLAIMS
@@ -179,14 +180,7 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
             yield _line(f"{variant.name}: {sidecar(of)}", look)
         if told := without_a_part(variant):
             yield _line(f"{variant.name}: {told}", look, "bold red")
-    load = result.load
-    said = (
-        f"load: 99 % of the requests left within {cells.ms(load.lag_ms.p99)} ms of their moment; "
-        f"{load.late} late, {load.dropped} dropped"
-    )
-    if load.probes:
-        said += "; asked besides, to see when writes are visible: "
-        said += ", ".join(f"{name} {number}" for name, number in load.probes.items())
+    said = load_line(result.load)
     if result.valid:
         yield _line(f"{said}.", look)
     else:

@@ -102,6 +102,7 @@ def loads_together(loads: Sequence[Load]) -> Load:
         late=sum(one.late for one in loads),
         dropped=sum(one.dropped for one in loads),
         cpu_share=worst(lambda one: one.cpu_share),
+        machine_share=worst(lambda one: one.machine_share),
         probes=dict(sum((Counter(one.probes) for one in loads), Counter())),
     )
 

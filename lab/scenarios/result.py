@@ -165,6 +165,9 @@ class Load(_Model):
     late: int = 0
     dropped: int = 0
     cpu_share: float | None = Field(default=None, description="of one core, 0 to 1")
+    machine_share: float | None = Field(
+        default=None, description="of all processors' time, taken by whomever, 0 to 1"
+    )
     probes: dict[str, int] = Field(default={}, description="feed probes by variant: load, too")
 
 

@@ -7,6 +7,7 @@ from lab.report import cells
 from lab.report.charts.raw import said
 from lab.report.charts.svg import element, words
 from lab.report.groups import endpoint_of, endpoints_of, phase_names, tail_of, writes_of
+from lab.report.load import processors
 from lab.report.page.markup import Cell, row, table
 from lab.report.tables import figure_told
 from lab.scenarios.claims import CLAIMS
@@ -171,6 +172,8 @@ def machine(result: Result) -> str:
         ("load sent late, dropped", f"{load.late}, {load.dropped}"),
         ("load left within", f"{cells.ms(load.lag_ms.p99)} ms of its moment, for 99 % of it"),
     ]
+    if load.machine_share is not None:
+        rows.append(("processors", processors(load.machine_share)))
     for variant in result.variants:
         options = cells.evidence(variant.options) or "no switches"
         rows.append((f"variant {variant.name}", f"{variant.arrangement}; {options}"))
