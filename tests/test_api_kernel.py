@@ -58,7 +58,8 @@ class Kernel:
         self.run(UP)
 
     def begin(self, code: str) -> str:
-        told: str = self.client.execute(code)
+        # On the heels of a cell that failed a kernel throws away what comes, unless told not to.
+        told: str = self.client.execute(code, stop_on_error=False)
         return told
 
     def reply(self, asked: str) -> dict[str, Any]:
