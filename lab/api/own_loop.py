@@ -92,9 +92,8 @@ def _interrupts_heard() -> Iterator[None]:
     """Where a loop runs in this thread, its way of hearing an interrupt is a callback; and as long
     as we wait here, it calls nobody back. So interrupts are exceptions meanwhile."""
     changed = False
-    with suppress(
-        RuntimeError, ValueError
-    ):  # No loop; not the main thread, which alone hears them.
+    # Neither without a loop nor outside the main thread, which alone hears them.
+    with suppress(RuntimeError, ValueError):
         asyncio.get_running_loop()
         saved = signal.signal(signal.SIGINT, signal.default_int_handler)
         changed = True
