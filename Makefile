@@ -28,10 +28,10 @@ bench: $(READY)
 	@$(BIN)/python -m tests.bench
 
 docs: $(READY)
-	@$(BIN)/python -m tests.scenarios_document $(ONLY)
+	@$(BIN)/python -m tests.docs.write_scenarios $(ONLY)
 
 notebooks: $(READY)
-	@$(BIN)/python -m tests.notebooks
+	@$(BIN)/python -m tests.docs.write_notebooks
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
-from laboratory import Blog, Laboratory
 
 from lab.cluster.topology import ARRANGEMENTS
+from tests.support.laboratory import Blog, Laboratory
 
 LONG = (
     *("test_notebooks", "test_api_kernel", "test_repeats", "test_mutants", "test_cli"),

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from lab.card.trying import report_card
 from tests.bench.table import Figure, at_most, missing
-from tests.worked_targets import moved
+from tests.support.worked_targets import moved
 
 RUNS = 3
 

@@ -2,7 +2,7 @@
 
 A storm and two outages, each on a fresh stack, for each engine: one run each, for they are long.
 The writes go on all the time: 200 a second in the storm, 120 where a bus that syncs each event by
-itself has to catch up. What each word means is said in `tests.storm`.
+itself has to catch up. What each word means is said in `tests.support.storm`.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.aftermath import Aftermath
 from tests.bench.table import Figure, at_least, at_most
-from tests.storm import Weather, go_through
+from tests.support.aftermath import Aftermath
+from tests.support.storm import Weather, go_through
 
 ENGINES = ("log", "nats")
 OUTAGES_S = (10, 180)

@@ -19,8 +19,8 @@ from threading import Thread
 import psutil
 
 from lab.cluster.link import LAB_RUN
-from tests.foreign_blog import PROGRAM, SERVICES
 from tests.programs.labs import ROOT, assert_ended
+from tests.support.foreign_blog import PROGRAM, SERVICES
 
 WITHIN_S = 60.0
 STRAYS = '(setsid sleep 600 &); exec "$0" "$@"'

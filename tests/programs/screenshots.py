@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.browser import (
+from tests.support.browser import (
     LEFT,
     RIGHT,
     Seen,

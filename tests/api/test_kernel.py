@@ -1,0 +1,168 @@
+"""The lab inside a real Jupyter kernel: its loop runs already, and it is interrupted and killed."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.programs.labs import assert_ended
+from tests.support.laboratory import eventually
+from tests.support.small import environment, processes_of, scenario_file
+
+pytest.importorskip("ipykernel", reason="the extra `notebooks` is not installed")
+jupyter_client = pytest.importorskip("jupyter_client", reason="the extra `notebooks`")
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 60.0
+HANG = {"fault": "hang", "target": "comments"}
+LONG = {"phases": "before = 0.5, during = 60, after = 60", "variants": ("sync-chain",)}
+
+UP = """
+import asyncio, time, lab
+"""
+BREAK_IN_A_BLOCK = """
+async with lab.up("sync-chain") as stacks:
+    await stacks["sync-chain"].fault("hang", "comments")
+    await asyncio.Event().wait()
+"""
+BREAK_IN_A_PLAIN_BLOCK = """
+with lab.up("sync-chain") as stacks:
+    stacks["sync-chain"].fault("hang", "comments")
+    while True:
+        time.sleep(1)
+"""
+INTERRUPTED = {
+    "lab.run": 'lab.run("long.toml")',
+    "lab.run in a cell with await": 'await asyncio.sleep(0); lab.run("long.toml")',
+    "lab.arun": 'await lab.arun("long.toml")',
+    "async with lab.up": BREAK_IN_A_BLOCK,
+    "with lab.up": BREAK_IN_A_PLAIN_BLOCK,
+}
+
+
+class Kernel:
+    """A kernel of its own process; `run` waits for a cell, `begin` does not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manager = jupyter_client.KernelManager(kernel_name="python3")
+        env = environment(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / "ipython"))
+        self.manager.start_kernel(cwd=str(folder), env=env)
+        self.pid: int = self.manager.provisioner.pid
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=WITHIN_S)
+        self.run(UP)
+
+    def begin(self, code: str) -> str:
+        # On the heels of a cell that failed a kernel throws away what comes, unless told not to.
+        told: str = self.client.execute(code, stop_on_error=False)
+        return told
+
+    def reply(self, asked: str) -> dict[str, Any]:
+        while True:
+            message = self.client.get_shell_msg(timeout=WITHIN_S)
+            if message["parent_header"].get("msg_id") == asked:
+                content: dict[str, Any] = message["content"]
+                return content
+
+    def run(self, code: str) -> list[dict[str, Any]]:
+        """What a cell put out; the test fails when the cell does."""
+        out: list[dict[str, Any]] = []
+        reply = self.client.execute_interactive(
+            code, timeout=WITHIN_S, output_hook=lambda one: out.append(one["content"])
+        )
+        assert reply["content"]["status"] == "ok", reply["content"]
+        return out
+
+    def processes(self) -> list[psutil.Process]:
+        return list(processes_of(self.pid))
+
+    def until_broken(self) -> list[psutil.Process]:
+        """Wait until a process is suspended; all that run then."""
+        eventually(lambda: any(map(_is_suspended, self.processes())), "a suspended process")
+        return self.processes()
+
+    def close(self) -> None:
+        left = self.processes()
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        assert_ended(*left)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    scenario_file(tmp_path, "brief", variants=("sync-chain",))
+    scenario_file(tmp_path, "long", HANG, **LONG)
+    running = Kernel(tmp_path)
+    yield running
+    running.close()
+
+
+def test_both_ways_to_run_work_in_a_cell_and_show_tables_and_charts(kernel: Kernel) -> None:
+    for code in ('lab.run("brief.toml")', 'await lab.arun("brief.toml")'):
+        shown = [one["data"] for one in kernel.run(code) if "data" in one]
+        assert len(shown) == 1
+        assert "What became of the writes" in shown[0]["text/plain"]
+        assert "<table>" in shown[0]["text/html"]
+        assert "<svg" in shown[0]["text/html"]
+    assert kernel.processes() == []
+
+
+@pytest.mark.parametrize("how", INTERRUPTED)
+def test_an_interrupt_mends_and_ends_everything_and_leaves_the_kernel_usable(
+    kernel: Kernel, how: str
+) -> None:
+    asked = kernel.begin(INTERRUPTED[how])
+    assert kernel.until_broken()
+    kernel.manager.interrupt_kernel()
+    reply = kernel.reply(asked)
+    assert reply["status"] == "error"
+    assert reply["ename"] in ("KeyboardInterrupt", "CancelledError")
+    assert kernel.processes() == []
+    assert kernel.run("1 + 1")[-1]
+
+
+def test_an_interrupt_in_a_later_cell_takes_back_what_its_block_broke(kernel: Kernel) -> None:
+    kernel.run('stacks = await lab.up("sync-chain"); chain = stacks["sync-chain"]')
+    asked = kernel.begin('async with chain.fault("hang", "comments"): await asyncio.Event().wait()')
+    kernel.until_broken()
+    kernel.manager.interrupt_kernel()
+    assert kernel.reply(asked)["status"] == "error"
+    assert not any(map(_is_suspended, kernel.processes()))
+    kernel.run("assert await chain.feed() == []; assert not (await chain.faults()).deeds")
+    kernel.run("await stacks.close()")
+    assert kernel.processes() == []
+
+
+def _kill(kernel: Kernel) -> None:
+    os.kill(kernel.pid, signal.SIGKILL)
+
+
+def _terminate(kernel: Kernel) -> None:
+    os.kill(kernel.pid, signal.SIGTERM)
+
+
+def _restart(kernel: Kernel) -> None:
+    kernel.manager.restart_kernel(now=False)
+
+
+@pytest.mark.parametrize("end", [_kill, _terminate, _restart])
+@pytest.mark.parametrize("code", ['lab.run("long.toml")', BREAK_IN_A_BLOCK])
+def test_a_kernel_that_ends_or_starts_anew_leaves_no_process(
+    kernel: Kernel, end: Callable[[Kernel], None], code: str
+) -> None:
+    kernel.begin(code)
+    processes = kernel.until_broken()
+    end(kernel)
+    assert_ended(*processes)
+
+
+def _is_suspended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,321 @@
+"""A service of one's own beside a blog that is up: heard, broken, mended, started anew, gone.
+
+And as its author may have written it: it crashes, hangs, floods its log, is never ready. Then there
+is one clear message, and the blog goes on.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+import lab
+from lab.api import own
+from lab.api.blog import Blog
+from lab.api.own import OwnServiceFailed
+from lab.cluster.topology import ARRANGEMENTS, with_engine
+from lab.domain.errors import Conflict, Invalid
+from tests.support.laboratory import eventually
+from tests.support.small import processes_of
+
+TITLES = """
+from lab.async_bus.stack import BusService, Change, program
+from lab.domain.events import PostCreated
+
+service = BusService("whatever", "CREATE TABLE IF NOT EXISTS titles (id PRIMARY KEY, title)")
+
+
+@service.get("/titles")
+def titles() -> list[str]:
+    return [row["title"] for row in service.store.rows("SELECT title FROM titles ORDER BY id")]
+
+
+@service.on(PostCreated)
+def know(post: PostCreated, change: Change) -> None:
+    change.execute("INSERT INTO titles VALUES (?, ?)", post.id, post.title)
+
+
+main = program(service)
+"""
+ASKS = """
+import os, subprocess, sys
+from lab.sync_chain.stack import ChainService, program
+
+service = ChainService("likes")
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+with open(os.path.join(os.path.dirname(__file__), "pid"), "w") as note:
+    note.write(str(subprocess.Popen(sleep, start_new_session=True).pid))
+
+
+@service.get("/likes/{post_id}")
+def likes(post_id: str) -> str:
+    return service.ask("posts", "GET", f"/posts/{post_id}")["title"]
+
+
+main = program(service)
+"""
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blog]:
+    before = running()
+    with lab.up("async-bus", keep=tmp_path_factory.mktemp("own")) as stacks:
+        yield stacks["async-bus"]
+    assert running() <= before
+
+
+@pytest.fixture
+def titles(bus: Blog, tmp_path: Path) -> str:
+    """Its address, with an empty database when it was started."""
+    url: str = bus.add(written(tmp_path, TITLES, "titles.py"), empty=True)
+    return url
+
+
+def written(folder: Path, text: str, name: str = "mine.py") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def running() -> set[int]:
+    """The processes of all blogs that are up in these tests."""
+    return {one.pid for one in processes_of(os.getpid())}
+
+
+def asked(url: str, path: str = "/titles") -> Any:
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(url + path, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+# ── Beside the blog ──
+
+
+def test_it_knows_what_was_told_before_it_came_and_what_is_told_since(
+    bus: Blog, tmp_path: Path
+) -> None:
+    bus.post("Before")
+    bus.settle()
+    url = bus.add(written(tmp_path, TITLES, "titles.py"))
+    assert "Before" in asked(url)
+    assert bus.urls["titles"] == url
+    bus.post("Since")
+    assert bus.settle()
+    assert asked(url)[-1] == "Since"
+    assert "titles" in {step.service for step in bus.trace("post").story.steps}
+
+
+def test_it_goes_on_when_the_one_it_learnt_from_is_dead(bus: Blog, titles: str) -> None:
+    bus.post("From posts")
+    bus.settle()
+    with bus.fault("down", "posts"):
+        assert asked(titles)[-1] == "From posts"
+
+
+def test_killed_it_is_missed_by_nobody_and_hears_what_it_missed(bus: Blog, titles: str) -> None:
+    with bus.fault("down", "titles"):
+        post = bus.post("Missed")
+        with pytest.raises(requests.ConnectionError):
+            asked(titles)
+        eventually(lambda: bus.feed(limit=1)[0]["id"] == post["id"])
+    assert asked(titles)[-1] == "Missed"
+
+
+def test_faults_act_at_its_door_and_prove_it(bus: Blog, titles: str) -> None:
+    bus.fault("latency", "titles", ms=30)
+    asked(titles)
+    (healed,) = bus.heal("titles").deeds
+    assert healed.evidence["acted"] >= 1
+    bus.fault("duplicate", "titles")
+    bus.post("Told twice")
+    assert bus.settle()
+    (healed,) = bus.heal("titles").deeds
+    assert healed.evidence["acted"] >= 1
+    assert asked(titles).count("Told twice") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("poison", {"type": "PostCreated"}, "Nobody here can say what titles hears"),
+        ("new_version", {"version": 2}, "titles has no other version"),
+        ("partition", {"from_": "query"}, "query never calls titles"),
+        ("latncy", {}, "Did you mean 'latency'"),
+    ],
+)
+def test_a_fault_that_could_not_act_on_it_is_refused(
+    bus: Blog, titles: str, kind: str, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(Invalid, match=re.escape(says)):
+        bus.fault(kind, "titles", **options)
+
+
+def test_added_again_it_is_started_from_its_file_as_it_is_now(
+    bus: Blog, titles: str, tmp_path: Path
+) -> None:
+    bus.post("Kept")
+    bus.settle()
+    shouting = TITLES.replace('[row["title"] for', '[row["title"].upper() for')
+    assert bus.add(written(tmp_path, shouting, "titles.py")) == titles
+    assert asked(titles)[-1] == "KEPT"
+
+
+def test_its_copy_is_rebuilt_from_the_log_when_it_is_thrown_away(
+    bus: Blog, titles: str, tmp_path: Path
+) -> None:
+    bus.post("On the log")
+    bus.settle()
+    known = asked(titles)
+    otherwise = TITLES.replace("post.title)", "post.title[::-1])")
+    file = written(tmp_path, otherwise, "titles.py")
+    bus.add(file)
+    assert asked(titles) == known
+    bus.add(file, empty=True)
+    assert asked(titles) == [one[::-1] for one in known]
+
+
+def test_it_is_not_started_anew_while_it_is_broken(bus: Blog, titles: str, tmp_path: Path) -> None:
+    with (
+        bus.fault("hang", "titles"),
+        pytest.raises(Conflict, match=r"already hangs\. Heal titles first"),
+    ):
+        bus.add(tmp_path / "titles.py")
+    bus.add(tmp_path / "titles.py")
+
+
+def test_in_the_chain_it_asks_and_what_it_has_started_ends_with_the_blog(tmp_path: Path) -> None:
+    file = written(tmp_path, ASKS, "likes.py")
+    before = running()
+    with lab.up("sync-chain", keep=tmp_path) as stacks:
+        chain = stacks["sync-chain"]
+        url = chain.add(file)
+        post = chain.post("Liked")
+        assert asked(url, f"/likes/{post['id']}") == "Liked"
+        elsewhere = psutil.Process(int((tmp_path / "pid").read_text()))
+        assert elsewhere.is_running()
+    eventually(lambda: not elsewhere.is_running() or elsewhere.status() == psutil.STATUS_ZOMBIE)
+    assert running() <= before
+
+
+# ── As it may have been written ──
+
+BAD = {
+    "crashes at the start": (
+        "raise ValueError('no idea')",
+        "exited with status 1 before",
+        "no idea",
+    ),
+    "does not compile": ("def main(argv:", "exited with status 1 before", "SyntaxError"),
+    "has no main": ("print('hello')", "exited with status 1 before", "no function main"),
+    "ends at once": ("def main(argv): pass", "exited with status 0 before it was ready", ""),
+    "hangs": (
+        "import time\ndef main(argv):\n    print('thinking')\n    time.sleep(600)",
+        "was not ready within 1 s: nothing listens on port",
+        "thinking",
+    ),
+    "floods its log": (
+        "def main(argv):\n    while True:\n        print('flood ' * 1000)",
+        "It wrote 16 MiB of output, the most that is taken.",
+        "flood flood",
+    ),
+    "is never ready": (
+        TITLES.replace("change.execute", "change.no_such_method"),
+        "was not ready within 1 s: it says it waits for",
+        "no_such_method",
+    ),
+    "belongs to the other side": (ASKS, "is a service of sync-chain", ""),
+    "stands in no shell": (
+        """
+import http.server
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+def main(argv):
+    import socket
+    port = int(argv[len(argv) - 1 - argv[::-1].index("--port") + 1])
+    server = http.server.HTTPServer(("127.0.0.1", port), Ready, bind_and_activate=False)
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    server.server_bind()
+    server.server_activate()
+    server.serve_forever()
+""",
+        "it does not stand in the lab's shell",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_one_that_does_not_come_up_is_one_message_and_leaves_the_blog_as_it_was(
+    bus: Blog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    program, says, last_words = BAD[case]
+    before = running()
+    monkeypatch.setattr(own, "READY_WITHIN_S", 1.0)
+    bus.post("An event at least")
+    with pytest.raises(OwnServiceFailed) as failed:
+        bus.add(written(tmp_path, program))
+    assert str(failed.value).startswith("mine.py ")
+    assert says in str(failed.value)
+    assert last_words in str(failed.value)
+    assert max(map(len, str(failed.value).splitlines())) <= 300
+    assert running() <= before
+    assert "mine" not in bus.urls
+    assert bus.settle()
+
+
+def test_one_that_is_mended_comes_up_at_the_second_try(bus: Blog, tmp_path: Path) -> None:
+    with pytest.raises(OwnServiceFailed):
+        bus.add(written(tmp_path, TITLES.replace("main =", "man =")))
+    assert asked(bus.add(written(tmp_path, TITLES))) is not None
+
+
+# ── What can't be meant ──
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("posts.py", "posts is there already"),
+        ("event-bus.py", "event-bus is there already"),
+        ("My Search.py", "a service is called as its file"),
+        ("search.txt", "ends in .py"),
+    ],
+)
+def test_a_name_that_can_not_be_had_is_refused(
+    bus: Blog, tmp_path: Path, name: str, says: str
+) -> None:
+    with pytest.raises(Invalid, match=re.escape(says)):
+        bus.add(written(tmp_path, TITLES, name))
+
+
+def test_a_file_that_is_not_there_is_refused_with_where_it_was_looked_for(
+    bus: Blog, tmp_path: Path
+) -> None:
+    with pytest.raises(Invalid, match=re.escape(str(tmp_path / "nowhere.py"))):
+        bus.add(tmp_path / "nowhere.py")
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "options", "says"),
+    [
+        ("monolith", {}, "monolith is one process"),
+        ("async-bus", {"bus": "course"}, "whoever comes later never hears"),
+    ],
+)
+def test_where_it_could_hear_nothing_and_ask_nobody_it_is_refused(
+    arrangement: str, options: dict[str, Any], says: str
+) -> None:
+    of = with_engine(ARRANGEMENTS[arrangement], options)
+    with pytest.raises(Invalid, match=says):
+        own._named(Path("search.py"), SimpleNamespace(name=arrangement, arrangement=of))

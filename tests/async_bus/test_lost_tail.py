@@ -1,0 +1,186 @@
+"""A lost tail, seen by one party at a time: who tells, who hears, and a log that lets events go."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.async_bus.alarms import Alarms
+from lab.async_bus.hear import Inbox
+from lab.async_bus.tell import Relay
+from lab.bus.base import NoLongerKept
+from lab.cluster.ports import reserve
+from lab.domain.events import Envelope, PostCreated
+from lab.store import Store
+from tests.support.bus_places import ProgramPlace, an_event, first
+from tests.support.consumers import Consumer, MemoryBus, comment, until
+from tests.support.laboratory import Laboratory
+
+# ── The one who tells ─────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "posts.db", "", "/tests/posts")) as opened:
+        yield opened
+
+
+def tell(store: Store, *names: str) -> None:
+    for name in names:
+        with store.transaction() as change:
+            change.tell(PostCreated(id=name, title=name))
+
+
+@asynccontextmanager
+async def relaying(store: Store, bus: MemoryBus) -> AsyncIterator[Alarms]:
+    alarms = Alarms()
+    task = asyncio.create_task(Relay(store, bus, alarms).run())
+    yield alarms
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def on(bus: MemoryBus) -> list[str]:
+    return [event.subject for event in bus.log]
+
+
+async def test_what_was_kept_is_told_again_before_what_is_new(store: Store) -> None:
+    bus = MemoryBus()
+    async with relaying(store, bus):
+        await asyncio.to_thread(tell, store, "a", "b", "c")
+        await until(lambda: len(bus.log) == 3)
+    ids = [event.id for event in bus.log]
+    del bus.log[:]
+    await asyncio.to_thread(tell, store, "d")
+    async with relaying(store, bus) as alarms:
+        await until(lambda: len(bus.log) == 4)
+    assert on(bus) == ["a", "b", "c", "d"]
+    assert [event.id for event in bus.log][:3] == ids
+    (sentence,) = alarms.sentences
+    assert "does not hold event 3" in sentence
+    assert "for good" not in sentence
+
+
+async def test_a_relay_with_nothing_to_do_notices_by_itself(store: Store) -> None:
+    bus = MemoryBus()
+    async with relaying(store, bus) as alarms:
+        await asyncio.to_thread(tell, store, "a", "b")
+        await until(lambda: len(bus.log) == 2)
+        del bus.log[1:]
+        await until(lambda: bool(alarms.sentences))
+        await until(lambda: "b" in on(bus))
+
+
+async def test_what_was_told_too_long_ago_to_be_kept_may_be_lost_and_the_alarm_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.store.KEPT_TOLD", 2)
+    bus = MemoryBus()
+    async with relaying(store, bus):
+        for number, name in enumerate("abcde", 1):
+            await asyncio.to_thread(tell, store, name)
+            await until(lambda: len(bus.log) == number)  # noqa: B023 - awaited here
+    del bus.log[:]
+    async with relaying(store, bus) as alarms:
+        await until(lambda: len(bus.log) == 3)
+    assert on(bus) == ["c", "d", "e"]  # of these the last one's number was not noted yet
+    (sentence,) = alarms.sentences
+    assert "the 2 that were told before" in sentence
+    assert "lost for good" in sentence
+
+
+# ── The one who hears ─────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def hearing(one: Consumer, bus: MemoryBus) -> AsyncIterator[Inbox]:
+    inbox = one.inbox(bus)
+    task = asyncio.create_task(inbox.run())
+    yield inbox
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("dedupe", "noted"), [(True, "1 2 3 4 5"), (False, "1 2 3 1 4 5 3 2")])
+async def test_events_that_come_again_under_other_numbers_are_known_by_their_ids(
+    tmp_path: Path, dedupe: bool, noted: str
+) -> None:
+    one, bus, told = Consumer(tmp_path, dedupe=dedupe), MemoryBus(), list(map(comment, range(1, 6)))
+    async with hearing(one, bus):
+        bus.tell(*told[:3])
+        await until(lambda: one.applier.position == 3)
+    another = MemoryBus()
+    if dedupe:
+        another.tell(told[0], told[3], told[4], told[2], told[1])
+    else:  # It believes its offset as long as the log reaches so far.
+        another.tell(told[0])
+    async with hearing(one, another):
+        await until(lambda: one.applier.position == len(another.log))
+        if not dedupe:
+            another.tell(told[3], told[4], told[2], told[1])
+        await until(lambda: one.applier.position == 5)
+    assert one.notes() == noted.split()
+    one.store.close()
+
+
+async def test_a_copy_behind_the_first_event_that_is_kept_says_what_it_misses(
+    tmp_path: Path,
+) -> None:
+    class Shortened(MemoryBus):
+        def read(self, after: int, mark: str = "") -> Any:
+            if after < 2:
+                raise NoLongerKept(f"Events {after + 1} to 2 are not kept any more.")
+            return super().read(after, mark)
+
+    one, bus, alarms = Consumer(tmp_path), Shortened(), Alarms()
+    bus.tell(comment(1), comment(2), comment(3))
+    inbox = Inbox(bus, one.applier, one.door, alarms=alarms)
+    task = asyncio.create_task(inbox.run())
+    await until(lambda: bool(alarms.sentences))
+    assert "Events 1 to 2" in alarms.sentences[0]
+    assert "Events 1 to 2" in (inbox.waits_for or "")
+    assert (one.notes(), one.applier.position) == ([], 0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    one.store.close()
+
+
+# ── Retention ─────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def short_log(laboratory: Laboratory) -> Iterator[ProgramPlace]:
+    """A log that keeps the newest twenty events."""
+    with reserve() as port:
+        more = ("--retain-events", "20")
+        place = ProgramPlace(laboratory, "lab.bus.log_server", port.port, more)
+        with laboratory.start(place.program):
+            yield place
+
+
+async def test_a_log_lets_go_of_its_oldest_events_and_says_where_it_begins(
+    short_log: ProgramPlace,
+) -> None:
+    bus = short_log.connect()
+    told = [an_event(number) for number in range(1, 101)]
+    for event in told:
+        await bus.append([event])
+    heard = await first(bus, 3, after=97)
+    assert [envelope.sequence for envelope in heard] == [98, 99, 100]
+    with pytest.raises(NoLongerKept, match=r"Events 6 to \d+ are not kept any more") as refused:
+        await first(bus, 1, after=5)
+    begins_after = int(str(refused.value).rpartition("=")[2].rstrip("."))
+    assert 100 - 22 <= begins_after <= 100 - 20
+    with pytest.raises(NoLongerKept, match="Events 1 to"):  # Who begins is not whole with the rest.
+        await first(bus, 1)
+    (oldest,) = await first(bus, 1, after=begins_after)
+    assert oldest.sequence == begins_after + 1
+    id_of_the_first = Envelope.from_json(told[0]).id
+    assert await bus.holds(1, id_of_the_first)  # it did; nobody has to tell it again
+    await asyncio.to_thread(short_log.restart)
+    assert await bus.holds(100, Envelope.from_json(told[99]).id)
+    assert await bus.append([an_event("next")]) == [101]
+    await bus.close()

@@ -1,0 +1,278 @@
+"""More services than four: what goes through them, who can do without them, who needs whom."""
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cluster.hops import hops_of, not_heard, who_is
+from lab.domain.directory import HOPS, by_hand_port, by_hand_url
+from lab.scenarios.aim import each_target
+from lab.scenarios.figures import ExpressionError, known_path
+from lab.scenarios.needs import OF_NEEDS, read_needs
+from lab.scenarios.reading import ScenarioError
+from lab.scenarios.result import Variant
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.spec import Method
+from tests.support.laboratory import Blog, Laboratory, eventually
+
+LAB = Path(__file__).parents[2] / "lab"
+THREE = HOPS[:3]
+SCENARIO = """
+title = "Hops"
+[[method]]
+fault = "error"
+target = "{target}"
+probability = 0.5
+[variants.patient]
+arrangement = "{arrangement}"
+{switches}
+"""
+
+BlogWith = Callable[..., AbstractContextManager[Blog]]
+
+
+@pytest.fixture
+def blog_with(request: pytest.FixtureRequest, laboratory: Laboratory) -> BlogWith:
+    """`blog_with("async-bus", depth=3)`: a fresh stack with these switches."""
+
+    @contextmanager
+    def make(arrangement: str, **switches: Any) -> Iterator[Blog]:
+        name = f"{request.node.originalname}-{arrangement}-{len(switches)}"
+        with laboratory.blog(arrangement, name.removeprefix("test_"), **switches) as blog:
+            yield blog
+
+    return make
+
+
+def scenario(tmp_path: Path, target: str, arrangement: str, switches: str) -> Scenario:
+    path = tmp_path / "hops.toml"
+    path.write_text(SCENARIO.format(target=target, arrangement=arrangement, switches=switches))
+    return Scenario.load_file(path)
+
+
+def shown(blog: Blog, post_id: str) -> list[str]:
+    """The comments of a post as the feed has them, where they are decided."""
+    comments = (blog.feed_entry(post_id) or {"comments": []})["comments"]
+    return [one["content"] for one in comments if one["status"] == "approved"]
+
+
+# ── Who is told of whom ───────────────────────────────────────────────────
+
+
+def test_each_hop_has_the_next_one_for_comments_and_the_last_one_has_comments() -> None:
+    asked = [who_is("comments", asker, THREE) for asker in ("query", *THREE)]
+    assert asked == ["hop-1", "hop-2", "hop-3", "comments"]
+
+
+def test_nobody_else_is_sent_another_way() -> None:
+    assert who_is("posts", "query", THREE) == "posts"
+    assert who_is("comments", "moderation", THREE) == "comments"
+    assert who_is("comments", "query", ()) == "comments"
+
+
+@pytest.mark.parametrize(
+    ("hearer", "teller"),
+    [
+        ("query", "hop-1"),
+        ("hop-1", "hop-2"),
+        ("hop-2", "hop-3"),
+        ("hop-3", "comments"),
+        ("moderation", "comments"),
+        ("comments", "comments"),
+    ],
+)
+def test_everybody_hears_of_comments_from_exactly_one(hearer: str, teller: str) -> None:
+    assert {"comments", *THREE} - set(not_heard(hearer, THREE)) == {teller}
+
+
+def test_without_hops_nobody_is_passed_over() -> None:
+    assert [not_heard(one, ()) for one in ("query", "comments", "moderation")] == [(), (), ()]
+
+
+def test_a_width_needs_one_hop_and_a_depth_says_how_many() -> None:
+    assert (hops_of({}), hops_of({"width": 20}), hops_of({"depth": 2})) == ((), HOPS[:1], HOPS[:2])
+
+
+def test_each_program_started_by_hand_has_a_port_of_its_own() -> None:
+    ports = [by_hand_port(side, hop) for side in ("sync-chain", "async-bus") for hop in HOPS]
+    assert len(set(ports)) == 2 * len(HOPS)
+    assert by_hand_url("async-bus", "hop-1") == "http://127.0.0.1:4011"
+
+
+# ── What goes through them ────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("arrangement", ["sync-chain", "async-bus"])
+def test_a_comment_is_shown_behind_three_hops_as_it_is_without(
+    blog_with: BlogWith, arrangement: str
+) -> None:
+    with blog_with(arrangement, depth=3) as blog:
+        post = blog.write_post()
+        for number in range(3):
+            blog.write_comment(post["id"], f"number {number}")
+        blog.settle()
+        assert shown(blog, post["id"]) == ["number 0", "number 1", "number 2"]
+        judged = blog.get("moderation", "/verdicts")
+        assert [one["content"] for one in judged] == ["number 0", "number 1", "number 2"]
+
+
+def test_in_the_chain_a_feed_needs_every_hop(blog_with: BlogWith) -> None:
+    with blog_with("sync-chain", depth=2) as blog:
+        blog.write_post()
+        for hop in HOPS[:2]:
+            with blog.broken("error", hop) as injection:
+                assert blog.ask("GET", "query", "/feed").status_code == 502
+            assert injection.acted
+        assert blog.ask("GET", "query", "/feed").status_code == 200
+
+
+def test_on_the_bus_a_hop_that_is_down_delays_what_is_told_and_no_feed(blog_with: BlogWith) -> None:
+    with blog_with("async-bus", depth=2) as blog:
+        post = blog.write_post()
+        blog.kill("hop-2")
+        blog.write_comment(post["id"], "meanwhile")
+        assert blog.ask("GET", "query", "/feed").status_code == 200
+        owner = f"/posts/{post['id']}/comments"
+        eventually(lambda: blog.get("comments", owner)[0]["status"] == "approved", "the verdict")
+        assert shown(blog, post["id"]) == []
+        blog.restart("hop-2")
+        blog.settle()
+        assert shown(blog, post["id"]) == ["meanwhile"]
+
+
+def test_a_wide_feed_is_many_questions_and_the_same_feed(blog_with: BlogWith) -> None:
+    with blog_with("sync-chain", width=7) as blog:
+        posts = [blog.write_post(f"post {number}") for number in range(9)]
+        for post in posts:
+            blog.write_comment(post["id"], f"about {post['title']}")
+        with blog.broken("latency", "hop-1", ms=0) as injection:
+            entries = blog.get("query", "/feed")
+        assert injection.evidence["visitors"] == 7
+        assert [[one["content"] for one in entry["comments"]] for entry in entries] == [
+            [f"about post {number}"] for number in range(8, -1, -1)
+        ]
+
+
+def test_one_failing_question_of_many_takes_the_feed_with_it(blog_with: BlogWith) -> None:
+    with blog_with("sync-chain", width=7) as blog:
+        blog.write_post()
+        with blog.broken("error", "hop-1", first=1):
+            assert blog.ask("GET", "query", "/feed").status_code == 502
+            assert blog.ask("GET", "query", "/feed").status_code == 200
+
+
+def test_in_a_web_each_hop_asks_all_hops_behind_it(blog_with: BlogWith) -> None:
+    with blog_with("sync-chain", depth=3, web=True) as blog:
+        blog.write_post()
+        blog.get("query", "/feed")
+        asked = {hop: set(blog.state(hop)["asks"]) for hop in THREE}
+    assert asked == {
+        "hop-1": {"hop-2", "hop-3", "comments"},
+        "hop-2": {"hop-3", "comments"},
+        "hop-3": {"comments"},
+    }
+
+
+@pytest.mark.parametrize("switches", [{"breaker": True}, {"bulkhead": True}, {"retries": 1}])
+def test_what_protects_askers_protects_those_who_ask_hops(
+    blog_with: BlogWith, switches: dict[str, Any]
+) -> None:
+    with blog_with("sync-chain", depth=2, web=True, **switches) as blog:
+        blog.write_post()
+        assert blog.ask("GET", "query", "/feed").status_code == 200
+
+
+# ── What may be written down ──────────────────────────────────────────────
+
+
+def test_a_fault_on_the_hops_acts_on_each_that_a_variant_has(tmp_path: Path) -> None:
+    read = scenario(tmp_path, "hops", "sync-chain", "depth = 3")
+    faults = [window for phase in read.timeline() for window in phase.faults]
+    assert [(one.fault.target, one.group) for one in faults] == [(hop, "hops") for hop in THREE]
+
+
+def test_other_targets_are_meant_as_they_are_written() -> None:
+    method = Method(fault="down", target="posts")
+    assert each_target(method) == [method]
+
+
+@pytest.mark.parametrize(
+    ("target", "arrangement", "switches", "says"),
+    [
+        ("hops", "sync-chain", "", "with depth = 1 it has"),
+        ("hop-3", "async-bus", "depth = 2", "with depth = 3 it has"),
+        ("posts", "async-bus", 'depth = 2\nbus = "course"', "does not say who told it"),
+        ("posts", "sync-chain", "depth = 9", "a whole number, 1 to 8"),
+        ("posts", "sync-chain", "web = true", "needs depth = 2"),
+        ("posts", "async-bus", "width = 9", "has no switch 'width'"),
+        ("posts", "monolith", "depth = 1", "has no switch 'depth'"),
+    ],
+)
+def test_what_can_not_be_meant_is_said_in_a_sentence(
+    tmp_path: Path, target: str, arrangement: str, switches: str, says: str
+) -> None:
+    with pytest.raises(ScenarioError) as raised:
+        scenario(tmp_path, target, arrangement, switches)
+    assert says in " ".join(str(raised.value).split())
+
+
+# ── Who was seen to need whom ─────────────────────────────────────────────
+
+
+def spans(folder: Path, *lines: tuple[str, str, str, str]) -> Variant:
+    """A variant whose spans are these: (service, kind, span, parent)."""
+    keys = ("service", "kind", "span", "parent")
+    text = "".join(json.dumps(dict(zip(keys, line, strict=True))) + "\n" for line in lines)
+    (folder / "one.all.spans.ndjson").write_text(text + '{"service": "half')
+    return Variant(name="one", arrangement="sync-chain", **read_needs(folder, "one"))
+
+
+def figures(variant: Variant) -> dict[str, int]:
+    return {name: of(variant) for name, of in OF_NEEDS.items()}
+
+
+def test_who_asks_needs_also_those_whom_the_asked_one_asks(tmp_path: Path) -> None:
+    row = [(name, "server", name, before) for name, before in (("a", ""), ("b", "a"), ("c", "b"))]
+    seen = spans(tmp_path, *row, ("b", "server", "again", "a"))
+    assert seen.asked == {"a": ["b"], "b": ["c"]}
+    assert figures(seen) == {"services": 3, "edges": 2, "hanging": 3}
+
+
+def test_whoever_tells_or_hears_has_one_thread_and_hangs_on_nobody(tmp_path: Path) -> None:
+    told = [(name, "consumer", name, "teller") for name in ("b", "c")]
+    seen = spans(tmp_path, ("a", "server", "teller", ""), *told)
+    assert figures(seen) == {"services": 3, "edges": 3, "hanging": 0}
+
+
+def test_two_who_ask_each_other_hang_on_each_other(tmp_path: Path) -> None:
+    seen = spans(
+        tmp_path, ("a", "server", "1", ""), ("b", "server", "2", "1"), ("a", "server", "3", "2")
+    )
+    assert figures(seen) == {"services": 2, "edges": 2, "hanging": 2}
+
+
+def test_the_web_has_paths() -> None:
+    known_path("one.web.edges", ["one"], ["during"], False)
+    with pytest.raises(ExpressionError, match="Did you mean 'edges'"):
+        known_path("one.web.edge", ["one"], ["during"], False)
+
+
+# ── The twins ─────────────────────────────────────────────────────────────
+
+
+def test_the_hops_are_twins_one_asks_and_the_other_hears_and_tells() -> None:
+    calls = {}
+    for side in ("sync_chain", "async_bus"):
+        text = (LAB / side / "hop.py").read_text()
+        assert max(map(len, text.splitlines())) <= 78
+        nodes = [node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+        calls[side] = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert "ask" in calls["sync_chain"]
+    assert not {"on", "tell"} & calls["sync_chain"]
+    assert {"on", "tell"} < calls["async_bus"]
+    assert "ask" not in calls["async_bus"]

@@ -1,0 +1,292 @@
+"""A log that lost its tail is noticed by everyone who knows better, and made whole again.
+
+The log's file is put back from an old copy, or replaced by an empty one, under a blog that runs.
+Afterwards every service must hold what it acknowledged, once, in order, and must have said that
+something was wrong; and whoever merely starts a process again must not be told so.
+"""
+
+import json
+import shutil
+import sqlite3
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.laboratory import Blog, Laboratory, eventually
+from tests.support.nats_lab import needs_nats
+
+BUS = "event-bus"
+TELLERS = ("posts", "comments", "moderation")
+HEARERS = ("comments", "moderation", "query")
+
+
+@pytest.fixture
+def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+    with laboratory.blog("async-bus", f"lost-tail-{request.node.name}") as blog:
+        yield blog
+
+
+# ── The accident ──────────────────────────────────────────────────────────
+
+
+def log_file(blog: Blog) -> Path:
+    return blog.stack.data / "event-bus.db"
+
+
+def copy_of_the_log(blog: Blog) -> Path:
+    """An old copy, as a backup has it: taken while nobody has the file open."""
+    copy = blog.stack.data / "old-copy.db"
+    blog.kill(BUS)
+    with closing(sqlite3.connect(log_file(blog))) as log, closing(sqlite3.connect(copy)) as old:
+        log.backup(old)
+    blog.restart(BUS)
+    return copy
+
+
+def put_in_place(blog: Blog, copy: Path | None) -> None:
+    """Kill the bus, and start it on another file: a copy, or none at all."""
+    blog.kill(BUS)
+    for end in ("", "-wal", "-shm"):
+        Path(f"{log_file(blog)}{end}").unlink(missing_ok=True)
+    if copy is not None:
+        log_file(blog).write_bytes(copy.read_bytes())
+    blog.restart(BUS)
+
+
+def write(blog: Blog, name: str, posts: int, comments: int) -> None:
+    """Posts, and comments on the first of them; without waiting until anybody has heard."""
+    made = [
+        blog.ask("POST", "posts", "/posts", json={"title": f"{name} {number}"}).json()["id"]
+        for number in range(posts)
+    ]
+    eventually(lambda: blog.comment(made[0], f"{name} first").ok, "a post that comments knows")
+    for number in range(comments):
+        orange = " orange" if number % 3 == 0 else ""
+        blog.write_comment(made[0], f"{name} {number}{orange}")
+
+
+# ── What must hold afterwards ─────────────────────────────────────────────
+
+
+def alarms(blog: Blog, *services: str) -> dict[str, list[str]]:
+    return {name: blog.state(name)["alarms"] for name in services}
+
+
+def all_alarmed(blog: Blog, *services: str) -> None:
+    for name in services:
+        eventually(lambda: alarms(blog, name)[name], f"an alarm of {name}")  # noqa: B023
+    for name in services:
+        assert "ALARM: " in blog.log(name)
+
+
+def events(blog: Blog) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in blog.ask("GET", BUS, "/events").iter_lines()]
+
+
+def is_whole(blog: Blog, posts: int, comments: int) -> None:
+    """Every copy has everything once, and decided; the log has it once, and in its tellers' order.
+
+    `comments` without the first one of each `write`.
+    """
+    blog.settle()
+    owned_posts = blog.all_of("posts", "/posts")
+    feed = blog.all_of("query", "/feed")
+    assert len(owned_posts) == posts
+    assert max(Counter(post["title"] for post in owned_posts).values()) == 1
+    assert [(post["id"], post["title"]) for post in feed] == [
+        (post["id"], post["title"]) for post in owned_posts
+    ]
+    ids = ",".join(post["id"] for post in owned_posts)
+    owned = blog.get("comments", "/comments", post_ids=ids)
+    written = [one for one in owned if not one["content"].endswith("first")]
+    assert len(written) == comments
+    assert max(Counter(one["content"] for one in written).values()) == 1
+    for one in owned:
+        assert one["status"] == ("rejected" if "orange" in one["content"] else "approved")
+    shown = [one for entry in feed for one in entry["comments"]]
+    assert sorted(shown, key=lambda one: one["id"]) == sorted(owned, key=lambda one: one["id"])
+    judged = all_verdicts(blog)
+    assert Counter(judged) == Counter(one["content"] for one in owned)
+    order: defaultdict[str, list[str]] = defaultdict(list)
+    for event in events(blog):
+        order[event["source"]].append(event["id"])
+    assert sum(map(len, order.values())) == posts + 3 * len(owned)
+    for told in order.values():
+        assert told == sorted(set(told))
+
+
+def all_verdicts(blog: Blog) -> list[str]:
+    judged: list[str] = []
+    while page := blog.get("moderation", "/verdicts", limit=100, after=len(judged)):
+        judged += [one["content"] for one in page]
+    return judged
+
+
+# ── Whole blogs ───────────────────────────────────────────────────────────
+
+
+def test_who_heard_more_than_the_log_holds_notices_and_everything_is_told_again(
+    blog: Blog,
+) -> None:
+    write(blog, "old", posts=3, comments=5)
+    blog.settle()
+    copy = copy_of_the_log(blog)
+    write(blog, "lost", posts=4, comments=6)
+    blog.settle()
+    put_in_place(blog, copy)
+    all_alarmed(blog, "posts", *HEARERS)
+    write(blog, "new", posts=2, comments=3)
+    is_whole(blog, posts=9, comments=14)
+    noted = blog.laboratory.run(blog.stack.alarms())  # what a run puts into its result
+    assert any(line.startswith("query: The log is not the one that was heard") for line in noted)
+
+
+def test_a_log_that_has_grown_beyond_a_consumer_before_it_comes_back_does_not_deceive_it(
+    blog: Blog,
+) -> None:
+    write(blog, "old", posts=2, comments=3)
+    blog.settle()
+    copy = copy_of_the_log(blog)
+    write(blog, "lost", posts=4, comments=6)
+    blog.settle()
+    heard = blog.state("query")["offset"]
+    blog.kill("query")
+    put_in_place(blog, copy)
+    write(blog, "new", posts=20, comments=20)
+    eventually(lambda: blog.get(BUS, "/head")["sequence"] > heard, "a log that has grown again")
+    blog.restart("query")
+    all_alarmed(blog, *TELLERS, "query")
+    is_whole(blog, posts=26, comments=29)
+
+
+def test_a_log_replaced_by_an_empty_one_is_told_everything_again(blog: Blog) -> None:
+    write(blog, "old", posts=5, comments=10)
+    blog.settle()
+    put_in_place(blog, None)
+    write(blog, "new", posts=2, comments=3)
+    all_alarmed(blog, *TELLERS, "query")
+    is_whole(blog, posts=7, comments=13)
+
+
+def test_who_had_not_heard_what_was_lost_hears_it_when_it_is_told_again(blog: Blog) -> None:
+    write(blog, "old", posts=2, comments=3)
+    blog.settle()
+    copy = copy_of_the_log(blog)
+    blog.kill("query")
+    write(blog, "lost", posts=3, comments=4)
+    put_in_place(blog, copy)
+    all_alarmed(blog, "posts", "comments")
+    blog.restart("query")
+    is_whole(blog, posts=5, comments=7)
+    assert alarms(blog, "query") == {"query": []}  # it knew no better
+
+
+def test_everybody_down_while_the_tail_is_lost_makes_no_difference(blog: Blog) -> None:
+    write(blog, "old", posts=2, comments=3)
+    blog.settle()
+    copy = copy_of_the_log(blog)
+    write(blog, "lost", posts=4, comments=5)
+    blog.settle()
+    services = ("posts", "comments", "moderation", "query")
+    for name in services:
+        blog.kill(name)
+    put_in_place(blog, copy)
+    for name in reversed(services):
+        blog.restart(name)
+    write(blog, "new", posts=1, comments=2)
+    is_whole(blog, posts=7, comments=10)
+    all_alarmed(blog, *HEARERS)  # Who told may have died before it could note that it had.
+
+
+@needs_nats
+def test_a_stream_that_was_restored_from_an_old_copy_is_noticed_and_told_again(
+    laboratory: Laboratory,
+) -> None:
+    with laboratory.blog("async-bus", "lost-tail-nats", bus="nats") as blog:
+        storage, copy = blog.stack.data / "nats", blog.stack.data / "old-copy"
+        write(blog, "old", posts=2, comments=3)
+        blog.settle()
+        blog.kill(BUS)
+        shutil.copytree(storage, copy)
+        blog.restart(BUS)
+        write(blog, "lost", posts=3, comments=4)
+        blog.settle()
+        heard = blog.state("query")["offset"]
+        blog.kill("query")
+        blog.kill(BUS)
+        shutil.rmtree(storage)
+        copy.rename(storage)
+        blog.restart(BUS)
+        write(blog, "new", posts=20, comments=10)
+        eventually(lambda: blog.get(BUS, "/head")["sequence"] > heard, "a log that has grown again")
+        blog.restart("query")
+        all_alarmed(blog, *TELLERS, "query")
+        is_whole(blog, posts=25, comments=17)
+
+
+@contextmanager
+def writing(blog: Blog, counts: Counter[str]) -> Iterator[None]:
+    """Two who write without a pause."""
+    over = threading.Event()
+
+    def write_on(name: str, write_one: Callable[[int], object]) -> None:
+        while not over.is_set():
+            write_one(counts[name])
+            counts[name] += 1
+
+    seed = blog.write_post("seed")["id"]
+    posting = ("posts", lambda number: blog.ask("POST", "posts", "/posts", json=title(number)))
+    saying = ("comments", lambda number: blog.write_comment(seed, f"said {number}"))
+    threads = [threading.Thread(target=write_on, args=args) for args in (posting, saying)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def title(number: int) -> dict[str, str]:
+    return {"title": f"written {number}"}
+
+
+def test_under_writing_that_goes_on_the_tail_is_lost_again_and_again(blog: Blog) -> None:
+    counts: Counter[str] = Counter()
+
+    def written(more: int) -> None:
+        enough = counts.total() + more
+        eventually(lambda: counts.total() >= enough, "some more writes")
+
+    with writing(blog, counts):
+        for _ in range(3):
+            written(20)
+            copy = copy_of_the_log(blog)
+            written(60)
+            put_in_place(blog, copy)
+        written(20)
+    is_whole(blog, posts=counts["posts"] + 1, comments=counts["comments"])
+    assert any(alarms(blog, *TELLERS, "query").values())
+
+
+def test_a_plain_restart_raises_no_alarm(blog: Blog) -> None:
+    write(blog, "old", posts=2, comments=3)
+    for name in (BUS, "query", "posts", "comments", "moderation", BUS):
+        blog.kill(name)
+        blog.restart(name)
+    write(blog, "new", posts=2, comments=3)
+    is_whole(blog, posts=4, comments=6)
+    assert not any(alarms(blog, *TELLERS, "query").values())
+
+
+def test_questions_asked_by_events_are_answered_again_on_a_new_log(laboratory: Laboratory) -> None:
+    with laboratory.blog("request-reply", "lost-tail-questions") as blog:
+        post = blog.write_post()["id"]
+        put_in_place(blog, None)
+        eventually(lambda: blog.comment(post, "said").status_code == 201, "an answer to a question")

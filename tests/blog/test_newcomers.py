@@ -1,0 +1,130 @@
+"""History and newcomers: what was told before anybody came, and who comes later and catches up."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lab.cluster.history import is_old, newest_old, old_posts
+from lab.domain.events import Envelope, PostCreated
+from lab.domain.model import new_id
+from lab.scenarios.evaluate import health_of_the_run
+from lab.scenarios.figures import measured
+from lab.scenarios.hearing import Newcomer
+from lab.scenarios.reading import ScenarioError
+from lab.scenarios.result import Result, Variant
+from lab.scenarios.runner import Run
+from lab.scenarios.scenario import Scenario
+from tests.support.small import LATE, TRIES, scenario_text
+
+EVENTS = 300
+JOINING = f"""
+[history]
+events = {EVENTS}
+
+[[newcomer]]
+service = "query"
+at = 0.2
+"""
+
+
+def load(folder: Path, joining: str = JOINING, **more: object) -> Scenario:
+    path = folder / "joins.toml"
+    settings = {"variants": ("async-bus",), "expect": "async-bus.data.lost == 0", **more}
+    path.write_text(scenario_text(**settings) + joining)  # type: ignore[arg-type]
+    return Scenario.load_file(path)
+
+
+def test_what_is_old_sorts_before_what_is_made_today_and_is_known_for_old() -> None:
+    old = [Envelope.model_validate(one) for one in old_posts(1, 12)]
+    events = [one.event() for one in old]
+    assert all(isinstance(event, PostCreated) and event.id < new_id() for event in events)
+    assert len({one.id for one in old}) == len({one.subject for one in old}) == 12
+    assert {one.source for one in old} == {"/archive"}
+    assert newest_old(12, 3) == [one.subject for one in old][:-4:-1]
+    assert newest_old(2, 5) == [one.subject for one in old][1::-1]
+    assert newest_old(0, 5) == []
+    assert is_old(old[0].subject)
+    assert not is_old(new_id())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('service = "query"', 'service = "qery"', "no service 'qery'. Did you mean 'query'?"),
+        ('service = "query"', 'service = "moderation"', "would tell each of them twice"),
+        ("at = 0.2", "at = 0.6", "newcomer 1: would come after the 0.6 s of phases.during"),
+        ("events = 300", "events = 0", "history.events: saw 0; it was meant to be 1 or more."),
+        ("events = 300", "events = 2_000_000", "it was meant to be 500000 or less."),
+        ("at = 0.2", "at = 0.2\n[[newcomer]]\nservice = 'query'", "1 or fewer"),
+        ("[history]", "[histroy]", "Did you mean 'history'?"),
+    ],
+)
+def test_a_mistake_is_told_with_what_was_meant(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in JOINING
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path, JOINING.replace(old, new))
+    assert sentence in str(caught.value)
+
+
+def test_where_no_bus_keeps_anything_nobody_can_join(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path, variants=("sync-chain", "request-reply"), expect="sync-chain.data.lost == 0")
+    told = [problem for problem in caught.value.problems if "which keeps its events" in problem]
+    assert [problem.partition(":")[0] for problem in told] == ["history", "newcomer 1"]
+
+
+def test_quick_has_half_the_history_and_the_newcomer_at_its_share(tmp_path: Path) -> None:
+    quick = load(tmp_path, phases="before = 1, during = 2, after = 1").quick()
+    assert quick.history is not None
+    assert (quick.history.events, quick.newcomer[0].at) == (EVENTS // 2, 0.1)
+    assert load(tmp_path, "").quick().history is None
+
+
+def test_a_newcomer_that_did_not_catch_up_makes_the_run_no_result(tmp_path: Path) -> None:
+    late = Newcomer(service="query", part="query-2", at_s=0.2, events=17)
+    variant = Variant(name="async-bus", arrangement="async-bus", newcomers=[late])
+    result = Result(scenario="joins", seed=7, started="now", variants=[variant])
+    problems = health_of_the_run(load(tmp_path), result, [])
+    assert "async-bus: the new query did not catch up; it had heard 17 events" in problems[0]
+    assert measured("async-bus.newcomer.seconds", result) is None
+    assert measured("async-bus.newcomer.events", result) == 17
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The chain and the bus, which has a history; in the middle a second query comes."""
+    folder = tmp_path_factory.mktemp("joins")
+    one = load(folder, variants=("sync-chain", "async-bus"), rate=40)
+    for number in range(TRIES):
+        (folder / str(number)).mkdir()
+        found = asyncio.run(Run(one, folder / str(number))())
+        if LATE not in " ".join(found.problems):
+            break
+    return found
+
+
+def test_a_newcomer_hears_all_that_was_ever_told_and_shows_what_the_first_one_shows(
+    run: Result,
+) -> None:
+    assert run.problems == []
+    chain, bus = run.variants
+    assert chain.newcomers == []
+    (newcomer,) = bus.newcomers
+    assert (newcomer.service, newcomer.part, newcomer.at_s) == ("query", "query-2", 0.2)
+    assert newcomer.events > EVENTS
+    assert newcomer.seconds is not None
+    assert newcomer.seconds > 0
+    assert newcomer.entries is not None
+    assert newcomer.entries > EVENTS
+    assert newcomer.differences == 0
+    assert measured("async-bus.newcomer.events_per_second", run) == newcomer.events_per_s
+
+
+def test_the_history_is_nobodys_loss(run: Result) -> None:
+    for variant in run.variants:
+        assert variant.data is not None
+        assert variant.data.acknowledged == variant.data.visible > 0
+        assert (variant.data.lost, variant.data.diverged, variant.data.duplicated) == (0, 0, 0)

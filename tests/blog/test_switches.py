@@ -1,0 +1,296 @@
+"""What each switch of telling and hearing saves: with it, without it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from lab.async_bus.apply import ATTEMPTS, DeliveryFailed
+from lab.async_bus.dead_letters import count_dead, dead_letters, redrive
+from lab.async_bus.tell import DualWrite, Relay
+from lab.byhand.settings import settings_by_stack
+from lab.cluster.topology import ARRANGEMENTS, programs
+from lab.domain.events import CommentModerated, CommentUpdated, PostCreated
+from lab.store import Store
+from tests.support.consumers import Consumer, MemoryBus, comment, envelope, poison, post, until
+
+Make = Callable[..., Consumer]
+
+
+@pytest.fixture
+def consumer(tmp_path: Path) -> Iterator[Make]:
+    made: list[Consumer] = []
+
+    def make(**switches: Any) -> Consumer:
+        made.append(Consumer(tmp_path, **switches))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    schema = "CREATE TABLE posts (id TEXT PRIMARY KEY)"
+    opened = Store(tmp_path / "posts.db", schema, "/tests/posts")
+    yield opened
+    opened.close()
+
+
+def write(store: Store, identity: str) -> None:
+    with store.transaction() as change:
+        change.execute("INSERT INTO posts VALUES (?)", identity)
+        change.tell(PostCreated(id=identity, title="A post"))
+
+
+def verdict(number: int) -> CommentModerated:
+    return CommentModerated(id="c", post_id="p", content=str(number), status="approved")
+
+
+# ── outbox ────────────────────────────────────────────────────────────────
+
+
+async def test_with_an_outbox_what_was_written_while_the_bus_is_down_is_told_later(
+    store: Store,
+) -> None:
+    bus = MemoryBus(down=True)
+    relay = Relay(store, bus)
+    telling = asyncio.create_task(relay.run())
+    await asyncio.to_thread(write, store, "p1")
+    assert relay.waiting() == 1
+    bus.down = False
+    await until(lambda: len(bus.log) == 1)
+    telling.cancel()
+
+
+async def test_without_an_outbox_it_is_gone_and_the_row_is_there(
+    store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bus = MemoryBus(down=True)
+    dual = DualWrite(store, bus)
+    await dual.run()
+    await asyncio.to_thread(write, store, "p1")
+    bus.down = False
+    await asyncio.to_thread(write, store, "p2")
+    assert [row["id"] for row in store.rows("SELECT id FROM posts ORDER BY id")] == ["p1", "p2"]
+    assert [event.subject for event in bus.log] == ["p2"]
+    assert (dual.waiting(), store.count_outbox(0)) == (0, 0)
+    assert "now are gone" in capfd.readouterr().err
+
+
+async def test_without_an_outbox_a_transaction_that_breaks_tells_nothing(store: Store) -> None:
+    bus = MemoryBus()
+    await DualWrite(store, bus).run()
+    await asyncio.to_thread(write, store, "p1")
+    with pytest.raises(Exception, match="UNIQUE"):
+        await asyncio.to_thread(write, store, "p1")
+    assert len(bus.log) == 1
+
+
+# ── dedupe ────────────────────────────────────────────────────────────────
+
+
+def test_an_event_that_comes_again_is_passed_over(consumer: Make) -> None:
+    one = consumer()
+    one.applier.take([comment(1), comment(1), comment(2)])
+    one.applier.take([comment(2)])
+    assert one.notes() == ["1", "2"]
+    assert (one.applier.position, one.store.offset(), one.applier.passed_over) == (2, 2, 2)
+
+
+def test_events_that_overtook_each_other_are_put_in_order(consumer: Make) -> None:
+    one = consumer()
+    one.applier.take([comment(2), comment(1), comment(3)])
+    assert one.notes() == ["1", "2", "3"]
+
+
+def test_where_a_number_is_missing_nothing_behind_it_is_applied(consumer: Make) -> None:
+    one = consumer()
+    with pytest.raises(DeliveryFailed, match="Event 2 is missing"):
+        one.applier.take([comment(1), comment(3)])
+    assert (one.notes(), one.store.offset()) == (["1"], 1)
+
+
+def test_without_dedupe_whatever_comes_is_applied(consumer: Make) -> None:
+    one = consumer(dedupe=False)
+    one.applier.take([comment(2), comment(1), comment(1), comment(4)])
+    assert one.notes() == ["2", "1", "1", "4"]
+    assert one.store.offset() == 4
+
+
+def test_without_dedupe_a_key_refuses_the_second_row_and_nobody_gets_stuck(
+    consumer: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = consumer(dedupe=False)
+    one.applier.take([post(1), post(1), comment(2)])
+    assert one.store.rows("SELECT count(*) AS n FROM posts")[0]["n"] == 1
+    assert (one.notes(), one.applier.stuck) == (["2"], None)
+    assert "again?" in capfd.readouterr().err
+
+
+def test_a_crash_before_the_offset_applies_an_event_again_only_without_dedupe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for dedupe, noted in ((True, ["1"]), (False, ["1", "1"])):
+        folder = tmp_path / str(dedupe)
+        folder.mkdir()
+        one = Consumer(folder, dedupe=dedupe)
+        with monkeypatch.context() as patch:
+            patch.setattr("lab.store.Transaction.heard", crash)
+            with pytest.raises(KeyboardInterrupt):
+                one.applier.take([comment(1)])
+        one.store.close()
+        again = Consumer(folder, dedupe=dedupe)
+        again.applier.take([comment(1)])
+        assert again.notes() == noted
+        again.store.close()
+
+
+# ── dead_letter ───────────────────────────────────────────────────────────
+
+
+def fail(one: Consumer, times: int, *numbers_behind: int, number: int = 2) -> None:
+    for _ in range(times):
+        with pytest.raises(DeliveryFailed):
+            one.applier.take([poison(number), *map(comment, numbers_behind)])
+
+
+def test_without_dead_letters_everything_waits_behind_a_poison(consumer: Make) -> None:
+    one = consumer()
+    one.applier.take([comment(1)])
+    fail(one, ATTEMPTS - 1, 3)
+    assert one.applier.stuck is None
+    fail(one, 3, 3)
+    assert "stuck at event 2, a CommentCreated" in str(one.applier.stuck)
+    assert (one.notes(), one.store.offset(), count_dead(one.store)) == (["1"], 1, 0)
+
+
+def test_what_comes_before_a_poison_in_the_same_delivery_is_kept(consumer: Make) -> None:
+    one = consumer()
+    with pytest.raises(DeliveryFailed):
+        one.applier.take([comment(1), poison(2), comment(3)])
+    assert (one.notes(), one.store.offset()) == (["1"], 1)
+
+
+def test_after_five_attempts_a_poison_is_laid_aside_and_the_others_go_on(consumer: Make) -> None:
+    one = consumer(dead_letter=True)
+    one.applier.take([comment(1)])
+    fail(one, ATTEMPTS - 1, 3)
+    one.applier.take([poison(2), comment(3)])
+    assert one.notes() == ["1", "3"]
+    assert (one.applier.stuck, one.store.offset()) == (None, 3)
+    (letter,) = dead_letters(one.store)
+    assert (letter["sequence"], letter["type"], letter["attempts"]) == (2, "CommentCreated", 5)
+    assert "Field required" in letter["why"]
+    assert letter["envelope"]["subject"] == "poison-2"
+
+
+def test_a_dead_letter_is_applied_once_when_the_cause_is_mended(consumer: Make) -> None:
+    one = consumer(dead_letter=True)
+    bad = envelope(verdict(1), 1)
+    for _ in range(ATTEMPTS - 1):
+        with pytest.raises(DeliveryFailed):
+            one.applier.take([bad])
+    one.applier.take([bad])
+    told = redrive(one.store, one.applier.redrive)
+    assert (len(told["redriven"]), told["still_dead"][0]["why"]) == (0, "no verdicts, please")
+    assert dead_letters(one.store)[0]["attempts"] == ATTEMPTS + 1
+    one.healthy = True
+    assert redrive(one.store, one.applier.redrive)["redriven"][0]["sequence"] == 1
+    assert one.notes() == ["verdict 1"]
+    assert redrive(one.store, one.applier.redrive) == {"redriven": [], "still_dead": []}
+    assert (one.notes(), one.store.offset()) == (["verdict 1"], 1)
+
+
+# ── apply_ms ──────────────────────────────────────────────────────────────
+
+
+def test_a_slow_consumer_takes_so_long_for_each_event_it_hears_and_for_no_other(
+    consumer: Make,
+) -> None:
+    one = consumer(apply_ms=10)
+    begun = perf_counter()
+    unheard = [envelope(CommentUpdated(**verdict(1).model_dump()), 2)]
+    one.applier.take([comment(1), *unheard, comment(3)])
+    assert perf_counter() - begun >= 0.02
+    assert (one.notes(), one.applier.applied, one.applier.position) == (["1", "3"], 2, 3)
+
+
+def test_a_slow_consumer_has_committed_what_came_before_the_one_it_is_busy_with(
+    consumer: Make,
+) -> None:
+    one = consumer(apply_ms=1)
+    offsets: list[int] = []
+    keep = one.store.transaction
+
+    def watched() -> Any:
+        offsets.append(one.store.offset())
+        return keep()
+
+    one.store.transaction = watched  # type: ignore[method-assign]
+    one.applier.take([comment(1), comment(2), comment(3)])
+    assert offsets == [0, 1, 2]
+
+
+def test_the_buss_mark_is_kept_for_the_end_of_a_delivery_and_for_no_place_within(
+    consumer: Make,
+) -> None:
+    one = consumer(apply_ms=1)
+    marks: list[tuple[int, str]] = []
+    keep = one.store.transaction
+
+    def watched() -> Any:
+        marks.append((one.store.offset(), one.store.mark()))
+        return keep()
+
+    one.store.transaction = watched  # type: ignore[method-assign]
+    one.applier.take([comment(1), comment(2)], "behind 2")
+    one.applier.take([comment(3)], "behind 3")
+    assert marks == [(0, ""), (1, ""), (2, "behind 2")]
+    assert (one.applier.mark, one.store.mark()) == ("behind 3", "behind 3")
+
+
+def test_what_a_slow_consumer_can_not_apply_is_laid_aside_or_waits_as_ever(consumer: Make) -> None:
+    one = consumer(apply_ms=1)
+    with pytest.raises(DeliveryFailed):
+        one.applier.take([comment(1), poison(2), comment(3)])
+    assert (one.notes(), one.store.offset()) == (["1"], 1)
+
+
+# ── and how they get to the programs ──────────────────────────────────────
+
+
+def test_a_switch_of_a_variant_is_an_argument_of_every_service_and_not_of_the_bus(
+    tmp_path: Path,
+) -> None:
+    arrangement = ARRANGEMENTS["async-bus"]
+    ports = dict.fromkeys(arrangement.parts, 1)
+    options = {"outbox": False, "dead_letter": True, "apply_ms": 14}
+    started = programs("v", arrangement, options, ports, tmp_path, "token")
+    for program in started:
+        told = " ".join(program.argv)
+        is_a_service = program.name != "v.event-bus"
+        assert ("--outbox off" in told) is ("--dead-letter on" in told) is is_a_service
+        assert ("--apply-ms 14" in told) is is_a_service
+        assert "--dedupe" not in told
+
+
+def test_settings_go_to_the_stacks_that_have_them() -> None:
+    chosen = settings_by_stack(["dead_letter=true", "workers=4"], ["sync-chain", "async-bus"])
+    assert chosen == {
+        "sync-chain": {"workers": 4},
+        "async-bus": {"dead_letter": True, "workers": 4},
+    }
+    with pytest.raises(ValueError, match="Did you mean 'dead_letter'"):
+        settings_by_stack(["dead_leter=true"], ["async-bus"])
+    with pytest.raises(ValueError, match="true or false"):
+        settings_by_stack(["outbox=maybe"], ["async-bus"])
+    with pytest.raises(ValueError, match="expected NAME=VALUE"):
+        settings_by_stack(["outbox"], ["async-bus"])

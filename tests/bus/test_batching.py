@@ -1,0 +1,153 @@
+"""Calls that come while a POST is under way share the next one: order, errors, and who gave up."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from lab.bus.base import MOST_BYTES_AT_ONCE, BusUnavailable
+from lab.bus.log import LogBus
+from lab.bus.together import Refused, Together
+from tests.support.bus_places import an_event
+from tests.support.laboratory import Blog
+
+WITHIN_S = 20.0
+
+
+class Bus:
+    """Answers POSTs when it is told to, with numbers, or with the next of `errors`."""
+
+    def __init__(self) -> None:
+        self.posts: list[list[str]] = []
+        self.open = asyncio.Event()
+        self.called = asyncio.Event()
+        self.errors: list[Exception] = []
+        self._head = 0
+
+    async def post(self, envelopes: Sequence[str]) -> list[int]:
+        self.posts.append(list(envelopes))
+        self.called.set()
+        await self.open.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        if "bad" in envelopes:
+            raise Refused("one of them is bad")
+        first = self._head + 1
+        self._head += len(envelopes)
+        return list(range(first, first + len(envelopes)))
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus()
+
+
+@pytest.fixture
+def together(bus: Bus) -> Together:
+    return Together(bus.post, WITHIN_S)
+
+
+async def behind(bus: Bus, together: Together, *calls: Sequence[str]) -> list[object]:
+    """What comes of calls that are made, in this order, while the POST of "first" is under way."""
+    tasks = [asyncio.create_task(together.append(["first"]))]
+    await bus.called.wait()
+    tasks += [asyncio.create_task(together.append(call)) for call in calls]
+    await asyncio.sleep(0)  # each has its turn, and waits
+    bus.open.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_calls_alone_waits_for_nobody(bus: Bus, together: Together) -> None:
+    bus.open.set()
+    assert [await together.append([name]) for name in "abc"] == [[1], [2], [3]]
+    assert bus.posts == [["a"], ["b"], ["c"]]
+
+
+async def test_those_who_wait_share_one_post_and_keep_their_order(
+    bus: Bus, together: Together
+) -> None:
+    answers = await behind(bus, together, ["a"], ["b", "c"], [], ["d"])
+    assert bus.posts == [["first"], ["a", "b", "c", "d"]]
+    assert answers == [[1], [2], [3, 4], [], [5]]
+
+
+async def test_an_error_reaches_everyone_in_the_post_and_nobody_else(
+    bus: Bus, together: Together
+) -> None:
+    error = BusUnavailable("gone")
+    bus.errors = [error]
+    assert await behind(bus, together, ["a"], ["b"]) == [error, [1], [2]]
+    bus.posts.clear()
+    bus.open.clear()
+    bus.called.clear()
+    calls = [asyncio.create_task(together.append([name])) for name in "xyz"]
+    await bus.called.wait()
+    bus.errors = [error]
+    bus.open.set()
+    assert await asyncio.gather(*calls, return_exceptions=True) == [error] * 3
+    assert bus.posts == [["x", "y", "z"]]
+
+
+async def test_what_one_told_badly_is_refused_and_the_others_are_not(
+    bus: Bus, together: Together
+) -> None:
+    first, before, bad, after = await behind(bus, together, ["a"], ["bad"], ["b"])
+    assert (first, before, after) == ([1], [2], [3])
+    assert isinstance(bad, Refused)
+    assert bus.posts == [["first"], ["a", "bad", "b"], ["a"], ["bad"], ["b"]]
+
+
+async def test_no_post_is_larger_than_the_bus_takes(bus: Bus, together: Together) -> None:
+    large = "ä" * (MOST_BYTES_AT_ONCE // 4)  # two bytes each
+    answers = await behind(bus, together, [large], [large], ["c"], [large, large, large])
+    assert [len(post) for post in bus.posts] == [1, 1, 2, 3]
+    assert answers == [[1], [2], [3], [4], [5, 6, 7]]
+
+
+async def test_who_has_given_up_is_not_posted(bus: Bus, together: Together) -> None:
+    first = asyncio.create_task(together.append(["first"]))
+    await bus.called.wait()
+    impatient, patient = (asyncio.create_task(together.append([name])) for name in "ab")
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    bus.open.set()
+    assert (await first, await patient) == ([1], [2])
+    assert bus.posts == [["first"], ["b"]]
+
+
+async def test_a_bus_that_never_answers_is_unavailable_to_all_who_wait(bus: Bus) -> None:
+    together = Together(bus.post, within_s=0.01)
+    calls = [asyncio.create_task(together.append([name])) for name in "ab"]
+    for answer in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(answer, BusUnavailable)
+    await together.close()
+
+
+async def test_closing_ends_those_who_wait(bus: Bus, together: Together) -> None:
+    first = asyncio.create_task(together.append(["first"]))
+    await bus.called.wait()
+    waiting = asyncio.create_task(together.append(["a"]))
+    await asyncio.sleep(0)
+    await together.close()
+    await asyncio.wait([first, waiting])
+    assert first.cancelled()
+    assert waiting.cancelled()
+
+
+async def test_the_log_gets_fewer_posts_than_it_was_told_events(bus_blog: Blog) -> None:
+    connection = LogBus(bus_blog.stack.urls["event-bus"])
+    head = await connection.head()
+    posts = []
+    post = connection._together._post
+
+    async def counted(envelopes: Sequence[str]) -> list[int]:
+        posts.append(len(envelopes))
+        return await post(envelopes)
+
+    connection._together._post = counted
+    answers = await asyncio.gather(*(connection.append([an_event(n)]) for n in range(64)))
+    assert answers == [[head + number] for number in range(1, 65)]
+    assert sum(posts) == 64
+    assert len(posts) <= 2
+    await connection.close()

@@ -1,0 +1,304 @@
+"""What every engine of the bus must keep, whatever it is made of: one suite for all of them.
+
+An engine supplies a `Place`: how it is started, killed and started again, and how one connects.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from lab.bus.base import Batch, Bus, BusUnavailable, LostTail
+from lab.bus.log_server import _KEPT_IN_MEMORY
+from lab.domain.events import Envelope, PostCreated
+from tests.support.bus_places import ENGINES, PARAMETERS, Place, Places, an_event, first, names
+from tests.support.laboratory import PATIENCE_S, Laboratory
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
+def places(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Places]:
+    with ENGINES[request.param](laboratory) as places:
+        yield places
+
+
+@pytest.fixture
+def place(places: Places) -> Iterator[Place]:
+    with places() as place:
+        yield place
+
+
+@pytest.fixture
+async def bus(place: Place) -> AsyncIterator[Bus]:
+    connection = place.connect()
+    yield connection
+    await connection.close()
+
+
+async def until_there(bus: Bus) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await bus.head()
+            except BusUnavailable:
+                await asyncio.sleep(0.005)
+            else:
+                return
+
+
+async def test_the_first_event_has_number_one_and_an_empty_bus_head_zero(bus: Bus) -> None:
+    assert await bus.head() == 0
+    assert await bus.append([an_event()]) == [1]
+    assert await bus.head() == 1
+
+
+async def test_numbers_grow_without_a_gap_and_batches_keep_their_order(bus: Bus) -> None:
+    assert await bus.append([an_event("a")]) == [1]
+    assert await bus.append([an_event(name) for name in "bcd"]) == [2, 3, 4]
+    assert await bus.append([an_event("e")]) == [5]
+    heard = await first(bus, 5)
+    assert names(heard) == list("abcde")
+    assert [envelope.sequence for envelope in heard] == [1, 2, 3, 4, 5]
+
+
+async def test_an_event_is_heard_as_it_was_told(bus: Bus) -> None:
+    event = PostCreated(id="p", title="ünï \u202e \x00 </script> 👍")
+    told = Envelope.around(event, source="/tests/bus", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+    await bus.append([told.model_dump_json()])
+    (heard,) = await first(bus, 1)
+    assert heard == told.model_copy(update={"sequence": 1})
+    assert heard.event() == event
+
+
+async def test_an_extension_of_somebody_else_is_kept(bus: Bus) -> None:
+    await bus.append([an_event().replace('"id"', '"partitionkey": "k", "id"', 1)])
+    (heard,) = await first(bus, 1)
+    assert heard.model_dump()["partitionkey"] == "k"
+
+
+async def test_an_event_told_twice_keeps_its_first_number(bus: Bus) -> None:
+    one, other = an_event("one"), an_event("other")
+    assert await bus.append([one, other]) == [1, 2]
+    assert await bus.append([one]) == [1]
+    assert await bus.append([an_event("third"), other, one]) == [3, 2, 1]
+    twice = an_event("twice")
+    assert await bus.append([twice, twice]) == [4, 4]
+    assert await bus.head() == 4
+    assert names(await first(bus, 4)) == ["one", "other", "third", "twice"]
+
+
+async def test_one_can_read_from_any_number(bus: Bus) -> None:
+    await bus.append([an_event(number) for number in range(1, 11)])
+    for after in range(10):
+        heard = await first(bus, 10 - after, after)
+        assert [envelope.sequence for envelope in heard] == list(range(after + 1, 11))
+
+
+async def test_reading_goes_on_seamlessly_where_memory_ends_and_the_disk_begins(bus: Bus) -> None:
+    count = _KEPT_IN_MEMORY + 2_500
+    for start in range(0, count, 500):
+        await bus.append([an_event(number) for number in range(start, start + 500)])
+    for after in (0, count - _KEPT_IN_MEMORY - 1, count - _KEPT_IN_MEMORY, count - 3):
+        heard = await first(bus, count - after, after)
+        assert names(heard) == [str(number) for number in range(after, count)]
+
+
+async def test_a_reader_waits_for_what_is_told_later(bus: Bus) -> None:
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(first(bus, 3))
+        for name in "abc":
+            await bus.append([an_event(name)])
+    assert names(reading.result()) == ["a", "b", "c"]
+
+
+async def test_several_readers_hear_the_same_from_where_they_want(place: Place, bus: Bus) -> None:
+    await bus.append([an_event(number) for number in range(5)])
+    others = [place.connect() for _ in range(3)]
+    async with asyncio.TaskGroup() as group:
+        reading = [
+            group.create_task(first(one, 10 - 2 * at, 2 * at)) for at, one in enumerate(others)
+        ]
+        for number in range(5, 10):
+            await bus.append([an_event(number)])
+    for at, task in enumerate(reading):
+        assert names(task.result()) == [str(number) for number in range(2 * at, 10)]
+    for one in others:
+        await one.close()
+
+
+async def test_of_many_who_tell_at_once_nothing_is_lost_doubled_or_out_of_order(bus: Bus) -> None:
+    async def tell(teller: int) -> list[int]:
+        numbers = []
+        for number in range(10):
+            numbers += await bus.append([an_event(f"{teller}-{number}")])
+        return numbers
+
+    async with asyncio.TaskGroup() as group:
+        tellers = [group.create_task(tell(teller)) for teller in range(64)]
+    given = [task.result() for task in tellers]
+    assert sorted(itertools.chain(*given)) == list(range(1, 641))
+    heard = names(await first(bus, 640))
+    assert len(set(heard)) == 640
+    for teller, numbers in enumerate(given):
+        assert [heard[number - 1] for number in numbers] == [f"{teller}-{n}" for n in range(10)]
+
+
+async def test_what_was_acknowledged_is_there_after_a_kill(place: Place, bus: Bus) -> None:
+    acknowledged: dict[int, str] = {}
+    enough = asyncio.Event()
+
+    async def tell(teller: int) -> None:
+        for number in itertools.count():
+            name = f"{teller}-{number}"
+            try:
+                (sequence,) = await bus.append([an_event(name)])
+            except BusUnavailable:
+                return
+            acknowledged[sequence] = name
+            if len(acknowledged) >= 200:
+                enough.set()
+
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        for teller in range(16):
+            group.create_task(tell(teller))
+        await enough.wait()
+        await asyncio.to_thread(place.kill)
+    with pytest.raises(BusUnavailable):
+        await bus.head()
+    await asyncio.to_thread(place.restart)
+    head = await bus.head()
+    assert head >= max(acknowledged)
+    heard = await first(bus, head)
+    assert [envelope.sequence for envelope in heard] == list(range(1, head + 1))
+    assert len({envelope.id for envelope in heard}) == head
+    assert {sequence: heard[sequence - 1].subject for sequence in acknowledged} == acknowledged
+
+
+async def test_after_a_restart_numbers_go_on_and_old_ids_are_still_known(
+    place: Place, bus: Bus
+) -> None:
+    old = an_event("old")
+    assert await bus.append([an_event("older"), old]) == [1, 2]
+    await asyncio.to_thread(place.restart)
+    await until_there(bus)
+    assert await bus.append([old, an_event("new")]) == [2, 3]
+    assert names(await first(bus, 3)) == ["older", "old", "new"]
+
+
+async def test_a_reader_learns_that_the_bus_is_gone_and_resumes_where_it_was(
+    place: Place, bus: Bus
+) -> None:
+    await bus.append([an_event("a"), an_event("b")])
+    stream = bus.read(0)
+    reached = (await anext(stream))[-1].sequence
+    assert reached == 2
+    await asyncio.to_thread(place.kill)
+    with pytest.raises(BusUnavailable):
+        await asyncio.wait_for(anext(stream), PATIENCE_S)
+    await asyncio.to_thread(place.restart)
+    await until_there(bus)
+    await bus.append([an_event("c")])
+    assert names(await first(bus, 1, after=reached)) == ["c"]
+
+
+# ── Is it still the log that it was? ────────────────────────────────────────────────────────────
+
+
+def id_of(event: str) -> str:
+    return Envelope.from_json(event).id
+
+
+async def one_batch(bus: Bus, after: int, mark: str = "") -> Batch:
+    stream = bus.read(after, mark)
+    try:
+        return await asyncio.wait_for(anext(stream), PATIENCE_S)
+    finally:
+        await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_bus_holds_an_event_under_its_number_and_no_other(bus: Bus) -> None:
+    one, other = an_event("one"), an_event("other")
+    assert await bus.holds(0, "")
+    assert not await bus.holds(1, id_of(one))
+    assert await bus.append([one, other]) == [1, 2]
+    assert await bus.holds(1, id_of(one))
+    assert await bus.holds(2, id_of(other))
+    assert not await bus.holds(2, id_of(one))
+    assert not await bus.holds(3, id_of(other))
+
+
+async def test_who_has_asked_what_a_bus_holds_tells_a_new_one_nothing_before_asking_again(
+    place: Place, bus: Bus
+) -> None:
+    one, other = an_event("one"), an_event("other")
+    assert await bus.holds(0, "")
+    assert await bus.append([one]) == [1]
+    await asyncio.to_thread(place.restart)
+    await until_there(bus)
+    with pytest.raises(BusUnavailable):
+        await bus.append([other])
+    assert await bus.head() == 1
+    assert await bus.holds(1, id_of(one))
+    assert await bus.append([other]) == [2]
+
+
+async def test_with_its_mark_one_goes_on_reading_also_after_a_restart(
+    place: Place, bus: Bus
+) -> None:
+    await bus.append([an_event("a"), an_event("b")])
+    batch = await one_batch(bus, 0)
+    assert names(batch)[-1] == "b"
+    await bus.append([an_event("c")])
+    assert names(await one_batch(bus, 2, batch.mark)) == ["c"]
+    await asyncio.to_thread(place.restart)
+    await until_there(bus)
+    assert names(await one_batch(bus, 2, batch.mark)) == ["c"]
+
+
+async def test_a_reader_beyond_the_end_is_told_that_a_tail_is_lost(bus: Bus) -> None:
+    await bus.append([an_event("a")])
+    with pytest.raises(LostTail, match="ends at 1, and event 2") as lost:
+        await one_batch(bus, 2)
+    assert lost.value.begins_after == 0
+
+
+async def test_a_mark_of_another_bus_is_not_taken_for_one_of_ours(places: Places, bus: Bus) -> None:
+    """Another log may hold the same event under the same number, and others before it."""
+    event = an_event("the same")
+    with places() as elsewhere:
+        there = elsewhere.connect()
+        await there.append([an_event("x"), event])
+        batch = await one_batch(there, 1)
+        await there.close()
+    await bus.append([an_event("y"), event, an_event("z")])
+    assert await bus.holds(2, id_of(event))
+    assert batch.mark
+    with pytest.raises(LostTail):
+        await one_batch(bus, 2, batch.mark)
+
+
+async def test_a_bus_that_is_not_there_is_unavailable(place: Place, bus: Bus) -> None:
+    await asyncio.to_thread(place.kill)
+    with pytest.raises(BusUnavailable):
+        await bus.append([an_event()])
+    with pytest.raises(BusUnavailable):
+        await bus.head()
+    with pytest.raises(BusUnavailable):
+        await bus.holds(1, "id")
+    with pytest.raises(BusUnavailable):
+        await anext(bus.read(0))
+
+
+async def test_what_is_no_envelope_is_refused_and_not_kept(bus: Bus) -> None:
+    good = an_event("good")
+    for bad in (
+        "{}",
+        "5",
+        good.replace('"1.0"', '"2.0"'),
+        good.replace('"subject":"good"', '"subject":7'),
+        good.replace('"good"', "truth"),
+    ):
+        assert bad != good
+        with pytest.raises(BusUnavailable):
+            await bus.append([an_event(), bad])
+    assert await bus.head() == 0

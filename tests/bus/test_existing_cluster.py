@@ -1,0 +1,355 @@
+"""`--bus nats://…`: a cluster that is there already is used, left as it was, and never broken."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from lab.byhand.settings import settings_by_stack
+from lab.cluster import existing
+from lab.cluster.errors import LabCannotRun
+from lab.cluster.existing import LOGIN as IN_ENVIRONMENT
+from lab.cluster.existing import ClusterCannotBeUsed, ask, named, shown, without_login
+from lab.cluster.reach import out_of_reach
+from lab.cluster.topology import ARRANGEMENTS, programs, with_engine
+from lab.domain.directory import BUS
+from lab.faults.kinds import parse_fault
+from lab.scenarios import catalogue
+from lab.scenarios.other_bus import on_bus
+from lab.scenarios.runner import Run
+from lab.scenarios.scenario import Scenario
+from tests.support.laboratory import Laboratory, eventually
+from tests.support.nats_lab import needs_nats, told
+from tests.support.nats_outside import LOGIN, PASSWORD, Outside, outside
+
+URL = "nats://teacher:pass@127.0.0.1:4222"
+SECRETS = (PASSWORD, LOGIN.partition(":")[2])
+SHORT = {
+    "name": "short",
+    "title": "Short",
+    "load": {"rate": 30.0},
+    "phases": {"before": 0.5, "during": 1.0, "after": 0.5},
+    "variants": {"sync-chain": {}, "async-bus": {}, "asking": {"arrangement": "request-reply"}},
+    "method": [{"fault": "latency", "target": "query", "ms": 20}],
+    "expect": [{"says": "Nothing is lost.", "that": "async-bus.data.lost == 0"}],
+}
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    with outside(tmp_path_factory.mktemp("outside")) as server:
+        yield server
+
+
+# ── In use ────────────────────────────────────────────────────────────────
+
+
+@needs_nats
+async def test_a_run_uses_the_cluster_and_leaves_it_as_it_was(
+    theirs: Outside, tmp_path: Path
+) -> None:
+    await theirs.make("somebody-elses")
+    scenario = on_bus(Scenario.model_validate(SHORT), theirs.url)
+    result = await Run(scenario, tmp_path)()
+    assert [one.verdict for one in result.expectations] == ["holds"]
+    assert await theirs.streams() == ["somebody-elses"]
+    for name in ("async-bus", "asking"):
+        variant = result.variant(name)
+        assert variant is not None
+        assert variant.data is not None
+        assert variant.data.acknowledged > 0
+        assert variant.options == {"bus": f"nats://{theirs.host}"}
+        assert "that cluster's promise" in variant.notes[0]
+    chain = result.variant("sync-chain")
+    assert chain is not None
+    assert (chain.options, chain.notes) == ({}, [])
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert tmp_path / "result.json" in written
+    for path in written:
+        assert not [one for one in SECRETS if one.encode() in path.read_bytes()], path
+
+
+@needs_nats
+def test_two_stacks_on_one_cluster_have_a_stream_each_and_end_without_them(
+    theirs: Outside, laboratory: Laboratory
+) -> None:
+    before = asyncio.run(theirs.streams())
+    with (
+        laboratory.blog("async-bus", "one", bus=theirs.url) as one,
+        laboratory.blog("async-bus", "other", bus=theirs.url) as other,
+    ):
+        post = one.write_post("Only here")
+        assert one.feed_entry(post["id"]) is not None
+        assert other.feed_entry(post["id"]) is None
+        made = [name for name in asyncio.run(theirs.streams()) if name not in before]
+        assert [name.rpartition("-")[0] for name in made] == ["lab-one", "lab-other"]
+        for blog in (one, other):
+            program = blog.stack.program(BUS)
+            laboratory.run(laboratory.supervisor.terminate(program))
+            assert laboratory.run(laboratory.supervisor.wait(program, 10)) == 0
+        assert asyncio.run(theirs.streams()) == before
+
+
+@needs_nats
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_gateway_by_hand_removes_its_stream_when_it_is_told_to_end(
+    theirs: Outside, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "lab.bus.nats_gateway", "--port", "0", "--stream", "lab-mine"]
+    command += ["--cluster", f"nats://{theirs.host}"]
+    environment = {**os.environ, IN_ENVIRONMENT: LOGIN}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as gateway:
+        try:
+            eventually(lambda: "lab-mine" in asyncio.run(theirs.streams()), "the stream")
+            gateway.send_signal(number)
+            assert gateway.wait(10) == 0
+        finally:
+            gateway.kill()  # Leaving the block waits for it, for as long as it lives.
+    assert "lab-mine" not in asyncio.run(theirs.streams())
+
+
+@needs_nats
+async def test_a_stream_that_somebody_else_has_made_is_not_removed(theirs: Outside) -> None:
+    from lab.bus.nats_connection import connect, remove
+
+    await theirs.make("hand-made")
+    connection = await connect([theirs.url], 2.0)
+    await remove(connection.stream, "hand-made")
+    await connection.close()
+    assert "hand-made" in await theirs.streams()
+
+
+@needs_nats
+async def test_a_service_does_not_make_the_stream_that_was_removed(theirs: Outside) -> None:
+    from lab.bus.base import BusUnavailable
+    from lab.bus.open import open_bus
+
+    bus = open_bus(f"{theirs.url}/lab-gone?replicas=0")
+    with pytest.raises(BusUnavailable, match="no stream lab-gone"):
+        await bus.append(told(1))
+    assert "lab-gone" not in await theirs.streams()
+    await bus.close()
+
+
+@needs_nats
+async def test_more_copies_than_the_cluster_has_nodes_are_told_of(
+    theirs: Outside, tmp_path: Path
+) -> None:
+    mine = {**SHORT, "variants": {"async-bus": {"bus": theirs.url, "replicas": 3}}}
+    with pytest.raises(LabCannotRun, match="replicas > 1 not supported") as caught:
+        await Run(Scenario.model_validate(mine), tmp_path)()
+    assert not [one for one in SECRETS if one in str(caught.value)]
+
+
+# ── What is shown, and what is not ────────────────────────────────────────
+
+
+@pytest.mark.parametrize("arrangement", ["async-bus", "request-reply"])
+def test_the_login_travels_in_the_environment_alone(arrangement: str, tmp_path: Path) -> None:
+    options = {"bus": URL}
+    parts = with_engine(ARRANGEMENTS[arrangement], options)
+    ports = dict.fromkeys(parts.parts, 1)
+    for program in programs("v", parts, options, ports, tmp_path, "token", "lab-v-1"):
+        assert "pass" not in " ".join(program.argv)
+        assert program.env[IN_ENVIRONMENT] == "teacher:pass"
+        told_where = " ".join(program.argv)
+        assert "nats://127.0.0.1:4222" in told_where
+        assert "lab-v-1" in told_where
+
+
+def test_a_login_is_taken_from_the_environment_where_the_url_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(IN_ENVIRONMENT, "me:mine")
+    assert named("nats://h").login == "me:mine"
+    assert named("nats://you:yours@h").login == "you:yours"
+    assert "yours" not in repr(named("nats://you:yours@h"))
+
+
+def test_what_is_shown_of_options_has_no_login() -> None:
+    assert shown({"bus": URL, "workers": 4}) == {"bus": "nats://127.0.0.1:4222", "workers": 4}
+    assert without_login("log") == "log"
+    assert without_login(7) == 7
+
+
+def test_a_cluster_may_have_several_servers_and_the_usual_port() -> None:
+    cluster = named("nats://t0ken@one,two.example:5222,[::1]:4333")
+    assert cluster.servers == (("one", 4222), ("two.example", 5222), ("[::1]", 4333))
+    assert cluster.address == "nats://one:4222,two.example:5222,[::1]:4333"
+    assert cluster.login == "t0ken"
+
+
+# ── Bad input ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://u:pass@h:1", "begins with another word"),
+        ("nats://u:pass@h:99999", "no HOST:PORT"),
+        ("nats://u:pass@", "no HOST:PORT"),
+        ("nats://u:pass@h:4222/mine", "makes a stream of its own"),
+        ("nats://u:pass@h?replicas=3", "makes a stream of its own"),
+        ("nats://u:pass@h h", "no HOST:PORT"),
+        ("u:pass@h:4222", "a cluster that is up: nats://HOST:PORT"),
+        ("nuts", "a cluster that is up: nats://HOST:PORT"),
+    ],
+)
+def test_a_url_that_is_none_is_refused_with_what_was_meant(url: str, says: str) -> None:
+    for refuse in (
+        lambda: Scenario.model_validate({**SHORT, "variants": {"async-bus": {"bus": url}}}),
+        lambda: on_bus(Scenario.model_validate(SHORT), url),
+        lambda: settings_by_stack([f"bus={url}"], ["async-bus"]),
+    ):
+        with pytest.raises(ValueError, match=says) as caught:
+            refuse()
+        problem = caught.value
+        told_people = problem.errors()[0]["msg"] if hasattr(problem, "errors") else str(problem)
+        assert "pass" not in told_people
+    ran = CliRunner().invoke(app, ["run", "calm", "--bus", url])
+    assert ran.exit_code == 2
+    assert "pass" not in ran.output
+
+
+@needs_nats
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [("", "without a login"), ("teacher:wrong@", "with this login"), ("token@", "with this login")],
+)
+def test_who_is_not_let_in_is_told_so(theirs: Outside, login: str, says: str) -> None:
+    with pytest.raises(ClusterCannotBeUsed, match=says) as caught:
+        ask(named(f"nats://{login}{theirs.host}"))
+    assert "Authorization Violation" in str(caught.value)
+    assert "wrong" not in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+@needs_nats
+def test_a_server_without_jetstream_is_no_bus(tmp_path: Path) -> None:
+    with (
+        outside(tmp_path / "plain", jetstream=False) as plain,
+        pytest.raises(ClusterCannotBeUsed, match=r"no JetStream.*--jetstream"),
+    ):
+        ask(named(plain.url))
+
+
+def test_where_nobody_listens_the_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(ClusterCannotBeUsed, match=f"127.0.0.1:{port} can't be reached"):
+        ask(named(f"nats://127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize(
+    ("greeting", "says"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "does not speak as NATS does"),
+        (b'INFO {"tls_required": true}\r\n', "wants TLS"),
+        (b"INFO nonsense\r\n", "can't be reached"),
+        (b"", "does not speak as NATS does"),
+    ],
+)
+def test_what_is_no_nats_server_for_us_is_told_of(greeting: bytes, says: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            client, _ = listening.accept()
+            client.sendall(greeting)
+            client.close()
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        with pytest.raises(ClusterCannotBeUsed, match=says):
+            ask(named(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
+        greeter.join()
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(existing, "ASK_WITHIN_S", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        pytest.raises(ClusterCannotBeUsed, match="does not answer"),
+    ):
+        ask(named(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
+
+
+@needs_nats
+def test_of_several_servers_one_is_enough(theirs: Outside) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    ask(named(f"nats://{LOGIN}@127.0.0.1:{port},{theirs.host}"))
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("nats_server", []),
+        ("nats_gateway", ["--cluster", "nats://127.0.0.1:9", "--stream", "lab-x"]),
+    ],
+)
+def test_a_program_of_nats_without_its_library_says_how_to_get_it(
+    module: str, words: list[str]
+) -> None:
+    argv = ["--port", "0", *words]
+    script = "import sys; sys.modules['nats'] = None\n"
+    script += f"from lab.bus.{module} import main\nmain({argv!r})"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stderr.startswith("The engine nats needs nats-py")
+    assert "pip install 'sync-async-lab[nats]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+# ── What is not done to it ────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["down", "hang", "latency"])
+def test_a_cluster_of_others_is_not_broken(kind: str) -> None:
+    there = with_engine(ARRANGEMENTS["async-bus"], {"bus": URL})
+    fault = parse_fault(kind, BUS, {"ms": 100} if kind == "latency" else {})
+    assert "has not started" in (out_of_reach(fault, there) or "")
+    for reaches in (
+        parse_fault("poison", BUS, {"type": "PostCreated"}),
+        parse_fault("partition", "query", {"from": BUS}),
+        parse_fault("drop", "query", {}),
+    ):
+        assert out_of_reach(reaches, there) is None
+
+
+def test_a_scenario_that_only_breaks_the_bus_is_refused_there() -> None:
+    ran = CliRunner().invoke(app, ["run", "downed-bus", "--bus", URL])
+    assert ran.exit_code == 2
+    assert "the lab will not break it" in ran.output
+    assert "pass" not in ran.output
+
+
+def test_of_a_sequence_what_can_not_be_done_there_is_left_out() -> None:
+    scenario = catalogue.find("blast-radius")
+    there = on_bus(scenario, URL)
+    assert [one.target for one in scenario.method if one not in there.method] == [BUS]
+    assert "event-bus down" not in there.reported_phases()
+    assert 0 < len(there.expect) < len(scenario.expect)
+    assert not [one for one in there.expect if "event-bus_down" in one.that]
+
+
+def test_a_variant_that_is_about_the_courses_bus_keeps_it() -> None:
+    there = on_bus(catalogue.find("lost-events"), URL)
+    buses = {name: spec.options["bus"] for name, spec in there.variants.items()}
+    assert buses.pop("log") == URL
+    assert set(buses.values()) == {"course"}
+
+
+def test_a_bus_that_nobody_would_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="would change nothing"):
+        on_bus(catalogue.find("monolith"), "nats", ["sync-chain"])

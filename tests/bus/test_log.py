@@ -1,0 +1,197 @@
+"""The `log` engine by itself: what its client makes of a bad server, and its face for curl."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from lab.bus.base import BusUnavailable
+from lab.bus.log import LogBus
+from lab.bus.log_file import LogFile
+from lab.bus.open import open_bus
+from lab.domain.events import Envelope
+from tests.support.bus_places import an_event
+from tests.support.laboratory import Blog
+
+
+def test_an_address_that_is_no_bus_is_told_so() -> None:
+    with pytest.raises(ValueError, match="is no bus"):
+        open_bus("amqp://127.0.0.1")
+
+
+@asynccontextmanager
+async def a_bus_that_answers(*lines: bytes, status: int = 200) -> AsyncIterator[LogBus]:
+    """A server that answers everything with the given lines, and a connection to it."""
+
+    async def say(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=b"".join(lines), status=status, content_type="application/json")
+
+    server = web.Server(say)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    bus = LogBus(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    try:
+        yield bus
+    finally:
+        await bus.close()
+        listening.close()
+        await server.shutdown(0.1)
+
+
+def lines_numbered(*sequences: int) -> list[bytes]:
+    return [
+        Envelope.from_json(an_event(n))
+        .model_copy(update={"sequence": n})
+        .model_dump_json()
+        .encode()
+        + b"\n"
+        for n in sequences
+    ]
+
+
+async def heard_from(bus: LogBus, after: int = 0) -> list[int]:
+    heard: list[int] = []
+    async for batch in bus.read(after):
+        heard += [envelope.sequence for envelope in batch]
+    return heard
+
+
+@pytest.mark.parametrize("sequences", [(1, 3), (2,), (1, 2, 2), (2, 1), (1, 1), (0, 1), (-1,)])
+async def test_a_reader_never_passes_over_a_gap_or_a_double(sequences: tuple[int, ...]) -> None:
+    async with a_bus_that_answers(*lines_numbered(*sequences)) as bus:
+        with pytest.raises(BusUnavailable, match="missing or doubled"):
+            await heard_from(bus)
+
+
+async def test_a_reader_is_told_when_the_stream_ends() -> None:
+    async with a_bus_that_answers(*lines_numbered(1, 2)) as ending:
+        with pytest.raises(BusUnavailable, match="ended"):
+            await heard_from(ending)
+
+
+@pytest.mark.parametrize(
+    "said", [b"nonsense\n", b"{}\n", b'{"sequence": "x"}\n', b"\xff\n", b"[1]\n"]
+)
+async def test_a_bus_that_speaks_nonsense_is_unavailable(said: bytes) -> None:
+    """A service that heard it would end otherwise: it may be healed by trying again."""
+    async with a_bus_that_answers(said) as bus:
+        for attempt in (heard_from(bus), bus.head(), bus.append([an_event()])):
+            with pytest.raises(BusUnavailable):
+                await attempt
+
+
+def test_the_log_writes_through_to_the_disk(tmp_path: Path) -> None:
+    with closing(LogFile(tmp_path / "bus" / "event-bus.db")) as log:
+        for connection in (log._writer, log._reader):
+            assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+        assert (tmp_path / "bus").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "bus" / "event-bus.db").stat().st_mode & 0o077 == 0
+
+
+class TestTheLogOverHttp:
+    """What people with curl see of the `log` engine."""
+
+    def tell(self, blog: Blog, body: bytes, content_type: str = "application/json") -> Any:
+        headers = {"Content-Type": content_type}
+        return blog.ask("POST", "event-bus", "/events", data=body, headers=headers)
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            (b"", "body"),
+            (b"null", "body"),
+            (b"[", "body"),
+            (b"\xff", "body"),
+            (b"[" * 10_000, "body"),
+            (b"{}", "id"),
+            (b"[{}]", "0.id"),
+            (an_event().replace('"1.0"', '"0.3"').encode(), "specversion"),
+            (an_event().replace('"data":{', '"data":[{').encode()[:-1] + b"]}", "body"),
+            (an_event().encode() * 2, "body"),
+        ],
+    )
+    def test_what_is_no_envelope_is_refused_and_the_place_named(
+        self, bus_blog: Blog, body: bytes, field: str
+    ) -> None:
+        head = bus_blog.get("event-bus", "/head")
+        response = self.tell(bus_blog, body)
+        assert response.status_code == 400
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.json()["field"] == field
+        assert bus_blog.get("event-bus", "/head") == head
+
+    @pytest.mark.parametrize("after", ["-1", "x", "1.5", "", "9" * 30, "9" * 5_000, "%FF"])
+    def test_a_number_that_is_none_is_refused(self, bus_blog: Blog, after: str) -> None:
+        response = bus_blog.ask("GET", "event-bus", f"/events?after={after}")
+        assert (response.status_code, response.json()["field"]) == (400, "after")
+
+    def test_one_envelope_or_a_list_of_them_is_taken(self, bus_blog: Blog) -> None:
+        head = bus_blog.get("event-bus", "/head")["sequence"]
+        assert self.tell(bus_blog, an_event().encode()).json() == {"sequences": [head + 1]}
+        two = f" [{an_event()}, {an_event()}]".encode()
+        assert self.tell(bus_blog, two).json() == {"sequences": [head + 2, head + 3]}
+        response = bus_blog.ask("GET", "event-bus", f"/events?after={head + 1}")
+        assert response.headers["Content-Type"] == "application/x-ndjson"
+        lines = [Envelope.from_json(line) for line in response.iter_lines()]
+        assert [envelope.sequence for envelope in lines] == [head + 2, head + 3]
+
+    def test_what_the_bus_streams_is_json_for_everybody(self, bus_blog: Blog) -> None:
+        """JSON knows no NaN; Python's parsers let it pass, and everybody else's choke on it."""
+
+        def choke(constant: str) -> None:
+            raise ValueError(f"{constant} is no JSON")
+
+        head = bus_blog.get("event-bus", "/head")["sequence"]
+        strange = an_event().replace('"data":{', '"data":{"x":NaN,"y":[-Infinity],"z":1e999,')
+        self.tell(bus_blog, strange.encode())
+        response = bus_blog.ask("GET", "event-bus", f"/events?after={head}")
+        assert response.text
+        for line in response.text.splitlines():
+            json.loads(line, parse_constant=choke)
+
+    def test_the_head_tells_the_epoch_and_whether_an_event_is_held(self, bus_blog: Blog) -> None:
+        event = an_event()
+        (number,) = self.tell(bus_blog, event.encode()).json()["sequences"]
+        head = bus_blog.get("event-bus", "/head")
+        assert (head["sequence"], head["first"]) == (number, 1)
+        known = Envelope.from_json(event).id
+        for asked, name, held in ((number, known, True), (number, "other", False), (0, "", True)):
+            told = bus_blog.get("event-bus", "/head", event=asked, id=name)
+            assert told == head | {"holds": held}
+        response = bus_blog.ask("GET", "event-bus", "/head?event=x")
+        assert (response.status_code, response.json()["field"]) == (400, "event")
+
+    def test_who_tells_a_log_of_another_epoch_is_refused_and_told_what_to_do(
+        self, bus_blog: Blog
+    ) -> None:
+        epoch = bus_blog.get("event-bus", "/head")["epoch"]
+        for named, status in ((epoch, 201), ("another", 409)):
+            headers = {"Content-Type": "application/json", "Log-Epoch": named}
+            told = bus_blog.ask(
+                "POST", "event-bus", "/events", data=an_event().encode(), headers=headers
+            )
+            assert told.status_code == status
+        assert "tell again what it lost" in told.json()["detail"]
+        assert told.json()["definite"] is True
+
+    def test_who_reads_on_from_where_the_log_never_was_is_told_where_it_ends(
+        self, bus_blog: Blog
+    ) -> None:
+        self.tell(bus_blog, an_event().encode())
+        end = bus_blog.get("event-bus", "/head")["sequence"]
+        for query in (f"after={end + 1}&follow=1", f"after={end}&epoch=another"):
+            told = bus_blog.ask("GET", "event-bus", f"/events?{query}")
+            assert (told.status_code, told.json()["first"]) == (409, 1)
+            assert f"The log ends at {end}" in told.json()["detail"]
+        assert bus_blog.ask("GET", "event-bus", f"/events?after={end + 1}").text == ""
+
+    def test_too_much_at_once_is_refused(self, bus_blog: Blog) -> None:
+        assert self.tell(bus_blog, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
+
+    def test_what_is_not_json_is_refused(self, bus_blog: Blog) -> None:
+        assert self.tell(bus_blog, an_event().encode(), "text/plain").status_code == 415

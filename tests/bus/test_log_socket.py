@@ -1,0 +1,183 @@
+"""The WebSocket by which services tell the log: as with POST, only quicker."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+from aiohttp import web
+from pydantic_core import from_json, to_json
+
+from lab.bus.base import BusUnavailable
+from lab.bus.log import LogBus
+from lab.bus.log_requests import MAX_BODY_BYTES
+from lab.bus.log_socket import EPOCH_HEADER, Telling
+from lab.cluster.ports import reserve
+from tests.support.bus_places import Place, ProgramPlace, an_event
+from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def url(bus_blog: Blog) -> str:
+    return bus_blog.stack.urls["event-bus"]
+
+
+async def told(socket: aiohttp.ClientWebSocketResponse, message: bytes) -> dict[str, object]:
+    await socket.send_bytes(message)
+    answer: dict[str, object] = from_json(await socket.receive_bytes(timeout=PATIENCE_S))
+    return answer
+
+
+async def test_a_message_is_answered_as_a_post_would_be(
+    session: aiohttp.ClientSession, url: str, bus_blog: Blog
+) -> None:
+    head = bus_blog.get("event-bus", "/head")["sequence"]
+    async with session.ws_connect(f"{url}/tell") as socket:
+        assert await told(socket, an_event().encode()) == {"sequences": [head + 1]}
+        two = f"[{an_event()}, {an_event()}]".encode()
+        assert await told(socket, two) == {"sequences": [head + 2, head + 3]}
+        refused = await told(socket, b"[{}]")
+        assert (refused["status"], refused["field"]) == (400, "0.id")
+        assert await told(socket, an_event().encode()) == {"sequences": [head + 4]}
+    assert bus_blog.get("event-bus", "/head")["sequence"] == head + 4
+
+
+async def test_no_page_in_a_browser_gets_in(session: aiohttp.ClientSession, url: str) -> None:
+    """A browser asks nobody before it lets a page of any site open a WebSocket to this machine."""
+    for origin in ("https://example.org", url, "null"):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{url}/tell", origin=origin)
+        assert refused.value.status == 403
+
+
+async def test_who_means_another_log_does_not_get_in(
+    session: aiohttp.ClientSession, url: str, bus_blog: Blog
+) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await session.ws_connect(f"{url}/tell", headers={EPOCH_HEADER: "another"})
+    assert refused.value.status == 409
+    epoch = bus_blog.get("event-bus", "/head")["epoch"]
+    async with session.ws_connect(f"{url}/tell", headers={EPOCH_HEADER: epoch}) as socket:
+        assert "sequences" in await told(socket, an_event().encode())
+
+
+def test_a_get_that_is_no_websocket_is_told_what_to_do(bus_blog: Blog) -> None:
+    response = bus_blog.ask("GET", "event-bus", "/tell")
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert "POST" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("how", ["text", "too large"])
+async def test_what_is_no_message_of_ours_ends_the_connection_and_nothing_else(
+    session: aiohttp.ClientSession, url: str, bus_blog: Blog, how: str
+) -> None:
+    head = bus_blog.get("event-bus", "/head")
+    async with session.ws_connect(f"{url}/tell") as socket:
+        with suppress(ConnectionError):  # It may be over before the last of it is sent.
+            if how == "text":
+                await socket.send_str(an_event())
+            else:
+                await socket.send_bytes(b" " * (MAX_BODY_BYTES + 1))
+        await socket.receive(timeout=PATIENCE_S)
+        assert socket.closed
+    assert bus_blog.get("event-bus", "/head") == head
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "times"),
+    [
+        ("error", {"status": 503}, 2),
+        ("reset_peer", {}, 2),
+        ("partition", {"from": "teller"}, 1),  # where a teller waits five seconds for nothing
+    ],
+)
+async def test_each_message_knocks_at_the_door(
+    url: str, bus_blog: Blog, kind: str, options: dict[str, object], times: int
+) -> None:
+    bus = LogBus(url, caller="teller")
+    await bus.append([an_event()])
+    head = bus_blog.get("event-bus", "/head")["sequence"]
+    with bus_blog.broken(kind, "event-bus", **options) as injection:
+        for _ in range(times):
+            with pytest.raises(BusUnavailable):
+                await asyncio.wait_for(bus.append([an_event()]), PATIENCE_S)
+    assert await bus.append([an_event()]) == [head + 1]
+    assert injection.evidence["acted"] >= times  # the blog's services knock there, too
+    await bus.close()
+
+
+async def test_a_latency_at_the_door_holds_each_message(url: str, bus_blog: Blog) -> None:
+    bus = LogBus(url)
+    with bus_blog.broken("latency", "event-bus", ms=20) as injection:
+        for _ in range(3):
+            await bus.append([an_event()])
+    assert injection.evidence["acted"] >= 3
+    assert injection.evidence["delayed_ms_min"] >= 20
+    await bus.close()
+
+
+@pytest.fixture
+def place(laboratory: Laboratory) -> Iterator[Place]:
+    with reserve() as port:
+        place = ProgramPlace(laboratory, "lab.bus.log_server", port.port)
+        with laboratory.start(place.program):
+            yield place
+
+
+async def test_a_connection_lost_while_nothing_was_told_is_made_anew_without_a_word(
+    place: Place,
+) -> None:
+    bus = place.connect()
+    assert await bus.append([an_event()]) == [1]
+    await asyncio.to_thread(place.restart)
+    assert await bus.head() == 1
+    assert await bus.append([an_event()]) == [2]
+    await bus.close()
+
+
+@asynccontextmanager
+async def a_slow_log() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """A log that numbers each message, and answers when it may; its URL, "asked" and "may"."""
+    asked, may = asyncio.Event(), asyncio.Event()
+    numbers = itertools.count(1)
+
+    async def tell(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            number = next(numbers)
+            asked.set()
+            await may.wait()
+            await socket.send_bytes(to_json({"sequences": [number]}))
+        return socket
+
+    server = web.Server(tell)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked, may
+    finally:
+        listening.close()
+        await server.shutdown(0.1)
+
+
+async def test_an_answer_that_nobody_waited_for_is_not_taken_for_that_to_another(
+    session: aiohttp.ClientSession,
+) -> None:
+    async with a_slow_log() as (url, asked, may):
+        telling = Telling(f"{url}/tell", lambda: session)
+        impatient = asyncio.create_task(telling.post(b"[]", None))
+        await asked.wait()
+        impatient.cancel()
+        await asyncio.wait([impatient])
+        may.set()
+        assert await telling.post(b"[]", None) == [2]
+        await telling.close()

@@ -1,0 +1,176 @@
+"""`lab run`, as somebody at a shell sees it: exit codes, what goes where, what is kept, its end."""
+
+import csv
+import json
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.small import (
+    FALSE,
+    SLOW_POSTS,
+    honest_lab,
+    lab,
+    scenario_file,
+)
+
+PRIVATE = 0o600
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path) -> subprocess.CompletedProcess[str]:
+    """One good run, with --json."""
+    name = scenario_file(folder, "good", SLOW_POSTS)
+    return honest_lab("run", name, "--json", "--seed", "3", cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def two(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Two runs, the second with an expectation that fails, kept elsewhere."""
+    first = scenario_file(folder, "good", SLOW_POSTS)
+    second = scenario_file(folder, "bad", expect=FALSE, variants=("sync-chain",))
+    words = ("run", first, second, "--json", "--seed", "3", "--keep", "kept")
+    return honest_lab(*words, cwd=folder)
+
+
+def run_folder(parent: Path, scenario: str) -> Path:
+    """The folder of its newest run."""
+    return max(parent.glob(f"*-{scenario}"), key=lambda path: path.stat().st_mtime)
+
+
+def schedule(run: Path) -> list[tuple[str, ...]]:
+    """What was sent when, in order."""
+    with (run / "samples.csv").open(newline="") as rows:
+        return sorted(
+            (row["variant"], row["intended_s"], row["endpoint"], row["token"])
+            for row in csv.DictReader(rows)
+        )
+
+
+def test_json_is_one_document_on_stdout_and_nothing_else_anywhere(
+    ran: subprocess.CompletedProcess[str],
+) -> None:
+    assert (ran.returncode, ran.stderr) == (0, "")
+    document = json.loads(ran.stdout)
+    assert document["schema"] == "lab.result/1"
+    assert (document["scenario"], document["seed"], document["valid"]) == ("good", 3, True)
+    assert [fault["acted"] for one in document["variants"] for fault in one["faults"]] == [True] * 2
+    assert [one["verdict"] for one in document["expectations"]] == ["holds"]
+
+
+def test_a_run_is_kept_for_its_owner_alone_and_without_databases(
+    folder: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
+    kept = run_folder(folder / "runs", "good")
+    assert re.fullmatch(r"\d{8}-\d{6}-good(-\d+)?", kept.name)
+    for path in (folder / "runs", kept):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert (kept / "result.json").read_text() == ran.stdout
+    private = [kept / "result.json", kept / "samples.csv", *kept.glob("*.log")]
+    assert len(private) > 10
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {PRIVATE}
+    assert not (kept / "data").exists()
+    assert not list(kept.rglob("*.part"))
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_kept_run_is_shown_again_by_its_folder_or_its_document(folder: Path) -> None:
+    kept = run_folder(folder / "runs", "good")
+    by_folder, by_file = (
+        lab("report", str(path), cwd=folder) for path in (kept, kept / "result.json")
+    )
+    assert (by_folder.returncode, by_folder.stderr) == (0, "")
+    assert "What became of the writes" in by_folder.stdout
+    assert by_folder.stdout == by_file.stdout
+
+
+def test_several_runs_are_one_list_and_the_worst_exit_code(
+    two: subprocess.CompletedProcess[str],
+) -> None:
+    assert (two.returncode, two.stderr) == (1, "")
+    documents = json.loads(two.stdout)
+    assert [one["scenario"] for one in documents] == ["good", "bad"]
+    assert [one["expectations"][0]["verdict"] for one in documents] == ["holds", "fails"]
+
+
+@pytest.mark.usefixtures("two")
+def test_a_run_that_is_kept_by_wish_keeps_its_databases(folder: Path) -> None:
+    kept = run_folder(folder / "kept", "bad")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert {path.stem for path in (kept / "data" / "sync-chain").glob("*.db")} >= {
+        "posts",
+        "comments",
+    }
+
+
+@pytest.mark.usefixtures("ran", "two")
+def test_the_same_seed_is_the_same_schedule_and_another_one_is_not(folder: Path) -> None:
+    first = schedule(run_folder(folder / "runs", "good"))
+    again = schedule(run_folder(folder / "kept", "good"))
+    assert first
+    assert first == again
+    lab("run", "good.toml", "--json", "--seed", "4", "--keep", "other", cwd=folder)
+    assert schedule(run_folder(folder / "other", "good")) != first
+
+
+def test_one_variant_at_another_rate_is_what_runs_when_asked_for(tmp_path: Path) -> None:
+    name = scenario_file(tmp_path, "good", SLOW_POSTS, rate=5, title="Größe: 漢字")
+    words = ("run", name, "--json", "--only", "sync-chain", "--rate", "40", "--quick")
+    document = json.loads(honest_lab(*words, cwd=tmp_path, PYTHONIOENCODING="ascii").stdout)
+    assert document["title"] == "Größe: 漢字"
+    assert [one["name"] for one in document["variants"]] == ["sync-chain"]
+    assert document["quick"] is True
+    plan = json.loads((run_folder(tmp_path / "runs", "good") / "plan.json").read_text())
+    assert plan["rate"] == 40
+    assert [phase["seconds"] for phase in plan["phases"][1:]] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"methods": [{"fault": "error", "target": "moderation"}], "mix": "read_feed = 1"},
+            "acted",
+        ),
+        (
+            {"mix": "read_feed = 1", "timeout_ms": 1},
+            "was not well before anything was broken: wanted read_feed.success",
+        ),
+    ],
+    ids=["a fault nobody met", "an unhealthy baseline"],
+)
+def test_a_run_that_was_not_honest_is_3_and_says_why(
+    tmp_path: Path, changed: dict[str, Any], problem: str
+) -> None:
+    methods = changed.pop("methods", [])
+    name = scenario_file(tmp_path, "ill", *methods, variants=("sync-chain",), **changed)
+    said = lab("run", name, "--json", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (3, "")
+    document = json.loads(said.stdout)
+    assert document["valid"] is False
+    assert any(problem in one for one in document["problems"])
+    assert (
+        "INVALID" in lab("report", str(run_folder(tmp_path / "runs", "ill")), cwd=tmp_path).stdout
+    )
+
+
+def test_a_scenario_that_can_not_run_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    brief = {"variants": ("sync-chain",), "phases": "before = 0.5, during = 0.5, after = 0.5"}
+    down, slow = {"fault": "down", "target": "posts"}, {**SLOW_POSTS, "at": 0.1}
+    never = scenario_file(tmp_path, "never", down, slow, **brief)
+    good = scenario_file(tmp_path, "good", **brief)
+    said = lab("run", never, good, "--json", cwd=tmp_path)
+    assert said.returncode == 3
+    assert "latency could not be put on sync-chain.posts" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert [one["scenario"] for one in json.loads(said.stdout)] == ["good"]
+    assert not list((tmp_path / "runs").glob("*/data"))

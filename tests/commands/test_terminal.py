@@ -1,0 +1,131 @@
+"""`lab run` in a terminal and in a pipe: what drives the one must not get into the other, and a
+signal in the middle ends everything in order."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.laboratory import eventually
+from tests.support.small import (
+    CLI,
+    FALSE,
+    SLOW_POSTS,
+    environment,
+    flat,
+    honest,
+    honest_lab,
+    lab,
+    processes_of,
+    scenario_file,
+)
+
+HOSTILE = (
+    "[/red][bold]\x1b]0;owned\x07\x1b[2J\x1b[31mT\u202eitle\u2066\x9b5m\u200b\n[link=http://x]"
+)
+COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|9[0-7]|4[0-8])(?:;[0-9;]*)?m")
+
+
+def test_a_hostile_title_neither_breaks_the_tables_nor_drives_the_terminal(tmp_path: Path) -> None:
+    name = scenario_file(
+        tmp_path, "own", variants=("sync-chain",), title=HOSTILE, question=HOSTILE, expect=FALSE
+    )
+    words = ("run", name, "--keep", "x[/red]")
+    said = honest_lab(*words, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1")
+    assert said.returncode == 1
+    for text in (said.stdout, said.stderr, lab("show", name, cwd=tmp_path).stdout):
+        assert not set("\x07\x9b\u202e\u2066\u200b") & set(text)
+        assert not COLOUR.search(text)
+        assert "\x1b]" not in text
+        assert "\x1b[2J" not in text
+        assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 80
+    assert "[/red][bold]Title [link=http://x]" in flat(said.stdout)
+    assert "✗ fails" in said.stdout
+    # FORCE_COLOR asks for colours, not for a progress display in a pipe.
+    assert re.fullmatch(r"\nKept in x\[/red\]/\S+-own\n", said.stderr)
+
+
+def test_a_terminal_sees_progress_on_stderr_and_stdout_only_the_result(tmp_path: Path) -> None:
+    name = scenario_file(tmp_path, "own", SLOW_POSTS, variants=("sync-chain",), title=HOSTILE)
+
+    def run() -> tuple[int, str, str]:
+        terminal, theirs = pty.openpty()
+        with (
+            os.fdopen(terminal, "rb", buffering=0) as screen,
+            subprocess.Popen(
+                [*CLI, "run", name],
+                cwd=tmp_path,
+                env=environment(NO_COLOR="1"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=theirs,
+                encoding="utf-8",
+            ) as process,
+        ):
+            os.close(theirs)
+            seen = b"".join(_until_closed(screen))
+            assert process.stdout is not None
+            return process.wait(), process.stdout.read(), seen.decode()
+
+    code, out, seen = honest(run, lambda done: done[1])
+    assert code == 0
+    assert "[/red][bold]Title [link=http://x]" in seen
+    for words in ("starting the processes", "warming up", "posts: latency", "sync-chain", " sent"):
+        assert words in seen
+    assert "\x1b]0" not in seen
+    assert "\u202e" not in seen
+    assert not COLOUR.search(seen)
+    assert "warming up" not in out
+    assert "\x1b" not in out
+    assert "What became of the writes" in out
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_in_the_middle_ends_everything_in_order(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    name = scenario_file(
+        tmp_path,
+        "long",
+        {"fault": "hang", "target": "comments"},
+        {"fault": "down", "target": "query"},
+        phases="before = 0.5, during = 60, after = 60",
+    )
+    pipe = subprocess.PIPE
+    command = [*CLI, "run", name, name, "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=pipe, stderr=pipe, encoding="utf-8"
+    ) as process:
+        try:
+            eventually(lambda: _is_broken(tmp_path), "the middle of the run")
+            assert len(list(processes_of(process.pid))) >= 9
+            process.send_signal(number)
+            out, said = process.communicate(timeout=30)
+        finally:
+            process.kill()  # only when it did not heed the signal
+    assert (process.returncode, out) == (code, "")
+    assert said == "Stopped. All faults are taken back and all processes ended.\n"
+    assert not list(processes_of(process.pid))
+    (kept,) = (tmp_path / "runs").iterdir()
+    assert not (kept / "data").exists()
+    assert not (kept / "result.json").exists()
+
+
+def _is_broken(folder: Path) -> bool:
+    """Whether the load has come to the phase in which things are broken."""
+    return any('"during"' in path.read_text() for path in folder.glob("runs/*/progress.ndjson"))
+
+
+def _until_closed(screen: Any) -> Iterator[bytes]:
+    with suppress(OSError):  # Linux says so when the last program has let go of the terminal
+        while part := screen.read(65_536):
+            yield part

@@ -1,0 +1,102 @@
+"""The checks of the exercises see through what is only half right.
+
+That they accept a right answer, and ask for one that is missing, is seen where the notebooks are
+worked through (`docs/test_notebooks.py`).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs import write_notebooks as notebooks
+
+HEARD = "UPDATE heard SET sequence = ?"
+COUNTED = "UPDATE counted SET comments = comments + 1"
+
+
+@pytest.fixture(autouse=True)
+def beside_the_notebooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(notebooks.FOLDER))
+    monkeypatch.chdir(tmp_path)
+
+
+def is_new(db: Any, event: Mapping[str, int]) -> bool:
+    (heard,) = db.execute("SELECT sequence FROM heard").fetchone()
+    return event["sequence"] > heard
+
+
+def in_two_commits(db: Any, event: Mapping[str, int]) -> None:
+    if is_new(db, event):
+        db.execute(COUNTED)
+        db.commit()
+        db.execute(HEARD, (event["sequence"],))
+        db.commit()
+
+
+def whatever_comes(db: Any, event: Mapping[str, int]) -> None:
+    db.execute(HEARD, (event["sequence"],))
+    db.execute(COUNTED)
+    db.commit()
+
+
+def without_a_commit(db: Any, event: Mapping[str, int]) -> None:
+    if is_new(db, event):
+        db.execute(HEARD, (event["sequence"],))
+        db.execute(COUNTED)
+
+
+def misspelt(db: Any, event: Mapping[str, int]) -> None:
+    db.execute("UPDATE herd SET sequence = 1")
+
+
+@pytest.mark.parametrize(
+    ("listener", "seen"),
+    [
+        (in_two_commits, "5 counted, when it was killed before its deed number 4"),
+        (whatever_comes, "8 counted"),
+        (without_a_commit, "event 1 was told, and heard.sequence is 0"),
+        (misspelt, "no such table: herd"),
+    ],
+)
+def test_a_listener_that_is_only_half_right_is_found_out(listener: Any, seen: str) -> None:
+    import checks_kept
+
+    said = checks_kept.counts_once(listener)
+    assert said.right is False
+    assert seen in said.seen
+
+
+async def test_a_copy_that_is_mended_by_telling_everybody_again_has_comments_judged_twice() -> None:
+    import checks_kept
+
+    async def mend(bus: Any, deliver: Any) -> None:
+        for event in await bus.events():
+            for service in ("posts", "comments", "moderation", "query"):
+                await deliver(service, event)
+
+    said = await checks_kept.mended(mend)
+    assert said.right is False
+    assert "2 of 2 posts" in said.seen
+    assert "2 verdicts" not in said.seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({"retries": 2}, "the whole feed; then 60 questions"),
+        ({"retries": 2, "retry_budget": 0.1}, "no whole feed"),
+        ({"fallback": True, "breaker": True}, "no whole feed"),
+        ({"retires": 2}, "There is no switch 'retires' here. Did you mean 'retries'?"),
+    ],
+    ids=str,
+)
+async def test_switches_that_help_in_one_case_only_are_found_out(
+    settings: Mapping[str, Any], seen: str
+) -> None:
+    import checks_chain
+
+    said = await checks_chain.enough(settings)
+    assert said.right is False
+    assert seen in said.seen

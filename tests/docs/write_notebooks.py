@@ -1,0 +1,43 @@
+"""The notebooks from their texts: `python -m tests.docs.write_notebooks` writes each .ipynb anew.
+
+The text (`py:percent`) is what is written, reviewed and compared; the notebook is made from it, so
+it never has outputs, and its cells are numbered, so that the same text makes the same file.
+"""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PAIRED = {"formats": "ipynb,py:percent"}
+
+
+def texts() -> list[Path]:
+    """The sources, in the order in which they are read."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+
+
+def made(source: Path) -> nbformat.NotebookNode:
+    """The notebook of a text, the same for the same text."""
+    notebook = jupytext.read(source, fmt="py:percent")
+    for number, cell in enumerate(notebook.cells, 1):
+        cell["id"], cell["metadata"] = f"cell-{number:02}", {}
+    notebook.metadata = nbformat.from_dict({"jupytext": PAIRED, "kernelspec": KERNEL})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def written(source: Path) -> str:
+    """Its file, as it should stand there."""
+    return nbformat.writes(made(source)) + "\n"
+
+
+def main() -> None:
+    for source in texts():
+        source.with_suffix(".ipynb").write_text(written(source), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

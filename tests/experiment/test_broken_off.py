@@ -1,0 +1,106 @@
+"""A run that is broken off: what it broke is mended, what it started is ended, whenever it was."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cluster.injector import Injection
+from lab.scenarios import under_load
+from lab.scenarios.runner import Run
+from lab.scenarios.scenario import Scenario
+from tests.support.small import processes_of, scenario_file
+
+LONG = "before = 0.5, during = 60, after = 60"
+
+
+@pytest.fixture
+def own_processes() -> Iterator[Callable[[], set[int]]]:
+    """The pids of the lab's processes that this test started and that still live."""
+    before = {process.pid for process in processes_of(os.getpid())}
+
+    def look() -> set[int]:
+        return {process.pid for process in processes_of(os.getpid())} - before
+
+    yield look
+    assert look() == set()
+
+
+class Watched(Injection):
+    """An injection that tells the test when it began, is being taken back, and is gone."""
+
+    began: asyncio.Event
+    ending: asyncio.Event
+    taken_back: list[tuple[str, bool]]
+
+    async def begin(self, seed: int = 0) -> None:
+        await super().begin(seed)
+        Watched.began.set()
+
+    async def end(self) -> None:
+        Watched.ending.set()
+        await super().end()
+        Watched.taken_back.append((self.fault.kind, self.gone))
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
+    Watched.began, Watched.ending, Watched.taken_back = asyncio.Event(), asyncio.Event(), []
+    monkeypatch.setattr(under_load, "Injection", Watched)
+    return Watched
+
+
+@pytest.mark.parametrize("kind", ["down", "hang", "error"])
+async def test_a_run_broken_off_takes_its_fault_back_and_ends_every_process(
+    tmp_path: Path, kind: str, watched: type[Watched], own_processes: Callable[[], set[int]]
+) -> None:
+    method = {"fault": kind, "target": "comments"}
+    one = _scenario(tmp_path, method, phases=LONG, variants=("sync-chain",))
+    running = asyncio.create_task(Run(one, tmp_path)())
+    await watched.began.wait()
+    assert own_processes()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert watched.taken_back == [(kind, True)]
+    assert own_processes() == set()
+
+
+async def test_a_run_broken_off_while_it_mends_mends_to_the_end_first(
+    tmp_path: Path, watched: type[Watched], own_processes: Callable[[], set[int]]
+) -> None:
+    method = {"fault": "down", "target": "comments", "seconds": 0.2}
+    one = _scenario(tmp_path, method, phases=LONG, variants=("sync-chain",))
+    running = asyncio.create_task(Run(one, tmp_path)())
+    await watched.ending.wait()
+    assert watched.taken_back == []
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert watched.taken_back == [("down", True)]
+    assert own_processes() == set()
+
+
+async def test_a_progress_line_that_is_only_half_written_is_read_when_it_is_whole(
+    tmp_path: Path,
+) -> None:
+    seen: list[str] = []
+    one = _scenario(tmp_path)
+    load = under_load.UnderLoad(one, tmp_path, 7, lambda line: seen.append(line["phase"]))
+    following = asyncio.create_task(load._follow_progress())
+    path = tmp_path / "progress.ndjson"
+    for part, phase in (('{"phase": "a"}\n{"pha', "a"), ('se": "b"}\n', "b")):
+        with path.open("a") as out:
+            out.write(part)
+        while seen[-1:] != [phase]:
+            assert not following.done()
+            await asyncio.sleep(0.01)
+    following.cancel()
+    assert seen == ["a", "b"]
+
+
+def _scenario(folder: Path, *methods: Mapping[str, Any], **more: Any) -> Scenario:
+    return Scenario.load_file(folder / scenario_file(folder, "own", *methods, **more))

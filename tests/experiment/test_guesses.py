@@ -1,0 +1,244 @@
+"""Predict first: the questions, the answers that count, what is kept, what is asked again."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lab.report import tables
+from lab.scenarios import catalogue, guesses
+from lab.scenarios.guessed import Guess
+from lab.scenarios.questions import GuessError, questions
+from lab.scenarios.result import Data, Endpoint, Latency, PhaseFigures, Result, Variant
+from lab.scenarios.scenario import Scenario
+from tests.support.small import CLI, ENDED_WITHIN_S, environment, honest, scenario_file
+
+SLOW = """
+title = "Slow"
+[[method]]
+fault = "latency"
+target = "comments"
+ms = 300
+[variants.sync-chain]
+[variants.async-bus]
+"""
+THEORY = """
+[[predict]]
+says = "A feed takes 300 ms more."
+predicted = "chain_ms(sync-chain.before.read_feed.p50, 300)"
+measured = "sync-chain.during.read_feed.p50"
+"""
+
+
+def scenario(folder: Path, text: str = SLOW) -> Scenario:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return Scenario.load_file(path)
+
+
+def feed(ok: int, p99: float | None, sent: int = 100) -> Endpoint:
+    latency = Latency(p50=p99, p99=p99)
+    return Endpoint(sent=sent, ok=ok, failed=sent - ok, success=ok / sent, latency_ms=latency)
+
+
+def variant(name: str, during: Endpoint, lost: int = 0) -> Variant:
+    phases = {"during": PhaseFigures(seconds=5, endpoints={"read_feed": during})}
+    data = Data(acknowledged=9, visible=9, lost=lost, duplicated=0, unsettled=0)
+    return Variant(name=name, arrangement=name, phases=phases, data=data)
+
+
+def result(*variants: Variant) -> Result:
+    return Result(scenario="mine", seed=7, started="2026-01-01", variants=list(variants))
+
+
+MEASURED = (variant("sync-chain", feed(0, None)), variant("async-bus", feed(100, 4.0), lost=2))
+
+
+def judged(folder: Path, **answers: object) -> dict[tuple[str, str], Guess]:
+    one = scenario(folder)
+    found = guesses.beside(guesses.guesses(one, answers), one, result(*MEASURED))
+    return {(guess.question, guess.variant): guess for guess in found}
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_scenario_asks_two_or_three_questions(name: str) -> None:
+    asked = questions(catalogue.find(name))
+    assert len(asked) in (2, 3)
+    assert asked[0].key == "fails"
+    assert all(one.asks.endswith("?") and one.variants for one in asked)
+
+
+def test_what_is_asked_is_the_figure_of_which_theory_speaks(tmp_path: Path) -> None:
+    assert [one.key for one in questions(scenario(tmp_path))] == ["fails", "feed_p99_ms", "lost"]
+    assert questions(scenario(tmp_path, SLOW + THEORY))[1].key == "feed_p50_ms"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("chain", "sync-chain"),
+        ("async-bus and sync-chain", "sync-chain, async-bus"),
+        ("Both", "sync-chain, async-bus"),
+        ("none", "nobody"),
+        ((), "nobody"),
+        (None, "nobody"),
+        (["async-bus"], "async-bus"),
+    ],
+)
+def test_who_fails_may_be_said_in_many_ways(tmp_path: Path, answer: object, kept: str) -> None:
+    assert guesses.guesses(scenario(tmp_path), {"fails": answer})[0].guessed == kept
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [("300", 300.0), ("0.3 s", 300.0), ("12.5ms", 12.5), (7, 7.0), ("Never", "never")],
+)
+def test_milliseconds_may_have_a_unit(tmp_path: Path, answer: object, kept: object) -> None:
+    found = guesses.guesses(scenario(tmp_path), {"feed_p99_ms": {"sync-chain": answer}})
+    assert [(one.variant, one.guessed) for one in found] == [("sync-chain", kept)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"fails": "the other one"}, "fails: There is no side 'the'"),
+        ({"fails": 3}, "fails: Saw 3; expected sync-chain, async-bus, all, or nobody"),
+        ({"fails": "  "}, "fails: That was nothing"),
+        ({"feed_p99_ms": "soon"}, "feed_p99_ms: Saw 'soon'; expected milliseconds, or never"),
+        ({"feed_p99_ms": -1}, "feed_p99_ms: Saw -1"),
+        ({"feed_p99_ms": True}, "feed_p99_ms: Saw True"),
+        ({"feed_p99_ms": float("nan")}, "feed_p99_ms: Saw nan"),
+        ({"feed_p99_ms": {"chain": 3}}, "feed_p99_ms: it is not asked of 'chain'"),
+        ({"lost": 1.5}, "lost: Saw 1.5; expected a whole number"),
+        ({"lost": "3 ms"}, "lost: Saw '3 ms'"),
+        ({"lots": 1}, "mine has no question 'lots'. Did you mean 'lost'?"),
+    ],
+)
+def test_an_answer_that_can_not_be_meant_is_refused_in_a_sentence(
+    tmp_path: Path, answers: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(GuessError) as caught:
+        guesses.guesses(scenario(tmp_path), answers)
+    assert str(caught.value).startswith(says)
+
+
+def test_a_guess_stands_beside_what_was_measured(tmp_path: Path) -> None:
+    found = judged(
+        tmp_path, fails="all", feed_p99_ms={"sync-chain": "never", "async-bus": 7}, lost=0
+    )
+    assert (found["fails", ""].measured, found["fails", ""].hit) == ("sync-chain", False)
+    never = found["feed_p99_ms", "sync-chain"]
+    assert (never.measured, never.hit) == ("never", True)
+    near = found["feed_p99_ms", "async-bus"]
+    assert (near.measured, near.hit) == (4.0, True)
+    assert [found["lost", name].hit for name in ("sync-chain", "async-bus")] == [True, False]
+
+
+def test_a_guess_more_than_twice_too_high_is_no_good_guess(tmp_path: Path) -> None:
+    assert judged(tmp_path, feed_p99_ms=9)["feed_p99_ms", "async-bus"].hit is False
+
+
+def test_what_was_not_measured_proves_no_guess_wrong(tmp_path: Path) -> None:
+    one = scenario(tmp_path)
+    nothing = result(Variant(name="sync-chain", arrangement="sync-chain"))
+    answers = guesses.guesses(one, {"fails": "all", "feed_p99_ms": 3, "lost": 0})
+    assert {(of.measured, of.hit) for of in guesses.beside(answers, one, nothing)} == {(None, None)}
+
+
+def test_the_table_shows_guess_measurement_and_theory_side_by_side(tmp_path: Path) -> None:
+    one = scenario(tmp_path)
+    told = result(*MEASURED)
+    told.guesses = guesses.beside(guesses.guesses(one, {"feed_p99_ms": 40}), one, told)
+    told.guesses[1] = told.guesses[1].model_copy(update={"theory": 4.2})
+    out = io.StringIO()
+    tables.render(told, Console(file=out, width=80))
+    text = out.getvalue()
+    assert "What you had predicted" in text
+    row = next(line for line in text.splitlines() if "4.2 ms" in line)
+    assert row.split() == [
+        "async-bus",
+        "40",
+        "ms",
+        "4.0",
+        "ms",
+        "4.2",
+        "ms",
+        "10.0",
+        "x",
+        "too",
+        "high",
+    ]
+
+
+def test_a_result_without_guesses_is_as_it_was() -> None:
+    out = io.StringIO()
+    tables.render(result(*MEASURED), Console(file=out, width=80))
+    assert "predicted" not in out.getvalue().lower().replace("predict first", "")
+
+
+# ── On the command line ──
+
+
+def predicted(folder: Path, answers: str, *words: str) -> subprocess.CompletedProcess[str]:
+    name = scenario_file(folder, "asked", variants=("sync-chain",))
+    return subprocess.run(
+        [*CLI, "run", name, "--predict", *words],
+        cwd=folder,
+        env=environment(),
+        input=answers,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=ENDED_WITHIN_S,
+        check=False,
+    )
+
+
+def test_answers_are_asked_for_again_kept_with_the_run_and_shown(tmp_path: Path) -> None:
+    said = honest(
+        lambda: predicted(tmp_path, "no one knows\nnobody\nquick\n20\n0\n", "--json"),
+        lambda done: done.stdout,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "There is no side 'no'" in said.stderr
+    assert "Saw 'quick'; expected milliseconds" in said.stderr
+    document = json.loads(said.stdout)
+    assert [(one["question"], one["guessed"]) for one in document["guesses"]] == [
+        ("fails", "nobody"),
+        ("feed_p99_ms", 20.0),
+        ("lost", 0.0),
+    ]
+    assert [one["measured"] is not None for one in document["guesses"]] == [True] * 3
+    kept = max((tmp_path / "runs").glob("*-asked"))
+    assert len(json.loads((kept / guesses.FILE).read_text())) == 3
+    assert json.loads((kept / "result.json").read_text())["guesses"] == document["guesses"]
+    shown = subprocess.run(
+        [*CLI, "report", str(kept)], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert "What you had predicted" in shown.stdout
+
+
+def test_nobody_there_to_answer_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    said = predicted(tmp_path, "nobody\n")
+    assert said.returncode == 2
+    assert "nobody is there to answer" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_hostile_scenario_can_not_drive_the_terminal_that_asks(tmp_path: Path) -> None:
+    name = scenario_file(tmp_path, "bad", title="\x1b]0;owned\x07T", question="\x1b[2JQ?")
+    said = subprocess.run(
+        [*CLI, "run", name, "--predict"],
+        cwd=tmp_path,
+        env=environment(),
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2
+    assert "\x1b" not in said.stderr + said.stdout

@@ -1,0 +1,209 @@
+"""Consumer lag: what the readings of a consumer come to, and a run in which one was away."""
+
+import asyncio
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.cluster.topology import ARRANGEMENTS
+from lab.scenarios.figures import ExpressionError, known_path, measured
+from lab.scenarios.hearing import ConsumerLag
+from lab.scenarios.lag import LagSampler, Reading, consumer_lag, write_lag
+from lab.scenarios.result import FaultProof, Result, Variant
+from lab.scenarios.runner import Run
+from lab.scenarios.scenario import Scenario
+from tests.support.small import LATE, TRIES, scenario_file
+
+TOLD, HEARD, CAPACITY = 30, 20, 50
+"""Events a second: told on the bus, heard by the consumer (two of three), and what it can apply."""
+
+OUTAGE_S = 2.0
+
+
+def away(
+    until: Callable[[int], int], last_s: float = 12.0, hurt: tuple[float, float] = (4.0, 6.0)
+) -> list[Reading]:
+    """Readings every tenth of a second. `until(head)` is the offset, once the consumer is back."""
+    readings = []
+    for tenth in range(round(last_s * 10) + 1):
+        t, head = tenth / 10, TOLD * tenth // 10
+        down = hurt[0] < t < hurt[1]
+        offset = head if t <= hurt[0] else TOLD * 4 if down else until(tenth)
+        readings.append(
+            Reading(t, "v", "query", head, offset, offset * HEARD // TOLD, answered=not down)
+        )
+    return readings
+
+
+def drains(tenth: int) -> int:
+    """It applies 50 of those it hears a second, so it passes 75 of those that are told."""
+    back = TOLD * 4 + CAPACITY * TOLD // HEARD * (tenth - 60) // 10
+    return min(TOLD * tenth // 10, back)
+
+
+def test_the_lag_grows_with_what_is_told_and_drains_with_what_is_left_of_the_capacity() -> None:
+    lag = consumer_lag(away(drains), (4.0, 6.0), 12.0)
+    assert lag.max == TOLD * OUTAGE_S
+    assert lag.outage_seconds == OUTAGE_S
+    assert lag.drained_seconds == pytest.approx(OUTAGE_S * HEARD / (CAPACITY - HEARD), abs=0.11)
+    assert lag.drain_rate == pytest.approx(CAPACITY, rel=0.05)
+    assert lag.told_rate == pytest.approx(TOLD, rel=0.05)
+    assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)
+
+
+def test_who_never_is_level_again_has_not_drained() -> None:
+    lag = consumer_lag(away(lambda tenth: TOLD * tenth // 10 - 40), (4.0, 6.0), 12.0)
+    assert (lag.outage_seconds, lag.drained_seconds, lag.drain_rate) == (OUTAGE_S, None, None)
+    assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)  # as counted before it was away
+
+
+def test_who_never_answers_again_has_no_end_of_the_outage() -> None:
+    gone = [one for one in away(drains) if one.t <= 4.0 or not one.answered]
+    lag = consumer_lag(gone, (4.0, 6.0), 12.0)
+    assert (lag.outage_seconds, lag.drained_seconds) == (None, None)
+
+
+def test_where_nothing_was_broken_there_is_nothing_to_drain() -> None:
+    calm = away(lambda tenth: TOLD * tenth // 10, hurt=(12.0, 12.0))
+    lag = consumer_lag(calm, None, 10.0)
+    assert (lag.max, lag.outage_seconds, lag.drained_seconds) == (0, None, None)
+    assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)
+
+
+def test_a_lag_that_was_usual_before_need_not_be_made_good() -> None:
+    def behind(tenth: int) -> int:
+        return TOLD * tenth // 10 - 9
+
+    usual = [
+        Reading(one.t, "v", "query", one.head, behind(round(one.t * 10)), 0, answered=True)
+        for one in away(drains)
+    ]
+    assert consumer_lag(usual, (4.0, 6.0), 12.0).drained_seconds == 0.0
+
+
+def test_one_reading_is_enough_to_say_what_can_be_said() -> None:
+    lag = consumer_lag([Reading(0.1, "v", "query", 5, 2, 1, answered=True)], None, 10.0)
+    assert (lag.max, lag.arrival_rate) == (3, None)
+
+
+def test_the_readings_are_kept_as_a_table(tmp_path: Path) -> None:
+    write_lag(tmp_path / "lag.csv", [Reading(0.1, "v", "query", 5, 2, 1, answered=False)])
+    assert (tmp_path / "lag.csv").stat().st_mode & 0o777 == 0o600
+    with (tmp_path / "lag.csv").open(newline="") as lines:
+        (row,) = csv.DictReader(lines)
+    assert row["t"] == "0.1"
+    assert (row["variant"], row["service"]) == ("v", "query")
+    assert (row["head"], row["offset"], row["applied"], row["answered"]) == ("5", "2", "1", "0")
+
+
+# ── as figures ────────────────────────────────────────────────────────────
+
+
+def result(**lag: ConsumerLag) -> Result:
+    fault = FaultProof(kind="down", target="query", acted=True)
+    variant = Variant(name="async-bus", arrangement="async-bus", lag=lag, faults=[fault])
+    return Result(scenario="s", seed=7, started="now", variants=[variant])
+
+
+def test_a_path_leads_to_each_figure_of_a_consumers_lag() -> None:
+    one = result(query=ConsumerLag(max=7, arrival_rate=2.5, drained_seconds=1.5))
+    for figure, value in {"max": 7, "arrival_rate": 2.5, "drained_seconds": 1.5}.items():
+        path = f"async-bus.lag.query.{figure}"
+        known_path(path, ["async-bus"], ["before"], steady=False)
+        assert measured(path, one) == value
+    assert measured("async-bus.lag.query.drain_rate", one) is None
+    assert measured("async-bus.lag.comments.max", one) is None
+
+
+def test_never_to_be_level_again_is_a_measurement() -> None:
+    assert measured("async-bus.lag.query.drained_seconds", result(query=ConsumerLag(max=7))) == (
+        math.inf
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("async-bus.lag.qery.max", "no service 'qery'. Did you mean 'query'?"),
+        ("async-bus.lag", "should name its service"),
+        ("async-bus.lag.query", "should name its figure of the lag"),
+        ("async-bus.lag.query.mx", "no figure of the lag 'mx'. Did you mean 'max'?"),
+        ("async-bus.newcomer.secnds", "Did you mean 'seconds'?"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_where_it_might(path: str, sentence: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        known_path(path, ["async-bus"], ["before"], steady=False)
+    assert sentence in str(caught.value)
+
+
+# ── a run ─────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[dict[str, str]]]:
+    """Query is down for a while in the chain and on the bus, where it is slow."""
+    folder = tmp_path_factory.mktemp("lag")
+    file = scenario_file(
+        folder,
+        "away",
+        {"fault": "down", "target": "query"},
+        rate=40,
+        phases="before = 0.8, during = 0.8, after = 1.5",
+    )
+    text = (folder / file).read_text().replace("[variants.async-bus]", "[variants.async-bus]\n@")
+    (folder / file).write_text(text.replace("@", "apply_ms = 8"))
+    one = Scenario.load_file(folder / file)
+    for number in range(TRIES):
+        (folder / str(number)).mkdir()
+        found = asyncio.run(Run(one, folder / str(number))())
+        if LATE not in " ".join(found.problems):
+            break
+    with (folder / str(number) / "lag.csv").open(newline="") as lines:
+        return found, list(csv.DictReader(lines))
+
+
+def test_a_consumer_that_was_away_was_behind_and_is_level_again(
+    run: tuple[Result, list[dict[str, str]]],
+) -> None:
+    found, rows = run
+    assert found.problems == []
+    chain, bus = found.variants
+    assert (chain.lag, chain.newcomers) == ({}, [])
+    assert list(bus.lag) == ["comments", "moderation", "query"]
+    lag = bus.lag["query"]
+    assert lag.max >= 10
+    assert lag.outage_seconds is not None
+    assert lag.outage_seconds >= 0.8
+    assert lag.drained_seconds is not None
+    assert lag.arrival_rate is not None
+    assert lag.told_rate is not None
+    assert 0 < lag.arrival_rate < lag.told_rate  # it does not listen for CommentModerated
+    assert bus.data is not None
+    assert (bus.data.lost, bus.data.unsettled) == (0, 0)
+    assert {row["variant"] for row in rows} == {"async-bus"}
+
+
+def test_while_it_is_down_its_offset_stands_and_the_head_goes_on(
+    run: tuple[Result, list[dict[str, str]]],
+) -> None:
+    _, rows = run
+    silent = [row for row in rows if row["service"] == "query" and row["answered"] == "0"]
+    assert len({row["offset"] for row in silent}) == 1
+    assert int(silent[-1]["head"]) > int(silent[0]["head"])
+
+
+async def test_where_nobody_hears_anything_nothing_is_asked() -> None:
+    class Silent:
+        name = "request-reply"
+        arrangement = ARRANGEMENTS["request-reply"]
+
+        async def state(self, target: str) -> None:
+            raise AssertionError(f"{target} was asked")
+
+    sampler = LagSampler([Silent()], 0.0)  # type: ignore[list-item]
+    await sampler.run()
+    assert sampler.readings == []

@@ -1,0 +1,310 @@
+"""Several runs of one scenario: what is pooled, what is left out, and in which order they go."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.load.samples import Sample, read_samples
+from lab.scenarios.certainty import NoiseFloor
+from lab.scenarios.hearing import ConsumerLag, Newcomer
+from lab.scenarios.pooled import Outcome, loads_together, pooled
+from lab.scenarios.result import (
+    Data,
+    FaultProof,
+    Lag,
+    Load,
+    PhaseFigures,
+    Result,
+    Variant,
+)
+from lab.scenarios.scenario import Scenario
+from tests.support.small import TRUE, flat, honest, lab, scenario_file, scenario_text
+
+SHORT = "before = 0.5, during = 0.6, after = 0.5"
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    expect = "sync-chain.during.read_feed.max <= 100"
+    path = tmp_path / scenario_file(tmp_path, "own", expect=expect)
+    return Scenario.load_file(path)
+
+
+def samples(*latencies_ms: float, endpoint: str = "read_feed") -> list[Sample]:
+    return [
+        Sample("sync-chain", "during", endpoint, place / 10, 0.1, latency, 200, ok=True)
+        for place, latency in enumerate(latencies_ms)
+    ]
+
+
+def outcome(seed: int, *latencies_ms: float, valid: bool = True, **more: Any) -> Outcome:
+    phases = {name: PhaseFigures(seconds=2) for name in ("before", "during", "after")}
+    variant = Variant(name="sync-chain", arrangement="sync-chain", phases=phases, **more)
+    result = Result(
+        scenario="own",
+        seed=seed,
+        started="2026-01-01T00:00:00+00:00",
+        variants=[variant],
+        load=Load(lag_ms=Lag(p50=0.1, p99=seed, max=9), late=seed, probes={"sync-chain": 5}),
+        noise_floor=NoiseFloor(),
+        valid=valid,
+        problems=[] if valid else ["The load was late."],
+    )
+    return Outcome(seed, Path(f"run-{seed:02d}"), result, samples(*latencies_ms))
+
+
+def test_percentiles_are_of_all_samples_together(scenario: Scenario) -> None:
+    result = pooled(scenario, [outcome(1, 1, 1, 1, 90), outcome(2, 2, 3)])
+    during = result.variants[0].phases["during"]
+    feed = during.endpoints["read_feed"]
+    assert (feed.sent, feed.ok, during.seconds) == (6, 6, 4)
+    assert (feed.latency_ms.p50, feed.latency_ms.max) == (1, 90)
+    assert (result.seed, result.repeats, result.valid) == (1, 2, True)
+    assert (result.load.late, result.load.lag_ms.p99, result.load.probes) == (
+        3,
+        2,
+        {"sync-chain": 10},
+    )
+
+
+def test_an_expectation_is_judged_by_the_whole(scenario: Scenario) -> None:
+    good, bad = outcome(1, *[5] * 9), outcome(2, 500)
+    assert pooled(scenario, [good]).expectations[0].verdict == "holds"
+    both = pooled(scenario, [good, bad])
+    assert both.expectations[0].verdict == "fails"
+    assert both.expectations[0].measured == 500
+
+
+def test_a_run_that_was_not_honest_has_no_part_in_it(scenario: Scenario) -> None:
+    result = pooled(scenario, [outcome(1, 500, valid=False), outcome(2, 7)])
+    assert result.valid
+    assert result.problems == []
+    assert result.variants[0].phases["during"].endpoints["read_feed"].latency_ms.max == 7
+    assert [(one.seed, one.valid, one.folder) for one in result.runs] == [
+        (1, False, "run-01"),
+        (2, True, "run-02"),
+    ]
+    assert result.runs[0].problems == ["The load was late."]
+
+
+def test_where_no_run_was_honest_there_is_no_result(scenario: Scenario) -> None:
+    result = pooled(scenario, [outcome(1, 5, valid=False), outcome(2, 5, valid=False)])
+    assert result.exit_code == 3
+    assert result.problems == ["The load was late."]
+
+
+def test_a_run_that_could_not_run_is_among_those_left_out(scenario: Scenario) -> None:
+    none = Outcome(1, Path("run-01"), None, why_none="No port is free.")
+    result = pooled(scenario, [none, outcome(2, 5)])
+    assert result.valid
+    assert result.runs[0].problems == ["No port is free."]
+    assert result.repeats == 2
+
+
+def test_counts_are_summed(scenario: Scenario) -> None:
+    data = Data(acknowledged=9, visible=8, lost=1, duplicated=0, unsettled=0)
+    asks = {"comments": {"posts": {"asked": 3, "retried": 1}}}
+    more = {"data": data, "asks": asks, "given_up": 2}
+    (variant,) = pooled(scenario, [outcome(1, 5, **more), outcome(2, 5, **more)]).variants
+    assert variant.data is not None
+    assert (variant.data.acknowledged, variant.data.visible, variant.data.lost) == (18, 16, 2)
+    assert variant.asks == {"comments": {"posts": {"asked": 6, "retried": 2}}}
+    assert variant.given_up == 4
+
+
+def test_the_time_to_recover_is_the_median_and_never_is_longer_than_any(
+    scenario: Scenario,
+) -> None:
+    def recovered(*seconds: float | None) -> float | None:
+        runs = [outcome(n, 5, recovery_seconds=one) for n, one in enumerate(seconds)]
+        return pooled(scenario, runs).variants[0].recovery_seconds
+
+    assert recovered(0.1, 0.3, 9) == 0.3
+    assert recovered(0.1, None, 9) == 9
+    assert recovered(0.1, None, None) is None
+
+
+def test_a_fault_acted_only_if_it_acted_in_every_run(scenario: Scenario) -> None:
+    def with_fault(seed: int, acted: bool) -> Outcome:
+        proof = FaultProof(kind="down", target="posts", acted=acted, evidence={"pid": seed})
+        return outcome(seed, 5, faults=[proof])
+
+    (proof,) = pooled(scenario, [with_fault(1, True), with_fault(2, True)]).variants[0].faults
+    assert (proof.acted, proof.evidence) == (True, {"pid": 1, "acted_in_runs": 2})
+    (proof,) = pooled(scenario, [with_fault(1, True), with_fault(2, False)]).variants[0].faults
+    assert not proof.acted
+
+
+def test_of_lag_the_worst_is_kept_and_of_newcomers_the_middle_one(scenario: Scenario) -> None:
+    def heard(seed: int, most: int, seconds: float | None) -> Outcome:
+        newcomer = Newcomer(service="query", part="query-2", at_s=1, events=5, seconds=seconds)
+        lag = {"query": ConsumerLag(max=most, drain_rate=most)}
+        return outcome(seed, 5, lag=lag, newcomers=[newcomer])
+
+    runs = [heard(1, 10, 3.0), heard(2, 90, None), heard(3, 50, 1.0)]
+    (variant,) = pooled(scenario, runs).variants
+    assert (variant.lag["query"].max, variant.lag["query"].drain_rate) == (90, 50)
+    assert [one.seconds for one in variant.newcomers] == [3.0]
+
+
+def test_loads_together_are_as_late_as_all_and_as_slow_as_the_worst() -> None:
+    loads = [
+        Load(lag_ms=Lag(p99=1, max=2), late=1, dropped=2, cpu_share=0.1, machine_share=0.9),
+        Load(lag_ms=Lag(p99=3, max=9), late=3, dropped=1, cpu_share=0.4, machine_share=0.2),
+    ]
+    together = loads_together(loads)
+    assert together.lag_ms == Lag(p50=None, p99=3, max=9)
+    assert (together.late, together.dropped, together.cpu_share) == (4, 3, 0.4)
+    assert together.machine_share == 0.9
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """Two runs each of two scenarios, the second one isolated; where they are, what they say."""
+    place = tmp_path_factory.mktemp("repeated")
+    scenario_file(place, "first", phases=SHORT, variants=("async-bus",), expect=DATA)
+    text = "isolate = true\n" + scenario_text(phases=SHORT, expect=TRUE)
+    (place / "second.toml").write_text(text)
+    for attempt in range(3):
+        keep = place / f"kept-{attempt}"
+        said = lab(
+            "run", "first.toml", "second.toml", "--repeat", "2", "--json", "--keep", str(keep),
+            cwd=place,
+        )  # fmt: skip
+        if (
+            said.returncode == 0
+        ):  # A run that was late has no part in the whole, and is among these.
+            break
+    assert said.returncode == 0, said.stdout + said.stderr
+    documents: list[dict[str, Any]] = json.loads(said.stdout)
+    return keep, documents
+
+
+DATA = "async-bus.data.lost == 0"
+
+
+def folder_of(kept: Path, name: str) -> Path:
+    (folder,) = kept.glob(f"*-{name}")
+    return folder
+
+
+def test_each_run_has_a_folder_and_a_seed_of_its_own(
+    repeated: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    kept, documents = repeated
+    for name, document in zip(("first", "second"), documents, strict=True):
+        folder = folder_of(kept, name)
+        assert document["repeats"] == 2
+        assert [run["seed"] for run in document["runs"]] == [7, 8]
+        assert [run["verdicts"] for run in document["runs"]] == [["holds"], ["holds"]]
+        for number, run in enumerate(document["runs"], 1):
+            assert run["folder"] == f"run-{number:02d}"
+            inner = Result.load_file(folder / run["folder"] / "result.json")
+            assert (inner.seed, inner.repeats) == (6 + number, 1)
+        assert Result.load_file(folder / "result.json").repeats == 2
+
+
+def test_the_runs_are_interleaved(repeated: tuple[Path, list[dict[str, Any]]]) -> None:
+    kept, _ = repeated
+    began = {
+        (name, number): _started_at(folder_of(kept, name) / f"run-{number:02d}")
+        for name in ("first", "second")
+        for number in (1, 2)
+    }
+    assert sorted(began, key=lambda one: began[one]) == [
+        ("first", 1),
+        ("second", 1),
+        ("first", 2),
+        ("second", 2),
+    ]
+
+
+def test_isolated_variants_run_one_after_another_and_the_next_time_in_reverse(
+    repeated: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    kept, documents = repeated
+    assert [document["isolated"] for document in documents] == [False, True]
+    names = ["sync-chain", "async-bus"]
+    for number, order in ((1, names), (2, names[::-1])):
+        run = folder_of(kept, "second") / f"run-{number:02d}"
+        plans = {
+            name: json.loads((run / f"variant-{name}/plan.json").read_text()) for name in names
+        }
+        assert sorted(names, key=lambda name: float(plans[name]["start_at"])) == order
+        assert [len(plan["variants"]) for plan in plans.values()] == [1, 1]
+        assert len({plan["seed"] for plan in plans.values()}) == 1
+    assert [variant["name"] for variant in documents[1]["variants"]] == names
+
+
+def test_isolated_variants_had_the_same_schedule(
+    repeated: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    kept, _ = repeated
+    found = read_samples(folder_of(kept, "second") / "run-01" / "samples.csv")
+    sent = {
+        name: [(one.intended_s, one.endpoint) for one in found if one.variant == name]
+        for name in ("sync-chain", "async-bus")
+    }
+    assert sorted(sent["sync-chain"]) == sorted(sent["async-bus"])
+    assert len(sent["sync-chain"]) > 10
+
+
+def test_the_pooled_figures_are_those_of_the_honest_runs(
+    repeated: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    kept, documents = repeated
+    for name, document in zip(("first", "second"), documents, strict=True):
+        runs = [
+            json.loads((folder_of(kept, name) / f"run-{number:02d}" / "result.json").read_text())
+            for number in (1, 2)
+        ]
+        for place, variant in enumerate(document["variants"]):
+            each = [run["variants"][place] for run in runs if run["valid"]]
+            assert each
+            assert variant["data"]["acknowledged"] == sum(
+                one["data"]["acknowledged"] for one in each
+            )
+            assert _sent(variant) == sum(map(_sent, each))
+
+
+def test_no_database_is_left_of_runs_that_are_not_kept(tmp_path: Path) -> None:
+    name = scenario_file(tmp_path, "own", phases=SHORT)
+    path = tmp_path / name
+    path.write_text("isolate = true\n" + path.read_text())
+    said = honest(
+        lambda: lab("run", name, "--repeat", "2", cwd=tmp_path),
+        lambda done: done.stdout if done.returncode else "",
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "2 runs, seeds 7 to 8" in flat(said.stdout)
+    assert list(tmp_path.glob("runs/**/samples.csv"))
+    assert list(tmp_path.glob("runs/**/*.db")) == []
+    folder = max(tmp_path.glob("runs/*"))  # a run that was late was run again
+    said = lab("trace", "--run", str(folder), cwd=tmp_path)
+    assert said.returncode == 2
+    assert "Name one of them" in flat(said.stderr)
+
+
+@pytest.mark.parametrize("repeat", ["0", "51"])
+def test_a_number_of_runs_that_nobody_can_mean_is_refused(tmp_path: Path, repeat: str) -> None:
+    said = lab("run", "calm", "--repeat", repeat, cwd=tmp_path)
+    assert said.returncode == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def _sent(variant: Mapping[str, Any]) -> int:
+    return sum(
+        endpoint["sent"]
+        for phase in variant["phases"].values()
+        for endpoint in phase["endpoints"].values()
+    )
+
+
+def _started_at(run: Path) -> float:
+    plans = [
+        path for path in (run / "plan.json", *run.glob("variant-*/plan.json")) if path.exists()
+    ]
+    return min(float(json.loads(path.read_text())["start_at"]) for path in plans)

@@ -1,0 +1,229 @@
+"""`lab adopt`: a first target from what is in a folder, which is read and never run."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.foreign.adopt.sources import MOST_BYTES
+from lab.foreign.adopt.writing import NothingFound, adopt
+from lab.foreign.reading import TargetError, read_target
+from lab.foreign.target import Target
+from tests.support import corpora
+from tests.support.corpora import course, laid_out
+from tests.support.worked_targets import TARGETS
+
+ROOT = Path(__file__).parents[2]
+
+
+def adopted(files: dict[str, str], folder: Path) -> tuple[str, dict[str, Any], list[str]]:
+    """The text of the file, what it says, and what is unsure in it."""
+    laid_out(files, folder / "theirs")
+    unsure = adopt(folder / "theirs", folder / "mine.toml")
+    text = (folder / "mine.toml").read_text("utf-8")
+    return text, tomllib.loads(text), unsure
+
+
+def line_of(text: str, begin: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(begin))
+
+
+def test_the_courses_repository_is_found_as_it_is(tmp_path: Path) -> None:
+    text, told, unsure = adopted(course(), tmp_path)
+    assert list(told["services"]) == ["posts", "comments", "query", "moderation", "event-bus"]
+    posts = told["services"]["posts"]
+    assert posts == {"command": "node index.js", "cwd": "theirs/posts", "port": 4000}
+    assert 'posts/package.json: "start": "nodemon index.js"' in line_of(text, "command")
+    assert "posts/index.js:10: app.listen(4000, () => console.log('up'));" in line_of(text, "port")
+    assert "only its process can" in text
+    assert "It needs express, axios: run `npm install` there once." in text
+    assert "# Left out: client: it uses react-scripts" in text
+    assert unsure == []
+    target = read_target(tmp_path / "mine.toml")
+    assert (target.its_bus, target.not_whole()) == ("event-bus", ())
+    assert target.actions == Target.model_fields["actions"].get_default(call_default_factory=True)
+
+
+def test_names_of_a_cluster_become_hosts(tmp_path: Path) -> None:
+    files = course("/posts/create", "event-bus-srv", kubernetes=True) | corpora.CLUSTER
+    files["query/index.js"] += "\naxios.get('http://verdicts-srv:4003/x');"
+    text, told, _ = adopted(files, tmp_path)
+    assert told["hosts"] == {
+        "event-bus-srv": "event-bus",
+        "posts-clusterip-srv": "posts",
+        "comments-srv": "comments",
+        "query-srv": "query",
+        "moderation-srv": "moderation",
+        "verdicts-srv": "moderation",
+    }
+    assert told["actions"] == {"create_post": {"path": "/posts/create"}}
+    assert line_of(text, "path").endswith("# posts/index.js:5: POST /posts/create")
+
+
+def test_a_name_that_only_its_port_explains_is_unsure(tmp_path: Path) -> None:
+    files = course()
+    files["query/index.js"] += "\naxios.get('http://who-knows:4001/x').get('http://lost-one/x');"
+    _, told, unsure = adopted(files, tmp_path)
+    assert told["hosts"] == {"who-knows": "comments"}
+    assert "by its port" in unsure[1]
+    assert "http://lost-one/x: which service is meant is not to be seen" in unsure[0]
+
+
+def test_a_port_that_comes_from_outside_can_be_moved(tmp_path: Path) -> None:
+    text, told, _ = adopted(corpora.PORT_FROM_OUTSIDE, tmp_path)
+    assert told["services"]["posts"] == {
+        "command": "node src/server.js",
+        "cwd": "theirs/blog/posts",
+        "port_env": "PORT",
+        "port": 4010,
+    }
+    assert '"main", and no start script' in line_of(text, "command")
+    assert 'bus = "none"  # (?)' in text
+
+
+def test_flask_and_fastapi_are_started_as_they_are_meant_to_be(tmp_path: Path) -> None:
+    _, told, unsure = adopted(corpora.FLASK_AND_FASTAPI, tmp_path)
+    services = told["services"]
+    assert services["posts"]["command"] == "python3 app.py"
+    assert services["posts"]["port_env"] == "PORT"
+    assert services["comments"]["command"] == "uvicorn main:app --port {port}"
+    assert services["query"]["command"] == "flask --app main:api run --port {port}"
+    assert told["actions"]["create_comment"] == {"body": {"text": "{content}"}}
+    assert told["actions"]["read_feed"]["path"] == "/feed"
+    assert told["actions"]["read_feed"]["comment"] == {"content": "text"}
+    assert any("as in create_comment" in line for line in unsure)
+
+
+def test_go_is_compiled_when_it_is_started(tmp_path: Path) -> None:
+    text, told, _ = adopted(corpora.GO, tmp_path)
+    assert told["services"]["posts"]["command"] == "go run ."
+    assert told["services"]["posts"]["port"] == 4000
+    assert told["services"]["comments"]["port_env"] == "HTTP_PORT"
+    assert told["actions"]["create_post"] == {"body": {"name": "{title}"}}
+    assert "go build -o service ." in text
+
+
+def test_a_file_of_node_that_listens_needs_no_package_beside_it(tmp_path: Path) -> None:
+    files = {
+        "posts/server.js": corpora.express("4000"),
+        "posts/index.js": "module.exports = 1",
+        "client/app.js": "document.title = 'x'",
+        "comments/index.js": corpora.express("4001"),
+    }
+    text, told, _ = adopted(files, tmp_path)
+    assert {name: one["command"] for name, one in told["services"].items()} == {
+        "posts": "node server.js",
+        "comments": "node index.js",
+    }
+    assert told["services"]["comments"]["port"] == 4001
+    assert "no package.json is beside it" in text
+
+
+def test_one_program_may_do_everything(tmp_path: Path) -> None:
+    _, told, unsure = adopted(corpora.ONE_FOR_ALL, tmp_path)
+    (name,) = told["services"]
+    assert name == "theirs"
+    assert told["services"][name]["port"] == 3000
+    assert told["actions"]["create_post"] | {"id": "_id"} == {
+        "service": "theirs",
+        "path": "/api/posts",
+        "id": "_id",
+    }
+    comment = told["actions"]["create_comment"]
+    assert comment["path"] == "/api/comments"
+    assert comment["body"] == {"text": "{content}", "postId": "{post_id}"}
+    assert told["actions"]["read_feed"]["service"] == "theirs"
+    assert any(line.startswith('id = "_id"') for line in unsure)
+
+
+def test_what_nobody_here_understands_is_taken_from_its_container(tmp_path: Path) -> None:
+    text, told, unsure = adopted(corpora.ONLY_A_CONTAINER, tmp_path)
+    posts = told["services"]["posts"]
+    assert posts == {"command": "ruby posts.rb", "cwd": "theirs/posts", "port": 4567}
+    assert "Nothing but its Dockerfile was understood." in text
+    assert any(line.startswith("command") for line in unsure)
+
+
+def test_a_port_that_nothing_is_read_about_is_not_made_up(tmp_path: Path) -> None:
+    files = {"shop/package.json": corpora.package("node a.js"), "shop/a.js": "http.createServer(f)"}
+    _, _, unsure = adopted(files, tmp_path)
+    assert any(
+        "nothing was read about its port; one that you know is taken" in one for one in unsure
+    )
+    with pytest.raises(TargetError, match="nothing says where it listens"):
+        read_target(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize("name", ["node-blog", "python-blog", "shell-blog"])
+def test_the_worked_targets_are_found_by_looking(name: str, tmp_path: Path) -> None:
+    adopt(TARGETS / name, tmp_path / "mine.toml")
+    mine, worked = read_target(tmp_path / "mine.toml"), read_target(TARGETS / name / f"{name}.toml")
+    assert mine.its_bus == worked.its_bus
+    assert mine.hosts == worked.hosts
+    assert mine.actions.create_post.path == worked.actions.create_post.path
+    assert mine.actions.create_comment.body == worked.actions.create_comment.body
+    if name != "shell-blog":
+        assert set(mine.services) == set(worked.services)
+    for one, other in zip(mine.services.values(), worked.services.values(), strict=True):
+        assert (one.command, one.movable) == (other.command, other.movable)
+
+
+def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    laid_out(course(), tmp_path / "theirs")
+    (tmp_path / "mine.toml").write_text("mine")
+    with pytest.raises(FileExistsError, match="stays as it is"):
+        adopt(tmp_path / "theirs", tmp_path / "mine.toml")
+    assert (tmp_path / "mine.toml").read_text() == "mine"
+
+
+def test_a_folder_without_a_service_is_told_so_and_gets_no_file(tmp_path: Path) -> None:
+    laid_out({"notes/a.py": "x = 1", "client/index.html": "<p>"}, tmp_path / "theirs")
+    with pytest.raises(NothingFound, match="Looked for: package"):
+        adopt(tmp_path / "theirs", tmp_path / "mine.toml")
+    with pytest.raises(NotADirectoryError, match="There is no folder"):
+        adopt(tmp_path / "nowhere", tmp_path / "mine.toml")
+    assert not (tmp_path / "mine.toml").exists()
+
+
+def test_whatever_is_in_the_files_the_target_stays_toml(tmp_path: Path) -> None:
+    files = {
+        'a "b" \\ c/package.json': corpora.package('node \\"x\\u0007'),
+        'a "b" \\ c/index.js': "app.listen(4000, '\x1b[31m\x00\u2028 # \"');",
+        "broken/package.json": "{",
+        "list/package.json": "[]",
+        "big/package.json": corpora.package(),
+        "big/index.js": "x" * MOST_BYTES + "app.listen(1234)",
+        "7/package.json": corpora.package(),
+        "7/index.js": corpora.express("4001"),
+    }
+    laid_out(files, tmp_path / "theirs")
+    (tmp_path / "theirs" / "round").symlink_to(tmp_path / "theirs")
+    (tmp_path / "theirs" / "bytes.js").write_bytes(bytes(range(256)))
+    adopt(tmp_path / "theirs", tmp_path / "mine.toml")
+    text = (tmp_path / "mine.toml").read_text("utf-8")
+    told = tomllib.loads(text)
+    assert list(told["services"]) == ["service-7", "a-b-c"]
+    assert all(sign.isprintable() or sign == "\n" for sign in text)
+    assert "broken/package.json: it is no JSON that npm could read." in text
+
+
+def test_nothing_of_what_is_there_is_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    files = {
+        "one/start.sh": f"touch {mark}\nexec serve ${{PORT:-4000}}",
+        "two/main.py": f"open({str(mark)!r}, 'w')\nfrom flask import Flask\napp = Flask('x')",
+    }
+    laid_out(files, tmp_path / "theirs")
+    told = subprocess.run(
+        [sys.executable, ROOT / "cli.py", "adopt", "theirs", "--to", "mine.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "mine.toml is written. Nothing was run." in told.stdout
+    assert "Next: lab validate mine.toml" in told.stdout
+    assert not mark.exists()

@@ -1,0 +1,377 @@
+"""What passes a sidecar's raw port, and what becomes of bad callers and bad services there."""
+
+import asyncio
+import gzip
+import json
+import os
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.support.foreign_service import (
+    POST,
+    Foreign,
+    Says,
+    before,
+    closes,
+    http,
+    request,
+    serving,
+    silent,
+    until,
+    wire,
+)
+
+ROOT = Path(__file__).parents[2]
+EVENT = b'{"type":"PostCreated","data":{"id":"%d"}}'
+
+
+# What passes the raw port.
+
+
+async def test_a_request_and_its_answer_pass_as_they_are() -> None:
+    packed = gzip.compress(b'{"id": "a1"}')
+    sends = http(packed, "201 Created Indeed", "X-One: a", "x-one: b", "Content-Encoding: gzip")
+    async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
+        headers = ("X-Two: 1", "x-TWO: 2", "Cookie: a=b; c", "Accept-Encoding: gzip")
+        await line.send(request("PUT /posts/%41?x=1&y", b"\x00\xff", *headers))
+        head, body = await line.answer()
+        assert head[:4] == sends.decode("latin-1").split("\r\n")[:4]
+        assert body == packed
+        (heard,) = it.foreign.heard
+        sent = request("PUT /posts/%41?x=1&y", b"\x00\xff", *headers)
+        assert heard.head == sent.decode("latin-1").split("\r\n")[:-2]
+        assert heard.body == b"\x00\xff"
+
+
+async def test_a_redirect_passes_as_it_is() -> None:
+    sends = http(b"", "302 Found", "Location: /elsewhere")
+    async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
+        await line.send(request("GET /posts"))
+        head, _ = await line.answer()
+        assert (head[0], head[1]) == ("HTTP/1.1 302 Found", "Location: /elsewhere")
+
+
+async def test_what_comes_in_chunks_goes_on_in_chunks() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    async with before(Foreign(otherwise=chunked)) as it, wire(it.raw) as line:
+        for _ in range(2):
+            await line.send(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            await line.send(b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n")
+            assert (await line.answer())[1] == b"hello"
+        assert [heard.body for heard in it.foreign.heard] == [b"abcde", b"abcde"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_three_megabytes_pass_in_both_directions(chunked: bool) -> None:
+    large = os.urandom(3_000_000)
+    foreign = Foreign(otherwise=lambda heard: http(heard.body))
+    async with before(foreign) as it, wire(it.raw) as line:
+        sent = request("POST /x", large)
+        if chunked:
+            frame = b"%x\r\n%b\r\n0\r\n\r\n" % (len(large), large)
+            head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            sent = head + frame
+        sending = asyncio.create_task(line.send(sent))
+        assert (await line.answer())[1] == large
+        await sending
+        assert await line.ask("GET /again") == (200, b"")
+
+
+async def test_a_reader_who_is_slow_gets_all_of_it_and_is_not_run_over() -> None:
+    written = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n")
+        for _ in range(1_000):
+            writer.write(b"x" * 64_000)
+            written += 64_000
+            await writer.drain()
+
+    async with before(Foreign(otherwise=endless)) as it, wire(it.raw) as line:
+        await line.send(request("GET /x"))
+        await line.reader.readuntil(b"\r\n\r\n")
+        (caller,) = it.sidecar._passage.callers
+        question = caller._queue[0].question  # type: ignore[attr-defined]
+        # Nobody reads any more, so in the end the service is not read from either.
+        await until(lambda: not question.connection.transport.is_reading(), "a pause")
+        assert written < 64_000_000
+        rest = 64_000_000
+        while rest:
+            rest -= len(await line.reader.read(1 << 20))
+        assert written == 64_000_000
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhel")
+        await writer.drain()
+        writer.write(b"lo")
+
+    async with before(Foreign(otherwise=old)) as it, wire(it.raw) as line:
+        await line.send(request("GET /posts"))
+        head, body = await line.answer()
+        assert body == b"hello"
+        assert "Connection: close" in head
+
+
+@pytest.mark.parametrize(
+    ("first", "sends"),
+    [
+        ("HEAD /posts", b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"),
+        ("GET /posts", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET /posts", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 400\r\n\r\n"),
+        ("GET /posts", b"HTTP/1.1 100 Continue\r\n\r\n" + http(b"")),
+    ],
+)
+async def test_an_answer_without_a_body_leaves_the_connection_usable(
+    first: str, sends: bytes
+) -> None:
+    async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
+        for _ in range(2):
+            status, body = await line.ask(first)
+            assert (status in (200, 204, 304), body) == (True, b"")
+
+
+async def test_two_requests_sent_at_once_are_answered_in_their_order() -> None:
+    async with before(Foreign(otherwise=lambda heard: http(heard.what.encode()))) as it:
+        async with wire(it.raw) as line:
+            await line.send(*(request(f"GET /{number}") for number in range(50)))
+            answers = [(await line.answer())[1] for _ in range(50)]
+        assert answers == [b"GET /%d" % number for number in range(50)]
+
+
+async def test_a_wish_for_another_protocol_is_passed_over() -> None:
+    async with before(Foreign()) as it, wire(it.raw) as line:
+        wishes = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA")
+        assert (await line.ask("GET /posts", b"", *wishes))[0] == 200
+        assert (await line.ask("GET /posts"))[0] == 200
+        assert it.foreign.heard[0].header("Upgrade") is None
+
+
+async def test_who_waits_for_a_hundred_before_the_body_hears_it() -> None:
+    foreign = Foreign(otherwise=lambda heard: http(heard.body))
+    async with before(foreign) as it, wire(it.raw) as line:
+        sent = request("POST /x", b"hello", "Expect: 100-continue")
+        await line.send(sent[:-5])
+        assert (await line.answer())[0][0] == "HTTP/1.1 100 Continue"
+        await line.send(b"hello")
+        assert (await line.answer())[1] == b"hello"
+
+
+async def test_two_hundred_keep_their_connections_and_share_fewer() -> None:
+    async with before(Foreign(otherwise=lambda heard: http(heard.what.encode()))) as it:
+
+        async def one(number: int, everybody: asyncio.Barrier) -> None:
+            async with wire(it.raw) as line:
+                for turn in range(5):
+                    await everybody.wait()
+                    answered = await line.ask(f"GET /{number}/{turn}")
+                    assert answered == (200, b"GET /%d/%d" % (number, turn))
+
+        everybody = asyncio.Barrier(200)
+        await asyncio.gather(*(one(number, everybody) for number in range(200)))
+        assert len(it.foreign.heard) == 1_000
+        assert it.foreign.accepted <= 200
+        assert (await it.state())["visitors"] == 1_000
+
+
+async def test_a_kept_connection_that_the_service_has_closed_is_not_used() -> None:
+    async with before(Foreign()) as it, wire(it.raw) as line:
+        for turn in range(1, 4):
+            assert (await line.ask("POST /x", b"1"))[0] == 200
+            it.foreign.hang_up()
+            await until(lambda turn=turn: it.foreign.closed == turn, "a closed connection")
+        assert it.foreign.accepted == 3
+
+
+async def test_who_leaves_early_is_asked_for_no_more() -> None:
+    async with before(Foreign(otherwise=silent)) as it:
+        async with wire(it.raw) as line:
+            await line.send(request("GET /posts"))
+            await until(lambda: it.foreign.heard, "the request")
+        await until(lambda: it.foreign.closed == 1, "a closed connection to the service")
+        await it.until_under_way(0)
+        assert (await it.state())["left"] == 1
+        asking = asyncio.create_task(it.ask("POST", "/posts", {"title": "x"}))
+        await until(lambda: len(it.foreign.heard) == 2, "the request at the face")
+        asking.cancel()
+        await until(lambda: it.foreign.closed == 2, "a closed connection behind the face")
+        await it.until_under_way(0)
+
+
+# Bad callers.
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01 hello\r\n\r\n", 400),
+        (b"GET /posts HTTP/1.1\r\nHost x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: x\r\n\r\nzz\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 413),
+        (b"GET ftp://x/y HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://127.0.0.1:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ],
+)
+async def test_what_is_no_request_gets_a_problem_document(sent: bytes, status: int) -> None:
+    async with before(Foreign()) as it, wire(it.raw) as line:
+        await line.send(sent)
+        head, body = await line.answer()
+        assert head[0].split()[1] == str(status)
+        assert json.loads(body)["status"] == status
+        assert it.foreign.heard == []
+
+
+async def test_half_a_request_does_not_stay_for_ever() -> None:
+    async with before(Foreign()) as it, wire(it.raw) as line, wire(it.raw) as idle:
+        await line.send(b"POST /posts HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+        await idle.send(request("GET /posts"))
+        await idle.answer()
+        await until(lambda: len(it.sidecar._passage.callers) == 2, "both connections")
+        await until(lambda: any(c._queue for c in it.sidecar._passage.callers), "the half")  # type: ignore[attr-defined]
+        for caller in list(it.sidecar._passage.callers):
+            caller.look(monotonic() + 11)
+        assert (await line.answer())[0][0].split()[1] == "408"
+        for caller in list(it.sidecar._passage.callers):
+            caller.look(monotonic() + 61)
+        assert await idle.reader.read() == b""
+
+
+# Bad services.
+
+NO_ANSWER = (asyncio.IncompleteReadError, ConnectionError)
+
+
+async def test_who_is_not_there_is_said_not_to_have_done_it_and_its_callers_meet_nobody() -> None:
+    async with before(Foreign(), listens=False) as it, wire(it.raw) as line:
+        with pytest.raises(NO_ANSWER):
+            await line.ask("POST /posts", b"{}")
+        status, told = await it.ask("POST", "/posts", {"title": "x"})
+        assert (status, told["definite"]) == (503, True)
+        assert "nothing listens on port" in told["detail"]
+        assert "nothing listens on port" in (await it.state())["last_failure"]
+
+
+BROKEN: dict[str, Says] = {
+    "nothing": closes,
+    "no HTTP": lambda heard: b"hello there\r\n\r\n",
+    "an endless head": lambda heard: b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("how", ["nothing", "no HTTP", "an endless head"])
+async def test_an_answer_that_is_none_is_none_for_callers_and_a_502_at_the_face(how: str) -> None:
+    async with before(Foreign(otherwise=BROKEN[how])) as it, wire(it.raw) as line:
+        with pytest.raises(NO_ANSWER):
+            await line.ask("POST /posts", b"{}")
+        status, told = await it.ask("POST", "/posts", {"title": "x"})
+        assert (status, told["definite"]) == (502, False)
+        state = await it.state()
+        assert (state["failed"], state["under_way"]) == (1, 0)
+        assert "posts answered with" in state["last_failure"]
+
+
+async def test_an_answer_that_breaks_off_is_seen_to_break_off() -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        await writer.drain()
+
+    async with before(Foreign(otherwise=half)) as it, wire(it.raw) as line:
+        await line.send(request("GET /posts"))
+        with pytest.raises(NO_ANSWER):
+            await line.answer()
+        status, told = await it.ask("POST", "/posts", {"title": "x"})
+        assert (status, told["definite"]) == (502, False)
+        assert "the beginning of an answer, 5 bytes" in told["detail"]
+
+
+async def test_a_service_that_answers_before_it_has_heard_all_is_heard() -> None:
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b"too much", "413 Payload Too Large", "Connection: close"))
+        await writer.drain()
+
+    foreign = Foreign()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await refuses(reader, writer)
+        await reader.read(1 << 20)
+        writer.close()
+
+    foreign.talk = talk  # type: ignore[method-assign]
+    async with before(foreign) as it, wire(it.raw) as line:
+        head = b"POST /posts HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        await line.send(head, b"x" * 100_000)
+        told, body = await line.answer()
+        assert (told[0].split()[1], body) == ("413", b"too much")
+        assert "Connection: close" in told
+
+
+async def test_a_service_on_the_other_loopback_is_found() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no ::1")
+    foreign = Foreign()
+    try:
+        async with serving(foreign, "::1"):
+            port = foreign.port
+            async with before(Foreign(), service_port=port) as it, wire(it.raw) as line:
+                assert (await line.ask("GET /posts"))[0] == 200
+                assert (await it.ask("GET", "/health"))[0] == 200
+                assert len(foreign.heard) == 1
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1 ({error})")
+
+
+# The proxy.
+
+
+async def test_what_a_service_asks_of_others_finds_them_and_says_who_asks() -> None:
+    bus = Foreign(otherwise=lambda heard: http(heard.what.encode()))
+    async with serving(bus):
+        hosts = {"event-bus-srv:4005": bus.port, "bus": bus.port}
+        async with before(Foreign(), hosts=hosts) as it, wire(it.raw) as line:
+            for authority in ("event-bus-srv:4005", "BUS", "bus:80", f"localhost:{bus.port}"):
+                first = f"POST http://{authority}/events?x=1"
+                assert await line.ask(first, EVENT % 1) == (200, b"POST /events?x=1")
+            assert await line.ask(f"GET http://127.0.0.1:{bus.port}") == (200, b"GET /")
+            assert [heard.header("Lab-Caller") for heard in bus.heard] == ["posts"] * 5
+            assert it.foreign.heard == []
+
+
+async def test_a_tunnel_leads_to_the_same() -> None:
+    bus = Foreign(otherwise=lambda heard: http(heard.what.encode()))
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(serving(bus))
+        it = await held.enter_async_context(before(Foreign(), hosts={"bus": bus.port}))
+        line = await held.enter_async_context(wire(it.raw))
+        await line.send(b"CONNECT bus:4005 HTTP/1.1\r\nHost: bus:4005\r\n\r\n")
+        established = await line.reader.readuntil(b"\r\n\r\n")
+        assert established.startswith(b"HTTP/1.1 200 ")
+        for _ in range(2):
+            assert await line.ask("POST /events", b"{}") == (200, b"POST /events")
+        assert [heard.header("Lab-Caller") for heard in bus.heard] == ["posts"] * 2
+
+
+@pytest.mark.parametrize("first", ["GET http://example.com/x", "CONNECT example.com:443"])
+async def test_nothing_goes_to_other_machines(first: str) -> None:
+    async with before(Foreign()) as it, wire(it.raw) as line:
+        status, body = await line.ask(first)
+        told = json.loads(body)
+        assert (status, told["definite"]) == (503, True)
+        assert "to [hosts]; nothing is passed on to other machines" in told["detail"]
+
+
+async def test_who_asks_through_a_sidecar_is_cut_by_a_partition_of_another() -> None:
+    async with before(Foreign(otherwise=POST)) as posts:
+        port = int(posts.raw.rpartition(":")[2])
+        async with before(Foreign(), "comments", hosts={"posts": port}) as comments:
+            await posts.put("partition", **{"from": "comments"})
+            async with wire(comments.raw) as line:
+                await line.send(request("GET http://posts/posts"))
+                await posts.until_under_way(1)
+            assert (await posts.take("partition"))["acted"] == 1

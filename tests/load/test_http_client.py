@@ -1,0 +1,186 @@
+"""The client against bare sockets: every way an answer can come, or not come."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import perf_counter
+
+import pytest
+
+from lab.load.client import Client
+from lab.load.connection import Outcome
+from lab.load.plan import Origin
+from tests.support.load_blog import PATIENCE_S, a_client, until
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with a_client() as client:
+        yield client
+
+
+@asynccontextmanager
+async def a_peer(answer: Peer) -> AsyncIterator[Origin]:
+    """A bare TCP server: for what no decent HTTP server would do."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield Origin(*server.sockets[0].getsockname())
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def ask(
+    client: Client, origin: Origin, method: str = "GET", timeout_s: float = PATIENCE_S
+) -> asyncio.Future[Outcome]:
+    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    body = b"{}" if method == "POST" else b""
+    assert client.send(
+        method, origin, "/feed", body, perf_counter() + timeout_s, outcome.set_result
+    )
+    return outcome
+
+
+def answering(*answers: bytes, then_reset: bool = False) -> Peer:
+    """One connection gets these answers, a request each, and is closed after the last."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for text in answers:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(text)
+            await writer.drain()
+        if then_reset:
+            await reader.readuntil(b"\r\n\r\n")
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    return answer
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+WITHOUT_LENGTH = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcde"
+ANNOUNCED = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde"
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde"
+
+
+@pytest.mark.parametrize("answer", [CHUNKED, WITHOUT_LENGTH, ANNOUNCED, PLAIN])
+async def test_an_answer_is_read_whole_however_it_is_framed(client: Client, answer: bytes) -> None:
+    async with a_peer(answering(answer)) as origin:
+        outcome = await ask(client, origin)
+
+    assert (outcome.status, outcome.body, outcome.error) == (200, b"abcde", "")
+
+
+async def test_a_server_is_told_how_long_its_client_will_wait(client: Client) -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(PLAIN)
+        writer.close()
+
+    async with a_peer(answer) as origin:
+        await ask(client, origin, timeout_s=PATIENCE_S)
+
+    told_ms = int(heads[0].partition(b"Request-Deadline-Ms: ")[2].partition(b"\r\n")[0])
+    assert 0 < told_ms <= PATIENCE_S * 1_000
+
+
+async def test_an_answer_that_says_it_is_not_whole_is_marked_and_the_next_one_is_not(
+    client: Client,
+) -> None:
+    less = PLAIN.replace(b"Content-Length", b"feed-degraded: comments\r\nContent-Length")
+    async with a_peer(answering(less, PLAIN)) as origin:
+        outcomes = [await ask(client, origin) for _ in range(2)]
+
+    assert [outcome.degraded for outcome in outcomes] == [True, False]
+    assert [outcome.body for outcome in outcomes] == [b"abcde"] * 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", PLAIN[:-2], CHUNKED[:-5], b"HTTP/1.1 200 OK\r\nConte", b"SSH-2.0-x\r\n\r\n"]
+)
+async def test_less_than_a_whole_answer_is_a_reset(client: Client, answer: bytes) -> None:
+    async with a_peer(answering(answer)) as origin:
+        outcome = await ask(client, origin)
+
+    assert (outcome.status, outcome.error) == (0, "reset")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_connection_closed_while_idle_is_no_failure(client: Client, method: str) -> None:
+    async with a_peer(answering(PLAIN)) as origin:
+        outcomes = [await ask(client, origin, method) for _ in range(5)]
+
+    assert [outcome.error for outcome in outcomes] == [""] * 5
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_reset_while_waiting_is_a_reset_and_is_not_repeated(
+    client: Client, method: str
+) -> None:
+    async with a_peer(answering(PLAIN, then_reset=True)) as origin:
+        assert (await ask(client, origin, method)).error == ""
+        assert (await ask(client, origin, method)).error == "reset"
+
+
+async def test_nobody_listening_is_refused(client: Client) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        outcome = await ask(client, Origin(*reserved.getsockname()))
+
+    assert (outcome.status, outcome.error) == (0, "refused")
+
+
+async def test_no_answer_in_time_is_a_timeout_and_its_connection_is_given_up(
+    client: Client,
+) -> None:
+    closed = asyncio.Event()
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the client's end
+        writer.close()
+        closed.set()
+
+    async with a_peer(never) as origin:
+        outcome = await ask(client, origin, timeout_s=0.05)
+        await asyncio.wait_for(closed.wait(), PATIENCE_S)
+
+    assert outcome.error == "timeout"
+    await until(lambda: client.connections == 0)
+
+
+def _nothing(outcome: Outcome) -> None:
+    pytest.fail(f"a forgotten request was finished: {outcome}")
+
+
+async def test_where_no_connection_is_free_the_client_says_no_and_queues_nothing() -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    small = Client(asyncio.get_running_loop(), max_connections=1)
+    async with a_peer(never) as origin:
+        give_up_at_s = perf_counter() + PATIENCE_S
+        took = [small.send("GET", origin, "/", b"", give_up_at_s, _nothing) for _ in range(2)]
+        small.close()
+        await until(lambda: small.connections == 0)
+
+    assert took == [True, False]
+
+
+async def test_an_idle_connection_makes_room_for_one_to_another_service() -> None:
+    small = Client(asyncio.get_running_loop(), max_connections=1)
+    async with a_peer(answering(PLAIN, PLAIN)) as one, a_peer(answering(PLAIN, PLAIN)) as other:
+        statuses = [(await ask(small, origin)).status for origin in (one, other, one)]
+        small.close()
+        await until(lambda: small.connections == 0)
+
+    assert statuses == [200, 200, 200]

@@ -1,0 +1,199 @@
+"""A surge: more arrivals in `during`, in the schedule, the file, the plan and the figures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cluster.topology import ARRANGEMENTS, programs
+from lab.load.pacer import schedule
+from lab.load.plan import Action, Phase
+from lab.load.samples import Sample
+from lab.scenarios.answers import Endpoint, PhaseFigures
+from lab.scenarios.evaluate import variant_result
+from lab.scenarios.figures import known_path, measured
+from lab.scenarios.hearing import ConsumerLag
+from lab.scenarios.lag import LagSampler, Reading
+from lab.scenarios.load_plan import load_plan
+from lab.scenarios.reading import ScenarioError
+from lab.scenarios.result import Result, Variant
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.surge import surge_window
+from tests.support.small import scenario_text
+
+MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
+QUIET = [Phase(name=name, seconds=20) for name in ("before", "during", "after")]
+SURGE = [QUIET[0], QUIET[1].model_copy(update={"rate": 200.0}), QUIET[2]]
+
+
+def scenario(folder: Path, load: str = "during_rate = 100, ", **more: Any) -> Scenario:
+    text = scenario_text(rate=20, **more).replace("load = { ", f"load = {{ {load}", 1)
+    (folder / "mine.toml").write_text(text)
+    return Scenario.load_file(folder / "mine.toml")
+
+
+# ── the schedule ──────────────────────────────────────────────────────────
+
+
+def test_in_a_surge_arrivals_come_at_the_rate_of_their_phase() -> None:
+    arrivals = schedule(7, 20, SURGE, MIX)
+    ends_s = (20, 40, 60)
+    counts = [sum(end - 20 <= one.at_s < end for one in arrivals) for end in ends_s]
+    assert counts == [pytest.approx(wanted, rel=0.15) for wanted in (400, 4_000, 400)]
+    assert arrivals == sorted(arrivals, key=lambda one: one.at_s)
+
+
+def test_until_the_surge_comes_the_schedule_is_the_one_without_it() -> None:
+    calm = [one for one in schedule(7, 20, QUIET, MIX) if one.at_s < 20]
+    assert schedule(7, 20, SURGE, MIX)[: len(calm)] == calm
+
+
+def test_a_phase_with_the_usual_rate_of_its_own_changes_nothing() -> None:
+    said = [phase.model_copy(update={"rate": 20.0}) for phase in QUIET]
+    assert schedule(7, 20, said, MIX) == schedule(7, 20, QUIET, MIX)
+
+
+def test_gaps_in_the_surge_are_exponential_from_its_first_moment_on() -> None:
+    moments = [one.at_s for one in schedule(7, 20, SURGE, MIX) if 20 <= one.at_s < 40]
+    gaps = [after - before for before, after in zip([20.0, *moments], moments, strict=False)]
+    mean = sum(gaps) / len(gaps)
+    assert mean == pytest.approx(1 / 200, rel=0.05)
+    assert sum(gap > mean for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.03)
+
+
+# ── the file and the plan ─────────────────────────────────────────────────
+
+
+def test_a_scenario_names_the_rate_of_during_and_the_plan_says_it_of_that_phase(
+    tmp_path: Path,
+) -> None:
+    plan = load_plan(scenario(tmp_path), 7, tmp_path, [], [], 0.0)
+    assert plan["rate"] == 20
+    assert {one["name"]: one.get("rate") for one in plan["phases"]} == {
+        **{"warm_up": None, "before": None, "during": 100.0, "after": None}
+    }
+
+
+def test_without_a_surge_no_phase_has_a_rate_of_its_own(tmp_path: Path) -> None:
+    plan = load_plan(scenario(tmp_path, load=""), 7, tmp_path, [], [], 0.0)
+    assert not any("rate" in one for one in plan["phases"])
+
+
+def test_at_another_rate_the_surge_stays_as_many_times_as_much(tmp_path: Path) -> None:
+    faster = scenario(tmp_path).at_rate(30).load
+    assert (faster.rate, faster.during_rate) == (30, 150)
+    assert scenario(tmp_path, load="").at_rate(30).load.during_rate is None
+
+
+def test_where_methods_come_in_turn_there_is_no_during_to_surge_in(tmp_path: Path) -> None:
+    slow = {"fault": "latency", "target": "posts", "ms": 20}
+    in_turn = scenario_text(slow, phases="before = 1, each = 1, after = 1")
+    (tmp_path / "mine.toml").write_text(in_turn.replace("load = {", "load = { during_rate = 50,"))
+    with pytest.raises(
+        ScenarioError, match=r"load\.during_rate: .* with phases\.each there is none"
+    ):
+        Scenario.load_file(tmp_path / "mine.toml")
+
+
+# ── what is measured of it ────────────────────────────────────────────────
+
+
+def test_it_is_measured_as_trouble_from_the_beginning_of_during_to_its_end(tmp_path: Path) -> None:
+    one = scenario(tmp_path, phases="before = 2, during = 1, after = 2")
+    assert surge_window(one.load, one.phases) == (2.5, 3.5)
+    assert surge_window(scenario(tmp_path, load="").load, one.phases) is None
+
+
+def test_a_consumer_has_drained_when_its_lag_is_usual_again_after_the_surge(
+    tmp_path: Path,
+) -> None:
+    one = scenario(tmp_path, phases="before = 2, during = 1, after = 2")
+    heads = {0.0: 0, 2.5: 10, 3.0: 40, 3.5: 70, 4.0: 75, 4.5: 80}
+    offsets = {0.0: 0, 2.5: 10, 3.0: 20, 3.5: 40, 4.0: 60, 4.5: 80}
+    sampler = LagSampler([], 0.0)
+    sampler.readings = [
+        Reading(t, "async-bus", "query", heads[t], offsets[t], offsets[t], answered=True)
+        for t in heads
+    ]
+    lag = sampler.figures(one, "async-bus")["query"]
+    assert (lag.max, lag.outage_seconds, lag.drained_seconds) == (30, 1.0, 1.0)
+    assert lag.drain_rate == 40
+
+
+def test_not_to_drain_after_a_surge_is_a_measurement(tmp_path: Path) -> None:
+    lag = {"query": ConsumerLag(max=9, outage_seconds=1.0), "comments": ConsumerLag(max=9)}
+    result = _result(Variant(name="v", arrangement="async-bus", lag=lag))
+    assert measured("v.lag.query.drained_seconds", result) == float("inf")
+    assert measured("v.lag.comments.drained_seconds", result) is None  # nothing had come over it
+
+
+def test_recovery_is_counted_from_the_end_of_the_surge(tmp_path: Path) -> None:
+    surge = variant_result(scenario(tmp_path), "sync-chain", _samples(), None, [], warm_up_s=0.5)
+    calm = variant_result(
+        scenario(tmp_path, load=""), "sync-chain", _samples(), None, [], warm_up_s=0.5
+    )
+    # Slow until 1.9 s; the surge ended at 0.5 + 0.6 + 0.6.
+    assert surge.recovery_seconds == pytest.approx(0.2)
+    assert calm.recovery_seconds is None
+
+
+def _samples() -> list[Sample]:
+    return [
+        Sample("sync-chain", phase, "read_feed", at_s, 0.1, latency_ms, 200, ok=True)
+        for phase, at_s, latency_ms in (
+            *(("before", 0.5 + 0.01 * number, 2.0) for number in range(20)),
+            *(("during", 1.1 + 0.01 * number, 900.0) for number in range(60)),
+            *(
+                ("after", 1.7 + 0.01 * number, 900.0 if number < 20 else 2.0)
+                for number in range(60)
+            ),
+        )
+    ]
+
+
+def _result(variant: Variant) -> Result:
+    return Result(scenario="s", seed=7, started="now", variants=[variant])
+
+
+def test_a_path_leads_to_how_many_were_answered_well_a_second() -> None:
+    feed = Endpoint(sent=50, ok=30, failed=20)
+    phases = {"during": PhaseFigures(seconds=2.5, endpoints={"read_feed": feed})}
+    result = _result(Variant(name="v", arrangement="sync-chain", phases=phases))
+    known_path("v.during.read_feed.rate", ["v"], ["during"], steady=False)
+    assert measured("v.during.read_feed.rate", result) == 12
+    assert measured("v.during.create_post.rate", result) is None
+
+
+# ── a capacity for one consumer ───────────────────────────────────────────
+
+
+def test_the_time_an_event_takes_may_be_set_for_one_consumer(tmp_path: Path) -> None:
+    arrangement = ARRANGEMENTS["async-bus"]
+    ports = dict.fromkeys(arrangement.parts, 1)
+    options = {"apply_ms": {"query": 25, "comments": 5}}
+    told = {
+        one.name: " ".join(one.argv)
+        for one in programs("v", arrangement, options, ports, tmp_path, "token")
+    }
+    assert "--apply-ms 25" in told["v.query"]
+    assert "--apply-ms 5" in told["v.comments"]
+    assert not any("--apply-ms" in told[f"v.{name}"] for name in ("posts", "moderation"))
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("{ qery = 25 }", r"apply_ms: no 'qery' here. Did you mean 'query'\?"),
+        ("{ posts = 25 }", "apply_ms: no 'posts' here. Known: comments, moderation, query."),
+        ("{ query = 0 }", "apply_ms.query: saw 0; it was meant to be a whole number, 1 to 1000"),
+        ('"slow"', "apply_ms: saw 'slow'; it was meant to be a whole number, 1 to 1000"),
+    ],
+)
+def test_a_table_of_consumers_that_means_nobody_is_refused(
+    tmp_path: Path, table: str, sentence: str
+) -> None:
+    text = scenario_text(variants=("async-bus",), expect="async-bus.data.lost == 0")
+    head = "[variants.async-bus]\n"
+    (tmp_path / "mine.toml").write_text(text.replace(head, f"{head}apply_ms = {table}\n"))
+    with pytest.raises(ScenarioError, match=sentence):
+        Scenario.load_file(tmp_path / "mine.toml")

@@ -1,0 +1,498 @@
+"""A chart shows what was measured, says it in words as well, and is nothing but a drawing."""
+
+import io
+import re
+from collections.abc import Sequence
+from math import log10
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from lab.load.samples import Sample
+from lab.report.charts import Chart, Raw, charts
+from lab.report.charts.colours import GROUND, INKS, hands
+from lab.report.charts.raw import clock
+from lab.report.charts.scales import Scale, linear, logarithmic
+from lab.report.charts.svg import line
+from lab.report.plot import plots
+from lab.scenarios import catalogue
+from lab.scenarios.lag import read_lag, write_lag
+from lab.scenarios.result import FaultProof, OneRun, Result, Variant
+from lab.scenarios.stages import Timeline, timeline_told
+from lab.scenarios.surge import surge_window
+from tests.support.kept_runs import BOTH, kept, readings, result, samples
+
+HOSTILE = "</title></svg><script>alert(1)</script>\"' onload=alert(2) \x1b]0;x\x07\u202e&amp;"
+ALL = {
+    *("latency-over-time", "success-over-time", "latency-quantiles", "answered-visible"),
+    *("lag", "predicted-measured"),
+}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(of: Result, raw: Raw) -> dict[str, Chart]:
+    return {one.name: one for one in charts(of, raw)}
+
+
+@pytest.fixture(scope="module")
+def raw() -> Raw:
+    own = [one for one in samples() if one.phase != "warm_up"]
+    return Raw(tuple(own), tuple(readings()))
+
+
+@pytest.fixture(scope="module")
+def run(raw: Raw) -> Result:
+    return result(raw.samples)
+
+
+def turn_by_turn(*phases: str) -> Result:
+    """A run in which one thing after another was broken."""
+    figures = result(samples()).variants[0].phases
+    shares = {"before": figures["before"], "after": figures["after"]}
+    return result(samples()).model_copy(
+        update={
+            "variants": [
+                Variant(
+                    name=name,
+                    arrangement=name,
+                    phases={"before": shares["before"]}
+                    | dict.fromkeys(phases, figures["during"])
+                    | {"after": shares["after"]},
+                    faults=[
+                        FaultProof(kind="down", target=phase.split()[0], acted=True)
+                        for phase in phases
+                        if name == "async-bus" or phase != "event-bus down"
+                    ],
+                )
+                for name in BOTH
+            ]
+        }
+    )
+
+
+def tree(of: Chart, styled: bool = True) -> ElementTree.Element:
+    return ElementTree.fromstring(of.svg(styled))
+
+
+def texts(of: Chart) -> list[str]:
+    return ["".join(one.itertext()) for one in tree(of).iter(f"{SVG}text")]
+
+
+def paths(of: Chart, *classes: str) -> list[str]:
+    """The drawing commands of paths that have all the classes."""
+    return [
+        one.get("d", "")
+        for one in tree(of).iter(f"{SVG}path")
+        if set(classes) <= set(one.get("class", "").split())
+    ]
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)]
+
+
+def test_everything_that_was_measured_has_its_chart(run: Result, raw: Raw) -> None:
+    assert drawn(run, raw).keys() == ALL
+
+
+def test_a_chart_that_has_nothing_to_show_is_not_there(run: Result, raw: Raw) -> None:
+    assert drawn(run, Raw()).keys() == {"answered-visible", "predicted-measured"}
+    assert "lag" not in drawn(run, Raw(raw.samples))
+    assert "predicted-measured" not in drawn(run.model_copy(update={"predictions": []}), raw)
+    assert "blast-radius" in drawn(turn_by_turn("posts down", "query down"), Raw())
+    assert charts(Result(scenario="x", seed=1, started="", variants=[])) == []
+
+
+def test_what_an_invalid_run_measured_is_not_held_against_theory(run: Result, raw: Raw) -> None:
+    assert "predicted-measured" not in drawn(run.model_copy(update={"valid": False}), raw)
+
+
+def test_every_chart_is_one_drawing_with_a_title_and_a_description(run: Result, raw: Raw) -> None:
+    for one in charts(run, raw):
+        svg = tree(one)
+        title, says = svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")
+        assert title is not None
+        assert says is not None
+        assert title.text
+        assert len(says.text or "") > 40
+        assert svg.get("role") == "img"
+        assert svg.get("aria-labelledby") == f"{title.get('id')} {says.get('id')}"
+
+
+def test_the_description_of_latency_has_the_figures(run: Result, raw: Raw) -> None:
+    says = drawn(run, raw)["latency-over-time"].says
+    assert "comments latency (ms 300) from 2.0 s to 4.0 s" in says
+    assert re.search(r"sync-chain, read_feed, p50: before \d\.\d ms, during 30\d ms", says)
+
+
+def test_a_slow_hop_is_high_up_for_the_chain_and_not_for_the_bus(run: Result, raw: Raw) -> None:
+    chart = drawn(run, raw)["latency-over-time"]
+    feed_chain, feed_bus = (points(paths(chart, "line", f"i-{ink}")[1]) for ink in ("chain", "bus"))
+    assert max(y for _, y in feed_chain) - min(y for _, y in feed_chain) > 50
+    assert max(y for _, y in feed_bus) - min(y for _, y in feed_bus) < 20
+
+
+def test_a_line_of_medians_is_broken_where_a_phase_begins(run: Result, raw: Raw) -> None:
+    path = paths(drawn(run, raw)["latency-over-time"], "line", "i-chain")[1]
+    assert path.count("M") == 3
+
+
+def test_errors_are_crosses_and_stand_apart_from_answers(run: Result, raw: Raw) -> None:
+    chart = drawn(run, raw)["latency-over-time"]
+    crosses = sum(len(points(path)) for path in paths(chart, "cross", "i-chain"))
+    assert crosses == sum(not one.ok for one in raw.samples) > 5
+    assert "an error, not an answer" in texts(chart)
+
+
+def test_the_window_of_the_fault_is_as_wide_as_it_was_long(run: Result, raw: Raw) -> None:
+    chart = tree(drawn(run, raw)["latency-over-time"])
+    windows = [one for one in chart.iter(f"{SVG}rect") if one.get("class") == "window"]
+    assert len(windows) == 3
+    axis = max(points(path)[1][0] for path in paths(drawn(run, raw)["latency-over-time"], "grid"))
+    length = axis - float(windows[0].get("x", 0)) + float(windows[0].get("width", 0))
+    assert length == pytest.approx(2 * (axis - 64) / 3 + (axis - 64) / 3, rel=0.01)
+    assert float(windows[0].get("width", 0)) == pytest.approx((axis - 64) / 3, rel=0.01)
+
+
+def test_what_was_done_to_one_variant_only_is_not_drawn_over_another(run: Result, raw: Raw) -> None:
+    timeline = run.timeline.model_copy(deep=True)
+    timeline.windows[0].variants = ["async-bus"]
+    chart = drawn(run.model_copy(update={"timeline": timeline}), raw)["success-over-time"]
+    windows = [one for one in tree(chart).iter(f"{SVG}rect") if one.get("class") == "window"]
+    assert len(windows) == 3  # a strip for each kind of request
+
+
+def test_success_is_as_high_as_the_share_and_what_failed_is_hatched(run: Result, raw: Raw) -> None:
+    chart = tree(drawn(run, raw)["success-over-time"])
+    lost = [one for one in chart.iter(f"{SVG}rect") if one.get("class") == "lost"]
+    heights = [float(one.get("height", 0)) for one in lost]
+    assert len(lost) > 3
+    assert all(0 < height <= 20 for height in heights)
+    whole = [s for s in raw.samples if s.variant == "async-bus"]
+    assert all(one.ok for one in whole)
+    blue = [one for one in chart.iter(f"{SVG}rect") if "i-bus" in (one.get("class") or "")]
+    assert {one.get("height") for one in blue} == {"20"}
+
+
+def test_a_curve_of_quantiles_ends_where_its_samples_end(run: Result, raw: Raw) -> None:
+    chart = drawn(run, raw)["latency-quantiles"]
+    ticks = {text for text in texts(chart) if text in ("50 %", "90", "99", "99.9")}
+    count = max(
+        sum((one.variant, one.phase, one.endpoint) == (*key, "read_feed") for one in raw.samples)
+        for key in (("sync-chain", "before"), ("async-bus", "during"))
+    )
+    assert log10(count) < 2
+    assert ticks == {"50 %", "90"}
+
+
+def test_of_a_run_with_many_phases_the_matrix_is_drawn_and_no_quantiles(raw: Raw) -> None:
+    phases = ("posts down", "comments down", "event-bus down")
+    found = drawn(turn_by_turn(*phases), raw)
+    assert "latency-quantiles" not in found
+    shown = texts(found["blast-radius"])
+    assert {*phases, "before", "after", "66.6 %"} & set(shown) >= {*phases, "before", "after"}
+    assert shown.count("-") == 3  # the chain has no bus
+
+
+def test_answered_and_visible_are_two_places_on_one_line(run: Result, raw: Raw) -> None:
+    chart = drawn(run, raw)["answered-visible"]
+    assert any(re.fullmatch(r"30\d → 32\d", text) for text in texts(chart))
+    rings = [float(one.get("cx", 0)) for one in tree(chart).iter(f"{SVG}circle")]
+    assert len(rings) == 2 * 3 * 2  # two kinds of write, three phases, two variants
+
+
+def test_lag_rises_and_drains_and_says_how_long_it_took(run: Result, raw: Raw) -> None:
+    chart = drawn(run, raw)["lag"]
+    heights = [y for _, y in points(paths(chart, "line", "i-bus")[1])]
+    top = heights.index(min(heights))
+    assert 0 < top < len(heights) - 1
+    assert heights[0] == heights[-1] == max(heights)
+    assert "async-bus: 40 at most, level after 1.0 s" in texts(chart)
+
+
+def test_a_prediction_that_is_far_off_is_said_to_be(run: Result, raw: Raw) -> None:
+    far = run.predictions[0].model_copy(
+        update={"measured": 30_000.0, "deviation": 99.0, "agrees": False}
+    )
+    chart = drawn(run.model_copy(update={"predictions": [far]}), raw)["predicted-measured"]
+    assert any(text.endswith("further off than is drawn") for text in texts(chart))
+    assert paths(chart, "ring", "i-plain")
+    assert not paths(chart, "fill", "i-plain")
+
+
+def test_a_prediction_without_a_figure_is_no_chart(run: Result, raw: Raw) -> None:
+    none = run.predictions[0].model_copy(update={"measured": None, "deviation": None})
+    assert "predicted-measured" not in drawn(run.model_copy(update={"predictions": [none]}), raw)
+
+
+def hostile_run() -> tuple[Result, Raw]:
+    names = (HOSTILE, f"{HOSTILE} 2")
+    own = [one for one in samples(names) if one.phase != "warm_up"]
+    of = result(own, names)
+    for variant in of.variants:
+        variant.phases = {f"{HOSTILE} {name}": one for name, one in variant.phases.items()}
+    of.timeline.windows[0].target = HOSTILE
+    of.timeline.windows[0].settings = {HOSTILE: HOSTILE}
+    of.predictions[0].says = HOSTILE
+    of.title = HOSTILE
+    return of, Raw(tuple(own), tuple(readings(HOSTILE)))
+
+
+def test_what_people_typed_is_text_and_never_markup() -> None:
+    of, raw = hostile_run()
+    found = charts(of, raw)
+    assert {one.name for one in found} == {*ALL, "blast-radius"}
+    for one in found:
+        allowed = {"svg", "title", "desc", "style", "defs", "pattern", "rect", "g", "text", "tspan"}
+        elements = list(tree(one).iter())
+        assert {str(each.tag).removeprefix(SVG) for each in elements} <= allowed | {
+            *("path", "circle"),
+        }
+        assert not [key for each in elements for key in each.attrib if key.startswith("on")]
+        assert not re.search(r"[\x00-\x1f\u202e]", "".join(tree(one, styled=False).itertext()))
+
+
+def test_no_chart_refers_to_anything_outside_itself(run: Result, raw: Raw) -> None:
+    for one in charts(run, raw):
+        svg = one.svg()
+        assert set(re.findall(r"url\((.)", svg)) <= {"#"}
+        assert not re.search(r"href|@import|<image|<use|<foreignObject", svg)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("ground", GROUND)
+@pytest.mark.parametrize("ink", INKS)
+def test_every_line_can_be_seen_on_its_ground(ink: str, ground: str) -> None:
+    assert contrast(INKS[ink][ground], GROUND[ground]) >= 3
+
+
+def test_the_chain_and_the_bus_have_the_colours_they_have_everywhere() -> None:
+    assert INKS["chain"] == {"light": "#B84F00", "dark": "#E69F00"}
+    assert INKS["bus"] == {"light": "#0072B2", "dark": "#56B4E9"}
+    variants = [Variant(name=f"v{n}", arrangement=a) for n, a in enumerate(("async-bus", *BOTH))]
+    assert [one.ink for one in hands(variants)] == ["bus", "chain", "green"]
+
+
+def test_six_variants_differ_in_colour_shape_and_dash() -> None:
+    found = hands([Variant(name=f"v{number}", arrangement="sync-chain") for number in range(6)])
+    for of in ("ink", "shape", "dash"):
+        assert len({getattr(one, of) for one in found}) == 6
+
+
+def test_bins_end_where_phases_end(run: Result, raw: Raw) -> None:
+    time = clock(run, raw)
+    assert time is not None
+    assert {0.0, 2.0, 4.0, 6.0} <= {round(edge, 6) for edge in time.edges}
+    binned = time.binned(list(raw.samples))
+    assert sum(map(len, binned)) == len(raw.samples)
+    for number, found in enumerate(binned):
+        assert len({one.phase for one in found}) <= 1, time.edges[number]
+
+
+def test_a_document_from_before_timelines_were_kept_is_drawn_without_windows(
+    run: Result, raw: Raw
+) -> None:
+    found = drawn(run.model_copy(update={"timeline": Timeline()}), raw)
+    assert found.keys() == ALL
+    assert "Nothing was broken" in found["success-over-time"].says
+    assert "window" not in found["latency-over-time"].body
+
+
+def test_the_timeline_is_what_the_scenario_says() -> None:
+    scenario = catalogue.find("downed-service")
+    told = timeline_told(scenario.timeline(), list(scenario.variants), None)
+    assert [one.name for one in told.stages] == ["before", "during", "after"]
+    (window,) = told.windows
+    assert (window.target, window.kind) == ("comments", "down")
+    assert (window.from_s, window.until_s) == (told.stages[1].from_s, told.stages[1].until_s)
+    assert window.variants == list(scenario.variants)
+
+
+def test_more_people_than_usual_are_a_window_too() -> None:
+    scenario = catalogue.find("burst")
+    surge = surge_window(scenario.load, scenario.phases)
+    told = timeline_told(scenario.timeline(), list(scenario.variants), surge)
+    assert surge is not None
+    assert [(one.target, one.kind) for one in told.windows if one.kind == "surge"] == [
+        ("load", "surge")
+    ]
+
+
+def test_what_a_run_has_left_is_read_back(tmp_path: Path) -> None:
+    of = kept(tmp_path)
+    found = Raw.of(of, tmp_path)
+    assert len(found.samples) == sum(one.phase != "warm_up" for one in samples())
+    assert list(found.readings) == readings()
+    assert found.problems == ()
+
+
+def test_files_that_are_gone_or_damaged_are_told_of_and_the_rest_is_drawn(tmp_path: Path) -> None:
+    of = kept(tmp_path)
+    (tmp_path / "samples.csv").write_text("not,samples\n")
+    (tmp_path / "lag.csv").unlink()
+    found = Raw.of(of, tmp_path)
+    assert (found.samples, found.readings) == ((), ())
+    assert len(found.problems) == 2
+    assert drawn(of, found).keys() == {"answered-visible", "predicted-measured"}
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "t,variant,service,head,offset,applied\n"])
+def test_a_file_that_holds_no_readings_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "lag.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="not a file of readings"):
+        read_lag(path)
+
+
+def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
+    write_lag(tmp_path / "lag.csv", readings())
+    assert read_lag(tmp_path / "lag.csv") == readings()
+
+
+def several(folder: Path, *valid: bool) -> Result:
+    """Several runs of one scenario, one of which has a name that leads out of the folder."""
+    runs = []
+    for number, honest in enumerate(valid, 1):
+        one = folder / f"run-{number:02d}"
+        one.mkdir()
+        kept(one)
+        runs.append(OneRun(seed=number, folder=one.name, valid=honest))
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    kept(outside)
+    runs.append(OneRun(seed=9, folder="../outside", valid=True))
+    return result(samples(), repeats=len(runs), runs=runs)
+
+
+def test_of_several_runs_the_valid_ones_are_drawn_together(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    of = several(folder, True, False, True)
+    one = sum(sample.phase != "warm_up" for sample in samples())
+    found = Raw.of(of, folder)
+    assert len(found.samples) == 2 * one
+    assert list(found.readings) == readings()
+
+
+def test_with_many_samples_there_are_lines_and_no_smear() -> None:
+    many = [one for one in samples(count=4_000) if one.phase != "warm_up"]
+    chart = drawn(result(many), Raw(tuple(many)))["latency-over-time"]
+    assert not paths(chart, "faint")
+    assert paths(chart, "line", "i-chain", "d0")
+    assert len(chart.svg()) < 40_000
+
+
+def test_scales_put_figures_where_they_belong() -> None:
+    log = logarithmic([1.0, 1_000.0], 100.0, 0.0)
+    assert log(1.0) > log(10.0) > log(1_000.0)
+    assert log(1.0) - log(10.0) == pytest.approx(log(10.0) - log(100.0))
+    assert (log(0.0001), log(1e9)) == (100.0, 0.0)
+    assert {1.0, 10.0, 100.0, 1_000.0} <= set(log.ticks())
+    straight = linear([37.0], 0.0, 100.0)
+    assert straight(0.0) == 0.0
+    assert straight.high == 40.0
+    assert straight.ticks(4) == [0.0, 10.0, 20.0, 30.0, 40.0]
+    assert linear([], 0.0, 1.0).high == 1.0
+    assert Scale(0.0, 6.5, 0.0, 1.0).ticks(7) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_line_is_broken_where_nothing_was_measured() -> None:
+    drawn_line = line([(0, 1), (1, 1), None, (2, 2), None, (3, 3), (4, 3)], "x")
+    assert 'd="M0 1L1 1M3 3L4 3"' in drawn_line
+    assert line([(0, 0), None, (1, 1)], "x") == ""
+
+
+def plotted(of: Result, raw: Raw, width: int = 80, encoding: str = "utf-8") -> str:
+    binary = io.BytesIO()
+    out = io.TextIOWrapper(binary, encoding=encoding, errors="strict")
+    plots(of, raw, Console(file=out, width=width, force_terminal=False))
+    out.flush()
+    return binary.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_plot_fits_the_terminal_and_its_signs(
+    run: Result, raw: Raw, width: int, encoding: str
+) -> None:
+    lines = plotted(run, raw, width, encoding).splitlines()
+    assert max(map(len, lines)) <= width
+    headings = [one.strip() for one in lines if one.strip() in ("read_feed", "create_post")]
+    assert headings[:2] == ["read_feed", "create_post"]
+
+
+def rows_of(of: str, sign: str) -> Sequence[int]:
+    """In which rows of the first panel a sign stands: 0 is the topmost."""
+    panel = of.split("read_feed")[1].split("good")[0].splitlines()[1:7]
+    return [number for number, text in enumerate(panel) if sign in text]
+
+
+def test_a_plot_shows_who_is_slow_and_who_fails(run: Result, raw: Raw) -> None:
+    shown = plotted(run, raw)
+    assert rows_of(shown, "●")[0] == 0
+    assert min(rows_of(shown, "□")) > 3
+    assert "good ●" in shown
+    assert "good □" not in shown
+    assert "comments latency (ms 300)" in shown
+
+
+def test_a_plot_shows_who_fell_behind_and_was_level_again(run: Result, raw: Raw) -> None:
+    panel = plotted(run, raw).split("query behind the bus's head, events")[1].splitlines()[1:7]
+    highest = min(number for number, text in enumerate(panel) if "□" in text)
+    assert highest <= 1
+    assert panel[-1].rstrip().endswith("□")
+    assert not any("●" in text for text in panel)
+
+
+def test_a_plot_shows_the_spread_of_every_phase_and_what_the_feed_showed(
+    run: Result, raw: Raw
+) -> None:
+    spread = plotted(run, raw).split("Spread: p50, p95 and max")[1]
+    feed, post, _ = (
+        block for block in re.split(r"read_feed|create_post|create_comment", spread)[1:]
+    )
+    chain = [text for text in feed.splitlines() if "●" in text]
+    before, during, after = (text.rindex("●") for text in chain)
+    assert during > before == after
+    assert re.search(r"30\d +30\d +30\d$", chain[1].rstrip())
+    assert "◌" in post
+    assert "◌" not in feed
+    assert "Spread" not in plotted(turn_by_turn("a down", "b down"), raw)
+
+
+def test_without_samples_or_room_a_plot_says_so(run: Result, raw: Raw) -> None:
+    assert plotted(run, Raw()).strip() == "Nothing to plot: there are no samples."
+    narrow = " ".join(plotted(run, raw, width=20).split())
+    assert narrow == "Nothing to plot: the terminal is too narrow."
+
+
+def test_a_plot_drives_no_terminal() -> None:
+    of, raw = hostile_run()
+    shown = plotted(of, raw)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+def test_where_nothing_was_answered_well_the_plot_says_it() -> None:
+    bad = [
+        Sample("sync-chain", "during", "read_feed", 3.0 + number / 10, 0.1, 5.0, 503, "http_503")
+        for number in range(9)
+    ]
+    shown = plotted(result(bad, ("sync-chain",)), Raw(tuple(bad)))
+    assert "not one good answer" in shown
+    assert "××" in shown

@@ -1,0 +1,115 @@
+"""What differs, and what doesn't, as a reader sees it in 80 columns."""
+
+from lab.scenarios.certainty import Difference, NoiseFloor, OneRun
+from lab.scenarios.result import Result
+from tests.report.test_tables import a_result, endpoint, flat, printed, variant
+
+MEASURED = NoiseFloor(share=0.071, runs=4, newest="2026-01-02T10:00:00+00:00")
+
+
+def difference(of: str, phase: str, ratio: float, verdict: str, name: str) -> Difference:
+    return Difference.model_validate(
+        {
+            "variant": name,
+            "against": "sync-chain",
+            "phase": phase,
+            "endpoint": of,
+            "ratio": ratio,
+            "low": ratio * 0.9,
+            "high": ratio * 1.1,
+            "verdict": verdict,
+        }
+    )
+
+
+def compared(*names: str, floor: NoiseFloor = MEASURED) -> Result:
+    names = names or ("async-bus",)
+    return a_result(
+        *(variant(name, 1.0) for name in ("sync-chain", *names)),
+        noise_floor=floor,
+        differences=[
+            one
+            for name in names
+            for one in (
+                difference("read_feed", "during", 0.11, "faster", name),
+                difference("create_post", "during", 1.03, "no difference shown", name),
+                difference("create_post", "after", 310.4, "slower", name),
+            )
+        ],
+    )
+
+
+def test_a_difference_is_shown_with_its_interval_and_its_word() -> None:
+    lines = [" ".join(line.split()) for line in printed(compared()).splitlines()]
+    assert "read_feed during 0.11 0.099 0.12 faster" in lines
+    assert "create_post during 1.03 0.93 1.13 -" in lines
+    assert "after 310 279 341 slower" in lines
+    assert "Answers, p50: times as long as sync-chain's" in lines
+
+
+def test_a_ratio_is_never_shown_as_nothing() -> None:
+    result = compared()
+    result.differences = [
+        difference("read_feed", phase, ratio, "faster", "async-bus")
+        for phase, ratio in (("before", 0.00001), ("during", 0.004), ("after", 0.05))
+    ]
+    text = printed(result)
+    assert all(shown in text for shown in (" <.001 ", " 0.004 ", " 0.050 "))
+    assert " 0.00 " not in text
+
+
+def test_two_comparisons_stand_side_by_side_in_eighty_columns() -> None:
+    text = printed(compared("sync-chain-again", "async-bus"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert any(line.count("faster") == 2 for line in text.splitlines())
+
+
+def test_the_noise_floor_stands_under_the_table() -> None:
+    floor = "Noise floor of this machine: ±7 % (4 runs of calm, newest 2026-01-02)."
+    assert floor in flat(printed(compared()))
+    text = flat(printed(compared(floor=NoiseFloor())))
+    assert "not measured here yet (±15 % is assumed): lab run calm" in text
+
+
+def test_where_nothing_can_be_compared_it_says_so() -> None:
+    result = compared()
+    result.differences = []
+    assert "Nothing can be compared with sync-chain: that takes 20" in flat(printed(result))
+
+
+def test_a_result_from_before_there_were_intervals_has_no_such_table() -> None:
+    text = flat(printed(a_result()))
+    assert "times as long" not in text
+    assert "oise floor" not in text
+
+
+def test_of_several_runs_it_is_said_how_many_and_which_are_left_out() -> None:
+    result = compared()
+    result.repeats = 3
+    result.runs = [
+        OneRun(seed=7, folder="run-01", valid=True),
+        OneRun(seed=8, folder="run-02", valid=False, problems=["The load was late."]),
+        OneRun(seed=9, folder="run-03", valid=True),
+    ]
+    text = flat(printed(result))
+    assert "3 runs, seeds 7 to 9; figures of 2 valid ones together" in text
+    assert "run-02 is left out: The load was late." in text
+
+
+def test_variants_that_ran_alone_are_said_to_have_been() -> None:
+    assert "one after another" not in flat(printed(compared()))
+    alone = compared().model_copy(update={"isolated": True})
+    assert "The variants ran one after another" in flat(printed(alone))
+
+
+def test_a_p99_is_shown_only_where_every_cell_has_enough_answers() -> None:
+    few, many = a_result(variant("sync-chain", 1.0)), a_result(variant("sync-chain", 1.0))
+    for phase in many.variants[0].phases.values():
+        for of in phase.endpoints.values():
+            of.sent = of.ok = 2_000
+    assert "p95" in printed(few)
+    assert "p99" not in printed(few)
+    assert "p99" in printed(many)
+    assert "p95" not in printed(many)
+    many.variants[0].phases["during"].endpoints["read_feed"] = endpoint()
+    assert "p99" not in printed(many)

@@ -1,0 +1,141 @@
+"""A scenario of one's own: the file it starts from, the schema for editors, lines of mistakes."""
+
+import json
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from lab.lines import line_of
+from lab.scenarios import catalogue, schema
+from lab.scenarios.reading import ScenarioError
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.starter import STARTER, AlreadyThere, start
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "scenario.schema.json"
+STARTED = STARTER.format(file="mine.toml", title="Mine")
+
+
+def problems(text: str) -> list[str]:
+    validator = Draft202012Validator(schema.schema())
+    return [error.message for error in validator.iter_errors(tomllib.loads(text))]
+
+
+def test_the_schema_in_the_docs_is_the_one_of_the_code() -> None:
+    assert json.loads(PUBLISHED.read_text()) == schema.schema(), (
+        "Write it anew: lab validate --schema > docs/scenario.schema.json"
+    )
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_built_in_scenario_keeps_to_the_schema(name: str) -> None:
+    assert problems((files("lab.scenarios") / f"{name}.toml").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rate = 20", "raet = 20"),
+        ('fault = "latency"', 'fault = "latancy"'),
+        ("ms = 300", "msec = 300"),
+        ('target = "comments"', 'target = "comment"'),
+        ("# timeout_ms = 100", "[variants.b]\nworkers = 0"),
+        ("# timeout_ms = 100", "[variants.b]\nworker = 2"),
+        ('claims = ["slowest-hop"', 'claims = ["slow-hop"'),
+    ],
+)
+def test_an_editor_sees_by_the_schema_what_is_wrong(old: str, new: str) -> None:
+    assert old in STARTED
+    assert problems(STARTED) == []
+    assert problems(STARTED.replace(old, new)) != []
+
+
+def test_the_file_one_starts_from_can_be_run_as_it_is(tmp_path: Path) -> None:
+    path = start("my-outage", tmp_path)
+    scenario = Scenario.load_file(path)
+    assert scenario.title == "My outage"
+    assert scenario.expect
+    assert scenario.predict
+
+
+def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    path = start("my-outage", tmp_path)
+    path.write_text("mine")
+    with pytest.raises(AlreadyThere, match="stays as it is"):
+        start("my-outage.toml", tmp_path)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "My Outage", "../up", "a/b", ".toml", "a--b", "9"])
+def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="no name for a scenario"):
+        start(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_a_built_in_scenario_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="calm comes with the lab"):
+        start("calm", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "other.toml"
+    path.write_text("[project]\nname = 'x'\n[build]\na = 1\n")
+    with pytest.raises(ScenarioError) as told:
+        Scenario.load_file(path)
+    assert told.value.problems == (
+        "has nothing that a scenario has (title, claims, tags, …). Is it a file of another kind?",
+    )
+
+
+TEXT = '''title = "A"
+question = """
+rate = 3 is no key here
+"""
+[load]
+rate = 3
+mix = { read_feed = 1 }
+[[method]]
+fault = "down"
+[[method]]
+# fault = "not this one"
+"fault" = "hang"
+[variants.sync-chain]
+workers = 3
+[[expect]]
+that = 1
+'''
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("title", 1),
+        ("load", 5),
+        ("load.rate", 6),
+        ("load.mix.read_feed", 7),
+        ("load.raet", 5),
+        ("method 1", 8),
+        ("method 1 fault", 9),
+        ("method 2 fault", 12),
+        ("variants.sync-chain.workers", 14),
+        ("variants", 13),
+        ("expect 1 that", 16),
+        ("nothing", None),
+        ("", None),
+    ],
+)
+def test_a_key_is_found_on_its_line(key: str, line: int | None) -> None:
+    assert line_of(TEXT, key) == line
+
+
+def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(STARTED.replace("rate = 20", "raet = 20"))
+    with pytest.raises(ScenarioError) as error:
+        Scenario.load_file(path)
+    line = path.read_text().splitlines().index("raet = 20") + 1
+    assert str(error.value).startswith(f"{path}:{line}: load.raet: ")

@@ -1,0 +1,292 @@
+"""Scenario files: the ones that come with the lab are sound, and mistakes are answered kindly."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lab.scenarios import catalogue
+from lab.scenarios.claims import CLAIMS
+from lab.scenarios.reading import ScenarioError
+from lab.scenarios.scenario import Phase, Scenario
+
+PRICE = re.compile(r"\bvisible|_at_once\b")
+"""What copies cost: they are late, and whoever looks at once does not find what they wrote. What
+other things cost, an expectation calls their price."""
+
+MINE = """
+title = "Mine"
+claims = ["slowest-hop"]
+question = "Who waits?"
+
+[load]
+rate = 40
+mix = { read_feed = 6, create_post = 1 }
+
+[phases]
+before = 3
+during = 5
+after = 4
+
+[[method]]
+fault = "latency"
+target = "comments"
+ms = 300
+jitter_ms = 20
+
+[variants.sync-chain]
+workers = 4
+
+[variants.again]
+arrangement = "sync-chain"
+
+[variants.async-bus]
+
+[steady_state]
+that = ["read_feed.success >= 0.99"]
+
+[[expect]]
+says = "The feed waits."
+claim = "slowest-hop"
+that = "sync-chain.during.read_feed.p50 >= sync-chain.before.read_feed.p50 + 250"
+
+[explain]
+text = "It waits."
+"""
+
+SEQUENCE = """
+title = "In turn"
+
+[phases]
+before = 2
+after = 3
+each = 2.0
+between = 1.0
+
+[[method]]
+fault = "down"
+target = "posts"
+
+[[method]]
+fault = "down"
+target = "event-bus"
+
+[variants.sync-chain]
+
+[variants.async-bus]
+
+[[expect]]
+says = "Without the bus the feed is read."
+that = "async-bus.event-bus_down.read_feed.success >= 0.99"
+"""
+
+
+def load(folder: Path, text: str, name: str = "mine.toml") -> Scenario:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return Scenario.load_file(path)
+
+
+def lengths(phases: tuple[Phase, ...]) -> list[tuple[str, float]]:
+    return [(phase.name, phase.seconds) for phase in phases]
+
+
+def test_a_file_says_what_is_loaded_broken_and_expected(tmp_path: Path) -> None:
+    mine = load(tmp_path, MINE, "my scenario.v2.toml")
+    assert mine.name == "my-scenario-v2"
+    assert mine.load.rate == 40
+    assert mine.load.timeout_ms == 2_000
+    assert mine.variants["again"].arrangement == "sync-chain"
+    assert mine.variants["async-bus"].arrangement == "async-bus"
+    assert mine.variants["sync-chain"].options == {"workers": 4}
+    assert mine.steady_state == ("read_feed.success >= 0.99",)
+    assert mine.explain == "It waits."
+    fault = mine.method[0].parsed()
+    assert (fault.kind, fault.target) == ("latency", "comments")
+    assert fault.settings() == {"ms": 300.0, "jitter_ms": 20.0}
+
+
+def test_text_and_list_may_also_stand_without_a_table(tmp_path: Path) -> None:
+    bare = 'explain = "Bare."\nsteady_state = ["read_feed.success > 0"]\n'
+    mine = load(tmp_path, bare + MINE.split("[steady_state]")[0])
+    assert (mine.explain, len(mine.steady_state)) == ("Bare.", 1)
+
+
+def test_the_fault_lasts_as_long_as_during_unless_it_says_otherwise(tmp_path: Path) -> None:
+    assert lengths(load(tmp_path, MINE).timeline()) == [("before", 3), ("during", 5), ("after", 4)]
+    (window,) = load(tmp_path, MINE).timeline()[1].faults
+    assert (window.at_s, window.seconds) == (0, 5)
+    assert window.variants == ("sync-chain", "again", "async-bus")
+    later = load(
+        tmp_path, MINE.replace("ms = 300", 'at = 1\nseconds = 2\nvariants = ["again"]\nms = 9')
+    )
+    (window,) = later.timeline()[1].faults
+    assert (window.at_s, window.seconds, window.variants) == (1, 2, ("again",))
+    late = load(tmp_path, MINE.replace("ms = 300", "at = 2\nms = 300"))
+    assert late.timeline()[1].faults[0].seconds == 3
+
+
+def test_in_a_sequence_every_method_has_its_phase_and_a_rest_after_it(tmp_path: Path) -> None:
+    turns = load(tmp_path, SEQUENCE)
+    assert lengths(turns.timeline()) == [
+        ("before", 2),
+        ("posts down", 2),
+        ("recovering", 1),
+        ("event-bus down", 2),
+        ("recovering", 1),
+        ("after", 3),
+    ]
+    assert turns.reported_phases() == ("before", "posts down", "event-bus down", "after")
+    assert turns.timeline()[3].faults[0].variants == ("async-bus",)
+    without_rest = load(tmp_path, SEQUENCE.replace("between = 1.0", ""))
+    assert "recovering" not in dict(lengths(without_rest.timeline()))
+
+
+def test_quick_is_the_same_experiment_in_half_the_time(tmp_path: Path) -> None:
+    mine = load(tmp_path, MINE.replace("ms = 300", "at = 1\nseconds = 3\nms = 300")).quick()
+    assert lengths(mine.timeline()) == [("before", 1.5), ("during", 2.5), ("after", 2)]
+    assert (mine.timeline()[1].faults[0].at_s, mine.timeline()[1].faults[0].seconds) == (0.5, 1.5)
+    turns = load(tmp_path, SEQUENCE.replace("between = 1.0", "between = 0.4")).quick()
+    assert lengths(turns.timeline())[1:3] == [("posts down", 1), ("recovering", 0.5)]
+    assert load(tmp_path, MINE.replace("before = 3", "before = 2.6")).quick().phases.before == 1.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("[load]", "[laod]", "laod: a scenario has no such key. Did you mean 'load'?"),
+        ("rate = 40", "raet = 40", "load.raet: load has no such key. Did you mean 'rate'?"),
+        ("rate = 40", 'rate = "40"', "load.rate: saw '40'; it was meant to be a number."),
+        ("rate = 40", "rate = true", "load.rate: saw True; it was meant to be a number."),
+        ("rate = 40", "rate = 0", "load.rate: saw 0; it was meant to be greater than 0."),
+        ("rate = 40", "rate = inf", "load.rate: saw inf; it was meant to be"),
+        (
+            "read_feed = 6,",
+            "read_fed = 6,",
+            "load.mix: there is no 'read_fed'. Did you mean 'read_f",
+        ),
+        ("{ read_feed = 6, create_post = 1 }", "{ read_feed = 0 }", "nothing would be sent"),
+        ("during = 5", "durring = 5", "Did you mean 'during'?"),
+        ("during = 5", "during = 0", "phases.during: saw 0; it was meant to be greater than 0."),
+        ("during = 5", "during = 6000", "it was meant to be 600 or less."),
+        ('title = "Mine"', "", "title: is missing. Give it a value."),
+        ('title = "Mine"', 'title = ""', "title: saw ''; it was meant to hold something."),
+        ('title = "Mine"', f'title = "{"x" * 201}"', "at most 200 characters"),
+        ('title = "Mine"', 'title = "Mine"\nname = "x"', "named by its file"),
+        ('"slowest-hop"]', '"slowest-hop", "slow-hop"]', "Did you mean 'slowest-hop'?"),
+        ('fault = "latency"', 'fault = "latancy"', "method 1: There is no fault 'latancy'."),
+        ("jitter_ms = 20", "jiter_ms = 20", "method 1: 'latency' has no option 'jiter_ms'."),
+        ("ms = 300\n", "", "method 1: 'latency' needs 'ms'"),
+        ('target = "comments"', 'target = "coments"', "Did you mean 'comments'?"),
+        ("ms = 300", "at = 4\nseconds = 2\nms = 300", "method 1: would last beyond the 5 s"),
+        ("ms = 300", "at = 5\nms = 300", "method 1: would last beyond the 5 s"),
+        ("ms = 300", 'variants = ["agian"]\nms = 300', "Did you mean 'again'?"),
+        ('target = "comments"', 'target = "event-bus"\nvariants = ["again"]', "would hurt nobody"),
+        ('arrangement = "sync-chain"', "", "there is no arrangement 'again'."),
+        ("workers = 4", "worker = 4", "sync-chain has no switch 'worker'. Did you mean 'workers'?"),
+        ("[variants.async-bus]", "[variants.async-bus]\ntimeout_ms = 9", "async-bus has no switch"),
+        ("workers = 4", "workers = 0", "saw 0; it was meant to be a whole number, 1 to 256."),
+        ("workers = 4", "workers = true", "variants.sync-chain.workers: saw True"),
+        ("[variants.again]", "[variants.Again_]", "small letters, digits and hyphens"),
+        ("[steady_state]\nthat", "[steady_state]\nthis", "one key, 'that', and nothing else"),
+        (
+            "read_feed.success >=",
+            "read_feed.sucess >=",
+            "steady_state 1: 'read_feed.sucess' has no",
+        ),
+        ('that = "sync-chain', 'taht = "sync-chain', "expect 1 that: is missing"),
+        ('that = "sync-chain', 'that = "sink-chain', "expect 1: 'sink-chain.during.read_feed.p50'"),
+        ('claim = "slowest-hop"', 'claim = "one-down"', "isn't among the scenario's claims"),
+        ("[load]", "[load", "is no TOML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key_and_what_was_meant(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in MINE
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path, MINE.replace(old, new, 1))
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "mine.toml"))
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    text = MINE.replace("rate = 40", "rate = -1").replace("during = 5", 'during = "5"')
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path, text)
+    assert len(caught.value.problems) == 2
+    text = MINE.replace("latency", "latancy").replace("sync-chain.during", "sync-chain.durign")
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path, text)
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('target = "event-bus"', 'target = "posts"', "is there 2 times"),
+        ('target = "event-bus"', 'target = "event-bus"\nat = 1', "take at and seconds out"),
+        ("event-bus_down.read", "during.read", "has no phase 'during'"),
+    ],
+)
+def test_a_sequence_has_rules_of_its_own(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path, SEQUENCE.replace(old, new))
+    assert sentence in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="can't be read"):
+        Scenario.load_file(tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"title = '\xff'")
+    with pytest.raises(ScenarioError, match="byte 9 is not UTF-8"):
+        Scenario.load_file(tmp_path / "binary.toml")
+
+
+def test_the_built_in_scenarios_are_found_in_the_order_they_are_best_met() -> None:
+    files = [path.stem for path in (Path(__file__).parents[2] / "lab" / "scenarios").glob("*.toml")]
+    assert catalogue.names()[: len(files)] == catalogue._ORDER
+    assert sorted(catalogue._ORDER) == sorted(files)
+    assert [scenario.name for scenario in catalogue.built_in()] == list(catalogue.names())
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_a_built_in_scenario_asks_expects_and_explains(name: str) -> None:
+    scenario = catalogue.find(name)
+    assert scenario.question.strip().endswith("?")
+    assert len(scenario.explain) > 300
+    assert scenario.steady_state
+    borne_on = {expect.claim for expect in scenario.expect if expect.claim}
+    assert borne_on == set(scenario.claims) <= set(CLAIMS)
+    prices = [one for one in scenario.expect if PRICE.search(one.that) or "price" in one.says]
+    assert prices, "the price is among them"
+    only_reads = not set(scenario.load.mix) - {"read_feed"}
+    assert only_reads or any(".data.lost" in expect.that for expect in scenario.expect)
+    assert scenario.quick().reported_phases() == scenario.reported_phases()
+
+
+def test_only_where_calm_itself_is_looked_at_nothing_happens() -> None:
+    uneventful = [
+        scenario.name
+        for scenario in catalogue.built_in()
+        if not (scenario.method or scenario.newcomer or scenario.reach_in)
+        and not scenario.load.during_rate
+    ]
+    assert uneventful == ["calm", "three-nodes", "light-load"]
+
+
+def test_a_scenario_is_found_by_its_name_or_its_path(tmp_path: Path) -> None:
+    load(tmp_path, MINE)
+    assert catalogue.find(str(tmp_path / "mine.toml")).title == "Mine"
+    with pytest.raises(catalogue.UnknownName, match="Did you mean 'slow-service'"):
+        catalogue.find("slow-servise")
+    with pytest.raises(catalogue.UnknownName, match="There is no file"):
+        catalogue.find(str(tmp_path / "absent.toml"))
+
+
+def test_there_are_thirteen_claims_and_each_could_be_refuted() -> None:
+    assert len(CLAIMS) == 13
+    for name, claim in CLAIMS.items():
+        assert name == claim.id
+        assert claim.says.endswith(".")
+        assert claim.refuted_by

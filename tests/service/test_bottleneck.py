@@ -1,0 +1,174 @@
+"""A capacity that is known: one request at a time, in order, so long each; and how it is set."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from lab import deadline
+from lab.bottleneck import Bottleneck
+from lab.cluster.topology import ARRANGEMENTS, programs, with_engine
+from lab.domain.errors import GivenUp
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.schema import schema
+from lab.scenarios.spec import VariantSpec
+from lab.scenarios.switches import variant_problems
+from tests.support.laboratory import Blog, Laboratory, eventually
+from tests.support.small import scenario_text
+
+WORK_MS = 20.0
+
+
+def in_line(bottleneck: Bottleneck, came: list[int], given_up: list[int], number: int) -> None:
+    """One who comes, and what becomes of them: number 2 has given up before their turn comes."""
+    if number == 2:
+        deadline._give_up_at_s.set(perf_counter())
+    try:
+        bottleneck.take_turn()
+        came.append(number)
+    except GivenUp:
+        given_up.append(number)
+
+
+@pytest.fixture
+def passed() -> tuple[Bottleneck, float, list[int], list[int]]:
+    """Five have come, one after the other: the bottleneck, when, who passed, who had given up."""
+    bottleneck = Bottleneck(WORK_MS)
+    came: list[int] = []
+    given_up: list[int] = []
+    ahead = threading.Event()
+    bottleneck._line.append(ahead)  # somebody is being served while they come
+    threads = []
+    for number in range(5):
+        threads.append(threading.Thread(target=in_line, args=(bottleneck, came, given_up, number)))
+        threads[-1].start()
+        eventually(lambda: len(bottleneck._line) == len(threads) + 1, "the next in line")
+    begun_s = bottleneck._free_at_s = perf_counter()
+    bottleneck._line.popleft()
+    bottleneck._line[0].set()
+    for thread in threads:
+        thread.join()
+    return bottleneck, begun_s, came, given_up
+
+
+def test_each_has_it_for_so_long_alone_and_in_the_order_in_which_they_came(passed: Any) -> None:
+    bottleneck, begun_s, came, _ = passed
+    assert came == [0, 1, 3, 4]
+    assert perf_counter() >= begun_s + 4 * WORK_MS / 1_000
+    assert not bottleneck._line
+
+
+def test_whose_deadline_is_over_when_their_turn_comes_takes_no_time(passed: Any) -> None:
+    bottleneck, begun_s, _, given_up = passed
+    assert given_up == [2]
+    assert bottleneck._free_at_s == pytest.approx(begun_s + 4 * WORK_MS / 1_000)
+
+
+def test_without_work_there_is_nothing_to_wait_for() -> None:
+    bottleneck = Bottleneck(0)
+    bottleneck._line.append(threading.Event())  # of somebody who never goes
+    bottleneck.take_turn()
+    assert len(bottleneck._line) == 1
+
+
+# ── in running stacks ─────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def blog_with(request: pytest.FixtureRequest, laboratory: Laboratory) -> Callable[..., Any]:
+    @contextmanager
+    def make(arrangement: str, **switches: Any) -> Iterator[Blog]:
+        name = f"{request.node.originalname}-{arrangement}".removeprefix("test_")
+        with laboratory.blog(arrangement, name, **switches) as blog:
+            yield blog
+
+    return make
+
+
+@pytest.mark.parametrize("arrangement", ["sync-chain", "request-reply"])
+def test_a_service_with_work_takes_so_long_for_each_request_and_the_others_do_not(
+    blog_with: Any, arrangement: str
+) -> None:
+    with blog_with(arrangement, work_ms={"comments": 30}) as blog:
+        begun = perf_counter()
+        for _ in range(3):
+            blog.get("comments", "/comments", post_ids="p")
+        assert perf_counter() - begun >= 0.09
+        told = {
+            part: " ".join(one.argv)
+            for part, one in zip(blog.stack.arrangement.parts, blog.stack.programs, strict=True)
+        }
+        assert [part for part, argv in told.items() if "--work-ms" in argv] == ["comments"]
+
+
+def test_a_chain_has_settled_when_nothing_that_was_asked_is_under_way(blog_with: Any) -> None:
+    with blog_with("sync-chain", work_ms={"comments": 200}) as blog:
+        settled = blog.stack.is_settled
+        assert blog.laboratory.run(settled())
+        url = f"{blog.stack.urls['comments']}/comments"
+        somebody = threading.Thread(
+            target=lambda: blog.session.get(url, params={"post_ids": "p"}, timeout=10)
+        )
+        somebody.start()
+        eventually(lambda: not blog.laboratory.run(settled()), "the request to be under way")
+        somebody.join()
+        eventually(lambda: blog.laboratory.run(settled()), "it to be done")
+
+
+def test_who_asks_says_no_more_than_how_long_it_waits_itself(blog_with: Any) -> None:
+    with (
+        blog_with("sync-chain", deadline=True, timeout_ms=200) as blog,
+        blog.broken("latency", "comments", ms=900),
+    ):
+        patient = {"Request-Deadline-Ms": "60000"}
+        assert blog.ask("GET", "query", "/feed", headers=patient).status_code == 504
+        eventually(lambda: blog.state("comments")["given_up"] == 1, "comments to give up")
+
+
+# ── how it is set ─────────────────────────────────────────────────────────
+
+
+def problems(arrangement: str = "sync-chain", **options: Any) -> list[str]:
+    spec = VariantSpec(arrangement=arrangement, options=options)
+    return list(variant_problems("variants.v", "v", spec))
+
+
+def test_work_is_set_for_services_that_are_there() -> None:
+    assert problems(work_ms={"comments": 20, "hop-1": 5}, depth=1) == []
+    (none,) = problems(work_ms={"hop-1": 5})
+    assert "no 'hop-1' here" in none
+    (number,) = problems(work_ms=20)
+    assert "{ comments = 20 }" in number
+    (zero,) = problems(work_ms={"comments": 0})
+    assert "variants.v.work_ms.comments: saw 0; it was meant to be a whole number" in zero
+    (bus,) = problems("async-bus", work_ms={"comments": 20})
+    assert "no switch 'work_ms'" in bus
+
+
+def test_a_hop_is_told_of_its_own_work(tmp_path: Path) -> None:
+    options = {"depth": 2, "work_ms": {"hop-2": 7}}
+    arrangement = with_engine(ARRANGEMENTS["sync-chain"], options)
+    ports = dict.fromkeys(arrangement.parts, 1)
+    started = programs("v", arrangement, options, ports, tmp_path, "token")
+    assert [one.name for one in started if "--work-ms 7" in " ".join(one.argv)] == ["v.hop-2"]
+
+
+def test_the_schema_knows_work_by_service() -> None:
+    of = schema()["$defs"]["VariantSpec"]["properties"]["work_ms"]
+    assert (of["type"], of["additionalProperties"]) == ("object", False)
+    assert of["properties"]["comments"]["minimum"] == 1
+
+
+def test_what_needs_its_time_is_not_halved(tmp_path: Path) -> None:
+    fault = {"fault": "error", "target": "comments"}
+    halves = {}
+    for halve in ("true", "false"):
+        phases = f"before = 2.0, during = 4.0, after = 2.0, halve = {halve}"
+        file = tmp_path / f"{halve}.toml"
+        file.write_text(scenario_text(fault, phases=phases))
+        halves[halve] = Scenario.load_file(file).quick().phases.during
+    assert halves == {"true": 2.0, "false": 4.0}

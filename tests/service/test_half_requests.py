@@ -1,0 +1,92 @@
+"""Whoever sends half a request is not waited for without end; whoever waits is served."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from lab.cluster.ports import reserve
+from lab.cluster.program import Program
+from lab.web import WHOLE_REQUEST_WITHIN_S
+from tests.support import wire
+from tests.support.laboratory import Laboratory, eventually
+from tests.support.refusals import assert_document
+
+HEAD = b"POST /posts HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def impatient(laboratory: Laboratory) -> Iterator[str]:
+    """The URL of a service that waits as long for 0.3 s as the others do for 10 s."""
+    assert WHOLE_REQUEST_WITHIN_S == 10.0
+    with reserve() as port:
+        url = f"http://127.0.0.1:{port.port}"
+        argv = ("--port", str(port.port), "--reuse-port")
+        log = laboratory.folder / "impatient.log"
+        with laboratory.start(
+            Program("impatient", "programs.impatient", argv, log, health=f"{url}/health")
+        ):
+            yield url
+            assert "Traceback" not in log.read_text()
+
+
+def send(url: str, sent: bytes) -> wire.Reply:
+    return wire.send(url, sent.replace(b"HOST", url.removeprefix("http://").encode()))
+
+
+@pytest.mark.parametrize(
+    "half", [b"", b"P", b"POST /posts", HEAD, HEAD + b"X-Long: " + b"x" * 1_000]
+)
+def test_a_head_that_does_not_come_to_its_end_is_cut_off(impatient: str, half: bytes) -> None:
+    assert send(impatient, half).status in (0, 408)
+
+
+def test_a_head_that_trickles_is_cut_off(impatient: str) -> None:
+    with wire.connect(impatient) as connection:
+        connection.setblocking(False)
+
+        def cut_off() -> bool:
+            with suppress(BlockingIOError):
+                connection.send(b"x")
+                return connection.recv(1) == b""
+            return False
+
+        connection.send(b"GET /health HTTP/1.1\r\nX: ")
+        with suppress(ConnectionError):
+            eventually(cut_off, "a connection that is closed")
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        HEAD + b"Content-Length: 20\r\n\r\n",
+        HEAD + b'Content-Length: 20\r\n\r\n{"title": "f',
+        HEAD + b'Transfer-Encoding: chunked\r\n\r\n8\r\n{"title"\r\n',
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n8",
+    ],
+)
+def test_a_body_that_does_not_come_to_its_end_is_answered_with_408(
+    impatient: str, half: bytes
+) -> None:
+    reply = send(impatient, half)
+    assert reply.status == 408
+    assert_document(reply.data, 408)
+
+
+def test_half_a_request_behind_a_whole_one_is_cut_off_too(impatient: str) -> None:
+    whole = HEAD + b'Content-Length: 14\r\n\r\n{"title": "f"}'
+    reply = send(impatient, whole + b"GET /hea")
+    assert reply.status == 201
+
+
+def test_others_are_served_while_many_send_half_requests(impatient: str) -> None:
+    crowd = [wire.connect(impatient) for _ in range(100)]
+    try:
+        for connection in crowd:
+            connection.sendall(b"GET /health HT")
+        sent = HEAD + b'Connection: close\r\nContent-Length: 14\r\n\r\n{"title": "f"}'
+        assert send(impatient, sent).status == 201
+        assert all(wire.read_to_the_end(connection).status in (0, 408) for connection in crowd)
+    finally:
+        for connection in crowd:
+            connection.close()

@@ -1,0 +1,200 @@
+"""The same request twice: with a key it is done once, whatever happens in between."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from lab import idempotency
+from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.errors import Invalid, KeyReused
+from lab.store import Store
+from tests.support.laboratory import Blog, Laboratory
+
+SCHEMA = f"{idempotency.TABLE} CREATE TABLE IF NOT EXISTS notes (text TEXT)"
+HEADER = idempotency.HEADER
+
+
+class Note(BaseModel):
+    number: int
+
+
+class Desk:
+    """A service in one function: it notes a text, and answers with how many there are."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.breaks_after_keeping = False
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.begun = threading.Event()
+        self.write = idempotency.Repeats(lambda: store).once(self._write)
+
+    def _write(self, text: str) -> Note:
+        if text == "one":
+            self.begun.set()
+            self.may_go_on.wait()
+        with self.store.transaction() as change:
+            change.execute("INSERT INTO notes VALUES (?)", text)
+            answer = Note(number=len(change.rows("SELECT * FROM notes")))
+            idempotency.keep(change, answer)
+            if self.breaks_after_keeping:
+                raise ConnectionError("the power is gone")
+        return answer
+
+    def ask(self, text: str, key: str | None) -> Any:
+        """As a worker does it: in a context of its own."""
+
+        def work() -> Any:
+            idempotency.hear(key)
+            answer = self.write(text=text)
+            return answer if isinstance(answer, dict) else answer.model_dump()
+
+        return copy_context().run(work)
+
+    def texts(self) -> list[str]:
+        return [row["text"] for row in self.store.rows("SELECT text FROM notes ORDER BY rowid")]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with closing(Store(tmp_path / "notes.db", SCHEMA, "/tests/notes")) as store:
+        yield Desk(store)
+
+
+def test_a_repeated_key_is_answered_with_the_first_answer_and_nothing_is_done(desk: Desk) -> None:
+    assert desk.ask("one", "k") == {"number": 1}
+    assert desk.ask("two", "another") == {"number": 2}
+    assert desk.ask("one", "k") == {"number": 1}
+    assert desk.texts() == ["one", "two"]
+
+
+def test_without_a_key_the_same_request_is_another_one(desk: Desk) -> None:
+    assert [desk.ask("one", None), desk.ask("one", None)] == [{"number": 1}, {"number": 2}]
+    assert desk.store.rows("SELECT * FROM answers") == []
+
+
+def test_a_key_is_not_good_for_another_request(desk: Desk) -> None:
+    desk.ask("one", "k")
+    with pytest.raises(KeyReused):
+        desk.ask("two", "k")
+    assert desk.texts() == ["one"]
+
+
+def test_what_broke_off_before_the_commit_kept_nothing_and_is_done_when_it_comes_again(
+    desk: Desk,
+) -> None:
+    desk.breaks_after_keeping = True
+    with pytest.raises(ConnectionError):
+        desk.ask("one", "k")
+    assert desk.texts() == []
+    desk.breaks_after_keeping = False
+    assert desk.ask("one", "k") == {"number": 1}
+    assert desk.texts() == ["one"]
+
+
+def test_after_a_restart_the_key_is_still_known(tmp_path: Path) -> None:
+    for _ in range(2):
+        with closing(Store(tmp_path / "notes.db", SCHEMA, "/tests/notes")) as store:
+            assert Desk(store).ask("one", "k") == {"number": 1}
+            assert Desk(store).texts() == ["one"]
+
+
+def test_of_two_copies_at_the_same_time_the_second_waits_for_the_answer_of_the_first(
+    desk: Desk,
+) -> None:
+    desk.may_go_on.clear()
+    answers: list[Any] = []
+    copies = [
+        threading.Thread(target=lambda: answers.append(desk.ask("one", "k"))) for _ in range(5)
+    ]
+    for copy in copies:
+        copy.start()
+    assert desk.begun.wait(20)
+    assert desk.ask("two", "another") == {"number": 1}  # it waits for nobody
+    desk.may_go_on.set()
+    for copy in copies:
+        copy.join(20)
+    assert desk.texts() == ["two", "one"]
+    assert answers == [{"number": 2}] * 5
+
+
+def test_a_key_that_two_requests_could_keep_at_once_is_refused_by_the_database(desk: Desk) -> None:
+    desk.ask("one", "k")
+    with pytest.raises(sqlite3.IntegrityError), desk.store.transaction() as change:
+        change.execute("INSERT INTO answers VALUES ('k', '', '')")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\x7fb", "a\tb"])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        idempotency.hear(key)
+    assert caught.value.field == HEADER
+
+
+# ── Of running services ──
+
+
+@pytest.fixture(scope="module", params=list(ARRANGEMENTS))
+def keyed(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+    """Each arrangement, with the switch on."""
+    with laboratory.blog(request.param, f"keyed-{request.param}", idempotency=True) as running:
+        yield running
+
+
+def post(blog: Blog, title: str, key: str) -> Any:
+    return blog.ask("POST", "posts", "/posts", json={"title": title}, headers={HEADER: key})
+
+
+def test_a_post_and_a_comment_sent_twice_are_there_once(keyed: Blog) -> None:
+    first, second = post(keyed, "Hello", '"a"'), post(keyed, "Hello", '"a"')
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.content == second.content
+    keyed.settle()
+    one, other = (
+        keyed.comment(first.json()["id"], "Twice?", headers={HEADER: '"b"'}) for _ in range(2)
+    )
+    assert (one.status_code, other.status_code) == (201, 201)
+    assert one.content == other.content
+    keyed.settle()
+    entries = [entry for entry in keyed.all_of("query", "/feed") if entry["title"] == "Hello"]
+    assert [len(entry["comments"]) for entry in entries] == [1]
+    verdicts = keyed.get("moderation", "/verdicts", limit=100)
+    assert [one["content"] for one in verdicts].count("Twice?") == 1
+
+
+def test_a_refusal_is_not_kept_under_the_key(keyed: Blog) -> None:
+    refused = keyed.comment("nowhere", "Hello", headers={HEADER: '"c"'})
+    assert refused.status_code == 404
+    entry = keyed.write_post("Somewhere")
+    taken = keyed.comment(entry["id"], "Hello", headers={HEADER: '"c"'})
+    assert taken.status_code == 201
+
+
+def test_another_request_under_the_same_key_is_answered_with_a_422(keyed: Blog) -> None:
+    post(keyed, "This", '"d"')
+    refused = post(keyed, "That", '"d"')
+    assert refused.status_code == 422
+    assert refused.json()["definite"] is True
+    assert "That" not in [entry["title"] for entry in keyed.all_of("posts", "/posts")]
+
+
+def test_a_killed_service_still_knows_the_keys(keyed: Blog) -> None:
+    first = post(keyed, "Before", '"e"')
+    keyed.kill("posts")
+    keyed.restart("posts")
+    assert post(keyed, "Before", '"e"').content == first.content
+
+
+def test_with_the_switch_off_a_key_means_nothing(laboratory: Laboratory) -> None:
+    with ExitStack() as held:
+        for name in ARRANGEMENTS:
+            blog = held.enter_context(laboratory.blog(name, f"keyless-{name}"))
+            ids = {post(blog, "Hello", '"a"').json()["id"] for _ in range(2)}
+            assert len(ids) == 2, name

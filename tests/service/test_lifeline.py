@@ -1,0 +1,40 @@
+"""The child's side of the lifeline: a program ends when the only holder of the other end does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import lifeline
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 10.0
+
+
+@pytest.mark.parametrize("watcher", ["thread", "loop"])
+def test_a_program_ends_when_its_lifeline_does(watcher: str) -> None:
+    code = {
+        "thread": "lifeline.watch_lifeline(); print('up', flush=True); signal.pause()",
+        "loop": "loop = asyncio.new_event_loop(); lifeline.watch_lifeline(loop); "
+        "loop.call_soon(functools.partial(print, 'up', flush=True)); loop.run_forever()",
+    }[watcher]
+    code = f"import asyncio, functools, signal; from lab import lifeline; {code}"
+    read, held = os.pipe()
+    env = {**os.environ, lifeline.LIFELINE: str(read)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, pass_fds=[read], stdout=subprocess.PIPE
+    ) as program:
+        os.close(read)
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"up\n"
+        assert program.poll() is None
+        os.close(held)
+        assert program.wait(WITHIN_S) == lifeline.EXIT_STATUS
+
+
+def test_a_program_started_by_hand_has_no_lifeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(lifeline.LIFELINE, raising=False)
+    assert lifeline.watch_lifeline() is False

@@ -1,0 +1,217 @@
+"""The documents that the lab publishes of itself are valid, and true of what it really sends."""
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from openapi_spec_validator import validate
+
+from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.directory import BUS, SERVICES
+from lab.domain.events import (
+    EVENTS,
+    CommentCreated,
+    CommentModerated,
+    CommentUpdated,
+    Envelope,
+    Event,
+    PostCreated,
+)
+from lab.openapi import asyncapi, openapi
+from lab.web import Route
+from tests.support.laboratory import Blog
+
+HOST = "127.0.0.1:4005"
+COMMENT = {"id": "c1", "post_id": "p1", "content": "Well said"}
+EVENTS_TOLD: dict[str, Event] = {
+    "PostCreated": PostCreated(id="p1", title="Hello"),
+    "CommentCreated": CommentCreated(**COMMENT),
+    "CommentModerated": CommentModerated(**COMMENT, status="approved"),
+    "CommentUpdated": CommentUpdated(**COMMENT, status="rejected"),
+}
+SERVICE_FILES = [
+    (name, service)
+    for name, arrangement in ARRANGEMENTS.items()
+    for service in SERVICES
+    if service in arrangement.programs
+]
+BUS_DOORS = [name for name, arrangement in ARRANGEMENTS.items() if arrangement.has_bus]
+
+
+def routes_of(arrangement: str, service: str) -> list[Route]:
+    module = importlib.import_module(ARRANGEMENTS[arrangement].programs[service])
+    routes: list[Route] = module.service.routes
+    return routes
+
+
+def operations(document: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(method, path) for path, of in document["paths"].items() for method in of}
+
+
+def public(routes: list[Route]) -> set[tuple[str, str]]:
+    return {(route.method.lower(), route.path) for route in routes if not route.control}
+
+
+def references(part: Any) -> Iterator[str]:
+    """Every `$ref` in a document."""
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def resolve(document: dict[str, Any], reference: str) -> Any:
+    """What a `#/…` reference leads to; KeyError when it leads nowhere."""
+    start, *steps = reference.split("/")
+    assert start == "#", f"{reference} leads out of the document"
+    part: Any = document
+    for step in steps:
+        part = part[step]
+    return part
+
+
+def payload(document: dict[str, Any], event: str) -> Draft202012Validator:
+    """Judges an event by what the document says of its type."""
+    schema = document["components"]["messages"][event]["payload"]
+    return Draft202012Validator({**schema, "components": document["components"]})
+
+
+def envelope(event: str) -> dict[str, Any]:
+    told = Envelope.around(EVENTS_TOLD[event], source="/tests", traceparent="00-a-b-01")
+    return told.model_dump(mode="json")
+
+
+# ── What a service answers ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("arrangement", "service"), SERVICE_FILES)
+def test_the_document_of_a_service_is_valid_and_has_its_routes(
+    arrangement: str, service: str
+) -> None:
+    routes = routes_of(arrangement, service)
+    document = openapi(arrangement, service, routes)
+    validate(document)
+    assert operations(document) == public(routes)
+    assert document["info"]["title"] == f"{service} of {arrangement}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_running_service_shows_a_valid_document_of_what_it_can_be_asked(
+    blogs: dict[str, Blog], service: str
+) -> None:
+    for arrangement, blog in blogs.items():
+        document = blog.get(service, "/openapi.json")
+        validate(document)
+        process = blog.stack.arrangement.home(service)
+        assert document["info"]["title"] == f"{process} of {arrangement}"
+        known = routes_of("async-bus" if arrangement == "async-bus" else "sync-chain", service)
+        assert public(known) <= operations(document)
+        assert not [path for path in document["paths"] if path.startswith("/_lab")]
+
+
+def test_the_monolith_shows_the_routes_of_all_services_in_one_document(
+    blogs: dict[str, Blog],
+) -> None:
+    everything = {one for name in SERVICES for one in public(routes_of("sync-chain", name))}
+    assert operations(blogs["monolith"].get("posts", "/openapi.json")) == everything
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_what_is_really_answered_is_what_the_document_says(
+    blogs: dict[str, Blog], arrangement: str
+) -> None:
+    blog = blogs[arrangement]
+    post = blog.write_post()
+    comment = blog.write_comment(post["id"])
+    blog.settle()
+    nobody = blog.ask("GET", "posts", "/posts/nobody").json()
+    answers = {
+        ("posts", "post", "/posts", "201"): post,
+        ("posts", "get", "/posts", "200"): blog.get("posts", "/posts"),
+        ("posts", "get", "/posts/{post_id}", "200"): blog.get("posts", f"/posts/{post['id']}"),
+        ("posts", "get", "/posts/{post_id}", "default"): nobody,
+        ("comments", "post", "/posts/{post_id}/comments", "201"): comment,
+        ("query", "get", "/feed", "200"): blog.get("query", "/feed"),
+        ("moderation", "get", "/verdicts", "200"): blog.get("moderation", "/verdicts"),
+    }
+    for (service, method, path, status), answered in answers.items():
+        document = blog.get(service, "/openapi.json")
+        (content,) = document["paths"][path][method]["responses"][status]["content"].values()
+        schema = {**content["schema"], "components": document["components"]}
+        assert answered
+        Draft202012Validator(schema).validate(answered)
+
+
+# ── What travels on the bus ──────────────────────────────────────────────────────────────────
+
+
+def test_the_document_of_the_bus_has_every_event_and_each_of_them_is_looked_at_here() -> None:
+    document = asyncapi(HOST)
+    assert document["asyncapi"] == "3.0.0"
+    assert document["servers"]["bus"]["host"] == HOST
+    assert set(document["components"]["messages"]) == set(EVENTS) == set(EVENTS_TOLD)
+    assert set(document["channels"]["events"]["messages"]) == set(EVENTS)
+
+
+def test_every_reference_in_the_document_of_the_bus_leads_somewhere() -> None:
+    document = asyncapi(HOST)
+    found = set(references(document))
+    assert len(found) >= 2 * len(EVENTS)
+    assert all(resolve(document, reference) for reference in found)
+
+
+@pytest.mark.parametrize("event", EVENTS_TOLD)
+def test_the_document_takes_a_real_event_of_each_type(event: str) -> None:
+    validator = payload(asyncapi(HOST), event)
+    validator.check_schema(validator.schema)
+    validator.validate(envelope(event))
+    validator.validate(envelope(event) | {"partitionkey": "somebody else's extension"})
+
+
+@pytest.mark.parametrize("event", EVENTS_TOLD)
+def test_the_document_refuses_an_event_of_which_something_is_missing(event: str) -> None:
+    validator = payload(asyncapi(HOST), event)
+    told = envelope(event)
+    for field in ("id", "source", "type", "time", "subject", "data"):
+        with pytest.raises(ValidationError, match=f"'{field}' is a required property"):
+            validator.validate({name: value for name, value in told.items() if name != field})
+    required = {name for name, of in EVENTS[event].model_fields.items() if of.is_required()}
+    assert required >= {"id"}
+    for field in required:
+        data = {name: value for name, value in told["data"].items() if name != field}
+        with pytest.raises(ValidationError, match=f"'{field}' is a required property"):
+            validator.validate(told | {"data": data})
+
+
+@pytest.mark.parametrize("event", EVENTS_TOLD)
+def test_the_document_refuses_an_event_that_goes_by_the_name_of_another(event: str) -> None:
+    other = next(name for name in EVENTS_TOLD if name != event)
+    with pytest.raises(ValidationError, match="was expected"):
+        payload(asyncapi(HOST), event).validate(envelope(event) | {"type": other})
+
+
+@pytest.mark.parametrize("arrangement", BUS_DOORS)
+def test_a_running_bus_shows_the_document_with_its_own_address(
+    blogs: dict[str, Blog], arrangement: str
+) -> None:
+    document = blogs[arrangement].get(BUS, "/asyncapi.json")
+    address = blogs[arrangement].stack.urls[BUS].removeprefix("http://")
+    assert document == asyncapi(address)
+
+
+def test_what_is_really_on_the_bus_is_what_the_document_says(blogs: dict[str, Blog]) -> None:
+    blog = blogs["async-bus"]
+    blog.write_comment(blog.write_post()["id"])
+    blog.settle()
+    document = blog.get(BUS, "/asyncapi.json")
+    lines = blog.ask("GET", BUS, "/events?after=0").text.splitlines()
+    heard = [Envelope.from_json(line).model_dump(mode="json") for line in lines]
+    assert {one["type"] for one in heard} == set(EVENTS)
+    for one in heard:
+        payload(document, one["type"]).validate(one)

@@ -1,0 +1,287 @@
+"""A service's own database: what belongs together in one commit, and nobody else's hands on it."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lab.async_bus.tell import _load
+from lab.bus.base import MOST_BYTES_AT_ONCE
+from lab.domain.events import CommentCreated, Envelope, PostCreated
+from lab.store import NotYours, Store, Told, Transaction
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)"
+SOURCE = "/tests/notes"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with closing(Store(path, SCHEMA, SOURCE)) as opened:
+        yield opened
+
+
+def notes(store: Store) -> list[str]:
+    return [row["text"] for row in store.rows("SELECT text FROM notes ORDER BY text")]
+
+
+def write(store: Store, text: str, *, heard: int | None = None) -> None:
+    """A row, an event about it and, perhaps, an offset, in one transaction."""
+    with store.transaction() as change:
+        change.execute("INSERT INTO notes VALUES (?)", text)
+        change.tell(PostCreated(id=text, title=text))
+        if heard is not None:
+            change.heard(heard)
+
+
+def test_row_event_and_offset_are_there_after_the_commit(store: Store, path: Path) -> None:
+    write(store, "one", heard=7)
+    assert notes(store) == ["one"]
+    assert store.offset() == 7
+    ((number, envelope),) = store.outbox(0, 10)
+    told = Envelope.from_json(envelope)
+    assert (number, told.source, told.subject, told.type) == (1, SOURCE, "one", "PostCreated")
+    with closing(sqlite3.connect(path)) as another:  # what is committed, others can see
+        assert another.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
+
+
+def _breaks(change: Transaction) -> None:
+    raise ValueError("the handler has a bug")
+
+
+def _breaks_the_schema(change: Transaction) -> None:
+    change.execute("INSERT INTO notes VALUES ('first')")
+
+
+def _is_interrupted(change: Transaction) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("then", [_breaks, _breaks_the_schema, _is_interrupted])
+def test_of_a_transaction_that_breaks_nothing_is_left(
+    store: Store, then: Callable[[Transaction], None]
+) -> None:
+    write(store, "first", heard=3)
+    told = []
+    store.on_told = lambda: told.append(True)
+
+    def second() -> None:
+        with store.transaction() as change:
+            change.execute("INSERT INTO notes VALUES ('second')")
+            change.tell(PostCreated(id="second", title="second"))
+            change.heard(4)
+            then(change)
+
+    with pytest.raises((ValueError, sqlite3.IntegrityError, KeyboardInterrupt)):
+        second()
+    assert (notes(store), store.offset(), store.count_outbox(0), told) == (["first"], 3, 1, [])
+    write(store, "third", heard=5)  # and the next one is not hindered
+    assert (notes(store), store.offset(), told) == (["first", "third"], 5, [True])
+
+
+def test_half_a_transaction_is_gone_when_the_process_is_killed(path: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from lab.domain.events import PostCreated
+from lab.store import Store
+store = Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
+with store.transaction() as change:
+    change.execute("INSERT INTO notes VALUES ('kept')")
+with store.transaction() as change:
+    change.execute("INSERT INTO notes VALUES ('half')")
+    change.tell(PostCreated(id="half", title="half"))
+    change.heard(9)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False, env=_with_our_path())
+    assert killed.returncode == -9
+    with closing(Store(path, SCHEMA, SOURCE)) as store:
+        assert (notes(store), store.offset(), store.count_outbox(0)) == (["kept"], 0, 0)
+
+
+def _with_our_path() -> dict[str, str]:
+    return {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def test_another_service_is_told_that_the_file_is_not_its_own(path: Path) -> None:
+    Store(path, SCHEMA, "/async-bus/posts").close()
+    with pytest.raises(NotYours, match=r"belongs to /async-bus/posts, not to /async-bus/query"):
+        Store(path, SCHEMA, "/async-bus/query")
+    Store(path, SCHEMA, "/async-bus/posts").close()  # the refused one holds nothing
+
+
+def test_a_second_copy_of_a_service_is_refused_while_the_first_one_runs(
+    store: Store, path: Path
+) -> None:
+    with pytest.raises(NotYours, match="a service runs once"):
+        Store(path, SCHEMA, SOURCE)
+    script = f"""
+from pathlib import Path
+from lab.store import NotYours, Store
+try:
+    Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
+except NotYours:
+    raise SystemExit(42)
+"""
+    second = subprocess.run([sys.executable, "-c", script], check=False, env=_with_our_path())
+    assert second.returncode == 42
+    write(store, "undisturbed")
+    store.close()
+    with closing(Store(path, SCHEMA, SOURCE)) as again:
+        assert notes(again) == ["undisturbed"]
+
+
+def test_the_file_is_for_this_user_only(store: Store, path: Path) -> None:
+    write(store, "private")
+    for file in path.parent.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
+    store.rows("SELECT 1")
+    assert len(store._open_connections) == 2  # the writer, and this thread's reader
+    for connection in store._open_connections:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+        assert connection.execute("PRAGMA fullfsync").fetchone()[0] == 1
+
+
+def test_a_reader_can_not_write(store: Store) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store.rows("INSERT INTO notes VALUES ('sneaked in')")
+
+
+def test_a_reader_waits_for_no_writer_and_sees_only_what_is_committed(store: Store) -> None:
+    write(store, "before")
+    with store.transaction() as change:
+        change.execute("INSERT INTO notes VALUES ('not yet')")
+        seen: list[list[str]] = []
+        reader = threading.Thread(target=lambda: seen.append(notes(store)))
+        reader.start()
+        reader.join(20)
+        assert seen == [["before"]]
+    assert notes(store) == ["before", "not yet"]
+
+
+def test_writers_of_many_threads_take_turns(store: Store) -> None:
+    def work(name: int) -> None:
+        for number in range(20):
+            write(store, f"{name}-{number}")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(notes(store)) == 160
+    assert [number for number, _ in store.outbox(0, 1_000)] == list(range(1, 161))
+
+
+def numbers_in_the_outbox(store: Store) -> list[int]:
+    return [number for number, _ in store.outbox(0, 1_000)]
+
+
+@pytest.fixture
+def keeps_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.store.KEPT_TOLD", 2)
+
+
+@pytest.mark.usefixtures("keeps_two")
+def test_the_outbox_is_cleared_of_what_was_told_long_ago_and_of_nothing_else(store: Store) -> None:
+    for text in ("a", "b", "c", "d"):
+        write(store, text)
+    store.told([1, 2, 3], [11, 12, 15])
+    assert store.newest_told() is None  # the next commit notes it, whoever's it is
+    write(store, "e")
+    assert numbers_in_the_outbox(store) == [2, 3, 4, 5]
+    ids = [Envelope.from_json(envelope).id for _, envelope in store.outbox(0, 10)]
+    assert store.oldest_told() == Told(2, 12, ids[0])
+    assert store.newest_told() == Told(3, 15, ids[1])
+    for text in ("f", "g", "h"):  # what was not told is kept, however much it is
+        write(store, text)
+    assert numbers_in_the_outbox(store) == [2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.usefixtures("keeps_two")
+def test_a_transaction_that_breaks_does_not_forget_what_is_to_be_noted(store: Store) -> None:
+    for text in ("a", "b", "c"):
+        write(store, text)
+    store.told([1, 2, 3], [1, 2, 3])
+    with pytest.raises(sqlite3.IntegrityError):
+        write(store, "a")
+    assert (numbers_in_the_outbox(store), store.newest_told()) == ([1, 2, 3], None)
+    write(store, "d")
+    newest = store.newest_told()
+    assert newest is not None
+    assert (numbers_in_the_outbox(store), newest.sequence) == ([2, 3, 4], 3)
+
+
+def test_what_the_bus_has_lost_is_told_no_more_also_after_a_restart(path: Path) -> None:
+    with closing(Store(path, SCHEMA, SOURCE)) as store:
+        for text in ("a", "b", "c"):
+            write(store, text)
+        store.told([1, 2], [1, 2])
+        write(store, "d")
+        store.told([3], [3])  # not noted yet, and never will be
+        store.untell(1)
+    with closing(Store(path, SCHEMA, SOURCE)) as store:
+        newest = store.newest_told()
+        assert newest is not None
+        assert (newest.number, numbers_in_the_outbox(store)) == (1, [1, 2, 3, 4])
+
+
+def test_numbers_in_the_outbox_are_never_used_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.store.KEPT_TOLD", 0)
+    for number, text in enumerate(("a", "b"), 1):
+        with closing(Store(path, SCHEMA, SOURCE)) as store:
+            write(store, text)
+            assert numbers_in_the_outbox(store) == [number]
+            store.told([number], [number])
+            with store.transaction():
+                pass
+            assert numbers_in_the_outbox(store) == []
+
+
+def test_an_id_is_new_only_once_also_within_a_batch_and_only_if_it_was_committed(
+    store: Store,
+) -> None:
+    def new_among(*ids: str, breaks: bool = False) -> set[str]:
+        with store.transaction() as change:
+            new = change.new_among(ids)
+            if breaks:
+                raise ValueError("the handler has a bug")
+        return new
+
+    with pytest.raises(ValueError, match="has a bug"):
+        new_among("a", "b", breaks=True)
+    assert new_among("a", "b") == {"a", "b"}
+    assert new_among("c", "b", "d", "d") == {"c", "d"}
+    assert new_among("c", "d") == set()
+
+
+def test_what_waits_is_brought_in_loads_that_the_bus_can_take(store: Store) -> None:
+    for number in range(500):
+        with store.transaction() as change:
+            event = CommentCreated(id=str(number), post_id="p", content="\x01" * 2_000)
+            change.tell(event)
+    position, loads = 0, []
+    while waiting := _load(store.outbox(position, 500)):
+        loads.append(sum(len(envelope.encode()) for _, envelope in waiting))
+        assert waiting[0][0] == position + 1
+        position = waiting[-1][0]
+    assert position == 500
+    assert max(loads) <= MOST_BYTES_AT_ONCE < sum(loads)
+    huge = (1, "x" * 2 * MOST_BYTES_AT_ONCE)
+    assert _load([huge, huge]) == [huge]

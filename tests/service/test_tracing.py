@@ -1,0 +1,160 @@
+"""One story from the first request to the last event: the same trace id in every span of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lab.spans import SpanContext, SpanLog, traceparent
+from tests.support.laboratory import Blog, eventually
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+
+
+def spans_of(blog: Blog, target: str, trace: str) -> list[dict[str, Any]]:
+    """The spans that a service has written about a story so far.
+
+    They are written in blocks; any later request makes the earlier ones come out.
+    """
+    for path in ("/posts", "/comments?post_ids=x", "/feed"):
+        blog.ask("GET", target, path)
+    lines = blog.spans_file(target).read_text().splitlines()
+    spans = [json.loads(line) for line in lines if line.endswith("}")]
+    return [span for span in spans if span["trace"] == trace]
+
+
+def told(blog: Blog, trace: str, **expected: set[str]) -> dict[str, dict[str, Any]]:
+    """The spans of a story by `service name`, once every service has written what is expected."""
+
+    def look() -> dict[str, dict[str, Any]] | None:
+        found = {name: spans_of(blog, name, trace) for name in expected}
+        complete = all(
+            {s["name"] for s in found[name]} == names for name, names in expected.items()
+        )
+        by_name = {f"{name} {s['name']}": s for name, spans in found.items() for s in spans}
+        return by_name if complete else None
+
+    return eventually(look, f"the spans {expected}") or {}
+
+
+def comment_in_story(blog: Blog, trace: str) -> None:
+    post = blog.write_post()
+    headers = {"traceparent": f"00-{trace}-{PARENT}-01"}
+    assert blog.comment(post["id"], headers=headers).status_code == 201
+    blog.settle()
+
+
+def test_a_question_passes_the_story_on(chain_blog: Blog) -> None:
+    comment_in_story(chain_blog, TRACE)
+    spans = told(
+        chain_blog,
+        TRACE,
+        comments={"POST /posts/{post_id}/comments"},
+        posts={"GET /posts/{post_id}"},
+        moderation={"POST /verdicts"},
+        query=set(),
+    )
+    asked = spans["comments POST /posts/{post_id}/comments"]
+    assert (asked["parent"], asked["kind"], asked["status"]) == (PARENT, "server", 201)
+    for name in ("posts GET /posts/{post_id}", "moderation POST /verdicts"):
+        assert spans[name]["parent"] == asked["span"]
+        assert 0 <= spans[name]["queued_ms"] <= spans[name]["ms"] <= asked["ms"]
+
+
+def test_an_event_carries_the_story_on(bus_blog: Blog) -> None:
+    comment_in_story(bus_blog, TRACE)
+    spans = told(
+        bus_blog,
+        TRACE,
+        posts=set(),
+        comments={"POST /posts/{post_id}/comments", "CommentModerated"},
+        moderation={"CommentCreated"},
+        query={"CommentCreated", "CommentUpdated"},
+    )
+    written = spans["comments POST /posts/{post_id}/comments"]
+    judged = spans["moderation CommentCreated"]
+    updated = spans["comments CommentModerated"]
+    assert written["parent"] == PARENT
+    assert judged["parent"] == spans["query CommentCreated"]["parent"] == written["span"]
+    assert updated["parent"] == judged["span"]
+    assert spans["query CommentUpdated"]["parent"] == updated["span"]
+    assert judged["kind"] == "consumer"
+    assert judged["sequence"] < updated["sequence"] < spans["query CommentUpdated"]["sequence"]
+
+
+def test_the_feed_is_one_story_in_the_chain_and_one_step_on_the_bus(
+    chain_blog: Blog, bus_blog: Blog
+) -> None:
+    trace = "a" * 32
+    for blog in (chain_blog, bus_blog):
+        headers = {"traceparent": f"00-{trace}-{PARENT}-01"}
+        assert blog.ask("GET", "query", "/feed", headers=headers).ok
+    told(chain_blog, trace, query={"GET /feed"}, posts={"GET /posts"}, comments={"GET /comments"})
+    told(bus_blog, trace, query={"GET /feed"}, posts=set(), comments=set())
+
+
+@pytest.mark.parametrize("carrier", ["events", "call"])
+def test_a_question_passes_the_story_on_however_it_travels(
+    blogs: dict[str, Blog], carrier: str
+) -> None:
+    blog = next(one for one in blogs.values() if one.stack.arrangement.ask_by == carrier)
+    comment_in_story(blog, TRACE)
+    post = "POST /posts/{post_id}/comments"
+    if carrier == "call":  # One process, one request: there is nothing else to write down.
+        assert told(blog, TRACE, comments={post})[f"comments {post}"]["parent"] == PARENT
+        return
+    spans = told(
+        blog, TRACE, comments={post}, posts={"GET /posts/{post_id}"}, moderation={"POST /verdicts"}
+    )
+    for asked in ("posts GET /posts/{post_id}", "moderation POST /verdicts"):
+        assert spans[asked]["parent"] == spans[f"comments {post}"]["span"]
+
+
+def test_without_a_header_a_new_story_begins(blog: Blog) -> None:
+    def stories() -> list[dict[str, Any]]:
+        lines = blog.spans_file("posts").read_text().splitlines()
+        blog.ask("GET", "posts", "/posts/nobody")
+        return [span for span in map(json.loads, lines) if span["name"] == "GET /posts/{post_id}"]
+
+    found = eventually(lambda: stories()[:2] if len(stories()) > 1 else [], "two stories")
+    assert found[0]["parent"] == found[1]["parent"] == ""
+    assert found[0]["trace"] != found[1]["trace"]
+    assert found[0]["status"] == 404
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "nonsense",
+        f"00-{TRACE}-{PARENT}",
+        f"00-{TRACE.upper()}-{PARENT}-01",
+        f"00-{'0' * 32}-{PARENT}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"ff-{TRACE}-{PARENT}-01",
+        f"00-{'ü' * 32}-{'ü' * 16}-01",
+        f"00-{TRACE}-{PARENT}-01-",
+        f"00-{TRACE}-{PARENT}-01\n",
+    ],
+)
+def test_a_header_that_is_not_to_the_letter_begins_a_new_story(header: str | None) -> None:
+    context = SpanContext.following(header)
+    assert context.parent_id == ""
+    assert context.trace_id not in (header or "")
+    assert SpanContext.following(context.traceparent).trace_id == context.trace_id
+
+
+def test_a_step_knows_its_story_its_parent_and_itself() -> None:
+    context = SpanContext.following(f"00-{TRACE}-{PARENT}-01")
+    assert (context.trace_id, context.parent_id) == (TRACE, PARENT)
+    assert context.traceparent == f"00-{TRACE}-{context.span_id}-01"
+
+
+def test_outside_a_span_there_is_no_story() -> None:
+    log = SpanLog(None, "tests")
+    assert traceparent() == ""
+    with log.span("x", "server", f"00-{TRACE}-{PARENT}-01"):
+        assert TRACE in traceparent()
+    assert traceparent() == ""

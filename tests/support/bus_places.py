@@ -1,0 +1,136 @@
+"""The buses that the contract suite looks at: an engine supplies a place, and no tests.
+
+A place is started once for the whole suite where a bus of its own costs less than a process of its
+own: on a NATS server that is a stream.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+import pytest
+
+from lab.bus.base import Bus
+from lab.bus.nats_files import NatsFiles
+from lab.bus.open import open_bus
+from lab.cluster.ports import reserve
+from lab.cluster.program import Program
+from lab.domain.events import Envelope, PostCreated
+from tests.support.laboratory import PATIENCE_S, Laboratory
+from tests.support.nats_lab import needs_nats
+
+_numbers = itertools.count()
+
+
+class Place(Protocol):
+    """A bus of its own, to be treated badly."""
+
+    url: str
+
+    def connect(self) -> Bus: ...
+    def kill(self) -> None: ...
+    def restart(self) -> None: ...
+
+
+class ProgramPlace:
+    """A place that is a process, in a folder of its own."""
+
+    def __init__(
+        self, laboratory: Laboratory, module: str, port: int, more: tuple[str, ...] = ()
+    ) -> None:
+        name = f"bus-{next(_numbers)}"
+        self.folder = laboratory.folder / name
+        self.url = f"http://127.0.0.1:{port}"
+        self._laboratory = laboratory
+        argv = ("--port", str(port), "--reuse-port", "--data", str(self.folder), *more)
+        log = laboratory.folder / f"{name}.log"
+        self.program = Program(name, module, argv, log, health=f"{self.url}/health")
+
+    def connect(self) -> Bus:
+        return open_bus(self.url)
+
+    def kill(self) -> None:
+        self._laboratory.run(self._laboratory.supervisor.kill(self.program.name))
+
+    def restart(self) -> None:
+        self._laboratory.run(self._laboratory.supervisor.restart(self.program.name))
+
+    def mend(self) -> None:
+        """Start it again if a test has left it killed."""
+        if not self._laboratory.supervisor.alive(self.program.name):
+            self.restart()
+
+
+class NatsPlace(ProgramPlace):
+    """The `nats` engine: one server, and a new stream on it for each test."""
+
+    def new_stream(self) -> None:
+        (address,) = NatsFiles(self.folder / "nats").urls()
+        self.url = f"{address}/stream-{next(_numbers)}?replicas=1"
+
+
+Places = Callable[[], AbstractContextManager[Place]]
+
+
+@contextmanager
+def _log_places(laboratory: Laboratory) -> Iterator[Places]:
+    """The `log` engine: one process, one file."""
+
+    @contextmanager
+    def place() -> Iterator[Place]:
+        with reserve() as port:
+            place = ProgramPlace(laboratory, "lab.bus.log_server", port.port)
+            with laboratory.start(place.program):
+                yield place
+
+    yield place
+
+
+@contextmanager
+def _nats_places(laboratory: Laboratory) -> Iterator[Places]:
+    with reserve() as port:
+        server = NatsPlace(laboratory, "lab.bus.nats_server", port.port)
+
+        @contextmanager
+        def place() -> Iterator[Place]:
+            server.new_stream()
+            yield server
+            server.mend()
+
+        with laboratory.start(server.program):
+            yield place
+
+
+ENGINES: dict[str, Callable[[Laboratory], AbstractContextManager[Places]]] = {
+    "log": _log_places,
+    "nats": _nats_places,
+}
+PARAMETERS = [
+    pytest.param("log"),
+    pytest.param("nats", marks=needs_nats),
+]
+
+
+def an_event(name: object = "x") -> str:
+    return Envelope.around(
+        PostCreated(id=str(name), title=f"Title {name}"), source="/tests/bus"
+    ).model_dump_json()
+
+
+async def first(bus: Bus, count: int, after: int = 0) -> list[Envelope]:
+    """The first so many events behind a number."""
+    heard: list[Envelope] = []
+    async with asyncio.timeout(PATIENCE_S):
+        stream = bus.read(after)
+        async for batch in stream:
+            heard += batch
+            if len(heard) >= count:
+                break
+        await stream.aclose()  # type: ignore[attr-defined]
+    return heard[:count]
+
+
+def names(envelopes: list[Envelope]) -> list[str]:
+    return [envelope.subject for envelope in envelopes]

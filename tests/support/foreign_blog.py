@@ -1,0 +1,28 @@
+"""A tiny course's blog as a target, for the suites that run it: no port of it is a fixed one."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from lab.foreign.target import Target
+
+PROGRAM = Path(__file__).parents[1] / "programs" / "tiny_course.py"
+SERVICES = ("posts", "comments", "query", "moderation")
+
+
+def service(role: str, **env: str) -> dict[str, Any]:
+    """One of its services, told where the bus is."""
+    command = [sys.executable, str(PROGRAM), role, "{port}"]
+    told = {"BUS": "{url:event-bus}/events", "DATA": "{data}", **env}
+    return {"command": command, "port": 0, "env": told}
+
+
+def a_target(name: str = "mine", **more: Any) -> Target:
+    """The whole blog; `more` are keys of the target, or services by their names."""
+    everybody = " ".join(f"{{url:{one}}}/events" for one in SERVICES)
+    services = {one: service(one) for one in SERVICES}
+    services["event-bus"] = service("event-bus", EVERYBODY=everybody)
+    services |= {key: more.pop(key) for key in (*services,) if key in more}
+    return Target.model_validate(
+        {"name": name, "folder": PROGRAM.parent, "services": services, **more}
+    )

@@ -1,0 +1,32 @@
+"""What a refusal looks like, on the wire and on the disk."""
+
+import sqlite3
+from typing import Any
+
+from tests.support.laboratory import Blog
+
+
+def assert_is_problem(response: Any, status: int, field: str | None = None) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert_document(response.json(), status, field)
+
+
+def assert_document(problem: dict[str, Any], status: int, field: str | None = None) -> None:
+    assert {"type", "title", "status", "detail", "definite"} <= set(problem)
+    assert problem["status"] == status
+    assert problem["definite"] is True
+    assert problem.get("field") == field
+    assert "Traceback" not in problem["detail"]
+
+
+def rows_on_disk(blog: Blog) -> dict[str, int]:
+    """How many rows each table of each database of the stack has."""
+    counts = {}
+    for path in sorted((blog.laboratory.folder / "data" / blog.stack.name).glob("*.db")):
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+            counts[f"{path.stem}.{table}"] = rows
+        connection.close()
+    return counts

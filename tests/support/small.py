@@ -1,0 +1,118 @@
+"""Small scenarios, and the command line to run them with, as somebody at a shell would.
+
+A run here takes two or three seconds. On a machine that is busy with something else the load may
+be late, and then the run says, rightly, that it is no result: `honest` asks once more.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+CLI = (sys.executable, str(ROOT / "cli.py"))
+ENDED_WITHIN_S = 60.0
+TRIES = 3
+LATE = "it has measured itself"
+NOT_OURS = ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+
+SLOW_POSTS = {"fault": "latency", "target": "posts", "ms": 20}
+TRUE = "sync-chain.data.lost == 0"
+FALSE = "sync-chain.data.acknowledged == 0"
+
+
+def scenario_text(
+    *methods: Mapping[str, Any],
+    title: str = "A small run",
+    question: str = "Who waits?",
+    rate: float = 20,
+    mix: str = "read_feed = 6, create_post = 1, create_comment = 3",
+    timeout_ms: int = 2_000,
+    phases: str = "before = 0.6, during = 0.6, after = 0.6",
+    variants: tuple[str, ...] = ("sync-chain", "async-bus"),
+    steady: str = "read_feed.success >= 0.99",
+    expect: str = TRUE,
+) -> str:
+    """A scenario as it stands in its file; `json.dumps` writes texts as TOML has them."""
+    lines = [
+        f"title = {json.dumps(title)}",
+        f"question = {json.dumps(question)}",
+        f"load = {{ rate = {rate}, timeout_ms = {timeout_ms}, mix = {{ {mix} }} }}",
+        f"phases = {{ {phases} }}",
+        f"steady_state = [{json.dumps(steady)}]",
+    ]
+    for method in methods:
+        lines += ["[[method]]", *(f"{key} = {json.dumps(value)}" for key, value in method.items())]
+    lines += [f"[variants.{name}]" for name in variants]
+    lines += ["[[expect]]", 'says = "It is so."', f"that = {json.dumps(expect)}"]
+    return "\n".join(lines) + "\n"
+
+
+def scenario_file(folder: Path, name: str, *methods: Mapping[str, Any], **more: Any) -> str:
+    """Write `<folder>/<name>.toml`; what to say to `lab run` there."""
+    path = folder / f"{name}.toml"
+    path.write_text(scenario_text(*methods, **more), encoding="utf-8")
+    return path.name
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what changes how things are printed."""
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
+    return {**kept, "COLUMNS": "80", "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **more}
+
+
+def lab(
+    *words: str, cwd: Path, program: tuple[str, ...] = CLI, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """`lab words…`, to its end; stdin is empty, stdout and stderr are pipes."""
+    return subprocess.run(
+        [*program, *words],
+        cwd=cwd,
+        env=environment(**env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=ENDED_WITHIN_S,
+        check=False,
+    )
+
+
+def honest(run: Callable[[], T], says: Callable[[T], str]) -> T:
+    """What `run` returns, from the first try (of three) in which the load was not late."""
+    for _ in range(TRIES - 1):
+        done = run()
+        if LATE not in flat(says(done)):
+            return done
+    return run()
+
+
+def honest_lab(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """`lab` with a run in it, again if the machine was busy."""
+    return honest(lambda: lab(*words, cwd=cwd, program=CLI, **env), lambda done: done.stdout)
+
+
+def flat(text: str) -> str:
+    """The words of a text, wherever its lines were broken."""
+    return " ".join(text.split())
+
+
+def processes_of(pid: int) -> Iterator[psutil.Process]:
+    """Every living process that the lab with this pid started, by the mark it leaves in them."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            mark = process.environ().get("LAB_RUN", "")
+            if mark.startswith(f"{pid}:") and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def processes_here() -> set[int]:
+    """The pids of all that this very process has started as a lab."""
+    return {process.pid for process in processes_of(os.getpid())}

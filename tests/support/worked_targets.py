@@ -1,0 +1,36 @@
+"""The worked targets of the docs, each copied to a folder of its own, on ports that are free."""
+
+import re
+import shutil
+from pathlib import Path
+
+from lab.foreign.placing import a_free_port
+from lab.foreign.reading import read_target
+from lab.foreign.target import COURSE_PORTS, Target
+
+TARGETS = Path(__file__).parents[2] / "docs" / "targets"
+NAMES = tuple(sorted(path.name for path in TARGETS.iterdir() if path.is_dir()))
+NEEDS = {"node-blog": "node", "python-blog": "python3", "shell-blog": "python3"}
+"""The program that each is started with, beside the shell."""
+
+_COURSE = re.compile(rf"\b({'|'.join(map(str, COURSE_PORTS.values()))})\b")
+
+
+def moved(name: str, folder: Path) -> Target:
+    """A copy in `folder` in which the course's ports are others: tests must not meet each other."""
+    shutil.copytree(TARGETS / name, folder, dirs_exist_ok=True)
+    ports: list[int] = []
+    while len(ports) < len(COURSE_PORTS):
+        ports += {a_free_port()} - {*ports}
+    others = dict(zip(map(str, COURSE_PORTS.values()), map(str, ports), strict=True))
+    for path in folder.rglob("*"):
+        if path.suffix in (".js", ".py", ".toml"):
+            text = path.read_text("utf-8")
+            path.write_text(_COURSE.sub(lambda port: others[port[0]], text), "utf-8")
+    file = folder / f"{name}.toml"
+    text = file.read_text("utf-8")
+    for service, port in COURSE_PORTS.items():
+        head = f"[services.{service}]\n"
+        text = text.replace(head, f"{head}port = {others[str(port)]}\n")
+    file.write_text(text, "utf-8")
+    return read_target(file)

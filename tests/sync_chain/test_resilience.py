@@ -1,0 +1,539 @@
+"""Each protection of who asks, by itself, around a carrier that does as it is told.
+
+A switch that does nothing is the commonest lie: so each test has the one behaviour that the switch
+changes, and the count that shows it.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from lab import deadline, degraded
+from lab.cluster.topology import ARRANGEMENTS, ASKER_SWITCHES, PRELOAD, preload, programs
+from lab.domain.errors import (
+    BadAnswer,
+    DependencyFailed,
+    GivenUp,
+    Invalid,
+    NotAsked,
+    NotFound,
+    TimedOut,
+    Unreachable,
+)
+from lab.domain.model import CommentDraft
+from lab.scenarios.spec import VariantSpec
+from lab.scenarios.switches import SWITCHES, variant_problems
+from lab.sync_chain.ask import Carrier
+from lab.sync_chain.comments import moderate
+from lab.sync_chain.comments import service as comments
+from lab.sync_chain.resilience.breaker import Breaker
+from lab.sync_chain.resilience.bulkhead import Bulkhead
+from lab.sync_chain.resilience.fallback import Fallback
+from lab.sync_chain.resilience.hedge import Hedge
+from lab.sync_chain.resilience.layers import Layers, around
+from lab.sync_chain.resilience.retries import LONGEST_WAIT_S, Budget, Retries
+from lab.tally import Tally
+from tests.support.laboratory import PATIENCE_S, eventually
+
+LONG_S = 3_600.0
+
+
+class Peer:
+    """A carrier that does what is next in the list, and the last thing again and again.
+
+    An exception is raised, an Event is waited for (and answered then), anything else is the answer.
+    """
+
+    def __init__(self, *does: Any) -> None:
+        self.does = does
+        self.asked: list[tuple[str, str, str]] = []
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+    ) -> Any:
+        with self._lock:
+            does = self.does[min(len(self.asked), len(self.does) - 1)]
+            self.asked.append((whom, method, path))
+        if isinstance(does, threading.Event):
+            assert does.wait(PATIENCE_S)
+        if isinstance(does, Exception):
+            raise does
+        return does
+
+
+def ask(carrier: Carrier, whom: str = "comments", method: str = "GET") -> Any:
+    return carrier(whom, method, "/it", None, {})
+
+
+def counts(tally: Tally, whom: str = "comments") -> dict[str, int]:
+    """The counts that are not zero."""
+    return {kind: count for kind, count in tally.told().get(whom, {}).items() if count}
+
+
+@pytest.fixture
+def tally() -> Tally:
+    return Tally()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between attempts, in seconds, none of which is waited for."""
+    waited: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    return waited
+
+
+@pytest.fixture
+def in_a_request() -> Iterator[Callable[[float], None]]:
+    """Sets a deadline so many seconds from now (in the past: negative), and lifts it again."""
+
+    def begin(left_s: float) -> None:
+        deadline._give_up_at_s.set(deadline.time.perf_counter() + left_s)
+
+    yield begin
+    deadline.keep(None)
+
+
+# ── nothing on ────────────────────────────────────────────────────────────
+
+
+def test_with_all_switches_off_the_wire_is_all_there_is(tally: Tally) -> None:
+    wire = Peer("answer")
+    assert around(wire, Layers(), tally, 8, {"comments": []}) is wire
+
+
+def test_with_all_on_a_question_passes_them_in_the_documented_order(tally: Tally) -> None:
+    every = Layers(1, "none", 0.1, breaker=True, bulkhead=True, hedge_ms=50, fallback=True)
+    layer: Any = around(Peer("answer"), every, tally, 8, {})
+    order = []
+    while not isinstance(layer, Peer):
+        order.append(type(layer))
+        layer = layer._inner
+    assert order == [Fallback, Hedge, Retries, Bulkhead, Breaker]
+
+
+# ── retries, backoff, retry_budget ────────────────────────────────────────
+
+FAILURES = [Unreachable("gone"), TimedOut("slow"), BadAnswer("no", definite=False)]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_failed_is_asked_again_also_when_it_may_have_been_done(
+    tally: Tally, waits: list[float], failure: DependencyFailed, method: str
+) -> None:
+    peer = Peer(failure, failure, "answer")
+    assert ask(Retries(peer, tally, 2, "none", None), method=method) == "answer"
+    assert (len(peer.asked), counts(tally)) == (3, {"retried": 2})
+
+
+def test_when_no_attempt_is_left_the_last_failure_is_told(tally: Tally, waits: list[float]) -> None:
+    peer = Peer(TimedOut("first"), TimedOut("second"), TimedOut("third"))
+    with pytest.raises(TimedOut, match="third"):
+        ask(Retries(peer, tally, 2, "none", None))
+    assert (len(peer.asked), counts(tally)) == (3, {"retried": 2})
+
+
+@pytest.mark.parametrize("answer", [NotFound("no such post"), NotAsked("open"), ValueError("bug")])
+def test_an_answer_and_a_refusal_of_our_own_are_not_asked_again(
+    tally: Tally, answer: Exception
+) -> None:
+    peer = Peer(answer)
+    with pytest.raises(type(answer)):
+        ask(Retries(peer, tally, 5, "none", None))
+    assert (len(peer.asked), counts(tally)) == (1, {})
+
+
+def test_nobody_asks_again_for_somebody_who_has_given_up(
+    tally: Tally, in_a_request: Callable[[float], None]
+) -> None:
+    in_a_request(-1)
+    peer = Peer(TimedOut("slow"))
+    with pytest.raises(TimedOut):
+        ask(Retries(peer, tally, 5, "none", None))
+    assert len(peer.asked) == 1
+
+
+def waited(waits: list[float], tally: Tally, backoff: str, retries: int = 6) -> list[float]:
+    waits.clear()
+    with pytest.raises(TimedOut):
+        ask(Retries(Peer(TimedOut("slow")), tally, retries, backoff, None))
+    return list(waits)
+
+
+def test_backoff_waits_twice_as_long_each_time_and_never_too_long(
+    tally: Tally, waits: list[float]
+) -> None:
+    assert waited(waits, tally, "none") == [0] * 6
+    growing = waited(waits, tally, "exponential")
+    assert growing == [0.05, 0.1, 0.2, 0.4, 0.8, LONGEST_WAIT_S]
+
+
+def test_jitter_sends_them_back_at_different_moments(tally: Tally, waits: list[float]) -> None:
+    firsts = {waited(waits, tally, "jitter", retries=1)[0] for _ in range(20)}
+    assert len(firsts) > 10
+    assert all(0.05 <= wait <= 0.15 for wait in firsts)
+
+
+def test_with_a_budget_retries_are_at_most_that_share_of_the_questions(
+    tally: Tally, waits: list[float]
+) -> None:
+    peer = Peer(TimedOut("slow"))
+    retrying = Retries(peer, tally, 3, "none", Budget(0.1))
+    for _ in range(100):
+        with pytest.raises(TimedOut):
+            ask(retrying)
+    assert (len(peer.asked), counts(tally)["retried"]) == (110, 10)
+    assert counts(tally)["budget_denied"] == 100, "each question had something denied in the end"
+
+
+def test_a_budget_lets_single_failures_pass_and_saves_up_for_no_storm() -> None:
+    budget = Budget(0.1)
+    assert not budget.spend()
+    for _ in range(10):
+        budget.earn()
+    assert budget.spend()
+    assert not budget.spend()
+    for _ in range(10_000):
+        budget.earn()
+    assert sum(budget.spend() for _ in range(100)) == 10
+
+
+# ── breaker ───────────────────────────────────────────────────────────────
+
+
+def fail(carrier: Carrier, times: int, whom: str = "comments") -> None:
+    for _ in range(times):
+        with pytest.raises(TimedOut):
+            ask(carrier, whom)
+
+
+def test_after_five_failures_in_a_row_nobody_is_asked_any_more(tally: Tally) -> None:
+    peer = Peer(TimedOut("slow"))
+    breaker = Breaker(peer, tally, open_s=LONG_S)
+    fail(breaker, 5)
+    with pytest.raises(NotAsked, match="breaker for comments is open") as caught:
+        ask(breaker)
+    assert caught.value.definite
+    assert (len(peer.asked), counts(tally)) == (5, {"opened": 1, "broken": 1})
+
+
+def test_each_dependency_has_a_circuit_of_its_own(tally: Tally) -> None:
+    peer = Peer(TimedOut("slow"))
+    breaker = Breaker(peer, tally, open_s=LONG_S)
+    fail(breaker, 5, "comments")
+    fail(breaker, 4, "posts")
+    with pytest.raises(NotAsked):
+        ask(breaker, "comments")
+
+
+def test_an_answer_in_between_starts_the_count_anew_also_when_it_is_no(tally: Tally) -> None:
+    four = [TimedOut("slow")] * 4
+    breaker = Breaker(Peer(*four, NotFound("no such post"), *four, "answer"), tally, open_s=LONG_S)
+    fail(breaker, 4)
+    with pytest.raises(NotFound):
+        ask(breaker)
+    fail(breaker, 4)
+    assert ask(breaker) == "answer"
+    assert counts(tally) == {}
+
+
+def test_a_trial_that_goes_well_closes_the_circuit(tally: Tally) -> None:
+    peer = Peer(*[TimedOut("slow")] * 5, "answer")
+    breaker = Breaker(peer, tally, open_s=0)
+    fail(breaker, 5)
+    assert [ask(breaker) for _ in range(3)] == ["answer"] * 3
+    assert counts(tally) == {"opened": 1}
+
+
+def test_a_trial_that_fails_opens_it_again(tally: Tally) -> None:
+    breaker = Breaker(Peer(TimedOut("slow")), tally, open_s=0)
+    fail(breaker, 5)
+    fail(breaker, 2)  # each a trial: the circuit is open for no time at all
+    assert counts(tally) == {"opened": 3}
+
+
+def test_only_one_trial_is_made_at_a_time(tally: Tally) -> None:
+    answered = threading.Event()
+    peer = Peer(*[TimedOut("slow")] * 5, answered)
+    breaker = Breaker(peer, tally, open_s=0)
+    fail(breaker, 5)
+    trial = threading.Thread(target=ask, args=(breaker,))
+    trial.start()
+    eventually(lambda: len(peer.asked) == 6, "the trial")
+    with pytest.raises(NotAsked):
+        ask(breaker)
+    answered.set()
+    trial.join()
+    ask(breaker)
+    assert counts(tally) == {"opened": 1, "broken": 1}
+
+
+def test_a_closed_circuit_lets_all_workers_ask_at_once(tally: Tally) -> None:
+    answered = threading.Event()
+    peer = Peer(answered)
+    breaker = Breaker(peer, tally)
+    workers = [threading.Thread(target=ask, args=(breaker,)) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    try:
+        eventually(lambda: len(peer.asked) == 8, "eight questions under way")
+    finally:
+        answered.set()
+        for worker in workers:
+            worker.join()
+
+
+# ── bulkhead ──────────────────────────────────────────────────────────────
+
+
+def test_when_all_places_are_taken_the_next_is_refused_at_once(tally: Tally) -> None:
+    answered = threading.Event()
+    peer = Peer(answered)
+    bulkhead = Bulkhead(peer, tally, places=2)
+    workers = [threading.Thread(target=ask, args=(bulkhead,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    eventually(lambda: len(peer.asked) == 2, "two questions under way")
+    with pytest.raises(NotAsked, match="bulkhead for comments is full") as caught:
+        ask(bulkhead)
+    assert caught.value.definite
+    answered.set()
+    ask(bulkhead, "posts")
+    for worker in workers:
+        worker.join()
+    ask(bulkhead)
+    assert (len(peer.asked), counts(tally)) == (4, {"bulkhead_refused": 1})
+
+
+def test_a_failure_gives_its_place_back(tally: Tally) -> None:
+    bulkhead = Bulkhead(Peer(TimedOut("slow")), tally, places=1)
+    fail(bulkhead, 3)
+    assert counts(tally) == {}
+
+
+def test_a_full_bulkhead_says_nothing_against_the_one_who_is_asked(tally: Tally) -> None:
+    answered = threading.Event()
+    peer = Peer(answered)
+    both = around(peer, Layers(breaker=True, bulkhead=True), tally, workers=2, instead={})
+    worker = threading.Thread(target=ask, args=(both,))
+    worker.start()
+    eventually(lambda: len(peer.asked) == 1, "a question under way")
+    for _ in range(20):
+        with pytest.raises(NotAsked, match="bulkhead"):
+            ask(both)
+    answered.set()
+    worker.join()
+    ask(both)
+    assert counts(tally) == {"bulkhead_refused": 20}
+
+
+# ── hedge ─────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_in_time_is_not_asked_for_twice(tally: Tally) -> None:
+    peer = Peer("answer")
+    assert ask(Hedge(peer, tally, after_s=PATIENCE_S)) == "answer"
+    assert (len(peer.asked), counts(tally)) == (1, {})
+
+
+def test_a_slow_answer_is_overtaken_by_a_second_one(tally: Tally) -> None:
+    never = threading.Event()
+    peer = Peer(never, "second")
+    try:
+        assert ask(Hedge(peer, tally, after_s=0.01)) == "second"
+    finally:
+        never.set()
+    assert counts(tally) == {"hedged": 1, "hedge_won": 1}
+
+
+def test_the_first_one_may_still_win(tally: Tally) -> None:
+    first, second = threading.Event(), threading.Event()
+    peer = Peer(first, second)
+    answers: list[Any] = []
+    hedge = Hedge(peer, tally, after_s=0.01)
+    asking = threading.Thread(target=lambda: answers.append(ask(hedge)))
+    asking.start()
+    eventually(lambda: len(peer.asked) == 2, "the second question")
+    first.set()
+    asking.join()
+    second.set()
+    assert answers == [first]
+    assert counts(tally) == {"hedged": 1}
+
+
+def test_a_failure_does_not_win_while_the_other_one_may_still_answer(tally: Tally) -> None:
+    first = threading.Event()
+    peer = Peer(first, Unreachable("gone"))
+    answers: list[Any] = []
+    hedge = Hedge(peer, tally, after_s=0.01)
+    asking = threading.Thread(target=lambda: answers.append(ask(hedge)))
+    asking.start()
+    eventually(lambda: len(peer.asked) == 2, "the second question")
+    first.set()
+    asking.join()
+    assert answers == [first]
+
+
+def test_what_changes_something_is_never_asked_twice(tally: Tally) -> None:
+    peer = Peer("answer")
+    assert ask(Hedge(peer, tally, after_s=0), method="POST") == "answer"
+    assert (len(peer.asked), counts(tally)) == (1, {})
+
+
+def test_the_second_question_belongs_to_the_same_request(
+    tally: Tally, in_a_request: Callable[[float], None]
+) -> None:
+    in_a_request(LONG_S)
+    lefts: list[float | None] = []
+
+    def carrier(*_: Any) -> str:
+        lefts.append(deadline.left_s())
+        return "answer"
+
+    ask(Hedge(carrier, tally, after_s=PATIENCE_S))
+    assert lefts[0] is not None
+
+
+# ── fallback ──────────────────────────────────────────────────────────────
+
+
+def test_what_can_be_left_out_is_left_out_and_marked(tally: Tally) -> None:
+    fallback = Fallback(Peer(Unreachable("gone")), tally, {"comments": []})
+    try:
+        assert ask(fallback) == []
+        assert degraded.marked() == "comments"
+    finally:
+        degraded.mark("")
+    assert counts(tally) == {"fell_back": 1}
+
+
+@pytest.mark.parametrize("failure", [Unreachable("gone"), NotFound("no such post")])
+def test_what_can_not_be_left_out_fails_as_before(tally: Tally, failure: Exception) -> None:
+    instead = {"comments": []} if isinstance(failure, NotFound) else {"posts": []}
+    with pytest.raises(type(failure)):
+        ask(Fallback(Peer(failure), tally, instead))
+    assert (degraded.marked(), counts(tally)) == ("", {})
+
+
+# ── deadline ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("header", ["", "-1", "1.5", "1e3", "123456789", "٣", "soon"])
+def test_a_deadline_that_can_not_be_meant_is_refused(header: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        deadline.moment(header)
+    assert caught.value.field == "Request-Deadline-Ms"
+
+
+def test_a_timeout_is_no_longer_than_whoever_asked_will_wait(
+    in_a_request: Callable[[float], None],
+) -> None:
+    assert (deadline.moment(None), deadline.left_s(), deadline.at_most(5)) == (None, None, 5)
+    in_a_request(LONG_S)
+    assert (deadline.at_most(5), deadline.is_over()) == (5, False)
+    in_a_request(2)
+    assert 0 < deadline.at_most(5) <= 2
+    in_a_request(-2)
+    assert (deadline.at_most(5), deadline.is_over()) == (0.001, True)
+
+
+def test_who_has_given_up_gets_nothing_begun() -> None:
+    with pytest.raises(GivenUp) as caught:
+        deadline.keep(deadline.moment("0"))
+    deadline.keep(None)
+    assert caught.value.definite
+
+
+def test_a_handler_asks_nobody_for_somebody_who_has_given_up(
+    monkeypatch: pytest.MonkeyPatch, in_a_request: Callable[[float], None]
+) -> None:
+    peer = Peer({"status": "approved"})
+    monkeypatch.setattr(comments, "carrier", peer)
+    assert moderate(CommentDraft(content="fine")) == "approved"
+    in_a_request(-1)
+    with pytest.raises(GivenUp, match="moderation was not asked"):
+        moderate(CommentDraft(content="fine"))
+    assert len(peer.asked) == 1
+
+
+# ── and how they get to the programs ──────────────────────────────────────
+
+ON: dict[str, Any] = {
+    "timeout_ms": 500,
+    "deadline": True,
+    "retries": 2,
+    "backoff": "jitter",
+    "retry_budget": True,
+    "breaker": True,
+    "bulkhead": True,
+    "hedge": 50,
+    "fallback": True,
+}
+TOLD = (
+    "--timeout-ms 500 --deadline --retries 2 --backoff jitter --retry-budget "
+    "--breaker --bulkhead --hedge 50 --fallback"
+)
+
+
+@pytest.mark.parametrize("arrangement", ["sync-chain", "request-reply"])
+def test_each_switch_is_an_argument_of_every_service(arrangement: str, tmp_path: Path) -> None:
+    assert tuple(ON) == ASKER_SWITCHES
+    of = ARRANGEMENTS[arrangement]
+    ports = dict.fromkeys(of.parts, 1)
+    for options, told in ((ON, True), ({**dict.fromkeys(ON, False), "timeout_ms": 500}, False)):
+        for program in programs("v", of, options, ports, tmp_path, "token"):
+            if program.name != "v.event-bus":
+                assert (TOLD in " ".join(program.argv)) is told
+                assert ("--breaker" in program.argv) is told
+
+
+def test_libraries_are_loaded_beforehand_only_for_who_needs_them() -> None:
+    assert preload([{}, {"retries": 0}]) == PRELOAD
+    assert preload([{"retries": 1}, {"breaker": True}]) == (*PRELOAD, "stamina", "pybreaker")
+
+
+def problems(arrangement: str, **options: Any) -> str:
+    spec = VariantSpec(arrangement=arrangement, options=options)
+    return " ".join(variant_problems("variants.v", "v", spec))
+
+
+def test_every_switch_that_can_be_meant_is_taken() -> None:
+    for arrangement in ("sync-chain", "request-reply"):
+        assert set(ON) <= set(SWITCHES[arrangement])
+        assert problems(arrangement, **ON, workers=256) == ""
+        assert problems(arrangement, retries=10, retry_budget=0.25) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"retries": 11}, "0 to 10"),
+        ({"retries": True}, "0 to 10"),
+        ({"retries": 1, "retry_budget": 1.5}, "a share, 0.0 to 1.0"),
+        ({"retries": 1, "retry_budget": "some"}, "a share, 0.0 to 1.0"),
+        ({"retries": 1, "retry_budget": float("nan")}, "a share, 0.0 to 1.0"),
+        ({"backoff": "jitter"}, "needs retries"),
+        ({"retry_budget": 0.1, "retries": 0}, "needs retries"),
+        ({"retries": 1, "backoff": "linear"}, "none, exponential, jitter"),
+        ({"bulkhead": True, "workers": 1}, "no share"),
+        ({"workers": 257}, "1 to 256"),
+        ({"hedge": True}, "a whole number"),
+        ({"breaker": 5}, "true or false"),
+        ({"breakr": True}, "Did you mean 'breaker'"),
+    ],
+)
+def test_a_switch_that_would_do_nothing_or_can_not_be_meant_is_refused(
+    options: dict[str, Any], says: str
+) -> None:
+    assert says in problems("sync-chain", **options)
+
+
+def test_who_asks_nobody_has_no_such_switch() -> None:
+    for arrangement in ("async-bus", "monolith"):
+        assert "has no switch 'breaker'" in problems(arrangement, breaker=True)

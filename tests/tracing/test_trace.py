@@ -1,0 +1,429 @@
+"""One request as a waterfall: what is joined, what is drawn, what other tools are given."""
+
+import asyncio
+import csv
+import io
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.directory import BUS
+from lab.report.otlp import otlp
+from lab.report.trace import show
+from lab.scenarios.trace import REQUESTS, client_step, followed
+from lab.scenarios.trace_of_run import NoSuchTrace, by_id, slowest
+from lab.scenarios.waterfall import Step, Story, joined, read_spans
+from lab.spans import SpanLog, asking
+from tests.support.laboratory import eventually
+from tests.support.small import (
+    CLI,
+    ENDED_WITHIN_S,
+    SLOW_POSTS,
+    environment,
+    flat,
+    honest_lab,
+    lab,
+    processes_here,
+    processes_of,
+    scenario_file,
+)
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+OTHER = "0af7651916cd43dd8448eb211c80319c"
+ROOT = TRACE[:16]
+BEGUN_S = 1_700_000_000.0
+
+
+def line(span: str, service: str, name: str, at_ms: float, ms: float, **more: Any) -> Any:
+    """A span as a process writes it; `at_ms` counts from BEGUN_S."""
+    told = {"trace": TRACE, "span": span * 8, "parent": ROOT, "service": service, "kind": "server"}
+    return told | {"name": name, "at": BEGUN_S + at_ms / 1_000, "ms": ms, "status": 200} | more
+
+
+def note(whom: str, at_ms: float, ms: float, **more: Any) -> dict[str, Any]:
+    """A question as its asker's span notes it."""
+    return {"whom": whom, "what": "GET /x", "at": BEGUN_S + at_ms / 1_000, "ms": ms, **more}
+
+
+def heard(span: str, parent: str, service: str, name: str, told_ms: float, at_ms: float) -> Any:
+    told = f"2023-11-14T22:13:20.{round(told_ms * 1_000):06}Z"
+    more = {"parent": parent * 8, "kind": "consumer", "told": told, "sequence": 7}
+    return line(span, service, name, at_ms, 0.1, **more)
+
+
+ASKING = [
+    line("aa", "comments", "POST /posts/{post_id}/comments", 1, 7, queued_ms=0.1, held_ms=3)
+    | {"asked": [note("posts", 5, 1), note("moderation", 6, 2)]},
+    line("bb", "posts", "GET /posts/{post_id}", 5.4, 0.3, parent="aa" * 8),
+    line("cc", "moderation", "POST /verdicts", 6.5, 1, parent="aa" * 8),
+]
+TELLING = [
+    heard("dd", "cc", "query", "CommentUpdated", 5, 7),
+    heard("cc", "bb", "comments", "CommentModerated", 3, 4.5),
+    heard("bb", "aa", "moderation", "CommentCreated", 1, 2.5),
+    line("aa", "comments", "POST /posts/{post_id}/comments", 0.2, 1.2),
+]
+
+
+def story(lines: list[Any], *, visible_ms: float | None = None, failed: str = "") -> Story:
+    root = client_step(TRACE, "POST /posts/{post_id}/comments", BEGUN_S, 10.0, failed)
+    steps = joined(root, lines)
+    return Story("sync-chain", TRACE, root.name, failed or "201", steps, visible_ms, "a test")
+
+
+def shape(steps: tuple[Step, ...]) -> list[tuple[int, str, str]]:
+    return [(step.depth, step.service, step.whom or step.kind) for step in steps]
+
+
+def drawn(*stories: Story, ascii_only: bool = False) -> str:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ascii_only else "utf-8")
+    show(stories, Console(file=out, width=80, force_terminal=False))
+    out.flush()
+    return out.buffer.getvalue().decode(out.encoding)  # type: ignore[attr-defined,no-any-return]
+
+
+# ── What is written down, and joined ──
+
+
+def test_a_question_is_noted_in_the_span_of_its_asker(tmp_path: Path) -> None:
+    log = SpanLog(tmp_path / "x.spans.ndjson", "comments")
+    with log.span("POST /x", "server", None):
+        with asking("posts", "GET /posts/1"):
+            pass
+        with pytest.raises(KeyError), asking("moderation", "POST /verdicts"):
+            raise KeyError("gone")
+    log.close()
+    span = json.loads((tmp_path / "x.spans.ndjson").read_text())
+    assert [(one["whom"], one.get("failed")) for one in span["asked"]] == [
+        ("posts", None),
+        ("moderation", "KeyError"),
+    ]
+    assert all(span["at"] <= one["at"] and one["ms"] <= span["ms"] for one in span["asked"])
+
+
+def test_outside_a_span_a_question_is_asked_all_the_same() -> None:
+    done = []
+    with asking("posts", "GET /posts"):
+        done.append("asked")
+    assert done == ["asked"]
+
+
+def test_an_answer_stands_below_the_question_it_belongs_to() -> None:
+    assert shape(story(ASKING).steps) == [
+        (0, "client", "client"),
+        (1, "comments", "server"),
+        (2, "comments", "posts"),
+        (3, "posts", "server"),
+        (2, "comments", "moderation"),
+        (3, "moderation", "server"),
+    ]
+
+
+def test_an_answer_that_came_after_its_asker_had_given_up_is_not_lost() -> None:
+    asked = {"asked": [note("posts", 1, 2, failed="TimedOut"), note("posts", 4, 2)]}
+    lines = [
+        line("aa", "comments", "POST /x", 0, 6) | asked,
+        line("bb", "posts", "GET /x", 9, 1, parent="aa" * 8),
+    ]
+    steps = story(lines).steps
+    assert shape(steps)[2:] == [
+        (2, "comments", "posts"),
+        (2, "comments", "posts"),
+        (3, "posts", "server"),
+    ]
+    assert steps[2].failed == "TimedOut"
+    assert steps[4].parent == steps[3].span
+
+
+def test_an_event_stands_below_the_one_that_told_it_however_the_files_are_read() -> None:
+    steps = story(TELLING).steps
+    assert [step.service for step in steps] == [
+        *("client", "comments", "moderation", "comments", "query")
+    ]
+    assert [step.depth for step in steps] == [0, 1, 2, 3, 4]
+    assert steps[2].told_s == pytest.approx(BEGUN_S + 0.001)
+
+
+def test_a_span_whose_parent_was_never_written_is_not_lost() -> None:
+    steps = story([heard("bb", "aa", "moderation", "CommentCreated", 1, 2)]).steps
+    assert shape(steps) == [(0, "client", "client"), (1, "moderation", "consumer")]
+    assert steps[1].parent == ROOT
+
+
+def test_the_half_line_of_a_killed_process_is_passed_over(tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps(one) for one in ASKING)
+    (tmp_path / "v.posts.spans.ndjson").write_text(f'{lines}\n{{"trace": "{TRACE}", "sp')
+    (tmp_path / "w.posts.spans.ndjson").write_text(lines)
+    assert read_spans(tmp_path, "v", {TRACE}) == ASKING
+    assert read_spans(tmp_path, "v", {"f" * 32}) == []
+
+
+# ── What is drawn ──
+
+
+def test_a_chain_is_drawn_as_a_staircase_of_those_who_wait() -> None:
+    shown = drawn(story(ASKING, visible_ms=12))
+    rows = shown.splitlines()
+    bars = {row[:34].strip(): row[34:66] for row in rows}
+    stairs = [bars[one] for one in ("client", "comments", "asks posts", "asks moderation")]
+    begins = [len(bar) - len(bar.lstrip()) for bar in stairs]
+    assert begins == sorted(set(begins))
+    assert len(bars["client"].strip()) > len(bars["asks moderation"].strip())
+    assert "░" in bars["comments"]
+    assert [row[:34].strip() for row in rows[3:11]] == [
+        *("client", "comments", "asks posts", "posts GET /posts/{post_id}"),
+        *("asks moderation", "moderation POST /verdicts"),
+        *("answered", "visible: the feed shows it"),
+    ]
+    said = flat(shown)
+    assert "comments waited for posts (1.0 ms) and moderation (2.0 ms)." in said
+    assert "It was held by a latency in comments for 3.0 ms." in said
+    assert "Answered after 10 ms, visible after 12 ms." in said
+    assert max(map(len, rows)) <= 80
+
+
+def test_what_came_of_events_stands_below_the_answer() -> None:
+    shown = drawn(story(TELLING, visible_ms=9))
+    labels = [row[:34].strip() for row in shown.splitlines()]
+    answered = labels.index("answered")
+    assert labels.index("comments") < answered < labels.index("moderation hears CommentCreated")
+    assert "·" in shown.splitlines()[answered + 1]
+    said = flat(shown)
+    assert "waited for comments, and comments for nobody." in said
+    assert "Nobody waited for moderation, comments and query" in said
+    assert "the last at 7.1 ms" in said
+
+
+def test_a_deed_that_was_done_after_its_client_had_gone_is_told() -> None:
+    late = [line("aa", "comments", "POST /posts/{post_id}/comments", 15, 2, status=201)]
+    said = flat(drawn(story(late, failed="timeout")))
+    assert "comments did it all the same, by 17 ms" in said
+    assert "Given up after 10 ms." in said
+    assert "answered" not in said
+    said = flat(drawn(story([], failed="refused")))
+    assert "no service wrote down that it had heard of it" in said
+    assert "Failed after 10 ms." in said
+
+
+def test_all_stories_stand_on_one_time_axis() -> None:
+    shown = drawn(story(ASKING, visible_ms=20), story(TELLING, visible_ms=9))
+    assert shown.count("20 ms") >= 2
+    clients = [row for row in shown.splitlines() if row.startswith("client")]
+    assert len(set(clients)) == 1
+
+
+def test_a_terminal_that_knows_only_ascii_gets_a_waterfall_too() -> None:
+    shown = drawn(story(ASKING, visible_ms=12), story(TELLING, visible_ms=9), ascii_only=True)
+    assert shown.isascii()
+    assert all(sign in shown for sign in "#-.*")
+
+
+def test_a_story_in_which_nothing_took_any_time_is_drawn() -> None:
+    root = client_step(TRACE, "GET /feed", BEGUN_S, 0.0)
+    assert "Answered after 0.0 ms." in drawn(Story("x", TRACE, "GET /feed", "200", (root,)))
+
+
+# ── What other tools are given ──
+
+
+def hex_id(text: str, digits: int) -> bool:
+    return re.fullmatch(f"[0-9a-f]{{{digits}}}", text) is not None and int(text, 16) > 0
+
+
+def assert_is_otlp(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Hold a document against the rules of OTLP/JSON; its spans by id."""
+    spans: dict[str, dict[str, Any]] = {}
+    assert set(document) == {"resourceSpans"}
+    for resource in document["resourceSpans"]:
+        assert "service.name" in {one["key"] for one in resource["resource"]["attributes"]}
+        for scope in resource["scopeSpans"]:
+            assert scope["scope"]["name"] == "sync-async-lab"
+            for span in scope["spans"]:
+                assert span["spanId"] not in spans
+                spans[span["spanId"]] = span
+    for span in spans.values():
+        assert hex_id(span["traceId"], 32)
+        assert hex_id(span["spanId"], 16)
+        parent = span.get("parentSpanId")
+        assert parent is None or spans[parent]["traceId"] == span["traceId"]
+        assert span["kind"] in (2, 3, 5)
+        assert span["name"]
+        moments = [span["startTimeUnixNano"], span["endTimeUnixNano"]]
+        moments += [event["timeUnixNano"] for event in span.get("events", [])]
+        assert all(re.fullmatch("[0-9]{19}", moment) for moment in moments)
+        assert int(moments[0]) <= int(moments[1])
+        for attribute in span["attributes"]:
+            assert set(attribute) == {"key", "value"}
+            ((kind, value),) = attribute["value"].items()
+            expected = {"intValue": str, "stringValue": str, "doubleValue": float}
+            assert isinstance(value, expected[kind])
+        assert "status" not in span or span["status"]["code"] in (1, 2)
+    return spans
+
+
+def test_the_spans_are_exported_by_the_rules_of_otlp() -> None:
+    broken = [line("aa", "comments", "POST /x", 1, 2, status=503)]
+    other = Story(
+        "async-bus",
+        OTHER,
+        "GET /feed",
+        "200",
+        (client_step(OTHER, "GET /feed", BEGUN_S, 1.0),),
+    )
+    spans = assert_is_otlp(json.loads(otlp([story(TELLING), other])))
+    assert len(spans) == 6
+    assert spans["aa" * 8]["startTimeUnixNano"] == "1700000000000200000"
+    assert spans["bb" * 8]["events"] == [{"timeUnixNano": "1700000000001000000", "name": "told"}]
+    spans = assert_is_otlp(json.loads(otlp([story(broken)])))
+    assert spans["aa" * 8]["status"] == {"code": 2, "message": "http_503"}
+    asked = assert_is_otlp(json.loads(otlp([story(ASKING)])))["bb" * 8]["parentSpanId"]
+    assert asked != "aa" * 8
+
+
+# ── Live, and out of a run ──
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_comment_is_followed_in_every_arrangement(tmp_path: Path, arrangement: str) -> None:
+    out, rest = tmp_path / "out", tmp_path / "rest"
+    out.mkdir()
+    rest.mkdir()
+    said = lab(
+        *("trace", "comment", "--in", arrangement, "--json", "--otlp", "spans.json"),
+        cwd=out,
+        TMPDIR=str(rest),
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    document = json.loads(said.stdout)
+    assert document["schema"] == "lab.trace/1"
+    (told,) = document["traces"]
+    assert (told["variant"], told["outcome"]) == (arrangement, "201")
+    assert 0 < told["answered_ms"] < told["visible_ms"]
+    seen = {(span["service"], span["kind"]) for span in told["spans"]}
+    asks = ARRANGEMENTS[arrangement].ask_by
+    if asks is None:
+        assert {(one, "consumer") for one in ("moderation", "comments", "query")} <= seen
+        assert all(
+            span["told_ms"] <= span["at_ms"] <= told["visible_ms"]
+            for span in told["spans"]
+            if span["kind"] == "consumer"
+        )
+    else:
+        waited = [span for span in told["spans"] if span["depth"] == 2]
+        assert [span["kind"] for span in waited] == ["client", "client"]
+        assert sum(span["ms"] for span in waited) <= told["answered_ms"]
+        assert (("posts", "server") in seen) == (asks != "call")
+    assert all(span["parent"] for span in told["spans"][1:])
+    spans = assert_is_otlp(json.loads((out / "spans.json").read_text()))
+    assert set(spans) == {span["span"] for span in told["spans"]}
+    assert list(rest.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+async def test_only_who_keeps_copies_answers_without_asking(tmp_path: Path, what: str) -> None:
+    chain = await followed("sync-chain", what, tmp_path / "chain")
+    bus = await followed("async-bus", what, tmp_path / "bus")
+    asked = {"comment": ["posts", "moderation"], "feed": ["posts", "comments"], "post": []}[what]
+    assert [step.whom for step in chain.steps if step.whom] == asked
+    assert [step.whom for step in bus.steps if step.whom] == []
+    assert all(story.visible_ms is None for story in (chain, bus)) == (what == "feed")
+    assert BUS not in {step.service for step in (*chain.steps, *bus.steps)}
+
+
+def test_the_slowest_of_a_run_can_be_followed(tmp_path: Path) -> None:
+    name = scenario_file(tmp_path, "small", SLOW_POSTS)
+    ran = honest_lab("run", name, "--keep", "kept", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    folder = sorted((tmp_path / "kept").iterdir())[-1]
+    with (folder / "samples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = slowest(folder, "comment")
+    assert [one.variant for one in found] == ["sync-chain", "async-bus"]
+    for one in found:
+        theirs = [
+            row
+            for row in rows
+            if (row["variant"], row["endpoint"], row["phase"])
+            == (one.variant, "create_comment", "during")
+        ]
+        row = max(theirs, key=lambda row: float(row["latency_ms"]))
+        assert (one.trace, one.answered_ms) == (row["trace"], float(row["latency_ms"]))
+        assert by_id(folder, row["trace"])[0].steps == one.steps
+    chain = found[0].steps
+    held = next(step for step in chain if step.service == "posts")
+    assert held.noted("held_ms") >= SLOW_POSTS["ms"]  # type: ignore[operator]
+    assert all(chain[0].at_s <= step.at_s for step in chain)
+    shown = lab("trace", "feed", "--run", str(folder), "--in", "sync-chain", cwd=tmp_path)
+    assert "It was held by a latency in posts" in flat(shown.stdout)
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    for trace, teaches in (("f" * 32, "last column"), ("[/red]", "last column")):
+        with pytest.raises(NoSuchTrace, match=teaches):
+            by_id(folder, trace)
+    with pytest.raises(NoSuchTrace, match="Did you mean 'async-bus'"):
+        slowest(folder, "comment", ["async-buss"])
+
+
+@pytest.mark.parametrize(
+    ("words", "teaches"),
+    [
+        (["coment"], "Did you mean 'comment'?"),
+        (["foo"], "Known: comment, feed, post."),
+        (["feed", "--in", "async-buss"], "Did you mean 'async-bus'?"),
+        (["feed", "--id", TRACE], "lab trace --run"),
+        (["feed", "--run", "nowhere"], "nowhere is no run's folder"),
+        (["feed", "--run", "old"], "Run it again."),
+        (["feed", "--otlp", "."], "expected a file's name"),
+        (["feed", "--otlp", "no/where.json"], "in a folder that is there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_word_is_answered_with_a_sentence(
+    tmp_path: Path, words: list[str], teaches: str
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "samples.csv").write_text("variant,phase\n")
+    (tmp_path / "old" / "load.json").write_text("{}")
+    said = lab("trace", *words, cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert teaches in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_trace_that_is_broken_off_leaves_nothing(tmp_path: Path, number: int) -> None:
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    with subprocess.Popen(
+        [*CLI, "trace", "comment"],
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(rest)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        eventually(lambda: len(list(processes_of(running.pid))) > 4, "its processes")
+        running.send_signal(number)
+        _, said = running.communicate(timeout=ENDED_WITHIN_S)
+    assert running.returncode == 128 + number
+    assert b"Traceback" not in said
+    assert list(processes_of(running.pid)) == []
+    assert list(rest.iterdir()) == []
+
+
+async def test_a_trace_that_is_cancelled_ends_its_processes(tmp_path: Path) -> None:
+    before = processes_here()
+    running = asyncio.create_task(followed("sync-chain", "comment", tmp_path))
+    while len(processes_here()) < len(before) + 4:
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert processes_here() == before
