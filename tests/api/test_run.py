@@ -202,7 +202,7 @@ def test_a_frame_has_a_row_for_each_variant_phase_and_request(ran: Result) -> No
 
 def test_a_missing_extra_is_one_clear_message(ran: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtra, match=re.escape("pip install 'sync-async-lab[notebooks]'")):
+    with pytest.raises(MissingExtra, match=re.escape("pip install pandas")):
         ran.to_frame()
 
 

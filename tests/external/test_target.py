@@ -9,9 +9,9 @@ import pytest
 import typer
 from jsonschema import Draft202012Validator
 
-import cli
 from lab.card.contract import CRITERIA
 from lab.card.outages import OUTAGES
+from lab.commands.app import app
 from lab.foreign.reading import TargetError, is_target, read_target, target_schema
 from lab.foreign.remarks import remarks
 from lab.foreign.target import Target
@@ -283,7 +283,7 @@ def test_the_guide_names_each_criterion_of_the_contract_and_each_outage() -> Non
 
 
 def test_the_commands_of_the_guide_are_understood() -> None:
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     found = re.findall(r"^(?:`|)lab ([^`\n]+)", GUIDE, re.MULTILINE)
     assert {"adopt", "validate", "check", "run"} <= {one.split()[0] for one in found}
     for one in found:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-import cli
+from lab.commands.app import app
 from tests.support.small import ROOT
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -45,7 +45,7 @@ def understood(words: Sequence[str]) -> Mapping[str, Any]:
     """What the command line makes of these words: its arguments and options, by name. A command
     alone is named and not typed, so what it would need besides may be missing."""
     # Typed as Any: typer carries a Click of its own, which has no public name.
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(app)
     left = list(words)
     while hasattr(command, "commands"):
         assert left, f"a group and no command: lab {' '.join(words)}"

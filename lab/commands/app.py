@@ -1,0 +1,160 @@
+"""The lab's command line: doors only, one function a command.
+
+Nothing heavy is imported before a command needs it, so that `lab --help` answers at once.
+
+Exit codes: 0 all expectations hold; 1 one does not; 2 a word was wrong; 3 the lab could not run
+honestly; 130 Ctrl-C.
+"""
+
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab import bringing, looking, running, tracing
+from lab.byhand import commands as by_hand
+from lab.exercises import commands as exercises
+from lab.live import commands as live
+from lab.terminal import console, fail, say, scenario_named
+
+app = typer.Typer(
+    name="lab",
+    help="Break a small application, in two architectures at once, and see who gets hurt.",
+    epilog="Start with: lab list   then: lab run slow-service --quick",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="the same as version"),
+    ] = False,
+) -> None: ...
+
+
+own = typer.Typer()
+
+
+@own.command(
+    rich_help_panel="This machine",
+    epilog="Example: lab doctor   Next: lab doctor --fix, to mend what it found",
+)
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="mend what can be mended")] = False,
+) -> None:
+    """Look at this machine: what is missing, in the way, or left over."""
+    from lab.doctor import examine
+    from lab.report import findings
+
+    found = examine(fix)
+    findings.show(found, console())
+    raise typer.Exit(3 if any(finding.level == "bad" for finding in found) else 0)
+
+
+@own.command(
+    rich_help_panel="Scenarios",
+    epilog="Example: lab new my-outage   Next: lab run my-outage.toml --quick",
+)
+def new(
+    name: Annotated[str, typer.Argument(help="what to call it: small letters, digits, hyphens")],
+) -> None:
+    """Write a scenario file to start from, explained line by line, into this folder."""
+    from lab.scenarios.starter import AlreadyThere, start
+
+    try:
+        path = start(name, Path())
+    except (ValueError, AlreadyThere) as error:
+        fail(error, 2)
+    except OSError as error:
+        fail(f"Nothing can be written here: {error}. Try another folder.", 3)
+    say(f"{path} is written, and runs as it is: lab run {path} --quick")
+
+
+@own.command(
+    rich_help_panel="Scenarios",
+    epilog="Example: lab validate my-outage.toml   Next: lab run my-outage.toml --quick",
+)
+def validate(
+    file: Annotated[
+        str | None, typer.Argument(help="a scenario's file or name, or a target's file")
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="print the JSON Schema of such files, for editors")
+    ] = False,
+    target: Annotated[
+        bool, typer.Option("--target", help="with --schema: that of targets, not of scenarios")
+    ] = False,
+) -> None:
+    """Check a scenario or a target file without running it: each mistake with its line."""
+    if schema:
+        import json as documents
+
+        from lab.foreign.reading import target_schema
+        from lab.scenarios.schema import schema as scenario_schema
+
+        say(documents.dumps(target_schema() if target else scenario_schema(), indent=2))
+        return
+    if file is None:
+        fail("Which file? Try: lab validate my-outage.toml", 2)
+    if bringing.is_target_file(file):
+        bringing.validate(Path(file))
+        return
+    found = scenario_named(file)
+    say(
+        f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
+        f"expectations: {len(found.expect)}."
+    )
+    say(f"Next: lab run {file} --quick")
+
+
+@own.command(
+    rich_help_panel="This machine",
+    epilog="Example: lab version   Next: lab doctor, for the machine around it",
+)
+def version() -> None:
+    """Say which version this is, and on what it runs."""
+    import platform
+
+    from lab.scenarios.environment import lab_version
+
+    say(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
+
+
+for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, bringing.app, own):
+    app.add_typer(doors)
+app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
+
+
+def _stop(*_: object) -> None:
+    os.write(2, b"\nStopped.\n")
+    os._exit(130)
+
+
+def main() -> None:
+    """The console script: typer's exit codes, and a sentence instead of a traceback."""
+    from lab.cluster.errors import LabCannotRun
+
+    # An exception raised in the middle of an import may be lost; until work begins that has to be
+    # ended in order (`until_done`), Ctrl-C just ends this.
+    signal.signal(signal.SIGINT, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # A sign that a terminal can't show is a `?`.
+    try:
+        app()
+    except LabCannotRun as error:
+        fail(error, 3)
