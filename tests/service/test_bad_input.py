@@ -1,36 +1,20 @@
 """Whatever is sent as a body: a problem document that names the fault, and nothing is kept."""
 
 import importlib
+import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import SERVICES
 from tests.support import wire
 from tests.support.laboratory import Blog
 from tests.support.refusals import assert_document, assert_is_problem, rows_on_disk
 
-J = "application/json"
-
-
-def _post_routes() -> Iterator[tuple[str, str, str, str]]:
-    """(arrangement, target, path, field of the body), read from the services themselves."""
-    for arrangement in ARRANGEMENTS.values():
-        for target in SERVICES:
-            # The monolith's services are those of the chain, in one process.
-            module = arrangement.programs.get(target, f"lab.sync_chain.{target}")
-            for route in importlib.import_module(module).service.routes:
-                if route.body:
-                    (field,) = route.body[1].model_fields
-                    yield arrangement.name, target, route.path, field
-
-
-POSTS = list(_post_routes())
-IDS = [f"{arrangement}-{target}" for arrangement, target, _, _ in POSTS]
-
+JSON = "application/json"
 WRONG_VALUES: dict[str, str] = {
     "a number": "1",
     "null": "null",
@@ -62,125 +46,108 @@ NO_JSON: dict[str, bytes] = {
     "UTF-16": '{"FIELD": "a"}'.encode("utf-16"),
     "gzip": bytes.fromhex("1f8b08000000000002ffab2e2d492d2e01"),
 }
+NOT_CALLED_JSON = [
+    "",
+    "text/plain",
+    "application/x-www-form-urlencoded",
+    "application/jsonp",
+    "json",
+    "\xff",
+]
+NO_TRACEPARENTS = [b"x" * 300, f"00-{'漢' * 32}-{'漢' * 16}-01".encode(), b"\xff\xfe" * 9, b""]
 
 
-@pytest.fixture(scope="module")
-def post_ids(blogs: dict[str, Blog]) -> dict[str, str]:
-    return {name: str(blog.write_post()["id"]) for name, blog in blogs.items()}
+class PostRoute(NamedTuple):
+    """A route of a running service that takes a body with one field."""
 
+    blog: Blog
+    target: str
+    path: str
+    field: str
 
-class Sender:
-    """Sends a body to a route that takes one."""
+    @property
+    def url(self) -> str:
+        return self.blog.stack.urls[self.target]
 
-    def __init__(self, blog: Blog, post_id: str, target: str, path: str, field: str) -> None:
-        self.blog, self.target, self.field = blog, target, field
-        self.path = path.replace("{post_id}", post_id)
-        self.url = blog.stack.urls[target]
+    @property
+    def fine(self) -> bytes:
+        return json.dumps({self.field: "fine"}).encode()
 
-    def __call__(self, body: bytes, content_type: str = J, query: str = "") -> Any:
+    def send(self, body: bytes, content_type: str = JSON, query: str = "") -> Any:
         headers = {"Content-Type": content_type} if content_type else {}
-        path = self.path + query
-        return self.blog.ask("POST", self.target, path, data=body, headers=headers)
+        return self.blog.ask("POST", self.target, self.path + query, data=body, headers=headers)
 
-
-@pytest.fixture(params=POSTS, ids=IDS)
-def post_to(
-    request: pytest.FixtureRequest, blogs: dict[str, Blog], post_ids: dict[str, str]
-) -> Sender:
-    """A route that takes a body."""
-    arrangement, target, path, field = request.param
-    return Sender(blogs[arrangement], post_ids[arrangement], target, path, field)
+    def raw(self, body: bytes = b"", **headers: str) -> bytes:
+        return wire.request(self.url, f"POST {self.path}", body, **headers)
 
 
 @pytest.fixture
-def refusing(post_to: Sender) -> Iterator[Sender]:
-    """The same, for what must be refused: it leaves no row in any database of the stack."""
-    post_to.blog.settle()
-    before = rows_on_disk(post_to.blog)
+def routes(blog: Blog) -> list[PostRoute]:
+    """Every route of an arrangement that takes a body, read from the services themselves."""
+    post_id = str(blog.write_post()["id"])
+    found = []
+    for target in SERVICES:
+        # The monolith's services are those of the chain, in one process.
+        module = blog.stack.arrangement.programs.get(target, f"lab.sync_chain.{target}")
+        for route in importlib.import_module(module).service.routes:
+            if route.body:
+                (field,) = route.body[1].model_fields
+                path = route.path.replace("{post_id}", post_id)
+                found.append(PostRoute(blog, target, path, field))
+    assert len(found) >= 2
+    return found
+
+
+@pytest.fixture
+def refusing(blog: Blog, routes: list[PostRoute]) -> Iterator[list[PostRoute]]:
+    """The same routes, for what must be refused: it leaves no row in any database."""
+    blog.settle()
+    before = rows_on_disk(blog)
     assert sum(before.values()) > 0
-    yield post_to
-    post_to.blog.settle()
-    assert rows_on_disk(post_to.blog) == before
+    yield routes
+    blog.settle()
+    assert rows_on_disk(blog) == before
 
 
-@pytest.mark.parametrize("value", WRONG_VALUES.values(), ids=WRONG_VALUES)
-def test_a_wrong_value_is_refused_and_its_field_named(refusing: Sender, value: str) -> None:
-    assert_is_problem(refusing(f'{{"{refusing.field}": {value}}}'.encode()), 400, refusing.field)
+def test_a_wrong_body_is_refused_and_its_field_named(refusing: list[PostRoute]) -> None:
+    for route in refusing:
+        field = route.field
+        for value in WRONG_VALUES.values():
+            assert_is_problem(route.send(f'{{"{field}": {value}}}'.encode()), 400, field)
+        for body in NO_JSON.values():
+            assert_is_problem(route.send(body.replace(b"FIELD", field.encode())), 400, "body")
+        assert_is_problem(route.send(b"{}"), 400, field)
+        unknown = json.dumps({field: "fine", "status": "approved"}).encode()
+        assert_is_problem(route.send(unknown), 400, "status")
+        assert_is_problem(route.send(route.fine, query="?pretty=1"), 400, "pretty")
+        for content_type in NOT_CALLED_JSON:
+            assert_is_problem(route.send(route.fine, content_type), 415)
 
 
-@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
-def test_a_body_that_is_no_json_object_is_refused(refusing: Sender, body: bytes) -> None:
-    assert_is_problem(refusing(body.replace(b"FIELD", refusing.field.encode())), 400, "body")
+def test_a_body_above_64_kib_is_refused_before_it_is_whole(refusing: list[PostRoute]) -> None:
+    def replies(route: PostRoute) -> list[wire.Reply]:
+        announced, _, _ = route.raw(b" " * 65_537).partition(b"\r\n\r\n")
+        chunked = route.raw(Content_Type=JSON, Transfer_Encoding="chunked")
+        chunks = (b"1000\r\n" + b" " * 4_096 + b"\r\n") * 17
+        return [wire.send(route.url, one) for one in (announced + b"\r\n\r\n", chunked + chunks)]
+
+    with ThreadPoolExecutor() as pool:  # each connection is closed a second later
+        for reply in itertools.chain(*pool.map(replies, refusing)):
+            assert reply.status == 413
+            assert_document(reply.data, 413)
 
 
-def test_a_missing_field_is_named(refusing: Sender) -> None:
-    assert_is_problem(refusing(b"{}"), 400, refusing.field)
+def test_a_body_that_breaks_off_leaves_nothing(refusing: list[PostRoute]) -> None:
+    for route in refusing:
+        with wire.connect(route.url) as connection:
+            connection.sendall(route.raw(route.fine)[:-3])
+        assert_is_problem(route.send(b"{}"), 400, route.field)
 
 
-def test_an_unknown_field_is_refused_and_named(refusing: Sender) -> None:
-    body = json.dumps({refusing.field: "fine", "status": "approved"}).encode()
-    assert_is_problem(refusing(body), 400, "status")
-
-
-def test_an_unknown_query_parameter_is_refused_and_named(refusing: Sender) -> None:
-    body = json.dumps({refusing.field: "fine"}).encode()
-    assert_is_problem(refusing(body, query="?pretty=1"), 400, "pretty")
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json", "\xff"],
-)
-def test_what_does_not_say_that_it_is_json_is_refused(refusing: Sender, content_type: str) -> None:
-    body = json.dumps({refusing.field: "fine"}).encode()
-    assert_is_problem(refusing(body, content_type), 415)
-
-
-def test_json_with_parameters_is_taken(post_to: Sender) -> None:
-    body = json.dumps({post_to.field: "fine"}).encode()
-    assert post_to(body, "Application/JSON; charset=utf-8").ok
-
-
-def test_a_body_of_64_kib_is_taken(post_to: Sender) -> None:
-    body = json.dumps({post_to.field: "fine"}).encode()
-    assert post_to(body.ljust(65_536)).ok
-
-
-def test_a_larger_body_is_refused_by_its_announced_length(refusing: Sender) -> None:
-    sent = wire.request(refusing.url, f"POST {refusing.path}", b" " * 65_537)
-    reply = wire.send(refusing.url, sent[: sent.index(b"\r\n\r\n") + 4])
-    assert reply.status == 413
-    assert_document(reply.data, 413)
-
-
-def test_a_larger_body_is_refused_when_it_comes_in_chunks(refusing: Sender) -> None:
-    head = wire.request(
-        refusing.url,
-        f"POST {refusing.path}",
-        Content_Type=J,
-        Transfer_Encoding="chunked",
-    )
-    with wire.connect(refusing.url) as connection:
-        connection.sendall(head + (b"1000\r\n" + b" " * 4_096 + b"\r\n") * 17)
-        reply = wire.read_to_the_end(connection)
-    assert reply.status == 413
-    assert_document(reply.data, 413)
-
-
-def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(refusing: Sender) -> None:
-    sent = wire.request(refusing.url, f"POST {refusing.path}", b'{"title": "fine"}')
-    with wire.connect(refusing.url) as connection:
-        connection.sendall(sent[:-3])
-    assert_is_problem(refusing(b"{}"), 400, refusing.field)
-
-
-@pytest.mark.parametrize(
-    "traceparent", ["x" * 300, "00-" + "漢" * 32 + "-" + "漢" * 16 + "-01", "\udcff\udcfe" * 9, ""]
-)
-def test_a_traceparent_that_is_none_does_no_harm_and_the_post_is_taken(
-    post_to: Sender, traceparent: str
-) -> None:
-    value = traceparent.encode("utf-8", "surrogateescape").decode("latin-1")
-    body = json.dumps({post_to.field: "fine"}).encode()
-    sent = wire.request(post_to.url, f"POST {post_to.path}", body, traceparent=value)
-    assert wire.send(post_to.url, sent).status in (200, 201)
+def test_an_unusual_but_correct_request_is_taken(routes: list[PostRoute]) -> None:
+    for route in routes:
+        assert route.send(route.fine, "Application/JSON; charset=utf-8").ok
+        assert route.send(route.fine.ljust(65_536)).ok
+        for value in NO_TRACEPARENTS:
+            sent = route.raw(route.fine, traceparent=value.decode("latin-1") or " ")
+            assert wire.send(route.url, sent).status in (200, 201), value

@@ -1,13 +1,13 @@
 """A capacity that is known: one request at a time, in order, so long each; and how it is set."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pytest
+import requests
 
 from lab import deadline
 from lab.bottleneck import Bottleneck
@@ -17,7 +17,7 @@ from lab.scenarios.scenario import Scenario
 from lab.scenarios.schema import schema
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import variant_problems
-from tests.support.laboratory import Blog, Laboratory, eventually
+from tests.support.laboratory import PATIENCE_S, Blog, Laboratory, eventually
 from tests.support.small import scenario_text
 
 WORK_MS = 20.0
@@ -55,14 +55,14 @@ def passed() -> tuple[Bottleneck, float, list[int], list[int]]:
     return bottleneck, begun_s, came, given_up
 
 
-def test_each_has_it_for_so_long_alone_and_in_the_order_in_which_they_came(passed: Any) -> None:
+def test_each_has_it_alone_in_the_order_of_coming(passed: Any) -> None:
     bottleneck, begun_s, came, _ = passed
     assert came == [0, 1, 3, 4]
     assert perf_counter() >= begun_s + 4 * WORK_MS / 1_000
     assert not bottleneck._line
 
 
-def test_whose_deadline_is_over_when_their_turn_comes_takes_no_time(passed: Any) -> None:
+def test_a_turn_after_its_deadline_takes_no_time(passed: Any) -> None:
     bottleneck, begun_s, _, given_up = passed
     assert given_up == [2]
     assert bottleneck._free_at_s == pytest.approx(begun_s + 4 * WORK_MS / 1_000)
@@ -78,22 +78,11 @@ def test_without_work_there_is_nothing_to_wait_for() -> None:
 # ── in running stacks ─────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def blog_with(request: pytest.FixtureRequest, laboratory: Laboratory) -> Callable[..., Any]:
-    @contextmanager
-    def make(arrangement: str, **switches: Any) -> Iterator[Blog]:
-        name = f"{request.node.originalname}-{arrangement}".removeprefix("test_")
-        with laboratory.blog(arrangement, name, **switches) as blog:
-            yield blog
-
-    return make
-
-
 @pytest.mark.parametrize("arrangement", ["sync-chain", "request-reply"])
-def test_a_service_with_work_takes_so_long_for_each_request_and_the_others_do_not(
-    blog_with: Any, arrangement: str
+def test_only_a_service_with_work_needs_time_for_each_request(
+    laboratory: Laboratory, arrangement: str
 ) -> None:
-    with blog_with(arrangement, work_ms={"comments": 30}) as blog:
+    with laboratory.blog(arrangement, f"work-{arrangement}", work_ms={"comments": 30}) as blog:
         begun = perf_counter()
         for _ in range(3):
             blog.get("comments", "/comments", post_ids="p")
@@ -105,28 +94,30 @@ def test_a_service_with_work_takes_so_long_for_each_request_and_the_others_do_no
         assert [part for part, argv in told.items() if "--work-ms" in argv] == ["comments"]
 
 
-def test_a_chain_has_settled_when_nothing_that_was_asked_is_under_way(blog_with: Any) -> None:
-    with blog_with("sync-chain", work_ms={"comments": 200}) as blog:
-        settled = blog.stack.is_settled
-        assert blog.laboratory.run(settled())
-        url = f"{blog.stack.urls['comments']}/comments"
-        somebody = threading.Thread(
-            target=lambda: blog.session.get(url, params={"post_ids": "p"}, timeout=10)
-        )
-        somebody.start()
-        eventually(lambda: not blog.laboratory.run(settled()), "the request to be under way")
-        somebody.join()
-        eventually(lambda: blog.laboratory.run(settled()), "it to be done")
+def test_a_chain_is_settled_when_no_request_is_under_way(chain_blog: Blog) -> None:
+    settled = chain_blog.stack.is_settled
+    assert chain_blog.laboratory.run(settled())
+    url = f"{chain_blog.stack.urls['comments']}/posts/p/comments"
+    with ThreadPoolExecutor() as pool:
+        with chain_blog.broken("timeout", "posts"):  # whose answer comments waits for
+            asked = pool.submit(requests.post, url, json={"content": "A comment"})
+            eventually(lambda: not chain_blog.laboratory.run(settled()), "the request")
+        assert asked.result(PATIENCE_S).status_code >= 500
+    eventually(lambda: chain_blog.laboratory.run(settled()), "it to be done")
 
 
-def test_who_asks_says_no_more_than_how_long_it_waits_itself(blog_with: Any) -> None:
+def test_a_deadline_passed_on_is_no_longer_than_the_own_timeout(laboratory: Laboratory) -> None:
     with (
-        blog_with("sync-chain", deadline=True, timeout_ms=200) as blog,
+        laboratory.blog("sync-chain", "deadline", deadline=True, timeout_ms=200) as blog,
         blog.broken("latency", "comments", ms=900),
     ):
         patient = {"Request-Deadline-Ms": "60000"}
-        assert blog.ask("GET", "query", "/feed", headers=patient).status_code == 504
-        eventually(lambda: blog.state("comments")["given_up"] == 1, "comments to give up")
+
+        def comments_gave_up() -> bool:  # not where posts was too slow, so that it was not asked
+            assert blog.ask("GET", "query", "/feed", headers=patient).status_code == 504
+            return bool(blog.state("comments")["given_up"])
+
+        eventually(comments_gave_up, "comments to give up")
 
 
 # ── how it is set ─────────────────────────────────────────────────────────
