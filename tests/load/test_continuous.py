@@ -1,7 +1,6 @@
 """The load without an end: it reports what came in, does as it is told at once, keeps nothing."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,152 +12,132 @@ from lab.load.samples import Sample
 from lab.load.steady import SteadyLoad
 from lab.load.steady_plan import SteadyPlan, Wish
 from lab.load.steady_sender import KEPT_POSTS
-from tests.support.load_blog import Blog, until
+from tests.support.load_blog import World, a_variant, until
 
 MIX = {"read_feed": 6, "create_post": 1, "create_comment": 3}
-
-
-def plan(urls: dict[str, str], rate: float = 200, mix: Any = MIX) -> SteadyPlan:
-    variants = [
-        {
-            "name": name,
-            "urls": dict.fromkeys(("posts", "comments", "query"), url),
-            "seed_posts": ["000001"],
-        }
-        for name, url in urls.items()
-    ]
-    return SteadyPlan.model_validate(
-        {"seed": 7, "rate": rate, "mix": mix, "variants": variants, "reader_delay_s": 0}
-    )
+HALVES = ("left", "right")
+Reports = list[dict[str, Any]]
 
 
 @asynccontextmanager
-async def a_load(blog: Blog, **more: Any) -> AsyncIterator[SteadyLoad]:
-    blog.add_post("the first")
-    async with blog.serving() as url:
-        load = SteadyLoad(asyncio.get_running_loop(), plan({"left": url, "right": url}, **more))
-        try:
-            yield load
-        finally:
-            load.stop()
-            for sender in load.senders:
-                await until(lambda one=sender: one.client.connections == 0)
+async def a_load(world: World) -> AsyncIterator[SteadyLoad]:
+    variants = [a_variant(name) for name in HALVES]
+    plan = SteadyPlan(seed=7, rate=200, mix=MIX, variants=variants, reader_delay_s=0)
+    load = SteadyLoad(world.loop, plan)
+    try:
+        yield load
+    finally:
+        load.stop()
 
 
-def total(reports: list[dict[str, Any]], kind: str, what: str) -> dict[str, int]:
-    return {
-        name: sum(report["halves"][name][kind][what] for report in reports)
-        for name in ("left", "right")
-    }
+async def reported(load: SteadyLoad, enough: Callable[[Reports], bool]) -> Reports:
+    """All reports until there were enough."""
+    reports: Reports = []
+
+    def report() -> bool:
+        reports.append(load.report())
+        return enough(reports)
+
+    await until(report)
+    return reports
 
 
-async def test_what_was_sent_came_back_and_became_visible_is_reported_once() -> None:
-    blog = Blog(looks_until_seen=1)
-    async with a_load(blog) as load:
-        reports: list[dict[str, Any]] = []
+def total(reports: Reports, kind: str, what: str) -> list[int]:
+    return [sum(report["halves"][name][kind][what] for report in reports) for name in HALVES]
 
-        def enough() -> bool:
-            reports.append(load.report())
-            return min(total(reports, "writes", "ok").values()) >= 20
 
-        await until(enough)
-        load.wish(Wish(rate=0))
+def test_what_was_sent_came_back_and_became_visible_is_reported_once(world: World) -> None:
+    world.blog.looks_until_seen = 1
 
-        drawn = load.pieces + 2  # the piece that was drawn before the wish is still sent
+    async def watch() -> Reports:
+        async with a_load(world) as load:
+            reports = await reported(load, lambda so_far: min(total(so_far, "writes", "ok")) >= 20)
+            load.wish(Wish(rate=0))
+            drawn = load.pieces + 2  # the piece that was drawn before the wish is still sent
 
-        def all_is_over() -> bool:
-            reports.append(load.report())
-            halves = reports[-1]["halves"].values()
-            is_idle = all(not half["waiting"] and not half["unseen"] for half in halves)
-            return is_idle and load.pieces > drawn
+            def all_is_over(so_far: Reports) -> bool:
+                halves = so_far[-1]["halves"].values()
+                return load.pieces > drawn and not any(
+                    half["waiting"] or half["unseen"] for half in halves
+                )
 
-        await until(all_is_over)
+            return reports + await reported(load, all_is_over)
+
+    reports = world.run(watch())
     for kind in ("reads", "writes"):
         sent, ok = total(reports, kind, "sent"), total(reports, kind, "ok")
         assert sent == ok
-        assert sent["left"] == sent["right"] > 0
-        assert total(reports, kind, "failed") == {"left": 0, "right": 0}
-    seen = [report["halves"]["left"]["visible_ms"] for report in reports]
-    assert any(seen)
+        assert sent[0] == sent[1] > 0
+        assert total(reports, kind, "failed") == [0, 0]
+    assert any(report["halves"]["left"]["visible_ms"] for report in reports)
     assert reports[-1]["halves"]["left"]["feed_age_ms"] == 0
-    assert reports[-1]["schedule_p99_ms"] is not None
+    assert reports[-1]["schedule_p99_ms"] < 1
 
 
-async def test_a_feed_that_stands_still_grows_old() -> None:
-    blog = Blog()
-    async with a_load(blog) as load:
-        await until(lambda: load.report()["halves"]["left"]["writes"]["ok"] > 0)
-        blog.thawed.clear()
-        ages: list[int] = []
+def test_a_feed_that_stands_still_grows_old(world: World) -> None:
+    async def watch() -> Reports:
+        async with a_load(world) as load:
+            await reported(load, lambda so_far: total(so_far, "writes", "ok")[0] > 0)
+            frozen_at_s = world.loop.time()
+            world.frozen = (frozen_at_s, frozen_at_s + 1)
+            return await reported(load, lambda _: world.loop.time() > frozen_at_s + 1.5)
 
-        def grows() -> bool:
-            half = load.report()["halves"]["left"]
-            ages.append(half["feed_age_ms"])
-            return half["unseen"] > 3 and half["feed_age_ms"] > 50
-
-        await until(grows)
-        blog.thawed.set()
-        await until(lambda: load.report()["halves"]["left"]["unseen"] < 3)
+    halves = [report["halves"]["left"] for report in world.run(watch())]
+    assert max(half["feed_age_ms"] for half in halves) == pytest.approx(1_000, abs=100)
+    assert max(half["unseen"] for half in halves) > 40
+    assert halves[-1]["feed_age_ms"] < 100
+    assert halves[-1]["unseen"] < 5
 
 
-async def test_a_refused_request_is_a_failure_with_its_name() -> None:
-    loop = asyncio.get_running_loop()
-    async with Blog().serving() as url:
-        pass
-    load = SteadyLoad(loop, plan({"left": url, "right": url}))
-    reports: list[dict[str, Any]] = []
+def test_a_refused_request_is_a_failure_with_its_name(world: World) -> None:
+    world.script = ["refused"]
 
-    def failed() -> bool:
-        reports.append(load.report())
-        return min(total(reports, "reads", "failed").values()) > 3
+    async def watch() -> Reports:
+        async with a_load(world) as load:
+            return await reported(load, lambda so_far: min(total(so_far, "reads", "failed")) > 3)
 
-    await until(failed)
-    load.stop()
-    half = reports[-1]["halves"]["left"]
-    assert not half["feed_ok"]
-    errors = {error for report in reports for error in report["halves"]["left"]["reads"]["errors"]}
-    assert errors == {"refused"}
-    assert half["read_ms"] is None
+    halves = [report["halves"]["left"] for report in world.run(watch())]
+    assert not halves[-1]["feed_ok"]
+    assert {error for half in halves for error in half["reads"]["errors"]} == {"refused"}
+    assert halves[-1]["read_ms"] is None
 
 
-async def test_another_mix_holds_from_the_next_piece_on() -> None:
-    async with a_load(Blog()) as load:
-        load.wish(Wish(mix={"create_post": 1}))
-        drawn = load.pieces + 2  # those that were drawn before
-        await until(lambda: load.pieces > drawn)
-        load.report()
-        reports: list[dict[str, Any]] = []
+def test_another_mix_holds_from_the_next_piece_on(world: World) -> None:
+    async def watch() -> Reports:
+        async with a_load(world) as load:
+            load.wish(Wish(mix={"create_post": 1}))
+            drawn = load.pieces + 2  # those that were drawn before
+            await until(lambda: load.pieces > drawn)
+            load.report()
+            return await reported(load, lambda so_far: total(so_far, "writes", "sent")[0] > 10)
 
-        def enough() -> bool:
-            reports.append(load.report())
-            return total(reports, "writes", "sent")["left"] > 10
-
-        await until(enough)
-        assert total(reports, "reads", "sent") == {"left": 0, "right": 0}
+    assert total(world.run(watch()), "reads", "sent") == [0, 0]
 
 
-async def test_nothing_is_kept_of_what_is_over() -> None:
-    blog = Blog()
-    async with a_load(blog) as load:
-        sender = load.senders[0]
-        watcher = sender.watcher
-        for number in range(KEPT_POSTS + 500):
-            sample = Sample("left", "steady", "create_post", 0.0, 0.0, ok=True, id=f"{number:06d}")
-            watcher._learn(sample.id)
-            watcher._seen.note(sample, 0.0)
-            watcher._shown.add(sample.id)
-        lost = Sample("left", "steady", "create_comment", 0.0, 0.0, ok=True, id="x")
-        lost.post_id = "000002"
-        sender.lately.sent(lost)
-        sender.lately.answered(lost, "comments", "POST /comments")
-        watcher._comments[lost.id] = lost
-        assert sender.lately.told()["unseen"] >= 1
-        load.forget()
-        assert len(watcher._known) == KEPT_POSTS
-        assert len(watcher._shown) <= KEPT_POSTS
-        assert len(watcher._seen._posts) <= KEPT_POSTS
-        assert lost.id not in watcher._comments
-        assert sender.samples == []
+def test_nothing_is_kept_of_what_is_over(world: World) -> None:
+    async def forget() -> None:
+        async with a_load(world) as load:
+            sender = load.senders[0]
+            watcher = sender.watcher
+            for number in range(KEPT_POSTS + 500):
+                one = Sample("left", "steady", "create_post", 0.0, 0.0, ok=True, id=f"{number:06d}")
+                watcher._learn(one.id)
+                watcher._seen.note(one, 0.0)
+                watcher._shown.add(one.id)
+            lost = Sample("left", "steady", "create_comment", 0.0, 0.0, ok=True, id="x")
+            lost.post_id = "000002"
+            sender.lately.sent(lost)
+            sender.lately.answered(lost, "comments", "POST /comments")
+            watcher._comments[lost.id] = lost
+            assert sender.lately.told()["unseen"] == 1
+            load.forget()
+            assert len(watcher._known) == KEPT_POSTS
+            assert len(watcher._shown) <= KEPT_POSTS
+            assert len(watcher._seen._posts) <= KEPT_POSTS
+            assert lost.id not in watcher._comments
+            assert sender.samples == []
+
+    world.run(forget())
 
 
 @pytest.mark.parametrize(

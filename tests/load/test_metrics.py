@@ -29,6 +29,8 @@ from lab.load.samples import (
     token,
     write_samples,
 )
+from lab.scenarios.spec import VariantSpec
+from tests.support.load_blog import SERVICES, a_plan
 
 PHASES = [Phase(name="before", seconds=30), Phase(name="during", seconds=20)]
 MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
@@ -36,107 +38,87 @@ MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_commen
 A_SAMPLE = Sample("sync-chain", "before", "read_feed", 1.0, 0.1, 5.0, 200, ok=True)
 
 
-def a_plan(folder: Path, **changed: Any) -> dict[str, Any]:
-    services = ("posts", "comments", "query")
-    plan: dict[str, Any] = {
-        "seed": 7,
-        "rate": 20.0,
-        "mix": MIX,
-        "phases": [{"name": "before", "seconds": 1}],
-        "variants": [
-            {
-                "name": "sync-chain",
-                "urls": dict.fromkeys(services, "http://127.0.0.1:4100"),
-                "seed_posts": ["1"],
-            }
-        ],
-        **{name: str(folder / name) for name in ("samples", "progress", "summary")},
-    }
-    return plan | changed
+def a_plan_file(folder: Path, **changed: Any) -> Path:
+    told = a_plan(folder, rate=20).model_dump(mode="json") | changed
+    (folder / "plan.json").write_text(json.dumps(told))
+    return folder / "plan.json"
 
 
 def test_the_same_seed_gives_the_same_schedule_byte_for_byte() -> None:
     mix_in_another_order = dict(reversed(MIX.items()))
-
     first, again = schedule(7, 100, PHASES, MIX), schedule(7, 100, PHASES, mix_in_another_order)
-
     assert json.dumps(first) == json.dumps(again)
     assert first != schedule(8, 100, PHASES, MIX)
-
-
-def test_a_longer_run_begins_with_the_shorter_one() -> None:
     short = schedule(7, 100, PHASES[:1], MIX)
+    assert first[: len(short)] == short, "a longer run begins with the shorter one"
 
-    assert schedule(7, 100, PHASES, MIX)[: len(short)] == short
 
-
-def test_the_schedule_keeps_the_rate_the_mix_and_the_share_of_rejectable_comments() -> None:
-    arrivals = schedule(7, 200, PHASES, MIX)
+@pytest.mark.parametrize(
+    "mix",
+    [
+        MIX,
+        {"read_feed": 4.4, "create_post": 1, "create_comment": 2.3},
+        {"read_feed": 1, "create_post": 0},
+    ],
+)
+def test_the_schedule_keeps_the_rate_and_the_mix(mix: dict[Action, float]) -> None:
+    arrivals = schedule(7, 200, PHASES, mix)
     actions = Counter(arrival.action for arrival in arrivals)
-
     assert len(arrivals) == pytest.approx(200 * 50, rel=0.05)
-    assert actions["read_feed"] / len(arrivals) == pytest.approx(0.6, abs=0.03)
-    assert actions["create_comment"] / len(arrivals) == pytest.approx(0.3, abs=0.03)
-    rejectable = sum(arrival.is_rejectable for arrival in arrivals) / len(arrivals)
-    assert rejectable == pytest.approx(0.1, abs=0.02)
+    assert actions.keys() == {one for one in mix if mix[one]}, "what nobody wants does not happen"
+    for action, weight in mix.items():
+        share = weight / sum(mix.values())
+        assert actions[action] / len(arrivals) == pytest.approx(share, abs=0.01)
     assert all(0 <= arrival.at_s < 50 for arrival in arrivals)
     assert arrivals == sorted(arrivals, key=lambda arrival: arrival.at_s)
 
 
 def test_also_a_short_phase_has_some_of_each() -> None:
-    for seed in range(100):
+    for seed in range(30):
         wanted = [each.action for each in schedule(seed, 20, PHASES[:1], MIX)]
         hands = [Counter(wanted[first : first + 10]) for first in range(0, len(wanted) - 9, 10)]
-
         assert hands
         assert all(hand == Counter(read_feed=6, create_post=1, create_comment=3) for hand in hands)
 
 
-def test_shares_that_do_not_come_out_even_in_a_hand_do_so_in_the_long_run() -> None:
-    mix: dict[Action, float] = {"read_feed": 4.4, "create_post": 1, "create_comment": 2.3}
-    actions = Counter(one.action for one in schedule(7, 1_000, PHASES, mix))
+def test_the_share_of_comments_with_the_forbidden_word_is_kept() -> None:
+    arrivals = schedule(7, 200, PHASES, {"create_comment": 1.0})
+    carrying: set[int] = set()
+    for share in (0.0, 0.1, 0.3, 1.0):
+        texts = [text_of(one, token(0, 1), share) for one in arrivals]
+        found = {number for number, text in enumerate(texts) if "orange" in text}
+        assert len(found) / len(arrivals) == pytest.approx(share, abs=0.02)
+        assert carrying <= found, "who carries it at a small share does so at a larger one"
+        carrying = found
+    told = [text_of(one, token(0, 1)) for one in arrivals]
+    assert sum("orange" in text for text in told) == sum(one.is_rejectable for one in arrivals) > 0
 
-    for action, weight in mix.items():
-        assert actions[action] / actions.total() == pytest.approx(weight / 7.7, abs=0.01)
 
-
-def test_what_nobody_wants_does_not_happen() -> None:
-    mix: dict[Action, float] = {"read_feed": 1, "create_post": 0}
-    assert {one.action for one in schedule(7, 100, PHASES, mix)} == {"read_feed"}
-
-
-def test_variants_are_shifted_within_one_mean_gap() -> None:
-    assert [shift_s(variant, 2, rate=20, at_s=0) for variant in (0, 1)] == [0, 0.025]
+def test_users_are_only_counted_in_a_closed_loop() -> None:
+    assert VariantSpec().in_the_loop is None
+    assert VariantSpec(loop="closed").in_the_loop == 1
+    assert VariantSpec(loop="closed", users=4).in_the_loop == 4
+    with pytest.raises(ValueError, match='Add loop = "closed"'):
+        VariantSpec(users=4)
 
 
 def test_variants_take_turns_at_being_sent_to_first() -> None:
     moments = [0.05 * number for number in range(200)]
     places = [[shift_s(variant, 2, 20, at_s) for variant in (0, 1)] for at_s in moments]
+    assert places[0] == [0, 0.025], "within one mean gap"
     assert all(sorted(both) == [0, 0.025] for both in places)
     assert sum(both == [0, 0.025] for both in places) == pytest.approx(100, abs=5)
 
 
 def test_a_moment_belongs_to_the_phase_it_lies_in() -> None:
-    timeline = Timeline(PHASES)
-
-    seen = [timeline.phase_at(at_s) for at_s in (0, 29.999, 30, 49.9, 50.01)]
-
+    seen = [Timeline(PHASES).phase_at(at_s) for at_s in (0, 29.999, 30, 49.9, 50.01)]
     assert seen == ["before", "before", "during", "during", "during"]
 
 
 def test_no_token_is_found_inside_another() -> None:
     numbers = (0, 1, 11, 111, 1111, 1_000_001, 11_000_001)
     tokens = [token(variant, number) for variant in (0, 1, 11) for number in numbers]
-
     assert [(a, b) for a in tokens for b in tokens if a != b and a in b] == []
-
-
-def test_one_comment_in_ten_carries_the_forbidden_word() -> None:
-    comments = schedule(7, 200, PHASES, {"create_comment": 1.0})
-
-    oranges = sum("orange" in text_of(arrival, token(0, 1)) for arrival in comments)
-
-    assert oranges == sum(arrival.is_rejectable for arrival in comments) > 0
 
 
 def test_samples_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -146,21 +128,18 @@ def test_samples_read_back_as_they_were_written(tmp_path: Path) -> None:
         Sample("x", "after", "create_comment", 3.0, 12.0, None, dropped=True, post_id='"p"\n'),
         Sample("x", "after", "create_post", 4.0, 0.0, 9.0, 503, "http_503", definite=True),
     ]
-
     write_samples(tmp_path / "samples.csv", samples)
-
     assert read_samples(tmp_path / "samples.csv") == samples
 
 
-@pytest.mark.parametrize("later", range(len(COLUMNS) - COLUMNS.index("dropped")))
-def test_a_file_from_before_the_last_columns_still_loads(tmp_path: Path, later: int) -> None:
-    kept = len(COLUMNS) - later
+def test_a_file_from_before_the_last_columns_still_loads(tmp_path: Path) -> None:
     write_samples(tmp_path / "samples.csv", [A_SAMPLE])
-    rows = [line.split(",")[:kept] for line in (tmp_path / "samples.csv").read_text().splitlines()]
-    (tmp_path / "old.csv").write_text("\n".join(map(",".join, rows)) + "\n")
-
-    (sample,) = read_samples(tmp_path / "old.csv")
-    assert astuple(sample)[:kept] == astuple(A_SAMPLE)[:kept]
+    lines = (tmp_path / "samples.csv").read_text().splitlines()
+    for kept in range(COLUMNS.index("dropped") + 1, len(COLUMNS)):
+        rows = [",".join(line.split(",")[:kept]) for line in lines]
+        (tmp_path / "old.csv").write_text("\n".join(rows) + "\n")
+        (sample,) = read_samples(tmp_path / "old.csv")
+        assert astuple(sample)[:kept] == astuple(A_SAMPLE)[:kept]
 
 
 def test_a_file_of_something_else_is_refused_with_what_was_seen(tmp_path: Path) -> None:
@@ -170,14 +149,10 @@ def test_a_file_of_something_else_is_refused_with_what_was_seen(tmp_path: Path) 
         read_samples(tmp_path / "samples.csv")
 
 
-@pytest.mark.parametrize(
-    ("percent", "expected"), [(0, 1), (1, 1), (50, 50), (90, 90), (95, 95), (99, 99), (100, 100)]
-)
-def test_percentiles_are_values_that_were_measured(percent: float, expected: float) -> None:
-    assert percentile([float(n) for n in range(100, 0, -1)], percent) == expected
-
-
-def test_the_percentile_of_nothing_is_nothing_and_of_one_value_that_value() -> None:
+def test_percentiles_are_values_that_were_measured() -> None:
+    values = [float(n) for n in range(100, 0, -1)]
+    wanted = {0: 1, 1: 1, 50: 50, 90: 90, 95: 95, 99: 99, 100: 100}
+    assert {percent: percentile(values, percent) for percent in wanted} == wanted
     assert percentile([], 99) is None
     assert [percentile([3.0], percent) for percent in (1, 50, 99)] == [3.0, 3.0, 3.0]
 
@@ -196,6 +171,18 @@ def test_failures_count_as_failures_and_never_as_fast_answers() -> None:
     }
     assert figures["latency_ms"]["p50"] == figures["latency_ms"]["max"] == 5.0
     assert figures["failed_after_ms"] == {"p50": 900.0}
+
+
+def test_of_the_good_answers_the_decided_ones_are_counted() -> None:
+    decided = replace(A_SAMPLE, decided=True)
+    assert endpoint_figures([decided, decided, A_SAMPLE])["decided"] == 2
+
+
+def test_a_send_is_late_beyond_the_limit_and_only_then() -> None:
+    samples = [replace(A_SAMPLE, lag_ms=lag_ms) for lag_ms in (0.5, 10.0, 10.1, 5_000.0)]
+    figures = lag_figures([*samples, replace(A_SAMPLE, dropped=True)], 10.0)
+    assert (figures["sent"], figures["late"], figures["dropped"]) == (4, 2, 1)
+    assert figures["lag_ms"]["max"] == 5_000.0
 
 
 def test_a_phase_without_samples_shows_nothing_sent_and_no_figures() -> None:
@@ -264,17 +251,14 @@ def test_a_service_that_stays_slow_has_not_recovered() -> None:
         ({"mix": {"delete_post": 1}}, "mix.delete_post"),
         ({"colour": "red"}, "colour: Extra inputs"),
         ({"phases": []}, "phases"),
+        ({"samples": "/there-is-no-such-folder/samples.csv"}, "make that folder first"),
     ],
 )
 def test_a_bad_plan_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], says: str
 ) -> None:
-    path = tmp_path / "plan.json"
-    path.write_text(json.dumps(a_plan(tmp_path, **changed)))
-
     with pytest.raises(SystemExit, match="2"):
-        main([str(path)])
-
+        main([str(a_plan_file(tmp_path, **changed))])
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
@@ -282,21 +266,7 @@ def test_a_bad_plan_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://example.org:1", ""])
 def test_a_url_that_is_no_plain_address_is_refused(tmp_path: Path, url: str) -> None:
-    plan = a_plan(tmp_path)
-    plan["variants"][0]["urls"]["posts"] = url
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-
+    urls = dict.fromkeys(SERVICES, "http://127.0.0.1:4100") | {"posts": url}
+    variants = [{"name": "sync-chain", "urls": urls, "seed_posts": ["1"]}]
     with pytest.raises(BadPlan, match=r"is not of the form http://127\.0\.0\.1:PORT"):
-        read_plan(tmp_path / "plan.json")
-
-
-def test_a_plan_whose_results_have_no_place_is_refused_before_anything_is_sent(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = a_plan(tmp_path, samples=str(tmp_path / "nowhere" / "samples.csv"))
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-
-    with pytest.raises(SystemExit, match="2"):
-        main([str(tmp_path / "plan.json")])
-
-    assert "make that folder first" in capsys.readouterr().err
+        read_plan(a_plan_file(tmp_path, variants=variants))

@@ -43,14 +43,12 @@ def test_in_a_surge_arrivals_come_at_the_rate_of_their_phase() -> None:
     assert arrivals == sorted(arrivals, key=lambda one: one.at_s)
 
 
-def test_until_the_surge_comes_the_schedule_is_the_one_without_it() -> None:
-    calm = [one for one in schedule(7, 20, QUIET, MIX) if one.at_s < 20]
-    assert schedule(7, 20, SURGE, MIX)[: len(calm)] == calm
-
-
-def test_a_phase_with_the_usual_rate_of_its_own_changes_nothing() -> None:
+def test_only_the_surge_changes_the_schedule() -> None:
+    calm = schedule(7, 20, QUIET, MIX)
+    until_then = [one for one in calm if one.at_s < 20]
+    assert schedule(7, 20, SURGE, MIX)[: len(until_then)] == until_then
     said = [phase.model_copy(update={"rate": 20.0}) for phase in QUIET]
-    assert schedule(7, 20, said, MIX) == schedule(7, 20, QUIET, MIX)
+    assert schedule(7, 20, said, MIX) == calm
 
 
 def test_gaps_in_the_surge_are_exponential_from_its_first_moment_on() -> None:
@@ -64,19 +62,14 @@ def test_gaps_in_the_surge_are_exponential_from_its_first_moment_on() -> None:
 # ── the file and the plan ─────────────────────────────────────────────────
 
 
-def test_a_scenario_names_the_rate_of_during_and_the_plan_says_it_of_that_phase(
-    tmp_path: Path,
-) -> None:
+def test_the_plan_has_the_rate_of_during_for_that_phase_alone(tmp_path: Path) -> None:
     plan = load_plan(scenario(tmp_path), 7, tmp_path, [], [], 0.0)
     assert plan["rate"] == 20
     assert {one["name"]: one.get("rate") for one in plan["phases"]} == {
         **{"warm_up": None, "before": None, "during": 100.0, "after": None}
     }
-
-
-def test_without_a_surge_no_phase_has_a_rate_of_its_own(tmp_path: Path) -> None:
-    plan = load_plan(scenario(tmp_path, load=""), 7, tmp_path, [], [], 0.0)
-    assert not any("rate" in one for one in plan["phases"])
+    calm = load_plan(scenario(tmp_path, load=""), 7, tmp_path, [], [], 0.0)
+    assert not any("rate" in one for one in calm["phases"])
 
 
 def test_at_another_rate_the_surge_stays_as_many_times_as_much(tmp_path: Path) -> None:
@@ -128,27 +121,19 @@ def test_not_to_drain_after_a_surge_is_a_measurement(tmp_path: Path) -> None:
 
 
 def test_recovery_is_counted_from_the_end_of_the_surge(tmp_path: Path) -> None:
-    surge = variant_result(scenario(tmp_path), "sync-chain", _samples(), None, [], warm_up_s=0.5)
-    calm = variant_result(
-        scenario(tmp_path, load=""), "sync-chain", _samples(), None, [], warm_up_s=0.5
-    )
     # Slow until 1.9 s; the surge ended at 0.5 + 0.6 + 0.6.
+    stretches = (("before", 0.5, 20, 2.0), ("during", 1.1, 60, 900.0), ("after", 1.7, 20, 900.0))
+    samples = [
+        Sample("sync-chain", phase, "read_feed", from_s + 0.01 * n, 0.1, latency_ms, 200, ok=True)
+        for phase, from_s, count, latency_ms in (*stretches, ("after", 1.9, 40, 2.0))
+        for n in range(count)
+    ]
+    surge, calm = (
+        variant_result(one, "sync-chain", samples, None, [], warm_up_s=0.5)
+        for one in (scenario(tmp_path), scenario(tmp_path, load=""))
+    )
     assert surge.recovery_seconds == pytest.approx(0.2)
     assert calm.recovery_seconds is None
-
-
-def _samples() -> list[Sample]:
-    return [
-        Sample("sync-chain", phase, "read_feed", at_s, 0.1, latency_ms, 200, ok=True)
-        for phase, at_s, latency_ms in (
-            *(("before", 0.5 + 0.01 * number, 2.0) for number in range(20)),
-            *(("during", 1.1 + 0.01 * number, 900.0) for number in range(60)),
-            *(
-                ("after", 1.7 + 0.01 * number, 900.0 if number < 20 else 2.0)
-                for number in range(60)
-            ),
-        )
-    ]
 
 
 def _result(variant: Variant) -> Result:

@@ -1,18 +1,31 @@
-"""What the load's tests share: a blog in memory, a client, and waiting on conditions."""
+"""What the load's tests share: a blog in memory, and a time that passes only while all wait.
+
+The load is given clients without sockets and the clock of its loop, so that what is late, slow or
+out of time in a test does not depend on the machine.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import json
+import selectors
+import sys
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from aiohttp import web
+import pytest
 
-from lab.load.client import Client
+from lab.load.connection import Done, Outcome
+from lab.load.plan import Origin, Phase, Plan, Variant
 
-PATIENCE_S = 20.0  # for tests that don't mean to time out
+PATIENCE_S = 120.0  # for what is not meant to time out
+SERVICES = ("posts", "comments", "query")
+NOWHERE = "http://127.0.0.1:1"
+Answer = tuple[int, Any] | str
+"""A status and what becomes the body; or what went wrong: timeout, refused, reset."""
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -21,77 +34,153 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-@asynccontextmanager
-async def a_client() -> AsyncIterator[Client]:
-    client = Client(asyncio.get_running_loop(), max_connections=20)
-    yield client
-    client.close()
-    await until(lambda: client.connections == 0)
+def a_variant(name: str = "x", url: str = NOWHERE, **more: Any) -> Variant:
+    told = {"name": name, "urls": dict.fromkeys(SERVICES, url), "seed_posts": ["000001"], **more}
+    return Variant.model_validate(told)
+
+
+def a_plan(folder: Any, *variants: Variant, **changed: Any) -> Plan:
+    return Plan.model_validate(
+        {
+            **{"seed": 7, "rate": 200.0, "mix": {"read_feed": 6}, "reader_delay_s": 0},
+            "phases": [Phase(name="before", seconds=2)],
+            "variants": variants or [a_variant("sync-chain"), a_variant("async-bus")],
+            **{name: folder / name for name in ("samples", "progress", "summary")},
+            **changed,
+        }
+    )
 
 
 @dataclass
 class Blog:
-    """A blog whose feed shows a write only after so many looks, and can be frozen."""
+    """A blog whose feed shows a write only after a number of looks."""
 
     looks_until_seen: int = 0
     posts: list[dict[str, Any]] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
-    frozen: int = 0
-    thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    _writes: int = 0
 
-    def __post_init__(self) -> None:
-        self.thawed.set()
-        self._writes = 0
-
-    async def feed(self, request: web.Request) -> web.Response:
-        limit, before = int(request.query["limit"]), request.query.get("before", "~")
-        self.looks.append(limit)
-        if not self.thawed.is_set():
-            self.frozen += 1
-            await self.thawed.wait()
-        seen = [post for post in self.posts if post["from"] <= len(self.looks)]
-        older = sorted((p for p in seen if p["id"] < before), key=lambda p: str(p["id"]))
-        return web.json_response([self._as_read(post) for post in older[::-1][:limit]])
-
-    def _as_read(self, post: dict[str, Any]) -> dict[str, Any]:
-        decided = [
-            {**c, "status": "approved" if c["from"] <= len(self.looks) else "pending"}
-            for c in post["comments"]
-        ]
-        return {**post, "comments": decided}
-
-    async def create_post(self, request: web.Request) -> web.Response:
-        post = self.add_post((await request.json())["title"])
-        return web.json_response(post, status=201)
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        where = urlsplit(path)
+        if method == "GET":
+            asked = parse_qs(where.query)
+            return 200, self._feed(int(asked["limit"][0]), asked.get("before", ["~"])[0])
+        text = json.loads(body)
+        if where.path == "/posts":
+            return 201, self.add_post(text["title"])
+        post = next((one for one in self.posts if one["id"] == where.path.split("/")[2]), None)
+        if post is None:
+            return 404, {"title": "no such post", "definite": True}
+        comment = self._written(content=text["content"])
+        post["comments"].append(comment)
+        return 201, comment
 
     def add_post(self, title: str) -> dict[str, Any]:
-        self._writes += 1
-        first_look = len(self.looks) + self.looks_until_seen
-        post = {"id": f"{self._writes:06d}", "title": title, "comments": [], "from": first_look}
-        self.posts.append(post)
-        return post
+        self.posts.append(self._written(title=title, comments=[]))
+        return self.posts[-1]
 
-    async def create_comment(self, request: web.Request) -> web.Response:
-        post = next((p for p in self.posts if p["id"] == request.match_info["id"]), None)
-        if post is None:
-            return web.json_response({"title": "no such post", "definite": True}, status=404)
+    def _written(self, **more: Any) -> dict[str, Any]:
         self._writes += 1
-        comment = {"id": f"{self._writes:06d}", "content": (await request.json())["content"]}
-        first_look = len(self.looks) + self.looks_until_seen
-        post["comments"].append({**comment, "from": first_look})
-        return web.json_response(comment, status=201)
+        return {"id": f"{self._writes:06d}", "from": len(self.looks) + self.looks_until_seen} | more
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_get("/feed", self.feed)
-        app.router.add_post("/posts", self.create_post)
-        app.router.add_post("/posts/{id}/comments", self.create_comment)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            self.thawed.set()
-            await runner.cleanup()
+    def _feed(self, limit: int, before: str) -> list[dict[str, Any]]:
+        self.looks.append(limit)
+        seen = [one for one in self.posts if one["from"] <= len(self.looks) and one["id"] < before]
+        return [
+            {**post, "comments": [self._decided(one) for one in post["comments"]]}
+            for post in sorted(seen, key=lambda post: str(post["id"]))[::-1][:limit]
+        ]
+
+    def _decided(self, comment: dict[str, Any]) -> dict[str, Any]:
+        decided = comment["from"] <= len(self.looks)
+        return {**comment, "status": "approved" if decided else "pending"}
+
+
+class _Impatient(selectors.SelectSelector):
+    """Never waits: the clock is put forward by what there was to wait."""
+
+    now_s = 1_000.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "all wait for something that never comes"
+            self.now_s += max(timeout, 1e-6)
+        return ready
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._clock = _Impatient()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now_s
+
+
+class World:
+    """A blog, the load's clients to it, and their time. An answer takes `takes_s`; readers who come
+    while the blog is `frozen` (from, until) are answered at its end. Where there is a `script`,
+    requests get what stands in it one after the other, and those behind its end the last of it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.blog = Blog()
+        self.blog.add_post("the first")
+        self.takes_s, self.frozen = 0.001, (inf, inf)
+        self.script: list[Answer] = []
+        self.requests: list[tuple[str, Mapping[str, str]]] = []
+        self.runner = asyncio.Runner(loop_factory=_VirtualLoop)
+        self.loop = self.runner.get_loop()
+        for name, module in list(sys.modules.items()):
+            if name.startswith("lab.load.") and hasattr(module, "perf_counter"):
+                patch.setattr(module, "perf_counter", self.loop.time)
+            if name in ("lab.load.generator", "lab.load.steady"):
+                patch.setattr(module, "Client", lambda loop, _: Wire(self))
+
+    def run(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(what)
+
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        if self.script:
+            return self.script[min(len(self.requests), len(self.script)) - 1]
+        return self.blog.answer(method, path, body)
+
+
+class Wire:
+    """Stands in for the load's client."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.loop = world, world.loop
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def send(
+        self,
+        method: str,
+        origin: Origin,
+        path: str,
+        body: bytes,
+        give_up_at_s: float,
+        done: Done,
+        headers: Mapping[str, str] | None = None,
+    ) -> bool:
+        self.world.requests.append((method, headers or {}))
+        now_s, (frozen_at_s, thawed_at_s) = self.loop.time(), self.world.frozen
+        is_frozen = method == "GET" and frozen_at_s <= now_s < thawed_at_s
+        comes_at_s = thawed_at_s if is_frozen else now_s + self.world.takes_s
+        answer = self.world.answer(method, path, body)
+        if answer == "timeout" or comes_at_s > give_up_at_s:
+            answer, comes_at_s = "timeout", max(now_s, give_up_at_s)
+
+        def finish() -> None:
+            at_s = self.loop.time()
+            if isinstance(answer, str):
+                done(Outcome(0, b"", answer, at_s))
+            else:
+                done(Outcome(answer[0], json.dumps(answer[1]).encode(), "", at_s))
+
+        self._timers.append(self.loop.call_at(comes_at_s, finish))
+        return True
+
+    def close(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
