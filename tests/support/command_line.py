@@ -1,0 +1,75 @@
+"""The command line: in this process where it only reads words and prints, unhurried where it runs.
+
+A load that is late makes a run no result, and rightly so; what such a run prints, keeps and returns
+is tested here, so `unhurried_lab` takes what comes (`tests/programs/unhurried.py`).
+"""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+from tests.support.small import ROOT, environment, lab
+
+UNHURRIED = (sys.executable, str(ROOT / "tests" / "programs" / "unhurried.py"))
+
+
+class Said(NamedTuple):
+    """What a command has come to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def say(*words: str, cwd: Path, **env: str) -> Said:
+    """`lab words…` as the console script runs it, with an empty stdin and pipes, in this process."""
+    from typer import rich_utils
+
+    from lab.commands import app
+
+    here = environment(**env)
+    out, err = (_pipe(here["PYTHONIOENCODING"], how) for how in ("strict", "backslashreplace"))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with (
+            mock.patch.dict(os.environ, here, clear=True),
+            mock.patch.object(sys, "argv", ["lab", *words]),
+            mock.patch.object(sys, "stdin", io.StringIO()),
+            # Typer has read these from the environment of the tests, when it was imported.
+            mock.patch.multiple(rich_utils, FORCE_TERMINAL=None, MAX_WIDTH=None),
+            contextlib.chdir(cwd),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = _exit_code(app.main)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return Said(code, _text(out), _text(err))
+
+
+def unhurried_lab(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """`lab words…` in a process, whose runs are results also on a busy machine."""
+    return lab(*words, cwd=cwd, program=UNHURRIED, **env)
+
+
+def _pipe(encoding: str, errors: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding, errors, write_through=True)
+
+
+def _text(pipe: io.TextIOWrapper) -> str:
+    raw: Any = pipe.buffer
+    return str(raw.getvalue().decode(pipe.encoding))
+
+
+def _exit_code(program: Any) -> int:
+    try:
+        program()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
