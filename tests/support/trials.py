@@ -1,16 +1,18 @@
-"""Runs blogs that have a bug under the lab's own load, breaks them, and asks the lab's own checker.
+"""Blogs with a bug under the lab's own load, broken while it goes on, and then the lab's checker.
 
-Several run at once, in the same stretch of time and under the same schedule. What is waited for is
-that the load has come to a phase, and in the end that all has settled; a blog that has a bug may
-never settle, so it is given less patience.
+Nothing here takes a fixed time. The load goes on until it is over; a fault lasts until enough
+requests of each kind have met it; and a bug is looked for again and again until it is found, or
+until the test gives up.
 """
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from lab.cluster.errors import NotReady
@@ -20,25 +22,29 @@ from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.cluster.topology import ARRANGEMENTS
 from lab.faults.kinds import parse_fault
-from lab.load.samples import read_samples
+from lab.load.client import Client
+from lab.load.pacer import Timeline, schedule
+from lab.load.plan import Phase, Variant
+from lab.load.samples import Sample
+from lab.load.sender import Sender
+from lab.load.watcher import Watcher
 from lab.scenarios.checker import check, read_holdings
 from lab.scenarios.result import Data
 
 MUTANTS = "tests.programs.mutants"
-RATE = 40.0
 MIX = {"read_feed": 2, "create_post": 3, "create_comment": 5}
-PHASES = {"before": 0.8, "during": 0.9, "after": 1.2}
-ENOUGH = 25  # requests sent while a fault acts
-SEED_POSTS = 3
-PATIENCE_S = 20.0
-LESS_PATIENCE_S = 1.5
+VISITORS, THINKS_S = 5, 0.02
+ENOUGH = 2 * VISITORS  # requests of each kind; more than can have been under way before
+PATIENCE_S = 60.0
+GIVE_UP_S = 150.0
+SETTLES_WITHIN_S = 5.0  # with a bug; it may never settle
 LOOK_EVERY_S = 0.01
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to a blog under load. A `kill` comes twice: as `during` begins, and as it ends;
-    any other fault acts during `during`."""
+    """What is done to a blog under load: `kill` (and started again at once), `down` (killed, and
+    started again when enough have met that), or any fault at a door. "": nothing."""
 
     kind: str = ""
     target: str = ""
@@ -53,30 +59,20 @@ CALM = Treatment()
 
 @dataclass(frozen=True)
 class Trial:
-    """One blog. `bug`: a key of BUGS, put into the program `part`; "" for a blog without one.
-    `figure`: the verdict that must find it."""
+    """One blog, and what is done to it in turn. `bug`: a key of BUGS, put into the program `part`;
+    "" for a blog without one. `figure`: the verdict that must find it; "" for none."""
 
     arrangement: str
-    treatment: Treatment = CALM
+    treatments: tuple[Treatment, ...] = (CALM,)
     options: Mapping[str, Any] = field(default_factory=dict)
     part: str = ""
     bug: str = ""
     figure: str = ""
 
     def __str__(self) -> str:
-        what = f"{self.part} {self.bug}" if self.bug else "as it is" if self.figure else "control"
-        engine = f" on {self.options['bus']}" if "bus" in self.options else ""
-        return f"{self.arrangement}{engine}: {what} ({self.treatment})"
-
-    @property
-    def control(self) -> "Trial":
-        """The same without the bug."""
-        return replace(self, part="", bug="", figure="")
-
-    @property
-    def patience_s(self) -> float:
-        """How long it may take to get ready again, and to settle."""
-        return LESS_PATIENCE_S if self.bug else PATIENCE_S
+        what = f"{self.part} {self.bug}" if self.bug else "as it is"
+        options = "".join(f" {name}={value}" for name, value in self.options.items())
+        return f"{self.arrangement}{options}: {what} ({', '.join(map(str, self.treatments))})"
 
     def programs(self, stack: Stack) -> list[Program]:
         """The programs of the stack, one of them a mutant."""
@@ -89,118 +85,150 @@ class Trial:
         ]
 
 
-async def try_out(supervisor: Supervisor, folder: Path, trials: Sequence[Trial]) -> dict[str, Data]:
-    """Run the trials, all at once, in an empty folder; what the checker found, by trial's name."""
-    with ExitStack() as held:
-        stacks = [
-            held.enter_context(
-                Stack(
-                    f"{folder.name}-{number}",
-                    ARRANGEMENTS[trial.arrangement],
-                    supervisor,
-                    folder,
-                    options=trial.options,
-                )
-            )
-            for number, trial in enumerate(trials)
-        ]
-        pairs = list(zip(trials, stacks, strict=True))
-        programs = [one for trial, stack in pairs for one in trial.programs(stack)]
+async def try_out(supervisor: Supervisor, folder: Path, trial: Trial) -> Data:
+    """What the checker finds in a trial, in an empty folder. A blog that has a figure to be found
+    is treated until that is seen, any other one is treated once."""
+    arrangement = ARRANGEMENTS[trial.arrangement]
+    give_up_at_s = perf_counter() + GIVE_UP_S
+    settles_within_s = SETTLES_WITHIN_S if trial.figure else PATIENCE_S
+    with Stack(folder.name, arrangement, supervisor, folder, options=trial.options) as stack:
+        programs = trial.programs(stack)
         try:
             await supervisor.start(*programs, ready_within_s=PATIENCE_S)
-            seeds = await asyncio.gather(*(_seed_posts(stack) for stack in stacks))
-            load = _load(folder, stacks, seeds)
-            await supervisor.start(load)
-            treated = [asyncio.create_task(_treat(*pair, folder)) for pair in pairs]
-            await asyncio.gather(*treated)
-            assert await supervisor.wait(load.name, PATIENCE_S) == 0, load.log.read_text()
-            await asyncio.gather(*(stack.settle(trial.patience_s) for trial, stack in pairs))
-            holdings = await asyncio.gather(*(read_holdings(stack) for stack in stacks))
+            async with visited(stack) as load:
+                while True:
+                    for treatment in trial.treatments:
+                        await load.meets_enough()
+                        await _treat(treatment, stack, load, bool(trial.bug))
+                    await load.meets_enough()
+                    async with load.paused():
+                        settled = await stack.settle(settles_within_s)
+                        assert settled or trial.figure, "it has not settled"
+                        found = check(load.samples, await read_holdings(stack))
+                    seen = not trial.figure or getattr(found, trial.figure)
+                    if seen or perf_counter() > give_up_at_s:
+                        return found
         finally:
             alive = [one.name for one in programs if supervisor.alive(one.name)]
             await asyncio.gather(*map(supervisor.kill, alive))
-    samples = read_samples(folder / "samples.csv")
-    return {
-        str(trial): check([one for one in samples if one.variant == stack.name], of)
-        for (trial, stack), of in zip(pairs, holdings, strict=True)
-    }
 
 
-async def _seed_posts(stack: Stack) -> list[str]:
-    ids = []
-    for number in range(SEED_POSTS):
-        body = {"title": f"A seed, number {number}"}
-        answer = await stack.call("POST", stack.urls["posts"], "/posts", body)
-        assert answer.status == 201, answer
-        ids.append(str(answer.data["id"]))
-    async with asyncio.timeout(PATIENCE_S):
-        # Not all: a mutant may lose one for good, and refuse the comments on it.
-        while not await _knows_one(stack, ids):  # noqa: ASYNC110 - a state of other processes
-            await asyncio.sleep(LOOK_EVERY_S)
-    return ids
-
-
-async def _knows_one(stack: Stack, ids: Sequence[str]) -> bool:
-    answers = [
-        await stack.call("POST", stack.urls["comments"], f"/posts/{one}/comments", {"content": "!"})
-        for one in ids
-    ]
-    return any(answer.ok for answer in answers)
-
-
-def _load(folder: Path, stacks: Sequence[Stack], seeds: Sequence[Sequence[str]]) -> Program:
-    plan = {
-        **{"seed": 7, "rate": RATE, "mix": MIX, "at_once": ["comment_at_once"]},
-        **{"timeout_s": 5, "settle_s": 2, "reader_delay_s": 0.3},
-        "phases": [{"name": name, "seconds": seconds} for name, seconds in PHASES.items()],
-        "variants": [
-            {
-                "name": stack.name,
-                "urls": {name: stack.urls[name] for name in ("posts", "comments", "query")},
-                "seed_posts": ids,
-            }
-            for stack, ids in zip(stacks, seeds, strict=True)
-        ],
-        "samples": str(folder / "samples.csv"),
-        "progress": str(folder / "progress.ndjson"),
-        "summary": str(folder / "load.json"),
-    }
-    path = folder / "plan.json"
-    path.write_text(json.dumps(plan))
-    name = f"{folder.name}.load"
-    return Program(name, "lab.load.generator", (str(path),), folder / "load.log", measures=True)
-
-
-async def _treat(trial: Trial, stack: Stack, folder: Path) -> None:
-    """Break it and mend it, as the load comes to the phases."""
-    treatment = trial.treatment
-    if treatment.kind == "kill":
-        for phase in ("during", "after"):
-            await _until(folder, stack, phase)
-            await stack.supervisor.kill(stack.program(treatment.target))
-            # A mutant may never be ready again, and is judged as it is.
-            with suppress(*(NotReady,) * bool(trial.bug)):
-                program = stack.program(treatment.target)
-                await stack.supervisor.restart(program, trial.patience_s)
+async def _treat(treatment: Treatment, stack: Stack, load: "Load", has_bug: bool) -> None:
+    if treatment.kind in ("kill", "down"):
+        program = stack.program(treatment.target)
+        await stack.supervisor.kill(program)
+        if treatment.kind == "down":
+            await load.meets_enough()
+        # A mutant may never be ready again, and is judged as it is.
+        with suppress(*(NotReady,) * has_bug):
+            patience_s = SETTLES_WITHIN_S if has_bug else PATIENCE_S
+            await stack.supervisor.restart(program, patience_s)
     elif treatment.kind:
         fault = parse_fault(treatment.kind, treatment.target, dict(treatment.options))
         injection = Injection(stack, fault, "the-fault")
-        sent = await _until(folder, stack, "during")
         await injection.begin(seed=7)
-        await _until(folder, stack, "after", sent + ENOUGH)
+        await load.meets_enough()
         await injection.end()
         assert injection.acted, injection.evidence
 
 
-async def _until(folder: Path, stack: Stack, phase: str, sent: int = 0) -> int:
-    """Wait until the load has come to a phase and has sent so much, or is over; how much it is."""
-    awaited = [*PHASES, "settling"]
-    awaited = awaited[awaited.index(phase) :]
+@dataclass
+class Load:
+    """A few visitors, each of whom asks the next thing when the last one is answered."""
+
+    sender: Sender
+
+    def __post_init__(self) -> None:
+        self._arrivals = enumerate(cycle(schedule(7, 1_000, [PHASE], MIX)))
+        self._open = asyncio.Event()
+        self._open.set()
+
+    @property
+    def samples(self) -> list[Sample]:
+        return self.sender.samples
+
+    async def visit(self) -> None:
+        while True:
+            await self._open.wait()
+            answered = asyncio.Event()
+            number, arrival = next(self._arrivals)
+            now_s = perf_counter() - self.sender.started_at_s
+            self.sender.fire(number, arrival, now_s, answered.set)
+            await answered.wait()
+            await asyncio.sleep(THINKS_S)
+
+    async def meets_enough(self) -> None:
+        """Wait until enough requests of each kind that were not yet answered, or not yet sent, have
+        been answered, or have failed."""
+
+        def answered() -> Counter[str]:
+            return Counter(one.endpoint for one in self.samples if one.ok or one.error)
+
+        before = answered()
+        await _until(lambda: all((answered() - before)[kind] >= ENOUGH for kind in MIX))
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nobody asks anything inside the block, and everything is answered."""
+        self._open.clear()
+        await _until(lambda: not self.sender.counts.in_flight)
+        yield
+        self._open.set()
+
+
+PHASE = Phase(name="trial", seconds=1)
+
+
+@asynccontextmanager
+async def visited(stack: Stack) -> AsyncIterator[Load]:
+    """A stack under load, inside the block."""
+    loop, started_at_s = asyncio.get_running_loop(), perf_counter()
+    variant = Variant(name=stack.name, urls=dict(stack.asked_at), seed_posts=[await _seed(stack)])
+    sender = Sender(
+        index=0,
+        variant=variant,
+        client=Client(loop, 64),
+        watcher=Watcher(
+            *(loop, Client(loop, 1), variant.origin("query"), variant.seed_posts, started_at_s),
+            reader_delay_s=0.3,
+            timeout_s=PATIENCE_S,
+        ),
+        timeline=Timeline([PHASE]),
+        started_at_s=started_at_s,
+        timeout_s=PATIENCE_S,
+        max_in_flight=64,
+        at_once=("comment_at_once",),
+    )
+    load = Load(sender)
+    visitors = [asyncio.create_task(load.visit()) for _ in range(VISITORS)]
+    try:
+        yield load
+        assert not [one for one in visitors if one.done()]
+    finally:
+        for one in visitors:
+            one.cancel()
+        sender.close()
+        await asyncio.gather(*visitors, return_exceptions=True)
+
+
+async def _seed(stack: Stack) -> str:
+    """A post that may be commented on. A mutant may lose one for good: then another one."""
+    ids: list[str] = []
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            with suppress(OSError, IndexError, ValueError):
-                last = json.loads((folder / "progress.ndjson").read_text().splitlines()[-1])
-                count = int(last["variants"][stack.name]["sent"])
-                if last["phase"] == "settling" or (last["phase"] in awaited and count >= sent):
-                    return count
+            body = {"title": f"A seed, number {len(ids)}"}
+            answer = await stack.call("POST", stack.urls["posts"], "/posts", body)
+            assert answer.status == 201, answer
+            ids.append(str(answer.data["id"]))
+            for one in ids:
+                path, said = f"/posts/{one}/comments", {"content": "!"}
+                answer = await stack.call("POST", stack.urls["comments"], path, said)
+                if answer.ok:
+                    return one
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - of answers that come in, here and there
             await asyncio.sleep(LOOK_EVERY_S)
