@@ -63,10 +63,10 @@ export class Words {
 
   /** The newest line first. */
   _lines(model) {
-    const newest = model.lines.at(-1);
+    const newest = model.lines.at(-1) ?? null;
     if (!this.log || (newest === this.drawn && model.epoch === this.epoch)) return;
-    if (newest && this.drawn && model.epoch === this.epoch) this.speak(newest.says);
-    this.drawn = newest ?? null;
+    if (newest && model.epoch === this.epoch) this.speak(newest.says);
+    this.drawn = newest;
     this.epoch = model.epoch;
     const lines = together(model.lines);
     this.pool.forEach(({ at, says, root }, i) => {
