@@ -1,6 +1,6 @@
-"""How the page looks, to whom: on small and large screens, to those who see little or no colour, to
-those whom motion troubles; and what it fetches for that."""
+"""The page on small and large screens, without colour or motion, for watchers, with a script."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,84 +10,82 @@ from tests.support.browser import (
     LEFT,
     RIGHT,
     Seen,
-    chromium,
     console,
     eventually,
     is_down,
     is_well,
     opened,
+    violations,
+    wait_for_text,
 )
 
+pytestmark = pytest.mark.slow
+
 SIZE = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+SHARED = ("--share", "--script", "downed-service", "--rate", "10")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with console(tmp_path_factory.mktemp("live"), "--rate", "20") as (url, *_):
-        yield url
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    with console(tmp_path_factory.mktemp("live"), *SHARED) as urls:
+        yield urls
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as one:
-        yield one
+@pytest.fixture
+def leading(browser: Any, addresses: list[str]) -> Iterator[Seen]:
+    with opened(browser, addresses[0]) as seen:
+        yield seen
+        seen.page.keyboard.press("0")
+        seen.page.wait_for_selector(is_well(LEFT, "comments"))
 
 
-def violations(seen: Seen) -> list[str]:
-    """What axe-core finds, in a line each."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
-    found = axe.Axe().run(seen.page, options=RULES).response
-    assert len(found["passes"]) > 10  # it has looked
-    return [
-        f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
-    ]
+@pytest.fixture
+def watching(browser: Any, addresses: list[str]) -> Iterator[Seen]:
+    port = addresses[1].rstrip("/").rpartition(":")[2]
+    with opened(browser, f"http://127.0.0.1:{port}/") as seen:
+        yield seen
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_calm_or_broken_in_any_dress(
-    browser: Any, address: str, theme: str
-) -> None:
-    with opened(browser, address, color_scheme=theme) as seen:
-        assert seen.page.get_attribute("html", "data-theme") == theme
-        assert violations(seen) == []
-        seen.page.keyboard.press("k")
-        seen.page.wait_for_selector(is_down(LEFT, "comments"))
-        seen.page.wait_for_selector(f"{LEFT} .error-page:visible")
-        assert violations(seen) == []
-        seen.page.keyboard.press("u")
-        seen.page.wait_for_selector(is_well(LEFT, "comments"))
+def test_axe_finds_nothing_in_either_theme(browser: Any, addresses: list[str], theme: str) -> None:
+    with opened(browser, addresses[0], color_scheme=theme) as seen:
+        page = seen.page
+        assert page.get_attribute("html", "data-theme") == theme
+        assert violations(page) == []
+        page.keyboard.press("k")
+        page.wait_for_selector(is_down(LEFT, "comments"))
+        page.wait_for_selector(f"{LEFT} .error-page:visible")
+        assert violations(page) == []
+        page.keyboard.press("u")
+        page.wait_for_selector(is_well(LEFT, "comments"))
         for key in ("p", "?", "r"):
-            seen.page.keyboard.press(key)
-            assert violations(seen) == []
-            seen.page.keyboard.press("Escape")
+            page.keyboard.press(key)
+            assert violations(page) == []
+            page.keyboard.press("Escape")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080), (1366, 768), (1024, 768)])
-@pytest.mark.parametrize("presenting", [False, True])
 def test_it_fits_without_scrolling(
-    browser: Any, address: str, width: int, height: int, presenting: bool
+    browser: Any, addresses: list[str], width: int, height: int
 ) -> None:
-    with opened(browser, address, width, height) as seen:
-        if presenting:
-            seen.page.keyboard.press("p")
-        wide, high = seen.page.evaluate(SIZE)
-        assert wide == width
-        assert high == height
-        for half in (LEFT, RIGHT):
-            for part in (".picture", ".blog", ".figures", ".chart"):
-                box = seen.page.locator(f"{half} {part}").bounding_box()
-                assert box["height"] > 50
-                assert box["y"] + box["height"] <= height
+    with opened(browser, addresses[0], width, height) as seen:
+        for key in ("Escape", "p"):  # p: large type for presenting
+            seen.page.keyboard.press(key)
+            assert seen.page.evaluate(SIZE) == [width, height]
+            for half in (LEFT, RIGHT):
+                for part in (".picture", ".blog", ".figures", ".chart"):
+                    box = seen.page.locator(f"{half} {part}").bounding_box()
+                    assert box["height"] > 50
+                    assert box["y"] + box["height"] <= height
 
 
-def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, address: str) -> None:
-    with opened(browser, address, 800, 500) as seen:
+def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, addresses: list[str]) -> None:
+    with opened(browser, addresses[0], 800, 500) as seen:
         assert seen.page.evaluate(SIZE)[0] == 800
 
 
-def test_who_asks_for_less_motion_sees_none(browser: Any, address: str) -> None:
-    with opened(browser, address, reduced_motion="reduce") as seen:
+def test_with_less_motion_asked_for_nothing_moves(browser: Any, addresses: list[str]) -> None:
+    with opened(browser, addresses[0], reduced_motion="reduce") as seen:
         frames = "() => Number(document.body.dataset.frames)"
         later = seen.page.evaluate(frames) + 60
         eventually(seen.page, frames, lambda n: n > later)
@@ -100,18 +98,9 @@ def test_who_asks_for_less_motion_sees_none(browser: Any, address: str) -> None:
             assert seen.page.evaluate(blank, half)
 
 
-def test_nothing_is_asked_of_any_other_host(browser: Any, address: str) -> None:
-    with opened(browser, address) as seen:
-        seen.page.keyboard.press("k")
-        seen.page.wait_for_selector(is_down(RIGHT, "comments"))
-        seen.page.keyboard.press("u")
-        seen.page.wait_for_selector(is_well(RIGHT, "comments"))
-        own = address.partition("#")[0]
-        assert [url for url in seen.asked if not url.startswith(own)] == []
-        assert seen.complaints == []
-
-
-def test_the_end_of_the_lab_is_said(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_page_says_that_the_lab_has_ended(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with console(tmp_path_factory.mktemp("ends")) as (url, *_):
         context = browser.new_context()
         page = context.new_page()
@@ -120,3 +109,70 @@ def test_the_end_of_the_lab_is_said(browser: Any, tmp_path_factory: pytest.TempP
     page.wait_for_selector("#connection[data-state=lost]")
     assert "Trying again" in page.text_content("#connection")
     context.close()
+
+
+def test_a_watcher_sees_what_is_done_and_does_nothing(leading: Seen, watching: Seen) -> None:
+    page = watching.page
+    assert "watching" in page.text_content("#connection")
+    assert page.locator("form, input, select").count() == 0
+    labels = page.locator("button:visible span").all_text_contents()
+    assert set(labels) == {"Pause", "Last minute", "Large", "Light/dark", "Keys"}
+    for key in ("k", "h", "r", "0"):
+        page.keyboard.press(key)
+    called = [url.partition("/api/")[2] for url in watching.asked if "/api/" in url]
+    assert [name for name in called if not name.startswith(("stream", "blog"))] == []
+    leading.page.keyboard.press("k")
+    page.wait_for_selector(is_down(LEFT, "comments"))
+    page.wait_for_selector(is_down(RIGHT, "comments"))
+    page.wait_for_selector(f"{LEFT} .error-page:visible")
+
+
+HALF = {"side": "ask", "engine": None, "nodes": ["posts", "comments", "moderation", "query"]}
+HELLO = {
+    "role": "watcher",
+    "epoch": 1,
+    "window_s": 60,
+    "halves": [
+        {"name": name, "arrangement": "sync-chain", "edges": [["query", "posts"]], **HALF}
+        for name in ("one", "other")
+    ],
+    "load": {"rate": 40, "mix": {}},
+    "faults": [],
+    "script": None,
+    "history": [],
+    "done": [{"t": 0, "says": "<b onclick=alert(1)>bold</b>", "half": None, "kind": "fault"}],
+    "claims": {},
+}
+
+
+def test_a_screen_that_missed_something_says_so(browser: Any, addresses: list[str]) -> None:
+    tick = {"t": 1.0, "halves": {}, "dropped": 7}
+    stream = f"event: hello\ndata: {json.dumps(HELLO)}\n\nevent: tick\ndata: {json.dumps(tick)}\n\n"
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(
+        "**/api/stream",
+        lambda route: route.fulfill(body=stream, headers={"Content-Type": "text/event-stream"}),
+    )
+    page.goto(addresses[0])
+    page.wait_for_selector("#missed:has-text('7 pictures missed')")
+    # And what was done is told as it was written.
+    page.wait_for_selector(".log:has-text('<b onclick=alert(1)>bold</b>')")
+    context.close()
+
+
+def test_the_space_bar_advances_a_script(leading: Seen) -> None:
+    page = leading.page
+    page.keyboard.press(" ")
+    page.wait_for_selector("#sheet:has-text('killed')")
+    page.keyboard.press(" ")
+    for half in (LEFT, RIGHT):
+        page.wait_for_selector(is_down(half, "comments"))
+    page.wait_for_selector("#sheet", state="hidden")
+    page.keyboard.press(" ")
+    for half in (LEFT, RIGHT):
+        page.wait_for_selector(is_well(half, "comments"))
+    page.keyboard.press(" ")
+    wait_for_text(page, "#script-says", "last step")
+    assert page.is_hidden("#script-next")
+    assert page.evaluate(SIZE) == [1280, 720]

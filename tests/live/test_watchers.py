@@ -1,13 +1,16 @@
-"""Lookers-on whose network is bad: nobody else notices, and they are told what they missed."""
+"""Watchers whose network is bad: the others notice nothing, and each learns what it missed."""
 
-import socket
+import asyncio
+import json
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
 from lab.live import server
-from tests.live.test_security import Served
+from lab.live.show import Show
 from tests.support.laboratory import eventually
+from tests.support.live_world import Served
 
 LARGE = b'{"t":1,"x":"' + b"x" * 200_000 + b'"}'
 
@@ -15,57 +18,84 @@ LARGE = b'{"t":1,"x":"' + b"x" * 200_000 + b'"}'
 @pytest.fixture
 def served() -> Iterator[Served]:
     one = Served()
-    one.enter(one.keys.token)
     yield one
     one.close()
 
 
-def stalled(port: int) -> socket.socket:
-    """Asks for the stream, and reads nothing of it."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    client.connect(("127.0.0.1", port))
-    client.sendall(f"GET /api/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-    return client
+class Line:
+    """A screen's connection, which takes data while `takes` is set. It is its own transport."""
+
+    def __init__(self, takes: bool) -> None:
+        self.takes = asyncio.Event()
+        self.took = b""
+        self.is_aborted = False
+        self.transport = self
+        if takes:
+            self.takes.set()
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
 
-def test_one_that_takes_nothing_is_let_go_and_the_others_go_on(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+class Response:
+    """An answer that is written to a `Line`."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.line = Line(True)
+
+    async def prepare(self, line: Line) -> None:
+        self.line = line
+
+    async def write(self, data: bytes) -> None:
+        await self.line.takes.wait()
+        self.line.took += data
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    monkeypatch.setattr(server.web, "StreamResponse", Response)
+    return Show()
+
+
+async def watching(show: Show, line: Line) -> "asyncio.Task[Any]":
+    """The stream of one more screen, which has begun."""
+    task = asyncio.create_task(server.streaming(show, "watcher")(cast(Any, line)))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_stalled_watcher_is_dropped_and_the_others_go_on(
+    show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "STALLED_AFTER_S", 0.2)
-    watchers = served.show.watchers
-    with served.stream() as well, stalled(served.shared.port):
-        well.until("hello")
-        eventually(lambda: len(watchers) == 2, "both to look on")
-
-        def tick() -> bool:
-            served.call(lambda: watchers.tell("tick", LARGE))
-            assert well.until("tick")["t"] == 1
-            return len(watchers) == 1
-
-        eventually(tick, "the stalled one to be let go")
-        served.call(lambda: watchers.tell("done", b"{}"))
-        assert well.until("done") == {}
+    monkeypatch.setattr(server, "STALLED_AFTER_S", 0.01)
+    well, stalled = Line(True), Line(False)
+    goes_on, ends = await watching(show, well), await watching(show, stalled)
+    await ends
+    assert stalled.is_aborted
+    assert len(show.watchers) == 1
+    show.watchers.tell("done", b'{"says":"after"}')
+    show.watchers.end()
+    await goes_on
+    assert b"after" in well.took
+    assert not well.is_aborted
 
 
-def test_one_who_is_slow_for_a_while_is_told_how_much_it_missed(served: Served) -> None:
-    watchers = served.show.watchers
-    with served.stream() as screen:
-        screen.until("hello")
-        for number in range(200):
-            served.call(lambda n=number: watchers.tell("tick", b'{"t":%d,' % n + LARGE[7:]))
-        eventually(lambda: all(one.dropped for one in watchers.all), "something to be dropped")
-        served.call(lambda: watchers.tell("done", b"{}"))
-        last = {}
-        for name, data in iter(screen.next, None):
-            if name == "done":
-                break
-            last = data
-        assert last["t"] == 199
-        assert last["dropped"] > 0
+async def test_a_slow_watcher_learns_how_much_it_missed(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "STALLED_AFTER_S", 100.0)
+    slow = Line(False)
+    ends = await watching(show, slow)
+    for number in range(200):
+        show.watchers.tell("tick", b'{"t":%d}' % number)
+    slow.takes.set()
+    show.watchers.end()
+    await ends
+    last = json.loads(slow.took.rstrip().rpartition(b"data: ")[2])
+    assert last == {"t": 199, "dropped": 150}
 
 
-def test_one_who_goes_away_is_forgotten(served: Served) -> None:
+def test_a_watcher_that_goes_away_is_forgotten(served: Served) -> None:
     watchers = served.show.watchers
     with served.stream() as screen:
         screen.until("hello")
@@ -73,9 +103,7 @@ def test_one_who_goes_away_is_forgotten(served: Served) -> None:
     eventually(lambda: served.call(lambda: watchers.tell("tick", LARGE)) or not len(watchers))
 
 
-def test_there_is_room_for_so_many_and_the_next_one_is_told_so(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_watcher_too_many_is_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.live.watchers.MOST_SHARED", 1)
     with served.shared.stream() as first:
         first.until("hello")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from lab.byhand.up import run_up
+from tests.programs.patient import be_patient
 
 
 def _say(line: str) -> None:
@@ -16,6 +17,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    be_patient()
     try:
         asyncio.run(run_up(sys.argv[2], Path(sys.argv[1]), _say, ports={}))
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,9 +19,12 @@ import pytest
 import requests
 
 from lab.byhand import control
+from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
 from lab.cluster.topology import ARRANGEMENTS
-from tests.programs.labs import ROOT, WITHIN_S, assert_ended
+from tests.programs.labs import ROOT, assert_ended
+from tests.programs.patient import PATIENCE_S
+from tests.support.laboratory import eventually
 
 BEFORE_THE_FOLDER = "Logs and data are in"
 
@@ -53,7 +57,7 @@ class Up:
         lines = [""]
         while part not in lines[-1]:
             try:
-                lines.append(self._unread.get(timeout=WITHIN_S))
+                lines.append(self._unread.get(timeout=PATIENCE_S))
             except queue.Empty:
                 pytest.fail(f"never said {part!r}, but {lines}")
         return lines[1:]
@@ -82,8 +86,8 @@ class Up:
 
     def wait(self) -> int:
         """Until it has ended; its exit status. `errors` is then what it wrote to stderr."""
-        status = self.process.wait(WITHIN_S)
-        self._reader.join(WITHIN_S)
+        status = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.errors = self.process.stderr.read()
@@ -93,10 +97,8 @@ class Up:
 
     def assert_nothing_is_left(self) -> None:
         assert_ended(*self.tree)
-        for urls in self.lab.stacks.values():
-            for url in set(urls.values()):
-                reserve(urlsplit(url).port or 0).close()
-        assert_refused(self.lab.url)
+        stacks = self.lab.stacks.values()
+        assert_free(self.lab.url, *(url for urls in stacks for url in urls.values()))
 
 
 @contextlib.contextmanager
@@ -112,10 +114,24 @@ def up(folder: Path, which: str = "both") -> Iterator[Up]:
             running.process.kill()  # A lab that did not end fails its test, and is not left behind.
 
 
-def get(url: str, timeout_s: float = WITHIN_S) -> requests.Response:
+def get(url: str, read_within_s: float = PATIENCE_S) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(url, timeout=timeout_s)
+        return session.get(url, timeout=(PATIENCE_S, read_within_s))
+
+
+def assert_free(*urls: str) -> None:
+    """Wait until each port can be had: once it is free, another program may get it for a while."""
+    for url in set(urls):
+        eventually(partial(_can_be_had, url), f"{url} is free")
+
+
+def _can_be_had(url: str) -> bool:
+    try:
+        reserve(urlsplit(url).port or 0).close()
+    except PortTaken:
+        return False
+    return True
 
 
 def assert_refused(url: str) -> None:
@@ -140,7 +156,7 @@ def run_as_printed(command: str) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
         method = "GET" if data is None else "POST"
-        return session.request(method, url, data=data, headers=headers, timeout=WITHIN_S)
+        return session.request(method, url, data=data, headers=headers, timeout=PATIENCE_S)
 
 
 def printed_commands(running: Up) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""A console that runs, and a browser that looks at it: what the tests of the page stand on.
+"""A console that runs, and a browser that looks at it: what the tests of the page share.
 
 Skipped, with the reason, where there is no Playwright or no Chromium: the lab needs neither.
 """
@@ -17,15 +17,14 @@ from typing import Any
 
 import pytest
 
-from tests.programs.labs import ROOT, WITHIN_S
+from tests.programs.labs import ROOT
+from tests.programs.patient import PATIENCE_S
 
-WITHIN_MS = WITHIN_S * 1_000
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-_RUNS = "from lab.live.commands import app; app()"
 
 LEFT = ".half[data-side=left]"
 RIGHT = ".half[data-side=right]"
@@ -47,9 +46,14 @@ def figure(half: str, number: int, well: bool) -> str:
 @contextmanager
 def console(folder: Path, *options: str) -> Iterator[list[str]]:
     """`lab live`, and the addresses that it printed."""
-    command = [sys.executable, "-c", _RUNS, "--no-open", *options]
+    # A home of its own: notes of other labs on this machine must not be found.
+    paths = {"PYTHONPATH": str(ROOT), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
     process = subprocess.Popen(
-        command, cwd=folder, env=_env(folder), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.programs.patient", "--no-open", *options],
+        cwd=folder,
+        env={**os.environ, **paths},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -60,18 +64,9 @@ def console(folder: Path, *options: str) -> Iterator[list[str]]:
                 break
         yield re.findall(r"http://\S+", "".join(said))
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=WITHIN_S)
-
-
-def _env(folder: Path) -> dict[str, str]:
-    """A home of its own: notes of other labs on this machine are none of ours."""
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "HOME": str(folder),
-        "XDG_RUNTIME_DIR": str(folder),
-    }
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 @contextmanager
@@ -94,7 +89,7 @@ def eventually(
     script: str,
     holds: Callable[[Any], object],
     argument: Any = None,
-    within_s: float = WITHIN_S,
+    within_s: float = PATIENCE_S,
 ) -> None:
     """Wait until what the script gives is as it should be.
 
@@ -106,6 +101,11 @@ def eventually(
         page.wait_for_timeout(20)
 
 
+def wait_for_text(page: Any, selector: str, part: str) -> None:
+    script = "s => document.querySelector(s)?.textContent ?? ''"
+    eventually(page, script, lambda text: part in text, selector)
+
+
 class Seen:
     """What a page has asked for and complained about."""
 
@@ -113,7 +113,7 @@ class Seen:
         self.page = page
         self.asked: list[str] = []
         self.complaints: list[str] = []
-        page.set_default_timeout(WITHIN_MS)
+        page.set_default_timeout(PATIENCE_S * 1_000)
         page.on("request", lambda request: self.asked.append(request.url))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
@@ -140,3 +140,16 @@ def opened(
         yield seen
     finally:
         context.close()
+
+
+_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds, in a line each."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
+    found = axe.Axe().run(page, options=_RULES).response
+    assert len(found["passes"]) > 10  # it has looked
+    return [
+        f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
+    ]

@@ -1,4 +1,4 @@
-"""What the tests of `lab live` share: a console that runs, and somebody who asks it things."""
+"""What the tests of `lab live` share: a console that runs, and a client that asks it things."""
 
 import asyncio
 import http.client
@@ -8,19 +8,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
+
+import pytest
 
 from lab.live.halves import TWO, Half
 from lab.live.live import Wanted, run_live
-from lab.live.session import MIX
+from lab.live.routes import Door, doors
+from lab.live.security import Keys, loopback_hosts
+from lab.live.server import Desk, listen_on, serving, streaming
+from lab.live.session import MIX, Session
+from lab.live.share import OwnHosts, shared_doors
+from lab.live.show import Show
+from lab.live.static_files import static_file
+from tests.programs.patient import PATIENCE_S, be_patient
 
-PATIENCE_S = 20.0
 JSON = "application/json"
 
 
 class Asker:
-    """Asks one listener, as the page does unless told otherwise."""
+    """Asks one listener, with the headers that the page sends unless others are given."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -108,8 +116,70 @@ class Stream:
         return halves
 
 
+class Unreachable:
+    """Takes the place of a session that no request may reach: one that does gets a 500."""
+
+    def __init__(self, show: Show) -> None:
+        self.show = show
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"a request that should have been refused came to session.{name}")
+
+
+def table(show: Show, keys: Keys) -> list[Door]:
+    """All routes of the console, with no session behind them."""
+    unreachable = cast(Session, Unreachable(show))
+    return list(doors(unreachable, keys, None, static_file, streaming(show, "presenter")))
+
+
+class Served(Asker):
+    """A console without stacks, already entered. `shared`: the port for watchers."""
+
+    def __init__(self) -> None:
+        self.show = Show()
+        listening, elsewhere = listen_on("127.0.0.1", 0), listen_on("127.0.0.1", 0)
+        super().__init__(listening.getsockname()[1])
+        self.keys = Keys.of(self.port)
+        self.shared = Asker(elsewhere.getsockname()[1])
+        full = table(self.show, self.keys)
+        here = Desk(full, lambda: loopback_hosts(self.port), self.keys)
+        unreachable = cast(Session, Unreachable(self.show))
+        there = Desk(shared_doors(full, unreachable), OwnHosts(self.shared.port), None)
+        self._loop, self._up = asyncio.new_event_loop(), threading.Event()
+        self._end = asyncio.Event()
+
+        async def serve() -> None:
+            async with (
+                serving(here, listening, self.show),
+                serving(there, elsewhere, self.show),
+            ):
+                self._up.set()
+                await self._end.wait()
+
+        def run() -> None:
+            self._loop.run_until_complete(serve())
+            self._loop.close()
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+        assert self._up.wait(PATIENCE_S)
+        self.enter(self.keys.token)
+
+    def call(self, what: Callable[[], object]) -> None:
+        """Do it in the server's own loop."""
+
+        async def there() -> None:
+            what()
+
+        asyncio.run_coroutine_threadsafe(there(), self._loop).result(PATIENCE_S)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(PATIENCE_S)
+
+
 class Console(Asker):
-    """`lab live` in a thread of this process; whoever made it has entered."""
+    """`lab live` in a thread of this process, already entered."""
 
     def __init__(self, folder: Path, **wanted: Any) -> None:
         self.said: list[str] = []
@@ -167,11 +237,15 @@ class Console(Asker):
 
 @contextmanager
 def a_console(folder: Path, **wanted: Any) -> Iterator[Console]:
-    console = Console(folder, open_browser=False, **wanted)
-    try:
-        yield console
-    finally:
-        console.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        be_patient(patch.setattr)
+        console = Console(folder, open_browser=False, **wanted)
+        try:
+            yield console
+        finally:
+            console.close()
 
 
 def all_of(halves: Sequence[Half], is_so: Callable[[Any], bool]) -> Callable[[Any], bool]:
