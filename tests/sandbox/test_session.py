@@ -4,7 +4,6 @@ its end nothing is left."""
 import json
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,13 @@ from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
 from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import BY_HAND_PORTS, SERVICES, by_hand_url
-from tests.programs.labs import WITHIN_S
 from tests.programs.ups import Up, assert_refused, get, printed_commands, run_as_printed, up
+from tests.support.laboratory import eventually
+
+ON_THE_BUS = {
+    "async-bus": {"PostCreated", "CommentCreated"},
+    "request-reply": {"Asked", "Answered"},
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +51,35 @@ def blogs(both: Up) -> Iterator[Up]:
     control.heal(both.lab)
 
 
-def test_what_is_printed_fits_80_columns() -> None:
+def do_as_printed(running: Up, stack: str) -> None:
+    """Type the commands that are printed for a stack, and look at what comes of each."""
+    post, comment, feed, *events = printed_commands(running)[stack]
+    created = run_as_printed(post)
+    assert created.status_code == 201
+    comment = comment.replace("ID", created.json()["id"])
+    # On the bus, comments hears of the post a little later.
+    eventually(lambda: run_as_printed(comment).status_code == 201, "the comment")
+
+    def is_approved() -> bool:
+        comments = run_as_printed(feed).json()[0]["comments"]
+        return bool(comments) and all(one["status"] == "approved" for one in comments)
+
+    eventually(is_approved, "the comment in the feed")
+    assert len(events) == (stack in ON_THE_BUS)
+    for command in events:
+        seen = [json.loads(line)["type"] for line in run_as_printed(command).text.splitlines()]
+        assert ON_THE_BUS[stack] <= set(seen)
+
+
+def assert_well(running: Up, stack: str, target: str) -> None:
+    assert get(f"{running.url(stack, target)}/health").status_code == 200
+
+
+def posts_status(running: Up, stack: str) -> int:
+    return get(f"{running.url(stack, 'posts')}/posts").status_code
+
+
+def test_the_welcome_fits_80_columns() -> None:
     urls = {
         stack: {target: by_hand_url(stack, of.home(target)) for target in of.targets}
         for stack, of in ARRANGEMENTS.items()
@@ -59,23 +91,10 @@ def test_what_is_printed_fits_80_columns() -> None:
 
 @pytest.mark.parametrize("stack", ["sync-chain", "async-bus"])
 def test_the_printed_commands_do_what_they_say(blogs: Up, stack: str) -> None:
-    post, comment, feed, *events = printed_commands(blogs)[stack]
-    created = run_as_printed(post)
-    assert created.status_code == 201
-    identity = created.json()["id"]
-    deadline = time.perf_counter() + WITHIN_S
-    # On the bus, comments hears of the post a little later.
-    while (answered := run_as_printed(comment.replace("ID", identity))).status_code != 201:
-        assert time.perf_counter() < deadline, answered.text
-    while [c["status"] for c in run_as_printed(feed).json()[0]["comments"]] != ["approved"]:
-        assert time.perf_counter() < deadline
-    assert bool(events) == (stack == "async-bus")
-    for command in events:
-        seen = [json.loads(line)["type"] for line in run_as_printed(command).text.splitlines()]
-        assert {"PostCreated", "CommentCreated"} <= set(seen)
+    do_as_printed(blogs, stack)
 
 
-def test_a_fault_acts_on_each_stack_and_brings_its_evidence_when_healed(blogs: Up) -> None:
+def test_a_healed_fault_brings_its_evidence_from_each_stack(blogs: Up) -> None:
     lines = control.put_fault(blogs.lab, "latency", "posts", {"ms": 20})
     assert [line.split(":")[0] for line in lines] == ["sync-chain posts", "async-bus posts"]
     assert control.faults(blogs.lab) == [
@@ -83,7 +102,7 @@ def test_a_fault_acts_on_each_stack_and_brings_its_evidence_when_healed(blogs: U
         "async-bus posts: latency (ms 20) is on.",
     ]
     for _ in range(3):
-        assert get(f"{blogs.url('sync-chain', 'posts')}/posts").ok
+        assert posts_status(blogs, "sync-chain") == 200
     chain, bus = control.heal(blogs.lab)
     assert "hit 3 of 3 visitors, for" in chain
     assert "NOBODY" in bus
@@ -92,15 +111,15 @@ def test_a_fault_acts_on_each_stack_and_brings_its_evidence_when_healed(blogs: U
 
 def test_a_fault_on_one_named_stack_leaves_the_other_alone(blogs: Up) -> None:
     control.put_fault(blogs.lab, "error", "posts", {"status": 418}, stack="sync-chain")
-    assert get(f"{blogs.url('sync-chain', 'posts')}/posts").status_code == 418
-    assert get(f"{blogs.url('async-bus', 'posts')}/posts").status_code == 200
+    assert posts_status(blogs, "sync-chain") == 418
+    assert posts_status(blogs, "async-bus") == 200
     assert control.heal(blogs.lab, stack="async-bus") == [
         "Nothing was broken there, so there was nothing to heal."
     ]
-    assert get(f"{blogs.url('sync-chain', 'posts')}/posts").status_code == 418
+    assert posts_status(blogs, "sync-chain") == 418
 
 
-def test_a_service_that_is_down_refuses_until_it_is_healed(blogs: Up) -> None:
+def test_a_downed_service_refuses_until_it_is_healed(blogs: Up) -> None:
     control.put_fault(blogs.lab, "down", "comments")
     for stack in blogs.lab.stacks:
         assert_refused(blogs.url(stack, "comments"))
@@ -108,28 +127,28 @@ def test_a_service_that_is_down_refuses_until_it_is_healed(blogs: Up) -> None:
         assert "a probe: refused" in line
         assert re.search(r"Process (\d+) was away .* It is process (?!\1 )\d+ now\.", line)
     for stack in blogs.lab.stacks:
-        assert get(f"{blogs.url(stack, 'comments')}/health").status_code == 200
+        assert_well(blogs, stack, "comments")
 
 
-def test_a_service_that_hangs_takes_connections_and_answers_when_healed(blogs: Up) -> None:
+def test_a_hanging_service_takes_connections_and_never_answers(blogs: Up) -> None:
     control.put_fault(blogs.lab, "hang", "query", stack="async-bus")
     with pytest.raises(requests.ReadTimeout):
-        get(f"{blogs.url('async-bus', 'query')}/health", timeout_s=0.05)
+        get(f"{blogs.url('async-bus', 'query')}/health", read_within_s=0.05)
     (line,) = control.heal(blogs.lab, "query")
     assert "a probe: timeout" in line
-    assert get(f"{blogs.url('async-bus', 'query')}/health").status_code == 200
+    assert_well(blogs, "async-bus", "query")
 
 
-def test_a_whole_stack_that_is_down_is_healed_at_once(blogs: Up) -> None:
+def test_a_whole_downed_stack_is_healed_at_once(blogs: Up) -> None:
     for target in BY_HAND_PORTS["async-bus"]:
         control.put_fault(blogs.lab, "down", target, stack="async-bus")
     assert len(control.heal(blogs.lab)) == 5
-    assert get(f"{blogs.url('async-bus', 'query')}/health").status_code == 200
+    assert_well(blogs, "async-bus", "query")
     assert blogs.process.poll() is None
 
 
 @pytest.mark.parametrize("kind", ["down", "hang"])
-def test_what_is_broken_already_is_not_broken_again(blogs: Up, kind: str) -> None:
+def test_a_broken_process_is_not_broken_again(blogs: Up, kind: str) -> None:
     control.put_fault(blogs.lab, kind, "posts", stack="sync-chain")
     for wish in (("down", {}), ("hang", {}), ("latency", {"ms": 1})):
         with pytest.raises(ControlError, match="posts of sync-chain") as caught:
@@ -139,111 +158,64 @@ def test_what_is_broken_already_is_not_broken_again(blogs: Up, kind: str) -> Non
     assert [line.split()[0] for line in control.faults(blogs.lab)] == ["sync-chain"]
 
 
-def test_a_fault_at_the_door_accounts_for_itself_before_the_process_is_broken(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "error", "posts", stack="sync-chain")
-    get(f"{blogs.url('sync-chain', 'posts')}/posts")
+def test_a_fault_at_the_door_is_replaced_and_accounted_for(blogs: Up) -> None:
+    control.put_fault(blogs.lab, "error", "posts", {"status": 500}, stack="sync-chain")
+    control.put_fault(blogs.lab, "error", "posts", {"status": 502}, stack="sync-chain")
+    assert control.faults(blogs.lab) == ["sync-chain posts: error (status 502) is on."]
+    assert posts_status(blogs, "sync-chain") == 502
     healed, broken = control.put_fault(blogs.lab, "down", "posts", stack="sync-chain")
     assert "error is healed." in healed
     assert "hit 1 of 1 visitors" in healed
     assert "down is on" in broken
 
 
-def test_a_second_fault_of_a_kind_takes_the_place_of_the_first(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "error", "posts", {"status": 500}, stack="sync-chain")
-    control.put_fault(blogs.lab, "error", "posts", {"status": 502}, stack="sync-chain")
-    assert get(f"{blogs.url('sync-chain', 'posts')}/posts").status_code == 502
-    assert control.faults(blogs.lab) == ["sync-chain posts: error (status 502) is on."]
-
-
 @pytest.mark.parametrize(
-    ("kind", "target", "options", "stack", "teaches"),
+    ("order", "named", "teaches"),
     [
-        ("latncy", "posts", {"ms": 1}, None, "Did you mean 'latency'"),
-        ("latency", "coments", {"ms": 1}, None, "Did you mean 'comments'"),
-        ("latency", "posts", {"sm": 1}, None, "Did you mean 'ms'"),
-        ("latency", "posts", {}, None, "needs 'ms'"),
-        ("latency", "posts", {"ms": "much"}, None, "can't have ms = 'much'"),
-        ("down", "posts", {}, "sync-chian", "Did you mean 'sync-chain'"),
-        ("down", "event-bus", {}, "sync-chain", "sync-chain: there is no 'event-bus'"),
-        ("down", "1", {}, None, "there is no '1'"),
+        ("put_fault", {"kind": "latncy", "options": {"ms": 1}}, "Did you mean 'latency'"),
+        ("put_fault", {"target": "coments"}, "Did you mean 'comments'"),
+        ("put_fault", {"kind": "latency", "options": {"sm": 1}}, "Did you mean 'ms'"),
+        ("put_fault", {"kind": "latency"}, "needs 'ms'"),
+        ("put_fault", {"kind": "latency", "options": {"ms": "x"}}, "can't have ms = 'x'"),
+        ("put_fault", {"stack": "sync-chian"}, "Did you mean 'sync-chain'"),
+        ("put_fault", {"target": "event-bus", "stack": "sync-chain"}, "there is no 'event-bus'"),
+        ("put_fault", {"target": "1"}, "there is no '1'"),
+        ("heal", {"target": "post"}, "'posts'"),
+        ("heal", {"kind": "hung"}, "'hang'"),
+        ("heal", {"stack": "bus"}, "'async-"),
     ],
 )
-def test_an_order_that_makes_no_sense_says_what_would(
-    blogs: Up, kind: str, target: str, options: dict[str, Any], stack: str | None, teaches: str
+def test_a_senseless_order_is_answered_with_a_sensible_one(
+    blogs: Up, order: str, named: dict[str, Any], teaches: str
 ) -> None:
+    whole = {"kind": "down", "target": "posts", **named} if order == "put_fault" else named
     with pytest.raises(ControlError, match=re.escape(teaches)) as caught:
-        control.put_fault(blogs.lab, kind, target, options, stack)
+        getattr(control, order)(blogs.lab, **whole)
     assert caught.value.exit_code == 2
     assert control.faults(blogs.lab) == ["No fault is on."]
 
 
-@pytest.mark.parametrize(
-    ("named", "teaches"),
-    [({"target": "post"}, "'posts'"), ({"kind": "hung"}, "'hang'"), ({"stack": "bus"}, "'async-")],
-)
-def test_a_healing_that_makes_no_sense_says_what_would(
-    blogs: Up, named: dict[str, str], teaches: str
-) -> None:
-    with pytest.raises(ControlError, match=teaches) as caught:
-        control.heal(blogs.lab, **named)
-    assert caught.value.exit_code == 2
-
-
-def test_a_service_that_ends_by_itself_is_told_and_healing_starts_it_again(blogs: Up) -> None:
+def test_a_service_that_ends_unasked_is_named_and_restarted(blogs: Up) -> None:
+    control.put_fault(blogs.lab, "error", "moderation", stack="sync-chain")
     blogs.process_of("sync-chain", "moderation").kill()
     said = blogs.lines_until("starts it again")
     assert "! sync-chain moderation was ended by signal 9, and nobody had told it to." in said
     with pytest.raises(ControlError, match="has ended by itself") as caught:
         control.put_fault(blogs.lab, "down", "moderation")
     assert caught.value.exit_code == 3
-    (line,) = control.faults(blogs.lab)
-    assert line == "sync-chain moderation: It has ended by itself. Heal it: that starts it again."
-    (line,) = control.heal(blogs.lab)
-    assert line == "sync-chain moderation: moderation had ended by itself, and is started again."
-    assert get(f"{blogs.url('sync-chain', 'moderation')}/health").status_code == 200
-
-
-def test_a_fault_at_the_door_of_a_process_that_ended_is_told_as_lost(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "error", "moderation", stack="sync-chain")
-    blogs.process_of("sync-chain", "moderation").kill()
-    blogs.lines_until("starts it again")
+    line = "sync-chain moderation: It has ended by itself. Heal it: that starts it again."
+    assert control.faults(blogs.lab)[-1] == line
     lost, restarted = control.heal(blogs.lab)
     assert "error ended with its process, and so did its proof" in lost
-    assert "started again" in restarted
+    line = "sync-chain moderation: moderation had ended by itself, and is started again."
+    assert restarted == line
     assert control.faults(blogs.lab) == ["No fault is on."]
-    assert get(f"{blogs.url('sync-chain', 'moderation')}/health").status_code == 200
+    assert_well(blogs, "sync-chain", "moderation")
 
 
-def test_ctrl_c_leaves_nothing_while_services_are_broken(tmp_path: Path) -> None:
-    with up(tmp_path / "run", "async-bus") as running:
-        control.put_fault(running.lab, "hang", "comments")
-        control.put_fault(running.lab, "down", "query")
-        control.put_fault(running.lab, "timeout", "posts")
-        assert running.end(signal.SIGINT) == 130
-        running.assert_nothing_is_left()
-        assert all(note.lab != running.lab for note in notes())
-
-
-@pytest.mark.parametrize("which", ["request-reply", "monolith"])
-def test_the_other_arrangements_can_be_up_as_well(tmp_path: Path, which: str) -> None:
-    with up(tmp_path / "run", which) as running:
-        post, comment, feed, *events = printed_commands(running)[which]
-        identity = run_as_printed(post).json()["id"]
-        assert run_as_printed(comment.replace("ID", identity)).status_code == 201
-        (entry,) = run_as_printed(feed).json()
-        assert [comment["status"] for comment in entry["comments"]] == ["approved"]
-        assert bool(events) == (which == "request-reply")
-        for command in events:
-            seen = [json.loads(line)["type"] for line in run_as_printed(command).text.splitlines()]
-            assert set(seen) == {"Asked", "Answered"}
-        assert running.end(signal.SIGINT) == 130
-        running.assert_nothing_is_left()
-
-
-def test_who_breaks_a_service_of_the_monolith_breaks_them_all_and_heals_them_all(
-    tmp_path: Path,
-) -> None:
+def test_breaking_one_service_of_the_monolith_breaks_all(tmp_path: Path) -> None:
     with up(tmp_path / "run", "monolith") as running:
+        do_as_printed(running, "monolith")
         (line,) = control.put_fault(running.lab, "down", "comments")
         assert "down is on" in line
         for target in SERVICES:
@@ -256,10 +228,21 @@ def test_who_breaks_a_service_of_the_monolith_breaks_them_all_and_heals_them_all
         running.lines_until("starts it again")
         (line,) = control.heal(running.lab)
         assert line == "monolith monolith: monolith had ended by itself, and is started again."
-        assert get(f"{running.url('monolith', 'query')}/feed").json() == []
+        assert_well(running, "monolith", "query")
 
 
-def test_a_killed_lab_leaves_no_process_and_its_note_does_not_count(tmp_path: Path) -> None:
+def test_ctrl_c_ends_everything_while_services_are_broken(tmp_path: Path) -> None:
+    with up(tmp_path / "run", "request-reply") as running:
+        do_as_printed(running, "request-reply")
+        control.put_fault(running.lab, "hang", "comments")
+        control.put_fault(running.lab, "down", "query")
+        control.put_fault(running.lab, "timeout", "posts")
+        assert running.end(signal.SIGINT) == 130
+        running.assert_nothing_is_left()
+        assert all(note.lab != running.lab for note in notes())
+
+
+def test_a_killed_lab_leaves_no_process_and_no_note(tmp_path: Path) -> None:
     with up(tmp_path / "run", "sync-chain") as running:
         control.put_fault(running.lab, "hang", "comments")
         assert running.end(signal.SIGKILL) == -signal.SIGKILL
@@ -274,7 +257,7 @@ def test_a_killed_lab_leaves_no_process_and_its_note_does_not_count(tmp_path: Pa
 
 
 def test_without_its_nursery_the_lab_ends_and_says_why(tmp_path: Path) -> None:
-    with up(tmp_path / "run", "sync-chain") as running:
+    with up(tmp_path / "run", "monolith") as running:
         psutil.Process(running.process.pid).children()[0].kill()
         assert running.wait() == 1
         assert "NurseryLost: The lab's nursery" in running.errors
@@ -282,7 +265,7 @@ def test_without_its_nursery_the_lab_ends_and_says_why(tmp_path: Path) -> None:
         assert all(note.lab != running.lab for note in notes())
 
 
-async def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+async def test_a_taken_port_is_named_and_nothing_starts(tmp_path: Path) -> None:
     said: list[str] = []
     before = psutil.Process().children()
     with reserve() as taken:
