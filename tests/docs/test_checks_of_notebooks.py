@@ -1,16 +1,17 @@
 """The checks of the exercises see through what is only half right.
 
 That they accept a right answer, and ask for one that is missing, is seen where the notebooks are
-worked through (`docs/test_notebooks.py`).
+worked through (`tests/docs/test_notebooks.py`).
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.docs import write_notebooks as notebooks
+from tests.support.small import ROOT
 
 HEARD = "UPDATE heard SET sequence = ?"
 COUNTED = "UPDATE counted SET comments = comments + 1"
@@ -18,7 +19,7 @@ COUNTED = "UPDATE counted SET comments = comments + 1"
 
 @pytest.fixture(autouse=True)
 def beside_the_notebooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(notebooks.FOLDER))
+    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -60,7 +61,7 @@ def misspelt(db: Any, event: Mapping[str, int]) -> None:
         (misspelt, "no such table: herd"),
     ],
 )
-def test_a_listener_that_is_only_half_right_is_found_out(listener: Any, seen: str) -> None:
+def test_a_listener_that_is_half_right_is_found_out(listener: Any, seen: str) -> None:
     import checks_kept
 
     said = checks_kept.counts_once(listener)
@@ -68,7 +69,8 @@ def test_a_listener_that_is_only_half_right_is_found_out(listener: Any, seen: st
     assert seen in said.seen
 
 
-async def test_a_copy_that_is_mended_by_telling_everybody_again_has_comments_judged_twice() -> None:
+@pytest.mark.slow
+async def test_telling_everybody_again_judges_comments_twice() -> None:
     import checks_kept
 
     async def mend(bus: Any, deliver: Any) -> None:
@@ -86,13 +88,13 @@ async def test_a_copy_that_is_mended_by_telling_everybody_again_has_comments_jud
     ("settings", "seen"),
     [
         ({"retries": 2}, "the whole feed; then 60 questions"),
-        ({"retries": 2, "retry_budget": 0.1}, "no whole feed"),
-        ({"fallback": True, "breaker": True}, "no whole feed"),
+        pytest.param({"retries": 2, "retry_budget": 0.1}, "no whole feed", marks=pytest.mark.slow),
+        pytest.param({"fallback": True, "breaker": True}, "no whole feed", marks=pytest.mark.slow),
         ({"retires": 2}, "There is no switch 'retires' here. Did you mean 'retries'?"),
     ],
     ids=str,
 )
-async def test_switches_that_help_in_one_case_only_are_found_out(
+async def test_switches_that_help_in_one_case_are_found_out(
     settings: Mapping[str, Any], seen: str
 ) -> None:
     import checks_chain
@@ -100,3 +102,42 @@ async def test_switches_that_help_in_one_case_only_are_found_out(
     said = await checks_chain.enough(settings)
     assert said.right is False
     assert seen in said.seen
+
+
+class Chain:
+    """A chain on a machine without any time but its delays, and 10 ms for each request."""
+
+    def __init__(self) -> None:
+        self._ms: dict[str, int] = {}
+
+    async def heal(self) -> None:
+        self._ms.clear()
+
+    async def fault(self, kind: str, service: str, ms: int) -> None:
+        assert kind == "latency"
+        self._ms[service] = ms
+
+    async def feed(self) -> SimpleNamespace:
+        return SimpleNamespace(ms=10 + sum(map(self._at, ("query", "posts", "comments"))))
+
+    async def post(self, title: str) -> SimpleNamespace:
+        return SimpleNamespace(ms=10 + self._at("posts"))
+
+    def _at(self, service: str) -> int:
+        return self._ms.get(service, 0)
+
+
+@pytest.mark.parametrize(
+    ("delays", "right"),
+    [
+        (..., None),
+        ({"posts": 60, "comments": 480}, True),
+        ({"posts": 540}, False),
+        ({"query": 100, "comments": 300}, False),
+    ],
+    ids=str,
+)
+async def test_delays_are_judged_by_the_feed_and_the_post(delays: Any, right: bool | None) -> None:
+    import checks
+
+    assert (await checks.delays(Chain(), delays)).right is right

@@ -6,13 +6,20 @@ A load that was late is a result all the same, and no program is given up for be
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[2])
 
+def be_unhurried() -> None:
+    """From here on, in this process."""
     from lab.cluster.supervisor import Supervisor
-    from lab.commands.app import main
     from lab.scenarios import evaluate
 
     evaluate.LATE_SHARE = 1.0
     Supervisor.start.__kwdefaults__ = {"ready_within_s": 100.0}
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[2])
+
+    from lab.commands.app import main
+
+    be_unhurried()
     main()

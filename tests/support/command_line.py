@@ -28,7 +28,7 @@ class Said(NamedTuple):
 
 
 def say(*words: str, cwd: Path, **env: str) -> Said:
-    """`lab words…` as the console script runs it, with an empty stdin and pipes, in this process."""
+    """`lab words…` in this process, as the console script runs it with an empty stdin and pipes."""
     from typer import rich_utils
 
     from lab.commands import app

@@ -36,6 +36,15 @@ def in_passing(page: str) -> list[list[str]]:
     return [shlex.split(found) for found in re.findall(r"`lab\s+([^`]+)`", prose)]
 
 
+def needs_a_blog(words: Sequence[str]) -> str:
+    """Whether a command "starts" a blog, "stays up" with one, "acts on one", or needs none ("")."""
+    if words[0] in ("run", "check", "trace", "design") or list(words[:2]) == ["exercise", "check"]:
+        return "starts"
+    if words[0] in ("up", "live"):
+        return "stays up"
+    return "acts on one" if words[0] in ("fault", "heal", "events", "redrive") else ""
+
+
 def linked_from(page: str) -> list[str]:
     """The files that it links, as they stand there."""
     return sorted(set(re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", text_of(page))))
