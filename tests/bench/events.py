@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tests.bench.buses import at_once, bus, events, in_batches, nats_is_missing, rate_through
 from tests.bench.node import NodeMissing, node_modules, rate_through_node
 from tests.bench.publisher import publish_singly
-from tests.bench.table import Figure, at_least, missing
+from tests.bench.table import Figure, at_least, missing, shown
 
 RUNS = 5
 IN_FLIGHT = 64
@@ -56,8 +56,8 @@ def _beside_nats() -> Iterator[Figure]:
 
 
 def _compared(how: str, runs: list[tuple[float, float]], least: float) -> Iterator[Figure]:
-    yield Figure(f"{_WHAT}, {how}, through log", "none set", [log for log, _ in runs], "events/s")
-    yield Figure(f"{_WHAT}, {how}, through nats", "none set", [its for _, its in runs], "events/s")
+    yield shown(f"{_WHAT}, {how}, through log", [log for log, _ in runs], "events/s")
+    yield shown(f"{_WHAT}, {how}, through nats", [its for _, its in runs], "events/s")
     yield at_least(f"{_WHAT}, {how}: log, in nats", least, [log / its for log, its in runs], "×")
 
 
@@ -76,7 +76,7 @@ def _beside_node() -> Iterator[Figure]:
         yield missing(f"{what}: log, in the course's bus in Node", str(error))
         return
     in_node = "through the course's bus in Node (express, axios, in memory)"
-    yield Figure(f"{what}, {in_node}", "none set", [node for _, node in runs], "events/s")
+    yield shown(f"{what}, {in_node}", [node for _, node in runs], "events/s")
     yield at_least(
         f"{what}: log (on disk), in the course's bus in Node (in memory)",
         8,

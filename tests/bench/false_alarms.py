@@ -10,7 +10,9 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 from lab.cluster.errors import LabCannotRun
 from lab.scenarios import noise
@@ -19,7 +21,7 @@ from lab.scenarios.environment import environment
 from lab.scenarios.result import Result
 from lab.scenarios.runner import Run
 from lab.scenarios.spec import PhasesSpec
-from tests.bench.table import Figure, at_most
+from tests.bench.table import Figure, at_most, shown
 
 SEEDS = range(1, 101)
 RATE = 80
@@ -30,22 +32,16 @@ def figures() -> Iterator[Figure]:
     twins = find(noise.SCENARIO).only(noise.TWINS).at_rate(RATE)
     scenario = twins.model_copy(update={"phases": PHASES, "expect": (), "predict": ()})
     ran: list[Result] = []
-    with tempfile.TemporaryDirectory() as place:
-        before = os.environ.get("LAB_STATE")
-        os.environ["LAB_STATE"] = place
-        try:
-            for seed in SEEDS:
-                folder = Path(place) / f"seed-{seed}"
-                folder.mkdir()
-                try:
-                    ran.append(asyncio.run(Run(scenario, folder, seed=seed)()))
-                except LabCannotRun:
-                    continue
-            floor = noise.noise_floor(environment())
-        finally:
-            del os.environ["LAB_STATE"]
-            if before is not None:
-                os.environ["LAB_STATE"] = before
+    with (
+        tempfile.TemporaryDirectory() as place,
+        patch.dict(os.environ, LAB_STATE=place),
+    ):
+        for seed in SEEDS:
+            folder = Path(place) / f"seed-{seed}"
+            folder.mkdir()
+            with suppress(LabCannotRun):
+                ran.append(asyncio.run(Run(scenario, folder, seed=seed)()))
+        floor = noise.noise_floor(environment())
     honest = [one for one in ran if one.valid]
     lines = [line for one in honest for line in one.differences]
     claimed = [line for line in lines if line.verdict != "no difference shown"]
@@ -61,12 +57,9 @@ def figures() -> Iterator[Figure]:
     yield at_most(
         f"the same, of {len(lines)} lines", 5, [100 * len(claimed) / max(1, len(lines))], "%"
     )
-    yield Figure(
+    yield shown(
         "lines whose interval alone, without the noise floor, excludes 1",
-        "none set",
         [100 * len(beyond_1) / max(1, len(lines))],
         "%",
     )
-    yield Figure(
-        f"the noise floor at the end, of {floor.runs} runs", "none set", [100 * floor.share], "%"
-    )
+    yield shown(f"the noise floor at the end, of {floor.runs} runs", [100 * floor.share], "%")

@@ -5,19 +5,15 @@ The two are asked in turn, so that a slow moment of the machine hits both.
 
 import asyncio
 import statistics
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from time import perf_counter
 
 import requests
 
-from lab.cluster.stack import Stack
-from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
 from lab.sync_chain.ask import HttpCarrier
+from tests.bench.running import a_stack
 from tests.bench.serving import bare_aiohttp
-from tests.bench.table import Figure, at_most
+from tests.bench.table import Figure, at_most, shown
 
 ROUNDS = 5
 QUESTIONS = 600
@@ -33,17 +29,15 @@ def figures() -> Iterator[Figure]:
         [hop / bare for hop, bare in rounds],
         "×",
     )
-    yield Figure("one hop of the chain, p50", "none set", hops, "ms")
+    yield shown("one hop of the chain, p50", hops, "ms")
 
 
 async def _both(bare_url: str) -> list[tuple[float, float]]:
-    with tempfile.TemporaryDirectory() as place:
-        async with Supervisor(PRELOAD, Path(place)) as supervisor:
-            with Stack("sync-chain", ARRANGEMENTS["sync-chain"], supervisor, Path(place)) as stack:
-                await supervisor.start(*stack.programs)
-                posts = stack.urls["posts"]
-                post = (await stack.call("POST", posts, "/posts", {"title": "A post"})).data
-                return await asyncio.to_thread(_ask, posts, post["id"], bare_url)
+    async with a_stack("sync-chain") as (stack, supervisor, _):
+        await supervisor.start(*stack.programs)
+        posts = stack.urls["posts"]
+        post = (await stack.call("POST", posts, "/posts", {"title": "A post"})).data
+        return await asyncio.to_thread(_ask, posts, post["id"], bare_url)
 
 
 def _ask(posts: str, post_id: str, bare_url: str) -> list[tuple[float, float]]:

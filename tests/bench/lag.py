@@ -1,15 +1,13 @@
 """How punctual the load is: the generator as the lab uses it, against a bare aiohttp handler."""
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.bench.running import load
 from tests.bench.serving import bare_aiohttp
-from tests.bench.table import Figure, at_least, at_most
+from tests.bench.table import Figure, at_least, at_most, shown
 
 RUNS = 5
 SECONDS = 3.0
@@ -31,33 +29,11 @@ def figures() -> Iterator[Figure]:
         [(run["sent"] - run["late"]) / (run["sent"] + run["dropped"]) for run in fast],
         "of all",
     )
-    yield Figure(
-        "schedule lag p99 at 5,000/s", "none set", [run["lag_ms"]["p99"] for run in fast], "ms"
-    )
+    yield shown("schedule lag p99 at 5,000/s", [run["lag_ms"]["p99"] for run in fast], "ms")
 
 
 def _load(url: str, rate: float) -> dict[str, Any]:
+    urls = dict.fromkeys(("posts", "comments", "query"), url)
+    variant = {"name": "bare", "urls": urls, "seed_posts": ["0"]}
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        plan = {
-            "seed": 7,
-            "rate": rate,
-            "mix": {"read_feed": 1},
-            "phases": [{"name": "warm_up", "seconds": 0.5}, {"name": "all", "seconds": SECONDS}],
-            "variants": [
-                {
-                    "name": "bare",
-                    "urls": {"posts": url, "comments": url, "query": url},
-                    "seed_posts": ["0"],
-                }
-            ],
-            "samples": str(folder / "samples.csv"),
-            "progress": str(folder / "progress.ndjson"),
-            "summary": str(folder / "load.json"),
-        }
-        (folder / "plan.json").write_text(json.dumps(plan))
-        subprocess.run(
-            [sys.executable, "-m", "lab.load.generator", str(folder / "plan.json")], check=True
-        )
-        summary: dict[str, Any] = json.loads((folder / "load.json").read_text())
-        return summary
+        return load(Path(place), SECONDS, variant, rate=rate, mix={"read_feed": 1})

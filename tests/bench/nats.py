@@ -4,16 +4,12 @@ As the lab starts it, from the order to "ready": the stream is there, is led, an
 """
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from time import perf_counter
 
-from lab.cluster.stack import Stack
-from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, preload
 from lab.domain.directory import BUS
 from tests.bench.buses import nats_is_missing
+from tests.bench.running import a_stack
 from tests.bench.table import Figure, at_most, missing
 
 RUNS = 5
@@ -32,13 +28,8 @@ def figures() -> Iterator[Figure]:
 
 
 async def _seconds(options: dict[str, object]) -> float:
-    with tempfile.TemporaryDirectory(dir=".") as place:
-        folder = Path(place).absolute()
-        async with Supervisor(preload([options]), folder) as supervisor:
-            with Stack(
-                "bench", ARRANGEMENTS["async-bus"], supervisor, folder, options=options
-            ) as stack:
-                servers = [one for one in stack.programs if BUS in one.name]
-                begun = perf_counter()
-                await supervisor.start(*servers)
-                return perf_counter() - begun
+    async with a_stack("async-bus", options) as (stack, supervisor, _):
+        servers = [one for one in stack.programs if BUS in one.name]
+        begun = perf_counter()
+        await supervisor.start(*servers)
+        return perf_counter() - begun

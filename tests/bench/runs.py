@@ -1,8 +1,5 @@
 """Whole runs as a user starts them: how long beyond their phases, and whether 300 ms are 300 ms."""
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from lab.scenarios.catalogue import find
+from tests.bench.running import lab_run
 from tests.bench.table import Figure, at_most
 
 RUNS = 3
@@ -66,16 +64,10 @@ def _p50(phase: dict[str, Any]) -> float:
     return float(phase["endpoints"]["read_feed"]["latency_ms"]["p50"])
 
 
-def _timed(*arguments: str) -> tuple[float, Any]:
+def _timed(*words: str) -> tuple[float, Any]:
     begun = perf_counter()
-    with tempfile.TemporaryDirectory(dir=".") as place:
-        done = subprocess.run(
-            [sys.executable, "cli.py", "run", *arguments, "--json", "--keep", place],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = perf_counter() - begun
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"lab run {arguments} ended with {done.returncode}: {done.stderr}")
-    return seconds, json.loads(done.stdout)
+    code, result = lab_run(*words)
+    seconds = perf_counter() - begun
+    if code == 3:
+        raise RuntimeError(f"lab run {words} was no result")
+    return seconds, result

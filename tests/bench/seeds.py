@@ -6,14 +6,13 @@ busy. A run that could not be honest and said so (exit code 3) is counted apart:
 `python -m tests.bench.seeds NAME…` takes some scenarios only; all of them take two hours.
 """
 
-import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lab.scenarios.catalogue import built_in
+from tests.bench.running import lab_run
 from tests.bench.table import Figure
 
 SEEDS = range(1, 21)
@@ -46,22 +45,9 @@ def _of(name: str) -> Figure:
 
 def _run(name: str, seed: int) -> tuple[int, list[str]]:
     """The exit code, and what did not come out as expected."""
-    with tempfile.TemporaryDirectory(dir=".") as place:
-        done = subprocess.run(
-            [
-                *(sys.executable, "cli.py", "run", name, "--quick", "--json"),
-                *("--seed", str(seed), "--keep", place),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode not in (0, 1, 3):
-        raise RuntimeError(f"{name}, seed {seed}, ended with {done.returncode}: {done.stderr}")
-    if done.returncode != 1:
-        return done.returncode, []
-    expectations = json.loads(done.stdout)["expectations"]
-    return 1, [
+    code, result = lab_run(name, "--quick", "--seed", str(seed))
+    expectations = result["expectations"] if code == 1 else []
+    return code, [
         f"{one['says']} (measured {one['measured']})"
         for one in expectations
         if one["verdict"] != "holds"

@@ -17,7 +17,7 @@ import psutil
 
 from lab.cluster.ports import reserve
 from tests.bench.serving import bare_aiohttp
-from tests.bench.table import Figure, at_least, at_most
+from tests.bench.table import Figure, at_least, at_most, shown
 
 ROUNDS = 5
 QUESTIONS = 600
@@ -39,7 +39,7 @@ def figures() -> Iterator[Figure]:
     yield at_least("requests/s through a sidecar, a core of its own", 3_000, of_a_core, "/s")
     on_the_clock = [rate for _, rate in rates]
     what = f"the same on the clock, {AT_ONCE} at once, service and client beside it"
-    yield Figure(what, "none set", on_the_clock, "/s")
+    yield shown(what, on_the_clock, "/s")
 
 
 @contextmanager

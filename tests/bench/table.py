@@ -39,6 +39,11 @@ def at_least(what: str, limit: float, values: Sequence[float], unit: str) -> Fig
     return Figure(what, f"≥ {limit:,g} {unit}", values, unit, statistics.median(values) >= limit)
 
 
+def shown(what: str, values: Sequence[float], unit: str) -> Figure:
+    """A figure of which nothing is promised."""
+    return Figure(what, "none set", values, unit)
+
+
 def missing(what: str, why: str) -> Figure:
     """A figure that can't be had on this machine."""
     return Figure(what, "", [], why)

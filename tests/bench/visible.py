@@ -10,19 +10,13 @@ not, as in the scenarios, for two: then twenty to thirty posts a look are enough
 """
 
 import asyncio
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.cluster.stack import Stack
-from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
 from lab.load.samples import WRITES, read_samples
 from tests.bench.delivery import percentile
-from tests.bench.table import Figure, at_most
+from tests.bench.running import a_stack, load
+from tests.bench.table import Figure, at_most, shown
 
 RUNS = 5
 RATE = 200
@@ -40,20 +34,17 @@ def figures() -> Iterator[Figure]:
             yield at_most(f"{what}, p50", limits[0], p50, "ms")
             yield at_most(f"{what}, p99", limits[1], p99, "ms")
         else:
-            yield Figure(f"{what}, {kind} alone, p50", "none set", p50, "ms")
-            yield Figure(f"{what}, {kind} alone, p99", "none set", p99, "ms")
+            yield shown(f"{what}, {kind} alone, p50", p50, "ms")
+            yield shown(f"{what}, {kind} alone, p99", p99, "ms")
 
 
 async def _run() -> list[tuple[str, float]]:
     """Of every write behind the warm-up: which, and by how many milliseconds it was seen later."""
-    with tempfile.TemporaryDirectory(dir=".") as place:
-        folder = Path(place).absolute()
-        async with Supervisor(PRELOAD, folder) as supervisor:
-            with Stack("bench", ARRANGEMENTS["async-bus"], supervisor, folder) as stack:
-                await supervisor.start(*stack.programs)
-                post = await stack.call("POST", stack.urls["posts"], "/posts", {"title": "First"})
-                await stack.settle(10)
-                await asyncio.to_thread(_load, folder, stack.urls, post.data["id"])
+    async with a_stack("async-bus") as (stack, supervisor, folder):
+        await supervisor.start(*stack.programs)
+        post = await stack.call("POST", stack.urls["posts"], "/posts", {"title": "First"})
+        await stack.settle(10)
+        await asyncio.to_thread(_load, folder, stack.urls, post.data["id"])
         samples = read_samples(folder / "samples.csv")
     writes = [one for one in samples if one.endpoint in WRITES and one.phase == "all" and one.ok]
     return [
@@ -64,19 +55,7 @@ async def _run() -> list[tuple[str, float]]:
 
 
 def _load(folder: Path, urls: dict[str, str], post_id: str) -> None:
-    feed = {name: urls[name] for name in ("posts", "comments", "query")}
-    plan = {
-        "seed": 7,
-        "rate": RATE,
-        "mix": {"create_post": 1, "create_comment": 3},
-        "phases": [{"name": "warm_up", "seconds": 1.0}, {"name": "all", "seconds": SECONDS}],
-        "reader_delay_s": READER_DELAY_S,
-        "variants": [{"name": "async-bus", "urls": feed, "seed_posts": [post_id]}],
-        "samples": str(folder / "samples.csv"),
-        "progress": str(folder / "progress.ndjson"),
-        "summary": str(folder / "load.json"),
-    }
-    (folder / "plan.json").write_text(json.dumps(plan))
-    subprocess.run(
-        [sys.executable, "-m", "lab.load.generator", str(folder / "plan.json")], check=True
-    )
+    own = {name: urls[name] for name in ("posts", "comments", "query")}
+    variant = {"name": "async-bus", "urls": own, "seed_posts": [post_id]}
+    mix = {"create_post": 1, "create_comment": 3}
+    load(folder, SECONDS, variant, rate=RATE, mix=mix, reader_delay_s=READER_DELAY_S)

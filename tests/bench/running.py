@@ -1,0 +1,55 @@
+"""What is measured, running: `lab run` as a user starts it, the load's program, one arrangement."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import ARRANGEMENTS, preload
+
+
+def lab_run(*words: str) -> tuple[int, Any]:
+    """The exit code (0, 1 or 3) of a run of which nothing is kept, and its document."""
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        command = [sys.executable, "cli.py", "run", *words, "--json", "--keep", place]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1, 3):
+        raise RuntimeError(f"lab run {words} ended with {done.returncode}: {done.stderr}")
+    return done.returncode, json.loads(done.stdout) if done.stdout else None
+
+
+def load(folder: Path, seconds: float, variant: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Put one variant under load by the generator as the lab uses it, a phase `warm_up` and a phase
+    `all`. Its summary; the samples are in `folder`."""
+    names = {"samples": "samples.csv", "progress": "progress.ndjson", "summary": "load.json"}
+    plan = {
+        "seed": 7,
+        "phases": [{"name": "warm_up", "seconds": 1.0}, {"name": "all", "seconds": seconds}],
+        "variants": [variant],
+        **{key: str(folder / name) for key, name in names.items()},
+        **more,
+    }
+    path = folder / "plan.json"
+    path.write_text(json.dumps(plan))
+    subprocess.run([sys.executable, "-m", "lab.load.generator", str(path)], check=True)
+    summary: dict[str, Any] = json.loads((folder / "load.json").read_text())
+    return summary
+
+
+@asynccontextmanager
+async def a_stack(
+    name: str, options: Mapping[str, Any] | None = None
+) -> AsyncIterator[tuple[Stack, Supervisor, Path]]:
+    """An arrangement on an empty disk, nothing of it started yet; its supervisor and its folder."""
+    options = dict(options or {})
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        folder = Path(place).absolute()
+        async with Supervisor(preload([options]), folder) as supervisor:
+            with Stack(name, ARRANGEMENTS[name], supervisor, folder, options=options) as stack:
+                yield stack, supervisor, folder
