@@ -9,9 +9,7 @@ from lab.bus.base import MOST_BYTES_AT_ONCE, BusUnavailable
 from lab.bus.log import LogBus
 from lab.bus.together import Refused, Together
 from tests.support.bus_places import an_event
-from tests.support.laboratory import Blog
-
-WITHIN_S = 20.0
+from tests.support.laboratory import PATIENCE_S, Blog
 
 
 class Bus:
@@ -44,7 +42,7 @@ def bus() -> Bus:
 
 @pytest.fixture
 def together(bus: Bus) -> Together:
-    return Together(bus.post, WITHIN_S)
+    return Together(bus.post, PATIENCE_S)
 
 
 async def behind(bus: Bus, together: Together, *calls: Sequence[str]) -> list[object]:
@@ -71,9 +69,7 @@ async def test_those_who_wait_share_one_post_and_keep_their_order(
     assert answers == [[1], [2], [3, 4], [], [5]]
 
 
-async def test_an_error_reaches_everyone_in_the_post_and_nobody_else(
-    bus: Bus, together: Together
-) -> None:
+async def test_an_error_reaches_all_in_the_post_and_no_other(bus: Bus, together: Together) -> None:
     error = BusUnavailable("gone")
     bus.errors = [error]
     assert await behind(bus, together, ["a"], ["b"]) == [error, [1], [2]]

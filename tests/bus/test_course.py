@@ -1,33 +1,65 @@
 """The course's bus: the few promises it keeps, and those it does not."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 
 import pytest
+from aiohttp import web
 
 from lab.bus.base import BusUnavailable
 from lab.bus.course import CourseBus
+from lab.bus.course_server import CourseServer
 from lab.bus.open import open_bus
 from lab.cluster.engines import DELIVERIES
+from lab.cluster.ports import reserve
+from lab.cluster.program import Program
 from lab.domain.events import PostCreated
-from tests.support.course_world import (
-    PATIENCE_S,
-    Subscriber,
-    World,
-    a_world,
-    an_event,
-    get,
-    post,
-    serving,
-    until,
-)
+from tests.support.course_world import Subscriber, an_event, get, post, serving, until
+from tests.support.laboratory import PATIENCE_S, Laboratory
+
+
+class World:
+    """The course's bus in this process, and its subscribers."""
+
+    def __init__(self, opened: AsyncExitStack, nobody: Callable[[], str]) -> None:
+        self._opened = opened
+        self.nobody = nobody
+
+    async def somebody(self, subscriber: Subscriber) -> str:
+        self._opened.callback(subscriber.let_go.set)
+        return await self._opened.enter_async_context(serving(subscriber))
+
+    async def bus(self, delivery: str, *subscribers: str) -> str:
+        server = CourseServer(subscribers, delivery)
+        self._opened.push_async_callback(server._post.close)
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return await (server.take if request.method == "POST" else server.all_so_far)(request)
+
+        return await self._opened.enter_async_context(serving(answer))
+
+
+async def tell(url: str, *names: str) -> None:
+    bus = open_bus(f"course+{url}")
+    try:
+        await bus.append([an_event(name) for name in names])
+    finally:
+        await bus.close()
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with a_world(tmp_path) as here:
-        yield here
+def nobody() -> Iterator[Callable[[], str]]:
+    """Gives addresses of subscribers who are down."""
+    with ExitStack() as held:
+        yield lambda: f"http://127.0.0.1:{held.enter_context(reserve()).port}"
+
+
+@pytest.fixture
+async def world(nobody: Callable[[], str]) -> AsyncIterator[World]:
+    async with AsyncExitStack() as opened:
+        yield World(opened, nobody)
 
 
 # ── What it keeps ───────────────────────────────────────────────────────────
@@ -38,28 +70,21 @@ async def test_who_is_there_hears_everything(world: World, delivery: str) -> Non
     several = [Subscriber() for _ in range(3)]
     url = await world.bus(delivery, *[await world.somebody(one) for one in several])
     for name in "abc":
-        await world.tell(url, name)
+        await tell(url, name)
     for one in several:
         await until(lambda one=one: len(one.heard) == 3)  # type: ignore[misc]
         assert sorted(one.names) == ["a", "b", "c"]
     assert [event["data"]["id"] for event in await get(f"{url}/events")] == ["a", "b", "c"]
 
 
-async def test_type_and_data_are_all_that_travels(world: World) -> None:
+async def test_type_data_and_foreign_fields_are_all_that_travels(world: World) -> None:
     somebody = Subscriber()
     url = await world.bus("one-by-one", await world.somebody(somebody))
-    await world.tell(url, "a")
-    told = {"type": "PostCreated", "data": {"id": "a", "title": "Title a"}}
-    assert somebody.heard == [told]
-    assert await get(f"{url}/events") == [told]
-
-
-async def test_fields_of_other_peoples_services_are_passed_on(world: World) -> None:
-    somebody = Subscriber()
-    url = await world.bus("one-by-one", await world.somebody(somebody))
+    await tell(url, "a")
     theirs = {"type": "Liked", "data": {"id": "a"}, "version": 2}
     assert await post(f"{url}/events", theirs) == (200, {"status": "OK"})
-    assert somebody.heard == [theirs]
+    ours = {"type": "PostCreated", "data": {"id": "a", "title": "Title a"}}
+    assert somebody.heard == await get(f"{url}/events") == [ours, theirs]
 
 
 async def test_what_is_no_event_is_refused_with_the_field_at_fault(world: World) -> None:
@@ -76,11 +101,11 @@ async def test_who_was_down_has_missed_it_for_good(world: World) -> None:
     there, away = Subscriber(), Subscriber()
     address = world.nobody()
     url = await world.bus("fire-and-forget", address, await world.somebody(there))
-    await world.tell(url, "missed")
+    await tell(url, "missed")
     await until(lambda: there.names == ["missed"])
     port = int(address.rsplit(":", 1)[1])
     async with serving(away, port):
-        await world.tell(url, "heard")
+        await tell(url, "heard")
         await until(lambda: bool(away.heard))
         assert away.names == ["heard"]
 
@@ -89,7 +114,7 @@ async def test_one_by_one_nobody_behind_a_dead_one_hears(world: World) -> None:
     first, last = Subscriber(), Subscriber()
     urls = [await world.somebody(first), world.nobody(), await world.somebody(last)]
     url = await world.bus("one-by-one", *urls)
-    await world.tell(url, "a", "b")  # answered when the deliveries are over
+    await tell(url, "a", "b")  # answered when the deliveries are over
     assert (first.names, last.names) == (["a", "b"], [])
 
 
@@ -97,7 +122,7 @@ async def test_one_by_one_nobody_behind_a_hanging_one_hears_yet(world: World) ->
     hanging, last = Subscriber(), Subscriber()
     hanging.let_go.clear()
     url = await world.bus("one-by-one", await world.somebody(hanging), await world.somebody(last))
-    telling = asyncio.create_task(world.tell(url, "a"))
+    telling = asyncio.create_task(tell(url, "a"))
     await until(lambda: hanging.names == ["a"])
     assert (last.names, telling.done()) == ([], False)
     hanging.let_go.set()
@@ -111,30 +136,30 @@ async def test_fired_and_forgotten_a_hanging_one_holds_nobody_up(world: World) -
     url = await world.bus(
         "fire-and-forget", await world.somebody(hanging), await world.somebody(last)
     )
-    await world.tell(url, "a", "b")
+    await tell(url, "a", "b")
     await until(lambda: sorted(last.names) == ["a", "b"])
 
 
 @pytest.mark.parametrize("how", ["refuses", "fails"])
-async def test_an_uncaught_error_ends_the_bus_though_the_teller_has_its_ok(
-    world: World, how: str
+async def test_an_uncaught_error_ends_the_bus_that_said_ok(
+    world: World, laboratory: Laboratory, how: str
 ) -> None:
-    failing = await world.somebody(Subscriber(status=500))
-    url = await world.bus("uncaught", world.nobody() if how == "refuses" else failing)
-    await world.tell(url, "a")
-    assert await world.supervisor.wait("bus", PATIENCE_S) == 1
-    (ended,) = world.supervisor.unexpected_exits()
-    assert "PostCreated" in ended.last_lines[-1]
-    with pytest.raises(BusUnavailable):
-        await world.tell(url, "b")
-
-
-async def test_a_restart_forgets_everything(world: World) -> None:
-    url = await world.bus("one-by-one", await world.somebody(Subscriber()))
-    await world.tell(url, "a")
-    assert len(await get(f"{url}/events")) == 1
-    await world.supervisor.restart("bus")
-    assert await get(f"{url}/events") == []
+    """A process, as what ends is a process; started again, it has forgotten everything."""
+    somebody = world.nobody() if how == "refuses" else await world.somebody(Subscriber(status=500))
+    url = world.nobody()
+    argv = ("--port", url.rpartition(":")[2], "--reuse-port")
+    argv += ("--delivery", "uncaught", "--subscriber", somebody)
+    log, name = laboratory.folder / f"{how}.log", f"course-{how}"
+    program = Program(name, "lab.bus.course_server", argv, log, health=f"{url}/health")
+    supervisor, run = laboratory.supervisor, partial(asyncio.to_thread, laboratory.run)
+    with laboratory.start(program):
+        await tell(url, "a")
+        assert await run(supervisor.wait(name, PATIENCE_S)) == 1
+        assert "PostCreated" in supervisor.unexpected_exits()[-1].last_lines[-1]
+        with pytest.raises(BusUnavailable):
+            await tell(url, "b")
+        await run(supervisor.restart(name))
+        assert await get(f"{url}/events") == []
 
 
 # ── As services see it ──────────────────────────────────────────────────────

@@ -13,10 +13,12 @@ from aiohttp import web
 from lab.bus.base import BusUnavailable
 from lab.bus.log import LogBus
 from lab.bus.log_file import LogFile
+from lab.bus.log_server import LogServer
 from lab.bus.open import open_bus
 from lab.domain.events import Envelope
 from tests.support.bus_places import an_event
 from tests.support.laboratory import Blog
+from tests.support.refusals import assert_is_problem
 
 
 def test_an_address_that_is_no_bus_is_told_so() -> None:
@@ -93,105 +95,119 @@ def test_the_log_writes_through_to_the_disk(tmp_path: Path) -> None:
         assert (tmp_path / "bus" / "event-bus.db").stat().st_mode & 0o077 == 0
 
 
-class TestTheLogOverHttp:
-    """What people with curl see of the `log` engine."""
+async def test_reading_is_seamless_where_memory_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.bus.log_server._KEPT_IN_MEMORY", 20)
+    monkeypatch.setattr("lab.bus.log_server._LINES_A_WRITE", 7)
+    told = [Envelope.from_json(an_event(number)) for number in range(45)]
+    with closing(LogFile(tmp_path / "event-bus.db")) as log:
+        server = LogServer(log)
+        committing = asyncio.create_task(server.commit_in_groups())
+        for envelope in told:
+            await server.keep([envelope])
+        for after in range(45):
+            lines: list[bytes] = []
+            while after + len(lines) < 45:
+                lines += await server.behind(after + len(lines))
+            heard = [Envelope.from_json(line) for line in lines]
+            assert [one.id for one in heard] == [one.id for one in told[after:]]
+        committing.cancel()
+        await asyncio.wait([committing])
 
-    def tell(self, blog: Blog, body: bytes, content_type: str = "application/json") -> Any:
-        headers = {"Content-Type": content_type}
-        return blog.ask("POST", "event-bus", "/events", data=body, headers=headers)
 
-    @pytest.mark.parametrize(
-        ("body", "field"),
-        [
-            (b"", "body"),
-            (b"null", "body"),
-            (b"[", "body"),
-            (b"\xff", "body"),
-            (b"[" * 10_000, "body"),
-            (b"{}", "id"),
-            (b"[{}]", "0.id"),
-            (an_event().replace('"1.0"', '"0.3"').encode(), "specversion"),
-            (an_event().replace('"data":{', '"data":[{').encode()[:-1] + b"]}", "body"),
-            (an_event().encode() * 2, "body"),
-        ],
-    )
-    def test_what_is_no_envelope_is_refused_and_the_place_named(
-        self, bus_blog: Blog, body: bytes, field: str
-    ) -> None:
-        head = bus_blog.get("event-bus", "/head")
-        response = self.tell(bus_blog, body)
-        assert response.status_code == 400
-        assert response.headers["Content-Type"] == "application/problem+json"
-        assert response.json()["field"] == field
-        assert bus_blog.get("event-bus", "/head") == head
+# ── What people with curl see of it ───────────────────────────────────────
 
-    @pytest.mark.parametrize("after", ["-1", "x", "1.5", "", "9" * 30, "9" * 5_000, "%FF"])
-    def test_a_number_that_is_none_is_refused(self, bus_blog: Blog, after: str) -> None:
-        response = bus_blog.ask("GET", "event-bus", f"/events?after={after}")
-        assert (response.status_code, response.json()["field"]) == (400, "after")
 
-    def test_one_envelope_or_a_list_of_them_is_taken(self, bus_blog: Blog) -> None:
-        head = bus_blog.get("event-bus", "/head")["sequence"]
-        assert self.tell(bus_blog, an_event().encode()).json() == {"sequences": [head + 1]}
-        two = f" [{an_event()}, {an_event()}]".encode()
-        assert self.tell(bus_blog, two).json() == {"sequences": [head + 2, head + 3]}
-        response = bus_blog.ask("GET", "event-bus", f"/events?after={head + 1}")
-        assert response.headers["Content-Type"] == "application/x-ndjson"
-        lines = [Envelope.from_json(line) for line in response.iter_lines()]
-        assert [envelope.sequence for envelope in lines] == [head + 2, head + 3]
+def tell(blog: Blog, body: bytes, content_type: str = "application/json") -> Any:
+    headers = {"Content-Type": content_type}
+    return blog.ask("POST", "event-bus", "/events", data=body, headers=headers)
 
-    def test_what_the_bus_streams_is_json_for_everybody(self, bus_blog: Blog) -> None:
-        """JSON knows no NaN; Python's parsers let it pass, and everybody else's choke on it."""
 
-        def choke(constant: str) -> None:
-            raise ValueError(f"{constant} is no JSON")
+NO_ENVELOPES: dict[bytes, str] = {
+    b"": "body",
+    b"null": "body",
+    b"[": "body",
+    b"\xff": "body",
+    b"[" * 10_000: "body",
+    b"{}": "id",
+    b"[{}]": "0.id",
+    an_event().replace('"1.0"', '"0.3"').encode(): "specversion",
+    an_event().replace('"data":{', '"data":[{').encode()[:-1] + b"]}": "body",
+    an_event().encode() * 2: "body",
+}
 
-        head = bus_blog.get("event-bus", "/head")["sequence"]
-        strange = an_event().replace('"data":{', '"data":{"x":NaN,"y":[-Infinity],"z":1e999,')
-        self.tell(bus_blog, strange.encode())
-        response = bus_blog.ask("GET", "event-bus", f"/events?after={head}")
-        assert response.text
-        for line in response.text.splitlines():
-            json.loads(line, parse_constant=choke)
 
-    def test_the_head_tells_the_epoch_and_whether_an_event_is_held(self, bus_blog: Blog) -> None:
-        event = an_event()
-        (number,) = self.tell(bus_blog, event.encode()).json()["sequences"]
-        head = bus_blog.get("event-bus", "/head")
-        assert (head["sequence"], head["first"]) == (number, 1)
-        known = Envelope.from_json(event).id
-        for asked, name, held in ((number, known, True), (number, "other", False), (0, "", True)):
-            told = bus_blog.get("event-bus", "/head", event=asked, id=name)
-            assert told == head | {"holds": held}
-        response = bus_blog.ask("GET", "event-bus", "/head?event=x")
-        assert (response.status_code, response.json()["field"]) == (400, "event")
+def test_what_is_no_envelope_is_refused_and_the_place_named(bus_blog: Blog) -> None:
+    head = bus_blog.get("event-bus", "/head")
+    for body, field in NO_ENVELOPES.items():
+        assert_is_problem(tell(bus_blog, body), 400, field)
+    assert tell(bus_blog, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
+    assert tell(bus_blog, an_event().encode(), "text/plain").status_code == 415
+    assert bus_blog.get("event-bus", "/head") == head
 
-    def test_who_tells_a_log_of_another_epoch_is_refused_and_told_what_to_do(
-        self, bus_blog: Blog
-    ) -> None:
-        epoch = bus_blog.get("event-bus", "/head")["epoch"]
-        for named, status in ((epoch, 201), ("another", 409)):
-            headers = {"Content-Type": "application/json", "Log-Epoch": named}
-            told = bus_blog.ask(
-                "POST", "event-bus", "/events", data=an_event().encode(), headers=headers
-            )
-            assert told.status_code == status
-        assert "tell again what it lost" in told.json()["detail"]
-        assert told.json()["definite"] is True
 
-    def test_who_reads_on_from_where_the_log_never_was_is_told_where_it_ends(
-        self, bus_blog: Blog
-    ) -> None:
-        self.tell(bus_blog, an_event().encode())
-        end = bus_blog.get("event-bus", "/head")["sequence"]
-        for query in (f"after={end + 1}&follow=1", f"after={end}&epoch=another"):
-            told = bus_blog.ask("GET", "event-bus", f"/events?{query}")
-            assert (told.status_code, told.json()["first"]) == (409, 1)
-            assert f"The log ends at {end}" in told.json()["detail"]
-        assert bus_blog.ask("GET", "event-bus", f"/events?after={end + 1}").text == ""
+def test_a_number_that_is_none_is_refused(bus_blog: Blog) -> None:
+    for number in ("-1", "x", "1.5", "", "9" * 30, "9" * 5_000, "%FF"):
+        for path, field in (("events?after", "after"), ("head?event", "event")):
+            response = bus_blog.ask("GET", "event-bus", f"/{path}={number}")
+            assert_is_problem(response, 400, field)
 
-    def test_too_much_at_once_is_refused(self, bus_blog: Blog) -> None:
-        assert self.tell(bus_blog, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
 
-    def test_what_is_not_json_is_refused(self, bus_blog: Blog) -> None:
-        assert self.tell(bus_blog, an_event().encode(), "text/plain").status_code == 415
+def test_one_envelope_or_a_list_of_them_is_taken(bus_blog: Blog) -> None:
+    head = bus_blog.get("event-bus", "/head")["sequence"]
+    assert tell(bus_blog, an_event().encode()).json() == {"sequences": [head + 1]}
+    two = f" [{an_event()}, {an_event()}]".encode()
+    assert tell(bus_blog, two).json() == {"sequences": [head + 2, head + 3]}
+    response = bus_blog.ask("GET", "event-bus", f"/events?after={head + 1}")
+    assert response.headers["Content-Type"] == "application/x-ndjson"
+    lines = [Envelope.from_json(line) for line in response.iter_lines()]
+    assert [envelope.sequence for envelope in lines] == [head + 2, head + 3]
+
+
+def test_what_the_bus_streams_is_json_for_everybody(bus_blog: Blog) -> None:
+    """JSON knows no NaN; Python's parsers let it pass, and everybody else's choke on it."""
+
+    def choke(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    head = bus_blog.get("event-bus", "/head")["sequence"]
+    strange = an_event().replace('"data":{', '"data":{"x":NaN,"y":[-Infinity],"z":1e999,')
+    tell(bus_blog, strange.encode())
+    response = bus_blog.ask("GET", "event-bus", f"/events?after={head}")
+    assert response.text
+    for line in response.text.splitlines():
+        json.loads(line, parse_constant=choke)
+
+
+def test_the_head_tells_the_epoch_and_whether_an_event_is_held(bus_blog: Blog) -> None:
+    event = an_event()
+    (number,) = tell(bus_blog, event.encode()).json()["sequences"]
+    head = bus_blog.get("event-bus", "/head")
+    assert (head["sequence"], head["first"]) == (number, 1)
+    known = Envelope.from_json(event).id
+    for asked, name, held in ((number, known, True), (number, "other", False), (0, "", True)):
+        told = bus_blog.get("event-bus", "/head", event=asked, id=name)
+        assert told == head | {"holds": held}
+
+
+def test_a_teller_of_another_epoch_is_refused_with_advice(bus_blog: Blog) -> None:
+    epoch = bus_blog.get("event-bus", "/head")["epoch"]
+    for named, status in ((epoch, 201), ("another", 409)):
+        headers = {"Content-Type": "application/json", "Log-Epoch": named}
+        told = bus_blog.ask(
+            "POST", "event-bus", "/events", data=an_event().encode(), headers=headers
+        )
+        assert told.status_code == status
+    assert "tell again what it lost" in told.json()["detail"]
+    assert told.json()["definite"] is True
+
+
+def test_a_reader_beyond_the_end_learns_where_the_log_ends(bus_blog: Blog) -> None:
+    tell(bus_blog, an_event().encode())
+    end = bus_blog.get("event-bus", "/head")["sequence"]
+    for query in (f"after={end + 1}&follow=1", f"after={end}&epoch=another"):
+        told = bus_blog.ask("GET", "event-bus", f"/events?{query}")
+        assert (told.status_code, told.json()["first"]) == (409, 1)
+        assert f"The log ends at {end}" in told.json()["detail"]
+    assert bus_blog.ask("GET", "event-bus", f"/events?after={end + 1}").text == ""

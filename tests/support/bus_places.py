@@ -89,9 +89,16 @@ def _log_places(laboratory: Laboratory) -> Iterator[Places]:
 
 
 @contextmanager
-def _nats_places(laboratory: Laboratory) -> Iterator[Places]:
+def nats_server(laboratory: Laboratory) -> Iterator[NatsPlace]:
     with reserve() as port:
         server = NatsPlace(laboratory, "lab.bus.nats_server", port.port)
+        with laboratory.start(server.program):
+            yield server
+
+
+@contextmanager
+def _nats_places(laboratory: Laboratory) -> Iterator[Places]:
+    with nats_server(laboratory) as server:
 
         @contextmanager
         def place() -> Iterator[Place]:
@@ -99,8 +106,7 @@ def _nats_places(laboratory: Laboratory) -> Iterator[Places]:
             yield server
             server.mend()
 
-        with laboratory.start(server.program):
-            yield place
+        yield place
 
 
 ENGINES: dict[str, Callable[[Laboratory], AbstractContextManager[Places]]] = {

@@ -13,19 +13,26 @@ from lab.domain.events import CommentCreated, CommentModerated, Envelope, Event,
 from lab.faults.door import Door
 from lab.spans import SpanLog
 from lab.store import Store, Transaction
-from lab.web import Route
+from lab.web import TOKEN_HEADER, Route
+from tests.support.laboratory import PATIENCE_S, Blog
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS notes (line TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY);
 """
-PATIENCE_S = 20.0
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - a state of others, who set no event
             await asyncio.sleep(0.001)
+
+
+def acted(blog: Blog, target: str, fault: str = "fault") -> int:
+    """How many have met the fault at a program's door so far."""
+    headers = {TOKEN_HEADER: blog.stack.token}
+    hanging = blog.ask("GET", target, "/_lab/faults", headers=headers).json()
+    return int(hanging[fault]["acted"])
 
 
 def envelope(event: Event, sequence: int = 0) -> Envelope:

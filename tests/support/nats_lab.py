@@ -1,25 +1,15 @@
-"""NATS servers for the tests, and a teller and a hearer who behave as services do."""
+"""Whether NATS is here, and a teller and a hearer that behave as services do."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import psutil
 import pytest
 
 from lab.bus.base import Bus, BusUnavailable
-from lab.cluster.stack import Stack
-from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, preload
-from lab.domain.directory import BUS
 from lab.domain.events import Envelope, PostCreated
 from lab.nats_here import NatsMissing, find_server, require_client
-
-WITHIN_S = 20.0
-ONE = {"bus": "nats"}
-THREE = {"bus": "nats", "replicas": 3}
-PARTS = ("event-bus", "event-bus-2", "event-bus-3")
+from tests.support.laboratory import PATIENCE_S
 
 
 def _missing() -> str:
@@ -48,7 +38,7 @@ def told(*numbers: int) -> list[str]:
 async def heard(bus: Bus, after: int, count: int) -> list[Envelope]:
     """The next `count` events, read as a service does: whatever breaks, it asks again."""
     events: list[Envelope] = []
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(events) < count:
             with contextlib.suppress(BusUnavailable):
                 async for batch in bus.read(events[-1].sequence if events else after):
@@ -61,41 +51,8 @@ async def heard(bus: Bus, after: int, count: int) -> list[Envelope]:
 
 async def surely(bus: Bus, envelopes: Sequence[str]) -> list[int]:
     """Append as a relay does: until it is acknowledged, with the same ids."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(BusUnavailable):
                 return await bus.append(envelopes)
             await asyncio.sleep(0.01)
-
-
-class Servers:
-    """The bus's programs, without services: one or three of them."""
-
-    def __init__(self, supervisor: Supervisor, stack: Stack, folder: Path) -> None:
-        self.supervisor = supervisor
-        self.folder = folder / "data" / "blog" / "nats"
-        self.address = f"nats://{self.folder}"
-        self.programs = {
-            part: program
-            for part in PARTS
-            for program in stack.programs
-            if program.name == f"blog.{part}"
-        }
-
-    async def start(self) -> None:
-        await self.supervisor.start(*self.programs.values())
-
-    def server(self, part: str = BUS) -> psutil.Process:
-        """The nats-server of a node."""
-        (server,) = psutil.Process(self.supervisor.pid(f"blog.{part}")).children()
-        return server
-
-
-@contextlib.asynccontextmanager
-async def running(folder: Path, options: dict[str, object]) -> AsyncIterator[Servers]:
-    async with Supervisor(preload([options]), folder) as supervisor:
-        arrangement = ARRANGEMENTS["async-bus"]
-        with Stack("blog", arrangement, supervisor, folder, options=options) as stack:
-            servers = Servers(supervisor, stack, folder)
-            await servers.start()
-            yield servers
