@@ -8,18 +8,9 @@ MEASURED = NoiseFloor(share=0.071, runs=4, newest="2026-01-02T10:00:00+00:00")
 
 
 def difference(of: str, phase: str, ratio: float, verdict: str, name: str) -> Difference:
-    return Difference.model_validate(
-        {
-            "variant": name,
-            "against": "sync-chain",
-            "phase": phase,
-            "endpoint": of,
-            "ratio": ratio,
-            "low": ratio * 0.9,
-            "high": ratio * 1.1,
-            "verdict": verdict,
-        }
-    )
+    ends = {"low": ratio * 0.9, "high": ratio * 1.1}
+    told = {"variant": name, "against": "sync-chain", "phase": phase, "endpoint": of}
+    return Difference.model_validate({**told, **ends, "ratio": ratio, "verdict": verdict})
 
 
 def compared(*names: str, floor: NoiseFloor = MEASURED) -> Result:
@@ -71,16 +62,13 @@ def test_the_noise_floor_stands_under_the_table() -> None:
     assert "not measured here yet (±15 % is assumed): lab run calm" in text
 
 
-def test_where_nothing_can_be_compared_it_says_so() -> None:
+def test_without_anything_to_compare_there_is_a_sentence_or_nothing() -> None:
     result = compared()
     result.differences = []
     assert "Nothing can be compared with sync-chain: that takes 20" in flat(printed(result))
-
-
-def test_a_result_from_before_there_were_intervals_has_no_such_table() -> None:
-    text = flat(printed(a_result()))
-    assert "times as long" not in text
-    assert "oise floor" not in text
+    older = flat(printed(a_result()))  # from before there were intervals
+    assert "times as long" not in older
+    assert "oise floor" not in older
 
 
 def test_of_several_runs_it_is_said_how_many_and_which_are_left_out() -> None:

@@ -44,22 +44,14 @@ def result(during_ms: float | None) -> Result:
     return Result(scenario="mine", seed=7, started="2026-01-01", variants=[variant])
 
 
-def test_a_prediction_stands_beside_its_measurement_with_the_deviation(tmp_path: Path) -> None:
-    (one,) = predictions(scenario(tmp_path), result(320.0))
-    assert one.predicted == 305
-    assert one.measured == 320
-    assert one.deviation == pytest.approx(15 / 305)
-    assert one.agrees is True
-
-
-def test_what_is_off_by_more_than_it_may_does_not_agree(tmp_path: Path) -> None:
-    (one,) = predictions(scenario(tmp_path), result(400.0))
-    assert one.agrees is False
-
-
-def test_what_was_not_measured_neither_agrees_nor_disagrees(tmp_path: Path) -> None:
-    (one,) = predictions(scenario(tmp_path), result(None))
-    assert (one.measured, one.deviation, one.agrees) == (None, None, None)
+@pytest.mark.parametrize(("measured", "agrees"), [(320.0, True), (400.0, False), (None, None)])
+def test_a_prediction_agrees_as_far_as_it_may_be_off(
+    tmp_path: Path, measured: float | None, agrees: bool | None
+) -> None:
+    (one,) = predictions(scenario(tmp_path), result(measured))
+    assert (one.predicted, one.measured, one.agrees) == (305, measured, agrees)
+    off = None if measured is None else pytest.approx((measured - 305) / 305)
+    assert one.deviation == off
 
 
 def test_where_theory_has_no_answer_it_says_why(tmp_path: Path) -> None:
