@@ -49,12 +49,14 @@ def ask(
     return outcome
 
 
-def answering(*answers: bytes, then_reset: bool = False) -> Peer:
+def answering(*answers: bytes, then_reset: bool = False, heads: list[bytes] | None = None) -> Peer:
     """One connection gets these answers, a request each, and is closed after the last."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for text in answers:
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            if heads is not None:
+                heads.append(head)
             writer.write(text)
             await writer.drain()
         if then_reset:
@@ -76,32 +78,21 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde"
 async def test_an_answer_is_read_whole_however_it_is_framed(client: Client, answer: bytes) -> None:
     async with a_peer(answering(answer)) as origin:
         outcome = await ask(client, origin)
-
     assert (outcome.status, outcome.body, outcome.error) == (200, b"abcde", "")
 
 
 async def test_a_server_is_told_how_long_its_client_will_wait(client: Client) -> None:
     heads: list[bytes] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(PLAIN)
-        writer.close()
-
-    async with a_peer(answer) as origin:
-        await ask(client, origin, timeout_s=PATIENCE_S)
-
+    async with a_peer(answering(PLAIN, heads=heads)) as origin:
+        await ask(client, origin)
     told_ms = int(heads[0].partition(b"Request-Deadline-Ms: ")[2].partition(b"\r\n")[0])
     assert 0 < told_ms <= PATIENCE_S * 1_000
 
 
-async def test_an_answer_that_says_it_is_not_whole_is_marked_and_the_next_one_is_not(
-    client: Client,
-) -> None:
+async def test_only_an_answer_that_says_so_is_not_whole(client: Client) -> None:
     less = PLAIN.replace(b"Content-Length", b"feed-degraded: comments\r\nContent-Length")
     async with a_peer(answering(less, PLAIN)) as origin:
         outcomes = [await ask(client, origin) for _ in range(2)]
-
     assert [outcome.degraded for outcome in outcomes] == [True, False]
     assert [outcome.body for outcome in outcomes] == [b"abcde"] * 2
 
@@ -112,7 +103,6 @@ async def test_an_answer_that_says_it_is_not_whole_is_marked_and_the_next_one_is
 async def test_less_than_a_whole_answer_is_a_reset(client: Client, answer: bytes) -> None:
     async with a_peer(answering(answer)) as origin:
         outcome = await ask(client, origin)
-
     assert (outcome.status, outcome.error) == (0, "reset")
 
 
@@ -127,46 +117,41 @@ async def test_an_idle_connection_may_end_and_one_in_use_may_not(
         assert [(await ask(client, origin, method)).error for _ in errors] == errors
 
 
-async def test_nobody_listening_is_refused(client: Client) -> None:
+async def test_a_port_on_which_nothing_listens_refuses(client: Client) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         outcome = await ask(client, Origin(*reserved.getsockname()))
-
     assert (outcome.status, outcome.error) == (0, "refused")
 
 
-async def test_no_answer_in_time_is_a_timeout_and_its_connection_is_given_up(
-    client: Client,
-) -> None:
+class Silent:
+    """A peer that never answers; it counts its connections, and those that the client has ended."""
+
     begun = ended = 0
 
-    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal begun, ended
-        begun += 1
-        await reader.read()  # until the client's end
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.begun += 1
+        await reader.read()
         writer.close()
-        ended += 1
+        self.ended += 1
 
-    async with a_peer(never) as origin:
+
+async def test_a_timeout_gives_the_connection_up(client: Client) -> None:
+    silent = Silent()
+    async with a_peer(silent) as origin:
         outcome = await ask(client, origin, timeout_s=0.05)
-        await until(lambda: client.connections == 0 and begun == ended)
-
+        await until(lambda: client.connections == 0 and silent.begun == silent.ended)
     assert outcome.error == "timeout"
 
 
-async def test_where_no_connection_is_free_the_client_says_no_and_queues_nothing() -> None:
-    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
+async def test_without_a_free_connection_a_client_says_no_and_queues_nothing() -> None:
     small = Client(asyncio.get_running_loop(), max_connections=1)
-    async with a_peer(never) as origin:
+    async with a_peer(Silent()) as origin:
         give_up_at_s = perf_counter() + PATIENCE_S
         done: list[Outcome] = []
         took = [small.send("GET", origin, "/", b"", give_up_at_s, done.append) for _ in range(2)]
         small.close()
         await until(lambda: small.connections == 0)
-
     assert took == [True, False]
     assert done == [], "a forgotten request is never finished"
 
@@ -177,5 +162,4 @@ async def test_an_idle_connection_makes_room_for_one_to_another_service() -> Non
         statuses = [(await ask(small, origin)).status for origin in (one, other, one)]
         small.close()
         await until(lambda: small.connections == 0)
-
     assert statuses == [200, 200, 200]

@@ -144,7 +144,6 @@ def test_a_file_from_before_the_last_columns_still_loads(tmp_path: Path) -> None
 
 def test_a_file_of_something_else_is_refused_with_what_was_seen(tmp_path: Path) -> None:
     (tmp_path / "samples.csv").write_text("a,b\n1,2\n")
-
     with pytest.raises(BadSamples, match=r"expected the columns variant,phase.*saw \('a', 'b'\)"):
         read_samples(tmp_path / "samples.csv")
 
@@ -160,9 +159,7 @@ def test_percentiles_are_values_that_were_measured() -> None:
 def test_failures_count_as_failures_and_never_as_fast_answers() -> None:
     refused = replace(A_SAMPLE, ok=False, latency_ms=0.2, status=0, error="refused")
     gateway = replace(A_SAMPLE, ok=False, latency_ms=900.0, status=502, error="http_502")
-
     figures = endpoint_figures([A_SAMPLE, refused, gateway, gateway])
-
     assert (figures["sent"], figures["ok"], figures["failed"]) == (4, 1, 3)
     assert figures["success"] == 0.25
     assert figures["errors"] == {
@@ -187,7 +184,6 @@ def test_a_send_is_late_beyond_the_limit_and_only_then() -> None:
 
 def test_a_phase_without_samples_shows_nothing_sent_and_no_figures() -> None:
     figures = phase_figures([A_SAMPLE], {"before": 3, "during": 5})["during"]["endpoints"]
-
     assert figures["read_feed"]["sent"] == 0
     assert figures["read_feed"]["success"] is None
     assert figures["read_feed"]["latency_ms"]["p99"] is None
@@ -195,9 +191,7 @@ def test_a_phase_without_samples_shows_nothing_sent_and_no_figures() -> None:
 
 def test_warm_up_is_kept_in_the_rows_and_left_out_of_the_figures() -> None:
     warm_up = replace(A_SAMPLE, phase="warm_up", lag_ms=500.0, latency_ms=500.0)
-
     figures = phase_figures([warm_up, A_SAMPLE], {"warm_up": 1, "before": 3})
-
     assert list(figures) == ["before"]
     assert figures["before"]["endpoints"]["read_feed"]["sent"] == 1
     assert lag_figures([warm_up, A_SAMPLE])["late"] == 0
@@ -206,9 +200,7 @@ def test_warm_up_is_kept_in_the_rows_and_left_out_of_the_figures() -> None:
 def test_a_write_has_a_second_latency_and_one_never_seen_is_counted() -> None:
     seen = replace(A_SAMPLE, endpoint="create_post", visible_ms=40.0)
     unseen = replace(seen, visible_ms=None)
-
     figures = phase_figures([seen, unseen, A_SAMPLE], {"before": 3})["before"]["endpoints"]
-
     assert figures["create_post"]["visible_ms"] == {"p50": 40.0, "p99": 40.0, "max": 40.0}
     assert figures["create_post"]["never_visible"] == 1
     assert "visible_ms" not in figures["read_feed"]
@@ -227,7 +219,6 @@ USUAL = {"read_feed": endpoint_figures([A_SAMPLE])}  # p99 5 ms: good is up to 3
 
 def test_recovery_is_the_first_of_ten_good_requests_in_a_row() -> None:
     samples = _after_the_fault(0, 0, 5, 5, 31, *[30] * 10)
-
     assert recovery_seconds(reversed(samples), 10.0, USUAL) == pytest.approx(0.5)
     assert recovery_seconds(samples[:10], 10.0, USUAL) is None, "only five in a row, of ten"
 
