@@ -17,7 +17,7 @@ from lab.bus.log_requests import MAX_BODY_BYTES
 from lab.bus.log_socket import EPOCH_HEADER, Telling
 from lab.cluster.ports import reserve
 from tests.support.bus_places import Place, ProgramPlace, an_event
-from tests.support.consumers import acted, until
+from tests.support.consumers import evidence_now, until
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
 
 
@@ -107,7 +107,7 @@ async def test_each_message_knocks_at_the_door(
     with bus_blog.broken(kind, "event-bus", **options) as injection:
         telling = asyncio.create_task(bus.append([an_event()]))
         if kind == "partition":  # It has no answer until the fault ends.
-            await until(lambda: acted(bus_blog, "event-bus") > 0)
+            await until(lambda: evidence_now(bus_blog, "event-bus")["acted"] > 0)
         else:
             await asyncio.wait([telling])
     with pytest.raises(BusUnavailable):

@@ -1,13 +1,14 @@
 """What can be put on a door, what can not, and what comes off it again."""
 
+import json
 from typing import Any
 
 import pytest
 
+from lab.control_routes import control_routes
+from lab.domain.errors import Invalid
 from lab.faults.door import Door
 from lab.faults.kinds import parse_fault
-from lab.web import TOKEN_HEADER
-from tests.support.laboratory import Blog
 
 
 @pytest.mark.parametrize(
@@ -28,24 +29,19 @@ from tests.support.laboratory import Blog
         ("hang", {}, "not at its door"),
     ],
 )
-def test_what_can_not_hang_on_a_door_is_refused_with_what_was_meant(
-    blog: Blog, kind: str, options: dict[str, Any], says: str
+def test_a_fault_that_fits_no_door_is_refused_with_advice(
+    kind: str, options: dict[str, Any], says: str
 ) -> None:
-    response = blog.ask(
-        "PUT",
-        "posts",
-        "/_lab/faults/x",
-        json={"kind": kind, "target": "posts", "options": options},
-        headers={TOKEN_HEADER: blog.stack.token},
-    )
-    assert response.status_code == 400
-    assert says in response.json()["detail"]
-    hanging = blog.ask("GET", "posts", "/_lab/faults", headers={TOKEN_HEADER: blog.stack.token})
-    assert hanging.json() == {}
-    assert blog.ask("GET", "posts", "/posts").ok
+    door = Door()
+    put = next(route for route in control_routes(door, dict) if route.method == "PUT")
+    order = json.dumps({"kind": kind, "target": "posts", "options": options}).encode()
+    with pytest.raises(Invalid) as refused:
+        put.handler(**put.arguments({"name": "x"}, {}, order))
+    assert says in refused.value.detail
+    assert door.evidence() == {}
 
 
-async def test_a_fault_put_on_again_lets_go_of_whom_the_first_one_held() -> None:
+async def test_a_fault_put_on_again_releases_the_visitors_of_the_first() -> None:
     door = Door()
     door.put("x", parse_fault("timeout", "posts", {}), seed=1)
     visit = door.visit()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab.async_bus.apply import Applier
 from lab.async_bus.dead_letters import TABLE
@@ -28,11 +29,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def acted(blog: Blog, target: str, fault: str = "fault") -> int:
-    """How many have met the fault at a program's door so far."""
+def evidence_now(blog: Blog, target: str) -> dict[str, Any]:
+    """What the fault at a program's door has done so far."""
     headers = {TOKEN_HEADER: blog.stack.token}
     hanging = blog.ask("GET", target, "/_lab/faults", headers=headers).json()
-    return int(hanging[fault]["acted"])
+    told: dict[str, Any] = hanging["fault"]
+    return told
 
 
 def envelope(event: Event, sequence: int = 0) -> Envelope:

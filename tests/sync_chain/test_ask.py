@@ -54,7 +54,7 @@ def ask(url: str, timeout_s: float = PATIENCE_S) -> object:
     return carrier("posts", "POST", "/verdicts", CommentDraft(content="ü"), {"limit": 3})
 
 
-def test_the_answer_comes_back_as_json_and_the_question_went_out_whole() -> None:
+def test_question_and_answer_arrive_whole() -> None:
     with (
         peer(answer("200 OK", b'{"status": "approved"}')) as (url, asked),
         spans.SpanLog(None, "tests").span("x", "server", f"00-{'a' * 32}-{'b' * 16}-01"),
@@ -93,7 +93,7 @@ FAILURES: dict[str, tuple[bytes, type[ServiceError], bool]] = {
 
 
 @pytest.mark.parametrize(("said", "kind", "definite"), FAILURES.values(), ids=FAILURES)
-def test_every_failure_is_one_of_our_own_and_knows_whether_it_is_definite(
+def test_every_failure_knows_whether_it_is_definite(
     said: bytes, kind: type[ServiceError], definite: bool
 ) -> None:
     with peer(said) as (url, _), pytest.raises(kind) as caught:
@@ -103,13 +103,13 @@ def test_every_failure_is_one_of_our_own_and_knows_whether_it_is_definite(
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", answer("200 OK", b"{", length=9)])
-def test_whoever_falls_silent_has_timed_out_and_may_have_done_it(said: bytes) -> None:
+def test_silence_is_a_timeout_and_not_definite(said: bytes) -> None:
     with peer(said, then_silent=True) as (url, _), pytest.raises(TimedOut) as caught:
         ask(url, timeout_s=0.1)
     assert caught.value.definite is False
 
 
-def test_nobody_there_is_definite() -> None:
+def test_a_refused_connection_is_definite() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # ours, but not listening
         with pytest.raises(Unreachable) as caught:

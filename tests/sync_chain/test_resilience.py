@@ -6,6 +6,8 @@ changes, and the count that shows it.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,23 @@ def ask(carrier: Carrier, whom: str = "comments", method: str = "GET") -> Any:
     return carrier(whom, method, "/it", None, {})
 
 
+@contextmanager
+def asking(carrier: Carrier, peer: Peer, times: int = 1) -> Iterator[list[Future[Any]]]:
+    """So many questions that have come to the peer, and have their answers behind the block."""
+    with ThreadPoolExecutor(times) as pool:
+        already = len(peer.asked)
+        try:
+            questions = [pool.submit(ask, carrier) for _ in range(times)]
+            eventually(lambda: len(peer.asked) >= already + times, "the questions under way")
+            yield questions
+        finally:
+            for does in peer.does:
+                if isinstance(does, threading.Event):
+                    does.set()
+        for question in questions:
+            question.result(PATIENCE_S)
+
+
 def counts(tally: Tally, whom: str = "comments") -> dict[str, int]:
     """The counts that are not zero."""
     return {kind: count for kind, count in tally.told().get(whom, {}).items() if count}
@@ -107,7 +126,7 @@ def test_with_all_switches_off_the_wire_is_all_there_is(tally: Tally) -> None:
     assert around(wire, Layers(), tally, 8, {"comments": []}) is wire
 
 
-def test_with_all_on_a_question_passes_them_in_the_documented_order(tally: Tally) -> None:
+def test_all_layers_stand_in_the_documented_order(tally: Tally) -> None:
     every = Layers(1, "none", 0.1, breaker=True, bulkhead=True, hedge_ms=50, fallback=True)
     layer: Any = around(Peer("answer"), every, tally, 8, {})
     order = []
@@ -124,7 +143,7 @@ FAILURES = [Unreachable("gone"), TimedOut("slow"), BadAnswer("no", definite=Fals
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_failed_is_asked_again_also_when_it_may_have_been_done(
+def test_a_failed_question_is_asked_again_though_perhaps_done(
     tally: Tally, waits: list[float], failure: DependencyFailed, method: str
 ) -> None:
     peer = Peer(failure, failure, "answer")
@@ -140,16 +159,14 @@ def test_when_no_attempt_is_left_the_last_failure_is_told(tally: Tally, waits: l
 
 
 @pytest.mark.parametrize("answer", [NotFound("no such post"), NotAsked("open"), ValueError("bug")])
-def test_an_answer_and_a_refusal_of_our_own_are_not_asked_again(
-    tally: Tally, answer: Exception
-) -> None:
+def test_an_answer_and_a_refusal_of_our_own_are_final(tally: Tally, answer: Exception) -> None:
     peer = Peer(answer)
     with pytest.raises(type(answer)):
         ask(Retries(peer, tally, 5, "none", None))
     assert (len(peer.asked), counts(tally)) == (1, {})
 
 
-def test_nobody_asks_again_for_somebody_who_has_given_up(
+def test_after_the_deadline_there_is_no_retry(
     tally: Tally, in_a_request: Callable[[float], None]
 ) -> None:
     in_a_request(-1)
@@ -166,23 +183,16 @@ def waited(waits: list[float], tally: Tally, backoff: str, retries: int = 6) -> 
     return list(waits)
 
 
-def test_backoff_waits_twice_as_long_each_time_and_never_too_long(
-    tally: Tally, waits: list[float]
-) -> None:
+def test_backoff_grows_to_a_limit_and_jitter_spreads_it(tally: Tally, waits: list[float]) -> None:
     assert waited(waits, tally, "none") == [0] * 6
     growing = waited(waits, tally, "exponential")
     assert growing == [0.05, 0.1, 0.2, 0.4, 0.8, LONGEST_WAIT_S]
-
-
-def test_jitter_sends_them_back_at_different_moments(tally: Tally, waits: list[float]) -> None:
     firsts = {waited(waits, tally, "jitter", retries=1)[0] for _ in range(20)}
     assert len(firsts) > 10
     assert all(0.05 <= wait <= 0.15 for wait in firsts)
 
 
-def test_with_a_budget_retries_are_at_most_that_share_of_the_questions(
-    tally: Tally, waits: list[float]
-) -> None:
+def test_a_budget_limits_retries_to_its_share(tally: Tally, waits: list[float]) -> None:
     peer = Peer(TimedOut("slow"))
     retrying = Retries(peer, tally, 3, "none", Budget(0.1))
     for _ in range(100):
@@ -192,7 +202,7 @@ def test_with_a_budget_retries_are_at_most_that_share_of_the_questions(
     assert counts(tally)["budget_denied"] == 100, "each question had something denied in the end"
 
 
-def test_a_budget_lets_single_failures_pass_and_saves_up_for_no_storm() -> None:
+def test_a_budget_pays_for_single_failures_not_for_a_storm() -> None:
     budget = Budget(0.1)
     assert not budget.spend()
     for _ in range(10):
@@ -213,26 +223,18 @@ def fail(carrier: Carrier, times: int, whom: str = "comments") -> None:
             ask(carrier, whom)
 
 
-def test_after_five_failures_in_a_row_nobody_is_asked_any_more(tally: Tally) -> None:
+def test_five_failures_in_a_row_open_that_one_circuit(tally: Tally) -> None:
     peer = Peer(TimedOut("slow"))
     breaker = Breaker(peer, tally, open_s=LONG_S)
     fail(breaker, 5)
+    fail(breaker, 4, "posts")
     with pytest.raises(NotAsked, match="breaker for comments is open") as caught:
         ask(breaker)
     assert caught.value.definite
-    assert (len(peer.asked), counts(tally)) == (5, {"opened": 1, "broken": 1})
+    assert (len(peer.asked), counts(tally)) == (9, {"opened": 1, "broken": 1})
 
 
-def test_each_dependency_has_a_circuit_of_its_own(tally: Tally) -> None:
-    peer = Peer(TimedOut("slow"))
-    breaker = Breaker(peer, tally, open_s=LONG_S)
-    fail(breaker, 5, "comments")
-    fail(breaker, 4, "posts")
-    with pytest.raises(NotAsked):
-        ask(breaker, "comments")
-
-
-def test_an_answer_in_between_starts_the_count_anew_also_when_it_is_no(tally: Tally) -> None:
+def test_any_answer_in_between_starts_the_count_anew(tally: Tally) -> None:
     four = [TimedOut("slow")] * 4
     breaker = Breaker(Peer(*four, NotFound("no such post"), *four, "answer"), tally, open_s=LONG_S)
     fail(breaker, 4)
@@ -259,55 +261,33 @@ def test_a_trial_that_fails_opens_it_again(tally: Tally) -> None:
 
 
 def test_only_one_trial_is_made_at_a_time(tally: Tally) -> None:
-    answered = threading.Event()
-    peer = Peer(*[TimedOut("slow")] * 5, answered)
+    peer = Peer(*[TimedOut("slow")] * 5, threading.Event())
     breaker = Breaker(peer, tally, open_s=0)
     fail(breaker, 5)
-    trial = threading.Thread(target=ask, args=(breaker,))
-    trial.start()
-    eventually(lambda: len(peer.asked) == 6, "the trial")
-    with pytest.raises(NotAsked):
+    with asking(breaker, peer), pytest.raises(NotAsked):
         ask(breaker)
-    answered.set()
-    trial.join()
     ask(breaker)
     assert counts(tally) == {"opened": 1, "broken": 1}
 
 
 def test_a_closed_circuit_lets_all_workers_ask_at_once(tally: Tally) -> None:
-    answered = threading.Event()
-    peer = Peer(answered)
-    breaker = Breaker(peer, tally)
-    workers = [threading.Thread(target=ask, args=(breaker,)) for _ in range(8)]
-    for worker in workers:
-        worker.start()
-    try:
-        eventually(lambda: len(peer.asked) == 8, "eight questions under way")
-    finally:
-        answered.set()
-        for worker in workers:
-            worker.join()
+    peer = Peer(threading.Event())
+    with asking(Breaker(peer, tally), peer, times=8) as questions:
+        assert not any(question.done() for question in questions)
 
 
 # ── bulkhead ──────────────────────────────────────────────────────────────
 
 
-def test_when_all_places_are_taken_the_next_is_refused_at_once(tally: Tally) -> None:
-    answered = threading.Event()
-    peer = Peer(answered)
+def test_a_full_bulkhead_refuses_the_next_question(tally: Tally) -> None:
+    peer = Peer(threading.Event(), threading.Event(), "answer")
     bulkhead = Bulkhead(peer, tally, places=2)
-    workers = [threading.Thread(target=ask, args=(bulkhead,)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    eventually(lambda: len(peer.asked) == 2, "two questions under way")
-    with pytest.raises(NotAsked, match="bulkhead for comments is full") as caught:
-        ask(bulkhead)
-    assert caught.value.definite
-    answered.set()
-    ask(bulkhead, "posts")
-    for worker in workers:
-        worker.join()
-    ask(bulkhead)
+    with asking(bulkhead, peer, times=2):
+        with pytest.raises(NotAsked, match="bulkhead for comments is full") as caught:
+            ask(bulkhead)
+        assert caught.value.definite
+        assert ask(bulkhead, "posts") == "answer"
+    assert ask(bulkhead) == "answer"
     assert (len(peer.asked), counts(tally)) == (4, {"bulkhead_refused": 1})
 
 
@@ -317,18 +297,13 @@ def test_a_failure_gives_its_place_back(tally: Tally) -> None:
     assert counts(tally) == {}
 
 
-def test_a_full_bulkhead_says_nothing_against_the_one_who_is_asked(tally: Tally) -> None:
-    answered = threading.Event()
-    peer = Peer(answered)
+def test_a_full_bulkhead_opens_no_breaker(tally: Tally) -> None:
+    peer = Peer(threading.Event())
     both = around(peer, Layers(breaker=True, bulkhead=True), tally, workers=2, instead={})
-    worker = threading.Thread(target=ask, args=(both,))
-    worker.start()
-    eventually(lambda: len(peer.asked) == 1, "a question under way")
-    for _ in range(20):
-        with pytest.raises(NotAsked, match="bulkhead"):
-            ask(both)
-    answered.set()
-    worker.join()
+    with asking(both, peer):
+        for _ in range(20):
+            with pytest.raises(NotAsked, match="bulkhead"):
+                ask(both)
     ask(both)
     assert counts(tally) == {"bulkhead_refused": 20}
 
@@ -336,9 +311,12 @@ def test_a_full_bulkhead_says_nothing_against_the_one_who_is_asked(tally: Tally)
 # ── hedge ─────────────────────────────────────────────────────────────────
 
 
-def test_an_answer_in_time_is_not_asked_for_twice(tally: Tally) -> None:
+@pytest.mark.parametrize(("method", "after_s"), [("GET", PATIENCE_S), ("POST", 0)])
+def test_an_answer_in_time_and_a_change_are_not_hedged(
+    tally: Tally, method: str, after_s: float
+) -> None:
     peer = Peer("answer")
-    assert ask(Hedge(peer, tally, after_s=PATIENCE_S)) == "answer"
+    assert ask(Hedge(peer, tally, after_s=after_s), method=method) == "answer"
     assert (len(peer.asked), counts(tally)) == (1, {})
 
 
@@ -352,52 +330,38 @@ def test_a_slow_answer_is_overtaken_by_a_second_one(tally: Tally) -> None:
     assert counts(tally) == {"hedged": 1, "hedge_won": 1}
 
 
-def test_the_first_one_may_still_win(tally: Tally) -> None:
-    first, second = threading.Event(), threading.Event()
-    peer = Peer(first, second)
-    answers: list[Any] = []
-    hedge = Hedge(peer, tally, after_s=0.01)
-    asking = threading.Thread(target=lambda: answers.append(ask(hedge)))
-    asking.start()
-    eventually(lambda: len(peer.asked) == 2, "the second question")
-    first.set()
-    asking.join()
-    second.set()
-    assert answers == [first]
+@pytest.mark.parametrize("second", ["slow", "failed"])
+def test_the_first_question_still_wins_over_a_second(tally: Tally, second: str) -> None:
+    first, never = threading.Event(), threading.Event()
+    peer = Peer(first, never if second == "slow" else Unreachable("gone"))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, Hedge(peer, tally, after_s=0.01))
+        eventually(lambda: len(peer.asked) == 2, "the second question")
+        first.set()
+        assert answer.result(PATIENCE_S) is first
+    never.set()
     assert counts(tally) == {"hedged": 1}
-
-
-def test_a_failure_does_not_win_while_the_other_one_may_still_answer(tally: Tally) -> None:
-    first = threading.Event()
-    peer = Peer(first, Unreachable("gone"))
-    answers: list[Any] = []
-    hedge = Hedge(peer, tally, after_s=0.01)
-    asking = threading.Thread(target=lambda: answers.append(ask(hedge)))
-    asking.start()
-    eventually(lambda: len(peer.asked) == 2, "the second question")
-    first.set()
-    asking.join()
-    assert answers == [first]
-
-
-def test_what_changes_something_is_never_asked_twice(tally: Tally) -> None:
-    peer = Peer("answer")
-    assert ask(Hedge(peer, tally, after_s=0), method="POST") == "answer"
-    assert (len(peer.asked), counts(tally)) == (1, {})
 
 
 def test_the_second_question_belongs_to_the_same_request(
     tally: Tally, in_a_request: Callable[[float], None]
 ) -> None:
     in_a_request(LONG_S)
+    first = threading.Event()
     lefts: list[float | None] = []
 
     def carrier(*_: Any) -> str:
         lefts.append(deadline.left_s())
+        if len(lefts) == 1:
+            assert first.wait(PATIENCE_S)
         return "answer"
 
-    ask(Hedge(carrier, tally, after_s=PATIENCE_S))
-    assert lefts[0] is not None
+    try:
+        assert ask(Hedge(carrier, tally, after_s=0.01)) == "answer"
+    finally:
+        first.set()
+    assert len(lefts) == 2
+    assert None not in lefts
 
 
 # ── fallback ──────────────────────────────────────────────────────────────
@@ -413,9 +377,13 @@ def test_what_can_be_left_out_is_left_out_and_marked(tally: Tally) -> None:
     assert counts(tally) == {"fell_back": 1}
 
 
-@pytest.mark.parametrize("failure", [Unreachable("gone"), NotFound("no such post")])
-def test_what_can_not_be_left_out_fails_as_before(tally: Tally, failure: Exception) -> None:
-    instead = {"comments": []} if isinstance(failure, NotFound) else {"posts": []}
+@pytest.mark.parametrize(
+    ("failure", "instead"),
+    [(Unreachable("gone"), {"posts": []}), (NotFound("no such post"), {"comments": []})],
+)
+def test_what_can_not_be_left_out_fails_as_before(
+    tally: Tally, failure: Exception, instead: dict[str, Any]
+) -> None:
     with pytest.raises(type(failure)):
         ask(Fallback(Peer(failure), tally, instead))
     assert (degraded.marked(), counts(tally)) == ("", {})
@@ -431,26 +399,19 @@ def test_a_deadline_that_can_not_be_meant_is_refused(header: str) -> None:
     assert caught.value.field == "Request-Deadline-Ms"
 
 
-def test_a_timeout_is_no_longer_than_whoever_asked_will_wait(
-    in_a_request: Callable[[float], None],
-) -> None:
+def test_a_timeout_is_no_longer_than_the_deadline(in_a_request: Callable[[float], None]) -> None:
     assert (deadline.moment(None), deadline.left_s(), deadline.at_most(5)) == (None, None, 5)
     in_a_request(LONG_S)
     assert (deadline.at_most(5), deadline.is_over()) == (5, False)
-    in_a_request(2)
-    assert 0 < deadline.at_most(5) <= 2
+    assert 0 < deadline.at_most(2 * LONG_S) <= LONG_S
     in_a_request(-2)
     assert (deadline.at_most(5), deadline.is_over()) == (0.001, True)
-
-
-def test_who_has_given_up_gets_nothing_begun() -> None:
     with pytest.raises(GivenUp) as caught:
         deadline.keep(deadline.moment("0"))
-    deadline.keep(None)
     assert caught.value.definite
 
 
-def test_a_handler_asks_nobody_for_somebody_who_has_given_up(
+def test_after_the_deadline_a_handler_asks_no_service(
     monkeypatch: pytest.MonkeyPatch, in_a_request: Callable[[float], None]
 ) -> None:
     peer = Peer({"status": "approved"})
@@ -493,7 +454,7 @@ def test_each_switch_is_an_argument_of_every_service(arrangement: str, tmp_path:
                 assert ("--breaker" in program.argv) is told
 
 
-def test_libraries_are_loaded_beforehand_only_for_who_needs_them() -> None:
+def test_libraries_are_preloaded_only_where_they_are_needed() -> None:
     assert preload([{}, {"retries": 0}]) == PRELOAD
     assert preload([{"retries": 1}, {"breaker": True}]) == (*PRELOAD, "stamina", "pybreaker")
 
@@ -503,7 +464,7 @@ def problems(arrangement: str, **options: Any) -> str:
     return " ".join(variant_problems("variants.v", "v", spec))
 
 
-def test_every_switch_that_can_be_meant_is_taken() -> None:
+def test_every_sensible_switch_is_taken() -> None:
     for arrangement in ("sync-chain", "request-reply"):
         assert set(ON) <= set(SWITCHES[arrangement])
         assert problems(arrangement, **ON, workers=256) == ""
@@ -528,12 +489,10 @@ def test_every_switch_that_can_be_meant_is_taken() -> None:
         ({"breakr": True}, "Did you mean 'breaker'"),
     ],
 )
-def test_a_switch_that_would_do_nothing_or_can_not_be_meant_is_refused(
-    options: dict[str, Any], says: str
-) -> None:
+def test_a_switch_without_effect_or_sense_is_refused(options: dict[str, Any], says: str) -> None:
     assert says in problems("sync-chain", **options)
 
 
-def test_who_asks_nobody_has_no_such_switch() -> None:
+def test_an_arrangement_without_questions_has_no_such_switch() -> None:
     for arrangement in ("async-bus", "monolith"):
         assert "has no switch 'breaker'" in problems(arrangement, breaker=True)
