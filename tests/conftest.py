@@ -2,10 +2,8 @@
 
 import faulthandler
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -41,9 +39,6 @@ def pytest_exception_interact(node: pytest.Item) -> None:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -51,14 +46,6 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_STATE", str(tmp_path_factory.mktemp("state")))
         yield
-
-
-@pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How programs are started: forked from a warm process where that can be, or afresh."""
-    monkeypatch.setenv("LAB_START", request.param)
-    monkeypatch.syspath_prepend(str(ROOT))
-    return str(request.param)
 
 
 @pytest.fixture(scope="session")

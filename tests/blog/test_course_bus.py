@@ -1,95 +1,75 @@
 """A blog on the course's bus, and what a scenario may say about one."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab.cluster.engines import DELIVERIES
 from lab.cluster.program import Exit
-from lab.cluster.stack import Stack
 from lab.scenarios.evaluate import health_of_the_run, variant_result
 from lab.scenarios.reading import ScenarioError
 from lab.scenarios.result import Data, Result
 from lab.scenarios.scenario import Scenario
-from tests.support.course_world import PATIENCE_S, World, a_world, until_it_says
-
-IDLE = {"under_way": 0, "workers": 8}
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with a_world(tmp_path) as here:
-        yield here
+from tests.blog.conftest import BlogWith
+from tests.support.laboratory import PATIENCE_S, Blog, eventually
 
 
-async def write(stack: Stack, title: str) -> str:
-    answer = await stack.call("POST", stack.urls["posts"], "/posts", {"title": title})
-    assert answer.status == 201
-    return str(answer.data["id"])
+def write(blog: Blog, title: str) -> str:
+    return str(blog.ask("POST", "posts", "/posts", json={"title": title}).json()["id"])
 
 
-async def feed(stack: Stack) -> list[Any]:
-    answer = await stack.call("GET", stack.urls["query"], "/feed")
-    return list(answer.data)
+def delivered(blog: Blog, events: int) -> None:
+    """Wait until the bus has taken that many events and is done with them."""
 
+    def done() -> bool:
+        told = blog.state("event-bus")
+        return (told["events"], told["busy"], told["head"]) == (events, 0, None)
 
-async def comment_on(stack: Stack, post_id: str) -> None:
-    path = f"/posts/{post_id}/comments"
-    answer = await stack.call("POST", stack.urls["comments"], path, {"content": "A comment"})
-    assert answer.status == 201
+    eventually(done, f"{events} events delivered")
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-async def test_a_blog_on_it_works_while_all_are_there(world: World, delivery: str) -> None:
-    stack = await world.blog(delivery)
-    post_id = await write(stack, "One")
-    assert await stack.settle(PATIENCE_S)
-    await comment_on(stack, post_id)
-    assert await stack.settle(PATIENCE_S)
-    (entry,) = await feed(stack)
-    assert [comment["status"] for comment in entry["comments"]] == ["approved"]
+def test_a_blog_works_while_all_its_services_are_up(blog_with: BlogWith, delivery: str) -> None:
+    with blog_with("async-bus", bus="course", delivery=delivery) as blog:
+        post = blog.write_post("One")
+        blog.write_comment(post["id"])
+        blog.settle()
+        (entry,) = blog.get("query", "/feed")
+        assert [comment["status"] for comment in entry["comments"]] == ["approved"]
 
 
-async def test_what_query_missed_it_never_shows(world: World) -> None:
-    stack = await world.blog("fire-and-forget")
-    await write(stack, "Before")
-    assert await stack.settle(PATIENCE_S)
-    await world.supervisor.kill("told.query")
-    await write(stack, "Meanwhile")
-    told = {**IDLE, "head": None, "busy": 0, "events": 2}
-    await until_it_says(lambda: stack.state("event-bus"), told)
-    await world.supervisor.restart("told.query")
-    await write(stack, "After")
-    assert await stack.settle(PATIENCE_S)
-    assert [entry["title"] for entry in await feed(stack)] == ["After", "Before"]
-    state = await stack.state("query")
-    assert state is not None
-    assert state["offset"] is None
+def test_events_that_query_missed_are_never_shown(blog_with: BlogWith) -> None:
+    with blog_with("async-bus", bus="course", delivery="fire-and-forget") as blog:
+        blog.write_post("Before")
+        blog.kill("query")
+        write(blog, "Meanwhile")
+        delivered(blog, events=2)
+        blog.restart("query")
+        blog.write_post("After")
+        assert [entry["title"] for entry in blog.get("query", "/feed")] == ["After", "Before"]
+        assert blog.state("query")["offset"] is None
 
 
-async def test_moderation_starves_behind_a_dead_query(world: World) -> None:
-    stack = await world.blog("one-by-one")
-    post_id = await write(stack, "One")
-    assert await stack.settle(PATIENCE_S)
-    await world.supervisor.kill("told.query")
-    await comment_on(stack, post_id)
-    told = {**IDLE, "head": None, "busy": 0, "events": 2}
-    await until_it_says(lambda: stack.state("event-bus"), told)
-    await world.supervisor.restart("told.query")
-    assert await stack.settle(PATIENCE_S)
-    answer = await stack.call("GET", stack.urls["comments"], f"/posts/{post_id}/comments")
-    assert [comment["status"] for comment in answer.data] == ["pending"]
+def test_moderation_starves_behind_a_dead_query(blog_with: BlogWith) -> None:
+    with blog_with("async-bus", bus="course", delivery="one-by-one") as blog:
+        post = blog.write_post("One")
+        blog.kill("query")
+        blog.write_comment(post["id"])
+        delivered(blog, events=2)
+        blog.restart("query")
+        blog.settle()
+        comments = blog.get("comments", f"/posts/{post['id']}/comments")
+        assert [comment["status"] for comment in comments] == ["pending"]
 
 
-async def test_without_its_bus_a_blog_does_not_settle(world: World) -> None:
-    stack = await world.blog("uncaught")
-    await world.supervisor.kill("told.query")
-    await write(stack, "The last one")
-    assert await world.supervisor.wait("told.event-bus", PATIENCE_S) == 1
-    await world.supervisor.restart("told.query")
-    assert not await stack.settle(PATIENCE_S)
+def test_a_blog_without_its_bus_does_not_settle(blog_with: BlogWith) -> None:
+    with blog_with("async-bus", bus="course", delivery="uncaught") as blog:
+        laboratory, bus = blog.laboratory, blog.stack.program("event-bus")
+        blog.kill("query")
+        write(blog, "The last one")
+        assert laboratory.run(laboratory.supervisor.wait(bus, PATIENCE_S)) == 1
+        blog.restart("query")
+        assert not laboratory.run(blog.stack.settle(PATIENCE_S))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +84,7 @@ async def test_without_its_bus_a_blog_does_not_settle(world: World) -> None:
         ('arrangement = "sync-chain"\nmay_end = ["event-bus"]', "may_end: no 'event-bus'"),
     ],
 )
-def test_a_variant_that_makes_no_sense_is_refused_in_a_sentence(
+def test_a_variant_without_sense_is_refused_with_a_reason(
     tmp_path: Path, variant: str, says: str
 ) -> None:
     path = tmp_path / "mine.toml"
@@ -116,7 +96,7 @@ def test_a_variant_that_makes_no_sense_is_refused_in_a_sentence(
     assert says in sentence
 
 
-def test_an_end_that_was_expected_spoils_no_run_and_any_other_does(tmp_path: Path) -> None:
+def test_only_an_unexpected_end_makes_the_run_invalid(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     variant = 'bus = "course"\nmay_end = ["event-bus"]'
     path.write_text(f'title = "Mine"\n[variants.async-bus]\n{variant}\n')

@@ -5,35 +5,30 @@ import importlib
 import inspect
 import re
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from lab.byhand.control import ControlError
 from lab.byhand.control_server import control_server
 from lab.byhand.events import redrive, show_dead, show_events
 from lab.byhand.notes import RunningLab
 from lab.byhand.switchboard import Switchboard
-from lab.cluster.injector import Injection
 from lab.cluster.reach import ASKED_BY, HEARD_BY, hearers, makes_no_sense, out_of_reach
-from lab.cluster.stack import Stack
-from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import SERVICES
 from lab.faults.door import Door
 from lab.faults.kinds import parse_fault
-from tests.support.consumers import PATIENCE_S, Consumer, MemoryBus, comment, until
+from tests.blog.conftest import BlogWith
+from tests.support.consumers import Consumer, MemoryBus, comment, until
+from tests.support.laboratory import PATIENCE_S, Blog, eventually
 
 EVENT_FAULTS = ("drop", "duplicate", "reorder")
-
-
-@pytest.fixture
-def believer(tmp_path: Path) -> Iterator[Consumer]:
-    one = Consumer(tmp_path, dedupe=False)
-    yield one
-    one.store.close()
+POST = {"title": "A post"}
 
 
 @pytest.fixture
@@ -62,7 +57,7 @@ def put(door: Door, kind: str, **options: Any) -> None:
     ("kind", "comes_in"),
     [("drop", [3, 4]), ("duplicate", [1, 1, 2, 2, 3, 4]), ("reorder", [2, 1, 4, 3])],
 )
-def test_only_the_first_so_many_events_are_hit(kind: str, comes_in: list[int]) -> None:
+def test_first_limits_how_many_events_are_hit(kind: str, comes_in: list[int]) -> None:
     door = Door()
     put(door, kind, first=2)
     assert door.let_in([1, 2], lambda _: True) + door.let_in([3, 4], lambda _: True) == comes_in
@@ -71,14 +66,14 @@ def test_only_the_first_so_many_events_are_hit(kind: str, comes_in: list[int]) -
     assert told["acted"] == 2
 
 
-def test_events_that_nobody_here_listens_for_are_left_alone() -> None:
+def test_events_without_a_listener_are_left_alone() -> None:
     door = Door()
     put(door, "drop")
     assert door.let_in([1, 2, 3], lambda event: event != 2) == [2]
     assert door.take("drop") == {"visitors": 2, "acted": 2}
 
 
-def test_requests_are_left_alone_by_a_fault_of_events() -> None:
+def test_faults_of_events_leave_requests_alone() -> None:
     door = Door()
     for kind in EVENT_FAULTS:
         put(door, kind)
@@ -86,7 +81,7 @@ def test_requests_are_left_alone_by_a_fault_of_events() -> None:
     assert {told["visitors"] for told in door.evidence().values()} == {0}
 
 
-def test_who_still_waits_when_the_fault_ends_comes_in_late_and_was_not_overtaken() -> None:
+def test_an_event_still_waiting_comes_late_and_does_not_count() -> None:
     door = Door()
     put(door, "reorder")
     assert door.let_in([1], lambda _: True) == []
@@ -96,7 +91,7 @@ def test_who_still_waits_when_the_fault_ends_comes_in_late_and_was_not_overtaken
     assert not door.keeps_waiting
 
 
-def test_a_partition_cuts_off_one_caller_and_nobody_else() -> None:
+def test_a_partition_cuts_off_one_caller_only() -> None:
     door = Door()
     put(door, "partition", **{"from": "comments"})
     assert door.visit("comments").unanswered
@@ -109,7 +104,7 @@ def test_a_partition_cuts_off_one_caller_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("kind", EVENT_FAULTS)
-async def test_whoever_holds_events_against_the_offset_ends_with_each_once_and_in_order(
+async def test_with_dedupe_each_event_is_applied_once_and_in_order(
     careful: Consumer, kind: str
 ) -> None:
     bus = MemoryBus()
@@ -132,18 +127,19 @@ async def test_whoever_holds_events_against_the_offset_ends_with_each_once_and_i
         ("reorder", ["2", "1", "3"]),
     ],
 )
-async def test_whoever_believes_what_comes_ends_with_what_came(
-    believer: Consumer, kind: str, noted: list[str]
+async def test_without_dedupe_a_consumer_ends_with_what_came(
+    tmp_path: Path, kind: str, noted: list[str]
 ) -> None:
-    bus = MemoryBus()
+    bus, believer = MemoryBus(), Consumer(tmp_path, dedupe=False)
     put(believer.door, kind, first=1)
     async with hearing(believer, bus):
         bus.tell(comment(1), comment(2), comment(3))
         await until(lambda: believer.applier.position == 3)
     assert believer.notes() == noted
+    believer.store.close()
 
 
-async def test_the_last_event_is_missed_although_nothing_comes_after_it(
+async def test_a_dropped_last_event_is_noticed(
     careful: Consumer,
 ) -> None:
     bus = MemoryBus()
@@ -153,7 +149,7 @@ async def test_the_last_event_is_missed_although_nothing_comes_after_it(
         await until(lambda: careful.notes() == ["1"])
 
 
-async def test_a_consumer_cut_off_from_the_bus_hears_all_when_it_is_healed(
+async def test_a_consumer_cut_off_from_the_bus_catches_up(
     careful: Consumer,
 ) -> None:
     bus = MemoryBus()
@@ -169,7 +165,7 @@ async def test_a_consumer_cut_off_from_the_bus_hears_all_when_it_is_healed(
 # ── whom a fault can reach ────────────────────────────────────────────────
 
 
-def test_who_hears_which_event_is_as_the_services_declare() -> None:
+def test_the_table_of_hearers_is_what_services_declare() -> None:
     heard: dict[str, list[str]] = {}
     for name in SERVICES:
         service = importlib.import_module(f"lab.async_bus.{name}").service
@@ -180,7 +176,7 @@ def test_who_hears_which_event_is_as_the_services_declare() -> None:
     assert hearers(ARRANGEMENTS["sync-chain"]) == ()
 
 
-def test_who_asks_whom_is_as_the_handlers_do_it() -> None:
+def test_the_table_of_askers_is_what_handlers_do() -> None:
     asked: dict[str, set[str]] = {name: set() for name in SERVICES}
     for name in SERVICES:
         source = inspect.getsource(importlib.import_module(f"lab.sync_chain.{name}"))
@@ -203,7 +199,7 @@ def test_who_asks_whom_is_as_the_handlers_do_it() -> None:
         ("latency", "event-bus", {"ms": 1}, "sync-chain", "has no event-bus"),
     ],
 )
-def test_what_can_not_act_is_refused_with_a_reason(
+def test_a_fault_that_cannot_act_is_refused_with_a_reason(
     kind: str, target: str, options: dict[str, Any], arrangement: str, sentence: str
 ) -> None:
     why = out_of_reach(parse_fault(kind, target, options), ARRANGEMENTS[arrangement])
@@ -221,7 +217,7 @@ def test_what_can_not_act_is_refused_with_a_reason(
         ("partition", {"from": "client"}, None),
     ],
 )
-def test_what_can_act_nowhere_is_told_apart(
+def test_a_fault_that_makes_no_sense_anywhere_is_refused(
     kind: str, options: dict[str, Any], sentence: str | None
 ) -> None:
     why = makes_no_sense(parse_fault(kind, "query", options))
@@ -247,126 +243,85 @@ def test_options_are_checked_before_anything_begins(
 # ── in a stack that runs ──────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def running(folder: Path, arrangement: str, **options: Any) -> AsyncIterator[Stack]:
-    async with Supervisor(PRELOAD, folder) as supervisor:
-        of = ARRANGEMENTS[arrangement]
-        with Stack("blog", of, supervisor, folder, options=options) as stack:
-            await supervisor.start(*stack.programs)
-            yield stack
+def write_post(blog: Blog) -> str:
+    """A post that nobody else needs to have heard of."""
+    return str(blog.ask("POST", "posts", "/posts", json=POST).json()["id"])
 
 
-async def write_post(stack: Stack) -> str:
-    answer = await stack.call("POST", stack.urls["posts"], "/posts", {"title": "A post"})
-    assert answer.status == 201
-    return str(answer.data["id"])
-
-
-async def feed_has(stack: Stack, post_id: str) -> bool:
-    answer = await stack.call("GET", stack.urls["query"], "/feed")
-    return post_id in [entry["id"] for entry in answer.data]
-
-
-async def seen(stack: Stack, post_id: str) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await feed_has(stack, post_id):
-            pass
-
-
-async def acted(stack: Stack, target: str, name: str) -> bool:
-    hanging = await stack.call("GET", stack.urls[target], "/_lab/faults")
-    return bool(hanging.data[name]["acted"])
-
-
-async def test_a_poison_stops_its_consumers_and_health_says_where(tmp_path: Path) -> None:
-    async with running(tmp_path, "async-bus") as stack:
-        fault = parse_fault("poison", "query", {"type": "PostCreated"})
-        injection = Injection(stack, fault, "poison")
-        await injection.begin()
-        await injection.end()
+def test_a_poison_stops_its_consumer_and_health_says_where(blog_with: BlogWith) -> None:
+    with blog_with("async-bus") as blog:
+        with blog.broken("poison", "query", type="PostCreated") as injection:
+            eventually(lambda: blog.state("query")["failed_on"], "a failed attempt")
         assert injection.acted
         assert "query" in injection.evidence["failed"]
-        sequence = injection.evidence["sequence"]
-        told = ""
-        async with asyncio.timeout(PATIENCE_S):
-            while f"stuck at event {sequence}, a PostCreated" not in told:
-                health = await stack.call("GET", stack.urls["query"], "/health")
-                told = (health.data or {}).get("waits_for", "")
-        later = await write_post(stack)
-        assert await stack.settle(PATIENCE_S)  # behind one who is stuck nothing is under way
-        assert not await feed_has(stack, later)
+        stuck = f"stuck at event {injection.evidence['sequence']}, a PostCreated"
+        eventually(lambda: stuck in blog.ask("GET", "query", "/health").text, stuck)
+        later = blog.write_post()  # behind one who is stuck nothing is under way
+        assert blog.feed_entry(later["id"]) is None
 
 
-async def test_dead_letters_are_shown_and_sent_again_by_hand(tmp_path: Path) -> None:
-    async with running(tmp_path, "async-bus", dead_letter=True) as stack:
-        switchboard = Switchboard([stack])
+def test_dead_letters_are_shown_and_sent_again_by_hand(blog_with: BlogWith, tmp_path: Path) -> None:
+    async def by_hand(blog: Blog) -> None:
+        switchboard = Switchboard([blog.stack])
         async with control_server(switchboard) as address:
-            lab = RunningLab(1, 0.0, address.url, address.token, {"blog": stack.urls}, tmp_path)
+            urls = {"blog": blog.stack.urls}
+            lab = RunningLab(1, 0.0, address.url, address.token, urls, tmp_path)
+
+            async def said(show: Any, *which: str, **options: Any) -> list[str]:
+                lines: list[str] = []
+                await asyncio.to_thread(show, lab, lines.append, *which, **options)
+                return [line.replace(blog.stack.name, "blog") for line in lines]
+
             await switchboard.put("poison", "event-bus", {"type": "PostCreated"}, None)
-            later = await write_post(stack)
-            assert await stack.settle(PATIENCE_S)
-            assert await feed_has(stack, later)
-            said: list[str] = []
-            await asyncio.to_thread(show_dead, lab, said.append)
-            assert sorted(line.split(":")[0] for line in said) == ["blog comments", "blog query"]
-            assert all("a PostCreated: title: Field required" in line for line in said)
+            later = await asyncio.to_thread(blog.ask, "POST", "posts", "/posts", json=POST)
+            assert await blog.stack.settle(PATIENCE_S)
+            dead = await said(show_dead)
+            assert sorted(line.split(":")[0] for line in dead) == ["blog comments", "blog query"]
+            assert all("a PostCreated: title: Field required" in line for line in dead)
             (deed,) = await switchboard.heal(None, None, None)
             assert "Laid aside by" in deed.says
             assert "comments and query" in deed.says
-            said.clear()
-            await asyncio.to_thread(redrive, lab, said.append, "query")
-            (line,) = said
+            (line,) = await said(redrive, "query")
             assert line.startswith("blog query: event 1, a PostCreated, is still dead: ")
-            said.clear()
-            await asyncio.to_thread(show_events, lab, said.append, type_="PostCreated", after=1)
-            (line,) = said
-            assert later in line
+            (line,) = await said(show_events, type_="PostCreated", after=1)
+            assert later.json()["id"] in line
             with pytest.raises(ControlError, match="No posts here hears events"):
-                await asyncio.to_thread(redrive, lab, said.append, "posts")
+                await said(redrive, "posts")
+
+    with blog_with("async-bus", dead_letter=True) as blog:
+        blog.laboratory.run(by_hand(blog))
+        assert [entry["title"] for entry in blog.get("query", "/feed")] == [POST["title"]]
 
 
-async def test_in_the_chain_one_asker_is_cut_off_and_the_others_are_not(tmp_path: Path) -> None:
-    async with running(tmp_path, "sync-chain", timeout_ms=200) as stack:
-        post = await write_post(stack)
-        fault = parse_fault("partition", "posts", {"from": "query"})
-        injection = Injection(stack, fault, "cut")
-        await injection.begin()
-        feed = await stack.call("GET", stack.urls["query"], "/feed")
-        comments = f"/posts/{post}/comments"
-        comment = await stack.call("POST", stack.urls["comments"], comments, {"content": "x"})
-        await injection.end()
-        assert (feed.status, comment.status) == (504, 201)
-        assert injection.acted
+def test_in_the_chain_a_partition_cuts_off_one_asker_only(blog_with: BlogWith) -> None:
+    with blog_with("sync-chain", timeout_ms=60_000) as blog, ThreadPoolExecutor(1) as pool:
+        post = write_post(blog)
+        with blog.broken("partition", "posts", **{"from": "query"}) as injection:
+            feed = pool.submit(requests.get, f"{blog.stack.urls['query']}/feed", timeout=60)
+            eventually(lambda: blog.acted("posts"), "a question of query that is cut off")
+            assert blog.comment(post).status_code == 201
+            assert not feed.done()
+        assert feed.result(PATIENCE_S).status_code == 502
         assert injection.gone
-        assert await feed_has(stack, post)
+        assert blog.feed_entry(post) is not None
 
 
-async def test_on_the_bus_a_teller_is_cut_off_and_tells_when_it_is_healed(tmp_path: Path) -> None:
-    async with running(tmp_path, "async-bus") as stack:
-        fault = parse_fault("partition", "event-bus", {"from": "posts"})
-        injection = Injection(stack, fault, "cut")
-        await injection.begin()
-        post = await write_post(stack)
-        async with asyncio.timeout(PATIENCE_S):
-            while not await acted(stack, "event-bus", "cut"):
-                pass
-        assert not await feed_has(stack, post)
-        await injection.end()
+def test_a_teller_that_was_cut_off_tells_once_healed(blog_with: BlogWith) -> None:
+    with blog_with("async-bus") as blog:
+        with blog.broken("partition", "event-bus", **{"from": "posts"}) as injection:
+            post = write_post(blog)
+            eventually(lambda: blog.acted("event-bus"), "a post that is not told")
+            assert blog.feed_entry(post) is None
         assert injection.acted
-        await seen(stack, post)
+        eventually(lambda: blog.feed_entry(post), "the post in the feed")
 
 
-async def test_moderation_shows_that_it_judged_twice(tmp_path: Path) -> None:
-    async with running(tmp_path, "async-bus", dedupe=False) as stack:
-        post = await write_post(stack)
-        assert await stack.settle(PATIENCE_S)
-        fault = parse_fault("duplicate", "moderation", {})
-        injection = Injection(stack, fault, "twice")
-        await injection.begin()
-        comments = f"/posts/{post}/comments"
-        await stack.call("POST", stack.urls["comments"], comments, {"content": "said once"})
-        assert await stack.settle(PATIENCE_S)
-        await injection.end()
+def test_without_dedupe_moderation_shows_both_of_its_verdicts(blog_with: BlogWith) -> None:
+    with blog_with("async-bus", dedupe=False) as blog:
+        post = blog.write_post()
+        with blog.broken("duplicate", "moderation") as injection:
+            blog.write_comment(post["id"], "said once")
+            blog.settle()
         assert injection.acted
-        verdicts = await stack.call("GET", stack.urls["moderation"], "/verdicts")
-        assert [one["content"] for one in verdicts.data] == ["said once", "said once"]
+        verdicts = blog.get("moderation", "/verdicts")
+        assert [one["content"] for one in verdicts] == ["said once", "said once"]

@@ -1,22 +1,28 @@
-"""Own database, no reaching in: what is seen of it from outside, and who is turned away."""
+"""Each service has its own database: seen from outside, and others are refused."""
 
+import io
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
+from rich.console import Console
 
 from lab.cluster import databases
 from lab.cluster.databases import owners, reach_in
+from lab.cluster.errors import StartFailed
 from lab.cluster.program import Program
 from lab.cluster.topology import ARRANGEMENTS
 from lab.report.cells import Look
 from lab.report.databases import databases as table_of
+from lab.scenarios.databases import middle_s
 from lab.scenarios.figures import ExpressionError, known_path, measured
 from lab.scenarios.result import Expectation, Result, Variant
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.timeline import Phase
-from tests.support.laboratory import Blog
+from tests.blog.conftest import BlogWith
+from tests.support.laboratory import PATIENCE_S, Blog, eventually
 
 TWO = {"posts": ["posts.db"], "comments": ["comments.db"], "query": []}
 
@@ -44,25 +50,51 @@ def program(blog: Blog, service: str) -> Program:
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_a_stack_knows_which_process_has_which_database_open(
+def test_each_service_has_its_own_database_open_and_no_other(
     blogs: dict[str, Blog], arrangement: str
 ) -> None:
-    stack = blogs[arrangement].stack
-    seen = stack.open_databases()
-    asks = stack.arrangement.ask_by is not None
-    assert seen == {
-        part: [] if part == "query" and asks else [f"{part}.db"] for part in stack.arrangement.parts
+    blog = blogs[arrangement]
+    blog.comment(blog.write_post()["id"])
+    blog.settle()
+    of = blog.stack.arrangement
+    # Where query asks, it owns nothing, and so it has none. The monolith has one for all.
+    owners = {part: not (part == "query" and of.ask_by is not None) for part in of.parts}
+    for part, owns in owners.items():
+        files = psutil.Process(blog.pid(part)).open_files()
+        opened = {Path(file.path).name for file in files if ".db" in Path(file.path).name}
+        assert opened == ({f"{part}.db", f"{part}.db-wal", f"{part}.db-shm"} if owns else set())
+    assert blog.stack.open_databases() == {
+        part: [f"{part}.db"] if owns else [] for part, owns in owners.items()
     }
 
 
-def test_a_process_that_is_down_has_nothing_open(bus_blog: Blog) -> None:
+def test_the_outboxes_of_a_running_stack_run_empty(blogs: dict[str, Blog]) -> None:
+    blog = blogs["async-bus"]
+    blog.comment(blog.write_post()["id"])
+    for target in ("posts", "comments", "moderation"):
+        eventually(lambda: blog.state(target)["untold"] == 0, "an empty outbox")  # noqa: B023
+
+
+def test_a_service_does_not_start_on_another_ones_file(blog_with: BlogWith) -> None:
+    with blog_with("async-bus") as blog:
+        blog.kill("query")
+        for suffix in ("", "-wal", "-shm"):
+            (blog.stack.data / f"query.db{suffix}").unlink(missing_ok=True)
+        with closing(sqlite3.connect(blog.stack.data / "posts.db")) as posts:
+            posts.execute("VACUUM INTO ?", (str(blog.stack.data / "query.db"),))
+        wrong = "belongs to /async-bus/posts, not to /async-bus/query"
+        with pytest.raises(StartFailed, match=wrong):
+            blog.restart("query")
+
+
+def test_a_process_that_is_down_has_no_database_open(bus_blog: Blog) -> None:
     bus_blog.kill("moderation")
     assert bus_blog.stack.open_databases()["moderation"] == []
     bus_blog.restart("moderation")
     assert bus_blog.stack.open_databases()["moderation"] == ["moderation.db"]
 
 
-def test_the_owner_of_a_database_stands_in_the_database(bus_blog: Blog) -> None:
+def test_a_database_names_its_owner(bus_blog: Blog) -> None:
     data = bus_blog.stack.data
     parts = bus_blog.stack.arrangement.parts
     assert owners(data) == {f"{part}.db": part for part in parts}
@@ -71,9 +103,10 @@ def test_the_owner_of_a_database_stands_in_the_database(bus_blog: Blog) -> None:
     (data / "kept.db").unlink()
 
 
-def test_who_reaches_in_is_refused_while_the_owner_runs_and_when_it_is_gone(
-    bus_blog: Blog,
+def test_reaching_into_another_database_is_refused(
+    bus_blog: Blog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(databases, "GIVEN_UP_AFTER_S", PATIENCE_S)
     laboratory, data = bus_blog.laboratory, bus_blog.stack.data
     before = tables(data / "posts.db")
     who, died = program(bus_blog, "comments"), laboratory.supervisor.unexpected_exits()
@@ -90,7 +123,7 @@ def test_who_reaches_in_is_refused_while_the_owner_runs_and_when_it_is_gone(
     assert bus_blog.write_comment(bus_blog.write_post()["id"])["status"] == "pending"
 
 
-def test_who_reaches_in_and_is_not_refused_is_ended_and_told_of(
+def test_a_service_that_reaches_in_unrefused_is_ended_and_reported(
     bus_blog: Blog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "GIVEN_UP_AFTER_S", 1.0)
@@ -99,39 +132,39 @@ def test_who_reaches_in_and_is_not_refused_is_ended_and_told_of(
     tried = laboratory.run(reach_in(laboratory.supervisor, who, "nobody", data, "gone"))
     assert not tried.refused
     assert not laboratory.supervisor.alive(f"{who.name}-in-nobody")
-    (data / "nobody.db").unlink()
+    (data / "nobody.db").unlink(missing_ok=True)
 
 
-def test_each_service_with_its_own_file_breaks_no_rule() -> None:
-    own = {"posts.db": "posts", "comments.db": "comments"}
-    assert figures(databases=TWO, database_owners=own) == {
-        **{"files": 2, "owned": 2, "shared": 0, "foreign": 0, "reached_in": 0, "refused": 0}
-    }
+@pytest.mark.parametrize(
+    ("opened", "owned_by", "wanted"),
+    [
+        (TWO, {"posts.db": "posts", "comments.db": "comments"}, (2, 2, 0, 0)),
+        (
+            {**TWO, "query": ["posts.db"]},
+            {"posts.db": "posts", "comments.db": "comments"},
+            (2, 1, 1, 1),
+        ),
+        ({"query": ["posts.db"]}, {"posts.db": "posts"}, (1, 0, 0, 1)),
+    ],
+    ids=["each its own", "shared by two", "in a stranger's hands only"],
+)
+def test_files_are_counted_as_owned_shared_and_foreign(
+    opened: dict[str, list[str]], owned_by: dict[str, str], wanted: tuple[int, ...]
+) -> None:
+    seen = figures(databases=opened, database_owners=owned_by)
+    assert tuple(seen[name] for name in ("files", "owned", "shared", "foreign")) == wanted
+    assert (seen["reached_in"], seen["refused"]) == (0, 0)
 
 
-def test_a_file_that_two_have_open_is_shared_and_foreign_to_one_of_them() -> None:
-    both = {**TWO, "query": ["posts.db"]}
-    seen = figures(databases=both, database_owners={"posts.db": "posts", "comments.db": "comments"})
-    assert (seen["files"], seen["owned"], seen["shared"], seen["foreign"]) == (2, 1, 1, 1)
-
-
-def test_a_file_that_only_a_stranger_has_open_is_foreign_and_not_shared() -> None:
-    seen = figures(databases={"query": ["posts.db"]}, database_owners={"posts.db": "posts"})
-    assert (seen["owned"], seen["shared"], seen["foreign"]) == (0, 0, 1)
-
-
-def test_an_attempt_counts_as_refused_only_if_it_was() -> None:
+def test_only_refused_attempts_are_counted_as_refused() -> None:
     tried = {"who": "comments", "into": "posts", "owner": "running", "says": ""}
     reached = [{**tried, "refused": True}, {**tried, "refused": False}]
     seen = figures(databases=TWO, reached_in=reached)
     assert (seen["reached_in"], seen["refused"]) == (2, 1)
+    assert set(figures().values()) == {None}, "without a look nothing is measured"
 
 
-def test_what_was_not_looked_at_is_not_measured() -> None:
-    assert set(figures().values()) == {None}
-
-
-def test_a_figure_of_the_databases_that_there_is_not_is_told_with_what_was_meant() -> None:
+def test_an_unknown_figure_of_databases_is_refused_with_a_hint() -> None:
     known_path("mine.databases.foreign", ["mine"], ["before"], False)
     with pytest.raises(ExpressionError, match="Did you mean 'shared'"):
         known_path("mine.databases.share", ["mine"], ["before"], False)
@@ -152,19 +185,13 @@ def test_only_one_service_can_reach_into_another_one(wish: dict[str, str], says:
         )
 
 
-def test_the_look_is_taken_in_the_middle_of_during_and_else_of_the_first_phase() -> None:
-    from lab.scenarios.databases import middle_s
-
+def test_databases_are_looked_at_in_the_middle_of_a_phase() -> None:
     before, after = Phase("before", 3), Phase("after", 2)
     assert middle_s([before, Phase("during", 4), after]) == 5
     assert middle_s([before, Phase("posts down", 4), after]) == 1.5
 
 
-def test_the_table_names_the_owner_of_a_file_that_is_in_the_wrong_hands() -> None:
-    import io
-
-    from rich.console import Console
-
+def test_the_table_names_the_owner_of_a_foreign_file() -> None:
     seen = result_of(
         databases={"query": ["posts.db"]},
         database_owners={"posts.db": "posts"},

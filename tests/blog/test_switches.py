@@ -54,7 +54,7 @@ def verdict(number: int) -> CommentModerated:
 # ── outbox ────────────────────────────────────────────────────────────────
 
 
-async def test_with_an_outbox_what_was_written_while_the_bus_is_down_is_told_later(
+async def test_an_outbox_tells_later_what_was_written_meanwhile(
     store: Store,
 ) -> None:
     bus = MemoryBus(down=True)
@@ -67,7 +67,7 @@ async def test_with_an_outbox_what_was_written_while_the_bus_is_down_is_told_lat
     telling.cancel()
 
 
-async def test_without_an_outbox_it_is_gone_and_the_row_is_there(
+async def test_without_an_outbox_the_event_is_lost(
     store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bus = MemoryBus(down=True)
@@ -82,7 +82,7 @@ async def test_without_an_outbox_it_is_gone_and_the_row_is_there(
     assert "now are gone" in capfd.readouterr().err
 
 
-async def test_without_an_outbox_a_transaction_that_breaks_tells_nothing(store: Store) -> None:
+async def test_without_an_outbox_a_broken_transaction_tells_nothing(store: Store) -> None:
     bus = MemoryBus()
     await DualWrite(store, bus).run()
     await asyncio.to_thread(write, store, "p1")
@@ -115,14 +115,14 @@ def test_where_a_number_is_missing_nothing_behind_it_is_applied(consumer: Make) 
     assert (one.notes(), one.store.offset()) == (["1"], 1)
 
 
-def test_without_dedupe_whatever_comes_is_applied(consumer: Make) -> None:
+def test_without_dedupe_every_event_that_comes_is_applied(consumer: Make) -> None:
     one = consumer(dedupe=False)
     one.applier.take([comment(2), comment(1), comment(1), comment(4)])
     assert one.notes() == ["2", "1", "1", "4"]
     assert one.store.offset() == 4
 
 
-def test_without_dedupe_a_key_refuses_the_second_row_and_nobody_gets_stuck(
+def test_without_dedupe_a_key_refuses_the_second_row(
     consumer: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = consumer(dedupe=False)
@@ -132,7 +132,7 @@ def test_without_dedupe_a_key_refuses_the_second_row_and_nobody_gets_stuck(
     assert "again?" in capfd.readouterr().err
 
 
-def test_a_crash_before_the_offset_applies_an_event_again_only_without_dedupe(
+def test_a_crash_before_the_offset_doubles_only_without_dedupe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object) -> None:
@@ -172,14 +172,14 @@ def test_without_dead_letters_everything_waits_behind_a_poison(consumer: Make) -
     assert (one.notes(), one.store.offset(), count_dead(one.store)) == (["1"], 1, 0)
 
 
-def test_what_comes_before_a_poison_in_the_same_delivery_is_kept(consumer: Make) -> None:
+def test_events_before_a_poison_in_one_delivery_are_kept(consumer: Make) -> None:
     one = consumer()
     with pytest.raises(DeliveryFailed):
         one.applier.take([comment(1), poison(2), comment(3)])
     assert (one.notes(), one.store.offset()) == (["1"], 1)
 
 
-def test_after_five_attempts_a_poison_is_laid_aside_and_the_others_go_on(consumer: Make) -> None:
+def test_a_poison_is_laid_aside_after_five_attempts(consumer: Make) -> None:
     one = consumer(dead_letter=True)
     one.applier.take([comment(1)])
     fail(one, ATTEMPTS - 1, 3)
@@ -192,7 +192,7 @@ def test_after_five_attempts_a_poison_is_laid_aside_and_the_others_go_on(consume
     assert letter["envelope"]["subject"] == "poison-2"
 
 
-def test_a_dead_letter_is_applied_once_when_the_cause_is_mended(consumer: Make) -> None:
+def test_a_mended_dead_letter_is_applied_once(consumer: Make) -> None:
     one = consumer(dead_letter=True)
     bad = envelope(verdict(1), 1)
     for _ in range(ATTEMPTS - 1):
@@ -212,7 +212,7 @@ def test_a_dead_letter_is_applied_once_when_the_cause_is_mended(consumer: Make) 
 # ── apply_ms ──────────────────────────────────────────────────────────────
 
 
-def test_a_slow_consumer_takes_so_long_for_each_event_it_hears_and_for_no_other(
+def test_a_slow_consumer_is_slow_only_for_events_it_hears(
     consumer: Make,
 ) -> None:
     one = consumer(apply_ms=10)
@@ -223,23 +223,7 @@ def test_a_slow_consumer_takes_so_long_for_each_event_it_hears_and_for_no_other(
     assert (one.notes(), one.applier.applied, one.applier.position) == (["1", "3"], 2, 3)
 
 
-def test_a_slow_consumer_has_committed_what_came_before_the_one_it_is_busy_with(
-    consumer: Make,
-) -> None:
-    one = consumer(apply_ms=1)
-    offsets: list[int] = []
-    keep = one.store.transaction
-
-    def watched() -> Any:
-        offsets.append(one.store.offset())
-        return keep()
-
-    one.store.transaction = watched  # type: ignore[method-assign]
-    one.applier.take([comment(1), comment(2), comment(3)])
-    assert offsets == [0, 1, 2]
-
-
-def test_the_buss_mark_is_kept_for_the_end_of_a_delivery_and_for_no_place_within(
+def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(
     consumer: Make,
 ) -> None:
     one = consumer(apply_ms=1)
@@ -257,7 +241,7 @@ def test_the_buss_mark_is_kept_for_the_end_of_a_delivery_and_for_no_place_within
     assert (one.applier.mark, one.store.mark()) == ("behind 3", "behind 3")
 
 
-def test_what_a_slow_consumer_can_not_apply_is_laid_aside_or_waits_as_ever(consumer: Make) -> None:
+def test_a_slow_consumer_stops_at_a_poison_as_others_do(consumer: Make) -> None:
     one = consumer(apply_ms=1)
     with pytest.raises(DeliveryFailed):
         one.applier.take([comment(1), poison(2), comment(3)])
@@ -267,7 +251,7 @@ def test_what_a_slow_consumer_can_not_apply_is_laid_aside_or_waits_as_ever(consu
 # ── and how they get to the programs ──────────────────────────────────────
 
 
-def test_a_switch_of_a_variant_is_an_argument_of_every_service_and_not_of_the_bus(
+def test_a_switch_is_an_argument_of_services_only(
     tmp_path: Path,
 ) -> None:
     arrangement = ARRANGEMENTS["async-bus"]

@@ -9,6 +9,7 @@ import pytest
 LAB = Path(__file__).parents[2] / "lab"
 SIDES = ("sync_chain", "async_bus")
 SERVICES = ("posts", "comments", "moderation", "query")
+BANNER = r"^# ── (.+?) ─+$"
 BANNERS = ["What a client may ask of us", "How we learn what others know"]
 HOW_NEWS_TRAVELS = {
     "sync_chain": {
@@ -36,13 +37,13 @@ def functions(side: str, name: str) -> list[str]:
 
 
 def under(name: str, side: str, function: str) -> str:
-    """The banner under which a function stands."""
+    """The banner under which a function is."""
     above = source(side, name).partition(f"\ndef {function}(")[0]
-    return re.findall(r"^# ── (.+?) ─+$", above, re.MULTILINE)[-1]
+    return re.findall(BANNER, above, re.MULTILINE)[-1]
 
 
 def banners(side: str, name: str) -> list[str]:
-    return re.findall(r"^# ── (.+?) ─+$", source(side, name), re.MULTILINE)
+    return re.findall(BANNER, source(side, name), re.MULTILINE)
 
 
 def head(side: str, name: str) -> dict[str, str]:
@@ -91,7 +92,7 @@ def hears(side: str, name: str) -> set[str]:
     }
 
 
-def test_the_twins_have_the_same_files_but_for_how_news_travels() -> None:
+def test_the_twins_have_the_same_files_except_for_transport() -> None:
     files = {side: {path.name for path in (LAB / side).glob("*.py")} for side in SIDES}
     shared = {f"{name}.py" for name in (*SERVICES, "hop", "stack", "__init__")}
     assert {side: files[side] - HOW_NEWS_TRAVELS[side] for side in SIDES} == dict.fromkeys(
@@ -113,25 +114,25 @@ def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
 
 
 @pytest.mark.parametrize(("side", "name"), FILES)
-def test_every_service_has_the_two_banners_in_this_order(side: str, name: str) -> None:
-    assert banners(side, name) == BANNERS
-
-
-@pytest.mark.parametrize(("side", "name"), FILES)
-def test_every_head_says_whom_it_asks_what_it_tells_what_it_hears(side: str, name: str) -> None:
+def test_each_head_says_what_the_code_asks_tells_and_hears(side: str, name: str) -> None:
     first = (ast.get_docstring(tree(side, name)) or "").splitlines()[0]
     assert re.match(rf"{name.capitalize()}: owns ", first)
     assert list(head(side, name)) == ["Asks", "Tells", "Hears"]
-
-
-@pytest.mark.parametrize(("side", "name"), FILES)
-def test_what_the_head_says_is_what_the_code_does(side: str, name: str) -> None:
     said = {label: named(told) for label, told in head(side, name).items()}
     done = {"Asks": asks(side, name), "Tells": tells(side, name), "Hears": hears(side, name)}
     assert said == done
 
 
-def test_one_side_only_asks_and_the_other_only_tells_and_hears() -> None:
+@pytest.mark.parametrize(("side", "name"), FILES)
+def test_asking_and_hearing_are_under_the_second_of_two_banners(side: str, name: str) -> None:
+    assert banners(side, name) == BANNERS
+    text = source(side, name)
+    second = text[: text.index(BANNERS[1])].count("\n") + 1
+    lines = [call.lineno for call in calls(side, name) if called(call) in ("ask", "on")]
+    assert all(line > second for line in lines)
+
+
+def test_one_twin_only_asks_the_other_tells_and_hears() -> None:
     done = {side: [(f(side, n)) for n in SERVICES for f in (asks, tells, hears)] for side in SIDES}
     assert set().union(*done["sync_chain"]) == {"posts", "comments", "moderation"}
     assert set().union(*done["async_bus"]) == {
@@ -140,14 +141,6 @@ def test_one_side_only_asks_and_the_other_only_tells_and_hears() -> None:
         "CommentModerated",
         "CommentUpdated",
     }
-
-
-@pytest.mark.parametrize(("side", "name"), FILES)
-def test_asking_and_hearing_stand_under_the_second_banner(side: str, name: str) -> None:
-    text = source(side, name)
-    second = text[: text.index(BANNERS[1])].count("\n") + 1
-    lines = [call.lineno for call in calls(side, name) if called(call) in ("ask", "on")]
-    assert all(line > second for line in lines)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -161,7 +154,7 @@ def test_the_twins_offer_clients_the_same_routes(name: str) -> None:
             if isinstance(decorator, ast.Call) and called(decorator) in ("get", "post")
         ]
 
-    if name == "moderation":  # whoever asks must be answered; whoever tells waits for nobody
+    if name == "moderation":  # askers must be answered; tellers do not wait
         assert routes("async_bus") == [("get", "/verdicts")]
         assert routes("sync_chain") == [("post", "/verdicts"), *routes("async_bus")]
     else:

@@ -17,9 +17,10 @@ from lab.cluster.link import NurseryRefused
 from lab.cluster.ports import Reservation, reserve
 from lab.cluster.process import GIVES_WAY
 from lab.cluster.supervisor import Program, Supervisor
+from tests.cluster.conftest import by_each_method
+from tests.programs.labs import WITHIN_S
 
 HELLO = "tests.programs.hello"
-ROOT = Path(__file__).parents[2]
 
 Hello = Callable[..., Program]
 
@@ -39,15 +40,21 @@ def hello(tmp_path: Path) -> Iterator[Hello]:
             port = port or held.enter_context(reserve())
             argv = ("--port", str(port.port), *argv)
             url = f"http://127.0.0.1:{port.port}/health"
-            return Program(name, HELLO, argv, tmp_path / f"{name}.log", health=url)
+            log = tmp_path / f"{name}.log"
+            return Program(name, HELLO, argv, log, health=url, ready_within_s=WITHIN_S)
 
         yield make
+
+
+async def status_of(program: Program) -> int | None:
+    return (await ask_health(program.health or "", WITHIN_S)).status
 
 
 def job(name: str, folder: Path, *argv: str, **env: str) -> Program:
     return Program(name, HELLO, argv, folder / f"{name}.log", env)
 
 
+@by_each_method
 async def test_programs_started_together_are_all_ready(
     supervisor: Supervisor, hello: Hello
 ) -> None:
@@ -55,37 +62,26 @@ async def test_programs_started_together_are_all_ready(
     await supervisor.start(*programs)
     for program in programs:
         assert supervisor.alive(program.name)
-        assert (await ask_health(program.health or "")).status == 200
+        assert await status_of(program) == 200
     assert len({supervisor.pid(program.name) for program in programs}) == 5
     assert supervisor.unexpected_exits() == ()
 
 
-async def test_a_program_that_ends_at_start_is_named_with_the_end_of_its_log(
-    supervisor: Supervisor, hello: Hello
+@by_each_method
+async def test_a_failed_start_names_the_program_and_its_log(
+    supervisor: Supervisor, hello: Hello, tmp_path: Path
 ) -> None:
     with pytest.raises(StartFailed) as caught:
         await supervisor.start(hello("sound"), hello("sick", "--exit", "7"))
     assert (caught.value.name, caught.value.status) == ("sick", 7)
     assert caught.value.last_lines == tuple(f"line {n}" for n in range(2, 12))
     assert "sick exited with status 7 before it was ready" in str(caught.value)
-
-
-async def test_an_exception_in_a_program_is_told_with_its_traceback(
-    supervisor: Supervisor, hello: Hello
-) -> None:
     with pytest.raises(StartFailed, match="RuntimeError: no database") as caught:
         await supervisor.start(hello("posts", "--raise", "no database"))
     assert caught.value.status == 1
-
-
-async def test_a_module_that_does_not_exist_is_a_failed_start(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
-    url = "http://127.0.0.1:1/health"
+    ghost = replace(hello("ghost"), module="lab.no_such_module")
     with pytest.raises(StartFailed, match=r"lab\.no_such_module|No module named lab"):
-        await supervisor.start(
-            Program("ghost", "lab.no_such_module", (), tmp_path / "log", health=url)
-        )
+        await supervisor.start(ghost)
 
 
 async def test_a_log_that_cannot_be_written_is_a_failed_start(
@@ -98,21 +94,24 @@ async def test_a_log_that_cannot_be_written_is_a_failed_start(
     assert "folder.log" in (tmp_path / "nursery.log").read_text()
 
 
-async def test_a_program_that_is_not_ready_in_time_says_what_it_waits_for(
-    supervisor: Supervisor, hello: Hello
+async def test_a_late_program_says_what_it_waits_for(
+    supervisor: Supervisor, hello: Hello, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The process that answers is up before the clock of the one that is asked for begins to run.
+    # The process that answers is up before the clock of the one that is asked for begins to run,
+    # and its answer is waited for.
+    monkeypatch.setattr("lab.cluster.supervisor.HEALTH_WITHIN_S", WITHIN_S)
     waiting = hello("waiting", "--say", "waiting")
     await supervisor.start(replace(waiting, health=None))
-    while (await ask_health(waiting.health or "")).status != 503:
+    while await status_of(waiting) != 503:
         assert supervisor.alive("waiting")
     query = Program("query", HELLO, (), waiting.log, health=waiting.health)
     with pytest.raises(NotReady, match="it says it waits for event-bus") as caught:
-        await supervisor.start(query, ready_within_s=0.05)
+        await supervisor.start(query, ready_within_s=0.5)
     assert caught.value.name == "query"
 
 
-async def test_a_killed_service_refuses_and_a_restarted_one_answers_on_the_same_port(
+@by_each_method
+async def test_a_killed_service_refuses_until_it_is_restarted(
     supervisor: Supervisor, hello: Hello
 ) -> None:
     posts = hello("posts")
@@ -121,78 +120,64 @@ async def test_a_killed_service_refuses_and_a_restarted_one_answers_on_the_same_
     await supervisor.kill("posts")
     assert not supervisor.alive("posts")
     assert not psutil.pid_exists(first)
-    refused = await ask_health(posts.health or "")
+    refused = await ask_health(posts.health or "", WITHIN_S)
     assert refused.status is None
     assert "nothing listens" in (refused.waits_for or "")
     await supervisor.restart("posts")
-    assert (await ask_health(posts.health or "")).status == 200
+    assert await status_of(posts) == 200
     assert supervisor.pid("posts") != first
     assert supervisor.unexpected_exits() == ()  # It was told to.
 
 
-async def test_a_suspended_service_takes_connections_and_answers_none_until_resumed(
+async def test_a_suspended_service_does_not_answer_until_resumed_or_restarted(
     supervisor: Supervisor, hello: Hello
 ) -> None:
     posts = hello("posts")
     await supervisor.start(posts)
-    await supervisor.suspend("posts")
-    assert psutil.Process(supervisor.pid("posts")).status() == psutil.STATUS_STOPPED
-    silent = await ask_health(posts.health or "", timeout_s=0.1)
-    assert silent.status is None
-    assert "nobody answers" in (silent.waits_for or "")
-    await supervisor.resume("posts")
-    assert (await ask_health(posts.health or "")).status == 200
+    for mend in (supervisor.resume, supervisor.restart):
+        await supervisor.suspend("posts")
+        assert psutil.Process(supervisor.pid("posts")).status() == psutil.STATUS_STOPPED
+        silent = await ask_health(posts.health or "", timeout_s=0.1)
+        assert silent.status is None
+        assert "nobody answers" in (silent.waits_for or "")
+        await mend("posts")
+        assert await status_of(posts) == 200
 
 
-async def test_a_suspended_service_can_be_killed_and_restarted(
-    supervisor: Supervisor, hello: Hello
-) -> None:
-    posts = hello("posts")
-    await supervisor.start(posts)
-    await supervisor.suspend("posts")
-    await supervisor.restart("posts")
-    assert (await ask_health(posts.health or "")).status == 200
-
-
-async def test_a_job_is_waited_for_and_its_status_told(
+async def test_a_job_is_waited_for_and_its_status_reported(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     await supervisor.start(
         job("good", tmp_path, "--exit", "0"), job("bad", tmp_path, "--exit", "3")
     )
-    assert await supervisor.wait("good", timeout_s=10) == 0
-    assert await supervisor.wait("bad", timeout_s=10) == 3
+    assert await supervisor.wait("good", WITHIN_S) == 0
+    assert await supervisor.wait("bad", WITHIN_S) == 3
     (failed,) = supervisor.unexpected_exits()
     assert (failed.name, failed.status) == ("bad", 3)
     with pytest.raises(NotRunning, match="bad, good"):
-        await supervisor.wait("load", timeout_s=10)
+        await supervisor.wait("load", WITHIN_S)
 
 
-async def test_a_terminated_program_ends_as_it_was_told(
+async def test_only_an_end_that_was_not_asked_for_is_recorded(
     supervisor: Supervisor, hello: Hello
 ) -> None:
-    await supervisor.start(hello("posts"))
+    await supervisor.start(hello("posts"), hello("query"))
     await supervisor.terminate("posts")
-    assert await supervisor.wait("posts", timeout_s=10) == -signal.SIGTERM
+    assert await supervisor.wait("posts", WITHIN_S) == -signal.SIGTERM
     assert supervisor.unexpected_exits() == ()
-
-
-async def test_an_end_that_nobody_asked_for_is_recorded(
-    supervisor: Supervisor, hello: Hello
-) -> None:
-    await supervisor.start(hello("posts"))
-    os.kill(supervisor.pid("posts"), signal.SIGTERM)
-    assert await supervisor.wait("posts", timeout_s=10) == -signal.SIGTERM
+    os.kill(supervisor.pid("query"), signal.SIGTERM)
+    assert await supervisor.wait("query", WITHIN_S) == -signal.SIGTERM
     (exit_,) = supervisor.unexpected_exits()
-    assert (exit_.name, exit_.status) == ("posts", -signal.SIGTERM)
+    assert (exit_.name, exit_.status) == ("query", -signal.SIGTERM)
 
 
+@by_each_method
 async def test_a_program_finds_itself_as_if_started_by_hand(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     facts = job("facts", tmp_path, "--facts", COLOUR="green")
     await supervisor.start(facts)
-    assert await supervisor.wait("facts", timeout_s=10) == 0
+    assert await supervisor.wait("facts", WITHIN_S) == 0
     told = dict(line.split(" ", 1) for line in facts.log.read_text().splitlines())
     assert told["argv"] == "['--facts']"
     assert told["env"] == "green"
@@ -204,11 +189,11 @@ async def test_a_program_finds_itself_as_if_started_by_hand(
     assert facts.log.stat().st_mode & 0o777 == 0o600
 
 
-async def test_the_nursery_signals_nobody_in_place_of_a_child_it_has_reaped(
+async def test_the_nursery_does_not_signal_a_child_it_has_reaped(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     await supervisor.start(job("brief", tmp_path, "--exit", "0"))
-    await supervisor.wait("brief", timeout_s=10)
+    await supervisor.wait("brief", WITHIN_S)
     with pytest.raises(NurseryRefused, match="brief: has already ended"):
         await supervisor._link.ask(do="signal", name="brief", number=int(signal.SIGTERM))
     with pytest.raises(NotRunning, match="started again"):
@@ -225,11 +210,11 @@ async def test_the_same_name_does_not_run_twice(supervisor: Supervisor, hello: H
     assert supervisor.alive("posts")
 
 
-async def test_whoever_asks_a_lost_nursery_is_told(supervisor: Supervisor, hello: Hello) -> None:
+async def test_a_lost_nursery_is_reported(supervisor: Supervisor, hello: Hello) -> None:
     await supervisor.start(hello("posts"))
     os.kill(supervisor._link.pid, signal.SIGKILL)
     with pytest.raises(NurseryLost):
-        await supervisor.wait("posts", timeout_s=10)
+        await supervisor.wait("posts", WITHIN_S)
     assert not supervisor.alive("posts")
     with pytest.raises(NurseryLost, match="nursery"):
         await supervisor.restart("posts")
@@ -243,7 +228,7 @@ async def test_ps_shows_a_program_by_its_name(supervisor: Supervisor, hello: Hel
     assert comm.read_text().strip() in {"lab-posts", Path(sys.executable).resolve().name, "python"}
 
 
-async def test_what_is_measured_gives_way_to_what_measures_it(
+async def test_measured_programs_are_nicer_than_measuring_ones(
     supervisor: Supervisor, hello: Hello
 ) -> None:
     await supervisor.start(hello("posts"), replace(hello("load"), measures=True))

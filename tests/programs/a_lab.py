@@ -50,6 +50,7 @@ def hello(name: str, port: int, folder: Path, *more: str) -> Program:
         ("--port", str(port), *more),
         folder / f"{name}.log",
         health=f"http://127.0.0.1:{port}/health",
+        ready_within_s=60.0,
     )
 
 

@@ -13,14 +13,13 @@ from aiohttp import web
 from lab.bus.open import open_bus
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
-from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
+from lab.cluster.topology import PRELOAD
 from lab.domain.errors import ServiceError
 from lab.domain.events import Envelope, PostCreated
 from lab.web import problem
 
-PATIENCE_S = 20.0  # for tests that don't mean to time out
+PATIENCE_S = 60.0  # for tests that don't mean to time out
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -132,15 +131,6 @@ class World:
             await bus.append([an_event(name) for name in names])
         finally:
             await bus.close()
-
-    async def blog(self, delivery: str) -> Stack:
-        options = {"bus": "course", "delivery": delivery}
-        arrangement = ARRANGEMENTS["async-bus"]
-        stack = self.held.enter_context(
-            Stack("told", arrangement, self.supervisor, self.folder, options=options)
-        )
-        await self.supervisor.start(*stack.programs)
-        return stack
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -21,7 +22,7 @@ from lab.cluster.supervisor import Supervisor
 from lab.cluster.topology import ARRANGEMENTS, PRELOAD
 from lab.faults.kinds import parse_fault
 
-PATIENCE_S = 20.0  # how long a condition may take; no test means to wait so long
+PATIENCE_S = 60.0  # after which a condition is held to be false; no test means to wait so long
 T = TypeVar("T")
 
 
@@ -57,13 +58,13 @@ class Laboratory:
             self._thread.join()
             self._loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T], within_s: float = PATIENCE_S) -> T:
+    def run(self, work: Coroutine[Any, Any, T], within_s: float = 3 * PATIENCE_S) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
 
     @contextmanager
     def start(self, *programs: Program) -> Iterator[None]:
         """Programs that are ready inside the block, and ended behind it."""
-        self.run(self.supervisor.start(*programs))
+        self.run(self.supervisor.start(*programs, ready_within_s=PATIENCE_S))
         try:
             yield
         finally:
@@ -76,9 +77,10 @@ class Laboratory:
         """A fresh stack of an arrangement, with its own ports and databases."""
 
         async def make() -> Stack:
-            return Stack(
-                name, ARRANGEMENTS[arrangement], self.supervisor, self.folder, options=options
-            )
+            of = ARRANGEMENTS[arrangement]
+            stack = Stack(name, of, self.supervisor, self.folder, options=options)
+            stack.programs = [replace(one, ready_within_s=PATIENCE_S) for one in stack.programs]
+            return stack
 
         async def close(stack: Stack) -> None:
             stack.__exit__()
@@ -162,9 +164,17 @@ class Blog:
         self.laboratory.run(self.laboratory.supervisor.restart(self.stack.program(target)))
 
     def state(self, target: str) -> dict[str, Any]:
-        state = self.laboratory.run(self.stack.state(target))
-        assert state is not None, f"{target} does not tell its state"
-        return state
+        """What a program that runs tells of its progress."""
+        told = eventually(
+            lambda: [one for one in (self.laboratory.run(self.stack.state(target)),) if one],
+            f"a state of {target}",
+        )
+        return told[0]
+
+    def acted(self, target: str, name: str = "fault") -> int:
+        """How often a fault at the door of a target has acted by now."""
+        told = self.laboratory.run(self.stack.call("GET", self.stack.urls[target], "/_lab/faults"))
+        return int((told.data or {}).get(name, {}).get("acted", 0))
 
     def log(self, target: str) -> str:
         return (self.laboratory.folder / f"{self.stack.program(target)}.log").read_text()

@@ -35,7 +35,7 @@ SEED_POSTS = 10
 WARM_UP_S = 0.5
 HEADROOM_S = 0.15
 SETTLE_WITHIN_S = 60.0
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.1
 LONGEST_DOWN = 0.6  # of the time between two blows
 LOAD = "load"
@@ -94,7 +94,7 @@ async def go_through(
     async with Supervisor(preload([options]), folder) as supervisor:
         of = ARRANGEMENTS[arrangement]
         with Stack("blog", of, supervisor, folder, options=options) as stack:
-            await supervisor.start(*stack.programs)
+            await supervisor.start(*stack.programs, ready_within_s=READY_WITHIN_S)
             seeds = [await _post(stack, number) for number in range(SEED_POSTS)]
             assert await stack.settle(SETTLE_WITHIN_S), "the seed posts did not settle"
             started_at_s = perf_counter() + HEADROOM_S
