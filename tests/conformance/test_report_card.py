@@ -3,8 +3,7 @@
 import asyncio
 import json
 import shutil
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -18,9 +17,12 @@ from lab.card.client import Client, Feed
 from lab.card.contract import _Looking
 from lab.card.judging import JUDGES, Seen
 from lab.card.outages import OUTAGES
-from lab.card.trying import report_card
+from lab.card.trying import Trying, report_card
+from lab.card.visitors import Visitors
 from lab.cluster.program import Exit
+from lab.cluster.supervisor import Supervisor
 from lab.foreign.made_of import LOG
+from lab.foreign.parts import PRELOAD
 from lab.foreign.stack import ForeignStack
 from lab.foreign.target import Target
 from lab.load.samples import Sample
@@ -28,10 +30,9 @@ from lab.scenarios import catalogue
 from lab.scenarios.claims import CLAIMS
 from lab.scenarios.holdings import Holdings
 from lab.scenarios.result import Data
-from tests.support.foreign_blog import a_target
+from tests.support.command_line import say
+from tests.support.foreign_blog import ACTIONS, a_target, an_odd_blog
 from tests.support.worked_targets import NAMES, NEEDS, moved
-
-ROOT = Path(__file__).parents[2]
 
 
 def outage(*keys: str) -> list:  # type: ignore[type-arg]
@@ -67,41 +68,41 @@ def on_ports_of_its_own(folder: Path) -> Target:
 
 async def every_card(folder: Path) -> dict[str, Card]:
     shell = moved("shell-blog", folder / "shell")
-    exits = [sys.executable, "-c", "import sys; sys.exit('no database')"]
+    logged = moved("python-blog", folder / "logged")
     wanted = {
-        "naive": report_card(a_target(), outage("query-cut", "comments-slow")),
-        "with the log": report_card(a_target(), outage("query-cut"), bus=LOG),
-        "one service": report_card(shell, outage("comments-down", "query-down", "bus-down")),
-        "by name": report_card(on_ports_of_its_own(folder / "named"), outage("query-cut")),
-        "exits": report_card(a_target(query={"command": exits, "port": 0, "port_env": "PORT"})),
-        **{
-            name: report_card(moved(name, folder / name), outages=())
-            for name in NAMES
-            if shutil.which(NEEDS[name])
-        },
+        "python-blog": report_card(
+            on_ports_of_its_own(folder / "named"), outage("query-cut", "comments-slow")
+        ),
+        "with the log": report_card(logged, outage("query-cut"), bus=LOG),
+        "shell-blog": report_card(shell, outage("comments-down", "query-down", "bus-down")),
     }
+    if shutil.which(NEEDS["node-blog"]):
+        wanted["node-blog"] = report_card(moved("node-blog", folder / "node"), outages=())
     return dict(zip(wanted, await asyncio.gather(*wanted.values()), strict=True))
 
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Card]:
-    return asyncio.run(every_card(tmp_path_factory.mktemp("targets")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.card.trying.CALM_S", 0.3)
+        patch.setattr("lab.card.trying.BROKEN_S", 0.6)
+        return asyncio.run(every_card(tmp_path_factory.mktemp("targets")))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_worked_targets_hold_their_contract(name: str, cards: dict[str, Card]) -> None:
     if name not in cards:
         pytest.skip(f"there is no {NEEDS[name]} here, so {name} was not started")
-    card = cards[name]
-    assert card.passed, formats.sentences(card, name)
-    looked_at = {key for key, held in told(card).items() if held is not None}
+    contract = cards[name].parts[0]
+    assert [line for line in contract.lines if line.held is False] == []
+    looked_at = [line for line in contract.lines if line.held is not None]
     assert len(looked_at) == (10 if name == "shell-blog" else 11)
 
 
-def test_a_naive_bus_is_found_out(cards: dict[str, Card]) -> None:
-    card = cards["naive"]
+def test_a_naive_bus_is_found_out_behind_names(cards: dict[str, Card]) -> None:
+    card = cards["python-blog"]
     held = told(card)
-    assert held["create-comment"] is True
+    assert card.unmoved == ()
     assert held["query-cut.kept"] is False
     assert "are missing" in seen(card, "query-cut.kept")
     assert held["query-cut.reads"] is True
@@ -115,14 +116,6 @@ def test_a_naive_bus_is_found_out(cards: dict[str, Card]) -> None:
     assert "lab run downed-service --with mine.toml" in text
 
 
-def test_who_is_called_by_a_name_can_be_cut_off_on_a_port_of_its_own(
-    cards: dict[str, Card],
-) -> None:
-    card = cards["by name"]
-    assert card.unmoved == ()
-    assert told(card)["query-cut.kept"] is False, formats.sentences(card, "mine.toml")
-
-
 def test_with_the_log_in_its_place_nothing_is_missing(cards: dict[str, Card]) -> None:
     card = cards["with the log"]
     held = told(card)
@@ -131,10 +124,10 @@ def test_with_the_log_in_its_place_nothing_is_missing(cards: dict[str, Card]) ->
     assert "bus: the lab's log" in formats.sentences(card, "mine.toml")[0]
 
 
-def test_one_that_has_one_service_is_looked_at_as_far_as_that_goes(cards: dict[str, Card]) -> None:
-    card = cards["one service"]
+def test_a_single_service_is_looked_at_as_far_as_possible(cards: dict[str, Card]) -> None:
+    card = cards["shell-blog"]
     held = told(card)
-    assert held["comments-down.kept"] is True  # its files outlive whoever is killed
+    assert held["comments-down.kept"] is True  # its files outlive the process
     assert held["comments-down.back"] is True
     assert held["comments-down.reads"] is None
     assert "blog was down above already" in seen(card, "query-down.kept")
@@ -142,7 +135,57 @@ def test_one_that_has_one_service_is_looked_at_as_far_as_that_goes(cards: dict[s
     assert card.passed
 
 
-def test_where_there_was_nothing_to_show_nothing_can_be_shown_again() -> None:
+async def test_a_fault_that_met_nobody_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody(*_: object) -> list[Sample]:
+        return []
+
+    monkeypatch.setattr(Visitors, "come", nobody)
+    async with Supervisor(PRELOAD, tmp_path) as supervisor:
+        trying = Trying(an_odd_blog("plain", tmp_path), supervisor, tmp_path)
+        (slow,) = outage("comments-slow")
+        part = await trying.outage(slow, lambda _: None)
+    assert {line.held for line in part.lines} == {None}
+    assert "met nobody" in part.lines[0].seen
+
+
+def test_the_command_prints_a_card_and_writes_junit(tmp_path: Path) -> None:
+    app = an_odd_blog("plain", tmp_path).services["app"]
+    text = f'services.app = {{ command = {json.dumps(app.command)}, port = 0, port_env = "PORT" }}'
+    actions = "".join(f'\nactions.{one}.service = "app"' for one in ACTIONS)
+    (tmp_path / "mine.toml").write_text(f"ready_within_s = 100\n{text}{actions}")
+    words = ("--contract", "--json", "--junit", "junit.xml")
+    done = say("check", "mine.toml", *words, cwd=tmp_path)
+    assert done.returncode == 0, done
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["passed"]) == ("lab.card/1", True)
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
+    assert "... the contract" in done.stderr
+
+
+# What needs no process.
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[services.comments]\ncommand = "x"\n', "--replace"),
+        ('[services.comments]\ncommnad = "x"\n', "mine.toml:2: services.comments.commnad"),
+        (None, "can't be read"),
+    ],
+)
+def test_an_incomplete_or_wrong_target_is_refused(
+    tmp_path: Path, text: str | None, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / "mine.toml").write_text(text)
+    done = say("check", "mine.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_an_empty_feed_has_nothing_to_show_again() -> None:
     class Empty:
         async def feed_when(self, right: object) -> tuple[Feed, str]:
             return [], "not so after 3 s"
@@ -152,56 +195,6 @@ def test_where_there_was_nothing_to_show_nothing_can_be_shown_again() -> None:
     asyncio.run(looking.replay())
     line = next(one for one in looking.notes.lines() if one.criterion.key == "replay")
     assert (line.held, line.seen) == (None, "there was nothing to show again: not so after 3 s")
-
-
-def test_who_does_not_start_has_a_card_that_says_why(cards: dict[str, Card]) -> None:
-    card = cards["exits"]
-    assert card.trouble == "query exited with status 1 before it was ready."
-    assert card.log == ("no database",)
-    assert set(told(card).values()) == {None}
-    assert not card.passed
-    suite = ElementTree.fromstring(formats.junit(card))[0]
-    assert suite.get("errors") == "1"
-    assert "no database" in (suite.findtext("testcase/error") or "")
-
-
-def test_the_command_prints_a_card_and_says_by_its_status_what_it_came_to(tmp_path: Path) -> None:
-    moved("shell-blog", tmp_path)
-    done = subprocess.run(
-        [
-            *(sys.executable, ROOT / "cli.py", "check", "shell-blog.toml", "--contract"),
-            *("--json", "--junit", "junit.xml"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert (document["schema"], document["passed"]) == ("lab.card/1", True)
-    assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
-    assert "... the contract" in done.stderr
-
-
-def test_a_part_is_told_what_it_lacks_and_a_mistake_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "part.toml").write_text('[services.comments]\ncommand = "x"\n')
-    (tmp_path / "wrong.toml").write_text('[services.comments]\ncommnad = "x"\n')
-    for file, says in (
-        ("part.toml", "--replace"),
-        ("wrong.toml", "wrong.toml:2: services.comments.commnad"),
-        ("none.toml", "can't be read"),
-    ):
-        done = subprocess.run(
-            [sys.executable, ROOT / "cli.py", "check", file],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 2
-        assert says in done.stderr
-
-
-# The table, and what is made of what was seen.
 
 
 def test_each_criterion_is_explained_by_claims_and_scenarios_that_there_are() -> None:
@@ -322,11 +315,8 @@ def test_a_card_is_told_to_people_and_to_machines() -> None:
     assert lines[1].startswith("app and bus always listen on the port where the others look for")
     assert "  not seen  no bus." in lines
     assert "1 of 2 held, in 2 s." in lines
-
-
-def test_a_fault_that_met_nobody_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.card.visitors.EVERY_S", 10.0)  # nobody comes
-    monkeypatch.setattr("lab.card.trying.BROKEN_S", 0.1)
-    card = asyncio.run(report_card(a_target(), outage("comments-slow")))
-    assert told(card)["comments-slow.kept"] is None
-    assert "met nobody" in seen(card, "comments-slow.kept")
+    never = replace(CARD, trouble="app exited.", log=("no database",))
+    assert not never.passed
+    suite = ElementTree.fromstring(formats.junit(never))[0]
+    assert suite.get("errors") == "1"
+    assert "no database" in (suite.findtext("testcase/error") or "")

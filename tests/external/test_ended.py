@@ -10,7 +10,14 @@ from tests.programs.ended_checks import ACheck, try_out, write_target
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strays are made by setsid")
 
 
-@pytest.mark.parametrize("way", ["ctrl-c", "sigkill", "sigkill of the nursery, too"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "sigkill",
+        pytest.param("ctrl-c", marks=pytest.mark.slow),
+        pytest.param("sigkill of the nursery, too", marks=pytest.mark.slow),
+    ],
+)
 def test_a_check_that_is_broken_off_leaves_nothing(way: str, tmp_path: Path) -> None:
     check = ACheck(write_target(tmp_path))
     try:

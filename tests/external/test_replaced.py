@@ -1,13 +1,13 @@
 """One service of somebody else's inside the lab's own stack, on the course's bus."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 
 from lab.cluster.errors import LabCannotRun, PortTaken
 from lab.cluster.injector import Injection
@@ -26,75 +26,103 @@ from lab.foreign.words import Words
 from lab.scenarios.foreign import notes_on
 from lab.scenarios.prepared import prepared
 from lab.scenarios.scenario import Scenario
+from tests.support.course_world import until_it_says
 from tests.support.foreign_blog import PROGRAM, a_target, service
+from tests.support.patience import PATIENCE_S
 
-PATIENCE_S = 20.0
+in_module = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+    folder = tmp_path_factory.mktemp("supervisor")
+    async with Supervisor((*PRELOAD, *FOREIGN_PRELOAD), folder) as running:
+        yield running
 
 
 @asynccontextmanager
-async def standing(part: str, target: Target, folder: Path) -> AsyncIterator[ReplacedStack]:
-    async with Supervisor((*PRELOAD, *FOREIGN_PRELOAD), folder) as supervisor:
-        with ReplacedStack("ours", part, target, supervisor, folder) as stack:
+async def standing(
+    supervisor: Supervisor, part: str, target: Target, folder: Path
+) -> AsyncIterator[ReplacedStack]:
+    with ReplacedStack(f"{part}-by", part, target, supervisor, folder) as stack:
+        try:
             await stack.start()
             yield stack
+        finally:
+            await supervisor.end(*(one.name for one in stack.programs))
 
 
 async def write(stack: ReplacedStack, service: str, path: str, **body: str) -> str:
     answer = await stack.call("POST", stack.urls[service], path, body)
     assert answer.status == 201, answer
-    assert await stack.settle(PATIENCE_S)
     return str(answer.data["id"])
 
 
-async def until_it_has_acted(stack: ReplacedStack, kind: str) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while kind != "down":
-            told = (await stack.call("GET", stack.urls["query"], "/_lab/faults")).data
-            if told["fault"]["acted"]:
-                return
-            await asyncio.sleep(0.005)
+async def feed_of(stack: ReplacedStack) -> list[Any]:
+    assert await stack.settle(PATIENCE_S)
+    feed: list[Any] = (await stack.call("GET", stack.urls["query"], "/feed")).data
+    return feed
 
 
+@in_module
 @pytest.mark.parametrize("part", ["posts", "comments", "query", "moderation"])
-async def test_the_lab_s_other_services_work_on_with_theirs(part: str, tmp_path: Path) -> None:
-    async with standing(part, a_target(), tmp_path) as stack:
+async def test_the_lab_s_other_services_work_on_with_theirs(
+    part: str, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    target = a_target()
+    if part == "comments":  # they call it a text
+        actions = {"create_comment": {"body": {"text": "{content}"}}}
+        target = a_target(comments=service("comments", TEXT="text"), actions=actions)
+    async with standing(supervisor, part, target, tmp_path) as stack:
         post = await write(stack, "posts", "/posts", title="A title")
+        assert await stack.settle(PATIENCE_S)
         await write(stack, "comments", f"/posts/{post}/comments", content="red")
         await write(stack, "comments", f"/posts/{post}/comments", content="orange")
-        feed = (await stack.call("GET", stack.urls["query"], "/feed")).data
-        assert [entry["title"] for entry in feed] == ["A title"]
-        told = {one["content"]: one["status"] for one in feed[0]["comments"]}
+        (entry,) = await feed_of(stack)
+        assert entry["title"] == "A title"
+        told = {one["content"]: one["status"] for one in entry["comments"]}
         assert told == {"red": "approved", "orange": "rejected"}
 
 
-async def test_faults_act_on_it_as_on_the_others(tmp_path: Path) -> None:
-    async with standing("query", a_target(), tmp_path) as stack:
+async def until_it_has_met(stack: ReplacedStack, kind: str) -> None:
+    """Until the fault has acted; one that is down has been told in vain."""
+
+    async def met() -> bool:
+        if kind == "down":
+            posts, bus = await stack.state("posts"), await stack.state(BUS)
+            return bool(posts and bus and not posts["untold"] and not bus["busy"])
+        told = (await stack.call("GET", stack.urls["query"], "/_lab/faults")).data
+        return bool(told["fault"]["acted"])
+
+    await until_it_says(met, True)
+
+
+@in_module
+async def test_faults_act_on_it_as_on_the_others(supervisor: Supervisor, tmp_path: Path) -> None:
+    target = a_target("broken")
+    async with standing(supervisor, "query", target, tmp_path) as stack:
         for kind, options in (("partition", {"from": BUS}), ("down", {}), ("latency", {"ms": 5})):
             fault = Injection(stack, parse_fault(kind, "query", options), "fault")
             await fault.begin(seed=7)
-            await stack.call("POST", stack.urls["posts"], "/posts", {"title": kind})
+            await write(stack, "posts", "/posts", title=kind)
             await stack.call("GET", stack.urls["query"], "/feed")
-            await until_it_has_acted(stack, kind)
+            await until_it_has_met(stack, kind)
             await fault.end()
             assert fault.acted, (kind, fault.evidence)
             assert fault.gone
-        assert await stack.settle(PATIENCE_S)
+        # The course's bus keeps nothing.
+        assert [entry["title"] for entry in await feed_of(stack)] == ["latency"]
 
 
-def test_the_bus_is_where_the_course_has_it_for_who_is_not_told(tmp_path: Path) -> None:
+async def test_without_an_address_the_bus_is_where_the_course_has_it(tmp_path: Path) -> None:
     untold = service("comments") | {"env": {"BUS": "http://localhost:4005/events"}}
     target = a_target(comments=untold)
-
-    async def begin() -> None:
-        async with standing("comments", target, tmp_path):
-            pass
-
     try:
         taken = reserve(COURSE_PORTS[BUS])
     except PortTaken:
         pytest.skip("somebody has the course's port just now")
     with taken, pytest.raises(LabCannotRun, match="the event bus, for comments of mine, is looked"):
-        asyncio.run(begin())
+        ReplacedStack("ours", "comments", target, cast(Supervisor, None), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -146,19 +174,6 @@ def test_what_the_target_calls_a_comment_s_text_is_what_its_events_call_it() -> 
     assert heard == ours["data"] | {"_id": "a", "text": "x", "state": "approved"}
     post = {"type": "PostCreated", "data": {"id": "b", "title": "y"}}
     assert words.in_theirs(post) == post
-
-
-async def test_a_comment_that_they_call_a_text_is_shown(tmp_path: Path) -> None:
-    target = a_target(
-        comments=service("comments", TEXT="text"),
-        actions={"create_comment": {"body": {"text": "{content}"}}},
-    )
-    async with standing("comments", target, tmp_path) as stack:
-        post = await write(stack, "posts", "/posts", title="A title")
-        await write(stack, "comments", f"/posts/{post}/comments", content="red")
-        feed = (await stack.call("GET", stack.urls["query"], "/feed")).data
-        told = [(one["content"], one["status"]) for one in feed[0]["comments"]]
-        assert told == [("red", "approved")]
 
 
 BLOG: dict[str, Any] = {"name": "calm", "title": "Calm", "variants": {"async-bus": {}}}

@@ -6,12 +6,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
+import pytest_asyncio
 
-from lab.cluster.errors import LabCannotRun, NotReady, StartFailed
+from lab.cluster.errors import LabCannotRun
 from lab.cluster.injector import Injection
 from lab.cluster.ports import reserve
 from lab.cluster.reach import out_of_reach
@@ -22,21 +23,29 @@ from lab.foreign.made_of import arrangement_of
 from lab.foreign.parts import PRELOAD
 from lab.foreign.stack import ForeignStack
 from lab.foreign.target import Target
+from tests.support.course_world import until_it_says
 from tests.support.foreign_blog import PROGRAM, a_target, service
+from tests.support.patience import PATIENCE_S
 
-STRAY = Path(__file__).parents[1] / "programs" / "stray.py"
-PATIENCE_S = 20.0
+in_module = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+    async with Supervisor(PRELOAD, tmp_path_factory.mktemp("supervisor")) as running:
+        yield running
 
 
 @asynccontextmanager
 async def standing(
-    target: Target, folder: Path, bus: str = "own", start: bool = True
+    supervisor: Supervisor, target: Target, folder: Path, bus: str = "own"
 ) -> AsyncIterator[ForeignStack]:
-    async with Supervisor(PRELOAD, folder) as supervisor:
-        with ForeignStack("theirs", target, supervisor, folder, bus=bus) as stack:
-            if start:
-                await stack.start()
+    with ForeignStack(target.name, target, supervisor, folder, bus=bus) as stack:
+        try:
+            await stack.start()
             yield stack
+        finally:
+            await supervisor.end(*(one.name for one in stack.programs))
 
 
 async def injected(stack: ForeignStack, kind: str, target: str, **options: Any) -> Injection:
@@ -45,34 +54,55 @@ async def injected(stack: ForeignStack, kind: str, target: str, **options: Any) 
     return injection
 
 
-async def write_post(stack: ForeignStack, title: str = "A title") -> str:
+async def write_post(stack: ForeignStack, title: str) -> str:
     answer = await stack.call("POST", stack.asked_at["posts"], "/posts", {"title": title})
     assert answer.status == 201, answer
     return str(answer.data["id"])
 
 
-async def titles(stack: ForeignStack) -> list[str]:
-    answer = await stack.call("GET", stack.asked_at["query"], "/feed")
-    assert answer.ok, answer
-    return [post["title"] for post in answer.data]
+async def until_the_feed_is(stack: ForeignStack, expected: dict[str, list[str]]) -> None:
+    """`expected`: the titles, each with its comments."""
+
+    async def shown() -> dict[str, list[str]]:
+        feed = (await stack.call("GET", stack.asked_at["query"], "/feed")).data
+        return {post["title"]: [one["content"] for one in post["comments"]] for post in feed}
+
+    await until_it_says(shown, expected)
 
 
-async def test_faults_at_the_door_and_of_the_process_act_on_a_foreign_service(
-    tmp_path: Path,
+async def until_it_has_acted(stack: ForeignStack, fault: Injection) -> None:
+    async def acted() -> bool:
+        url = stack.urls[fault.fault.target]
+        told = (await stack.call("GET", url, "/_lab/faults")).data
+        return bool(told["fault"]["acted"])
+
+    await until_it_says(acted, True)
+
+
+def unmoved(role: str) -> Target:
+    """One whose `role` always listens on its own port."""
+    with reserve() as free:
+        port = free.port
+    command = [sys.executable, str(PROGRAM), role, str(port)]
+    return a_target(**{role: service(role) | {"command": command, "port": port}})
+
+
+@in_module
+async def test_faults_act_at_the_door_and_on_the_process(
+    supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    async with standing(a_target(), tmp_path) as stack:
+    async with standing(supervisor, unmoved("comments"), tmp_path) as stack:
         late = await injected(stack, "latency", "posts", ms=40)
-        await write_post(stack, "first")
+        post_id = await write_post(stack, "first")
         await late.end()
         assert late.acted
         assert late.evidence["delayed_ms_min"] >= 40
-        assert await stack.settle(PATIENCE_S)
+        await until_the_feed_is(stack, {"first": []})
         lost = await injected(stack, "drop", "query")
         await write_post(stack, "never heard of")
-        assert await stack.settle(PATIENCE_S)
+        await until_it_has_acted(stack, lost)
         await lost.end()
         assert lost.acted
-        assert await titles(stack) == ["first"]
         hanging = await injected(stack, "hang", "query")
         assert hanging.acted
         assert hanging.evidence["suspended"] == 1
@@ -86,132 +116,75 @@ async def test_faults_at_the_door_and_of_the_process_act_on_a_foreign_service(
         assert refused.status == 500
         await down.end()
         assert down.gone
+        # This one is always on its own port, and has a face and nothing else.
+        assert stack.places["comments"].public == stack.places["comments"].behind
+        broken = await injected(stack, "error", "comments", status=503)
+        comment = ("POST", stack.asked_at["comments"], f"/posts/{post_id}/comments")
+        assert (await stack.call(*comment, {"content": "not taken"})).status == 503
+        await broken.end()
+        assert (await stack.call(*comment, {"content": "taken"})).status == 201
         await write_post(stack, "second")
+        await until_the_feed_is(stack, {"second": [], "first": ["taken"]})
         assert await stack.settle(PATIENCE_S)
-        assert await titles(stack) == ["second", "first"]
+        (pid,) = stack.supervisor.kept("mine.posts")
+        env = psutil.Process(pid).environ()
+    # What is the lab's alone is not handed on.
+    assert {"LAB_TOKEN", "LAB_LIFELINE", "LAB_SERVICE_ENV"} & env.keys() == set()
+    for changed in ("PYTHONPATH", "SSL_CERT_FILE"):
+        assert env.get(changed) == os.environ.get(changed)
+    assert env["BUS"].endswith("/events")
 
 
-async def test_it_is_settled_when_the_log_has_told_everybody(tmp_path: Path) -> None:
-    async with standing(a_target(), tmp_path, bus="log") as stack:
+@in_module
+async def test_it_is_settled_when_the_log_has_told_everybody(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    async with standing(supervisor, a_target("logged"), tmp_path, bus="log") as stack:
         down = await injected(stack, "down", "query")
         await write_post(stack, "told late")
         assert not await stack.is_settled()
         await down.end()
         assert await stack.settle(PATIENCE_S)
-        assert await titles(stack) == ["told late"]
+        await until_the_feed_is(stack, {"told late": []})
         told = await stack.told()
         assert {*told["subscribers"].values()} == {told["head"]} == {1}
 
 
-async def test_a_fixed_port_that_is_taken_is_named_with_its_holder(tmp_path: Path) -> None:
-    with reserve() as taken:
-        target = a_target(posts=service("posts") | {"port": taken.port})
-        said = f"posts of mine is looked for on port {taken.port}, and that is taken by"
-        with pytest.raises(LabCannotRun, match=said):
-            async with standing(target, tmp_path):
-                pass
-
-
-async def test_who_listens_on_the_other_loopback_has_the_port_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_fixed_port_that_is_taken_is_named(host: str, tmp_path: Path) -> None:
     try:
-        server = await asyncio.start_server(lambda *_: None, "::1", 0)
+        server = await asyncio.start_server(lambda *_: None, host, 0)
     except OSError:
-        pytest.skip("this machine has no ::1")
+        pytest.skip(f"this machine has no {host}")
     with closing(server):
         port = server.sockets[0].getsockname()[1]
         target = a_target(posts=service("posts") | {"port": port})
-        with pytest.raises(LabCannotRun, match=f"looked for on port {port}"):
-            async with standing(target, tmp_path):
-                pass
-
-
-def unmoved(role: str) -> Target:
-    """One whose `role` always listens on its own port."""
-    with reserve() as free:
-        port = free.port
-    command = [sys.executable, str(PROGRAM), role, str(port)]
-    return a_target(**{role: service(role) | {"command": command, "port": port}})
-
-
-async def test_one_that_cannot_be_moved_has_a_face_and_nothing_else(tmp_path: Path) -> None:
-    async with standing(unmoved("query"), tmp_path) as stack:
-        place = stack.places["query"]
-        assert place.public == place.behind
-        await write_post(stack, "seen")
-        assert await stack.settle(PATIENCE_S)
-        broken = await injected(stack, "error", "query", status=503)
-        answer = await stack.call("GET", stack.asked_at["query"], "/feed")
-        assert answer.status == 503
-        await broken.end()
-        assert await titles(stack) == ["seen"]
+        said = f"posts of mine is looked for on port {port}, and that is taken by"
+        with pytest.raises(LabCannotRun, match=said):
+            ForeignStack("theirs", target, cast(Supervisor, None), tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "why"),
+    ("moves", "kind", "target", "options", "why"),
     [
-        ("down", {}, None),
-        ("hang", {}, None),
-        ("latency", {"ms": 1}, None),
-        ("partition", {"from": "client"}, None),
-        ("drop", {}, "So drop can't act there."),
-        ("partition", {"from": BUS}, "With `port_env` it could be moved"),
-        ("poison", {"type": "PostCreated"}, "the lab's own events"),
-        ("new_version", {"version": 2}, "the lab's own events"),
+        (False, "down", "query", {}, None),
+        (False, "hang", "query", {}, None),
+        (False, "latency", "query", {"ms": 1}, None),
+        (False, "partition", "query", {"from": "client"}, None),
+        (False, "drop", "query", {}, "So drop can't act there."),
+        (False, "partition", "query", {"from": BUS}, "With `port_env` it could be moved"),
+        (False, "poison", "query", {"type": "PostCreated"}, "the lab's own events"),
+        (False, "new_version", "query", {"version": 2}, "the lab's own events"),
+        (True, "drop", "query", {}, None),
+        (True, "partition", "query", {"from": BUS}, None),
+        (True, "down", "hop-1", {}, "mine has no hop-1."),
+        (True, "drop", BUS, {}, "event-bus hears none"),
+        (True, "partition", "query", {"from": "posts"}, "nobody says who asks"),
     ],
 )
-def test_what_can_be_done_to_one_that_cannot_be_moved(
-    kind: str, options: dict[str, Any], why: str | None
+def test_what_can_be_done_with_a_sidecar_before_it(
+    moves: bool, kind: str, target: str, options: dict[str, Any], why: str | None
 ) -> None:
-    found = out_of_reach(parse_fault(kind, "query", options), arrangement_of(unmoved("query")))
+    of = a_target() if moves else unmoved("query")
+    found = out_of_reach(parse_fault(kind, target, options), arrangement_of(of))
     assert (found is None) if why is None else (found is not None and why in found)
-
-
-@pytest.mark.parametrize(
-    ("kind", "target", "options", "why"),
-    [
-        ("drop", "query", {}, None),
-        ("partition", "query", {"from": BUS}, None),
-        ("down", "hop-1", {}, "mine has no hop-1."),
-        ("drop", BUS, {}, "event-bus hears none"),
-        ("partition", "query", {"from": "posts"}, "nobody says who asks"),
-    ],
-)
-def test_what_can_be_done_to_one_behind_its_sidecar(
-    kind: str, target: str, options: dict[str, Any], why: str | None
-) -> None:
-    found = out_of_reach(parse_fault(kind, target, options), arrangement_of(a_target()))
-    assert (found is None) if why is None else (found is not None and why in found)
-
-
-async def failing(folder: Path, *how: str, error: type[Exception]) -> str:
-    """What is said when its posts behave so."""
-    command = [sys.executable, str(STRAY), "{port}", *how]
-    target = a_target(posts=service("posts") | {"command": command, "cwd": str(folder)})
-    target = target.model_copy(update={"ready_within_s": 1.5})
-    with pytest.raises(error) as caught:
-        async with standing(target, folder):
-            pass
-    return str(caught.value)
-
-
-async def test_a_service_that_exits_is_named_with_its_last_lines(tmp_path: Path) -> None:
-    said = await failing(tmp_path, "exits", error=StartFailed)
-    assert said.startswith("theirs.posts exited with status 3 before it was ready.")
-    assert "Cannot find module 'express'" in said
-
-
-async def test_a_service_that_never_listens_is_given_up(tmp_path: Path) -> None:
-    said = await failing(tmp_path, "never_listens", error=NotReady)
-    assert said.startswith("theirs.posts was not ready within 1.5 s")
-    assert "was not ready within 1.5 s: nothing listens on port" in said
-    assert "It has not begun to listen anywhere" in said
-
-
-async def test_a_service_is_not_started_with_what_is_the_labs_alone(tmp_path: Path) -> None:
-    async with standing(a_target(), tmp_path) as stack:
-        (pid,) = stack.supervisor.kept("theirs.posts")
-        env = psutil.Process(pid).environ()
-    assert {"LAB_TOKEN", "LAB_LIFELINE", "LAB_SERVICE_ENV"} & env.keys() == set()
-    for changed in ("PYTHONPATH", "SSL_CERT_FILE"):
-        assert env.get(changed) == os.environ.get(changed)
-    assert env["BUS"].endswith("/events")

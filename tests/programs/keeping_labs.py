@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +72,18 @@ WAYS_TO_END: dict[str, Callable[[AKeepingLab], None]] = {
     "sigkill of the nursery, the keeper suspended": _suspended_keeper,
 }
 STRAYS = (("forks", "daemonises", "ignores_sigterm"), ("daemonises", "suspended"))
+
+
+def until_ended(pids: Iterable[int]) -> None:
+    """Wait until none of those runs whose numbers strays have noted. A number may have been given
+    to somebody else's process since."""
+    living = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            one = psutil.Process(pid)
+            if "python" in one.name():
+                living.append(one)
+    assert_ended(*living)
 
 
 def try_out(folder: Path, number: int) -> None:

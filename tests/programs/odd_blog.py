@@ -1,6 +1,6 @@
 """A blog in one process that is odd in one way: `python odd_blog.py PORT HOW`, see HOW in `odd`.
 
-What it does that is no answer is `stray.py`'s.
+What it does that is no answer is `stray.py`'s. Its posts outlive it, in a file in its folder.
 """
 
 import gzip
@@ -8,18 +8,21 @@ import json
 import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
+from pathlib import Path
+from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 import stray
 
-numbers = count(1)
-posts: dict[str, dict[str, Any]] = {}
+KEPT = Path("posts.json")
+lock = Lock()
+posts: dict[str, dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
 
 
 def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
     if (method, path) == ("POST", "/posts"):
-        post = {"id": str(next(numbers)), "title": body["title"], "comments": []}
+        post = {"id": uuid4().hex, "title": body["title"], "comments": []}
         posts[post["id"]] = post
         return 201, post
     if (method, path) == ("GET", "/posts"):
@@ -27,7 +30,7 @@ def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
     found = re.fullmatch(r"/posts/(\w+)/comments", path)
     if found and method == "POST":
         status = "rejected" if "orange" in body["content"] else "approved"
-        comment = {"id": str(next(numbers)), "content": body["content"], "status": status}
+        comment = {"id": uuid4().hex, "content": body["content"], "status": status}
         posts[found[1]]["comments"].append(comment)
         return 201, comment
     return 404, {}
@@ -39,7 +42,9 @@ class Handler(BaseHTTPRequestHandler):
     def handle_it(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            status, told = answer(self.command, self.path, json.loads(body) if body else None)
+            with lock:
+                status, told = answer(self.command, self.path, json.loads(body) if body else None)
+                KEPT.write_text(json.dumps(posts))
         except ValueError:
             status, told = 400, {}
         ODD.get(how, plain)(self, status, json.dumps(told).encode())
@@ -126,4 +131,7 @@ if __name__ == "__main__":
     port, how = int(sys.argv[1]), sys.argv[2]
     if how in stray.HOW:
         stray.HOW[how]()
-    Server(("127.0.0.1", port + (how == "listens_elsewhere")), Handler).serve_forever()
+    server = Server(("127.0.0.1", port + (how == "listens_elsewhere")), Handler)
+    if how == "listens_elsewhere":
+        sys.stderr.write("listening\n")
+    server.serve_forever()

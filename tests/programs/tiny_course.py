@@ -24,7 +24,7 @@ comments: dict[str, Any] = {}
 
 def send(url: str, body: Any) -> None:
     data = json.dumps(body).encode()
-    with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=5) as answer:
+    with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=60) as answer:
         answer.read()
 
 

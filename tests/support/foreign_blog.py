@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.foreign.target import Target
+from tests.support.patience import PATIENCE_S
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "tiny_course.py"
+ODD_BLOG = PROGRAM.with_name("odd_blog.py")
+ACTIONS = ("create_post", "create_comment", "read_feed")
 SERVICES = ("posts", "comments", "query", "moderation")
 
 
@@ -23,6 +26,19 @@ def a_target(name: str = "mine", **more: Any) -> Target:
     services = {one: service(one) for one in SERVICES}
     services["event-bus"] = service("event-bus", EVERYBODY=everybody)
     services |= {key: more.pop(key) for key in (*services,) if key in more}
+    given = {"name": name, "folder": PROGRAM.parent, "ready_within_s": PATIENCE_S}
+    return Target.model_validate({**given, "services": services, **more})
+
+
+def an_odd_blog(how: str, folder: Path) -> Target:
+    """A blog in one process, started in `folder`, that is odd in that way."""
+    command = [sys.executable, str(ODD_BLOG), "{port}", how]
     return Target.model_validate(
-        {"name": name, "folder": PROGRAM.parent, "services": services, **more}
+        {
+            "name": how,
+            "folder": folder,
+            "services": {"app": {"command": command, "port": 0, "port_env": "PORT"}},
+            "ready_within_s": PATIENCE_S,
+            "actions": {action: {"service": "app"} for action in ACTIONS},
+        }
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from lab.foreign.placing import a_free_port
 from lab.foreign.reading import read_target
 from lab.foreign.target import COURSE_PORTS, Target
+from tests.support.patience import PATIENCE_S
 
 TARGETS = Path(__file__).parents[2] / "docs" / "targets"
 NAMES = tuple(sorted(path.name for path in TARGETS.iterdir() if path.is_dir()))
@@ -33,4 +34,4 @@ def moved(name: str, folder: Path) -> Target:
         head = f"[services.{service}]\n"
         text = text.replace(head, f"{head}port = {others[str(port)]}\n")
     file.write_text(text, "utf-8")
-    return read_target(file)
+    return read_target(file).model_copy(update={"ready_within_s": PATIENCE_S})

@@ -1,0 +1,3 @@
+from tests.support.patience import patience
+
+__all__ = ["patience"]

@@ -1,0 +1,54 @@
+"""The deadlines of the lab, moved out of the way: a process that gets little time is no outage."""
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from types import SimpleNamespace
+
+import pytest
+
+from lab.cluster import supervisor
+from lab.cluster.caller import Caller
+from lab.cluster.health import Health, ask_health
+
+PATIENCE_S = 100.0
+"""Guards against a test that hangs; no test means to wait so long."""
+
+DEADLINES = (
+    "lab.card.client.ANSWER_WITHIN_S",
+    "lab.card.client.SHOWN_WITHIN_S",
+    "lab.card.trying.SETTLED_WITHIN_S",
+    "lab.card.visitors.ANSWER_WITHIN_S",
+    "lab.cluster.injector.GONE_WITHIN_S",
+    "lab.foreign.cost.ANSWERED_WITHIN_S",
+    "lab.scenarios.stretch.SETTLE_WITHIN_S",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patience() -> Iterator[None]:
+    """For the folders whose conftest.py imports it."""
+    with pytest.MonkeyPatch.context() as patch:
+        start, restart = supervisor.Supervisor.start, supervisor.Supervisor.restart
+        patch.setattr(start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
+        patch.setattr(restart, "__defaults__", (PATIENCE_S,))
+        patch.setattr(Caller.__call__, "__defaults__", (None, PATIENCE_S))
+        for name in DEADLINES:
+            patch.setattr(name, PATIENCE_S)
+        yield
+
+
+def no_patience_after(seen: Callable[[], bool], patch: pytest.MonkeyPatch) -> None:
+    """Let the time to become ready be over as soon as `seen` is so, and no sooner, for a service
+    whose sidecar says that it is not ready."""
+    jump_s = 0.0
+
+    async def asked(url: str, timeout_s: float) -> Health:
+        nonlocal jump_s
+        health = await ask_health(url, PATIENCE_S)
+        if health.status == 503 and seen():
+            jump_s = 1_000_000
+        return health
+
+    clock = SimpleNamespace(perf_counter=lambda: perf_counter() + jump_s)
+    patch.setattr(supervisor, "ask_health", asked)
+    patch.setattr(supervisor, "time", clock)
