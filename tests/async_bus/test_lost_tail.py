@@ -1,19 +1,22 @@
 """A lost tail, seen by one party at a time: who tells, who hears, and a log that lets events go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.async_bus import hear
 from lab.async_bus.alarms import Alarms
 from lab.async_bus.hear import Inbox
 from lab.async_bus.tell import Relay
 from lab.bus.base import NoLongerKept
 from lab.cluster.ports import reserve
 from lab.domain.events import Envelope, PostCreated
+from lab.spans import SpanLog
 from lab.store import Store
 from tests.support.bus_places import ProgramPlace, an_event, first
 from tests.support.consumers import Consumer, MemoryBus, comment, until
@@ -35,12 +38,20 @@ def tell(store: Store, *names: str) -> None:
 
 
 @asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def relaying(store: Store, bus: MemoryBus) -> AsyncIterator[Alarms]:
     alarms = Alarms()
-    task = asyncio.create_task(Relay(store, bus, alarms).run())
-    yield alarms
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(Relay(store, bus, alarms).run()):
+        yield alarms
 
 
 def on(bus: MemoryBus) -> list[str]:
@@ -95,21 +106,12 @@ async def test_what_was_told_too_long_ago_to_be_kept_may_be_lost_and_the_alarm_s
 # ── The one who hears ─────────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def hearing(one: Consumer, bus: MemoryBus) -> AsyncIterator[Inbox]:
-    inbox = one.inbox(bus)
-    task = asyncio.create_task(inbox.run())
-    yield inbox
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 @pytest.mark.parametrize(("dedupe", "noted"), [(True, "1 2 3 4 5"), (False, "1 2 3 1 4 5 3 2")])
 async def test_events_that_come_again_under_other_numbers_are_known_by_their_ids(
     tmp_path: Path, dedupe: bool, noted: str
 ) -> None:
     one, bus, told = Consumer(tmp_path, dedupe=dedupe), MemoryBus(), list(map(comment, range(1, 6)))
-    async with hearing(one, bus):
+    async with running(one.inbox(bus).run()):
         bus.tell(*told[:3])
         await until(lambda: one.applier.position == 3)
     another = MemoryBus()
@@ -117,7 +119,7 @@ async def test_events_that_come_again_under_other_numbers_are_known_by_their_ids
         another.tell(told[0], told[3], told[4], told[2], told[1])
     else:  # It believes its offset as long as the log reaches so far.
         another.tell(told[0])
-    async with hearing(one, another):
+    async with running(one.inbox(another).run()):
         await until(lambda: one.applier.position == len(another.log))
         if not dedupe:
             another.tell(told[3], told[4], told[2], told[1])
@@ -138,13 +140,32 @@ async def test_a_copy_behind_the_first_event_that_is_kept_says_what_it_misses(
     one, bus, alarms = Consumer(tmp_path), Shortened(), Alarms()
     bus.tell(comment(1), comment(2), comment(3))
     inbox = Inbox(bus, one.applier, one.door, alarms=alarms)
-    task = asyncio.create_task(inbox.run())
-    await until(lambda: bool(alarms.sentences))
-    assert "Events 1 to 2" in alarms.sentences[0]
-    assert "Events 1 to 2" in (inbox.waits_for or "")
-    assert (one.notes(), one.applier.position) == ([], 0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(inbox.run()):
+        await until(lambda: bool(alarms.sentences))
+        assert "Events 1 to 2" in alarms.sentences[0]
+        assert "Events 1 to 2" in (inbox.waits_for or "")
+        assert (one.notes(), one.applier.position) == ([], 0)
+    one.store.close()
+
+
+# ── A consumer far behind ─────────────────────────────────────────────────
+
+
+async def test_only_news_leave_spans_and_history_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hear, "NEWS", 2)
+    one, bus = Consumer(tmp_path), MemoryBus()
+    spans = one.applier._spans = SpanLog(tmp_path / "spans.ndjson", "consumer")
+    bus.tell(*(comment(number) for number in range(1, 6)))
+    async with running(one.inbox(bus).run()):
+        await until(lambda: one.applier.position == 5)
+        bus.tell(comment(6))
+        await until(lambda: one.applier.position == 6)
+    spans.close()
+    lines = (tmp_path / "spans.ndjson").read_text().splitlines()
+    assert [json.loads(line)["sequence"] for line in lines] == [4, 5, 6]
+    assert one.notes() == list("123456")
     one.store.close()
 
 

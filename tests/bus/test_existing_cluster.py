@@ -18,6 +18,7 @@ from lab.cluster import existing
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.existing import LOGIN as IN_ENVIRONMENT
 from lab.cluster.existing import ClusterCannotBeUsed, ask, named, shown, without_login
+from lab.cluster.ports import reserve
 from lab.cluster.reach import out_of_reach
 from lab.cluster.topology import ARRANGEMENTS, programs, with_engine
 from lab.commands.app import app
@@ -182,13 +183,10 @@ def test_a_login_is_taken_from_the_environment_where_the_url_has_none(
     assert "yours" not in repr(named("nats://you:yours@h"))
 
 
-def test_what_is_shown_of_options_has_no_login() -> None:
+def test_what_is_shown_of_a_cluster_has_no_login() -> None:
     assert shown({"bus": URL, "workers": 4}) == {"bus": "nats://127.0.0.1:4222", "workers": 4}
     assert without_login("log") == "log"
     assert without_login(7) == 7
-
-
-def test_a_cluster_may_have_several_servers_and_the_usual_port() -> None:
     cluster = named("nats://t0ken@one,two.example:5222,[::1]:4333")
     assert cluster.servers == (("one", 4222), ("two.example", 5222), ("[::1]", 4333))
     assert cluster.address == "nats://one:4222,two.example:5222,[::1]:4333"
@@ -250,10 +248,17 @@ def test_a_server_without_jetstream_is_no_bus(tmp_path: Path) -> None:
 
 
 def test_a_port_without_a_listener_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    with pytest.raises(ClusterCannotBeUsed, match=f"127.0.0.1:{port} can't be reached"):
-        ask(named(f"nats://127.0.0.1:{port}"))
+    with (
+        reserve() as port,
+        pytest.raises(ClusterCannotBeUsed, match=f"127.0.0.1:{port.port} can't be reached"),
+    ):
+        ask(named(f"nats://127.0.0.1:{port.port}"))
+
+
+@needs_nats
+def test_of_several_servers_one_is_enough(theirs: Outside) -> None:
+    with reserve() as port:
+        ask(named(f"nats://{LOGIN}@127.0.0.1:{port.port},{theirs.host}"))
 
 
 @pytest.mark.parametrize(
@@ -288,13 +293,6 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ask(named(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
 
 
-@needs_nats
-def test_of_several_servers_one_is_enough(theirs: Outside) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    ask(named(f"nats://{LOGIN}@127.0.0.1:{port},{theirs.host}"))
-
-
 def test_a_program_of_nats_without_its_library_says_how_to_get_it() -> None:
     script = """
 import sys
@@ -321,20 +319,16 @@ for main, argv in ((nats_server.main, words[:2]), (nats_gateway.main, words)):
 # ── What is not done to it ────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["down", "hang", "latency"])
-def test_a_cluster_of_others_is_not_broken(kind: str) -> None:
+def test_a_cluster_of_others_is_not_broken() -> None:
     there = with_engine(ARRANGEMENTS["async-bus"], {"bus": URL})
-    fault = parse_fault(kind, BUS, {"ms": 100} if kind == "latency" else {})
-    assert "has not started" in (out_of_reach(fault, there) or "")
+    for kind, options in (("down", {}), ("hang", {}), ("latency", {"ms": 100})):
+        assert "has not started" in (out_of_reach(parse_fault(kind, BUS, options), there) or "")
     for reaches in (
         parse_fault("poison", BUS, {"type": "PostCreated"}),
         parse_fault("partition", "query", {"from": BUS}),
         parse_fault("drop", "query", {}),
     ):
         assert out_of_reach(reaches, there) is None
-
-
-def test_a_scenario_that_only_breaks_the_bus_is_refused_there() -> None:
     ran = CliRunner().invoke(app, ["run", "downed-bus", "--bus", URL])
     assert ran.exit_code == 2
     assert "the lab will not break it" in ran.output
@@ -350,13 +344,10 @@ def test_a_sequence_leaves_out_what_is_impossible_there() -> None:
     assert not [one for one in there.expect if "event-bus_down" in one.that]
 
 
-def test_a_variant_about_the_bus_of_the_course_keeps_it() -> None:
+def test_another_bus_replaces_only_the_log() -> None:
     there = on_bus(catalogue.find("lost-events"), URL)
     buses = {name: spec.options["bus"] for name, spec in there.variants.items()}
     assert buses.pop("log") == URL
     assert set(buses.values()) == {"course"}
-
-
-def test_a_bus_without_any_user_is_refused() -> None:
     with pytest.raises(ValueError, match="would change nothing"):
         on_bus(catalogue.find("monolith"), "nats", ["sync-chain"])

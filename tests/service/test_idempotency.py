@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
@@ -75,6 +76,8 @@ def test_a_repeated_key_gets_the_first_answer(desk: Desk) -> None:
     with pytest.raises(KeyReused):
         desk.ask("two", "k")
     assert desk.texts() == ["one", "two"]
+    with pytest.raises(sqlite3.IntegrityError), desk.store.transaction() as change:
+        change.execute("INSERT INTO answers VALUES ('k', '', '')")
 
 
 def test_without_a_key_the_same_request_is_another_one(desk: Desk) -> None:
@@ -98,25 +101,14 @@ def test_of_two_copies_at_the_same_time_the_second_waits_for_the_answer_of_the_f
     desk: Desk,
 ) -> None:
     desk.may_go_on.clear()
-    answers: list[Any] = []
-    copies = [
-        threading.Thread(target=lambda: answers.append(desk.ask("one", "k"))) for _ in range(5)
-    ]
-    for copy in copies:
-        copy.start()
-    assert desk.begun.wait(PATIENCE_S)
-    assert desk.ask("two", "another") == {"number": 1}  # it waits for nobody
-    desk.may_go_on.set()
-    for copy in copies:
-        copy.join()
+    with ThreadPoolExecutor(5) as pool:
+        copies = [pool.submit(desk.ask, "one", "k") for _ in range(5)]
+        assert desk.begun.wait(PATIENCE_S)
+        assert desk.ask("two", "another") == {"number": 1}  # it waits for no other key
+        desk.may_go_on.set()
+        answers = [copy.result(PATIENCE_S) for copy in copies]
     assert desk.texts() == ["two", "one"]
     assert answers == [{"number": 2}] * 5
-
-
-def test_a_key_that_two_requests_could_keep_at_once_is_refused_by_the_database(desk: Desk) -> None:
-    desk.ask("one", "k")
-    with pytest.raises(sqlite3.IntegrityError), desk.store.transaction() as change:
-        change.execute("INSERT INTO answers VALUES ('k', '', '')")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x7fb", "a\tb"])

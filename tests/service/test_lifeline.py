@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lab import lifeline
+from tests.support.laboratory import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 10.0
 
 
 @pytest.mark.parametrize("watcher", ["thread", "loop"])
@@ -32,7 +32,7 @@ def test_a_program_ends_when_its_lifeline_does(watcher: str) -> None:
         assert program.stdout.readline() == b"up\n"
         assert program.poll() is None
         os.close(held)
-        assert program.wait(WITHIN_S) == lifeline.EXIT_STATUS
+        assert program.wait(PATIENCE_S) == lifeline.EXIT_STATUS
 
 
 def test_a_program_started_by_hand_has_no_lifeline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ async def loses_one(then: asyncio.Event) -> None:
         then.set()
 
 
-async def test_what_runs_beside_a_service_is_told_to_end_until_it_has(
+async def test_what_runs_beside_a_service_is_cancelled_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(beside, "GOODBYE_WITHIN_S", 0.01)
@@ -35,11 +35,7 @@ async def test_what_runs_beside_a_service_is_told_to_end_until_it_has(
     assert task.cancelled()
 
 
-async def test_nothing_beside_a_service_is_nothing_to_wait_for() -> None:
-    await beside.ended([])
-
-
-async def test_a_gateway_told_to_end_while_its_stream_is_made_removes_it() -> None:
+async def test_a_gateway_ended_while_making_its_stream_removes_it() -> None:
     lost = asyncio.Event()
     removed: list[str] = []
 

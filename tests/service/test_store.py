@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lab.async_bus.tell import _load
 from lab.bus.base import MOST_BYTES_AT_ONCE
 from lab.domain.events import CommentCreated, Envelope, PostCreated
 from lab.store import NotYours, Store, Told, Transaction
+from tests.support.laboratory import PATIENCE_S
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)"
 SOURCE = "/tests/notes"
@@ -88,29 +90,36 @@ def test_of_a_transaction_that_breaks_nothing_is_left(
     assert (notes(store), store.offset(), told) == (["first", "third"], 5, [True])
 
 
-def test_half_a_transaction_is_gone_when_the_process_is_killed(path: Path) -> None:
-    script = f"""
-import os, signal
+def run(script: str, path: Path) -> int:
+    """The status of a program with a `store` of its own on the file."""
+    begin = f"""
+import os
 from pathlib import Path
 from lab.domain.events import PostCreated
-from lab.store import Store
-store = Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
+from lab.store import NotYours, Store
+try:
+    store = Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
+except NotYours:
+    raise SystemExit(42)
+"""
+    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", begin + script]
+    return subprocess.run(command, check=False, env=env).returncode
+
+
+def test_half_a_transaction_is_gone_when_the_process_is_killed(path: Path) -> None:
+    script = """
 with store.transaction() as change:
     change.execute("INSERT INTO notes VALUES ('kept')")
 with store.transaction() as change:
     change.execute("INSERT INTO notes VALUES ('half')")
     change.tell(PostCreated(id="half", title="half"))
     change.heard(9)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), 9)
 """
-    killed = subprocess.run([sys.executable, "-c", script], check=False, env=_with_our_path())
-    assert killed.returncode == -9
+    assert run(script, path) == -9
     with closing(Store(path, SCHEMA, SOURCE)) as store:
         assert (notes(store), store.offset(), store.count_outbox(0)) == (["kept"], 0, 0)
-
-
-def _with_our_path() -> dict[str, str]:
-    return {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def test_another_service_is_told_that_the_file_is_not_its_own(path: Path) -> None:
@@ -125,16 +134,7 @@ def test_a_second_copy_of_a_service_is_refused_while_the_first_one_runs(
 ) -> None:
     with pytest.raises(NotYours, match="a service runs once"):
         Store(path, SCHEMA, SOURCE)
-    script = f"""
-from pathlib import Path
-from lab.store import NotYours, Store
-try:
-    Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
-except NotYours:
-    raise SystemExit(42)
-"""
-    second = subprocess.run([sys.executable, "-c", script], check=False, env=_with_our_path())
-    assert second.returncode == 42
+    assert run("", path) == 42
     write(store, "undisturbed")
     store.close()
     with closing(Store(path, SCHEMA, SOURCE)) as again:
@@ -148,17 +148,13 @@ def test_the_file_is_for_this_user_only(store: Store, path: Path) -> None:
 
 
 def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
-    store.rows("SELECT 1")
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store.rows("INSERT INTO notes VALUES ('sneaked in')")
     assert len(store._open_connections) == 2  # the writer, and this thread's reader
     for connection in store._open_connections:
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
         assert connection.execute("PRAGMA fullfsync").fetchone()[0] == 1
-
-
-def test_a_reader_can_not_write(store: Store) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        store.rows("INSERT INTO notes VALUES ('sneaked in')")
 
 
 def test_a_reader_waits_for_no_writer_and_sees_only_what_is_committed(store: Store) -> None:
@@ -168,7 +164,7 @@ def test_a_reader_waits_for_no_writer_and_sees_only_what_is_committed(store: Sto
         seen: list[list[str]] = []
         reader = threading.Thread(target=lambda: seen.append(notes(store)))
         reader.start()
-        reader.join(20)
+        reader.join(PATIENCE_S)
         assert seen == [["before"]]
     assert notes(store) == ["before", "not yet"]
 
@@ -178,11 +174,8 @@ def test_writers_of_many_threads_take_turns(store: Store) -> None:
         for number in range(20):
             write(store, f"{name}-{number}")
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
     assert len(notes(store)) == 160
     assert [number for number, _ in store.outbox(0, 1_000)] == list(range(1, 161))
 
