@@ -58,7 +58,7 @@ def on(bus: MemoryBus) -> list[str]:
     return [event.subject for event in bus.log]
 
 
-async def test_what_was_kept_is_told_again_before_what_is_new(store: Store) -> None:
+async def test_old_events_are_published_again_before_new_ones(store: Store) -> None:
     bus = MemoryBus()
     async with relaying(store, bus):
         await asyncio.to_thread(tell, store, "a", "b", "c")
@@ -85,7 +85,7 @@ async def test_a_relay_with_nothing_to_do_notices_by_itself(store: Store) -> Non
         await until(lambda: "b" in on(bus))
 
 
-async def test_what_was_told_too_long_ago_to_be_kept_may_be_lost_and_the_alarm_says_so(
+async def test_an_alarm_names_events_too_old_to_be_published_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lab.store.KEPT_TOLD", 2)
@@ -107,7 +107,7 @@ async def test_what_was_told_too_long_ago_to_be_kept_may_be_lost_and_the_alarm_s
 
 
 @pytest.mark.parametrize(("dedupe", "noted"), [(True, "1 2 3 4 5"), (False, "1 2 3 1 4 5 3 2")])
-async def test_events_that_come_again_under_other_numbers_are_known_by_their_ids(
+async def test_events_with_new_numbers_are_known_by_their_ids(
     tmp_path: Path, dedupe: bool, noted: str
 ) -> None:
     one, bus, told = Consumer(tmp_path, dedupe=dedupe), MemoryBus(), list(map(comment, range(1, 6)))
@@ -128,7 +128,7 @@ async def test_events_that_come_again_under_other_numbers_are_known_by_their_ids
     one.store.close()
 
 
-async def test_a_copy_behind_the_first_event_that_is_kept_says_what_it_misses(
+async def test_a_copy_behind_a_shortened_log_says_what_it_misses(
     tmp_path: Path,
 ) -> None:
     class Shortened(MemoryBus):
@@ -182,7 +182,7 @@ def short_log(laboratory: Laboratory) -> Iterator[ProgramPlace]:
             yield place
 
 
-async def test_a_log_lets_go_of_its_oldest_events_and_says_where_it_begins(
+async def test_a_shortened_log_says_where_it_begins(
     short_log: ProgramPlace,
 ) -> None:
     bus = short_log.connect()

@@ -55,15 +55,13 @@ async def behind(bus: Bus, together: Together, *calls: Sequence[str]) -> list[ob
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_who_calls_alone_waits_for_nobody(bus: Bus, together: Together) -> None:
+async def test_a_single_caller_does_not_wait(bus: Bus, together: Together) -> None:
     bus.open.set()
     assert [await together.append([name]) for name in "abc"] == [[1], [2], [3]]
     assert bus.posts == [["a"], ["b"], ["c"]]
 
 
-async def test_those_who_wait_share_one_post_and_keep_their_order(
-    bus: Bus, together: Together
-) -> None:
+async def test_waiting_callers_share_one_post_in_their_order(bus: Bus, together: Together) -> None:
     answers = await behind(bus, together, ["a"], ["b", "c"], [], ["d"])
     assert bus.posts == [["first"], ["a", "b", "c", "d"]]
     assert answers == [[1], [2], [3, 4], [], [5]]
@@ -84,9 +82,7 @@ async def test_an_error_reaches_all_in_the_post_and_no_other(bus: Bus, together:
     assert bus.posts == [["x", "y", "z"]]
 
 
-async def test_what_one_told_badly_is_refused_and_the_others_are_not(
-    bus: Bus, together: Together
-) -> None:
+async def test_one_bad_event_is_refused_without_the_others(bus: Bus, together: Together) -> None:
     first, before, bad, after = await behind(bus, together, ["a"], ["bad"], ["b"])
     assert (first, before, after) == ([1], [2], [3])
     assert isinstance(bad, Refused)
@@ -100,7 +96,7 @@ async def test_no_post_is_larger_than_the_bus_takes(bus: Bus, together: Together
     assert answers == [[1], [2], [3], [4], [5, 6, 7]]
 
 
-async def test_who_has_given_up_is_not_posted(bus: Bus, together: Together) -> None:
+async def test_a_cancelled_call_is_not_posted(bus: Bus, together: Together) -> None:
     first = asyncio.create_task(together.append(["first"]))
     await bus.called.wait()
     impatient, patient = (asyncio.create_task(together.append([name])) for name in "ab")
@@ -112,7 +108,7 @@ async def test_who_has_given_up_is_not_posted(bus: Bus, together: Together) -> N
     assert bus.posts == [["first"], ["b"]]
 
 
-async def test_a_bus_that_never_answers_is_unavailable_to_all_who_wait(bus: Bus) -> None:
+async def test_a_silent_bus_is_unavailable_to_all_callers(bus: Bus) -> None:
     together = Together(bus.post, within_s=0.01)
     calls = [asyncio.create_task(together.append([name])) for name in "ab"]
     for answer in await asyncio.gather(*calls, return_exceptions=True):
@@ -120,7 +116,7 @@ async def test_a_bus_that_never_answers_is_unavailable_to_all_who_wait(bus: Bus)
     await together.close()
 
 
-async def test_closing_ends_those_who_wait(bus: Bus, together: Together) -> None:
+async def test_closing_ends_all_waiting_calls(bus: Bus, together: Together) -> None:
     first = asyncio.create_task(together.append(["first"]))
     await bus.called.wait()
     waiting = asyncio.create_task(together.append(["a"]))
@@ -131,7 +127,7 @@ async def test_closing_ends_those_who_wait(bus: Bus, together: Together) -> None
     assert waiting.cancelled()
 
 
-async def test_the_log_gets_fewer_posts_than_it_was_told_events(bus_blog: Blog) -> None:
+async def test_the_log_gets_fewer_posts_than_events(bus_blog: Blog) -> None:
     connection = LogBus(bus_blog.stack.urls["event-bus"])
     head = await connection.head()
     posts = []

@@ -59,7 +59,7 @@ async def test_numbers_grow_without_a_gap_in_the_order_of_telling(bus: Bus) -> N
         assert [envelope.sequence for envelope in heard] == list(range(after + 1, 6))
 
 
-async def test_an_event_is_heard_as_it_was_told(bus: Bus) -> None:
+async def test_an_event_is_heard_as_it_was_published(bus: Bus) -> None:
     event = PostCreated(id="p", title="ünï \u202e \x00 </script> 👍")
     told = Envelope.around(event, source="/tests/bus", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
     extended = an_event().replace('"id"', '"partitionkey": "k", "id"', 1)
@@ -70,7 +70,7 @@ async def test_an_event_is_heard_as_it_was_told(bus: Bus) -> None:
     assert other.model_dump()["partitionkey"] == "k"  # somebody else's extension
 
 
-async def test_an_event_told_twice_keeps_its_first_number(bus: Bus) -> None:
+async def test_an_event_published_twice_keeps_its_first_number(bus: Bus) -> None:
     one, other = an_event("one"), an_event("other")
     assert await bus.append([one, other]) == [1, 2]
     assert await bus.append([one]) == [1]
@@ -146,9 +146,7 @@ async def test_what_was_acknowledged_is_there_after_a_kill(place: Place, bus: Bu
     assert {sequence: heard[sequence - 1].subject for sequence in acknowledged} == acknowledged
 
 
-async def test_after_a_restart_numbers_go_on_and_old_ids_are_still_known(
-    place: Place, bus: Bus
-) -> None:
+async def test_a_restart_keeps_numbers_and_ids(place: Place, bus: Bus) -> None:
     old = an_event("old")
     assert await bus.append([an_event("older"), old]) == [1, 2]
     await restarted(place, bus)
@@ -156,9 +154,7 @@ async def test_after_a_restart_numbers_go_on_and_old_ids_are_still_known(
     assert names(await first(bus, 3)) == ["older", "old", "new"]
 
 
-async def test_a_reader_learns_that_the_bus_is_gone_and_resumes_where_it_was(
-    place: Place, bus: Bus
-) -> None:
+async def test_a_reader_notices_an_outage_and_resumes_where_it_was(place: Place, bus: Bus) -> None:
     await bus.append([an_event("a"), an_event("b")])
     stream = bus.read(0)
     reached = (await anext(stream))[-1].sequence
@@ -186,7 +182,7 @@ async def one_batch(bus: Bus, after: int, mark: str = "") -> Batch:
         await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_bus_holds_an_event_under_its_number_and_no_other(bus: Bus) -> None:
+async def test_a_bus_holds_an_event_under_one_number_only(bus: Bus) -> None:
     one, other = an_event("one"), an_event("other")
     assert await bus.holds(0, "")
     assert not await bus.holds(1, id_of(one))
@@ -197,7 +193,7 @@ async def test_a_bus_holds_an_event_under_its_number_and_no_other(bus: Bus) -> N
     assert not await bus.holds(3, id_of(other))
 
 
-async def test_a_restarted_bus_is_asked_again_before_it_is_told(place: Place, bus: Bus) -> None:
+async def test_a_restarted_bus_is_asked_before_it_is_appended_to(place: Place, bus: Bus) -> None:
     one, other = an_event("one"), an_event("other")
     assert await bus.holds(0, "")
     assert await bus.append([one]) == [1]
@@ -219,14 +215,14 @@ async def test_with_its_mark_a_reader_goes_on_after_a_restart(place: Place, bus:
     assert names(await one_batch(bus, 2, batch.mark)) == ["c"]
 
 
-async def test_a_reader_beyond_the_end_is_told_that_a_tail_is_lost(bus: Bus) -> None:
+async def test_a_reader_beyond_the_end_learns_of_the_lost_tail(bus: Bus) -> None:
     await bus.append([an_event("a")])
     with pytest.raises(LostTail, match="ends at 1, and event 2") as lost:
         await one_batch(bus, 2)
     assert lost.value.begins_after == 0
 
 
-async def test_a_mark_of_another_bus_is_not_taken_for_one_of_ours(places: Places, bus: Bus) -> None:
+async def test_a_mark_of_another_bus_is_not_accepted(places: Places, bus: Bus) -> None:
     """Another log may hold the same event under the same number, and others before it."""
     event = an_event("the same")
     with places() as elsewhere:

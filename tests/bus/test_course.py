@@ -66,7 +66,7 @@ async def world(nobody: Callable[[], str]) -> AsyncIterator[World]:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-async def test_who_is_there_hears_everything(world: World, delivery: str) -> None:
+async def test_a_subscriber_that_is_up_hears_everything(world: World, delivery: str) -> None:
     several = [Subscriber() for _ in range(3)]
     url = await world.bus(delivery, *[await world.somebody(one) for one in several])
     for name in "abc":
@@ -87,7 +87,7 @@ async def test_type_data_and_foreign_fields_are_all_that_travels(world: World) -
     assert somebody.heard == await get(f"{url}/events") == [ours, theirs]
 
 
-async def test_what_is_no_event_is_refused_with_the_field_at_fault(world: World) -> None:
+async def test_what_is_no_event_is_refused_by_field(world: World) -> None:
     url = await world.bus("one-by-one", world.nobody())
     status, told = await post(f"{url}/events", {"type": "PostCreated"})
     assert (status, told["field"]) == (400, "data")
@@ -97,7 +97,7 @@ async def test_what_is_no_event_is_refused_with_the_field_at_fault(world: World)
 # ── What it does not ────────────────────────────────────────────────────────
 
 
-async def test_who_was_down_has_missed_it_for_good(world: World) -> None:
+async def test_a_subscriber_that_was_down_has_missed_the_event(world: World) -> None:
     there, away = Subscriber(), Subscriber()
     address = world.nobody()
     url = await world.bus("fire-and-forget", address, await world.somebody(there))
@@ -110,7 +110,7 @@ async def test_who_was_down_has_missed_it_for_good(world: World) -> None:
         assert away.names == ["heard"]
 
 
-async def test_one_by_one_nobody_behind_a_dead_one_hears(world: World) -> None:
+async def test_one_by_one_a_dead_subscriber_cuts_off_the_rest(world: World) -> None:
     first, last = Subscriber(), Subscriber()
     urls = [await world.somebody(first), world.nobody(), await world.somebody(last)]
     url = await world.bus("one-by-one", *urls)
@@ -118,7 +118,7 @@ async def test_one_by_one_nobody_behind_a_dead_one_hears(world: World) -> None:
     assert (first.names, last.names) == (["a", "b"], [])
 
 
-async def test_one_by_one_nobody_behind_a_hanging_one_hears_yet(world: World) -> None:
+async def test_one_by_one_a_hanging_subscriber_delays_the_rest(world: World) -> None:
     hanging, last = Subscriber(), Subscriber()
     hanging.let_go.clear()
     url = await world.bus("one-by-one", await world.somebody(hanging), await world.somebody(last))
@@ -130,7 +130,7 @@ async def test_one_by_one_nobody_behind_a_hanging_one_hears_yet(world: World) ->
     assert last.names == ["a"]
 
 
-async def test_fired_and_forgotten_a_hanging_one_holds_nobody_up(world: World) -> None:
+async def test_fire_and_forget_a_hanging_subscriber_delays_no_other(world: World) -> None:
     hanging, last = Subscriber(), Subscriber()
     hanging.let_go.clear()
     url = await world.bus(
@@ -179,7 +179,7 @@ async def test_the_bus_is_answered_when_the_event_has_been_applied() -> None:
         going_on.cancel()
 
 
-async def test_an_event_that_was_not_applied_is_answered_so_and_not_read_again() -> None:
+async def test_an_event_not_applied_is_an_error_and_gone() -> None:
     bus = CourseBus("http://127.0.0.1:9")
     async with serving(bus.routes[0].handler) as url:
         both = [

@@ -55,9 +55,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 
 
 @needs_nats
-async def test_a_run_uses_the_cluster_and_leaves_it_as_it_was(
-    theirs: Outside, tmp_path: Path
-) -> None:
+async def test_a_run_leaves_an_existing_cluster_as_it_was(theirs: Outside, tmp_path: Path) -> None:
     await theirs.make("somebody-elses")
     before = await theirs.streams()
     scenario = on_bus(Scenario.model_validate(SHORT), theirs.url)
@@ -174,7 +172,7 @@ def test_the_login_travels_in_the_environment_alone(arrangement: str, tmp_path: 
         assert "lab-v-1" in told_where
 
 
-def test_a_login_is_taken_from_the_environment_where_the_url_has_none(
+def test_a_url_without_login_takes_it_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(IN_ENVIRONMENT, "me:mine")
@@ -209,7 +207,7 @@ def test_what_is_shown_of_a_cluster_has_no_login() -> None:
         ("nuts", "a cluster that is up: nats://HOST:PORT"),
     ],
 )
-def test_a_url_that_is_none_is_refused_with_what_was_meant(url: str, says: str) -> None:
+def test_a_malformed_url_is_refused_with_advice(url: str, says: str) -> None:
     for refuse in (
         lambda: Scenario.model_validate({**SHORT, "variants": {"async-bus": {"bus": url}}}),
         lambda: on_bus(Scenario.model_validate(SHORT), url),
@@ -293,7 +291,7 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ask(named(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
 
 
-def test_a_program_of_nats_without_its_library_says_how_to_get_it() -> None:
+def test_without_its_library_nats_says_how_to_get_it() -> None:
     script = """
 import sys
 sys.modules["nats"] = None

@@ -21,7 +21,7 @@ from tests.support.laboratory import Blog
 from tests.support.refusals import assert_is_problem
 
 
-def test_an_address_that_is_no_bus_is_told_so() -> None:
+def test_an_address_of_no_bus_is_refused() -> None:
     with pytest.raises(ValueError, match="is no bus"):
         open_bus("amqp://127.0.0.1")
 
@@ -69,7 +69,7 @@ async def test_a_reader_never_passes_over_a_gap_or_a_double(sequences: tuple[int
             await heard_from(bus)
 
 
-async def test_a_reader_is_told_when_the_stream_ends() -> None:
+async def test_a_reader_notices_the_end_of_the_stream() -> None:
     async with a_bus_that_answers(*lines_numbered(1, 2)) as ending:
         with pytest.raises(BusUnavailable, match="ended"):
             await heard_from(ending)
@@ -180,7 +180,7 @@ def test_what_the_bus_streams_is_json_for_everybody(bus_blog: Blog) -> None:
         json.loads(line, parse_constant=choke)
 
 
-def test_the_head_tells_the_epoch_and_whether_an_event_is_held(bus_blog: Blog) -> None:
+def test_the_head_names_the_epoch_and_what_is_held(bus_blog: Blog) -> None:
     event = an_event()
     (number,) = tell(bus_blog, event.encode()).json()["sequences"]
     head = bus_blog.get("event-bus", "/head")

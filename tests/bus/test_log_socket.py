@@ -71,7 +71,7 @@ async def test_a_teller_of_another_log_is_refused(
         assert "sequences" in await told(socket, an_event().encode())
 
 
-def test_a_get_that_is_no_websocket_is_told_what_to_do(bus_blog: Blog) -> None:
+def test_a_plain_get_is_refused_with_advice(bus_blog: Blog) -> None:
     response = bus_blog.ask("GET", "event-bus", "/tell")
     assert response.status_code == 400
     assert response.headers["Content-Type"] == "application/problem+json"

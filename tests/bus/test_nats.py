@@ -171,7 +171,7 @@ def test_a_server_started_by_hand_ends_with_its_program(tmp_path: Path) -> None:
     assert gone == [server]
 
 
-def test_the_server_syncs_always_and_opens_no_port_to_look_on(tmp_path: Path) -> None:
+def test_the_server_syncs_always_and_opens_no_monitoring_port(tmp_path: Path) -> None:
     files = NatsFiles(tmp_path)
     lines = files.configure(BUS, -1, {BUS: 1, "event-bus-2": 2}).read_text().splitlines()
     assert "  sync_interval: always" in lines
@@ -248,7 +248,7 @@ async def test_a_bus_that_was_never_started_is_not_waited_for(tmp_path: Path) ->
         await open_bus(f"nats://{tmp_path}").head()
 
 
-def test_without_the_server_program_the_bus_says_where_to_get_it(
+def test_without_its_server_nats_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("nats", reason="nats-py is not installed")
@@ -281,7 +281,7 @@ def test_a_scenario_asks_only_for_copies_that_make_sense() -> None:
             Scenario(name="mine", title="Mine", variants={"async-bus": {"options": options}})
 
 
-def test_a_fault_at_a_door_is_refused_for_a_server_without_one() -> None:
+def test_a_server_without_a_door_takes_no_door_faults() -> None:
     method = [{"fault": "latency", "target": BUS, "ms": 100}]
     mine = {"name": "mine", "title": "Mine", "method": method}
     both = {"log": {"arrangement": "async-bus"}, "async-bus": ONE}

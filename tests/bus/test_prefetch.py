@@ -18,7 +18,7 @@ def a_stream() -> aiohttp.StreamReader:
     return aiohttp.StreamReader(protocol, 1 << 16, loop=loop)
 
 
-async def test_what_had_come_before_the_connection_broke_is_read_and_then_what_broke_it() -> None:
+async def test_a_broken_stream_is_read_to_its_end_first() -> None:
     stream = a_stream()
     async with taken_in(stream) as chunks:
         stream.feed_data(b"first")
@@ -40,7 +40,7 @@ async def test_a_stream_that_ends_well_ends_behind_its_last_chunk() -> None:
         assert [chunk async for chunk in chunks] == [b"all"]
 
 
-async def test_nothing_is_left_running_by_a_reader_who_goes_away() -> None:
+async def test_a_reader_that_leaves_leaves_nothing_running() -> None:
     stream = a_stream()
     before = asyncio.all_tasks()
     async with taken_in(stream):

@@ -41,7 +41,7 @@ def test_a_fault_that_fits_no_door_is_refused_with_advice(
     assert door.evidence() == {}
 
 
-async def test_a_fault_put_on_again_releases_the_visitors_of_the_first() -> None:
+async def test_a_replaced_fault_releases_its_visitors() -> None:
     door = Door()
     door.put("x", parse_fault("timeout", "posts", {}), seed=1)
     visit = door.visit()

@@ -124,7 +124,7 @@ def test_a_wrong_body_is_refused_and_its_field_named(refusing: list[PostRoute]) 
             assert_is_problem(route.send(route.fine, content_type), 415)
 
 
-def test_a_body_above_64_kib_is_refused_before_it_is_whole(refusing: list[PostRoute]) -> None:
+def test_a_too_large_body_is_refused_before_its_end(refusing: list[PostRoute]) -> None:
     def replies(route: PostRoute) -> list[wire.Reply]:
         announced, _, _ = route.raw(b" " * 65_537).partition(b"\r\n\r\n")
         chunked = route.raw(Content_Type=JSON, Transfer_Encoding="chunked")

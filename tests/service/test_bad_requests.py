@@ -115,7 +115,7 @@ def test_a_path_with_nothing_behind_it_is_404(blog: Blog) -> None:
             assert_document(reply.data, 404)
 
 
-def test_a_bug_is_answered_without_its_inside_and_is_not_definite(laboratory: Laboratory) -> None:
+def test_a_bug_shows_no_inside_and_is_not_definite(laboratory: Laboratory) -> None:
     """It may have come after the commit, so it is open whether the deed was done."""
     log = laboratory.folder / "clumsy.log"
     with reserve() as port:

@@ -106,7 +106,7 @@ def test_a_chain_is_settled_when_no_request_is_under_way(chain_blog: Blog) -> No
     eventually(lambda: chain_blog.laboratory.run(settled()), "it to be done")
 
 
-def test_a_deadline_passed_on_is_no_longer_than_the_own_timeout(laboratory: Laboratory) -> None:
+def test_a_deadline_passed_on_is_at_most_the_timeout(laboratory: Laboratory) -> None:
     with (
         laboratory.blog("sync-chain", "deadline", deadline=True, timeout_ms=200) as blog,
         blog.broken("latency", "comments", ms=900),
@@ -140,7 +140,7 @@ def test_work_is_set_for_services_that_are_there() -> None:
     assert "no switch 'work_ms'" in bus
 
 
-def test_a_hop_is_told_of_its_own_work(tmp_path: Path) -> None:
+def test_a_hop_gets_the_work_set_for_it(tmp_path: Path) -> None:
     options = {"depth": 2, "work_ms": {"hop-2": 7}}
     arrangement = with_engine(ARRANGEMENTS["sync-chain"], options)
     ports = dict.fromkeys(arrangement.parts, 1)

@@ -78,7 +78,7 @@ def test_every_process_listens_on_the_loopback_only(blog: Blog) -> None:
         assert all(c.family != socket.AF_INET6 for c in connections)
 
 
-def test_the_token_is_in_no_file_and_on_no_command_line(blogs: dict[str, Blog]) -> None:
+def test_the_token_is_in_no_file_or_command_line(blogs: dict[str, Blog]) -> None:
     tokens = [blog.stack.token for blog in blogs.values()]
     for blog in blogs.values():
         for target in blog.stack.arrangement.targets:

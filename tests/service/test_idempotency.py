@@ -85,7 +85,7 @@ def test_without_a_key_the_same_request_is_another_one(desk: Desk) -> None:
     assert desk.store.rows("SELECT * FROM answers") == []
 
 
-def test_what_broke_off_before_the_commit_kept_nothing_and_is_done_when_it_comes_again(
+def test_a_write_without_a_commit_is_done_when_repeated(
     desk: Desk,
 ) -> None:
     desk.breaks_after_keeping = True
@@ -97,7 +97,7 @@ def test_what_broke_off_before_the_commit_kept_nothing_and_is_done_when_it_comes
     assert desk.texts() == ["one"]
 
 
-def test_of_two_copies_at_the_same_time_the_second_waits_for_the_answer_of_the_first(
+def test_a_copy_at_the_same_time_waits_for_the_answer(
     desk: Desk,
 ) -> None:
     desk.may_go_on.clear()
@@ -157,7 +157,7 @@ def test_a_refusal_is_not_kept_under_the_key(keyed: Blog) -> None:
     assert taken.status_code == 201
 
 
-def test_another_request_under_the_same_key_is_answered_with_a_422(keyed: Blog) -> None:
+def test_a_key_reused_for_another_request_is_refused(keyed: Blog) -> None:
     post(keyed, "This", '"d"')
     refused = post(keyed, "That", '"d"')
     assert refused.status_code == 422

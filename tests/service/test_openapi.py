@@ -124,7 +124,7 @@ def test_what_is_really_answered_is_what_the_document_says(blog: Blog) -> None:
 # ── What travels on the bus ──────────────────────────────────────────────────────────────────
 
 
-def test_the_document_of_the_bus_has_every_event_and_no_dead_reference() -> None:
+def test_the_bus_document_has_all_events_and_valid_references() -> None:
     document = asyncapi(HOST)
     assert document["asyncapi"] == "3.0.0"
     assert document["servers"]["bus"]["host"] == HOST

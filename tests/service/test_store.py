@@ -122,16 +122,14 @@ with store.transaction() as change:
         assert (notes(store), store.offset(), store.count_outbox(0)) == (["kept"], 0, 0)
 
 
-def test_another_service_is_told_that_the_file_is_not_its_own(path: Path) -> None:
+def test_a_database_of_another_service_is_refused(path: Path) -> None:
     Store(path, SCHEMA, "/async-bus/posts").close()
     with pytest.raises(NotYours, match=r"belongs to /async-bus/posts, not to /async-bus/query"):
         Store(path, SCHEMA, "/async-bus/query")
     Store(path, SCHEMA, "/async-bus/posts").close()  # the refused one holds nothing
 
 
-def test_a_second_copy_of_a_service_is_refused_while_the_first_one_runs(
-    store: Store, path: Path
-) -> None:
+def test_a_second_copy_of_a_running_service_is_refused(store: Store, path: Path) -> None:
     with pytest.raises(NotYours, match="a service runs once"):
         Store(path, SCHEMA, SOURCE)
     assert run("", path) == 42
@@ -157,7 +155,7 @@ def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
         assert connection.execute("PRAGMA fullfsync").fetchone()[0] == 1
 
 
-def test_a_reader_waits_for_no_writer_and_sees_only_what_is_committed(store: Store) -> None:
+def test_a_reader_sees_only_commits_and_never_waits(store: Store) -> None:
     write(store, "before")
     with store.transaction() as change:
         change.execute("INSERT INTO notes VALUES ('not yet')")
@@ -190,7 +188,7 @@ def keeps_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("keeps_two")
-def test_the_outbox_is_cleared_of_what_was_told_long_ago_and_of_nothing_else(store: Store) -> None:
+def test_the_outbox_is_cleared_only_of_old_acknowledged_events(store: Store) -> None:
     for text in ("a", "b", "c", "d"):
         write(store, text)
     store.told([1, 2, 3], [11, 12, 15])
@@ -206,7 +204,7 @@ def test_the_outbox_is_cleared_of_what_was_told_long_ago_and_of_nothing_else(sto
 
 
 @pytest.mark.usefixtures("keeps_two")
-def test_a_transaction_that_breaks_does_not_forget_what_is_to_be_noted(store: Store) -> None:
+def test_a_broken_transaction_keeps_acknowledgements_to_be_noted(store: Store) -> None:
     for text in ("a", "b", "c"):
         write(store, text)
     store.told([1, 2, 3], [1, 2, 3])
@@ -219,7 +217,7 @@ def test_a_transaction_that_breaks_does_not_forget_what_is_to_be_noted(store: St
     assert (numbers_in_the_outbox(store), newest.sequence) == ([2, 3, 4], 3)
 
 
-def test_what_the_bus_has_lost_is_told_no_more_also_after_a_restart(path: Path) -> None:
+def test_an_event_the_bus_lost_counts_as_unpublished(path: Path) -> None:
     with closing(Store(path, SCHEMA, SOURCE)) as store:
         for text in ("a", "b", "c"):
             write(store, text)
@@ -247,7 +245,7 @@ def test_numbers_in_the_outbox_are_never_used_twice(
             assert numbers_in_the_outbox(store) == []
 
 
-def test_an_id_is_new_only_once_also_within_a_batch_and_only_if_it_was_committed(
+def test_a_committed_id_is_new_only_once(
     store: Store,
 ) -> None:
     def new_among(*ids: str, breaks: bool = False) -> set[str]:
@@ -264,7 +262,7 @@ def test_an_id_is_new_only_once_also_within_a_batch_and_only_if_it_was_committed
     assert new_among("c", "d") == set()
 
 
-def test_what_waits_is_brought_in_loads_that_the_bus_can_take(store: Store) -> None:
+def test_the_outbox_is_split_into_loads_for_the_bus(store: Store) -> None:
     for number in range(500):
         with store.transaction() as change:
             event = CommentCreated(id=str(number), post_id="p", content="\x01" * 2_000)

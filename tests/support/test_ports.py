@@ -10,7 +10,7 @@ from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
 
 
-def test_a_reserved_port_refuses_connections_and_is_given_to_nobody_else() -> None:
+def test_a_reserved_port_refuses_connections_and_other_owners() -> None:
     with reserve() as mine, contextlib.ExitStack() as others:
         client = others.enter_context(socket.socket())
         assert client.connect_ex(("127.0.0.1", mine.port)) != 0
@@ -42,7 +42,7 @@ def test_a_taken_port_is_named_with_its_holder(reuse: bool) -> None:
     assert caught.value.by is None or f"pid {os.getpid()}" in caught.value.by
 
 
-def test_connections_of_the_past_are_in_nobodys_way_and_let_nobody_else_in() -> None:
+def test_old_connections_neither_block_nor_open_a_port() -> None:
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # and no more, as node does
         server.bind(("127.0.0.1", 0))

@@ -151,7 +151,7 @@ def test_a_failed_question_is_asked_again_though_perhaps_done(
     assert (len(peer.asked), counts(tally)) == (3, {"retried": 2})
 
 
-def test_when_no_attempt_is_left_the_last_failure_is_told(tally: Tally, waits: list[float]) -> None:
+def test_after_the_last_attempt_its_failure_is_raised(tally: Tally, waits: list[float]) -> None:
     peer = Peer(TimedOut("first"), TimedOut("second"), TimedOut("third"))
     with pytest.raises(TimedOut, match="third"):
         ask(Retries(peer, tally, 2, "none", None))
