@@ -1,8 +1,9 @@
-"""Consumer lag: what the readings of a consumer come to, and a run in which one was away."""
+"""Consumer lag: what the readings of a consumer come to, and one that was away."""
 
 import asyncio
 import csv
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +14,14 @@ from lab.scenarios.figures import ExpressionError, known_path, measured
 from lab.scenarios.hearing import ConsumerLag
 from lab.scenarios.lag import LagSampler, Reading, consumer_lag, write_lag
 from lab.scenarios.result import FaultProof, Result, Variant
-from lab.scenarios.runner import Run
-from lab.scenarios.scenario import Scenario
-from tests.support.small import LATE, TRIES, scenario_file
+from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
 
 TOLD, HEARD, CAPACITY = 30, 20, 50
 """Events a second: told on the bus, heard by the consumer (two of three), and what it can apply."""
 
 OUTAGE_S = 2.0
+COMMENTS, EVENTS = 10, 3
+"""Comments that are written while query is down, and the events that each of them makes."""
 
 
 def away(
@@ -140,63 +141,55 @@ def test_a_path_that_leads_nowhere_is_told_where_it_might(path: str, sentence: s
     assert sentence in str(caught.value)
 
 
-# ── a run ─────────────────────────────────────────────────────────────────
+# ── a consumer that is away ───────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[dict[str, str]]]:
-    """Query is down for a while in the chain and on the bus, where it is slow."""
-    folder = tmp_path_factory.mktemp("lag")
-    file = scenario_file(
-        folder,
-        "away",
-        {"fault": "down", "target": "query"},
-        rate=40,
-        phases="before = 0.8, during = 0.8, after = 1.5",
-    )
-    text = (folder / file).read_text().replace("[variants.async-bus]", "[variants.async-bus]\n@")
-    (folder / file).write_text(text.replace("@", "apply_ms = 8"))
-    one = Scenario.load_file(folder / file)
-    for number in range(TRIES):
-        (folder / str(number)).mkdir()
-        found = asyncio.run(Run(one, folder / str(number))())
-        if LATE not in " ".join(found.problems):
-            break
-    with (folder / str(number) / "lag.csv").open(newline="") as lines:
-        return found, list(csv.DictReader(lines))
+async def followed_while_away(blog: Blog, post_id: str) -> tuple[list[Reading], ConsumerLag]:
+    """What is read of query, which is down while comments are written; and what that comes to."""
+    stack, began_s = blog.stack, time.perf_counter()
+    sampler = LagSampler([stack], began_s)
+    following = asyncio.create_task(sampler.run())
+
+    async def until(condition: Callable[[Reading], bool]) -> float:
+        while True:
+            assert not following.done()
+            mine = [one for one in sampler.readings if one.service == "query"]
+            if mine and condition(mine[-1]):
+                return time.perf_counter() - began_s
+            await asyncio.sleep(0.01)
+
+    down_s = await until(lambda one: one.answered and one.lag == 0)
+    await stack.supervisor.kill(stack.program("query"))
+    await until(lambda one: not one.answered)
+    for number in range(COMMENTS):
+        path, body = f"/posts/{post_id}/comments", {"content": f"Number {number}"}
+        assert (await stack.call("POST", stack.urls["comments"], path, body)).ok
+    await until(lambda one: one.lag == EVENTS * COMMENTS)
+    await stack.supervisor.restart(stack.program("query"), PATIENCE_S)
+    up_s = time.perf_counter() - began_s
+    over_s = await until(lambda one: one.answered and one.lag == 0)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    readings = [one for one in sampler.readings if one.service == "query"]
+    return readings, consumer_lag(readings, (down_s, up_s), over_s)
 
 
-def test_a_consumer_that_was_away_was_behind_and_is_level_again(
-    run: tuple[Result, list[dict[str, str]]],
-) -> None:
-    found, rows = run
-    assert found.problems == []
-    chain, bus = found.variants
-    assert (chain.lag, chain.newcomers) == ({}, [])
-    assert list(bus.lag) == ["comments", "moderation", "query"]
-    lag = bus.lag["query"]
-    assert lag.max >= 10
+def test_a_consumer_that_was_away_is_behind_and_then_level(laboratory: Laboratory) -> None:
+    with laboratory.blog("async-bus", "lag") as blog:
+        post = blog.write_post()
+        readings, lag = laboratory.run(followed_while_away(blog, post["id"]))
+    silent = [one for one in readings if not one.answered]
+    assert len({one.offset for one in silent}) == 1
+    assert silent[0].head < silent[-1].head
+    assert lag.max == EVENTS * COMMENTS
     assert lag.outage_seconds is not None
-    assert lag.outage_seconds >= 0.8
     assert lag.drained_seconds is not None
     assert lag.arrival_rate is not None
     assert lag.told_rate is not None
     assert 0 < lag.arrival_rate < lag.told_rate  # it does not listen for CommentModerated
-    assert bus.data is not None
-    assert (bus.data.lost, bus.data.unsettled) == (0, 0)
-    assert {row["variant"] for row in rows} == {"async-bus"}
 
 
-def test_while_it_is_down_its_offset_stands_and_the_head_goes_on(
-    run: tuple[Result, list[dict[str, str]]],
-) -> None:
-    _, rows = run
-    silent = [row for row in rows if row["service"] == "query" and row["answered"] == "0"]
-    assert len({row["offset"] for row in silent}) == 1
-    assert int(silent[-1]["head"]) > int(silent[0]["head"])
-
-
-async def test_where_nobody_hears_anything_nothing_is_asked() -> None:
+async def test_a_bus_without_hearers_is_not_asked() -> None:
     class Silent:
         name = "request-reply"
         arrangement = ARRANGEMENTS["request-reply"]
