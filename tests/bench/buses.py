@@ -14,16 +14,18 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
 import requests
 
 from lab.bus.open import open_bus
 from lab.domain.events import Envelope, PostCreated
 from lab.nats_here import NatsMissing, find_server, require_client
+from tests.bench.running import program
 
 CONSUMERS = 3
 TOKEN = "bench"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 120.0
 
 Publish = Callable[[str, list[str]], Awaitable[None]]
 """Publishes envelopes to the bus at an address; returns when each is acknowledged."""
@@ -40,22 +42,11 @@ def nats_is_missing() -> str:
 
 
 @contextmanager
-def program(*arguments: str) -> Iterator[str]:
-    """A program of the lab that says on its first line where it listens; that URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"LAB_TOKEN": TOKEN},
-    )
-    assert process.stdout is not None
-    try:
-        url = process.stdout.readline().split()[-1]
+def lab_program(*arguments: str) -> Iterator[str]:
+    """A module of the lab as a program; its URL."""
+    how = {"stderr": subprocess.DEVNULL, "env": os.environ | {"LAB_TOKEN": TOKEN}}
+    with program(sys.executable, "-m", *arguments, **how) as (_, url):
         yield url
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: float = 0.002) -> None:
@@ -75,7 +66,7 @@ def bus(engine: str) -> Iterator[str]:
     """A bus of its own on an empty disk: the address by which `open_bus` finds it."""
     with tempfile.TemporaryDirectory(dir=".") as place:
         module = {"log": "lab.bus.log_server", "nats": "lab.bus.nats_server"}[engine]
-        with program(module, "--port", "0", "--data", place) as url:
+        with lab_program(module, "--port", "0", "--data", place) as url:
             until(lambda: requests.get(f"{url}/health", timeout=5).status_code == 200)
             yield url if engine == "log" else f"nats://{Path(place).absolute() / 'nats'}"
 
@@ -92,7 +83,7 @@ def rate_through(address: str, envelopes: list[str], publish: Publish) -> float:
 
 
 async def _rate_through(address: str, envelopes: list[str], publish: Publish) -> float:
-    with hearers(_hear_so_many, address, len(envelopes)) as (ready, ended):
+    with hearers(address, len(envelopes)) as (ready, ended):
         await asyncio.to_thread(ready)
         begun = perf_counter()
         await publish(address, envelopes)
@@ -102,12 +93,13 @@ async def _rate_through(address: str, envelopes: list[str], publish: Publish) ->
 
 @contextmanager
 def hearers(
-    hear: Callable[..., None], *arguments: object
+    address: str, count: int, heard: Any = None
 ) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
     """Three processes that hear. Two things to wait for: that they listen; that they have ended."""
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(CONSUMERS + 1)
-    consumers = [spawn.Process(target=hear, args=(*arguments, barrier)) for _ in range(CONSUMERS)]
+    given = (address, count, barrier, heard)
+    consumers = [spawn.Process(target=hear, args=given) for _ in range(CONSUMERS)]
     for consumer in consumers:
         consumer.start()
 
@@ -125,17 +117,28 @@ def hearers(
             consumer.join()
 
 
-def _hear_so_many(address: str, count: int, ready: object) -> None:
-    async def hear() -> None:
+def hear(address: str, count: int, ready: Any, heard: Any = None) -> None:
+    """Hear so many events; `heard` (a queue) gets when each was heard, of perf_counter, by the
+    number that is its subject."""
+
+    async def listen() -> list[float]:
+        moments = [0.0] * count
         connection = open_bus(address)
         await connection.head()
-        await asyncio.to_thread(ready.wait)  # type: ignore[attr-defined]
+        await asyncio.to_thread(ready.wait)
         async for batch in connection.read(0):
+            now = perf_counter()
+            if heard is not None:
+                for envelope in batch:
+                    moments[int(envelope.subject)] = now
             if batch[-1].sequence >= count:
                 break
         await connection.close()
+        return moments
 
-    asyncio.run(hear())
+    moments = asyncio.run(listen())
+    if heard is not None:
+        heard.put(moments)
 
 
 def at_once(in_flight: int) -> Publish:

@@ -16,6 +16,7 @@ from time import perf_counter
 
 from tests.bench.buses import CONSUMERS, events
 from tests.bench.publisher import publish_singly
+from tests.bench.running import program
 
 _INSTALLED_WITHIN_S = 180
 _HEARD_WITHIN_S = 120
@@ -36,7 +37,8 @@ app.post('/events', (req, res) => {
   res.status(201).send({ status: 'OK' });
 });
 app.get('/events', (req, res) => res.send(events));
-const server = app.listen(0, '127.0.0.1', () => console.log(server.address().port));
+const host = '127.0.0.1';
+const server = app.listen(0, host, () => console.log(`http://${host}:${server.address().port}`));
 """
 
 _SUBSCRIBER = """
@@ -50,7 +52,8 @@ app.post('/events', (req, res) => {
   res.send({});
   if (heard === expected) console.log('heard them all');
 });
-const server = app.listen(0, '127.0.0.1', () => console.log(server.address().port));
+const host = '127.0.0.1';
+const server = app.listen(0, host, () => console.log(`http://${host}:${server.address().port}`));
 """
 
 
@@ -83,34 +86,19 @@ def node_modules() -> Iterator[Path]:
 def rate_through_node(folder: Path, count: int, in_flight: int) -> float:
     """Events a second through that bus, from the publisher until all three have counted them."""
     with ExitStack() as running:
-        subscribers = [
-            running.enter_context(_node(folder, "subscriber.js", str(count)))
-            for _ in range(CONSUMERS)
-        ]
-        urls = [_url(subscriber) for subscriber in subscribers]
-        address = _url(running.enter_context(_node(folder, "bus.js", *urls)))
+
+        def node(*words: str) -> tuple["subprocess.Popen[str]", str]:
+            return running.enter_context(program("node", *words, cwd=folder))
+
+        subscribers = [node("subscriber.js", str(count)) for _ in range(CONSUMERS)]
+        _, address = node("bus.js", *(url for _, url in subscribers))
         envelopes = events(count)
         begun = perf_counter()
         asyncio.run(
             asyncio.wait_for(publish_singly(address, envelopes, in_flight), _HEARD_WITHIN_S)
         )
-        for subscriber in subscribers:
+        for subscriber, _ in subscribers:
             assert subscriber.stdout is not None
             if not subscriber.stdout.readline():
                 raise RuntimeError("a subscriber ended before it had heard everything")
         return count / (perf_counter() - begun)
-
-
-@contextmanager
-def _node(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(["node", *arguments], cwd=folder, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _url(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return f"http://127.0.0.1:{process.stdout.readline().strip()}"

@@ -24,7 +24,7 @@ from lab.domain.events import (
 )
 from lab.domain.model import new_id
 from lab.web import TOKEN_HEADER
-from tests.bench.buses import TOKEN, program, until
+from tests.bench.buses import TOKEN, lab_program, until
 from tests.bench.table import Figure, at_least
 
 RUNS = 3
@@ -37,7 +37,7 @@ _WITHIN_S = 300.0
 def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(dir=".") as place:
         fill(Path(place), EVENTS)
-        with program("lab.bus.log_server", "--port", "0", "--data", place) as bus:
+        with lab_program("lab.bus.log_server", "--port", "0", "--data", place) as bus:
             runs = [rebuilt(bus, EVENTS) for _ in range(RUNS)]
     yield at_least(
         f"read model (query) rebuilt from {EVENTS:,} events on the bus", 100_000, runs, "events/s"
@@ -60,7 +60,9 @@ def rebuilt(bus: str, count: int) -> float:
     """Events a second from the start of a new `query` until it has heard so many."""
     with tempfile.TemporaryDirectory(dir=".") as place:
         begun = perf_counter()
-        with program("lab.async_bus.query", "--port", "0", "--data", place, "--bus", bus) as url:
+        with lab_program(
+            "lab.async_bus.query", "--port", "0", "--data", place, "--bus", bus
+        ) as url:
 
             def has_heard_all() -> bool:
                 headers = {TOKEN_HEADER: TOKEN}

@@ -4,14 +4,26 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.cluster.topology import ARRANGEMENTS, preload
+
+
+@contextmanager
+def program(*command: str, **how: Any) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A program, and the last word of its first line: where it listens. It is ended at last."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().split()[-1]
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def lab_run(*words: str) -> tuple[int, Any]:

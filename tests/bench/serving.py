@@ -1,12 +1,13 @@
 """Small servers to compare with, each a process of its own: nothing but what a library gives."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.bench.running import program
+
 _BARE = """
-import asyncio, sys
+import asyncio
 from aiohttp import web
 
 async def main():
@@ -20,10 +21,9 @@ async def main():
     app.router.add_get("/posts", posts)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(site._server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
 
 asyncio.run(main())
 """
@@ -32,11 +32,5 @@ asyncio.run(main())
 @contextmanager
 def bare_aiohttp() -> Iterator[str]:
     """The URL of an aiohttp server whose handler does nothing."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", _BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
-    finally:
-        server.communicate()
+    with program(sys.executable, "-c", _BARE) as (_, url):
+        yield url

@@ -7,7 +7,6 @@ hits both. It is the least there can be, so that all of the difference is the si
 import asyncio
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from time import perf_counter
 import psutil
 
 from lab.cluster.ports import reserve
+from tests.bench.running import program
 from tests.bench.serving import bare_aiohttp
 from tests.bench.table import Figure, at_least, at_most, shown
 
@@ -51,16 +51,8 @@ def _sidecar(service_port: int) -> Iterator[tuple[psutil.Process, dict[str, int]
             *("--port", str(face.port), "--raw-port", str(raw.port)),
             *("--mapping", json.dumps({"read_feed": {"path": "/posts"}})),
         ]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lab.foreign.sidecar", *words], stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        try:
-            process.stdout.readline()  # it says where it listens
+        with program(sys.executable, "-m", "lab.foreign.sidecar", *words) as (process, _):
             yield psutil.Process(process.pid), ports
-        finally:
-            process.terminate()
-            process.communicate()
 
 
 async def _by_turns(service_port: int, ports: dict[str, int]) -> list[dict[str, float]]:

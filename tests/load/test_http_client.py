@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from time import perf_counter
 
 import pytest
@@ -14,9 +13,7 @@ import pytest
 from lab.load.client import Client
 from lab.load.connection import Outcome
 from lab.load.plan import Origin
-from tests.support.load_blog import PATIENCE_S, until
-
-Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.support.load_blog import PATIENCE_S, Peer, Silent, a_peer, until
 
 
 @pytest.fixture
@@ -25,17 +22,6 @@ async def client() -> AsyncIterator[Client]:
     yield client
     client.close()
     await until(lambda: client.connections == 0)
-
-
-@asynccontextmanager
-async def a_peer(answer: Peer) -> AsyncIterator[Origin]:
-    """A bare TCP server: for what no decent HTTP server would do."""
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield Origin(*server.sockets[0].getsockname())
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 def ask(
@@ -122,18 +108,6 @@ async def test_a_port_on_which_nothing_listens_refuses(client: Client) -> None:
         reserved.bind(("127.0.0.1", 0))
         outcome = await ask(client, Origin(*reserved.getsockname()))
     assert (outcome.status, outcome.error) == (0, "refused")
-
-
-class Silent:
-    """A peer that never answers; it counts its connections, and those that the client has ended."""
-
-    begun = ended = 0
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.begun += 1
-        await reader.read()
-        writer.close()
-        self.ended += 1
 
 
 async def test_a_timeout_gives_the_connection_up(client: Client) -> None:

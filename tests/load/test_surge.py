@@ -182,3 +182,10 @@ def test_a_table_of_consumers_that_means_nobody_is_refused(
     (tmp_path / "mine.toml").write_text(text.replace(head, f"{head}apply_ms = {table}\n"))
     with pytest.raises(ScenarioError, match=sentence):
         Scenario.load_file(tmp_path / "mine.toml")
+
+
+def test_a_change_of_rate_changes_only_the_clock() -> None:
+    at_s = [one.at_s for one in schedule(7, 20, SURGE, MIX)]
+    gaps = [20 * min(at, 20) + 200 * max(0, min(at, 40) - 20) + 20 * max(0, at - 40) for at in at_s]
+    alike = schedule(7, 1, [QUIET[0].model_copy(update={"seconds": 4_800})], MIX)
+    assert gaps == pytest.approx([one.at_s for one in alike], abs=1e-3)

@@ -121,24 +121,11 @@ def flat(text: str) -> str:
 def test_a_run_is_printed_with_its_figures_and_its_price() -> None:
     text = flat(printed(a_result()))
     for piece in (
-        "A downed service",
-        "Predict first: Who can still read?",
-        "sync-chain",
-        "async-bus",
-        "2.0 %",
-        "312",
-        "answered",
-        "visible",
-        "1234",
-        "refused but kept",
-        "0.4 s",
-        "requests refused 88, gone for seconds 5.0123",
-        "read_feed 98 × http_502 (2.5 ms)",
-        "✓ holds",
-        "one-down",
-        "wanted <= 0.2",
-        "measured 0.02",
-        "Another paragraph.",
+        *("A downed service", "Predict first: Who can still read?", "Another paragraph."),
+        *("sync-chain", "async-bus", "2.0 %", "312", "answered", "visible", "1234", "0.4 s"),
+        *("refused but kept", "requests refused 88, gone for seconds 5.0123"),
+        *("read_feed 98 × http_502 (2.5 ms)", "✓ holds", "one-down"),
+        *("wanted <= 0.2", "measured 0.02"),
     ):
         assert piece in text
     assert "INVALID" not in text
@@ -179,12 +166,10 @@ def test_a_sequence_is_a_matrix_of_who_is_hurt_by_whom() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize(
-    ("verdict", "words"),
-    [("holds", "✓ holds"), ("fails", "✗ fails"), ("not measured", "? not measured")],
-)
-def test_a_verdict_has_a_sign_and_a_word(verdict: Verdict, words: str) -> None:
-    assert words in printed(a_result(verdict=verdict))
+def test_a_verdict_has_a_sign_and_a_word() -> None:
+    verdicts: dict[Verdict, str] = {"holds": "✓", "fails": "✗", "not measured": "?"}
+    for verdict, sign in verdicts.items():
+        assert f"{sign} {verdict}" in printed(a_result(verdict=verdict))
 
 
 def test_an_invalid_run_says_so_and_why() -> None:

@@ -12,63 +12,48 @@ MINE = """
 title = "Mine"
 claims = ["slowest-hop"]
 question = "Who waits?"
-
 [load]
 rate = 40
 mix = { read_feed = 6, create_post = 1 }
-
 [phases]
 before = 3
 during = 5
 after = 4
-
 [[method]]
 fault = "latency"
 target = "comments"
 ms = 300
 jitter_ms = 20
-
 [variants.sync-chain]
 workers = 4
-
 [variants.again]
 arrangement = "sync-chain"
-
 [variants.async-bus]
-
 [steady_state]
 that = ["read_feed.success >= 0.99"]
-
 [[expect]]
 says = "The feed waits."
 claim = "slowest-hop"
 that = "sync-chain.during.read_feed.p50 >= sync-chain.before.read_feed.p50 + 250"
-
 [explain]
 text = "It waits."
 """
 
 SEQUENCE = """
 title = "In turn"
-
 [phases]
 before = 2
 after = 3
 each = 2.0
 between = 1.0
-
 [[method]]
 fault = "down"
 target = "posts"
-
 [[method]]
 fault = "down"
 target = "event-bus"
-
 [variants.sync-chain]
-
 [variants.async-bus]
-
 [[expect]]
 says = "Without the bus the feed is read."
 that = "async-bus.event-bus_down.read_feed.success >= 0.99"

@@ -10,7 +10,8 @@ import asyncio
 import json
 import selectors
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -26,6 +27,32 @@ SERVICES = ("posts", "comments", "query")
 NOWHERE = "http://127.0.0.1:1"
 Answer = tuple[int, Any] | str
 """A status and what becomes the body; or what went wrong: timeout, refused, reset."""
+
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def a_peer(answer: Peer) -> AsyncIterator[Origin]:
+    """A bare TCP server: for what no decent HTTP server would do."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield Origin(*server.sockets[0].getsockname())
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+class Silent:
+    """A peer that never answers; it counts its connections, and those that the client has ended."""
+
+    begun = ended = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.begun += 1
+        await reader.read()
+        writer.close()
+        self.ended += 1
 
 
 async def until(condition: Callable[[], bool]) -> None:
