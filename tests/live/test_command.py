@@ -1,11 +1,6 @@
 """`lab live` as it is typed: what it says, that a second one just works, and how it ends."""
 
-import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,10 +10,9 @@ from typer.testing import CliRunner
 from lab.byhand.notes import running_labs
 from lab.cluster.ports import reserve
 from lab.live.commands import app
-from tests.programs.labs import ROOT, assert_ended
-from tests.programs.patient import PATIENCE_S
+from tests.programs.labs import assert_ended
 from tests.programs.ups import assert_free
-from tests.support.live_world import Asker
+from tests.support.live_world import typed
 
 
 @pytest.fixture(autouse=True)
@@ -26,44 +20,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the runs and notes of these tests apart from those of other labs."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
-
-
-class Typed(Asker):
-    """The command in a process of its own, up until it is ended."""
-
-    def __init__(self, *words: str) -> None:
-        command = [sys.executable, "-m", "tests.programs.patient", "--no-open", *words]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-        assert self.process.stdout is not None
-        self.said = ""
-        while "Both halves are up" not in self.said:
-            line = self.process.stdout.readline()
-            assert line, self.process.communicate()[1]
-            self.said += line
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/#token=(\S+)", self.said)
-        assert found
-        super().__init__(int(found[1]))
-        self.token = found[2]
-        self.enter(self.token)
-        self.tree = psutil.Process(self.process.pid).children(recursive=True)
-
-    def end(self, number: int = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode
-
-
-@contextmanager
-def typed(*words: str) -> Iterator[Typed]:
-    one = Typed(*words)
-    try:
-        yield one
-    finally:
-        if one.process.poll() is None:
-            one.end()
 
 
 def refused(*words: str) -> tuple[int, str]:
@@ -75,7 +32,9 @@ def refused(*words: str) -> tuple[int, str]:
 
 
 def test_two_consoles_run_side_by_side_and_leave_nothing(tmp_path: Path) -> None:
-    with typed() as one, typed() as other:
+    with typed(tmp_path) as one, typed(tmp_path) as other:
+        for asked in (one, other):
+            asked.enter(asked.token)
         assert one.port != other.port
         assert one.cookie.partition("=")[0] != other.cookie.partition("=")[0]
         both = {"Cookie": f"{one.cookie}; {other.cookie}"}

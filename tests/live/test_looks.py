@@ -1,23 +1,23 @@
 """The page on small and large screens, without colour or motion, for watchers, with a script."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from lab.live.halves import TWO
+from lab.live.show import Show, encoded
+from lab.live.watchers import event
 from tests.support.browser import (
     LEFT,
     RIGHT,
     Seen,
-    console,
     eventually,
     is_down,
     is_well,
     opened,
-    violations,
-    wait_for_text,
 )
+from tests.support.live_world import Typed, port_for_watchers, tenth, typed
 
 pytestmark = pytest.mark.slow
 
@@ -26,49 +26,52 @@ SHARED = ("--share", "--script", "downed-service", "--rate", "10")
 
 
 @pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    with console(tmp_path_factory.mktemp("live"), *SHARED) as urls:
-        yield urls
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typed]:
+    with typed(tmp_path_factory.mktemp("live"), *SHARED) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def address(console: Typed) -> str:
+    return console.addresses[0]
 
 
 @pytest.fixture
-def leading(browser: Any, addresses: list[str]) -> Iterator[Seen]:
-    with opened(browser, addresses[0]) as seen:
+def leading(browser: Any, address: str) -> Iterator[Seen]:
+    with opened(browser, address) as seen:
         yield seen
         seen.page.keyboard.press("0")
         seen.page.wait_for_selector(is_well(LEFT, "comments"))
 
 
 @pytest.fixture
-def watching(browser: Any, addresses: list[str]) -> Iterator[Seen]:
-    port = addresses[1].rstrip("/").rpartition(":")[2]
+def watching(browser: Any, console: Typed) -> Iterator[Seen]:
+    port = port_for_watchers(console.process.pid)
     with opened(browser, f"http://127.0.0.1:{port}/") as seen:
         yield seen
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_in_either_theme(browser: Any, addresses: list[str], theme: str) -> None:
-    with opened(browser, addresses[0], color_scheme=theme) as seen:
+def test_axe_finds_nothing_in_either_theme(browser: Any, address: str, theme: str) -> None:
+    with opened(browser, address, color_scheme=theme) as seen:
         page = seen.page
         assert page.get_attribute("html", "data-theme") == theme
-        assert violations(page) == []
+        assert seen.violations() == []
         page.keyboard.press("k")
         page.wait_for_selector(is_down(LEFT, "comments"))
         page.wait_for_selector(f"{LEFT} .error-page:visible")
-        assert violations(page) == []
+        assert seen.violations() == []
         page.keyboard.press("u")
         page.wait_for_selector(is_well(LEFT, "comments"))
         for key in ("p", "?", "r"):
             page.keyboard.press(key)
-            assert violations(page) == []
+            assert seen.violations() == []
             page.keyboard.press("Escape")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080), (1366, 768), (1024, 768)])
-def test_it_fits_without_scrolling(
-    browser: Any, addresses: list[str], width: int, height: int
-) -> None:
-    with opened(browser, addresses[0], width, height) as seen:
+def test_it_fits_without_scrolling(browser: Any, address: str, width: int, height: int) -> None:
+    with opened(browser, address, width, height) as seen:
         for key in ("Escape", "p"):  # p: large type for presenting
             seen.page.keyboard.press(key)
             assert seen.page.evaluate(SIZE) == [width, height]
@@ -79,13 +82,13 @@ def test_it_fits_without_scrolling(
                     assert box["y"] + box["height"] <= height
 
 
-def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, addresses: list[str]) -> None:
-    with opened(browser, addresses[0], 800, 500) as seen:
+def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, address: str) -> None:
+    with opened(browser, address, 800, 500) as seen:
         assert seen.page.evaluate(SIZE)[0] == 800
 
 
-def test_with_less_motion_asked_for_nothing_moves(browser: Any, addresses: list[str]) -> None:
-    with opened(browser, addresses[0], reduced_motion="reduce") as seen:
+def test_with_less_motion_asked_for_nothing_moves(browser: Any, address: str) -> None:
+    with opened(browser, address, reduced_motion="reduce") as seen:
         frames = "() => Number(document.body.dataset.frames)"
         later = seen.page.evaluate(frames) + 60
         eventually(seen.page, frames, lambda n: n > later)
@@ -101,10 +104,10 @@ def test_with_less_motion_asked_for_nothing_moves(browser: Any, addresses: list[
 def test_the_page_says_that_the_lab_has_ended(
     browser: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with console(tmp_path_factory.mktemp("ends")) as (url, *_):
+    with typed(tmp_path_factory.mktemp("ends")) as console:
         context = browser.new_context()
         page = context.new_page()
-        page.goto(url)
+        page.goto(console.addresses[0])
         page.wait_for_selector("body[data-state=open]")
     page.wait_for_selector("#connection[data-state=lost]")
     assert "Trying again" in page.text_content("#connection")
@@ -122,39 +125,23 @@ def test_a_watcher_sees_what_is_done_and_does_nothing(leading: Seen, watching: S
     called = [url.partition("/api/")[2] for url in watching.asked if "/api/" in url]
     assert [name for name in called if not name.startswith(("stream", "blog"))] == []
     leading.page.keyboard.press("k")
-    page.wait_for_selector(is_down(LEFT, "comments"))
-    page.wait_for_selector(is_down(RIGHT, "comments"))
+    watching.wait(is_down, "comments")
     page.wait_for_selector(f"{LEFT} .error-page:visible")
 
 
-HALF = {"side": "ask", "engine": None, "nodes": ["posts", "comments", "moderation", "query"]}
-HELLO = {
-    "role": "watcher",
-    "epoch": 1,
-    "window_s": 60,
-    "halves": [
-        {"name": name, "arrangement": "sync-chain", "edges": [["query", "posts"]], **HALF}
-        for name in ("one", "other")
-    ],
-    "load": {"rate": 40, "mix": {}},
-    "faults": [],
-    "script": None,
-    "history": [],
-    "done": [{"t": 0, "says": "<b onclick=alert(1)>bold</b>", "half": None, "kind": "fault"}],
-    "claims": {},
-}
-
-
-def test_a_screen_that_missed_something_says_so(browser: Any, addresses: list[str]) -> None:
-    tick = {"t": 1.0, "halves": {}, "dropped": 7}
-    stream = f"event: hello\ndata: {json.dumps(HELLO)}\n\nevent: tick\ndata: {json.dumps(tick)}\n\n"
+def test_a_screen_that_missed_something_says_so(browser: Any, address: str) -> None:
+    show = Show()
+    show.stage = {"halves": [half.hello() for half in TWO]}
+    show.done("<b onclick=alert(1)>bold</b>", "fault")
+    tick = {"t": 1.0, "halves": {half.name: tenth() for half in TWO}, "dropped": 7}
+    stream = event("hello", show.hello("watcher")) + event("tick", encoded(tick))
     context = browser.new_context()
     page = context.new_page()
     page.route(
         "**/api/stream",
         lambda route: route.fulfill(body=stream, headers={"Content-Type": "text/event-stream"}),
     )
-    page.goto(addresses[0])
+    page.goto(address)
     page.wait_for_selector("#missed:has-text('7 pictures missed')")
     # And what was done is told as it was written.
     page.wait_for_selector(".log:has-text('<b onclick=alert(1)>bold</b>')")
@@ -166,13 +153,11 @@ def test_the_space_bar_advances_a_script(leading: Seen) -> None:
     page.keyboard.press(" ")
     page.wait_for_selector("#sheet:has-text('killed')")
     page.keyboard.press(" ")
-    for half in (LEFT, RIGHT):
-        page.wait_for_selector(is_down(half, "comments"))
+    leading.wait(is_down, "comments")
     page.wait_for_selector("#sheet", state="hidden")
     page.keyboard.press(" ")
-    for half in (LEFT, RIGHT):
-        page.wait_for_selector(is_well(half, "comments"))
+    leading.wait(is_well, "comments")
     page.keyboard.press(" ")
-    wait_for_text(page, "#script-says", "last step")
+    leading.wait_for_text("#script-says", "last step")
     assert page.is_hidden("#script-next")
     assert page.evaluate(SIZE) == [1280, 720]

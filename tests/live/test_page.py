@@ -10,15 +10,13 @@ from tests.support.browser import (
     LEFT,
     RIGHT,
     Seen,
-    console,
     eventually,
     figure,
     is_down,
     is_well,
     opened,
-    violations,
-    wait_for_text,
 )
+from tests.support.live_world import typed
 
 HOSTILE = (
     "<script>window.ran = 1</script>",
@@ -55,8 +53,8 @@ SET_RATE = """rate => fetch('/api/load', {
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with console(tmp_path_factory.mktemp("live"), "--rate", "10") as (url, *_):
-        yield url
+    with typed(tmp_path_factory.mktemp("live"), "--rate", "10") as console:
+        yield console.addresses[0]
 
 
 @pytest.fixture
@@ -66,8 +64,7 @@ def live(browser: Any, address: str) -> Iterator[Seen]:
         seen.page.keyboard.press("Escape")
         seen.page.keyboard.press("0")
         assert seen.page.evaluate(SET_RATE, 10) == 200
-        for half in (LEFT, RIGHT):
-            seen.page.wait_for_selector(is_well(half, "comments"))
+        seen.wait(is_well, "comments")
         assert seen.complaints == []
         host = address.partition("#")[0]
         assert [url for url in seen.asked if not url.startswith(host)] == []
@@ -82,9 +79,8 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
         eventually(page, IS_DRAWN, bool, half)
 
     keys.press("k")
-    for half in (LEFT, RIGHT):
-        page.wait_for_selector(is_down(half, "comments"))
-        page.wait_for_selector(figure(half, 2, False))
+    live.wait(is_down, "comments")
+    live.wait(figure, 2, False)
     page.wait_for_selector(figure(LEFT, 1, False))
     page.wait_for_selector(f"{LEFT} .error-page:visible")
     # Requests under way at the kill get a 502, all later ones a 503.
@@ -92,22 +88,21 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     # On the right readers notice nothing.
     page.wait_for_selector(figure(RIGHT, 1, True))
     page.wait_for_selector(f"{RIGHT} .feed:visible")
-    wait_for_text(page, ".log", "comments: down is on")
-    wait_for_text(page, "#seen", "sync-chain")
+    live.wait_for_text(".log", "comments: down is on")
+    live.wait_for_text("#seen", "sync-chain")
     page.wait_for_selector(f"{LEFT} .shade[visibility=visible]")
     eventually(page, "window.heard", lambda heard: "down" in heard)
     assert page.get_attribute("#spoken", "aria-live") == "polite"
-    assert violations(page) == []
+    assert live.violations() == []
     keys.press("k")
-    wait_for_text(page, "#notice", "already down")
+    live.wait_for_text("#notice", "already down")
 
     keys.press("u")
-    for half in (LEFT, RIGHT):
-        page.wait_for_selector(is_well(half, "comments"))
-        for number in (1, 2):
-            page.wait_for_selector(figure(half, number, True))
+    live.wait(is_well, "comments")
+    live.wait(figure, 1, True)
+    live.wait(figure, 2, True)
     page.wait_for_selector(f"{LEFT} .feed:visible")
-    wait_for_text(page, ".log", "down is healed")
+    live.wait_for_text(".log", "down is healed")
 
     for key in "q1k":
         keys.press(key)
@@ -122,13 +117,13 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     keys.type("khsfx0, written by hand")  # none of these acts as a key here
     keys.press("Enter")
     for half in (LEFT, RIGHT):
-        wait_for_text(page, f"{half} .own-answer", "readers see it")
-        wait_for_text(page, f"{half} .post[data-mine] .post-title", "khsfx0, written by hand")
+        live.wait_for_text(f"{half} .own-answer", "readers see it")
+        live.wait_for_text(f"{half} .post[data-mine] .post-title", "khsfx0, written by hand")
     keys.press("c")
     keys.type("An answer by hand")
     keys.press("Enter")
     for half in (LEFT, RIGHT):
-        wait_for_text(page, f"{half} .post[data-mine] .comments", "An answer by hand")
+        live.wait_for_text(f"{half} .post[data-mine] .comments", "An answer by hand")
     assert page.locator("[data-how=down]").count() == 0
 
 
@@ -139,10 +134,9 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
 def test_each_fault_is_written_on_its_node(live: Seen, key: str, says: str) -> None:
     live.page.keyboard.press(key)
     for half in (LEFT, RIGHT):
-        wait_for_text(live.page, f'{half} [data-node="comments"]', says)
+        live.wait_for_text(f'{half} [data-node="comments"]', says)
     live.page.click("button:has-text('Heal all')")
-    for half in (LEFT, RIGHT):
-        live.page.wait_for_selector(is_well(half, "comments"))
+    live.wait(is_well, "comments")
 
 
 @pytest.mark.slow
@@ -154,13 +148,13 @@ def test_hostile_texts_stay_texts_and_break_no_layout(live: Seen) -> None:
         page.fill(".write input", title)
         page.click(".write button:has-text('Post')")
         for half in (LEFT, RIGHT):
-            wait_for_text(page, f"{half} .own-answer", "Your post: accepted")
-            wait_for_text(page, f"{half} .post[data-mine] .post-title", title)
+            live.wait_for_text(f"{half} .own-answer", "Your post: accepted")
+            live.wait_for_text(f"{half} .post[data-mine] .post-title", title)
         for content in (title, LONG):
             page.fill(".write input", content)
             page.click(".write button:has-text('Comment')")
             for half in (LEFT, RIGHT):
-                wait_for_text(page, f"{half} .post[data-mine] .comments", content)
+                live.wait_for_text(f"{half} .post[data-mine] .comments", content)
         assert page.evaluate(size) == [1280, 720]
     assert page.evaluate("window.ran") is None
     assert page.locator(".blog :is(script, img, svg, iframe, a)").count() == 0
@@ -186,7 +180,7 @@ def test_the_load_follows_the_keys(live: Seen) -> None:
     keys = (("+", "15 requests a"), ("-", "10 requests a"), ("m", "read_feed 3"), ("m", "create_"))
     for key, says in (*keys, ("m", "read_feed 6")):
         live.page.keyboard.press(key)
-        wait_for_text(live.page, NEWEST_LINE, says)
+        live.wait_for_text(NEWEST_LINE, says)
 
 
 @pytest.mark.slow
@@ -196,11 +190,10 @@ def test_a_reset_asks_once_and_starts_clean(live: Seen) -> None:
     live.page.keyboard.press("r")
     live.page.wait_for_selector("#again[open]")
     live.page.keyboard.press("Enter")
-    wait_for_text(live.page, ".log", "Started anew")
+    live.wait_for_text(".log", "Started anew")
     live.page.wait_for_selector("body[data-state=open]")
-    for half in (LEFT, RIGHT):
-        live.page.wait_for_selector(is_well(half, "comments"))
-        live.page.wait_for_selector(figure(half, 1, True))
+    live.wait(is_well, "comments")
+    live.wait(figure, 1, True)
 
 
 @pytest.mark.slow

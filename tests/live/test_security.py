@@ -138,12 +138,6 @@ def test_watchers_may_use_each_of_the_machines_addresses(served: Served) -> None
         assert served.ask("GET", "/", None, {"Host": f"{name}:{served.port}"})[0] == 421
 
 
-def test_a_screen_learns_its_role(served: Served) -> None:
-    with served.shared.stream() as shared, served.stream() as own:
-        assert shared.until("hello")["role"] == "watcher"
-        assert own.until("hello")["role"] == "presenter"
-
-
 def test_no_route_takes_the_number_of_a_process() -> None:
     for door in ALL:
         if door.route.body:

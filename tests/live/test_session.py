@@ -5,6 +5,7 @@ Nothing here waits for a time: what is waited for is a tick in which something i
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import psutil
@@ -14,11 +15,12 @@ from lab.byhand import control
 from lab.byhand.notes import running_labs
 from lab.live.halves import TWO, halves
 from lab.scenarios.catalogue import find
-from tests.support.live_world import Asker, Console, Stream, a_console, all_of
+from tests.support.live_world import Asker, Console, Stream, a_console, all_of, port_for_watchers
 
 CHAIN, BUS = (half.name for half in TWO)
 SCRIPT = find("downed-service")
 MIX = {"read_feed": 6, "create_post": 1, "create_comment": 3}
+NUMBERS = count(10)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 def live(console: Console) -> Iterator[Console]:
     yield console
     console.post("/api/heal")
-    console.post("/api/load", rate=20, mix=MIX)
+    console.post("/api/load", rate=10, mix=MIX)
 
 
 @pytest.fixture
@@ -52,15 +54,19 @@ def sent(half: Any) -> int:
     return half["reads"]["sent"] + half["writes"]["sent"]
 
 
-def come_to_rest(live: Console, screen: Stream, look: Callable[[Any], object] = print) -> None:
+def come_to_rest(
+    live: Console, screen: Stream, look: Callable[[Any], object] = lambda told: None
+) -> None:
     """End the load, and wait until nothing of it is under way; `look` gets each tick till then."""
-    live.post("/api/load", rate=0)
+    # Ticks name the load only where it changes, so this one differs from all before.
+    load = {"rate": 0, "mix": {"read_feed": next(NUMBERS)}}
+    live.post("/api/load", **load)
     is_over, quiet = False, 0
 
     def is_at_rest(tick: Any) -> bool:
         nonlocal is_over, quiet
         look(tick["halves"])
-        is_over = is_over or tick.get("load", {}).get("rate") == 0
+        is_over = is_over or tick.get("load") == load
         moves = any(sent(half) or half["waiting"] for half in tick["halves"].values())
         quiet = quiet + 1 if is_over and not moves else 0
         return quiet == 3
@@ -75,15 +81,23 @@ def once(screen: Stream, look: Callable[[], Any]) -> Any:
     return found
 
 
-def test_a_screen_first_gets_what_to_draw(screen: Stream) -> None:
+def test_a_screen_first_gets_what_to_draw_and_the_past(live: Console, screen: Stream) -> None:
     hello = screen.until("hello")
     assert [half["name"] for half in hello["halves"]] == [CHAIN, BUS]
     assert [half["side"] for half in hello["halves"]] == ["ask", "tell"]
     assert ["query", "posts"] in hello["halves"][0]["edges"]
     assert ["event-bus", "query"] in hello["halves"][1]["edges"]
     assert hello["role"] == "presenter"
-    assert hello["load"]["rate"] == 20
+    assert hello["load"]["rate"] == 10
     assert hello["claims"]["one-down"]
+    screen.tick(both_are_well)
+    with live.stream() as late:
+        history = late.until("hello")["history"]
+        tick = late.until("tick")
+    assert history
+    times = [one["t"] for one in [*history, tick]]
+    assert times == sorted(times)
+    assert all(half["hops"] == [] for one in history for half in one["halves"].values())
 
 
 def test_requests_and_events_are_drawn_along_the_edges(screen: Stream) -> None:
@@ -142,13 +156,19 @@ def test_a_hanging_service_fills_the_workers_of_its_callers(live: Console, scree
     live.post("/api/load", rate=40)
     live.post("/api/fault", kind="hang", target="comments", half=CHAIN)
 
-    def is_full(told: Any) -> bool:
-        query = told[CHAIN]["nodes"]["query"]
-        hangs = told[CHAIN]["nodes"]["comments"]["up"] == "hangs"
-        other = told[BUS]["nodes"]["comments"]["up"] is True
-        return hangs and other and query["queue"] > 0 and query["busy"] == query["workers"] == 8
+    seen: set[str] = set()
 
-    screen.tick(is_full)
+    def all_is_seen(told: Any) -> bool:
+        query = told[CHAIN]["nodes"]["query"]
+        if query["queue"] > 0 and query["busy"] == query["workers"] == 8:
+            seen.add("full")
+        if told[CHAIN]["nodes"]["comments"]["up"] == "hangs":
+            seen.add("hangs")
+        if told[BUS]["nodes"]["comments"]["up"] is True and told[BUS]["reads"]["ok"]:
+            seen.add("works")
+        return seen == {"full", "hangs", "works"}
+
+    screen.tick(all_is_seen)
     live.post("/api/heal")
     screen.tick(both_are_well)
 
@@ -198,14 +218,14 @@ def test_both_halves_get_the_same_number_of_requests(live: Console, screen: Stre
     come_to_rest(live, screen)
     counts = {CHAIN: 0, BUS: 0}
 
-    def count(told: Any) -> bool:
+    def add(told: Any) -> bool:
         for name in counts:
             counts[name] += sent(told[name])
         return min(counts.values()) > 40
 
     live.post("/api/load", rate=40)
-    screen.tick(count)
-    come_to_rest(live, screen, count)
+    screen.tick(add)
+    come_to_rest(live, screen, add)
     assert counts[CHAIN] == counts[BUS]
 
 
@@ -297,26 +317,14 @@ def test_a_senseless_wish_is_refused_in_a_sentence(
 
 
 def test_watchers_see_the_same_and_change_nothing(live: Console) -> None:
-    shared = next(line for line in live.said if line.strip().endswith("/") and "http" in line)
-    looker = Asker(int(shared.strip().rstrip("/").rpartition(":")[2]))
-    with looker.stream() as screen:
+    watcher = Asker(port_for_watchers())
+    with watcher.stream() as screen:
         assert screen.until("hello")["role"] == "watcher"
         screen.tick(both_are_well)
-    assert looker.get(f"/api/blog?half={BUS}")["status"] == 200
-    looker.cookie = live.cookie
-    assert looker.ask("POST", "/api/fault", {"kind": "down", "target": "posts"})[0] == 404
-    assert looker.ask("GET", f"/api/blog?half={BUS}&newest=1")[0] == 400
-
-
-def test_a_late_screen_gets_the_last_minute(live: Console, screen: Stream) -> None:
-    screen.tick(both_are_well)
-    with live.stream() as late:
-        hello = late.until("hello")
-        tick = late.until("tick")
-    assert hello["history"]
-    times = [one["t"] for one in [*hello["history"], tick]]
-    assert times == sorted(times)
-    assert all(half["hops"] == [] for one in hello["history"] for half in one["halves"].values())
+    assert watcher.get(f"/api/blog?half={BUS}")["status"] == 200
+    watcher.cookie = live.cookie
+    assert watcher.ask("POST", "/api/fault", {"kind": "down", "target": "posts"})[0] == 404
+    assert watcher.ask("GET", f"/api/blog?half={BUS}&newest=1")[0] == 400
 
 
 def test_a_process_that_ends_unasked_is_shown_and_healed(live: Console, screen: Stream) -> None:

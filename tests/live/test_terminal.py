@@ -11,25 +11,13 @@ from lab.live.session import Session
 from lab.live.show import Show
 from lab.live.terminal import events_in, take_in
 from lab.live.terminal_keys import MOST_RATE, Keys
-from lab.live.terminal_view import TARGETS, Screen, drawn
+from lab.live.terminal_view import Screen, drawn
 from lab.live.watchers import event
-
-NODE = {"up": True, "busy": 0, "workers": 8, "queue": 0, "untold": 0, "lag": 0}
-
-
-def half(**more: Any) -> dict[str, Any]:
-    kind = {"sent": 4, "ok": 4, "failed": 0, "errors": {}}
-    ms = {"p50": 4.0, "max": 5.0}
-    return {
-        **{"reads": kind, "writes": kind, "waiting": 0, "unseen": 0, "feed_ok": True, "hops": []},
-        **{"answered_ms": ms, "read_ms": ms, "visible_ms": ms, "feed_age_ms": 0},
-        "nodes": dict.fromkeys(TARGETS, NODE),
-        **more,
-    }
+from tests.support.live_world import NODE, tenth
 
 
 def tick(t: float = 0.0, **left: Any) -> dict[str, Any]:
-    return {"t": t, "halves": {TWO[0].name: half(**left), TWO[1].name: half()}}
+    return {"t": t, "halves": {TWO[0].name: tenth(**left), TWO[1].name: tenth()}}
 
 
 def on_paper(screen: Screen, columns: int = 80) -> str:
@@ -40,7 +28,7 @@ def on_paper(screen: Screen, columns: int = 80) -> str:
 
 
 class Recorded:
-    """Stands for the session and its switches: notes what is asked of it."""
+    """Takes the place of the session and its switches, and notes each call."""
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
@@ -94,7 +82,7 @@ def test_it_is_readable_at_80_columns() -> None:
         ({"lag": 12}, "12 events behind"),
     ],
 )
-def test_what_is_wrong_has_a_word_and_not_only_a_colour(node: dict[str, Any], word: str) -> None:
+def test_what_is_wrong_has_a_word_besides_its_colour(node: dict[str, Any], word: str) -> None:
     screen = Screen(TWO)
     screen.ticks.append(tick(nodes={"comments": {**NODE, **node}}))
     assert word in on_paper(screen, 120)
@@ -142,33 +130,28 @@ async def test_every_key_does_what_it_says(
     assert session.done[0] == done
 
 
-async def test_a_reset_is_asked_for_twice(keys: Keys, session: Recorded) -> None:
+async def test_a_reset_needs_its_key_twice(keys: Keys, session: Recorded) -> None:
     for key in "r?":
         await keys.press(key)
     assert session.done == []
     assert keys.screen.asks == ""
 
 
-async def test_a_key_for_what_is_not_there_says_so(keys: Keys, session: Recorded) -> None:
-    for key in "5qk":
+@pytest.mark.parametrize(
+    ("is_up", "pressed", "says"),
+    [(True, "5qk", "no event-bus"), (False, "k+0zZ\x1b", "just starting")],
+)
+async def test_a_key_that_can_not_act_says_why(
+    keys: Keys, session: Recorded, is_up: bool, pressed: str, says: str
+) -> None:
+    session.is_up = is_up
+    for key in pressed:
         await keys.press(key)
     assert session.done == []
-    assert "no event-bus" in keys.screen.log[-1]
+    assert says in keys.screen.log[-1]
 
 
-async def test_what_can_not_be_done_now_is_said_and_nothing_ends(
-    keys: Keys, session: Recorded
-) -> None:
-    session.is_up = False
-    for key in "k+0zZ\x1b":
-        await keys.press(key)
-    assert session.done == []
-    assert "just starting" in keys.screen.log[-1]
-
-
-async def test_the_load_does_not_grow_beyond_what_the_machine_is_for(
-    keys: Keys, session: Recorded
-) -> None:
+async def test_the_load_has_an_upper_limit(keys: Keys, session: Recorded) -> None:
     for _ in range(20):
         await keys.press("+")
     assert session.rate == MOST_RATE
@@ -185,7 +168,7 @@ async def test_pausing_stops_the_screen_and_nothing_else(keys: Keys) -> None:
     assert [one["t"] for one in screen.shown] == [1.0, 2.0]
 
 
-async def test_the_last_minute_is_played_again_at_its_own_pace(keys: Keys) -> None:
+async def test_the_last_minute_is_replayed_at_its_original_pace(keys: Keys) -> None:
     screen = keys.screen
     for number in range(5):
         screen.ticks.append(tick(float(number)))
@@ -198,7 +181,7 @@ async def test_the_last_minute_is_played_again_at_its_own_pace(keys: Keys) -> No
     assert screen.shown[-1]["t"] == 5.0
 
 
-def test_it_takes_in_what_every_screen_is_told() -> None:
+def test_it_shows_the_same_events_as_every_screen() -> None:
     screen, show = Screen(TWO), Show()
     data = event("hello", show.hello("presenter")) + event("tick", b'{"t":1,"halves":{}}')
     data += event("done", b'{"t":1.5,"half":"left","says":"killed"}') + event("faults", b"[]")

@@ -1,7 +1,6 @@
 """Watchers whose network is bad: the others notice nothing, and each learns what it missed."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -9,6 +8,8 @@ import pytest
 
 from lab.live import server
 from lab.live.show import Show
+from lab.live.terminal import events_in
+from lab.live.watchers import MOST_WAITING
 from tests.support.laboratory import eventually
 from tests.support.live_world import Served
 
@@ -23,7 +24,7 @@ def served() -> Iterator[Served]:
 
 
 class Line:
-    """A screen's connection, which takes data while `takes` is set. It is its own transport."""
+    """A screen's connection as the server sees it, which takes data while `takes` is set."""
 
     def __init__(self, takes: bool) -> None:
         self.takes = asyncio.Event()
@@ -33,34 +34,28 @@ class Line:
         if takes:
             self.takes.set()
 
+    async def prepare(self, request: object) -> None:
+        pass
+
+    async def write(self, data: bytes) -> None:
+        await self.takes.wait()
+        self.took += data
+
     def abort(self) -> None:
         self.is_aborted = True
 
 
-class Response:
-    """An answer that is written to a `Line`."""
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        self.line = Line(True)
-
-    async def prepare(self, line: Line) -> None:
-        self.line = line
-
-    async def write(self, data: bytes) -> None:
-        await self.line.takes.wait()
-        self.line.took += data
-
-
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Show:
-    monkeypatch.setattr(server.web, "StreamResponse", Response)
+def show() -> Show:
     return Show()
 
 
 async def watching(show: Show, line: Line) -> "asyncio.Task[Any]":
     """The stream of one more screen, which has begun."""
-    task = asyncio.create_task(server.streaming(show, "watcher")(cast(Any, line)))
-    await asyncio.sleep(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.web, "StreamResponse", lambda headers: line)
+        task = asyncio.create_task(server.streaming(show, "watcher")(cast(Any, line)))
+        await asyncio.sleep(0)
     return task
 
 
@@ -86,13 +81,17 @@ async def test_a_slow_watcher_learns_how_much_it_missed(
     monkeypatch.setattr(server, "STALLED_AFTER_S", 100.0)
     slow = Line(False)
     ends = await watching(show, slow)
-    for number in range(200):
+    show.done("first", "load")
+    for number in range(MOST_WAITING + 20):
         show.watchers.tell("tick", b'{"t":%d}' % number)
     slow.takes.set()
     show.watchers.end()
     await ends
-    last = json.loads(slow.took.rstrip().rpartition(b"data: ")[2])
-    assert last == {"t": 199, "dropped": 150}
+    (_, _), (name, done), *ticks = events_in(slow.took)
+    assert (name, done["says"]) == ("done", "first")
+    assert len(ticks) == MOST_WAITING - 1
+    assert ticks[0] == ("tick", {"t": 21, "dropped": 21})
+    assert ticks[-1] == ("tick", {"t": MOST_WAITING + 19, "dropped": 21})
 
 
 def test_a_watcher_that_goes_away_is_forgotten(served: Served) -> None:

@@ -10,16 +10,15 @@ from pathlib import Path
 
 from tests.support.browser import (
     LEFT,
-    RIGHT,
     Seen,
     chromium,
-    console,
     eventually,
     figure,
     is_down,
     is_well,
     opened,
 )
+from tests.support.live_world import typed
 
 LOOK_S = 12
 """Seconds of a past on each picture, for a chart with nothing on it says nothing."""
@@ -43,16 +42,15 @@ def main(folder: str) -> None:
     into.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as home,
-        console(Path(home)) as (url, *_),
+        typed(Path(home)) as live,
         chromium() as browser,
-        opened(browser, url, color_scheme="light") as seen,
+        opened(browser, live.addresses[0], color_scheme="light") as seen,
     ):
         page = seen.page
         at_least(seen, LOOK_S)
         page.screenshot(path=into / "live-calm.png")
         page.keyboard.press("k")
-        for half in (LEFT, RIGHT):
-            page.wait_for_selector(is_down(half, "comments"))
+        seen.wait(is_down, "comments")
         page.wait_for_selector(figure(LEFT, 1, False))
         at_least(seen, 5)
         page.screenshot(path=into / "live-outage.png")
@@ -61,9 +59,8 @@ def main(folder: str) -> None:
         page.screenshot(path=into / "live-outage-dark.png")
         page.keyboard.press("d")
         page.keyboard.press("u")
-        for half in (LEFT, RIGHT):
-            page.wait_for_selector(is_well(half, "comments"))
-            page.wait_for_selector(figure(half, 1, True))
+        seen.wait(is_well, "comments")
+        seen.wait(figure, 1, True)
         at_least(seen, 4)
         page.screenshot(path=into / "live-recovery.png")
 

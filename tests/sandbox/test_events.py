@@ -66,6 +66,7 @@ def array(*types: str) -> Answer:
 
 
 BUSY: Answer = (503, "application/problem+json", b'{"detail": "Not now."}')
+REFUSED: Answer = (409, "application/problem+json", b'{"detail": "The log ends at 2."}')
 
 
 def seen(events: Iterator[dict[str, Any]], count: int) -> list[int]:
@@ -79,17 +80,21 @@ def test_a_bus_without_numbers_gives_each_event_its_place() -> None:
     assert in_words(events[0]).split() == ["2", "B", "{}"]
 
 
-def test_who_follows_a_bus_without_numbers_asks_again_and_sees_each_event_once() -> None:
-    with bus(array("A"), array("A", "B"), array("A", "B", "C")) as (url, _):
-        assert seen(follow_events(url, 0, lambda: True, print), 3) == [1, 2, 3]
+@pytest.mark.parametrize(
+    ("answers", "numbers"),
+    [
+        ([array("A"), array("A", "B"), array("A", "B", "C")], [1, 2, 3]),
+        ([array("A", "B"), array("C")], [1, 2, 1]),  # it has forgotten everything
+    ],
+)
+def test_a_bus_without_numbers_is_followed_from_its_beginning(
+    answers: list[Answer], numbers: list[int]
+) -> None:
+    with bus(*answers) as (url, _):
+        assert seen(follow_events(url, 0, lambda: True, print), len(numbers)) == numbers
 
 
-def test_a_bus_that_has_forgotten_everything_is_read_from_its_beginning() -> None:
-    with bus(array("A", "B"), array("C")) as (url, _):
-        assert seen(follow_events(url, 0, lambda: True, print), 3) == [1, 2, 1]
-
-
-def test_who_follows_goes_on_behind_what_was_read_when_the_bus_has_been_away() -> None:
+def test_following_goes_on_after_an_outage_of_the_bus() -> None:
     notes: list[str] = []
     with bus(numbered(1, 2), BUSY, BUSY, numbered(3)) as (url, asked):
         assert seen(follow_events(url, 0, lambda: True, notes.append), 3) == [1, 2, 3]
@@ -98,26 +103,24 @@ def test_who_follows_goes_on_behind_what_was_read_when_the_bus_has_been_away() -
     assert "goes on when it can" in notes[0]
 
 
-def test_a_bus_that_is_not_there_at_the_beginning_is_told_of() -> None:
+def test_a_bus_that_is_away_at_the_beginning_is_an_error() -> None:
     with bus(BUSY) as (url, _), pytest.raises(Away, match="503: Not now"):
         next(follow_events(url, 0, lambda: True, print))
     with pytest.raises(Away, match="can't be read"):
         list(read_events(url, 0))
 
 
-def test_who_follows_ends_with_the_lab() -> None:
-    with bus(numbered(1), BUSY) as (url, _):
-        events = follow_events(url, 0, lambda: False, print)
+@pytest.mark.parametrize(
+    ("answer", "lab_is_up", "says"),
+    [
+        (BUSY, False, "The lab has ended"),
+        (REFUSED, True, "The log ends at 2"),  # a senseless question is not asked again
+    ],
+)
+def test_following_ends_with_a_reason(answer: Answer, lab_is_up: bool, says: str) -> None:
+    with bus(numbered(1), answer) as (url, asked):
+        events = follow_events(url, 0, lambda: lab_is_up, print)
         assert next(events)["sequence"] == 1
-        with pytest.raises(ControlError, match="The lab has ended"):
-            next(events)
-
-
-def test_a_question_that_makes_no_sense_is_not_asked_again() -> None:
-    refused: Answer = (409, "application/problem+json", b'{"detail": "The log ends at 2."}')
-    with bus(numbered(1), refused) as (url, asked):
-        events = follow_events(url, 0, lambda: True, print)
-        assert next(events)["sequence"] == 1
-        with pytest.raises(ControlError, match="The log ends at 2"):
+        with pytest.raises(ControlError, match=says):
             next(events)
     assert asked == [0, 1]

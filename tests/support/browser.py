@@ -1,29 +1,23 @@
-"""A console that runs, and a browser that looks at it: what the tests of the page share.
+"""A browser that looks at a console that runs: what the tests of the page share.
 
 Skipped, with the reason, where there is no Playwright or no Chromium: the lab needs neither.
 """
 
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.programs.labs import ROOT
 from tests.programs.patient import PATIENCE_S
 
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 LEFT = ".half[data-side=left]"
@@ -41,32 +35,6 @@ def is_well(half: str, target: str) -> str:
 def figure(half: str, number: int, well: bool) -> str:
     """1: reads, 2: writes, 3: the age of the feed."""
     return f"{half} .figure:nth-child({number})[data-well={'yes' if well else 'no'}]"
-
-
-@contextmanager
-def console(folder: Path, *options: str) -> Iterator[list[str]]:
-    """`lab live`, and the addresses that it printed."""
-    # A home of its own: notes of other labs on this machine must not be found.
-    paths = {"PYTHONPATH": str(ROOT), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.programs.patient", "--no-open", *options],
-        cwd=folder,
-        env={**os.environ, **paths},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if "are up" in line:
-                break
-        yield re.findall(r"http://\S+", "".join(said))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 128 + signal.SIGTERM
 
 
 @contextmanager
@@ -101,11 +69,6 @@ def eventually(
         page.wait_for_timeout(20)
 
 
-def wait_for_text(page: Any, selector: str, part: str) -> None:
-    script = "s => document.querySelector(s)?.textContent ?? ''"
-    eventually(page, script, lambda text: part in text, selector)
-
-
 class Seen:
     """What a page has asked for and complained about."""
 
@@ -118,6 +81,28 @@ class Seen:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
         page.on("console", self._hear)
+
+    def wait(
+        self, how: Callable[..., str], *what: Any, halves: Sequence[str] = (LEFT, RIGHT)
+    ) -> None:
+        """Wait until it is so in each of the halves; `how`: one of the functions above."""
+        for half in halves:
+            self.page.wait_for_selector(how(half, *what))
+
+    def wait_for_text(self, selector: str, part: str) -> None:
+        script = "s => document.querySelector(s)?.textContent ?? ''"
+        eventually(self.page, script, lambda text: part in text, selector)
+
+    def violations(self) -> list[str]:
+        """What axe-core finds, in a line each."""
+        axe = pytest.importorskip(
+            "axe_playwright_python.sync_playwright", reason="no axe-core here"
+        )
+        found = axe.Axe().run(self.page, options=_RULES).response
+        assert len(found["passes"]) > 10  # it has looked
+        return [
+            f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
+        ]
 
     def _hear(self, said: Any) -> None:
         # A conflict is an answer (not now, not twice); the browser writes a line about it as well.
@@ -135,21 +120,7 @@ def opened(
         seen = Seen(context.new_page())
         seen.page.goto(url)
         seen.page.wait_for_selector("body[data-state=open]")
-        for half in (LEFT, RIGHT):
-            seen.page.wait_for_selector(figure(half, 1, True))
+        seen.wait(figure, 1, True)
         yield seen
     finally:
         context.close()
-
-
-_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-def violations(page: Any) -> list[str]:
-    """What axe-core finds, in a line each."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
-    found = axe.Axe().run(page, options=_RULES).response
-    assert len(found["passes"]) > 10  # it has looked
-    return [
-        f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
-    ]

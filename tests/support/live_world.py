@@ -3,6 +3,11 @@
 import asyncio
 import http.client
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from lab.live.halves import TWO, Half
@@ -22,9 +28,24 @@ from lab.live.session import MIX, Session
 from lab.live.share import OwnHosts, shared_doors
 from lab.live.show import Show
 from lab.live.static_files import static_file
+from lab.live.terminal_view import TARGETS
+from tests.programs.labs import ROOT
 from tests.programs.patient import PATIENCE_S, be_patient
 
 JSON = "application/json"
+NODE = {"up": True, "busy": 0, "workers": 8, "queue": 0, "untold": 0, "lag": 0}
+_KIND = {"sent": 4, "ok": 4, "failed": 0, "errors": {}}
+_MS = {"p50": 4.0, "max": 5.0}
+
+
+def tenth(**more: Any) -> dict[str, Any]:
+    """One half of a tick in which nothing is wrong but what is given."""
+    return {
+        **{"reads": _KIND, "writes": _KIND, "waiting": 0, "unseen": 0, "feed_ok": True},
+        **{"answered_ms": _MS, "read_ms": _MS, "visible_ms": _MS, "feed_age_ms": 0},
+        **{"nodes": dict.fromkeys(TARGETS, NODE), "hops": []},
+        **more,
+    }
 
 
 class Asker:
@@ -116,6 +137,47 @@ class Stream:
         return halves
 
 
+class Typed(Asker):
+    """`lab live` in a process of its own, with the notes and runs of its folder; up until ended."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        paths = {"PYTHONPATH": str(ROOT), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.programs.patient", "--no-open", *words],
+            cwd=folder,
+            env={**os.environ, **paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        said = ""
+        while "Both halves are up" not in said:
+            line = self.process.stdout.readline()
+            assert line, self.process.communicate()[1]
+            said += line
+        self.addresses = re.findall(r"http://\S+", said)
+        address = urlsplit(self.addresses[0])
+        super().__init__(address.port or 0)
+        self.token = address.fragment.removeprefix("token=")
+        self.tree = psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode
+
+
+@contextmanager
+def typed(folder: Path, *words: str) -> Iterator[Typed]:
+    one = Typed(folder, *words)
+    try:
+        yield one
+    finally:
+        if one.process.poll() is None:
+            assert one.end(signal.SIGTERM) == 128 + signal.SIGTERM
+
+
 class Unreachable:
     """Takes the place of a session that no request may reach: one that does gets a 500."""
 
@@ -185,7 +247,7 @@ class Console(Asker):
         self.said: list[str] = []
         self._news = threading.Condition()
         self._folder = folder
-        self._wanted = Wanted(**{"halves": TWO, "rate": 20.0, "mix": MIX, **wanted})
+        self._wanted = Wanted(**{"halves": TWO, "rate": 10.0, "mix": MIX, **wanted})
         self._error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
@@ -246,6 +308,16 @@ def a_console(folder: Path, **wanted: Any) -> Iterator[Console]:
             yield console
         finally:
             console.close()
+
+
+def port_for_watchers(pid: int | None = None) -> int:
+    """Where the console of a process (this one) lets others watch: its only open door."""
+    (port,) = (
+        one.laddr.port
+        for one in psutil.Process(pid).net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr.ip == "0.0.0.0"
+    )
+    return port
 
 
 def all_of(halves: Sequence[Half], is_so: Callable[[Any], bool]) -> Callable[[Any], bool]:
