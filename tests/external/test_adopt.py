@@ -1,7 +1,5 @@
 """`lab adopt`: a first target from what is in a folder, which is read and never run."""
 
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,9 @@ from lab.foreign.adopt.writing import NothingFound, adopt
 from lab.foreign.reading import TargetError, read_target
 from lab.foreign.target import Target
 from tests.support import corpora
+from tests.support.command_line import say
 from tests.support.corpora import course, laid_out
 from tests.support.worked_targets import TARGETS
-
-ROOT = Path(__file__).parents[2]
 
 
 def adopted(files: dict[str, str], folder: Path) -> tuple[str, dict[str, Any], list[str]]:
@@ -84,7 +81,7 @@ def test_a_port_that_comes_from_outside_can_be_moved(tmp_path: Path) -> None:
     assert 'bus = "none"  # (?)' in text
 
 
-def test_flask_and_fastapi_are_started_as_they_are_meant_to_be(tmp_path: Path) -> None:
+def test_flask_and_fastapi_are_started_in_their_way(tmp_path: Path) -> None:
     _, told, unsure = adopted(corpora.FLASK_AND_FASTAPI, tmp_path)
     services = told["services"]
     assert services["posts"]["command"] == "python3 app.py"
@@ -106,7 +103,7 @@ def test_go_is_compiled_when_it_is_started(tmp_path: Path) -> None:
     assert "go build -o service ." in text
 
 
-def test_a_file_of_node_that_listens_needs_no_package_beside_it(tmp_path: Path) -> None:
+def test_a_node_file_that_listens_needs_no_package(tmp_path: Path) -> None:
     files = {
         "posts/server.js": corpora.express("4000"),
         "posts/index.js": "module.exports = 1",
@@ -139,7 +136,7 @@ def test_one_program_may_do_everything(tmp_path: Path) -> None:
     assert any(line.startswith('id = "_id"') for line in unsure)
 
 
-def test_what_nobody_here_understands_is_taken_from_its_container(tmp_path: Path) -> None:
+def test_an_unknown_language_is_taken_from_its_container(tmp_path: Path) -> None:
     text, told, unsure = adopted(corpora.ONLY_A_CONTAINER, tmp_path)
     posts = told["services"]["posts"]
     assert posts == {"command": "ruby posts.rb", "cwd": "theirs/posts", "port": 4567}
@@ -147,12 +144,11 @@ def test_what_nobody_here_understands_is_taken_from_its_container(tmp_path: Path
     assert any(line.startswith("command") for line in unsure)
 
 
-def test_a_port_that_nothing_is_read_about_is_not_made_up(tmp_path: Path) -> None:
+def test_an_unknown_port_is_not_made_up(tmp_path: Path) -> None:
     files = {"shop/package.json": corpora.package("node a.js"), "shop/a.js": "http.createServer(f)"}
     _, _, unsure = adopted(files, tmp_path)
-    assert any(
-        "nothing was read about its port; one that you know is taken" in one for one in unsure
-    )
+    said = "nothing was read about its port; one that you know is taken"
+    assert any(said in one for one in unsure)
     with pytest.raises(TargetError, match="nothing says where it listens"):
         read_target(tmp_path / "mine.toml")
 
@@ -179,7 +175,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "mine.toml").read_text() == "mine"
 
 
-def test_a_folder_without_a_service_is_told_so_and_gets_no_file(tmp_path: Path) -> None:
+def test_a_folder_without_a_service_gets_no_file(tmp_path: Path) -> None:
     laid_out({"notes/a.py": "x = 1", "client/index.html": "<p>"}, tmp_path / "theirs")
     with pytest.raises(NothingFound, match="Looked for: package"):
         adopt(tmp_path / "theirs", tmp_path / "mine.toml")
@@ -217,12 +213,7 @@ def test_nothing_of_what_is_there_is_run(tmp_path: Path) -> None:
         "two/main.py": f"open({str(mark)!r}, 'w')\nfrom flask import Flask\napp = Flask('x')",
     }
     laid_out(files, tmp_path / "theirs")
-    told = subprocess.run(
-        [sys.executable, ROOT / "cli.py", "adopt", "theirs", "--to", "mine.toml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    told = say("adopt", "theirs", "--to", "mine.toml", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert "mine.toml is written. Nothing was run." in told.stdout
     assert "Next: lab validate mine.toml" in told.stdout

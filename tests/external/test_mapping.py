@@ -58,17 +58,12 @@ def test_without_a_word_the_requests_are_the_courses() -> None:
 
 
 def test_each_service_is_asked_for_its_own_actions() -> None:
+    whole = {name: {"service": "app"} for name in ("create_post", "create_comment", "read_feed")}
+    assert Actions.model_validate(whole).asked_of("app") == tuple(whole)
     assert COURSE.asked_of("posts") == ("create_post",)
     assert COURSE.asked_of("comments") == ("create_comment",)
     assert COURSE.asked_of("query") == ("read_feed",)
     assert COURSE.asked_of("moderation") == ()
-
-
-def test_one_service_may_be_asked_for_everything() -> None:
-    one = Actions.model_validate(
-        {name: {"service": "app"} for name in ("create_post", "create_comment", "read_feed")}
-    )
-    assert one.asked_of("app") == ("create_post", "create_comment", "read_feed")
 
 
 def test_what_is_put_into_a_path_stays_one_part_of_it() -> None:
@@ -97,9 +92,6 @@ def test_an_id_may_go_as_a_number() -> None:
     assert sent == {"postId": 12, "comment": "hello"}
     with pytest.raises(ValueError, match="'a1' is no number"):
         action.asked(post_id="a1", content="hello")
-
-
-def test_the_limit_may_be_passed_on() -> None:
     assert ReadFeed(path="/posts?limit={limit}").asked(limit="5").path == "/posts?limit=5"
 
 
@@ -157,36 +149,28 @@ def test_the_id_of_a_new_post_is_found(body: Any, changed: dict[str, Any], expec
     assert post_of(body, **changed) == expected
 
 
+HELLO, OTHER = {"id": "c1", "content": "hello"}, {"id": "c2", "content": "x"}
+APPROVED, PENDING = ("c1", "approved"), ("c1", "pending")
+
+
 @pytest.mark.parametrize(
     ("body", "changed", "expected"),
     [
-        ({"id": "c1", "content": "hello", "status": "pending"}, {}, ("c1", "pending")),
-        ({"id": "c1", "content": "hello"}, {}, ("c1", "approved")),
-        ({"id": "c1"}, {}, ("c1", "approved")),
-        (
-            [{"id": "c0", "content": "hello"}, {"id": "c1", "content": "hello"}],
-            {},
-            ("c1", "approved"),
-        ),
-        (
-            [{"id": "c1", "content": "hello", "status": "rejected"}, {"id": "c2", "content": "x"}],
-            {},
-            ("c1", "rejected"),
-        ),
-        ({"c0": {"content": "x"}, "c1": {"content": "hello"}}, {}, ("c1", "approved")),
-        ({"id": "p1", "comments": [{"id": "c1", "content": "hello"}]}, {}, ("c1", "approved")),
-        ({"comment": {"id": "c1", "status": "pending"}}, {"id": "comment.id"}, ("c1", "pending")),
+        (HELLO | {"status": "pending"}, {}, PENDING),
+        (HELLO, {}, APPROVED),
+        ({"id": "c1"}, {}, APPROVED),
+        ([HELLO | {"id": "c0"}, HELLO], {}, APPROVED),  # the newest of two equal ones
+        ([HELLO | {"status": "rejected"}, OTHER], {}, ("c1", "rejected")),
+        ({"c2": {"content": "x"}, "c1": {"content": "hello"}}, {}, APPROVED),
+        ({"id": "p1", "comments": [HELLO]}, {}, APPROVED),
+        ({"comment": {"id": "c1", "status": "pending"}}, {"id": "comment.id"}, PENDING),
         ([{"commentId": 3, "comment": "hello"}], {"id": "commentId"}, ("3", "approved")),
     ],
 )
-def test_a_new_comment_is_found_alone_or_among_all_so_far(
+def test_a_new_comment_is_found_alone_or_among_all(
     body: Any, changed: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     assert comment_of(body, **changed) == expected
-
-
-def test_of_two_equal_comments_the_newest_is_the_new_one() -> None:
-    assert comment_of([{"id": str(n), "content": "hello"} for n in range(3)])[0] == "2"
 
 
 @pytest.mark.parametrize(
@@ -257,10 +241,7 @@ def test_a_failure_of_theirs_is_shown_as_theirs(status: int, definite: bool) -> 
     error = sentence(feed, ReadFeed(), answered(b"<pre>Cannot GET /posts</pre>", status), 20)
     assert (error.shown, error.definite) == (status, definite)
     assert "Cannot GET /posts" in str(error)
-
-
-def test_where_nothing_is_found_the_path_is_asked_after() -> None:
-    assert "Is `path` right?" in str(sentence(feed, ReadFeed(), answered(b"", 404), 20))
+    assert ("Is `path` right?" in str(error)) is (status == 404)
 
 
 @pytest.mark.parametrize(
@@ -272,13 +253,10 @@ def test_what_came_compressed_is_read_all_the_same(packed: bytes, coding: str) -
     assert feed(ReadFeed(), answered(packed, content_encoding=coding), 20) == ([], 0)
 
 
-def test_a_small_answer_that_unpacks_to_a_huge_one_is_given_up() -> None:
+def test_a_huge_answer_is_given_up_and_a_large_one_read() -> None:
     bomb = gzip.compress(b" " * (MOST_BYTES + 1))
     error = sentence(feed, ReadFeed(), answered(bomb, content_encoding="gzip"), 20)
     assert "more than 8 MiB" in str(error)
-
-
-def test_three_mebibytes_are_no_trouble() -> None:
     posts = [{"id": n, "title": "x" * 3_000, "comments": []} for n in range(1_000)]
     page, count = feed(ReadFeed(), answered(posts), 20)
     assert (len(page), count, page[0]["id"]) == (20, 1_000, "999")
@@ -299,14 +277,12 @@ BY_ID = {
 
 def test_the_courses_feed_comes_out_as_the_labs() -> None:
     comment = {"id": "c1", "post_id": "0a", "content": "hello", "status": "rejected"}
-    assert feed_of(BY_ID) == [
+    expected = [
         {"id": "0a", "title": "Second", "comments": [comment]},
         {"id": "f3", "title": "First", "comments": []},
     ]
-
-
-def test_a_list_means_the_same_as_an_object_by_id() -> None:
-    assert feed_of(list(BY_ID.values())) == feed_of(BY_ID)
+    assert feed_of(BY_ID) == feed_of(list(BY_ID.values())) == expected
+    assert feed_of({}) == feed_of([]) == []
 
 
 def test_the_newest_is_the_last_one_whatever_the_ids_are_like() -> None:
@@ -322,10 +298,6 @@ def test_a_page_is_as_long_as_asked_for_and_begins_where_asked() -> None:
     assert [post["id"] for post in feed_of(posts, 3, "1")] == ["0"]
     assert feed_of(posts, 3, "0") == []
     assert feed_of(posts, 3, "unheard of") == []
-
-
-def test_an_empty_feed_is_a_feed() -> None:
-    assert feed_of({}) == feed_of([]) == []
 
 
 def test_keys_are_ids_where_the_posts_have_none() -> None:
@@ -364,11 +336,6 @@ def test_a_status_is_one_of_three_however_they_call_it(
     assert feed_of(body, statuses=statuses)[0]["comments"][0]["status"] == expected
 
 
-def test_a_status_that_nobody_knows_is_named() -> None:
-    body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": "fine"}]}]
-    assert "a comment's status is 'fine'" in str(sentence(feed_of, body))
-
-
 def test_half_a_post_does_not_hide_the_others() -> None:
     """A comment whose post was lost makes one without a title in many of these systems."""
     body = [{"id": 1, "title": "x"}, {"id": 2, "comments": [{"id": 3}, {"id": 4, "content": "y"}]}]
@@ -377,9 +344,11 @@ def test_half_a_post_does_not_hide_the_others() -> None:
     assert [comment["content"] for comment in newest["comments"]] == ["", "y"]
 
 
-def test_when_no_comment_has_a_text_the_mapping_is_wrong() -> None:
+def test_a_comment_that_is_not_understood_is_named() -> None:
     body = [{"id": 1, "title": "x", "comments": [{"id": 2, "comment": "hello"}]}]
     assert "no comment has a text at 'content'" in str(sentence(feed_of, body))
+    body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": "fine"}]}]
+    assert "a comment's status is 'fine'" in str(sentence(feed_of, body))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lab.commands.app import app
 from lab.foreign.reading import TargetError, is_target, read_target, target_schema
 from lab.foreign.remarks import remarks
 from lab.foreign.target import Target
-from tests.support.small import lab
+from tests.support.command_line import say
 from tests.support.worked_targets import TARGETS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "bring-your-own.md").read_text("utf-8")
@@ -32,23 +32,10 @@ command = ["node", "a b.js"]
 """
 
 
-NO_SHELL = (
-    "is for a shell, and no shell is in between. Use `cwd` for the folder and `env` for variables, "
-    'or ["sh", "-c", "…"] with all of it in one text.'
-)
-MISSING = "started on this machine: %s. Is it installed, and spelled so?"
-
-
 def load(folder: Path, text: str = COURSE, name: str = "my blog.toml") -> Target:
     (folder / "posts").mkdir(exist_ok=True)
     (folder / name).write_text(text, "utf-8")
     return read_target(folder / name)
-
-
-def problem(folder: Path, text: str) -> str:
-    with pytest.raises(TargetError) as caught:
-        load(folder, text)
-    return str(caught.value).removeprefix(f"{folder}/")
 
 
 def test_what_a_short_file_leaves_out_is_the_courses(tmp_path: Path) -> None:
@@ -63,7 +50,7 @@ def test_what_a_short_file_leaves_out_is_the_courses(tmp_path: Path) -> None:
     assert target.actions.create_comment.path == "/posts/{post_id}/comments"
 
 
-def test_it_is_started_where_it_is_told_and_told_where_the_others_are(tmp_path: Path) -> None:
+def test_it_is_told_its_port_and_where_the_others_are(tmp_path: Path) -> None:
     text = """
     [services.comments]
     command = "serve --port {port} --style '{color:red}'"
@@ -82,25 +69,17 @@ def test_it_is_started_where_it_is_told_and_told_where_the_others_are(tmp_path: 
     assert service.mentions() == ("event-bus", "posts")
 
 
-def test_hosts_lead_to_where_the_services_are_found(tmp_path: Path) -> None:
-    target = load(tmp_path, '[hosts]\n"posts-clusterip-srv:4000" = "posts"\n' + COURSE)
-    assert target.hosts_on({"posts": 7000}) == {"posts": 7000, "posts-clusterip-srv:4000": 7000}
-
-
-def test_names_are_asked_of_the_sidecar_before_a_service_and_this_machine_is_not(
-    tmp_path: Path,
-) -> None:
-    target = load(tmp_path, '[hosts]\nposts-srv = "posts"\n' + COURSE)
+def test_names_of_a_cluster_are_asked_of_the_sidecar(tmp_path: Path) -> None:
+    target = load(tmp_path, '[hosts]\n"posts-srv:4000" = "posts"\n' + COURSE)
+    assert target.hosts_on({"posts": 7000}) == {"posts": 7000, "posts-srv:4000": 7000}
     told = target.environment_of("posts", {"posts": 7000})
     assert (told["HTTP_PROXY"], told["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
     assert "localhost" in told["no_proxy"]
-    assert target.environment_of("event-bus", {"event-bus": 7005}) == {}  # nobody stands before it
+    assert target.environment_of("event-bus", {"event-bus": 7005}) == {}  # it has no sidecar
     assert load(tmp_path).environment_of("posts", {"posts": 7000}) == {}
 
 
-def test_who_is_called_by_a_name_has_a_sidecar_before_it_even_on_a_port_of_its_own(
-    tmp_path: Path,
-) -> None:
+def test_a_name_brings_a_sidecar_to_a_fixed_port(tmp_path: Path) -> None:
     assert not load(tmp_path).stands_behind("event-bus")
     target = load(tmp_path, '[hosts]\nevent-bus-srv = "event-bus"\n' + COURSE)
     assert target.stands_behind("event-bus")
@@ -126,80 +105,55 @@ def test_a_bus_may_have_another_name_or_not_be_there(tmp_path: Path) -> None:
     assert load(tmp_path, COURSE.replace("event-bus", "moderation")).its_bus is None
 
 
+PORT, POSTS = 'port_env = "PORT"', "[services.posts]"
+EVN = "services.posts has no such key. Did you mean 'port_env'?"
+BUSS = "services.posts: there is no service 'event-buss' here. Did you mean 'event-bus'?"
+NO_FEED = "actions.read_feed.service: there is no service 'feed' here. Known: posts, event-bus"
+TITEL = "actions.create_post: There is no {titel} to fill in here. Did you mean {title}?"
+NOT_A_PATH = ":5: services.posts.ready: saw 'health'; it was meant to be a path"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        (
-            'port_env = "PORT"',
-            'port_evn = "PORT"',
-            "my blog.toml:5: services.posts.port_evn: services.posts has no such key. "
-            "Did you mean 'port_env'?",
-        ),
+        (PORT, 'port_evn = "PORT"', f"my blog.toml:5: services.posts.port_evn: {EVN}"),
         (
             "node index.js",
             "node 'index.js",
-            "my blog.toml:3: services.posts.command: \"node 'index.js\" can't be split",
+            ":3: services.posts.command: \"node 'index.js\" can't be",
         ),
         ('"node index.js"', '" "', "services.posts.command: it is empty. Say what starts"),
         ('["node", "a b.js"]', "[]", ":8: services.event-bus.command: "),
         ('cwd = "posts"', 'cwd = "psots"', ":4: services.posts.cwd: there is no folder 'psots'"),
+        (PORT, "port = 4005", ":7: services.event-bus.port: 4005 is posts's already"),
+        (PORT, "port = 0", ":5: services.posts.port: nothing says where it listens"),
+        (PORT, 'port = "4000"', "port: saw '4000'; it was meant to be a whole number"),
+        (PORT, "port = 70000", ":5: services.posts.port: saw 70000; it was meant to be"),
+        (PORT, 'ready = "health"', NOT_A_PATH),
+        (POSTS, f'bus = "bus"\n{POSTS}', ":2: bus: there is no service 'bus'"),
+        (PORT, 'env = { BUS = "{url:event-buss}" }', BUSS),
         (
-            'port_env = "PORT"',
-            "port = 4005",
-            ":7: services.event-bus.port: 4005 is posts's already",
+            POSTS,
+            f'[hosts]\n"srv" = "post"\n{POSTS}',
+            "hosts: 'srv' is said to be 'post'. there is no",
         ),
-        ('port_env = "PORT"', "port = 0", ":5: services.posts.port: nothing says where it listens"),
+        (POSTS, f'[actions.read_feed]\nservice = "feed"\n{POSTS}', NO_FEED),
+        (POSTS, f'[actions.create_post]\nbody = {{ t = "{{titel}}" }}\n{POSTS}', TITEL),
+        (POSTS, f'name = "x"\n{POSTS}', "name: a target is named by its file"),
+        (POSTS, f'folder = "/"\n{POSTS}', "folder: a target has no such key"),
         (
-            'port_env = "PORT"',
-            'port = "4000"',
-            ":5: services.posts.port: saw '4000'; it was meant to be a whole number",
-        ),
-        (
-            'port_env = "PORT"',
-            "port = 70000",
-            ":5: services.posts.port: saw 70000; it was meant to be",
-        ),
-        (
-            'port_env = "PORT"',
-            'ready = "health"',
-            ":5: services.posts.ready: saw 'health'; it was meant to be a path",
-        ),
-        ("[services.posts]", 'bus = "bus"\n[services.posts]', ":2: bus: there is no service 'bus'"),
-        (
-            'port_env = "PORT"',
-            'env = { BUS = "{url:event-buss}" }',
-            "services.posts: there is no service 'event-buss' here. Did you mean 'event-bus'?",
-        ),
-        (
-            "[services.posts]",
-            '[hosts]\n"posts-srv" = "post"\n[services.posts]',
-            "hosts: 'posts-srv' is said to be 'post'. there is no service 'post' here",
-        ),
-        (
-            "[services.posts]",
-            '[actions.read_feed]\nservice = "feed"\n[services.posts]',
-            "actions.read_feed.service: there is no service 'feed' here. Known: posts, event-bus",
-        ),
-        (
-            "[services.posts]",
-            '[actions.create_post]\nbody = { t = "{titel}" }\n[services.posts]',
-            "actions.create_post: There is no {titel} to fill in here. Did you mean {title}?",
-        ),
-        ("[services.posts]", 'name = "x"\n[services.posts]', "name: a target is named by its file"),
-        ("[services.posts]", 'folder = "/"\n[services.posts]', "folder: a target has no such key"),
-        (
-            "[services.posts]",
+            POSTS,
             "[services.Posts]",
             "services.Posts: saw 'Posts'; it was meant to be small letters",
         ),
-        ("[services.posts]", "[services.posts", "is no TOML"),
+        (POSTS, "[services.posts", "is no TOML"),
     ],
 )
-def test_a_mistake_is_named_with_its_line_and_what_was_meant(
-    tmp_path: Path, old: str, new: str, says: str
-) -> None:
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
     assert old in COURSE
-    assert says in problem(tmp_path, COURSE.replace(old, new))
+    with pytest.raises(TargetError) as caught:
+        load(tmp_path, COURSE.replace(old, new))
+    assert says in str(caught.value).removeprefix(f"{tmp_path}/")
 
 
 def test_a_target_is_told_from_a_scenario(tmp_path: Path) -> None:
@@ -227,22 +181,20 @@ def test_an_editor_sees_by_the_schema_what_is_wrong() -> None:
         assert list(validator.iter_errors(tomllib.loads(COURSE.replace(old, new)))), new
 
 
-def test_the_command_tells_a_target_from_a_scenario_and_a_part_from_a_whole(
-    tmp_path: Path,
-) -> None:
+def test_the_command_tells_a_part_from_a_whole(tmp_path: Path) -> None:
     load(tmp_path)
-    part = lab("validate", "my blog.toml", cwd=tmp_path)
+    part = say("validate", "my blog.toml", cwd=tmp_path)
     assert part.returncode == 0
     assert "can be started. Services: posts, event-bus." in part.stdout
     assert "services.query: there is none, and read_feed asks it." in part.stdout
     assert "--replace" in part.stdout
-    whole = lab("validate", str(TARGETS / "node-blog" / "node-blog.toml"), cwd=tmp_path)
+    whole = say("validate", str(TARGETS / "node-blog" / "node-blog.toml"), cwd=tmp_path)
     assert "Next: lab check" in whole.stdout
-    printed = lab("validate", "--schema", "--target", cwd=tmp_path)
+    printed = say("validate", "--schema", "--target", cwd=tmp_path)
     assert json.loads(printed.stdout) == target_schema()
 
 
-def test_what_would_not_start_here_is_said_before_it_is_tried(tmp_path: Path) -> None:
+def test_what_would_not_start_here_is_said_beforehand(tmp_path: Path) -> None:
     text = """
     [services]
     posts = { command = "cd posts && node index.js" }
@@ -251,13 +203,18 @@ def test_what_would_not_start_here_is_said_before_it_is_tried(tmp_path: Path) ->
     moderation = { command = ["sh", "-c", "cd posts && exec node index.js"] }
     event-bus = { command = "sh start.sh | tee log" }
     """
+    no_shell = (
+        "is for a shell, and no shell is in between. Use `cwd` for the folder and `env` for "
+        'variables, or ["sh", "-c", "…"] with all of it in one text.'
+    )
+    missing = "started on this machine: %s. Is it installed, and spelled so?"
     assert [one.partition(".command: ")[::2] for one in remarks(load(tmp_path, text))] == [
-        ("services.posts", f"'cd' {NO_SHELL}"),
-        ("services.comments", f"'no-such-program' can't be {MISSING % 'it is not on the PATH'}"),
-        ("services.query", f"'./no-such-file' can't be {MISSING % 'there is no such file'}"),
-        ("services.event-bus", f"'|' {NO_SHELL}"),
+        ("services.posts", f"'cd' {no_shell}"),
+        ("services.comments", f"'no-such-program' can't be {missing % 'it is not on the PATH'}"),
+        ("services.query", f"'./no-such-file' can't be {missing % 'there is no such file'}"),
+        ("services.event-bus", f"'|' {no_shell}"),
     ]
-    told = lab("validate", "my blog.toml", cwd=tmp_path)
+    told = say("validate", "my blog.toml", cwd=tmp_path)
     assert told.returncode == 0
     assert "is understood, and can't be started here as it is. Services: posts" in told.stdout
     assert "no shell is in between" in told.stdout
@@ -276,7 +233,7 @@ def test_the_file_that_the_guide_explains_is_one(tmp_path: Path) -> None:
     assert known - read == set()  # the guide has every key
 
 
-def test_the_guide_names_each_criterion_of_the_contract_and_each_outage() -> None:
+def test_the_guide_names_each_criterion_and_each_outage() -> None:
     assert [one.key for one in CRITERIA if f"`{one.key}`" not in GUIDE] == []
     outages = GUIDE.partition("## The outages")[2].partition("\n## ")[0]
     assert outages.count("\n| ") - 1 == len(OUTAGES)

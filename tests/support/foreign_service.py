@@ -17,7 +17,7 @@ import aiohttp
 from lab.foreign.sidecar import Sidecar, SidecarOptions
 
 TOKEN = "the token of these tests"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
