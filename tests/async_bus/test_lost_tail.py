@@ -128,9 +128,7 @@ async def test_events_with_new_numbers_are_known_by_their_ids(
     one.store.close()
 
 
-async def test_a_copy_behind_a_shortened_log_says_what_it_misses(
-    tmp_path: Path,
-) -> None:
+async def test_a_copy_behind_a_shortened_log_says_what_it_misses(tmp_path: Path) -> None:
     class Shortened(MemoryBus):
         def read(self, after: int, mark: str = "") -> Any:
             if after < 2:
@@ -182,9 +180,7 @@ def short_log(laboratory: Laboratory) -> Iterator[ProgramPlace]:
             yield place
 
 
-async def test_a_shortened_log_says_where_it_begins(
-    short_log: ProgramPlace,
-) -> None:
+async def test_a_shortened_log_says_where_it_begins(short_log: ProgramPlace) -> None:
     bus = short_log.connect()
     told = [an_event(number) for number in range(1, 101)]
     for event in told:

@@ -172,9 +172,7 @@ def test_the_login_travels_in_the_environment_alone(arrangement: str, tmp_path: 
         assert "lab-v-1" in told_where
 
 
-def test_a_url_without_login_takes_it_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_url_without_login_takes_it_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(IN_ENVIRONMENT, "me:mine")
     assert named("nats://h").login == "me:mine"
     assert named("nats://you:yours@h").login == "you:yours"

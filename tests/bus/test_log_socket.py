@@ -135,9 +135,7 @@ def place(laboratory: Laboratory) -> Iterator[Place]:
             yield place
 
 
-async def test_a_connection_lost_while_idle_is_made_anew_silently(
-    place: Place,
-) -> None:
+async def test_a_connection_lost_while_idle_is_made_anew_silently(place: Place) -> None:
     bus = place.connect()
     assert await bus.append([an_event()]) == [1]
     await asyncio.to_thread(place.restart)

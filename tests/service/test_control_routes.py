@@ -41,12 +41,9 @@ def by_hand(laboratory: Laboratory) -> Iterator[str]:
             yield url
 
 
-def test_there_are_control_routes_to_look_at() -> None:
+def test_a_control_route_is_closed_without_the_right_token(blog: Blog) -> None:
     assert ("PUT", "/_lab/faults/{name}") in ROUTES
     assert all(path.startswith("/_lab/") for _, path in ROUTES)
-
-
-def test_a_control_route_is_closed_without_the_right_token(blog: Blog) -> None:
     right = blog.stack.token
     wrong = ["", "wrong", "x" * len(right), right[:-1], "\xff\xfe", right + right]
     every = [{}, *({TOKEN_HEADER: token} for token in wrong)]

@@ -85,9 +85,7 @@ def test_without_a_key_the_same_request_is_another_one(desk: Desk) -> None:
     assert desk.store.rows("SELECT * FROM answers") == []
 
 
-def test_a_write_without_a_commit_is_done_when_repeated(
-    desk: Desk,
-) -> None:
+def test_a_write_without_a_commit_is_done_when_repeated(desk: Desk) -> None:
     desk.breaks_after_keeping = True
     with pytest.raises(ConnectionError):
         desk.ask("one", "k")
@@ -97,9 +95,7 @@ def test_a_write_without_a_commit_is_done_when_repeated(
     assert desk.texts() == ["one"]
 
 
-def test_a_copy_at_the_same_time_waits_for_the_answer(
-    desk: Desk,
-) -> None:
+def test_a_copy_at_the_same_time_waits_for_the_answer(desk: Desk) -> None:
     desk.may_go_on.clear()
     with ThreadPoolExecutor(5) as pool:
         copies = [pool.submit(desk.ask, "one", "k") for _ in range(5)]

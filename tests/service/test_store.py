@@ -245,9 +245,7 @@ def test_numbers_in_the_outbox_are_never_used_twice(
             assert numbers_in_the_outbox(store) == []
 
 
-def test_a_committed_id_is_new_only_once(
-    store: Store,
-) -> None:
+def test_a_committed_id_is_new_only_once(store: Store) -> None:
     def new_among(*ids: str, breaks: bool = False) -> set[str]:
         with store.transaction() as change:
             new = change.new_among(ids)

@@ -118,19 +118,16 @@ def in_a_request() -> Iterator[Callable[[float], None]]:
     deadline.keep(None)
 
 
-# ── nothing on ────────────────────────────────────────────────────────────
+# ── all of them ────────────────────────────────────────────────────────────
 
 
-def test_with_all_switches_off_the_wire_is_all_there_is(tally: Tally) -> None:
+def test_the_layers_stand_in_the_documented_order(tally: Tally) -> None:
     wire = Peer("answer")
     assert around(wire, Layers(), tally, 8, {"comments": []}) is wire
-
-
-def test_all_layers_stand_in_the_documented_order(tally: Tally) -> None:
     every = Layers(1, "none", 0.1, breaker=True, bulkhead=True, hedge_ms=50, fallback=True)
-    layer: Any = around(Peer("answer"), every, tally, 8, {})
+    layer: Any = around(wire, every, tally, 8, {})
     order = []
-    while not isinstance(layer, Peer):
+    while layer is not wire:
         order.append(type(layer))
         layer = layer._inner
     assert order == [Fallback, Hedge, Retries, Bulkhead, Breaker]
@@ -245,19 +242,16 @@ def test_any_answer_in_between_starts_the_count_anew(tally: Tally) -> None:
     assert counts(tally) == {}
 
 
-def test_a_trial_that_goes_well_closes_the_circuit(tally: Tally) -> None:
-    peer = Peer(*[TimedOut("slow")] * 5, "answer")
-    breaker = Breaker(peer, tally, open_s=0)
+@pytest.mark.parametrize(("then", "opened"), [("answer", 1), (TimedOut("slow"), 3)])
+def test_a_trial_closes_the_circuit_or_opens_it_again(tally: Tally, then: Any, opened: int) -> None:
+    breaker = Breaker(Peer(*[TimedOut("slow")] * 5, then), tally, open_s=0)
     fail(breaker, 5)
-    assert [ask(breaker) for _ in range(3)] == ["answer"] * 3
-    assert counts(tally) == {"opened": 1}
-
-
-def test_a_trial_that_fails_opens_it_again(tally: Tally) -> None:
-    breaker = Breaker(Peer(TimedOut("slow")), tally, open_s=0)
-    fail(breaker, 5)
-    fail(breaker, 2)  # each a trial: the circuit is open for no time at all
-    assert counts(tally) == {"opened": 3}
+    for _ in range(2):  # each a trial where it fails: the circuit is open for no time at all
+        if then == "answer":
+            assert ask(breaker) == "answer"
+        else:
+            fail(breaker, 1)
+    assert counts(tally) == {"opened": opened}
 
 
 def test_only_one_trial_is_made_at_a_time(tally: Tally) -> None:
@@ -289,12 +283,7 @@ def test_a_full_bulkhead_refuses_the_next_question(tally: Tally) -> None:
         assert ask(bulkhead, "posts") == "answer"
     assert ask(bulkhead) == "answer"
     assert (len(peer.asked), counts(tally)) == (4, {"bulkhead_refused": 1})
-
-
-def test_a_failure_gives_its_place_back(tally: Tally) -> None:
-    bulkhead = Bulkhead(Peer(TimedOut("slow")), tally, places=1)
-    fail(bulkhead, 3)
-    assert counts(tally) == {}
+    fail(Bulkhead(Peer(TimedOut("slow")), tally, places=1), 3)  # each gives its place back
 
 
 def test_a_full_bulkhead_opens_no_breaker(tally: Tally) -> None:
@@ -367,26 +356,17 @@ def test_the_second_question_belongs_to_the_same_request(
 # ── fallback ──────────────────────────────────────────────────────────────
 
 
-def test_what_can_be_left_out_is_left_out_and_marked(tally: Tally) -> None:
-    fallback = Fallback(Peer(Unreachable("gone")), tally, {"comments": []})
+def test_only_what_may_be_missing_is_left_out_and_marked(tally: Tally) -> None:
+    for failure, instead in ((Unreachable("gone"), "posts"), (NotFound("no post"), "comments")):
+        with pytest.raises(type(failure)):
+            ask(Fallback(Peer(failure), tally, {instead: []}))
+    assert (degraded.marked(), counts(tally)) == ("", {})
     try:
-        assert ask(fallback) == []
+        assert ask(Fallback(Peer(Unreachable("gone")), tally, {"comments": []})) == []
         assert degraded.marked() == "comments"
     finally:
         degraded.mark("")
     assert counts(tally) == {"fell_back": 1}
-
-
-@pytest.mark.parametrize(
-    ("failure", "instead"),
-    [(Unreachable("gone"), {"posts": []}), (NotFound("no such post"), {"comments": []})],
-)
-def test_what_can_not_be_left_out_fails_as_before(
-    tally: Tally, failure: Exception, instead: dict[str, Any]
-) -> None:
-    with pytest.raises(type(failure)):
-        ask(Fallback(Peer(failure), tally, instead))
-    assert (degraded.marked(), counts(tally)) == ("", {})
 
 
 # ── deadline ──────────────────────────────────────────────────────────────
@@ -464,11 +444,13 @@ def problems(arrangement: str, **options: Any) -> str:
     return " ".join(variant_problems("variants.v", "v", spec))
 
 
-def test_every_sensible_switch_is_taken() -> None:
+def test_only_arrangements_that_ask_have_these_switches() -> None:
     for arrangement in ("sync-chain", "request-reply"):
         assert set(ON) <= set(SWITCHES[arrangement])
         assert problems(arrangement, **ON, workers=256) == ""
         assert problems(arrangement, retries=10, retry_budget=0.25) == ""
+    for arrangement in ("async-bus", "monolith"):
+        assert "has no switch 'breaker'" in problems(arrangement, breaker=True)
 
 
 @pytest.mark.parametrize(
@@ -491,8 +473,3 @@ def test_every_sensible_switch_is_taken() -> None:
 )
 def test_a_switch_without_effect_or_sense_is_refused(options: dict[str, Any], says: str) -> None:
     assert says in problems("sync-chain", **options)
-
-
-def test_an_arrangement_without_questions_has_no_such_switch() -> None:
-    for arrangement in ("async-bus", "monolith"):
-        assert "has no switch 'breaker'" in problems(arrangement, breaker=True)
