@@ -10,20 +10,15 @@ import psutil
 import pytest
 
 from tests.programs.labs import assert_ended
-from tests.support.laboratory import eventually
-from tests.support.small import environment, processes_of, scenario_file
+from tests.support.laboratory import PATIENCE_S, eventually
+from tests.support.small import ROOT, environment, processes_of, scenario_file
 
 pytest.importorskip("ipykernel", reason="the extra `notebooks` is not installed")
 jupyter_client = pytest.importorskip("jupyter_client", reason="the extra `notebooks`")
 
-ROOT = Path(__file__).parents[2]
-WITHIN_S = 60.0
 HANG = {"fault": "hang", "target": "comments"}
-LONG = {"phases": "before = 0.5, during = 60, after = 60", "variants": ("sync-chain",)}
+LONG = {"phases": "before = 0.5, during = 600, after = 0.5", "variants": ("sync-chain",)}
 
-UP = """
-import asyncio, time, lab
-"""
 BREAK_IN_A_BLOCK = """
 async with lab.up("sync-chain") as stacks:
     await stacks["sync-chain"].fault("hang", "comments")
@@ -54,8 +49,8 @@ class Kernel:
         self.pid: int = self.manager.provisioner.pid
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=WITHIN_S)
-        self.run(UP)
+        self.client.wait_for_ready(timeout=PATIENCE_S)
+        self.run("import asyncio, time, lab")
 
     def begin(self, code: str) -> str:
         # On the heels of a cell that failed a kernel throws away what comes, unless told not to.
@@ -64,7 +59,7 @@ class Kernel:
 
     def reply(self, asked: str) -> dict[str, Any]:
         while True:
-            message = self.client.get_shell_msg(timeout=WITHIN_S)
+            message = self.client.get_shell_msg(timeout=PATIENCE_S)
             if message["parent_header"].get("msg_id") == asked:
                 content: dict[str, Any] = message["content"]
                 return content
@@ -73,7 +68,7 @@ class Kernel:
         """What a cell put out; the test fails when the cell does."""
         out: list[dict[str, Any]] = []
         reply = self.client.execute_interactive(
-            code, timeout=WITHIN_S, output_hook=lambda one: out.append(one["content"])
+            code, timeout=PATIENCE_S, output_hook=lambda one: out.append(one["content"])
         )
         assert reply["content"]["status"] == "ok", reply["content"]
         return out
@@ -102,7 +97,8 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     running.close()
 
 
-def test_both_ways_to_run_work_in_a_cell_and_show_tables_and_charts(kernel: Kernel) -> None:
+@pytest.mark.slow
+def test_both_ways_to_run_in_a_cell_show_tables_and_charts(kernel: Kernel) -> None:
     for code in ('lab.run("brief.toml")', 'await lab.arun("brief.toml")'):
         shown = [one["data"] for one in kernel.run(code) if "data" in one]
         assert len(shown) == 1
@@ -112,8 +108,11 @@ def test_both_ways_to_run_work_in_a_cell_and_show_tables_and_charts(kernel: Kern
     assert kernel.processes() == []
 
 
-@pytest.mark.parametrize("how", INTERRUPTED)
-def test_an_interrupt_mends_and_ends_everything_and_leaves_the_kernel_usable(
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(one, marks=[] if one == "lab.run" else pytest.mark.slow) for one in INTERRUPTED],
+)
+def test_an_interrupt_ends_everything_and_leaves_the_kernel_usable(
     kernel: Kernel, how: str
 ) -> None:
     asked = kernel.begin(INTERRUPTED[how])
@@ -126,7 +125,8 @@ def test_an_interrupt_mends_and_ends_everything_and_leaves_the_kernel_usable(
     assert kernel.run("1 + 1")[-1]
 
 
-def test_an_interrupt_in_a_later_cell_takes_back_what_its_block_broke(kernel: Kernel) -> None:
+@pytest.mark.slow
+def test_an_interrupt_in_a_later_cell_heals_what_it_broke(kernel: Kernel) -> None:
     kernel.run('stacks = await lab.up("sync-chain"); chain = stacks["sync-chain"]')
     asked = kernel.begin('async with chain.fault("hang", "comments"): await asyncio.Event().wait()')
     kernel.until_broken()
@@ -150,9 +150,17 @@ def _restart(kernel: Kernel) -> None:
     kernel.manager.restart_kernel(now=False)
 
 
-@pytest.mark.parametrize("end", [_kill, _terminate, _restart])
-@pytest.mark.parametrize("code", ['lab.run("long.toml")', BREAK_IN_A_BLOCK])
-def test_a_kernel_that_ends_or_starts_anew_leaves_no_process(
+ENDS = [
+    pytest.param(
+        end, code, marks=[] if (end, code) == (_kill, BREAK_IN_A_BLOCK) else pytest.mark.slow
+    )
+    for code in ('lab.run("long.toml")', BREAK_IN_A_BLOCK)
+    for end in (_kill, _terminate, _restart)
+]
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS)
+def test_a_kernel_that_ends_or_restarts_leaves_no_process(
     kernel: Kernel, end: Callable[[Kernel], None], code: str
 ) -> None:
     kernel.begin(code)

@@ -21,6 +21,8 @@ from lab.api.blog import Blog
 from lab.api.own import OwnServiceFailed
 from lab.cluster.topology import ARRANGEMENTS, with_engine
 from lab.domain.errors import Conflict, Invalid
+from tests.programs.unhurried import PATIENCE_S
+from tests.support.handed_in import give_up_after_the_first_words
 from tests.support.laboratory import eventually
 from tests.support.small import processes_of
 
@@ -98,28 +100,26 @@ def asked(url: str, path: str = "/titles") -> Any:
 # ── Beside the blog ──
 
 
-def test_it_knows_what_was_told_before_it_came_and_what_is_told_since(
-    bus: Blog, tmp_path: Path
-) -> None:
+def test_it_knows_what_was_told_before_it_and_since(bus: Blog, tmp_path: Path) -> None:
     bus.post("Before")
-    bus.settle()
+    bus.settle(PATIENCE_S)
     url = bus.add(written(tmp_path, TITLES, "titles.py"))
     assert "Before" in asked(url)
     assert bus.urls["titles"] == url
     bus.post("Since")
-    assert bus.settle()
+    assert bus.settle(PATIENCE_S)
     assert asked(url)[-1] == "Since"
     assert "titles" in {step.service for step in bus.trace("post").story.steps}
 
 
-def test_it_goes_on_when_the_one_it_learnt_from_is_dead(bus: Blog, titles: str) -> None:
+def test_it_goes_on_when_its_source_is_dead(bus: Blog, titles: str) -> None:
     bus.post("From posts")
-    bus.settle()
+    bus.settle(PATIENCE_S)
     with bus.fault("down", "posts"):
         assert asked(titles)[-1] == "From posts"
 
 
-def test_killed_it_is_missed_by_nobody_and_hears_what_it_missed(bus: Blog, titles: str) -> None:
+def test_after_a_kill_it_hears_what_it_missed(bus: Blog, titles: str) -> None:
     with bus.fault("down", "titles"):
         post = bus.post("Missed")
         with pytest.raises(requests.ConnectionError):
@@ -135,7 +135,7 @@ def test_faults_act_at_its_door_and_prove_it(bus: Blog, titles: str) -> None:
     assert healed.evidence["acted"] >= 1
     bus.fault("duplicate", "titles")
     bus.post("Told twice")
-    assert bus.settle()
+    assert bus.settle(PATIENCE_S)
     (healed,) = bus.heal("titles").deeds
     assert healed.evidence["acted"] >= 1
     assert asked(titles).count("Told twice") == 1
@@ -157,21 +157,19 @@ def test_a_fault_that_could_not_act_on_it_is_refused(
         bus.fault(kind, "titles", **options)
 
 
-def test_added_again_it_is_started_from_its_file_as_it_is_now(
+def test_added_again_it_starts_from_its_present_file(
     bus: Blog, titles: str, tmp_path: Path
 ) -> None:
     bus.post("Kept")
-    bus.settle()
+    bus.settle(PATIENCE_S)
     shouting = TITLES.replace('[row["title"] for', '[row["title"].upper() for')
     assert bus.add(written(tmp_path, shouting, "titles.py")) == titles
     assert asked(titles)[-1] == "KEPT"
 
 
-def test_its_copy_is_rebuilt_from_the_log_when_it_is_thrown_away(
-    bus: Blog, titles: str, tmp_path: Path
-) -> None:
+def test_an_empty_copy_is_rebuilt_from_the_log(bus: Blog, titles: str, tmp_path: Path) -> None:
     bus.post("On the log")
-    bus.settle()
+    bus.settle(PATIENCE_S)
     known = asked(titles)
     otherwise = TITLES.replace("post.title)", "post.title[::-1])")
     file = written(tmp_path, otherwise, "titles.py")
@@ -190,7 +188,7 @@ def test_it_is_not_started_anew_while_it_is_broken(bus: Blog, titles: str, tmp_p
     bus.add(tmp_path / "titles.py")
 
 
-def test_in_the_chain_it_asks_and_what_it_has_started_ends_with_the_blog(tmp_path: Path) -> None:
+def test_what_it_has_started_ends_with_the_chain(tmp_path: Path) -> None:
     file = written(tmp_path, ASKS, "likes.py")
     before = running()
     with lab.up("sync-chain", keep=tmp_path) as stacks:
@@ -217,7 +215,7 @@ BAD = {
     "ends at once": ("def main(argv): pass", "exited with status 0 before it was ready", ""),
     "hangs": (
         "import time\ndef main(argv):\n    print('thinking')\n    time.sleep(600)",
-        "was not ready within 1 s: nothing listens on port",
+        "was not ready within 100 s: nothing listens on port",
         "thinking",
     ),
     "floods its log": (
@@ -227,7 +225,7 @@ BAD = {
     ),
     "is never ready": (
         TITLES.replace("change.execute", "change.no_such_method"),
-        "was not ready within 1 s: it says it waits for",
+        "was not ready within 100 s: it says it waits for",
         "no_such_method",
     ),
     "belongs to the other side": (ASKS, "is a service of sync-chain", ""),
@@ -256,12 +254,13 @@ def main(argv):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_that_does_not_come_up_is_one_message_and_leaves_the_blog_as_it_was(
+def test_one_that_does_not_come_up_is_one_message(
     bus: Blog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     program, says, last_words = BAD[case]
     before = running()
-    monkeypatch.setattr(own, "READY_WITHIN_S", 1.0)
+    monkeypatch.setattr(own, "READY_WITHIN_S", PATIENCE_S)
+    give_up_after_the_first_words(monkeypatch)
     bus.post("An event at least")
     with pytest.raises(OwnServiceFailed) as failed:
         bus.add(written(tmp_path, program))
@@ -271,7 +270,7 @@ def test_one_that_does_not_come_up_is_one_message_and_leaves_the_blog_as_it_was(
     assert max(map(len, str(failed.value).splitlines())) <= 300
     assert running() <= before
     assert "mine" not in bus.urls
-    assert bus.settle()
+    assert bus.settle(PATIENCE_S)
 
 
 def test_one_that_is_mended_comes_up_at_the_second_try(bus: Blog, tmp_path: Path) -> None:
@@ -299,9 +298,7 @@ def test_a_name_that_can_not_be_had_is_refused(
         bus.add(written(tmp_path, TITLES, name))
 
 
-def test_a_file_that_is_not_there_is_refused_with_where_it_was_looked_for(
-    bus: Blog, tmp_path: Path
-) -> None:
+def test_a_missing_file_is_refused_with_its_path(bus: Blog, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=re.escape(str(tmp_path / "nowhere.py"))):
         bus.add(tmp_path / "nowhere.py")
 
@@ -313,7 +310,7 @@ def test_a_file_that_is_not_there_is_refused_with_where_it_was_looked_for(
         ("async-bus", {"bus": "course"}, "whoever comes later never hears"),
     ],
 )
-def test_where_it_could_hear_nothing_and_ask_nobody_it_is_refused(
+def test_a_blog_that_no_service_can_join_is_named(
     arrangement: str, options: dict[str, Any], says: str
 ) -> None:
     of = with_engine(ARRANGEMENTS[arrangement], options)

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 import lab
 from lab.api.blog import Feed, RequestFailed
@@ -24,10 +25,10 @@ from lab.domain.errors import Invalid
 from lab.scenarios.catalogue import UnknownName
 from lab.scenarios.questions import GuessError
 from lab.scenarios.result import ResultError
+from tests.programs.unhurried import be_unhurried
 from tests.support.laboratory import PATIENCE_S
-from tests.support.small import SLOW_POSTS, TRIES, processes_here, scenario_file
+from tests.support.small import ROOT, SLOW_POSTS, processes_here, scenario_file
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = '<script>alert("x")</script>\x1b]0;owned\x07\u202e'
 
 
@@ -44,15 +45,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unhurried() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        be_unhurried(patch.setattr)
+        yield
+
+
 @pytest.fixture(scope="module")
-def ran(folder: Path) -> Result:
-    """One run, with guesses; once more while the machine is too busy for it."""
-    for _ in range(TRIES):
-        told = lab.predict(str(folder / "good.toml"), fails="nobody", lost=0)
-        result: Result = lab.run(str(folder / "good.toml"), keep=folder / "runs", predict=told)
-        if result.valid:
-            break
+def ran(folder: Path, unhurried: None) -> Result:
+    """One run, with guesses."""
+    told = lab.predict(str(folder / "good.toml"), fails="nobody", lost=0)
+    result: Result = lab.run(str(folder / "good.toml"), keep=folder / "runs", predict=told)
     return result
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stacks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
+    """Both blogs, in a loop that runs already; nothing of them is left."""
+    before, folder = processes_here(), tmp_path_factory.mktemp("both")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        up = lab.up("both")
+    async with up as both:
+        yield both
+    assert processes_here() <= before
+    assert not list(folder.glob("runs/*/data"))
 
 
 def fresh(script: str, **env: str) -> str:
@@ -81,7 +99,7 @@ def test_importing_the_lab_loads_nothing_but_itself() -> None:
     assert fresh(script) == "['lab'] []"
 
 
-def test_a_room_that_is_also_a_command_can_be_called_before_and_after_it_is_imported() -> None:
+def test_a_package_named_like_a_command_can_be_called() -> None:
     script = (
         "import lab; early = lab.scenarios;"
         "import lab.scenarios.catalogue, lab.report.tables;"
@@ -118,7 +136,7 @@ def test_scenarios_are_listed_by_name_and_by_tag() -> None:
         ({"name": "calm", "predict": {"lost": "some"}}, GuessError, "expected a whole number"),
     ],
 )
-def test_what_can_not_be_meant_is_refused_before_anything_is_started(
+def test_what_can_not_be_meant_is_refused_at_once(
     tmp_path: Path, wish: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=re.escape(says)):
@@ -155,14 +173,14 @@ def test_a_figure_is_reached_by_variant_phase_request_and_name(ran: Result) -> N
         (lambda ran: ran.phase("during")["feed"], "Did you mean 'read_feed'"),
     ],
 )
-def test_a_figure_that_is_not_there_is_named_with_what_was_meant(
+def test_a_missing_figure_is_answered_with_the_right_name(
     ran: Result, look: Any, says: str
 ) -> None:
     with pytest.raises(NoSuchFigure, match=says):
         look(ran)
 
 
-def test_a_notebook_gets_tables_and_charts_and_nothing_from_elsewhere(ran: Result) -> None:
+def test_a_notebook_gets_tables_and_charts_without_any_link(ran: Result) -> None:
     shown = ran._repr_mimebundle_()
     html = shown["text/html"]
     assert "What you had predicted" in html
@@ -182,12 +200,12 @@ def test_texts_of_a_hostile_scenario_are_only_texts(ran: Result) -> None:
     assert "&lt;script&gt;" in shown["text/html"]
 
 
-def test_what_a_plain_print_gives_is_short_or_readable(ran: Result) -> None:
+def test_a_plain_print_is_short_or_readable(ran: Result) -> None:
     assert repr(ran) == "<Result of good: 1 of 1 expectations hold>"
     assert "Answers (n asked for" in str(ran)
 
 
-def test_a_frame_has_a_row_for_each_variant_phase_and_request(ran: Result) -> None:
+def test_a_frame_has_a_row_for_each_request_kind(ran: Result) -> None:
     pytest.importorskip("pandas", reason="the extra `notebooks` is not installed")
     frame = ran.to_frame()
     assert {"variant", "phase", "request", "success", "p99_ms", "visible_p50_ms"} <= set(frame)
@@ -218,19 +236,19 @@ def test_a_result_is_saved_and_two_are_compared(ran: Result, tmp_path: Path) -> 
         lab.report(tmp_path / "nowhere")
 
 
-def test_several_runs_are_one_result(tmp_path: Path) -> None:
-    name = scenario_file(tmp_path, "twice", variants=("sync-chain",))
-    result = lab.run(str(tmp_path / name), repeat=2, quick=True, keep=tmp_path / "runs")
-    assert (result.repeats, [one.seed for one in result.runs]) == (2, [7, 8])
-
-
-async def test_a_plain_run_works_though_a_loop_runs_here(tmp_path: Path, before: set[int]) -> None:
+async def test_plain_runs_work_though_a_loop_runs_here(tmp_path: Path, before: set[int]) -> None:
+    """Two of them, which are one result."""
     name = scenario_file(tmp_path, "inside", variants=("sync-chain",))
     seen: list[str] = []
     result = lab.run(
-        str(tmp_path / name), keep=tmp_path / "runs", progress=lambda line: seen.append(str(line))
+        str(tmp_path / name),
+        repeat=2,
+        quick=True,
+        keep=tmp_path / "runs",
+        progress=lambda line: seen.append(str(line)),
     )
-    assert result.scenario == "inside"
+    assert (result.scenario, result.repeats) == ("inside", 2)
+    assert [one.seed for one in result.runs] == [7, 8]
     assert seen
     assert processes_here() <= before
 
@@ -239,7 +257,7 @@ async def test_a_plain_run_works_though_a_loop_runs_here(tmp_path: Path, before:
 
 
 @pytest.mark.parametrize("where", [threading.main_thread, threading.current_thread])
-def test_work_is_cancelled_and_waited_for_when_its_caller_is_interrupted(
+def test_an_interrupt_cancels_the_work_and_waits_for_it(
     where: Callable[[], threading.Thread],
 ) -> None:
     """Sent to another thread than the one that waits, an interrupt does not wake that one. Sent to
@@ -271,54 +289,81 @@ def test_what_the_work_raises_is_raised_here() -> None:
 # ── A blog that is up ──
 
 
-async def test_both_blogs_are_written_to_broken_and_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: set[int]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    async with lab.up("both") as stacks:
-        chain, bus = stacks["sync-chain"], stacks["async-bus"]
-        assert list(stacks) == ["sync-chain", "async-bus"]
-        assert chain.urls["posts"] in stacks._repr_mimebundle_()["text/html"]
-        for blog in (chain, bus):
-            post = await blog.post(HOSTILE)
-            assert await blog.settle()
-            assert (await blog.comment(post, "An orange"))["post_id"] == post["id"]
-            assert await blog.settle()
-            feed = await blog.feed()
-            assert "\x1b" not in str(feed)
-            assert [one["status"] for one in feed[0]["comments"]] == ["rejected"]
-            assert feed.ms > 0
-            assert "<script" not in feed._repr_mimebundle_()["text/html"]
-        assert [one["type"] for one in await bus.events(after=1, type="CommentUpdated")] == [
-            "CommentUpdated"
-        ]
-        with pytest.raises(Invalid, match="sync-chain has no bus"):
-            await chain.events()
-        async with chain.fault("error", "comments", status=503) as broken:
-            assert "is on" in str(broken)
-            with pytest.raises(RequestFailed) as caught:
-                await chain.feed()
-            assert caught.value.status in (502, 503)
-            assert len((await chain.faults()).deeds) == 1
-            assert len(await bus.feed()) == 1
-        assert not (await chain.faults()).deeds
-        assert len(await chain.feed()) == 1
-    assert processes_here() <= before
-    assert not list((tmp_path / "runs").glob("*/data"))
+in_their_loop = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_an_order_without_await_is_carried_out_before_what_comes_next(tmp_path: Path) -> None:
-    async with lab.up("sync-chain", keep=tmp_path) as stacks:
-        chain = stacks["sync-chain"]
-        chain.fault("error", "posts", status=503)
-        with pytest.raises(RequestFailed):
-            await chain.post("Refused")
-        chain.heal()
-        assert (await chain.post("Taken in"))["title"] == "Taken in"
-        assert "await" in repr(chain.feed())
+@in_their_loop
+async def test_both_blogs_are_written_to_broken_and_mended(stacks: Any) -> None:
+    chain, bus = stacks["sync-chain"], stacks["async-bus"]
+    assert list(stacks) == ["sync-chain", "async-bus"]
+    assert chain.urls["posts"] in stacks._repr_mimebundle_()["text/html"]
+    for blog in (chain, bus):
+        post = await blog.post(HOSTILE)
+        assert await blog.settle(PATIENCE_S)
+        assert (await blog.comment(post, "An orange"))["post_id"] == post["id"]
+        assert await blog.settle(PATIENCE_S)
+        feed = await blog.feed()
+        assert "\x1b" not in str(feed)
+        assert [one["status"] for one in feed[0]["comments"]] == ["rejected"]
+        assert feed.ms > 0
+        assert "<script" not in feed._repr_mimebundle_()["text/html"]
+    told = await bus.events(after=1, type="CommentUpdated")
+    assert {one["type"] for one in told} == {"CommentUpdated"}
+    with pytest.raises(Invalid, match="sync-chain has no bus"):
+        await chain.events()
+    async with chain.fault("error", "comments", status=503) as broken:
+        assert "is on" in str(broken)
+        with pytest.raises(RequestFailed) as caught:
+            await chain.feed()
+        assert caught.value.status in (502, 503)
+        assert len((await chain.faults()).deeds) == 1
+        assert await bus.feed()
+    assert not (await chain.faults()).deeds
+    assert await chain.feed()
 
 
-async def test_a_failure_that_nobody_awaited_is_heard_at_the_end(
+@in_their_loop
+async def test_an_order_without_await_comes_before_the_next(stacks: Any) -> None:
+    chain = stacks["sync-chain"]
+    chain.fault("error", "posts", status=503)
+    with pytest.raises(RequestFailed):
+        await chain.post("Refused")
+    chain.heal()
+    assert (await chain.post("Taken in"))["title"] == "Taken in"
+    assert "await" in repr(chain.feed())
+
+
+@in_their_loop
+async def test_a_fault_cancelled_half_way_is_taken_back(stacks: Any) -> None:
+    chain = stacks["sync-chain"]
+    ordered = asyncio.ensure_future(_awaited(chain.fault("hang", "comments")))
+    supervisor, program = chain._stack.supervisor, chain._stack.program("comments")
+    async with asyncio.timeout(PATIENCE_S):
+        while not supervisor._children[program].suspended:  # noqa: ASYNC110 - as the kernel says
+            await asyncio.sleep(0.001)
+    ordered.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ordered
+    assert not (await chain.faults()).deeds
+    await chain.feed()
+
+
+async def _awaited(doing: Any) -> Any:
+    return await doing
+
+
+@in_their_loop
+@pytest.mark.parametrize("name", ["sync-chain", "async-bus"])
+async def test_a_request_is_followed_through_every_process(stacks: Any, name: str) -> None:
+    trace = await stacks[name].trace("comment")
+    assert {step.service for step in trace.story.steps} >= {"client", "comments", "moderation"}
+    assert trace.visible_ms >= trace.answered_ms > 0
+    assert "answered" in trace._repr_mimebundle_()["text/plain"]
+    with pytest.raises(Invalid, match="There is no request 'coment'"):
+        await stacks[name].trace("coment")
+
+
+async def test_a_failure_that_was_not_awaited_is_raised_at_the_end(
     tmp_path: Path, before: set[int]
 ) -> None:
     with pytest.raises(Invalid, match="Did you mean 'latency'"):
@@ -327,30 +372,11 @@ async def test_a_failure_that_nobody_awaited_is_heard_at_the_end(
     assert processes_here() <= before
 
 
-async def test_a_fault_whose_order_was_cancelled_half_way_is_taken_back(tmp_path: Path) -> None:
-    async with lab.up("sync-chain", keep=tmp_path) as stacks:
-        chain = stacks["sync-chain"]
-        ordered = asyncio.ensure_future(_awaited(chain.fault("hang", "comments")))
-        supervisor, program = chain._stack.supervisor, chain._stack.program("comments")
-        async with asyncio.timeout(PATIENCE_S):
-            while not supervisor._children[program].suspended:  # noqa: ASYNC110 - as the kernel says
-                await asyncio.sleep(0.001)
-        ordered.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await ordered
-        assert not (await chain.faults()).deeds
-        assert await chain.feed() == []
-
-
-async def _awaited(doing: Any) -> Any:
-    return await doing
-
-
-def test_without_a_loop_the_same_is_done_without_await(tmp_path: Path, before: set[int]) -> None:
+def test_without_a_loop_nothing_is_awaited(tmp_path: Path, before: set[int]) -> None:
     with lab.up("async-bus", settings={"dead_letter": True}, keep=tmp_path) as stacks:
         bus = stacks["async-bus"]
         bus.post("Hello")
-        assert bus.settle()
+        assert bus.settle(PATIENCE_S)
         with bus.fault("latency", "query", ms=30):
             feed = bus.feed()
         assert isinstance(feed, Feed)
@@ -358,19 +384,6 @@ def test_without_a_loop_the_same_is_done_without_await(tmp_path: Path, before: s
         healed = bus.heal()
         assert not healed.deeds
     assert processes_here() <= before
-
-
-@pytest.mark.parametrize("name", ["sync-chain", "async-bus"])
-async def test_a_request_is_followed_through_every_process_it_came_to(
-    tmp_path: Path, name: str
-) -> None:
-    async with lab.up(name, keep=tmp_path) as stacks:
-        trace = await stacks[name].trace("comment")
-        assert {step.service for step in trace.story.steps} >= {"client", "comments", "moderation"}
-        assert trace.visible_ms >= trace.answered_ms > 0
-        assert "answered" in trace._repr_mimebundle_()["text/plain"]
-        with pytest.raises(Invalid, match="There is no request 'coment'"):
-            await stacks[name].trace("coment")
 
 
 @pytest.mark.parametrize(
@@ -381,11 +394,12 @@ async def test_a_request_is_followed_through_every_process_it_came_to(
         ({"which": "async-bus", "bus": "rabbit"}, "rabbit"),
     ],
 )
-def test_a_blog_that_can_not_be_meant_is_refused_at_once(wish: dict[str, Any], says: str) -> None:
+def test_a_blog_that_does_not_exist_is_refused(wish: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         lab.up(**wish)
 
 
+@pytest.mark.slow
 def test_the_readme_s_python_runs_as_it_stands_there(tmp_path: Path) -> None:
     pytest.importorskip("pandas", reason="the extra `notebooks` is not installed")
     (block,) = re.findall(

@@ -29,8 +29,9 @@ HANGS_AFTER_S = 600
 KERNELS = 2
 EXERCISES, RIGHT = 2, "Right."
 QUICKEST = "01_one_request"
-TIMED = {"02_latency_adds_up": 1}
-"""Exercises that a busy machine may answer late: `test_checks_of_notebooks.py` has their check."""
+TIMED = {"02_latency_adds_up": 1, "07_your_own_outage": 1}
+"""Exercises whose right answer a busy machine may spoil; of 02, `test_checks_of_notebooks.py` has
+the check on a clock that nothing disturbs."""
 UNHURRIED = "from tests.programs.unhurried import be_unhurried; be_unhurried()"
 
 

@@ -6,19 +6,35 @@ How a program is handled that is no service at all is in `exercises/test_bad_pro
 import json
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 
 from lab.exercises import catalogue, formats
 from lab.exercises.exercise import Criterion, Step, Verdict
-from tests.support.handed_in import begin, solution, verdict, verdicts
-from tests.support.laboratory import eventually
-from tests.support.small import CLI, environment, flat, lab, processes_of
+from tests.support.command_line import say, unhurried_lab
+from tests.support.handed_in import PATIENCE, begin, selected, solution, verdicts
+from tests.support.laboratory import PATIENCE_S, eventually
+from tests.support.small import CLI, environment, flat, processes_of
 
-LONGEST_S = 30
 NURSERY_BLOG_AND_GUEST = 1 + 5 + 1
+Found = Mapping[str, Verdict | BaseException]
+
+
+class HandedIn(NamedTuple):
+    """What somebody hands in, and which criteria it does not meet; new text for old in a solution,
+    or nothing where it is handed in as it begins."""
+
+    exercise: str
+    fails: set[str]
+    file: str = ""
+    changes: Mapping[str, str] | None = None
+    patience: float = PATIENCE
+
+
 STILL_GOOD = {
     "timeout": {"calm", "back", "patient"},
     "breaker": {"calm", "few", "others", "back"},
@@ -30,109 +46,126 @@ STILL_GOOD = {
 }
 """What holds already before anybody has done anything."""
 
-READ = 'position = service.store.rows("SELECT position FROM place")[0]["position"]'
+IN_VAIN = 3.0
+"""The patience with what can't come true."""
+
 NOTE = 'change.execute("UPDATE place SET position = ?", envelope.sequence)'
 COMMIT = "with service.store.transaction() as change:"
-DOT = " " * 4
+BEGIN = 'position = service.store.rows("SELECT position FROM place")[0]["position"]'
+OPEN = "store = super().open_store(folder)\n"
+SHOW = "return [PopularPost(**row) for row in service.store.rows(most, limit)]\n"
 ASK = "    know_post(post_id)\n"
-HALF_RIGHT: dict[str, tuple[str, str, dict[str, str], set[str]]] = {
-    "how far it has read is in memory": (
-        *("rebuild", "popular.py", {NOTE: "pass"}),
-        {"again", "middle"},
+NEWEST = 'newest = service.ask("posts", "GET", "/posts", limit=limit, before=before)'
+
+HALF_RIGHT = {
+    "no answer is an empty feed": HandedIn(
+        *("timeout", {"honest"}, "query.py"),
+        {NEWEST: f"try: {NEWEST}\n    except DependencyFailed: return []"},
     ),
-    "how far it has read is a commit of its own": (
-        *("rebuild", "popular.py", {f"{DOT * 5}{NOTE}": f"{DOT * 4}{COMMIT}\n{DOT * 5}{NOTE}"}),
-        {"middle"},
+    "how far it has read is in memory": HandedIn(
+        "rebuild", {"again", "middle"}, "popular.py", {NOTE: "pass"}
     ),
-    "each start begins anew": (
-        *("rebuild", "popular.py"),
+    # Between its two commits it stands still, once, until it is killed.
+    "how far it has read is a second commit": HandedIn(
+        *("rebuild", {"middle"}, "popular.py"),
         {
-            NOTE: "pass",
-            READ: f"{COMMIT}\n        change.execute('DELETE FROM popular')\n    {READ}",
+            NOTE: "pass\n"
+            "                event, killed = envelope.event(), Path(__file__).with_name('killed')\n"
+            "                counts = getattr(event, 'status', '') == 'approved'\n"
+            "                if counts and envelope.sequence > 150 and not killed.exists():\n"
+            "                    killed.touch()\n"
+            "                    time.sleep(3600)\n"
+            f"                {COMMIT}\n"
+            f"                    {NOTE}"
         },
-        {"resumes"},
     ),
-    "posts is not asked": (
-        *("likes", "sync_chain/likes.py", {ASK: ""}),
-        {"chain unknown", "chain down", "chain again"},
+    # It begins when it was asked once, with nothing in its copy.
+    "each start begins anew": HandedIn(
+        *("rebuild", {"resumes"}, "popular.py"),
+        {
+            OPEN: f"{OPEN}        with store.transaction() as change:\n"
+            "            change.execute('DELETE FROM popular')\n",
+            SHOW: f"{SHOW.replace('return', 'shown =')}    ASKED.set()\n    return shown\n",
+            BEGIN: "position = 0\n    ASKED.wait()",
+            NOTE: "pass",
+            "service = ": "ASKED = threading.Event()\nservice = ",
+        },
     ),
-    "posts is asked when the like is kept": (
-        *("likes", "sync_chain/likes.py"),
+    "posts is not asked": HandedIn(
+        *("likes", {"chain unknown", "chain down", "chain again"}, "sync_chain/likes.py"),
+        {ASK: ""},
+    ),
+    "posts is asked when the like is kept": HandedIn(
+        *("likes", {"chain unknown", "chain down", "chain again"}, "sync_chain/likes.py"),
         {ASK: "", "    return count_likes(post_id)\n": f"{ASK}    return count_likes(post_id)\n"},
-        {"chain unknown", "chain down", "chain again"},
     ),
-    "what was heard is in memory": (
-        *("likes", "async_bus/likes.py"),
+    "what was heard is in memory": HandedIn(
+        *("likes", {"bus again"}, "async_bus/likes.py"),
         {
             'change.execute("INSERT INTO known_posts VALUES (?)", post.id)': "KNOWN.add(post.id)",
             "change.rows(known, post_id)": "post_id in KNOWN",
             "service = ": "KNOWN = set()\nservice = ",
         },
-        {"bus again"},
     ),
 }
-"""What is nearly a solution, with what is seen to be wrong about it."""
+HANDED_IN = {
+    **{f"{name} solved": HandedIn(name, set(), changes={}) for name in catalogue.EXERCISES},
+    **{
+        f"{name} begun": HandedIn(
+            name, {one.key for one in of.criteria} - STILL_GOOD[name], patience=IN_VAIN
+        )
+        for name, of in catalogue.EXERCISES.items()
+    },
+    **HALF_RIGHT,
+}
+QUICKEST = {"timeout solved", "timeout begun", "no answer is an empty feed"}
 
 
-def half_right(case: str) -> tuple[str, dict[str, str]]:
-    name, file, changes, _ = HALF_RIGHT[case]
-    files = solution(name)
-    for old, new in changes.items():
-        assert old in files[file], old
-        files[file] = files[file].replace(old, new)
-    return name, files
+def files_of(one: HandedIn) -> dict[str, str]:
+    if one.changes is None:
+        return {}
+    files = solution(one.exercise)
+    for old, new in one.changes.items():
+        assert old in files[one.file], old
+        files[one.file] = files[one.file].replace(old, new)
+    return files
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict | BaseException]:
-    """Every exercise as it begins, as it is solved, and half solved. Where they are checked there
-    is a proxy to the world, and it does not answer for this machine."""
-    handed_in = {
-        **{f"{name} solved": (name, solution(name)) for name in catalogue.EXERCISES},
-        **{f"{name} begun": (name, {}) for name in catalogue.EXERCISES},
-        **{case: half_right(case) for case in HALF_RIGHT},
-    }
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """The verdicts on what is asked for. Where they are checked there is a proxy to the world, and
+    it does not answer for this machine."""
+    found: dict[str, Verdict | BaseException] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("http_proxy", "http://127.0.0.1:9")
-        return verdicts(handed_in, tmp_path_factory.mktemp("exercises"))
+        for patience in (PATIENCE, IN_VAIN):
+            these = {
+                case: (HANDED_IN[case].exercise, files_of(HANDED_IN[case]))
+                for case in selected(request, "case")
+                if HANDED_IN[case].patience == patience
+            }
+            found |= verdicts(these, tmp_path_factory.mktemp("exercises"), patience)
+    return found
 
 
-@pytest.mark.parametrize("name", catalogue.EXERCISES)
-def test_a_solution_passes(
-    seen: dict[str, Verdict | BaseException], tmp_path: Path, name: str
-) -> None:
-    found = seen[f"{name} solved"]
-    if not (isinstance(found, Verdict) and found.passed):  # a busy machine: once more, alone
-        found = verdict(name, tmp_path, solution(name))
-    assert found.passed, formats.document(found)
-    assert found.score == found.max_score == len(found.steps)
-    assert found.log == ()
-    assert found.seconds < LONGEST_S
-
-
-@pytest.mark.parametrize("name", catalogue.EXERCISES)
-def test_as_it_begins_it_fails_where_it_is_broken_and_nowhere_else(
-    seen: dict[str, Verdict | BaseException], name: str
-) -> None:
-    found = seen[f"{name} begun"]
-    assert isinstance(found, Verdict)
-    assert not found.passed
-    assert not found.trouble
-    assert {step.criterion.key for step in found.steps if step.passed} == STILL_GOOD[name]
-    assert found.seconds < LONGEST_S
-
-
-@pytest.mark.parametrize("case", HALF_RIGHT)
-def test_what_is_half_right_is_seen_to_be(
-    seen: dict[str, Verdict | BaseException], case: str
-) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[] if case in QUICKEST else pytest.mark.slow) for case in HANDED_IN],
+)
+def test_a_check_sees_what_is_wrong_and_nothing_else(seen: Found, case: str) -> None:
     found = seen[case]
-    assert isinstance(found, Verdict)
-    assert {step.criterion.key for step in found.steps if not step.passed} == HALF_RIGHT[case][3]
+    assert isinstance(found, Verdict), found
+    wrong = {step.criterion.key for step in found.steps if not step.passed}
+    assert (wrong, found.trouble) == (HANDED_IN[case].fails, ""), formats.document(found)
+    assert found.passed is (not wrong)
+    if found.passed:
+        assert found.score == found.max_score == len(found.steps)
+        assert found.log == ()
 
 
 @pytest.mark.parametrize("name", catalogue.EXERCISES)
-def test_what_a_student_gets_compiles_and_is_not_the_solution(tmp_path: Path, name: str) -> None:
+def test_what_a_student_gets_is_not_the_solution(tmp_path: Path, name: str) -> None:
     exercise = begin(name, tmp_path)
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith(f"# {exercise.title.partition(':')[0]}\n")
@@ -185,16 +218,16 @@ def test_sentences_show_what_was_seen_and_a_hint_in_80_columns() -> None:
 # ── the command line ──────────────────────────────────────────────────────
 
 
-def test_an_exercise_is_begun_listed_and_checked_from_the_command_line(tmp_path: Path) -> None:
-    listed = lab("exercise", "list", cwd=tmp_path)
+def test_an_exercise_is_begun_and_checked_from_the_command_line(tmp_path: Path) -> None:
+    listed = say("exercise", "list", cwd=tmp_path)
     assert all(name in listed.stdout for name in catalogue.EXERCISES)
-    begun = lab("exercise", "start", "likes", "mine", cwd=tmp_path)
+    begun = say("exercise", "start", "likes", "mine", cwd=tmp_path)
     assert begun.returncode == 0
     files = {str(one.relative_to(tmp_path / "mine")) for one in (tmp_path / "mine").rglob("*.*")}
     assert files == {"README.md", "exercise.txt", "sync_chain/likes.py", "async_bus/likes.py"}
     (tmp_path / "mine" / "sync_chain" / "likes.py").write_text("raise ValueError('no idea')")
     words = ("--json", "--junit", "junit.xml", "--gradescope", "results.json")
-    checked = lab("exercise", "check", "mine", *words, cwd=tmp_path)
+    checked = unhurried_lab("exercise", "check", "mine", *words, cwd=tmp_path)
     assert (checked.returncode, checked.stderr) == (1, "")
     told = json.loads(checked.stdout)
     assert told["trouble"] == "Your sync_chain/likes.py exited with status 1 before it was ready."
@@ -214,19 +247,10 @@ def test_ctrl_c_in_the_middle_of_a_check_leaves_nothing(tmp_path: Path) -> None:
     )
     eventually(lambda: len(list(processes_of(checking.pid))) == NURSERY_BLOG_AND_GUEST)
     checking.send_signal(signal.SIGINT)
-    said, complained = checking.communicate(timeout=30)
+    said, complained = checking.communicate(timeout=PATIENCE_S)
     assert (checking.returncode, said) == (130, "")
     assert "all processes ended" in flat(complained)
     assert list(processes_of(checking.pid)) == []
-
-
-def test_a_wrong_word_is_answered_with_what_there_is(tmp_path: Path) -> None:
-    said = lab("exercise", "start", "tiemout", "mine", cwd=tmp_path)
-    assert said.returncode == 2
-    assert "There are: timeout" in flat(said.stderr)
-    said = lab("exercise", "check", "nowhere", cwd=tmp_path)
-    assert said.returncode == 2
-    assert "lab exercise start timeout nowhere" in flat(said.stderr)
 
 
 def test_a_second_start_overwrites_nothing_and_a_lost_file_is_named(tmp_path: Path) -> None:

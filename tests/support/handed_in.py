@@ -1,26 +1,56 @@
-"""Exercises as students hand them in, and what the checks say to them, several at once."""
+"""Exercises as students hand them in, and what the checks say to them, several at once.
+
+The bounds of a check are for a machine that has time. Here they are `patience` times as long: what
+is right may take its time, and what is wrong stays wrong.
+"""
 
 import asyncio
 import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import pytest
+
+from lab.cluster.supervisor import Supervisor
 from lab.exercises import catalogue
+from lab.exercises.bench import Bench
 from lab.exercises.checking import check
+from lab.exercises.checks import breaker, idempotent, likes, outbox, rebuild, starving, timeout
 from lab.exercises.exercise import Exercise, Verdict
+from tests.programs.unhurried import HANGS_AFTER_S, PATIENCE_S
 from tests.support.small import processes_of
 
 SOLUTIONS = Path(__file__).parents[1] / "solutions"
-AT_ONCE = 6
+AT_ONCE = 3
+PATIENCE = 8.0
+AFTER_ITS_WORDS_S = 5.0
+ITS_TIMEOUT, LONGER = "TIMEOUT_MS = 250", "TIMEOUT_MS = 1_000"
+BOUNDS = (
+    (breaker, "BACK_WITHIN_S"),
+    (idempotent, "KNOWN_WITHIN_S"),
+    (likes, "HEARD_WITHIN_S"),
+    (likes, "REFUSED_WITHIN_MS"),
+    (outbox, "ANSWER_WITHIN_MS"),
+    (outbox, "TOLD_WITHIN_S"),
+    (rebuild, "WITHIN_S"),
+    (starving, "WITHIN_S"),
+    (timeout, "WITHIN_S"),
+)
+LESS_THAN_ITS_TIMEOUT_MS = 450
+"""How long "quick" may take where the breaker's chain waits 500 ms for an answer."""
 
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, str]
 
 
 def solution(name: str) -> dict[str, str]:
-    """The files of an exercise, as they are right."""
-    return {file: (SOLUTIONS / name / file).read_text() for file in catalogue.find(name).files}
+    """The files of an exercise, as they are right, on a machine that may be busy."""
+    files = {file: (SOLUTIONS / name / file).read_text() for file in catalogue.find(name).files}
+    if name == "timeout":
+        assert ITS_TIMEOUT in files["query.py"]
+        files["query.py"] = files["query.py"].replace(ITS_TIMEOUT, LONGER)
+    return files
 
 
 def begin(name: str, folder: Path, files: Files | None = None) -> Exercise:
@@ -33,7 +63,7 @@ def begin(name: str, folder: Path, files: Files | None = None) -> Exercise:
 
 
 def verdicts(
-    handed_in: Mapping[Key, tuple[str, Files]], folder: Path, **limits: float
+    handed_in: Mapping[Key, tuple[str, Files]], folder: Path, patience: float = PATIENCE
 ) -> dict[Key, Verdict | BaseException]:
     """The verdict on each of these: an exercise and some files. Most of a check is waiting, so
     some run at once. Nothing of them is left running."""
@@ -42,23 +72,62 @@ def verdicts(
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(number: int, name: str, files: Files) -> Verdict:
-            own = folder / str(number)
-            exercise = begin(name, own, files)
+            place = folder / str(number)
+            exercise = begin(name, place, files)
             async with gate:
-                return await check(exercise, own, **limits)
+                return await check(exercise, place, HANGS_AFTER_S, PATIENCE_S)
 
         checks = [one(number, *what) for number, what in enumerate(handed_in.values())]
         return await asyncio.gather(*checks, return_exceptions=True)
 
     before = {one.pid for one in processes_of(os.getpid())}
-    found = asyncio.run(look())
+    with pytest.MonkeyPatch.context() as patch:
+        _be_patient(patch, patience)
+        found = asyncio.run(look())
     assert {one.pid for one in processes_of(os.getpid())} <= before
     return dict(zip(handed_in, found, strict=True))
 
 
-def verdict(name: str, folder: Path, files: Files, **limits: float) -> Verdict:
+def verdict(name: str, folder: Path, files: Files) -> Verdict:
     """The verdict on one of them. Raises what the check raises."""
-    found = verdicts({name: (name, files)}, folder, **limits)[name]
+    found = verdicts({name: (name, files)}, folder)[name]
     if isinstance(found, BaseException):
         raise found
     return found
+
+
+def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
+    """What the chosen tests of this module have for an argument, each once."""
+    chosen = [
+        one.callspec.params
+        for one in request.session.items
+        if one.path == request.path and hasattr(one, "callspec")
+    ]
+    return list(dict.fromkeys(one[argument] for one in chosen if argument in one))
+
+
+def give_up_after_the_first_words(patch: pytest.MonkeyPatch) -> None:
+    """A program that is not ready is waited for until it has said something, and little longer."""
+    until_ready = Supervisor._until_ready
+
+    async def patiently(self: Supervisor, child: Any, url: str, within_s: float) -> None:
+        ready = asyncio.create_task(until_ready(self, child, url, PATIENCE_S))
+        while not ready.done() and not child.last_lines():
+            await asyncio.wait({ready}, timeout=0.05)
+        if ready.cancel():
+            await asyncio.wait({ready})
+            ready = asyncio.create_task(until_ready(self, child, url, AFTER_ITS_WORDS_S))
+        await ready
+
+    patch.setattr(Supervisor, "_until_ready", patiently)
+
+
+def _be_patient(patch: pytest.MonkeyPatch, patience: float) -> None:
+    for module, bound in BOUNDS:
+        patch.setattr(module, bound, getattr(module, bound) * patience)
+    patch.setattr(breaker, "QUICK_MS", LESS_THAN_ITS_TIMEOUT_MS)
+    patch.setattr(Bench.ask, "__defaults__", (None, 3.0 * patience))
+    patch.setattr(Bench.feed, "__defaults__", (3.0 * patience,))
+    patch.setattr(Bench.feed_when, "__defaults__", (3.0 * patience,))
+    defaults = {**(Bench.ask_when.__kwdefaults__ or {}), "within_s": 3.0 * patience}
+    patch.setattr(Bench.ask_when, "__kwdefaults__", defaults)
