@@ -152,9 +152,6 @@ def test_a_fault_on_hops_acts_on_each_of_them(tmp_path: Path) -> None:
     read = scenario(tmp_path, "hops", "sync-chain", "depth = 3")
     faults = [window for phase in read.timeline() for window in phase.faults]
     assert [(one.fault.target, one.group) for one in faults] == [(hop, "hops") for hop in THREE]
-
-
-def test_other_targets_are_meant_as_they_are_written() -> None:
     method = Method(fault="down", target="posts")
     assert each_target(method) == [method]
 
@@ -190,31 +187,32 @@ def spans(folder: Path, *lines: tuple[str, str, str, str]) -> Variant:
     return Variant(name="one", arrangement="sync-chain", **read_needs(folder, "one"))
 
 
-def figures(variant: Variant) -> dict[str, int]:
-    return {name: of(variant) for name, of in OF_NEEDS.items()}
+ROW = [(name, "server", name, before) for name, before in (("a", ""), ("b", "a"), ("c", "b"))]
+TOLD = [(name, "consumer", name, "teller") for name in ("b", "c")]
+LOOP = [("a", "server", "1", ""), ("b", "server", "2", "1"), ("a", "server", "3", "2")]
 
 
-def test_an_asker_also_needs_what_the_asked_service_needs(tmp_path: Path) -> None:
-    row = [(name, "server", name, before) for name, before in (("a", ""), ("b", "a"), ("c", "b"))]
-    seen = spans(tmp_path, *row, ("b", "server", "again", "a"))
-    assert seen.asked == {"a": ["b"], "b": ["c"]}
-    assert figures(seen) == {"services": 3, "edges": 2, "hanging": 3}
+@pytest.mark.parametrize(
+    ("lines", "services", "edges", "hanging"),
+    [
+        ([*ROW, ("b", "server", "again", "a")], 3, 2, 3),
+        ([("a", "server", "teller", ""), *TOLD], 3, 3, 0),
+        (LOOP, 2, 2, 2),
+    ],
+    ids=["asked in a row", "told", "asking each other"],
+)
+def test_services_hang_on_all_that_are_asked_for_them(
+    tmp_path: Path, lines: list[tuple[str, str, str, str]], services: int, edges: int, hanging: int
+) -> None:
+    seen = spans(tmp_path, *lines)
+    assert {name: of(seen) for name, of in OF_NEEDS.items()} == {
+        "services": services,
+        "edges": edges,
+        "hanging": hanging,
+    }
 
 
-def test_a_service_that_tells_or_hears_hangs_on_no_other(tmp_path: Path) -> None:
-    told = [(name, "consumer", name, "teller") for name in ("b", "c")]
-    seen = spans(tmp_path, ("a", "server", "teller", ""), *told)
-    assert figures(seen) == {"services": 3, "edges": 3, "hanging": 0}
-
-
-def test_two_services_that_ask_each_other_hang_on_each_other(tmp_path: Path) -> None:
-    seen = spans(
-        tmp_path, ("a", "server", "1", ""), ("b", "server", "2", "1"), ("a", "server", "3", "2")
-    )
-    assert figures(seen) == {"services": 2, "edges": 2, "hanging": 2}
-
-
-def test_the_web_has_paths() -> None:
+def test_an_unknown_figure_of_the_web_is_refused_with_a_hint() -> None:
     known_path("one.web.edges", ["one"], ["during"], False)
     with pytest.raises(ExpressionError, match="Did you mean 'edges'"):
         known_path("one.web.edge", ["one"], ["during"], False)
