@@ -1,0 +1,28 @@
+"""What is said of a figure: whether it was measured, and how sure it is."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from lab.scenarios.evaluate import evaluated
+from lab.scenarios.result import Latency
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.statistics import ratio_of_runs
+from tests.report.test_compare import run
+
+
+@pytest.mark.parametrize(("p50", "verdict"), [(9, "holds"), (1, "fails"), (None, "not measured")])
+def test_what_was_not_measured_has_no_verdict(p50: float | None, verdict: str) -> None:
+    result = run(10)
+    result.variants[0].phases["during"].endpoints["read_feed"].latency_ms = Latency(p50=p50)
+    that = "sync-chain.during.read_feed.p50 > 5"
+    expect = [SimpleNamespace(says="It waits.", claim=None, that=that)]
+    (found,) = evaluated(cast(Scenario, SimpleNamespace(expect=expect)), result)
+    assert found.verdict == verdict
+
+
+def test_more_runs_of_the_same_are_surer() -> None:
+    few, many = ratio_of_runs([1.0, 4.0]), ratio_of_runs([1.0, 4.0] * 8)
+    assert few.ratio == many.ratio == pytest.approx(2.0)
+    assert few.error / many.error == pytest.approx(15**0.5)

@@ -1,0 +1,22 @@
+"""Whether each figure stands in the column, the row and the phase that name it."""
+
+from lab.scenarios.result import Data, Endpoint, Latency, PhaseFigures, Variant
+from tests.report.test_tables import a_result, printed
+
+
+def timed(first_ms: int) -> PhaseFigures:
+    """A phase in which every percentile is another figure, from `first_ms` on."""
+    p50, p90, p95, p99, most = range(first_ms, first_ms + 5)
+    times = Latency(p50=p50, p90=p90, p95=p95, p99=p99, max=most, mean=p50)
+    of = Endpoint(sent=50, ok=50, failed=0, success=1.0, latency_ms=times)
+    return PhaseFigures(seconds=3, endpoints={"read_feed": of})
+
+
+def test_each_figure_stands_where_its_name_is() -> None:
+    phases = {"before": timed(20), "during": timed(40), "after": timed(60)}
+    data = Data(acknowledged=9, visible=8, lost=1, duplicated=2, unsettled=3, diverged=4)
+    one = Variant(name="sync-chain", arrangement="sync-chain", phases=phases, data=data)
+    lines = {" ".join(line.split()) for line in printed(a_result(one)).splitlines()}
+    answers = {"read_feed before 50 100 % 20 22 24", "during 50 100 % 40 42 44"}
+    counts = {"lost 1", "duplicated 2", "never settled 3", "two services disagree 4"}
+    assert (answers | counts | {"after 50 100 % 60 62 64"}) - lines == set()

@@ -1,0 +1,17 @@
+"""A service in this process, with a database of its own, as its program would open it."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from lab.service import Service
+
+
+@contextmanager
+def opened(service: Service, folder: Path) -> Iterator[None]:
+    before = service._store
+    try:
+        with closing(service.open_store(folder)):
+            yield
+    finally:
+        service._store = before

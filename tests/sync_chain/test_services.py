@@ -1,0 +1,45 @@
+"""The services that ask, in this process: what they keep when somebody says no, or nothing."""
+
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import idempotency
+from lab.domain.errors import TimedOut
+from lab.domain.model import CommentDraft, PostDraft
+from lab.sync_chain import comments, posts
+from tests.support.opened import opened
+
+
+@pytest.mark.parametrize("asked", [["posts"], ["posts", "moderation"]])
+def test_a_comment_is_kept_only_when_all_say_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    seen: list[str] = []
+
+    def ask(whom: str, *question: Any) -> None:
+        seen.append(whom)
+        if whom == asked[-1]:
+            raise TimedOut("No answer.")
+
+    monkeypatch.setattr(comments.service, "carrier", ask)
+    with opened(comments.service, tmp_path):
+        with pytest.raises(TimedOut):
+            comments.create_comment("p", CommentDraft(content="Hello"))
+        assert comments.list_comments("p") == []
+    assert seen == asked
+
+
+def test_a_post_sent_again_under_its_key_is_kept_once(tmp_path: Path) -> None:
+    once = idempotency.Repeats(lambda: posts.service.store).once(posts.create_post)
+
+    def send() -> None:
+        idempotency.hear("a key")
+        once(draft=PostDraft(title="Hello"))
+
+    with opened(posts.service, tmp_path):
+        for _ in range(2):
+            copy_context().run(send)
+        assert [post.title for post in posts.list_posts()] == ["Hello"]
