@@ -1,7 +1,6 @@
 """Several runs of one scenario: what is pooled, what is left out, and in which order they go."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from lab.load.samples import Sample, read_samples
 from lab.scenarios.certainty import NoiseFloor
 from lab.scenarios.hearing import ConsumerLag, Newcomer
 from lab.scenarios.pooled import Outcome, loads_together, pooled
+from lab.scenarios.repeats import Repeated
 from lab.scenarios.result import (
     Data,
     FaultProof,
@@ -21,9 +21,10 @@ from lab.scenarios.result import (
     Variant,
 )
 from lab.scenarios.scenario import Scenario
-from tests.support.small import TRUE, flat, honest, lab, scenario_file, scenario_text
+from tests.programs.unhurried import be_unhurried
+from tests.support.small import scenario_file, scenario_text
 
-SHORT = "before = 0.5, during = 0.6, after = 0.5"
+TWINS = ["sync-chain", "async-bus"]
 
 
 @pytest.fixture
@@ -161,150 +162,39 @@ def test_loads_together_are_as_late_as_all_and_as_slow_as_the_worst() -> None:
     assert together.machine_share == 0.9
 
 
-@pytest.fixture(scope="module")
-def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Two runs each of two scenarios, the second one isolated; where they are, what they say."""
-    place = tmp_path_factory.mktemp("repeated")
-    scenario_file(place, "first", phases=SHORT, variants=("async-bus",), expect=DATA)
-    text = "isolate = true\n" + scenario_text(phases=SHORT, expect=TRUE)
-    (place / "second.toml").write_text(text)
-    for attempt in range(3):
-        keep = place / f"kept-{attempt}"
-        said = lab(
-            "run", "first.toml", "second.toml", "--repeat", "2", "--json", "--keep", str(keep),
-            cwd=place,
-        )  # fmt: skip
-        if (
-            said.returncode == 0
-        ):  # A run that was late has no part in the whole, and is among these.
-            break
-    assert said.returncode == 0, said.stdout + said.stderr
-    documents: list[dict[str, Any]] = json.loads(said.stdout)
-    return keep, documents
+# ── variants that run one after another ───────────────────────────────────
 
 
-DATA = "async-bus.data.lost == 0"
-
-
-def folder_of(kept: Path, name: str) -> Path:
-    (folder,) = kept.glob(f"*-{name}")
-    return folder
-
-
-def test_each_run_has_a_folder_and_a_seed_of_its_own(
-    repeated: tuple[Path, list[dict[str, Any]]],
+async def test_isolated_variants_run_alone_and_next_time_in_reverse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, documents = repeated
-    for name, document in zip(("first", "second"), documents, strict=True):
-        folder = folder_of(kept, name)
-        assert document["repeats"] == 2
-        assert [run["seed"] for run in document["runs"]] == [7, 8]
-        assert [run["verdicts"] for run in document["runs"]] == [["holds"], ["holds"]]
-        for number, run in enumerate(document["runs"], 1):
-            assert run["folder"] == f"run-{number:02d}"
-            inner = Result.load_file(folder / run["folder"] / "result.json")
-            assert (inner.seed, inner.repeats) == (6 + number, 1)
-        assert Result.load_file(folder / "result.json").repeats == 2
-
-
-def test_the_runs_are_interleaved(repeated: tuple[Path, list[dict[str, Any]]]) -> None:
-    kept, _ = repeated
-    began = {
-        (name, number): _started_at(folder_of(kept, name) / f"run-{number:02d}")
-        for name in ("first", "second")
-        for number in (1, 2)
-    }
-    assert sorted(began, key=lambda one: began[one]) == [
-        ("first", 1),
-        ("second", 1),
-        ("first", 2),
-        ("second", 2),
-    ]
-
-
-def test_isolated_variants_run_one_after_another_and_the_next_time_in_reverse(
-    repeated: tuple[Path, list[dict[str, Any]]],
-) -> None:
-    kept, documents = repeated
-    assert [document["isolated"] for document in documents] == [False, True]
-    names = ["sync-chain", "async-bus"]
-    for number, order in ((1, names), (2, names[::-1])):
-        run = folder_of(kept, "second") / f"run-{number:02d}"
+    be_unhurried(monkeypatch.setattr)
+    path, phases = tmp_path / "own.toml", "before = 0.3, during = 0.3, after = 0.3"
+    text = scenario_text(rate=40, phases=phases, timeout_ms=60_000)
+    path.write_text(f"isolate = true\n{text}")
+    runs = Repeated(Scenario.load_file(path), tmp_path, 7, False, repeats=2)
+    for number, order in enumerate((TWINS, TWINS[::-1])):
+        one = await runs.run(number, lambda line: None)
         plans = {
-            name: json.loads((run / f"variant-{name}/plan.json").read_text()) for name in names
+            name: json.loads((one.folder / f"variant-{name}/plan.json").read_text())
+            for name in TWINS
         }
-        assert sorted(names, key=lambda name: float(plans[name]["start_at"])) == order
+        assert sorted(TWINS, key=lambda name: float(plans[name]["start_at"])) == order
         assert [len(plan["variants"]) for plan in plans.values()] == [1, 1]
-        assert len({plan["seed"] for plan in plans.values()}) == 1
-    assert [variant["name"] for variant in documents[1]["variants"]] == names
+        assert {plan["seed"] for plan in plans.values()} == {7 + number}
+        sent: dict[str, list[tuple[float, str]]] = {name: [] for name in TWINS}
+        for sample in read_samples(one.folder / "samples.csv"):
+            sent[sample.variant].append((sample.intended_s, sample.endpoint))
+        assert sorted(sent["sync-chain"]) == sorted(sent["async-bus"])
+        assert len(sent["sync-chain"]) > 30
+    whole = runs.result()
+    assert whole is not None
+    assert (whole.valid, whole.isolated, whole.repeats) == (True, True, 2)
+    assert [one.name for one in whole.variants] == TWINS
+    each = [one.result for one in runs.outcomes if one.result]
+    for place, variant in enumerate(whole.variants):
+        assert _sent(variant) == sum(_sent(one.variants[place]) for one in each) > 0
 
 
-def test_isolated_variants_had_the_same_schedule(
-    repeated: tuple[Path, list[dict[str, Any]]],
-) -> None:
-    kept, _ = repeated
-    found = read_samples(folder_of(kept, "second") / "run-01" / "samples.csv")
-    sent = {
-        name: [(one.intended_s, one.endpoint) for one in found if one.variant == name]
-        for name in ("sync-chain", "async-bus")
-    }
-    assert sorted(sent["sync-chain"]) == sorted(sent["async-bus"])
-    assert len(sent["sync-chain"]) > 10
-
-
-def test_the_pooled_figures_are_those_of_the_honest_runs(
-    repeated: tuple[Path, list[dict[str, Any]]],
-) -> None:
-    kept, documents = repeated
-    for name, document in zip(("first", "second"), documents, strict=True):
-        runs = [
-            json.loads((folder_of(kept, name) / f"run-{number:02d}" / "result.json").read_text())
-            for number in (1, 2)
-        ]
-        for place, variant in enumerate(document["variants"]):
-            each = [run["variants"][place] for run in runs if run["valid"]]
-            assert each
-            assert variant["data"]["acknowledged"] == sum(
-                one["data"]["acknowledged"] for one in each
-            )
-            assert _sent(variant) == sum(map(_sent, each))
-
-
-def test_no_database_is_left_of_runs_that_are_not_kept(tmp_path: Path) -> None:
-    name = scenario_file(tmp_path, "own", phases=SHORT)
-    path = tmp_path / name
-    path.write_text("isolate = true\n" + path.read_text())
-    said = honest(
-        lambda: lab("run", name, "--repeat", "2", cwd=tmp_path),
-        lambda done: done.stdout if done.returncode else "",
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
-    assert "2 runs, seeds 7 to 8" in flat(said.stdout)
-    assert list(tmp_path.glob("runs/**/samples.csv"))
-    assert list(tmp_path.glob("runs/**/*.db")) == []
-    folder = max(tmp_path.glob("runs/*"))  # a run that was late was run again
-    said = lab("trace", "--run", str(folder), cwd=tmp_path)
-    assert said.returncode == 2
-    assert "Name one of them" in flat(said.stderr)
-
-
-@pytest.mark.parametrize("repeat", ["0", "51"])
-def test_a_number_of_runs_that_nobody_can_mean_is_refused(tmp_path: Path, repeat: str) -> None:
-    said = lab("run", "calm", "--repeat", repeat, cwd=tmp_path)
-    assert said.returncode == 2
-    assert not (tmp_path / "runs").exists()
-
-
-def _sent(variant: Mapping[str, Any]) -> int:
-    return sum(
-        endpoint["sent"]
-        for phase in variant["phases"].values()
-        for endpoint in phase["endpoints"].values()
-    )
-
-
-def _started_at(run: Path) -> float:
-    plans = [
-        path for path in (run / "plan.json", *run.glob("variant-*/plan.json")) if path.exists()
-    ]
-    return min(float(json.loads(path.read_text())["start_at"]) for path in plans)
+def _sent(variant: Variant) -> int:
+    return sum(of.sent for phase in variant.phases.values() for of in phase.endpoints.values())

@@ -1,18 +1,20 @@
-"""Several scenarios at once: which ones are meant, and what is said of so many."""
+"""Several scenarios at once: which ones are meant, their order, and what is said of them."""
 
 import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from lab import running
-from lab.commands.app import app
 from lab.scenarios import catalogue
-from tests.support.small import FALSE, flat, honest, honest_lab, scenario_file
+from lab.scenarios.result import Result
+from lab.scenarios.runs import drop_databases
+from tests.support.command_line import say
+from tests.support.recorded import play_back
+from tests.support.small import FALSE, flat, scenario_file
 
 
-def test_all_means_every_scenario_once_also_those_that_were_named_before() -> None:
+def test_all_means_every_scenario_once() -> None:
     chosen = [one.name for one in running._chosen(["duplicates", "all"], [])]
     assert chosen[0] == "duplicates"
     assert sorted(chosen) == sorted(catalogue.names())
@@ -32,17 +34,15 @@ def test_a_scenario_that_is_named_twice_runs_twice() -> None:
     assert [one.name for one in running._chosen(["calm", "calm"], [])] == ["calm", "calm"]
 
 
-def test_of_many_one_line_each_is_told_and_what_fails_is_not_hidden(
+def test_of_many_scenarios_each_gets_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    play_back(monkeypatch)
     monkeypatch.setattr(running, "TERSE_FROM", 2)
     fine = scenario_file(tmp_path, "fine")
     wrong = scenario_file(tmp_path, "wrong", expect=FALSE)
-    shell = CliRunner(env={"COLUMNS": "100"})
-    words = ["run", fine, wrong, "--keep", "kept"]
-    said = honest(lambda: shell.invoke(app, words), lambda done: done.stdout + done.stderr)
-    assert said.exit_code == 1
+    said = say("run", fine, wrong, "--keep", "kept", cwd=tmp_path, COLUMNS="100")
+    assert said.returncode == 1
     first, second, *_ = said.stderr.splitlines()
     assert first == "1 of 2    fine: 1 of 1 expectations hold"
     assert second == "2 of 2    wrong: 0 of 1 expectations hold"
@@ -50,11 +50,59 @@ def test_of_many_one_line_each_is_told_and_what_fails_is_not_hidden(
     assert f"wrong: It is so. ({FALSE}, measured" in flat(said.stdout)
 
 
-def test_the_code_and_the_document_are_over_all_of_them(tmp_path: Path) -> None:
+def test_the_exit_code_and_the_document_are_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_back(monkeypatch)
     fine = scenario_file(tmp_path, "fine")
     wrong = scenario_file(tmp_path, "wrong", expect=FALSE)
-    said = honest_lab("run", wrong, fine, "--json", cwd=tmp_path)
+    said = say("run", wrong, fine, "--json", cwd=tmp_path)
     assert said.returncode == 1
     documents = json.loads(said.stdout)
     assert [one["scenario"] for one in documents] == ["wrong", "fine"]
     assert [one["expectations"][0]["verdict"] for one in documents] == ["fails", "holds"]
+
+
+def test_repeated_scenarios_take_turns_with_a_seed_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = play_back(monkeypatch)
+    names = [scenario_file(tmp_path, name) for name in ("first", "second")]
+    said = say("run", *names, "--repeat", "2", "--json", "--keep", "kept", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert recorded.order == [("first", 7), ("second", 7), ("first", 8), ("second", 8)]
+    for name, document in zip(("first", "second"), json.loads(said.stdout), strict=True):
+        (folder,) = tmp_path.glob(f"kept/*-{name}")
+        assert document["repeats"] == 2
+        assert [run["seed"] for run in document["runs"]] == [7, 8]
+        assert [run["verdicts"] for run in document["runs"]] == [["holds"], ["holds"]]
+        assert [run["folder"] for run in document["runs"]] == ["run-01", "run-02"]
+        assert Result.load_file(folder / "result.json").repeats == 2
+        each = [Result.load_file(folder / f"run-0{n}" / "result.json") for n in (1, 2)]
+        assert [(one.seed, one.repeats) for one in each] == [(7, 1), (8, 1)]
+        assert document["variants"][0]["data"]["acknowledged"] == 80
+
+
+def test_the_table_of_repeated_runs_names_their_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_back(monkeypatch)
+    said = say("run", scenario_file(tmp_path, "own"), "--repeat", "2", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "2 runs, seeds 7 to 8" in flat(said.stdout)
+
+
+@pytest.mark.parametrize("repeat", ["0", "51"])
+def test_an_absurd_number_of_runs_is_refused(tmp_path: Path, repeat: str) -> None:
+    assert say("run", "calm", "--repeat", repeat, cwd=tmp_path).returncode == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_databases_are_dropped_wherever_a_run_has_some(tmp_path: Path) -> None:
+    parts = ("", "variant-a", "run-01", "run-01/variant-a")
+    for part in parts:
+        (tmp_path / part / "data" / "a").mkdir(parents=True)
+        (tmp_path / part / "samples.csv").touch()
+    drop_databases(tmp_path)
+    assert list(tmp_path.rglob("data")) == []
+    assert len(list(tmp_path.rglob("samples.csv"))) == len(parts)

@@ -27,8 +27,8 @@ class Said(NamedTuple):
     stderr: str
 
 
-def say(*words: str, cwd: Path, **env: str) -> Said:
-    """`lab words…` in this process, as the console script runs it with an empty stdin and pipes."""
+def say(*words: str, cwd: Path, stdin: str = "", **env: str) -> Said:
+    """`lab words…` in this process, as the console script runs it with pipes; `stdin` is in one."""
     from typer import rich_utils
 
     from lab.commands import app
@@ -40,7 +40,7 @@ def say(*words: str, cwd: Path, **env: str) -> Said:
         with (
             mock.patch.dict(os.environ, here, clear=True),
             mock.patch.object(sys, "argv", ["lab", *words]),
-            mock.patch.object(sys, "stdin", io.StringIO()),
+            mock.patch.object(sys, "stdin", io.StringIO(stdin)),
             # Typer has read these from the environment of the tests, when it was imported.
             mock.patch.multiple(rich_utils, FORCE_TERMINAL=None, MAX_WIDTH=None),
             contextlib.chdir(cwd),

@@ -1,0 +1,37 @@
+"""`lab run` without a run: the command line in this process, with figures recorded beforehand."""
+
+from typing import ClassVar
+
+import pytest
+
+from lab.load.samples import write_samples
+from lab.scenarios import repeats
+from lab.scenarios.evaluate import evaluated
+from lab.scenarios.result import Data, Result
+from lab.scenarios.runner import Run
+from tests.support import kept_runs
+
+
+class Recorded(Run):
+    """Starts nothing. `order`: the scenarios and seeds of all that have been run."""
+
+    order: ClassVar[list[tuple[str, int]]] = []
+
+    async def __call__(self) -> Result:
+        self.order.append((self.scenario.name, self.seed))
+        of = kept_runs.samples(list(self.scenario.variants))
+        result = kept_runs.result(of, list(self.scenario.variants), scenario=self.scenario.name)
+        result.seed = self.seed
+        for variant in result.variants:
+            variant.data = Data(acknowledged=40, visible=40, lost=0, duplicated=0, unsettled=0)
+        result.expectations, result.predictions = evaluated(self.scenario, result), []
+        write_samples(self.folder / "samples.csv", of)
+        result.save(self.folder / "result.json")
+        return result
+
+
+def play_back(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
+    """From here on, in this process, every run is a recorded one."""
+    monkeypatch.setattr(repeats, "Run", Recorded)
+    monkeypatch.setattr(Recorded, "order", [])
+    return Recorded
