@@ -5,10 +5,12 @@ from typing import cast
 
 import pytest
 
+from lab.scenarios.certainty import NoiseFloor
+from lab.scenarios.differences import _judged
 from lab.scenarios.evaluate import evaluated
 from lab.scenarios.result import Latency
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.statistics import ratio_of_runs
+from lab.scenarios.statistics import Estimate, ratio_of_runs
 from tests.report.test_compare import run
 
 
@@ -24,5 +26,10 @@ def test_what_was_not_measured_has_no_verdict(p50: float | None, verdict: str) -
 
 def test_more_runs_of_the_same_are_surer() -> None:
     few, many = ratio_of_runs([1.0, 4.0]), ratio_of_runs([1.0, 4.0] * 8)
-    assert few.ratio == many.ratio == pytest.approx(2.0)
     assert few.error / many.error == pytest.approx(15**0.5)
+
+
+def test_an_unsure_ratio_is_no_difference() -> None:
+    estimate = Estimate(ratio=2.0, error=1.0, independent=5)
+    found = _judged("one", "other", ("during", "read_feed"), estimate, 0.95, NoiseFloor())
+    assert found.verdict == "no difference shown"

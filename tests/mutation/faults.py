@@ -178,7 +178,7 @@ _TABLE = """
 @ report/compare.py < report/test_compare.py
 # two runs are compared by the inverted ratio
 ~{b / a:.2f} → {a / b:.2f}
-@ scenarios/differences.py < experiment/test_statistics.py
+@ scenarios/differences.py < experiment/test_verdicts.py experiment/test_statistics.py
 # slower is called faster
 ~"slower" if estimate.ratio > 1 else "faster" → "slower" if estimate.ratio < 1 else "faster"
 # a difference is claimed though its interval holds 1
