@@ -1,25 +1,20 @@
 """One service of somebody else's inside the lab's own stack, on the course's bus."""
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import pytest_asyncio
 
 from lab.cluster.errors import LabCannotRun, PortTaken
 from lab.cluster.injector import Injection
 from lab.cluster.ports import reserve
 from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import PRELOAD
 from lab.domain.directory import BUS
 from lab.faults.kinds import parse_fault
 from lab.foreign.made_of import arrangement_with
 from lab.foreign.mapping import Actions
-from lab.foreign.parts import PRELOAD as FOREIGN_PRELOAD
 from lab.foreign.replaced import ReplacedStack
 from lab.foreign.target import COURSE_PORTS, Target
 from lab.foreign.words import Words
@@ -28,28 +23,8 @@ from lab.scenarios.prepared import prepared
 from lab.scenarios.scenario import Scenario
 from tests.support.course_world import until_it_says
 from tests.support.foreign_blog import PROGRAM, a_target, service
+from tests.support.foreign_stack import in_module, running, until_it_has_acted
 from tests.support.patience import PATIENCE_S
-
-in_module = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
-    folder = tmp_path_factory.mktemp("supervisor")
-    async with Supervisor((*PRELOAD, *FOREIGN_PRELOAD), folder) as running:
-        yield running
-
-
-@asynccontextmanager
-async def standing(
-    supervisor: Supervisor, part: str, target: Target, folder: Path
-) -> AsyncIterator[ReplacedStack]:
-    with ReplacedStack(f"{part}-by", part, target, supervisor, folder) as stack:
-        try:
-            await stack.start()
-            yield stack
-        finally:
-            await supervisor.end(*(one.name for one in stack.programs))
 
 
 async def write(stack: ReplacedStack, service: str, path: str, **body: str) -> str:
@@ -73,7 +48,7 @@ async def test_the_lab_s_other_services_work_on_with_theirs(
     if part == "comments":  # they call it a text
         actions = {"create_comment": {"body": {"text": "{content}"}}}
         target = a_target(comments=service("comments", TEXT="text"), actions=actions)
-    async with standing(supervisor, part, target, tmp_path) as stack:
+    async with running(ReplacedStack(f"{part}-by", part, target, supervisor, tmp_path)) as stack:
         post = await write(stack, "posts", "/posts", title="A title")
         assert await stack.settle(PATIENCE_S)
         await write(stack, "comments", f"/posts/{post}/comments", content="red")
@@ -84,29 +59,26 @@ async def test_the_lab_s_other_services_work_on_with_theirs(
         assert told == {"red": "approved", "orange": "rejected"}
 
 
-async def until_it_has_met(stack: ReplacedStack, kind: str) -> None:
-    """Until the fault has acted; one that is down has been told in vain."""
+async def until_told_in_vain(stack: ReplacedStack) -> None:
+    async def nothing_is_under_way() -> bool:
+        posts, bus = await stack.state("posts"), await stack.state(BUS)
+        return bool(posts and bus and not posts["untold"] and not bus["busy"])
 
-    async def met() -> bool:
-        if kind == "down":
-            posts, bus = await stack.state("posts"), await stack.state(BUS)
-            return bool(posts and bus and not posts["untold"] and not bus["busy"])
-        told = (await stack.call("GET", stack.urls["query"], "/_lab/faults")).data
-        return bool(told["fault"]["acted"])
-
-    await until_it_says(met, True)
+    await until_it_says(nothing_is_under_way, True)
 
 
 @in_module
 async def test_faults_act_on_it_as_on_the_others(supervisor: Supervisor, tmp_path: Path) -> None:
-    target = a_target("broken")
-    async with standing(supervisor, "query", target, tmp_path) as stack:
+    async with running(ReplacedStack("broken", "query", a_target(), supervisor, tmp_path)) as stack:
         for kind, options in (("partition", {"from": BUS}), ("down", {}), ("latency", {"ms": 5})):
             fault = Injection(stack, parse_fault(kind, "query", options), "fault")
             await fault.begin(seed=7)
             await write(stack, "posts", "/posts", title=kind)
             await stack.call("GET", stack.urls["query"], "/feed")
-            await until_it_has_met(stack, kind)
+            if kind == "down":
+                await until_told_in_vain(stack)
+            else:
+                await until_it_has_acted(stack, fault)
             await fault.end()
             assert fault.acted, (kind, fault.evidence)
             assert fault.gone
@@ -146,26 +118,19 @@ def test_what_can_be_done_there(
 
 def test_both_sides_find_their_own_names_in_an_event() -> None:
     theirs = {"type": "CommentCreated", "data": {"id": 7, "postId": 3, "content": "x"}}
-    assert Words().in_ours(theirs)["data"] == {
-        **{"id": "7", "post_id": "3", "postId": 3, "content": "x"}
-    }
+    assert Words().in_ours(theirs)["data"] == theirs["data"] | {"id": "7", "post_id": "3"}
     ours = {"type": "CommentModerated", "data": {"id": "a", "post_id": "b"}}
-    assert Words().in_theirs(ours)["data"] == {"id": "a", "post_id": "b", "postId": "b"}
+    assert Words().in_theirs(ours)["data"] == ours["data"] | {"postId": "b"}
     assert Words().in_ours({"type": "x", "data": [1]}) == {"type": "x", "data": [1]}
 
 
-def test_what_the_target_calls_a_comment_s_text_is_what_its_events_call_it() -> None:
-    words = Words.of(
-        Actions.model_validate(
-            {
-                "create_comment": {
-                    "path": "/comments",
-                    "body": {"text": "{content}", "post": "{post_id:number}"},
-                },
-                "read_feed": {"comment": {"id": "_id", "status": "meta.state"}},
-            }
-        )
-    )
+def test_an_event_has_the_target_s_name_for_a_text() -> None:
+    body = {"text": "{content}", "post": "{post_id:number}"}
+    actions = {
+        "create_comment": {"path": "/comments", "body": body},
+        "read_feed": {"comment": {"id": "_id", "status": "meta.state"}},
+    }
+    words = Words.of(Actions.model_validate(actions))
     theirs = {"type": "CommentCreated", "data": {"_id": 7, "post": 3, "text": "x"}}
     told = words.in_ours(theirs)["data"]
     assert told == theirs["data"] | {"id": "7", "post_id": "3", "content": "x"}

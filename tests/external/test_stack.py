@@ -3,14 +3,12 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import psutil
 import pytest
-import pytest_asyncio
 
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.injector import Injection
@@ -20,32 +18,12 @@ from lab.cluster.supervisor import Supervisor
 from lab.domain.directory import BUS
 from lab.faults.kinds import parse_fault
 from lab.foreign.made_of import arrangement_of
-from lab.foreign.parts import PRELOAD
 from lab.foreign.stack import ForeignStack
 from lab.foreign.target import Target
 from tests.support.course_world import until_it_says
 from tests.support.foreign_blog import PROGRAM, a_target, service
+from tests.support.foreign_stack import in_module, running, until_it_has_acted
 from tests.support.patience import PATIENCE_S
-
-in_module = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
-    async with Supervisor(PRELOAD, tmp_path_factory.mktemp("supervisor")) as running:
-        yield running
-
-
-@asynccontextmanager
-async def standing(
-    supervisor: Supervisor, target: Target, folder: Path, bus: str = "own"
-) -> AsyncIterator[ForeignStack]:
-    with ForeignStack(target.name, target, supervisor, folder, bus=bus) as stack:
-        try:
-            await stack.start()
-            yield stack
-        finally:
-            await supervisor.end(*(one.name for one in stack.programs))
 
 
 async def injected(stack: ForeignStack, kind: str, target: str, **options: Any) -> Injection:
@@ -70,15 +48,6 @@ async def until_the_feed_is(stack: ForeignStack, expected: dict[str, list[str]])
     await until_it_says(shown, expected)
 
 
-async def until_it_has_acted(stack: ForeignStack, fault: Injection) -> None:
-    async def acted() -> bool:
-        url = stack.urls[fault.fault.target]
-        told = (await stack.call("GET", url, "/_lab/faults")).data
-        return bool(told["fault"]["acted"])
-
-    await until_it_says(acted, True)
-
-
 def unmoved(role: str) -> Target:
     """One whose `role` always listens on its own port."""
     with reserve() as free:
@@ -91,7 +60,7 @@ def unmoved(role: str) -> Target:
 async def test_faults_act_at_the_door_and_on_the_process(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    async with standing(supervisor, unmoved("comments"), tmp_path) as stack:
+    async with running(ForeignStack("mine", unmoved("comments"), supervisor, tmp_path)) as stack:
         late = await injected(stack, "latency", "posts", ms=40)
         post_id = await write_post(stack, "first")
         await late.end()
@@ -139,7 +108,9 @@ async def test_faults_act_at_the_door_and_on_the_process(
 async def test_it_is_settled_when_the_log_has_told_everybody(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    async with standing(supervisor, a_target("logged"), tmp_path, bus="log") as stack:
+    async with running(
+        ForeignStack("logged", a_target(), supervisor, tmp_path, bus="log")
+    ) as stack:
         down = await injected(stack, "down", "query")
         await write_post(stack, "told late")
         assert not await stack.is_settled()

@@ -19,7 +19,9 @@ DEADLINES = (
     "lab.card.trying.SETTLED_WITHIN_S",
     "lab.card.visitors.ANSWER_WITHIN_S",
     "lab.cluster.injector.GONE_WITHIN_S",
+    "lab.foreign.connection.IDLE_AT_MOST_S",
     "lab.foreign.cost.ANSWERED_WITHIN_S",
+    "lab.foreign.upstream.IDLE_AT_MOST_S",
     "lab.scenarios.stretch.SETTLE_WITHIN_S",
 )
 

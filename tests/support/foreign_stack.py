@@ -1,0 +1,37 @@
+"""Stacks with services of somebody else's, run by one supervisor for all tests of a file."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+
+from lab.cluster.injector import Injection
+from lab.cluster.stack import Stack
+from tests.support.course_world import until_it_says
+
+T = TypeVar("T", bound=Stack)
+
+in_module = pytest.mark.asyncio(loop_scope="module")
+"""For the tests that use the supervisor of their file."""
+
+
+@asynccontextmanager
+async def running(stack: T) -> AsyncIterator[T]:
+    with stack:
+        try:
+            await stack.start()
+            yield stack
+        finally:
+            await stack.supervisor.end(*(one.name for one in stack.programs))
+
+
+async def until_it_has_acted(stack: Stack, injection: Injection) -> None:
+    """Wait until a fault at a door has met somebody."""
+
+    async def acted() -> bool:
+        url = stack.urls[injection.fault.target]
+        told = (await stack.call("GET", url, "/_lab/faults")).data
+        return bool(told[injection.name]["acted"])
+
+    await until_it_says(acted, True)
