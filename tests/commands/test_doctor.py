@@ -50,12 +50,13 @@ def the(part: str, findings: list[Finding]) -> Finding:
     return found
 
 
-def test_a_sound_machine_has_nothing_bad_and_every_check_says_something(tmp_path: Path) -> None:
+def test_a_sound_machine_has_nothing_bad(tmp_path: Path) -> None:
     findings = examine(folder=tmp_path / "not" / "yet" / "runs")
     assert [finding for finding in findings if finding.level == "bad"] == []
     assert exit_code(findings) == 0
     assert len(findings) >= len(doctor.CHECKS) - 1  # There need be no note.
     assert all(finding.try_next for finding in findings if finding.level != "ok")
+    assert doctor._commit_ms(tmp_path) > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,7 +78,7 @@ def left_behind(alone: list[int]) -> Iterator[psutil.Process]:
     process.communicate()
 
 
-def test_a_process_left_behind_is_found_and_ended_only_when_told_to(
+def test_a_left_over_process_ends_only_with_fix(
     left_behind: psutil.Process,
 ) -> None:
     findings = examine()
@@ -90,13 +91,13 @@ def test_a_process_left_behind_is_found_and_ended_only_when_told_to(
     assert the("No process of an earlier lab", examine()).level == "ok"
 
 
-def test_a_suspended_process_left_behind_is_ended_too(left_behind: psutil.Process) -> None:
+def test_a_suspended_left_over_process_is_ended_too(left_behind: psutil.Process) -> None:
     left_behind.suspend()
     assert "ended now" in the(f"process {left_behind.pid}", examine(fix=True)).what
     assert_ended(left_behind)
 
 
-def test_a_note_of_a_lab_that_is_gone_is_found_and_removed_only_when_told_to(
+def test_a_stale_note_is_removed_only_with_fix(
     tmp_path: Path,
 ) -> None:
     with announced(_a_lab({})) as path:
@@ -130,7 +131,7 @@ def test_a_taken_port_is_bad_and_its_holder_is_named() -> None:
             assert (found.level, "running lab" in found.what) == ("ok", True)
 
 
-def test_what_the_doctor_asks_of_packages_is_what_the_project_asks() -> None:
+def test_the_doctor_requires_what_the_project_requires() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = dict(line.split(">=") for line in project["dependencies"])
     assert asked == doctor.PACKAGES
@@ -199,7 +200,7 @@ def test_what_would_be_in_the_figures_is_a_warning(
     assert exit_code(findings) == 0
 
 
-def test_a_check_that_fails_is_a_finding_and_keeps_what_it_found(
+def test_a_check_that_fails_keeps_what_it_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def _eyes(fix: bool, folder: Path) -> Iterator[Finding]:
@@ -209,11 +210,6 @@ def test_a_check_that_fails_is_a_finding_and_keeps_what_it_found(
     monkeypatch.setattr(doctor, "CHECKS", (_eyes,))
     assert [finding.level for finding in examine()] == ["ok", "warn"]
     assert "glasses" in the("eyes: could not be looked at", examine()).what
-
-
-def test_a_commit_is_measured_on_the_disk_and_leaves_nothing(tmp_path: Path) -> None:
-    assert doctor._commit_ms(tmp_path) > 0
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_doctor_can_be_loaded_without_any_package() -> None:

@@ -13,16 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.laboratory import eventually
+from tests.support.command_line import UNHURRIED, say, unhurried_lab
+from tests.support.laboratory import PATIENCE_S, eventually
 from tests.support.small import (
     CLI,
     FALSE,
     SLOW_POSTS,
     environment,
     flat,
-    honest,
-    honest_lab,
-    lab,
     processes_of,
     scenario_file,
 )
@@ -33,14 +31,15 @@ HOSTILE = (
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|9[0-7]|4[0-8])(?:;[0-9;]*)?m")
 
 
-def test_a_hostile_title_neither_breaks_the_tables_nor_drives_the_terminal(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_hostile_title_is_only_text_in_a_terminal(tmp_path: Path) -> None:
     name = scenario_file(
         tmp_path, "own", variants=("sync-chain",), title=HOSTILE, question=HOSTILE, expect=FALSE
     )
     words = ("run", name, "--keep", "x[/red]")
-    said = honest_lab(*words, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1")
+    said = unhurried_lab(*words, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1")
     assert said.returncode == 1
-    for text in (said.stdout, said.stderr, lab("show", name, cwd=tmp_path).stdout):
+    for text in (said.stdout, said.stderr, say("show", name, cwd=tmp_path).stdout):
         assert not set("\x07\x9b\u202e\u2066\u200b") & set(text)
         assert not COLOUR.search(text)
         assert "\x1b]" not in text
@@ -52,29 +51,26 @@ def test_a_hostile_title_neither_breaks_the_tables_nor_drives_the_terminal(tmp_p
     assert re.fullmatch(r"\nKept in x\[/red\]/\S+-own\n", said.stderr)
 
 
-def test_a_terminal_sees_progress_on_stderr_and_stdout_only_the_result(tmp_path: Path) -> None:
+def test_progress_goes_to_stderr_and_only_results_to_stdout(tmp_path: Path) -> None:
     name = scenario_file(tmp_path, "own", SLOW_POSTS, variants=("sync-chain",), title=HOSTILE)
 
-    def run() -> tuple[int, str, str]:
-        terminal, theirs = pty.openpty()
-        with (
-            os.fdopen(terminal, "rb", buffering=0) as screen,
-            subprocess.Popen(
-                [*CLI, "run", name],
-                cwd=tmp_path,
-                env=environment(NO_COLOR="1"),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=theirs,
-                encoding="utf-8",
-            ) as process,
-        ):
-            os.close(theirs)
-            seen = b"".join(_until_closed(screen))
-            assert process.stdout is not None
-            return process.wait(), process.stdout.read(), seen.decode()
-
-    code, out, seen = honest(run, lambda done: done[1])
+    terminal, theirs = pty.openpty()
+    with (
+        os.fdopen(terminal, "rb", buffering=0) as screen,
+        subprocess.Popen(
+            [*UNHURRIED, "run", name],
+            cwd=tmp_path,
+            env=environment(NO_COLOR="1"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            encoding="utf-8",
+        ) as process,
+    ):
+        os.close(theirs)
+        seen = b"".join(_until_closed(screen)).decode()
+        assert process.stdout is not None
+        code, out = process.wait(), process.stdout.read()
     assert code == 0
     assert "[/red][bold]Title [link=http://x]" in seen
     for words in ("starting the processes", "warming up", "posts: latency", "sync-chain", " sent"):
@@ -88,7 +84,12 @@ def test_a_terminal_sees_progress_on_stderr_and_stdout_only_the_result(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_in_the_middle_ends_everything_in_order(
     tmp_path: Path, number: signal.Signals, code: int
@@ -98,7 +99,7 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
         "long",
         {"fault": "hang", "target": "comments"},
         {"fault": "down", "target": "query"},
-        phases="before = 0.5, during = 60, after = 60",
+        phases="before = 0.5, during = 600, after = 0.5",
     )
     pipe = subprocess.PIPE
     command = [*CLI, "run", name, name, "--json"]
@@ -109,7 +110,7 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
             eventually(lambda: _is_broken(tmp_path), "the middle of the run")
             assert len(list(processes_of(process.pid))) >= 9
             process.send_signal(number)
-            out, said = process.communicate(timeout=30)
+            out, said = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()  # only when it did not heed the signal
     assert (process.returncode, out) == (code, "")
