@@ -1,12 +1,12 @@
 """One request as a waterfall: what is joined, what is drawn, what other tools are given."""
 
 import asyncio
-import csv
 import io
 import json
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,17 @@ from rich.console import Console
 
 from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import BUS
+from lab.load.samples import Sample, write_samples
 from lab.report.otlp import otlp
 from lab.report.trace import show
-from lab.scenarios.trace import REQUESTS, client_step, followed
+from lab.scenarios import trace
+from lab.scenarios.trace import client_step, followed
 from lab.scenarios.trace_of_run import NoSuchTrace, by_id, slowest
 from lab.scenarios.waterfall import Step, Story, joined, read_spans
 from lab.spans import SpanLog, asking
-from tests.support.laboratory import eventually
-from tests.support.small import (
-    CLI,
-    ENDED_WITHIN_S,
-    SLOW_POSTS,
-    environment,
-    flat,
-    honest_lab,
-    lab,
-    processes_here,
-    processes_of,
-    scenario_file,
-)
+from tests.support.command_line import say, unhurried_lab
+from tests.support.laboratory import PATIENCE_S, eventually
+from tests.support.small import environment, flat, processes_here, processes_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER = "0af7651916cd43dd8448eb211c80319c"
@@ -290,84 +282,108 @@ def test_the_spans_are_exported_by_the_rules_of_otlp() -> None:
 # ── Live, and out of a run ──
 
 
-@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_a_comment_is_followed_in_every_arrangement(tmp_path: Path, arrangement: str) -> None:
+@pytest.mark.parametrize(
+    "arrangements",
+    [
+        ("sync-chain", "async-bus"),
+        pytest.param(("request-reply", "monolith"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_comment_is_followed_in_every_arrangement(
+    tmp_path: Path, arrangements: tuple[str, str]
+) -> None:
     out, rest = tmp_path / "out", tmp_path / "rest"
     out.mkdir()
     rest.mkdir()
-    said = lab(
-        *("trace", "comment", "--in", arrangement, "--json", "--otlp", "spans.json"),
-        cwd=out,
-        TMPDIR=str(rest),
+    words = [word for name in arrangements for word in ("--in", name)]
+    said = unhurried_lab(
+        *("trace", "comment", *words, "--json", "--otlp", "spans.json"), cwd=out, TMPDIR=str(rest)
     )
     assert (said.returncode, said.stderr) == (0, "")
     document = json.loads(said.stdout)
     assert document["schema"] == "lab.trace/1"
-    (told,) = document["traces"]
-    assert (told["variant"], told["outcome"]) == (arrangement, "201")
-    assert 0 < told["answered_ms"] < told["visible_ms"]
-    seen = {(span["service"], span["kind"]) for span in told["spans"]}
-    asks = ARRANGEMENTS[arrangement].ask_by
-    if asks is None:
-        assert {(one, "consumer") for one in ("moderation", "comments", "query")} <= seen
-        assert all(
-            span["told_ms"] <= span["at_ms"] <= told["visible_ms"]
-            for span in told["spans"]
-            if span["kind"] == "consumer"
-        )
-    else:
-        waited = [span for span in told["spans"] if span["depth"] == 2]
-        assert [span["kind"] for span in waited] == ["client", "client"]
-        assert sum(span["ms"] for span in waited) <= told["answered_ms"]
-        assert (("posts", "server") in seen) == (asks != "call")
-    assert all(span["parent"] for span in told["spans"][1:])
+    assert [told["variant"] for told in document["traces"]] == list(arrangements)
+    for told in document["traces"]:
+        assert told["outcome"] == "201"
+        assert 0 < told["answered_ms"] < told["visible_ms"]
+        assert all(span["parent"] for span in told["spans"][1:])
+        seen = {(span["service"], span["kind"]) for span in told["spans"]}
+        asks = ARRANGEMENTS[told["variant"]].ask_by
+        if asks is None:
+            assert {(one, "consumer") for one in ("moderation", "comments", "query")} <= seen
+            assert all(
+                span["told_ms"] <= span["at_ms"] <= told["visible_ms"]
+                for span in told["spans"]
+                if span["kind"] == "consumer"
+            )
+        else:
+            waited = [span for span in told["spans"] if span["depth"] == 2]
+            assert [span["kind"] for span in waited] == ["client", "client"]
+            assert sum(span["ms"] for span in waited) <= told["answered_ms"]
+            assert (("posts", "server") in seen) == (asks != "call")
     spans = assert_is_otlp(json.loads((out / "spans.json").read_text()))
-    assert set(spans) == {span["span"] for span in told["spans"]}
+    assert set(spans) == {span["span"] for told in document["traces"] for span in told["spans"]}
     assert list(rest.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", REQUESTS)
-async def test_only_who_keeps_copies_answers_without_asking(tmp_path: Path, what: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "asked"),
+    [("comment", ["posts", "moderation"]), ("feed", ["posts", "comments"]), ("post", [])],
+)
+async def test_only_who_keeps_copies_answers_without_asking(
+    tmp_path: Path, what: str, asked: list[str]
+) -> None:
     chain = await followed("sync-chain", what, tmp_path / "chain")
     bus = await followed("async-bus", what, tmp_path / "bus")
-    asked = {"comment": ["posts", "moderation"], "feed": ["posts", "comments"], "post": []}[what]
     assert [step.whom for step in chain.steps if step.whom] == asked
     assert [step.whom for step in bus.steps if step.whom] == []
     assert all(story.visible_ms is None for story in (chain, bus)) == (what == "feed")
     assert BUS not in {step.service for step in (*chain.steps, *bus.steps)}
 
 
-def test_the_slowest_of_a_run_can_be_followed(tmp_path: Path) -> None:
-    name = scenario_file(tmp_path, "small", SLOW_POSTS)
-    ran = honest_lab("run", name, "--keep", "kept", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    folder = sorted((tmp_path / "kept").iterdir())[-1]
-    with (folder / "samples.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    found = slowest(folder, "comment")
-    assert [one.variant for one in found] == ["sync-chain", "async-bus"]
-    for one in found:
-        theirs = [
-            row
-            for row in rows
-            if (row["variant"], row["endpoint"], row["phase"])
-            == (one.variant, "create_comment", "during")
-        ]
-        row = max(theirs, key=lambda row: float(row["latency_ms"]))
-        assert (one.trace, one.answered_ms) == (row["trace"], float(row["latency_ms"]))
-        assert by_id(folder, row["trace"])[0].steps == one.steps
-    chain = found[0].steps
-    held = next(step for step in chain if step.service == "posts")
-    assert held.noted("held_ms") >= SLOW_POSTS["ms"]  # type: ignore[operator]
-    assert all(chain[0].at_s <= step.at_s for step in chain)
-    shown = lab("trace", "feed", "--run", str(folder), "--in", "sync-chain", cwd=tmp_path)
-    assert "It was held by a latency in posts" in flat(shown.stdout)
-    assert max(map(len, shown.stdout.splitlines())) <= 80
-    for trace, teaches in (("f" * 32, "last column"), ("[/red]", "last column")):
-        with pytest.raises(NoSuchTrace, match=teaches):
-            by_id(folder, trace)
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A run's folder, with the spans of one request in the chain."""
+
+    def sent(variant: str, phase: str, latency_ms: float, trace: str = "") -> Sample:
+        return Sample(
+            *(variant, phase, "create_comment", 0.0, 0.1, latency_ms, 201), ok=True, trace=trace
+        )
+
+    before, quicker = sent("sync-chain", "before", 99), sent("sync-chain", "during", 5)
+    slowest_of_both = sent("sync-chain", "during", 10, TRACE), sent("async-bus", "during", 7, OTHER)
+    write_samples(tmp_path / "samples.csv", [before, *slowest_of_both, quicker])
+    (tmp_path / "load.json").write_text(json.dumps({"started_at_unix": BEGUN_S}))
+    lines = "".join(f"{json.dumps(one)}\n" for one in ASKING)
+    (tmp_path / "sync-chain.comments.spans.ndjson").write_text(lines)
+    return tmp_path
+
+
+def test_the_slowest_request_of_a_run_can_be_followed(kept: Path) -> None:
+    chain, bus = slowest(kept, "comment")
+    assert (chain.variant, chain.trace, chain.answered_ms) == ("sync-chain", TRACE, 10)
+    assert (bus.variant, bus.trace, bus.answered_ms) == ("async-bus", OTHER, 7)
+    assert chain.why == "the slowest of 2 of during"
+    assert shape(chain.steps) == shape(story(ASKING).steps)
+    assert by_id(kept, TRACE)[0].steps == chain.steps
+    shown = say("trace", "comment", "--run", str(kept), "--in", "sync-chain", cwd=kept).stdout
+    assert "It was held by a latency in comments for 3.0 ms." in flat(shown)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_request_that_a_run_did_not_send_is_refused(kept: Path) -> None:
+    for unknown in ("f" * 32, "[/red]"):
+        with pytest.raises(NoSuchTrace, match="last column"):
+            by_id(kept, unknown)
     with pytest.raises(NoSuchTrace, match="Did you mean 'async-bus'"):
-        slowest(folder, "comment", ["async-buss"])
+        slowest(kept, "comment", ["async-buss"])
+    with pytest.raises(NoSuchTrace, match="sent no read_feed to sync-chain"):
+        slowest(kept, "feed")
+    (kept / "run-01").mkdir()
+    (kept / "run-01" / "load.json").write_text("{}")
+    with pytest.raises(NoSuchTrace, match="Name one of them"):
+        slowest(kept, "comment")
 
 
 @pytest.mark.parametrize(
@@ -390,37 +406,50 @@ def test_a_wrong_word_is_answered_with_a_sentence(
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "samples.csv").write_text("variant,phase\n")
     (tmp_path / "old" / "load.json").write_text("{}")
-    said = lab("trace", *words, cwd=tmp_path)
+    said = say("trace", *words, cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     assert teaches in said.stderr
     assert "Traceback" not in said.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ENDLESS = """
+from lab.commands.app import main
+from lab.scenarios import trace
+trace._WARM_ROUNDS = 10**9
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_trace_that_is_broken_off_leaves_nothing(tmp_path: Path, number: int) -> None:
     rest = tmp_path / "rest"
     rest.mkdir()
     with subprocess.Popen(
-        [*CLI, "trace", "comment"],
+        [sys.executable, "-c", ENDLESS, "trace", "comment"],
         cwd=tmp_path,
         env=environment(TMPDIR=str(rest)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as running:
-        eventually(lambda: len(list(processes_of(running.pid))) > 4, "its processes")
+        eventually(lambda: len(list(rest.glob("*/*.log"))) > 3, "the logs of its processes")
         running.send_signal(number)
-        _, said = running.communicate(timeout=ENDED_WITHIN_S)
+        _, said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 128 + number
     assert b"Traceback" not in said
     assert list(processes_of(running.pid)) == []
     assert list(rest.iterdir()) == []
 
 
-async def test_a_trace_that_is_cancelled_ends_its_processes(tmp_path: Path) -> None:
+async def test_a_trace_that_is_cancelled_ends_its_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "_WARM_ROUNDS", 10**9)
     before = processes_here()
     running = asyncio.create_task(followed("sync-chain", "comment", tmp_path))
-    while len(processes_here()) < len(before) + 4:
+    while len(list(tmp_path.glob("*.log"))) < 4:
         assert not running.done()
         await asyncio.sleep(0.01)
     running.cancel()
