@@ -1,5 +1,6 @@
 """One blog in each arrangement for all these files, none of which stops a service of it."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -8,13 +9,15 @@ import pytest
 from lab.cluster.topology import ARRANGEMENTS
 from tests.support.laboratory import Blog, Laboratory
 
+_numbers = itertools.count()  # Between two of these files, others may run: then these are others.
+
 
 @pytest.fixture(scope="package")
 def blogs(laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
     """All arrangements at once; after everything that was done to them, no log has a traceback."""
     with ExitStack() as held:
         running = {
-            name: held.enter_context(laboratory.blog(name, f"service-{name}"))
+            name: held.enter_context(laboratory.blog(name, f"service-{next(_numbers)}-{name}"))
             for name in ARRANGEMENTS
         }
         yield running
