@@ -22,7 +22,7 @@ from lab.scenarios.lag import read_lag
 from lab.scenarios.result import FaultProof, OneRun, Result, Variant
 from lab.scenarios.stages import Timeline, timeline_told
 from lab.scenarios.surge import surge_window
-from tests.support.kept_runs import BOTH, kept, readings, result, samples
+from tests.support.kept_runs import BOTH, hostile, kept, readings, result, samples
 
 HOSTILE = "</title></svg><script>alert(1)</script>\"' onload=alert(2) \x1b]0;x\x07\u202e&amp;"
 ALL = {
@@ -223,21 +223,10 @@ def test_a_prediction_that_is_far_off_is_said_to_be(run: Result, raw: Raw) -> No
     assert not paths(chart, "fill", "i-plain")
 
 
-def hostile_run() -> tuple[Result, Raw]:
-    names = (HOSTILE, f"{HOSTILE} 2")
-    own = [one for one in samples(names) if one.phase != "warm_up"]
-    of = result(own, names)
-    for variant in of.variants:
-        variant.phases = {f"{HOSTILE} {name}": one for name, one in variant.phases.items()}
-    of.timeline.windows[0].target = HOSTILE
-    of.timeline.windows[0].settings = {HOSTILE: HOSTILE}
-    of.predictions[0].says = HOSTILE
-    of.title = HOSTILE
-    return of, Raw(tuple(own), tuple(readings(HOSTILE)))
-
-
 def test_what_people_typed_is_text_and_never_markup() -> None:
-    of, raw = hostile_run()
+    of = hostile(HOSTILE)
+    names = tuple(variant.name for variant in of.variants)
+    raw = Raw(tuple(samples(names)), tuple(readings(names[0])))
     found = charts(of, raw)
     assert {one.name for one in found} == {*ALL, "blast-radius"}
     for one in found:

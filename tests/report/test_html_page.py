@@ -16,10 +16,10 @@ from lab.commands.app import app
 from lab.report import fragment, page
 from lab.report.charts import Raw
 from lab.scenarios.guessed import Guess
-from lab.scenarios.result import Expectation, FaultProof, Result
+from lab.scenarios.result import Result
 from tests.programs.unhurried import be_unhurried
 from tests.support.browser import Seen, chromium
-from tests.support.kept_runs import BOTH, kept, result, samples
+from tests.support.kept_runs import BOTH, hostile, kept, result, samples
 from tests.support.small import SLOW_POSTS, scenario_file
 
 MOST_BYTES = 400_000
@@ -58,30 +58,6 @@ class Elements(HTMLParser):
 
     def names(self) -> set[str]:
         return {name for name, _ in self.found}
-
-
-def hostile() -> Result:
-    """A result in which everything that anybody can type is meant badly."""
-    names = (HOSTILE[:200], f"2{HOSTILE[:190]}")
-    of = result(samples(names), names)
-    of.scenario = of.title = of.question = of.explain = HOSTILE
-    of.environment = {HOSTILE: {HOSTILE: HOSTILE}}
-    of.problems = [HOSTILE]
-    of.timeline.windows[0].target = of.timeline.stages[0].name = HOSTILE
-    of.predictions[0].says = of.predictions[0].because = HOSTILE
-    of.expectations = [
-        Expectation(says=HOSTILE, claim=HOSTILE, that=HOSTILE, verdict="fails", expected=HOSTILE)
-    ]
-    of.guesses = [Guess(question=HOSTILE, asks=HOSTILE, variant=HOSTILE, guessed=HOSTILE)]
-    for variant in of.variants:
-        variant.notes = [HOSTILE]
-        variant.options = {HOSTILE: HOSTILE}
-        variant.databases = {HOSTILE: [HOSTILE]}
-        variant.faults = [
-            FaultProof(kind=HOSTILE, target=HOSTILE, acted=False, evidence={HOSTILE: HOSTILE})
-        ]
-        variant.phases = {f"{name} {HOSTILE}": one for name, one in variant.phases.items()}
-    return of
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +113,7 @@ def test_a_page_is_one_file_that_asks_for_nothing(text: str) -> None:
 
 
 def test_what_people_typed_is_text_and_never_markup(text: str) -> None:
-    of = hostile()
+    of = hostile(HOSTILE)
     harmless = Elements(text)
     for valid in (True, False):
         of.valid = valid
@@ -269,7 +245,7 @@ def test_a_browser_finds_no_barrier_and_asks_for_nothing(
 @pytest.mark.slow
 def test_nothing_that_was_typed_runs_in_a_browser(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "hostile.html"
-    path.write_text(page.page(hostile(), Raw()), encoding="utf-8")
+    path.write_text(page.page(hostile(HOSTILE), Raw()), encoding="utf-8")
     with opened(browser, path) as seen:
         assert seen.page.title().startswith("</title></style><script>")
 

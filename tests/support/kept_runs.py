@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample, write_samples
+from lab.scenarios.guessed import Guess
 from lab.scenarios.hearing import ConsumerLag
 from lab.scenarios.lag import Reading, write_lag
 from lab.scenarios.result import Expectation, FaultProof, PhaseFigures, Result, Variant
@@ -134,3 +135,28 @@ def kept(folder: Path, variants: Sequence[str] = BOTH, count: int = 120, **more:
     write_lag(folder / "lag.csv", readings())
     made.save(folder / "result.json")
     return made
+
+
+def hostile(typed: str) -> Result:
+    """A result in which this stands wherever anybody can type."""
+    names = (typed[:200], f"2{typed[:190]}")
+    of = result(samples(names), names)
+    of.scenario = of.title = of.question = of.explain = typed
+    of.environment = {typed: {typed: typed}}
+    of.problems = [typed]
+    of.timeline.windows[0].target = of.timeline.stages[0].name = typed
+    of.timeline.windows[0].settings = {typed: typed}
+    of.predictions[0].says = of.predictions[0].because = typed
+    of.expectations = [
+        Expectation(says=typed, claim=typed, that=typed, verdict="fails", expected=typed)
+    ]
+    of.guesses = [Guess(question=typed, asks=typed, variant=typed, guessed=typed)]
+    for variant in of.variants:
+        variant.notes = [typed]
+        variant.options = {typed: typed}
+        variant.databases = {typed: [typed]}
+        variant.faults = [
+            FaultProof(kind=typed, target=typed, acted=False, evidence={typed: typed})
+        ]
+        variant.phases = {f"{name} {typed}": one for name, one in variant.phases.items()}
+    return of
