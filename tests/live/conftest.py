@@ -1,4 +1,4 @@
-"""One browser for the tests of a file; they are skipped where there is none."""
+"""A browser and a console for the tests of a file; skipped where there is no browser."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,24 @@ from typing import Any
 import pytest
 
 from tests.support.browser import chromium
+from tests.support.live_world import Typed, typed
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with chromium() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def typed_console(
+    browser: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Typed]:
+    """`lab live` with the `OPTIONS` of the test's file."""
+    with typed(tmp_path_factory.mktemp("live"), "--rate", "5", *request.module.OPTIONS) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def address(typed_console: Typed) -> str:
+    return typed_console.addresses[0]

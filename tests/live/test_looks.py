@@ -1,5 +1,6 @@
 """The page on small and large screens, without colour or motion, for watchers, with a script."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,19 +22,7 @@ from tests.support.live_world import Typed, port_for_watchers, tenth, typed
 
 pytestmark = pytest.mark.slow
 
-SIZE = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-SHARED = ("--share", "--script", "downed-service", "--rate", "10")
-
-
-@pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typed]:
-    with typed(tmp_path_factory.mktemp("live"), *SHARED) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def address(console: Typed) -> str:
-    return console.addresses[0]
+OPTIONS = ("--share", "--script", "downed-service")
 
 
 @pytest.fixture
@@ -45,8 +34,8 @@ def leading(browser: Any, address: str) -> Iterator[Seen]:
 
 
 @pytest.fixture
-def watching(browser: Any, console: Typed) -> Iterator[Seen]:
-    port = port_for_watchers(console.process.pid)
+def watching(browser: Any, typed_console: Typed) -> Iterator[Seen]:
+    port = port_for_watchers(typed_console.process.pid)
     with opened(browser, f"http://127.0.0.1:{port}/") as seen:
         yield seen
 
@@ -74,7 +63,7 @@ def test_it_fits_without_scrolling(browser: Any, address: str, width: int, heigh
     with opened(browser, address, width, height) as seen:
         for key in ("Escape", "p"):  # p: large type for presenting
             seen.page.keyboard.press(key)
-            assert seen.page.evaluate(SIZE) == [width, height]
+            assert seen.size == [width, height]
             for half in (LEFT, RIGHT):
                 for part in (".picture", ".blog", ".figures", ".chart"):
                     box = seen.page.locator(f"{half} {part}").bounding_box()
@@ -84,7 +73,7 @@ def test_it_fits_without_scrolling(browser: Any, address: str, width: int, heigh
 
 def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, address: str) -> None:
     with opened(browser, address, 800, 500) as seen:
-        assert seen.page.evaluate(SIZE)[0] == 800
+        assert seen.size[0] == 800
 
 
 def test_with_less_motion_asked_for_nothing_moves(browser: Any, address: str) -> None:
@@ -92,26 +81,18 @@ def test_with_less_motion_asked_for_nothing_moves(browser: Any, address: str) ->
         frames = "() => Number(document.body.dataset.frames)"
         later = seen.page.evaluate(frames) + 60
         eventually(seen.page, frames, lambda n: n > later)
-        blank = """half => {
-            const canvas = document.querySelector(`${half} canvas`);
-            const pen = canvas.getContext('2d');
-            return pen.getImageData(0, 0, canvas.width, canvas.height).data.every(v => v === 0);
-        }"""
         for half in (LEFT, RIGHT):
-            assert seen.page.evaluate(blank, half)
+            assert not seen.is_drawn(half)
 
 
 def test_the_page_says_that_the_lab_has_ended(
     browser: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with typed(tmp_path_factory.mktemp("ends")) as console:
-        context = browser.new_context()
-        page = context.new_page()
-        page.goto(console.addresses[0])
-        page.wait_for_selector("body[data-state=open]")
-    page.wait_for_selector("#connection[data-state=lost]")
-    assert "Trying again" in page.text_content("#connection")
-    context.close()
+    ends = tmp_path_factory.mktemp("ends")
+    with typed(ends) as console, opened(browser, console.addresses[0]) as seen:
+        console.end(signal.SIGINT)
+        seen.page.wait_for_selector("#connection[data-state=lost]")
+        assert "Trying again" in seen.page.text_content("#connection")
 
 
 def test_a_watcher_sees_what_is_done_and_does_nothing(leading: Seen, watching: Seen) -> None:
@@ -160,4 +141,4 @@ def test_the_space_bar_advances_a_script(leading: Seen) -> None:
     page.keyboard.press(" ")
     leading.wait_for_text("#script-says", "last step")
     assert page.is_hidden("#script-next")
-    assert page.evaluate(SIZE) == [1280, 720]
+    assert leading.size == [1280, 720]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import (
+    HOSTILE,
     LEFT,
     RIGHT,
     Seen,
@@ -16,45 +17,10 @@ from tests.support.browser import (
     is_well,
     opened,
 )
-from tests.support.live_world import typed
 
-HOSTILE = (
-    "<script>window.ran = 1</script>",
-    "<img src=x onerror='window.ran = 1'>",
-    '"><svg onload=window.ran=1>',
-    "javascript:window.ran=1",
-    "{{constructor.constructor('window.ran = 1')()}}",
-    "\u202eback to front\u2066 and inside \u200f\u061c",
-    "\u202e\u202e\u202e",
-    "مرحبا بالعالم، هذا عنوان طويل من اليمين إلى اليسار",
-    "Z\u0351\u036b\u0343\u036a\u0302a\u0328\u034d\u0349l\u0310\u0304g\u0300\u0301o" * 3,
-    "W" * 200,
-)
 LONG = "m" * 2_000
 NEWEST_LINE = ".log li:first-child .line-says"
-
-IS_DRAWN = """half => {
-    const canvas = document.querySelector(`${half} canvas`);
-    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-    return data.some(value => value > 0);
-}"""
-HEAR_WHAT_IS_SPOKEN = """() => {
-    window.heard = '';
-    const box = document.getElementById('spoken');
-    const hear = () => { window.heard += box.textContent; };
-    new MutationObserver(hear).observe(box, {childList: true, characterData: true, subtree: true});
-}"""
-SET_RATE = """rate => fetch('/api/load', {
-    method: 'POST',
-    headers: {'Content-Type': 'application/json', 'Lab-Page': '1'},
-    body: JSON.stringify({rate}),
-}).then(answer => answer.status)"""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with typed(tmp_path_factory.mktemp("live"), "--rate", "10") as console:
-        yield console.addresses[0]
+OPTIONS = ()
 
 
 @pytest.fixture
@@ -63,7 +29,7 @@ def live(browser: Any, address: str) -> Iterator[Seen]:
         yield seen
         seen.page.keyboard.press("Escape")
         seen.page.keyboard.press("0")
-        assert seen.page.evaluate(SET_RATE, 10) == 200
+        seen.set_rate(5)
         seen.wait(is_well, "comments")
         assert seen.complaints == []
         host = address.partition("#")[0]
@@ -72,11 +38,11 @@ def live(browser: Any, address: str) -> Iterator[Seen]:
 
 def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     page, keys = live.page, live.page.keyboard
-    page.evaluate(HEAR_WHAT_IS_SPOKEN)
+    live.listen()
     assert "token" not in page.url
     assert page.evaluate("document.cookie") == ""
     for half in (LEFT, RIGHT):
-        eventually(page, IS_DRAWN, bool, half)
+        live.wait_until_drawn(half)
 
     keys.press("k")
     live.wait(is_down, "comments")
@@ -91,7 +57,7 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     live.wait_for_text(".log", "comments: down is on")
     live.wait_for_text("#seen", "sync-chain")
     page.wait_for_selector(f"{LEFT} .shade[visibility=visible]")
-    eventually(page, "window.heard", lambda heard: "down" in heard)
+    live.wait_to_hear("down")
     assert page.get_attribute("#spoken", "aria-live") == "polite"
     assert live.violations() == []
     keys.press("k")
@@ -112,7 +78,7 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
         keys.press(key)
     page.wait_for_selector(is_well(LEFT, "posts"))
 
-    assert page.evaluate(SET_RATE, 0) == 200
+    live.set_rate(0)
     keys.press("n")
     keys.type("khsfx0, written by hand")  # none of these acts as a key here
     keys.press("Enter")
@@ -126,24 +92,29 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
         live.wait_for_text(f"{half} .post[data-mine] .comments", "An answer by hand")
     assert page.locator("[data-how=down]").count() == 0
 
+    keys.press("?")
+    shown = page.locator(".key-list kbd").all_text_contents()
+    assert {"k", "u", "0", "b", "r", "Space", "?"} <= set(shown)
+    assert len(shown) == len(set(shown))
+    # What a button shows is a key that there is.
+    keys.press("Escape")
+    assert set(page.locator("button kbd").all_text_contents()) <= {*shown, "Enter"}
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("key", "says"), [("s", "slow +300 ms"), ("f", "fails 50 %"), ("x", "cut from"), ("h", "HANGS")]
-)
-def test_each_fault_is_written_on_its_node(live: Seen, key: str, says: str) -> None:
-    live.page.keyboard.press(key)
-    for half in (LEFT, RIGHT):
-        live.wait_for_text(f'{half} [data-node="comments"]', says)
-    live.page.click("button:has-text('Heal all')")
-    live.wait(is_well, "comments")
+def test_each_fault_is_written_on_its_node(live: Seen) -> None:
+    for key, says in zip("sfxh", ("slow +300 ms", "fails 50 %", "cut from", "HANGS"), strict=True):
+        live.page.keyboard.press(key)
+        for half in (LEFT, RIGHT):
+            live.wait_for_text(f'{half} [data-node="comments"]', says)
+        live.page.click("button:has-text('Heal all')")
+        live.wait(is_well, "comments")
 
 
 @pytest.mark.slow
 def test_hostile_texts_stay_texts_and_break_no_layout(live: Seen) -> None:
     page = live.page
-    size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-    assert page.evaluate(SET_RATE, 0) == 200
+    live.set_rate(0)
     for title in HOSTILE:
         page.fill(".write input", title)
         page.click(".write button:has-text('Post')")
@@ -155,7 +126,7 @@ def test_hostile_texts_stay_texts_and_break_no_layout(live: Seen) -> None:
             page.click(".write button:has-text('Comment')")
             for half in (LEFT, RIGHT):
                 live.wait_for_text(f"{half} .post[data-mine] .comments", content)
-        assert page.evaluate(size) == [1280, 720]
+        assert live.size == [1280, 720]
     assert page.evaluate("window.ran") is None
     assert page.locator(".blog :is(script, img, svg, iframe, a)").count() == 0
 
@@ -177,7 +148,7 @@ def test_a_held_screen_keeps_still_while_the_lab_runs(live: Seen) -> None:
 
 @pytest.mark.slow
 def test_the_load_follows_the_keys(live: Seen) -> None:
-    keys = (("+", "15 requests a"), ("-", "10 requests a"), ("m", "read_feed 3"), ("m", "create_"))
+    keys = (("+", "10 requests a"), ("-", "5 requests a"), ("m", "read_feed 3"), ("m", "create_"))
     for key, says in (*keys, ("m", "read_feed 6")):
         live.page.keyboard.press(key)
         live.wait_for_text(NEWEST_LINE, says)
@@ -194,17 +165,6 @@ def test_a_reset_asks_once_and_starts_clean(live: Seen) -> None:
     live.page.wait_for_selector("body[data-state=open]")
     live.wait(is_well, "comments")
     live.wait(figure, 1, True)
-
-
-@pytest.mark.slow
-def test_every_key_is_shown(live: Seen) -> None:
-    live.page.keyboard.press("?")
-    shown = live.page.locator(".key-list kbd").all_text_contents()
-    assert {"k", "u", "0", "b", "r", "Space", "?"} <= set(shown)
-    assert len(shown) == len(set(shown))
-    live.page.keyboard.press("Escape")
-    # What a button shows is a key that there is.
-    assert set(live.page.locator("button kbd").all_text_contents()) <= {*shown, "Enter"}
 
 
 @pytest.mark.slow

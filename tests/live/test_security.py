@@ -136,9 +136,3 @@ def test_watchers_may_use_each_of_the_machines_addresses(served: Served) -> None
     # At the presenter's port only the loopback counts, whatever else this machine is called.
     for name in own_addresses():
         assert served.ask("GET", "/", None, {"Host": f"{name}:{served.port}"})[0] == 421
-
-
-def test_no_route_takes_the_number_of_a_process() -> None:
-    for door in ALL:
-        if door.route.body:
-            assert "pid" not in door.route.body[1].model_fields

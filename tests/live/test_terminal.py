@@ -63,6 +63,11 @@ def keys(session: Recorded) -> Keys:
     return Keys(Screen(TWO), cast(Session, session), None)
 
 
+async def press(keys: Keys, each: str) -> None:
+    for key in each:
+        await keys.press(key)
+
+
 def test_it_is_readable_at_80_columns() -> None:
     screen = Screen(TWO)
     screen.ticks.append(tick())
@@ -125,14 +130,12 @@ def test_hostile_text_drives_no_terminal() -> None:
 async def test_every_key_does_what_it_says(
     keys: Keys, session: Recorded, pressed: str, done: tuple[Any, ...]
 ) -> None:
-    for key in pressed:
-        await keys.press(key)
+    await press(keys, pressed)
     assert session.done[0] == done
 
 
 async def test_a_reset_needs_its_key_twice(keys: Keys, session: Recorded) -> None:
-    for key in "r?":
-        await keys.press(key)
+    await press(keys, "r?")
     assert session.done == []
     assert keys.screen.asks == ""
 
@@ -145,15 +148,13 @@ async def test_a_key_that_can_not_act_says_why(
     keys: Keys, session: Recorded, is_up: bool, pressed: str, says: str
 ) -> None:
     session.is_up = is_up
-    for key in pressed:
-        await keys.press(key)
+    await press(keys, pressed)
     assert session.done == []
     assert says in keys.screen.log[-1]
 
 
 async def test_the_load_has_an_upper_limit(keys: Keys, session: Recorded) -> None:
-    for _ in range(20):
-        await keys.press("+")
+    await press(keys, "+" * 20)
     assert session.rate == MOST_RATE
 
 

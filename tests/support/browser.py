@@ -69,6 +69,38 @@ def eventually(
         page.wait_for_timeout(20)
 
 
+HOSTILE = (
+    "<script>window.ran = 1</script>",
+    "<img src=x onerror='window.ran = 1'>",
+    '"><svg onload=window.ran=1>',
+    "javascript:window.ran=1",
+    "{{constructor.constructor('window.ran = 1')()}}",
+    "\u202eback to front\u2066 and inside \u200f\u061c",
+    "\u202e\u202e\u202e",
+    "مرحبا بالعالم، هذا عنوان طويل من اليمين إلى اليسار",
+    "Z\u0351\u036b\u0343\u036a\u0302a\u0328\u034d\u0349l\u0310\u0304g\u0300\u0301o" * 3,
+    "W" * 200,
+)
+"""Titles that would run as code, turn the page round, or burst it."""
+
+_DRAWN = """half => {
+    const canvas = document.querySelector(`${half} canvas`);
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    return data.some(value => value > 0);
+}"""
+_LISTEN = """() => {
+    window.heard = '';
+    const box = document.getElementById('spoken');
+    const hear = () => { window.heard += box.textContent; };
+    new MutationObserver(hear).observe(box, {childList: true, characterData: true, subtree: true});
+}"""
+_SET_RATE = """rate => fetch('/api/load', {
+    method: 'POST',
+    headers: {'Content-Type': 'application/json', 'Lab-Page': '1'},
+    body: JSON.stringify({rate}),
+}).then(answer => answer.status)"""
+
+
 class Seen:
     """What a page has asked for and complained about."""
 
@@ -92,6 +124,31 @@ class Seen:
     def wait_for_text(self, selector: str, part: str) -> None:
         script = "s => document.querySelector(s)?.textContent ?? ''"
         eventually(self.page, script, lambda text: part in text, selector)
+
+    @property
+    def size(self) -> list[int]:
+        """How wide and how high the document is, with what can be scrolled to."""
+        root = "document.documentElement"
+        found: list[int] = self.page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]")
+        return found
+
+    def is_drawn(self, half: str) -> bool:
+        """Whether anything is on the canvas of a half."""
+        return bool(self.page.evaluate(_DRAWN, half))
+
+    def wait_until_drawn(self, half: str) -> None:
+        eventually(self.page, _DRAWN, bool, half)
+
+    def set_rate(self, rate: float) -> None:
+        """Another load, as the page itself would ask for it."""
+        assert self.page.evaluate(_SET_RATE, rate) == 200
+
+    def listen(self) -> None:
+        """From now on, keep what a screen reader gets to say."""
+        self.page.evaluate(_LISTEN)
+
+    def wait_to_hear(self, part: str) -> None:
+        eventually(self.page, "window.heard", lambda heard: part in heard)
 
     def violations(self) -> list[str]:
         """What axe-core finds, in a line each."""

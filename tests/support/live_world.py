@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from lab.live.halves import TWO, Half
+from lab.live.halves import TWO
 from lab.live.live import Wanted, run_live
 from lab.live.routes import Door, doors
 from lab.live.security import Keys, loopback_hosts
@@ -29,6 +29,7 @@ from lab.live.share import OwnHosts, shared_doors
 from lab.live.show import Show
 from lab.live.static_files import static_file
 from lab.live.terminal_view import TARGETS
+from lab.scenarios.scenario import Scenario
 from tests.programs.labs import ROOT
 from tests.programs.patient import PATIENCE_S, be_patient
 
@@ -240,6 +241,12 @@ class Served(Asker):
         self._thread.join(PATIENCE_S)
 
 
+def with_patience(scenario: Scenario) -> Scenario:
+    """The same one, with a load that gives up on nothing."""
+    load = scenario.load.model_copy(update={"timeout_ms": PATIENCE_S * 1_000})
+    return scenario.model_copy(update={"load": load})
+
+
 class Console(Asker):
     """`lab live` in a thread of this process, already entered."""
 
@@ -247,7 +254,7 @@ class Console(Asker):
         self.said: list[str] = []
         self._news = threading.Condition()
         self._folder = folder
-        self._wanted = Wanted(**{"halves": TWO, "rate": 10.0, "mix": MIX, **wanted})
+        self._wanted = Wanted(**{"halves": TWO, "rate": 5.0, "mix": MIX, **wanted})
         self._error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
@@ -318,8 +325,3 @@ def port_for_watchers(pid: int | None = None) -> int:
         if one.status == psutil.CONN_LISTEN and one.laddr.ip == "0.0.0.0"
     )
     return port
-
-
-def all_of(halves: Sequence[Half], is_so: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Whether it is so of each of these halves in a tick."""
-    return lambda told: all(is_so(told[half.name]) for half in halves)
