@@ -53,19 +53,6 @@ def put(door: Door, kind: str, **options: Any) -> None:
 # ── at the door ───────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("kind", "comes_in"),
-    [("drop", [3, 4]), ("duplicate", [1, 1, 2, 2, 3, 4]), ("reorder", [2, 1, 4, 3])],
-)
-def test_first_limits_how_many_events_are_hit(kind: str, comes_in: list[int]) -> None:
-    door = Door()
-    put(door, kind, first=2)
-    assert door.let_in([1, 2], lambda _: True) + door.let_in([3, 4], lambda _: True) == comes_in
-    told = door.take(kind)
-    assert told is not None
-    assert told["acted"] == 2
-
-
 def test_events_without_a_listener_are_left_alone() -> None:
     door = Door()
     put(door, "drop")
@@ -82,15 +69,6 @@ def test_an_event_still_waiting_comes_late_and_does_not_count() -> None:
     assert door.take("reorder") == {"visitors": 1, "acted": 0}
     assert door.let_in([], lambda _: True) == [1]
     assert not door.keeps_waiting
-
-
-def test_a_partition_cuts_off_one_caller_only() -> None:
-    door = Door()
-    put(door, "partition", **{"from": "comments"})
-    assert door.visit("comments").unanswered
-    assert not door.visit("posts").unanswered
-    assert not door.visit().unanswered
-    assert door.take("partition") == {"visitors": 1, "acted": 1}
 
 
 # ── what a consumer makes of it ───────────────────────────────────────────

@@ -2,7 +2,9 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,63 +34,47 @@ def tree(side: str, name: str) -> ast.Module:
     return ast.parse(source(side, name))
 
 
-def functions(side: str, name: str) -> list[str]:
-    return [node.name for node in tree(side, name).body if isinstance(node, ast.FunctionDef)]
+def service(side: str, name: str) -> Any:
+    return import_module(f"lab.{side}.{name}").service
 
 
-def under(name: str, side: str, function: str) -> str:
-    """The banner under which a function is."""
-    above = source(side, name).partition(f"\ndef {function}(")[0]
-    return re.findall(BANNER, above, re.MULTILINE)[-1]
-
-
-def banners(side: str, name: str) -> list[str]:
-    return re.findall(BANNER, source(side, name), re.MULTILINE)
-
-
-def head(side: str, name: str) -> dict[str, str]:
-    """The lines `Asks:`, `Tells:`, `Hears:` of a file's docstring, in their order."""
-    lines = (ast.get_docstring(tree(side, name)) or "").splitlines()
+def functions(side: str, name: str) -> dict[str, str]:
+    """Its functions, each with the banner that it is under."""
     return {
-        label: rest.strip()
-        for label, colon, rest in (line.partition(":") for line in lines[1:])
-        if colon and re.fullmatch(r"[A-Z][a-z]+", label)
+        node.name: re.findall(BANNER, source(side, name).partition(f"\ndef {node.name}(")[0], re.M)[
+            -1
+        ]
+        for node in tree(side, name).body
+        if isinstance(node, ast.FunctionDef)
     }
 
 
-def named(told: str) -> set[str]:
-    """Whom or what a line of the head names: `posts (is there one?), moderation` → both."""
-    words = re.sub(r"\(.*?\)", "", told.partition(";")[0]).split(",")
-    return {word.strip() for word in words} - {"nobody", "nothing"}
-
-
-def calls(side: str, name: str) -> list[ast.Call]:
-    return [node for node in ast.walk(tree(side, name)) if isinstance(node, ast.Call)]
-
-
-def called(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else ""
-
-
-def asks(side: str, name: str) -> set[str]:
-    whom = [call.args[0] for call in calls(side, name) if called(call) == "ask"]
-    assert all(isinstance(each, ast.Constant) for each in whom)
-    return {ast.literal_eval(each) for each in whom}
-
-
-def tells(side: str, name: str) -> set[str]:
-    events = [call.args[0] for call in calls(side, name) if called(call) == "tell"]
-    return {ast.unparse(event.func) for event in events if isinstance(event, ast.Call)}
-
-
-def hears(side: str, name: str) -> set[str]:
+def head(side: str, name: str) -> dict[str, set[str]]:
+    """The lines `Asks:`, `Tells:`, `Hears:` of a file's docstring, and what each of them names:
+    `posts (is there one?), moderation` → both."""
+    docstring = ast.get_docstring(tree(side, name)) or ""
+    lines = re.findall(r"^([A-Z][a-z]+):(.*)", docstring.partition("\n")[2], re.M)
     return {
-        ast.unparse(kind)
-        for node in ast.walk(tree(side, name))
-        if isinstance(node, ast.FunctionDef)
-        for decorator in node.decorator_list
-        if isinstance(decorator, ast.Call) and called(decorator) == "on"
-        for kind in decorator.args
+        label: set(re.split(r"\s*,\s*", re.sub(r"\(.*?\)", "", told.partition(";")[0]).strip()))
+        - {"nobody", "nothing"}
+        for label, told in lines
+    }
+
+
+def calls(side: str, name: str, of: str) -> list[ast.Call]:
+    nodes = [node for node in ast.walk(tree(side, name)) if isinstance(node, ast.Call)]
+    return [node for node in nodes if isinstance(node.func, ast.Attribute) and node.func.attr == of]
+
+
+def done(side: str, name: str) -> dict[str, set[str]]:
+    """What the code asks, tells and hears."""
+    asked = [ast.literal_eval(call.args[0]) for call in calls(side, name, "ask")]
+    told = [ast.unparse(call.args[0]) for call in calls(side, name, "tell")]
+    heard = [ast.unparse(kind) for call in calls(side, name, "on") for kind in call.args]
+    return {
+        "Asks": set(asked),
+        "Tells": {event.partition("(")[0] for event in told if "(" in event},
+        "Hears": set(heard),
     }
 
 
@@ -102,14 +88,13 @@ def test_the_twins_have_the_same_files_except_for_transport() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
-    names = functions("sync_chain", name)
-    assert names
-    assert sorted(names) == sorted(functions("async_bus", name))
-    # A function that a client calls on one side and an event on the other stands under another
-    # banner there; but for those, the order is the same.
-    moved = {of for of in names if under(name, "sync_chain", of) != under(name, "async_bus", of)}
-    kept = [of for of in names if of not in moved]
-    assert kept == [of for of in functions("async_bus", name) if of not in moved]
+    chain, bus = (functions(side, name) for side in SIDES)
+    assert chain
+    assert sorted(chain) == sorted(bus)
+    # A function that a client calls on one side and an event on the other is under another banner
+    # there; but for those, the order is the same.
+    moved = {of for of in chain if chain[of] != bus[of]}
+    assert [of for of in chain if of not in moved] == [of for of in bus if of not in moved]
     assert moved == ({"judge"} if name == "moderation" else set())
 
 
@@ -118,44 +103,30 @@ def test_each_head_says_what_the_code_asks_tells_and_hears(side: str, name: str)
     first = (ast.get_docstring(tree(side, name)) or "").splitlines()[0]
     assert re.match(rf"{name.capitalize()}: owns ", first)
     assert list(head(side, name)) == ["Asks", "Tells", "Hears"]
-    said = {label: named(told) for label, told in head(side, name).items()}
-    done = {"Asks": asks(side, name), "Tells": tells(side, name), "Hears": hears(side, name)}
-    assert said == done
+    assert head(side, name) == done(side, name)
 
 
 @pytest.mark.parametrize(("side", "name"), FILES)
 def test_asking_and_hearing_are_under_the_second_of_two_banners(side: str, name: str) -> None:
-    assert banners(side, name) == BANNERS
     text = source(side, name)
+    assert re.findall(BANNER, text, re.M) == BANNERS
     second = text[: text.index(BANNERS[1])].count("\n") + 1
-    lines = [call.lineno for call in calls(side, name) if called(call) in ("ask", "on")]
-    assert all(line > second for line in lines)
+    learning = [*calls(side, name, "ask"), *calls(side, name, "on")]
+    assert all(call.lineno > second for call in learning)
 
 
 def test_one_twin_only_asks_the_other_tells_and_hears() -> None:
-    done = {side: [(f(side, n)) for n in SERVICES for f in (asks, tells, hears)] for side in SIDES}
-    assert set().union(*done["sync_chain"]) == {"posts", "comments", "moderation"}
-    assert set().union(*done["async_bus"]) == {
-        "PostCreated",
-        "CommentCreated",
-        "CommentModerated",
-        "CommentUpdated",
-    }
+    sides = {side: [done(side, name).values() for name in SERVICES] for side in SIDES}
+    chain, bus = (set().union(*(kind for one in sides[side] for kind in one)) for side in SIDES)
+    assert chain == {"posts", "comments", "moderation"}
+    assert bus == {"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_twins_offer_clients_the_same_routes(name: str) -> None:
-    def routes(side: str) -> list[tuple[str, str]]:
-        return [
-            (called(decorator), ast.literal_eval(decorator.args[0]))
-            for node in tree(side, name).body
-            if isinstance(node, ast.FunctionDef)
-            for decorator in node.decorator_list
-            if isinstance(decorator, ast.Call) and called(decorator) in ("get", "post")
-        ]
-
+    chain, bus = ([(of.method, of.path) for of in service(side, name).routes] for side in SIDES)
     if name == "moderation":  # askers must be answered; tellers do not wait
-        assert routes("async_bus") == [("get", "/verdicts")]
-        assert routes("sync_chain") == [("post", "/verdicts"), *routes("async_bus")]
+        assert bus == [("GET", "/verdicts")]
+        assert chain == [("POST", "/verdicts"), *bus]
     else:
-        assert routes("sync_chain") == routes("async_bus") != []
+        assert chain == bus != []

@@ -50,6 +50,13 @@ def test_a_signal_to_the_lab_leaves_nothing(a_lab: Any, number: str) -> None:
     lab.assert_nothing_is_left()
 
 
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+def test_a_signal_to_the_nursery_ends_its_children_too(a_lab: Any, number: str) -> None:
+    lab = a_lab()
+    lab.nursery.send_signal(getattr(signal, number))
+    assert_ended(lab.nursery, *lab.services)
+
+
 @pytest.mark.parametrize(("then", "says"), [("ends", ""), ("raises", "RuntimeError: as told")])
 @by_each_method
 def test_an_end_of_the_lab_leaves_nothing_but_its_message(a_lab: Any, then: str, says: str) -> None:
@@ -69,13 +76,6 @@ def test_a_copied_socket_in_another_process_keeps_nothing_alive(a_lab: Any) -> N
     assert_ended(lab.nursery, *lab.services)
     assert lab.fork.is_running()
     lab.fork.kill()
-
-
-@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
-def test_a_signal_to_the_nursery_ends_its_children_too(a_lab: Any, number: str) -> None:
-    lab = a_lab()
-    lab.nursery.send_signal(getattr(signal, number))
-    assert_ended(lab.nursery, *lab.services)
 
 
 def test_the_nursery_ignores_ctrl_c(a_lab: Any) -> None:
