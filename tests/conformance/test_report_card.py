@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,17 +54,11 @@ def seen(card: Card, key: str) -> str:
 def on_ports_of_its_own(folder: Path) -> Target:
     """The one with the names of a cluster, as it is there: each with a number in its code."""
     target = moved("python-blog", folder)
-    services = {
-        name: one.model_copy(
-            update={
-                "command": tuple(
-                    word.replace("{port}", str(target.port_of(name))) for word in one.command
-                )
-            }
-        )
-        for name, one in target.services.items()
-    }
-    return target.model_copy(update={"services": services})
+    for name, one in target.services.items():
+        port = str(target.port_of(name))
+        command = tuple(word.replace("{port}", port) for word in one.command)
+        target.services[name] = one.model_copy(update={"command": command})
+    return target
 
 
 async def every_card(folder: Path) -> dict[str, Card]:
@@ -197,7 +192,7 @@ def test_an_empty_feed_has_nothing_to_show_again() -> None:
     assert (line.held, line.seen) == (None, "there was nothing to show again: not so after 3 s")
 
 
-def test_each_criterion_is_explained_by_claims_and_scenarios_that_there_are() -> None:
+def test_each_criterion_names_a_claim_and_a_scenario() -> None:
     criteria = [one for outage in OUTAGES for one in outage.looks.values()]
     assert {one.claim for one in criteria} <= CLAIMS.keys()
     assert {one.scenario for one in criteria} <= set(catalogue.names())
@@ -206,9 +201,8 @@ def test_each_criterion_is_explained_by_claims_and_scenarios_that_there_are() ->
 
 def became(**of: int) -> Data:
     """What became of nine writes."""
-    return Data(
-        **{"acknowledged": 9, "visible": 9, "lost": 0, "duplicated": 0, "unsettled": 0} | of
-    )
+    whole = Data(acknowledged=9, visible=9, lost=0, duplicated=0, unsettled=0)
+    return whole.model_copy(update=of)
 
 
 def what_was_seen(**changed: object) -> Seen:
@@ -217,18 +211,12 @@ def what_was_seen(**changed: object) -> Seen:
         Sample("x", "during", endpoint, 0.0, **good)  # type: ignore[arg-type]
         for endpoint in ("read_feed", "create_post", "create_comment") * 20
     ]
-    held = Holdings(only_the_feed=True)
-    data = became()
     given = {
         **{"part": "comments", "broken": (), "before": 9.0, "during": during, "written": []},
-        **{"data": data, "held": held, "unread": "", "ended": [], "back": ""},
+        **{"data": became(), "held": Holdings(only_the_feed=True), "unread": ""},
+        **{"ended": [], "back": ""},
     }
     return Seen(**(given | changed))  # type: ignore[arg-type]
-
-
-def test_all_is_well_where_all_is_well() -> None:
-    verdicts = {key: judge(what_was_seen())[0] for key, judge in JUDGES.items()}
-    assert verdicts == dict.fromkeys(JUDGES, True) | {"honest": None}
 
 
 def refused(count: int, error: str = "http_500") -> list[Sample]:
@@ -238,65 +226,49 @@ def refused(count: int, error: str = "http_500") -> list[Sample]:
     ]
 
 
+ONE_SHOWN = Holdings(only_the_feed=True, shown=Counter(["w-0-000001;"]))
+ENDED = Exit("a.posts", 1, ("oh",))
+THROWN = Exit("a.posts", 1, ("x: 1", "AxiosError: no", "  isError: true", "v20"))
+UNREAD = {"data": None, "held": None, "unread": "no feed"}
+
+
+def test_all_is_well_where_all_is_well() -> None:
+    verdicts = {key: judge(what_was_seen())[0] for key, judge in JUDGES.items()}
+    assert verdicts == dict.fromkeys(JUDGES, True) | {"honest": None}
+
+
 @pytest.mark.parametrize(
-    ("key", "changed", "says"),
+    ("key", "changed", "verdict", "says"),
     [
-        ("posts", {"during": refused(3)}, "0 of 3 were (http_500)"),
-        ("kept", {"data": became(lost=2)}, "2 of 9 are missing"),
-        ("decided", {"data": became(unsettled=2)}, "2 still wait"),
-        ("once", {"data": became(duplicated=1)}, "1 are"),
-        ("others", {"ended": [Exit("a.posts", 1, ("oh",))]}, "posts exited with status 1: oh"),
-        (
-            "others",
-            {"ended": [Exit("a.posts", 1, ("x: 1", "AxiosError: no", "  isError: true", "v20"))]},
-            "posts exited with status 1: AxiosError: no",
-        ),
-        ("back", {"back": "read_feed: no answer in time"}, "read_feed: no answer in time"),
-        ("fast", {"before": -300.0}, "half within 10 ms"),
+        ("posts", {"during": refused(3)}, False, "0 of 3 were (http_500)"),
+        ("kept", {"data": became(lost=2)}, False, "2 of 9 are missing"),
+        ("decided", {"data": became(unsettled=2)}, False, "2 still wait"),
+        ("once", {"data": became(duplicated=1)}, False, "1 are"),
+        ("others", {"ended": [ENDED]}, False, "posts exited with status 1: oh"),
+        ("others", {"ended": [THROWN]}, False, "posts exited with status 1: AxiosError: no"),
+        ("back", {"back": "read_feed: no answer"}, False, "read_feed: no answer"),
+        ("fast", {"before": -300.0}, False, "half within 10 ms"),
+        ("honest", {"written": refused(3), "held": ONE_SHOWN}, False, "1 of 3 are there"),
+        ("honest", {"written": refused(3, "timeout"), "held": ONE_SHOWN}, None, "nobody was"),
+        *((key, UNREAD, None, "no feed") for key in ("kept", "decided", "once", "honest")),
+        ("reads", {"broken": ("read_feed",), "during": []}, None, "it is comments itself"),
     ],
 )
-def test_what_does_not_hold_is_said_with_what_was_seen(
-    key: str, changed: dict[str, object], says: str
+def test_a_verdict_says_what_was_seen(
+    key: str, changed: dict[str, object], verdict: bool | None, says: str
 ) -> None:
     held, told = JUDGES[key](what_was_seen(**changed))
-    assert held is False
+    assert held is verdict
     assert says in told
 
 
-def test_what_was_answered_with_an_error_and_is_there_is_found() -> None:
-    held = Holdings(only_the_feed=True)
-    held.shown.update(["w-0-000001;"])
-    judged = JUDGES["honest"](what_was_seen(written=refused(3), held=held))
-    assert judged == (False, "1 of 3 are there")
-    silent = what_was_seen(written=refused(3, "timeout"), held=held)
-    assert JUDGES["honest"](silent)[0] is None  # nobody was told anything
-
-
-@pytest.mark.parametrize("key", ["kept", "decided", "once", "honest"])
-def test_what_could_not_be_read_is_not_held_against_anybody(key: str) -> None:
-    assert JUDGES[key](what_was_seen(data=None, held=None, unread="no feed")) == (None, "no feed")
-
-
-def test_who_breaks_is_not_blamed_for_being_broken() -> None:
-    of_itself = what_was_seen(broken=("read_feed",), during=[])
-    assert JUDGES["reads"](of_itself) == (None, "it is comments itself that answers them")
-
-
+HOLDS = Line(Criterion("a", "A holds.", "hint a"), True, "it does")
+BAD = "\x1b[31m<b> & x"
+HOLDS_NOT = Line(Criterion("b", "B holds.", "hint b", "one-down", "calm"), False, BAD)
 CARD = Card(
     *("mine", "My blog", ("app", "bus"), None, ("app", "bus")),
     (
-        Part(
-            "contract",
-            "The contract",
-            (
-                Line(Criterion("a", "A holds.", "hint a"), True, "it does"),
-                Line(
-                    Criterion("b", "B holds.", "hint b", "one-down", "calm"),
-                    False,
-                    "\x1b[31m<b> & x",
-                ),
-            ),
-        ),
+        Part("contract", "The contract", (HOLDS, HOLDS_NOT)),
         Part("away", "When it is away", (Line(Criterion("c", "C.", ""), None, "no bus"),)),
     ),
     1.5,

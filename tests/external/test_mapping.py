@@ -66,13 +66,13 @@ def test_each_service_is_asked_for_its_own_actions() -> None:
     assert COURSE.asked_of("moderation") == ()
 
 
-def test_what_is_put_into_a_path_stays_one_part_of_it() -> None:
+def test_a_value_in_a_path_stays_one_part() -> None:
     asked = COURSE.create_comment.asked(post_id="../a/b?c#d é", content="x")
     assert asked.path == "/posts/..%2Fa%2Fb%3Fc%23d%20%C3%A9/comments"
 
 
 @pytest.mark.parametrize("text", ['"quoted"', "{content}", "{post_id}", "é☃", "a\r\nb", "\\"])
-def test_what_is_put_into_a_body_is_that_text_and_nothing_else(text: str) -> None:
+def test_a_value_in_a_body_is_that_text_only(text: str) -> None:
     body = COURSE.create_comment.asked(post_id="p1", content=text).body
     assert json.loads(body) == {"content": text}
 
@@ -253,7 +253,7 @@ def test_what_came_compressed_is_read_all_the_same(packed: bytes, coding: str) -
     assert feed(ReadFeed(), answered(packed, content_encoding=coding), 20) == ([], 0)
 
 
-def test_a_huge_answer_is_given_up_and_a_large_one_read() -> None:
+def test_a_large_answer_is_read_and_a_huge_one_not() -> None:
     bomb = gzip.compress(b" " * (MOST_BYTES + 1))
     error = sentence(feed, ReadFeed(), answered(bomb, content_encoding="gzip"), 20)
     assert "more than 8 MiB" in str(error)
@@ -285,13 +285,13 @@ def test_the_courses_feed_comes_out_as_the_labs() -> None:
     assert feed_of({}) == feed_of([]) == []
 
 
-def test_the_newest_is_the_last_one_whatever_the_ids_are_like() -> None:
+def test_the_newest_is_the_last_one_whatever_its_id() -> None:
     posts = [{"id": one, "title": one} for one in ("z", "a", "m")]
     assert [post["id"] for post in feed_of(posts)] == ["m", "a", "z"]
     assert [post["id"] for post in feed_of(posts, newest="first")] == ["z", "a", "m"]
 
 
-def test_a_page_is_as_long_as_asked_for_and_begins_where_asked() -> None:
+def test_a_page_has_the_length_and_start_asked_for() -> None:
     posts = [{"id": str(number), "title": "x"} for number in range(10)]
     assert [post["id"] for post in feed_of(posts, 3)] == ["9", "8", "7"]
     assert [post["id"] for post in feed_of(posts, 3, "7")] == ["6", "5", "4"]
@@ -329,7 +329,7 @@ def test_other_names_and_other_places_are_found_by_the_mapping() -> None:
         (2, {"2": "rejected"}, "rejected"),
     ],
 )
-def test_a_status_is_one_of_three_however_they_call_it(
+def test_a_status_is_one_of_three_by_any_name(
     status: Any, statuses: dict[str, str], expected: str
 ) -> None:
     body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": status}]}]

@@ -71,7 +71,7 @@ async def test_three_megabytes_pass_in_both_directions(chunked: bool) -> None:
         assert await line.ask("GET /again") == (200, b"")
 
 
-async def test_a_reader_who_is_slow_gets_all_of_it_and_is_not_run_over() -> None:
+async def test_a_slow_reader_gets_all_of_it() -> None:
     written = 0
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,16 +118,14 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         ("GET /posts", b"HTTP/1.1 100 Continue\r\n\r\n" + http(b"")),
     ],
 )
-async def test_an_answer_without_a_body_leaves_the_connection_usable(
-    first: str, sends: bytes
-) -> None:
+async def test_an_answer_without_a_body_keeps_the_connection(first: str, sends: bytes) -> None:
     async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
         for _ in range(2):
             status, body = await line.ask(first)
             assert (status in (200, 204, 304), body) == (True, b"")
 
 
-async def test_two_requests_sent_at_once_are_answered_in_their_order() -> None:
+async def test_requests_sent_at_once_are_answered_in_their_order() -> None:
     async with before(Foreign(otherwise=lambda heard: http(heard.what.encode()))) as it:
         async with wire(it.raw) as line:
             await line.send(*(request(f"GET /{number}") for number in range(50)))
@@ -143,7 +141,7 @@ async def test_a_wish_for_another_protocol_is_passed_over() -> None:
         assert it.foreign.heard[0].header("Upgrade") is None
 
 
-async def test_who_waits_for_a_hundred_before_the_body_hears_it() -> None:
+async def test_a_body_that_waits_for_100_continue_gets_it() -> None:
     foreign = Foreign(otherwise=lambda heard: http(heard.body))
     async with before(foreign) as it, wire(it.raw) as line:
         sent = request("POST /x", b"hello", "Expect: 100-continue")
@@ -153,7 +151,7 @@ async def test_who_waits_for_a_hundred_before_the_body_hears_it() -> None:
         assert (await line.answer())[1] == b"hello"
 
 
-async def test_two_hundred_keep_their_connections_and_share_fewer() -> None:
+async def test_two_hundred_callers_share_connections_to_the_service() -> None:
     async with before(Foreign(otherwise=lambda heard: http(heard.what.encode()))) as it:
 
         async def one(number: int, everybody: asyncio.Barrier) -> None:
@@ -170,7 +168,7 @@ async def test_two_hundred_keep_their_connections_and_share_fewer() -> None:
         assert (await it.state())["visitors"] == 1_000
 
 
-async def test_a_kept_connection_that_the_service_has_closed_is_not_used() -> None:
+async def test_a_connection_that_the_service_closed_is_not_used() -> None:
     async with before(Foreign()) as it, wire(it.raw) as line:
         for turn in range(1, 4):
             assert (await line.ask("POST /x", b"1"))[0] == 200
@@ -179,7 +177,7 @@ async def test_a_kept_connection_that_the_service_has_closed_is_not_used() -> No
         assert it.foreign.accepted == 3
 
 
-async def test_who_leaves_early_is_asked_for_no_more() -> None:
+async def test_a_caller_who_leaves_ends_its_request() -> None:
     async with before(Foreign(otherwise=silent)) as it:
         async with wire(it.raw) as line:
             await line.send(request("GET /posts"))
@@ -237,7 +235,7 @@ async def test_half_a_request_does_not_stay_for_ever() -> None:
 NO_ANSWER = (asyncio.IncompleteReadError, ConnectionError)
 
 
-async def test_who_is_not_there_is_said_not_to_have_done_it_and_its_callers_meet_nobody() -> None:
+async def test_a_service_that_is_not_there_has_surely_done_nothing() -> None:
     async with before(Foreign(), listens=False) as it, wire(it.raw) as line:
         with pytest.raises(NO_ANSWER):
             await line.ask("POST /posts", b"{}")
@@ -309,7 +307,7 @@ async def test_a_service_on_the_other_loopback_is_found() -> None:
 # The proxy.
 
 
-async def test_what_a_service_asks_of_others_finds_them_and_says_who_asks() -> None:
+async def test_a_service_finds_others_by_name_and_is_named() -> None:
     bus = Foreign(otherwise=lambda heard: http(heard.what.encode()))
     async with serving(bus):
         hosts = {"event-bus-srv:4005": bus.port, "bus": bus.port}
@@ -343,7 +341,7 @@ async def test_nothing_goes_to_other_machines(first: str) -> None:
         assert "to [hosts]; nothing is passed on to other machines" in told["detail"]
 
 
-async def test_who_asks_through_a_sidecar_is_cut_by_a_partition_of_another() -> None:
+async def test_a_partition_cuts_a_caller_behind_its_own_sidecar() -> None:
     async with before(Foreign(otherwise=POST)) as posts:
         port = int(posts.raw.rpartition(":")[2])
         async with before(Foreign(), "comments", hosts={"posts": port}) as comments:

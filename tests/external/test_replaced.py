@@ -86,7 +86,7 @@ async def test_faults_act_on_it_as_on_the_others(supervisor: Supervisor, tmp_pat
         assert [entry["title"] for entry in await feed_of(stack)] == ["latency"]
 
 
-async def test_without_an_address_the_bus_is_where_the_course_has_it(tmp_path: Path) -> None:
+async def test_the_bus_may_have_to_be_at_the_courses_port(tmp_path: Path) -> None:
     untold = service("comments") | {"env": {"BUS": "http://localhost:4005/events"}}
     target = a_target(comments=untold)
     try:
@@ -153,7 +153,7 @@ def test_it_is_one_more_variant_that_says_whose_it_is() -> None:
     assert note.startswith("comments is mine's.")
 
 
-def test_who_can_stand_for_nobody_is_refused_with_who_could_be_meant() -> None:
+def test_a_wrong_replacement_is_refused_with_what_could_be_meant() -> None:
     scenario = Scenario.model_validate(BLOG)
     with pytest.raises(ValueError, match=r"no service 'coments' to replace\. Did you mean"):
         prepared(scenario, replaced=("coments", a_target()))

@@ -20,7 +20,7 @@ from lab.scenarios.evaluate import health_of_the_run
 from lab.scenarios.foreign import read_feed, with_replaced, with_target
 from lab.scenarios.pooled import _data
 from lab.scenarios.prepared import prepared
-from lab.scenarios.result import Data, FaultProof, Result, Variant
+from lab.scenarios.result import FaultProof, Result, Variant
 from lab.scenarios.runner import Run
 from lab.scenarios.scenario import Scenario
 from tests.support.command_line import say
@@ -58,12 +58,6 @@ def variant(result: Result, name: str) -> Variant:
     return found
 
 
-def data_of(result: Result, name: str) -> Data:
-    data = variant(result, name).data
-    assert data is not None
-    return data
-
-
 def table(result: Result) -> str:
     shown = io.StringIO()
     tables.render(result, Console(file=shown, width=100))
@@ -71,7 +65,8 @@ def table(result: Result) -> str:
 
 
 def test_with_the_log_the_same_services_lose_nothing(result: Result) -> None:
-    data = data_of(result, "logged")
+    data = variant(result, "logged").data
+    assert data is not None
     assert (data.lost, data.unsettled, data.duplicated, data.refused_kept) == (0, 0, 0, 0)
     assert data.visible == data.acknowledged > 0
     # What only somebody beside the feed could know is not measured.
@@ -98,8 +93,11 @@ async def test_what_their_feed_does_not_show_is_lost() -> None:
     assert (both.lost, both.diverged) == (2, None)
 
 
-def test_one_of_theirs_among_the_labs_own_is_a_variant(result: Result) -> None:
-    of = variant(result, "query-by-mine")
+def test_their_variants_are_kept_and_read_again(result: Result) -> None:
+    again = Result.model_validate_json(result.to_json())
+    assert [one.name for one in again.variants] == ["async-bus", "logged", "query-by-mine"]
+    logged, of = variant(again, "logged"), variant(again, "query-by-mine")
+    assert (logged.arrangement, logged.options) == ("foreign", {"bus": "log"})
     assert (of.arrangement, of.options) == ("async-bus", {"bus": "course"})
     assert any(note.startswith("query is mine's.") for note in of.notes)
 
@@ -112,30 +110,18 @@ def test_the_fault_is_proved_for_theirs_as_for_ours(result: Result) -> None:
     assert variant(result, "query-by-mine").faults == []
 
 
-def test_what_the_sidecar_costs_stands_under_the_table(result: Result) -> None:
+def test_the_table_has_stale_feeds_and_the_sidecar_s_cost(result: Result) -> None:
     cost = variant(result, "logged").sidecar
     assert cost is not None
     assert cost.with_ms > 0
     assert variant(result, "async-bus").sidecar is None
     assert "logged: the sidecar before it takes" in table(result)
-
-
-def test_stale_feeds_stand_in_the_same_table(result: Result) -> None:
     (row,) = [line for line in table(result).splitlines() if "feeds that were stale" in line]
     assert len(row.split()) == len(["feeds", "that", "were", "stale"]) + len(result.variants)
 
 
-def test_a_run_of_it_is_kept_and_read_again(result: Result) -> None:
-    again = Result.model_validate_json(result.to_json())
-    assert [one.name for one in again.variants] == ["async-bus", "logged", "query-by-mine"]
-    assert variant(again, "logged").arrangement == "foreign"
-    assert variant(again, "logged").options == {"bus": "log"}
-
-
 @pytest.mark.parametrize(("name", "problems"), [("mine", 0), ("async-bus", 1)])
-def test_a_fault_at_a_door_to_which_nobody_comes_makes_only_the_labs_own_invalid(
-    name: str, problems: int
-) -> None:
+def test_a_fault_that_met_nobody_spoils_only_our_own(name: str, problems: int) -> None:
     scenario = with_target(Scenario.model_validate(DOWN), a_target())
     evidence = {"visitors": 0, "acted": 0, "healed": True}
     proof = FaultProof(kind="error", target="comments", acted=False, evidence=evidence)
@@ -159,21 +145,16 @@ PART = a_target().model_copy(update={"services": {"posts": a_target().services["
 def test_a_wish_that_can_not_be_met_is_refused(wishes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         prepared(Scenario.model_validate(DOWN), **wishes)
-
-
-def test_switches_of_the_labs_own_services_are_refused() -> None:
-    scenario = Scenario.model_validate(DOWN)
     with pytest.raises(ValueError, match="workers is a switch of the lab's own services"):
-        with_target(scenario, a_target(), {"workers": 2})
+        with_target(Scenario.model_validate(DOWN), a_target(), {"workers": 2})
 
 
-def test_a_service_of_theirs_that_ends_by_itself_makes_no_run_invalid() -> None:
+def test_a_service_of_theirs_may_end_by_itself() -> None:
     scenario = Scenario.model_validate(DOWN)
     theirs = with_target(scenario, a_target()).variants["mine"]
     assert set(theirs.may_end) == {"posts", "comments", "query", "moderation", "event-bus"}
-    assert with_replaced(scenario, "query", a_target()).variants["query-by-mine"].may_end == (
-        "query",
-    )
+    replaced = with_replaced(scenario, "query", a_target())
+    assert replaced.variants["query-by-mine"].may_end == ("query",)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from lab.foreign.answers import MOST_BYTES
 from lab.foreign.mapping import Actions, CreateComment
 from lab.foreign.sidecar import main
 from tests.support.foreign_service import (
@@ -81,9 +80,7 @@ async def test_the_face_of_a_service_has_its_own_actions_only() -> None:
         (http(b"<!DOCTYPE html>"), 502, "HTML, which begins with '<!DOCTYPE html>'"),
         (http(b"Cannot POST /posts", "404 Not Found"), 404, "Is `path` right?"),
         (http(b"oops", "500 Internal Server Error"), 500, "posts answered 500 to POST /posts"),
-        (http(b"x" * (MOST_BYTES + 1)), 502, "more than 8 MiB"),
     ],
-    ids=["html", "404", "500", "huge"],
 )
 async def test_the_face_names_what_it_can_not_read(sends: bytes, status: int, says: str) -> None:
     async with before(Foreign(otherwise=sends)) as it:
@@ -93,12 +90,12 @@ async def test_the_face_names_what_it_can_not_read(sends: bytes, status: int, sa
         assert told["definite"] is (status == 404)
 
 
-async def test_no_answer_in_time_leaves_open_whether_it_was_done() -> None:
+async def test_no_answer_in_time_may_have_been_done() -> None:
     async with before(Foreign(otherwise=silent), answer_within_s=0.05) as it:
         status, told = await it.ask("POST", "/posts", {"title": "x"})
         assert (status, told["definite"]) == (504, False)
         assert "posts did not answer within 0.05 s" in told["detail"]
-        await until(lambda: it.foreign.closed == 1, "a closed connection")
+        await until(lambda: it.foreign.closed == it.foreign.accepted, "a closed connection")
 
 
 NO_500 = http(b"", "500 No")
@@ -178,7 +175,7 @@ async def test_a_fault_acts_at_both_ports(kind: str, options: dict[str, Any], me
         assert await at_both_ports(it) == (201, 201)
 
 
-async def test_a_latency_makes_fifty_wait_at_once_and_not_one_after_the_other() -> None:
+async def test_a_latency_makes_fifty_wait_at_once() -> None:
     async with before(Foreign(otherwise=POST)) as it:
         await it.put("latency", ms=600_000)
         asking = asyncio.gather(*(at_both_ports(it) for _ in range(25)))
@@ -210,7 +207,7 @@ async def test_a_fault_hits_only_as_many_as_it_says() -> None:
         assert (evidence["visitors"], evidence["acted"]) == (2, 1)
 
 
-async def test_a_partition_cuts_one_caller_and_lets_the_others_through() -> None:
+async def test_a_partition_cuts_one_caller_only() -> None:
     async with before(Foreign(otherwise=POST)) as it, wire(it.raw) as cut:
         await it.put("partition", **{"from": "comments"})
         await cut.send(request("POST /posts", b"{}", "Lab-Caller: comments"))
@@ -222,7 +219,7 @@ async def test_a_partition_cuts_one_caller_and_lets_the_others_through() -> None
             await cut.answer()
 
 
-async def test_events_come_from_the_bus_even_when_nobody_says_so() -> None:
+async def test_unmarked_events_come_from_the_bus() -> None:
     async with before(Foreign()) as it, wire(it.raw) as bus:
         await it.put("partition", **{"from": "event-bus"})
         await bus.send(request("POST /events", EVENT % 1))
@@ -264,7 +261,7 @@ async def test_a_fault_of_events_is_not_noticed_by_the_bus(
         assert (await it.take(kind))["visitors"] == 0  # they are no events
 
 
-async def test_an_event_that_waits_when_its_fault_ends_comes_in_then() -> None:
+async def test_a_waiting_event_comes_when_its_fault_ends() -> None:
     async with before(Foreign()) as it:
         await it.put("reorder")
         assert await bring(it, 1) == [200]

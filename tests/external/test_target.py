@@ -143,7 +143,7 @@ def test_a_target_is_told_from_a_scenario(tmp_path: Path) -> None:
     assert not is_target(tmp_path / "other.toml")
 
 
-def test_the_schema_in_the_docs_is_the_one_of_the_code() -> None:
+def test_the_schema_in_the_docs_is_the_codes() -> None:
     assert json.loads(PUBLISHED.read_text()) == target_schema(), (
         "Write it anew: lab validate --schema --target > docs/target.schema.json"
     )

@@ -21,6 +21,7 @@ DEADLINES = (
     "lab.cluster.injector.GONE_WITHIN_S",
     "lab.foreign.connection.IDLE_AT_MOST_S",
     "lab.foreign.cost.ANSWERED_WITHIN_S",
+    "lab.foreign.face.READY_WITHIN_S",
     "lab.foreign.upstream.IDLE_AT_MOST_S",
     "lab.scenarios.stretch.SETTLE_WITHIN_S",
 )
