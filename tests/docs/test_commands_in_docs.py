@@ -21,8 +21,10 @@ from lab.scenarios.claims import CLAIMS
 from tests.programs.ups import up
 from tests.support.command_line import say, unhurried_lab
 from tests.support.documents import (
+    PAGES,
+    README,
+    every_command,
     in_blocks,
-    in_passing,
     lines_in_blocks,
     linked_from,
     needs_a_blog,
@@ -31,11 +33,9 @@ from tests.support.documents import (
 )
 from tests.support.small import ROOT, flat, lab
 
-README, COURSE, GLOSSARY = "README.md", "docs/course.md", "docs/glossary.md"
-PAGES = [README, *(f"docs/{one.name}" for one in sorted((ROOT / "docs").glob("*.md")))]
+COURSE, GLOSSARY = "docs/course.md", "docs/glossary.md"
 WITH_BLOCKS = [page for page in PAGES if in_blocks(page)]
 TYPED = sorted({tuple(one) for page in PAGES for one in in_blocks(page)})
-COMMANDS = sorted({*TYPED, *(tuple(one) for page in PAGES for one in in_passing(page))})
 IN_THE_PLACE_OF_A_NAME = {"NAME", "…", "a", "b"}
 RUN_BY = {
     "commands/test_help_and_words.py": {("design",)},
@@ -56,7 +56,7 @@ SHOWN_BY_DESIGN = "design-steps"
 # ── Commands ──
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
 def test_every_command_is_understood_and_its_scenarios_exist(words: tuple[str, ...]) -> None:
     said = understood(words)
     named = {"run": said.get("names") or (), "show": [said.get("name")]}.get(words[0], ())

@@ -10,6 +10,8 @@ import typer
 from lab.commands.app import app
 from tests.support.small import ROOT
 
+README = "README.md"
+PAGES = [README, *(f"docs/{one.name}" for one in sorted((ROOT / "docs").glob("*.md")))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ANY_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -43,6 +45,12 @@ def needs_a_blog(words: Sequence[str]) -> str:
     if words[0] in ("up", "live"):
         return "stays up"
     return "acts on one" if words[0] in ("fault", "heal", "events", "redrive") else ""
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """All that README and docs/ mention, each once."""
+    found = (one for page in PAGES for one in (*in_blocks(page), *in_passing(page)))
+    return sorted({tuple(one) for one in found})
 
 
 def linked_from(page: str) -> list[str]:
