@@ -13,12 +13,7 @@ from tests.support.laboratory import PATIENCE_S, Blog, eventually
 
 LISTS = {"posts": "/posts", "comments": "/comments?post_ids=a", "query": "/feed"}
 TARGETS = list(LISTS)
-AT_THE_DOOR: dict[str, dict[str, Any]] = {
-    "latency": {"ms": 5},
-    "error": {},
-    "timeout": {},
-    "reset_peer": {},
-}
+AT_THE_DOOR = {"latency", "error", "timeout", "reset_peer"}
 LOOKED_AT_WITH_THE_EVENTS = {"partition", "drop", "duplicate", "reorder", "new_version"}
 
 
@@ -49,7 +44,7 @@ def assert_it_is_gone(blog: Blog, injection: Injection, target: str) -> None:
 
 def test_every_kind_at_the_door_is_looked_at_here() -> None:
     at_the_door = {kind for kind, fault in KINDS.items() if fault.acts_on == "door"}
-    assert at_the_door == set(AT_THE_DOOR) | LOOKED_AT_WITH_THE_EVENTS
+    assert at_the_door == AT_THE_DOOR | LOOKED_AT_WITH_THE_EVENTS
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -119,11 +114,11 @@ def test_the_same_seed_hits_the_same_share_of_visitors(blog: Blog) -> None:
     runs = []
     for _ in range(2):
         with blog.broken("error", "posts", probability=0.3) as injection:
-            runs.append([look(blog, "posts") for _ in range(100)])
-        assert injection.evidence["visitors"] == 100
+            runs.append([look(blog, "posts") for _ in range(50)])
+        assert injection.evidence["visitors"] == 50
         assert injection.evidence["acted"] == runs[-1].count(503)
     assert runs[0] == runs[1]
-    assert 10 < runs[0].count(503) < 50
+    assert 5 < runs[0].count(503) < 25
 
 
 def test_first_limits_how_many_are_hit(blog: Blog) -> None:
@@ -168,10 +163,8 @@ def test_a_killed_process_refuses_and_a_suspended_one_hangs(
     assert injection.evidence["pid"] == pid
     assert (blog.pid(target) == pid) is (kind == "hang")
     if kind == "down":
-        assert (injection.evidence["gone"], injection.evidence["new_pid"]) == (
-            True,
-            blog.pid(target),
-        )
+        assert injection.evidence["gone"]
+        assert injection.evidence["new_pid"] == blog.pid(target)
     assert look(blog, target) == 200
 
 

@@ -202,9 +202,7 @@ def test_a_tail_lost_while_all_services_are_down_comes_back(blog: Blog) -> None:
 
 
 @needs_nats
-def test_a_nats_stream_put_back_from_an_old_copy_is_made_whole(
-    blog_with: BlogWith,
-) -> None:
+def test_a_nats_stream_put_back_from_an_old_copy_is_made_whole(blog_with: BlogWith) -> None:
     with blog_with("async-bus", bus="nats") as blog:
         storage, copy = blog.stack.data / "nats", blog.stack.data / "old-copy"
         write(blog, "old", posts=2, comments=3)

@@ -189,9 +189,7 @@ def test_a_mended_dead_letter_is_applied_once(consumer: Make) -> None:
 # ── apply_ms ──────────────────────────────────────────────────────────────
 
 
-def test_a_slow_consumer_is_slow_only_for_events_it_hears(
-    consumer: Make,
-) -> None:
+def test_a_slow_consumer_is_slow_only_for_events_it_hears(consumer: Make) -> None:
     one = consumer(apply_ms=10)
     begun = perf_counter()
     unheard = [envelope(CommentUpdated(**verdict(1).model_dump()), 2)]
@@ -200,9 +198,7 @@ def test_a_slow_consumer_is_slow_only_for_events_it_hears(
     assert (one.notes(), one.applier.applied, one.applier.position) == (["1", "3"], 2, 3)
 
 
-def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(
-    consumer: Make,
-) -> None:
+def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(consumer: Make) -> None:
     one = consumer(apply_ms=1)
     marks: list[tuple[int, str]] = []
     keep = one.store.transaction
@@ -221,9 +217,7 @@ def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(
 # ── and how they get to the programs ──────────────────────────────────────
 
 
-def test_a_switch_is_an_argument_of_services_only(
-    tmp_path: Path,
-) -> None:
+def test_a_switch_is_an_argument_of_services_only(tmp_path: Path) -> None:
     arrangement = ARRANGEMENTS["async-bus"]
     ports = dict.fromkeys(arrangement.parts, 1)
     options = {"outbox": False, "dead_letter": True, "apply_ms": 14}
@@ -242,9 +236,11 @@ def test_settings_go_to_the_stacks_that_have_them() -> None:
         "sync-chain": {"workers": 4},
         "async-bus": {"dead_letter": True, "workers": 4},
     }
-    with pytest.raises(ValueError, match="Did you mean 'dead_letter'"):
-        settings_by_stack(["dead_leter=true"], ["async-bus"])
-    with pytest.raises(ValueError, match="true or false"):
-        settings_by_stack(["outbox=maybe"], ["async-bus"])
-    with pytest.raises(ValueError, match="expected NAME=VALUE"):
-        settings_by_stack(["outbox"], ["async-bus"])
+    wrong = {
+        "dead_leter=true": "Did you mean 'dead_letter'",
+        "outbox=maybe": "true or false",
+        "outbox": "expected NAME=VALUE",
+    }
+    for setting, says in wrong.items():
+        with pytest.raises(ValueError, match=says):
+            settings_by_stack([setting], ["async-bus"])

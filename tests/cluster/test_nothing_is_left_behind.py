@@ -14,7 +14,7 @@ import pytest
 from lab.cluster import leftovers as doctor
 from lab.cluster.ports import reserve
 from lab.cluster.supervisor import Program, Supervisor
-from tests.cluster.conftest import METHODS, by_each_method
+from tests.cluster.conftest import by_each_method
 from tests.programs.a_lab import hello
 from tests.programs.labs import WITHIN_S, ALab, assert_ended
 
@@ -34,14 +34,7 @@ def a_lab(method: str, tmp_path: Path) -> Iterator[Any]:
         lab.clear_away()
 
 
-@pytest.mark.parametrize(
-    ("number", "method"),
-    [
-        *[("SIGKILL", method) for method in METHODS],
-        *[(number, METHODS[0]) for number in ("SIGTERM", "SIGINT", "SIGHUP")],
-    ],
-    indirect=["method"],
-)
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_to_the_lab_leaves_nothing(a_lab: Any, number: str) -> None:
     lab = a_lab()
     assert lab.services[1].status() == psutil.STATUS_STOPPED
