@@ -5,6 +5,7 @@ import csv
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,39 +56,27 @@ def test_the_lag_grows_with_what_is_told_and_drains_with_what_is_left_of_the_cap
     assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)
 
 
-def test_who_never_is_level_again_has_not_drained() -> None:
+def test_a_consumer_that_is_never_level_again_has_not_drained() -> None:
     lag = consumer_lag(away(lambda tenth: TOLD * tenth // 10 - 40), (4.0, 6.0), 12.0)
     assert (lag.outage_seconds, lag.drained_seconds, lag.drain_rate) == (OUTAGE_S, None, None)
     assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)  # as counted before it was away
-
-
-def test_who_never_answers_again_has_no_end_of_the_outage() -> None:
-    gone = [one for one in away(drains) if one.t <= 4.0 or not one.answered]
-    lag = consumer_lag(gone, (4.0, 6.0), 12.0)
+    silent = [one for one in away(drains) if one.t <= 4.0 or not one.answered]
+    lag = consumer_lag(silent, (4.0, 6.0), 12.0)
     assert (lag.outage_seconds, lag.drained_seconds) == (None, None)
 
 
-def test_where_nothing_was_broken_there_is_nothing_to_drain() -> None:
+def test_without_a_fault_there_is_nothing_to_drain() -> None:
     calm = away(lambda tenth: TOLD * tenth // 10, hurt=(12.0, 12.0))
     lag = consumer_lag(calm, None, 10.0)
     assert (lag.max, lag.outage_seconds, lag.drained_seconds) == (0, None, None)
     assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)
+    lag = consumer_lag([Reading(0.1, "v", "query", 5, 2, 1, answered=True)], None, 10.0)
+    assert (lag.max, lag.arrival_rate) == (3, None)
 
 
 def test_a_lag_that_was_usual_before_need_not_be_made_good() -> None:
-    def behind(tenth: int) -> int:
-        return TOLD * tenth // 10 - 9
-
-    usual = [
-        Reading(one.t, "v", "query", one.head, behind(round(one.t * 10)), 0, answered=True)
-        for one in away(drains)
-    ]
+    usual = [replace(one, offset=one.head - 9, answered=True) for one in away(drains)]
     assert consumer_lag(usual, (4.0, 6.0), 12.0).drained_seconds == 0.0
-
-
-def test_one_reading_is_enough_to_say_what_can_be_said() -> None:
-    lag = consumer_lag([Reading(0.1, "v", "query", 5, 2, 1, answered=True)], None, 10.0)
-    assert (lag.max, lag.arrival_rate) == (3, None)
 
 
 def test_the_readings_are_kept_as_a_table(tmp_path: Path) -> None:
@@ -117,12 +106,8 @@ def test_a_path_leads_to_each_figure_of_a_consumers_lag() -> None:
         assert measured(path, one) == value
     assert measured("async-bus.lag.query.drain_rate", one) is None
     assert measured("async-bus.lag.comments.max", one) is None
-
-
-def test_never_to_be_level_again_is_a_measurement() -> None:
-    assert measured("async-bus.lag.query.drained_seconds", result(query=ConsumerLag(max=7))) == (
-        math.inf
-    )
+    never_level = result(query=ConsumerLag(max=7))
+    assert measured("async-bus.lag.query.drained_seconds", never_level) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -145,7 +130,7 @@ def test_a_path_that_leads_nowhere_is_told_where_it_might(path: str, sentence: s
 
 
 async def followed_while_away(blog: Blog, post_id: str) -> tuple[list[Reading], ConsumerLag]:
-    """What is read of query, which is down while comments are written; and what that comes to."""
+    """What is read of query while it is down and comments are written; and what all comes to."""
     stack, began_s = blog.stack, time.perf_counter()
     sampler = LagSampler([stack], began_s)
     following = asyncio.create_task(sampler.run())
@@ -165,20 +150,20 @@ async def followed_while_away(blog: Blog, post_id: str) -> tuple[list[Reading], 
         path, body = f"/posts/{post_id}/comments", {"content": f"Number {number}"}
         assert (await stack.call("POST", stack.urls["comments"], path, body)).ok
     await until(lambda one: one.lag == EVENTS * COMMENTS)
+    silent = [one for one in sampler.readings if one.service == "query" and not one.answered]
     await stack.supervisor.restart(stack.program("query"), PATIENCE_S)
     up_s = time.perf_counter() - began_s
-    over_s = await until(lambda one: one.answered and one.lag == 0)
+    over_s = await until(lambda one: one.t >= up_s and one.answered and one.lag == 0)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     readings = [one for one in sampler.readings if one.service == "query"]
-    return readings, consumer_lag(readings, (down_s, up_s), over_s)
+    return silent, consumer_lag(readings, (down_s, up_s), over_s)
 
 
 def test_a_consumer_that_was_away_is_behind_and_then_level(laboratory: Laboratory) -> None:
     with laboratory.blog("async-bus", "lag") as blog:
         post = blog.write_post()
-        readings, lag = laboratory.run(followed_while_away(blog, post["id"]))
-    silent = [one for one in readings if not one.answered]
+        silent, lag = laboratory.run(followed_while_away(blog, post["id"]))
     assert len({one.offset for one in silent}) == 1
     assert silent[0].head < silent[-1].head
     assert lag.max == EVENTS * COMMENTS

@@ -50,19 +50,6 @@ def test_of_many_scenarios_each_gets_a_line(
     assert f"wrong: It is so. ({FALSE}, measured" in flat(said.stdout)
 
 
-def test_the_exit_code_and_the_document_are_of_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    play_back(monkeypatch)
-    fine = scenario_file(tmp_path, "fine")
-    wrong = scenario_file(tmp_path, "wrong", expect=FALSE)
-    said = say("run", wrong, fine, "--json", cwd=tmp_path)
-    assert said.returncode == 1
-    documents = json.loads(said.stdout)
-    assert [one["scenario"] for one in documents] == ["wrong", "fine"]
-    assert [one["expectations"][0]["verdict"] for one in documents] == ["fails", "holds"]
-
-
 def test_repeated_scenarios_take_turns_with_a_seed_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,15 +68,8 @@ def test_repeated_scenarios_take_turns_with_a_seed_each(
         each = [Result.load_file(folder / f"run-0{n}" / "result.json") for n in (1, 2)]
         assert [(one.seed, one.repeats) for one in each] == [(7, 1), (8, 1)]
         assert document["variants"][0]["data"]["acknowledged"] == 80
-
-
-def test_the_table_of_repeated_runs_names_their_seeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    play_back(monkeypatch)
-    said = say("run", scenario_file(tmp_path, "own"), "--repeat", "2", cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "2 runs, seeds 7 to 8" in flat(said.stdout)
+        shown = flat(say("report", str(folder), cwd=tmp_path).stdout)
+        assert "2 runs, seeds 7 to 8" in shown
 
 
 @pytest.mark.parametrize("repeat", ["0", "51"])
