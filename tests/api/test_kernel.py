@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,27 @@ jupyter_client = pytest.importorskip("jupyter_client", reason="the extra `notebo
 HANG = {"fault": "hang", "target": "comments"}
 LONG = {"phases": "before = 0.5, during = 600, after = 0.5", "variants": ("sync-chain",)}
 
-BREAK_IN_A_BLOCK = """
+CELLS = {
+    "lab.run": 'lab.run("long.toml")',
+    "lab.run in a cell with await": 'await asyncio.sleep(0); lab.run("long.toml")',
+    "lab.arun": 'await lab.arun("long.toml")',
+    "async with lab.up": """
 async with lab.up("sync-chain") as stacks:
     await stacks["sync-chain"].fault("hang", "comments")
     await asyncio.Event().wait()
-"""
-BREAK_IN_A_PLAIN_BLOCK = """
+""",
+    "with lab.up": """
 with lab.up("sync-chain") as stacks:
     stacks["sync-chain"].fault("hang", "comments")
     while True:
         time.sleep(1)
-"""
-INTERRUPTED = {
-    "lab.run": 'lab.run("long.toml")',
-    "lab.run in a cell with await": 'await asyncio.sleep(0); lab.run("long.toml")',
-    "lab.arun": 'await lab.arun("long.toml")',
-    "async with lab.up": BREAK_IN_A_BLOCK,
-    "with lab.up": BREAK_IN_A_PLAIN_BLOCK,
+""",
 }
+"""Cells that suspend a process, and go on until they are broken off."""
+
+
+def some_slow(names: Iterable[str], unmarked: str) -> list[Any]:
+    return [pytest.param(one, marks=[] if one == unmarked else pytest.mark.slow) for one in names]
 
 
 class Kernel:
@@ -108,14 +111,11 @@ def test_both_ways_to_run_in_a_cell_show_tables_and_charts(kernel: Kernel) -> No
     assert kernel.processes() == []
 
 
-@pytest.mark.parametrize(
-    "how",
-    [pytest.param(one, marks=[] if one == "lab.run" else pytest.mark.slow) for one in INTERRUPTED],
-)
+@pytest.mark.parametrize("how", some_slow(CELLS, "lab.run"))
 def test_an_interrupt_ends_everything_and_leaves_the_kernel_usable(
     kernel: Kernel, how: str
 ) -> None:
-    asked = kernel.begin(INTERRUPTED[how])
+    asked = kernel.begin(CELLS[how])
     assert kernel.until_broken()
     kernel.manager.interrupt_kernel()
     reply = kernel.reply(asked)
@@ -138,34 +138,21 @@ def test_an_interrupt_in_a_later_cell_heals_what_it_broke(kernel: Kernel) -> Non
     assert kernel.processes() == []
 
 
-def _kill(kernel: Kernel) -> None:
-    os.kill(kernel.pid, signal.SIGKILL)
+ENDS: dict[str, Callable[[Kernel], None]] = {
+    "killed": lambda kernel: os.kill(kernel.pid, signal.SIGKILL),
+    "terminated": lambda kernel: os.kill(kernel.pid, signal.SIGTERM),
+    "restarted": lambda kernel: kernel.manager.restart_kernel(now=False),
+}
 
 
-def _terminate(kernel: Kernel) -> None:
-    os.kill(kernel.pid, signal.SIGTERM)
-
-
-def _restart(kernel: Kernel) -> None:
-    kernel.manager.restart_kernel(now=False)
-
-
-ENDS = [
-    pytest.param(
-        end, code, marks=[] if (end, code) == (_kill, BREAK_IN_A_BLOCK) else pytest.mark.slow
-    )
-    for code in ('lab.run("long.toml")', BREAK_IN_A_BLOCK)
-    for end in (_kill, _terminate, _restart)
-]
-
-
-@pytest.mark.parametrize(("end", "code"), ENDS)
+@pytest.mark.parametrize("how", some_slow(["lab.run", "async with lab.up"], "async with lab.up"))
+@pytest.mark.parametrize("end", some_slow(ENDS, "killed"))
 def test_a_kernel_that_ends_or_restarts_leaves_no_process(
-    kernel: Kernel, end: Callable[[Kernel], None], code: str
+    kernel: Kernel, end: str, how: str
 ) -> None:
-    kernel.begin(code)
+    kernel.begin(CELLS[how])
     processes = kernel.until_broken()
-    end(kernel)
+    ENDS[end](kernel)
     assert_ended(*processes)
 
 

@@ -73,40 +73,25 @@ async def stacks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]
     assert not list(folder.glob("runs/*/data"))
 
 
-def fresh(script: str, **env: str) -> str:
-    """What a new interpreter prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
 # ── The names ──
 
 
 def test_importing_the_lab_loads_nothing_but_itself() -> None:
+    """And `lab.scenarios`, a package and a command, can be called before and after it is loaded."""
     script = (
         "import sys; before = set(sys.modules) | {'typing', 're', 'types'}; import lab;"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before};"
         "print(sorted(new - set(sys.stdlib_module_names)), "
-        "[name for name in sys.modules if name.startswith('lab.')])"
-    )
-    assert fresh(script) == "['lab'] []"
-
-
-def test_a_package_named_like_a_command_can_be_called() -> None:
-    script = (
-        "import lab; early = lab.scenarios;"
+        "[name for name in sys.modules if name.startswith('lab.')]);"
+        "early = lab.scenarios;"
         "import lab.scenarios.catalogue, lab.report.tables;"
         "print(early().names == lab.scenarios().names == lab.scenarios.catalogue.names(),"
         " lab.report.tables.__name__, lab.report.__doc__ is not None)"
     )
-    assert fresh(script) == "True lab.report.tables True"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["['lab'] []", "True lab.report.tables True"]
 
 
 def test_all_public_names_are_there_and_listed() -> None:
@@ -126,21 +111,24 @@ def test_scenarios_are_listed_by_name_and_by_tag() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "error", "says"),
+    ("call", "wish", "error", "says"),
     [
-        ({"name": "slow-servic"}, UnknownName, "Did you mean 'slow-service'"),
-        ({"name": "calm", "only": "bus"}, ValueError, "has no variant 'bus'"),
-        ({"name": "calm", "rate": -1}, ValueError, "expected 0.1 to 1000"),
-        ({"name": "calm", "repeat": 0}, ValueError, "expected 1 to 50"),
-        ({"name": "calm", "bus": "rabbit"}, ValueError, "rabbit"),
-        ({"name": "calm", "predict": {"lost": "some"}}, GuessError, "expected a whole number"),
+        (lab.run, {"name": "slow-servic"}, UnknownName, "Did you mean 'slow-service'"),
+        (lab.run, {"name": "calm", "only": "bus"}, ValueError, "has no variant 'bus'"),
+        (lab.run, {"name": "calm", "rate": -1}, ValueError, "expected 0.1 to 1000"),
+        (lab.run, {"name": "calm", "repeat": 0}, ValueError, "expected 1 to 50"),
+        (lab.run, {"name": "calm", "bus": "rabbit"}, ValueError, "rabbit"),
+        (lab.run, {"name": "calm", "predict": {"lost": "some"}}, GuessError, "a whole number"),
+        (lab.up, {"which": "bus"}, ValueError, "There is no stack 'bus'"),
+        (lab.up, {"which": "both", "settings": {"dead_leter": True}}, ValueError, "'dead_letter'"),
+        (lab.up, {"which": "async-bus", "bus": "rabbit"}, ValueError, "rabbit"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_at_once(
-    tmp_path: Path, wish: dict[str, Any], error: type[Exception], says: str
+    tmp_path: Path, call: Any, wish: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=re.escape(says)):
-        lab.run(**wish, keep=tmp_path / "runs")
+        call(**wish, keep=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -163,21 +151,13 @@ def test_a_figure_is_reached_by_variant_phase_request_and_name(ran: Result) -> N
     assert set(ran.phase("during")["read_feed"].success) == {"sync-chain", "async-bus"}
     assert "ms" in (type(reads).p99.__doc__ or "")
     assert set(ran["async-bus"].phase("before")) <= {"read_feed", "create_post", "create_comment"}
-
-
-@pytest.mark.parametrize(
-    ("look", "says"),
-    [
-        (lambda ran: ran["sync"], "Did you mean 'sync-chain'"),
-        (lambda ran: ran.phase("durin"), "Did you mean 'during'"),
-        (lambda ran: ran.phase("during")["feed"], "Did you mean 'read_feed'"),
-    ],
-)
-def test_a_missing_figure_is_answered_with_the_right_name(
-    ran: Result, look: Any, says: str
-) -> None:
-    with pytest.raises(NoSuchFigure, match=says):
-        look(ran)
+    for look, says in (
+        (lambda: ran["sync"], "Did you mean 'sync-chain'"),
+        (lambda: ran.phase("durin"), "Did you mean 'during'"),
+        (lambda: ran.phase("during")["feed"], "Did you mean 'read_feed'"),
+    ):
+        with pytest.raises(NoSuchFigure, match=says):
+            look()
 
 
 def test_a_notebook_gets_tables_and_charts_without_any_link(ran: Result) -> None:
@@ -189,6 +169,8 @@ def test_a_notebook_gets_tables_and_charts_without_any_link(ran: Result) -> None
     without_names = html.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|src=|@import|url\((?!#)", without_names)
     assert "What became of the writes" in shown["text/plain"]
+    assert repr(ran) == "<Result of good: 1 of 1 expectations hold>"
+    assert "Answers (n asked for" in str(ran)
 
 
 def test_texts_of_a_hostile_scenario_are_only_texts(ran: Result) -> None:
@@ -198,11 +180,6 @@ def test_texts_of_a_hostile_scenario_are_only_texts(ran: Result) -> None:
         assert "<script" not in one["text/html"]
         assert not set("\x1b\u202e\x07") & set(one["text/html"] + one["text/plain"])
     assert "&lt;script&gt;" in shown["text/html"]
-
-
-def test_a_plain_print_is_short_or_readable(ran: Result) -> None:
-    assert repr(ran) == "<Result of good: 1 of 1 expectations hold>"
-    assert "Answers (n asked for" in str(ran)
 
 
 def test_a_frame_has_a_row_for_each_request_kind(ran: Result) -> None:
@@ -384,19 +361,6 @@ def test_without_a_loop_nothing_is_awaited(tmp_path: Path, before: set[int]) -> 
         healed = bus.heal()
         assert not healed.deeds
     assert processes_here() <= before
-
-
-@pytest.mark.parametrize(
-    ("wish", "says"),
-    [
-        ({"which": "bus"}, "There is no stack 'bus'"),
-        ({"which": "both", "settings": {"dead_leter": True}}, "Did you mean 'dead_letter'"),
-        ({"which": "async-bus", "bus": "rabbit"}, "rabbit"),
-    ],
-)
-def test_a_blog_that_does_not_exist_is_refused(wish: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        lab.up(**wish)
 
 
 @pytest.mark.slow
