@@ -1,8 +1,6 @@
 """Whatever somebody's service does: one sentence, the end of its log, and nothing left of it."""
 
 import asyncio
-import resource
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,6 @@ from tests.programs.keeping_labs import until_ended
 from tests.support.foreign_blog import an_odd_blog
 from tests.support.patience import PATIENCE_S, no_patience_after
 
-MOST_MIB = 150
 AT_ONCE = 4
 
 WELL = (
@@ -69,7 +66,6 @@ class Seen:
 class World:
     seen: dict[str, Seen]
     folder: Path
-    grown_mib: float
 
 
 async def look_at(how: str, supervisor: Supervisor, folder: Path) -> Seen:
@@ -108,15 +104,8 @@ async def look_at_all(folder: Path) -> dict[str, Seen]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder, before = tmp_path_factory.mktemp("odd"), most_mib()
-    seen = asyncio.run(look_at_all(folder))
-    return World(seen, folder, most_mib() - before)
-
-
-def most_mib() -> float:
-    """The most memory that this process has ever had."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    folder = tmp_path_factory.mktemp("odd")
+    return World(asyncio.run(look_at_all(folder)), folder)
 
 
 @pytest.mark.parametrize("how", WELL)
@@ -169,7 +158,3 @@ def test_nothing_that_was_started_is_left(world: World) -> None:
     pids = {int(pid) for text in families.values() for pid in text.split()}
     assert len(pids) > len(families)
     until_ended(pids)
-
-
-def test_all_of_it_is_bounded_in_memory(world: World) -> None:
-    assert world.grown_mib < MOST_MIB

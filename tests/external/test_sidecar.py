@@ -186,17 +186,21 @@ async def test_a_latency_makes_fifty_wait_at_once() -> None:
         await it.until_under_way(0)
 
 
-async def test_a_timeout_answers_nobody_until_it_is_taken_back() -> None:
+@pytest.mark.parametrize("by", ["taking it back", "the end of the sidecar"])
+async def test_a_timeout_answers_nobody_until_it_ends(by: str) -> None:
     async with before(Foreign(otherwise=POST)) as it:
         await it.put("timeout")
         asking = asyncio.create_task(at_both_ports(it))
         await it.until_under_way(2)
         assert not asking.done()
-        assert (await it.take("timeout"))["acted"] == 2
-        errors = await asking
-        assert all(isinstance(error, OSError | asyncio.IncompleteReadError) for error in errors)
         assert it.foreign.heard == []
-        assert await at_both_ports(it) == (201, 201)
+        if by == "taking it back":
+            assert (await it.take("timeout"))["acted"] == 2
+            await asking
+            assert it.foreign.heard == []
+            assert await at_both_ports(it) == (201, 201)
+    errors = await asking
+    assert all(isinstance(error, OSError | asyncio.IncompleteReadError) for error in errors), errors
 
 
 async def test_a_fault_hits_only_as_many_as_it_says() -> None:
@@ -277,15 +281,6 @@ async def test_faults_of_the_process_are_no_business_of_the_door() -> None:
     async with before(Foreign()) as it:
         order = {"kind": "down", "target": "posts", "options": {}}
         assert (await it.ask("PUT", "/_lab/faults/x", order))[0] == 400
-
-
-async def test_the_end_takes_faults_back_and_leaves_nobody_waiting() -> None:
-    async with before(Foreign(otherwise=POST)) as it:
-        await it.put("timeout")
-        asking = asyncio.create_task(at_both_ports(it))
-        await it.until_under_way(2)
-    errors = await asking
-    assert all(isinstance(error, OSError | asyncio.IncompleteReadError) for error in errors), errors
 
 
 # The program.

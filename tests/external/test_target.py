@@ -9,7 +9,7 @@ import pytest
 
 from lab.card.contract import CRITERIA
 from lab.card.outages import OUTAGES
-from lab.foreign.reading import TargetError, is_target, read_target, target_schema
+from lab.foreign.reading import TargetError, read_target, target_schema
 from lab.foreign.remarks import remarks
 from lab.foreign.target import Target
 from tests.support.command_line import say
@@ -134,13 +134,6 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, sa
     with pytest.raises(TargetError) as caught:
         load(tmp_path, COURSE.replace(old, new))
     assert says in str(caught.value).removeprefix(f"{tmp_path}/")
-
-
-def test_a_target_is_told_from_a_scenario(tmp_path: Path) -> None:
-    (tmp_path / "one.toml").write_text(COURSE)
-    (tmp_path / "other.toml").write_text("[variants.sync-chain]\n")
-    assert is_target(tmp_path / "one.toml")
-    assert not is_target(tmp_path / "other.toml")
 
 
 def test_the_schema_in_the_docs_is_the_codes() -> None:

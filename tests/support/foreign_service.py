@@ -64,11 +64,6 @@ async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     """Say nothing, and go."""
 
 
-def deed(body: bytes) -> Any:
-    """What a refusal says of whether it was surely not done."""
-    return json.loads(body)["definite"]
-
-
 @dataclass
 class Foreign:
     """`script`: what is said to `GET /path`, without the query; `otherwise`: to all else. `closed`
