@@ -46,7 +46,7 @@ def total(reports: Reports, kind: str, what: str) -> list[int]:
     return [sum(report["halves"][name][kind][what] for report in reports) for name in HALVES]
 
 
-def test_what_was_sent_came_back_and_became_visible_is_reported_once(world: World) -> None:
+def test_each_request_answer_and_visible_write_is_reported_once(world: World) -> None:
     world.blog.looks_until_seen = 1
 
     async def watch() -> Reports:
@@ -74,7 +74,7 @@ def test_what_was_sent_came_back_and_became_visible_is_reported_once(world: Worl
     assert reports[-1]["schedule_p99_ms"] < 1
 
 
-def test_a_feed_that_stands_still_grows_old(world: World) -> None:
+def test_a_frozen_feed_grows_old(world: World) -> None:
     async def watch() -> Reports:
         async with a_load(world) as load:
             await reported(load, lambda so_far: total(so_far, "writes", "ok")[0] > 0)

@@ -68,9 +68,7 @@ def in_a_loop(users: int) -> Variant:
     return a_variant("closed", users=users)
 
 
-def test_readers_in_a_freeze_wait_for_its_end_and_users_omit_it(
-    world: World, tmp_path: Path
-) -> None:
+def test_readers_wait_for_the_end_of_a_freeze_users_omit(world: World, tmp_path: Path) -> None:
     start_at, users = world.loop.time() + 0.1, 3
     plan = a_plan(tmp_path, a_variant("open"), in_a_loop(users), start_at=start_at)
     world.frozen = (start_at + 0.5, start_at + 1.5)
@@ -119,7 +117,7 @@ def test_a_write_is_visible_when_the_feed_shows_it_decided(world: World) -> None
     assert all((one.visible_ms or 0) > (one.latency_ms or 0) > 0 for one in samples)
 
 
-def test_a_write_far_down_the_feed_is_found_page_by_page(world: World) -> None:
+def test_a_write_deep_in_the_feed_is_found_page_wise(world: World) -> None:
     blog = world.blog
     for number in range(350):
         blog.add_post(f"post {number}")

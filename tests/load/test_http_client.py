@@ -67,7 +67,7 @@ async def test_an_answer_is_read_whole_however_it_is_framed(client: Client, answ
     assert (outcome.status, outcome.body, outcome.error) == (200, b"abcde", "")
 
 
-async def test_a_server_is_told_how_long_its_client_will_wait(client: Client) -> None:
+async def test_a_request_says_how_long_its_client_waits(client: Client) -> None:
     heads: list[bytes] = []
     async with a_peer(answering(PLAIN, heads=heads)) as origin:
         await ask(client, origin)
@@ -96,7 +96,7 @@ async def test_less_than_a_whole_answer_is_a_reset(client: Client, answer: bytes
 @pytest.mark.parametrize(
     ("then_reset", "errors"), [(False, ["", "", ""]), (True, ["", "reset", ""])]
 )
-async def test_an_idle_connection_may_end_and_one_in_use_may_not(
+async def test_only_an_idle_connection_may_end(
     client: Client, method: str, then_reset: bool, errors: list[str]
 ) -> None:
     async with a_peer(answering(PLAIN, then_reset=then_reset)) as origin:
@@ -118,7 +118,7 @@ async def test_a_timeout_gives_the_connection_up(client: Client) -> None:
     assert outcome.error == "timeout"
 
 
-async def test_without_a_free_connection_a_client_says_no_and_queues_nothing() -> None:
+async def test_without_a_free_connection_a_client_refuses_and_queues_nothing() -> None:
     small = Client(asyncio.get_running_loop(), max_connections=1)
     async with a_peer(Silent()) as origin:
         give_up_at_s = perf_counter() + PATIENCE_S

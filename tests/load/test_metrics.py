@@ -142,7 +142,7 @@ def test_a_file_from_before_the_last_columns_still_loads(tmp_path: Path) -> None
         assert astuple(sample)[:kept] == astuple(A_SAMPLE)[:kept]
 
 
-def test_a_file_of_something_else_is_refused_with_what_was_seen(tmp_path: Path) -> None:
+def test_another_kind_of_file_is_refused_with_its_columns(tmp_path: Path) -> None:
     (tmp_path / "samples.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadSamples, match=r"expected the columns variant,phase.*saw \('a', 'b'\)"):
         read_samples(tmp_path / "samples.csv")
@@ -189,7 +189,7 @@ def test_a_phase_without_samples_shows_nothing_sent_and_no_figures() -> None:
     assert figures["read_feed"]["latency_ms"]["p99"] is None
 
 
-def test_warm_up_is_kept_in_the_rows_and_left_out_of_the_figures() -> None:
+def test_warm_up_is_left_out_of_the_figures() -> None:
     warm_up = replace(A_SAMPLE, phase="warm_up", lag_ms=500.0, latency_ms=500.0)
     figures = phase_figures([warm_up, A_SAMPLE], {"warm_up": 1, "before": 3})
     assert list(figures) == ["before"]
@@ -197,7 +197,7 @@ def test_warm_up_is_kept_in_the_rows_and_left_out_of_the_figures() -> None:
     assert lag_figures([warm_up, A_SAMPLE])["late"] == 0
 
 
-def test_a_write_has_a_second_latency_and_one_never_seen_is_counted() -> None:
+def test_a_write_has_a_second_latency_until_it_is_visible() -> None:
     seen = replace(A_SAMPLE, endpoint="create_post", visible_ms=40.0)
     unseen = replace(seen, visible_ms=None)
     figures = phase_figures([seen, unseen, A_SAMPLE], {"before": 3})["before"]["endpoints"]
@@ -217,13 +217,13 @@ def _after_the_fault(*latencies_ms: float) -> list[Sample]:
 USUAL = {"read_feed": endpoint_figures([A_SAMPLE])}  # p99 5 ms: good is up to 30 ms
 
 
-def test_recovery_is_the_first_of_ten_good_requests_in_a_row() -> None:
+def test_recovery_begins_with_ten_good_requests_in_a_row() -> None:
     samples = _after_the_fault(0, 0, 5, 5, 31, *[30] * 10)
     assert recovery_seconds(reversed(samples), 10.0, USUAL) == pytest.approx(0.5)
     assert recovery_seconds(samples[:10], 10.0, USUAL) is None, "only five in a row, of ten"
 
 
-def test_where_fewer_than_ten_were_sent_all_in_a_row_will_do() -> None:
+def test_of_fewer_than_ten_requests_all_must_be_good() -> None:
     assert recovery_seconds(_after_the_fault(5, 5, 5), 10.0, USUAL) == 0.0
     assert recovery_seconds(_after_the_fault(5, 0, 5), 10.0, USUAL) is None
     assert recovery_seconds([], 10.0, USUAL) is None

@@ -24,7 +24,7 @@ def test_ids_of_the_lab_are_their_own_keys() -> None:
     assert order.reaches_back_to(["c", "b"]) == "b"
 
 
-def test_others_are_as_old_as_the_moment_they_were_met_and_a_page_is_met_from_its_end() -> None:
+def test_other_ids_are_ordered_by_when_they_were_met() -> None:
     order, ids = Order(by_id=False), some_ids(6)
     order.key(ids[0])
     order.meet([ids[3], ids[2], ids[1]])
@@ -45,7 +45,7 @@ def page(ids: Sequence[str]) -> dict[str, set[str]]:
     return {one: set[str]() for one in reversed(ids)}
 
 
-def test_a_post_that_a_full_page_must_have_is_missed_whatever_its_id() -> None:
+def test_a_post_missing_from_a_full_page_is_missed() -> None:
     ids = some_ids(40)
     shown, posts = shown_in(Order(by_id=False), ids)
     without_one = [*ids[18:38], ids[39]]
@@ -53,7 +53,7 @@ def test_a_post_that_a_full_page_must_have_is_missed_whatever_its_id() -> None:
     assert [one.id for one in posts if one.went_back] == [ids[38]]
 
 
-def test_near_the_end_of_a_page_nobody_is_missed_for_order_is_not_known_so_closely() -> None:
+def test_near_the_end_of_a_page_no_post_is_missed() -> None:
     ids = some_ids(40)
     shown, posts = shown_in(Order(by_id=False), ids)
     otherwise = [ids[15], *ids[20:]]  # one that we take for older than those left out

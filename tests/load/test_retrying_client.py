@@ -54,7 +54,7 @@ def keys(world: World) -> list[str]:
         (["refused", DONE], 1, 0, "refused", 0),
     ],
 )
-def test_a_write_is_sent_again_only_if_it_may_not_be_done(
+def test_a_write_is_repeated_only_if_its_outcome_is_unknown(
     world: World, script: list[Answer], retries: int, status: int, error: str, retried: int
 ) -> None:
     outcome = ask(world, *script, retries=retries)
@@ -88,7 +88,7 @@ def test_latency_of_a_repeated_write_counts_from_its_first_attempt(world: World)
 @pytest.mark.parametrize(
     ("script", "retried", "definite"), [(["timeout", REFUSED], 1, False), ([REFUSED], 0, True)]
 )
-def test_a_no_to_the_second_attempt_says_nothing_about_the_first(
+def test_a_refused_second_attempt_says_nothing_about_the_first(
     world: World, script: list[Answer], retried: int, definite: bool
 ) -> None:
     world.script = script

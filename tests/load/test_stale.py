@@ -33,9 +33,7 @@ def feed(at_s: float, answered_ms: float = 1.0, lag_ms: float = 0.0, ok: bool = 
         (feed(1.050, ok=False), False),  # no answer is not an old one
     ],
 )
-def test_a_feed_is_stale_between_the_201_and_the_first_feed_that_shows_it(
-    one: Sample, stale: bool
-) -> None:
+def test_a_feed_is_stale_until_it_shows_an_acknowledged_write(one: Sample, stale: bool) -> None:
     mark_stale([one, write(1.0, answered_ms=10.0, visible_ms=100.0)])
     assert one.stale is stale
 
@@ -53,13 +51,13 @@ def test_what_was_never_seen_makes_every_later_feed_stale() -> None:
     assert (early.stale, late.stale) == (False, True)
 
 
-def test_a_write_that_was_refused_is_missed_by_nobody() -> None:
+def test_a_refused_write_makes_no_feed_stale() -> None:
     one = feed(2.0)
     mark_stale([write(1.0, 1.0, None, ok=False), one])
     assert not one.stale
 
 
-def test_the_share_of_stale_feeds_is_a_figure_of_a_phase() -> None:
+def test_the_share_of_stale_feeds_is_a_figure() -> None:
     feeds = [feed(0.5), feed(1.5), feed(2.5), feed(3.5)]
     mark_stale([*feeds, write(1.0, 1.0, 2_000.0)])
     told = Endpoint.model_validate(endpoint_figures(feeds))

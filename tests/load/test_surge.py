@@ -35,7 +35,7 @@ def scenario(folder: Path, load: str = "during_rate = 100, ", **more: Any) -> Sc
 # ── the schedule ──────────────────────────────────────────────────────────
 
 
-def test_in_a_surge_arrivals_come_at_the_rate_of_their_phase() -> None:
+def test_in_a_surge_arrivals_come_at_its_rate() -> None:
     arrivals = schedule(7, 20, SURGE, MIX)
     ends_s = (20, 40, 60)
     counts = [sum(end - 20 <= one.at_s < end for one in arrivals) for end in ends_s]
@@ -51,7 +51,7 @@ def test_only_the_surge_changes_the_schedule() -> None:
     assert schedule(7, 20, said, MIX) == calm
 
 
-def test_gaps_in_the_surge_are_exponential_from_its_first_moment_on() -> None:
+def test_gaps_in_the_surge_are_exponential_from_the_beginning() -> None:
     moments = [one.at_s for one in schedule(7, 20, SURGE, MIX) if 20 <= one.at_s < 40]
     gaps = [after - before for before, after in zip([20.0, *moments], moments, strict=False)]
     mean = sum(gaps) / len(gaps)
@@ -62,7 +62,7 @@ def test_gaps_in_the_surge_are_exponential_from_its_first_moment_on() -> None:
 # ── the file and the plan ─────────────────────────────────────────────────
 
 
-def test_the_plan_has_the_rate_of_during_for_that_phase_alone(tmp_path: Path) -> None:
+def test_the_plan_gives_a_rate_to_the_surge_alone(tmp_path: Path) -> None:
     plan = load_plan(scenario(tmp_path), 7, tmp_path, [], [], 0.0)
     assert plan["rate"] == 20
     assert {one["name"]: one.get("rate") for one in plan["phases"]} == {
@@ -72,13 +72,13 @@ def test_the_plan_has_the_rate_of_during_for_that_phase_alone(tmp_path: Path) ->
     assert not any("rate" in one for one in calm["phases"])
 
 
-def test_at_another_rate_the_surge_stays_as_many_times_as_much(tmp_path: Path) -> None:
+def test_at_another_rate_the_surge_keeps_its_ratio(tmp_path: Path) -> None:
     faster = scenario(tmp_path).at_rate(30).load
     assert (faster.rate, faster.during_rate) == (30, 150)
     assert scenario(tmp_path, load="").at_rate(30).load.during_rate is None
 
 
-def test_where_methods_come_in_turn_there_is_no_during_to_surge_in(tmp_path: Path) -> None:
+def test_a_sequence_has_no_during_for_a_surge(tmp_path: Path) -> None:
     slow = {"fault": "latency", "target": "posts", "ms": 20}
     in_turn = scenario_text(slow, phases="before = 1, each = 1, after = 1")
     (tmp_path / "mine.toml").write_text(in_turn.replace("load = {", "load = { during_rate = 50,"))
@@ -91,13 +91,13 @@ def test_where_methods_come_in_turn_there_is_no_during_to_surge_in(tmp_path: Pat
 # ── what is measured of it ────────────────────────────────────────────────
 
 
-def test_it_is_measured_as_trouble_from_the_beginning_of_during_to_its_end(tmp_path: Path) -> None:
+def test_the_surge_lasts_as_long_as_during(tmp_path: Path) -> None:
     one = scenario(tmp_path, phases="before = 2, during = 1, after = 2")
     assert surge_window(one.load, one.phases) == (2.5, 3.5)
     assert surge_window(scenario(tmp_path, load="").load, one.phases) is None
 
 
-def test_a_consumer_has_drained_when_its_lag_is_usual_again_after_the_surge(
+def test_a_consumer_has_drained_when_its_lag_is_usual_again(
     tmp_path: Path,
 ) -> None:
     one = scenario(tmp_path, phases="before = 2, during = 1, after = 2")
@@ -140,7 +140,7 @@ def _result(variant: Variant) -> Result:
     return Result(scenario="s", seed=7, started="now", variants=[variant])
 
 
-def test_a_path_leads_to_how_many_were_answered_well_a_second() -> None:
+def test_a_path_leads_to_the_good_answers_a_second() -> None:
     feed = Endpoint(sent=50, ok=30, failed=20)
     phases = {"during": PhaseFigures(seconds=2.5, endpoints={"read_feed": feed})}
     result = _result(Variant(name="v", arrangement="sync-chain", phases=phases))
@@ -152,7 +152,7 @@ def test_a_path_leads_to_how_many_were_answered_well_a_second() -> None:
 # ── a capacity for one consumer ───────────────────────────────────────────
 
 
-def test_the_time_an_event_takes_may_be_set_for_one_consumer(tmp_path: Path) -> None:
+def test_the_time_for_an_event_is_set_by_consumer(tmp_path: Path) -> None:
     arrangement = ARRANGEMENTS["async-bus"]
     ports = dict.fromkeys(arrangement.parts, 1)
     options = {"apply_ms": {"query": 25, "comments": 5}}
@@ -174,9 +174,7 @@ def test_the_time_an_event_takes_may_be_set_for_one_consumer(tmp_path: Path) -> 
         ('"slow"', "apply_ms: saw 'slow'; it was meant to be a whole number, 1 to 1000"),
     ],
 )
-def test_a_table_of_consumers_that_means_nobody_is_refused(
-    tmp_path: Path, table: str, sentence: str
-) -> None:
+def test_a_table_of_unknown_consumers_is_refused(tmp_path: Path, table: str, sentence: str) -> None:
     text = scenario_text(variants=("async-bus",), expect="async-bus.data.lost == 0")
     head = "[variants.async-bus]\n"
     (tmp_path / "mine.toml").write_text(text.replace(head, f"{head}apply_ms = {table}\n"))

@@ -87,7 +87,7 @@ def points(path: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)]
 
 
-def test_there_is_a_chart_of_what_was_measured_and_of_nothing_else(run: Result, raw: Raw) -> None:
+def test_only_what_was_measured_has_a_chart(run: Result, raw: Raw) -> None:
     def names(raw: Raw = raw, **changed: object) -> set[str]:
         return set(drawn(run.model_copy(update=changed), raw))
 
@@ -105,7 +105,7 @@ def test_there_is_a_chart_of_what_was_measured_and_of_nothing_else(run: Result, 
     assert charts(Result(scenario="x", seed=1, started="", variants=[])) == []
 
 
-def test_every_chart_is_one_drawing_with_a_title_and_a_description(run: Result, raw: Raw) -> None:
+def test_every_chart_has_a_title_and_a_description(run: Result, raw: Raw) -> None:
     for one in charts(run, raw):
         svg = tree(one)
         title, says = svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")
@@ -148,7 +148,7 @@ def windows(of: Chart) -> list[ElementTree.Element]:
     return [one for one in tree(of).iter(f"{SVG}rect") if one.get("class") == "window"]
 
 
-def test_the_window_of_the_fault_is_as_wide_as_it_was_long(run: Result, raw: Raw) -> None:
+def test_the_window_of_a_fault_is_drawn_to_scale(run: Result, raw: Raw) -> None:
     chart = drawn(run, raw)["latency-over-time"]
     found = windows(chart)
     assert len(found) == 3
@@ -158,14 +158,14 @@ def test_the_window_of_the_fault_is_as_wide_as_it_was_long(run: Result, raw: Raw
     assert axis - begins == pytest.approx(2 * (axis - 64) / 3, rel=0.01)
 
 
-def test_what_was_done_to_one_variant_is_drawn_over_no_other(run: Result, raw: Raw) -> None:
+def test_a_fault_of_one_variant_is_drawn_over_no_other(run: Result, raw: Raw) -> None:
     timeline = run.timeline.model_copy(deep=True)
     timeline.windows[0].variants = ["async-bus"]
     chart = drawn(run.model_copy(update={"timeline": timeline}), raw)["success-over-time"]
     assert len(windows(chart)) == 3  # a strip for each kind of request
 
 
-def test_success_is_as_high_as_the_share_and_what_failed_is_hatched(run: Result, raw: Raw) -> None:
+def test_success_is_as_high_as_its_share_failures_are_hatched(run: Result, raw: Raw) -> None:
     chart = tree(drawn(run, raw)["success-over-time"])
     lost = [one for one in chart.iter(f"{SVG}rect") if one.get("class") == "lost"]
     heights = [float(one.get("height", 0)) for one in lost]
@@ -188,7 +188,7 @@ def test_a_curve_of_quantiles_ends_where_its_samples_end(run: Result, raw: Raw) 
     assert ticks == {"50 %", "90"}
 
 
-def test_of_a_run_with_many_phases_the_matrix_is_drawn_and_no_quantiles(raw: Raw) -> None:
+def test_many_phases_are_drawn_as_a_matrix_without_quantiles(raw: Raw) -> None:
     phases = ("posts down", "comments down", "event-bus down")
     found = drawn(turn_by_turn(*phases), raw)
     assert "latency-quantiles" not in found
@@ -280,9 +280,7 @@ def test_bins_end_where_phases_end(run: Result, raw: Raw) -> None:
         assert len({one.phase for one in found}) <= 1, time.edges[number]
 
 
-def test_a_document_from_before_timelines_were_kept_is_drawn_without_windows(
-    run: Result, raw: Raw
-) -> None:
+def test_a_document_without_a_timeline_is_drawn_without_windows(run: Result, raw: Raw) -> None:
     found = drawn(run.model_copy(update={"timeline": Timeline()}), raw)
     assert found.keys() == ALL
     assert "Nothing was broken" in found["success-over-time"].says
@@ -406,9 +404,7 @@ def test_a_plot_shows_who_fell_behind_and_was_level_again(run: Result, raw: Raw)
     assert not any("●" in text for text in panel)
 
 
-def test_a_plot_shows_the_spread_of_every_phase_and_what_the_feed_showed(
-    run: Result, raw: Raw
-) -> None:
+def test_a_plot_shows_the_spread_of_every_phase(run: Result, raw: Raw) -> None:
     spread = plotted(run, raw).split("Spread: p50, p95 and max")[1]
     feed, post, _ = (
         block for block in re.split(r"read_feed|create_post|create_comment", spread)[1:]

@@ -31,13 +31,13 @@ def shown(one: Result, other: Result) -> str:
     return out.getvalue()
 
 
-def test_a_figure_of_both_stands_on_one_line_with_their_ratio() -> None:
+def test_the_same_figure_of_both_has_a_ratio() -> None:
     for p50, wanted in ((10, ["10", "25", "2.50"]), (None, ["-", "25", "-"])):
         (line,) = (line for line in shown(run(p50), run(25)).splitlines() if "read_feed" in line)
         assert line.split()[-3:] == wanted
 
 
-def test_a_verdict_that_changed_is_told_with_both_figures() -> None:
+def test_a_verdict_that_changed_is_shown_with_both_figures() -> None:
     assert "A holds (10); B fails (25)" in shown(run(10), run(25, "fails"))
     assert "the same verdict in both" in shown(run(10), run(25))
 

@@ -55,7 +55,7 @@ def test_two_comparisons_stand_side_by_side_in_eighty_columns() -> None:
     assert any(line.count("faster") == 2 for line in text.splitlines())
 
 
-def test_the_noise_floor_stands_under_the_table() -> None:
+def test_the_noise_floor_is_printed_under_the_table() -> None:
     floor = "Noise floor of this machine: ±7 % (4 runs of calm, newest 2026-01-02)."
     assert floor in flat(printed(compared()))
     text = flat(printed(compared(floor=NoiseFloor())))
@@ -71,7 +71,7 @@ def test_without_anything_to_compare_there_is_a_sentence_or_nothing() -> None:
     assert "oise floor" not in older
 
 
-def test_of_several_runs_it_is_said_how_many_and_which_are_left_out() -> None:
+def test_several_runs_are_counted_and_those_left_out_named() -> None:
     result = compared()
     result.repeats = 3
     result.runs = [
@@ -90,7 +90,7 @@ def test_variants_that_ran_alone_are_said_to_have_been() -> None:
     assert "The variants ran one after another" in flat(printed(alone))
 
 
-def test_a_p99_is_shown_only_where_every_cell_has_enough_answers() -> None:
+def test_a_p99_needs_enough_answers_in_every_cell() -> None:
     few, many = a_result(variant("sync-chain", 1.0)), a_result(variant("sync-chain", 1.0))
     for phase in many.variants[0].phases.values():
         for of in phase.endpoints.values():

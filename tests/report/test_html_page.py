@@ -73,7 +73,7 @@ def text(folder: Path) -> str:
     return (folder / page.NAME).read_text(encoding="utf-8")
 
 
-def test_a_page_has_everything_in_the_order_of_a_lab_report(text: str) -> None:
+def test_a_page_has_the_order_of_a_lab_report(text: str) -> None:
     assert tuple(re.findall(r"<h2>(.*?)</h2>", text)) == ORDER
     assert text.count("<svg ") == 6
     told = " ".join(" ".join(Elements(text).text).split())
@@ -125,7 +125,7 @@ def test_what_people_typed_is_text_and_never_markup(text: str) -> None:
         assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", "".join(elements.text))
 
 
-def test_a_run_that_was_not_honest_says_so_first_and_judges_nothing() -> None:
+def test_an_invalid_run_says_so_first_and_judges_nothing() -> None:
     of = result(samples(), valid=False, problems=["The load was late."])
     text = page.page(of, Raw())
     told = " ".join(Elements(text).text)
@@ -136,7 +136,7 @@ def test_a_run_that_was_not_honest_says_so_first_and_judges_nothing() -> None:
     assert "Theory and measurement" not in told
 
 
-def test_without_samples_there_is_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_page_without_samples_says_what_is_missing(tmp_path: Path) -> None:
     made = kept(tmp_path)
     (tmp_path / "samples.csv").unlink()
     text = page.keep(made, tmp_path).read_text(encoding="utf-8")
@@ -156,7 +156,7 @@ def test_the_page_of_a_long_run_keeps_within_its_size(tmp_path: Path) -> None:
     assert page.keep(made, tmp_path).stat().st_size <= MOST_BYTES
 
 
-def test_a_page_is_its_owners_alone_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_a_page_is_private_and_replaces_the_last_one(tmp_path: Path) -> None:
     made = kept(tmp_path)
     path = tmp_path / page.NAME
     path.write_text("the one before")
@@ -190,6 +190,7 @@ def test_every_run_leaves_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     scenario = scenario_file(tmp_path, "small", SLOW_POSTS, title="<b>small</b>")
     ran = CliRunner().invoke(app, ["run", scenario, "--json", "--keep", "kept"])
+    assert ran.stdout, (ran.stderr, ran.exception)
     document = json.loads(ran.stdout)
     assert [one["name"] for one in document["timeline"]["stages"]] == ["before", "during", "after"]
     assert [one["target"] for one in document["timeline"]["windows"]] == ["posts"]

@@ -149,7 +149,7 @@ def test_an_arrangement_that_does_not_fit_gets_a_second_table() -> None:
     assert all(name in answers for name in names)
 
 
-def test_a_sequence_is_a_matrix_of_who_is_hurt_by_whom() -> None:
+def test_a_sequence_is_printed_as_a_matrix() -> None:
     chain = variant("sync-chain", 0.0, "posts down", "event-bus down")
     bus = variant("async-bus", 1.0, "posts down", "event-bus down")
     chain.faults = [FaultProof(kind="down", target="posts", acted=True)]
@@ -183,7 +183,7 @@ def test_an_invalid_run_says_so_and_why() -> None:
     assert "40 late, 2 dropped." in flat(printed(a_result(load=load)))
 
 
-def test_a_machine_that_had_nothing_left_is_named_beside_the_figures() -> None:
+def test_a_busy_machine_is_named_beside_the_figures() -> None:
     free, crowded = (
         flat(printed(a_result(load=Load(machine_share=share)))) for share in (0.42, 0.97)
     )
@@ -197,7 +197,7 @@ def test_a_fault_that_did_not_act_says_so() -> None:
     assert "comments down DID NOT ACT" in printed(a_result(hurt))
 
 
-def test_not_to_recover_is_never_and_not_to_be_hurt_is_nothing() -> None:
+def test_no_recovery_is_never_and_no_harm_is_nothing() -> None:
     hurt, unhurt = variant("sync-chain", 0.5), variant("async-bus", 1.0)
     hurt.recovery_seconds = unhurt.recovery_seconds = None
     unhurt.faults = []
@@ -241,7 +241,7 @@ def test_colour_is_left_out_when_asked_for_none(monkeypatch: pytest.MonkeyPatch)
     assert "✗ fails" in raw.getvalue()
 
 
-def test_where_only_ascii_can_be_written_words_and_plain_signs_stand_in() -> None:
+def test_a_terminal_without_unicode_gets_words_and_plain_signs() -> None:
     text = printed(a_result(verdict="fails", title="Größe … × 2"), encoding="ascii")
     assert "x fails" in text
     assert "Gr??e ... x 2" in text
@@ -258,7 +258,7 @@ def test_several_runs_are_summed_up_a_line_each() -> None:
     assert "not all expectations hold" in rows[1]
 
 
-def test_figures_have_the_digits_they_deserve_and_no_share_is_rounded_up() -> None:
+def test_figures_have_few_digits_and_shares_round_down() -> None:
     shares = {1.0: "100 %", 0.9996: "99.9 %", 0.983: "98.3 %", 0.29: "29.0 %", 0.0001: "<0.1 %"}
     shares |= {0.0: "0 %"}
     assert {share: cells.success(share) for share in shares} == shares

@@ -124,7 +124,7 @@ def test_nothing_sent_is_no_success_rate() -> None:
     assert evaluate("sync-chain.before.read_feed.errors.timeout == 0", result).holds is None
 
 
-def test_not_to_recover_fails_where_a_fault_acted_and_is_not_measured_where_none_did() -> None:
+def test_no_recovery_fails_only_where_a_fault_acted() -> None:
     result = a_result()
     result.variants[0].recovery_seconds = None
     assert evaluate("sync-chain.recovery_seconds <= 2", result).holds is None
@@ -132,7 +132,7 @@ def test_not_to_recover_fails_where_a_fault_acted_and_is_not_measured_where_none
     assert evaluate("sync-chain.recovery_seconds <= 2", result).holds is False
 
 
-def test_the_steady_state_is_asked_of_a_variant_before_the_fault() -> None:
+def test_the_steady_state_is_evaluated_before_the_fault() -> None:
     check("read_feed.success >= 0.99", VARIANTS, PHASES, steady=True)
     outcome = evaluate("read_feed.success >= 0.99", a_result(), steady_in="async-bus")
     assert outcome.holds is False

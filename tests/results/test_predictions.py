@@ -71,7 +71,7 @@ def test_where_theory_has_no_answer_it_says_why(tmp_path: Path) -> None:
         ("open(1, 2)", "open"),
     ],
 )
-def test_a_mistake_in_a_prediction_is_told_before_the_run(
+def test_a_mistake_in_a_prediction_is_reported_before_the_run(
     tmp_path: Path, wrong: str, sentence: str
 ) -> None:
     text = FILE.replace("chain_ms(sync-chain.before.read_feed.p50, 300)", wrong)
@@ -80,7 +80,7 @@ def test_a_mistake_in_a_prediction_is_told_before_the_run(
     assert sentence in str(error.value)
 
 
-def test_a_prediction_about_a_variant_that_is_left_out_is_left_out(tmp_path: Path) -> None:
+def test_predictions_about_a_variant_are_left_out_with_it(tmp_path: Path) -> None:
     both = scenario(tmp_path, FILE + "[variants.async-bus]\n")
     assert len(both.only(["sync-chain"]).predict) == 1
     assert both.only(["async-bus"]).predict == ()

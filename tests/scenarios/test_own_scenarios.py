@@ -29,7 +29,7 @@ def problems(text: str) -> list[str]:
     return [error.message for error in validator().iter_errors(tomllib.loads(text))]
 
 
-def test_the_schema_in_the_docs_is_the_one_of_the_code() -> None:
+def test_the_schema_in_the_docs_is_up_to_date() -> None:
     assert json.loads(PUBLISHED.read_text()) == schema.schema(), (
         "Write it anew: lab validate --schema > docs/scenario.schema.json"
     )
@@ -129,7 +129,7 @@ def test_a_key_is_found_on_its_line(key: str, line: int | None) -> None:
     assert line_of(TEXT, key) == line
 
 
-def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(STARTED.replace("rate = 20", "raet = 20"))
     with pytest.raises(ScenarioError) as error:

@@ -91,7 +91,7 @@ def test_text_and_list_need_no_table(tmp_path: Path) -> None:
     assert (mine.explain, len(mine.steady_state)) == ("Bare.", 1)
 
 
-def test_a_fault_lasts_as_long_as_during_unless_it_says_otherwise(tmp_path: Path) -> None:
+def test_a_fault_lasts_for_during_unless_it_says_otherwise(tmp_path: Path) -> None:
     mine = load(tmp_path, MINE)
     assert lengths(mine.timeline()) == [("before", 3), ("during", 5), ("after", 4)]
     everybody = ("sync-chain", "again", "async-bus")
@@ -105,7 +105,7 @@ def test_a_fault_lasts_as_long_as_during_unless_it_says_otherwise(tmp_path: Path
         assert (window.at_s, window.seconds, window.variants) == wanted
 
 
-def test_in_a_sequence_every_method_has_its_phase_and_a_rest_after_it(tmp_path: Path) -> None:
+def test_in_a_sequence_every_method_has_its_phase(tmp_path: Path) -> None:
     turns = load(tmp_path, SEQUENCE)
     assert lengths(turns.timeline()) == [
         ("before", 2),
@@ -179,7 +179,7 @@ def test_quick_is_the_same_experiment_in_half_the_time(tmp_path: Path) -> None:
         ("[load]", "[load", "is no TOML"),
     ],
 )
-def test_a_mistake_is_told_with_its_key_and_what_was_meant(
+def test_a_mistake_is_reported_with_its_key_and_a_suggestion(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     assert old in MINE
@@ -206,13 +206,13 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("event-bus_down.read", "during.read", "has no phase 'during'"),
     ],
 )
-def test_a_sequence_has_rules_of_its_own(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+def test_a_sequence_has_more_rules(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     with pytest.raises(ScenarioError) as caught:
         load(tmp_path, SEQUENCE.replace(old, new))
     assert sentence in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_not_text_is_told_so(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="can't be read"):
         Scenario.load_file(tmp_path / "absent.toml")
     (tmp_path / "binary.toml").write_bytes(b"title = '\xff'")

@@ -59,7 +59,7 @@ def test_there_are_thirteen_claims_and_each_could_be_refuted() -> None:
         assert claim.refuted_by
 
 
-def test_the_built_in_scenarios_are_found_in_the_order_they_are_best_met() -> None:
+def test_the_built_in_scenarios_are_found_in_their_order() -> None:
     files = [path.stem for path in (Path(__file__).parents[2] / "lab" / "scenarios").glob("*.toml")]
     assert catalogue.names()[: len(files)] == catalogue._ORDER
     assert sorted(catalogue._ORDER) == sorted(files)
