@@ -53,34 +53,26 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     return Watched
 
 
-@pytest.mark.parametrize("kind", ["down", "hang", "error"])
-async def test_a_run_broken_off_takes_its_fault_back_and_ends_every_process(
-    tmp_path: Path, kind: str, watched: type[Watched], own_processes: Callable[[], set[int]]
+@pytest.mark.parametrize(
+    ("kind", "when"), [("down", "began"), ("hang", "began"), ("error", "began"), ("down", "ending")]
+)
+async def test_a_run_broken_off_heals_its_fault_and_ends_every_process(
+    tmp_path: Path,
+    kind: str,
+    when: str,
+    watched: type[Watched],
+    own_processes: Callable[[], set[int]],
 ) -> None:
-    method = {"fault": kind, "target": "comments"}
+    method = {"fault": kind, "target": "comments"} | ({"seconds": 0.2} if when == "ending" else {})
     one = _scenario(tmp_path, method, phases=LONG, variants=("sync-chain",))
     running = asyncio.create_task(Run(one, tmp_path)())
-    await watched.began.wait()
+    await getattr(watched, when).wait()
     assert own_processes()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert watched.taken_back == [(kind, True)]
-    assert own_processes() == set()
-
-
-async def test_a_run_broken_off_while_it_mends_mends_to_the_end_first(
-    tmp_path: Path, watched: type[Watched], own_processes: Callable[[], set[int]]
-) -> None:
-    method = {"fault": "down", "target": "comments", "seconds": 0.2}
-    one = _scenario(tmp_path, method, phases=LONG, variants=("sync-chain",))
-    running = asyncio.create_task(Run(one, tmp_path)())
-    await watched.ending.wait()
     assert watched.taken_back == []
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert watched.taken_back == [("down", True)]
+    assert watched.taken_back == [(kind, True)]
     assert own_processes() == set()
 
 

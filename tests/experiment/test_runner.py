@@ -2,7 +2,6 @@
 
 import asyncio
 import csv
-import json
 import os
 import signal
 from collections import Counter
@@ -74,30 +73,16 @@ def run(folder: Path) -> Result:
         return asyncio.run(Run(one, folder)())
 
 
-def test_a_run_is_valid_and_has_the_documented_keys(run: Result) -> None:
+def test_a_run_is_valid_and_its_counts_add_up(run: Result) -> None:
     assert (run.problems, run.valid, run.exit_code) == ([], True, 0)
-    document = json.loads(run.to_json())
-    assert document.keys() >= {
-        *("schema", "scenario", "seed", "quick", "started", "environment", "valid", "problems"),
-        *("variants", "expectations"),
-    }
-    assert [variant["name"] for variant in document["variants"]] == TWINS
-    phases = ["before", *(f"comments {kind}" for kind in KINDS), "after"]
-    for variant in document["variants"]:
-        assert set(variant["phases"]) == set(phases)
-        assert variant.keys() >= {"name", "arrangement", "options", "recovery_seconds", "faults"}
-        assert variant["data"]["visible_ms"].keys() == {"p50", "p99", "max"}
-        for phase in variant["phases"].values():
-            assert phase.keys() == {"seconds", "endpoints"}
-            assert phase["endpoints"].keys() == {"read_feed", "create_post", "create_comment"}
-            for endpoint in phase["endpoints"].values():
-                assert endpoint["sent"] == endpoint["ok"] + endpoint["failed"]
-                assert endpoint["failed"] == sum(endpoint["errors"].values())
-                assert endpoint.keys() >= {"late", "dropped", "success"}
-                latency = endpoint["latency_ms"]
-                assert latency.keys() == {"p50", "p90", "p95", "p99", "max", "mean"}
-    (expectation,) = document["expectations"]
-    assert expectation.keys() >= {"says", "claim", "verdict", "expected", "measured"}
+    assert [variant.name for variant in run.variants] == TWINS
+    for variant in run.variants:
+        assert set(variant.phases) == {"before", *(f"comments {kind}" for kind in KINDS), "after"}
+        for phase in variant.phases.values():
+            assert phase.endpoints.keys() == {"read_feed", "create_post", "create_comment"}
+            for endpoint in phase.endpoints.values():
+                assert endpoint.sent == endpoint.ok + endpoint.failed
+                assert endpoint.failed == sum(endpoint.errors.values())
 
 
 def test_both_variants_are_sent_the_same(folder: Path, run: Result) -> None:
