@@ -1,18 +1,3 @@
-from collections.abc import AsyncIterator
-
-import pytest
-import pytest_asyncio
-
-from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import PRELOAD
-from lab.foreign.parts import PRELOAD as FOREIGN_PRELOAD
 from tests.support.patience import patience
 
 __all__ = ["patience"]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
-    folder = tmp_path_factory.mktemp("supervisor")
-    async with Supervisor((*PRELOAD, *FOREIGN_PRELOAD), folder) as supervising:
-        yield supervising
