@@ -56,7 +56,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
 @pytest.mark.parametrize(
     ("kind", "when"), [("down", "began"), ("hang", "began"), ("error", "began"), ("down", "ending")]
 )
-async def test_a_run_broken_off_heals_its_fault_and_ends_every_process(
+async def test_a_run_broken_off_heals_its_fault_and_leaves_nothing(
     tmp_path: Path,
     kind: str,
     when: str,
@@ -76,7 +76,7 @@ async def test_a_run_broken_off_heals_its_fault_and_ends_every_process(
     assert own_processes() == set()
 
 
-async def test_a_progress_line_that_is_only_half_written_is_read_when_it_is_whole(
+async def test_half_a_progress_line_waits_for_its_other_half(
     tmp_path: Path,
 ) -> None:
     seen: list[str] = []

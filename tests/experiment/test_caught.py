@@ -24,7 +24,7 @@ def test_only_what_was_under_way_is_moved() -> None:
     assert [one.phase for one in (answered, caught, never_sent)] == ["before", "during", "before"]
 
 
-def test_whom_the_fault_does_not_touch_keeps_its_phase() -> None:
+def test_a_request_without_the_fault_keeps_its_phase() -> None:
     beside = sample(STRIKES_S - 0.01, 500, variant="async-bus")
     warm_up = sample(STRIKES_S - 0.01, 5_000, phase="warm_up")
     later = sample(STRIKES_S + 0.5, 500, phase="during")

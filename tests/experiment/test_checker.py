@@ -82,7 +82,7 @@ def test_two_statuses_of_one_comment_are_a_divergence(statuses: dict[str, str]) 
     assert differs(check(WRITES, holdings)) == {"diverged": 1}
 
 
-def test_a_post_twice_counts_and_a_write_of_others_does_not() -> None:
+def test_a_post_twice_counts_a_write_of_others_not() -> None:
     assert differs(check(WRITES, held(0, 0, 1, 2))) == {"duplicated": 1}
     assert differs(check(WRITES, held(0, 1, 2, 99))) == {}
 
@@ -136,7 +136,7 @@ def read_from_the_table(told: str, owned: int, shown: int, decided: int, judged:
     return found
 
 
-def test_each_way_a_comment_can_be_found_is_judged_by_the_table() -> None:
+def test_each_way_to_find_a_comment_is_judged_as_documented() -> None:
     seen: Counter[str] = Counter()
     for told, owned, shown, decided, judged in product(("yes", "no", "nothing"), *[range(3)] * 4):
         if decided > shown:
@@ -157,7 +157,7 @@ def test_each_way_a_comment_can_be_found_is_judged_by_the_table() -> None:
     assert len(seen) == 11
 
 
-def test_where_only_the_feed_can_be_asked_nothing_else_is_measured() -> None:
+def test_with_only_the_feed_nothing_else_is_measured() -> None:
     holdings = held(0, 1, 2)
     holdings.only_the_feed = True
     found = check(WRITES, holdings)
@@ -240,6 +240,6 @@ async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
 
 
 @pytest.mark.parametrize("refuses", [*SERVICES, BUS])
-async def test_what_is_not_shown_can_not_be_judged_and_who_hides_it_is_named(refuses: str) -> None:
+async def test_a_service_that_hides_its_writes_is_named(refuses: str) -> None:
     with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not show what it holds"):
         await read_holdings(cast(Stack, FakeStack(3, refuses)))

@@ -43,13 +43,13 @@ def out_of_order(writes: list[Sample], *numbers: int) -> int:
     ],
     ids=str,
 )
-def test_each_write_before_one_that_was_over_when_it_began_counts_once(
+def test_each_write_shown_before_an_earlier_one_counts_once(
     shown: tuple[int, ...], count: int
 ) -> None:
     assert out_of_order(one_after_the_other(4), *shown) == count
 
 
-def test_writes_that_were_under_way_together_may_stand_either_way_round() -> None:
+def test_concurrent_writes_may_be_shown_in_any_order() -> None:
     together = [write(0, 0.0, 1.0), write(1, 0.5, 0.7), write(2, 0.7, 2.0)]
     assert out_of_order(together, 2, 1, 0) == out_of_order(together, 0, 2, 1) == 0
     later = [*together, write(3, 1.5, 3.0)]
@@ -61,7 +61,7 @@ def test_only_what_was_acknowledged_proves_an_order() -> None:
     assert out_of_order([refused, write(1, 1.0, 1.5)], 1, 0) == 0
 
 
-def test_it_agrees_with_the_comparison_of_all_pairs_on_many_random_runs() -> None:
+def test_order_is_judged_as_by_comparing_all_pairs() -> None:
     chance = random.Random(SEED)
     found = 0
     for _ in range(RUNS):
@@ -105,15 +105,13 @@ def told(*events: tuple[str, int]) -> list[Told]:
         ("M1 U1 C2", 0),
     ],
 )
-def test_the_log_has_a_verdict_behind_its_comment_and_the_comment_behind_its_post(
-    log: str, count: int
-) -> None:
+def test_the_log_has_an_event_behind_what_caused_it(log: str, count: int) -> None:
     writes = [write(number, number, number + 0.5, "create_comment") for number in (1, 2)]
     events = told(*((event[0], int(event[1])) for event in log.split()))
     assert check(writes, Holdings(log=events)).out_of_order == count
 
 
-def test_what_the_log_tells_twice_of_a_write_is_a_duplicate() -> None:
+def test_a_write_twice_in_the_log_is_a_duplicate() -> None:
     writes = [write(number, number, number + 0.5, "create_comment") for number in (1, 2)]
     once = told(("P", 0), ("C", 1), ("M", 1), ("U", 1), ("C", 2))
     assert check(writes, Holdings(log=once)).duplicated == 0
@@ -148,13 +146,6 @@ def test_a_later_answer_that_lacks_what_was_shown_is_counted() -> None:
     assert (post.went_back, comment.went_back) == (1, 2)
 
 
-def test_an_answer_that_was_asked_for_before_proves_nothing() -> None:
-    post = write(1, 0.0, 0.5)
-    shown_by(post).compare(Asked(0.9, limit=3), {}, 0)
-    shown_by(post).compare(Asked(1.0, limit=3), {}, 0)
-    assert post.went_back == 0
-
-
 @pytest.mark.parametrize(
     ("asked", "posts", "missing"),
     [
@@ -163,6 +154,7 @@ def test_an_answer_that_was_asked_for_before_proves_nothing() -> None:
         (Asked(2.0, limit=3, before="id-4"), (1, 3), [0, 2]),
         (Asked(2.0, limit=2, before="id-4"), (1, 3), [2]),
         (Asked(2.0, limit=2, before="id-0"), (), []),
+        (Asked(1.0, limit=3), (), []),  # asked before they were shown
     ],
     ids=str,
 )
@@ -176,7 +168,7 @@ def test_only_what_the_page_reaches_back_to_is_missed(
 
 
 @pytest.mark.parametrize(("went_back", "decided", "resurrected"), [(0, 1, 0), (2, 1, 1), (2, 0, 0)])
-def test_what_went_and_came_back_is_told_from_what_stayed_and_from_what_stayed_away(
+def test_only_what_went_and_came_back_is_resurrected(
     went_back: int, decided: int, resurrected: int
 ) -> None:
     sample = replace(write(1, 0.0, 0.5), went_back=went_back)

@@ -90,7 +90,7 @@ def test_what_is_asked_is_the_figure_of_which_theory_speaks(tmp_path: Path) -> N
         (["async-bus"], "async-bus"),
     ],
 )
-def test_who_fails_may_be_said_in_many_ways(tmp_path: Path, answer: object, kept: str) -> None:
+def test_the_failing_side_has_many_names(tmp_path: Path, answer: object, kept: str) -> None:
     assert guesses.guesses(scenario(tmp_path), {"fails": answer})[0].guessed == kept
 
 
@@ -119,7 +119,7 @@ def test_milliseconds_may_have_a_unit(tmp_path: Path, answer: object, kept: obje
         ({"lots": 1}, "mine has no question 'lots'. Did you mean 'lost'?"),
     ],
 )
-def test_an_answer_that_can_not_be_meant_is_refused_in_a_sentence(
+def test_a_senseless_answer_is_refused_in_a_sentence(
     tmp_path: Path, answers: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(GuessError) as caught:
@@ -127,7 +127,7 @@ def test_an_answer_that_can_not_be_meant_is_refused_in_a_sentence(
     assert str(caught.value).startswith(says)
 
 
-def test_a_guess_stands_beside_what_was_measured(tmp_path: Path) -> None:
+def test_a_guess_is_compared_with_what_was_measured(tmp_path: Path) -> None:
     found = judged(
         tmp_path, fails="all", feed_p99_ms={"sync-chain": "never", "async-bus": 7}, lost=0
     )

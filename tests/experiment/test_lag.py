@@ -46,7 +46,7 @@ def drains(tenth: int) -> int:
     return min(TOLD * tenth // 10, back)
 
 
-def test_the_lag_grows_with_what_is_told_and_drains_with_what_is_left_of_the_capacity() -> None:
+def test_the_lag_drains_with_the_spare_capacity() -> None:
     lag = consumer_lag(away(drains), (4.0, 6.0), 12.0)
     assert lag.max == TOLD * OUTAGE_S
     assert lag.outage_seconds == OUTAGE_S
@@ -74,7 +74,7 @@ def test_without_a_fault_there_is_nothing_to_drain() -> None:
     assert (lag.max, lag.arrival_rate) == (3, None)
 
 
-def test_a_lag_that_was_usual_before_need_not_be_made_good() -> None:
+def test_a_lag_as_before_the_fault_counts_as_drained() -> None:
     usual = [replace(one, offset=one.head - 9, answered=True) for one in away(drains)]
     assert consumer_lag(usual, (4.0, 6.0), 12.0).drained_seconds == 0.0
 
@@ -120,7 +120,7 @@ def test_a_path_leads_to_each_figure_of_a_consumers_lag() -> None:
         ("async-bus.newcomer.secnds", "Did you mean 'seconds'?"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_told_where_it_might(path: str, sentence: str) -> None:
+def test_a_wrong_path_is_refused_with_a_suggestion(path: str, sentence: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         known_path(path, ["async-bus"], ["before"], steady=False)
     assert sentence in str(caught.value)

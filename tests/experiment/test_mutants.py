@@ -133,7 +133,7 @@ def verdict(trial: Trial, laboratory: Laboratory, folder: Path) -> Data:
 
 
 @pytest.mark.parametrize("trial", parameters(SEEDED, *EACH_FIGURE))
-def test_a_seeded_bug_is_found_in_the_figure_that_names_it(
+def test_a_seeded_bug_is_found_in_its_figure(
     trial: Trial, laboratory: Laboratory, tmp_path: Path
 ) -> None:
     found = verdict(trial, laboratory, tmp_path)

@@ -34,7 +34,7 @@ def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> Non
     assert list(json.loads((state / "noise.json").read_text())) == ["A, 2, Linux, x86_64"]
 
 
-def test_only_the_newest_twenty_count_and_the_worst_of_these_does_not() -> None:
+def test_of_the_newest_twenty_all_but_the_worst_count() -> None:
     for number in range(30):
         share = 9.0 if number < 10 else 0.5 if number == 15 else 0.1
         noise.keep(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
@@ -43,7 +43,7 @@ def test_only_the_newest_twenty_count_and_the_worst_of_these_does_not() -> None:
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", '{"A, 2, Linux, x86_64": [{"share": "x"}]}'])
-def test_a_file_that_is_none_is_as_if_it_were_not_there(state: Path, written: str) -> None:
+def test_an_unreadable_file_counts_as_missing(state: Path, written: str) -> None:
     state.mkdir()
     (state / "noise.json").write_text(written)
     assert noise.noise_floor(HERE).runs == 0
@@ -57,7 +57,7 @@ def test_an_unwritable_place_is_no_error(state: Path) -> None:
     assert noise.noise_floor(HERE).runs == 0
 
 
-def test_without_a_place_of_its_own_it_is_with_the_users_state(
+def test_by_default_the_floor_is_with_the_users_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("LAB_STATE")

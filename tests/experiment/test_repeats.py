@@ -11,15 +11,7 @@ from lab.scenarios.certainty import NoiseFloor
 from lab.scenarios.hearing import ConsumerLag, Newcomer
 from lab.scenarios.pooled import Outcome, loads_together, pooled
 from lab.scenarios.repeats import Repeated
-from lab.scenarios.result import (
-    Data,
-    FaultProof,
-    Lag,
-    Load,
-    PhaseFigures,
-    Result,
-    Variant,
-)
+from lab.scenarios.result import Data, FaultProof, Lag, Load, PhaseFigures, Result, Variant
 from lab.scenarios.scenario import Scenario
 from tests.programs.unhurried import be_unhurried
 from tests.support.small import scenario_file, scenario_text
@@ -64,11 +56,8 @@ def test_percentiles_are_of_all_samples_together(scenario: Scenario) -> None:
     assert (feed.sent, feed.ok, during.seconds) == (6, 6, 4)
     assert (feed.latency_ms.p50, feed.latency_ms.max) == (1, 90)
     assert (result.seed, result.repeats, result.valid) == (1, 2, True)
-    assert (result.load.late, result.load.lag_ms.p99, result.load.probes) == (
-        3,
-        2,
-        {"sync-chain": 10},
-    )
+    assert (result.load.late, result.load.lag_ms.p99) == (3, 2)
+    assert result.load.probes == {"sync-chain": 10}
 
 
 def test_an_expectation_is_judged_by_the_whole(scenario: Scenario) -> None:
@@ -79,15 +68,13 @@ def test_an_expectation_is_judged_by_the_whole(scenario: Scenario) -> None:
     assert both.expectations[0].measured == 500
 
 
-def test_a_run_that_was_not_honest_has_no_part_in_it(scenario: Scenario) -> None:
+def test_an_invalid_run_has_no_part_in_the_whole(scenario: Scenario) -> None:
     result = pooled(scenario, [outcome(1, 500, valid=False), outcome(2, 7)])
     assert result.valid
     assert result.problems == []
     assert result.variants[0].phases["during"].endpoints["read_feed"].latency_ms.max == 7
-    assert [(one.seed, one.valid, one.folder) for one in result.runs] == [
-        (1, False, "run-01"),
-        (2, True, "run-02"),
-    ]
+    assert [(one.seed, one.valid) for one in result.runs] == [(1, False), (2, True)]
+    assert [one.folder for one in result.runs] == ["run-01", "run-02"]
     assert result.runs[0].problems == ["The load was late."]
 
 
@@ -111,7 +98,7 @@ def test_counts_are_summed(scenario: Scenario) -> None:
     assert variant.given_up == 4
 
 
-def test_the_time_to_recover_is_the_median_and_never_is_longer_than_any(
+def test_the_time_to_recover_is_the_median_of_all_runs(
     scenario: Scenario,
 ) -> None:
     def recovered(*seconds: float | None) -> float | None:
@@ -134,7 +121,7 @@ def test_a_fault_acted_only_if_it_acted_in_every_run(scenario: Scenario) -> None
     assert not proof.acted
 
 
-def test_of_lag_the_worst_is_kept_and_of_newcomers_the_middle_one(scenario: Scenario) -> None:
+def test_the_worst_lag_and_the_middle_newcomer_are_kept(scenario: Scenario) -> None:
     def heard(seed: int, most: int, seconds: float | None) -> Outcome:
         newcomer = Newcomer(service="query", part="query-2", at_s=1, events=5, seconds=seconds)
         lag = {"query": ConsumerLag(max=most, drain_rate=most)}
@@ -146,7 +133,7 @@ def test_of_lag_the_worst_is_kept_and_of_newcomers_the_middle_one(scenario: Scen
     assert [one.seconds for one in variant.newcomers] == [3.0]
 
 
-def test_loads_together_are_as_late_as_all_and_as_slow_as_the_worst() -> None:
+def test_pooled_loads_add_their_late_sends() -> None:
     loads = [
         Load(lag_ms=Lag(p99=1, max=2), late=1, dropped=2, cpu_share=0.1, machine_share=0.9),
         Load(lag_ms=Lag(p99=3, max=9), late=3, dropped=1, cpu_share=0.4, machine_share=0.2),

@@ -118,7 +118,7 @@ def test_neighbours_that_are_slow_together_make_the_interval_wider() -> None:
     assert width(stays=0.8) > 1.2 * width(stays=0.0)
 
 
-def test_what_slows_down_both_at_once_does_not_make_them_different() -> None:
+def test_a_stall_of_both_does_not_make_them_different() -> None:
     stall = [1.0] * 40 + [30.0] * 60
     (estimate,) = ratios_of_requests([(stall, [1.1 * value for value in stall])])
     assert estimate.ratio == pytest.approx(1.1)
@@ -189,7 +189,7 @@ def test_faster_is_called_faster() -> None:
     assert {one.verdict for one in found_in(a_run(1, times=0.3))} == {"faster"}
 
 
-def test_below_the_noise_floor_no_difference_is_claimed_however_sure_it_is() -> None:
+def test_below_the_noise_floor_no_difference_is_claimed() -> None:
     def certain(times: float) -> list[Sample]:
         return [
             Sample(name, "during", "read_feed", place / 100, 0.1, latency, 200, ok=True)
@@ -223,7 +223,7 @@ def test_the_more_lines_there_are_the_wider_is_each() -> None:
     assert among.high / among.low > alone.high / alone.low
 
 
-def test_a_variant_that_nobody_answered_is_compared_with_nobody() -> None:
+def test_a_variant_without_answers_is_not_compared() -> None:
     samples = a_run(1)
     for sample in samples:
         sample.ok = sample.variant == "sync-chain"

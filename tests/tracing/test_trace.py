@@ -102,7 +102,7 @@ def test_a_question_is_noted_in_the_span_of_its_asker(tmp_path: Path) -> None:
     assert all(span["at"] <= one["at"] and one["ms"] <= span["ms"] for one in span["asked"])
 
 
-def test_an_answer_stands_below_the_question_it_belongs_to() -> None:
+def test_an_answer_is_shown_below_its_question() -> None:
     assert shape(story(ASKING).steps) == [
         (0, "client", "client"),
         (1, "comments", "server"),
@@ -113,7 +113,7 @@ def test_an_answer_stands_below_the_question_it_belongs_to() -> None:
     ]
 
 
-def test_an_answer_that_came_after_its_asker_had_given_up_is_not_lost() -> None:
+def test_an_answer_after_its_timeout_is_not_lost() -> None:
     asked = {"asked": [note("posts", 1, 2, failed="TimedOut"), note("posts", 4, 2)]}
     lines = [
         line("aa", "comments", "POST /x", 0, 6) | asked,
@@ -129,7 +129,7 @@ def test_an_answer_that_came_after_its_asker_had_given_up_is_not_lost() -> None:
     assert steps[4].parent == steps[3].span
 
 
-def test_an_event_stands_below_the_one_that_told_it_however_the_files_are_read() -> None:
+def test_an_event_is_shown_below_its_cause_in_any_order() -> None:
     steps = story(TELLING).steps
     assert [step.service for step in steps] == [
         *("client", "comments", "moderation", "comments", "query")
@@ -155,7 +155,7 @@ def test_the_half_line_of_a_killed_process_is_passed_over(tmp_path: Path) -> Non
 # ── What is drawn ──
 
 
-def test_a_chain_is_drawn_as_a_staircase_of_those_who_wait() -> None:
+def test_a_chain_is_drawn_as_a_staircase() -> None:
     shown = drawn(story(ASKING, visible_ms=12))
     rows = shown.splitlines()
     bars = {row[:34].strip(): row[34:66] for row in rows}
@@ -176,7 +176,7 @@ def test_a_chain_is_drawn_as_a_staircase_of_those_who_wait() -> None:
     assert max(map(len, rows)) <= 80
 
 
-def test_what_came_of_events_stands_below_the_answer() -> None:
+def test_what_events_caused_is_shown_below_the_answer() -> None:
     shown = drawn(story(TELLING, visible_ms=9))
     labels = [row[:34].strip() for row in shown.splitlines()]
     answered = labels.index("answered")
@@ -188,7 +188,7 @@ def test_what_came_of_events_stands_below_the_answer() -> None:
     assert "the last at 7.1 ms" in said
 
 
-def test_a_deed_that_was_done_after_its_client_had_gone_is_told() -> None:
+def test_a_write_done_after_its_client_had_gone_is_told() -> None:
     late = [line("aa", "comments", "POST /posts/{post_id}/comments", 15, 2, status=201)]
     said = flat(drawn(story(late, failed="timeout")))
     assert "comments did it all the same, by 17 ms" in said
@@ -314,7 +314,7 @@ def test_a_comment_is_followed_in_every_arrangement(
     ("what", "asked"),
     [("comment", ["posts", "moderation"]), ("feed", ["posts", "comments"]), ("post", [])],
 )
-async def test_only_who_keeps_copies_answers_without_asking(
+async def test_only_a_service_with_copies_answers_without_asking(
     tmp_path: Path, what: str, asked: list[str]
 ) -> None:
     chain = await followed("sync-chain", what, tmp_path / "chain")
