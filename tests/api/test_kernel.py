@@ -101,7 +101,7 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
 
 
 @pytest.mark.slow
-def test_both_ways_to_run_in_a_cell_show_tables_and_charts(kernel: Kernel) -> None:
+def test_both_ways_to_run_show_tables_and_charts(kernel: Kernel) -> None:
     for code in ('lab.run("brief.toml")', 'await lab.arun("brief.toml")'):
         shown = [one["data"] for one in kernel.run(code) if "data" in one]
         assert len(shown) == 1

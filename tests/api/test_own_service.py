@@ -22,6 +22,7 @@ from lab.api.own import OwnServiceFailed
 from lab.cluster.topology import ARRANGEMENTS, with_engine
 from lab.domain.errors import Conflict, Invalid
 from tests.programs.unhurried import PATIENCE_S
+from tests.support.bad_programs import ANSWERS, FIVE, Bad
 from tests.support.handed_in import give_up_after_the_first_words
 from tests.support.laboratory import eventually
 from tests.support.small import processes_of
@@ -197,48 +198,14 @@ def test_what_it_has_started_ends_with_the_chain(tmp_path: Path) -> None:
 # ── As it may have been written ──
 
 BAD = {
-    "crashes at the start": (
-        "raise ValueError('no idea')",
-        "exited with status 1 before",
-        "no idea",
-    ),
-    "hangs": (
-        "import time\ndef main(argv):\n    print('thinking')\n    time.sleep(600)",
-        "was not ready within 100 s: nothing listens on port",
-        "thinking",
-    ),
-    "floods its log": (
-        "def main(argv):\n    while True:\n        print('flood ' * 1000)",
-        "It wrote 16 MiB of output, the most that is taken.",
-        "flood flood",
-    ),
-    "is never ready": (
+    **{case: FIVE[case] for case in ("crashes", "hangs", "floods its output")},
+    "is never ready": Bad(
         TITLES.replace("change.execute", "change.no_such_method"),
-        "was not ready within 100 s: it says it waits for",
+        "was not ready in time: it says it waits for",
         "no_such_method",
     ),
-    "belongs to the other side": (ASKS, "is a service of sync-chain", ""),
-    "stands in no shell": (
-        """
-import http.server
-
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == "/health" else 404)
-        self.end_headers()
-
-def main(argv):
-    import socket
-    port = int(argv[len(argv) - 1 - argv[::-1].index("--port") + 1])
-    server = http.server.HTTPServer(("127.0.0.1", port), Ready, bind_and_activate=False)
-    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    server.server_bind()
-    server.server_activate()
-    server.serve_forever()
-""",
-        "it does not stand in the lab's shell",
-        "",
-    ),
+    "belongs to the other side": Bad(ASKS, "is a service of sync-chain"),
+    "stands in no shell": Bad(ANSWERS % "pass", "it does not stand in the lab's shell"),
 }
 
 
@@ -246,17 +213,17 @@ def main(argv):
 def test_one_that_does_not_come_up_is_one_message(
     bus: Blog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    program, says, last_words = BAD[case]
-    before = running()
+    bad, before = BAD[case], running()
     monkeypatch.setattr(own, "READY_WITHIN_S", PATIENCE_S)
     give_up_after_the_first_words(monkeypatch)
     bus.post("An event at least")
     with pytest.raises(OwnServiceFailed) as failed:
-        bus.add(written(tmp_path, program))
-    assert str(failed.value).startswith("mine.py ")
-    assert says in str(failed.value)
-    assert last_words in str(failed.value)
-    assert max(map(len, str(failed.value).splitlines())) <= 300
+        bus.add(written(tmp_path, bad.program))
+    said = str(failed.value)
+    assert said.startswith("mine.py ")
+    assert bad.says.replace("in time", f"within {PATIENCE_S:g} s") in said
+    assert bad.last_words in said
+    assert max(map(len, said.splitlines())) <= 300
     assert running() <= before
     assert "mine" not in bus.urls
     assert bus.settle(PATIENCE_S)

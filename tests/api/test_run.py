@@ -340,9 +340,7 @@ async def test_a_request_is_followed_through_every_process(stacks: Any, name: st
         await stacks[name].trace("coment")
 
 
-async def test_a_failure_that_was_not_awaited_is_raised_at_the_end(
-    tmp_path: Path, before: set[int]
-) -> None:
+async def test_a_failure_not_awaited_is_raised_at_the_end(tmp_path: Path, before: set[int]) -> None:
     with pytest.raises(Invalid, match="Did you mean 'latency'"):
         async with lab.up("monolith", keep=tmp_path) as stacks:
             stacks["monolith"].fault("latncy", "posts", ms=3)

@@ -230,7 +230,7 @@ def test_script_and_checkout_say_what_is_said_in_process(tmp_path: Path, words: 
         assert (done.returncode, done.stdout, done.stderr) == say(*words, cwd=tmp_path)
 
 
-def test_the_four_steps_of_the_course_are_shown_for_every_arrangement(tmp_path: Path) -> None:
+def test_the_four_steps_are_shown_for_every_arrangement(tmp_path: Path) -> None:
     said = lab("design", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
     assert max(map(len, said.stdout.splitlines())) <= 80

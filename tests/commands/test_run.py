@@ -126,7 +126,7 @@ def test_only_and_rate_choose_a_variant_and_its_load(tmp_path: Path) -> None:
     assert [phase["seconds"] for phase in plan["phases"][1:]] == [0.5, 0.5, 0.5]
 
 
-def test_a_run_that_was_not_honest_is_3_and_says_why(tmp_path: Path) -> None:
+def test_a_dishonest_run_is_3_and_says_why(tmp_path: Path) -> None:
     """Its fault meets nobody, and its readers had no answer before it."""
     reading = {"mix": "read_feed = 1", "timeout_ms": 1, "variants": ("sync-chain",)}
     name = scenario_file(tmp_path, "ill", {"fault": "error", "target": "moderation"}, **reading)

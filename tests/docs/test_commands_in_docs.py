@@ -161,7 +161,7 @@ def sessions() -> list[str]:
     return re.split(r"^## Session \d: ", text_of(COURSE), flags=re.MULTILINE)[1:]
 
 
-def test_each_session_of_the_course_is_as_long_as_it_says() -> None:
+def test_each_session_is_as_long_as_it_says() -> None:
     assert len(sessions()) == SESSIONS
     for session in sessions():
         assert sum(map(int, re.findall(r"^\| (\d+) \|", session, re.MULTILINE))) == MINUTES

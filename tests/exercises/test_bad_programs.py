@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -19,6 +18,7 @@ from lab.exercises import catalogue, checking
 from lab.exercises.bench import Bench
 from lab.exercises.exercise import LIMIT_S, Exercise, Piece, Verdict
 from tests.programs.unhurried import HANGS_AFTER_S, PATIENCE_S
+from tests.support.bad_programs import FIVE, HEAD, Bad, nonsense
 from tests.support.handed_in import (
     Files,
     begin,
@@ -29,29 +29,7 @@ from tests.support.handed_in import (
     verdicts,
 )
 
-CHEAP = ("timeout", "starving", "likes")
-"""A service of the chain, the bus itself, and one that comes as a guest."""
 ITS_END_S = 2
-
-ANSWERS = """
-import socket, sys
-def main(argv):
-    print("here I am", flush=True)
-    port = int(argv[argv.index("--port") + 1])
-    listening = socket.create_server(("127.0.0.1", port), reuse_port=True)
-    while True:
-        taken, _ = listening.accept()
-        with taken:
-            asked = taken.recv(65536)
-            if asked.startswith(b"GET /health"):
-                taken.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n{}")
-            else:
-                %s
-"""
-HEAD = r"HTTP/1.1 200 OK\r\n"
-WAITS = ANSWERS.replace("200 OK", "503 No") % "pass"
-SLEEPS = "import time\ndef main(argv):\n    print('thinking')\n    time.sleep(600)"
-FLOODS = "def main(argv):\n    while True:\n        print('flood ' * 1000)"
 STARTS_OTHERS = """
 import subprocess, sys
 def main(argv):
@@ -59,30 +37,6 @@ def main(argv):
     subprocess.Popen(sleep)
     subprocess.Popen(sleep, start_new_session=True)
 """
-
-
-class Bad(NamedTuple):
-    """A program that is no service, what is said about it, and the end of its log."""
-
-    program: str
-    says: str
-    last_words: str = ""
-
-
-def nonsense(answer: str) -> Bad:
-    """What is ready, and answers so; then it is the first criterion that is not met."""
-    return Bad(ANSWERS % answer, "", "here I am")
-
-
-FIVE = {
-    "crashes": Bad("raise ValueError('no idea')", "exited with status 1 before it", "no idea"),
-    "hangs": Bad(SLEEPS, "was not ready in time: nothing listens on port", "thinking"),
-    "floods its output": Bad(FLOODS, "It wrote 16 MiB of output, the most that is taken.", "flood"),
-    "answers nonsense": nonsense(f"taken.sendall(b'{HEAD}Content-Length: 6\\r\\n\\r\\n[1, 2]')"),
-    "is never ready": Bad(WAITS, "was not ready in time: its health answer is 503", "here I am"),
-}
-"""What everybody hands in one day."""
-
 NO_SERVICE = {
     "does not compile": Bad("def main(argv:", "exited with status 1", "SyntaxError"),
     "has no main": Bad("print('hello')", "exited with status 1", "no function main"),
@@ -117,7 +71,7 @@ BREAKS_LATER = {
 Case = tuple[str, str]
 Found = Mapping[Case, Verdict | BaseException]
 CASES = {
-    **{(name, case): bad for name in CHEAP for case, bad in FIVE.items()},
+    **{(name, case): bad for name in catalogue.EXERCISES for case, bad in FIVE.items()},
     **{("timeout", case): bad for case, bad in NO_SERVICE.items()},
 }
 QUICKEST = {("timeout", "crashes"), ("timeout", "ends in the middle")}
@@ -131,14 +85,9 @@ def some_slow(cases: Mapping[Case, object]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", chosen)
 
 
-def in_it(name: str, bad: Bad) -> tuple[str, Files]:
-    """The program in the place of the exercise's last file."""
-    return name, {catalogue.find(name).files[-1]: bad.program}
-
-
 def handed_in(case: Case) -> tuple[str, Files]:
-    if case in CASES:
-        return in_it(case[0], CASES[case])
+    if case in CASES:  # in the place of the exercise's last file
+        return case[0], {catalogue.find(case[0]).files[-1]: CASES[case].program}
     file, line, instead, _ = BREAKS_LATER[case]
     files = solution(case[0])
     assert line in files[file]
@@ -153,7 +102,10 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return verdicts(these, tmp_path_factory.mktemp("bad"), patience=1)
 
 
-def is_one_clear_message(found: Verdict | BaseException, bad: Bad) -> None:
+@pytest.mark.timeout(1800)
+@some_slow(CASES)
+def test_a_program_that_is_no_service_is_one_clear_message(seen: Found, case: Case) -> None:
+    found, bad = seen[case], CASES[case]
     assert isinstance(found, Verdict), found
     assert not found.passed
     assert found.score == 0
@@ -166,24 +118,9 @@ def is_one_clear_message(found: Verdict | BaseException, bad: Bad) -> None:
     assert all(len(line) <= checking.LONGEST_LINE for line in found.log)
 
 
-@pytest.mark.timeout(900)
-@some_slow(CASES)
-def test_a_program_that_is_no_service_is_one_clear_message(seen: Found, case: Case) -> None:
-    is_one_clear_message(seen[case], CASES[case])
-
-
-@pytest.mark.soak
-def test_so_it_is_in_every_exercise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give_up_after_the_first_words(monkeypatch)
-    names = [name for name in catalogue.EXERCISES if name not in CHEAP]
-    these = {(name, case): in_it(name, FIVE[case]) for name in names for case in FIVE}
-    for (_, case), found in verdicts(these, tmp_path, patience=1).items():
-        is_one_clear_message(found, FIVE[case])
-
-
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @some_slow(BREAKS_LATER)
-def test_a_program_that_breaks_later_is_not_the_lab_s_fault(seen: Found, case: Case) -> None:
+def test_a_program_that_breaks_later_is_one_message(seen: Found, case: Case) -> None:
     found = seen[case]
     assert isinstance(found, Verdict)
     assert not found.passed

@@ -206,7 +206,7 @@ def test_the_formats_say_the_same() -> None:
     assert "ValueError: <&>" in graded["output"]
 
 
-def test_sentences_show_what_was_seen_and_a_hint_in_80_columns() -> None:
+def test_sentences_show_what_was_seen_and_a_hint() -> None:
     lines = formats.sentences(VERDICT, catalogue.find("likes"))
     said = flat(" ".join(lines))
     assert "not yet It is <in time>. Seen: 4 s & more. Hint: Don't & wait." in said
@@ -253,7 +253,7 @@ def test_ctrl_c_in_the_middle_of_a_check_leaves_nothing(tmp_path: Path) -> None:
     assert list(processes_of(checking.pid)) == []
 
 
-def test_a_second_start_overwrites_nothing_and_a_lost_file_is_named(tmp_path: Path) -> None:
+def test_a_second_start_overwrites_nothing(tmp_path: Path) -> None:
     begin("likes", tmp_path, {"async_bus/likes.py": "mine"})
     (tmp_path / "README.md").unlink()
     (tmp_path / "sync_chain" / "likes.py").unlink()

@@ -112,12 +112,16 @@ def give_up_after_the_first_words(patch: pytest.MonkeyPatch) -> None:
 
     async def patiently(self: Supervisor, child: Any, url: str, within_s: float) -> None:
         ready = asyncio.create_task(until_ready(self, child, url, PATIENCE_S))
-        while not ready.done() and not child.last_lines():
-            await asyncio.wait({ready}, timeout=0.05)
-        if ready.cancel():
+        try:
+            while not ready.done() and not child.last_lines():
+                await asyncio.wait({ready}, timeout=0.05)
+            if ready.done():
+                return await ready
+        finally:
+            ready.cancel()
             await asyncio.wait({ready})
-            ready = asyncio.create_task(until_ready(self, child, url, AFTER_ITS_WORDS_S))
-        await ready
+            _ = ready.cancelled() or ready.exception()
+        await until_ready(self, child, url, AFTER_ITS_WORDS_S)
 
     patch.setattr(Supervisor, "_until_ready", patiently)
 
