@@ -50,21 +50,6 @@ def screen(live: Console) -> Iterator[Stream]:
         yield stream
 
 
-def all_are_well() -> Callable[[Any], bool]:
-    """Whether in each half a read has succeeded after the last one that failed."""
-    well: set[str] = set()
-
-    def are_well(told: Any) -> bool:
-        for name, half in told.items():
-            if half["reads"]["failed"]:
-                well.discard(name)
-            elif half["reads"]["ok"]:
-                well.add(name)
-        return well == set(told)
-
-    return are_well
-
-
 def sent(half: Any) -> int:
     return half["reads"]["sent"] + half["writes"]["sent"]
 
@@ -89,13 +74,6 @@ def come_to_rest(
     screen.until("tick", is_at_rest)
 
 
-def once(screen: Stream, look: Callable[[], Any]) -> Any:
-    """What `look` finds, once it finds something; it looks at every tick."""
-    while not (found := look()):
-        screen.until("tick")
-    return found
-
-
 def test_a_screen_first_gets_what_to_draw_and_the_past(live: Console, screen: Stream) -> None:
     hello = screen.until("hello")
     assert [half["name"] for half in hello["halves"]] == [CHAIN, BUS]
@@ -105,7 +83,7 @@ def test_a_screen_first_gets_what_to_draw_and_the_past(live: Console, screen: St
     assert hello["role"] == "presenter"
     assert hello["load"]["rate"] == RATE
     assert hello["claims"]["one-down"]
-    screen.tick(all_are_well())
+    screen.until_well()
     with live.stream() as late:
         history = late.until("hello")["history"]
         tick = late.until("tick")
@@ -135,7 +113,7 @@ def test_requests_and_events_are_drawn_along_the_edges(screen: Stream) -> None:
 
 
 def test_killing_comments_breaks_only_the_reads_of_the_chain(live: Console, screen: Stream) -> None:
-    screen.tick(all_are_well())
+    screen.until_well()
     deeds = live.post("/api/fault", kind="down", target="comments")["deeds"]
     assert [(deed["stack"], deed["state"]) for deed in deeds] == [(CHAIN, "on"), (BUS, "on")]
     assert screen.until("done")["kind"] == "fault"
@@ -153,18 +131,14 @@ def test_killing_comments_breaks_only_the_reads_of_the_chain(live: Console, scre
     assert failures_on_the_bus == []
     seen = screen.until("seen", lambda seen: seen["claim"] == "one-down")
     assert "comments" in seen["says"]
-    chain = once(screen, lambda: (page := blog(live, CHAIN))["status"] == 503 and page)
+    chain = screen.once(lambda: (page := live.blog(CHAIN))["status"] == 503 and page)
     assert chain["problem"]["status"] == 503
-    assert blog(live, BUS)["status"] == 200
+    assert live.blog(BUS)["status"] == 200
     answer = live.post("/api/comment", half=BUS, post_id="x", content="y")
     assert answer == {"status": 0, "error": "refused"}
     live.post("/api/heal", target="comments")
     assert screen.until("faults", lambda on: on == []) == []
-    screen.tick(all_are_well())
-
-
-def blog(live: Console, half: str, newest: str = "") -> Any:
-    return live.get(f"/api/blog?half={half}" + (f"&newest={newest}" if newest else ""))
+    screen.until_well()
 
 
 def test_a_hanging_service_fills_the_workers_of_its_callers(live: Console, screen: Stream) -> None:
@@ -187,7 +161,7 @@ def test_a_hanging_service_fills_the_workers_of_its_callers(live: Console, scree
     live.post("/api/heal")
     come_to_rest(live, screen)  # on a busy machine, what waits would not become less by itself
     live.post("/api/load", rate=RATE, mix=MIX)
-    screen.tick(all_are_well())
+    screen.until_well()
 
 
 def test_a_downed_bus_fills_outboxes_and_ages_the_feed(live: Console, screen: Stream) -> None:
@@ -255,8 +229,8 @@ def test_a_reset_begins_with_nothing_on_the_same_screen(live: Console, screen: S
     hello = screen.until("hello")
     assert (hello["epoch"], hello["faults"], hello["script"]["at"]) == (epoch + 1, [], 0)
     assert screen.until("done")["kind"] == "reset"
-    screen.tick(all_are_well())
-    assert own not in [post["id"] for post in blog(live, CHAIN, own)["feed"]]
+    screen.until_well()
+    assert own not in [post["id"] for post in live.blog(CHAIN, own)["feed"]]
 
 
 def test_a_script_advances_step_by_step(live: Console, screen: Stream) -> None:
@@ -283,8 +257,8 @@ def test_other_arrangements_can_be_chosen_even_twice(live: Console, screen: Stre
         (CHAIN, BUS, [CHAIN, BUS]),
     ):
         live.post("/api/reset", left=left, right=right)
-        told = screen.tick(all_are_well())
-        assert list(told) == names
+        screen.until("done", lambda done: done["kind"] == "reset")
+        assert list(screen.until_well()) == names
 
 
 def test_a_post_and_a_comment_reach_both_feeds(live: Console, screen: Stream) -> None:
@@ -295,13 +269,13 @@ def test_a_post_and_a_comment_reach_both_feeds(live: Console, screen: Stream) ->
         own = post["body"]["id"]
         comment = {"half": half, "post_id": own, "content": "Nice"}
         # On the bus, comments hears of the post a moment later.
-        once(screen, lambda of=comment: live.post("/api/comment", **of)["status"] == 201)
+        screen.once(lambda of=comment: live.post("/api/comment", **of)["status"] == 201)
 
         def with_a_comment(half: str = half, own: str = own) -> Any:
-            feed = blog(live, half, own).get("feed")
+            feed = live.blog(half, own).get("feed")
             return feed and feed[0]["id"] == own and feed[0]["comments"] and feed[0]
 
-        assert once(screen, with_a_comment)["title"] == "<b>Mine</b> \u202e"
+        assert screen.once(with_a_comment)["title"] == "<b>Mine</b> \u202e"
         refused = live.post("/api/post", half=half, title="")
         assert (refused["status"], refused["problem"]["field"]) == (400, "title")
 
@@ -337,7 +311,7 @@ def test_watchers_see_the_same_and_change_nothing(live: Console) -> None:
     watcher = Asker(port_for_watchers())
     with watcher.stream() as screen:
         assert screen.until("hello")["role"] == "watcher"
-        screen.tick(all_are_well())
+        screen.until_well()
     assert watcher.get(f"/api/blog?half={BUS}")["status"] == 200
     watcher.cookie = live.cookie
     assert watcher.ask("POST", "/api/fault", {"kind": "down", "target": "posts"})[0] == 404

@@ -1,6 +1,7 @@
 """A lab that is up, as somebody sees it who reads its terminal and types what is printed there."""
 
 import contextlib
+import json
 import queue
 import re
 import shlex
@@ -27,6 +28,10 @@ from tests.programs.patient import PATIENCE_S
 from tests.support.laboratory import eventually
 
 BEFORE_THE_FOLDER = "Logs and data are in"
+ON_THE_BUS = {
+    "async-bus": {"PostCreated", "CommentCreated"},
+    "request-reply": {"Asked", "Answered"},
+}
 
 
 class Up:
@@ -167,3 +172,31 @@ def printed_commands(running: Up) -> dict[str, list[str]]:
         stack: re.findall(r"^ +(curl .*)$", part, re.MULTILINE)
         for stack, part in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+def do_as_printed(running: Up, stack: str) -> None:
+    """Type the commands that are printed for a stack, and look at what comes of each."""
+    post, comment, feed, *events = printed_commands(running)[stack]
+    created = run_as_printed(post)
+    assert created.status_code == 201
+    comment = comment.replace("ID", created.json()["id"])
+    # On the bus, comments hears of the post a little later.
+    eventually(lambda: run_as_printed(comment).status_code == 201, "the comment")
+
+    def is_approved() -> bool:
+        comments = run_as_printed(feed).json()[0]["comments"]
+        return bool(comments) and all(one["status"] == "approved" for one in comments)
+
+    eventually(is_approved, "the comment in the feed")
+    assert len(events) == (stack in ON_THE_BUS)
+    for command in events:
+        seen = [json.loads(line)["type"] for line in run_as_printed(command).text.splitlines()]
+        assert ON_THE_BUS[stack] <= set(seen)
+
+
+def assert_well(running: Up, stack: str, target: str) -> None:
+    assert get(f"{running.url(stack, target)}/health").status_code == 200
+
+
+def posts_status(running: Up, stack: str) -> int:
+    return get(f"{running.url(stack, 'posts')}/posts").status_code

@@ -1,7 +1,6 @@
 """A lab that is up: what it prints can be used as printed, it breaks and mends on request, and of
 its end nothing is left."""
 
-import json
 import re
 import signal
 from collections.abc import Iterator
@@ -20,13 +19,7 @@ from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
 from lab.cluster.topology import ARRANGEMENTS
 from lab.domain.directory import BY_HAND_PORTS, SERVICES, by_hand_url
-from tests.programs.ups import Up, assert_refused, get, printed_commands, run_as_printed, up
-from tests.support.laboratory import eventually
-
-ON_THE_BUS = {
-    "async-bus": {"PostCreated", "CommentCreated"},
-    "request-reply": {"Asked", "Answered"},
-}
+from tests.programs.ups import Up, assert_refused, assert_well, do_as_printed, get, posts_status, up
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,34 +42,6 @@ def both(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def blogs(both: Up) -> Iterator[Up]:
     yield both
     control.heal(both.lab)
-
-
-def do_as_printed(running: Up, stack: str) -> None:
-    """Type the commands that are printed for a stack, and look at what comes of each."""
-    post, comment, feed, *events = printed_commands(running)[stack]
-    created = run_as_printed(post)
-    assert created.status_code == 201
-    comment = comment.replace("ID", created.json()["id"])
-    # On the bus, comments hears of the post a little later.
-    eventually(lambda: run_as_printed(comment).status_code == 201, "the comment")
-
-    def is_approved() -> bool:
-        comments = run_as_printed(feed).json()[0]["comments"]
-        return bool(comments) and all(one["status"] == "approved" for one in comments)
-
-    eventually(is_approved, "the comment in the feed")
-    assert len(events) == (stack in ON_THE_BUS)
-    for command in events:
-        seen = [json.loads(line)["type"] for line in run_as_printed(command).text.splitlines()]
-        assert ON_THE_BUS[stack] <= set(seen)
-
-
-def assert_well(running: Up, stack: str, target: str) -> None:
-    assert get(f"{running.url(stack, target)}/health").status_code == 200
-
-
-def posts_status(running: Up, stack: str) -> int:
-    return get(f"{running.url(stack, 'posts')}/posts").status_code
 
 
 def test_the_welcome_fits_80_columns() -> None:

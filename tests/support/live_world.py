@@ -88,6 +88,10 @@ class Asker:
         assert status == 200, told
         return json.loads(told)
 
+    def blog(self, half: str, newest: str = "") -> Any:
+        """What a reader of that half sees, from a post on where one is named."""
+        return self.get(f"/api/blog?half={half}" + (f"&newest={newest}" if newest else ""))
+
     def enter(self, token: str) -> None:
         status, headers, _ = self.ask("POST", "/api/enter", {"token": token})
         assert status == 204
@@ -136,6 +140,26 @@ class Stream:
         found: dict[str, Any] = self.until("tick", lambda tick: is_meant(tick["halves"]))
         halves: dict[str, Any] = found["halves"]
         return halves
+
+    def until_well(self) -> dict[str, Any]:
+        """The halves of the tick by which in each a read has succeeded and none failed since."""
+        well: set[str] = set()
+
+        def all_are_well(told: Any) -> bool:
+            for name, half in told.items():
+                if half["reads"]["failed"]:
+                    well.discard(name)
+                elif half["reads"]["ok"]:
+                    well.add(name)
+            return well == set(told)
+
+        return self.tick(all_are_well)
+
+    def once(self, look: Callable[[], Any]) -> Any:
+        """What `look` finds, once it finds something; it looks at every tick."""
+        while not (found := look()):
+            self.until("tick")
+        return found
 
 
 class Typed(Asker):
