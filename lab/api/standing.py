@@ -14,6 +14,7 @@ happens to the block, the cell or the kernel, no process and no fault outlives i
 ones; `by_hand=True` takes those of `lab up` (4000 and so on), for curl.
 """
 
+import asyncio
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -33,6 +34,8 @@ from lab.domain.directory import BY_HAND_PORTS, TWINS
 from lab.meant import did_you_mean
 from lab.report import fragment
 from lab.scenarios.runs import RUNS, drop_databases, new_folder
+
+WAKE_EVERY_S = 0.2
 
 
 class Stacks(Shown, Mapping[str, Blog]):
@@ -90,7 +93,9 @@ class Up:
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> Stacks:
-        return await self._start(self._in_turn)
+        stacks = await self._start(self._in_turn)
+        self._held.callback(asyncio.create_task(_wake_the_loop()).cancel)
+        return stacks
 
     async def __aexit__(
         self,
@@ -144,6 +149,13 @@ class Up:
             await self._held.aclose()
             raise
         return Stacks(board, do, own, folder, self)
+
+
+async def _wake_the_loop() -> None:
+    """Jupyter notes an interrupt for its loop and does not wake it: a cell that only waits would
+    not be broken off."""
+    while True:  # noqa: ASYNC110 - to wake it is all that is wanted
+        await asyncio.sleep(WAKE_EVERY_S)
 
 
 def up(

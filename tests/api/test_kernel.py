@@ -26,6 +26,7 @@ CELLS = {
     "async with lab.up": """
 async with lab.up("sync-chain") as stacks:
     await stacks["sync-chain"].fault("hang", "comments")
+    open("waits", "x").close()
     await asyncio.Event().wait()
 """,
     "with lab.up": """
@@ -46,6 +47,7 @@ class Kernel:
     """A kernel of its own process; `run` waits for a cell, `begin` does not."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.manager = jupyter_client.KernelManager(kernel_name="python3")
         env = environment(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / "ipython"))
         self.manager.start_kernel(cwd=str(folder), env=env)
@@ -117,6 +119,8 @@ def test_an_interrupt_ends_everything_and_leaves_the_kernel_usable(
 ) -> None:
     asked = kernel.begin(CELLS[how])
     assert kernel.until_broken()
+    if "waits" in CELLS[how]:  # and nothing else wakes its loop
+        eventually((kernel.folder / "waits").exists)
     kernel.manager.interrupt_kernel()
     reply = kernel.reply(asked)
     assert reply["status"] == "error"
