@@ -148,10 +148,14 @@ def test_a_held_screen_keeps_still_while_the_lab_runs(live: Seen) -> None:
 
 @pytest.mark.slow
 def test_the_load_follows_the_keys(live: Seen) -> None:
-    keys = (("+", "10 requests a"), ("-", "5 requests a"), ("m", "read_feed 3"), ("m", "create_"))
-    for key, says in (*keys, ("m", "read_feed 6")):
+    for key, says in (("+", "10 requests a"), ("-", "5 requests a")):
         live.page.keyboard.press(key)
         live.wait_for_text(NEWEST_LINE, says)
+    # The next press goes on from the mix that the page shows.
+    for mix, says in (("2", "read_feed 3"), ("0", "read_feed 18"), ("1", "read_feed 6")):
+        live.page.keyboard.press("m")
+        live.wait_for_text(NEWEST_LINE, says)
+        eventually(live.page, "document.querySelector('select.mix').value", mix.__eq__)
 
 
 @pytest.mark.slow
