@@ -17,8 +17,8 @@ from lab.report import fragment, page
 from lab.report.charts import Raw
 from lab.scenarios.guessed import Guess
 from lab.scenarios.result import Result
-from tests.programs.unhurried import be_unhurried
 from tests.support.browser import Seen, chromium
+from tests.support.command_line import unhurried_lab
 from tests.support.kept_runs import BOTH, hostile, kept, result, samples
 from tests.support.small import SLOW_POSTS, scenario_file
 
@@ -185,12 +185,10 @@ def test_where_no_page_can_be_written_the_command_says_so(tmp_path: Path) -> Non
     assert f"{tmp_path / page.NAME} can't be written" in said.stderr
 
 
-def test_every_run_leaves_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    be_unhurried(monkeypatch.setattr)
-    monkeypatch.chdir(tmp_path)
+def test_every_run_leaves_its_page(tmp_path: Path) -> None:
     scenario = scenario_file(tmp_path, "small", SLOW_POSTS, title="<b>small</b>")
-    ran = CliRunner().invoke(app, ["run", scenario, "--json", "--keep", "kept"])
-    assert ran.stdout, (ran.stderr, ran.exception)
+    ran = unhurried_lab("run", scenario, "--json", "--keep", "kept", cwd=tmp_path)
+    assert ran.stdout, ran.stderr
     document = json.loads(ran.stdout)
     assert [one["name"] for one in document["timeline"]["stages"]] == ["before", "during", "after"]
     assert [one["target"] for one in document["timeline"]["windows"]] == ["posts"]
