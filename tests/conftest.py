@@ -11,7 +11,19 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from lab.cluster.topology import ARRANGEMENTS
 from tests.support.laboratory import Blog, Laboratory
 
-LONGEST_FIRST: tuple[str, ...] = ()
+LONGEST_FIRST = (
+    "exercises/test_exercises",
+    "commands/test_run",
+    "commands/test_help_and_words",
+    "experiment/test_mutants",
+    "docs/test_commands_in_docs",
+    "docs/test_notebooks",
+    "live/test_looks",
+    "live/test_page",
+    "tracing/test_trace",
+    "api/test_kernel",
+    "blog/test_resilience_stacks",
+)
 """Files that take long. They go first, so that in the end no worker waits for one of them."""
 
 
