@@ -217,6 +217,7 @@ def test_one_that_does_not_come_up_is_one_message(
     monkeypatch.setattr(own, "READY_WITHIN_S", PATIENCE_S)
     give_up_after_the_first_words(monkeypatch)
     bus.post("An event at least")
+    assert bus.settle(PATIENCE_S)
     with pytest.raises(OwnServiceFailed) as failed:
         bus.add(written(tmp_path, bad.program))
     said = str(failed.value)
