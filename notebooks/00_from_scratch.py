@@ -29,8 +29,8 @@ import pandas as pd
 
 import checks
 import lab
-from lab.scenarios import design
-from lab.scenarios.needs import OF_NEEDS
+from lab.report.tracing import design
+from lab.results.dependencies import OF_NEEDS
 
 # %% [markdown]
 # ## Step 1: a service for each resource

@@ -23,7 +23,7 @@ import pandas as pd
 
 import checks
 import lab
-from lab.scenarios.oracles import chain_ms
+from lab.results.oracles import chain_ms
 
 # %% [markdown]
 # ## Predict

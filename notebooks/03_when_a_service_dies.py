@@ -48,7 +48,7 @@ await stacks["async-bus"].feed()
 # And now the chain. The post is there, posts would give it to anybody. But:
 
 # %%
-from lab.api.blog import RequestFailed
+from lab.api.blogs import RequestFailed
 
 try:
     said = await stacks["sync-chain"].feed()

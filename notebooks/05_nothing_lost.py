@@ -31,7 +31,7 @@ import lab
 # %% [markdown]
 # ## The bus that everybody writes first
 #
-# An array in memory, and a POST to everybody who listens: `lab/bus/course_server.py`. Posts tells
+# An array in memory, and a POST to everybody who listens: `lab/bus/course/server.py`. Posts tells
 # it of three posts, while query is dead. Then query is started again.
 
 
@@ -64,7 +64,7 @@ told
 # %% [markdown]
 # ## First idea: keep what was told
 #
-# The default bus here is a log (`lab/bus/log_server.py`). It numbers each event, has it on the disk
+# The default bus here is a log (`lab/bus/log/server.py`). It numbers each event, has it on the disk
 # before it says OK, and whoever listens reads on from where they were. The same mishap. How many of
 # the three will be in the feed? Say it before you go on.
 
@@ -78,7 +78,7 @@ feed
 # So nothing can be lost on the bus any more. But what if the bus itself is dead? First write the
 # row, then tell the bus: two lines of code, and in between there is a moment. One side has it like
 # that, a *dual write*. The other has an *outbox*: row and event are one commit, and a relay tells
-# the event until the bus has taken it (`lab/async_bus/tell.py`).
+# the event until the bus has taken it (`lab/async_bus/outbox.py`).
 
 # %%
 lab.predict("dual-write")

@@ -28,7 +28,7 @@ import pandas as pd
 
 import checks_chain as checks
 import lab
-from lab.api.blog import RequestFailed
+from lab.api.blogs import RequestFailed
 
 
 # %%

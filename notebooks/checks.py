@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from lab.api.blog import Blog
-from lab.scenarios.design import Dependency
-from lab.scenarios.oracles import all_up, chain_ms
+from lab.api.blogs import Blog
+from lab.report.tracing.design import Dependency
+from lab.results.oracles import all_up, chain_ms
 
 Feed = Sequence[Mapping[str, Any]]
 

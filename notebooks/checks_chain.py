@@ -4,8 +4,8 @@ from typing import Any
 
 import lab
 from checks import Said, near, nothing
-from lab.api.blog import Blog, RequestFailed
-from lab.scenarios.oracles import attempts_in_all, worker_limit
+from lab.api.blogs import Blog, RequestFailed
+from lab.results.oracles import attempts_in_all, worker_limit
 
 READERS = 20
 MOST_ASKED = 10

@@ -10,7 +10,7 @@ import requests
 
 import lab
 from checks import Said
-from lab.api.blog import Blog
+from lab.api.blogs import Blog
 
 COMMENTS = 4
 DEEDS = 40  # more than anybody needs for so many comments, each heard twice

@@ -12,12 +12,12 @@ import requests
 
 import lab
 from checks import Said, nothing
-from lab.api.blog import Blog
-from lab.api.own import OwnServiceFailed
+from lab.api.blogs import Blog
+from lab.api.own_service import OwnServiceFailed
 from lab.api.result import Result
+from lab.results.expressions import check, evaluate
+from lab.results.paths import ExpressionError
 from lab.scenarios.catalogue import find
-from lab.scenarios.expression import check, evaluate
-from lab.scenarios.figures import ExpressionError
 
 ASK_WITHIN_S = 5
 NINE_IN_TEN = 0.9

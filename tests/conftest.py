@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.arrangements import ARRANGEMENTS
 from tests.support.laboratory import Blog, Laboratory
 
 LONGEST_FIRST = (

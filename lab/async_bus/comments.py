@@ -7,12 +7,7 @@ Hears: PostCreated (there is such a post), CommentModerated (may it stay?)
 
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.errors import NotFound
-from lab.domain.events import (
-    CommentCreated,
-    CommentModerated,
-    CommentUpdated,
-    PostCreated,
-)
+from lab.domain.events import CommentCreated, CommentModerated, CommentUpdated, PostCreated
 from lab.domain.model import Comment, CommentDraft, new_id
 
 SCHEMA = """

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lab.domain.events import Envelope
-from lab.store import Store, Transaction
+from lab.service.store import Store, Transaction
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS dead_letters (

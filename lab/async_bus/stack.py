@@ -6,20 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab import idempotency
-from lab.async_bus.alarms import Alarms
-from lab.async_bus.apply import Applier, Listener
+from lab.async_bus.consumer import Alarms, Inbox
 from lab.async_bus.dead_letters import TABLE, count_dead, dead_letters, redrive
-from lab.async_bus.hear import Inbox
-from lab.async_bus.tell import DualWrite, Relay
-from lab.bus.open import open_bus
-from lab.domain.directory import BUS, HOPS, by_hand_port, by_hand_url
+from lab.async_bus.inbox import Applier, Listener
+from lab.async_bus.outbox import DualWrite, Relay
+from lab.bus.connect import open_bus
 from lab.domain.events import Event
+from lab.domain.services import BUS, HOPS, by_hand_port, by_hand_url
 from lab.faults.versions import told_in_version
-from lab.service import Handler, Service
-from lab.shell import Main, Shell, ShellOptions
-from lab.store import Transaction as Change
-from lab.web import Route
+from lab.service import idempotency
+from lab.service.http import Route
+from lab.service.server import Main, Shell, ShellOptions
+from lab.service.service import Handler, Service
+from lab.service.store import Transaction as Change
 
 __all__ = ["BusService", "Change", "program"]
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from lab.domain.events import Envelope
-from lab.web import Route
+from lab.service.http import Route
 
 MOST_BYTES_AT_ONCE = 1024 * 1024
 """More than this is told in several goes: a bus takes some more, but not without end."""

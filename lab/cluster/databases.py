@@ -15,7 +15,7 @@ from typing import Literal
 
 import psutil
 
-from lab.cluster.link import tail
+from lab.cluster.forkserver_client import tail
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
 

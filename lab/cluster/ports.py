@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.cluster.errors import PortTaken
-from lab.holder import holder_of
+from lab.support.ports import holder_of
 
 HOST = "127.0.0.1"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.cluster.link import tail
+from lab.cluster.forkserver_client import tail
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Program:
     instead: Callable[[int], str | None] | None = field(default=None, compare=False)
 
     def order(self) -> dict[str, Any]:
-        """What the nursery is told of it (`lab.cluster.nursery`)."""
+        """What the nursery is told of it (`lab.cluster.forkserver`)."""
         return {
             "name": self.name,
             "module": self.module,

@@ -8,17 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from lab.cluster.caller import Caller
+from lab.cluster.arrangements import Arrangement, programs, url, with_engine
+from lab.cluster.bus_engines import EXISTING, ask, engine, is_existing, named
+from lab.cluster.control_client import Caller
 from lab.cluster.databases import Databases, open_databases
-from lab.cluster.engines import EXISTING, engine
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.existing import ask, is_existing, named
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import Arrangement, programs, url, with_engine
-from lab.domain.directory import BUS
-from lab.nats_here import NatsMissing, find_server, require_client
+from lab.domain.services import BUS
+from lab.support.nats import NatsMissing, find_server, require_client
 
 _LOOK_AGAIN_S = 0.01
 

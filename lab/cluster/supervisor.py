@@ -6,9 +6,9 @@
         await supervisor.restart("comments")        # the same program, ready again
     # here no process is left, whatever happened above
 
-The processes belong to the nursery (`lab.cluster.nursery`), not to this one. That is why nothing is
-left when this process is killed, and why this class works in any event loop, Jupyter's included:
-it needs neither child watchers nor threads.
+The processes belong to the nursery (`lab.cluster.forkserver`), not to this one. That is why
+nothing is left when this process is killed, and why this class works in any event loop, Jupyter's
+included: it needs neither child watchers nor threads.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from lab.cluster.errors import (
     SignalFailed,
     StartFailed,
 )
+from lab.cluster.forkserver_client import NurseryLink, NurseryRefused, tail
 from lab.cluster.health import Health, ask_health
-from lab.cluster.link import NurseryLink, NurseryRefused, tail
 from lab.cluster.program import Child, Exit, Program
 
 __all__ = ["Exit", "Program", "Supervisor"]
@@ -122,7 +122,7 @@ class Supervisor:
 
     def kept(self, name: str) -> list[int]:
         """The processes that a program keeps at this moment. Raises NotRunning."""
-        from lab.cluster.family import family
+        from lab.cluster.process_tree import family
 
         return [one.pid for one in family(self._child(name).pid)]
 
@@ -245,7 +245,7 @@ def _stands_still(child: Child) -> bool:
     import psutil
 
     if child.program.keeps:
-        from lab.cluster.family import stand_still
+        from lab.cluster.process_tree import stand_still
 
         return stand_still(child.pid)
     return bool(psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)

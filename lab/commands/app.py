@@ -15,11 +15,11 @@ from typing import Annotated
 
 import typer
 
-from lab import bringing, looking, running, tracing
-from lab.byhand import commands as by_hand
-from lab.exercises import commands as exercises
-from lab.live import commands as live
-from lab.terminal import console, fail, say, scenario_named
+from lab.commands import exercise as exercises
+from lab.commands import inspect, live, run
+from lab.commands import sandbox as by_hand
+from lab.commands import target as bringing
+from lab.commands.console import console, fail, say, scenario_named
 
 app = typer.Typer(
     name="lab",
@@ -58,11 +58,11 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="mend what can be mended")] = False,
 ) -> None:
     """Look at this machine: what is missing, in the way, or left over."""
-    from lab.doctor import examine
-    from lab.report import findings
+    from lab.commands import doctor
+    from lab.commands.doctor import examine
 
     found = examine(fix)
-    findings.show(found, console())
+    doctor.show(found, console())
     raise typer.Exit(3 if any(finding.level == "bad" for finding in found) else 0)
 
 
@@ -74,7 +74,7 @@ def new(
     name: Annotated[str, typer.Argument(help="what to call it: small letters, digits, hyphens")],
 ) -> None:
     """Write a scenario file to start from, explained line by line, into this folder."""
-    from lab.scenarios.starter import AlreadyThere, start
+    from lab.scenarios.template import AlreadyThere, start
 
     try:
         path = start(name, Path())
@@ -104,7 +104,7 @@ def validate(
     if schema:
         import json as documents
 
-        from lab.foreign.reading import target_schema
+        from lab.external.target import target_schema
         from lab.scenarios.schema import schema as scenario_schema
 
         say(documents.dumps(target_schema() if target else scenario_schema(), indent=2))
@@ -130,12 +130,12 @@ def version() -> None:
     """Say which version this is, and on what it runs."""
     import platform
 
-    from lab.scenarios.environment import lab_version
+    from lab.results.run_folder import lab_version
 
     say(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
 
 
-for doors in (looking.app, running.app, live.app, tracing.app, by_hand.app, bringing.app, own):
+for doors in (inspect.app, run.app, live.app, inspect.app, by_hand.app, bringing.app, own):
     app.add_typer(doors)
 app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
 

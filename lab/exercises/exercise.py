@@ -33,7 +33,7 @@ class Piece:
 @dataclass(frozen=True)
 class Exercise:
     """Each of the `pieces` stands in a stack of its own. `check` is given a bench
-    (`lab/exercises/bench.py`) for each, in the same order; it looks, and notes what it saw."""
+    (`lab/exercises/testbed.py`) for each, in the same order; it looks, and notes what it saw."""
 
     name: str
     title: str

@@ -4,8 +4,8 @@ import textwrap
 from typing import Any
 
 from lab.exercises.exercise import Exercise, Step, Verdict
-from lab.report.junit import Case
-from lab.report.junit import junit as written
+from lab.support.junit import Case
+from lab.support.junit import junit as written
 
 WIDTH = 80
 _INDENT = " " * 9

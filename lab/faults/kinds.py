@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lab.meant import did_you_mean
+from lab.support.text import did_you_mean
 
 CLIENT = "client"
 """A caller who names nobody: people, and the load."""

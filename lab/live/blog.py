@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
-from lab.cluster.caller import Answer
+from lab.cluster.control_client import Answer
 from lab.cluster.stack import Stack
 from lab.domain.errors import Invalid
 from lab.live.session import Session

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lab.domain.errors import Forbidden, Invalid
 from lab.live.blog import Blog
-from lab.live.halves import ENGINES, halves
+from lab.live.panes import ENGINES, halves
 from lab.live.script import Script
 from lab.live.security import Keys
 from lab.live.session import Session
-from lab.load.steady_plan import Wish
-from lab.web import Route
+from lab.load.continuous import Wish
+from lab.service.http import Route
 
 Text = Annotated[str, Field(max_length=20_000)]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from lab.domain.errors import Conflict
 from lab.faults.kinds import Fault
-from lab.live.halves import Half
+from lab.live.panes import Half
 from lab.live.session import Session
 from lab.scenarios.scenario import Scenario
 

@@ -17,7 +17,7 @@ import psutil
 from aiohttp import web
 
 from lab.domain.errors import Forbidden, WrongHost
-from lab.web import printable
+from lab.service.http import printable
 
 PAGE_HEADER = "Lab-Page"
 

@@ -1,6 +1,14 @@
 """Where the console is asked: a listener on the loopback for whoever holds the token.
 
-The same code serves the listener for lookers-on (`lab/live/share.py`), with fewer doors.
+The same code serves the listener for lookers-on (`lab/live/server.py`), with fewer doors.
+
+The page's own files: those that lie in static/, and nothing that lies anywhere else.
+
+The door for lookers-on in the same network: they may look, and that is all.
+
+A listener of its own, which is not there unless it is asked for. It has only the doors that are
+marked as shared, none of which changes anything; no cookie is given or taken. What they ask for is
+answered once for all of them, so that two hundred readers are no load.
 """
 
 import asyncio
@@ -8,15 +16,17 @@ import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
 
 from lab.cluster.errors import LabCannotRun, PortTaken
-from lab.domain.errors import Conflict, ServiceError
-from lab.holder import holder_of
-from lab.listener import HttpServer
+from lab.domain.errors import Conflict, NotFound, ServiceError
+from lab.live.blog import Blog
+from lab.live.broadcast import Role, Show, event
 from lab.live.routes import Door
 from lab.live.security import (
     HEADERS,
@@ -24,10 +34,23 @@ from lab.live.security import (
     check_origin,
     check_own_host,
     check_page,
+    loopback_hosts,
+    own_addresses,
 )
-from lab.live.show import Role, Show
-from lab.live.watchers import event
-from lab.web import WHOLE_REQUEST_WITHIN_S, answer, check_path, find, problem, read_body
+from lab.live.session import Session
+from lab.service.http import (
+    WHOLE_REQUEST_WITHIN_S,
+    HttpServer,
+    Route,
+    answer,
+    check_path,
+    find,
+    problem,
+    read_body,
+)
+from lab.support.ports import holder_of
+
+# ── Where the console is asked: a listener on the loopback for whoever holds the token.
 
 SHUTDOWN_WITHIN_S = 1.0
 STALLED_AFTER_S = 5.0
@@ -132,3 +155,80 @@ async def serving(desk: Desk, listening: socket.socket, show: Show) -> AsyncIter
         server.pre_shutdown()
         with suppress(TimeoutError):
             await server.shutdown(SHUTDOWN_WITHIN_S)
+
+
+# ── The page's own files: those that lie in static/, and nothing that lies anywhere else.
+
+FOLDER = Path(__file__).parent / "static"
+
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+}
+
+
+async def static_file(request: web.BaseRequest) -> web.Response:
+    """`/` is index.html; `/static/NAME` the file of that name. Raises NotFound."""
+    name = request.path.removeprefix("/static/").removeprefix("/") or "index.html"
+    # Looked up among the names that are there: no path that somebody sends is ever opened.
+    known = {path.name: path for path in FOLDER.iterdir() if path.suffix in TYPES}
+    if name not in known:
+        raise NotFound(f"There is no file {name[:80]!r} here.")
+    path = known[name]
+    return web.Response(body=path.read_bytes(), headers={"Content-Type": TYPES[path.suffix]})
+
+
+# ── The door for lookers-on in the same network: they may look, and that is all.
+
+_LOOK_AGAIN_S = 5.0
+
+
+class OwnHosts:
+    """The names this machine goes by at a port. Looked up now and then: networks come and go."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._looked_at_s = port, float("-inf")
+        self._known: frozenset[str] = frozenset()
+
+    def __call__(self) -> frozenset[str]:
+        if perf_counter() - self._looked_at_s > _LOOK_AGAIN_S:
+            self._looked_at_s = perf_counter()
+            own = {f"{address}:{self._port}" for address in own_addresses()}
+            # Nobody is asked for more names: in a classroom without a network that takes seconds.
+            name = socket.gethostname()
+            names = {f"{name}:{self._port}", f"{name}.local:{self._port}"}
+            self._known = loopback_hosts(self._port) | own | names
+        return self._known
+
+
+def shared_doors(doors: Sequence[Door], session: Session) -> list[Door]:
+    """Those that are shared, with their own stream and their own look at the blog."""
+    blog = Blog(session)
+
+    async def feed(half: str) -> object:
+        # Without `newest`: an answer that is kept for all can't be another one for each.
+        return await blog.feed(half)
+
+    instead = {
+        "/api/stream": Route("GET", "/api/stream", streaming(session.show, "watcher"), raw=True),
+        "/api/blog": Route("GET", "/api/blog", feed),
+    }
+    return [
+        replace(door, route=instead.get(door.route.path, door.route), open=True)
+        for door in doors
+        if door.shared
+    ]
+
+
+def shared_desk(doors: Sequence[Door], session: Session, port: int) -> Desk:
+    return Desk(shared_doors(doors, session), OwnHosts(port), None)
+
+
+def addresses(port: int) -> list[str]:
+    """What to write on the blackboard."""
+    return [f"http://{address}:{port}/" for address in own_addresses()]

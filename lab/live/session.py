@@ -13,23 +13,21 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from lab.byhand.control_server import Address, control_server
-from lab.byhand.deeds import Deed
-from lab.byhand.notes import RunningLab, announced
+from lab.cluster.arrangements import ARRANGEMENTS, preload
 from lab.cluster.errors import LabCannotRun, how_it_ended
-from lab.cluster.seeds import seed_posts
+from lab.cluster.fixtures import seed_posts
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, preload
 from lab.domain.errors import Conflict
-from lab.live.board import Board, kind_of
-from lab.live.halves import ENGINES, Half
-from lab.live.hops import Hops
-from lab.live.load_link import LoadLink, Report
-from lab.live.nodes import Nodes
-from lab.live.seen import Seer
-from lab.live.show import Show
-from lab.live.ticks import Ticks
+from lab.live.broadcast import Show
+from lab.live.commentary import Seer
+from lab.live.fault_controller import Board, kind_of
+from lab.live.load_client import LoadLink, Report
+from lab.live.panes import ENGINES, Half
+from lab.live.snapshots import Hops, Nodes, Ticks
+from lab.sandbox.control_server import Address, control_server
+from lab.sandbox.fault_controller import Deed
+from lab.sandbox.instances import RunningLab, announced
 
 RATE = 40.0
 MIX = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
@@ -229,7 +227,7 @@ class Session:
 async def session(folder: Path, show: Show, halves: Sequence[Half]) -> AsyncIterator[Session]:
     """One that is going to begin with these halves; at the end all is gone. Raises LabCannotRun."""
     modules = preload(half.options for half in halves)
-    supervisor = Supervisor((*modules, "lab.load.steady"), folder)
+    supervisor = Supervisor((*modules, "lab.load.continuous"), folder)
     supervisor.launch()
     async with supervisor:
         one = Session(supervisor, folder, show)

@@ -5,40 +5,120 @@ send, a progress line every quarter of a second, one summary. It also measures i
 that fell behind has measured itself, so how late it was is the first thing its summary says.
 
 It is a process of its own: a generator that shared an interpreter with what it measures would
-measure itself. All others give way to it (`lab.cluster.process`), and what else keeps it on time is
-in `pump`.
+measure itself. All others give way to it (`lab.cluster.forkserver`), and what else keeps it on
+time is in `pump`.
+
+What keeps the sends on time: the pump that fires them, its loop, and its quiet.
+
+The loop waits with select(): epoll rounds every wait up to a whole millisecond. The garbage
+collector rests while we send: one collection takes milliseconds, and every send behind it is late.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import resource
+import selectors
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, process_time, time
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import psutil
 
-from lab.lifeline import watch_lifeline
-from lab.load.client import Client
-from lab.load.closed import users_of
+from lab.load.anomalies import Order, mark_stale
+from lab.load.closed_loop import users_of
 from lab.load.metrics import lag_figures
-from lab.load.order import Order
-from lab.load.pacer import Timeline, schedule, shift_s
 from lab.load.plan import BadPlan, Plan, read_plan
-from lab.load.pump import Pump, Send, garbage_left_alone, new_loop
 from lab.load.samples import write_samples
+from lab.load.schedule import Arrival, Timeline, schedule, shift_s
 from lab.load.sender import Sender
-from lab.load.stale import mark_stale
-from lab.load.watcher import Watcher
+from lab.load.visibility import Watcher
+from lab.support.http_client import Client
+from lab.support.parent_watch import watch_lifeline
+
+# ── What keeps the sends on time: the pump that fires them, its loop, and its quiet.
+
+_AT_ONCE = 64  # sends between two looks at what came in
+
+
+class Send(NamedTuple):
+    """An arrival and who sends it when: seconds from the start."""
+
+    intended_s: float
+    sender: Sender
+    number: int
+    arrival: Arrival
+
+
+class Pump:
+    """Fires every send at its moment. `all_sent` is done when the schedule is at its end."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sends: Sequence[Send], started_at_s: float
+    ) -> None:
+        self.all_sent: asyncio.Future[None] = loop.create_future()
+        self._loop, self._sends, self._started_at_s = loop, sends, started_at_s
+        self._next = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def turn(self) -> None:
+        """Fire what is due, and come back when the next one is."""
+        try:
+            self._fire_due()
+        except Exception as error:  # in a callback it would only be logged, and the run would hang
+            self.all_sent.set_exception(error)
+
+    def stop(self) -> None:
+        """Fire no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _fire_due(self) -> None:
+        # At most so many at once: a pump that is behind must not keep the answers waiting, too.
+        for _ in range(_AT_ONCE):
+            if self._next == len(self._sends):
+                self.all_sent.set_result(None)
+                return
+            send = self._sends[self._next]
+            wait_s = self._started_at_s + send.intended_s - perf_counter()
+            if wait_s > 0:
+                self._timer = self._loop.call_later(wait_s, self.turn)
+                return
+            self._next += 1
+            send.sender.fire(send.number, send.arrival, send.intended_s)
+        self._timer = self._loop.call_later(0.0, self.turn)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop that wakes up within microseconds of the moment it was asked for."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+@contextmanager
+def garbage_left_alone() -> Iterator[None]:
+    """No garbage collection inside this block."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
+
+
+# ── The load as a program: `python -m lab.load.generator PLAN.json`.
 
 PROGRESS_EVERY_S = 0.25
 

@@ -8,12 +8,12 @@ in one sentence, before the first request.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lab.support.http_client import Origin
 
 Action = Literal["read_feed", "create_post", "create_comment"]
 AtOnce = Literal["comment_at_once", "look_at_once"]
@@ -22,29 +22,9 @@ Service = Literal["posts", "comments", "query"]
 WARM_UP = "warm_up"
 """The phase whose samples are kept in the file and left out of every figure."""
 
-_NUMERIC_IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
-
 
 class BadPlan(ValueError):
     """The plan cannot be followed; the message is one sentence that says why."""
-
-
-class Origin(NamedTuple):
-    """Where a service listens: a numeric IPv4 address and a port."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def of(cls, url: str) -> Origin:
-        """Read `http://127.0.0.1:4100`. `ValueError` for anything that is not of this kind."""
-        parts = urlsplit(url)
-        # A name would be looked up in the middle of a send, and `localhost` tries ::1 first.
-        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
-        plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
-        if not plain or not _NUMERIC_IPV4.fullmatch(host):
-            raise ValueError(f"{url!r} is not of the form http://127.0.0.1:PORT")
-        return cls(host, parts.port or 80)
 
 
 class _Strict(BaseModel):

@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lab.load.pacer import ORANGE, Arrival
+from lab.load.schedule import ORANGE, Arrival
 
 WRITES = ("create_post", "create_comment", "comment_at_once")
 

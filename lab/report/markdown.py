@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json import dumps
 
-from lab.report import cells
-from lab.report.facts import facts
-from lab.scenarios.figures import written
-from lab.scenarios.result import Endpoint, Result, Variant
+from lab.report import formatting
+from lab.report.terminal.listing import facts
+from lab.results.paths import written
+from lab.results.result import Endpoint, Result, Variant
 from lab.scenarios.scenario import Scenario
 
 NOT_YET = "Not measured yet."
@@ -86,21 +86,21 @@ def _of(variant: Variant, phase: str) -> list[Endpoint | None]:
 
 def _good(of: Endpoint | None) -> str:
     if of is None or not of.sent:
-        return cells.NONE
-    return f"{cells.success(of.success)}, {cells.ms(of.latency_ms.p50)} ms"
+        return formatting.NONE
+    return f"{formatting.success(of.success)}, {formatting.ms(of.latency_ms.p50)} ms"
 
 
 def _seen(variant: Variant, phase: str) -> str:
     of = variant.phases[phase].endpoints.get("create_comment")
     seen = of.visible_ms if of else None
-    return f"{cells.ms(seen.p50)} ms" if seen and seen.p50 is not None else cells.NONE
+    return f"{formatting.ms(seen.p50)} ms" if seen and seen.p50 is not None else formatting.NONE
 
 
 def _expectations(result: Result) -> str:
     rows = []
     for one in result.expectations:
         values = ", ".join(
-            f"`{path}` {written(value, cells.NONE)}" for path, value in one.values.items()
+            f"`{path}` {written(value, formatting.NONE)}" for path, value in one.values.items()
         )
         claim = f" (`{one.claim}`)" if one.claim else ""
         rows.append((f"{_SIGNS[one.verdict]} {one.verdict}", f"{one.says}{claim}", values))
@@ -111,9 +111,9 @@ def _predictions(result: Result) -> str:
     rows = [
         (
             one.says,
-            written(one.predicted, cells.NONE),
-            written(one.measured, cells.NONE),
-            cells.NONE if one.deviation is None else f"{one.deviation:+.0%}",
+            written(one.predicted, formatting.NONE),
+            written(one.measured, formatting.NONE),
+            formatting.NONE if one.deviation is None else f"{one.deviation:+.0%}",
             "" if one.agrees is not False else one.because,
         )
         for one in result.predictions

@@ -7,9 +7,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import get_args
 
-from lab.meant import did_you_mean
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import Tag
+from lab.support.text import did_you_mean
 
 TAGS: tuple[str, ...] = get_args(Tag)
 

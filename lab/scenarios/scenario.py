@@ -4,6 +4,8 @@ It is a TOML file, so that nobody needs Python to have an idea. The words are Ch
 *method* is what is done to the system, *steady state* is what has to hold before it is done, for
 an experiment on a patient who was ill already says nothing. A file that can't be meant as it is
 written is refused with every problem at once, in sentences.
+
+A scenario from its file, or sentences about what is wrong with it.
 """
 
 import math
@@ -14,15 +16,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lab.cluster.reach import known_targets, makes_no_sense
-from lab.meant import did_you_mean
-from lab.reading import read_model
-from lab.scenarios.aim import each_target, why_not
-from lab.scenarios.claims import CLAIMS
-from lab.scenarios.expression import check, check_figure, is_about, is_figure_of
-from lab.scenarios.figures import ExpressionError
-from lab.scenarios.joining import halved, joining_problems
-from lab.scenarios.reading import SCENARIO_FILE
+from lab.cluster.fault_rules import known_targets, makes_no_sense
+from lab.results.claims import CLAIMS
+from lab.results.expressions import check, check_figure, is_about, is_figure_of
+from lab.results.paths import ExpressionError
+from lab.results.result import RECOVERING, FaultWindow, Phase
+from lab.scenarios.late_joiners import halved, joining_problems, surge_problems
 from lab.scenarios.spec import (
     Expect,
     HistorySpec,
@@ -36,9 +35,27 @@ from lab.scenarios.spec import (
     Tag,
     VariantSpec,
 )
-from lab.scenarios.surge import surge_problems
-from lab.scenarios.switches import variant_problems
-from lab.scenarios.timeline import RECOVERING, FaultWindow, Phase
+from lab.scenarios.switches import each_target, variant_problems, why_not
+from lab.support.text import did_you_mean
+from lab.support.toml_model import FileError, Kind, read_model
+
+# ── A scenario from its file, or sentences about what is wrong with it.
+
+
+class ScenarioError(FileError):
+    """A scenario file that can't be run."""
+
+
+SCENARIO_FILE = Kind(
+    "a scenario",
+    ScenarioError,
+    # A table whose only key is its text or its list reads better at the end of a file than a bare
+    # key at its beginning. Both are understood.
+    tables={"explain": "text", "steady_state": "that"},
+)
+
+
+# ── A scenario: what is loaded, what is broken and when, and what must then be seen.
 
 
 class UnknownVariant(ValueError):

@@ -7,10 +7,10 @@ fault can act on a target), but every key, every word and every limit.
 from collections.abc import Sequence
 from typing import Any
 
-from lab.cluster.reach import known_targets
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.cluster.fault_rules import known_targets
 from lab.faults.kinds import KINDS, WholeFault
-from lab.scenarios.claims import CLAIMS
+from lab.results.claims import CLAIMS
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.switches import BY_SERVICE, OR_FOR_ALL, SWITCHES, Allowed
 

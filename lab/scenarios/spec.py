@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lab.cluster.topology import ARRANGEMENTS, Arrangement
-from lab.domain.directory import SERVICES
+from lab.cluster.arrangements import ARRANGEMENTS, Arrangement
+from lab.domain.services import SERVICES
 from lab.faults.kinds import Fault, parse_fault
-from lab.meant import did_you_mean
-from lab.scenarios.result import ENDPOINTS
+from lab.results.result import ENDPOINTS
+from lab.support.text import did_you_mean
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=600, allow_inf_nan=False)]
 NoSeconds = Annotated[float, Field(strict=True, ge=0, le=600, allow_inf_nan=False)]

@@ -2,23 +2,28 @@
 
 A switch of another arrangement is refused, not passed over: a switch that does nothing is the
 commonest lie of systems that demonstrate something.
+
+Whom a method means, and whether it can hurt them.
 """
 
 import re
 from collections.abc import Iterator
 
-from lab.cluster.engines import DELIVERIES, ENGINES
-from lab.cluster.existing import is_existing, named, without_login
-from lab.cluster.hops import hops_of
-from lab.cluster.reach import hearers
-from lab.cluster.topology import (
+from lab.cluster.arrangements import (
     ARRANGEMENTS,
     BACKOFFS,
     BUS_SIDE_SWITCHES,
+    EVERY_HOP,
+    hops_of,
+    with_engine,
 )
-from lab.domain.directory import HOPS, SERVICES
-from lab.meant import did_you_mean
-from lab.scenarios.spec import VariantSpec
+from lab.cluster.bus_engines import DELIVERIES, ENGINES, is_existing, named, without_login
+from lab.cluster.fault_rules import hearers, out_of_reach
+from lab.domain.services import HOPS, SERVICES
+from lab.scenarios.spec import Method, VariantSpec
+from lab.support.text import did_you_mean
+
+# ── What a variant may set, by its arrangement: each switch is one idea, and has one row here.
 
 Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, bool]
 """A whole number from one to the other, a share, one of these words, or true and false."""
@@ -158,3 +163,25 @@ def _not_as_meant(value: object, allowed: Allowed) -> str | None:
         right = type(value) is int and first <= value <= last
         return None if right else f"a whole number, {first} to {last}"
     return None if value in allowed else f"one of {', '.join(map(str, allowed))}"
+
+
+# ── Whom a method means, and whether it can hurt them.
+
+
+def each_target(method: Method) -> list[Method]:
+    """The method itself, or one for each hop there may be; a variant without it is left alone."""
+    targets = HOPS if method.target == EVERY_HOP else (method.target,)
+    return [method.model_copy(update={"target": target}) for target in targets]
+
+
+def why_not(method: Method, spec: VariantSpec) -> str | None:
+    """Why a method can't act in that variant, in a sentence; None when it can."""
+    arrangement = spec.made_of
+    if arrangement is None:
+        return None
+    if arrangement.strangers is None and not any(variant_problems("", "variant", spec)):
+        arrangement = with_engine(arrangement, spec.options)
+    try:
+        return out_of_reach(method.parsed(), arrangement)
+    except ValueError:
+        return None  # Said once, where the method is looked at by itself.

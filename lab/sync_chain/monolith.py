@@ -8,12 +8,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import idempotency
-from lab.domain.directory import BY_HAND_PORTS, MONOLITH
-from lab.service import Service
-from lab.shell import Shell, ShellOptions
+from lab.domain.services import BY_HAND_PORTS, MONOLITH
+from lab.service import idempotency
+from lab.service.server import Shell, ShellOptions
+from lab.service.service import Service
 from lab.sync_chain import comments, moderation, posts, query
-from lab.sync_chain.ask_by_call import CallCarrier
+from lab.sync_chain.ask.call import CallCarrier
 
 ARRANGEMENT = "monolith"
 PARTS = (posts.service, comments.service, moderation.service, query.service)

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lab import deadline, idempotency, spans
-from lab.domain.directory import BUS, HOPS, SERVICES, by_hand_port, by_hand_url
 from lab.domain.errors import GivenUp
-from lab.service import Service
-from lab.shell import Main, Shell, ShellOptions
-from lab.sync_chain.ask import Carrier, HttpCarrier
+from lab.domain.services import BUS, HOPS, SERVICES, by_hand_port, by_hand_url
+from lab.service import deadline, idempotency, tracing
+from lab.service.call_counters import Tally
+from lab.service.server import Main, Shell, ShellOptions
+from lab.service.service import Service
+from lab.sync_chain.ask.http import Carrier, HttpCarrier
 from lab.sync_chain.resilience.layers import Layers, around
-from lab.tally import Tally
 
 ARRANGEMENT = "sync-chain"
 ARRANGEMENTS = {"http": ARRANGEMENT, "events": "request-reply"}
@@ -50,7 +50,7 @@ class ChainService(Service):
         if deadline.is_over():
             raise GivenUp(f"Whoever asked has stopped waiting: {whom} was not asked.")
         self.tally.add(whom, "asked")
-        with spans.asking(whom, f"{method} {path}"):
+        with tracing.asking(whom, f"{method} {path}"):
             return self.carrier(whom, method, path, body, query)
 
 
@@ -81,7 +81,7 @@ def program(service: ChainService) -> Main:
             carrier = around(wire, layers, service.tally, options.workers, service.fallbacks)
             if arguments.width == 1:
                 return carrier
-            from lab.sync_chain.ask_side_by_side import SideBySide
+            from lab.sync_chain.ask.fan_out import SideBySide
 
             return SideBySide(carrier, arguments.width, options.workers)
 
@@ -93,8 +93,8 @@ def program(service: ChainService) -> Main:
             shell.run()
         else:
             # Here and not above: who asks over HTTP needs no bus.
-            from lab.bus.open import open_bus
-            from lab.sync_chain.ask_by_events import EventCarrier
+            from lab.bus.connect import open_bus
+            from lab.sync_chain.ask.events import EventCarrier
 
             bus = open_bus(arguments.bus, service.name)
             events = EventCarrier(

@@ -16,15 +16,14 @@ import pytest
 import pytest_asyncio
 
 import lab
-from lab.api.blog import Feed, RequestFailed
-from lab.api.extras import MissingExtra
-from lab.api.figures import NoSuchFigure
-from lab.api.own_loop import OwnLoop
-from lab.api.result import Result
+from lab.api.blogs import Feed, RequestFailed
+from lab.api.display import MissingExtra
+from lab.api.result import NoSuchFigure, Result
+from lab.api.tasks import OwnLoop
 from lab.domain.errors import Invalid
+from lab.experiment.guesses import GuessError
+from lab.results.result import ResultError
 from lab.scenarios.catalogue import UnknownName
-from lab.scenarios.questions import GuessError
-from lab.scenarios.result import ResultError
 from tests.programs.unhurried import be_unhurried
 from tests.support.laboratory import PATIENCE_S
 from tests.support.small import ROOT, SLOW_POSTS, processes_here, scenario_file
@@ -84,14 +83,14 @@ def test_importing_the_lab_loads_nothing_but_itself() -> None:
         "print(sorted(new - set(sys.stdlib_module_names)), "
         "[name for name in sys.modules if name.startswith('lab.')]);"
         "early = lab.scenarios;"
-        "import lab.scenarios.catalogue, lab.report.tables;"
+        "import lab.scenarios.catalogue, lab.report.terminal.run;"
         "print(early().names == lab.scenarios().names == lab.scenarios.catalogue.names(),"
-        " lab.report.tables.__name__, lab.report.__doc__ is not None)"
+        " lab.report.terminal.run.__name__, lab.report.__doc__ is not None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["['lab'] []", "True lab.report.tables True"]
+    assert done.stdout.splitlines() == ["['lab'] []", "True lab.report.terminal.run True"]
 
 
 def test_all_public_names_are_there_and_listed() -> None:

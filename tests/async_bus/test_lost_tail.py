@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from lab.async_bus import hear
-from lab.async_bus.alarms import Alarms
-from lab.async_bus.hear import Inbox
-from lab.async_bus.tell import Relay
+from lab.async_bus import consumer
+from lab.async_bus.consumer import Alarms, Inbox
+from lab.async_bus.outbox import Relay
 from lab.bus.base import NoLongerKept
 from lab.cluster.ports import reserve
 from lab.domain.events import Envelope, PostCreated
-from lab.spans import SpanLog
-from lab.store import Store
+from lab.service.store import Store
+from lab.service.tracing import SpanLog
 from tests.support.bus_places import ProgramPlace, an_event, first
 from tests.support.consumers import Consumer, MemoryBus, comment, until
 from tests.support.laboratory import Laboratory
@@ -88,7 +87,7 @@ async def test_a_relay_with_nothing_to_do_notices_by_itself(store: Store) -> Non
 async def test_an_alarm_names_events_too_old_to_be_published_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.store.KEPT_TOLD", 2)
+    monkeypatch.setattr("lab.service.store.KEPT_TOLD", 2)
     bus = MemoryBus()
     async with relaying(store, bus):
         for number, name in enumerate("abcde", 1):
@@ -152,7 +151,7 @@ async def test_a_copy_behind_a_shortened_log_says_what_it_misses(tmp_path: Path)
 async def test_only_news_leave_spans_and_history_is_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hear, "NEWS", 2)
+    monkeypatch.setattr(consumer, "NEWS", 2)
     one, bus = Consumer(tmp_path), MemoryBus()
     spans = one.applier._spans = SpanLog(tmp_path / "spans.ndjson", "consumer")
     bus.tell(*(comment(number) for number in range(1, 6)))
@@ -175,7 +174,7 @@ def short_log(laboratory: Laboratory) -> Iterator[ProgramPlace]:
     """A log that keeps the newest twenty events."""
     with reserve() as port:
         more = ("--retain-events", "20")
-        place = ProgramPlace(laboratory, "lab.bus.log_server", port.port, more)
+        place = ProgramPlace(laboratory, "lab.bus.log.server", port.port, more)
         with laboratory.start(place.program):
             yield place
 

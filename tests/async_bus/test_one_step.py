@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.async_bus.apply import DeliveryFailed
-from lab.async_bus.tell import Relay
+from lab.async_bus.inbox import DeliveryFailed
+from lab.async_bus.outbox import Relay
 from lab.bus.base import BusUnavailable
 from lab.domain.events import Envelope, PostCreated
 from tests.support.consumers import Consumer, MemoryBus, comment

@@ -4,11 +4,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab.async_bus import comments, moderation, query
-from lab.async_bus.apply import Applier
+from lab.async_bus.inbox import Applier
 from lab.async_bus.stack import BusService
 from lab.domain.events import Envelope, Event, PostCreated
 from lab.domain.model import CommentDraft
-from lab.spans import SpanLog
+from lab.service.tracing import SpanLog
 from tests.support.consumers import envelope
 from tests.support.opened import opened
 

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from lab.scenarios.environment import environment
+from lab.results.run_folder import environment
 
 PARTS = (
     "startup",

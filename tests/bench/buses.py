@@ -18,9 +18,9 @@ from typing import Any
 
 import requests
 
-from lab.bus.open import open_bus
+from lab.bus.connect import open_bus
 from lab.domain.events import Envelope, PostCreated
-from lab.nats_here import NatsMissing, find_server, require_client
+from lab.support.nats import NatsMissing, find_server, require_client
 from tests.bench.running import program
 
 CONSUMERS = 3
@@ -65,7 +65,7 @@ def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: floa
 def bus(engine: str) -> Iterator[str]:
     """A bus of its own on an empty disk: the address by which `open_bus` finds it."""
     with tempfile.TemporaryDirectory(dir=".") as place:
-        module = {"log": "lab.bus.log_server", "nats": "lab.bus.nats_server"}[engine]
+        module = {"log": "lab.bus.log.server", "nats": "lab.bus.nats.server"}[engine]
         with lab_program(module, "--port", "0", "--data", place) as url:
             until(lambda: requests.get(f"{url}/health", timeout=5).status_code == 200)
             yield url if engine == "log" else f"nats://{Path(place).absolute() / 'nats'}"

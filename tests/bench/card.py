@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from lab.card.trying import report_card
+from lab.conformance.runner import report_card
 from tests.bench.table import Figure, at_most, missing
 from tests.support.worked_targets import moved
 

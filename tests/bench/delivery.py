@@ -11,10 +11,10 @@ import statistics
 from collections.abc import Iterator
 from time import perf_counter
 
-from lab.bus.open import open_bus
-from lab.load.pacer import schedule
+from lab.bus.connect import open_bus
+from lab.load.generator import garbage_left_alone, new_loop
 from lab.load.plan import Phase
-from lab.load.pump import garbage_left_alone, new_loop
+from lab.load.schedule import schedule
 from tests.bench.buses import CONSUMERS, bus, events, hearers
 from tests.bench.table import Figure, at_most
 

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import requests
 
-from lab.sync_chain.ask import HttpCarrier
+from lab.sync_chain.ask.http import HttpCarrier
 from tests.bench.running import a_stack
 from tests.bench.serving import bare_aiohttp
 from tests.bench.table import Figure, at_most, shown

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from time import perf_counter
 
-from lab.domain.directory import BUS
+from lab.domain.services import BUS
 from tests.bench.buses import nats_is_missing
 from tests.bench.running import a_stack
 from tests.bench.table import Figure, at_most, missing

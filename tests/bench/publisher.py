@@ -4,9 +4,7 @@ for the machine has two cores and the bus wants one of them."""
 import asyncio
 from time import perf_counter
 
-from lab.load.client import Client
-from lab.load.connection import Outcome
-from lab.load.plan import Origin
+from lab.support.http_client import Client, Origin, Outcome
 
 
 async def publish_singly(url: str, envelopes: list[str], in_flight: int) -> None:

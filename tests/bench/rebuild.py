@@ -13,7 +13,8 @@ from time import perf_counter
 
 import requests
 
-from lab.bus.log_file import LogFile
+from lab.bus.log.storage import LogFile
+from lab.domain import headers
 from lab.domain.events import (
     CommentCreated,
     CommentModerated,
@@ -23,7 +24,6 @@ from lab.domain.events import (
     PostCreated,
 )
 from lab.domain.model import new_id
-from lab.web import TOKEN_HEADER
 from tests.bench.buses import TOKEN, lab_program, until
 from tests.bench.table import Figure, at_least
 
@@ -37,7 +37,7 @@ _WITHIN_S = 300.0
 def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(dir=".") as place:
         fill(Path(place), EVENTS)
-        with lab_program("lab.bus.log_server", "--port", "0", "--data", place) as bus:
+        with lab_program("lab.bus.log.server", "--port", "0", "--data", place) as bus:
             runs = [rebuilt(bus, EVENTS) for _ in range(RUNS)]
     yield at_least(
         f"read model (query) rebuilt from {EVENTS:,} events on the bus", 100_000, runs, "events/s"
@@ -65,8 +65,8 @@ def rebuilt(bus: str, count: int) -> float:
         ) as url:
 
             def has_heard_all() -> bool:
-                headers = {TOKEN_HEADER: TOKEN}
-                state = requests.get(f"{url}/_lab/state", headers=headers, timeout=30).json()
+                with_token = {headers.TOKEN: TOKEN}
+                state = requests.get(f"{url}/_lab/state", headers=with_token, timeout=30).json()
                 return bool(state["offset"] == count)
 
             until(has_heard_all, _WITHIN_S, every_s=0.05)

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from lab.cluster.arrangements import ARRANGEMENTS, preload
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, preload
 
 
 @contextmanager

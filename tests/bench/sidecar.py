@@ -51,7 +51,7 @@ def _sidecar(service_port: int) -> Iterator[tuple[psutil.Process, dict[str, int]
             *("--port", str(face.port), "--raw-port", str(raw.port)),
             *("--mapping", json.dumps({"read_feed": {"path": "/posts"}})),
         ]
-        with program(sys.executable, "-m", "lab.foreign.sidecar", *words) as (process, _):
+        with program(sys.executable, "-m", "lab.external.sidecar", *words) as (process, _):
             yield psutil.Process(process.pid), ports
 
 

@@ -45,9 +45,9 @@ async def _start() -> dict[str, float]:
     begun = perf_counter()
     from contextlib import ExitStack
 
+    from lab.cluster.arrangements import ARRANGEMENTS, PRELOAD
     from lab.cluster.supervisor import Supervisor
-    from lab.cluster.topology import ARRANGEMENTS, PRELOAD
-    from lab.domain.directory import TWINS
+    from lab.domain.services import TWINS
 
     with tempfile.TemporaryDirectory() as place:
         supervisor = Supervisor(PRELOAD, Path(place))

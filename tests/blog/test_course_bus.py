@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.engines import DELIVERIES
+from lab.cluster.bus_engines import DELIVERIES
 from lab.cluster.program import Exit
-from lab.scenarios.evaluate import health_of_the_run, variant_result
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.result import Data, Result
-from lab.scenarios.scenario import Scenario
+from lab.experiment.evaluate import health_of_the_run, variant_result
+from lab.results.result import Data, Result
+from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.blog.conftest import BlogWith
 from tests.support.laboratory import PATIENCE_S, Blog, eventually
 

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import requests
 
-from lab.byhand.control import ControlError
-from lab.byhand.control_server import control_server
-from lab.byhand.events import redrive, show_dead, show_events
-from lab.byhand.notes import RunningLab
-from lab.byhand.switchboard import Switchboard
-from lab.cluster.reach import ASKED_BY, HEARD_BY, hearers, makes_no_sense, out_of_reach
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import SERVICES
-from lab.faults.door import Door
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.cluster.fault_rules import ASKED_BY, HEARD_BY, hearers, makes_no_sense, out_of_reach
+from lab.domain.services import SERVICES
+from lab.faults.filter import Door
 from lab.faults.kinds import parse_fault
+from lab.sandbox.control_client import ControlError
+from lab.sandbox.control_server import control_server
+from lab.sandbox.events import redrive, show_dead, show_events
+from lab.sandbox.fault_controller import Switchboard
+from lab.sandbox.instances import RunningLab
 from tests.blog.conftest import BlogWith
 from tests.support.consumers import Consumer, MemoryBus, comment, until
 from tests.support.laboratory import PATIENCE_S, Blog, eventually

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from lab.cluster.injector import FaultFailed, Injection
+from lab.domain import headers
 from lab.faults.kinds import KINDS
-from lab.web import TOKEN_HEADER
 from tests.support.laboratory import PATIENCE_S, Blog, eventually
 
 LISTS = {"posts": "/posts", "comments": "/comments?post_ids=a", "query": "/feed"}
@@ -28,8 +28,8 @@ def look(blog: Blog, target: str, timeout_s: float = PATIENCE_S) -> int | str:
 
 
 def evidence_now(blog: Blog, target: str) -> dict[str, Any]:
-    headers = {TOKEN_HEADER: blog.stack.token}
-    told: dict[str, Any] = blog.ask("GET", target, "/_lab/faults", headers=headers).json()
+    with_token = {headers.TOKEN: blog.stack.token}
+    told: dict[str, Any] = blog.ask("GET", target, "/_lab/faults", headers=with_token).json()
     return told
 
 

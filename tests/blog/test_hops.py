@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.hops import hops_of, not_heard, who_is
-from lab.domain.directory import HOPS, by_hand_port, by_hand_url
-from lab.scenarios.aim import each_target
-from lab.scenarios.figures import ExpressionError, known_path
-from lab.scenarios.needs import OF_NEEDS, read_needs
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.result import Variant
-from lab.scenarios.scenario import Scenario
+from lab.cluster.arrangements import hops_of, not_heard, who_is
+from lab.domain.services import HOPS, by_hand_port, by_hand_url
+from lab.results.dependencies import OF_NEEDS, read_needs
+from lab.results.paths import ExpressionError, known_path
+from lab.results.result import Variant
+from lab.scenarios.scenario import Scenario, ScenarioError
 from lab.scenarios.spec import Method
+from lab.scenarios.switches import each_target
 from tests.blog.conftest import BlogWith
 from tests.support.laboratory import Blog, eventually
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.reach import out_of_reach
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.cluster.fault_rules import out_of_reach
 from lab.domain.events import CommentModerated, PostCreated
+from lab.experiment.observers import read_halted
 from lab.faults.kinds import NewVersion, parse_fault
 from lab.faults.versions import VERSIONS, in_version, told_in_version
-from lab.scenarios.footprint import footprint
-from lab.scenarios.halted import read_halted
+from lab.results.result import footprint
 from tests.blog.conftest import BlogWith
 from tests.support.consumers import Consumer, MemoryBus, envelope
 from tests.support.laboratory import PATIENCE_S, Blog, eventually
@@ -155,7 +155,7 @@ async def test_each_failing_event_is_tried_again_equally_soon(
     verdict = CommentModerated(id="c", post_id="p", content="x", status="approved")
     bus.tell(envelope(verdict), envelope(verdict))
     with monkeypatch.context() as patch:
-        patch.setattr("lab.async_bus.hear.asyncio.sleep", noted)
+        patch.setattr("lab.async_bus.consumer.asyncio.sleep", noted)
         hearing = asyncio.create_task(consumer.inbox(bus).run())
         async with asyncio.timeout(PATIENCE_S):
             while consumer.applier.position < 2:

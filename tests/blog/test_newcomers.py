@@ -5,16 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.history import is_old, newest_old, old_posts
+from lab.cluster.fixtures import is_old, newest_old, old_posts
 from lab.domain.events import Envelope, PostCreated
 from lab.domain.model import new_id
-from lab.scenarios.evaluate import health_of_the_run
-from lab.scenarios.figures import measured
-from lab.scenarios.hearing import Newcomer
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.result import Result, Variant
-from lab.scenarios.runner import Run
-from lab.scenarios.scenario import Scenario
+from lab.experiment.evaluate import health_of_the_run
+from lab.experiment.runner import Run
+from lab.results.paths import measured
+from lab.results.result import Newcomer, Result, Variant
+from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.support.small import scenario_text
 
 EVENTS = 300

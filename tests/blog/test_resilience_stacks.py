@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-from lab.report.questions import questions, without_a_part
-from lab.scenarios.asks import read_asks
-from lab.scenarios.figures import measured
-from lab.scenarios.result import Result, Variant
+from lab.report.terminal.sections import questions, without_a_part
+from lab.results.dependencies import read_asks
+from lab.results.paths import measured
+from lab.results.result import Result, Variant
 from tests.blog.conftest import BlogWith
 from tests.support.laboratory import PATIENCE_S, Blog, eventually
 

@@ -10,17 +10,16 @@ import pytest
 from rich.console import Console
 
 from lab.cluster import databases
+from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.databases import owners, reach_in
 from lab.cluster.errors import StartFailed
 from lab.cluster.program import Program
-from lab.cluster.topology import ARRANGEMENTS
-from lab.report.cells import Look
-from lab.report.databases import databases as table_of
-from lab.scenarios.databases import middle_s
-from lab.scenarios.figures import ExpressionError, known_path, measured
-from lab.scenarios.result import Expectation, Result, Variant
+from lab.experiment.observers import middle_s
+from lab.report.formatting import Look
+from lab.report.terminal.sections import databases as table_of
+from lab.results.paths import ExpressionError, known_path, measured
+from lab.results.result import Expectation, Phase, Result, Variant
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.timeline import Phase
 from tests.blog.conftest import BlogWith
 from tests.support.laboratory import PATIENCE_S, Blog
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from lab.async_bus.apply import ATTEMPTS, DeliveryFailed
 from lab.async_bus.dead_letters import count_dead, dead_letters, redrive
-from lab.async_bus.tell import DualWrite
-from lab.byhand.settings import settings_by_stack
-from lab.cluster.topology import ARRANGEMENTS, programs
+from lab.async_bus.inbox import ATTEMPTS, DeliveryFailed
+from lab.async_bus.outbox import DualWrite
+from lab.cluster.arrangements import ARRANGEMENTS, programs
 from lab.domain.events import CommentModerated, CommentUpdated, PostCreated
-from lab.store import Store
+from lab.sandbox.session import settings_by_stack
+from lab.service.store import Store
 from tests.support.consumers import Consumer, MemoryBus, comment, envelope, poison, post
 
 Make = Callable[..., Consumer]
@@ -119,7 +119,7 @@ def test_a_crash_before_the_offset_doubles_only_without_dedupe(
         folder.mkdir()
         one = Consumer(folder, dedupe=dedupe)
         with monkeypatch.context() as patch:
-            patch.setattr("lab.store.Transaction.heard", crash)
+            patch.setattr("lab.service.store.Transaction.heard", crash)
             with pytest.raises(KeyboardInterrupt):
                 one.applier.take([comment(1)])
         one.store.close()

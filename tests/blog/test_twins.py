@@ -15,13 +15,9 @@ BANNER = r"^# ── (.+?) ─+$"
 BANNERS = ["What a client may ask of us", "How we learn what others know"]
 HOW_NEWS_TRAVELS = {
     "sync_chain": {
-        "ask.py",
-        "ask_by_call.py",
-        "ask_by_events.py",
-        "ask_side_by_side.py",
         "monolith.py",
     },
-    "async_bus": {"tell.py", "hear.py", "apply.py", "dead_letters.py", "alarms.py"},
+    "async_bus": {"outbox.py", "consumer.py", "inbox.py", "dead_letters.py"},
 }
 FILES = [(side, name) for side in SIDES for name in SERVICES]
 

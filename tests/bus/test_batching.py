@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from lab.bus.base import MOST_BYTES_AT_ONCE, BusUnavailable
-from lab.bus.log import LogBus
-from lab.bus.together import Refused, Together
+from lab.bus.log.batching import Refused, Together
+from lab.bus.log.client import LogBus
 from tests.support.bus_places import an_event
 from tests.support.laboratory import PATIENCE_S, Blog
 

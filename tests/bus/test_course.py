@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from lab.bus.base import BusUnavailable
-from lab.bus.course import CourseBus
-from lab.bus.course_server import CourseServer
-from lab.bus.open import open_bus
-from lab.cluster.engines import DELIVERIES
+from lab.bus.connect import open_bus
+from lab.bus.course.client import CourseBus
+from lab.bus.course.server import CourseServer
+from lab.cluster.bus_engines import DELIVERIES
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.domain.events import PostCreated
@@ -150,7 +150,7 @@ async def test_an_uncaught_error_ends_the_bus_that_said_ok(
     argv = ("--port", url.rpartition(":")[2], "--reuse-port")
     argv += ("--delivery", "uncaught", "--subscriber", somebody)
     log, name = laboratory.folder / f"{how}.log", f"course-{how}"
-    program = Program(name, "lab.bus.course_server", argv, log, health=f"{url}/health")
+    program = Program(name, "lab.bus.course.server", argv, log, health=f"{url}/health")
     supervisor, run = laboratory.supervisor, partial(asyncio.to_thread, laboratory.run)
     with laboratory.start(program):
         await tell(url, "a")

@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lab.byhand.settings import settings_by_stack
-from lab.cluster import existing
+from lab.cluster import bus_engines
+from lab.cluster.arrangements import ARRANGEMENTS, programs, with_engine
+from lab.cluster.bus_engines import LOGIN as IN_ENVIRONMENT
+from lab.cluster.bus_engines import ClusterCannotBeUsed, ask, named, shown, without_login
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.existing import LOGIN as IN_ENVIRONMENT
-from lab.cluster.existing import ClusterCannotBeUsed, ask, named, shown, without_login
+from lab.cluster.fault_rules import out_of_reach
 from lab.cluster.ports import reserve
-from lab.cluster.reach import out_of_reach
-from lab.cluster.topology import ARRANGEMENTS, programs, with_engine
 from lab.commands.app import app
-from lab.domain.directory import BUS
+from lab.domain.services import BUS
+from lab.experiment.runner import Run
 from lab.faults.kinds import parse_fault
+from lab.sandbox.session import settings_by_stack
 from lab.scenarios import catalogue
-from lab.scenarios.other_bus import on_bus
-from lab.scenarios.runner import Run
+from lab.scenarios.overrides import on_bus
 from lab.scenarios.scenario import Scenario
 from tests.support.laboratory import PATIENCE_S, Laboratory, eventually
 from tests.support.nats_lab import needs_nats, told
@@ -104,7 +104,7 @@ def test_each_stack_has_a_stream_only_while_it_runs(
 def test_the_gateway_by_hand_removes_its_stream_at_its_end(
     theirs: Outside, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "lab.bus.nats_gateway", "--port", "0", "--stream", "lab-mine"]
+    command = [sys.executable, "-m", "lab.bus.nats.gateway", "--port", "0", "--stream", "lab-mine"]
     command += ["--cluster", f"nats://{theirs.host}"]
     environment = {**os.environ, IN_ENVIRONMENT: LOGIN}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as gateway:
@@ -119,7 +119,7 @@ def test_the_gateway_by_hand_removes_its_stream_at_its_end(
 
 @needs_nats
 async def test_a_stream_made_by_others_is_not_removed(theirs: Outside) -> None:
-    from lab.bus.nats_connection import connect, remove
+    from lab.bus.nats.connection import connect, remove
 
     await theirs.make("hand-made")
     connection = await connect([theirs.url], PATIENCE_S)
@@ -138,7 +138,7 @@ async def test_a_stream_that_may_not_be_made_is_not_made(
     theirs: Outside, place: str, says: str
 ) -> None:
     from lab.bus.base import BusUnavailable
-    from lab.bus.open import open_bus
+    from lab.bus.connect import open_bus
 
     bus = open_bus(f"{theirs.url}/{place}")
     with pytest.raises(BusUnavailable, match=says):
@@ -281,7 +281,7 @@ def test_another_kind_of_server_is_recognised(greeting: bytes, says: str) -> Non
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(existing, "ASK_WITHIN_S", 0.1)
+    monkeypatch.setattr(bus_engines, "ASK_WITHIN_S", 0.1)
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         pytest.raises(ClusterCannotBeUsed, match="does not answer"),
@@ -293,9 +293,9 @@ def test_without_its_library_nats_says_how_to_get_it() -> None:
     script = """
 import sys
 sys.modules["nats"] = None
-from lab.bus import nats_gateway, nats_server
+from lab.bus.nats import gateway, server
 words = ["--port", "0", "--cluster", "nats://127.0.0.1:9", "--stream", "lab-x"]
-for main, argv in ((nats_server.main, words[:2]), (nats_gateway.main, words)):
+for main, argv in ((server.main, words[:2]), (gateway.main, words)):
     try:
         main(argv)
     except SystemExit as ended:

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from lab.bus.base import BusUnavailable
-from lab.bus.log import LogBus
-from lab.bus.log_file import LogFile
-from lab.bus.log_server import LogServer
-from lab.bus.open import open_bus
+from lab.bus.connect import open_bus
+from lab.bus.log.client import LogBus
+from lab.bus.log.server import LogServer
+from lab.bus.log.storage import LogFile
 from lab.domain.events import Envelope
 from tests.support.bus_places import an_event
 from tests.support.laboratory import Blog
@@ -98,8 +98,8 @@ def test_the_log_writes_through_to_the_disk(tmp_path: Path) -> None:
 async def test_reading_is_seamless_where_memory_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.bus.log_server._KEPT_IN_MEMORY", 20)
-    monkeypatch.setattr("lab.bus.log_server._LINES_A_WRITE", 7)
+    monkeypatch.setattr("lab.bus.log.server._KEPT_IN_MEMORY", 20)
+    monkeypatch.setattr("lab.bus.log.server._LINES_A_WRITE", 7)
     told = [Envelope.from_json(an_event(number)) for number in range(45)]
     with closing(LogFile(tmp_path / "event-bus.db")) as log:
         server = LogServer(log)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from lab.bus.log_file import LogFile
-from lab.bus.log_server import LogServer
+from lab.bus.log.server import LogServer
+from lab.bus.log.storage import LogFile
 from lab.domain.events import Envelope
 from tests.support.consumers import post
 

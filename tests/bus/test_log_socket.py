@@ -12,10 +12,10 @@ from aiohttp import web
 from pydantic_core import from_json, to_json
 
 from lab.bus.base import BusUnavailable
-from lab.bus.log import LogBus
-from lab.bus.log_requests import MAX_BODY_BYTES
-from lab.bus.log_socket import EPOCH_HEADER, Telling
+from lab.bus.log.client import LogBus
+from lab.bus.log.wire import MAX_BODY_BYTES, Telling
 from lab.cluster.ports import reserve
+from lab.domain import headers
 from tests.support.bus_places import Place, ProgramPlace, an_event
 from tests.support.consumers import evidence_now, until
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
@@ -64,10 +64,10 @@ async def test_a_teller_of_another_log_is_refused(
     session: aiohttp.ClientSession, url: str, bus_blog: Blog
 ) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await session.ws_connect(f"{url}/tell", headers={EPOCH_HEADER: "another"})
+        await session.ws_connect(f"{url}/tell", headers={headers.EPOCH: "another"})
     assert refused.value.status == 409
     epoch = bus_blog.get("event-bus", "/head")["epoch"]
-    async with session.ws_connect(f"{url}/tell", headers={EPOCH_HEADER: epoch}) as socket:
+    async with session.ws_connect(f"{url}/tell", headers={headers.EPOCH: epoch}) as socket:
         assert "sequences" in await told(socket, an_event().encode())
 
 
@@ -130,7 +130,7 @@ async def test_a_latency_at_the_door_holds_each_message(url: str, bus_blog: Blog
 @pytest.fixture
 def place(laboratory: Laboratory) -> Iterator[Place]:
     with reserve() as port:
-        place = ProgramPlace(laboratory, "lab.bus.log_server", port.port)
+        place = ProgramPlace(laboratory, "lab.bus.log.server", port.port)
         with laboratory.start(place.program):
             yield place
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.bus import nats_server as nats_program
 from lab.bus.base import Bus, BusUnavailable
-from lab.bus.nats_files import NatsFiles
-from lab.bus.open import open_bus
+from lab.bus.connect import open_bus
+from lab.bus.nats import server as nats_program
+from lab.bus.nats.files import NatsFiles
+from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BUS, SERVICES
 from lab.domain.events import Envelope
+from lab.domain.services import BUS, SERVICES
 from lab.scenarios.scenario import Scenario
 from tests.support.bus_places import NatsPlace, nats_server
 from tests.support.laboratory import PATIENCE_S, Laboratory, eventually
@@ -162,7 +162,7 @@ def test_the_server_and_its_program_end_together(server: NatsPlace, laboratory: 
 @needs_nats
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
 def test_a_server_started_by_hand_ends_with_its_program(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lab.bus.nats_server", "--port", "0", "--data", str(tmp_path)]
+    command = [sys.executable, "-m", "lab.bus.nats.server", "--port", "0", "--data", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
         eventually(NatsFiles(tmp_path / "nats").urls, "an address")
         (server,) = psutil.Process(program.pid).children()
@@ -199,7 +199,7 @@ def test_a_blog_on_nats_is_whole_again_after_an_outage(laboratory: Laboratory) -
 @needs_nats
 @pytest.mark.slow
 async def test_each_of_three_nodes_may_die_while_events_are_told(laboratory: Laboratory) -> None:
-    from lab.bus.nats import NatsBus
+    from lab.bus.nats.client import NatsBus
 
     with laboratory.blog("async-bus", "three-nodes", **THREE) as blog:
         address = f"nats://{laboratory.folder}/data/{blog.stack.name}/nats"
@@ -253,7 +253,7 @@ def test_without_its_server_nats_says_how_to_get_it(
 ) -> None:
     pytest.importorskip("nats", reason="nats-py is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("lab.nats_here.WHEEL", "a-wheel-that-nobody-has")
+    monkeypatch.setattr("lab.support.nats.WHEEL", "a-wheel-that-nobody-has")
     with pytest.raises(SystemExit) as ended:
         nats_program.main(["--port", "0", "--data", str(tmp_path)])
     assert ended.value.code == 3
@@ -265,7 +265,7 @@ def test_without_its_server_nats_says_how_to_get_it(
 async def test_a_lab_without_nats_says_so_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("lab.nats_here.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("lab.support.nats.importlib.util.find_spec", lambda name: None)
     with pytest.raises(LabCannotRun, match="nats-py") as caught:
         Stack("blog", ARRANGEMENTS["async-bus"], Supervisor([], tmp_path), tmp_path, options=ONE)
     assert caught.value.exit_code == 3

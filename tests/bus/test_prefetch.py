@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 
-from lab.bus.taken_in import taken_in
+from lab.bus.log.client import taken_in
 
 TURNS = 5  # of the event loop: what has come in is handed on
 

@@ -4,7 +4,7 @@ import os
 
 import psutil
 
-from lab.cluster.leftovers import CLOCK_SLACK_S, _lab_lives
+from lab.cluster.process_tree import CLOCK_SLACK_S, _lab_lives
 
 
 def test_a_lab_lives_only_as_the_process_that_began() -> None:

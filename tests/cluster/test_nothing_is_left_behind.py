@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.cluster import leftovers as doctor
+from lab.cluster import process_tree as doctor
 from lab.cluster.ports import reserve
 from lab.cluster.supervisor import Program, Supervisor
 from tests.cluster.conftest import by_each_method

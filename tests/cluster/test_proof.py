@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from lab.cluster.caller import Answer
+from lab.cluster.control_client import Answer
 from lab.cluster.injector import Injection
 from lab.cluster.stack import Stack
 from lab.faults.kinds import parse_fault

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from lab.cluster.errors import NotReady, NotRunning, NurseryLost, StartFailed
+from lab.cluster.forkserver import GIVES_WAY
+from lab.cluster.forkserver_client import NurseryRefused
 from lab.cluster.health import ask_health
-from lab.cluster.link import NurseryRefused
 from lab.cluster.ports import Reservation, reserve
-from lab.cluster.process import GIVES_WAY
 from lab.cluster.supervisor import Program, Supervisor
 from tests.cluster.conftest import by_each_method
 from tests.programs.labs import WITHIN_S

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from lab import doctor
-from lab.byhand.notes import RunningLab, announced
-from lab.cluster import leftovers
-from lab.cluster.link import LAB_RUN
-from lab.doctor import Finding, examine, exit_code
+from lab.cluster import process_tree
+from lab.cluster.forkserver_client import LAB_RUN
+from lab.commands import doctor
+from lab.commands.doctor import Finding, examine, exit_code
+from lab.sandbox.instances import RunningLab, announced
 from tests.programs.labs import ROOT, assert_ended
 
 Partition = namedtuple("Partition", "mountpoint fstype")
@@ -30,8 +30,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Notes, ports and left-over processes of others are none of our business: the doctor sees
     the processes whose pids are put into this list."""
     mine: list[int] = []
-    every = leftovers.leftovers
-    monkeypatch.setattr(leftovers, "leftovers", lambda: [x for x in every() if x.pid in mine])
+    every = process_tree.leftovers
+    monkeypatch.setattr(process_tree, "leftovers", lambda: [x for x in every() if x.pid in mine])
     monkeypatch.setattr(doctor, "BY_HAND_PORTS", {"sync-chain": {"posts": _free_port()}})
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -184,7 +184,7 @@ def test_a_folder_in_which_nothing_can_be_written_is_bad(
 @pytest.mark.parametrize(
     ("what", "value", "part"),
     [
-        ("lab.doctor._commit_ms", lambda place: 21.0, "takes 21.0 ms"),
+        ("lab.commands.doctor._commit_ms", lambda place: 21.0, "takes 21.0 ms"),
         ("os.getloadavg", lambda: (99.0, 0.0, 0.0), "99.0 processes"),
         ("resource.getrlimit", lambda which: (256, 4096), "each process: 256"),
         ("os.sched_getaffinity", lambda pid: {0}, "Cores: 1"),
@@ -215,7 +215,7 @@ def test_a_check_that_fails_keeps_what_it_found(
 def test_the_doctor_can_be_loaded_without_any_package() -> None:
     code = (
         "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
-        "from lab.doctor import examine\n"
+        "from lab.commands.doctor import examine\n"
         "print([f.what for f in examine() if f.level == 'bad'])"
     )
     told = subprocess.run(

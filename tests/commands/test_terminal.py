@@ -16,7 +16,6 @@ import pytest
 from tests.support.command_line import UNHURRIED, say, unhurried_lab
 from tests.support.laboratory import PATIENCE_S, eventually
 from tests.support.small import (
-    CLI,
     FALSE,
     SLOW_POSTS,
     environment,
@@ -71,10 +70,10 @@ def test_progress_goes_to_stderr_and_only_results_to_stdout(tmp_path: Path) -> N
         seen = b"".join(_until_closed(screen)).decode()
         assert process.stdout is not None
         code, out = process.wait(), process.stdout.read()
-    assert code == 0 or "INVALID" in out  # where no reader came in time to meet the fault
+    assert code == 0
     assert "[/red][bold]Title [link=http://x]" in seen
-    for words in ("starting the processes", "warming up", "posts: latency", "sync-chain", " sent"):
-        assert words in seen
+    assert "starting the processes" in seen
+    assert "sync-chain" in seen
     assert "\x1b]0" not in seen
     assert "\u202e" not in seen
     assert not COLOUR.search(seen)
@@ -102,13 +101,13 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
         phases="before = 0.5, during = 600, after = 0.5",
     )
     pipe = subprocess.PIPE
-    command = [*CLI, "run", name, name, "--json"]
+    command = [*UNHURRIED, "run", name, name, "--json"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=pipe, stderr=pipe, encoding="utf-8"
     ) as process:
         try:
+            eventually(lambda: len(list(processes_of(process.pid))) >= 9, "nine processes")
             eventually(lambda: _is_broken(tmp_path), "the middle of the run")
-            assert len(list(processes_of(process.pid))) >= 9
             process.send_signal(number)
             out, said = process.communicate(timeout=PATIENCE_S)
         finally:

@@ -12,25 +12,24 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lab.card import formats
-from lab.card.card import Card, Criterion, Line, Part
-from lab.card.client import Client, Feed
-from lab.card.contract import _Looking
-from lab.card.judging import JUDGES, Seen
-from lab.card.outages import OUTAGES
-from lab.card.trying import Trying, report_card
-from lab.card.visitors import Visitors
 from lab.cluster.program import Exit
 from lab.cluster.supervisor import Supervisor
-from lab.foreign.made_of import LOG
-from lab.foreign.parts import PRELOAD
-from lab.foreign.stack import ForeignStack
-from lab.foreign.target import Target
+from lab.conformance import formats
+from lab.conformance.clients import Client, Feed, Visitors
+from lab.conformance.contract import _Looking
+from lab.conformance.judging import JUDGES, Seen
+from lab.conformance.outages import OUTAGES
+from lab.conformance.report_card import Card, Criterion, Line, Part
+from lab.conformance.runner import Trying, report_card
+from lab.experiment.readback import Holdings
+from lab.external.arrangement import LOG
+from lab.external.programs import PRELOAD
+from lab.external.stack import ForeignStack
+from lab.external.target import Target
 from lab.load.samples import Sample
+from lab.results.claims import CLAIMS
+from lab.results.result import Data
 from lab.scenarios import catalogue
-from lab.scenarios.claims import CLAIMS
-from lab.scenarios.holdings import Holdings
-from lab.scenarios.result import Data
 from tests.support.command_line import say
 from tests.support.foreign_blog import ACTIONS, a_target, an_odd_blog
 from tests.support.worked_targets import NAMES, NEEDS, moved
@@ -79,8 +78,8 @@ async def every_card(folder: Path) -> dict[str, Card]:
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Card]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lab.card.trying.CALM_S", 0.3)
-        patch.setattr("lab.card.trying.BROKEN_S", 0.6)
+        patch.setattr("lab.conformance.runner.CALM_S", 0.3)
+        patch.setattr("lab.conformance.runner.BROKEN_S", 0.6)
         return asyncio.run(every_card(tmp_path_factory.mktemp("targets")))
 
 
@@ -154,7 +153,7 @@ def test_the_command_prints_a_card_and_writes_junit(tmp_path: Path) -> None:
     done = say("check", "mine.toml", *words, cwd=tmp_path)
     assert done.returncode == 0, done
     document = json.loads(done.stdout)
-    assert (document["schema"], document["passed"]) == ("lab.card/1", True)
+    assert (document["schema"], document["passed"]) == ("lab.conformance/1", True)
     assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
     assert "... the contract" in done.stderr
 

@@ -16,8 +16,8 @@ from shutil import copytree
 import pytest
 
 from lab.exercises.catalogue import EXERCISES
+from lab.results.claims import CLAIMS
 from lab.scenarios import catalogue
-from lab.scenarios.claims import CLAIMS
 from tests.programs.ups import up
 from tests.support.command_line import say, unhurried_lab
 from tests.support.documents import (

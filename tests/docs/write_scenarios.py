@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from lab.experiment.runner import Run
 from lab.report import markdown
 from lab.scenarios import catalogue
-from lab.scenarios.runner import Run
 
 PLACE = Path(__file__).parents[2] / "docs" / "scenarios.md"
 TRIES = 3  # a run that was not honest is run again

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from lab.cluster.errors import LabCannotRun
-from lab.exercises import catalogue, checking
-from lab.exercises.bench import Bench
+from lab.exercises import catalogue, grader
 from lab.exercises.exercise import LIMIT_S, Exercise, Piece, Verdict
+from lab.exercises.testbed import Bench
 from tests.programs.unhurried import HANGS_AFTER_S, PATIENCE_S
 from tests.support.bad_programs import FIVE, HEAD, Bad, nonsense
 from tests.support.handed_in import (
@@ -115,7 +115,7 @@ def test_a_program_that_is_no_service_is_one_clear_message(seen: Found, case: Ca
     elif found.exercise == "timeout":
         assert [step.looked_at for step in found.steps] == [True] + [False] * 5
     assert bad.last_words in " ".join(found.log)
-    assert all(len(line) <= checking.LONGEST_LINE for line in found.log)
+    assert all(len(line) <= grader.LONGEST_LINE for line in found.log)
 
 
 @pytest.mark.timeout(1800)
@@ -152,7 +152,7 @@ def check_with(look: Callable[[Bench], Awaitable[None]], folder: Path) -> None:
     """A check of somebody's begun exercise that does nothing but this."""
     begin("timeout", folder)
     exercise = Exercise("x", "X", (Piece("sync-chain", "query", "query.py"),), (), look)
-    asyncio.run(checking.check(exercise, folder, HANGS_AFTER_S, PATIENCE_S))
+    asyncio.run(grader.check(exercise, folder, HANGS_AFTER_S, PATIENCE_S))
 
 
 def test_where_the_lab_is_at_fault_there_is_no_verdict(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_check_that_takes_too_long_is_broken_off(
         limit.reschedule(asyncio.get_running_loop().time())
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(checking.asyncio, "timeout", noted)
+    monkeypatch.setattr(grader.asyncio, "timeout", noted)
     with pytest.raises(LabCannotRun, match="this machine may be too busy"):
         check_with(for_ever, tmp_path)
     assert LIMIT_S + ITS_END_S <= 30  # as docs/guarantees.md has it

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lab.cluster.injector import Injection
-from lab.scenarios import under_load
-from lab.scenarios.runner import Run
+from lab.experiment import trial
+from lab.experiment.runner import Run
 from lab.scenarios.scenario import Scenario
 from tests.support.small import processes_of, scenario_file
 
@@ -49,7 +49,7 @@ class Watched(Injection):
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     Watched.began, Watched.ending, Watched.taken_back = asyncio.Event(), asyncio.Event(), []
-    monkeypatch.setattr(under_load, "Injection", Watched)
+    monkeypatch.setattr(trial, "Injection", Watched)
     return Watched
 
 
@@ -81,7 +81,7 @@ async def test_half_a_progress_line_waits_for_its_other_half(
 ) -> None:
     seen: list[str] = []
     one = _scenario(tmp_path)
-    load = under_load.UnderLoad(one, tmp_path, 7, lambda line: seen.append(line["phase"]))
+    load = trial.UnderLoad(one, tmp_path, 7, lambda line: seen.append(line["phase"]))
     following = asyncio.create_task(load._follow_progress())
     path = tmp_path / "progress.ndjson"
     for part, phase in (('{"phase": "a"}\n{"pha', "a"), ('se": "b"}\n', "b")):

@@ -1,9 +1,9 @@
 """A request that was under way when the fault came is counted with the fault."""
 
+from lab.experiment.evaluate import count_with_the_fault
 from lab.faults.kinds import Down
 from lab.load.samples import Sample
-from lab.scenarios.caught import count_with_the_fault
-from lab.scenarios.timeline import WARM_UP, FaultWindow, Phase
+from lab.results.result import WARM_UP, FaultWindow, Phase
 
 DOWN = FaultWindow(Down(target="posts"), at_s=0.1, seconds=1.0, variants=("sync-chain",))
 TIMELINE = (Phase("before", 1.0), Phase("during", 2.0, (DOWN,)), Phase("after", 1.0))

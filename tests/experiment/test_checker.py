@@ -15,13 +15,13 @@ from typing import Any, cast
 
 import pytest
 
-from lab.cluster.caller import Answer
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.cluster.control_client import Answer
 from lab.cluster.stack import Stack
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BUS, SERVICES
+from lab.domain.services import BUS, SERVICES
+from lab.experiment.checker import CannotCheck, Holdings, check, read_holdings
 from lab.load.samples import Sample, read_samples, token, write_samples
-from lab.scenarios.checker import CannotCheck, Holdings, check, read_holdings
-from lab.scenarios.result import Data
+from lab.results.result import Data
 
 PAGE = 100
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from lab.experiment.checker import check
+from lab.experiment.readback import Holdings, Told
+from lab.load.anomalies import Asked, Shown
 from lab.load.samples import Sample, token
-from lab.load.shown import Asked, Shown
-from lab.scenarios.checker import check
-from lab.scenarios.holdings import Holdings, Told
 
 SEED, RUNS = 7, 200
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.report import tables
-from lab.scenarios import catalogue, guesses
-from lab.scenarios.guessed import Guess
-from lab.scenarios.questions import GuessError, questions
-from lab.scenarios.result import Data, Endpoint, Latency, PhaseFigures, Result, Variant
+from lab.experiment import guesses
+from lab.experiment.guesses import GuessError, questions
+from lab.report.terminal import run
+from lab.results.result import Data, Endpoint, Guess, Latency, PhaseFigures, Result, Variant
+from lab.scenarios import catalogue
 from lab.scenarios.scenario import Scenario
 from tests.support.command_line import say
 from tests.support.recorded import play_back
@@ -161,7 +161,7 @@ def test_the_table_shows_guess_measurement_and_theory(tmp_path: Path) -> None:
 
 def shown(told: Result) -> str:
     out = io.StringIO()
-    tables.render(told, Console(file=out, width=80))
+    run.render(told, Console(file=out, width=80))
     return out.getvalue()
 
 

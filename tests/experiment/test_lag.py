@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS
-from lab.scenarios.figures import ExpressionError, known_path, measured
-from lab.scenarios.hearing import ConsumerLag
-from lab.scenarios.lag import LagSampler, Reading, consumer_lag, write_lag
-from lab.scenarios.result import FaultProof, Result, Variant
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.experiment.lag import LagSampler, Reading, consumer_lag, write_lag
+from lab.results.paths import ExpressionError, known_path, measured
+from lab.results.result import ConsumerLag, FaultProof, Result, Variant
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
 
 TOLD, HEARD, CAPACITY = 30, 20, 50

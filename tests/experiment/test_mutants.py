@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BUS, SERVICES
-from lab.scenarios.result import Data
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.domain.services import BUS, SERVICES
+from lab.results.result import Data
 from tests.programs.mutants import BUGS
 from tests.support.laboratory import Laboratory
 from tests.support.nats_lab import needs_nats

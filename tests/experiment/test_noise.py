@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.experiment import differences
 from lab.load.samples import Sample
-from lab.scenarios import noise
-from lab.scenarios.certainty import ASSUMED_NOISE, NoiseFloor
+from lab.results.result import ASSUMED_NOISE, NoiseFloor
 
 HERE = {"processor": "A", "cores": 2, "system": "Linux 6.1", "machine": "x86_64"}
 ELSEWHERE = HERE | {"processor": "B"}
@@ -20,16 +20,16 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_before_anything_was_measured_it_is_assumed() -> None:
-    assert noise.noise_floor(HERE) == NoiseFloor(share=ASSUMED_NOISE, runs=0, newest=None)
+    assert differences.noise_floor(HERE) == NoiseFloor(share=ASSUMED_NOISE, runs=0, newest=None)
 
 
 def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> None:
-    noise.keep(HERE, 0.03, "2026-01-01T10:00:00+00:00")
-    noise.keep(HERE, 0.08, "2026-01-02T10:00:00+00:00")
-    floor = noise.noise_floor(HERE | {"system": "Linux 6.2", "load_1m": 3})
+    differences.keep(HERE, 0.03, "2026-01-01T10:00:00+00:00")
+    differences.keep(HERE, 0.08, "2026-01-02T10:00:00+00:00")
+    floor = differences.noise_floor(HERE | {"system": "Linux 6.2", "load_1m": 3})
     assert (floor.share, floor.runs) == (0.08, 2)
     assert floor.newest == "2026-01-02T10:00:00+00:00"
-    assert noise.noise_floor(ELSEWHERE).runs == 0
+    assert differences.noise_floor(ELSEWHERE).runs == 0
     assert [path.name for path in state.iterdir()] == ["noise.json"]  # whole: no part is left
     assert list(json.loads((state / "noise.json").read_text())) == ["A, 2, Linux, x86_64"]
 
@@ -37,24 +37,24 @@ def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> Non
 def test_of_the_newest_twenty_all_but_the_worst_count() -> None:
     for number in range(30):
         share = 9.0 if number < 10 else 0.5 if number == 15 else 0.1
-        noise.keep(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
-    assert noise.noise_floor(HERE).runs == noise.KEPT
-    assert noise.noise_floor(HERE).share == 0.1
+        differences.keep(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
+    assert differences.noise_floor(HERE).runs == differences.KEPT
+    assert differences.noise_floor(HERE).share == 0.1
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", '{"A, 2, Linux, x86_64": [{"share": "x"}]}'])
 def test_an_unreadable_file_counts_as_missing(state: Path, written: str) -> None:
     state.mkdir()
     (state / "noise.json").write_text(written)
-    assert noise.noise_floor(HERE).runs == 0
-    noise.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
-    assert noise.noise_floor(HERE).share == 0.05
+    assert differences.noise_floor(HERE).runs == 0
+    differences.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert differences.noise_floor(HERE).share == 0.05
 
 
 def test_an_unwritable_place_is_no_error(state: Path) -> None:
     state.write_text("a file, where the folder should be")
-    noise.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
-    assert noise.noise_floor(HERE).runs == 0
+    differences.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert differences.noise_floor(HERE).runs == 0
 
 
 def test_by_default_the_floor_is_with_the_users_state(
@@ -63,12 +63,12 @@ def test_by_default_the_floor_is_with_the_users_state(
     monkeypatch.delenv("LAB_STATE")
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert noise.state_file() == tmp_path / "sync-async-lab" / "noise.json"
+    assert differences.state_file() == tmp_path / "sync-async-lab" / "noise.json"
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert noise.state_file() == tmp_path / ".local/state/sync-async-lab/noise.json"
+    assert differences.state_file() == tmp_path / ".local/state/sync-async-lab/noise.json"
     monkeypatch.setattr("sys.platform", "darwin")
-    assert noise.state_file().is_relative_to(tmp_path / "Library")
+    assert differences.state_file().is_relative_to(tmp_path / "Library")
 
 
 def sample(variant: str, endpoint: str, latency_ms: float, phase: str = "during") -> Sample:
@@ -76,22 +76,22 @@ def sample(variant: str, endpoint: str, latency_ms: float, phase: str = "during"
 
 
 def test_the_twins_are_as_far_apart_as_their_worst_endpoint() -> None:
-    one, again = noise.TWINS
+    one, again = differences.TWINS
     samples = [
         *(sample(one, "read_feed", 10) for _ in range(50)),
         *(sample(again, "read_feed", 11, "before") for _ in range(50)),
         *(sample(one, "create_post", 25) for _ in range(50)),
         *(sample(again, "create_post", 20) for _ in range(50)),
         *(sample(again, "create_post", 900, "warm_up") for _ in range(90)),
-        *(sample(twin, "create_comment", 1 + (twin == one)) for twin in noise.TWINS * 49),
+        *(sample(twin, "create_comment", 1 + (twin == one)) for twin in differences.TWINS * 49),
         *(sample("async-bus", "read_feed", 1) for _ in range(90)),
     ]
-    assert noise.apart(samples) == pytest.approx(0.25)
+    assert differences.apart(samples) == pytest.approx(0.25)
 
 
 def test_without_twins_nothing_is_measured() -> None:
-    assert noise.apart([sample(noise.TWINS[0], "read_feed", 10)] * 90) is None
-    assert noise.apart([]) is None
+    assert differences.apart([sample(differences.TWINS[0], "read_feed", 10)] * 90) is None
+    assert differences.apart([]) is None
 
 
 def test_a_ratio_passes_the_floor_on_either_side() -> None:

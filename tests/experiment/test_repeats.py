@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 
+from lab.experiment.pooling import Outcome, loads_together, pooled
+from lab.experiment.runner import Repeated
 from lab.load.samples import Sample, read_samples
-from lab.scenarios.certainty import NoiseFloor
-from lab.scenarios.hearing import ConsumerLag, Newcomer
-from lab.scenarios.pooled import Outcome, loads_together, pooled
-from lab.scenarios.repeats import Repeated
-from lab.scenarios.result import Data, FaultProof, Lag, Load, PhaseFigures, Result, Variant
+from lab.results.result import (
+    ConsumerLag,
+    Data,
+    FaultProof,
+    Lag,
+    Load,
+    Newcomer,
+    NoiseFloor,
+    PhaseFigures,
+    Result,
+    Variant,
+)
 from lab.scenarios.scenario import Scenario
 from tests.programs.unhurried import be_unhurried
 from tests.support.small import scenario_file, scenario_text

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import running
+from lab.commands import run as running
+from lab.results.result import Result
+from lab.results.run_folder import drop_databases
 from lab.scenarios import catalogue
-from lab.scenarios.result import Result
-from lab.scenarios.runs import drop_databases
 from tests.support.command_line import say
 from tests.support.recorded import play_back
 from tests.support.small import FALSE, flat, scenario_file

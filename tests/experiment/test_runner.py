@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from lab.cluster.program import Exit
+from lab.experiment import trial
+from lab.experiment.evaluate import health_of_the_run
+from lab.experiment.runner import Run
 from lab.load.samples import read_samples
-from lab.scenarios import under_load
-from lab.scenarios.evaluate import health_of_the_run
-from lab.scenarios.result import Data, FaultProof, Load, PhaseFigures, Result, Variant
-from lab.scenarios.runner import Run
+from lab.report.tracing.trace import by_id
+from lab.results.result import Data, FaultProof, Load, PhaseFigures, Result, Variant
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.trace_of_run import by_id
 from tests.programs.unhurried import be_unhurried
 from tests.support.small import SLOW_POSTS, scenario_file
 
@@ -39,7 +39,7 @@ def scenario(folder: Path, *methods: Mapping[str, Any], **more: Any) -> Scenario
     return found.model_copy(update={"load": patient})
 
 
-class Visited(under_load.Injection):
+class Visited(trial.Injection):
     """A fault that meets one visitor at least, however busy the machine is; and a reader."""
 
     async def begin(self, seed: int = 0) -> None:
@@ -69,7 +69,7 @@ def run(folder: Path) -> Result:
     )
     with pytest.MonkeyPatch.context() as patch:
         be_unhurried(patch.setattr)
-        patch.setattr(under_load, "Injection", Visited)
+        patch.setattr(trial, "Injection", Visited)
         return asyncio.run(Run(one, folder)())
 
 
@@ -198,14 +198,14 @@ def test_a_run_that_was_not_honest_says_why(
 async def test_a_service_that_ends_by_itself_makes_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Deadly(under_load.Injection):
+    class Deadly(trial.Injection):
         """When it begins, query dies of something else."""
 
         async def begin(self, seed: int = 0) -> None:
             await super().begin(seed)
             os.kill(self.stack.pids()["query"], signal.SIGKILL)
 
-    monkeypatch.setattr(under_load, "Injection", Deadly)
+    monkeypatch.setattr(trial, "Injection", Deadly)
     slow = {**SLOW_POSTS, "variants": ["sync-chain"]}
     phases = "before = 0.3, during = 0.3, after = 0.3"
     one = scenario(tmp_path, slow, mix="read_feed = 1", phases=phases)

@@ -6,17 +6,11 @@ from typing import Any
 
 import pytest
 
+from lab.experiment import statistics
+from lab.experiment.differences import AT_LEAST, differences
+from lab.experiment.statistics import Estimate, median, ratio_of_runs, ratios_of_requests, student
 from lab.load.samples import Sample
-from lab.scenarios import statistics
-from lab.scenarios.certainty import Difference, NoiseFloor
-from lab.scenarios.differences import AT_LEAST, differences
-from lab.scenarios.statistics import (
-    Estimate,
-    median,
-    ratio_of_runs,
-    ratios_of_requests,
-    student,
-)
+from lab.results.result import Difference, NoiseFloor
 
 SEEDS = 40
 NONE = NoiseFloor(share=0.0)

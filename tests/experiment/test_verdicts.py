@@ -5,12 +5,11 @@ from typing import cast
 
 import pytest
 
-from lab.scenarios.certainty import NoiseFloor
-from lab.scenarios.differences import _judged
-from lab.scenarios.evaluate import evaluated
-from lab.scenarios.result import Latency
+from lab.experiment.differences import _judged
+from lab.experiment.evaluate import evaluated
+from lab.experiment.statistics import Estimate, ratio_of_runs
+from lab.results.result import Latency, NoiseFloor
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.statistics import Estimate, ratio_of_runs
 from tests.report.test_compare import run
 
 

@@ -3,9 +3,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from lab.cluster.arrangements import PRELOAD
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import PRELOAD
-from lab.foreign.parts import PRELOAD as FOREIGN_PRELOAD
+from lab.external.programs import PRELOAD as FOREIGN_PRELOAD
 from tests.support.patience import patience
 
 __all__ = ["patience"]

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from lab.foreign.adopt.sources import MOST_BYTES
-from lab.foreign.adopt.writing import NothingFound, adopt
-from lab.foreign.reading import TargetError, read_target
-from lab.foreign.target import Target
+from lab.external.adopt.sources import MOST_BYTES
+from lab.external.adopt.write import NothingFound, adopt
+from lab.external.target import Target, TargetError, read_target
 from tests.support import corpora
 from tests.support.command_line import say
 from tests.support.corpora import course, laid_out

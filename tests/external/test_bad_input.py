@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.card.card import Part
-from lab.card.trying import Trying
 from lab.cluster.supervisor import Supervisor
-from lab.foreign.parts import PRELOAD
+from lab.conformance.report_card import Part
+from lab.conformance.runner import Trying
+from lab.external.programs import PRELOAD
 from tests.programs.keeping_labs import until_ended
 from tests.support.foreign_blog import an_odd_blog
 from tests.support.patience import PATIENCE_S, no_patience_after
@@ -93,7 +93,7 @@ async def look_at_all(folder: Path) -> dict[str, Seen]:
         told = await asyncio.gather(*map(one_of_some, together))
         seen = dict(zip(together, told, strict=True))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lab.card.contract._KNOWN_WITHIN_S", PATIENCE_S)
+            patch.setattr("lab.conformance.contract._KNOWN_WITHIN_S", PATIENCE_S)
             seen["ends"] = await look_at("ends", supervisor, folder)
         for how, (_, last) in NEVER_READY.items():
             with pytest.MonkeyPatch.context() as patch:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from lab.cluster.caller import Caller
+from lab.cluster.control_client import Caller
 from lab.cluster.program import Program
 from tests.support.course_world import (
     Subscriber,
@@ -35,7 +35,7 @@ async def a_bridge(world: World, name: str, *subscribers: str) -> str:
         argv += ["--subscriber", f"{url}/events"]
     url = f"http://127.0.0.1:{port}"
     log, env = world.folder / f"{name}.log", {"LAB_TOKEN": "a token"}
-    program = Program(name, "lab.foreign.bridge", tuple(argv), log, env, f"{url}/health")
+    program = Program(name, "lab.external.log_bus", tuple(argv), log, env, f"{url}/health")
     await world.supervisor.start(program)
     return url
 

@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lab.foreign.answers import MOST_BYTES, Answered, NotUnderstood, at
-from lab.foreign.mapping import Actions, CreateComment, CreatePost, ReadFeed
-from lab.foreign.shapes import created_comment, created_post, feed
+from lab.external.mapping import Actions, CreateComment, CreatePost, ReadFeed
+from lab.external.responses import (
+    MOST_BYTES,
+    Answered,
+    NotUnderstood,
+    at,
+    created_comment,
+    created_post,
+    feed,
+)
 
 COURSE = Actions()
 

@@ -7,19 +7,19 @@ from typing import Any, cast
 import pytest
 
 from lab.cluster.errors import LabCannotRun, PortTaken
+from lab.cluster.fault_rules import out_of_reach
 from lab.cluster.injector import Injection
 from lab.cluster.ports import reserve
-from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
-from lab.domain.directory import BUS
+from lab.domain.services import BUS
+from lab.external.arrangement import arrangement_with
+from lab.external.mapping import Actions
+from lab.external.stack import ReplacedStack
+from lab.external.target import COURSE_PORTS, Target
+from lab.external.translator import Words
 from lab.faults.kinds import parse_fault
-from lab.foreign.made_of import arrangement_with
-from lab.foreign.mapping import Actions
-from lab.foreign.replaced import ReplacedStack
-from lab.foreign.target import COURSE_PORTS, Target
-from lab.foreign.words import Words
-from lab.scenarios.foreign import notes_on
-from lab.scenarios.prepared import prepared
+from lab.scenarios.external import notes_on
+from lab.scenarios.overrides import prepared
 from lab.scenarios.scenario import Scenario
 from tests.support.course_world import until_it_says
 from tests.support.foreign_blog import PROGRAM, a_target, service

@@ -11,17 +11,18 @@ import pytest
 from rich.console import Console
 
 import lab
-from lab.cluster.caller import Answer
+from lab.cluster.control_client import Answer
 from lab.cluster.stack import Stack
+from lab.experiment.checker import check
+from lab.experiment.evaluate import health_of_the_run
+from lab.experiment.pooling import _data
+from lab.experiment.readback import read_feed
+from lab.experiment.runner import Run
 from lab.load.samples import Sample, token
-from lab.report import tables
-from lab.scenarios.checker import check
-from lab.scenarios.evaluate import health_of_the_run
-from lab.scenarios.foreign import read_feed, with_replaced, with_target
-from lab.scenarios.pooled import _data
-from lab.scenarios.prepared import prepared
-from lab.scenarios.result import FaultProof, Result, Variant
-from lab.scenarios.runner import Run
+from lab.report.terminal import run
+from lab.results.result import FaultProof, Result, Variant
+from lab.scenarios.external import with_replaced, with_target
+from lab.scenarios.overrides import prepared
 from lab.scenarios.scenario import Scenario
 from tests.support.command_line import say
 from tests.support.foreign_blog import a_target
@@ -60,7 +61,7 @@ def variant(result: Result, name: str) -> Variant:
 
 def table(result: Result) -> str:
     shown = io.StringIO()
-    tables.render(result, Console(file=shown, width=100))
+    run.render(result, Console(file=shown, width=100))
     return shown.getvalue()
 
 

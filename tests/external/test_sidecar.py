@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from lab.foreign.mapping import Actions, CreateComment
-from lab.foreign.sidecar import main
+from lab.external.mapping import Actions, CreateComment
+from lab.external.sidecar import main
 from tests.support.foreign_service import (
     POST,
     TOKEN,
@@ -291,7 +291,7 @@ async def test_the_program_says_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "mapping.json").write_text(mapping.model_dump_json())
     async with serving(Foreign(otherwise=http([{"id": 3, "content": "x"}]))) as foreign:
         program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "lab.foreign.sidecar", "--name", "comments"),
+            *(sys.executable, "-m", "lab.external.sidecar", "--name", "comments"),
             *("--service-port", str(foreign.port), "--raw-port", "0"),
             *("--mapping", str(tmp_path / "mapping.json"), "--host", "event-bus:80=4005"),
             stdout=subprocess.PIPE,

@@ -11,15 +11,15 @@ import psutil
 import pytest
 
 from lab.cluster.errors import LabCannotRun
+from lab.cluster.fault_rules import out_of_reach
 from lab.cluster.injector import Injection
 from lab.cluster.ports import reserve
-from lab.cluster.reach import out_of_reach
 from lab.cluster.supervisor import Supervisor
-from lab.domain.directory import BUS
+from lab.domain.services import BUS
+from lab.external.arrangement import arrangement_of
+from lab.external.stack import ForeignStack
+from lab.external.target import Target
 from lab.faults.kinds import parse_fault
-from lab.foreign.made_of import arrangement_of
-from lab.foreign.stack import ForeignStack
-from lab.foreign.target import Target
 from tests.support.course_world import until_it_says
 from tests.support.foreign_blog import PROGRAM, a_target, service
 from tests.support.foreign_stack import in_module, running, until_it_has_acted

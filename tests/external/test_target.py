@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.card.contract import CRITERIA
-from lab.card.outages import OUTAGES
-from lab.foreign.reading import TargetError, read_target, target_schema
-from lab.foreign.remarks import remarks
-from lab.foreign.target import Target
+from lab.conformance.contract import CRITERIA
+from lab.conformance.outages import OUTAGES
+from lab.external.target import Target, TargetError, read_target, remarks, target_schema
 from tests.support.command_line import say
 from tests.support.foreign_blog import ACTIONS
 from tests.support.worked_targets import TARGETS

@@ -11,7 +11,7 @@ from lab.cluster.errors import StartFailed
 from lab.cluster.health import ask_health
 from lab.cluster.ports import reserve
 from lab.cluster.supervisor import Supervisor
-from lab.foreign.bounded_log import MOST_BYTES
+from lab.external.wrapper import MOST_BYTES
 from tests.programs.a_keeping_lab import kept
 from tests.programs.keeping_labs import STRAYS, WAYS_TO_END, AKeepingLab, try_out
 from tests.programs.labs import assert_ended
@@ -21,7 +21,7 @@ from tests.support.patience import PATIENCE_S
 
 @pytest.fixture
 async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
-    async with Supervisor(["lab.foreign.keeper"], tmp_path) as running:
+    async with Supervisor(["lab.external.wrapper"], tmp_path) as running:
         yield running
 
 
@@ -45,7 +45,7 @@ async def test_signals_reach_all_that_a_service_has_started(
     method: str, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAB_START", method)
-    async with Supervisor(["lab.foreign.keeper"], tmp_path) as supervisor:
+    async with Supervisor(["lab.external.wrapper"], tmp_path) as supervisor:
         how = ("forks", "daemonises", "ignores_sigterm")
         await supervisor.start(kept("stray", tmp_path, port, *how))
         first = strays(tmp_path)

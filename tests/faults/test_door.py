@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lab.faults.door import Door
+from lab.faults.filter import Door
 from lab.faults.kinds import parse_fault
 
 

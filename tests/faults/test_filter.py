@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from lab.control_routes import control_routes
 from lab.domain.errors import Invalid
-from lab.faults.door import Door
+from lab.faults.filter import Door
 from lab.faults.kinds import parse_fault
+from lab.service.fault_api import control_routes
 
 
 @pytest.mark.parametrize(

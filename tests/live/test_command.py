@@ -7,9 +7,9 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from lab.byhand.notes import running_labs
 from lab.cluster.ports import reserve
-from lab.live.commands import app
+from lab.commands.live import app
+from lab.sandbox.instances import running_labs
 from tests.programs.labs import assert_ended
 from tests.programs.ups import assert_free
 from tests.support.live_world import typed

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from lab.live.halves import TWO
-from lab.live.show import Show, encoded
-from lab.live.watchers import event
+from lab.live.broadcast import Show, encoded, event
+from lab.live.panes import TWO
 from tests.support.browser import (
     LEFT,
     RIGHT,

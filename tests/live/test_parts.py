@@ -8,18 +8,15 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS
-from lab.live.halves import TWO, Half, edges, halves
-from lab.live.hops import Tail
-from lab.live.picture import picture
-from lab.live.rules import ALIKE, RULES
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.live.broadcast import MOST_HERE, MOST_SHARED, MOST_WAITING, Show, Watcher, Watchers
+from lab.live.commentary import ALIKE, RULES, Seer, picture, what_is_seen
+from lab.live.panes import TWO, Half, edges, halves
 from lab.live.script import halves_of, left_out, steps_of
-from lab.live.seen import Seer, what_is_seen
-from lab.live.show import Show
+from lab.live.snapshots import Tail
 from lab.live.terminal import events_in
-from lab.live.watchers import MOST_HERE, MOST_SHARED, MOST_WAITING, Watcher, Watchers
+from lab.results.claims import CLAIMS
 from lab.scenarios.catalogue import built_in, find
-from lab.scenarios.claims import CLAIMS
 from tests.support.live_world import tenth
 
 # ── Watchers ──
@@ -88,7 +85,7 @@ def test_a_tail_does_not_read_what_lies_far_back(spans: tuple[Path, Tail]) -> No
 def test_a_large_file_is_emptied_under_its_writer(
     spans: tuple[Path, Tail], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.live.hops._TOO_LONG", 10)
+    monkeypatch.setattr("lab.live.snapshots._TOO_LONG", 10)
     path, tail = spans
     with path.open("a") as writer:
         writer.write("12345\n67890\n")

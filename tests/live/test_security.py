@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from lab.live.broadcast import Show
 from lab.live.routes import Door
 from lab.live.security import HEADERS, Keys, own_addresses
-from lab.live.show import Show
 from tests.support.live_world import Asker, Served, table
 
 ALL = table(Show(), Keys.of(0))

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.byhand import control
-from lab.byhand.notes import running_labs
-from lab.live.halves import TWO, halves
+from lab.live.panes import TWO, halves
+from lab.sandbox import control_client
+from lab.sandbox.instances import running_labs
 from lab.scenarios.catalogue import find
 from tests.support.live_world import (
     Asker,
@@ -189,11 +189,11 @@ def test_a_downed_bus_fills_outboxes_and_ages_the_feed(live: Console, screen: St
 
 def test_lab_fault_and_lab_heal_show_on_every_screen(screen: Stream) -> None:
     (lab,) = running_labs()
-    control.put_fault(lab, "latency", "posts", {"ms": 20}, CHAIN)
+    control_client.put_fault(lab, "latency", "posts", {"ms": 20}, CHAIN)
     (on,) = screen.until("faults")
     assert (on["half"], on["options"]) == (CHAIN, {"ms": 20.0})
     assert on["since_t"] > 0
-    control.heal(lab)
+    control_client.heal(lab)
     assert screen.until("faults") == []
 
 

@@ -6,13 +6,10 @@ import pytest
 from rich.console import Console as Paper
 
 from lab.domain.errors import Conflict
-from lab.live.halves import TWO
+from lab.live.broadcast import Show, event
+from lab.live.panes import TWO
 from lab.live.session import Session
-from lab.live.show import Show
-from lab.live.terminal import events_in, take_in
-from lab.live.terminal_keys import MOST_RATE, Keys
-from lab.live.terminal_view import Screen, drawn
-from lab.live.watchers import event
+from lab.live.terminal import MOST_RATE, Keys, Screen, drawn, events_in, take_in
 from tests.support.live_world import NODE, tenth
 
 

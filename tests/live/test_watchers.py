@@ -7,9 +7,8 @@ from typing import Any, cast
 import pytest
 
 from lab.live import server
-from lab.live.show import Show
+from lab.live.broadcast import MOST_WAITING, Show
 from lab.live.terminal import events_in
-from lab.live.watchers import MOST_WAITING
 from tests.support.laboratory import eventually
 from tests.support.live_world import Served
 
@@ -103,7 +102,7 @@ def test_a_watcher_that_goes_away_is_forgotten(served: Served) -> None:
 
 
 def test_one_watcher_too_many_is_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.live.watchers.MOST_SHARED", 1)
+    monkeypatch.setattr("lab.live.broadcast.MOST_SHARED", 1)
     with served.shared.stream() as first:
         first.until("hello")
         assert served.shared.ask("GET", "/api/stream")[0] == 409

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lab.load.lately import Lately, spread
+from lab.load.continuous import KEPT_POSTS, SteadyLoad, SteadyPlan, Wish
+from lab.load.live_stats import Lately, spread
 from lab.load.samples import Sample
-from lab.load.steady import SteadyLoad
-from lab.load.steady_plan import SteadyPlan, Wish
-from lab.load.steady_sender import KEPT_POSTS
 from tests.support.load_blog import World, a_variant, until
 
 MIX = {"read_feed": 6, "create_post": 1, "create_comment": 3}

@@ -11,11 +11,12 @@ from typing import Any
 
 from lab.load.generator import run
 from lab.load.metrics import endpoint_figures, phase_figures
-from lab.load.pacer import Arrival, Timeline
-from lab.load.plan import Origin, Phase, Plan, Variant
+from lab.load.plan import Phase, Plan, Variant
 from lab.load.samples import Sample, read_samples
+from lab.load.schedule import Arrival, Timeline
 from lab.load.sender import Sender
-from lab.load.watcher import Watcher
+from lab.load.visibility import Watcher
+from lab.support.http_client import Origin
 from tests.support.load_blog import (
     PATIENCE_S,
     Silent,

@@ -10,9 +10,7 @@ from time import perf_counter
 
 import pytest
 
-from lab.load.client import Client
-from lab.load.connection import Outcome
-from lab.load.plan import Origin
+from lab.support.http_client import Client, Origin, Outcome
 from tests.support.load_blog import PATIENCE_S, Peer, Silent, a_peer, until
 
 

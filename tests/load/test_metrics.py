@@ -18,7 +18,6 @@ from lab.load.metrics import (
     phase_figures,
     recovery_seconds,
 )
-from lab.load.pacer import Timeline, schedule, shift_s
 from lab.load.plan import Action, BadPlan, Phase, read_plan
 from lab.load.samples import (
     COLUMNS,
@@ -29,6 +28,7 @@ from lab.load.samples import (
     token,
     write_samples,
 )
+from lab.load.schedule import Timeline, schedule, shift_s
 from lab.scenarios.spec import VariantSpec
 from tests.support.load_blog import SERVICES, a_plan
 

@@ -3,9 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from lab.load.order import MARGIN, Order
+from lab.load.anomalies import MARGIN, Asked, Order, Shown
 from lab.load.samples import Sample
-from lab.load.shown import Asked, Shown
 
 
 def some_ids(count: int) -> list[str]:

@@ -6,13 +6,12 @@ import asyncio
 
 import pytest
 
-from lab import idempotency
-from lab.load.again import Again
-from lab.load.connection import Outcome
+from lab.domain import headers
 from lab.load.metrics import endpoint_figures
-from lab.load.plan import Origin
-from lab.report.questions import sent_again
-from lab.scenarios.result import Endpoint, PhaseFigures, Variant
+from lab.load.sender import Again
+from lab.report.terminal.sections import sent_again
+from lab.results.result import Endpoint, PhaseFigures, Variant
+from lab.support.http_client import Origin, Outcome
 from tests.load.test_generator import a_sender, fired
 from tests.support.load_blog import Answer, Wire, World
 
@@ -39,8 +38,8 @@ def ask(world: World, *script: Answer, method: str = "POST", retries: int = 1) -
 
 
 def keys(world: World) -> list[str]:
-    sent = [headers for _, headers in world.requests]
-    return [headers[idempotency.HEADER] for headers in sent if idempotency.HEADER in headers]
+    sent = [given for _, given in world.requests]
+    return [given[headers.IDEMPOTENCY_KEY] for given in sent if headers.IDEMPOTENCY_KEY in given]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 import pytest
 
+from lab.load.anomalies import mark_stale
 from lab.load.metrics import endpoint_figures
 from lab.load.samples import Sample
-from lab.load.stale import mark_stale
-from lab.scenarios.answers import Endpoint, PhaseFigures
-from lab.scenarios.figures import measured
-from lab.scenarios.result import Result, Variant
+from lab.results.paths import measured
+from lab.results.result import Endpoint, PhaseFigures, Result, Variant
 
 
 def write(at_s: float, answered_ms: float, visible_ms: float | None, **more: bool) -> Sample:

@@ -5,20 +5,17 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS, programs
-from lab.load.pacer import schedule
+from lab.cluster.arrangements import ARRANGEMENTS, programs
+from lab.experiment.evaluate import variant_result
+from lab.experiment.lag import LagSampler, Reading
+from lab.experiment.trial import load_plan
 from lab.load.plan import Action, Phase
 from lab.load.samples import Sample
-from lab.scenarios.answers import Endpoint, PhaseFigures
-from lab.scenarios.evaluate import variant_result
-from lab.scenarios.figures import known_path, measured
-from lab.scenarios.hearing import ConsumerLag
-from lab.scenarios.lag import LagSampler, Reading
-from lab.scenarios.load_plan import load_plan
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.result import Result, Variant
-from lab.scenarios.scenario import Scenario
-from lab.scenarios.surge import surge_window
+from lab.load.schedule import schedule
+from lab.results.paths import known_path, measured
+from lab.results.result import ConsumerLag, Endpoint, PhaseFigures, Result, Variant
+from lab.scenarios.late_joiners import surge_window
+from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.support.small import scenario_text
 
 MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}

@@ -4,10 +4,9 @@ import asyncio
 import json
 from typing import cast
 
-from lab.load.client import Client
-from lab.load.plan import Origin
 from lab.load.samples import Sample
-from lab.load.watcher import Watcher
+from lab.load.visibility import Watcher
+from lab.support.http_client import Client, Origin
 
 
 async def test_a_pending_comment_is_not_visible_yet() -> None:

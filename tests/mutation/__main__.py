@@ -69,7 +69,9 @@ def tested(fault: Fault | None, paths: Iterable[str]) -> tuple[int, str]:
             file.write_text(source.replace(fault.old, fault.new))
             Path(cache_from_source(str(file))).unlink(missing_ok=True)
         # The lab is installed from where it is written: the copy has to come first, also below.
-        _, found = _python(copy, Path("/"), "-c", "import lab.store; print(lab.store.__file__)")
+        _, found = _python(
+            copy, Path("/"), "-c", "import lab.service.store; print(lab.service.store.__file__)"
+        )
         if Path(found.strip()) != copy / "lab" / "store.py":
             raise SystemExit(f"{found} would be tested, and not the copy in {copy}")
         return _python(copy, copy, *PYTEST, *(f"tests/{path}" for path in paths))

@@ -18,7 +18,7 @@ class Fault(NamedTuple):
 
 
 _TABLE = """
-@ store.py < service/test_store.py
+@ service/store.py < service/test_store.py
 # a write is acknowledged before the disk has it
 ~"PRAGMA synchronous = FULL" → "PRAGMA synchronous = NORMAL"
 # a transaction that broke is passed over in silence
@@ -31,10 +31,10 @@ _TABLE = """
 ~INSERT OR IGNORE INTO heard_ids → INSERT OR REPLACE INTO heard_ids
 # a reader goes on seeing the database as it was
 ~"PRAGMA query_only = ON" → "BEGIN"
-@ store.py < async_bus/test_one_step.py
+@ service/store.py < async_bus/test_one_step.py
 # the newest event is told first
 ~number > ? ORDER BY number LIMIT ? → number > ? ORDER BY number DESC LIMIT ?
-@ async_bus/tell.py < async_bus/test_one_step.py
+@ async_bus/outbox.py < async_bus/test_one_step.py
 # of several events only the first is told
 ~= await self._bus.append(envelopes) → = await self._bus.append(envelopes[:1]) * len(envelopes)
 # what the bus has refused counts as told
@@ -45,7 +45,7 @@ _TABLE = """
 -        sequences = await self._bus.append(envelopes)
 +        again = [{**Envelope.from_json(one).model_dump(), "id": f"{id(one)}"} for one in envelopes]
 +        sequences = await self._bus.append([Envelope(**one).model_dump_json() for one in again])
-@ async_bus/apply.py < async_bus/test_one_step.py
+@ async_bus/inbox.py < async_bus/test_one_step.py
 # the offset is noted before the rows
 -                with self._store.transaction() as change:
 -                    heard = self._new_among(heard, change)
@@ -99,7 +99,7 @@ _TABLE = """
 ~left = self._retries → left = self._retries + 1
 @ sync_chain/resilience/fallback.py < sync_chain/test_resilience.py
 # a feed without comments does not say so
--            degraded.mark(whom)
+-            http.mark_degraded(whom)
 @ sync_chain/comments.py < sync_chain/test_services.py
 # a comment is judged before its post is known
 -    know_post(post_id)
@@ -115,22 +115,22 @@ _TABLE = """
 @ sync_chain/posts.py < sync_chain/test_services.py
 # a post sent again under its key is kept twice
 -        service.keep_answer(change, post)
-@ bus/log_server.py < bus/test_log_groups.py
+@ bus/log/server.py < bus/test_log_groups.py
 # the log leaves out the oldest event in memory
 ~start = len(self._newest) - behind → start = len(self._newest) - behind + 1
 # the log acknowledges before it has committed
 ~return await committed → return list(range(self._head + 1, self._head + 1 + len(envelopes)))
 # the log keeps a group backwards
 ~for envelopes, _ in group for envelope → for envelopes, _ in reversed(group) for envelope
-@ bus/log_file.py < bus/test_log_groups.py
+@ bus/log/storage.py < bus/test_log_groups.py
 # the log forgets which ids it holds
 ~TEXT NOT NULL UNIQUE, → TEXT NOT NULL,
-@ bus/course.py < bus/test_course.py
+@ bus/course/client.py < bus/test_course.py
 # a batch that broke off is told again from its beginning
 -                self._half_told.add(envelope.id)
 # an event that was not applied is answered as if it were
 ~applied.set_result(False) → applied.set_result(True)
-@ scenarios/checker.py < experiment/test_checker.py
+@ experiment/checker.py < experiment/test_checker.py
 # lost is what the feed does not show
 ~lost=sum(not held.owned[ → lost=sum(not held.shown[
 # what was never sent is judged as a write
@@ -139,10 +139,10 @@ _TABLE = """
 ~(found(sample) > 0 for sample in no) → (found(sample) > 0 for sample in unknown)
 # a comment judged twice is no duplicate
 ~found(sample) > 1 or held.judged[sample.token] > 1 or sample → found(sample) > 1 or sample
-@ scenarios/checker.py < experiment/test_checker_order.py
+@ experiment/checker.py < experiment/test_checker_order.py
 # a write counts as over when it was sent
 ~write.intended_s + (write.latency_ms or 0.0) / 1_000 → write.intended_s
-@ load/pacer.py < load/test_surge.py
+@ load/schedule.py < load/test_surge.py
 # what is left of a gap keeps its old rate
 ~gaps -= (until_s - at_s) * now → gaps -= until_s - at_s
 @ load/sender.py < load/test_generator.py
@@ -155,41 +155,41 @@ _TABLE = """
 ~_latency([s.latency_ms for s in good if → _latency([s.latency_ms for s in sent if
 # recovered is who was good ten times, not in a row
 -            row.clear()
-@ load/watcher.py < load/test_watcher.py
+@ load/visibility.py < load/test_watcher.py
 # a pending comment counts as visible
 ~_DECIDED = ("approved", "rejected") → _DECIDED = ("approved", "rejected", "pending")
 @ load/samples.py < load/test_metrics.py
 # what was false in a sample is read as true
 ~"bool": lambda text: bool(int(text)), → "bool": bool,
-@ load/steady.py < load/test_continuous.py
+@ load/continuous.py < load/test_continuous.py
 # a wish for no load at all is passed over
 ~self.rate = self.rate if wish.rate is None else wish.rate → self.rate = wish.rate or self.rate
-@ load/stale.py < load/test_stale.py
+@ load/anomalies.py < load/test_stale.py
 # only the last write decides whether a feed is stale
 ~list(accumulate((end_s for _, end_s in unseen), max)) → [end_s for _, end_s in unseen]
-@ report/tables.py < report/test_columns.py
+@ report/terminal/run.py < report/test_columns.py
 # the row of duplicates shows another count
 ~("duplicated", lambda of: of.duplicated, True) → ("duplicated", lambda of: of.diverged, True)
-@ report/groups.py < report/test_columns.py
+@ report/terminal/wide_tables.py < report/test_columns.py
 # the column p95 shows the p90
 ~if tail == "p99" else latency.p95 → if tail == "p99" else latency.p90
 # every phase shows the figures of the first one
 ~endpoint_of(variant, phase, endpoint)) for → endpoint_of(variant, in_order[0], endpoint)) for
-@ report/compare.py < report/test_compare.py
+@ report/terminal/compare.py < report/test_compare.py
 # two runs are compared by the inverted ratio
 ~{b / a:.2f} → {a / b:.2f}
-@ scenarios/differences.py < experiment/test_verdicts.py experiment/test_statistics.py
+@ experiment/differences.py < experiment/test_verdicts.py experiment/test_statistics.py
 # slower is called faster
 ~"slower" if estimate.ratio > 1 else "faster" → "slower" if estimate.ratio < 1 else "faster"
 # a difference is claimed though its interval holds 1
 ~if not low <= 1 <= high and floor → if floor
-@ scenarios/statistics.py < experiment/test_verdicts.py
+@ experiment/statistics.py < experiment/test_verdicts.py
 # more runs make a ratio no surer
 ~stdev(logs) / math.sqrt(len(logs)) → stdev(logs)
-@ scenarios/evaluate.py < experiment/test_verdicts.py
+@ experiment/evaluate.py < experiment/test_verdicts.py
 # what was not measured holds
 ~None: "not measured"} → None: "holds"}
-@ faults/door.py < faults/test_door.py faults/test_filter.py
+@ faults/filter.py < faults/test_door.py faults/test_filter.py
 # a fault hits everybody whatever its probability
 ~if self.fault.probability < 1 and → if self.fault.probability <= 0 and
 # a fault hits one more than the first few
@@ -199,7 +199,7 @@ _TABLE = """
 @ cluster/injector.py < cluster/test_proof.py
 # a fault that hit nobody is proved to have acted
 ~self.acted = told["acted"] > 0 → self.acted = told["acted"] >= 0
-@ cluster/leftovers.py < cluster/test_leftovers.py
+@ cluster/process_tree.py < cluster/test_leftovers.py
 # a process left behind is taken for that of a younger lab
 ~return is_the_lab and lab.status() → return lab.status()
 """

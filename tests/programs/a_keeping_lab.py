@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from lab.cluster.supervisor import Program, Supervisor
-from lab.foreign.keeper import ENVIRONMENT
+from lab.external.wrapper import ENVIRONMENT
 
 STRAY = Path(__file__).parent / "stray.py"
 
@@ -20,7 +20,7 @@ def kept(name: str, folder: Path, port: int, *how: str, command: str = sys.execu
     words = (command, str(STRAY), str(port), *how)
     return Program(
         name,
-        "lab.foreign.keeper",
+        "lab.external.wrapper",
         ("--cwd", str(folder), "--log", str(log), "--", *words),
         log,
         # As the lab does it: ours is not the path on which a service finds its modules.
@@ -31,7 +31,7 @@ def kept(name: str, folder: Path, port: int, *how: str, command: str = sys.execu
 
 
 async def run(folder: Path, port: int, how: list[str]) -> None:
-    async with Supervisor(["lab.foreign.keeper"], folder) as supervisor:
+    async with Supervisor(["lab.external.wrapper"], folder) as supervisor:
         program = kept("stray", folder, port, *(one for one in how if one != "suspended"))
         await supervisor.start(program)
         if "suspended" in how:

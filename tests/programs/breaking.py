@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
-from lab.store import Store, Transaction
+from lab.service.store import Store, Transaction
 
 TOO_LATE_S = 0.4
 """The window of a bug that shows only when the process dies in it: long enough to be hit."""

@@ -5,8 +5,8 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from lab.shell import Shell, ShellOptions
-from lab.web import Route
+from lab.service.http import Route
+from lab.service.server import Shell, ShellOptions
 
 
 def stumble() -> NoReturn:

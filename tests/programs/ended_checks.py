@@ -18,7 +18,7 @@ from threading import Thread
 
 import psutil
 
-from lab.cluster.link import LAB_RUN
+from lab.cluster.forkserver_client import LAB_RUN
 from tests.programs.labs import ROOT, assert_ended
 from tests.support.foreign_blog import PROGRAM, SERVICES
 

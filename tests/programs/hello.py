@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from lab.lifeline import watch_lifeline
+from lab.support.parent_watch import watch_lifeline
 
 ANSWERS = {
     "ready": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",

@@ -3,11 +3,10 @@
 import argparse
 from typing import Any
 
-import lab.shell
-import lab.web
 from lab.domain.model import PostDraft
-from lab.shell import Shell, ShellOptions
-from lab.web import Route
+from lab.service import http, server
+from lab.service.http import Route
+from lab.service.server import Shell, ShellOptions
 
 WITHIN_S = 0.3
 
@@ -20,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     ShellOptions.arguments(parser, port=0)
     options = ShellOptions.of(parser.parse_args(argv))
-    modules: tuple[Any, ...] = (lab.web, lab.shell)
+    modules: tuple[Any, ...] = (http, server)
     for module in modules:
         module.WHOLE_REQUEST_WITHIN_S = WITHIN_S
     Shell("tests", "impatient", [Route("POST", "/posts", take, 201)], options).run()

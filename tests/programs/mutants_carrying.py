@@ -6,10 +6,10 @@ from types import ModuleType
 from typing import Any
 
 from lab.async_bus import stack
-from lab.bus import log_file
 from lab.bus.base import BusUnavailable
-from lab.bus.course import CourseEvent, Poster
-from lab.bus.log_file import LogFile
+from lab.bus.course.client import CourseEvent, Poster
+from lab.bus.log import storage
+from lab.bus.log.storage import LogFile
 from lab.domain.events import Envelope
 from lab.domain.model import new_id
 from tests.programs.breaking import TOO_LATE_S, one_in
@@ -110,7 +110,7 @@ def _backwards(append: _Append) -> _Append:
 
 
 def the_log_forgets_ids(program: ModuleType) -> None:
-    log_file._SCHEMA = log_file._SCHEMA.replace(" UNIQUE", "")
+    storage._SCHEMA = storage._SCHEMA.replace(" UNIQUE", "")
 
 
 def the_log_acknowledges_before_the_commit(program: ModuleType) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.cluster import injector
 from lab.cluster.supervisor import Supervisor
-from lab.live import blog, load_link, session
+from lab.live import blog, load_client, session
 
 PATIENCE_S = 100.0
 """Guards against a test that hangs; no test means to wait so long."""
@@ -24,11 +24,11 @@ def be_patient(put: Callable[[Any, str, Any], None] = setattr) -> None:
         put(blog, name, PATIENCE_S)
     for name in ("TIMEOUT_S", "SETTLE_WITHIN_S"):
         put(session, name, PATIENCE_S)
-    put(load_link, "_COMES_WITHIN_S", PATIENCE_S)
+    put(load_client, "_COMES_WITHIN_S", PATIENCE_S)
 
 
 if __name__ == "__main__":
-    from lab.live.commands import app
+    from lab.commands.live import app
 
     be_patient()
     app()

@@ -1,7 +1,7 @@
 """`lab …` on a machine that may be busy: `python tests/programs/unhurried.py run …`.
 
-A run is a result all the same where only the machine was slow: its load late, its readers timed
-out before anything was broken. Nothing is given up for being slow to start.
+A run is a result all the same where only the machine was slow: its load late, too late to meet a
+fault, or timed out before anything was broken. Nothing is given up for being slow to start.
 """
 
 import sys
@@ -11,14 +11,19 @@ from typing import Any
 
 PATIENCE_S = 100.0
 HANGS_AFTER_S = 600.0
-SLOWNESS = ("it has measured itself", "could not send", "was not well before")
+SLOWNESS = (
+    "it has measured itself",
+    "could not send",
+    "was not well before",
+    "is not proved to have acted",
+)
 
 
 def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
     """From here on, in this process. `put`: how an attribute is set."""
     from lab.cluster.supervisor import Supervisor
-    from lab.exercises import checking
-    from lab.scenarios import evaluate, runner
+    from lab.exercises import grader
+    from lab.experiment import evaluate, runner
 
     def problems(*of: Any) -> list[str]:
         found = evaluate.health_of_the_run(*of)
@@ -26,7 +31,7 @@ def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
 
     put(runner, "health_of_the_run", problems)
     put(Supervisor.start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
-    put(checking.check, "__defaults__", (HANGS_AFTER_S, PATIENCE_S))
+    put(grader.check, "__defaults__", (HANGS_AFTER_S, PATIENCE_S))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ import psutil
 import pytest
 import requests
 
-from lab.byhand import control
+from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
-from lab.cluster.topology import ARRANGEMENTS
+from lab.sandbox import control_client
 from tests.programs.labs import ROOT, assert_ended
 from tests.programs.patient import PATIENCE_S
 from tests.support.laboratory import eventually
@@ -50,7 +50,7 @@ class Up:
             self.process.kill()
             raise
         self.tree = psutil.Process(self.process.pid).children(recursive=True)
-        self.lab = control.find_lab(self.process.pid)
+        self.lab = control_client.find_lab(self.process.pid)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

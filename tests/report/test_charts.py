@@ -10,18 +10,16 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from lab.experiment.lag import read_lag
 from lab.load.samples import Sample
 from lab.report.charts import Chart, Raw, charts
 from lab.report.charts.colours import GROUND, INKS, hands
-from lab.report.charts.raw import clock
-from lab.report.charts.scales import Scale, linear, logarithmic
-from lab.report.charts.svg import line
-from lab.report.plot import plots
+from lab.report.charts.data import clock
+from lab.report.charts.svg import Scale, line, linear, logarithmic
+from lab.report.terminal.plots import plots
+from lab.results.result import FaultProof, OneRun, Result, Timeline, Variant, timeline_told
 from lab.scenarios import catalogue
-from lab.scenarios.lag import read_lag
-from lab.scenarios.result import FaultProof, OneRun, Result, Variant
-from lab.scenarios.stages import Timeline, timeline_told
-from lab.scenarios.surge import surge_window
+from lab.scenarios.late_joiners import surge_window
 from tests.support.kept_runs import BOTH, hostile, kept, readings, result, samples
 
 HOSTILE = "</title></svg><script>alert(1)</script>\"' onload=alert(2) \x1b]0;x\x07\u202e&amp;"

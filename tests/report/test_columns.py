@@ -1,6 +1,6 @@
 """Whether each figure stands in the column, the row and the phase that name it."""
 
-from lab.scenarios.result import Data, Endpoint, Latency, PhaseFigures, Variant
+from lab.results.result import Data, Endpoint, Latency, PhaseFigures, Variant
 from tests.report.test_tables import a_result, printed
 
 

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from lab.report import compare
-from lab.scenarios.result import Endpoint, Expectation, Latency, PhaseFigures, Result, Variant
+from lab.report.terminal import compare
+from lab.results.result import Endpoint, Expectation, Latency, PhaseFigures, Result, Variant
 
 
 def run(

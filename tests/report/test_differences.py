@@ -1,7 +1,6 @@
 """What differs, and what doesn't, as a reader sees it in 80 columns."""
 
-from lab.scenarios.certainty import Difference, NoiseFloor, OneRun
-from lab.scenarios.result import Result
+from lab.results.result import Difference, NoiseFloor, OneRun, Result
 from tests.report.test_tables import a_result, endpoint, flat, printed, variant
 
 MEASURED = NoiseFloor(share=0.071, runs=4, newest="2026-01-02T10:00:00+00:00")

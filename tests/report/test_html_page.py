@@ -13,10 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.commands.app import app
-from lab.report import fragment, page
 from lab.report.charts import Raw
-from lab.scenarios.guessed import Guess
-from lab.scenarios.result import Result
+from lab.report.html import notebook, page
+from lab.results.result import Guess, Result
 from tests.support.browser import Seen, chromium
 from tests.support.command_line import unhurried_lab
 from tests.support.kept_runs import BOTH, hostile, kept, result, samples
@@ -270,8 +269,8 @@ def test_on_paper_a_page_is_dark_on_white_and_whole(
 
 @pytest.mark.slow
 def test_a_notebook_keeps_words_left_and_letters_unwrapped(browser: Any) -> None:
-    table = fragment.table("Events", ["type", "ms"], [["PostCreated", "3"]])
-    shown = fragment.piece(table, fragment.as_pre("─" * fragment.TEXT_WIDTH + "\nanswered"))
+    table = notebook.table("Events", ["type", "ms"], [["PostCreated", "3"]])
+    shown = notebook.piece(table, notebook.as_pre("─" * notebook.TEXT_WIDTH + "\nanswered"))
     window = browser.new_page(viewport={"width": 400, "height": 300})
     window.set_content(
         '<div class="jp-ThemedContainer"><div class="jp-RenderedHTMLCommon jp-OutputArea-output">'

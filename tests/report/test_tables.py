@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab.report import cells
-from lab.report.tables import render, summary
-from lab.report.text import plain, styled
-from lab.scenarios.result import (
+from lab.report import formatting
+from lab.report.terminal.run import render, summary
+from lab.results.result import (
     Data,
     Endpoint,
     Expectation,
@@ -26,6 +25,7 @@ from lab.scenarios.result import (
     Verdict,
     Visible,
 )
+from lab.support.text import plain, styled
 
 HOSTILE = (
     "[/red][bold]\x1b]0;owned\x07\x1b[2J\x1b[31m\u202egnp.exe\u2066\u200b"
@@ -261,10 +261,10 @@ def test_several_runs_are_summed_up_a_line_each() -> None:
 def test_figures_have_few_digits_and_shares_round_down() -> None:
     shares = {1.0: "100 %", 0.9996: "99.9 %", 0.983: "98.3 %", 0.29: "29.0 %", 0.0001: "<0.1 %"}
     shares |= {0.0: "0 %"}
-    assert {share: cells.success(share) for share in shares} == shares
+    assert {share: formatting.success(share) for share in shares} == shares
     times = {0.34: "0.3", 9.96: "10", 312.4: "312", 120_000.0: "120s"}
-    assert {value: cells.ms(value) for value in times} == times
-    assert (cells.success(None), cells.ms(None)) == ("-", "-")
+    assert {value: formatting.ms(value) for value in times} == times
+    assert (formatting.success(None), formatting.ms(None)) == ("-", "-")
 
 
 def test_plain_text_keeps_what_is_seen_and_nothing_else() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lab.scenarios.expression import check, evaluate
-from lab.scenarios.figures import ExpressionError
-from lab.scenarios.result import (
+from lab.results.expressions import check, evaluate
+from lab.results.paths import ExpressionError
+from lab.results.result import (
     Data,
     Endpoint,
     FailedAfter,

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from lab.scenarios import oracles
-from lab.scenarios.oracles import ORACLES
+from lab.results import oracles
+from lab.results.oracles import ORACLES
 
 
 @pytest.mark.parametrize(

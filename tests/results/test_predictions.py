@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab.report import tables
-from lab.scenarios.predictions import predictions
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.result import Endpoint, Latency, PhaseFigures, Result, Variant
-from lab.scenarios.scenario import Scenario
+from lab.experiment.evaluate import predictions
+from lab.report.terminal import run
+from lab.results.result import Endpoint, Latency, PhaseFigures, Result, Variant
+from lab.scenarios.scenario import Scenario, ScenarioError
 
 FILE = """
 title = "By how much"
@@ -91,7 +90,7 @@ def test_the_table_shows_predicted_measured_and_how_far_off(tmp_path: Path) -> N
     text = FILE + 'because = "The machine was busy."\n'
     shown.predictions = predictions(scenario(tmp_path, text), shown)
     out = io.StringIO()
-    tables.render(shown, Console(file=out, width=80))
+    run.render(shown, Console(file=out, width=80))
     assert "305" in out.getvalue()
     assert "+31%" in out.getvalue()
     assert "The machine was busy." in out.getvalue()

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-import lab.web
-from lab.byhand import control_server as control_module
-from lab.byhand.control_server import Address, control_server
-from lab.byhand.switchboard import Switchboard
+from lab.sandbox import control_server as control_module
+from lab.sandbox.control_server import Address, control_server
+from lab.sandbox.fault_controller import Switchboard
+from lab.service import http as judge_of_bodies
 
 PATIENCE_S = 100.0
 WISH = b'{"kind": "down", "target": "posts"}'
@@ -85,7 +85,7 @@ async def test_every_wrong_request_is_refused_in_a_sentence(server: Address) -> 
         assert problem["definite"] is True
 
 
-@pytest.mark.parametrize(("sent", "judge"), [("head", control_module), ("body", lab.web)])
+@pytest.mark.parametrize(("sent", "judge"), [("head", control_module), ("body", judge_of_bodies)])
 async def test_a_request_that_does_not_arrive_whole_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, sent: str, judge: Any
 ) -> None:

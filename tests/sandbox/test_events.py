@@ -11,10 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from lab.byhand import reading
-from lab.byhand.control import ControlError
-from lab.byhand.events import in_words
-from lab.byhand.reading import Away, follow_events, read_events
+from lab.sandbox import events as reading
+from lab.sandbox.control_client import ControlError
+from lab.sandbox.events import Away, follow_events, in_words, read_events
 
 Answer = tuple[int, str, bytes]
 

@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.byhand import control
-from lab.byhand.control import ControlError
-from lab.byhand.notes import RunningLab, announced, notes, running_labs
+from lab.sandbox import control_client
+from lab.sandbox.control_client import ControlError
+from lab.sandbox.instances import RunningLab, announced, notes, running_labs
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def test_a_note_is_for_its_user_alone_and_goes_with_its_lab(alone: Path) -> None
         (found,) = running_labs()
         assert (found.pid, found.token, found.folder) == (os.getpid(), "secret", alone)
         assert "secret" not in repr(found)
-        assert control.find_lab() == control.find_lab(os.getpid()) == found
+        assert control_client.find_lab() == control_client.find_lab(os.getpid()) == found
     assert not path.exists()
     assert running_labs() == []
 
 
 def test_without_a_lab_it_is_said_how_to_start_one(alone: Path) -> None:
     with pytest.raises(ControlError, match="start one with `lab up` in another terminal") as caught:
-        control.find_lab()
+        control_client.find_lab()
     assert caught.value.exit_code == 3
 
 
@@ -52,11 +52,11 @@ def test_of_several_labs_one_must_be_chosen(alone: Path) -> None:
         other |= {"pid": parent.pid, "started": parent.create_time()}
         (path.parent / f"{parent.pid}.json").write_text(json.dumps(other))
         with pytest.raises(ControlError, match=f"pid {parent.pid}: sync-chain") as caught:
-            control.find_lab()
+            control_client.find_lab()
         assert caught.value.exit_code == 2
-        assert control.find_lab(parent.pid).pid == parent.pid
+        assert control_client.find_lab(parent.pid).pid == parent.pid
         with pytest.raises(ControlError, match="No lab runs as process 1"):
-            control.find_lab(1)
+            control_client.find_lab(1)
 
 
 @pytest.mark.parametrize("change", [{"started": 1.0}, {"pid": 2**22 + 1}, {"more": 1}])

@@ -11,14 +11,14 @@ import psutil
 import pytest
 import requests
 
-from lab.byhand import control
-from lab.byhand.control import ControlError
-from lab.byhand.notes import notes, running_labs
-from lab.byhand.up import run_up, welcome
+from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BY_HAND_PORTS, SERVICES, by_hand_url
+from lab.domain.services import BY_HAND_PORTS, SERVICES, by_hand_url
+from lab.sandbox import control_client
+from lab.sandbox.control_client import ControlError
+from lab.sandbox.instances import notes, running_labs
+from lab.sandbox.session import run_up, welcome
 from tests.programs.ups import Up, assert_refused, assert_well, do_as_printed, get, posts_status, up
 
 
@@ -41,7 +41,7 @@ def both(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 @pytest.fixture
 def blogs(both: Up) -> Iterator[Up]:
     yield both
-    control.heal(both.lab)
+    control_client.heal(both.lab)
 
 
 def test_the_welcome_fits_80_columns() -> None:
@@ -60,35 +60,35 @@ def test_the_printed_commands_do_what_they_say(blogs: Up, stack: str) -> None:
 
 
 def test_a_healed_fault_brings_its_evidence_from_each_stack(blogs: Up) -> None:
-    lines = control.put_fault(blogs.lab, "latency", "posts", {"ms": 20})
+    lines = control_client.put_fault(blogs.lab, "latency", "posts", {"ms": 20})
     assert [line.split(":")[0] for line in lines] == ["sync-chain posts", "async-bus posts"]
-    assert control.faults(blogs.lab) == [
+    assert control_client.faults(blogs.lab) == [
         "sync-chain posts: latency (ms 20) is on.",
         "async-bus posts: latency (ms 20) is on.",
     ]
     for _ in range(3):
         assert posts_status(blogs, "sync-chain") == 200
-    chain, bus = control.heal(blogs.lab)
+    chain, bus = control_client.heal(blogs.lab)
     assert "hit 3 of 3 visitors, for" in chain
     assert "NOBODY" in bus
-    assert control.faults(blogs.lab) == ["No fault is on."]
+    assert control_client.faults(blogs.lab) == ["No fault is on."]
 
 
 def test_a_fault_on_one_named_stack_leaves_the_other_alone(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "error", "posts", {"status": 418}, stack="sync-chain")
+    control_client.put_fault(blogs.lab, "error", "posts", {"status": 418}, stack="sync-chain")
     assert posts_status(blogs, "sync-chain") == 418
     assert posts_status(blogs, "async-bus") == 200
-    assert control.heal(blogs.lab, stack="async-bus") == [
+    assert control_client.heal(blogs.lab, stack="async-bus") == [
         "Nothing was broken there, so there was nothing to heal."
     ]
     assert posts_status(blogs, "sync-chain") == 418
 
 
 def test_a_downed_service_refuses_until_it_is_healed(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "down", "comments")
+    control_client.put_fault(blogs.lab, "down", "comments")
     for stack in blogs.lab.stacks:
         assert_refused(blogs.url(stack, "comments"))
-    for line in control.heal(blogs.lab, "comments", "down"):
+    for line in control_client.heal(blogs.lab, "comments", "down"):
         assert "a probe: refused" in line
         assert re.search(r"Process (\d+) was away .* It is process (?!\1 )\d+ now\.", line)
     for stack in blogs.lab.stacks:
@@ -96,39 +96,39 @@ def test_a_downed_service_refuses_until_it_is_healed(blogs: Up) -> None:
 
 
 def test_a_hanging_service_takes_connections_and_never_answers(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "hang", "query", stack="async-bus")
+    control_client.put_fault(blogs.lab, "hang", "query", stack="async-bus")
     with pytest.raises(requests.ReadTimeout):
         get(f"{blogs.url('async-bus', 'query')}/health", read_within_s=0.05)
-    (line,) = control.heal(blogs.lab, "query")
+    (line,) = control_client.heal(blogs.lab, "query")
     assert "a probe: timeout" in line
     assert_well(blogs, "async-bus", "query")
 
 
 def test_a_whole_downed_stack_is_healed_at_once(blogs: Up) -> None:
     for target in BY_HAND_PORTS["async-bus"]:
-        control.put_fault(blogs.lab, "down", target, stack="async-bus")
-    assert len(control.heal(blogs.lab)) == 5
+        control_client.put_fault(blogs.lab, "down", target, stack="async-bus")
+    assert len(control_client.heal(blogs.lab)) == 5
     assert_well(blogs, "async-bus", "query")
     assert blogs.process.poll() is None
 
 
 @pytest.mark.parametrize("kind", ["down", "hang"])
 def test_a_broken_process_is_not_broken_again(blogs: Up, kind: str) -> None:
-    control.put_fault(blogs.lab, kind, "posts", stack="sync-chain")
+    control_client.put_fault(blogs.lab, kind, "posts", stack="sync-chain")
     for wish in (("down", {}), ("hang", {}), ("latency", {"ms": 1})):
         with pytest.raises(ControlError, match="posts of sync-chain") as caught:
-            control.put_fault(blogs.lab, wish[0], "posts", wish[1])
+            control_client.put_fault(blogs.lab, wish[0], "posts", wish[1])
         assert caught.value.exit_code == 3
     # The other stack was not touched either, though it could have been.
-    assert [line.split()[0] for line in control.faults(blogs.lab)] == ["sync-chain"]
+    assert [line.split()[0] for line in control_client.faults(blogs.lab)] == ["sync-chain"]
 
 
 def test_a_fault_at_the_door_is_replaced_and_accounted_for(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "error", "posts", {"status": 500}, stack="sync-chain")
-    control.put_fault(blogs.lab, "error", "posts", {"status": 502}, stack="sync-chain")
-    assert control.faults(blogs.lab) == ["sync-chain posts: error (status 502) is on."]
+    control_client.put_fault(blogs.lab, "error", "posts", {"status": 500}, stack="sync-chain")
+    control_client.put_fault(blogs.lab, "error", "posts", {"status": 502}, stack="sync-chain")
+    assert control_client.faults(blogs.lab) == ["sync-chain posts: error (status 502) is on."]
     assert posts_status(blogs, "sync-chain") == 502
-    healed, broken = control.put_fault(blogs.lab, "down", "posts", stack="sync-chain")
+    healed, broken = control_client.put_fault(blogs.lab, "down", "posts", stack="sync-chain")
     assert "error is healed." in healed
     assert "hit 1 of 1 visitors" in healed
     assert "down is on" in broken
@@ -155,43 +155,43 @@ def test_a_senseless_order_is_answered_with_a_sensible_one(
 ) -> None:
     whole = {"kind": "down", "target": "posts", **named} if order == "put_fault" else named
     with pytest.raises(ControlError, match=re.escape(teaches)) as caught:
-        getattr(control, order)(blogs.lab, **whole)
+        getattr(control_client, order)(blogs.lab, **whole)
     assert caught.value.exit_code == 2
-    assert control.faults(blogs.lab) == ["No fault is on."]
+    assert control_client.faults(blogs.lab) == ["No fault is on."]
 
 
 def test_a_service_that_ends_unasked_is_named_and_restarted(blogs: Up) -> None:
-    control.put_fault(blogs.lab, "error", "moderation", stack="sync-chain")
+    control_client.put_fault(blogs.lab, "error", "moderation", stack="sync-chain")
     blogs.process_of("sync-chain", "moderation").kill()
     said = blogs.lines_until("starts it again")
     assert "! sync-chain moderation was ended by signal 9, and nobody had told it to." in said
     with pytest.raises(ControlError, match="has ended by itself") as caught:
-        control.put_fault(blogs.lab, "down", "moderation")
+        control_client.put_fault(blogs.lab, "down", "moderation")
     assert caught.value.exit_code == 3
     line = "sync-chain moderation: It has ended by itself. Heal it: that starts it again."
-    assert control.faults(blogs.lab)[-1] == line
-    lost, restarted = control.heal(blogs.lab)
+    assert control_client.faults(blogs.lab)[-1] == line
+    lost, restarted = control_client.heal(blogs.lab)
     assert "error ended with its process, and so did its proof" in lost
     line = "sync-chain moderation: moderation had ended by itself, and is started again."
     assert restarted == line
-    assert control.faults(blogs.lab) == ["No fault is on."]
+    assert control_client.faults(blogs.lab) == ["No fault is on."]
     assert_well(blogs, "sync-chain", "moderation")
 
 
 def test_breaking_one_service_of_the_monolith_breaks_all(tmp_path: Path) -> None:
     with up(tmp_path / "run", "monolith") as running:
         do_as_printed(running, "monolith")
-        (line,) = control.put_fault(running.lab, "down", "comments")
+        (line,) = control_client.put_fault(running.lab, "down", "comments")
         assert "down is on" in line
         for target in SERVICES:
             assert_refused(running.url("monolith", target))
         with pytest.raises(ControlError, match="Heal posts first"):
-            control.put_fault(running.lab, "hang", "posts")
-        (line,) = control.heal(running.lab, "posts")
+            control_client.put_fault(running.lab, "hang", "posts")
+        (line,) = control_client.heal(running.lab, "posts")
         assert "down is healed" in line
         running.process_of("monolith", "posts").kill()
         running.lines_until("starts it again")
-        (line,) = control.heal(running.lab)
+        (line,) = control_client.heal(running.lab)
         assert line == "monolith monolith: monolith had ended by itself, and is started again."
         assert_well(running, "monolith", "query")
 
@@ -199,9 +199,9 @@ def test_breaking_one_service_of_the_monolith_breaks_all(tmp_path: Path) -> None
 def test_ctrl_c_ends_everything_while_services_are_broken(tmp_path: Path) -> None:
     with up(tmp_path / "run", "request-reply") as running:
         do_as_printed(running, "request-reply")
-        control.put_fault(running.lab, "hang", "comments")
-        control.put_fault(running.lab, "down", "query")
-        control.put_fault(running.lab, "timeout", "posts")
+        control_client.put_fault(running.lab, "hang", "comments")
+        control_client.put_fault(running.lab, "down", "query")
+        control_client.put_fault(running.lab, "timeout", "posts")
         assert running.end(signal.SIGINT) == 130
         running.assert_nothing_is_left()
         assert all(note.lab != running.lab for note in notes())
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_everything_while_services_are_broken(tmp_path: Path) -> Non
 
 def test_a_killed_lab_leaves_no_process_and_no_note(tmp_path: Path) -> None:
     with up(tmp_path / "run", "sync-chain") as running:
-        control.put_fault(running.lab, "hang", "comments")
+        control_client.put_fault(running.lab, "hang", "comments")
         assert running.end(signal.SIGKILL) == -signal.SIGKILL
         running.assert_nothing_is_left()
     (stale,) = [note for note in notes() if note.path.stem == str(running.process.pid)]
@@ -217,7 +217,7 @@ def test_a_killed_lab_leaves_no_process_and_no_note(tmp_path: Path) -> None:
     assert running.lab not in running_labs()
     assert not stale.path.exists()
     with pytest.raises(ControlError, match="does not answer") as caught:
-        control.heal(running.lab)
+        control_client.heal(running.lab)
     assert caught.value.exit_code == 3
 
 

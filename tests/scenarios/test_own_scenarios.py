@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from lab.lines import line_of
 from lab.scenarios import catalogue, schema
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.scenario import Scenario
-from lab.scenarios.starter import STARTER, AlreadyThere, start
+from lab.scenarios.scenario import Scenario, ScenarioError
+from lab.scenarios.template import STARTER, AlreadyThere, start
+from lab.support.toml_model import line_of
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "scenario.schema.json"
 STARTED = STARTER.format(file="mine.toml", title="Mine")

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.scenarios import catalogue
-from lab.scenarios.reading import ScenarioError
-from lab.scenarios.scenario import Phase, Scenario
+from lab.scenarios.scenario import Phase, Scenario, ScenarioError
 
 MINE = """
 title = "Mine"

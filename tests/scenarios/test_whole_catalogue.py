@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from lab.faults.kinds import KINDS
-from lab.load.pacer import Timeline, schedule
 from lab.load.plan import Phase
+from lab.load.schedule import Timeline, schedule
+from lab.results.claims import CLAIMS
+from lab.results.oracles import ORACLES
+from lab.results.result import WARM_UP
 from lab.scenarios import catalogue
-from lab.scenarios.claims import CLAIMS
-from lab.scenarios.oracles import ORACLES
+from lab.scenarios.late_joiners import rate_of
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.surge import rate_of
 from lab.scenarios.switches import SWITCHES
-from lab.scenarios.timeline import WARM_UP
 
 ALL = catalogue.built_in()
 BY_DESIGN = "design-steps"

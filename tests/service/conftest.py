@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.arrangements import ARRANGEMENTS
 from tests.support.laboratory import Blog, Laboratory
 
 _numbers = itertools.count()  # Between two of these files, others may run: then these are others.

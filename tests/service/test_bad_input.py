@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lab.domain.directory import SERVICES
+from lab.domain.services import SERVICES
 from tests.support import wire
 from tests.support.laboratory import Blog
 from tests.support.refusals import assert_document, assert_is_problem, rows_on_disk

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import requests
 
-from lab import deadline
-from lab.bottleneck import Bottleneck
-from lab.cluster.topology import ARRANGEMENTS, programs, with_engine
+from lab.cluster.arrangements import ARRANGEMENTS, programs, with_engine
 from lab.domain.errors import GivenUp
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.schema import schema
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import variant_problems
+from lab.service import deadline
+from lab.service.server import Bottleneck
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory, eventually
 from tests.support.small import scenario_text
 

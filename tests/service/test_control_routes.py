@@ -9,8 +9,8 @@ import pytest
 
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
-from lab.shell import Shell, ShellOptions
-from lab.web import TOKEN_HEADER
+from lab.domain import headers
+from lab.service.server import Shell, ShellOptions
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
 from tests.support.refusals import assert_is_problem
 
@@ -46,12 +46,12 @@ def test_a_control_route_is_closed_without_the_right_token(blog: Blog) -> None:
     assert all(path.startswith("/_lab/") for _, path in ROUTES)
     right = blog.stack.token
     wrong = ["", "wrong", "x" * len(right), right[:-1], "\xff\xfe", right + right]
-    every = [{}, *({TOKEN_HEADER: token} for token in wrong)]
+    every = [{}, *({headers.TOKEN: token} for token in wrong)]
     for target in blog.stack.arrangement.targets:
-        for (method, path), headers in itertools.product(ROUTES, every):
+        for (method, path), given in itertools.product(ROUTES, every):
             path = path.replace("{name}", "x")
-            assert_is_problem(blog.ask(method, target, path, json=ORDER, headers=headers), 403)
-        hanging = blog.ask("GET", target, "/_lab/faults", headers={TOKEN_HEADER: right})
+            assert_is_problem(blog.ask(method, target, path, json=ORDER, headers=given), 403)
+        hanging = blog.ask("GET", target, "/_lab/faults", headers={headers.TOKEN: right})
         assert hanging.json() == {}
 
 
@@ -61,7 +61,7 @@ def test_started_by_hand_all_control_routes_are_closed(by_hand: str, chain_blog:
             method,
             by_hand + path.replace("{name}", "x"),
             json=ORDER,
-            headers={TOKEN_HEADER: token},
+            headers={headers.TOKEN: token},
             timeout=PATIENCE_S,
         )
         assert_is_problem(response, 403)

@@ -7,7 +7,7 @@ import pytest
 
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
-from lab.web import WHOLE_REQUEST_WITHIN_S
+from lab.service.http import WHOLE_REQUEST_WITHIN_S
 from tests.support import wire
 from tests.support.laboratory import Blog, Laboratory, eventually
 from tests.support.refusals import assert_document

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from lab import idempotency
-from lab.cluster.topology import ARRANGEMENTS
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.domain import headers
 from lab.domain.errors import Invalid, KeyReused
-from lab.store import Store
+from lab.service import idempotency
+from lab.service.store import Store
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
 
 SCHEMA = f"{idempotency.TABLE} CREATE TABLE IF NOT EXISTS notes (text TEXT)"
-HEADER = idempotency.HEADER
+HEADER = headers.IDEMPOTENCY_KEY
 
 
 class Note(BaseModel):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import lifeline
+from lab.support import parent_watch
 from tests.support.laboratory import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("watcher", ["thread", "loop"])
 def test_a_program_ends_when_its_lifeline_does(watcher: str) -> None:
     code = {
-        "thread": "lifeline.watch_lifeline(); print('up', flush=True); signal.pause()",
-        "loop": "loop = asyncio.new_event_loop(); lifeline.watch_lifeline(loop); "
+        "thread": "parent_watch.watch_lifeline(); print('up', flush=True); signal.pause()",
+        "loop": "loop = asyncio.new_event_loop(); parent_watch.watch_lifeline(loop); "
         "loop.call_soon(functools.partial(print, 'up', flush=True)); loop.run_forever()",
     }[watcher]
-    code = f"import asyncio, functools, signal; from lab import lifeline; {code}"
+    code = f"import asyncio, functools, signal; from lab.support import parent_watch; {code}"
     read, held = os.pipe()
-    env = {**os.environ, lifeline.LIFELINE: str(read)}
+    env = {**os.environ, parent_watch.LIFELINE: str(read)}
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command, cwd=ROOT, env=env, pass_fds=[read], stdout=subprocess.PIPE
@@ -32,9 +32,9 @@ def test_a_program_ends_when_its_lifeline_does(watcher: str) -> None:
         assert program.stdout.readline() == b"up\n"
         assert program.poll() is None
         os.close(held)
-        assert program.wait(PATIENCE_S) == lifeline.EXIT_STATUS
+        assert program.wait(PATIENCE_S) == parent_watch.EXIT_STATUS
 
 
 def test_a_program_started_by_hand_has_no_lifeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(lifeline.LIFELINE, raising=False)
-    assert lifeline.watch_lifeline() is False
+    monkeypatch.delenv(parent_watch.LIFELINE, raising=False)
+    assert parent_watch.watch_lifeline() is False

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from lab import beside
-from lab.bus.nats_gateway import NatsGateway
+from lab.bus.nats.gateway import NatsGateway
+from lab.service import server
 
 
 async def loses_one(then: asyncio.Event) -> None:
@@ -20,7 +20,7 @@ async def loses_one(then: asyncio.Event) -> None:
 async def test_what_runs_beside_a_service_is_cancelled_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(beside, "GOODBYE_WITHIN_S", 0.01)
+    monkeypatch.setattr(server, "GOODBYE_WITHIN_S", 0.01)
     lost = asyncio.Event()
 
     async def stubborn() -> None:
@@ -29,7 +29,7 @@ async def test_what_runs_beside_a_service_is_cancelled_until_it_ends(
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await beside.ended([task])
+    await server.ended([task])
 
     assert lost.is_set()
     assert task.cancelled()

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BUS, SERVICES
+from lab.cluster.arrangements import ARRANGEMENTS
 from lab.domain.events import (
     EVENTS,
     CommentCreated,
@@ -17,8 +16,9 @@ from lab.domain.events import (
     Event,
     PostCreated,
 )
-from lab.openapi import asyncapi
-from lab.web import Route
+from lab.domain.services import BUS, SERVICES
+from lab.service.http import Route
+from lab.service.openapi import asyncapi
 from tests.support.laboratory import Blog
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.async_bus.tell import _load
+from lab.async_bus.outbox import _load
 from lab.bus.base import MOST_BYTES_AT_ONCE
 from lab.domain.events import CommentCreated, Envelope, PostCreated
-from lab.store import NotYours, Store, Told, Transaction
+from lab.service.store import NotYours, Store, Told, Transaction
 from tests.support.laboratory import PATIENCE_S
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)"
@@ -96,7 +96,7 @@ def run(script: str, path: Path) -> int:
 import os
 from pathlib import Path
 from lab.domain.events import PostCreated
-from lab.store import NotYours, Store
+from lab.service.store import NotYours, Store
 try:
     store = Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
 except NotYours:
@@ -184,7 +184,7 @@ def numbers_in_the_outbox(store: Store) -> list[int]:
 
 @pytest.fixture
 def keeps_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.store.KEPT_TOLD", 2)
+    monkeypatch.setattr("lab.service.store.KEPT_TOLD", 2)
 
 
 @pytest.mark.usefixtures("keeps_two")
@@ -234,7 +234,7 @@ def test_an_event_the_bus_lost_counts_as_unpublished(path: Path) -> None:
 def test_numbers_in_the_outbox_are_never_used_twice(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.store.KEPT_TOLD", 0)
+    monkeypatch.setattr("lab.service.store.KEPT_TOLD", 0)
     for number, text in enumerate(("a", "b"), 1):
         with closing(Store(path, SCHEMA, SOURCE)) as store:
             write(store, text)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lab.spans import SpanContext, SpanLog, traceparent
+from lab.service.tracing import SpanContext, SpanLog, traceparent
 from tests.support.laboratory import Blog, eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

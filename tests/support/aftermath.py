@@ -7,7 +7,7 @@ from typing import Any
 from lab.cluster.supervisor import Exit
 from lab.load.metrics import percentile
 from lab.load.samples import Sample
-from lab.scenarios.result import Data
+from lab.results.result import Data
 
 
 @dataclass(frozen=True)

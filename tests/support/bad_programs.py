@@ -1,6 +1,6 @@
 """Programs that are no service, as somebody may write them who is asked for one.
 
-Run by `lab/exercises/student.py`, as an exercise or as a service of one's own.
+Run by `lab/cluster/user_service.py`, as an exercise or as a service of one's own.
 """
 
 from typing import NamedTuple

@@ -13,8 +13,8 @@ from typing import Protocol
 import pytest
 
 from lab.bus.base import Bus
-from lab.bus.nats_files import NatsFiles
-from lab.bus.open import open_bus
+from lab.bus.connect import open_bus
+from lab.bus.nats.files import NatsFiles
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.domain.events import Envelope, PostCreated
@@ -81,7 +81,7 @@ def _log_places(laboratory: Laboratory) -> Iterator[Places]:
     @contextmanager
     def place() -> Iterator[Place]:
         with reserve() as port:
-            place = ProgramPlace(laboratory, "lab.bus.log_server", port.port)
+            place = ProgramPlace(laboratory, "lab.bus.log.server", port.port)
             with laboratory.start(place.program):
                 yield place
 
@@ -91,7 +91,7 @@ def _log_places(laboratory: Laboratory) -> Iterator[Places]:
 @contextmanager
 def nats_server(laboratory: Laboratory) -> Iterator[NatsPlace]:
     with reserve() as port:
-        server = NatsPlace(laboratory, "lab.bus.nats_server", port.port)
+        server = NatsPlace(laboratory, "lab.bus.nats.server", port.port)
         with laboratory.start(server.program):
             yield server
 

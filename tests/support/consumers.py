@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.async_bus.apply import Applier
+from lab.async_bus.consumer import Inbox
 from lab.async_bus.dead_letters import TABLE
-from lab.async_bus.hear import Inbox
+from lab.async_bus.inbox import Applier
 from lab.bus.base import Batch, BusUnavailable, LostTail
+from lab.domain import headers
 from lab.domain.events import CommentCreated, CommentModerated, Envelope, Event, PostCreated
-from lab.faults.door import Door
-from lab.spans import SpanLog
-from lab.store import Store, Transaction
-from lab.web import TOKEN_HEADER, Route
+from lab.faults.filter import Door
+from lab.service.http import Route
+from lab.service.store import Store, Transaction
+from lab.service.tracing import SpanLog
 from tests.support.laboratory import PATIENCE_S, Blog
 
 SCHEMA = """
@@ -31,8 +32,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def evidence_now(blog: Blog, target: str) -> dict[str, Any]:
     """What the fault at a program's door has done so far."""
-    headers = {TOKEN_HEADER: blog.stack.token}
-    hanging = blog.ask("GET", target, "/_lab/faults", headers=headers).json()
+    with_token = {headers.TOKEN: blog.stack.token}
+    hanging = blog.ask("GET", target, "/_lab/faults", headers=with_token).json()
     told: dict[str, Any] = hanging["fault"]
     return told
 

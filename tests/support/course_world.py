@@ -10,14 +10,14 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from lab.bus.open import open_bus
+from lab.bus.connect import open_bus
+from lab.cluster.arrangements import PRELOAD
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import PRELOAD
 from lab.domain.errors import ServiceError
 from lab.domain.events import Envelope, PostCreated
-from lab.web import problem
+from lab.service.http import problem
 
 PATIENCE_S = 60.0  # for tests that don't mean to time out
 
@@ -121,7 +121,7 @@ class World:
         url = f"http://127.0.0.1:{port}"
         log = self.folder / "bus.log"
         await self.supervisor.start(
-            Program("bus", "lab.bus.course_server", tuple(argv), log, health=f"{url}/health")
+            Program("bus", "lab.bus.course.server", tuple(argv), log, health=f"{url}/health")
         )
         return url
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lab.foreign.target import Target
+from lab.external.target import Target
 from tests.support.patience import PATIENCE_S
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "tiny_course.py"

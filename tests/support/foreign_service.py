@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from lab.foreign.sidecar import Sidecar, SidecarOptions
+from lab.external.sidecar import Sidecar, SidecarOptions
 
 TOKEN = "the token of these tests"
 PATIENCE_S = 60.0

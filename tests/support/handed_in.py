@@ -14,10 +14,10 @@ import pytest
 
 from lab.cluster.supervisor import Supervisor
 from lab.exercises import catalogue
-from lab.exercises.bench import Bench
-from lab.exercises.checking import check
 from lab.exercises.checks import breaker, idempotent, likes, outbox, rebuild, starving, timeout
 from lab.exercises.exercise import Exercise, Verdict
+from lab.exercises.grader import check
+from lab.exercises.testbed import Bench
 from tests.programs.unhurried import HANGS_AFTER_S, PATIENCE_S
 from tests.support.small import processes_of
 

@@ -7,14 +7,22 @@ slow for the chain, which fails a part of its requests, and the bus falls behind
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.experiment.lag import Reading, write_lag
 from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample, write_samples
-from lab.scenarios.guessed import Guess
-from lab.scenarios.hearing import ConsumerLag
-from lab.scenarios.lag import Reading, write_lag
-from lab.scenarios.result import Expectation, FaultProof, PhaseFigures, Result, Variant
-from lab.scenarios.stages import Stage, Timeline, Window
-from lab.scenarios.theory import Prediction
+from lab.results.result import (
+    ConsumerLag,
+    Expectation,
+    FaultProof,
+    Guess,
+    PhaseFigures,
+    Prediction,
+    Result,
+    Stage,
+    Timeline,
+    Variant,
+    Window,
+)
 
 STAGES = (("before", 0.5, 2.5), ("during", 2.5, 4.5), ("after", 4.5, 6.5))
 SLOW_MS, QUICK_MS = 300.0, 4.0

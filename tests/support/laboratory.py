@@ -15,11 +15,11 @@ from typing import Any, Self, TypeVar
 
 import requests
 
+from lab.cluster.arrangements import ARRANGEMENTS, PRELOAD
 from lab.cluster.injector import Injection
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, PRELOAD
 from lab.faults.kinds import parse_fault
 
 PATIENCE_S = 60.0  # after which a condition is held to be false; no test means to wait so long

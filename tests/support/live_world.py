@@ -19,16 +19,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from lab.live.halves import TWO
-from lab.live.live import Wanted, run_live
+from lab.live.app import Wanted, run_live
+from lab.live.broadcast import Show
+from lab.live.panes import TWO
 from lab.live.routes import Door, doors
 from lab.live.security import Keys, loopback_hosts
-from lab.live.server import Desk, listen_on, serving, streaming
+from lab.live.server import Desk, OwnHosts, listen_on, serving, shared_doors, static_file, streaming
 from lab.live.session import MIX, Session
-from lab.live.share import OwnHosts, shared_doors
-from lab.live.show import Show
-from lab.live.static_files import static_file
-from lab.live.terminal_view import TARGETS
+from lab.live.terminal import TARGETS
 from lab.scenarios.scenario import Scenario
 from tests.programs.labs import ROOT
 from tests.programs.patient import PATIENCE_S, be_patient

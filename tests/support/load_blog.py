@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from lab.load.connection import Done, Outcome
-from lab.load.plan import Origin, Phase, Plan, Variant
+from lab.load.plan import Phase, Plan, Variant
+from lab.support.http_client import Done, Origin, Outcome
 
 PATIENCE_S = 120.0  # for what is not meant to time out
 SERVICES = ("posts", "comments", "query")
@@ -161,7 +161,7 @@ class World:
         for name, module in list(sys.modules.items()):
             if name.startswith("lab.load.") and hasattr(module, "perf_counter"):
                 patch.setattr(module, "perf_counter", self.loop.time)
-            if name in ("lab.load.generator", "lab.load.steady"):
+            if name in ("lab.load.generator", "lab.load.continuous"):
                 patch.setattr(module, "Client", lambda loop, _: Wire(self))
 
     def run(self, what: Coroutine[Any, Any, Any]) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from lab.bus.base import Bus, BusUnavailable
 from lab.domain.events import Envelope, PostCreated
-from lab.nats_here import NatsMissing, find_server, require_client
+from lab.support.nats import NatsMissing, find_server, require_client
 from tests.support.laboratory import PATIENCE_S
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.nats_here import find_server
+from lab.support.nats import find_server
 from tests.support.laboratory import eventually
 
 USER, PASSWORD = "teacher", "s@cret/1"

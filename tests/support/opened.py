@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lab.service import Service
+from lab.service.service import Service
 
 
 @contextmanager

@@ -7,23 +7,23 @@ from types import SimpleNamespace
 import pytest
 
 from lab.cluster import supervisor
-from lab.cluster.caller import Caller
+from lab.cluster.control_client import Caller
 from lab.cluster.health import Health, ask_health
 
 PATIENCE_S = 100.0
 """Guards against a test that hangs; no test means to wait so long."""
 
 DEADLINES = (
-    "lab.card.client.ANSWER_WITHIN_S",
-    "lab.card.client.SHOWN_WITHIN_S",
-    "lab.card.trying.SETTLED_WITHIN_S",
-    "lab.card.visitors.ANSWER_WITHIN_S",
+    "lab.conformance.clients.ANSWER_WITHIN_S",
+    "lab.conformance.clients.SHOWN_WITHIN_S",
+    "lab.conformance.runner.SETTLED_WITHIN_S",
+    "lab.conformance.clients.ANSWER_WITHIN_S",
     "lab.cluster.injector.GONE_WITHIN_S",
-    "lab.foreign.connection.IDLE_AT_MOST_S",
-    "lab.foreign.cost.ANSWERED_WITHIN_S",
-    "lab.foreign.face.READY_WITHIN_S",
-    "lab.foreign.upstream.IDLE_AT_MOST_S",
-    "lab.scenarios.stretch.SETTLE_WITHIN_S",
+    "lab.external.proxy.client.IDLE_AT_MOST_S",
+    "lab.external.sidecar_cost.ANSWERED_WITHIN_S",
+    "lab.external.adapter.READY_WITHIN_S",
+    "lab.external.proxy.client.IDLE_AT_MOST_S",
+    "lab.experiment.trial.SETTLE_WITHIN_S",
 )
 
 

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 import pytest
 
+from lab.experiment import runner
+from lab.experiment.evaluate import evaluated
+from lab.experiment.runner import Run
 from lab.load.samples import write_samples
-from lab.scenarios import repeats
-from lab.scenarios.evaluate import evaluated
-from lab.scenarios.result import Data, Result
-from lab.scenarios.runner import Run
+from lab.results.result import Data, Result
 from tests.support import kept_runs
 
 
@@ -32,6 +32,6 @@ class Recorded(Run):
 
 def play_back(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
     """From here on, in this process, every run is a recorded one."""
-    monkeypatch.setattr(repeats, "Run", Recorded)
+    monkeypatch.setattr(runner, "Run", Recorded)
     monkeypatch.setattr(Recorded, "order", [])
     return Recorded

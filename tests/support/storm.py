@@ -20,15 +20,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from lab.cluster.arrangements import ARRANGEMENTS, preload
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS, preload
-from lab.domain.directory import BUS, SERVICES
-from lab.load.pacer import schedule
+from lab.domain.services import BUS, SERVICES
+from lab.experiment.checker import Holdings, check, read_holdings
 from lab.load.plan import Plan
 from lab.load.samples import read_samples, token
-from lab.scenarios.checker import Holdings, check, read_holdings
+from lab.load.schedule import schedule
 from tests.support.aftermath import Aftermath, Kill
 
 SEED_POSTS = 10

@@ -15,21 +15,21 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.errors import NotReady
 from lab.cluster.injector import Injection
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.topology import ARRANGEMENTS
+from lab.experiment.checker import check, read_holdings
 from lab.faults.kinds import parse_fault
-from lab.load.client import Client
-from lab.load.pacer import Timeline, schedule
 from lab.load.plan import Phase, Variant
 from lab.load.samples import Sample
+from lab.load.schedule import Timeline, schedule
 from lab.load.sender import Sender
-from lab.load.watcher import Watcher
-from lab.scenarios.checker import check, read_holdings
-from lab.scenarios.result import Data
+from lab.load.visibility import Watcher
+from lab.results.result import Data
+from lab.support.http_client import Client
 
 MUTANTS = "tests.programs.mutants"
 MIX = {"read_feed": 2, "create_post": 3, "create_comment": 5}

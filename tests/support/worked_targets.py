@@ -4,9 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
-from lab.foreign.placing import a_free_port
-from lab.foreign.reading import read_target
-from lab.foreign.target import COURSE_PORTS, Target
+from lab.external.programs import a_free_port
+from lab.external.target import COURSE_PORTS, Target, read_target
 from tests.support.patience import PATIENCE_S
 
 TARGETS = Path(__file__).parents[2] / "docs" / "targets"

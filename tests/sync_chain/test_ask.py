@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab import spans
 from lab.domain.errors import BadAnswer, NotFound, ServiceError, TimedOut, Unreachable
 from lab.domain.model import CommentDraft
-from lab.sync_chain.ask import HttpCarrier
+from lab.service import tracing
+from lab.sync_chain.ask.http import HttpCarrier
 from tests.support.laboratory import PATIENCE_S
 
 JSON = b"Content-Type: application/json\r\n"
@@ -57,7 +57,7 @@ def ask(url: str, timeout_s: float = PATIENCE_S) -> object:
 def test_question_and_answer_arrive_whole() -> None:
     with (
         peer(answer("200 OK", b'{"status": "approved"}')) as (url, asked),
-        spans.SpanLog(None, "tests").span("x", "server", f"00-{'a' * 32}-{'b' * 16}-01"),
+        tracing.SpanLog(None, "tests").span("x", "server", f"00-{'a' * 32}-{'b' * 16}-01"),
     ):
         assert ask(url) == {"status": "approved"}
     head, _, body = asked[0].partition(b"\r\n\r\n")

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from lab import deadline, degraded
-from lab.cluster.topology import ARRANGEMENTS, ASKER_SWITCHES, PRELOAD, preload, programs
+from lab.cluster.arrangements import ARRANGEMENTS, ASKER_SWITCHES, PRELOAD, preload, programs
 from lab.domain.errors import (
     BadAnswer,
     DependencyFailed,
@@ -29,7 +28,9 @@ from lab.domain.errors import (
 from lab.domain.model import CommentDraft
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import SWITCHES, variant_problems
-from lab.sync_chain.ask import Carrier
+from lab.service import deadline, http
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 from lab.sync_chain.comments import moderate
 from lab.sync_chain.comments import service as comments
 from lab.sync_chain.resilience.breaker import Breaker
@@ -38,7 +39,6 @@ from lab.sync_chain.resilience.fallback import Fallback
 from lab.sync_chain.resilience.hedge import Hedge
 from lab.sync_chain.resilience.layers import Layers, around
 from lab.sync_chain.resilience.retries import LONGEST_WAIT_S, Budget, Retries
-from lab.tally import Tally
 from tests.support.laboratory import PATIENCE_S, eventually
 
 LONG_S = 3_600.0
@@ -360,12 +360,12 @@ def test_only_what_may_be_missing_is_left_out_and_marked(tally: Tally) -> None:
     for failure, instead in ((Unreachable("gone"), "posts"), (NotFound("no post"), "comments")):
         with pytest.raises(type(failure)):
             ask(Fallback(Peer(failure), tally, {instead: []}))
-    assert (degraded.marked(), counts(tally)) == ("", {})
+    assert (http.degraded_by(), counts(tally)) == ("", {})
     try:
         assert ask(Fallback(Peer(Unreachable("gone")), tally, {"comments": []})) == []
-        assert degraded.marked() == "comments"
+        assert http.degraded_by() == "comments"
     finally:
-        degraded.mark("")
+        http.mark_degraded("")
     assert counts(tally) == {"fell_back": 1}
 
 

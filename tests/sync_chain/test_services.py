@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lab import idempotency
 from lab.domain.errors import TimedOut
 from lab.domain.model import CommentDraft, PostDraft
+from lab.service import idempotency
 from lab.sync_chain import comments, posts
 from tests.support.opened import opened
 

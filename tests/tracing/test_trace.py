@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.cluster.topology import ARRANGEMENTS
-from lab.domain.directory import BUS
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.domain.services import BUS
 from lab.load.samples import Sample, write_samples
-from lab.report.otlp import otlp
-from lab.report.trace import show
-from lab.scenarios import trace
-from lab.scenarios.trace import client_step, followed
-from lab.scenarios.trace_of_run import NoSuchTrace, by_id, slowest
-from lab.scenarios.waterfall import Step, Story, joined, read_spans
-from lab.spans import SpanLog, asking
+from lab.report.terminal.trace import show
+from lab.report.tracing import trace
+from lab.report.tracing.otlp import otlp
+from lab.report.tracing.trace import NoSuchTrace, by_id, client_step, followed, slowest
+from lab.report.tracing.waterfall import Step, Story, joined, read_spans
+from lab.service.tracing import SpanLog, asking
 from tests.support.command_line import say, unhurried_lab
 from tests.support.laboratory import PATIENCE_S, eventually
 from tests.support.small import environment, flat, processes_here, processes_of
@@ -397,7 +396,7 @@ def test_a_wrong_word_is_answered_with_a_sentence(
 
 ENDLESS = """
 from lab.commands.app import main
-from lab.scenarios import trace
+from lab.report.tracing import trace
 trace._WARM_ROUNDS = 10**9
 main()
 """

@@ -5,8 +5,8 @@ the rest of its breath. After five failures in a row query should know what the 
 """
 
 from lab.domain.model import FeedEntry
-from lab.exercises.bench import Bench, Seen
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import Bench, Seen
 
 TIMEOUT_MS = 500
 QUICK_MS = 200

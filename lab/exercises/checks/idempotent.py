@@ -9,10 +9,10 @@ help.
 import json
 from typing import Any
 
-from lab.domain.directory import BUS
 from lab.domain.model import FeedEntry
-from lab.exercises.bench import KNOWN_WITHIN_S, Bench, Seen
+from lab.domain.services import BUS
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import KNOWN_WITHIN_S, Bench, Seen
 
 
 async def check(bench: Bench) -> None:

@@ -7,9 +7,9 @@ has kept what it needs of `PostCreated`. Both come as guests: nobody else is cha
 import asyncio
 from typing import Any
 
-from lab.domain.directory import BUS
-from lab.exercises.bench import Bench, Seen
+from lab.domain.services import BUS
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import Bench, Seen
 
 MANY = 12
 HEARD_WITHIN_S = 1.0

@@ -8,10 +8,10 @@ will ever hear of it.
 import json
 from collections import Counter
 
-from lab.domain.directory import BUS
 from lab.domain.model import FeedEntry
-from lab.exercises.bench import Bench, Seen
+from lab.domain.services import BUS
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import Bench, Seen
 
 ANSWER_WITHIN_MS = 500
 TOLD_WITHIN_S = 4.0

@@ -10,8 +10,8 @@ from functools import partial
 
 from lab.domain.events import CommentUpdated, Event, PostCreated
 from lab.domain.model import Status, new_id
-from lab.exercises.bench import Bench, Seen
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import Bench, Seen
 
 POSTS = 5
 PAST, BACKLOG = 100, 300

@@ -6,10 +6,10 @@ Behind one that is down nobody hears; behind one that hangs nobody hears yet.
 
 import json
 
-from lab.domain.directory import BUS
 from lab.domain.model import FeedEntry
-from lab.exercises.bench import Bench, Seen
+from lab.domain.services import BUS
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import Bench, Seen
 
 WITHIN_S = 2.0
 MANY = 10

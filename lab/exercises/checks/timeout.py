@@ -6,8 +6,8 @@ then there is something to be decided: what do readers get instead?
 """
 
 from lab.domain.model import FeedEntry
-from lab.exercises.bench import Bench, median_and_max
 from lab.exercises.exercise import Criterion, Exercise, Piece
+from lab.exercises.testbed import Bench, median_and_max
 
 WITHIN_S = 1.0
 READERS, EVERY_S = 20, 0.1

@@ -4,15 +4,17 @@
 `Raw.of(result, folder)` reads what they are drawn from. Each is a `Chart` with `.svg()`.
 """
 
-from lab.report.charts.behind import lag
-from lab.report.charts.matrix import blast_radius
+from lab.report.charts.answered_visible import answered_visible
+from lab.report.charts.blast_radius import blast_radius
+from lab.report.charts.data import Raw
+from lab.report.charts.lag import lag
 from lab.report.charts.over_time import latency, success
+from lab.report.charts.predictions import predicted_measured
 from lab.report.charts.quantiles import quantiles
-from lab.report.charts.raw import Raw as Raw
-from lab.report.charts.svg import Chart as Chart
-from lab.report.charts.theory import predicted_measured
-from lab.report.charts.visible import answered_visible
-from lab.scenarios.result import Result
+from lab.report.charts.svg import Chart
+from lab.results.result import Result
+
+__all__ = ["Chart", "Raw", "charts"]
 
 NOTHING = Raw()
 

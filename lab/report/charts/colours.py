@@ -9,7 +9,7 @@ Contrast with the ground is 3 : 1 at least, and text is never coloured.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.scenarios.result import Variant
+from lab.results.result import Variant
 
 GROUND = {"light": "#FFFFFF", "dark": "#0F172A"}
 INKS: dict[str, dict[str, str]] = {

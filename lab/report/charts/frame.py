@@ -4,10 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lab.report.charts.colours import Hand
-from lab.report.charts.raw import Clock, said
-from lab.report.charts.scales import Scale, told
-from lab.report.charts.svg import WIDTH, box, element, label, line, number, signs, words
-from lab.report.text import plain
+from lab.report.charts.data import Clock, said
+from lab.report.charts.svg import (
+    WIDTH,
+    Scale,
+    box,
+    element,
+    label,
+    line,
+    number,
+    signs,
+    told,
+    words,
+)
+from lab.support.text import plain
 
 LEFT = 64.0
 RIGHT = WIDTH - 16.0

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 from lab.load.metrics import percentile
 from lab.load.samples import Sample
-from lab.report import cells
+from lab.report import formatting
 from lab.report.charts import frame
 from lab.report.charts.colours import CROSS, Hand, hands
+from lab.report.charts.data import Clock, Raw, clock, endpoints, said
 from lab.report.charts.frame import LEFT, RIGHT, Panel
-from lab.report.charts.raw import Clock, Raw, clock, endpoints, said
-from lab.report.charts.scales import Scale, logarithmic
-from lab.report.charts.svg import Chart, box, label, line, signs
-from lab.scenarios.result import Result
+from lab.report.charts.svg import Chart, Scale, box, label, line, logarithmic, signs
+from lab.results.result import Result
 
 _MOST_POINTS = 2_500
 """In one chart: with more, the points are one smear, and the file gets long."""
@@ -94,7 +93,7 @@ def _latency_says(result: Result, time: Clock) -> str:
     told += [_windows_say(time)]
     for variant in result.variants:
         feeds = [
-            f"{phase} {cells.ms(of.latency_ms.p50)} ms"
+            f"{phase} {formatting.ms(of.latency_ms.p50)} ms"
             for phase, figures in variant.phases.items()
             if (of := figures.endpoints.get("read_feed")) and of.ok
         ]
@@ -173,7 +172,7 @@ def _success_says(result: Result, time: Clock) -> str:
     for variant in result.variants:
         for phase, figures in variant.phases.items():
             bad = [
-                f"{name} {cells.success(of.success)}"
+                f"{name} {formatting.success(of.success)}"
                 for name, of in figures.endpoints.items()
                 if of.failed
             ]

@@ -9,14 +9,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import log10
 
-from lab.report import cells
+from lab.report import formatting
 from lab.report.charts import frame
 from lab.report.charts.colours import Hand, hands
+from lab.report.charts.data import Raw, endpoints
 from lab.report.charts.frame import LEFT, RIGHT, Panel
-from lab.report.charts.raw import Raw, endpoints
-from lab.report.charts.scales import Scale, logarithmic
-from lab.report.charts.svg import Chart, label, line, signs
-from lab.scenarios.result import Result
+from lab.report.charts.svg import Chart, Scale, label, line, logarithmic, signs
+from lab.results.result import Result
 
 MOST_PHASES = 3
 _TICKS = ((0.0, "0"), (0.5, "50 %"), (0.9, "90"), (0.99, "99"), (0.999, "99.9"))
@@ -110,6 +109,6 @@ def _says(result: Result, phases: Sequence[str]) -> str:
             figures = variant.phases.get(phase)
             of = figures.endpoints.get("read_feed") if figures else None
             if of and of.ok:
-                p50, p95 = cells.ms(of.latency_ms.p50), cells.ms(of.latency_ms.p95)
+                p50, p95 = formatting.ms(of.latency_ms.p50), formatting.ms(of.latency_ms.p95)
                 told.append(f"{variant.name}, {phase}, read_feed: p50 {p50} ms, p95 {p95} ms.")
     return " ".join(told)

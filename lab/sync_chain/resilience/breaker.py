@@ -21,10 +21,10 @@ from pybreaker import (
 )
 from pydantic import BaseModel
 
-from lab.domain.directory import HOPS, SERVICES
 from lab.domain.errors import DependencyFailed, NotAsked
-from lab.sync_chain.ask import Carrier
-from lab.tally import Tally
+from lab.domain.services import HOPS, SERVICES
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 
 FAILURES = 5
 OPEN_S = 1.0

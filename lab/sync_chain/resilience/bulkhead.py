@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lab.domain.directory import HOPS, SERVICES
 from lab.domain.errors import NotAsked
-from lab.sync_chain.ask import Carrier
-from lab.tally import Tally
+from lab.domain.services import HOPS, SERVICES
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 
 
 class Bulkhead:

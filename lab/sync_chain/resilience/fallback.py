@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lab import degraded
 from lab.domain.errors import DependencyFailed
-from lab.sync_chain.ask import Carrier
-from lab.tally import Tally
+from lab.service import http
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 
 
 class Fallback:
@@ -33,5 +33,5 @@ class Fallback:
             if whom not in self._instead:
                 raise
             self._tally.add(whom, "fell_back")
-            degraded.mark(whom)
+            http.mark_degraded(whom)
             return self._instead[whom]

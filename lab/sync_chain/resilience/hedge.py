@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed
-from lab.sync_chain.ask import Carrier
-from lab.tally import Tally
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 
 MOST_THREADS = 256
 """Far more than there are workers, for those that lost sit in them as well."""

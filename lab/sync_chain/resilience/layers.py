@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.sync_chain.ask import Carrier
-from lab.tally import Tally
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ import stamina
 from pydantic import BaseModel
 from stamina.instrumentation import set_on_retry_hooks
 
-from lab import deadline
 from lab.domain.errors import DependencyFailed, NotAsked
-from lab.sync_chain.ask import Carrier
-from lab.tally import Tally
+from lab.service import deadline
+from lab.service.call_counters import Tally
+from lab.sync_chain.ask.http import Carrier
 
 BACKOFFS: dict[str, dict[str, float]] = {
     "none": {"wait_initial": 0, "wait_jitter": 0},

@@ -16,7 +16,7 @@ import requests
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.events import CommentUpdated, Envelope, Event, PostCreated
 from lab.domain.model import Limit, Value
-from lab.store import Store
+from lab.service.store import Store
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS popular (

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from lab.bus.base import BusUnavailable
-from lab.bus.course import CourseEvent, Poster, read_event
-from lab.domain.directory import BUS
-from lab.shell import Shell, ShellOptions
-from lab.web import Route, answer
+from lab.bus.course.client import CourseEvent, Poster, read_event
+from lab.domain.services import BUS
+from lab.service.http import Route, answer
+from lab.service.server import Shell, ShellOptions
 
 
 class Server:

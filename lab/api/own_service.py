@@ -1,0 +1,158 @@
+"""A service of one's own beside a blog that is up: `url = await blog.add("mine/search.py")`.
+
+The file is a program like the lab's own: a `service`, its routes, what it asks or hears, and in the
+end `main = program(service)`, from `lab.async_bus.stack` or `lab.sync_chain.stack`. It is started
+as a guest of the stack (`lab/cluster/user_service.py`). So it stands in the lab's shell: it has a
+door at which faults act, says how far it has heard, and ends with the blog.
+
+Added again it is started anew from the file as it is by then, at the same address. Whatever its
+author has done, what comes of it is one sentence and the last lines of its log.
+"""
+
+import asyncio
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.api.tasks import to_its_end
+from lab.cluster.errors import NotReady, StartFailed, how_it_ended
+from lab.cluster.program import Program
+from lab.cluster.stack import Stack
+from lab.cluster.user_service import MARK, MOST_BYTES, folder_of, guest, sweep
+from lab.domain.errors import Conflict, Invalid
+from lab.sandbox.fault_controller import IS, Switchboard
+from lab.support.text import plain
+
+RUNNER = "lab.cluster.user_service"
+READY_WITHIN_S = 10.0
+LONGEST_LINE = 200
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
+
+
+class OwnServiceFailed(Exception):
+    """A service of one's own did not come up. The message ends with the last lines of its log; no
+    process of it is left, and the blog goes on without it."""
+
+
+class OwnServices:
+    """Those that somebody has put beside the stacks of one lab that is up."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    async def add(self, stack: Stack, board: Switchboard, file: str | Path, empty: bool) -> str:
+        """Start a file, or start it anew, until it is ready: its URL. `empty`: with no database.
+
+        Raises Invalid for what can't be meant, Conflict while it is broken, OwnServiceFailed.
+        """
+        path = _found(file)
+        name = _named(path, stack)
+        for deed in board.faults():
+            if (deed.stack, deed.target) == (stack.name, name):
+                how = IS.get(deed.kind, f"has a fault on it ({deed.kind})")
+                raise Conflict(f"{name} of {stack.name} {how}. Heal {name} first.")
+        if name not in stack.arrangement.guests:
+            stack.take_in(name, RUNNER)
+        try:
+            await to_its_end(self._end(stack, name))
+            program = self._program(stack, name, path, empty)
+            await _until_ready(stack, program, path.name)
+        except BaseException:
+            await to_its_end(self._remove(stack, name))
+            raise
+        return stack.urls[name]
+
+    def sweep(self) -> None:
+        """When all programs have ended: end what they have started somewhere else, too."""
+        for mark in self._marks.values():
+            sweep(mark, ())
+
+    def _program(self, stack: Stack, name: str, file: Path, empty: bool) -> Program:
+        """Its program, with a log that begins now."""
+        mark = self._marks[stack.program(name)] = secrets.token_hex(16)
+        program = guest(stack, name, file, {MARK: mark})
+        program.log.unlink(missing_ok=True)
+        if empty:
+            shutil.rmtree(folder_of(stack, name), ignore_errors=True)
+        return program
+
+    async def _remove(self, stack: Stack, name: str) -> None:
+        await self._end(stack, name)
+        stack.let_go(name)
+
+    async def _end(self, stack: Stack, name: str) -> None:
+        called = stack.program(name)
+        if stack.supervisor.alive(called):
+            await stack.supervisor.kill(called)
+        if mark := self._marks.pop(called, ""):
+            await asyncio.to_thread(sweep, mark, ())
+
+
+def _found(file: str | Path) -> Path:
+    path = Path(file).expanduser().absolute()
+    if not path.is_file():
+        raise Invalid(f"There is no file {path}. Write the service into it first.", field="file")
+    return path
+
+
+def _named(file: Path, stack: Stack) -> str:
+    """What the service is called: as its file. Raises Invalid where it can't be had there."""
+    name, of = file.stem, stack.arrangement
+    if file.suffix != ".py" or not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{file.name}: a service is called as its file, which has small letters, digits, - "
+            "and _ in its name, and ends in .py, as in search.py.",
+            field="file",
+        )
+    if name in of.programs and name not in of.guests:
+        raise Invalid(
+            f"{name} is there already: it is a part of the blog. Call your file otherwise.",
+            field="file",
+        )
+    if of.ask_by == "call":
+        raise Invalid(
+            f"{stack.name} is one process, and all in it call each other's functions: whoever "
+            "stands beside it is told nothing. Take another arrangement."
+        )
+    if of.ask_by is None and not of.keeps_a_log:
+        raise Invalid(
+            "The course's bus tells those whom it knew at its start, and each thing once: whoever "
+            "comes later never hears. Take the log: lab.up(…, bus='log')."
+        )
+    return name
+
+
+async def _until_ready(stack: Stack, program: Program, file: str) -> None:
+    """Start it. Raises OwnServiceFailed."""
+    try:
+        await stack.supervisor.start(program, ready_within_s=READY_WITHIN_S)
+    except StartFailed as error:
+        said = f"{file} {how_it_ended(error.status)} before it was ready."
+        raise OwnServiceFailed(_with_its_log(said, program, error.last_lines)) from None
+    except NotReady as error:
+        why = error.waits_for or "it does not answer"
+        said = f"{file} was not ready within {READY_WITHIN_S:g} s: {why}."
+        raise OwnServiceFailed(_with_its_log(said, program, error.last_lines)) from None
+    url, of = str(program.health).removesuffix("/health"), stack.arrangement.name
+    health = await stack.call("GET", url, "/health")
+    state = await stack.call("GET", url, "/_lab/state")
+    if not state.ok or not isinstance(health.data, dict):
+        raise OwnServiceFailed(
+            f"{file} says that it is ready, but it does not stand in the lab's shell: nothing "
+            "could break it, and nobody could tell how far it has heard. Let it end with "
+            "`main = program(service)`, as lab/async_bus/query.py does."
+        )
+    if (its := health.data.get("arrangement")) != of:
+        raise OwnServiceFailed(
+            f"{file} is a service of {its}, and this blog is {of}: it would talk to nobody here. "
+            "On the bus take `program` from lab.async_bus.stack, in the chain lab.sync_chain.stack."
+        )
+
+
+def _with_its_log(said: str, program: Program, last_lines: Sequence[str]) -> str:
+    if program.log.exists() and program.log.stat().st_size >= MOST_BYTES:
+        said += f" It wrote {MOST_BYTES >> 20} MiB of output, the most that is taken."
+    lines = [line for one in last_lines if (line := plain(one, LONGEST_LINE))]
+    return "\n  ".join([f"{said} The end of its log:", *lines] if lines else [said])

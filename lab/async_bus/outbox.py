@@ -1,0 +1,161 @@
+"""How what a service tells gets onto the bus: the relay behind its outbox.
+
+An event lies in the outbox from the moment its rows were committed. The relay brings it to the bus
+and tries again until the bus has acknowledged it, however often the bus or the service dies in
+between. The bus knows an event by its id, so a second try is no second event.
+
+What was told is kept for a while, for the log may come back without it: from an old copy, say. The
+relay asks whether the log holds the last event that it told: at its start, when it has lost the
+bus, and now and then when nothing happens. If not, it tells again all that it kept, in order, under
+the old ids, and only then what is new.
+
+`DualWrite` is what one would write without having thought of that, and is there to be compared with
+(`--outbox off`): first the rows, then the bus, and nothing that holds the two together.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from lab.async_bus.consumer import Alarms
+from lab.bus.base import MOST_BYTES_AT_ONCE, Bus, BusUnavailable
+from lab.domain.events import Envelope
+from lab.service.store import Store, Told
+
+MOST_AT_ONCE = 500
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 0.5
+IDLE_S = 0.5
+
+
+class Relay:
+    """Empties one outbox, in order. `as_told`: an envelope as it leaves the service."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        alarms: Alarms | None = None,
+        as_told: Callable[[str], str] = str,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._as_told = as_told
+        self._alarms = alarms or Alarms()
+        self._last = store.newest_told() or Told(0, 0, "")
+        self.told_up_to = self._last.number
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        something_told = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(something_told.set)
+
+        self._store.on_told = wake
+        pause_s = FIRST_PAUSE_S
+        compared = False
+        while True:
+            something_told.clear()
+            try:
+                if not compared:
+                    await self._compare()
+                    compared = True
+                if waiting := _load(self._store.outbox(self.told_up_to, MOST_AT_ONCE)):
+                    await self._tell(waiting)
+            except BusUnavailable:
+                compared = False
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            pause_s = FIRST_PAUSE_S
+            if not waiting:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_S):
+                        await something_told.wait()
+                compared = something_told.is_set()
+
+    async def _compare(self) -> None:
+        """Hold what was told against the log; go back to the oldest kept event if it lost some."""
+        if await self._bus.holds(self._last.sequence, self._last.id):
+            return
+        oldest = await asyncio.to_thread(self._store.oldest_told) or self._last
+        behind = oldest.number - 1
+        sentence = (
+            f"The log does not hold event {self._last.sequence}, the last one told here: its tail "
+            f"is lost. What is kept here, {self._store.count_outbox(behind)} events, is told again."
+        )
+        if behind and not await self._bus.holds(oldest.sequence, oldest.id):
+            sentence += (
+                f" Not even the oldest of them is in the log: of the {behind} that were told "
+                "before it and are no longer kept here, some may be lost for good."
+            )
+        self._alarms.ring(sentence)
+        await asyncio.to_thread(self._store.untell, behind)
+        self._last = Told(behind, 0, "")
+        self.told_up_to = behind
+
+    async def _tell(self, waiting: Sequence[tuple[int, str]]) -> None:
+        envelopes = [self._as_told(envelope) for _, envelope in waiting]
+        sequences = await self._bus.append(envelopes)
+        numbers = [number for number, _ in waiting]
+        self._store.told(numbers, sequences)
+        last_id = Envelope.from_json(waiting[-1][1]).id
+        self._last = Told(numbers[-1], sequences[-1], last_id)
+        self.told_up_to = numbers[-1]
+
+    def waiting(self) -> int:
+        """How many events the bus has not acknowledged yet."""
+        return self._store.count_outbox(self.told_up_to)
+
+
+class DualWrite:
+    """Tells events straight after the commit, in the worker that made it, and only once.
+
+    If the bus can't be reached then, or the process dies in between, the event is gone: the rows
+    are there, the client has its 201, and nobody else will ever hear of it.
+    """
+
+    def __init__(self, store: Store, bus: Bus, as_told: Callable[[str], str] = str) -> None:
+        self._bus = bus
+        self._as_told = as_told
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._count = threading.Lock()
+        self._under_way = 0
+        store.tell_loose = self._tell
+
+    async def run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._started.set()
+
+    def waiting(self) -> int:
+        """How many commits wait for the bus just now; what failed to get there does not wait."""
+        return self._under_way
+
+    def _tell(self, committed: Sequence[str]) -> None:
+        envelopes = [self._as_told(envelope) for envelope in committed]
+        self._started.wait()
+        assert self._loop is not None
+        with self._count:
+            self._under_way += 1
+        try:
+            asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
+        except BusUnavailable as error:
+            sys.stderr.write(f"{len(envelopes)} events were not told, and now are gone: {error}\n")
+            sys.stderr.flush()
+        finally:
+            with self._count:
+                self._under_way -= 1
+
+
+def _load(waiting: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    """The first of those that wait, as many as the bus takes at once; one at the least."""
+    size = 0
+    for count, (_, envelope) in enumerate(waiting):
+        size += len(envelope.encode()) + 1
+        if count and size > MOST_BYTES_AT_ONCE:
+            return waiting[:count]
+    return waiting

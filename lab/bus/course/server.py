@@ -1,0 +1,138 @@
+"""The `course` engine's process: the bus that everybody writes after the lecture.
+
+An array in memory, and one POST of {type, data} to every subscriber's `/events`. `GET /events`
+returns all so far. How it delivers is the half a line in which the public variants differ, and
+they fail differently:
+
+    uncaught          all at once, and nobody catches the error: the first one ends the process
+    one-by-one        awaited one after the other in a single try: behind one that fails, nobody
+                      hears, and behind one that hangs, nobody hears yet
+    fire-and-forget   all at once, errors caught and logged: who was away has missed it
+
+Not one of them tries again, and a restart forgets the array.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from lab.bus.base import BusUnavailable
+from lab.bus.course.client import CourseEvent, Poster, read_event
+from lab.domain.services import BUS, BY_HAND_PORTS, SUBSCRIBERS, by_hand_url
+from lab.service.http import Route, answer
+from lab.service.server import Shell, ShellOptions
+
+ARRANGEMENT = "async-bus"
+
+
+class CourseServer:
+    """The array, and who is told. `subscribers` are URLs."""
+
+    def __init__(self, subscribers: Sequence[str], delivery: str) -> None:
+        self._subscribers = subscribers
+        self._deliver = DELIVERIES[delivery]
+        self._post = Poster()
+        self._events: list[CourseEvent] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        """`POST /events`: keep it, pass it on, say OK, whatever became of the passing on."""
+        event = await read_event(request)
+        self._events.append(event)
+        await self._deliver(self, event)
+        return answer({"status": "OK"})
+
+    async def all_so_far(self, request: web.BaseRequest) -> web.Response:
+        """`GET /events`: everything that was told since this process began."""
+        return answer(self._events)
+
+    def state(self) -> dict[str, Any]:
+        """There is no head: nothing is numbered. `busy`: deliveries that are under way."""
+        return {"head": None, "busy": len(self._under_way), "events": len(self._events)}
+
+    async def uncaught(self, event: CourseEvent) -> None:
+        for subscriber in self._subscribers:
+            self._begin(self._post_or_die(subscriber, event))
+
+    async def one_by_one(self, event: CourseEvent) -> None:
+        await self._begin(self._try_to_post(self._subscribers, event))
+
+    async def fire_and_forget(self, event: CourseEvent) -> None:
+        for subscriber in self._subscribers:
+            self._begin(self._try_to_post([subscriber], event))
+
+    async def _post_or_die(self, subscriber: str, event: CourseEvent) -> None:
+        try:
+            await self._post(subscriber, event)
+        except BusUnavailable as error:
+            # As Node does, since version 15, with a promise that was rejected unheard.
+            _log(f"Unhandled rejection: {error}")
+            os._exit(1)
+
+    async def _try_to_post(self, subscribers: Sequence[str], event: CourseEvent) -> None:
+        try:
+            for subscriber in subscribers:
+                await self._post(subscriber, event)
+        except BusUnavailable as error:
+            _log(str(error))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+
+Deliver = Callable[[CourseServer, CourseEvent], Coroutine[Any, Any, None]]
+DELIVERIES: dict[str, Deliver] = {
+    "uncaught": CourseServer.uncaught,
+    "one-by-one": CourseServer.one_by_one,
+    "fire-and-forget": CourseServer.fire_and_forget,
+}
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.bus.course.server",
+        description="The event bus as in the course, as a program of its own.",
+        epilog=f"Try: curl http://127.0.0.1:{BY_HAND_PORTS[ARRANGEMENT][BUS]}/events",
+    )
+    ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])
+    add = parser.add_argument
+    add(
+        "--subscriber",
+        action="append",
+        metavar="URL",
+        help="who gets each event, as POST URL/events; may be repeated, and the order counts "
+        "(default: the four services on their by-hand ports)",
+    )
+    add(
+        "--delivery",
+        choices=tuple(DELIVERIES),
+        default="fire-and-forget",
+        help="how it delivers, and so how it fails (fire-and-forget)",
+    )
+    arguments = parser.parse_args(argv)
+    subscribers = arguments.subscriber or [by_hand_url(ARRANGEMENT, name) for name in SUBSCRIBERS]
+    server = CourseServer([url.rstrip("/") for url in subscribers], arguments.delivery)
+    routes = [
+        Route("POST", "/events", server.take, raw=True),
+        Route("GET", "/events", server.all_so_far, raw=True),
+    ]
+    shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
+    shell.state = server.state
+    shell.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What is asked of a bus over HTTP, understood or refused; each engine with such a door uses it.
+
+The quick way to tell the log something: a WebSocket, on which each message is a POST without
+the ceremony.
+
+    GET /tell, upgraded        with the header Log-Epoch, only to the log of that epoch
+    → [envelope, …]            what one would POST to /events
+    ← {"sequences": [1, …]}    what one would be answered; or a problem document, with its status
+
+A request over HTTP costs each side more than the disk does. Everything else is as with POST: every
+message knocks at the door, and is acknowledged only when it is on disk.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from lab.bus.base import BusUnavailable
+from lab.bus.log.batching import Refused
+from lab.domain import headers
+from lab.domain.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
+from lab.domain.events import Envelope
+from lab.service.http import WHOLE_REQUEST_WITHIN_S, read_body
+
+# ── What is asked of a bus over HTTP, understood or refused; each engine with such a door uses it.
+
+MAX_BODY_BYTES = 4 * 1024 * 1024  # a service that was away brings its whole outbox
+
+_ENVELOPES = TypeAdapter(list[Envelope])
+
+
+class _NotFromThere(ServiceError):
+    """One can't read on from there. `first`: the number at which the log begins."""
+
+    def __init__(self, detail: str, first: int) -> None:
+        super().__init__(detail)
+        self.first = first
+
+    def problem(self) -> dict[str, Any]:
+        return super().problem() | {"first": self.first}
+
+
+class AnotherLog(_NotFromThere, Conflict):
+    title = "Not the log that you read"
+
+
+class NotKept(_NotFromThere, Gone):
+    pass
+
+
+async def read_envelopes(request: web.BaseRequest) -> list[Envelope]:
+    """The envelope, or the list of them, in the body of a request. Raises Invalid."""
+    return envelopes_in(await read_body(request, MAX_BODY_BYTES))
+
+
+def envelopes_in(body: bytes) -> list[Envelope]:
+    """The envelope, or the list of them, in a JSON text. Raises Invalid."""
+    try:
+        if body.lstrip().startswith(b"{"):
+            return [Envelope.from_json(body)]
+        return _ENVELOPES.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        at = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Invalid(f"Not a CloudEvents envelope: {at}: {first['msg']}.", field=at) from None
+
+
+def what_to_read(request: web.BaseRequest) -> tuple[int, bool]:
+    """`after` and `follow` of a request for events: a sequence number, and whether to wait for
+    more. Raises Invalid."""
+    return sequence_number(request, "after"), request.query.get("follow") == "1"
+
+
+def sequence_number(request: web.BaseRequest, name: str) -> int:
+    """A sequence number of the query, 0 when there is none. Raises Invalid."""
+    given = request.query.get(name, "0")
+    if not re.fullmatch("[0-9]{1,18}", given):
+        raise Invalid(f"{name}: expected a sequence number, from 0.", field=name)
+    return int(given)
+
+
+# ── The quick way to tell the log something: a WebSocket, on which each message is a POST without
+
+GOODBYE_WITHIN_S = 0.1
+
+Keep = Callable[[list[Envelope]], Awaitable[list[int]]]
+Check = Callable[[web.BaseRequest], None]
+Knock = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
+
+
+class Tellers:
+    """Those who are connected. `check` refuses who means another log, `knock` asks the door, `keep`
+    puts events on disk."""
+
+    def __init__(self, check: Check, knock: Knock, keep: Keep) -> None:
+        self._check = check
+        self._knock = knock
+        self._keep = keep
+        self._sockets: set[web.WebSocketResponse[bool]] = set()
+
+    async def tell(self, request: web.BaseRequest) -> web.StreamResponse:
+        """`GET /tell`: see above."""
+        if "Origin" in request.headers:
+            # A browser lets any page of any site open a WebSocket to this machine.
+            raise Forbidden("No page in a browser tells events here.")
+        self._check(request)
+        socket = web.WebSocketResponse(
+            timeout=GOODBYE_WITHIN_S,
+            # Whoever stops in the middle of a message does not answer pings either.
+            heartbeat=WHOLE_REQUEST_WITHIN_S,
+            max_msg_size=MAX_BODY_BYTES,
+            compress=False,
+        )
+        if not socket.can_prepare(request).ok:
+            raise Invalid("This is a WebSocket; to tell events by hand, POST them to /events.")
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        try:
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    break
+                await socket.send_bytes(await self._answer(request, message.data))
+        except ConnectionError:
+            pass  # The teller went, or a fault has torn the connection down.
+        finally:
+            self._sockets.discard(socket)
+        return socket
+
+    async def until_the_end(self) -> None:
+        """Wait; on cancellation say goodbye to all."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(*(socket.close() for socket in list(self._sockets)))
+
+    async def _answer(self, request: web.BaseRequest, body: bytes) -> bytes:
+        if (instead := await self._knock(request)) is not None:
+            return (instead.text or "").encode()
+        try:
+            return to_json({"sequences": await self._keep(envelopes_in(body))})
+        except ServiceError as error:
+            return to_json(error.problem())
+
+
+class Telling:
+    """The other end: one message at a time, over a connection that is made when it is needed."""
+
+    def __init__(self, url: str, session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._url = url
+        self._session = session
+        self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
+
+    async def post(self, body: bytes, epoch: str | None) -> list[int]:
+        """The numbers of the events in `body`. Raises BusUnavailable, or what aiohttp raises.
+
+        A connection ends with the process to which it was made, so `epoch` has to be shown once.
+        """
+        try:
+            socket = await self._send(body, epoch)
+            answer = from_json(await socket.receive_bytes())
+        except BaseException:
+            await self.close()  # An answer that came later would be taken for that to another.
+            raise
+        if "sequences" not in answer:
+            kind = Refused if answer["status"] == Invalid.status else BusUnavailable
+            raise kind(f"The bus answered {answer['status']}: {answer}")
+        sequences: list[int] = answer["sequences"]
+        return sequences
+
+    async def close(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.close()
+
+    async def _send(
+        self, body: bytes, epoch: str | None
+    ) -> "aiohttp.ClientWebSocketResponse[bool]":
+        if self._socket is not None:
+            try:
+                await self._socket.send_bytes(body)
+            except aiohttp.ClientConnectionResetError:
+                await self.close()  # It was lost while nobody told anything: nothing was sent.
+            else:
+                return self._socket
+        self._socket = await self._session().ws_connect(
+            self._url,
+            headers={headers.EPOCH: epoch} if epoch is not None else None,
+            timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_WITHIN_S),
+        )
+        await self._socket.send_bytes(body)
+        return self._socket

@@ -1,0 +1,297 @@
+"""The `nats` engine as services see it: a JetStream stream, told to and heard from by number.
+
+The promise: on disk before it is acknowledged (of a majority, where the stream is replicated),
+ordered, gapless, replayable from any number. It holds for a server that syncs always, as ours does.
+
+There are no durable consumers. The server could keep a reader's offset for it, but not in the
+transaction of the reader's rows, which is the only place where an offset is worth something.
+
+Whether a JetStream stream is still the one that somebody told to, or heard from.
+
+The mark of a place is the moment at which the server stored the event there. A stream that lost
+its tail and was told it again may hold the same event under the same number, but not since then;
+and whatever stands before an event has stood there longer.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, RawStreamMsg, StreamInfo
+from nats.js.errors import NotFoundError
+
+from lab.bus.base import Batch, BusUnavailable, LostTail, NoLongerKept, next_after
+from lab.bus.nats.connection import Connection, as_unavailable, connect, find_or_make, server_urls
+from lab.bus.nats.files import NatsFiles
+from lab.domain.events import Envelope
+from lab.service.http import Route
+
+# ── Whether a JetStream stream is still the one that somebody told to, or heard from.
+
+_ROUNDING_US = 5  # nanoseconds, which came through a float
+
+
+async def is_held(stream: JetStreamContext, name: str, sequence: int, event_id: str) -> bool:
+    """Whether event `sequence` is that one, or was deleted for its age. Raises as the client."""
+    kept = await _kept(stream, name, sequence)
+    if kept is None:
+        return sequence < max(1, (await stream.stream_info(name)).state.first_seq)
+    return Envelope.from_json(kept.data or b"").id == event_id
+
+
+async def check_place(stream: JetStreamContext, name: str, after: int, mark: str) -> None:
+    """Raise LostTail or NoLongerKept where one can't read on behind `after`."""
+    state = (await stream.stream_info(name)).state
+    first = max(1, state.first_seq)
+    kept = await _kept(stream, name, after) if mark and after >= first else None
+    stored = _microsecond(kept.time) if kept and kept.time else 0
+    if after > state.last_seq or (kept and abs(stored - int(mark)) > _ROUNDING_US):
+        raise LostTail(
+            f"The stream ends at {state.last_seq}, and event {after} was never in it as it was "
+            "heard: a tail is lost.",
+            first - 1,
+        )
+    if after + 1 < first:
+        raise NoLongerKept(
+            f"Events {after + 1} to {first - 1} are not kept any more: the stream begins later."
+        )
+
+
+def mark_of(messages: Sequence[Msg]) -> str:
+    """The mark of the place behind these events; "" when there is none among them."""
+    return str(_microsecond(messages[-1].metadata.timestamp)) if messages else ""
+
+
+async def _kept(stream: JetStreamContext, name: str, sequence: int) -> RawStreamMsg | None:
+    try:
+        return await stream.get_msg(name, sequence) if sequence else None
+    except NotFoundError:
+        return None
+
+
+def _microsecond(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+# ── The `nats` engine as services see it: a JetStream stream, told to and heard from by number.
+
+STREAM = "lab-events"
+ACKNOWLEDGED_WITHIN_S = 5.0
+HEARTBEAT_S = 0.5
+HEARTBEATS_MISSED = 4
+_MOST_IN_A_BATCH = 500
+
+
+class NatsBus:
+    """A stream on one of several servers; connects at the first use, and again when that is lost.
+
+    `servers` gives their URLs, anew at each attempt. A stream that isn't there is made, with so
+    many `replicas`; without a number its absence is an error that goes away by itself.
+    """
+
+    def __init__(
+        self,
+        servers: Callable[[], Sequence[str]],
+        *,
+        name: str = STREAM,
+        replicas: int | None = None,
+        answer_within_s: float = ACKNOWLEDGED_WITHIN_S,
+    ) -> None:
+        self._servers = servers
+        self._name = name
+        self._replicas = replicas
+        self._within_s = answer_within_s
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._asked: Connection | None = None
+        self.routes: list[Route] = []
+
+    @classmethod
+    def at(cls, url: str) -> "NatsBus":
+        """A bus by its address. Raises ValueError.
+
+        `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT …][/STREAM][?replicas=3]` is a cluster that
+        exists; with 0 replicas the stream is never made here. `nats:///FOLDER` is the lab's own:
+        its servers say in that folder where they are.
+        """
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if not parts.netloc:
+            return cls(NatsFiles(Path(path)).urls)
+        servers = server_urls(url)
+        replicas = parse_qs(parts.query).get("replicas", ["1"])[0]
+        if replicas not in ("0", "1", "3", "5"):
+            raise ValueError(f"replicas={replicas}: a stream has 1, 3 or 5 of them.")
+        name = path.strip("/") or STREAM
+        return cls(lambda: servers, name=name, replicas=int(replicas) or None)
+
+    async def append(self, envelopes: Sequence[str]) -> list[int]:
+        with as_unavailable("This is no event"):  # Found out before anything is sent: all or none.
+            events = [(Envelope.from_json(envelope).id, envelope) for envelope in envelopes]
+        connection = await self._connected()
+        if self._asked not in (None, connection):
+            raise BusUnavailable("A new connection: it has to be asked first what it holds.")
+        # The first goes alone, and shows that the stream takes events. Sent all at once while a
+        # cluster chooses a new leader, the first could be refused and those behind it be kept.
+        first = await self._publish(connection, events[:1])
+        return first + await self._publish(connection, events[1:])
+
+    async def holds(self, sequence: int, event_id: str) -> bool:
+        connection = await self._connected()
+        with as_unavailable("The bus can't be asked"):
+            held = await is_held(connection.stream, self._name, sequence, event_id)
+        self._asked = connection
+        return held
+
+    async def read(self, after: int, mark: str = "") -> AsyncGenerator[Batch, None]:
+        connection = await self._connected()
+        with as_unavailable("The bus can't be asked"):
+            await check_place(connection.stream, self._name, after, mark)
+        arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+        connection.readers.add(arrived)
+        subscription = None
+        try:
+            subscription = await self._subscribe(connection, after, arrived)
+            while True:
+                messages = await _next(connection, arrived)
+                batch = Batch([_envelope(message) for message in messages], mark_of(messages))
+                for envelope in batch:
+                    after = next_after(after, envelope)
+                if batch:
+                    yield batch
+        finally:
+            connection.readers.discard(arrived)
+            if subscription is not None:
+                with suppress(Exception):  # The connection is gone, and the subscription with it.
+                    await subscription.unsubscribe()
+
+    async def head(self) -> int:
+        return int((await self.info()).state.last_seq)
+
+    async def info(self) -> StreamInfo:
+        """What the servers know of the stream. Raises BusUnavailable."""
+        connection = await self._connected()
+        with as_unavailable("The bus can't be asked"):
+            return await connection.stream.stream_info(self._name)
+
+    async def wish_for_leader(self, server: str) -> None:
+        """Ask the cluster to let `server` lead the stream. Raises BusUnavailable."""
+        connection = await self._connected()
+        where = f"$JS.API.STREAM.LEADER.STEPDOWN.{self._name}"
+        wish = f'{{"placement": {{"preferred": "{server}"}}}}'
+        with as_unavailable("The leader can't be chosen"):
+            await connection.client.request(where, wish.encode(), timeout=self._within_s)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _publish(
+        self, connection: Connection, events: Sequence[tuple[str, str]]
+    ) -> list[int]:
+        """Send all (id and envelope) at once, in order, and wait until each is acknowledged."""
+        if not events:
+            return []
+        with as_unavailable("The bus did not acknowledge"):
+            sent: list[asyncio.Future[PubAck]] = []
+            try:
+                async with asyncio.timeout(self._within_s):
+                    for event_id, envelope in events:
+                        # Quoted: an id from outside may hold what ends a header.
+                        headers = {"Nats-Msg-Id": quote(event_id, "")}
+                        content = envelope.encode()
+                        sent.append(
+                            await connection.stream.publish_async(
+                                self._name, content, stream=self._name, headers=headers
+                            )
+                        )
+                    acknowledged = asyncio.gather(*sent, return_exceptions=True)
+                    either = (acknowledged, connection.lost)
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in sent:
+                    one.cancel()
+            if not acknowledged.done():
+                raise BusUnavailable("The connection was lost before an acknowledgement.")
+            sequences = [one.result().seq for one in sent]
+        if 0 in sequences:
+            raise BusUnavailable("The cluster has not numbered an event of this id yet: ask again.")
+        return sequences
+
+    async def _subscribe(
+        self, connection: Connection, after: int, arrived: asyncio.Queue[Msg | None]
+    ) -> Subscription:
+        """Let the server push everything behind `after`, at the pace at which we take it."""
+
+        async def take(message: Msg) -> None:
+            arrived.put_nowait(message)
+
+        inbox = connection.client.new_inbox()
+        consumer = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=after + 1,
+            ack_policy=AckPolicy.NONE,
+            deliver_subject=inbox,
+            flow_control=True,
+            idle_heartbeat=HEARTBEAT_S,
+            inactive_threshold=HEARTBEAT_S * HEARTBEATS_MISSED,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        with as_unavailable("The bus can't be heard"):
+            subscription = await connection.client.subscribe(inbox, cb=take)
+            await connection.stream.add_consumer(self._name, consumer)
+        return subscription
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.lost.done():
+                connection = await connect(self._servers(), self._within_s)
+                try:
+                    await find_or_make(connection.stream, self._name, self._replicas)
+                except BusUnavailable:
+                    await connection.close()
+                    raise
+                self._connection = connection
+            return self._connection
+
+
+async def _next(connection: Connection, arrived: asyncio.Queue[Msg | None]) -> list[Msg]:
+    """The events that have arrived, perhaps none; raises BusUnavailable when no sign of life came.
+
+    Heartbeats and requests to confirm the flow come in between, as messages with status 100.
+    """
+    try:
+        async with asyncio.timeout(HEARTBEAT_S * HEARTBEATS_MISSED):
+            messages = [await arrived.get()]
+    except TimeoutError:
+        raise BusUnavailable(f"No heartbeat in {HEARTBEAT_S * HEARTBEATS_MISSED:g} s.") from None
+    while not arrived.empty() and len(messages) < _MOST_IN_A_BATCH:
+        messages.append(arrived.get_nowait())
+    events: list[Msg] = []
+    for message in messages:
+        if message is None:
+            if not events:
+                raise BusUnavailable("The connection was lost.")
+            arrived.put_nowait(None)  # What came before the loss has come: that first.
+            break
+        headers = message.headers or {}
+        if "Status" not in headers:
+            events.append(message)
+        elif stalled := message.reply or headers.get("Nats-Consumer-Stalled"):
+            # Refused by a lost connection: that it is lost is said behind the last event.
+            with suppress(Error):
+                await connection.client.publish(stalled)
+    return events
+
+
+def _envelope(message: Msg) -> Envelope:
+    sequence = message.metadata.sequence.stream
+    return Envelope.from_json(message.data).model_copy(update={"sequence": sequence})

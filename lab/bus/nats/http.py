@@ -1,0 +1,80 @@
+"""The HTTP face of a NATS stream: a door for people and for the lab, which don't speak NATS.
+
+It answers what nats-server itself would answer only on a monitoring port, which every page in a
+browser could read: how far is the stream, and what is in it. Services never come here: they talk to
+nats-server directly.
+"""
+
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from lab.bus.base import BusUnavailable
+from lab.bus.log.server import asyncapi_document
+from lab.bus.log.wire import read_envelopes, what_to_read
+from lab.domain.errors import Conflict, TimedOut, Unreachable
+from lab.service.http import Route, answer, check_token
+
+if TYPE_CHECKING:
+    from lab.bus.nats.client import NatsBus
+
+
+class NatsDoor:
+    """The routes of a stream; `token` is the lab's."""
+
+    def __init__(self, bus: "NatsBus", token: str) -> None:
+        self._bus, self._token = bus, token
+        self.routes = [
+            Route("POST", "/events", self.append, raw=True),
+            Route("GET", "/events", self.read, raw=True),
+            Route("GET", "/head", self.head, raw=True),
+            Route("GET", "/asyncapi.json", asyncapi_document, raw=True, door=False),
+            Route("GET", "/_lab/state", self.state, raw=True, door=False),
+        ]
+
+    async def append(self, request: web.BaseRequest) -> web.Response:
+        """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers."""
+        envelopes = [one.model_dump_json() for one in await read_envelopes(request)]
+        try:
+            return answer({"sequences": await self._bus.append(envelopes)}, 201)
+        except BusUnavailable as error:
+            raise TimedOut(str(error)) from None
+
+    async def read(self, request: web.BaseRequest) -> web.StreamResponse:
+        """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends."""
+        position, follow = what_to_read(request)
+        end = await self._head()
+        if follow and position > end:
+            raise Conflict(
+                f"The stream ends at {end}. Follow it from after={end}, or from earlier."
+            )
+        stream = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await stream.prepare(request)
+        if not follow and position >= end:
+            return stream
+        # A reader who finds the stream broken off asks again, from where it was.
+        with suppress(BusUnavailable):
+            async with aclosing(self._bus.read(position)) as batches:
+                async for batch in batches:
+                    wanted = [one for one in batch if follow or one.sequence <= end]
+                    await stream.write(b"".join(to_json(one) + b"\n" for one in wanted))
+                    if not follow and batch[-1].sequence >= end:
+                        break
+        return stream
+
+    async def head(self, request: web.BaseRequest) -> web.Response:
+        """`GET /head`: the newest sequence number."""
+        return answer({"sequence": await self._head()})
+
+    async def state(self, request: web.BaseRequest) -> web.Response:
+        """`GET /_lab/state`, for the lab alone: the same, asked at this moment and not kept."""
+        check_token(request, self._token)
+        return answer({"head": await self._head()})
+
+    async def _head(self) -> int:
+        try:
+            return await self._bus.head()
+        except BusUnavailable as error:
+            raise Unreachable(str(error)) from None

@@ -1,0 +1,172 @@
+"""A nats-server that the lab starts, and that lives exactly as long as the program around it.
+
+    lab ──HTTP──▶ this program ──starts──▶ nats-server ◀──NATS── posts, comments, query, …
+
+Both are in one process group, so whatever kills or suspends one does it to both; and the kernel
+ends the server when this program ends.
+
+Several of these, each told of all their nodes, make a cluster with a replicated stream.
+
+The `nats` engine's process: a nats-server of the lab's own, and the door to its stream.
+
+What it is made of is imported when it is known that NATS is here: who starts it without is told
+what to install.
+"""
+
+import argparse
+import asyncio
+import ctypes
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lab.bus.base import BusUnavailable
+from lab.bus.log.server import ARRANGEMENT
+from lab.bus.nats.files import NatsFiles
+from lab.domain.services import BUS, BY_HAND_PORTS
+from lab.service.server import Shell, ShellOptions
+from lab.support.nats import NatsMissing, find_server, require_client
+
+# ── A nats-server that the lab starts, and that lives exactly as long as the program around it.
+
+STARTED_WITHIN_S = 10.0
+LOOK_EVERY_S = 0.005
+ASK_WITHIN_S = 0.5
+GOODBYE_WITHIN_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class NatsServer:
+    """One nats-server, called `name`, of the cluster of `nodes`, and a `bus` that leads to it."""
+
+    def __init__(self, program: Path, files: NatsFiles, name: str, nodes: tuple[str, ...]) -> None:
+        from lab.bus.nats.client import NatsBus  # needs nats-py, which `main` has looked for
+
+        self._program, self._files = program, files
+        self._name, self._nodes = name, nodes
+        self._url: list[str] = []
+        # Only the first node makes the stream; two would get in each other's way.
+        replicas = len(nodes) if name == nodes[0] else None
+        self.bus = NatsBus(lambda: self._url, replicas=replicas, answer_within_s=ASK_WITHIN_S)
+        self.waits_for: str | None = "nats-server to start"
+
+    async def run(self) -> None:
+        """Start the server and get it ready; ends, with the whole process, only when it does."""
+        routes = await self._routes()
+        process = await self._start(routes)
+        try:
+            ready = asyncio.create_task(self._until_ready())
+            status = await process.wait()
+            ready.cancel()
+            raise RuntimeError(f"nats-server has ended, with status {status}.")
+        finally:
+            await self.bus.close()
+            await _end(process)
+
+    async def _routes(self) -> Mapping[str, int]:
+        """Where all nodes of a cluster listen for each other, once they have all said so."""
+        if len(self._nodes) == 1:
+            return {}
+        self.waits_for = "the other nodes of its cluster to start"
+        self._files.choose_route(self._name)
+        while True:
+            if routes := self._files.routes(self._nodes):
+                return routes
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _start(self, routes: Mapping[str, int]) -> asyncio.subprocess.Process:
+        """Start it on the port that it had, for whoever knows it; if that is taken, on another."""
+        for port in (self._files.last_port(self._name), -1):
+            if port is None:
+                continue
+            configuration = self._files.configure(self._name, port, routes)
+            # This is the main thread, and must be: the signal comes when the *thread* ends.
+            process = await asyncio.create_subprocess_exec(
+                self._program, "-c", configuration, preexec_fn=_die_with_parent
+            )
+            try:
+                async with asyncio.timeout(STARTED_WITHIN_S):
+                    while process.returncode is None:
+                        if (port := self._files.port_in_use(self._name)) is not None:
+                            self._url = [self._files.tell_port(self._name, port)]
+                            return process
+                        await asyncio.sleep(LOOK_EVERY_S)
+            except BaseException:
+                await _end(process)
+                raise
+        raise RuntimeError("nats-server did not start; above is what it said.")
+
+    async def _until_ready(self) -> None:
+        while self.waits_for is not None:
+            try:
+                self.waits_for = None if await self._is_led() else "its stream to be led"
+            except BusUnavailable as error:
+                self.waits_for = f"its stream ({error})"
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _is_led(self) -> bool:
+        """Whether the stream has a leader; a new stream, whether that is the first node.
+
+        Then "the event bus is down" means that its leader is, however many copies there are.
+        """
+        stream = await self.bus.info()
+        leader = stream.cluster.leader if stream.cluster else self._name
+        if self._name == self._nodes[0] != leader and not stream.state.last_seq:
+            await self.bus.wish_for_leader(self._name)
+            return False
+        return bool(leader)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(GOODBYE_WITHIN_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+
+
+def _die_with_parent() -> None:
+    """Linux: let the kernel end the server when this program ends, in whatever way."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+# ── The `nats` engine's process: a nats-server of the lab's own, and the door to its stream.
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.bus.nats.server",
+        description="The event bus, engine nats: a nats-server with JetStream, and a door to it.",
+        epilog="Services find it by its folder: --bus nats:///PATH/OF/DATA/nats",
+    )
+    ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])
+    parser.add_argument("--data", type=Path, default=Path("runs/by-hand/async-bus"))
+    parser.add_argument("--name", default=BUS, help=f"what this node is called ({BUS})")
+    parser.add_argument("--nodes", default="", help="all nodes of a cluster: event-bus,event-bus-2")
+    arguments = parser.parse_args(argv)
+    try:
+        require_client()
+        program = find_server()
+    except NatsMissing as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(3)
+    from lab.bus.nats.http import NatsDoor
+
+    files = NatsFiles((arguments.data / "nats").absolute())
+    files.make()
+    nodes = tuple(arguments.nodes.split(",")) if arguments.nodes else (arguments.name,)
+    options = ShellOptions.of(arguments)
+    server = NatsServer(program, files, arguments.name, nodes)
+    door = NatsDoor(server.bus, options.token)
+    shell = Shell(ARRANGEMENT, arguments.name, door.routes, options)
+    shell.waits_for = lambda: server.waits_for
+    shell.run(server.run)
+
+
+if __name__ == "__main__":
+    main()

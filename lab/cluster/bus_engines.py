@@ -1,0 +1,245 @@
+"""What a bus is made of: which program an engine is, and how it and the services are told of it.
+
+A NATS cluster that exists already, as somebody names it: `nats://[LOGIN@]HOST:PORT[,…]`.
+
+It is asked before anything is started, by hand on a bare socket: the protocol is lines of text, and
+a sentence about what is wrong is wanted within seconds, from a process that has not loaded the
+client library. The login travels in the environment only; what is shown never has it.
+"""
+
+import json
+import os
+import re
+import secrets
+import socket
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from io import BufferedRWPair
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from lab.cluster.errors import LabCannotRun
+from lab.domain.services import BUS, SUBSCRIBERS
+
+# ── A NATS cluster that exists already, as somebody names it: `nats://[LOGIN@]HOST:PORT[,…]`.
+
+SCHEME = "nats://"
+LOGIN = "LAB_BUS_LOGIN"
+"""USER:PASSWORD, or a token, in the environment: of the lab where the URL has none, and always of
+the programs that it starts."""
+ASK_WITHIN_S = 2.0
+_PORT = 4222
+_LINE_BYTES = 1 << 16
+_HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
+_LOOKS_LIKE = "It was meant to be nats://HOST:PORT, or nats://USER:PASSWORD@HOST:PORT."
+
+
+class ClusterCannotBeUsed(LabCannotRun):
+    """The cluster is not there, or not as the lab needs it."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """`servers`: host and port of each; `login`: USER:PASSWORD or a token, as in the URL."""
+
+    servers: tuple[tuple[str, int], ...]
+    login: str = field(default="", repr=False)
+
+    @property
+    def address(self) -> str:
+        """The URL without the login: what may be shown."""
+        return SCHEME + ",".join(f"{host}:{port}" for host, port in self.servers)
+
+
+def is_existing(bus: object) -> bool:
+    """Whether the switch `bus` names a cluster, and not an engine that the lab starts."""
+    return isinstance(bus, str) and "://" in bus
+
+
+def named(bus: str) -> Cluster:
+    """The cluster of that URL, with the environment's login where it has none.
+
+    Raises ValueError, in a sentence that doesn't tell the login.
+    """
+    login, _, hosts = bus.removeprefix(SCHEME).rpartition("@")
+    if not bus.startswith(SCHEME):
+        raise ValueError(
+            f"saw {without_login(bus)!r}, which begins with another word. {_LOOKS_LIKE}"
+        )
+    if "/" in hosts or "?" in hosts:
+        raise ValueError(
+            f"saw {without_login(bus)!r}, with a stream or options at its end. The lab makes a "
+            f"stream of its own there, and removes it. {_LOOKS_LIKE}"
+        )
+    servers = []
+    for one in hosts.split(","):
+        found = _HOST.fullmatch(one)
+        if not found or not 0 < int(found["port"] or _PORT) < 65_536:
+            raise ValueError(f"saw {one!r}, which is no HOST:PORT. {_LOOKS_LIKE}")
+        servers.append((found["host"], int(found["port"] or _PORT)))
+    return Cluster(tuple(servers), login or os.environ.get(LOGIN, ""))
+
+
+def without_login(bus: object) -> object:
+    """The value of the switch `bus` as it may be shown."""
+    if not isinstance(bus, str) or "@" not in bus:
+        return bus
+    scheme, found, _ = bus.partition("://")
+    return f"{scheme if found else ''}{found}{bus.rpartition('@')[2]}"
+
+
+def shown(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A variant's options as they may be shown and kept."""
+    return {name: without_login(of) if name == "bus" else of for name, of in options.items()}
+
+
+def ask(cluster: Cluster) -> None:
+    """Returns if one of the servers lets us in and has JetStream. Raises ClusterCannotBeUsed."""
+    problems = []
+    for host, port in cluster.servers:
+        where = f"{host}:{port}"
+        try:
+            with closing(socket.create_connection((host.strip("[]"), port), ASK_WITHIN_S)) as sock:
+                sock.settimeout(ASK_WITHIN_S)
+                with sock.makefile("rwb") as talk:
+                    problem = _problem(talk, cluster.login)
+        except TimeoutError:
+            problem = "does not answer. Is it a NATS server, and is this the port for its clients?"
+        except (OSError, ValueError) as error:
+            problem = (
+                f"can't be reached ({_words(error)}). Is it up, and is the port the right one?"
+            )
+        if problem is None:
+            return
+        problems.append(f"The NATS server {where} {problem}")
+    raise ClusterCannotBeUsed(
+        "\n".join([*problems, "Without --bus the lab starts a bus of its own."])
+    )
+
+
+def _problem(talk: BufferedRWPair, login: str) -> str | None:
+    """What stands in the way of using the server at the other end; None when nothing does."""
+    word, _, told = talk.readline(_LINE_BYTES).partition(b" ")
+    if word != b"INFO":
+        return "answers, but it does not speak as NATS does. Is this the port for its clients?"
+    if json.loads(told).get("tls_required"):
+        return "wants TLS, which the lab does not speak. Take one on a network that you trust."
+    hello = {"verbose": False, "pedantic": False, "lang": "lab", "version": "1", "protocol": 1}
+    hello |= {"headers": True, "no_responders": True, **_credentials(login)}
+    talk.write(b"CONNECT " + json.dumps(hello).encode() + b"\r\nPING\r\n")
+    talk.flush()
+    if (line := _next_line(talk)) != b"PONG":
+        refused = line.removeprefix(b"-ERR ").strip(b"'").decode(errors="replace")[:200]
+        with_login = "with this login" if login else "without a login"
+        return (
+            f"does not let us in {with_login} ({refused or 'it hung up'}). "
+            "A login stands in the URL: nats://USER:PASSWORD@HOST:PORT."
+        )
+    inbox = f"_INBOX.{secrets.token_hex(8)}"
+    talk.write(f"SUB {inbox} 1\r\nPUB $JS.API.INFO {inbox} 0\r\n\r\n".encode())
+    talk.flush()
+    line = _next_line(talk)
+    if line.startswith(b"MSG "):
+        error = json.loads(talk.read(int(line.split()[-1]))).get("error")
+        if error is None:
+            return None
+        return f"has no JetStream for this login ({error.get('description')}). {_TURN_ON}"
+    refused = line.removeprefix(b"-ERR ").decode(errors="replace")[:200] if b"-ERR" in line else ""
+    return f"has no JetStream for us{refused and f' ({refused})'}. {_TURN_ON}"
+
+
+_TURN_ON = "The lab's bus is a stream: turn JetStream on there (nats-server --jetstream)."
+
+
+def _next_line(talk: BufferedRWPair) -> bytes:
+    """The next line of the server that isn't a question whether we are there, or news."""
+    while True:
+        line = talk.readline(_LINE_BYTES)
+        if not line.startswith((b"PING", b"INFO", b"+OK")):
+            return line.strip()
+
+
+def _credentials(login: str) -> dict[str, str]:
+    name, colon, password = login.partition(":")
+    if colon:
+        return {"user": unquote(name), "pass": unquote(password)}
+    return {"auth_token": unquote(name)} if name else {}
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+# ── What a bus is made of: which program an engine is, and how it and the services are told of it.
+
+LOG = {BUS: "lab.bus.log.server"}
+COURSE = {BUS: "lab.bus.course.server"}
+NATS = {BUS: "lab.bus.nats.server"}
+GATEWAY = {BUS: "lab.bus.nats.gateway"}
+
+DELIVERIES = ("uncaught", "one-by-one", "fire-and-forget")
+"""How the course's bus may deliver: the variants in which it is found, and fails."""
+
+ENGINES = {"log": LOG, "course": COURSE, "nats": NATS}
+"""What a bus may be made of: switch `bus`, by default the log."""
+
+EXISTING = "existing"
+"""What it is made of when the switch names a NATS cluster that is there already."""
+
+MODULES = {**ENGINES, EXISTING: GATEWAY}
+"""The program of each."""
+
+
+def engine(options: Mapping[str, Any]) -> str:
+    """What the bus is made of: a key of ENGINES, or EXISTING."""
+    bus = options.get("bus", "log")
+    return EXISTING if is_existing(bus) else str(bus)
+
+
+def nodes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The bus, and its replicas, where the lab starts them."""
+    replicas = 1 if engine(options) == EXISTING else options.get("replicas", 1)
+    return (BUS, *(f"{BUS}-{number}" for number in range(2, replicas + 1)))
+
+
+def data_of(part: str, options: Mapping[str, Any], folder: Path) -> list[str]:
+    """Where a program keeps what it has to remember; some buses remember nothing here."""
+    if part == BUS and engine(options) in ("course", EXISTING):
+        return []
+    return ["--data", str(folder)]
+
+
+def argv_of_bus(
+    part: str, options: Mapping[str, Any], ports: Mapping[str, int], stream: str
+) -> list[str]:
+    """What the bus is told: of its other nodes, and of those who don't come and read."""
+    if engine(options) == EXISTING:
+        argv = ["--cluster", named(options["bus"]).address, "--stream", stream]
+        return [*argv, "--replicas", str(options.get("replicas", 1))]
+    if engine(options) == "nats":
+        return ["--name", part, "--nodes", ",".join(nodes_of(options))]
+    if engine(options) != "course":
+        return []
+    argv = ["--delivery", options["delivery"]] if "delivery" in options else []
+    for name in SUBSCRIBERS:
+        argv += ["--subscriber", _url(ports[name])]
+    return argv
+
+
+def bus_address(options: Mapping[str, Any], port: int, data: Path, stream: str) -> str:
+    """A NATS server takes a free port, so it is found by the folder where it says which one."""
+    if engine(options) == EXISTING:
+        # Only the gateway makes the stream: who came late would make again what it has removed.
+        return f"{named(options['bus']).address}/{stream}?replicas=0"
+    found = {
+        "log": _url(port),
+        "course": f"course+{_url(port)}",
+        "nats": (data / "nats").absolute().as_uri().replace("file:", "nats:", 1),
+    }
+    return found[engine(options)]
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"

@@ -1,0 +1,67 @@
+"""The lab's own requests to its services: to hang faults on doors, to look at what they hold."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from lab.domain import headers
+from lab.support.http_client import Client, Origin, Outcome
+
+CONNECTIONS = 64
+ANSWER_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, …
+    `body`: what `data` was read from, or what is no JSON document (lines of JSON, say)."""
+
+    status: int
+    error: str
+    data: Any
+    body: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        return not self.error and 200 <= self.status < 300
+
+
+class Caller:
+    """Made in a running loop, closed when done. Never raises: no answer is an answer, too."""
+
+    def __init__(self, token: str) -> None:
+        self._client = Client(asyncio.get_running_loop(), CONNECTIONS)
+        self._headers = {headers.TOKEN: token}
+
+    async def __call__(
+        self,
+        method: str,
+        url: str,
+        path: str,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        within_s: float = ANSWER_WITHIN_S,
+    ) -> Answer:
+        """One request; the answer's JSON as `data`, None when it has none."""
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not answered.done():
+                answered.set_result(outcome)
+
+        content = json.dumps(body).encode() if body is not None else b""
+        give_up_at_s = perf_counter() + within_s
+        origin = Origin.of(url)
+        if not self._client.send(method, origin, path, content, give_up_at_s, done, self._headers):
+            return Answer(0, "no_socket", None)
+        outcome = await answered
+        try:
+            data = json.loads(outcome.body) if outcome.body else None
+        except ValueError:
+            data = None
+        return Answer(outcome.status, outcome.error, data, outcome.body)
+
+    def close(self) -> None:
+        self._client.close()

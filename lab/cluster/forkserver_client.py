@@ -1,0 +1,191 @@
+"""The lab's end of the socket to the nursery: starts it, asks it, hears from it.
+
+The nursery gets the lab's import path, so that it finds every module that the lab finds, in a
+notebook too. And it is told of no certificate files: all our traffic is plain HTTP on the loopback,
+and loading them would cost every start some 40 ms.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lab.cluster.errors import LabCannotRun, NurseryLost
+
+LAB_RUN = "LAB_RUN"
+START_METHOD = "LAB_START"
+GONE_WITHIN_S = 3.0
+
+_numbers = itertools.count(1)
+
+
+class NurseryRefused(LabCannotRun):
+    """The nursery could not do what it was asked; the message says why."""
+
+
+class NurseryLink:
+    """One nursery. `on_exit(name, status)` is called when a child has ended, `on_lost()` when the
+    nursery ended without having been told to."""
+
+    def __init__(
+        self,
+        preload: Sequence[str],
+        log: Path,
+        on_exit: Callable[[str, int], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._preload, self.log = tuple(preload), log
+        self._on_exit, self._on_lost = on_exit, on_lost
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self.lost = False
+
+    @property
+    def pid(self) -> int:
+        """The nursery's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Start the nursery and return at once, while it imports. More than once is fine."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        fd, method = str(theirs.fileno()), start_method()
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lab.cluster.forkserver", fd, method, *self._preload],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                start_new_session=True,  # A Ctrl-C in the terminal reaches the lab alone.
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(log)
+        self._socket = ours
+
+    async def connect(self) -> None:
+        """Begin to listen, in the running loop."""
+        assert self._socket is not None
+        reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+        self._listening = asyncio.create_task(self._listen(reader), name="nursery link")
+
+    async def ask(self, **message: object) -> dict[str, Any]:
+        """Send one message and return the nursery's answer. Raises NurseryRefused, NurseryLost."""
+        if self.lost or self._writer is None:
+            raise NurseryLost(tail(self.log))
+        number = next(_numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(json.dumps({"id": number, **message}).encode() + b"\n")
+            found: dict[str, Any] = await answer
+        finally:
+            del self._answers[number]
+        if "error" in found:
+            raise NurseryRefused(str(found["error"]))
+        return found
+
+    async def close(self) -> None:
+        """End the nursery, and with it every child that still lives; returns when it is gone."""
+        if self._process is None:
+            return
+        if self._writer is not None and self._listening is not None:
+            if not self.lost:
+                self._writer.write_eof()
+            # It ends, and the kernel closes its end: no need to poll for its exit.
+            await asyncio.wait([self._listening], timeout=GONE_WITHIN_S)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """The same at once, without an event loop: the nursery kills every child."""
+        if self._process is None or self._socket is None:
+            return
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        if self._listening is not None:
+            self._listening.cancel()
+        try:
+            self._process.wait(GONE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # Suspended, perhaps. The kernel then ends its children.
+            self._process.wait()
+        if self._writer is not None:
+            self._writer.close()
+        self._socket.close()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        with suppress(OSError):
+            while line := await reader.readline():
+                message = json.loads(line)
+                if "exit" in message:
+                    self._on_exit(message["exit"], message["status"])
+                elif (answer := self._answers.get(message["id"])) and not answer.done():
+                    answer.set_result(message)
+        self.lost = True
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)  # It is ending just now; reaped, it is really gone.
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(NurseryLost(tail(self.log)))
+        self._on_lost()
+
+
+def _environment() -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name not in _CHANGED}
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return {
+        **env,
+        "PYTHONPATH": path,
+        "SSL_CERT_FILE": os.devnull,
+        "SSL_CERT_DIR": os.devnull,
+        LAB_RUN: run_mark(),
+    }
+
+
+_CHANGED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def as_before() -> dict[str, str | None]:
+    """What the variables that the nursery changes for its children are in this process."""
+    return {name: os.environ.get(name) for name in _CHANGED}
+
+
+def run_mark() -> str:
+    """What LAB_RUN is for the children of this process: "<pid>:<seconds since 1970>"."""
+    return f"{os.getpid()}:{time.time():.2f}"
+
+
+def start_method() -> str:
+    """How children start: "fork" on Linux, "exec" elsewhere or when LAB_START says so."""
+    return "fork" if sys.platform == "linux" and os.environ.get(START_METHOD) != "exec" else "exec"
+
+
+def tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
+    """The last `lines` lines of a log, of what was written after the byte `begin`."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            # A log that is shorter now has been cut meanwhile, and all of it is of later.
+            file.seek(max(begin if begin <= size else 0, size - 16384))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

@@ -1,0 +1,94 @@
+"""What every command of the command line needs: to say, to fail, and to run until it is done.
+
+Nothing heavy is imported before it is needed.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+def scenario_named(name: str) -> Any:
+    from lab.scenarios.catalogue import UnknownName, find
+    from lab.scenarios.scenario import ScenarioError
+
+    try:
+        return find(name)
+    except (UnknownName, ScenarioError) as error:
+        fail(error, 2)
+
+
+def checked(change: Any, *arguments: Any) -> Any:
+    try:
+        return change(*arguments)
+    except ValueError as error:
+        fail(error, 2)
+
+
+def made(make: Any, *arguments: Any) -> Path:
+    try:
+        folder: Path = make(*arguments)
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else error
+        fail(f"No folder can be made for the run: {why}. Try --keep with another one.", 3)
+    return folder
+
+
+def until_done(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; Ctrl-C, SIGTERM and SIGHUP end it in order, with every process it started."""
+    from lab.cluster.errors import LabCannotRun
+
+    caught: list[int] = []
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop(number: int) -> None:
+            caught.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await work
+
+    try:
+        done = asyncio.run(guarded())
+        if not caught:
+            return done
+    except (asyncio.CancelledError, LabCannotRun):
+        if not caught:
+            raise
+    fail("Stopped. All faults are taken back and all processes ended.", 128 + caught[0])
+
+
+def console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def say(text: object) -> None:
+    from lab.support.text import plain
+
+    for line in str(text).splitlines() or [""]:
+        indent = len(line) - len(line.lstrip(" "))
+        sys.stdout.write(f"{' ' * indent}{plain(line)}\n")
+    sys.stdout.flush()
+
+
+def complain(problem: object) -> None:
+    from lab.support.text import plain
+
+    for line in str(problem).splitlines():
+        sys.stderr.write(f"{plain(line)}\n")
+
+
+def fail(problem: object, code: int) -> NoReturn:
+    complain(problem)
+    raise SystemExit(code)

@@ -1,0 +1,232 @@
+"""The commands that show something without running a scenario: doors only, mounted by `cli.py`.
+
+The command that follows one request: a door only, mounted on the command line by `cli.py`.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from lab.commands.console import checked, console, fail, say, scenario_named, until_done
+
+# ── The commands that show something without running a scenario: doors only, mounted by `cli.py`.
+
+app = typer.Typer()
+
+
+@app.command(
+    "list", rich_help_panel="Scenarios", epilog="Example: lab list   Next: lab show slow-service"
+)
+def list_() -> None:
+    """List the scenarios."""
+    from lab.report.terminal import listing
+    from lab.scenarios import catalogue
+
+    listing.scenarios(catalogue.built_in(), console())
+
+
+@app.command(
+    rich_help_panel="Scenarios",
+    epilog="Example: lab show downed-service   Next: lab run downed-service",
+)
+def show(
+    name: Annotated[str, typer.Argument(help="a scenario's name, or the path of a .toml file")],
+) -> None:
+    """Show one scenario: its question, its load, what is broken and when."""
+    from lab.report.terminal import listing
+
+    listing.scenario(scenario_named(name), console(), name)
+
+
+@app.command(
+    rich_help_panel="Kept runs",
+    epilog="Example: lab report runs/20260101-101500-calm --html   "
+    "Next: lab claims, for what it proves",
+)
+def report(
+    folder: Annotated[Path, typer.Argument(help="a run's folder, as `lab run` names it")],
+    html: Annotated[
+        bool, typer.Option("--html", help="write its page anew, and say where it is")
+    ] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="also draw the course of the run in the terminal")
+    ] = False,
+) -> None:
+    """Show a kept run again."""
+    from lab.report.charts import Raw
+    from lab.report.html import page
+    from lab.report.terminal import run as tables
+    from lab.report.terminal.plots import plots
+
+    result = _kept(folder)
+    place = folder if folder.is_dir() else folder.parent
+    if html:
+        try:
+            say(page.keep(result, place))
+        except OSError as error:
+            fail(f"{place / page.NAME} can't be written: {error.strerror or error}.", 3)
+    else:
+        tables.render(result, console())
+    if plot:
+        plots(result, Raw.of(result, place), console())
+    raise typer.Exit(result.exit_code)
+
+
+@app.command(
+    rich_help_panel="Kept runs",
+    epilog="Example: lab compare runs/20260101-101500-calm runs/20260101-101600-calm   "
+    "Next: lab report, for one of them alone",
+)
+def compare(
+    one: Annotated[Path, typer.Argument(help="a run's folder, as `lab run` names it")],
+    other: Annotated[Path, typer.Argument(help="another one, of the same scenario at best")],
+) -> None:
+    """Set two kept runs beside each other: what was the same, and what came out differently."""
+    from lab.report.terminal.compare import render
+
+    render(_kept(one), _kept(other), console())
+
+
+@app.command(
+    rich_help_panel="The code",
+    epilog="Example: lab diff comments   Next: lab diff comments request-reply",
+)
+def diff(
+    service: Annotated[str, typer.Argument(help="posts, comments, moderation, query, or stack")],
+    other: Annotated[
+        str, typer.Argument(help="compare sync-chain with this arrangement")
+    ] = "async-bus",
+) -> None:
+    """Show a service's twins side by side: what asking and telling change in the code."""
+    from lab.cluster.arrangements import ARRANGEMENTS
+    from lab.report.terminal import code_diff
+    from lab.support.text import did_you_mean
+
+    if service not in code_diff.FILES:
+        fail(f"There is no service {service!r}. {did_you_mean(service, code_diff.FILES)}", 2)
+    if other not in ARRANGEMENTS:
+        fail(f"There is no arrangement {other!r}. {did_you_mean(other, ARRANGEMENTS)}", 2)
+    code_diff.show(service, other, console())
+
+
+@app.command(
+    rich_help_panel="The code",
+    epilog="Example: lab design   Next: lab diff comments, to see it in the code",
+)
+def design() -> None:
+    """Show the four steps of the course, made from the running code."""
+    from lab.cluster.arrangements import ARRANGEMENTS
+    from lab.report.terminal import listing as tables
+    from lab.report.tracing import design as observed
+
+    dependencies = {}
+    for name in ARRANGEMENTS:
+        with TemporaryDirectory(prefix="lab-design-") as folder:
+            found = until_done(observed.observed_dependencies(name, Path(folder)))
+            dependencies[name] = found
+    owners = observed.responsibilities("async-bus")
+    tables.show(owners, dependencies, observed.goals("sync-chain"), console())
+
+
+@app.command(
+    rich_help_panel="Kept runs",
+    epilog="Example: lab claims   Next: lab run, for one that has no answer yet",
+)
+def claims() -> None:
+    """List the claims of the course, and what the runs kept here say about each."""
+    from lab.report.terminal import listing
+    from lab.results.run_folder import kept
+    from lab.scenarios import catalogue
+
+    listing.claims(catalogue.built_in(), [result for _, result in kept()], console())
+
+
+def _kept(folder: Path) -> Any:
+    from lab.results.result import Result, ResultError
+
+    try:
+        return Result.load_file(folder / "result.json" if folder.is_dir() else folder)
+    except ResultError as error:
+        fail(error, 2)
+
+
+# ── The command that follows one request: a door only, mounted on the command line by `cli.py`.
+
+
+@app.command(
+    rich_help_panel="The code",
+    epilog="Example: lab trace comment   Next: lab run slow-service --quick, and then "
+    "lab trace --run with the folder it names",
+)
+def trace(
+    what: Annotated[str, typer.Argument(help="comment, feed, or post")] = "comment",
+    in_: Annotated[
+        list[str] | None,
+        typer.Option("--in", metavar="NAME", help="an arrangement; may be repeated (the twins)"),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="of this kept run, the slowest of `during`")
+    ] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="TRACE", help="of the run, the one with this id")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+    otlp: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="write the spans as OTLP/JSON too, as for Jaeger"),
+    ] = None,
+) -> None:
+    """Follow one request through every process, and draw who waited for whom."""
+    from lab.report.tracing.trace import REQUESTS
+    from lab.support.text import did_you_mean
+
+    if what not in REQUESTS:
+        fail(f"There is no request {what!r}. {did_you_mean(what, REQUESTS)}", 2)
+    if id_ and not run:
+        fail("--id needs the run in which it was: lab trace --run runs/… --id TRACE", 2)
+    if otlp and (otlp.is_dir() or not otlp.parent.is_dir()):
+        fail(f"--otlp {otlp}: expected a file's name, in a folder that is there.", 2)
+    stories = _of_run(run, what, in_ or [], id_) if run else _sent_now(what, in_)
+    if otlp:
+        from lab.report.tracing.otlp import otlp as as_otlp
+
+        try:
+            otlp.write_text(as_otlp(stories), "utf-8")
+        except OSError as error:
+            fail(f"--otlp {otlp}: can't be written: {error.strerror}.", 3)
+    if json:
+        from json import dumps
+
+        data = {"schema": "lab.trace/1", "traces": [story.to_data() for story in stories]}
+        sys.stdout.buffer.write(f"{dumps(data, indent=2)}\n".encode())
+    else:
+        from lab.report.terminal.trace import show
+
+        show(stories, console())
+
+
+def _of_run(run: Path, what: str, variants: list[str], id_: str | None) -> Any:
+    from lab.report.tracing import trace
+
+    if id_:
+        return checked(trace.by_id, run, id_)
+    return checked(trace.slowest, run, what, variants)
+
+
+def _sent_now(what: str, arrangements: list[str] | None) -> Any:
+    from lab.cluster.arrangements import ARRANGEMENTS
+    from lab.domain.services import TWINS
+    from lab.report.tracing.trace import followed
+    from lab.support.text import did_you_mean
+
+    for name in arrangements or ():
+        if name not in ARRANGEMENTS:
+            fail(f"There is no arrangement {name!r}. {did_you_mean(name, ARRANGEMENTS)}", 2)
+    stories = []
+    for name in dict.fromkeys(arrangements or TWINS):
+        with TemporaryDirectory(prefix="lab-trace-") as folder:
+            stories.append(until_done(followed(name, what, Path(folder))))
+    return stories

@@ -1,0 +1,72 @@
+"""The command around the console: a door only, mounted on the command line by `cli.py`."""
+
+from typing import Annotated
+
+import typer
+
+from lab.commands.console import fail, made, say, scenario_named, until_done
+
+app = typer.Typer()
+
+
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab live   Next: kill comments with k, heal it with u; ? shows all keys",
+)
+def live(
+    left: Annotated[str, typer.Argument(help="the arrangement on the left")] = "sync-chain",
+    right: Annotated[str, typer.Argument(help="the arrangement on the right")] = "async-bus",
+    port: Annotated[int, typer.Option(help="of 127.0.0.1; 0 takes a free one", min=0)] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="open no browser")] = False,
+    bus: Annotated[str | None, typer.Option(help="log, course or nats")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="requests a second for each half (40)", min=0, max=1_000),
+    ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="let others in this network look on, and only that")
+    ] = False,
+    share_port: Annotated[int, typer.Option(help="where they do; 0 takes a free one", min=0)] = 0,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="show it here instead of in a browser, same keys")
+    ] = False,
+    script: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="a scenario, to be gone through with the space bar"),
+    ] = None,
+) -> None:
+    """Break it live: both architectures under a steady load on one page, and a key that kills."""
+    from lab.cluster.errors import LabCannotRun
+    from lab.domain.errors import Invalid
+    from lab.live.app import Wanted, run_live
+    from lab.live.panes import ENGINES, halves
+    from lab.live.script import halves_of
+    from lab.live.session import MIX, RATE
+    from lab.results.run_folder import new_folder
+    from lab.support.text import did_you_mean
+
+    if bus is not None and bus not in ENGINES:
+        fail(f"There is no bus {bus!r}. {did_you_mean(bus, ENGINES)}", 2)
+    prepared = scenario_named(script) if script else None
+    try:
+        chosen = halves_of(prepared) if prepared else halves((left, right), bus)
+    except Invalid as error:
+        fail(error, 2)
+    if prepared and rate:
+        prepared = prepared.at_rate(rate)
+    if len(chosen) < 2:
+        fail(f"{script} has one variant, and the console has two halves. Give it another one.", 2)
+    wanted = Wanted(
+        halves=chosen,
+        rate=rate if rate is not None else prepared.load.rate if prepared else RATE,
+        mix=prepared.load.mix if prepared else MIX,
+        port=port,
+        open_browser=not no_open,
+        share_port=share_port if share else None,
+        script=prepared,
+        terminal=terminal,
+    )
+    try:
+        until_done(run_live(wanted, made(new_folder, "live"), say))
+    except LabCannotRun as error:
+        fail(error, LabCannotRun.exit_code)

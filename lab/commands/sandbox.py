@@ -1,0 +1,170 @@
+"""The commands around a blog that is up: doors only, mounted on the command line by `cli.py`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from lab.commands.console import checked, fail, made, say, until_done
+
+app = typer.Typer()
+
+
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab up both   Next, in another terminal: lab fault latency comments --ms 300",
+)
+def up(
+    which: Annotated[
+        str,
+        typer.Argument(
+            help="sync-chain, async-bus, request-reply, monolith, or both", metavar="STACK"
+        ),
+    ] = "both",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SWITCH=VALUE", help="as dead_letter=true; may be repeated"),
+    ] = None,
+    bus: Annotated[
+        str | None,
+        typer.Option(help="the same as --set bus=…: log, course, nats, or nats://HOST:PORT"),
+    ] = None,
+) -> None:
+    """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
+    from lab.domain.services import BY_HAND_PORTS, TWINS
+    from lab.results.run_folder import new_folder
+    from lab.sandbox.control_client import running_labs
+    from lab.sandbox.session import run_up, settings_by_stack
+    from lab.support.text import did_you_mean
+
+    known = (*BY_HAND_PORTS, "both")
+    if which not in known:
+        fail(f"There is no stack {which!r}. {did_you_mean(which, known)}", 2)
+    stacks = list(TWINS) if which == "both" else [which]
+    words = [*(settings or []), *([f"bus={bus}"] if bus else [])]
+    options = checked(settings_by_stack, words, stacks)
+    if there := [lab for lab in running_labs() if set(stacks) & set(lab.stacks)]:
+        fail(f"A lab is up already (pid {there[0].pid}): use it, or end it with Ctrl-C there.", 3)
+    until_done(run_up(which, made(new_folder, "up"), say, options=options))
+
+
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab fault latency comments --ms 300 --jitter-ms 50   Next: lab heal",
+)
+def fault(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="down, hang, latency, error, timeout, reset_peer, partition, drop, duplicate, "
+            "reorder, poison"
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Argument(help="a service, or event-bus")] = None,
+    ms: Annotated[float | None, typer.Option(help="latency: how much longer it takes")] = None,
+    jitter_ms: Annotated[float | None, typer.Option(help="latency: more or less by this")] = None,
+    status: Annotated[int | None, typer.Option(help="error: which one is answered")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="partition: whose requests or events are cut")
+    ] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="poison: the event nobody can digest")
+    ] = None,
+    probability: Annotated[float | None, typer.Option(help="the share that is hit, 0 to 1")] = None,
+    first: Annotated[int | None, typer.Option(help="hit only the first so many")] = None,
+    stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
+    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+) -> None:
+    """Break something in a running `lab up`, in both stacks at once; alone, list what is broken."""
+    from lab.sandbox.control_client import ControlError, faults, find_lab, put_fault
+
+    given = {
+        "ms": ms,
+        "jitter_ms": jitter_ms,
+        "status": status,
+        "from": from_,
+        "type": type_,
+        "probability": probability,
+        "first": first,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    if kind and not target:
+        fail(f"{kind!r} needs a target. Try: lab fault {kind} comments", 2)
+    try:
+        running = find_lab(pid)
+        if kind and target:
+            lines = put_fault(running, kind, target, options, stack)
+        else:
+            lines = faults(running)
+        for line in lines:
+            say(line)
+    except ControlError as error:
+        fail(error, error.exit_code)
+
+
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab heal comments   or: lab heal, for everything   Next: lab fault down posts",
+)
+def heal(
+    target: Annotated[str | None, typer.Argument(help="only faults on this service")] = None,
+    kind: Annotated[str | None, typer.Option(help="only faults of this kind")] = None,
+    stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
+    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+) -> None:
+    """Take faults back from a running `lab up`, and show what they did."""
+    from lab.sandbox.control_client import ControlError, find_lab
+    from lab.sandbox.control_client import heal as take_back
+
+    try:
+        for line in take_back(find_lab(pid), target, kind, stack):
+            say(line)
+    except ControlError as error:
+        fail(error, error.exit_code)
+
+
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab events --follow   Next: lab events --dead, for what failed",
+)
+def events(
+    after: Annotated[int, typer.Option(help="only those behind this number", min=0)] = 0,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="only this type, as CommentCreated")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="go on until Ctrl-C")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="what services laid aside")] = False,
+    json: Annotated[bool, typer.Option("--json", help="a line of JSON for each")] = False,
+    stack: Annotated[str | None, typer.Option(help="of this stack (async-bus)")] = None,
+    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+) -> None:
+    """Show the events on the bus of a running `lab up`, or those that could not be applied."""
+    from lab.sandbox.control_client import ControlError, find_lab
+    from lab.sandbox.events import show_dead, show_events
+
+    options: dict[str, Any] = {"after": after, "type_": type_, "follow": follow, "stack": stack}
+    try:
+        if dead:
+            show_dead(find_lab(pid), say, as_json=json)
+        else:
+            show_events(find_lab(pid), say, as_json=json, **options)
+    except ControlError as error:
+        fail(error, error.exit_code)
+
+
+@app.command(
+    rich_help_panel="A blog by hand",
+    epilog="Example: lab redrive query   Next: lab events --dead, for what failed again",
+)
+def redrive(
+    service: Annotated[str | None, typer.Argument(help="only what this service laid aside")] = None,
+    stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
+    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+) -> None:
+    """Apply dead letters of a running `lab up` again."""
+    from lab.sandbox.control_client import ControlError, find_lab
+    from lab.sandbox.events import redrive as send_again
+
+    try:
+        send_again(find_lab(pid), say, service, stack)
+    except ControlError as error:
+        fail(error, error.exit_code)

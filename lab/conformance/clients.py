@@ -1,0 +1,211 @@
+"""A client of somebody else's system: through the faces of its sidecars, and past them.
+
+At a face the answer is in the lab's shape, or a sentence about why it is not. Past it is what the
+service itself said, as its own clients see it.
+
+Those who use somebody else's system while it is looked at: they read, post and comment.
+
+They come whether the last of them has an answer or not, so a slow system can't make them fewer.
+"""
+
+import asyncio
+from collections.abc import Callable
+from itertools import cycle, islice
+from time import perf_counter
+from typing import Any
+
+import aiohttp
+
+from lab.cluster.arrangements import url
+from lab.cluster.control_client import Answer
+from lab.cluster.stack import Stack
+from lab.external.arrangement import part_of
+from lab.external.mapping import Action
+from lab.external.stack import ForeignStack
+from lab.load.samples import Sample, token
+
+# ── Those who use somebody else's system while it is looked at: they read, post and comment.
+
+EVERY_S = 0.05
+VISIT_WITHIN_S = 2.0
+_IN_TURN = (
+    "read_feed",
+    "create_comment",
+    "read_feed",
+    "create_post",
+    "read_feed",
+    "create_comment",
+)
+_ORANGE = 3
+"""Every so many comments one is for moderation to reject."""
+
+
+class Visitors:
+    """Ask a stack as the load does, at its faces. What each was told is a sample."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._began_s = perf_counter()
+        self._number = 0
+        self.said = ""
+        """What the latest answer that was none said of itself."""
+
+    async def read(self, phase: str = "calm") -> Sample:
+        """Read the feed."""
+        return await self._ask("read_feed", phase, "GET", "query", "/feed?limit=100")
+
+    async def post(self, phase: str = "calm") -> Sample:
+        """Write a post."""
+        text = self._token()
+        body = {"title": f"post {text}"}
+        return await self._ask("create_post", phase, "POST", "posts", "/posts", body, text)
+
+    async def comment(self, post_id: str, phase: str = "calm") -> Sample:
+        """Write a comment."""
+        text = self._token()
+        orange = " orange" if self._number % _ORANGE == 0 else ""
+        path, body = f"/posts/{post_id}/comments", {"content": f"comment {text}{orange}"}
+        return await self._ask("create_comment", phase, "POST", "comments", path, body, text)
+
+    async def come(self, seconds: float, post_id: str, phase: str) -> list[Sample]:
+        """One after the other for so long; the comments are all on one post."""
+        asking = []
+        for action in islice(cycle(_IN_TURN), round(seconds / EVERY_S)):
+            if action == "read_feed":
+                asked = self.read(phase)
+            elif action == "create_post":
+                asked = self.post(phase)
+            else:
+                asked = self.comment(post_id, phase)
+            asking.append(asyncio.create_task(asked))
+            await asyncio.sleep(EVERY_S)
+        return list(await asyncio.gather(*asking))
+
+    def _token(self) -> str:
+        self._number += 1
+        return token(0, self._number)
+
+    async def _ask(
+        self,
+        endpoint: str,
+        phase: str,
+        method: str,
+        service: str,
+        path: str,
+        body: Any = None,
+        text: str = "",
+    ) -> Sample:
+        begun_s = perf_counter()
+        sample = Sample(self._stack.name, phase, endpoint, begun_s - self._began_s, 0.0, token=text)
+        answer = await self._stack.call(
+            method, self._stack.asked_at[service], path, body, VISIT_WITHIN_S
+        )
+        sample.latency_ms = (perf_counter() - begun_s) * 1_000
+        sample.ok, sample.status = answer.ok, answer.status
+        told = answer.data if isinstance(answer.data, dict) else {}
+        if answer.ok:
+            sample.id = str(told.get("id", ""))
+        else:
+            sample.error = answer.error or f"http_{answer.status}"
+            sample.definite = answer.error == "refused" or told.get("definite") is True
+            self.said = why(answer)
+        return sample
+
+
+def why(answer: Answer) -> str:
+    """What an answer that was none says of itself, in a sentence."""
+    told = answer.data if isinstance(answer.data, dict) else {}
+    words = {"timeout": "no answer in time", "refused": "nobody listens", "reset": "a closed door"}
+    said = told.get("detail") or words.get(answer.error, answer.error) or f"status {answer.status}"
+    return str(said).rstrip(".")
+
+
+# ── A client of somebody else's system: through the faces of its sidecars, and past them.
+
+SHOWN_WITHIN_S = 3.0
+ANSWER_WITHIN_S = 3.0
+MOST_BYTES = 8 * 1024 * 1024
+_LOOK_EVERY_S = 0.03
+
+Feed = list[dict[str, Any]]
+
+
+class Client:
+    """Never raises: no answer is an answer."""
+
+    def __init__(self, stack: ForeignStack) -> None:
+        self._stack = stack
+
+    async def post(self, title: str) -> Answer:
+        return await self._stack.call(
+            "POST", self._stack.asked_at["posts"], "/posts", {"title": title}
+        )
+
+    async def comment(self, post_id: str, content: str) -> Answer:
+        path = f"/posts/{post_id}/comments"
+        return await self._stack.call(
+            "POST", self._stack.asked_at["comments"], path, {"content": content}
+        )
+
+    async def feed_when(self, right: Callable[[Feed], bool]) -> tuple[Feed, str]:
+        """Look at the feed until it is right or the time is up: the last one, and why it is not as
+        it should be, "" where it is."""
+        give_up_at_s = perf_counter() + SHOWN_WITHIN_S
+        while True:
+            answer = await self._stack.call("GET", self._stack.asked_at["query"], "/feed?limit=100")
+            feed: Feed = answer.data if answer.ok else []
+            if answer.ok and right(feed):
+                return feed, ""
+            if perf_counter() >= give_up_at_s:
+                late = f"not so after {SHOWN_WITHIN_S:g} s"
+                return feed, late if answer.ok else why(answer)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def ask_itself(
+        self, action: Action, values: dict[str, str], body: bytes | None = None
+    ) -> str:
+        """What the service itself says to an action, with another body if one is given."""
+        asked = action.asked(**values)
+        content = asked.body if body is None else body
+        status, _ = await self.at_itself(action.service, asked.method, asked.path, content)
+        return status
+
+    async def at_itself(
+        self, service: str, method: str, path: str, body: bytes = b""
+    ) -> tuple[str, bytes]:
+        """What a service itself says: its status, or what there was instead, and the body."""
+        at = url(self._stack.places[part_of(self._stack.target, service)].public)
+        headers = {"Content-Type": "application/json"} if body else {}
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN_S), trust_env=False
+                ) as session,
+                session.request(
+                    method, at + path, data=body or None, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                content = await response.content.read(MOST_BYTES)
+                while not response.content.at_eof() and len(content) < MOST_BYTES:
+                    content += await response.content.read(MOST_BYTES - len(content))
+                return str(response.status), content
+        except TimeoutError:
+            return "no answer", b""
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return f"no answer ({type(error).__name__})", b""
+
+
+def statuses(feed: Feed, post_id: str) -> dict[str, str]:
+    """The comments of a post by their ids, and what became of each."""
+    return {
+        one["id"]: one["status"]
+        for entry in feed
+        if entry["id"] == post_id
+        for one in entry["comments"]
+    }
+
+
+def texts(feed: Feed) -> set[tuple[str, str]]:
+    """All that is in it: ids with their texts."""
+    posts = {(entry["id"], entry["title"]) for entry in feed}
+    return posts | {(one["id"], one["content"]) for entry in feed for one in entry["comments"]}

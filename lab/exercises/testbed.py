@@ -1,0 +1,227 @@
+"""What a check works with: a running stack, one of whose programs is the student's.
+
+An exercise of several pieces has a stack and a bench for each. Whatever comes from the student's
+program is taken for what it may be: nothing, nonsense, or without an end.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import aiohttp
+from pydantic import TypeAdapter, ValidationError
+
+from lab.cluster.errors import LabCannotRun
+from lab.cluster.injector import Injection, broken
+from lab.cluster.program import Program
+from lab.cluster.stack import Stack
+from lab.domain.events import Envelope, Event
+from lab.domain.model import Comment, FeedEntry, Post
+from lab.domain.services import BUS
+from lab.exercises.exercise import Criterion, Step
+
+LARGEST_ANSWER = 4 * 1024 * 1024
+KNOWN_WITHIN_S = 3.0
+LOOK_EVERY_S = 0.03
+SEED = 7
+SOURCE = "/exercise"
+
+_FEED = TypeAdapter(list[FeedEntry])
+_FEED_PATH = "/feed?limit=100"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer. `status` is 0 when there was none, and `words` say what there was instead."""
+
+    status: int
+    body: bytes
+    took_ms: float
+    words: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.words or self.status} after {self.took_ms:.0f} ms"
+
+    @property
+    def data(self) -> Any:
+        """The JSON document that it is; None when it is something else."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def feed(self) -> list[FeedEntry] | None:
+        """The feed that it is; None when it is something else."""
+        if self.status != 200:
+            return None
+        try:
+            return _FEED.validate_json(self.body)
+        except ValidationError:
+            return None
+
+    def shown(self) -> str:
+        """What there is to see in it, in a few words."""
+        entries = self.feed()
+        if entries is None:
+            return f"{self}, with no feed" if self.status == 200 else str(self)
+        comments = [comment for entry in entries for comment in entry.comments]
+        return f"a feed with {len(entries)} posts and {len(comments)} comments"
+
+
+class Notes:
+    """What was seen of each criterion so far."""
+
+    def __init__(self, criteria: Sequence[Criterion]) -> None:
+        self._criteria = {one.key: one for one in criteria}
+        self._steps: dict[str, Step] = {}
+
+    def note(self, key: str, passed: bool, seen: object) -> bool:
+        """Note what was seen of a criterion; whether it is as wanted."""
+        self._steps[key] = Step(self._criteria[key], passed, str(seen))
+        return passed
+
+    def steps(self) -> tuple[Step, ...]:
+        """All criteria, also those that nobody has looked at."""
+        unseen = "not looked at, for what comes before it failed"
+        return tuple(
+            self._steps.get(key, Step(one, False, unseen, looked_at=False))
+            for key, one in self._criteria.items()
+        )
+
+
+class Bench:
+    """Acts as a client, breaks things, and notes what was seen. `student`: the student's program
+    in this stack."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        student: Program,
+        session: aiohttp.ClientSession,
+        notes: Notes,
+        ready_within_s: float,
+    ) -> None:
+        self.stack = stack
+        self.student = student
+        self.note = notes.note
+        self._session = session
+        self._ready_within_s = ready_within_s
+
+    def is_guest(self, program: Program) -> bool:
+        """Whether it is the student's, and has no place among the others'."""
+        guests = map(self.stack.program, self.stack.arrangement.guests)
+        return program is self.student and program.name in guests
+
+    async def start_student(self) -> None:
+        """Start the student's program beside the stack, until it is ready. Raises StartFailed,
+        NotReady."""
+        await self.stack.supervisor.start(self.student, ready_within_s=self._ready_within_s)
+
+    async def ask(
+        self, method: str, target: str, path: str, body: Any = None, within_s: float = 3.0
+    ) -> Seen:
+        """One request of a client. Never raises: no answer is an answer."""
+        began_s = perf_counter()
+
+        def seen(status: int, content: bytes, words: str = "") -> Seen:
+            return Seen(status, content, (perf_counter() - began_s) * 1_000, words)
+
+        try:
+            async with self._session.request(
+                method,
+                self.stack.urls[target] + path,
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=within_s),
+            ) as response:
+                content = await response.content.read(LARGEST_ANSWER)
+                while not response.content.at_eof() and len(content) < LARGEST_ANSWER:
+                    content += await response.content.read(LARGEST_ANSWER - len(content))
+                return seen(response.status, content)
+        except TimeoutError:
+            return seen(0, b"", "no answer")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return seen(0, b"", f"no answer ({type(error).__name__})")
+
+    async def feed(self, within_s: float = 3.0) -> Seen:
+        return await self.ask("GET", "query", _FEED_PATH, within_s=within_s)
+
+    async def ask_when(
+        self,
+        method: str,
+        target: str,
+        path: str,
+        right: Callable[[Seen], bool],
+        body: Any = None,
+        *,
+        within_s: float = KNOWN_WITHIN_S,
+        every_s: float = LOOK_EVERY_S,
+    ) -> tuple[bool, Seen]:
+        """Ask until the answer is right, or the time is up; whether it is, and the last one."""
+        give_up_at_s = perf_counter() + within_s
+        while True:
+            left_s = max(0.1, give_up_at_s - perf_counter())
+            answer = await self.ask(method, target, path, body, left_s)
+            if right(answer) or perf_counter() >= give_up_at_s:
+                return right(answer), answer
+            await asyncio.sleep(every_s)
+
+    async def feed_when(
+        self, right: Callable[[list[FeedEntry]], bool], within_s: float = KNOWN_WITHIN_S
+    ) -> tuple[bool, Seen]:
+        """Look at the feed until it is right, or the time is up; whether it is, and the last."""
+
+        def is_right(look: Seen) -> bool:
+            entries = look.feed()
+            return entries is not None and right(entries)
+
+        return await self.ask_when("GET", "query", _FEED_PATH, is_right, within_s=within_s)
+
+    async def feeds(self, count: int, every_s: float, within_s: float) -> list[Seen]:
+        """So many readers, one every so many seconds, whether the last has an answer or not."""
+        readers = []
+        for _ in range(count):
+            readers.append(asyncio.create_task(self.feed(within_s)))
+            await asyncio.sleep(every_s)
+        return list(await asyncio.gather(*readers))
+
+    async def post(self, title: str) -> str:
+        """Write a post; its id. Only where posts is not the student's: raises LabCannotRun."""
+        answer = await self.ask("POST", "posts", "/posts", {"title": title})
+        if answer.status != 201:
+            raise LabCannotRun(f"posts would not take a post: {answer}.")
+        return Post.model_validate_json(answer.body).id
+
+    async def comment(self, post_id: str, content: str) -> str:
+        """Write a comment as soon as the post is known there; its id, "" when it never was."""
+        path = f"/posts/{post_id}/comments"
+        taken, answer = await self.ask_when(
+            "POST", "comments", path, _is_taken, {"content": content}
+        )
+        return Comment.model_validate_json(answer.body).id if taken else ""
+
+    async def tell(self, *events: Event) -> None:
+        """Tell the bus of something that nobody here has done. Raises LabCannotRun."""
+        told = [Envelope.around(event, source=SOURCE).model_dump() for event in events]
+        answer = await self.stack.call("POST", self.stack.urls[BUS], "/events", told)
+        if not answer.ok:
+            raise LabCannotRun(f"The bus would not take events: {answer.error or answer.data}.")
+
+    def broken(
+        self, kind: str, target: str, **options: Any
+    ) -> AbstractAsyncContextManager[Injection]:
+        """A fault that acts inside the block; behind it the injection has its evidence."""
+        return broken(self.stack, kind, target, SEED, **options)
+
+
+def _is_taken(answer: Seen) -> bool:
+    return answer.status == 201
+
+
+def median_and_max(looks: Sequence[Seen]) -> str:
+    """How long answers took, in words."""
+    took = sorted(look.took_ms for look in looks)
+    return f"half within {took[len(took) // 2]:.0f} ms, the slowest {took[-1]:.0f} ms"

@@ -1,0 +1,240 @@
+"""Is it a difference? Each variant's answers beside the first one's, with what may be chance.
+
+A difference is claimed only if two things hold: the interval of the ratio excludes 1, so it is not
+the luck of the requests; and the ratio lies beyond the noise floor, so it is more than what two
+equal things differ by on this machine (`lab.experiment.differences`). The intervals hold at 95 %
+for all lines of a table *together* (each is taken at 1 - 0.05 / lines: Bonferroni), for who looks
+at twenty lines at 95 % each finds a difference in one of them where there is none.
+
+"No difference shown" does not mean that there is none: only that this run can't tell.
+
+The noise floor of this machine: by how much two equal things differ here.
+
+`calm` runs the chain against itself, under one schedule and at the same time. Whatever lies between
+the two is no arrangement's doing: where a process came to lie in memory, which core it got, who was
+served first. That does not go away with more requests, so no interval knows of it. Each valid run
+of `calm` leaves its figure in the user's state folder, by machine; the newest twenty make the
+floor. LAB_STATE in the environment is another folder for it. Where nothing can be written, the
+floor is not kept, and nothing else happens.
+"""
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lab.experiment.statistics import Estimate, Series, median, ratio_of_runs, ratios_of_requests
+from lab.load.metrics import percentile
+from lab.load.plan import WARM_UP
+from lab.load.samples import Sample
+from lab.results.result import Difference, NoiseFloor, Shown
+
+# ── Is it a difference? Each variant's answers beside the first one's, with what may be chance.
+
+DOUBT = 0.05
+AT_LEAST = 20
+"""Good answers that both need in a phase; of fewer the median itself is a guess."""
+RUNS_TO_PAIR = 5
+
+Cell = tuple[str, str]
+"""A phase and an endpoint."""
+
+
+def differences(
+    runs: Sequence[Sequence[Sample]],
+    variants: Sequence[str],
+    phases: Sequence[str],
+    floor: NoiseFloor,
+) -> list[Difference]:
+    """Each further variant against the first, by endpoint and phase, wherever both have AT_LEAST
+    good answers. `runs`: the samples of each run; all are of the same scenario."""
+    places = [_places(run, variants) for run in runs]
+    cells = dict.fromkeys(
+        (phase, endpoint)
+        for endpoint in sorted({endpoint for run in places for _, endpoint in run})
+        for phase in phases
+    )
+    found = [
+        (variant, cell, estimate)
+        for cell in cells
+        for variant, estimate in _estimates([run[cell] for run in places if cell in run], variants)
+    ]
+    return [
+        _judged(variant, variants[0], cell, estimate, 1 - DOUBT / len(found), floor)
+        for variant, cell, estimate in found
+    ]
+
+
+def _estimates(
+    runs: Sequence[Mapping[str, Sequence[float | None]]], variants: Sequence[str]
+) -> Iterator[tuple[str, Estimate]]:
+    enough = [
+        name
+        for name in variants
+        if sum(one is not None for run in runs for one in run[name]) >= AT_LEAST
+    ]
+    if len(enough) < 2 or enough[0] != variants[0]:
+        return
+    others = enough[1:]
+    if len(runs) < RUNS_TO_PAIR:
+        series: list[Series] = [[run[name] for name in enough] for run in runs]
+        yield from zip(others, ratios_of_requests(series), strict=True)
+        return
+    for name in others:
+        medians = [[_median(run[one]) for one in (variants[0], name)] for run in runs]
+        ratios = [other / first for first, other in medians if first and other]
+        if len(ratios) >= RUNS_TO_PAIR:
+            yield name, ratio_of_runs(ratios)
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    good = [one for one in values if one is not None]
+    return median(good) if good else None
+
+
+def _places(
+    samples: Sequence[Sample], variants: Sequence[str]
+) -> dict[Cell, dict[str, list[float | None]]]:
+    """By phase and endpoint, for each variant: the latency at each place of the schedule.
+
+    All variants have one schedule, some a little later than others, so the n-th request of a kind
+    is the same in all (or its neighbour, where turns change). Its place is in the phase in which
+    the first variant sent it; the few that another one sent in another phase are left out.
+    """
+    sent: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda one: one.intended_s):
+        sent[sample.variant, sample.endpoint].append(sample)
+    cells: dict[Cell, dict[str, list[float | None]]] = {}
+    for endpoint in dict.fromkeys(endpoint for _, endpoint in sent):
+        for same in zip(*(sent[name, endpoint] for name in variants), strict=False):
+            phase = same[0].phase
+            if phase == WARM_UP:
+                continue
+            cell = cells.setdefault((phase, endpoint), {name: [] for name in variants})
+            for name, sample in zip(variants, same, strict=True):
+                counts = sample.ok and sample.phase == phase
+                cell[name].append((sample.latency_ms or None) if counts else None)
+    return cells
+
+
+def _judged(
+    variant: str,
+    against: str,
+    cell: Cell,
+    estimate: Estimate,
+    confidence: float,
+    floor: NoiseFloor,
+) -> Difference:
+    low, high = estimate.interval(confidence)
+    verdict: Shown = "no difference shown"
+    if not low <= 1 <= high and floor.is_passed_by(estimate.ratio):
+        verdict = "slower" if estimate.ratio > 1 else "faster"
+    return Difference(
+        variant=variant,
+        against=against,
+        phase=cell[0],
+        endpoint=cell[1],
+        ratio=estimate.ratio,
+        low=low,
+        high=high,
+        verdict=verdict,
+    )
+
+
+# ── The noise floor of this machine: by how much two equal things differ here.
+
+SCENARIO = "calm"
+TWINS = ("sync-chain", "sync-chain-again")
+KEPT = 20
+FLOOR_PERCENT = 95
+ANSWERS_AT_LEAST = 50
+"""In all phases together; the medians of fewer differ by the luck of the requests, too."""
+
+
+class _Measured(BaseModel):
+    share: float
+    started: str
+
+
+def apart(samples: Sequence[Sample]) -> float | None:
+    """How far the twins of one run of `calm` lie apart: the largest of their endpoints' shares.
+
+    Of the medians over all phases, for nothing is broken in any. None where there were no twins, or
+    too few answers.
+    """
+    shares = []
+    for endpoint in {sample.endpoint for sample in samples}:
+        answers = [
+            [
+                one.latency_ms
+                for one in samples
+                if (one.variant, one.endpoint, one.ok) == (twin, endpoint, True)
+                and one.phase != WARM_UP
+                and one.latency_ms
+            ]
+            for twin in TWINS
+        ]
+        if min(map(len, answers)) >= ANSWERS_AT_LEAST:
+            first, again = map(median, answers)
+            shares.append(max(first, again) / min(first, again) - 1)
+    return max(shares, default=None)
+
+
+def fingerprint(machine: Mapping[str, Any]) -> str:
+    """What makes it this machine and no other, from a run's `environment`."""
+    system = str(machine.get("system", "")).partition(" ")[0]
+    parts = (machine.get("processor"), machine.get("cores"), system, machine.get("machine"))
+    return ", ".join(str(part) for part in parts)
+
+
+def state_file() -> Path:
+    """Where the figures of this user's machines are kept."""
+    if own := os.environ.get("LAB_STATE"):
+        return Path(own) / "noise.json"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "sync-async-lab" / "noise.json"
+    state = os.environ.get("XDG_STATE_HOME")
+    base = Path(state) if state else Path.home() / ".local" / "state"
+    return base / "sync-async-lab" / "noise.json"
+
+
+def noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
+    """The 95th percentile of what was measured on this machine; assumed where nothing was."""
+    kept = _read().get(fingerprint(machine), [])
+    share = percentile([one.share for one in kept], FLOOR_PERCENT)
+    if share is None:
+        return NoiseFloor()
+    return NoiseFloor(share=share, runs=len(kept), newest=max(one.started for one in kept))
+
+
+def keep(machine: Mapping[str, Any], share: float, started: str) -> None:
+    """Add what one run of `calm` measured, and forget what is older than the newest twenty."""
+    with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
+        path = state_file()
+        known = _read()
+        same = known.setdefault(fingerprint(machine), [])
+        same.append(_Measured(share=round(share, 4), started=started))
+        same[:] = same[-KEPT:]
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        document = {of: [one.model_dump() for one in all_of] for of, all_of in known.items()}
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _read() -> dict[str, list[_Measured]]:
+    """Everything that is kept; nothing where the file is not there, or is no such file."""
+    try:
+        document = json.loads(state_file().read_text(encoding="utf-8"))
+        return {
+            str(of): [_Measured.model_validate(one) for one in all_of]
+            for of, all_of in document.items()
+        }
+    except (OSError, RuntimeError, ValueError, ValidationError, AttributeError, TypeError):
+        return {}

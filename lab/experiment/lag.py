@@ -1,0 +1,209 @@
+"""Consumer lag: how far behind the bus's head each consumer is, asked ten times a second.
+
+The lag is the first figure to watch in a system of events: while it grows, everybody is answered
+as ever, and nobody hears the news. It is counted as brokers count it, head minus offset, so events
+that a consumer doesn't listen for are in it, until it has passed over them.
+
+A consumer that is down can't be asked: its offset stands at the last one known, and the head goes
+on. On a bus without numbers (the course's) there is nothing to be asked, and nothing is measured.
+"""
+
+import asyncio
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from lab.cluster.fault_rules import hearers
+from lab.cluster.stack import Stack
+from lab.domain.services import BUS
+from lab.load.metrics import percentile
+from lab.results.result import WARM_UP, ConsumerLag
+from lab.scenarios.late_joiners import surge_window
+from lab.scenarios.scenario import Scenario
+
+EVERY_S = 0.1
+USUAL_PERCENT = 90
+LEVEL_AT_LEAST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One consumer at one moment, in seconds from the start of the run.
+
+    `applied`: how many events it has applied since it was first asked, over its restarts.
+    `answered`: whether the figures are its own, of this moment, or the last ones known.
+    """
+
+    t: float
+    variant: str
+    service: str
+    head: int
+    offset: int
+    applied: int
+    answered: bool
+
+    @property
+    def lag(self) -> int:
+        """Events; head and offset are asked side by side, so one may be a moment younger."""
+        return max(0, self.head - self.offset)
+
+
+@dataclass
+class _Consumer:
+    """What is known of one consumer: a process that is started again counts from 0 again."""
+
+    offset: int = -1
+    pid: int = 0
+    applied: int = 0
+    applied_before: int = 0
+
+    def learn(self, state: dict[str, Any], pid: int) -> None:
+        if pid != self.pid:
+            self.applied_before += self.applied
+            self.pid = pid
+        self.offset, self.applied = state["offset"], state["applied"]
+
+
+@dataclass
+class LagSampler:
+    """Follows the consumers of some stacks until it is cancelled. `start_at`: a moment of
+    `perf_counter`, from which readings count their seconds."""
+
+    stacks: Sequence[Stack]
+    start_at: float
+    readings: list[Reading] = field(default_factory=list)
+
+    async def run(self) -> None:
+        followed = [stack for stack in self.stacks if stack.arrangement.has_bus]
+        await asyncio.gather(*(self._follow(stack) for stack in followed))
+
+    async def _follow(self, stack: Stack) -> None:
+        consumers = {name: _Consumer() for name in hearers(stack.arrangement)}
+        targets = (BUS, *consumers) if consumers else ()
+        asked: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        head, due_s = -1, perf_counter()
+        try:
+            while targets:
+                # One that hangs is not asked again as long as the question stands.
+                for name in targets:
+                    if name not in asked:
+                        asked[name] = asyncio.create_task(stack.state(name))
+                await asyncio.wait(asked.values(), timeout=EVERY_S)
+                done = {name: asked.pop(name) for name in targets if asked[name].done()}
+                answers = {name: state for name, task in done.items() if (state := task.result())}
+                if BUS in answers and answers[BUS]["head"] is not None:
+                    head = answers[BUS]["head"]
+                for name, one in consumers.items():
+                    state = answers.get(name)
+                    if state and state.get("offset") is not None:
+                        one.learn(state, stack.supervisor.pid(stack.program(name)))
+                    self._note(stack, name, one, head, state is not None)
+                due_s = max(due_s + EVERY_S, perf_counter())
+                await asyncio.sleep(due_s - perf_counter())
+        finally:
+            for task in asked.values():
+                task.cancel()
+            await asyncio.gather(*asked.values(), return_exceptions=True)
+
+    def _note(self, stack: Stack, name: str, one: _Consumer, head: int, answered: bool) -> None:
+        if head < 0 or one.offset < 0:
+            return
+        t = round(perf_counter() - self.start_at, 3)
+        applied = one.applied_before + one.applied
+        self.readings.append(Reading(t, stack.name, name, head, one.offset, applied, answered))
+
+    def figures(self, scenario: Scenario, variant: str) -> dict[str, ConsumerLag]:
+        """By service: what was read of the consumers of one variant."""
+        own = [reading for reading in self.readings if reading.variant == variant]
+        names = dict.fromkeys(reading.service for reading in own)
+        load_ends_s = WARM_UP.seconds + sum(phase.seconds for phase in scenario.timeline())
+        hurt = _hurt(scenario, variant)
+        return {
+            name: consumer_lag([one for one in own if one.service == name], hurt, load_ends_s)
+            for name in names
+        }
+
+
+def consumer_lag(
+    readings: Sequence[Reading], hurt: tuple[float, float] | None, load_ends_s: float
+) -> ConsumerLag:
+    """The figures of one consumer, from its readings (one at least). Pure.
+
+    `hurt`: from when to when there was trouble, in seconds from the start; None without any. The
+    outage is over with the first answer after the last of them, and drained is what waits when the
+    lag is usual again: at most the 90th percentile of what it was before, or one event. Arrivals
+    are counted from the first fault until then; where there was no such moment, from the first
+    reading to the last one of the load at which the lag was usual. At both ends what had been told
+    had been heard, so what was applied in between is what arrived.
+    """
+    began_s, ended_s = hurt or (load_ends_s, load_ends_s)
+    before = [float(one.lag) for one in readings if one.t < began_s]
+    usual = max(LEVEL_AT_LEAST, percentile(before, USUAL_PERCENT) or 0)
+    back = next((one for one in readings if hurt and one.t >= ended_s and one.answered), None)
+    drained = next((one for one in readings if back and one.t >= back.t and one.lag <= usual), None)
+    if drained:
+        first, last = (
+            [one for one in readings if one.t <= began_s or one is readings[0]][-1],
+            drained,
+        )
+    else:
+        level = [one for one in readings if one.t <= load_ends_s and one.lag <= usual]
+        first, last = readings[0], [*readings[:1], *level][-1]
+    return ConsumerLag(
+        max=max(one.lag for one in readings),
+        arrival_rate=_rate(last.applied - first.applied, last.t - first.t),
+        told_rate=_rate(last.head - first.head, last.t - first.t),
+        outage_seconds=round(back.t - began_s, 3) if back else None,
+        drained_seconds=round(drained.t - back.t, 3) if drained and back else None,
+        drain_rate=_rate(drained.applied - back.applied, drained.t - back.t)
+        if drained and back
+        else None,
+    )
+
+
+def _hurt(scenario: Scenario, variant: str) -> tuple[float, float] | None:
+    """From when to when there are faults in a variant, or more people than usual, in seconds from
+    the start of the run."""
+    surge = surge_window(scenario.load, scenario.phases)
+    windows = [surge] if surge else []
+    begins_s = WARM_UP.seconds
+    for phase in scenario.timeline():
+        for window in phase.faults:
+            if variant in window.variants:
+                from_s = begins_s + window.at_s
+                windows.append((from_s, from_s + window.seconds))
+        begins_s += phase.seconds
+    if not windows:
+        return None
+    return min(one for one, _ in windows), max(one for _, one in windows)
+
+
+def _rate(events: int, seconds: float) -> float | None:
+    return round(events / seconds, 3) if seconds > 0 else None
+
+
+def write_lag(path: Path, readings: Iterable[Reading]) -> None:
+    """Write the readings as CSV with a header, readable by its owner only."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow([of.name for of in fields(Reading)])
+        writer.writerows([*astuple(one)[:-1], int(one.answered)] for one in readings)
+
+
+def read_lag(path: Path) -> list[Reading]:
+    """Read what `write_lag` wrote. Raises OSError, or ValueError for a file of another kind."""
+    with path.open(encoding="utf-8", newline="") as source:
+        reader = csv.reader(source)
+        if (header := next(reader, [])) != [of.name for of in fields(Reading)]:
+            raise ValueError(f"{path}: not a file of readings; its first line is {header}")
+        return [
+            Reading(
+                float(t), variant, service, int(head), int(offset), int(applied), bool(int(told))
+            )
+            for t, variant, service, head, offset, applied, told in reader
+        ]

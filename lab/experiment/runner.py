@@ -1,0 +1,169 @@
+"""Runs a scenario, and tells what happened.
+
+All variants run in the same stretch of wall-clock time, under the same schedule, broken at the same
+moments, so that what differs in the result is the arrangement. Where the scenario is `isolate`d,
+they run one after another instead, each with the machine to itself: then nobody is slow because of
+a neighbour, and the machine may be another one a minute later. A run that could not be honest (a
+fault that did not act, a generator that fell behind, a patient who was ill before) says so and is
+not valid; it is never quietly a result.
+
+A scenario several times over: one run is an anecdote.
+
+The runs of several scenarios are interleaved (one two one two ...), so that a slow quarter of an
+hour of the machine hits all of them alike, and each run has a seed of its own, so that no figure
+hangs on one schedule. Where the variants of a scenario don't run side by side, every other run
+takes them in reverse (A B, B A): who comes second may find a warmer machine.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lab.cluster.errors import LabCannotRun
+from lab.experiment import differences as noise
+from lab.experiment.differences import differences
+from lab.experiment.evaluate import evaluated, health_of_the_run, predictions
+from lab.experiment.lag import write_lag
+from lab.experiment.pooling import Outcome, loads_together, pooled
+from lab.experiment.trial import Progress, Stretch, go_through
+from lab.load.samples import read_samples, write_samples
+from lab.results.result import Result, timeline_told
+from lab.results.run_folder import environment
+from lab.scenarios.late_joiners import surge_window
+from lab.scenarios.scenario import Scenario
+
+# ── Runs a scenario, and tells what happened.
+
+
+@dataclass
+class Run:
+    """One run of one scenario, in a folder of its own. `in_reverse`: isolated variants are taken
+    from the last to the first."""
+
+    scenario: Scenario
+    folder: Path
+    seed: int = 7
+    quick: bool = False
+    progress: Progress = field(default=lambda line: None)
+    in_reverse: bool = False
+
+    async def __call__(self) -> Result:
+        """The whole run. Raises LabCannotRun when there is nothing to show at all."""
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        machine = environment()
+        stretches = [
+            await go_through(part, folder, self.seed, self.progress)
+            for part, folder in self._parts()
+        ]
+        if self.scenario.isolate:
+            self._keep_together(stretches)
+        samples = [sample for one in stretches for sample in one.samples]
+        by_name = {variant.name: variant for one in stretches for variant in one.variants}
+        floor = noise.noise_floor(machine)
+        result = Result(
+            scenario=self.scenario.name,
+            title=self.scenario.title,
+            question=self.scenario.question,
+            explain=self.scenario.explain,
+            seed=self.seed,
+            quick=self.quick,
+            started=started,
+            environment=machine,
+            isolated=self.scenario.isolate,
+            load=loads_together([one.load for one in stretches]),
+            variants=[by_name[name] for name in self.scenario.variants],
+            noise_floor=floor,
+            timeline=timeline_told(
+                self.scenario.timeline(),
+                list(self.scenario.variants),
+                surge_window(self.scenario.load, self.scenario.phases),
+            ),
+        )
+        result.differences = differences(
+            [samples], list(self.scenario.variants), self.scenario.reported_phases(), floor
+        )
+        deaths = [death for one in stretches for death in one.deaths]
+        result.problems = [
+            *(why for one in stretches for why in one.problems),
+            *health_of_the_run(self.scenario, result, deaths),
+        ]
+        result.valid = not result.problems
+        result.expectations = evaluated(self.scenario, result)
+        result.predictions = predictions(self.scenario, result)
+        result.save(self.folder / "result.json")
+        undisturbed = not self.scenario.isolate and all(
+            spec.ours for spec in self.scenario.variants.values()
+        )
+        is_control = self.scenario.name == noise.SCENARIO and undisturbed
+        share = noise.apart(samples) if is_control else None
+        if result.valid and share is not None:
+            noise.keep(machine, share, started)
+        return result
+
+    def _parts(self) -> Iterator[tuple[Scenario, Path]]:
+        """What runs at the same time, and where its files go."""
+        if not self.scenario.isolate:
+            yield self.scenario, self.folder
+            return
+        names = list(self.scenario.variants)
+        for name in reversed(names) if self.in_reverse else names:
+            folder = self.folder / f"variant-{name}"
+            folder.mkdir(mode=0o700)
+            self.progress({"alone": f"{name} alone", "variants": {}, "t": 0.0})
+            alone = {name: self.scenario.variants[name]}
+            yield self.scenario.model_copy(update={"variants": alone}), folder
+
+    def _keep_together(self, stretches: list[Stretch]) -> None:
+        """What stands in one folder of a run side by side: samples, lag, and how the load did."""
+        write_samples(
+            self.folder / "samples.csv", [sample for one in stretches for sample in one.samples]
+        )
+        write_lag(self.folder / "lag.csv", [line for one in stretches for line in one.readings])
+        together = loads_together([one.load for one in stretches])
+        (self.folder / "load.json").write_text(json.dumps(together.model_dump(), indent=2) + "\n")
+
+
+# ── A scenario several times over: one run is an anecdote.
+
+MOST = 50
+
+
+@dataclass
+class Repeated:
+    """All runs of one scenario: one in `folder` itself, several in `folder/run-01`, ..."""
+
+    scenario: Scenario
+    folder: Path
+    seed: int
+    quick: bool
+    repeats: int
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    async def run(self, number: int, progress: Callable[[Mapping[str, Any]], None]) -> Outcome:
+        """Run number `number`, counted from 0. Raises LabCannotRun, having noted it."""
+        folder = self.folder
+        if self.repeats > 1:
+            folder = self.folder / f"run-{number + 1:02d}"
+            folder.mkdir(mode=0o700)
+            progress({"run": f"run {number + 1} of {self.repeats}"})
+        seed = self.seed + number
+        run = Run(self.scenario, folder, seed, self.quick, progress, in_reverse=number % 2 == 1)
+        try:
+            result = await run()
+        except LabCannotRun as error:
+            self.outcomes.append(Outcome(seed, folder, None, why_none=str(error)))
+            raise
+        self.outcomes.append(Outcome(seed, folder, result, read_samples(folder / "samples.csv")))
+        return self.outcomes[-1]
+
+    def result(self) -> Result | None:
+        """Of all runs up to now, kept in the folder; None when not one of them has a result."""
+        results = [one.result for one in self.outcomes if one.result]
+        if self.repeats == 1 or not results:
+            return results[0] if results else None
+        result = pooled(self.scenario, self.outcomes)
+        result.save(self.folder / "result.json")
+        return result

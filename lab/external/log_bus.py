@@ -1,0 +1,174 @@
+"""The lab's log in the place of a foreign system's bus: it speaks as theirs does, and forgets less.
+
+    POST /events {type, data}    on disk, and only then answered
+    GET /events                  all so far, as it was told
+    POST /events to each         in order, from that subscriber's own offset, until it is taken
+
+`python -m lab.external.log_bus --subscriber http://127.0.0.1:4001/events`
+
+Who is down is told when it is back. An event is behind a subscriber when it has answered with 2xx,
+or has no such route (404, 405): so whoever dies between hearing and answering hears it again. That
+is the price, for an event of theirs has no id by which it would be known: at least once, and in
+order, behind whatever it does not take.
+"""
+
+import argparse
+import asyncio
+import json
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from pydantic_core import from_json
+
+from lab.bus.log.server import LogServer
+from lab.bus.log.storage import LogFile
+from lab.domain.errors import Invalid
+from lab.domain.events import Envelope
+from lab.domain.services import BUS, BY_HAND_PORTS
+from lab.service.http import MAX_BODY_BYTES, Route, answer, read_body
+from lab.service.server import Shell, ShellOptions
+
+SOURCE = "/foreign"
+TAKEN_WITHIN_S = 60.0
+"""Who is slow, or hangs, is not asked again meanwhile: it may have it already."""
+
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 0.5
+_NO_SUCH_ROUTE = (404, 405)
+
+
+class Offsets:
+    """How far each subscriber is, on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = sqlite3.connect(path, isolation_level=None)
+        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute(
+            "CREATE TABLE IF NOT EXISTS offsets (who TEXT PRIMARY KEY, position INTEGER NOT NULL)"
+        )
+        self.of: dict[str, int] = dict(self._file.execute("SELECT who, position FROM offsets"))
+
+    def move(self, who: str, position: int) -> None:
+        """Everything up to there is behind them."""
+        self._file.execute("INSERT OR REPLACE INTO offsets VALUES (?, ?)", (who, position))
+        self.of[who] = position
+
+
+class Bridge:
+    """Takes events as a course's bus does, and brings them from the log to `subscribers` (URLs)."""
+
+    def __init__(self, log: LogServer, offsets: Offsets, subscribers: Sequence[str]) -> None:
+        self._log, self._offsets, self._subscribers = log, offsets, subscribers
+        self._refused: dict[str, str] = {}
+
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        """`POST /events`: OK when it is on disk."""
+        event = _event(await read_body(request, MAX_BODY_BYTES))
+        data = event.get("data")
+        subject = str(data.get("id", "")) if isinstance(data, dict) else ""
+        # All of it is kept as it came, for it is to be told as it came.
+        told = Envelope.carrying(str(event["type"]), subject=subject, data=event, source=SOURCE)
+        await self._log.keep([told])
+        return answer({"status": "OK"})
+
+    async def all_so_far(self, request: web.BaseRequest) -> web.Response:
+        """`GET /events`: everything that was ever told."""
+        return answer([Envelope.from_json(line).data for line in self._log.all_lines()])
+
+    def state(self) -> dict[str, Any]:
+        """`subscribers`: by URL, the number of the last event that is behind them."""
+        offsets = {who: self._offsets.of.get(who, 0) for who in self._subscribers}
+        return {"head": self._log.newest, "subscribers": offsets, "refused": self._refused}
+
+    async def deliver(self) -> None:
+        """For ever: bring everybody what they don't have."""
+        # A connection that is kept may be closed in the moment it is used, and nobody could tell
+        # whether the event was taken.
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            timeout=aiohttp.ClientTimeout(total=TAKEN_WITHIN_S),
+        ) as client:
+            await asyncio.gather(*(self._deliver_to(one, client) for one in self._subscribers))
+
+    async def _deliver_to(self, who: str, client: aiohttp.ClientSession) -> None:
+        position = self._offsets.of.get(who, 0)
+        while True:
+            for line in await self._log.behind(position):
+                event = Envelope.from_json(line).data
+                await self._until_taken(who, event, client)
+                position += 1
+                self._offsets.move(who, position)
+
+    async def _until_taken(
+        self, who: str, event: dict[str, Any], client: aiohttp.ClientSession
+    ) -> None:
+        pause_s = FIRST_PAUSE_S
+        while why := await _why_not_taken(who, event, client):
+            if self._refused.get(who) != why:
+                sys.stderr.write(f"{who} did not take {event['type']}: {why}\n")
+                sys.stderr.flush()
+            self._refused[who] = why
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._refused.pop(who, None)
+
+
+async def _why_not_taken(
+    who: str, event: dict[str, Any], client: aiohttp.ClientSession
+) -> str | None:
+    try:
+        async with client.post(who, json=event) as response:
+            taken = response.ok or response.status in _NO_SUCH_ROUTE
+            return None if taken else f"it answered {response.status}"
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+
+
+def _event(body: bytes) -> dict[str, Any]:
+    try:
+        event = from_json(body)
+    except ValueError as error:
+        raise Invalid(f"Not an event {{type, data}}: {error}.", field="body") from None
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        seen = json.dumps(event)[:80]
+        raise Invalid(f"Not an event {{type, data}}: saw {seen}.", field="type")
+    return event
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.external.log_bus",
+        description="The lab's log, which speaks as a course's event bus does.",
+        epilog=f"Try: curl http://127.0.0.1:{BY_HAND_PORTS['async-bus'][BUS]}/events",
+    )
+    ShellOptions.arguments(parser, BY_HAND_PORTS["async-bus"][BUS])
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("runs/by-hand/bridge"))
+    add("--events", default="/events", metavar="PATH", help="where events are told (/events)")
+    add(
+        "--subscriber",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="to whom each event is brought; may be repeated",
+    )
+    told = parser.parse_args(argv)
+    log = LogServer(LogFile(told.data / "event-bus.db"))
+    bridge = Bridge(log, Offsets(told.data / "offsets.db"), told.subscriber)
+    routes = [
+        Route("POST", told.events, bridge.take, raw=True),
+        Route("GET", told.events, bridge.all_so_far, raw=True),
+    ]
+    shell = Shell("foreign", BUS, routes, ShellOptions.of(told))
+    shell.state = bridge.state
+    shell.check_host = lambda *_: None  # they call their bus by whatever name they have for it
+    shell.run(log.commit_in_groups, bridge.deliver)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The sidecar: a small process before a foreign service, with the lab's door in it.
+
+    the load, the lab ──► face ──┐
+                                 ├──► the door ──► the foreign service
+    the others, the bus ──► raw ─┘
+
+`python -m lab.external.sidecar --name posts --service-port 4100 --raw-port 4000`
+
+The face speaks the lab's public HTTP. The raw port stands where the others expect the service and
+passes on what comes as it is. Both lead through one door, so a fault hits whoever comes, and what
+it did is counted in one place. Where a service can't be moved from its port there is no raw port.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from lab.domain.services import BUS
+from lab.external.adapter import Face
+from lab.external.fault_filter import Gate
+from lab.external.mapping import Actions
+from lab.external.proxy.client import Pool
+from lab.external.proxy.connection import Caller, Passage
+from lab.external.proxy.pending import Origin
+from lab.external.proxy.sockets import both_loopbacks
+from lab.service.http import WHOLE_REQUEST_WITHIN_S, HttpServer, listen
+from lab.service.tracing import SpanLog
+from lab.support.parent_watch import watch_lifeline
+
+SHUTDOWN_WITHIN_S = 2.0
+_BACKLOG = 1024
+_NEW_OBJECTS = 10_000
+
+
+@dataclass(frozen=True)
+class SidecarOptions:
+    """How a sidecar is to stand. Ports are on this machine; 0 takes a free one. `raw_port` None:
+    there is none. `hosts`: ports by the names under which services call each other."""
+
+    name: str
+    service_port: int
+    port: int = 0
+    raw_port: int | None = None
+    ready: str | None = None
+    actions: Actions = field(default_factory=Actions)
+    hosts: Mapping[str, int] = field(default_factory=dict)
+    events_path: str | None = "/events"
+    answer_within_s: float = 10.0
+    arrangement: str = "foreign"
+    token: str = ""
+    spans: Path | None = None
+    reuse_port: bool = False
+
+
+class Sidecar:
+    """Serves inside `async with`. `face_url` and `raw_url` are its addresses."""
+
+    def __init__(self, options: SidecarOptions) -> None:
+        self._options = options
+        gate, pool = Gate(), Pool(options.name)
+        service = Origin("127.0.0.1", options.service_port)
+        self._pool, self._gate = pool, gate
+        self._face_socket = listen(options.port, options.reuse_port)
+        self._raw_sockets = []
+        if options.raw_port is not None:
+            self._raw_sockets = both_loopbacks(options.raw_port, options.reuse_port)
+        hosts = {name.lower(): Origin("127.0.0.1", port) for name, port in options.hosts.items()}
+        self._passage = Passage(
+            *(options.name, service, gate, pool, hosts), events_path=options.events_path
+        )
+        self._spans = SpanLog(options.spans, options.name)
+        self._face = Face(
+            *(options.name, options.arrangement, options.actions, service, gate, pool),
+            spans=self._spans,
+            token=options.token,
+            port=self._face_socket.getsockname()[1],
+            ready=options.ready,
+            answer_within_s=options.answer_within_s,
+            state=self._state,
+        )
+
+    @property
+    def face_url(self) -> str:
+        return f"http://127.0.0.1:{self._face.port}"
+
+    @property
+    def raw_url(self) -> str | None:
+        if not self._raw_sockets:
+            return None
+        return f"http://127.0.0.1:{self._raw_sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = HttpServer(
+            self._face,
+            keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
+            auto_decompress=False,
+            access_log=None,
+            lingering_time=1.0,
+            handler_cancellation=True,  # who has left is asked for no more
+        )
+        self._listening = [
+            await loop.create_server(self._server, sock=self._face_socket, backlog=_BACKLOG)
+        ]
+        for raw in self._raw_sockets:
+            self._listening.append(
+                await loop.create_server(lambda: Caller(self._passage), sock=raw, backlog=_BACKLOG)
+            )
+        self._looking = asyncio.create_task(self._passage.look_around())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for listening in self._listening:
+            listening.close()
+        self._gate.take_all()
+        self._looking.cancel()
+        self._server.pre_shutdown()
+        await self._server.shutdown(SHUTDOWN_WITHIN_S)
+        self._passage.close()
+        self._pool.close()
+        self._spans.close()
+        await asyncio.sleep(0)  # what was torn down just now is told so
+
+    def _state(self) -> dict[str, Any]:
+        """`busy`: something is under way. A bus has no `head`: nothing of it is numbered."""
+        counts = self._passage.counts
+        under_way = self._face.under_way + counts.under_way
+        told = asdict(counts) | {
+            "under_way": under_way,
+            "busy": bool(under_way or self._passage.delivering),
+        }
+        return told | ({"head": None} if self._options.name == BUS else {})
+
+
+async def _serve(options: SidecarOptions) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watch_lifeline(loop)
+    async with Sidecar(options) as sidecar:
+        sys.stdout.write(f"{options.arrangement} {options.name}: {sidecar.face_url}\n")
+        if sidecar.raw_url:
+            sys.stdout.write(f"{options.arrangement} {options.name}, raw: {sidecar.raw_url}\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def _mapping(text: str) -> Actions:
+    """A mapping from a file, or from the argument itself."""
+    try:
+        content = text if text.lstrip().startswith("{") else Path(text).read_text("utf-8")
+        return Actions.model_validate_json(content)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}.") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        at = ".".join(str(part) for part in first["loc"]) or "it"
+        raise argparse.ArgumentTypeError(f"{at}: {first['msg']}.") from None
+
+
+def _host(text: str) -> tuple[str, int]:
+    """`posts-clusterip-srv:4000=4000`"""
+    name, equals, port = text.rpartition("=")
+    if not (name and equals and port.isdecimal() and int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:PORT=PORT, as event-bus:80=4005.")
+    return name, int(port)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.external.sidecar",
+        description="Stands before a service that is not the lab's, with the lab's door in it.",
+        epilog="Try: curl http://127.0.0.1:PORT/health",
+    )
+    add = parser.add_argument
+    add("--name", required=True, help="what the service is: posts, comments, query, event-bus, …")
+    add("--service-port", type=int, required=True, help="where the service listens")
+    add("--port", type=int, default=0, help="where the lab's HTTP is spoken; 0 takes a free one")
+    add("--raw-port", type=int, help="where all is passed on as it is; 0 takes a free one")
+    add("--ready", metavar="PATH", help="answers with less than 500 when the service is ready")
+    add(
+        "--mapping",
+        type=_mapping,
+        default=Actions(),
+        help="a JSON file, or JSON; without, the course's",
+    )
+    add(
+        "--host",
+        type=_host,
+        action="append",
+        default=[],
+        metavar="NAME:PORT=PORT",
+        help="where a name that services call leads; for those who use this as a proxy",
+    )
+    add("--events", default="/events", metavar="PATH", help="where events are delivered (/events)")
+    add("--within-s", type=float, default=10.0, help="how long the face waits for an answer (10)")
+    add("--arrangement", default="foreign", help="what /health calls the system (foreign)")
+    add("--spans", type=Path, metavar="FILE", help="append a JSON line for each request")
+    add("--reuse-port", action="store_true", help="the lab holds the port for us")
+    told = parser.parse_args(argv)
+    options = SidecarOptions(
+        name=told.name,
+        service_port=told.service_port,
+        port=told.port,
+        raw_port=told.raw_port,
+        ready=told.ready,
+        actions=told.mapping,
+        hosts=dict(told.host),
+        events_path=told.events,
+        answer_within_s=told.within_s,
+        arrangement=told.arrangement,
+        token=os.environ.get("LAB_TOKEN", ""),
+        spans=told.spans,
+        reuse_port=told.reuse_port,
+    )
+    gc.set_threshold(_NEW_OBJECTS)
+    asyncio.run(_serve(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Between a foreign service and the lab's own bus: events cross, and change their words.
+
+    the bus ──► POST /events (port) ──────► the service's sidecar
+    the service ──► POST, GET /events (bus port) ──► the bus
+
+`python -m lab.external.translator --service http://127.0.0.1:4001/events --bus http://127.0.0.1:4005/events`
+
+Each is answered when the other side has answered, and with what it has: nothing is kept here, and
+nothing is tried again, for on the course's bus nobody does.
+
+What events are called on both sides, where one of somebody else's services stands among ours.
+
+The course says `postId` and the lab says `post_id`; a target that takes or shows a comment's text
+as `text` calls it so in its events too. Events that cross carry both: each side finds its own and
+passes over the other. Ids that are numbers there are texts here.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from lab.domain.errors import BadAnswer, Invalid, NotFound, ServiceError, Unreachable
+from lab.external.mapping import Actions
+from lab.external.proxy.sockets import both_loopbacks
+from lab.service.http import MAX_BODY_BYTES, HttpServer, Route, problem, read_body
+from lab.service.server import Shell, ShellOptions
+
+# ── What events are called on both sides, where one of somebody else's services stands among ours.
+
+_COURSE = ("post_id", "postId")
+_IDS = ("id", "post_id")
+_Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Words:
+    """Pairs of the lab's name and theirs, of what a post's events have and a comment's."""
+
+    post: _Pairs = ()
+    comment: _Pairs = (_COURSE,)
+
+    @classmethod
+    def of(cls, actions: Actions) -> Self:
+        """As a mapping calls them, where it is asked and where it shows them."""
+        read = actions.read_feed
+        post = [
+            *_places(title=read.post.title, id=read.post.id),
+            *_places(id=actions.create_post.id),
+            *_keys(actions.create_post.body),
+        ]
+        comment = [
+            _COURSE,
+            *_places(content=read.comment.content, status=read.comment.status, id=read.comment.id),
+            *_places(id=actions.create_comment.id),
+            *_keys(actions.create_comment.body),
+        ]
+        return cls(_that_differ(post), _that_differ(comment))
+
+    def in_ours(self, event: dict[str, Any]) -> dict[str, Any]:
+        """An event of theirs as the lab's services know it."""
+        if not isinstance(data := event.get("data"), dict):
+            return event
+        named = {our: data[their] for our, their in self._of(event) if their in data} | data
+        texts = {key: str(named[key]) for key in _IDS if isinstance(named.get(key), int)}
+        return {**event, "data": named | texts}
+
+    def in_theirs(self, event: dict[str, Any]) -> dict[str, Any]:
+        """An event of the lab's as their service knows it."""
+        if not isinstance(data := event.get("data"), dict):
+            return event
+        named = {their: data[our] for our, their in self._of(event) if our in data}
+        return {**event, "data": named | data}
+
+    def _of(self, event: Mapping[str, Any]) -> _Pairs:
+        return self.post if str(event.get("type")).startswith("Post") else self.comment
+
+
+def _places(**places: str) -> Iterator[tuple[str, str]]:
+    """The lab's names, and the last key of each place in an answer."""
+    for our, place in places.items():
+        yield our, place.rpartition(".")[2]
+
+
+def _keys(body: JsonValue) -> Iterator[tuple[str, str]]:
+    """What is filled in, and the key under which it goes, at whatever depth."""
+    if isinstance(body, dict):
+        for key, value in body.items():
+            if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
+                yield value[1:-1].removesuffix(":number"), key
+            yield from _keys(value)
+
+
+def _that_differ(pairs: list[tuple[str, str]]) -> _Pairs:
+    return tuple((our, their) for our, their in dict.fromkeys(pairs) if their and our != their)
+
+
+# ── Between a foreign service and the lab's own bus: events cross, and change their words.
+
+ARRANGEMENT = "async-bus"
+InWords = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Crossing:
+    """`service` and `bus`: the URLs at which each takes events; `path`: where the service brings
+    its own to the bus; `words`: what it calls things in them."""
+
+    def __init__(self, service: str, bus: str, path: str, words: Words) -> None:
+        self._service, self._bus, self._path, self._words = service, bus, path, words
+        self._client: aiohttp.ClientSession | None = None
+        self.under_way = 0
+
+    async def to_the_service(self, request: web.BaseRequest) -> web.Response:
+        """`POST /events` of the bus."""
+        return await self._pass_on(self._service, self._words.in_theirs, request)
+
+    async def to_the_bus(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What the service asks of the bus it knows."""
+        try:
+            if request.path != self._path or request.method not in ("GET", "POST"):
+                raise NotFound(f"The bus has {self._path}, to POST and to GET, and nothing else.")
+            if request.method == "GET":
+                return await self._all_so_far()
+            return await self._pass_on(self._bus, self._words.in_ours, request)
+        except ServiceError as error:
+            return problem(error)
+
+    async def listen(self, port: int) -> None:
+        """For ever: be the bus at `port`."""
+        server = HttpServer(self.to_the_bus, access_log=None, auto_decompress=False)
+        loop = asyncio.get_running_loop()
+        listening = [await loop.create_server(server, sock=one) for one in both_loopbacks(port)]
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for one in listening:
+                one.close()
+            await server.shutdown(0.1)
+            if self._client:
+                await self._client.close()
+
+    async def _pass_on(self, url: str, words: InWords, request: web.BaseRequest) -> web.Response:
+        try:
+            event = from_json(await read_body(request, MAX_BODY_BYTES))
+        except ValueError as error:
+            raise Invalid(f"Not an event {{type, data}}: {error}.", field="body") from None
+        if not isinstance(event, dict):
+            raise Invalid("Not an event {type, data}: it is no object.", field="body")
+        return _json(*await self._asked("POST", url, words(event)))
+
+    async def _all_so_far(self) -> web.Response:
+        status, body = await self._asked("GET", self._bus, None)
+        if status != 200:
+            return _json(status, body)
+        return web.json_response([self._words.in_theirs(one) for one in from_json(body)])
+
+    async def _asked(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
+        """Status and body of what the other side answers. Raises Unreachable, BadAnswer."""
+        self.under_way += 1
+        try:
+            async with self._session().request(method, url, json=body) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(f"{url} can't be asked: {error}.") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise BadAnswer(f"{url}: {error or type(error).__name__}.", definite=False) from None
+        finally:
+            self.under_way -= 1
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._client is None:  # no time limit and no kept connections: as axios does
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._client
+
+
+def _json(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.external.translator",
+        description="Stands between one foreign service and the lab's own bus.",
+    )
+    ShellOptions.arguments(parser, 0)
+    add = parser.add_argument
+    add("--name", required=True, help="what the service is: posts, comments, query, moderation")
+    add("--service", required=True, metavar="URL", help="where it takes events")
+    add("--bus", required=True, metavar="URL", help="where the lab's bus takes events")
+    add("--bus-port", type=int, required=True, help="where the service looks for the bus")
+    add("--events", default="/events", metavar="PATH", help="and under which path (/events)")
+    add(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="JSON: how the service is asked, which says its words; without, the course's",
+    )
+    told = parser.parse_args(argv)
+    actions = Actions.model_validate_json(told.mapping.read_text("utf-8") if told.mapping else "{}")
+    crossing = Crossing(told.service, told.bus, told.events, Words.of(actions))
+    routes = [Route("POST", "/events", crossing.to_the_service, raw=True)]
+    shell = Shell(ARRANGEMENT, told.name, routes, ShellOptions.of(told))
+    shell.state = lambda: {"busy": crossing.under_way}
+
+    async def be_the_bus() -> None:
+        await crossing.listen(told.bus_port)
+
+    shell.run(be_the_bus)
+
+
+if __name__ == "__main__":
+    main()

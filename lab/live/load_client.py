@@ -1,0 +1,95 @@
+"""The line to the load: tells it the plan and the wishes, and hears what came in.
+
+The load is a process of the supervisor's like any other. It finds us by a port of the loopback,
+given on its command line, and proves by the token in its environment that it is ours.
+"""
+
+import asyncio
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lab.cluster.errors import LabCannotRun
+from lab.cluster.forkserver_client import tail
+from lab.cluster.ports import HOST
+from lab.cluster.program import Program
+from lab.cluster.supervisor import Supervisor
+
+NAME = "load"
+_LONGEST_LINE = 1 << 20
+_COMES_WITHIN_S = 10.0
+
+Report = Mapping[str, Any]
+
+
+class LoadLink:
+    """One load, from `start` until `stop`. `on_report` is called in the running loop."""
+
+    def __init__(self, supervisor: Supervisor, on_report: Callable[[Report], None]) -> None:
+        self._supervisor, self._on_report = supervisor, on_report
+        self._token = secrets.token_urlsafe(24)
+        self._server: asyncio.Server | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._plan: Mapping[str, Any] = {}
+        self._came = asyncio.Event()
+
+    async def start(self, plan: Mapping[str, Any], folder: Path) -> None:
+        """Returns when the load has its plan. Raises LabCannotRun."""
+        self._plan = plan
+        self._server = await asyncio.start_server(self._talk, HOST, 0, limit=_LONGEST_LINE)
+        port = self._server.sockets[0].getsockname()[1]
+        log = folder / "load.log"
+        env = {"LAB_TOKEN": self._token}
+        await self._supervisor.start(
+            Program(
+                NAME,
+                "lab.load.continuous",
+                (str(port),),
+                log,
+                env,
+                may_fail=True,
+                measures=True,
+            )
+        )
+        try:
+            async with asyncio.timeout(_COMES_WITHIN_S):
+                await self._came.wait()
+        except TimeoutError:
+            last = "\n  ".join(["The load did not begin. The end of its log:", *tail(log)])
+            raise LabCannotRun(last) from None
+
+    def wish(self, **wishes: Any) -> None:
+        """Another `rate`, or another `mix`, from the next twentieth of a second on."""
+        if self._writer is not None:
+            self._writer.write(json.dumps(wishes).encode() + b"\n")
+
+    @property
+    def alive(self) -> bool:
+        return self._supervisor.alive(NAME)
+
+    async def stop(self) -> None:
+        """Kill it: nothing of it is worth a farewell."""
+        if self.alive:
+            with suppress(LabCannotRun):
+                await self._supervisor.kill(NAME)
+        if self._writer is not None:
+            self._writer.close()
+        if self._server is not None:
+            self._server.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError, ValueError, TypeError, AttributeError):
+                said = str(json.loads(await reader.readline()).get("token", ""))
+                if hmac.compare_digest(said.encode(), self._token.encode()):
+                    self._writer = writer
+                    writer.write(json.dumps(self._plan).encode() + b"\n")
+                    self._came.set()
+                    while line := await reader.readline():
+                        self._on_report(json.loads(line))
+        finally:
+            writer.close()

@@ -1,0 +1,80 @@
+"""The two halves of the screen: which arrangement runs in each, and what it is drawn as."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.cluster.arrangements import ARRANGEMENTS, Arrangement, who_is, with_engine
+from lab.cluster.bus_engines import engine
+from lab.cluster.fault_rules import ASKED_BY, HEARD_BY
+from lab.domain.errors import Invalid
+from lab.domain.services import BUS, HOPS, TWINS
+
+ENGINES = ("log", "course", "nats")
+CLIENT = "client"
+
+TOLD_BY = {
+    "PostCreated": "posts",
+    "CommentCreated": "comments",
+    "CommentModerated": "moderation",
+    "CommentUpdated": "comments",
+}
+"""Who tells which event."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """`name` tells it from the other one, also when both are of one arrangement."""
+
+    name: str
+    arrangement: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def built(self) -> Arrangement:
+        """The arrangement with what the options add to it."""
+        return with_engine(ARRANGEMENTS[self.arrangement], self.options)
+
+    def hello(self) -> dict[str, Any]:
+        """What the page needs to draw it."""
+        built = self.built
+        return {
+            "name": self.name,
+            "arrangement": self.arrangement,
+            "engine": engine(self.options) if built.has_bus else None,
+            "side": "tell" if built.ask_by is None else "ask",
+            "nodes": list(built.targets),
+            "edges": [list(edge) for edge in edges(built)],
+        }
+
+
+def halves(names: Sequence[str], bus: str | None) -> tuple[Half, ...]:
+    """One half for each arrangement named, on that bus where it has one. Raises Invalid."""
+    found = []
+    for place, name in enumerate(names):
+        if name not in ARRANGEMENTS:
+            known = ", ".join(ARRANGEMENTS)
+            raise Invalid(f"There is no arrangement {name!r}. Known: {known}.", field="arrangement")
+        if bus == "course" and name == "request-reply":
+            raise Invalid("Questions by events need the log, or nats: there are ids.", field="bus")
+        options = {"bus": bus} if bus and ARRANGEMENTS[name].has_bus else {}
+        twice = name in names[:place]
+        found.append(Half(f"{name}-2" if twice else name, name, options))
+    return tuple(found)
+
+
+TWO = halves(TWINS, None)
+
+
+def edges(built: Arrangement) -> list[tuple[str, str]]:
+    """Who speaks to whom: lines of the drawing, each once."""
+    hops = tuple(part for part in built.parts if part in HOPS)
+    if built.ask_by is None:
+        told = [(who, BUS) for who in (*(TOLD_BY[event] for event in HEARD_BY), *hops)]
+        heard = [(BUS, who) for them in (*HEARD_BY.values(), hops) for who in them]
+        return list(dict.fromkeys([*told, *heard]))
+    asked = [(who, who_is(target, who, hops)) for target, them in ASKED_BY.items() for who in them]
+    asked += [(hop, who_is("comments", hop, hops)) for hop in hops]
+    if built.ask_by != "events":
+        return asked
+    return list(dict.fromkeys(e for who, target in asked for e in ((who, BUS), (BUS, target))))

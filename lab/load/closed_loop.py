@@ -1,0 +1,91 @@
+"""The closed loop: so many users, each of whom asks the next thing only when the last is answered.
+
+It is how most load tools measure, and it is here to be held against the open loop. Each user thinks
+as long between an answer and the next question as there is between two arrivals of the schedule
+that are theirs. While the server stands still, so do they: whoever would have come meanwhile does
+not come, is not slow, and is in no percentile. Gil Tene has called that *coordinated omission* (How
+NOT to Measure Latency, 2013).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+from lab.load.schedule import Arrival
+from lab.load.sender import Sender
+
+
+class User:
+    """One of `users`: takes every so-manyth arrival of the schedule, one at a time.
+
+    `all_sent` is done when the run is over for this one, at `end_s` seconds from the start.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sender: Sender,
+        arrivals: Sequence[Arrival],
+        number: int,
+        users: int,
+        end_s: float,
+    ) -> None:
+        self.all_sent: asyncio.Future[None] = loop.create_future()
+        self._loop, self._sender, self._end_s = loop, sender, end_s
+        self._arrivals = arrivals
+        self._theirs = iter(range(number, len(arrivals), users))
+        self._thought_until_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Think, and then ask the first thing."""
+        self._next(0.0)
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _next(self, now_s: float) -> None:
+        """Think from `now_s` on, in seconds from the start; then send, if the run still goes on."""
+        number = next(self._theirs, None)
+        if number is None or self.all_sent.done():
+            self._end()
+            return
+        arrival = self._arrivals[number]
+        thinks_s = arrival.at_s - self._thought_until_s
+        self._thought_until_s = arrival.at_s
+        send_at_s = now_s + thinks_s
+        if send_at_s >= self._end_s:
+            self._end()
+            return
+        wait_s = self._sender.started_at_s + send_at_s - perf_counter()
+        self._timer = self._loop.call_later(wait_s, self._send, number, arrival, send_at_s)
+
+    def _send(self, number: int, arrival: Arrival, send_at_s: float) -> None:
+        try:
+            # The moment it was meant for is the moment it is sent: that is the whole omission.
+            self._sender.fire(number, arrival, send_at_s, self._answered)
+        except Exception as error:  # in a callback it would only be logged, and the run would hang
+            self.all_sent.set_exception(error)
+
+    def _answered(self) -> None:
+        self._next(perf_counter() - self._sender.started_at_s)
+
+    def _end(self) -> None:
+        if not self.all_sent.done():
+            self.all_sent.set_result(None)
+
+
+def users_of(
+    loop: asyncio.AbstractEventLoop, senders: Sequence[Sender], arrivals: Sequence[Arrival]
+) -> list[User]:
+    """The users of all variants that are asked in a closed loop."""
+    return [
+        User(loop, sender, arrivals, number, users, sender.timeline.end_s)
+        for sender in senders
+        if (users := sender.variant.users)
+        for number in range(users)
+    ]

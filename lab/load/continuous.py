@@ -1,0 +1,345 @@
+"""A steady load for people who watch: `python -m lab.load.continuous PORT`.
+
+Open loop like the generator's, by the same pacer, pump, sender and watcher; but it has no end, its
+rate and mix may be changed while it runs, and instead of keeping samples it says ten times a second
+what came in. So it may run for hours in the same memory.
+
+It is a process of its own, as any load here. It connects to a port of 127.0.0.1, where whoever
+started it listens, says the token from its environment, and from there on both sides send lines of
+JSON: first a plan comes, later wishes (`{"rate": 80}`); reports go back. When that connection ends,
+so does the load.
+
+The arrivals are drawn in pieces of 50 ms, each a moment before its time. An exponential gap has no
+memory, so pieces set end to end are one Poisson process, and a wish counts from the next piece on.
+
+What a steady load is told: its plan before it begins, and wishes while it runs.
+
+A sender and a watcher that keep nothing but what is not over yet: for a load without an end.
+
+They send and look exactly as those of a run do. What they add is that each thing is noted the
+moment it happens (`lab/load/live_stats.py`), and that what is long over is forgotten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heapify
+from time import perf_counter
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from lab.load.generator import Pump, Send, connections_allowed, garbage_left_alone, new_loop
+from lab.load.live_stats import Lags, Lately
+from lab.load.plan import Action, Phase, Variant
+from lab.load.samples import Sample
+from lab.load.schedule import Timeline, schedule, shift_s
+from lab.load.sender import ENDPOINTS, Sender
+from lab.load.visibility import Watcher
+from lab.support.http_client import Client
+from lab.support.parent_watch import watch_lifeline
+
+# ── What a steady load is told: its plan before it begins, and wishes while it runs.
+
+Weights = dict[Action, Annotated[float, Field(ge=0, le=1_000)]]
+
+
+class Wish(BaseModel):
+    """What is to be changed: arrivals per second for each arrangement (0: nobody comes), and what
+    they are, by weight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    rate: Annotated[float, Field(ge=0, le=1_000)] | None = None
+    mix: Weights | None = None
+
+    @field_validator("mix")
+    @classmethod
+    def _asks_for_something(cls, mix: Weights | None) -> Weights | None:
+        if mix is not None and sum(mix.values()) <= 0:
+            raise ValueError("the weights add up to nothing, so there is nothing to send")
+        return mix
+
+
+class SteadyPlan(BaseModel):
+    """What the load is told before it begins."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    seed: int
+    rate: Annotated[float, Field(ge=0, le=1_000)]
+    mix: Weights
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
+
+
+# ── A sender and a watcher that keep nothing but what is not over yet: for a load without an end.
+
+KEPT_POSTS = 2_000
+"""The newest so many posts are remembered: whether they were seen, and what is missing of them."""
+
+
+class SteadyWatcher(Watcher):
+    """Says what becomes visible. A write of a post that is older than the newest 2,000 is given up:
+    on a bus that loses events some are never seen, and can't all be looked for until the end."""
+
+    lately: Lately
+
+    def _settle(self, waiting: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
+        ids = list(ids)
+        found = [waiting[one] for one in ids if one in waiting]
+        super()._settle(waiting, ids, at_s)
+        for sample in found:
+            self.lately.visible(sample)
+
+    def forget(self) -> None:
+        if len(self._known) <= KEPT_POSTS:
+            return
+        self._known = self._known[-KEPT_POSTS:]
+        oldest = self._known[0]
+        self._shown = {one for one in self._shown if one >= oldest}
+        for waiting in (self._posts, self._comments):
+            for one, sample in list(waiting.items()):
+                if (sample.post_id or sample.id) < oldest:
+                    del waiting[one]
+                    self.lately.lost_sight_of(one)
+        self._oldest = [pair for pair in self._oldest if pair[0] >= oldest]
+        heapify(self._oldest)
+        self._seen.forget(oldest)
+        while self._ripening and self._ripening[0][1] < oldest:
+            self._ripening.popleft()
+
+
+class SteadySender(Sender):
+    """Notes what is sent, and what came of it."""
+
+    watcher: SteadyWatcher
+    lately: Lately
+    lags: Lags
+
+    def forget(self) -> None:
+        self.watcher.forget()
+
+    def _send(self, sample: Sample, *rest: Any) -> None:
+        super()._send(sample, *rest)
+        self.samples.clear()
+        self.lately.sent(sample)
+        if not sample.dropped:
+            self.lags.add(sample.lag_ms)
+
+    def _answered(self, sample: Sample, *rest: Any) -> None:
+        super()._answered(sample, *rest)
+        if sample.dropped:
+            self.lately.never_sent(sample)
+            return
+        endpoint = ENDPOINTS[sample.endpoint]
+        what = f"{endpoint.method} {endpoint.path.partition('?')[0]}"
+        self.lately.answered(sample, endpoint.service, what)
+
+
+# ── A steady load for people who watch: `python -m lab.load.continuous PORT`.
+
+HOST = "127.0.0.1"
+PIECE_S = 0.05
+REPORT_EVERY_S = 0.1
+FORGET_EVERY_S = 5.0
+_BEHIND_S = 1.0  # after so long a standstill (a lid that was closed) nothing is made up for
+_CONNECTIONS = 400
+_LONGEST_LINE = 1 << 20
+
+
+@dataclass
+class SteadyLoad:
+    """A load that runs in `loop` until it is stopped. `broken` is done when it can't go on."""
+
+    loop: asyncio.AbstractEventLoop
+    plan: SteadyPlan
+    lags: Lags = field(default_factory=Lags)
+
+    def __post_init__(self) -> None:
+        self.rate, self.mix = self.plan.rate, dict(self.plan.mix)
+        self.broken: asyncio.Future[None] = self.loop.create_future()
+        self._started_at_s = perf_counter() + PIECE_S
+        self.pieces = self._number = 0
+        self._skipped_s = 0.0
+        self._pumps: set[Pump] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        # Connections of its own for each, so that one that hangs can't eat up the other's.
+        allowed = connections_allowed() // len(self.plan.variants) - 1
+        self._connections = max(1, min(_CONNECTIONS, allowed))
+        self.senders = [
+            self._sender(index, variant) for index, variant in enumerate(self.plan.variants)
+        ]
+        self._draw()
+
+    def wish(self, wish: Wish) -> None:
+        """From the next piece on."""
+        self.rate = self.rate if wish.rate is None else wish.rate
+        self.mix = self.mix if wish.mix is None else dict(wish.mix)
+
+    def report(self) -> dict[str, Any]:
+        """What came in since the last report; `t` is a moment of `perf_counter`."""
+        return {
+            "t": perf_counter(),
+            "rate": self.rate,
+            "mix": self.mix,
+            "schedule_p99_ms": self.lags.p99(),
+            "halves": {sender.variant.name: sender.lately.told() for sender in self.senders},
+        }
+
+    def forget(self) -> None:
+        """Let go of what is long over."""
+        for sender in self.senders:
+            sender.forget()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for pump in self._pumps:
+            pump.stop()
+        for sender in self.senders:
+            sender.close()
+
+    def _sender(self, index: int, variant: Variant) -> SteadySender:
+        lately = Lately()
+        watcher = SteadyWatcher(
+            self.loop,
+            Client(self.loop, 1),
+            variant.origin("query"),
+            variant.seed_posts,
+            self._started_at_s,
+            self.plan.reader_delay_s,
+            self.plan.timeout_s,
+        )
+        watcher.lately = lately
+        sender = SteadySender(
+            index=index,
+            variant=variant,
+            client=Client(self.loop, self._connections),
+            watcher=watcher,
+            timeline=Timeline([Phase(name="steady", seconds=PIECE_S)]),
+            started_at_s=self._started_at_s,
+            timeout_s=self.plan.timeout_s,
+            max_in_flight=self._connections,
+        )
+        sender.lately, sender.lags = lately, self.lags
+        return sender
+
+    def _draw(self) -> None:
+        """Draw the next piece, and come back when it begins."""
+        begins_s = self._skipped_s + self.pieces * PIECE_S
+        behind_s = perf_counter() - self._started_at_s - begins_s
+        if behind_s > _BEHIND_S:
+            self._skipped_s += behind_s
+            begins_s += behind_s
+        if self.rate > 0:
+            self._pump(begins_s)
+        self.pieces += 1
+        due_s = self._started_at_s + begins_s - perf_counter()
+        self._timer = self.loop.call_later(max(0.0, due_s), self._draw)
+
+    def _pump(self, begins_s: float) -> None:
+        piece = [Phase(name="steady", seconds=PIECE_S)]
+        arrivals = schedule(self.plan.seed + self.pieces, self.rate, piece, self.mix)
+        sends = [
+            Send(
+                at_s + shift_s(sender.index, len(self.senders), self.rate, at_s),
+                sender,
+                self._number + n,
+                arrival,
+            )
+            for n, arrival in enumerate(arrivals)
+            for at_s in [begins_s + arrival.at_s]
+            for sender in self.senders
+        ]
+        self._number += len(arrivals)
+        sends.sort(key=lambda send: send.intended_s)
+        pump = Pump(self.loop, sends, self._started_at_s)
+        self._pumps.add(pump)
+
+        def sent(done: asyncio.Future[None]) -> None:
+            self._pumps.discard(pump)
+            if not done.cancelled() and (error := done.exception()) and not self.broken.done():
+                self.broken.set_exception(error)
+
+        pump.all_sent.add_done_callback(sent)
+        pump.turn()
+
+
+async def serve(port: int, token: str) -> None:
+    """Connect, follow the plan and the wishes, report; until the other side is gone."""
+    loop = asyncio.get_running_loop()
+    watch_lifeline(loop)
+    reader, writer = await asyncio.open_connection(HOST, port, limit=_LONGEST_LINE)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    _tell(writer, {"token": token})
+    first = await reader.readline()
+    if not first:
+        return
+    load = SteadyLoad(loop, SteadyPlan.model_validate_json(first))
+    try:
+        with garbage_left_alone():  # but for `_collect`
+            reporting = asyncio.create_task(_report(load, writer))
+            hearing = asyncio.create_task(_hear(load, reader))
+            done, _ = await asyncio.wait(
+                (reporting, hearing, load.broken), return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in done:
+                one.result()
+    except (ConnectionError, asyncio.CancelledError):
+        pass  # told to end, or left alone
+    finally:
+        load.stop()
+
+
+async def _hear(load: SteadyLoad, reader: asyncio.StreamReader) -> None:
+    while line := await reader.readline():
+        load.wish(Wish.model_validate_json(line))
+
+
+async def _report(load: SteadyLoad, writer: asyncio.StreamWriter) -> None:
+    due_s = perf_counter()
+    for number in range(1, 1 << 62):
+        due_s = max(due_s + REPORT_EVERY_S, perf_counter())
+        await asyncio.sleep(due_s - perf_counter())
+        _tell(writer, load.report())
+        await writer.drain()
+        if number % round(FORGET_EVERY_S / REPORT_EVERY_S) == 0:
+            load.forget()
+        _collect(number)
+
+
+def _tell(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
+    writer.write(json.dumps(line).encode() + b"\n")
+
+
+def _collect(turn: int) -> None:
+    """The collector does not come when it likes: a tenth's new objects take it some 0.1 ms; all
+    there are, some ms, once a minute."""
+    gc.collect(2 if turn % 600 == 0 else 1 if turn % 50 == 0 else 0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Exit 0 when the other side is gone or says so; a plan that can't be followed is a bug."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.load.continuous", description="Put services under a steady load."
+    )
+    parser.add_argument("port", type=int, help="of 127.0.0.1: who listens there tells the plan")
+    port = parser.parse_args(argv).port
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(serve(port, os.environ.get("LAB_TOKEN", "")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""A run as a piece of HTML, for a notebook: verdict, tables, charts, and all the rest folded.
+
+A cell's output lives in somebody else's page, light or dark. So it takes the page's own ink and
+ground, brings rules for its own class only, and nothing in it is fetched from anywhere. All that
+people have typed goes through `words`, which leaves no markup in it.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from html import escape
+from itertools import count
+
+from rich.console import Console
+
+from lab.report import formatting
+from lab.report.charts import Chart
+from lab.report.charts.svg import words
+from lab.report.terminal import sections
+from lab.report.terminal.progress import headline
+from lab.results.result import Endpoint, Guess, Result
+from lab.support.text import plain
+
+TEXT_WIDTH = 100
+_numbers = count(1)
+
+# Three times the same class: a notebook's own rules for tables and <pre> name two.
+_OURS = ".lab-cell" * 3
+_STYLE = "".join(
+    f"{','.join(f'{_OURS}{of}' for of in what.split(','))}{{{rule}}}"
+    for what, rule in (
+        ("", "max-width:62rem;overflow-x:auto"),
+        (" table", "border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums"),
+        (" caption", "text-align:left;font-weight:600;padding:.3em 0"),
+        (" th, td", "padding:.15em .7em .15em 0;text-align:right;vertical-align:top"),
+        (" th", "font-weight:600"),
+        (" .left", "text-align:left"),
+        (" thead th", "border-bottom:1px solid currentColor"),
+        (" .bad", "font-weight:700"),
+        (" pre", "white-space:pre;overflow-x:auto;font-size:.85em;line-height:1.25"),
+        (" svg", "display:block;margin:.8em 0"),
+    )
+)
+
+
+def piece(*parts: str) -> str:
+    """HTML for a cell."""
+    return f'<div class="lab-cell"><style>{_STYLE}</style>{"".join(parts)}</div>'
+
+
+def as_text(render: Callable[[Console], None], width: int = TEXT_WIDTH) -> str:
+    """What a terminal would show, without colours."""
+    out = io.StringIO()
+    render(Console(file=out, width=width, color_system=None, force_jupyter=False))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def as_pre(text: str) -> str:
+    """The same lines in a cell."""
+    return f"<pre>{escape(printable(text))}</pre>"
+
+
+def of_result(result: Result, drawn: Sequence[Chart], text: str) -> str:
+    """A whole run. `text`: all of it as a terminal shows it, to be unfolded."""
+    quick = ", quick" if result.quick else ""
+    head = (
+        f'<p><strong class="title">{words(result.title or result.scenario, 200)}</strong><br>'
+        f"{words(result.scenario, 60)}, seed {result.seed}{quick}</p>"
+    )
+    return piece(
+        head,
+        "".join(_verdict(result)),
+        of_guesses(result.guesses) if result.valid else "",
+        _answers(result),
+        *(f"<p><strong>{words(one.title, 200)}</strong></p>{_its_own(one)}" for one in drawn),
+        f"<details><summary>All tables, proofs and verdicts</summary>{as_pre(text)}</details>",
+    )
+
+
+def _its_own(chart: Chart) -> str:
+    """The drawing, with ids that no other cell's drawing of the same kind has."""
+    ids = f"lab-{chart.name}-"
+    return chart.svg().replace(ids, f"{ids}{next(_numbers)}-")
+
+
+def of_guesses(found: Sequence[Guess]) -> str:
+    """A table of what was predicted; "" when nothing was."""
+    if not found:
+        return ""
+    lines = [
+        [
+            one.asks if number == 0 or found[number - 1].asks != one.asks else "",
+            one.variant,
+            sections.figure(one.guessed, one.unit),
+            sections.figure(one.measured, one.unit),
+            sections.figure(one.theory, one.unit),
+            sections.said(one),
+        ]
+        for number, one in enumerate(found)
+    ]
+    return table(sections.TITLE, ["", "", "you", "measured", "theory", ""], lines, left=2)
+
+
+def table(
+    caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
+) -> str:
+    """A table whose first `left` columns are words, the others figures."""
+    sides = [' class="left"' if number < left else "" for number in range(len(headings))]
+    head = "".join(
+        f'<th scope="col"{side}>{words(name, 60)}</th>'
+        for name, side in zip(headings, sides, strict=True)
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(one, side) for one, side in zip(row, sides, strict=True))}</tr>"
+        for row in rows
+    )
+    return (
+        f"<table><caption>{words(caption, 200)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _cell(text: str, side: str) -> str:
+    figures_whole = words(text, 400).replace(" ms", "&nbsp;ms")
+    return f"<td{side}>{figures_whole}</td>"
+
+
+def _verdict(result: Result) -> Iterator[str]:
+    if not result.valid:
+        yield '<p class="bad">INVALID: this run was not honest, so its figures are no result.</p>'
+        yield f"<ul>{''.join(f'<li>{words(one, 600)}</li>' for one in result.problems)}</ul>"
+        return
+    yield f"<p>{words(headline(result), 300)}.</p>"
+    off = [one for one in result.expectations if one.verdict != "holds"]
+    if off:
+        items = "".join(f"<li>{words(f'{one.verdict}: {one.says}', 400)}</li>" for one in off)
+        yield f'<ul class="bad">{items}</ul>'
+
+
+def _answers(result: Result) -> str:
+    """Every kind of request in every phase; for each variant its share of good answers and p50."""
+    names = [variant.name for variant in result.variants]
+    phases = dict.fromkeys(phase for one in result.variants for phase in one.phases)
+    kinds = dict.fromkeys(
+        kind for one in result.variants for of in one.phases.values() for kind in of.endpoints
+    )
+    rows = []
+    for kind in kinds:
+        for number, phase in enumerate(phases):
+            row = [kind if number == 0 else "", phase]
+            for variant in result.variants:
+                of = variant.phases.get(phase)
+                row += _figures(of.endpoints.get(kind) if of else None)
+            rows.append(row)
+    headings = ["request", "phase"]
+    for name in names:
+        headings += [f"{name}: good", "p50 ms", "p95 ms"]
+    return table("Answers: how many were good, and how long these took", headings, rows, left=2)
+
+
+def _figures(of: Endpoint | None) -> list[str]:
+    if of is None:
+        return [formatting.NONE] * 3
+    return [
+        formatting.success(of.success),
+        formatting.ms(of.latency_ms.p50),
+        formatting.ms(of.latency_ms.p95),
+    ]
+
+
+def printable(text: str) -> str:
+    """The same lines without anything that isn't seen; their indents are kept."""
+    shown = []
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip(" "))
+        shown.append(" " * indent + plain(line))
+    return "\n".join(shown)

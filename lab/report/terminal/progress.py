@@ -1,0 +1,111 @@
+"""What one sees while a scenario runs: the phase, both stacks, how many got an answer so far.
+
+On stderr, and only on a terminal: a pipe gets nothing, and stdout is for the result alone.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lab.results.result import Result
+from lab.scenarios.scenario import Scenario
+from lab.support.text import plain, styled
+
+_WORDS = {
+    "starting": "starting the processes",
+    "warm_up": "warming up",
+    "checking": "comparing what was acknowledged with what is there",
+    "stopping": "ending the processes",
+    "settling": "waiting until everything has settled",
+}
+
+
+def headline(result: Result) -> str:
+    """What came of a run, in a line."""
+    if not result.valid:
+        return f"{result.scenario}: INVALID, not a result: {' '.join(result.problems)}"
+    verdicts = [one.verdict for one in result.expectations]
+    missing = verdicts.count("not measured")
+    return (
+        f"{result.scenario}: {verdicts.count('holds')} of {len(verdicts)} expectations hold"
+        f"{f', {missing} not measured' if missing else ''}"
+    )
+
+
+class Watching:
+    """A display that follows one run: `with Watching(...) as watching: run(progress=watching)`."""
+
+    def __init__(self, scenario: Scenario, console: Console, of_all: str = "") -> None:
+        """`of_all`: where in a list of scenarios we are, as `3 of 31`; "" for one alone."""
+        self._scenario = scenario
+        self._of_all = of_all
+        self._length_s = sum(phase.seconds for phase in scenario.timeline())
+        self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
+        # FORCE_COLOR makes a pipe a terminal in Rich's eyes, but no cursor can move in it.
+        quiet = not (console.is_terminal and console.file.isatty())
+        self._live = None if quiet else Live(console=console, transient=True, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Take in a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
+        self._latest |= line
+        if self._live:
+            self._live.update(self._shown(), refresh=True)
+
+    def _shown(self) -> RenderableType:
+        phase = self._latest["phase"]
+        done_s = min(max(0.0, self._latest["t"]), self._length_s)
+        head = Text.assemble(
+            (plain(self._scenario.title), "bold"),
+            f"   {_WORDS.get(phase, phase)}",
+            overflow="ellipsis",
+        )
+        if self._of_all:
+            head = Text.assemble((f"{self._of_all}   ", "dim"), head)
+        for note in ("alone", "run"):
+            if told := self._latest.get(note):
+                head.append_text(styled(f"   {told}", "dim"))
+        if broken := self._broken(phase):
+            head.append_text(styled(f"   {broken}", "bold red"))
+        rows = Table.grid(padding=(0, 2))
+        for name, counts in self._latest["variants"].items():
+            sent = counts["ok"] + counts["failed"]
+            share = f"{100 * counts['ok'] / sent:.0f} % answered well" if sent else ""
+            waiting = counts["in_flight"]
+            rows.add_row(
+                styled(name, "bold"),
+                f"{counts['sent']} sent",
+                share,
+                f"{counts['failed']} failed" if counts["failed"] else "",
+                f"{waiting} waiting" if waiting else "",
+                f"{counts['pending_visible']} not seen yet" if counts["pending_visible"] else "",
+            )
+        bar = Table.grid()  # a bar alone ends without a line break
+        bar.add_row(ProgressBar(total=self._length_s, completed=done_s, width=60))
+        return Group(head, bar, rows)
+
+    def _broken(self, phase: str) -> str:
+        """What is broken in this phase, in words."""
+        for one in self._scenario.timeline():
+            if one.name == phase and one.faults:
+                return ", ".join(f"{w.fault.target}: {w.fault.kind}" for w in one.faults)
+        return ""

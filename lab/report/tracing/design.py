@@ -1,0 +1,144 @@
+"""The design of the blog, read off the running code: the four steps of the course as data.
+
+What a service owns, tells and hears is read from its module; what it *depends on* is not read but
+observed: an arrangement is started, each goal is carried out once, and the spans say who called
+or heard whom.
+"""
+
+import importlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.cluster.arrangements import ARRANGEMENTS, PRELOAD
+from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
+from lab.domain.services import SERVICES
+
+_FLUSHED_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing a client may want: the service, the function, and what is sent and answered."""
+
+    service: str
+    goal: str
+    method: str
+    path: str
+    body: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Responsibility:
+    """What a service's file says of itself in its first lines."""
+
+    service: str
+    owns: str
+    asks: str
+    tells: str
+    hears: str
+    database: bool
+
+
+@dataclass(frozen=True, order=True)
+class Dependency:
+    """`service` needs `other` to answer a request (`asks`), or hears from it, later (`hears`)."""
+
+    service: str
+    how: str
+    other: str
+    what: str
+
+
+def responsibilities(arrangement: str) -> list[Responsibility]:
+    """A row for each service, from the head of its file."""
+    found = []
+    for name in SERVICES:
+        module = _module(arrangement, name)
+        owns, _, rest = (module.__doc__ or "").partition("\n")
+        heads = dict(line.split(":", 1) for line in rest.splitlines() if ":" in line)
+        found.append(
+            Responsibility(
+                service=name,
+                owns=owns.partition(":")[2].strip().rstrip("."),
+                asks=heads.get("Asks", "").strip(),
+                tells=heads.get("Tells", "").strip(),
+                hears=heads.get("Hears", "").strip(),
+                database=bool(module.service.schema),
+            )
+        )
+    return found
+
+
+def goals(arrangement: str) -> list[Goal]:
+    """A row for each public route, from the service's OpenAPI document."""
+    from lab.service.openapi import openapi
+
+    found = []
+    for name in SERVICES:
+        document = openapi(arrangement, name, _module(arrangement, name).service.routes)
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                status, answered = next(iter(operation["responses"].items()))
+                body = operation.get("requestBody")
+                found.append(
+                    Goal(
+                        service=name,
+                        goal=operation["operationId"].replace("_", " "),
+                        method=method.upper(),
+                        path=path,
+                        body=_named(body, document) if body else "",
+                        answer=f"{status} {_named(answered, document)}",
+                    )
+                )
+    return found
+
+
+async def observed_dependencies(arrangement: str, folder: Path) -> list[Dependency]:
+    """Start the arrangement, carry each goal out once, and read from the spans who needed whom."""
+    async with Supervisor(PRELOAD, folder) as supervisor:
+        with Stack(arrangement, ARRANGEMENTS[arrangement], supervisor, folder) as stack:
+            await supervisor.start(*stack.programs)
+            posts, comments, query = (stack.urls[name] for name in ("posts", "comments", "query"))
+            post = (await stack.call("POST", posts, "/posts", {"title": "A post"})).data
+            await stack.settle(_FLUSHED_WITHIN_S)
+            path = f"/posts/{post['id']}/comments"
+            await stack.call("POST", comments, path, {"content": "A comment"})
+            await stack.settle(_FLUSHED_WITHIN_S)
+            await stack.call("GET", query, "/feed")
+    spans = [
+        json.loads(line)
+        for file in sorted(folder.glob(f"{arrangement}.*.spans.ndjson"))
+        for line in file.read_text().splitlines()
+    ]
+    return sorted(set(_dependencies(spans)))
+
+
+def _dependencies(spans: list[dict[str, Any]]) -> Iterable[Dependency]:
+    by_id = {span["span"]: span for span in spans}
+    for span in spans:
+        caller = by_id.get(span["parent"])
+        if caller is None or caller["service"] == span["service"]:
+            continue
+        if span["kind"] == "consumer":
+            yield Dependency(span["service"], "hears", caller["service"], span["name"])
+        else:
+            yield Dependency(caller["service"], "asks", span["service"], span["name"])
+
+
+def _module(arrangement: str, name: str) -> Any:
+    programs = ARRANGEMENTS[arrangement].programs
+    return importlib.import_module(programs.get(name, f"lab.sync_chain.{name}"))
+
+
+def _named(content: dict[str, Any], document: dict[str, Any]) -> str:
+    """A body in short: `{title}`, or `[{id, title}]` for a list of them."""
+    schema = content["content"]["application/json"]["schema"]
+    many = schema.get("type") == "array"
+    name = (schema["items"] if many else schema)["$ref"].rpartition("/")[2]
+    fields = ", ".join(document["components"]["schemas"][name]["properties"])
+    return f"[{{{fields}}}]" if many else f"{{{fields}}}"

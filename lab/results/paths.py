@@ -1,0 +1,252 @@
+"""The figures of a result by their paths: `sync-chain.during.read_feed.p50`.
+
+    VARIANT.PHASE.ENDPOINT.FIGURE         sync-chain.during.read_feed.success
+    VARIANT.PHASE.ENDPOINT.errors.KIND    sync-chain.during.read_feed.errors.timeout
+    VARIANT.data.FIGURE                   async-bus.data.lost
+    VARIANT.asks.FIGURE                   sync-chain.asks.retried
+    VARIANT.databases.FIGURE              monolith.databases.files
+    VARIANT.lag.SERVICE.FIGURE            async-bus.lag.query.drained_seconds
+    VARIANT.newcomer.FIGURE               async-bus.newcomer.events_per_second
+    VARIANT.web.FIGURE                    sync-chain.web.edges
+    VARIANT.recovery_seconds
+    VARIANT.ended                         how many of its programs ended by themselves
+    VARIANT.stuck, .dead_letters          services that stood still in the end, events laid aside
+    VARIANT.processes, .memory_mib        what it takes up
+
+A phase whose name has blanks ("posts down") is written with underscores. Latencies are ms, success
+is a share from 0 to 1.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from lab.domain.services import SERVICES
+from lab.results.dependencies import FIGURES as ASKS
+from lab.results.dependencies import OF_NEEDS, asks_figure
+from lab.results.result import (
+    AT_ONCE,
+    ENDPOINTS,
+    OF_LAG,
+    OF_NEWCOMER,
+    Data,
+    Endpoint,
+    Result,
+    Variant,
+    Visible,
+)
+from lab.support.text import did_you_mean
+
+
+class ExpressionError(ValueError):
+    """An expression that can't be evaluated; the message is a sentence about the expression."""
+
+
+_ERROR_KIND = re.compile(r"timeout|refused|reset|http_\d{3}")
+
+_OF_ENDPOINT: dict[str, Callable[[Endpoint], float | None]] = {
+    "success": lambda of: of.success if of.sent else None,
+    "sent": lambda of: of.sent,
+    "ok": lambda of: of.ok,
+    "failed": lambda of: of.failed,
+    "late": lambda of: of.late,
+    "dropped": lambda of: of.dropped,
+    "p50": lambda of: of.latency_ms.p50,
+    "p90": lambda of: of.latency_ms.p90,
+    "p95": lambda of: of.latency_ms.p95,
+    "p99": lambda of: of.latency_ms.p99,
+    "max": lambda of: of.latency_ms.max,
+    "mean": lambda of: of.latency_ms.mean,
+    "failed_after_p50": lambda of: of.failed_after_ms.p50,
+    "degraded": lambda of: of.degraded if of.sent else None,
+    "retried": lambda of: of.retried if of.sent else None,
+    "stale": lambda of: of.stale / of.ok if of.ok and of.stale is not None else None,
+    "decided": lambda of: of.decided / of.ok if of.ok and of.decided is not None else None,
+}
+_OF_WRITE: dict[str, Callable[[Endpoint], float | None]] = {
+    "visible_p50": lambda of: (of.visible_ms or Visible()).p50,
+    "visible_p99": lambda of: (of.visible_ms or Visible()).p99,
+    "visible_max": lambda of: (of.visible_ms or Visible()).max,
+    "never_visible": lambda of: of.never_visible if of.visible_ms else None,
+}
+_OF_DATA: dict[str, Callable[[Data], float | None]] = {
+    "acknowledged": lambda of: of.acknowledged,
+    "visible": lambda of: of.visible,
+    "lost": lambda of: of.lost,
+    "orphaned": lambda of: of.orphaned,
+    "duplicated": lambda of: of.duplicated,
+    "unsettled": lambda of: of.unsettled,
+    "undecided": lambda of: of.undecided,
+    "diverged": lambda of: of.diverged,
+    "out_of_order": lambda of: of.out_of_order,
+    "resurrected": lambda of: of.resurrected,
+    "refused_kept": lambda of: of.refused_kept,
+    "unknown": lambda of: of.unknown,
+    "unknown_kept": lambda of: of.unknown_kept,
+    "visible_p50": lambda of: of.visible_ms.p50,
+    "visible_p99": lambda of: of.visible_ms.p99,
+    "visible_max": lambda of: of.visible_ms.max,
+}
+_OF_DATABASES: dict[str, Callable[[Variant], float]] = {
+    "files": lambda of: len(_holders(of)),
+    "owned": lambda of: sum(_holders(of).get(f"{one}.db") == [one] for one in SERVICES),
+    "shared": lambda of: sum(len(holders) > 1 for holders in _holders(of).values()),
+    "foreign": lambda of: sum(
+        any(one != of.database_owners.get(file) for one in holders)
+        for file, holders in _holders(of).items()
+    ),
+    "reached_in": lambda of: len(of.reached_in),
+    "refused": lambda of: sum(one.refused for one in of.reached_in),
+}
+"""Files that are open; services with one of their own; files open in several processes, or in one
+that isn't their owner; attempts to reach in, and those that were refused."""
+
+
+def _holders(variant: Variant) -> dict[str, list[str]]:
+    """By file: the processes that have it open."""
+    opened = variant.databases or {}
+    files = dict.fromkeys(file for files in opened.values() for file in files)
+    return {file: [part for part, has in opened.items() if file in has] for file in files}
+
+
+def written(value: float | None, none: str = "?") -> str:
+    """A figure with four digits that count; a share keeps six, for 0.9996 is not 1."""
+    if value is None:
+        return none
+    if math.isinf(value):
+        return "never"
+    size = abs(value)
+    return f"{value:.6g}" if size <= 1 else f"{value:.4g}" if size < 10_000 else f"{value:.0f}"
+
+
+def phase_key(name: str) -> str:
+    """A phase's name as paths have it: "posts down" is `posts_down`."""
+    return name.replace(" ", "_")
+
+
+def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady: bool) -> None:
+    """Raise ExpressionError, with what was probably meant, unless the path leads to a figure."""
+    parts = path.split(".")
+    if steady:
+        if parts[0] in variants:
+            raise ExpressionError(
+                f"{path!r} begins with a variant, but the steady state must hold for every "
+                "variant before the fault. Begin with the endpoint: read_feed.success >= 0.99"
+            )
+        _known_figure(path, parts)
+        return
+    _one_of(parts[0], variants, path, "variant")
+    if len(parts) == 2 and parts[1] in _OF_VARIANT:
+        return
+    others = ("data", "asks", "databases", "lag", "newcomer", "web")
+    seconds = [*_OF_VARIANT, *others, *map(phase_key, phases)]
+    _one_of(parts[1] if len(parts) > 1 else "", seconds, path, "phase")
+    if parts[1] == "data":
+        _one_of(".".join(parts[2:]), _OF_DATA, path, "figure of the data")
+    elif parts[1] == "asks":
+        _one_of(".".join(parts[2:]), ASKS, path, "figure of the questions")
+    elif parts[1] == "databases":
+        _one_of(".".join(parts[2:]), _OF_DATABASES, path, "figure of the databases")
+    elif parts[1] == "newcomer":
+        _one_of(".".join(parts[2:]), OF_NEWCOMER, path, "figure of the newcomer")
+    elif parts[1] == "web":
+        _one_of(".".join(parts[2:]), OF_NEEDS, path, "figure of the web")
+    elif parts[1] == "lag":
+        _one_of("".join(parts[2:3]), SERVICES, path, "service")
+        _one_of(".".join(parts[3:]), OF_LAG, path, "figure of the lag")
+    elif parts[1] in _OF_VARIANT:
+        raise ExpressionError(f"{path!r} goes on after {parts[1]}, which is a figure itself.")
+    else:
+        _known_figure(path, parts[2:])
+
+
+def measured(path: str, result: Result) -> float | None:
+    """The figure at a path that `known_path` accepts; None when it was not measured.
+
+    A variant that was hurt and did not recover in the time it was watched has infinite
+    `recovery_seconds`: not to recover is a measurement.
+    """
+    name, where, *rest = path.split(".")
+    variant = result.variant(name)
+    if variant is None:
+        return None
+    if where in _OF_VARIANT:
+        return _OF_VARIANT[where](variant)
+    if where == "data":
+        return None if variant.data is None else _OF_DATA[rest[0]](variant.data)
+    if where == "asks":
+        return asks_figure(variant, rest[0])
+    if where == "databases":
+        return None if variant.databases is None else _OF_DATABASES[rest[0]](variant)
+    if where == "newcomer":
+        return OF_NEWCOMER[rest[0]](variant.newcomers[0]) if variant.newcomers else None
+    if where == "web":
+        return OF_NEEDS[rest[0]](variant)
+    if where == "lag":
+        return _lag(variant, *rest)
+    phase = next((of for key, of in variant.phases.items() if phase_key(key) == where), None)
+    endpoint = phase.endpoints.get(rest[0]) if phase else None
+    if phase is None or endpoint is None:
+        return None
+    if rest[1] == "rate":
+        return endpoint.ok / phase.seconds
+    if rest[1] == "errors":
+        return endpoint.errors.get(rest[2], 0) if endpoint.sent else None
+    return (_OF_ENDPOINT | _OF_WRITE)[rest[1]](endpoint)
+
+
+def _lag(variant: Variant, service: str, figure: str) -> float | None:
+    """A consumer that was away and never was level again has drained after infinite seconds."""
+    lag = variant.lag.get(service)
+    if lag is None:
+        return None
+    hurt = variant.faults or lag.outage_seconds is not None
+    if figure == "drained_seconds" and lag.drained_seconds is None and hurt:
+        return math.inf
+    return OF_LAG[figure](lag)
+
+
+def _recovery(variant: Variant) -> float | None:
+    if variant.recovery_seconds is None and any(fault.acted for fault in variant.faults):
+        return math.inf
+    return variant.recovery_seconds
+
+
+_OF_VARIANT: dict[str, Callable[[Variant], float | None]] = {
+    "recovery_seconds": _recovery,
+    "ended": lambda of: len(of.ended),
+    "stuck": lambda of: None if of.stuck is None else len(of.stuck),
+    "dead_letters": lambda of: None if of.dead_letters is None else sum(of.dead_letters.values()),
+    "processes": lambda of: of.footprint.processes if of.footprint else None,
+    "memory_mib": lambda of: of.footprint.memory_mib if of.footprint else None,
+}
+
+
+def _known_figure(path: str, parts: Sequence[str]) -> None:
+    endpoint, figure, kind = (*parts, "", "", "")[:3]
+    _one_of(endpoint, (*ENDPOINTS, *AT_ONCE), path, "endpoint")
+    if figure == "errors" and len(parts) == 3:
+        if not _ERROR_KIND.fullmatch(kind):
+            raise ExpressionError(
+                f"{path!r} has no error {kind!r}. "
+                f"{did_you_mean(kind, ('timeout', 'refused', 'reset', 'http_503'))}"
+            )
+        return
+    if endpoint == "read_feed" and figure in _OF_WRITE:
+        raise ExpressionError(
+            f"{path!r}: reading the feed changes nothing that could become visible. "
+            f"{', '.join(_OF_WRITE)} belong to create_post and create_comment."
+        )
+    _one_of(
+        ".".join(parts[1:]), (*_OF_ENDPOINT, "rate", *_OF_WRITE, "errors.timeout"), path, "figure"
+    )
+
+
+def _one_of(seen: str, known: Iterable[str], path: str, what: str) -> None:
+    names = list(known)
+    if seen in names:
+        return
+    if not seen:
+        raise ExpressionError(f"{path!r} ends where it should name its {what}: {', '.join(names)}.")
+    minus = " (A minus needs spaces around it.)" if re.search(r"-[\d.]", seen) else ""
+    raise ExpressionError(f"{path!r} has no {what} {seen!r}. {did_you_mean(seen, names)}{minus}")

@@ -1,0 +1,630 @@
+"""The result: everything one run measured, as one JSON document.
+
+Scripts, graders and notebooks read this document, so it only ever grows: keys may be added, none
+is renamed or taken away. For the same reason every later key has a default (an old document still
+loads) and unknown keys are kept (a newer document survives being read and saved).
+
+A figure that was not measured is `None`, never 0: nothing sent is not the same as nothing failed.
+
+What a variant takes up while it runs: processes, and the memory that is theirs.
+
+Looked at once, in the middle of `during`. The memory is the proportional set size (PSS), in which a
+page that n processes share counts as one nth for each. The lab's programs are forked from one
+process and share a lot with it, so that they take less than they would if started alone; compare
+variants with each other, and no variant with anything else.
+
+What became of requests, in figures: the part of the result that has a place for each kind of
+request in each phase.
+
+A figure that was not measured is `None`, never 0. Keys may be added, none is renamed or taken away.
+
+What a result says of how sure it is: its runs, the noise of the machine, what differs at all.
+
+Parts of the result's document, as `lab.results.result` has it.
+
+What somebody said before a run: a part of the result's document, as what theory said is.
+
+What theory said of a run: a part of the result's document, as `lab.results.result` has it.
+
+What was measured of those who hear: how far behind they were, and how newcomers caught up.
+
+A part of the result's document, as `lab.results.result` has it, with the figures that expressions
+may name.
+
+When what happened, as the result's document tells it: stages, and windows in which something was
+broken or more people came.
+
+Seconds count from the start of the run, as in `samples.csv` and `lag.csv`; the warm-up comes before
+the first stage. Of a run in which the variants came one after another, each has these times to
+itself.
+
+When what happens in a run: phases, and the faults in them.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lab.faults.kinds import Fault
+
+# ── What a variant takes up while it runs: processes, and the memory that is theirs.
+
+
+class Footprint(BaseModel):
+    """`memory_mib` is None where the system doesn't tell a PSS (it is Linux's)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    processes: int
+    memory_mib: float | None = None
+
+
+def footprint(pids: Iterable[int]) -> Footprint:
+    """Of these processes, which are running. Raises psutil.Error when one has ended meanwhile."""
+    import psutil  # not by those who only read figures
+
+    sizes = [getattr(psutil.Process(pid).memory_full_info(), "pss", None) for pid in pids]
+    known = [size for size in sizes if size is not None]
+    whole = sum(known) / 2**20 if known and len(known) == len(sizes) else None
+    return Footprint(processes=len(sizes), memory_mib=None if whole is None else round(whole, 1))
+
+
+# ── What was measured of those who hear: how far behind they were, and how newcomers caught up.
+
+
+class Part(BaseModel):
+    """A table of the document; keys it doesn't know are kept."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+
+class ConsumerLag(Part):
+    """How far one consumer was behind the bus's head, in events, and how it caught up.
+
+    `arrival_rate`: events a second that it hears; `told_rate`: that are told on the bus, heard here
+    or not; `drain_rate`: that it applied while it was catching up. `outage_seconds`: from the first
+    fault to its first answer after the last one; `drained_seconds`: from there until the lag was
+    usual again, None when it never was.
+    """
+
+    max: int
+    arrival_rate: float | None = None
+    told_rate: float | None = None
+    outage_seconds: float | None = None
+    drained_seconds: float | None = None
+    drain_rate: float | None = None
+
+
+class Newcomer(Part):
+    """A second one of a service that began with nothing, `at_s` seconds into `during`.
+
+    `events`: how many it had heard when it was level with the bus, after `seconds` (None: never).
+    `differences`: entries of the feed, of `entries`, which it shows otherwise than the first one.
+    """
+
+    service: str
+    part: str
+    at_s: float
+    events: int
+    seconds: float | None = None
+    events_per_s: float | None = None
+    entries: int | None = None
+    differences: int | None = None
+
+
+OF_LAG: dict[str, Callable[[ConsumerLag], float | None]] = {
+    "max": lambda of: of.max,
+    "arrival_rate": lambda of: of.arrival_rate,
+    "told_rate": lambda of: of.told_rate,
+    "outage_seconds": lambda of: of.outage_seconds,
+    "drained_seconds": lambda of: of.drained_seconds,
+    "drain_rate": lambda of: of.drain_rate,
+}
+OF_NEWCOMER: dict[str, Callable[[Newcomer], float | None]] = {
+    "seconds": lambda of: of.seconds,
+    "events": lambda of: of.events,
+    "events_per_second": lambda of: of.events_per_s,
+    "entries": lambda of: of.entries,
+    "differences": lambda of: of.differences,
+}
+
+
+# ── What became of requests, in figures: the part of the result that has a place for each kind of
+
+
+class Visible(Part):
+    """Milliseconds from the intended moment of a write to the feed that showed it as decided."""
+
+    p50: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class FailedAfter(Part):
+    """Milliseconds from the intended moment of a request to its failure: how long one waited."""
+
+    p50: float | None = None
+
+
+class Latency(Part):
+    """Milliseconds from the *intended* moment of a request to its answer; good answers only."""
+
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+    mean: float | None = None
+
+
+class Endpoint(Part):
+    """What happened to one kind of request in one phase."""
+
+    sent: int
+    ok: int
+    failed: int
+    late: int = 0
+    dropped: int = 0
+    success: float | None = Field(default=None, description="ok / sent; None when nothing was sent")
+    errors: dict[str, int] = Field(default={})
+    latency_ms: Latency = Latency()
+    failed_after_ms: FailedAfter = FailedAfter()
+    visible_ms: Visible | None = Field(default=None, description="writes the feed showed, only")
+    never_visible: int = 0
+    retried: int = Field(default=0, description="times that one was sent again after no answer")
+    stale: int | None = Field(
+        default=None,
+        description="of `ok`: feeds without something acknowledged before they were asked",
+    )
+    degraded: int = Field(default=0, description="of `ok`: answers with a part left out, so marked")
+    decided: int | None = Field(
+        default=None, description="of `ok`: answers in which no comment still waits for its verdict"
+    )
+
+
+class PhaseFigures(Part):
+    """One phase: how long it was, and its requests by kind."""
+
+    seconds: float
+    endpoints: dict[str, Endpoint] = Field(default={})
+
+
+# ── What a result says of how sure it is: its runs, the noise of the machine, what differs at all.
+
+ASSUMED_NOISE = 0.15
+"""The noise floor before one was measured: two identical servers were seen to differ by 12 %."""
+
+Shown = Literal["slower", "faster", "no difference shown"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class NoiseFloor(_Part):
+    """By how much two equal things differ on this machine.
+
+    `share`: two medians nearer than this (0.07: 7 %) may be equal. `runs`: of how many runs of
+    `calm` it is made, 0 if it is assumed; `newest`: when the last of these began.
+    """
+
+    share: float = ASSUMED_NOISE
+    runs: int = 0
+    newest: str | None = None
+
+    def is_passed_by(self, ratio: float) -> bool:
+        """Whether a ratio is further from 1 than noise is, either way."""
+        return max(ratio, 1 / ratio) - 1 > self.share
+
+
+class Difference(_Part):
+    """How many times as long as in `against` a good answer took: the ratio of the two medians.
+
+    From `low` to `high` it may well lie: at 95 % for all differences of a result together.
+    """
+
+    variant: str
+    against: str
+    phase: str
+    endpoint: str
+    ratio: float
+    low: float
+    high: float
+    verdict: Shown
+
+
+class OneRun(_Part):
+    """One of several runs of the same scenario. `verdicts`: of its expectations, in their order."""
+
+    seed: int
+    folder: str
+    valid: bool
+    verdicts: list[str] = []
+    problems: list[str] = []
+
+
+# ── What somebody said before a run: a part of the result's document, as what theory said is.
+
+NEVER = "never"
+"""Instead of a number of milliseconds: not one is answered."""
+
+NOBODY = "nobody"
+
+
+class Guess(Part):
+    """One answer given before the run, and what was measured and what theory said of the same.
+
+    `variant`: of whom a number was asked; "" where the question is about all of them. A choice is
+    the names of variants, in the scenario's order. `hit`: whether the guess was good: the same
+    names, the same count, or milliseconds within a factor of two; None where nothing was measured.
+    """
+
+    question: str
+    asks: str
+    variant: str = ""
+    unit: str = ""
+    guessed: float | str
+    measured: float | str | None = None
+    theory: float | None = None
+    theory_by: str = ""
+    hit: bool | None = None
+
+
+# ── What theory said of a run: a part of the result's document, as `lab.results.result` has it.
+
+
+class Prediction(BaseModel):
+    """What theory said, and what was measured.
+
+    `deviation` is (measured − predicted) / predicted; `agrees`: within `within` of it. `answer`
+    is why theory says nothing about what was measured, where it doesn't.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    says: str
+    predicted: float | None = None
+    measured: float | None = None
+    deviation: float | None = None
+    within: float = 0.1
+    agrees: bool | None = None
+    because: str = ""
+    predicted_by: str = ""
+    measured_as: str = ""
+    answer: str = ""
+
+
+# ── When what happens in a run: phases, and the faults in them.
+
+RECOVERING = "recovering"
+"""The phase between two methods of a sequence; its figures are nobody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWindow:
+    """A fault, `at_s` seconds into its phase, for `seconds`, in the variants it can act on.
+
+    `group`: what the scenario calls it together with others; "" when it is alone.
+    """
+
+    fault: Fault
+    at_s: float
+    seconds: float
+    variants: tuple[str, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the run. `recovering` may occur several times."""
+
+    name: str
+    seconds: float
+    faults: tuple[FaultWindow, ...] = ()
+
+
+WARM_UP = Phase("warm_up", 0.5)
+"""What comes before a scenario's own phases; its figures are nobody's either."""
+
+
+# ── When what happened, as the result's document tells it: stages, and windows in which something
+# was
+
+SURGE = "surge"
+
+
+class _FrozenPart(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class Stage(_FrozenPart):
+    """One phase; `recovering` may be there several times."""
+
+    name: str
+    from_s: float
+    until_s: float
+
+
+class Window(_FrozenPart):
+    """A fault, or a surge of the load (`kind` is then "surge"); `variants` are those it was for."""
+
+    target: str
+    kind: str
+    from_s: float
+    until_s: float
+    settings: dict[str, Any] = {}
+    variants: list[str] = []
+
+
+class Timeline(_FrozenPart):
+    """Stages in order, and windows by their beginning. Both are empty in older documents."""
+
+    stages: list[Stage] = []
+    windows: list[Window] = []
+
+
+def timeline_told(
+    phases: Sequence[Phase], variants: Sequence[str], surge: tuple[float, float] | None
+) -> Timeline:
+    """What a scenario's timeline says. `surge`: from when to when more people come."""
+    stages: list[Stage] = []
+    windows: dict[tuple[str, str, float], Window] = {}
+    begins_s = WARM_UP.seconds
+    for phase in phases:
+        ends_s = begins_s + phase.seconds
+        stages.append(Stage(name=phase.name, from_s=begins_s, until_s=ends_s))
+        for one in phase.faults:
+            target, from_s = one.group or one.fault.target, begins_s + one.at_s
+            window = windows.setdefault(
+                (target, one.fault.kind, from_s),
+                Window(
+                    target=target,
+                    kind=one.fault.kind,
+                    from_s=from_s,
+                    until_s=from_s + one.seconds,
+                    settings=one.fault.settings(),
+                ),
+            )
+            window.variants += [name for name in one.variants if name not in window.variants]
+        begins_s = ends_s
+    found = list(windows.values())
+    if surge:
+        from_s, until_s = surge
+        everybody = list(variants)
+        found.append(
+            Window(target="load", kind=SURGE, from_s=from_s, until_s=until_s, variants=everybody)
+        )
+    return Timeline(stages=stages, windows=sorted(found, key=lambda one: one.from_s))
+
+
+# ── The result: everything one run measured, as one JSON document.
+
+Verdict = Literal["holds", "fails", "not measured"]
+
+SCHEMA: Literal["lab.result/1"] = "lab.result/1"
+ENDPOINTS = ("read_feed", "create_post", "create_comment")
+FOREIGN = "foreign"
+"""The arrangement of somebody else's system."""
+
+AT_ONCE = ("comment_at_once", "look_at_once")
+"""What an author does the moment a post is answered, where a scenario wants it."""
+
+
+class ResultError(ValueError):
+    """A result document that can't be read; the message says what to try."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+
+class Data(_Model):
+    """What the checker found when it compared the acknowledged writes with what is held.
+
+    `unknown` writes got neither a yes nor a sure no (a timeout, say); of those `unknown_kept` were
+    done all the same. None: it could not be known, for only the feed could be asked.
+    """
+
+    acknowledged: int
+    visible: int
+    lost: int
+    duplicated: int
+    unsettled: int
+    undecided: int | None = Field(
+        default=0, description="comments that their owner still holds pending"
+    )
+    diverged: int | None = Field(
+        default=0, description="writes that one service has and another misses, or tells otherwise"
+    )
+    out_of_order: int | None = Field(
+        default=0, description="writes shown before one that was acknowledged before they were sent"
+    )
+    resurrected: int = Field(
+        default=0, description="writes the feed showed, then did not show, and has in the end"
+    )
+    refused_kept: int = 0
+    unknown: int = 0
+    unknown_kept: int = 0
+    orphaned: int | None = Field(
+        default=0, description="comments not acknowledged, judged, and not there"
+    )
+    visible_ms: Visible = Visible()
+
+
+class SidecarCost(_Model):
+    """What the sidecar before a service of somebody else's adds to a request for the feed (ms, p50
+    of `asked` questions with and without it). `kib`: the size of the service's own answer."""
+
+    asked: int
+    without_ms: float
+    with_ms: float
+    kib: float = 0.0
+
+
+class FaultProof(_Model):
+    """A fault and the evidence that it acted."""
+
+    kind: str
+    target: str
+    acted: bool
+    phase: str | None = None
+    evidence: dict[str, Any] = {}
+
+
+class ReachedIn(_Model):
+    """A service was started on another one's database. `owner`: `running` or `gone`, then."""
+
+    who: str
+    into: str
+    owner: str
+    refused: bool
+    says: str = ""
+
+
+class Variant(_Model):
+    """One arrangement, under its load and its faults. `recovery_seconds`: None is "never"."""
+
+    name: str
+    arrangement: str
+    options: dict[str, Any] = {}
+    phases: dict[str, PhaseFigures] = {}
+    data: Data | None = None
+    recovery_seconds: float | None = None
+    faults: list[FaultProof] = []
+    ended: list[str] = Field(default=[], description="targets that ended by themselves, unhurt")
+    notes: list[str] = []
+    lag: dict[str, ConsumerLag] = Field(default={}, description="by consumer, where it has numbers")
+    newcomers: list[Newcomer] = []
+    databases: dict[str, list[str]] | None = Field(
+        default=None, description="files open in each process in the middle of `during`"
+    )
+    database_owners: dict[str, str] = Field(default={}, description="by file: as the file says")
+    reached_in: list[ReachedIn] = []
+    asked: dict[str, list[str]] = Field(
+        default={}, description="by service: whom it asked, as seen"
+    )
+    on_the_bus: list[str] = Field(default=[], description="services that were seen to tell or hear")
+    asks: dict[str, dict[str, dict[str, int]]] | None = Field(
+        default=None, description="by service, by whom it asked: what became of its questions"
+    )
+    given_up: int | None = Field(
+        default=None, description="requests that were not begun, for nobody waited any more"
+    )
+    stuck: dict[str, str] | None = Field(
+        default=None, description="by service: the event it could not get past, in the end"
+    )
+    dead_letters: dict[str, int] | None = Field(
+        default=None, description="by service: events that were laid aside"
+    )
+    sidecar: SidecarCost | None = Field(
+        default=None, description="where the services are not the lab's"
+    )
+    footprint: Footprint | None = Field(
+        default=None, description="processes and memory in the middle of `during`"
+    )
+
+
+class Lag(_Model):
+    """Milliseconds between the moment a request was due and the moment it was sent."""
+
+    p50: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class Load(_Model):
+    """How well the load generator kept its own promise."""
+
+    lag_ms: Lag = Lag()
+    late: int = 0
+    dropped: int = 0
+    cpu_share: float | None = Field(default=None, description="of one core, 0 to 1")
+    machine_share: float | None = Field(
+        default=None, description="of all processors' time, taken by whomever, 0 to 1"
+    )
+    probes: dict[str, int] = Field(default={}, description="feed probes by variant: load, too")
+
+
+class Expectation(_Model):
+    """What was expected, what was measured, and whether one bears out the other."""
+
+    says: str
+    claim: str | None = None
+    that: str = ""
+    verdict: Verdict
+    expected: str | None = None
+    measured: float | None = None
+    values: dict[str, float | None] = {}
+
+
+class Result(_Model):
+    """One run of one scenario, or several of them together."""
+
+    schema_: Literal["lab.result/1"] = Field(default=SCHEMA, alias="schema")
+    scenario: str
+    title: str = ""
+    question: str = ""
+    explain: str = ""
+    seed: int
+    quick: bool = False
+    started: str
+    environment: dict[str, Any] = {}
+    valid: bool = True
+    problems: list[str] = []
+    load: Load = Load()
+    variants: list[Variant]
+    expectations: list[Expectation] = []
+    predictions: list[Prediction] = []
+    guesses: list[Guess] = Field(default=[], description="what somebody said before the run")
+    isolated: bool = False
+    timeline: Timeline = Timeline()
+    repeats: int = Field(default=1, description="the figures are of all valid `runs` together")
+    runs: list[OneRun] = []
+    differences: list[Difference] = []
+    noise_floor: NoiseFloor | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0: every expectation holds; 1: one does not, or could not be measured; 3: not honest."""
+        if not self.valid:
+            return 3
+        return 0 if all(one.verdict == "holds" for one in self.expectations) else 1
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that name, if the run had one."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+    def to_json(self) -> str:
+        """The document, ending in a newline."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write the document for its owner's eyes only (0600), whole or not at all."""
+        partial = path.with_name(path.name + ".part")
+        partial.unlink(missing_ok=True)
+        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w", encoding="utf-8") as out:
+            out.write(self.to_json())
+        partial.replace(path)
+
+    @classmethod
+    def load_file(cls, path: Path) -> Self:
+        """Read a document; raises ResultError with a sentence when it isn't one."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ResultError(
+                f"{path}: can't be read ({error.strerror}). "
+                "A run keeps its result in runs/<time>-<scenario>/result.json."
+            ) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the document"
+            raise ResultError(
+                f"{path}: not a {SCHEMA} document: {where}: {first['msg'].lower()}. "
+                "Was it written by `lab run`, and to its end?"
+            ) from None

@@ -1,0 +1,120 @@
+"""The other end of the control server: what `lab fault` and `lab heal` do, without their printing.
+
+A quick command in a second terminal, perhaps before an audience: so it uses the standard library's
+`http.client` and nothing that takes long to import. (It knows no proxies, which is right: the lab
+is on this machine.)
+"""
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from lab.sandbox.instances import RunningLab, running_labs
+
+__all__ = [
+    "ControlError",
+    "RunningLab",
+    "ask",
+    "faults",
+    "find_lab",
+    "heal",
+    "put_fault",
+    "running_labs",
+]
+
+ANSWER_WITHIN_S = 60.0
+"""Healing may start a process again, and waits until it is ready."""
+
+USAGE, CANNOT = 2, 3
+USAGE_STATUSES = (400, 404, 405, 413, 415)
+
+
+class ControlError(Exception):
+    """It could not be done. `exit_code`: 2 when the order makes no sense, 3 when the lab (not
+    running, or not in that state) can't carry it out."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def find_lab(pid: int | None = None) -> RunningLab:
+    """The lab that runs, or the one of that process. Raises ControlError."""
+    labs = running_labs()
+    if not labs:
+        raise ControlError(
+            "No lab is running: start one with `lab up` in another terminal.", CANNOT
+        )
+    wanted = [lab for lab in labs if pid in (None, lab.pid)]
+    if len(wanted) == 1:
+        return wanted[0]
+    known = "\n  ".join(str(lab) for lab in labs)
+    if wanted:
+        raise ControlError(f"Several labs run. Say which is meant, with --pid:\n  {known}", USAGE)
+    raise ControlError(f"No lab runs as process {pid}. There is:\n  {known}", USAGE)
+
+
+def put_fault(
+    lab: RunningLab,
+    kind: str,
+    target: str,
+    options: Mapping[str, Any] | None = None,
+    stack: str | None = None,
+) -> list[str]:
+    """Break `target` in each stack that has it, or in `stack` alone; a line for each thing done.
+    Raises ControlError."""
+    wish = {"kind": kind, "target": target, "options": dict(options or {}), "stack": stack}
+    return _lines(ask(lab, "POST", "/faults", wish))
+
+
+def heal(
+    lab: RunningLab,
+    target: str | None = None,
+    kind: str | None = None,
+    stack: str | None = None,
+) -> list[str]:
+    """Take back all faults, or those named; a line for each, with its evidence. What had ended by
+    itself is started again. Raises ControlError."""
+    named = {"target": target, "kind": kind, "stack": stack}
+    query = urlencode({name: value for name, value in named.items() if value is not None})
+    deeds = ask(lab, "DELETE", f"/faults?{query}" if query else "/faults")
+    return _lines(deeds) or ["Nothing was broken there, so there was nothing to heal."]
+
+
+def faults(lab: RunningLab) -> list[str]:
+    """What is on now, and what has ended by itself, a line each. Raises ControlError."""
+    return _lines(ask(lab, "GET", "/faults")) or ["No fault is on."]
+
+
+def _lines(deeds: list[dict[str, Any]]) -> list[str]:
+    lines = [f"{deed['stack']} {deed['target']}: {deed['says']}" for deed in deeds]
+    if any(deed["state"] == "failed" for deed in deeds):
+        raise ControlError("\n".join(lines), CANNOT)
+    return lines
+
+
+def ask(lab: RunningLab, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """A request to the lab's control server, and its answer. Raises ControlError."""
+    parts = urlsplit(lab.url)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "127.0.0.1", parts.port, timeout=ANSWER_WITHIN_S
+    )
+    headers = {"Lab-Token": lab.token, "Content-Type": "application/json"}
+    try:
+        content = json.dumps(body) if body is not None else None
+        connection.request(method, path, content, headers)
+        response = connection.getresponse()
+        status, told = response.status, json.loads(response.read())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ControlError(
+            f"The lab ({lab}) does not answer: {error or type(error).__name__}. "
+            "Is it just ending, or suspended (Ctrl-Z)?",
+            CANNOT,
+        ) from None
+    finally:
+        connection.close()
+    if status != 200:
+        raise ControlError(told["detail"], USAGE if status in USAGE_STATUSES else CANNOT)
+    return told

@@ -1,0 +1,192 @@
+"""The door to the switchboard of a running lab: routes for `lab fault`, `lab heal`, `lab redrive`.
+
+It can kill processes, so it listens on the loopback only, to whoever brings the token that lies in
+a file of this user; a page in a browser, which can reach the loopback as well, has neither the
+token nor the right Host. Requests name services, never processes: there is no way to reach
+anything but the lab's own.
+
+The dead letters of running stacks: which there are, and applying them again.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from lab.cluster.fault_rules import hearers
+from lab.cluster.ports import HOST
+from lab.cluster.stack import Stack
+from lab.domain.errors import Conflict, Invalid, ServiceError
+from lab.sandbox.fault_controller import Deed, Switchboard
+from lab.service.http import (
+    WHOLE_REQUEST_WITHIN_S,
+    HttpServer,
+    Route,
+    answer,
+    check_host,
+    check_path,
+    check_token,
+    find,
+    problem,
+    read_body,
+)
+
+# ── The dead letters of running stacks: which there are, and applying them again.
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An event that a service laid aside. `state`: `dead`, `redriven`, or `still dead`."""
+
+    stack: str
+    service: str
+    sequence: int
+    type: str
+    state: str
+    why: str = ""
+    envelope: dict[str, Any] | None = None
+
+
+async def dead_letters(stacks: Sequence[Stack]) -> list[Letter]:
+    """What lies aside, by stack and service. Raises Conflict when one can't be asked."""
+    letters = []
+    for stack in stacks:
+        for service in hearers(stack.arrangement):
+            letters += [
+                Letter(
+                    *(stack.name, service, one["sequence"], one["type"], "dead", one["why"]),
+                    envelope=one["envelope"],
+                )
+                for one in await _told(stack, service, "GET", "/_lab/dead")
+            ]
+    return letters
+
+
+async def redriven(stacks: Sequence[Stack], service: str | None, stack: str | None) -> list[Letter]:
+    """Apply dead letters again, of all or of those named. Raises Invalid and Conflict."""
+    places = [
+        (one, name)
+        for one in stacks
+        for name in hearers(one.arrangement)
+        if service in (None, name) and stack in (None, one.name)
+    ]
+    if not places:
+        known = {f"{name} of {one.name}" for one in stacks for name in hearers(one.arrangement)}
+        raise Invalid(
+            f"No {service or 'service'} here hears events, so none lies aside. "
+            f"Those that do: {', '.join(sorted(known)) or 'none; try `lab up async-bus`'}."
+        )
+    letters = []
+    for one, name in places:
+        told = await _told(one, name, "POST", "/_lab/redrive")
+        letters += [
+            Letter(one.name, name, letter["sequence"], letter["type"], state, letter.get("why", ""))
+            for key, state in (("redriven", "redriven"), ("still_dead", "still dead"))
+            for letter in told[key]
+        ]
+    return letters
+
+
+async def _told(stack: Stack, service: str, method: str, path: str) -> Any:
+    answer = await stack.call(method, stack.urls[service], path)
+    if not answer.ok:
+        raise Conflict(
+            f"{service} of {stack.name} does not answer ({answer.error or answer.status}), and its "
+            "dead letters lie in its own database. Heal it first."
+        )
+    return answer.data
+
+
+# ── The door to the switchboard of a running lab: routes for `lab fault`, `lab heal`, `lab
+# redrive`.
+
+SHUTDOWN_WITHIN_S = 1.0
+
+
+class FaultWish(BaseModel):
+    """`POST /faults`: break `target`, in the stack of that name or in each that has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    target: str
+    options: dict[str, Any] = {}
+    stack: str | None = None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the control server listens, and the token that it asks for."""
+
+    url: str
+    token: str
+
+
+def routes_of(switchboard: Switchboard) -> list[Route]:
+    """Each answers with a list: of deeds, or of dead letters."""
+
+    async def put(wish: FaultWish) -> list[Deed]:
+        return await switchboard.put(wish.kind, wish.target, wish.options, wish.stack)
+
+    async def heal(
+        target: str | None = None, kind: str | None = None, stack: str | None = None
+    ) -> list[Deed]:
+        return await switchboard.heal(target, kind, stack)
+
+    async def faults() -> list[Deed]:
+        return [*switchboard.faults(), *switchboard.ended()]
+
+    async def dead() -> list[Letter]:
+        return await dead_letters(switchboard.stacks)
+
+    async def redrive(service: str | None = None, stack: str | None = None) -> list[Letter]:
+        return await redriven(switchboard.stacks, service, stack)
+
+    return [
+        Route("GET", "/dead", dead, control=True),
+        Route("POST", "/redrive", redrive, control=True),
+        Route("POST", "/faults", put, control=True),
+        Route("DELETE", "/faults", heal, control=True),
+        Route("GET", "/faults", faults, control=True),
+    ]
+
+
+@asynccontextmanager
+async def control_server(switchboard: Switchboard) -> AsyncIterator[Address]:
+    """Listen on a free port of 127.0.0.1 until the end of the context."""
+    listening = socket.create_server((HOST, 0))
+    port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
+    routes = routes_of(switchboard)
+
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            check_host(request, port)
+            check_path(request.path)
+            check_token(request, token)
+            route, path = find(routes, request.method, request.path)
+            body = await read_body(request, route.max_body) if route.body else b""
+            return answer(await route.handler(**route.arguments(path, request.query, body)))
+        except ServiceError as error:
+            return problem(error)
+
+    server = HttpServer(
+        respond,
+        # The timer that closes idle connections is also the one that cuts off half-sent heads.
+        keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
+        auto_decompress=False,
+        access_log=None,
+        lingering_time=1.0,
+    )
+    accepting = await asyncio.get_running_loop().create_server(server, sock=listening)
+    try:
+        yield Address(f"http://{HOST}:{port}", token)
+    finally:
+        accepting.close()
+        server.pre_shutdown()
+        await server.shutdown(SHUTDOWN_WITHIN_S)

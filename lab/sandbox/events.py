@@ -1,0 +1,193 @@
+"""What lies on the bus of a running lab, and what its services laid aside: `lab events`, `redrive`.
+
+Like `lab fault` this wants to be quick, so it imports little.
+
+Reading a bus by hand: what lies there and what comes, whatever it is made of and lives through.
+
+A bus that keeps numbers is read as any consumer reads it: `GET /events?after=N`, a line of JSON
+each, and with `follow=1` the answer doesn't end. The course's bus has no numbers and answers with
+all so far: there an event's number is its place, and who follows asks again.
+"""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from lab.sandbox.control_client import (
+    ANSWER_WITHIN_S,
+    CANNOT,
+    USAGE,
+    ControlError,
+    RunningLab,
+    ask,
+    running_labs,
+)
+
+# ── Reading a bus by hand: what lies there and what comes, whatever it is made of and lives
+# through.
+
+ASK_AGAIN_S = 0.3
+
+Event = dict[str, Any]
+
+
+class Away(ControlError):
+    """The bus can't be read just now."""
+
+
+def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
+    """The events behind number `after`, each with its `sequence`; with `follow`, what comes too,
+    until the bus breaks off. Raises ControlError; Away when it may be better later."""
+    parts = urlsplit(url)
+    within_s = None if follow else ANSWER_WITHIN_S
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=within_s)
+    try:
+        connection.request("GET", f"/events?after={after}" + ("&follow=1" if follow else ""))
+        response = connection.getresponse()
+        if response.status != 200:
+            kind = Away if response.status >= 500 else ControlError
+            raise kind(f"The bus at {url} answered {_in_short(response)}", CANNOT)
+        if "ndjson" in (response.headers["Content-Type"] or ""):
+            yield from map(json.loads, response)
+        else:
+            yield from _numbered(json.loads(response.read()), after, follow)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Away(
+            f"The bus at {url} can't be read: {error or type(error).__name__}. "
+            "Is it down? `lab fault` alone lists what is broken.",
+            CANNOT,
+        ) from None
+    finally:
+        connection.close()
+
+
+def follow_events(
+    url: str, after: int, is_up: Callable[[], bool], note: Callable[[str], None]
+) -> Iterator[Event]:
+    """The same, for ever: when the bus has been away it goes on behind what was read.
+
+    `note` is told when the bus goes away. Raises ControlError when it isn't there at the beginning,
+    and when the lab has ended (`is_up`).
+    """
+    away: bool | None = None  # not known yet
+    while True:
+        try:
+            for event in read_events(url, after, follow=True):
+                after = event["sequence"]
+                yield event
+            away = False
+        except Away:
+            if away is None:
+                raise
+            if not is_up():
+                raise ControlError("The lab has ended, and the bus with it.", CANNOT) from None
+            if not away:
+                note(f"! The bus at {url} can't be read just now. This goes on when it can.")
+            away = True
+        time.sleep(ASK_AGAIN_S)
+
+
+def _numbered(events: list[Event], after: int, follow: bool) -> list[Event]:
+    """Each with its place as its number. A bus that was started anew has forgotten all before."""
+    if follow and len(events) < after:
+        after = 0
+    return [{**event, "sequence": number} for number, event in enumerate(events, 1)][after:]
+
+
+def _in_short(response: http.client.HTTPResponse) -> str:
+    """`409: The log ends at 17 …`, where the bus gives a reason."""
+    try:
+        return f"{response.status}: {json.loads(response.read())['detail']}"
+    except (ValueError, LookupError, TypeError):
+        return f"{response.status}."
+
+
+# ── What lies on the bus of a running lab, and what its services laid aside: `lab events`,
+# `redrive`.
+
+BUS = "event-bus"
+SHOWN_WIDTH = 60
+
+Say = Callable[[str], None]
+
+
+def show_events(
+    lab: RunningLab,
+    say: Say,
+    *,
+    after: int = 0,
+    type_: str | None = None,
+    follow: bool = False,
+    as_json: bool = False,
+    stack: str | None = None,
+) -> None:
+    """Say a line for each event behind number `after`; with `follow` go on until interrupted.
+
+    Raises ControlError.
+    """
+    said, url = 0, _bus(lab, stack)
+    note = (lambda line: None) if as_json else say
+    events = follow_events(url, after, partial(_is_up, lab), note) if follow else None
+    for event in events or read_events(url, after):
+        if type_ in (None, event["type"]):
+            said += 1
+            say(_as_line(event) if as_json else in_words(event))
+    if not said and not as_json:
+        of = f" of type {type_}" if type_ else ""
+        say(f"No event{of} lies behind number {after}. Write a post, and look again.")
+
+
+def show_dead(lab: RunningLab, say: Say, *, as_json: bool = False) -> None:
+    """Say a line for each dead letter. Raises ControlError."""
+    letters = ask(lab, "GET", "/dead")
+    for letter in letters:
+        where = f"{letter['stack']} {letter['service']}"
+        line = f"{where}: event {letter['sequence']}, a {letter['type']}: {letter['why']}"
+        say(json.dumps(letter) if as_json else line)
+    if not letters and not as_json:
+        say("Nothing was laid aside. Services do that with the switch dead_letter on.")
+
+
+def redrive(
+    lab: RunningLab, say: Say, service: str | None = None, stack: str | None = None
+) -> None:
+    """Have dead letters applied again, and say what became of each. Raises ControlError."""
+    named = {"service": service, "stack": stack}
+    query = urlencode({name: value for name, value in named.items() if value is not None})
+    letters = ask(lab, "POST", f"/redrive?{query}" if query else "/redrive")
+    for letter in letters:
+        where = f"{letter['stack']} {letter['service']}: event {letter['sequence']}"
+        why = f": {letter['why']}" if letter["why"] else ""
+        say(f"{where}, a {letter['type']}, is {letter['state']}{why}")
+    if not letters:
+        say("Nothing was laid aside, so there was nothing to send again.")
+
+
+def in_words(event: Event) -> str:
+    """An event on one line: its number, type, teller and data."""
+    data = json.dumps(event["data"], ensure_ascii=False)
+    shown = data if len(data) <= SHOWN_WIDTH else data[: SHOWN_WIDTH - 1] + "…"
+    source = str(event.get("source", "")).rpartition("/")[2]
+    return f"{event['sequence']:>6}  {event['type']:<17} {source:<11} {shown}"
+
+
+def _as_line(event: Event) -> str:
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_up(lab: RunningLab) -> bool:
+    return any(one.pid == lab.pid for one in running_labs())
+
+
+def _bus(lab: RunningLab, stack: str | None) -> str:
+    with_bus = {name: urls[BUS] for name, urls in lab.stacks.items() if BUS in urls}
+    if stack is None and with_bus:
+        return with_bus.get("async-bus") or next(iter(with_bus.values()))
+    if stack in with_bus:
+        return with_bus[stack]
+    known = ", ".join(with_bus) or "none: start one with `lab up async-bus`"
+    raise ControlError(f"No stack {stack or ''} with a bus runs here. Known: {known}.", USAGE)

@@ -1,0 +1,91 @@
+"""What a scenario may say of a history and of newcomers, and in which variants they make sense.
+
+Both need a bus that keeps what it was told, and services that hear it: in the chain nobody keeps
+any news, and a second one of a service has nothing to catch up with.
+
+A surge: in `during` more people come than usual (`[load] during_rate`).
+
+It is no fault, for nothing is broken by it; but what it leaves behind is measured as after a fault:
+how long consumers take to be level again, and how long it takes until people are served as before.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lab.cluster.bus_engines import engine
+from lab.cluster.fault_rules import TELLS_NOTHING, hearers
+from lab.domain.services import SERVICES
+from lab.results.result import WARM_UP
+from lab.scenarios.spec import HistorySpec, LoadSpec, NewcomerSpec, PhasesSpec, VariantSpec
+from lab.support.text import did_you_mean
+
+# ── What a scenario may say of a history and of newcomers, and in which variants they make sense.
+
+
+def keep_events(variants: Mapping[str, VariantSpec]) -> tuple[str, ...]:
+    """The variants whose bus keeps events for services that hear them."""
+    return tuple(
+        name
+        for name, spec in variants.items()
+        if spec.made_of is not None and hearers(spec.made_of) and engine(spec.options) == "log"
+    )
+
+
+def halved(
+    history: HistorySpec | None, newcomers: Sequence[NewcomerSpec], share: float
+) -> dict[str, Any]:
+    """Both for a run in half the time: half the events, and each newcomer at its `share`."""
+    return {
+        "history": history and HistorySpec(events=max(1, history.events // 2)),
+        "newcomer": tuple(one.model_copy(update={"at": one.at * share}) for one in newcomers),
+    }
+
+
+def joining_problems(
+    history: HistorySpec | None,
+    newcomers: Sequence[NewcomerSpec],
+    variants: Mapping[str, VariantSpec],
+    phases: PhasesSpec,
+) -> Iterator[str]:
+    """What is wrong with them: one sentence each, the key first."""
+    keys = [f"newcomer {number}" for number, _ in enumerate(newcomers, 1)]
+    if not keep_events(variants):
+        for key in (*(["history"] if history else []), *keys):
+            yield f'{key}: needs a variant of async-bus with bus = "log", which keeps its events.'
+    for key, one in zip(keys, newcomers, strict=True):
+        if one.service not in SERVICES:
+            yield f"{key}: no service {one.service!r}. {did_you_mean(one.service, TELLS_NOTHING)}"
+        elif one.service not in TELLS_NOTHING:
+            yield (
+                f"{key}: {one.service} tells events, and two of it would tell each of them twice. "
+                f"Known: {', '.join(TELLS_NOTHING)}."
+            )
+        if phases.each is not None:
+            yield f"{key}: comes in `during`, and with phases.each there is none."
+        elif one.at >= phases.during:
+            yield f"{key}: would come after the {phases.during:g} s of phases.during. Begin sooner."
+
+
+# ── A surge: in `during` more people come than usual (`[load] during_rate`).
+
+DURING = "during"
+
+
+def surge_window(load: LoadSpec, phases: PhasesSpec) -> tuple[float, float] | None:
+    """From when to when it lasts, in seconds from the start of the run; None without one."""
+    if load.during_rate is None:
+        return None
+    begins_s = WARM_UP.seconds + phases.before
+    return begins_s, begins_s + phases.during
+
+
+def rate_of(phase: str, load: LoadSpec) -> dict[str, Any]:
+    """What the plan says of a phase with a rate of its own."""
+    surges = phase == DURING and load.during_rate is not None
+    return {"rate": load.during_rate} if surges else {}
+
+
+def surge_problems(load: LoadSpec, phases: PhasesSpec) -> Iterator[str]:
+    """What is wrong with it: a sentence, the key first."""
+    if load.during_rate is not None and phases.each is not None:
+        yield "load.during_rate: is for the phase `during`, and with phases.each there is none."

@@ -1,0 +1,294 @@
+"""The edge where HTTP becomes plain function calls, and where bad input ends.
+
+A handler is a plain `def` with a signature; the signature is the whole description of its
+request: parameters named in the path come from there, a parameter whose type is a pydantic model is
+the JSON body, all others are query parameters. What does not fit is answered with an RFC 9457
+problem document that names the field, and never reaches the handler.
+
+What listens for a process of the lab: its socket, and the protocol spoken on it.
+
+On 127.0.0.1 and nowhere else. What is no HTTP at all never becomes a request, so no route can
+answer it; it gets a problem document all the same, and the process's log does not fill with the
+mistakes of others.
+
+An answer that is less than it should be says so itself, in a header.
+
+`Feed-Degraded: comments` is a feed without its comments, served because nobody could be asked for
+them. Without the mark a reader, a cache or a checker would take it for the whole truth.
+"""
+
+import asyncio
+import contextvars
+import hmac
+import inspect
+import re
+import socket
+import struct
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import ErrorDetails, to_json
+
+from lab.domain import headers
+from lab.domain.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    TooSlow,
+    UnsupportedMedia,
+    WrongHost,
+    WrongMethod,
+)
+from lab.support.ports import holder_of
+
+# ── An answer that is less than it should be says so itself, in a header.
+
+
+_without: contextvars.ContextVar[str] = contextvars.ContextVar("without", default="")
+
+
+def mark_degraded(whom: str) -> None:
+    """The answer to the present request is made without what `whom` knows."""
+    _without.set(whom)
+
+
+def degraded_by() -> str:
+    """Whom the present answer is made without; "" when it is whole."""
+    return _without.get()
+
+
+# ── The edge where HTTP becomes plain function calls, and where bad input ends.
+
+MAX_BODY_BYTES = 64 * 1024
+WHOLE_REQUEST_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path, and the function behind them.
+
+    Most routes are plain functions and run in the service's worker pool. `raw` ones are
+    coroutines that take the request itself and run in the event loop. `control` ones need the
+    run's token; they put faults on the door and so don't pass it, nor does one without `door`.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    status: int = 200
+    raw: bool = False
+    door: bool = True
+    control: bool = False
+    max_body: int = MAX_BODY_BYTES
+    pattern: re.Pattern[str] = field(init=False)
+    body: tuple[str, type[BaseModel]] | None = field(init=False, default=None)
+    query: type[BaseModel] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        # What would mean something else in a URL is no part of a name: whoever asks another
+        # service for `/posts/{post_id}` must not be asking for a different thing.
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/?#%]+)", self.path)
+        object.__setattr__(self, "pattern", re.compile(pattern))
+        if not self.raw:
+            self._read_signature()
+
+    def _read_signature(self) -> None:
+        hints = typing.get_type_hints(self.handler, include_extras=True)
+        query: dict[str, Any] = {}
+        for name, parameter in inspect.signature(self.handler).parameters.items():
+            if f"{{{name}}}" in self.path:
+                continue
+            if isinstance(hints[name], type) and issubclass(hints[name], BaseModel):
+                object.__setattr__(self, "body", (name, hints[name]))
+                continue
+            required = parameter.default is inspect.Parameter.empty
+            query[name] = (hints[name], ... if required else parameter.default)
+        model = create_model("Query", __config__=ConfigDict(extra="forbid"), **query)
+        object.__setattr__(self, "query", model)
+
+    def arguments(
+        self, path: Mapping[str, str], query: Mapping[str, str], body: bytes
+    ) -> dict[str, Any]:
+        """The handler's arguments; raises Invalid with the field at fault."""
+        assert self.query is not None
+        arguments: dict[str, Any] = dict(path)
+        try:
+            checked = self.query.model_validate(dict(query))
+            arguments |= {name: getattr(checked, name) for name in self.query.model_fields}
+            if self.body:
+                name, model = self.body
+                arguments[name] = model.model_validate_json(body)
+        except ValidationError as error:
+            raise _invalid(error.errors(include_input=False, include_url=False)[0]) from None
+        return arguments
+
+
+def _invalid(error: ErrorDetails) -> Invalid:
+    at = ".".join(str(part) for part in error["loc"])
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return Invalid(f"{at or 'The body'}: {message}.", field=at or "body")
+
+
+def find(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
+    """The route for a request, and what its path names."""
+    allowed: tuple[str, ...] = ()
+    for route in routes:
+        if match := route.pattern.fullmatch(path):
+            if route.method == method:
+                return route, match.groupdict()
+            allowed += (route.method,)
+    if allowed:
+        known = " and ".join(allowed)
+        raise WrongMethod(f"{method} {printable(path)} is not known; {known} is.", allowed)
+    raise NotFound(f"There is nothing at {printable(path)}.")
+
+
+def printable(text: str, most: int = 80) -> str:
+    """Text from outside, fit to be quoted in an answer: short, and without lone surrogates."""
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that is no text: percent escapes may hide anything in it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise Invalid("The path is not valid UTF-8.", field="path") from None
+
+
+def check_host(request: web.BaseRequest, port: int) -> None:
+    """Refuse requests meant for another name: a page from elsewhere sends them (DNS rebinding)."""
+    host = request.headers.get("Host", "")
+    if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        raise WrongHost(
+            f"This is 127.0.0.1:{port}, and the request was sent to {printable(host)!r}."
+        )
+
+
+def check_token(request: web.BaseRequest, token: str) -> None:
+    """Let only the lab that started this process put faults on its door."""
+    if not token:
+        raise Forbidden("Started by hand, without LAB_TOKEN: nobody can put faults here.")
+    given = request.headers.get(headers.TOKEN, "")
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
+        raise Forbidden(f"A control route needs the run's token in the {headers.TOKEN} header.")
+
+
+async def read_body(request: web.BaseRequest, most: int) -> bytes:
+    """The whole body, or an error: too large, too slow, not JSON."""
+    if (request.content_length or 0) > most:
+        raise TooLarge(f"{request.content_length} bytes; at most {most} are taken.")
+    if request.content_type != "application/json":
+        raise UnsupportedMedia(
+            f"Content-Type is {printable(request.content_type)!r}; send application/json."
+        )
+    try:
+        async with asyncio.timeout(WHOLE_REQUEST_WITHIN_S):
+            return await _read_at_most(request, most)
+    except TimeoutError:
+        raise TooSlow(f"The body did not arrive within {WHOLE_REQUEST_WITHIN_S:.0f} s.") from None
+
+
+async def _read_at_most(request: web.BaseRequest, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise TooLarge(f"More than the {most} bytes that are taken at most.")
+    return bytes(body)
+
+
+def answer(value: Any, status: int = 200) -> web.Response:
+    """A JSON answer made of pydantic models, lists, dicts and texts."""
+    response = web.Response(body=to_json(value), status=status, content_type="application/json")
+    if without := degraded_by():
+        response.headers[headers.DEGRADED] = without
+    return response
+
+
+def problem(error: ServiceError, status: int | None = None) -> web.Response:
+    """The problem document of an error; a body that was not read closes the connection."""
+    document = error.problem() | ({"status": status} if status else {})
+    response = web.Response(
+        body=to_json(document),
+        status=status or error.status,
+        content_type="application/problem+json",
+    )
+    if isinstance(error, WrongMethod):
+        response.headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, TooLarge | TooSlow):
+        response.force_close()
+    return response
+
+
+def tear_down(request: web.BaseRequest) -> web.Response:
+    """Reset the connection under the client, with an RST instead of a farewell."""
+    if request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        linger_not = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+        request.transport.abort()
+    return web.Response(status=499)  # goes nowhere: the connection is gone
+
+
+# ── What listens for a process of the lab: its socket, and the protocol spoken on it.
+
+_INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class HttpServer(web.Server):
+    """aiohttp's server, with its errors told as ours are."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Protocol(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = _INTERNAL,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client went away in the middle of its request: nobody to tell
+        if status >= _INTERNAL:
+            super().handle_error(request, status, exc, message)  # it logs the traceback
+            answer = problem(ServiceError("A bug in this service.", definite=False), status)
+        else:
+            first_line = (message or "").strip().partition("\n")[0].rstrip(":")
+            answer = problem(Invalid(f"This is no HTTP: {printable(first_line)}."), status)
+        answer.force_close()
+        return answer
+
+
+def listen(port: int, reuse_port: bool) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 takes a free one. Ends the process when it can't."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+    except OSError as error:
+        listening.close()
+        sys.stderr.write(
+            f"Port {port} can't be had ({error.strerror}): it is taken by "
+            f"{holder_of(port) or 'a program that this user may not look at'}. "
+            "End that, or choose another port with --port.\n"
+        )
+        sys.exit(3)
+    listening.listen(1024)
+    return listening

@@ -1,0 +1,90 @@
+"""What a service file declares: a name, the tables it owns, what clients may ask of it.
+
+Declaring connects nothing and opens nothing. The service's program does that, once, and hands the
+open database over; tests hand over another.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from lab.service import idempotency
+from lab.service.http import Route
+from lab.service.store import NotYours, Store, Transaction
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class Service:
+    """What a service file declares: a name, the tables it owns, what clients may ask of it."""
+
+    def __init__(self, arrangement: str, name: str, schema: str = "") -> None:
+        self.arrangement = arrangement
+        self.name = name
+        self.schema = schema
+        self.routes: list[Route] = []
+        self._store: Store | None = None
+
+    def get(self, path: str) -> Callable[[Handler], Handler]:
+        """Answer GET requests for a path: `@service.get("/posts/{post_id}")`."""
+        return self._route("GET", path, 200)
+
+    def post(self, path: str, status: int = 201) -> Callable[[Handler], Handler]:
+        """Answer POST requests for a path."""
+        return self._route("POST", path, status)
+
+    def _route(self, method: str, path: str, status: int) -> Callable[[Handler], Handler]:
+        def declare(handler: Handler) -> Handler:
+            self.routes.append(Route(method, path, handler, status))
+            return handler
+
+        return declare
+
+    def answer_repeats(self) -> None:
+        """From now on, answer whoever sends an Idempotency-Key again with the first answer."""
+        once = idempotency.Repeats(lambda: self.store).once
+        self.routes = [
+            replace(route, handler=once(route.handler)) if route.method == "POST" else route
+            for route in self.routes
+        ]
+
+    @staticmethod
+    def keep_answer(change: Transaction, answer: BaseModel) -> None:
+        """Keep an answer in the rows' own transaction, for one who may come again with its key."""
+        idempotency.keep(change, answer)
+
+    @property
+    def source(self) -> str:
+        """How its events and its database name it: `/async-bus/comments`."""
+        return f"/{self.arrangement}/{self.name}"
+
+    @property
+    def store(self) -> Store:
+        """The service's own database; there is none before the service runs."""
+        if self._store is None:
+            raise RuntimeError(
+                f"{self.name} is not running: its database is opened by its program."
+            )
+        return self._store
+
+    def use(self, store: Store) -> None:
+        """Work with a database that is already open: that of a process with several services."""
+        self._store = store
+
+    def open_store(self, folder: Path) -> Store:
+        """Open `<folder>/<name>.db`, and make it this service's store.
+
+        Ends the process with a sentence when the file is not this service's to open.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            schema = idempotency.TABLE + self.schema
+            self._store = Store(folder / f"{self.name}.db", schema, self.source)
+        except NotYours as error:
+            sys.stderr.write(f"{error} Or choose another folder with --data.\n")
+            sys.exit(3)
+        return self._store

@@ -1,0 +1,255 @@
+"""A service's own database: one SQLite file, one transaction for all that belongs together.
+
+Rows, outbox and offset change in the same commit, and that is the whole secret of losing nothing:
+
+- a service that changes a row and tells others about it commits both or neither (the *outbox*,
+  microservices.io/patterns/data/transactional-outbox.html);
+- a service that hears an event commits what it learnt together with how far it has heard (the
+  *offset*) and with the event's id (the *inbox*,
+  microservices.io/patterns/communication-style/idempotent-consumer.html), so that applying an
+  event twice is impossible, whatever dies when, and under whatever number it comes again.
+
+What was told stays in the outbox for a while: a log that lost it can be told again. The ids of what
+was heard stay for good: when it is told again is not for the hearer to guess.
+
+There is one writing connection, guarded by a lock, and `synchronous=FULL`: when `transaction()`
+has returned, the disk has said that it holds the data. Nobody opens another service's file: the
+file belongs to the name that made it, and to one process at a time.
+"""
+
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.domain.events import Envelope, Event
+from lab.service import tracing
+
+Row = sqlite3.Row
+
+_OWN_TABLES = """
+CREATE TABLE IF NOT EXISTS owner (name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    envelope TEXT NOT NULL,
+    sequence INTEGER
+);
+CREATE TABLE IF NOT EXISTS heard (
+    only   INTEGER PRIMARY KEY CHECK (only = 1),
+    offset INTEGER NOT NULL,
+    mark   TEXT NOT NULL
+);
+INSERT OR IGNORE INTO heard VALUES (1, 0, '');
+CREATE TABLE IF NOT EXISTS heard_ids (id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+KEPT_TOLD = 10_000
+"""So many told events stay in the outbox. A log that lost more of what one service told than that
+can't be made whole again by it."""
+
+
+class NotYours(Exception):
+    """Somebody reached for a database that another service owns."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event in the outbox that the bus has acknowledged, with the number it has there."""
+
+    number: int
+    sequence: int
+    id: str
+
+
+class Transaction:
+    """What may be changed together. Ends in one commit, or leaves nothing."""
+
+    def __init__(self, connection: sqlite3.Connection, source: str, outbox: bool = True) -> None:
+        self._connection = connection
+        self._source = source
+        self._outbox = outbox
+        self.told = 0
+        self.loose: list[str] = []
+
+    def execute(self, sql: str, *values: Any) -> None:
+        self._connection.execute(sql, values)
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def tell(self, event: Event) -> None:
+        """Put an event into the outbox; it is told if, and only if, the rows are committed."""
+        envelope = Envelope.around(event, source=self._source, traceparent=tracing.traceparent())
+        if not self._outbox:
+            self.loose.append(envelope.model_dump_json())
+            return
+        self.execute("INSERT INTO outbox (envelope) VALUES (?)", envelope.model_dump_json())
+        self.told += 1
+
+    def heard(self, sequence: int, mark: str = "") -> None:
+        """Note that everything up to `sequence` has been applied; `mark`: the bus's, for there."""
+        self.execute("UPDATE heard SET offset = ?, mark = ?", sequence, mark)
+
+    def new_among(self, ids: Sequence[str]) -> set[str]:
+        """Note that events are being heard, by their ids; those that never were before."""
+        insert = "INSERT OR IGNORE INTO heard_ids VALUES (?)"
+        self.execute("SAVEPOINT ids")
+        if self._connection.executemany(insert, ((one,) for one in ids)).rowcount == len(ids):
+            return set(ids)
+        self.execute("ROLLBACK TO ids")
+        return {one for one in ids if self._connection.execute(insert, (one,)).rowcount}
+
+
+class Store:
+    """One service's file. `source` names the service as its events do: `/async-bus/comments`."""
+
+    def __init__(self, path: Path, schema: str, source: str) -> None:
+        self._path = path
+        self._name = path.resolve().name  # not that of a link to it
+        self._source = source
+        self._lock = threading.Lock()
+        self._readers = threading.local()
+        self._open_connections: list[sqlite3.Connection] = []
+        self._told: list[tuple[int, int]] = []
+        self.on_told: Callable[[], None] = lambda: None
+        self.tell_loose: Callable[[Sequence[str]], None] | None = None
+        """Where it is set there is no outbox: events are handed to it once the rows are committed,
+        and a crash in between loses them."""
+        path.touch(mode=0o600)
+        self._claim = path.open("rb")
+        try:
+            self._claim_for_this_process()
+            self._writer = self._connect()
+            self._writer.executescript(_OWN_TABLES)
+            self._claim_for(source)  # before any table of ours is made in a file of another
+            self._writer.executescript(schema)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim_for_this_process(self) -> None:
+        # flock, not fcntl's record locks: SQLite uses those on the same file, and closing any
+        # descriptor of it would drop them all. This one ends with the process, however it ends.
+        try:
+            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise NotYours(
+                f"{self._name} is open in another process: a database has one service, "
+                "and a service runs once. Ask that service for what you need."
+            ) from None
+
+    def _claim_for(self, source: str) -> None:
+        row = self._writer.execute("SELECT name FROM owner").fetchone()
+        if row is None:
+            self._writer.execute("INSERT INTO owner VALUES (?)", (source,))
+        elif row["name"] != source:
+            raise NotYours(
+                f"{self._name} belongs to {row['name']}, not to {source}: no service touches "
+                "another's database. Ask its owner, or keep a copy of your own."
+            )
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        # macOS: a plain fsync stops at the disk's cache.
+        connection.execute("PRAGMA fullfsync = ON")
+        self._open_connections.append(connection)
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Change rows, tell events and move the offset in one commit, on disk on return."""
+        with self._lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                change = Transaction(self._writer, self._source, self.tell_loose is None)
+                told = len(self._told)
+                self._note_told(self._told[:told])
+                yield change
+                self._writer.execute("COMMIT")
+                del self._told[:told]
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+        if change.told:
+            self.on_told()
+        if change.loose and self.tell_loose:
+            self.tell_loose(change.loose)
+
+    def _note_told(self, told: Sequence[tuple[int, int]]) -> None:
+        if told:
+            note = "UPDATE outbox SET sequence = ? WHERE number = ?"
+            self._writer.executemany(note, ((sequence, number) for number, sequence in told))
+            clear = "DELETE FROM outbox WHERE number <= ?"
+            self._writer.execute(clear, (told[-1][0] - KEPT_TOLD,))
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """Read, without waiting for any writer."""
+        reader = getattr(self._readers, "connection", None)
+        if reader is None:
+            reader = self._readers.connection = self._connect()
+            reader.execute("PRAGMA query_only = ON")
+        found: list[Row] = reader.execute(sql, values).fetchall()
+        return found
+
+    def offset(self) -> int:
+        """The sequence number of the last event applied; 0 when none was."""
+        return int(self.rows("SELECT offset FROM heard")[0]["offset"])
+
+    def mark(self) -> str:
+        """The bus's mark for the place behind the last event applied; "" when it gave none."""
+        return str(self.rows("SELECT mark FROM heard")[0]["mark"])
+
+    def outbox(self, after: int, most: int) -> list[tuple[int, str]]:
+        """Events in the outbox behind number `after`, told or not: (number, envelope as JSON)."""
+        rows = self.rows(
+            "SELECT number, envelope FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
+            after,
+            most,
+        )
+        return [(row["number"], row["envelope"]) for row in rows]
+
+    def count_outbox(self, after: int) -> int:
+        """How many events are in the outbox behind number `after`."""
+        return int(self.rows("SELECT count(*) AS n FROM outbox WHERE number > ?", after)[0]["n"])
+
+    def oldest_told(self) -> Told | None:
+        """The oldest told event that is kept, as far as it was noted."""
+        return self._one_told("ORDER BY number")
+
+    def newest_told(self) -> Told | None:
+        """The last event that was told, as far as it was noted."""
+        return self._one_told("ORDER BY number DESC")
+
+    def _one_told(self, order: str) -> Told | None:
+        found = self.rows(f"SELECT * FROM outbox WHERE sequence IS NOT NULL {order} LIMIT 1")
+        for row in found:
+            envelope = Envelope.from_json(row["envelope"])
+            return Told(row["number"], row["sequence"], envelope.id)
+        return None
+
+    def untell(self, after: int) -> None:
+        """Nothing in the outbox behind number `after` is on the bus any more."""
+        with self._lock:
+            self._told.clear()
+        with self.transaction() as change:
+            change.execute("UPDATE outbox SET sequence = NULL WHERE number > ?", after)
+
+    def told(self, numbers: Sequence[int], sequences: Sequence[int]) -> None:
+        """The bus holds these events of the outbox: the next commit, whoever's, notes it.
+
+        A commit of its own would cost a disk write for an event. A crash before the next commit
+        tells once more what the bus already has, and the bus knows it by its id.
+        """
+        self._told.extend(list(zip(numbers, sequences, strict=True)))
+
+    def close(self) -> None:
+        for connection in reversed(self._open_connections):  # the writer last: it checkpoints
+            connection.close()
+        self._claim.close()

@@ -1,0 +1,347 @@
+"""A small HTTP/1.1 client whose send is cheap enough to be on time.
+
+Comfortable clients cost 100-300 µs a request; when ten arrivals fall into one millisecond, the
+last of them leaves late and the lateness is charged to the server. This one writes prepared bytes
+to a kept-alive connection (one request at a time on each) and takes the moment of the answer when
+its bytes come in. It reports, it never raises: what came of a request is an `Outcome`.
+
+A connection never waits for a free place: where the limit is reached, `send` says no, because a
+queue in the client would hide the very overload it is there to show.
+
+One connection to a service, and the one exchange (request and answer) it carries at a time.
+
+The moment of an answer is taken the moment its bytes come in, before they are looked at: what our
+own loop does with them afterwards is not the server's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import httptools
+
+from lab.domain import headers
+
+# ── One connection to a service, and the one exchange (request and answer) it carries at a time.
+
+_NUMERIC_IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
+_DEGRADED = headers.DEGRADED.lower().encode()
+
+# A server may close an idle connection at the very moment we use it. What tells this apart from a
+# server that failed while working is that it happens at once, and politely (no reset).
+_SAME_INSTANT_S = 0.002
+
+
+class Origin(NamedTuple):
+    """Where a service listens: a numeric IPv4 address and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Read `http://127.0.0.1:4100`. `ValueError` for anything that is not of this kind."""
+        parts = urlsplit(url)
+        # A name would be looked up in the middle of a send, and `localhost` tries ::1 first.
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
+        plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
+        if not plain or not _NUMERIC_IPV4.fullmatch(host):
+            raise ValueError(f"{url!r} is not of the form http://127.0.0.1:PORT")
+        return cls(host, parts.port or 80)
+
+
+class Outcome(NamedTuple):
+    """What came of one request; `at_s` is the moment (perf_counter) it was known.
+
+    `error` is "" when there was an answer, whatever its status, or else one of
+    `refused` (nothing was sent), `timeout`, `reset` (the connection ended, or spoke nonsense,
+    before a whole answer) or `no_socket` (this machine had no socket left: not the server's doing).
+    `degraded`: the answer says of itself that it is less than it should be. `retried`: how often
+    the request was sent again (`lab/load/sender.py`).
+    """
+
+    status: int
+    body: bytes
+    error: str
+    at_s: float
+    degraded: bool = False
+    retried: int = 0
+
+
+Done = Callable[[Outcome], None]
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request under way. `may_repeat`: it is a GET and was not repeated yet."""
+
+    origin: Origin
+    request: bytes
+    may_repeat: bool
+    done: Done
+    timer: asyncio.TimerHandle | None = None
+    connection: Connection | None = None
+    connecting: asyncio.Task[None] | None = None
+
+    def finish(
+        self, status: int, body: bytes, error: str, at_s: float, degraded: bool = False
+    ) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.done(Outcome(status, body, error, at_s, degraded))
+
+
+class Owner(Protocol):
+    """What a connection tells whoever holds it."""
+
+    def release(self, connection: Connection) -> None:
+        """Its answer is in, it can be used again."""
+
+    def forget(self, connection: Connection) -> None:
+        """It ended."""
+
+    def connect(self, exchange: Exchange) -> None:
+        """It had ended before `exchange` began: take a new one."""
+
+
+class Connection(asyncio.Protocol):
+    """A kept-alive connection: `begin` an exchange, and it will be finished, whatever happens."""
+
+    def __init__(self, owner: Owner, origin: Origin, sock: socket.socket) -> None:
+        self.owner, self.origin, self.sock = owner, origin, sock
+        self.parser = httptools.HttpResponseParser(self)
+        self.exchange: Exchange | None = None
+        self.uses = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def begin(self, exchange: Exchange) -> None:
+        """Write the request. One exchange at a time."""
+        self.exchange = exchange
+        exchange.connection = self
+        self.uses += 1
+        self.chunks: list[bytes] = []
+        self.heard = self.framed = self.in_body = self.complete = self.reusable = False
+        self.degraded = False
+        self.sent_at_s = perf_counter()
+        self.transport.write(exchange.request)
+
+    def is_usable(self) -> bool:
+        """Whether the peer still holds this idle connection, as far as the kernel knows now."""
+        if self.transport.is_closing():
+            return False
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False  # its end, or bytes nobody asked for
+
+    def data_received(self, data: bytes) -> None:
+        at_s = perf_counter()
+        if self.exchange is None:
+            self.transport.abort()
+            return
+        self.heard = True
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._end("reset", at_s)
+            return
+        if self.complete:
+            self._end("", at_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        at_s = perf_counter()
+        self.owner.forget(self)
+        if self.exchange is None:
+            return
+        if self.in_body and not self.framed and exc is None:
+            self._end("", at_s)  # a body without a length ends where its connection ends
+        elif self._was_stale(exc, at_s):
+            exchange, self.exchange = self.exchange, None
+            exchange.may_repeat = False
+            self.owner.connect(exchange)
+        else:
+            self._end("reset", at_s)
+
+    def _was_stale(self, exc: Exception | None, at_s: float) -> bool:
+        return (
+            self.exchange is not None
+            and self.exchange.may_repeat
+            and self.uses > 1
+            and not self.heard
+            and not isinstance(exc, ConnectionResetError)
+            and at_s - self.sent_at_s < _SAME_INSTANT_S
+        )
+
+    def _end(self, error: str, at_s: float) -> None:
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
+        if error or not self.reusable:
+            self.transport.abort()
+        else:
+            self.owner.release(self)
+        if error:
+            exchange.finish(0, b"", error, at_s)
+        else:
+            status, body = self.parser.get_status_code(), b"".join(self.chunks)
+            exchange.finish(status, body, "", at_s, self.degraded)
+
+    # What the parser calls. It swallows exceptions, so nothing of ours runs in here.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
+            self.framed = True
+        elif name == _DEGRADED:
+            self.degraded = True
+
+    def on_headers_complete(self) -> None:
+        self.in_body = True
+
+    def on_body(self, body: bytes) -> None:
+        self.chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.get_status_code() >= 200:  # 1xx only announces the answer
+            self.complete, self.reusable = True, self.parser.should_keep_alive()
+        self.in_body = False
+
+
+# ── A small HTTP/1.1 client whose send is cheap enough to be on time.
+
+_OUR_OWN_FAULT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS}
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """Sends requests over at most `max_connections` connections, all hosts together."""
+
+    loop: asyncio.AbstractEventLoop
+    max_connections: int
+    _idle: dict[Origin, list[Connection]] = field(default_factory=dict)
+    _open: set[Connection | Exchange] = field(default_factory=set)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open or being opened."""
+        return len(self._open)
+
+    def send(
+        self,
+        method: str,
+        origin: Origin,
+        path: str,
+        body: bytes,
+        give_up_at_s: float,
+        done: Done,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Send now. True: `done` will be called exactly once, later. False: no connection is free.
+
+        `give_up_at_s` is a moment of `perf_counter`; then the connection is torn down. The server
+        is told how long that is, as any client should; whether it cares is its own affair.
+        """
+        idle = self._take_idle(origin)
+        if idle is None and len(self._open) >= self.max_connections and not self._evict():
+            return False
+        wait_s = max(0.0, give_up_at_s - perf_counter())
+        head = f"{method} {path} HTTP/1.1\r\nHost: {origin.host}:{origin.port}\r\n"
+        head += f"{headers.DEADLINE}: {int(wait_s * 1_000)}\r\n"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        for name, value in (extra_headers or {}).items():
+            head += f"{name}: {value}\r\n"
+        exchange = Exchange(origin, head.encode() + b"\r\n" + body, method == "GET", done)
+        exchange.timer = self.loop.call_later(wait_s, self._give_up, exchange)
+        if idle is None:
+            self.connect(exchange)
+        else:
+            idle.begin(exchange)
+        return True
+
+    def connect(self, exchange: Exchange) -> None:
+        """Open a new connection for `exchange`."""
+        self._open.add(exchange)
+        exchange.connecting = self.loop.create_task(self._connect(exchange))
+        # Not in a `finally` of the task: one cancelled before its first step never gets there.
+        exchange.connecting.add_done_callback(lambda task: self._open.discard(exchange))
+
+    async def _connect(self, exchange: Exchange) -> None:
+        sock: socket.socket | None = None
+        try:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            await self.loop.sock_connect(sock, exchange.origin)
+            connection = Connection(self, exchange.origin, sock)
+            await self.loop.create_connection(lambda: connection, sock=sock)
+        except OSError as error:
+            kind = "no_socket" if error.errno in _OUR_OWN_FAULT else "refused"
+            exchange.finish(0, b"", kind, perf_counter())
+        else:
+            self._open.add(connection)
+            connection.begin(exchange)
+            sock = None
+        finally:
+            exchange.connecting = None
+            if sock is not None:
+                sock.close()
+
+    def release(self, connection: Connection) -> None:
+        """Keep an answered connection for the next request."""
+        self._idle.setdefault(connection.origin, []).append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that ended."""
+        self._open.discard(connection)
+        idle = self._idle.get(connection.origin, [])
+        if connection in idle:
+            idle.remove(connection)
+
+    def close(self) -> None:
+        """Tear everything down. Requests under way are forgotten: their `done` is never called."""
+        for held in list(self._open):
+            exchange = held.exchange if isinstance(held, Connection) else held
+            if exchange is not None and exchange.timer is not None:
+                exchange.timer.cancel()
+            if isinstance(held, Connection):
+                held.exchange = None
+                held.transport.abort()
+            elif held.connecting is not None:
+                held.connecting.cancel()
+
+    def _take_idle(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.is_usable():
+                return connection
+            connection.transport.abort()
+        return None
+
+    def _evict(self) -> bool:
+        fullest = max(self._idle.values(), key=len, default=[])
+        if not fullest:
+            return False
+        fullest.pop(0).transport.abort()
+        return True
+
+    def _give_up(self, exchange: Exchange) -> None:
+        if exchange.connection is not None and exchange.connection.exchange is exchange:
+            exchange.connection.exchange = None
+            exchange.connection.transport.abort()
+        elif exchange.connecting is not None:
+            exchange.connecting.cancel()
+        exchange.finish(0, b"", "timeout", perf_counter())

@@ -1,0 +1,40 @@
+"""The child's side of the lifeline: how a program notices that the lab is gone.
+
+The nursery holds the only write end of a pipe and never writes; every program holds the read end.
+When the nursery dies, however it dies, the kernel closes the write end and the read end comes to
+its end-of-file. No message has to be sent, so none can be forgotten. (A suspended program can't
+read: see `lab.cluster.forkserver` for what ends those.)
+"""
+
+import asyncio
+import os
+import threading
+
+LIFELINE = "LAB_LIFELINE"
+EXIT_STATUS = 70
+
+
+def watch_lifeline(loop: asyncio.AbstractEventLoop | None = None) -> bool:
+    """End this process at once when the lab is gone.
+
+    With a loop, the loop watches; without, a daemon thread does. Returns whether there is a
+    lifeline to watch: a program started by hand has none and lives until it is told to end.
+    """
+    text = os.environ.get(LIFELINE, "")
+    if not text.isdecimal():
+        return False
+    fd = int(text)
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False  # The variable was inherited, the pipe was not: a grandchild.
+    if loop is not None:
+        loop.add_reader(fd, os._exit, EXIT_STATUS)
+    else:
+        threading.Thread(target=_wait_for_the_end, args=(fd,), name="lifeline", daemon=True).start()
+    return True
+
+
+def _wait_for_the_end(fd: int) -> None:
+    os.read(fd, 1)
+    os._exit(EXIT_STATUS)

@@ -1,0 +1,58 @@
+"""Plain text: what people typed, made safe to print.
+
+A post's title, a scenario's name or a log line may hold an escape sequence that drives the
+terminal, a bidirectional control that turns a line round, or square brackets that Rich takes for
+markup. `plain` takes the first two out; the third is harmless as soon as nobody parses it, which is
+why `styled` gives a `Text` (never markup) and nothing is escaped.
+
+What was probably meant by a word that nobody knows.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+# ── Plain text: what people typed, made safe to print.
+
+_ESCAPES = re.compile(
+    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: window titles, clipboard, links
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)?"  # other control strings
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
+    r"|\x1b[ -/]*[0-~]?"  # everything else that ESC begins
+)
+_BLANKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi
+    r"\U000e0000-\U000e007f\ud800-\udfff]"  # tags, lone surrogates
+)
+
+
+def plain(text: str, limit: int | None = None) -> str:
+    """`text` on one line, without anything that isn't seen; cut to `limit` characters."""
+    shown = _UNSEEN.sub("", _BLANKS.sub(" ", _ESCAPES.sub("", text))).strip()
+    if limit is not None and len(shown) > limit:
+        return shown[: limit - 1].rstrip() + "…"
+    return shown
+
+
+def styled(text: str, style: str = "", limit: int | None = None) -> "Text":
+    """`plain(text)` as a Rich `Text`: square brackets in it stay square brackets."""
+    from rich.text import Text  # not at the top: services import this module, too
+
+    return Text(plain(text, limit), style=style)
+
+
+# ── What was probably meant by a word that nobody knows.
+
+
+def did_you_mean(seen: str, known: Iterable[str]) -> str:
+    """A sentence: the nearest known name, or all of them."""
+    names = list(known)
+    near = [name for name in names if len(seen) > 2 and name.startswith(seen)]
+    near = near or difflib.get_close_matches(seen, names, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."

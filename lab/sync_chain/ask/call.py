@@ -1,0 +1,25 @@
+"""The same questions, carried by a plain function call: all services in one process."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from lab.service.http import find
+from lab.service.service import Service
+
+
+class CallCarrier:
+    """Asks a service of this process by calling its handler. Its errors come as they are."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._services = services
+
+    def __call__(
+        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+    ) -> Any:
+        route, names = find(self._services[whom].routes, method, path)
+        content = body.model_dump_json().encode() if body is not None else b""
+        spelled = {name: str(value) for name, value in query.items()}
+        return to_jsonable_python(route.handler(**route.arguments(names, spelled, content)))
