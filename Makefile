@@ -56,6 +56,7 @@ check: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 pins:
 	@uv pip compile --universal --python-version 3.11 --extra test --generate-hashes --no-annotate \
