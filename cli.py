@@ -1,6 +1,6 @@
-"""The lab's command line, by hand from a checkout: `python cli.py run slow-service --quick`.
+"""The lab's command line from a checkout: `python cli.py run slow-service --quick`.
 
-Installed, the same commands are called `lab`; they live in `lab/commands/`.
+When installed, the same commands are called `lab`; they are in `lab/commands/`.
 """
 
 from lab.commands.app import app, main

@@ -1,7 +1,7 @@
-"""The suite on every Python that the package promises: `make matrix`, `make smoke`.
+"""The test suite on every Python that the package supports: `make matrix`, `make smoke`.
 
-Versions that this machine does not have are named and skipped. One more session takes the oldest
-version of each dependency that `pyproject.toml` allows.
+Versions missing on this machine are named and skipped. One more session installs the oldest version
+of each dependency that `pyproject.toml` allows.
 """
 
 import shutil
@@ -20,12 +20,12 @@ nox.options.stop_on_first_error = False
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of this version: from the PATH, or from pyenv's folder; None where there is none."""
+    """A Python of this version, from the PATH or from pyenv's folder; None if there is none."""
     on_path = shutil.which(f"python{version}")
     candidates = [on_path] if on_path else []
     candidates += map(str, sorted(PYENV.glob(f"{version}.*/bin/python"), reverse=True))
     for candidate in candidates:
-        # A shim of pyenv is on the PATH also for versions that it does not run.
+        # pyenv puts a shim on the PATH even for versions that it cannot run.
         if subprocess.run([candidate, "--version"], capture_output=True).returncode == 0:
             return candidate
     return None
@@ -37,7 +37,7 @@ OLDEST_PYTHON = next(iter(FOUND.values()))
 
 
 def oldest_dependencies() -> list[str]:
-    """`pydantic==2.11` for each `pydantic>=2.11` that the package itself or an extra needs."""
+    """`pydantic==2.11` for each `pydantic>=2.11` that the package or its `nats` extra needs."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["nats"]]
@@ -60,7 +60,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST_PYTHON)
 def oldest(session: nox.Session) -> None:
-    """All of `make test`, with the oldest versions of the dependencies that are allowed."""
+    """All of `make test`, with the oldest allowed versions of the dependencies."""
     session.install("-e", ".[test]", *oldest_dependencies(), silent=True)
     session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
@@ -76,5 +76,5 @@ def smoke(session: nox.Session) -> None:
     with session.chdir(session.create_tmp()):
         session.run("lab", "version")
         session.run("lab", "doctor", success_codes=[0, 3])
-        # Exit code 3 says that this machine was too busy for a result, and nothing else here.
+        # Exit code 3: this machine was too busy for a result. That is no failure of the wheel.
         session.run("lab", "run", "slow-service", "--quick", success_codes=[0, 3])

@@ -1,8 +1,8 @@
 """The sync-versus-async lab: one small blog, built twice, loaded, broken and measured.
 
-`docs/architecture.md` is the way through the rooms. From Python: `lab.run("slow-service")`,
-`lab.up("both")`, `lab.predict(...)`, `lab.scenarios()`, `lab.report(...)`. Nothing is imported
-before it is needed, so `import lab` takes some milliseconds.
+`docs/architecture.md` describes the packages. From Python: `lab.run("slow-service")`,
+`lab.up("both")`, `lab.predict(...)`, `lab.scenarios()`, `lab.report(...)`. Modules are imported on
+first use, so `import lab` takes a few milliseconds.
 """
 
 import sys
@@ -34,14 +34,14 @@ def _named(name: str) -> Any:
 
 
 class _Room(ModuleType):
-    """A room whose name is also a command: `lab.scenarios()` beside `lab.scenarios.catalogue`."""
+    """A package whose name is also a function: `lab.scenarios()` and `lab.scenarios.catalogue`."""
 
     def __call__(self, *words: Any, **options: Any) -> Any:
         return _named(self.__name__.rpartition(".")[2])(*words, **options)
 
 
 class _Lab(ModuleType):
-    """This package. Names of the API are fetched when they are asked for."""
+    """This package. The names of the API are imported on first access."""
 
     def __getattr__(self, name: str) -> Any:
         if name in _LIVES_IN:
@@ -50,7 +50,7 @@ class _Lab(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _LIVES_IN and isinstance(value, ModuleType):
-            value.__class__ = _Room  # A room has been opened; its door stays a command.
+            value.__class__ = _Room  # the imported subpackage stays callable
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

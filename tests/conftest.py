@@ -1,4 +1,4 @@
-"""Stacks for the suites that talk to running services: started once for a module, never shared."""
+"""Fixtures for suites that need running services: stacks start once per module, never shared."""
 
 import faulthandler
 import signal
@@ -24,7 +24,7 @@ LONGEST_FIRST = (
     "api/test_kernel",
     "blog/test_resilience_stacks",
 )
-"""Files that take long. They go first, so that in the end no worker waits for one of them."""
+"""Slow test files. They go first, so that at the end no worker waits for one of them."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -39,22 +39,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: pytest.Item) -> None:
-    """A test that failed of being too long may hang in its cleanup, too: pytest, which takes back
-    its own `faulthandler_timeout` at every failure, is given it again."""
+    """Restore the timeout after a failure: a test that was too slow may also hang in its cleanup.
+
+    pytest cancels `faulthandler_timeout` at every failure.
+    """
     if seconds := float(node.config.getini("faulthandler_timeout")):
         faulthandler.dump_traceback_later(
             seconds, exit=True, file=node.config.stash[fault_handler_stderr_fd_key]
         )
 
 
-# Who starts the tests in the background may have these ignored, and children inherit that.
+# A shell that starts the tests in the background may ignore signals, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What runs leave about this machine is left here, and not with its user."""
+    """Keep the state that runs save about this machine in a temporary folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_STATE", str(tmp_path_factory.mktemp("state")))
         yield
@@ -62,14 +64,14 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
-    """One supervisor for all of them, so that its nursery imports everything but once."""
+    """One supervisor for all tests, so that its fork server imports everything only once."""
     with Laboratory(tmp_path_factory.mktemp("laboratory")) as running:
         yield running
 
 
 @pytest.fixture(scope="module", params=list(ARRANGEMENTS))
 def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
-    """The same blog once in each arrangement: what holds for one must hold for all."""
+    """A blog in each arrangement in turn: these tests must pass in all of them."""
     name = f"{request.module.__name__}-{request.param}"
     with laboratory.blog(request.param, name) as running:
         yield running
@@ -77,21 +79,21 @@ def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blo
 
 @pytest.fixture(scope="module")
 def bus_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
-    """The blog of services that tell."""
+    """A blog on the bus."""
     with laboratory.blog("async-bus", f"{request.module.__name__}-told") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def chain_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
-    """The blog of services that ask."""
+    """A blog as a chain."""
     with laboratory.blog("sync-chain", f"{request.module.__name__}-asked") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def blogs(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
-    """All arrangements at once; after everything that was done to them, no log has a traceback."""
+    """All arrangements at once; at the end no log may contain a traceback."""
     with ExitStack() as held:
         running = {
             name: held.enter_context(laboratory.blog(name, f"{request.module.__name__}-all-{name}"))

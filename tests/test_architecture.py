@@ -1,4 +1,4 @@
-"""The rooms of the house: which may import which, what is loaded when, what a file begins with."""
+"""The packages: what may import what, what an import loads, each file's docstring."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""`lab.up`: a blog, or both, that stay up while a block lasts, to be written to and broken.
+"""`lab.up`: one running stack or both, for the length of a block, to write to and to break.
 
     async with lab.up("both") as stacks:                 # in a notebook, or in async code
         chain = stacks["sync-chain"]
@@ -9,14 +9,12 @@
     with lab.up("both") as stacks:                       # the same without await
         stacks["async-bus"].events()
 
-Over several cells: `stacks = await lab.up("both")`, and in the end `await stacks.close()`. Whatever
-happens to the block, the cell or the kernel, no process and no fault outlives it. Ports are free
-ones; `by_hand=True` takes those of `lab up` (4000 and so on), for curl.
+In `async with`, every method is awaited; in a plain `with`, it returns when it is done. `.ms` of a
+post, a comment or a feed is the time that its request took.
 
-One blog that is up: written to, read, broken, mended and followed, a method each.
-
-In `async with lab.up(…)` every method is awaited; in a plain `with lab.up(…)` it is not, and
-returns when it is done. What was written or read says in `.ms` how long it took.
+Over several cells: `stacks = await lab.up("both")`, and at the end `await stacks.close()`.
+Whatever happens to the block, the cell or the kernel, no process and no fault outlives it. Ports
+are free ones; `by_hand=True` takes those of the command `lab up` (4000 and so on), for curl.
 """
 
 import asyncio
@@ -43,15 +41,16 @@ from lab.sandbox.fault_controller import Deed, Switchboard
 from lab.sandbox.session import BOTH, WHICH, raised, settings_by_stack
 from lab.support.text import did_you_mean
 
-# ── One blog that is up: written to, read, broken, mended and followed, a method each.
+# ── A running stack
 
 SETTLE_WITHIN_S = 10.0
 PATIENCE_S = 10.0
 
 
 class RequestFailed(Exception):
-    """A blog did not answer well. `status`: 0 without any answer, and `error` then says why
-    (`refused`, `timeout`, `reset`); `problem`: its RFC 9457 document; `ms`: how long it took."""
+    """A request failed. `status`: that of the answer, 0 without an answer; `error` then says why
+    (`refused`, `timeout`, `reset`); `problem`: the answer's RFC 9457 document; `ms`: how long it
+    took."""
 
     def __init__(self, what: str, status: int, error: str, problem: Any, ms: float) -> None:
         self.status, self.error, self.problem, self.ms = status, error, problem, ms
@@ -61,7 +60,7 @@ class RequestFailed(Exception):
 
 
 class Written(dict[str, Any]):
-    """A post or a comment, as it was answered. `ms`: how long its writer waited."""
+    """A post or a comment, as the service returned it. `ms`: how long the writer waited."""
 
     ms: float = 0.0
 
@@ -89,7 +88,7 @@ class Feed(list[dict[str, Any]], Shown):
 
 
 class Events(list[dict[str, Any]], Shown):
-    """Events on the bus (CloudEvents), the oldest first."""
+    """Events on the bus (CloudEvents), oldest first."""
 
     def _rows(self) -> list[list[str]]:
         return [
@@ -115,7 +114,7 @@ class Events(list[dict[str, Any]], Shown):
 
 
 class Blog:
-    """A running arrangement."""
+    """One running arrangement."""
 
     def __init__(self, stack: Stack, board: Switchboard, do: Do, own: OwnServices) -> None:
         self._stack, self._board, self._do, self._own = stack, board, do, own
@@ -123,19 +122,20 @@ class Blog:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where each of its parts answers."""
+        """The URL of each of its processes, by name."""
         return dict(self._stack.urls)
 
     def __repr__(self) -> str:
         return f"<{self.name}, up: {', '.join(self.urls)}>"
 
     def post(self, title: str = "A post") -> Any:
-        """Write a post: `{"id", "title"}`. Raises RequestFailed."""
+        """Create a post; returns `{"id", "title"}`. Raises RequestFailed."""
         return self._do(lambda: self._write("posts", "/posts", {"title": title}))
 
     def comment(self, post: str | Mapping[str, Any], content: str = "A comment") -> Any:
-        """Comment on a post, or the post with that id: `{"id", "post_id", "content", "status"}`;
-        on the bus the status is `pending` at first. Raises RequestFailed."""
+        """Comment on a post, given as returned or by its id; returns
+        `{"id", "post_id", "content", "status"}`. On the bus the status is `pending` at first.
+        Raises RequestFailed."""
         about = post["id"] if isinstance(post, Mapping) else post
         path = f"/posts/{quote(str(about), safe='')}/comments"
         return self._do(lambda: self._write("comments", path, {"content": content}))
@@ -145,44 +145,45 @@ class Blog:
         return self._do(lambda: self._read_feed(limit))
 
     def events(self, after: int = 0, type: str | None = None) -> Any:
-        """What lies on the bus behind number `after`, of one type or of all. Raises Invalid where
-        there is no bus, RequestFailed where it is down."""
+        """The events on the bus behind number `after`, of one type or of all. Raises Invalid if
+        there is no bus, RequestFailed if it is down."""
         return self._do(lambda: self._read_events(after, type))
 
     def fault(self, kind: str, target: str, **options: Any) -> Any:
-        """Break a service, or `event-bus`: `fault("latency", "comments", ms=300)`. It stays until
-        `heal`, or until the end of a `with` around it, or of the blog. `from_`: for `partition`.
+        """Break a service, or `event-bus`: `fault("latency", "comments", ms=300)`. The fault stays
+        until `heal`, or until the end of a `with` around it, or of the stack. `from_`: for
+        `partition`.
 
-        Raises Invalid or Conflict, in a sentence, where that can't be.
+        Raises Invalid or Conflict if the fault is not possible.
         """
         if "from_" in options:
             options["from"] = options.pop("from_")
         return self._do(lambda: self._break(kind, target, options), order=True)
 
     def heal(self, target: str | None = None, kind: str | None = None) -> Any:
-        """Take back all faults, or those named: what each of them did, with its proof."""
+        """Remove all faults, or those named; returns what each of them did, with evidence."""
         return self._do(lambda: self._heal(target, kind), order=True)
 
     def faults(self) -> Any:
-        """What is broken now."""
+        """The active faults."""
         return self._do(self._list_faults)
 
     def settle(self, within_s: float = SETTLE_WITHIN_S) -> Any:
-        """Wait until no event is under way any more; False when that took too long."""
+        """Wait until no event is in transit; False if that takes longer than `within_s` seconds."""
         return self._do(lambda: self._stack.settle(within_s))
 
     def add(self, file: str | Path, *, empty: bool = False) -> Any:
-        """Start a file as one more service of this blog, called as the file: its URL, once it is
-        ready. Faults act on it as on the others. Added again it is started anew; `empty`: without
-        what it has kept so far, so that it reads the log from its first event on.
+        """Start a file as one more service of this stack, named after the file; returns its URL,
+        once it is ready. Faults act on it as on the others. If it is added again, it restarts;
+        `empty`: without its database, so that it reads the log from the first event on.
 
-        Raises Invalid or Conflict, in a sentence, where that can't be; OwnServiceFailed, with the
-        last lines of its log, when it does not come up.
+        Raises Invalid or Conflict if that is not possible, and OwnServiceFailed, with the last
+        lines of its log, when it does not become ready.
         """
         return self._do(lambda: self._own.add(self._stack, self._board, file, empty), order=True)
 
     def trace(self, what: str = "comment") -> Any:
-        """Send a `comment`, a `feed` or a `post`, and follow it through every process."""
+        """Send a `comment`, a `feed` or a `post`, and trace it through every process."""
         return self._do(lambda: follow(self._stack, what))
 
     async def _write(self, service: str, path: str, body: Mapping[str, Any]) -> Written:
@@ -201,7 +202,7 @@ class Blog:
         if BUS not in self.urls:
             raise Invalid(f"{self.name} has no bus: nobody there tells anybody anything.")
         _, _, body = await self._ask("GET", BUS, f"/events?after={int(after)}")
-        if body.lstrip().startswith(b"["):  # The course's bus: all so far, without numbers.
+        if body.lstrip().startswith(b"["):  # The course's bus: all events, without numbers.
             told = [{**one, "sequence": at} for at, one in enumerate(json.loads(body), 1)][after:]
         else:
             told = [json.loads(line) for line in body.splitlines() if line.strip()]
@@ -222,7 +223,7 @@ class Blog:
     async def _break(self, kind: str, target: str, options: dict[str, Any]) -> Broken:
         try:
             deeds = _done(await to_its_end(self._board.put(kind, target, options, self.name)))
-        except asyncio.CancelledError:  # Whoever wanted it has been interrupted: nobody would heal.
+        except asyncio.CancelledError:  # The caller was interrupted and can't heal it.
             await to_its_end(self._board.heal(target, kind, self.name))
             raise
         return Broken(deeds, lambda: self.heal(target, kind))
@@ -242,13 +243,13 @@ def _done(deeds: list[Deed]) -> list[Deed]:
     return deeds
 
 
-# ── `lab.up`: a blog, or both, that stay up while a block lasts, to be written to and broken.
+# ── `lab.up`
 
 WAKE_EVERY_S = 0.2
 
 
 class Stacks(Shown, Mapping[str, Blog]):
-    """What is up, by name. `folder`: its logs and spans."""
+    """The running stacks, by name. `folder`: their logs and spans."""
 
     def __init__(
         self, board: Switchboard, do: Do, own: OwnServices, folder: Path, end: "Up"
@@ -268,7 +269,7 @@ class Stacks(Shown, Mapping[str, Blog]):
         return len(self._blogs)
 
     def close(self) -> Any:
-        """End it all, where it was not begun by a `with`."""
+        """End all stacks, if no `with` does it."""
         return self._end.close()
 
     def __repr__(self) -> str:
@@ -288,7 +289,8 @@ class Stacks(Shown, Mapping[str, Blog]):
 
 
 class Up:
-    """What `lab.up` returns: a context, plain or `async`; awaited, it stays up until `close`."""
+    """What `lab.up` returns: a context manager, plain or `async`. If awaited, the stacks run until
+    `close`."""
 
     def __init__(
         self, which: str, options: Mapping[str, Mapping[str, Any]], by_hand: bool, keep: Path | None
@@ -342,7 +344,7 @@ class Up:
             self._loop.close()
 
     def close(self) -> Any:
-        """End what was not begun by a `with`."""
+        """End all stacks, if no `with` does it."""
         return self.__aexit__(None, None, None)
 
     async def _start(self, do: Do) -> Stacks:
@@ -361,9 +363,9 @@ class Up:
 
 
 async def _wake_the_loop() -> None:
-    """Jupyter notes an interrupt for its loop and does not wake it: a cell that only waits would
-    not be broken off."""
-    while True:  # noqa: ASYNC110 - to wake it is all that is wanted
+    """Wake the loop regularly: Jupyter's interrupt does not wake it, so without this a cell that
+    only waits could not be interrupted."""
+    while True:  # noqa: ASYNC110 - waking the loop is the purpose
         await asyncio.sleep(WAKE_EVERY_S)
 
 
@@ -375,10 +377,11 @@ def up(
     by_hand: bool = False,
     keep: str | Path | None = None,
 ) -> Up:
-    """`which`: `both` twins, or an arrangement; `bus`: its engine; `settings`: switches by name, as
-    `{"dead_letter": True}`; `keep`: the folder under which it is kept with its databases.
+    """`which`: `both` twins, or one arrangement; `bus`: its engine; `settings`: switches by name,
+    as `{"dead_letter": True}`; `keep`: the folder under which everything is saved, databases
+    included.
 
-    Raises ValueError, in a sentence, before anything is started.
+    Raises ValueError before anything starts.
     """
     if which not in WHICH:
         raise ValueError(f"There is no stack {which!r}. {did_you_mean(which, WHICH)}")

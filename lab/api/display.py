@@ -1,18 +1,15 @@
-"""How the lab's objects show themselves: as a table in a notebook, as text everywhere else.
-
-What only some people need: asked for when it is needed, and missed in one clear sentence.
-"""
+"""Display of the lab's objects (a table in a notebook, text elsewhere), and optional libraries."""
 
 from importlib import import_module
 from typing import Any
 
 from lab.report.html import notebook
 
-# ── How the lab's objects show themselves: as a table in a notebook, as text everywhere else.
+# ── Notebook display
 
 
 class Shown:
-    """Says what it is in `_text`, lines as a terminal has them, and in `_html`."""
+    """Displays itself: `_text` returns lines for a terminal, `_html` a table for a notebook."""
 
     def _text(self) -> str:
         raise NotImplementedError
@@ -24,19 +21,19 @@ class Shown:
         return notebook.printable(self._text())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """IPython's way of asking: both forms, and the front end takes what it can show."""
+        """IPython's display protocol: both forms; the front end picks the one that it can show."""
         return {"text/plain": str(self), "text/html": self._html()}
 
 
-# ── What only some people need: asked for when it is needed, and missed in one clear sentence.
+# ── Optional libraries
 
 
 class MissingExtra(ImportError):
-    """A library that the lab runs without is needed for this, and not installed."""
+    """This needs an optional library that is not installed."""
 
 
 def pandas(for_what: str) -> Any:
-    """The module. Raises MissingExtra."""
+    """The pandas module. Raises MissingExtra."""
     return _extra("pandas", for_what)
 
 

@@ -1,12 +1,12 @@
-"""A service of one's own beside a blog that is up: `url = await blog.add("mine/search.py")`.
+"""A student's service in a running stack: `url = await blog.add("mine/search.py")`.
 
-The file is a program like the lab's own: a `service`, its routes, what it asks or hears, and in the
-end `main = program(service)`, from `lab.async_bus.stack` or `lab.sync_chain.stack`. It is started
-as a guest of the stack (`lab/cluster/user_service.py`). So it stands in the lab's shell: it has a
-door at which faults act, says how far it has heard, and ends with the blog.
+The file is a program like the lab's own: a `service`, its routes, its requests or listeners, and
+at the end `main = program(service)`, from `lab.async_bus.stack` or `lab.sync_chain.stack`. It
+starts as a guest of the stack (`lab/cluster/user_service.py`). So it runs in the lab's server: it
+has a fault filter, reports its offset, and ends with the stack.
 
-Added again it is started anew from the file as it is by then, at the same address. Whatever its
-author has done, what comes of it is one sentence and the last lines of its log.
+If the file is added again, the service restarts from its current content, at the same address.
+Every error in the file leads to one sentence and the last lines of the service's log.
 """
 
 import asyncio
@@ -32,20 +32,22 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 
 
 class OwnServiceFailed(Exception):
-    """A service of one's own did not come up. The message ends with the last lines of its log; no
-    process of it is left, and the blog goes on without it."""
+    """A student's service did not become ready. The message ends with the last lines of its log.
+    Its processes have ended, and the stack goes on without it."""
 
 
 class OwnServices:
-    """Those that somebody has put beside the stacks of one lab that is up."""
+    """The student's services in the stacks of one session."""
 
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
 
     async def add(self, stack: Stack, board: Switchboard, file: str | Path, empty: bool) -> str:
-        """Start a file, or start it anew, until it is ready: its URL. `empty`: with no database.
+        """Start a file, or restart it, and wait until it is ready; returns its URL. `empty`:
+        delete its database first.
 
-        Raises Invalid for what can't be meant, Conflict while it is broken, OwnServiceFailed.
+        Raises Invalid for an unsuitable file or stack, Conflict while a fault on it is active, and
+        OwnServiceFailed.
         """
         path = _found(file)
         name = _named(path, stack)
@@ -65,12 +67,12 @@ class OwnServices:
         return stack.urls[name]
 
     def sweep(self) -> None:
-        """When all programs have ended: end what they have started somewhere else, too."""
+        """End the processes that the services started, after the services themselves have ended."""
         for mark in self._marks.values():
             sweep(mark, ())
 
     def _program(self, stack: Stack, name: str, file: Path, empty: bool) -> Program:
-        """Its program, with a log that begins now."""
+        """The program of a service, with an empty log."""
         mark = self._marks[stack.program(name)] = secrets.token_hex(16)
         program = guest(stack, name, file, {MARK: mark})
         program.log.unlink(missing_ok=True)
@@ -98,7 +100,7 @@ def _found(file: str | Path) -> Path:
 
 
 def _named(file: Path, stack: Stack) -> str:
-    """What the service is called: as its file. Raises Invalid where it can't be had there."""
+    """The name of a service, taken from its file. Raises Invalid if the stack can't have it."""
     name, of = file.stem, stack.arrangement
     if file.suffix != ".py" or not _NAME.fullmatch(name):
         raise Invalid(
@@ -125,7 +127,7 @@ def _named(file: Path, stack: Stack) -> str:
 
 
 async def _until_ready(stack: Stack, program: Program, file: str) -> None:
-    """Start it. Raises OwnServiceFailed."""
+    """Start the service and wait until it is ready. Raises OwnServiceFailed."""
     try:
         await stack.supervisor.start(program, ready_within_s=READY_WITHIN_S)
     except StartFailed as error:

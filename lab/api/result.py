@@ -1,21 +1,15 @@
-"""A run's result as Python has it: figures by name, tables and charts in a notebook, data frames.
+"""The result of a run in Python: figures by name, tables and charts, data frames.
 
     result = lab.run("slow-service", quick=True)
     result                                              # in a notebook: tables and charts
     result["sync-chain"].phase("during")["read_feed"].p50        # 306.2, in ms
-    result.phase("during")["read_feed"].p50                      # of every variant, by name
-    result.to_frame()                                   # a row for each variant, phase, request
-    result.compare(lab.report("runs/…"))                # two runs beside each other
+    result.phase("during")["read_feed"].p50             # {"sync-chain": 306.2, "async-bus": 2.9}
+    result.to_frame()                                   # a row per variant, phase and request
+    result.compare(lab.report("runs/…"))                # two runs side by side
 
-The document is `lab.results.result`'s; what is added here only shows it.
-
-The figures of a result, by name: `result["sync-chain"].phase("during")["read_feed"].p99`.
-
-Asked of the whole result, the same path gives every variant's figure side by side:
-`result.phase("during")["read_feed"].p99` is `{"sync-chain": 312.4, "async-bus": 2.9}`.
-
-Latencies are milliseconds from the moment a request was *due*, and of good answers only;
-`success` is a share from 0 to 1. What was not measured is None, never 0.
+The document is defined in `lab.results.result`; this module only displays it. Latencies are in
+milliseconds from the *intended* send time, of good answers only; `success` is a share from 0 to 1.
+What was not measured is None, never 0.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,11 +27,11 @@ from lab.results import result as document
 from lab.results.result import Data, Endpoint, Variant, Visible
 from lab.support.text import did_you_mean
 
-# ── The figures of a result, by name: `result["sync-chain"].phase("during")["read_feed"].p99`.
+# ── Figures by name
 
 
 class NoSuchFigure(LookupError):
-    """A name that leads nowhere in this result; the message says what was probably meant."""
+    """The result has no figure of this name; the message suggests a similar name."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -51,7 +45,8 @@ def _figure(says: str, of: Callable[[Endpoint], Any]) -> property:
 
 
 class Requests:
-    """One kind of request in one phase: of one variant a figure each, of several one for each."""
+    """One kind of request in one phase. `one`: each figure is one value; otherwise a dict with a
+    value per variant."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint], one: bool) -> None:
         self._endpoints, self._one = endpoints, one
@@ -93,14 +88,14 @@ class Requests:
 
 
 class PhaseOf(Mapping[str, Requests]):
-    """One phase: its kinds of requests by name, `read_feed`, `create_post`, `create_comment`."""
+    """One phase: its requests by kind, `read_feed`, `create_post`, `create_comment`."""
 
     def __init__(self, name: str, variants: Mapping[str, Variant], one: bool) -> None:
         self.name, self._variants, self._one = name, variants, one
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """The length of the phase."""
         return next(iter(self._variants.values())).phases[self.name].seconds
 
     def __getitem__(self, endpoint: str) -> Requests:
@@ -125,7 +120,7 @@ class PhaseOf(Mapping[str, Requests]):
 
 
 class Side:
-    """One variant of a result. `recovery_seconds`: from the fault's end to good answers again."""
+    """One variant of a result."""
 
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
@@ -133,12 +128,13 @@ class Side:
 
     @property
     def data(self) -> Data | None:
-        """What became of the writes, in numbers of writes; None when it could not be checked."""
+        """What became of the writes, as counts of writes; None when it could not be checked."""
         return self.variant.data
 
     @property
     def recovery_seconds(self) -> float | None:
-        """Seconds; None when it was not hurt, or never recovered while it was watched."""
+        """Seconds from the end of the fault to good answers again; None when the variant was not
+        affected, or did not recover while it was measured."""
         return self.variant.recovery_seconds
 
     @property
@@ -155,7 +151,7 @@ class Side:
 
 
 def phase_of(name: str, variants: Mapping[str, Variant], one: bool = False) -> PhaseOf:
-    """The phase of that name of those variants that had it. Raises NoSuchFigure."""
+    """The phase `name` of the variants that have it. Raises NoSuchFigure."""
     found = {key: of for key, of in variants.items() if name in of.phases}
     if not found:
         known = dict.fromkeys(phase for of in variants.values() for phase in of.phases)
@@ -163,17 +159,17 @@ def phase_of(name: str, variants: Mapping[str, Variant], one: bool = False) -> P
     return PhaseOf(name, found, one)
 
 
-# ── A run's result as Python has it: figures by name, tables and charts in a notebook, data frames.
+# ── The result
 
 
 class Result(Shown, document.Result):
-    """One run of one scenario, or several together. Latencies are ms, shares from 0 to 1."""
+    """One run of one scenario, or several pooled. Latencies are in ms, shares from 0 to 1."""
 
     _folder: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def kept_in(cls, folder: str | Path) -> Self:
-        """A kept run, by its folder or its `result.json`. Raises ResultError, in a sentence."""
+        """Load a saved run, by its folder or its `result.json`. Raises ResultError."""
         place = Path(folder).expanduser()
         result = cls.load_file(place / "result.json" if place.is_dir() else place)
         result._folder = place if place.is_dir() else place.parent
@@ -181,7 +177,7 @@ class Result(Shown, document.Result):
 
     @property
     def folder(self) -> Path | None:
-        """Where the run is kept, with its raw samples and logs; None where that is not known."""
+        """The folder of the run, with its raw samples and logs; None when it is not known."""
         return self._folder
 
     def __getitem__(self, variant: str) -> Side:
@@ -193,19 +189,19 @@ class Result(Shown, document.Result):
         return Side(found)
 
     def phase(self, name: str) -> PhaseOf:
-        """One phase, of all variants: `result.phase("during")["read_feed"].p99` is a figure (ms)
-        for each of them, by name. Raises NoSuchFigure."""
+        """One phase of all variants: `result.phase("during")["read_feed"].p99` is a dict with a
+        figure (ms) per variant. Raises NoSuchFigure."""
         return phase_of(name, {one.name: one for one in self.variants})
 
     def charts(self) -> list[Chart]:
-        """All charts that have something to show; `.svg()` of one is the drawing."""
+        """All charts that have data; `.svg()` of a chart returns its drawing."""
         return charts(self, self._raw())
 
     def to_frame(self, raw: bool = False) -> Any:
-        """A pandas DataFrame with a row for each variant, phase and kind of request; units are in
-        the columns' names. `raw`: a row for each request sent instead, from the run's samples.csv.
+        """A pandas DataFrame with a row per variant, phase and kind of request; column names
+        include units. `raw`: a row per request sent instead, from the run's samples.csv.
 
-        Raises MissingExtra without pandas, FileNotFoundError where raw samples are not kept.
+        Raises MissingExtra without pandas, FileNotFoundError when the raw samples were not saved.
         """
         frames = pandas("to_frame()")
         if not raw:
@@ -222,12 +218,12 @@ class Result(Shown, document.Result):
         return frames.concat(parts, ignore_index=True)
 
     def compare(self, other: document.Result) -> "Comparison":
-        """This run and another one side by side: what was the same, what came out otherwise."""
+        """This run and another one side by side: what was the same, and what differs."""
         return Comparison(self, other)
 
     def save(self, path: str | Path) -> None:
-        """Write the document (JSON), for its owner's eyes only, whole or not at all; where the name
-        ends in `.html`, the run's page instead. Raises OSError."""
+        """Write the document (JSON) atomically, readable by its owner only. If the name ends in
+        `.html`, write the report page instead. Raises OSError."""
         place = Path(path).expanduser()
         if place.suffix == ".html":
             place.write_text(page.page(self, self._raw()), encoding="utf-8")
@@ -256,7 +252,7 @@ class Result(Shown, document.Result):
 
 
 class Comparison(Shown):
-    """Two runs, A and B, set beside each other."""
+    """Two runs side by side."""
 
     def __init__(self, one: document.Result, other: document.Result) -> None:
         self.one, self.other = one, other

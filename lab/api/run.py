@@ -1,9 +1,9 @@
-"""`lab.run` and what belongs to it: what there is to run, guesses before, kept runs afterwards.
+"""`lab.run` and what belongs to it: scenarios, guesses before a run, saved runs afterwards.
 
-The names and the words are the command line's. What can't be meant raises ValueError or LookupError
-with the sentence that the command line would print; LabCannotRun means that there is no result,
-because the lab itself could not run honestly. A run whose expectations don't hold is a result like
-any other: look at `result.exit_code`, `result.valid`, `result.expectations`.
+Names and messages are those of the command line. An invalid argument raises ValueError or
+LookupError with the sentence that the command line would print. LabCannotRun means that there is
+no result, because the lab itself could not run reliably. A run whose expectations do not hold has
+a result like any other: see `result.exit_code`, `result.valid`, `result.expectations`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,14 +32,14 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 
 class Scenarios(Shown, Sequence[Scenario]):
-    """The scenarios that come with the lab, in the order in which they are best met."""
+    """The scenarios that come with the lab, in the recommended order."""
 
     def __init__(self, found: Sequence[Scenario]) -> None:
         self._found = tuple(found)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What to say to `lab.run`."""
+        """The names that `lab.run` accepts."""
         return tuple(one.name for one in self._found)
 
     @overload
@@ -65,7 +65,7 @@ class Scenarios(Shown, Sequence[Scenario]):
 
 
 class Guesses(Shown, Sequence[Guess]):
-    """What somebody thinks will come out of a scenario; `lab.run(…, predict=this)` keeps it."""
+    """Guesses about the result of a scenario; `lab.run(…, predict=guesses)` saves them."""
 
     def __init__(
         self, scenario: Scenario, asked: Sequence[Question], found: Sequence[Guess]
@@ -114,7 +114,7 @@ def scenarios(*tags: str) -> Scenarios:
 
 
 def report(folder: str | Path) -> Result:
-    """A kept run, by its folder or its `result.json`. Raises ResultError."""
+    """Load a saved run, by its folder or its `result.json`. Raises ResultError."""
     return Result.kept_in(folder)
 
 
@@ -125,8 +125,8 @@ def predict(name: str | Scenario, **answers: object) -> Guesses:
         mine = lab.predict("slow-service", fails="nobody", feed_p50_ms=300, lost=0)
         lab.run("slow-service", predict=mine)
 
-    A number is said of all variants, or of each: `{"sync-chain": 300, "async-bus": 5}`. Raises
-    GuessError (a ValueError) for an answer that can't be meant.
+    A number applies to all variants; a dict has one for each, as
+    `{"sync-chain": 300, "async-bus": 5}`. Raises GuessError (a ValueError) for an invalid answer.
     """
     scenario = _found(name)
     return Guesses(scenario, questions(scenario), guesses.guesses(scenario, answers))
@@ -149,15 +149,21 @@ async def arun(
 ) -> Result:
     """Run a scenario (its name, or the path of a .toml file) in the running loop.
 
-    `rate`: arrivals a second for each variant; `only`: these variants; `repeat`: so many runs in
-    one result; `keep`: the folder under which the run is kept with its databases, else `runs/`
-    without; `with_`: a target's file, somebody's own services as one more variant; `replace`: one
-    of them in the place of one of the lab's, as `{"comments": "mine.toml"}`; `predict`: guesses,
-    kept with the run. `progress` is told what happens, five times a second. Cancelling it takes all
-    faults back and ends all processes, and so does its failing.
+    - `rate`: arrivals/s for each variant.
+    - `repeat`: number of runs, pooled in one result.
+    - `only`: the variants to run.
+    - `with_`: a target's file; its external services are one more variant.
+    - `replace`: target files by name of the service that each replaces, as
+      `{"comments": "mine.toml"}`.
+    - `keep`: the folder under which the run is saved with its databases; without it, the run is
+      saved under `runs/` without databases.
+    - `predict`: guesses, saved with the run.
+    - `progress`: a function, called five times a second with the state of the run.
 
-    Raises LookupError, ScenarioError, GuessError or ValueError before anything is started, and
-    LabCannotRun where the lab could not run.
+    When the call is cancelled, or `progress` raises, all faults are removed and all processes end.
+
+    Raises LookupError, ScenarioError, GuessError or ValueError before anything starts, and
+    LabCannotRun when the lab could not run.
     """
     wanted = [only] if isinstance(only, str) else only
     if rate is not None and not 0.1 <= rate <= 1_000:
@@ -181,7 +187,7 @@ async def arun(
     assert result is not None
     if guessed is not None:
         guesses.keep_with(guessed, scenario, result, series.folder)
-    with suppress(OSError):  # A page that can't be written makes no run worse than it was.
+    with suppress(OSError):  # A page that can't be written does not spoil the run.
         page.keep(result, series.folder)
     return Result.kept_in(series.folder)
 
@@ -201,9 +207,9 @@ def run(
     predict: Guesses | Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """The same as `arun`, to its end: in a script, and in a notebook's cell, whose loop runs.
+    """As `arun`, but returns when the run is over: for scripts, and for notebook cells.
 
-    An interrupt takes all faults back and ends all processes before it goes on its way.
+    An interrupt removes all faults and ends all processes before it is raised.
     """
     with OwnLoop() as loop:
         return loop.do(
@@ -240,7 +246,7 @@ def _guessed(
     if isinstance(predict, Guesses):
         if predict.scenario != scenario.name:
             raise GuessError(f"predict: these are guesses about {predict.scenario}.")
-        # Checked once more: the run may have other variants than the questions were made for.
+        # Checked again: the run may have other variants than the questions.
         known = {(one.key, variant) for one in questions(scenario) for variant in one.variants}
         return [one for one in predict if not one.variant or (one.question, one.variant) in known]
     return guesses.guesses(scenario, predict)

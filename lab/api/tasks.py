@@ -1,21 +1,17 @@
-"""What is being done to a blog: begun at once, and awaited; or, without a loop, simply done.
+"""How work on a running stack executes: as tasks of the running loop, or in a loop thread.
 
-A line that was meant to break something should break it, also when its `await` was forgotten. So
-each method begins what it is asked for as a task, and orders (faults, healing) are carried out
-before whatever is asked after them. What nobody has awaited is awaited at the end of the blog, so
-that no failure goes unheard.
+In async code, each method starts its work at once as a task, so a fault acts even if its `await`
+was forgotten. Ordered work (faults, healing) is done before any work that is requested later.
+Tasks that were not awaited are awaited when the stack ends, so that no error is lost.
 
-An event loop in a thread of its own, so that plain calls work where a loop runs already.
+Without `await`, the work runs in an event loop in a separate thread, because a notebook's cell
+runs inside the kernel's loop, and a loop can't be entered twice. The caller blocks; nothing of the
+kernel is patched. An interrupt arrives at the caller, in the main thread. The work is then
+cancelled, it removes its faults and ends its processes, and only then is the interrupt raised. A
+second interrupt cancels this cleanup as well, which ends every process at once.
 
-A notebook's cell runs inside the kernel's loop, and a loop can't be entered twice. So the work goes
-to another thread, which has a loop of its own, and the caller waits; nothing of the kernel is
-patched. An interrupt still arrives where the caller is, in the main thread: then the work is
-cancelled over there, and only when it has taken its faults back and ended its processes does the
-interrupt go on its way. A second interrupt meanwhile cancels what is still being tidied up, which
-ends every process at once.
-
-The thread is a daemon: a kernel that is told to go need not wait for it. What it had started is
-ended from outside then, for all of it hangs on a socket to this process (`lab.cluster.forkserver`).
+The thread is a daemon, so a kernel can exit without waiting for it. The processes that it started
+then end too, because each depends on a socket to this process (`lab.cluster.forkserver`).
 """
 
 import asyncio
@@ -31,26 +27,27 @@ from lab.api.display import Shown
 from lab.report.html import notebook
 from lab.sandbox.fault_controller import Deed
 
-# ── What is being done to a blog: begun at once, and awaited; or, without a loop, simply done.
+# ── Tasks of the running loop
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Do(Protocol):
-    """Has work done. `order`: what comes later has to wait for it."""
+    """Executes work. `order`: later work waits for this work."""
 
     def __call__(self, work: Work, *, order: bool = False) -> Any: ...
 
 
 class Broken(Shown):
-    """What was done to services, in figures in `deeds`. As a context it is healed at its end."""
+    """Faults that were added, removed or listed; figures in `deeds`. As a context it heals them at
+    its end."""
 
     def __init__(self, deeds: Sequence[Deed], heal: Callable[[], Any] | None) -> None:
         self.deeds, self._heal = tuple(deeds), heal
 
     def heal(self) -> Any:
-        """Take it back."""
+        """Remove the faults."""
         return self._heal() if self._heal else None
 
     def __enter__(self) -> "Broken":
@@ -80,7 +77,7 @@ class Broken(Shown):
 
 
 class Doing(Awaitable[Any]):
-    """Something that has been begun. `await` gives what comes of it."""
+    """Work that has been started. `await` gives its result."""
 
     def __init__(self, task: "asyncio.Task[Any]") -> None:
         self._task, self.heard = task, False
@@ -103,7 +100,7 @@ class Doing(Awaitable[Any]):
             await to_its_end(broken.heal())
 
     def cancel(self) -> None:
-        """Break it off."""
+        """Cancel the work."""
         self._task.cancel()
 
     def __repr__(self) -> str:
@@ -111,7 +108,7 @@ class Doing(Awaitable[Any]):
 
 
 class InTurn:
-    """Begins work in the running loop."""
+    """Starts work as tasks of the running loop."""
 
     def __init__(self) -> None:
         self._begun: list[Doing] = []
@@ -134,7 +131,8 @@ class InTurn:
         return self._begun[-1]
 
     async def finish(self, broken_off: bool) -> None:
-        """All that nobody has awaited: to its end, raising what it raises; or broken off."""
+        """Await the tasks that were not awaited, and raise what they raise; `broken_off`: cancel
+        them."""
         for one in self._begun:
             if not one.heard and broken_off:
                 one.cancel()
@@ -145,7 +143,7 @@ class InTurn:
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Also when we are cancelled meanwhile: what is half broken or half mended helps nobody."""
+    """Finish `work` even if the caller is cancelled: half a fault or repair must not stay."""
     going_on = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(going_on)
@@ -154,11 +152,12 @@ async def to_its_end(work: Awaitable[T]) -> T:
         raise
 
 
-# ── An event loop in a thread of its own, so that plain calls work where a loop runs already.
+# ── The loop thread
 
 
 class OwnLoop:
-    """`do` brings work to the loop and its outcome back. Ended by `close`, or by its context."""
+    """A loop thread: `do` runs work in it and returns the outcome. `close`, or the context, ends
+    it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -177,7 +176,7 @@ class OwnLoop:
         self.close()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it to its end and return what it returns, or raise what it raises."""
+        """Run work to its end; returns what it returns, or raises what it raises."""
         outcome: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -189,7 +188,7 @@ class OwnLoop:
         def cancel() -> None:
             for task in tasks:
                 task.cancel()
-            if not tasks:  # The interrupt came before the work could even be handed over.
+            if not tasks:  # The interrupt came before the work was handed over.
                 work.close()
                 outcome.cancel()
 
@@ -204,11 +203,11 @@ class OwnLoop:
                         self._loop.call_soon_threadsafe(cancel)
                         _wait(outcome)
                     except KeyboardInterrupt:
-                        continue  # Impatient: cancelled once more.
+                        continue  # A second interrupt: cancel again.
                 raise
 
     def close(self) -> None:
-        """End the thread. More than once is fine."""
+        """End the thread. May be called more than once."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -223,10 +222,13 @@ class OwnLoop:
 
 @contextmanager
 def _interrupts_heard() -> Iterator[None]:
-    """Where a loop runs in this thread, its way of hearing an interrupt is a callback; and as long
-    as we wait here, it calls nobody back. So interrupts are exceptions meanwhile."""
+    """Make interrupts raise KeyboardInterrupt in this block.
+
+    A loop that runs in this thread gets interrupts as callbacks, and it can't call back while the
+    thread waits here.
+    """
     changed = False
-    # Neither without a loop nor outside the main thread, which alone hears them.
+    # Not without a loop, and not outside the main thread, which alone gets signals.
     with suppress(RuntimeError, ValueError):
         asyncio.get_running_loop()
         saved = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -239,8 +241,11 @@ def _interrupts_heard() -> Iterator[None]:
 
 
 def _wait(outcome: Future[Any]) -> None:
-    """Until it is there. An interrupt that comes between Python's last look for one and the lock,
-    or in another thread, does not wake who waits for a lock; so we look up from it now and then."""
+    """Wait for the outcome.
+
+    An interrupt between Python's last check and the lock, or in another thread, does not wake a
+    thread that waits for a lock. So the wait is repeated every 0.1 s.
+    """
     while not outcome.done():
         wait([outcome], timeout=0.1)
 

@@ -1,7 +1,7 @@
-"""One request to a blog that is up, followed into every process it came through.
+"""One request to a running stack, traced through every process that took part.
 
-Nothing is tidied up before: if something is broken there, the picture shows what that does to a
-request, and who else is under way shows in it, too.
+Nothing is cleaned up before: the picture shows what active faults and concurrent requests do to
+the request.
 """
 
 import asyncio
@@ -28,19 +28,20 @@ _LOOK_AGAIN_S = 0.002
 
 
 class Trace(Shown):
-    """The story of one request, drawn as a waterfall; `story` has its steps in figures."""
+    """The trace of one request, drawn as a waterfall; `story` has its steps in figures."""
 
     def __init__(self, story: Story) -> None:
         self.story = story
 
     @property
     def answered_ms(self) -> float:
-        """Until its client had the answer, ms."""
+        """Time until the client had the answer, ms."""
         return self.story.answered_ms
 
     @property
     def visible_ms(self) -> float | None:
-        """Until the feed showed it, ms; None for what changes nothing, or was not seen in time."""
+        """Time until the feed showed the write, ms; None for a read, or when it was not seen in
+        time."""
         return self.story.visible_ms
 
     def _text(self) -> str:
@@ -51,7 +52,7 @@ class Trace(Shown):
 
 
 async def follow(stack: Stack, what: str) -> Trace:
-    """Send one of REQUESTS. Raises Invalid when it is none of them."""
+    """Send one of REQUESTS and return its trace. Raises Invalid for an unknown request."""
     if what not in REQUESTS:
         raise Invalid(f"There is no request {what!r}. {did_you_mean(what, REQUESTS)}")
     endpoint = ENDPOINTS[REQUESTS[what]]
@@ -72,7 +73,7 @@ async def follow(stack: Stack, what: str) -> Trace:
         client.close()
     await stack.settle(SETTLE_WITHIN_S)
     for target in stack.urls:
-        await stack.state(target)  # Asked for its state, a program writes its spans down.
+        await stack.state(target)  # A request for its state makes a process write its spans.
     good = outcome.status == endpoint.good_status
     failed = "" if good else outcome.error or f"http_{outcome.status}"
     request = f"{endpoint.method} {endpoint.path}"
@@ -91,7 +92,7 @@ async def follow(stack: Stack, what: str) -> Trace:
 
 
 async def _some_post(stack: Stack, client: Client) -> str:
-    """One that comments knows: a new one, when all have heard of it."""
+    """The id of a new post that `comments` knows; "nowhere" when none could be created."""
     endpoint = ENDPOINTS["create_post"]
     body = json.dumps({"title": "A post to comment on"})
     outcome = await _send(stack, client, endpoint, endpoint.path, body, "")

@@ -1,7 +1,6 @@
-"""The blog as services that *tell* each other, and keep copies of what they heard.
+"""The blog as services that *tell* each other what happened, and keep copies.
 
 Each file here has a twin of the same name in `lab/sync_chain/`; read them side by side
-(`lab diff comments`). `tell.py` and `hear.py` are how news travels, `apply.py` and
-`dead_letters.py` what becomes of it on arrival, `alarms.py` what should never be; `stack.py` starts
-a service.
+(`lab diff comments`). `outbox.py` publishes events and `consumer.py` consumes them; `inbox.py` and
+`dead_letters.py` apply them or set them aside; `stack.py` starts a service.
 """

@@ -1,17 +1,13 @@
-"""How a service hears what others tell: from its own offset on, through its own door.
+"""Consumes the bus: reads events from the service's offset on and passes them to the inbox.
 
-A delivery is a batch of events as the stream brings it. It enters through the same door as a
-request, is applied in one transaction together with the new offset (`lab/async_bus/inbox.py`), and
-only then is the next one read. Whatever dies when: after a restart the service goes on behind the
-last event it applied.
+The bus delivers events in batches. Each delivery passes the service's fault filter, as a request
+does. The inbox applies it in one transaction together with the new offset
+(`lab/async_bus/inbox.py`); then the consumer reads the next one. After a crash at any point, the
+service resumes behind the last event it applied.
 
-If the log has become another one meanwhile, it is read again from its beginning. If it begins only
-behind what comes next here, nothing that is there could make this copy whole: the service says so,
-and waits for a log that has it.
-
-What a service has noticed that should never be, kept where people look: its log, its state.
-
-An alarm is no error: the service mends what it can and goes on. But somebody has to know.
+If the log has been replaced, the consumer reads the new one from its beginning. If the log has
+already deleted the next event, this copy can't be completed: the service raises an alert and waits
+for a log that has the event. Alerts appear in the service's log and in its state.
 """
 
 import asyncio
@@ -27,13 +23,16 @@ from lab.bus.base import Batch, Bus, BusUnavailable, LostTail, NoLongerKept
 from lab.domain.services import BUS
 from lab.faults.filter import Door
 
-# ── What a service has noticed that should never be, kept where people look: its log, its state.
+# ── Alerts
 
 _REMEMBERED = 16
 
 
 class Alarms:
-    """The last sentences, each said once however often its reason is met in a row."""
+    """The newest alerts; one that repeats the last one is dropped.
+
+    An alert is not an error: the service repairs what it can and goes on. But people have to know.
+    """
 
     def __init__(self) -> None:
         self.sentences: deque[str] = deque(maxlen=_REMEMBERED)
@@ -46,19 +45,19 @@ class Alarms:
         sys.stderr.flush()
 
 
-# ── How a service hears what others tell: from its own offset on, through its own door.
+# ── The consumer
 
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 QUIET_S = 0.5
 HEAD_WITHIN_S = 0.2
 NEWS = 10_000
-"""So many of the newest events are news, and leave spans. What lies further back at the start is
-history: a copy built anew learns it, and nobody asks how long each event of it was under way."""
+"""This many of the newest events leave spans. At the start, older events are history: a new copy
+applies them, but how long each of them was under way does not matter."""
 
 
 class Inbox:
-    """Reads the bus from the applier's position on, and lets in what comes."""
+    """Reads the bus from the inbox's position on, and applies what the fault filter lets pass."""
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class Inbox:
 
     @property
     def waits_for(self) -> str | None:
-        """What this service is not up to date without: None when it is."""
+        """What this service needs before it is up to date; None when it is."""
         if stuck := self._applier.stuck:
             return str(stuck)
         return self._missing or self._waits_for
@@ -103,8 +102,8 @@ class Inbox:
                         f"This copy can't be made whole: it waits for {self._missing}"
                     )
                 if self._bus.routes:
-                    continue  # Pushed once, refused, gone: there is nothing to wait for.
-                if self._applier.position > failed_behind:  # another event's turn to fail
+                    continue  # A pushed event comes only once: there is nothing to retry.
+                if self._applier.position > failed_behind:  # another event fails now
                     failed_behind, self._pause_s = self._applier.position, FIRST_PAUSE_S
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -121,11 +120,11 @@ class Inbox:
         self._waits_for = "the event bus"
 
     async def in_turn(self, work: Callable[[], Any]) -> Any:
-        """Do something between two deliveries, in the thread that applies them."""
+        """Run `work` between two deliveries, in the thread that applies them."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _until_caught_up(self) -> None:
-        """At the start: note how much there is to hear before this service is up to date."""
+        """At the start: note up to which event this service has to read to be up to date."""
         if self._waits_for is None:
             return
         self._catch_up_to = await self._bus.head()
@@ -139,7 +138,7 @@ class Inbox:
         self._waits_for = f"{behind} events it has not heard yet" if behind > 0 else None
 
     async def _read(self) -> None:
-        """Let in one delivery after the other, until one fails or the bus is lost."""
+        """Process one delivery after the other, until one fails or the bus is lost."""
         stream = self._bus.read(self._applier.position, self._applier.mark)
         coming: asyncio.Future[Batch] | None = None
         try:
@@ -157,7 +156,10 @@ class Inbox:
                 await stream.aclose()
 
     async def _look_around(self) -> None:
-        """Nothing has come for a while. Did anything get lost that nothing came after?"""
+        """After a quiet moment: apply events that a fault delayed, and probe for a gap at the end.
+
+        Raises DeliveryFailed when the bus has more events than it delivered.
+        """
         await self._let_in(Batch(mark=self._applier.mark))
         head = 0
         with suppress(BusUnavailable, TimeoutError):
@@ -181,7 +183,7 @@ class Inbox:
         self._note_progress()
 
     async def _let_in(self, batch: Batch) -> None:
-        """Apply what the door's faults leave of a delivery."""
+        """Apply what the active faults leave of a delivery."""
         if arrivals := self._door.let_in(batch, self._applier.hears):
             await self.in_turn(lambda: self._applier.take(arrivals, batch.mark))
 

@@ -1,10 +1,9 @@
-"""Events that a service could not apply, laid aside so that what came after them could go on.
+"""Dead letters: events that a service could not apply, stored so that later events can go on.
 
-A dead letter is no rubbish: it is work that somebody has to look at. It lies in the service's own
-database, put there in the transaction that moved the offset past it, so it is either still to come
-or lies here, and never neither. `lab events --dead` shows them; `lab redrive`, once the cause has
-been mended, applies them again. What happened to the same thing meanwhile is not undone: a letter
-that is redriven comes *late*, behind events that were told after it.
+A dead letter is work for an operator. The service stores it in its database, in the transaction
+that moves the offset past the event. So the event is either still to be consumed or a dead letter,
+and never neither. `lab events --dead` shows dead letters. `lab redrive` applies them again, once
+the cause is fixed. A redriven event is *late*: the effects of events published after it stay.
 """
 
 from collections.abc import Callable
@@ -39,14 +38,15 @@ def reason(error: BaseException | None) -> str:
 
 
 def lay_aside(change: Transaction, envelope: Envelope, why: str, attempts: int) -> None:
-    """Put an event among the dead letters, in the transaction that moves the offset past it."""
+    """Store an event as a dead letter, in the transaction that moves the offset past it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     content = envelope.model_dump_json()
     change.execute(_INSERT, envelope.sequence, content, why, attempts, now, envelope.id)
 
 
 def dead_letters(store: Store) -> list[dict[str, Any]]:
-    """`{sequence, type, why, attempts, at, envelope}` each, in the order of the bus."""
+    """All dead letters, in the order of the bus, each as
+    `{sequence, id, type, why, attempts, at, envelope}`."""
     rows = store.rows("SELECT * FROM dead_letters ORDER BY sequence")
     letters = []
     for row in rows:
@@ -56,16 +56,16 @@ def dead_letters(store: Store) -> list[dict[str, Any]]:
 
 
 def count_dead(store: Store) -> int:
-    """How many there are."""
+    """The number of dead letters."""
     return int(store.rows("SELECT count(*) AS n FROM dead_letters")[0]["n"])
 
 
 def redrive(
     store: Store, apply: Callable[[Envelope, Transaction], None]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Apply each again, and take it from the dead letters in the same transaction.
+    """Apply each dead letter again, and delete it in the same transaction.
 
-    Returns what was `redriven` and what is `still_dead`, with the reason of the new attempt.
+    Returns the letters that were `redriven` and those `still_dead`, with the new reason.
     """
     redriven: list[dict[str, Any]] = []
     still_dead: list[dict[str, Any]] = []
@@ -76,7 +76,7 @@ def redrive(
                 apply(Envelope.model_validate(letter["envelope"]), change)
                 change.execute("DELETE FROM dead_letters WHERE id = ?", letter["id"])
             redriven.append({"sequence": sequence, "type": letter["type"]})
-        except Exception as error:  # Whatever it is: it stays a dead letter.
+        except Exception as error:  # After any error it stays a dead letter.
             why = reason(error)
             with store.transaction() as change:
                 change.execute(

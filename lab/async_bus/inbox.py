@@ -1,26 +1,26 @@
-"""What becomes of events that have come in: applied once, passed over, or laid aside.
+"""The inbox: applies each event once and in order, skips duplicates, stores dead letters.
 
-At-least-once is all that a bus can promise: it may say a thing twice, and what it says may be lost
-or overtaken on the way. What makes it *once, in order* is a number. The consumer commits what it
-learnt together with its offset, and holds each event that comes against that offset: what lies at
-or below it has been applied and is passed over; what lies beyond the next number shows that one is
-missing, and the log is read again from there.
+A bus promises at-least-once delivery: an event may come twice, and events may be lost or overtaken
+on the way. The sequence number makes the effect *once, in order*. The consumer commits what it
+learns together with its offset, and compares each event with that offset. An event at or below the
+offset has been applied and is skipped. An event beyond the next number reveals a gap, and the
+consumer reads the log again from there.
 
-A number is worth as much as the log that gave it. When that comes back without its tail, what was
-in there is told again, under other numbers. So the ids of what was applied are committed, too; the
-log is then read again from where it begins, and what is known by its id is passed over. All this is
+Sequence numbers belong to the log that assigned them. If a log comes back without its tail, the
+publishers publish the lost events again, under other numbers. So the ids of applied events are
+committed too; the consumer then reads the log from its beginning and skips known ids. All this is
 the switch `dedupe`.
 
-Without it a consumer believes what it is told, as most do that were written in an afternoon. It
-applies whatever comes, however often, in whatever order, and notes its offset afterwards, in a
-commit of its own: a crash between the two applies an event again. All that still helps it is a key
-in a table, which refuses to hold the same row twice.
+Without `dedupe`, a consumer applies whatever comes, however often and in whatever order, as much
+naive code does. It commits its offset afterwards, in a second transaction: a crash between the two
+applies an event again. Only a primary key then prevents duplicates, because a table refuses the
+same row twice.
 
-An event that can't be applied at all (the *poison*) stops everything behind it: its turn comes
-again and again. With the switch `dead_letter` it is laid aside after five attempts, in the same
-transaction as the offset, and the consumer goes on (`lab/async_bus/dead_letters.py`).
+An event that can't be applied (a *poison event*) blocks all later events, because it is retried
+again and again. With the switch `dead_letter` it becomes a dead letter after five attempts, in the
+transaction that moves the offset, and the consumer goes on (`lab/async_bus/dead_letters.py`).
 
-The switch `apply_ms` gives a consumer little *capacity*, as a slow database would.
+The switch `apply_ms` reduces the consumer's *capacity*, as a slow database would.
 """
 
 import sqlite3
@@ -44,11 +44,11 @@ Listener = Callable[[Any, Transaction], None]
 
 
 class DeliveryFailed(Exception):
-    """This delivery was not applied to its end; the rest of it will be read again."""
+    """This delivery was not applied completely; the consumer reads the rest again."""
 
 
 class _Indigestible(Exception):
-    """The event that broke a transaction; the cause says why."""
+    """An event broke a transaction; `__cause__` says why."""
 
     def __init__(self, envelope: Envelope) -> None:
         super().__init__(envelope.sequence)
@@ -57,7 +57,7 @@ class _Indigestible(Exception):
 
 @dataclass(frozen=True)
 class Failing:
-    """The event whose turn it is, and which can't be applied."""
+    """The next event to apply, which has failed `attempts` times."""
 
     sequence: int
     type: str
@@ -69,11 +69,11 @@ class Failing:
 
 
 class Applier:
-    """Applies events to a store, each by the listener for its type. Not for several threads.
+    """Applies events to a store, each by the listener for its type. Not thread-safe.
 
-    `numbered`: the numbers of events are the bus's own, gapless, and can be read again. `apply_ms`:
-    what each event heard here takes, its commit included; then each has a commit of its own.
-    `deaf_to`: the sources whose events it passes over.
+    `numbered`: the bus numbers its events without gaps and can replay them. `apply_ms`: time that
+    each consumed event takes, its commit included; events are then committed one by one.
+    `deaf_to`: sources whose events are skipped.
     """
 
     def __init__(
@@ -100,26 +100,26 @@ class Applier:
         self.mark = store.mark()
         self._delivered = 0, self.mark
         self.history_until = 0
-        """Up to here no spans are kept: nobody waits for what happened so long ago."""
+        """Events up to this number are history and leave no spans."""
         self.failing: Failing | None = None
         self.applied = 0
         self.passed_over = 0
         self.failed_on: deque[str] = deque(maxlen=_REMEMBERED)
 
     def hears(self, envelope: Envelope) -> bool:
-        """Whether somebody here listens for it."""
+        """Whether this service consumes the event."""
         return envelope.type in self._listeners and envelope.source not in self._deaf_to
 
     @property
     def stuck(self) -> Failing | None:
-        """The event behind which everything waits, once it has been tried often enough."""
+        """The event that blocks all later ones, once it has failed ATTEMPTS times; else None."""
         failing = self.failing
         return failing if failing and failing.attempts >= ATTEMPTS else None
 
     def take(self, arrivals: Sequence[Envelope], mark: str = "") -> None:
-        """Apply what has come in, as far as it can be; raises DeliveryFailed if that is not all.
+        """Apply a delivery as far as possible. Raises DeliveryFailed if that is not all of it.
 
-        `mark`: what the bus gave with it, to be shown when it is read on from behind it.
+        `mark`: the bus's cursor for the end of this delivery, needed to resume reading there.
         """
         if not self._dedupe:
             self._apply_one_by_one(arrivals)
@@ -136,32 +136,35 @@ class Applier:
             raise DeliveryFailed(f"Event {self.position + 1} is missing: it has to be read again.")
 
     def pass_to(self, sequence: int) -> None:
-        """Note that there is nothing more to come up to here, as far as anybody could tell."""
+        """Without `dedupe`, or on a bus without replay: move the position on to `sequence`."""
         if not (self._dedupe and self._numbered):
             self.position = max(self.position, sequence)
 
     def go_back(self, to: int) -> None:
-        """Hear everything behind number `to` again: the log is not the one that was heard."""
+        """Rewind to number `to`, because the log was replaced; later events will be read again."""
         with self._store.transaction() as change:
             change.heard(to)
         self.position, self.mark, self.failing = to, "", None
 
     def redrive(self, envelope: Envelope, change: Transaction) -> None:
-        """Apply an event that had been laid aside; raises what its listener raises."""
+        """Apply a dead letter; raises what its listener raises."""
         self._apply_one(envelope, change)
 
     def _apply_one_by_one(self, events: Sequence[Envelope]) -> None:
-        """Each in a transaction of its own, and none before its time has passed."""
-        if perf_counter() - self._free_at_s > self._apply_s:  # else they have been waiting
+        """Apply each event in a separate transaction, and with `apply_ms` not before its time."""
+        if perf_counter() - self._free_at_s > self._apply_s:  # the consumer was idle
             self._free_at_s = perf_counter()
         for envelope in events:
             if self._apply_s and self.hears(envelope):
-                self._free_at_s += self._apply_s  # No commit and no late waking adds to it.
+                self._free_at_s += self._apply_s  # Commits and late wake-ups add nothing to it.
                 sleep(max(0.0, self._free_at_s - perf_counter()))
             self._apply([envelope])
 
     def _apply(self, events: Sequence[Envelope]) -> None:
-        """Apply events that follow each other; what comes before one that fails is kept."""
+        """Apply consecutive events. If one fails, the ones before it stay applied.
+
+        Raises DeliveryFailed.
+        """
         try:
             self._commit(events)
         except _Indigestible as error:
@@ -170,12 +173,12 @@ class Applier:
                 self._apply(events[:at])
             self._note_failure(error.envelope, error.__cause__)
             self._apply(events[at + 1 :])
-        except Exception as error:  # The disk is full, say: no event is to blame.
+        except Exception as error:  # A full disk, for example: no event caused it.
             traceback.print_exc()
             raise DeliveryFailed(repr(error)) from error
 
     def _commit(self, events: Sequence[Envelope]) -> None:
-        """Rows and offset in one transaction; in two of them without `dedupe`."""
+        """Commit rows and offset in one transaction, or in two without `dedupe`."""
         if not events:
             return
         sequence = max(self.position, events[-1].sequence)
@@ -198,16 +201,16 @@ class Applier:
                 with self._store.transaction() as change:
                     change.heard(sequence)
         self.applied += len(heard)
-        # An offset that only passed what nobody here listens for can wait for the next commit.
+        # An offset that only passed events not consumed here is saved with the next commit.
         self.position, self.mark = sequence, self._mark_behind(sequence)
         self.failing = None
 
     def _mark_behind(self, sequence: int) -> str:
-        """The bus has told one for the end of this delivery, and none for its middle."""
+        """The bus gives a cursor for the end of a delivery, and none ("") for its middle."""
         return self._delivered[1] if sequence >= self._delivered[0] else ""
 
     def _new_among(self, events: Sequence[Envelope], change: Transaction) -> list[Envelope]:
-        """Those whose ids were never heard before; what was pushed has no ids of its own."""
+        """The events whose ids were never applied; all of them without `dedupe` or replay."""
         if not (self._dedupe and self._numbered):
             return list(events)
         new = change.new_among([envelope.id for envelope in events])
@@ -229,7 +232,8 @@ class Applier:
             self._listeners[envelope.type](event, change)
 
     def _note_failure(self, envelope: Envelope, error: BaseException | None) -> None:
-        """Count an attempt. After enough of them lay the event aside, or raise DeliveryFailed."""
+        """Count a failed attempt. Raises DeliveryFailed, or stores the event as a dead letter if
+        that is switched on and the attempts are used up."""
         before = self.failing
         again = before is not None and before.sequence == envelope.sequence
         attempts = before.attempts + 1 if before and again else 1
@@ -238,7 +242,7 @@ class Applier:
         if not again:
             self.failed_on.append(envelope.subject)
             traceback.print_exception(error)
-        # What was pushed can't be read again: there is one attempt, then.
+        # A pushed event can't be read again, so it has one attempt.
         if self._dead_letter and (attempts >= ATTEMPTS or not self._numbered):
             with self._store.transaction() as change:
                 lay_aside(change, envelope, why, attempts)

@@ -21,7 +21,7 @@ service = BusService("moderation", SCHEMA)
 
 # ── What a client may ask of us ───────────────────────────────────────────
 
-# Nobody waits for a verdict; but whoever likes may look at them.
+# No service waits for a verdict; clients may read the verdicts.
 
 
 @service.get("/verdicts")

@@ -1,16 +1,16 @@
-"""How what a service tells gets onto the bus: the relay behind its outbox.
+"""The outbox relay: publishes a service's committed events to the bus, in order.
 
-An event lies in the outbox from the moment its rows were committed. The relay brings it to the bus
-and tries again until the bus has acknowledged it, however often the bus or the service dies in
-between. The bus knows an event by its id, so a second try is no second event.
+A service writes an event to its outbox in the transaction that changes its rows. The relay
+publishes the event and retries until the bus acknowledges it, even if the bus or the service
+crashes in between. The bus knows an event by its id, so a retry does not store it twice.
 
-What was told is kept for a while, for the log may come back without it: from an old copy, say. The
-relay asks whether the log holds the last event that it told: at its start, when it has lost the
-bus, and now and then when nothing happens. If not, it tells again all that it kept, in order, under
-the old ids, and only then what is new.
+Published events stay in the outbox for a while, because the log may come back without them, for
+example from an old copy. The relay checks whether the log contains the last event it published: at
+the start, after it lost the bus, and from time to time when idle. If the log does not, the relay
+publishes all events that it still has again, in order, under their old ids, and then the new ones.
 
-`DualWrite` is what one would write without having thought of that, and is there to be compared with
-(`--outbox off`): first the rows, then the bus, and nothing that holds the two together.
+`DualWrite` is the naive form, for comparison (`--outbox off`): it commits the rows, then
+publishes, and nothing makes the two atomic.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ IDLE_S = 0.5
 
 
 class Relay:
-    """Empties one outbox, in order. `as_told`: an envelope as it leaves the service."""
+    """Publishes one outbox, in order. `as_told`: rewrites an envelope as it leaves the service."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class Relay:
                 compared = something_told.is_set()
 
     async def _compare(self) -> None:
-        """Hold what was told against the log; go back to the oldest kept event if it lost some."""
+        """Check that the log contains the last published event; if not, go back to the oldest
+        event that is still in the outbox."""
         if await self._bus.holds(self._last.sequence, self._last.id):
             return
         oldest = await asyncio.to_thread(self._store.oldest_told) or self._last
@@ -112,10 +113,10 @@ class Relay:
 
 
 class DualWrite:
-    """Tells events straight after the commit, in the worker that made it, and only once.
+    """Publishes events once, right after the commit, in the worker that made it.
 
-    If the bus can't be reached then, or the process dies in between, the event is gone: the rows
-    are there, the client has its 201, and nobody else will ever hear of it.
+    If the bus is unreachable then, or the process crashes in between, the events are lost: the
+    rows are committed, the client has its 201, and no other service learns of the change.
     """
 
     def __init__(self, store: Store, bus: Bus, as_told: Callable[[str], str] = str) -> None:
@@ -132,7 +133,7 @@ class DualWrite:
         self._started.set()
 
     def waiting(self) -> int:
-        """How many commits wait for the bus just now; what failed to get there does not wait."""
+        """How many commits are being published now; failed ones do not count."""
         return self._under_way
 
     def _tell(self, committed: Sequence[str]) -> None:
@@ -152,7 +153,7 @@ class DualWrite:
 
 
 def _load(waiting: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-    """The first of those that wait, as many as the bus takes at once; one at the least."""
+    """The first waiting events, as many as the bus accepts at once, and at least one of them."""
     size = 0
     for count, (_, envelope) in enumerate(waiting):
         size += len(envelope.encode()) + 1

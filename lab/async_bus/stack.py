@@ -1,4 +1,4 @@
-"""What the services on the bus stand in: the shared shell, and the means to tell and to hear."""
+"""The shared base of the services on the bus: the service class, its options, its `main`."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -29,21 +29,22 @@ SWITCHES = {
     "dedupe": ("on", "hold what comes against the offset; off: believe whatever comes"),
     "dead-letter": ("off", "lay an event aside that failed five times; off: wait behind it"),
 }
-"""Each with its default, under which nothing is lost; waiting behind a poison loses nothing."""
+"""Each with its default. The defaults lose no event: a consumer that waits behind a poison event
+loses nothing."""
 
 
 class BusService(Service):
-    """A service that keeps copies of what others know, and hears when it changes."""
+    """A service that keeps copies of other services' data and updates them from events."""
 
     def __init__(self, name: str, schema: str = "") -> None:
         super().__init__(ARRANGEMENT, name, TABLE + schema)
         self.listeners: dict[type[Event], Listener] = {}
 
     def on(self, *kinds: type[Event]) -> Callable[[Handler], Handler]:
-        """Hear events: `@service.on(PostCreated)` above `def know_post(post, change)`.
+        """Register a listener: `@service.on(PostCreated)` above `def know_post(post, change)`.
 
-        The listener changes rows, and may tell, through the `change` it is given; the offset
-        moves in the same transaction.
+        The listener changes rows, and may publish events, through the transaction `change`; the
+        offset moves in the same transaction.
         """
 
         def declare(listener: Handler) -> Handler:
@@ -55,7 +56,7 @@ class BusService(Service):
 
 
 def program(service: BusService) -> Main:
-    """The `main` of a service's file: read the command line, open the store, serve."""
+    """Build the `main` of a service's file: parse the command line, open the store, serve."""
 
     def main(argv: Sequence[str] | None = None) -> None:
         parser = argparse.ArgumentParser(
@@ -95,7 +96,7 @@ def program(service: BusService) -> Main:
         if arguments.idempotency:
             service.answer_repeats()
         bus = open_bus(arguments.bus, service.name)
-        # What is pushed has no place in any order that a position could name.
+        # Pushed events have no order in which a position could mean anything.
         numbered = not bus.routes
 
         def dead() -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""The event bus: one short contract, one file an engine, `open.py` to choose."""
+"""The event bus: one contract in `base`, a package for each engine, `connect` to choose one."""

@@ -1,8 +1,8 @@
-"""What a bus promises to those who tell and those who hear. An engine is a class that keeps it.
+"""The contract of a bus with its publishers and consumers; each engine is a class that keeps it.
 
-A log may come back as another one than it was: restored from an old copy, say, its tail lost. To
-notice that is the business of those who know better. Whoever tells asks whether the log `holds`
-the last event it told; whoever hears shows a `mark` of the place from which it goes on.
+A log may come back changed: restored from an old copy, for example, its tail lost. Publishers and
+consumers have to detect that. A publisher asks whether the log still contains the last event it
+published; a consumer reads on with a `mark`, the bus's cursor for its position.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,16 +12,18 @@ from lab.domain.events import Envelope
 from lab.service.http import Route
 
 MOST_BYTES_AT_ONCE = 1024 * 1024
-"""More than this is told in several goes: a bus takes some more, but not without end."""
+"""A publisher splits more than this into several appends; a bus takes only somewhat more."""
 
 
 class BusUnavailable(Exception):
-    """The bus can't be reached, or did not acknowledge in time: try again, with the same ids."""
+    """The bus is unreachable, or did not acknowledge in time: try again, with the same ids."""
 
 
 class LostTail(BusUnavailable):
-    """What was heard up to here is not what the log holds now. It can be read behind
-    `begins_after`: 0, or what retention has deleted."""
+    """The log does not contain what was consumed up to here: its tail is lost.
+
+    It can be read after `begins_after`: 0, or the last event that retention has deleted.
+    """
 
     def __init__(self, says: str, begins_after: int = 0) -> None:
         super().__init__(says)
@@ -29,12 +31,15 @@ class LostTail(BusUnavailable):
 
 
 class NoLongerKept(BusUnavailable):
-    """Events that were to be heard next have been deleted for their age: the log begins later."""
+    """Retention has deleted the next events to read: the log begins later."""
 
 
 class Batch(list[Envelope]):
-    """Events that follow each other. `mark` is what the bus knows the place behind them by: show
-    it to go on from there. "" where an engine has no such thing."""
+    """Events that follow each other.
+
+    `mark` is the bus's cursor for the position after them, needed to read on from there; "" in an
+    engine without cursors.
+    """
 
     def __init__(self, events: Sequence[Envelope] = (), mark: str = "") -> None:
         super().__init__(events)
@@ -44,42 +49,42 @@ class Batch(list[Envelope]):
 class Bus(Protocol):
     @property
     def routes(self) -> list[Route]:
-        """Where a service has to let the bus in: an engine that pushes knocks there.
+        """The routes to which an engine that pushes delivers events.
 
-        Empty for an engine that is read from. What is pushed comes once and can't be read again,
-        so to such an engine a consumer's offset means nothing.
+        Empty for an engine that is read from. A pushed event comes once and cannot be read again,
+        so a consumer's offset has no meaning for such an engine.
         """
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
-        """Keep events (as JSON envelopes, in this order); their sequence numbers, from 1.
+        """Append events (JSON envelopes, in this order); returns their sequence numbers, from 1.
 
-        Returns once they are as safe as the engine promises. An event whose id the bus already
-        holds is not kept twice: its old number is returned.
+        Returns once they are as safe as the engine guarantees. An event whose id the bus already
+        has is not added again: its old number is returned. Raises BusUnavailable.
         """
 
     async def holds(self, sequence: int, event_id: str) -> bool:
-        """Whether event `sequence` is there, and is that one; of number 0 it always is.
+        """Whether event `sequence` exists and has the id `event_id`; always true for number 0.
 
-        An event that retention has deleted counts as held: nothing says that it was another one.
-        From the first question on, `append` refuses (BusUnavailable) as soon as the log may have
-        become another one, until it is asked again.
+        An event that retention has deleted counts as contained: nothing shows that it was another
+        one. After the first call, `append` refuses (BusUnavailable) as soon as the log may have
+        been replaced, until this is called again.
         """
 
     def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
-        """All events behind sequence number `after`, in order, in batches; waits for more.
+        """All events after sequence number `after`, in order, in batches; waits for more.
 
-        Raises LostTail when `after` lies beyond the end, or the log is not the one that gave
-        `mark` for it; NoLongerKept when it begins later.
+        Raises LostTail when `after` is beyond the end, or when `mark` is not this log's cursor for
+        it; NoLongerKept when the log begins later.
         """
 
     async def head(self) -> int:
-        """The newest sequence number; 0 when nothing was ever told."""
+        """The newest sequence number; 0 when no event was ever published."""
 
     async def close(self) -> None: ...
 
 
 def next_after(after: int, envelope: Envelope) -> int:
-    """The number reached with `envelope`; a gap is never passed over in silence."""
+    """The number of `envelope`. Raises BusUnavailable unless it follows `after` directly."""
     if envelope.sequence != after + 1:
         raise BusUnavailable(
             f"The stream went from {after} to {envelope.sequence}: an event is missing or doubled."

@@ -1,18 +1,19 @@
-"""Open a connection to a bus by its address."""
+"""Choose the client for a bus by its address."""
 
 import os
 
 from lab.bus.base import Bus
 
 LOGIN = "LAB_BUS_LOGIN"
-"""The environment's USER:PASSWORD, or token, for a NATS server whose address has none."""
+"""Environment variable with USER:PASSWORD, or a token, for a NATS address without a login."""
 
 
 def open_bus(url: str, caller: str = "") -> Bus:
     """`http://…` is the `log` engine, `course+http://…` the `course` engine, `nats://…` JetStream.
 
-    `caller`: who speaks to it, for an engine that can be told. Connects at the first use, not now.
-    Raises ValueError for another one, NatsMissing.
+    `caller`: the name of the service that connects, for an engine that transmits it. The client
+    connects at its first use, not now. Raises ValueError for any other address; NatsMissing when
+    nats-py is not installed.
     """
     if url.startswith("http://"):
         from lab.bus.log.client import LogBus
@@ -36,7 +37,7 @@ def open_bus(url: str, caller: str = "") -> Bus:
 
 
 def with_login(url: str) -> str:
-    """The address of a NATS server with the environment's login, unless it has one itself."""
+    """The address of a NATS server, with the environment's login unless it already has one."""
     login, host = os.environ.get(LOGIN, ""), url.removeprefix("nats://")
     if not login or host.startswith("/") or "@" in host:
         return url

@@ -1,12 +1,11 @@
-"""A topology is data: which programs make up an arrangement, and how each is told of the others.
+"""Arrangements as data: the programs of each, and the arguments with which they find each other.
 
-More services than four: small ones in a row, through which the feed's comments have to pass.
-
-What they would do for a feed (a gateway, a login, a profile, a translation) is left out; that they
-are needed is what counts. In the chain query's question about comments goes through all of them,
-and so does the answer. On the bus what comments tells goes through all of them before query hears
-it. Nobody else knows that they are there: each is told another address for `comments`, or whose
-events it does not hear.
+Hops are additional small services in a row that the feed's comments have to pass. What they would
+do for a feed (a gateway, a login, a profile, a translation) is left out; only their presence
+counts. In the chain, the request of `query` for comments passes all of them, and so does the
+response. On the bus, what `comments` publishes passes all of them before `query` consumes it. No
+other service knows that they exist: each one gets another address for `comments`, or a list of
+sources to ignore.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,19 +31,19 @@ from lab.cluster.bus_engines import (
 from lab.cluster.program import Program
 from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
 
-# ── More services than four: small ones in a row, through which the feed's comments have to pass.
+# ── Hops
 
 EVERY_HOP = "hops"
-"""The target of a fault that acts on each hop by itself."""
+"""The target of a fault that acts on each hop separately."""
 
 
 def hops_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hops that a variant's options ask for, the one next to query first."""
+    """The hops that a variant's options ask for. The first is next to `query`."""
     return HOPS[: options.get("depth", 1 if "width" in options else 0)]
 
 
 def who_is(peer: str, asker: str, hops: tuple[str, ...]) -> str:
-    """Who answers `asker` at the address it has for `peer`: its next hop, where it has one."""
+    """The service at the address that `asker` has for `peer`: its next hop, if there is one."""
     if peer != "comments" or asker not in ("query", *hops):
         return peer
     next_one = hops.index(asker) + 1 if asker in hops else 0
@@ -52,9 +51,9 @@ def who_is(peer: str, asker: str, hops: tuple[str, ...]) -> str:
 
 
 def not_heard(hearer: str, hops: tuple[str, ...]) -> tuple[str, ...]:
-    """Of those who tell of comments, all whom `hearer` must not hear: each hears but one.
+    """The publishers of comments that `hearer` must ignore: it consumes only one of them.
 
-    Events go the way that answers go in the chain: from comments by the last hop to the first.
+    Events take the way of the chain's responses: from `comments` through the last hop to the first.
     """
     way = ("comments", *reversed(hops))
     place = (*way, "query").index(hearer) if hearer in (*hops, "query") else 1
@@ -62,7 +61,7 @@ def not_heard(hearer: str, hops: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def argv_of(part: str, options: Mapping[str, Any], ask_by: str | None) -> list[str]:
-    """What a service is told because there are hops; their addresses are told elsewhere."""
+    """The arguments that a service gets because of hops and fan-out, without addresses."""
     hops = hops_of(options)
     argv = ["--name", part] if part in hops else []
     if ask_by is None:
@@ -74,12 +73,12 @@ def argv_of(part: str, options: Mapping[str, Any], ask_by: str | None) -> list[s
         for other in hops[hops.index(part) + 1 :]:
             argv += ["--also-ask", other]
     if part in hops and "width" in options and "workers" not in options:
-        # Several questions of one feed may be held at once; none is to wait for another's worker.
+        # One feed may send several requests at once; none of them should wait for a worker.
         argv += ["--workers", str(max(8, 2 * options["width"]))]
     return argv
 
 
-# ── A topology is data: which programs make up an arrangement, and how each is told of the others.
+# ── Arrangements
 
 _CHAIN = {name: f"lab.sync_chain.{name}" for name in SERVICES}
 _TOLD = {name: f"lab.async_bus.{name}" for name in SERVICES}
@@ -89,11 +88,12 @@ _WHOLE = {MONOLITH: "lab.sync_chain.monolith"}
 
 @dataclass(frozen=True)
 class Strangers:
-    """Services that are not the lab's, each behind a sidecar that has the lab's door.
+    """External services, each behind a sidecar with a fault filter.
 
-    `services`: all but their bus. `asked`: those whom the load asks, at a face that always is in
-    front of the door. `unmoved`: those that stand on their own port, so that the others come past
-    the door. `known`: whether they call each other through their sidecars, and so by name.
+    `services`: all of them without their bus. `asked`: the services that the load calls, through an
+    HTTP adapter whose requests always pass the fault filter. `unmoved`: services on their own port,
+    so that the others call them past the fault filter. `known`: whether the services call each
+    other through their sidecars, and so by name.
     """
 
     services: tuple[str, ...]
@@ -104,11 +104,11 @@ class Strangers:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """`programs` maps each part that is a process of its own to its module.
+    """One way to build the blog. `programs` maps each process to its module.
 
-    `ask_by` is the carrier of questions; None where nobody asks. `guests`: those of its parts that
-    are somebody's own services, put beside the blog while it ran. `strangers`: it is theirs.
-    `replaced`: services of the lab's in whose place one of theirs stands.
+    `ask_by`: the transport of requests between services; None where services send none. `guests`:
+    users' services that were added while the blog ran. `strangers`: set if all services are
+    external. `replaced`: set if external services replace some of the lab's.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Arrangement:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The processes."""
+        """The names of the processes."""
         return tuple(self.programs)
 
     @property
@@ -129,7 +129,7 @@ class Arrangement:
 
     @property
     def bus_has_door(self) -> bool:
-        """Whether what services send to the bus goes through a door at which faults can act."""
+        """Whether requests to the bus pass a fault filter."""
         return self.has_bus and self.programs[BUS] not in (*NATS.values(), *GATEWAY.values())
 
     @property
@@ -139,24 +139,25 @@ class Arrangement:
 
     @property
     def keeps_a_log(self) -> bool:
-        """Whether the blog's events can be read from the bus again, in the bus's own order."""
+        """Whether the blog's events can be read again from the bus, in the order of the bus."""
         told = self.has_bus and self.ask_by is None and self.strangers is None
         return told and self.programs[BUS] not in COURSE.values()
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All there is to break: the services, wherever they live, and the bus."""
+        """All targets of faults: the services, whatever process they run in, and the bus's
+        nodes."""
         return (*self.services, *(part for part in self.programs if part.startswith(BUS)))
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The four that each arrangement has, its hops, and its guests; or the strangers."""
+        """The four common services, the hops and the guests; or the external services."""
         if self.strangers is not None:
             return self.strangers.services
         return (*SERVICES, *(part for part in self.programs if part in HOPS), *self.guests)
 
     def home(self, target: str) -> str:
-        """The process in which a target lives."""
+        """The process in which a target runs."""
         return target if target in self.programs else MONOLITH
 
 
@@ -171,19 +172,19 @@ ARRANGEMENTS = {
 }
 
 BUS_SIDE_SWITCHES = ("outbox", "dedupe", "dead_letter")
-"""What makes telling and hearing safe; each is on or off in every service of `async-bus`."""
+"""Switches for safe publishing and consuming; each is on or off in every service of `async-bus`."""
 
 ASKER_SWITCHES = (
     *("timeout_ms", "deadline", "retries", "backoff", "retry_budget"),
     *("breaker", "bulkhead", "hedge", "fallback"),
 )
-"""What protects those who ask from those they ask. Naive code has a timeout, at best."""
+"""Switches that protect callers from their callees. Naive code has at most a timeout."""
 
 KEEPS_ANSWERS = ("posts", "comments", MONOLITH)
-"""The processes to whom clients send writes: those that `idempotency` is about."""
+"""The processes to which clients send writes; `idempotency` acts there."""
 
 BACKOFFS = ("none", "exponential", "jitter")
-"""How one may wait before asking again."""
+"""How a caller may wait before a retry."""
 
 PRELOAD = (
     "aiohttp.web",
@@ -196,7 +197,7 @@ PRELOAD = (
     "lab.sync_chain.ask.events",
     "lab.load.generator",
 )
-"""What the nursery imports once, so that no program has to."""
+"""The modules that the fork server imports once, so that no program has to."""
 
 
 _LIBRARIES = {"retries": "stamina", "breaker": "pybreaker"}
@@ -212,8 +213,10 @@ def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrangement:
-    """The arrangement with the hops and the bus that the options ask for; a cluster of servers
-    has a program a node."""
+    """The arrangement with the hops and the bus that the options ask for.
+
+    A cluster of bus servers has one program for each node.
+    """
     if arrangement.strangers is not None:
         return arrangement
     if arrangement.ask_by in _HOP:
@@ -235,13 +238,13 @@ def programs(
     token: str,
     stream: str = "",
 ) -> list[Program]:
-    """The programs of one variant, each with its arguments. `ports` has one for each part.
+    """The programs of one variant, each with its arguments. `ports` has a port for each process.
 
-    The arrangement is one `with_engine`. `stream`: what it is called on a bus that is not ours.
+    `arrangement` comes from `with_engine`. `stream`: the stream's name on an existing NATS cluster.
     """
     data, nodes = folder / "data" / variant, nodes_of(options)
     there = named(options["bus"]) if engine(options) == EXISTING else None
-    # Not in the arguments, which every user of the machine can read.
+    # In the environment, because every user of the machine can read the arguments.
     login = {LOGIN: there.login} if there and arrangement.has_bus else {}
     return [
         Program(
@@ -273,7 +276,7 @@ def _of_the_others(
     data: Path,
     stream: str,
 ) -> list[str]:
-    """What a service is told of the others, and the switches it is given."""
+    """The arguments of a service: the addresses of the others, and the switches."""
     argv = []
     if arrangement.has_bus:
         argv += ["--bus", bus_address(options, ports[BUS], data, stream)]

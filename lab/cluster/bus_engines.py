@@ -1,10 +1,9 @@
-"""What a bus is made of: which program an engine is, and how it and the services are told of it.
+"""The engines of the bus: the program of each, and the arguments and addresses for it.
 
-A NATS cluster that exists already, as somebody names it: `nats://[LOGIN@]HOST:PORT[,…]`.
-
-It is asked before anything is started, by hand on a bare socket: the protocol is lines of text, and
-a sentence about what is wrong is wanted within seconds, from a process that has not loaded the
-client library. The login travels in the environment only; what is shown never has it.
+An existing NATS cluster is given as a URL: `nats://[LOGIN@]HOST:PORT[,…]`. It is probed before
+anything is started, on a bare socket: the protocol is lines of text, and a problem should be
+reported within seconds, by a process that has not loaded the client library. The login is passed in
+the environment only, and never printed.
 """
 
 import json
@@ -23,12 +22,12 @@ from urllib.parse import unquote
 from lab.cluster.errors import LabCannotRun
 from lab.domain.services import BUS, SUBSCRIBERS
 
-# ── A NATS cluster that exists already, as somebody names it: `nats://[LOGIN@]HOST:PORT[,…]`.
+# ── An existing NATS cluster
 
 SCHEME = "nats://"
 LOGIN = "LAB_BUS_LOGIN"
-"""USER:PASSWORD, or a token, in the environment: of the lab where the URL has none, and always of
-the programs that it starts."""
+"""The variable for USER:PASSWORD or a token. The lab reads it if the URL has no login, and sets it
+for the programs that it starts."""
 ASK_WITHIN_S = 2.0
 _PORT = 4222
 _LINE_BYTES = 1 << 16
@@ -37,31 +36,31 @@ _LOOKS_LIKE = "It was meant to be nats://HOST:PORT, or nats://USER:PASSWORD@HOST
 
 
 class ClusterCannotBeUsed(LabCannotRun):
-    """The cluster is not there, or not as the lab needs it."""
+    """The cluster can't be reached, or lacks what the lab needs."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """`servers`: host and port of each; `login`: USER:PASSWORD or a token, as in the URL."""
+    """`servers`: host and port of each. `login`: USER:PASSWORD or a token, as in the URL."""
 
     servers: tuple[tuple[str, int], ...]
     login: str = field(default="", repr=False)
 
     @property
     def address(self) -> str:
-        """The URL without the login: what may be shown."""
+        """The URL without the login, safe to print."""
         return SCHEME + ",".join(f"{host}:{port}" for host, port in self.servers)
 
 
 def is_existing(bus: object) -> bool:
-    """Whether the switch `bus` names a cluster, and not an engine that the lab starts."""
+    """Whether the switch `bus` gives an existing cluster, not an engine that the lab starts."""
     return isinstance(bus, str) and "://" in bus
 
 
 def named(bus: str) -> Cluster:
-    """The cluster of that URL, with the environment's login where it has none.
+    """Parse the URL of a cluster. The login comes from the environment if the URL has none.
 
-    Raises ValueError, in a sentence that doesn't tell the login.
+    Raises ValueError with a sentence that does not contain the login.
     """
     login, _, hosts = bus.removeprefix(SCHEME).rpartition("@")
     if not bus.startswith(SCHEME):
@@ -83,7 +82,7 @@ def named(bus: str) -> Cluster:
 
 
 def without_login(bus: object) -> object:
-    """The value of the switch `bus` as it may be shown."""
+    """The value of the switch `bus`, safe to print."""
     if not isinstance(bus, str) or "@" not in bus:
         return bus
     scheme, found, _ = bus.partition("://")
@@ -91,12 +90,12 @@ def without_login(bus: object) -> object:
 
 
 def shown(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A variant's options as they may be shown and kept."""
+    """A variant's options, safe to print and to save."""
     return {name: without_login(of) if name == "bus" else of for name, of in options.items()}
 
 
 def ask(cluster: Cluster) -> None:
-    """Returns if one of the servers lets us in and has JetStream. Raises ClusterCannotBeUsed."""
+    """Return if one of the servers accepts us and has JetStream. Raises ClusterCannotBeUsed."""
     problems = []
     for host, port in cluster.servers:
         where = f"{host}:{port}"
@@ -120,7 +119,7 @@ def ask(cluster: Cluster) -> None:
 
 
 def _problem(talk: BufferedRWPair, login: str) -> str | None:
-    """What stands in the way of using the server at the other end; None when nothing does."""
+    """Why the server at the other end can't be used, in words; None if it can."""
     word, _, told = talk.readline(_LINE_BYTES).partition(b" ")
     if word != b"INFO":
         return "answers, but it does not speak as NATS does. Is this the port for its clients?"
@@ -154,7 +153,7 @@ _TURN_ON = "The lab's bus is a stream: turn JetStream on there (nats-server --je
 
 
 def _next_line(talk: BufferedRWPair) -> bytes:
-    """The next line of the server that isn't a question whether we are there, or news."""
+    """The server's next line that is not a ping, server information or an OK."""
     while True:
         line = talk.readline(_LINE_BYTES)
         if not line.startswith((b"PING", b"INFO", b"+OK")):
@@ -172,7 +171,7 @@ def _words(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-# ── What a bus is made of: which program an engine is, and how it and the services are told of it.
+# ── Engines
 
 LOG = {BUS: "lab.bus.log.server"}
 COURSE = {BUS: "lab.bus.course.server"}
@@ -180,32 +179,32 @@ NATS = {BUS: "lab.bus.nats.server"}
 GATEWAY = {BUS: "lab.bus.nats.gateway"}
 
 DELIVERIES = ("uncaught", "one-by-one", "fire-and-forget")
-"""How the course's bus may deliver: the variants in which it is found, and fails."""
+"""How the course's bus may deliver: three ways that are in use, each with its own failure."""
 
 ENGINES = {"log": LOG, "course": COURSE, "nats": NATS}
-"""What a bus may be made of: switch `bus`, by default the log."""
+"""The engines that the lab starts (switch `bus`); the default is the log."""
 
 EXISTING = "existing"
-"""What it is made of when the switch names a NATS cluster that is there already."""
+"""The engine when the switch gives an existing NATS cluster."""
 
 MODULES = {**ENGINES, EXISTING: GATEWAY}
-"""The program of each."""
+"""The program of each engine."""
 
 
 def engine(options: Mapping[str, Any]) -> str:
-    """What the bus is made of: a key of ENGINES, or EXISTING."""
+    """The engine of the bus: a key of ENGINES, or EXISTING."""
     bus = options.get("bus", "log")
     return EXISTING if is_existing(bus) else str(bus)
 
 
 def nodes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The bus, and its replicas, where the lab starts them."""
+    """The names of the bus and of the replicas that the lab starts."""
     replicas = 1 if engine(options) == EXISTING else options.get("replicas", 1)
     return (BUS, *(f"{BUS}-{number}" for number in range(2, replicas + 1)))
 
 
 def data_of(part: str, options: Mapping[str, Any], folder: Path) -> list[str]:
-    """Where a program keeps what it has to remember; some buses remember nothing here."""
+    """The arguments with a program's data folder; some buses store nothing there."""
     if part == BUS and engine(options) in ("course", EXISTING):
         return []
     return ["--data", str(folder)]
@@ -214,7 +213,7 @@ def data_of(part: str, options: Mapping[str, Any], folder: Path) -> list[str]:
 def argv_of_bus(
     part: str, options: Mapping[str, Any], ports: Mapping[str, int], stream: str
 ) -> list[str]:
-    """What the bus is told: of its other nodes, and of those who don't come and read."""
+    """The arguments of the bus: its nodes, or the subscribers to which it delivers."""
     if engine(options) == EXISTING:
         argv = ["--cluster", named(options["bus"]).address, "--stream", stream]
         return [*argv, "--replicas", str(options.get("replicas", 1))]
@@ -229,9 +228,12 @@ def argv_of_bus(
 
 
 def bus_address(options: Mapping[str, Any], port: int, data: Path, stream: str) -> str:
-    """A NATS server takes a free port, so it is found by the folder where it says which one."""
+    """The address of the bus, for the services.
+
+    A NATS server takes a free port and writes it to a folder, so its address is that folder.
+    """
     if engine(options) == EXISTING:
-        # Only the gateway makes the stream: who came late would make again what it has removed.
+        # Only the gateway creates the stream: a late service could create it after its removal.
         return f"{named(options['bus']).address}/{stream}?replicas=0"
     found = {
         "log": _url(port),

@@ -1,4 +1,4 @@
-"""The lab's own requests to its services: to hang faults on doors, to look at what they hold."""
+"""The lab's own HTTP requests to its services, to add and remove faults and to read their state."""
 
 import asyncio
 import json
@@ -16,8 +16,11 @@ ANSWER_WITHIN_S = 5.0
 
 @dataclass(frozen=True)
 class Answer:
-    """`error` is "" when there was an answer, else as in the load: `refused`, `timeout`, …
-    `body`: what `data` was read from, or what is no JSON document (lines of JSON, say)."""
+    """`error` is "" if a response came, otherwise as in the load: `refused`, `timeout`, …
+
+    `data`: the response's JSON, None if it has none. `body`: its bytes, also when they are not one
+    JSON document (lines of JSON, for example).
+    """
 
     status: int
     error: str
@@ -30,7 +33,7 @@ class Answer:
 
 
 class Caller:
-    """Made in a running loop, closed when done. Never raises: no answer is an answer, too."""
+    """Create it in a running loop, and close it. Never raises: `Answer.error` reports a failure."""
 
     def __init__(self, token: str) -> None:
         self._client = Client(asyncio.get_running_loop(), CONNECTIONS)
@@ -44,7 +47,7 @@ class Caller:
         body: Mapping[str, Any] | Sequence[Any] | None = None,
         within_s: float = ANSWER_WITHIN_S,
     ) -> Answer:
-        """One request; the answer's JSON as `data`, None when it has none."""
+        """Send one request and wait for the response, at most `within_s` seconds."""
         answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:

@@ -1,8 +1,9 @@
-"""Which process has which database open, and what comes of a service that opens another one's.
+"""Which process has which database open, and what happens when a service opens a foreign one.
 
-Looked at from outside, in the files that a process holds: what a service says of itself is no
-proof. Reaching in is tried with the service's own program, on a folder in which its database is a
-link to the other one's. It does what it does at every start, and opens what it takes for its own.
+The lab reads the open files from outside: what a service reports about itself is no proof. To try a
+foreign open, it starts the service's own program on a folder in which the database is a link to
+that of another service. The program does what it does at every start, and opens the link as its own
+database.
 """
 
 import asyncio
@@ -30,7 +31,11 @@ OwnerIs = Literal["running", "gone"]
 
 @dataclass(frozen=True)
 class ReachedIn:
-    """`who` was started on the database of `into`. `says`: the last line of its log."""
+    """The result of starting `who` on the database of `into`. `says`: the last line of its log.
+
+    `owner`: whether the database's owner was running. `refused`: the program saw that the database
+    is foreign, and exited.
+    """
 
     who: str
     into: str
@@ -40,9 +45,10 @@ class ReachedIn:
 
 
 def open_databases(pids: Mapping[str, int], folder: Path) -> Databases:
-    """By name: the databases in `folder` that the process and those it started have open.
+    """By process name: the databases in `folder` that a process and its descendants have open.
 
-    A process that has ended has none open. Raises psutil.AccessDenied where the system hides them.
+    Empty for a process that has ended. Raises psutil.AccessDenied where the system hides open
+    files.
     """
     return {name: sorted(_open_in(pid, folder.resolve())) for name, pid in pids.items()}
 
@@ -54,17 +60,17 @@ def _open_in(pid: int, folder: Path) -> set[str]:
         paths = [Path(file.path) for one in family for file in one.open_files()]
     except psutil.NoSuchProcess:
         return set()
-    # What SQLite keeps beside a database belongs to it.
+    # SQLite's -wal and -shm files belong to the database.
     names = [path.name.removesuffix("-wal").removesuffix("-shm") for path in paths]
     here = [name for name, path in zip(names, paths, strict=True) if path.parent == folder]
     return {name for name in here if name.endswith(".db")}
 
 
 def owners(folder: Path) -> dict[str, str]:
-    """The part that each database in `folder` belongs to, as the file itself says.
+    """The process that each database in `folder` belongs to, according to the file itself.
 
-    To be asked when the processes have ended: the rule that nobody reaches in holds for the lab.
-    A file that names no owner (the log of the bus does not) belongs to the part it is named after.
+    Call it after the processes have ended: the rule not to open a foreign database holds for the
+    lab, too. A file without a recorded owner (the bus's log) belongs to the process of that name.
     """
     return {path.name: _owner(path) for path in sorted(folder.glob("*.db"))}
 
@@ -81,7 +87,7 @@ def _owner(path: Path) -> str:
 async def reach_in(
     supervisor: Supervisor, who: Program, into: str, data: Path, owner: OwnerIs
 ) -> ReachedIn:
-    """Start another `who` (a service's program) whose database is a link to that of `into`.
+    """Start another process of `who` (a service's program) whose database links to that of `into`.
 
     `data`: the folder of the stack's databases. Raises StartFailed, SignalFailed.
     """
@@ -94,7 +100,7 @@ async def reach_in(
     stranger = replace(
         who,
         name=f"{who.name}-in-{into}",
-        # Said twice on a command line, the last one counts: all else stays as the service has it.
+        # The last of two equal options counts; all other arguments are the service's.
         argv=(*who.argv, "--port", "0", "--data", str(folder), *_spans_of(who, into)),
         log=who.log.with_name(f"{who.name}-in-{into}.log"),
         health=None,

@@ -1,27 +1,27 @@
-"""Why the lab could not run honestly.
+"""Errors of a run that was not possible, or not honest.
 
     LabCannotRun            exit code 3: there is no result, so none is shown
-    ├── PortTaken           somebody else listens where a service should
+    ├── PortTaken           another program has the port of a service
     ├── StartFailed         a program ended before it was ready
-    ├── NotReady            a program runs, but does not say that it is ready
-    ├── NotRunning          a program was to be signalled or asked for, and is not there
-    ├── SignalFailed        a program was signalled and did not do what the signal means
-    └── NurseryLost         the process that starts all others has ended
+    ├── NotReady            a program runs, but does not report that it is ready
+    ├── NotRunning          a program that does not run was to be signalled or looked up
+    ├── SignalFailed        a signal was sent, but its effect was not seen
+    └── NurseryLost         the fork server, which starts all others, has ended
 
-Each message says what was seen, what was meant, and what to try next.
+Each message says what was seen, what was expected, and what to try next.
 """
 
 from collections.abc import Sequence
 
 
 class LabCannotRun(Exception):
-    """The base of them all: the lab could not run honestly."""
+    """The base class: the lab could not run honestly."""
 
     exit_code = 3
 
 
 class PortTaken(LabCannotRun):
-    """Port `port` of 127.0.0.1 is in use, by `by` ("nginx, pid 12") where that can be known."""
+    """Port `port` of 127.0.0.1 is in use. `by`: its holder ("nginx, pid 12"); None if unknown."""
 
     def __init__(self, port: int, by: str | None) -> None:
         self.port, self.by = port, by
@@ -34,7 +34,7 @@ class PortTaken(LabCannotRun):
 
 
 class StartFailed(LabCannotRun):
-    """`name` ended with `status` (negative: by that signal; None: it could not even begin)."""
+    """`name` ended with `status` (negative: by that signal; None: it did not start at all)."""
 
     def __init__(self, name: str, status: int | None, last_lines: Sequence[str]) -> None:
         self.name, self.status, self.last_lines = name, status, tuple(last_lines)
@@ -43,7 +43,7 @@ class StartFailed(LabCannotRun):
 
 
 class NotReady(LabCannotRun):
-    """`name` still runs after `within_s` seconds, but has not answered 200 to its health URL."""
+    """`name` still runs after `within_s` seconds, but its health URL has not responded with 200."""
 
     def __init__(
         self, name: str, within_s: float, waits_for: str | None, last_lines: Sequence[str]
@@ -58,11 +58,11 @@ class NotRunning(LabCannotRun):
 
 
 class SignalFailed(LabCannotRun):
-    """A signal was sent, and what it should bring about was not seen."""
+    """A signal was sent, but its effect was not seen."""
 
 
 class NurseryLost(LabCannotRun):
-    """The nursery ended on its own; its children ended with it."""
+    """The fork server ended by itself; its children ended with it."""
 
     def __init__(self, last_lines: Sequence[str] = ()) -> None:
         super().__init__(

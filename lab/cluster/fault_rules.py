@@ -1,12 +1,11 @@
-"""Which fault can reach whom: what is refused before it is tried, because it could hurt nobody.
+"""Says why a fault can't act on a target, before it is tried.
 
-A fault that can't act would be found out in the end, for it could bring no evidence. Whoever wrote
-it down is better served by a sentence at once.
+Such a fault would be noticed in the end, because it brings no evidence. But a sentence at once is
+more useful to the author of a scenario.
 
-Which fault can reach services that are not the lab's: those behind a sidecar, and its face.
-
-A service that is found behind its sidecar has everything that comes through the lab's door. One
-that can't be moved from its port has only a face there, for the load: the others come past it.
+An external service that is moved behind its sidecar gets all its traffic through the sidecar's
+fault filter. A service that can't be moved from its port has only an HTTP adapter with a fault
+filter, for the load; the other services call it directly.
 """
 
 from lab.cluster.arrangements import ARRANGEMENTS, EVERY_HOP, Arrangement, Strangers, with_engine
@@ -14,13 +13,13 @@ from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
 from lab.faults.kinds import CLIENT, Fault, NewVersion, Partition, Poison
 from lab.support.text import did_you_mean
 
-# ── Which fault can reach services that are not the lab's: those behind a sidecar, and its face.
+# ── External services
 
 
 def out_of_reach_of_strangers(
     fault: Fault, arrangement: Arrangement, them: Strangers
 ) -> str | None:
-    """Why the fault can't act on its target there, in a sentence; None if it can."""
+    """Why the fault can't act on an external service, in a sentence; None if it can."""
     name, target, kind = arrangement.name, fault.target, fault.kind
     if target not in arrangement.targets:
         return f"{name} has no {target}."
@@ -44,7 +43,7 @@ def out_of_reach_of_strangers(
 
 
 def why_unmoved(*targets: str) -> str:
-    """Why little can be done to those that stand on their own port."""
+    """Why few faults can act on services that are not moved from their own port."""
     one = len(targets) == 1
     who = targets[0] if one else f"{', '.join(targets[:-1])} and {targets[-1]}"
     return (
@@ -55,7 +54,7 @@ def why_unmoved(*targets: str) -> str:
     )
 
 
-# ── Which fault can reach whom: what is refused before it is tried, because it could hurt nobody.
+# ── All services
 
 HEARD_BY: dict[str, tuple[str, ...]] = {
     "PostCreated": ("comments", "query"),
@@ -63,10 +62,10 @@ HEARD_BY: dict[str, tuple[str, ...]] = {
     "CommentModerated": ("comments",),
     "CommentUpdated": ("query",),
 }
-"""Who listens for which event, where services keep copies of what others know."""
+"""The consumers of each event, where services keep copies of each other's data."""
 
 TELLS_NOTHING = ("query",)
-"""Who only listens; of the others a second one would tell everything twice."""
+"""Services that publish nothing; a second replica of any other would publish everything twice."""
 
 ASKED_BY: dict[str, tuple[str, ...]] = {
     "posts": ("comments", "query"),
@@ -74,27 +73,27 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "moderation": ("comments",),
     "query": (),
 }
-"""Who asks whom, where services ask for what others know."""
+"""The callers of each service, where services ask each other for data."""
 
 CALLERS = (*SERVICES, BUS, CLIENT)
-"""Whom a partition can cut off: services, the bus with its events, and whoever names nobody."""
+"""The callers that a partition can cut off: services, the bus, and callers without a name."""
 
 
 def hearers(arrangement: Arrangement) -> tuple[str, ...]:
-    """The services that hear events there."""
+    """The lab's services that consume events in the arrangement."""
     if arrangement.ask_by is not None or arrangement.strangers is not None:
         return ()
     return tuple(name for name in SERVICES if any(name in who for who in HEARD_BY.values()))
 
 
 def known_targets() -> tuple[str, ...]:
-    """All that can be broken in some arrangement, or in a variant of one."""
+    """All targets of faults, in any arrangement or variant."""
     some = dict.fromkeys(target for one in ARRANGEMENTS.values() for target in one.targets)
     return (*some, *HOPS, EVERY_HOP)
 
 
 def makes_no_sense(fault: Fault) -> str | None:
-    """Why there is nobody anywhere whom the fault could hurt, in a sentence; None if there is."""
+    """Why the fault can't act in any arrangement, in a sentence; None if it can in some."""
     if isinstance(fault, Poison) and fault.type not in HEARD_BY:
         return f"There is no event {fault.type!r}. {did_you_mean(fault.type, HEARD_BY)}"
     if isinstance(fault, Partition) and fault.from_ not in CALLERS:

@@ -1,15 +1,15 @@
-"""The posts that are there before anybody comes: nobody can comment on an empty blog.
+"""Additions to a stack: its first posts, a history of old events, a new replica of a service.
 
-A history: events that were told long before this run, by a system that is gone.
+The first posts exist before the load begins, because an empty blog takes no comments.
 
-They go straight to the bus, for nobody here owns what they tell of. Their ids sort before any that
-is made today, so to every service they are what they claim to be: old.
+A history consists of events of an earlier system. They are published directly to the bus, because
+no service of the stack owns their data. Their ids sort before all ids that are made today, so every
+service takes them for old posts.
 
-A newcomer: one more of a running service, with an empty database, beside the first.
-
-Nobody is asked for anything. It begins at the first event the bus holds, and when it has reached
-the head it knows what the first one knows. Only a service that tells nothing can be doubled so: a
-second moderation would judge every comment again, and tell everybody.
+A new replica of a running service begins with an empty database and calls no other service. It
+consumes the bus from the first event; at the head it has the state of the first replica. This works
+only for a service that publishes nothing: a second `moderation` would moderate every comment again
+and publish each verdict twice.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from lab.cluster.stack import Stack
 from lab.domain.events import Envelope, PostCreated
 from lab.domain.services import BUS
 
-# ── The posts that are there before anybody comes: nobody can comment on an empty blog.
+# ── First posts
 
 SEED_POSTS = 10
 
 
 async def seed_posts(stack: Stack, settle_within_s: float) -> list[str]:
-    """Write them, and return their ids once every service knows them. Raises LabCannotRun."""
+    """Write SEED_POSTS posts; return their ids when the stack has settled. Raises LabCannotRun."""
     ids = []
     for number in range(SEED_POSTS):
         answer = await stack.call(
@@ -48,7 +48,7 @@ async def seed_posts(stack: Stack, settle_within_s: float) -> list[str]:
     return ids
 
 
-# ── A history: events that were told long before this run, by a system that is gone.
+# ── History
 
 SOURCE = "/archive"
 AT_ONCE = 4_000
@@ -57,13 +57,14 @@ HEARD_WITHIN_S = 120.0
 
 
 class HistoryNotHeard(LabCannotRun):
-    """The bus did not take the history, or not everybody has heard it in time."""
+    """The bus did not accept the history, or the stack did not settle in time."""
 
 
 def old_posts(first: int, count: int) -> list[dict[str, Any]]:
-    """Envelopes of `PostCreated`, numbered from `first`, as JSON has them.
+    """Envelopes of `PostCreated` as JSON objects, numbered from `first`.
 
-    An id is 0 and the number: today's begin with a 1, for they are moments in microseconds.
+    An id is the number with leading zeros. Today's ids begin with 1: they are times in
+    microseconds.
     """
     pattern = Envelope.around(PostCreated(id="", title=""), source=SOURCE).model_dump()
     return [
@@ -78,17 +79,17 @@ def old_posts(first: int, count: int) -> list[dict[str, Any]]:
 
 
 def newest_old(events: int, most: int) -> list[str]:
-    """The ids of the newest posts of a history of so many events, newest first."""
+    """The ids of the `most` newest posts in a history of `events` events, newest first."""
     return [f"{number:014d}" for number in range(events, max(0, events - most), -1)]
 
 
 def is_old(identity: str) -> bool:
-    """Whether it is the id of a post of a history."""
+    """Whether the id belongs to a post of a history."""
     return identity.startswith("0")
 
 
 async def tell_history(stack: Stack, events: int) -> None:
-    """Tell so many events; returns when every consumer has heard them. Raises HistoryNotHeard."""
+    """Publish `events` events; return when all consumers applied them. Raises HistoryNotHeard."""
     for first in range(1, events + 1, AT_ONCE):
         old = old_posts(first, min(AT_ONCE, events + 1 - first))
         answer = await stack.call("POST", stack.urls[BUS], "/events", old, TOLD_WITHIN_S)
@@ -105,7 +106,7 @@ async def tell_history(stack: Stack, events: int) -> None:
         )
 
 
-# ── A newcomer: one more of a running service, with an empty database, beside the first.
+# ── New replicas
 
 CAUGHT_UP_WITHIN_S = 60.0
 _LOOK_AGAIN_S = 0.005
@@ -113,8 +114,10 @@ _LOOK_AGAIN_S = 0.005
 
 @dataclass(frozen=True)
 class CaughtUp:
-    """How far a newcomer came: `seconds` from the order to start it until its offset was the
-    bus's head, None when that never was."""
+    """How far a new replica came. `events`: its offset.
+
+    `seconds`: from its start until its offset was the bus's head; None if it never was.
+    """
 
     part: str
     events: int
@@ -122,7 +125,10 @@ class CaughtUp:
 
 
 async def bring_in(stack: Stack, service: str) -> CaughtUp:
-    """Start a second `service` and wait until it has heard all there is. Raises StartFailed."""
+    """Start another replica of `service`; wait until it is at the bus's head. Raises StartFailed.
+
+    It has CAUGHT_UP_WITHIN_S seconds to become ready, and as long in all to reach the head.
+    """
     first = next(one for one in stack.programs if one.name == stack.program(service))
     part, port = stack.admit(service)
     folder = stack.data.with_name(f"{stack.data.name}-{part}")
@@ -130,7 +136,7 @@ async def bring_in(stack: Stack, service: str) -> CaughtUp:
     program = replace(
         first,
         name=f"{stack.name}.{part}",
-        # Said twice on a command line, the last one counts: all else stays as the first has it.
+        # The last of two equal options counts; all other arguments are the first replica's.
         argv=(*first.argv, "--port", str(port), "--data", str(folder), "--spans", str(spans)),
         log=first.log.with_name(f"{stack.name}.{part}.log"),
         health=f"{stack.urls[part]}/health",
@@ -141,7 +147,7 @@ async def bring_in(stack: Stack, service: str) -> CaughtUp:
     except NotReady:
         state = await stack.state(part) or {}
         return CaughtUp(part, state.get("offset") or 0, None)
-    # Ready is who has heard what there was when it came; meanwhile there was more.
+    # Ready means: it has applied what the bus held at its start. More has been published since.
     while perf_counter() - begun_s < CAUGHT_UP_WITHIN_S:
         bus, own = await asyncio.gather(stack.state(BUS), stack.state(part))
         if bus and own and own["offset"] >= bus["head"]:

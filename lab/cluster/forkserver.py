@@ -1,20 +1,19 @@
-"""The nursery: parent of every process of the lab, and their guardian.
+"""The fork server: parent of every process of the lab. It starts, signals and kills them.
 
-    lab ──socket──▶ nursery ──fork──▶ posts, comments, query, …
+    lab ──socket──▶ fork server ──fork──▶ posts, comments, query, …
 
-A small process between the lab and its services, because three things need one:
+This small process is between the lab and its services for three reasons:
 
-- *Starting fast.* It imports what the services need once, then forks: a fork of a warm interpreter
-  is ready in milliseconds, nine fresh interpreters on two cores take seconds.
-- *Signalling the right process.* Only a parent can be sure that a pid still means its child: the
-  number can't be given to another process before the parent has reaped it. So all signals are
-  sent from here.
-- *Leaving nothing behind.* At end-of-file of the lab's socket, that is, when the lab ended, in
-  whatever way, every child is killed. SIGKILL also works on suspended ones. And should the nursery
-  itself be killed, its children learn it from the kernel (`lab.cluster.forkserver`,
-  `lab.support.parent_watch`).
+- *Fast start.* It imports what the services need once, then forks. A fork of a warm interpreter is
+  ready in milliseconds; nine fresh interpreters on two cores take seconds.
+- *Signals reach the right process.* Only a parent can be sure that a pid still means its child: the
+  kernel does not reuse the number before the parent has reaped the child. So all signals are sent
+  from here.
+- *No process is left behind.* When the lab ends, in whatever way, its socket reaches end-of-file,
+  and the fork server kills every child. SIGKILL also ends suspended processes. If the fork server
+  itself is killed, the kernel or the lifeline (`lab.support.parent_watch`) ends its children.
 
-It has one thread and no event loop, for a fork copies only the thread that calls it.
+It has one thread and no event loop, because a fork copies only the thread that calls it.
 
 Messages are JSON lines. From the lab:
 
@@ -22,18 +21,16 @@ Messages are JSON lines. From the lab:
      "measures": …}
     {"id": 2, "do": "signal", "name": …, "number": 9}
 
-A program that `keeps` others (`lab.external.wrapper`) is not what a signal to the group is meant
-for: all that it has started is. It watches itself, so it is not suspended with them.
+A program that `keeps` others is a wrapper (`lab.external.wrapper`): SIGSTOP and SIGCONT go to its
+descendants only, because the wrapper has to watch its lifeline. SIGKILL goes to all of them.
 
 To the lab: {"id": 1, "pid": …} or {"id": 1, "error": …}; and, when a child has ended,
 {"exit": name, "pid": …, "status": …} (status: exit code, or minus the signal's number).
 
-From a fork to a program's first line: what a new process does before it is that program.
-
-It takes the place of `subprocess` here because a forked child may go on in the same interpreter
-with everything already imported (method "fork"), which starts a service in milliseconds, or
-replace itself by a fresh one (method "exec") where forking a used interpreter is not safe.
-Both take the same steps up to there, so both are ended by the same means.
+A forked child continues in the same interpreter with everything imported (method "fork"), or
+replaces itself by a fresh interpreter (method "exec") where forking a used interpreter is not safe.
+`subprocess` offers only the second. Both take the same steps before that, so both are ended by the
+same means.
 """
 
 import ctypes  # noqa: F401 (each child needs it: imported once, before the forks)
@@ -54,19 +51,21 @@ from typing import Any, NoReturn
 
 from lab.support.parent_watch import LIFELINE
 
-# ── From a fork to a program's first line: what a new process does before it is that program.
+# ── From the fork to the program's first line
 
 RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 GIVES_WAY = 5
-"""Nicer by so much is what is measured than what measures it: about a third of the weight."""
+"""The niceness of what is measured: about a third of the CPU weight of what measures it."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
 class Order:
-    """One `start` message: `main(argv)` of `module` is to run, writing to the file `log`. Unless it
-    `measures`, it gives way to those who do."""
+    """One `start` message: run `main(argv)` of `module`, with output to the file `log`.
+
+    Only programs that have `measures` set keep the normal priority.
+    """
 
     name: str
     module: str
@@ -77,13 +76,13 @@ class Order:
 
 
 def fork(order: Order, *, method: str, close: Iterable[int], keep: int) -> int:
-    """Start a process and return its pid. `close` are the nursery's own file descriptors, `keep`
-    the one the child needs. Call it from the main and only thread.
+    """Start a process and return its pid. Call it from the main and only thread.
 
-    Raises OSError when there is no room for another process.
+    `close`: the fork server's own file descriptors. `keep`: the descriptor that the child needs.
+    Raises OSError when the system has no room for another process.
     """
-    # A signal that came between the fork and the resetting of the handlers would be handled by
-    # the child as if it were the nursery, that is, swallowed.
+    # Between the fork and the reset of the handlers, the child would handle a signal as the fork
+    # server does, so the signal would be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, RESET)
     nursery = os.getpid()
     try:
@@ -91,7 +90,7 @@ def fork(order: Order, *, method: str, close: Iterable[int], keep: int) -> int:
         if pid == 0:
             _become(order, nursery=nursery, method=method, close=close, keep=keep)
         with suppress(OSError):
-            os.setpgid(pid, pid)  # The child does it too: whoever comes first.
+            os.setpgid(pid, pid)  # The child does it too; the first one counts.
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, RESET)
     return pid
@@ -121,21 +120,21 @@ def _become(
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
-        # Not sys.exit: below us on the stack is the nursery.
+        # Not sys.exit: the frames of the fork server are still below us on the stack.
         os._exit(status)
 
 
 def _separate(order: Order, nursery: int, close: Iterable[int], keep: int) -> None:
-    """Share nothing with the nursery but its session and the lifeline."""
+    """Detach the process from the fork server; they share only the session and the lifeline."""
     with suppress(OSError):
-        # A group of its own, so that what a program starts is ended with it. But in the nursery's
-        # session: when the nursery dies the group is orphaned, and then the kernel itself sends
-        # SIGHUP and SIGCONT to those that are suspended.
+        # A new process group, so that what the program starts is ended with it. But the same
+        # session: when the fork server ends, the group is orphaned, and the kernel sends SIGHUP
+        # and SIGCONT to a group with suspended processes.
         os.setpgid(0, 0)
     _die_with(nursery)
     if not order.measures:
-        # Services with their hands full would hold up a load that has little to do, but on time:
-        # nothing could be said of such a run. All of them are held back alike.
+        # Busy services would delay the load generator, which does little but must be on time; the
+        # figures of such a run would mean nothing. All services get the same niceness.
         os.nice(GIVES_WAY)
     signal.set_wakeup_fd(-1)
     for number in RESET:
@@ -145,13 +144,13 @@ def _separate(order: Order, nursery: int, close: Iterable[int], keep: int) -> No
     for fd in close:
         os.close(fd)
     os.set_inheritable(keep, True)
-    # Standard input is /dev/null already: the nursery's own.
+    # Standard input is inherited from the fork server: /dev/null.
     log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)  # A killed program's last words are kept.
+        sys.stdout.reconfigure(line_buffering=True)  # keeps a killed program's last lines
     os.environ.update(order.env)
     show_as(order.name)
 
@@ -166,27 +165,33 @@ def _status_of(end: SystemExit) -> int:
 
 
 def _die_with(nursery: int) -> None:
-    """Linux: be killed when the nursery dies, even while suspended. Best effort elsewhere: none."""
+    """Linux: let the kernel kill this process when the fork server ends, even while suspended.
+
+    Elsewhere this does nothing.
+    """
     if sys.platform != "linux":
         return
     die_with_the_parent()
-    if os.getppid() != nursery:  # It died before we asked to be told.
+    if os.getppid() != nursery:  # It ended before the call above.
         os._exit(1)
 
 
 def die_with_the_parent() -> None:
-    """Linux: be killed when the thread that has started this process ends."""
+    """Linux: let the kernel kill this process when the thread that started it ends."""
     _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def outlive_the_parent() -> None:
-    """Linux: take back that this process is killed when the nursery dies, for it has to clear up
-    first. The lifeline tells it, and it is woken, should it be suspended."""
+    """Linux: undo `die_with_the_parent`, because this process has to clean up first.
+
+    When the fork server ends, the kernel now sends SIGCONT, so that a suspended process runs and
+    notices the end of its lifeline.
+    """
     _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def take_in_orphans() -> None:
-    """Linux: what stands below this process and loses its parent becomes a child of this one."""
+    """Linux: make this process a subreaper. Orphaned descendants become its children."""
     _ask_the_kernel(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -201,20 +206,20 @@ def _ask_the_kernel(what: int, value: int) -> None:
 def show_as(name: str) -> None:
     """Let `ps` and `top` show "lab-comments" and not "python" (Linux; 15 characters).
 
-    Of a program called "async-bus.comments", the part behind the dot: what comes first is cut.
+    Only the part after the last dot is shown: "comments" of "async-bus.comments".
     """
     with suppress(OSError), open("/proc/self/comm", "w") as comm:
         comm.write(f"lab-{name.rpartition('.')[2]}"[:15])
 
 
-# ── The nursery: parent of every process of the lab, and their guardian.
+# ── The fork server
 
 ORPHANS_ENDED_WITHIN_S = 2.0
 TO_THE_GROUP = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 
 
 class Nursery:
-    """Reads messages from `lab`, starts and signals children, reports their ends."""
+    """Reads messages from `lab`, starts and signals children, reports their exits."""
 
     def __init__(self, lab: socket.socket, method: str) -> None:
         self._lab, self._method = lab, method
@@ -234,7 +239,7 @@ class Nursery:
             signal.signal(number, signal.SIG_IGN)
 
     def run(self) -> None:
-        """Serve the lab until it is gone; then leave no child alive."""
+        """Serve the lab until it ends; then kill every child."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._lab, selectors.EVENT_READ, self._listen)
             selector.register(self._wake, selectors.EVENT_READ, self._reap)
@@ -284,7 +289,7 @@ class Nursery:
         return {"pid": self._children[name]}
 
     def _signal(self, message: dict[str, Any]) -> dict[str, Any]:
-        # Looked up by name among the children not yet reaped: the pid can't be anybody else's.
+        # The name is looked up among the children not yet reaped: no other process has this pid.
         pid = self._children.get(message["name"])
         if pid is None:
             raise LookupError("has already ended, so there is nobody to signal")
@@ -298,7 +303,7 @@ class Nursery:
         return {"pid": pid}
 
     def _signal_family(self, keeper: int, number: int) -> None:
-        from lab.cluster import process_tree as family  # not by a lab that keeps nobody
+        from lab.cluster import process_tree as family  # loads psutil: only for wrappers
 
         if number == signal.SIGKILL:
             family.end_family(keeper, also=[keeper])
@@ -318,14 +323,14 @@ class Nursery:
         self._end_orphans()
 
     def _end_marked(self, keeper: int) -> None:
-        """What a keeper left that has ended, where orphans don't come to us."""
+        """Kill what an ended wrapper left behind, on systems without subreapers."""
         from lab.cluster import process_tree as family
 
         family.end_family(keeper)
 
     def _end_orphans(self) -> bool:
-        """Whoever is a child of ours and was not started by us has lost its keeper. Whether there
-        are any."""
+        """Kill children that the fork server did not start (their wrapper has ended); whether there
+        were any."""
         if not self._keepers:
             return False
         import psutil
@@ -360,7 +365,7 @@ class Nursery:
             self._forget(name, os.waitpid(pid, 0)[1])
         give_up_at_s = time.perf_counter() + ORPHANS_ENDED_WITHIN_S
         while self._end_orphans() and time.perf_counter() < give_up_at_s:
-            time.sleep(0.002)  # those of the one who has ended just now come to us next
+            time.sleep(0.002)  # children of a killed orphan become ours next
 
 
 def _fileno(item: Any) -> int:
@@ -368,9 +373,9 @@ def _fileno(item: Any) -> int:
 
 
 def _reap_if_ended(pid: int) -> int | None:
-    """The wait status of the child `pid`, or None while it lives (also when it is suspended)."""
+    """The wait status of the child `pid`; None while it runs or is suspended."""
     if sys.platform != "darwin":
-        # Looked at, but not yet reaped: until then its group's number can't be anybody else's.
+        # WNOWAIT: not reaped yet, so no other process group can have this number.
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
         with suppress(OSError):
@@ -380,17 +385,17 @@ def _reap_if_ended(pid: int) -> int | None:
 
 
 def _has_threads() -> bool:
-    """Whether a preloaded module started a thread, which a fork would lose (Linux can tell)."""
+    """Whether a preloaded module started a thread, which a fork would lose (Linux only)."""
     with suppress(OSError):
         return len(os.listdir("/proc/self/task")) > 1
     return False
 
 
 def _watch_parent() -> int | None:
-    """A descriptor that becomes readable when the lab has ended (Linux).
+    """A descriptor that becomes readable when the lab has ended (Linux); None elsewhere.
 
-    The end-of-file alone would not come while a process that the lab forked still holds a copy of
-    the lab's end of the socket.
+    The socket's end-of-file is not enough: it does not come while a process that the lab forked
+    holds a copy of the lab's end of the socket.
     """
     lab = int(os.environ.get("LAB_RUN", "0").partition(":")[0])
     if sys.platform == "linux" and lab and lab == os.getppid():
@@ -409,7 +414,7 @@ def main(argv: list[str] | None = None) -> None:
     show_as("nursery")
     gc.disable()
     for module in words[2:] if words[1] == "fork" else ():
-        # A module that can't be imported is its program's failure, told in its program's log.
+        # If an import fails here, it fails again in the program, and the program's log says why.
         with suppress(Exception, SystemExit):
             importlib.import_module(module)
     gc.freeze()  # Shared pages stay shared: no child's collector touches these objects.

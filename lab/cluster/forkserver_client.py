@@ -1,8 +1,8 @@
-"""The lab's end of the socket to the nursery: starts it, asks it, hears from it.
+"""The lab's end of the socket to the fork server: starts it, sends requests, receives exits.
 
-The nursery gets the lab's import path, so that it finds every module that the lab finds, in a
-notebook too. And it is told of no certificate files: all our traffic is plain HTTP on the loopback,
-and loading them would cost every start some 40 ms.
+The fork server gets the lab's import path, so that it finds every module that the lab finds, also
+in a notebook. It gets no certificate files: all traffic is plain HTTP on the loopback interface,
+and loading them would cost each start some 40 ms.
 """
 
 import asyncio
@@ -28,12 +28,14 @@ _numbers = itertools.count(1)
 
 
 class NurseryRefused(LabCannotRun):
-    """The nursery could not do what it was asked; the message says why."""
+    """The fork server could not carry out a request; the message says why."""
 
 
 class NurseryLink:
-    """One nursery. `on_exit(name, status)` is called when a child has ended, `on_lost()` when the
-    nursery ended without having been told to."""
+    """The connection to one fork server.
+
+    `on_exit(name, status)` is called when a child has ended, `on_lost()` when the fork server has.
+    """
 
     def __init__(
         self,
@@ -53,12 +55,12 @@ class NurseryLink:
 
     @property
     def pid(self) -> int:
-        """The nursery's process."""
+        """The process id of the fork server."""
         assert self._process is not None
         return self._process.pid
 
     def launch(self) -> None:
-        """Start the nursery and return at once, while it imports. More than once is fine."""
+        """Start the fork server; don't wait for its imports. A second call does nothing."""
         if self._process is not None:
             return
         ours, theirs = socket.socketpair()
@@ -72,7 +74,7 @@ class NurseryLink:
                 stderr=log,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
-                start_new_session=True,  # A Ctrl-C in the terminal reaches the lab alone.
+                start_new_session=True,  # A Ctrl-C in the terminal reaches only the lab.
             )
         except BaseException:
             ours.close()
@@ -83,13 +85,13 @@ class NurseryLink:
         self._socket = ours
 
     async def connect(self) -> None:
-        """Begin to listen, in the running loop."""
+        """Begin to read messages, in the running loop."""
         assert self._socket is not None
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
         self._listening = asyncio.create_task(self._listen(reader), name="nursery link")
 
     async def ask(self, **message: object) -> dict[str, Any]:
-        """Send one message and return the nursery's answer. Raises NurseryRefused, NurseryLost."""
+        """Send a message; return the fork server's response. Raises NurseryRefused, NurseryLost."""
         if self.lost or self._writer is None:
             raise NurseryLost(tail(self.log))
         number = next(_numbers)
@@ -104,18 +106,18 @@ class NurseryLink:
         return found
 
     async def close(self) -> None:
-        """End the nursery, and with it every child that still lives; returns when it is gone."""
+        """End the fork server and every child that still runs; return when it has ended."""
         if self._process is None:
             return
         if self._writer is not None and self._listening is not None:
             if not self.lost:
                 self._writer.write_eof()
-            # It ends, and the kernel closes its end: no need to poll for its exit.
+            # When it exits, the kernel closes its end of the socket: no need to poll.
             await asyncio.wait([self._listening], timeout=GONE_WITHIN_S)
         self.abandon()
 
     def abandon(self) -> None:
-        """The same at once, without an event loop: the nursery kills every child."""
+        """Do the same as `close`, but at once and without an event loop."""
         if self._process is None or self._socket is None:
             return
         with suppress(OSError):
@@ -125,7 +127,7 @@ class NurseryLink:
         try:
             self._process.wait(GONE_WITHIN_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # Suspended, perhaps. The kernel then ends its children.
+            self._process.kill()  # Perhaps suspended. The kernel ends its children.
             self._process.wait()
         if self._writer is not None:
             self._writer.close()
@@ -142,7 +144,7 @@ class NurseryLink:
         self.lost = True
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)  # It is ending just now; reaped, it is really gone.
+                self._process.wait(1.0)  # It is about to exit, and has to be reaped.
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(NurseryLost(tail(self.log)))
@@ -165,12 +167,12 @@ _CHANGED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_
 
 
 def as_before() -> dict[str, str | None]:
-    """What the variables that the nursery changes for its children are in this process."""
+    """This process's values of the variables that are different in the fork server."""
     return {name: os.environ.get(name) for name in _CHANGED}
 
 
 def run_mark() -> str:
-    """What LAB_RUN is for the children of this process: "<pid>:<seconds since 1970>"."""
+    """The value of LAB_RUN for children of this process: "<pid>:<seconds since 1970>"."""
     return f"{os.getpid()}:{time.time():.2f}"
 
 
@@ -180,11 +182,14 @@ def start_method() -> str:
 
 
 def tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
-    """The last `lines` lines of a log, of what was written after the byte `begin`."""
+    """The last `lines` lines that were written to a log after the byte `begin`.
+
+    Reads at most 16 KiB; an unreadable log gives an empty list.
+    """
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            # A log that is shorter now has been cut meanwhile, and all of it is of later.
+            # A log shorter than `begin` was cut meanwhile, so all of it is new.
             file.seek(max(begin if begin <= size else 0, size - 16384))
             return file.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:

@@ -1,9 +1,9 @@
-"""Asking a service whether it is ready: one GET, on a bare socket.
+"""Probes whether a service is ready: one GET on a bare socket.
 
-Written by hand and not with an HTTP client, because it runs while everything else is starting:
-asking nine services every few milliseconds must not take the CPU that they need to become ready,
-and importing a client would cost the lab more than all the asking. A refused connection, the usual
-answer in that time, costs some tens of microseconds.
+It uses no HTTP client, because it runs while everything else is starting: probing nine services
+every few milliseconds must not take the CPU that they need, and importing a client would cost more
+than all probes together. A refused connection, the usual result in that time, costs some tens of
+microseconds.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ LARGEST_ANSWER = 65536
 
 @dataclass(frozen=True)
 class Health:
-    """`status`: the HTTP status, None when there was no answer. `waits_for`: in words, why not."""
+    """`status`: the HTTP status; None without a response. `waits_for`: why it is not ready."""
 
     status: int | None
     waits_for: str | None = None
 
 
 async def ask_health(url: str, timeout_s: float = 1.0) -> Health:
-    """GET `url` (http, an IPv4 address and a port) once. Never raises: no answer is an answer."""
+    """GET `url` (http, an IPv4 address and a port) once. Never raises."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = (
@@ -67,7 +67,7 @@ def _understand(answer: bytes) -> Health:
         return Health(status)
     try:
         told = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])
-        if "because" in told:  # said of a service by who stands before it
+        if "because" in told:  # a sidecar reports on its service
             return Health(status, str(told["because"]).rstrip("."))
         return Health(status, f"it says it waits for {told['waits_for']}")
     except (ValueError, KeyError, TypeError):

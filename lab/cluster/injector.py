@@ -1,13 +1,11 @@
-"""Breaks a running stack, mends it again, and brings the proof of both.
+"""Puts faults on a running stack, removes them, and records the evidence for both.
 
-A fault without evidence is no fault: the commonest bug of systems that demonstrate failure is a
-switch that does nothing. So every injection ends with an account of what it did to whom, and of
-its being gone; a run in which either is missing is an error.
+A fault without evidence does not count: the commonest bug of systems that demonstrate failure is a
+switch that does nothing. So every injection ends with a record of what the fault did and of its
+removal. A run in which either is missing is an error.
 
-Telling an event that nobody can digest, and finding out who failed on it.
-
-It goes the way of every event, so it comes with a number of its own and stays on the bus for good.
-That is what makes a poison different from every other fault: the others can be taken back.
+A poison event is published like every other event. It gets a sequence number and stays on the bus,
+so it is the only fault that can't be removed.
 """
 
 import asyncio
@@ -28,7 +26,7 @@ from lab.domain.events import Envelope
 from lab.domain.services import BUS
 from lab.faults.kinds import Down, Fault, Hang, Poison, parse_fault
 
-# ── Telling an event that nobody can digest, and finding out who failed on it.
+# ── Poison events
 
 SOURCE = "/lab/poison"
 LOOK_AGAIN_S = 0.02
@@ -36,19 +34,19 @@ FAILS_WITHIN_S = 2.0
 
 
 class PoisonNotTold(LabCannotRun):
-    """The bus did not take the event."""
+    """The bus did not accept the poison event."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A poison on the bus. `sequence`: None on a bus that numbers nothing."""
+    """A poison event on the bus. `sequence`: None on a bus without sequence numbers."""
 
     subject: str
     sequence: int | None
 
 
 async def tell_poison(stack: Stack, fault: Poison) -> Told:
-    """Put an event of that type on the bus, without any of its fields. Raises PoisonNotTold."""
+    """Publish an event of that type whose data has only an `id`. Raises PoisonNotTold."""
     subject = f"poison-{perf_counter():.6f}"
     data = {"id": subject}
     event = Envelope.carrying(fault.type, subject=subject, data=data, source=SOURCE)
@@ -63,10 +61,11 @@ async def tell_poison(stack: Stack, fault: Poison) -> Told:
 
 
 async def who_failed(stack: Stack, fault: Poison, told: Told) -> dict[str, Any]:
-    """The evidence: `failed`, and of those who is `stuck` and who has `laid_aside` the event (left
-    out where it is nobody).
+    """The evidence: which services `failed` on the event, and which of them are `stuck` or have
+    `laid_aside` the event as a dead letter (both left out when empty).
 
-    Looks again for a while if nobody has failed whom the fault is meant for.
+    `acted` counts the targeted services that failed. While it is 0, the states are read again, for
+    up to FAILS_WITHIN_S seconds.
     """
     meant = (fault.target,) if fault.target != BUS else HEARD_BY[fault.type]
     give_up_at_s = perf_counter() + FAILS_WITHIN_S
@@ -88,19 +87,19 @@ async def who_failed(stack: Stack, fault: Poison, told: Told) -> dict[str, Any]:
     return evidence | {"acted": sum(name in failed for name in meant)}
 
 
-# ── Breaks a running stack, mends it again, and brings the proof of both.
+# ── Injection
 
 PROBE_S = 0.1
 GONE_WITHIN_S = 5.0
 
 
 class FaultFailed(LabCannotRun):
-    """A fault could not be put on, or not be taken back."""
+    """A fault could not be put on, or could not be removed."""
 
 
 @dataclass
 class Injection:
-    """A fault acting on a target of a stack. `acted` and `gone` are known once it is healed."""
+    """A fault on a target of a stack. `acted` and `gone` (it is removed) are final after `end`."""
 
     stack: Stack
     fault: Fault
@@ -110,7 +109,7 @@ class Injection:
     acted: bool = False
     gone: bool = False
     told: Told | None = None
-    group: str = ""  # what the scenario calls them, where several act as one
+    group: str = ""  # the scenario's name for several faults that act as one
 
     @property
     def _url(self) -> str:
@@ -125,13 +124,13 @@ class Injection:
         return any(one.keeps for one in self.stack.programs if one.name == self._program)
 
     async def begin(self, seed: int = 0) -> None:
-        """Put the fault on. Raises FaultFailed, NotRunning."""
+        """Put the fault on. Raises FaultFailed, PoisonNotTold, NotRunning, SignalFailed."""
         supervisor = self.stack.supervisor
         self.began_s = perf_counter()
         if isinstance(self.fault, Down):
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
-            # Refused at once, unless this machine is busy, or a sidecar has to look behind itself.
+            # Refused at once, unless the machine is busy or a sidecar first probes its service.
             probe = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
             seen = _seen_by(probe)
             self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": seen}
@@ -142,7 +141,7 @@ class Injection:
             self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
             self.acted = probe.error == "timeout"
             if kept := supervisor.kept(self._program) if self._keeps else []:
-                # It may be known by its port alone, which a suspended process still has.
+                # A sidecar may probe only the port, which a suspended process keeps open.
                 self.evidence |= {"suspended": len(kept)}
                 self.acted = True
         elif isinstance(self.fault, Poison):
@@ -152,7 +151,7 @@ class Injection:
                 "kind": self.fault.kind,
                 "target": self.fault.target,
                 "options": self.fault.settings(),
-                # Each door rolls its own dice, or all would hit the same visitor.
+                # One seed for each target, or all fault filters would hit the same requests.
                 "seed": seed + crc32(self.fault.target.encode()),
             }
             answer = await self.stack.call("PUT", self._url, f"/_lab/faults/{self.name}", order)
@@ -164,7 +163,7 @@ class Injection:
                 )
 
     async def end(self) -> None:
-        """Take the fault back and complete the evidence. Raises FaultFailed, NotReady."""
+        """Remove the fault and complete the evidence. Raises FaultFailed, StartFailed, NotReady."""
         supervisor = self.stack.supervisor
         self.evidence["seconds"] = round(perf_counter() - self.began_s, 3)
         if isinstance(self.fault, Down):
@@ -192,7 +191,7 @@ class Injection:
 
     async def _is_gone(self) -> bool:
         if self.fault.acts_on == "bus":
-            return True  # What was told stays told; nobody tells another one.
+            return True  # The event stays on the bus; no further one is published.
         health = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
         if self.fault.acts_on == "process":
             return health.ok
@@ -201,7 +200,7 @@ class Injection:
 
 
 def _seen_by(probe: Answer) -> str:
-    """What became of a probe; a sidecar tells how it fared with the service behind it."""
+    """The error of a probe. A sidecar responds, and reports the error of its service."""
     told = probe.data if isinstance(probe.data, dict) else {}
     return probe.error or str(told.get("error", ""))
 
@@ -210,7 +209,7 @@ def _seen_by(probe: Answer) -> str:
 async def broken(
     stack: Stack, kind: str, target: str, seed: int = 0, **options: Any
 ) -> AsyncIterator[Injection]:
-    """A fault that acts inside the block; behind it the injection has its evidence."""
+    """Keep a fault active inside the block; after the block the injection has its evidence."""
     injection = Injection(stack, parse_fault(kind, target, options), f"check-{kind}")
     await injection.begin(seed)
     try:

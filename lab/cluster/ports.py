@@ -1,11 +1,11 @@
-"""Ports that stay ours while the service is down.
+"""Reserves ports, also while the service on them is down.
 
 A service that is killed and started again must find its port free, and its clients must be
-*refused* in between. So the lab binds the port and never listens: a bound socket keeps the number
-(nobody else is given it), and a connection to a port where nobody listens is refused by the kernel
-at once. Were the lab to hold a *listening* socket, a killed service would look like a hanging one:
-another fault, with other consequences. The service listens on the same port by SO_REUSEPORT, which
-the kernel grants to processes of the same user.
+*refused* in between. So the lab binds the port and never listens. A bound socket keeps the number:
+the system gives it to no other process. And the kernel refuses a connection at once if no socket
+listens. If the lab held a *listening* socket, a killed service would look like a hanging one:
+another fault, with other consequences. The service listens on the same port with SO_REUSEPORT,
+which the kernel grants to processes of the same user.
 """
 
 import socket
@@ -21,13 +21,13 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Reservation:
-    """`port` is ours until `close()`. A service listens on it with SO_REUSEPORT."""
+    """`port` is reserved until `close()`. A service listens on it with SO_REUSEPORT."""
 
     port: int
     _socket: socket.socket = field(repr=False)
 
     def close(self) -> None:
-        """Give the port back. More than once is fine."""
+        """Release the port. A second call does nothing."""
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -49,8 +49,8 @@ def reserve(port: int = 0) -> Reservation:
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Past the connections of the past that somebody's own server had here a minute ago. Then
-        # off again, or others could not tell that the port is reserved.
+        # Old connections of an earlier server on this port must not stop the bind. Then the option
+        # is off again, or other programs could not see that the port is reserved.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, bool(port))
         held.bind((HOST, port))
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
@@ -64,13 +64,15 @@ def reserve(port: int = 0) -> Reservation:
 
 
 def _refuse_if_taken(port: int) -> None:
-    """Two looks, for SO_REUSEPORT would let us in beside a holder that uses it as well.
+    """Raise PortTaken if another process has the port.
 
-    A bind *without* it fails beside another lab's reservation and beside every listener on this
-    address; on some systems not beside a listener on all addresses, but that one takes connections.
+    Two probes are needed, because SO_REUSEPORT would let us share the port with a holder that uses
+    it as well. A bind *without* it fails if another lab has reserved the port, or if a process
+    listens on this address. On some systems it does not fail if a process listens on all addresses,
+    but that process accepts a connection.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # SO_REUSEADDR only passes over connections of the past (TIME_WAIT).
+        # SO_REUSEADDR only ignores connections that have ended (TIME_WAIT).
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,15 +1,14 @@
-"""All that a process has started, however far it has gone: forked, orphaned, in another session.
+"""Finds and ends the descendants of a process, and processes that an earlier run left behind.
 
-On Linux a keeper (`lab.external.wrapper`) is given the orphans of all that stands below it, so the
-tree below it is whole. Elsewhere an orphan leaves the tree, and is known by the mark in its
-environment. Who is signalled is known by pid and start time, never by the pid alone.
+A descendant may be orphaned, or in another session. On Linux a wrapper (`lab.external.wrapper`)
+becomes the parent of its orphans, so the tree below it is complete. Elsewhere an orphan leaves the
+tree and is found by the mark in its environment. A process is identified by pid and start time,
+never by the pid alone.
 
-Processes that an earlier run left behind. There should be none; `lab doctor` looks all the same.
-
-Every process of a run carries LAB_RUN=<pid of the lab>:<begin of the run> in its environment, which
-nothing the process does can remove from what the system shows. The lab of a run still lives when a
-process with that pid does, and it is not younger than the run: a younger one was only given the
-number again.
+No run should leave processes behind; `lab doctor` checks it. Every process of a run has
+LAB_RUN=<pid of the lab>:<begin of the run> in the environment with which it was started. The lab of
+a run is alive when a process has that pid and is not younger than the run: a younger process only
+got the same number.
 """
 
 import os
@@ -24,7 +23,7 @@ import psutil
 
 from lab.cluster.forkserver_client import LAB_RUN
 
-# ── All that a process has started, however far it has gone: forked, orphaned, in another session.
+# ── Descendants
 
 MARK = "LAB_KEPT_BY"
 ENDED_WITHIN_S = 2.0
@@ -32,12 +31,12 @@ _LOOK_AGAIN_S = 0.002
 
 
 def mark_of(keeper: int) -> str:
-    """What MARK is in the environment of all that a keeper starts. A pid alone is given again."""
+    """The value of MARK for all that a wrapper starts. It includes the run: pids are reused."""
     return f"{os.environ.get('LAB_RUN', '')}:{keeper}"
 
 
 def family(keeper: int) -> list[psutil.Process]:
-    """The living processes that this one has started, and those started by them. Not itself."""
+    """The living descendants of a process, without itself."""
     members: dict[psutil.Process, None] = {}
     with suppress(psutil.Error):
         members = dict.fromkeys(psutil.Process(keeper).children(recursive=True))
@@ -47,7 +46,7 @@ def family(keeper: int) -> list[psutil.Process]:
 
 
 def tell_family(keeper: int, number: int) -> list[psutil.Process]:
-    """Send a signal to all of them, and to those who came while it was sent; who they were."""
+    """Send a signal to all descendants, also to those that start meanwhile; return them."""
     told: dict[psutil.Process, None] = {}
     while new := [one for one in family(keeper) if one not in told]:
         for one in new:
@@ -58,9 +57,13 @@ def tell_family(keeper: int, number: int) -> list[psutil.Process]:
 
 
 def end_family(keeper: int, also: Sequence[int] = ()) -> None:
-    """SIGKILL for all of them, and for the process groups `also`. Returns when they have ended, or
-    have not within ENDED_WITHIN_S: who waits for a disk can't be ended by anybody."""
-    members = tell_family(keeper, SIGSTOP)  # so that nobody starts another one meanwhile
+    """Send SIGKILL to all descendants and to the process groups `also`; wait until the descendants
+    have ended.
+
+    Waits at most ENDED_WITHIN_S seconds: a process in an uninterruptible wait for a disk can't be
+    ended.
+    """
+    members = tell_family(keeper, SIGSTOP)  # so that none starts another process meanwhile
     for group in also:
         with suppress(OSError):
             os.killpg(group, SIGKILL)
@@ -71,7 +74,7 @@ def end_family(keeper: int, also: Sequence[int] = ()) -> None:
 
 
 def until_ended(members: Iterable[psutil.Process], within_s: float = ENDED_WITHIN_S) -> bool:
-    """Whether all have ended within that time, threads and all."""
+    """Wait until all have ended, with all their threads; False if that takes too long."""
     give_up_at_s = time.perf_counter() + within_s
     while any(map(_holds_on, members)):
         if time.perf_counter() > give_up_at_s:
@@ -81,7 +84,7 @@ def until_ended(members: Iterable[psutil.Process], within_s: float = ENDED_WITHI
 
 
 def stand_still(keeper: int) -> bool:
-    """Whether every one of them is suspended."""
+    """Whether every descendant is suspended."""
     return all(_status(one) == psutil.STATUS_STOPPED for one in family(keeper))
 
 
@@ -90,7 +93,7 @@ def _lives(one: psutil.Process) -> bool:
 
 
 def _holds_on(one: psutil.Process) -> bool:
-    """Whether it still has what it had open: its first thread may be a zombie before the others."""
+    """Whether the process may still hold its files: its first thread may end before the others."""
     if _lives(one):
         return True
     with suppress(psutil.Error):
@@ -112,15 +115,14 @@ def _marked(mark: str) -> Iterable[psutil.Process]:
                 yield one
 
 
-# ── Processes that an earlier run left behind. There should be none; `lab doctor` looks all the
-# same.
+# ── Leftovers
 
 CLOCK_SLACK_S = 2.0
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A process without its lab: its pid, its name as `ps` shows it, the run it belonged to."""
+    """A process whose lab has ended: its pid, its name in `ps`, and the LAB_RUN of its run."""
 
     pid: int
     name: str
@@ -129,7 +131,7 @@ class Leftover:
 
 
 def leftovers() -> list[Leftover]:
-    """Every process (of those this user may look at) whose lab no longer lives."""
+    """Every process whose lab has ended, among those that this user may inspect."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -137,17 +139,19 @@ def leftovers() -> list[Leftover]:
             if run and process.pid != os.getpid() and not _lab_lives(run):
                 found.append(Leftover(process.pid, process.name(), run, process))
         except (psutil.Error, OSError):
-            continue  # It has just ended, or is none of our business.
+            continue  # It has just ended, or this user may not inspect it.
     return found
 
 
 def end(leftover: Leftover, timeout_s: float = 3.0) -> bool:
-    """Kill it, suspended or not; whether it is gone. psutil checks that the pid is still the same
-    process's."""
+    """Kill the process, suspended or not; return whether it has ended.
+
+    psutil checks that the pid still belongs to the same process.
+    """
     deadline = time.perf_counter() + timeout_s
     try:
         leftover._process.kill()
-        # A zombie has ended; to reap it is its parent's part, and its parent may be slow.
+        # A zombie has ended; its parent has to reap it, and may be slow.
         while leftover._process.status() != psutil.STATUS_ZOMBIE:
             if time.perf_counter() > deadline:
                 return False
@@ -168,4 +172,4 @@ def _lab_lives(run: str) -> bool:
     except psutil.NoSuchProcess:
         return False
     except (psutil.Error, ValueError):
-        return True  # In doubt, it is somebody's.
+        return True  # In doubt, the lab may be alive.

@@ -1,4 +1,4 @@
-"""What the supervisor starts, and what it remembers of it."""
+"""What the supervisor starts (`Program`), and what it knows of it afterwards (`Child`, `Exit`)."""
 
 import asyncio
 import os
@@ -12,12 +12,15 @@ from lab.cluster.forkserver_client import tail
 
 @dataclass(frozen=True)
 class Program:
-    """`python -m module argv…`, its output appended to `log`. `health`: the URL that answers 200
-    when it is ready; None for a program that has nothing to get ready. `may_fail`: nobody wonders
-    if it ends with another status than 0. `measures`: the others give way to it. `keeps`: it is
-    nothing by itself, and what befalls it is meant for all that it has started. `ready_within_s`:
-    how long it may take, where that is its own affair. `instead`: of its pid, what it does instead
-    of getting ready, in a sentence."""
+    """`python -m module argv…`, with its output appended to `log`.
+
+    `health`: the URL that responds with 200 when the program is ready; None: there is nothing to
+    wait for. `may_fail`: without `health`, any exit status is expected. `measures`: the program
+    keeps the normal priority; the others run at a lower one. `keeps`: the program is a wrapper, and
+    SIGSTOP and SIGCONT go to its descendants instead. `ready_within_s`: how long its start may
+    take, where that differs from the supervisor's default. `instead`: a function of the pid that
+    says in a sentence what the program does instead of getting ready.
+    """
 
     name: str
     module: str
@@ -32,7 +35,7 @@ class Program:
     instead: Callable[[int], str | None] | None = field(default=None, compare=False)
 
     def order(self) -> dict[str, Any]:
-        """What the nursery is told of it (`lab.cluster.forkserver`)."""
+        """The `start` message for the fork server (`lab.cluster.forkserver`)."""
         return {
             "name": self.name,
             "module": self.module,
@@ -46,7 +49,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Exit:
-    """A program ended and nobody had told it to. `status`: exit code, or minus the signal."""
+    """An exit that the supervisor did not cause. `status`: exit code, or minus the signal."""
 
     name: str
     status: int
@@ -55,8 +58,11 @@ class Exit:
 
 @dataclass
 class Child:
-    """A started program, as the supervisor knows it. `log_begin`: the log's size before the start;
-    `status` stays None while it runs, and when the nursery was lost and nobody could tell."""
+    """A started program and its state.
+
+    `log_begin`: size of the log before the start, in bytes. `status`: None while the program runs,
+    and after the fork server was lost.
+    """
 
     program: Program
     log_begin: int
@@ -67,10 +73,10 @@ class Child:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def why_not_ready(self, waits_for: str | None) -> str | None:
-        """What it waits for, and what it does instead, in sentences."""
+        """What the program waits for and what it does instead; None if both are unknown."""
         instead = self.program.instead(self.pid) if self.program.instead else None
         return ". ".join(one for one in (waits_for, instead) if one) or None
 
     def last_lines(self) -> list[str]:
-        """The last ten lines that it wrote since this start."""
+        """The last ten lines of the log since this start."""
         return tail(self.program.log, self.log_begin)

@@ -1,4 +1,4 @@
-"""One arrangement, running: its addresses, its faults, and whether everything in it has settled."""
+"""A stack: one running arrangement, its addresses and processes, and whether it has settled."""
 
 import asyncio
 import secrets
@@ -23,7 +23,10 @@ _LOOK_AGAIN_S = 0.01
 
 
 class Stack:
-    """A variant's processes. Its ports stay reserved until it is closed, also while one is down."""
+    """The processes of one variant.
+
+    Their ports stay reserved until the stack is closed, also while a process is down.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,10 @@ class Stack:
         ports: Mapping[str, int] | None = None,
         token: str | None = None,
     ) -> None:
-        """`ports` by part, where they are to be certain ones. Raises PortTaken, LabCannotRun."""
+        """`ports`: fixed ports by process name; every other process gets a free port.
+
+        Raises PortTaken, LabCannotRun.
+        """
         options = options or {}
         if arrangement.has_bus and engine(options) in ("nats", EXISTING):
             _require_nats(options["bus"])
@@ -75,7 +81,7 @@ class Stack:
         self.token = token or secrets.token_urlsafe(24)
         self._held = ExitStack()
         self._newcomers: list[str] = []
-        self.history = 0  # how many events were told before anybody came
+        self.history = 0  # number of events that were published before the load
         self.call = Caller(self.token)
 
     def __enter__(self) -> Self:
@@ -87,7 +93,7 @@ class Stack:
 
     @property
     def asked_at(self) -> Mapping[str, str]:
-        """Whom the load asks, by the lab's name of the service that answers such a request."""
+        """The URLs that the load calls, by the name of the service that responds."""
         return {name: self.urls[name] for name in ("posts", "comments", "query")}
 
     @property
@@ -96,11 +102,11 @@ class Stack:
         return True
 
     async def start(self) -> None:
-        """Start all its programs; returns when each is ready. Raises StartFailed, NotReady."""
+        """Start all programs; return when each is ready. Raises StartFailed, NotReady."""
         await self.supervisor.start(*self.programs)
 
     def admit(self, service: str) -> tuple[str, int]:
-        """Make room for a second one of a service: what it is called here, and its port."""
+        """Reserve a port for another replica of a service; return the replica's name and port."""
         part = f"{service}-{2 + len(self._newcomers)}"
         port = self._held.enter_context(reserve()).port
         modules = {**self.arrangement.programs, part: self.arrangement.programs[service]}
@@ -110,8 +116,10 @@ class Stack:
         return part, port
 
     def take_in(self, guest: str, module: str) -> int:
-        """Make room for a service of somebody's own, to be asked and broken as the others are: its
-        port. Whoever starts it puts its program among `programs`."""
+        """Add a user's service, so that requests and faults can reach it; return its port.
+
+        The caller adds the program of the service to `programs`.
+        """
         port = self._held.enter_context(reserve()).port
         self.arrangement = replace(
             self.arrangement,
@@ -122,7 +130,7 @@ class Stack:
         return port
 
     def let_go(self, guest: str) -> None:
-        """Forget a guest whose program has ended."""
+        """Remove a user's service whose program has ended."""
         programs = {part: of for part, of in self.arrangement.programs.items() if part != guest}
         guests = tuple(one for one in self.arrangement.guests if one != guest)
         self.programs = [one for one in self.programs if one.name != self.program(guest)]
@@ -130,16 +138,20 @@ class Stack:
         del self.urls[guest]
 
     def program(self, target: str) -> str:
-        """What the supervisor calls the program of a target."""
+        """The supervisor's name of the program in which a target runs."""
         return f"{self.name}.{self.arrangement.home(target)}"
 
     async def state(self, target: str) -> dict[str, Any] | None:
-        """What a program says of its progress: offset and untold events, the bus's head."""
+        """The state that a program reports (its offset, its unpublished events, …); None on
+        failure."""
         answer = await self.call("GET", self.urls[target], "/_lab/state")
         return answer.data if answer.ok else None
 
     async def alarms(self) -> list[str]:
-        """What its services have noticed that should never be: `query: The log is not …`."""
+        """The alerts of the services, each after the service's name: `query: The log is not …`.
+
+        Empty where there is no bus.
+        """
         states = {
             name: await self.state(name)
             for name in self.arrangement.services
@@ -152,12 +164,12 @@ class Stack:
         ]
 
     def open_databases(self) -> Databases:
-        """The databases that each process has open at this moment. Raises psutil.AccessDenied."""
+        """The databases that each process has open now. Raises psutil.AccessDenied."""
         none: Databases = {part: [] for part in self.arrangement.parts}
         return none | open_databases(self.pids(), self.data)
 
     def pids(self) -> dict[str, int]:
-        """The processes that run at this moment, by part."""
+        """The process ids of the processes that run now, by process name."""
         return {
             part: self.supervisor.pid(self.program(part))
             for part in self.arrangement.parts
@@ -165,12 +177,14 @@ class Stack:
         }
 
     async def is_settled(self) -> bool:
-        """Whether no event is under way: every outbox empty, everything on the bus heard by all.
+        """Whether no event is under way: all outboxes are empty, all consumers at the bus's head.
 
-        One who is stuck at an event hears nothing more, however long one waits: that is settled.
-        Where there are no events: whether no service is still busy with what it was asked. A bus
-        without numbers (the course's) tells how many deliveries are under way instead. It is asked
-        before and after: if nothing was told in between, nobody heard anything either.
+        A consumer that is stuck at an event never reaches the head; it counts as settled. Without a
+        bus, a stack has settled when no service is handling a request.
+
+        The course's bus has no sequence numbers, but reports how many deliveries are under way. Its
+        state is read before and after the services: if both are equal and no delivery is under way,
+        no event was published or delivered in between.
         """
         if not self.arrangement.has_bus:
             states = [await self.state(name) for name in self.arrangement.services]
@@ -179,7 +193,7 @@ class Stack:
         services = [
             await self.state(name) for name in (*self.arrangement.services, *self._newcomers)
         ]
-        bus = await self.state(BUS)  # asked last: what was untold before is on the bus by now
+        bus = await self.state(BUS)  # read last: its head includes all that services published
         if bus is None or any(service is None for service in services):
             return False
         if bus["head"] is None and (bus != before or bus.get("busy")):
@@ -192,13 +206,13 @@ class Stack:
         )
 
     async def settle(self, within_s: float) -> bool:
-        """Wait until everything has settled; False when it has not within so many seconds.
+        """Wait until everything has settled; False if that takes longer than `within_s` seconds.
 
-        False at once when a program has ended: nothing settles without the bus, say.
+        False at once when a program has ended: without the bus, for example, nothing settles.
         """
         try:
             async with asyncio.timeout(within_s):
-                # Twice: hearing the last event may have made a service tell another one.
+                # Twice: a service may publish another event when it applies the last one.
                 calm_looks = 0
                 while calm_looks < 2:
                     if not all(self.supervisor.alive(one.name) for one in self.programs):
@@ -223,7 +237,7 @@ def _require_nats(bus: str) -> None:
 
 
 async def start_all(stacks: Sequence[Stack]) -> None:
-    """Start them side by side; when one can't be started, no other one is waited for."""
+    """Start the stacks in parallel. If one of them fails, stop waiting for the others."""
     starting = [asyncio.create_task(stack.start()) for stack in stacks]
     try:
         await asyncio.gather(*starting)

@@ -1,14 +1,14 @@
-"""Starts programs in parallel, asks until they are ready, breaks and mends them, and ends them all.
+"""Starts programs in parallel, waits until they are ready, kills, restarts and ends them.
 
     async with Supervisor(preload=["aiohttp.web"], run_dir=folder) as supervisor:
-        await supervisor.start(posts, comments)     # returns when both answer 200
-        await supervisor.kill("comments")           # clients are refused from here on
+        await supervisor.start(posts, comments)     # returns when both respond with 200
+        await supervisor.kill("comments")           # connections are refused from here on
         await supervisor.restart("comments")        # the same program, ready again
     # here no process is left, whatever happened above
 
-The processes belong to the nursery (`lab.cluster.forkserver`), not to this one. That is why
-nothing is left when this process is killed, and why this class works in any event loop, Jupyter's
-included: it needs neither child watchers nor threads.
+The processes are children of the fork server (`lab.cluster.forkserver`), not of this process. That
+is why none is left when this process is killed, and why this class works in any event loop,
+Jupyter's included: it needs neither child watchers nor threads.
 """
 
 import asyncio
@@ -35,13 +35,16 @@ __all__ = ["Exit", "Program", "Supervisor"]
 
 READY_WITHIN_S = 10.0
 GRACE_S = 2.0
-HEALTH_WITHIN_S = 1.5  # longer than a sidecar waits for the one behind it, so that it can say so
-ASK_EVERY_S = (0.003, 0.025)  # At first, and at most.
+HEALTH_WITHIN_S = 1.5  # longer than a sidecar waits for its service: the sidecar can respond
+ASK_EVERY_S = (0.003, 0.025)  # the first and the longest pause between two probes
 
 
 class Supervisor:
-    """The lab's processes. `preload`: modules that the programs will import, imported once for all.
-    `run_dir` (made if need be, for this user only) takes the nursery's own log."""
+    """The lab's processes.
+
+    `preload`: modules that the programs import; the fork server imports them once for all.
+    `run_dir`: folder for the fork server's log; created if needed, with access for this user only.
+    """
 
     def __init__(self, preload: Sequence[str], run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,8 +53,10 @@ class Supervisor:
         self._unexpected: list[Exit] = []
 
     def launch(self) -> None:
-        """Start the nursery, so that it imports while the caller does something else. Optional:
-        entering the context does it too."""
+        """Start the fork server early, so that it imports while the caller does something else.
+
+        Optional: entering the context does it too.
+        """
         self._link.launch()
 
     async def __aenter__(self) -> Self:
@@ -69,13 +74,14 @@ class Supervisor:
         try:
             await asyncio.shield(stopping)
         except asyncio.CancelledError:
-            # A second Ctrl-C while we say goodbye: no more goodbyes, the nursery kills them all.
+            # A second Ctrl-C during the orderly end: the fork server kills all programs at once.
             self._link.abandon()
             stopping.cancel()
             raise
 
     async def start(self, *programs: Program, ready_within_s: float = READY_WITHIN_S) -> None:
-        """Start all at once; returns when each is ready. Raises StartFailed, NotReady."""
+        """Start the programs in parallel; return when each is ready. Raises StartFailed,
+        NotReady."""
         tasks = [asyncio.create_task(self._start(each, ready_within_s)) for each in programs]
         try:
             await asyncio.gather(*tasks)
@@ -85,7 +91,10 @@ class Supervisor:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def restart(self, name: str, ready_within_s: float = READY_WITHIN_S) -> None:
-        """Start the same program again, killing it first if it still runs; until it is ready."""
+        """Start the same program again and wait until it is ready; kill it first if it still runs.
+
+        Raises NotRunning, StartFailed, NotReady.
+        """
         child = self._child(name)
         if not child.ended.is_set():
             await self.kill(name)
@@ -96,38 +105,47 @@ class Supervisor:
         return self._child(name).pid
 
     def alive(self, name: str) -> bool:
-        """Whether it was started and has not ended; a suspended program is alive."""
+        """Whether the program was started and has not ended; a suspended program is alive."""
         return name in self._children and not self._children[name].ended.is_set()
 
     async def kill(self, name: str) -> None:
-        """SIGKILL; returns when the process is gone and reaped. Raises NotRunning."""
+        """Send SIGKILL; return when the process has ended and is reaped. Raises NotRunning."""
         child = self._living(name)
         child.told_to_end = True
         await self._signal(child, signal.SIGKILL)
         await child.ended.wait()
 
     async def terminate(self, name: str) -> None:
-        """SIGTERM; returns when it is sent. `wait` tells what came of it. Raises NotRunning."""
+        """Send SIGTERM; don't wait for the end, which `wait` does. Raises NotRunning."""
         child = self._living(name)
         child.told_to_end = True
         await self._signal(child, signal.SIGTERM)
 
     async def suspend(self, name: str) -> None:
-        """SIGSTOP; returns when the process is seen to stand still. Raises SignalFailed."""
+        """Send SIGSTOP; return when the process is seen to be stopped.
+
+        Raises NotRunning, SignalFailed.
+        """
         await self._set_suspended(self._living(name), True)
 
     async def resume(self, name: str) -> None:
-        """SIGCONT; returns when the process is seen to run again. Raises SignalFailed."""
+        """Send SIGCONT; return when the process is seen to run again.
+
+        Raises NotRunning, SignalFailed.
+        """
         await self._set_suspended(self._living(name), False)
 
     def kept(self, name: str) -> list[int]:
-        """The processes that a program keeps at this moment. Raises NotRunning."""
+        """The process ids of the program's living descendants. Raises NotRunning."""
         from lab.cluster.process_tree import family
 
         return [one.pid for one in family(self._child(name).pid)]
 
     async def wait(self, name: str, timeout_s: float | None = None) -> int:
-        """The exit status, once it has one. Raises TimeoutError, NurseryLost."""
+        """Wait for the end of a program; return its exit status.
+
+        Raises NotRunning, TimeoutError, NurseryLost.
+        """
         child = self._child(name)
         async with asyncio.timeout(timeout_s):
             await child.ended.wait()
@@ -136,17 +154,24 @@ class Supervisor:
         return child.status
 
     def unexpected_exits(self) -> tuple[Exit, ...]:
-        """Programs that ended though nobody told them to, in the order of their ends."""
+        """Exits that the supervisor did not cause, in order of time.
+
+        A program without a health URL may exit with status 0, and with any status if it `may_fail`.
+        """
         return tuple(self._unexpected)
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """End every program as `end` does. Returns when the nursery has ended as well."""
+        """End every program as `end` does; return when the fork server has ended as well."""
         await self.end(*self._children, grace_s=grace_s)
         await self._link.close()
 
     async def end(self, *names: str, grace_s: float = GRACE_S) -> None:
-        """SIGTERM, and SIGKILL for those that don't heed it within `grace_s` or are suspended and
-        can't; returns when all are reaped. Whoever has ended, or never began, is well."""
+        """Send SIGTERM, and after `grace_s` seconds SIGKILL to the programs that still run; wait
+        until all are reaped.
+
+        A suspended program can't handle SIGTERM and gets SIGKILL only. A name whose program has
+        ended, or was never started, is skipped.
+        """
         known = [self._children[name] for name in names if name in self._children]
         for child in known:
             child.told_to_end = True
@@ -155,7 +180,7 @@ class Supervisor:
 
     async def _end(self, children: Iterable[Child], number: int, within_s: float) -> None:
         living = [child for child in children if not child.ended.is_set()]
-        # One that has just ended can't be signalled any more: as good.
+        # A process that has just ended can't be signalled: that error does not matter.
         await asyncio.gather(*(self._signal(c, number) for c in living), return_exceptions=True)
         ends = [asyncio.create_task(child.ended.wait()) for child in living]
         if ends:
@@ -185,7 +210,7 @@ class Supervisor:
         health = Health(None)
         while time.perf_counter() < deadline:
             health = await ask_health(url, HEALTH_WITHIN_S)
-            if child.ended.is_set():  # Whoever has just answered, it was not this one.
+            if child.ended.is_set():  # Then any response came from another process.
                 if self._link.lost:
                     raise NurseryLost(tail(self._link.log))
                 raise StartFailed(child.program.name, child.status, child.last_lines())
@@ -213,7 +238,7 @@ class Supervisor:
         try:
             await self._link.ask(do="signal", name=child.program.name, number=int(number))
         except NurseryRefused as error:
-            if number != signal.SIGKILL:  # Dead is what it was to be.
+            if number != signal.SIGKILL:  # After SIGKILL it may well have ended.
                 raise NotRunning(str(error)) from None
 
     def _child(self, name: str) -> Child:

@@ -1,18 +1,17 @@
-"""A guest: somebody's own service beside the four of a stack, which nobody was written for.
+"""Runs services that users write: added to a running stack, or in an exercise's check.
 
-It is told what query is told, who asks or hears everybody: its port, where the bus is or whom to
-ask. Its database lies in a folder of its own, so whatever it calls itself, it can't reach into
-another one's.
+A guest is a user's service in addition to the four of a stack. It gets the arguments of `query`,
+the service that calls or consumes all the others: its port, and the address of the bus or of its
+callees. Its database is in a separate folder, so a guest can't open the database of another
+service, whatever name it has.
 
-The student's program: `python -m lab.cluster.user_service FILE …`.
+`python -m lab.cluster.user_service FILE …` runs the `main` of a file outside the lab. The program
+may write at most 16 MiB into any one file, its log included: a loop that prints must not fill the
+disk.
 
-Runs the `main` of a file that is no module of the lab, as one of its programs. It may write 16 MiB
-into any one file, its log above all: a loop that prints must not fill the disk.
-
-What a student's program has started by itself ends with the check, too.
-
-The supervisor ends the programs that it has started, but a program may have started others. Those
-are still of its process group, or carry the mark of the check in their environment.
+The supervisor ends the programs that it has started, but a user's program may have started others.
+They are in its process group, or have the mark of the check in their environment; `sweep` ends
+them.
 """
 
 import importlib.util
@@ -30,19 +29,22 @@ from lab.cluster.forkserver_client import LAB_RUN
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 
-# ── A guest: somebody's own service beside the four of a stack, which nobody was written for.
+# ── Guests
 
 LIKE = "query"
 
 
 def folder_of(stack: Stack, name: str) -> Path:
-    """Where a guest's database lies."""
+    """The folder of a guest's database."""
     return stack.data.with_name(f"{stack.data.name}-{name}")
 
 
 def guest(stack: Stack, name: str, file: Path, env: Mapping[str, str]) -> Program:
-    """The program of a guest that the stack has taken in, in its place among the stack's: what runs
-    it is given `file` as its first word, and `env` besides. Made anew, it keeps its address."""
+    """The program of a guest that `Stack.take_in` has added, put among the stack's programs.
+
+    It replaces an earlier program of the guest and keeps its address. Its module gets `file` as the
+    first argument, and `env` in addition to the environment of `query`.
+    """
     like = next(one for one in stack.programs if one.name == stack.program(LIKE))
     called = stack.program(name)
     told = {
@@ -65,7 +67,8 @@ def guest(stack: Stack, name: str, file: Path, env: Mapping[str, str]) -> Progra
 
 
 def _told_instead(argv: Sequence[str], told: Mapping[str, str]) -> list[str]:
-    """The arguments with these values, each option once: whoever reads them may read the first."""
+    """The arguments with these values. Each option occurs once, because a parser may read the
+    first."""
     words = list(argv)
     for option, value in told.items():
         if option in words:
@@ -75,7 +78,7 @@ def _told_instead(argv: Sequence[str], told: Mapping[str, str]) -> list[str]:
     return words
 
 
-# ── The student's program: `python -m lab.cluster.user_service FILE …`.
+# ── The user's program
 
 MOST_BYTES = 16 * 1024 * 1024
 
@@ -84,11 +87,11 @@ def main(argv: list[str] | None = None) -> None:
     path, *words = sys.argv[1:] if argv is None else argv
     file = Path(path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
-    # What is compiled is known by its file's second and size; a file is mended quicker than that.
+    # Bytecode is matched to a file by the second and the size; an edit may change neither.
     sys.dont_write_bytecode = True
-    # `requests` would go to a proxy of the environment even for what is on this machine.
+    # `requests` would use a proxy from the environment even for this machine.
     os.environ["no_proxy"] = "127.0.0.1"
-    sys.path.append(str(file.parent))  # behind the lab's: a file posts.py hides nothing
+    sys.path.append(str(file.parent))  # at the end: a file posts.py hides no module
     spec = importlib.util.spec_from_file_location(f"student_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
@@ -100,20 +103,21 @@ def main(argv: list[str] | None = None) -> None:
     program.main(words)
 
 
-# ── What a student's program has started by itself ends with the check, too.
+# ── Processes that the user's program started
 
 MARK = "LAB_EXERCISE"
 
 
 def sweep(mark: str, groups: Collection[int]) -> int:
-    """Kill what carries a mark, or is of one of these groups and of our own run; how many."""
+    """Kill the processes of this run that have the mark or are in one of the groups; return how
+    many."""
     ended = 0
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             of = process.environ()
             ours = of.get(LAB_RUN, "").startswith(f"{os.getpid()}:")
             if ours and (of.get(MARK) == mark or os.getpgid(process.pid) in groups):
-                process.kill()  # psutil sees to it that the pid is still the same process's
+                process.kill()  # psutil checks that the pid still is the same process
                 ended += 1
     return ended
 

@@ -1,9 +1,10 @@
-"""The lab's command line: doors only, one function a command.
+"""The lab's command line, one function per command.
 
-Nothing heavy is imported before a command needs it, so that `lab --help` answers at once.
+The functions only parse and print. Heavy imports happen inside a command, so that `lab --help`
+answers at once.
 
-Exit codes: 0 all expectations hold; 1 one does not; 2 a word was wrong; 3 the lab could not run
-honestly; 130 Ctrl-C.
+Exit codes: 0 all expectations hold; 1 one does not; 2 a wrong argument; 3 the lab could not run or
+get a valid result; 130 Ctrl-C.
 """
 
 import io
@@ -149,11 +150,11 @@ def main() -> None:
     """The console script: typer's exit codes, and a sentence instead of a traceback."""
     from lab.cluster.errors import LabCannotRun
 
-    # An exception raised in the middle of an import may be lost; until work begins that has to be
-    # ended in order (`until_done`), Ctrl-C just ends this.
+    # An exception raised during an import may be lost. Until `until_done` installs handlers for a
+    # graceful end, Ctrl-C just exits.
     signal.signal(signal.SIGINT, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # A sign that a terminal can't show is a `?`.
+        sys.stdout.reconfigure(errors="replace")  # a `?` for what the terminal cannot show
     try:
         app()
     except LabCannotRun as error:

@@ -1,6 +1,6 @@
-"""What every command of the command line needs: to say, to fail, and to run until it is done.
+"""Shared by all commands: print, fail, and run a coroutine to its end.
 
-Nothing heavy is imported before it is needed.
+Heavy imports happen inside the functions.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ def made(make: Any, *arguments: Any) -> Path:
 
 
 def until_done(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; Ctrl-C, SIGTERM and SIGHUP end it in order, with every process it started."""
+    """Run a coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it ends its processes."""
     from lab.cluster.errors import LabCannotRun
 
     caught: list[int] = []

@@ -1,10 +1,8 @@
-"""`lab doctor`: what on this machine would keep the lab from running, or from measuring honestly.
+"""`lab doctor`: finds what keeps this machine from running the lab or from measuring well.
 
-It looks, and with `fix` it mends what can be mended without asking: processes and notes that an
-earlier lab left behind. It never raises: a look that fails is a finding like any other. So every
-check imports what it needs itself, for a missing package is one of the things to be found.
-
-What the doctor saw, a line each, with what to try.
+With `fix` it also removes, without asking, the processes and instance files that an earlier lab
+left behind. It never raises: a check that fails is a finding. So each check imports what it needs
+itself, because a missing package is one of the possible findings.
 """
 
 import os
@@ -27,7 +25,7 @@ from lab.support.text import styled
 if TYPE_CHECKING:
     from rich.console import Console
 
-# ── `lab doctor`: what on this machine would keep the lab from running, or from measuring honestly.
+# ── Checks
 
 Level = Literal["ok", "warn", "bad"]
 
@@ -43,7 +41,7 @@ PACKAGES = {
     "stamina": "25",
     "typer": "0.20",
 }
-"""The oldest version of each that will do, as in pyproject.toml."""
+"""The oldest accepted version of each package, as in pyproject.toml."""
 
 CORES = 2
 OPEN_FILES = 1024
@@ -51,14 +49,14 @@ COMMITS = 9
 SLOW_COMMIT_MS = 20.0
 COARSE_CLOCK_S = 1e-5
 REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.", "afs", "sshfs", "webdav", "davfs", "vboxsf")
-"""File systems (their names begin so) on which SQLite's write-ahead log can't be trusted."""
+"""Prefixes of file systems on which SQLite's write-ahead log is unreliable."""
 SYNCED = ("onedrive", "dropbox", "icloud", "mobile documents", "google drive", "googledrive")
-"""Folders (their names contain it) that another program copies while we write."""
+"""Parts of the names of folders that another program synchronises."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`what` was seen; unless it is well, what to `try_next`."""
+    """`what` was seen and, unless the level is "ok", what to `try_next`."""
 
     level: Level
     what: str
@@ -69,8 +67,10 @@ Check = Callable[[bool, Path], Iterator[Finding]]
 
 
 def examine(fix: bool = False, folder: Path = Path("runs")) -> list[Finding]:
-    """Look at everything; with `fix`, mend what can be mended. `folder` is where runs are kept.
-    Takes about a second, and leaves nothing behind. Never raises."""
+    """Run all checks; with `fix`, repair what can be repaired. `folder` is where runs are saved.
+
+    Takes about a second and leaves no files. Never raises.
+    """
     found = []
     for check in CHECKS:
         try:
@@ -83,7 +83,7 @@ def examine(fix: bool = False, folder: Path = Path("runs")) -> list[Finding]:
 
 
 def exit_code(findings: list[Finding]) -> int:
-    """0 when nothing is bad, else 3: the lab could not run honestly."""
+    """3 if a finding is "bad" (the lab could not run properly), else 0."""
     return 3 if any(finding.level == "bad" for finding in findings) else 0
 
 
@@ -182,7 +182,7 @@ def _folder(fix: bool, folder: Path) -> Iterator[Finding]:
         yield Finding("bad", f"Nothing can be written to {place}.", elsewhere)
         return
     mounts = [p for p in psutil.disk_partitions(all=True) if place.is_relative_to(p.mountpoint)]
-    # The deepest; of two on the same point the later one covers the earlier.
+    # The deepest mount; of two on the same folder the later one covers the earlier.
     deepest = max(reversed(mounts), key=lambda mount: len(mount.mountpoint), default=None)
     kind = deepest.fstype if deepest else "of an unknown kind"
     if kind.lower().startswith(REMOTE):
@@ -217,7 +217,7 @@ def _clock(fix: bool, folder: Path) -> Iterator[Finding]:
     yield _unless(clock.resolution > COARSE_CLOCK_S or not clock.monotonic, what, coarse)
 
 
-# Leftovers before ports: to end a process may free its port.
+# Leftovers before ports: ending a process may free its port.
 # fmt: off
 CHECKS: tuple[Check, ...] = (
     _python, _packages, _leftovers, _notes, _ports, _processor, _folder, _disk, _open_files, _clock
@@ -230,12 +230,12 @@ def _unless(doubtful: bool, what: str, try_next: str) -> Finding:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """ "3.14.4" as (3, 14, 4); what is no number ends it."""
+    """ "3.14.4" as (3, 14, 4); the first part that is no number ends it."""
     return tuple(int(part) for part in takewhile(str.isdecimal, version.split(".")))
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """The folder itself, or its nearest ancestor that exists."""
     return next(at for at in (folder.resolve(), *folder.resolve().parents) if at.exists())
 
 
@@ -244,7 +244,7 @@ def _is_synced(part: str) -> bool:
 
 
 def _commit_ms(place: Path) -> float:
-    """The median time of a commit as the services do it: write-ahead log, synchronous FULL."""
+    """The median time in ms of a commit as the services do it: WAL, synchronous FULL."""
     took_ms = []
     with (
         tempfile.TemporaryDirectory(dir=place, prefix=".lab-doctor-") as folder,
@@ -260,7 +260,7 @@ def _commit_ms(place: Path) -> float:
     return statistics.median(took_ms)
 
 
-# ── What the doctor saw, a line each, with what to try.
+# ── Output
 
 _SIGNS = {"ok": ("✓ ok  ", "green"), "warn": ("! warn", "yellow"), "bad": ("✗ bad ", "bold red")}
 

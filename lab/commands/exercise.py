@@ -1,4 +1,4 @@
-"""The commands around the exercises: doors only, mounted on the command line by `cli.py`."""
+"""The `lab exercise` commands."""
 
 import json as documents
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""The commands that show something without running a scenario: doors only, mounted by `cli.py`.
-
-The command that follows one request: a door only, mounted on the command line by `cli.py`.
-"""
+"""The commands that run no scenario: `list`, `show`, `report`, `diff`, `trace` and more."""
 
 import sys
 from pathlib import Path
@@ -12,7 +9,7 @@ import typer
 
 from lab.commands.console import checked, console, fail, say, scenario_named, until_done
 
-# ── The commands that show something without running a scenario: doors only, mounted by `cli.py`.
+# ── Scenarios, saved runs, code
 
 app = typer.Typer()
 
@@ -153,7 +150,7 @@ def _kept(folder: Path) -> Any:
         fail(error, 2)
 
 
-# ── The command that follows one request: a door only, mounted on the command line by `cli.py`.
+# ── Traces
 
 
 @app.command(

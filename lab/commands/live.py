@@ -1,4 +1,4 @@
-"""The command around the console: a door only, mounted on the command line by `cli.py`."""
+"""The `lab live` command."""
 
 from typing import Annotated
 

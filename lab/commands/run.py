@@ -1,9 +1,8 @@
-"""The command that runs scenarios, one or all of them: a door only, mounted by `cli.py`.
+"""The `lab run` command.
 
-`lab run … --predict`: asks, on a terminal, what somebody thinks will come out.
-
-Questions go to stderr and answers come from stdin, so that stdout stays the result's alone. An
-answer that can't be meant is asked for again; Enter alone passes a question over.
+With `--predict` it first asks on the terminal for guesses. Questions go to stderr and answers come
+from stdin, so stdout contains only the result. An invalid answer is asked for again; an empty line
+skips the question.
 """
 
 import shutil
@@ -18,7 +17,7 @@ import typer
 
 from lab.commands.console import checked, complain, console, fail, made, scenario_named, until_done
 
-# ── `lab run … --predict`: asks, on a terminal, what somebody thinks will come out.
+# ── Guesses (`--predict`)
 
 _NOBODY_THERE = (
     "--predict asks questions, and nobody is there to answer: the input has ended. "
@@ -27,7 +26,7 @@ _NOBODY_THERE = (
 
 
 def ask(scenario: Any) -> list[Any]:
-    """The guesses of whoever sits there; ends the program when nobody does."""
+    """The guesses typed on the terminal; exits with code 2 if stdin has ended."""
     from lab.experiment import guesses
     from lab.experiment.guesses import GuessError, questions
 
@@ -69,18 +68,18 @@ def _line(prompt: str) -> str:
     try:
         line = sys.stdin.readline()
     except UnicodeDecodeError:
-        return "?"  # No letters at all: as good as any other answer that can't be meant.
+        return "?"  # undecodable bytes: the same as any invalid answer
     if not line:
         fail(f"\n{_NOBODY_THERE}", 2)
     return line.strip()
 
 
-# ── The command that runs scenarios, one or all of them: a door only, mounted by `cli.py`.
+# ── The command
 
 app = typer.Typer()
 
 ALL = "all"
-TERSE_FROM = 5  # more scenarios than one can read: a line each, and the tables with `lab report`
+TERSE_FROM = 5  # from this many scenarios on: a line each, and the tables with `lab report`
 
 
 @app.command(
@@ -177,7 +176,7 @@ def run(
             try:
                 with Watching(scenario, console(stderr=True), of_all) as watching:
                     until_done(one.run(number, watching))
-            except LabCannotRun as error:  # It has no result; those before it and after it have.
+            except LabCannotRun as error:  # this run has no result; the others have
                 complain(f"{of_all:<9} {scenario.name}: {error}" if of_all else error)
             finally:
                 if keep is None:
@@ -210,7 +209,7 @@ def run(
 
 
 def keep_page(result: Any, folder: Path) -> None:
-    """The run's page into its folder. That it can't be written makes no run worse than it was."""
+    """Write the run's page into its folder; if that fails, print why and go on."""
     from lab.report.html import page
 
     try:
@@ -220,7 +219,7 @@ def keep_page(result: Any, folder: Path) -> None:
 
 
 def _chosen(names: Sequence[str], tags: Sequence[str]) -> list[Any]:
-    """The scenarios that are meant: those named one by one, then the others of the tags."""
+    """The scenarios to run: those given by name, then the others of `all` or the tags."""
     from lab.scenarios import catalogue
 
     if not names and not tags:
@@ -236,7 +235,7 @@ def _chosen(names: Sequence[str], tags: Sequence[str]) -> list[Any]:
 
 
 def _can_run(one: Any) -> bool:
-    """Whether a scenario that nobody named has here what it needs; says so where it has not."""
+    """Whether a scenario selected by `all` or a tag has the NATS it needs; prints why not."""
     from lab.support.nats import NatsMissing, find_server, require_client
 
     if any(variant.options.get("bus") == "nats" for variant in one.variants.values()):

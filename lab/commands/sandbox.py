@@ -1,4 +1,4 @@
-"""The commands around a blog that is up: doors only, mounted on the command line by `cli.py`."""
+"""The commands for a running blog: `up`, `fault`, `heal`, `events`, `redrive`."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""The commands around somebody else's services: doors only, mounted by `cli.py`."""
+"""The commands for external services: `adopt`, `check`, and `validate` for targets."""
 
 import json as documents
 from pathlib import Path
@@ -82,7 +82,7 @@ def check(
 
 
 def is_target_file(name: str) -> bool:
-    """Whether there is a file of that name that means to be a target."""
+    """Whether the name is that of a target file. Ends the command if the file is malformed."""
     from lab.external.target import TargetError, is_target
 
     path = Path(name)
@@ -93,7 +93,7 @@ def is_target_file(name: str) -> bool:
 
 
 def validate(file: Path) -> None:
-    """Say what can be done with a target, and what is to be mended before."""
+    """Print whether a target can be started, and what to repair first."""
     from lab.cluster.fault_rules import why_unmoved
     from lab.external.target import remarks
 

@@ -1,6 +1,6 @@
-"""The report card of somebody else's system: what it promises, and what it holds to when broken.
+"""The report card of an external system: what it promises, and which of it holds under faults.
 
-`card` is what comes out, `contract` what every such system is asked for, `outages` the table of
-what is done to it, `visitors` those who use it meanwhile, `judging` what is made of what they saw,
-`trying` one after the other, `formats` the card as people and machines want it.
+`report_card` has the data, `contract` the criteria for a healthy system, `outages` the table of
+faults with their criteria, `clients` the requests, `judging` the verdicts on an outage, `runner`
+the whole check, `formats` the output.
 """

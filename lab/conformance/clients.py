@@ -1,11 +1,10 @@
-"""A client of somebody else's system: through the faces of its sidecars, and past them.
+"""Clients of an external system: through the HTTP adapters of its sidecars, and directly.
 
-At a face the answer is in the lab's shape, or a sentence about why it is not. Past it is what the
-service itself said, as its own clients see it.
+Through an adapter the response has the lab's format, or says why it has not. A direct call returns
+what the service itself responds, as its own clients see it.
 
-Those who use somebody else's system while it is looked at: they read, post and comment.
-
-They come whether the last of them has an answer or not, so a slow system can't make them fewer.
+`Visitors` is a light load during a check: it reads, posts and comments. It sends a request at fixed
+intervals, whether the last one was answered or not, so a slow system does not get fewer of them.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from lab.external.mapping import Action
 from lab.external.stack import ForeignStack
 from lab.load.samples import Sample, token
 
-# ── Those who use somebody else's system while it is looked at: they read, post and comment.
+# ── Light load
 
 EVERY_S = 0.05
 VISIT_WITHIN_S = 2.0
@@ -37,18 +36,18 @@ _IN_TURN = (
     "create_comment",
 )
 _ORANGE = 3
-"""Every so many comments one is for moderation to reject."""
+"""Every third comment is one that moderation should reject."""
 
 
 class Visitors:
-    """Ask a stack as the load does, at its faces. What each was told is a sample."""
+    """Sends requests to a stack's HTTP adapters, as the load does. Each one gives a `Sample`."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._began_s = perf_counter()
         self._number = 0
         self.said = ""
-        """What the latest answer that was none said of itself."""
+        """Why the latest failed request failed, in words."""
 
     async def read(self, phase: str = "calm") -> Sample:
         """Read the feed."""
@@ -68,7 +67,7 @@ class Visitors:
         return await self._ask("create_comment", phase, "POST", "comments", path, body, text)
 
     async def come(self, seconds: float, post_id: str, phase: str) -> list[Sample]:
-        """One after the other for so long; the comments are all on one post."""
+        """Send a request every EVERY_S for `seconds`; all comments are on one post."""
         asking = []
         for action in islice(cycle(_IN_TURN), round(seconds / EVERY_S)):
             if action == "read_feed":
@@ -113,14 +112,14 @@ class Visitors:
 
 
 def why(answer: Answer) -> str:
-    """What an answer that was none says of itself, in a sentence."""
+    """Why a request failed, in words."""
     told = answer.data if isinstance(answer.data, dict) else {}
     words = {"timeout": "no answer in time", "refused": "nobody listens", "reset": "a closed door"}
     said = told.get("detail") or words.get(answer.error, answer.error) or f"status {answer.status}"
     return str(said).rstrip(".")
 
 
-# ── A client of somebody else's system: through the faces of its sidecars, and past them.
+# ── Single requests
 
 SHOWN_WITHIN_S = 3.0
 ANSWER_WITHIN_S = 3.0
@@ -131,7 +130,7 @@ Feed = list[dict[str, Any]]
 
 
 class Client:
-    """Never raises: no answer is an answer."""
+    """Never raises: the result reports a failure."""
 
     def __init__(self, stack: ForeignStack) -> None:
         self._stack = stack
@@ -148,8 +147,10 @@ class Client:
         )
 
     async def feed_when(self, right: Callable[[Feed], bool]) -> tuple[Feed, str]:
-        """Look at the feed until it is right or the time is up: the last one, and why it is not as
-        it should be, "" where it is."""
+        """Read the feed until `right` accepts it, for at most SHOWN_WITHIN_S seconds.
+
+        Returns the last feed, and why it is not right ("" if it is).
+        """
         give_up_at_s = perf_counter() + SHOWN_WITHIN_S
         while True:
             answer = await self._stack.call("GET", self._stack.asked_at["query"], "/feed?limit=100")
@@ -164,7 +165,7 @@ class Client:
     async def ask_itself(
         self, action: Action, values: dict[str, str], body: bytes | None = None
     ) -> str:
-        """What the service itself says to an action, with another body if one is given."""
+        """Call the service itself with an action, or with another body; return the status."""
         asked = action.asked(**values)
         content = asked.body if body is None else body
         status, _ = await self.at_itself(action.service, asked.method, asked.path, content)
@@ -173,7 +174,10 @@ class Client:
     async def at_itself(
         self, service: str, method: str, path: str, body: bytes = b""
     ) -> tuple[str, bytes]:
-        """What a service itself says: its status, or what there was instead, and the body."""
+        """Call a service at its public port, past the HTTP adapter.
+
+        Returns the status, or "no answer" with the reason, and the body (at most some 8 MiB).
+        """
         at = url(self._stack.places[part_of(self._stack.target, service)].public)
         headers = {"Content-Type": "application/json"} if body else {}
         try:
@@ -196,7 +200,7 @@ class Client:
 
 
 def statuses(feed: Feed, post_id: str) -> dict[str, str]:
-    """The comments of a post by their ids, and what became of each."""
+    """The status of each comment of a post, by comment id."""
     return {
         one["id"]: one["status"]
         for entry in feed
@@ -206,6 +210,6 @@ def statuses(feed: Feed, post_id: str) -> dict[str, str]:
 
 
 def texts(feed: Feed) -> set[tuple[str, str]]:
-    """All that is in it: ids with their texts."""
+    """All that the feed contains: ids with their texts."""
     posts = {(entry["id"], entry["title"]) for entry in feed}
     return posts | {(one["id"], one["content"]) for entry in feed for one in entry["comments"]}

@@ -1,4 +1,4 @@
-"""What every such system is asked for, whole and well: its routes, codes, ids, verdicts, replay."""
+"""The contract of an external system without faults: routes, codes, ids, verdicts, replay."""
 
 import asyncio
 import json
@@ -65,11 +65,11 @@ CRITERIA = (
 
 
 NEEDED = ("create-post", "read-feed", "create-comment")
-"""Where one of these does not hold, nobody can tell anything about an outage."""
+"""If one of these does not hold, no outage can be judged."""
 
 
 async def contract(stack: ForeignStack) -> tuple[Line, ...]:
-    """Ask for it all; what can't be asked for because of what failed before it stays open."""
+    """Check every criterion. Those that depend on a failed one stay open."""
     looking = _Looking(stack)
     try:
         if (post_id := await looking.writes_and_reads()) is not None:
@@ -82,7 +82,7 @@ async def contract(stack: ForeignStack) -> tuple[Line, ...]:
 
 
 class _HasEnded(Exception):
-    """One of the services ended by itself: what is asked now says nothing about the others."""
+    """One of the services ended by itself: further checks say nothing about the others."""
 
 
 class _Looking:
@@ -92,8 +92,10 @@ class _Looking:
         self.notes = Notes(CRITERIA)
 
     async def _note(self, key: str, held: bool | None, seen: str) -> bool:
-        """Note what was seen; whether it holds. Raises _HasEnded where it does not because one of
-        the services is no more."""
+        """Record what was seen; return whether the criterion holds.
+
+        Raises _HasEnded if it does not hold and one of the services has ended.
+        """
         if held is not False or (ended := await self._ended()) is None:
             return self.notes.note(key, held, seen)
         who, log = ended.name.partition(".")[2], [one for one in ended.last_lines if one.strip()]
@@ -103,7 +105,7 @@ class _Looking:
         raise _HasEnded(who)
 
     async def _ended(self) -> Exit | None:
-        """Who of them is no more; that is known a little later than that nobody answers."""
+        """The exit of a service, if one ended. It is reported a little after the failed request."""
         names = {one.name for one in self._stack.programs}
         give_up_at_s = perf_counter() + _KNOWN_WITHIN_S
         while True:
@@ -115,7 +117,7 @@ class _Looking:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def writes_and_reads(self) -> str | None:
-        """The id of a post that the feed shows; None where there is no sense in looking further."""
+        """The id of a post that the feed shows; None if further checks make no sense."""
         post = await self._client.post(_TEXT)
         if not await self._note("create-post", post.ok, "it is" if post.ok else why(post)):
             return None
@@ -154,7 +156,7 @@ class _Looking:
             await self._note("moderation", not wrong, seen)
 
     async def ids(self, post_id: str) -> None:
-        """Several at once: who counts them badly gives one to two."""
+        """Write several at once: a service that counts badly gives the same id twice."""
         posts = await asyncio.gather(*(self._client.post(f"Post {n}") for n in range(_AT_ONCE)))
         comments = await asyncio.gather(
             *(self._client.comment(post_id, f"Comment {n}") for n in range(_AT_ONCE))
@@ -179,7 +181,7 @@ class _Looking:
         await self._note("ids", not wrong, wrong or "they have")
 
     async def codes(self, post_id: str) -> None:
-        """The statuses of the services themselves."""
+        """Check the status codes of the services themselves."""
         ask, actions = self._client.ask_itself, self._target.actions
         post = await ask(actions.create_post, {"title": "A post"})
         comment = await ask(actions.create_comment, {"post_id": post_id, "content": "A comment"})
@@ -194,7 +196,7 @@ class _Looking:
         await self._note("nonsense", odd == "400" and alive, seen)
 
     async def replay(self) -> None:
-        """The bus is asked for what it was told, and whoever shows the feed is started again."""
+        """Read the events back from the bus, and restart the service that shows the feed."""
         if (bus := self._target.its_bus) is None:
             await self._note("bus-remembers", None, "there is no event bus")
         else:
@@ -223,7 +225,7 @@ class _Looking:
 
 
 def _remembered(status: str, body: bytes) -> tuple[bool, str]:
-    """Whether the answer is a list of events, and what it is."""
+    """Whether the response is a list of events, and what it is, in words."""
     try:
         told = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A report card as people and machines want it: sentences, JSON, JUnit's XML."""
+"""A report card as sentences, JSON and JUnit XML."""
 
 import textwrap
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _WORDS = {True: "held", False: "NOT HELD", None: "not seen"}
 
 
 def document(card: Card) -> dict[str, Any]:
-    """The card as `--json` prints it; `held` is null where a criterion could not be looked at."""
+    """The card as `--json` prints it; `held` is null where a criterion could not be checked."""
     return {
         "schema": SCHEMA,
         "target": card.target,
@@ -71,8 +71,10 @@ def junit(card: Card) -> str:
 
 
 def sentences(card: Card, file: str) -> list[str]:
-    """The card for people: part by part, and what explains what did not hold. `file`: the target's,
-    for the commands that are shown."""
+    """The card as lines for people: part by part, with an explanation for each criterion not held.
+
+    `file`: the target's file, for the commands that are shown.
+    """
     of = f"{len(card.services)} services" if len(card.services) > 1 else "one service"
     lines = [f"{card.title} ({of}, {f'bus: {card.bus}' if card.bus else 'no bus'})"]
     if card.unmoved:
@@ -125,7 +127,8 @@ def _summed_up(card: Card, file: str) -> Iterator[str]:
 
 
 def _same_reason(lines: tuple[Line, ...]) -> str:
-    """Why several of a part could not be looked at, where that is one and the same; else ""."""
+    """The reason why criteria of a part were not checked, if several share one reason; "" if
+    not."""
     reasons = [line.seen for line in lines if line.held is None]
     alone = len(set(reasons)) == 1 and (len(reasons) > 2 or len(reasons) == len(lines))
     return reasons[0] if alone else ""

@@ -1,4 +1,4 @@
-"""What was seen in an outage, judged: one function for each thing that is looked at."""
+"""Judges what was seen in an outage: one function for each criterion."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from lab.results.result import Data
 from lab.support.text import plain
 
 ENOUGH = 0.75
-"""The share of visitors with an answer that counts as all of them: on a busy machine one may be
-late, and who depends on what is broken fails every time."""
+"""The share of successful requests that counts as all of them. On a busy machine one may be late; a
+request that depends on the broken service fails every time."""
 
 _LONGEST_LINE = 160
 _TELLS_WHY = re.compile(
@@ -27,9 +27,12 @@ Judgement = tuple[bool | None, str]
 
 @dataclass(frozen=True)
 class Seen:
-    """`broken`: the endpoints that the broken part itself answers. `before`: a feed's median, ms.
-    `data`: what became of the writes; None where the feed could not be read afterwards, `unread`
-    says why. `back`: what did not work again, "" where all did."""
+    """What was seen in an outage of `part`.
+
+    `broken`: the endpoints that the broken process itself serves. `before`: the median latency of a
+    feed before the outage, ms. `data`: what happened to the writes; None if the feed could not be
+    read afterwards, and `unread` says why. `back`: what did not work again; "" if all did.
+    """
 
     part: str
     broken: tuple[str, ...]
@@ -135,10 +138,10 @@ JUDGES: dict[str, Callable[[Seen], Judgement]] = {
 
 
 def median_ms(samples: Sequence[Sample]) -> float:
-    """The median of good feeds, ms; 0 for none."""
+    """The median latency of the successful feed requests, ms; 0 for none."""
     return _median_ms([one for one in samples if one.ok and one.endpoint == "read_feed"])
 
 
 def writes(samples: Sequence[Sample]) -> list[Sample]:
-    """Those of them that are writes."""
+    """The samples that are writes."""
     return [one for one in samples if one.endpoint in WRITES]

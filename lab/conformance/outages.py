@@ -1,8 +1,8 @@
-"""What is done to the system, and what is looked at then: a table, read from top to bottom.
+"""The outages of a check, and the criteria of each: a table, read from top to bottom.
 
-Each outage breaks the service that has a role (who takes posts, who takes comments, who shows the
-feed, who moderates, the bus), while visitors come; then it is mended, and when all is calm what was
-acknowledged is held against the feed.
+Each outage breaks the service with a role (it takes posts, takes comments, shows the feed,
+moderates, or is the bus), while a light load runs. Then the fault is removed. When the system has
+settled, the feed must contain the acknowledged writes.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,13 @@ ROLES = {
     "moderation": "moderation",
     BUS: "the bus",
 }
-"""Whom an outage can be about, in words."""
+"""The roles that an outage can break, in words."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """`title` is about {part}. `looks`: what is looked at (`judging.py`), and what that means."""
+    """`title` contains {part}, the broken process. `looks`: the criteria, by the key of
+    `judging.JUDGES`."""
 
     key: str
     title: str

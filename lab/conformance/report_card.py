@@ -1,4 +1,4 @@
-"""What a report card says: data only."""
+"""The data of a report card."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ UNSEEN = "not looked at, for what comes before it failed"
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that is looked at. `hint` is shown when it does not hold; `claim` and `scenario`,
-    by their names in the lab, explain it."""
+    """One thing that is checked. `hint` is shown when it does not hold; `claim` and `scenario` are
+    names of the lab's claim and scenario that explain it."""
 
     key: str
     wanted: str
@@ -20,7 +20,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Line:
-    """What was seen of a criterion. `held` is None where it could not be looked at."""
+    """What was seen of a criterion. `held`: None if it could not be checked."""
 
     criterion: Criterion
     held: bool | None
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Part:
-    """The contract, or an outage, with what was looked at in it."""
+    """The contract, or an outage, with its findings."""
 
     key: str
     title: str
@@ -38,8 +38,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Card:
-    """`unmoved`: the services before which no door can stand. `trouble`: why the system could not
-    be looked at to the end, "" where it could; `log`: the last lines of who made it."""
+    """The result of a check.
+
+    `unmoved`: services on their own port, without a fault filter in front. `trouble`: why the
+    system could not be checked; "" if it could. `log`: the last log lines of the service that
+    failed.
+    """
 
     target: str
     title: str
@@ -61,22 +65,23 @@ class Card:
 
 
 class Notes:
-    """Collects what is seen of a few criteria."""
+    """Collects what is seen of some criteria."""
 
     def __init__(self, criteria: Iterable[Criterion]) -> None:
         self._criteria = tuple(criteria)
         self._seen: dict[str, tuple[bool | None, str]] = {}
 
     def note(self, key: str, held: bool | None, seen: str) -> bool:
-        """Note what was seen, in words that a full stop may follow; whether it holds."""
+        """Record what was seen, a phrase without a full stop; return whether the criterion
+        holds."""
         self._seen[key] = (held, seen.rstrip("."))
         return bool(held)
 
     def fail(self, seen: str) -> None:
-        """Nothing could be looked at, and that is their fault: one line has to say so."""
+        """Fail the first criterion: nothing could be checked, and the system is the cause."""
         self.note(self._criteria[0].key, False, seen)
 
     def lines(self, otherwise: str = UNSEEN) -> tuple[Line, ...]:
-        """A line for each criterion; those of which nothing was noted say why."""
+        """A line for each criterion; `otherwise` says why a criterion was not checked."""
         unseen = (None, otherwise.rstrip("."))
         return tuple(Line(one, *self._seen.get(one.key, unseen)) for one in self._criteria)

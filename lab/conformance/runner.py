@@ -1,4 +1,4 @@
-"""A whole check: the contract first, then one outage after the other, each on a fresh system."""
+"""A whole check: the contract first, then one outage after another, each on a fresh system."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -42,8 +42,10 @@ async def report_card(
     progress: Progress = lambda _: None,
     bus: str = OWN,
 ) -> Card:
-    """Look at a whole system. `bus`: LOG puts the lab's log in the place of its own. Raises
-    LabCannotRun where it is not the system's own fault."""
+    """Check a whole system. `bus`: LOG puts the lab's log in the place of the system's bus.
+
+    Raises LabCannotRun if the failure is not the system's.
+    """
     began_s = perf_counter()
     with TemporaryDirectory(prefix="lab-check-") as folder:
         async with Supervisor(PRELOAD, Path(folder)) as supervisor:
@@ -70,8 +72,10 @@ async def report_card(
 
 
 class Trying:
-    """Looks at one system in parts; each begins with a fresh one. `name`: what its variants begin
-    with, where several are looked at by one supervisor."""
+    """Checks one system in parts, each on a freshly started one.
+
+    `name`: prefix of its variants' names, for several systems under one supervisor.
+    """
 
     def __init__(
         self,
@@ -86,8 +90,11 @@ class Trying:
         self._done: set[tuple[str, str]] = set()
 
     async def contract(self) -> tuple[Part, str, tuple[str, ...]]:
-        """What was seen of the contract; why nothing could be, and the end of the log of who made
-        that so, where it did not start."""
+        """Check the contract.
+
+        Returns the findings; why the system did not start ("" if it did); the last log lines of the
+        program that failed to start.
+        """
         trouble, log = "", tuple[str, ...]()
         try:
             lines = await self._of_a_fresh_one(_CONTRACT, contract)
@@ -100,7 +107,7 @@ class Trying:
     async def _of_a_fresh_one(
         self, key: str, look: Callable[[ForeignStack], Awaitable[tuple[Line, ...]]]
     ) -> tuple[Line, ...]:
-        """What is seen of a system that has just started, and is ended afterwards."""
+        """Start the system, run `look` on it, and end it."""
         name = self._name + key
         with ForeignStack(
             name, self._target, self._supervisor, self._folder, bus=self._bus
@@ -112,7 +119,7 @@ class Trying:
                 await self._supervisor.end(*(one.name for one in stack.programs))
 
     async def outage(self, outage: Outage, progress: Progress) -> Part:
-        """What is seen in an outage; why not, where it can't be."""
+        """Run one outage. If it can't be run, the findings say why."""
         part = self._whose(outage.role)
         title = f"When {outage.title.format(part=part or ROLES[outage.role])}"
         notes = Notes(_criteria(outage))
@@ -137,8 +144,11 @@ class Trying:
             return Part(outage.key, title, notes.lines())
 
     def _ended(self, stack: ForeignStack, broken: str) -> list[Exit]:
-        """Who of the others ended by itself, each with all of its log: what says why may stand far
-        above the last line, for what was thrown is printed with all that hangs on it."""
+        """Exits of the other services, each with its whole log.
+
+        The cause may be far above the last line: an uncaught error is printed with everything
+        attached to it.
+        """
         logs = {one.name: one.log for one in stack.programs}
         return [
             _with_all_of(logs[one.name], one)
@@ -147,11 +157,11 @@ class Trying:
         ]
 
     def _out_of_order(self, part: str) -> tuple[str, ...]:
-        """What this part itself answers."""
+        """The endpoints that this process itself serves."""
         return tuple(asked for role, asked in _ENDPOINTS.items() if self._whose(role) == part)
 
     def _whose(self, role: str) -> str | None:
-        """The part that has a role; None where nobody has."""
+        """The process with a role; None if there is none."""
         actions = self._target.actions
         services: dict[str, str | None] = {
             "posts": actions.create_post.service,
@@ -172,7 +182,7 @@ class Trying:
         return out_of_reach(fault, arrangement_of(self._target, self._bus)) or ""
 
     async def _go_through(self, outage: Outage, part: str, stack: ForeignStack) -> Seen | None:
-        """What is seen; None where the fault met nobody. Raises LabCannotRun."""
+        """What was seen in the outage; None if the fault had no effect. Raises LabCannotRun."""
         visitors = Visitors(stack)
         first = await visitors.post()
         if not first.ok:
@@ -211,11 +221,11 @@ class Trying:
 
 
 class _NoUse(LabCannotRun):
-    """A fresh system is of no use, though it was when it was asked for its contract."""
+    """A fresh system does not work, although it did when the contract was checked."""
 
 
 def _sentence(error: LabCannotRun, stack: str) -> str:
-    """What went wrong, where services are called as their people call them."""
+    """The first line of the error, without the stack's name in front of its services."""
     return str(error).splitlines()[0].replace(f"{stack}.", "").removesuffix(" The end of its log:")
 
 
@@ -233,7 +243,7 @@ def _criteria(outage: Outage) -> list[Criterion]:
 
 
 async def _works_again(visitors: Visitors, post_id: str) -> str:
-    """What does not work when all is mended, "" for nothing."""
+    """What does not work after the fault is removed; "" if all does."""
     for sample in (
         await visitors.post("after"),
         await visitors.comment(post_id, "after"),

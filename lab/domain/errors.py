@@ -1,28 +1,28 @@
 """Everything that can go wrong between two services, in one tree.
 
     ServiceError                 status   definite
-    ├── Invalid                  400      yes   a field is wrong: says which
+    ├── Invalid                  400      yes   a field is wrong; the error names it
     ├── Forbidden                403      yes   a control route without the run's token
     ├── NotFound                 404      yes   not known here
     ├── WrongMethod              405      yes
     ├── TooSlow                  408      yes   the request did not arrive whole in time
-    ├── Conflict                 409      yes   right in itself, but not now
-    ├── Gone                     410      yes   it was here once, and is not kept any more
+    ├── Conflict                 409      yes   valid, but not in the present state
+    ├── Gone                     410      yes   it existed, and is no longer kept
     ├── TooLarge                 413      yes
     ├── UnsupportedMedia         415      yes   not JSON
-    ├── WrongHost                421      yes   the Host header names somebody else
+    ├── WrongHost                421      yes   the Host header names another host
     ├── KeyReused                422      yes   the same Idempotency-Key as another request
-    ├── GivenUp                  504      yes   who asked has stopped waiting: not begun
+    ├── GivenUp                  504      yes   the caller has stopped waiting: not begun
     └── DependencyFailed
         ├── BadAnswer            502      as the dependency says
-        ├── Unreachable          503      yes   nobody listens: the request never arrived
-        │   └── NotAsked         503      yes   we did not even ask: breaker open, bulkhead full
+        ├── Unreachable          503      yes   nothing listens: the request never arrived
+        │   └── NotAsked         503      yes   not sent at all: breaker open, bulkhead full
         └── TimedOut             504      no    it may have been done, or be done later
 
-`definite` answers the question every caller of another service has to ask: *did the deed surely
-not happen?* A refused connection is definite. A timeout is not: the request may sit in a queue
-and be carried out after the caller has given up. Whoever retries an indefinite failure risks
-doing a thing twice; whoever gives up risks not knowing that it was done.
+`definite` answers the question that every caller has: *did the action certainly not happen?* A
+refused connection is definite. A timeout is not: the request may sit in a queue and be carried out
+after the caller has given up. A retry after an indefinite failure risks doing the action twice; no
+retry risks not knowing that it was done.
 """
 
 from typing import Any, ClassVar
@@ -41,7 +41,7 @@ class ServiceError(Exception):
         self.definite = definite
 
     def problem(self) -> dict[str, Any]:
-        """The RFC 9457 problem document, with `definite` and, where one is at fault, `field`."""
+        """The RFC 9457 problem document, with `definite` and, if one field is wrong, `field`."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": self.title,
@@ -70,7 +70,7 @@ class NotFound(ServiceError):
 
 
 class WrongMethod(ServiceError):
-    """`allowed`: the methods that are known at this path."""
+    """`allowed`: the methods of this path."""
 
     status = 405
     title = "Not a thing one can do here"
@@ -111,42 +111,42 @@ class WrongHost(ServiceError):
 
 
 class KeyReused(ServiceError):
-    """The Idempotency-Key belongs to another request; the draft wants a 422 for that."""
+    """The Idempotency-Key belongs to another request; the draft prescribes a 422 for that."""
 
     status = 422
     title = "Another request had that key"
 
 
 class GivenUp(ServiceError):
-    """Whoever asked has stopped waiting, so nothing was begun."""
+    """The caller has stopped waiting, so nothing was begun."""
 
     status = 504
     title = "Nobody waits for the answer"
 
 
 class DependencyFailed(ServiceError):
-    """A service that we asked did not give us what we needed."""
+    """A service that was called did not return what the caller needs."""
 
     status = 502
     title = "A service that we depend on failed"
 
 
 class BadAnswer(DependencyFailed):
-    """It answered, but with an error of its own or with nonsense."""
+    """The dependency responded, but with an error or with an invalid response."""
 
 
 class Unreachable(DependencyFailed):
-    """Nobody listens there: the request never arrived, so the deed did not happen."""
+    """No process listens there: the request never arrived, so the action did not happen."""
 
     status = 503
 
 
 class NotAsked(Unreachable):
-    """We did not even ask: to protect ourselves, or the one in trouble."""
+    """The call was not sent, to protect the caller or the callee."""
 
 
 class TimedOut(DependencyFailed):
-    """No answer in time: the deed may have happened, or may happen yet."""
+    """No response in time: the action may have happened, or may happen later."""
 
     status = 504
 

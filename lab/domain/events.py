@@ -1,8 +1,8 @@
-"""What can have happened, in past participles, and the envelope it travels in.
+"""The events of the blog, and the CloudEvents envelope that carries them.
 
-An event states a fact; it cannot be refused, only heard late. The envelope is CloudEvents 1.0 in
-its JSON form (github.com/cloudevents/spec), with the extensions `sequence` (the event's place in
-the bus's log, from 1) and `traceparent` (W3C Trace Context).
+An event states a fact in the past tense: a consumer cannot refuse it, only receive it late. The
+envelope is CloudEvents 1.0 in its JSON form (github.com/cloudevents/spec), with the extensions
+`sequence` (the event's number in the bus's log, from 1) and `traceparent` (W3C Trace Context).
 """
 
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from lab.domain.model import Status, Value, new_id
 class Event(Value):
     """A fact about one thing, whose `id` it carries.
 
-    Readers let fields pass that they don't know: a newer teller must not break an older hearer.
+    Consumers ignore unknown fields, so that a newer publisher does not break an older consumer.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -64,9 +64,9 @@ EVENTS: dict[str, type[Event]] = {
 
 
 class Envelope(BaseModel):
-    """An event as it travels. `sequence` is 0 until the bus has given it a place."""
+    """An event with its metadata. `sequence` is 0 until the bus has numbered the event."""
 
-    # Other people's services may add CloudEvents extensions of their own: those are let through.
+    # External services may add other CloudEvents extensions: they are kept.
     model_config = ConfigDict(frozen=True, extra="allow")
 
     specversion: Literal["1.0"] = "1.0"
@@ -82,7 +82,7 @@ class Envelope(BaseModel):
 
     @classmethod
     def around(cls, event: Event, *, source: str, traceparent: str = "") -> Self:
-        """Wrap an event that `source` (as `/async-bus/comments`) tells now."""
+        """Wrap an event that `source` (`/async-bus/comments`) publishes now."""
         return cls.carrying(
             event.type,
             subject=event.id,
@@ -95,7 +95,7 @@ class Envelope(BaseModel):
     def carrying(
         cls, type_: str, *, subject: str, data: dict[str, Any], source: str, traceparent: str = ""
     ) -> Self:
-        """Wrap any data, with a new id, as of now."""
+        """Wrap any data, with a new id and the current time."""
         return cls(
             id=new_id(),
             source=source,
@@ -111,6 +111,9 @@ class Envelope(BaseModel):
         return cls.model_validate_json(line)
 
     def event(self) -> Event | None:
-        """The event inside; None when this version does not know its type."""
+        """The event in the envelope; None when this version does not know its type.
+
+        Raises ValidationError when the data do not fit the type.
+        """
         kind = EVENTS.get(self.type)
         return kind.model_validate(self.data) if kind else None

@@ -1,7 +1,6 @@
 """Posts and comments, and the one rule about them.
 
-Both arrangements use these very definitions: whatever differs between the twins, it is not what a
-post is.
+All arrangements use these definitions, so the twins cannot differ in what a post is.
 """
 
 import secrets
@@ -23,7 +22,7 @@ Limit = Annotated[int, Field(ge=1, le=100)]
 
 
 class Value(BaseModel):
-    """A frozen value that takes its fields literally: no unknown ones, no `1` for `"1"`."""
+    """A frozen value, validated strictly: no unknown fields, no `1` for `"1"`."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -57,7 +56,7 @@ class Verdict(Value):
 
 
 class Judgement(Value):
-    """A verdict as moderation has it on record; `number` counts from 1."""
+    """A verdict as `moderation` stores it; `number` counts from 1."""
 
     number: int
     content: str
@@ -65,13 +64,13 @@ class Judgement(Value):
 
 
 class Part(Value):
-    """What one more service has to say: here, no more than who it is."""
+    """What one additional hop returns: only its name."""
 
     of: str
 
 
 class FeedEntry(Value):
-    """A post as readers see it: with its comments, oldest first."""
+    """A post in the feed, with its comments, oldest first."""
 
     id: str
     title: str
@@ -79,7 +78,7 @@ class FeedEntry(Value):
 
 
 def feed_of(posts: Iterable[Post], comments: Iterable[Comment]) -> list[FeedEntry]:
-    """Posts in the order given, each with those of the comments that are its own."""
+    """The feed: the posts in the order given, each with its comments."""
     of_post: dict[str, list[Comment]] = {}
     for comment in comments:
         of_post.setdefault(comment.post_id, []).append(comment)
@@ -99,10 +98,10 @@ _id_lock = threading.Lock()
 
 
 def new_id() -> str:
-    """A new identifier of 14 characters whose text order is its order of creation.
+    """A new identifier of 14 characters; sorted as text, identifiers are in order of creation.
 
     Eleven characters of Crockford's base 32 hold the microsecond (strictly increasing within a
-    process), three are random, so that two processes in the same microsecond rarely meet. The
+    process), three are random, so that two processes in the same microsecond rarely collide. The
     idea is the ULID's (github.com/ulid/spec), made shorter for tables.
     """
     global _last_microsecond

@@ -1,17 +1,17 @@
-"""Who is who: the services, and where each listens when it is started by hand.
+"""The names of the services, and the ports on which they listen when started by hand.
 
-Started by the lab, every process gets a free port instead; these are for people with curl.
-The bus side has the ports of the well-known course, so that its clients and services fit.
+A process that the lab starts gets a free port instead; these ports are for people with curl. The
+bus side has the ports of the well-known course, so that the course's clients and services fit.
 """
 
 SERVICES = ("posts", "comments", "moderation", "query")
 BUS = "event-bus"
 
 SUBSCRIBERS = ("posts", "comments", "query", "moderation")
-"""Whom the course's bus tells, in the course's order; where it tells them in turn, that is fate."""
+"""The subscribers of the course's bus, in its order, which matters for one-by-one delivery."""
 
 HOPS = tuple(f"hop-{number}" for number in range(1, 9))
-"""The services that a variant may have besides."""
+"""The additional services that a variant may have."""
 
 MONOLITH = "monolith"
 TWINS = ("sync-chain", "async-bus")
@@ -30,12 +30,12 @@ HOP_PORTS = {"async-bus": 4010, "sync-chain": 4110}
 
 
 def by_hand_port(arrangement: str, name: str) -> int:
-    """4001 for comments on the bus side; 4011 for its first hop."""
+    """The port of a service: 4001 for `comments` on the bus side, 4011 for its first hop."""
     if name in HOPS:
         return HOP_PORTS[arrangement] + 1 + HOPS.index(name)
     return BY_HAND_PORTS[arrangement].get(name) or HOP_PORTS[arrangement]
 
 
 def by_hand_url(arrangement: str, name: str) -> str:
-    """`http://127.0.0.1:4001` for comments on the bus side."""
+    """`http://127.0.0.1:4001` for `comments` on the bus side."""
     return f"http://127.0.0.1:{by_hand_port(arrangement, name)}"

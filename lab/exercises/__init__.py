@@ -1,7 +1,6 @@
 """Exercises: a small broken piece of the blog, and a check that tries it in a running stack.
 
-`lab exercise start` copies a folder of `start/` to the student; `lab exercise check` puts the
-student's file in the place of one program of a real stack, breaks that stack, and looks from
-outside at what becomes of it. The student's code runs in a process of its own and has no part in
-the verdict.
+`lab exercise start` copies a folder of `start/` to the student. `lab exercise check` replaces one
+program of a real stack by the student's file, injects faults, and observes the stack from outside.
+The student's code runs in a separate process and has no part in the verdict.
 """

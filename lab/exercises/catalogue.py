@@ -1,4 +1,4 @@
-"""Which exercises there are, in the order in which to do them, and how one begins."""
+"""The exercises, in the order in which to do them, and the start of one in a folder."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +12,10 @@ EXERCISES: dict[str, Exercise] = {
 }
 
 NOTE = "exercise.txt"
-"""Says in the student's folder which exercise it is."""
+"""The file in the student's folder that names the exercise."""
 
 _AS_DATA = ".txt"
-"""Behind the names of the files in `start/`: a file to be mended is no module of the lab."""
+"""The suffix of the files in `start/`: a faulty file must not be a module of the lab."""
 
 
 class NotThere(ValueError):
@@ -23,14 +23,17 @@ class NotThere(ValueError):
 
 
 def find(name: str) -> Exercise:
-    """Raises NotThere."""
+    """The exercise of this name. Raises NotThere."""
     if name not in EXERCISES:
         raise NotThere(f"There is no exercise {name!r}. There are: {', '.join(EXERCISES)}.")
     return EXERCISES[name]
 
 
 def start(name: str, folder: Path) -> list[Path]:
-    """Write the files of an exercise into a folder, made if need be. Raises NotThere, OSError."""
+    """Write the files of an exercise into a folder, which is created if missing.
+
+    Returns their paths. Raises NotThere, also if one of the files exists; OSError.
+    """
     exercise = find(name)
     beginning = files("lab.exercises").joinpath("start", exercise.name)
     texts = {

@@ -1,16 +1,16 @@
-"""What an exercise is, and what a check comes to: data only."""
+"""The data of an exercise and of a check's verdict."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 LIMIT_S = 25.0
-"""A check that takes longer is broken off; to end everything takes two seconds more at most."""
+"""The time limit of a check; ending all its processes takes at most two seconds more."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that is looked at. `wanted` and `hint` are shown when it is not so."""
+    """One thing that a check tests. `wanted` and `hint` are shown if it fails."""
 
     key: str
     wanted: str
@@ -20,9 +20,11 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Piece:
-    """`file` in the student's folder, and its place in an arrangement that is started with
-    `options`: that of the program `part`. Where there is no such part it is a guest, and stands
-    beside the others as soon as the check starts it."""
+    """`file` in the student's folder, which runs as the program `part` of an arrangement.
+
+    `options` are the arrangement's options. If it has no program `part`, the file is a guest: an
+    extra program that the check starts when it is needed.
+    """
 
     arrangement: str
     part: str
@@ -32,8 +34,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Exercise:
-    """Each of the `pieces` stands in a stack of its own. `check` is given a bench
-    (`lab/exercises/testbed.py`) for each, in the same order; it looks, and notes what it saw."""
+    """Each of the `pieces` has its own stack. `check` gets a bench (`lab/exercises/testbed.py`) for
+    each, in the same order, and notes what it observes."""
 
     name: str
     title: str
@@ -43,13 +45,13 @@ class Exercise:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What the student's files are called."""
+        """The names of the student's files."""
         return tuple(piece.file for piece in self.pieces)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A criterion, and what was seen of it."""
+    """The outcome of one criterion; `seen` is what the check observed."""
 
     criterion: Criterion
     passed: bool
@@ -59,8 +61,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check came to. `trouble`: why it could not be carried to its end, "" if it was; `log`:
-    the last lines of the student's programs, where they may help."""
+    """The outcome of a check.
+
+    `trouble`: why the check could not be completed, "" if it was. `log`: the last lines of the
+    student's programs, if they may help.
+    """
 
     exercise: str
     steps: tuple[Step, ...]
@@ -74,7 +79,7 @@ class Verdict:
 
     @property
     def score(self) -> int:
-        """The points of what was seen to be as wanted."""
+        """The points of all criteria that passed."""
         return sum(step.criterion.points for step in self.steps if step.passed)
 
     @property

@@ -1,4 +1,4 @@
-"""A verdict as others want it: JSON, JUnit's XML, Gradescope's results.json, and sentences."""
+"""A verdict in other formats: JSON, JUnit XML, Gradescope's results.json, and sentences."""
 
 import textwrap
 from typing import Any
@@ -12,7 +12,7 @@ _INDENT = " " * 9
 
 
 def document(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as `--json` prints it; seconds."""
+    """The verdict as `--json` prints it; times in seconds."""
     return {
         "exercise": verdict.exercise,
         "passed": verdict.passed,
@@ -70,7 +70,7 @@ def gradescope(verdict: Verdict) -> dict[str, Any]:
 
 
 def sentences(verdict: Verdict, exercise: Exercise) -> list[str]:
-    """The verdict for people: what was seen, what was wanted, and a hint where it was not so."""
+    """The verdict for people: what was seen and, if it failed, what was wanted and a hint."""
     lines = [exercise.title, ""]
     for step in verdict.steps:
         word = "ok     " if step.passed else "not yet"

@@ -1,13 +1,12 @@
-"""From a student's folder to a verdict: start stacks with the student's programs in them, and look.
+"""Grades a student's folder: runs its files inside running stacks and returns a verdict.
 
-Whose fault is it when something doesn't start? The student's, if it is a program of the student's,
-or if one of those is not well at this moment: the others may be waiting for it. Everything else is
-the lab's.
+A student's file replaces a program of the stack, or runs next to the others as a guest.
+`lab.cluster.user_service` runs it in a separate process, with a token that no other program
+accepts.
 
-Puts a student's files into running stacks: in a program's place, or beside the others as guests.
-
-The student's program is run by `lab.cluster.user_service`, in a process of its own, under a token
-that opens no door but its own.
+If a program does not start, the student is at fault if it is the student's, or if a student's
+program is unhealthy at that moment: other programs may be waiting for it. All other errors are the
+lab's.
 """
 
 import asyncio
@@ -36,14 +35,13 @@ from lab.exercises.exercise import LIMIT_S, Exercise, Piece, Verdict
 from lab.exercises.testbed import Bench, Notes
 from lab.support.text import plain
 
-# ── Puts a student's files into running stacks: in a program's place, or beside the others as
-# guests.
+# ── Placing the student's files
 
 RUNNER = "lab.cluster.user_service"
 
 
 class TwoKeys(Caller):
-    """The lab's own requests: the student's program has a token that opens no other door."""
+    """The lab's control client: the student's program has its own token, which no other accepts."""
 
     def __init__(self, token: str, student: str, token_there: str) -> None:
         super().__init__(token)
@@ -65,8 +63,10 @@ class TwoKeys(Caller):
 def placed(
     piece: Piece, file: Path, supervisor: Supervisor, folder: Path, mark: str
 ) -> Iterator[tuple[Stack, Program]]:
-    """A stack for a piece, not yet started, and the student's program in it. What the student
-    starts carries the mark."""
+    """A stack for a piece, not yet started, and the student's program in it.
+
+    All processes that the student's program starts carry `mark` in their environment.
+    """
     with Stack(
         piece.arrangement,
         ARRANGEMENTS[piece.arrangement],
@@ -94,15 +94,14 @@ def placed(
         yield stack, student
 
 
-# ── From a student's folder to a verdict: start stacks with the student's programs in them, and
-# look.
+# ── The check
 
 READY_WITHIN_S = 8.0
 LONGEST_LINE = 200
 
 
 class Trouble(NamedTuple):
-    """Why a check could not be carried to its end, in a sentence, and because of which file."""
+    """Why a check could not be completed, in a sentence, and the file that caused it."""
 
     says: str
     file: str
@@ -114,7 +113,7 @@ async def check(
     limit_s: float = LIMIT_S,
     ready_within_s: float = READY_WITHIN_S,
 ) -> Verdict:
-    """Try the files in a student's folder. Raises LabCannotRun where it is not their fault."""
+    """Check the files in a student's folder. Raises LabCannotRun if the lab is at fault."""
     began_s, notes = perf_counter(), Notes(exercise.criteria)
     with TemporaryDirectory(prefix="lab-exercise-") as here:
         mark, groups = secrets.token_hex(16), set[int]()
@@ -156,7 +155,7 @@ async def _look(
     limit_s: float,
     ready_within_s: float,
 ) -> Trouble | None:
-    """Start everything but the guests, which the check starts itself, and go through the check."""
+    """Start everything except the guests, which the check starts itself, and run the check."""
     students, trouble = {file: bench.student for file, bench in benches.items()}, None
     try:
         async with asyncio.timeout(limit_s):
@@ -191,7 +190,7 @@ async def _look(
 async def _students_fault(
     error: LabCannotRun, students: Mapping[str, Program], supervisor: Supervisor
 ) -> Trouble | None:
-    """What to tell the student; None when it was no program of the student's."""
+    """The message for the student; None if no program of the student's caused the error."""
     for file, student in students.items():
         if isinstance(error, StartFailed) and error.name == student.name:
             how = how_it_ended(error.status)
@@ -212,8 +211,10 @@ async def _students_fault(
 async def _ended_by_itself(
     students: Mapping[str, Program], supervisor: Supervisor
 ) -> Trouble | None:
-    """What to tell of a program of the student's that nobody has ended. Raises LabCannotRun when it
-    was one of the lab's, and the student's are well."""
+    """The message about a student's program that exited unexpectedly; None if none did.
+
+    Raises LabCannotRun if a program of the lab exited while the student's are healthy.
+    """
     names = {student.name: file for file, student in students.items()}
     others = []
     for one in supervisor.unexpected_exits():
@@ -227,7 +228,7 @@ async def _ended_by_itself(
 
 
 async def _unwell(students: Mapping[str, Program], supervisor: Supervisor) -> dict[str, str]:
-    """The files whose programs have been started and are not well, each with what it waits for."""
+    """The files whose programs are started but not healthy, each with what it is waiting for."""
     found = {}
     for file, student in students.items():
         with suppress(NotRunning):
@@ -248,7 +249,7 @@ def _last_words(log: Path) -> tuple[str, ...]:
 
 
 def _together(logs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The logs one after the other; where there are several, each behind its file's name."""
+    """The logs one after the other; if there are several, each after its file's name."""
     if len(logs) == 1:
         return next(iter(logs.values()))
     return tuple(line for file, lines in logs.items() if lines for line in (f"{file}:", *lines))

@@ -1,7 +1,7 @@
-"""What a check works with: a running stack, one of whose programs is the student's.
+"""The testbed of a check: a running stack in which one program is the student's.
 
-An exercise of several pieces has a stack and a bench for each. Whatever comes from the student's
-program is taken for what it may be: nothing, nonsense, or without an end.
+An exercise of several pieces has a stack and a bench for each. No answer of the student's program
+is trusted: it may be missing, malformed or endless.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _FEED_PATH = "/feed?limit=100"
 
 @dataclass(frozen=True)
 class Seen:
-    """An answer. `status` is 0 when there was none, and `words` say what there was instead."""
+    """An answer. `status` is 0 if there was none; `words` then say what happened."""
 
     status: int
     body: bytes
@@ -48,14 +48,14 @@ class Seen:
 
     @property
     def data(self) -> Any:
-        """The JSON document that it is; None when it is something else."""
+        """The body as JSON; None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
             return None
 
     def feed(self) -> list[FeedEntry] | None:
-        """The feed that it is; None when it is something else."""
+        """The body as a feed; None if it is not one."""
         if self.status != 200:
             return None
         try:
@@ -64,7 +64,7 @@ class Seen:
             return None
 
     def shown(self) -> str:
-        """What there is to see in it, in a few words."""
+        """A summary of the answer in a few words."""
         entries = self.feed()
         if entries is None:
             return f"{self}, with no feed" if self.status == 200 else str(self)
@@ -73,19 +73,19 @@ class Seen:
 
 
 class Notes:
-    """What was seen of each criterion so far."""
+    """The outcome of each criterion so far."""
 
     def __init__(self, criteria: Sequence[Criterion]) -> None:
         self._criteria = {one.key: one for one in criteria}
         self._steps: dict[str, Step] = {}
 
     def note(self, key: str, passed: bool, seen: object) -> bool:
-        """Note what was seen of a criterion; whether it is as wanted."""
+        """Record the outcome of a criterion; returns `passed`."""
         self._steps[key] = Step(self._criteria[key], passed, str(seen))
         return passed
 
     def steps(self) -> tuple[Step, ...]:
-        """All criteria, also those that nobody has looked at."""
+        """All criteria, including those that were never tested."""
         unseen = "not looked at, for what comes before it failed"
         return tuple(
             self._steps.get(key, Step(one, False, unseen, looked_at=False))
@@ -94,8 +94,7 @@ class Notes:
 
 
 class Bench:
-    """Acts as a client, breaks things, and notes what was seen. `student`: the student's program
-    in this stack."""
+    """Acts as a client, injects faults, and notes outcomes. `student`: the student's program."""
 
     def __init__(
         self,
@@ -112,19 +111,18 @@ class Bench:
         self._ready_within_s = ready_within_s
 
     def is_guest(self, program: Program) -> bool:
-        """Whether it is the student's, and has no place among the others'."""
+        """Whether the program is the student's and runs as a guest."""
         guests = map(self.stack.program, self.stack.arrangement.guests)
         return program is self.student and program.name in guests
 
     async def start_student(self) -> None:
-        """Start the student's program beside the stack, until it is ready. Raises StartFailed,
-        NotReady."""
+        """Start the student's program and wait until it is ready. Raises StartFailed, NotReady."""
         await self.stack.supervisor.start(self.student, ready_within_s=self._ready_within_s)
 
     async def ask(
         self, method: str, target: str, path: str, body: Any = None, within_s: float = 3.0
     ) -> Seen:
-        """One request of a client. Never raises: no answer is an answer."""
+        """Send one request as a client. Never raises: no answer is a `Seen` with status 0."""
         began_s = perf_counter()
 
         def seen(status: int, content: bytes, words: str = "") -> Seen:
@@ -160,7 +158,7 @@ class Bench:
         within_s: float = KNOWN_WITHIN_S,
         every_s: float = LOOK_EVERY_S,
     ) -> tuple[bool, Seen]:
-        """Ask until the answer is right, or the time is up; whether it is, and the last one."""
+        """Repeat a request until the answer is right or the time is up; (is right, last answer)."""
         give_up_at_s = perf_counter() + within_s
         while True:
             left_s = max(0.1, give_up_at_s - perf_counter())
@@ -172,7 +170,7 @@ class Bench:
     async def feed_when(
         self, right: Callable[[list[FeedEntry]], bool], within_s: float = KNOWN_WITHIN_S
     ) -> tuple[bool, Seen]:
-        """Look at the feed until it is right, or the time is up; whether it is, and the last."""
+        """Read the feed until it is right or the time is up; (is it right, last answer)."""
 
         def is_right(look: Seen) -> bool:
             entries = look.feed()
@@ -181,7 +179,7 @@ class Bench:
         return await self.ask_when("GET", "query", _FEED_PATH, is_right, within_s=within_s)
 
     async def feeds(self, count: int, every_s: float, within_s: float) -> list[Seen]:
-        """So many readers, one every so many seconds, whether the last has an answer or not."""
+        """Read the feed `count` times, every `every_s` seconds, without waiting for the answers."""
         readers = []
         for _ in range(count):
             readers.append(asyncio.create_task(self.feed(within_s)))
@@ -189,14 +187,14 @@ class Bench:
         return list(await asyncio.gather(*readers))
 
     async def post(self, title: str) -> str:
-        """Write a post; its id. Only where posts is not the student's: raises LabCannotRun."""
+        """Write a post; its id. Raises LabCannotRun: use it only if `posts` is the lab's."""
         answer = await self.ask("POST", "posts", "/posts", {"title": title})
         if answer.status != 201:
             raise LabCannotRun(f"posts would not take a post: {answer}.")
         return Post.model_validate_json(answer.body).id
 
     async def comment(self, post_id: str, content: str) -> str:
-        """Write a comment as soon as the post is known there; its id, "" when it never was."""
+        """Write a comment once `comments` knows the post; its id, "" if it is never accepted."""
         path = f"/posts/{post_id}/comments"
         taken, answer = await self.ask_when(
             "POST", "comments", path, _is_taken, {"content": content}
@@ -204,7 +202,7 @@ class Bench:
         return Comment.model_validate_json(answer.body).id if taken else ""
 
     async def tell(self, *events: Event) -> None:
-        """Tell the bus of something that nobody here has done. Raises LabCannotRun."""
+        """Publish events directly on the bus, as no service has done. Raises LabCannotRun."""
         told = [Envelope.around(event, source=SOURCE).model_dump() for event in events]
         answer = await self.stack.call("POST", self.stack.urls[BUS], "/events", told)
         if not answer.ok:
@@ -213,7 +211,7 @@ class Bench:
     def broken(
         self, kind: str, target: str, **options: Any
     ) -> AbstractAsyncContextManager[Injection]:
-        """A fault that acts inside the block; behind it the injection has its evidence."""
+        """A fault that is active inside the block; after it the injection has its evidence."""
         return broken(self.stack, kind, target, SEED, **options)
 
 
@@ -222,6 +220,6 @@ def _is_taken(answer: Seen) -> bool:
 
 
 def median_and_max(looks: Sequence[Seen]) -> str:
-    """How long answers took, in words."""
+    """Median and maximum of the latencies, in words."""
     took = sorted(look.took_ms for look in looks)
     return f"half within {took[len(took) // 2]:.0f} ms, the slowest {took[-1]:.0f} ms"

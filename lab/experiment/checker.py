@@ -1,39 +1,39 @@
-"""Compares what was acknowledged with what is held: the judge of every run.
+"""The checker: compares the acknowledged writes of a run with what the services store.
 
-After everything has settled, each write's token is counted wherever it should be (`holdings.py`).
-The idea is that of the set checkers of Jepsen and Maelstrom; what a write became is decided by what
-its client was told:
+It runs after all events have been delivered. Each write carries a token, and `readback.py` counts
+this token wherever it should be stored. The idea is that of the set checkers of Jepsen and
+Maelstrom. The verdict depends on the response to the client and on what the services store:
 
-    told                 found                        verdict
-    yes (2xx)            once, and in the feed        fine
-    yes                  not with its owner           lost
-    any                  more than once, judged more  duplicated
-                         than once, or the same was
-                         told of it more than once
-    yes                  not in the feed, or pending  unsettled
-    yes                  by one who should have it,   diverged
-                         not by another; or with one
-                         status here, another there
-    nothing for sure     the same, where its owner    diverged
-                         has it
-    yes                  shown as older than one that out of order
+    response             stored                       verdict
+    2xx                  once, and in the feed        fine
+    2xx                  not at its owner             lost
+    any                  more than once, moderated    duplicated
+                         more than once, or published
+                         more than once
+    2xx                  at its owner; missing in the unsettled
+                         feed, or pending there
+    2xx                  in one place, not in another diverged
+                         one; or with two statuses
+    unknown              the same, and at its owner   diverged
+    2xx                  listed before a write that   out of order
                          was acknowledged before this
                          one was sent
-    yes                  in the feed, not in a later  resurrected
-                         answer of it, and in the end
-    surely no            anywhere                     refused but kept
-    nothing for sure     anywhere, or nowhere         unknown: both are right
-    no, or nothing       judged, though its owner     orphaned
-                         does not have it
+    2xx                  in the feed, missing in a    resurrected
+                         later feed, and in the feed
+                         at the end
+    definite refusal     anywhere                     refused but kept
+    unknown              anywhere, or nowhere         unknown: both are right
+    refusal or unknown   moderated, but not at its    orphaned
+                         owner
 
-*Who should have it*: its owner, the feed and, for a comment, moderation's record. *Shown*: in the
-lists that say what is newer, that is posts and the feed (newest first), the comments of a post
-(oldest first) and, where there is one, the bus's log, which besides promises that a comment comes
-behind its post, a verdict behind its comment, and an update behind its verdict. Writes of which
-neither was acknowledged before the other was sent may stand either way round.
+A write should be stored in these places: at its owner, in the feed and, for a comment, in the
+record of `moderation`. The order is checked in the lists of posts, the feed, the comments of a
+post, and the log of the bus if it keeps one. In the log, a comment must also come after its post,
+a moderation after its comment, and an update after its moderation. Two writes may have either
+order if neither was acknowledged before the other was sent.
 
-Of somebody else's services only the feed can be asked. There lost is what was acknowledged and is
-not in the feed, and what would need a second teller is not measured.
+Of an external system only the feed can be read. There, a write is lost if it was acknowledged and
+is not in the feed; verdicts that compare two places are not measured (None).
 """
 
 from collections import Counter
@@ -48,11 +48,11 @@ from lab.results.result import Data, Visible
 __all__ = ["CannotCheck", "Holdings", "check", "read_holdings"]
 
 _BEHIND = {"CommentModerated": "CommentCreated", "CommentUpdated": "CommentModerated"}
-"""What the log tells of a comment, and what it must have told of it before."""
+"""By event type: the type of the event that must come before it in the log."""
 
 
 def check(samples: Iterable[Sample], held: Holdings) -> Data:
-    """The verdict on one variant's writes. Pure: from the same samples, the same verdict."""
+    """Count the verdicts on one variant's writes. Pure: the same input gives the same counts."""
     writes = [sample for sample in samples if sample.endpoint in WRITES and not sample.dropped]
     yes = [sample for sample in writes if sample.ok]
     no = [sample for sample in writes if not sample.ok and sample.definite]
@@ -98,7 +98,7 @@ def check(samples: Iterable[Sample], held: Holdings) -> Data:
 
 
 def _diverged(write: Sample, held: Holdings) -> bool:
-    """Whether those who should have it don't all have it, or don't say the same of it."""
+    """Whether a write is stored in one place and missing in another, or has two statuses."""
     token = write.token
     tellers = [held.owned[token] > 0, held.shown[token] > 0]
     if write.endpoint != "create_post" and held.status_owned.get(token) != "pending":
@@ -112,7 +112,7 @@ def _diverged(write: Sample, held: Holdings) -> bool:
 
 
 def _out_of_order(acknowledged: Sequence[Sample], held: Holdings) -> set[str]:
-    """The tokens of acknowledged writes that stand before something that came before them."""
+    """The tokens of acknowledged writes that a list or the log places too early."""
     by_token = {sample.token: sample for sample in acknowledged}
     orders = [
         *held.orders,
@@ -124,8 +124,9 @@ def _out_of_order(acknowledged: Sequence[Sample], held: Holdings) -> set[str]:
 
 
 def _overtaking(order: Sequence[str], by_token: Mapping[str, Sample]) -> Iterator[str]:
-    """Of a list, oldest first: each write behind which one stands that was acknowledged before it
-    was sent. One pass from the end, for all that counts is the earliest acknowledgement behind."""
+    """The tokens of writes that a list (oldest first) places before a write that was acknowledged
+    before they were sent. One pass from the end: of the later entries, only the earliest
+    acknowledgement counts."""
     writes = [by_token[token] for token in dict.fromkeys(order) if token in by_token]
     earliest_s = inf
     for write in reversed(writes):
@@ -135,12 +136,12 @@ def _overtaking(order: Sequence[str], by_token: Mapping[str, Sample]) -> Iterato
 
 
 def _told_too_early(log: Sequence[Told]) -> Iterator[str]:
-    """The tokens of events that the log has before the event they follow from."""
+    """The tokens of events that the log has before the event that caused them."""
     first: dict[tuple[str, str], int] = {}
     for place, told in enumerate(log):
         first.setdefault((told.type, told.id), place)
     for place, told in enumerate(log):
-        # What the log does not have at all (any more) is in no order.
+        # If the log lacks the other event, or no longer keeps it, there is no order to check.
         if first.get((_BEHIND.get(told.type, ""), told.id), 0) > place:
             yield told.token
         if told.post_id and first.get(("PostCreated", told.post_id), 0) > place:

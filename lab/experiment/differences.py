@@ -1,21 +1,20 @@
-"""Is it a difference? Each variant's answers beside the first one's, with what may be chance.
+"""Differences between variants, with their uncertainty, and the noise floor of the machine.
 
-A difference is claimed only if two things hold: the interval of the ratio excludes 1, so it is not
-the luck of the requests; and the ratio lies beyond the noise floor, so it is more than what two
-equal things differ by on this machine (`lab.experiment.differences`). The intervals hold at 95 %
-for all lines of a table *together* (each is taken at 1 - 0.05 / lines: Bonferroni), for who looks
-at twenty lines at 95 % each finds a difference in one of them where there is none.
+The latencies of each variant are compared with those of the first variant. A difference is reported
+only if two conditions hold: the confidence interval of the ratio excludes 1, so that it is not due
+to the chance of single requests; and the ratio lies beyond the noise floor, so that it is larger
+than the difference of two equal variants on this machine. The intervals hold at 95 % for all lines
+of a table *together*: each line uses the confidence 1 - 0.05 / lines (Bonferroni). With 95 % for
+each line, a table of twenty lines would on average show one difference that does not exist.
 
-"No difference shown" does not mean that there is none: only that this run can't tell.
+"No difference shown" does not mean that there is none. It means that this run cannot show one.
 
-The noise floor of this machine: by how much two equal things differ here.
-
-`calm` runs the chain against itself, under one schedule and at the same time. Whatever lies between
-the two is no arrangement's doing: where a process came to lie in memory, which core it got, who was
-served first. That does not go away with more requests, so no interval knows of it. Each valid run
-of `calm` leaves its figure in the user's state folder, by machine; the newest twenty make the
-floor. LAB_STATE in the environment is another folder for it. Where nothing can be written, the
-floor is not kept, and nothing else happens.
+The noise floor comes from the scenario `calm`, which runs the chain against itself, under one
+schedule and at the same time. The two copies differ for reasons outside the arrangement: memory
+layout, the cores of the processes, the order in which requests are served. More requests do not
+remove this, so a confidence interval does not include it. Each valid run of `calm` saves its figure
+by machine in the user's state folder, or in the folder that the environment variable LAB_STATE
+names. The newest twenty make the floor. If the file cannot be written, the figure is not saved.
 """
 
 import json
@@ -35,11 +34,11 @@ from lab.load.plan import WARM_UP
 from lab.load.samples import Sample
 from lab.results.result import Difference, NoiseFloor, Shown
 
-# ── Is it a difference? Each variant's answers beside the first one's, with what may be chance.
+# ── Differences
 
 DOUBT = 0.05
 AT_LEAST = 20
-"""Good answers that both need in a phase; of fewer the median itself is a guess."""
+"""Good answers that each variant needs in a phase; with fewer, the median itself is a guess."""
 RUNS_TO_PAIR = 5
 
 Cell = tuple[str, str]
@@ -52,8 +51,8 @@ def differences(
     phases: Sequence[str],
     floor: NoiseFloor,
 ) -> list[Difference]:
-    """Each further variant against the first, by endpoint and phase, wherever both have AT_LEAST
-    good answers. `runs`: the samples of each run; all are of the same scenario."""
+    """Compare each further variant with the first, by endpoint and phase, where both have at least
+    AT_LEAST good answers. `runs`: the samples of each run; all runs are of the same scenario."""
     places = [_places(run, variants) for run in runs]
     cells = dict.fromkeys(
         (phase, endpoint)
@@ -101,11 +100,11 @@ def _median(values: Sequence[float | None]) -> float | None:
 def _places(
     samples: Sequence[Sample], variants: Sequence[str]
 ) -> dict[Cell, dict[str, list[float | None]]]:
-    """By phase and endpoint, for each variant: the latency at each place of the schedule.
+    """By phase and endpoint, for each variant: the latencies (ms) in the order of the schedule.
 
-    All variants have one schedule, some a little later than others, so the n-th request of a kind
-    is the same in all (or its neighbour, where turns change). Its place is in the phase in which
-    the first variant sent it; the few that another one sent in another phase are left out.
+    All variants follow one schedule, some with a small delay, so the n-th request of a kind is the
+    same in all (or a neighbour of it). It belongs to the phase in which the first variant sent it.
+    None: no good answer, or a request that this variant sent in another phase.
     """
     sent: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda one: one.intended_s):
@@ -147,14 +146,14 @@ def _judged(
     )
 
 
-# ── The noise floor of this machine: by how much two equal things differ here.
+# ── Noise floor
 
 SCENARIO = "calm"
 TWINS = ("sync-chain", "sync-chain-again")
 KEPT = 20
 FLOOR_PERCENT = 95
 ANSWERS_AT_LEAST = 50
-"""In all phases together; the medians of fewer differ by the luck of the requests, too."""
+"""Good answers needed in all phases together; with fewer, the medians also differ by chance."""
 
 
 class _Measured(BaseModel):
@@ -163,10 +162,10 @@ class _Measured(BaseModel):
 
 
 def apart(samples: Sequence[Sample]) -> float | None:
-    """How far the twins of one run of `calm` lie apart: the largest of their endpoints' shares.
+    """The relative gap between the medians of the twins in one run of `calm` (0.07: 7 %).
 
-    Of the medians over all phases, for nothing is broken in any. None where there were no twins, or
-    too few answers.
+    The largest over all endpoints. Each median is over all phases, because `calm` has no fault.
+    None if a twin is missing or has too few answers.
     """
     shares = []
     for endpoint in {sample.endpoint for sample in samples}:
@@ -187,14 +186,14 @@ def apart(samples: Sequence[Sample]) -> float | None:
 
 
 def fingerprint(machine: Mapping[str, Any]) -> str:
-    """What makes it this machine and no other, from a run's `environment`."""
+    """The identity of a machine, made of the hardware and system in a run's `environment`."""
     system = str(machine.get("system", "")).partition(" ")[0]
     parts = (machine.get("processor"), machine.get("cores"), system, machine.get("machine"))
     return ", ".join(str(part) for part in parts)
 
 
 def state_file() -> Path:
-    """Where the figures of this user's machines are kept."""
+    """The path of the file with the noise figures of this user's machines."""
     if own := os.environ.get("LAB_STATE"):
         return Path(own) / "noise.json"
     if sys.platform == "darwin":
@@ -205,7 +204,7 @@ def state_file() -> Path:
 
 
 def noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
-    """The 95th percentile of what was measured on this machine; assumed where nothing was."""
+    """The 95th percentile of the figures saved for this machine; the assumed floor if none are."""
     kept = _read().get(fingerprint(machine), [])
     share = percentile([one.share for one in kept], FLOOR_PERCENT)
     if share is None:
@@ -214,7 +213,7 @@ def noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
 
 
 def keep(machine: Mapping[str, Any], share: float, started: str) -> None:
-    """Add what one run of `calm` measured, and forget what is older than the newest twenty."""
+    """Save the figure of one run of `calm`; keep only the newest twenty of a machine."""
     with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         path = state_file()
         known = _read()
@@ -229,7 +228,7 @@ def keep(machine: Mapping[str, Any], share: float, started: str) -> None:
 
 
 def _read() -> dict[str, list[_Measured]]:
-    """Everything that is kept; nothing where the file is not there, or is no such file."""
+    """All saved figures, by machine; empty if the file is missing or not valid."""
     try:
         document = json.loads(state_file().read_text(encoding="utf-8"))
         return {

@@ -1,20 +1,16 @@
-"""From samples and evidence to figures, and from figures to verdicts. Pure, but for nothing.
+"""Turns samples and fault evidence into figures, and figures into verdicts and predictions.
 
-A fault on every hop: one method, as many doors, and one account of what happened at all of them.
+Nothing here reads or writes files. Only `count_with_the_fault` changes its argument.
 
-Each hop has its own door and its own dice. That a rare fault hits somebody at every one of them is
-too much to ask; that it did hit, and is gone everywhere, is not.
+A fault on every hop is one method with one injection for each hop. Each hop has its own fault
+filter and its own random numbers, so a rare fault need not act on every hop. It counts as having
+acted if it acted on at least one hop and was removed from all of them.
 
-To which phase a request belongs that was under way when the fault came: to the fault's.
+A request that is under way when a fault begins counts in the phase of the fault. Counted in the
+phase before, it would make a healthy service look faulty.
 
-It was due in the phase before, and counted there it would make a healthy service look ill: with ten
-requests in a hundred milliseconds one of them is caught in every other run. What the fault met, it
-met.
-
-Theory beside measurement: evaluates a scenario's predictions against a result.
-
-A prediction judges nobody. Where it is off, either the theory leaves something out that mattered,
-or the machine was not calm; both are worth seeing, and neither makes a run fail.
+A prediction is compared with the measurement, but never makes a run fail. If it is off, either the
+theory leaves out something that mattered, or the machine was busy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,14 +40,13 @@ from lab.scenarios.overrides import on_existing
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import Predict
 
-# ── A fault on every hop: one method, as many doors, and one account of what happened at all of
-# them.
+# ── Fault evidence
 
 _ADDED_UP = ("visitors", "acted")
 
 
 def proofs(injections: Sequence[Injection], in_sequence: bool) -> list[FaultProof]:
-    """What each fault did; those that a scenario put on as one are told as one."""
+    """The evidence of each fault; the injections of one method on every hop are merged."""
     groups: dict[object, list[Injection]] = {}
     for one in injections:
         groups.setdefault((one.group, one.fault.kind) if one.group else one.name, []).append(one)
@@ -77,11 +72,11 @@ def _proof(injections: Sequence[Injection], in_sequence: bool) -> FaultProof:
     )
 
 
-# ── From samples and evidence to figures, and from figures to verdicts. Pure, but for nothing.
+# ── Figures and verdicts
 
 LATE_SHARE = 0.01
 LATE_AT_LEAST = 3
-"""More sends late than this share, and than this many, and the generator has measured itself."""
+"""A run is not valid if more sends were late than this, and than LATE_SHARE of all."""
 
 
 def variant_result(
@@ -95,9 +90,9 @@ def variant_result(
     alarms: Sequence[str] = (),
     seen: Mapping[str, Any] = MappingProxyType({}),
 ) -> Variant:
-    """One variant's part of the result. `data`: None when what it holds could not be read.
-    `deaths`: the programs, of any variant, that ended though nobody told them to. `alarms`: what
-    its services noticed that should never be. `seen`: further keys of the result."""
+    """One variant's part of the result. `data`: None when its stored data could not be read.
+    `deaths`: the programs, of any variant, that exited unexpectedly. `alarms`: impossible states
+    that its services reported. `seen`: further keys of the result."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
     seconds = {phase.name: phase.seconds for phase in timeline if phase.name in reported}
@@ -148,7 +143,7 @@ def variant_result(
 
 
 def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]) -> list[str]:
-    """Why this run is no result, a sentence each; empty when it is one."""
+    """The reasons why a run is not valid, one sentence each; empty when it is valid."""
     problems = []
     for variant in result.variants:
         for proof in variant.faults:
@@ -204,13 +199,13 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
 
 
 def _met_nobody(proof: FaultProof) -> bool:
-    """Whether a fault stood at a door, and is gone, and nobody came whom it could hit."""
+    """Whether a fault in a fault filter was removed without having affected any request."""
     told = proof.evidence
     return bool(told.get("healed")) and told.get("acted") == 0 and "visitors" in told
 
 
 def evaluated(scenario: Scenario, result: Result) -> list[Expectation]:
-    """Each expectation with its verdict; `measured` is the value left of the first comparison."""
+    """Each expectation with its verdict. `measured`: the left value of the deciding comparison."""
     expectations = []
     for expect in scenario.expect:
         outcome = evaluate(expect.that, result)
@@ -232,16 +227,16 @@ def evaluated(scenario: Scenario, result: Result) -> list[Expectation]:
 
 
 def _has_writes(scenario: Scenario) -> bool:
-    """Whether its load is meant to write: then a run in which nobody did has proved nothing."""
+    """Whether the load includes writes; a run without an acknowledged one then proves nothing."""
     return any(weight > 0 for action, weight in scenario.load.mix.items() if action in WRITES)
 
 
-# ── To which phase a request belongs that was under way when the fault came: to the fault's.
+# ── Requests that a fault interrupted
 
 
 def count_with_the_fault(samples: Sequence[Sample], timeline: Sequence[Phase]) -> int:
-    """Give each sample that a fault caught in a phase without faults the phase of that fault;
-    how many they were. Fills in `phase` of the samples, in place."""
+    """Move each sample that was under way when a fault began from its phase without faults to the
+    phase of that fault. Changes `phase` of the samples in place; returns how many it changed."""
     moved = 0
     begins_s = WARM_UP.seconds
     healthy = {phase.name for phase in timeline if not phase.faults}
@@ -262,11 +257,12 @@ def count_with_the_fault(samples: Sequence[Sample], timeline: Sequence[Phase]) -
 
 
 def _over_s(sample: Sample) -> float:
-    """When its answer, or its failure, was there; a write that was never sent was over at once."""
+    """Seconds from the start of the run to the answer or failure; the intended send time if there
+    was neither."""
     return sample.intended_s + (sample.latency_ms or 0.0) / 1_000
 
 
-# ── Theory beside measurement: evaluates a scenario's predictions against a result.
+# ── Predictions
 
 
 def predictions(scenario: Scenario, result: Result) -> list[Prediction]:

@@ -1,12 +1,11 @@
-"""Predict first: two or three questions, made from any scenario, and how their answers are read.
+"""Guesses: questions asked before a run, the answers, and the comparison with the result.
 
-Whoever has only looked on remembers a table; whoever has written down a number beforehand, and was
-wrong, remembers why. What becomes of the answers is in `lab.experiment.guesses`.
+The questions (at most three) are made from the scenario. A student who wrote down a wrong number
+before the run remembers why it was wrong; a student who only watched remembers a table.
 
-Guesses: answers given before a run, kept in its folder, and set beside what came out.
-
-A guess of milliseconds is good within a factor of two: orders of magnitude are what one can know
-beforehand. It judges nobody, and no run fails by it.
+The answers are saved in the run's folder. A guess of milliseconds is good within a factor of two,
+because only the order of magnitude can be known before the run. A wrong guess never makes a run
+fail.
 """
 
 import json
@@ -24,7 +23,7 @@ from lab.results.result import NEVER, NOBODY, Guess, Result
 from lab.scenarios.scenario import Scenario
 from lab.support.text import did_you_mean
 
-# ── Predict first: two or three questions, made from any scenario, and how their answers are read.
+# ── Questions and their answers
 
 _MOST_ASKED = 3
 _MOST_NAMED = 2
@@ -39,13 +38,13 @@ Kind = Literal["who", "latency", "count"]
 
 
 class GuessError(ValueError):
-    """An answer that can't be meant; the message says what was seen and what was asked for."""
+    """An answer that is not valid; the message says what was seen and what was expected."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """`key`: what its answer is called in Python. `variants`: who may be named, or of whom a number
-    is asked. `paths`: by variant, the figures that decide it."""
+    """One question. `key`: the name of its answer in Python. `variants`: those that an answer may
+    name, or that need a number each. `paths`: by variant, the paths of the deciding figures."""
 
     key: str
     kind: Kind
@@ -59,20 +58,20 @@ class Question:
 
     @property
     def meant(self) -> str:
-        """What an answer looks like."""
+        """The form of a valid answer, in words."""
         if self.kind == "who":
             return f"{', '.join(self.variants)}, all, or {NOBODY}"
         return f"milliseconds, or {NEVER}" if self.kind == "latency" else "a whole number"
 
     def read(self, answer: object) -> float | str:
-        """The answer as it is kept. Raises GuessError, in a sentence."""
+        """Parse an answer into the value that is saved. Raises GuessError."""
         if self.kind == "who":
             return _names(answer, self)
         return _number(answer, self)
 
 
 def questions(scenario: Scenario) -> tuple[Question, ...]:
-    """Two or three, in the order in which they are asked."""
+    """The questions of a scenario (one to three), in the order in which they are asked."""
     asked = max(scenario.load.mix, key=lambda name: (name == "read_feed", scenario.load.mix[name]))
     if not scenario.load.mix[asked]:
         asked = max(scenario.load.mix, key=lambda name: scenario.load.mix[name])
@@ -161,12 +160,13 @@ def _number(answer: object, question: Question) -> float | str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as they are kept; `nobody` when there are none."""
+    """Names as one text, separated by commas; `nobody` when there are none."""
     return ", ".join(names) or NOBODY
 
 
 def _figure_of_theory(scenario: Scenario, names: Sequence[str], asked: str) -> str:
-    """The one of which the scenario's theory speaks, so that all three can stand in a row."""
+    """The latency figure that a prediction of the scenario uses, so that guess, prediction and
+    measurement can be compared; p99 if no prediction uses one."""
     said = {" ".join(one.measured.split()) for one in scenario.predict}
     for figure in _LATENCIES:
         if any(f"{name}.during.{asked}.{figure}" in said for name in names):
@@ -175,7 +175,7 @@ def _figure_of_theory(scenario: Scenario, names: Sequence[str], asked: str) -> s
 
 
 def _when(scenario: Scenario) -> str:
-    """What is done to them, in words that need no knowledge of the file's."""
+    """The end of a question: under which faults or load, in words."""
     if scenario.in_sequence:
         return " while one of them is broken"
     broken = list(dict.fromkeys(f"{one.target}: {one.fault}" for one in scenario.method))
@@ -185,7 +185,7 @@ def _when(scenario: Scenario) -> str:
     return f" while this is on ({', '.join(broken[:_MOST_NAMED])}{more})"
 
 
-# ── Guesses: answers given before a run, kept in its folder, and set beside what came out.
+# ── Guesses and the comparison with the result
 
 FILE = "guesses.json"
 WELL = 0.99
@@ -194,8 +194,8 @@ _AS_GUESSED = {"question", "asks", "variant", "unit", "guessed"}
 
 
 def guesses(scenario: Scenario, answers: Mapping[str, object]) -> list[Guess]:
-    """Answers by the questions' keys: a choice, a number for all variants, or a number for each
-    (`{"sync-chain": 300, "async-bus": 5}`). Raises GuessError; questions may be left out."""
+    """Parse answers by question key. An answer is a choice, a number for all variants, or a number
+    for each (`{"sync-chain": 300, "async-bus": 5}`). Keys may be left out. Raises GuessError."""
     asked = {one.key: one for one in questions(scenario)}
     found = []
     for key, answer in answers.items():
@@ -211,7 +211,7 @@ def guesses(scenario: Scenario, answers: Mapping[str, object]) -> list[Guess]:
 
 
 def guess(question: Question, variant: str, answer: object) -> Guess:
-    """One answer, not yet measured. Raises GuessError."""
+    """One guess, without a measurement yet. Raises GuessError."""
     return Guess(
         question=question.key,
         asks=question.asks,
@@ -222,7 +222,7 @@ def guess(question: Question, variant: str, answer: object) -> Guess:
 
 
 def keep(found: Sequence[Guess], folder: Path) -> None:
-    """Write them into the run's folder, before it begins."""
+    """Save the guesses in the run's folder, before the run begins."""
     file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as out:
         json.dump([one.model_dump(include=_AS_GUESSED) for one in found], out, indent=2)
@@ -230,13 +230,13 @@ def keep(found: Sequence[Guess], folder: Path) -> None:
 
 
 def beside(found: Sequence[Guess], scenario: Scenario, result: Result) -> list[Guess]:
-    """The same with what was measured, and what theory said of the very same figure."""
+    """The guesses, completed with the measured value and the prediction of the same figure."""
     asked = {one.key: one for one in questions(scenario)}
     return [_judged(one, asked[one.question], result) for one in found if one.question in asked]
 
 
 def keep_with(found: Sequence[Guess], scenario: Scenario, result: Result, folder: Path) -> None:
-    """Put them into a result, and into its document in the run's folder."""
+    """Attach the compared guesses to a result, and save it in the run's folder."""
     result.guesses = beside(found, scenario, result)
     result.save(folder / "result.json")
 

@@ -1,11 +1,11 @@
-"""Consumer lag: how far behind the bus's head each consumer is, asked ten times a second.
+"""Consumer lag: how far each consumer is behind the bus's head, sampled ten times a second.
 
-The lag is the first figure to watch in a system of events: while it grows, everybody is answered
-as ever, and nobody hears the news. It is counted as brokers count it, head minus offset, so events
-that a consumer doesn't listen for are in it, until it has passed over them.
+The lag is the first figure to watch in an event-driven system: while it grows, requests are still
+answered as usual, but with stale data. Lag is head minus offset, as brokers count it. It therefore
+includes events that a consumer ignores, until its offset has passed them.
 
-A consumer that is down can't be asked: its offset stands at the last one known, and the head goes
-on. On a bus without numbers (the course's) there is nothing to be asked, and nothing is measured.
+A consumer that is down does not respond: its last known offset is used while the head moves on. On
+a bus without offsets (the course's) nothing is measured.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ LEVEL_AT_LEAST = 1
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One consumer at one moment, in seconds from the start of the run.
+    """One consumer at one moment; `t` is in seconds from the start of the run.
 
-    `applied`: how many events it has applied since it was first asked, over its restarts.
-    `answered`: whether the figures are its own, of this moment, or the last ones known.
+    `applied`: how many events it has applied, summed over restarts of its process.
+    `answered`: whether it responded at this moment; if not, its figures are the last known ones.
     """
 
     t: float
@@ -48,13 +48,15 @@ class Reading:
 
     @property
     def lag(self) -> int:
-        """Events; head and offset are asked side by side, so one may be a moment younger."""
+        """In events, at least 0: head and offset come from two requests, and the offset may be
+        the newer one."""
         return max(0, self.head - self.offset)
 
 
 @dataclass
 class _Consumer:
-    """What is known of one consumer: a process that is started again counts from 0 again."""
+    """The last known state of one consumer. A restarted process counts from 0 again, so
+    `applied_before` sums the counts of its earlier processes."""
 
     offset: int = -1
     pid: int = 0
@@ -70,8 +72,8 @@ class _Consumer:
 
 @dataclass
 class LagSampler:
-    """Follows the consumers of some stacks until it is cancelled. `start_at`: a moment of
-    `perf_counter`, from which readings count their seconds."""
+    """Samples the consumers of some stacks until it is cancelled. `start_at`: the value of
+    `perf_counter` at the start of the run."""
 
     stacks: Sequence[Stack]
     start_at: float
@@ -88,7 +90,7 @@ class LagSampler:
         head, due_s = -1, perf_counter()
         try:
             while targets:
-                # One that hangs is not asked again as long as the question stands.
+                # A process that hangs gets no further request while the first one is open.
                 for name in targets:
                     if name not in asked:
                         asked[name] = asyncio.create_task(stack.state(name))
@@ -117,7 +119,7 @@ class LagSampler:
         self.readings.append(Reading(t, stack.name, name, head, one.offset, applied, answered))
 
     def figures(self, scenario: Scenario, variant: str) -> dict[str, ConsumerLag]:
-        """By service: what was read of the consumers of one variant."""
+        """The lag figures of one variant's consumers, by service."""
         own = [reading for reading in self.readings if reading.variant == variant]
         names = dict.fromkeys(reading.service for reading in own)
         load_ends_s = WARM_UP.seconds + sum(phase.seconds for phase in scenario.timeline())
@@ -131,14 +133,15 @@ class LagSampler:
 def consumer_lag(
     readings: Sequence[Reading], hurt: tuple[float, float] | None, load_ends_s: float
 ) -> ConsumerLag:
-    """The figures of one consumer, from its readings (one at least). Pure.
+    """The figures of one consumer, from its readings (at least one). Pure.
 
-    `hurt`: from when to when there was trouble, in seconds from the start; None without any. The
-    outage is over with the first answer after the last of them, and drained is what waits when the
-    lag is usual again: at most the 90th percentile of what it was before, or one event. Arrivals
-    are counted from the first fault until then; where there was no such moment, from the first
-    reading to the last one of the load at which the lag was usual. At both ends what had been told
-    had been heard, so what was applied in between is what arrived.
+    `hurt`: start of the first and end of the last fault or surge, in seconds from the start of the
+    run; None without any. `load_ends_s`: the end of the load, likewise. The outage ends with the
+    first response after the last fault. The backlog is drained when the lag is usual again: at most
+    the 90th percentile of the lag before, or one event. Arrivals are counted from the first fault
+    until the backlog is drained; if there is no such moment, from the first reading to the last
+    reading under load with a usual lag. At both ends the lag is small, so the events applied in
+    between are the events that arrived.
     """
     began_s, ended_s = hurt or (load_ends_s, load_ends_s)
     before = [float(one.lag) for one in readings if one.t < began_s]
@@ -166,8 +169,8 @@ def consumer_lag(
 
 
 def _hurt(scenario: Scenario, variant: str) -> tuple[float, float] | None:
-    """From when to when there are faults in a variant, or more people than usual, in seconds from
-    the start of the run."""
+    """Start of the first and end of the last fault or surge in a variant, in seconds from the
+    start of the run; None without any."""
     surge = surge_window(scenario.load, scenario.phases)
     windows = [surge] if surge else []
     begins_s = WARM_UP.seconds

@@ -1,14 +1,13 @@
-"""What a run sees of the databases: who has which one open under load, and who is turned away.
-And of the processes, at the same moment: how many, and how large.
+"""Observations of a run: databases and processes, stuck consumers, histories and newcomers.
 
-Looked at in every run, once, in the middle of `during`. A service is sent to reach into another's
-database only where the scenario says so: then twice, while the owner runs and when it is gone.
+Once in each run, in the middle of `during`, the observer records which process has which database
+open, and the number and memory of the processes. If the scenario has `reach_in`, a service tries to
+open another service's database, once while the owner runs and once after it is gone.
 
-Who stood still in the end behind an event that they can't digest, and what was laid aside.
+After the run has settled, the observer reads which consumers are stuck behind an event that they
+cannot apply, and how many dead letters each service has.
 
-Asked when everything has settled that still can. Where nobody hears events there is nothing to ask.
-
-History and newcomers of a run: what was told before it, and who joins in the middle of it.
+A history is published before the load begins. A newcomer joins during the load.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
     from lab.cluster.stack import Stack
 
 
-# ── What a run sees of the databases: who has which one open under load, and who is turned away.
+# ── Databases and processes
 
 
 @dataclass
 class Seen:
-    """Of one variant. `open`: None where the system does not show what processes have open."""
+    """The observations of one variant. `open`: None if the system hides the open files."""
 
     stack: Stack
     open: Databases | None = None
@@ -49,7 +48,8 @@ class Seen:
     reached_in: list[ReachedIn] = field(default_factory=list)
 
     def keys(self, folder: Path) -> dict[str, Any]:
-        """The variant's part of the result, once its processes have ended; `folder`: its data."""
+        """Keys of the variant's result. To be called after its processes have exited. `folder`: the
+        folder of its databases."""
         return {
             "databases": self.open,
             "footprint": self.footprint,
@@ -59,13 +59,15 @@ class Seen:
 
 
 def middle_s(timeline: Sequence[Phase]) -> float:
-    """Seconds from the first phase's beginning to the middle of `during`, or else of the first."""
+    """Seconds from the start of the first phase to the middle of `during`, or of the first phase
+    if there is no `during`."""
     at = next((i for i, phase in enumerate(timeline) if phase.name == "during"), 0)
     return sum(phase.seconds for phase in timeline[:at]) + timeline[at].seconds / 2
 
 
 async def look(stacks: Sequence[Stack], wishes: Sequence[ReachIn], at_s: float) -> list[Seen]:
-    """At that moment (of `perf_counter`): look at each stack, and reach in where it is wished."""
+    """At the time `at_s` (of `perf_counter`), observe each stack, and try the foreign opens in
+    `wishes` while the owners run."""
     await asyncio.sleep(at_s - time.perf_counter())
     found = [Seen(stack) for stack in stacks]
     for seen in found:
@@ -79,7 +81,7 @@ async def look(stacks: Sequence[Stack], wishes: Sequence[ReachIn], at_s: float) 
 
 
 async def look_again(found: Sequence[Seen], wishes: Sequence[ReachIn]) -> None:
-    """When nobody needs the stacks any more: end the owners, and reach in once more."""
+    """After the run: kill the owners of the databases, and try the foreign opens again."""
     for seen in found:
         for wish in _possible(seen, wishes):
             owner = seen.stack.program(wish.into)
@@ -97,17 +99,18 @@ async def _reach_in(seen: Seen, wishes: Sequence[ReachIn], owner: OwnerIs) -> No
 
 
 def _possible(seen: Seen, wishes: Sequence[ReachIn]) -> list[ReachIn]:
-    """Only who has a database of its own opens one; in one process nobody is another."""
+    """The foreign opens between two processes that each had a database open."""
     return [
         wish for wish in wishes if all((seen.open or {}).get(one) for one in (wish.who, wish.into))
     ]
 
 
-# ── Who stood still in the end behind an event that they can't digest, and what was laid aside.
+# ── Stuck consumers and dead letters
 
 
 async def read_halted(stack: Stack) -> dict[str, Any]:
-    """The keys `stuck` (by service: at which event, and why) and `dead_letters` (how many)."""
+    """The keys `stuck` (by service: at which event, and why) and `dead_letters` (by service: how
+    many); empty if the bus keeps no log."""
     if not stack.arrangement.keeps_a_log:
         return {}
     states = {name: await stack.state(name) or {} for name in stack.arrangement.services}
@@ -123,11 +126,14 @@ async def read_halted(stack: Stack) -> dict[str, Any]:
     }
 
 
-# ── History and newcomers of a run: what was told before it, and who joins in the middle of it.
+# ── Histories and newcomers
 
 
 async def tell_histories(scenario: Scenario, stacks: Sequence[Stack]) -> None:
-    """The scenario's history to every variant that can have one. Raises HistoryNotHeard."""
+    """Publish the scenario's history in each variant whose bus keeps events.
+
+    Raises HistoryNotHeard.
+    """
     if scenario.history is None:
         return
     kept = keep_events(scenario.variants)
@@ -139,8 +145,8 @@ async def tell_histories(scenario: Scenario, stacks: Sequence[Stack]) -> None:
 async def bring_in_newcomers(
     scenario: Scenario, stacks: Sequence[Stack], start_at: float
 ) -> dict[str, list[Newcomer]]:
-    """Each newcomer at its moment, in every variant that can have one; by variant. Returns when
-    all have heard everything, or have given up."""
+    """Start each newcomer at its time, in each variant whose bus keeps events; the newcomers by
+    variant. Returns when all have caught up, or have reached their time limit."""
     during_s = start_at + WARM_UP.seconds + scenario.phases.before
     kept = keep_events(scenario.variants)
     able = [stack for stack in stacks if stack.name in kept]
@@ -173,7 +179,7 @@ async def _at(moment_s: float, at_s: float, stack: Stack, service: str) -> Newco
 
 
 async def compare(stack: Stack, newcomers: Sequence[Newcomer]) -> None:
-    """Note for each newcomer how many feed entries it shows otherwise than the first one does.
+    """Set for each newcomer how many feed entries differ from those of the first replica.
 
     Raises CannotCheck.
     """
@@ -187,5 +193,5 @@ async def compare(stack: Stack, newcomers: Sequence[Newcomer]) -> None:
 
 
 async def _entries(stack: Stack, part: str) -> Mapping[str, Any]:
-    """The whole feed that a query shows, by post."""
+    """The whole feed of one replica of `query`, by post id."""
     return {entry["id"]: entry async for entry in pages(stack, part, "/feed")}

@@ -1,8 +1,8 @@
-"""Several runs of one scenario as one result: every figure from all their samples together.
+"""Pools several runs of one scenario into one result, computed from all their samples together.
 
-A percentile of percentiles is no percentile, so the raw samples are put together first and counted
-once. Counts are summed; what a run has only one of (the time to recover, say) is the median over
-the runs, with "never" as longer than any time. A run that was not honest has no part in it.
+A percentile of percentiles is not a percentile, so the raw samples are pooled first. Counts are
+summed. A figure that each run has once (the time to recover, for example) is the median over the
+runs; "never" counts as longer than any time. Runs that are not valid are left out.
 """
 
 import math
@@ -34,7 +34,7 @@ from lab.scenarios.scenario import Scenario
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: its result and its samples, or why there is none; and its folder."""
+    """One run: its folder, and its result and samples, or the reason why it has none."""
 
     seed: int
     folder: Path
@@ -54,8 +54,8 @@ class Outcome:
 
 
 def pooled(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
-    """One result of all valid runs; where none is valid, an invalid one of all. One at least has a
-    result, and the first one's seed, machine and noise floor are the whole's."""
+    """One result of all valid runs; if none is valid, one of all runs, which is not valid. At least
+    one run must have a result; the first of these gives seed, machine and noise floor."""
     ran = [(one.result, one.samples) for one in outcomes if one.result]
     kept = [(result, samples) for result, samples in ran if result.valid] or ran
     first = ran[0][0]
@@ -87,7 +87,7 @@ def pooled(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
 
 
 def loads_together(loads: Sequence[Load]) -> Load:
-    """What was late and dropped in all of them, and the lag of the worst."""
+    """The sums of late and dropped sends and of probes; the worst lag and shares of any run."""
 
     def worst(of: Callable[[Load], float | None]) -> float | None:
         return max((one for load in loads if (one := of(load)) is not None), default=None)
@@ -150,7 +150,7 @@ def _data(found: Sequence[Data], samples: Sequence[Sample]) -> Data | None:
 
 
 def _proof(number: int, runs: Sequence[Variant]) -> FaultProof:
-    """The first run's evidence, and in how many of them the fault acted."""
+    """The first run's evidence, and the number of runs in which the fault acted."""
     proofs = [run.faults[number] for run in runs if number < len(run.faults)]
     acted = sum(one.acted for one in proofs)
     evidence = proofs[0].evidence | {"acted_in_runs": acted} if len(runs) > 1 else {}
@@ -166,13 +166,13 @@ def _lag(found: Sequence[ConsumerLag]) -> ConsumerLag:
 
 
 def _middle(values: Iterable[float | None]) -> float | None:
-    """The median; None is longer than any."""
+    """The median; None (never) counts as longer than any time."""
     found = median([math.inf if value is None else value for value in values])
     return None if math.isinf(found) else found
 
 
 def _summed(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Tables of tables of counts, added up key by key."""
+    """Nested tables of counts, summed key by key."""
     total: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():

@@ -1,8 +1,8 @@
-"""What a stack holds of the writes of a run, read through the same public doors as any client's.
+"""Reads what a stack stores of a run's writes, over the same public HTTP routes as any client.
 
-Each write carries a token, a text found nowhere else. Three tellers are asked for the tokens they
-know: the owner (posts, comments), the feed, and moderation's record; and where the bus keeps a log
-that can be read again, the log. What that means is the checker's business (`checker.py`).
+Each write carries a token, a text that occurs nowhere else. The tokens are read from the owners
+(`posts`, `comments`), from the feed, from the record of `moderation` and, if the bus keeps a log
+that can be read again, from the log. `checker.py` judges them.
 """
 
 import json
@@ -24,13 +24,13 @@ _PAGE = 100
 
 
 class CannotCheck(LabCannotRun):
-    """A service did not show what it holds, so nothing can be said about it."""
+    """A service did not return its data, so the checker cannot judge the writes."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """An event on the log. `token`: of the write it is about; "" for what the load did not write.
-    `post_id`: that of the post a comment is on; "" for a post."""
+    """An event in the log. `token`: that of its write; "" if the load did not write it.
+    `post_id`: the id of a comment's post; "" for a post."""
 
     type: str
     token: str
@@ -40,12 +40,14 @@ class Told:
 
 @dataclass
 class Holdings:
-    """How often each token is found: with its owner, in the feed, in the feed as decided; with its
-    owner as pending, and with moderation. And which status a comment has here and there.
+    """How often each token is stored in each place, and the status of each comment there.
 
-    `orders`: each list in which writes are shown, as tokens, those shown as oldest first. `log`:
-    the bus's own record, in its order; empty where it keeps none. `only_the_feed`: nobody else
-    could be asked, so `owned` is what the feed shows, and nobody can disagree.
+    `owned`: at its owner; `pending`: at its owner, as a pending comment. `shown`: in the feed;
+    `decided`: in the feed, as a post or a comment that is not pending. `judged`: in the record of
+    `moderation`. `status_owned`, `status_shown`, `status_judged`: the status of a comment in these
+    places, by token. `orders`: the tokens of each ordered list, oldest first. `log`: the events of
+    the bus in log order; empty if it keeps no log. `only_the_feed`: only the feed could be read, so
+    `owned` is the same as `shown`.
     """
 
     owned: Counter[str] = field(default_factory=Counter)
@@ -62,7 +64,7 @@ class Holdings:
 
 
 async def read_holdings(stack: Stack) -> Holdings:
-    """Everything posts and comments hold, everything the feed shows, every verdict, and the log.
+    """Read all posts and comments, the whole feed, all moderation records, and the log.
 
     Raises CannotCheck.
     """
@@ -78,7 +80,7 @@ async def read_holdings(stack: Stack) -> Holdings:
         if not answer.ok:
             raise _hidden(stack, BUS, answer)
         events = (json.loads(line) for line in answer.body.splitlines() if line)
-        # What a hop passes on is no news: it was told before, by comments.
+        # Events that a hop forwards are left out: `comments` has published them before.
         held.log = [_told(event) for event in events if _teller(event) not in HOPS]
     return held
 
@@ -89,7 +91,7 @@ async def _owned(stack: Stack, held: Holdings) -> None:
     async for post in pages(stack, "posts", "/posts"):
         newest_first += TOKEN.findall(post["title"])
         post_ids.append(post["id"])
-    # Of a history nobody owns the posts, but readers may comment on those that they see.
+    # The posts of a history are in no database of `posts`, but readers may comment on the newest.
     post_ids += newest_old(stack.history, _PAGE)
     held.owned.update(newest_first)
     held.orders.append(newest_first[::-1])
@@ -133,7 +135,7 @@ def _teller(event: dict[str, Any]) -> str:
 
 
 def _told(event: dict[str, Any]) -> Told:
-    """An event as the bus has it; a stranger's may lack whatever it likes."""
+    """Parse an event of the log; an event of an external service may lack any field."""
     data = event.get("data") or {}
     text = data.get("content") or data.get("title") or data.get("headline") or ""
     tokens = TOKEN.findall(str(text))
@@ -189,9 +191,9 @@ def tokens_of(log: Iterable[Told], *types: str) -> list[str]:
 
 
 async def read_feed(stack: Stack) -> Holdings:
-    """What the feed of somebody else's blog shows of the writes. Raises CannotCheck.
+    """Read the writes in the feed of an external system. Raises CannotCheck.
 
-    Their lists say nothing of order, for an object by id may sort its keys as it likes.
+    `orders` stays empty: an external system may send objects keyed by id, which have no order.
     """
     held = Holdings(only_the_feed=True)
     async for entry in _entries(stack):
@@ -207,7 +209,8 @@ async def read_feed(stack: Stack) -> Holdings:
 
 
 async def _entries(stack: Stack) -> AsyncIterator[dict[str, Any]]:
-    """The whole feed, page by page. Ids that are there twice would lead round in a circle."""
+    """The whole feed, page by page. Stops when a page ends with an id that ended a page before;
+    otherwise it would never end."""
     path, seen = f"/feed?limit={_PAGE}", set[str]()
     while True:
         answer = await stack.call("GET", stack.asked_at["query"], path)

@@ -1,18 +1,15 @@
-"""Runs a scenario, and tells what happened.
+"""Runs a scenario, once or several times, and writes its result.
 
-All variants run in the same stretch of wall-clock time, under the same schedule, broken at the same
-moments, so that what differs in the result is the arrangement. Where the scenario is `isolate`d,
-they run one after another instead, each with the machine to itself: then nobody is slow because of
-a neighbour, and the machine may be another one a minute later. A run that could not be honest (a
-fault that did not act, a generator that fell behind, a patient who was ill before) says so and is
-not valid; it is never quietly a result.
+All variants run at the same time, under the same schedule, with faults at the same moments, so that
+only the arrangement differs. With `isolate`, they run one after another: then no variant slows down
+another one, but the machine may behave differently a minute later. A run is not valid if a fault
+did not act, if the load generator fell behind, or if the steady state did not hold before the
+fault; the result then says why.
 
-A scenario several times over: one run is an anecdote.
-
-The runs of several scenarios are interleaved (one two one two ...), so that a slow quarter of an
-hour of the machine hits all of them alike, and each run has a seed of its own, so that no figure
-hangs on one schedule. Where the variants of a scenario don't run side by side, every other run
-takes them in reverse (A B, B A): who comes second may find a warmer machine.
+One run is an anecdote, so a scenario can be run several times. Each run has its own seed, so that
+no figure depends on one schedule. The runs of several scenarios are interleaved (1 2 1 2 ...), so
+that a slow period of the machine affects all of them alike. With `isolate`, every other run takes
+the variants in reverse order (A B, B A), because the second one may find a warmer machine.
 """
 
 import json
@@ -35,13 +32,13 @@ from lab.results.run_folder import environment
 from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.scenario import Scenario
 
-# ── Runs a scenario, and tells what happened.
+# ── One run
 
 
 @dataclass
 class Run:
-    """One run of one scenario, in a folder of its own. `in_reverse`: isolated variants are taken
-    from the last to the first."""
+    """One run of one scenario, in its own folder. `in_reverse`: isolated variants run from the last
+    to the first."""
 
     scenario: Scenario
     folder: Path
@@ -51,7 +48,7 @@ class Run:
     in_reverse: bool = False
 
     async def __call__(self) -> Result:
-        """The whole run. Raises LabCannotRun when there is nothing to show at all."""
+        """Run the scenario and save the result. Raises LabCannotRun when there is no result."""
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         machine = environment()
         stretches = [
@@ -104,7 +101,8 @@ class Run:
         return result
 
     def _parts(self) -> Iterator[tuple[Scenario, Path]]:
-        """What runs at the same time, and where its files go."""
+        """The parts of the run, one after another: the variants that run at the same time, and the
+        folder for their files."""
         if not self.scenario.isolate:
             yield self.scenario, self.folder
             return
@@ -117,7 +115,7 @@ class Run:
             yield self.scenario.model_copy(update={"variants": alone}), folder
 
     def _keep_together(self, stretches: list[Stretch]) -> None:
-        """What stands in one folder of a run side by side: samples, lag, and how the load did."""
+        """Merge the samples, lag readings and load figures of isolated variants into one folder."""
         write_samples(
             self.folder / "samples.csv", [sample for one in stretches for sample in one.samples]
         )
@@ -126,14 +124,14 @@ class Run:
         (self.folder / "load.json").write_text(json.dumps(together.model_dump(), indent=2) + "\n")
 
 
-# ── A scenario several times over: one run is an anecdote.
+# ── Repeated runs
 
 MOST = 50
 
 
 @dataclass
 class Repeated:
-    """All runs of one scenario: one in `folder` itself, several in `folder/run-01`, ..."""
+    """All runs of one scenario: a single run in `folder` itself, several in `folder/run-01`, ..."""
 
     scenario: Scenario
     folder: Path
@@ -143,7 +141,7 @@ class Repeated:
     outcomes: list[Outcome] = field(default_factory=list)
 
     async def run(self, number: int, progress: Callable[[Mapping[str, Any]], None]) -> Outcome:
-        """Run number `number`, counted from 0. Raises LabCannotRun, having noted it."""
+        """Run number `number`, counted from 0. Records a failure, then raises LabCannotRun."""
         folder = self.folder
         if self.repeats > 1:
             folder = self.folder / f"run-{number + 1:02d}"
@@ -160,7 +158,7 @@ class Repeated:
         return self.outcomes[-1]
 
     def result(self) -> Result | None:
-        """Of all runs up to now, kept in the folder; None when not one of them has a result."""
+        """The result of all runs so far, saved in the folder; None if no run has a result."""
         results = [one.result for one in self.outcomes if one.result]
         if self.repeats == 1 or not results:
             return results[0] if results else None

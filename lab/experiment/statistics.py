@@ -1,20 +1,20 @@
-"""How sure a ratio of two medians is: pure functions from latencies to an interval.
+"""The uncertainty of a ratio of two medians: pure functions from latencies to an interval.
 
-Two runs of the same thing never give the same figure. So a ratio is worth nothing without the range
-in which it may well lie. A range needs to know how many *independent* things were seen, and that is
-not the number of requests: a busy moment of the machine slows down all those that are near in time.
-Two ways to allow for it:
+Two runs of the same experiment never give the same figure, so a ratio needs a confidence interval.
+The interval depends on the number of *independent* observations, which is not the number of
+requests: a busy moment of the machine slows down all requests near it in time. There are two
+methods:
 
-- from one run, or few: whole blocks of neighbours are drawn again and again, and how much the ratio
-  moves is its standard error (the moving-block bootstrap: H. R. Künsch, *The jackknife and the
-  bootstrap for general stationary observations*, Annals of Statistics 17, 1989; B. Efron and
-  R. J. Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 8.6 and 12);
-- from five runs or more: each run gives one ratio, and these are independent. So few can't be drawn
-  again to any use (no draw goes beyond the outermost of five, yet five equal things lie all on one
-  side once in 16 times), so Student's t is asked how much so few may deceive (Student, *The
-  probable error of a mean*, Biometrika 6, 1908).
+- From one run, or a few: whole blocks of neighbouring requests are resampled, and the spread of the
+  resampled ratios is the standard error (the moving-block bootstrap: H. R. Künsch, *The jackknife
+  and the bootstrap for general stationary observations*, Annals of Statistics 17, 1989; B. Efron
+  and R. J. Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 8.6 and 12).
+- From five runs or more: each run gives one ratio, and these ratios are independent. They are too
+  few to be resampled: no resample goes beyond the extremes of five values, yet five ratios of two
+  equal variants all lie on one side of 1 once in 16 times. The interval therefore uses Student's t
+  (Student, *The probable error of a mean*, Biometrika 6, 1908).
 
-Both work on logarithms: half as long and twice as long are then equally far from equal.
+Both use logarithms, so that half as long and twice as long are equally far from equal.
 """
 
 import math
@@ -30,46 +30,47 @@ _MOST_SORTED = 2_000_000  # values, in all resamples of one call: about a quarte
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A ratio, the standard error of its logarithm, and from how many independent things."""
+    """A ratio, the standard error of its logarithm, and the number of independent observations."""
 
     ratio: float
     error: float
     independent: int
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """From where to where the ratio may well lie: in `confidence` of all such intervals."""
+        """The confidence interval of the ratio: (low, high)."""
         factor = math.exp(student(confidence, self.independent - 1) * self.error)
         return self.ratio / factor, self.ratio * factor
 
 
 def median(values: Sequence[float]) -> float:
-    """The nearest-rank median, as everywhere in the lab: a value that was really measured."""
+    """The nearest-rank median, as everywhere in the lab: always a value that was measured."""
     return sorted(values)[(len(values) - 1) // 2]
 
 
 def ratio_of_runs(ratios: Sequence[float]) -> Estimate:
-    """From the ratio that each run gave (two or more): their geometric mean."""
+    """The geometric mean of the ratios of two or more runs, and its standard error."""
     logs = [math.log(ratio) for ratio in ratios]
     return Estimate(math.exp(fmean(logs)), stdev(logs) / math.sqrt(len(logs)), len(logs))
 
 
 Series = Sequence[Sequence[float | None]]
-"""One run: for each variant, the first being the one to compare with, the latency at each place of
-the schedule; None where there was no good answer. All are equally long."""
+"""One run: for each variant (the first is the reference), the latencies in the order of the
+schedule; None where there was no good answer. All variants have the same length."""
 
 
 def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
-    """The ratio of each further variant's median to the first one's; seeded, so always the same.
+    """The ratio of each further variant's median to that of the first; the same for the same seed.
 
-    One block is the same stretch of the schedule in all variants, so what slowed down everybody at
-    that moment is in both medians and falls out of their ratio. Every variant needs at least one
-    good answer. n places are drawn in blocks of 2 n^(1/3): Künsch's order, twice, for with shorter
-    ones stretches in which one of two equal things is busy were called a difference.
+    A block is the same part of the schedule in all variants, so a moment that slowed down all of
+    them is in both medians and cancels out of the ratio. Every variant needs at least one good
+    answer. n places of the schedule are resampled in blocks of 2 n^(1/3): twice Künsch's order,
+    because with shorter blocks two equal variants were reported as different when one of them had
+    a busy period.
     """
     places = sum(len(run[0]) for run in runs)
     variants = range(len(runs[0]))
     length = round(2 * places ** (1 / 3))
-    # Sorted are logarithms: the difference of two medians is then the logarithm of their ratio.
+    # With logarithms, the difference of two medians is the logarithm of their ratio.
     blocks: list[list[list[float]]] = [[] for _ in variants]
     for run in runs:
         for start in range(max(1, len(run[0]) - length + 1)):
@@ -103,11 +104,11 @@ def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
 
 
 def student(confidence: float, freedom: int) -> float:
-    """How many standard errors Student's t lies within, either way, with that probability.
+    """The t for which Student's t lies between -t and t with the probability `confidence`.
 
-    `freedom`: degrees of freedom, 1 or more; none at all leaves everything possible (infinite).
-    Found by halving from the closed form (Abramowitz and Stegun, *Handbook of Mathematical
-    Functions*, 1964, formulas 26.7.3 and 26.7.4).
+    `freedom`: degrees of freedom; below 1 the result is infinite. Found by bisection on the closed
+    form (Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, formulas 26.7.3 and
+    26.7.4).
     """
     if freedom < 1:
         return math.inf

@@ -1,8 +1,8 @@
-"""One stretch of wall-clock time: stacks started, loaded, broken, settled, and read back.
+"""One trial: starts stacks, applies load and faults, lets them settle, and reads them back.
 
-Puts running stacks under load, breaks and mends them on time, and looks at them meanwhile.
-
-What the load generator is told of a run: its `plan.json`, as `lab.load.plan` reads it.
+A trial runs one or more variants at the same time. The load generator is a separate process; it
+reads `plan.json`, in the format of `lab.load.plan`. Meanwhile the trial injects and removes the
+faults at their times and observes the stacks.
 """
 
 import asyncio
@@ -45,10 +45,10 @@ from lab.scenarios.external import ForeignVariant, ReplacingVariant
 from lab.scenarios.late_joiners import rate_of
 from lab.scenarios.scenario import Scenario
 
-# ── What the load generator is told of a run: its `plan.json`, as `lab.load.plan` reads it.
+# ── Load plan
 
 SETTLE_WITHIN_S = 10.0
-"""How long what was told before the load begins may take to be heard."""
+"""Time limit for the events of the seed posts to be consumed, before the load begins."""
 
 
 def load_plan(
@@ -59,8 +59,8 @@ def load_plan(
     seed_posts: Sequence[Sequence[str]],
     start_at: float,
 ) -> dict[str, Any]:
-    """`seed_posts`: the ids of the posts that are there already, by stack. `start_at`: the moment
-    of `perf_counter` at which the warm-up begins."""
+    """The content of `plan.json`. `seed_posts`: the ids of the posts that exist already, by stack.
+    `start_at`: the value of `perf_counter` at which the warm-up begins."""
     load = scenario.load
     return {
         "seed": seed,
@@ -93,7 +93,7 @@ def load_plan(
     }
 
 
-# ── Puts running stacks under load, breaks and mends them on time, and looks at them meanwhile.
+# ── Load, faults and observations
 
 HEADROOM_S = 0.12
 GENERATOR = "load"
@@ -103,7 +103,7 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Happened:
-    """What was done under load, and what was seen of it; newcomers by variant."""
+    """The faults and the observations under load; newcomers by variant."""
 
     injections: list[Injection]
     seen: list[Seen]
@@ -113,7 +113,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class UnderLoad:
-    """All stacks of a scenario under one load. `folder` takes the load's files."""
+    """The load on all stacks of a scenario. `folder`: for the files of the load generator."""
 
     scenario: Scenario
     folder: Path
@@ -123,7 +123,8 @@ class UnderLoad:
     async def __call__(
         self, supervisor: Supervisor, stacks: Sequence[Stack], seeds: Sequence[Sequence[str]]
     ) -> Happened:
-        """Start the generator, break, mend and look on time, and wait until it has finished."""
+        """Start the generator, inject and remove the faults, observe the stacks, and wait for the
+        generator to finish. Raises LabCannotRun if it fails."""
         start_at = time.perf_counter() + HEADROOM_S
         plan = load_plan(self.scenario, self.seed, self.folder, stacks, seeds, start_at)
         path = self.folder / "plan.json"
@@ -179,8 +180,8 @@ class UnderLoad:
         try:
             await asyncio.sleep(until_s - time.perf_counter())
         finally:
-            # Also when the run is broken off: what was put on is taken back, and before anything
-            # else is ended, or the one would start what the other stops.
+            # Also when the run is cancelled: the fault is removed before any process is stopped.
+            # Otherwise the removal (of `down`, say) would start a process that was just stopped.
             ending = asyncio.create_task(injection.end())
             try:
                 await asyncio.shield(ending)
@@ -199,19 +200,19 @@ class UnderLoad:
             with path.open("rb") as lines:
                 lines.seek(position)
                 written = lines.read()
-            # Only what is written to its end: the last line may be half there.
+            # Complete lines only: the generator may not have finished writing the last one.
             whole = written[: written.rfind(b"\n") + 1]
             position += len(whole)
             if whole:
                 self.progress(json.loads(whole.splitlines()[-1]))
 
 
-# ── One stretch of wall-clock time: stacks started, loaded, broken, settled, and read back.
+# ── Trial
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What was measured in it. `problems`: why what a variant holds could not be read."""
+    """The measurements of one trial. `problems`: why a variant's stored data could not be read."""
 
     variants: list[Variant]
     samples: list[Sample]
@@ -222,7 +223,7 @@ class Stretch:
 
 
 async def go_through(scenario: Scenario, folder: Path, seed: int, progress: Progress) -> Stretch:
-    """All variants of the scenario side by side, in a folder that is there. Raises LabCannotRun."""
+    """Run all variants of the scenario side by side. `folder` must exist. Raises LabCannotRun."""
     progress({"phase": "starting"})
     async with Supervisor(_preload(scenario), folder) as supervisor:
         with ExitStack() as held:
@@ -246,7 +247,7 @@ async def go_through(scenario: Scenario, folder: Path, seed: int, progress: Prog
     write_lag(folder / "lag.csv", happened.lag.readings)
     samples = read_samples(folder / "samples.csv")
     if count_with_the_fault(samples, scenario.timeline()):
-        write_samples(folder / "samples.csv", samples)  # every figure can be worked out from it
+        write_samples(folder / "samples.csv", samples)  # the file must give the same figures
     summary = json.loads((folder / "load.json").read_text())
     variants = []
     for stack, holdings, of in zip(stacks, held_by, happened.seen, strict=True):
@@ -309,7 +310,7 @@ async def _cost(stack: Stack) -> SidecarCost | None:
 
 
 async def _holdings(stack: Stack) -> Holdings | CannotCheck:
-    """What it holds, or why that can't be known: then the run isn't valid, but has a result."""
+    """What the stack stores, or the error: then the run is not valid, but still has a result."""
     try:
         if stack.arrangement.strangers or stack.arrangement.replaced:
             return await read_feed(stack)

@@ -1,9 +1,10 @@
-"""Somebody else's services in the lab, unchanged: started, spoken to, broken, judged.
+"""External services: the lab starts, calls, breaks and measures them, unchanged.
 
-`target` says what they are, `mapping` how the load's three actions are asked for there, `answers`
-and `shapes` read what comes back. `keeper` is the program that starts a service and ends all that
-it has started, `sidecar` the one that stands before it and has the lab's door. `placing` gives both
-their ports, `parts` makes them programs, `stack` a stack of the lab. `bridge` is the lab's log in
-the place of their bus; `replaced` is the lab's own stack with one of theirs in it, and `crossing`
-what stands between that one and the bus.
+`target` describes an external system as data. `mapping` describes how the load's three actions
+become requests to it, and `responses` decodes what it responds. `wrapper` is the process that
+starts a service and ends everything which that service has started. `sidecar` is the process in
+front of a service: a proxy with the fault filter (`fault_filter`) and the HTTP adapter (`adapter`).
+`programs` assigns the ports and defines the programs, `arrangement` and `stack` turn them into an
+arrangement and a stack of the lab. `log_bus` puts the lab's log in place of an external bus.
+`translator` connects one external service to the bus of the lab's own stack.
 """

@@ -1,12 +1,12 @@
-"""The face of a foreign service: the lab's public HTTP, spoken for somebody who speaks his own.
+"""HTTP adapter: offers the lab's public API in front of an external service.
 
-Who asks here, the load above all, asks as it asks the lab's own services. Each question is put into
-the foreign service's words (`mapping.py`), and its answer into the lab's (`shapes.py`). The lab's
-door stands in front, `/health` says whether the service behind answers, and `/_lab` is the lab's.
+The load calls it as it calls the lab's own services. The adapter translates each request into one
+of the external service (`mapping.py`), and each response back (`responses.py`). Requests pass the
+lab's fault filter first. `/health` says whether the service responds, and `/_lab` is the lab's own.
 
-The feed deserves a thought: these systems answer with *all* posts there are. Every reading costs
-the service, the way and this process in proportion to everything ever written, although twenty are
-asked for. What is fetched and what it took is told in the state, and 8 MiB is the end.
+The feed is expensive: these systems respond with *all* posts. The service, the network and this
+process work in proportion to everything ever written, even if the load requests 20 posts. `/_lab`
+reports the size and the duration of the last read; a response may have at most 8 MiB.
 """
 
 import asyncio
@@ -45,9 +45,12 @@ READY_WITHIN_S = 1.0
 
 @dataclass
 class Face:
-    """`port` is its own, for the Host header. `ready`: a path that answers with less than 500 when
-    the service is ready; None: that it listens is all that is known. `state`: what else is told of
-    the sidecar when the lab asks."""
+    """The adapter of one service. Call it with a request.
+
+    `port`: the adapter's own port, which the Host header must name. `ready`: a path on which a
+    ready service responds with less than 500; None: a service that accepts connections is ready.
+    `state`: returns further entries for `/_lab/state`.
+    """
 
     name: str
     arrangement: str
@@ -77,7 +80,7 @@ class Face:
         ]
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request."""
+        """Respond to a request; errors become problem documents."""
         try:
             check_host(request, self.port)
             check_path(request.path)
@@ -102,7 +105,7 @@ class Face:
     async def _pass(
         self, route: Route, path: Mapping[str, str], request: web.BaseRequest
     ) -> web.StreamResponse:
-        """Through the door to the service and back."""
+        """Apply the active faults to a request, then call its handler."""
         self.under_way += 1
         try:
             visit = self.gate.visit(request.headers.get(headers.CALLER, CLIENT))
@@ -110,7 +113,7 @@ class Face:
                 return instead
             await self.gate.wait(visit)
             return await self._told(route, path, request)
-        except NotUnderstood as error:  # here and not outside: the span is to have the status
+        except NotUnderstood as error:  # caught here, so that the span gets its status
             return problem(error, error.shown)
         except ServiceError as error:
             return problem(error)
@@ -147,7 +150,7 @@ class Face:
         return page
 
     async def _ask(self, action: Action, **values: str) -> Answered:
-        """Ask the service. Raises Invalid, Unreachable, TimedOut, BadAnswer."""
+        """Send a request to the service. Raises Invalid, Unreachable, TimedOut, BadAnswer."""
         try:
             asked = action.asked(**values)
         except ValueError as error:
@@ -170,8 +173,8 @@ class Face:
         return {"under_way": self.under_way, "feed": self.feed} | self.state()
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
-        """503 while the service can't be asked: `because`, and `error` as the load would call it.
-        That is what is seen from here, and not what the service says."""
+        """503 while the service does not respond, with `because` (a sentence) and `error`
+        (refused, timeout, reset, answer). Both say what the adapter observed, not the service."""
         told = {"service": self.name, "arrangement": self.arrangement, "status": "ready"}
         because, error = await self._what_is_missing()
         if not because:

@@ -1,4 +1,4 @@
-"""What a target is as an arrangement of the lab: its parts, and what can be reached of each."""
+"""The arrangement of a target: its processes, and which of them are behind a sidecar."""
 
 from dataclasses import replace
 
@@ -12,11 +12,11 @@ KEEPER = "lab.external.wrapper"
 BRIDGE = "lab.external.log_bus"
 OWN, LOG = "own", "log"
 BUSES = (OWN, LOG)
-"""What a foreign system may be told by: its own bus, or the lab's log in its place."""
+"""Which bus an external system runs with: its own, or the lab's log in its place."""
 
 
 def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
-    """Parts are called as in the target, its bus as the lab's."""
+    """The arrangement of a complete target. Its bus has the lab's name, the others keep theirs."""
     of = {part_of(target, name): name for name in target.services}
     unmoved = [part for part, name in of.items() if not target.stands_behind(name)]
     asked = dict.fromkeys(part_of(target, action.service) for _, action in target.actions)
@@ -34,7 +34,7 @@ def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
 
 
 def arrangement_with(part: str, target: Target) -> Arrangement:
-    """The lab's own services on the course's bus, with one of somebody else's among them."""
+    """The lab's services on the course's bus, with an external service in place of `part`."""
     own = ARRANGEMENTS["async-bus"]
     service = the_one_for(part, target)
     them = Strangers(
@@ -48,11 +48,11 @@ def arrangement_with(part: str, target: Target) -> Arrangement:
 
 
 ACTION_OF = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
-"""What the load asks of whom."""
+"""The load's action that each service handles."""
 
 
 def the_one_for(part: str, target: Target) -> str:
-    """Which service of a target takes a part of the lab's. Raises ValueError, in a sentence."""
+    """The service of a target that replaces `part`. Raises ValueError if the choice is unclear."""
     if part not in SERVICES:
         raise ValueError(f"There is no service {part!r} to replace. {did_you_mean(part, SERVICES)}")
     if part in target.services:
@@ -66,12 +66,12 @@ def the_one_for(part: str, target: Target) -> str:
 
 
 def part_of(target: Target, service: str) -> str:
-    """What a service is called here."""
+    """The lab's name for a service of a target: only that of its bus differs."""
     return BUS if service == target.its_bus else service
 
 
 def why_not_whole(target: Target, bus: str = OWN) -> list[str]:
-    """Why it can't stand as a variant of its own, told by that bus: a sentence each."""
+    """Why a target can't run as a variant with this bus, a sentence per reason; [] if it can."""
     missing = list(target.not_whole())
     if bus not in BUSES:
         missing.append(

@@ -1,9 +1,8 @@
-"""The lab's door before a service that is not the lab's.
+"""The fault filter in front of an external service, part of its sidecar.
 
-Two things differ. A latency holds no worker, for there is none of ours: whoever is kept waiting
-waits here, and how many the service behind can serve at once is its own affair. And events come as
-requests, one each; what a fault does with them (loses them, doubles them, lets one overtake
-another) is done with whole requests.
+It differs from the fault filter of the lab's own services in two points. A latency fault delays a
+request in the sidecar and occupies no worker of the service. And each event arrives in a separate
+request, so a fault that drops, duplicates or reorders events does this with whole requests.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from lab.faults.kinds import Visit
 
 
 class Delivery:
-    """A `POST /events` as it is going to be sent."""
+    """An encoded `POST /events`, and where to send it."""
 
     __slots__ = ("origin", "request")
 
@@ -26,8 +25,11 @@ class Delivery:
 
 
 class Gate(Door):
-    """Used from one event loop only. `on_late` is called when a fault that made events wait has
-    been taken off: they are to come in now, for nobody else may come who could bring them."""
+    """Used from one event loop only.
+
+    `on_late` is called when a fault is removed that held events back. The callback must deliver
+    them, because no later request may come with which they could be sent.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,11 +42,11 @@ class Gate(Door):
         return evidence
 
     def arrivals(self, *deliveries: Delivery) -> list[Delivery]:
-        """What comes in now, in its order, of these and of those that waited outside."""
+        """Apply the event faults. Returns what to send now, in order, with events held earlier."""
         return self.let_in(deliveries, lambda _: True)
 
     async def wait(self, visit: Visit) -> None:
-        """Keep the visitor for as long as a latency says."""
+        """Delay a request as the latency faults say, and record the delay in ms as evidence."""
         if not visit.delay_s:
             return
         begun_s = perf_counter()

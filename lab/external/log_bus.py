@@ -1,15 +1,16 @@
-"""The lab's log in the place of a foreign system's bus: it speaks as theirs does, and forgets less.
+"""The lab's log in place of an external system's bus: the same HTTP API, but events survive.
 
-    POST /events {type, data}    on disk, and only then answered
-    GET /events                  all so far, as it was told
-    POST /events to each         in order, from that subscriber's own offset, until it is taken
+    POST /events {type, data}    written to disk, then acknowledged
+    GET /events                  all events so far, as they were published
+    POST /events to each         in order from that subscriber's offset, retried until accepted
 
 `python -m lab.external.log_bus --subscriber http://127.0.0.1:4001/events`
 
-Who is down is told when it is back. An event is behind a subscriber when it has answered with 2xx,
-or has no such route (404, 405): so whoever dies between hearing and answering hears it again. That
-is the price, for an event of theirs has no id by which it would be known: at least once, and in
-order, behind whatever it does not take.
+A subscriber that was down gets the events it missed when it is back. Its offset advances when it
+responds with a status below 400, or without such a route (404, 405). An event that it keeps
+rejecting blocks all later ones. A subscriber that crashes after it has processed an event, but
+before it responds, gets that event again: delivery is in order and at least once, because external
+events have no id by which a duplicate could be recognised.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from lab.service.server import Shell, ShellOptions
 
 SOURCE = "/foreign"
 TAKEN_WITHIN_S = 60.0
-"""Who is slow, or hangs, is not asked again meanwhile: it may have it already."""
+"""Timeout of a delivery. Until then there is no retry: a slow subscriber may have the event."""
 
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
@@ -43,7 +44,7 @@ _NO_SUCH_ROUTE = (404, 405)
 
 
 class Offsets:
-    """How far each subscriber is, on disk."""
+    """The offset of each subscriber, on disk."""
 
     def __init__(self, path: Path) -> None:
         self._file = sqlite3.connect(path, isolation_level=None)
@@ -54,41 +55,42 @@ class Offsets:
         self.of: dict[str, int] = dict(self._file.execute("SELECT who, position FROM offsets"))
 
     def move(self, who: str, position: int) -> None:
-        """Everything up to there is behind them."""
+        """Store that a subscriber has accepted every event up to `position`."""
         self._file.execute("INSERT OR REPLACE INTO offsets VALUES (?, ?)", (who, position))
         self.of[who] = position
 
 
 class Bridge:
-    """Takes events as a course's bus does, and brings them from the log to `subscribers` (URLs)."""
+    """Appends published events to the log, and delivers them from it to `subscribers` (URLs)."""
 
     def __init__(self, log: LogServer, offsets: Offsets, subscribers: Sequence[str]) -> None:
         self._log, self._offsets, self._subscribers = log, offsets, subscribers
         self._refused: dict[str, str] = {}
 
     async def take(self, request: web.BaseRequest) -> web.Response:
-        """`POST /events`: OK when it is on disk."""
+        """`POST /events`: OK when the event is on disk. Raises Invalid."""
         event = _event(await read_body(request, MAX_BODY_BYTES))
         data = event.get("data")
         subject = str(data.get("id", "")) if isinstance(data, dict) else ""
-        # All of it is kept as it came, for it is to be told as it came.
+        # Stores the whole event, so that subscribers get exactly what was published.
         told = Envelope.carrying(str(event["type"]), subject=subject, data=event, source=SOURCE)
         await self._log.keep([told])
         return answer({"status": "OK"})
 
     async def all_so_far(self, request: web.BaseRequest) -> web.Response:
-        """`GET /events`: everything that was ever told."""
+        """`GET /events`: every event in the log, as it was published."""
         return answer([Envelope.from_json(line).data for line in self._log.all_lines()])
 
     def state(self) -> dict[str, Any]:
-        """`subscribers`: by URL, the number of the last event that is behind them."""
+        """`head`: the number of the newest event. `subscribers`: the offset of each, by URL.
+        `refused`: why a subscriber did not accept its next event, by URL."""
         offsets = {who: self._offsets.of.get(who, 0) for who in self._subscribers}
         return {"head": self._log.newest, "subscribers": offsets, "refused": self._refused}
 
     async def deliver(self) -> None:
-        """For ever: bring everybody what they don't have."""
-        # A connection that is kept may be closed in the moment it is used, and nobody could tell
-        # whether the event was taken.
+        """Run until cancelled: deliver to each subscriber the events after its offset."""
+        # No kept-alive connections: a subscriber may close one while a request is written, and
+        # then it is unknown whether it has the event.
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             timeout=aiohttp.ClientTimeout(total=TAKEN_WITHIN_S),
@@ -166,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     shell = Shell("foreign", BUS, routes, ShellOptions.of(told))
     shell.state = bridge.state
-    shell.check_host = lambda *_: None  # they call their bus by whatever name they have for it
+    shell.check_host = lambda *_: None  # services may use any host name for their bus
     shell.run(log.commit_in_groups, bridge.deliver)
 
 

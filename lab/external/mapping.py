@@ -1,12 +1,12 @@
-"""How the lab's three actions are asked for in somebody else's blog: data, and no code.
+"""Maps the lab's three actions to requests of an external blog: data, no code.
 
-A mapping says for each action which service is asked, with which method, path and JSON body, and
-where in the answer to look. What is left out is the well-known course's. `answers.py` reads what
-comes back.
+For each action a mapping gives the service, the method, the path, the JSON body, and where in the
+response the values are. A missing key has the value of the well-known course. `responses.py`
+decodes the responses.
 
-Texts in braces are filled in: `{title}`, `{post_id}`, `{content}`, `{limit}`. `{post_id:number}` is
-a number instead of a text, for services that compare by type; it has to stand alone. A place in
-an answer is a key, or keys with dots between them (`comment.id`); an empty text is all of it.
+Placeholders are filled in: `{title}`, `{post_id}`, `{content}`, `{limit}`. `{post_id:number}` is a
+number instead of a text, for services that compare by type; it must be the whole text. A place in a
+response is a key, or keys with dots between them (`comment.id`); an empty text is the whole.
 """
 
 import difflib
@@ -29,7 +29,7 @@ PATTERNS = {
     _HEADER_NAME: "be the name of a header: letters, digits and hyphens",
     _HEADER_VALUE: "have no other signs than those of plain English",
 }
-"""What a text was meant to be, where it is not that."""
+"""For each pattern, what a text must be; for error messages."""
 
 Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=2_000)]
 HeaderName = Annotated[str, StringConstraints(pattern=_HEADER_NAME)]
@@ -42,7 +42,7 @@ _WRITTEN_BY_US = ("host", "content-type", "content-length", "connection", "trans
 
 @dataclass(frozen=True)
 class Asked:
-    """A request to a foreign service; `body` is b"" where there is none."""
+    """A request to an external service; `body` is b"" if there is none."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class Asked:
 
     @property
     def words(self) -> str:
-        """`POST /posts`, for sentences about it."""
+        """`POST /posts`, for messages."""
         return f"{self.method} {self.path}"
 
 
@@ -60,7 +60,7 @@ class _Frozen(BaseModel):
 
 
 class Action(_Frozen):
-    """What all actions have. `headers` are sent besides, as a login of a fixed name may need."""
+    """Fields of all actions. `headers` are added to each request, for example for a login."""
 
     known: ClassVar[tuple[str, ...]] = ()
     needed: ClassVar[tuple[str, ...]] = ()
@@ -93,7 +93,7 @@ class Action(_Frozen):
         return self
 
     def asked(self, **values: str) -> Asked:
-        """The request with the values filled in. Raises ValueError for a number that is none."""
+        """The request with `values` filled in. Raises ValueError if a number is not one."""
         path = _FILLED_IN.sub(lambda match: quote(values[match[1]], safe=""), self.path)
         filled = _filled(self.body, values)
         body = b"" if filled is None else json.dumps(filled, ensure_ascii=False).encode()
@@ -101,7 +101,7 @@ class Action(_Frozen):
 
 
 class CreatePost(Action):
-    """`id`: where in the answer the new post's id is."""
+    """`id`: where in the response the id of the new post is."""
 
     known = needed = ("title",)
 
@@ -113,7 +113,7 @@ class CreatePost(Action):
 
 
 class CreateComment(Action):
-    """The answer is the comment, or all comments so far; `id` is its place in a comment."""
+    """The response is the comment, or all comments so far; `id`: where in a comment its id is."""
 
     known = needed = ("post_id", "content")
 
@@ -125,8 +125,8 @@ class CreateComment(Action):
 
 
 class PostFields(_Frozen):
-    """Where in a post of the feed its parts are. Where the feed is an object by id and a post
-    has no id, the key is its id."""
+    """Where in a post of the feed its fields are. If the feed is an object by id and a post has
+    no id, its key is its id."""
 
     id: Place = "id"
     title: Place = "title"
@@ -134,7 +134,7 @@ class PostFields(_Frozen):
 
 
 class CommentFields(_Frozen):
-    """Where in a comment of the feed its parts are; without a status it is approved."""
+    """Where in a comment of the feed its fields are. A comment without a status is approved."""
 
     id: Place = "id"
     content: Place = "content"
@@ -142,11 +142,11 @@ class CommentFields(_Frozen):
 
 
 class ReadFeed(Action):
-    """`posts`: where in the answer the posts are, a list or an object by id.
+    """`posts`: where in the response the posts are, a list or an object by id.
 
-    `newest`: which of them is the newest. Ids can't tell (they may be random), so the order of the
-    answer has to: lists that are pushed to and objects that grow have the newest last.
-    `statuses`: what they call the lab's three, as in `{ ok = "approved" }`.
+    `newest`: which post is the newest. Ids may be random, so the order of the response decides: a
+    list or an object to which the service appends has the newest post last.
+    `statuses`: the service's words for the lab's three statuses, as in `{ ok = "approved" }`.
     """
 
     known = ("limit",)
@@ -162,19 +162,19 @@ class ReadFeed(Action):
 
 
 class Actions(_Frozen):
-    """A whole mapping. What is left out is as in the course."""
+    """A whole mapping. A missing key has the value of the course."""
 
     create_post: CreatePost = Field(default_factory=CreatePost)
     create_comment: CreateComment = Field(default_factory=CreateComment)
     read_feed: ReadFeed = Field(default_factory=ReadFeed)
 
     def asked_of(self, service: str) -> tuple[str, ...]:
-        """The names of the actions for which this service is asked."""
+        """The names of the actions that this service handles."""
         return tuple(name for name, action in self if action.service == service)
 
 
 def _texts(template: JsonValue) -> Iterator[str]:
-    """All texts in a template at whatever depth; keys are no templates."""
+    """All texts in a template, at any depth; keys are not templates."""
     if isinstance(template, str):
         yield template
     elif isinstance(template, dict):

@@ -1,16 +1,13 @@
-"""The programs of a foreign system: for each service a keeper that starts it, and its sidecar.
+"""Ports and programs of an external system: for each service a wrapper process and a sidecar.
 
-On which ports a foreign system stands: its services behind the sidecars, where they can be.
+    the load ──► adapter (any port) ──┐
+                                      ├──► fault filter ──► behind (any port): the service
+    other services ──► public port ───┘
 
-    the load ──► face (any port) ──┐
-                                   ├──► the door ──► behind (any port): the service
-    the others ──► public ─────────┘
-
-The others look for a service on its public port, which may stand in their code (`localhost:4005`).
-So the sidecar takes that port, and the service is told another one. One that can't be told stands
-on its public port itself; if it is called by a name, that leads to the sidecar all the same.
-
-Where a foreign service really listens, when it is not where it should be.
+Other services call a service on its public port, which their code may contain (`localhost:4005`).
+So the sidecar listens there, and the service gets another port. A service that can't listen on
+another port keeps its public port, and its callers bypass the sidecar; except if they use a host
+name, because that leads to the sidecar.
 """
 
 import json
@@ -38,16 +35,16 @@ from lab.external.target import ANY_PORT, COURSE_PORTS, Target
 from lab.external.wrapper import ENVIRONMENT
 from lab.support.ports import holder_of
 
-# ── On which ports a foreign system stands: its services behind the sidecars, where they can be.
+# ── Ports
 
 _OF_SERVICES = range(20_000, 32_000)
 _GIVEN: deque[int] = deque(maxlen=1_000)
-"""Those that were given lately: until its service listens, a port looks as if it were free."""
+"""Ports assigned recently: a port looks free until its service listens."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The ports of one service."""
+    """The ports of one service: of its adapter, for its callers, and where it listens."""
 
     face: int
     public: int
@@ -55,12 +52,12 @@ class Place:
 
     @property
     def moved(self) -> bool:
-        """Whether the others come through the sidecar."""
+        """Whether callers reach the service through its sidecar."""
         return self.public != self.behind
 
 
 def places(target: Target, held: ExitStack) -> dict[str, Place]:
-    """A place for each service, by its name there. What the sidecars need is reserved in `held`.
+    """The ports of each service, by its name in the target. Sidecar ports are reserved in `held`.
 
     Raises LabCannotRun when a fixed port is taken.
     """
@@ -68,7 +65,7 @@ def places(target: Target, held: ExitStack) -> dict[str, Place]:
 
 
 def a_place(held: ExitStack, public: int = ANY_PORT) -> Place:
-    """A place for one that can be moved. Raises PortTaken."""
+    """Ports for a service that can listen on any port. Raises PortTaken."""
     if public:
         _refuse_if_taken_on_the_other_loopback(public)
     face, raw = held.enter_context(reserve()), held.enter_context(reserve(public))
@@ -76,21 +73,21 @@ def a_place(held: ExitStack, public: int = ANY_PORT) -> Place:
 
 
 def ports_of(placed: Mapping[str, Place]) -> dict[str, int]:
-    """Where each is looked for."""
+    """The public port of each service."""
     return {name: place.public for name, place in placed.items()}
 
 
 def place_of(target: Target, name: str, held: ExitStack) -> Place:
-    """A place for one service. Raises LabCannotRun when a fixed port is taken."""
+    """The ports of one service. Raises LabCannotRun when a fixed port is taken."""
     public = target.port_of(name)
     try:
         if target.services[name].movable:
             return a_place(held, public)
         _refuse_if_taken_on_the_other_loopback(public)
         with reserve(public):
-            pass  # it is free now, and is left to the service
+            pass  # it is free now; the service will listen on it
         face = held.enter_context(reserve()).port
-        if target.stands_behind(name):  # by a name, and so the sidecar may stand anywhere
+        if target.stands_behind(name):  # called by name, so the sidecar may have any port
             return Place(face, held.enter_context(reserve()).port, public)
         return Place(face, public, public)
     except PortTaken as error:
@@ -98,8 +95,8 @@ def place_of(target: Target, name: str, held: ExitStack) -> Place:
 
 
 def a_bus_port(target: Target, service: str, held: ExitStack) -> int:
-    """Where one service looks for a bus that is not of its target: where it is told to, or where
-    the course has it. Raises LabCannotRun when that is taken."""
+    """The port on which one service expects the lab's bus: any free one if the target configures
+    the address, otherwise the course's. Raises LabCannotRun when that is taken."""
     told = BUS in target.services[service].mentions() or BUS in target.hosts.values()
     public = ANY_PORT if told else COURSE_PORTS[BUS]
     try:
@@ -119,7 +116,7 @@ def _taken(who: str, error: PortTaken) -> LabCannotRun:
 
 
 def _refuse_if_taken_on_the_other_loopback(port: int) -> None:
-    """`localhost` may mean ::1: whoever listens there would be taken for the service."""
+    """Raise PortTaken if a program listens on ::1: `localhost` may mean that address, too."""
     if socket.has_ipv6:
         with closing(socket.socket(socket.AF_INET6, socket.SOCK_STREAM)) as client:
             client.settimeout(1.0)
@@ -128,8 +125,11 @@ def _refuse_if_taken_on_the_other_loopback(port: int) -> None:
 
 
 def a_free_port() -> int:
-    """A port for a service. It can't be reserved, for the service does not know how to share it. So
-    it is none that the system gives to connections, which would be in its way after a restart."""
+    """A free port for a service. Raises LabCannotRun.
+
+    It can't stay reserved, because the service does not share it. So it is outside the range for
+    outgoing connections: one of these could take the port while the service restarts.
+    """
     for port in random.sample(_OF_SERVICES, 200):
         if port in _GIVEN:
             continue
@@ -143,12 +143,14 @@ def a_free_port() -> int:
     raise LabCannotRun(f"No port from {_OF_SERVICES[0]} to {_OF_SERVICES[-1]} is free.")
 
 
-# ── Where a foreign service really listens, when it is not where it should be.
+# ── Services on a wrong port
 
 
 def elsewhere(keeper: int, port: int) -> str | None:
-    """What all that a keeper has started does instead of listening on `port` of this machine, in a
-    sentence; None where nobody knows, or where it does listen there."""
+    """Where the processes below a wrapper listen instead of `port`, in a sentence for an error.
+
+    `keeper`: the wrapper's pid. None if they do listen there, or if there are no processes.
+    """
     found: set[tuple[str, int]] = set()
     members = family(keeper)
     for one in members:
@@ -175,18 +177,21 @@ def _is_here(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-# ── The programs of a foreign system: for each service a keeper that starts it, and its sidecar.
+# ── Programs
 
 SIDECAR = "lab.external.sidecar"
 CROSSING = "lab.external.translator"
 PRELOAD = (KEEPER, SIDECAR, BRIDGE, CROSSING)
-"""What a nursery imports once for such systems."""
+"""Modules that the fork server imports once for external systems."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Makes the programs of one variant. `found`: where each service is looked for, by the name it
-    has in the target; `data`: a folder under which each has one of its own."""
+    """Defines the programs of one variant.
+
+    `found`: the public port of each service, by its name in the target. `data`: the folder that
+    contains each service's data folder.
+    """
 
     variant: str
     target: Target
@@ -196,7 +201,7 @@ class Parts:
     found: Mapping[str, int]
 
     def keeper(self, part: str, service: str, place: Place) -> Program:
-        """Starts the service; ready when the sidecar before it says so."""
+        """The wrapper that starts the service; ready when the service's sidecar says so."""
         how, log = self.target.services[service], self._file(part, "log")
         own = self.data / service
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -209,7 +214,7 @@ class Parts:
             KEEPER,
             ("--cwd", cwd, "--log", str(log), "--", *command),
             log,
-            env={ENVIRONMENT: json.dumps(given)},  # and not in the arguments: everybody reads those
+            env={ENVIRONMENT: json.dumps(given)},  # not in the arguments, which every user can read
             health=f"http://127.0.0.1:{place.face}/health",
             keeps=True,
             ready_within_s=self.target.ready_within_s,
@@ -217,7 +222,7 @@ class Parts:
         )
 
     def sidecar(self, part: str, place: Place, ready: str | None) -> Program:
-        """Stands before the service; what is not ready is the service, so nobody waits for it."""
+        """The sidecar. The lab doesn't wait for it: its `/health` is that of the service."""
         argv = [
             *("--name", part, "--arrangement", self.variant, "--reuse-port"),
             *("--service-port", str(place.behind), "--port", str(place.face)),
@@ -239,8 +244,11 @@ class Parts:
         )
 
     def crossing(self, part: str, port: int, place: Place, bus: int, found_at: int) -> Program:
-        """Between a service and the lab's own bus. `port`: where the bus tells it; `found_at`:
-        where the service looks for the bus."""
+        """The event translator between a service and the lab's own bus.
+
+        Ports: `port` receives the bus's events, `bus` is the bus, `found_at` is where the service
+        expects the bus.
+        """
         event = self.target.events
         return Program(
             f"{self.variant}.{part}.crossing",
@@ -257,7 +265,7 @@ class Parts:
         )
 
     def bridge(self, place: Place, subscribers: Sequence[str]) -> Program:
-        """The lab's log where their bus was. `subscribers`: the URLs that events are brought to."""
+        """The lab's log in place of the target's bus. `subscribers`: URLs that receive events."""
         argv = ["--port", str(place.behind), "--data", str(self.data / "log")]
         for one in subscribers:
             argv += ["--subscriber", one]
@@ -271,7 +279,7 @@ class Parts:
         )
 
     def _mapping(self) -> Path:
-        """The file that says how they are asked."""
+        """The file with the mapping; written once, readable for its owner only."""
         mapping = self.folder / f"{self.variant}.mapping.json"
         if not mapping.exists():
             file = os.open(mapping, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

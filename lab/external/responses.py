@@ -1,14 +1,11 @@
-"""What a foreign service answered, in the lab's shape; or a sentence about what was wrong with it.
+"""Decodes the responses of an external service: a post, a comment, the feed, or an error.
 
-Nothing here trusts an answer: it may be a page of HTML, compressed, millions of bytes, a redirect,
-JSON of another shape. What the lab makes of a good answer is the same that its own services
-answer; what it makes of any other is a sentence that says what was seen and which line of the
-mapping may be meant.
+No response is trusted: it may be a page of HTML, compressed, millions of bytes long, a redirect, or
+JSON of another shape. A good response becomes what the lab's own services would respond. Any other
+raises NotUnderstood, whose message says what was seen and which line of the mapping may be wrong.
 
-A foreign service's good answers in the lab's shape: a post, a comment, the feed.
-
-Looked for is what the mapping says, and where an answer leaves room for doubt (all comments so far,
-where one was created) what was sent decides.
+The mapping says where to look. If a response is ambiguous (all comments so far, after one was
+created), the text that was sent decides.
 """
 
 import difflib
@@ -24,8 +21,7 @@ from lab.domain.errors import BadAnswer
 from lab.domain.model import Comment, Post, Status
 from lab.external.mapping import Asked, CommentFields, CreateComment, CreatePost, ReadFeed
 
-# ── What a foreign service answered, in the lab's shape; or a sentence about what was wrong with
-# it.
+# ── A response as JSON
 
 MOST_BYTES = 8 * 1024 * 1024
 _LONGEST_ID = 512
@@ -34,7 +30,7 @@ _GZIP = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 
 @dataclass(frozen=True)
 class Answered:
-    """A whole answer of `service` to `asked`; the names of `headers` are in small letters."""
+    """A whole response of `service` to `asked`. The names of `headers` are in lower case."""
 
     service: str
     asked: Asked
@@ -43,14 +39,14 @@ class Answered:
     body: bytes
 
     def wrong(self, what: str, *, definite: bool = False, shown: int = 502) -> "NotUnderstood":
-        """An error that begins with who answered what to which request."""
+        """An error whose message begins with the service, the status and the request."""
         begin = f"{self.service} answered {self.status} to {self.asked.words[:120]}"
         return NotUnderstood(f"{begin}: {what}", definite=definite, shown=shown)
 
 
 class NotUnderstood(BadAnswer):
-    """The answer is of no use to the lab. `shown`: the status that the lab answers with, the
-    service's own where it has told of a failure by itself."""
+    """The lab can't use the response. `shown`: the status of the lab's own response, which is the
+    service's status if that reports an error."""
 
     def __init__(self, detail: str, *, definite: bool, shown: int) -> None:
         super().__init__(detail, definite=definite)
@@ -58,7 +54,7 @@ class NotUnderstood(BadAnswer):
 
 
 def json_of(answered: Answered) -> Any:
-    """What its JSON says. Raises NotUnderstood for a failure, a redirect, or no JSON."""
+    """The decoded JSON. Raises NotUnderstood for an error status, a redirect, or no JSON."""
     body = _unpacked(answered)
     status = answered.status
     if 300 <= status < 400:
@@ -69,7 +65,7 @@ def json_of(answered: Answered) -> Any:
         )
     if status >= 400:
         hint = " Is `path` right?" if status in (404, 405) else ""
-        # What they refuse they have not done; of what broke nobody knows how far it came.
+        # A refused request (4xx) was not executed. After 5xx or 408 it may have been.
         definite = status < 500 and status != 408
         raise answered.wrong(f"{_excerpt(body)}.{hint}", definite=definite, shown=status)
     if not body.strip():
@@ -85,7 +81,7 @@ def json_of(answered: Answered) -> Any:
 
 
 def at(value: Any, place: str) -> Any:
-    """What is at a place in an answer, None when there is nothing."""
+    """The value at a place in a response; None if there is none."""
     for part in place.split(".") if place else ():
         if isinstance(value, dict):
             value = value.get(part)
@@ -97,7 +93,7 @@ def at(value: Any, place: str) -> Any:
 
 
 def _unpacked(answered: Answered) -> bytes:
-    """The body, decompressed where somebody compressed what was asked for as it is."""
+    """The body, decompressed if the service compressed it although the request said not to."""
     coding = answered.headers.get("content-encoding", "").strip().lower()
     body = answered.body
     if coding in ("", "identity") or not body:
@@ -117,7 +113,7 @@ def _unpacked(answered: Answered) -> bytes:
 
 
 def too_much() -> str:
-    """The sentence about an answer of more than MOST_BYTES."""
+    """The message about a response of more than MOST_BYTES."""
     return (
         f"more than {MOST_BYTES // 2**20} MiB, which is as much as is read of one answer. A feed "
         "of all posts grows with every post: begin with an empty blog, or give it a limit."
@@ -125,7 +121,7 @@ def too_much() -> str:
 
 
 def id_of(found: Any) -> str:
-    """An id as a text, "" where it is none."""
+    """An id as text; "" if the value is not an id."""
     if isinstance(found, bool) or not isinstance(found, str | int):
         return ""
     text = str(found) if isinstance(found, str) or abs(found) < 10**30 else ""
@@ -133,12 +129,12 @@ def id_of(found: Any) -> str:
 
 
 def shown_place(place: str) -> str:
-    """A place in an answer, in a sentence."""
+    """A place in a response, for messages."""
     return repr(place) if place else "its top"
 
 
 def keys_of(value: Any) -> str:
-    """What an object has, in a sentence; or that it is none."""
+    """The keys of an object, or what the value is instead; for messages."""
     if isinstance(value, dict):
         names = ", ".join(repr(str(key)[:40]) for key in islice(value, 8))
         return f"has {names}" if names else "is empty"
@@ -146,7 +142,7 @@ def keys_of(value: Any) -> str:
 
 
 def seen(value: Any) -> str:
-    """What was found instead, in a sentence."""
+    """What was found instead of the expected value, for messages."""
     words: dict[type, str] = {dict: "an object", list: "a list", type(None): "nothing"}
     return words.get(type(value)) or f"{str(value)[:60]!r}"
 
@@ -156,7 +152,7 @@ def _excerpt(body: bytes) -> str:
     return repr(text[:80]) if text else "nothing else"
 
 
-# ── A foreign service's good answers in the lab's shape: a post, a comment, the feed.
+# ── Posts, comments and the feed
 
 _STATUSES: dict[str, Status] = {
     "pending": "pending",
@@ -166,7 +162,7 @@ _STATUSES: dict[str, Status] = {
 
 
 def created_post(action: CreatePost, answered: Answered, title: str) -> Post:
-    """The post that was created. Raises NotUnderstood."""
+    """The created post. Raises NotUnderstood."""
     found_id, _ = _created(action.id, json_of(answered), title, answered, "create_post")
     return Post(id=found_id, title=title)
 
@@ -174,7 +170,7 @@ def created_post(action: CreatePost, answered: Answered, title: str) -> Post:
 def created_comment(
     action: CreateComment, read: ReadFeed, answered: Answered, post_id: str, content: str
 ) -> Comment:
-    """The comment that was created. Raises NotUnderstood."""
+    """The created comment. Raises NotUnderstood."""
     found_id, entry = _created(action.id, json_of(answered), content, answered, "create_comment")
     status = _status(read, entry, answered)
     return Comment(id=found_id, post_id=post_id, content=content, status=status)
@@ -183,10 +179,10 @@ def created_comment(
 def feed(
     read: ReadFeed, answered: Answered, limit: int, before: str | None = None
 ) -> tuple[list[dict[str, Any]], int]:
-    """The newest posts as the lab's feed has them, and how many there are in all.
+    """The newest `limit` posts in the shape of the lab's feed, and the number of all posts.
 
-    `before`: only those that stand behind the post with this id; none, if it is not there. Ids say
-    nothing about age in other people's blogs, so the order is that of the answer.
+    `before`: only posts that are older than the post with this id; none if that is missing. Ids of
+    an external blog do not show a post's age, so the order of the response decides.
 
     Raises NotUnderstood.
     """
@@ -226,7 +222,7 @@ def feed(
 def _created(
     place: str, value: Any, text: str, answered: Answered, action: str
 ) -> tuple[str, Mapping[str, Any]]:
-    """The id of what was created, and the object in which it was found."""
+    """The id of the new post or comment, and the object that contains it."""
     whole = value if isinstance(value, dict) else {}
     within = at(value, place.rpartition(".")[0])
     if (not place or "." in place) and (found := id_of(at(value, place))):
@@ -250,8 +246,8 @@ def _created(
 
 
 def _newest_first(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The objects in a list, in an object by id, or in a list one level down: the last one first.
-    With the key under which each stands."""
+    """The objects in a list, in an object by id, or in lists below it, the last one first; each
+    with its key, which is "" in a list."""
     if isinstance(value, list):
         for entry in reversed(value):
             if isinstance(entry, dict):
@@ -265,7 +261,7 @@ def _newest_first(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _with_id(place: str, one: Any, answered: Answered) -> tuple[str, Any]:
-    """The id of a post or comment of the feed, and itself."""
+    """The id of a post or comment of the feed, and the entry. Raises NotUnderstood."""
     key, entry = one if isinstance(one, tuple) else ("", one)
     found = id_of(at(entry, place)) or key
     if not isinstance(entry, dict) or not found:
@@ -303,8 +299,10 @@ def _comments(
 def _some_comment_has_its_text(
     fields: CommentFields, posts: list[dict[str, Any]], answered: Answered
 ) -> None:
-    """One that has none is a half-done thing, which broken systems have; if none has, the mapping
-    looks in the wrong place."""
+    """Raise NotUnderstood if no comment has a text: the mapping names the wrong place.
+
+    A single comment without a text can be an incomplete write of a broken system: it gets "".
+    """
     comments = [comment for post in posts for comment in post["comments"]]
     if comments and not any(isinstance(comment["content"], str) for comment in comments):
         raise answered.wrong(

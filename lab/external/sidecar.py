@@ -1,14 +1,14 @@
-"""The sidecar: a small process before a foreign service, with the lab's door in it.
+"""A sidecar: a small proxy process in front of an external service, with the lab's fault filter.
 
-    the load, the lab ──► face ──┐
-                                 ├──► the door ──► the foreign service
-    the others, the bus ──► raw ─┘
+    the load, the lab ──► HTTP adapter ──┐
+                                         ├──► fault filter ──► the external service
+    other services, the bus ──► raw port ┘
 
 `python -m lab.external.sidecar --name posts --service-port 4100 --raw-port 4000`
 
-The face speaks the lab's public HTTP. The raw port stands where the others expect the service and
-passes on what comes as it is. Both lead through one door, so a fault hits whoever comes, and what
-it did is counted in one place. Where a service can't be moved from its port there is no raw port.
+The adapter offers the lab's public HTTP API. The raw port listens where other services expect the
+service, and forwards requests unchanged. Both use one fault filter, so a fault affects every caller
+and its evidence is counted once. If callers can't be led to the sidecar, there is no raw port.
 """
 
 import argparse
@@ -43,8 +43,11 @@ _NEW_OBJECTS = 10_000
 
 @dataclass(frozen=True)
 class SidecarOptions:
-    """How a sidecar is to stand. Ports are on this machine; 0 takes a free one. `raw_port` None:
-    there is none. `hosts`: ports by the names under which services call each other."""
+    """All ports are on this machine; 0 is a free one. `raw_port` None: no raw port.
+
+    `hosts`: ports by the host names with which services call each other. `events_path`: where
+    events are delivered. `spans`: file for the spans of requests.
+    """
 
     name: str
     service_port: int
@@ -62,7 +65,7 @@ class SidecarOptions:
 
 
 class Sidecar:
-    """Serves inside `async with`. `face_url` and `raw_url` are its addresses."""
+    """Serves inside `async with`. `face_url` is the adapter's URL, `raw_url` the raw port's."""
 
     def __init__(self, options: SidecarOptions) -> None:
         self._options = options
@@ -106,7 +109,7 @@ class Sidecar:
             auto_decompress=False,
             access_log=None,
             lingering_time=1.0,
-            handler_cancellation=True,  # who has left is asked for no more
+            handler_cancellation=True,  # when the caller disconnects
         )
         self._listening = [
             await loop.create_server(self._server, sock=self._face_socket, backlog=_BACKLOG)
@@ -128,10 +131,10 @@ class Sidecar:
         self._passage.close()
         self._pool.close()
         self._spans.close()
-        await asyncio.sleep(0)  # what was torn down just now is told so
+        await asyncio.sleep(0)  # let the aborted connections run their callbacks
 
     def _state(self) -> dict[str, Any]:
-        """`busy`: something is under way. A bus has no `head`: nothing of it is numbered."""
+        """`busy`: a request or event is under way. `head` of a bus is None: it has no offsets."""
         counts = self._passage.counts
         under_way = self._face.under_way + counts.under_way
         told = asdict(counts) | {
@@ -156,7 +159,7 @@ async def _serve(options: SidecarOptions) -> None:
 
 
 def _mapping(text: str) -> Actions:
-    """A mapping from a file, or from the argument itself."""
+    """A mapping from a file, or from the argument if that is JSON."""
     try:
         content = text if text.lstrip().startswith("{") else Path(text).read_text("utf-8")
         return Actions.model_validate_json(content)
@@ -169,7 +172,7 @@ def _mapping(text: str) -> Actions:
 
 
 def _host(text: str) -> tuple[str, int]:
-    """`posts-clusterip-srv:4000=4000`"""
+    """Host and port from `posts-clusterip-srv:4000=4000`."""
     name, equals, port = text.rpartition("=")
     if not (name and equals and port.isdecimal() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME:PORT=PORT, as event-bus:80=4005.")

@@ -1,4 +1,4 @@
-"""What the sidecar itself costs a request, measured where it stands: it is in every figure."""
+"""Measures the time that a sidecar adds to a request; it is part of every measured latency."""
 
 import statistics
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ ANSWERED_WITHIN_S = 2.0
 
 @dataclass(frozen=True)
 class SidecarCost:
-    """Medians in ms: the feed asked of the service itself, and of the sidecar before it. `kib`: how
-    large its answer was, for all of it is read and translated."""
+    """Median latencies of the feed in ms, without and with the sidecar, over `asked` requests each.
+
+    `kib`: size of the service's response. It matters because the sidecar translates all of it.
+    """
 
     asked: int
     without_ms: float
@@ -31,14 +33,14 @@ class SidecarCost:
 
 
 async def sidecar_cost(stack: ForeignStack) -> SidecarCost | None:
-    """Ask for the feed by turns, with and without the sidecar; None when it is not answered."""
+    """Request the feed alternately without and with the sidecar. None if a request fails."""
     read = stack.target.actions.read_feed
     place = stack.place_of(read.service)
     service, face = Origin("127.0.0.1", place.behind), Origin("127.0.0.1", place.face)
     theirs = written(read.asked(limit="20"), service)
     ours = written(Asked("GET", "/feed?limit=20", b"", {}), face)
     without, through, size = [], [], 0
-    pool = Pool(read.service)  # the sidecar's own client for both, so that it makes no difference
+    pool = Pool(read.service)  # the sidecar's client for both, so that clients don't differ
     try:
         for number in range(BEGIN_WITH + TIMES):
             one, size = await _timed(pool, service, theirs)

@@ -1,13 +1,12 @@
-"""A system of somebody else's as a stack of the lab: started, asked, broken and ended like its own.
+"""Stacks with external services: a whole external system, or one service among the lab's own.
 
-Each service is kept by a keeper and stands behind a sidecar, which has the lab's door and a face
-for the load. Its bus is behind one too; or the lab's log takes its place
-(`lab/external/log_bus.py`), and then every service is told what its own bus would have told it.
+`ForeignStack`: a wrapper process runs each service, behind a sidecar with the fault filter and the
+HTTP adapter for the load. The system's bus has a sidecar, too. Or the lab's log replaces that bus
+(`lab/external/log_bus.py`) and delivers to each service what the bus would have delivered.
 
-The lab's own services on the course's bus, with one of somebody else's in the place of one.
-
-The others notice nothing: the bus tells a crossing, which tells the service in its own words, and
-what the service tells the bus at the address it knows goes the same way back.
+`ReplacedStack`: the lab's own services on the course's bus, with one of them replaced. The other
+services need no change: the bus delivers to an event translator, which forwards each event in the
+external service's field names. Events that this service publishes return by the same way.
 """
 
 import asyncio
@@ -37,15 +36,14 @@ from lab.external.arrangement import (
 from lab.external.programs import Parts, Place, a_bus_port, place_of, places, ports_of
 from lab.external.target import Target
 
-# ── A system of somebody else's as a stack of the lab: started, asked, broken and ended like its
-# own.
+# ── A whole external system
 
 QUIET_S = 0.3
 _LOOK_AGAIN_S = 0.03
 
 
 class ForeignStack(Stack):
-    """A variant's processes, of a target that is whole."""
+    """The processes of a variant that runs a complete target."""
 
     def __init__(
         self,
@@ -57,7 +55,7 @@ class ForeignStack(Stack):
         bus: str = OWN,
         token: str | None = None,
     ) -> None:
-        """Raises LabCannotRun when it is not whole, or a port of its own is taken."""
+        """Raises LabCannotRun when the target is incomplete, or one of its fixed ports is taken."""
         if missing := why_not_whole(target, bus):
             raise LabCannotRun("\n".join(missing))
         self._begin(name, arrangement_of(target, bus), supervisor, folder, token)
@@ -106,7 +104,7 @@ class ForeignStack(Stack):
         return self.places[part_of(self.target, service)]
 
     async def start(self) -> None:
-        """The bus first, for some ask it what they have missed as soon as they stand."""
+        """Start the bus before the services: some request missed events as soon as they run."""
         of_the_bus = [one for one in self._services if one.name == self.program(BUS)]
         others = [one for one in self._services if one not in of_the_bus]
         await self.supervisor.start(*self._sidecars)
@@ -114,7 +112,7 @@ class ForeignStack(Stack):
         await self.supervisor.start(*others)
 
     def pids(self) -> dict[str, int]:
-        """Of each service all processes that it has started."""
+        """The pids of each service: of all processes that its wrapper has started."""
         found: dict[str, int] = {}
         for program in self._services:
             if self.supervisor.alive(program.name):
@@ -124,14 +122,14 @@ class ForeignStack(Stack):
         return found
 
     def open_databases(self) -> Databases:
-        """None: what they keep is their own affair."""
+        """Empty: the lab can't read the databases of external services."""
         return {}
 
     async def is_settled(self) -> bool:
-        """Whether nothing is under way that can be seen, and the feed has stayed the same a while.
+        """Whether no sidecar has a request under way, and the feed is unchanged for QUIET_S.
 
-        There are no numbers to be compared. Where the log has taken the place of their bus there
-        are, and then everybody must have taken everything.
+        External events have no numbers to compare. With the lab's log as the bus they have, and
+        then the offset of each subscriber must also be at the end of the log.
         """
         await asyncio.sleep(_LOOK_AGAIN_S)
         states = [await self.state(part) for part in self.arrangement.targets]
@@ -147,7 +145,7 @@ class ForeignStack(Stack):
         return perf_counter() - self._seen_since_s >= QUIET_S
 
     async def told(self) -> dict[str, Any]:
-        """What the log says of itself, where it has taken the place of their bus."""
+        """The state of the log bus; {} if it does not respond. Only if the log replaces the bus."""
         answer = await self.call("GET", url(self.places[BUS].behind), "/_lab/state")
         return answer.data if answer.ok else {}
 
@@ -169,11 +167,11 @@ class ForeignStack(Stack):
         return parts.bridge(place, subscribers)
 
 
-# ── The lab's own services on the course's bus, with one of somebody else's in the place of one.
+# ── One external service among the lab's own
 
 
 class ReplacedStack(Stack):
-    """A variant's processes. `part`: the service of the lab's that a target's stands for."""
+    """The processes of a variant. `part`: the lab's service that is replaced."""
 
     def __init__(
         self,
@@ -186,7 +184,7 @@ class ReplacedStack(Stack):
         options: Mapping[str, Any] | None = None,
         token: str | None = None,
     ) -> None:
-        """Raises ValueError when no service of the target can stand there, LabCannotRun."""
+        """Raises ValueError if no service of the target fits, LabCannotRun if a port is taken."""
         service = the_one_for(part, target)
         own = ARRANGEMENTS["async-bus"]
         on_course = {**(options or {}), "bus": "course"}
@@ -220,13 +218,13 @@ class ReplacedStack(Stack):
         return self.part != "posts"
 
     def open_databases(self) -> Databases:
-        """What theirs keeps is its own affair."""
+        """The databases of the lab's own services; the lab can't read the external one."""
         return {
             part: files for part, files in super().open_databases().items() if part != self.part
         }
 
     async def is_settled(self) -> bool:
-        """As with the lab's own; and nothing is on its way to theirs, or from it."""
+        """As for the lab's own stack; also, no request to or from the external service is open."""
         crossing = await self.call("GET", self._crossing, "/_lab/state")
         theirs = await self.state(self.part)
         if not crossing.ok or theirs is None or crossing.data["busy"] or theirs["busy"]:
@@ -235,7 +233,7 @@ class ReplacedStack(Stack):
 
 
 def _asked_as(part: str, target: Target) -> Target:
-    """The target, in which the load's action is asked of it by the name it has here."""
+    """The target with the load's action for `part` assigned to the service `part`."""
     if part not in ACTION_OF:
         return target
     name = ACTION_OF[part]

@@ -1,16 +1,12 @@
-"""A target: somebody else's services as data, how each is started, how they are spoken to.
+"""A target: an external system as data. It says how its services start and how to call them.
 
-What is left out is the well-known course's: its ports, its paths, its event bus.
+A missing key has the value of the well-known course: its ports, its paths, its event bus.
 
-One service of somebody else's as data: what starts it, and how to see that it is ready.
+Placeholders in `command` and `env` of a service are filled in at its start: `{port}` is the port to
+listen on. `{port:posts}` and `{url:posts}` lead to another service, through its sidecar where
+possible. `{data}` is a data folder, empty at the start of each run. Other braces stay unchanged.
 
-Texts in braces are filled in when it is started, in `command` and `env`: `{port}` is where it is to
-listen, `{port:posts}` and `{url:posts}` lead to another service (through the sidecar before it),
-`{data}` is an empty folder that each run has anew. All other braces stay as they are.
-
-A target from its file, or sentences about what is wrong with it.
-
-What would keep a service from starting on this machine, as far as can be seen before.
+`read_target` reads a target file. `remarks` reports commands that can't start on this machine.
 """
 
 import os
@@ -36,7 +32,7 @@ from lab.external.mapping import Actions
 from lab.support.text import did_you_mean
 from lab.support.toml_model import FileError, Kind, read_model, read_toml
 
-# ── One service of somebody else's as data: what starts it, and how to see that it is ready.
+# ── Services
 
 _NAME = r"^[a-z][a-z0-9-]{0,39}$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -50,7 +46,7 @@ PATTERNS = {
     _TEXT: "be text, and the sign with the number 0 is none",
     **mapping.PATTERNS,
 }
-"""What a text was meant to be, where it is not that."""
+"""For each pattern, what a text must be; for error messages."""
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 Variable = Annotated[str, StringConstraints(pattern=_VARIABLE)]
@@ -64,19 +60,19 @@ _OTHERS = re.compile(r"\{(port|url):([^{}]*)\}")
 
 
 class Frozen(BaseModel):
-    """What a file says, and nothing changes."""
+    """A model that can't be changed and has no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Service(Frozen):
-    """How one service is started, and how to see that it is ready.
+    """How one service starts, and how to see that it is ready.
 
-    `command`: a list, or a text that is split as a shell would. `cwd`: where it is started, as seen
-    from the target's file. `port`: where the others look for it; 0: nowhere in particular, they are
-    told. `port_env`: the variable in which it takes the port to listen on; without it, and without
-    `{port}` in `command` or `env`, it listens on `port` and can't be moved. `ready`: a path that
-    answers with less than 500 when it is ready; without, that its port takes connections.
+    `command`: a list, or a text that is split as a shell would. `cwd`: its working folder, relative
+    to the target file. `port`: where other services call it; 0: any port, its callers get the
+    number. `port_env`: the variable with the port to listen on; without it, and without `{port}` in
+    `command` or `env`, the service always listens on `port`. `ready`: a path on which a ready
+    service responds with less than 500; without it, a service that accepts connections is ready.
     """
 
     command: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -108,7 +104,7 @@ class Service(Frozen):
 
     @property
     def movable(self) -> bool:
-        """Whether it listens where it is told to."""
+        """Whether the lab can choose the port on which it listens."""
         return self.port_env is not None or any(_PORT in text for text in self._texts())
 
     def mentions(self) -> tuple[str, ...]:
@@ -119,10 +115,10 @@ class Service(Frozen):
     def started_with(
         self, port: int, others: Mapping[str, int], data: Path
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Its command and what its environment has besides, for when it is to listen on `port`.
+        """Its command and its additional environment variables, if it is to listen on `port`.
 
-        `others`: on which port of this machine each service is found; `data`: a folder of its own,
-        which outlives its process. Raises KeyError for a service that is mentioned and not there.
+        `others`: the public port of each service; `data`: its data folder, which outlives the
+        process. Raises KeyError for a mentioned service that is not in `others`.
         """
 
         def filled(text: str) -> str:
@@ -140,14 +136,14 @@ class Service(Frozen):
 
 
 def address(what: str, port: int) -> str:
-    """Where a service on this machine is: its `url`, or its `port`."""
+    """The `url` or the `port` of a service on this machine, as text."""
     return f"http://127.0.0.1:{port}" if what == "url" else str(port)
 
 
-# ── A target: somebody else's services as data, how each is started, how they are spoken to.
+# ── Targets
 
 COURSE_PORTS = BY_HAND_PORTS["async-bus"]
-"""Where the course's services stand: posts 4000, comments 4001, query 4002, ..."""
+"""The ports of the course's services: `posts` 4000, `comments` 4001, `query` 4002, ..."""
 
 NO_BUS = "none"
 ANY_PORT = 0
@@ -155,16 +151,17 @@ _HERE = "localhost,127.0.0.1,::1"
 
 
 class Target(Frozen):
-    """A whole system of somebody else's, or a part of one.
+    """A whole external system, or a part of one.
 
-    `bus`: which of the services is the event bus; "none": there is none here. `events`: where the
-    bus takes events, and brings them to each service. `hosts`: other names by which they call each
-    other (`posts-clusterip-srv`, or with a port), and which service is meant.
+    `bus`: which of the services is the event bus; "none": there is no bus. `events`: the path on
+    which the bus receives events, and on which it delivers them to each service. `hosts`: other
+    host names with which services call each other (`posts-clusterip-srv`, or with a port), and the
+    service behind each.
     """
 
     name: Annotated[str, Field(min_length=1)]
     folder: Path
-    """Where its file stands: `cwd` begins there."""
+    """The folder of the target file; `cwd` is relative to it."""
     title: Annotated[str, Field(max_length=200)] = ""
     services: Annotated[dict[Name, Service], Field(min_length=1, max_length=20)]
     bus: str | None = None
@@ -181,23 +178,23 @@ class Target(Frozen):
 
     @property
     def its_bus(self) -> str | None:
-        """Its own event bus; None where it has none."""
+        """The name of its event bus; None if it has none."""
         if self.bus is None:
             return BUS if BUS in self.services else None
         return None if self.bus == NO_BUS else self.bus
 
     def port_of(self, name: str) -> int:
-        """Where others look for a service: ANY_PORT where they are told."""
+        """Where other services call a service; ANY_PORT if they get the number."""
         port = self.services[name].port
         return COURSE_PORTS.get(name, ANY_PORT) if port is None else port
 
     def cwd_of(self, name: str) -> Path:
-        """Where a service is started."""
+        """The working folder of a service."""
         return (self.folder / self.services[name].cwd).absolute()
 
     def not_whole(self) -> tuple[str, ...]:
-        """Why it can't stand alone, a sentence for each reason; () where it can. What is only a
-        part can replace a service of the lab's."""
+        """Why it can't run alone, a sentence for each reason; () if it can. Also an incomplete
+        target can replace a service of the lab."""
         asked = {how.service: action for action, how in self.actions}
         missing = {name: f"{action} asks it" for name, action in asked.items()}
         for name, service in self.services.items():
@@ -210,14 +207,17 @@ class Target(Frozen):
         )
 
     def stands_behind(self, name: str) -> bool:
-        """Whether a sidecar can stand between a service and those who call it: it listens where it
-        is told to, or it is called by a name, which leads wherever it should."""
+        """Whether a sidecar can be between a service and its callers: the service can listen on
+        another port, or its callers use a host name, which can lead to the sidecar."""
         return self.services[name].movable or name in self.hosts.values()
 
     def environment_of(self, name: str, ports: Mapping[str, int]) -> dict[str, str]:
-        """What a service's environment has so that it finds others by the names in `hosts`, which
-        mean nothing on this machine: most HTTP clients ask the proxy that is named there, and the
-        sidecar before it is one. {} where no names are, or no sidecar can be."""
+        """Environment variables with which a service reaches others by the names in `hosts`.
+
+        The names don't resolve on this machine. But most HTTP clients use the proxy of these
+        variables, and the service's own sidecar is a proxy that knows the names. {} if there are no
+        names, or no sidecar is possible.
+        """
         if not self.hosts or not self.stands_behind(name):
             return {}
         proxy = address("url", ports[name])
@@ -230,8 +230,10 @@ class Target(Frozen):
         }
 
     def hosts_on(self, ports: Mapping[str, int]) -> dict[str, int]:
-        """The names by which they call each other, and on which port each is found: what a sidecar
-        takes for `hosts`. `ports`: where each service is found; its own name always leads there."""
+        """The port behind each host name, as a sidecar takes it for `hosts`.
+
+        `ports`: the public port of each service; its own name always leads there.
+        """
         return {**ports, **{host: ports[to] for host, to in self.hosts.items() if to in ports}}
 
 
@@ -279,20 +281,20 @@ def _nobody(name: str, known: Iterable[str]) -> str:
 _LOOKS: tuple[Callable[[Target], Iterator[str]], ...] = (_the_bus, _the_ports, _who_is_named)
 
 
-# ── A target from its file, or sentences about what is wrong with it.
+# ── Target files
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class TargetError(FileError):
-    """A target file of which nothing can be started."""
+    """A target file with errors."""
 
 
 TARGET_FILE = Kind("a target", TargetError, patterns=PATTERNS)
 
 
 def read_target(path: Path) -> Target:
-    """The target in a file, which is named after it. Raises TargetError."""
+    """The target in a file; its name is that of the file. Raises TargetError."""
     target = read_model(Target, path, TARGET_FILE, folder=path.absolute().parent)
     if problems := [
         f"services.{name}.cwd: there is no folder {service.cwd!r} beside this file. "
@@ -305,14 +307,14 @@ def read_target(path: Path) -> Target:
 
 
 def is_target(path: Path) -> bool:
-    """Whether a file means to be a target, and no scenario. Raises TargetError for no TOML."""
+    """Whether a file is a target and not a scenario. Raises TargetError if it is not TOML."""
     return "services" in read_toml(path, TARGET_FILE)[0]
 
 
 def target_schema() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) of target files."""
     made = Target.model_json_schema()
-    for given in ("name", "folder"):  # by the file itself
+    for given in ("name", "folder"):  # both come from the path of the file
         del made["properties"][given]
         made["required"].remove(given)
     command = made["$defs"]["Service"]["properties"]["command"]
@@ -322,14 +324,14 @@ def target_schema() -> dict[str, Any]:
     return {"$schema": DRAFT, **made, "title": "A target of the sync-versus-async lab"}
 
 
-# ── What would keep a service from starting on this machine, as far as can be seen before.
+# ── Commands that can't start
 
 _BETWEEN = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<"))
 _ONLY_A_SHELL_KNOWS = frozenset(("cd", "export", "source", "set", "exec", "ulimit"))
 
 
 def remarks(target: Target) -> Iterator[str]:
-    """A sentence for each service of which that can be said."""
+    """A sentence for each service whose command can't start on this machine."""
     for name, service in target.services.items():
         program, *more = service.command
         if word := _of_a_shell(program, more):
@@ -347,14 +349,14 @@ def remarks(target: Target) -> Iterator[str]:
 
 
 def _of_a_shell(program: str, more: list[str]) -> str:
-    """The first word that means something to a shell alone, "" for none."""
+    """The first word that only a shell understands; "" if there is none."""
     if program in _ONLY_A_SHELL_KNOWS or "=" in program:
         return program
     return next((word for word in more if word in _BETWEEN or word.endswith(";")), "")
 
 
 def _is_there(program: str, cwd: Path, path: str | None) -> bool:
-    if "{" in program:  # what is filled in is known at the start
+    if "{" in program:  # the value is known only at the start
         return True
     if "/" in program:
         return os.access(cwd / program, os.X_OK)

@@ -1,18 +1,16 @@
-"""Between a foreign service and the lab's own bus: events cross, and change their words.
+"""The event translator between one external service and the lab's own bus.
 
     the bus ──► POST /events (port) ──────► the service's sidecar
     the service ──► POST, GET /events (bus port) ──► the bus
 
 `python -m lab.external.translator --service http://127.0.0.1:4001/events --bus http://127.0.0.1:4005/events`
 
-Each is answered when the other side has answered, and with what it has: nothing is kept here, and
-nothing is tried again, for on the course's bus nobody does.
+Each side gets the response of the other side. The translator stores no event, and like the
+course's bus it retries nothing.
 
-What events are called on both sides, where one of somebody else's services stands among ours.
-
-The course says `postId` and the lab says `post_id`; a target that takes or shows a comment's text
-as `text` calls it so in its events too. Events that cross carry both: each side finds its own and
-passes over the other. Ids that are numbers there are texts here.
+The two sides name fields differently: the course says `postId` and the lab says `post_id`, and a
+target that calls a comment's text `text` also does so in its events. A translated event carries
+both names, so each side finds its own. Ids that are numbers become texts for the lab.
 """
 
 import argparse
@@ -33,7 +31,7 @@ from lab.external.proxy.sockets import both_loopbacks
 from lab.service.http import MAX_BODY_BYTES, HttpServer, Route, problem, read_body
 from lab.service.server import Shell, ShellOptions
 
-# ── What events are called on both sides, where one of somebody else's services stands among ours.
+# ── Field names
 
 _COURSE = ("post_id", "postId")
 _IDS = ("id", "post_id")
@@ -42,14 +40,14 @@ _Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Words:
-    """Pairs of the lab's name and theirs, of what a post's events have and a comment's."""
+    """Pairs of field names, the lab's and the service's, in events of posts and of comments."""
 
     post: _Pairs = ()
     comment: _Pairs = (_COURSE,)
 
     @classmethod
     def of(cls, actions: Actions) -> Self:
-        """As a mapping calls them, where it is asked and where it shows them."""
+        """The names that a mapping uses in requests and in responses."""
         read = actions.read_feed
         post = [
             *_places(title=read.post.title, id=read.post.id),
@@ -65,7 +63,7 @@ class Words:
         return cls(_that_differ(post), _that_differ(comment))
 
     def in_ours(self, event: dict[str, Any]) -> dict[str, Any]:
-        """An event of theirs as the lab's services know it."""
+        """An event of the external service, with the lab's field names added."""
         if not isinstance(data := event.get("data"), dict):
             return event
         named = {our: data[their] for our, their in self._of(event) if their in data} | data
@@ -73,7 +71,7 @@ class Words:
         return {**event, "data": named | texts}
 
     def in_theirs(self, event: dict[str, Any]) -> dict[str, Any]:
-        """An event of the lab's as their service knows it."""
+        """An event of the lab, with the external service's field names added."""
         if not isinstance(data := event.get("data"), dict):
             return event
         named = {their: data[our] for our, their in self._of(event) if our in data}
@@ -84,13 +82,13 @@ class Words:
 
 
 def _places(**places: str) -> Iterator[tuple[str, str]]:
-    """The lab's names, and the last key of each place in an answer."""
+    """The lab's names, each with the last key of its place in a response."""
     for our, place in places.items():
         yield our, place.rpartition(".")[2]
 
 
 def _keys(body: JsonValue) -> Iterator[tuple[str, str]]:
-    """What is filled in, and the key under which it goes, at whatever depth."""
+    """Each placeholder and the key that has it as value, at any depth of objects."""
     if isinstance(body, dict):
         for key, value in body.items():
             if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
@@ -102,15 +100,15 @@ def _that_differ(pairs: list[tuple[str, str]]) -> _Pairs:
     return tuple((our, their) for our, their in dict.fromkeys(pairs) if their and our != their)
 
 
-# ── Between a foreign service and the lab's own bus: events cross, and change their words.
+# ── Translator
 
 ARRANGEMENT = "async-bus"
 InWords = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Crossing:
-    """`service` and `bus`: the URLs at which each takes events; `path`: where the service brings
-    its own to the bus; `words`: what it calls things in them."""
+    """`service` and `bus`: the URLs at which each takes events; `path`: the path to which the
+    service publishes; `words`: its field names."""
 
     def __init__(self, service: str, bus: str, path: str, words: Words) -> None:
         self._service, self._bus, self._path, self._words = service, bus, path, words
@@ -118,11 +116,11 @@ class Crossing:
         self.under_way = 0
 
     async def to_the_service(self, request: web.BaseRequest) -> web.Response:
-        """`POST /events` of the bus."""
+        """`POST /events`: forward an event of the bus to the service."""
         return await self._pass_on(self._service, self._words.in_theirs, request)
 
     async def to_the_bus(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What the service asks of the bus it knows."""
+        """A request of the service to its bus: publish an event, or read all events."""
         try:
             if request.path != self._path or request.method not in ("GET", "POST"):
                 raise NotFound(f"The bus has {self._path}, to POST and to GET, and nothing else.")
@@ -133,7 +131,7 @@ class Crossing:
             return problem(error)
 
     async def listen(self, port: int) -> None:
-        """For ever: be the bus at `port`."""
+        """Run until cancelled: serve the bus's API on `port`."""
         server = HttpServer(self.to_the_bus, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
         listening = [await loop.create_server(server, sock=one) for one in both_loopbacks(port)]
@@ -162,7 +160,7 @@ class Crossing:
         return web.json_response([self._words.in_theirs(one) for one in from_json(body)])
 
     async def _asked(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
-        """Status and body of what the other side answers. Raises Unreachable, BadAnswer."""
+        """Status and body of the other side's response. Raises Unreachable, BadAnswer."""
         self.under_way += 1
         try:
             async with self._session().request(method, url, json=body) as response:
@@ -175,7 +173,7 @@ class Crossing:
             self.under_way -= 1
 
     def _session(self) -> aiohttp.ClientSession:
-        if self._client is None:  # no time limit and no kept connections: as axios does
+        if self._client is None:  # no timeout and no kept-alive connections, like axios
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 timeout=aiohttp.ClientTimeout(total=None),

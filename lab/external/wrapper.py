@@ -1,14 +1,13 @@
-"""The keeper: starts a service that is not the lab's, and ends all that it has started.
+"""The wrapper process: starts an external service, and ends every process that it has started.
 
 `python -m lab.external.wrapper --cwd course/comments -- npm start`
 
-A service of somebody else's may fork, daemonise, ignore SIGTERM, print without end, or leave a
-process behind. So between it and the lab there is this small process. On Linux all orphans below
-are given to it, and it lives until the last of them has ended. What they say goes into a log that
-is bounded. At SIGTERM they are asked to end, and killed when they have not; when the lab is gone
-(the lifeline), they are killed at once. Should the keeper itself be killed, its nursery ends them.
-
-A log that keeps its last lines, however much is said: a million of them must not fill a disk.
+An external service may fork, daemonise, ignore SIGTERM, print without end, or leave processes
+behind. So the lab starts it through this small process. On Linux the wrapper adopts all orphans
+below it, and exits only when the last of them has ended. It copies their output to a log of bounded
+size. On SIGTERM it sends SIGTERM to all of them, and SIGKILL after GRACE_S to those that still run.
+When the lab is gone (the lifeline closes), it kills them at once. If the wrapper itself is killed,
+its fork server kills them.
 """
 
 import argparse
@@ -28,15 +27,18 @@ from lab.cluster.forkserver import die_with_the_parent, outlive_the_parent, take
 from lab.cluster.process_tree import MARK, end_family, family, mark_of, tell_family
 from lab.support.parent_watch import EXIT_STATUS, LIFELINE
 
-# ── A log that keeps its last lines, however much is said: a million of them must not fill a disk.
+# ── Bounded log
 
 MOST_BYTES = 1024 * 1024
 KEPT_BYTES = 256 * 1024
 
 
 class BoundedLog:
-    """Writes to the descriptor `fd`. `path`: the file behind it, which is cut when it has grown to
-    MOST_BYTES, so that the last KEPT_BYTES stay; None: it is no file, and nothing is kept."""
+    """Writes to the descriptor `fd`, and keeps the newest output, so that it can't fill a disk.
+
+    `path`: the file of `fd`. Before it grows beyond MOST_BYTES it is cut to its last KEPT_BYTES.
+    None: `fd` is not a file, and nothing is cut.
+    """
 
     def __init__(self, fd: int, path: Path | None) -> None:
         self._fd, self._path = fd, path
@@ -44,7 +46,7 @@ class BoundedLog:
         self._left_out = 0
 
     def write(self, said: bytes) -> None:
-        """Append; what can't be written any more (a full disk) is lost."""
+        """Append. Output that can't be written (a full disk) is lost."""
         try:
             if self._path and self._size + len(said) > MOST_BYTES:
                 self._cut(self._path)
@@ -66,10 +68,10 @@ class BoundedLog:
         self._size = os.write(self._fd, note.encode() + kept)
 
 
-# ── The keeper: starts a service that is not the lab's, and ends all that it has started.
+# ── Wrapper
 
 ENVIRONMENT = "LAB_SERVICE_ENV"
-"""Variables of the service, as a JSON object; null takes one away."""
+"""Variables of the service, as a JSON object; null removes a variable."""
 
 GRACE_S = 1.2
 NOT_STARTED = 127
@@ -78,7 +80,7 @@ _OURS = ("LAB_TOKEN", LIFELINE, ENVIRONMENT)
 
 
 class Keeper:
-    """One command and what becomes of it."""
+    """One command and all processes that it starts."""
 
     def __init__(
         self, command: Sequence[str], cwd: Path, env: Mapping[str, str], log: BoundedLog
@@ -96,7 +98,7 @@ class Keeper:
         self._wakes.setblocking(False)
 
     def run(self) -> int:
-        """Start the command; returns when all it has started has ended: the status to exit with."""
+        """Start the command, wait until all its processes have ended, return the exit status."""
         outlive_the_parent()
         take_in_orphans()
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
@@ -129,7 +131,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 stdout=self._says,
                 stderr=self._says,
-                process_group=0,  # Who signals its own group does not mean the keeper.
+                process_group=0,  # A service that signals its group must not hit the wrapper.
                 preexec_fn=die_with_the_parent,
             )
         except OSError as error:
@@ -137,11 +139,11 @@ class Keeper:
             return False
         finally:
             os.close(self._says)
-        self._main, started.returncode = started.pid, 0  # It is reaped here, with all others.
+        self._main, started.returncode = started.pid, 0  # _reap() waits for it, not Popen.
         return True
 
     def _listen(self) -> None:
-        """Take in what they say, 64 KiB at most, so that nothing else has to wait."""
+        """Copy at most 64 KiB of output to the log, so that nothing else has to wait."""
         with suppress(BlockingIOError):
             said = os.read(self._heard, 65536)
             if said:
@@ -157,12 +159,12 @@ class Keeper:
     def _patience_s(self) -> float | None:
         if self._kill_at_s is not None:
             return max(0.0, min(_LOOK_EVERY_S, self._kill_at_s - time.perf_counter()))
-        # Where orphans don't come to us, nobody tells when the last one has ended.
+        # Only Linux gives orphans to the wrapper. Elsewhere no signal says when the last one ends.
         unseen = self._status is not None and sys.platform != "linux"
         return _LOOK_EVERY_S if unseen else None
 
     def _look(self) -> None:
-        """Who has ended? And has the time come for those who were to end, and did not?"""
+        """Reap processes that have ended; kill the others when their grace period is over."""
         none_left = self._reap()
         if none_left and (sys.platform == "linux" or not family(self._me)):
             self._over = True
@@ -171,7 +173,7 @@ class Keeper:
             self._kill_at_s = time.perf_counter() + _LOOK_EVERY_S
 
     def _reap(self) -> bool:
-        """Whether no child is left."""
+        """Reap all children that have ended. Returns whether no child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -223,7 +225,7 @@ def _lifeline() -> int | None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what is the lab's alone and with what is the service's alone."""
+    """The environment of the service: the wrapper's, without the lab's variables, with its own."""
     own: Mapping[str, str | None] = json.loads(os.environ.get(ENVIRONMENT, "{}"))
     env = {name: value for name, value in os.environ.items() if name not in (*_OURS, *own)}
     return env | {name: value for name, value in own.items() if value is not None}

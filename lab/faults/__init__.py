@@ -1,1 +1,1 @@
-"""The ways in which a service can be broken, and the door at which most of them act."""
+"""The kinds of faults, and the fault filter, where most of them act."""

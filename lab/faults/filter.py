@@ -1,8 +1,8 @@
-"""The door of a service: every request and every delivery of events comes in here.
+"""The fault filter of a service: every request and every delivery of events passes it.
 
-Faults hang on the door. It decides what becomes of each visitor, and of what the service says to
-others, and keeps count of what really happened: a fault that never acted has proved nothing, and a
-lab that cannot tell is a lab with a switch that does nothing.
+Faults are added to the filter and removed from it. The filter decides what they do to each request,
+to each event of a delivery, and to what the service sends. It counts what really happened, because
+a fault that never acted has proved nothing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 @dataclass(slots=True)
 class _Hanging:
-    """A fault on the door, and what it has done so far."""
+    """An active fault, and what it has done so far."""
 
     fault: Fault
     chance: random.Random
@@ -30,7 +30,7 @@ class _Hanging:
     waiting: list[Any] = field(default_factory=list)
 
     def hits(self) -> bool:
-        """Whether it acts on the one who comes now; counts them, and that it did."""
+        """Whether the fault acts on the current request or event; updates the counters."""
         self.visitors += 1
         if self.fault.first is not None and self.acted >= self.fault.first:
             return False
@@ -40,12 +40,12 @@ class _Hanging:
         return True
 
     def let_through(self, events: Sequence[Item], hears: Callable[[Item], bool]) -> list[Item]:
-        """Those of the events that come in, in the order in which they do."""
+        """The events that come in despite the fault, in the order in which they come in."""
         through: list[Item] = []
         for event in events:
             if not hears(event):
                 through.append(event)
-            elif self.waiting:  # This one overtakes who waits, and is not made to wait itself.
+            elif self.waiting:  # It overtakes the waiting event, and does not wait itself.
                 self.visitors += 1
                 through += [event, *self.waiting]
                 self.waiting = []
@@ -58,7 +58,8 @@ class _Hanging:
         return through
 
     def evidence(self) -> dict[str, Any]:
-        acted = self.acted - len(self.waiting)  # Who still waits was not overtaken.
+        """Numbers of requests or events seen (`visitors`) and hit (`acted`); delays in ms."""
+        acted = self.acted - len(self.waiting)  # A waiting event was not overtaken yet.
         told: dict[str, Any] = {"visitors": self.visitors, "acted": acted}
         if self.delays_ms:
             told |= {
@@ -70,19 +71,23 @@ class _Hanging:
 
 
 class Door:
-    """Lets visitors in, or not. Used from the service's event loop; `hold` from its workers."""
+    """Applies the active faults to requests and events.
+
+    Used from the event loop; worker threads call it only to delay a request or to rewrite a
+    payload.
+    """
 
     def __init__(self) -> None:
         self._hanging: dict[str, _Hanging] = {}
         self._late: list[Any] = []
 
     def put(self, name: str, fault: Fault, seed: int) -> None:
-        """Hang a fault on the door; `seed` fixes whom a probability hits."""
+        """Add a fault, in place of one with the same name; `seed` fixes what a probability hits."""
         self.take(name)
         self._hanging[name] = _Hanging(fault, random.Random(seed))
 
     def take(self, name: str) -> dict[str, Any] | None:
-        """Take a fault off the door and tell what it did; None when it did not hang there."""
+        """Remove a fault and return its evidence; None when it is not active."""
         hanging = self._hanging.pop(name, None)
         if hanging is None:
             return None
@@ -91,15 +96,16 @@ class Door:
         return hanging.evidence()
 
     def take_all(self) -> None:
+        """Remove all faults."""
         for name in list(self._hanging):
             self.take(name)
 
     def evidence(self) -> dict[str, dict[str, Any]]:
-        """What each fault on the door has done so far, by its name."""
+        """The evidence of each active fault, by its name."""
         return {name: hanging.evidence() for name, hanging in self._hanging.items()}
 
     def visit(self, caller: str = CLIENT) -> Visit:
-        """Decide what becomes of the visitor who stands here now, sent by `caller`."""
+        """Decide the effect of the active faults on a request or a delivery from `caller`."""
         visit = Visit()
         for name, hanging in self._hanging.items():
             if hanging.fault.concerns(caller) and hanging.hits():
@@ -108,10 +114,10 @@ class Door:
         return visit
 
     def let_in(self, events: Sequence[Item], hears: Callable[[Item], bool]) -> list[Item]:
-        """What comes in of a delivery of events, and of those that waited for a fault to end.
+        """The events that come in: those of a delivery, after those that a removed fault held back.
 
-        Faults hit only events of which `hears` is true: the loss of one that nobody here listens
-        for would prove nothing.
+        Faults hit only events for which `hears` is true: the loss of an event that this service
+        does not consume would prove nothing.
         """
         arriving: list[Item] = [*self._late, *events]
         self._late = []
@@ -121,8 +127,8 @@ class Door:
         return arriving
 
     def let_out(self, said: Item, rewritten: Callable[[Item, int], Item]) -> Item:
-        """What is said to others, `rewritten` in the version that is deployed, where one is."""
-        for hanging in list(self._hanging.values()):  # workers say things, too
+        """Rewrite an outgoing payload to the schema version being rolled out, if any."""
+        for hanging in list(self._hanging.values()):  # a copy: workers call this, too
             if isinstance(hanging.fault, NewVersion):
                 hanging.visitors += 1
                 before, said = said, rewritten(said, hanging.fault.version)
@@ -131,11 +137,11 @@ class Door:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether an event stands outside that has not come in yet."""
+        """Whether an event is held back that has not come in yet."""
         return bool(self._late) or any(one.waiting for one in self._hanging.values())
 
     def hold(self, visit: Visit) -> float:
-        """Keep the visitor, and the worker who serves them, for as long as a latency says (ms)."""
+        """Block the calling worker for the injected latency; returns the time waited, in ms."""
         if not visit.delay_s:
             return 0.0
         begun = time.perf_counter()
@@ -148,7 +154,7 @@ class Door:
         return round(waited_ms, 3)
 
     async def until_healed(self, visit: Visit) -> None:
-        """Wait until none of the faults that hit this visitor hangs on the door any more."""
+        """Wait until every fault that hit this request has been removed."""
         for name in visit.because_of:
             if hanging := self._hanging.get(name):
                 await hanging.ended.wait()

@@ -1,10 +1,9 @@
-"""Every fault is its settings and one method, as a toxic is in Toxiproxy.
+"""The kinds of faults. Each is its settings and one method, as a toxic is in Toxiproxy.
 
-A fault acts on the *process* of its target (it is killed, or suspended: the lab does that from
-outside), at its *door*, through which every request and every delivery of events enters, or on the
-*bus*, by an event that the lab itself tells. What a fault at the door does to one visitor, it notes
-on the visit; what it does to one event of a delivery, it says by its `fate`; the door carries both
-out.
+A fault acts on the *process* of its target, which the lab kills or suspends from outside; at its
+*door*, the fault filter that every request and every delivery of events passes; or on the *bus*, to
+which the lab publishes an event. At the fault filter, a fault's `act` records its effect on one
+request, and its `fate` names its effect on one event; the filter applies both.
 """
 
 import random
@@ -16,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lab.support.text import did_you_mean
 
 CLIENT = "client"
-"""A caller who names nobody: people, and the load."""
+"""The caller of a request without the header `Lab-Caller`: people, and the load."""
 
 Fate = Literal["dropped", "doubled", "overtaken"]
 
 
 @dataclass(slots=True)
 class Visit:
-    """What is going to happen to one visitor: a request, or a delivery of events."""
+    """The effect of the active faults on one request, or on one delivery of events."""
 
     delay_s: float = 0.0
     status: int | None = None
@@ -33,10 +32,10 @@ class Visit:
 
 
 class Fault(BaseModel):
-    """Settings that every fault has.
+    """The settings that every fault has.
 
-    `probability` is Toxiproxy's toxicity: the share of visitors hit, 0 to 1. `first` hits only
-    so many visitors and lets the rest pass.
+    `probability` is Toxiproxy's toxicity: the share of requests or events to hit, 0 to 1. A fault
+    with `first` stops after that many hits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,11 +50,11 @@ class Fault(BaseModel):
     first: Annotated[int, Field(ge=1)] | None = None
 
     def concerns(self, caller: str) -> bool:
-        """Whether it is meant for visitors from there: a service, `event-bus`, or CLIENT."""
+        """Whether it applies to requests from `caller`: a service, `event-bus`, or CLIENT."""
         return self.fate is None
 
     def act(self, visit: Visit, chance: random.Random) -> None:
-        """Note on the visit what becomes of it."""
+        """Record the effect in `visit`. Raises TypeError for a fault without effect on requests."""
         raise TypeError(f"{self.kind} does nothing to those who come to the door of {self.target}")
 
     def settings(self) -> dict[str, Any]:
@@ -64,7 +63,7 @@ class Fault(BaseModel):
 
 
 class WholeFault(Fault):
-    """It is there or it is not: there is no share of anything to hit."""
+    """A fault that acts on everything or is not active; it cannot hit a share."""
 
     probability: Annotated[float, Field(ge=1, le=1)] = 1.0
     first: None = None
@@ -154,8 +153,11 @@ class Reorder(Fault):
 
 
 class NewVersion(WholeFault):
-    """A deployment that nobody told the readers of. Taking it back is a rollback: from then on it
-    says what it said before, and what was told meanwhile stays told."""
+    """A deployment of a new schema version, unannounced to the consumers.
+
+    Removing the fault is a rollback: new payloads have the old schema again, and events published
+    meanwhile keep the new one.
+    """
 
     kind = "new_version"
     says = "what it says of posts has 2: a field more, 3: a field renamed, 4: both names for it"
@@ -167,8 +169,11 @@ class NewVersion(WholeFault):
 
 
 class Poison(WholeFault):
-    """Told once, at the beginning. What is told can't be taken back: that nobody tells another
-    one is all there is to heal."""
+    """Published once, when the fault begins.
+
+    A published event cannot be taken back. Removing the fault only means that no further event is
+    published.
+    """
 
     kind = "poison"
     acts_on = "bus"
@@ -187,9 +192,9 @@ KINDS: dict[str, type[Fault]] = {
 
 
 def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
-    """The fault that somebody wrote down.
+    """The fault of a kind, with its options.
 
-    Raises ValueError with one sentence that says what was seen and what was probably meant.
+    Raises ValueError with one sentence: what was seen, and what was probably intended.
     """
     if kind not in KINDS:
         raise ValueError(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}")

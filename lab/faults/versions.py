@@ -1,12 +1,11 @@
-"""What a post looks like in each version of what posts says about it, and nothing else.
+"""The schema versions of a post in what the service `posts` sends.
 
-A service that changes the shape of what it says is deployed on its own; those who read it are not
-asked. Whether they notice depends on the change: a field that is added is passed over by readers
-who let through what they don't know; one that is renamed is missing where they look for it. To say
-both for a while (*expand*), until nobody reads the old one any more (*contract*), is the way
-between (Danilo Sato: ParallelChange, martinfowler.com, 2014).
+A service that changes its schema is deployed alone, without its readers. Whether they break depends
+on the change. Readers that ignore unknown fields ignore an added field; they miss a renamed one.
+The way between is to send both names (*expand*) until no reader uses the old one, and then to
+remove it (*contract*) (Danilo Sato: ParallelChange, martinfowler.com, 2014).
 
-The table is applied at the border, to what leaves the service. Inside, posts is what it was.
+Only what leaves the service is rewritten; inside, `posts` is unchanged.
 """
 
 import json
@@ -34,11 +33,11 @@ VERSIONS: dict[int, Callable[[Said], Said]] = {
     3: _title_renamed,
     4: _both_names,
 }
-"""By number; version 1 is how the domain has it: `{id, title}`."""
+"""How to rewrite a post, by version; version 1 is the domain's: `{id, title}`."""
 
 
 def in_version(said: Any, version: int) -> Any:
-    """What is said, be it a post, a list of them, or something else, with each post rewritten."""
+    """Rewrite each post in a value: the value may be a post, a list of posts, or anything else."""
     if isinstance(said, list):
         return [in_version(one, version) for one in said]
     if isinstance(said, dict) and "title" in said:
@@ -47,7 +46,7 @@ def in_version(said: Any, version: int) -> Any:
 
 
 def told_in_version(envelope: str, version: int) -> str:
-    """An envelope, as JSON, whose data are rewritten if they are a post's."""
+    """Rewrite the data of an envelope (JSON) if they are a post; else return it unchanged."""
     told = json.loads(envelope)
     rewritten = in_version(told["data"], version)
     if rewritten is told["data"]:

@@ -1,22 +1,18 @@
-"""`lab live`: two architectures under the same steady load, to be broken before an audience.
+"""`lab live`: two architectures under the same continuous load, to be broken before an audience.
 
-halves.py      which two run side by side, and what each is drawn as
-session.py     starts them, the load and the switches; resets; ends
-board.py       the switches: breaks and mends, and tells everybody
-load_link.py   the line to the load, which is a process of its own
-nodes.py       how each process is: up, busy, behind
-hops.py        what went from whom to whom, from the spans
-ticks.py       ten times a second, all that was seen, as one message
-seen.py        … and a sentence on what that is (picture.py, rules.py)
-script.py      a prepared demonstration, step by step
-watchers.py    who looks on, none of whom can slow the lab
-security.py    who may do what
-routes.py      what can be asked for
-server.py      where it is asked (static_files.py)
-share.py       the door for lookers-on in the same network
-blog.py        the blog as its readers see it
-live.py        all of it, from the first line to the last
-terminal.py    the same without a browser (terminal_keys.py, terminal_view.py)
-commands.py    the door on the command line
-static/        the page
+panes.py             the two panes: which arrangement runs in each, and how it is drawn
+session.py           starts, resets and ends the stacks, the load and the fault controller
+fault_controller.py  the fault controller of `lab up`; reports every action to all screens
+load_client.py       the connection to the load, which is a separate process
+snapshots.py         ten times a second, the state of both panes as one message
+commentary.py        a sentence on the current figures, from a table of rules
+script.py            a prepared demonstration, step by step
+broadcast.py         sends every message to all screens; a slow screen can't delay the lab
+blog.py              the blog as its readers see it
+security.py          the checks of a request: token, cookie, origin, host
+routes.py            the table of routes, each with its access rule
+server.py            the HTTP servers of the console and of spectators, and the page's files
+app.py               `lab live` as a whole: the order of start and end
+terminal.py          the console in a terminal, without a browser
+static/              the page
 """

@@ -1,4 +1,4 @@
-"""`lab live`, from its first line to its last: what is started, in which order, what it says."""
+"""`lab live` as a whole: starts the servers, the session and the terminal, and prints the URLs."""
 
 import asyncio
 import os
@@ -20,15 +20,14 @@ from lab.live.session import cancelled, session
 from lab.scenarios.scenario import Scenario
 
 EVERYWHERE = "0.0.0.0"
-"""On all addresses of this machine: that is what --share asks for."""
+"""`--share` listens on all addresses of this machine."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for on the command line. `port` 0: a free one; `share_port` None: nobody else
-    looks on."""
+    """The options of the command line. `port` 0: a free port; `share_port` None: no spectators."""
 
     halves: Sequence[Half]
     rate: float
@@ -41,11 +40,11 @@ class Wanted:
 
 
 async def run_live(wanted: Wanted, folder: Path, say: Say) -> None:
-    """Until it is cancelled; then everything is ended. Raises LabCannotRun."""
+    """Run the console until it is cancelled, then end everything. Raises LabCannotRun."""
     show = Show()
     async with AsyncExitStack() as held:
         held.callback(_tidy, folder)
-        # Before anything is started: a port that is taken is told at once.
+        # The ports are bound before any process starts: a taken port fails at once.
         listening = held.enter_context(listen_on(HOST, wanted.port))
         port = listening.getsockname()[1]
         shared = None
@@ -72,10 +71,10 @@ async def run_live(wanted: Wanted, folder: Path, say: Say) -> None:
         if wanted.script is not None and (parts := left_out(wanted.script)):
             say(f"Of {wanted.script.name} this can't be shown live: {', '.join(parts)}.")
         if wanted.open_browser and not wanted.terminal and _has_a_display():
-            # Not waited for: some browsers stay in the foreground until they are closed.
+            # Not awaited: some browsers stay in the foreground until they are closed.
             held.callback(asyncio.create_task(asyncio.to_thread(webbrowser.open, url)).cancel)
         if wanted.terminal:
-            from lab.live.terminal import run_terminal  # not everywhere are there terminals
+            from lab.live.terminal import run_terminal  # needs termios: not on Windows
 
             drawing = asyncio.create_task(run_terminal(live, script))
             drawing.add_done_callback(live.end_with)
@@ -87,7 +86,7 @@ async def run_live(wanted: Wanted, folder: Path, say: Say) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Leave no folder in which there is nothing to be read; a log with something in it stays."""
+    """Remove empty logs, and the folder if nothing is left in it."""
     for log in folder.glob("*.log"):
         if not log.stat().st_size:
             log.unlink()
@@ -96,12 +95,12 @@ def _tidy(folder: Path) -> None:
 
 
 def _into_the_log(show: Show) -> Say:
-    """The terminal is the console now: what is said is said there."""
+    """A `say` that writes to the log of the console, which now fills the terminal."""
     return lambda text: show.done(text, "reset")
 
 
 def _has_a_display() -> bool:
-    """Whether a browser could show anything here: a text browser would take the terminal over."""
+    """Whether a graphical browser can open here. A text browser would take over the terminal."""
     if sys.platform == "darwin":
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,7 +1,7 @@
-"""The blog as its readers see it now: asked of the services as any reader would ask.
+"""The blog as its readers see it now, requested from the services over their public API.
 
-Two hundred lookers-on must not become the load that they watch: who asks within half a second of
-another one gets the same answer.
+Two hundred spectators must not become load themselves: requests for the same page within half a
+second share one response.
 """
 
 import asyncio
@@ -23,22 +23,25 @@ SHOWN = 10
 
 @dataclass
 class Page:
-    """A page of the feed that somebody asked for, or asks for just now."""
+    """A requested page of the feed: the task gives the response, perhaps not yet."""
 
     asked_s: float
     answer: "asyncio.Task[dict[str, Any]]"
 
 
 class Blog:
-    """The blogs of both halves."""
+    """The blogs of both panes. Every method raises Conflict while the stacks are starting, and
+    Invalid for an unknown pane."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._pages: dict[tuple[int, str, str], Page] = {}
 
     async def feed(self, half: str, newest: str = "") -> dict[str, Any]:
-        """The newest posts with their comments, from the post `newest` on where one is named; or
-        the error page; or that there is no answer."""
+        """The newest posts with their comments; with `newest`, that post and older ones.
+
+        Returns `status` and `feed`; or `status` and `problem`; or status 0 and `error` if there was
+        no response."""
         stack = self._stack(half)
         key, now_s = (self._session.show.epoch, half, newest), perf_counter()
         self._pages = {k: p for k, p in self._pages.items() if now_s - p.asked_s < FRESH_S}
@@ -67,7 +70,7 @@ class Blog:
 
 async def _feed(stack: Stack, newest: str) -> dict[str, Any]:
     path = f"/feed?limit={SHOWN}"
-    if newest:  # ids are in the order of time, and `~` comes behind all that they are made of
+    if newest:  # ids sort by time, and `~` sorts after all characters of an id
         path += f"&before={quote(newest, safe='')}~"
     answer = await _asked(stack, "GET", "query", path)
     if answer.status == 200:
@@ -80,7 +83,7 @@ async def _asked(
 ) -> Answer:
     within_s = READER_PATIENCE_S if body is None else WRITER_PATIENCE_S
     try:
-        # A reset in between closes the stack, and what is asked of it is then forgotten.
+        # A reset closes the stack, and a call in progress may then never return.
         async with asyncio.timeout(within_s + 1):
             return await stack.call(method, stack.urls[service], path, body, within_s)
     except TimeoutError:
@@ -88,7 +91,7 @@ async def _asked(
 
 
 def _told(answer: Answer) -> dict[str, Any]:
-    """The answer of a service as its reader gets it."""
+    """The response of a service as the page gets it: status with body, problem or error."""
     if answer.error:
         return {"status": 0, "error": answer.error}
     name = "body" if answer.ok else "problem"

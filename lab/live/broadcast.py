@@ -1,9 +1,8 @@
-"""What all screens are told, now and when they come later.
+"""The broadcast: sends every message to all screens, and the current state to new ones.
 
-Who looks on: each has a short queue of its own, so that none of them can slow the lab.
-
-A message is made into bytes once, whoever gets it. A queue that is full loses its oldest tick, and
-its owner is told how many were lost; a watcher whose network takes nothing at all is let go.
+Each subscriber has its own short queue, so a slow screen can't delay the lab. A message is encoded
+once for all. A full queue drops its oldest tick, and later ticks say how many were dropped. The
+server disconnects a subscriber that reads nothing for some seconds.
 """
 
 import asyncio
@@ -18,10 +17,10 @@ from lab.live.snapshots import EVERY_MS, Tick, without_hops
 from lab.results.claims import CLAIMS
 from lab.results.run_folder import lab_version
 
-# ── Who looks on: each has a short queue of its own, so that none of them can slow the lab.
+# ── Subscribers
 
 MOST_WAITING = 50
-"""Messages; 5 s of ticks."""
+"""Messages in a queue: 5 s of ticks."""
 MOST_HERE, MOST_SHARED = 40, 250
 
 
@@ -31,7 +30,8 @@ def event(name: str, data: bytes) -> bytes:
 
 
 class Watcher:
-    """One who looks on; `shared`: from elsewhere. `dropped`: how many ticks it missed."""
+    """A subscriber: one connected screen. `shared`: a spectator on the second listener; `dropped`:
+    how many messages its full queue has dropped."""
 
     def __init__(self, shared: bool) -> None:
         self.shared = shared
@@ -47,12 +47,12 @@ class Watcher:
         self._there_is_more.set()
 
     def end(self) -> None:
-        """There will be nothing more."""
+        """Send nothing more."""
         self.over = True
         self._there_is_more.set()
 
     async def next(self) -> bytes:
-        """All that waits, as the bytes of events; nothing when it is over."""
+        """Wait for messages, and return all of them as server-sent events; empty at the end."""
         while not self._waiting and not self.over:
             self._there_is_more.clear()
             await self._there_is_more.wait()
@@ -60,7 +60,7 @@ class Watcher:
         return b"".join(event(name, self._marked(name, data)) for name, data in waiting)
 
     def _drop_one(self) -> None:
-        """The oldest tick; where all that waits is something else, the oldest of that."""
+        """Drop the oldest tick, or the oldest message if no tick is in the queue."""
         self.dropped += 1
         for place, (name, _) in enumerate(self._waiting):
             if name == "tick":
@@ -75,7 +75,7 @@ class Watcher:
 
 
 class Watchers:
-    """All of them."""
+    """All subscribers."""
 
     def __init__(self) -> None:
         self._all: set[Watcher] = set()
@@ -88,8 +88,8 @@ class Watchers:
         return self._all
 
     def full(self, shared: bool) -> bool:
-        """Whether there is no room for one more from elsewhere, or from here: those from elsewhere
-        can't take the place of who is to control."""
+        """Whether no more spectators (`shared`) or no more presenters fit. The limits are separate,
+        so spectators can't lock out a presenter."""
         most = MOST_SHARED if shared else MOST_HERE
         return sum(one.shared == shared for one in self._all) >= most
 
@@ -111,7 +111,7 @@ class Watchers:
             watcher.end()
 
 
-# ── What all screens are told, now and when they come later.
+# ── Broadcast
 
 WINDOW_S = 60
 KEPT_DONE = 50
@@ -125,9 +125,9 @@ def encoded(value: Any) -> bytes:
 
 
 class Show:
-    """Everything a screen shows, and everybody who looks at one.
+    """The state that the screens show, and the subscribers that get its changes.
 
-    `stage`: what does not change between two starts (halves, what can be chosen); `now`: what may.
+    `stage`: what is fixed between two starts (panes, choices of a reset); `now`: what may change.
     """
 
     def __init__(self) -> None:
@@ -141,11 +141,11 @@ class Show:
 
     @property
     def t(self) -> float:
-        """Seconds since this start."""
+        """Seconds since the last start of the stacks."""
         return round(perf_counter() - self.began_s, 3)
 
     def begin(self, stage: Mapping[str, Any]) -> None:
-        """Both halves start, or start anew: nothing of the past counts."""
+        """Reset the state for a new start of both panes, and send it to all screens."""
         self.epoch += 1
         self.began_s = perf_counter()
         self.stage = dict(stage)
@@ -158,7 +158,8 @@ class Show:
                 watcher.put("hello", data)
 
     def hello(self, role: Role) -> bytes:
-        """What one who comes now has to know."""
+        """The first message for a new screen, as JSON: the current state, the log, and the ticks
+        of the last WINDOW_S seconds."""
         told = {
             "role": role,
             "version": lab_version(),
@@ -178,15 +179,15 @@ class Show:
         self.watchers.tell("tick", encoded(tick))
 
     def done(self, says: str, kind: DoneKind, half: str | None = None) -> None:
-        """A line for the log of what was done."""
+        """Add a line to the log of actions. `half` None: both panes."""
         line = {"t": self.t, "says": says, "half": half, "kind": kind}
         self._done.append(line)
         self.watchers.tell("done", encoded(line))
 
     def change(self, name: str, value: Any) -> None:
-        """Something that holds from now on: `faults`, `seen`, `script`, `load`."""
+        """Set a part of the current state: `faults`, `seen`, `script` or `load`."""
         self.now[name] = value
-        if name != "load":  # that goes with the ticks
+        if name != "load":  # the ticks send the load
             self.watchers.tell(name, encoded(value))
 
     def _by_role(self) -> dict[Role, Iterable[Any]]:

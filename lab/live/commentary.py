@@ -1,18 +1,11 @@
-"""A sentence on what is to be seen just now, and the claim of the course that it bears on.
+"""The commentary: a sentence on the current figures, and the course's claim that it bears on.
 
-What it is said of was measured in the last two seconds (`lab/live/commentary.py`), and a table of
-rules says what it means (`lab/live/commentary.py`); that somebody has put a fault somewhere makes
-none of them true.
+The figures of each pane are measured over the last two seconds. A table of rules maps them to a
+sentence; the first rule that holds is used, so the most informative rules come first. The rules use
+measured figures only: a fault that has no effect changes no sentence.
 
-What was measured of one half in the last two seconds: the figures that a sentence may use.
-
-Where much comes in, the last half second of it is enough: who has just mended something shall not
-read for two seconds more that it is broken.
-
-Rules for what is to be seen: when each holds, what it says, and the claim it bears on.
-
-Tables, not branches: the first rule that holds speaks, so the most telling come first. They look at
-measured figures only.
+Shares of successes use only the last half second if that has enough responses. So a fault that was
+just healed does not stay in the sentence for two more seconds.
 """
 
 from collections import deque
@@ -26,7 +19,7 @@ from lab.live.panes import Half
 from lab.live.snapshots import EVERY_MS, Tick
 from lab.load.metrics import percentile
 
-# ── What was measured of one half in the last two seconds: the figures that a sentence may use.
+# ── Figures
 
 ENOUGH_ANSWERS = 12
 ENOUGH_TENTHS = 5
@@ -34,12 +27,15 @@ ENOUGH_TENTHS = 5
 
 @dataclass(frozen=True)
 class Picture:
-    """`tells`: its services keep copies; `by_events`: they ask, and over the bus.
+    """The figures of one pane.
 
-    `reads` and `writes`: the share that went well, None where nothing came back. Milliseconds
-    are medians of the tenths of a second. `down`, `hangs`: whose process did not answer at the end;
-    `full`: whose workers were all busy while somebody waited for one; `untold`, `lag`: the events
-    that wait in the fullest outbox, and before the slowest consumer, and whose these are."""
+    `tells`: its services publish events and keep copies; `by_events`: its services ask over the
+    bus. `reads`, `writes`: the share of successes (0 to 1), None without a response.
+    `read_ms`, `answered_ms`, `visible_ms`: medians of the medians of each tick (100 ms).
+    `down`, `hangs`: targets that are so in the last tick. `full`: the target with the longest
+    queue for its workers, and the length of the queue. `untold`: the service with the fullest
+    outbox, and the number of unpublished events there. `lag`: the slowest consumer, and its lag in
+    events."""
 
     name: str
     tells: bool
@@ -59,12 +55,12 @@ class Picture:
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Who is not there, in whichever way."""
+        """The targets that are down or hang."""
         return (*self.down, *self.hangs)
 
 
 def picture(half: Half, tenths: Sequence[dict[str, Any]]) -> Picture:
-    """From the ticks of one half, the newest last; at least one."""
+    """The figures from one pane's part of some ticks: at least one, the newest last."""
     nodes: dict[str, dict[str, Any]] = tenths[-1]["nodes"]
     full = [(name, node["queue"]) for name, node in nodes.items() if node["queue"]]
     errors = [
@@ -109,7 +105,7 @@ def _most(nodes: dict[str, dict[str, Any]], name: str) -> tuple[str, int]:
     return max(counts, key=lambda one: one[1], default=("", 0))
 
 
-# ── Rules for what is to be seen: when each holds, what it says, and the claim it bears on.
+# ── Rules
 
 WELL, ILL = 0.98, 0.9
 SLOW_MS, TIMES = 60.0, 4.0
@@ -119,8 +115,10 @@ OLD_S = 1.0
 
 @dataclass(frozen=True)
 class Rule:
-    """`when` holds of two pictures: one of services that ask and one of such that tell; or, where
-    both do the same, the left one and the right one."""
+    """A condition on the figures of both panes, its sentence, and a claim of the course.
+
+    `when` and `says` get first the pane whose services ask, then the pane whose services tell; the
+    left and the right pane where both do the same."""
 
     name: str
     when: Callable[[Picture, Picture], bool]
@@ -137,7 +135,7 @@ def _ill(share: float | None) -> bool:
 
 
 def _quiet(share: float | None) -> bool:
-    """Nothing came back at all, or hardly anything good."""
+    """Whether there was no response, or too few succeeded."""
     return share is None or share < ILL
 
 
@@ -302,7 +300,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _CALM,
 )
-"""Of one that asks and one that tells."""
+"""The rules for a pane that asks and a pane that tells."""
 
 ALIKE: tuple[Rule, ...] = (
     _READS_FAIL,
@@ -335,22 +333,25 @@ ALIKE: tuple[Rule, ...] = (
     ),
     _CALM,
 )
-"""Of two that both ask, or both tell."""
+"""The rules for two panes that both ask, or both tell."""
 
 OF_ASKING = ("dependencies", "one-down", "whole-fails", "slowest-hop")
-"""What is claimed of asking; where questions travel as events, it bears on that they hurt alike."""
+"""The claims about asking. For request-reply over the bus, `events-like-calls` replaces them: that
+requests sent as events have the same problems as calls."""
 
 
-# ── A sentence on what is to be seen just now, and the claim of the course that it bears on.
+# ── Commentator
 
 OVER_S = 2.0
 SETTLED_AFTER_S = 1.0
 SAY_AGAIN_AFTER_S = 4.0
-"""The same sentence with other figures is said so seldom: somebody may be listening to it."""
+"""Seconds before the same sentence is published again with new figures: viewers need time to take
+it in."""
 
 
 def what_is_seen(one: Picture, other: Picture) -> tuple[Rule, str, str | None] | None:
-    """The first rule that holds of the two, its sentence, and the claim."""
+    """The first rule that holds for the two panes, its sentence, and the claim; None if no rule
+    holds."""
     if one.tells and not other.tells:
         one, other = other, one
     for rule in RULES if other.tells and not one.tells else ALIKE:
@@ -361,7 +362,7 @@ def what_is_seen(one: Picture, other: Picture) -> tuple[Rule, str, str | None] |
 
 
 class Seer:
-    """Looks at the ticks of one start, and says when something else is to be seen."""
+    """Watches the ticks of one start, and publishes a sentence when it changes."""
 
     def __init__(self, halves: Sequence[Half], show: Show) -> None:
         self._halves, self._show = halves, show
@@ -369,10 +370,11 @@ class Seer:
         self._rule, self._say_again_at = "", 0.0
 
     def look(self, tick: Tick) -> None:
-        """Take in a tick; tell everybody when another rule holds, or its figures are old."""
+        """Add a tick; publish a sentence if another rule holds now, or if the old figures are due
+        for an update."""
         self._ticks.append(tick)
         if len(self._ticks) < (self._ticks.maxlen or 0):
-            return  # Both have just started, and the first requests are never like the others.
+            return  # Too soon after a start: the first requests are not typical.
         left, right = (
             picture(half, [one["halves"][half.name] for one in self._ticks])
             for half in self._halves
@@ -381,7 +383,7 @@ class Seer:
         name = seen[0].name if seen else ""
         if name == self._rule and tick["t"] < self._say_again_at:
             return
-        # The first figures of an outage are a mixture of before and after: soon there are better.
+        # The first figures after a change mix before and after, so they are updated sooner.
         wait_s = SAY_AGAIN_AFTER_S if name == self._rule else SETTLED_AFTER_S
         self._rule, self._say_again_at = name, tick["t"] + wait_s
         if seen:

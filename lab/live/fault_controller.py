@@ -1,6 +1,6 @@
-"""The switches of the console: those of `lab up`, with everybody told of what was done.
+"""The fault controller of the console: that of `lab up`, plus a callback for every action.
 
-Whoever turns one, the page or `lab fault` in another terminal, all screens say so.
+So all screens show every action, both those from the page and those from `lab fault`.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +18,7 @@ _IS_HEALING = ("healed", "restarted", "lost")
 
 @dataclass(frozen=True)
 class On:
-    """A fault that is on in one half. `since_s`: a moment of `perf_counter`."""
+    """An active fault in one pane. `since_s`: a moment of `perf_counter`."""
 
     half: str
     target: str
@@ -28,12 +28,14 @@ class On:
 
 
 def kind_of(deed: Deed) -> Literal["fault", "heal"]:
-    """What kind of log line a deed is."""
+    """The kind of the log line for an action."""
     return "heal" if deed.state in _IS_HEALING else "fault"
 
 
 class Board(Switchboard):
-    """`did` is called with the deeds of each order, whoever gave it."""
+    """A fault controller that calls `did` with the actions of each request.
+
+    `put` and `heal` raise Conflict while the stacks are starting, and as in `lab up`."""
 
     def __init__(self, stacks: Sequence[Stack], did: Did) -> None:
         super().__init__(stacks)
@@ -41,7 +43,7 @@ class Board(Switchboard):
         self._shut = False
 
     def on(self) -> list[On]:
-        """What is on now, the oldest first."""
+        """The active faults, the oldest first."""
         return [
             On(
                 *(one.stack.name, one.fault.target, one.fault.kind),
@@ -67,7 +69,7 @@ class Board(Switchboard):
 
     @asynccontextmanager
     async def shut(self) -> AsyncIterator[None]:
-        """Nobody turns a switch meanwhile; who is just turning one comes to an end first."""
+        """Refuse all requests during the context; a request in progress is completed first."""
         self._shut = True
         try:
             async with self._one_at_a_time:
@@ -80,6 +82,6 @@ class Board(Switchboard):
             raise Conflict("Both halves are just starting. Try again in a second.")
 
     def use(self, stacks: Sequence[Stack]) -> None:
-        """Other stacks from now on, on which nothing is."""
+        """Control these stacks from now on; they have no faults yet."""
         self._stacks = {stack.name: stack for stack in stacks}
         self._on = []

@@ -1,7 +1,7 @@
-"""The line to the load: tells it the plan and the wishes, and hears what came in.
+"""The connection to the load: sends it the plan and changes, and receives its reports.
 
-The load is a process of the supervisor's like any other. It finds us by a port of the loopback,
-given on its command line, and proves by the token in its environment that it is ours.
+The load is a process of the supervisor. It connects to a loopback port that is given on its command
+line, and authenticates with a token from its environment. Messages are lines of JSON.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Report = Mapping[str, Any]
 
 
 class LoadLink:
-    """One load, from `start` until `stop`. `on_report` is called in the running loop."""
+    """One load process, from `start` until `stop`. Calls `on_report` in the running loop."""
 
     def __init__(self, supervisor: Supervisor, on_report: Callable[[Report], None]) -> None:
         self._supervisor, self._on_report = supervisor, on_report
@@ -38,7 +38,9 @@ class LoadLink:
         self._came = asyncio.Event()
 
     async def start(self, plan: Mapping[str, Any], folder: Path) -> None:
-        """Returns when the load has its plan. Raises LabCannotRun."""
+        """Start the process, and send it the plan once it has connected.
+
+        Raises LabCannotRun if it can't start, or does not connect in time."""
         self._plan = plan
         self._server = await asyncio.start_server(self._talk, HOST, 0, limit=_LONGEST_LINE)
         port = self._server.sockets[0].getsockname()[1]
@@ -63,7 +65,8 @@ class LoadLink:
             raise LabCannotRun(last) from None
 
     def wish(self, **wishes: Any) -> None:
-        """Another `rate`, or another `mix`, from the next twentieth of a second on."""
+        """Change the load: `rate` (requests per second), `mix` (weights by operation). Takes effect
+        within a twentieth of a second."""
         if self._writer is not None:
             self._writer.write(json.dumps(wishes).encode() + b"\n")
 
@@ -72,7 +75,7 @@ class LoadLink:
         return self._supervisor.alive(NAME)
 
     async def stop(self) -> None:
-        """Kill it: nothing of it is worth a farewell."""
+        """Kill the process, and close the connection. It has no state to save."""
         if self.alive:
             with suppress(LabCannotRun):
                 await self._supervisor.kill(NAME)

@@ -1,4 +1,4 @@
-"""The two halves of the screen: which arrangement runs in each, and what it is drawn as."""
+"""The two panes of the screen: which arrangement runs in each, and how it is drawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +19,13 @@ TOLD_BY = {
     "CommentModerated": "moderation",
     "CommentUpdated": "comments",
 }
-"""Who tells which event."""
+"""The publisher of each event type."""
 
 
 @dataclass(frozen=True)
 class Half:
-    """`name` tells it from the other one, also when both are of one arrangement."""
+    """One pane. `name` is unique, even when both panes have the same arrangement; `options`: the
+    switches of the stack."""
 
     name: str
     arrangement: str
@@ -32,11 +33,11 @@ class Half:
 
     @property
     def built(self) -> Arrangement:
-        """The arrangement with what the options add to it."""
+        """The arrangement, changed by the bus engine in the options."""
         return with_engine(ARRANGEMENTS[self.arrangement], self.options)
 
     def hello(self) -> dict[str, Any]:
-        """What the page needs to draw it."""
+        """What the page needs to draw the pane, as JSON values."""
         built = self.built
         return {
             "name": self.name,
@@ -49,7 +50,8 @@ class Half:
 
 
 def halves(names: Sequence[str], bus: str | None) -> tuple[Half, ...]:
-    """One half for each arrangement named, on that bus where it has one. Raises Invalid."""
+    """One pane for each named arrangement; `bus`: the engine for those with a bus. Raises Invalid
+    for an unknown arrangement, and for request-reply on the course's bus."""
     found = []
     for place, name in enumerate(names):
         if name not in ARRANGEMENTS:
@@ -67,7 +69,7 @@ TWO = halves(TWINS, None)
 
 
 def edges(built: Arrangement) -> list[tuple[str, str]]:
-    """Who speaks to whom: lines of the drawing, each once."""
+    """The lines of the drawing, each once: caller and callee, or publisher, bus and consumer."""
     hops = tuple(part for part in built.parts if part in HOPS)
     if built.ask_by is None:
         told = [(who, BUS) for who in (*(TOLD_BY[event] for event in HEARD_BY), *hops)]

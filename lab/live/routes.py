@@ -1,7 +1,7 @@
-"""What can be asked for, in one table: what is not in it does not exist, and each row says who may.
+"""The table of routes of the console, each with its access rule.
 
-`open`: also without the cookie. `shared`: also on the listener for others in the network, who may
-look and do nothing. Whatever is not a GET changes something, and is checked as such.
+`open`: needs no cookie. `shared`: served to spectators too, on the second listener. Every method
+other than GET counts as a change, and must pass the checks for changes.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Text = Annotated[str, Field(max_length=20_000)]
 
 @dataclass(frozen=True)
 class Door:
-    """A route and who may pass. One whose route is `raw` gets the request itself."""
+    """A route and its access rule. The handler of a `raw` route gets the request itself."""
 
     route: Route
     open: bool = False
@@ -45,7 +45,7 @@ class Token(_Body):
 
 
 class FaultWish(_Body):
-    """Break `target`, in one half or in both."""
+    """The body of a fault request. `half` None: both panes."""
 
     kind: Text
     target: Text
@@ -54,7 +54,7 @@ class FaultWish(_Body):
 
 
 class HealWish(_Body):
-    """Mend what is named; everything, when nothing is."""
+    """The body of a heal request. A field that is None matches everything."""
 
     target: Text | None = None
     kind: Text | None = None
@@ -62,7 +62,7 @@ class HealWish(_Body):
 
 
 class ResetWish(_Body):
-    """Start anew, with the same halves or with others."""
+    """The body of a reset: arrangements and bus engine; None keeps the current one."""
 
     left: Text | None = None
     right: Text | None = None
@@ -91,7 +91,7 @@ def doors(
     static: Callable[[web.BaseRequest], Any],
     stream: Callable[[web.BaseRequest], Any],
 ) -> Sequence[Door]:
-    """All of them. `static` and `stream` answer a request by themselves."""
+    """The routes of the console. `static` and `stream` are the handlers of raw routes."""
     blog = Blog(session)
 
     async def enter(body: Token) -> web.Response:
@@ -148,8 +148,9 @@ def doors(
 
 
 def _chosen(session: Session, body: ResetWish) -> Any:
-    """The halves that were asked for; the ones that are there, with their options, where none
-    were."""
+    """The panes that the request names; the current panes, with their options, if it names none.
+
+    Raises Invalid."""
     if body.engine is not None and body.engine not in ENGINES:
         known = ", ".join(ENGINES)
         raise Invalid(f"There is no engine {body.engine!r}. Known: {known}.", field="engine")

@@ -1,10 +1,10 @@
-"""A prepared demonstration: a scenario file, gone through step by step with the space bar.
+"""A prepared demonstration: the steps of a scenario file, taken one by one with the space bar.
 
-The same file that `lab run` takes, in its own order: first the question, to be answered by the
-class before anything is done; then what the method does, each beginning and each end a step; in the
-end the explanation. When to go on is for the instructor to say, so the file's seconds are not kept.
-What can't be shown so (a newcomer, a history, services that reach in, a third variant) is left out,
-and said to be.
+The file is the same as for `lab run`. First comes the question, for the class to answer before
+anything happens; then each start and each end of a fault or of another load is a step; the
+explanation comes last. The instructor decides when to go on, so the durations in the file do not
+apply. Parts that can't be shown live (newcomer, history, `reach_in`, `at_once`, more than two
+variants) are left out and reported.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ from lab.scenarios.scenario import Scenario
 
 @dataclass(frozen=True)
 class Action:
-    """A fault put on or taken off in one half (None: both), or another arrival rate."""
+    """One action: add or remove a fault in one pane (`half` None: in both), or change the arrival
+    rate (requests per second)."""
 
     do: Literal["break", "mend", "load"]
     fault: Fault | None = None
@@ -41,7 +42,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Step:
-    """What is said, and what is done; a step of words alone does nothing."""
+    """The text of a step and its actions; a step of text alone has none."""
 
     says: str
     actions: tuple[Action, ...] = ()
@@ -51,7 +52,7 @@ class Step:
 
 
 def halves_of(scenario: Scenario) -> tuple[Half, ...]:
-    """Its first two variants, with all that they switch."""
+    """The panes of the first two variants, with their options."""
     return tuple(
         Half(name, spec.arrangement, spec.options)
         for name, spec in list(scenario.variants.items())[:2]
@@ -59,7 +60,7 @@ def halves_of(scenario: Scenario) -> tuple[Half, ...]:
 
 
 def left_out(scenario: Scenario) -> list[str]:
-    """What of it can't be shown live, in words."""
+    """The parts of the scenario that can't be shown live, as phrases."""
     others = list(scenario.variants)[2:]
     parts = {
         f"the variants {', '.join(others)}": bool(others),
@@ -72,7 +73,7 @@ def left_out(scenario: Scenario) -> list[str]:
 
 
 def steps_of(scenario: Scenario) -> list[Step]:
-    """The whole demonstration, in order."""
+    """All steps, in order. Actions at the same moment of the scenario are one step."""
     halves = [half.name for half in halves_of(scenario)]
     steps = [Step(scenario.question or scenario.title)]
     moments = sorted(_moments(scenario, halves), key=lambda one: one[0])
@@ -102,7 +103,7 @@ def _moments(scenario: Scenario, halves: Sequence[str]) -> Iterator[tuple[float,
 
 
 class Script:
-    """The demonstration under way. `at`: how many steps have been taken."""
+    """The running demonstration. `at`: how many steps have been taken."""
 
     def __init__(self, scenario: Scenario, session: Session) -> None:
         self.scenario, self._session = scenario, session
@@ -112,7 +113,7 @@ class Script:
         self._tell()
 
     def restart(self) -> None:
-        """From the first step again, with the load that the file has."""
+        """Go back to the first step, and to the load of the file."""
         self.at = 0
         load = self.scenario.load
         self._session.rate, self._session.mix = load.rate, dict(load.mix)
@@ -120,8 +121,8 @@ class Script:
         self._tell()
 
     async def step(self) -> dict[str, Any]:
-        """Take the next step. Raises Conflict behind the last one, and what the switches raise;
-        a step that could not be taken is not passed."""
+        """Take the next step. Raises Conflict after the last step, and the errors of the fault
+        controller; after an error the same step comes again."""
         self._session.require_up()
         async with self._one_at_a_time:
             if self.at == len(self.steps):

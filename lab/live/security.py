@@ -1,10 +1,10 @@
-"""Who may do what. Each rule closes one way in; all of them are asked at every route.
+"""Access control of the console: the checks of a request. Each check closes one attack.
 
-The token is in the address that was printed, behind the `#`, which no browser sends anywhere. The
-page brings it once and gets a cookie for it, which no script can read and no other site can send.
-A page on another port of this machine is *the same site* to a browser, so that alone is not enough:
-what changes something must come as JSON, with a header that only our own page sends, and a browser
-that says where a request comes from must say: from here.
+The token is in the printed URL, after the `#`, which a browser never sends. The page sends it once
+and gets a cookie, which no script can read and no other site can send. But a page on another port
+of this machine is *the same site* to a browser, so a cookie is not enough: a request that changes
+something must be JSON and have a header that only our page sends, and if it has an `Origin`, that
+must be our own.
 """
 
 import hmac
@@ -30,14 +30,16 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""On every answer. Nothing from elsewhere is loaded, nobody may frame us, nothing is kept."""
+"""On every response: the page loads nothing from other sites, no site may frame it, and the browser
+caches nothing."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """`token`: what the address has; `pass_`: what the cookie has, so that neither is the other.
+    """The credentials of a console. `token`: in the URL; `pass_`: the value of the cookie, another
+    secret than the token.
 
-    `cookie`: its name. Cookies don't know ports, so two consoles on one machine need two names.
+    `cookie`: its name. Cookies ignore ports, so two consoles on one machine need two names.
     """
 
     cookie: str
@@ -52,11 +54,11 @@ class Keys:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
 
     def set_cookie(self) -> str:
-        """The header's value."""
+        """The value of the `Set-Cookie` header."""
         return f"{self.cookie}={self.pass_}; HttpOnly; SameSite=Strict; Path=/"
 
     def check(self, request: web.BaseRequest) -> None:
-        """Let in only who has entered. Raises Forbidden."""
+        """Raise Forbidden unless the request has the cookie."""
         given = request.cookies.get(self.cookie, "")
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self.pass_.encode()):
             raise Forbidden(
@@ -65,20 +67,21 @@ class Keys:
 
 
 def check_origin(request: web.BaseRequest) -> None:
-    """A request that says from which page it comes must come from ours. Raises Forbidden."""
+    """Raise Forbidden if the request has an `Origin` other than our own."""
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"http://{request.headers.get('Host', '')}":
         raise Forbidden(f"A page at {printable(origin)} may not ask for this.")
 
 
 def check_page(request: web.BaseRequest) -> None:
-    """What changes something needs a header that a form can't send. Raises Forbidden."""
+    """Raise Forbidden without the page's header, which a form on another page can't send. Required
+    for requests that change something."""
     if request.headers.get(PAGE_HEADER) != "1":
         raise Forbidden(f"This needs the header {PAGE_HEADER}: 1, as our own page sends it.")
 
 
 def check_own_host(request: web.BaseRequest, hosts: Collection[str]) -> None:
-    """The name that was asked for must be one of these, to the letter. Raises WrongHost."""
+    """Raise WrongHost unless the `Host` is exactly one of these."""
     host = request.headers.get("Host", "")
     if host not in hosts:
         raise WrongHost(f"Nobody here is called {printable(host)!r}.")
@@ -89,7 +92,7 @@ def loopback_hosts(port: int) -> frozenset[str]:
 
 
 def own_addresses() -> list[str]:
-    """This machine's IPv4 addresses but the loopback, as others in its networks know it."""
+    """The IPv4 addresses of this machine, without the loopback."""
     found = [
         address.address
         for addresses in psutil.net_if_addrs().values()

@@ -1,14 +1,9 @@
-"""Where the console is asked: a listener on the loopback for whoever holds the token.
+"""The HTTP servers of `lab live`: the console on the loopback, and the one for spectators.
 
-The same code serves the listener for lookers-on (`lab/live/server.py`), with fewer doors.
-
-The page's own files: those that lie in static/, and nothing that lies anywhere else.
-
-The door for lookers-on in the same network: they may look, and that is all.
-
-A listener of its own, which is not there unless it is asked for. It has only the doors that are
-marked as shared, none of which changes anything; no cookie is given or taken. What they ask for is
-answered once for all of them, so that two hundred readers are no load.
+The console requires the cookie that its token gives. The server for spectators in the same network
+is a second listener, started only on request (`--share`). It serves only the routes marked as
+shared, which change nothing, and uses no cookie. Spectators share one response of the blog, so two
+hundred of them put no load on it.
 """
 
 import asyncio
@@ -50,7 +45,7 @@ from lab.service.http import (
 )
 from lab.support.ports import holder_of
 
-# ── Where the console is asked: a listener on the loopback for whoever holds the token.
+# ── HTTP server
 
 SHUTDOWN_WITHIN_S = 1.0
 STALLED_AFTER_S = 5.0
@@ -58,7 +53,9 @@ _UNAVAILABLE = 503
 
 
 def streaming(show: Show, role: Role) -> Callable[[web.BaseRequest], Any]:
-    """What answers `GET /api/stream`: all that happens, from now on, as server-sent events."""
+    """The handler of `GET /api/stream`: all messages from now on, as server-sent events.
+
+    The handler raises Conflict if too many screens are connected."""
 
     async def stream(request: web.BaseRequest) -> web.StreamResponse:
         if show.watchers.full(role == "watcher"):
@@ -73,7 +70,7 @@ def streaming(show: Show, role: Role) -> Callable[[web.BaseRequest], Any]:
                         await response.write(data)
                     data = await watcher.next()
             except (TimeoutError, ConnectionError):
-                # Nothing is taken any more: a farewell would wait as long as the rest has.
+                # The client reads nothing: a regular close would wait for the unsent data.
                 if request.transport is not None:
                     request.transport.abort()
         return response
@@ -83,14 +80,15 @@ def streaming(show: Show, role: Role) -> Callable[[web.BaseRequest], Any]:
 
 @dataclass(frozen=True)
 class Desk:
-    """One listener: its doors, the names it goes by, and whether there is a cookie to show."""
+    """One listener: its routes, the Host values it accepts, and its credentials. `keys` None: no
+    cookie is required."""
 
     doors: Sequence[Door]
     hosts: Callable[[], Collection[str]]
     keys: Keys | None
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, or say why not."""
+        """Respond to one request; every error becomes a problem response."""
         try:
             response = await self._pass(request)
         except ServiceError as error:
@@ -123,7 +121,7 @@ class Desk:
 
 
 def listen_on(address: str, port: int) -> socket.socket:
-    """Listen there; port 0 takes a free one. Raises PortTaken."""
+    """Listen on this address; port 0 takes a free port. Raises PortTaken."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -137,10 +135,10 @@ def listen_on(address: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serving(desk: Desk, listening: socket.socket, show: Show) -> AsyncIterator[None]:
-    """Serve on this socket until the end of the context."""
+    """Serve on this socket until the context ends."""
     server = HttpServer(
         desk.respond,
-        # The timer that closes idle connections is also the one that cuts off half-sent heads.
+        # aiohttp uses this timer for idle connections and for request heads sent only in part.
         keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
         auto_decompress=False,
         access_log=None,
@@ -157,7 +155,7 @@ async def serving(desk: Desk, listening: socket.socket, show: Show) -> AsyncIter
             await server.shutdown(SHUTDOWN_WITHIN_S)
 
 
-# ── The page's own files: those that lie in static/, and nothing that lies anywhere else.
+# ── Files of the page
 
 FOLDER = Path(__file__).parent / "static"
 
@@ -173,9 +171,9 @@ TYPES = {
 
 
 async def static_file(request: web.BaseRequest) -> web.Response:
-    """`/` is index.html; `/static/NAME` the file of that name. Raises NotFound."""
+    """`/` is index.html, `/static/NAME` the file of that name in static/. Raises NotFound."""
     name = request.path.removeprefix("/static/").removeprefix("/") or "index.html"
-    # Looked up among the names that are there: no path that somebody sends is ever opened.
+    # The name is looked up in a listing of the folder: a path from a request is never opened.
     known = {path.name: path for path in FOLDER.iterdir() if path.suffix in TYPES}
     if name not in known:
         raise NotFound(f"There is no file {name[:80]!r} here.")
@@ -183,13 +181,13 @@ async def static_file(request: web.BaseRequest) -> web.Response:
     return web.Response(body=path.read_bytes(), headers={"Content-Type": TYPES[path.suffix]})
 
 
-# ── The door for lookers-on in the same network: they may look, and that is all.
+# ── Spectators
 
 _LOOK_AGAIN_S = 5.0
 
 
 class OwnHosts:
-    """The names this machine goes by at a port. Looked up now and then: networks come and go."""
+    """The Host values of this machine at a port, looked up again every 5 s: networks change."""
 
     def __init__(self, port: int) -> None:
         self._port, self._looked_at_s = port, float("-inf")
@@ -199,7 +197,7 @@ class OwnHosts:
         if perf_counter() - self._looked_at_s > _LOOK_AGAIN_S:
             self._looked_at_s = perf_counter()
             own = {f"{address}:{self._port}" for address in own_addresses()}
-            # Nobody is asked for more names: in a classroom without a network that takes seconds.
+            # No DNS query for more names: without a network it takes seconds to fail.
             name = socket.gethostname()
             names = {f"{name}:{self._port}", f"{name}.local:{self._port}"}
             self._known = loopback_hosts(self._port) | own | names
@@ -207,11 +205,11 @@ class OwnHosts:
 
 
 def shared_doors(doors: Sequence[Door], session: Session) -> list[Door]:
-    """Those that are shared, with their own stream and their own look at the blog."""
+    """The shared routes, with the stream for spectators and their own feed of the blog."""
     blog = Blog(session)
 
     async def feed(half: str) -> object:
-        # Without `newest`: an answer that is kept for all can't be another one for each.
+        # Without `newest`: all spectators share one cached response.
         return await blog.feed(half)
 
     instead = {
@@ -230,5 +228,5 @@ def shared_desk(doors: Sequence[Door], session: Session, port: int) -> Desk:
 
 
 def addresses(port: int) -> list[str]:
-    """What to write on the blackboard."""
+    """The URLs for spectators, one for each IPv4 address of this machine."""
     return [f"http://{address}:{port}/" for address in own_addresses()]

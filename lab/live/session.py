@@ -1,7 +1,7 @@
-"""What runs behind the console: two stacks, a steady load, the switches; started, reset, ended.
+"""What runs behind the console: starts, resets and ends two stacks, their load and their faults.
 
-The nursery stays through every reset, so what is started anew is forked from a process that has
-imported everything already: that is what makes it a matter of a second.
+The fork server stays through every reset. New processes are forked from it and need no imports, so
+a reset takes about a second.
 """
 
 import asyncio
@@ -38,7 +38,8 @@ LOOK_EVERY_S = 0.2
 
 
 class Session:
-    """`session()` makes one. Its stacks are there from the first `begin` on."""
+    """The two stacks, their load and their fault controller. Made by `session()`; the stacks exist
+    from the first `begin` on."""
 
     def __init__(self, supervisor: Supervisor, folder: Path, show: Show) -> None:
         self.show = show
@@ -63,12 +64,12 @@ class Session:
         return self._link is not None and not self._starting.locked()
 
     def require_up(self) -> None:
-        """Raises Conflict while the stacks are being started."""
+        """Raise Conflict while the stacks are starting."""
         if not self.is_up:
             raise Conflict("Both halves are just starting. Try again in a second.")
 
     def end_with(self, task: asyncio.Task[None]) -> None:
-        """Nothing goes on without this task: when it has ended, so has the session."""
+        """End the session when this task has ended, with the task's error if it failed."""
         if self.ended.done() or task.cancelled():
             return
         if error := task.exception():
@@ -77,13 +78,14 @@ class Session:
             self.ended.set_result(None)
 
     def stage(self, halves: Sequence[Half]) -> None:
-        """What is going to be shown: who comes before it has begun finds it described."""
+        """Describe the panes before they start, for screens that connect before `begin`."""
         self.halves = halves
         self.show.stage = self._stage()
 
     async def begin(self, halves: Sequence[Half], says: str = "") -> None:
-        """Start these halves with nothing in them; whatever ran is thrown away. Raises Conflict
-        while another start is under way, LabCannotRun."""
+        """Start these panes with empty blogs; the running stacks and their data are discarded.
+
+        Raises Conflict while another start is in progress, LabCannotRun."""
         if self._starting.locked():
             raise Conflict("Both halves are just starting. Try again in a second.")
         async with self._starting, self.board.shut():
@@ -99,7 +101,8 @@ class Session:
             self.show.done(f"{says} ({perf_counter() - began_s:.1f} s)", "reset")
 
     def set_load(self, rate: float | None, mix: Mapping[Any, float] | None) -> dict[str, Any]:
-        """Another load from now on; what it is then."""
+        """Change the load from now on; returns the new load. `rate`: requests per second for each
+        pane; `mix`: weights by operation; None keeps the current value."""
         self.rate = self.rate if rate is None else rate
         self.mix = self.mix if mix is None else dict(mix)
         if self._link is not None:
@@ -174,7 +177,7 @@ class Session:
         self._seer.look(tick)
 
     async def _end_all(self) -> None:
-        """Kill everything of this start, and throw away what it has written."""
+        """Kill all processes of this start, and delete the folder with their data and logs."""
         link, self._link, self._ticks = self._link, None, None
         if link is not None:
             await link.stop()
@@ -199,7 +202,7 @@ class Session:
         self.show.change("faults", self.faults())
 
     def faults(self) -> list[dict[str, Any]]:
-        """What is on now."""
+        """The active faults, as a screen gets them. `since_t`: seconds since this start."""
         told = []
         for one in self.board.on():
             fault = asdict(one)
@@ -208,7 +211,7 @@ class Session:
         return told
 
     async def watch(self) -> None:
-        """Say who ends though nobody told them to, and start the load again if it is that."""
+        """Report processes that exit unexpectedly, and restart the load if it exited."""
         while True:
             for exited in self._supervisor.unexpected_exits()[self._exits :]:
                 self._exits += 1
@@ -225,7 +228,8 @@ class Session:
 
 @asynccontextmanager
 async def session(folder: Path, show: Show, halves: Sequence[Half]) -> AsyncIterator[Session]:
-    """One that is going to begin with these halves; at the end all is gone. Raises LabCannotRun."""
+    """A session that is ready to begin with these panes; the end of the context ends all processes
+    and deletes their data. Raises LabCannotRun."""
     modules = preload(half.options for half in halves)
     supervisor = Supervisor((*modules, "lab.load.continuous"), folder)
     supervisor.launch()
@@ -243,7 +247,7 @@ async def session(folder: Path, show: Show, halves: Sequence[Half]) -> AsyncIter
 
 
 async def cancelled(task: asyncio.Task[None]) -> None:
-    """End a task, and wait until it has ended."""
+    """Cancel a task, and wait until it has ended."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

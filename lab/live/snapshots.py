@@ -1,19 +1,15 @@
-"""Ten times a second, all that was seen of both halves, as one message for every screen.
+"""Ticks: ten times a second, a snapshot of both panes, as one message for every screen.
 
-A tick is made when the load has reported, for its figures are the ones that change fastest; what
-else is in it (how the processes are, what went from whom to whom) is the newest that is known.
+A report of the load triggers a tick, because the figures of the load change fastest. The rest of
+the tick (states of the processes, hops between services) is the newest that is known.
 
-How each process is: asked five times a second, by the lab's own control route.
+The states come from a control route of each process, polled five times a second. Control requests
+bypass the fault filter and the workers, so a process responds even when all its workers are busy; a
+process that does not respond is down or hangs. It is not polled again while a poll is pending.
 
-That route turns off before the door and before the workers, so it answers also when all of these
-are busy; what does not answer there is down, or hangs. One that hangs is not asked again while the
-question stands.
-
-What went from whom to whom in the last moments: read from the spans that every process writes.
-
-Only what is new in a file is read, and of that only so much is understood: a request costs some
-300 bytes of spans, and at a hundred requests a second nobody could follow each of them anyway. What
-is passed over is counted. What the load itself sent is told by the load.
+The hops come from the span files that every process writes. Only the newest lines are parsed: at
+a hundred requests a second a viewer can't follow each hop. An estimated total includes the skipped
+ones. The hops from the client come from the report of the load.
 """
 
 import asyncio
@@ -33,7 +29,7 @@ from lab.domain.services import BUS, HOPS, MONOLITH
 from lab.live.load_client import Report
 from lab.live.panes import CLIENT, TOLD_BY
 
-# ── How each process is: asked five times a second, by the lab's own control route.
+# ── States of the processes
 
 EVERY_S = 0.2
 HANGS_AFTER_S = 0.25
@@ -44,7 +40,8 @@ Up = bool | Literal["hangs"]
 
 @dataclass
 class Node:
-    """A process at its newest answer."""
+    """The newest known state of a process. `asked_s`: when the pending poll was sent (a moment of
+    `perf_counter`), None if none is pending."""
 
     up: Up = True
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +64,7 @@ class Node:
 
 
 class Nodes:
-    """The processes of one stack; `run` looks after them until it is cancelled."""
+    """The processes of one stack; `run` polls them until it is cancelled."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -77,11 +74,11 @@ class Nodes:
         self._look_now = asyncio.Event()
 
     def look_now(self) -> None:
-        """Something was done: don't wait for the next turn."""
+        """Poll now, not at the next interval: a fault was just added or removed."""
         self._look_now.set()
 
     def told(self) -> dict[str, Any]:
-        """By target. In a monolith all are the one process."""
+        """The state of each target. In a monolith all targets have the state of its one process."""
         now_s = perf_counter()
         for node in self._nodes.values():
             if node.asked_s is not None and now_s - node.asked_s > HANGS_AFTER_S:
@@ -126,37 +123,38 @@ class Nodes:
             node.up = "hangs"
         else:
             node.up = False
-            # What a process had under way is gone with it; its offset and its outbox are not.
+            # The requests in progress ended with the process; its offset and its outbox are stored.
             node.state = {**node.state, "under_way": 0}
 
 
-# ── What went from whom to whom in the last moments: read from the spans that every process writes.
+# ── Hops, from the spans
 
 MOST_HOPS = 30
-"""Told in a tick for each half."""
+"""The most hops in a tick for each pane."""
 _MOST_LINES = 24
 _MOST_BYTES = 1 << 18
 _TOO_LONG = 1 << 24
 
 Hop = tuple[str, str, str, str, float, float, bool]
-"""From, to, ask or tell, what, when (seconds since 1970), how long (ms), whether it went well."""
+"""Caller or publisher, target, `ask` or `tell`, route or event type, start (seconds since 1970),
+duration (ms), whether it succeeded."""
 
 ASKS_IN_MONOLITH = {
     "GET /feed": "query",
     "POST /posts/{post_id}/comments": "comments",
 }
-"""Which of the services that live in one process has a question, by the route that it stands in."""
+"""In a monolith: the service that makes a call, by the route of the span that contains the call."""
 
 
 class Tail:
-    """The new lines of a file that grows."""
+    """Reads the new lines of a growing file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, 0
         self._file: Any = None
 
     def lines(self) -> tuple[list[bytes], int]:
-        """Of the whole lines since the last time the newest, and how many there were."""
+        """The newest of the complete lines since the last call, and the number of all of them."""
         if self._file is None:
             try:
                 self._file = self._path.open("rb")
@@ -164,12 +162,12 @@ class Tail:
                 return [], 0
         size = self._path.stat().st_size
         behind = size - self._read - _MOST_BYTES
-        if behind > 0:  # We were away for long: what lies so far back is past.
+        if behind > 0:  # Too much for one read: skip the older lines.
             self._read += behind
             self._file.seek(self._read)
             self._read += len(self._file.readline())
         elif self._read == size > _TOO_LONG:
-            # Its writer appends, wherever the end is: so a lab that is up for hours fills no disk.
+            # Keeps the file small in a long session. Safe, because the writer opens it to append.
             os.truncate(self._path, 0)
             self._read = 0
         self._file.seek(self._read)
@@ -185,7 +183,7 @@ class Tail:
 
 
 class Hops:
-    """The hops of one stack, since the last time they were asked for."""
+    """The hops of one stack since the last call of `new`."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._hops = tuple(part for part in stack.arrangement.parts if part in HOPS)
@@ -194,8 +192,8 @@ class Hops:
         self._tails = [Tail(folder / f"{stack.name}.{part}.spans.ndjson") for part in parts]
 
     def new(self) -> tuple[list[Hop], int]:
-        """At most MOST_HOPS of them, failed ones first, and how many there were in all, or about:
-        of the lines that were not read it is assumed that they are like those that were."""
+        """At most MOST_HOPS hops, failed ones first, then the newest; and an estimate of how many
+        there were: skipped lines count as if they had as many hops as the parsed ones."""
         hops: list[Hop] = []
         total = 0.0
         for tail in self._tails:
@@ -231,8 +229,8 @@ class Hops:
 
 
 def _heard(span: dict[str, Any]) -> Iterator[Hop]:
-    """An event's way in. Its way out, from its teller to the bus, is told once, of those who hear
-    it by the first."""
+    """The hops of a consumed event: from the bus to the consumer, and from the publisher to the
+    bus. Each consumer has a span of the event, so only its first consumer yields the second one."""
     event, who = span["name"], span["service"]
     ok = "failed" not in span
     if HEARD_BY.get(event, ("",))[0] == who:
@@ -241,12 +239,12 @@ def _heard(span: dict[str, Any]) -> Iterator[Hop]:
 
 
 def of_load(call: list[Any], now_s: float) -> Hop:
-    """A call of the load's, as its report has it."""
+    """The hop of a call in a report of the load, which gives its start in ms relative to now."""
     service, what, at_ms, took_ms, ok = call
     return CLIENT, service, "ask", what, now_s + at_ms / 1_000, took_ms, ok
 
 
-# ── Ten times a second, all that was seen of both halves, as one message for every screen.
+# ── Ticks
 
 EVERY_MS = 100
 _OF_LOAD = (
@@ -258,7 +256,7 @@ Tick = dict[str, Any]
 
 
 class Ticks:
-    """Those of one start of the stacks. `began_s`: the moment of `perf_counter` they count from."""
+    """Makes the ticks of one start of the stacks."""
 
     def __init__(
         self, stacks: Sequence[Stack], nodes: Mapping[str, Nodes], hops: Mapping[str, Hops]
@@ -267,7 +265,8 @@ class Ticks:
         self._load: dict[str, Any] = {}
 
     def of(self, report: Report, began_s: float) -> Tick:
-        """The tick that ends with this report."""
+        """The tick for this report. `t` in it: seconds since `began_s`, a moment of
+        `perf_counter`. `load` is in it only when the load has changed."""
         now_unix_s = time.time()
         halves = {
             stack.name: self._half(stack.name, report["halves"][stack.name], now_unix_s)
@@ -285,7 +284,7 @@ class Ticks:
 
     def _half(self, name: str, told: Mapping[str, Any], now_unix_s: float) -> dict[str, Any]:
         between, total = self._hops[name].new()
-        # By turns from both, so that a busy chain does not crowd out who asked it.
+        # The client's calls come first, so that hops between services do not crowd them out.
         calls = [of_load(call, now_unix_s) for call in told["calls"]]
         hops = [*calls, *between[: MOST_HOPS - len(calls)]]
         return {
@@ -307,6 +306,6 @@ def _drawn(hop: Hop, now_unix_s: float) -> list[Any]:
 
 
 def without_hops(tick: Tick) -> Tick:
-    """As it is kept for those who come later: what moved then is over."""
+    """The tick as it is saved for screens that connect later: old hops are not animated."""
     halves = {name: {**half, "hops": []} for name, half in tick["halves"].items()}
     return {**tick, "halves": halves}

@@ -1,13 +1,8 @@
-"""`lab live --terminal`: the console without a browser, with the same keys.
+"""`lab live --terminal`: the console in a terminal, without a browser.
 
-It looks on as a browser's page does, by a queue of its own; what it does, it does by the same
-switches.
-
-The keys of the console in a terminal: the same as on the page, and what each of them does.
-
-What the console shows in a terminal: a pure function from what is known to what Rich draws.
-
-Each state has a word, so nothing is said by colour alone; it is readable at 80 columns.
+It subscribes to the same messages as the page and acts on the same session; most keys are the
+page's. Drawing is a pure function from `Screen` to a Rich renderable. Every state has a word, so no
+meaning depends on colour; the screen is readable at 80 columns.
 """
 
 import asyncio
@@ -39,7 +34,7 @@ from lab.live.session import Session
 from lab.live.snapshots import EVERY_MS, Tick
 from lab.support.text import plain, styled
 
-# ── What the console shows in a terminal: a pure function from what is known to what Rich draws.
+# ── Screen
 
 TARGETS = ("posts", "comments", "moderation", "query", "event-bus")
 SCOPES = ("left", "both", "right")
@@ -51,8 +46,8 @@ _WIDTH = 30
 
 @dataclass
 class Screen:
-    """All that the terminal knows. `behind`: so many ticks in the past is what it shows; None: it
-    stands still at `frozen`."""
+    """The state of the screen. `behind`: how many ticks in the past the screen shows, 0 for now;
+    `frozen`: the ticks that a paused screen shows, None if it is not paused."""
 
     halves: Sequence[Half]
     ticks: deque[Tick] = field(default_factory=lambda: deque(maxlen=WINDOW_S * _A_SECOND))
@@ -70,7 +65,7 @@ class Screen:
 
     @property
     def shown(self) -> Sequence[Tick]:
-        """The ticks up to the one that is shown."""
+        """The ticks up to the one that the screen shows."""
         if self.frozen is not None:
             return self.frozen
         ticks = list(self.ticks)
@@ -78,7 +73,7 @@ class Screen:
 
 
 def drawn(screen: Screen, keys: Sequence[tuple[str, str]]) -> RenderableType:
-    """The whole screen."""
+    """Draw the whole screen. `keys`: each key with what it does, for the help."""
     ticks = screen.shown
     halves = Table.grid(expand=True, padding=(0, 1))
     for _ in screen.halves:
@@ -153,7 +148,7 @@ def _figure(name: str, value: str, well: float | None) -> Text:
 
 
 def _history(tenths: Sequence[Mapping[str, Any]]) -> Text:
-    """The share of reads that went well, over the last minute: a bar for two seconds."""
+    """The share of successful reads over the last minute: one bar for two seconds."""
     step = WINDOW_S * _A_SECOND // _WIDTH
     cells = []
     for end in range(len(tenths), 0, -step):
@@ -200,7 +195,7 @@ def _ms(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f} ms"
 
 
-# ── The keys of the console in a terminal: the same as on the page, and what each of them does.
+# ── Keys
 
 SLOW_MS, FAIL_SHARE = 300, 0.5
 FASTER = 1.5
@@ -213,13 +208,13 @@ MIXES: tuple[dict[str, float], ...] = (
 )
 
 ASKED_BY = {"posts": "query", "comments": "query", "moderation": "comments", "query": "client"}
-"""Whom a partition cuts off: of those that ask a service, the one whom it hurts most."""
+"""The caller that a partition cuts off from a service: the one that the cut hurts most."""
 
 Act = Callable[[], Awaitable[None] | None]
 
 
 class Keys:
-    """What each key does."""
+    """The keys, and the action of each."""
 
     def __init__(self, screen: Screen, session: Session, script: Script | None) -> None:
         self.screen, self._session, self._script = screen, session, script
@@ -255,7 +250,7 @@ class Keys:
         return [("Space" if key == " " else key, says) for key, (says, _) in self.table.items()]
 
     async def press(self, key: str) -> None:
-        """Do what the key is for; what can't be done is said in the log."""
+        """Run the action of the key; an error goes to the log of the screen."""
         screen = self.screen
         asked, screen.asks = screen.asks, ""
         if asked and key == "r":
@@ -283,7 +278,7 @@ class Keys:
         self.screen.scope = scope
 
     def _where(self) -> list[str]:
-        """The halves that are meant, and have the target."""
+        """The names of the selected panes that have the target."""
         place = SCOPES.index(self.screen.scope)
         halves = list(self._session.halves)
         meant = halves if place == 1 else [halves[place // 2]]
@@ -356,13 +351,13 @@ class Keys:
         self.screen.help = not self.screen.help
 
 
-# ── `lab live --terminal`: the console without a browser, with the same keys.
+# ── Main loop
 
 DRAW_EVERY_S = 0.2
 
 
 def take_in(screen: Screen, name: str, data: Any) -> None:
-    """One event of the stream."""
+    """Apply one event of the stream to the screen."""
     if name == "hello":
         screen.ticks.clear()
         screen.behind, screen.frozen = 0, None
@@ -379,7 +374,7 @@ def take_in(screen: Screen, name: str, data: Any) -> None:
 
 
 async def run_terminal(session: Session, script: Script | None) -> None:
-    """Draw and obey until it is cancelled. Raises LabCannotRun without a terminal."""
+    """Draw the screen and handle keys until cancelled. Raises LabCannotRun without a terminal."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise LabCannotRun("--terminal needs a terminal, for its keys. Try lab live --no-open.")
     screen = Screen(session.halves)
@@ -412,7 +407,7 @@ async def run_terminal(session: Session, script: Script | None) -> None:
 
 
 def events_in(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Names and data of the events in some bytes of a stream."""
+    """The name and data of each event in these bytes of a stream of server-sent events."""
     for one in data.split(b"\n\n")[:-1]:
         name, _, told = one.partition(b"\n")
         yield name.removeprefix(b"event: ").decode(), json.loads(told.removeprefix(b"data: "))
@@ -420,7 +415,7 @@ def events_in(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 @contextmanager
 def _each_key(pressed: asyncio.Queue[str]) -> Iterator[None]:
-    """Every key at once, and none of them shown; Ctrl-C stays what it is."""
+    """Put each key into the queue at once, without echo; Ctrl-C still interrupts."""
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     loop = asyncio.get_running_loop()

@@ -1,10 +1,9 @@
-"""The load: who sends what and when, and what came of it.
+"""The load: what is sent and when, and what came of it.
 
-The pipeline is the file list, in reading order: `plan` (what a run is told), `pacer` (when what is
-sent), `pump` (what keeps it on time), `closed` (the loop that waits), `sender` (one arrangement's
-share of it), `again` (who sends a write a second time), `client` and `connection` (how one request
-is made), `watcher` (when a write can be seen), `samples` (the raw rows), `stale` (which feeds were
-old), `metrics` (figures from the rows), `generator` (the program). For those who watch there is
-another program, without an end: `steady` (`steady_plan`, `steady_sender`, `lately`). Nothing here
-knows an arrangement: it sees URLs.
+Modules, in reading order: `plan` (the input of a run), `schedule` (what is sent when), `generator`
+(the program; it keeps sends on time), `closed_loop` (users that wait for answers), `sender` (one
+arrangement's share of the load, with client retries), `visibility` (when a write appears in the
+feed), `samples` (the raw rows), `anomalies` (vanishing writes, stale reads), `metrics` (figures
+from the rows). `continuous` is a second program, without an end, for live viewing; `live_stats`
+has its figures. The load does not know which arrangement it sends to: it knows URLs.
 """

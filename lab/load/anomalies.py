@@ -1,23 +1,19 @@
-"""What the feed has shown, and so must go on showing: no reader may see a write come and go.
+"""Anomalies that readers see: writes that vanish from the feed, and stale reads.
 
-A feed that was right a moment ago and is right in the end can still have been wrong in between (a
-stale copy, a part left out while somebody is away). Nobody finds that out by looking once, at the
-end. So each answer of the feed is held against what earlier answers have shown. *Earlier* means:
-that answer was in before this question was sent; of two that were under way at once, neither is
-late.
+*Vanishing writes* (a violation of monotonic reads): once the feed has shown a write, later feeds
+must show it too. A feed that is right at the end can have been wrong in between (a stale copy, a
+part left out during an outage). So each feed is compared with what earlier ones have shown.
+*Earlier* means: that answer had arrived before this request was sent. Of two concurrent requests,
+neither is the earlier one.
 
-Stale reads: feeds that came without something that had been acknowledged before they were asked.
+*Stale reads*: feeds that lack a write which was acknowledged before they were requested. The
+answer does not say so; it is computed afterwards. A write is acknowledged at one moment and first
+seen at a later one; a feed that was requested and answered in between can't have shown it. The
+resolution is that of *visible*: the pause between two requests of the probe.
 
-Nothing in such an answer says so. It is found out afterwards, from the moments of the others: a
-write is acknowledged at one moment and first seen at a later one, and a feed that was asked for and
-answered in between can't have shown it. So it is known as exactly as *visible* is, to within the
-pause between two looks of the watcher.
-
-Which post is older: the lab's own ids say so, those of other people's blogs say nothing.
-
-Where ids say nothing, a post is as old as the moment it was first met, in the answer to its author
-or in the feed. Two that were met at about the same moment may have been written the other way
-round, so what hangs on their order is not looked at closer than MARGIN posts.
+*Order of posts*: the lab's ids sort by age, ids of external services may not. There, a post is as
+old as the moment when it was first met, in the answer to its author or in the feed. Two posts met
+at about the same moment may be in the wrong order, so the check leaves a margin of MARGIN posts.
 """
 
 from __future__ import annotations
@@ -31,20 +27,20 @@ from typing import NamedTuple
 
 from lab.load.samples import WRITES, Sample
 
-# ── Which post is older: the lab's own ids say so, those of other people's blogs say nothing.
+# ── Order of posts
 
 MARGIN = 10
 
 
 class Order:
-    """Keys by which posts sort, the oldest first. `by_id`: the ids themselves do."""
+    """Sort keys of posts, oldest first. `by_id`: the ids themselves sort by age."""
 
     def __init__(self, by_id: bool = True) -> None:
         self.by_id = by_id
         self._keys: dict[str, str] = {}
 
     def key(self, post_id: str) -> str:
-        """The key of a post, which is met now if it never was."""
+        """The sort key of a post. Without `by_id`, an unknown post becomes the newest one."""
         if self.by_id:
             return post_id
         if (key := self._keys.get(post_id)) is None:
@@ -52,22 +48,22 @@ class Order:
         return key
 
     def meet(self, newest_first: Sequence[str]) -> None:
-        """Meet the posts of a page."""
+        """Register the posts of a page that are not known yet."""
         if not self.by_id:
             for post_id in reversed(newest_first):
                 self.key(post_id)
 
     def reaches_back_to(self, newest_first: Sequence[str]) -> str:
-        """The key from which on a page must have every post that there is."""
+        """The sort key from which on this page must have every post."""
         keys = [self.key(one) for one in newest_first]
         return min(keys) if self.by_id else max(keys[-MARGIN:])
 
 
-# ── What the feed has shown, and so must go on showing: no reader may see a write come and go.
+# ── Vanishing writes
 
 
 class Asked(NamedTuple):
-    """A question for the feed: the moment it was sent (perf_counter), and what it asked for."""
+    """A request for the feed: when it was sent (`perf_counter`), and its parameters."""
 
     at_s: float
     limit: int
@@ -75,19 +71,20 @@ class Asked(NamedTuple):
 
 
 class Shown:
-    """The writes that were seen in the feed, with the moment (perf_counter) they were seen first.
+    """The writes that the feed has shown, each with the time (`perf_counter`) when it was first
+    seen.
 
-    A post was seen; a comment was seen decided.
+    A post counts when it was in the feed, a comment when it was there and decided.
     """
 
     def __init__(self, order: Order | None = None) -> None:
         self._order = order or Order()
-        self._post_ids: list[str] = []  # in their order: keys
+        self._post_ids: list[str] = []  # sort keys, oldest first
         self._posts: dict[str, tuple[Sample, float]] = {}
         self._comments: dict[str, dict[str, tuple[Sample, float]]] = {}
 
     def note(self, sample: Sample, at_s: float) -> None:
-        """An answer that was in at `at_s` shows this write."""
+        """Record that an answer received at `at_s` shows this write."""
         seen = (sample, at_s)
         post_id = self._order.key(sample.post_id or sample.id)
         if post_id not in self._comments:
@@ -99,7 +96,7 @@ class Shown:
             self._posts[post_id] = seen
 
     def forget(self, older_than: str) -> None:
-        """Hold no answer any more against what was seen of posts older than this id."""
+        """Drop what was seen of posts older than this id; they are no longer compared."""
         gone = bisect_left(self._post_ids, self._order.key(older_than))
         for post_id in self._post_ids[:gone]:
             del self._comments[post_id]
@@ -107,14 +104,15 @@ class Shown:
         del self._post_ids[:gone]
 
     def compare(self, asked: Asked, feed: Mapping[str, AbstractSet[str]], rows: int) -> None:
-        """Count `went_back` for each write that this answer should show, and doesn't.
+        """Increment `went_back` of each write that this answer should show and does not.
 
-        `feed`: the ids of the decided comments by the id of their post; `rows`: how many posts the
-        answer has. A full page reaches back to its oldest post, any other to the very first.
+        `feed`: the ids of the decided comments by the id of their post; `rows`: number of posts in
+        the answer. A full page reaches back to its oldest post, a shorter one to the very first
+        post.
         """
         order = self._order
         if asked.before is not None and not order.by_id:
-            return  # where that page begins, nobody knows closely enough
+            return  # it is not known exactly enough where that page begins
         full = feed and rows >= asked.limit
         reaches_back_to = order.reaches_back_to(list(feed)) if full else ""
         feed = {order.key(post_id): comments for post_id, comments in feed.items()}
@@ -134,12 +132,11 @@ class Shown:
                 sample.went_back += seen_at_s < asked.at_s
 
 
-# ── Stale reads: feeds that came without something that had been acknowledged before they were
-# asked.
+# ── Stale reads
 
 
 def mark_stale(samples: Sequence[Sample]) -> None:
-    """Mark the feeds among one variant's samples that were stale. All samples of a run, no more."""
+    """Set `stale` of each stale feed. `samples`: all samples of one variant in one run."""
     unseen = sorted(
         (_answered_s(one), one.intended_s + one.visible_ms / 1_000 if one.visible_ms else inf)
         for one in samples

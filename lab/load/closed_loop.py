@@ -1,10 +1,10 @@
-"""The closed loop: so many users, each of whom asks the next thing only when the last is answered.
+"""The closed loop: a fixed number of users; each one waits for its answer before it sends again.
 
-It is how most load tools measure, and it is here to be held against the open loop. Each user thinks
-as long between an answer and the next question as there is between two arrivals of the schedule
-that are theirs. While the server stands still, so do they: whoever would have come meanwhile does
-not come, is not slow, and is in no percentile. Gil Tene has called that *coordinated omission* (How
-NOT to Measure Latency, 2013).
+Most load tools measure like this; it is here for comparison with the open loop. Between an answer
+and its next request, a user thinks for as long as the gap between its two arrivals in the
+schedule. While the server stalls, the users stall too: the requests that were due meanwhile are
+not sent, so they are not slow and appear in no percentile. Gil Tene calls this *coordinated
+omission* (How NOT to Measure Latency, 2013).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from lab.load.sender import Sender
 
 
 class User:
-    """One of `users`: takes every so-manyth arrival of the schedule, one at a time.
+    """One of `users` users: takes every `users`-th arrival of the schedule, one at a time.
 
-    `all_sent` is done when the run is over for this one, at `end_s` seconds from the start.
+    `all_sent` is done when this user has no arrival left, or none before `end_s` (seconds from the
+    start of the run).
     """
 
     def __init__(
@@ -40,16 +41,16 @@ class User:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Think, and then ask the first thing."""
+        """Think, then send the first request."""
         self._next(0.0)
 
     def stop(self) -> None:
-        """Ask nothing more."""
+        """Send nothing more."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _next(self, now_s: float) -> None:
-        """Think from `now_s` on, in seconds from the start; then send, if the run still goes on."""
+        """Think from `now_s` (seconds from the start), then send, unless the run is over."""
         number = next(self._theirs, None)
         if number is None or self.all_sent.done():
             self._end()
@@ -66,7 +67,7 @@ class User:
 
     def _send(self, number: int, arrival: Arrival, send_at_s: float) -> None:
         try:
-            # The moment it was meant for is the moment it is sent: that is the whole omission.
+            # The intended send time is the actual one: this is the coordinated omission.
             self._sender.fire(number, arrival, send_at_s, self._answered)
         except Exception as error:  # in a callback it would only be logged, and the run would hang
             self.all_sent.set_exception(error)
@@ -82,7 +83,7 @@ class User:
 def users_of(
     loop: asyncio.AbstractEventLoop, senders: Sequence[Sender], arrivals: Sequence[Arrival]
 ) -> list[User]:
-    """The users of all variants that are asked in a closed loop."""
+    """The users of all variants under a closed-loop load."""
     return [
         User(loop, sender, arrivals, number, users, sender.timeline.end_s)
         for sender in senders

@@ -1,23 +1,20 @@
-"""A steady load for people who watch: `python -m lab.load.continuous PORT`.
+"""A load without an end, for live viewing: `python -m lab.load.continuous PORT`.
 
-Open loop like the generator's, by the same pacer, pump, sender and watcher; but it has no end, its
-rate and mix may be changed while it runs, and instead of keeping samples it says ten times a second
-what came in. So it may run for hours in the same memory.
+It is an open loop with the schedule, sends and visibility probe of the generator. Its rate and mix
+can be changed while it runs. It keeps no samples; ten times a second it reports statistics, so it
+can run for hours in constant memory.
 
-It is a process of its own, as any load here. It connects to a port of 127.0.0.1, where whoever
-started it listens, says the token from its environment, and from there on both sides send lines of
-JSON: first a plan comes, later wishes (`{"rate": 80}`); reports go back. When that connection ends,
-so does the load.
+It runs as a separate process, as every load here. It connects to PORT of 127.0.0.1, where the
+process that started it listens, and sends the token from its environment. From then on both sides
+send lines of JSON: the load receives a plan, then load changes (`{"rate": 80}`), and sends
+reports. When the connection ends, the load exits.
 
-The arrivals are drawn in pieces of 50 ms, each a moment before its time. An exponential gap has no
-memory, so pieces set end to end are one Poisson process, and a wish counts from the next piece on.
+The arrivals are drawn in pieces of 50 ms, each shortly before it begins. An exponential gap has no
+memory, so consecutive pieces form one Poisson process, and a load change takes effect with the
+next piece.
 
-What a steady load is told: its plan before it begins, and wishes while it runs.
-
-A sender and a watcher that keep nothing but what is not over yet: for a load without an end.
-
-They send and look exactly as those of a run do. What they add is that each thing is noted the
-moment it happens (`lab/load/live_stats.py`), and that what is long over is forgotten.
+The sender and the probe work as in a run. They also record each event in the statistics at once
+(`lab/load/live_stats.py`), and drop what is long over.
 """
 
 from __future__ import annotations
@@ -46,14 +43,14 @@ from lab.load.visibility import Watcher
 from lab.support.http_client import Client
 from lab.support.parent_watch import watch_lifeline
 
-# ── What a steady load is told: its plan before it begins, and wishes while it runs.
+# ── Plan and load changes
 
 Weights = dict[Action, Annotated[float, Field(ge=0, le=1_000)]]
 
 
 class Wish(BaseModel):
-    """What is to be changed: arrivals per second for each arrangement (0: nobody comes), and what
-    they are, by weight."""
+    """A load change. `rate`: arrivals/s for each arrangement (0: none); `mix`: weights of the
+    actions. None: as before."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -69,7 +66,7 @@ class Wish(BaseModel):
 
 
 class SteadyPlan(BaseModel):
-    """What the load is told before it begins."""
+    """What the load needs before it starts. `rate`: arrivals/s for each arrangement."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -81,15 +78,18 @@ class SteadyPlan(BaseModel):
     reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
 
 
-# ── A sender and a watcher that keep nothing but what is not over yet: for a load without an end.
+# ── Sender and visibility probe without samples
 
 KEPT_POSTS = 2_000
-"""The newest so many posts are remembered: whether they were seen, and what is missing of them."""
+"""Only this many of the newest posts are remembered, with their pending and seen writes."""
 
 
 class SteadyWatcher(Watcher):
-    """Says what becomes visible. A write of a post that is older than the newest 2,000 is given up:
-    on a bus that loses events some are never seen, and can't all be looked for until the end."""
+    """Records each write that becomes visible.
+
+    A write to a post older than the newest 2,000 is abandoned: on a bus that loses events some
+    writes never appear, and the probe can't look for all of them until the end.
+    """
 
     lately: Lately
 
@@ -119,7 +119,7 @@ class SteadyWatcher(Watcher):
 
 
 class SteadySender(Sender):
-    """Notes what is sent, and what came of it."""
+    """Records each send and each answer in the statistics, and keeps no sample."""
 
     watcher: SteadyWatcher
     lately: Lately
@@ -145,20 +145,20 @@ class SteadySender(Sender):
         self.lately.answered(sample, endpoint.service, what)
 
 
-# ── A steady load for people who watch: `python -m lab.load.continuous PORT`.
+# ── The program
 
 HOST = "127.0.0.1"
 PIECE_S = 0.05
 REPORT_EVERY_S = 0.1
 FORGET_EVERY_S = 5.0
-_BEHIND_S = 1.0  # after so long a standstill (a lid that was closed) nothing is made up for
+_BEHIND_S = 1.0  # after a longer stall (a closed laptop lid), missed sends are skipped
 _CONNECTIONS = 400
 _LONGEST_LINE = 1 << 20
 
 
 @dataclass
 class SteadyLoad:
-    """A load that runs in `loop` until it is stopped. `broken` is done when it can't go on."""
+    """A load that runs in `loop` until it is stopped. `broken` gets the error if it can't go on."""
 
     loop: asyncio.AbstractEventLoop
     plan: SteadyPlan
@@ -172,7 +172,7 @@ class SteadyLoad:
         self._skipped_s = 0.0
         self._pumps: set[Pump] = set()
         self._timer: asyncio.TimerHandle | None = None
-        # Connections of its own for each, so that one that hangs can't eat up the other's.
+        # Separate connections: a variant that hangs can't use up those of the others.
         allowed = connections_allowed() // len(self.plan.variants) - 1
         self._connections = max(1, min(_CONNECTIONS, allowed))
         self.senders = [
@@ -181,12 +181,12 @@ class SteadyLoad:
         self._draw()
 
     def wish(self, wish: Wish) -> None:
-        """From the next piece on."""
+        """Apply a load change, from the next piece on."""
         self.rate = self.rate if wish.rate is None else wish.rate
         self.mix = self.mix if wish.mix is None else dict(wish.mix)
 
     def report(self) -> dict[str, Any]:
-        """What came in since the last report; `t` is a moment of `perf_counter`."""
+        """The statistics since the last report; `t` is a time of `perf_counter`."""
         return {
             "t": perf_counter(),
             "rate": self.rate,
@@ -196,7 +196,7 @@ class SteadyLoad:
         }
 
     def forget(self) -> None:
-        """Let go of what is long over."""
+        """Drop what is long over."""
         for sender in self.senders:
             sender.forget()
 
@@ -234,7 +234,7 @@ class SteadyLoad:
         return sender
 
     def _draw(self) -> None:
-        """Draw the next piece, and come back when it begins."""
+        """Draw the next piece, and call this again when that piece begins."""
         begins_s = self._skipped_s + self.pieces * PIECE_S
         behind_s = perf_counter() - self._started_at_s - begins_s
         if behind_s > _BEHIND_S:
@@ -275,7 +275,7 @@ class SteadyLoad:
 
 
 async def serve(port: int, token: str) -> None:
-    """Connect, follow the plan and the wishes, report; until the other side is gone."""
+    """Connect, follow the plan and the load changes, and report, until the connection ends."""
     loop = asyncio.get_running_loop()
     watch_lifeline(loop)
     reader, writer = await asyncio.open_connection(HOST, port, limit=_LONGEST_LINE)
@@ -289,7 +289,7 @@ async def serve(port: int, token: str) -> None:
         return
     load = SteadyLoad(loop, SteadyPlan.model_validate_json(first))
     try:
-        with garbage_left_alone():  # but for `_collect`
+        with garbage_left_alone():  # except in `_collect`
             reporting = asyncio.create_task(_report(load, writer))
             hearing = asyncio.create_task(_hear(load, reader))
             done, _ = await asyncio.wait(
@@ -298,7 +298,7 @@ async def serve(port: int, token: str) -> None:
             for one in done:
                 one.result()
     except (ConnectionError, asyncio.CancelledError):
-        pass  # told to end, or left alone
+        pass  # a signal, or the connection broke
     finally:
         load.stop()
 
@@ -325,13 +325,14 @@ def _tell(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
 
 
 def _collect(turn: int) -> None:
-    """The collector does not come when it likes: a tenth's new objects take it some 0.1 ms; all
-    there are, some ms, once a minute."""
+    """Collect garbage at chosen moments: the newest objects at each report (about 0.1 ms), all
+    objects once a minute (some ms)."""
     gc.collect(2 if turn % 600 == 0 else 1 if turn % 50 == 0 else 0)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Exit 0 when the other side is gone or says so; a plan that can't be followed is a bug."""
+    """Exit 0 when the connection ends, and after SIGTERM or SIGINT. A bad plan raises: it is a
+    bug."""
     parser = argparse.ArgumentParser(
         prog="python -m lab.load.continuous", description="Put services under a steady load."
     )

@@ -1,17 +1,14 @@
-"""The load as a program: `python -m lab.load.generator PLAN.json`.
+"""The load generator: `python -m lab.load.generator PLAN.json`.
 
-Follows the plan to the end, whatever the servers do, and writes down what happened: one CSV row a
-send, a progress line every quarter of a second, one summary. It also measures itself: a generator
-that fell behind has measured itself, so how late it was is the first thing its summary says.
+It follows the plan to the end, whatever the servers do, and writes one CSV row per send, a
+progress line every 0.25 s, and one summary. The generator also measures itself: if it falls behind
+its schedule, its latencies are its own, so the summary says how late the sends were.
 
-It is a process of its own: a generator that shared an interpreter with what it measures would
-measure itself. All others give way to it (`lab.cluster.forkserver`), and what else keeps it on
-time is in `pump`.
-
-What keeps the sends on time: the pump that fires them, its loop, and its quiet.
-
-The loop waits with select(): epoll rounds every wait up to a whole millisecond. The garbage
-collector rests while we send: one collection takes milliseconds, and every send behind it is late.
+It runs as a separate process, because a generator that shares an interpreter with its target
+measures itself. All other processes have lower priority (`lab.cluster.forkserver`). Two more
+measures keep the sends on time. The event loop waits with select(), because epoll rounds every
+wait up to a whole millisecond. The garbage collector is off during the run, because one collection
+takes milliseconds and delays every send behind it.
 """
 
 from __future__ import annotations
@@ -45,13 +42,14 @@ from lab.load.visibility import Watcher
 from lab.support.http_client import Client
 from lab.support.parent_watch import watch_lifeline
 
-# ── What keeps the sends on time: the pump that fires them, its loop, and its quiet.
+# ── Sends on time
 
-_AT_ONCE = 64  # sends between two looks at what came in
+_AT_ONCE = 64  # most sends in a row before the loop reads answers
 
 
 class Send(NamedTuple):
-    """An arrival and who sends it when: seconds from the start."""
+    """One arrival for one sender. `intended_s`: the intended send time, seconds from the start;
+    `number`: the arrival's index in the schedule."""
 
     intended_s: float
     sender: Sender
@@ -60,7 +58,7 @@ class Send(NamedTuple):
 
 
 class Pump:
-    """Fires every send at its moment. `all_sent` is done when the schedule is at its end."""
+    """Fires each send at its intended send time. `all_sent` is done at the end of the schedule."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sends: Sequence[Send], started_at_s: float
@@ -71,19 +69,19 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
 
     def turn(self) -> None:
-        """Fire what is due, and come back when the next one is."""
+        """Fire the sends that are due, and set a timer for the next one."""
         try:
             self._fire_due()
         except Exception as error:  # in a callback it would only be logged, and the run would hang
             self.all_sent.set_exception(error)
 
     def stop(self) -> None:
-        """Fire no more."""
+        """Fire nothing more."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _fire_due(self) -> None:
-        # At most so many at once: a pump that is behind must not keep the answers waiting, too.
+        # Limited in number: a generator that is late must not delay the answers as well.
         for _ in range(_AT_ONCE):
             if self._next == len(self._sends):
                 self.all_sent.set_result(None)
@@ -99,13 +97,13 @@ class Pump:
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop that wakes up within microseconds of the moment it was asked for."""
+    """An event loop that wakes up within microseconds of the requested time."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 @contextmanager
 def garbage_left_alone() -> Iterator[None]:
-    """No garbage collection inside this block."""
+    """Switch the garbage collector off inside this block."""
     was_on = gc.isenabled()
     gc.collect()
     gc.freeze()
@@ -118,16 +116,16 @@ def garbage_left_alone() -> Iterator[None]:
             gc.enable()
 
 
-# ── The load as a program: `python -m lab.load.generator PLAN.json`.
+# ── The program
 
 PROGRESS_EVERY_S = 0.25
 
-_SELECT_LIMIT = 1024  # select() knows no higher file descriptor
+_SELECT_LIMIT = 1024  # select() accepts no higher file descriptor
 _SPARE_FILES = 64
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Follow one plan. Exit 0 also when interrupted by SIGTERM or SIGINT; 2 for a bad plan."""
+    """Follow one plan. Exits with 0, also after SIGTERM or SIGINT, and with 2 for a bad plan."""
     parser = argparse.ArgumentParser(
         prog="python -m lab.load.generator", description="Put the services of a plan under load."
     )
@@ -152,7 +150,7 @@ async def _run_until_told_otherwise(plan: Plan, progress: TextIO) -> None:
 
 
 async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[str, Any]:
-    """Follow the plan on the running loop, write its samples and summary; returns the summary."""
+    """Follow the plan on the running loop, and write samples and summary; returns the summary."""
     loop = asyncio.get_running_loop()
     started_at_s = perf_counter() + 0.1 if plan.start_at is None else plan.start_at
     timeline = Timeline(plan.phases)
@@ -176,7 +174,7 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     try:
         with garbage_left_alone():
             cpu_before_s = process_time()
-            psutil.cpu_percent()  # From here on: what it returns is since the last time.
+            psutil.cpu_percent()  # The next call returns the share since this one.
             pump.turn()
             for user in users:
                 user.begin()
@@ -214,7 +212,7 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
 def _senders(
     loop: asyncio.AbstractEventLoop, plan: Plan, timeline: Timeline, started_at_s: float
 ) -> list[Sender]:
-    # Each variant has connections of its own: one that hangs can't eat up the other's.
+    # Separate connections: a variant that hangs can't use up those of the others.
     connections = max(1, connections_allowed() // len(plan.variants) - 1)
     return [
         Sender(
@@ -228,7 +226,7 @@ def _senders(
                 variant.seed_posts,
                 started_at_s,
                 plan.reader_delay_s,
-                plan.timeout_s,  # a probe is as patient as a reader
+                plan.timeout_s,  # the probe has the timeout of a reader
                 Order(variant.ordered_ids),
             ),
             timeline=timeline,
@@ -244,7 +242,7 @@ def _senders(
 
 
 def connections_allowed() -> int:
-    """How many connections this process can hold; raises its soft limit where it can."""
+    """How many connections this process can hold. Raises its soft limit of open files if it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _SELECT_LIMIT:
         soft = _SELECT_LIMIT if hard == resource.RLIM_INFINITY else min(_SELECT_LIMIT, hard)
@@ -262,7 +260,7 @@ async def _first(interrupted: asyncio.Event, all_sent: asyncio.Future[Any]) -> N
 
 
 async def _settle(senders: Sequence[Sender], settle_s: float, interrupted: asyncio.Event) -> None:
-    """Wait for every answer, and up to `settle_s` for every acknowledged write to be visible."""
+    """Wait for every answer, and up to `settle_s` for each acknowledged write to become visible."""
     give_up_at_s = perf_counter() + settle_s
     while not interrupted.is_set():
         unanswered = any(sender.counts.in_flight for sender in senders)
@@ -274,7 +272,7 @@ async def _settle(senders: Sequence[Sender], settle_s: float, interrupted: async
 
 
 def _open_progress(plan: Plan) -> TextIO:
-    """Open the progress file, and refuse a plan whose results could not be written in the end."""
+    """Open the progress file. Raises BadPlan if the results could not be written at the end."""
     for path in (plan.samples, plan.summary, plan.progress):
         if not os.access(path.parent, os.W_OK):
             raise BadPlan(f"Nothing can be written to {path.parent}: make that folder first.")

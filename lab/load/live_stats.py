@@ -1,8 +1,8 @@
-"""What came in lately: the figures of one arrangement's last tenth of a second, and then forgotten.
+"""Statistics of the last 100 ms for one arrangement; nothing older is kept.
 
-A load that runs for hours can't keep its samples, and who watches it live does not ask for them.
-What has to outlast a tenth is what is not over: requests under way, and writes that were
-acknowledged and that no reader sees yet. Both are counted, and bounded.
+A load that runs for hours can't keep its samples. Only unfinished things outlast a report:
+requests in progress, and acknowledged writes that are not visible yet. Both are counted, and
+bounded.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lab.load.metrics import percentile
 from lab.load.samples import WRITES, Sample
 
 MOST_CALLS = 12
-"""Calls that are told one by one, to be drawn; the others are counted."""
+"""Most calls that a report lists one by one, to be drawn; the others are counted."""
 MOST_UNSEEN = 20_000
 _LAGS_KEPT = 4_000
 
 
 @dataclass
 class Kind:
-    """Reads, or writes: what was sent in this tenth, and the answers that came in it."""
+    """Reads or writes: the requests sent in this interval, and the answers that arrived in it."""
 
     sent: int = 0
     ok: int = 0
@@ -39,7 +39,7 @@ class Kind:
 
 @dataclass
 class Lately:
-    """One arrangement's. Moments are of `perf_counter`."""
+    """Statistics of one arrangement since its last report. Times are of `perf_counter`."""
 
     reads: Kind = field(default_factory=Kind)
     writes: Kind = field(default_factory=Kind)
@@ -49,12 +49,12 @@ class Lately:
     feed_ok: bool = True
     waiting: int = 0
     unsent: int = 0
-    # By the moment of their 201, oldest first. An OrderedDict: the first of a dict that has lost
-    # many from its front is found slowly.
+    # The time of the 201 by id of the write, oldest first. An OrderedDict, because a dict finds
+    # its first key slowly after many deletions at the front.
     _unseen: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     def sent(self, sample: Sample) -> None:
-        """A request has left; or it should have, and too many were under way already."""
+        """Record a send; if `sample.dropped`, one that was not made: too many were in progress."""
         if sample.dropped:
             self.unsent += 1
             return
@@ -62,7 +62,7 @@ class Lately:
         self.waiting += 1
 
     def answered(self, sample: Sample, service: str, what: str) -> None:
-        """What came of it is known: `sample` says it. `service`, `what`: whom it had asked."""
+        """Record the outcome of a request to `service`. `what`: method and path, as `GET /feed`."""
         now_s = perf_counter()
         self.waiting -= 1
         took_ms = sample.latency_ms or 0.0
@@ -80,27 +80,27 @@ class Lately:
         if kind is self.reads:
             self.feed_ok = sample.ok
         self.calls_total += 1
-        # Failures first: those are looked for.
+        # Failures are always added: viewers look for them.
         if len(self.calls) < MOST_CALLS or not sample.ok:
             self.calls.append((service, what, now_s - took_ms / 1_000, took_ms, sample.ok))
 
     def never_sent(self, sample: Sample) -> None:
-        """It was taken back: this machine had no socket for it."""
+        """Undo a recorded send: this machine had no socket for it."""
         self._kind(sample).sent -= 1
         self.waiting -= 1
         self.unsent += 1
 
     def visible(self, sample: Sample) -> None:
-        """A reader sees this write from now on (`visible_ms` is set)."""
+        """Record that the feed now shows this write (`visible_ms` is set)."""
         self._unseen.pop(sample.id, None)
         self.visible_ms.append(sample.visible_ms or 0.0)
 
     def lost_sight_of(self, write_id: str) -> None:
-        """Nobody looks for this write any more."""
+        """Abandon a write: the probe no longer looks for it."""
         self._unseen.pop(write_id, None)
 
     def told(self) -> dict[str, Any]:
-        """The tenth that ends now, as JSON; the next one begins empty."""
+        """The interval that ends now, ready for JSON; the next interval starts empty."""
         now_s = perf_counter()
         oldest_s = next(iter(self._unseen.values()), now_s)
         told = {
@@ -137,13 +137,13 @@ def _sampled(
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Median and largest, in ms; None of nothing."""
+    """Median and maximum, in ms; None for no values."""
     middle = percentile(values, 50)
     return None if middle is None else {"p50": round(middle, 2), "max": round(max(values), 2)}
 
 
 class Lags:
-    """How late the newest sends were: whether the load itself keeps up."""
+    """How late the newest sends left: shows whether the load itself keeps up."""
 
     def __init__(self) -> None:
         self._newest: deque[float] = deque(maxlen=_LAGS_KEPT)
@@ -152,6 +152,6 @@ class Lags:
         self._newest.append(lag_ms)
 
     def p99(self) -> float | None:
-        """Of the newest 4,000 sends, in ms."""
+        """99th percentile of the newest 4,000 sends, in ms; None before the first send."""
         found = percentile(self._newest, 99)
         return None if found is None else round(found, 2)

@@ -1,8 +1,8 @@
-"""Figures from raw samples: pure functions, exact percentiles, nothing left out in silence.
+"""Figures from raw samples: pure functions, exact percentiles, nothing left out silently.
 
-Latencies are those of *good* answers only: a refusal in 1 ms would otherwise make a broken service
-look fast. So read them beside `success`, and beside `failed_after_ms`, which is how long people
-waited for their errors. Warm-up samples are never counted.
+Latencies are those of *good* answers only: otherwise a refusal after 1 ms would make a broken
+service look fast. Read them together with `success`, and with `failed_after_ms`, the time until a
+request failed. Warm-up samples are never counted.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ class _Figures(TypedDict):
 class EndpointFigures(_Figures, total=False):
     """One endpoint in one phase.
 
-    `sent` = `ok` + `failed`; `late` ones are among them; `dropped` ones were never sent and are
-    not; `degraded` ones are good answers with a part left out, `decided` ones good answers in which
-    no comment waits for its verdict, `stale` ones feeds without something acknowledged before they
-    were asked for; `retried` is how often any was sent again. `success` = ok /
-    sent, None when nothing was sent. Writes also have `visible_ms` (over those the feed showed in
-    the end) and `never_visible` (acknowledged, and not among those).
+    - `sent` = `ok` + `failed`; it includes `late` requests, but not `dropped` ones (never sent).
+    - `success` = ok / sent; None when nothing was sent.
+    - `degraded`: good answers with a part left out.
+    - `decided`: good answers in which no comment is pending.
+    - `stale`: feeds that lack a write acknowledged before they were requested.
+    - `retried`: number of client retries.
+    - Writes also have `visible_ms` (of those that the feed showed in the end) and `never_visible`
+      (acknowledged, but never shown).
     """
 
     visible_ms: Spread
@@ -83,8 +85,8 @@ class PhaseFigures(TypedDict):
 def percentile(values: Sequence[float], percent: float) -> float | None:
     """The nearest-rank percentile: the smallest value with `percent` % of all at or below it.
 
-    Always a value that was really measured, never an interpolation. `values` in any order; None
-    when there are none.
+    Always a measured value, never an interpolation. `values`: in any order; None when there are
+    none.
     """
     if not values:
         return None
@@ -105,8 +107,8 @@ def phase_figures(
 ) -> dict[str, PhaseFigures]:
     """The `phases` of one variant's result, from that variant's samples.
 
-    `seconds` names the phases to report, in order, and how long each was. An endpoint that the run
-    used at all has a place in every phase, so a phase without samples shows as `sent: 0`.
+    `seconds`: the length of each phase to report, in order. Each endpoint that the run used
+    appears in every phase, so a phase without samples shows `sent: 0`.
     """
     kept = [sample for sample in samples if sample.phase != WARM_UP]
     endpoints = sorted({sample.endpoint for sample in kept})
@@ -157,7 +159,7 @@ def endpoint_figures(
 
 
 def visible_ms(samples: Iterable[Sample]) -> Spread:
-    """How long writes took to be visible; those that never were are not in it: count them."""
+    """How long writes took to become visible; writes that never did are not included."""
     return spread(
         [s.visible_ms for s in samples if s.visible_ms is not None and s.phase != WARM_UP]
     )
@@ -178,12 +180,12 @@ def lag_figures(samples: Iterable[Sample], late_after_ms: float = LATE_AFTER_MS)
 def recovery_seconds(
     samples: Iterable[Sample], healed_at_s: float, before: Mapping[str, EndpointFigures]
 ) -> float | None:
-    """Seconds from the end of the fault to the first of ten good requests in a row.
+    """Seconds from the end of the fault to the first of ten good requests in a row; None: never.
 
-    `samples` are one variant's; `before` are its endpoints before the fault. Good is: answered
-    well, and within twice that endpoint's p99 of before, plus 20 ms (for a p99 of 2 ms is passed by
-    any hiccup). Moments are intended ones, so a queue that must drain first counts. Where fewer
-    than ten were sent after the fault, all of these in a row will do. None: never.
+    `samples`: of one variant; `before`: the figures of its endpoints before the fault. A request
+    is good if it succeeded within twice the earlier p99 of its endpoint, plus 20 ms (any small
+    delay exceeds twice a p99 of 2 ms). Times are intended send times, so the time to drain a queue
+    counts. If fewer than ten requests were sent after the fault, all of them in a row are enough.
     """
     after = sorted(
         (sample for sample in samples if sample.intended_s >= healed_at_s),

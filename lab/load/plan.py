@@ -1,8 +1,8 @@
-"""What one run of the load is told: the plan file, read and checked before anything is sent.
+"""The plan of one run of the load: a file, read and checked before anything is sent.
 
-The plan is a file and not a function call because the load is a process of its own: a generator
-that shares an interpreter with the thing it measures measures itself. A bad plan is refused whole,
-in one sentence, before the first request.
+The plan is a file and not a function call because the load is a separate process: a generator that
+shares an interpreter with its target measures itself. A bad plan is rejected as a whole, in one
+sentence, before the first request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AtOnce = Literal["comment_at_once", "look_at_once"]
 Service = Literal["posts", "comments", "query"]
 
 WARM_UP = "warm_up"
-"""The phase whose samples are kept in the file and left out of every figure."""
+"""The phase whose samples are saved in the file but left out of every figure."""
 
 
 class BadPlan(ValueError):
@@ -32,9 +32,9 @@ class _Strict(BaseModel):
 
 
 class Phase(_Strict):
-    """A named stretch of the run. Names may repeat; a phase's figures are over all of its name.
+    """A named part of the run. Names may repeat; figures cover all phases of the same name.
 
-    `rate`: its own arrivals/s, where it has another one than the plan.
+    `rate`: arrivals/s in this phase; None: the rate of the plan.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -45,8 +45,8 @@ class Phase(_Strict):
 class Variant(_Strict):
     """One arrangement under load: its services, and posts that exist before the first arrival.
 
-    `users`: it is asked in a closed loop, by so many; None: in an open one, by whoever comes.
-    `ordered_ids`: whether a post that was written later has a greater id.
+    `users`: number of users in a closed loop; None: an open loop. `ordered_ids`: whether a newer
+    post has a greater id.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -70,7 +70,8 @@ class Variant(_Strict):
 
 
 class Plan(_Strict):
-    """The whole plan. Times in seconds unless the name says otherwise; `rate` in arrivals/s."""
+    """The whole plan. Times in seconds unless the name says otherwise; `rate` in arrivals/s;
+    `start_at`: a time of `perf_counter`."""
 
     seed: int
     rate: Annotated[float, Field(gt=0, le=10_000)]

@@ -1,8 +1,8 @@
-"""The raw sample: one row a send, kept in a CSV file.
+"""Raw samples: one row per send, saved in a CSV file.
 
-Every figure of a report can be worked out again from these rows, by anyone, in any tool. That is
-why they are kept and why percentiles are exact: a histogram with buckets would have thrown away
-what a reader wants to check.
+Anyone can compute every figure of a report again from these rows, with any tool. That is why they
+are saved, and why percentiles are exact: a histogram with buckets would lose what a reader wants
+to check.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ class BadSamples(ValueError):
 
 @dataclass(slots=True)
 class Sample:
-    """One send, filled in as its answers come (hence not frozen).
+    """One send, filled in as its answers arrive (hence not frozen).
 
-    `intended_s`: seconds from the start of the run. `lag_ms`: how long after that moment it was
-    sent. `latency_ms`: from the *intended* moment to the answer, or to the failure; None when
-    nothing was sent, or when the run was broken off before either. `error`: "" | timeout | refused
-    | reset | http_503, ... | bad_answer | not_there (a feed without one's own post) |
-    interrupted. `definite`: it failed, and the deed surely
-    did not happen. `visible_ms`: from the intended moment to the feed that showed it decided; None
-    when never, or not a write. `dropped`: never sent, by the load's own fault. `trace`: the story
-    that began with it, by which its spans are found. `went_back`: how many later answers of the
-    feed did not show it any more, though they reach back to it. `degraded`: a good answer that
-    says of itself that it is less than it should be: a feed without comments. `decided`: a good
-    answer in which no comment still waits for its verdict. `retried`: how often it was sent again,
-    because nobody could know whether it had been done; the last outcome is the sample's. `stale`: a
-    feed without something that was acknowledged before it was asked for.
+    - `intended_s`: intended send time, seconds from the start of the run.
+    - `lag_ms`: how long after the intended send time it was sent.
+    - `latency_ms`: from the *intended* send time to the answer or the failure; None when nothing
+      was sent, or when the run was interrupted first.
+    - `error`: "" | timeout | refused | reset | http_503, ... | bad_answer | not_there (a feed
+      without the reader's own post) | interrupted.
+    - `definite`: it failed, and the action was certainly not done.
+    - `visible_ms`: from the intended send time to the feed that showed it (a comment: decided);
+      None when never, or not a write.
+    - `dropped`: never sent, because of the load itself.
+    - `trace`: id of the trace that began with it, by which its spans are found.
+    - `went_back`: how many later feeds no longer showed it, although they reach back to it.
+    - `degraded`: a good answer that declares itself incomplete: a feed without comments.
+    - `decided`: a good answer in which no comment is pending.
+    - `retried`: number of retries after an unknown outcome; the sample has the last outcome.
+    - `stale`: a feed that lacks a write acknowledged before the feed was requested.
     """
 
     variant: str
@@ -66,11 +69,11 @@ class Sample:
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
-_FIRST_COLUMNS = COLUMNS.index("dropped") + 1  # those that every file has; the others came later
+_FIRST_COLUMNS = COLUMNS.index("dropped") + 1  # in every file; newer columns follow
 
 
 def token(variant: int, number: int) -> str:
-    """The text by which a write is found again: no token is a part of another one.
+    """The text that identifies a write: no token is a part of another one.
 
     Padded *and* ended, so that `w-1-000001;` is not found inside `w-1-0000011;`.
     """
@@ -78,15 +81,16 @@ def token(variant: int, number: int) -> str:
 
 
 def text_of(arrival: Arrival, text_token: str, orange: float = ORANGE) -> str:
-    """What a write says: a post's title or a comment's content, carrying its token."""
+    """The text of a write: a post's title or a comment's content, with its token. `orange`: the
+    share of comments that moderation rejects."""
     if arrival.action == "create_post":
         return f"post {text_token}"
-    # The word the course's moderation rejects: the load brings it some work of both kinds.
+    # Moderation rejects this word: the load contains comments of both kinds.
     return f"comment {text_token}{' orange' if arrival.is_among(orange) else ''}"
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write the samples as CSV with a header, whole or not at all, readable by its owner only."""
+    """Write the samples as CSV with a header, atomically, readable by the owner only."""
     partial = path.with_name(path.name + ".part")
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(file, "w", encoding="utf-8", newline="") as out:
@@ -97,7 +101,7 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read what `write_samples` wrote, today or before the last columns came to be.
+    """Read a file of `write_samples`, also an older one that lacks the newest columns.
 
     Raises `BadSamples`, or `OSError` for a missing file.
     """
@@ -113,8 +117,8 @@ def read_samples(path: Path) -> list[Sample]:
             raise BadSamples(f"{path}, line {reader.line_num}: {error}") from error
 
 
-# By the field's type as written: a column reads back as what it was. Seconds and milliseconds are
-# kept to the microsecond and the nanosecond; more digits would be noise.
+# By the field's type as written. Floats have six decimals: seconds to the microsecond, milliseconds
+# to the nanosecond; more digits would be noise.
 _READ: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": int,

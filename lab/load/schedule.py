@@ -1,12 +1,12 @@
 """The schedule: what is sent and when, fixed by a seed before the first request.
 
-Open loop: arrivals come when they come, whether or not the last one was answered, as readers of a
-blog do. A loop that waits for its answers slows down exactly when the server does, and so never
-notices (coordinated omission). Gaps are exponential, so the arrivals are a Poisson process: the
-standard picture of many independent people (Kleinrock, *Queueing Systems* I, section 2.4).
+Open loop: arrivals do not wait for earlier answers, as readers of a blog do not. A loop that waits
+for its answers slows down exactly when the server does, and so never notices (coordinated
+omission). Gaps are exponential, so the arrivals are a Poisson process: the standard model of many
+independent users (Kleinrock, *Queueing Systems* I, section 2.4).
 
-Every variant gets the same schedule, so a difference between two of them is not a difference
-between two dice.
+Every variant gets the same schedule, so a difference between two variants does not come from
+different random numbers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ _RANKS = 1_000_000
 _LARGEST_HAND = 1_000
 
 ORANGE = 0.1
-"""The share of comments that carry the word moderation rejects, unless told otherwise."""
+"""Default share of comments that contain the word that moderation rejects."""
 
 
 class Arrival(NamedTuple):
-    """One thing somebody wants. `rank` is its dice: it picks the post that gets the comment."""
+    """One request to send. `at_s`: seconds from the start; `rank`: a random number that picks the
+    post for a comment."""
 
     at_s: float
     action: str
@@ -36,14 +37,14 @@ class Arrival(NamedTuple):
 
     @property
     def is_rejectable(self) -> bool:
-        """Whether a comment with this rank carries the word moderation rejects: one in ten."""
+        """Whether a comment with this rank contains the word that moderation rejects: 1 in 10."""
         return self.is_among(ORANGE)
 
     def is_among(self, share: float) -> bool:
-        """Whether this one belongs to that share of all (0 to 1, in steps of 0.001).
+        """Whether this arrival belongs to a share of all (0 to 1, in steps of 0.001).
 
-        Read from other digits than the one that picks the post (`rank % 10`, as a rule): else all
-        the rejected comments would sit under the same post.
+        It uses other digits than the choice of the post does (`rank % 10`, as a rule): otherwise
+        all rejected comments would belong to the same post.
         """
         tens, ones = divmod(self.rank // 1_000, 10)
         return 100 * ones + tens < round(1_000 * share)
@@ -52,17 +53,17 @@ class Arrival(NamedTuple):
 def schedule(
     seed: int, rate: float, phases: Sequence[Phase], mix: Mapping[Action, float]
 ) -> list[Arrival]:
-    """All arrivals of a run, in order: `rate` a second, or as many as the phase has of its own.
+    """All arrivals of a run, in order: `rate` a second, or the rate of the phase.
 
-    When somebody comes is chance; what they want is dealt, so that also the two seconds of a short
-    phase have some of each (`_dealt`).
+    Times are random; actions are a stratified sample (`_dealt`), so that even a phase of two
+    seconds has some of each.
 
     The same seed gives the same list, byte for byte: times are whole microseconds, and the order
     in which `mix` was written doesn't matter. A longer run begins with the shorter one.
 
-    Where the rate changes, what is left of a gap is as many mean gaps of the new rate (a Poisson
-    process on another clock: Kleinrock, as above; Lewis, Shedler: Naval Research Logistics
-    Quarterly 26(3), 1979).
+    Where the rate changes, the rest of a gap keeps its length in mean gaps (a Poisson process on
+    another clock: Kleinrock, as above; Lewis, Shedler: Naval Research Logistics Quarterly 26(3),
+    1979).
     """
     random = Random(seed)
     wanted = _dealt(random, mix)
@@ -79,18 +80,18 @@ def schedule(
 
 
 def _dealt(random: Random, mix: Mapping[Action, float]) -> Iterator[str]:
-    """What one after the other wants: hands of as many cards as it takes for the rarest to be among
-    them once, each hand with the shares of `mix` and shuffled.
+    """Yield the actions one by one, from shuffled hands of cards.
 
-    A stratified sample (Cochran, *Sampling Techniques*, 1977, chapter 5). Dice instead of cards
-    leave one phase in twenty without a post, where three are due.
+    Each hand has the shares of `mix`, and enough cards to contain the rarest action once. This is
+    a stratified sample (Cochran, *Sampling Techniques*, 1977, chapter 5). Independent draws would
+    leave one phase in twenty without a post where three are expected.
     """
     actions = sorted(action for action in mix if mix[action] > 0)
     ends = list(accumulate(mix[action] for action in actions))
     cards = min(_LARGEST_HAND, ceil(ends[-1] / min(mix[action] for action in actions)))
     while True:
-        # Card k is drawn from the k-th part of the whole, so shares that come out even do so in
-        # each hand, and the others in the long run.
+        # Card k is drawn from the k-th part of the whole: shares that are whole cards are exact
+        # in each hand, the others in the long run.
         places = [(card + random.random()) / cards * ends[-1] for card in range(cards)]
         hand = [actions[min(bisect_right(ends, place), len(actions) - 1)] for place in places]
         random.shuffle(hand)
@@ -98,7 +99,7 @@ def _dealt(random: Random, mix: Mapping[Action, float]) -> Iterator[str]:
 
 
 def _stretches(rate: float, phases: Sequence[Phase]) -> list[tuple[float, float]]:
-    """Until when in seconds, at which rate: phases of one rate are one stretch."""
+    """(end in seconds, rate) of each stretch; consecutive phases of one rate are one stretch."""
     stretches: list[tuple[float, float]] = []
     end_s = 0.0
     for now, alike in groupby(phases, key=lambda phase: phase.rate or rate):
@@ -111,18 +112,18 @@ TURN_S = 0.25
 
 
 def shift_s(variant: int, variants: int, rate: float, at_s: float) -> float:
-    """How much later variant number `variant` is sent the arrival of `at_s`, in seconds.
+    """By how many seconds variant number `variant` sends the arrival of `at_s` later.
 
-    Spread over one mean gap, so that twins on one machine don't always meet at the same instant.
-    They take turns, a quarter of a second each, at who comes first: who always comes second meets
-    what the first one has left to do, and two equal ones were seen to differ by 13 %.
+    The variants are spread over one mean gap, so that twins on one machine do not always send at
+    the same instant. Every TURN_S seconds another variant is first, because the second one meets
+    the work that the first one left: without the rotation, two equal variants differed by 13 %.
     """
     place = (variant + int(at_s / TURN_S)) % variants
     return place / (rate * variants)
 
 
 class Timeline:
-    """Which phase a moment belongs to. Moments after the last phase belong to the last phase."""
+    """Maps a time to its phase. Times after the last phase belong to the last phase."""
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         self._names = [phase.name for phase in phases]

@@ -1,12 +1,10 @@
-"""One variant's share of the load: turns an arrival into a request and its answer into a sample.
+"""One variant's share of the load: turns arrivals into requests, and answers into samples.
 
-A client that sends a write again when nobody can know whether it was done.
-
-After a refusal the sender knows: nothing was done. After a timeout, or a connection that broke in
-the middle, it knows nothing (*the two generals*: Gray, Notes on Data Base Operating Systems, 1978,
-page 465). Most clients send it again then, and so may have it done twice. All they can do about
-that is to say that both are the same request: each write carries an `Idempotency-Key`, and keeps it
-when it is sent again. What becomes of the key is the server's affair.
+Clients may retry a write. After a refused connection the client knows that nothing was done. After
+a timeout or a connection that broke, it knows nothing (*the two generals*: Gray, Notes on Data
+Base Operating Systems, 1978, page 465). Most clients then send the write again, so it may be done
+twice. All they can do is declare both to be the same request: each write carries an
+`Idempotency-Key` and keeps it in every retry. What the key does is up to the server.
 """
 
 from __future__ import annotations
@@ -26,14 +24,17 @@ from lab.load.schedule import ORANGE, Arrival, Timeline
 from lab.load.visibility import Watcher
 from lab.support.http_client import Client, Done, Origin, Outcome
 
-# ── A client that sends a write again when nobody can know whether it was done.
+# ── Client retries
 
 _WAS_IT_DONE = ("timeout", "reset")
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A client with `retries`, after each of which it is as patient (`timeout_s`) as at first."""
+    """A client that retries writes with an unknown outcome, up to `retries` times.
+
+    `timeout_s`: timeout of each retry, in seconds.
+    """
 
     client: Client
     retries: int
@@ -49,8 +50,7 @@ class Again:
         done: Done,
         extra_headers: Mapping[str, str],
     ) -> bool:
-        """As `Client.send`. `done` is called with the last outcome, which says how often the write
-        was sent again."""
+        """As `Client.send`. `done` gets the last outcome, with the number of retries."""
         if method == "GET":
             return self.client.send(method, origin, path, body, give_up_at_s, done, extra_headers)
         keyed = {**extra_headers, headers.IDEMPOTENCY_KEY: f'"{secrets.token_hex(16)}"'}
@@ -61,7 +61,7 @@ class Again:
 
         def answered(outcome: Outcome) -> None:
             if outcome.error == "no_socket" and unknown:
-                done(unknown[-1])  # that one was sent, so this is not nothing
+                done(unknown[-1])  # an earlier attempt was sent, so report its outcome
                 return
             outcome = outcome._replace(retried=len(unknown))
             if outcome.error in _WAS_IT_DONE and len(unknown) < self.retries:
@@ -73,12 +73,12 @@ class Again:
         return attempt(give_up_at_s)
 
 
-# ── One variant's share of the load: turns an arrival into a request and its answer into a sample.
+# ── The sender
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How an action is asked for: the request, the key that carries its text, the good status."""
+    """How an action is sent: the request, the JSON key of its text, the status of success."""
 
     method: str
     service: Service
@@ -97,15 +97,15 @@ AT_ONCE = {
     "comment_at_once": ENDPOINTS["create_comment"],
     "look_at_once": ENDPOINTS["read_feed"],
 }
-"""What an author does the moment the 201 for a post is there: no reader would be so quick."""
+"""What an author does as soon as the 201 for a post arrives; no reader is that fast."""
 
-_PENDING = b'"pending"'  # Looked for, not parsed: no text of the load could be taken for it.
-_FIRST_AT_ONCE = 900_000  # numbers of tokens that no arrival of the schedule has
+_PENDING = b'"pending"'  # Searched, not parsed: no text of the load contains it.
+_FIRST_AT_ONCE = 900_000  # token numbers that no arrival of the schedule has
 
 
 @dataclass
 class Counts:
-    """Running totals, for the progress lines; the samples are what counts in the end."""
+    """Running totals for the progress lines; the results come from the samples."""
 
     sent: int = 0
     ok: int = 0
@@ -147,8 +147,10 @@ class Sender:
         intended_s: float,
         then: Callable[[], None] | None = None,
     ) -> None:
-        """Send arrival `number` of the schedule now; it was meant for `intended_s`. `then` is
-        called when it has been answered, or has failed, or could not be sent."""
+        """Send arrival `number` of the schedule now; its intended send time is `intended_s`.
+
+        `then` is called when it has been answered, has failed, or could not be sent.
+        """
         endpoint = ENDPOINTS[arrival.action]
         due_s = self.started_at_s + intended_s
         sample = Sample(
@@ -168,7 +170,7 @@ class Sender:
         self._send(sample, endpoint, body, then)
 
     def _follow(self, post: Sample, action: str) -> None:
-        """Do at once what follows a post that was answered just now."""
+        """Send a follow-up to a post that has just been acknowledged."""
         endpoint = AT_ONCE[action]
         now_s = perf_counter() - self.started_at_s
         sample = Sample(
@@ -214,7 +216,8 @@ class Sender:
             counts.in_flight += 1
 
     def close(self) -> None:
-        """Send and look no more. What is still under way has no outcome, and its sample says so."""
+        """Stop sending and probing. A request in progress has no outcome; its error is
+        `interrupted`."""
         self.watcher.stop()
         self.client.close()
         for sample in self.samples:
@@ -228,7 +231,7 @@ class Sender:
         if then:
             then()
         if outcome.error == "no_socket":
-            # Not sent for want of a socket on our side: the server can't be blamed for it.
+            # No free socket on the client's side: this is not the server's fault.
             sample.dropped = True
             self.counts.sent -= 1
             self.counts.dropped += 1
@@ -240,7 +243,7 @@ class Sender:
             self._good(sample, outcome)
         else:
             sample.error = outcome.error or f"http_{outcome.status}"
-            # Of the last attempt, that is; the one before it may have been done.
+            # Never after a retry: an earlier attempt may have been done.
             sample.definite = not outcome.retried and (
                 outcome.error == "refused" or _says_definite(outcome.body)
             )
@@ -274,7 +277,7 @@ def _id_in(body: bytes) -> str:
 
 
 def _says_definite(body: bytes) -> bool:
-    """Whether a problem document says that the deed surely did not happen (RFC 9457, extended)."""
+    """Whether a problem document (RFC 9457, extended) says that the action was not done."""
     return _json_object(body).get("definite") is True
 
 

@@ -1,14 +1,14 @@
 """When a write becomes *visible*: the second latency of every write.
 
-A 201 says that one service has heard. What a reader cares about is when the feed shows it, so one
-reader per variant keeps looking while something acknowledged can't be seen yet: a post has to be
-there, a comment has to be there and decided (approved or rejected).
+A 201 says that one service has the write. A reader cares about when the feed shows it. So one
+probe per variant reads the feed as long as an acknowledged write is not visible. A post is visible
+when it is in the feed, a comment when it is there and decided (approved or rejected).
 
-What it can tell apart is the distance between two looks: 1 ms after something new, doubling to
-50 ms. It looks again only when the last look is over, so it can't become the overload it measures;
-but its looks are load, they are counted, and the summary says how many there were.
+The resolution is the pause between two requests of the probe: 1 ms after a new write, doubling to
+50 ms. The probe sends only after its last request has ended, so it can't become the overload that
+it measures. Its requests are load all the same; the summary reports how many there were.
 
-The same answers say which posts a reader could comment on: those the feed has shown for a while;
+The same answers say which posts a reader could comment on (those the feed has shown for a while),
 and whether the feed still shows what it has shown before (`lab/load/anomalies.py`).
 """
 
@@ -30,7 +30,7 @@ from lab.support.http_client import Client, Origin, Outcome
 FIRST_WAIT_S = 0.001
 LONGEST_WAIT_S = 0.050
 
-_PAGE = 20  # what a reader asks for
+_PAGE = 20  # posts that a reader requests
 _LARGEST_PAGE = 100
 _NEWEST = 10  # how many posts get comments
 _GLANCE_EVERY_S = 0.1
@@ -38,7 +38,8 @@ _DECIDED = ("approved", "rejected")
 
 
 class Watcher:
-    """Looks at one variant's feed. Moments are of `perf_counter`; `pending` holds by id."""
+    """Reads one variant's feed until it shows every acknowledged write. Times are of
+    `perf_counter`."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Watcher:
         self._timeout_s = timeout_s
         self._posts: dict[str, Sample] = {}
         self._comments: dict[str, Sample] = {}
-        self._oldest: list[tuple[str, str]] = []  # a heap: the post of a write, its own id
+        self._oldest: list[tuple[str, str]] = []  # a heap: (key of the post, id of the write)
         self._order = order or Order()
         self._seen = Shown(self._order)
         self._seed_posts = sorted(seed_posts, key=self._order.key)
@@ -75,11 +76,12 @@ class Watcher:
 
     @property
     def pending(self) -> int:
-        """How many acknowledged writes the feed doesn't show yet."""
+        """How many acknowledged writes the feed does not show yet."""
         return len(self._posts) + len(self._comments)
 
     def acknowledged(self, sample: Sample) -> None:
-        """A write has its 201 (`sample.id` is set): look for it from now on, and look at once."""
+        """Start to look for a write that has its 201 (`sample.id` is set); the first look is at
+        once."""
         if sample.endpoint == "create_post":
             self._posts[sample.id] = sample
             self._learn(sample.id)
@@ -88,20 +90,21 @@ class Watcher:
         heappush(self._oldest, (self._order.key(sample.post_id or sample.id), sample.id))
         self._wait_s = FIRST_WAIT_S
         if self._looking:
-            self._look_at_once = True  # the look under way may have left before the write
+            self._look_at_once = True  # the request in progress may have left before the write
         else:
             self._schedule(0.0)
 
     def glance(self, body: bytes, at_s: float, sent_at_s: float, degraded: bool = False) -> None:
-        """A feed answer that the load got anyway. Read now and then: parsing costs, too."""
+        """Observe a feed that the load requested anyway: at most ten a second, as parsing takes
+        time."""
         if at_s - self._glanced_at_s >= _GLANCE_EVERY_S:
             self._read(body, at_s, Asked(sent_at_s, _PAGE), degraded)
 
     def target(self, rank: int) -> str:
         """The id of the post that gets the comment with this rank.
 
-        One of the newest ten that the feed has shown for `reader_delay_s` (nobody comments on what
-        they haven't read), or one of the seed posts as long as there is none.
+        One of the newest ten that the feed has shown for `reader_delay_s` seconds (readers comment
+        only on what they have read), or one of the seed posts as long as there is none.
         """
         ripe_at_s = perf_counter() - self._reader_delay_s
         while self._ripening and self._ripening[0][0] <= ripe_at_s:
@@ -111,7 +114,7 @@ class Watcher:
         return posts[rank % len(posts)]
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop probing."""
         self._put_off()
         self._client.close()
 
@@ -150,12 +153,13 @@ class Watcher:
             self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
 
     def _next_page(self) -> tuple[int, str | None]:
-        """The `limit` and `before` of the next look.
+        """The `limit` and `before` of the next request.
 
-        The newest page, as large as it must be to hold the oldest post we wait for. Where a page
-        can't be that large, every other look goes one page further down, until that post is passed.
+        The newest page, large enough to contain the oldest post with a pending write. If a page
+        can't be that large, every other request goes one page further back, until that post is
+        passed.
         """
-        # In a long outage tens of thousands wait: they can't all be looked through for each look.
+        # In a long outage tens of thousands are pending: too many to search for each request.
         while self._oldest[0][1] not in self._posts and self._oldest[0][1] not in self._comments:
             heappop(self._oldest)
         oldest = self._oldest[0][0]
@@ -175,7 +179,7 @@ class Watcher:
             )  # short: the last page
 
     def _read(self, body: bytes, at_s: float, asked: Asked, degraded: bool) -> list[str]:
-        """Take in a feed answer; the ids of its posts. An answer that is no feed shows nothing."""
+        """Process a feed; returns the ids of its posts, [] for an answer that is not a feed."""
         self._glanced_at_s = at_s
         try:
             feed = json.loads(body)
@@ -196,7 +200,7 @@ class Watcher:
                 self._shown.add(post_id)
                 self._ripening.append((at_s, post_id))
                 self._learn(post_id)
-        if not degraded:  # who says that something is left out has not taken it back
+        if not degraded:  # a feed that declares itself incomplete withdraws nothing
             self._seen.compare(asked, decided, len(shown))
         self._settle(self._posts, shown, at_s)
         self._settle(self._comments, (one for ids in decided.values() for one in ids), at_s)

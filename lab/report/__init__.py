@@ -1,1 +1,1 @@
-"""Reports: a result made readable, for people who weren't there."""
+"""Reports: a result as terminal tables, charts, HTML and Markdown."""

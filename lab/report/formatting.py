@@ -1,8 +1,8 @@
-"""How a figure is written: with the digits it deserves, and never better than it was.
+"""Formats figures for reports: few digits, and a success rate is never rounded up.
 
-99.96 % is not 100 %, and nothing measured is `-` and not 0. `Look` knows what the output can show:
-where it has no box drawing and no ticks, words and ASCII signs stand in, so that nothing depends on
-a glyph any more than on a colour.
+99.96 % is not shown as 100 %, and a missing measurement is `-`, not 0. `Look` knows what the output
+can show. If the output has no box drawing and no ticks, ASCII signs replace them; no meaning
+depends on a glyph or a colour alone.
 """
 
 import math
@@ -16,7 +16,7 @@ from lab.support.text import plain
 
 NONE = "-"
 WELL = 0.99
-"""The share of good answers from which a cell isn't marked any more."""
+"""A success rate below this share is marked as bad."""
 
 _SIGNS: dict[Verdict, tuple[str, str, str]] = {
     "holds": ("✓", "+", "green"),
@@ -30,7 +30,7 @@ _IN_ASCII = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the output can show, and how wide it is (columns)."""
+    """The abilities of an output: its character set and its width in columns."""
 
     ascii_only: bool
     width: int
@@ -40,7 +40,7 @@ class Look:
         return cls(console.options.ascii_only, console.width)
 
     def plain(self, text: str, limit: int | None = None) -> str:
-        """Text that people typed, as this output can show it."""
+        """User-written `text` in characters that the output can show, cut to `limit` characters."""
         shown = plain(text, limit)
         if not self.ascii_only:
             return shown
@@ -48,17 +48,17 @@ class Look:
         return narrow if limit is None else narrow[:limit]
 
     def text(self, text: str, style: str = "", limit: int | None = None) -> Text:
-        """The same as a Rich `Text`; square brackets stay square brackets."""
+        """`plain(text, limit)` as a Rich `Text`; square brackets in it are not markup."""
         return Text(self.plain(text, limit), style=style)
 
     def verdict(self, verdict: Verdict) -> Text:
-        """A sign and the word for it, coloured: never the colour alone."""
+        """The verdict as a sign and a word; the colour only repeats them."""
         sign, narrow, style = _SIGNS[verdict]
         return Text(f"{narrow if self.ascii_only else sign} {verdict}", style=style)
 
 
 def success(share: float | None) -> str:
-    """0 to 1 as a percentage, cut and never rounded up: 0.9996 is `99.9 %`."""
+    """A share from 0 to 1 as a percentage, truncated and never rounded up: 0.9996 is `99.9 %`."""
     if share is None:
         return NONE
     if share in (0, 1):
@@ -68,12 +68,12 @@ def success(share: float | None) -> str:
 
 
 def share_style(share: float | None) -> str:
-    """The style of a success rate; the figure says the same."""
+    """The Rich style of a success rate: bold red below `WELL`, dim for None."""
     return "dim" if share is None else "" if share >= WELL else "bold red"
 
 
 def ms(value: float | None) -> str:
-    """Milliseconds: a decimal under 10, seconds where there would be six digits."""
+    """Milliseconds: one decimal below 10, whole seconds from 100,000 ms on (`100s`)."""
     if value is None:
         return NONE
     if value < 9.95:
@@ -82,22 +82,22 @@ def ms(value: float | None) -> str:
 
 
 def short_ms(value: float | None) -> str:
-    """The same in four columns: seconds from ten of them on."""
+    """Milliseconds in at most four columns: whole seconds from 10,000 ms on (`10s`)."""
     return ms(value) if value is None or value < 9_999.5 else f"{value / 1_000:.0f}s"
 
 
 def seconds(value: float | None) -> str:
-    """`0.4 s`; infinite is never."""
+    """Seconds as `0.4 s`; infinity is `never`."""
     return NONE if value is None else "never" if math.isinf(value) else f"{value:.1f} s"
 
 
 def count(value: int | None) -> str:
-    """A whole number, or `-`."""
+    """A whole number; `-` for None."""
     return NONE if value is None else str(value)
 
 
 def evidence(value: object) -> str:
-    """A piece of evidence on one line: tables as `key value`, figures with few digits."""
+    """Evidence on one line: a dict as `key value, ...`, a float with six significant digits."""
     if isinstance(value, dict):
         parts = (
             f"{str(key).replace('_', ' ')} {evidence(of)}" for key, of in value.items() if of != {}

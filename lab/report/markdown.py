@@ -1,7 +1,7 @@
-"""A scenario as a chapter of a document: what it is, what was measured in one run, what it means.
+"""Scenarios as a Markdown document: a chapter each, with the measurements of one run.
 
-What it is and what it means come from the scenario's file. What was measured is as of one run, so
-it stands between two marks and is kept as it was when only the words around it change.
+The description and the explanation come from the scenario's file. The measurements of a chapter are
+enclosed in two HTML comments, so they can be reused when only the text around them changes.
 """
 
 import re
@@ -21,19 +21,22 @@ _SIGNS = {"holds": "✓", "fails": "✗", "not measured": "?"}
 
 
 def document(scenarios: Sequence[Scenario], head: str, measured: Mapping[str, str]) -> str:
-    """All of them in order behind `head`; `measured`: what stands between the marks, by name."""
+    """The document: `head`, contents, chapters in order. `measured`: blocks by scenario name."""
     contents = [f"- [{one.title}](#{one.name}): `{one.name}`" for one in scenarios]
     chapters = [_chapter(one, measured.get(one.name, NOT_YET)) for one in scenarios]
     return "\n\n".join([head.strip(), "\n".join(contents), *chapters]) + "\n"
 
 
 def kept_in(text: str) -> dict[str, str]:
-    """What stands between the marks of a document, by the scenario's name."""
+    """The measured blocks of an existing document, by scenario name."""
     return {found[1]: found[2] for found in _MEASURED.finditer(text)}
 
 
 def measured(result: Result) -> str:
-    """What one run has measured: the answers, the expectations, and what theory had said."""
+    """The measured block of one run: answers, expectations and predictions of theory.
+
+    For an invalid run, only the problems.
+    """
     blocks = [_whence(result)]
     if not result.valid:
         blocks += ["The run was not honest, so it is no result:"]
@@ -70,7 +73,7 @@ def _whence(result: Result) -> str:
 
 
 def _answers(result: Result) -> str:
-    """Success and p50 (ms) by variant and phase, and when the feed showed the comments."""
+    """Success rate and p50 (ms) by variant and phase, and the p50 until comments are visible."""
     heads = ("variant", "phase", *(f"{name}: good, p50" for name in _ENDPOINTS), "visible p50")
     rows = [
         (f"`{variant.name}`", phase, *map(_good, _of(variant, phase)), _seen(variant, phase))

@@ -1,7 +1,6 @@
-"""The thirteen claims of the course, each in one sentence, each with what would refute it.
+"""The thirteen claims of the course: a sentence each, and the observation that would refute it.
 
-The ids are relied on from outside. A scenario names the claims it bears on; a claim that no
-measurement could refute would not be worth a lab.
+Other programs rely on the ids, so they stay as they are. A scenario names the claims that it tests.
 """
 
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is taught, and the observation that would show it to be wrong."""
+    """One claim, and the observation that would show it to be wrong."""
 
     id: str
     says: str

@@ -1,12 +1,11 @@
-"""Who needs whom: read off the spans of a run, that is seen, and not what anybody has drawn.
+"""Dependencies between services, read from the spans of a run, and the services' call counts.
 
-A service that asks another one needs it to answer. One that tells or hears needs the bus, some
-time or other, and nobody in order to answer.
+The dependencies are measured, not drawn by hand. A service that calls another one needs it in order
+to answer. A service that publishes or consumes events needs the bus, but not in order to answer.
 
-What became of the questions that services asked each other, as the services counted it.
-
-A switch that protects has to show in these counts, or it did nothing. They are asked for at the
-end of a run; a process that was killed meanwhile has taken its counts up to then with it.
+The call counts show what happened to the calls between services. A resilience switch that changes
+no count did nothing. The counts are read at the end of a run; a process that was killed has lost
+the counts it had until then.
 """
 
 from __future__ import annotations
@@ -24,20 +23,21 @@ if TYPE_CHECKING:
     from lab.cluster.stack import Stack
 
 
-# ── Who needs whom: read off the spans of a run, that is seen, and not what anybody has drawn.
+# ── Dependencies
 
 Span = Mapping[str, Any]
 
 
 def read_needs(folder: Path, variant: str) -> dict[str, Any]:
-    """The keys `asked` and `on_the_bus` of a variant, from the spans that its programs left."""
+    """The keys `asked` (callees by caller) and `on_the_bus` (services that published or consumed)
+    of a variant, from the span files of its programs in `folder`."""
     by_id: dict[str, Span] = {}
     for file in folder.glob(f"{variant}.*.spans.ndjson"):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 span = json.loads(line)
             except ValueError:
-                continue  # Who was killed may have left half a line.
+                continue  # A process that was killed may have left an incomplete line.
             by_id[span["span"]] = span
     asked: dict[str, set[str]] = {}
     on_the_bus: set[str] = set()
@@ -54,17 +54,18 @@ def read_needs(folder: Path, variant: str) -> dict[str, Any]:
 
 
 def edges(variant: Variant) -> int:
-    """The threads of the web: pairs of who asks and who is asked, and whoever is on the bus."""
+    """The number of edges: one for each pair of caller and callee, one for each service on the
+    bus."""
     return sum(map(len, variant.asked.values())) + len(variant.on_the_bus)
 
 
 def services(variant: Variant) -> int:
-    """How many services were seen to have to do with another one."""
+    """The number of services that called, were called, published or consumed."""
     return len({*variant.asked, *_flat(variant.asked.values()), *variant.on_the_bus})
 
 
 def hanging(variant: Variant) -> int:
-    """Pairs of services of which one needs the other, be it by way of third ones."""
+    """The number of pairs of services in which one needs the other, directly or through others."""
     return sum(len(_needed_by(name, variant.asked)) for name in variant.asked)
 
 
@@ -90,13 +91,14 @@ OF_NEEDS: dict[str, Callable[[Variant], int]] = {
 """The figures of `VARIANT.web`."""
 
 
-# ── What became of the questions that services asked each other, as the services counted it.
+# ── Call counts
 
 FIGURES = (*KINDS, "given_up")
 
 
 async def read_asks(stack: Stack) -> dict[str, Any]:
-    """The keys `asks` and `given_up` of a variant; none where nobody counts such a thing."""
+    """The keys `asks` and `given_up` of a variant; empty if its services do not ask each other by
+    HTTP or by events."""
     if stack.arrangement.ask_by not in ("http", "events"):
         return {}
     services = stack.arrangement.services
@@ -109,7 +111,7 @@ async def read_asks(stack: Stack) -> dict[str, Any]:
 
 
 def asks_figure(variant: Variant, figure: str) -> float | None:
-    """One of FIGURES, over all services and whom they asked; None when nobody counted."""
+    """One of FIGURES, summed over all callers and callees; None if there are no counts."""
     if variant.asks is None or figure == "given_up":
         return variant.given_up
     return sum(

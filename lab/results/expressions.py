@@ -1,17 +1,14 @@
-"""What must be seen, in a language small enough to be safe: `that` and `steady_state`.
+"""The language of expressions (`that`, `steady_state`, `[[predict]]`): parser and evaluator.
 
     sync-chain.during.read_feed.p50 >= sync-chain.before.read_feed.p50 + 250
     async-bus.data.lost == 0 and async-bus.recovery_seconds <= 2
 
-Paths, numbers, `+ - * /`, comparisons, `and or not`, `min max abs` and the oracles (`oracles.py`):
-nothing else, so anyone's scenario file may be run. Names hold hyphens; a minus therefore needs
-spaces around it. A path without a value (nothing was sent, nothing was shown) makes its comparison
-neither true nor false: what was not measured is not refuted.
+The language has paths, numbers, `+ - * /`, comparisons, `and or not`, `min max abs` and the oracles
+(`oracles.py`). Python's own parser reads an expression; `Walk` then refuses every kind of node that
+is not listed. An expression can only calculate, so a scenario file from anyone is safe to run.
 
-The language of expressions: what can be said in it, and what it says when it has figures.
-
-Read with Python's own parser, and then walked node by node: every kind of node that isn't listed
-here is refused, so nothing that a scenario file says can do more than reckon.
+Names contain hyphens, so a minus needs spaces around it. A path without a value (nothing was sent
+or shown) makes its comparison neither true nor false: what was not measured is not refuted.
 """
 
 import ast
@@ -25,7 +22,7 @@ from lab.results.oracles import ORACLES
 from lab.results.paths import ExpressionError, known_path, measured, written
 from lab.results.result import Result
 
-# ── The language of expressions: what can be said in it, and what it says when it has figures.
+# ── Parser and evaluator
 
 _LONGEST = 500
 _TOKEN = re.compile(
@@ -53,7 +50,10 @@ _WORDS = {"and", "or", "not", *_FUNCTIONS}
 
 
 def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
-    """The syntax tree, a name `_0`, `_1`, ... in it for each path, and the path of each name."""
+    """The syntax tree, in which `_0`, `_1`, ... replace the paths; and the path of each such name.
+
+    Raises ExpressionError.
+    """
     if len(text) > _LONGEST:
         raise ExpressionError(f"has {len(text)} characters; {_LONGEST} is the most. Split it.")
     names: dict[str, str] = {}
@@ -83,12 +83,12 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
 
 
 class Walk:
-    """Evaluates a tree; every kind of node that isn't listed here is refused."""
+    """Evaluates a syntax tree; raises ExpressionError for every kind of node not listed here."""
 
     def __init__(self, values: dict[str, float | None]) -> None:
         self._values = values
         self.refused = ""
-        """Why an oracle had no answer."""
+        """Why an oracle had no answer; "" if each had one."""
 
     def truth(self, node: ast.expr) -> bool | None:
         match node:
@@ -144,7 +144,8 @@ class Walk:
         )
 
     def describe(self, node: ast.expr) -> tuple[float | None, str]:
-        """The value on the left of what decides, and the rest of the expression in figures."""
+        """The left value of the deciding comparison, and the rest of the expression with the
+        figures filled in."""
         match node:
             case ast.BoolOp(op, clauses):
                 whole = self.truth(node)
@@ -173,7 +174,7 @@ class Walk:
 
 
 def _takes_otherwise(function: str, given: int) -> str | None:
-    """What a function takes, in words, when so many figures are not that."""
+    """The arguments that a function takes, in words; None if `given` is a right number of them."""
     if function in ("min", "max", "abs"):
         few, takes = (given != 1, "one figure") if function == "abs" else (given < 2, _TWO_OR_MORE)
         return takes if few else None
@@ -197,12 +198,13 @@ def _has_path(node: ast.expr) -> bool:
     return any(isinstance(part, ast.Name) and part.id not in _FUNCTIONS for part in ast.walk(node))
 
 
-# ── What must be seen, in a language small enough to be safe: `that` and `steady_state`.
+# ── Checks, and values for a result
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether it holds (None: not measured), the left side's value, and the rest in figures."""
+    """Whether an expression holds (None: not measured), the value of its left side, the rest with
+    the figures filled in, and the value of each path."""
 
     holds: bool | None
     measured: float | None
@@ -234,7 +236,7 @@ def check_figure(text: str, variants: Sequence[str], phases: Sequence[str]) -> N
 
 
 def is_figure_of(texts: Iterable[str], variants: Sequence[str], phases: Sequence[str]) -> bool:
-    """Whether all `texts` are figures that need no other variants and phases than these."""
+    """Whether all `texts` are figures that use only these variants and phases."""
     try:
         for text in texts:
             check_figure(text, variants, phases)
@@ -257,7 +259,7 @@ def figure(text: str, result: Result) -> float | None:
 
 
 def is_about(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
-    """Whether `text` needs no other variants and phases than these."""
+    """Whether `text` is an expression that uses only these variants and phases."""
     try:
         check(text, variants, phases)
     except ExpressionError:
@@ -266,9 +268,9 @@ def is_about(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
 
 
 def evaluate(text: str, result: Result, steady_in: str | None = None) -> Outcome:
-    """What the result says to `text`.
+    """Evaluate `text` for a result.
 
-    `steady_in` names the variant whose `before` phase a steady-state expression is asked about.
+    `steady_in`: for a steady-state expression, the variant whose `before` phase is used.
     """
     tree, paths = parse(text)
     prefix = "" if steady_in is None else f"{steady_in}.before."

@@ -1,9 +1,9 @@
-"""What theory says before anything is measured: small pure functions, each with its source.
+"""Oracles: what theory predicts, as small pure functions with their sources.
 
 A scenario calls them in `[[predict]]`, with figures of the run or plain numbers as arguments:
-`predicted = "drain_seconds(5, 40, 100)"`. Shares are from 0 to 1, rates per second; a name says the
-unit of what it returns where there is one. Arguments that theory has no answer for (a queue that is
-fed faster than it is emptied) make ValueError, and the prediction then says so.
+`predicted = "drain_seconds(5, 40, 100)"`. Shares are from 0 to 1, rates are per second; the name of
+a function gives the unit of its result, if it has one. Arguments for which theory has no answer (a
+queue with more arrivals than it can serve) raise ValueError, and the prediction then says so.
 """
 
 import math
@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 
 def chain_ms(*calls_ms: float) -> float:
-    """Calls one after another take as long as all of them together: Σ dᵢ.
+    """Calls one after another take as long as the sum of them: Σ dᵢ.
 
-    The mean of a sum is the sum of the means, whatever depends on what; of medians and percentiles
-    it is true only where one term dominates.
+    The mean of a sum is the sum of the means, even if the calls depend on each other. For medians
+    and percentiles this is true only where one term dominates.
     """
     return math.fsum(calls_ms)
 
@@ -41,7 +41,8 @@ def any_slow(share_slow: float, parts: float) -> float:
 
 
 def worker_limit(workers: float, held_seconds: float) -> float:
-    """The most requests a second that `workers` can take when each is held so long: W / D.
+    """The most requests a second that `workers` can serve when each request holds one for
+    `held_seconds`: W / D.
 
     Little's law, L = λ·W, with every worker busy. Little: Operations Research 9(3), 1961.
     """
@@ -51,7 +52,7 @@ def worker_limit(workers: float, held_seconds: float) -> float:
 
 
 def attempts_in_all(attempts: float, layers: float) -> float:
-    """How many attempts reach the last layer when each layer makes so many: aᴸ.
+    """How many attempts reach the last layer when each layer makes `attempts`: aᴸ.
 
     Beyer et al. (eds.): Site Reliability Engineering, O'Reilly 2016, chapter 22.
     """
@@ -66,12 +67,12 @@ def expected_attempts(share_failing: float, most: float) -> float:
 
 
 def fails_every_time(share_failing: float, attempts: float) -> float:
-    """The share of requests of which every attempt fails, if they fail independently: pᵏ."""
+    """The share of requests whose attempts all fail, if attempts fail independently: pᵏ."""
     return math.pow(_share(share_failing), attempts)
 
 
 def backlog(arriving: float, served: float, seconds: float) -> float:
-    """What has gathered after so many seconds of more than can be served: (λ − μ)·T, at least 0.
+    """The backlog after `seconds` in which more arrives than is served: (λ − μ)·T, at least 0.
 
     The fluid approximation of a queue: Kleinrock, Queueing Systems II, 1976, chapter 2.
     """
@@ -79,10 +80,10 @@ def backlog(arriving: float, served: float, seconds: float) -> float:
 
 
 def drain_seconds(outage_seconds: float, arriving: float, served: float) -> float:
-    """How long a backlog lasts that gathered while nothing was served: T·λ / (μ − λ).
+    """How long the backlog of an outage takes to drain: T·λ / (μ − λ).
 
-    λ·T waits at the end of the outage, and shrinks by μ − λ a second (fluid approximation, as
-    `backlog`).
+    At the end of the outage λ·T are waiting, and this number falls by μ − λ a second (fluid
+    approximation, as in `backlog`).
     """
     if served <= arriving:
         raise ValueError("What is served is no more than what arrives: the backlog never drains.")
@@ -90,31 +91,32 @@ def drain_seconds(outage_seconds: float, arriving: float, served: float) -> floa
 
 
 def stale_share(writes: float, stale_seconds: float) -> float:
-    """The share of reads that miss a write when each stays unseen for so long: 1 − e^(−λ·L).
+    """The share of reads that miss a write when each write stays invisible for `stale_seconds`:
+    1 − e^(−λ·L).
 
-    Writes as a Poisson process, reads independent of them. Bailis et al.: Probabilistically Bounded
-    Staleness for Practical Partial Quorums, PVLDB 5(8), 2012.
+    Writes are a Poisson process, and reads are independent of them. Bailis et al.:
+    Probabilistically Bounded Staleness for Practical Partial Quorums, PVLDB 5(8), 2012.
     """
     return 1 - math.exp(-writes * stale_seconds)
 
 
 def freeze_quantile_ms(freeze_ms: float, window_ms: float, quantile: float) -> float:
-    """A quantile of the latency seen by arrivals spread evenly over a window with one freeze in it.
+    """A quantile of the latency of arrivals spread evenly over a window with one freeze in it.
 
-    Whoever comes t before its end waits t; so the slowest share (1 − q) waits the longest, and the
-    quantile is F − (1 − q)·T, at least 0. The correction that a closed loop leaves out: Tene, How
-    NOT to Measure Latency, 2013.
+    A request that arrives t before the end of the freeze waits t. The quantile is therefore
+    F − (1 − q)·T, at least 0. A closed loop does not measure these waits: Tene, How NOT to Measure
+    Latency, 2013.
     """
     return max(0.0, freeze_ms - (1 - _share(quantile)) * window_ms)
 
 
 def direct_edges(services: float) -> float:
-    """The most direct dependencies among n services that may all ask each other: n·(n − 1)."""
+    """The most direct dependencies among n services that may all call each other: n·(n − 1)."""
     return services * (services - 1)
 
 
 def bus_edges(services: float) -> float:
-    """The connections among n services that all tell and hear by one bus: n."""
+    """The connections among n services that all publish and consume on one bus: n."""
     return services
 
 
@@ -133,4 +135,4 @@ ORACLES: dict[str, Callable[..., float]] = {
         *(direct_edges, bus_edges),
     )
 }
-"""By the name that a scenario calls them by."""
+"""The oracles, by the name that a scenario uses."""

@@ -9,12 +9,12 @@
     VARIANT.newcomer.FIGURE               async-bus.newcomer.events_per_second
     VARIANT.web.FIGURE                    sync-chain.web.edges
     VARIANT.recovery_seconds
-    VARIANT.ended                         how many of its programs ended by themselves
-    VARIANT.stuck, .dead_letters          services that stood still in the end, events laid aside
-    VARIANT.processes, .memory_mib        what it takes up
+    VARIANT.ended                         number of its programs that exited by themselves
+    VARIANT.stuck, .dead_letters          number of stuck services at the end, of dead letters
+    VARIANT.processes, .memory_mib        number of its processes, and their memory
 
-A phase whose name has blanks ("posts down") is written with underscores. Latencies are ms, success
-is a share from 0 to 1.
+A phase whose name has spaces ("posts down") is written with underscores. Latencies are in ms;
+`success` is a share from 0 to 1.
 """
 
 import math
@@ -39,7 +39,7 @@ from lab.support.text import did_you_mean
 
 
 class ExpressionError(ValueError):
-    """An expression that can't be evaluated; the message is a sentence about the expression."""
+    """An expression that cannot be evaluated; the message is a sentence about the expression."""
 
 
 _ERROR_KIND = re.compile(r"timeout|refused|reset|http_\d{3}")
@@ -98,8 +98,9 @@ _OF_DATABASES: dict[str, Callable[[Variant], float]] = {
     "reached_in": lambda of: len(of.reached_in),
     "refused": lambda of: sum(one.refused for one in of.reached_in),
 }
-"""Files that are open; services with one of their own; files open in several processes, or in one
-that isn't their owner; attempts to reach in, and those that were refused."""
+"""`files`: open database files. `owned`: services whose file only their own process has open.
+`shared`: files open in several processes. `foreign`: files open in a process that is not their
+owner. `reached_in`: attempts to open another service's file. `refused`: those that were refused."""
 
 
 def _holders(variant: Variant) -> dict[str, list[str]]:
@@ -110,7 +111,7 @@ def _holders(variant: Variant) -> dict[str, list[str]]:
 
 
 def written(value: float | None, none: str = "?") -> str:
-    """A figure with four digits that count; a share keeps six, for 0.9996 is not 1."""
+    """A figure with four significant digits; up to 1 it has six, because 0.9996 is not 1."""
     if value is None:
         return none
     if math.isinf(value):
@@ -120,12 +121,12 @@ def written(value: float | None, none: str = "?") -> str:
 
 
 def phase_key(name: str) -> str:
-    """A phase's name as paths have it: "posts down" is `posts_down`."""
+    """A phase's name as it is written in paths: "posts down" is `posts_down`."""
     return name.replace(" ", "_")
 
 
 def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady: bool) -> None:
-    """Raise ExpressionError, with what was probably meant, unless the path leads to a figure."""
+    """Raise ExpressionError, with the nearest known name, unless the path leads to a figure."""
     parts = path.split(".")
     if steady:
         if parts[0] in variants:
@@ -163,8 +164,8 @@ def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady
 def measured(path: str, result: Result) -> float | None:
     """The figure at a path that `known_path` accepts; None when it was not measured.
 
-    A variant that was hurt and did not recover in the time it was watched has infinite
-    `recovery_seconds`: not to recover is a measurement.
+    If a fault acted and the variant did not recover while it was observed, `recovery_seconds` is
+    infinite: that it did not recover is a measurement.
     """
     name, where, *rest = path.split(".")
     variant = result.variant(name)
@@ -196,7 +197,8 @@ def measured(path: str, result: Result) -> float | None:
 
 
 def _lag(variant: Variant, service: str, figure: str) -> float | None:
-    """A consumer that was away and never was level again has drained after infinite seconds."""
+    """A figure of a consumer's lag. `drained_seconds` is infinite if there was a fault or an outage
+    and the backlog never drained."""
     lag = variant.lag.get(service)
     if lag is None:
         return None

@@ -1,44 +1,14 @@
 """The result: everything one run measured, as one JSON document.
 
-Scripts, graders and notebooks read this document, so it only ever grows: keys may be added, none
-is renamed or taken away. For the same reason every later key has a default (an old document still
-loads) and unknown keys are kept (a newer document survives being read and saved).
+Scripts, graders and notebooks read this document, so keys may be added, but no key is renamed or
+removed. Every later key has a default, so that an old document still loads. Unknown keys are kept,
+so that a newer document can be read and saved without loss.
 
-A figure that was not measured is `None`, never 0: nothing sent is not the same as nothing failed.
+A figure that was not measured is `None`, never 0: "nothing was sent" is not "nothing failed".
 
-What a variant takes up while it runs: processes, and the memory that is theirs.
-
-Looked at once, in the middle of `during`. The memory is the proportional set size (PSS), in which a
-page that n processes share counts as one nth for each. The lab's programs are forked from one
-process and share a lot with it, so that they take less than they would if started alone; compare
-variants with each other, and no variant with anything else.
-
-What became of requests, in figures: the part of the result that has a place for each kind of
-request in each phase.
-
-A figure that was not measured is `None`, never 0. Keys may be added, none is renamed or taken away.
-
-What a result says of how sure it is: its runs, the noise of the machine, what differs at all.
-
-Parts of the result's document, as `lab.results.result` has it.
-
-What somebody said before a run: a part of the result's document, as what theory said is.
-
-What theory said of a run: a part of the result's document, as `lab.results.result` has it.
-
-What was measured of those who hear: how far behind they were, and how newcomers caught up.
-
-A part of the result's document, as `lab.results.result` has it, with the figures that expressions
-may name.
-
-When what happened, as the result's document tells it: stages, and windows in which something was
-broken or more people came.
-
-Seconds count from the start of the run, as in `samples.csv` and `lag.csv`; the warm-up comes before
-the first stage. Of a run in which the variants came one after another, each has these times to
-itself.
-
-When what happens in a run: phases, and the faults in them.
+Times in the timeline are seconds from the start of the run, as in `samples.csv` and `lag.csv`; the
+warm-up comes before the first stage. If the variants ran one after another, the times count for
+each of them from its own start.
 """
 
 import os
@@ -51,11 +21,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lab.faults.kinds import Fault
 
-# ── What a variant takes up while it runs: processes, and the memory that is theirs.
+# ── Footprint
 
 
 class Footprint(BaseModel):
-    """`memory_mib` is None where the system doesn't tell a PSS (it is Linux's)."""
+    """The processes of a variant and their memory, measured in the middle of `during`.
+
+    `memory_mib`: the proportional set size (PSS), in which a page that n processes share counts as
+    1/n for each; None if the system does not report it (Linux does). The lab's programs are forked
+    from one process and share memory with it, so they take less than if each was started alone.
+    Compare it only between variants.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -64,8 +40,8 @@ class Footprint(BaseModel):
 
 
 def footprint(pids: Iterable[int]) -> Footprint:
-    """Of these processes, which are running. Raises psutil.Error when one has ended meanwhile."""
-    import psutil  # not by those who only read figures
+    """The footprint of running processes. Raises psutil.Error if one has exited."""
+    import psutil  # imported late: not needed to read a result
 
     sizes = [getattr(psutil.Process(pid).memory_full_info(), "pss", None) for pid in pids]
     known = [size for size in sizes if size is not None]
@@ -73,11 +49,11 @@ def footprint(pids: Iterable[int]) -> Footprint:
     return Footprint(processes=len(sizes), memory_mib=None if whole is None else round(whole, 1))
 
 
-# ── What was measured of those who hear: how far behind they were, and how newcomers caught up.
+# ── Consumers
 
 
 class Part(BaseModel):
-    """A table of the document; keys it doesn't know are kept."""
+    """A table of the document; unknown keys are kept."""
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
@@ -85,10 +61,10 @@ class Part(BaseModel):
 class ConsumerLag(Part):
     """How far one consumer was behind the bus's head, in events, and how it caught up.
 
-    `arrival_rate`: events a second that it hears; `told_rate`: that are told on the bus, heard here
-    or not; `drain_rate`: that it applied while it was catching up. `outage_seconds`: from the first
-    fault to its first answer after the last one; `drained_seconds`: from there until the lag was
-    usual again, None when it never was.
+    Rates are in events per second. `arrival_rate`: events for this consumer; `told_rate`: all
+    events published on the bus; `drain_rate`: events that it applied while it was catching up.
+    `outage_seconds`: from the first fault to its first response after the last fault;
+    `drained_seconds`: from there until the lag was usual again, None if it never was.
     """
 
     max: int
@@ -100,10 +76,11 @@ class ConsumerLag(Part):
 
 
 class Newcomer(Part):
-    """A second one of a service that began with nothing, `at_s` seconds into `during`.
+    """A second replica of a service, started with an empty database `at_s` seconds into `during`.
 
-    `events`: how many it had heard when it was level with the bus, after `seconds` (None: never).
-    `differences`: entries of the feed, of `entries`, which it shows otherwise than the first one.
+    `events`: how many it had consumed when it reached the bus's head, after `seconds` (None: it
+    did not). `entries`: feed entries of the first replica; `differences`: entries that the two
+    replicas show differently.
     """
 
     service: str
@@ -133,11 +110,11 @@ OF_NEWCOMER: dict[str, Callable[[Newcomer], float | None]] = {
 }
 
 
-# ── What became of requests, in figures: the part of the result that has a place for each kind of
+# ── Requests
 
 
 class Visible(Part):
-    """Milliseconds from the intended moment of a write to the feed that showed it as decided."""
+    """Milliseconds from the intended send time of a write until the feed showed it as decided."""
 
     p50: float | None = None
     p99: float | None = None
@@ -145,13 +122,13 @@ class Visible(Part):
 
 
 class FailedAfter(Part):
-    """Milliseconds from the intended moment of a request to its failure: how long one waited."""
+    """Milliseconds from the intended send time of a request to its failure."""
 
     p50: float | None = None
 
 
 class Latency(Part):
-    """Milliseconds from the *intended* moment of a request to its answer; good answers only."""
+    """Milliseconds from the *intended* send time of a request to its answer; good answers only."""
 
     p50: float | None = None
     p90: float | None = None
@@ -162,7 +139,7 @@ class Latency(Part):
 
 
 class Endpoint(Part):
-    """What happened to one kind of request in one phase."""
+    """Counts and latencies of one kind of request in one phase."""
 
     sent: int
     ok: int
@@ -187,16 +164,16 @@ class Endpoint(Part):
 
 
 class PhaseFigures(Part):
-    """One phase: how long it was, and its requests by kind."""
+    """One phase: its length, and its requests by kind."""
 
     seconds: float
     endpoints: dict[str, Endpoint] = Field(default={})
 
 
-# ── What a result says of how sure it is: its runs, the noise of the machine, what differs at all.
+# ── Noise, differences and repeated runs
 
 ASSUMED_NOISE = 0.15
-"""The noise floor before one was measured: two identical servers were seen to differ by 12 %."""
+"""The noise floor when none was measured: two identical servers were seen to differ by 12 %."""
 
 Shown = Literal["slower", "faster", "no difference shown"]
 
@@ -206,10 +183,10 @@ class _Part(BaseModel):
 
 
 class NoiseFloor(_Part):
-    """By how much two equal things differ on this machine.
+    """How much two equal variants differ on this machine.
 
-    `share`: two medians nearer than this (0.07: 7 %) may be equal. `runs`: of how many runs of
-    `calm` it is made, 0 if it is assumed; `newest`: when the last of these began.
+    `share`: two medians nearer than this (0.07: 7 %) may be equal. `runs`: the number of runs of
+    `calm` it was computed from, 0 if it is assumed; `newest`: when the last of these began.
     """
 
     share: float = ASSUMED_NOISE
@@ -217,14 +194,14 @@ class NoiseFloor(_Part):
     newest: str | None = None
 
     def is_passed_by(self, ratio: float) -> bool:
-        """Whether a ratio is further from 1 than noise is, either way."""
+        """Whether a ratio, above or below 1, is further from 1 than the noise floor."""
         return max(ratio, 1 / ratio) - 1 > self.share
 
 
 class Difference(_Part):
-    """How many times as long as in `against` a good answer took: the ratio of the two medians.
+    """The ratio of the median latency in `variant` to that in `against`; good answers only.
 
-    From `low` to `high` it may well lie: at 95 % for all differences of a result together.
+    `low` and `high`: its confidence interval, at 95 % for all differences of a result together.
     """
 
     variant: str
@@ -247,20 +224,21 @@ class OneRun(_Part):
     problems: list[str] = []
 
 
-# ── What somebody said before a run: a part of the result's document, as what theory said is.
+# ── Guesses
 
 NEVER = "never"
-"""Instead of a number of milliseconds: not one is answered."""
+"""A guess in place of milliseconds: no request is answered."""
 
 NOBODY = "nobody"
 
 
 class Guess(Part):
-    """One answer given before the run, and what was measured and what theory said of the same.
+    """One guess made before the run, with the measurement and the prediction of the same figure.
 
-    `variant`: of whom a number was asked; "" where the question is about all of them. A choice is
-    the names of variants, in the scenario's order. `hit`: whether the guess was good: the same
-    names, the same count, or milliseconds within a factor of two; None where nothing was measured.
+    `variant`: the variant that the number is for; "" if the question is about all variants. A
+    choice consists of names of variants, in the scenario's order. `hit`: whether the guess was
+    good: the same names, the same count, or milliseconds within a factor of two; None if nothing
+    was measured.
     """
 
     question: str
@@ -274,14 +252,14 @@ class Guess(Part):
     hit: bool | None = None
 
 
-# ── What theory said of a run: a part of the result's document, as `lab.results.result` has it.
+# ── Predictions
 
 
 class Prediction(BaseModel):
-    """What theory said, and what was measured.
+    """What theory predicted, and what was measured.
 
-    `deviation` is (measured − predicted) / predicted; `agrees`: within `within` of it. `answer`
-    is why theory says nothing about what was measured, where it doesn't.
+    `deviation`: (measured − predicted) / predicted; `agrees`: whether it is at most `within`, up or
+    down. `answer`: why theory makes no prediction for this run; "" if it makes one.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -298,17 +276,17 @@ class Prediction(BaseModel):
     answer: str = ""
 
 
-# ── When what happens in a run: phases, and the faults in them.
+# ── Phases and their faults
 
 RECOVERING = "recovering"
-"""The phase between two methods of a sequence; its figures are nobody's."""
+"""The phase between two methods of a sequence; its figures are not reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultWindow:
-    """A fault, `at_s` seconds into its phase, for `seconds`, in the variants it can act on.
+    """A fault that acts from `at_s` seconds into its phase, for `seconds`, in `variants`.
 
-    `group`: what the scenario calls it together with others; "" when it is alone.
+    `group`: the target in the scenario, if it stands for several faults; "" for a single one.
     """
 
     fault: Fault
@@ -320,7 +298,7 @@ class FaultWindow:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the run. `recovering` may occur several times."""
+    """A phase of the run. The name `recovering` may occur several times."""
 
     name: str
     seconds: float
@@ -328,11 +306,10 @@ class Phase:
 
 
 WARM_UP = Phase("warm_up", 0.5)
-"""What comes before a scenario's own phases; its figures are nobody's either."""
+"""The phase before a scenario's own phases; its figures are not reported either."""
 
 
-# ── When what happened, as the result's document tells it: stages, and windows in which something
-# was
+# ── Timeline
 
 SURGE = "surge"
 
@@ -342,7 +319,7 @@ class _FrozenPart(BaseModel):
 
 
 class Stage(_FrozenPart):
-    """One phase; `recovering` may be there several times."""
+    """The times of one phase. The name `recovering` may occur several times."""
 
     name: str
     from_s: float
@@ -350,7 +327,7 @@ class Stage(_FrozenPart):
 
 
 class Window(_FrozenPart):
-    """A fault, or a surge of the load (`kind` is then "surge"); `variants` are those it was for."""
+    """The times of a fault, or of a surge (`kind` is then "surge"), and its variants."""
 
     target: str
     kind: str
@@ -361,7 +338,7 @@ class Window(_FrozenPart):
 
 
 class Timeline(_FrozenPart):
-    """Stages in order, and windows by their beginning. Both are empty in older documents."""
+    """Stages in order, and windows sorted by start. Both are empty in older documents."""
 
     stages: list[Stage] = []
     windows: list[Window] = []
@@ -370,7 +347,8 @@ class Timeline(_FrozenPart):
 def timeline_told(
     phases: Sequence[Phase], variants: Sequence[str], surge: tuple[float, float] | None
 ) -> Timeline:
-    """What a scenario's timeline says. `surge`: from when to when more people come."""
+    """The timeline for a result. `surge`: from when to when the load is higher, in seconds from
+    the start of the run; None without a surge."""
     stages: list[Stage] = []
     windows: dict[tuple[str, str, float], Window] = {}
     begins_s = WARM_UP.seconds
@@ -401,21 +379,21 @@ def timeline_told(
     return Timeline(stages=stages, windows=sorted(found, key=lambda one: one.from_s))
 
 
-# ── The result: everything one run measured, as one JSON document.
+# ── Result
 
 Verdict = Literal["holds", "fails", "not measured"]
 
 SCHEMA: Literal["lab.result/1"] = "lab.result/1"
 ENDPOINTS = ("read_feed", "create_post", "create_comment")
 FOREIGN = "foreign"
-"""The arrangement of somebody else's system."""
+"""The arrangement of an external system."""
 
 AT_ONCE = ("comment_at_once", "look_at_once")
-"""What an author does the moment a post is answered, where a scenario wants it."""
+"""What the author of a post does as soon as the post is answered, if the scenario has it."""
 
 
 class ResultError(ValueError):
-    """A result document that can't be read; the message says what to try."""
+    """A result document that cannot be read; the message says what to try."""
 
 
 class _Model(BaseModel):
@@ -423,10 +401,11 @@ class _Model(BaseModel):
 
 
 class Data(_Model):
-    """What the checker found when it compared the acknowledged writes with what is held.
+    """The counts of the checker, which compares the acknowledged writes with the stored ones.
 
-    `unknown` writes got neither a yes nor a sure no (a timeout, say); of those `unknown_kept` were
-    done all the same. None: it could not be known, for only the feed could be asked.
+    `unknown`: writes with neither a 2xx nor a definite refusal (a timeout, for example);
+    `unknown_kept`: those of them that are stored. None: not measured, because only the feed could
+    be read.
     """
 
     acknowledged: int
@@ -456,8 +435,8 @@ class Data(_Model):
 
 
 class SidecarCost(_Model):
-    """What the sidecar before a service of somebody else's adds to a request for the feed (ms, p50
-    of `asked` questions with and without it). `kib`: the size of the service's own answer."""
+    """The latency of a feed request to an external service with and without its sidecar (ms, p50
+    of `asked` requests each). `kib`: the size of the service's own answer."""
 
     asked: int
     without_ms: float
@@ -476,7 +455,8 @@ class FaultProof(_Model):
 
 
 class ReachedIn(_Model):
-    """A service was started on another one's database. `owner`: `running` or `gone`, then."""
+    """An attempt to start the service `who` on the database of `into`. `owner`: whether the owner
+    was `running` or `gone` at that moment. `says`: the last line of the log."""
 
     who: str
     into: str
@@ -486,7 +466,8 @@ class ReachedIn(_Model):
 
 
 class Variant(_Model):
-    """One arrangement, under its load and its faults. `recovery_seconds`: None is "never"."""
+    """One variant, under its load and its faults. `recovery_seconds`: None if it never recovered,
+    or if there was nothing to recover from."""
 
     name: str
     arrangement: str
@@ -529,7 +510,7 @@ class Variant(_Model):
 
 
 class Lag(_Model):
-    """Milliseconds between the moment a request was due and the moment it was sent."""
+    """Milliseconds between the intended send time of a request and the moment it was sent."""
 
     p50: float | None = None
     p99: float | None = None
@@ -537,7 +518,7 @@ class Lag(_Model):
 
 
 class Load(_Model):
-    """How well the load generator kept its own promise."""
+    """How well the load generator kept its schedule."""
 
     lag_ms: Lag = Lag()
     late: int = 0
@@ -550,7 +531,7 @@ class Load(_Model):
 
 
 class Expectation(_Model):
-    """What was expected, what was measured, and whether one bears out the other."""
+    """What was expected, what was measured, and the verdict."""
 
     says: str
     claim: str | None = None
@@ -562,7 +543,7 @@ class Expectation(_Model):
 
 
 class Result(_Model):
-    """One run of one scenario, or several of them together."""
+    """One run of one scenario, or several runs pooled."""
 
     schema_: Literal["lab.result/1"] = Field(default=SCHEMA, alias="schema")
     scenario: str
@@ -589,7 +570,8 @@ class Result(_Model):
 
     @property
     def exit_code(self) -> int:
-        """0: every expectation holds; 1: one does not, or could not be measured; 3: not honest."""
+        """0: every expectation holds; 1: one does not, or was not measured; 3: the run is not
+        valid."""
         if not self.valid:
             return 3
         return 0 if all(one.verdict == "holds" for one in self.expectations) else 1
@@ -599,11 +581,11 @@ class Result(_Model):
         return next((variant for variant in self.variants if variant.name == name), None)
 
     def to_json(self) -> str:
-        """The document, ending in a newline."""
+        """The document as JSON, with a newline at the end."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write the document for its owner's eyes only (0600), whole or not at all."""
+        """Write the document atomically; only its owner can read it (0600)."""
         partial = path.with_name(path.name + ".part")
         partial.unlink(missing_ok=True)
         file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -613,7 +595,7 @@ class Result(_Model):
 
     @classmethod
     def load_file(cls, path: Path) -> Self:
-        """Read a document; raises ResultError with a sentence when it isn't one."""
+        """Read a document. Raises ResultError if it cannot be read or is not valid."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:

@@ -1,6 +1,7 @@
-"""Where runs are kept: a folder each, with fixed file names, for its owner's eyes only.
+"""Run folders, which only their owner can read, and the description of the machine.
 
-The machine a run was measured on: without it, no figure means anything to anybody else.
+Each run has one folder with fixed file names. The figures of a run mean little without the machine
+on which they were measured.
 """
 
 import os
@@ -15,13 +16,16 @@ from typing import Any
 
 from lab.results.result import Result, ResultError
 
-# ── Where runs are kept: a folder each, with fixed file names, for its owner's eyes only.
+# ── Run folders
 
 RUNS = Path("runs")
 
 
 def new_folder(scenario: str, under: Path = RUNS) -> Path:
-    """Make `<under>/<time>-<scenario>/`, 0700; two runs in one second get different ones."""
+    """Make `<under>/<time>-<scenario>/` (0700), with a number added if that folder exists.
+
+    Raises FileExistsError when a thousand of them exist.
+    """
     under.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1_000):
@@ -35,14 +39,14 @@ def new_folder(scenario: str, under: Path = RUNS) -> Path:
 
 
 def drop_databases(folder: Path) -> None:
-    """Throw the services' databases away: result, samples, logs and spans stay."""
+    """Delete the services' databases; result, samples, logs and spans stay."""
     for part in ("", "variant-*/", "run-*/", "run-*/variant-*/"):
         for data in folder.glob(f"{part}data"):
             shutil.rmtree(data, ignore_errors=True)
 
 
 def kept(under: Path = RUNS) -> Iterator[tuple[Path, Result]]:
-    """The runs kept here, newest first; folders without a readable result are passed over."""
+    """The saved runs, newest first; folders without a readable result are skipped."""
     for path in sorted(under.glob("*/result.json"), reverse=True):
         try:
             yield path.parent, Result.load_file(path)
@@ -50,7 +54,7 @@ def kept(under: Path = RUNS) -> Iterator[tuple[Path, Result]]:
             continue
 
 
-# ── The machine a run was measured on: without it, no figure means anything to anybody else.
+# ── Description of the machine
 
 
 def lab_version() -> str:
@@ -61,7 +65,8 @@ def lab_version() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Python, system, processor, memory in GiB, and the load of the last minute at the start."""
+    """Versions of the lab and Python, system, processor, cores, memory (GiB), and the current load
+    average over one minute."""
     import psutil
 
     return {

@@ -1,13 +1,9 @@
-"""`lab up`, and what breaks and mends a lab that is up: a blog to play with by hand.
+"""`lab up`: a blog that runs until Ctrl-C, to send requests to and to break by hand.
 
-up.py              starts the stacks on ports that people can remember, until Ctrl-C
-switchboard.py     puts faults on them and takes them back, with proof
-control_server.py  the door through which another terminal reaches the switchboard
-notes.py           how that terminal finds it
-control.py         what that terminal does: `lab fault`, `lab heal`
-events.py          … and `lab events`, `lab redrive`
-reading.py         … which read a bus of any kind
-letters.py         the dead letters of what runs
-settings.py        the switches, on a command line
-commands.py        the doors to all of it on the command line
+session.py           starts the stacks on fixed, memorable ports; parses `--set NAME=VALUE`
+fault_controller.py  adds and removes faults on the running stacks, with evidence
+control_server.py    the HTTP API of the fault controller and of the dead letters
+instances.py         the files through which another terminal finds a running lab
+control_client.py    the client of the control server: `lab fault`, `lab heal`
+events.py            reads the bus and the dead letters: `lab events`, `lab redrive`
 """

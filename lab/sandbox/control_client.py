@@ -1,8 +1,7 @@
-"""The other end of the control server: what `lab fault` and `lab heal` do, without their printing.
+"""The client of the control server: what `lab fault` and `lab heal` do, without the printing.
 
-A quick command in a second terminal, perhaps before an audience: so it uses the standard library's
-`http.client` and nothing that takes long to import. (It knows no proxies, which is right: the lab
-is on this machine.)
+These commands must start fast, so the module uses the standard library's `http.client` and imports
+nothing slow. `http.client` ignores proxy settings, which is right: the lab is on this machine.
 """
 
 import http.client
@@ -25,15 +24,15 @@ __all__ = [
 ]
 
 ANSWER_WITHIN_S = 60.0
-"""Healing may start a process again, and waits until it is ready."""
+"""Long, because healing may restart a process and then waits until it is ready."""
 
 USAGE, CANNOT = 2, 3
 USAGE_STATUSES = (400, 404, 405, 413, 415)
 
 
 class ControlError(Exception):
-    """It could not be done. `exit_code`: 2 when the order makes no sense, 3 when the lab (not
-    running, or not in that state) can't carry it out."""
+    """A request to the lab failed. `exit_code`: 2 when the request is invalid, 3 when the lab can't
+    carry it out (it does not run, or its state does not allow it)."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -41,7 +40,7 @@ class ControlError(Exception):
 
 
 def find_lab(pid: int | None = None) -> RunningLab:
-    """The lab that runs, or the one of that process. Raises ControlError."""
+    """The running lab, or the one with this pid. Raises ControlError unless exactly one matches."""
     labs = running_labs()
     if not labs:
         raise ControlError(
@@ -63,8 +62,9 @@ def put_fault(
     options: Mapping[str, Any] | None = None,
     stack: str | None = None,
 ) -> list[str]:
-    """Break `target` in each stack that has it, or in `stack` alone; a line for each thing done.
-    Raises ControlError."""
+    """Inject a fault into `target`, in each stack that has it or in `stack` alone.
+
+    Returns one line for each action. Raises ControlError."""
     wish = {"kind": kind, "target": target, "options": dict(options or {}), "stack": stack}
     return _lines(ask(lab, "POST", "/faults", wish))
 
@@ -75,8 +75,9 @@ def heal(
     kind: str | None = None,
     stack: str | None = None,
 ) -> list[str]:
-    """Take back all faults, or those named; a line for each, with its evidence. What had ended by
-    itself is started again. Raises ControlError."""
+    """Remove all faults, or those that match, and restart processes that exited by themselves.
+
+    Returns one line for each action, with its evidence. Raises ControlError."""
     named = {"target": target, "kind": kind, "stack": stack}
     query = urlencode({name: value for name, value in named.items() if value is not None})
     deeds = ask(lab, "DELETE", f"/faults?{query}" if query else "/faults")
@@ -84,7 +85,9 @@ def heal(
 
 
 def faults(lab: RunningLab) -> list[str]:
-    """What is on now, and what has ended by itself, a line each. Raises ControlError."""
+    """The active faults and the processes that exited by themselves, one line each.
+
+    Raises ControlError."""
     return _lines(ask(lab, "GET", "/faults")) or ["No fault is on."]
 
 
@@ -96,7 +99,9 @@ def _lines(deeds: list[dict[str, Any]]) -> list[str]:
 
 
 def ask(lab: RunningLab, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """A request to the lab's control server, and its answer. Raises ControlError."""
+    """Send a request to the lab's control server and return the decoded JSON of the response.
+
+    Raises ControlError."""
     parts = urlsplit(lab.url)
     connection = http.client.HTTPConnection(
         parts.hostname or "127.0.0.1", parts.port, timeout=ANSWER_WITHIN_S

@@ -1,11 +1,9 @@
-"""The door to the switchboard of a running lab: routes for `lab fault`, `lab heal`, `lab redrive`.
+"""The control server of a running lab: the HTTP API of `lab fault`, `lab heal`, `lab redrive`.
 
-It can kill processes, so it listens on the loopback only, to whoever brings the token that lies in
-a file of this user; a page in a browser, which can reach the loopback as well, has neither the
-token nor the right Host. Requests name services, never processes: there is no way to reach
-anything but the lab's own.
-
-The dead letters of running stacks: which there are, and applying them again.
+The server can kill processes, so it listens on the loopback only and requires a token, which is in
+a file that only this user can read. A page in a browser can reach the loopback too, but it has
+neither the token nor the right Host. Requests name services, never processes, so they can act only
+on the lab's own processes.
 """
 
 import asyncio
@@ -37,12 +35,12 @@ from lab.service.http import (
     read_body,
 )
 
-# ── The dead letters of running stacks: which there are, and applying them again.
+# ── Dead letters
 
 
 @dataclass(frozen=True)
 class Letter:
-    """An event that a service laid aside. `state`: `dead`, `redriven`, or `still dead`."""
+    """An event in the dead letters of `service`. `state`: `dead`, `redriven` or `still dead`."""
 
     stack: str
     service: str
@@ -54,7 +52,7 @@ class Letter:
 
 
 async def dead_letters(stacks: Sequence[Stack]) -> list[Letter]:
-    """What lies aside, by stack and service. Raises Conflict when one can't be asked."""
+    """All dead letters, by stack and service. Raises Conflict if a service does not respond."""
     letters = []
     for stack in stacks:
         for service in hearers(stack.arrangement):
@@ -69,7 +67,9 @@ async def dead_letters(stacks: Sequence[Stack]) -> list[Letter]:
 
 
 async def redriven(stacks: Sequence[Stack], service: str | None, stack: str | None) -> list[Letter]:
-    """Apply dead letters again, of all or of those named. Raises Invalid and Conflict."""
+    """Apply dead letters again: all, or those of the named service and stack.
+
+    Raises Invalid if no service there consumes events, Conflict if a service does not respond."""
     places = [
         (one, name)
         for one in stacks
@@ -103,14 +103,13 @@ async def _told(stack: Stack, service: str, method: str, path: str) -> Any:
     return answer.data
 
 
-# ── The door to the switchboard of a running lab: routes for `lab fault`, `lab heal`, `lab
-# redrive`.
+# ── Control server
 
 SHUTDOWN_WITHIN_S = 1.0
 
 
 class FaultWish(BaseModel):
-    """`POST /faults`: break `target`, in the stack of that name or in each that has it."""
+    """The body of `POST /faults`. `stack` None: each stack that has the target."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -122,14 +121,14 @@ class FaultWish(BaseModel):
 
 @dataclass(frozen=True)
 class Address:
-    """Where the control server listens, and the token that it asks for."""
+    """The URL of the control server, and the token that it requires."""
 
     url: str
     token: str
 
 
 def routes_of(switchboard: Switchboard) -> list[Route]:
-    """Each answers with a list: of deeds, or of dead letters."""
+    """The routes of the control server. Each returns a list of actions or of dead letters."""
 
     async def put(wish: FaultWish) -> list[Deed]:
         return await switchboard.put(wish.kind, wish.target, wish.options, wish.stack)
@@ -159,7 +158,7 @@ def routes_of(switchboard: Switchboard) -> list[Route]:
 
 @asynccontextmanager
 async def control_server(switchboard: Switchboard) -> AsyncIterator[Address]:
-    """Listen on a free port of 127.0.0.1 until the end of the context."""
+    """Listen on a free port of 127.0.0.1 until the context ends."""
     listening = socket.create_server((HOST, 0))
     port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     routes = routes_of(switchboard)
@@ -177,7 +176,7 @@ async def control_server(switchboard: Switchboard) -> AsyncIterator[Address]:
 
     server = HttpServer(
         respond,
-        # The timer that closes idle connections is also the one that cuts off half-sent heads.
+        # aiohttp uses this timer for idle connections and for request heads sent only in part.
         keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
         auto_decompress=False,
         access_log=None,

@@ -1,12 +1,9 @@
-"""What lies on the bus of a running lab, and what its services laid aside: `lab events`, `redrive`.
+"""`lab events` and `lab redrive`: reads the bus and the dead letters of a running lab.
 
-Like `lab fault` this wants to be quick, so it imports little.
-
-Reading a bus by hand: what lies there and what comes, whatever it is made of and lives through.
-
-A bus that keeps numbers is read as any consumer reads it: `GET /events?after=N`, a line of JSON
-each, and with `follow=1` the answer doesn't end. The course's bus has no numbers and answers with
-all so far: there an event's number is its place, and who follows asks again.
+A bus that numbers its events is read as any consumer reads it: `GET /events?after=N` returns one
+line of JSON for each event, and with `follow=1` the response does not end. The course's bus has no
+numbers and returns all events so far: there the number of an event is its position, and following
+means polling. Like `lab fault`, these commands must start fast, so the module imports little.
 """
 
 import http.client
@@ -27,8 +24,7 @@ from lab.sandbox.control_client import (
     running_labs,
 )
 
-# ── Reading a bus by hand: what lies there and what comes, whatever it is made of and lives
-# through.
+# ── Reading a bus
 
 ASK_AGAIN_S = 0.3
 
@@ -36,12 +32,12 @@ Event = dict[str, Any]
 
 
 class Away(ControlError):
-    """The bus can't be read just now."""
+    """The bus can't be read at the moment; a later attempt may succeed."""
 
 
 def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
-    """The events behind number `after`, each with its `sequence`; with `follow`, what comes too,
-    until the bus breaks off. Raises ControlError; Away when it may be better later."""
+    """The events after number `after`, each with its `sequence`; with `follow`, also new ones until
+    the bus ends the connection. Raises ControlError; Away when a later attempt may succeed."""
     parts = urlsplit(url)
     within_s = None if follow else ANSWER_WITHIN_S
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=within_s)
@@ -68,10 +64,11 @@ def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
 def follow_events(
     url: str, after: int, is_up: Callable[[], bool], note: Callable[[str], None]
 ) -> Iterator[Event]:
-    """The same, for ever: when the bus has been away it goes on behind what was read.
+    """Like `read_events` with `follow`, without an end: after an outage of the bus it resumes after
+    the last event read.
 
-    `note` is told when the bus goes away. Raises ControlError when it isn't there at the beginning,
-    and when the lab has ended (`is_up`).
+    Calls `note` with a line when the bus goes away. Raises ControlError when the bus can't be read
+    at the start, and when the lab has ended (`is_up` returns False).
     """
     away: bool | None = None  # not known yet
     while True:
@@ -92,22 +89,22 @@ def follow_events(
 
 
 def _numbered(events: list[Event], after: int, follow: bool) -> list[Event]:
-    """Each with its place as its number. A bus that was started anew has forgotten all before."""
+    """The events after `after`, numbered by their position from 1. Fewer events than `after` mean
+    that the bus was restarted and lost the old ones: then all are new."""
     if follow and len(events) < after:
         after = 0
     return [{**event, "sequence": number} for number, event in enumerate(events, 1)][after:]
 
 
 def _in_short(response: http.client.HTTPResponse) -> str:
-    """`409: The log ends at 17 …`, where the bus gives a reason."""
+    """The status, and the reason if the bus gives one, as `409: The log ends at 17 …`."""
     try:
         return f"{response.status}: {json.loads(response.read())['detail']}"
     except (ValueError, LookupError, TypeError):
         return f"{response.status}."
 
 
-# ── What lies on the bus of a running lab, and what its services laid aside: `lab events`,
-# `redrive`.
+# ── The commands
 
 BUS = "event-bus"
 SHOWN_WIDTH = 60
@@ -125,7 +122,7 @@ def show_events(
     as_json: bool = False,
     stack: str | None = None,
 ) -> None:
-    """Say a line for each event behind number `after`; with `follow` go on until interrupted.
+    """Print a line for each event after number `after`; with `follow`, until interrupted.
 
     Raises ControlError.
     """
@@ -142,7 +139,7 @@ def show_events(
 
 
 def show_dead(lab: RunningLab, say: Say, *, as_json: bool = False) -> None:
-    """Say a line for each dead letter. Raises ControlError."""
+    """Print a line for each dead letter. Raises ControlError."""
     letters = ask(lab, "GET", "/dead")
     for letter in letters:
         where = f"{letter['stack']} {letter['service']}"
@@ -155,7 +152,7 @@ def show_dead(lab: RunningLab, say: Say, *, as_json: bool = False) -> None:
 def redrive(
     lab: RunningLab, say: Say, service: str | None = None, stack: str | None = None
 ) -> None:
-    """Have dead letters applied again, and say what became of each. Raises ControlError."""
+    """Apply dead letters again, and print the result for each. Raises ControlError."""
     named = {"service": service, "stack": stack}
     query = urlencode({name: value for name, value in named.items() if value is not None})
     letters = ask(lab, "POST", f"/redrive?{query}" if query else "/redrive")
@@ -168,7 +165,7 @@ def redrive(
 
 
 def in_words(event: Event) -> str:
-    """An event on one line: its number, type, teller and data."""
+    """An event on one line: its number, type, publisher and data."""
     data = json.dumps(event["data"], ensure_ascii=False)
     shown = data if len(data) <= SHOWN_WIDTH else data[: SHOWN_WIDTH - 1] + "…"
     source = str(event.get("source", "")).rpartition("/")[2]

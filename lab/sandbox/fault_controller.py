@@ -1,10 +1,8 @@
-"""The switches of a running lab: breaks services on request, mends them, and says what came of it.
+"""Adds and removes faults on the stacks of a running lab, and reports the evidence of each.
 
-One rule keeps the proof of every fault whole: a target has *either* one fault on its process *or*
-faults at its door. A door ends with its process, and what it had counted with it; so before a
-process is killed or suspended, the faults at its door are taken off and account for themselves.
-
-What was done to a running lab, one deed at a time, and how it is told to people.
+A target has *either* one fault on its process *or* faults in its fault filter. The counters of a
+fault filter are lost when its process exits. So before a process is killed or suspended, the faults
+in its filter are removed and their evidence is collected.
 """
 
 import asyncio
@@ -23,14 +21,14 @@ from lab.domain.errors import Conflict, Invalid
 from lab.faults.kinds import KINDS, Fault, Hang, parse_fault
 from lab.support.text import did_you_mean
 
-# ── What was done to a running lab, one deed at a time, and how it is told to people.
+# ── Actions
 
 State = Literal["on", "ended", "healed", "restarted", "lost", "failed"]
 
 
 @dataclass(frozen=True)
 class Deed:
-    """What was done to one target of one stack, or what is on; `says` tells it to people."""
+    """One action on one target of one stack, or one active fault; `says` is its sentence."""
 
     stack: str
     target: str
@@ -42,20 +40,21 @@ class Deed:
 
 
 def deed_of(one: Injection, state: State, says: str) -> Deed:
-    """What was done with an injection."""
+    """The action for an injection, with its evidence."""
     fault, evidence = one.fault, dict(one.evidence)
     return Deed(one.stack.name, fault.target, fault.kind, fault.settings(), state, says, evidence)
 
 
 def called(fault: Fault) -> str:
-    """A fault in a word, with its settings."""
+    """The kind of a fault with its settings, as `latency (ms 300)`."""
     given = fault.settings().items()
     settings = ", ".join(f"{k} {v if isinstance(v, str) else format(v, 'g')}" for k, v in given)
     return f"{fault.kind} ({settings})" if settings else fault.kind
 
 
 def account(injection: Injection) -> str:
-    """The evidence in words: what the fault did, to whom, for how long; or that it did nothing."""
+    """The evidence as sentences: what the fault affected and for how long, or that it had no
+    effect."""
     told = injection.evidence
     if injection.fault.acts_on == "process":
         says = f"Process {told['pid']} was away for {told['seconds']:.1f} s (a probe: "
@@ -80,14 +79,13 @@ def account(injection: Injection) -> str:
     return says if injection.gone else f"{says} But it is not well yet: look at /health."
 
 
-# ── The switches of a running lab: breaks services on request, mends them, and says what came of
-# it.
+# ── Fault controller
 
 IS = {"down": "is already down", "hang": "already hangs"}
 
 
 class Switchboard:
-    """The faults on some running stacks. Orders are carried out one after the other."""
+    """Controls the faults on some running stacks. A lock runs the requests one after another."""
 
     def __init__(self, stacks: Sequence[Stack]) -> None:
         self._stacks = {stack.name: stack for stack in stacks}
@@ -97,15 +95,15 @@ class Switchboard:
 
     @property
     def stacks(self) -> list[Stack]:
-        """The stacks that run."""
+        """The running stacks."""
         return list(self._stacks.values())
 
     def faults(self) -> list[Deed]:
-        """What is on now, the oldest first."""
+        """The active faults, the oldest first."""
         return [deed_of(one, "on", f"{called(one.fault)} is on.") for one in self._on]
 
     def ended(self) -> list[Deed]:
-        """What has ended by itself, and nobody had broken it."""
+        """The processes that exited without a fault."""
         says = "It has ended by itself. Heal it: that starts it again."
         return [
             Deed(stack.name, target, "", {}, "ended", says, {})
@@ -113,7 +111,8 @@ class Switchboard:
         ]
 
     def _ended(self, stacks: Iterable[Stack], target: str | None = None) -> list[tuple[Stack, str]]:
-        """Stacks and their processes in which a target lives."""
+        """The processes that exited by themselves, each with its stack. `target`: only the process
+        that runs it."""
         found = dict.fromkeys(
             (one, one.arrangement.home(name))
             for one in stacks
@@ -125,8 +124,11 @@ class Switchboard:
     async def put(
         self, kind: str, target: str, options: dict[str, Any], stack: str | None
     ) -> list[Deed]:
-        """Break the target in the named stack, or in each that has it. All are looked at before
-        one is touched. Raises Invalid (there is no such thing) and Conflict (not now)."""
+        """Inject a fault into the target, in the named stack or in each that has it. All stacks are
+        checked before the first one is changed.
+
+        Raises Invalid (unknown kind, target, option or stack, or the fault can't act there) and
+        Conflict (the state of the target does not allow it)."""
         try:
             fault = parse_fault(kind, target, options)
         except ValueError as error:
@@ -147,8 +149,10 @@ class Switchboard:
             return healed + begun
 
     async def heal(self, target: str | None, kind: str | None, stack: str | None) -> list[Deed]:
-        """Take back what is on (all of it, or what is named), with its evidence; and start again
-        what has ended by itself. An empty list: there was nothing to mend. Raises Invalid."""
+        """Remove all faults, or those that match, and restart processes that exited by themselves.
+
+        Returns the actions with their evidence; an empty list when nothing was broken.
+        Raises Invalid."""
         if kind is not None and kind not in KINDS:
             raise Invalid(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}", field="kind")
         stacks = self._stacks_with(target, stack)
@@ -163,7 +167,7 @@ class Switchboard:
                 and kind in (None, one.fault.kind)
             ]
             restarts = [self._restart(*place) for place in ended if kind in (None, "down")]
-            # All at once: on the bus no service is ready again before the bus itself is.
+            # Concurrently: a service on the bus becomes ready only after the bus itself is ready.
             return lost + await _together([*(self._end(one) for one in wanted), *restarts])
 
     def _stacks_with(self, target: str | None, stack: str | None) -> list[Stack]:
@@ -194,7 +198,8 @@ class Switchboard:
             )
 
     def _on_target(self, stack: Stack, target: str) -> list[Injection]:
-        """What is on in the process where a target lives: in the monolith, that of them all."""
+        """The active faults on the process that runs `target`: in the monolith, those of all
+        targets."""
         program = stack.program(target)
         return [
             one
@@ -260,8 +265,8 @@ class Switchboard:
 
 
 def _reached(fault: Fault, stacks: Sequence[Stack]) -> list[Stack]:
-    """Those in which the fault can act; raises Invalid when that is none."""
-    # Whom a fault can hurt anywhere is known of the blog's own services, and not of a guest.
+    """The stacks in which the fault can act. Raises Invalid if there is none."""
+    # The check of fault against target knows only the blog's own services, not a guest.
     guest = any(fault.target in one.arrangement.guests for one in stacks)
     anywhere = None if guest else makes_no_sense(fault)
     whys = [anywhere] + [out_of_reach(fault, one.arrangement) for one in stacks]

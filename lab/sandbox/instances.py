@@ -1,9 +1,9 @@
-"""Which labs run on this machine: how `lab fault` in one terminal finds `lab up` in another.
+"""The labs that run on this machine: how `lab fault` in one terminal finds `lab up` in another.
 
-A running lab leaves a note in a folder that only its user can read: where its control server
-listens, and the token that the server asks for. The note is no proof of life. A lab that was killed
-leaves its note behind, and its pid may be somebody else's by now; so a note counts only while a
-process with that pid lives *and* began when the lab did. All others are stale, and removed.
+A running lab writes an instance file into a folder that only its user can read: the URL of its
+control server, and the token that the server requires. A lab that was killed leaves its file
+behind, and another process may have its pid by now. So a file is valid only while a process with
+that pid runs *and* started when the lab did. All other files are stale, and are removed.
 """
 
 import json
@@ -24,7 +24,7 @@ CLOCK_SLACK_S = 2.0
 
 @dataclass(frozen=True)
 class RunningLab:
-    """A lab that runs. `started`: seconds since 1970; `url`, `token`: of its control server;
+    """A running lab. `started`: seconds since 1970; `url`, `token`: of its control server;
     `stacks`: the URL of each target of each stack; `folder`: its data and logs."""
 
     pid: int
@@ -41,7 +41,7 @@ class RunningLab:
 
 @dataclass(frozen=True)
 class Note:
-    """A file in the private folder, and the lab it tells of: None when that is gone."""
+    """An instance file, and the lab it describes: None if that lab no longer runs."""
 
     path: Path
     lab: RunningLab | None
@@ -49,9 +49,9 @@ class Note:
 
 @contextmanager
 def announced(lab: RunningLab) -> Iterator[Path]:
-    """The note of this process's lab (`pid` and `started` are filled in here), removed at the end.
+    """Write the instance file of this process's lab, and remove it when the context ends.
 
-    Raises LabCannotRun when there is no private folder for it.
+    Fills in `pid` and `started`. Raises LabCannotRun if there is no private folder for the file.
     """
     started = _began_at(os.getpid())
     assert started is not None
@@ -59,7 +59,7 @@ def announced(lab: RunningLab) -> Iterator[Path]:
     path = _private_folder() / f"{lab.pid}.json"
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
-    # Written aside and moved: whoever looks finds a whole note, or none.
+    # Written under another name and renamed: a reader finds a complete file, or none.
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(asdict(lab), file, indent=2, default=str)
     unfinished.replace(path)
@@ -70,7 +70,7 @@ def announced(lab: RunningLab) -> Iterator[Path]:
 
 
 def running_labs() -> list[RunningLab]:
-    """The labs of this user that run now, the oldest first. Stale notes are removed in passing."""
+    """This user's running labs, the oldest first. Removes stale instance files."""
     labs = []
     for note in notes():
         if note.lab is not None:
@@ -82,7 +82,7 @@ def running_labs() -> list[RunningLab]:
 
 
 def notes() -> list[Note]:
-    """Every note there is, of labs that run and of those that don't any more."""
+    """All instance files, those of running labs and stale ones."""
     found = []
     for folder in _folders():
         with suppress(OSError):
@@ -92,7 +92,8 @@ def notes() -> list[Note]:
 
 
 def _folders() -> list[Path]:
-    """Where notes may be, the best place first. Two terminals need not agree on the first one."""
+    """Where instance files may be, the preferred folder first. Readers search all of them, because
+    two terminals may have a different XDG_RUNTIME_DIR."""
     caches = Path.home() / ".cache" / FOLDER
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     return [Path(runtime) / FOLDER, caches] if os.path.isabs(runtime) else [caches]
@@ -115,7 +116,7 @@ def _private_folder() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    # Not followed if it is a link: whoever made the link could read the token at its other end.
+    # `lstat`, because a symbolic link is not private: its author could read the token at its end.
     seen = folder.lstat()
     return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and not seen.st_mode & 0o077
 
@@ -132,7 +133,7 @@ def _read(path: Path) -> RunningLab | None:
 
 
 def _began_at(pid: int) -> float | None:
-    """When the process began, in seconds since 1970; None when there is none (any more)."""
+    """The start time of the process, in seconds since 1970; None if it does not run."""
     import psutil
 
     try:

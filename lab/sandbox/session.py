@@ -1,9 +1,8 @@
-"""`lab up`: a blog, or both of them, to play with by hand, until Ctrl-C.
+"""`lab up`: runs one blog, or both twins, until Ctrl-C.
 
-The same processes as in a scenario, but on ports that people can remember, and nobody loads or
-breaks them unless asked to: requests come from curl, faults from `lab fault` in another terminal.
-
-`lab up --set dead_letter=true`: the switches of a variant, written on a command line.
+The processes are the same as in a scenario, but on fixed, memorable ports and without load:
+requests come from curl, faults from `lab fault` in another terminal. `--set NAME=VALUE` gives
+the switches of a variant.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import SWITCHES, variant_problems
 from lab.support.text import did_you_mean
 
-# ── `lab up`: a blog, or both of them, to play with by hand, until Ctrl-C.
+# ── Running the stacks
 
 BOTH = "both"
 WHICH = (*ARRANGEMENTS, BOTH)
@@ -49,9 +48,11 @@ async def run_up(
     ports: Mapping[str, Mapping[str, int]] = BY_HAND_PORTS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Start `which` (an arrangement, or both twins) with data and logs in `folder`, and run until
-    cancelled; then everything is ended. `say` gets plain lines of text. `ports`: by arrangement
-    and part; a free one where none is given. `options`: the switches of each stack.
+    """Start `which` (an arrangement, or both twins) with data and logs in `folder`, run until
+    cancelled, then end all processes.
+
+    `say` gets plain lines of text. `ports`: by arrangement and process; a free port where none is
+    given. `options`: the switches of each stack.
 
     Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, NurseryLost, …).
     """
@@ -78,14 +79,14 @@ async def raised(
     ports: Mapping[str, Mapping[str, int]],
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> AsyncIterator[Switchboard]:
-    """The same stacks without anybody to talk to, while the context lasts: the switches of what
-    runs, ready to be asked and broken. Raises as `run_up`."""
+    """Start the stacks of `run_up` without control server and output, and yield their fault
+    controller; all processes end with the context. Raises as `run_up`."""
     if which not in WHICH:
         raise ValueError(f"There is no {which!r} to start; there are {', '.join(WHICH)}.")
     names = list(TWINS) if which == BOTH else [which]
     supervisor = Supervisor(preload((options or {}).values()), folder)
     async with AsyncExitStack() as held:
-        # All ports before the first process: a port that is taken is told at once.
+        # All ports are bound before the first process starts: a taken port fails at once.
         stacks = [
             held.enter_context(
                 Stack(
@@ -102,7 +103,8 @@ async def raised(
 
 
 def welcome(urls: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator[str]:
-    """What to know and what to try first: lines of at most 80 columns, but for long paths."""
+    """The first output: the URLs, commands to try, and the folder. Lines have at most 80 columns,
+    except for long paths."""
     yield "The lab is up. Ctrl-C ends it."
     for stack, of in urls.items():
         yield ""
@@ -129,7 +131,7 @@ def examples(urls: Mapping[str, str]) -> Iterator[str]:
 
 
 async def _watch(supervisor: Supervisor, stacks: Sequence[Stack], say: Say) -> None:
-    """Say which programs end though nobody told them to. Raises NurseryLost."""
+    """Report programs that exit unexpectedly. Raises NurseryLost."""
     programs = {
         stack.program(target): (stack.name, stack.arrangement.home(target), target)
         for stack in stacks
@@ -146,17 +148,18 @@ async def _watch(supervisor: Supervisor, stacks: Sequence[Stack], say: Say) -> N
             say(f"  `lab heal {target}` starts it again.")
         if not any(supervisor.alive(name) for name in programs):
             for name in programs:
-                await supervisor.wait(name)  # All have ended: this only tells a lost nursery.
+                # All have exited, so this does not wait: it raises NurseryLost if that is why.
+                await supervisor.wait(name)
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-# ── `lab up --set dead_letter=true`: the switches of a variant, written on a command line.
+# ── Switches
 
 
 def settings_by_stack(words: Sequence[str], stacks: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """The options of each stack, from `name=value` words; a stack gets those that it has.
+    """The options of each stack, from `name=value` words; a stack gets only switches that it has.
 
-    Raises ValueError, in a sentence, for one that no stack has or that can't be meant.
+    Raises ValueError, with a sentence, for a switch that no stack has or an impossible value.
     """
     given = dict(map(_setting, words))
     known = dict.fromkeys(name for stack in stacks for name in SWITCHES.get(stack, {}))

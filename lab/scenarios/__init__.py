@@ -1,1 +1,1 @@
-"""Scenarios: what is broken, when, and what must be seen if what the course teaches is true."""
+"""Scenarios: which faults act when, and what must be observed if the course's claims are true."""

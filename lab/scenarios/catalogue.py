@@ -1,4 +1,4 @@
-"""Where scenarios are found: those that come with the lab, by name, and anyone's, by path."""
+"""Finds scenarios: the built-in ones by name, any other by its path."""
 
 import os
 from collections.abc import Iterable
@@ -23,16 +23,16 @@ _ORDER = (
     *("schema-change", "catch-up", "new-service", "three-nodes"),
     *("read-your-writes", "reject-early", "light-load", "coordinated-omission"),
 )
-"""As they are best met; others follow by name."""
+"""The recommended order; other scenarios follow by name."""
 
 
 class UnknownName(LookupError):
-    """There is no such scenario; the message says what was probably meant."""
+    """There is no such scenario or tag; the message names the nearest one."""
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """The names of the built-in scenarios, in the order in which they are best met."""
+    """The names of the built-in scenarios, in the recommended order."""
     found = {
         entry.name.removesuffix(".toml")
         for entry in files("lab.scenarios").iterdir()
@@ -44,10 +44,11 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> Scenario:
     """The scenario of that name, or in that file when the name ends in `.toml`.
 
-    Raises UnknownName when there is none, ScenarioError when the file can't be run as it is.
+    Raises UnknownName when there is none, ScenarioError when the file is not valid.
     """
     if name.endswith(".toml"):
-        path = Path(os.path.expanduser(name))  # ~nobody stays as it is, and is no file
+        # With an unknown user, `~user` stays as it is; the path is then not a file.
+        path = Path(os.path.expanduser(name))
         if not path.is_file():
             raise UnknownName(
                 f"There is no file {name}. A built-in scenario has no .toml: {_all()}"
@@ -65,12 +66,12 @@ def find(name: str) -> Scenario:
 
 
 def built_in() -> tuple[Scenario, ...]:
-    """All scenarios that come with the lab."""
+    """All built-in scenarios."""
     return tuple(find(name) for name in names())
 
 
 def tagged(tags: Iterable[str]) -> tuple[Scenario, ...]:
-    """The built-in scenarios that have one of the tags. Raises UnknownName for one there is not."""
+    """The built-in scenarios that have one of the tags. Raises UnknownName for an unknown tag."""
     wanted = tuple(tags)
     for tag in wanted:
         if tag not in TAGS:

@@ -1,7 +1,7 @@
-"""A system of somebody else's as one more variant of a scenario (`lab run … --with mine.toml`).
+"""An external system as one more variant of a scenario (`lab run … --with mine.toml`).
 
-What became of its writes is judged by its own feed, for there is nobody else to be asked: a write
-is lost when the feed does not have it in the end.
+Its writes are judged by its feed alone, because the lab can read nothing else: a write is lost if
+the feed does not have it at the end.
 """
 
 import re
@@ -28,7 +28,7 @@ SWITCHES = ("bus",)
 
 
 class ForeignVariant(VariantSpec):
-    """A variant that is a target."""
+    """A variant that is an external system, described by its target file."""
 
     ours = False
     target: Target
@@ -45,9 +45,10 @@ class ForeignVariant(VariantSpec):
 def with_target(
     scenario: Scenario, target: Target, options: Mapping[str, Any] | None = None
 ) -> Scenario:
-    """The scenario with the target as a further variant, called as its file.
+    """The scenario with the target as a further variant, named after its file.
 
-    `options`: of that variant. Raises ValueError, in a sentence, for what can't be.
+    `options`: the switches of that variant. Raises ValueError if the name is taken, a switch is
+    unknown, or the target is not complete.
     """
     name = name_of(target)
     options = dict(options or {})
@@ -64,7 +65,7 @@ def with_target(
     if problems := why_not_whole(target, str(options.get("bus", OWN))):
         raise ValueError("\n".join(problems))
     its = arrangement_of(target, str(options.get("bus", OWN)))
-    # That one of theirs ends by itself says something of theirs, and nothing of the run.
+    # If an external service exits by itself, this is a finding and does not make the run invalid.
     variant = ForeignVariant(
         arrangement=FOREIGN, target=target, options=options, may_end=its.targets
     )
@@ -72,7 +73,7 @@ def with_target(
 
 
 class ReplacingVariant(VariantSpec):
-    """The lab's own services on the course's bus, and a target's in the place of `part`."""
+    """The lab's services on the course's bus, with a target's service in place of `part`."""
 
     ours = False
     target: Target
@@ -84,9 +85,9 @@ class ReplacingVariant(VariantSpec):
 
 
 def with_replaced(scenario: Scenario, part: str, target: Target) -> Scenario:
-    """The scenario with a further variant, in which a target's service is the lab's `part`.
+    """The scenario with a further variant, in which a target's service replaces the lab's `part`.
 
-    Raises ValueError, in a sentence, for what can't be.
+    Raises ValueError if the lab has no such service or the target no matching one.
     """
     the_one_for(part, target)
     name = f"{part}-by-{name_of(target)}"
@@ -101,14 +102,14 @@ def with_replaced(scenario: Scenario, part: str, target: Target) -> Scenario:
 
 
 def name_of(target: Target) -> str:
-    """What its variant is called: as its file, in small letters, digits and hyphens."""
+    """The name of a target's variant: its file's name in small letters, digits and hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
     return name if re.match("[a-z]", name) else FOREIGN
 
 
 def notes_on(scenario: Scenario, name: str) -> list[str]:
-    """What is to be said of a variant that is not the lab's: whom no door stands before, and what
-    was not done to it. A sentence each."""
+    """Notes on a variant with external services, one sentence each: which services have no sidecar,
+    and which faults were not injected. Empty for the lab's own variants."""
     spec = scenario.variants[name]
     if not isinstance(spec, ForeignVariant | ReplacingVariant):
         return []

@@ -1,12 +1,11 @@
-"""What a scenario may say of a history and of newcomers, and in which variants they make sense.
+"""Histories, newcomers and surges: what a scenario may have, and in which variants.
 
-Both need a bus that keeps what it was told, and services that hear it: in the chain nobody keeps
-any news, and a second one of a service has nothing to catch up with.
+A history and a newcomer need a bus that keeps its events, and services that consume them. In the
+chain no events are kept, and a second replica has nothing to catch up with.
 
-A surge: in `during` more people come than usual (`[load] during_rate`).
-
-It is no fault, for nothing is broken by it; but what it leaves behind is measured as after a fault:
-how long consumers take to be level again, and how long it takes until people are served as before.
+In a surge, the arrival rate in `during` is different, usually higher (`[load] during_rate`). It is
+not a fault, but its effects are measured like those of a fault: how long consumers take to catch
+up, and how long it takes until requests are served as before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +18,11 @@ from lab.results.result import WARM_UP
 from lab.scenarios.spec import HistorySpec, LoadSpec, NewcomerSpec, PhasesSpec, VariantSpec
 from lab.support.text import did_you_mean
 
-# ── What a scenario may say of a history and of newcomers, and in which variants they make sense.
+# ── Histories and newcomers
 
 
 def keep_events(variants: Mapping[str, VariantSpec]) -> tuple[str, ...]:
-    """The variants whose bus keeps events for services that hear them."""
+    """The variants whose bus keeps events, and whose services consume them."""
     return tuple(
         name
         for name, spec in variants.items()
@@ -34,7 +33,10 @@ def keep_events(variants: Mapping[str, VariantSpec]) -> tuple[str, ...]:
 def halved(
     history: HistorySpec | None, newcomers: Sequence[NewcomerSpec], share: float
 ) -> dict[str, Any]:
-    """Both for a run in half the time: half the events, and each newcomer at its `share`."""
+    """Both for a run in half the time: half the events; times of newcomers multiplied by `share`.
+
+    Returned as the keys `history` and `newcomer` of a scenario.
+    """
     return {
         "history": history and HistorySpec(events=max(1, history.events // 2)),
         "newcomer": tuple(one.model_copy(update={"at": one.at * share}) for one in newcomers),
@@ -47,7 +49,7 @@ def joining_problems(
     variants: Mapping[str, VariantSpec],
     phases: PhasesSpec,
 ) -> Iterator[str]:
-    """What is wrong with them: one sentence each, the key first."""
+    """The problems of histories and newcomers: one sentence each, beginning with the key."""
     keys = [f"newcomer {number}" for number, _ in enumerate(newcomers, 1)]
     if not keep_events(variants):
         for key in (*(["history"] if history else []), *keys):
@@ -66,13 +68,13 @@ def joining_problems(
             yield f"{key}: would come after the {phases.during:g} s of phases.during. Begin sooner."
 
 
-# ── A surge: in `during` more people come than usual (`[load] during_rate`).
+# ── Surges
 
 DURING = "during"
 
 
 def surge_window(load: LoadSpec, phases: PhasesSpec) -> tuple[float, float] | None:
-    """From when to when it lasts, in seconds from the start of the run; None without one."""
+    """Start and end of the surge, in seconds from the start of the run; None without one."""
     if load.during_rate is None:
         return None
     begins_s = WARM_UP.seconds + phases.before
@@ -80,12 +82,12 @@ def surge_window(load: LoadSpec, phases: PhasesSpec) -> tuple[float, float] | No
 
 
 def rate_of(phase: str, load: LoadSpec) -> dict[str, Any]:
-    """What the plan says of a phase with a rate of its own."""
+    """The key `rate` for a phase of the load plan; empty if the phase has the usual rate."""
     surges = phase == DURING and load.during_rate is not None
     return {"rate": load.during_rate} if surges else {}
 
 
 def surge_problems(load: LoadSpec, phases: PhasesSpec) -> Iterator[str]:
-    """What is wrong with it: a sentence, the key first."""
+    """The problem of a surge, if it has one: a sentence, beginning with the key."""
     if load.during_rate is not None and phases.each is not None:
         yield "load.during_rate: is for the phase `during`, and with phases.each there is none."

@@ -1,7 +1,4 @@
-"""A scenario as somebody wants it run: on another bus, with their own services, at another rate.
-
-The same experiment on another bus (`lab run … --bus`), and what to tell of a strange one.
-"""
+"""Overrides of a scenario: another bus (`lab run … --bus`), external services, another rate."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,16 +13,17 @@ from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import Method, VariantSpec
 from lab.scenarios.switches import each_target, variant_problems, why_not
 
-# ── The same experiment on another bus (`lab run … --bus`), and what to tell of a strange one.
+# ── Another bus
 
 
 def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> Scenario:
-    """Each variant that has a bus gets this one: an engine's name, or the URL of a NATS cluster.
+    """The scenario with another bus: an engine's name, or the URL of a NATS cluster.
 
-    The course's bus stays: a variant that has it is about it. Of a sequence of methods, those that
-    can't act on such a bus are left out, with what is expected of them. Raises ValueError, in a
-    sentence, when nothing would change, or when nothing would be left to do. `only`: the variants
-    that are going to run; all of them, unless told.
+    It replaces the bus of each variant that has one, except the course's bus: a variant with that
+    bus is about that bus. Methods of a sequence that cannot act with the new bus are left out, with
+    the expectations and predictions that need them. `only`: the variants that are going to run;
+    None for all. Raises ValueError when no bus would change, a switch does not fit the new bus, or
+    a method that cannot be left out cannot act.
     """
     variants = {
         name: spec.model_copy(update={"options": {**spec.options, "bus": bus}})
@@ -62,7 +60,7 @@ def _has_such_a_bus(spec: VariantSpec) -> bool:
 
 
 def on_existing(scenario: Scenario, name: str) -> list[str]:
-    """What is to be noted of a variant whose bus the lab has not started: a sentence each."""
+    """Notes on a variant whose bus the lab has not started, one sentence each; else empty."""
     spec = scenario.variants[name]
     bus = spec.options.get("bus")
     if not is_existing(bus):
@@ -84,7 +82,7 @@ def _why(method: Method, spec: VariantSpec) -> str | None:
     return why_not(each_target(method)[0], spec)
 
 
-# ── A scenario as somebody wants it run: on another bus, with their own services, at another rate.
+# ── All overrides
 
 
 def prepared(
@@ -97,11 +95,10 @@ def prepared(
     target: Target | None = None,
     replaced: tuple[str, Target] | None = None,
 ) -> Scenario:
-    """The same experiment, changed as told. Raises ValueError, in a sentence, where it can't be.
+    """The same experiment with these changes. Raises ValueError for a change that is not possible.
 
-    `target`: somebody's own services, to run beside the others; `bus` is then that of theirs, and
-    of the lab's own variants where it would change anything. `replaced`: a service of the lab's,
-    and the target whose service takes its place in one more variant.
+    `target`: an external system, as one more variant; `bus` is then the bus of this variant alone.
+    `replaced`: a service of the lab, and the target whose service replaces it in one more variant.
     """
     if replaced:
         scenario = with_replaced(scenario, *replaced)
@@ -117,15 +114,15 @@ def prepared(
 
 
 class Theirs(TypedDict, total=False):
-    """What `prepared` is told of somebody's own services."""
+    """The arguments of `prepared` for external services."""
 
     target: Target
     replaced: tuple[str, Target]
 
 
 def theirs(whole: str | Path | None, one: Mapping[str, str | Path]) -> Theirs:
-    """From the files of targets: a whole system, and one service in the place of the lab's that it
-    is named after. Raises TargetError, ValueError."""
+    """Read the target files. `whole`: a whole external system; `one`: by name of a lab service
+    (at most one), the target that replaces it. Raises TargetError, ValueError."""
     if len(one) > 1:
         raise ValueError(f"replace = {dict(one)}: one service of somebody else's at a time.")
     told = Theirs()

@@ -1,11 +1,9 @@
-"""A scenario: what is loaded, what is broken and when, and what must then be seen.
+"""A scenario: its load, its faults and their times, and what must then be observed.
 
-It is a TOML file, so that nobody needs Python to have an idea. The words are Chaos Toolkit's:
-*method* is what is done to the system, *steady state* is what has to hold before it is done, for
-an experiment on a patient who was ill already says nothing. A file that can't be meant as it is
-written is refused with every problem at once, in sentences.
-
-A scenario from its file, or sentences about what is wrong with it.
+It is a TOML file, so that no Python is needed to write one. The terms come from Chaos Toolkit: the
+*method* is what is done to the system; the *steady state* must hold before that, because an
+experiment on a system that was already faulty shows nothing. A file that is not valid is refused
+with all its problems at once, one sentence each.
 """
 
 import math
@@ -39,23 +37,23 @@ from lab.scenarios.switches import each_target, variant_problems, why_not
 from lab.support.text import did_you_mean
 from lab.support.toml_model import FileError, Kind, read_model
 
-# ── A scenario from its file, or sentences about what is wrong with it.
+# ── Scenario files
 
 
 class ScenarioError(FileError):
-    """A scenario file that can't be run."""
+    """A scenario file that cannot be read or is not valid."""
 
 
 SCENARIO_FILE = Kind(
     "a scenario",
     ScenarioError,
-    # A table whose only key is its text or its list reads better at the end of a file than a bare
-    # key at its beginning. Both are understood.
+    # A table with this single key is easier to read at the end of a file than a bare key at its
+    # beginning. Both forms are accepted.
     tables={"explain": "text", "steady_state": "that"},
 )
 
 
-# ── A scenario: what is loaded, what is broken and when, and what must then be seen.
+# ── Scenarios
 
 
 class UnknownVariant(ValueError):
@@ -104,11 +102,11 @@ class Scenario(Strict):
 
     @property
     def in_sequence(self) -> bool:
-        """Whether the methods come one after another, each in a phase of its own."""
+        """Whether the methods act one after another, each in its own phase."""
         return self.phases.each is not None
 
     def applies_to(self, method: Method) -> tuple[str, ...]:
-        """The variants that a method can act on: those it names, where they have its target."""
+        """The names of the variants that a method can act on: of those it names, or of all."""
         method = each_target(method)[0]
         return tuple(
             name
@@ -119,7 +117,7 @@ class Scenario(Strict):
         )
 
     def timeline(self) -> tuple[Phase, ...]:
-        """The phases in order, each with its faults; the runner puts its warm-up before them."""
+        """The phases in order, each with its faults; without the warm-up, which precedes them."""
         lengths = self.phases
         before, after = Phase("before", lengths.before), Phase("after", lengths.after)
         if lengths.each is None:
@@ -143,7 +141,8 @@ class Scenario(Strict):
         return ("before", *steps, "after")
 
     def quick(self) -> Self:
-        """The same experiment in half the time: enough to try it, with half the samples."""
+        """The same experiment in half the time, with half the samples; unchanged if `halve` is
+        false."""
         if not (lengths := self.phases).halve:
             return self
         shorter = {
@@ -167,9 +166,10 @@ class Scenario(Strict):
         return self.model_copy(update={"load": self.load.at(rate)})
 
     def only(self, names: Sequence[str]) -> Self:
-        """The same experiment with some of its variants, and what can be expected of those.
+        """The same experiment with some of its variants, and the expectations and predictions that
+        need no others.
 
-        Raises UnknownVariant when one of the names isn't a variant's.
+        Raises UnknownVariant when one of the names is not a variant's.
         """
         for name in names:
             if name not in self.variants:
@@ -198,7 +198,7 @@ def _halved(seconds: float) -> float:
 
 
 def _problems(of: Scenario) -> Iterator[str]:
-    """What is wrong with keys that are each well-formed: one sentence each, the key first."""
+    """The problems of keys that are each valid alone: one sentence each, beginning with the key."""
     for name, spec in of.variants.items():
         yield from variant_problems(f"variants.{name}", name, spec)
     for claim in of.claims:

@@ -1,7 +1,7 @@
-"""The JSON Schema of a scenario file, made from the models: for editors that complete and check.
+"""The JSON Schema of a scenario file, made from the models: for completion and checks in editors.
 
-It can't say everything that `lab validate` knows (whether a path leads to a figure, whether a
-fault can act on a target), but every key, every word and every limit.
+It has every key, every allowed word and every limit. It cannot express some checks of
+`lab validate`: whether a path leads to a figure, and whether a fault can act on a target.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def schema() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) of scenario files."""
     made = Scenario.model_json_schema()
     parts, whole = made["$defs"], made["properties"]
-    del whole["name"]  # it is the file's
+    del whole["name"]  # the name of the file gives it
     made["required"].remove("name")
     whole["claims"]["items"] = {"enum": list(CLAIMS)}
     whole["explain"] = _or_table(whole["explain"], "text")
@@ -34,7 +34,7 @@ def schema() -> dict[str, Any]:
 
 
 def _open(part: dict[str, Any], more: dict[str, Any], **words: list[str]) -> None:
-    """Put the keys that the model gathers as `options` beside its own, and words for texts."""
+    """Replace `options` with the keys that the model gathers in it; limit texts to known words."""
     del part["properties"]["options"]
     for key, allowed in words.items():
         part["properties"][key]["enum"] = allowed
@@ -48,7 +48,7 @@ def _or_table(bare: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _fault_options() -> dict[str, Any]:
-    """Every option of every fault, with what it says there; the kinds that take it are named."""
+    """Every option of every fault; the description names the kinds that have it."""
     options: dict[str, Any] = {}
     for kind, fault in KINDS.items():
         properties = fault.model_json_schema(by_alias=True)["properties"]
@@ -80,7 +80,7 @@ def _switches() -> dict[str, Any]:
 
 
 def _wider(one: Allowed, other: Allowed) -> Allowed:
-    """What either allows; both are of one kind."""
+    """The values that either of the two allows; both must be of one type."""
     if isinstance(one[0], str):
         return tuple(dict.fromkeys((*one, *other)))
     return (min(one[0], other[0]), max(one[1], other[1]))  # type: ignore[return-value]

@@ -1,7 +1,6 @@
-"""The parts of a scenario file: its tables, key by key, with what each may hold.
+"""The tables of a scenario file: their keys, and the values that each key may have.
 
-What is checked here is one key at a time; whether the keys make sense together is for
-`lab.scenarios.scenario` to say.
+This module checks each key alone; `lab.scenarios.scenario` checks whether the keys fit together.
 """
 
 from collections.abc import Mapping
@@ -26,8 +25,8 @@ Line = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 Tag = Literal["notes", "chain", "bus", "data", "mitigation", "measuring"]
-"""What a scenario is about: the course's notes, what asking costs, what the bus does, what becomes
-of the data, what helps, how to measure."""
+"""The topic of a scenario: the course's notes, the cost of calls, the bus, the data, mitigations,
+measurement."""
 
 
 class Strict(BaseModel):
@@ -37,12 +36,12 @@ class Strict(BaseModel):
 class LoadSpec(Strict):
     """Arrivals per second for each variant, and what they are, by weight.
 
-    `at_once`: what follows each post the moment its author has the 201. `during_rate`: arrivals
-    per second in the phase `during`, where they are others. `retries`: how often a client sends a
-    write again of which it can't know whether it was done. `reader_delay_s`: how long the feed has
-    shown a post before a reader comments on it. `orange`: the share of comments that
-    moderation will reject. `settle_s`: how long, when nothing more is asked for, all that was told
-    may take to arrive everywhere.
+    `at_once`: what the author of each post does as soon as the post has a 201. `during_rate`:
+    arrivals per second in the phase `during`, if different. `retries`: how often a client retries
+    a write when it cannot know whether the write was done. `reader_delay_s`: how long the feed has
+    shown a post before a reader comments on it. `orange`: the share of comments that `moderation`
+    will reject. `settle_s`: how long, after the load, the published events may take to be applied
+    everywhere.
     """
 
     rate: Rate = 20.0
@@ -66,15 +65,15 @@ class LoadSpec(Strict):
         return mix
 
     def at(self, rate: float) -> Self:
-        """The same load at another rate; a surge stays as many times as much."""
+        """The same load at another rate; `during_rate` changes by the same factor."""
         surge = self.during_rate and self.during_rate * rate / self.rate
         return self.model_copy(update={"rate": rate, "during_rate": surge})
 
 
 class PhasesSpec(Strict):
-    """Seconds. With `each`, the methods come one after another, `between` seconds apart.
+    """Lengths in seconds. With `each`, the methods act one after another, `between` seconds apart.
 
-    `halve`: whether --quick takes half of it all; false where the effect needs its time.
+    `halve`: whether --quick halves all lengths; false if the effect needs its full time.
     """
 
     before: Seconds = 3.0
@@ -102,20 +101,21 @@ class Method(Strict):
 
     @property
     def phase_name(self) -> str:
-        """What its phase is called in a sequence: "posts down"."""
+        """The name of its phase in a sequence, such as "posts down"."""
         return f"{self.target} {self.fault}"
 
     def parsed(self) -> Fault:
-        """The fault itself; ValueError, in a sentence, when its options make none."""
+        """The fault itself. Raises ValueError when the fault does not exist or its options are not
+        valid."""
         return parse_fault(self.fault, self.target, self.options)
 
 
 class VariantSpec(Strict):
     """One of the applications that are compared. An empty `arrangement` is the variant's name.
 
-    `may_end`: whose process may end by itself in this experiment; anybody else's end by itself
-    makes the run invalid. `loop`: who asks it. Open: whoever comes, when the schedule says.
-    Closed: so many `users`, each of whom asks again only when answered.
+    `may_end`: the services whose process may exit by itself in this experiment; any other such
+    exit makes the run invalid. `loop`: how requests arrive. Open: at the times of the schedule.
+    Closed: from `users`, each of which sends its next request only after an answer.
     """
 
     ours: ClassVar[bool] = True
@@ -140,23 +140,23 @@ class VariantSpec(Strict):
 
     @property
     def made_of(self) -> Arrangement | None:
-        """The arrangement, before its options have changed it; None where there is none such."""
+        """The arrangement before the options change it; None if there is no such arrangement."""
         return ARRANGEMENTS.get(self.arrangement)
 
     @property
     def in_the_loop(self) -> int | None:
-        """How many ask in a closed loop; None in an open one."""
+        """The number of users in a closed loop; None in an open one."""
         return (self.users or 1) if self.loop == "closed" else None
 
     @property
     def loop_as_set(self) -> dict[str, Any]:
-        """The keys of a closed loop, for those who read the result."""
+        """The keys of a closed loop, for the result; empty for an open one."""
         users = self.in_the_loop
         return {"loop": self.loop, "users": users} if users else {}
 
 
 class ReachIn(Strict):
-    """One service sent to open the database of another one, `into`: it has to be refused."""
+    """The service `who` tries to open the database of the service `into`; it must be refused."""
 
     who: str
     into: str
@@ -172,20 +172,20 @@ class ReachIn(Strict):
 
 
 class HistorySpec(Strict):
-    """How many events were told before the run, by a system that is gone."""
+    """How many events were published before the run, by a system that no longer exists."""
 
     events: Annotated[int, Field(strict=True, ge=1, le=500_000)]
 
 
 class NewcomerSpec(Strict):
-    """A second one of a service, started with nothing, `at` seconds into `during`."""
+    """A second replica of a service, started with an empty database `at` seconds into `during`."""
 
     service: str
     at: NoSeconds = 0.0
 
 
 class Expect(Strict):
-    """A sentence, the claim it bears on, and the expression that decides it."""
+    """A sentence, the claim that it tests, and the expression that decides it."""
 
     says: Line
     that: str
@@ -193,9 +193,10 @@ class Expect(Strict):
 
 
 class Predict(Strict):
-    """What theory says (`predicted`, by an oracle) of what is `measured`: two expressions.
+    """A prediction of theory (`predicted`, by an oracle) for a measured figure (`measured`).
 
-    They should agree `within` that share of the prediction. Where they can't, `because` says why.
+    Both are expressions. They agree if they differ by at most the share `within` of the prediction.
+    `because`: why they cannot agree, if they cannot.
     """
 
     says: Line
@@ -210,7 +211,7 @@ class Predict(Strict):
 
 
 def _gather(data: Any, known: Mapping[str, Any]) -> Any:
-    """Keys that aren't `known` put together under `options`, where they can be asked about."""
+    """Move the keys that are not `known` into `options`, where they are checked later."""
     if not isinstance(data, Mapping) or isinstance(data.get("options"), dict):
         return data
     options = {key: value for key, value in data.items() if key not in known or key == "options"}

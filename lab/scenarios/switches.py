@@ -1,9 +1,7 @@
-"""What a variant may set, by its arrangement: each switch is one idea, and has one row here.
+"""The switches of a variant, by arrangement, and the targets of a method.
 
-A switch of another arrangement is refused, not passed over: a switch that does nothing is the
-commonest lie of systems that demonstrate something.
-
-Whom a method means, and whether it can hurt them.
+A switch of another arrangement is refused, not ignored: a switch that silently does nothing would
+make a demonstration false.
 """
 
 import re
@@ -23,10 +21,10 @@ from lab.domain.services import HOPS, SERVICES
 from lab.scenarios.spec import Method, VariantSpec
 from lab.support.text import did_you_mean
 
-# ── What a variant may set, by its arrangement: each switch is one idea, and has one row here.
+# ── Switches
 
 Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, bool]
-"""A whole number from one to the other, a share, one of these words, or true and false."""
+"""The first and last of a range of whole numbers or shares; the allowed words; false and true."""
 
 _ON_OR_OFF = (False, True)
 
@@ -49,10 +47,10 @@ BY_SERVICE = {
     "work_ms": (*SERVICES, *HOPS),
     "apply_ms": (*hearers(ARRANGEMENTS["async-bus"]), *HOPS),
 }
-"""Switches that are set for single services, and for which: a table, a value for each one meant."""
+"""Switches that are set for single services, with these services. The value is a table."""
 
 OR_FOR_ALL = ("apply_ms",)
-"""Of these the ones that may also be one value, which is then everybody's."""
+"""The switches of BY_SERVICE that may also have one value, which is then for all services."""
 
 SWITCHES: dict[str, dict[str, Allowed]] = {
     "sync-chain": {**_ASKERS, **_HOPS, "width": (2, 100), "web": _ON_OR_OFF},
@@ -66,7 +64,8 @@ SWITCHES: dict[str, dict[str, Allowed]] = {
     "request-reply": {**_ASKERS, "bus": ("log", "nats"), "replicas": (1, 3)},
     "monolith": _ANYWHERE,
 }
-"""A service on the bus asks nobody, so there is no time after which it would stop waiting."""
+"""The switches of each arrangement. In `async-bus` no service calls another one, so there is no
+timeout."""
 
 _OF_RETRIES = {"backoff", "retry_budget"}
 
@@ -83,7 +82,7 @@ _NO_TELLER = (
 
 
 def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
-    """What is wrong with a variant: one sentence each, the key first."""
+    """The problems of a variant: one sentence each, beginning with the key."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         yield f"{key}: a variant's name has small letters, digits and hyphens: sync-chain."
     arrangement = ARRANGEMENTS.get(spec.arrangement)
@@ -152,7 +151,7 @@ def _cluster_problems(key: str, bus: str) -> Iterator[str]:
 
 
 def _not_as_meant(value: object, allowed: Allowed) -> str | None:
-    """What was meant, in words, when `value` is something else."""
+    """The expected value, in words, if `value` does not fit; else None."""
     first, last = allowed[0], allowed[-1]
     if isinstance(first, bool):
         return None if isinstance(value, bool) else "true or false"
@@ -165,17 +164,19 @@ def _not_as_meant(value: object, allowed: Allowed) -> str | None:
     return None if value in allowed else f"one of {', '.join(map(str, allowed))}"
 
 
-# ── Whom a method means, and whether it can hurt them.
+# ── Targets of a method
 
 
 def each_target(method: Method) -> list[Method]:
-    """The method itself, or one for each hop there may be; a variant without it is left alone."""
+    """The method itself; for the target EVERY_HOP, one method for each possible hop. A variant
+    without that hop is not affected."""
     targets = HOPS if method.target == EVERY_HOP else (method.target,)
     return [method.model_copy(update={"target": target}) for target in targets]
 
 
 def why_not(method: Method, spec: VariantSpec) -> str | None:
-    """Why a method can't act in that variant, in a sentence; None when it can."""
+    """Why a method cannot act in a variant, in a sentence; None when it can, or if the arrangement
+    or the fault is not valid (another check reports this)."""
     arrangement = spec.made_of
     if arrangement is None:
         return None
@@ -184,4 +185,4 @@ def why_not(method: Method, spec: VariantSpec) -> str | None:
     try:
         return out_of_reach(method.parsed(), arrangement)
     except ValueError:
-        return None  # Said once, where the method is looked at by itself.
+        return None  # The check of the method itself reports this.

@@ -1,4 +1,4 @@
-"""The file that a scenario of one's own begins with: a small one that runs, line by line."""
+"""The starter file for a new scenario: a small scenario that runs, with each part explained."""
 
 import re
 from pathlib import Path
@@ -83,12 +83,12 @@ Whoever asks waits as long as whoever is asked. Whoever has a copy does not.
 
 
 class AlreadyThere(FileExistsError):
-    """There is a file of that name, and it stays as it is."""
+    """A file of that name exists; it is left unchanged."""
 
 
 def start(name: str, folder: Path) -> Path:
-    """Write a new scenario file into `folder`. Raises ValueError for a name that is none,
-    AlreadyThere, OSError."""
+    """Write a new scenario file into `folder` and return its path. Raises ValueError for a name
+    that is not valid or built in, AlreadyThere, OSError."""
     stem = name.removesuffix(".toml")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", stem):
         raise ValueError(

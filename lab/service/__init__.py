@@ -1,1 +1,1 @@
-"""What every service is made of."""
+"""The parts of every service: HTTP server, store, tracing, deadlines, idempotency."""

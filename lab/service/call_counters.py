@@ -1,18 +1,18 @@
-"""What became of a service's questions, counted by whom it asked: the proof that a switch acts.
+"""Counters of a service's calls, by callee: the evidence that a resilience switch acts.
 
-    asked             questions that handlers had
-    attempts          times one of them was really sent: more than `asked` is what retries cost
-    timed_out         of these, how many were not answered in time
-    retried           attempts that repeated one that had failed
+    asked             calls that handlers made
+    attempts          requests that were sent; more than `asked` is the cost of retries and hedges
+    timed_out         of these, requests that were not answered in time
+    retried           repetitions of a failed request
     budget_denied     repetitions that the retry budget did not allow
     opened            times a circuit breaker opened
-    broken            questions that an open circuit breaker refused
-    bulkhead_refused  questions for which the bulkhead had no place left
-    hedged            second questions, sent because the first one took long
-    hedge_won         of these, how many were answered first
-    fell_back         questions that failed, and were passed over with less than an answer
+    broken            requests that an open circuit breaker refused
+    bulkhead_refused  requests that a full bulkhead refused
+    hedged            second requests, sent because the first one took long
+    hedge_won         of these, requests that were answered first
+    fell_back         failed calls that the fallback answered
 
-Counted since the process began: one that was killed takes its counts with it.
+Counting starts with the process; a process that is killed loses its counts.
 """
 
 import threading
@@ -34,14 +34,14 @@ KINDS = (
 
 
 class Tally:
-    """Counts of one service, from all its workers."""
+    """Counters of one service, shared by its worker threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_whom: dict[str, dict[str, int]] = {}
 
     def add(self, whom: str, kind: str) -> None:
-        """One more of a kind (of KINDS)."""
+        """Add one to the counter `kind` (of KINDS) of the callee `whom`."""
         with self._lock:
             counts = self._by_whom.get(whom)
             if counts is None:
@@ -49,6 +49,6 @@ class Tally:
             counts[kind] += 1
 
     def told(self) -> Mapping[str, Mapping[str, int]]:
-        """The counts by whom was asked; nobody who was never asked is in it."""
+        """A copy of the counters, by callee; a service that was never called is missing."""
         with self._lock:
             return {whom: dict(counts) for whom, counts in self._by_whom.items()}

@@ -1,10 +1,10 @@
-"""How long the one who asks will still wait, passed on from hop to hop.
+"""The deadline of a request, passed on from hop to hop.
 
-Who has given up will never read the answer; to go on working on it only takes time from those who
-still wait. So a request says how long its sender has patience, each hop passes on what is left of
-it, and what is asked too late is refused before any work is done. The model is gRPC's
-`grpc-timeout` header (grpc.io/docs/guides/deadlines): it tells a length of time and not a moment,
-because two machines need not agree on what time it is.
+When a caller has given up, it never reads the response, and work on it takes time from callers that
+still wait. So a request says how long its sender will still wait, each hop passes on what remains,
+and a request whose deadline has passed is refused before any work is done. The model is gRPC's
+`grpc-timeout` header (grpc.io/docs/guides/deadlines). The header gives a duration, not a point in
+time, because the clocks of two machines may differ.
 """
 
 import contextvars
@@ -13,7 +13,7 @@ import time
 from lab.domain import headers
 from lab.domain.errors import GivenUp, Invalid
 
-_MOST_DIGITS = 8  # as grpc-timeout has at most: more than a day is no patience
+_MOST_DIGITS = 8  # the limit of grpc-timeout; in milliseconds, more than a day
 
 _give_up_at_s: contextvars.ContextVar[float | None] = contextvars.ContextVar(
     "give_up_at_s", default=None
@@ -21,9 +21,9 @@ _give_up_at_s: contextvars.ContextVar[float | None] = contextvars.ContextVar(
 
 
 def moment(header: str | None) -> float | None:
-    """The moment (of `perf_counter`) up to which a sender waits; None when it doesn't say.
+    """The deadline in a header, in seconds of `perf_counter`; None without a header.
 
-    Raises Invalid for what is no number of milliseconds.
+    Raises Invalid unless the header is a whole number of milliseconds.
     """
     if header is None:
         return None
@@ -36,9 +36,9 @@ def moment(header: str | None) -> float | None:
 
 
 def keep(give_up_at_s: float | None) -> None:
-    """From here on, everything in this request is done under this deadline.
+    """Set the deadline of the current request, in seconds of `perf_counter`; None sets none.
 
-    Raises GivenUp when it has passed already.
+    Raises GivenUp when the deadline has already passed.
     """
     _give_up_at_s.set(give_up_at_s)
     if give_up_at_s is not None and time.perf_counter() >= give_up_at_s:
@@ -46,18 +46,21 @@ def keep(give_up_at_s: float | None) -> None:
 
 
 def left_s() -> float | None:
-    """The seconds that are left (negative once they are over); None without a deadline."""
+    """Seconds until the deadline, negative after it; None without a deadline."""
     give_up_at_s = _give_up_at_s.get()
     return None if give_up_at_s is None else give_up_at_s - time.perf_counter()
 
 
 def is_over() -> bool:
-    """Whether nobody waits any more for what this request is about."""
+    """Whether the deadline has passed; False without a deadline."""
     left = left_s()
     return left is not None and left <= 0
 
 
 def at_most(timeout_s: float) -> float:
-    """A timeout that is no longer than what is left: never 0, which would mean "at once"."""
+    """`timeout_s`, shortened to the time that is left.
+
+    Returns at least 1 ms, because a timeout of 0 would mean "at once".
+    """
     left = left_s()
     return timeout_s if left is None else max(0.001, min(timeout_s, left))

@@ -1,8 +1,7 @@
-"""The routes by which the lab puts faults on a process's door, and looks at its progress.
+"""Control routes that add and remove faults, and the effect of active faults on HTTP requests.
 
-They need the run's token and don't pass the door themselves: what is put on must come off again.
-
-What becomes of those who knock over HTTP: let in, or what a fault at the door has for them.
+The control routes need the run's token. They bypass the fault filter, so that every fault can be
+removed again.
 """
 
 import asyncio
@@ -21,13 +20,13 @@ from lab.faults.kinds import CLIENT, Visit, parse_fault
 from lab.faults.versions import in_version
 from lab.service.http import Route, problem, tear_down
 
-# ── The routes by which the lab puts faults on a process's door, and looks at its progress.
+# ── Control routes
 
 State = Callable[[], dict[str, Any]]
 
 
 class FaultOrder(BaseModel):
-    """The body of a request that hangs a fault on the door."""
+    """The body of a request that adds a fault."""
 
     kind: str
     target: str
@@ -38,8 +37,11 @@ class FaultOrder(BaseModel):
 def control_routes(
     door: Door, state: State, flush: Callable[[], None] = lambda: None
 ) -> list[Route]:
-    """PUT, DELETE and GET faults, by name; GET the state that `state` tells. `flush`: makes spans
-    readable, for whoever asks how far a program is may want to read what it has done."""
+    """Routes to add (PUT), remove (DELETE) and list (GET) faults, and to read the process's state.
+
+    `state` returns the state. `flush` is called first: it makes the spans readable, because a
+    client that reads the state may read the spans next.
+    """
 
     def put(name: str, order: FaultOrder) -> dict[str, Any]:
         try:
@@ -66,11 +68,15 @@ def control_routes(
     ]
 
 
-# ── What becomes of those who knock over HTTP: let in, or what a fault at the door has for them.
+# ── Effect of active faults
 
 
 async def knock(door: Door, request: web.BaseRequest) -> web.Response | None:
-    """One who comes over an open connection: None lets them in, after what a latency asks for."""
+    """Apply the active faults to a message on an open connection.
+
+    Returns None when the message may pass, after any injected latency; otherwise the response to
+    send instead.
+    """
     visit = door.visit(request.headers.get(headers.CALLER, CLIENT))
     instead = await turned_away(door, visit, request)
     if instead is None and visit.delay_s:
@@ -79,7 +85,11 @@ async def knock(door: Door, request: web.BaseRequest) -> web.Response | None:
 
 
 async def turned_away(door: Door, visit: Visit, request: web.BaseRequest) -> web.Response | None:
-    """What a visitor gets whom a fault keeps out; None for one who is let in, perhaps later."""
+    """The response that a fault sends instead of the handler's; None when the request may pass.
+
+    A fault that leaves requests unanswered holds this one until the fault is removed, then resets
+    its connection. An injected latency is not applied here.
+    """
     if visit.unanswered:
         await door.until_healed(visit)
         return tear_down(request)
@@ -91,7 +101,7 @@ async def turned_away(door: Door, visit: Visit, request: web.BaseRequest) -> web
 
 
 def as_deployed(door: Door, answered: Any) -> Any:
-    """What a handler answers, in the version that is deployed."""
+    """Rewrite a handler's result to the schema version that a fault deploys, if any."""
     return door.let_out(
         answered, lambda said, version: in_version(json.loads(to_json(said)), version)
     )

@@ -1,20 +1,16 @@
-"""The edge where HTTP becomes plain function calls, and where bad input ends.
+"""HTTP for the lab's processes: routes, validation, responses, the listening socket.
 
-A handler is a plain `def` with a signature; the signature is the whole description of its
-request: parameters named in the path come from there, a parameter whose type is a pydantic model is
-the JSON body, all others are query parameters. What does not fit is answered with an RFC 9457
-problem document that names the field, and never reaches the handler.
+A handler is a plain `def`, and its signature describes its request: a parameter named in the path
+comes from the path, a parameter whose type is a pydantic model is the JSON body, all others are
+query parameters. A request that does not fit is answered with an RFC 9457 problem document that
+names the field, and never reaches the handler.
 
-What listens for a process of the lab: its socket, and the protocol spoken on it.
+The socket listens on 127.0.0.1 only. Input that is not HTTP matches no route; it gets a problem
+document too, and writes no traceback to the process's log.
 
-On 127.0.0.1 and nowhere else. What is no HTTP at all never becomes a request, so no route can
-answer it; it gets a problem document all the same, and the process's log does not fill with the
-mistakes of others.
-
-An answer that is less than it should be says so itself, in a header.
-
-`Feed-Degraded: comments` is a feed without its comments, served because nobody could be asked for
-them. Without the mark a reader, a cache or a checker would take it for the whole truth.
+A degraded response says so in a header. `Feed-Degraded: comments` marks a feed without its
+comments, served because the call to `comments` failed. Without the header a reader, a cache or a
+checker would take the feed for complete.
 """
 
 import asyncio
@@ -49,23 +45,22 @@ from lab.domain.errors import (
 )
 from lab.support.ports import holder_of
 
-# ── An answer that is less than it should be says so itself, in a header.
-
+# ── Degraded responses
 
 _without: contextvars.ContextVar[str] = contextvars.ContextVar("without", default="")
 
 
 def mark_degraded(whom: str) -> None:
-    """The answer to the present request is made without what `whom` knows."""
+    """Mark the response to the current request: it lacks the data of the service `whom`."""
     _without.set(whom)
 
 
 def degraded_by() -> str:
-    """Whom the present answer is made without; "" when it is whole."""
+    """The service whose data the current response lacks; "" when it is complete."""
     return _without.get()
 
 
-# ── The edge where HTTP becomes plain function calls, and where bad input ends.
+# ── Routes, requests, responses
 
 MAX_BODY_BYTES = 64 * 1024
 WHOLE_REQUEST_WITHIN_S = 10.0
@@ -73,11 +68,13 @@ WHOLE_REQUEST_WITHIN_S = 10.0
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path, and the function behind them.
+    """A method, a path, and the handler of their requests.
 
-    Most routes are plain functions and run in the service's worker pool. `raw` ones are
-    coroutines that take the request itself and run in the event loop. `control` ones need the
-    run's token; they put faults on the door and so don't pass it, nor does one without `door`.
+    Most handlers are plain functions and run in the service's worker pool. A `raw` handler is a
+    coroutine that takes the request itself and runs in the event loop. A `control` route needs the
+    run's token; its handler runs in the event loop. Control routes bypass the fault filter, as do
+    routes with `door=False`. `status` is the status of a success, `max_body` the size limit of the
+    body in bytes.
     """
 
     method: str
@@ -93,8 +90,8 @@ class Route:
     query: type[BaseModel] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        # What would mean something else in a URL is no part of a name: whoever asks another
-        # service for `/posts/{post_id}` must not be asking for a different thing.
+        # A name contains no characters with a meaning in URLs: otherwise a call of another
+        # service's `/posts/{post_id}` could reach a different resource.
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/?#%]+)", self.path)
         object.__setattr__(self, "pattern", re.compile(pattern))
         if not self.raw:
@@ -117,7 +114,7 @@ class Route:
     def arguments(
         self, path: Mapping[str, str], query: Mapping[str, str], body: bytes
     ) -> dict[str, Any]:
-        """The handler's arguments; raises Invalid with the field at fault."""
+        """The handler's arguments, validated. Raises Invalid, which names the wrong field."""
         assert self.query is not None
         arguments: dict[str, Any] = dict(path)
         try:
@@ -138,7 +135,10 @@ def _invalid(error: ErrorDetails) -> Invalid:
 
 
 def find(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
-    """The route for a request, and what its path names."""
+    """The route for a request, and the values of its path parameters.
+
+    Raises NotFound for an unknown path, WrongMethod for a known path with another method.
+    """
     allowed: tuple[str, ...] = ()
     for route in routes:
         if match := route.pattern.fullmatch(path):
@@ -152,13 +152,13 @@ def find(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, 
 
 
 def printable(text: str, most: int = 80) -> str:
-    """Text from outside, fit to be quoted in an answer: short, and without lone surrogates."""
+    """Prepare outside text for quoting in a response: shorten it, replace lone surrogates."""
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= most else text[:most] + "…"
 
 
 def check_path(path: str) -> None:
-    """Refuse a path that is no text: percent escapes may hide anything in it."""
+    """Refuse a path that is not valid UTF-8: percent escapes can hide any byte. Raises Invalid."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -166,7 +166,10 @@ def check_path(path: str) -> None:
 
 
 def check_host(request: web.BaseRequest, port: int) -> None:
-    """Refuse requests meant for another name: a page from elsewhere sends them (DNS rebinding)."""
+    """Refuse a request sent to another host name. Raises WrongHost.
+
+    A web page of another site can send such requests (DNS rebinding).
+    """
     host = request.headers.get("Host", "")
     if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
         raise WrongHost(
@@ -175,7 +178,7 @@ def check_host(request: web.BaseRequest, port: int) -> None:
 
 
 def check_token(request: web.BaseRequest, token: str) -> None:
-    """Let only the lab that started this process put faults on its door."""
+    """Refuse a request without the run's token: only the lab controls faults. Raises Forbidden."""
     if not token:
         raise Forbidden("Started by hand, without LAB_TOKEN: nobody can put faults here.")
     given = request.headers.get(headers.TOKEN, "")
@@ -184,7 +187,10 @@ def check_token(request: web.BaseRequest, token: str) -> None:
 
 
 async def read_body(request: web.BaseRequest, most: int) -> bytes:
-    """The whole body, or an error: too large, too slow, not JSON."""
+    """The whole body, of at most `most` bytes.
+
+    Raises TooLarge; UnsupportedMedia when it is not JSON; TooSlow when it does not arrive in time.
+    """
     if (request.content_length or 0) > most:
         raise TooLarge(f"{request.content_length} bytes; at most {most} are taken.")
     if request.content_type != "application/json":
@@ -208,7 +214,7 @@ async def _read_at_most(request: web.BaseRequest, most: int) -> bytes:
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    """A JSON answer made of pydantic models, lists, dicts and texts."""
+    """A JSON response of models, lists, dicts or strings, with the header of a degraded one."""
     response = web.Response(body=to_json(value), status=status, content_type="application/json")
     if without := degraded_by():
         response.headers[headers.DEGRADED] = without
@@ -216,7 +222,10 @@ def answer(value: Any, status: int = 200) -> web.Response:
 
 
 def problem(error: ServiceError, status: int | None = None) -> web.Response:
-    """The problem document of an error; a body that was not read closes the connection."""
+    """The problem document of an error, with the error's status unless `status` is given.
+
+    TooLarge and TooSlow close the connection, because the body was not read to its end.
+    """
     document = error.problem() | ({"status": status} if status else {})
     response = web.Response(
         body=to_json(document),
@@ -231,22 +240,22 @@ def problem(error: ServiceError, status: int | None = None) -> web.Response:
 
 
 def tear_down(request: web.BaseRequest) -> web.Response:
-    """Reset the connection under the client, with an RST instead of a farewell."""
+    """Reset the client's connection: the client gets a TCP RST instead of a FIN."""
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
         linger_not = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
         request.transport.abort()
-    return web.Response(status=499)  # goes nowhere: the connection is gone
+    return web.Response(status=499)  # never sent: the connection is closed
 
 
-# ── What listens for a process of the lab: its socket, and the protocol spoken on it.
+# ── Server and socket
 
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class HttpServer(web.Server):
-    """aiohttp's server, with its errors told as ours are."""
+    """aiohttp's server, with a problem document for each protocol error."""
 
     def __call__(self) -> web.RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
@@ -263,7 +272,7 @@ class _Protocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, ConnectionError):
-            raise exc  # the client went away in the middle of its request: nobody to tell
+            raise exc  # the client disconnected: no response is possible
         if status >= _INTERNAL:
             super().handle_error(request, status, exc, message)  # it logs the traceback
             answer = problem(ServiceError("A bug in this service.", definite=False), status)
@@ -275,7 +284,10 @@ class _Protocol(web.RequestHandler):
 
 
 def listen(port: int, reuse_port: bool) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free one. Ends the process when it can't."""
+    """A listening socket on 127.0.0.1; port 0 takes a free port.
+
+    Exits the process with status 3 when the port cannot be bound.
+    """
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:

@@ -1,18 +1,20 @@
-"""The same request twice, done once: what an `Idempotency-Key` is good for.
+"""Idempotency keys: the service does a write once, even when the client sends it twice.
 
-A client whose request timed out does not know whether it was done. Sending it again may do it a
-second time; not sending it again may leave it undone. Nobody but the client knows that the second
-request *is* the first one, so it has to say so: both carry the same key (draft-ietf-httpapi-
-idempotency-key-header). A service that honours keys keeps the answer under the key, **in the
-transaction of the rows**, and answers whoever comes with that key again with the answer it has:
+A client whose request timed out does not know whether it was done. If the client sends it again, it
+may be done twice; if not, it may never be done. Only the client knows that the second request *is*
+the first one, so it has to say so: both carry the same key
+(draft-ietf-httpapi-idempotency-key-header). A service that supports keys stores its answer under
+the key, **in the transaction of the rows**, and sends the stored answer whenever the key comes
+again:
 
 - a crash leaves both or neither: no row without its answer, no answer without its row;
-- two copies at the same moment take turns, so the second finds the answer of the first (the draft
-  would rather refuse it with a 409; then it were the client's affair to come a third time);
-- what failed kept nothing, and is done when it comes again.
+- two requests with the same key at the same time take turns, so the second gets the answer of the
+  first (the draft prefers a 409, which leaves a third try to the client);
+- a failed request stores nothing, and is done when it comes again.
 
-It ends at the service's own database: whom the handler asked before the commit is asked again when
-it broke off there. And answers are kept for good here; elsewhere they expire some day.
+The guarantee ends at the service's own database: if a handler fails after a call to another service
+and before the commit, the repeated request makes that call again. Stored answers never expire here;
+in other systems they do.
 """
 
 import json
@@ -54,7 +56,7 @@ def argument(parser: ArgumentParser) -> None:
 
 
 def hear(header: str | None) -> None:
-    """From here on, this request has that key, or none. Raises Invalid for what is no key."""
+    """Set the key of the current request, or None. Raises Invalid for a malformed key."""
     if header is not None and not (0 < len(header) <= _LONGEST and header.isprintable()):
         raise Invalid(
             f"expected 1 to {_LONGEST} printable characters.", field=headers.IDEMPOTENCY_KEY
@@ -63,14 +65,17 @@ def hear(header: str | None) -> None:
 
 
 def keep(change: Transaction, answer: BaseModel) -> None:
-    """Keep what is going to be answered, in the rows' own transaction, if the request has a key."""
+    """Store the answer in the rows' own transaction, if the request has a key."""
     if (under := _kept_under.get()) is not None:
         insert = "INSERT INTO answers VALUES (?, ?, ?)"
         change.execute(insert, *under, answer.model_dump_json())
 
 
 class Repeats:
-    """Answers repeated keys of one service. `store`: its database, which has the TABLE."""
+    """Answers repeated keys of one service.
+
+    `store` returns the service's database, which contains TABLE.
+    """
 
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
@@ -78,9 +83,9 @@ class Repeats:
         self._one_is_done = threading.Condition()
 
     def once(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """The handler, done once for each key; it has to `keep` its answer.
+        """Wrap a handler so that a key runs it once; the handler has to store its answer.
 
-        Raises KeyReused when the key came with another request before.
+        The wrapped handler raises KeyReused when the key came with another request before.
         """
 
         @wraps(handler)
@@ -106,7 +111,7 @@ class Repeats:
 
     @contextmanager
     def _turn(self, key: str) -> Iterator[None]:
-        """Wait until no other request with this key is under way."""
+        """Wait until no other request with this key is in progress."""
         with self._one_is_done:
             self._one_is_done.wait_for(lambda: key not in self._under_way)
             self._under_way.add(key)

@@ -1,7 +1,7 @@
-"""What a service answers (OpenAPI 3.1) and what travels on the bus (AsyncAPI 3.0), as documents.
+"""The OpenAPI 3.1 document of a service, and the AsyncAPI 3.0 document of the bus.
 
-Both are made from the code that does the work: the signatures of the handlers and the models of
-the events. There is nothing to keep in step by hand.
+Both are generated from the code: the signatures of the handlers and the models of the events. So
+they cannot disagree with it.
 """
 
 import re
@@ -124,7 +124,7 @@ def _enveloped(name: str, event: type[BaseModel], schemas: dict[str, Any]) -> di
 
 
 def _schema(of: Any, schemas: dict[str, Any], *, inline: bool = False) -> dict[str, Any]:
-    """The JSON Schema of a type; the models in it go into `schemas` and are referred to."""
+    """The JSON Schema of a type; the models in it are added to `schemas` and referenced."""
     made = TypeAdapter(of).json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(made.pop("$defs", {}))
     if inline or not (isinstance(of, type) and issubclass(of, BaseModel)) or of.__name__ == "Query":

@@ -1,22 +1,13 @@
-"""The shell that every process of both stacks stands in.
+"""The server that every process of both stacks runs, and its command-line options.
 
-The event loop lives here and nowhere else: handlers are plain functions, run in a bounded pool of
-workers as a threaded WSGI server would. So the twins differ in how they communicate, and in
-nothing else.
+The event loop is here and nowhere else: handlers are plain functions, run in a bounded pool of
+workers as in a threaded WSGI server. So the twins differ only in how they communicate.
 
-The way of a request: host → route → body → **door** (where faults act) → worker → answer, with a
-span around it. Health and control routes turn off before the door.
+A request passes these steps, inside a span: host → route → body → **fault filter** → worker →
+response. Raw and control routes have no span; control routes and health bypass the fault filter.
 
-How a process of the lab is told to run: what every program's command line understands.
-
-What a service runs beside its server: it can't do without it, and ends it before it ends.
-
-A service of a known capacity: each request needs something of which there is only one.
-
-A processor, a disk, a lock in a database: whatever it is, it takes one request at a time, in the
-order in which they come, and a fixed time for each. So the service answers 1000 / `work_ms` a
-second and not one more, however many workers wait for it (`apply_ms` is the same for a consumer of
-events). The time is slept and not worked, so that variants don't slow each other down.
+The server also runs a service's background tasks, and can limit its capacity to that of a single
+server, in the sense of queueing theory.
 """
 
 import argparse
@@ -62,17 +53,17 @@ from lab.service.openapi import openapi
 from lab.service.tracing import SpanLog
 from lab.support.parent_watch import watch_lifeline
 
-# ── How a process of the lab is told to run: what every program's command line understands.
+# ── Command-line options
 
 WORKERS = 8
 
 
 @dataclass(frozen=True)
 class ShellOptions:
-    """How a process is to run; port 0 takes a free one.
+    """How a process runs; port 0 takes a free port.
 
-    `obeys_deadlines`: it begins nothing for which nobody waits any more. `work_ms`: how long each
-    request needs what there is only one of; 0: there is no such thing.
+    `obeys_deadlines`: requests are refused once their deadline has passed. `work_ms`: how long each
+    request holds the single server; with 0 there is none.
     """
 
     port: int
@@ -85,7 +76,7 @@ class ShellOptions:
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser, port: int) -> None:
-        """Add the options that every program of the lab understands."""
+        """Add the options that every program of the lab has; `port` is the default."""
         add = parser.add_argument
         add(
             "--port", type=int, default=port, help=f"port on 127.0.0.1; 0 takes a free one ({port})"
@@ -106,19 +97,19 @@ class ShellOptions:
 
 
 class Main(Protocol):
-    """The `main` of a program: starts it by hand, or in a process that was forked for it."""
+    """The `main` of a program: started by hand, or called in a forked process."""
 
     def __call__(self, argv: Sequence[str] | None = None) -> None: ...
 
 
-# ── What a service runs beside its server: it can't do without it, and ends it before it ends.
+# ── Background tasks
 
 GOODBYE_WITHIN_S = 2.0
-"""How long one may take to end before it is told to once more."""
+"""How long the tasks have to end before they are cancelled again."""
 
 
 async def or_die(work: Coroutine[Any, Any, None]) -> None:
-    """Run it: when it breaks, so does the process."""
+    """Await `work`; if it fails, print the traceback and exit the process with status 1."""
     try:
         await work
     except asyncio.CancelledError:
@@ -130,10 +121,11 @@ async def or_die(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel them until they are.
+    """Cancel the tasks until they have all ended.
 
-    Once is not enough: a cancellation that comes together with what a task waits for can get lost.
-    `asyncio.wait_for` of Python 3.11, in which nats-py waits, returns the answer instead.
+    One cancellation may not be enough: it can get lost when it arrives together with the result
+    that the task awaits. `asyncio.wait_for` of Python 3.11, which nats-py uses, then returns the
+    result.
     """
     left = set(tasks)
     while left:
@@ -142,11 +134,17 @@ async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, left = await asyncio.wait(left, timeout=GOODBYE_WITHIN_S)
 
 
-# ── A service of a known capacity: each request needs something of which there is only one.
+# ── Limited capacity
 
 
 class Bottleneck:
-    """`work_ms`: how long each request has it to itself; 0: there is none. For many threads."""
+    """A single server: it takes one request at a time, in order of arrival. Thread-safe.
+
+    Each request holds it for `work_ms`, so the service completes at most 1000 / `work_ms` requests
+    per second, however many workers wait. It models a processor, a disk, a lock in a database.
+    (`apply_ms` does the same for a consumer of events.) The time is slept, not computed, so that
+    variants do not slow each other down. With `work_ms` 0 there is no limit.
+    """
 
     def __init__(self, work_ms: float) -> None:
         self._work_s = work_ms / 1_000
@@ -155,9 +153,9 @@ class Bottleneck:
         self._line: deque[threading.Event] = deque()
 
     def take_turn(self) -> None:
-        """Wait until it is our turn, and have it for so long.
+        """Wait for this request's turn, then hold the server for `work_ms`.
 
-        Raises GivenUp when the asker's deadline has passed by then: that takes no time.
+        Raises GivenUp, without holding it, when the request's deadline has passed by then.
         """
         if not self._work_s:
             return
@@ -171,7 +169,7 @@ class Bottleneck:
         try:
             if deadline.is_over():
                 raise GivenUp("When its turn came, nobody waited any more: nothing was done.")
-            # Counted on from when it was to be free, or every late awakening would cost capacity.
+            # From the scheduled end of the last request: late wake-ups must not cost capacity.
             self._free_at_s = max(came_s, self._free_at_s) + self._work_s
             time.sleep(max(0.0, self._free_at_s - time.perf_counter()))
         finally:
@@ -181,22 +179,25 @@ class Bottleneck:
                     self._line[0].set()
 
 
-# ── The shell that every process of both stacks stands in.
+# ── The server
 
 __all__ = ["Main", "Shell", "ShellOptions"]
 
 SHUTDOWN_WITHIN_S = 2.0
-# So many before the garbage collector looks through them. A delivery of events is thousands of new
-# objects, and none of them garbage; by default it looks at every 700, a third of the time it takes
-# to read them.
+# New objects before the garbage collector runs. A delivery of events creates thousands, none of
+# them garbage; with the default of 700, collection took a third of the time of reading them.
 _NEW_OBJECTS = 10_000
 
-# Not definite: what broke may have broken after the commit.
+# Not definite: the handler may have failed after its commit.
 _BUG = ServiceError("A bug in this service; its log has the traceback.", definite=False)
 
 
 class Shell:
-    """A process that answers HTTP. `waits_for` says what it is not ready without, or None."""
+    """A process that answers HTTP requests.
+
+    `waits_for` returns what readiness is waiting for; None when the process is ready. `state`
+    returns the process's progress, for `GET /_lab/state`.
+    """
 
     def __init__(
         self, arrangement: str, name: str, routes: list[Route], options: ShellOptions
@@ -223,14 +224,14 @@ class Shell:
         ]
 
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Serve until SIGTERM or SIGINT, with the given coroutines beside; then leave quickly."""
+        """Serve and run `background` until SIGTERM or SIGINT; then exit the process."""
         gc.set_threshold(_NEW_OBJECTS)
         asyncio.run(self._serve(background))
         self.spans.close()
         sys.stdout.flush()
         sys.stderr.flush()
-        # Workers may still wait for somebody else's answer. They are left behind: what is not
-        # committed was not acknowledged, and SQLite needs no farewell.
+        # Workers may still wait for other services. They are abandoned: what is not committed was
+        # not acknowledged, and SQLite needs no clean close.
         os._exit(0)
 
     async def _serve(self, background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]) -> None:
@@ -239,7 +240,7 @@ class Shell:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         watch_lifeline(loop)
-        # The timer that closes idle connections is also the one that cuts off half-sent heads.
+        # This timeout closes idle connections, and also those with a half-sent request head.
         server = HttpServer(
             self._answer,
             keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
@@ -278,7 +279,7 @@ class Shell:
     async def _pass(
         self, route: Route, path: dict[str, str], request: web.BaseRequest, span: dict[str, Any]
     ) -> web.StreamResponse:
-        """The way behind the route: body, door, worker, answer."""
+        """The steps after routing: body, fault filter, worker, response."""
         give_up_at_s = self._deadline(request.headers.get(headers.DEADLINE))
         idempotency.hear(request.headers.get(headers.IDEMPOTENCY_KEY))
         body = await read_body(request, route.max_body) if route.body else b""
@@ -306,7 +307,10 @@ class Shell:
         caller: str = CLIENT,
         deadline_ms: str | None = None,
     ) -> web.Response | None:
-        """Answer a request that came by another way than HTTP; None when a fault took it away."""
+        """Handle a request that came by another way than HTTP.
+
+        Returns None when a fault leaves the request unanswered or resets the connection.
+        """
         try:
             give_up_at_s = self._deadline(deadline_ms)
             route, names = find(self._routes, method, path)
@@ -343,7 +347,7 @@ class Shell:
             try:
                 deadline.keep(give_up_at_s)  # it may have passed in the queue for a worker …
                 span["held_ms"] = self.door.hold(visit)
-                deadline.keep(give_up_at_s)  # … or while a fault made us slow
+                deadline.keep(give_up_at_s)  # … or during an injected latency
                 self._bottleneck.take_turn()
                 answered = route.handler(**route.arguments(path, query, body))
                 return answer(as_deployed(self.door, answered), route.status)

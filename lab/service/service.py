@@ -1,7 +1,7 @@
-"""What a service file declares: a name, the tables it owns, what clients may ask of it.
+"""The declaration of a service: its name, the tables it owns, its routes.
 
-Declaring connects nothing and opens nothing. The service's program does that, once, and hands the
-open database over; tests hand over another.
+A declaration connects to nothing and opens nothing. The service's program opens the database once;
+tests use another one.
 """
 
 import sys
@@ -20,7 +20,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class Service:
-    """What a service file declares: a name, the tables it owns, what clients may ask of it."""
+    """A service's declaration. `schema`: the SQL that creates its tables."""
 
     def __init__(self, arrangement: str, name: str, schema: str = "") -> None:
         self.arrangement = arrangement
@@ -45,7 +45,7 @@ class Service:
         return declare
 
     def answer_repeats(self) -> None:
-        """From now on, answer whoever sends an Idempotency-Key again with the first answer."""
+        """Answer each repeated Idempotency-Key with the first answer, on all POST routes so far."""
         once = idempotency.Repeats(lambda: self.store).once
         self.routes = [
             replace(route, handler=once(route.handler)) if route.method == "POST" else route
@@ -54,17 +54,17 @@ class Service:
 
     @staticmethod
     def keep_answer(change: Transaction, answer: BaseModel) -> None:
-        """Keep an answer in the rows' own transaction, for one who may come again with its key."""
+        """Store an answer in the rows' own transaction, for a repeated request with its key."""
         idempotency.keep(change, answer)
 
     @property
     def source(self) -> str:
-        """How its events and its database name it: `/async-bus/comments`."""
+        """The service's name in its events and its database: `/async-bus/comments`."""
         return f"/{self.arrangement}/{self.name}"
 
     @property
     def store(self) -> Store:
-        """The service's own database; there is none before the service runs."""
+        """The service's own database. Raises RuntimeError before the service runs."""
         if self._store is None:
             raise RuntimeError(
                 f"{self.name} is not running: its database is opened by its program."
@@ -72,13 +72,14 @@ class Service:
         return self._store
 
     def use(self, store: Store) -> None:
-        """Work with a database that is already open: that of a process with several services."""
+        """Use a database that is already open: that of a process with several services."""
         self._store = store
 
     def open_store(self, folder: Path) -> Store:
-        """Open `<folder>/<name>.db`, and make it this service's store.
+        """Open `<folder>/<name>.db` as this service's database.
 
-        Ends the process with a sentence when the file is not this service's to open.
+        Exits the process with status 3 when the file belongs to another service or another process
+        has it open.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:

@@ -1,20 +1,20 @@
-"""A service's own database: one SQLite file, one transaction for all that belongs together.
+"""A service's own database: one SQLite file, one transaction for all related changes.
 
-Rows, outbox and offset change in the same commit, and that is the whole secret of losing nothing:
+Rows, outbox and offset change in the same commit. That is why no event is lost:
 
-- a service that changes a row and tells others about it commits both or neither (the *outbox*,
+- a service that changes a row and publishes an event commits both or neither (the *outbox*,
   microservices.io/patterns/data/transactional-outbox.html);
-- a service that hears an event commits what it learnt together with how far it has heard (the
-  *offset*) and with the event's id (the *inbox*,
-  microservices.io/patterns/communication-style/idempotent-consumer.html), so that applying an
-  event twice is impossible, whatever dies when, and under whatever number it comes again.
+- a consumer commits what it learnt together with its *offset* and the event's id (the *inbox*,
+  microservices.io/patterns/communication-style/idempotent-consumer.html). So no event is applied
+  twice, even after a crash, or when it comes again under another number.
 
-What was told stays in the outbox for a while: a log that lost it can be told again. The ids of what
-was heard stay for good: when it is told again is not for the hearer to guess.
+Published events stay in the outbox for a while: if the log loses them, they can be published again.
+The ids of consumed events stay for good, because a consumer cannot know when an event will be
+published again.
 
-There is one writing connection, guarded by a lock, and `synchronous=FULL`: when `transaction()`
-has returned, the disk has said that it holds the data. Nobody opens another service's file: the
-file belongs to the name that made it, and to one process at a time.
+One connection writes. A lock guards it, and it uses `synchronous=FULL`: when `transaction()` has
+returned, the data are on disk. A file belongs to the service that created it, and only one process
+at a time can open it.
 """
 
 import fcntl
@@ -47,17 +47,17 @@ INSERT OR IGNORE INTO heard VALUES (1, 0, '');
 CREATE TABLE IF NOT EXISTS heard_ids (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 KEPT_TOLD = 10_000
-"""So many told events stay in the outbox. A log that lost more of what one service told than that
-can't be made whole again by it."""
+"""How many published events stay in the outbox. A service cannot restore a log that has lost more
+of its events than that."""
 
 
 class NotYours(Exception):
-    """Somebody reached for a database that another service owns."""
+    """The database belongs to another service, or another process has it open."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """An event in the outbox that the bus has acknowledged, with the number it has there."""
+    """An event in the outbox that the bus has acknowledged; `sequence` is its number on the bus."""
 
     number: int
     sequence: int
@@ -65,7 +65,7 @@ class Told:
 
 
 class Transaction:
-    """What may be changed together. Ends in one commit, or leaves nothing."""
+    """Changes that are committed together, or not at all."""
 
     def __init__(self, connection: sqlite3.Connection, source: str, outbox: bool = True) -> None:
         self._connection = connection
@@ -81,7 +81,10 @@ class Transaction:
         return self._connection.execute(sql, values).fetchall()
 
     def tell(self, event: Event) -> None:
-        """Put an event into the outbox; it is told if, and only if, the rows are committed."""
+        """Put an event into the outbox; it is published if, and only if, the rows are committed.
+
+        Without an outbox, the event is collected and published after the commit.
+        """
         envelope = Envelope.around(event, source=self._source, traceparent=tracing.traceparent())
         if not self._outbox:
             self.loose.append(envelope.model_dump_json())
@@ -90,11 +93,11 @@ class Transaction:
         self.told += 1
 
     def heard(self, sequence: int, mark: str = "") -> None:
-        """Note that everything up to `sequence` has been applied; `mark`: the bus's, for there."""
+        """Set the offset to `sequence`, and store `mark`, the bus's cursor for that position."""
         self.execute("UPDATE heard SET offset = ?, mark = ?", sequence, mark)
 
     def new_among(self, ids: Sequence[str]) -> set[str]:
-        """Note that events are being heard, by their ids; those that never were before."""
+        """Record the ids of consumed events; returns those that were not recorded before."""
         insert = "INSERT OR IGNORE INTO heard_ids VALUES (?)"
         self.execute("SAVEPOINT ids")
         if self._connection.executemany(insert, ((one,) for one in ids)).rowcount == len(ids):
@@ -104,11 +107,14 @@ class Transaction:
 
 
 class Store:
-    """One service's file. `source` names the service as its events do: `/async-bus/comments`."""
+    """One service's file. `source` is the service's name in its events: `/async-bus/comments`.
+
+    Raises NotYours when the file belongs to another service or another process has it open.
+    """
 
     def __init__(self, path: Path, schema: str, source: str) -> None:
         self._path = path
-        self._name = path.resolve().name  # not that of a link to it
+        self._name = path.resolve().name  # the file's own name, not that of a link to it
         self._source = source
         self._lock = threading.Lock()
         self._readers = threading.local()
@@ -116,15 +122,15 @@ class Store:
         self._told: list[tuple[int, int]] = []
         self.on_told: Callable[[], None] = lambda: None
         self.tell_loose: Callable[[Sequence[str]], None] | None = None
-        """Where it is set there is no outbox: events are handed to it once the rows are committed,
-        and a crash in between loses them."""
+        """If it is set, there is no outbox: it gets the events after the commit, and a crash in
+        between loses them."""
         path.touch(mode=0o600)
         self._claim = path.open("rb")
         try:
             self._claim_for_this_process()
             self._writer = self._connect()
             self._writer.executescript(_OWN_TABLES)
-            self._claim_for(source)  # before any table of ours is made in a file of another
+            self._claim_for(source)  # before `schema` adds tables to another's file
             self._writer.executescript(schema)
         except BaseException:
             self.close()
@@ -132,7 +138,7 @@ class Store:
 
     def _claim_for_this_process(self) -> None:
         # flock, not fcntl's record locks: SQLite uses those on the same file, and closing any
-        # descriptor of it would drop them all. This one ends with the process, however it ends.
+        # descriptor of it would drop them all. The kernel releases this lock with the process.
         try:
             fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -163,7 +169,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Change rows, tell events and move the offset in one commit, on disk on return."""
+        """Change rows, outbox and offset in one commit, which is on disk on return."""
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -190,7 +196,7 @@ class Store:
             self._writer.execute(clear, (told[-1][0] - KEPT_TOLD,))
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
-        """Read, without waiting for any writer."""
+        """Query on a read-only connection of this thread, without waiting for a writer."""
         reader = getattr(self._readers, "connection", None)
         if reader is None:
             reader = self._readers.connection = self._connect()
@@ -199,15 +205,18 @@ class Store:
         return found
 
     def offset(self) -> int:
-        """The sequence number of the last event applied; 0 when none was."""
+        """The sequence number of the last event consumed; 0 when there is none."""
         return int(self.rows("SELECT offset FROM heard")[0]["offset"])
 
     def mark(self) -> str:
-        """The bus's mark for the place behind the last event applied; "" when it gave none."""
+        """The bus's cursor for the position after the last event consumed; "" when it gave none."""
         return str(self.rows("SELECT mark FROM heard")[0]["mark"])
 
     def outbox(self, after: int, most: int) -> list[tuple[int, str]]:
-        """Events in the outbox behind number `after`, told or not: (number, envelope as JSON)."""
+        """Up to `most` events in the outbox after number `after`, published or not.
+
+        Returns pairs of number and envelope (JSON).
+        """
         rows = self.rows(
             "SELECT number, envelope FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
             after,
@@ -216,15 +225,15 @@ class Store:
         return [(row["number"], row["envelope"]) for row in rows]
 
     def count_outbox(self, after: int) -> int:
-        """How many events are in the outbox behind number `after`."""
+        """How many events are in the outbox after number `after`."""
         return int(self.rows("SELECT count(*) AS n FROM outbox WHERE number > ?", after)[0]["n"])
 
     def oldest_told(self) -> Told | None:
-        """The oldest told event that is kept, as far as it was noted."""
+        """The first event in the outbox that is recorded as published."""
         return self._one_told("ORDER BY number")
 
     def newest_told(self) -> Told | None:
-        """The last event that was told, as far as it was noted."""
+        """The last event in the outbox that is recorded as published."""
         return self._one_told("ORDER BY number DESC")
 
     def _one_told(self, order: str) -> Told | None:
@@ -235,17 +244,17 @@ class Store:
         return None
 
     def untell(self, after: int) -> None:
-        """Nothing in the outbox behind number `after` is on the bus any more."""
+        """Mark the events in the outbox after number `after` as unpublished."""
         with self._lock:
             self._told.clear()
         with self.transaction() as change:
             change.execute("UPDATE outbox SET sequence = NULL WHERE number > ?", after)
 
     def told(self, numbers: Sequence[int], sequences: Sequence[int]) -> None:
-        """The bus holds these events of the outbox: the next commit, whoever's, notes it.
+        """Mark these events of the outbox as published; the next commit of the service records it.
 
-        A commit of its own would cost a disk write for an event. A crash before the next commit
-        tells once more what the bus already has, and the bus knows it by its id.
+        A separate commit would cost a disk write for each event. After a crash before the next
+        commit, the events are published again, and the bus recognizes them by their ids.
         """
         self._told.extend(list(zip(numbers, sequences, strict=True)))
 

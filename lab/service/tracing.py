@@ -1,12 +1,12 @@
-"""Who called whom, and how long it took: one JSON line for each request and each event applied.
+"""Tracing: one JSON line, a span, for each request and for each event applied.
 
-The thread that holds a story together is the W3C `traceparent` header
-(w3.org/TR/trace-context): every ask passes it on as a header, every event carries it as a field.
-So a comment can be followed through a chain of calls as well as through a bus.
+The W3C `traceparent` header (w3.org/TR/trace-context) connects the spans of a trace: every call
+passes it on as a header, every event carries it as a field. So a trace follows a comment through a
+chain of calls as well as through a bus.
 
-Spans of different processes stand on one clock: their `at` is this machine's time of day, which
-all its processes share. A clock that is set in the middle of a request would move them apart; what
-took how long would stay true, for that is measured on a clock nobody can set.
+`at` is this machine's time of day, so spans of different processes share one clock. If the clock is
+set during a request, the spans shift against each other; their durations stay correct, because a
+monotonic clock measures them.
 """
 
 import contextvars
@@ -28,7 +28,7 @@ _TRACEPARENT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SpanContext:
-    """Where in which story we are: 32 hex digits name the story, 16 this step of it."""
+    """A span's place in its trace: `trace_id` has 32 hex digits, each of the others 16."""
 
     trace_id: str
     span_id: str
@@ -36,10 +36,10 @@ class SpanContext:
 
     @classmethod
     def following(cls, traceparent: str | None) -> "SpanContext":
-        """The next step of the story in `traceparent`, or the first of a new one.
+        """The child of the span in `traceparent`, or the first span of a new trace.
 
-        A header that is not to the letter of the standard begins a new story: it comes from
-        outside, and is passed on to others.
+        A header that breaks the standard starts a new trace: it comes from outside, and would be
+        passed on to other services.
         """
         told = _TRACEPARENT.fullmatch(traceparent or "")
         trace_id, parent_id = told.groups() if told else (secrets.token_hex(16), "")
@@ -51,23 +51,23 @@ class SpanContext:
 
 
 Line = dict[str, Any]
-"""A span as it is written: see `SpanLog.span`."""
+"""A span as it is written to the file: see `SpanLog.span`."""
 
 _current: contextvars.ContextVar[Line | None] = contextvars.ContextVar("span", default=None)
 
 
 def traceparent() -> str:
-    """The header to send on, or an empty text outside any story."""
+    """The header to pass on; "" outside any span."""
     line = _current.get()
     return f"00-{line['trace']}-{line['span']}-01" if line else ""
 
 
 @contextmanager
 def asking(whom: str, what: str) -> Iterator[None]:
-    """Note in the current span whom its service asks, and how long it waits for the answer.
+    """Record a call in the current span: the callee, the request, and how long the response takes.
 
-    A note and not a span of its own: that is 3 µs instead of 6 for each question. It is there
-    whatever the carrier, and also when the asked one never answers.
+    The record is part of the caller's span, not a span: that takes 3 µs instead of 6 for each call.
+    It exists with every transport, also when the callee never responds.
     """
     line = _current.get()
     if line is None:
@@ -86,7 +86,7 @@ def asking(whom: str, what: str) -> Iterator[None]:
 
 
 class SpanLog:
-    """Appends spans to a file; `None` keeps none."""
+    """Appends spans to a file; with `path` None it writes nothing."""
 
     def __init__(self, path: Path | None, service: str) -> None:
         self._file = path.open("a", encoding="utf-8", buffering=1 << 16) if path else None
@@ -95,10 +95,10 @@ class SpanLog:
 
     @contextmanager
     def span(self, name: str, kind: str, parent: str | None) -> Iterator[Line]:
-        """Time a step of a story; the caller may add figures to the yielded dict.
+        """Time one step of a trace; the caller may add fields to the yielded dict.
 
-        `kind` is OpenTelemetry's: `server` for a request, `consumer` for an event. The line's
-        `at` is seconds since 1970, its `ms` milliseconds measured on a monotonic clock.
+        `kind` is OpenTelemetry's: `server` for a request, `consumer` for an event. The line's `at`
+        is in seconds since 1970, its `ms` in milliseconds of a monotonic clock.
         """
         context = SpanContext.following(parent)
         line: Line = {
@@ -129,7 +129,7 @@ class SpanLog:
             self._file.flush()
 
     def flush(self) -> None:
-        """Have all that was written readable in the file."""
+        """Make all spans written so far readable in the file."""
         if self._file:
             self._file.flush()
 

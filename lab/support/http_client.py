@@ -1,17 +1,13 @@
 """A small HTTP/1.1 client whose send is cheap enough to be on time.
 
-Comfortable clients cost 100-300 µs a request; when ten arrivals fall into one millisecond, the
-last of them leaves late and the lateness is charged to the server. This one writes prepared bytes
-to a kept-alive connection (one request at a time on each) and takes the moment of the answer when
-its bytes come in. It reports, it never raises: what came of a request is an `Outcome`.
+Comfortable clients cost 100-300 µs a request; when ten arrivals fall into one millisecond, the last
+request leaves late, and the delay is charged to the server. This client writes prepared bytes to a
+kept-alive connection, with one request at a time on each. It takes the time of a response when its
+bytes arrive, before it parses them: what our own loop does afterwards is not the server's time. It
+never raises: the result of a request is an `Outcome`.
 
-A connection never waits for a free place: where the limit is reached, `send` says no, because a
-queue in the client would hide the very overload it is there to show.
-
-One connection to a service, and the one exchange (request and answer) it carries at a time.
-
-The moment of an answer is taken the moment its bytes come in, before they are looked at: what our
-own loop does with them afterwards is not the server's time.
+A request never waits for a free connection: at the limit `send` returns False, because a queue in
+the client would hide the overload that it is there to show.
 """
 
 from __future__ import annotations
@@ -30,13 +26,13 @@ import httptools
 
 from lab.domain import headers
 
-# ── One connection to a service, and the one exchange (request and answer) it carries at a time.
+# ── Connections
 
 _NUMERIC_IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _DEGRADED = headers.DEGRADED.lower().encode()
 
-# A server may close an idle connection at the very moment we use it. What tells this apart from a
-# server that failed while working is that it happens at once, and politely (no reset).
+# A server may close an idle connection at the very moment we use it. Unlike a server that fails
+# while it works, it then closes at once and without a reset.
 _SAME_INSTANT_S = 0.002
 
 
@@ -48,9 +44,10 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Read `http://127.0.0.1:4100`. `ValueError` for anything that is not of this kind."""
+        """Parse `http://127.0.0.1:4100`. Raises ValueError for anything that is not of this
+        form."""
         parts = urlsplit(url)
-        # A name would be looked up in the middle of a send, and `localhost` tries ::1 first.
+        # A host name would need a look-up during a send, and `localhost` tries ::1 first.
         host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
         plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
         if not plain or not _NUMERIC_IPV4.fullmatch(host):
@@ -59,13 +56,14 @@ class Origin(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of one request; `at_s` is the moment (perf_counter) it was known.
+    """The result of one request. `at_s`: when it was known (perf_counter).
 
-    `error` is "" when there was an answer, whatever its status, or else one of
-    `refused` (nothing was sent), `timeout`, `reset` (the connection ended, or spoke nonsense,
-    before a whole answer) or `no_socket` (this machine had no socket left: not the server's doing).
-    `degraded`: the answer says of itself that it is less than it should be. `retried`: how often
-    the request was sent again (`lab/load/sender.py`).
+    `error` is "" if a response came, whatever its status. Otherwise it is one of `refused` (nothing
+    was sent), `timeout`, `reset` (the connection ended, or sent invalid HTTP, before a whole
+    response) or `no_socket` (this machine had no socket left: not the server's fault).
+
+    `degraded`: the response is marked as incomplete. `retried`: how often the request was sent
+    again (`lab/load/sender.py`).
     """
 
     status: int
@@ -100,20 +98,20 @@ class Exchange:
 
 
 class Owner(Protocol):
-    """What a connection tells whoever holds it."""
+    """The pool that holds a connection, as the connection sees it."""
 
     def release(self, connection: Connection) -> None:
-        """Its answer is in, it can be used again."""
+        """The response has arrived; the connection can be used again."""
 
     def forget(self, connection: Connection) -> None:
-        """It ended."""
+        """The connection has ended."""
 
     def connect(self, exchange: Exchange) -> None:
-        """It had ended before `exchange` began: take a new one."""
+        """The connection had ended before `exchange` began: open a new one."""
 
 
 class Connection(asyncio.Protocol):
-    """A kept-alive connection: `begin` an exchange, and it will be finished, whatever happens."""
+    """A kept-alive connection. An exchange passed to `begin` is finished, whatever happens."""
 
     def __init__(self, owner: Owner, origin: Origin, sock: socket.socket) -> None:
         self.owner, self.origin, self.sock = owner, origin, sock
@@ -137,7 +135,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(exchange.request)
 
     def is_usable(self) -> bool:
-        """Whether the peer still holds this idle connection, as far as the kernel knows now."""
+        """Whether the peer still holds this idle connection, as far as the kernel knows."""
         if self.transport.is_closing():
             return False
         try:
@@ -146,7 +144,7 @@ class Connection(asyncio.Protocol):
             return True
         except OSError:
             return False
-        return False  # its end, or bytes nobody asked for
+        return False  # end-of-file, or bytes without a request
 
     def data_received(self, data: bytes) -> None:
         at_s = perf_counter()
@@ -199,7 +197,7 @@ class Connection(asyncio.Protocol):
             status, body = self.parser.get_status_code(), b"".join(self.chunks)
             exchange.finish(status, body, "", at_s, self.degraded)
 
-    # What the parser calls. It swallows exceptions, so nothing of ours runs in here.
+    # The parser calls these. It swallows exceptions, so they only record.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -215,19 +213,19 @@ class Connection(asyncio.Protocol):
         self.chunks.append(body)
 
     def on_message_complete(self) -> None:
-        if self.parser.get_status_code() >= 200:  # 1xx only announces the answer
+        if self.parser.get_status_code() >= 200:  # a 1xx precedes the response
             self.complete, self.reusable = True, self.parser.should_keep_alive()
         self.in_body = False
 
 
-# ── A small HTTP/1.1 client whose send is cheap enough to be on time.
+# ── The client
 
 _OUR_OWN_FAULT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS}
 
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """Sends requests over at most `max_connections` connections, all hosts together."""
+    """Sends requests over at most `max_connections` connections, counted over all hosts."""
 
     loop: asyncio.AbstractEventLoop
     max_connections: int
@@ -251,8 +249,8 @@ class Client:
     ) -> bool:
         """Send now. True: `done` will be called exactly once, later. False: no connection is free.
 
-        `give_up_at_s` is a moment of `perf_counter`; then the connection is torn down. The server
-        is told how long that is, as any client should; whether it cares is its own affair.
+        `give_up_at_s` is a `perf_counter` time, at which the connection is closed. A header gives
+        the server the remaining time in ms; the server may use it or not.
         """
         idle = self._take_idle(origin)
         if idle is None and len(self._open) >= self.max_connections and not self._evict():
@@ -276,7 +274,7 @@ class Client:
         """Open a new connection for `exchange`."""
         self._open.add(exchange)
         exchange.connecting = self.loop.create_task(self._connect(exchange))
-        # Not in a `finally` of the task: one cancelled before its first step never gets there.
+        # Not in a `finally` of the task: a task cancelled before its first step never runs it.
         exchange.connecting.add_done_callback(lambda task: self._open.discard(exchange))
 
     async def _connect(self, exchange: Exchange) -> None:
@@ -311,7 +309,7 @@ class Client:
             idle.remove(connection)
 
     def close(self) -> None:
-        """Tear everything down. Requests under way are forgotten: their `done` is never called."""
+        """Close all connections. The `done` of a request under way is never called."""
         for held in list(self._open):
             exchange = held.exchange if isinstance(held, Connection) else held
             if exchange is not None and exchange.timer is not None:

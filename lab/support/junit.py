@@ -1,4 +1,4 @@
-"""JUnit's XML, as CI systems read it, from whatever was checked."""
+"""JUnit XML, as CI systems read it, from a list of checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True)
 class Case:
-    """`failed`: what was seen, in a sentence, "" where all is well; `why`: more about it.
-    `skipped`: why it was not looked at."""
+    """`failed`: what was seen, in a sentence; "" if the check passed. `why`: more about it.
+    `skipped`: why the check was not made."""
 
     name: str
     failed: str = ""
@@ -19,7 +19,7 @@ class Case:
 def junit(
     suite: str, classname: str, cases: Sequence[Case], seconds: float, error: Case | None = None
 ) -> str:
-    """A document with one suite. `error`: what kept the check from its end."""
+    """A document with one suite that took `seconds`. `error`: what stopped the checks early."""
     of_all = ElementTree.Element(
         "testsuite",
         name=suite,
@@ -53,5 +53,5 @@ def _case(suite: ElementTree.Element, classname: str, case: Case) -> ElementTree
 
 
 def _told(text: str) -> str:
-    """XML has no way to write most of the signs that steer a terminal."""
+    """The text with a blank for each unprintable character; XML can't contain most of them."""
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)

@@ -1,6 +1,6 @@
-"""Is NATS here? It comes in two halves: a library, nats-py, and a program, nats-server.
+"""Finds the two parts of NATS: the library nats-py and the program nats-server.
 
-Neither is needed for anything but the engine `nats`, so neither is installed unless asked for.
+Only the engine `nats` needs them, so they are not installed by default.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ _GET_IT = (
 
 
 class NatsMissing(Exception):
-    """One of the halves is not there; the message says which, and how to get it."""
+    """One of the two is not installed; the message says which, and how to get it."""
 
 
 def require_client() -> None:
@@ -26,7 +26,7 @@ def require_client() -> None:
 
 
 def find_server() -> Path:
-    """The program: from PATH, or else from its wheel. Raises NatsMissing."""
+    """The path of nats-server: on PATH, or else in its wheel. Raises NatsMissing."""
     if found := shutil.which("nats-server"):
         return Path(found)
     try:

@@ -1,9 +1,9 @@
-"""The child's side of the lifeline: how a program notices that the lab is gone.
+"""The child's side of the lifeline: how a program notices that the lab has ended.
 
-The nursery holds the only write end of a pipe and never writes; every program holds the read end.
-When the nursery dies, however it dies, the kernel closes the write end and the read end comes to
-its end-of-file. No message has to be sent, so none can be forgotten. (A suspended program can't
-read: see `lab.cluster.forkserver` for what ends those.)
+The fork server holds the only write end of a pipe and never writes; every program holds the read
+end. When the fork server ends, in whatever way, the kernel closes the write end, and the read end
+reaches end-of-file. No message has to be sent, so none can be forgotten. (A suspended program can't
+read: `lab.cluster.forkserver` says how it is ended.)
 """
 
 import asyncio
@@ -15,10 +15,10 @@ EXIT_STATUS = 70
 
 
 def watch_lifeline(loop: asyncio.AbstractEventLoop | None = None) -> bool:
-    """End this process at once when the lab is gone.
+    """End this process at once when the lab has ended.
 
     With a loop, the loop watches; without, a daemon thread does. Returns whether there is a
-    lifeline to watch: a program started by hand has none and lives until it is told to end.
+    lifeline to watch: a program started by hand has none, and runs until it is stopped.
     """
     text = os.environ.get(LIFELINE, "")
     if not text.isdecimal():

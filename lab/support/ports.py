@@ -1,8 +1,8 @@
-"""Who has a port: the second question of everybody who can't have it."""
+"""Finds the process that holds a port."""
 
 
 def holder_of(port: int) -> str | None:
-    """Who listens on `port` of this machine, as "name, pid 12"; None when we may not know."""
+    """The process that holds `port` on this machine, as "name, pid 12"; None if unknown."""
     import psutil
 
     try:

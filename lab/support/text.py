@@ -1,11 +1,9 @@
-"""Plain text: what people typed, made safe to print.
+"""Text: user input made safe to print, and suggestions for misspelled names.
 
-A post's title, a scenario's name or a log line may hold an escape sequence that drives the
-terminal, a bidirectional control that turns a line round, or square brackets that Rich takes for
-markup. `plain` takes the first two out; the third is harmless as soon as nobody parses it, which is
-why `styled` gives a `Text` (never markup) and nothing is escaped.
-
-What was probably meant by a word that nobody knows.
+A post's title, a scenario's name or a log line may contain an escape sequence that controls the
+terminal, a bidirectional control that reverses a line, or square brackets that Rich takes for
+markup. `plain` removes the first two. The brackets are harmless unless the text is parsed as
+markup, so `styled` returns a `Text` (never markup) and nothing is escaped.
 """
 
 import difflib
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-# ── Plain text: what people typed, made safe to print.
+# ── Safe text
 
 _ESCAPES = re.compile(
     r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: window titles, clipboard, links
@@ -33,7 +31,7 @@ _UNSEEN = re.compile(
 
 
 def plain(text: str, limit: int | None = None) -> str:
-    """`text` on one line, without anything that isn't seen; cut to `limit` characters."""
+    """`text` on one line, without invisible characters; cut to `limit` characters."""
     shown = _UNSEEN.sub("", _BLANKS.sub(" ", _ESCAPES.sub("", text))).strip()
     if limit is not None and len(shown) > limit:
         return shown[: limit - 1].rstrip() + "…"
@@ -42,16 +40,16 @@ def plain(text: str, limit: int | None = None) -> str:
 
 def styled(text: str, style: str = "", limit: int | None = None) -> "Text":
     """`plain(text)` as a Rich `Text`: square brackets in it stay square brackets."""
-    from rich.text import Text  # not at the top: services import this module, too
+    from rich.text import Text  # not at the top: services import this module, but not Rich
 
     return Text(plain(text, limit), style=style)
 
 
-# ── What was probably meant by a word that nobody knows.
+# ── Suggestions
 
 
 def did_you_mean(seen: str, known: Iterable[str]) -> str:
-    """A sentence: the nearest known name, or all of them."""
+    """A sentence with the nearest known name, or with all of them."""
     names = list(known)
     near = [name for name in names if len(seen) > 2 and name.startswith(seen)]
     near = near or difflib.get_close_matches(seen, names, n=1, cutoff=0.5)

@@ -1,9 +1,9 @@
-"""From a TOML file to a model, or to sentences about what is wrong with the file.
+"""Reads a TOML file into a model, or says in sentences what is wrong with the file.
 
-Whoever reads these sentences wrote the file a minute ago. So all problems are told at once, each
-with its key, with what was seen, and with what was probably meant.
+The reader of these sentences wrote the file a minute ago. So all problems are reported at once,
+each with its key, with what was seen, and with what was expected.
 
-On which line of a TOML file a key stands. Python's parser doesn't tell; so this looks again.
+Python's TOML parser does not give the line of a key, so `line_of` searches the text for it.
 """
 
 import re
@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from lab.support.text import did_you_mean
 
-# ── On which line of a TOML file a key stands. Python's parser doesn't tell; so this looks again.
+# ── The line of a key
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -26,9 +26,9 @@ _QUOTES = ('"""', "'''")
 
 
 def line_of(text: str, key: str) -> int | None:
-    """The line, from 1, where `key` (as `load.rate`, `method 2 fault`) stands, or what holds it.
+    """The line, from 1, of `key` (as `load.rate`, `method 2 fault`), or of the table that holds it.
 
-    None where there is nothing of the kind.
+    None if the text has neither.
     """
     wanted = re.split(r"[. ]", key)
     best, found = 0, None
@@ -36,14 +36,14 @@ def line_of(text: str, key: str) -> int | None:
         alike = 0
         while alike < min(len(wanted), len(place)) and wanted[alike] == place[alike]:
             alike += 1
-        # What stands there may be longer than the key (its first line is meant), but not elsewhere.
+        # A match: one key is a prefix of the other. The first of the longest matches counts.
         if alike > best and (alike == len(place) or alike == len(wanted)):
             best, found = alike, number
     return found
 
 
 def _places(text: str) -> list[tuple[int, list[str]]]:
-    """Each line that begins a table or a key, with its whole key: `["method", "2", "fault"]`."""
+    """Each line that begins a table or a key, with its full key: `["method", "2", "fault"]`."""
     places: list[tuple[int, list[str]]] = []
     table: list[str] = []
     counts: dict[str, int] = {}
@@ -69,7 +69,7 @@ def _parts(dotted: str) -> list[str]:
 
 
 def _quote_left_open(line: str, inside: str) -> str:
-    """The long quotes in which the next line begins; "" for none."""
+    """The triple quotes that are open at the end of the line; "" for none."""
     at = 0
     while True:
         marks = [inside] if inside else _QUOTES
@@ -81,15 +81,15 @@ def _quote_left_open(line: str, inside: str) -> str:
         inside = "" if inside else mark
 
 
-# ── From a TOML file to a model, or to sentences about what is wrong with the file.
+# ── Models
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class FileError(ValueError):
-    """A file that is of no use; `problems` has a sentence for each thing to mend.
+    """A file that can't be used. `problems` has a sentence for each thing to correct.
 
-    Its text has a line for each of them: the file, the line where it is known, the sentence.
+    The error's text has a line for each problem: the file, its line if known, the sentence.
     """
 
     def __init__(self, path: Path, problems: list[str], text: str = "") -> None:
@@ -102,9 +102,11 @@ class FileError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What sort of file is read. `whole`: what it describes, in a sentence. `error`: what is
-    raised. `tables`: keys that may also be tables with one key, by the name of that key.
-    `patterns`: what a text was meant to be that does not match, by the pattern."""
+    """A type of file. `whole`: what it describes, for sentences ("a scenario").
+
+    `error`: the class of the errors. `tables`: keys that may also be tables with one key, each with
+    the name of that key. `patterns`: what a text has to be, by the pattern that it must match.
+    """
 
     whole: str
     error: type[FileError] = FileError
@@ -112,7 +114,7 @@ class Kind:
     patterns: Mapping[str, str] = field(default_factory=dict)
 
 
-# What a key was meant to hold, by pydantic's name for what is wrong with it.
+# What was expected of a key, by pydantic's type of the error.
 _MEANT = {
     "missing": "is missing",
     "float_type": "was meant to be a number",
@@ -135,7 +137,7 @@ _MEANT = {
 
 
 def read_toml(path: Path, kind: Kind) -> tuple[dict[str, Any], str]:
-    """What the file says, and its text. Raises the kind's error."""
+    """The data of the file, and its text. Raises the kind's error."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return tomllib.loads(text), text
@@ -147,7 +149,7 @@ def read_toml(path: Path, kind: Kind) -> tuple[dict[str, Any], str]:
         raise kind.error(
             path, [f"byte {error.start} is not UTF-8. Save the file as UTF-8 text."]
         ) from None
-    except (ValueError, RecursionError) as error:  # also a number, or a nesting, without end
+    except (ValueError, RecursionError) as error:  # also: a number too long, a nesting too deep
         raise kind.error(
             path,
             [f"is no TOML: {error}. One line has one `key = value`; texts stand in quotes."],
@@ -157,7 +159,7 @@ def read_toml(path: Path, kind: Kind) -> tuple[dict[str, Any], str]:
 def read_model(model: type[_Model], path: Path, kind: Kind, **given: Any) -> _Model:
     """The model that a TOML file describes, named after the file. Raises the kind's error.
 
-    `given`: what else the file does not say itself.
+    `given`: values that the file itself may not set.
     """
     data, text = read_toml(path, kind)
     given = {"name": re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "mine", **given}
@@ -212,7 +214,10 @@ def _sentences(
 
 
 def _spelled(place: list[int | str]) -> str:
-    """`["expect", 0, "that"]` as people count: `expect 1 that`; tables have dots."""
+    """`["expect", 0, "that"]` in the words of an error, counted from 1: `expect 1 that`.
+
+    Keys of tables are joined by dots.
+    """
     text = ""
     for part in place:
         counted = isinstance(part, int)
@@ -223,7 +228,7 @@ def _spelled(place: list[int | str]) -> str:
 
 
 def _keys(model: type[BaseModel], place: list[int | str]) -> list[str]:
-    """The keys that are known at a place, found by following the model's annotations."""
+    """The known keys at a place, found through the model's annotations."""
     at: type[BaseModel] | None = model
     for part in place:
         if at is None or not isinstance(part, str) or part not in at.model_fields:

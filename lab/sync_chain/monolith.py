@@ -1,7 +1,7 @@
-"""The control: the very same services in one process, with one database; they ask by calling.
+"""The control arrangement: the same services in one process, with one database.
 
-Nothing can be down on its own here, and nothing has to be asked over a wire. What the other
-arrangements pay for their independence is measured against this.
+The services call each other's handlers. No service can be down alone, and no request crosses a
+network. What the other arrangements pay for their independence is measured against this one.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the services of the chain stand in: the shared shell, and the means to ask."""
+"""The shared base of the chain's services: the service class, its options, its `main`."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,10 @@ ASK_TIMEOUT_MS = 5_000
 
 
 class ChainService(Service):
-    """A service that asks others for what it needs to know, and waits.
+    """A service that requests what it needs from other services, and waits.
 
-    `fallbacks`: what it can go on with when somebody can't be asked, with the switch of that name.
+    `fallbacks`: by name of the callee, the value to use when the request fails (option
+    `--fallback`).
     """
 
     def __init__(
@@ -40,10 +41,10 @@ class ChainService(Service):
     def ask(
         self, whom: str, method: str, path: str, body: BaseModel | None = None, **query: Any
     ) -> Any:
-        """Ask another service, and wait for its JSON answer.
+        """Send a request to another service and return its JSON answer.
 
-        Raises NotFound when it does not know the thing, DependencyFailed when it can't be
-        reached, does not answer in time, or fails itself; GivenUp when nobody waits any more.
+        Raises NotFound when the callee does not know the thing; DependencyFailed when the callee
+        can't be reached, times out, or fails itself; GivenUp when the deadline has passed.
         """
         if self.carrier is None:
             raise RuntimeError(f"{self.name} is not running: its program decides how it asks.")
@@ -55,7 +56,7 @@ class ChainService(Service):
 
 
 def program(service: ChainService) -> Main:
-    """The `main` of a service's file: read the command line, open the store, serve."""
+    """Build the `main` of a service's file: parse the command line, open the store, serve."""
 
     def main(argv: Sequence[str] | None = None) -> None:
         arguments = _arguments(service.name, argv)
@@ -92,7 +93,7 @@ def program(service: ChainService) -> Main:
             service.carrier = layered(wire)
             shell.run()
         else:
-            # Here and not above: who asks over HTTP needs no bus.
+            # Imported here, because a service that asks over HTTP needs no bus.
             from lab.bus.connect import open_bus
             from lab.sync_chain.ask.events import EventCarrier
 

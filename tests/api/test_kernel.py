@@ -1,4 +1,4 @@
-"""The lab inside a real Jupyter kernel: its loop runs already, and it is interrupted and killed."""
+"""The lab in a real Jupyter kernel: its loop is running, and it is interrupted and killed."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ with lab.up("sync-chain") as stacks:
         time.sleep(1)
 """,
 }
-"""Cells that suspend a process, and go on until they are broken off."""
+"""Cells that suspend a process, and continue until they are interrupted."""
 
 
 def some_slow(names: Iterable[str], unmarked: str) -> list[Any]:
@@ -44,7 +44,7 @@ def some_slow(names: Iterable[str], unmarked: str) -> list[Any]:
 
 
 class Kernel:
-    """A kernel of its own process; `run` waits for a cell, `begin` does not."""
+    """A kernel in its own process; `run` waits for a cell, `begin` does not."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class Kernel:
         self.run("import asyncio, time, lab")
 
     def begin(self, code: str) -> str:
-        # On the heels of a cell that failed a kernel throws away what comes, unless told not to.
+        # By default a kernel discards what is sent right after a failing cell.
         told: str = self.client.execute(code, stop_on_error=False)
         return told
 
@@ -70,7 +70,7 @@ class Kernel:
                 return content
 
     def run(self, code: str) -> list[dict[str, Any]]:
-        """What a cell put out; the test fails when the cell does."""
+        """The outputs of a cell; the test fails if the cell does."""
         out: list[dict[str, Any]] = []
         reply = self.client.execute_interactive(
             code, timeout=PATIENCE_S, output_hook=lambda one: out.append(one["content"])
@@ -82,7 +82,7 @@ class Kernel:
         return list(processes_of(self.pid))
 
     def until_broken(self) -> list[psutil.Process]:
-        """Wait until a process is suspended; all that run then."""
+        """Wait until a process is suspended; all processes that run then."""
         eventually(lambda: any(map(_is_suspended, self.processes())), "a suspended process")
         return self.processes()
 
@@ -119,7 +119,7 @@ def test_an_interrupt_ends_everything_and_leaves_the_kernel_usable(
 ) -> None:
     asked = kernel.begin(CELLS[how])
     assert kernel.until_broken()
-    if "waits" in CELLS[how]:  # and nothing else wakes its loop
+    if "waits" in CELLS[how]:  # nothing else wakes its loop
         eventually((kernel.folder / "waits").exists)
     kernel.manager.interrupt_kernel()
     reply = kernel.reply(asked)

@@ -1,7 +1,7 @@
-"""A service of one's own beside a blog that is up: heard, broken, mended, started anew, gone.
+"""A user's own service next to a running blog: it consumes, gets faults, is replaced and removed.
 
-And as its author may have written it: it crashes, hangs, floods its log, is never ready. Then there
-is one clear message, and the blog goes on.
+It may also be faulty: it crashes, hangs, floods its log, is never ready. Then there is one clear
+message, and the blog goes on.
 """
 
 import os
@@ -70,12 +70,12 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blog]:
     before = running()
     with lab.up("async-bus", keep=tmp_path_factory.mktemp("own")) as stacks:
         yield stacks["async-bus"]
-    assert running() <= before
+    eventually(lambda: running() <= before, "the end of what it started")
 
 
 @pytest.fixture
 def titles(bus: Blog, tmp_path: Path) -> str:
-    """Its address, with an empty database when it was started."""
+    """The service's address; it has an empty database when it starts."""
     url: str = bus.add(written(tmp_path, TITLES, "titles.py"), empty=True)
     return url
 
@@ -86,7 +86,7 @@ def written(folder: Path, text: str, name: str = "mine.py") -> Path:
 
 
 def running() -> set[int]:
-    """The processes of all blogs that are up in these tests."""
+    """The processes of all blogs that these tests have started."""
     return {one.pid for one in processes_of(os.getpid())}
 
 
@@ -98,7 +98,7 @@ def asked(url: str, path: str = "/titles") -> Any:
     return answer.json()
 
 
-# ── Beside the blog ──
+# ── Next to the blog
 
 
 def test_it_knows_what_was_told_before_it_and_since(bus: Blog, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_fault_that_could_not_act_on_it_is_refused(
 def test_added_again_it_starts_from_its_present_file(
     bus: Blog, titles: str, tmp_path: Path
 ) -> None:
-    """With the copy that it had, or from the log when that is thrown away."""
+    """With the copy that it had, or rebuilt from the log if that is thrown away."""
     bus.post("On the log")
     bus.settle(PATIENCE_S)
     known = asked(titles)
@@ -192,10 +192,10 @@ def test_what_it_has_started_ends_with_the_chain(tmp_path: Path) -> None:
         elsewhere = psutil.Process(int((tmp_path / "pid").read_text()))
         assert elsewhere.is_running()
     eventually(lambda: not elsewhere.is_running() or elsewhere.status() == psutil.STATUS_ZOMBIE)
-    assert running() <= before
+    eventually(lambda: running() <= before, "the end of what it started")
 
 
-# ── As it may have been written ──
+# ── Faulty services
 
 BAD = {
     **{case: FIVE[case] for case in ("crashes", "hangs", "floods its output")},
@@ -225,7 +225,7 @@ def test_one_that_does_not_come_up_is_one_message(
     assert bad.says.replace("in time", f"within {PATIENCE_S:g} s") in said
     assert bad.last_words in said
     assert max(map(len, said.splitlines())) <= 300
-    assert running() <= before
+    eventually(lambda: running() <= before, "the end of what it started")
     assert "mine" not in bus.urls
     assert bus.settle(PATIENCE_S)
 
@@ -236,7 +236,7 @@ def test_one_that_is_mended_comes_up_at_the_second_try(bus: Blog, tmp_path: Path
     assert asked(bus.add(written(tmp_path, TITLES))) is not None
 
 
-# ── What can't be meant ──
+# ── Invalid arguments
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The lab from Python: the names of the command line, what comes back, and how it shows itself."""
+"""The lab from Python: the same names as the command line, results, and their display."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ HOSTILE = '<script>alert("x")</script>\x1b]0;owned\x07\u202e'
 
 @pytest.fixture
 def before() -> set[int]:
-    """What ran before a test may run after it: the stacks of other suites live longer."""
+    """The processes that ran before a test: other suites' stacks may outlive it."""
     return processes_here()
 
 
@@ -61,7 +61,7 @@ def ran(folder: Path, unhurried: None) -> Result:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stacks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
-    """Both blogs, in a loop that runs already; nothing of them is left."""
+    """Both blogs, in an event loop that is already running; none of their processes is left."""
     before, folder = processes_here(), tmp_path_factory.mktemp("both")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -72,11 +72,11 @@ async def stacks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]
     assert not list(folder.glob("runs/*/data"))
 
 
-# ── The names ──
+# ── Names
 
 
 def test_importing_the_lab_loads_nothing_but_itself() -> None:
-    """And `lab.scenarios`, a package and a command, can be called before and after it is loaded."""
+    """`lab.scenarios`, a package and a function, can be called before and after it is loaded."""
     script = (
         "import sys; before = set(sys.modules) | {'typing', 're', 'types'}; import lab;"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before};"
@@ -131,7 +131,7 @@ def test_what_can_not_be_meant_is_refused_at_once(
     assert not (tmp_path / "runs").exists()
 
 
-# ── A result ──
+# ── Results
 
 
 def test_a_run_is_valid_kept_and_read_again(ran: Result, folder: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_result_is_saved_and_two_are_compared(ran: Result, tmp_path: Path) -> 
 
 
 async def test_plain_runs_work_though_a_loop_runs_here(tmp_path: Path, before: set[int]) -> None:
-    """Two of them, which are one result."""
+    """Two runs that become one result."""
     name = scenario_file(tmp_path, "inside", variants=("sync-chain",))
     seen: list[str] = []
     result = lab.run(
@@ -229,15 +229,15 @@ async def test_plain_runs_work_though_a_loop_runs_here(tmp_path: Path, before: s
     assert processes_here() <= before
 
 
-# ── A loop of its own ──
+# ── The loop thread
 
 
 @pytest.mark.parametrize("where", [threading.main_thread, threading.current_thread])
 def test_an_interrupt_cancels_the_work_and_waits_for_it(
     where: Callable[[], threading.Thread],
 ) -> None:
-    """Sent to another thread than the one that waits, an interrupt does not wake that one. Sent to
-    it, it may come in the moment before it waits, with the same effect."""
+    """An interrupt sent to another thread does not wake the waiting one. Sent to the waiting
+    thread, it may come in the moment before the wait, with the same effect."""
     tidied: list[str] = []
 
     async def work() -> None:
@@ -262,7 +262,7 @@ def test_what_the_work_raises_is_raised_here() -> None:
         loop.do(work())
 
 
-# ── A blog that is up ──
+# ── Running blogs
 
 
 in_their_loop = pytest.mark.asyncio(loop_scope="module")

@@ -1,4 +1,4 @@
-"""Events come in through the same door as requests: they can be hit, and none is lost by it."""
+"""Events pass the same fault filter as requests: faults hit them, and none is lost by that."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +11,7 @@ from tests.support.consumers import evidence_now
 from tests.support.laboratory import Blog, eventually
 
 AT_ONCE = [("comments",), ("moderation", "query")]
-"""Consumers that are broken together: not comments with others, whose events it makes."""
+"""Consumers that fail together: not `comments` with others, because it publishes their events."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def all_broken(
 
 
 def write(blog: Blog, post: dict[str, Any], count: int) -> list[str]:
-    """The contents of so many new comments on a post."""
+    """Write `count` comments on a post; their contents."""
     contents = [f"{number}" for number in range(count)]
     for content in contents:
         blog.write_comment(post["id"], content)
@@ -31,7 +31,7 @@ def write(blog: Blog, post: dict[str, Any], count: int) -> list[str]:
 
 
 def feed_is_complete(blog: Blog, post: dict[str, Any], contents: list[str]) -> None:
-    """All settles; the feed shows the post with exactly these comments, all of them decided."""
+    """Wait until all settles; the feed then shows the post with exactly these comments, decided."""
     blog.settle()
     entry = blog.feed_entry(post["id"])
     assert entry is not None
@@ -42,7 +42,7 @@ def feed_is_complete(blog: Blog, post: dict[str, Any], contents: list[str]) -> N
 def test_latency_at_comments_holds_its_events_too(bus_blog: Blog) -> None:
     post = bus_blog.write_post()
     with bus_blog.broken("latency", "comments", ms=100, first=2) as injection:
-        bus_blog.write_comment(post["id"])  # the first one to be held; then a delivery
+        bus_blog.write_comment(post["id"])  # the first one is held; from then on events arrive
         eventually(
             lambda: evidence_now(bus_blog, "comments")["acted"] == 2, "a delivery that is held"
         )
@@ -81,7 +81,7 @@ def test_a_consumer_that_is_often_hit_hears_everything(bus_blog: Blog, kind: str
     def each_was_hit_and_missed() -> bool:
         contents.append(str(len(contents)))
         bus_blog.write_comment(post["id"], contents[-1])
-        bus_blog.settle()  # while the fault still acts
+        bus_blog.settle()  # while the fault is still active
         seen = [evidence_now(bus_blog, target) for target in targets]
         return all(0 < one["acted"] < one["visitors"] for one in seen)
 

@@ -1,4 +1,4 @@
-"""A lost tail, seen by one party at a time: who tells, who hears, and a log that lets events go."""
+"""A truncated log, seen by one side at a time: publisher, consumer, and retention in the log."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.support.bus_places import ProgramPlace, an_event, first
 from tests.support.consumers import Consumer, MemoryBus, comment, until
 from tests.support.laboratory import Laboratory
 
-# ── The one who tells ─────────────────────────────────────────────────────
+# ── The publisher
 
 
 @pytest.fixture
@@ -96,13 +96,13 @@ async def test_an_alarm_names_events_too_old_to_be_published_again(
     del bus.log[:]
     async with relaying(store, bus) as alarms:
         await until(lambda: len(bus.log) == 3)
-    assert on(bus) == ["c", "d", "e"]  # of these the last one's number was not noted yet
+    assert on(bus) == ["c", "d", "e"]  # the number of the last of these was not stored yet
     (sentence,) = alarms.sentences
     assert "the 2 that were told before" in sentence
     assert "lost for good" in sentence
 
 
-# ── The one who hears ─────────────────────────────────────────────────────
+# ── The consumer
 
 
 @pytest.mark.parametrize(("dedupe", "noted"), [(True, "1 2 3 4 5"), (False, "1 2 3 1 4 5 3 2")])
@@ -116,7 +116,7 @@ async def test_events_with_new_numbers_are_known_by_their_ids(
     another = MemoryBus()
     if dedupe:
         another.tell(told[0], told[3], told[4], told[2], told[1])
-    else:  # It believes its offset as long as the log reaches so far.
+    else:  # It trusts its offset as long as the log is that long.
         another.tell(told[0])
     async with running(one.inbox(another).run()):
         await until(lambda: one.applier.position == len(another.log))
@@ -145,7 +145,7 @@ async def test_a_copy_behind_a_shortened_log_says_what_it_misses(tmp_path: Path)
     one.store.close()
 
 
-# ── A consumer far behind ─────────────────────────────────────────────────
+# ── A consumer with a large lag
 
 
 async def test_only_news_leave_spans_and_history_is_applied(
@@ -166,7 +166,7 @@ async def test_only_news_leave_spans_and_history_is_applied(
     one.store.close()
 
 
-# ── Retention ─────────────────────────────────────────────────────────────
+# ── Retention
 
 
 @pytest.fixture
@@ -190,12 +190,12 @@ async def test_a_shortened_log_says_where_it_begins(short_log: ProgramPlace) -> 
         await first(bus, 1, after=5)
     begins_after = int(str(refused.value).rpartition("=")[2].rstrip("."))
     assert 100 - 22 <= begins_after <= 100 - 20
-    with pytest.raises(NoLongerKept, match="Events 1 to"):  # Who begins is not whole with the rest.
+    with pytest.raises(NoLongerKept, match="Events 1 to"):  # the first are gone
         await first(bus, 1)
     (oldest,) = await first(bus, 1, after=begins_after)
     assert oldest.sequence == begins_after + 1
     id_of_the_first = Envelope.from_json(told[0]).id
-    assert await bus.holds(1, id_of_the_first)  # it did; nobody has to tell it again
+    assert await bus.holds(1, id_of_the_first)  # it did hold it: no need to publish it again
     await asyncio.to_thread(short_log.restart)
     assert await bus.holds(100, Envelope.from_json(told[99]).id)
     assert await bus.append([an_event("next")]) == [101]

@@ -1,4 +1,4 @@
-"""One step of who tells and of who hears: what counts as told, and what as heard."""
+"""One step of the relay and one of the consumer: what counts as published, as consumed."""
 
 from contextlib import closing
 from pathlib import Path

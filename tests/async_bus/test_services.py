@@ -1,4 +1,4 @@
-"""The services that tell, in this process: what they keep of an event, and what they tell of it."""
+"""The bus services inside this process: what they store of an event, and what they publish."""
 
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""The figures the lab promises, measured and printed: `make bench`. Nothing here is a test.
+"""Measures and prints the figures that the lab promises: `make bench`. Contains no tests.
 
-These machines are noisy: what is compared is compared in one run, everything is repeated, and the
-median is shown with the range beside it.
+The machines are noisy: compared figures come from the same run, every measurement is repeated, and
+the median is shown with the range.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [PART…]`: measure and print, a line each, slowest parts last."""
+"""`python -m tests.bench [PART…]`: measure, and print a line per figure, slowest parts last."""
 
 import importlib
 import sys

@@ -1,7 +1,7 @@
-"""A bus for a while, and how many events a second get through it to three consumers.
+"""Starts a bus and measures its throughput in events per second to three consumers.
 
-The bus is a process, the three consumers are one each, the publisher is this one. An event counts
-when all three have it; the clock runs from the first publishing to the last hearing.
+The bus and each of the three consumers are processes; the publisher is this process. An event
+counts when all three consumers have it; the clock runs from the first publish to the last delivery.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Publish = Callable[[str, list[str]], Awaitable[None]]
 
 
 def nats_is_missing() -> str:
-    """Why there is no nats here, as a sentence; nothing when there is."""
+    """Why NATS cannot be used here, as a sentence; "" if it can."""
     try:
         require_client()
         find_server()
@@ -43,14 +43,14 @@ def nats_is_missing() -> str:
 
 @contextmanager
 def lab_program(*arguments: str) -> Iterator[str]:
-    """A module of the lab as a program; its URL."""
+    """A module of the lab as a running program; yields its URL."""
     how = {"stderr": subprocess.DEVNULL, "env": os.environ | {"LAB_TOKEN": TOKEN}}
     with program(sys.executable, "-m", *arguments, **how) as (_, url):
         yield url
 
 
 def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: float = 0.002) -> None:
-    """Wait until it is so; raises TimeoutError."""
+    """Wait until `look` returns true; raises TimeoutError."""
     give_up_at_s = perf_counter() + within_s
     while True:
         with suppress(requests.ConnectionError):
@@ -63,7 +63,7 @@ def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: floa
 
 @contextmanager
 def bus(engine: str) -> Iterator[str]:
-    """A bus of its own on an empty disk: the address by which `open_bus` finds it."""
+    """A new bus on an empty disk; yields the address for `open_bus`."""
     with tempfile.TemporaryDirectory(dir=".") as place:
         module = {"log": "lab.bus.log.server", "nats": "lab.bus.nats.server"}[engine]
         with lab_program(module, "--port", "0", "--data", place) as url:
@@ -72,13 +72,13 @@ def bus(engine: str) -> Iterator[str]:
 
 
 def events(count: int) -> list[str]:
-    """So many envelopes as JSON, each of one small post."""
+    """`count` envelopes as JSON, each of a small post."""
     told = (PostCreated(id=str(number), title="A post") for number in range(count))
     return [Envelope.around(event, source="/bench").model_dump_json() for event in told]
 
 
 def rate_through(address: str, envelopes: list[str], publish: Publish) -> float:
-    """Events a second through the bus at `address`, from the publisher to three consumers."""
+    """Throughput of the bus at `address`, in events/s, from the publisher to three consumers."""
     return asyncio.run(_rate_through(address, envelopes, publish))
 
 
@@ -95,7 +95,7 @@ async def _rate_through(address: str, envelopes: list[str], publish: Publish) ->
 def hearers(
     address: str, count: int, heard: Any = None
 ) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
-    """Three processes that hear. Two things to wait for: that they listen; that they have ended."""
+    """Three consumer processes. Yields two waits: until all listen, until all have ended."""
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(CONSUMERS + 1)
     given = (address, count, barrier, heard)
@@ -118,8 +118,8 @@ def hearers(
 
 
 def hear(address: str, count: int, ready: Any, heard: Any = None) -> None:
-    """Hear so many events; `heard` (a queue) gets when each was heard, of perf_counter, by the
-    number that is its subject."""
+    """Consume `count` events. The queue, if given, gets the delivery times (perf_counter) as a
+    list, indexed by the number in the event's subject."""
 
     async def listen() -> list[float]:
         moments = [0.0] * count
@@ -142,7 +142,7 @@ def hear(address: str, count: int, ready: Any, heard: Any = None) -> None:
 
 
 def at_once(in_flight: int) -> Publish:
-    """So many appends under way, of an event each: one publisher, with as many things to tell."""
+    """One publisher with `in_flight` appends of one event each in flight."""
 
     async def publish(address: str, envelopes: list[str]) -> None:
         await _share(address, [[one] for one in envelopes], in_flight)
@@ -151,7 +151,7 @@ def at_once(in_flight: int) -> Publish:
 
 
 def in_batches(size: int, in_flight: int) -> Publish:
-    """So many appends under way, each of a batch of events."""
+    """One publisher with `in_flight` appends of `size` events each in flight."""
 
     async def publish(address: str, envelopes: list[str]) -> None:
         batches = [envelopes[at : at + size] for at in range(0, len(envelopes), size)]
@@ -161,7 +161,7 @@ def in_batches(size: int, in_flight: int) -> Publish:
 
 
 async def _share(address: str, batches: Sequence[Sequence[str]], in_flight: int) -> None:
-    """Each of the publisher's tasks takes the next batch when its last one is acknowledged."""
+    """Each of `in_flight` tasks takes the next batch when its last one is acknowledged."""
     connection = open_bus(address)
     await connection.head()
     waiting = iter(batches)

@@ -1,5 +1,7 @@
-"""How long a report card takes: the worked course system of five Node services, started eight times
-and broken seven times."""
+"""Duration of a report card.
+
+The course's worked target, five Node services, is started eight times and broken seven times.
+"""
 
 import asyncio
 import shutil

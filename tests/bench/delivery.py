@@ -1,8 +1,8 @@
-"""How long an event is under way at an everyday rate: from publishing it to three consumers.
+"""Latency of an event at an everyday rate: from publishing to delivery to three consumers.
 
-Open loop: the moments of publishing are fixed before, 200 a second at random distances, and each
-delivery counts from the moment at which its event was due, not from when it got its turn. A
-computer has one monotonic clock, which its processes share.
+Open loop: the intended send times are fixed beforehand, 200 a second at random distances. Each
+delivery counts from its event's intended send time, not from the actual one. All processes of a
+computer share one monotonic clock.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ SECONDS = 5.0
 WARM_UP = 100  # events
 
 Moments = list[float]
-"""When each event was heard, of perf_counter, in the order of publishing."""
+"""Delivery time of each event (perf_counter), in the order of publishing."""
 
 
 def figures() -> Iterator[Figure]:
@@ -39,7 +39,7 @@ def percentile(values: list[float], percent: int) -> float:
 
 
 def _delivered_ms(seed: int) -> list[float]:
-    """Of every event behind the warm-up and every consumer: how long it took."""
+    """The latencies in ms, for every consumer and every event after the warm-up."""
     arrivals = schedule(seed, RATE, [Phase(name="all", seconds=SECONDS)], {"create_post": 1.0})
     spawn = multiprocessing.get_context("spawn")
     heard: multiprocessing.Queue[Moments] = spawn.Queue()
@@ -59,8 +59,10 @@ def _delivered_ms(seed: int) -> list[float]:
 
 
 async def _publish(address: str, envelopes: list[str], due: list[float]) -> float:
-    """Publish each at its moment, whatever became of the last one; the moment from which those
-    count. Returns when all are acknowledged."""
+    """Publish each event at its intended time, independent of the others' acknowledgements.
+
+    Returns the start that the times in `due` count from, once all are acknowledged.
+    """
     connection = open_bus(address)
     await connection.head()
     begun = perf_counter() + 0.1

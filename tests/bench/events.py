@@ -1,8 +1,8 @@
-"""How many events a second go through the bus to three consumers, and through the others' buses.
+"""Throughput to three consumers, in events per second, of the lab's bus and of two others.
 
-The `log` engine beside the `nats` engine, whose server syncs always too, and beside the course's
-own bus in Node: always in turn, so that a slow moment of the machine hits each. So many in flight:
-one publisher with so many appends under way, each of one event.
+The `log` engine is compared with the `nats` engine, whose server always syncs as well, and with the
+course's own bus in Node. They take turns, so that a slow moment of the machine hits each. "N in
+flight" means one publisher with N appends of one event each in flight.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""How often the lab claims a difference where there is none: the chain against itself, many times.
+"""How often the lab claims a difference where there is none: the chain compared with itself.
 
-Both are the same code under the same schedule, so every difference that is claimed is a false
-alarm. Each run is judged as any run is: by its intervals, and by the noise floor that the runs
-before it have left (the first one by the assumed one). The phases are short and the rate is high,
-for what counts is how many runs there are, and in how many lines each could go wrong.
+Both variants are the same code under the same schedule, so every claimed difference is a false
+alarm. Each run is judged as usual: by its intervals, and by the noise floor that the earlier runs
+have left (the first run by the assumed floor). The phases are short and the rate is high: what
+counts is the number of runs, and of figures per run that could go wrong.
 """
 
 import asyncio

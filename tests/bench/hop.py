@@ -1,6 +1,6 @@
-"""What one more hop of the chain costs, beside the least that `requests` and aiohttp can do.
+"""The cost of one more hop of the chain, next to the least that `requests` and aiohttp can do.
 
-The two are asked in turn, so that a slow moment of the machine hits both.
+The two are measured in turn, so that a slow moment of the machine hits both.
 """
 
 import asyncio

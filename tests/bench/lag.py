@@ -1,4 +1,4 @@
-"""How punctual the load is: the generator as the lab uses it, against a bare aiohttp handler."""
+"""How punctual the load is: the lab's generator against a bare aiohttp handler."""
 
 import tempfile
 from collections.abc import Iterator

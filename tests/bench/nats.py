@@ -1,6 +1,7 @@
-"""How long the `nats` engine takes to be there: one server, and three with a replicated stream.
+"""Start-up time of the `nats` engine: one server, and three with a replicated stream.
 
-As the lab starts it, from the order to "ready": the stream is there, is led, and takes events.
+Measured as the lab starts it, from the start to "ready": the stream exists, has a leader, and
+accepts events.
 """
 
 import asyncio

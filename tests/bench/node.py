@@ -1,8 +1,8 @@
 """The course's event bus as it is taught: Node, express and axios, everything in memory.
 
-Written here in the few lines it takes: each event is pushed to an array and POSTed to every
-subscriber, and nobody waits for that. The subscribers are express, too, and count. The packages
-come from npm's registry when they are wanted; without node, npm or a network there is no figure.
+It pushes each event to an array and POSTs it to every subscriber without waiting for the answer.
+The subscribers use express as well, and count. The packages come from npm's registry when needed;
+without node, npm or a network there is no figure.
 """
 
 import asyncio
@@ -58,12 +58,12 @@ const server = app.listen(0, host, () => console.log(`http://${host}:${server.ad
 
 
 class NodeMissing(Exception):
-    """Why the course's bus can't run here, as a sentence."""
+    """The course's bus cannot run here; the message says why."""
 
 
 @contextmanager
 def node_modules() -> Iterator[Path]:
-    """A folder with the two programs and what they require. Raises NodeMissing."""
+    """A folder with the two programs and their packages. Raises NodeMissing."""
     for name in ("node", "npm"):
         if shutil.which(name) is None:
             raise NodeMissing(f"{name} is not installed here")
@@ -84,7 +84,7 @@ def node_modules() -> Iterator[Path]:
 
 
 def rate_through_node(folder: Path, count: int, in_flight: int) -> float:
-    """Events a second through that bus, from the publisher until all three have counted them."""
+    """Events per second through the course's bus, until all three subscribers have counted them."""
     with ExitStack() as running:
 
         def node(*words: str) -> tuple["subprocess.Popen[str]", str]:

@@ -1,5 +1,7 @@
-"""Publishes single events, so many in flight, through the load's own client: it must cost little,
-for the machine has two cores and the bus wants one of them."""
+"""Publishes single events through the load's own client, a number of them in flight.
+
+It must cost little: the machine has two cores, and the bus needs one of them.
+"""
 
 import asyncio
 from time import perf_counter
@@ -8,7 +10,7 @@ from lab.support.http_client import Client, Origin, Outcome
 
 
 async def publish_singly(url: str, envelopes: list[str], in_flight: int) -> None:
-    """One POST an event; returns when each is acknowledged."""
+    """Send one POST per event; returns when each is acknowledged."""
     loop = asyncio.get_running_loop()
     client = Client(loop, in_flight)
     origin = Origin.of(url)

@@ -1,8 +1,8 @@
-"""How fast a read model is built anew from everything that ever happened.
+"""How fast `query` rebuilds its read model from all events on the bus.
 
-A million events lie on the bus, as a blog tells them that gets three comments a post; then `query`
-starts with an empty database. The clock runs from its start, interpreter and all, until it says
-that it has heard the last one.
+The bus holds a million events, as a blog with three comments per post publishes them; `query`
+starts with an empty database. The clock runs from the start of its interpreter until its offset is
+the last event.
 """
 
 import tempfile
@@ -45,7 +45,7 @@ def figures() -> Iterator[Figure]:
 
 
 def fill(folder: Path, count: int) -> None:
-    """Put so many events on an empty log, without a server."""
+    """Append `count` events to an empty log, without a server."""
     with closing(LogFile(folder / "event-bus.db")) as log:
         group: list[Envelope] = []
         for event, _ in zip(_story(), range(count), strict=False):
@@ -57,7 +57,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 def rebuilt(bus: str, count: int) -> float:
-    """Events a second from the start of a new `query` until it has heard so many."""
+    """Events per second from the start of a new `query` until its offset is `count`."""
     with tempfile.TemporaryDirectory(dir=".") as place:
         begun = perf_counter()
         with lab_program(
@@ -81,7 +81,7 @@ _TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
 def _story() -> Iterator[Event]:
-    """A post, then each of its comments: written, judged, and changed by the judgement."""
+    """Endless events: a post, then each of its comments created, moderated, and updated."""
     while True:
         post = PostCreated(id=new_id(), title="A post about nothing in particular")
         yield post

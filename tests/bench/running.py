@@ -1,4 +1,4 @@
-"""What is measured, running: `lab run` as a user starts it, the load's program, one arrangement."""
+"""Runs what is measured: `lab run` as a user starts it, the load generator, one arrangement."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from lab.cluster.supervisor import Supervisor
 
 @contextmanager
 def program(*command: str, **how: Any) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A program, and the last word of its first line: where it listens. It is ended at last."""
+    """A program, and the last word of its first line: its address. It is terminated at the end."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
     assert process.stdout is not None
     try:
@@ -27,7 +27,7 @@ def program(*command: str, **how: Any) -> Iterator[tuple["subprocess.Popen[str]"
 
 
 def lab_run(*words: str) -> tuple[int, Any]:
-    """The exit code (0, 1 or 3) of a run of which nothing is kept, and its document."""
+    """The exit code (0, 1 or 3) and the JSON document of a run of which nothing is saved."""
     with tempfile.TemporaryDirectory(dir=".") as place:
         command = [sys.executable, "cli.py", "run", *words, "--json", "--keep", place]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -37,8 +37,10 @@ def lab_run(*words: str) -> tuple[int, Any]:
 
 
 def load(folder: Path, seconds: float, variant: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Put one variant under load by the generator as the lab uses it, a phase `warm_up` and a phase
-    `all`. Its summary; the samples are in `folder`."""
+    """Put one variant under load with the lab's generator, in the phases `warm_up` and `all`.
+
+    Returns the generator's summary; the samples are in `folder`.
+    """
     names = {"samples": "samples.csv", "progress": "progress.ndjson", "summary": "load.json"}
     plan = {
         "seed": 7,
@@ -58,7 +60,7 @@ def load(folder: Path, seconds: float, variant: Mapping[str, Any], **more: Any) 
 async def a_stack(
     name: str, options: Mapping[str, Any] | None = None
 ) -> AsyncIterator[tuple[Stack, Supervisor, Path]]:
-    """An arrangement on an empty disk, nothing of it started yet; its supervisor and its folder."""
+    """An arrangement on an empty disk, not yet started; its supervisor and its folder."""
     options = dict(options or {})
     with tempfile.TemporaryDirectory(dir=".") as place:
         folder = Path(place).absolute()

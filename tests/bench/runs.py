@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: how long beyond their phases, and whether 300 ms are 300 ms."""
+"""Whole runs as a user starts them: time beyond their phases, and whether 300 ms are 300 ms."""
 
 import tempfile
 from collections.abc import Iterator

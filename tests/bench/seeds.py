@@ -1,7 +1,7 @@
-"""Whether what a scenario expects also holds under other schedules, on a machine that is busy.
+"""Whether a scenario's expectations also hold under other schedules on a busy machine.
 
-Each scenario is run in its quick form under twenty seeds, while another program keeps one core
-busy. A run that could not be honest and said so (exit code 3) is counted apart: it claims nothing.
+Each scenario runs in its quick form with twenty seeds, while another program keeps one core busy. A
+run that is no result and says so (exit code 3) is counted apart: it claims nothing.
 
 `python -m tests.bench.seeds NAME…` takes some scenarios only; all of them take two hours.
 """
@@ -44,7 +44,7 @@ def _of(name: str) -> Figure:
 
 
 def _run(name: str, seed: int) -> tuple[int, list[str]]:
-    """The exit code, and what did not come out as expected."""
+    """The exit code, and the expectations that were not met."""
     code, result = lab_run(name, "--quick", "--seed", str(seed))
     expectations = result["expectations"] if code == 1 else []
     return code, [

@@ -1,4 +1,4 @@
-"""Small servers to compare with, each a process of its own: nothing but what a library gives."""
+"""Minimal servers to compare with, each in a new process, with only the library's own code."""
 
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""What the sidecar before a foreign service costs: a request, and how many go through one core.
+"""The cost of the sidecar in front of an external service: latency, and throughput per core.
 
-The service is asked by turns, itself and through the sidecar, so that a slow moment of the machine
-hits both. It is the least there can be, so that all of the difference is the sidecar's.
+Requests go in turn directly to the service and through the sidecar, so that a slow moment of the
+machine hits both. The service is minimal, so the whole difference is the sidecar's.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ def _sidecar(service_port: int) -> Iterator[tuple[psutil.Process, dict[str, int]
 
 
 async def _by_turns(service_port: int, ports: dict[str, int]) -> list[dict[str, float]]:
-    """The p50 of each way, in ms, for each round."""
+    """The p50 of each way, in ms, per round."""
     ways = {
         "": await _Asker.at(service_port, "/posts"),
         RAW: await _Asker.at(ports[RAW], "/posts"),
@@ -77,7 +77,7 @@ async def _by_turns(service_port: int, ports: dict[str, int]) -> list[dict[str, 
 
 
 async def _rates(process: psutil.Process, port: int) -> list[tuple[float, float]]:
-    """Requests for each second that the sidecar had of a core, and for each second of the clock."""
+    """Per round: requests per second of CPU time of the sidecar, and per second of wall time."""
     askers = [await _Asker.at(port, "/posts") for _ in range(AT_ONCE)]
     found = []
     for _ in range(ROUNDS):
@@ -101,7 +101,7 @@ async def _ask_until(asker: "_Asker", until_s: float) -> int:
 
 
 class _Asker:
-    """A kept connection on which one thing is asked again and again."""
+    """A kept-alive connection that repeats one request."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes

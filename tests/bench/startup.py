@@ -1,6 +1,6 @@
-"""From nothing to nine healthy processes, and what they weigh.
+"""Start-up time of nine healthy processes, and their memory.
 
-Each start is a fresh interpreter, so that the imports are in the figure.
+Each start is in a fresh interpreter, so the imports are included.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ async def _start() -> dict[str, float]:
 
 
 def _pss_mib() -> float:
-    """This process and all it has started. PSS is Linux's; elsewhere the larger RSS is summed."""
+    """Memory of this process and its descendants in MiB: PSS on Linux, elsewhere RSS."""
     import psutil
 
     own = psutil.Process()

@@ -1,8 +1,8 @@
-"""What a blog on the bus makes of processes that are killed under load, and of a bus that is gone.
+"""A blog on the bus whose processes are killed under load, and whose bus is down for a while.
 
-A storm and two outages, each on a fresh stack, for each engine: one run each, for they are long.
-The writes go on all the time: 200 a second in the storm, 120 where a bus that syncs each event by
-itself has to catch up. What each word means is said in `tests.support.storm`.
+A storm and two outages, each on a fresh stack, for each engine; one run each, because they are
+long. The writes go on all the time: 200 a second in the storm, 120 where a bus that syncs each
+event separately has to catch up. `tests.support.storm` explains the terms.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A line for each figure: what was to be reached, what was measured, how far the runs differ."""
+"""A line per figure: the promised value, the measured one, and the spread of the runs."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`reach` in words; `holds` says whether the median reached it (None: nothing was promised).
+    """`reach` is the promise in words; `holds` says whether the median met it (None: no promise).
 
-    Without values it could not be measured here, and `unit` says why.
+    Without values the figure could not be measured here, and `unit` says why.
     """
 
     what: str
@@ -40,10 +40,10 @@ def at_least(what: str, limit: float, values: Sequence[float], unit: str) -> Fig
 
 
 def shown(what: str, values: Sequence[float], unit: str) -> Figure:
-    """A figure of which nothing is promised."""
+    """A figure without a promise."""
     return Figure(what, "none set", values, unit)
 
 
 def missing(what: str, why: str) -> Figure:
-    """A figure that can't be had on this machine."""
+    """A figure that cannot be measured on this machine."""
     return Figure(what, "", [], why)

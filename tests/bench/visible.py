@@ -1,12 +1,12 @@
-"""How much later than its 201 a write is seen in the feed, on a calm day on the bus.
+"""How much later than its 201 a write appears in the feed, on a bus without faults.
 
-The lab's own load against `async-bus` as the lab starts it, nothing broken, 200 writes a second.
-From the raw samples, for every write: the moment at which the feed showed it (a comment: decided),
-less the moment of its answer, both taken by the same generator.
+The lab's own load runs against `async-bus` as the lab starts it, with 200 writes a second. For
+every write, from the raw samples: the moment at which the feed showed it (a comment: decided) minus
+the moment of its answer, both by the clock of the same generator.
 
-What it can tell apart is the distance between two looks at the feed, and a look costs the more the
-deeper it has to reach. So comments go to posts that have been there for a tenth of a second, and
-not, as in the scenarios, for two: then twenty to thirty posts a look are enough.
+The resolution is the distance between two reads of the feed, and a read costs more the deeper it
+reaches. So comments go to posts that are a tenth of a second old, and not two seconds as in the
+scenarios: then twenty to thirty posts per read are enough.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ def figures() -> Iterator[Figure]:
 
 
 async def _run() -> list[tuple[str, float]]:
-    """Of every write behind the warm-up: which, and by how many milliseconds it was seen later."""
+    """(endpoint, ms from answer to visible) of every write after the warm-up."""
     async with a_stack("async-bus") as (stack, supervisor, folder):
         await supervisor.start(*stack.programs)
         post = await stack.call("POST", stack.urls["posts"], "/posts", {"title": "First"})

@@ -1,4 +1,4 @@
-"""Fresh blogs for tests which change them for good."""
+"""Fresh blogs for tests that change them permanently."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,4 +1,4 @@
-"""What the blog does in every arrangement: one suite for all of them."""
+"""The blog's behaviour, tested with one suite in every arrangement."""
 
 from dataclasses import replace
 from typing import Any

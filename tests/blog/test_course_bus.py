@@ -1,4 +1,4 @@
-"""A blog on the course's bus, and what a scenario may say about one."""
+"""A blog on the course's bus, and the scenario options for it."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def write(blog: Blog, title: str) -> str:
 
 
 def delivered(blog: Blog, events: int) -> None:
-    """Wait until the bus has taken that many events and is done with them."""
+    """Wait until the bus has accepted that many events and delivered them."""
 
     def done() -> bool:
         told = blog.state("event-bus")

@@ -1,4 +1,4 @@
-"""Events lost, doubled, overtaken, cut off, poisoned: with proof, and refused where it can't be."""
+"""Events dropped, duplicated, reordered, cut off, poisoned: with evidence, or refused."""
 
 import asyncio
 import importlib
@@ -50,7 +50,7 @@ def put(door: Door, kind: str, **options: Any) -> None:
     door.put(kind, parse_fault(kind, "query", options), seed=1)
 
 
-# ── at the door ───────────────────────────────────────────────────────────
+# ── The fault filter
 
 
 def test_events_without_a_listener_are_left_alone() -> None:
@@ -71,7 +71,7 @@ def test_an_event_still_waiting_comes_late_and_does_not_count() -> None:
     assert not door.keeps_waiting
 
 
-# ── what a consumer makes of it ───────────────────────────────────────────
+# ── The consumer
 
 
 @pytest.mark.parametrize("kind", EVENT_FAULTS)
@@ -129,7 +129,7 @@ async def test_a_consumer_cut_off_from_the_bus_catches_up(careful: Consumer) -> 
         await until(lambda: careful.notes() == ["1", "2"])
 
 
-# ── whom a fault can reach ────────────────────────────────────────────────
+# ── Where a fault applies
 
 
 def test_the_table_of_hearers_is_what_services_declare() -> None:
@@ -198,11 +198,11 @@ def test_a_fault_that_makes_no_sense_anywhere_is_refused(
     assert sentence in why
 
 
-# ── in a stack that runs ──────────────────────────────────────────────────
+# ── Running stacks
 
 
 def write_post(blog: Blog) -> str:
-    """A post that nobody else needs to have heard of."""
+    """A new post; does not wait until other services have consumed it."""
     return str(blog.ask("POST", "posts", "/posts", json=POST).json()["id"])
 
 
@@ -214,7 +214,7 @@ def test_a_poison_stops_its_consumer_and_health_says_where(blog_with: BlogWith) 
         assert "query" in injection.evidence["failed"]
         stuck = f"stuck at event {injection.evidence['sequence']}, a PostCreated"
         eventually(lambda: stuck in blog.ask("GET", "query", "/health").text, stuck)
-        later = blog.write_post()  # behind one who is stuck nothing is under way
+        later = blog.write_post()  # nothing is in flight behind a stuck consumer
         assert blog.feed_entry(later["id"]) is None
 
 

@@ -1,4 +1,4 @@
-"""Each kind of fault does what it says, proves it, and is gone afterwards."""
+"""Each kind of fault has its effect, proves it, and is gone after its removal."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,7 +18,7 @@ LOOKED_AT_WITH_THE_EVENTS = {"partition", "drop", "duplicate", "reorder", "new_v
 
 
 def look(blog: Blog, target: str, timeout_s: float = PATIENCE_S) -> int | str:
-    """The status of a GET, or in a word why there is none."""
+    """The status of a GET, or the error in a word."""
     try:
         return blog.ask("GET", target, LISTS[target], timeout=timeout_s).status_code
     except requests.ReadTimeout:
@@ -39,7 +39,7 @@ def assert_it_is_gone(blog: Blog, injection: Injection, target: str) -> None:
     assert look(blog, target) == 200
 
 
-# ── At the door ──────────────────────────────────────────────────────────────────────────────
+# ── Faults in the fault filter
 
 
 def test_every_kind_at_the_door_is_looked_at_here() -> None:
@@ -55,7 +55,7 @@ def test_latency_holds_each_visitor_as_long_as_it_says(blog: Blog, target: str) 
     told = injection.evidence
     assert (injection.acted, told["visitors"], told["acted"]) == (True, 5, 5)
     assert 20 <= told["delayed_ms_min"] <= told["delayed_ms_mean"] <= told["delayed_ms_max"]
-    assert told["delayed_ms_max"] > told["delayed_ms_min"]  # it jitters
+    assert told["delayed_ms_max"] > told["delayed_ms_min"]  # there is jitter
     assert_it_is_gone(blog, injection, target)
     with blog.broken("latency", target, ms=0) as injection:
         with_it = blog.ask("GET", target, LISTS[target])
@@ -147,7 +147,7 @@ def test_two_faults_at_one_door_both_act(blog: Blog) -> None:
     assert slower.acted
 
 
-# ── On the process ───────────────────────────────────────────────────────────────────────────
+# ── Faults of the process
 
 
 @pytest.mark.parametrize(("kind", "meets"), [("down", "refused"), ("hang", "timeout")])

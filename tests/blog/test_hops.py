@@ -1,4 +1,4 @@
-"""More services than four: what goes through them, who can do without them, who needs whom."""
+"""More than four services: requests and events through the hops, and the dependencies."""
 
 import ast
 import json
@@ -38,12 +38,12 @@ def scenario(tmp_path: Path, target: str, arrangement: str, switches: str) -> Sc
 
 
 def shown(blog: Blog, post_id: str) -> list[str]:
-    """The comments of a post as the feed has them, where they are decided."""
+    """The decided comments of a post in the feed."""
     comments = (blog.feed_entry(post_id) or {"comments": []})["comments"]
     return [one["content"] for one in comments if one["status"] == "approved"]
 
 
-# ── Who is told of whom ───────────────────────────────────────────────────
+# ── Consumers and callees
 
 
 def test_each_hop_asks_the_next_and_the_last_asks_comments() -> None:
@@ -74,7 +74,7 @@ def test_each_hop_started_by_hand_has_its_own_port() -> None:
     assert by_hand_url("async-bus", "hop-1") == "http://127.0.0.1:4011"
 
 
-# ── What goes through them ────────────────────────────────────────────────
+# ── Requests and events through the hops
 
 
 @pytest.mark.parametrize("arrangement", ["sync-chain", "async-bus"])
@@ -137,7 +137,7 @@ def test_in_a_web_each_hop_asks_all_hops_behind_it(blog_with: BlogWith) -> None:
     }
 
 
-# ── What may be written down ──────────────────────────────────────────────
+# ── Scenario options
 
 
 def test_a_fault_on_hops_acts_on_each_of_them(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_settings_of_hops_that_make_no_sense_are_refused(
     assert says in " ".join(str(raised.value).split())
 
 
-# ── Who was seen to need whom ─────────────────────────────────────────────
+# ── Observed dependencies
 
 
 def spans(folder: Path, *lines: tuple[str, str, str, str]) -> Variant:
-    """A variant whose spans are these: (service, kind, span, parent)."""
+    """A variant with these spans: (service, kind, span, parent)."""
     keys = ("service", "kind", "span", "parent")
     text = "".join(json.dumps(dict(zip(keys, line, strict=True))) + "\n" for line in lines)
     (folder / "one.all.spans.ndjson").write_text(text + '{"service": "half')
@@ -210,7 +210,7 @@ def test_an_unknown_figure_of_the_web_is_refused_with_a_hint() -> None:
         known_path("one.web.edge", ["one"], ["during"], False)
 
 
-# ── The twins ─────────────────────────────────────────────────────────────
+# ── The twins
 
 
 def test_one_hop_only_asks_its_twin_hears_and_tells() -> None:

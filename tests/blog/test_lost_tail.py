@@ -1,8 +1,8 @@
-"""A log that lost its tail is noticed by everyone who knows better, and made whole again.
+"""A truncated log is detected by every service that has more events, and completed again.
 
-The log's file is put back from an old copy, or replaced by an empty one, under a blog that runs.
-Afterwards every service must hold what it acknowledged, once, in order, and must have said that
-something was wrong; and whoever merely starts a process again must not be told so.
+The log's file is replaced by an old copy or by an empty one under a running blog. Afterwards every
+service must hold what it acknowledged, once and in order, and must have raised an alert; a plain
+restart must raise none.
 """
 
 import json
@@ -32,7 +32,7 @@ def blog(blog_with: BlogWith) -> Iterator[Blog]:
         yield blog
 
 
-# ── The accident ──────────────────────────────────────────────────────────
+# ── The accident
 
 
 def log_file(blog: Blog) -> Path:
@@ -40,7 +40,7 @@ def log_file(blog: Blog) -> Path:
 
 
 def copy_of_the_log(blog: Blog) -> Path:
-    """An old copy, as a backup has it: taken while nobody has the file open."""
+    """An old copy of the log, taken like a backup while no process has the file open."""
     copy = blog.stack.data / "old-copy.db"
     blog.kill(BUS)
     with closing(sqlite3.connect(log_file(blog))) as log, closing(sqlite3.connect(copy)) as old:
@@ -50,7 +50,7 @@ def copy_of_the_log(blog: Blog) -> Path:
 
 
 def put_in_place(blog: Blog, copy: Path | None) -> None:
-    """Kill the bus, and start it on another file: a copy, or none at all."""
+    """Kill the bus and start it on another file: a copy, or none at all."""
     blog.kill(BUS)
     for end in ("", "-wal", "-shm"):
         Path(f"{log_file(blog)}{end}").unlink(missing_ok=True)
@@ -60,7 +60,7 @@ def put_in_place(blog: Blog, copy: Path | None) -> None:
 
 
 def write(blog: Blog, name: str, posts: int, comments: int) -> None:
-    """Posts, and comments on the first of them; without waiting until anybody has heard."""
+    """Write posts, and comments on the first of them, without waiting for consumers."""
     made = [
         blog.ask("POST", "posts", "/posts", json={"title": f"{name} {number}"}).json()["id"]
         for number in range(posts)
@@ -71,7 +71,7 @@ def write(blog: Blog, name: str, posts: int, comments: int) -> None:
         blog.write_comment(made[0], f"{name} {number}{orange}")
 
 
-# ── What must hold afterwards ─────────────────────────────────────────────
+# ── What must hold afterwards
 
 
 def alarms(blog: Blog, *services: str) -> dict[str, list[str]]:
@@ -93,14 +93,14 @@ def events(blog: Blog) -> list[dict[str, Any]]:
 
 
 def is_whole(blog: Blog, posts: int, comments: int) -> None:
-    """Every copy has everything once, and decided; the log has it once, and in its tellers' order.
+    """Assert that every copy has everything once and decided, and the log too, in publishing order.
 
-    `comments` without the first one of each `write`.
+    `comments` does not count the first one of each `write`.
     """
     owned_posts = blog.all_of("posts", "/posts")
     ids = ",".join(post["id"] for post in owned_posts)
     told = posts + 3 * len(blog.get("comments", "/comments", post_ids=ids))
-    # A teller that has not noticed yet looks settled.
+    # A publisher that has not noticed the loss yet looks settled.
     eventually(lambda: len(events(blog)) >= told, "a log with everything in it")
     blog.settle()
     feed = blog.all_of("query", "/feed")
@@ -129,11 +129,11 @@ def all_verdicts(blog: Blog) -> list[str]:
     return judged
 
 
-# ── Whole blogs ───────────────────────────────────────────────────────────
+# ── Whole blogs
 
 
 def old_copy_then_writes(blog: Blog, posts: int, comments: int) -> Path:
-    """A log of 2 posts and 3 comments is copied; then comes what that copy does not hold."""
+    """Copy a log of 2 posts and 3 comments; then write what the copy does not hold."""
     write(blog, "old", posts=2, comments=3)
     blog.settle()
     copy = copy_of_the_log(blog)
@@ -148,7 +148,7 @@ def test_a_log_put_back_from_an_old_copy_is_made_whole(blog: Blog) -> None:
     all_alarmed(blog, "posts", *HEARERS)
     write(blog, "new", posts=2, comments=3)
     is_whole(blog, posts=8, comments=12)
-    noted = blog.laboratory.run(blog.stack.alarms())  # what a run puts into its result
+    noted = blog.laboratory.run(blog.stack.alarms())  # as a run saves it in its result
     assert any(line.startswith("query: The log is not the one that was heard") for line in noted)
 
 
@@ -185,7 +185,7 @@ def test_a_consumer_that_missed_the_lost_tail_hears_it_later(blog: Blog) -> None
     all_alarmed(blog, *TELLERS)
     blog.restart("query")
     is_whole(blog, posts=5, comments=7)
-    assert alarms(blog, "query") == {"query": []}  # it knew no better
+    assert alarms(blog, "query") == {"query": []}  # it had no newer offset to compare
 
 
 def test_a_tail_lost_while_all_services_are_down_comes_back(blog: Blog) -> None:
@@ -198,7 +198,7 @@ def test_a_tail_lost_while_all_services_are_down_comes_back(blog: Blog) -> None:
         blog.restart(name)
     write(blog, "new", posts=1, comments=2)
     is_whole(blog, posts=7, comments=10)
-    all_alarmed(blog, *HEARERS)  # A teller may have died before it could note that it had told.
+    all_alarmed(blog, *HEARERS)  # A publisher may be killed before it stores that it has published.
 
 
 @needs_nats

@@ -1,4 +1,4 @@
-"""A service that says the same in another shape: who notices, and what taking it back mends."""
+"""A service publishes in a new schema version: what detects it, and what a rollback repairs."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.support.laboratory import PATIENCE_S, Blog, eventually
 POST = {"id": "p1", "title": "A title"}
 
 
-# ── The table ─────────────────────────────────────────────────────────────────────────────────
+# ── The rewrites
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_only_posts_deployed_alone_can_have_another_version(
     assert (why is None and said is None) or (why and said and why in said)
 
 
-# ── Running services ──────────────────────────────────────────────────────────────────────────
+# ── Running services
 
 
 def test_the_chain_fails_until_the_new_version_is_taken_back(chain_blog: Blog) -> None:
@@ -121,7 +121,7 @@ def test_a_renamed_field_stops_readers_or_makes_dead_letters(
             else:
                 eventually(lambda: halted(blog)["stuck"].keys() == failed.keys(), "both stuck")
         later = blog.ask("POST", "posts", "/posts", json={"title": "later"}).json()
-        blog.settle()  # behind one who is stuck nothing more will come
+        blog.settle()  # nothing more arrives behind a stuck consumer
         feed = [entry["id"] for entry in blog.get("query", "/feed")]
         if dead_letter:
             assert feed == [later["id"], old["id"]]
@@ -138,7 +138,7 @@ def test_the_bus_takes_a_process_more_than_the_chain(bus_blog: Blog, chain_blog:
         assert seen.memory_mib is None or seen.memory_mib > 1
 
 
-# ── Attempts ──────────────────────────────────────────────────────────────────────────────────
+# ── Retries
 
 
 async def test_each_failing_event_is_tried_again_equally_soon(

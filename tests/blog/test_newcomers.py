@@ -1,4 +1,4 @@
-"""History and newcomers: what was told before anybody came, and who comes later and catches up."""
+"""History and late joiners: events published before the start, and replicas that catch up."""
 
 import asyncio
 from pathlib import Path
@@ -91,15 +91,15 @@ def test_a_newcomer_that_is_behind_makes_the_run_invalid(tmp_path: Path) -> None
     assert measured("async-bus.newcomer.events", result) == 17
 
 
-# ── A run ─────────────────────────────────────────────────────────────────
+# ── A run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The chain and the bus, which has a history; in the middle a second query comes.
+    """The chain, and the bus with a history; in the middle a second `query` joins.
 
-    A busy machine makes the load late, and so the run invalid. With this much patience it makes no
-    other difference: every request is answered, and everything settles.
+    On a busy machine the load is late, so the run is invalid. Otherwise the patience here changes
+    nothing: every request is answered, and everything settles.
     """
     folder = tmp_path_factory.mktemp("joins")
     one = load(folder, variants=("sync-chain", "async-bus"), timeout_ms=60_000)

@@ -1,4 +1,4 @@
-"""Each protection in a running stack: what it does for a client, and what the service counted."""
+"""Each resilience pattern in a running stack: its effect for a client, and its counters."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +17,13 @@ from tests.blog.conftest import BlogWith
 from tests.support.laboratory import PATIENCE_S, Blog, eventually
 
 CARRIERS = ["sync-chain", "request-reply"]
-PATIENT = {"timeout_ms": 60_000}  # nobody gives up while a test holds what they wait for
+PATIENT = {"timeout_ms": 60_000}  # no client times out while a test delays the answer
 
 Answer = Future[requests.Response]
 
 
 def counts(blog: Blog, who: str, whom: str) -> dict[str, int]:
-    """What `who` counted of its questions to `whom`, without the zeros."""
+    """The counters of `who` for its calls to `whom`, without zeros."""
     told = blog.state(who)["asks"].get(whom, {})
     return {kind: count for kind, count in told.items() if count}
 
@@ -33,13 +33,13 @@ def feed(blog: Blog, **more: Any) -> requests.Response:
 
 
 def comment_meanwhile(pool: ThreadPoolExecutor, blog: Blog, post_id: str, **headers: str) -> Answer:
-    """Send a comment from another thread, over a connection of its own."""
+    """Send a comment from another thread, on a new connection."""
     url = f"{blog.stack.urls['comments']}/posts/{post_id}/comments"
     more: dict[str, Any] = {"json": {"content": "meanwhile"}, "timeout": PATIENCE_S}
     return pool.submit(requests.post, url, headers=headers, **more)
 
 
-# ── retries, backoff, retry_budget ────────────────────────────────────────
+# ── Retries, backoff, retry_budget
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
@@ -80,7 +80,7 @@ def test_with_a_budget_failing_services_are_hardly_asked_again(blog_with: BlogWi
         assert told["budget_denied"] >= 40
 
 
-# ── breaker ───────────────────────────────────────────────────────────────
+# ── Breaker
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
@@ -93,7 +93,7 @@ def test_a_breaker_opens_for_a_failing_service_and_closes_again(
                 assert feed(blog).status_code == 502
 
             def refused() -> dict[str, Any] | None:
-                answer = feed(blog)  # an open circuit lets one through now and then
+                answer = feed(blog)  # an open circuit allows a trial call now and then
                 return answer.json() if answer.status_code == 503 else None
 
             told = eventually(refused, "an open circuit")
@@ -114,7 +114,7 @@ def test_without_a_breaker_a_dead_service_is_asked_every_time(blog_with: BlogWit
         assert counts(blog, "query", "comments") == {"asked": 8, "attempts": 8}
 
 
-# ── bulkhead ──────────────────────────────────────────────────────────────
+# ── Bulkhead
 
 
 def test_a_bulkhead_keeps_workers_free_of_a_slow_service(blog_with: BlogWith) -> None:
@@ -135,7 +135,7 @@ def test_a_bulkhead_keeps_workers_free_of_a_slow_service(blog_with: BlogWith) ->
         assert counts(blog, "comments", "moderation")["bulkhead_refused"] == 1
 
 
-# ── hedge ─────────────────────────────────────────────────────────────────
+# ── Hedge
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
@@ -147,7 +147,7 @@ def test_a_hedge_asks_again_and_the_reader_does_not_wait(blog_with: BlogWith, ca
         assert (told["attempts"], told["hedged"], told["hedge_won"]) == (2, 1, 1)
 
 
-# ── fallback ──────────────────────────────────────────────────────────────
+# ── Fallback
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
@@ -185,12 +185,12 @@ def test_answers_without_a_part_are_counted_by_phase() -> None:
     assert questions(Variant.model_validate(kinds)) is None
 
 
-# ── deadline ──────────────────────────────────────────────────────────────
+# ── Deadline
 
 
 @contextmanager
 def queued(blog: Blog, patience_ms: int) -> Iterator[Answer]:
-    """A comment that waits for the only worker, which is busy until the end of the block."""
+    """A comment whose request has waited in the queue for the only worker."""
     post = blog.write_post()
     with ThreadPoolExecutor(2) as pool:
         with blog.broken("timeout", "moderation", first=1):
@@ -234,6 +234,6 @@ def test_a_deadline_is_passed_on_to_the_asked_service(blog_with: BlogWith, carri
                 return "comments did not answer within 0." in answer.json()["detail"]
 
             eventually(given_up, "a deadline that expires while comments is asked")
-            # Comments was slow for longer than that, and then didn't begin at all.
+            # `comments` was slow for longer than that, and then did not begin the work.
             eventually(lambda: blog.state("comments")["given_up"], "comments to give up")
         assert counts(blog, "query", "comments")["timed_out"] >= 1

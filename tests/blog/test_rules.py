@@ -1,4 +1,4 @@
-"""Each service has its own database: seen from outside, and others are refused."""
+"""Each service has its own database, checked from outside; other programs are refused."""
 
 import io
 import sqlite3
@@ -56,7 +56,7 @@ def test_each_service_has_its_own_database_open_and_no_other(
     blog.comment(blog.write_post()["id"])
     blog.settle()
     of = blog.stack.arrangement
-    # Where query asks, it owns nothing, and so it has none. The monolith has one for all.
+    # A `query` that calls others has no database. The monolith has one for all services.
     owners = {part: not (part == "query" and of.ask_by is not None) for part in of.parts}
     for part, owns in owners.items():
         files = psutil.Process(blog.pid(part)).open_files()

@@ -1,7 +1,7 @@
-"""Nothing acknowledged is ever lost, nothing is doubled, and all settles: whoever dies, whenever.
+"""No acknowledged write is lost or duplicated, and all settles, in any order of kills.
 
-The short storms are for every day, the long ones for `make soak`. `make bench` prints the figures.
-On a busy machine a short storm may outlast its load: what is asserted of it holds all the same.
+Short storms run every day, long ones with `make soak`; `make bench` prints the figures. On a busy
+machine a short storm may outlast its load; all assertions hold even then.
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ SHORT = Weather(rate=60, rounds=1, every_s=0.4)
 LONG = Weather(rounds=7)
 FEW_KILLS, MANY_KILLS = 8, 60
 MANY_WRITES = 10_000
-FEW_UNHEARD = 3  # posts, of the 60 a second
-TOO_MUCH_AT_ONCE = 400  # of the longest comments: more than the bus takes in one request
+FEW_UNHEARD = 3  # posts, of the 60 written per second
+TOO_MUCH_AT_ONCE = 400  # of the longest comments: more than the bus accepts in one request
 
 engines = pytest.mark.parametrize("engine", ["log", pytest.param("nats", marks=needs_nats)])
 
@@ -75,7 +75,7 @@ async def test_a_long_outage_and_a_storm_after_it_lose_nothing(
     came_of_it = await go_through(weather, tmp_path, bus=engine)
     assert came_of_it.wrong() == {}
     assert came_of_it.kills_under_load >= MANY_KILLS
-    # A post that readers had heard of and comments not yet, when the bus died, gets no comments.
+    # A post that readers knew and `comments` did not, when the bus was killed, gets no comments.
     refused = [one for one in came_of_it.samples if one.phase == "outage" and not one.ok]
     assert {one.error for one in refused} <= {"http_404"}
     assert len({one.post_id for one in refused}) <= FEW_UNHEARD

@@ -1,4 +1,4 @@
-"""What each switch of telling and hearing saves: with it, without it."""
+"""What each switch of publishing and consuming prevents: with it and without it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def verdict(number: int) -> CommentModerated:
     return CommentModerated(id="c", post_id="p", content=str(number), status="approved")
 
 
-# ── outbox ────────────────────────────────────────────────────────────────
+# ── outbox
 
 
 async def test_without_an_outbox_the_event_is_lost(
@@ -72,7 +72,7 @@ async def test_without_an_outbox_the_event_is_lost(
     assert len(bus.log) == 1, "a transaction that breaks tells nothing"
 
 
-# ── dedupe ────────────────────────────────────────────────────────────────
+# ── dedupe
 
 
 def test_an_event_that_comes_again_is_passed_over(consumer: Make) -> None:
@@ -129,7 +129,7 @@ def test_a_crash_before_the_offset_doubles_only_without_dedupe(
         again.store.close()
 
 
-# ── dead_letter ───────────────────────────────────────────────────────────
+# ── dead_letter
 
 
 def fail(one: Consumer, times: int, *numbers_behind: int, number: int = 2) -> None:
@@ -186,7 +186,7 @@ def test_a_mended_dead_letter_is_applied_once(consumer: Make) -> None:
     assert (one.notes(), one.store.offset()) == (["verdict 1"], 1)
 
 
-# ── apply_ms ──────────────────────────────────────────────────────────────
+# ── apply_ms
 
 
 def test_a_slow_consumer_is_slow_only_for_events_it_hears(consumer: Make) -> None:
@@ -214,7 +214,7 @@ def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(consumer: Make) 
     assert (one.applier.mark, one.store.mark()) == ("behind 3", "behind 3")
 
 
-# ── and how they get to the programs ──────────────────────────────────────
+# ── From the switches to the programs
 
 
 def test_a_switch_is_an_argument_of_services_only(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The two folders can be read side by side, and the head of each file tells the truth."""
+"""The two folders can be read side by side, and the head of each file is true."""
 
 import ast
 import re
@@ -35,7 +35,7 @@ def service(side: str, name: str) -> Any:
 
 
 def functions(side: str, name: str) -> dict[str, str]:
-    """Its functions, each with the banner that it is under."""
+    """The functions of a file, each with the banner that it is under."""
     return {
         node.name: re.findall(BANNER, source(side, name).partition(f"\ndef {node.name}(")[0], re.M)[
             -1
@@ -46,7 +46,7 @@ def functions(side: str, name: str) -> dict[str, str]:
 
 
 def head(side: str, name: str) -> dict[str, set[str]]:
-    """The lines `Asks:`, `Tells:`, `Hears:` of a file's docstring, and what each of them names:
+    """The lines `Asks:`, `Tells:`, `Hears:` of a file's docstring, and the names in each of them:
     `posts (is there one?), moderation` → both."""
     docstring = ast.get_docstring(tree(side, name)) or ""
     lines = re.findall(r"^([A-Z][a-z]+):(.*)", docstring.partition("\n")[2], re.M)
@@ -63,7 +63,7 @@ def calls(side: str, name: str, of: str) -> list[ast.Call]:
 
 
 def done(side: str, name: str) -> dict[str, set[str]]:
-    """What the code asks, tells and hears."""
+    """What the code calls, publishes and consumes, under the names of these lines."""
     asked = [ast.literal_eval(call.args[0]) for call in calls(side, name, "ask")]
     told = [ast.unparse(call.args[0]) for call in calls(side, name, "tell")]
     heard = [ast.unparse(kind) for call in calls(side, name, "on") for kind in call.args]
@@ -87,8 +87,8 @@ def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
     chain, bus = (functions(side, name) for side in SIDES)
     assert chain
     assert sorted(chain) == sorted(bus)
-    # A function that a client calls on one side and an event on the other is under another banner
-    # there; but for those, the order is the same.
+    # A function called by a client on one side and by an event on the other is under another banner
+    # there; apart from those, the order is the same.
     moved = {of for of in chain if chain[of] != bus[of]}
     assert [of for of in chain if of not in moved] == [of for of in bus if of not in moved]
     assert moved == ({"judge"} if name == "moderation" else set())
@@ -121,7 +121,7 @@ def test_one_twin_only_asks_the_other_tells_and_hears() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_twins_offer_clients_the_same_routes(name: str) -> None:
     chain, bus = ([(of.method, of.path) for of in service(side, name).routes] for side in SIDES)
-    if name == "moderation":  # askers must be answered; tellers do not wait
+    if name == "moderation":  # callers need an answer; publishers do not wait
         assert bus == [("GET", "/verdicts")]
         assert chain == [("POST", "/verdicts"), *bus]
     else:

@@ -1,4 +1,4 @@
-"""One blog on the log for all these files, none of which stops a service of it."""
+"""One blog on the log, shared by these files, none of which stops a service of it."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.laboratory import Blog, Laboratory
 
-_numbers = itertools.count()  # Between two of these files, others may run: then it is another blog.
+_numbers = itertools.count()  # new names: other tests may run between two of these files
 
 
 @pytest.fixture(scope="package")

@@ -1,4 +1,4 @@
-"""Calls that come while a POST is under way share the next one: order, errors, and who gave up."""
+"""Calls made while a POST is in flight share the next one: order, errors, cancelled callers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tests.support.laboratory import PATIENCE_S, Blog
 
 
 class Bus:
-    """Answers POSTs when it is told to, with numbers, or with the next of `errors`."""
+    """Answers POSTs when the test allows it, with numbers or with the next of `errors`."""
 
     def __init__(self) -> None:
         self.posts: list[list[str]] = []
@@ -46,11 +46,11 @@ def together(bus: Bus) -> Together:
 
 
 async def behind(bus: Bus, together: Together, *calls: Sequence[str]) -> list[object]:
-    """What comes of calls that are made, in this order, while the POST of "first" is under way."""
+    """The outcomes of calls that are made in this order while the POST of "first" is in flight."""
     tasks = [asyncio.create_task(together.append(["first"]))]
     await bus.called.wait()
     tasks += [asyncio.create_task(together.append(call)) for call in calls]
-    await asyncio.sleep(0)  # each has its turn, and waits
+    await asyncio.sleep(0)  # each runs and then waits
     bus.open.set()
     return await asyncio.gather(*tasks, return_exceptions=True)
 

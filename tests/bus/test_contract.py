@@ -1,6 +1,6 @@
-"""What every engine of the bus must keep, whatever it is made of: one suite for all of them.
+"""The contract that every engine of the bus must keep: one suite for all of them.
 
-An engine supplies a `Place`: how it is started, killed and started again, and how one connects.
+An engine supplies a `Place`: how it is started, killed and restarted, and how a client connects.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ async def one_batch(bus: Bus, after: int, mark: str = "") -> Batch:
 
 
 async def restarted(place: Place, bus: Bus) -> None:
-    """Start the bus anew, and wait until this connection has found it."""
+    """Restart the bus, and wait until this connection has found it again."""
     await asyncio.to_thread(place.restart)
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -79,7 +79,7 @@ async def test_an_event_is_heard_as_it_was_published(bus: Bus) -> None:
     heard, other = await first(bus, 2)
     assert heard == told.model_copy(update={"sequence": 1})
     assert heard.event() == event
-    assert other.model_dump()["partitionkey"] == "k"  # somebody else's extension
+    assert other.model_dump()["partitionkey"] == "k"  # an extension that the lab does not know
 
 
 async def test_an_event_published_twice_keeps_its_first_number(bus: Bus) -> None:
@@ -182,7 +182,7 @@ async def test_a_reader_notices_an_outage_and_resumes_where_it_was(place: Place,
     assert names(await first(bus, 1, after=reached)) == ["c"]
 
 
-# ── Is it still the log that it was? ────────────────────────────────────────────────────────────
+# ── Truncated and replaced logs
 
 
 async def test_a_bus_holds_an_event_under_one_number_only(bus: Bus) -> None:
@@ -216,7 +216,7 @@ async def test_a_reader_beyond_the_end_learns_of_the_lost_tail(bus: Bus) -> None
 
 
 async def test_a_mark_of_another_bus_is_not_accepted(places: Places, bus: Bus) -> None:
-    """Another log may hold the same event under the same number, and others before it."""
+    """Another log may hold the same event under the same number, after other events."""
     event = an_event("the same")
     with places() as elsewhere:
         there = elsewhere.connect()

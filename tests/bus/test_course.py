@@ -51,7 +51,7 @@ async def tell(url: str, *names: str) -> None:
 
 @pytest.fixture
 def nobody() -> Iterator[Callable[[], str]]:
-    """Gives addresses of subscribers who are down."""
+    """Yields addresses at which no subscriber listens."""
     with ExitStack() as held:
         yield lambda: f"http://127.0.0.1:{held.enter_context(reserve()).port}"
 
@@ -62,7 +62,7 @@ async def world(nobody: Callable[[], str]) -> AsyncIterator[World]:
         yield World(opened, nobody)
 
 
-# ── What it keeps ───────────────────────────────────────────────────────────
+# ── Promises it keeps
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
@@ -94,7 +94,7 @@ async def test_what_is_no_event_is_refused_by_field(world: World) -> None:
     assert await get(f"{url}/events") == []
 
 
-# ── What it does not ────────────────────────────────────────────────────────
+# ── Promises it does not keep
 
 
 async def test_a_subscriber_that_was_down_has_missed_the_event(world: World) -> None:
@@ -114,7 +114,7 @@ async def test_one_by_one_a_dead_subscriber_cuts_off_the_rest(world: World) -> N
     first, last = Subscriber(), Subscriber()
     urls = [await world.somebody(first), world.nobody(), await world.somebody(last)]
     url = await world.bus("one-by-one", *urls)
-    await tell(url, "a", "b")  # answered when the deliveries are over
+    await tell(url, "a", "b")  # answered once the deliveries are done
     assert (first.names, last.names) == (["a", "b"], [])
 
 
@@ -144,7 +144,7 @@ async def test_fire_and_forget_a_hanging_subscriber_delays_no_other(world: World
 async def test_an_uncaught_error_ends_the_bus_that_said_ok(
     world: World, laboratory: Laboratory, how: str
 ) -> None:
-    """A process, as what ends is a process; started again, it has forgotten everything."""
+    """In a new process, because the bus exits; after a restart it has forgotten everything."""
     somebody = world.nobody() if how == "refuses" else await world.somebody(Subscriber(status=500))
     url = world.nobody()
     argv = ("--port", url.rpartition(":")[2], "--reuse-port")
@@ -162,7 +162,7 @@ async def test_an_uncaught_error_ends_the_bus_that_said_ok(
         assert await get(f"{url}/events") == []
 
 
-# ── As services see it ──────────────────────────────────────────────────────
+# ── The services' client
 
 
 async def test_the_bus_is_answered_when_the_event_has_been_applied() -> None:
@@ -174,7 +174,7 @@ async def test_the_bus_is_answered_when_the_event_has_been_applied() -> None:
         (heard,) = await anext(reading)
         assert (heard.sequence, heard.event()) == (8, PostCreated(id="a", title="A"))
         assert not answered.done()
-        going_on = asyncio.ensure_future(anext(reading))  # so it has been applied
+        going_on = asyncio.ensure_future(anext(reading))  # so the event has been applied
         assert await answered == (200, {"status": "OK"})
         going_on.cancel()
 

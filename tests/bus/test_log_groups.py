@@ -1,4 +1,4 @@
-"""The log in this process: what is committed together, acknowledged, and read again."""
+"""The log in this process: group commit, acknowledgement, and reading again."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The WebSocket by which services tell the log: as with POST, only quicker."""
+"""The WebSocket by which services publish to the log: as with POST, only faster."""
 
 import asyncio
 import itertools
@@ -53,7 +53,7 @@ async def test_a_message_is_answered_as_a_post_would_be(
 
 
 async def test_no_page_in_a_browser_gets_in(session: aiohttp.ClientSession, url: str) -> None:
-    """A browser asks nobody before it lets a page of any site open a WebSocket to this machine."""
+    """Browsers let a page of any site open a WebSocket to this machine."""
     for origin in ("https://example.org", url, "null"):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"{url}/tell", origin=origin)
@@ -84,7 +84,7 @@ async def test_a_wrong_message_ends_the_connection_and_nothing_else(
 ) -> None:
     head = bus_blog.get("event-bus", "/head")
     async with session.ws_connect(f"{url}/tell") as socket:
-        with suppress(ConnectionError):  # It may be over before the last of it is sent.
+        with suppress(ConnectionError):  # the connection may close before the last byte is sent
             if how == "text":
                 await socket.send_str(an_event())
             else:
@@ -106,14 +106,14 @@ async def test_each_message_knocks_at_the_door(
     head = bus_blog.get("event-bus", "/head")["sequence"]
     with bus_blog.broken(kind, "event-bus", **options) as injection:
         telling = asyncio.create_task(bus.append([an_event()]))
-        if kind == "partition":  # It has no answer until the fault ends.
+        if kind == "partition":  # no answer until the fault is removed
             await until(lambda: evidence_now(bus_blog, "event-bus")["acted"] > 0)
         else:
             await asyncio.wait([telling])
     with pytest.raises(BusUnavailable):
         await telling
     assert await bus.append([an_event()]) == [head + 1]
-    assert injection.evidence["acted"] >= 1  # the blog's services knock there, too
+    assert injection.evidence["acted"] >= 1  # the blog's services send requests there too
     await bus.close()
 
 
@@ -146,7 +146,7 @@ async def test_a_connection_lost_while_idle_is_made_anew_silently(place: Place) 
 
 @asynccontextmanager
 async def a_slow_log() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
-    """A log that numbers each message, and answers when it may; its URL, "asked" and "may"."""
+    """A log that answers only when the test allows it; yields (URL, "asked", "may")."""
     asked, may = asyncio.Event(), asyncio.Event()
     numbers = itertools.count(1)
 

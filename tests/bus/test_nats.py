@@ -1,4 +1,4 @@
-"""The engine nats: its server killed or suspended, the programs around it, and where none is."""
+"""The `nats` engine: its server killed or suspended, the programs around it, no server at all."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def running(laboratory: Laboratory) -> Iterator[NatsPlace]:
 
 @pytest.fixture
 def server(running: NatsPlace) -> Iterator[NatsPlace]:
-    """A server that runs, with a new stream."""
+    """A running server with a new stream."""
     running.new_stream()
     yield running
     running.mend()
@@ -58,12 +58,12 @@ def files_of(server: NatsPlace) -> NatsFiles:
 
 
 def process_of(server: NatsPlace, laboratory: Laboratory) -> psutil.Process:
-    """The nats-server itself."""
+    """The process of nats-server itself."""
     (process,) = psutil.Process(laboratory.supervisor.pid(server.program.name)).children()
     return process
 
 
-# ── One server ────────────────────────────────────────────────────────────
+# ── One server
 
 
 @needs_nats
@@ -77,7 +77,7 @@ async def test_an_id_from_outside_smuggles_no_header_in(bus: Bus) -> None:
 
 @needs_nats
 async def test_over_a_killed_server_nothing_is_lost_doubled_or_overtaken(server: NatsPlace) -> None:
-    """Teller and reader know nothing of the outage: they ask again, and that has to be enough."""
+    """Publisher and consumer know nothing of the outage; their retries must be enough."""
     batches = [told(*range(start, start + 20)) for start in range(0, 600, 20)]
     address = f"nats://{files_of(server).folder}"
     bus, reader = open_bus(address), open_bus(address)
@@ -133,7 +133,7 @@ async def test_only_this_user_reaches_the_server_and_reads_its_password(
     process, files = process_of(server, laboratory), files_of(server)
     sockets = process.net_connections("inet")
     listening = [one.laddr for one in sockets if one.status == psutil.CONN_LISTEN]
-    assert [where.ip for where in listening] == ["127.0.0.1"]  # and one port: none to look on
+    assert [where.ip for where in listening] == ["127.0.0.1"]  # one port: no monitoring port
     for name in ("event-bus.conf", "event-bus.url", "password"):
         assert stat.S_IMODE((files.folder / name).stat().st_mode) == 0o600
     assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
@@ -180,7 +180,7 @@ def test_the_server_syncs_always_and_opens_no_monitoring_port(tmp_path: Path) ->
     assert not [line for line in lines if "http" in line or "monitor" in line]
 
 
-# ── A whole blog ──────────────────────────────────────────────────────────
+# ── A whole blog
 
 
 @needs_nats
@@ -239,7 +239,7 @@ def test_each_program_of_a_cluster_knows_all_the_others(tmp_path: Path) -> None:
     assert all(address in programs[service] for service in SERVICES)
 
 
-# ── None, or none of ours ─────────────────────────────────────────────────
+# ── No server, or none of the lab's
 
 
 async def test_a_bus_that_was_never_started_is_not_waited_for(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a connection brought is kept when it breaks, for a reader who was busy at that moment."""
+"""Events that a connection has delivered survive its loss, for a reader that was busy then."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from aiohttp.base_protocol import BaseProtocol
 
 from lab.bus.log.client import taken_in
 
-TURNS = 5  # of the event loop: what has come in is handed on
+TURNS = 5  # of the event loop: received data has been passed on
 
 
 def a_stream() -> aiohttp.StreamReader:
@@ -23,7 +23,7 @@ async def test_a_broken_stream_is_read_to_its_end_first() -> None:
     async with taken_in(stream) as chunks:
         stream.feed_data(b"first")
         assert await anext(chunks) == b"first"
-        stream.feed_data(b"second")  # comes while the reader is busy with the first
+        stream.feed_data(b"second")  # arrives while the reader is busy with the first
         for _ in range(TURNS):
             await asyncio.sleep(0)
         stream.set_exception(aiohttp.ClientPayloadError("the bus was killed"))

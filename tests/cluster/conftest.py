@@ -1,4 +1,4 @@
-"""How programs are started: forked from a warm process where that can be, or afresh."""
+"""The start methods: forked from a warm process where possible, or in a new interpreter."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ METHODS = ["fork", "exec"] if sys.platform == "linux" else ["exec"]
 QUICKEST_FIRST = [METHODS[0], *(pytest.param(one, marks=pytest.mark.slow) for one in METHODS[1:])]
 
 by_each_method = pytest.mark.parametrize("method", METHODS, indirect=True)
-"""For a test that holds the promise for the slower method in every run of the tests."""
+"""For a test of a promise that must also hold for the slower method."""
 
 
 @pytest.fixture(params=QUICKEST_FIRST)

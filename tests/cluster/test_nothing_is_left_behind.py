@@ -1,4 +1,4 @@
-"""However the lab ends, and whether or not a service is suspended: no process, no port is left."""
+"""However the lab ends, no process and no port stays in use, even with a suspended service."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ def test_a_copied_socket_in_another_process_keeps_nothing_alive(a_lab: Any) -> N
     lab = a_lab("forks")
     lab.process.kill()
     lab.process.wait(WITHIN_S)
-    # The ports are still held by the copy: only the processes are looked at.
+    # The copy still holds the ports: check the processes only.
     assert_ended(lab.nursery, *lab.services)
     assert lab.fork.is_running()
     lab.fork.kill()
@@ -75,7 +75,7 @@ def test_the_nursery_ignores_ctrl_c(a_lab: Any) -> None:
     lab = a_lab("waits")
     lab.nursery.send_signal(signal.SIGINT)
     lab.nursery.send_signal(signal.SIGHUP)
-    # It still does its work: it reports the end of the child that is killed now, and guards.
+    # It still works: it reports the exit of the child killed now, and guards the others.
     lab.services[0].kill()
     assert_ended(lab.services[0])
     assert lab.nursery.is_running()
@@ -141,7 +141,7 @@ async def test_a_cancelled_lab_ends_all_its_processes_first(
     async def lab() -> None:
         with reserve() as one, reserve() as other:
             async with Patient([], tmp_path) as supervisor:
-                # Only a second cancellation ends one that is deaf before the patience is over.
+                # Only a second cancellation kills a deaf service before its grace period is over.
                 deaf = ["--deaf"] * (times - 1)
                 await supervisor.start(hello("suspended", one.port, tmp_path))
                 await supervisor.start(hello("awake", other.port, tmp_path, *deaf))
@@ -168,7 +168,7 @@ async def test_a_cancelled_start_leaves_nothing(method: str, tmp_path: Path) -> 
     async with Supervisor([], tmp_path) as supervisor:
         starting = asyncio.create_task(supervisor.start(program, ready_within_s=600))
         nursery = psutil.Process(supervisor._link.pid)
-        while not (children := nursery.children()):  # noqa: ASYNC110 - it sets no event
+        while not (children := nursery.children()):  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.01)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):

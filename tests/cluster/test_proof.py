@@ -1,4 +1,4 @@
-"""What proves that a fault has acted: whom its door says it hit, and nothing else."""
+"""The only evidence that a fault has acted is what the fault filter has counted."""
 
 from types import SimpleNamespace
 from typing import Any, cast

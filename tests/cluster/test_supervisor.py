@@ -1,4 +1,4 @@
-"""The processes of the lab: started together, found out when they fail, broken and mended."""
+"""The processes of the lab: started together, failures detected, faults injected and removed."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ async def supervisor(method: str, tmp_path: Path) -> AsyncIterator[Supervisor]:
 
 @pytest.fixture
 def hello(tmp_path: Path) -> Iterator[Hello]:
-    """Makes programs that each have a port of their own."""
+    """Makes programs, each with its own port."""
     with contextlib.ExitStack() as held:
 
         def make(name: str, *argv: str, port: Reservation | None = None) -> Program:
@@ -96,8 +96,8 @@ async def test_a_failed_start_names_the_program_and_its_log(
 async def test_a_late_program_says_what_it_waits_for(
     supervisor: Supervisor, hello: Hello, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The process that answers is up before the clock of the one that is asked for begins to run,
-    # and its answer is waited for.
+    # The process that answers is up before the clock of the requested one starts, and its answer is
+    # awaited.
     monkeypatch.setattr("lab.cluster.supervisor.HEALTH_WITHIN_S", WITHIN_S)
     waiting = hello("waiting", "--say", "waiting")
     await supervisor.start(replace(waiting, health=None))
@@ -125,7 +125,7 @@ async def test_a_killed_service_refuses_until_it_is_restarted(
     await supervisor.restart("posts")
     assert await status_of(posts) == 200
     assert supervisor.pid("posts") != first
-    assert supervisor.unexpected_exits() == ()  # It was told to.
+    assert supervisor.unexpected_exits() == ()  # the exit was expected
 
 
 async def test_a_suspended_service_does_not_answer_until_resumed_or_restarted(
@@ -157,7 +157,7 @@ async def test_an_ended_job_has_a_status_and_is_not_signalled(
         await supervisor.wait("load", WITHIN_S)
     with pytest.raises(NotRunning, match="started again"):
         await supervisor.suspend("good")
-    # Its pid may be another process's by now.
+    # Its pid may belong to another process by now.
     with pytest.raises(NurseryRefused, match="good: has already ended"):
         await supervisor._link.ask(do="signal", name="good", number=int(signal.SIGTERM))
 
@@ -212,6 +212,6 @@ async def test_measured_programs_are_named_and_nicer_than_measuring_ones(
     nice = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in pids.items()}
     assert nice == {"posts": min(ours + GIVES_WAY, 19), "load": ours}
     if sys.platform == "linux":
-        # A fresh interpreter takes python's name again; the fork keeps ours.
+        # A fresh interpreter resets the process name to python; a fork keeps ours.
         names = {"lab-posts", Path(sys.executable).resolve().name, "python"}
         assert Path(f"/proc/{pids['posts']}/comm").read_text().strip() in names

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, mends what can be mended, says what to try, and never raises."""
+"""The doctor finds problems, repairs what it can, says what to try, and never raises."""
 
 import os
 import socket
@@ -27,8 +27,8 @@ Partition = namedtuple("Partition", "mountpoint fstype")
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Notes, ports and left-over processes of others are none of our business: the doctor sees
-    the processes whose pids are put into this list."""
+    """Hide instance files, ports and left-over processes of other labs: the doctor sees only the
+    processes whose pids are in this list."""
     mine: list[int] = []
     every = process_tree.leftovers
     monkeypatch.setattr(process_tree, "leftovers", lambda: [x for x in every() if x.pid in mine])
@@ -45,7 +45,7 @@ def _free_port() -> int:
 
 
 def the(part: str, findings: list[Finding]) -> Finding:
-    """The one finding that has these words."""
+    """The only finding that contains this text."""
     (found,) = [finding for finding in findings if part in finding.what]
     return found
 
@@ -54,7 +54,7 @@ def test_a_sound_machine_has_nothing_bad(tmp_path: Path) -> None:
     findings = examine(folder=tmp_path / "not" / "yet" / "runs")
     assert [finding for finding in findings if finding.level == "bad"] == []
     assert exit_code(findings) == 0
-    assert len(findings) >= len(doctor.CHECKS) - 1  # There need be no note.
+    assert len(findings) >= len(doctor.CHECKS) - 1  # There need be no instance file.
     assert all(finding.try_next for finding in findings if finding.level != "ok")
     assert doctor._commit_ms(tmp_path) > 0
     assert list(tmp_path.iterdir()) == []
@@ -62,7 +62,7 @@ def test_a_sound_machine_has_nothing_bad(tmp_path: Path) -> None:
 
 @pytest.fixture
 def left_behind(alone: list[int]) -> Iterator[psutil.Process]:
-    """A process that was started by a lab that is gone."""
+    """A process that was started by a lab that has ended."""
     lab = subprocess.Popen([sys.executable, "-c", ""])
     lab.wait()
     process = subprocess.Popen(
@@ -125,7 +125,7 @@ def test_a_taken_port_is_bad_and_its_holder_is_named() -> None:
         assert found.level == "bad"
         assert f"pid {os.getpid()}" in found.what or "another user" in found.what
         assert exit_code(findings) == 3
-        # The same port in the hands of a lab that runs is as it should be.
+        # A port that belongs to a running lab is all right.
         with announced(_a_lab({"sync-chain": {"posts": f"http://127.0.0.1:{port}"}})):
             found = the(f"Port {port}", examine())
             assert (found.level, "running lab" in found.what) == ("ok", True)
@@ -160,7 +160,7 @@ def test_a_folder_on_a_network_file_system_is_bad(
     mounts = [Partition("/", "ext4"), Partition(str(tmp_path), "ext4")]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     assert the("ext4", examine(folder=tmp_path / "runs")).level == "ok"
-    # A later mount on the same point covers the earlier; one beside it does not matter.
+    # A later mount on the same folder covers the earlier; one on a sibling does not matter.
     mounts += [Partition(str(tmp_path), kind), Partition(str(tmp_path) + "-other", "ext4")]
     assert the(kind, examine(folder=tmp_path / "runs")).level == "bad"
 

@@ -1,4 +1,4 @@
-"""The command line before anything runs: its help, its words, its answers to wrong ones."""
+"""The command line before anything runs: its help, its arguments, its answers to wrong ones."""
 
 import re
 import subprocess
@@ -54,7 +54,7 @@ def in_words(value: object) -> str:
     return " ".join(value) if isinstance(value, list) else ""
 
 
-# ── What is printed ──
+# ── Output
 
 
 def test_without_a_word_the_lab_lists_its_commands(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_scenario_from_a_file_is_shown_with_its_command(tmp_path: Path) -> Non
     assert shown.rstrip().endswith("lab run my/own.toml")
 
 
-# ── Wrong words ──
+# ── Wrong arguments
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_folder_that_can_not_be_made_is_one_sentence(tmp_path: Path) -> None:
     assert (tmp_path / "taken").is_file()
 
 
-# ── In processes ──
+# ── In processes
 
 
 @pytest.mark.parametrize("words", [["diff", "comments"], ["run", "slow-servce"]], ids=in_words)
@@ -254,7 +254,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_process_of_the_lab_is_a_program_with_help() -> None:
-    """As `python -m` runs each, one after the other."""
+    """Run each with `python -m`, one after the other."""
     look = (
         "import runpy, sys, warnings\n"
         "warnings.simplefilter('ignore')  # that a module is imported already\n"

@@ -1,4 +1,4 @@
-"""`lab run`, as somebody at a shell sees it: exit codes, what goes where, what is kept, its end."""
+"""`lab run` at a shell: exit codes, stdout and stderr, saved files, signals."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def ran(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Two runs, the second with an expectation that fails, kept elsewhere."""
+    """Two runs, the second with an expectation that fails, saved elsewhere."""
     first = scenario_file(folder, "good", SLOW_POSTS)
     second = scenario_file(folder, "bad", expect=FALSE, variants=("sync-chain",))
     words = ("run", first, second, "--json", "--seed", "3", "--keep", "kept")
@@ -37,7 +37,7 @@ def two(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run_folder(parent: Path, scenario: str) -> Path:
-    """The folder of its newest run."""
+    """The folder of the scenario's newest run."""
     return max(parent.glob(f"*-{scenario}"), key=lambda path: path.stat().st_mtime)
 
 
@@ -128,7 +128,7 @@ def test_only_and_rate_choose_a_variant_and_its_load(tmp_path: Path) -> None:
 
 
 def test_a_dishonest_run_is_3_and_says_why(tmp_path: Path) -> None:
-    """Its fault meets nobody, and its readers had no answer before it."""
+    """Its fault meets no request, and its readers had no answer before it."""
     reading = {"mix": "read_feed = 1", "timeout_ms": 1, "variants": ("sync-chain",)}
     name = scenario_file(tmp_path, "ill", {"fault": "error", "target": "moderation"}, **reading)
     said = lab("run", name, "--json", cwd=tmp_path)

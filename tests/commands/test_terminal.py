@@ -1,5 +1,4 @@
-"""`lab run` in a terminal and in a pipe: what drives the one must not get into the other, and a
-signal in the middle ends everything in order."""
+"""`lab run` in a terminal and in a pipe: no control codes in a pipe; a signal ends it cleanly."""
 
 import os
 import pty
@@ -46,7 +45,7 @@ def test_a_hostile_title_is_only_text_in_a_terminal(tmp_path: Path) -> None:
         assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 80
     assert "[/red][bold]Title [link=http://x]" in flat(said.stdout)
     assert "✗ fails" in said.stdout
-    # FORCE_COLOR asks for colours, not for a progress display in a pipe.
+    # FORCE_COLOR turns on colours, not a progress display in a pipe.
     assert re.fullmatch(r"\nKept in x\[/red\]/\S+-own\n", said.stderr)
 
 
@@ -111,7 +110,7 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
             process.send_signal(number)
             out, said = process.communicate(timeout=PATIENCE_S)
         finally:
-            process.kill()  # only when it did not heed the signal
+            process.kill()  # only if it ignored the signal
     assert (process.returncode, out) == (code, "")
     assert said == "Stopped. All faults are taken back and all processes ended.\n"
     assert not list(processes_of(process.pid))
@@ -121,11 +120,11 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
 
 
 def _is_broken(folder: Path) -> bool:
-    """Whether the load has come to the phase in which things are broken."""
+    """Whether the load has reached the phase with the faults."""
     return any('"during"' in path.read_text() for path in folder.glob("runs/*/progress.ndjson"))
 
 
 def _until_closed(screen: Any) -> Iterator[bytes]:
-    with suppress(OSError):  # Linux says so when the last program has let go of the terminal
+    with suppress(OSError):  # Linux raises EIO once the last program has closed the terminal
         while part := screen.read(65_536):
             yield part

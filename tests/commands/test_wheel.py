@@ -1,7 +1,7 @@
 """The wheel, installed into an empty environment, does what the checkout does.
 
-Nothing of the checkout is in reach: another folder, another environment, no PYTHONPATH. What comes
-out is tested elsewhere; here it is shown that all of it has been packed.
+Nothing of the checkout is reachable: another folder, another environment, no PYTHONPATH. The
+results are tested elsewhere; here the point is that everything has been packed.
 """
 
 import inspect
@@ -52,14 +52,14 @@ print(notebook.cells[-1].outputs[0].text)
 
 
 class Installed(NamedTuple):
-    """An environment with the wheel in it, and an empty folder to work in."""
+    """An environment with the wheel in it, and an empty working folder."""
 
     wheel: Path
     venv: Path
     folder: Path
 
     def run(self, program: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """A program of the environment, to its end; `input` is what it reads."""
+        """Run a program of the environment to its end; `input` is its stdin."""
         env = environment(PATH=f"{self.venv / 'bin'}{os.pathsep}{os.environ['PATH']}")
         env = {
             name: text for name, text in env.items() if not name.startswith(("PYTHON", "VIRTUAL"))
@@ -109,7 +109,7 @@ def test_it_lists_its_scenarios_and_runs_one(installed: Installed) -> None:
     ran = installed.run("lab", "run", "slow-service", "--quick")
     assert "Traceback" not in ran.stderr
     assert "What became of the writes" in ran.stdout
-    # On a busy machine it may be no result, or one that is not as expected, and says so.
+    # On a busy machine the run may be invalid, or differ from the expectations, and say so.
     said = {0: "hold", 1: "fails", 3: "INVALID"}
     assert said[ran.returncode] in ran.stdout
 

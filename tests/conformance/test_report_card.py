@@ -1,4 +1,4 @@
-"""`lab check`: the report card of somebody else's system, from what really happened to it."""
+"""`lab check`: the report card of an external system, from what really happened to it."""
 
 import asyncio
 import json
@@ -47,11 +47,11 @@ def seen(card: Card, key: str) -> str:
     return next(line.seen for line in card.lines if line.criterion.key == key)
 
 
-# Real systems: all at once, for most of the time they wait.
+# ── Real systems: all at once, because they mostly wait
 
 
 def on_ports_of_its_own(folder: Path) -> Target:
-    """The one with the names of a cluster, as it is there: each with a number in its code."""
+    """The worked target with a cluster's host names, unmoved: its ports are numbers in its code."""
     target = moved("python-blog", folder)
     for name, one in target.services.items():
         port = str(target.port_of(name))
@@ -121,7 +121,7 @@ def test_with_the_log_in_its_place_nothing_is_missing(cards: dict[str, Card]) ->
 def test_a_single_service_is_looked_at_as_far_as_possible(cards: dict[str, Card]) -> None:
     card = cards["shell-blog"]
     held = told(card)
-    assert held["comments-down.kept"] is True  # its files outlive the process
+    assert held["comments-down.kept"] is True  # its files survive the process
     assert held["comments-down.back"] is True
     assert held["comments-down.reads"] is None
     assert "blog was down above already" in seen(card, "query-down.kept")
@@ -158,7 +158,7 @@ def test_the_command_prints_a_card_and_writes_junit(tmp_path: Path) -> None:
     assert "... the contract" in done.stderr
 
 
-# What needs no process.
+# ── Without processes
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_each_criterion_names_a_claim_and_a_scenario() -> None:
 
 
 def became(**of: int) -> Data:
-    """What became of nine writes."""
+    """The checker's figures about nine writes."""
     whole = Data(acknowledged=9, visible=9, lost=0, duplicated=0, unsettled=0)
     return whole.model_copy(update=of)
 

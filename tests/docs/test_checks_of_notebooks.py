@@ -1,7 +1,6 @@
-"""The checks of the exercises see through what is only half right.
+"""The checks of the notebooks' exercises reject half-right answers.
 
-That they accept a right answer, and ask for one that is missing, is seen where the notebooks are
-worked through (`tests/docs/test_notebooks.py`).
+`tests/docs/test_notebooks.py` shows that they accept right answers and report missing ones.
 """
 
 from collections.abc import Mapping
@@ -105,7 +104,7 @@ async def test_switches_that_help_in_one_case_are_found_out(
 
 
 class Chain:
-    """A chain on a machine without any time but its delays, and 10 ms for each request."""
+    """A chain on a simulated clock: only its delays take time, and 10 ms per request."""
 
     def __init__(self) -> None:
         self._ms: dict[str, int] = {}

@@ -1,9 +1,9 @@
-"""What README and docs/ tell people to type works, and what they name is there.
+"""The commands in README and docs/ work, and what they name exists.
 
-Every command is read by the real command line, and the scenarios it names are looked up. Those in
-the blocks of a page are carried out besides, in the page's order: in this process where they only
-read and print. A built-in scenario is not run again for each page that names it; that they come
-out as said was measured for docs/scenarios.md.
+The real command line parses every command, and the scenarios it names are looked up. The commands
+in a page's blocks are also executed, in the page's order, in this process if they only read and
+print. Built-in scenarios are not run again for each page: their outcomes were measured for
+docs/scenarios.md.
 """
 
 import json
@@ -48,12 +48,12 @@ RUN_BY = {
 }
 QUICK = ("run", "slow-service", "--quick")
 SET_UP = {"make", ".", "pip", "jupyter"}
-"""What else stands in blocks: no test can repeat it without a network."""
+"""Other commands in blocks: a test cannot repeat them without a network."""
 MINUTES, SESSIONS = 90, 3
 SHOWN_BY_DESIGN = "design-steps"
 
 
-# ── Commands ──
+# ── Commands
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
@@ -80,14 +80,14 @@ def test_the_blocks_of_a_page_work_in_order(page: str, tmp_path: Path) -> None:
         if needs_a_blog(words):
             continue
         said = say(*words, cwd=here)
-        # What the doctor finds on this machine is no matter of the documents.
+        # The doctor's findings about this machine say nothing about the docs.
         assert said.returncode == 0 or words == ["doctor"], said.stdout + said.stderr
         assert said.stdout
         assert max(map(len, said.stdout.splitlines())) <= 80 + len(str(here))
 
 
 def of_running_stacks() -> list[object]:
-    """Those that start a blog: one in `make test`, the others are slow."""
+    """The commands that start a blog: one in `make test`, the others are slow."""
     known = set().union(*RUN_BY.values())
     found = [one for one in TYPED if needs_a_blog(one) == "starts" and one not in known]
     return [
@@ -100,7 +100,7 @@ def of_running_stacks() -> list[object]:
 def test_a_command_that_starts_a_blog_shows_what_it_saw(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Whether its expectations hold is up to the machine; that it is a result is not."""
+    """The run must be a valid result; whether its expectations hold depends on the machine."""
     say("new", "my-outage", cwd=tmp_path)
     said = unhurried_lab(*words, cwd=tmp_path)
     assert said.returncode in (0, 1), said.stdout + said.stderr
@@ -126,7 +126,7 @@ def test_a_running_lab_is_broken_and_healed_as_documented(
         assert "No fault is on." in flat(lab("fault", cwd=tmp_path).stdout)
 
 
-# ── What pages name ──
+# ── Names in pages
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -178,7 +178,7 @@ def test_the_course_shows_every_claim_and_gives_every_exercise() -> None:
 
 def test_the_glossary_is_sorted_and_names_files_that_exist() -> None:
     rows = re.findall(r"^\| (.+?) \| (.+) \| (`.+`) \|$", text_of(GLOSSARY), re.MULTILINE)
-    assert len(rows) == text_of(GLOSSARY).count("\n| ") - 1  # the heading
+    assert len(rows) == text_of(GLOSSARY).count("\n| ") - 1  # minus the heading
     assert len(rows) >= 50
     assert all(one < other for one, other in pairwise(term.casefold() for term, _, _ in rows))
     for term, means, where in rows:

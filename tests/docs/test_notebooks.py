@@ -1,4 +1,4 @@
-"""The notebooks are what their texts say, hold no outputs, and run from their first cell on."""
+"""The notebooks match their text sources, contain no outputs, and run from top to bottom."""
 
 import ast
 import re
@@ -30,13 +30,13 @@ KERNELS = 2
 EXERCISES, RIGHT = 2, "Right."
 QUICKEST = "01_one_request"
 TIMED = {"02_latency_adds_up": 1, "07_your_own_outage": 1}
-"""Exercises whose right answer a busy machine may spoil; of 02, `test_checks_of_notebooks.py` has
-the check on a clock that nothing disturbs."""
+"""Exercises whose right answer a busy machine may spoil. `test_checks_of_notebooks.py` tests the
+check of 02 on a simulated clock."""
 UNHURRIED = "from tests.programs.unhurried import be_unhurried; be_unhurried()"
 
 
 def executed(notebook: Any, folder: Path) -> Any:
-    """The notebook with its outputs, run in a folder and by a kernel that only it has."""
+    """The notebook with its outputs, run in its own folder and by its own kernel."""
     for checks in notebooks.FOLDER.glob("checks*.py"):
         shutil.copy(checks, folder)
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
@@ -51,8 +51,7 @@ def executed(notebook: Any, folder: Path) -> Any:
 
 
 def worked_through(source: Path) -> Any:
-    """The notebook as it is kept, and behind the check of each exercise the exercise once more, as
-    somebody has solved it."""
+    """The saved notebook, with a cell after the check of each exercise that repeats it, solved."""
     notebook, solved, used = notebooks.made(source), [], []
     cells = [nbformat.v4.new_code_cell(UNHURRIED)]
     for cell in notebook.cells:
@@ -73,7 +72,7 @@ def worked_through(source: Path) -> Any:
 
 
 def shown(source: Path, folder: Path) -> str:
-    """What every cell showed, as text."""
+    """The output of every cell, as text."""
     outputs = []
     for cell in executed(worked_through(source), folder).cells:
         for one in cell.get("outputs", []):
@@ -114,8 +113,8 @@ def test_a_notebook_has_a_claim_a_prediction_and_two_exercises(source: Path) -> 
 def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, Future[str]]]:
-    """Those that are asked for, begun one after the other, some kernels at once: most of a
-    notebook's time is its waiting for a phase to end."""
+    """The selected notebooks, started one after the other, several kernels at once: a notebook
+    mostly waits for a phase to end."""
     asked = [one.callspec.params for one in request.session.items if hasattr(one, "callspec")]
     wanted = {one["worked"] for one in asked if "worked" in one}
     with ThreadPoolExecutor(KERNELS) as kernels:

@@ -1,4 +1,4 @@
-"""docs/scenarios.md says what the scenario files say, and has a measured table for each."""
+"""docs/scenarios.md has the texts of the scenario files, and a measured table for each."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""The notebooks from their texts: `python -m tests.docs.write_notebooks` writes each .ipynb anew.
+"""The notebooks from their texts: `python -m tests.docs.write_notebooks` rewrites each .ipynb.
 
-The text (`py:percent`) is what is written, reviewed and compared; the notebook is made from it, so
-it never has outputs, and its cells are numbered, so that the same text makes the same file.
+The text (`py:percent`) is what people write, review and compare. The notebook is generated, so it
+has no outputs, and its cells are numbered, so that the same text gives the same file.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ PAIRED = {"formats": "ipynb,py:percent"}
 
 
 def texts() -> list[Path]:
-    """The sources, in the order in which they are read."""
+    """The sources, in reading order."""
     return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
 
@@ -30,7 +30,7 @@ def made(source: Path) -> nbformat.NotebookNode:
 
 
 def written(source: Path) -> str:
-    """Its file, as it should stand there."""
+    """The content of the notebook's file."""
     return nbformat.writes(made(source)) + "\n"
 
 

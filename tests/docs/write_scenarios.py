@@ -1,8 +1,7 @@
-"""Writes docs/scenarios.md anew: `make docs`, or `python -m tests.docs.write_scenarios [NAME …]`.
+"""Rewrites docs/scenarios.md: `make docs`, or `python -m tests.docs.write_scenarios [NAME …]`.
 
-The words come from the scenario files. The tables are measured: with names (or `all`) those
-scenarios are run and their tables replaced, without any the tables stay as they are. Nobody should
-use the machine meanwhile.
+The texts come from the scenario files. The tables are measured: the named scenarios (or `all`) are
+run and their tables replaced; without names the tables stay. Do not use the machine meanwhile.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from lab.report import markdown
 from lab.scenarios import catalogue
 
 PLACE = Path(__file__).parents[2] / "docs" / "scenarios.md"
-TRIES = 3  # a run that was not honest is run again
+TRIES = 3  # an invalid run is repeated
 
 HEAD = """
 # The scenarios
@@ -29,7 +28,7 @@ showed a comment as decided. Generated from the scenario files by `make docs`.
 
 
 def words(measured: dict[str, str]) -> str:
-    """The document, with these tables in it."""
+    """The document with these tables in it."""
     return markdown.document(catalogue.built_in(), HEAD, measured)
 
 

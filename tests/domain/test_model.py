@@ -1,4 +1,4 @@
-"""What a post and a comment are, whoever keeps them."""
+"""The rules of posts and comments, independent of the service that stores them."""
 
 import time
 

@@ -1,8 +1,7 @@
-"""What students hand in when it is not yet a service: it crashes, hangs, floods its output, answers
-nonsense, is never ready.
+"""Student programs that are no services: they crash, hang, flood their output, answer nonsense.
 
-Whatever it does, the verdict is one clear message with the last lines of its log, the lab has done
-nothing wrong, and nothing is left running.
+In every case the verdict is one clear message with the last lines of the program's log, the lab is
+not at fault, and no process is left running.
 """
 
 import asyncio
@@ -66,7 +65,7 @@ BREAKS_LATER = {
         "Your async_bus/likes.py exited with status 1 before it was ready.",
     ),
 }
-"""A right one with another line in it, and what is said about it."""
+"""A right program with one changed line, and the expected message about it."""
 
 Case = tuple[str, str]
 Found = Mapping[Case, Verdict | BaseException]
@@ -86,7 +85,7 @@ def some_slow(cases: Mapping[Case, object]) -> pytest.MarkDecorator:
 
 
 def handed_in(case: Case) -> tuple[str, Files]:
-    if case in CASES:  # in the place of the exercise's last file
+    if case in CASES:  # replaces the exercise's last file
         return case[0], {catalogue.find(case[0]).files[-1]: CASES[case].program}
     file, line, instead, _ = BREAKS_LATER[case]
     files = solution(case[0])
@@ -128,7 +127,7 @@ def test_a_program_that_breaks_later_is_one_message(seen: Found, case: Case) -> 
 
 
 def test_the_student_s_program_has_no_key_to_another_door(tmp_path: Path) -> None:
-    """Or it would take the fault off comments' door, and so seem to be patient."""
+    """Otherwise it could remove the fault from `comments`, and so appear to be patient."""
     peek = (
         "import os, time, urllib.request, urllib.error\n"
         "def main(argv):\n"
@@ -149,14 +148,14 @@ def test_the_student_s_program_has_no_key_to_another_door(tmp_path: Path) -> Non
 
 
 def check_with(look: Callable[[Bench], Awaitable[None]], folder: Path) -> None:
-    """A check of somebody's begun exercise that does nothing but this."""
+    """A begun exercise whose check does only this."""
     begin("timeout", folder)
     exercise = Exercise("x", "X", (Piece("sync-chain", "query", "query.py"),), (), look)
     asyncio.run(grader.check(exercise, folder, HANGS_AFTER_S, PATIENCE_S))
 
 
 def test_where_the_lab_is_at_fault_there_is_no_verdict(tmp_path: Path) -> None:
-    """The student's program is well, and another one of the stack is killed."""
+    """The student's program is healthy, and another one of the stack is killed."""
 
     async def kill_another(bench: Bench) -> None:
         name = bench.stack.program("comments")
@@ -170,7 +169,7 @@ def test_where_the_lab_is_at_fault_there_is_no_verdict(tmp_path: Path) -> None:
 def test_a_check_that_takes_too_long_is_broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its time is up as soon as it looks: before that a busy machine may need all of it."""
+    """The time is up as soon as the check looks: before that a busy machine may need all of it."""
     limits, timeout = [], asyncio.timeout
 
     def noted(seconds: float | None) -> asyncio.Timeout:
@@ -187,4 +186,4 @@ def test_a_check_that_takes_too_long_is_broken_off(
     monkeypatch.setattr(grader.asyncio, "timeout", noted)
     with pytest.raises(LabCannotRun, match="this machine may be too busy"):
         check_with(for_ever, tmp_path)
-    assert LIMIT_S + ITS_END_S <= 30  # as docs/guarantees.md has it
+    assert LIMIT_S + ITS_END_S <= 30  # as in docs/guarantees.md

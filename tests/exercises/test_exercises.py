@@ -1,6 +1,6 @@
-"""The exercises: as they begin they fail, as they are solved they pass, and half of it is not all.
+"""The exercises: they fail as begun, pass as solved, and half a solution fails as well.
 
-How a program is handled that is no service at all is in `exercises/test_bad_programs.py`.
+Programs that are no services at all are tested in `exercises/test_bad_programs.py`.
 """
 
 import json
@@ -25,8 +25,10 @@ Found = Mapping[str, Verdict | BaseException]
 
 
 class HandedIn(NamedTuple):
-    """What somebody hands in, and which criteria it does not meet; new text for old in a solution,
-    or nothing where it is handed in as it begins."""
+    """Files that are handed in, and the criteria that they must fail.
+
+    The changes are new text for old in a solution; None hands in the exercise as it begins.
+    """
 
     exercise: str
     fails: set[str]
@@ -44,10 +46,10 @@ STILL_GOOD = {
     "starving": {"calm", "answers", "back"},
     "rebuild": set[str](),
 }
-"""What holds already before anybody has done anything."""
+"""The criteria that hold before the student has done anything."""
 
 IN_VAIN = 3.0
-"""The patience with what can't come true."""
+"""The patience with criteria that cannot become true."""
 
 NOTE = 'change.execute("UPDATE place SET position = ?", envelope.sequence)'
 COMMIT = "with service.store.transaction() as change:"
@@ -65,7 +67,7 @@ HALF_RIGHT = {
     "how far it has read is in memory": HandedIn(
         "rebuild", {"again", "middle"}, "popular.py", {NOTE: "pass"}
     ),
-    # Between its two commits it stands still, once, until it is killed.
+    # It sleeps between its two commits, once, until it is killed.
     "how far it has read is a second commit": HandedIn(
         *("rebuild", {"middle"}, "popular.py"),
         {
@@ -79,7 +81,7 @@ HALF_RIGHT = {
             f"                    {NOTE}"
         },
     ),
-    # It begins when it was asked once, with nothing in its copy.
+    # It begins after the first request, with an empty copy.
     "each start begins anew": HandedIn(
         *("rebuild", {"resumes"}, "popular.py"),
         {
@@ -133,8 +135,10 @@ def files_of(one: HandedIn) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """The verdicts on what is asked for. Where they are checked there is a proxy to the world, and
-    it does not answer for this machine."""
+    """The verdicts on the selected files.
+
+    The checks run with an HTTP proxy in the environment that does not reach this machine.
+    """
     found: dict[str, Verdict | BaseException] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -215,7 +219,7 @@ def test_sentences_show_what_was_seen_and_a_hint() -> None:
     assert "1 of 4 points" in said
 
 
-# ── the command line ──────────────────────────────────────────────────────
+# ── The command line
 
 
 def test_an_exercise_is_begun_and_checked_from_the_command_line(tmp_path: Path) -> None:

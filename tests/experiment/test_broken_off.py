@@ -1,4 +1,4 @@
-"""A run that is broken off: what it broke is mended, what it started is ended, whenever it was."""
+"""An interrupted run: its faults are removed and its processes ended, at whatever moment."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ LONG = "before = 0.5, during = 60, after = 60"
 
 @pytest.fixture
 def own_processes() -> Iterator[Callable[[], set[int]]]:
-    """The pids of the lab's processes that this test started and that still live."""
+    """The pids of the lab's living processes that this test has started."""
     before = {process.pid for process in processes_of(os.getpid())}
 
     def look() -> set[int]:
@@ -30,7 +30,7 @@ def own_processes() -> Iterator[Callable[[], set[int]]]:
 
 
 class Watched(Injection):
-    """An injection that tells the test when it began, is being taken back, and is gone."""
+    """An injection that tells the test when it begins, is being removed, and is gone."""
 
     began: asyncio.Event
     ending: asyncio.Event

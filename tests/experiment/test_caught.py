@@ -1,4 +1,4 @@
-"""A request that was under way when the fault came is counted with the fault."""
+"""A request that was in flight when the fault began counts as one during the fault."""
 
 from lab.experiment.evaluate import count_with_the_fault
 from lab.faults.kinds import Down

@@ -1,8 +1,7 @@
-"""The judge is judged: every crime is found, and where there was none, none is.
+"""Tests the checker: it finds every kind of error, and none where there is none.
 
-A checker that finds nothing looks just like a system that does nothing wrong. So every way in
-which a write can be found has to be judged as the checker's own table says, and what is false in
-one write has to change the verdict in the one place where it must.
+A checker that finds nothing looks just like a system without errors. So every state of a write must
+be judged as the checker's table says, and one wrong write must change only its own figure.
 """
 
 import json
@@ -27,7 +26,7 @@ PAGE = 100
 
 
 def write(number: int, told: str = "yes", endpoint: str = "create_comment", **more: Any) -> Sample:
-    """A write whose client was told `yes`, `no` (surely), or `nothing`."""
+    """A write whose client got `yes`, `no` (definitely not), or `nothing` as answer."""
     outcomes: dict[str, dict[str, Any]] = {
         "yes": {"ok": True, "status": 201, "latency_ms": 5.0, "visible_ms": 10.0},
         "no": {"status": 404, "error": "http_404", "definite": True, "latency_ms": 3.0},
@@ -38,7 +37,7 @@ def write(number: int, told: str = "yes", endpoint: str = "create_comment", **mo
 
 
 def held(*numbers: int, pending: Sequence[int] = ()) -> Holdings:
-    """As it should be: with its owner, in the feed, and decided but for `pending`."""
+    """The state without errors: each write at its owner, in the feed, decided except `pending`."""
     tokens = [token(0, number) for number in numbers]
     waiting = {token(0, number) for number in pending}
     return Holdings(
@@ -54,7 +53,7 @@ CLEAN = check(WRITES, held(0, 1, 2))
 
 
 def differs(found: Data) -> dict[str, int]:
-    """By how much each count differs from that of the clean run."""
+    """The difference of each count from that of the clean run."""
     return {
         key: value - getattr(CLEAN, key)
         for key, value in found
@@ -116,8 +115,8 @@ def test_the_verdict_is_the_same_from_the_kept_samples(tmp_path: Path) -> None:
 
 
 def read_from_the_table(told: str, owned: int, shown: int, decided: int, judged: int) -> set[str]:
-    """The figures in which a comment counts, as the checker's table says it row by row. What its
-    owner has is as decided as the feed says."""
+    """The figures in which a comment counts, as the rows of the checker's table say. The owner's
+    copy is as decided as the feed's."""
     found = {"yes": {"acknowledged"}, "no": set[str](), "nothing": {"unknown"}}[told]
     everywhere = {owned > 0, shown > 0} | ({judged > 0} if decided or not owned else set())
     if max(owned, shown, judged) > 1:
@@ -167,7 +166,7 @@ def test_with_only_the_feed_nothing_else_is_measured() -> None:
 
 
 class FakeStack:
-    """A stack that shows what it is told to, page by page; `refuses`: a service that won't."""
+    """A stack with scripted content, page by page; `refuses`: a service that returns errors."""
 
     name = "fake"
     urls = {name: name for name in (*SERVICES, BUS)}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Whether the judge sees what came in the wrong order, and what came, went, and came back."""
+"""The checker detects wrong order, and rows that appear, disappear, and come back."""
 
 import random
 from dataclasses import replace
@@ -14,7 +14,7 @@ SEED, RUNS = 7, 200
 
 
 def write(number: int, sent_s: float, told_s: float, endpoint: str = "create_post") -> Sample:
-    """A write that was sent at one moment and acknowledged at another."""
+    """A write that was sent at `sent_s` and acknowledged at `told_s`."""
     return Sample(
         "x", "before", endpoint, sent_s, 0.0, (told_s - sent_s) * 1_000, 201, ok=True,
         token=token(0, number), id=f"id-{number}",
@@ -26,7 +26,7 @@ def one_after_the_other(count: int) -> list[Sample]:
 
 
 def out_of_order(writes: list[Sample], *numbers: int) -> int:
-    """How many the checker counts where somebody shows the writes in this order, oldest first."""
+    """The checker's count if a copy shows the writes in this order, oldest first."""
     return check(writes, Holdings(orders=[[token(0, number) for number in numbers]])).out_of_order
 
 
@@ -83,7 +83,7 @@ def test_order_is_judged_as_by_comparing_all_pairs() -> None:
 
 
 def told(*events: tuple[str, int]) -> list[Told]:
-    """The log, of events about a post 0 and comments on it."""
+    """The log: events about post 0 and comments on it."""
     names = {"C": "CommentCreated", "M": "CommentModerated", "U": "CommentUpdated"}
     return [
         Told("PostCreated", "", "id-0", "")
@@ -118,7 +118,7 @@ def test_a_write_twice_in_the_log_is_a_duplicate() -> None:
     assert check(writes, Holdings(log=[*once, *told(("U", 1))])).duplicated == 1
 
 
-# ── the feed that takes back what it has shown ────────────────────────────
+# ── A feed that takes back what it has shown
 
 
 def shown_by(*writes: Sample, at_s: float = 1.0) -> Shown:
@@ -154,7 +154,7 @@ def test_a_later_answer_that_lacks_what_was_shown_is_counted() -> None:
         (Asked(2.0, limit=3, before="id-4"), (1, 3), [0, 2]),
         (Asked(2.0, limit=2, before="id-4"), (1, 3), [2]),
         (Asked(2.0, limit=2, before="id-0"), (), []),
-        (Asked(1.0, limit=3), (), []),  # asked before they were shown
+        (Asked(1.0, limit=3), (), []),  # requested before they were shown
     ],
     ids=str,
 )

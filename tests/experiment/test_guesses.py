@@ -1,4 +1,4 @@
-"""Predict first: the questions, the answers that count, what is kept, what is asked again."""
+"""Predictions: the questions, accepted answers, what is saved, what is asked again."""
 
 import io
 import json
@@ -165,7 +165,7 @@ def shown(told: Result) -> str:
     return out.getvalue()
 
 
-# ── On the command line ──
+# ── The command line
 
 
 def test_answers_are_asked_for_again_kept_and_shown(
@@ -197,5 +197,5 @@ def test_an_input_that_ends_ends_the_command_before_any_start(tmp_path: Path) ->
     assert said.returncode == 2
     assert "nobody is there to answer" in said.stderr
     assert "Traceback" not in said.stderr
-    assert "\x1b" not in said.stderr + said.stdout  # of a hostile scenario
+    assert "\x1b" not in said.stderr + said.stdout  # from a hostile scenario
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Consumer lag: what the readings of a consumer come to, and one that was away."""
+"""Consumer lag: figures from a consumer's readings, and a consumer that was down."""
 
 import asyncio
 import csv
@@ -17,11 +17,11 @@ from lab.results.result import ConsumerLag, FaultProof, Result, Variant
 from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
 
 TOLD, HEARD, CAPACITY = 30, 20, 50
-"""Events a second: told on the bus, heard by the consumer (two of three), and what it can apply."""
+"""Events per second: published on the bus, consumed (two of three), and the consumer's capacity."""
 
 OUTAGE_S = 2.0
 COMMENTS, EVENTS = 10, 3
-"""Comments that are written while query is down, and the events that each of them makes."""
+"""Comments that are written while `query` is down, and the events per comment."""
 
 
 def away(
@@ -40,7 +40,7 @@ def away(
 
 
 def drains(tenth: int) -> int:
-    """It applies 50 of those it hears a second, so it passes 75 of those that are told."""
+    """It applies 50 relevant events a second, so its offset advances by 75 a second."""
     back = TOLD * 4 + CAPACITY * TOLD // HEARD * (tenth - 60) // 10
     return min(TOLD * tenth // 10, back)
 
@@ -58,7 +58,7 @@ def test_the_lag_drains_with_the_spare_capacity() -> None:
 def test_a_consumer_that_is_never_level_again_has_not_drained() -> None:
     lag = consumer_lag(away(lambda tenth: TOLD * tenth // 10 - 40), (4.0, 6.0), 12.0)
     assert (lag.outage_seconds, lag.drained_seconds, lag.drain_rate) == (OUTAGE_S, None, None)
-    assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)  # as counted before it was away
+    assert lag.arrival_rate == pytest.approx(HEARD, rel=0.05)  # as counted before it was down
     silent = [one for one in away(drains) if one.t <= 4.0 or not one.answered]
     lag = consumer_lag(silent, (4.0, 6.0), 12.0)
     assert (lag.outage_seconds, lag.drained_seconds) == (None, None)
@@ -88,7 +88,7 @@ def test_the_readings_are_kept_as_a_table(tmp_path: Path) -> None:
     assert (row["head"], row["offset"], row["applied"], row["answered"]) == ("5", "2", "1", "0")
 
 
-# ── as figures ────────────────────────────────────────────────────────────
+# ── Figures
 
 
 def result(**lag: ConsumerLag) -> Result:
@@ -125,11 +125,11 @@ def test_a_wrong_path_is_refused_with_a_suggestion(path: str, sentence: str) -> 
     assert sentence in str(caught.value)
 
 
-# ── a consumer that is away ───────────────────────────────────────────────
+# ── A consumer that is down
 
 
 async def followed_while_away(blog: Blog, post_id: str) -> tuple[list[Reading], ConsumerLag]:
-    """What is read of query while it is down and comments are written; and what all comes to."""
+    """The readings of `query` while it is down and comments are written, and their figures."""
     stack, began_s = blog.stack, time.perf_counter()
     sampler = LagSampler([stack], began_s)
     following = asyncio.create_task(sampler.run())
@@ -170,7 +170,7 @@ def test_a_consumer_that_was_away_is_behind_and_then_level(laboratory: Laborator
     assert lag.drained_seconds is not None
     assert lag.arrival_rate is not None
     assert lag.told_rate is not None
-    assert 0 < lag.arrival_rate < lag.told_rate  # it does not listen for CommentModerated
+    assert 0 < lag.arrival_rate < lag.told_rate  # it does not consume CommentModerated
 
 
 async def test_a_bus_without_hearers_is_not_asked() -> None:

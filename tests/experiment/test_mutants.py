@@ -1,11 +1,11 @@
-"""The checker is put to the test with blogs that really are broken.
+"""The checker against blogs with real bugs.
 
-A judge who has never found anybody guilty may be fair, or blind. So here are bugs as people make
-them, one at a time, in processes of their own and under the lab's own load, some of them killed in
-the middle of it; each must be found, in the very figure that is named. And the same blogs without
-the bug, treated in all these ways, must be found clean: or the judge would only be a pessimist.
+A checker that never reports an error may be right or blind. So typical bugs are put into blogs, one
+at a time, in new processes and under the lab's own load; some processes are also killed under load.
+Each bug must be found, in the figure that is named. The same blogs without the bug, treated in the
+same ways, must be clean: otherwise the checker would report errors at random.
 
-`make test` tries one bug for each figure, the others are slow.
+`make test` tries one bug per figure, the others are slow.
 """
 
 from dataclasses import replace
@@ -65,13 +65,13 @@ OTHERS = [
     told("unsettled", "posts", "tells only the first of several", BUS_DOWN),
     told("unsettled", "comments", "counts as told what was refused", BUS_DOWN),
     told("unsettled", "query", "takes one in ten for nothing"),
-    # The inbox and the applier.
+    # The inbox.
     told("unsettled", "query", "notes the offset before the rows", KILLED["query"]),
     told("duplicated", "moderation", "notes the offset after the rows", KILLED["moderation"]),
     told("unsettled", "query", "skips one event in five"),
     told("diverged", "query", "applies the newer event first"),
     told("unsettled", "query", "never hears of updates"),
-    # The services that tell.
+    # The services that publish.
     told("refused_kept", "comments", "refuses after the commit"),
     told("refused_kept", "comments", "keeps what it says it does not know", BUS_DOWN),
     told("resurrected", "query", "shows what it had before"),
@@ -82,9 +82,9 @@ OTHERS = [
     told("duplicated", BUS, "forgets ids", KILLED["comments"]),
     told("duplicated", BUS, "posts every event twice", **COURSE),
     told("unsettled", BUS, "does not post one event in ten", **COURSE),
-    told("unsettled", "", "", QUERY_DOWN, **COURSE),  # as it is: an event is not told again
+    told("unsettled", "", "", QUERY_DOWN, **COURSE),  # no bug: the course's bus never retries
     told("duplicated", "comments", "tells under a new id each time", KILLED["comments"], **ON_NATS),
-    # The services that ask.
+    # The services that call others.
     asked("refused_kept", "comments", "calls a timeout a refusal", MODERATION_SLOW, **IMPATIENT),
     asked("duplicated", "comments", "asks again when nobody answers", MODERATION_SLOW, **IMPATIENT),
     asked("duplicated", "posts", "stores a post twice"),
@@ -95,13 +95,13 @@ OTHERS = [
         *("asks again when nobody answers", "duplicated"),
     ),
 ]
-"""Each bug: where it is, what is done to it, and the figure in which the checker must find it."""
+"""Each bug: its place, the treatment, and the figure in which the checker must find it."""
 
 SEEDED = [*EACH_FIGURE, *OTHERS]
 
 
 def controls() -> list[Trial]:
-    """Each blog in which a bug is seeded, without it, treated in all the ways of its bugs."""
+    """Each blog without its bug, treated in all the ways of its bugs."""
     found: dict[tuple[str, str], Trial] = {}
     for one in SEEDED:
         blog = one.arrangement, str(one.options)

@@ -1,4 +1,4 @@
-"""The noise floor: kept by machine, forgotten in time, and never in the way of a run."""
+"""The noise floor: kept per machine, expires in time, and never prevents a run."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> Non
     assert (floor.share, floor.runs) == (0.08, 2)
     assert floor.newest == "2026-01-02T10:00:00+00:00"
     assert differences.noise_floor(ELSEWHERE).runs == 0
-    assert [path.name for path in state.iterdir()] == ["noise.json"]  # whole: no part is left
+    assert [path.name for path in state.iterdir()] == ["noise.json"]  # no temporary file is left
     assert list(json.loads((state / "noise.json").read_text())) == ["A, 2, Linux, x86_64"]
 
 

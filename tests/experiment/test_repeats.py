@@ -1,4 +1,4 @@
-"""Several runs of one scenario: what is pooled, what is left out, and in which order they go."""
+"""Several runs of one scenario: what is pooled, what is left out, and their order."""
 
 import json
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_pooled_loads_add_their_late_sends() -> None:
     assert together.machine_share == 0.9
 
 
-# ── variants that run one after another ───────────────────────────────────
+# ── Variants that run one after another
 
 
 async def test_isolated_variants_run_alone_and_next_time_in_reverse(

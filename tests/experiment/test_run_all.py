@@ -1,4 +1,4 @@
-"""Several scenarios at once: which ones are meant, their order, and what is said of them."""
+"""Several scenarios in one command: which are chosen, their order, and the messages."""
 
 import json
 from pathlib import Path

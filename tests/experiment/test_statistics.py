@@ -1,4 +1,4 @@
-"""A ratio's interval holds what it promises, and finds what is there."""
+"""The interval of a ratio has the promised coverage, and finds real differences."""
 
 import math
 from random import Random
@@ -19,7 +19,7 @@ Values = list[float | None]
 
 
 def busy(count: int, random: Random, stays: float = 0.7) -> list[float]:
-    """How much slower everything is, place by place: a moment that is busy stays so for a while."""
+    """Random slowdowns of `count` moments (AR(1), mean 0, variance 1): busy moments cluster."""
     at, found = random.gauss(0, 1), []
     for _ in range(count):
         at = stays * at + math.sqrt(1 - stays * stays) * random.gauss(0, 1)
@@ -28,7 +28,7 @@ def busy(count: int, random: Random, stays: float = 0.7) -> list[float]:
 
 
 def latencies(count: int, seed: int, times: float = 1.0) -> tuple[Values, Values]:
-    """Two variants on one machine; the second takes `times` as long, else they are equal."""
+    """Latencies in ms of two variants on one machine; the second's are `times` as long."""
     random = Random(seed)
     machine = busy(count, random)
     one, other = busy(count, random, 0.5), busy(count, random, 0.5)
@@ -96,7 +96,7 @@ def test_equal_things_seldom_lie_outside_the_interval() -> None:
     for seed in range(SEEDS):
         low, high = ratios_of_requests([latencies(120, seed)], seed)[0].interval()
         outside += not low <= 1 <= high
-    assert outside <= 4  # 2 of 40 are due
+    assert outside <= 4  # 2 of 40 are expected
 
 
 def test_neighbours_that_are_slow_together_make_the_interval_wider() -> None:

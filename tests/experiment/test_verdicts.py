@@ -1,4 +1,4 @@
-"""What is said of a figure: whether it was measured, and how sure it is."""
+"""The verdict on a figure: whether it was measured, and how certain it is."""
 
 from types import SimpleNamespace
 from typing import cast

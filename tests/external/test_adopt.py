@@ -1,4 +1,4 @@
-"""`lab adopt`: a first target from what is in a folder, which is read and never run."""
+"""`lab adopt`: a first target from the files of a folder, which are read and never run."""
 
 import tomllib
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.worked_targets import TARGETS
 
 
 def adopted(files: dict[str, str], folder: Path) -> tuple[str, dict[str, Any], list[str]]:
-    """The text of the file, what it says, and what is unsure in it."""
+    """The text of the target file, its data, and the uncertain guesses in it."""
     laid_out(files, folder / "theirs")
     unsure = adopt(folder / "theirs", folder / "mine.toml")
     text = (folder / "mine.toml").read_text("utf-8")

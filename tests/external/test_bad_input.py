@@ -1,4 +1,4 @@
-"""Whatever somebody's service does: one sentence, the end of its log, and nothing left of it."""
+"""For any misbehaviour of an external service: one sentence, the end of its log, no leftovers."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ WELL = (
     *("plain", "packed", "in_chunks", "of_3_mb"),
     *("forks", "daemonises", "ignores_sigterm", "prints_a_million_lines"),
 )
-"""Odd, and no trouble."""
+"""Odd services that are nevertheless accepted."""
 
 NOT_UNDERSTOOD = {
     "html": "app answered 200 to POST /posts: HTML, which begins with '<!DOCTYPE html>",
@@ -29,7 +29,7 @@ NOT_UNDERSTOOD = {
     "closes_early": "app answered with the beginning of an answer, ",
     "redirects": "app answered 301 to POST /posts: a redirect to '/posts/'. It is not followed",
 }
-"""What is said of a post that it takes."""
+"""Expected messages about the answer to a post."""
 
 NOT_STARTED = {
     "no_command": (
@@ -48,7 +48,7 @@ NEVER_READY = {
     ),
     "listens_elsewhere": ("It listens on port ", "listening"),
 }
-"""Why there is nothing to look at, and the last line of its log."""
+"""Why nothing can be checked, and the last line of the log."""
 
 
 @dataclass(frozen=True)

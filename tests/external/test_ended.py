@@ -1,4 +1,4 @@
-"""However a check of somebody else's system ends: no fault, no process, no stray is left."""
+"""However a check of an external system ends, no fault, process or stray is left."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The log in the place of a foreign bus: it speaks as theirs, and brings everybody everything."""
+"""The log in place of an external bus: it uses its format, and delivers every event to all."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -53,7 +53,7 @@ async def test_a_late_subscriber_hears_everything_in_order(world: World) -> None
     url = await a_bridge(world, "away", f"http://127.0.0.1:{port}", *others)
     await tell(url, "a", "b", "c")
     await until(lambda: here.names == ["a", "b", "c"])
-    await until(lambda: deaf.names == ["a", "b", "c"])  # no such route: passed over
+    await until(lambda: deaf.names == ["a", "b", "c"])  # no such route: skipped
     async with serving(away, port):
         await until(lambda: away.names == ["a", "b", "c"])
     assert here.names == ["a", "b", "c"]
@@ -65,7 +65,7 @@ async def test_an_event_is_brought_until_it_is_taken(world: World) -> None:
     await tell(url, "a", "b", "c")
     log = world.folder / "picky.log"
     await until(lambda: "did not take PostCreated: it answered 500" in log.read_text())
-    assert picky.names == ["a"]  # those behind it wait
+    assert picky.names == ["a"]  # the events behind it wait
     picky.fails_on = ""
     await until(lambda: picky.names == ["a", "b", "c"])
 

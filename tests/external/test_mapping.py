@@ -1,4 +1,4 @@
-"""Other people's answers, in the lab's shape or in a sentence: pure functions over many cases."""
+"""External answers, mapped to the lab's shape or to a sentence: pure functions, many cases."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ COURSE = Actions()
 
 
 def answered(body: Any, status: int = 200, service: str = "query", **headers: str) -> Answered:
-    """An answer to some request; what is not bytes becomes JSON."""
+    """An answer to a request; a body that is not bytes becomes JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     asked = COURSE.read_feed.asked(limit="20")
     names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -51,7 +51,7 @@ def sentence(of: Any, *arguments: Any, **options: Any) -> NotUnderstood:
     return caught.value
 
 
-# What is asked.
+# ── Requests
 
 
 def test_without_a_word_the_requests_are_the_courses() -> None:
@@ -135,7 +135,7 @@ def test_a_mapping_survives_its_way_through_json() -> None:
     assert Actions.model_validate_json(mapping.model_dump_json()) == mapping
 
 
-# What was created.
+# ── Created resources
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ APPROVED, PENDING = ("c1", "approved"), ("c1", "pending")
         (HELLO | {"status": "pending"}, {}, PENDING),
         (HELLO, {}, APPROVED),
         ({"id": "c1"}, {}, APPROVED),
-        ([HELLO | {"id": "c0"}, HELLO], {}, APPROVED),  # the newest of two equal ones
+        ([HELLO | {"id": "c0"}, HELLO], {}, APPROVED),  # the newer of two equal ones
         ([HELLO | {"status": "rejected"}, OTHER], {}, ("c1", "rejected")),
         ({"c2": {"content": "x"}, "c1": {"content": "hello"}}, {}, APPROVED),
         ({"id": "p1", "comments": [HELLO]}, {}, APPROVED),
@@ -205,7 +205,7 @@ def test_an_answer_without_an_id_is_named(body: Any, says: str) -> None:
     assert (error.shown, error.definite) == (502, False)
 
 
-# What is no good answer at all.
+# ── Bad answers
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_large_answer_is_read_and_a_huge_one_not() -> None:
     assert (len(page), count, page[0]["id"]) == (20, 1_000, "999")
 
 
-# The feed.
+# ── The feed
 
 BY_ID = {
     "f3": {"id": "f3", "title": "First", "comments": []},
@@ -344,7 +344,7 @@ def test_a_status_is_one_of_three_by_any_name(
 
 
 def test_half_a_post_does_not_hide_the_others() -> None:
-    """A comment whose post was lost makes one without a title in many of these systems."""
+    """In many of these systems a comment whose post was lost creates a post without a title."""
     body = [{"id": 1, "title": "x"}, {"id": 2, "comments": [{"id": 3}, {"id": 4, "content": "y"}]}]
     newest, oldest = feed_of(body)
     assert (newest["title"], oldest["title"]) == ("", "x")

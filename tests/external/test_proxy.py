@@ -1,4 +1,4 @@
-"""What passes a sidecar's raw port, and what becomes of bad callers and bad services there."""
+"""A sidecar's raw port: what it forwards, and how it handles bad callers and bad services."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ EVENT = b'{"type":"PostCreated","data":{"id":"%d"}}'
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-# What passes the raw port.
+# ── Forwarding
 
 
 async def test_a_request_and_its_answer_pass_as_they_are() -> None:
@@ -87,7 +87,7 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
         await line.reader.readuntil(b"\r\n\r\n")
         (caller,) = it.sidecar._passage.callers
         question = caller._queue[0].question  # type: ignore[attr-defined]
-        # Nobody reads any more, so in the end the service is not read from either.
+        # Backpressure: no caller reads, so the service is not read from either.
         await until(lambda: not question.connection.transport.is_reading(), "a pause")
         assert written < 64_000_000
         rest = 64_000_000
@@ -192,7 +192,7 @@ async def test_a_caller_who_leaves_ends_its_request() -> None:
         await it.until_under_way(0)
 
 
-# Bad callers.
+# ── Bad callers
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ async def test_half_a_request_does_not_stay_for_ever() -> None:
         assert await idle.reader.read() == b""
 
 
-# Bad services.
+# ── Bad services
 
 NO_ANSWER = (asyncio.IncompleteReadError, ConnectionError)
 
@@ -304,7 +304,7 @@ async def test_a_service_on_the_other_loopback_is_found() -> None:
         assert len(foreign.heard) == 1
 
 
-# The proxy.
+# ── The proxy
 
 
 async def test_a_service_finds_others_by_name_and_is_named() -> None:

@@ -1,4 +1,4 @@
-"""One service of somebody else's inside the lab's own stack, on the course's bus."""
+"""One external service inside the lab's own stack, on the course's bus."""
 
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ async def test_the_lab_s_other_services_work_on_with_theirs(
     part: str, supervisor: Supervisor, tmp_path: Path
 ) -> None:
     target = a_target()
-    if part == "comments":  # they call it a text
+    if part == "comments":  # this service calls it a text
         actions = {"create_comment": {"body": {"text": "{content}"}}}
         target = a_target(comments=service("comments", TEXT="text"), actions=actions)
     async with running(ReplacedStack(f"{part}-by", part, target, supervisor, tmp_path)) as stack:
@@ -82,7 +82,7 @@ async def test_faults_act_on_it_as_on_the_others(supervisor: Supervisor, tmp_pat
             await fault.end()
             assert fault.acted, (kind, fault.evidence)
             assert fault.gone
-        # The course's bus keeps nothing.
+        # The course's bus does not store events for later.
         assert [entry["title"] for entry in await feed_of(stack)] == ["latency"]
 
 

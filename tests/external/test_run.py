@@ -1,4 +1,4 @@
-"""Services of somebody else's in a scenario, beside the lab's: broken, and judged by their feed."""
+"""External services in a scenario next to the lab's: broken, and judged by their feed."""
 
 import asyncio
 import io
@@ -43,8 +43,9 @@ DOWN: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """One run of three: the lab's own, the same services told by the log, and one of them among the
-    lab's own, which is not broken, for what it then loses is waited for in vain."""
+    """One run of three variants: the lab's own, the external services on the lab's log, and one of
+    them inside the lab's stack. The last has no fault: waiting for its lost events would be in
+    vain."""
     scenario = Scenario.model_validate(DOWN)
     scenario = with_target(scenario, a_target("logged"), {"bus": "log"})
     (down,) = scenario.method
@@ -70,7 +71,7 @@ def test_with_the_log_the_same_services_lose_nothing(result: Result) -> None:
     assert data is not None
     assert (data.lost, data.unsettled, data.duplicated, data.refused_kept) == (0, 0, 0, 0)
     assert data.visible == data.acknowledged > 0
-    # What only somebody beside the feed could know is not measured.
+    # Figures that need more than the feed are not measured.
     assert (data.diverged, data.out_of_order, data.orphaned, data.undecided) == (None,) * 4
     assert data.resurrected == 0
 

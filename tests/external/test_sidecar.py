@@ -1,4 +1,4 @@
-"""The sidecar before a foreign service: its face, its door at both ports, and the program."""
+"""A sidecar of an external service: its adapter, its fault filter on both ports, its program."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ from tests.support.foreign_service import (
 EVENT = b'{"type":"PostCreated","data":{"id":"%d"}}'
 
 
-# The face.
+# ── The adapter
 
 
 async def test_a_post_and_its_comment_are_created_in_their_words() -> None:
@@ -134,18 +134,18 @@ async def test_only_the_lab_reaches_the_door() -> None:
             assert (await it.ask("PUT", "/_lab/faults/x", order, **told))[0] == 403
             assert (await it.ask("GET", "/_lab/state", **told))[0] == 403
         assert (await it.ask("GET", "/health", Host="evil.example"))[0] == 421
-        async with wire(it.raw) as line:  # there, /_lab is a path of the service like any other
+        async with wire(it.raw) as line:  # here /_lab is a path of the service
             await line.ask("GET /_lab/state", b"", f"Lab-Token: {TOKEN}")
         assert it.foreign.heard[-1].what == "GET /_lab/state"
     async with before(Foreign(), token="") as it:
         assert (await it.ask("GET", "/_lab/state", **{"Lab-Token": ""}))[0] == 403
 
 
-# The door.
+# ── The fault filter
 
 
 async def at_both_ports(it: Before) -> tuple[Any, Any]:
-    """The status of a request to the face, and of one to the raw port; or what error there was."""
+    """The status of a request to the adapter and of one to the raw port, or the error."""
 
     async def raw() -> int:
         async with wire(it.raw) as line:
@@ -262,7 +262,7 @@ async def test_a_fault_of_events_is_not_noticed_by_the_bus(
         assert (await it.take(kind))["acted"] == 1
         await it.put(kind)
         assert await at_both_ports(it) == (201, 201)
-        assert (await it.take(kind))["visitors"] == 0  # they are no events
+        assert (await it.take(kind))["visitors"] == 0  # requests are no events
 
 
 async def test_a_waiting_event_comes_when_its_fault_ends() -> None:
@@ -283,7 +283,7 @@ async def test_faults_of_the_process_are_no_business_of_the_door() -> None:
         assert (await it.ask("PUT", "/_lab/faults/x", order))[0] == 400
 
 
-# The program.
+# ── The program
 
 
 async def test_the_program_says_where_it_is(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A foreign system as a stack: where its services stand, what can be done to each, and what not."""
+"""An external system as a stack: its addresses, and which faults apply to each service."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ async def until_the_feed_is(stack: ForeignStack, expected: dict[str, list[str]])
 
 
 def unmoved(role: str) -> Target:
-    """One whose `role` always listens on its own port."""
+    """A target whose `role` always listens on its own port."""
     with reserve() as free:
         port = free.port
     command = [sys.executable, str(PROGRAM), role, str(port)]
@@ -85,7 +85,7 @@ async def test_faults_act_at_the_door_and_on_the_process(
         assert refused.status == 500
         await down.end()
         assert down.gone
-        # This one is always on its own port, and has a face and nothing else.
+        # This one is always on its own port, and has only an adapter.
         assert stack.places["comments"].public == stack.places["comments"].behind
         broken = await injected(stack, "error", "comments", status=503)
         comment = ("POST", stack.asked_at["comments"], f"/posts/{post_id}/comments")
@@ -97,7 +97,7 @@ async def test_faults_act_at_the_door_and_on_the_process(
         assert await stack.settle(PATIENCE_S)
         (pid,) = stack.supervisor.kept("mine.posts")
         env = psutil.Process(pid).environ()
-    # What is the lab's alone is not handed on.
+    # The lab's own variables are not passed on.
     assert {"LAB_TOKEN", "LAB_LIFELINE", "LAB_SERVICE_ENV"} & env.keys() == set()
     for changed in ("PYTHONPATH", "SSL_CERT_FILE"):
         assert env.get(changed) == os.environ.get(changed)

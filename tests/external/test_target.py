@@ -1,4 +1,4 @@
-"""Target files: what the shortest says, what each key may hold, and mistakes answered kindly."""
+"""Target files: what the shortest means, what each key accepts, and the messages for mistakes."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_names_of_a_cluster_are_asked_of_the_sidecar(tmp_path: Path) -> None:
     assert (told["HTTP_PROXY"], told["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
     assert "localhost" in told["no_proxy"]
     assert load(tmp_path).environment_of("posts", {"posts": 7000}) == {}
-    # One that always listens on its own port has a sidecar only if it is called by a name.
+    # A service that always listens on its own port has a sidecar only if it is called by name.
     assert not target.stands_behind("event-bus")
     assert target.environment_of("event-bus", {"event-bus": 7005}) == {}
     target = load(tmp_path, '[hosts]\nevent-bus-srv = "event-bus"\n' + COURSE)
@@ -191,7 +191,7 @@ def test_what_would_not_start_here_is_said_beforehand(tmp_path: Path) -> None:
     assert "no shell is in between" in told.stdout
 
 
-# The guide.
+# ── The guide
 
 
 def test_the_file_that_the_guide_explains_is_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A badly behaved service of somebody else's: named, bounded, and ended with all it started."""
+"""A misbehaving external service: named, bounded, and ended with all its processes."""
 
 import sys
 from collections.abc import AsyncIterator

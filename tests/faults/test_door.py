@@ -1,4 +1,4 @@
-"""A door by itself: whom a fault hits, how many, and until when."""
+"""A fault filter by itself: which requests a fault hits, how many, and until when."""
 
 from typing import Any
 

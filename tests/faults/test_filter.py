@@ -1,4 +1,4 @@
-"""What can be put on a door, what can not, and what comes off it again."""
+"""Which faults a fault filter accepts and refuses, and how they are removed."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""`lab live` as it is typed: what it says, that a second one just works, and how it ends."""
+"""`lab live` as a command: its output, a second one next to it, and how it ends."""
 
 import signal
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.live_world import typed
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the runs and notes of these tests apart from those of other labs."""
+    """Keep the runs and instance files of these tests apart from those of other labs."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -52,7 +52,7 @@ def test_two_consoles_run_side_by_side_and_leave_nothing(tmp_path: Path) -> None
         killed = set(tmp_path.glob("runs/*"))
         assert one.end(signal.SIGINT) == 128 + signal.SIGINT
         assert running_labs() == []
-        assert len(killed - set(tmp_path.glob("runs/*"))) == 1  # a killed one can't tidy up
+        assert len(killed - set(tmp_path.glob("runs/*"))) == 1  # a killed one cannot clean up
         assert_ended(*one.tree, *other.tree)
         assert_free(*(url for lab in labs for urls in lab.stacks.values() for url in urls.values()))
         assert_free(*(f"http://127.0.0.1:{asked.port}" for asked in (one, other)))

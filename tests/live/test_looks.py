@@ -1,4 +1,4 @@
-"""The page on small and large screens, without colour or motion, for watchers, with a script."""
+"""The page on small and large screens, without colour or motion, for spectators, scripted."""
 
 import signal
 from collections.abc import Iterator
@@ -123,7 +123,7 @@ def test_a_screen_that_missed_something_says_so(browser: Any, address: str) -> N
     )
     page.goto(address)
     page.wait_for_selector("#missed:has-text('7 pictures missed')")
-    # And what was done is told as it was written.
+    # The log shows the text as it was written.
     page.wait_for_selector(".log:has-text('<b onclick=alert(1)>bold</b>')")
     context.close()
 

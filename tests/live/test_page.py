@@ -1,4 +1,4 @@
-"""The page as an instructor uses it: a key breaks something, both halves show it, one heals it."""
+"""The page as an instructor uses it: a key injects a fault, both panes show it, one heals it."""
 
 import re
 from collections.abc import Iterator
@@ -49,9 +49,9 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     live.wait(figure, 2, False)
     page.wait_for_selector(figure(LEFT, 1, False))
     page.wait_for_selector(f"{LEFT} .error-page:visible")
-    # Requests under way at the kill get a 502, all later ones a 503.
+    # Requests in flight at the kill get a 502, all later ones a 503.
     page.wait_for_selector(f"{LEFT} .error-code:has-text('503')")
-    # On the right readers notice nothing.
+    # In the right pane readers notice nothing.
     page.wait_for_selector(figure(RIGHT, 1, True))
     page.wait_for_selector(f"{RIGHT} .feed:visible")
     live.wait_for_text(".log", "comments: down is on")
@@ -96,7 +96,7 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     shown = page.locator(".key-list kbd").all_text_contents()
     assert {"k", "u", "0", "b", "r", "Space", "?"} <= set(shown)
     assert len(shown) == len(set(shown))
-    # What a button shows is a key that there is.
+    # The key on each button works.
     keys.press("Escape")
     assert set(page.locator("button kbd").all_text_contents()) <= {*shown, "Enter"}
 
@@ -151,7 +151,7 @@ def test_the_load_follows_the_keys(live: Seen) -> None:
     for key, says in (("+", "10 requests a"), ("-", "5 requests a")):
         live.page.keyboard.press(key)
         live.wait_for_text(NEWEST_LINE, says)
-    # The next press goes on from the mix that the page shows.
+    # The next press continues from the mix that the page shows.
     for mix, says in (("2", "read_feed 3"), ("0", "read_feed 18"), ("1", "read_feed 6")):
         live.page.keyboard.press("m")
         live.wait_for_text(NEWEST_LINE, says)

@@ -1,4 +1,4 @@
-"""The parts of the console that need no running stack: queues, tails, rules, scripts, halves."""
+"""The parts of the console that need no running stack: queues, tails, rules, scripts, panes."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ from lab.results.claims import CLAIMS
 from lab.scenarios.catalogue import built_in, find
 from tests.support.live_world import tenth
 
-# ── Watchers ──
+# ── Spectators
 
 
 async def test_a_watcher_that_reads_loses_nothing() -> None:
@@ -44,7 +44,7 @@ def test_watchers_can_not_take_the_presenters_place() -> None:
     assert len(watchers) == 0
 
 
-# ── What is read of the spans ──
+# ── Spans
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_large_file_is_emptied_under_its_writer(
         assert tail.lines() == ([b"more"], 1)
 
 
-# ── The halves ──
+# ── Panes
 
 
 @pytest.mark.parametrize("name", ARRANGEMENTS)
@@ -116,7 +116,7 @@ def test_hops_are_drawn_between_query_and_comments() -> None:
     assert ("query", "comments") not in drawn
 
 
-# ── What is seen ──
+# ── Commentary
 
 WELL = picture(TWO[0], [tenth()])
 TELLS = replace(WELL, name="async-bus", tells=True)
@@ -189,7 +189,7 @@ async def test_the_same_sentence_is_rarely_said_again() -> None:
     assert 2 < len(said) < 8
 
 
-# ── Scripts ──
+# ── Scripts
 
 
 @pytest.mark.parametrize("scenario", built_in(), ids=lambda one: one.name)

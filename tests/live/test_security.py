@@ -1,7 +1,7 @@
-"""Who may use the console: every route that there is, asked in every way that is not right.
+"""Access to the console: every route, with every kind of wrong request.
 
-The table of routes is the server's, so a new route is tried here by itself. Behind it is a session
-that no request may reach.
+The routes come from the server's own table, so a new route is included automatically. The session
+behind them fails if a request reaches it.
 """
 
 import socket
@@ -19,10 +19,10 @@ ALL = table(Show(), Keys.of(0))
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD")
 EACH = pytest.mark.parametrize("door", ALL, ids=lambda one: f"{one.route.method} {one.route.path}")
 
-# `Host` can't be left out of HTTP/1.1 without being refused as no HTTP at all: also good.
+# HTTP/1.1 without `Host` is rejected as malformed: also good.
 HOSTS = ("x", "evil.example", "127.0.0.1", "127.0.0.1:1", "[::1]:80")
 ORIGINS = ("http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1", "file://")
-# The token itself is no cookie: a stranger who has seen the one can't make the other.
+# The token itself is no cookie value: the cookie cannot be derived from it.
 COOKIES = ("", "{name}=guessed", "{name}={token}", "lab=", "{name}=")
 KINDS = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 BODIES = (b"", b"[]", b"\xff", b'{"pid": 1}', b"[" * 5_000, b"x" * 70_000)
@@ -42,7 +42,7 @@ def served() -> Iterator[Served]:
 
 
 def wrong_requests(door: Door, keys: Keys) -> Iterator[Wrong]:
-    """The statuses that may answer it, what is wrong in its headers, its body."""
+    """Yields the statuses that are allowed as answer, the wrong headers, the body."""
     yield from (((400, 421), {"Host": host}, {}) for host in HOSTS)
     yield from (((403,), {"Origin": origin}, {}) for origin in ORIGINS)
     if not door.open:
@@ -122,7 +122,7 @@ def test_watchers_find_only_what_is_shared(served: Served, door: Door) -> None:
         assert asked(served.shared, Cookie=served.cookie) == 404
         return
     assert not door.changes
-    # The blog: no half is named here.
+    # /api/blog needs a pane, and none is given here.
     assert asked(served.shared) == (400 if door.route.path == "/api/blog" else 200)
     assert asked(served.shared, Host="evil.example") == 421
     assert asked(served.shared, Host="127.0.0.1") == 421
@@ -133,6 +133,6 @@ def test_watchers_may_use_each_of_the_machines_addresses(served: Served) -> None
     for name in ("localhost", socket.gethostname(), *own_addresses()):
         host = {"Host": f"{name}:{served.shared.port}"}
         assert served.shared.ask("GET", "/", None, host)[0] == 200
-    # At the presenter's port only the loopback counts, whatever else this machine is called.
+    # The presenter's port accepts only loopback names, not the machine's other names.
     for name in own_addresses():
         assert served.ask("GET", "/", None, {"Host": f"{name}:{served.port}"})[0] == 421

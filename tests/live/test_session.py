@@ -1,6 +1,6 @@
-"""The console with both stacks behind it: it draws traffic, breaks, heals, resets, and ends clean.
+"""The console with both stacks behind it: it draws traffic, injects faults, heals, resets, ends.
 
-Nothing here waits for a time: what is waited for is a tick in which something is so.
+No test waits for a fixed time: each waits for a tick with a certain content.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.support.live_world import (
 )
 
 CHAIN, BUS = (half.name for half in TWO)
-RATE = 5.0  # few enough for a busy machine, so that what waits becomes less and not more
+RATE = 5.0  # low enough for a busy machine, so that its queue shrinks
 SCRIPT = with_patience(find("downed-service").at_rate(RATE))
 MIX = {"read_feed": 6, "create_post": 1, "create_comment": 3}
 NUMBERS = count(10)
@@ -57,8 +57,8 @@ def sent(half: Any) -> int:
 def come_to_rest(
     live: Console, screen: Stream, look: Callable[[Any], object] = lambda told: None
 ) -> None:
-    """End the load, and wait until nothing of it is under way; `look` gets each tick till then."""
-    # Ticks name the load only where it changes, so this one differs from all before.
+    """Stop the load, and wait until no request is in flight; `look` gets each tick until then."""
+    # Ticks contain the load only when it changes, so this one must differ from all before.
     load = {"rate": 0, "mix": {"read_feed": next(NUMBERS)}}
     live.post("/api/load", **load)
     is_over, quiet = False, 0
@@ -166,7 +166,7 @@ def test_a_hanging_service_fills_the_workers_of_its_callers(live: Console, scree
 
     screen.tick(all_is_seen)
     live.post("/api/heal")
-    come_to_rest(live, screen)  # on a busy machine, what waits would not become less by itself
+    come_to_rest(live, screen)  # on a busy machine the queue would not shrink under load
     live.post("/api/load", rate=RATE, mix=MIX)
     screen.until_well()
 
@@ -275,7 +275,7 @@ def test_a_post_and_a_comment_reach_both_feeds(live: Console, screen: Stream) ->
         assert post["status"] == 201
         own = post["body"]["id"]
         comment = {"half": half, "post_id": own, "content": "Nice"}
-        # On the bus, comments hears of the post a moment later.
+        # On the bus, `comments` consumes the post a moment later.
         screen.once(lambda of=comment: live.post("/api/comment", **of)["status"] == 201)
 
         def with_a_comment(half: str = half, own: str = own) -> Any:

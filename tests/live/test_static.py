@@ -1,4 +1,4 @@
-"""The page's files, read as they lie there: small, whole, and with nothing from elsewhere."""
+"""The page's files on disk: small, complete, and without anything from other sites."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ FORBIDDEN = (
     *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "createContextualFragment"),
     *("eval(", "new Function", "setHTML", "srcdoc", "javascript:", "DOMParser"),
 )
-"""Ways by which a text could become markup or code."""
+"""Calls by which a text could become markup or code."""
 
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in CODE}
@@ -36,7 +36,7 @@ def test_no_text_can_become_markup(name: str) -> None:
 @EACH
 def test_nothing_is_fetched_from_elsewhere(name: str) -> None:
     found = re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s\"'`]*", TEXTS[name])
-    # A name space is a name, and never fetched.
+    # A namespace URI is a name; no program fetches it.
     assert [url for url in found if not url.endswith("www.w3.org/2000/svg")] == []
 
 

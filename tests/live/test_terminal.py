@@ -1,4 +1,4 @@
-"""The console in a terminal: readable at 80 columns, and every key does what it says."""
+"""The console in a terminal: readable at 80 columns, and every key has its effect."""
 
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ def on_paper(screen: Screen, columns: int = 80) -> str:
 
 
 class Recorded:
-    """Takes the place of the session and its switches, and notes each call."""
+    """Replaces the session and its switches, and records each call."""
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []

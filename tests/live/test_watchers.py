@@ -1,4 +1,4 @@
-"""Watchers whose network is bad: the others notice nothing, and each learns what it missed."""
+"""Spectators on a bad network: the others are not affected, and each learns what it missed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def served() -> Iterator[Served]:
 
 
 class Line:
-    """A screen's connection as the server sees it, which takes data while `takes` is set."""
+    """A screen's connection as the server sees it; accepts data while `takes` is set."""
 
     def __init__(self, takes: bool) -> None:
         self.takes = asyncio.Event()
@@ -50,7 +50,7 @@ def show() -> Show:
 
 
 async def watching(show: Show, line: Line) -> "asyncio.Task[Any]":
-    """The stream of one more screen, which has begun."""
+    """The stream of one more screen, already begun."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server.web, "StreamResponse", lambda headers: line)
         task = asyncio.create_task(server.streaming(show, "watcher")(cast(Any, line)))

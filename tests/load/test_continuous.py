@@ -1,4 +1,4 @@
-"""The load without an end: it reports what came in, does as it is told at once, keeps nothing."""
+"""The continuous load: it reports, applies changes at once, and keeps nothing."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ async def a_load(world: World) -> AsyncIterator[SteadyLoad]:
 
 
 async def reported(load: SteadyLoad, enough: Callable[[Reports], bool]) -> Reports:
-    """All reports until there were enough."""
+    """All reports until `enough` is true of them."""
     reports: Reports = []
 
     def report() -> bool:
@@ -51,7 +51,7 @@ def test_each_request_answer_and_visible_write_is_reported_once(world: World) ->
         async with a_load(world) as load:
             reports = await reported(load, lambda so_far: min(total(so_far, "writes", "ok")) >= 20)
             load.wish(Wish(rate=0))
-            drawn = load.pieces + 2  # the piece that was drawn before the wish is still sent
+            drawn = load.pieces + 2  # the piece that was scheduled before the change is still sent
 
             def all_is_over(so_far: Reports) -> bool:
                 halves = so_far[-1]["halves"].values()
@@ -104,7 +104,7 @@ def test_another_mix_holds_from_the_next_piece_on(world: World) -> None:
     async def watch() -> Reports:
         async with a_load(world) as load:
             load.wish(Wish(mix={"create_post": 1}))
-            drawn = load.pieces + 2  # those that were drawn before
+            drawn = load.pieces + 2  # those scheduled before
             await until(lambda: load.pieces > drawn)
             load.report()
             return await reported(load, lambda so_far: total(so_far, "writes", "sent")[0] > 10)

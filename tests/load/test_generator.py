@@ -1,4 +1,4 @@
-"""The load against a small blog: what it sends, what it makes of the answers, what it can see."""
+"""The load against a small blog: what it sends, how it rates the answers, what it observes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def a_watcher(world: World, *seed_posts: str, reader_delay_s: float = 0) -> Watc
 
 
 def a_sender(world: World, late_s: float = 0.0, **changed: Any) -> Sender:
-    """A variant's sender, in a run that began so long ago."""
+    """A variant's sender in a run that began `late_s` seconds ago."""
     started_at_s = world.loop.time() - late_s
     settings: dict[str, Any] = {"timeout_s": PATIENCE_S, "max_in_flight": 10, **changed}
     timeline = Timeline([Phase(name="before", seconds=60)])
@@ -44,7 +44,7 @@ def a_sender(world: World, late_s: float = 0.0, **changed: Any) -> Sender:
 
 
 def fired(world: World, sender: Sender, *actions: str) -> list[Sample]:
-    """The samples of these actions, all sent now, when nothing of them is under way any more."""
+    """The samples of these actions, all sent now, once none of them is in flight."""
 
     async def fire() -> None:
         for number, action in enumerate(actions):

@@ -1,4 +1,4 @@
-"""The client against bare sockets: every way an answer can come, or not come."""
+"""The HTTP client against bare sockets: every way an answer can arrive or fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(
 
 
 def answering(*answers: bytes, then_reset: bool = False, heads: list[bytes] | None = None) -> Peer:
-    """One connection gets these answers, a request each, and is closed after the last."""
+    """A peer that gives each connection these answers, one per request, and then closes it."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for text in answers:

@@ -1,4 +1,4 @@
-"""The load without a network: its plan, its schedule, its rows and its figures."""
+"""The load without a network: its plan, its schedule, its samples and its figures."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _after_the_fault(*latencies_ms: float) -> list[Sample]:
     ]
 
 
-USUAL = {"read_feed": endpoint_figures([A_SAMPLE])}  # p99 5 ms: good is up to 30 ms
+USUAL = {"read_feed": endpoint_figures([A_SAMPLE])}  # p99 5 ms: up to 30 ms is good
 
 
 def test_recovery_begins_with_ten_good_requests_in_a_row() -> None:

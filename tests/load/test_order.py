@@ -1,4 +1,4 @@
-"""Which post is older, where ids don't say it: what was met first, and no closer than that."""
+"""The order of posts whose ids do not tell it: derived from what was observed first."""
 
 import random
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def shown_in(order: Order, ids: Sequence[str]) -> tuple[Shown, list[Sample]]:
 
 
 def page(ids: Sequence[str]) -> dict[str, set[str]]:
-    """A page of the feed: the newest first."""
+    """A page of the feed, newest first."""
     return {one: set[str]() for one in reversed(ids)}
 
 
@@ -55,7 +55,7 @@ def test_a_post_missing_from_a_full_page_is_missed() -> None:
 def test_near_the_end_of_a_page_no_post_is_missed() -> None:
     ids = some_ids(40)
     shown, posts = shown_in(Order(by_id=False), ids)
-    otherwise = [ids[15], *ids[20:]]  # one that we take for older than those left out
+    otherwise = [ids[15], *ids[20:]]  # with one that we assume is older than those left out
     shown.compare(Asked(2.0, limit=21), page(otherwise), 21)
     assert not any(one.went_back for one in posts)
     assert MARGIN < 21

@@ -1,4 +1,4 @@
-"""A client that sends a write again: when, how often, and under which name."""
+"""A client that retries a write: when, how often, and with which idempotency key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 2.0
 
 
 def ask(world: World, *script: Answer, method: str = "POST", retries: int = 1) -> Outcome:
-    """What came of one request, where attempts are answered so."""
+    """The outcome of one request whose attempts get these answers."""
     world.script = list(script)
     world.requests.clear()
 

@@ -1,4 +1,4 @@
-"""Stale reads: which feeds came without something that had been acknowledged before."""
+"""Stale reads: feeds that lack a write acknowledged before they were requested."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from lab.results.result import Endpoint, PhaseFigures, Result, Variant
 
 
 def write(at_s: float, answered_ms: float, visible_ms: float | None, **more: bool) -> Sample:
-    """A post, acknowledged and seen so long after it was meant to be sent."""
+    """A post, acknowledged and visible that many ms after its intended send time."""
     told = {"ok": True, **more}
     return Sample(
         "v", "during", "create_post", at_s, 0.0, answered_ms, visible_ms=visible_ms, **told
@@ -24,12 +24,12 @@ def feed(at_s: float, answered_ms: float = 1.0, lag_ms: float = 0.0, ok: bool = 
 @pytest.mark.parametrize(
     ("one", "stale"),
     [
-        (feed(1.005), False),  # asked for before the 201
-        (feed(1.005, lag_ms=10.0, answered_ms=11.0), True),  # meant for before it, sent after it
+        (feed(1.005), False),  # requested before the 201
+        (feed(1.005, lag_ms=10.0, answered_ms=11.0), True),  # intended before it, sent after it
         (feed(1.050), True),
-        (feed(1.050, answered_ms=60.0), False),  # when it came the write had been seen
+        (feed(1.050, answered_ms=60.0), False),  # when it arrived the write had already been seen
         (feed(1.150), False),
-        (feed(1.050, ok=False), False),  # no answer is not an old one
+        (feed(1.050, ok=False), False),  # a missing answer is not a stale one
     ],
 )
 def test_a_feed_is_stale_until_it_shows_an_acknowledged_write(one: Sample, stale: bool) -> None:

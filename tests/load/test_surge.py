@@ -29,7 +29,7 @@ def scenario(folder: Path, load: str = "during_rate = 100, ", **more: Any) -> Sc
     return Scenario.load_file(folder / "mine.toml")
 
 
-# ── the schedule ──────────────────────────────────────────────────────────
+# ── The schedule
 
 
 def test_in_a_surge_arrivals_come_at_its_rate() -> None:
@@ -56,7 +56,7 @@ def test_gaps_in_the_surge_are_exponential_from_the_beginning() -> None:
     assert sum(gap > mean for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.03)
 
 
-# ── the file and the plan ─────────────────────────────────────────────────
+# ── The file and the plan
 
 
 def test_the_plan_gives_a_rate_to_the_surge_alone(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_sequence_has_no_during_for_a_surge(tmp_path: Path) -> None:
         Scenario.load_file(tmp_path / "mine.toml")
 
 
-# ── what is measured of it ────────────────────────────────────────────────
+# ── The figures
 
 
 def test_the_surge_lasts_as_long_as_during(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_not_to_drain_after_a_surge_is_a_measurement(tmp_path: Path) -> None:
     lag = {"query": ConsumerLag(max=9, outage_seconds=1.0), "comments": ConsumerLag(max=9)}
     result = _result(Variant(name="v", arrangement="async-bus", lag=lag))
     assert measured("v.lag.query.drained_seconds", result) == float("inf")
-    assert measured("v.lag.comments.drained_seconds", result) is None  # nothing had come over it
+    assert measured("v.lag.comments.drained_seconds", result) is None  # nothing had been published
 
 
 def test_recovery_is_counted_from_the_end_of_the_surge(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_path_leads_to_the_good_answers_a_second() -> None:
     assert measured("v.during.create_post.rate", result) is None
 
 
-# ── a capacity for one consumer ───────────────────────────────────────────
+# ── Capacity of one consumer
 
 
 def test_the_time_for_an_event_is_set_by_consumer(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the watcher makes of an answer of the feed."""
+"""How the visibility probe reads an answer of the feed."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
-"""Puts faults into a copy of the lab, one at a time, and sees whether the tests catch them.
+"""Puts faults into a copy of the lab, one at a time, and reports whether the tests catch them.
 
-Without a name it tries all of them. Only tests of `make test` count: neither slow nor soak ones.
+Without a name all faults are tried. Only tests of `make test` count: neither slow nor soak ones.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def tried(fault: Fault) -> str:
-    """What came of one fault: who has caught it, or that nobody has."""
+    """The outcome for one fault: the test that caught it, or that no test did."""
     status, said = tested(fault, fault.tests)
     failed = re.search(r"^FAILED (.+?)(?: - .*)?$", said, re.MULTILINE)
     if status == 1 and failed:
@@ -56,7 +56,7 @@ def tried(fault: Fault) -> str:
 
 
 def tested(fault: Fault | None, paths: Iterable[str]) -> tuple[int, str]:
-    """The exit status of some tests in a copy of all, with a fault or without; what was said."""
+    """Run some tests in a copy of the project, with or without a fault; exit status and output."""
     with TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder).resolve()
         for one in COPIED:
@@ -68,7 +68,7 @@ def tested(fault: Fault | None, paths: Iterable[str]) -> tuple[int, str]:
                 raise SystemExit(f"{fault.name}: not exactly one such place in {fault.file}")
             file.write_text(source.replace(fault.old, fault.new))
             Path(cache_from_source(str(file))).unlink(missing_ok=True)
-        # The lab is installed from where it is written: the copy has to come first, also below.
+        # The lab is installed from its source folder: the copy must come first on the path.
         _, found = _python(
             copy, Path("/"), "-c", "import lab.service.store; print(lab.service.store.__file__)"
         )

@@ -1,9 +1,9 @@
-"""Faults as people make them, one at a time: each must be caught by tests that `make test` runs.
+"""Mistakes as programmers make them: each must be caught by the tests that `make test` runs.
 
-`@` is a file under lab/; behind `<` stand the files or folders under tests/ that are expected to
-catch the faults below it, the quickest first. `#` is the name of a fault. `-` is what stands in the
-file now, exactly once, and `+` what the fault makes of it; `~` is both on one line. A part of a
-line is enough, and lines that follow each other are one text.
+`@` is a file under lab/; after `<` come the files or folders under tests/ that should catch the
+faults below it, the quickest first. `#` is the name of a fault. `-` is a text that occurs in the
+file exactly once, and `+` its replacement; `~` has both on one line. A part of a line is enough;
+consecutive lines form one text.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Whether the table of faults is sound against the source as it is."""
+"""Whether the table of faults fits the source as it is now."""
 
 from tests.mutation.__main__ import ROOT
 from tests.mutation.faults import FAULTS

@@ -1,1 +1,1 @@
-"""Tiny programs that the tests start as processes of their own."""
+"""Small programs that the tests start as separate processes."""

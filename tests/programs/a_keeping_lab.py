@@ -1,7 +1,8 @@
-"""A lab in a process of its own that keeps a stray service, so that the tests can end it anyhow.
+"""A lab that runs a stray-making service under a wrapper, as a process that the tests can end.
 
-`python -m tests.programs.a_keeping_lab FOLDER PORT HOW…`; `suspended` among HOW: it is. Prints one
-JSON line with the pids of the nursery and of the keeper when all is up, and waits.
+`python -m tests.programs.a_keeping_lab FOLDER PORT HOW…`; with `suspended` among HOW, the service
+is suspended. When everything is up, it prints one JSON line with the pids of the fork server and of
+the wrapper, and waits.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ def kept(name: str, folder: Path, port: int, *how: str, command: str = sys.execu
         "lab.external.wrapper",
         ("--cwd", str(folder), "--log", str(log), "--", *words),
         log,
-        # As the lab does it: ours is not the path on which a service finds its modules.
+        # As the lab does: the service must not inherit our PYTHONPATH.
         env={ENVIRONMENT: json.dumps({"PYTHONPATH": None})},
         health=f"http://127.0.0.1:{port}/",
         keeps=True,

@@ -1,8 +1,8 @@
-"""A lab in a process of its own, so that the tests can kill it: starts two services, suspends one.
+"""A lab in a process that the tests can kill: it starts two services and suspends one.
 
-Prints one JSON line with everybody's pid and the ports when all is up, then does as told in argv:
-`waits` for a signal; `raises` an exception or `ends` in order once its input ends; `forks` first,
-so that another process holds a copy of the socket to the nursery, then waits.
+When everything is up, it prints one JSON line with all pids and ports. Then argv decides: `waits`
+for a signal; `raises` an exception or `ends` normally once its input ends; `forks`, so that a
+second process holds a copy of the socket to the fork server, and waits.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ async def run(folder: Path, then: str) -> None:
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
         if then in ("raises", "ends"):
-            sys.stdin.readline()  # Until the test has had its look at us.
+            sys.stdin.readline()  # until the test has looked at this process
         if then == "raises":
             raise RuntimeError("as told")
         if then != "ends":

@@ -1,4 +1,4 @@
-"""What the mutants break with: a transaction that is not one, work that is done too late."""
+"""Tools for the mutants' bugs: a transaction that is not atomic, work that is done too late."""
 
 import functools
 import queue
@@ -13,11 +13,11 @@ from zlib import crc32
 from lab.service.store import Store, Transaction
 
 TOO_LATE_S = 0.4
-"""The window of a bug that shows only when the process dies in it: long enough to be hit."""
+"""Seconds during which a kill exposes the bug: long enough that a kill hits them."""
 
 
 class Later:
-    """Does things in their order, each so many seconds after it was asked for."""
+    """Runs work in order, each piece `after_s` seconds after it was handed in."""
 
     def __init__(self, after_s: float = TOO_LATE_S) -> None:
         self._after_s = after_s
@@ -35,7 +35,7 @@ class Later:
 
 
 class Divided:
-    """Looks like a transaction: notes down what is named in `notes`, and does the rest at once."""
+    """A false transaction: records the calls named in `notes`, and executes all others at once."""
 
     def __init__(self, change: Transaction, notes: Sequence[str]) -> None:
         self._change, self._notes = change, notes
@@ -47,7 +47,7 @@ class Divided:
 
         def note(*values: Any) -> Any:
             self.noted.append((name, values))
-            # Where one is told which events are new, all of them seem so.
+            # `new_among` returns the events that are new: here, all of them.
             return set(values[0]) if name == "new_among" else None
 
         return note
@@ -60,8 +60,8 @@ class Divided:
 def divide_transactions(
     notes: Sequence[str], do_later: Callable[[Callable[[], None]], None]
 ) -> None:
-    """Let every transaction of this process commit without what `notes` names; `do_later` is given
-    a second transaction, with that."""
+    """Commit every transaction of this process without the calls named in `notes`; `do_later` gets
+    a second transaction with those calls."""
     whole = Store.transaction
 
     @contextmanager
@@ -81,14 +81,14 @@ def divide_transactions(
 
 
 def one_in(count: int, text: str) -> bool:
-    """Whether a text is hit by a bug that hits one in so many: always the same ones."""
+    """Whether a bug that hits one in `count` hits this text: the same texts each time."""
     return crc32(text.encode()) % count == 0
 
 
 def break_handler(
     service: Any, method: str, path: str, wrong: Callable[[Callable[..., Any]], Callable[..., Any]]
 ) -> None:
-    """Put `wrong(handler)` in the place of the handler of a route."""
+    """Replace the handler of a route by `wrong(handler)`."""
     for at, route in enumerate(service.routes):
         if (route.method, route.path) == (method, path):
             handler = functools.wraps(route.handler)(wrong(route.handler))
@@ -100,5 +100,5 @@ def break_handler(
 def break_listener(
     service: Any, kind: type, wrong: Callable[[Callable[..., None]], Callable[..., None]]
 ) -> None:
-    """Put `wrong(listener)` in the place of what hears one type of event."""
+    """Replace the listener of one event type by `wrong(listener)`."""
     service.listeners[kind] = wrong(service.listeners[kind])

@@ -1,6 +1,6 @@
-"""`lab up` without the command line around it, on free ports, so that the tests can end it.
+"""`lab up` without its command line, on free ports, so that the tests can end it.
 
-`python -m tests.programs.by_hand FOLDER WHICH`; what it says goes to standard output.
+`python -m tests.programs.by_hand FOLDER WHICH`; it prints to standard output.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A service in the lab's own shell whose handlers have bugs."""
+"""A service on the lab's own server whose handlers have bugs."""
 
 import argparse
 from typing import NoReturn

@@ -1,7 +1,7 @@
-"""Checks of a foreign system that are ended in any way there is, and a look at what they leave.
+"""Ends checks of an external system in every possible way, and looks for leftover processes.
 
-Each service of it leaves a process behind in a session of its own; only the lab can find those.
-All that a check starts has its mark in the environment (LAB_RUN), which is how it is found here.
+Each service of the system leaves a process in a new session; only the lab can find those. All
+processes that a check starts have its LAB_RUN variable, by which they are found here.
 """
 
 import json
@@ -28,7 +28,7 @@ SLEEPERS = len(SERVICES) + 1
 
 
 def write_target(folder: Path) -> Path:
-    """A tiny blog whose services leave strays, as a target file."""
+    """A target file of a tiny blog whose services leave stray processes."""
     everybody = " ".join(f"{{url:{one}}}/events" for one in SERVICES)
     lines = []
     for role in (*SERVICES, "event-bus"):
@@ -44,7 +44,7 @@ def write_target(folder: Path) -> Path:
 
 @dataclass
 class ACheck:
-    """`lab check` in a process of its own; `said` are the lines of its progress."""
+    """`lab check` in a new process; `said` are its progress lines."""
 
     file: Path
     said: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class ACheck:
             self.said.append(line)
 
     def started(self) -> list[psutil.Process]:
-        """All that it has started, and that lives."""
+        """All living processes that the check has started."""
         mark, found = f"{self.process.pid}:", []
         for one in psutil.process_iter():
             with suppress(psutil.Error, OSError):
@@ -79,7 +79,7 @@ class ACheck:
             time.sleep(0.005)
 
     def until_broken(self, outage: int) -> None:
-        """Until the system has been started for that outage (0: for the contract), strays too."""
+        """Wait until the system and its strays run for that outage (0: for the contract)."""
         self.until(lambda: len(self.said) > outage, f"outage {outage} did not begin")
         self.until(lambda: self.strays() >= SLEEPERS, "the system did not stand")
 
@@ -87,7 +87,7 @@ class ACheck:
         return sum(_name(one) == "sleep" for one in self.started())
 
     def end(self, way: str) -> None:
-        """End it, and look whether anything is left."""
+        """End the check, and assert that no process is left."""
         before = self.started()
         WAYS[way](self)
         self.process.wait(WITHIN_S)
@@ -98,7 +98,7 @@ class ACheck:
         return next(one for one in self.started() if _name(one) == name)
 
     def clear_away(self) -> None:
-        """What a failed test leaves must not disturb the next one."""
+        """Kill what a failed test has left, so that it cannot disturb the next one."""
         for one in self.started():
             with suppress(psutil.Error):
                 one.kill()
@@ -122,7 +122,7 @@ def _a_sidecar(check: ACheck) -> None:
 
 
 def _a_service(check: ACheck) -> None:
-    check.one_of("sleep").parent().kill()  # type: ignore[union-attr]  # its keeper
+    check.one_of("sleep").parent().kill()  # type: ignore[union-attr]  # its wrapper
 
 
 def _everybody_of_the_labs(check: ACheck) -> None:
@@ -143,12 +143,12 @@ WAYS: dict[str, Callable[[ACheck], None]] = {
 
 
 def try_out(folder: Path, number: int) -> None:
-    """One try: the way and the moment are chosen by its number."""
+    """One try; its number chooses the way and the moment."""
     chance = random.Random(number)
     check = ACheck(write_target(folder))
     try:
         check.until_broken(chance.randrange(6))
-        time.sleep(chance.uniform(0, 1.5))  # into the calm, the outage, or the mending
+        time.sleep(chance.uniform(0, 1.5))  # during the calm, the outage, or the recovery
         check.end(list(WAYS)[number % len(WAYS)])
     finally:
         check.clear_away()

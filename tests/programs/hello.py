@@ -1,6 +1,6 @@
-"""A service as small as can be: answers /health, and misbehaves on request.
+"""A minimal service: answers /health, and misbehaves on request.
 
-It is written on bare sockets, for it is started dozens of times by the tests of `lab.cluster`.
+It uses bare sockets because the tests of `lab.cluster` start it dozens of times.
 """
 
 import argparse

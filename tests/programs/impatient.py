@@ -1,4 +1,4 @@
-"""A service in the lab's own shell that waits for half a request for 0.3 s instead of 10 s."""
+"""A service on the lab's own server that waits for half a request for 0.3 s instead of 10 s."""
 
 import argparse
 from typing import Any

@@ -1,4 +1,4 @@
-"""Labs that keep a stray service, ended in every way there is; and a look at what they leave."""
+"""Ends labs that run a stray-making service, in every way, and checks what they leave."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from tests.programs.labs import ROOT, WITHIN_S, assert_ended
 
 
 class AKeepingLab:
-    """`pids`: whose end is looked for: the keeper, and all that the service has started."""
+    """A lab in a new process, with the fork server, the wrapper, and the strays of its service."""
 
     def __init__(self, folder: Path, *how: str) -> None:
         with reserve() as free:
@@ -37,14 +37,14 @@ class AKeepingLab:
 
     def end(self, how: str) -> None:
         WAYS_TO_END[how](self)
-        if "of the lab" not in how and "of the" in how:  # the lab lives, and waits for ever
+        if "of the lab" not in how and "of the" in how:  # the lab lives and waits
             assert_ended(self.keeper, *self.strays)
             self.process.terminate()
         self.process.communicate(timeout=WITHIN_S)
         assert_ended(self.nursery, self.keeper, *self.strays)
 
     def clear_away(self) -> None:
-        """What a failed test leaves must not disturb the next one."""
+        """Kill what a failed test has left, so that it cannot disturb the next one."""
         for one in (self.nursery, self.keeper, *self.strays):
             with suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -75,8 +75,8 @@ STRAYS = (("forks", "daemonises", "ignores_sigterm"), ("daemonises", "suspended"
 
 
 def until_ended(pids: Iterable[int]) -> None:
-    """Wait until none of those runs whose numbers strays have noted. A number may have been given
-    to somebody else's process since."""
+    """Wait until all the recorded strays have ended. The system may have reused a pid for another
+    process since."""
     living = []
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
@@ -87,7 +87,7 @@ def until_ended(pids: Iterable[int]) -> None:
 
 
 def try_out(folder: Path, number: int) -> None:
-    """One try, chosen by its number: a lab is started, ended, and has left nothing."""
+    """One try, chosen by its number: start a lab, end it, and assert that no process is left."""
     chance = random.Random(number)
     way = list(WAYS_TO_END)[number % len(WAYS_TO_END)]
     lab = AKeepingLab(folder, *chance.choice(STRAYS))

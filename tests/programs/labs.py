@@ -1,4 +1,4 @@
-"""A lab to be killed, as the tests of what it leaves behind see it from outside."""
+"""A lab that the tests kill, observed from outside."""
 
 import json
 import subprocess
@@ -18,8 +18,11 @@ WITHIN_S = 60.0
 
 
 def assert_ended(*processes: psutil.Process) -> None:
-    """Wait until none of them runs. A zombie has ended: one that outlives its parent is for the
-    system's first process to reap, and that one may take its time."""
+    """Wait until none of the processes runs.
+
+    A zombie counts as ended: a process that outlives its parent is reaped by the system's init,
+    which may take its time.
+    """
     deadline = time.perf_counter() + WITHIN_S
     while left := [process for process in processes if _runs(process)]:
         assert time.perf_counter() < deadline, left
@@ -28,7 +31,7 @@ def assert_ended(*processes: psutil.Process) -> None:
 
 def _runs(process: psutil.Process) -> bool:
     try:
-        # psutil tells a process from another that was given its number since.
+        # psutil detects a reused pid.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
@@ -43,7 +46,7 @@ def _can_be_had(port: int) -> bool:
 
 
 class ALab:
-    """A lab in a process of its own, with one service awake and one suspended."""
+    """A lab in a new process, with one running service and one suspended."""
 
     def __init__(self, folder: Path, then: str) -> None:
         command = [sys.executable, "-m", "tests.programs.a_lab", str(folder), then]
@@ -59,21 +62,21 @@ class ALab:
         self.fork = psutil.Process(told["fork"]) if told["fork"] else None
 
     def wait(self) -> str:
-        """Until the lab has ended; what it wrote to stderr."""
+        """Wait until the lab has ended; returns its stderr."""
         return self.process.communicate(timeout=WITHIN_S)[1].decode()
 
     def assert_nothing_is_left(self) -> None:
-        """Neither its processes, nor its ports: each can be had again."""
+        """Assert that its processes have ended and its ports are free again."""
         assert_ended(self.nursery, *self.services)
         deadline = time.perf_counter() + WITHIN_S
         for port in self.ports:
             while not _can_be_had(port):
-                # Once it is free, anybody may be given it for a while.
+                # Any program may use the port for a while once it is free.
                 assert time.perf_counter() < deadline, f"port {port} is still taken"
                 time.sleep(0.01)
 
     def clear_away(self) -> None:
-        """What a failed test leaves must not disturb the next one."""
+        """Kill what a failed test has left, so that it cannot disturb the next one."""
         for process in (self.fork, *self.services, self.nursery):
             if process is not None:
                 with suppress(psutil.NoSuchProcess):

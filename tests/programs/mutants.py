@@ -1,8 +1,8 @@
-"""A program of the lab with one bug in it: `python -m tests.programs.mutants BUG MODULE …`.
+"""Runs a program of the lab with one bug in it: `python -m tests.programs.mutants BUG MODULE …`.
 
-The bug is put into the module that is named, in this process alone; then the module's own `main`
-runs with the rest of the words. So a mutant is started, killed and asked like any other program,
-and nothing in the lab knows of it.
+The bug is put into the named module, in this process alone; then the module's `main` runs with the
+remaining arguments. So a mutant is started, killed and requested like any other program, and no
+code of the lab knows about it.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from tests.programs import mutants_asking, mutants_carrying, mutants_telling
 
 Bug = Callable[..., None]
-"""Breaks one thing; takes the module that is about to run."""
+"""Breaks one thing in the module that is about to run, which it gets as argument."""
 
 BUGS: Mapping[str, Bug] = mutants_telling.BUGS | mutants_carrying.BUGS | mutants_asking.BUGS
 

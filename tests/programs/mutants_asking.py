@@ -1,4 +1,4 @@
-"""Bugs of services that ask, and of those that a client sees in any arrangement."""
+"""Bugs of calling services, and bugs that a client sees in any arrangement."""
 
 import secrets
 from collections.abc import Callable
@@ -15,7 +15,7 @@ STALE_ANSWERS = 2
 
 
 def stores_before_it_asks(program: ModuleType) -> None:
-    """Pending at first; the verdict, once it is there, is put where it belongs."""
+    """Stores the comment as pending, asks `moderation`, and then updates the status."""
 
     def wrong(create: Callable[..., Any]) -> Callable[..., Any]:
         def create_comment(post_id: str, draft: Any) -> Any:
@@ -32,7 +32,7 @@ def stores_before_it_asks(program: ModuleType) -> None:
 
 
 def calls_a_timeout_a_refusal(program: ModuleType) -> None:
-    """It goes on waiting in secret, and keeps the comment that it has just refused."""
+    """Reports a timeout as a definite refusal, and stores the refused comment all the same."""
 
     def wrong(create: Callable[..., Any]) -> Callable[..., Any]:
         def create_comment(post_id: str, draft: Any) -> Any:
@@ -81,7 +81,7 @@ def hides_comments_it_can_not_get(program: ModuleType) -> None:
 
 
 def shows_what_it_had_before(program: ModuleType) -> None:
-    """A cache that every other reader gets, and nobody clears when something is written."""
+    """A cache of the feed: every other read gets the cached answer, and writes do not clear it."""
     cached: dict[tuple[int, str], tuple[Any, int]] = {}
 
     def wrong(get: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Bugs on the way of an event: of the relay, the client of the bus, the log, the course's bus."""
+"""Bugs on an event's way: the outbox relay, the bus client, the log, the course's bus."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,11 +14,11 @@ from lab.domain.events import Envelope
 from lab.domain.model import new_id
 from tests.programs.breaking import TOO_LATE_S, one_in
 
-# ── the relay, and the bus as a service sees it ───────────────────────────
+# ── The relay and the bus client
 
 
 class _Bus:
-    """A bus, but for what a subclass gets wrong."""
+    """Delegates to a bus, except for what a subclass gets wrong."""
 
     def __init__(self, bus: Any) -> None:
         self.bus = bus
@@ -27,7 +27,7 @@ class _Bus:
         return getattr(self.bus, name)
 
     async def holds(self, sequence: int, event_id: str) -> bool:
-        return True  # or whoever told it wrongly would be found out, and tell it again
+        return True  # else the relay would notice the loss and publish again
 
 
 def _connected_by(wrong: type[_Bus]) -> Callable[[ModuleType], None]:
@@ -79,7 +79,7 @@ class _Garbling(_Bus):
             yield batch
 
 
-# ── the log, and the course's bus ─────────────────────────────────────────
+# ── The log and the course's bus
 
 _Append = Callable[[LogFile, Sequence[Envelope]], tuple[list[int], list[bytes]]]
 
@@ -114,8 +114,8 @@ def the_log_forgets_ids(program: ModuleType) -> None:
 
 
 def the_log_acknowledges_before_the_commit(program: ModuleType) -> None:
-    """And when it is asked whether it holds what it has acknowledged, it says yes to everything: or
-    those who told it would find out, and tell it again."""
+    """The log acknowledges before it commits. It also claims to hold every acknowledged event:
+    otherwise the publishers would notice the loss and publish again."""
 
     async def keep(log: Any, events: list[Any]) -> list[int]:
         loop = asyncio.get_running_loop()
@@ -133,7 +133,7 @@ def the_log_acknowledges_before_the_commit(program: ModuleType) -> None:
 
 
 class _Anything:
-    """Equal to whatever it is compared with."""
+    """Equal to any other object."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -142,7 +142,7 @@ class _Anything:
 
 
 def _course_that(posts: Callable[[CourseEvent], int]) -> Callable[[ModuleType], None]:
-    """`posts`: how often the bus brings an event to a subscriber; the services tell as ever."""
+    """A course bus that posts an event `posts(event)` times to each subscriber."""
 
     def bug(program: ModuleType) -> None:
         class Wrong(Poster):

@@ -1,4 +1,4 @@
-"""Bugs of services that tell and hear: of the store, the applier, the listeners, the handlers."""
+"""Bugs of services that publish and consume: in the store, inbox, listeners and handlers."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -15,7 +15,7 @@ from tests.programs.breaking import (
     one_in,
 )
 
-# ── the store: what belongs together, and isn't ───────────────────────────
+# ── The store: transactions that are not atomic
 
 
 def acknowledges_before_the_commit(program: ModuleType) -> None:
@@ -48,7 +48,7 @@ def acknowledges_what_it_rolled_back(program: ModuleType) -> None:
     break_handler(program.service, "POST", "/posts/{post_id}/comments", wrong)
 
 
-# ── what hears ────────────────────────────────────────────────────────────
+# ── The inbox and the listeners
 
 
 def _mishears(
@@ -97,14 +97,14 @@ def _tells_the_opposite(listener: Callable[..., None]) -> Callable[..., None]:
 
 
 def applies_the_newer_event_first(program: ModuleType) -> None:
-    """What is new is held back until the update is there, and then overwrites it."""
+    """Holds back a new comment until its update arrives, and then overwrites the update."""
     held: dict[str, CommentCreated] = {}
 
     def updated(listener: Callable[..., None]) -> Callable[..., None]:
         def heard(event: CommentUpdated, change: Any) -> None:
             listener(event, change)
             if event.id in held:
-                # As an upsert does that asks nobody which of the two is newer.
+                # an upsert that does not check which of the two is newer
                 listener(held.pop(event.id), change)
 
         return heard
@@ -122,7 +122,7 @@ def applies_the_newer_event_first(program: ModuleType) -> None:
     break_listener(program.service, CommentCreated, created)
 
 
-# ── what answers ──────────────────────────────────────────────────────────
+# ── The handlers
 
 
 def refuses_after_the_commit(program: ModuleType) -> None:

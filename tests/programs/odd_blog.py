@@ -1,6 +1,7 @@
-"""A blog in one process that is odd in one way: `python odd_blog.py PORT HOW`, see HOW in `odd`.
+"""A blog in one process that is odd in one way: `python odd_blog.py PORT HOW`.
 
-What it does that is no answer is `stray.py`'s. Its posts outlive it, in a file in its folder.
+HOW is a key of `ODD`, or of `stray.HOW` for ways that do not concern answers. The posts survive a
+restart, in a file in the folder.
 """
 
 import gzip
@@ -111,7 +112,7 @@ ODD = {
 
 
 def ends(it: Handler, status: int, content: bytes) -> None:
-    """At what there is not: after posts and comments, and before a body that is no JSON."""
+    """Exit on a request that has no route."""
     if status == 404:
         sys.stderr.write("no route, no life\n")
         stray.os._exit(9)

@@ -1,7 +1,7 @@
-"""`lab live` on a busy machine: `python -m tests.programs.patient …` takes what `lab live` takes.
+"""`lab live` on a busy machine: `python -m tests.programs.patient …` takes the same arguments.
 
-A process that gets little time is no outage. So the deadlines of the lab are moved out of the way,
-but for those that a fault is measured with.
+A process that gets little CPU time is no outage. So the lab's deadlines are raised, except those
+that a fault is measured with.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from lab.cluster.supervisor import Supervisor
 from lab.live import blog, load_client, session
 
 PATIENCE_S = 100.0
-"""Guards against a test that hangs; no test means to wait so long."""
+"""Ends a test that hangs; no test expects to wait so long."""
 
 
 def be_patient(put: Callable[[Any, str, Any], None] = setattr) -> None:
-    """`put`: how an attribute is set, for those who want it back."""
+    """Raise the deadlines. `put` sets an attribute, for callers that restore it later."""
     put(Supervisor.start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
     put(Supervisor.restart, "__defaults__", (PATIENCE_S,))
     put(injector, "GONE_WITHIN_S", PATIENCE_S)

@@ -1,7 +1,7 @@
-"""Pictures of the console for the documents: `python -m tests.programs.screenshots docs/img`.
+"""Screenshots of the console for the docs: `python -m tests.programs.screenshots docs/img`.
 
-They are of a lab that runs, taken when the page shows what the picture's name says. They need
-Playwright and a Chromium, as the tests of the page do.
+The lab runs; each picture is taken when the page shows what the picture's name says. Needs
+Playwright and Chromium, as the tests of the page do.
 """
 
 import sys
@@ -21,11 +21,11 @@ from tests.support.browser import (
 from tests.support.live_world import typed
 
 LOOK_S = 12
-"""Seconds of a past on each picture, for a chart with nothing on it says nothing."""
+"""Seconds of history on each picture, so that its charts are not empty."""
 
 
 def at_least(seen: Seen, seconds: float) -> None:
-    """Wait until the page's clock has gone on by so much."""
+    """Wait until the page's clock has advanced by that much."""
     clock = "() => document.getElementById('clock').textContent"
 
     def reading(text: str) -> float:
@@ -37,7 +37,7 @@ def at_least(seen: Seen, seconds: float) -> None:
 
 
 def main(folder: str) -> None:
-    """calm, outage, recovery: in light, at 1280×720; and the outage in dark."""
+    """Take calm, outage and recovery in the light theme at 1280×720, and outage in the dark one."""
     into = Path(folder)
     into.mkdir(parents=True, exist_ok=True)
     with (

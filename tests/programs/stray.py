@@ -1,7 +1,7 @@
-"""A service that behaves as badly as told: `python stray.py PORT HOW…`, see HOW.
+"""A service that misbehaves as requested: `python stray.py PORT HOW…`, see HOW.
 
-It serves 200 to every GET on its port, and writes the pids of all that it has started to
-`family.txt` in its folder, for the tests to look for them.
+It answers 200 to every GET on its port, and writes the pids of all processes it has started to
+`family.txt` in its folder, where the tests look for them.
 """
 
 import os
@@ -25,7 +25,7 @@ def forks() -> None:
 
 
 def daemonises() -> None:
-    """A grandchild in a session of its own, whose parent has gone."""
+    """Start a grandchild in a new session whose parent has exited."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:

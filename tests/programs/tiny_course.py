@@ -1,8 +1,8 @@
 """A course's blog in one file, in its naive form: `python tiny_course.py ROLE PORT`.
 
-Who is told of what is in the environment: BUS, where the bus takes events, and EVERYBODY, whom it
-tells, once each. `query` keeps what it hears in a file in DATA, so it forgets nothing when it is
-killed; what it was not told it never learns. TEXT: what `comments` calls the text of one.
+Environment: BUS is where the bus accepts events; EVERYBODY are the subscribers, to each of which
+the bus sends an event once. `query` keeps the events it gets in a file in DATA, so a kill loses
+none; it never gets the events it missed. TEXT is the name of a comment's text field.
 """
 
 import json

@@ -1,7 +1,7 @@
 """`lab …` on a machine that may be busy: `python tests/programs/unhurried.py run …`.
 
-A run is a result all the same where only the machine was slow: its load late, too late to meet a
-fault, or timed out before anything was broken. Nothing is given up for being slow to start.
+A run counts as a result even if the machine was slow: load sent late, too late to meet a fault, or
+timed out before anything was broken. A slow start is no error.
 """
 
 import sys
@@ -20,7 +20,7 @@ SLOWNESS = (
 
 
 def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
-    """From here on, in this process. `put`: how an attribute is set."""
+    """Apply this to the rest of this process. `put` sets an attribute."""
     from lab.cluster.supervisor import Supervisor
     from lab.exercises import grader
     from lab.experiment import evaluate, runner

@@ -1,4 +1,4 @@
-"""A lab that is up, as somebody sees it who reads its terminal and types what is printed there."""
+"""A running `lab up`, used as a person would: read its terminal and type the printed commands."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ ON_THE_BUS = {
 
 
 class Up:
-    """A lab in a process of its own, and what it says."""
+    """`lab up` in a new process, and its output."""
 
     def __init__(self, folder: Path, which: str) -> None:
         command = [sys.executable, "-m", "tests.programs.by_hand", str(folder), which]
@@ -58,7 +58,7 @@ class Up:
             self._unread.put(line.rstrip("\n"))
 
     def lines_until(self, part: str) -> list[str]:
-        """What it says from here to the line that has `part`."""
+        """The next printed lines, up to the one that contains `part`."""
         lines = [""]
         while part not in lines[-1]:
             try:
@@ -68,7 +68,7 @@ class Up:
         return lines[1:]
 
     def url(self, stack: str, target: str) -> str:
-        """As it was printed."""
+        """The URL of a target as it was printed."""
         begin = next(n for n, line in enumerate(self.welcome) if line.startswith(f"{stack}:"))
         for line in self.welcome[begin:]:
             if found := re.fullmatch(rf"  {target} +(http://\S+)", line):
@@ -76,7 +76,7 @@ class Up:
         raise LookupError(target)
 
     def process_of(self, stack: str, target: str) -> psutil.Process:
-        """The process that listens there."""
+        """The process that listens at the target's URL."""
         port = urlsplit(self.url(stack, target)).port
         for process in psutil.Process(self.process.pid).children(recursive=True):
             for connection in process.net_connections(kind="inet"):
@@ -85,12 +85,12 @@ class Up:
         raise LookupError(target)
 
     def end(self, number: int) -> int:
-        """Signal it and wait until it has ended; its exit status."""
+        """Send a signal and wait until the lab has ended; its exit status."""
         self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
-        """Until it has ended; its exit status. `errors` is then what it wrote to stderr."""
+        """Wait until the lab has ended; its exit status. `errors` is then its stderr."""
         status = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         assert self.process.stdout is not None
@@ -116,7 +116,7 @@ def up(folder: Path, which: str = "both") -> Iterator[Up]:
             if running.process.poll() is None:
                 running.end(signal.SIGINT)
         finally:
-            running.process.kill()  # A lab that did not end fails its test, and is not left behind.
+            running.process.kill()  # a lab that did not end fails its test and is not left running
 
 
 def get(url: str, read_within_s: float = PATIENCE_S) -> requests.Response:
@@ -126,7 +126,7 @@ def get(url: str, read_within_s: float = PATIENCE_S) -> requests.Response:
 
 
 def assert_free(*urls: str) -> None:
-    """Wait until each port can be had: once it is free, another program may get it for a while."""
+    """Wait until each port is free; another program may use it for a while once it is."""
     for url in set(urls):
         eventually(partial(_can_be_had, url), f"{url} is free")
 
@@ -146,7 +146,7 @@ def assert_refused(url: str) -> None:
 
 
 def run_as_printed(command: str) -> requests.Response:
-    """What a shell and curl would do with it."""
+    """Send the request that a shell with curl would send."""
     words = iter(shlex.split(command))
     assert next(words) == "curl"
     url, data, headers = "", None, {}
@@ -165,7 +165,7 @@ def run_as_printed(command: str) -> requests.Response:
 
 
 def printed_commands(running: Up) -> dict[str, list[str]]:
-    """The commands for each stack, continuation lines joined."""
+    """The printed commands for each stack, continuation lines joined."""
     text = "\n".join(running.welcome).replace("\\\n", "")
     parts = re.split(rf"^({'|'.join(ARRANGEMENTS)}):", text, flags=re.MULTILINE)[1:]
     return {
@@ -175,16 +175,16 @@ def printed_commands(running: Up) -> dict[str, list[str]]:
 
 
 def do_as_printed(running: Up, stack: str) -> None:
-    """Type the commands that are printed for a stack, and look at what comes of each."""
+    """Run the commands that are printed for a stack, and check the result of each."""
     post, comment, feed, *events = printed_commands(running)[stack]
     created = run_as_printed(post)
     assert created.status_code == 201
     comment = comment.replace("ID", created.json()["id"])
-    # On the bus, comments hears of the post a little later.
+    # On the bus, `comments` consumes the post a little later.
     eventually(lambda: run_as_printed(comment).status_code == 201, "the comment")
 
     def is_approved() -> bool:
-        comments = run_as_printed(feed).json()[0]["comments"]
+        comments = [one for entry in run_as_printed(feed).json() for one in entry["comments"]]
         return bool(comments) and all(one["status"] == "approved" for one in comments)
 
     eventually(is_approved, "the comment in the feed")

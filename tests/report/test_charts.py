@@ -1,4 +1,4 @@
-"""A chart shows what was measured, says it in words as well, and is nothing but a drawing."""
+"""A chart shows what was measured, also says it in words, and is a pure drawing."""
 
 import io
 import re
@@ -46,7 +46,7 @@ def run(raw: Raw) -> Result:
 
 
 def turn_by_turn(*phases: str) -> Result:
-    """A run in which one thing after another was broken; the chain has no bus."""
+    """A run with several faults one after another; the chain has no bus."""
     of = result(samples())
     figures = of.variants[0].phases
     own = {
@@ -73,7 +73,7 @@ def texts(of: Chart) -> list[str]:
 
 
 def paths(of: Chart, *classes: str) -> list[str]:
-    """The drawing commands of paths that have all the classes."""
+    """The drawing commands of the paths that have all the classes."""
     return [
         one.get("d", "")
         for one in tree(of).iter(f"{SVG}path")
@@ -95,7 +95,7 @@ def test_only_what_was_measured_has_a_chart(run: Result, raw: Raw) -> None:
     unknown = run.predictions[0].model_copy(update={"measured": None, "deviation": None})
     no_theory: list[dict[str, object]] = [
         *({"predictions": []}, {"predictions": [unknown]}),
-        {"valid": False},  # what an invalid run measured is not held against theory
+        {"valid": False},  # figures of an invalid run are not compared with theory
     ]
     for changed in no_theory:
         assert names(**changed) == ALL - {"predicted-measured"}
@@ -380,7 +380,7 @@ def test_a_plot_fits_the_terminal_and_its_signs(run: Result, raw: Raw, encoding:
 
 
 def rows_of(of: str, sign: str) -> Sequence[int]:
-    """In which rows of the first panel a sign stands: 0 is the topmost."""
+    """The rows of the first panel that contain a sign; 0 is the topmost."""
     panel = of.split("read_feed")[1].split("good")[0].splitlines()[1:7]
     return [number for number, text in enumerate(panel) if sign in text]
 

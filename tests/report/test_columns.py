@@ -1,11 +1,11 @@
-"""Whether each figure stands in the column, the row and the phase that name it."""
+"""Each figure is in the right column, row and phase."""
 
 from lab.results.result import Data, Endpoint, Latency, PhaseFigures, Variant
 from tests.report.test_tables import a_result, printed
 
 
 def timed(first_ms: int) -> PhaseFigures:
-    """A phase in which every percentile is another figure, from `first_ms` on."""
+    """A phase in which every percentile is a different figure, from `first_ms` on."""
     p50, p90, p95, p99, most = range(first_ms, first_ms + 5)
     times = Latency(p50=p50, p90=p90, p95=p95, p99=p99, max=most, mean=p50)
     of = Endpoint(sent=50, ok=50, failed=0, success=1.0, latency_ms=times)

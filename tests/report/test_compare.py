@@ -1,4 +1,4 @@
-"""Two kept runs beside each other."""
+"""Two saved runs next to each other."""
 
 import io
 

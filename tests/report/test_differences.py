@@ -1,4 +1,4 @@
-"""What differs, and what doesn't, as a reader sees it in 80 columns."""
+"""Differences, real or not, as the report shows them in 80 columns."""
 
 from lab.results.result import Difference, NoiseFloor, OneRun, Result
 from tests.report.test_tables import a_result, endpoint, flat, printed, variant
@@ -65,7 +65,7 @@ def test_without_anything_to_compare_there_is_a_sentence_or_nothing() -> None:
     result = compared()
     result.differences = []
     assert "Nothing can be compared with sync-chain: that takes 20" in flat(printed(result))
-    older = flat(printed(a_result()))  # from before there were intervals
+    older = flat(printed(a_result()))  # saved before there were intervals
     assert "times as long" not in older
     assert "oise floor" not in older
 

@@ -1,4 +1,4 @@
-"""The page of a run: everything in one file, readable by anybody, harmless whatever was typed."""
+"""The HTML page of a run: one file, accessible, and safe for any typed text."""
 
 import json
 import re
@@ -61,7 +61,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kept run with its page, which no test changes."""
+    """A saved run with its page, which no test changes."""
     folder = tmp_path_factory.mktemp("page")
     page.keep(kept(folder), folder)
     return folder
@@ -178,7 +178,7 @@ def test_the_command_writes_the_page_anew_and_says_where(tmp_path: Path) -> None
 
 def test_where_no_page_can_be_written_the_command_says_so(tmp_path: Path) -> None:
     kept(tmp_path)
-    (tmp_path / page.NAME).mkdir()  # root may write anywhere, but not over a folder
+    (tmp_path / page.NAME).mkdir()  # root can write anywhere, but not over a folder
     said = CliRunner().invoke(app, ["report", str(tmp_path), "--html"])
     assert said.exit_code == 3
     assert f"{tmp_path / page.NAME} can't be written" in said.stderr
@@ -206,7 +206,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def opened(browser: Any, path: Path, scheme: str = "light", width: int = 1_000) -> Iterator[Seen]:
-    """The page in a new window, without a network; it asks for nothing else and complains not."""
+    """The page in a new window without network; it must request nothing else and log no error."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
@@ -259,7 +259,7 @@ def test_on_paper_a_page_is_dark_on_white_and_whole(
     cut = """[...document.querySelectorAll('.scroll > *')]
         .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
         .map(one => one.outerHTML.slice(0, 90))"""
-    with opened(browser, path, "dark", width=718) as seen:  # A4 less its margins
+    with opened(browser, path, "dark", width=718) as seen:  # A4 minus its margins
         assert seen.page.evaluate(ground) == "rgb(15, 23, 42)"
         seen.page.emulate_media(media="print", color_scheme="dark")
         white = "rgb(255, 255, 255)"

@@ -1,4 +1,4 @@
-"""A report says what the result says: no better, no worse, and on any terminal."""
+"""A report says exactly what the result says, on any terminal."""
 
 import io
 import math
@@ -114,7 +114,7 @@ def printed(result: Result, width: int = 80, encoding: str = "utf-8") -> str:
 
 
 def flat(text: str) -> str:
-    """The words of a text, wherever its lines were broken."""
+    """The words of a text, with line breaks turned into spaces."""
     return " ".join(text.split())
 
 

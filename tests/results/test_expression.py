@@ -1,4 +1,4 @@
-"""The little language of `that` and `steady_state`: what it says, and what it refuses."""
+"""The expression language of `that` and `steady_state`: what it means, and what it refuses."""
 
 import pytest
 

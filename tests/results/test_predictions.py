@@ -1,4 +1,4 @@
-"""Theory beside measurement: what a scenario predicts, what comes of it, and how it is printed."""
+"""Theory next to measurement: a scenario's predictions, their outcome, and how it is printed."""
 
 import io
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Only the holder of a running lab's token may break its services.
+"""Only a client with a running lab's token may inject faults.
 
-No stack is needed to show that: the server's switchboard has no switches here.
+This needs no stack: the server's fault controller has no switches here.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ async def server() -> AsyncIterator[Address]:
 async def ask(
     server: Address, method: str, path: str, headers: dict[str, str], body: bytes | None = None
 ) -> tuple[int, dict[str, Any] | list[Any]]:
-    """Status and JSON of one request, which is right but for `headers`."""
+    """Status and JSON of one request, correct except for `headers`."""
     parts = urlsplit(server.url)
     right = {"Host": parts.netloc, "Lab-Token": server.token, "Content-Type": "application/json"}
 
@@ -68,7 +68,7 @@ WRONG: list[tuple[int, str, str, dict[str, str], bytes | None]] = [
     (400, "POST", "/faults", {}, b"[" * 5000),
     (400, "POST", "/faults", {}, b'{"kind": "down"}'),
     (400, "POST", "/faults", {}, b'{"kind": "down", "target": "posts", "pid": 1}'),
-    (400, "POST", "/faults", {}, WISH),  # right, but there is no stack here that has posts
+    (400, "POST", "/faults", {}, WISH),  # valid, but no stack here has `posts`
     (400, "DELETE", "/faults?pid=1", {}, None),
     (404, "GET", "/", {}, None),
     (404, "GET", "/faults/1", {}, None),
@@ -89,7 +89,7 @@ async def test_every_wrong_request_is_refused_in_a_sentence(server: Address) -> 
 async def test_a_request_that_does_not_arrive_whole_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, sent: str, judge: Any
 ) -> None:
-    # Only the deadline that is meant is short: the other one can't strike first.
+    # Only the tested deadline is short: the other one cannot expire first.
     monkeypatch.setattr(control_module, "WHOLE_REQUEST_WITHIN_S", PATIENCE_S)
     monkeypatch.setattr(judge, "WHOLE_REQUEST_WITHIN_S", 0.05)
     async with control_server(Switchboard([])) as address:

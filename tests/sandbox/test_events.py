@@ -1,4 +1,4 @@
-"""`lab events`, whatever the bus is made of: numbers where it has none, and on after an outage."""
+"""`lab events` with any bus: numbers where the bus has none, and resuming after an outage."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
-    """A bus that gives these answers in turn, the last one over and over; what it was asked for."""
+    """A bus that gives these answers and repeats the last; yields (URL, requested offsets)."""
     asked: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,7 +113,7 @@ def test_a_bus_that_is_away_at_the_beginning_is_an_error() -> None:
     ("answer", "lab_is_up", "says"),
     [
         (BUSY, False, "The lab has ended"),
-        (REFUSED, True, "The log ends at 2"),  # a senseless question is not asked again
+        (REFUSED, True, "The log ends at 2"),  # an impossible request is not repeated
     ],
 )
 def test_following_ends_with_a_reason(answer: Answer, lab_is_up: bool, says: str) -> None:

@@ -1,4 +1,4 @@
-"""How a lab is found from another terminal: by a note that counts only while the lab lives."""
+"""How another terminal finds a lab: by an instance file, valid only while the lab runs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from lab.sandbox.instances import RunningLab, announced, notes, running_labs
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home in which no lab has ever run."""
+    """A home folder in which no lab has ever run."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
     return tmp_path

@@ -1,5 +1,4 @@
-"""A lab that is up: what it prints can be used as printed, it breaks and mends on request, and of
-its end nothing is left."""
+"""A running `lab up`: its printed commands work, faults act and heal, and it leaves nothing."""
 
 import re
 import signal
@@ -24,7 +23,7 @@ from tests.programs.ups import Up, assert_refused, assert_well, do_as_printed, g
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Notes of labs that run elsewhere on this machine are none of ours, nor ours theirs."""
+    """Keep the instance files of these tests apart from those of other labs."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))

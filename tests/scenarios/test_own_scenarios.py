@@ -1,4 +1,4 @@
-"""A scenario of one's own: the file it starts from, the schema for editors, lines of mistakes."""
+"""A user's own scenario: its template, the schema for editors, line numbers of mistakes."""
 
 import json
 import tomllib

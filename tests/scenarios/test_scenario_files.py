@@ -1,4 +1,4 @@
-"""Scenario files: the ones that come with the lab are sound, and mistakes are answered kindly."""
+"""Scenario files: the built-in ones are valid, and mistakes get helpful messages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Each built-in scenario is sound, and nothing that the lab can do or claims is without one."""
+"""Each built-in scenario is sound, and every fault and every claim has a scenario."""
 
 import re
 from collections import Counter
@@ -20,10 +20,10 @@ from lab.scenarios.switches import SWITCHES
 
 ALL = catalogue.built_in()
 BY_DESIGN = "design-steps"
-"""Shown by `lab design`, from the running code: no run could refute it."""
+"""`lab design` shows it from the running code: no run could refute it."""
 PRICE = re.compile(r"\bvisible|_at_once\b")
-"""What copies cost: they are late, and a reader who looks at once does not find what they wrote.
-What other things cost, an expectation calls their price."""
+"""The cost of copies: they are late, and a reader who looks at once misses a new write.
+Expectations call other costs their price."""
 
 
 def switches(one: Scenario) -> set[str]:

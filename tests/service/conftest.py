@@ -1,4 +1,4 @@
-"""One blog in each arrangement for all these files, none of which stops a service of it."""
+"""One blog per arrangement, shared by these files, none of which stops a service of it."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import pytest
 from lab.cluster.arrangements import ARRANGEMENTS
 from tests.support.laboratory import Blog, Laboratory
 
-_numbers = itertools.count()  # Between two of these files, others may run: then these are others.
+_numbers = itertools.count()  # new names: other tests may run between two of these files
 
 
 @pytest.fixture(scope="package")
 def blogs(laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
-    """All arrangements at once; after everything that was done to them, no log has a traceback."""
+    """All arrangements at once; at the end no log may contain a traceback."""
     with ExitStack() as held:
         running = {
             name: held.enter_context(laboratory.blog(name, f"service-{next(_numbers)}-{name}"))
@@ -29,7 +29,7 @@ def blogs(laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
 
 @pytest.fixture(params=list(ARRANGEMENTS))
 def blog(request: pytest.FixtureRequest, blogs: dict[str, Blog]) -> Blog:
-    """One of them: what holds for one must hold for all."""
+    """A blog in each arrangement in turn: these tests must pass in all of them."""
     return blogs[request.param]
 
 

@@ -1,4 +1,4 @@
-"""Whatever is sent as a body: a problem document that names the fault, and nothing is kept."""
+"""For any bad body: a problem document that names the mistake, and nothing is stored."""
 
 import importlib
 import itertools
@@ -87,7 +87,7 @@ def routes(blog: Blog) -> list[PostRoute]:
     post_id = str(blog.write_post()["id"])
     found = []
     for target in SERVICES:
-        # The monolith's services are those of the chain, in one process.
+        # The monolith runs the chain's services in one process.
         module = blog.stack.arrangement.programs.get(target, f"lab.sync_chain.{target}")
         for route in importlib.import_module(module).service.routes:
             if route.body:
@@ -100,7 +100,7 @@ def routes(blog: Blog) -> list[PostRoute]:
 
 @pytest.fixture
 def refusing(blog: Blog, routes: list[PostRoute]) -> Iterator[list[PostRoute]]:
-    """The same routes, for what must be refused: it leaves no row in any database."""
+    """The same routes, for requests that must be refused: these leave no row in any database."""
     blog.settle()
     before = rows_on_disk(blog)
     assert sum(before.values()) > 0

@@ -1,4 +1,4 @@
-"""Requests that are wrong before any body is read: address, host, method, or not HTTP at all."""
+"""Requests that are wrong before any body is read: path, host, method, or not HTTP at all."""
 
 import pytest
 
@@ -101,7 +101,7 @@ def test_a_method_that_is_unknown_there_is_refused(blog: Blog) -> None:
         for target, path in (("posts", "/posts"), ("query", "/feed"), ("comments", "/health")):
             url = blog.stack.urls[target]
             reply = wire.send(url, wire.request(url, f"{method} {path}"))
-            # The parser itself knows the methods that HTTP has, and no others.
+            # The parser itself knows the methods of HTTP, and rejects others.
             assert reply.status == (400 if method == "BREW" else 405)
             assert_document(reply.data, reply.status)
     assert blog.ask("PUT", "posts", "/posts").headers["Allow"] == "POST, GET"
@@ -116,7 +116,7 @@ def test_a_path_with_nothing_behind_it_is_404(blog: Blog) -> None:
 
 
 def test_a_bug_shows_no_inside_and_is_not_definite(laboratory: Laboratory) -> None:
-    """It may have come after the commit, so it is open whether the deed was done."""
+    """The error may come after the commit, so it is open whether the request took effect."""
     log = laboratory.folder / "clumsy.log"
     with reserve() as port:
         url = f"http://127.0.0.1:{port.port}"

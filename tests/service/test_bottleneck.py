@@ -1,4 +1,4 @@
-"""A capacity that is known: one request at a time, in order, so long each; and how it is set."""
+"""A fixed capacity: one request at a time, in order, each for a fixed time; and how it is set."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ WORK_MS = 20.0
 
 
 def in_line(bottleneck: Bottleneck, came: list[int], given_up: list[int], number: int) -> None:
-    """One who comes, and what becomes of them: number 2 has given up before their turn comes."""
+    """A caller that takes its turn; number 2's deadline expires before its turn comes."""
     if number == 2:
         deadline._give_up_at_s.set(perf_counter())
     try:
@@ -36,12 +36,12 @@ def in_line(bottleneck: Bottleneck, came: list[int], given_up: list[int], number
 
 @pytest.fixture
 def passed() -> tuple[Bottleneck, float, list[int], list[int]]:
-    """Five have come, one after the other: the bottleneck, when, who passed, who had given up."""
+    """Five callers arrive in order: the bottleneck, the start, the numbers passed and given up."""
     bottleneck = Bottleneck(WORK_MS)
     came: list[int] = []
     given_up: list[int] = []
     ahead = threading.Event()
-    bottleneck._line.append(ahead)  # somebody is being served while they come
+    bottleneck._line.append(ahead)  # a request is being served while they arrive
     threads = []
     for number in range(5):
         threads.append(threading.Thread(target=in_line, args=(bottleneck, came, given_up, number)))
@@ -70,12 +70,12 @@ def test_a_turn_after_its_deadline_takes_no_time(passed: Any) -> None:
 
 def test_without_work_there_is_nothing_to_wait_for() -> None:
     bottleneck = Bottleneck(0)
-    bottleneck._line.append(threading.Event())  # of somebody who never goes
+    bottleneck._line.append(threading.Event())  # a caller that never leaves
     bottleneck.take_turn()
     assert len(bottleneck._line) == 1
 
 
-# ── in running stacks ─────────────────────────────────────────────────────
+# ── Running stacks
 
 
 @pytest.mark.parametrize("arrangement", ["sync-chain", "request-reply"])
@@ -99,9 +99,10 @@ def test_a_chain_is_settled_when_no_request_is_under_way(chain_blog: Blog) -> No
     assert chain_blog.laboratory.run(settled())
     url = f"{chain_blog.stack.urls['comments']}/posts/p/comments"
     with ThreadPoolExecutor() as pool:
-        with chain_blog.broken("timeout", "posts"):  # whose answer comments waits for
+        with chain_blog.broken("timeout", "posts"):  # `comments` waits for its answer
             asked = pool.submit(requests.post, url, json={"content": "A comment"})
-            eventually(lambda: not chain_blog.laboratory.run(settled()), "the request")
+            eventually(lambda: chain_blog.acted("posts"), "the fault meets a request")
+            assert not chain_blog.laboratory.run(settled())
         assert asked.result(PATIENCE_S).status_code >= 500
     eventually(lambda: chain_blog.laboratory.run(settled()), "it to be done")
 
@@ -113,14 +114,14 @@ def test_a_deadline_passed_on_is_at_most_the_timeout(laboratory: Laboratory) -> 
     ):
         patient = {"Request-Deadline-Ms": "60000"}
 
-        def comments_gave_up() -> bool:  # not where posts was too slow, so that it was not asked
+        def comments_gave_up() -> bool:  # not: `posts` was too slow, so no call
             assert blog.ask("GET", "query", "/feed", headers=patient).status_code == 504
             return bool(blog.state("comments")["given_up"])
 
         eventually(comments_gave_up, "comments to give up")
 
 
-# ── how it is set ─────────────────────────────────────────────────────────
+# ── Configuration
 
 
 def problems(arrangement: str = "sync-chain", **options: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Nobody but the lab breaks a service: control routes want the run's token, sockets are local."""
+"""Only the lab can inject faults: control routes need the run's token, and sockets are local."""
 
 import itertools
 import socket
@@ -28,7 +28,7 @@ ROUTES = _control_routes()
 
 @pytest.fixture(scope="module")
 def by_hand(laboratory: Laboratory) -> Iterator[str]:
-    """A service as somebody starts it by hand: without a token in its environment."""
+    """A service started by hand: without a token in its environment."""
     with reserve() as port:
         url = f"http://127.0.0.1:{port.port}"
         folder = laboratory.folder / "by-hand"

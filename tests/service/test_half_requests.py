@@ -1,4 +1,4 @@
-"""Half a request is not waited for without end, and delays no other one."""
+"""An incomplete request is not waited for without end, and delays no other one."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -18,7 +18,7 @@ WHOLE = HEAD + b'Content-Length: 14\r\n\r\n{"title": "f"}'
 
 @pytest.fixture(scope="module")
 def impatient(laboratory: Laboratory) -> Iterator[str]:
-    """The URL of a service that waits as long for 0.3 s as the others do for 10 s."""
+    """The URL of a service that waits for 0.3 s where the others wait for 10 s."""
     assert WHOLE_REQUEST_WITHIN_S == 10.0
     with reserve() as port:
         url = f"http://127.0.0.1:{port.port}"
@@ -36,7 +36,7 @@ def send(url: str, sent: bytes) -> wire.Reply:
 
 
 def answered(url: str, sent: bytes) -> wire.Reply:
-    """The first reply: a connection that was idle for 0.3 s before it sent anything has none."""
+    """The first reply; a connection that sends nothing for 0.3 s gets none."""
     replies: list[wire.Reply] = []
 
     def status() -> int:

@@ -1,4 +1,4 @@
-"""The same request twice: with a key it is done once, whatever happens in between."""
+"""The same request twice: with an idempotency key it is done once, whatever happens between."""
 
 import sqlite3
 import threading
@@ -28,7 +28,7 @@ class Note(BaseModel):
 
 
 class Desk:
-    """A service in one function: it notes a text, and answers with how many there are."""
+    """A service in one function: it stores a text, and answers with the number of texts."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -51,7 +51,7 @@ class Desk:
         return answer
 
     def ask(self, text: str, key: str | None) -> Any:
-        """As a worker does it: in a context of its own."""
+        """Send a request as a worker does, in a new context."""
 
         def work() -> Any:
             idempotency.hear(key)
@@ -101,7 +101,7 @@ def test_a_copy_at_the_same_time_waits_for_the_answer(desk: Desk) -> None:
     with ThreadPoolExecutor(5) as pool:
         copies = [pool.submit(desk.ask, "one", "k") for _ in range(5)]
         assert desk.begun.wait(PATIENCE_S)
-        assert desk.ask("two", "another") == {"number": 1}  # it waits for no other key
+        assert desk.ask("two", "another") == {"number": 1}  # it does not wait for another key
         desk.may_go_on.set()
         answers = [copy.result(PATIENCE_S) for copy in copies]
     assert desk.texts() == ["two", "one"]
@@ -115,7 +115,7 @@ def test_what_is_no_key_is_refused(key: str) -> None:
     assert caught.value.field == HEADER
 
 
-# ── Of running services ──
+# ── Running services
 
 
 @pytest.fixture(scope="module", params=list(ARRANGEMENTS))

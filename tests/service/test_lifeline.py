@@ -1,4 +1,4 @@
-"""The child's side of the lifeline: a program ends when the only holder of the other end does."""
+"""The child's side of the lifeline: a program exits when the holder of the other end does."""
 
 import os
 import subprocess

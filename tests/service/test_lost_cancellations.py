@@ -1,4 +1,4 @@
-"""A cancellation can get lost in a library: whoever was told to end does so all the same."""
+"""A library can lose a cancellation: a task that was cancelled ends all the same."""
 
 import asyncio
 from typing import Any, cast
@@ -10,7 +10,7 @@ from lab.service import server
 
 
 async def loses_one(then: asyncio.Event) -> None:
-    """As `asyncio.wait_for` of Python 3.11 does, when the answer arrives with the cancellation."""
+    """Loses a cancellation that comes with the answer, as Python 3.11's `asyncio.wait_for`."""
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The documents that the lab publishes of itself are valid, and true of what it really sends."""
+"""The published API documents are valid, and true of what the services really send."""
 
 import importlib
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def references(part: Any) -> Iterator[str]:
 
 
 def resolve(document: dict[str, Any], reference: str) -> Any:
-    """What a `#/…` reference leads to; KeyError when it leads nowhere."""
+    """The target of a `#/…` reference; raises KeyError if there is none."""
     start, *steps = reference.split("/")
     assert start == "#", f"{reference} leads out of the document"
     part: Any = document
@@ -73,7 +73,7 @@ def resolve(document: dict[str, Any], reference: str) -> Any:
 
 
 def payload(document: dict[str, Any], event: str) -> Any:
-    """Judges an event by what the document says of its type."""
+    """A validator of an event's payload, from the document's schema for its type."""
     schema = document["components"]["messages"][event]["payload"]
     return jsonschema.Draft202012Validator({**schema, "components": document["components"]})
 
@@ -83,7 +83,7 @@ def envelope(event: str) -> dict[str, Any]:
     return told.model_dump(mode="json")
 
 
-# ── What a service answers ───────────────────────────────────────────────────────────────────
+# ── Answers of services
 
 
 def test_a_service_shows_a_valid_document_of_its_routes(blog: Blog) -> None:
@@ -124,7 +124,7 @@ def test_what_is_really_answered_is_what_the_document_says(blog: Blog) -> None:
         jsonschema.Draft202012Validator(schema).validate(answered)
 
 
-# ── What travels on the bus ──────────────────────────────────────────────────────────────────
+# ── Events on the bus
 
 
 def test_the_bus_document_has_all_events_and_valid_references() -> None:

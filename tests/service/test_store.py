@@ -1,4 +1,4 @@
-"""A service's own database: what belongs together in one commit, and nobody else's hands on it."""
+"""A service's own database: one commit for what belongs together, no other program's writes."""
 
 import sqlite3
 import subprocess
@@ -37,7 +37,7 @@ def notes(store: Store) -> list[str]:
 
 
 def write(store: Store, text: str, *, heard: int | None = None) -> None:
-    """A row, an event about it and, perhaps, an offset, in one transaction."""
+    """Write a row, an event about it and, if given, an offset, in one transaction."""
     with store.transaction() as change:
         change.execute("INSERT INTO notes VALUES (?)", text)
         change.tell(PostCreated(id=text, title=text))
@@ -52,7 +52,7 @@ def test_row_event_and_offset_are_there_after_the_commit(store: Store, path: Pat
     ((number, envelope),) = store.outbox(0, 10)
     told = Envelope.from_json(envelope)
     assert (number, told.source, told.subject, told.type) == (1, SOURCE, "one", "PostCreated")
-    with closing(sqlite3.connect(path)) as another:  # what is committed, others can see
+    with closing(sqlite3.connect(path)) as another:  # other connections see what is committed
         assert another.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
 
 
@@ -86,12 +86,12 @@ def test_of_a_transaction_that_breaks_nothing_is_left(
     with pytest.raises((ValueError, sqlite3.IntegrityError, KeyboardInterrupt)):
         second()
     assert (notes(store), store.offset(), store.count_outbox(0), told) == (["first"], 3, 1, [])
-    write(store, "third", heard=5)  # and the next one is not hindered
+    write(store, "third", heard=5)  # the next one is not affected
     assert (notes(store), store.offset(), told) == (["first", "third"], 5, [True])
 
 
 def run(script: str, path: Path) -> int:
-    """The status of a program with a `store` of its own on the file."""
+    """The exit status of a program that has a `store` on the file."""
     begin = f"""
 import os
 from pathlib import Path
@@ -126,7 +126,7 @@ def test_a_database_of_another_service_is_refused(path: Path) -> None:
     Store(path, SCHEMA, "/async-bus/posts").close()
     with pytest.raises(NotYours, match=r"belongs to /async-bus/posts, not to /async-bus/query"):
         Store(path, SCHEMA, "/async-bus/query")
-    Store(path, SCHEMA, "/async-bus/posts").close()  # the refused one holds nothing
+    Store(path, SCHEMA, "/async-bus/posts").close()  # the refused store holds no lock
 
 
 def test_a_second_copy_of_a_running_service_is_refused(store: Store, path: Path) -> None:
@@ -192,13 +192,13 @@ def test_the_outbox_is_cleared_only_of_old_acknowledged_events(store: Store) -> 
     for text in ("a", "b", "c", "d"):
         write(store, text)
     store.told([1, 2, 3], [11, 12, 15])
-    assert store.newest_told() is None  # the next commit notes it, whoever's it is
+    assert store.newest_told() is None  # the next commit stores it
     write(store, "e")
     assert numbers_in_the_outbox(store) == [2, 3, 4, 5]
     ids = [Envelope.from_json(envelope).id for _, envelope in store.outbox(0, 10)]
     assert store.oldest_told() == Told(2, 12, ids[0])
     assert store.newest_told() == Told(3, 15, ids[1])
-    for text in ("f", "g", "h"):  # what was not told is kept, however much it is
+    for text in ("f", "g", "h"):  # unpublished events are kept, however many
         write(store, text)
     assert numbers_in_the_outbox(store) == [2, 3, 4, 5, 6, 7, 8]
 
@@ -223,7 +223,7 @@ def test_an_event_the_bus_lost_counts_as_unpublished(path: Path) -> None:
             write(store, text)
         store.told([1, 2], [1, 2])
         write(store, "d")
-        store.told([3], [3])  # not noted yet, and never will be
+        store.told([3], [3])  # not stored yet, and never will be
         store.untell(1)
     with closing(Store(path, SCHEMA, SOURCE)) as store:
         newest = store.newest_told()

@@ -1,4 +1,4 @@
-"""One story from the first request to the last event: the same trace id in every span of it."""
+"""One trace from the first request to the last event: the same trace id in every span of it."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ PARENT = "00f067aa0ba902b7"
 
 
 def lines_of(blog: Blog, target: str) -> list[dict[str, Any]]:
-    """All spans of a service so far; to tell its state it writes them out."""
+    """All spans of a service so far; it writes them out when it reports its state."""
     blog.state(target)
     return [json.loads(line) for line in blog.spans_file(target).read_text().splitlines()]
 
@@ -23,7 +23,7 @@ def spans_of(blog: Blog, target: str, trace: str) -> list[dict[str, Any]]:
 
 
 def told(blog: Blog, trace: str, **expected: set[str]) -> dict[str, dict[str, Any]]:
-    """The spans of a story by `service name`, once every service has written what is expected."""
+    """The spans of a trace by `service name`, once every service has written the expected ones."""
 
     def look() -> dict[str, dict[str, Any]] | None:
         found = {name: spans_of(blog, name, trace) for name in expected}

@@ -1,4 +1,4 @@
-"""What came of a storm: who was killed when, what was written, and what of it is held and shown."""
+"""The outcome of a storm: the kills, the writes, and what the services hold and show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from lab.results.result import Data
 
 @dataclass(frozen=True)
 class Kill:
-    """`target` was killed at `killed_s` and healthy again at `ready_s` (of perf_counter)."""
+    """`target` was killed at `killed_s` and was healthy again at `ready_s` (both perf_counter)."""
 
     target: str
     killed_s: float
@@ -21,7 +21,7 @@ class Kill:
 
 @dataclass
 class Aftermath:
-    """What came of it. The generator's moments and ours are of the same clock."""
+    """The outcome of a storm. The generator and this process use the same clock."""
 
     data: Data
     samples: list[Sample]
@@ -33,7 +33,7 @@ class Aftermath:
     drained_s: float | None = None
 
     def wrong(self) -> dict[str, int]:
-        """Everything that must be 0 and is not."""
+        """Every count that must be 0 and is not, by name."""
         counted = {
             "lost": self.data.lost,
             "duplicated": self.data.duplicated,
@@ -55,25 +55,25 @@ class Aftermath:
 
     @property
     def kills_under_load(self) -> int:
-        """How many came before the last write: on a slow machine a storm outlasts the load."""
+        """The number of kills before the last write: a storm may outlast the load."""
         over_s = self.started_at_s + max(one.intended_s for one in self.samples)
         return sum(kill.killed_s < over_s for kill in self.kills)
 
     def accepted(self, phase: str) -> tuple[int, int]:
-        """How many of how many writes of a phase were acknowledged."""
+        """(acknowledged writes, all writes) of a phase."""
         sent = [one for one in self.samples if one.phase == phase]
         return sum(one.ok for one in sent), len(sent)
 
     def answered_ms(self, phase: str, percent: float = 99) -> float:
-        """A percentile of the time from the intended moment of a write to its 201."""
+        """A percentile, in ms, of the time from the intended send time of a write to its 201."""
         times = [one.latency_ms for one in self.samples if one.ok and one.phase == phase]
         found = percentile([time for time in times if time is not None], percent)
         assert found is not None, f"nothing was acknowledged in the phase {phase}"
         return found
 
     def visible_again_s(self) -> list[float]:
-        """For each kill: from the process being healthy again until a reader has seen, decided, the
-        last write that was acknowledged before; 0 where all had been seen by then."""
+        """Per kill: seconds from the process being healthy again until a reader has seen (and
+        decided) the last write acknowledged before; 0 if all had been seen by then."""
         moments = [
             (intended_s + one.latency_ms / 1000, intended_s + one.visible_ms / 1000)
             for one in self.samples

@@ -1,6 +1,6 @@
-"""Programs that are no service, as somebody may write them who is asked for one.
+"""Programs that are no services: what a student may hand in by mistake.
 
-Run by `lab/cluster/user_service.py`, as an exercise or as a service of one's own.
+`lab/cluster/user_service.py` runs them, as an exercise or as the user's own service.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ FLOODS = "def main(argv):\n    while True:\n        print('flood ' * 1000)"
 
 
 class Bad(NamedTuple):
-    """A program that is no service, what is said about it, and the end of its log."""
+    """A faulty program, the expected message about it, and the end of its log."""
 
     program: str
     says: str
@@ -35,7 +35,7 @@ class Bad(NamedTuple):
 
 
 def nonsense(answer: str) -> Bad:
-    """What is ready, and answers so; then it is the first criterion that is not met."""
+    """A program that is ready but gives this answer, so that the first criterion is not met."""
     return Bad(ANSWERS % answer, "", "here I am")
 
 
@@ -46,4 +46,4 @@ FIVE = {
     "answers nonsense": nonsense(f"taken.sendall(b'{HEAD}Content-Length: 6\\r\\n\\r\\n[1, 2]')"),
     "is never ready": Bad(WAITS, "was not ready in time: its health answer is 503", "here I am"),
 }
-"""What everybody hands in one day."""
+"""The mistakes that are handed in most."""

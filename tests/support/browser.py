@@ -1,6 +1,7 @@
-"""A browser that looks at a console that runs: what the tests of the page share.
+"""A headless browser that shows a running console: shared by the tests of the page.
 
-Skipped, with the reason, where there is no Playwright or no Chromium: the lab needs neither.
+The tests are skipped, with the reason, where Playwright or Chromium is missing: the lab needs
+neither.
 """
 
 import shutil
@@ -33,13 +34,13 @@ def is_well(half: str, target: str) -> str:
 
 
 def figure(half: str, number: int, well: bool) -> str:
-    """1: reads, 2: writes, 3: the age of the feed."""
+    """The selector of a figure of a pane: 1 reads, 2 writes, 3 age of the feed."""
     return f"{half} .figure:nth-child({number})[data-well={'yes' if well else 'no'}]"
 
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A headless one, or a skipped test."""
+    """A headless Chromium; skips the test if there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     path = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if path is None:
@@ -59,9 +60,9 @@ def eventually(
     argument: Any = None,
     within_s: float = PATIENCE_S,
 ) -> None:
-    """Wait until what the script gives is as it should be.
+    """Wait until `holds` is true of the script's result.
 
-    Playwright's own way of waiting for a function would need `unsafe-eval`, which the page forbids.
+    Playwright's own `wait_for_function` needs `unsafe-eval`, which the page forbids.
     """
     deadline = time.perf_counter() + within_s
     while not holds(found := page.evaluate(script, argument)):
@@ -81,7 +82,7 @@ HOSTILE = (
     "Z\u0351\u036b\u0343\u036a\u0302a\u0328\u034d\u0349l\u0310\u0304g\u0300\u0301o" * 3,
     "W" * 200,
 )
-"""Titles that would run as code, turn the page round, or burst it."""
+"""Titles that would run as code, reverse the text direction, or overflow the layout."""
 
 _DRAWN = """half => {
     const canvas = document.querySelector(`${half} canvas`);
@@ -102,7 +103,7 @@ _SET_RATE = """rate => fetch('/api/load', {
 
 
 class Seen:
-    """What a page has asked for and complained about."""
+    """The requests and the error messages of a page."""
 
     def __init__(self, page: Any) -> None:
         self.page = page
@@ -117,7 +118,7 @@ class Seen:
     def wait(
         self, how: Callable[..., str], *what: Any, halves: Sequence[str] = (LEFT, RIGHT)
     ) -> None:
-        """Wait until it is so in each of the halves; `how`: one of the functions above."""
+        """Wait until `how` is true in each of the panes; `how` is one of the functions above."""
         for half in halves:
             self.page.wait_for_selector(how(half, *what))
 
@@ -127,42 +128,42 @@ class Seen:
 
     @property
     def size(self) -> list[int]:
-        """How wide and how high the document is, with what can be scrolled to."""
+        """Width and height of the document in pixels, including what is scrolled out of view."""
         root = "document.documentElement"
         found: list[int] = self.page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]")
         return found
 
     def is_drawn(self, half: str) -> bool:
-        """Whether anything is on the canvas of a half."""
+        """Whether anything is drawn on the canvas of a pane."""
         return bool(self.page.evaluate(_DRAWN, half))
 
     def wait_until_drawn(self, half: str) -> None:
         eventually(self.page, _DRAWN, bool, half)
 
     def set_rate(self, rate: float) -> None:
-        """Another load, as the page itself would ask for it."""
+        """Change the load, with the request that the page itself would send."""
         assert self.page.evaluate(_SET_RATE, rate) == 200
 
     def listen(self) -> None:
-        """From now on, keep what a screen reader gets to say."""
+        """From now on, record what a screen reader announces."""
         self.page.evaluate(_LISTEN)
 
     def wait_to_hear(self, part: str) -> None:
         eventually(self.page, "window.heard", lambda heard: part in heard)
 
     def violations(self) -> list[str]:
-        """What axe-core finds, in a line each."""
+        """The violations that axe-core finds, one line each."""
         axe = pytest.importorskip(
             "axe_playwright_python.sync_playwright", reason="no axe-core here"
         )
         found = axe.Axe().run(self.page, options=_RULES).response
-        assert len(found["passes"]) > 10  # it has looked
+        assert len(found["passes"]) > 10  # axe-core did check something
         return [
             f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
         ]
 
     def _hear(self, said: Any) -> None:
-        # A conflict is an answer (not now, not twice); the browser writes a line about it as well.
+        # A 409 is a regular answer; the browser logs an error for it all the same.
         if said.type == "error" and "status of 409" not in said.text:
             self.complaints.append(said.text)
 
@@ -171,7 +172,7 @@ class Seen:
 def opened(
     browser: Any, url: str, width: int = 1280, height: int = 720, **how: Any
 ) -> Iterator[Seen]:
-    """The console's page in a window of its own, with traffic on it."""
+    """The console's page in its own window, once it shows traffic."""
     context = browser.new_context(viewport={"width": width, "height": height}, **how)
     try:
         seen = Seen(context.new_page())

@@ -1,7 +1,7 @@
-"""The buses that the contract suite looks at: an engine supplies a place, and no tests.
+"""The buses that the contract suite runs against: each engine supplies a place, and no tests.
 
-A place is started once for the whole suite where a bus of its own costs less than a process of its
-own: on a NATS server that is a stream.
+A place is started once for the whole suite where a new bus costs less than a new process: on a NATS
+server, a new bus is a new stream.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _numbers = itertools.count()
 
 
 class Place(Protocol):
-    """A bus of its own, to be treated badly."""
+    """A bus for one test, which may kill and restart it."""
 
     url: str
 
@@ -35,7 +35,7 @@ class Place(Protocol):
 
 
 class ProgramPlace:
-    """A place that is a process, in a folder of its own."""
+    """A place that is a process with its own folder."""
 
     def __init__(
         self, laboratory: Laboratory, module: str, port: int, more: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class ProgramPlace:
         self._laboratory.run(self._laboratory.supervisor.restart(self.program.name))
 
     def mend(self) -> None:
-        """Start it again if a test has left it killed."""
+        """Restart the bus if a test has left it killed."""
         if not self._laboratory.supervisor.alive(self.program.name):
             self.restart()
 
@@ -126,7 +126,7 @@ def an_event(name: object = "x") -> str:
 
 
 async def first(bus: Bus, count: int, after: int = 0) -> list[Envelope]:
-    """The first so many events behind a number."""
+    """The first `count` events after sequence number `after`."""
     heard: list[Envelope] = []
     async with asyncio.timeout(PATIENCE_S):
         stream = bus.read(after)

@@ -1,7 +1,7 @@
-"""The command line: in this process where it only reads words and prints, unhurried where it runs.
+"""The command line for tests: in this process if it only parses and prints, else in a new one.
 
-A load that is late makes a run no result, and rightly so; what such a run prints, keeps and returns
-is tested here, so `unhurried_lab` takes what comes (`tests/programs/unhurried.py`).
+A run whose load is late does not count as a result. What such a run prints, saves and returns is
+tested here all the same, so `unhurried_lab` accepts it (`tests/programs/unhurried.py`).
 """
 
 import contextlib
@@ -20,7 +20,7 @@ UNHURRIED = (sys.executable, str(ROOT / "tests" / "programs" / "unhurried.py"))
 
 
 class Said(NamedTuple):
-    """What a command has come to."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
@@ -28,7 +28,7 @@ class Said(NamedTuple):
 
 
 def say(*words: str, cwd: Path, stdin: str = "", **env: str) -> Said:
-    """`lab words…` in this process, as the console script runs it with pipes; `stdin` is in one."""
+    """`lab words…` in this process, as the console script runs it with pipes and this `stdin`."""
     from typer import rich_utils
 
     from lab.commands import app
@@ -41,7 +41,7 @@ def say(*words: str, cwd: Path, stdin: str = "", **env: str) -> Said:
             mock.patch.dict(os.environ, here, clear=True),
             mock.patch.object(sys, "argv", ["lab", *words]),
             mock.patch.object(sys, "stdin", io.StringIO(stdin)),
-            # Typer has read these from the environment of the tests, when it was imported.
+            # Typer read these from the environment of the tests when it was imported.
             mock.patch.multiple(rich_utils, FORCE_TERMINAL=None, MAX_WIDTH=None),
             contextlib.chdir(cwd),
             contextlib.redirect_stdout(out),
@@ -54,7 +54,7 @@ def say(*words: str, cwd: Path, stdin: str = "", **env: str) -> Said:
 
 
 def unhurried_lab(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """`lab words…` in a process, whose runs are results also on a busy machine."""
+    """`lab words…` in a new process whose runs count as results even on a busy machine."""
     return lab(*words, cwd=cwd, program=UNHURRIED, **env)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of telling and hearing share: a bus in memory, and a consumer that writes down."""
+"""Shared by the tests of publishing and consuming: an in-memory bus and a recording consumer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,12 +26,12 @@ CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY);
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - a state of others, who set no event
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.001)
 
 
 def evidence_now(blog: Blog, target: str) -> dict[str, Any]:
-    """What the fault at a program's door has done so far."""
+    """The evidence so far of the fault in a program's fault filter."""
     with_token = {headers.TOKEN: blog.stack.token}
     hanging = blog.ask("GET", target, "/_lab/faults", headers=with_token).json()
     told: dict[str, Any] = hanging["fault"]
@@ -60,7 +60,7 @@ def poison(number: int) -> Envelope:
 
 @dataclass
 class MemoryBus:
-    """The log of a bus, numbered from 1; refuses while it is `down`. A mark is an event's id."""
+    """An in-memory log, numbered from 1; refuses calls while `down`. A cursor is an event's id."""
 
     log: list[Envelope] = field(default_factory=list)
     down: bool = False
@@ -104,7 +104,7 @@ class MemoryBus:
 
 
 class Consumer:
-    """A store, and listeners that note each comment, keep each post, and choke on verdicts."""
+    """A store with consumers: each comment becomes a note, each post a row; verdicts raise."""
 
     def __init__(
         self,

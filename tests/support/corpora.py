@@ -1,4 +1,4 @@
-"""Small repositories of the usual shapes, as files: what people have who followed the course."""
+"""Small repositories of the usual shapes, as files: what a student who took the course has."""
 
 import json
 from pathlib import Path

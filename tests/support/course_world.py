@@ -1,4 +1,4 @@
-"""The course's bus in a process of its own, with subscribers that a test can let fail."""
+"""The course's bus in a new process, with subscribers that a test can make fail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,18 +19,18 @@ from lab.domain.errors import ServiceError
 from lab.domain.events import Envelope, PostCreated
 from lab.service.http import problem
 
-PATIENCE_S = 60.0  # for tests that don't mean to time out
+PATIENCE_S = 60.0  # for tests that expect no timeout
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - a state of others, who set no event
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.001)
 
 
 async def until_it_says(look: Callable[[], Awaitable[Any]], answer: Any) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while await look() != answer:  # noqa: ASYNC110 - a state of other processes
+        while await look() != answer:  # noqa: ASYNC110 - the state is in other processes
             await asyncio.sleep(0.001)
 
 
@@ -56,7 +56,7 @@ async def serving(
     async def answered(request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await handler(request)
-        except ServiceError as error:  # as the shell has it
+        except ServiceError as error:  # as the service's server does
             return problem(error)
 
     runner = web.ServerRunner(web.Server(answered), shutdown_timeout=0.1)
@@ -70,7 +70,7 @@ async def serving(
 
 @dataclass
 class Subscriber:
-    """Somebody's `/events`, which may fail, or keep the bus waiting."""
+    """An `/events` endpoint that can fail or keep the bus waiting."""
 
     status: int = 200
     fails_on: str = ""
@@ -95,7 +95,7 @@ class Subscriber:
 
 @dataclass
 class World:
-    """A supervisor, and what was started under it."""
+    """A supervisor and the programs it has started."""
 
     supervisor: Supervisor
     folder: Path
@@ -106,7 +106,7 @@ class World:
         return self.held.enter_context(reserve()).port
 
     def nobody(self) -> str:
-        """The address of a subscriber who is down."""
+        """The address of a subscriber that is down."""
         return f"http://127.0.0.1:{self.a_port()}"
 
     async def somebody(self, subscriber: Subscriber) -> str:

@@ -1,4 +1,4 @@
-"""The commands that a page of the documentation tells people to type, in words."""
+"""The commands in the documentation, split into words."""
 
 import re
 import shlex
@@ -17,29 +17,29 @@ ANY_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def text_of(page: str) -> str:
-    """`page` from the project's folder: `README.md`, `docs/tour.md`."""
+    """The text of a page, given as a path from the project's folder: `docs/tour.md`."""
     return (ROOT / page).read_text("utf-8")
 
 
 def lines_in_blocks(page: str) -> list[list[str]]:
-    """Every line of the page's sh blocks, in order."""
+    """Every line of the page's sh blocks, in order, split into words."""
     lines = "\n".join(BLOCK.findall(text_of(page))).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def in_blocks(page: str) -> list[list[str]]:
-    """The `lab …` commands of these lines, without `lab`."""
+    """The `lab …` commands in the sh blocks, without `lab`."""
     return [words[1:] for words in lines_in_blocks(page) if words[0] == "lab" and words[1:]]
 
 
 def in_passing(page: str) -> list[list[str]]:
-    """Those that stand in a sentence or a table: `lab …` with at least one word behind it."""
+    """The `lab …` commands in sentences and tables, with at least one word after `lab`."""
     prose = ANY_BLOCK.sub("", text_of(page))
     return [shlex.split(found) for found in re.findall(r"`lab\s+([^`]+)`", prose)]
 
 
 def needs_a_blog(words: Sequence[str]) -> str:
-    """Whether a command "starts" a blog, "stays up" with one, "acts on one", or needs none ("")."""
+    """ "starts", "stays up" or "acts on one": what the command does with a blog; "" if nothing."""
     if words[0] in ("run", "check", "trace", "design") or list(words[:2]) == ["exercise", "check"]:
         return "starts"
     if words[0] in ("up", "live"):
@@ -48,20 +48,22 @@ def needs_a_blog(words: Sequence[str]) -> str:
 
 
 def every_command() -> list[tuple[str, ...]]:
-    """All that README and docs/ mention, each once."""
+    """All commands in README and docs/, each once."""
     found = (one for page in PAGES for one in (*in_blocks(page), *in_passing(page)))
     return sorted({tuple(one) for one in found})
 
 
 def linked_from(page: str) -> list[str]:
-    """The files that it links, as they stand there."""
+    """The files that a page links, as written there."""
     return sorted(set(re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", text_of(page))))
 
 
 def understood(words: Sequence[str]) -> Mapping[str, Any]:
-    """What the command line makes of these words: its arguments and options, by name. A command
-    alone is named and not typed, so what it would need besides may be missing."""
-    # Typed as Any: typer carries a Click of its own, which has no public name.
+    """The arguments and options that the command line parses from these words, by name.
+
+    A single word only names a command, so its required arguments may be missing.
+    """
+    # Typed as Any: typer bundles its own Click, which has no public name.
     command: Any = typer.main.get_command(app)
     left = list(words)
     while hasattr(command, "commands"):

@@ -1,4 +1,4 @@
-"""A tiny course's blog as a target, for the suites that run it: no port of it is a fixed one."""
+"""A tiny course's blog as a target, for the suites that run it; all its ports are free ones."""
 
 import sys
 from pathlib import Path
@@ -14,14 +14,14 @@ SERVICES = ("posts", "comments", "query", "moderation")
 
 
 def service(role: str, **env: str) -> dict[str, Any]:
-    """One of its services, told where the bus is."""
+    """One service of the blog, with the address of the bus in its environment."""
     command = [sys.executable, str(PROGRAM), role, "{port}"]
     told = {"BUS": "{url:event-bus}/events", "DATA": "{data}", **env}
     return {"command": command, "port": 0, "env": told}
 
 
 def a_target(name: str = "mine", **more: Any) -> Target:
-    """The whole blog; `more` are keys of the target, or services by their names."""
+    """The whole blog; `more` are keys of the target, or services by name."""
     everybody = " ".join(f"{{url:{one}}}/events" for one in SERVICES)
     services = {one: service(one) for one in SERVICES}
     services["event-bus"] = service("event-bus", EVERYBODY=everybody)
@@ -31,7 +31,7 @@ def a_target(name: str = "mine", **more: Any) -> Target:
 
 
 def an_odd_blog(how: str, folder: Path) -> Target:
-    """A blog in one process, started in `folder`, that is odd in that way."""
+    """A blog in one process, started in `folder`, that is odd in the way `how` names."""
     command = [sys.executable, str(ODD_BLOG), "{port}", how]
     return Target.model_validate(
         {

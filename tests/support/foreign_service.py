@@ -1,6 +1,6 @@
-"""A foreign service for tests: it answers what a script says to the byte, and keeps what it heard.
+"""A scripted external service for tests: it answers byte for byte and records each request.
 
-With it what the suites about the sidecar need: a sidecar before it, raw requests, its door.
+Also here: what the sidecar suites need, that is a sidecar in front of it and raw requests.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Heard:
-    """A request as it arrived; the head with its lines as they were."""
+    """A request as it arrived; the lines of its head are unchanged."""
 
     head: list[str]
     body: bytes
 
     @property
     def what(self) -> str:
-        """`GET /posts?x=1`"""
+        """Method and path: `GET /posts?x=1`"""
         return self.head[0].rsplit(" ", 1)[0]
 
     def header(self, name: str) -> str | None:
-        """The first header of that name."""
+        """The value of the first header with that name, or None."""
         for line in self.head[1:]:
             if line.lower().startswith(f"{name.lower()}: "):
                 return line.split(": ", 1)[1]
@@ -42,11 +42,11 @@ class Heard:
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Says = bytes | Callable[[Heard], bytes | Awaitable[bytes]] | Talk
-"""What is answered: bytes, what a function of the request says, or what streams are used for."""
+"""An answer: bytes, a function of the request, or a coroutine that uses the streams directly."""
 
 
 def http(body: bytes | Any, status: str = "200 OK", *headers: str) -> bytes:
-    """A whole answer; what is not bytes becomes JSON."""
+    """A complete HTTP answer; a `body` that is not bytes becomes JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = (f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(content)}", "", "")
     return "\r\n".join(lines).encode() + content
@@ -56,18 +56,18 @@ POST = http({"id": "a1", "title": "x"}, "201 Created")
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Take it in, and never answer."""
+    """Read the request and never answer."""
     await reader.read()
 
 
 async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say nothing, and go."""
+    """Close the connection without an answer."""
 
 
 @dataclass
 class Foreign:
-    """`script`: what is said to `GET /path`, without the query; `otherwise`: to all else. `closed`
-    counts connections that ended, `accepted` those that began."""
+    """`script` maps `GET /path` (without the query) to an answer; `otherwise` answers all else.
+    `accepted` counts connections opened, `closed` those that ended."""
 
     script: dict[str, Says] = field(default_factory=dict)
     otherwise: Says = field(default_factory=lambda: http({"status": "OK"}))
@@ -116,7 +116,7 @@ async def _read(reader: asyncio.StreamReader) -> Heard:
 
 @asynccontextmanager
 async def serving(foreign: Foreign, host: str = "127.0.0.1") -> AsyncIterator[Foreign]:
-    """The foreign service, listening."""
+    """The external service, listening inside the block."""
     server = await asyncio.start_server(foreign.talk, host, 0, limit=1 << 20, backlog=512)
     foreign.port = server.sockets[0].getsockname()[1]
     try:
@@ -129,7 +129,7 @@ async def serving(foreign: Foreign, host: str = "127.0.0.1") -> AsyncIterator[Fo
 
 @dataclass
 class Before:
-    """A sidecar before a foreign service, and a client."""
+    """A sidecar in front of an external service, and a client."""
 
     foreign: Foreign
     sidecar: Sidecar
@@ -147,20 +147,20 @@ class Before:
     async def ask(
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, Any]:
-        """Ask the face; the status, and the JSON it answered."""
+        """Send a request to the sidecar's adapter; status and JSON of its answer."""
         async with self.client.request(
             method, self.face + path, json=body, headers={"Lab-Token": TOKEN, **headers}
         ) as response:
             return response.status, await response.json(content_type=None)
 
     async def put(self, kind: str, **options: Any) -> None:
-        """Hang a fault on the door."""
+        """Put a fault into the sidecar's fault filter."""
         order = {"kind": kind, "target": "posts", "options": options, "seed": 1}
         status, told = await self.ask("PUT", f"/_lab/faults/{kind}", order)
         assert status == 200, told
 
     async def take(self, kind: str) -> dict[str, Any]:
-        """Take it off; what it has done."""
+        """Remove the fault; its evidence."""
         status, told = await self.ask("DELETE", f"/_lab/faults/{kind}")
         assert status == 200, told
         assert (await self.ask("GET", "/_lab/faults"))[1] == {}
@@ -172,7 +172,7 @@ class Before:
         return told
 
     async def until_under_way(self, count: int) -> None:
-        """Wait until so many requests are on their way."""
+        """Wait until `count` requests are in flight."""
         await until(lambda: self.sidecar._state()["under_way"] == count, f"{count} under way")
 
 
@@ -180,7 +180,7 @@ class Before:
 async def before(
     foreign: Foreign, name: str = "posts", *, listens: bool = True, **options: Any
 ) -> AsyncIterator[Before]:
-    """A sidecar before the service; without `listens` nobody is there to be asked."""
+    """A sidecar in front of the service; with `listens` False nothing listens behind it."""
     async with serving(foreign), aiohttp.ClientSession() as client:
         given = {"raw_port": 0, "token": TOKEN, "service_port": foreign.port} | options
         if not listens:
@@ -190,7 +190,7 @@ async def before(
 
 
 async def free_port() -> int:
-    """A port on which nobody listens."""
+    """A port on which nothing listens."""
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port: int = server.sockets[0].getsockname()[1]
     server.close()
@@ -199,7 +199,7 @@ async def free_port() -> int:
 
 
 async def until(look: Callable[[], Any], says: str) -> None:
-    """Wait until it is so."""
+    """Wait until `look` returns something true."""
     give_up_at_s = perf_counter() + PATIENCE_S
     while not look():
         assert perf_counter() < give_up_at_s, f"{says} did not come true"
@@ -208,7 +208,7 @@ async def until(look: Callable[[], Any], says: str) -> None:
 
 @dataclass
 class Wire:
-    """A connection on which bytes are sent as they are."""
+    """A connection that sends bytes unchanged."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -218,7 +218,7 @@ class Wire:
         await self.writer.drain()
 
     async def answer(self, bodiless: bool = False) -> tuple[list[str], bytes]:
-        """The next answer: the lines of its head, and its body without what framed it."""
+        """The next answer: the lines of its head, and its body without the framing."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
         heard = Heard(head, b"")
         if bodiless or head[0].split()[1] in ("204", "304", "100"):
@@ -236,14 +236,14 @@ class Wire:
         return head, await self.reader.readexactly(int(length))
 
     async def ask(self, first: str, body: bytes = b"", *headers: str) -> tuple[int, bytes]:
-        """A request and the status and body of its answer."""
+        """Send a request; the status and body of its answer."""
         await self.send(request(first, body, *headers))
         head, answered = await self.answer(first.startswith("HEAD"))
         return int(head[0].split()[1]), answered
 
 
 def request(first: str, body: bytes = b"", *headers: str) -> bytes:
-    """The bytes of a request: `GET /posts`, its body, its headers besides."""
+    """The bytes of a request: first line (`GET /posts`), extra headers, body."""
     lines = [f"{first} HTTP/1.1", "Host: localhost:4000", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -252,7 +252,7 @@ def request(first: str, body: bytes = b"", *headers: str) -> bytes:
 
 @asynccontextmanager
 async def wire(url: str) -> AsyncIterator[Wire]:
-    """An open connection."""
+    """An open connection, closed after the block."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
     try:

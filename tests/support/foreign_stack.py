@@ -1,4 +1,4 @@
-"""Stacks with services of somebody else's, run by one supervisor for all tests of a file."""
+"""Stacks with external services, run by one supervisor for all tests of a file."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from tests.support.course_world import until_it_says
 T = TypeVar("T", bound=Stack)
 
 in_module = pytest.mark.asyncio(loop_scope="module")
-"""For the tests that use the supervisor of their file."""
+"""For tests that share the supervisor of their file."""
 
 
 @asynccontextmanager
@@ -27,7 +27,7 @@ async def running(stack: T) -> AsyncIterator[T]:
 
 
 async def until_it_has_acted(stack: Stack, injection: Injection) -> None:
-    """Wait until a fault at a door has met somebody."""
+    """Wait until a fault in a fault filter has acted at least once."""
 
     async def acted() -> bool:
         url = stack.urls[injection.fault.target]

@@ -1,7 +1,7 @@
-"""Exercises as students hand them in, and what the checks say to them, several at once.
+"""Exercises as students hand them in, checked several at once.
 
-The bounds of a check are for a machine that has time. Here they are `patience` times as long: what
-is right may take its time, and what is wrong stays wrong.
+A check's time limits assume an idle machine. Here they are `patience` times as long: a right
+solution may be slow, and a wrong one stays wrong.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ BOUNDS = (
     (timeout, "WITHIN_S"),
 )
 LESS_THAN_ITS_TIMEOUT_MS = 450
-"""How long "quick" may take where the breaker's chain waits 500 ms for an answer."""
+"""The limit for "quick" in ms; the chain of `breaker` waits 500 ms for an answer."""
 
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, str]
 
 
 def solution(name: str) -> dict[str, str]:
-    """The files of an exercise, as they are right, on a machine that may be busy."""
+    """The files of an exercise's right solution, adapted to a machine that may be busy."""
     files = {file: (SOLUTIONS / name / file).read_text() for file in catalogue.find(name).files}
     if name == "timeout":
         assert ITS_TIMEOUT in files["query.py"]
@@ -54,7 +54,7 @@ def solution(name: str) -> dict[str, str]:
 
 
 def begin(name: str, folder: Path, files: Files | None = None) -> Exercise:
-    """Begin an exercise in a folder, and put other texts into some of its files."""
+    """Begin an exercise in a folder and replace the text of some of its files."""
     catalogue.start(name, folder)
     for file, text in (files or {}).items():
         assert (folder / file).exists(), f"{name} has no {file}"
@@ -65,8 +65,10 @@ def begin(name: str, folder: Path, files: Files | None = None) -> Exercise:
 def verdicts(
     handed_in: Mapping[Key, tuple[str, Files]], folder: Path, patience: float = PATIENCE
 ) -> dict[Key, Verdict | BaseException]:
-    """The verdict on each of these: an exercise and some files. Most of a check is waiting, so
-    some run at once. Nothing of them is left running."""
+    """The verdict on each exercise with its files, or what the check raised.
+
+    A check mostly waits, so several run at once. All their processes have ended at return.
+    """
 
     async def look() -> list[Verdict | BaseException]:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -89,7 +91,7 @@ def verdicts(
 
 
 def verdict(name: str, folder: Path, files: Files) -> Verdict:
-    """The verdict on one of them. Raises what the check raises."""
+    """The verdict on one exercise. Raises what the check raises."""
     found = verdicts({name: (name, files)}, folder)[name]
     if isinstance(found, BaseException):
         raise found
@@ -97,7 +99,7 @@ def verdict(name: str, folder: Path, files: Files) -> Verdict:
 
 
 def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
-    """What the chosen tests of this module have for an argument, each once."""
+    """The values that the selected tests of this module have for an argument, each once."""
     chosen = [
         one.callspec.params
         for one in request.session.items
@@ -107,7 +109,7 @@ def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
 
 
 def give_up_after_the_first_words(patch: pytest.MonkeyPatch) -> None:
-    """A program that is not ready is waited for until it has said something, and little longer."""
+    """Wait for an unready program until it has printed a line, and then only a little longer."""
     until_ready = Supervisor._until_ready
 
     async def patiently(self: Supervisor, child: Any, url: str, within_s: float) -> None:

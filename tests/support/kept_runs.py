@@ -1,7 +1,7 @@
-"""A kept run without a run: a result, its samples and readings, as files in a folder.
+"""A saved run without a run: a result, its samples and readings, as files in a folder.
 
-Two variants, or more, at a steady rate for six seconds; in the middle two of them `comments` is
-slow for the chain, which fails a part of its requests, and the bus falls behind.
+Two or more variants at a steady rate for six seconds. In the middle two seconds, `comments` is slow
+for the chain: a part of its requests fails; on the bus a lag builds up.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ def phase_at(at_s: float, stages: Sequence[tuple[str, float, float]] = STAGES) -
 
 
 def samples(variants: Sequence[str] = BOTH, count: int = 120) -> list[Sample]:
-    """`count` for each variant, evenly from 0 to 6.5 s; the first variant is the one that is hurt:
-    every third of its requests in `during` fails."""
+    """`count` samples per variant, evenly from 0 to 6.5 s. Every third request of the first variant
+    fails in the phase `during`."""
     made = []
     for place, variant in enumerate(variants):
         for number in range(count):
@@ -65,7 +65,7 @@ def samples(variants: Sequence[str] = BOTH, count: int = 120) -> list[Sample]:
 
 
 def readings(variant: str = "async-bus") -> list[Reading]:
-    """Ten a second: 20 events behind for each second of `during`, level a second later."""
+    """Ten readings a second: the lag grows by 20/s in `during`, and is 0 a second later."""
     made = []
     for tenth in range(65):
         t = tenth / 10
@@ -136,7 +136,7 @@ def _variant(name: str, of: Sequence[Sample]) -> Variant:
 
 
 def kept(folder: Path, variants: Sequence[str] = BOTH, count: int = 120, **more: object) -> Result:
-    """The same on disk, as a run leaves it."""
+    """The same on disk, as a run saves it."""
     of = samples(variants, count)
     made = result(of, variants, **more)
     write_samples(folder / "samples.csv", of)
@@ -146,7 +146,7 @@ def kept(folder: Path, variants: Sequence[str] = BOTH, count: int = 120, **more:
 
 
 def hostile(typed: str) -> Result:
-    """A result in which this stands wherever anybody can type."""
+    """A result with the text `typed` in every field that a user can fill."""
     names = (typed[:200], f"2{typed[:190]}")
     of = result(samples(names), names)
     of.scenario = of.title = of.question = of.explain = typed

@@ -1,7 +1,7 @@
-"""What the suites that look at running stacks share: a blog to talk to, waiting on conditions.
+"""Shared by the suites that observe running stacks: a blog to use, and waiting for conditions.
 
-The supervisor lives in an event loop of its own, in a thread beside the tests. So a stack is
-started once for many tests, and these are plain functions.
+The supervisor has its own event loop in a second thread. So a stack is started once for many tests,
+and the functions here are not async.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.faults.kinds import parse_fault
 
-PATIENCE_S = 60.0  # after which a condition is held to be false; no test means to wait so long
+PATIENCE_S = 60.0  # after which a condition counts as false; no test expects to wait so long
 T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], says: str = "the condition") -> T:
-    """What `look` returns once it is true; the test fails when it never becomes so."""
+    """The first true result of `look`; the test fails if there is none in time."""
     give_up_at_s = time.perf_counter() + PATIENCE_S
     while not (seen := look()):
         assert time.perf_counter() < give_up_at_s, f"{says} did not come true; last seen: {seen!r}"
@@ -36,7 +36,7 @@ def eventually(look: Callable[[], T], says: str = "the condition") -> T:
 
 
 class Laboratory:
-    """A supervisor in a loop of its own; `run` brings a coroutine there and its result back."""
+    """A supervisor in its own event loop; `run` executes a coroutine there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Laboratory:
 
     @contextmanager
     def start(self, *programs: Program) -> Iterator[None]:
-        """Programs that are ready inside the block, and ended behind it."""
+        """Programs that are ready inside the block and ended after it."""
         self.run(self.supervisor.start(*programs, ready_within_s=PATIENCE_S))
         try:
             yield
@@ -95,7 +95,7 @@ class Laboratory:
 
 
 class Blog:
-    """One running stack, as a client sees it and as the lab does."""
+    """One running stack, with a client's requests and the lab's control."""
 
     def __init__(self, laboratory: Laboratory, stack: Stack, session: requests.Session) -> None:
         self.laboratory = laboratory
@@ -104,7 +104,7 @@ class Blog:
         self.has_bus = stack.arrangement.has_bus
         self.session = session
 
-    # ── As a client ──
+    # ── Client
 
     def ask(self, method: str, target: str, path: str, **more: Any) -> requests.Response:
         return self.session.request(
@@ -118,7 +118,7 @@ class Blog:
         return response.json()
 
     def write_post(self, title: str = "A title") -> dict[str, Any]:
-        """A post that every service knows by now."""
+        """A new post that every service knows when this returns."""
         response = self.ask("POST", "posts", "/posts", json={"title": title})
         assert response.status_code == 201, response.text
         post: dict[str, Any] = response.json()
@@ -148,10 +148,10 @@ class Blog:
         entries = self.get("query", "/feed", limit=100)
         return next((entry for entry in entries if entry["id"] == post_id), None)
 
-    # ── As the lab ──
+    # ── Lab
 
     def settle(self) -> None:
-        """Wait until no event is under way (in a chain there never is one)."""
+        """Wait until no event is in flight (a chain never has one)."""
         assert self.laboratory.run(self.stack.settle(PATIENCE_S)), f"{self.stack.name} is unsettled"
 
     def pid(self, target: str) -> int:
@@ -164,7 +164,7 @@ class Blog:
         self.laboratory.run(self.laboratory.supervisor.restart(self.stack.program(target)))
 
     def state(self, target: str) -> dict[str, Any]:
-        """What a program that runs tells of its progress."""
+        """The state that a running program reports."""
         told = eventually(
             lambda: [one for one in (self.laboratory.run(self.stack.state(target)),) if one],
             f"a state of {target}",
@@ -172,7 +172,7 @@ class Blog:
         return told[0]
 
     def acted(self, target: str, name: str = "fault") -> int:
-        """How often a fault at the door of a target has acted by now."""
+        """How often a fault in the target's fault filter has acted so far."""
         told = self.laboratory.run(self.stack.call("GET", self.stack.urls[target], "/_lab/faults"))
         return int((told.data or {}).get(name, {}).get("acted", 0))
 
@@ -186,7 +186,7 @@ class Blog:
     def broken(
         self, kind: str, target: str, name: str = "fault", **options: Any
     ) -> Iterator[Injection]:
-        """A fault that acts inside the block; behind it the injection has its evidence."""
+        """A fault that is active inside the block; after it the injection has its evidence."""
         injection = Injection(self.stack, parse_fault(kind, target, options), name)
         self.laboratory.run(injection.begin(seed=7))
         try:

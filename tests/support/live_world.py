@@ -1,4 +1,4 @@
-"""What the tests of `lab live` share: a console that runs, and a client that asks it things."""
+"""Shared by the tests of `lab live`: a running console, and a client for it."""
 
 import asyncio
 import http.client
@@ -38,7 +38,7 @@ _MS = {"p50": 4.0, "max": 5.0}
 
 
 def tenth(**more: Any) -> dict[str, Any]:
-    """One half of a tick in which nothing is wrong but what is given."""
+    """One pane of a tick; everything is healthy except what `more` sets."""
     return {
         **{"reads": _KIND, "writes": _KIND, "waiting": 0, "unseen": 0, "feed_ok": True},
         **{"answered_ms": _MS, "read_ms": _MS, "visible_ms": _MS, "feed_age_ms": 0},
@@ -48,7 +48,7 @@ def tenth(**more: Any) -> dict[str, Any]:
 
 
 class Asker:
-    """Asks one listener, with the headers that the page sends unless others are given."""
+    """A client of one listener; unless others are given, it sends the headers of the page."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -57,7 +57,7 @@ class Asker:
     def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (names in small letters), body. A header that is "" is not sent."""
+        """Status, headers (lower-case names), body. A header whose value is "" is not sent."""
         sent = {"Host": f"127.0.0.1:{self.port}", "Lab-Page": "1", "Content-Type": JSON}
         sent |= {"Cookie": self.cookie} if self.cookie else {}
         sent |= headers or {}
@@ -81,13 +81,13 @@ class Asker:
         return json.loads(body)
 
     def post(self, path: str, **body: Any) -> Any:
-        """What it answers to something that must go well."""
+        """The answer to a POST that must succeed."""
         status, _, told = self.ask("POST", path, body)
         assert status == 200, told
         return json.loads(told)
 
     def blog(self, half: str, newest: str = "") -> Any:
-        """What a reader of that half sees, from a post on where one is named."""
+        """The feed of that pane as a reader sees it, from the post `newest` on if given."""
         return self.get(f"/api/blog?half={half}" + (f"&newest={newest}" if newest else ""))
 
     def enter(self, token: str) -> None:
@@ -109,7 +109,7 @@ class Asker:
 
 
 class Stream:
-    """The events of one screen, read as they come."""
+    """The events of one screen, read as they arrive."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
@@ -123,7 +123,7 @@ class Stream:
         return name, json.loads(data)
 
     def until(self, name: str, is_meant: Callable[[Any], bool] = lambda data: True) -> Any:
-        """The data of the first event of that name that is meant."""
+        """The data of the first event of that name for which `is_meant` is true."""
         give_up_at_s, last = time.perf_counter() + PATIENCE_S, None
         while time.perf_counter() < give_up_at_s:
             seen, data = self.next()
@@ -134,13 +134,13 @@ class Stream:
         raise AssertionError(f"no such {name}; the last one was {last}")
 
     def tick(self, is_meant: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The halves of the first tick of which it is true."""
+        """The panes of the first tick for which `is_meant` is true."""
         found: dict[str, Any] = self.until("tick", lambda tick: is_meant(tick["halves"]))
         halves: dict[str, Any] = found["halves"]
         return halves
 
     def until_well(self) -> dict[str, Any]:
-        """The halves of the tick by which in each a read has succeeded and none failed since."""
+        """The panes of the first tick by which each had a successful read and no failure since."""
         well: set[str] = set()
 
         def all_are_well(told: Any) -> bool:
@@ -154,14 +154,14 @@ class Stream:
         return self.tick(all_are_well)
 
     def once(self, look: Callable[[], Any]) -> Any:
-        """What `look` finds, once it finds something; it looks at every tick."""
+        """The first true result of `look`, called at every tick."""
         while not (found := look()):
             self.until("tick")
         return found
 
 
 class Typed(Asker):
-    """`lab live` in a process of its own, with the notes and runs of its folder; up until ended."""
+    """`lab live` in a new process, with its own folder for saved instances and runs."""
 
     def __init__(self, folder: Path, *words: str) -> None:
         paths = {"PYTHONPATH": str(ROOT), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
@@ -202,7 +202,7 @@ def typed(folder: Path, *words: str) -> Iterator[Typed]:
 
 
 class Unreachable:
-    """Takes the place of a session that no request may reach: one that does gets a 500."""
+    """Replaces a session that no request may reach: a request that does reach it gets a 500."""
 
     def __init__(self, show: Show) -> None:
         self.show = show
@@ -218,7 +218,7 @@ def table(show: Show, keys: Keys) -> list[Door]:
 
 
 class Served(Asker):
-    """A console without stacks, already entered. `shared`: the port for watchers."""
+    """A console without stacks, already logged in. `shared`: the port for spectators."""
 
     def __init__(self) -> None:
         self.show = Show()
@@ -251,7 +251,7 @@ class Served(Asker):
         self.enter(self.keys.token)
 
     def call(self, what: Callable[[], object]) -> None:
-        """Do it in the server's own loop."""
+        """Call `what` in the server's own event loop."""
 
         async def there() -> None:
             what()
@@ -264,13 +264,13 @@ class Served(Asker):
 
 
 def with_patience(scenario: Scenario) -> Scenario:
-    """The same one, with a load that gives up on nothing."""
+    """The same scenario, with a load that never times out."""
     load = scenario.load.model_copy(update={"timeout_ms": PATIENCE_S * 1_000})
     return scenario.model_copy(update={"load": load})
 
 
 class Console(Asker):
-    """`lab live` in a thread of this process, already entered."""
+    """`lab live` in a thread of this process, already logged in."""
 
     def __init__(self, folder: Path, **wanted: Any) -> None:
         self.said: list[str] = []
@@ -289,7 +289,7 @@ class Console(Asker):
         self.enter(self.token)
 
     def line(self, part: str) -> str:
-        """The line it says that has this in it."""
+        """The printed line that contains `part`."""
         with self._news:
             done = self._news.wait_for(lambda: self._found(part) or self._error, PATIENCE_S)
             assert done, f"never said {part!r}: {self.said}"
@@ -340,7 +340,7 @@ def a_console(folder: Path, **wanted: Any) -> Iterator[Console]:
 
 
 def port_for_watchers(pid: int | None = None) -> int:
-    """Where the console of a process (this one) lets others watch: its only open door."""
+    """The spectator port of a process (default: this one), the only one open to other machines."""
     (port,) = (
         one.laddr.port
         for one in psutil.Process(pid).net_connections("tcp")

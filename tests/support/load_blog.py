@@ -1,7 +1,7 @@
-"""What the load's tests share: a blog in memory, and a time that passes only while all wait.
+"""Shared by the load's tests: an in-memory blog, and a clock that advances only when all wait.
 
-The load is given clients without sockets and the clock of its loop, so that what is late, slow or
-out of time in a test does not depend on the machine.
+The load gets clients without sockets and the clock of its loop, so lateness, latency and timeouts
+in a test do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import selectors
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -22,11 +22,11 @@ import pytest
 from lab.load.plan import Phase, Plan, Variant
 from lab.support.http_client import Done, Origin, Outcome
 
-PATIENCE_S = 120.0  # for what is not meant to time out
+PATIENCE_S = 120.0  # for what should not time out
 SERVICES = ("posts", "comments", "query")
 NOWHERE = "http://127.0.0.1:1"
 Answer = tuple[int, Any] | str
-"""A status and what becomes the body; or what went wrong: timeout, refused, reset."""
+"""A status and the body; or the error: timeout, refused, reset."""
 
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -34,17 +34,26 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def a_peer(answer: Peer) -> AsyncIterator[Origin]:
-    """A bare TCP server: for what no decent HTTP server would do."""
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    """A bare TCP server, for behaviour that no HTTP server offers."""
+    transports: list[asyncio.WriteTransport] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transports.append(writer.transport)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # The client has gone.
+            await answer(reader, writer)
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
     try:
         yield Origin(*server.sockets[0].getsockname())
     finally:
         server.close()
+        for transport in transports:
+            transport.abort()  # From Python 3.12.1 on, a server waits for all its connections.
         await server.wait_closed()
 
 
 class Silent:
-    """A peer that never answers; it counts its connections, and those that the client has ended."""
+    """A peer that never answers; counts its connections and those that the client has closed."""
 
     begun = ended = 0
 
@@ -57,7 +66,7 @@ class Silent:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - a state of others, who set no event
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.001)
 
 
@@ -80,7 +89,7 @@ def a_plan(folder: Any, *variants: Variant, **changed: Any) -> Plan:
 
 @dataclass
 class Blog:
-    """A blog whose feed shows a write only after a number of looks."""
+    """A blog whose feed shows a write only after a number of reads."""
 
     looks_until_seen: int = 0
     posts: list[dict[str, Any]] = field(default_factory=list)
@@ -124,7 +133,7 @@ class Blog:
 
 
 class _Impatient(selectors.SelectSelector):
-    """Never waits: the clock is put forward by what there was to wait."""
+    """A selector that never waits: it advances the clock by the timeout instead."""
 
     now_s = 1_000.0
 
@@ -146,9 +155,11 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class World:
-    """A blog, the load's clients to it, and their time. An answer takes `takes_s`; readers who come
-    while the blog is `frozen` (from, until) are answered at its end. Where there is a `script`,
-    requests get what stands in it one after the other, and those behind its end the last of it."""
+    """A blog, the load's clients for it, and their clock.
+
+    A request takes `takes_s`. Reads during `frozen` (from, until) are answered at its end. With a
+    `script`, requests get its entries in order, and its last entry once it is used up.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.blog = Blog()
@@ -174,7 +185,7 @@ class World:
 
 
 class Wire:
-    """Stands in for the load's client."""
+    """Replaces the load's client."""
 
     def __init__(self, world: World) -> None:
         self.world, self.loop = world, world.loop

@@ -1,4 +1,4 @@
-"""Whether NATS is here, and a teller and a hearer that behave as services do."""
+"""Whether NATS is installed, and a publisher and a consumer that behave as the services do."""
 
 import asyncio
 import contextlib
@@ -29,14 +29,14 @@ needs_nats = pytest.mark.skipif(bool(_missing()), reason=_missing() or "nats is 
 
 
 def told(*numbers: int) -> list[str]:
-    """Envelopes whose ids are their numbers."""
+    """Envelopes whose ids are their numbers, as JSON."""
     events = [PostCreated(id=str(number), title="A post") for number in numbers]
     wrapped = [Envelope.around(event, source="/test") for event in events]
     return [one.model_copy(update={"id": one.subject}).model_dump_json() for one in wrapped]
 
 
 async def heard(bus: Bus, after: int, count: int) -> list[Envelope]:
-    """The next `count` events, read as a service does: whatever breaks, it asks again."""
+    """The next `count` events, consumed as a service does: after each error it reads again."""
     events: list[Envelope] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(events) < count:
@@ -50,7 +50,7 @@ async def heard(bus: Bus, after: int, count: int) -> list[Envelope]:
 
 
 async def surely(bus: Bus, envelopes: Sequence[str]) -> list[int]:
-    """Append as a relay does: until it is acknowledged, with the same ids."""
+    """Append as the outbox relay does: with the same ids, until the bus acknowledges."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(BusUnavailable):

@@ -1,4 +1,4 @@
-"""A NATS server that the lab has not started: somebody else's, with a login, and things on it."""
+"""A NATS server that the lab has not started: an external one with a login and with streams."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ LOGIN = "teacher:s%40cret%2F1"
 
 @dataclass(frozen=True)
 class Outside:
-    """`host`: where it listens, as HOST:PORT."""
+    """`host`: the address, as HOST:PORT."""
 
     host: str
 
@@ -25,7 +25,7 @@ class Outside:
         return f"nats://{LOGIN}@{self.host}"
 
     async def streams(self) -> list[str]:
-        """The streams that are there, by name."""
+        """The names of the server's streams, sorted."""
         import nats
 
         client = await nats.connect(f"nats://{self.host}", user=USER, password=PASSWORD)
@@ -35,7 +35,7 @@ class Outside:
             await client.close()
 
     async def make(self, name: str) -> None:
-        """A stream of somebody else's, with one message in it."""
+        """Create an external stream with one message in it."""
         import nats
 
         client = await nats.connect(f"nats://{self.host}", user=USER, password=PASSWORD)
@@ -49,7 +49,7 @@ class Outside:
 
 @contextmanager
 def outside(folder: Path, *, jetstream: bool = True) -> Iterator[Outside]:
-    """A server in `folder`, on a free port of the loopback."""
+    """A server in `folder`, on a free loopback port."""
     folder.mkdir(exist_ok=True)
     lines = [
         'server_name: "outside"',
@@ -73,5 +73,5 @@ def _told(folder: Path) -> str:
         try:
             return str(json.loads(path.read_text())["nats"][0].removeprefix("nats://"))
         except ValueError:
-            break  # It is being written just now.
+            break  # the file is just being written
     return ""

@@ -1,4 +1,4 @@
-"""A service in this process, with a database of its own, as its program would open it."""
+"""Opens a service's database inside this process, as its program would."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -1,4 +1,4 @@
-"""The deadlines of the lab, moved out of the way: a process that gets little time is no outage."""
+"""Raises the lab's deadlines for tests: a process that gets little CPU time is no outage."""
 
 from collections.abc import Callable, Iterator
 from time import perf_counter
@@ -11,7 +11,7 @@ from lab.cluster.control_client import Caller
 from lab.cluster.health import Health, ask_health
 
 PATIENCE_S = 100.0
-"""Guards against a test that hangs; no test means to wait so long."""
+"""Ends a test that hangs; no test expects to wait so long."""
 
 DEADLINES = (
     "lab.conformance.clients.ANSWER_WITHIN_S",
@@ -29,7 +29,7 @@ DEADLINES = (
 
 @pytest.fixture(autouse=True, scope="module")
 def patience() -> Iterator[None]:
-    """For the folders whose conftest.py imports it."""
+    """For test folders whose conftest.py imports it."""
     with pytest.MonkeyPatch.context() as patch:
         start, restart = supervisor.Supervisor.start, supervisor.Supervisor.restart
         patch.setattr(start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
@@ -41,8 +41,8 @@ def patience() -> Iterator[None]:
 
 
 def no_patience_after(seen: Callable[[], bool], patch: pytest.MonkeyPatch) -> None:
-    """Let the time to become ready be over as soon as `seen` is so, and no sooner, for a service
-    whose sidecar says that it is not ready."""
+    """End the time to become ready as soon as `seen` is true, not before, for a service whose
+    sidecar reports that it is not ready."""
     jump_s = 0.0
 
     async def asked(url: str, timeout_s: float) -> Health:

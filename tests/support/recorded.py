@@ -13,7 +13,7 @@ from tests.support import kept_runs
 
 
 class Recorded(Run):
-    """Starts nothing. `order`: the scenarios and seeds of all that have been run."""
+    """Starts nothing. `order`: the scenario and seed of each run, in order."""
 
     order: ClassVar[list[tuple[str, int]]] = []
 
@@ -31,7 +31,7 @@ class Recorded(Run):
 
 
 def play_back(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
-    """From here on, in this process, every run is a recorded one."""
+    """Replace every later run in this process by a recorded one."""
     monkeypatch.setattr(runner, "Run", Recorded)
     monkeypatch.setattr(Recorded, "order", [])
     return Recorded

@@ -1,4 +1,4 @@
-"""What a refusal looks like, on the wire and on the disk."""
+"""Assertions about a refused request: its problem document, and the rows on disk."""
 
 import sqlite3
 from typing import Any
@@ -21,7 +21,7 @@ def assert_document(problem: dict[str, Any], status: int, field: str | None = No
 
 
 def rows_on_disk(blog: Blog) -> dict[str, int]:
-    """How many rows each table of each database of the stack has."""
+    """The number of rows of each table in each database of the stack."""
     counts = {}
     for path in sorted((blog.laboratory.folder / "data" / blog.stack.name).glob("*.db")):
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)

@@ -1,7 +1,7 @@
-"""Small scenarios, and the command line to run them with, as somebody at a shell would.
+"""Small scenarios, and the command line to run them in a new process.
 
-A run here takes two or three seconds. On a machine that is busy with something else the load may
-be late, and then the run says, rightly, that it is no result: `honest` asks once more.
+A run here takes two or three seconds. On a busy machine the load may be late; the run is then no
+result and says so, and `honest` tries again.
 """
 
 import json
@@ -41,7 +41,7 @@ def scenario_text(
     steady: str = "read_feed.success >= 0.99",
     expect: str = TRUE,
 ) -> str:
-    """A scenario as it stands in its file; `json.dumps` writes texts as TOML has them."""
+    """The TOML text of a scenario file; `json.dumps` writes strings as TOML does."""
     lines = [
         f"title = {json.dumps(title)}",
         f"question = {json.dumps(question)}",
@@ -57,14 +57,14 @@ def scenario_text(
 
 
 def scenario_file(folder: Path, name: str, *methods: Mapping[str, Any], **more: Any) -> str:
-    """Write `<folder>/<name>.toml`; what to say to `lab run` there."""
+    """Write `<folder>/<name>.toml`; returns the file name, the argument for `lab run` there."""
     path = folder / f"{name}.toml"
     path.write_text(scenario_text(*methods, **more), encoding="utf-8")
     return path.name
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's, without what changes how things are printed."""
+    """The environment of this process, without variables that change how output looks."""
     kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     return {**kept, "COLUMNS": "80", "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **more}
 
@@ -72,7 +72,7 @@ def environment(**more: str) -> dict[str, str]:
 def lab(
     *words: str, cwd: Path, program: tuple[str, ...] = CLI, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """`lab words…`, to its end; stdin is empty, stdout and stderr are pipes."""
+    """Run `lab words…` to its end; stdin is empty, stdout and stderr are pipes."""
     return subprocess.run(
         [*program, *words],
         cwd=cwd,
@@ -86,7 +86,7 @@ def lab(
 
 
 def honest(run: Callable[[], T], says: Callable[[T], str]) -> T:
-    """What `run` returns, from the first try (of three) in which the load was not late."""
+    """What `run` returns, from the first of three tries in which the load was not late."""
     for _ in range(TRIES - 1):
         done = run()
         if LATE not in flat(says(done)):
@@ -95,17 +95,17 @@ def honest(run: Callable[[], T], says: Callable[[T], str]) -> T:
 
 
 def honest_lab(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """`lab` with a run in it, again if the machine was busy."""
+    """`lab` with a run in it; tried again if the machine was busy."""
     return honest(lambda: lab(*words, cwd=cwd, program=CLI, **env), lambda done: done.stdout)
 
 
 def flat(text: str) -> str:
-    """The words of a text, wherever its lines were broken."""
+    """The words of a text, with line breaks turned into spaces."""
     return " ".join(text.split())
 
 
 def processes_of(pid: int) -> Iterator[psutil.Process]:
-    """Every living process that the lab with this pid started, by the mark it leaves in them."""
+    """Every living process that the lab with this pid has started, by its LAB_RUN variable."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             mark = process.environ().get("LAB_RUN", "")
@@ -114,5 +114,5 @@ def processes_of(pid: int) -> Iterator[psutil.Process]:
 
 
 def processes_here() -> set[int]:
-    """The pids of all that this very process has started as a lab."""
+    """The pids of all processes that this process has started as a lab."""
     return {process.pid for process in processes_of(os.getpid())}

@@ -1,4 +1,4 @@
-"""What somebody has written, who has solved the exercises of the notebooks: new text for old."""
+"""The solutions of the notebooks' exercises: for each notebook, new text for old."""
 
 from collections.abc import Mapping
 

@@ -1,13 +1,13 @@
-"""Bad weather for a blog: open-loop writes, `kill -9` as the dice fall, and what came of it all.
+"""Storms for a blog: open-loop writes, random `kill -9`, and a check of what came of it.
 
-    calm            nothing is broken: how long a 201 takes, how many events are under way
+    calm            nothing is broken: the time to a 201, and the events in flight
     outage          the bus is killed and stays down; everything else goes on
-    drain           the bus is back, the writes go on, the backlog has to go away
-    storm           each round kills each process once, in an order and at moments the dice choose,
-                    and then all of them at once
+    drain           the bus is back, the writes go on, the backlog must drain
+    storm           each round kills each process once, in random order and at random
+                    moments, and then all of them at once
 
-Any stretch may be left out. The writes come from the lab's own generator, without a pause; in the
-end the lab's own checker compares what was acknowledged with what every service holds.
+Any phase may be left out. The writes come from the lab's generator, without a pause. At the end the
+lab's checker compares the acknowledged writes with what every service holds.
 """
 
 import asyncio
@@ -43,8 +43,10 @@ LOAD = "load"
 
 @dataclass(frozen=True)
 class Weather:
-    """Stretches in seconds. `drain_s` is the longest the drain may take; the storm has a blow about
-    every `every_s`. `rate` in writes/s: as many posts as comments."""
+    """The length of each phase in seconds, and the rate in writes/s (as many posts as comments).
+
+    `drain_s` is the longest time the drain may take; the storm has a blow about every `every_s`.
+    """
 
     rate: float = 200.0
     calm_s: float = 0.0
@@ -65,7 +67,7 @@ class Weather:
         return [{"name": name, "seconds": long} for name, long in lengths.items() if long]
 
     def blows(self, targets: Sequence[str]) -> Iterator["Blow"]:
-        """The storm as the dice have it: in each round every target once, then all at once."""
+        """The storm's random blows: in each round every target once, then all at once."""
         dice = random.Random(self.seed)
         number = 0
         for _ in range(self.rounds):
@@ -78,7 +80,7 @@ class Weather:
 
 @dataclass(frozen=True)
 class Blow:
-    """At `at_s` of the storm all `targets` are killed, and `down_s` later started again."""
+    """At second `at_s` of the storm all `targets` are killed, and restarted `down_s` later."""
 
     at_s: float
     targets: tuple[str, ...]
@@ -88,7 +90,7 @@ class Blow:
 async def go_through(
     weather: Weather, folder: Path, arrangement: str = "async-bus", **options: Any
 ) -> Aftermath:
-    """A fresh blog under writes in this weather, in a folder of its own; and the account."""
+    """Run a fresh blog under writes through this weather, in its own folder."""
     kills: list[Kill] = []
     drained_s = None
     async with Supervisor(preload([options]), folder) as supervisor:
@@ -128,7 +130,7 @@ async def go_through(
 
 
 def _judged_wrongly(plan: Plan, held: Holdings) -> int:
-    """How many comments have a status that the course's rule does not give to their text."""
+    """How many comments have a status that contradicts the course's moderation rule."""
     arrivals = schedule(plan.seed, plan.rate, plan.phases, plan.mix)
     right = {
         token(0, number): "rejected" if arrival.is_rejectable else "approved"
@@ -138,9 +140,9 @@ def _judged_wrongly(plan: Plan, held: Holdings) -> int:
 
 
 async def _outage(weather: Weather, stack: Stack, kills: list[Kill]) -> float:
-    """The calm, then the bus down; returns how long after its return the backlog was gone: until
-    no more events were under way than there had been at the most in the calm. Writes go on. `inf`:
-    not within `drain_s`."""
+    """Run the calm, then take the bus down. Returns the seconds from its return until the backlog
+    is gone, that is until no more events are in flight than the most during the calm; writes go on
+    meanwhile. `inf`: not within `drain_s`."""
     calm_over_s = perf_counter() + weather.calm_s
     usual = 0
     while perf_counter() < calm_over_s:
@@ -156,7 +158,7 @@ async def _outage(weather: Weather, stack: Stack, kills: list[Kill]) -> float:
 
 
 async def _under_way(stack: Stack) -> int | None:
-    """How many events wait in outboxes, and how far the readers are behind; None: unknown."""
+    """Events that wait in outboxes plus the consumers' lag; None if unknown."""
     services = [await stack.state(name) for name in SERVICES]
     bus = await stack.state(BUS)
     if bus is None or any(service is None for service in services):

@@ -1,4 +1,4 @@
-"""A reserved port is ours and refuses connections; a taken one is named with its holder."""
+"""A reserved port refuses connections; the error about a port in use names its owner."""
 
 import contextlib
 import os
@@ -44,13 +44,13 @@ def test_a_taken_port_is_named_with_its_holder(reuse: bool) -> None:
 
 def test_old_connections_neither_block_nor_open_a_port() -> None:
     with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # and no more, as node does
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # no other option, as node
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
             accepted, _ = server.accept()
-            accepted.close()  # who closes first keeps the port in mind for a minute
+            accepted.close()  # the side that closes first keeps the port in TIME_WAIT
             assert client.recv(1) == b""
     with reserve(port) as mine:
         assert mine.port == port

@@ -1,8 +1,7 @@
-"""Blogs with a bug under the lab's own load, broken while it goes on, and then the lab's checker.
+"""Blogs with a bug under the lab's own load and faults, and then the lab's checker.
 
-Nothing here takes a fixed time. The load goes on until it is over; a fault lasts until enough
-requests of each kind have met it; and a bug is looked for again and again until it is found, or
-until the test gives up.
+No step has a fixed duration. The load runs until it is done; a fault lasts until enough requests of
+each kind have met it; the search for a bug is repeated until it is found or the test gives up.
 """
 
 import asyncio
@@ -34,17 +33,17 @@ from lab.support.http_client import Client
 MUTANTS = "tests.programs.mutants"
 MIX = {"read_feed": 2, "create_post": 3, "create_comment": 5}
 VISITORS, THINKS_S = 5, 0.02
-ENOUGH = 2 * VISITORS  # requests of each kind; more than can have been under way before
+ENOUGH = 2 * VISITORS  # requests of each kind; more than can have been in flight before
 PATIENCE_S = 60.0
 GIVE_UP_S = 150.0
-SETTLES_WITHIN_S = 5.0  # with a bug; it may never settle
+SETTLES_WITHIN_S = 5.0  # with a bug: it may never settle
 LOOK_EVERY_S = 0.01
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to a blog under load: `kill` (and started again at once), `down` (killed, and
-    started again when enough have met that), or any fault at a door. "": nothing."""
+    """What is done to a blog under load: `kill` (and restarted at once), `down` (killed, restarted
+    after enough requests have met that), or any fault of the fault filter. "": nothing."""
 
     kind: str = ""
     target: str = ""
@@ -59,8 +58,11 @@ CALM = Treatment()
 
 @dataclass(frozen=True)
 class Trial:
-    """One blog, and what is done to it in turn. `bug`: a key of BUGS, put into the program `part`;
-    "" for a blog without one. `figure`: the verdict that must find it; "" for none."""
+    """One blog, and the treatments it gets in turn.
+
+    `bug`: a key of BUGS, put into the program `part`; "" for none. `figure`: the checker's figure
+    that must find it; "" for none.
+    """
 
     arrangement: str
     treatments: tuple[Treatment, ...] = (CALM,)
@@ -86,8 +88,8 @@ class Trial:
 
 
 async def try_out(supervisor: Supervisor, folder: Path, trial: Trial) -> Data:
-    """What the checker finds in a trial, in an empty folder. A blog that has a figure to be found
-    is treated until that is seen, any other one is treated once."""
+    """The checker's figures for a trial in an empty folder. A blog with a figure to find is treated
+    until that is seen, any other once."""
     arrangement = ARRANGEMENTS[trial.arrangement]
     give_up_at_s = perf_counter() + GIVE_UP_S
     settles_within_s = SETTLES_WITHIN_S if trial.figure else PATIENCE_S
@@ -119,7 +121,7 @@ async def _treat(treatment: Treatment, stack: Stack, load: "Load", has_bug: bool
         await stack.supervisor.kill(program)
         if treatment.kind == "down":
             await load.meets_enough()
-        # A mutant may never be ready again, and is judged as it is.
+        # A mutant may never be ready again; it is judged as it is.
         with suppress(*(NotReady,) * has_bug):
             patience_s = SETTLES_WITHIN_S if has_bug else PATIENCE_S
             await stack.supervisor.restart(program, patience_s)
@@ -134,7 +136,7 @@ async def _treat(treatment: Treatment, stack: Stack, load: "Load", has_bug: bool
 
 @dataclass
 class Load:
-    """A few visitors, each of whom asks the next thing when the last one is answered."""
+    """A few closed-loop users: each sends the next request when the last is answered."""
 
     sender: Sender
 
@@ -158,8 +160,8 @@ class Load:
             await asyncio.sleep(THINKS_S)
 
     async def meets_enough(self) -> None:
-        """Wait until enough requests of each kind that were not yet answered, or not yet sent, have
-        been answered, or have failed."""
+        """Wait until enough requests of each kind, in flight or not yet sent at the call, have been
+        answered or have failed."""
 
         def answered() -> Counter[str]:
             return Counter(one.endpoint for one in self.samples if one.ok or one.error)
@@ -169,7 +171,7 @@ class Load:
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """Nobody asks anything inside the block, and everything is answered."""
+        """Inside the block no request is sent or in flight."""
         self._open.clear()
         await _until(lambda: not self.sender.counts.in_flight)
         yield
@@ -181,7 +183,7 @@ PHASE = Phase(name="trial", seconds=1)
 
 @asynccontextmanager
 async def visited(stack: Stack) -> AsyncIterator[Load]:
-    """A stack under load, inside the block."""
+    """A stack under load inside the block."""
     loop, started_at_s = asyncio.get_running_loop(), perf_counter()
     variant = Variant(name=stack.name, urls=dict(stack.asked_at), seed_posts=[await _seed(stack)])
     sender = Sender(
@@ -212,7 +214,7 @@ async def visited(stack: Stack) -> AsyncIterator[Load]:
 
 
 async def _seed(stack: Stack) -> str:
-    """A post that may be commented on. A mutant may lose one for good: then another one."""
+    """A post that may be commented on. If a mutant loses it for good, another one is made."""
     ids: list[str] = []
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -230,5 +232,5 @@ async def _seed(stack: Stack) -> str:
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - of answers that come in, here and there
+        while not condition():  # noqa: ASYNC110 - answers arrive in several places
             await asyncio.sleep(LOOK_EVERY_S)

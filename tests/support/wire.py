@@ -1,4 +1,4 @@
-"""Bytes to a service and back, for requests that no well-behaved client would send."""
+"""Raw bytes to a service and back, for requests that no correct client would send."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ from tests.support.laboratory import PATIENCE_S
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back until the service closed the connection; `status` 0 when it was nothing."""
+    """The bytes received until the service closed the connection; `status` 0 if there were none."""
 
     status: int
     content_type: str
@@ -28,7 +28,7 @@ def connect(url: str) -> socket.socket:
 
 
 def read_to_the_end(connection: socket.socket) -> Reply:
-    """Read until the other side closes; fails with TimeoutError when it does not."""
+    """Read until the other side closes; raises TimeoutError if it does not."""
     received = b""
     try:
         while part := connection.recv(65536):
@@ -43,7 +43,7 @@ def read_to_the_end(connection: socket.socket) -> Reply:
 
 
 def request(url: str, first_line: str, body: bytes = b"", **headers: str) -> bytes:
-    """A request for a connection that is closed behind it; `headers` as `Content_Type=…`."""
+    """The bytes of a request with `Connection: close`; `headers` as `Content_Type=…`."""
     given = {"Host": url.removeprefix("http://"), "Connection": "close"}
     if body:
         given |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -54,6 +54,6 @@ def request(url: str, first_line: str, body: bytes = b"", **headers: str) -> byt
 
 def send(url: str, sent: bytes) -> Reply:
     with connect(url) as connection:
-        with suppress(ConnectionResetError, BrokenPipeError):  # answered before it heard it all
+        with suppress(ConnectionResetError, BrokenPipeError):  # answered before it read everything
             connection.sendall(sent)
         return read_to_the_end(connection)

@@ -1,4 +1,4 @@
-"""The worked targets of the docs, each copied to a folder of its own, on ports that are free."""
+"""The docs' worked targets, each copied to a new folder and moved to free ports."""
 
 import re
 import shutil
@@ -11,13 +11,13 @@ from tests.support.patience import PATIENCE_S
 TARGETS = Path(__file__).parents[2] / "docs" / "targets"
 NAMES = tuple(sorted(path.name for path in TARGETS.iterdir() if path.is_dir()))
 NEEDS = {"node-blog": "node", "python-blog": "python3", "shell-blog": "python3"}
-"""The program that each is started with, beside the shell."""
+"""The program, besides the shell, that each target needs."""
 
 _COURSE = re.compile(rf"\b({'|'.join(map(str, COURSE_PORTS.values()))})\b")
 
 
 def moved(name: str, folder: Path) -> Target:
-    """A copy in `folder` in which the course's ports are others: tests must not meet each other."""
+    """A copy in `folder` with other ports than the course's, so that tests do not collide."""
     shutil.copytree(TARGETS / name, folder, dirs_exist_ok=True)
     ports: list[int] = []
     while len(ports) < len(COURSE_PORTS):

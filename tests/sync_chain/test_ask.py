@@ -1,4 +1,4 @@
-"""What a question over HTTP becomes when the one who is asked fails: each way has its own error."""
+"""HTTP calls to a failing callee: each way of failing has its own error."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ def answer(status: str, body: bytes, length: int | None = None) -> bytes:
 
 @contextmanager
 def peer(said: bytes, *, then_silent: bool = False) -> Iterator[tuple[str, list[bytes]]]:
-    """Somebody who says `said` to whoever asks, then closes or keeps silent; and what was asked."""
+    """A TCP peer that sends `said`, then closes or stays silent; yields (URL, requests)."""
     asked: list[bytes] = []
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -33,7 +33,7 @@ def peer(said: bytes, *, then_silent: bool = False) -> Iterator[tuple[str, list[
             connection, _ = listener.accept()
             with connection:
                 received = b""
-                while not received.endswith(b"}"):  # the end of every question's body
+                while not received.endswith(b"}"):  # the end of every request's body
                     received += connection.recv(65536)
                 asked.append(received)
                 connection.sendall(said)
@@ -111,7 +111,7 @@ def test_silence_is_a_timeout_and_not_definite(said: bytes) -> None:
 
 def test_a_refused_connection_is_definite() -> None:
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # ours, but not listening
+        bound.bind(("127.0.0.1", 0))  # bound but not listening
         with pytest.raises(Unreachable) as caught:
             ask(f"http://127.0.0.1:{bound.getsockname()[1]}")
     assert caught.value.definite is True

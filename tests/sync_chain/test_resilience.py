@@ -1,7 +1,7 @@
-"""Each protection of who asks, by itself, around a carrier that does as it is told.
+"""Each resilience pattern of a caller by itself, around a transport that the test scripts.
 
-A switch that does nothing is the commonest lie: so each test has the one behaviour that the switch
-changes, and the count that shows it.
+A switch that does nothing is an easy bug to miss. So each test shows the behaviour that the switch
+changes, and the counter that reports it.
 """
 
 import threading
@@ -45,9 +45,9 @@ LONG_S = 3_600.0
 
 
 class Peer:
-    """A carrier that does what is next in the list, and the last thing again and again.
+    """A transport that executes a list step by step and then repeats its last entry.
 
-    An exception is raised, an Event is waited for (and answered then), anything else is the answer.
+    An exception is raised, an Event is awaited (and then answered), anything else is the answer.
     """
 
     def __init__(self, *does: Any) -> None:
@@ -74,7 +74,7 @@ def ask(carrier: Carrier, whom: str = "comments", method: str = "GET") -> Any:
 
 @contextmanager
 def asking(carrier: Carrier, peer: Peer, times: int = 1) -> Iterator[list[Future[Any]]]:
-    """So many questions that have come to the peer, and have their answers behind the block."""
+    """Inside the block `times` calls have reached the peer; after it they have their answers."""
     with ThreadPoolExecutor(times) as pool:
         already = len(peer.asked)
         try:
@@ -90,7 +90,7 @@ def asking(carrier: Carrier, peer: Peer, times: int = 1) -> Iterator[list[Future
 
 
 def counts(tally: Tally, whom: str = "comments") -> dict[str, int]:
-    """The counts that are not zero."""
+    """The counters that are not zero."""
     return {kind: count for kind, count in tally.told().get(whom, {}).items() if count}
 
 
@@ -101,7 +101,7 @@ def tally() -> Tally:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between attempts, in seconds, none of which is waited for."""
+    """The waits between attempts, in seconds; the tests do not really wait."""
     waited: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
     return waited
@@ -109,7 +109,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def in_a_request() -> Iterator[Callable[[float], None]]:
-    """Sets a deadline so many seconds from now (in the past: negative), and lifts it again."""
+    """Yields a function that sets a deadline that many seconds from now (negative: in the past);
+    the deadline is removed after the block."""
 
     def begin(left_s: float) -> None:
         deadline._give_up_at_s.set(deadline.time.perf_counter() + left_s)
@@ -118,7 +119,7 @@ def in_a_request() -> Iterator[Callable[[float], None]]:
     deadline.keep(None)
 
 
-# ── all of them ────────────────────────────────────────────────────────────
+# ── All patterns
 
 
 def test_the_layers_stand_in_the_documented_order(tally: Tally) -> None:
@@ -133,7 +134,7 @@ def test_the_layers_stand_in_the_documented_order(tally: Tally) -> None:
     assert order == [Fallback, Hedge, Retries, Bulkhead, Breaker]
 
 
-# ── retries, backoff, retry_budget ────────────────────────────────────────
+# ── Retries, backoff, retry_budget
 
 FAILURES = [Unreachable("gone"), TimedOut("slow"), BadAnswer("no", definite=False)]
 
@@ -211,7 +212,7 @@ def test_a_budget_pays_for_single_failures_not_for_a_storm() -> None:
     assert sum(budget.spend() for _ in range(100)) == 10
 
 
-# ── breaker ───────────────────────────────────────────────────────────────
+# ── Breaker
 
 
 def fail(carrier: Carrier, times: int, whom: str = "comments") -> None:
@@ -246,7 +247,7 @@ def test_any_answer_in_between_starts_the_count_anew(tally: Tally) -> None:
 def test_a_trial_closes_the_circuit_or_opens_it_again(tally: Tally, then: Any, opened: int) -> None:
     breaker = Breaker(Peer(*[TimedOut("slow")] * 5, then), tally, open_s=0)
     fail(breaker, 5)
-    for _ in range(2):  # each a trial where it fails: the circuit is open for no time at all
+    for _ in range(2):  # each is a failing trial: the circuit stays open for 0 s
         if then == "answer":
             assert ask(breaker) == "answer"
         else:
@@ -270,7 +271,7 @@ def test_a_closed_circuit_lets_all_workers_ask_at_once(tally: Tally) -> None:
         assert not any(question.done() for question in questions)
 
 
-# ── bulkhead ──────────────────────────────────────────────────────────────
+# ── Bulkhead
 
 
 def test_a_full_bulkhead_refuses_the_next_question(tally: Tally) -> None:
@@ -297,7 +298,7 @@ def test_a_full_bulkhead_opens_no_breaker(tally: Tally) -> None:
     assert counts(tally) == {"bulkhead_refused": 20}
 
 
-# ── hedge ─────────────────────────────────────────────────────────────────
+# ── Hedge
 
 
 @pytest.mark.parametrize(("method", "after_s"), [("GET", PATIENCE_S), ("POST", 0)])
@@ -353,7 +354,7 @@ def test_the_second_question_belongs_to_the_same_request(
     assert None not in lefts
 
 
-# ── fallback ──────────────────────────────────────────────────────────────
+# ── Fallback
 
 
 def test_only_what_may_be_missing_is_left_out_and_marked(tally: Tally) -> None:
@@ -369,7 +370,7 @@ def test_only_what_may_be_missing_is_left_out_and_marked(tally: Tally) -> None:
     assert counts(tally) == {"fell_back": 1}
 
 
-# ── deadline ──────────────────────────────────────────────────────────────
+# ── Deadline
 
 
 @pytest.mark.parametrize("header", ["", "-1", "1.5", "1e3", "123456789", "٣", "soon"])
@@ -403,7 +404,7 @@ def test_after_the_deadline_a_handler_asks_no_service(
     assert len(peer.asked) == 1
 
 
-# ── and how they get to the programs ──────────────────────────────────────
+# ── From the switches to the programs
 
 ON: dict[str, Any] = {
     "timeout_ms": 500,

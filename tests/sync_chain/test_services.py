@@ -1,4 +1,4 @@
-"""The services that ask, in this process: what they keep when somebody says no, or nothing."""
+"""The chain services in this process: what they store if a callee refuses or is silent."""
 
 from contextvars import copy_context
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One request as a waterfall: what is joined, what is drawn, what other tools are given."""
+"""One request as a waterfall: how spans are joined and drawn, and the export for other tools."""
 
 import asyncio
 import io
@@ -39,7 +39,7 @@ def line(span: str, service: str, name: str, at_ms: float, ms: float, **more: An
 
 
 def note(whom: str, at_ms: float, ms: float, **more: Any) -> dict[str, Any]:
-    """A question as its asker's span notes it."""
+    """A call as its caller's span records it."""
     return {"whom": whom, "what": "GET /x", "at": BEGUN_S + at_ms / 1_000, "ms": ms, **more}
 
 
@@ -80,12 +80,12 @@ def drawn(*stories: Story, ascii_only: bool = False) -> str:
     return out.buffer.getvalue().decode(out.encoding)  # type: ignore[attr-defined,no-any-return]
 
 
-# ── What is written down, and joined ──
+# ── Recorded and joined spans
 
 
 def test_a_question_is_noted_in_the_span_of_its_asker(tmp_path: Path) -> None:
     with asking("posts", "GET /posts"):
-        pass  # outside a span it is asked all the same
+        pass  # outside a span the call is made all the same
     log = SpanLog(tmp_path / "x.spans.ndjson", "comments")
     with log.span("POST /x", "server", None):
         with asking("posts", "GET /posts/1"):
@@ -151,7 +151,7 @@ def test_the_half_line_of_a_killed_process_is_passed_over(tmp_path: Path) -> Non
     assert read_spans(tmp_path, "v", {"f" * 32}) == []
 
 
-# ── What is drawn ──
+# ── Drawing
 
 
 def test_a_chain_is_drawn_as_a_staircase() -> None:
@@ -213,11 +213,11 @@ def test_a_terminal_that_knows_only_ascii_gets_a_waterfall_too() -> None:
     assert "Answered after 0.0 ms." in drawn(Story("x", TRACE, "GET /feed", "200", (root,)))
 
 
-# ── What other tools are given ──
+# ── Export
 
 
 def assert_is_otlp(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Hold a document against the rules of OTLP/JSON; its spans by id."""
+    """Check a document against the rules of OTLP/JSON; returns its spans by id."""
     spans: dict[str, dict[str, Any]] = {}
     assert set(document) == {"resourceSpans"}
     for resource in document["resourceSpans"]:
@@ -261,7 +261,7 @@ def test_the_spans_are_exported_by_the_rules_of_otlp() -> None:
     assert asked != "aa" * 8
 
 
-# ── Live, and out of a run ──
+# ── Live requests and saved runs
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ async def test_only_a_service_with_copies_answers_without_asking(
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """A run's folder, with the spans of one request in the chain."""
+    """A run's folder with the spans of one request in the chain."""
 
     def sent(variant: str, phase: str, latency_ms: float, trace: str = "") -> Sample:
         return Sample(

@@ -1,1 +1,1 @@
-"""course"""
+"""The `course` engine: a bus in memory that guarantees nothing."""

@@ -1,8 +1,8 @@
-"""The `course` engine as services see it: one POST tells, and one POST to their own door hears.
+"""The client of the `course` engine: publishes by POST, and receives by POST at its own route.
 
-What travels is `{type, data}` and nothing else. The envelope's id, its sequence number and its
-traceparent stay behind, and with them goes what they were for: nobody can tell a second try from a
-second event, nobody can see that one is missing, and no trace leads from one service to the next.
+A message is `{type, data}` and nothing else. The envelope's id, sequence number and traceparent are
+dropped. So a consumer cannot distinguish a repeated event from a second one, cannot detect a
+missing one, and no trace connects one service to the next.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SOURCE = "/event-bus/course"
 
 
 class CourseEvent(BaseModel):
-    """An event as the course has it; fields of other people's services are let through."""
+    """An event as in the course; additional fields of external services are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -31,7 +31,7 @@ class CourseEvent(BaseModel):
 
 
 async def read_event(request: web.BaseRequest) -> CourseEvent:
-    """The event in the body of a `POST /events`; raises Invalid with the field at fault."""
+    """The event in the body of a `POST /events`; raises Invalid, which names the wrong field."""
     body = await read_body(request, MAX_BODY_BYTES)
     try:
         return CourseEvent.model_validate_json(body)
@@ -42,17 +42,17 @@ async def read_event(request: web.BaseRequest) -> CourseEvent:
 
 
 class Poster:
-    """POSTs events, each over a connection of its own and without a timeout, as axios does.
+    """POSTs events, each over a new connection and without a timeout, as axios does.
 
-    A connection that is kept open may be closed by the other side in the moment in which it is
-    used again. That would look like a service that is gone, and here nobody tries again.
+    A connection that is kept open may be closed by the other side just as it is used again. That
+    would look like a service that is down, and nothing here tries again.
     """
 
     def __init__(self) -> None:
         self._client: aiohttp.ClientSession | None = None
 
     async def __call__(self, url: str, event: CourseEvent) -> None:
-        """Bring an event to `<url>/events`. Raises BusUnavailable unless it says 2xx."""
+        """POST an event to `<url>/events`. Raises BusUnavailable when that fails."""
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -75,9 +75,9 @@ def _words(error: Exception) -> str:
 
 
 class CourseBus:
-    """A connection to the bus at `url`, and the door at which it knocks.
+    """A client of the bus at `url`, with the route to which the bus pushes.
 
-    The promise: none. Who is there when an event is passed on hears it.
+    It guarantees nothing: only a service that is up when an event is delivered receives it.
     """
 
     def __init__(self, url: str) -> None:
@@ -89,10 +89,10 @@ class CourseBus:
         self.routes = [Route("POST", "/events", self._take, raw=True, door=False)]
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
-        """One POST each, in order. The numbers are our own count: the bus gives none.
+        """One POST for each event, in order. The numbers are a local count: the bus gives none.
 
-        A batch that broke off goes on where it broke. The event it broke at is sent again, and if
-        the bus had taken it before it died, everybody hears it twice.
+        After a failure, the next call continues at the event that failed. That event is sent again,
+        and if the bus had already accepted it, the consumers receive it twice.
         """
         sequences = []
         for envelope in map(Envelope.from_json, envelopes):
@@ -105,14 +105,14 @@ class CourseBus:
         return sequences
 
     async def holds(self, sequence: int, event_id: str) -> bool:
-        """True: there are no numbers and no ids by which one could notice that it isn't."""
+        """True: without numbers and ids, a lost event cannot be detected."""
         return True
 
     async def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
-        """What is pushed to this service from now on, each event a batch, numbered from `after`.
+        """The events pushed from now on, each as a batch, numbered from `after` + 1.
 
-        The bus has its answer when the reader comes back for more: OK, for then the event has been
-        applied; or an error, if the reader broke off instead.
+        The bus gets its response when the reader asks for the next batch: OK, because the event has
+        been applied by then; or an error, if the reader breaks off instead.
         """
         while True:
             event, applied = await self._pushed.get()
@@ -125,25 +125,25 @@ class CourseBus:
             applied.set_result(True)
 
     async def head(self) -> int:
-        """0: whatever was told before, there is nothing to catch up with."""
+        """0: there are no earlier events to catch up with."""
         return 0
 
     async def close(self) -> None:
         await self._post.close()
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
-        """`POST /events`: answered when the event has been applied, as an Express handler would."""
+        """`POST /events`: responds once the event has been applied, as an Express handler would."""
         event = await read_event(request)
         applied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pushed.put_nowait((event, applied))
-        # The reader sets it, whoever waits here: a bus that has gone away changes nothing.
+        # Shielded: the reader sets the result even if the bus has disconnected meanwhile.
         if not await asyncio.shield(applied):
             raise ServiceError(f"{event.type} was not applied; the log says why.")
         return answer({"status": "OK"})
 
 
 def _envelope(event: CourseEvent, sequence: int) -> Envelope:
-    """An event dressed up as the listeners know it; what it came without is made up here."""
+    """An envelope around a course event; the missing fields are made up here."""
     told = Envelope.carrying(
         event.type, subject=str(event.data.get("id", "")), data=event.data, source=SOURCE
     )

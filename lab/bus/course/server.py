@@ -1,15 +1,15 @@
-"""The `course` engine's process: the bus that everybody writes after the lecture.
+"""The process of the `course` engine: the event bus as most people write it after the lecture.
 
-An array in memory, and one POST of {type, data} to every subscriber's `/events`. `GET /events`
-returns all so far. How it delivers is the half a line in which the public variants differ, and
-they fail differently:
+It keeps the events in an array in memory, and POSTs {type, data} to every subscriber's `/events`.
+`GET /events` returns all events so far. The public variants differ in half a line, the delivery,
+and fail differently:
 
-    uncaught          all at once, and nobody catches the error: the first one ends the process
-    one-by-one        awaited one after the other in a single try: behind one that fails, nobody
-                      hears, and behind one that hangs, nobody hears yet
-    fire-and-forget   all at once, errors caught and logged: who was away has missed it
+    uncaught          all at once, errors not caught: the first error ends the process
+    one-by-one        one after the other, in a single try: after a subscriber that fails, the
+                      others receive nothing; after one that hangs, they wait
+    fire-and-forget   all at once, errors caught and logged: a subscriber that is down misses it
 
-Not one of them tries again, and a restart forgets the array.
+No variant tries again, and a restart loses the array.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ARRANGEMENT = "async-bus"
 
 
 class CourseServer:
-    """The array, and who is told. `subscribers` are URLs."""
+    """The array of events, and the `subscribers` (URLs) that receive them."""
 
     def __init__(self, subscribers: Sequence[str], delivery: str) -> None:
         self._subscribers = subscribers
@@ -41,18 +41,18 @@ class CourseServer:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def take(self, request: web.BaseRequest) -> web.Response:
-        """`POST /events`: keep it, pass it on, say OK, whatever became of the passing on."""
+        """`POST /events`: store the event, deliver it, respond OK even if the delivery fails."""
         event = await read_event(request)
         self._events.append(event)
         await self._deliver(self, event)
         return answer({"status": "OK"})
 
     async def all_so_far(self, request: web.BaseRequest) -> web.Response:
-        """`GET /events`: everything that was told since this process began."""
+        """`GET /events`: all events published since this process started."""
         return answer(self._events)
 
     def state(self) -> dict[str, Any]:
-        """There is no head: nothing is numbered. `busy`: deliveries that are under way."""
+        """`head` is None: events have no numbers. `busy`: deliveries in progress."""
         return {"head": None, "busy": len(self._under_way), "events": len(self._events)}
 
     async def uncaught(self, event: CourseEvent) -> None:
@@ -70,7 +70,7 @@ class CourseServer:
         try:
             await self._post(subscriber, event)
         except BusUnavailable as error:
-            # As Node does, since version 15, with a promise that was rejected unheard.
+            # As Node does, since version 15, with an unhandled promise rejection.
             _log(f"Unhandled rejection: {error}")
             os._exit(1)
 

@@ -1,1 +1,1 @@
-"""log"""
+"""The `log` engine: a durable, ordered, replayable log."""

@@ -1,9 +1,8 @@
-"""What several callers tell at the same time goes to the bus together: one POST for all of them.
+"""Batching of appends: calls that wait at the same time share one POST to the bus.
 
-While a POST is under way, whoever calls waits, and all who wait share the next one. It is the
-group commit of the log's server, one step earlier: sixty-four callers share the price of a request
-there and back, and a single one waits for nobody. Each is still acknowledged only when the bus has
-its events on disk.
+While a POST is in progress, new calls wait, and all waiting calls share the next POST. It is the
+group commit of the log's server, one step earlier: 64 callers share the cost of a round trip, and a
+single caller waits for no other. A call is acknowledged only when the bus has its events on disk.
 """
 
 import asyncio
@@ -17,12 +16,12 @@ Post = Callable[[Sequence[str]], Awaitable[list[int]]]
 
 
 class Refused(BusUnavailable):
-    """The bus has understood, and does not want it: to send the same again would change nothing."""
+    """The bus rejected the request: sending the same again would change nothing."""
 
 
 @dataclass(eq=False)
 class _Call:
-    """What one caller tells, and the numbers it waits for."""
+    """The events of one caller, and the future of their sequence numbers."""
 
     envelopes: Sequence[str]
     sequences: asyncio.Future[list[int]] = field(
@@ -31,7 +30,7 @@ class _Call:
 
 
 class Together:
-    """Passes calls on to `post` in the order in which they came, one POST at a time."""
+    """Passes calls on to `post` in order of arrival, one POST at a time."""
 
     def __init__(self, post: Post, within_s: float) -> None:
         self._post = post
@@ -40,7 +39,10 @@ class Together:
         self._posting: asyncio.Task[None] | None = None
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
-        """The numbers of these events. Raises what `post` raises; BusUnavailable if it is late."""
+        """The sequence numbers of these events.
+
+        Raises what `post` raises; BusUnavailable without an acknowledgement in `within_s` seconds.
+        """
         call = _Call(envelopes)
         self._waiting.append(call)
         if self._posting is None:
@@ -52,7 +54,7 @@ class Together:
             raise BusUnavailable(f"No acknowledgement in {self._within_s:g} s.") from None
 
     async def close(self) -> None:
-        """Give up what is under way; whoever waits for it hears that it was cancelled."""
+        """Cancel the POST in progress; calls that wait are cancelled."""
         if self._posting is not None:
             self._posting.cancel()
             await asyncio.gather(self._posting, return_exceptions=True)
@@ -69,7 +71,7 @@ class Together:
             self._waiting.clear()
 
     def _next_group(self) -> list[_Call]:
-        """Those who wait, as many as fit into one POST; without those who have given up."""
+        """The next waiting calls that fit into one POST, without those that have given up."""
         group: list[_Call] = []
         size = 0
         while self._waiting:
@@ -89,7 +91,7 @@ class Together:
             if len(group) == 1:
                 _fail(group[0], error)
                 return
-            for call in group:  # What one of them has told was bad: it is refused, the others not.
+            for call in group:  # One call is invalid: only that one must be refused.
                 await self._post_group([call])
         except Exception as error:
             for call in group:

@@ -1,13 +1,11 @@
-"""The `log` engine as services see it: a WebSocket tells, an endless GET hears.
+"""The client of the `log` engine: publishes over a WebSocket, consumes an endless GET.
 
-The promise: on disk before it is acknowledged, ordered, gapless, replayable from any number.
+The guarantee: on disk before it is acknowledged, ordered, gapless, replayable from any number.
 
-What has come in stays in, also when the connection that brought it is lost.
-
-aiohttp keeps what has come and was not read yet in a buffer, and forgets the buffer when the
-connection breaks. A consumer that was still busy with the event before would so not hear what the
-bus had said to everybody a moment before its death, and for as long as the bus is down it would
-not know of a post that others show.
+The client prefetches the stream, so that a lost connection loses nothing that has arrived. aiohttp
+buffers what was not read yet, and discards the buffer when the connection breaks. Without the
+prefetch, a consumer that is still busy with an earlier event would miss what the bus sent just
+before it went down, and would not know of a post that other services show.
 """
 
 import asyncio
@@ -24,16 +22,16 @@ from lab.domain import headers
 from lab.domain.events import Envelope
 from lab.service.http import Route
 
-# ── What has come in stays in, also when the connection that brought it is lost.
+# ── Prefetch
 
 _CHUNKS_AHEAD = 64
 
 
 @asynccontextmanager
 async def taken_in(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The chunks of a stream, taken out of aiohttp's hands as they come.
+    """Prefetch a stream: yields its chunks, which are taken out of aiohttp's buffer as they come.
 
-    What broke the stream is raised behind the last of them.
+    An error of the stream is raised after the last chunk.
     """
     chunks: asyncio.Queue[bytes | Exception] = asyncio.Queue(_CHUNKS_AHEAD)
 
@@ -59,17 +57,17 @@ async def taken_in(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator
         await asyncio.gather(taking, return_exceptions=True)
 
 
-# ── The `log` engine as services see it: a WebSocket tells, an endless GET hears.
+# ── Client
 
 ACKNOWLEDGED_WITHIN_S = 5.0
 _CHUNK_BYTES = 1 << 18
 
-# The last three: it answered, but with nonsense. That, too, may be better the next time.
+# The last three: an invalid response. The next one may be valid.
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
 
 
 class LogBus:
-    """A connection to the log's process at `url`; made at the first use, renewed when lost."""
+    """A client of the log's process at `url`; connects at the first use, and again after a loss."""
 
     def __init__(self, url: str, caller: str = "") -> None:
         self._url = url.rstrip("/")
@@ -150,7 +148,7 @@ class LogBus:
 
 
 async def _refused(response: aiohttp.ClientResponse) -> BusUnavailable:
-    """What a stream is refused for; two of the reasons don't go away by trying again."""
+    """The error for a refused stream; after a 409 or 410, trying again does not help."""
     if response.status not in (409, 410):
         return BusUnavailable(f"The bus answered {response.status}.")
     told = await response.json(content_type=None)

@@ -1,11 +1,12 @@
-"""The `log` engine's process: takes events, commits them in groups, streams them to everyone.
+"""The process of the `log` engine: takes events, commits them in groups, streams them to readers.
 
-Group commit: the first event that comes is committed at once; whatever comes while the disk is
-busy waits and is committed together. So one publisher is answered as fast as the disk allows, and
-sixty-four share the price of a commit. Nobody is acknowledged before the disk has acknowledged.
+Group commit: the first event is committed at once; events that arrive while the disk is busy wait
+and are committed together. So a single publisher is answered as fast as the disk allows, and 64
+share the cost of a commit. No event is acknowledged before it is on disk.
 
-Every answer names the log's epoch (`lab/bus/log/storage.py`). Whoever sends it along is refused,
-with a 409, once the file has been opened anew or is another one: then it is time to compare.
+Streams and `/head` name the log's epoch (`lab/bus/log/storage.py`). A publisher that sends an epoch
+along is refused, with a 409, once the file has been opened again or replaced: then it has to
+compare.
 """
 
 import argparse
@@ -38,12 +39,14 @@ from lab.service.server import Shell, ShellOptions
 ARRANGEMENT = "async-bus"
 _KEPT_IN_MEMORY = 10_000
 _LINES_A_WRITE = 2_000
-_DELETED_AT_ONCE = 10  # a tenth of what is kept: a commit for each would cost as much as events do
+_DELETED_AT_ONCE = 10  # a tenth of `retain`: a deletion for each event would double the commits
 
 
 class LogServer:
-    """Groups appends into commits and wakes the streams after each. `retain`: how many events are
-    kept at least, where not all are."""
+    """Groups appends into commits and wakes the streams after each.
+
+    `retain`: how many of the newest events are kept at least; None keeps all.
+    """
 
     def __init__(self, log: LogFile, retain: int | None = None) -> None:
         self._log = log
@@ -57,15 +60,15 @@ class LogServer:
         self._closing = False
 
     async def commit_in_groups(self) -> None:
-        """Commit whatever waits, over and over; on cancellation end the streams."""
+        """Commit waiting events in a loop; on cancellation end the streams."""
         try:
             while True:
                 await self._something_waits.wait()
                 self._something_waits.clear()
                 group, self._waiting = self._waiting, []
                 together = [envelope for envelopes, _ in group for envelope in envelopes]
-                # In this loop, as Redis does it with `appendfsync always`: a thread beside it would
-                # cost two wake-ups, as much as the disk does, and nobody can be answered meanwhile.
+                # In this loop, as in Redis with `appendfsync always`: another thread would cost two
+                # wake-ups, as much as the disk does, and no response can be sent meanwhile.
                 sequences, lines = self._log.append(together)
                 self._newest.extend(lines)
                 self._head += len(lines)
@@ -85,8 +88,8 @@ class LogServer:
             return
         first = self._head - self._retain + 1
         if first - self._first > self._retain // _DELETED_AT_ONCE:
-            self._first = first  # before they are gone: nobody shall read on into a gap
-            await asyncio.to_thread(self._log.delete_before, first)  # thousands, perhaps
+            self._first = first  # before the deletion: no stream may read on into a gap
+            await asyncio.to_thread(self._log.delete_before, first)  # may be thousands
 
     @property
     def newest(self) -> int:
@@ -100,13 +103,13 @@ class LogServer:
     async def append(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers.
 
-        With an epoch in the header `Log-Epoch` only to the log of that epoch.
+        Raises Conflict when the header `Log-Epoch` names another epoch; Invalid.
         """
         self.check_epoch(request)
         return answer({"sequences": await self.keep(await read_envelopes(request))}, 201)
 
     def check_epoch(self, request: web.BaseRequest) -> None:
-        """Refuse whoever means to tell the log of another epoch. Raises Conflict."""
+        """Refuse a request that names another epoch. Raises Conflict."""
         if request.headers.get(headers.EPOCH, self._log.epoch) != self._log.epoch:
             raise Conflict(
                 "The log has been opened anew, and may be another one: ask GET /head?event=N&id=ID "
@@ -114,16 +117,17 @@ class LogServer:
             )
 
     async def keep(self, envelopes: list[Envelope]) -> list[int]:
-        """The numbers of these events, once they are on disk."""
+        """Have events committed; returns their sequence numbers once they are on disk."""
         committed: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append((envelopes, committed))
         self._something_waits.set()
         return await committed
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
-        """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends.
+        """`GET /events?after=N`: NDJSON of all events after N; with `follow=1` it never ends.
 
-        With `epoch`, as the answer that led to N named it, only where N is still what it was.
+        With `epoch`, as named by the response that led to N: refused with 409 when event N was
+        another one in that response. Refused with 410 when retention has deleted the next event.
         """
         position, follow = what_to_read(request)
         self._check_place(position, request.query.get("epoch", ""), follow)
@@ -143,7 +147,7 @@ class LogServer:
         return stream
 
     def _check_place(self, after: int, epoch: str, follow: bool) -> None:
-        """Refuse to read on from where this log never was, or from before it begins."""
+        """Refuse a position that this log never reached, or one before its first event."""
         reached = self._head if epoch in ("", self._log.epoch) else self._log.reached(epoch)
         if after > reached and (epoch or follow):
             raise AnotherLog(
@@ -160,20 +164,20 @@ class LogServer:
             )
 
     async def behind(self, after: int) -> list[bytes]:
-        """What stands behind `after`, a line for each event; waits until there is something."""
+        """The lines after `after`, one for each event; waits until there is one."""
         while not (lines := self._lines(after)):
             await self._moved.wait()
         return lines
 
     def all_lines(self) -> Iterator[bytes]:
-        """Every event that is kept, a line each."""
+        """All events that are kept, one line each."""
         after = self._first - 1
         while lines := self._lines(after):
             yield from lines
             after += len(lines)
 
     def _lines(self, after: int) -> list[bytes]:
-        """What stands behind `after`: from memory near the end of the log, else from disk."""
+        """Lines after `after`: from memory near the end of the log, else from disk."""
         behind = self._head - after
         if behind <= 0:
             return []
@@ -186,7 +190,8 @@ class LogServer:
     async def head(self, request: web.BaseRequest) -> web.Response:
         """`GET /head`: the newest sequence number, the epoch, and the first number still kept.
 
-        With `event=N&id=ID`: also whether the log `holds` it; what retention deleted, it did hold.
+        With `event=N&id=ID`: also `holds`, whether the log contains that event. An event that
+        retention has deleted counts as contained.
         """
         told = {"sequence": self.newest, "epoch": self._log.epoch, "first": self._first}
         if "event" in request.query:
@@ -197,14 +202,14 @@ class LogServer:
 
 
 def at_least_one(given: str) -> int:
-    """For argparse: a whole number from 1."""
+    """A whole number from 1, for argparse."""
     if not re.fullmatch("[1-9][0-9]{0,17}", given):
         raise argparse.ArgumentTypeError(f"{given!r}: expected a whole number, 1 or more.")
     return int(given)
 
 
 async def asyncapi_document(request: web.BaseRequest) -> web.Response:
-    """`GET /asyncapi.json`: what the events are."""
+    """`GET /asyncapi.json`: the AsyncAPI document of the events."""
     return answer(asyncapi(request.host))
 
 
@@ -228,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tellers = Tellers(server.check_epoch, lambda request: knock(shell.door, request), server.keep)
     routes = [
         Route("POST", "/events", server.append, raw=True),
-        Route("GET", "/tell", tellers.tell, raw=True, door=False),  # each message knocks
+        Route("GET", "/tell", tellers.tell, raw=True, door=False),  # each message passes it
         Route("GET", "/events", server.read, raw=True),
         Route("GET", "/head", server.head, raw=True),
         Route("GET", "/asyncapi.json", asyncapi_document, raw=True, door=False),

@@ -1,9 +1,10 @@
 """The log on disk: an append-only SQLite table with a gapless sequence.
 
-Each opening of the file begins a new *epoch*, a name that is used once and kept in the file (the
-idea is Kafka's leader epoch, KIP-101). Two files that were one until somebody copied it have no
-later epoch in common. So who heard event 17 in an epoch that this file knows, and which reached 17
-here, has heard what is in this file; anybody else has heard a tail that is lost.
+Each opening of the file begins a new *epoch*, a unique name that is stored in the file (the idea is
+Kafka's leader epoch, KIP-101). Once a file has been copied, the two copies have no later epoch in
+common. Suppose a consumer read event 17 in some epoch. If this file knows the epoch, and the epoch
+reached 17 in this file, then the consumer has read what the file contains. Otherwise it has read a
+tail that is lost.
 """
 
 import itertools
@@ -50,13 +51,13 @@ class LogFile:
         insert = "INSERT INTO epochs (epoch, after) VALUES (?, ?)"
         self._writer.execute(insert, (self.epoch, self.head))
         begun = self._reader.execute("SELECT epoch, after FROM epochs ORDER BY number").fetchall()
-        # Each epoch has reached as far as the next one went on from.
+        # An epoch ends where the next one begins.
         self._reached: dict[str, int] = {
             epoch: after for (epoch, _), (_, after) in itertools.pairwise(begun)
         }
 
     def reached(self, epoch: str) -> int:
-        """How far the log got in an earlier epoch; -1 for one of which it knows nothing."""
+        """The last sequence number of an earlier epoch; -1 for an unknown epoch."""
         return self._reached.get(epoch, -1)
 
     @staticmethod
@@ -68,9 +69,9 @@ class LogFile:
         return connection
 
     def append(self, envelopes: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
-        """Put events at the end, in one commit that is on disk on return.
+        """Append events in one commit, which is on disk on return.
 
-        Returns the sequence number of each (the old one for an id that is there already), and
+        Returns the sequence number of each event (the old one for an id that exists already), and
         the lines that are new.
         """
         first = self.head + 1
@@ -89,7 +90,7 @@ class LogFile:
         return list(range(first, first + len(ids))), lines
 
     def _append_what_is_new(self, envelopes: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
-        """The slow way, one by one, for a group in which an id is there already."""
+        """The slow path, one event at a time, for a group with an id that exists already."""
         sequences: list[int] = []
         lines: list[bytes] = []
         with self._transaction():
@@ -120,20 +121,20 @@ class LogFile:
             raise
 
     def lines(self, after: int, most: int) -> list[bytes]:
-        """The lines behind sequence number `after`, at most so many."""
+        """The lines after sequence number `after`, at most `most`."""
         found = self._reader.execute(
             "SELECT line FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, most)
         )
         return [row[0] for row in found]
 
     def id_of(self, sequence: int) -> str | None:
-        """The id of an event; None when it is not there."""
+        """The id of an event; None when the log does not contain it."""
         row = self._reader.execute("SELECT id FROM events WHERE sequence = ?", (sequence,))
         found = row.fetchone()
         return str(found[0]) if found else None
 
     def delete_before(self, first: int) -> None:
-        """Let the log begin at event `first`; the numbers stay as they are. Ids are forgotten."""
+        """Delete the events before number `first`, and their ids; the other numbers stay."""
         with self._transaction():
             self._writer.execute("DELETE FROM events WHERE sequence < ?", (first,))
         self.first = first

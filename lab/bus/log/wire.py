@@ -1,14 +1,14 @@
-"""What is asked of a bus over HTTP, understood or refused; each engine with such a door uses it.
+"""The wire format of the log: HTTP requests, and a WebSocket for publishers.
 
-The quick way to tell the log something: a WebSocket, on which each message is a POST without
-the ceremony.
+Every engine with an HTTP interface uses the functions that read requests. On the WebSocket, each
+message is a POST without its overhead:
 
     GET /tell, upgraded        with the header Log-Epoch, only to the log of that epoch
-    → [envelope, …]            what one would POST to /events
-    ← {"sequences": [1, …]}    what one would be answered; or a problem document, with its status
+    → [envelope, …]            the body of a POST to /events
+    ← {"sequences": [1, …]}    the response to it; or a problem document, with its status
 
-A request over HTTP costs each side more than the disk does. Everything else is as with POST: every
-message knocks at the door, and is acknowledged only when it is on disk.
+An HTTP request costs each side more than the disk does. In all else a message is a POST: it passes
+the fault filter, and is acknowledged only when it is on disk.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from lab.domain.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
 from lab.domain.events import Envelope
 from lab.service.http import WHOLE_REQUEST_WITHIN_S, read_body
 
-# ── What is asked of a bus over HTTP, understood or refused; each engine with such a door uses it.
+# ── HTTP requests
 
-MAX_BODY_BYTES = 4 * 1024 * 1024  # a service that was away brings its whole outbox
+MAX_BODY_BYTES = 4 * 1024 * 1024  # leaves room above `MOST_BYTES_AT_ONCE`
 
 _ENVELOPES = TypeAdapter(list[Envelope])
 
 
 class _NotFromThere(ServiceError):
-    """One can't read on from there. `first`: the number at which the log begins."""
+    """The log cannot be read from this position. `first`: the number at which it begins."""
 
     def __init__(self, detail: str, first: int) -> None:
         super().__init__(detail)
@@ -72,20 +72,22 @@ def envelopes_in(body: bytes) -> list[Envelope]:
 
 
 def what_to_read(request: web.BaseRequest) -> tuple[int, bool]:
-    """`after` and `follow` of a request for events: a sequence number, and whether to wait for
-    more. Raises Invalid."""
+    """`after` and `follow` of a request for events. Raises Invalid.
+
+    `after` is a sequence number; `follow`: whether to wait for more.
+    """
     return sequence_number(request, "after"), request.query.get("follow") == "1"
 
 
 def sequence_number(request: web.BaseRequest, name: str) -> int:
-    """A sequence number of the query, 0 when there is none. Raises Invalid."""
+    """A sequence number in the query; 0 when there is none. Raises Invalid."""
     given = request.query.get(name, "0")
     if not re.fullmatch("[0-9]{1,18}", given):
         raise Invalid(f"{name}: expected a sequence number, from 0.", field=name)
     return int(given)
 
 
-# ── The quick way to tell the log something: a WebSocket, on which each message is a POST without
+# ── WebSocket for publishers
 
 GOODBYE_WITHIN_S = 0.1
 
@@ -95,8 +97,11 @@ Knock = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
 
 
 class Tellers:
-    """Those who are connected. `check` refuses who means another log, `knock` asks the door, `keep`
-    puts events on disk."""
+    """The server's end of the WebSocket, for all connected publishers.
+
+    `check` refuses a publisher of another log, `knock` applies the fault filter to a message,
+    `keep` puts events on disk.
+    """
 
     def __init__(self, check: Check, knock: Knock, keep: Keep) -> None:
         self._check = check
@@ -105,14 +110,17 @@ class Tellers:
         self._sockets: set[web.WebSocketResponse[bool]] = set()
 
     async def tell(self, request: web.BaseRequest) -> web.StreamResponse:
-        """`GET /tell`: see above."""
+        """`GET /tell`: see the module's docstring.
+
+        Raises Forbidden for a web page, Invalid without an upgrade, and what `check` raises.
+        """
         if "Origin" in request.headers:
             # A browser lets any page of any site open a WebSocket to this machine.
             raise Forbidden("No page in a browser tells events here.")
         self._check(request)
         socket = web.WebSocketResponse(
             timeout=GOODBYE_WITHIN_S,
-            # Whoever stops in the middle of a message does not answer pings either.
+            # A publisher that stops in the middle of a message does not answer pings either.
             heartbeat=WHOLE_REQUEST_WITHIN_S,
             max_msg_size=MAX_BODY_BYTES,
             compress=False,
@@ -127,13 +135,13 @@ class Tellers:
                     break
                 await socket.send_bytes(await self._answer(request, message.data))
         except ConnectionError:
-            pass  # The teller went, or a fault has torn the connection down.
+            pass  # The publisher disconnected, or a fault has reset the connection.
         finally:
             self._sockets.discard(socket)
         return socket
 
     async def until_the_end(self) -> None:
-        """Wait; on cancellation say goodbye to all."""
+        """Wait; on cancellation close all connections."""
         try:
             await asyncio.Event().wait()
         finally:
@@ -149,7 +157,7 @@ class Tellers:
 
 
 class Telling:
-    """The other end: one message at a time, over a connection that is made when it is needed."""
+    """The client's end: one message at a time, over a connection that is made when needed."""
 
     def __init__(self, url: str, session: Callable[[], aiohttp.ClientSession]) -> None:
         self._url = url
@@ -157,15 +165,16 @@ class Telling:
         self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
 
     async def post(self, body: bytes, epoch: str | None) -> list[int]:
-        """The numbers of the events in `body`. Raises BusUnavailable, or what aiohttp raises.
+        """Publish the events in `body`; returns their numbers.
 
-        A connection ends with the process to which it was made, so `epoch` has to be shown once.
+        Only the request that opens the connection carries `epoch`: the connection ends with the
+        server's process, and so does the epoch. Raises BusUnavailable, or what aiohttp raises.
         """
         try:
             socket = await self._send(body, epoch)
             answer = from_json(await socket.receive_bytes())
         except BaseException:
-            await self.close()  # An answer that came later would be taken for that to another.
+            await self.close()  # A late response would be taken for that to the next message.
             raise
         if "sequences" not in answer:
             kind = Refused if answer["status"] == Invalid.status else BusUnavailable
@@ -185,7 +194,7 @@ class Telling:
             try:
                 await self._socket.send_bytes(body)
             except aiohttp.ClientConnectionResetError:
-                await self.close()  # It was lost while nobody told anything: nothing was sent.
+                await self.close()  # The connection broke while idle: nothing was sent.
             else:
                 return self._socket
         self._socket = await self._session().ws_connect(

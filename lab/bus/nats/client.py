@@ -1,16 +1,15 @@
-"""The `nats` engine as services see it: a JetStream stream, told to and heard from by number.
+"""The client of the `nats` engine: publishes to a JetStream stream, and reads it by number.
 
-The promise: on disk before it is acknowledged (of a majority, where the stream is replicated),
-ordered, gapless, replayable from any number. It holds for a server that syncs always, as ours does.
+The guarantee: on disk before it is acknowledged (of a majority, where the stream is replicated),
+ordered, gapless, replayable from any number. It holds for a server that always syncs, as the lab's
+own does.
 
-There are no durable consumers. The server could keep a reader's offset for it, but not in the
-transaction of the reader's rows, which is the only place where an offset is worth something.
+There are no durable consumers. The server could store a consumer's offset, but not in the
+transaction of the consumer's rows, the only place where an offset is reliable.
 
-Whether a JetStream stream is still the one that somebody told to, or heard from.
-
-The mark of a place is the moment at which the server stored the event there. A stream that lost
-its tail and was told it again may hold the same event under the same number, but not since then;
-and whatever stands before an event has stood there longer.
+The cursor of a position is the time, in microseconds, at which the server stored the event there. A
+stream that lost its tail may get the same event again under the same number, but with a later time.
+All events before it were stored earlier, so one comparison is enough.
 """
 
 import asyncio
@@ -33,13 +32,16 @@ from lab.bus.nats.files import NatsFiles
 from lab.domain.events import Envelope
 from lab.service.http import Route
 
-# ── Whether a JetStream stream is still the one that somebody told to, or heard from.
+# ── Position in the stream
 
-_ROUNDING_US = 5  # nanoseconds, which came through a float
+_ROUNDING_US = 5  # the client library converts nanoseconds to a float
 
 
 async def is_held(stream: JetStreamContext, name: str, sequence: int, event_id: str) -> bool:
-    """Whether event `sequence` is that one, or was deleted for its age. Raises as the client."""
+    """Whether event `sequence` has this id, or retention has deleted it.
+
+    Raises what the client library raises.
+    """
     kept = await _kept(stream, name, sequence)
     if kept is None:
         return sequence < max(1, (await stream.stream_info(name)).state.first_seq)
@@ -47,7 +49,7 @@ async def is_held(stream: JetStreamContext, name: str, sequence: int, event_id: 
 
 
 async def check_place(stream: JetStreamContext, name: str, after: int, mark: str) -> None:
-    """Raise LostTail or NoLongerKept where one can't read on behind `after`."""
+    """Raise LostTail or NoLongerKept where the stream cannot be read on after `after`."""
     state = (await stream.stream_info(name)).state
     first = max(1, state.first_seq)
     kept = await _kept(stream, name, after) if mark and after >= first else None
@@ -65,7 +67,7 @@ async def check_place(stream: JetStreamContext, name: str, after: int, mark: str
 
 
 def mark_of(messages: Sequence[Msg]) -> str:
-    """The mark of the place behind these events; "" when there is none among them."""
+    """The cursor of the position after these messages; "" when there are none."""
     return str(_microsecond(messages[-1].metadata.timestamp)) if messages else ""
 
 
@@ -80,7 +82,7 @@ def _microsecond(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-# ── The `nats` engine as services see it: a JetStream stream, told to and heard from by number.
+# ── Client
 
 STREAM = "lab-events"
 ACKNOWLEDGED_WITHIN_S = 5.0
@@ -90,10 +92,10 @@ _MOST_IN_A_BATCH = 500
 
 
 class NatsBus:
-    """A stream on one of several servers; connects at the first use, and again when that is lost.
+    """A stream on one of several servers; connects at the first use, and again after a loss.
 
-    `servers` gives their URLs, anew at each attempt. A stream that isn't there is made, with so
-    many `replicas`; without a number its absence is an error that goes away by itself.
+    `servers` returns their URLs, and is called at each attempt. A missing stream is created with
+    `replicas` replicas; with None, calls raise BusUnavailable until another program creates it.
     """
 
     def __init__(
@@ -117,9 +119,9 @@ class NatsBus:
     def at(cls, url: str) -> "NatsBus":
         """A bus by its address. Raises ValueError.
 
-        `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT …][/STREAM][?replicas=3]` is a cluster that
-        exists; with 0 replicas the stream is never made here. `nats:///FOLDER` is the lab's own:
-        its servers say in that folder where they are.
+        `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT …][/STREAM][?replicas=3]` is an existing
+        cluster; with 0 replicas the stream is never created here. `nats:///FOLDER` is the lab's
+        own: its servers write their addresses to that folder.
         """
         parts = urlsplit(url)
         path = unquote(parts.path)
@@ -133,13 +135,13 @@ class NatsBus:
         return cls(lambda: servers, name=name, replicas=int(replicas) or None)
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
-        with as_unavailable("This is no event"):  # Found out before anything is sent: all or none.
+        with as_unavailable("This is no event"):  # Checked before anything is sent: all or none.
             events = [(Envelope.from_json(envelope).id, envelope) for envelope in envelopes]
         connection = await self._connected()
         if self._asked not in (None, connection):
             raise BusUnavailable("A new connection: it has to be asked first what it holds.")
-        # The first goes alone, and shows that the stream takes events. Sent all at once while a
-        # cluster chooses a new leader, the first could be refused and those behind it be kept.
+        # The first goes alone, and shows that the stream takes events. If all were sent at once
+        # while a cluster elects a leader, it could refuse the first and keep the next ones.
         first = await self._publish(connection, events[:1])
         return first + await self._publish(connection, events[1:])
 
@@ -176,13 +178,13 @@ class NatsBus:
         return int((await self.info()).state.last_seq)
 
     async def info(self) -> StreamInfo:
-        """What the servers know of the stream. Raises BusUnavailable."""
+        """The servers' state of the stream. Raises BusUnavailable."""
         connection = await self._connected()
         with as_unavailable("The bus can't be asked"):
             return await connection.stream.stream_info(self._name)
 
     async def wish_for_leader(self, server: str) -> None:
-        """Ask the cluster to let `server` lead the stream. Raises BusUnavailable."""
+        """Ask the cluster to make `server` the leader of the stream. Raises BusUnavailable."""
         connection = await self._connected()
         where = f"$JS.API.STREAM.LEADER.STEPDOWN.{self._name}"
         wish = f'{{"placement": {{"preferred": "{server}"}}}}'
@@ -204,7 +206,7 @@ class NatsBus:
             try:
                 async with asyncio.timeout(self._within_s):
                     for event_id, envelope in events:
-                        # Quoted: an id from outside may hold what ends a header.
+                        # Quoted: an id from outside may contain the end of a header.
                         headers = {"Nats-Msg-Id": quote(event_id, "")}
                         content = envelope.encode()
                         sent.append(
@@ -228,7 +230,7 @@ class NatsBus:
     async def _subscribe(
         self, connection: Connection, after: int, arrived: asyncio.Queue[Msg | None]
     ) -> Subscription:
-        """Let the server push everything behind `after`, at the pace at which we take it."""
+        """Let the server push all events after `after`, at the pace at which they are taken."""
 
         async def take(message: Msg) -> None:
             arrived.put_nowait(message)
@@ -264,9 +266,10 @@ class NatsBus:
 
 
 async def _next(connection: Connection, arrived: asyncio.Queue[Msg | None]) -> list[Msg]:
-    """The events that have arrived, perhaps none; raises BusUnavailable when no sign of life came.
+    """The events that have arrived, perhaps none.
 
-    Heartbeats and requests to confirm the flow come in between, as messages with status 100.
+    Heartbeats and flow-control requests come in between, as messages with status 100. Raises
+    BusUnavailable when neither they nor events come, or when the connection is lost.
     """
     try:
         async with asyncio.timeout(HEARTBEAT_S * HEARTBEATS_MISSED):
@@ -280,13 +283,13 @@ async def _next(connection: Connection, arrived: asyncio.Queue[Msg | None]) -> l
         if message is None:
             if not events:
                 raise BusUnavailable("The connection was lost.")
-            arrived.put_nowait(None)  # What came before the loss has come: that first.
+            arrived.put_nowait(None)  # Return first what came before the loss.
             break
         headers = message.headers or {}
         if "Status" not in headers:
             events.append(message)
         elif stalled := message.reply or headers.get("Nats-Consumer-Stalled"):
-            # Refused by a lost connection: that it is lost is said behind the last event.
+            # A lost connection refuses; the loss is raised after the last event.
             with suppress(Error):
                 await connection.client.publish(stalled)
     return events

@@ -1,9 +1,9 @@
-"""One life of a connection to a NATS server, from the first word to the last.
+"""One connection to a NATS server, which never reconnects.
 
-The client library can reconnect by itself, and is told not to: what it had sent into the dead
-connection is lost while what it had not sent yet goes out over the new one, so that events would
-overtake each other; and a subscription that it carries over may be dead without a word. Here a
-connection lives once. Whoever finds it lost says BusUnavailable, and the next call makes another.
+The client library can reconnect by itself; the lab turns that off. What was sent into the dead
+connection is lost, while what was not sent yet goes out over the new one, so that events would
+overtake each other; and a subscription that is carried over may be dead without an error. Here, the
+use of a lost connection raises BusUnavailable, and the next call makes a new one.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from nats.js.errors import NotFoundError
 from lab.bus.base import BusUnavailable
 
 CONNECTED_WITHIN_S = 2.0
-# A server that is suspended keeps its connections and says nothing: it is given up in three pings.
+# A suspended server keeps its connections open and is silent: it is given up within three pings.
 PING_EVERY_S = 1
 PINGS_UNANSWERED = 2
-# Beyond this window the server forgets ids, and an event told again would be a second event. Its
-# own default, two minutes, is shorter than an outage that an outbox lives through.
+# After this window the server forgets ids, and a repeated event would be a second event. The
+# server's default, two minutes, is shorter than an outage that an outbox survives.
 DUPLICATE_WINDOW_S = 3_600.0
 MADE_BY = "made by sync-async-lab"
 
 
 @dataclass(eq=False)
 class Connection:
-    """`lost` is done once it is over, and then each of `readers` finds a None in its queue."""
+    """`lost` is done once the connection is over; then each queue in `readers` gets a None."""
 
     client: Client
     stream: JetStreamContext
@@ -44,7 +44,7 @@ class Connection:
     readers: set[asyncio.Queue[Msg | None]] = field(default_factory=set)
 
     async def close(self) -> None:
-        """Say goodbye. More than once is fine; what fails on the way out matters to nobody."""
+        """Close the connection. Can be called more than once; errors are ignored."""
         with suppress(Exception):
             async with asyncio.timeout(CONNECTED_WITHIN_S):
                 await self.client.close()
@@ -64,7 +64,7 @@ class Connection:
                     password=password,
                     token=token,
                     allow_reconnect=False,
-                    # Also for the first connection: it would wait 2 s and try 60 times.
+                    # Also for the first connection: the default is 60 tries, 2 s apart.
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     ping_interval=PING_EVERY_S,
@@ -84,15 +84,15 @@ class Connection:
 
 
 def server_urls(url: str) -> list[str]:
-    """The URL of each server of `nats://[LOGIN@]HOST:PORT[,HOST:PORT …]`, each with the login."""
+    """The URLs of the servers of `nats://[LOGIN@]HOST:PORT[,HOST:PORT …]`, each with the login."""
     login, at, hosts = urlsplit(url).netloc.rpartition("@")
     return [f"nats://{login}{at}{host}" for host in hosts.split(",")]
 
 
 async def connect(servers: Sequence[str], answer_within_s: float) -> Connection:
-    """A connection to the first of `servers`, in any order, that lets us in. BusUnavailable.
+    """A connection to one of `servers`, tried in random order. Raises BusUnavailable.
 
-    What it is asked later has to be answered within `answer_within_s`.
+    `answer_within_s`: the timeout of later requests over it.
     """
     failures = []
     for url in random.sample(servers, len(servers)):
@@ -109,8 +109,10 @@ async def connect(servers: Sequence[str], answer_within_s: float) -> Connection:
 
 
 async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None) -> None:
-    """Make the stream `name` with so many replicas unless it is there. Raises BusUnavailable,
-    also when it isn't there and no number is given."""
+    """Create the stream `name` with `replicas` replicas, unless it exists.
+
+    Raises BusUnavailable, also when it does not exist and `replicas` is None.
+    """
     with as_unavailable(f"There is no stream {name}"):
         try:
             await stream.stream_info(name)
@@ -126,7 +128,7 @@ async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None
                     storage=StorageType.FILE,
                     num_replicas=replicas,
                     duplicate_window=DUPLICATE_WINDOW_S,
-                    # What were gone from the middle would be a gap that no reader passes over.
+                    # A deleted event would be a gap, at which every reader stops.
                     deny_delete=True,
                     deny_purge=True,
                 )
@@ -134,7 +136,7 @@ async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None
 
 
 async def remove(stream: JetStreamContext, name: str) -> None:
-    """Delete the stream `name`, unless somebody else than the lab made it. BusUnavailable."""
+    """Delete the stream `name` if the lab made it. Raises BusUnavailable."""
     with as_unavailable(f"The stream {name} can't be removed"):
         if (await stream.stream_info(name)).config.description == MADE_BY:
             await stream.delete_stream(name)
@@ -142,7 +144,7 @@ async def remove(stream: JetStreamContext, name: str) -> None:
 
 @contextmanager
 def as_unavailable(what: str) -> Iterator[None]:
-    """Translate whatever the client library or the network may raise, here and nowhere else."""
+    """Turn the errors of the client library and of the network into BusUnavailable."""
     try:
         yield
     except (Error, OSError, ValueError, LookupError) as error:
@@ -150,7 +152,7 @@ def as_unavailable(what: str) -> Iterator[None]:
 
 
 def _login(url: str) -> tuple[str | None, str | None, str | None]:
-    """User, password and token of a URL. (The client library would take a %40 as it stands.)"""
+    """User, password and token of a URL. (The client library would not decode `%40`.)"""
     parts = urlsplit(url)
     name, password = (one and unquote(one) for one in (parts.username, parts.password))
     return (None, None, name) if password is None else (name, password, None)

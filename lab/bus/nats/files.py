@@ -1,13 +1,13 @@
-"""What the lab's own NATS servers and those who use them tell each other: files in one folder.
+"""Files in one folder, through which the lab's NATS servers and their clients find each other.
 
-    password            shared by all; made by whoever comes first
+    password            shared by all; created by the first process that needs it
     event-bus.url       where that server listens for clients, with the password: nats://lab:…@…
     event-bus.route     the port where it listens for the other servers of its cluster
-    event-bus.conf      its configuration, and event-bus/ its data
+    event-bus.conf      its configuration; event-bus/ has its data
 
-Files, because a server takes a free port and so can't be told of in advance, and because whatever
-stands in a command line is read by every user of the machine. The folder and all in it are for
-this user alone. Whoever connects reads anew: a server that came back on another port is found.
+They are files because a server takes a free port, which is not known in advance, and because every
+user of the machine can read a command line. Only this user can read the folder and its files. A
+client reads them at each attempt to connect: it finds a server that came back on another port.
 """
 
 import json
@@ -25,74 +25,75 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class NatsFiles:
-    """The files of the servers that share `folder`, which is made if need be."""
+    """The files of the servers that share `folder`."""
 
     folder: Path
 
     def make(self) -> None:
+        """Create the folder, for this user only, unless it exists."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def password(self) -> str:
-        """The password of all servers here: the one in the file, or a new one."""
+        """The password of all servers in the folder; creates it if there is none."""
         path = self.folder / "password"
         mine = self.folder / f"password.{os.getpid()}"
         _write(mine, secrets.token_urlsafe(24))
         try:
             with suppress(FileExistsError):
-                os.link(mine, path)  # whole or not at all, and only if nobody was here before
+                os.link(mine, path)  # whole or not at all, and only if no other process was first
         finally:
             mine.unlink()
         return path.read_text()
 
     def urls(self) -> list[str]:
-        """Where the servers listen that have started so far."""
+        """The URLs for clients of all servers that have started so far."""
         return [path.read_text().strip() for path in sorted(self.folder.glob("*.url"))]
 
     def tell_port(self, name: str, port: int) -> str:
-        """Write down where server `name` listens for clients; its URL."""
+        """Write down the port where server `name` listens for clients; returns its URL."""
         url = f"nats://{USER}:{self.password()}@{HOST}:{port}"
         _write(self.folder / f"{name}.url", url)
         return url
 
     def last_port(self, name: str) -> int | None:
-        """The port that server `name` had when it last ran; None when it never did."""
+        """The port of server `name` in its last run; None when it never ran."""
         try:
             return int((self.folder / f"{name}.url").read_text().rpartition(":")[2])
         except (OSError, ValueError):
             return None
 
     def choose_route(self, name: str) -> None:
-        """Choose a free port for the servers' talk among themselves, and write it down."""
+        """Choose a free port for the traffic within the cluster, and write it down."""
         with socket.socket() as free:
             free.bind((HOST, 0))
             _write(self.folder / f"{name}.route", str(free.getsockname()[1]))
 
     def routes(self, names: tuple[str, ...]) -> Mapping[str, int] | None:
-        """The port of each server of the cluster; None while one has not chosen its own."""
+        """The cluster port of each server; None until all have chosen theirs."""
         try:
             return {name: int((self.folder / f"{name}.route").read_text()) for name in names}
         except (OSError, ValueError):
             return None
 
     def port_in_use(self, name: str) -> int | None:
-        """Where server `name` says that it listens for clients; None while it says nothing."""
+        """The port for clients that server `name` reports; None until it does."""
         for path in (self.folder / name).glob("*.ports"):
             try:
                 return int(json.loads(path.read_text())["nats"][0].rpartition(":")[2])
             except (OSError, ValueError, LookupError):
-                return None  # It is being written just now.
+                return None  # The server is still writing it.
         return None
 
     def configure(self, name: str, port: int, routes: Mapping[str, int]) -> Path:
-        """Write the configuration of server `name`; `port` -1 takes a free one.
+        """Write the configuration of server `name`; returns its path. `port` -1 takes a free port.
 
-        On disk before it is acknowledged (nats-server's own default is every two minutes), and
-        without the monitoring port, which would answer every page in every browser.
+        Messages are on disk before they are acknowledged (nats-server's default is every two
+        minutes). The monitoring port is off: it would answer every page in every browser.
         """
         data, password = self.folder / name, self.password()
         data.mkdir(mode=0o700, exist_ok=True)
         for stale in data.glob("*.ports"):
-            stale.unlink()  # A killed server could not take it back.
+            stale.unlink()  # A killed server leaves it behind.
         lines = [
             f"server_name: {_quoted(name)}",
             f"listen: {_quoted(f'{HOST}:{port}')}",
@@ -128,7 +129,7 @@ def _quoted(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and for this user only."""
+    """Write a file as a whole or not at all, readable for this user only."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

@@ -1,13 +1,13 @@
-"""The `nats` engine on a cluster that exists already: the stream's HTTP face, and nothing to start.
+"""The `nats` engine on an existing cluster: HTTP routes to one stream; no server is started.
 
-    lab ──HTTP──▶ this program ──NATS──▶ a cluster of others ◀──NATS── posts, comments, query, …
+    lab ──HTTP──▶ this program ──NATS──▶ an external cluster ◀──NATS── posts, comments, query, …
 
-The cluster is not the lab's. All that is made there is one stream, of the given name, and at the
-end it is removed again; whatever else lies there is neither read nor touched. If this program is
-killed there is nobody to do that, and the stream stays until somebody removes it.
+The cluster is not the lab's. The gateway creates one stream there, with the given name, and removes
+it at the end; it neither reads nor changes anything else. If this program is killed, the stream
+stays until it is removed by hand.
 
-The login stands in the environment (LAB_BUS_LOGIN=USER:PASSWORD): a command line is read by every
-user of the machine.
+The login is in the environment (LAB_BUS_LOGIN=USER:PASSWORD), because every user of the machine can
+read a command line.
 """
 
 import argparse
@@ -35,20 +35,22 @@ GOODBYE_WITHIN_S = 1.5
 
 
 class NatsGateway:
-    """A stream of ours on a cluster of others (`servers`), from its beginning to its end."""
+    """The lab's stream on an external cluster (`servers`), from its creation to its removal."""
 
     def __init__(self, bus: "NatsBus", servers: Sequence[str], name: str) -> None:
         self._bus, self._servers, self._name = bus, servers, name
         self.waits_for: str | None = "the cluster to make its stream"
 
     async def run(self) -> None:
-        """Make the stream and keep it until this is cancelled; then remove it. Ends the process
-        with status 3 when the cluster doesn't make it."""
+        """Create the stream and keep it until this is cancelled; then remove it.
+
+        Exits the process with status 3 when the cluster does not create it in time.
+        """
         give_up_at_s = time.perf_counter() + MADE_WITHIN_S
         this = asyncio.current_task()
         assert this is not None
         try:
-            # Looked at, because `head` may lose a cancellation: see `lab.service.server`.
+            # Checked, because `head` may lose a cancellation: see `lab.service.server`.
             while self.waits_for is not None and not this.cancelling():
                 try:
                     await self._bus.head()
@@ -71,7 +73,7 @@ class NatsGateway:
                 sys.stderr.write(f"The stream {self._name} may still be there: {error!r}\n")
 
     async def _remove(self) -> None:
-        # Over a connection of its own: one that was just lost must not make the stream anew.
+        # Over a separate connection: the bus's own would create the stream again on reconnecting.
         from lab.bus.nats.connection import connect, remove
 
         connection = await connect(self._servers, ASK_WITHIN_S)

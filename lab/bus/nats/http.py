@@ -1,8 +1,8 @@
-"""The HTTP face of a NATS stream: a door for people and for the lab, which don't speak NATS.
+"""The HTTP interface of a NATS stream, for people and for the lab, which do not speak NATS.
 
-It answers what nats-server itself would answer only on a monitoring port, which every page in a
-browser could read: how far is the stream, and what is in it. Services never come here: they talk to
-nats-server directly.
+It answers what nats-server would answer only on a monitoring port, which every page in a browser
+could read: the newest number, and the events. Services do not use it: they connect to nats-server
+directly.
 """
 
 from contextlib import aclosing, suppress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class NatsDoor:
-    """The routes of a stream; `token` is the lab's."""
+    """The routes of a stream; `token` is the run's token."""
 
     def __init__(self, bus: "NatsBus", token: str) -> None:
         self._bus, self._token = bus, token
@@ -43,7 +43,7 @@ class NatsDoor:
             raise TimedOut(str(error)) from None
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
-        """`GET /events?after=N`: NDJSON of all behind N; with `follow=1` it never ends."""
+        """`GET /events?after=N`: NDJSON of all events after N; with `follow=1` it never ends."""
         position, follow = what_to_read(request)
         end = await self._head()
         if follow and position > end:
@@ -54,7 +54,7 @@ class NatsDoor:
         await stream.prepare(request)
         if not follow and position >= end:
             return stream
-        # A reader who finds the stream broken off asks again, from where it was.
+        # When the stream breaks off, the reader asks again from its last number.
         with suppress(BusUnavailable):
             async with aclosing(self._bus.read(position)) as batches:
                 async for batch in batches:
@@ -69,7 +69,7 @@ class NatsDoor:
         return answer({"sequence": await self._head()})
 
     async def state(self, request: web.BaseRequest) -> web.Response:
-        """`GET /_lab/state`, for the lab alone: the same, asked at this moment and not kept."""
+        """`GET /_lab/state`, with the run's token: the newest sequence number, not cached."""
         check_token(request, self._token)
         return answer({"head": await self._head()})
 

@@ -1,16 +1,13 @@
-"""A nats-server that the lab starts, and that lives exactly as long as the program around it.
+"""The process of the `nats` engine: starts a nats-server, and offers HTTP routes to its stream.
 
     lab ──HTTP──▶ this program ──starts──▶ nats-server ◀──NATS── posts, comments, query, …
 
-Both are in one process group, so whatever kills or suspends one does it to both; and the kernel
-ends the server when this program ends.
+Both are in one process group, so a signal to the group kills or suspends both; on Linux, the kernel
+also ends the server when this program ends. Several such programs, each with the names of all
+nodes, form a cluster with a replicated stream.
 
-Several of these, each told of all their nodes, make a cluster with a replicated stream.
-
-The `nats` engine's process: a nats-server of the lab's own, and the door to its stream.
-
-What it is made of is imported when it is known that NATS is here: who starts it without is told
-what to install.
+Modules that need nats-py are imported after the check for NATS, so that a user without it gets a
+message on what to install.
 """
 
 import argparse
@@ -29,7 +26,7 @@ from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.server import Shell, ShellOptions
 from lab.support.nats import NatsMissing, find_server, require_client
 
-# ── A nats-server that the lab starts, and that lives exactly as long as the program around it.
+# ── The nats-server
 
 STARTED_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.005
@@ -39,7 +36,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class NatsServer:
-    """One nats-server, called `name`, of the cluster of `nodes`, and a `bus` that leads to it."""
+    """One nats-server, called `name`, of the cluster of `nodes`, and a `bus` connected to it."""
 
     def __init__(self, program: Path, files: NatsFiles, name: str, nodes: tuple[str, ...]) -> None:
         from lab.bus.nats.client import NatsBus  # needs nats-py, which `main` has looked for
@@ -47,13 +44,13 @@ class NatsServer:
         self._program, self._files = program, files
         self._name, self._nodes = name, nodes
         self._url: list[str] = []
-        # Only the first node makes the stream; two would get in each other's way.
+        # Only the first node creates the stream; two at once would conflict.
         replicas = len(nodes) if name == nodes[0] else None
         self.bus = NatsBus(lambda: self._url, replicas=replicas, answer_within_s=ASK_WITHIN_S)
         self.waits_for: str | None = "nats-server to start"
 
     async def run(self) -> None:
-        """Start the server and get it ready; ends, with the whole process, only when it does."""
+        """Start the server and wait for it. Raises RuntimeError when it ends."""
         routes = await self._routes()
         process = await self._start(routes)
         try:
@@ -66,7 +63,7 @@ class NatsServer:
             await _end(process)
 
     async def _routes(self) -> Mapping[str, int]:
-        """Where all nodes of a cluster listen for each other, once they have all said so."""
+        """The cluster ports of all nodes, once all have chosen theirs; empty for a single node."""
         if len(self._nodes) == 1:
             return {}
         self.waits_for = "the other nodes of its cluster to start"
@@ -77,12 +74,12 @@ class NatsServer:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _start(self, routes: Mapping[str, int]) -> asyncio.subprocess.Process:
-        """Start it on the port that it had, for whoever knows it; if that is taken, on another."""
+        """Start the server on its last port, which clients know; if that fails, on a free one."""
         for port in (self._files.last_port(self._name), -1):
             if port is None:
                 continue
             configuration = self._files.configure(self._name, port, routes)
-            # This is the main thread, and must be: the signal comes when the *thread* ends.
+            # This must be the main thread: the signal comes when the *thread* ends.
             process = await asyncio.create_subprocess_exec(
                 self._program, "-c", configuration, preexec_fn=_die_with_parent
             )
@@ -107,9 +104,9 @@ class NatsServer:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _is_led(self) -> bool:
-        """Whether the stream has a leader; a new stream, whether that is the first node.
+        """Whether the stream has a leader; for a new stream, whether that is the first node.
 
-        Then "the event bus is down" means that its leader is, however many copies there are.
+        So "the event bus is down" means that the leader is down, however many replicas there are.
         """
         stream = await self.bus.info()
         leader = stream.cluster.leader if stream.cluster else self._name
@@ -130,12 +127,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux: let the kernel end the server when this program ends, in whatever way."""
+    """Linux: let the kernel kill the server when this program ends, for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-# ── The `nats` engine's process: a nats-server of the lab's own, and the door to its stream.
+# ── Program
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,1 +1,1 @@
-"""The checks, one file an exercise: what is wanted of it, and how one looks."""
+"""The checks, one module per exercise: the criteria, and how each is tested."""

@@ -1,7 +1,7 @@
-"""Write a circuit breaker: leave alone who has failed too often, and try again later.
+"""Write a circuit breaker: stop calling a failing service, and try again later.
 
-Query asks comments, which is in trouble. Each question costs a reader half a second and comments
-the rest of its breath. After five failures in a row query should know what the sixth will bring.
+`query` calls `comments`, which is overloaded. Each call costs a reader half a second and adds load
+to `comments`. After five failures in a row `query` should know what the sixth call will bring.
 """
 
 from lab.domain.model import FeedEntry

@@ -1,9 +1,8 @@
-"""Make a consumer idempotent: hear a thing twice, and know it once.
+"""Make a consumer idempotent: consume an event twice, apply it once.
 
-A bus that tries again when it has no answer can promise no more than *at least once*. Query keeps a
-copy of what it hears, and believes each event as if it were the first of its kind. The bus of this
-stack is the course's: its events carry no number and no id of their own, so only what they tell can
-help.
+A bus that retries after a missing answer can guarantee no more than *at least once*. `query` keeps
+a copy of what it consumes, and applies each event as if it were new. This stack has the course's
+bus: its events carry neither a number nor an id, so only their content can help.
 """
 
 import json
@@ -67,7 +66,7 @@ async def check(bench: Bench) -> None:
 
 
 async def _tell_again(bench: Bench) -> None:
-    """Tell query once more what the bus has told so far, in the same order."""
+    """POST all events of the bus so far to `query` again, in the same order."""
     told = await bench.ask("GET", BUS, "/events")
     events: list[dict[str, Any]] = json.loads(told.body)
     for event in events:

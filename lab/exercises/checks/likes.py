@@ -1,7 +1,7 @@
-"""Add a `likes` service to both stacks: the same feature, learnt in two ways.
+"""Add a `likes` service to both stacks: the same feature, built in two ways.
 
-Whether there is such a post, posts knows. In the chain likes asks it for each like; on the bus it
-has kept what it needs of `PostCreated`. Both come as guests: nobody else is changed for them.
+Only `posts` knows whether a post exists. In the chain, `likes` asks it for each like; on the bus,
+`likes` has a copy built from `PostCreated`. Both run as guests: no other service changes.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ async def _of_one_who_has_heard(bench: Bench, post: str) -> None:
 
 
 async def _on_an_ordinary_day(bench: Bench, side: str) -> str:
-    """Bring likes in, and like a post that was there before; the post, "" where that fails."""
+    """Start `likes`, and like a post that existed before it; the post's id, "" if that fails."""
     post = await bench.post("Written before likes was there")
     await bench.start_student()
     known, first = await _like_when_known(bench, post)
@@ -97,7 +97,7 @@ async def _like_when_known(bench: Bench, post_id: str) -> tuple[bool, Seen]:
 
 
 async def _count(bench: Bench, post_id: str) -> int | None:
-    """How many likes a post is said to have; None where the answer is something else."""
+    """The number of likes that is reported for a post; None if the answer is something else."""
     told: Any = (await bench.ask("GET", "likes", _path(post_id))).data
     count = told.get("likes") if isinstance(told, dict) else None
     return count if isinstance(count, int) else None

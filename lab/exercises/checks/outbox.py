@@ -1,8 +1,7 @@
-"""Write the outbox: nothing kept that is never told, nothing told that is not kept.
+"""Write the outbox: each stored post is published, and each published post is stored.
 
-Posts keeps a post, and then tells the bus of it. Between the two there is a moment, and in it the
-bus may be away, or posts may die. Then the post is there, its writer has a 201, and nobody else
-will ever hear of it.
+`posts` stores a post and then publishes it. Between the two, the bus may be down or `posts` may be
+killed. Then the post is stored and its writer has a 201, but no other service ever learns of it.
 """
 
 import json
@@ -23,7 +22,7 @@ async def check(bench: Bench) -> None:
     slow: list[Seen] = []
 
     async def write(count: int) -> int:
-        """How many were taken, and in time."""
+        """The number of posts that were accepted in time."""
         taken = 0
         for _ in range(count):
             answer = await bench.ask("POST", "posts", "/posts", {"title": f"{len(acknowledged)}"})
@@ -54,7 +53,7 @@ async def check(bench: Bench) -> None:
     async with bench.broken("down", BUS):
         taken = await write(MANY)
         async with bench.broken("down", "posts"):
-            pass  # killed, and started again, while there is still no bus
+            pass  # killed and restarted while the bus is still down
     await see("killed", taken)
 
     slow.clear()
@@ -81,7 +80,7 @@ def _id_of(answer: Seen) -> str:
 
 
 def _told_of(log: Seen) -> Counter[str]:
-    """How often the bus's log tells of the creation of each post."""
+    """The number of PostCreated events per post in the bus's log."""
     events = [json.loads(line) for line in log.body.splitlines()]
     return Counter(one["data"].get("id", "") for one in events if one["type"] == "PostCreated")
 

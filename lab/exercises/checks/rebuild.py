@@ -1,9 +1,9 @@
-"""Rebuild a read model from the log: from its first event on, once, whoever dies when.
+"""Rebuild a read model from the log: from its first event, each once, despite restarts.
 
-A count is the copy that shows it best: an event that is heard twice makes it too large, one that is
-missed too small, and no key in a table can save it. What the log tells here, nobody in the blog has
-done: so there can be much of it at once, and popular is killed as soon as it is seen to have begun
-with it. A program that makes two commits for each event is then between the two, as often as not.
+A count shows errors best: an event applied twice makes it too large, a missed one too small, and no
+primary key prevents that. The check publishes the events itself, so there can be many at once. It
+kills `popular` as soon as it has begun to consume them: a program that makes two commits per event
+is then often between the two.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ async def check(bench: Bench) -> None:
     truth: Counts = {}
 
     async def tell(comments: int) -> None:
-        """Comments that may stay, in turn on all posts; every tenth may not."""
+        """Publish comments on all posts in turn; every tenth is rejected and does not count."""
         posts, events = list(truth), list[Event]()
         for number in range(comments):
             post, stays = posts[number % len(posts)], number % 10 > 0
@@ -36,7 +36,7 @@ async def check(bench: Bench) -> None:
         await bench.tell(*events)
 
     async def write(title: str) -> None:
-        """Through the blog itself."""
+        """Write a post and a comment through the blog itself."""
         post = await bench.post(title)
         truth[post] = int(bool(await bench.comment(post, "First!")))
 
@@ -62,7 +62,7 @@ async def check(bench: Bench) -> None:
 
     known, least = sum(truth.values()), list[bool]()
     for _ in range(KILLS):
-        if known >= sum(truth.values()):  # on a slow disk there is enough left to catch up with
+        if known >= sum(truth.values()):  # on a slow disk the backlog left is long enough
             await tell(BACKLOG)
         _, look = await bench.ask_when(
             *POPULAR, partial(_goes_beyond, known), within_s=WITHIN_S / KILLS, every_s=LOOK_EVERY_S
@@ -83,7 +83,7 @@ def _comment(post: str, status: Status) -> CommentUpdated:
 
 
 def _counts(look: Seen) -> Counts | None:
-    """The comments of each post; None where the answer is something else."""
+    """The number of comments per post; None if the answer is something else."""
     try:
         return {str(one["id"]): int(one["comments"]) for one in look.data}
     except (TypeError, LookupError, ValueError):

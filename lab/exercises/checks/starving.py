@@ -1,7 +1,7 @@
 """Repair a bus that starves its subscribers.
 
-The course's bus, as many write it: an array, and one POST after the other to each subscriber.
-Behind one that is down nobody hears; behind one that hangs nobody hears yet.
+The course's bus, as many write it: an array, and one POST after the other to each subscriber. If
+one subscriber is down, those after it get no event; if one hangs, those after it wait.
 """
 
 import json
@@ -59,7 +59,7 @@ async def check(bench: Bench) -> None:
 
 
 def _posts_in(array: Seen) -> list[str]:
-    """The posts whose creation the bus has kept; none where its answer is something else."""
+    """The ids of the posts whose PostCreated the bus has stored; [] if its answer is malformed."""
     try:
         return [event["data"]["id"] for event in json.loads(array.body) if _is_post(event)]
     except (ValueError, TypeError, LookupError):

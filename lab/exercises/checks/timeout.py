@@ -1,8 +1,8 @@
 """Give the chain a timeout that saves the feed.
 
-Query asks comments and waits a minute for the answer. While comments hangs, each reader takes one
-of query's eight workers with it; the ninth doesn't even get in. A timeout frees the worker, and
-then there is something to be decided: what do readers get instead?
+`query` calls `comments` and waits up to a minute for the answer. While `comments` hangs, each
+reader occupies one of the eight workers of `query`; the ninth reader is not even accepted. A
+timeout frees the worker, and leaves a decision: what do readers get instead?
 """
 
 from lab.domain.model import FeedEntry

@@ -1,6 +1,6 @@
-"""A first target file from what is in a folder. It is only read; nothing in it is ever run.
+"""Drafts a target file from the files in a folder. It only reads them, and runs nothing.
 
-`sources` finds the files, `languages` knows what to look for in them, `programs` how the services
-of each are started, `services` puts together what was `found`, `system` says how they belong
-together, `writing` writes the file, in which each guess says where it was read.
+`sources` reads the files and holds what was found, `languages` has the patterns to look for,
+`detect` finds the services, `system` finds how they belong together, and `write` writes the target
+file, in which each guess says where it was read.
 """

@@ -1,9 +1,8 @@
-"""How the services of each language are recognised in a folder, and how they are started.
+"""Finds the services in a folder, and the command that starts each of them.
 
-Each function takes the folder, the files in it, those in it and below, what it is called, and a
-list for what looks like a service and is none.
-
-From the files of a folder to the services that are in it.
+Each function in LOOKS takes the folder, the files in it, the files in and below it, the folder's
+name, and a list. To that list it adds a sentence for each thing that looks like a service but is
+none.
 """
 
 import json
@@ -15,7 +14,7 @@ from lab.external.adopt.languages import FRONT_ENDS, GO, NODE, PYTHON, SHELL
 from lab.external.adopt.sources import Found, Guess, Source, first, slug_of
 from lab.external.target import COURSE_PORTS
 
-# ── How the services of each language are recognised in a folder, and how they are started.
+# ── Services of each language
 
 _RUNNERS = re.compile(r"^(?:npx\s+)?nodemon\s+(?:--?\w+\s+)*")
 _ENTRIES = ("index.js", "app.js", "server.js", "src/index.js", "index.mjs", "src/server.js")
@@ -28,8 +27,8 @@ _EXPOSED = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})", re.MULTILINE)
 def node(
     cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
 ) -> Iterator[Found]:
-    """A package.json with code beside it that listens or answers; without one, a file that is
-    called as what starts things is called, and that listens."""
+    """A package.json with code that listens, or has routes or a port. Without a package.json: a
+    file that listens and has a usual name, such as `server.js`."""
     package = next((one for one in here if one.path.name == "package.json"), None)
     if package is None:
         yield from _bare_node(cwd, here, inside, name)
@@ -100,7 +99,7 @@ def _node_command(
 def go(
     cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
 ) -> Iterator[Found]:
-    """A program in Go that listens."""
+    """A Go program that listens."""
     code = [one for one in here if one.path.suffix == ".go" and "package main" in one.text]
     if any(GO.serves.search(one.text) for one in code):
         every = [one for one in inside if one.path.suffix == ".go"]
@@ -116,7 +115,7 @@ def go(
 def python(
     cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
 ) -> Iterator[Found]:
-    """Programs in Python: each file that answers and that no other one imports."""
+    """Python programs: each file that serves HTTP and that no other file imports."""
     code = {one.path.stem: one for one in here if one.path.suffix == ".py"}
     imported = {
         stem
@@ -153,7 +152,7 @@ def _python_command(program: Source, libraries: list[Source]) -> Guess:
 def shell(
     cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
 ) -> Iterator[Found]:
-    """A script that is called as what starts things is called."""
+    """A shell script with a usual name, such as `start.sh`."""
     for starter in _STARTERS:
         if one := next((source for source in here if source.path.name == starter), None):
             code = [source for source in here if source.path.suffix == ".sh"]
@@ -166,7 +165,7 @@ def shell(
 def docker(
     cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
 ) -> Iterator[Found]:
-    """Anything else, by its Dockerfile."""
+    """A service in any other language, known only from its Dockerfile."""
     for one in here:
         told = _COMMAND.search(one.text) if one.path.name == "Dockerfile" else None
         if told is None:
@@ -186,22 +185,22 @@ def docker(
 
 
 def _is_own(source: Source, cwd: Path, inside: list[Source]) -> bool:
-    """Whether it belongs to the service here and to none further down."""
+    """Whether a file belongs to the service in `cwd`, and not to a package in a folder below."""
     below = (one.path.parent for one in inside if one.path.name == "package.json")
     return not any(folder != cwd and source.path.is_relative_to(folder) for folder in below)
 
 
 LOOKS = (node, go, python, shell, docker)
-"""The surest first; a folder is what the first of them says."""
+"""The most certain first. The first function that finds services in a folder decides."""
 
 
-# ── From the files of a folder to the services that are in it.
+# ── Services of a folder
 
 _ORDER = tuple(COURSE_PORTS)
 
 
 def find_services(sources: list[Source], folder: str) -> tuple[list[Found], list[str]]:
-    """The services, and a sentence for each thing that looked like one and is none."""
+    """The services, and a sentence for each thing that looks like a service but is none."""
     of: dict[Path, list[Source]] = {}
     for source in sources:
         of.setdefault(source.path.parent, []).append(source)

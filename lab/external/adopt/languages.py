@@ -1,4 +1,4 @@
-"""What to look for in the code of a service, language by language: facts as a table."""
+"""Patterns that find ports, routes and fields in the code of a service, per language."""
 
 import re
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ NUMBER = r"(?P<port>[1-9]\d{1,4})"
 
 @dataclass(frozen=True)
 class Language:
-    """`serves`: what stands in a program that listens. `ports`: where it listens, the surest first,
-    with a group `port`, `env` or both. `routes`: with the groups `path` and, mostly, `method`.
+    """`serves`: finds a program that listens. `ports`: find its port, the most certain first, with
+    a group `port`, `env` or both. `routes`: with the groups `path` and, mostly, `method`.
     """
 
     name: str
@@ -97,12 +97,12 @@ SHELL = Language(
 )
 
 FRONT_ENDS = ("react-scripts", "vite", "next", "@angular/core", "vue", "svelte", "parcel")
-"""Who depends on one of these is shown in a browser, and no service."""
+"""A package that depends on one of these runs in a browser and is not a service."""
 
 URL = re.compile(
     r"https?://(?P<host>[A-Za-z][A-Za-z0-9-]*)(?::(?P<port>\d{2,5}|\$\{\w+\}))?(?P<path>/[\w/-]*)?"
 )
-"""An address in their code. Names with a dot are somewhere else in the world."""
+"""A URL in the code. `host` ends before the first dot."""
 
 FROM_BODY = re.compile(
     r"\{(?P<many>[^{}\n]{1,200})\}\s*=\s*(?:await\s+)?(?:req|request|ctx\.request)\.body"
@@ -113,4 +113,4 @@ FROM_BODY = re.compile(
     r"|field (?P<asked>\w+)\)",
     re.MULTILINE,
 )
-"""What a handler takes out of the body that it was sent."""
+"""Fields that a handler reads from the body of a request."""

@@ -1,7 +1,4 @@
-"""The texts of a folder, as far as they are worth reading: bounded, and never beyond the folder.
-
-What was found: guesses with their reasons, and the services that they make.
-"""
+"""Reads the source files of a folder, within limits, and holds what was found in them."""
 
 import os
 import re
@@ -14,7 +11,7 @@ from re import Match, Pattern
 from lab.domain.services import BUS
 from lab.external.adopt.languages import Language
 
-# ── The texts of a folder, as far as they are worth reading: bounded, and never beyond the folder.
+# ── Files
 
 DEEPEST = 4
 MOST_FILES = 2_000
@@ -32,23 +29,23 @@ _NAMES = frozenset(("package.json", "go.mod", "Dockerfile"))
 
 @dataclass(frozen=True)
 class Source:
-    """A file: its path as seen from the folder, and its text."""
+    """A file: its path relative to the folder, and the first MOST_BYTES of its text."""
 
     path: Path
     text: str
 
     def place(self, offset: int) -> str:
-        """`posts/index.js:33`, for a sentence about what stands there."""
+        """File and line of an offset for messages: `posts/index.js:33`."""
         return f"{self.path.as_posix()}:{self.text.count(chr(10), 0, offset) + 1}"
 
     def line(self, offset: int) -> str:
-        """The line in which it stands, without what surrounds it."""
+        """The line that contains an offset, with single blanks, at most 70 characters of it."""
         begin = self.text.rfind("\n", 0, offset) + 1
         return " ".join(self.text[begin:].split("\n", 1)[0].split())[:70]
 
     @cached_property
     def without_comments(self) -> str:
-        """The text with the lines blanked that are only a comment; offsets stay as they are."""
+        """The text with blanks in place of comment lines, so that all offsets stay the same."""
         marks = ("#", "//", "*", "/*")
         return "\n".join(
             " " * len(line) if line.lstrip().startswith(marks) else line
@@ -57,7 +54,7 @@ class Source:
 
 
 def read_folder(root: Path) -> list[Source]:
-    """What is worth reading, the nearest to the top first. Raises OSError for no folder."""
+    """Source files down to DEEPEST folders, the top ones first. Raises OSError for no folder."""
     if not root.is_dir():
         raise NotADirectoryError(f"There is no folder {root}.")
     found: list[Source] = []
@@ -88,12 +85,12 @@ def _files(root: Path) -> Iterator[Path]:
                 yield path
 
 
-# ── What was found: guesses with their reasons, and the services that they make.
+# ── Findings
 
 
 @dataclass(frozen=True)
 class Guess:
-    """Something that was found, why it is believed, and whether there is little doubt."""
+    """A value that was found, the reason for it, and whether it is almost certain."""
 
     value: str
     why: str
@@ -102,7 +99,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Route:
-    """`method` is "" where the code does not say it there."""
+    """`method` is "" if the code does not give it. `place`: file and line."""
 
     method: str
     path: str
@@ -111,7 +108,7 @@ class Route:
 
 @dataclass
 class Found:
-    """A service. `cwd` is as seen from the folder."""
+    """A service that was found. `cwd` is relative to the folder."""
 
     name: str
     cwd: Path
@@ -124,7 +121,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
     def read_code(self) -> None:
-        """Look into its sources for where it listens and what it answers."""
+        """Find its port and its routes in its sources."""
         if found := first(self.language.ports, self.sources):
             source, match = found
             why = f"{source.place(match.start())}: {source.line(match.start())}"
@@ -145,7 +142,7 @@ class Found:
 def first(
     patterns: Iterable[Pattern[str]], sources: Iterable[Source]
 ) -> tuple[Source, Match[str]] | None:
-    """Where the first of the patterns is found that is found at all."""
+    """The first match of the first pattern that matches in any source; None for no match."""
     given = list(sources)
     for pattern in patterns:
         for source in given:
@@ -155,7 +152,7 @@ def first(
 
 
 def slug_of(name: str) -> str:
-    """What a service may be called, from what its folder or file is called."""
+    """A valid service name, made from the name of a folder or file."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     slug = BUS if slug in ("eventbus", "bus", "event-broker") else slug
     return slug if slug[:1].isalpha() else f"service-{slug}".strip("-")

@@ -1,4 +1,4 @@
-"""How the services that were found belong together: their bus, their names, the three actions."""
+"""Finds how the services belong together: their bus, their host names, the three actions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,8 +21,8 @@ _OF_A_NAME = re.compile(r"-(?:clusterip|srv|svc|service|depl|api|server)\b")
 
 @dataclass
 class System:
-    """`actions`: for each the keys that differ from the course's. `unknown`: sentences about
-    addresses of which nobody knows whose they are."""
+    """`actions`: for each action, the keys that differ from the course's. `unknown`: a sentence for
+    each address that leads to no known service."""
 
     bus: Guess | None = None
     events: Guess | None = None
@@ -32,7 +32,7 @@ class System:
 
 
 def find_system(found: list[Found], sources: list[Source]) -> System:
-    """What the services are to each other."""
+    """The bus, the host names and the actions of the services found."""
     system = System(bus=_bus(found))
     _addresses(system, found, sources)
     if system.bus and (bus := next((one for one in found if one.name == system.bus.value), None)):
@@ -49,7 +49,7 @@ def find_system(found: list[Found], sources: list[Source]) -> System:
 
 
 def _as_they_were_created(actions: Mapping[str, Mapping[str, Guess]]) -> dict[str, Guess]:
-    """What is called otherwise where it is created is probably called so in the feed."""
+    """Guess field names of the feed: an unusual name in `create_…` is probably used there, too."""
     told: dict[str, Guess] = {}
     for key, action in (("post", "create_post"), ("comment", "create_comment")):
         names = []
@@ -66,7 +66,7 @@ def _as_they_were_created(actions: Mapping[str, Mapping[str, Guess]]) -> dict[st
 
 
 def _bus(found: list[Found]) -> Guess | None:
-    """Who brings what it hears to several others."""
+    """The service that sends events to several others; otherwise one that is named as a bus."""
     for one in found:
         to = {
             match[0]: source.place(match.start())
@@ -107,7 +107,7 @@ def _addresses(system: System, found: list[Found], sources: list[Source]) -> Non
 
 
 def _selected(sources: list[Source]) -> dict[str, str]:
-    """Names of a cluster, and which app each leads to, from the documents that say so."""
+    """Names of Kubernetes services, and the app that each selects, from YAML files."""
     found = {}
     for source in sources:
         if source.path.suffix not in (".yaml", ".yml"):
@@ -120,7 +120,7 @@ def _selected(sources: list[Source]) -> dict[str, str]:
 
 
 def _post(route: Route, service: Found) -> int:
-    """How well a route fits, 0 for not at all."""
+    """How well a route fits the action; 0: not at all."""
     if route.method == "GET" or _PARAMETER.search(route.path) or "event" in route.path:
         return 0
     if "comment" in route.path:
@@ -161,7 +161,7 @@ def _action(name: str, pick: Any, found: list[Found], usual: Mapping[str, Any]) 
     if service.name != usual["service"]:
         keys["service"] = Guess(service.name, route.place)
     if path != usual["path"]:
-        # A router has only the end of its path: the rest is where it is put to use.
+        # A router contains only the end of a path; other code adds the beginning.
         says = " ".join((route.method, route.path)).strip()
         keys["path"] = Guess(path, f"{route.place}: {says}", sure=path != "/")
     keys |= dict(_fields(name, service, path, usual))
@@ -171,7 +171,7 @@ def _action(name: str, pick: Any, found: list[Found], usual: Mapping[str, Any]) 
 def _fields(
     name: str, service: Found, path: str, usual: Mapping[str, Any]
 ) -> Iterator[tuple[str, Guess]]:
-    """What goes into the body, and where in an answer an id is."""
+    """The keys `body` and `id` of an action, if they differ from the course's."""
     taken = dict(_taken_from_bodies(service))
     wanted = {"create_post": _TITLES, "create_comment": _CONTENTS}.get(name, ())
     if wanted:
@@ -190,7 +190,7 @@ def _fields(
 
 
 def _taken_from_bodies(service: Found) -> Iterator[tuple[str, str]]:
-    """Each field that a handler takes from a body, and where."""
+    """Each field that a handler reads from a body, with file and line."""
     for source in service.sources:
         for match in FROM_BODY.finditer(source.without_comments):
             place = f"{source.place(match.start())}: {source.line(match.start())}"

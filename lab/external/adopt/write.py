@@ -1,4 +1,4 @@
-"""The first target file: what was found, and beside each line where it was read."""
+"""Writes the first target file, with the source of each value in a comment on its line."""
 
 import json
 import os
@@ -17,13 +17,13 @@ _PORT_HINT = (
 
 
 class NothingFound(LookupError):
-    """The folder has nothing that looks like a service; the message says what was looked for."""
+    """Nothing in the folder looks like a service. The message lists what was looked for."""
 
 
 def adopt(folder: Path, file: Path) -> list[str]:
-    """Write a first target for what is in `folder`; the sentences of what is not sure in it.
+    """Write a first target file for the services in `folder`. Returns its uncertain lines.
 
-    Raises NothingFound, FileExistsError where the file is there already, OSError.
+    Raises NothingFound, FileExistsError if `file` exists, OSError.
     """
     if file.exists():
         raise FileExistsError(f"{file} is there already, and stays as it is. Try --to OTHER.toml.")
@@ -109,10 +109,10 @@ def _line(key: str, guess: Guess, raw: bool = False) -> str:
 
 
 def _text(value: str) -> str:
-    """A text in quotes; what TOML and JSON escape is the same but for DEL."""
+    """A TOML string. TOML and JSON escape the same characters, except for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
 def _one_line(text: str) -> str:
-    """A comment may hold anything but signs that end it, or that a terminal would obey."""
+    """Replace characters that would end a comment or control a terminal with blanks."""
     return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -1,1 +1,1 @@
-"""proxy"""
+"""The HTTP proxy in a sidecar: forwards requests and responses between services."""

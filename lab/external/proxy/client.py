@@ -1,12 +1,9 @@
-"""One connection to a foreign service, and the one question at a time that it carries.
+"""HTTP client for external services: connections, a pool of them, and whole responses.
 
-Nothing is gathered here: an answer is handed on as it comes in, a piece at a time, and whoever
-hears it may ask for a pause. So an answer of a gigabyte needs no more memory than one of a
-kilobyte.
-
-The way to a foreign service, over connections that are kept for the next question.
-
-A whole answer of a foreign service, within a bound of bytes and of time.
+A connection carries one request at a time. It passes each piece of the response on as it arrives,
+and the receiver can pause it, so a response of a gigabyte needs no more memory than one of a
+kilobyte. The pool keeps idle connections for the next request. `gather` returns a whole response,
+limited in bytes and in time.
 """
 
 import asyncio
@@ -22,12 +19,12 @@ from lab.external.proxy.pending import Head, Headers, Origin, Question
 from lab.external.proxy.sockets import acknowledge
 from lab.external.responses import MOST_BYTES, too_much
 
-# ── One connection to a foreign service, and the one question at a time that it carries.
+# ── Connection
 
 IDLE_AT_MOST_S = 1.0
-"""A kept connection is given up after so long without use, well before any usual server closes it
-(Node after 5 s). A request written into a connection that is just being closed would look like a
-service that failed, and a POST can't be sent again to find out."""
+"""An idle connection is closed after this time, well before any usual server closes it (Node after
+5 s). A request on a connection that the server is closing would look like a failed service, and a
+POST can't be sent again to find out."""
 
 MOST_HEAD_BYTES = 64 * 1024
 _SAME_INSTANT_S = 0.002
@@ -35,20 +32,20 @@ _LOG = " Its log may say why."
 
 
 class Owner(Protocol):
-    """What a connection tells whoever holds it."""
+    """What a connection reports to its pool."""
 
     def release(self, connection: "Connection") -> None:
-        """Its answer is in, it can be used again."""
+        """The response is complete: the connection can be used again."""
 
     def forget(self, connection: "Connection") -> None:
-        """It ended."""
+        """The connection has ended."""
 
     def connect(self, question: Question) -> None:
-        """It had ended before the question came: take a new one."""
+        """The connection ended before the request arrived: use a new one."""
 
 
 class Connection(asyncio.Protocol):
-    """A kept connection: `begin` a question, and its hearer hears the answer, or that it failed."""
+    """A kept-alive connection. `begin` sends a request; `question.hearer` gets the response."""
 
     def __init__(self, owner: Owner, name: str, origin: Origin, sock: socket.socket) -> None:
         self.owner, self.name, self.origin, self.sock = owner, name, origin, sock
@@ -84,7 +81,7 @@ class Connection(asyncio.Protocol):
             return True
         except OSError:
             return False
-        return False  # its end, or bytes nobody asked for
+        return False  # it has ended, or has bytes that belong to no request
 
     def pause_writing(self) -> None:
         self.writing_paused = True
@@ -104,7 +101,7 @@ class Connection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if not self.complete:  # what comes behind a whole answer only ends the connection
+            if not self.complete:  # bytes after a complete response only end the connection
                 self._fail(f"something that is no HTTP; it begins with {bytes(data[:60])!r}")
                 return
             self.reusable = False
@@ -123,7 +120,7 @@ class Connection(asyncio.Protocol):
         if question is None:
             return
         if self.in_body and not self.framed and exc is None:
-            self.complete = True  # a body without a length ends where its connection ends
+            self.complete = True  # a body without a length ends with its connection
             self._tell()
         elif self._was_stale(exc):
             self.question = question.connection = None
@@ -147,7 +144,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _tell(self) -> None:
-        """Hand on what has come in since the last time."""
+        """Pass on what has arrived since the last call."""
         question = self.question
         assert question is not None
         if not (self.in_body or self.complete):
@@ -173,19 +170,19 @@ class Connection(asyncio.Protocol):
         question, self.question = self.question, None
         self.transport.abort()
         assert question is not None
-        # It was sent, so it may have been done.
+        # The request was sent, so the service may have executed it.
         said = f"{self.name} answered with {answered}; asked was {question.words}.{hint}"
         error = BadAnswer(said, definite=False)
         question.hearer.failed(error)
 
-    # What the parser calls. It swallows exceptions, so nothing of others runs in here.
+    # Callbacks of the parser. It swallows exceptions, so they only store what was parsed.
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.in_body:
-            return  # behind a chunked body: part of no head
+            return  # a trailer after a chunked body
         self.headers.append((name, value))
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self.framed = True
@@ -193,7 +190,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self.parser.get_status_code() >= 200:
             self.in_body = True
-        else:  # 1xx only announces the answer
+        else:  # 1xx comes before the final response
             self.reason, self.headers = b"", []
 
     def on_body(self, body: bytes) -> None:
@@ -205,11 +202,11 @@ class Connection(asyncio.Protocol):
             self.complete, self.reusable = True, self.parser.should_keep_alive()
 
 
-# ── The way to a foreign service, over connections that are kept for the next question.
+# ── Pool
 
 
 class Pool:
-    """Asks foreign services. `name` is who is asked, in sentences."""
+    """Sends requests over kept-alive connections. `name`: the service, for messages."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -230,13 +227,13 @@ class Pool:
         self.connect(question)
 
     def connect(self, question: Question) -> None:
-        """Open a new connection for it."""
+        """Open a new connection for a request."""
         self._asked.add(question)
         question.connecting = asyncio.get_running_loop().create_task(self._connect(question))
         question.connecting.add_done_callback(lambda _: self._asked.discard(question))
 
     def release(self, connection: Connection) -> None:
-        """Keep an answered connection for the next question."""
+        """Keep an idle connection for the next request."""
         connection.idle_since_s = perf_counter()
         self._idle.setdefault(connection.origin, []).append(connection)
         if self._sweeping is None:
@@ -244,14 +241,14 @@ class Pool:
             self._sweeping = loop.call_later(IDLE_AT_MOST_S, self._sweep)
 
     def forget(self, connection: Connection) -> None:
-        """Drop a connection that ended."""
+        """Remove a connection that has ended."""
         self._open.discard(connection)
         idle = self._idle.get(connection.origin, [])
         if connection in idle:
             idle.remove(connection)
 
     def close(self) -> None:
-        """Tear everything down."""
+        """Drop all requests and abort all connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for question in list(self._asked):
@@ -290,9 +287,9 @@ class Pool:
 
 
 async def reach(origin: Origin) -> socket.socket:
-    """A connection to whoever listens there. Raises OSError.
+    """A socket that is connected to `origin`. Raises OSError.
 
-    A server that was told to listen on `localhost` may have taken that for ::1 alone.
+    If 127.0.0.1 refuses it tries ::1: a server that listens on `localhost` may use only that.
     """
     try:
         return await _connected(socket.AF_INET, origin)
@@ -316,17 +313,17 @@ async def _connected(family: socket.AddressFamily, origin: Origin) -> socket.soc
 
 
 def unreachable(name: str, origin: Origin, error: OSError) -> Unreachable:
-    """Why a request never left: so nothing was done."""
+    """The error for a failed connection. The request was not sent, so nothing was done."""
     if isinstance(error, ConnectionRefusedError):
         return Unreachable(f"{name} can't be asked: nothing listens on port {origin.port}.")
     return Unreachable(f"{name} can't be asked at {origin}: {error.strerror or error}.")
 
 
-# ── A whole answer of a foreign service, within a bound of bytes and of time.
+# ── Whole responses
 
 
 class _Gathered:
-    """Hears an answer and keeps it; with `head_only` no more of it than its head."""
+    """A response sink that collects a response; with `head_only` it waits for the head only."""
 
     def __init__(self, name: str, head_only: bool) -> None:
         self._name, self._head_only = name, head_only
@@ -353,7 +350,7 @@ class _Gathered:
             self.whole.set_exception(failure)
 
     def hold_back(self, back: bool) -> None:
-        """Nothing to hold back: the question was sent in one piece."""
+        """Nothing to do: the request was sent in one piece."""
 
 
 async def gather(
@@ -365,9 +362,9 @@ async def gather(
     may_repeat: bool = False,
     head_only: bool = False,
 ) -> tuple[Head, bytes]:
-    """Ask, and return the head and the body of the answer.
+    """Send a request; returns the head and the body of the response.
 
-    Raises Unreachable (nothing was sent), TimedOut, BadAnswer (both: it may have been done).
+    Raises Unreachable (nothing was sent), TimedOut, BadAnswer (the service may have executed it).
     """
     gathered = _Gathered(pool.name, head_only)
     question = Question(origin, request, gathered, may_repeat=may_repeat)

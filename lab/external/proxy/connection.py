@@ -1,15 +1,14 @@
-"""What stands where a foreign service is expected: everything is passed on to it as it came.
+"""The raw port of a sidecar: forwards requests to the external service, and its responses back.
 
-    caller ──► Caller (a connection, one request after the other) ──► the door ──► the service
+    caller ──► Caller (a connection, one request after the other) ──► fault filter ──► the service
 
-A request of ordinary size is taken in whole and sent in one piece; a larger one is passed on while
-it still comes in. Answers are passed on while they come in. Nobody's slowness fills our memory: who
-takes nothing is sent nothing, and who sent it is not read from meanwhile.
+A request of up to 64 KiB is sent in one piece when it is complete; a larger one is forwarded while
+it arrives. Responses are forwarded while they arrive. Memory stays bounded: while one side accepts
+no data, the sidecar does not read from the other side.
 
-It is also a proxy for what the service itself asks of others (`HTTP_PROXY`), which is how names
-that mean nothing on this machine are found, and how the others learn who asks.
-
-What all connections to a sidecar's raw port share: whither, through which door, and a count.
+The raw port is also the proxy for requests that the service itself sends (`HTTP_PROXY`). So host
+names that don't resolve on this machine lead to the right service, and the sidecar can add the name
+of the caller. These requests do not pass the fault filter of their sender.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ from lab.faults.kinds import CLIENT, Visit
 from lab.service.fault_api import refused_by_fault
 from lab.service.http import printable
 
-# ── What all connections to a sidecar's raw port share: whither, through which door, and a count.
+# ── Shared by all connections
 
 LOOK_EVERY_S = 1.0
 DELIVERED_WITHIN_S = 10.0
@@ -41,7 +40,8 @@ _ABSOLUTE = re.compile(rb"http://(?:[^/?#@]*@)?([^/?#]+)([^#]*)", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Counts:
-    """`events`: deliveries that came in; `left`: callers who went before they had an answer."""
+    """`visitors`: all requests; `events`: deliveries of events; `left`: callers that disconnected
+    before they had the whole response."""
 
     visitors: int = 0
     passed: int = 0
@@ -53,7 +53,7 @@ class Counts:
 
 
 class Watched(Protocol):
-    """A connection, as far as the passage is concerned."""
+    """A caller's connection, as the Passage uses it."""
 
     def look(self, now_s: float) -> None: ...
 
@@ -62,8 +62,11 @@ class Watched(Protocol):
 
 @dataclass(eq=False)
 class Passage:
-    """`hosts`: what names mean that mean nothing on this machine, as `name:port` or `name`.
-    `events_path`: where events are delivered; None: they are requests like any other."""
+    """What all connections to one raw port share.
+
+    `hosts`: where host names lead that don't resolve on this machine, by `name:port` or `name`.
+    `events_path`: where events are delivered; None: events are requests like any other.
+    """
 
     name: str
     service: Origin
@@ -82,13 +85,13 @@ class Passage:
 
     @property
     def delivering(self) -> bool:
-        """Whether events are under way that no caller waits for."""
+        """Whether events are held back or under way for which no caller waits."""
         return bool(self._tasks) or self.gate.keeps_waiting
 
     def way(self, request: Incoming, tunnel: Origin | None) -> tuple[Origin, bool]:
-        """Where a request goes, and whether it is one that the service itself asks of another.
+        """Where a request goes, and whether it is a request of the service to another one.
 
-        Of a proxy's request only the path goes on. Raises Unreachable, Invalid.
+        Reduces the URL of a request to a proxy to its path. Raises Unreachable, Invalid.
         """
         if request.method == b"CONNECT":
             return self._origin(request.target.decode("latin-1")), True
@@ -121,29 +124,29 @@ class Passage:
         )
 
     def is_event(self, request: Incoming) -> bool:
-        """Whether it is an event that is brought."""
+        """Whether the request delivers an event."""
         if request.method != b"POST" or not self._events_path:
             return False
         return request.target.partition(b"?")[0] == self._events_path
 
     def caller_of(self, request: Incoming) -> str:
-        """Who sent it, where nobody says so: events come from the bus."""
+        """The caller of a request that names none: the bus for events, otherwise the client."""
         return BUS if self.name != BUS and self.is_event(request) else CLIENT
 
     def note(self, failure: DependencyFailed) -> None:
-        """Remember that the service failed."""
+        """Count a failure of the service."""
         self.counts.failed += 1
         self.counts.last_failure = failure.detail
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Bring an event whose sender has been answered already, or is answered by another."""
+        """Send an event. Its response goes to no caller; a failure is counted."""
         try:
             await gather(self.pool, delivery.origin, delivery.request, DELIVERED_WITHIN_S)
         except DependencyFailed as failure:
             self.note(failure)
 
     def later(self, deliveries: Iterable[Delivery]) -> None:
-        """Bring events one after the other, while nobody waits for that."""
+        """Send events one after the other, in a background task."""
         if waiting := list(deliveries):
             self._in_background(self._deliver_all(waiting))
 
@@ -157,32 +160,32 @@ class Passage:
         task.add_done_callback(self._tasks.discard)
 
     async def look_around(self) -> None:
-        """For ever: close connections on which nothing comes any more."""
+        """Run until cancelled: close connections on which nothing arrives any more."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             for caller in list(self.callers):
                 caller.look(monotonic())
 
     def close(self) -> None:
-        """Tear down what is still open."""
+        """Cancel background deliveries and abort all connections."""
         for task in self._tasks:
             task.cancel()
         for caller in list(self.callers):
             caller.close()
 
 
-# ── What stands where a foreign service is expected: everything is passed on to it as it came.
+# ── One connection
 
 WHOLE_UP_TO_BYTES = 64 * 1024
 HALF_A_REQUEST_AT_MOST_S = 10.0
 IDLE_AT_MOST_S = 60.0
 _LINGERS_AT_MOST_S = 2.0
 _TAKEN = b'{"status":"OK"}'
-"""What the bus hears of an event that a fault has taken away: it must not notice."""
+"""The response for an event that a fault drops or holds back: the bus must not notice."""
 
 
 class Caller(asyncio.Protocol):
-    """A connection from whoever calls the service."""
+    """A connection from a caller of the service."""
 
     def __init__(self, passage: Passage) -> None:
         self._passage = passage
@@ -229,7 +232,7 @@ class Caller(asyncio.Protocol):
             question.pause(not comes)
 
     def look(self, now_s: float) -> None:
-        """Close a connection on which nothing has come for too long."""
+        """Close the connection, or refuse its request, if nothing has arrived for too long."""
         silent_s = now_s - self._touched_s
         if self._over and silent_s > _LINGERS_AT_MOST_S:
             self._transport.abort()
@@ -244,11 +247,11 @@ class Caller(asyncio.Protocol):
             self._transport.close()
 
     def close(self) -> None:
-        """Tear the connection down."""
+        """Abort the connection."""
         self._transport.abort()
 
     def _go_on(self) -> None:
-        """Do what can be done: begin the next request, or send more of the one that has begun."""
+        """Begin the next request, or send more of the one that has begun."""
         if self._going:
             return
         self._going = True
@@ -276,7 +279,7 @@ class Caller(asyncio.Protocol):
             question.whole = first.complete
 
     def _read_or_not(self) -> None:
-        """Read no more while there is enough to do with what has been read."""
+        """Pause reading while a second request, or more than 64 KiB of a body, waits."""
         enough = bool(self._queue) and (
             len(self._queue) > 1 or self._queue[0].waiting > WHOLE_UP_TO_BYTES
         )
@@ -309,7 +312,7 @@ class Caller(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._held(first, visit, origin))
 
     async def _held(self, first: Incoming, visit: Visit, origin: Origin) -> None:
-        """What becomes of a request that a fault has hit."""
+        """Apply faults to a request: hang, reset, respond with an error, or delay it."""
         gate = self._passage.gate
         if visit.unanswered:
             await gate.until_healed(visit)
@@ -333,7 +336,7 @@ class Caller(asyncio.Protocol):
         self._task = loop.create_task(self._deliver(first, own, arriving))
 
     async def _deliver(self, first: Incoming, own: Delivery, arriving: list[Delivery]) -> None:
-        """Send what a fault of events lets in now, in its order."""
+        """Send the events that the event faults release now, in order. Respond to the caller."""
         at = arriving.index(own) if own in arriving else len(arriving)
         for delivery in arriving[:at]:
             await self._passage.deliver(delivery)
@@ -352,16 +355,16 @@ class Caller(asyncio.Protocol):
         )
         self._passage.pool.ask(question)
         if question.connection is None:
-            self._held_back = True  # until there is one
+            self._held_back = True  # until it has a connection
 
     def hold_back(self, back: bool) -> None:
-        """The service takes no more of the request for now; or does again."""
+        """Stop sending the request to the service for now (True), or go on."""
         self._held_back = back
         if not back:
             self._go_on()
 
     def hear(self, head: Head | None, body: bytes, over: bool) -> None:
-        """A piece of the service's answer."""
+        """Forward a piece of the service's response."""
         first = self._queue[0]
         begin = first.answer_head(head) if head is not None else b""
         self._transport.write(begin + first.answer_piece(body, over))
@@ -370,10 +373,10 @@ class Caller(asyncio.Protocol):
             self._finish(first)
 
     def failed(self, failure: DependencyFailed) -> None:
-        """The service gave no answer, or only the beginning of one.
+        """The service gave no response, or only the beginning of one.
 
-        Its callers are to see what they would see without us: a connection that breaks. An answer
-        of ours, be it a 503, is taken by some for the service's, and so for a success.
+        The sidecar resets the caller's connection, as the caller would see without a sidecar. Some
+        callers would take any response, even a 503, for one of the service, and so for a success.
         """
         self._passage.note(failure)
         self._tear_down(self._queue[0])
@@ -390,7 +393,7 @@ class Caller(asyncio.Protocol):
         self._queue.clear()
         if not self._reader.receiving:
             return self._transport.close()
-        # Who is still sending would be cut off by our leaving, and not read the answer.
+        # Closing now would reset a caller that is still sending, before it reads the response.
         self._transport.write_eof()
         self._read_or_not()
 

@@ -1,4 +1,4 @@
-"""A question to a foreign service: a request under way, and who hears the answer to it."""
+"""A pending request to an external service, and the interface that receives its response."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _LONGEST_WORDS = 200
 
 
 class Origin(NamedTuple):
-    """Where something listens on this machine."""
+    """Host and port of a service on this machine."""
 
     host: str
     port: int
@@ -22,7 +22,7 @@ class Origin(NamedTuple):
 
 
 def written(asked: Asked, origin: Origin, story: str | None = None) -> bytes:
-    """A request of ours as bytes. `story`: its traceparent."""
+    """A request of the lab, encoded for HTTP/1.1. `story`: its traceparent header."""
     lines = [
         f"{asked.method} {asked.path} HTTP/1.1",
         f"Host: localhost:{origin.port}",
@@ -40,7 +40,7 @@ def written(asked: Asked, origin: Origin, story: str | None = None) -> bytes:
 
 
 class Head(NamedTuple):
-    """What an answer begins with."""
+    """Status and headers of a response."""
 
     status: int
     reason: bytes
@@ -48,21 +48,21 @@ class Head(NamedTuple):
 
 
 class Hearer(Protocol):
-    """Who hears the answer to a question: any number of `hear`, or `failed` at any time."""
+    """A response sink: gets any number of calls of `hear`, or `failed` at any time."""
 
     def hear(self, head: Head | None, body: bytes, over: bool) -> None:
-        """The next piece; `head` comes with the first one, `over` with the last."""
+        """The next piece. The first has a `head`; for the last, `over` is true."""
 
     def failed(self, failure: DependencyFailed) -> None:
-        """There is no answer, or no end of it."""
+        """There is no response, or it is incomplete."""
 
     def hold_back(self, back: bool) -> None:
-        """Write no more of the question for now (True), or go on; also said when a question that
-        had to wait for a new connection has one."""
+        """Write no more of the request for now (True), or go on. Also called when a request that
+        had to wait for a new connection gets it."""
 
 
 class Carrier(Protocol):
-    """The connection that carries a question."""
+    """The connection that carries a request."""
 
     question: "Question | None"
     transport: asyncio.Transport
@@ -70,9 +70,11 @@ class Carrier(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """A request under way. `may_repeat`: it may be sent again when it met a connection that was
-    just being closed. `bodiless`: its answer has no body, whatever its head says (HEAD). `whole`:
-    all of it has been written."""
+    """A pending request.
+
+    `may_repeat`: it may be sent again if its connection was just being closed. `bodiless`: its
+    response has no body, whatever the headers say (HEAD). `whole`: all of it has been written.
+    """
 
     origin: Origin
     request: bytes
@@ -85,17 +87,17 @@ class Question:
 
     @property
     def words(self) -> str:
-        """`POST /posts`, for sentences about it."""
+        """`POST /posts`, for messages."""
         return b" ".join(self.request.split(b" ", 2)[:2])[:_LONGEST_WORDS].decode("latin-1")
 
     def write(self, more: bytes) -> None:
-        """Send more of its body; only once it has a connection."""
+        """Send more of its body. It must have a connection."""
         self.may_repeat = False
         if self.connection is not None and self.connection.question is self:
             self.connection.transport.write(more)
 
     def pause(self, pause: bool) -> None:
-        """Take in no more of the answer for now (True), or go on."""
+        """Read no more of the response for now (True), or go on."""
         if self.connection is not None and self.connection.question is self:
             if pause:
                 self.connection.transport.pause_reading()
@@ -103,7 +105,7 @@ class Question:
                 self.connection.transport.resume_reading()
 
     def drop(self) -> None:
-        """Nobody wants the answer any more: its hearer hears nothing from now on."""
+        """Cancel the request: its response sink is not called again."""
         if self.connecting is not None:
             self.connecting.cancel()
         elif self.connection is not None and self.connection.question is self:

@@ -1,7 +1,7 @@
-"""A request as it comes in at a sidecar's raw port, and as it goes on: the same, but for what
-concerns the two connections and not the request (RFC 9110, section 7.6.1).
+"""Requests at the raw port of a sidecar: parsed, queued, and encoded again to be forwarded.
 
-What is read from a caller's connection: requests, one after the other, in a queue.
+A request is forwarded unchanged, except for headers that concern a single connection (RFC 9110,
+section 7.6.1), `Expect` and `Lab-Caller`.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from lab.external.fault_filter import Delivery
 from lab.external.proxy.client import MOST_HEAD_BYTES
 from lab.external.proxy.pending import Head, Question
 
-# ── A request as it comes in at a sidecar's raw port, and as it goes on: the same, but for what
+# ── Requests
 
 OF_THE_CONNECTION = frozenset(
     (
@@ -26,7 +26,11 @@ OF_THE_CONNECTION = frozenset(
 
 @dataclass(slots=True, eq=False)
 class Incoming:
-    """`lines` are its headers as they go on. `refused`: why it gets no further than here."""
+    """A request and the state of its response.
+
+    `lines`: the encoded headers to forward. `waiting`: bytes of `body` that are not yet forwarded.
+    `refused`: the error with which the sidecar responds instead of forwarding it.
+    """
 
     target: bytes = b""
     method: bytes = b""
@@ -48,7 +52,7 @@ class Incoming:
     answer_chunked: bool = False
 
     def header(self, name: bytes, value: bytes) -> None:
-        """Take in a header."""
+        """Add a header."""
         small = name.lower()
         if small == b"transfer-encoding":
             self.chunked = True
@@ -60,7 +64,7 @@ class Incoming:
             self.lines.append(b"%b: %b\r\n" % (name, value))
 
     def request(self, *more: bytes) -> bytes:
-        """Its head and what there is of its body so far; `more` are headers besides."""
+        """Its head and the body received so far, to be forwarded; `more`: additional headers."""
         first = b"%b %b HTTP/%b\r\n" % (self.method, self.target, self.version.encode())
         lines = [first, *self.lines, *more]
         if self.chunked:
@@ -72,7 +76,7 @@ class Incoming:
         return b"".join(lines)
 
     def more_body(self) -> bytes:
-        """What has come in of its body since the last time, framed as it was."""
+        """The body received since the last call, framed as the caller framed it."""
         piece = b"".join(self.body)
         self.body.clear()
         self.waiting = 0
@@ -86,7 +90,7 @@ class Incoming:
         return piece
 
     def answer_head(self, head: Head) -> bytes:
-        """The head of the answer as it goes back; decides how its end will be known."""
+        """The response's head for the caller. Decides how the caller recognises the end."""
         self.answer_begun = True
         lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
         has_length = was_chunked = False
@@ -100,7 +104,7 @@ class Incoming:
         if self.method != b"HEAD" and head.status not in (204, 304) and not has_length:
             self.answer_chunked = was_chunked and self.version == "1.1"
             if not self.answer_chunked:
-                self.keep_alive = False  # its end is the connection's end
+                self.keep_alive = False  # the end of the connection is its end
         if self.answer_chunked:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         lines.append(self.about_the_connection())
@@ -108,7 +112,7 @@ class Incoming:
         return b"".join(lines)
 
     def answer_piece(self, body: bytes, over: bool) -> bytes:
-        """A piece of the answer's body as it goes back."""
+        """A piece of the response's body, framed for the caller."""
         if not self.answer_chunked:
             return body
         if body:
@@ -116,20 +120,20 @@ class Incoming:
         return body + b"0\r\n\r\n" if over else body
 
     def about_the_connection(self) -> bytes:
-        """The header that says what becomes of the connection to the caller, where one has to."""
+        """The `Connection` header for the caller; b"" if it needs none."""
         self.keep_alive = self.keep_alive and self.complete
         if not self.keep_alive:
             return b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if self.version == "1.0" else b""
 
     def problem(self, error: ServiceError, status: int | None = None) -> bytes:
-        """An answer of the sidecar's own: the problem document of an error."""
+        """A response of the sidecar itself: the problem document of an error."""
         status = status or error.status
         document = to_json(error.problem() | {"status": status})
         return self.answer(status, error.title.encode(), b"application/problem+json", document)
 
     def answer(self, status: int, reason: bytes, kind: bytes, body: bytes) -> bytes:
-        """An answer of the sidecar's own."""
+        """A response of the sidecar itself."""
         head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n" % (
             *(status, reason, kind, len(body)),
             self.about_the_connection(),
@@ -137,13 +141,13 @@ class Incoming:
         return head if self.method == b"HEAD" else head + body
 
 
-# ── What is read from a caller's connection: requests, one after the other, in a queue.
+# ── Parser
 
 
 class Reader:
-    """`feed` it bytes; what it reads stands in `queue`, the last one perhaps not yet whole.
+    """Parses the bytes of a caller's connection into `queue`; its last request may be incomplete.
 
-    What can't be read stands there as well, refused, so that its answer has its turn.
+    An unreadable request is queued too, as refused, so that responses stay in order.
     """
 
     def __init__(self) -> None:
@@ -154,19 +158,19 @@ class Reader:
         self._head_bytes = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take in more. False: what was being passed on already broke off in the middle."""
+        """Parse more bytes. False: a request that is already being forwarded is broken."""
         size = len(data)
         while data:
             try:
                 self._parser.feed_data(data)
                 data = b""
             except httptools.HttpParserUpgrade as upgrade:
-                # To a wish for another protocol nothing is said: then it goes on as it was.
+                # An upgrade to another protocol is ignored, so HTTP goes on.
                 data = data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError as error:
                 if self.queue and self.queue[-1].complete:
-                    return True  # behind a request that closes the connection
+                    return True  # bytes after a request that closes the connection
                 return self.refuse(Invalid(f"This is no HTTP: {error}."))
         if self.receiving and not self._in_body:
             self._head_bytes += size
@@ -175,7 +179,7 @@ class Reader:
         return True
 
     def refuse(self, error: ServiceError) -> bool:
-        """Give up what is being read. False when some of it is on its way already."""
+        """Refuse the request that is being read. False if a part of it was already forwarded."""
         self.receiving = False
         if not self.queue or self.queue[-1].complete:
             self.queue.append(Incoming())
@@ -183,7 +187,7 @@ class Reader:
         last.refused, last.complete, last.keep_alive = error, True, False
         return not last.begun
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self._coming = Incoming()

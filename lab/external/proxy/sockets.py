@@ -1,10 +1,8 @@
-"""What is set on a connection: acknowledge at once, or end it without a farewell.
+"""Socket options of the proxy, and listening on both loopback addresses.
 
-Many a server writes the head and the body of an answer in two goes, and its kernel holds the second
-one back until the first is acknowledged (Nagle). Ours puts that off (40 ms on Linux) on a
-connection that is kept, which would be a delay that the sidecar has brought in.
-
-Listening where others look for somebody: `localhost` may mean either loopback.
+Many servers write the head and the body of a response separately, and their kernel holds the body
+back until the head is acknowledged (Nagle). On a kept-alive connection the receiving kernel delays
+this (40 ms on Linux). With `acknowledge` the sidecar avoids this delay.
 """
 
 import socket
@@ -14,34 +12,34 @@ from typing import Protocol
 
 from lab.service.http import listen
 
-# ── What is set on a connection: acknowledge at once, or end it without a farewell.
+# ── Options
 
 _QUICK = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Socket(Protocol):
-    """What can be set on a socket, or on a transport's view of it."""
+    """A socket, or a transport's view of it."""
 
     def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None: ...
 
 
 def acknowledge(sock: Socket) -> None:
-    """Acknowledge now what has come in; elsewhere than on Linux nothing can be done."""
+    """Acknowledge received data now. Has an effect on Linux only."""
     if _QUICK is not None:
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
 
 
 def end_hard(sock: Socket) -> None:
-    """Let its closing be a reset."""
+    """Make the next close a reset (SO_LINGER with 0 s)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-# ── Listening where others look for somebody: `localhost` may mean either loopback.
+# ── Listening
 
 
 def both_loopbacks(port: int, reuse_port: bool = True) -> list[socket.socket]:
-    """127.0.0.1, and ::1 where it can be had: others call `localhost`, which may mean either."""
+    """Listeners on 127.0.0.1 and, if possible, ::1: callers' `localhost` may mean either."""
     first = listen(port, reuse_port)
     sockets = [first]
     with suppress(OSError):

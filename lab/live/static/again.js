@@ -1,10 +1,10 @@
-// Starting clean: asked once, and the place to choose other arrangements and another bus.
+// The reset dialog: asks for confirmation, and offers other arrangements and another bus.
 
 import { byId, button, el } from "./dom.js";
 
 const ENGINES = { log: "log (on disk)", course: "course (in memory)", nats: "NATS JetStream" };
 
-/** Asks, and calls `go` with the wish if the answer is yes. */
+/** Opens the dialog, and calls `go` with the chosen arrangements and engine on confirmation. */
 export function askAgain(hello, go) {
   const dialog = byId("again");
   const halves = hello.halves;

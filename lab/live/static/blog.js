@@ -1,7 +1,7 @@
-// The blog as a reader sees it just now: a feed, or the error page that a reader gets instead.
+// The blog as a reader sees it now: a feed, or the error page that a reader gets instead.
 //
-// Titles and comments are what anybody wrote. They are text, each kept apart from what stands beside
-// it (no direction of writing leaks out), broken where they must be, and cut after some lines.
+// Titles and comments are untrusted text: inserted as text nodes, with isolated writing direction,
+// broken where necessary, and cut after some lines.
 
 import { el, mark, say } from "./dom.js";
 import { get } from "./door.js";
@@ -17,7 +17,7 @@ const WORDS = {
   504: "No answer in time",
 };
 
-// The load marks what it writes, so that it is found again; readers get to see the number only.
+// The load marks its posts and comments to find them again; the page shows only their number.
 const BY_THE_LOAD = /^(post|comment) w-\d+-0*(\d+);( orange)?$/;
 
 function readable(text) {
@@ -25,7 +25,7 @@ function readable(text) {
   return what ? `${what === "post" ? "Post" : "Comment"} no. ${number}${orange}` : text;
 }
 
-/** One post of the feed; made once, and filled again and again. */
+/** The elements of one post of the feed: created once, and filled again for each feed. */
 class Entry {
   constructor() {
     this.title = el("p", { class: "post-title", dir: "auto" });
@@ -64,9 +64,9 @@ export class Blog {
   constructor(half) {
     this.half = half.name;
     this.mine = new Set();
-    this.written = null; // the newest thing written by hand: {post, what, at, seen}
-    this.kept = []; // [{t, answer}], so that looking back shows what readers saw then
-    this.own = null; // the newest post written by hand
+    this.written = null; // the newest post or comment from this page: {id, says, seen}
+    this.kept = []; // [{t, answer}]: pause and replay show what readers saw then
+    this.own = null; // the id of the newest post from this page
     this.ownUntil = 0;
     this.asking = false;
     this.shown = null;
@@ -98,12 +98,12 @@ export class Blog {
     );
   }
 
-  /** Asks for the feed as one more reader would; not again while the question stands. */
+  /** Requests the feed like any reader; does nothing while a request is pending. */
   async ask(model) {
     if (this.asking) return;
     this.asking = true;
     const { epoch } = model;
-    // Under load a post is soon out of sight. So for a while the feed is turned back to one's own.
+    // Under load a new post soon leaves the feed. So for a while the feed starts at one's own post.
     const from =
       performance.now() < this.ownUntil ? `&newest=${encodeURIComponent(this.own)}` : "";
     const answer = await get(`/api/blog?half=${encodeURIComponent(this.half)}${from}`);
@@ -118,7 +118,7 @@ export class Blog {
 
   /** Shows what readers saw at `t`. */
   show(t) {
-    // A screen that is held for longer than the past is kept still shows what it showed.
+    // A screen that is paused for longer than answers are kept continues to show the same one.
     const kept = this.kept.findLast((one) => one.t <= t) ?? this.shown ?? this.kept[0];
     if (!kept || kept === this.shown) return;
     this.shown = kept;
@@ -146,7 +146,7 @@ export class Blog {
     if (own.seen) say(this.answer, `${own.says} · readers see it ✓`);
   }
 
-  /** What the service answered to something written by hand. */
+  /** Shows the response of the service to a post or comment from this page. */
   wrote(what, { status, body, says }) {
     const inner = body?.body ?? null;
     const code = body?.status ?? status;
@@ -163,7 +163,7 @@ export class Blog {
     say(this.answer, made ? `${short} · not in the feed yet` : short);
   }
 
-  /** Where a comment goes: under one's own newest post, or else the newest one of all. */
+  /** The post (id) for a new comment: the newest from this page, or else the newest in the feed. */
   get target() {
     const last = this.kept.findLast((one) => one.answer.status === 200);
     return this.own ?? last?.answer.feed[0]?.id ?? null;

@@ -1,6 +1,6 @@
-// The last 60 seconds of one half: how long a writer waits for the answer, how long until readers
-// see what was written, what failed, and when something was broken. Time runs to the right and is
-// the same in both halves, and so is the scale: a logarithmic one, for 3 ms and 3 s must be seen.
+// The chart of the last 60 seconds of one pane: how long a writer waits for the response, how long
+// until readers see the write, the failed requests, and the times of the faults. Both panes have
+// the same time axis and the same scale, which is logarithmic: both 3 ms and 3 s must be visible.
 
 import { el, mark, say, svg } from "./dom.js";
 import { faultName } from "./format.js";
@@ -13,13 +13,13 @@ const MARKS = [
   [100, "0.1 s"],
   [1_000, "1 s"],
 ];
-const LEFT = 3; // in rem: room for the words of the scale
+const LEFT = 3; // in rem: space for the labels of the scale
 const BOTTOM = 1.1;
 const MOST_SPELLS = 6;
 const MOST_LENGTHS = 200;
 
 export class Chart {
-  /** @param {string} hatch id of the pattern for the windows of faults */
+  /** @param {string} hatch id of the fill pattern for the times of faults */
   constructor(name, hatch) {
     this.shades = Array.from({ length: MOST_SPELLS }, () => ({
       area: svg("rect", { class: "shade", y: 0, fill: `url(#${hatch})` }),
@@ -101,7 +101,7 @@ export class Chart {
 
   /**
    * @param {import("./model.js").Model} model @param {string} half
-   * @param {number} t the right end, in seconds
+   * @param {number} t the right end of the time axis, in seconds
    */
   show(model, half, t) {
     if (!this.width) return;
@@ -131,7 +131,7 @@ export class Chart {
     );
   }
 
-  /** Steps of a second on a grid that stands still, so that lines wander and do not tremble. */
+  /** Sums of the ticks on a fixed grid of time, so that lines move smoothly and do not flicker. */
   _steps(model, half, from, t) {
     const steps = [];
     let step = null;
@@ -161,13 +161,13 @@ export class Chart {
       if (!n) continue;
       const alone = step.at - before > 2.1 * STEP_S;
       const point = `${x(step.at + STEP_S / 2)} ${this._y(Math.exp(sum / n))}`;
-      d += alone ? `M${point}h1` : `L${point}`; // a lone point is a short stroke
+      d += alone ? `M${point}h1` : `L${point}`; // a single point becomes a short stroke
       before = step.at;
     }
     return d || "M0 0";
   }
 
-  /** The newest windows, each with its words where these do not stand in those of a newer one. */
+  /** Shades the times of the newest faults, with a label if it does not overlap a newer one. */
   _shade(spells, x, from, t) {
     const newest = spells.slice(-MOST_SPELLS).reverse();
     let free = this.width;
@@ -191,7 +191,7 @@ export class Chart {
     });
   }
 
-  /** How long words are on this screen; measured once for each. */
+  /** The width of a label on this screen, in pixels with a margin; measured once for each text. */
   _length(label, words) {
     if (!this.lengths.has(words)) {
       if (this.lengths.size > MOST_LENGTHS) this.lengths.clear();
@@ -202,7 +202,7 @@ export class Chart {
   }
 }
 
-/** Means of logarithms, for that is what the eye takes from a logarithmic scale. */
+/** Adds the logarithm of a median: a mean of logarithms fits a logarithmic scale. */
 function add(sum, figures) {
   if (!figures) return;
   sum[0] += Math.log(Math.max(figures.p50, LEAST_MS));

@@ -1,5 +1,5 @@
-// The presenter's desk: what to break and how, the load, the screen. All of it are buttons, and each
-// button shows the key that does the same.
+// The presenter's controls: target and faults, the load, the screen. Every button shows the key
+// that does the same.
 
 import { byId, button, el, mark, say } from "./dom.js";
 import { FAULTS, TARGETS } from "./faults.js";
@@ -15,7 +15,7 @@ export const MIXES = [
   ["mostly writes", { read_feed: 3, create_post: 2, create_comment: 5 }],
 ];
 
-/** A labelled slider; `moved` is called when it is let go. */
+/** A labelled slider. Calls `moving` with each value as it moves, `moved` when it is released. */
 function slider(label, { min, max, step, value }, unit, moving, moved) {
   const shown = el("output", {}, `${value} ${unit}`);
   const input = el("input", { type: "range", min, max, step, value, "aria-label": label });
@@ -28,7 +28,7 @@ function slider(label, { min, max, step, value }, unit, moving, moved) {
   return { root, input, shown };
 }
 
-/** A row of buttons of which one is chosen. */
+/** A row of buttons, one of which is selected. */
 function choice(label, options, choose) {
   const buttons = options.map(([value, key, text]) => {
     const one = button(text, key, { "data-value": value }, () => choose(value));
@@ -41,7 +41,7 @@ function choice(label, options, choose) {
 }
 
 export class Controls {
-  /** @param {import("./faults.js").Breaker} breaker @param {any} acts what keys do as well */
+  /** @param {import("./faults.js").Breaker} breaker @param {any} acts the actions of keys too */
   constructor(breaker, acts) {
     this.breaker = breaker;
     this.targets = choice(
@@ -160,14 +160,14 @@ export class Controls {
     return form;
   }
 
-  /** Shows what is chosen. */
+  /** Shows the selected target and scope. */
   choose() {
     this.targets.show(this.breaker.target);
     this.scopes.show(this.breaker.scope);
     say(this.victim, `${this.breaker.target}:`);
   }
 
-  /** Shows the load that is, and what the screen does. */
+  /** Shows the current load, and whether the screen is paused or replays. */
   show(model, view) {
     const { load } = model;
     if (load && load !== this.shown.load && document.activeElement !== this.rate.input) {
@@ -183,7 +183,7 @@ export class Controls {
     mark(this.screen.replay, "aria-pressed", String(view.mode === "replay"));
   }
 
-  /** Who only watches gets no controls, but the log and what concerns the own screen. */
+  /** Removes the controls for a spectator, except those of the own screen and the log. */
   watchOnly() {
     byId("controls").classList.add("watching");
     byId("controls").querySelector(".desk").remove();

@@ -1,4 +1,4 @@
-// What the presenter can do, each as one function: buttons and keys both end here.
+// The presenter's actions, one function each: buttons and keys both call these.
 
 import { askAgain } from "./again.js";
 import { MIXES } from "./controls.js";
@@ -16,7 +16,7 @@ async function wish(path, body) {
   return answer;
 }
 
-/** @param {any} page model, view, look, breaker and, later, controls and halves */
+/** @param {any} page model, view, look, breaker and, added later, controls and halves */
 export function desk(page) {
   const { model, view, look, breaker } = page;
   const choose = (what, value) => {
@@ -75,7 +75,7 @@ export function desk(page) {
   return acts;
 }
 
-/** Writes by hand, in each half that the controls act on; every half says what it got for it. */
+/** Sends a post or comment to each selected pane; each pane shows its own response. */
 async function write(page, what) {
   const { text } = page.controls;
   const written =

@@ -1,9 +1,9 @@
-// Elements, made by hand. Text goes in as text nodes and nothing else: a title that looks like
-// markup stays a title.
+// Creates DOM elements. Text is inserted only as text nodes, so a title that looks like markup
+// stays plain text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Sets attributes; `true` is a bare attribute, `false` and `null` none at all. */
+/** Sets attributes; `true` gives a bare attribute, `false` and `null` give none. */
 export function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value === null || value === undefined) element.removeAttribute(name);
@@ -26,12 +26,12 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Writes a text only where it differs: an unchanged text is not laid out again. */
+/** Sets the text only if it differs, because setting it causes a new layout. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets an attribute only where it differs. */
+/** Sets an attribute only if it differs. */
 export function mark(element, name, value) {
   const wanted = value === false || value === null ? null : String(value === true ? "" : value);
   if (element.getAttribute(name) === wanted) return;
@@ -47,7 +47,7 @@ export function button(label, key, attributes, act) {
     one.setAttribute("aria-keyshortcuts", key === "+" ? "Plus" : key);
   }
   one.addEventListener("click", (event) => {
-    // A button that was clicked gives the space bar back to the page.
+    // A clicked button loses the focus, so that the space bar works on the page again.
     if (event.detail > 0) one.blur();
     act();
   });

@@ -1,9 +1,9 @@
-// The way to the lab: the token from the address becomes a cookie, and wishes go out as JSON with
-// the page's own header, without which the lab takes nothing.
+// Requests to the lab. The token from the URL is exchanged for a cookie; requests that change
+// something are JSON, with the header of this page, which the lab requires.
 
-/** @typedef {{status: number, body: any, says: string}} Answer `says`: why not, in a sentence */
+/** @typedef {{status: number, body: any, says: string}} Answer `says`: the error, as a sentence */
 
-/** Sends a wish. Never throws: a lab that is gone is status 0. @returns {Promise<Answer>} */
+/** Sends a request. Never throws: status 0 if there is no response. @returns {Promise<Answer>} */
 export async function post(path, wish) {
   return answered(() =>
     fetch(path, {
@@ -31,7 +31,7 @@ async function answered(ask) {
   }
 }
 
-/** Takes the token out of the address, so that it is on no projector and in no history. */
+/** Exchanges the token for a cookie, and removes it from the address bar and the history. */
 export async function enter() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
@@ -39,7 +39,7 @@ export async function enter() {
   await post("/api/enter", { token });
 }
 
-/** Why the stream did not open: asked once more, and the answer is dropped. */
+/** The status of a new request for the stream, which is then aborted: EventSource hides it. */
 export async function whyNot() {
   const leave = new AbortController();
   try {

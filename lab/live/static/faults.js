@@ -1,11 +1,11 @@
-// What can be broken, with what, and in which half: the wishes behind the buttons and the keys.
+// The faults, their targets and panes: the requests that the buttons and the keys send.
 
 import { post } from "./door.js";
 import { notice } from "./words.js";
 
 export const TARGETS = ["posts", "comments", "moderation", "query", "event-bus"];
 
-/** key, label, the fault and its options as the sliders stand. */
+/** Key, label, kind of the fault, and its options from the sliders. */
 export const FAULTS = [
   { key: "k", label: "Kill", kind: "down", options: () => ({}) },
   { key: "h", label: "Hang", kind: "hang", options: () => ({}) },
@@ -24,7 +24,7 @@ export const FAULTS = [
   },
 ];
 
-// A partition cuts one caller off. Of those that call a service this is the one whom it hurts most.
+// A partition cuts off one caller of a service: here the caller that the cut hurts most.
 const ASKED_BY = { posts: "query", comments: "query", moderation: "comments", query: "client" };
 
 function callerOf(target, half) {
@@ -42,13 +42,13 @@ export class Breaker {
     this.failPercent = 50;
   }
 
-  /** The halves that the controls act on. */
+  /** The selected panes. */
   get halves() {
     const halves = this.model.hello?.halves ?? [];
     return halves.filter((_, i) => this.scope === "both" || this.scope === ["left", "right"][i]);
   }
 
-  /** The halves that have such a target. */
+  /** The selected panes that have the target. */
   get reached() {
     return this.halves.filter((half) => half.nodes.includes(this.target));
   }
@@ -83,7 +83,7 @@ export class Breaker {
     await this._send("/api/heal", { target: null, kind: null, half: null });
   }
 
-  /** Puts a fault again whose slider has been moved while it is on. */
+  /** Injects an active fault again, with the new value, after its slider was moved. */
   async moved(kind) {
     const on = this.model.spells.some(
       (one) => one.until === Infinity && one.deed.kind === kind && one.deed.target === this.target,

@@ -1,5 +1,5 @@
-// Three figures that can be read from the back row: reads that succeed, writes that succeed, how
-// old the feed is. Each says in words, and with a shape, whether it is as it should be.
+// Three large figures, readable from the back row: reads that succeed, writes that succeed, the age
+// of the feed. Each shows with words and a shape whether its value is good.
 
 import { el, mark, say } from "./dom.js";
 import { duration, errorName, percent } from "./format.js";
@@ -8,7 +8,7 @@ const OVER_S = 1;
 const WELL = 0.99;
 const FRESH_MS = 1_000;
 
-/** Sums up the answers of the ticks of the last second. */
+/** Sums the responses of these ticks; `what` is `reads` or `writes`. */
 function tally(ticks, what) {
   const sum = { ok: 0, failed: 0, errors: {} };
   for (const tick of ticks) {
@@ -51,7 +51,7 @@ export class Figures {
     this.root = el("div", { class: "figures" }, this.reads.root, this.writes.root, this.age.root);
   }
 
-  /** @param {any} now this half of a tick @param {any[]} ticks this half of those of the last second */
+  /** @param {any} now this pane's part of a tick @param {any[]} ticks those of the last second */
   show(now, ticks) {
     this._share(this.reads, tally(ticks, "reads"), now);
     this._share(this.writes, tally(ticks, "writes"), now);

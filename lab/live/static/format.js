@@ -1,4 +1,4 @@
-// Figures as people say them.
+// Formats figures, errors and faults for people.
 
 /** `340 ms`, `2.4 s`, `1 min 20 s`. */
 export function duration(ms) {
@@ -8,13 +8,13 @@ export function duration(ms) {
   return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
-/** `100 %` is said of all and `0 %` of none: 99.7 is rounded down, 0.3 up. */
+/** Rounds so that `100 %` means all and `0 %` means none: 99.7 becomes 99, 0.3 becomes 1. */
 export function percent(part, whole) {
   const share = (100 * part) / whole;
   return `${share > 50 ? Math.floor(share) : Math.ceil(share)} %`;
 }
 
-/** `4:07` since the start. */
+/** Seconds since the start, as `4:07`. */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
@@ -50,7 +50,7 @@ const FAULTS = {
   reset_peer: () => "breaks off",
 };
 
-/** A fault in two words, as it is written on its node. */
+/** A fault in few words, for the label on its node. */
 export function faultName({ kind, options }) {
   return FAULTS[kind]?.(options ?? {}) ?? kind.replaceAll("_", " ");
 }

@@ -1,4 +1,4 @@
-// One half of the screen: a stack, from its name down to its chart.
+// One pane of the screen: a stack, from its name down to its chart.
 
 import { Blog } from "./blog.js";
 import { Chart } from "./charts.js";
@@ -55,7 +55,7 @@ export class Half {
     this.root.remove();
   }
 
-  /** Sends on their way the hops of the ticks that the view has passed since the last time. */
+  /** Animates the hops of the ticks since the last call, and draws the dots. */
   move(model, view, now, still) {
     if (view.jumps !== this.jumps) {
       this.jumps = view.jumps;
@@ -68,7 +68,7 @@ export class Half {
     this.hops.draw(now);
   }
 
-  /** Writes what is at the view's moment. */
+  /** Shows the state at the view's moment. */
   show(model, view) {
     const here = (tick) => tick.halves[this.name];
     const now = model.tickAt(view.t)?.halves[this.name];

@@ -1,14 +1,14 @@
-// Requests and events on their way, as dots on a canvas over the picture.
+// Animates requests and events as dots on a canvas over the picture.
 //
-// A hop that took 2 ms can't be seen. So each dot is on its way for a third of a second at least; a
-// hop that took longer takes as long as it took, and its dot waits where it had to wait: at the
-// service that was asked. Every dot is a hop that there was; where there are many, a sample.
+// A hop of 2 ms would be invisible. So each dot moves for at least a third of a second. The dot of
+// a longer hop takes as long as the hop did, up to 4 s, and a request's dot waits at the callee.
+// Every dot is a real hop; if there are many, a sample is drawn.
 
 import { BUS, HEIGHT, WIDTH, along, wayOf } from "./layout.js";
 
 const AT_LEAST_S = 0.34;
 const AT_MOST_S = 4;
-const LATE_S = 0.35; // spans come in a moment after they have ended, and not evenly
+const LATE_S = 0.35; // spans arrive a moment after their end, with varying delay
 const MOST = 160;
 const TURN = Math.PI * 2;
 
@@ -34,14 +34,14 @@ export class Hops {
 
   _resize() {
     const { width, height } = this.canvas.getBoundingClientRect();
-    // More than 1.5 points a pixel can't be told from the back row, and costs four times as much.
+    // A finer resolution is invisible from the back row, and costs much more drawing time.
     const scale = Math.min(window.devicePixelRatio || 1, 1.5);
     this.canvas.width = Math.round(width * scale);
     this.canvas.height = Math.round(height * scale);
     this.dress();
   }
 
-  /** Takes the colours from the style sheet: light and dark have their own. */
+  /** Reads the colours of the current theme from the style sheet. */
   dress() {
     const style = getComputedStyle(this.canvas);
     this.colours = {
@@ -55,7 +55,7 @@ export class Hops {
     this.spare.push(...this.alive.splice(0));
   }
 
-  /** Sends the hops of one half of a tick on their way; `now` in seconds. */
+  /** Starts a dot for each hop of a tick; `now` in seconds. */
   send(hops, now) {
     for (const [from, to, kind, , atMs, tookMs, ok] of hops ?? []) {
       if (this.alive.length >= MOST) return;
@@ -66,7 +66,7 @@ export class Hops {
       dot.tells = kind === "tell";
       dot.ok = ok !== false;
       dot.begins = Math.max(now, now + LATE_S + atMs / 1000);
-      // An event reaches the bus before anybody hears it.
+      // The event must reach the bus first: its dot to the bus takes this long.
       if (dot.tells && from === BUS) dot.begins += AT_LEAST_S;
       dot.lasts = Math.min(Math.max(tookMs / 1000, AT_LEAST_S), AT_MOST_S);
       if (dot.tells) dot.lasts *= way.length > 4 ? 1.8 : 1;
@@ -80,7 +80,7 @@ export class Hops {
     return this.ways.get(key);
   }
 
-  /** Draws what is on its way at `now`. */
+  /** Draws the dots that move at `now`, in seconds. */
   draw(now) {
     const { pen, canvas, alive } = this;
     if (this.empty && !alive.length) return;

@@ -1,11 +1,11 @@
-// Every key, in one table: it is what the page obeys and what `?` shows.
+// The table of all keys: the page handles these, and `?` shows them.
 
 import { byId, button, el } from "./dom.js";
 import { FAULTS, TARGETS } from "./faults.js";
 
 const TYPING = "input:not([type=range]), textarea, select";
 
-/** @returns {[string, string, () => void, boolean][]} key, what it does, how, for watchers too */
+/** @returns {[string, string, () => void, boolean][]} key, label, action, for spectators too */
 export function table(acts) {
   return [
     ...TARGETS.map((name, i) => [String(i + 1), `choose ${name}`, () => acts.target(name), false]),
@@ -43,7 +43,7 @@ const SAYS = {
 
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
-/** Obeys the keys. `watches` says whether this screen may only look. */
+/** Handles key presses. `watches` tells whether this screen is a spectator's. */
 export function obey(keys, watches) {
   const known = new Map(keys.map(([key, , act, forAll]) => [key, { act, forAll }]));
   document.addEventListener("keydown", (event) => {
@@ -58,14 +58,14 @@ export function obey(keys, watches) {
     if (event.key.startsWith("Arrow") && target.matches?.("[type=range], [tabindex]")) return;
     const one = known.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
     if (!one || (watches() && !one.forAll)) return;
-    // A key that is held down is one wish, but for the load and for looking back.
+    // A key that is held down repeats its action only for the load and for steps in time.
     if (event.repeat && !/^(Arrow.*|[+-])$/.test(event.key)) return;
     event.preventDefault();
     one.act();
   });
 }
 
-/** Shows them all. */
+/** Shows all keys in a dialog. */
 export function showKeys(keys, watches) {
   const dialog = byId("keys");
   const shown = keys.filter(([, , , forAll]) => forAll || !watches());

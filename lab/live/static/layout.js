@@ -1,5 +1,5 @@
-// Where everything stands in the picture of one half, in units of the picture. The same service
-// stands at the same place in both halves: what differs is what lies between them.
+// The layout of the picture of one pane, in units of the picture. A service is at the same place in
+// both panes; only the lines between the services differ.
 
 export const WIDTH = 440;
 export const HEIGHT = 246;
@@ -7,7 +7,7 @@ export const BOX = { width: 120, height: 64 };
 export const BUS = "event-bus";
 export const BAR = { x: 2, y: 206, width: 436, height: 36 };
 
-/** The middle of each box. */
+/** The centre of each box. */
 export const PLACES = {
   query: { x: 220, y: 40 },
   posts: { x: 62, y: 130 },
@@ -15,7 +15,7 @@ export const PLACES = {
   moderation: { x: 378, y: 130 },
 };
 
-// The way of what comes from people, to the box it goes into.
+// The paths of requests from people to a box.
 const FROM_PEOPLE = {
   query: [
     [122, 30],
@@ -31,7 +31,7 @@ const FROM_PEOPLE = {
   ],
 };
 
-// The way of a question, from the asker's box to the box of who is asked.
+// The paths of requests between services, `caller>callee`.
 const ASKS = {
   "query>posts": [
     [160, 56],
@@ -55,7 +55,7 @@ const ASKS = {
   ],
 };
 
-// The way from a box to the bar of the bus, on which one travels on.
+// The paths from a box to the bar of the bus; the last point is on the bar.
 const TO_BUS = {
   query: [
     [280, 40],
@@ -80,7 +80,7 @@ const TO_BUS = {
   ],
 };
 
-/** The points of the way between two parts, or null where there is none. */
+/** The points of the path between two nodes, or null if there is no path. */
 export function wayOf(from, to, hasBus) {
   if (from === to) return null;
   if (hasBus) {
@@ -95,7 +95,7 @@ export function wayOf(from, to, hasBus) {
   return back ? [...back].reverse() : null;
 }
 
-/** The point at `share` (0..1) of a way, written into `out`. */
+/** The point at `share` (0 to 1) of the length of a path, written into `out`. */
 export function along(way, share, out) {
   let whole = 0;
   for (let i = 1; i < way.length; i += 1) whole += span(way[i - 1], way[i]);
@@ -115,5 +115,5 @@ export function along(way, share, out) {
 
 const span = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
-/** The `d` of a path through the points. */
+/** The `d` attribute of an SVG path through the points. */
 export const pathOf = (way) => way.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join("");

@@ -1,4 +1,4 @@
-// How the page is dressed: light or dark, large for presenting, still for those whom motion troubles.
+// The theme of the page: light or dark, large for presenting, without motion if the system asks so.
 
 const KEY = "lab-live-look";
 
@@ -6,7 +6,7 @@ function kept() {
   try {
     return JSON.parse(localStorage.getItem(KEY)) ?? {};
   } catch {
-    return {}; // a browser that keeps nothing still shows everything
+    return {}; // without storage, the page uses the defaults
   }
 }
 

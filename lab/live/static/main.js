@@ -1,4 +1,4 @@
-// The page: takes what the lab sends, and draws it once a frame. This is where the parts meet.
+// The page: connects the modules, receives the messages of the lab, and draws once a frame.
 
 import { Controls } from "./controls.js";
 import { desk } from "./desk.js";
@@ -37,7 +37,7 @@ page.script = new ScriptStrip();
 page.controls = new Controls(page.breaker, acts);
 const words = new Words(page.controls.log);
 const drawn = { epoch: -1, t: -1, spells: "", charts: -1, blogs: -1, second: 0 };
-/** Frames drawn so far; what measures the page reads it. */
+/** The number of frames drawn, written once a second, for measurements of the page. */
 document.body.dataset.frames = "0";
 let frames = 0;
 let before = performance.now() / 1000;
@@ -60,7 +60,7 @@ function take(kind, data) {
   connected("open");
 }
 
-/** Says how the line to the lab is. A line that is open and silent is as good as none. */
+/** Shows the state of the connection. An open connection without messages counts as lost. */
 function line(nowMs) {
   const silentS = Math.floor((nowMs - model.arrived) / 1000);
   const silent = document.body.dataset.state === "open" && silentS >= SILENT_AFTER_S;
@@ -77,7 +77,7 @@ function line(nowMs) {
   mark(byId("connection"), "data-state", silent ? "lost" : connection);
 }
 
-/** Builds the halves anew: after a start and after a reset, perhaps with other arrangements. */
+/** Builds the panes again after a start or reset, perhaps with other arrangements. */
 function build() {
   drawn.epoch = model.epoch;
   drawn.t = drawn.charts = drawn.blogs = -1;
@@ -107,7 +107,7 @@ function frame(nowMs) {
   words.show(model, view, nowMs);
   page.controls.show(model, view);
   page.script.show(model, page.role === "presenter");
-  // What does not move is drawn when there is something new to draw.
+  // Everything that is not animated is drawn only when its data has changed.
   const on = view.mode === "live" ? model.spells.map((one) => one.key + one.until).join() : "";
   if (drawn.t !== view.t || drawn.spells !== on) {
     drawn.t = view.t;

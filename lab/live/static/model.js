@@ -1,12 +1,12 @@
-// What is known: the last 60 s of ticks, what was broken when, what was said. Everything on the
-// screen is drawn from here, at a moment `t`; so pausing and looking back are only another `t`.
-// Whatever comes in is kept for 60 s and not longer, however long the lecture is.
+// The model: the ticks of the last 60 s, the faults with their times, the sentences. Everything on
+// the screen is drawn from the model at a moment `t`, so a pause or a replay only changes `t`.
+// Older data is deleted, so the memory of the page stays bounded.
 
 const KEPT_LINES = 50;
 const SAID_FOR_S = 15;
 
 /** @typedef {{t: number, halves: Object<string, any>}} Tick as the lab sends it */
-/** @typedef {{key: string, deed: any, since: number, until: number}} Spell a fault, on for a while */
+/** @typedef {{key: string, deed: any, since: number, until: number}} Spell a fault with its time */
 
 export class Model {
   constructor() {
@@ -17,13 +17,13 @@ export class Model {
     this.lines = [];
     this.said = [];
     this.script = null;
-    this.missed = 0; // ticks that this screen's network was too slow for, and when that was last so
+    this.missed = 0; // ticks dropped because this screen was too slow; missedAt: the last time
     this.missedAt = -Infinity;
     this.arrived = 0;
     this.epoch = 0;
   }
 
-  /** Takes one event of the stream. */
+  /** Applies one event of the stream. */
   take(kind, data) {
     this[`_${kind}`](data);
   }
@@ -32,12 +32,12 @@ export class Model {
     return this.hello?.window_s ?? 60;
   }
 
-  /** The newest moment known. */
+  /** The time of the newest tick, in seconds since the start. */
   get newest() {
     return this.ticks.at(-1)?.t ?? 0;
   }
 
-  /** Whether ticks were missed lately. */
+  /** Whether ticks were dropped recently. */
   get misses() {
     return this.newest - this.missedAt < SAID_FOR_S;
   }
@@ -89,7 +89,7 @@ export class Model {
     if (seen) this.said.push({ ...seen, t: this.newest });
   }
 
-  /** What is on now; what is no longer named has ended now. */
+  /** Takes the list of active faults; a known fault that is not in it has ended now. */
   _faults(deeds) {
     const list = Array.isArray(deeds) ? deeds : (deeds.faults ?? []);
     const on = new Map(list.map((deed) => [keyOf(deed), deed]));
@@ -101,7 +101,7 @@ export class Model {
     }
   }
 
-  /** The tick that was the newest at `t`. */
+  /** The newest tick at the moment `t`. */
   tickAt(t) {
     const { ticks } = this;
     if (!ticks.length || t >= this.newest) return ticks.at(-1) ?? null;
@@ -124,14 +124,14 @@ export class Model {
     return low - 1;
   }
 
-  /** The faults that were on in a half at `t`. */
+  /** The faults that were active in a pane at `t`. */
   faultsAt(half, t) {
     return this.spells
       .filter((one) => one.deed.half === half && one.since <= t && t < one.until)
       .map((one) => one.deed);
   }
 
-  /** What was said last at `t`. */
+  /** The newest sentence at the moment `t`. */
   saidAt(t) {
     return this.said.findLast((one) => one.t <= t) ?? this.said[0] ?? null;
   }

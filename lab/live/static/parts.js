@@ -1,5 +1,5 @@
-// The parts in the picture: a service with its workers, its database and what waits at its ends,
-// and the bar of the bus. Each is drawn once; afterwards only what differs is written.
+// The nodes of the picture: a service with its workers, database, outbox and lag, and the bar of
+// the bus. Each is drawn once; updates change only what differs.
 
 import { mark, say, svg } from "./dom.js";
 import { faultName } from "./format.js";
@@ -8,7 +8,7 @@ import { BAR, BOX, BUS, PLACES } from "./layout.js";
 const WORKERS_SHOWN = 8;
 const SOME = 3;
 const MUCH = 10;
-/** Outlines that a failing part is filled with; one for each half, for ids are of the document. */
+/** The fill pattern of a failing node. One for each pane, as ids are unique in a document. */
 export function hatching(id) {
   const lines = svg("path", { d: "M0 8L8 0M-2 2L2 -2M6 10L10 6", class: "hatch-line" });
   return svg(
@@ -26,7 +26,7 @@ export function database(x, y) {
   });
 }
 
-/** A service: its name, its workers, its database, and a line that says how it is. */
+/** A service: its name, workers and database, and a line for its state. */
 export class Box {
   constructor(name, hatch, ownsData) {
     const { x, y } = PLACES[name];
@@ -39,7 +39,7 @@ export class Box {
     this.pill = svg("rect", { x: left, y: y + 9, width: BOX.width, height: 23, class: "pill" });
     this.state = svg("text", { x, y: y + 25, class: "state" });
     this.outbox = new Gauge(x - 11, y + 49, "outbox", "end");
-    // Query's way to the bus goes round comments, and its gauge stands where there is room.
+    // The line of `query` to the bus goes around `comments`, so its gauge is at another place.
     this.lag =
       name === "query"
         ? new Gauge(x + 86, y, "behind", "")
@@ -68,7 +68,7 @@ export class Box {
     );
   }
 
-  /** @param {any} node as in a tick @param {any[]} faults those on this part */
+  /** @param {any} node as in a tick @param {any[]} faults those on this node */
   show(node, faults) {
     const how = condition(node, faults);
     mark(this.group, "data-how", how.kind);
@@ -81,7 +81,7 @@ export class Box {
   }
 }
 
-/** How many events wait at one end of the way to the bus: told by nobody yet, or not heard yet. */
+/** The number of events that wait: in the outbox for publication, or on the bus (the lag). */
 class Gauge {
   constructor(x, y, word, end) {
     this.count = svg("text", { x, y, class: `gauge ${end}` });
@@ -91,14 +91,14 @@ class Gauge {
   }
 
   show(n) {
-    // One or two are always on their way; a figure that comes and goes says nothing.
+    // One or two events always wait; a figure that flickers has no information.
     say(this.count, n >= SOME ? short(n) : "");
     say(this.word, n >= SOME ? this.says : "");
     mark(this.root, "data-much", (n ?? 0) >= MUCH);
   }
 }
 
-/** How a part is, in one word for the style and two for people. */
+/** The state of a node: one word for the style sheet, and a label for people. */
 function condition(node, faults) {
   const whole = faults.find((one) => one.kind === "down" || one.kind === "hang");
   if (whole?.kind === "down" || (node && node.up === false)) return { kind: "down", says: "DOWN" };
@@ -111,7 +111,7 @@ function condition(node, faults) {
 
 const short = (n) => (n < 1_000 ? String(n) : `${(n / 1_000).toFixed(n < 10_000 ? 1 : 0)}k`);
 
-/** The bar of the bus, with how it is. */
+/** The bar of the bus, with its state. */
 export class Bar {
   constructor(hatch) {
     const { x, y, width, height } = BAR;

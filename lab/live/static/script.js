@@ -1,5 +1,5 @@
-// A prepared demonstration: a strip that says what comes next, and, for a step of words, a sheet
-// that the class can read. Every step is taken by the lab; here is only shown where one is.
+// A prepared demonstration: a strip with the next step, and, for a step of text alone, a sheet that
+// the class can read. The lab takes the steps; this module only shows the current one.
 
 import { byId, el, say } from "./dom.js";
 
@@ -8,7 +8,7 @@ export class ScriptStrip {
     this.shown = null;
   }
 
-  /** @param {import("./model.js").Model} model @param {boolean} leads whether this screen may go on */
+  /** @param {import("./model.js").Model} model @param {boolean} leads may this screen take steps? */
   show(model, leads) {
     const { script } = model;
     if (script === this.shown) return;

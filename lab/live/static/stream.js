@@ -1,5 +1,5 @@
-// What the lab sends (Server-Sent Events), and what becomes of it when the connection is lost.
-// Nothing is drawn here: events go into the model, and the model is drawn once a frame.
+// Receives the lab's messages (Server-Sent Events), and reconnects after a lost connection.
+// Nothing is drawn here: events go into the model, and the page draws the model once a frame.
 
 import { whyNot } from "./door.js";
 
@@ -7,7 +7,7 @@ const AGAIN_MS = 1_000;
 const EVENTS = ["hello", "tick", "done", "seen", "faults", "script"];
 
 /**
- * Listens for ever.
+ * Receives messages without end: `take` gets each one, `tell` gets changes of the connection.
  * @param {(kind: string, data: any) => void} take
  * @param {(state: "open" | "lost" | "refused") => void} tell
  */
@@ -20,7 +20,7 @@ export function listen(take, tell) {
   source.addEventListener("error", async () => {
     if (source.readyState === EventSource.CONNECTING) return tell("lost");
     source.close();
-    // The browser gives up after a refusal; who has no cookie is told so, others try again.
+    // EventSource stops after an error status. A missing cookie is reported; both cases try again.
     const status = await whyNot();
     tell(status === 401 || status === 403 ? "refused" : "lost");
     setTimeout(() => listen(take, tell), AGAIN_MS);

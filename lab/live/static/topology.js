@@ -1,5 +1,5 @@
-// The picture of one half: its parts, what lies between them, and which of it fails. Drawn once;
-// afterwards only what differs is written.
+// The picture of one pane: its nodes, the edges between them, and what fails. It is drawn once;
+// updates change only what differs.
 
 import { el, mark, svg } from "./dom.js";
 import { BUS, HEIGHT, PLACES, WIDTH, pathOf, wayOf } from "./layout.js";
@@ -57,7 +57,8 @@ export class Topology {
   _edge(drawing, from, to) {
     const way = wayOf(from, to, this.hasBus);
     if (!way) return;
-    // On the bar of the bus itself no line is drawn, and query's way to it is marked where it is long.
+    // No line is drawn on the bar of the bus. On a path with a bend (`query`) the cross is on the
+    // long part.
     const long = way.length > 3 ? 1 : 0;
     this._line(
       drawing,
@@ -84,9 +85,9 @@ export class Topology {
   }
 
   /**
-   * @param {any} now this half of a tick
-   * @param {any[]} faults what is on in this half
-   * @param {any[]} ticks this half of the ticks of the last half second
+   * @param {any} now this pane's part of a tick
+   * @param {any[]} faults the active faults of this pane
+   * @param {any[]} ticks this pane's parts of the ticks of the last half second
    */
   show(now, faults, ticks) {
     for (const [name, box] of this.boxes) {

@@ -1,4 +1,4 @@
-// Which moment is on the screen: now, one that is held fast, or one that passes by once more.
+// The moment on the screen: now (live), a fixed one (paused), or a moving past one (replay).
 
 const BACK_S = 60;
 
@@ -8,11 +8,11 @@ export class View {
     this.model = model;
     /** @type {"live" | "paused" | "replay"} */ this.mode = "live";
     this.t = 0;
-    this.jumps = 0; // counted, so that what moves on the screen can be cleared after a jump
+    this.jumps = 0; // a counter; the panes clear their moving dots when it changes
     this._epoch = 0;
   }
 
-  /** Goes on by `seconds` of real time. */
+  /** Advances by `seconds` of real time. */
   pass(seconds) {
     const { model } = this;
     if (this._epoch !== model.epoch) {
@@ -32,13 +32,13 @@ export class View {
     this.t = this.model.newest;
   }
 
-  /** Holds the screen; the lab runs on and everything is still collected. */
+  /** Pauses the screen, or goes back to live. The lab and the collection of data continue. */
   pause() {
     if (this.mode === "paused") this.live();
     else this.mode = "paused";
   }
 
-  /** The last minute once more, at the pace at which it was. */
+  /** Replays the last minute at its original speed, or goes back to live. */
   replay() {
     if (this.mode === "replay") return this.live();
     this.mode = "replay";
@@ -46,7 +46,7 @@ export class View {
     this.t = Math.max(this.model.oldest, this.model.newest - BACK_S);
   }
 
-  /** A step back or on while the screen is held or replays. */
+  /** Moves by `seconds`, negative for back; pauses a live screen. */
   step(seconds) {
     if (this.mode === "live") this.mode = "paused";
     this.jumps += 1;

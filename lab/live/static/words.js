@@ -1,5 +1,5 @@
-// Everything that is said in words: the sentence on what one is seeing, the log of things done, and
-// what a screen reader is told when something changes.
+// All texts of the page: the sentence on the current figures, the log of actions, and the
+// announcements for screen readers.
 
 import { byId, el, mark, say } from "./dom.js";
 import { clock } from "./format.js";
@@ -55,13 +55,13 @@ export class Words {
     say(byId("seen"), seen.says);
     const claim = seen.claim ? model.hello?.claims?.[seen.claim] : null;
     say(byId("claim"), claim ? `The notes (${seen.claim}): ${claim}` : "");
-    // The same sentence with other figures is for those who see it.
+    // A sentence that differs only in its figures is not announced again.
     const gist = seen.says.replace(/[\d.]+/g, "");
     if (gist !== this.gist) this.speak(seen.says);
     this.gist = gist;
   }
 
-  /** The newest line first. */
+  /** Shows the log, the newest line first. */
   _lines(model) {
     const newest = model.lines.at(-1) ?? null;
     if (!this.log || (newest === this.drawn && model.epoch === this.epoch)) return;
@@ -80,7 +80,7 @@ export class Words {
     });
   }
 
-  /** Has a screen reader say it, when it has had time for what came before. */
+  /** Queues a text for the screen reader, which gets the queue every SPEAK_EVERY_MS. */
   speak(text) {
     if (this.toSpeak.at(-1) !== text) this.toSpeak.push(text);
     if (this.toSpeak.length > 3) this.toSpeak.shift();
@@ -93,7 +93,7 @@ export class Words {
   }
 }
 
-/** What was done to both halves at once is one thing done. */
+/** Merges the two lines of an action on both panes into one. */
 function together(lines) {
   const told = [];
   for (const line of lines) {
@@ -116,12 +116,12 @@ function together(lines) {
   return told;
 }
 
-/** Up to the evidence, which is of one half. */
+/** The first sentence of a line: the rest is the evidence, which differs between the panes. */
 const firstWords = (says) => says.split(". ", 1)[0];
 
 let hides = 0;
 
-/** A sentence to the presenter, for some seconds: why the lab would not. */
+/** Shows the presenter a sentence for 6 seconds, as why the lab refused a request. */
 export function notice(text) {
   const box = byId("notice");
   say(box, text);

@@ -1,7 +1,7 @@
-"""Charts of a run, as SVG: made once, used by notebooks, by the report page and by documents.
+"""Charts of a run, as SVG, for notebooks, the report page and documents.
 
-`charts(result, raw)` draws all that have something to show, in the order in which they are read;
-`Raw.of(result, folder)` reads what they are drawn from. Each is a `Chart` with `.svg()`.
+`charts(result, raw)` returns the charts that have data, in reading order. `Raw.of(result, folder)`
+reads their data from a run folder. `Chart.svg()` is the drawing.
 """
 
 from lab.report.charts.answered_visible import answered_visible
@@ -20,7 +20,7 @@ NOTHING = Raw()
 
 
 def charts(result: Result, raw: Raw = NOTHING) -> list[Chart]:
-    """All charts that have something to show. Without raw material those that need none."""
+    """All charts that have data. Without `raw`, only the charts that `result` is enough for."""
     drawn = (
         blast_radius(result),
         latency(result, raw),

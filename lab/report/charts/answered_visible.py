@@ -1,7 +1,7 @@
-"""Answered against visible: when the writer had the 201, and when the feed showed the write.
+"""Chart of both write latencies: the time to the 201, and the time until the feed shows it.
 
-Timing the first and calling it the second is the commonest cheat there is, so both stand on one
-line, and its length is how stale the copies were.
+The most common cheat is to measure the first and report it as the second. So the chart puts both on
+one line; the line between them shows how stale the copies were.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,10 @@ _WRITES = ("create_post", "create_comment", "comment_at_once")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Milliseconds, medians; `seen` is None where nothing that was answered well was ever shown."""
+    """One row, in milliseconds: medians, and `last`, the slowest visible write.
+
+    `seen` is None if no acknowledged write became visible. `never`: how many did not.
+    """
 
     hand: Hand
     phase: str
@@ -32,8 +35,10 @@ class _Row:
 
 
 def answered_visible(result: Result) -> Chart | None:
-    """A row for each kind of write, phase and variant: a disc where it was answered, a ring where
-    it was visible."""
+    """A row for each kind of write, phase and variant; None if no write became visible.
+
+    The filled shape is the answer, the ring is the visibility.
+    """
     drawn = hands(result.variants)
     groups = [(name, rows) for name in _WRITES if (rows := list(_rows(result, drawn, name)))]
     times = [

@@ -1,6 +1,6 @@
-"""The blast radius: what was broken, down the side; who could still do what, across.
+"""Chart of the blast radius: a row for each phase, a column for each variant and endpoint.
 
-A cell is as dark as the share of requests that failed in it, and says the share that didn't.
+The hatched part of a cell is the share of failed requests; the figure is the share of good ones.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,7 @@ _WORDS = {"read_feed": "feed", "create_post": "post", "create_comment": "comment
 
 
 def blast_radius(result: Result) -> Chart | None:
-    """A row for each phase, a block for each variant; only where several things were broken in
-    turn."""
+    """A row for each phase, a block for each variant; None unless several faults came in turn."""
     phases = list(result.variants[0].phases) if result.variants else []
     columns = [name for name in endpoints(result) if name in _WORDS]
     if "during" in phases or len(phases) < 3 or not columns:

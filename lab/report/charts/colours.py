@@ -1,9 +1,9 @@
-"""Which colour, shape and dash a variant has, and the style that every chart carries with it.
+"""The colour, shape and dash of each variant, and the CSS of all charts.
 
-Colours are of Okabe and Ito's palette (Color Universal Design, 2008), which people who see few
-colours can tell apart; where one is too pale for its ground, a darker or lighter one of the same
-hue stands in. No line is told by its colour alone: each has a dash and a shape of its own as well.
-Contrast with the ground is 3 : 1 at least, and text is never coloured.
+The colours are those of Okabe and Ito's palette (Color Universal Design, 2008), which colour-blind
+readers can distinguish; a colour with too little contrast is replaced by a darker or lighter one of
+the same hue. Each line also differs in dash and shape, so colour is never the only difference.
+The contrast with the background is at least 3 : 1, and text is never coloured.
 """
 
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ _SHAPES = (
     "m-2.2-2.2h4.4v4.4h-4.4z",  # a square
     "m0-3l2.9 5.2h-5.8z",  # a triangle
     "m0-3.2l3.2 3.2l-3.2 3.2l-3.2-3.2z",  # a diamond
-    "m0 3l2.9-5.2h-5.8z",  # a triangle on its head
+    "m0 3l2.9-5.2h-5.8z",  # a triangle, point down
     "m-3-1h2v-2h2v2h2v2h-2v2h-2v-2h-2z",  # a plus
 )
 CROSS = "m-2.5-2.5l5 5m0-5l-5 5"
-"""What failed, whoever's it is."""
+"""The shape of a failed request, for every variant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """How one variant is drawn: the colour's name, the dash's number, the shape's path."""
+    """How one variant is drawn: colour name, dash number, SVG path of the shape."""
 
     variant: str
     ink: str
@@ -51,13 +51,16 @@ class Hand:
     shape: str
 
     def kind(self, what: str) -> str:
-        """The classes of something of its own: `line`, `dot`, `fill`, ..."""
+        """The CSS classes of an element of this variant; `what` is `line`, `dot`, `fill`, ..."""
         return f"{what} i-{self.ink}" + (f" d{self.dash}" if what == "line" else "")
 
 
 def hands(variants: Sequence[Variant]) -> list[Hand]:
-    """One for each variant, in order. The first chain and the first bus have the colours that they
-    have everywhere in the lab; the others take what is left."""
+    """The style of each variant, in order.
+
+    The first `sync-chain` and the first `async-bus` get the colours that the whole lab uses for
+    them; the other variants get the remaining colours.
+    """
     own = {"sync-chain": "chain", "async-bus": "bus"}
     taken: dict[int, str] = {}
     for number, variant in enumerate(variants):
@@ -88,7 +91,7 @@ def _style() -> str:
     return (
         f".lab-chart{{{_values('light')}font:12px system-ui,sans-serif;max-width:100%;height:auto}}"
         f"@media screen and (prefers-color-scheme:dark){{.lab-chart{{{_values('dark')}}}}}"
-        # A notebook has a theme of its own, whatever the system's.
+        # The theme of a notebook may differ from the system's.
         f'[data-jp-theme-light="true"] .lab-chart{{{_values("light")}}}'
         f'[data-jp-theme-light="false"] .lab-chart{{{_values("dark")}}}'
         ".lab-chart text{fill:var(--ink)}.lab-chart .soft{fill:var(--soft)}"
@@ -111,4 +114,4 @@ def _style() -> str:
 
 
 STYLE = _style()
-"""CSS for all charts: light unless the reader's system is dark, and always light on paper."""
+"""CSS of all charts: dark if the reader's system is dark, else light; always light in print."""

@@ -1,8 +1,8 @@
-"""What charts are drawn from, beside the result: the samples and the readings of a kept run.
+"""The raw data of charts: the samples and the lag readings of a saved run.
 
-Of several runs it is what the valid ones sent, as in the tables; the lag is one run's, for curves
-of several drawn over each other are nobody's. Where a file is missing or no longer readable, the
-charts that need it aren't drawn, and `problems` says why.
+A result of several runs has the samples of all valid runs, as in the tables, but the lag readings
+of only the first one: overlaid lag curves of several runs would be unreadable. If a file is missing
+or unreadable, its charts are not drawn, and `problems` says why.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,15 @@ Span = TypeVar("Span", Stage, Window)
 
 _MOST_BINS = 48
 _IN_A_BIN = 4
-"""Answers of one kind, of one variant: fewer make a line of single answers, and these are there as
-points."""
+"""Samples of one endpoint and one variant that a bin should hold on average, at least.
+
+With fewer, the line would follow single answers, which the chart already shows as points.
+"""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Samples without those of the warm-up, and readings of consumers; either may be empty."""
+    """Samples without the warm-up, and lag readings of consumers; either may be empty."""
 
     samples: tuple[Sample, ...] = ()
     readings: tuple[Reading, ...] = ()
@@ -34,7 +36,7 @@ class Raw:
 
     @classmethod
     def of(cls, result: Result, folder: Path) -> "Raw":
-        """What is kept in a run's folder. Raises nothing: what can't be read isn't there."""
+        """Read the files of a run folder. An unreadable file is named in `problems`."""
         samples: list[Sample] = []
         readings: list[Reading] = []
         problems: list[str] = []
@@ -53,22 +55,23 @@ class Raw:
 
 
 def _folders(result: Result, folder: Path) -> Iterator[Path]:
-    """Where the counted runs are: the folder itself, or those of the valid ones in it."""
+    """The folders of the counted runs: `folder` itself, or the subfolders of the valid runs."""
     if result.repeats == 1:
         yield folder
         return
     counted = [one for one in result.runs if one.valid] or result.runs
     for one in counted:
-        # The name comes from a file that anybody may have written.
+        # The name comes from an untrusted file: it must not lead out of the folder.
         if one.folder == Path(one.folder).name and (folder / one.folder).is_dir():
             yield folder / one.folder
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The time of a chart: stages, windows, and bins that no stage's edge cuts through.
+    """The time axis of a chart: stages, fault windows, and bins that never span two stages.
 
-    All in seconds from the beginning of the first stage, which is 0.
+    All times are seconds from the start of the first stage, except `zero_s`: that start, in seconds
+    from the start of the run.
     """
 
     stages: tuple[Stage, ...]
@@ -81,11 +84,11 @@ class Clock:
         return self.edges[-1]
 
     def of(self, sample: Sample) -> float:
-        """When it was due."""
+        """The intended send time of a sample, on this axis."""
         return sample.intended_s - self.zero_s
 
     def binned(self, samples: list[Sample]) -> list[list[Sample]]:
-        """The samples by the bin in which they were due; those beyond the end are in the last."""
+        """The samples of each bin, by intended send time; later samples go into the last bin."""
         bins: list[list[Sample]] = [[] for _ in self.edges[1:]]
         at = 0
         for sample in sorted(samples, key=lambda one: one.intended_s):
@@ -95,13 +98,15 @@ class Clock:
         return bins
 
     def middle(self, number: int) -> float:
-        """The middle of a bin."""
+        """The middle of bin `number`, in seconds."""
         return (self.edges[number] + self.edges[number + 1]) / 2
 
 
 def clock(result: Result, raw: Raw) -> Clock | None:
-    """The time of a run; None where no sample tells of any. A document from before timelines were
-    kept has one stage without a name."""
+    """The time axis of a run; None if there are no samples.
+
+    An old result without a timeline gets one stage without a name.
+    """
     if not raw.samples:
         return None
     last_s = max(sample.intended_s for sample in raw.samples)
@@ -129,7 +134,7 @@ def _moved(span: Span, zero_s: float) -> Span:
 
 
 def endpoints(result: Result) -> tuple[str, ...]:
-    """The kinds of request that were made, in the order of the tables."""
+    """The endpoints that received requests, in the order of the tables."""
     sent = {
         name
         for one in result.variants
@@ -141,7 +146,7 @@ def endpoints(result: Result) -> tuple[str, ...]:
 
 
 def said(window: Window) -> str:
-    """What a window is: `comments latency (ms 300)`."""
+    """A fault window in words: `comments latency (ms 300)`."""
     settings = ", ".join(f"{name} {_short(value)}" for name, value in window.settings.items())
     return f"{window.target} {window.kind}" + (f" ({settings})" if settings else "")
 

@@ -1,4 +1,4 @@
-"""What the charts have in common: panels with axes, a time axis with what was broken, a legend."""
+"""Common elements of the charts: panels, grids, the time axis, fault windows, legends."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from lab.support.text import plain
 LEFT = 64.0
 RIGHT = WIDTH - 16.0
 _LETTER = 6.6
-"""How wide a letter is on average: what is written in an unknown font can't be measured."""
+"""Average width of a letter. An estimate: the font of the reader is unknown."""
 _SMALL_LETTER = 5.7
 _SAMPLE = 34.0
 
 
 def wide(text: str, small: bool = False) -> float:
-    """About how much room a text takes."""
+    """The estimated width of a text."""
     return (_SMALL_LETTER if small else _LETTER) * len(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A place to draw in, with its scales: `y.start` is its floor, `y.end` its ceiling."""
+    """A drawing area with its two scales: `y.start` is its bottom, `y.end` its top."""
 
     x: Scale
     y: Scale
@@ -44,7 +44,7 @@ class Panel:
 
 
 def grid(panel: Panel, title: str, unit: str = "", ticks: int = 4, figures: bool = True) -> str:
-    """The panel's title, its lines across with their figures, and its floor."""
+    """The panel's title, horizontal grid lines with figures, and bottom line."""
     left, right = panel.x.start, panel.x.end
     parts = [heading(left, panel.y.end - 7, title, unit)]
     for tick in panel.y.ticks(ticks):
@@ -57,7 +57,7 @@ def grid(panel: Panel, title: str, unit: str = "", ticks: int = 4, figures: bool
 
 
 def heading(x: float, y: float, title: str, unit: str = "") -> str:
-    """What a panel shows, and in what, on one line."""
+    """The title and the unit of a panel, on one line; "" if both are empty."""
     parts = [element("tspan", {"class": "strong"}, words(title, 60))] if title else []
     if unit:
         parts.append(element("tspan", {"class": "soft small", "dx": 8}, words(unit, 60)))
@@ -65,8 +65,10 @@ def heading(x: float, y: float, title: str, unit: str = "") -> str:
 
 
 def windows(panel: Panel, clock: Clock, variants: Sequence[str] | None = None) -> str:
-    """What was broken and when, hatched, and where stages begin. `variants`: who is drawn here;
-    what was done to others only is left out."""
+    """The fault windows, hatched.
+
+    `variants`: the variants in this panel; windows that affect none of them are left out.
+    """
     parts = []
     for window in clock.windows:
         if variants is not None and not set(window.variants) & set(variants):
@@ -81,8 +83,10 @@ def windows(panel: Panel, clock: Clock, variants: Sequence[str] | None = None) -
 
 
 def broken_names(panel: Panel, clock: Clock, y: float) -> tuple[str, float]:
-    """The windows' names over the first panel, and how much room they take: as many lines as they
-    need not to lie on each other."""
+    """The names of the fault windows, above the first panel, and their height.
+
+    The names take as many lines as they need not to overlap.
+    """
     rows: list[float] = []
     parts = []
     for window in clock.windows:
@@ -96,7 +100,7 @@ def broken_names(panel: Panel, clock: Clock, y: float) -> tuple[str, float]:
 
 
 def time_axis(panel: Panel) -> str:
-    """Seconds under the last panel."""
+    """The axis in seconds below the last panel."""
     floor = panel.y.start
     parts = []
     for tick in panel.x.ticks(8):
@@ -108,7 +112,7 @@ def time_axis(panel: Panel) -> str:
 
 
 def legend(hands: Sequence[Hand], y: float, sign: Callable[[Hand, float, float], str]) -> str:
-    """Each variant's name behind its sign, in one line, in two where they are many."""
+    """A sign and a name for each variant, in as many lines as they need."""
     parts = []
     for (x, row), hand in zip(_places(hands), hands, strict=True):
         parts.append(sign(hand, x, y + 18 * row))
@@ -133,18 +137,18 @@ def _places(hands: Sequence[Hand]) -> list[tuple[float, int]]:
 
 
 def line_sign(hand: Hand, x: float, y: float) -> str:
-    """A piece of the line, with the shape on it."""
+    """A legend sign: a piece of the variant's line with its shape."""
     return line([(x, y), (x + 26, y)], hand.kind("line")) + signs(
         [(x + 13, y)], hand.shape, hand.kind("dot")
     )
 
 
 def fill_sign(hand: Hand, x: float, y: float) -> str:
-    """A piece of the area."""
+    """A legend sign: a piece of the variant's area."""
     return box(x + 8, y - 6, 18, 12, hand.kind("fill"))
 
 
 def key(x: float, y: float, drawn: str, text: str) -> str:
-    """What another sign means, at the right end of the legend: `drawn` about (0, 0)."""
+    """An extra legend entry that ends at `x`: `drawn`, centred on (0, 0), and `text`."""
     where = f"translate({number(x - wide(text, small=True) - 14)} {number(y)})"
     return element("g", {"transform": where}, drawn) + label(x, y + 4, text, "soft small", "end")

@@ -1,6 +1,6 @@
-"""Consumer lag over time: how far behind the bus's head each consumer was, and how it drained.
+"""Chart of consumer lag over time: how far each consumer was behind the bus's head.
 
-While the lag grows everybody is answered as ever; that nobody hears the news is seen only here.
+While lag grows, requests still succeed; only the lag shows that the copies become stale.
 """
 
 from itertools import groupby
@@ -15,13 +15,15 @@ from lab.report.charts.svg import Chart, Scale, label, line, linear, signs
 from lab.results.result import Result
 
 FAR_BEHIND = 20
-"""Events: who was never so far behind is drawn only where an expectation is about it."""
+"""Events. A consumer with a smaller maximum lag is drawn only if an expectation is about it."""
 _TALL = 110.0
 
 
 def fell_behind(result: Result, raw: Raw) -> list[str]:
-    """The consumers worth drawing: those that were far behind somewhere; where none was, those that
-    an expectation is about."""
+    """The consumers to draw, sorted: those that were far behind in any variant.
+
+    If there are none: those that an expectation is about.
+    """
     heard = {one.service for one in raw.readings}
     far = {one.service for one in raw.readings if one.lag >= FAR_BEHIND} or {
         name for name in heard if any(f".lag.{name}." in one.that for one in result.expectations)
@@ -30,7 +32,7 @@ def fell_behind(result: Result, raw: Raw) -> list[str]:
 
 
 def lag(result: Result, raw: Raw) -> Chart | None:
-    """A panel for each consumer that fell behind somewhere, a line for each variant."""
+    """A panel for each consumer of `fell_behind`, a line for each variant; None without any."""
     time = clock(result, raw)
     far = fell_behind(result, raw)
     if time is None or not far:
@@ -61,7 +63,7 @@ def lag(result: Result, raw: Raw) -> Chart | None:
 def _curve(panel: Panel, time: Clock, hand: Hand, readings: list[Reading]) -> str:
     mine = [one for one in readings if one.variant == hand.variant]
     mine = [one for one in mine if 0 <= one.t - time.zero_s <= time.end_s]
-    # Of equal readings in a row the first and the last tell it all.
+    # The first and the last of several equal readings are enough to draw the line.
     runs = [list(same) for _, same in groupby(mine, key=lambda one: one.lag)]
     kept = [one for run in runs for one in (run[:1] if len(run) == 1 else (run[0], run[-1]))]
     points = [panel.at(one.t - time.zero_s, one.lag) for one in kept]
@@ -72,7 +74,7 @@ def _curve(panel: Panel, time: Clock, hand: Hand, readings: list[Reading]) -> st
 
 
 def _drained(result: Result, service: str) -> str:
-    """How far behind it was, and how long it took to be level, for each variant where it was."""
+    """The maximum lag and the drain time in each variant in which the consumer was far behind."""
     told = []
     for variant in result.variants:
         of = variant.lag.get(service)

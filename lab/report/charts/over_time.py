@@ -1,8 +1,8 @@
-"""Over time: how long answers took, and whether there were any, with what was broken behind them.
+"""Charts of latency and success over time, with the fault windows in the background.
 
-Latency counts from the moment a request was due and stands where that moment was, so a queue shows
-as a ramp: who came first waited longest. Every answer is a point as long as there are not too many
-of them; the line is the median of those near in time.
+Latency counts from the intended send time, which is also the position on the x axis. So a queue
+that drains is a ramp: the earliest requests waited longest. Each answer is a point, unless there
+are too many; the line is the median of the good answers in each bin.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,17 @@ from lab.report.charts.svg import Chart, Scale, box, label, line, logarithmic, s
 from lab.results.result import Result
 
 _MOST_POINTS = 2_500
-"""In one chart: with more, the points are one smear, and the file gets long."""
+"""Points in one chart. More would overlap, and make the file large."""
 _TALL = 120.0
 _GAP = 34.0
 _STRIP = 20.0
 
 
 def latency(result: Result, raw: Raw) -> Chart | None:
-    """A panel for each kind of request, a line for each variant."""
+    """A panel for each endpoint, a line for each variant; None without answers.
+
+    Single answers are drawn for at most `_MOST_POINTS` answers and three variants.
+    """
     time = clock(result, raw)
     answered = [one for one in raw.samples if one.latency_ms is not None and one.latency_ms > 0]
     if time is None or not answered:
@@ -78,7 +81,7 @@ def _one_line(
     for number, found in enumerate(time.binned(samples)):
         value = percentile([one.latency_ms or 0.0 for one in found if one.ok], 50)
         if any(abs(time.edges[number] - one) < 1e-6 for one in begins):
-            middles.append(None)  # a line across would show a slope where there was a step
+            middles.append(None)  # a line across a stage's edge would show a step as a slope
         middles.append(None if value is None else panel.at(time.middle(number), value))
     parts.append(line(middles, hand.kind("line")))
     around = zip([None, *middles], middles, [*middles[1:], None], strict=False)
@@ -108,7 +111,7 @@ def _windows_say(time: Clock) -> str:
 
 
 def success(result: Result, raw: Raw) -> Chart | None:
-    """A strip for each kind of request and variant: the share of good answers, and the rest."""
+    """A strip for each endpoint and variant: the share of good answers; None without requests."""
     time = clock(result, raw)
     sent = [one for one in raw.samples if not one.dropped]
     if time is None or not sent:
@@ -152,7 +155,7 @@ def success(result: Result, raw: Raw) -> Chart | None:
 
 
 def _strip(panel: Panel, time: Clock, hand: Hand, samples: list[Sample]) -> Sequence[str]:
-    """Bins side by side; where nothing was asked for, nothing is drawn."""
+    """A bar for each bin: good answers filled, failed ones hatched, empty bins blank."""
     parts = [line([(panel.x.start, panel.y.start), (panel.x.end, panel.y.start)], "edge")]
     for number, found in enumerate(time.binned(samples)):
         if not found:

@@ -1,5 +1,7 @@
-"""Predicted against measured: each as a multiple of its prediction, so that seconds, shares and
-counts stand on one axis."""
+"""Chart of measured figures, each as a multiple of the figure that theory predicts.
+
+As multiples, seconds, shares and counts fit on one axis.
+"""
 
 from textwrap import wrap
 
@@ -18,7 +20,10 @@ _TICKS = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
 
 
 def predicted_measured(result: Result) -> Chart | None:
-    """A row for each prediction that has both figures, with the band within which they agree."""
+    """A row for each prediction with both figures, and the band in which they agree.
+
+    None for an invalid run, or without such predictions.
+    """
     rows = [one for one in result.predictions if _ratio(one) is not None] if result.valid else []
     if not rows:
         return None
@@ -86,7 +91,7 @@ def _row(one: Prediction, x: Scale, y: float) -> str:
 
 
 def _ratio(one: Prediction) -> float | None:
-    """Measured by predicted, where both are above 0 and have an end."""
+    """measured / predicted; None unless the ratio is positive and finite."""
     if not one.predicted or one.measured is None or one.deviation is None:
         return None
     ratio = one.measured / one.predicted

@@ -1,8 +1,8 @@
-"""How latency is spread: for each share of the answers, how long these took at most.
+"""Chart of latency quantiles: for each share of the good answers, their longest latency.
 
-The axis is the one of HdrHistogram's plots: a step to the right is ten times rarer, so the tail,
-which an average hides, has most of the room. A curve ends where its samples end: sixty answers
-have no p99, and none is drawn.
+The x axis is that of HdrHistogram's plots, -log10(1 - share): each step to the right is ten times
+rarer, so the tail, which an average hides, gets most of the space. A curve ends where its samples
+end: sixty answers have no p99, and none is drawn.
 """
 
 from collections import defaultdict
@@ -26,9 +26,10 @@ _SIGN_EVERY = 7
 
 
 def quantiles(result: Result, raw: Raw) -> Chart | None:
-    """A row of panels for each kind of request, a panel for each phase, a curve for each variant.
+    """A row of panels for each endpoint, a panel for each phase, a curve for each variant.
 
-    Not of a run with many phases: the matrix shows that better.
+    A curve needs at least five good answers. None without curves, or with more than `MOST_PHASES`
+    phases: the blast-radius chart shows those better.
     """
     phases = list(result.variants[0].phases) if result.variants else []
     good: dict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -85,8 +86,10 @@ def _axis(panel: Panel) -> str:
 
 
 def _curve(panel: Panel, hand: Hand, values: Sequence[float]) -> str:
-    """Through every value while they are few, through every second, fourth, ... of the many at
-    the quick end; the slow end is always whole."""
+    """The curve through the sorted `values` (ms).
+
+    A value less than 1.5 units right of the last drawn one is left out, except the 19 slowest.
+    """
     count = len(values)
     places = []
     last = -1.0

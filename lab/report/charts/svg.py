@@ -1,11 +1,8 @@
-"""SVG as text: elements, attributes, and nothing in them that could be taken for markup.
+"""SVG as text: charts, escaped elements, and linear and logarithmic scales with round ticks.
 
-A chart is drawn once and read in three places: inline in a notebook, inline in a run's report page,
-and as a file in a document. So it brings its own style, its title and its description, refers to
-nothing outside itself, and paints its own ground: it can be read on a page that is dark when the
-reader's system is light.
-
-From a figure to a place: linear and logarithmic scales, with ticks that people would choose.
+A chart appears inline in a notebook, inline in a report page, and as a file in a document. So it
+contains its style, title and description, refers to nothing outside itself, and draws its own
+background: it is readable on a dark page even when the reader's system is light.
 """
 
 import math
@@ -17,16 +14,16 @@ from html import escape
 from lab.report.charts.colours import STYLE
 from lab.support.text import plain
 
-# ── SVG as text: elements, attributes, and nothing in them that could be taken for markup.
+# ── Elements
 
 WIDTH = 760
-"""Of every chart, in its own units; the page scales it."""
+"""Width of every chart, in SVG units; the page scales it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart. `name` is what its file is called; `says` is its description in words, for those
-    who can't see it; `body` is SVG, `height` in the same units as WIDTH."""
+    """One chart. `name`: for ids and file names; `says`: a description in words, for screen
+    readers; `body`: SVG; `height`: in the same units as WIDTH."""
 
     name: str
     title: str
@@ -35,7 +32,7 @@ class Chart:
     body: str
 
     def svg(self, styled: bool = True) -> str:
-        """The whole drawing, with its style unless the page has that already (`STYLE`)."""
+        """The whole drawing. `styled`: with its CSS; False if the page already contains `STYLE`."""
         ids = f"lab-{self.name}"
         return element(
             "svg",
@@ -57,8 +54,8 @@ class Chart:
         )
 
 
-# Where something failed or was broken is hatched: a sign that survives a greyscale printer. Every
-# chart of a page has the same ones, so it does no harm that their names occur more than once.
+# Hatching, for faults and failures, is visible in greyscale print, too. All charts of a page define
+# the same patterns, so it does no harm that the ids are repeated.
 _HATCHES = (
     '<defs><pattern id="lab-broken" width="7" height="7" patternUnits="userSpaceOnUse" '
     'patternTransform="rotate(45)"><path class="broken" d="M0 0V7"/></pattern>'
@@ -68,14 +65,14 @@ _HATCHES = (
 
 
 def element(name: str, attributes: Mapping[str, object], *children: str) -> str:
-    """One element. Attributes are escaped here; `children` are SVG, or `words`."""
+    """One element. Escapes the attributes; `children` must be SVG or the output of `words`."""
     told = "".join(f' {key}="{escape(str(value))}"' for key, value in attributes.items())
     inner = "".join(children)
     return f"<{name}{told}>{inner}</{name}>" if inner else f"<{name}{told}/>"
 
 
 def words(text: str, limit: int | None = None) -> str:
-    """What people typed, as SVG or HTML may hold it: one line, nothing unseen, escaped."""
+    """User-written text for SVG or HTML: one line, no invisible characters, escaped."""
     return escape(plain(text, limit))
 
 
@@ -92,7 +89,7 @@ def label(
 
 
 def line(points: Iterable[tuple[float, float] | None], kind: str) -> str:
-    """A line through points, broken where there is None; "" without two points side by side."""
+    """A line through points, interrupted at each None; "" without two adjacent points."""
     path: list[str] = []
     pen = "M"
     for point in points:
@@ -101,12 +98,12 @@ def line(points: Iterable[tuple[float, float] | None], kind: str) -> str:
             continue
         path.append(f"{pen}{number(point[0])} {number(point[1])}")
         pen = "L"
-    drawn = re.sub(r"M[^ML]+ [^ML]+(?=M|$)", "", "".join(path))  # a move to where nothing begins
+    drawn = re.sub(r"M[^ML]+ [^ML]+(?=M|$)", "", "".join(path))  # a move that no line follows
     return element("path", {"class": kind, "d": drawn}) if drawn else ""
 
 
 def signs(points: Sequence[tuple[float, float]], shape: str, kind: str) -> str:
-    """The same small shape at many places, as one path. `shape`: relative drawing commands."""
+    """The same small shape at many points, as one path. `shape`: relative path commands."""
     path = "".join(f"M{number(x)} {number(y)}{shape}" for x, y in points)
     return element("path", {"class": kind, "d": path}) if path else ""
 
@@ -126,19 +123,19 @@ def box(x: float, y: float, width: float, height: float, kind: str) -> str:
 
 
 def number(value: float) -> str:
-    """A coordinate: a tenth of a unit is finer than any screen."""
+    """A coordinate with at most one decimal, which is finer than any screen."""
     text = f"{value:.1f}"
     return text[:-2] if text.endswith(".0") else text
 
 
-# ── From a figure to a place: linear and logarithmic scales, with ticks that people would choose.
+# ── Scales
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps `low`..`high` onto the places `start`..`end`; what lies outside is put on the edge.
+    """Maps values in `low`..`high` to coordinates in `start`..`end`; clamps other values.
 
-    A logarithmic one (`log`) has a low end above 0.
+    A logarithmic scale (`log`) needs `low` > 0.
     """
 
     low: float
@@ -156,8 +153,10 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self, about: int = 6) -> list[float]:
-        """Round figures inside the scale: decades of a logarithmic one, with 2 and 5 between them
-        where there are few of them."""
+        """Round values inside the scale, about `about` of them on a linear scale.
+
+        On a logarithmic one: the decades, with 3, or 2 and 5, between them where they are few.
+        """
         if not self.log:
             return _steps(self.low, self.high, about)
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -167,14 +166,14 @@ class Scale:
 
 
 def linear(values: Iterable[float], start: float, end: float) -> Scale:
-    """From 0 to a round figure at or above the greatest of them."""
+    """A linear scale from 0 to a round figure at or above the maximum of `values`."""
     most = max(values, default=0.0) or 1.0
     step = _step(most, 5)
     return Scale(0.0, math.ceil(most / step - 1e-9) * step, start, end)
 
 
 def logarithmic(values: Iterable[float], start: float, end: float) -> Scale:
-    """Around all of them that are above 0, a decade wide at least."""
+    """A logarithmic scale around the positive `values`, at least one decade wide."""
     seen = [value for value in values if value > 0]
     low, high = (min(seen), max(seen)) if seen else (1.0, 10.0)
     low, high = low * 0.85, high * 1.15
@@ -198,5 +197,5 @@ def _steps(low: float, high: float, about: int) -> list[float]:
 
 
 def told(value: float) -> str:
-    """A tick's figure: 0.5, 20, 1,000."""
+    """The label of a tick: 0.5, 20, 1,000."""
     return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:.3g}"

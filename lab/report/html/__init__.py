@@ -1,1 +1,1 @@
-"""html"""
+"""A result as HTML: the report page and the notebook output."""

@@ -1,7 +1,7 @@
-"""HTML as text: a table with a name, a paragraph, and what Rich would print in a terminal.
+"""HTML as text: tables, paragraphs, and Rich renderables converted to HTML.
 
-The small tables of a run are written once, for the terminal; here they become real tables, with
-their rows and headings, so that the page never says less than the terminal does.
+The small tables of a run are defined once, as Rich tables for the terminal. This module converts
+them to HTML tables, so the page contains all that the terminal shows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ _CLASSES = {"bold red": "bad", "red": "bad", "dim": "soft", "bold": "strong"}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell; `kind`: n (a figure, to the right) | first (of a group) | bad | soft | ..."""
+    """One cell. `kind`: CSS classes, n (a figure, right-aligned) | first (of a group) | bad ..."""
 
     text: str
     kind: str = ""
     across: int = 1
     down: int = 1
-    head: str = ""  # its scope, where it is a heading: col | colgroup | row | rowgroup
+    head: str = ""  # the scope of a heading: col | colgroup | row | rowgroup
 
 
 def row(cells: Iterable[Cell], kind: str = "") -> str:
@@ -40,7 +40,7 @@ def _cell(of: Cell) -> str:
         attributes["colspan"] = of.across
     if of.down > 1:
         attributes["rowspan"] = of.down
-    # A heading that says nothing is no heading.
+    # An empty heading becomes an ordinary cell.
     if of.head and of.text:
         attributes["scope"] = of.head
     name = "th" if of.head and of.text else "td"
@@ -48,7 +48,7 @@ def _cell(of: Cell) -> str:
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[str]) -> str:
-    """Rows under a caption, in a frame that scrolls where the page is narrow."""
+    """A table with a caption, in a frame that scrolls on a narrow page."""
     inner = (
         element("caption", {}, words(caption, 200)) if caption else "",
         element("thead", {}, *head) if head else "",
@@ -58,25 +58,25 @@ def table(caption: str, head: Sequence[str], body: Sequence[str]) -> str:
 
 
 def scrolling(name: str, inner: str) -> str:
-    """What may be wider than the page; the keyboard can get there, too."""
+    """A frame that scrolls sideways, also by keyboard, if `inner` is wider than the page."""
     attributes = {"class": "scroll", "tabindex": 0, "role": "group", "aria-label": name[:200]}
     return element("div", attributes, inner)
 
 
 def paired(name: str, attributes: Mapping[str, object], inner: str) -> str:
-    """An element that HTML wants to be closed even when there is nothing in it."""
+    """An element with a closing tag even if it is empty, as HTML requires it."""
     return element(name, attributes, inner or " ")
 
 
 def paragraphs(text: str, limit: int) -> Iterator[str]:
-    """A text's paragraphs, which blank lines part."""
+    """The paragraphs of a text, which blank lines separate. `limit`: of characters."""
     for paragraph in text[:limit].strip().split("\n\n"):
         if told := words(paragraph):
             yield element("p", {}, told)
 
 
 def printed(blocks: Iterable[RenderableType]) -> Iterator[str]:
-    """What Rich would print, as HTML: tables as tables, bold lines as headings."""
+    """Rich renderables as HTML: tables as tables, bold lines as headings."""
     for block in blocks:
         yield from _block(block)
 

@@ -1,8 +1,8 @@
-"""A run as a piece of HTML, for a notebook: verdict, tables, charts, and all the rest folded.
+"""A run as HTML for a notebook cell: verdict, tables, charts, and a folded text report.
 
-A cell's output lives in somebody else's page, light or dark. So it takes the page's own ink and
-ground, brings rules for its own class only, and nothing in it is fetched from anywhere. All that
-people have typed goes through `words`, which leaves no markup in it.
+The output is part of a page that may be light or dark. So it uses the page's text and background
+colours, has CSS only for its own class, and loads nothing. User-written text goes through `words`,
+which escapes it.
 """
 
 import io
@@ -23,7 +23,7 @@ from lab.support.text import plain
 TEXT_WIDTH = 100
 _numbers = count(1)
 
-# Three times the same class: a notebook's own rules for tables and <pre> name two.
+# The class is repeated to win over the notebook's rules for tables and <pre>, which have two.
 _OURS = ".lab-cell" * 3
 _STYLE = "".join(
     f"{','.join(f'{_OURS}{of}' for of in what.split(','))}{{{rule}}}"
@@ -43,24 +43,24 @@ _STYLE = "".join(
 
 
 def piece(*parts: str) -> str:
-    """HTML for a cell."""
+    """The HTML of a cell: the parts and their CSS."""
     return f'<div class="lab-cell"><style>{_STYLE}</style>{"".join(parts)}</div>'
 
 
 def as_text(render: Callable[[Console], None], width: int = TEXT_WIDTH) -> str:
-    """What a terminal would show, without colours."""
+    """The output of `render` on a terminal of `width` columns, without colours."""
     out = io.StringIO()
     render(Console(file=out, width=width, color_system=None, force_jupyter=False))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def as_pre(text: str) -> str:
-    """The same lines in a cell."""
+    """Text as a `<pre>` element."""
     return f"<pre>{escape(printable(text))}</pre>"
 
 
 def of_result(result: Result, drawn: Sequence[Chart], text: str) -> str:
-    """A whole run. `text`: all of it as a terminal shows it, to be unfolded."""
+    """The HTML of a run. `text`: its terminal report, for the folded section."""
     quick = ", quick" if result.quick else ""
     head = (
         f'<p><strong class="title">{words(result.title or result.scenario, 200)}</strong><br>'
@@ -77,13 +77,13 @@ def of_result(result: Result, drawn: Sequence[Chart], text: str) -> str:
 
 
 def _its_own(chart: Chart) -> str:
-    """The drawing, with ids that no other cell's drawing of the same kind has."""
+    """The SVG of a chart with ids that are unique in the notebook."""
     ids = f"lab-{chart.name}-"
     return chart.svg().replace(ids, f"{ids}{next(_numbers)}-")
 
 
 def of_guesses(found: Sequence[Guess]) -> str:
-    """A table of what was predicted; "" when nothing was."""
+    """A table of the guesses; "" without guesses."""
     if not found:
         return ""
     lines = [
@@ -103,7 +103,7 @@ def of_guesses(found: Sequence[Guess]) -> str:
 def table(
     caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
 ) -> str:
-    """A table whose first `left` columns are words, the others figures."""
+    """A table; the first `left` columns are left-aligned words, the others figures."""
     sides = [' class="left"' if number < left else "" for number in range(len(headings))]
     head = "".join(
         f'<th scope="col"{side}>{words(name, 60)}</th>'
@@ -137,7 +137,7 @@ def _verdict(result: Result) -> Iterator[str]:
 
 
 def _answers(result: Result) -> str:
-    """Every kind of request in every phase; for each variant its share of good answers and p50."""
+    """For each endpoint and phase, the success, p50 and p95 (ms) of each variant."""
     names = [variant.name for variant in result.variants]
     phases = dict.fromkeys(phase for one in result.variants for phase in one.phases)
     kinds = dict.fromkeys(
@@ -168,7 +168,7 @@ def _figures(of: Endpoint | None) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """The same lines without anything that isn't seen; their indents are kept."""
+    """`text` without invisible characters; line breaks and indents are preserved."""
     shown = []
     for line in text.split("\n"):
         indent = len(line) - len(line.lstrip(" "))

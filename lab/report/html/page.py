@@ -1,16 +1,10 @@
-"""The page's text, section by section.
+"""The report page of a run: one self-contained HTML file, for a browser and for print.
 
-A run as one page: self-contained, for a browser and for paper.
+The file contains its style and its charts and loads nothing, so it can be mailed, handed in, and
+read offline. Its content security policy forbids requests and scripts. The order is that of a lab
+report: question, prediction, timeline, figures, claims, explanation, machine and seed.
 
-Everything is in the one file, style and charts too, and it asks nobody for anything: it can be
-mailed, handed in and opened without a network in ten years. Its own policy forbids it any request
-and any script. The order is a lab report's: question, prediction, timeline, figures, claims,
-explanation, machine and seed.
-
-`keep(result, folder)` writes it into a run's folder; `page(result, raw)` is its text.
-
-The page's style: the system's own letters, light or dark as the reader's system is, and on paper
-always black on white with nothing cut off.
+`keep(result, folder)` writes the page into a run folder; `page(result, raw)` is its text.
 """
 
 import os
@@ -28,14 +22,16 @@ from lab.report.terminal import sections
 from lab.report.terminal.wide_tables import noise, runs
 from lab.results.result import Result
 
-# ── A run as one page: self-contained, for a browser and for paper.
+# ── File
 
 NAME = "report.html"
 
 
 def keep(result: Result, folder: Path) -> Path:
-    """Write the page into the run's folder, whole or not at all, for its owner's eyes only; where
-    it is. Raises OSError."""
+    """Write the page into the run folder and return its path. Raises OSError.
+
+    The write is atomic, and only the owner can read the file.
+    """
     path = folder / NAME
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
@@ -47,8 +43,7 @@ def keep(result: Result, folder: Path) -> Path:
     return path
 
 
-# ── The page's style: the system's own letters, light or dark as the reader's system is, and on
-# paper
+# ── Style
 
 _LIGHT = "--ink:#1E293B;--soft:#475569;--ground:#FFFFFF;--page:#F1F5F9;--grid:#CBD5E1;--bad:#A40000"
 _DARK = "--ink:#E2E8F0;--soft:#A9B6C8;--ground:#0F172A;--page:#080D19;--grid:#334155;--bad:#FF9C9C"
@@ -97,7 +92,7 @@ table{{font-size:7.5pt}}th,td{{padding:.1rem .25rem}}th.n{{white-space:normal}}
 """
 
 
-# ── The page's text, section by section.
+# ── Text
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _LOOK = Look(ascii_only=False, width=200)
@@ -109,7 +104,7 @@ _OUTCOMES = {
 
 
 def page(result: Result, raw: Raw) -> str:
-    """The whole document. Everything that came from a file is escaped on its way."""
+    """The whole document. All text that came from a file is escaped."""
     drawn = {one.name: one for one in charts(result, raw)}
     title = words(result.title or result.scenario, 200)
     head = (
@@ -117,7 +112,7 @@ def page(result: Result, raw: Raw) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
-        '<link rel="icon" href="data:,">',  # or a browser would ask for one
+        '<link rel="icon" href="data:,">',  # or a browser would request one
         f"<title>{title}</title><style>{PAGE_STYLE}</style>",
     )
     body = (
@@ -204,7 +199,7 @@ def _figure(of: Chart) -> str:
 
 
 def _section(title: str, *blocks: str) -> str:
-    """A heading and what is under it; nothing where there is nothing under it."""
+    """A heading and its blocks; "" if all blocks are empty."""
     if not any(blocks):
         return ""
     return element("section", {}, element("h2", {}, words(title)), *blocks)

@@ -1,4 +1,4 @@
-"""The wide tables of a run as HTML: one for all variants, for a page can be scrolled."""
+"""The wide tables of a run as HTML."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -25,7 +25,7 @@ _SIGNS = {"holds": "✓", "fails": "✗", "not measured": "?"}
 
 
 def timeline(result: Result) -> str:
-    """Each phase, from when to when, and what was done in it; "" in older documents."""
+    """Each phase with its start, end and fault windows; "" for a result without a timeline."""
     stages = result.timeline.stages
     if not stages:
         return ""
@@ -45,7 +45,7 @@ def timeline(result: Result) -> str:
 
 
 def answers(result: Result) -> str:
-    """How many were asked for, how many were good, and how long the good ones took."""
+    """For each endpoint, phase and variant: requests, success, latencies of good answers (ms)."""
     tail = tail_of(result)
 
     def figures(of: Endpoint | None) -> list[Cell]:
@@ -65,7 +65,7 @@ def answers(result: Result) -> str:
 
 
 def writes(result: Result) -> str:
-    """The two latencies of every write."""
+    """The two latencies of each write in ms: until its answer, and until the feed shows it."""
 
     def figures(of: Endpoint | None) -> list[Cell]:
         answered = of.latency_ms if of else Latency()
@@ -86,7 +86,7 @@ def _by_phase(
     heads: Sequence[str],
     figures: Callable[[Endpoint | None], list[Cell]],
 ) -> str:
-    """As many tables as it takes with three variants in each: so many fit on paper."""
+    """Tables of up to three variants each: three fit on a printed page."""
     if not endpoints or not phase_names(result):
         return ""
     return "".join(
@@ -122,7 +122,7 @@ def _of_some(
 
 
 def differences(result: Result) -> str:
-    """Each variant's p50 as a multiple of the first one's; "" where there is nothing to compare."""
+    """The p50 of each variant as a multiple of the first variant's; "" without differences."""
     if not result.differences:
         return ""
     body = []
@@ -138,7 +138,7 @@ def differences(result: Result) -> str:
 
 
 def verdicts(result: Result) -> str:
-    """What is claimed, in the file's order, and what was seen of it."""
+    """The claims with their expectations and figures, in the order of the file."""
     blocks: list[str] = []
     told: set[str] = set()
     for claim, group in groupby(result.expectations, lambda one: one.claim):
@@ -167,7 +167,7 @@ def _verdict(one: Expectation) -> str:
 
 
 def machine(result: Result) -> str:
-    """Where and how it was measured: without it, no figure means anything to anybody else."""
+    """The conditions of the measurement: machine, seed, load and variants."""
     load = result.load
     rows = [
         ("scenario", result.scenario),

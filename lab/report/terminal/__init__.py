@@ -1,1 +1,1 @@
-"""terminal"""
+"""A result as text and tables in the terminal."""

@@ -1,4 +1,4 @@
-"""The twins side by side: what differs between asking and telling, line by line."""
+"""The twins side by side: the differences between asking and telling, line by line."""
 
 import difflib
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _WHOSE = {"-": "only sync-chain", "+": "only async-bus"}
 
 
 def path_of(arrangement: str, file: str) -> Path:
-    """The file in which an arrangement's service, or its stack, is written."""
+    """The source file of a service, or of the stack, in an arrangement."""
     of_posts = ARRANGEMENTS[arrangement].programs.get("posts", "lab.sync_chain.posts")
     spec = find_spec(f"{of_posts.rpartition('.')[0]}.{file}")
     assert spec
@@ -34,7 +34,7 @@ def path_of(arrangement: str, file: str) -> Path:
 
 
 def differences(file: str) -> list[tuple[str, str, str]]:
-    """Lines as (sign, chain's, bus's): `" "` in both, `"-"` only chain, `"+"` only bus."""
+    """Lines as (sign, chain, bus): `" "` in both, `"-"` only in chain, `"+"` only in bus."""
     chain, bus = (path_of(one, file).read_text("utf-8").splitlines() for one in (CHAIN, BUS))
     found: list[tuple[str, str, str]] = []
     matcher = difflib.SequenceMatcher(None, chain, bus, autojunk=False)
@@ -48,7 +48,7 @@ def differences(file: str) -> list[tuple[str, str, str]]:
 
 
 def show_same(file: str, other: str, console: Console) -> None:
-    """Say that an arrangement runs the chain's own file, and what differs instead."""
+    """Print that an arrangement runs the same file as the chain, and what differs instead."""
     if other == CHAIN:
         console.print(f"{file}.py of {CHAIN} is what all are compared with. Name another one.")
         return
@@ -62,7 +62,7 @@ def show_same(file: str, other: str, console: Console) -> None:
 
 
 def show(file: str, other: str, console: Console) -> None:
-    """Print the twins: below each other, or beside each other where the terminal is wide."""
+    """Print the differences of the twins: in two columns on a wide terminal, otherwise in one."""
     if path_of(CHAIN, file) == path_of(other, file):
         show_same(file, other, console)
         return

@@ -1,4 +1,4 @@
-"""Two kept runs beside each other: what was the same about them, and what came out differently."""
+"""Compares two saved runs: their conditions, their figures, and the changed verdicts."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from lab.results.result import Endpoint, Expectation, Result, Variant
 
 
 def render(one: Result, other: Result, console: Console) -> None:
-    """Print two runs, of one scenario or of two."""
+    """Print the comparison of two runs, of the same scenario or of different ones."""
     console.print(Group(*_blocks(one, other, Look.of(console))), soft_wrap=False)
 
 
@@ -36,7 +36,7 @@ def _blocks(one: Result, other: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def _not_alike(one: Result, other: Result) -> Iterator[str]:
-    """What makes the two hard to compare, a sentence each."""
+    """The differences in conditions that limit the comparison, a sentence each."""
     if one.scenario != other.scenario:
         yield "Two scenarios: what differs may be due to what was done."
     if one.quick != other.quick:
@@ -78,7 +78,7 @@ def _figures(first: Variant, second: Variant, look: Look) -> RenderableType:
 
 
 def _verdicts(one: Result, other: Result, look: Look) -> Iterator[RenderableType]:
-    """Only where they differ: what came out the same needs no line."""
+    """The expectations whose verdicts differ."""
     there = {(each.says, each.that): each for each in other.expectations}
     pairs = [(each, there.get((each.says, each.that))) for each in one.expectations]
     changed = [(a, b) for a, b in pairs if b and a.verdict != b.verdict]

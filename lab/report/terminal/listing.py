@@ -1,9 +1,6 @@
-"""What there is: the scenarios, one of them in full, the claims and what came of them.
+"""Lists: the scenarios, the claims with their verdicts, and the design of the blog.
 
-What a scenario is, before anything of it has run: label and line, for the terminal and for
-documents alike.
-
-The four steps of the course as tables, made from the running code.
+The facts of a scenario are pairs of label and line, for the terminal and for documents.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +17,11 @@ from lab.results.result import Result
 from lab.scenarios.scenario import Scenario
 from lab.support.text import plain, styled
 
-# ── What a scenario is, before anything of it has run: label and line, for the terminal and for
+# ── Facts of a scenario
 
 
 def facts(one: Scenario) -> Iterator[tuple[str, str]]:
-    """Its variants, its load, and its phases with what is done in them."""
+    """The variants, the load, and the phases with their faults, as (label, line)."""
     yield "variants", ", ".join(one.variants)
     of_all = sum(one.load.mix.values())
     mix = ", ".join(f"{100 * part / of_all:.0f} % {name}" for name, part in one.load.mix.items())
@@ -49,7 +46,7 @@ def facts(one: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def length_s(one: Scenario) -> float:
-    """How long it is under load, in seconds."""
+    """The length of all phases of a scenario, in seconds."""
     return sum(phase.seconds for phase in one.timeline())
 
 
@@ -58,11 +55,11 @@ def _settings(fault: Fault) -> str:
     return f" ({told})" if told else ""
 
 
-# ── What there is: the scenarios, one of them in full, the claims and what came of them.
+# ── Scenarios and claims
 
 
 def scenarios(found: Sequence[Scenario], console: Console) -> None:
-    """A line for each scenario."""
+    """Print a line for each scenario, and the scenarios of each tag."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("name", "what happens", "seconds", "quick"):
         table.add_column(heading, justify="right" if heading in ("seconds", "quick") else "left")
@@ -86,7 +83,7 @@ def scenarios(found: Sequence[Scenario], console: Console) -> None:
 
 
 def scenario(one: Scenario, console: Console, called: str) -> None:
-    """Everything about a scenario but what comes out of it. `called`: its name for `lab run`."""
+    """Print title, question, facts and claims of a scenario. `called`: its name for `lab run`."""
     table = Table.grid(padding=(0, 2))
     for label, line in facts(one):
         table.add_row(styled(label), styled(line))
@@ -108,7 +105,10 @@ def scenario(one: Scenario, console: Console, called: str) -> None:
 
 
 def claims(found: Sequence[Scenario], results: Sequence[Result], console: Console) -> None:
-    """Each claim, the scenarios that bear on it, and the newest verdict of each."""
+    """Print each claim, the scenarios that test it, and their newest verdicts.
+
+    `results`: saved runs, newest first.
+    """
     blocks: list[RenderableType] = []
     for claim in CLAIMS.values():
         blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
@@ -128,7 +128,7 @@ def claims(found: Sequence[Scenario], results: Sequence[Result], console: Consol
 
 
 def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
-    """What the newest valid run that judged this claim says of it."""
+    """The verdict of the newest valid run that judged this claim."""
     if not runs:
         return Text(f"not run here yet: lab run {of.name}", "dim")
     valid = [run for run in runs if run.valid]
@@ -150,7 +150,7 @@ def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
     )
 
 
-# ── The four steps of the course as tables, made from the running code.
+# ── Design of the blog
 
 _WIDEST_PATH = 20
 
@@ -161,7 +161,10 @@ def show(
     goals: Sequence[Goal],
     console: Console,
 ) -> None:
-    """Print the steps: resources, responsibilities, dependencies by arrangement, goals."""
+    """Print the four steps of the course as tables.
+
+    Resources, responsibilities, dependencies by arrangement, goals.
+    """
     _head(console, "1", "Resources, and a service for each (as in async-bus)")
     table = _table("service", "owns", "a database of its own")
     for owner in owners:
@@ -198,13 +201,13 @@ def show(
 
 
 def _line(one: Dependency) -> Text:
-    """One observed dependency, as a line."""
+    """One observed dependency as a line."""
     verb = "asks" if one.how == "asks" else "hears from"
     return Text("  ") + styled(f"{one.service} {verb} {one.other}: {one.what}")
 
 
 def _foldable(path: str) -> str:
-    """A path that may be broken between its parts: what is broken elsewhere is hard to read."""
+    """A path with a space before its last segment if it is long, so that the line breaks there."""
     head, slash, tail = path.rpartition("/")
     return f"{head} {slash}{tail}" if len(path) > _WIDEST_PATH else path
 

@@ -1,12 +1,11 @@
-"""A run's course in the terminal: latency, success and lag over time, in as many columns as there
-are.
+"""Plots of a run in the terminal: latency, success and lag over time, and the latency spread.
 
-The same bins and the same medians as in the charts, with letters instead of lines: each variant has
-a sign of its own, which the first line explains, and where two fall on one place the later one is
-seen. The scale is logarithmic, for a few milliseconds and a few seconds stand in one picture.
+The plots use the same bins and medians as the charts, but characters instead of lines: one sign for
+each variant, explained in the first line. If two signs fall on the same cell, the later one is
+shown. Latency has a logarithmic scale, so that milliseconds and seconds fit in one plot.
 
-How latency is spread, in the terminal: from the p50 over the p95 to the slowest, a line for each
-phase and variant, and for a write the moment at which the feed showed it.
+The spread has a line for each phase and variant: p50, p95, maximum, and for a write the p50 until
+it was visible.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,8 +25,7 @@ from lab.report.charts.svg import Scale, linear, logarithmic, told
 from lab.report.formatting import Look
 from lab.results.result import Endpoint, Result
 
-# ── How latency is spread, in the terminal: from the p50 over the p95 to the slowest, a line for
-# each
+# ── Latency spread
 
 _SPREAD_LEFT = 16
 _RIGHT = 22
@@ -37,7 +35,10 @@ _MOST_PHASES = 3
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """p50 (the variant's own), the way to the p95 and beyond it, both ends, and visible."""
+    """The characters of a line: up to the p95, beyond it, at the p95, at the maximum, visible.
+
+    The p50 has the sign of the variant.
+    """
 
     usual: str
     rare: str
@@ -51,9 +52,9 @@ _TYPED = _Signs("=", "-", "+", "|", "V")
 
 
 def spread(result: Result, signs: list[str], inks: list[str], look: Look) -> Iterator[Text]:
-    """A block for each kind of request; nothing of a run with many phases, or in a narrow terminal.
+    """A block for each endpoint; nothing if there are many phases or the terminal is narrow.
 
-    `signs`, `inks`: each variant's.
+    `signs`, `inks`: the sign and the colour of each variant.
     """
     columns = min(100, look.width) - _SPREAD_LEFT - _RIGHT
     phases = list(result.variants[0].phases) if result.variants else []
@@ -125,7 +126,7 @@ def _spread_axis(x: Scale, columns: int) -> str:
     return f"{''.join(line).rstrip():<{columns}}"
 
 
-# ── A run's course in the terminal: latency, success and lag over time, in as many columns as there
+# ── Figures over time
 
 _ROWS = 6
 _LEFT = 12
@@ -133,11 +134,11 @@ _NARROWEST = 20
 _SIGNS = (("●", "o"), ("□", "#"), ("▲", "^"), ("◇", "*"), ("▽", "v"), ("+", "+"))
 _INKS = ("yellow", "blue", "green", "magenta", "cyan", "")
 _SHARES = (("█", "#"), ("▆", "+"), ("▄", "="), ("▂", "-"), ("×", "x"))
-"""From all good to none, by fourths; nothing was due is a blank."""
+"""Signs for the share of good answers: all, over 2/3, over 1/3, fewer, none."""
 
 
 def plots(result: Result, raw: Raw, console: Console) -> None:
-    """Print them; where there is nothing to print, why."""
+    """Print the plots, or the reason why there are none."""
     look = Look.of(console)
     time, columns = clock(result, raw), min(100, look.width - _LEFT - 1)
     if time is None or columns < _NARROWEST:
@@ -193,7 +194,7 @@ def _latency(
 def _lag(
     names: Sequence[str], time: Clock, own: list[Reading], columns: int, look: Look
 ) -> Iterator[Text]:
-    """The greatest lag that falls on each column."""
+    """The maximum lag in each column."""
     found: list[list[tuple[float, float]]] = []
     for name in names:
         most: dict[int, tuple[float, float]] = {}
@@ -214,7 +215,7 @@ def _second(point: tuple[float, float]) -> float:
 def _panel(
     found: Sequence[Sequence[tuple[float, float]]], y: Scale, time: Clock, columns: int, look: Look
 ) -> Iterator[Text]:
-    """Signs on a grid of letters, with figures at its left edge."""
+    """A grid of characters with the signs of the points, and tick labels at its left edge."""
     grid = [[Text(" ") for _ in range(columns)] for _ in range(_ROWS)]
     for number, points in enumerate(found):
         for at_s, value in points:
@@ -229,7 +230,7 @@ def _panel(
 def _success(
     names: Sequence[str], time: Clock, own: list[Sample], columns: int, look: Look
 ) -> Iterator[Text]:
-    """A line for each variant, where not everything was good."""
+    """A line for each variant with failed requests."""
     for number, name in enumerate(names):
         mine = [one for one in own if one.variant == name]
         if all(one.ok for one in mine):
@@ -247,7 +248,7 @@ def _success(
 
 
 def _axis(time: Clock, columns: int, look: Look) -> Iterator[Text]:
-    """Seconds, and what was broken from when to when, a line each."""
+    """The axis in seconds, and a line for each fault window."""
     corner, dash, mark = ("+", "-", "+") if look.ascii_only else ("└", "─", "┴")
     ruler, figures = [dash] * columns, [" "] * (columns + 6)
     for tick in Scale(0.0, time.end_s, 0.0, 1.0).ticks(6):
@@ -277,7 +278,7 @@ def _sign(number: int, look: Look) -> str:
 
 
 def _share(share: float, look: Look) -> str:
-    """Only what was wholly good looks so, and only what wholly failed."""
+    """The sign of a share; the first and last signs are only for exactly 1 and exactly 0."""
     step = (
         0 if share == 1 else 4 if share == 0 else 1 if share > 2 / 3 else 2 if share > 1 / 3 else 3
     )

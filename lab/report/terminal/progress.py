@@ -1,6 +1,6 @@
-"""What one sees while a scenario runs: the phase, both stacks, how many got an answer so far.
+"""The progress display of a running scenario: the phase, and the counts of each variant so far.
 
-On stderr, and only on a terminal: a pipe gets nothing, and stdout is for the result alone.
+It appears on stderr and only on a terminal: a pipe gets nothing, and stdout has only the result.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _WORDS = {
 
 
 def headline(result: Result) -> str:
-    """What came of a run, in a line."""
+    """The outcome of a run in one line."""
     if not result.valid:
         return f"{result.scenario}: INVALID, not a result: {' '.join(result.problems)}"
     verdicts = [one.verdict for one in result.expectations]
@@ -39,15 +39,15 @@ def headline(result: Result) -> str:
 
 
 class Watching:
-    """A display that follows one run: `with Watching(...) as watching: run(progress=watching)`."""
+    """A display of one run: `with Watching(...) as watching: run(progress=watching)`."""
 
     def __init__(self, scenario: Scenario, console: Console, of_all: str = "") -> None:
-        """`of_all`: where in a list of scenarios we are, as `3 of 31`; "" for one alone."""
+        """`of_all`: the position in a list of scenarios, as `3 of 31`; "" for a single one."""
         self._scenario = scenario
         self._of_all = of_all
         self._length_s = sum(phase.seconds for phase in scenario.timeline())
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
-        # FORCE_COLOR makes a pipe a terminal in Rich's eyes, but no cursor can move in it.
+        # With FORCE_COLOR, Rich takes a pipe for a terminal, but a pipe has no cursor to move.
         quiet = not (console.is_terminal and console.file.isatty())
         self._live = None if quiet else Live(console=console, transient=True, auto_refresh=False)
 
@@ -66,7 +66,7 @@ class Watching:
             self._live.stop()
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Take in a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
+        """Show a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
         self._latest |= line
         if self._live:
             self._live.update(self._shown(), refresh=True)
@@ -99,12 +99,12 @@ class Watching:
                 f"{waiting} waiting" if waiting else "",
                 f"{counts['pending_visible']} not seen yet" if counts["pending_visible"] else "",
             )
-        bar = Table.grid()  # a bar alone ends without a line break
+        bar = Table.grid()  # a bar outside a table ends without a line break
         bar.add_row(ProgressBar(total=self._length_s, completed=done_s, width=60))
         return Group(head, bar, rows)
 
     def _broken(self, phase: str) -> str:
-        """What is broken in this phase, in words."""
+        """The faults of this phase in words; "" if there are none."""
         for one in self._scenario.timeline():
             if one.name == phase and one.faults:
                 return ", ".join(f"{w.fault.target}: {w.fault.kind}" for w in one.faults)

@@ -1,8 +1,8 @@
-"""One run on a terminal: the arrangements side by side, the price beside the win.
+"""The report of one run in the terminal, with the variants side by side.
 
-The order is the reader's: what was asked, who got an answer and how soon, when a write was *seen*,
-what became of the data, whether the faults acted and the load was honest; only then the verdicts,
-and the explanation last. Nothing is said by colour alone, and 80 columns are enough.
+Order: question, answers and latencies, visibility of writes, fate of the data, evidence of the
+faults and quality of the load, verdicts, explanation. Colour never carries meaning alone, and 80
+columns are enough.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -46,19 +46,18 @@ _DATA: tuple[tuple[str, Callable[[Data], int | None], bool], ...] = (
     ("  of these kept", lambda of: of.unknown_kept, False),
     ("judged, and not there", lambda of: of.orphaned, True),
 )
-"""The rows about data: what they are called, their figure, and whether it should be 0."""
+"""The rows about data: label, figure, and whether the figure should be 0."""
 
 _MILLISECONDS = ("p50", "p90", "p95", "p99", "max", "mean")
 
 
 def render(result: Result, console: Console) -> None:
-    """Print a run."""
+    """Print the report of a run."""
     console.print(Group(*_blocks(result, Look.of(console))), soft_wrap=False)
 
 
 def summary(results: Sequence[Result], console: Console, what_fails: bool = False) -> None:
-    """Print several runs, a line each; with `what_fails` also each expectation that did not hold,
-    for those who have not seen the tables."""
+    """Print one line for each run. `what_fails`: then also each expectation that failed."""
     look = Look.of(console)
     table = wide_tables.new_table("Summary", ["scenario"])
     for heading in ("hold", "fail", "not measured"):
@@ -114,7 +113,7 @@ def _blocks(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def particulars(result: Result, look: Look) -> Iterator[RenderableType]:
-    """What became of the data, who was behind, who needed whom, and the proof that it is so."""
+    """The data, consumer lag, databases, dependencies, and the evidence."""
     yield _data(result, look)
     yield from hearing(result, look)
     yield from databases(result, look)
@@ -123,7 +122,7 @@ def particulars(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def failures(result: Result, look: Look) -> Iterator[RenderableType]:
-    """How requests failed, and after how long their senders knew (ms, p50)."""
+    """The errors of each endpoint by kind, and the p50 time until the sender saw them (ms)."""
     lines = [
         f"{variant.name}, {phase}: "
         + "; ".join(f"{name} {_errors(of)}" for name, of in figures.endpoints.items() if of.failed)
@@ -160,8 +159,7 @@ def _data(result: Result, look: Look) -> RenderableType:
 
 
 def _stale(variant: Variant) -> int | None:
-    """How many answers lacked something acknowledged: whom no second teller could be asked about
-    is looked at closer."""
+    """How many feeds lacked an acknowledged write, over all phases; None if not measured."""
     feeds = [of.endpoints.get("read_feed") for of in variant.phases.values()]
     known = [one.stale for one in feeds if one is not None and one.stale is not None]
     return sum(known) if known else None
@@ -193,7 +191,7 @@ def _evidence(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def sidecar(of: SidecarCost) -> str:
-    """What the lab's own part in a foreign service's figures is."""
+    """A sentence: how much latency the sidecar adds in front of an external service."""
     return (
         f"the sidecar before it takes {of.with_ms - of.without_ms:.2f} ms of each reading of the "
         f"feed (p50 {of.with_ms:.2f} ms with it, {of.without_ms:.2f} without, of {of.asked}; an "
@@ -206,7 +204,7 @@ def _line(text: str, look: Look, style: str = "") -> RenderableType:
 
 
 def _verdicts(result: Result, look: Look) -> Iterator[RenderableType]:
-    """In the file's order: what is taught, in a sentence, and what was seen of it, in figures."""
+    """Each claim as a sentence and its expectations with figures, in the order of the file."""
     yield Text("\nWhat is claimed, and what was seen", "bold")
     if not result.valid:
         yield Text("No verdicts: this run was not honest, so it proves nothing either way.", "red")
@@ -235,7 +233,7 @@ def _verdict(one: Expectation, look: Look) -> RenderableType:
 
 
 def figure_told(path: str, value: float | None) -> str:
-    """A figure with its unit, which its path tells."""
+    """A figure with the unit that its path implies; None is `never` or `nothing`."""
     last = path.rpartition(".")[2].rpartition("_")[2]
     if value is None:
         return "never" if path.endswith("recovery_seconds") else "nothing"

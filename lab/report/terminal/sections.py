@@ -1,19 +1,8 @@
-"""How far behind those were who hear the bus, and how newcomers caught up.
+"""The smaller sections of a run's report: tables and sentences as Rich renderables.
 
-Which process has which database open: a row for each process, where the scenario asks for it.
-
-Who needs whom, as it was seen: a row for each variant, where the scenario is about it.
-
-What came of events that somebody could not digest: who stands behind which, and what was laid
-aside.
-
-What became of the questions between services, in a line: what a protection did, and cost.
-
-How well the load kept its own promise, and how much of the machine was left for anything.
-
-What theory had said, beside what was measured.
-
-What somebody predicted, beside what was measured and what theory said of the same figure.
+Consumer lag, open databases, dependencies, stuck consumers, calls between services, the quality of
+the load, the predictions of theory, and the guesses of the user. A section is empty if the run has
+nothing to show for it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,14 +19,17 @@ from lab.results.dependencies import asks_figure, edges, hanging, services
 from lab.results.paths import measured, written
 from lab.results.result import Guess, Load, Prediction, Result, Variant
 
-# ── How far behind those were who hear the bus, and how newcomers caught up.
+# ── Consumer lag
 
 _FAR_BEHIND = 20
-"""Events; whoever was never so far behind is shown only where an expectation is about it."""
+"""Events. A consumer with a smaller maximum lag is shown only if an expectation is about lag."""
 
 
 def hearing(result: Result, look: Look) -> Iterator[RenderableType]:
-    """A row for each consumer that was far behind, and a line for each newcomer."""
+    """A row for each consumer with a large lag, and a line for each added replica.
+
+    If an expectation is about lag, a row for every consumer.
+    """
     asked = any(".lag." in one.that for one in result.expectations)
     rows = [
         (variant, service)
@@ -86,13 +78,16 @@ def _cells(result: Result, variant: Variant, service: str) -> Iterator[Text]:
     yield Text(written(lag.drain_rate, formatting.NONE))
 
 
-# ── Which process has which database open: a row for each process, where the scenario asks for it.
+# ── Open databases
 
 _HEADINGS = ["process", "databases it has open"]
 
 
 def databases(result: Result, look: Look) -> Iterator[RenderableType]:
-    """The table, and what came of reaching in; nothing unless an expectation is about it."""
+    """The files that each process has open, and each attempt to open another owner's database.
+
+    Nothing unless an expectation is about databases.
+    """
     if not any(".databases." in one.that for one in result.expectations):
         return
     table = wide_tables.new_table("Databases, under load", ["", *_HEADINGS])
@@ -111,20 +106,23 @@ def databases(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def _files(variant: Variant, part: str, files: list[str], look: Look) -> Iterator[Text]:
-    """One cell: the files, and of those that are another's, whose."""
+    """One cell: the open files; a file of another process with the name of its owner."""
     owners = variant.database_owners
     of_others = {file: owners[file] for file in files if owners.get(file, part) != part}
     told = [f"{file} (of {of_others[file]})" if file in of_others else file for file in files]
     yield look.text(", ".join(told) or formatting.NONE, "bold red" if of_others else "", limit=200)
 
 
-# ── Who needs whom, as it was seen: a row for each variant, where the scenario is about it.
+# ── Dependencies
 
 _NEEDS_HEADINGS = ("services", "threads", "of which\nto the bus", "hang on\neach other")
 
 
 def needs(result: Result, look: Look) -> Iterator[RenderableType]:
-    """The table; nothing unless an expectation is about it."""
+    """The observed dependencies, a row for each variant.
+
+    Nothing unless an expectation is about them.
+    """
     if not any(".web." in one.that for one in result.expectations):
         return
     table = wide_tables.new_table("Who was seen to need whom", [""])
@@ -141,11 +139,11 @@ def _figures(variant: Variant) -> tuple[object, ...]:
     return number, edges(variant), len(variant.on_the_bus), pairs
 
 
-# ── What came of events that somebody could not digest: who stands behind which, and what was laid
+# ── Stuck consumers and dead letters
 
 
 def halted(variant: Variant) -> Iterator[str]:
-    """A line for each service that is stuck, and one for all that laid something aside."""
+    """A line for each stuck service, and one line for all dead letters."""
     for service, at in (variant.stuck or {}).items():
         yield f"{service} is stuck, and says so at /health: {at}."
     if variant.dead_letters:
@@ -153,7 +151,7 @@ def halted(variant: Variant) -> Iterator[str]:
         yield f"events laid aside as dead letters: {counts}."
 
 
-# ── What became of the questions between services, in a line: what a protection did, and cost.
+# ── Calls between services
 
 _SAYS = {
     "timed_out": "{} not answered in time",
@@ -170,7 +168,7 @@ _SAYS = {
 
 
 def questions(variant: Variant) -> str | None:
-    """A sentence; None where nobody asks, or nothing but asking and answering happened."""
+    """A sentence on timeouts, retries, circuit breakers and the like; None if there were none."""
     counts = {kind: int(asks_figure(variant, kind) or 0) for kind in ("asked", "attempts", *_SAYS)}
     parts = [says.format(counts[kind]) for kind, says in _SAYS.items() if counts[kind]]
     if not parts:
@@ -180,7 +178,7 @@ def questions(variant: Variant) -> str | None:
 
 
 def without_a_part(variant: Variant) -> str | None:
-    """The price of good answers: how many of them had a part left out; None when none had."""
+    """A sentence: how many good answers were degraded in each phase; None if none were."""
     phases = {
         phase: sum(of.degraded for of in figures.endpoints.values())
         for phase, figures in variant.phases.items()
@@ -192,7 +190,7 @@ def without_a_part(variant: Variant) -> str | None:
 
 
 def sent_again(variant: Variant) -> str | None:
-    """How often clients sent a write again; None when they never did."""
+    """A sentence: how often clients retried a write in each phase; None if they never did."""
     phases = {
         phase: sum(of.retried for of in figures.endpoints.values())
         for phase, figures in variant.phases.items()
@@ -201,14 +199,14 @@ def sent_again(variant: Variant) -> str | None:
     return f"clients that got no answer sent their write again: {counts}." if counts else None
 
 
-# ── How well the load kept its own promise, and how much of the machine was left for anything.
+# ── Quality of the load
 
 CROWDED = 0.9
-"""From this share of all processors' time on, what runs waits for a processor now and then."""
+"""From this share of busy processor time on, processes sometimes wait for a processor."""
 
 
 def load_line(load: Load) -> str:
-    """In a line without its full stop: lag, late and dropped sends, the processors, the probes."""
+    """A line without a full stop: send lag, late and dropped sends, busy processors, probes."""
     said = [
         f"load: 99 % of the requests left within {formatting.ms(load.lag_ms.p99)} ms of their "
         "moment",
@@ -223,18 +221,18 @@ def load_line(load: Load) -> str:
 
 
 def processors(share: float) -> str:
-    """`share`: of all processors' time, 0 to 1."""
+    """A clause on how busy the processors were. `share`: of their whole time, 0 to 1."""
     said = f"the processors were busy {100 * share:.0f} % of the time"
     if share >= CROWDED:
         said += ", so that all milliseconds here have waiting for one in them"
     return said
 
 
-# ── What theory had said, beside what was measured.
+# ── Predictions of theory
 
 
 def rows(predictions: Sequence[Prediction], look: Look) -> Iterator[RenderableType]:
-    """A table with a row for each prediction; under it, why those that are off are off."""
+    """A row for each prediction; below the table, the reasons for the large deviations."""
     if not predictions:
         return
     table = wide_tables.new_table("What theory had said", ["prediction"])
@@ -263,13 +261,13 @@ def _off(one: Prediction) -> str:
     return f"{one.deviation:+.0%}" if abs(one.deviation) < 10 else "far off"
 
 
-# ── What somebody predicted, beside what was measured and what theory said of the same figure.
+# ── Guesses of the user
 
 TITLE = "What you had predicted"
 
 
 def guess_rows(guesses: Sequence[Guess], look: Look) -> Iterator[RenderableType]:
-    """A table: a line for each question, under it a row for each variant it was asked of."""
+    """A table with each question, and below it a row for each variant that it is about."""
     if not guesses:
         return
     table = wide_tables.new_table(TITLE, ["prediction"])
@@ -296,14 +294,14 @@ def guess_rows(guesses: Sequence[Guess], look: Look) -> Iterator[RenderableType]
 
 
 def figure(value: float | str | None, unit: str) -> str:
-    """`312 ms`, a count, names, `never`; `-` for nothing."""
+    """A value as text: `312 ms`, a count, names or `never`; `-` for None and ""."""
     if value is None or isinstance(value, str):
         return value or formatting.NONE
     return f"{formatting.ms(value)} ms" if unit == "ms" else written(value)
 
 
 def said(one: Guess) -> str:
-    """How good it was, in a word; by how much it was off, where that is a number."""
+    """The grade of a guess: `right`, `near`, `no`, `2.5 x too low`; `-` if not measured."""
     if one.hit is None:
         return formatting.NONE
     if one.hit:

@@ -1,8 +1,8 @@
-"""One request as a waterfall: who was at work when, who waited for whom, what came afterwards.
+"""Traces as waterfalls in the terminal: when each service worked, and which one it waited for.
 
-All stories stand on one time axis, so that a short one looks short. Above the line `answered` is
-what the client waited for; below it what others heard of it later. A bar in which further bars
-begin is somebody who waits.
+All traces share one time axis, so a short trace looks short. Above the line `answered` are the
+spans that the client waited for; below it, the spans of consumers. A span waits while the spans
+below it run.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ _NARROWEST, _WIDEST = 10, 60
 
 @dataclass(frozen=True)
 class _Signs:
-    """What bars are made of: a whole cell, its halves, one that is idle, the way, a moment."""
+    """The characters of a bar: full cell, left and right half, idle, event under way, moment."""
 
     whole: str
     left: str
@@ -36,20 +36,23 @@ _BLOCKS = _Signs("█", "▌", "▐", "░", "·", "◆")
 _ASCII = _Signs("#", "#", "#", "-", ".", "*")
 _WORTH_SAYING = 0.1
 _WORTH_SAYING_MS = 1.0
-"""It is said where a request stood still if that was both: such a share of its story, and so long.
-"""
+"""A wait is mentioned if it is longer than both this share of the trace and this time."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Milliseconds from 0 to `end_ms` on so many cells."""
+    """A time axis from 0 to `end_ms` milliseconds, `cells` characters wide."""
 
     end_ms: float
     cells: int
     signs: _Signs
 
     def bar(self, from_ms: float, to_ms: float, idle_ms: float, told_ms: float | None) -> str:
-        """A bar to the nearest half of a cell, and dots for the way from `told_ms` to it."""
+        """A bar to the nearest half cell.
+
+        It begins with `idle_ms` of idle time; dots lead from `told_ms`, the time of the event, to
+        the bar.
+        """
         first = self._half(from_ms)
         last = max(first + 1, self._half(to_ms))
         busy = self._half(from_ms + idle_ms)
@@ -67,7 +70,7 @@ class _Axis:
         return drawn
 
     def mark(self, at_ms: float) -> str:
-        """One moment."""
+        """A line with a sign at one moment."""
         return (" " * (self._half(at_ms) // 2) + self.signs.moment).ljust(self.cells)
 
     def _half(self, at_ms: float) -> int:
@@ -76,7 +79,7 @@ class _Axis:
 
 
 def show(stories: Sequence[Story], console: Console) -> None:
-    """Print the stories, one below the other."""
+    """Print the traces, one below the other."""
     look = Look.of(console)
     width = min(max(_NARROWEST, look.width - _LABEL - _FIGURES - 1), _WIDEST)
     end_ms = max(story.whole_ms for story in stories)
@@ -105,7 +108,7 @@ def _waterfall(story: Story, axis: _Axis, look: Look) -> Iterator[RenderableType
 
 
 def _parts(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:
-    """What belongs to the answer, and what came of events, each with all that came of it."""
+    """The spans before the answer, and the spans of consumers with all their descendants."""
     answer: list[Step] = []
     aftermath: list[Step] = []
     told: set[str] = set()
@@ -137,7 +140,7 @@ def _idle_ms(step: Step) -> float:
 
 
 def _end(story: Story) -> str:
-    """What it was that the client saw in the end."""
+    """The outcome that the client saw, in one or two words."""
     failed = story.steps[0].failed
     return "given up" if failed == "timeout" else "failed" if failed else "answered"
 
@@ -176,7 +179,7 @@ def _sentences(story: Story, look: Look) -> Iterator[Text]:
 
 
 def _where_it_stood(story: Story, served: Sequence[Step]) -> Iterator[str]:
-    """Where nobody worked for it, if that was long: before a worker was free, or held there."""
+    """Sentences on long waits: for a free worker, or because of an injected latency."""
     for step in served:
         for name, says in (
             ("queued_ms", "waited for a free worker in"),
@@ -187,7 +190,7 @@ def _where_it_stood(story: Story, served: Sequence[Step]) -> Iterator[str]:
 
 
 def _who_waited(answer: Sequence[Step], served: Sequence[Step]) -> Iterator[str]:
-    """The client, and then everybody who asked somebody."""
+    """Sentences: which service the client waited for, and which ones each caller waited for."""
     if not served:
         yield "The client waited, and no service wrote down that it had heard of it."
         return

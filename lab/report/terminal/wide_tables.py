@@ -1,9 +1,8 @@
-"""The wide tables: a row for each kind of request and phase, a group of columns for each variant.
+"""The wide tables: a row for each endpoint and phase, a group of columns for each variant.
 
-A group is one column whose figures stand under its own small heading, so the arrangements stay side
-by side in 80 columns; where they don't fit, a table follows for those that are left.
-
-What differs at all: each variant's answers as multiples of the first one's, and how surely.
+A group is one column of the table with several figures in each cell, so the variants fit side by
+side in 80 columns; further tables follow for the variants that do not fit. The last table compares
+each variant with the first one: ratios of the p50, with confidence intervals.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,18 +29,18 @@ from lab.results.result import (
     Visible,
 )
 
-# ── The wide tables: a row for each kind of request and phase, a group of columns for each variant.
+# ── Answers, writes and blast radius
 
 _ANSWERS = "Answers (n asked for; p50, {tail} and max in ms, of those that succeeded)"
 _ENOUGH_FOR_P99 = 2_000
-"""Good answers, of which twenty are then beyond the p99; of fewer it is luck and no figure."""
-_GAP = 3  # between two columns: a blank, the divider, a blank
+"""Good answers. Twenty of them are then slower than the p99; with fewer, the p99 is chance."""
+_GAP = 3  # between two columns: a space, the divider, a space
 
 
 def answers(result: Result, look: Look) -> Iterator[RenderableType]:
-    """Endpoint by phase: how many, success, p50, p95 and max of the good answers, by variant.
+    """For each endpoint, phase and variant: requests, success, p50, p95 and max of good answers.
 
-    With so many answers in every cell that a p99 means something, that instead of the p95.
+    Latencies are in ms. If every cell has enough answers for a p99, the p99 replaces the p95.
     """
     shown = _shown(result)
     tail = tail_of(result)
@@ -64,7 +63,7 @@ def answers(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def tail_of(result: Result) -> Literal["p95", "p99"]:
-    """Which percentile stands for the tail: p99 if every cell has answers enough for it."""
+    """The percentile that represents the tail: p99 if every cell has enough answers for it."""
     return "p99" if all(one.ok >= _ENOUGH_FOR_P99 for one in _shown(result)) else "p95"
 
 
@@ -79,7 +78,7 @@ def _shown(result: Result) -> list[Endpoint]:
 
 
 def writes(result: Result, look: Look) -> Iterator[RenderableType]:
-    """The two latencies of every write: when it was answered, and when the feed showed it."""
+    """The two latencies of each write in ms: until its answer, and until the feed shows it."""
     in_brief = "during" not in phase_names(result)
 
     def group(of: Endpoint | None) -> Text:
@@ -99,7 +98,7 @@ def writes(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def matrix(result: Result, look: Look) -> Iterator[RenderableType]:
-    """Who is hurt by whom: a row for each method, success by endpoint, a group for each variant."""
+    """The blast radius: a row for each phase, success by endpoint, a group for each variant."""
     heading = f"{'feed':>7}{'post':>8}{'comment':>9}"
     absent: dict[str, str] = {}
     for variants in fitting(result.variants, look, 20, heading):
@@ -150,7 +149,7 @@ def _by_phase(
 
 
 def endpoints_of(result: Result) -> tuple[str, ...]:
-    """The endpoints to show: those that anybody asked for, or else the usual three."""
+    """The endpoints of the result, in order; the usual three if it has none."""
     sent = {name for one in result.variants for of in one.phases.values() for name in of.endpoints}
     return tuple(name for name in (*ENDPOINTS, *AT_ONCE) if name in sent) or ENDPOINTS
 
@@ -173,7 +172,7 @@ def _was_done(variant: Variant, phase: str) -> bool:
 
 
 def phase_names(result: Result) -> list[str]:
-    """The phases in order, as the first variant has them."""
+    """The phases of the first variant, in order."""
     return list(result.variants[0].phases) if result.variants else []
 
 
@@ -185,7 +184,10 @@ def endpoint_of(variant: Variant, phase: str, name: str) -> Endpoint | None:
 def fitting(
     variants: Sequence[Variant], look: Look, labels: int, heading: str
 ) -> Iterator[Sequence[Variant]]:
-    """The variants, in as many tables as their groups of columns need."""
+    """The variants, split into tables that fit the width.
+
+    `labels`: width of the label columns; `heading`: of one group.
+    """
     group = max(map(len, heading.split("\n"))) + _GAP
     most = max(1, (look.width - labels) // group)
     for at in range(0, len(variants), most):
@@ -212,14 +214,14 @@ def new_table(title: str, labels: Sequence[str]) -> Table:
     return table
 
 
-# ── What differs at all: each variant's answers as multiples of the first one's, and how surely.
+# ── Differences between variants
 
 _HEADING = f"{'ratio':>5}{'from':>6}{'to':>6}  {'':6}"
 _STYLE = {"slower": "bold red", "faster": "green"}
 
 
 def differences(result: Result, look: Look) -> Iterator[RenderableType]:
-    """A row for each kind of request and phase that can be compared, and the noise floor below."""
+    """A row for each endpoint and phase with enough answers, and below it the noise floor."""
     if result.noise_floor is None or len(result.variants) < 2:
         return
     first = result.variants[0].name
@@ -235,7 +237,7 @@ def differences(result: Result, look: Look) -> Iterator[RenderableType]:
 
 
 def noise(floor: NoiseFloor) -> str:
-    """A sentence: below what nothing is called a difference on this machine."""
+    """A sentence: the noise floor of this machine, below which no difference is reported."""
     if not floor.runs or floor.newest is None:
         return (
             f"The noise floor was not measured here yet (±{_percent(floor)} is assumed): "
@@ -253,7 +255,7 @@ def _percent(floor: NoiseFloor) -> str:
 
 
 def runs(result: Result, look: Look) -> Iterator[RenderableType]:
-    """How many runs it was, and which of them don't count."""
+    """The number of runs, and the invalid ones, which are left out."""
     if result.isolated:
         yield Text("The variants ran one after another, each with the machine to itself.", "dim")
     if result.repeats == 1:
@@ -305,8 +307,7 @@ def _cell(of: Difference | None) -> Text:
 
 
 def _times(ratio: float) -> str:
-    """In five columns, with two digits that count or more, where there are so many: 0.004, 0.11,
-    1.03, 24.5, 310."""
+    """A ratio in at most five columns: 0.004, 0.11, 1.03, 24.5, 310, `<.001`, `>9999`."""
     if not 0.0005 <= ratio < 9_999.5:
         return "<.001" if ratio < 1 else ">9999"
     digits = 3 if ratio < 0.0995 else 2 if ratio < 9.995 else 1 if ratio < 99.95 else 0

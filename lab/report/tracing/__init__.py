@@ -1,1 +1,1 @@
-"""Follows one request."""
+"""Traces of single requests, and the design of the blog as observed in traces."""

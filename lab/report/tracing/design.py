@@ -1,8 +1,8 @@
-"""The design of the blog, read off the running code: the four steps of the course as data.
+"""The design of the blog, taken from the code: the four steps of the course as data.
 
-What a service owns, tells and hears is read from its module; what it *depends on* is not read but
-observed: an arrangement is started, each goal is carried out once, and the spans say who called
-or heard whom.
+The responsibilities of a service come from the docstring of its module. Its dependencies are
+observed: the lab starts an arrangement, carries out each goal once, and reads from the spans which
+service called which one, and which one consumed whose events.
 """
 
 import importlib
@@ -22,7 +22,7 @@ _FLUSHED_WITHIN_S = 5.0
 
 @dataclass(frozen=True)
 class Goal:
-    """One thing a client may want: the service, the function, and what is sent and answered."""
+    """One goal of a client: the service and its operation, the request and the response."""
 
     service: str
     goal: str
@@ -34,7 +34,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Responsibility:
-    """What a service's file says of itself in its first lines."""
+    """The head of a service's module docstring, and whether the service has a database."""
 
     service: str
     owns: str
@@ -46,7 +46,7 @@ class Responsibility:
 
 @dataclass(frozen=True, order=True)
 class Dependency:
-    """`service` needs `other` to answer a request (`asks`), or hears from it, later (`hears`)."""
+    """`service` calls `other` to answer a request (`asks`), or consumes its events (`hears`)."""
 
     service: str
     how: str
@@ -55,7 +55,7 @@ class Dependency:
 
 
 def responsibilities(arrangement: str) -> list[Responsibility]:
-    """A row for each service, from the head of its file."""
+    """One row for each service."""
     found = []
     for name in SERVICES:
         module = _module(arrangement, name)
@@ -75,7 +75,7 @@ def responsibilities(arrangement: str) -> list[Responsibility]:
 
 
 def goals(arrangement: str) -> list[Goal]:
-    """A row for each public route, from the service's OpenAPI document."""
+    """One row for each public route, from the OpenAPI documents of the services."""
     from lab.service.openapi import openapi
 
     found = []
@@ -99,7 +99,10 @@ def goals(arrangement: str) -> list[Goal]:
 
 
 async def observed_dependencies(arrangement: str, folder: Path) -> list[Dependency]:
-    """Start the arrangement, carry each goal out once, and read from the spans who needed whom."""
+    """Start the arrangement, carry out each goal once, and read the dependencies from the spans.
+
+    `folder`: for the files of the processes.
+    """
     async with Supervisor(PRELOAD, folder) as supervisor:
         with Stack(arrangement, ARRANGEMENTS[arrangement], supervisor, folder) as stack:
             await supervisor.start(*stack.programs)
@@ -136,7 +139,7 @@ def _module(arrangement: str, name: str) -> Any:
 
 
 def _named(content: dict[str, Any], document: dict[str, Any]) -> str:
-    """A body in short: `{title}`, or `[{id, title}]` for a list of them."""
+    """The fields of a body: `{title}`, or `[{id, title}]` for a list."""
     schema = content["content"]["application/json"]["schema"]
     many = schema.get("type") == "array"
     name = (schema["items"] if many else schema)["$ref"].rpartition("/")[2]

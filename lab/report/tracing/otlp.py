@@ -1,4 +1,4 @@
-"""The spans of stories as OTLP/JSON, which Jaeger and other tools for traces can load.
+"""Exports traces as OTLP/JSON, which Jaeger and other trace tools can load.
 
 The protocol's JSON is protobuf's with exceptions (opentelemetry.io/docs/specs/otlp, "JSON Protobuf
 Encoding"): ids are hex digits, enums are numbers, 64-bit integers are strings, names are
@@ -17,12 +17,12 @@ KINDS = {"server": 2, "client": 3, "consumer": 5}
 _STATUS_ERROR = 2
 _SCOPE = "sync-async-lab"
 
-# What OpenTelemetry's conventions call what we noted; what they have no word for keeps ours.
+# Names from OpenTelemetry's semantic conventions; all other notes get the prefix `lab.`.
 _NAMES = {"status": "http.response.status_code"}
 
 
 def otlp(stories: Sequence[Story]) -> str:
-    """A TracesData document: a resource for each service of each arrangement."""
+    """A TracesData document: a resource for each service of each trace."""
     scope = {"name": _SCOPE, "version": lab_version()}
     resources = []
     for story in stories:
@@ -62,7 +62,7 @@ def _span(story: Story, step: Step) -> dict[str, Any]:
 
 
 def _nanoseconds(moment_s: float) -> str:
-    """To the microsecond: a float of seconds since 1970 has no more digits."""
+    """Seconds since 1970 as nanoseconds, exact to the microsecond: a float has no more digits."""
     return str(round(moment_s * 1_000_000) * 1_000)
 
 

@@ -1,13 +1,12 @@
-"""One request in one arrangement, sent on purpose and followed wherever it went.
+"""Traces of single requests: of a new one without load, or of one from a saved run.
 
-Nobody else is there: what is seen is how the work is shared out, not how load bears on it. The
-connections are open and the code is warm; of several requests the one in the middle is told, so
-that the picture is not the one time in nine when the machine did something else.
+A new request is sent to an arrangement without any other load, so its trace shows how the services
+share the work, not how they behave under load. Connections are open and the code is warm. The trace
+is that of the median of nine requests, by the time until the write is visible (for a read: until
+the answer), so an outlier is not taken for the rule.
 
-One request out of a run that was kept: the slowest one, or the one with a certain trace id.
-
-Each row of `samples.csv` names the trace that began with it, so a slow row can be followed into the
-services. The client's step begins when the request was due, as its latency does.
+In a saved run, each row of `samples.csv` has a trace id: a slow request can be followed into the
+services. The client's span begins at the intended send time, as the latency does.
 """
 
 import asyncio
@@ -31,10 +30,10 @@ from lab.report.tracing.waterfall import CLIENT, Step, Story, joined, read_spans
 from lab.support.http_client import Client, Origin, Outcome
 from lab.support.text import did_you_mean
 
-# ── One request in one arrangement, sent on purpose and followed wherever it went.
+# ── A new request
 
 REQUESTS = {"comment": "create_comment", "feed": "read_feed", "post": "create_post"}
-"""What can be followed, and what the load calls it."""
+"""The requests that can be traced, and their endpoints."""
 
 _WARM_ROUNDS = 10
 _SENT = 9
@@ -45,7 +44,10 @@ _DECIDED = ("approved", "rejected")
 
 @dataclass(frozen=True)
 class _Sent:
-    """One request as its client saw it: moments of `perf_counter`, the beginning of `time` too."""
+    """One request as its client saw it.
+
+    Times are seconds of `perf_counter`; `begun_unix_s` is in seconds since 1970.
+    """
 
     trace: str
     begun_unix_s: float
@@ -63,9 +65,9 @@ class _Sent:
 
 
 async def followed(arrangement: str, what: str, folder: Path) -> Story:
-    """Start the arrangement, send a request of REQUESTS, and tell the whole story of it.
+    """Start the arrangement, send requests `what` of REQUESTS, and return the median one's trace.
 
-    Raises LabCannotRun when it can't be started, or doesn't answer.
+    Raises LabCannotRun if the arrangement does not start, or does not respond as expected.
     """
     endpoint = ENDPOINTS[REQUESTS[what]]
     async with Supervisor(PRELOAD, folder) as supervisor:
@@ -80,7 +82,7 @@ async def followed(arrangement: str, what: str, folder: Path) -> Story:
                 sent = [await author.does(what) for _ in range(_SENT)]
             finally:
                 client.close()
-    # Here all programs have ended, and so have written down all they had to say.
+    # All programs have exited by now, so all their spans are written.
     one = sorted(sent, key=lambda each: each.visible_ms or each.answered_ms)[_SENT // 2]
     request = f"{endpoint.method} {endpoint.path}"
     root = client_step(one.trace, request, one.begun_unix_s, one.answered_ms)
@@ -96,12 +98,12 @@ async def followed(arrangement: str, what: str, folder: Path) -> Story:
 
 
 def client_step(trace: str, request: str, at_s: float, ms: float, failed: str = "") -> Step:
-    """The step with which every story begins. Its id is the head of its trace's."""
+    """The root span of a trace. Its id is the first 16 digits of the trace id."""
     return Step(trace[:16], "", CLIENT, "client", request, at_s, ms, failed=failed)
 
 
 class _Author:
-    """Writes posts and comments, reads the feed, one after the other."""
+    """A client that writes posts and comments and reads the feed, one request at a time."""
 
     def __init__(self, stack: Stack, client: Client) -> None:
         self._stack = stack
@@ -109,7 +111,10 @@ class _Author:
         self._post_id = ""
 
     async def does(self, what: str) -> _Sent:
-        """Send one request when nothing is under way, and wait until the feed shows it."""
+        """Send one request while the stack is idle, and wait until the feed shows its write.
+
+        Raises LabCannotRun if the stack stays busy, or if the response is not as expected.
+        """
         if not await self._stack.settle(_PATIENCE_S):
             raise LabCannotRun(f"{self._stack.name} does not come to rest. Try: lab doctor")
         endpoint = ENDPOINTS[REQUESTS[what]]
@@ -133,7 +138,10 @@ class _Author:
         return _Sent(trace, begun_unix_s, begun_s, outcome, visible_s)
 
     async def _until_visible(self, written: str) -> float:
-        """The moment the feed showed it: a post, or a comment with its verdict."""
+        """The time when the feed shows the post, or the comment with its verdict.
+
+        Raises LabCannotRun after `_PATIENCE_S`.
+        """
         give_up_at_s = perf_counter() + _PATIENCE_S
         feed = ENDPOINTS["read_feed"]
         while perf_counter() < give_up_at_s:
@@ -165,20 +173,20 @@ def _shown(feed: list[dict[str, Any]]) -> set[str]:
     return decided | {str(post["id"]) for post in feed}
 
 
-# ── One request out of a run that was kept: the slowest one, or the one with a certain trace id.
+# ── A request of a saved run
 
 _BROKEN = "during"
 
 
 class NoSuchTrace(ValueError):
-    """The run has nothing of the kind; the message says what it has."""
+    """The run has no such request or trace; the message says what it has."""
 
 
 def slowest(folder: Path, what: str, variants: Sequence[str] = ()) -> list[Story]:
-    """The slowest request of REQUESTS in each variant (all, unless some are named).
+    """The trace of the slowest request `what` of REQUESTS in each variant (default: all).
 
-    Of the phase `during`, where there is one: that is when something was broken. One that failed
-    counts as long as its client waited. Raises NoSuchTrace.
+    If the run has a phase `during`, in which the faults act, only its requests count. A failed
+    request counts with the time until its failure. Raises NoSuchTrace.
     """
     samples, started_s = _load(folder)
     known = list(dict.fromkeys(sample.variant for sample in samples))
@@ -204,7 +212,7 @@ def slowest(folder: Path, what: str, variants: Sequence[str] = ()) -> list[Story
 
 
 def by_id(folder: Path, trace: str) -> list[Story]:
-    """The request with this trace id, as a row of `samples.csv` has it. Raises NoSuchTrace."""
+    """The trace with this id, from `samples.csv`. Raises NoSuchTrace if there is none."""
     samples, started_s = _load(folder)
     found = [one for one in samples if one.trace == trace.lower() and one.latency_ms is not None]
     if not found:
@@ -232,7 +240,7 @@ def _story(sample: Sample, folder: Path, started_s: float, why: str) -> Story:
 
 
 def _load(folder: Path) -> tuple[list[Sample], float]:
-    """The samples, and when the load began (seconds since 1970)."""
+    """The samples, and the start of the load in seconds since 1970. Raises NoSuchTrace."""
     if parts := sorted(one.name for one in folder.glob("[rv]*-*/") if (one / "load.json").exists()):
         raise NoSuchTrace(
             f"{folder} holds several runs, each with a beginning of its own. "

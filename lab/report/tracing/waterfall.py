@@ -1,11 +1,11 @@
-"""One request and all that came of it: the spans of many processes, joined into one story.
+"""Joins the spans of several processes into one trace.
 
-Every process writes its own spans; the trace id says which belong together, the parent which came
-of which. A question is noted in its asker's span, without an id of its own, so it is matched with
-the answers here: they came of that span, from the service that was asked, after it was asked.
+Each process writes its own spans, with the trace id and the id of the parent span. An outgoing call
+is only noted in the caller's span and has no id. So this module matches it with the callee's span:
+same parent, the called service, and a start after the call.
 
-All moments are this machine's time of day, the same for all its processes; durations were measured
-by each process on a clock that nobody can set.
+Timestamps are the machine's wall clock, which all its processes share. Each process measures
+durations on a monotonic clock.
 """
 
 import hashlib
@@ -22,9 +22,11 @@ CLIENT = "client"
 
 @dataclass(frozen=True)
 class Step:
-    """A stretch of time in one process. `kind` is OpenTelemetry's: a client asks, a server answers,
-    a consumer applies an event. `at_s` and `told_s` (when its event was told) are seconds since
-    1970. `depth` counts the steps it came of; `failed` says what went wrong, or nothing.
+    """A span: work of one process on one request or event.
+
+    `kind` is OpenTelemetry's: a client calls, a server responds, a consumer applies an event.
+    `at_s` and `told_s` (the time of the consumed event) are seconds since 1970. `depth` is the
+    number of ancestors; `whom` is the callee of a client; `failed` is the error, or "".
     """
 
     span: str
@@ -39,25 +41,24 @@ class Step:
     failed: str = ""
     told_s: float | None = None
     notes: dict[str, int | float | str] = field(default_factory=dict)
-    """What else was written down: `status`; `sequence`; `queued_ms`, how long it waited for a
-    worker; `held_ms`, how long a latency held it there."""
+    """Further figures: `status`; `sequence`; `queued_ms`, the wait for a worker; `held_ms`, the
+    delay by an injected latency."""
 
     @property
     def end_s(self) -> float:
         return self.at_s + self.ms / 1_000
 
     def noted(self, name: str) -> float:
-        """A figure that was written down; 0 where it was not."""
+        """A figure of `notes`; 0 if it is missing."""
         return float(self.notes.get(name, 0.0))
 
 
 @dataclass(frozen=True)
 class Story:
-    """What came of one request, parents before children. `steps[0]` is the client's own.
+    """The trace of one request: spans with parents before children; `steps[0]` is the client's.
 
-    `variant`: where it happened. `answered_ms` and `visible_ms` (when the feed showed it; None for
-    what changes nothing, or was never shown) count from the client's beginning. `why`: why this
-    request and no other.
+    `answered_ms` and `visible_ms` (until the feed showed the write; None for a read, or if it never
+    did) count from the start of the client's span. `why`: why this request was chosen.
     """
 
     variant: str
@@ -77,17 +78,17 @@ class Story:
         return self.steps[0].at_s
 
     def ms(self, moment_s: float) -> float:
-        """A moment as milliseconds from the client's beginning."""
+        """A time in seconds since 1970 as milliseconds from the start of the client's span."""
         return (moment_s - self.begun_s) * 1_000
 
     @property
     def whole_ms(self) -> float:
-        """From the beginning to the last thing that is known to have happened."""
+        """The length of the trace: until the last span ends, or the write becomes visible."""
         ends = (self.ms(step.end_s) for step in self.steps)
         return max(*ends, self.visible_ms or 0.0)
 
     def to_data(self) -> dict[str, Any]:
-        """As JSON: moments in ms from the client's beginning."""
+        """The trace as JSON data; times are in ms from the start of the client's span."""
         return {
             "variant": self.variant,
             "trace": self.trace,
@@ -117,23 +118,23 @@ class Story:
 
 
 def read_spans(folder: Path, variant: str, traces: set[str]) -> list[dict[str, Any]]:
-    """The spans that the processes of a variant wrote about some traces, in no certain order.
+    """The spans of some traces that the processes of a variant wrote, in no particular order.
 
-    A process that was killed may have left half a line behind; it is passed over.
+    Incomplete lines, which a killed process can leave, are skipped.
     """
     found = []
     for file in sorted(folder.glob(f"{variant}.*.spans.ndjson")):
         for text in file.read_text("utf-8").splitlines():
-            # Reading JSON costs more than looking for what is not there.
+            # Parsing JSON costs more than this search.
             if any(trace in text for trace in traces) and text.endswith("}"):
                 found.append(json.loads(text))
     return [line for line in found if line["trace"] in traces]
 
 
 def joined(root: Step, lines: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
-    """The story that began with `root`: answers below their questions, events below their tellers.
+    """All spans of the trace: servers below the calls to them, consumers below the publishers.
 
-    A span whose parent was never written (its process was killed) stands below the root.
+    A span whose parent is missing (its process was killed) becomes a child of `root`.
     """
     steps = [root]
     for line in lines:
@@ -148,7 +149,7 @@ def joined(root: Step, lines: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
 
 
 def _in_order(step: Step, children: dict[str, list[Step]]) -> Iterable[Step]:
-    """A step and all that came of it: first what was waited for, then what was told."""
+    """A span and its descendants: at each level first calls and servers, then consumers."""
     yield step
     for child in sorted(
         children.get(step.span, ()), key=lambda one: (one.kind == "consumer", one.at_s)
@@ -157,7 +158,7 @@ def _in_order(step: Step, children: dict[str, list[Step]]) -> Iterable[Step]:
 
 
 def _question(step: Step, steps: Sequence[Step]) -> Step | None:
-    """The question that an answer belongs to: the last one put to its service before it began."""
+    """The call that a server span answers: the last one to its service before it began."""
     if step.kind != "server":
         return None
     questions = [
@@ -205,7 +206,7 @@ def _asked(line: dict[str, Any]) -> list[Step]:
 
 
 def _moment(told: object) -> float | None:
-    """An event's time as seconds since 1970; other people's events may have none."""
+    """An event's time as seconds since 1970; None if an external event has no valid time."""
     try:
         return datetime.fromisoformat(str(told)).timestamp()
     except ValueError:

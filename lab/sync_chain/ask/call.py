@@ -1,4 +1,4 @@
-"""The same questions, carried by a plain function call: all services in one process."""
+"""Requests to another service as plain function calls: all services in one process."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from lab.service.service import Service
 
 
 class CallCarrier:
-    """Asks a service of this process by calling its handler. Its errors come as they are."""
+    """Calls the handler of a service in this process. The handler's errors propagate unchanged."""
 
     def __init__(self, services: Mapping[str, Service]) -> None:
         self._services = services

@@ -1,9 +1,9 @@
-"""The same questions, carried by events: one event asks, another one answers.
+"""Requests to another service over the event bus: one event asks, another one answers.
 
-The asker puts a question on the bus and waits for the answer that names it (its correlation id).
-There is no direct call any more, and every drawback of one is still there: the asker waits, the
-asked one has to be up, and a chain of questions takes as long as all of them. Changing the carrier
-does not change the coupling.
+The caller publishes a question and waits for the answer event that names the question's id (its
+correlation id). No service calls another directly, but every drawback of a call remains: the
+caller waits, the callee has to be up, and a chain of questions takes as long as all of them
+together. Changing the transport does not change the coupling.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PAUSE_S = 0.05
 
 
 class EventCarrier:
-    """Asks by events, and answers the questions that others put on the bus for this service."""
+    """Publishes questions, and answers the questions that others publish for this service."""
 
     def __init__(
         self, name: str, source: str, bus: Bus, shell: Shell, timeout_s: float, tally: Tally
@@ -47,7 +47,10 @@ class EventCarrier:
     def __call__(
         self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        """Called in a worker, which waits here until the answer is on the bus."""
+        """Publish a question and block the calling worker until the answer event arrives.
+
+        Raises TimedOut, Unreachable, and what `understood` raises.
+        """
         timeout_s = deadline.at_most(self._timeout_s)
         patience_ms = None if deadline.left_s() is None else str(int(timeout_s * 1_000))
         question = Envelope.carrying(
@@ -79,20 +82,23 @@ class EventCarrier:
         return understood(whom, status, content)
 
     def _put(self, envelope: Envelope, timeout_s: float) -> None:
-        """Bring an event to the bus from a worker; returns when the bus has it."""
+        """Publish an event from a worker thread; returns when the bus has acknowledged it.
+
+        Raises BusUnavailable, or TimeoutError after `timeout_s` seconds.
+        """
         if self._loop is None:
             raise BusUnavailable("this service is not connected to the bus yet.")
         told = self._bus.append([envelope.model_dump_json()])
         asyncio.run_coroutine_threadsafe(told, self._loop).result(timeout_s)
 
     async def run(self) -> None:
-        """Listen for questions to this service and answers to its own; goes on for ever."""
+        """Consume questions to this service and answers to its own questions; never returns."""
         self._loop = asyncio.get_running_loop()
         position, mark = None, ""
         while True:
             try:
                 if position is None:
-                    # What was asked before this service was there, nobody waits for any more.
+                    # Begin at the head: older questions are left to time out.
                     position, mark = await self._bus.head(), ""
                 self.waits_for = None
                 async for batch in self._bus.read(position, mark):
@@ -100,7 +106,7 @@ class EventCarrier:
                         self._take(envelope)
                     position, mark = batch[-1].sequence, batch.mark
             except (LostTail, NoLongerKept):
-                position = None  # Of what was asked in a log that is gone, the askers give up.
+                position = None  # Callers of questions in a lost log time out.
             except BusUnavailable:
                 await asyncio.sleep(PAUSE_S)
 
@@ -136,4 +142,4 @@ class EventCarrier:
         try:
             await self._bus.append([answer.model_dump_json()])
         except BusUnavailable:
-            return  # nobody hears it; the asker will give up
+            return  # the caller will time out

@@ -1,9 +1,9 @@
-"""Fan-out: one question asked as many, side by side, and answered when the last answer is there.
+"""Fan-out: splits one request into several that run in parallel, and waits for the slowest.
 
-So a search asks all its shards. The posts that a feed shows are shared out, each share is a
-question of its own, and shares without a post are asked too, as a shard is that has nothing to
-say. All shares ask the same process here: what is slow by chance is so for each question anew,
-whoever answers it. (Dean and Barroso 2013, "The Tail at Scale".)
+A search engine queries its shards in this way. The posts of a feed are dealt out to shares, and
+each share becomes one request. A share without posts is requested too, as a shard without matches
+is queried too. All shares go to the same process here, which shows the effect as well: each
+request draws its random delay anew. Source: Dean and Barroso 2013, "The Tail at Scale".
 """
 
 import contextvars
@@ -17,8 +17,8 @@ from lab.sync_chain.ask.http import Carrier
 
 
 class SideBySide:
-    """`width`: how many questions one about many posts becomes; `workers`: how many such questions
-    there may be at once."""
+    """Splits each request that has `post_ids`. `width`: number of requests it becomes; `workers`:
+    how many such requests can be split at the same time."""
 
     def __init__(self, inner: Carrier, width: int, workers: int) -> None:
         self._inner = inner

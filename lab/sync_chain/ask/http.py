@@ -1,8 +1,8 @@
-"""How a question travels from one service to another.
+"""Requests to another service over HTTP, and the interface of every transport.
 
-A handler says whom it asks and what; a *carrier* brings the question there and the answer back.
-The handler waits meanwhile, and with it the worker that runs it. It does not know which carrier
-it has: over HTTP (here), by events (`ask_by_events.py`) or by a plain call (`ask_by_call.py`).
+A handler names the callee and the request; a *transport* delivers the request and returns the
+answer. The handler blocks meanwhile, and so does the worker that runs it. The handler does not
+know its transport: HTTP (this file), events (`events.py`) or a function call (`call.py`).
 """
 
 import json
@@ -21,17 +21,20 @@ from lab.service.call_counters import Tally
 
 
 class Carrier(Protocol):
-    """Brings a question to a service and its answer back."""
+    """Sends a request to another service and returns the answer."""
 
     def __call__(
         self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        """The JSON answer; raises NotFound or a DependencyFailed."""
+        """Returns the decoded JSON; raises NotFound or a DependencyFailed."""
 
 
 class HttpCarrier:
-    """Asks over HTTP. `peers` maps a service's name to its base URL; the timeout is in seconds,
-    and no longer than whoever asked us still waits; `caller` is who asks."""
+    """Sends requests over HTTP.
+
+    `peers`: base URL by name of the callee. `timeout_s`: in seconds, capped by the deadline of the
+    request being handled. `caller`: the name of this service, sent in a header.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class HttpCarrier:
     ) -> Any:
         sent = {**self._headers, "traceparent": tracing.traceparent()}
         timeout_s = deadline.at_most(self._timeout_s)
-        if deadline.left_s() is not None:  # They need not know whether it is we who lose patience.
+        if deadline.left_s() is not None:  # The callee gets the smaller of the two limits.
             sent[headers.DEADLINE] = str(int(timeout_s * 1_000))
         content = None
         if body is not None:
@@ -74,7 +77,7 @@ class HttpCarrier:
     def _failure(
         self, whom: str, error: requests.RequestException, timeout_s: float
     ) -> DependencyFailed:
-        """One of our own errors in place of one of the library's."""
+        """Translate an error of `requests` into one of the lab's errors."""
         reason = error.args[0] if error.args else None
         refused = isinstance(reason, MaxRetryError) and isinstance(
             reason.reason, NewConnectionError
@@ -83,24 +86,27 @@ class HttpCarrier:
             return Unreachable(f"{whom} is not there: the connection was refused.")
         if isinstance(error, requests.ConnectTimeout):
             return Unreachable(f"{whom} did not take the connection.")
-        # Silence in the middle of an answer does not count as a Timeout in `requests`.
+        # `requests` raises no Timeout for a server that stops in the middle of an answer.
         if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
             self._tally.add(whom, "timed_out")
             return TimedOut(f"{whom} did not answer within {timeout_s:.4g} s.")
         return BadAnswer(f"{whom} broke off the connection.", definite=False)
 
     def _session(self) -> requests.Session:
-        # A Session is not made for several threads, and a new one for each question would open
-        # a new connection each time.
+        # A Session is not thread-safe, and a new one for each request would open a connection
+        # each time.
         session = getattr(self._worker, "session", None)
         if session is None:
             session = self._worker.session = requests.Session()
-            session.trust_env = False  # or HTTP_PROXY would catch even 127.0.0.1
+            session.trust_env = False  # else HTTP_PROXY applies even to 127.0.0.1
         return session
 
 
 def understood(whom: str, status: int, content: bytes) -> Any:
-    """The answer as JSON; an error of theirs becomes one of ours."""
+    """Decode an answer: the JSON of a 2xx answer.
+
+    Raises NotFound for a 404, BadAnswer for any other status and for content that is not JSON.
+    """
     try:
         answer = json.loads(content)
     except ValueError:

@@ -1,5 +1,5 @@
-"""What a service can do so that another one's trouble does not become its own: one idea a file.
+"""Mitigations that keep the failure of one service from spreading to its callers, one per file.
 
-Each is a carrier around a carrier, so that they can be put on and left off one by one.
-`layers.py` puts them together, and says in which order and why; nothing is on unless asked for.
+Each one is a transport that wraps a transport, so each can be switched on separately. `layers.py`
+combines them and explains their order. All are off by default.
 """

@@ -1,8 +1,9 @@
-"""Circuit breaker: who has failed five times in a row is left alone for a second.
+"""Circuit breaker: after five failures in a row, a service gets no requests for one second.
 
-*Closed*, it lets every question through and counts failures. *Open*, it refuses them at once:
-the asker keeps its workers, the one in trouble gets a pause. After a second it is *half-open*: one
-question goes through as a trial and decides. (Nygard, Release It!; `pybreaker` keeps the states.)
+*Closed*: each request passes, and failures are counted. *Open*: each request is refused at once,
+so the caller keeps its workers and the callee gets a pause. After one second, *half-open*: one
+trial request passes, and its outcome closes or reopens the circuit. (Nygard, Release It!;
+`pybreaker` keeps the states.)
 
 Only a failure of the service counts. "There is no such post" is an answer.
 """
@@ -31,7 +32,10 @@ OPEN_S = 1.0
 
 
 class Breaker:
-    """A circuit for each service that is asked. `open_s`: how long before one more is tried."""
+    """One circuit for each callee. Raises NotAsked when it is open.
+
+    `failures`: how many in a row open the circuit; `open_s`: seconds until the trial request.
+    """
 
     def __init__(
         self, inner: Carrier, tally: Tally, failures: int = FAILURES, open_s: float = OPEN_S
@@ -56,11 +60,11 @@ class Breaker:
     ) -> Any:
         trial = self._trials[whom]
         is_trial = self._circuits[whom].current_state != STATE_CLOSED
-        # Half-open, pybreaker would let through whoever comes until the first of them is back.
+        # In half-open state, pybreaker admits every request until the first one has returned.
         if not is_trial or trial.acquire(blocking=False):
             try:
-                # Not `call`: it holds its lock until the answer is there, and eight workers
-                # that ask through one circuit would stand in a queue of one.
+                # Not `call`: it holds its lock until the answer arrives, so the workers would
+                # make their requests one after the other.
                 with self._circuits[whom].calling():
                     return self._inner(whom, method, path, body, query)
             except CircuitBreakerError:
@@ -84,6 +88,6 @@ class _Openings(CircuitBreakerListener):
         old_state: CircuitBreakerState | None,
         new_state: CircuitBreakerState,
     ) -> None:
-        # Who was under way when it opened may fail yet, and opens it anew.
+        # A request in progress at the opening may fail later and open it again: not counted.
         if new_state.name == STATE_OPEN and (old_state is None or old_state.name != STATE_OPEN):
             self._tally.add(str(cb.name), "opened")

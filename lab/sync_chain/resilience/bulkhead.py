@@ -1,10 +1,10 @@
-"""Bulkhead: at most so many questions to one service at once, so that it can't sink the whole ship.
+"""Bulkhead: limits how many requests to one service may be in progress at once.
 
-A worker that waits for a slow service is a worker less for everybody else; with all of them
-waiting, also those are turned away who need nothing from the slow one. So each dependency gets
-a share of the workers and no more. This is the *semaphore* form (Hystrix, resilience4j): the
-question is asked by the worker that has it, and when all places are taken it is refused at once.
-(The other form gives each dependency a pool of threads of its own, where questions queue up.)
+A worker that waits for a slow service can't serve other requests. When all workers wait, the
+service also rejects requests that do not need the slow service. So each dependency gets a share of
+the workers and no more. This is the *semaphore* form (Hystrix, resilience4j): the worker itself
+makes the request, and when all places are taken the request is refused at once. (The other form
+gives each dependency a separate thread pool, where requests queue up.)
 """
 
 import threading
@@ -20,7 +20,7 @@ from lab.sync_chain.ask.http import Carrier
 
 
 class Bulkhead:
-    """`places`: how many questions to each service may be under way at once."""
+    """`places`: most requests in progress to each service. Raises NotAsked when all are taken."""
 
     def __init__(self, inner: Carrier, tally: Tally, places: int) -> None:
         self._inner = inner

@@ -1,8 +1,8 @@
-"""Fallback: rather less than nothing at all.
+"""Fallback: answers with less instead of failing.
 
-A feed without comments is better than an error page, if it says so: the answer carries the header
-`Feed-Degraded`. A service declares what it can go on with; where it declares nothing, there is
-nothing to go on with, and the failure stays one.
+A feed without comments is better than an error page, if the answer says so: it carries the header
+`Feed-Degraded`. A service declares a substitute for the answer of a callee. Without one, the
+failure stays a failure.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,10 @@ from lab.sync_chain.ask.http import Carrier
 
 
 class Fallback:
-    """`instead`: by whom is asked, what to go on with when there is no answer."""
+    """Returns a substitute when a request fails. `instead`: substitutes by name of the callee.
+
+    Re-raises DependencyFailed when the callee has no substitute.
+    """
 
     def __init__(self, inner: Carrier, tally: Tally, instead: Mapping[str, Any]) -> None:
         self._inner = inner

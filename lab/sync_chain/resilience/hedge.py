@@ -1,11 +1,11 @@
-"""Hedge: when an answer is long in coming, ask a second time, and take whichever comes first.
+"""Hedge: sends a second request when the first one is slow; the first answer wins.
 
-One slow server in a hundred makes one reader in a hundred wait; where a page needs a hundred
-answers, it makes nearly all of them wait. A second question, sent only when the first takes longer
-than nearly all do, costs a few per cent more load and cuts off that tail (Dean and Barroso 2013,
-"The Tail at Scale"). Only for GET: whatever may be asked twice changes nothing.
+If one answer in a hundred is slow, one reader in a hundred waits; of the pages that need a hundred
+answers, most are slow. A second request, sent only when the first takes longer than nearly all
+requests do, adds a few per cent of load and cuts off that tail (Dean and Barroso 2013, "The Tail
+at Scale"). Only GET is hedged, because repeating it changes nothing.
 
-The one that lost is not called back; it goes on and holds a worker over there to its end.
+The losing request is not cancelled: it occupies a worker of the callee until it ends.
 """
 
 import contextvars
@@ -20,11 +20,11 @@ from lab.service.call_counters import Tally
 from lab.sync_chain.ask.http import Carrier
 
 MOST_THREADS = 256
-"""Far more than there are workers, for those that lost sit in them as well."""
+"""Far more than there are workers, because losing requests occupy threads too."""
 
 
 class Hedge:
-    """`after_s`: how long the first question has alone."""
+    """`after_s`: seconds to wait for the first answer before the second request is sent."""
 
     def __init__(self, inner: Carrier, tally: Tally, after_s: float) -> None:
         self._inner = inner

@@ -1,15 +1,15 @@
-"""The mitigations around a wire: which there are, and in which order a question passes them.
+"""The mitigations around a transport, and the order in which a request passes them.
 
-    fallback      outermost: it is for what has failed in spite of everything
-    hedge         around the retries: its second question is a whole one, with retries of its own
-    retries       around all that is about one attempt; what is refused here is not asked again
-    bulkhead      around the breaker: that we have no place left says nothing against who is asked.
-                  (Inside it, a burst of refusals opens the circuit of a service that is well.)
-    breaker       next to the wire: it sees what really became of each attempt
-    timeout       innermost, with the deadline: it is for each attempt, not for all together
-    the wire      HTTP, or events
+    fallback      outermost: applies when everything inside it has failed
+    hedge         around the retries: the second request is a complete one, with its own retries
+    retries       around all that concerns one attempt; refusals from inside are not retried
+    bulkhead      around the breaker: a full bulkhead says nothing about the health of the callee.
+                  (Inside the breaker, a burst of refusals would open a healthy callee's circuit.)
+    breaker       next to the transport: it sees the real outcome of each attempt
+    timeout       innermost, with the deadline: limits each attempt, not all of them together
+    transport     HTTP, or events
 
-Whatever is off is not there at all: the naive form is the wire and nothing else.
+A mitigation that is off is not constructed: with none, a request goes straight to the transport.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from lab.sync_chain.ask.http import Carrier
 
 @dataclass(frozen=True)
 class Layers:
-    """What is on. `retry_budget`: the share that retries may be of all questions, 0 to 1."""
+    """Which mitigations are on. `retry_budget`: largest ratio of retries to requests, 0 to 1."""
 
     retries: int = 0
     backoff: str = "none"
@@ -35,7 +35,7 @@ class Layers:
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
-        """Add an option for each, off unless given."""
+        """Add one option for each mitigation; each is off by default."""
         add = parser.add_argument
         add("--retries", type=int, default=0, help="ask again so often when it failed (0)")
         add(
@@ -73,11 +73,11 @@ class Layers:
 def around(
     wire: Carrier, layers: Layers, tally: Tally, workers: int, instead: Mapping[str, Any]
 ) -> Carrier:
-    """The wire with what is on around it, from the inside out.
+    """Wrap the transport in the mitigations that are on, from the inside out.
 
-    `workers`: how many the service has; `instead`: what it can go on with, by whom is asked.
+    `workers`: number of workers of the service; `instead`: fallback values by name of the callee.
     """
-    # Each is imported where it is put on: a service without it need not wait for its library.
+    # Imports are local: a service does not load the library of a mitigation that is off.
     carrier = wire
     if layers.breaker:
         from lab.sync_chain.resilience.breaker import Breaker

@@ -1,17 +1,19 @@
-"""Retries: ask again when it failed, and three ways to make that less dangerous.
+"""Retries: repeats failed requests, with three ways to make that less dangerous.
 
-As naive code does it, everything is asked again that failed: also a POST of which nobody knows
-whether it was done. (Moderation keeps a record of every verdict: look for the doubled ones.) And
-it is asked again at once: a service that is overloaded gets three times the load for it, and in
-a chain the attempts multiply. What helps:
+Naive code retries every failure, even a POST whose outcome is unknown, which may then be done
+twice. (`moderation` records every verdict: look for duplicates.) It also retries at once: with two
+retries, an overloaded service gets three times the load, and in a chain the attempts multiply.
+Three things help:
 
-- *backoff*: wait before each attempt, twice as long each time;
-- *jitter*: and not all the same time, or all come back together (Brooker 2015, "Exponential
+- *backoff*: wait before each retry, twice as long each time;
+- *jitter*: vary the wait at random, or all callers come back together (Brooker 2015, "Exponential
   Backoff And Jitter");
-- a *retry budget*: retries may be at most a share of all questions. When one in a hundred fails,
-  each is asked again; when all fail, hardly any is (Google's SRE book, chapter 22; Finagle).
+- *retry budget*: retries may be at most a share of all requests. When one request in a hundred
+  fails, each failure is retried; when all fail, hardly any is (Google's SRE book, chapter 22;
+  Finagle).
 
-`stamina` runs the loop. What our own breaker or bulkhead refused is not asked again.
+`stamina` runs the loop. Requests that the service's own breaker or bulkhead refused are not
+retried.
 """
 
 import threading
@@ -32,20 +34,20 @@ BACKOFFS: dict[str, dict[str, float]] = {
     "exponential": {"wait_initial": 0.05, "wait_jitter": 0},
     "jitter": {"wait_initial": 0.05, "wait_jitter": 0.1},
 }
-"""Seconds: the first wait (the next ones are twice as long, each), and what chance adds at most."""
+"""In seconds: the first wait, which doubles each time, and the largest random addition."""
 
 LONGEST_WAIT_S = 1.0
 
 
 class Budget:
-    """A token bucket: each question puts a share of a token in, each retry takes a whole one out.
+    """A token bucket: each request adds a share of a token, each retry takes one whole token.
 
-    It begins empty, so there are never more retries than that share of the questions. It holds
-    ten tokens: a quiet hour does not save up for a storm.
+    The bucket starts empty, so retries never exceed that share of the requests. It holds at most
+    `tokens`: a quiet hour does not save up tokens for a retry storm.
     """
 
     def __init__(self, share: float, tokens: int = 10) -> None:
-        # In thousandths: ten times 0.1 is a little less than 1.
+        # Whole thousandths of a token: ten floats of 0.1 add up to a little less than 1.
         self._earned = round(share * 1_000)
         self._most = tokens * 1_000
         self._held = 0
@@ -56,7 +58,7 @@ class Budget:
             self._held = min(self._most, self._held + self._earned)
 
     def spend(self) -> bool:
-        """Take a token out; False when there is none."""
+        """Take one token; False when there is none."""
         with self._lock:
             if self._held < 1_000:
                 return False
@@ -65,7 +67,7 @@ class Budget:
 
 
 class Retries:
-    """Up to `retries` more attempts. The budget is for all questions of the service together."""
+    """Makes up to `retries` more attempts. One budget covers all requests of the service."""
 
     def __init__(
         self, inner: Carrier, tally: Tally, retries: int, backoff: str, budget: Budget | None
@@ -75,7 +77,7 @@ class Retries:
         self._retries = retries
         self._waits = BACKOFFS[backoff]
         self._budget = budget
-        set_on_retry_hooks([])  # or each retry would be a line in the log
+        set_on_retry_hooks([])  # else stamina logs each retry
 
     def __call__(
         self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
@@ -86,7 +88,7 @@ class Retries:
 
         def again(error: Exception) -> bool:
             nonlocal left
-            # Counted here and not by stamina, which asks also when no attempt is left.
+            # Counted here, because stamina calls this even when no attempt is left.
             if not left or not _may_go_better(error):
                 return False
             if self._budget and not self._budget.spend():

@@ -20,7 +20,7 @@ OPEN_S = 1.0
 
 
 class Breaker:
-    """Knows who has failed too often to be asked. Used by eight workers at once."""
+    """Stops calls to a service that has failed too often. Used by eight workers at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,30 +28,30 @@ class Breaker:
         self._next_trial_s: dict[str, float] = {}
 
     def may_ask(self, whom: str) -> bool:
-        """Whether to ask this service now."""
+        """Whether to call this service now."""
         with self._lock:
             if self._in_a_row.get(whom, 0) < FAILURES:
                 return True
             now_s = time.monotonic()
             if now_s < self._next_trial_s[whom]:
                 return False
-            self._next_trial_s[whom] = now_s + OPEN_S  # one trial, and the others wait for it
+            self._next_trial_s[whom] = now_s + OPEN_S  # one trial, while the others wait
             return True
 
     def succeeded(self, whom: str) -> None:
-        """It has answered."""
+        """Record an answer of the service."""
         with self._lock:
             self._in_a_row[whom] = 0
 
     def failed(self, whom: str) -> None:
-        """It has not answered, or with an error of its own."""
+        """Record a missing answer, or a server error."""
         with self._lock:
             self._in_a_row[whom] = self._in_a_row.get(whom, 0) + 1
             self._next_trial_s[whom] = time.monotonic() + OPEN_S
 
 
 class Careful(ChainService):
-    """A service that asks only whom its breaker lets it ask."""
+    """A service that calls another only if its breaker allows it."""
 
     breaker = Breaker()
 

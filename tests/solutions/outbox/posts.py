@@ -64,7 +64,7 @@ def get_post(post_id: str) -> Post:
 
 
 def tell(envelope: str) -> bool:
-    """Bring an event to the bus; whether the bus has it."""
+    """Publish an event; whether the bus has acknowledged it."""
     try:
         answer = requests.post(
             f"{bus_url}/events",
@@ -79,12 +79,12 @@ def tell(envelope: str) -> bool:
 
 
 def carry_letters() -> None:
-    """Bring what is in the table to the bus, in order, for ever."""
+    """Publish the events in the table, in order, forever."""
     while True:
         try:
             waiting = service.store.rows("SELECT * FROM letters ORDER BY number LIMIT 1")
         except RuntimeError:
-            waiting = []  # The program has not opened its database yet.
+            waiting = []  # the program has not opened its database yet
         if waiting and tell(waiting[0]["envelope"]):
             with service.store.transaction() as change:
                 change.execute("DELETE FROM letters WHERE number = ?", waiting[0]["number"])

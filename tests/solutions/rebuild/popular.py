@@ -33,7 +33,7 @@ INSERT OR IGNORE INTO place VALUES (1, 0);
 
 
 class Popular(BusService):
-    """A service that begins to hear as soon as it has a database."""
+    """A service that starts to consume as soon as it has a database."""
 
     def open_store(self, folder: Path) -> Store:
         store = super().open_store(folder)
@@ -63,7 +63,7 @@ def list_popular(limit: Limit = 20) -> list[PopularPost]:
 
 
 def hear() -> None:
-    """Follow the log, for ever."""
+    """Consume the log, forever."""
     position = service.store.rows("SELECT position FROM place")[0]["position"]
     while True:
         try:
@@ -78,7 +78,7 @@ def hear() -> None:
 
 
 def know(event: Event | None, change: Change) -> None:
-    """What an event changes in our copy."""
+    """Apply an event to our copy."""
     if isinstance(event, PostCreated):
         insert = "INSERT OR IGNORE INTO popular VALUES (?, ?, 0)"
         change.execute(insert, event.id, event.title)
@@ -88,7 +88,7 @@ def know(event: Event | None, change: Change) -> None:
 
 
 def told_after(position: int) -> Iterator[Envelope]:
-    """What stands in the log behind a number, in its order."""
+    """The events of the log after a sequence number, in order."""
     answer = requests.get(f"{bus_url}/events", params={"after": position}, timeout=5)
     answer.raise_for_status()
     for line in answer.iter_lines():

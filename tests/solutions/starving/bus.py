@@ -18,7 +18,7 @@ from lab.service.server import Shell, ShellOptions
 
 
 class Server:
-    """The array, and who is told. `subscribers` are URLs."""
+    """The array and the subscribers. `subscribers` are URLs."""
 
     def __init__(self, subscribers: Sequence[str]) -> None:
         self._subscribers = subscribers
@@ -27,12 +27,12 @@ class Server:
         self._post = Poster()
 
     async def take(self, request: web.BaseRequest) -> web.Response:
-        """`POST /events`: keep it, pass it on, say OK."""
+        """`POST /events`: store it, send it on, answer OK."""
         event = await read_event(request)
         self._events.append(event)
         for subscriber in self._subscribers:
             telling = asyncio.create_task(self._tell(subscriber, event))
-            self._under_way.add(telling)  # or nobody would hold the task, and it might vanish
+            self._under_way.add(telling)  # keeps a reference: the loop holds tasks only weakly
             telling.add_done_callback(self._under_way.discard)
         return answer({"status": "OK"})
 
@@ -43,7 +43,7 @@ class Server:
             sys.stderr.write(f"{error}\n")
 
     async def all_so_far(self, request: web.BaseRequest) -> web.Response:
-        """`GET /events`: everything that was told since this process began."""
+        """`GET /events`: every event since this process began."""
         return answer(self._events)
 
 
