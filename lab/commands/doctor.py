@@ -36,9 +36,9 @@ PACKAGES = {
     "psutil": "6",
     "pybreaker": "1.3",
     "pydantic": "2.11",
-    "requests": "2.32",
+    "requests": "2.32.3",
     "rich": "14",
-    "stamina": "25",
+    "stamina": "25.1",
     "typer": "0.20",
 }
 """The oldest accepted version of each package, as in pyproject.toml."""
