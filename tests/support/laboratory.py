@@ -165,11 +165,14 @@ class Blog:
 
     def state(self, target: str) -> dict[str, Any]:
         """The state that a running program reports."""
-        told = eventually(
-            lambda: [one for one in (self.laboratory.run(self.stack.state(target)),) if one],
-            f"a state of {target}",
-        )
-        return told[0]
+        try:
+            reported = eventually(
+                lambda: [one for one in (self.laboratory.run(self.stack.state(target)),) if one],
+                f"a state of {target}",
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log ends: {self.log(target)[-2000:]}") from None
+        return reported[0]
 
     def acted(self, target: str, name: str = "fault") -> int:
         """How often a fault in the target's fault filter has acted so far."""
