@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
@@ -30,10 +30,6 @@ from lab.results.result import WARM_UP, Footprint, Newcomer, Phase, footprint
 from lab.scenarios.late_joiners import keep_events
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import ReachIn
-
-if TYPE_CHECKING:
-    from lab.cluster.stack import Stack
-
 
 # ── Databases and processes
 

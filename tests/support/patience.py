@@ -17,12 +17,10 @@ DEADLINES = (
     "lab.conformance.clients.ANSWER_WITHIN_S",
     "lab.conformance.clients.SHOWN_WITHIN_S",
     "lab.conformance.runner.SETTLED_WITHIN_S",
-    "lab.conformance.clients.ANSWER_WITHIN_S",
     "lab.cluster.injector.GONE_WITHIN_S",
     "lab.external.proxy.client.IDLE_AT_MOST_S",
     "lab.external.sidecar_cost.ANSWERED_WITHIN_S",
     "lab.external.adapter.READY_WITHIN_S",
-    "lab.external.proxy.client.IDLE_AT_MOST_S",
     "lab.experiment.trial.SETTLE_WITHIN_S",
 )
 

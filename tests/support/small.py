@@ -8,20 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
-
-T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 CLI = (sys.executable, str(ROOT / "cli.py"))
 ENDED_WITHIN_S = 200.0
-TRIES = 3
-LATE = "it has measured itself"
 NOT_OURS = ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
 
 SLOW_POSTS = {"fault": "latency", "target": "posts", "ms": 20}
@@ -83,20 +79,6 @@ def lab(
         timeout=ENDED_WITHIN_S,
         check=False,
     )
-
-
-def honest(run: Callable[[], T], says: Callable[[T], str]) -> T:
-    """What `run` returns, from the first of three tries in which the load was not late."""
-    for _ in range(TRIES - 1):
-        done = run()
-        if LATE not in flat(says(done)):
-            return done
-    return run()
-
-
-def honest_lab(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """`lab` with a run in it; tried again if the machine was busy."""
-    return honest(lambda: lab(*words, cwd=cwd, program=CLI, **env), lambda done: done.stdout)
 
 
 def flat(text: str) -> str:
