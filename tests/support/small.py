@@ -1,7 +1,7 @@
 """Small scenarios, and the command line to run them in a new process.
 
 A run here takes two or three seconds. On a busy machine the load may be late; the run is then no
-result and says so, and `honest` tries again.
+result, and says so.
 """
 
 import json
