@@ -140,3 +140,48 @@ async def test_delays_are_judged_by_the_feed_and_the_post(delays: Any, right: bo
     import checks
 
     assert (await checks.delays(Chain(), delays)).right is right
+
+
+class Measured:
+    """A run in which each service was down once: the share of successful requests, by phase."""
+
+    def __init__(self, shares: Mapping[str, Mapping[str, float | None]]) -> None:
+        self._shares = shares
+        self.phases = list(shares)
+
+    def __getitem__(self, name: str) -> "Measured":
+        assert name == "sync-chain"
+        return self
+
+    def phase(self, name: str) -> Mapping[str, SimpleNamespace]:
+        shares = self._shares[name]
+        return {kind: SimpleNamespace(success=share) for kind, share in shares.items()}
+
+
+MEASURED = Measured(
+    {
+        "before": {"read_feed": 1.0, "create_post": 1.0},
+        "posts down": {"read_feed": 0.0, "create_post": 0.1},
+        "query down": {"read_feed": 0.2, "create_post": 0.9},
+        "event-bus down": {"read_feed": 0.0, "create_post": 0.0},
+    }
+)
+DARK = {("posts", "read_feed"), ("posts", "create_post"), ("query", "read_feed")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "seen"),
+    [
+        (..., None, "..."),
+        (DARK, True, "3 of 3 found, 0 too many"),
+        (DARK - {("query", "read_feed")}, False, "2 of 3 found, 0 too many"),
+        (DARK | {("query", "create_post")}, False, "3 of 3 found, 1 too many"),
+        ("posts", False, "'posts', which is no set"),
+    ],
+    ids=["nothing", "right", "one missing", "one too many", "no set"],
+)
+def test_dark_cells_are_judged_by_the_run(answer: Any, right: bool | None, seen: str) -> None:
+    import checks
+
+    said = checks.dark_cells(answer, MEASURED)
+    assert (said.right, said.seen) == (right, seen)

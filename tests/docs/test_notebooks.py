@@ -29,9 +29,9 @@ HANGS_AFTER_S = 600
 KERNELS = 2
 EXERCISES, RIGHT = 2, "Right."
 QUICKEST = "01_one_request"
-TIMED = {"02_latency_adds_up": 1, "07_your_own_outage": 1}
-"""Exercises whose right answer a busy machine may spoil. `test_checks_of_notebooks.py` tests the
-check of 02 on a simulated clock."""
+TIMED = {"02_latency_adds_up": 1, "03_when_a_service_dies": 1, "07_your_own_outage": 1}
+"""Exercises whose right answer a busy machine may spoil, because it is read off a measured run.
+`test_checks_of_notebooks.py` tests the checks of 02 and 03 without a clock."""
 UNHURRIED = "from tests.programs.unhurried import be_unhurried; be_unhurried()"
 
 
