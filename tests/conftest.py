@@ -9,7 +9,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from tests.support.laboratory import Blog, Laboratory
+from tests.support.laboratory import Laboratory, RunningBlog
 
 LONGEST_FIRST = (
     "exercises/test_exercises",
@@ -70,7 +70,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
 
 
 @pytest.fixture(scope="module", params=list(ARRANGEMENTS))
-def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[RunningBlog]:
     """A blog in each arrangement in turn: these tests must pass in all of them."""
     name = f"{request.module.__name__}-{request.param}"
     with laboratory.blog(request.param, name) as running:
@@ -78,21 +78,23 @@ def blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blo
 
 
 @pytest.fixture(scope="module")
-def bus_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+def bus_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[RunningBlog]:
     """A blog on the bus."""
     with laboratory.blog("async-bus", f"{request.module.__name__}-told") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def chain_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+def chain_blog(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[RunningBlog]:
     """A blog as a chain."""
     with laboratory.blog("sync-chain", f"{request.module.__name__}-asked") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def blogs(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[dict[str, Blog]]:
+def blogs(
+    request: pytest.FixtureRequest, laboratory: Laboratory
+) -> Iterator[dict[str, RunningBlog]]:
     """All arrangements at once; at the end no log may contain a traceback."""
     with ExitStack() as held:
         running = {

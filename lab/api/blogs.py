@@ -27,18 +27,18 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from lab.api.display import Shown
+from lab.api.display import NotebookDisplay
 from lab.api.own_service import OwnServices
-from lab.api.tasks import Broken, Do, InTurn, OwnLoop, Work, to_its_end
-from lab.api.trace import follow
+from lab.api.tasks import Executor, FaultHandle, LoopThread, OrderedExecutor, Work, run_shielded
+from lab.api.trace import send_and_trace
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.stack import Stack
 from lab.domain.errors import Invalid
 from lab.domain.services import BUS, BY_HAND_PORTS, TWINS
 from lab.report.html import notebook
-from lab.results.run_folder import RUNS, drop_databases, new_folder
-from lab.sandbox.fault_controller import Deed, Switchboard
-from lab.sandbox.session import BOTH, WHICH, raised, settings_by_stack
+from lab.results.run_folder import RUNS, create_run_folder, drop_databases
+from lab.sandbox.fault_controller import FaultAction, FaultController
+from lab.sandbox.session import BOTH, STACK_CHOICES, running_stacks, settings_by_stack
 from lab.support.text import did_you_mean
 
 # ── A running stack
@@ -55,17 +55,17 @@ class RequestFailed(Exception):
     def __init__(self, what: str, status: int, error: str, problem: Any, ms: float) -> None:
         self.status, self.error, self.problem, self.ms = status, error, problem, ms
         detail = problem.get("detail", "") if isinstance(problem, dict) else ""
-        said = f"{status}: {detail}" if status else f"no answer ({error})"
-        super().__init__(f"{what}: {said} (after {ms:.0f} ms)")
+        outcome = f"{status}: {detail}" if status else f"no answer ({error})"
+        super().__init__(f"{what}: {outcome} (after {ms:.0f} ms)")
 
 
-class Written(dict[str, Any]):
+class CreatedResource(dict[str, Any]):
     """A post or a comment, as the service returned it. `ms`: how long the writer waited."""
 
     ms: float = 0.0
 
 
-class Feed(list[dict[str, Any]], Shown):
+class Feed(list[dict[str, Any]], NotebookDisplay):
     """Posts, newest first, each with its comments. `ms`: how long the reader waited."""
 
     ms: float = 0.0
@@ -84,10 +84,12 @@ class Feed(list[dict[str, Any]], Shown):
             for number, one in enumerate(post["comments"] or [{}])
         ]
         caption = f"Feed of {len(self)} posts, in {self.ms:.1f} ms"
-        return notebook.piece(notebook.table(caption, ["post", "comment", "status"], rows, left=3))
+        return notebook.cell_html(
+            notebook.table(caption, ["post", "comment", "status"], rows, left_columns=3)
+        )
 
 
-class Events(list[dict[str, Any]], Shown):
+class Events(list[dict[str, Any]], NotebookDisplay):
     """Events on the bus (CloudEvents), oldest first."""
 
     def _rows(self) -> list[list[str]]:
@@ -110,14 +112,25 @@ class Events(list[dict[str, Any]], Shown):
     def _html(self) -> str:
         headings = ["number", "type", "told by", "data"]
         caption = f"{len(self)} events on the bus"
-        return notebook.piece(notebook.table(caption, headings, self._rows(), left=4))
+        return notebook.cell_html(notebook.table(caption, headings, self._rows(), left_columns=4))
 
 
 class Blog:
     """One running arrangement."""
 
-    def __init__(self, stack: Stack, board: Switchboard, do: Do, own: OwnServices) -> None:
-        self._stack, self._board, self._do, self._own = stack, board, do, own
+    def __init__(
+        self,
+        stack: Stack,
+        controller: FaultController,
+        execute: Executor,
+        own_services: OwnServices,
+    ) -> None:
+        self._stack, self._controller, self._execute, self._own_services = (
+            stack,
+            controller,
+            execute,
+            own_services,
+        )
         self.name = stack.name
 
     @property
@@ -130,24 +143,24 @@ class Blog:
 
     def post(self, title: str = "A post") -> Any:
         """Create a post; returns `{"id", "title"}`. Raises RequestFailed."""
-        return self._do(lambda: self._write("posts", "/posts", {"title": title}))
+        return self._execute(lambda: self._write("posts", "/posts", {"title": title}))
 
     def comment(self, post: str | Mapping[str, Any], content: str = "A comment") -> Any:
         """Comment on a post, given as returned or by its id; returns
         `{"id", "post_id", "content", "status"}`. On the bus the status is `pending` at first.
         Raises RequestFailed."""
-        about = post["id"] if isinstance(post, Mapping) else post
-        path = f"/posts/{quote(str(about), safe='')}/comments"
-        return self._do(lambda: self._write("comments", path, {"content": content}))
+        post_id = post["id"] if isinstance(post, Mapping) else post
+        path = f"/posts/{quote(str(post_id), safe='')}/comments"
+        return self._execute(lambda: self._write("comments", path, {"content": content}))
 
     def feed(self, limit: int = 20) -> Any:
         """The newest posts, 1 to 100, each with its comments. Raises RequestFailed."""
-        return self._do(lambda: self._read_feed(limit))
+        return self._execute(lambda: self._read_feed(limit))
 
     def events(self, after: int = 0, type: str | None = None) -> Any:
         """The events on the bus behind number `after`, of one type or of all. Raises Invalid if
         there is no bus, RequestFailed if it is down."""
-        return self._do(lambda: self._read_events(after, type))
+        return self._execute(lambda: self._read_events(after, type))
 
     def fault(self, kind: str, target: str, **options: Any) -> Any:
         """Break a service, or `event-bus`: `fault("latency", "comments", ms=300)`. The fault stays
@@ -158,19 +171,19 @@ class Blog:
         """
         if "from_" in options:
             options["from"] = options.pop("from_")
-        return self._do(lambda: self._break(kind, target, options), order=True)
+        return self._execute(lambda: self._inject(kind, target, options), ordered=True)
 
     def heal(self, target: str | None = None, kind: str | None = None) -> Any:
         """Remove all faults, or those named; returns what each of them did, with evidence."""
-        return self._do(lambda: self._heal(target, kind), order=True)
+        return self._execute(lambda: self._heal(target, kind), ordered=True)
 
     def faults(self) -> Any:
         """The active faults."""
-        return self._do(self._list_faults)
+        return self._execute(self._list_faults)
 
     def settle(self, within_s: float = SETTLE_WITHIN_S) -> Any:
         """Wait until no event is in transit; False if that takes longer than `within_s` seconds."""
-        return self._do(lambda: self._stack.settle(within_s))
+        return self._execute(lambda: self._stack.settle(within_s))
 
     def add(self, file: str | Path, *, empty: bool = False) -> Any:
         """Start a file as one more service of this stack, named after the file; returns its URL,
@@ -180,20 +193,22 @@ class Blog:
         Raises Invalid or Conflict if that is not possible, and OwnServiceFailed, with the last
         lines of its log, when it does not become ready.
         """
-        return self._do(lambda: self._own.add(self._stack, self._board, file, empty), order=True)
+        return self._execute(
+            lambda: self._own_services.add(self._stack, self._controller, file, empty), ordered=True
+        )
 
     def trace(self, what: str = "comment") -> Any:
         """Send a `comment`, a `feed` or a `post`, and trace it through every process."""
-        return self._do(lambda: follow(self._stack, what))
+        return self._execute(lambda: send_and_trace(self._stack, what))
 
-    async def _write(self, service: str, path: str, body: Mapping[str, Any]) -> Written:
-        data, ms, _ = await self._ask("POST", service, path, body)
-        written = Written(data)
-        written.ms = ms
-        return written
+    async def _write(self, service: str, path: str, body: Mapping[str, Any]) -> CreatedResource:
+        data, ms, _ = await self._request("POST", service, path, body)
+        created = CreatedResource(data)
+        created.ms = ms
+        return created
 
     async def _read_feed(self, limit: int) -> Feed:
-        data, ms, _ = await self._ask("GET", "query", f"/feed?limit={int(limit)}")
+        data, ms, _ = await self._request("GET", "query", f"/feed?limit={int(limit)}")
         feed = Feed(data)
         feed.ms = ms
         return feed
@@ -201,46 +216,50 @@ class Blog:
     async def _read_events(self, after: int, type_: str | None) -> Events:
         if BUS not in self.urls:
             raise Invalid(f"{self.name} has no bus: nobody there tells anybody anything.")
-        _, _, body = await self._ask("GET", BUS, f"/events?after={int(after)}")
+        _, _, body = await self._request("GET", BUS, f"/events?after={int(after)}")
         if body.lstrip().startswith(b"["):  # The course's bus: all events, without numbers.
-            told = [{**one, "sequence": at} for at, one in enumerate(json.loads(body), 1)][after:]
+            events = [{**one, "sequence": at} for at, one in enumerate(json.loads(body), 1)][after:]
         else:
-            told = [json.loads(line) for line in body.splitlines() if line.strip()]
-        return Events(one for one in told if type_ in (None, one["type"]))
+            events = [json.loads(line) for line in body.splitlines() if line.strip()]
+        return Events(one for one in events if type_ in (None, one["type"]))
 
-    async def _ask(
+    async def _request(
         self, method: str, service: str, path: str, body: Mapping[str, Any] | None = None
     ) -> tuple[Any, float, bytes]:
         target = service if service in self._stack.urls else next(iter(self._stack.urls))
-        begun_s = perf_counter()
-        answer = await self._stack.call(method, self._stack.urls[target], path, body, PATIENCE_S)
-        ms = (perf_counter() - begun_s) * 1_000
-        if not answer.ok:
+        started_s = perf_counter()
+        response = await self._stack.call(method, self._stack.urls[target], path, body, PATIENCE_S)
+        ms = (perf_counter() - started_s) * 1_000
+        if not response.ok:
             what = f"{method} {path} of {service}, {self.name}"
-            raise RequestFailed(what, answer.status, answer.error, answer.data, ms)
-        return answer.data, ms, answer.body
+            raise RequestFailed(what, response.status, response.error, response.data, ms)
+        return response.data, ms, response.body
 
-    async def _break(self, kind: str, target: str, options: dict[str, Any]) -> Broken:
+    async def _inject(self, kind: str, target: str, options: dict[str, Any]) -> FaultHandle:
         try:
-            deeds = _done(await to_its_end(self._board.put(kind, target, options, self.name)))
+            actions = _raise_if_failed(
+                await run_shielded(self._controller.inject(kind, target, options, self.name))
+            )
         except asyncio.CancelledError:  # The caller was interrupted and can't heal it.
-            await to_its_end(self._board.heal(target, kind, self.name))
+            await run_shielded(self._controller.heal(target, kind, self.name))
             raise
-        return Broken(deeds, lambda: self.heal(target, kind))
+        return FaultHandle(actions, lambda: self.heal(target, kind))
 
-    async def _heal(self, target: str | None, kind: str | None) -> Broken:
-        deeds = await to_its_end(self._board.heal(target, kind, self.name))
-        return Broken(_done(deeds), None)
+    async def _heal(self, target: str | None, kind: str | None) -> FaultHandle:
+        actions = await run_shielded(self._controller.heal(target, kind, self.name))
+        return FaultHandle(_raise_if_failed(actions), None)
 
-    async def _list_faults(self) -> Broken:
-        return Broken([one for one in self._board.faults() if one.stack == self.name], None)
+    async def _list_faults(self) -> FaultHandle:
+        return FaultHandle(
+            [one for one in self._controller.faults() if one.stack == self.name], None
+        )
 
 
-def _done(deeds: list[Deed]) -> list[Deed]:
-    failed = [one.says for one in deeds if one.state == "failed"]
+def _raise_if_failed(actions: list[FaultAction]) -> list[FaultAction]:
+    failed = [one.says for one in actions if one.state == "failed"]
     if failed:
         raise LabCannotRun(" ".join(failed))
-    return deeds
+    return actions
 
 
 # ── `lab.up`
@@ -248,14 +267,21 @@ def _done(deeds: list[Deed]) -> list[Deed]:
 WAKE_EVERY_S = 0.2
 
 
-class Stacks(Shown, Mapping[str, Blog]):
+class Stacks(NotebookDisplay, Mapping[str, Blog]):
     """The running stacks, by name. `folder`: their logs and spans."""
 
     def __init__(
-        self, board: Switchboard, do: Do, own: OwnServices, folder: Path, end: "Up"
+        self,
+        controller: FaultController,
+        execute: Executor,
+        own_services: OwnServices,
+        folder: Path,
+        session: "StackSession",
     ) -> None:
-        self._blogs = {one.name: Blog(one, board, do, own) for one in board.stacks}
-        self._end, self.folder = end, folder
+        self._blogs = {
+            one.name: Blog(one, controller, execute, own_services) for one in controller.stacks
+        }
+        self._session, self.folder = session, folder
 
     def __getitem__(self, name: str) -> Blog:
         if name not in self._blogs:
@@ -270,13 +296,13 @@ class Stacks(Shown, Mapping[str, Blog]):
 
     def close(self) -> Any:
         """End all stacks, if no `with` does it."""
-        return self._end.close()
+        return self._session.close()
 
     def __repr__(self) -> str:
         return f"<up: {', '.join(self)}>"
 
     def _text(self) -> str:
-        lines = [f"{name}\n" + "\n".join(_addresses(blog)) for name, blog in self.items()]
+        lines = [f"{name}\n" + "\n".join(_address_lines(blog)) for name, blog in self.items()]
         return "\n".join(lines)
 
     def _html(self) -> str:
@@ -285,10 +311,12 @@ class Stacks(Shown, Mapping[str, Blog]):
             for name, blog in self.items()
             for number, (part, url) in enumerate(blog.urls.items())
         ]
-        return notebook.piece(notebook.table("Up", ["stack", "part", "address"], rows, left=3))
+        return notebook.cell_html(
+            notebook.table("Up", ["stack", "part", "address"], rows, left_columns=3)
+        )
 
 
-class Up:
+class StackSession:
     """What `lab.up` returns: a context manager, plain or `async`. If awaited, the stacks run until
     `close`."""
 
@@ -296,16 +324,16 @@ class Up:
         self, which: str, options: Mapping[str, Mapping[str, Any]], by_hand: bool, keep: Path | None
     ) -> None:
         self._which, self._options, self._by_hand, self._keep = which, options, by_hand, keep
-        self._held = AsyncExitStack()
-        self._loop: OwnLoop | None = None
-        self._in_turn = InTurn()
+        self._exit_stack = AsyncExitStack()
+        self._loop_thread: LoopThread | None = None
+        self._executor = OrderedExecutor()
 
     def __await__(self) -> Generator[Any, None, Stacks]:
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> Stacks:
-        stacks = await self._start(self._in_turn)
-        self._held.callback(asyncio.create_task(_wake_the_loop()).cancel)
+        stacks = await self._start(self._executor)
+        self._exit_stack.callback(asyncio.create_task(_wake_loop()).cancel)
         return stacks
 
     async def __aexit__(
@@ -315,18 +343,18 @@ class Up:
         trace: TracebackType | None,
     ) -> None:
         try:
-            await self._in_turn.finish(broken_off=error is not None)
+            await self._executor.finish(cancel=error is not None)
         finally:
-            await self._held.aclose()
+            await self._exit_stack.aclose()
 
     def __enter__(self) -> Stacks:
-        self._loop = loop = OwnLoop()
+        self._loop_thread = loop = LoopThread()
 
-        def at_once(work: Work, *, order: bool = False) -> Any:
-            return loop.do(work())
+        def run_now(work: Work, *, ordered: bool = False) -> Any:
+            return loop.run(work())
 
         try:
-            return loop.do(self._start(at_once))
+            return loop.run(self._start(run_now))
         except BaseException:
             loop.close()
             raise
@@ -337,32 +365,32 @@ class Up:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._loop is not None
+        assert self._loop_thread is not None
         try:
-            self._loop.do(self._held.aclose())
+            self._loop_thread.run(self._exit_stack.aclose())
         finally:
-            self._loop.close()
+            self._loop_thread.close()
 
     def close(self) -> Any:
         """End all stacks, if no `with` does it."""
         return self.__aexit__(None, None, None)
 
-    async def _start(self, do: Do) -> Stacks:
-        folder = new_folder("up", self._keep or RUNS).absolute()
-        ports, own = BY_HAND_PORTS if self._by_hand else {}, OwnServices()
+    async def _start(self, execute: Executor) -> Stacks:
+        folder = create_run_folder("up", self._keep or RUNS).absolute()
+        ports, own_services = BY_HAND_PORTS if self._by_hand else {}, OwnServices()
         try:
             if self._keep is None:
-                self._held.callback(drop_databases, folder)
-            self._held.callback(own.sweep)
-            raising = raised(self._which, folder, ports=ports, options=self._options)
-            board = await self._held.enter_async_context(raising)
+                self._exit_stack.callback(drop_databases, folder)
+            self._exit_stack.callback(own_services.kill_leftovers)
+            starting = running_stacks(self._which, folder, ports=ports, options=self._options)
+            controller = await self._exit_stack.enter_async_context(starting)
         except BaseException:
-            await self._held.aclose()
+            await self._exit_stack.aclose()
             raise
-        return Stacks(board, do, own, folder, self)
+        return Stacks(controller, execute, own_services, folder, self)
 
 
-async def _wake_the_loop() -> None:
+async def _wake_loop() -> None:
     """Wake the loop regularly: Jupyter's interrupt does not wake it, so without this a cell that
     only waits could not be interrupted."""
     while True:  # noqa: ASYNC110 - waking the loop is the purpose
@@ -376,21 +404,21 @@ def up(
     settings: Mapping[str, Any] | None = None,
     by_hand: bool = False,
     keep: str | Path | None = None,
-) -> Up:
+) -> StackSession:
     """`which`: `both` twins, or one arrangement; `bus`: its engine; `settings`: switches by name,
     as `{"dead_letter": True}`; `keep`: the folder under which everything is saved, databases
     included.
 
     Raises ValueError before anything starts.
     """
-    if which not in WHICH:
-        raise ValueError(f"There is no stack {which!r}. {did_you_mean(which, WHICH)}")
-    wanted = {**(settings or {}), **({"bus": bus} if bus else {})}
-    words = [f"{name}={json.dumps(value)}" for name, value in wanted.items()]
+    if which not in STACK_CHOICES:
+        raise ValueError(f"There is no stack {which!r}. {did_you_mean(which, STACK_CHOICES)}")
+    switches = {**(settings or {}), **({"bus": bus} if bus else {})}
+    assignments = [f"{name}={json.dumps(value)}" for name, value in switches.items()]
     names = list(TWINS) if which == BOTH else [which]
-    options = settings_by_stack(words, names)
-    return Up(which, options, by_hand, None if keep is None else Path(keep).expanduser())
+    options = settings_by_stack(assignments, names)
+    return StackSession(which, options, by_hand, None if keep is None else Path(keep).expanduser())
 
 
-def _addresses(blog: Blog) -> Iterator[str]:
+def _address_lines(blog: Blog) -> Iterator[str]:
     return (f"  {part:<12}{url}" for part, url in blog.urls.items())

@@ -8,14 +8,14 @@ from lab.report.html import notebook
 # ── Notebook display
 
 
-class Shown:
+class NotebookDisplay:
     """Displays itself: `_text` returns lines for a terminal, `_html` a table for a notebook."""
 
     def _text(self) -> str:
         raise NotImplementedError
 
     def _html(self) -> str:
-        return notebook.piece(notebook.as_pre(self._text()))
+        return notebook.cell_html(notebook.as_pre(self._text()))
 
     def __str__(self) -> str:
         return notebook.printable(self._text())
@@ -32,12 +32,12 @@ class MissingExtra(ImportError):
     """This needs an optional library that is not installed."""
 
 
-def pandas(for_what: str) -> Any:
+def import_pandas(for_what: str) -> Any:
     """The pandas module. Raises MissingExtra."""
-    return _extra("pandas", for_what)
+    return _import_optional("pandas", for_what)
 
 
-def _extra(name: str, for_what: str) -> Any:
+def _import_optional(name: str, for_what: str) -> Any:
     try:
         return import_module(name)
     except ImportError:

@@ -16,18 +16,24 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.api.tasks import to_its_end
-from lab.cluster.errors import NotReady, StartFailed, how_it_ended
+from lab.api.tasks import run_shielded
+from lab.cluster.errors import NotReady, StartFailed, describe_exit
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
-from lab.cluster.user_service import MARK, MOST_BYTES, folder_of, guest, sweep
+from lab.cluster.user_service import (
+    MARK,
+    MAX_FILE_BYTES,
+    add_guest_program,
+    guest_folder,
+    kill_leftovers,
+)
 from lab.domain.errors import Conflict, Invalid
-from lab.sandbox.fault_controller import IS, Switchboard
+from lab.sandbox.fault_controller import PROCESS_FAULT_STATES, FaultController
 from lab.support.text import plain
 
 RUNNER = "lab.cluster.user_service"
 READY_WITHIN_S = 10.0
-LONGEST_LINE = 200
+MAX_LINE_LENGTH = 200
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 
 
@@ -42,83 +48,85 @@ class OwnServices:
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
 
-    async def add(self, stack: Stack, board: Switchboard, file: str | Path, empty: bool) -> str:
+    async def add(
+        self, stack: Stack, controller: FaultController, file: str | Path, empty: bool
+    ) -> str:
         """Start a file, or restart it, and wait until it is ready; returns its URL. `empty`:
         delete its database first.
 
         Raises Invalid for an unsuitable file or stack, Conflict while a fault on it is active, and
         OwnServiceFailed.
         """
-        path = _found(file)
-        name = _named(path, stack)
-        for deed in board.faults():
+        path = _existing_file(file)
+        name = _service_name(path, stack)
+        for deed in controller.faults():
             if (deed.stack, deed.target) == (stack.name, name):
-                how = IS.get(deed.kind, f"has a fault on it ({deed.kind})")
-                raise Conflict(f"{name} of {stack.name} {how}. Heal {name} first.")
+                state = PROCESS_FAULT_STATES.get(deed.kind, f"has a fault on it ({deed.kind})")
+                raise Conflict(f"{name} of {stack.name} {state}. Heal {name} first.")
         if name not in stack.arrangement.guests:
-            stack.take_in(name, RUNNER)
+            stack.add_guest(name, RUNNER)
         try:
-            await to_its_end(self._end(stack, name))
+            await run_shielded(self._end(stack, name))
             program = self._program(stack, name, path, empty)
-            await _until_ready(stack, program, path.name)
+            await _start_until_ready(stack, program, path.name)
         except BaseException:
-            await to_its_end(self._remove(stack, name))
+            await run_shielded(self._remove(stack, name))
             raise
         return stack.urls[name]
 
-    def sweep(self) -> None:
+    def kill_leftovers(self) -> None:
         """End the processes that the services started, after the services themselves have ended."""
         for mark in self._marks.values():
-            sweep(mark, ())
+            kill_leftovers(mark, ())
 
     def _program(self, stack: Stack, name: str, file: Path, empty: bool) -> Program:
         """The program of a service, with an empty log."""
-        mark = self._marks[stack.program(name)] = secrets.token_hex(16)
-        program = guest(stack, name, file, {MARK: mark})
+        mark = self._marks[stack.program_name(name)] = secrets.token_hex(16)
+        program = add_guest_program(stack, name, file, {MARK: mark})
         program.log.unlink(missing_ok=True)
         if empty:
-            shutil.rmtree(folder_of(stack, name), ignore_errors=True)
+            shutil.rmtree(guest_folder(stack, name), ignore_errors=True)
         return program
 
     async def _remove(self, stack: Stack, name: str) -> None:
         await self._end(stack, name)
-        stack.let_go(name)
+        stack.remove_guest(name)
 
     async def _end(self, stack: Stack, name: str) -> None:
-        called = stack.program(name)
-        if stack.supervisor.alive(called):
-            await stack.supervisor.kill(called)
-        if mark := self._marks.pop(called, ""):
-            await asyncio.to_thread(sweep, mark, ())
+        program_name = stack.program_name(name)
+        if stack.supervisor.alive(program_name):
+            await stack.supervisor.kill(program_name)
+        if mark := self._marks.pop(program_name, ""):
+            await asyncio.to_thread(kill_leftovers, mark, ())
 
 
-def _found(file: str | Path) -> Path:
+def _existing_file(file: str | Path) -> Path:
     path = Path(file).expanduser().absolute()
     if not path.is_file():
         raise Invalid(f"There is no file {path}. Write the service into it first.", field="file")
     return path
 
 
-def _named(file: Path, stack: Stack) -> str:
+def _service_name(file: Path, stack: Stack) -> str:
     """The name of a service, taken from its file. Raises Invalid if the stack can't have it."""
-    name, of = file.stem, stack.arrangement
+    name, arrangement = file.stem, stack.arrangement
     if file.suffix != ".py" or not _NAME.fullmatch(name):
         raise Invalid(
             f"{file.name}: a service is called as its file, which has small letters, digits, - "
             "and _ in its name, and ends in .py, as in search.py.",
             field="file",
         )
-    if name in of.programs and name not in of.guests:
+    if name in arrangement.programs and name not in arrangement.guests:
         raise Invalid(
             f"{name} is there already: it is a part of the blog. Call your file otherwise.",
             field="file",
         )
-    if of.ask_by == "call":
+    if arrangement.ask_by == "call":
         raise Invalid(
             f"{stack.name} is one process, and all in it call each other's functions: whoever "
             "stands beside it is told nothing. Take another arrangement."
         )
-    if of.ask_by is None and not of.keeps_a_log:
+    if arrangement.ask_by is None and not arrangement.has_replayable_log:
         raise Invalid(
             "The course's bus tells those whom it knew at its start, and each thing once: whoever "
             "comes later never hears. Take the log: lab.up(…, bus='log')."
@@ -126,18 +134,18 @@ def _named(file: Path, stack: Stack) -> str:
     return name
 
 
-async def _until_ready(stack: Stack, program: Program, file: str) -> None:
+async def _start_until_ready(stack: Stack, program: Program, file: str) -> None:
     """Start the service and wait until it is ready. Raises OwnServiceFailed."""
     try:
         await stack.supervisor.start(program, ready_within_s=READY_WITHIN_S)
     except StartFailed as error:
-        said = f"{file} {how_it_ended(error.status)} before it was ready."
-        raise OwnServiceFailed(_with_its_log(said, program, error.last_lines)) from None
+        message = f"{file} {describe_exit(error.status)} before it was ready."
+        raise OwnServiceFailed(_with_log_end(message, program, error.last_lines)) from None
     except NotReady as error:
-        why = error.waits_for or "it does not answer"
-        said = f"{file} was not ready within {READY_WITHIN_S:g} s: {why}."
-        raise OwnServiceFailed(_with_its_log(said, program, error.last_lines)) from None
-    url, of = str(program.health).removesuffix("/health"), stack.arrangement.name
+        why = error.reason or "it does not answer"
+        message = f"{file} was not ready within {READY_WITHIN_S:g} s: {why}."
+        raise OwnServiceFailed(_with_log_end(message, program, error.last_lines)) from None
+    url, arrangement_name = str(program.health).removesuffix("/health"), stack.arrangement.name
     health = await stack.call("GET", url, "/health")
     state = await stack.call("GET", url, "/_lab/state")
     if not state.ok or not isinstance(health.data, dict):
@@ -146,15 +154,15 @@ async def _until_ready(stack: Stack, program: Program, file: str) -> None:
             "could break it, and nobody could tell how far it has heard. Let it end with "
             "`main = program(service)`, as lab/async_bus/query.py does."
         )
-    if (its := health.data.get("arrangement")) != of:
+    if (service_arrangement := health.data.get("arrangement")) != arrangement_name:
         raise OwnServiceFailed(
-            f"{file} is a service of {its}, and this blog is {of}: it would talk to nobody here. "
+            f"{file} is a service of {service_arrangement}, and this blog is {arrangement_name}: it would talk to nobody here. "
             "On the bus take `program` from lab.async_bus.stack, in the chain lab.sync_chain.stack."
         )
 
 
-def _with_its_log(said: str, program: Program, last_lines: Sequence[str]) -> str:
-    if program.log.exists() and program.log.stat().st_size >= MOST_BYTES:
-        said += f" It wrote {MOST_BYTES >> 20} MiB of output, the most that is taken."
-    lines = [line for one in last_lines if (line := plain(one, LONGEST_LINE))]
-    return "\n  ".join([f"{said} The end of its log:", *lines] if lines else [said])
+def _with_log_end(message: str, program: Program, last_lines: Sequence[str]) -> str:
+    if program.log.exists() and program.log.stat().st_size >= MAX_FILE_BYTES:
+        message += f" It wrote {MAX_FILE_BYTES >> 20} MiB of output, the most that is taken."
+    lines = [line for one in last_lines if (line := plain(one, MAX_LINE_LENGTH))]
+    return "\n  ".join([f"{message} The end of its log:", *lines] if lines else [message])

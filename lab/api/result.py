@@ -18,13 +18,13 @@ from typing import Any, Self
 
 from pydantic import PrivateAttr
 
-from lab.api.display import Shown, pandas
-from lab.report.charts import Chart, Raw, charts
+from lab.api.display import NotebookDisplay, import_pandas
+from lab.report.charts import Chart, ChartData, charts
 from lab.report.html import notebook, page
 from lab.report.terminal import compare, run
 from lab.report.terminal.progress import headline
 from lab.results import result as document
-from lab.results.result import Data, Endpoint, Variant, Visible
+from lab.results.result import CheckerCounts, EndpointResult, VariantResult, VisibilityLatency
 from lab.support.text import did_you_mean
 
 # ── Figures by name
@@ -37,19 +37,19 @@ class NoSuchFigure(LookupError):
         return str(self.args[0])
 
 
-def _figure(says: str, of: Callable[[Endpoint], Any]) -> property:
-    def get(self: "Requests") -> Any:
-        return self._each(of)
+def _figure(description: str, value_of: Callable[[EndpointResult], Any]) -> property:
+    def get(self: "EndpointView") -> Any:
+        return self._values(value_of)
 
-    return property(get, doc=says)
+    return property(get, doc=description)
 
 
-class Requests:
+class EndpointView:
     """One kind of request in one phase. `one`: each figure is one value; otherwise a dict with a
     value per variant."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], one: bool) -> None:
-        self._endpoints, self._one = endpoints, one
+    def __init__(self, endpoints: Mapping[str, EndpointResult], single: bool) -> None:
+        self._endpoints, self._single = endpoints, single
 
     sent = _figure("How many were sent.", lambda of: of.sent)
     ok = _figure("How many of them were answered well.", lambda of: of.ok)
@@ -71,42 +71,43 @@ class Requests:
     )
     visible_p50 = _figure(
         "Writes: median time until the feed showed it, ms.",
-        lambda of: (of.visible_ms or Visible()).p50,
+        lambda of: (of.visible_ms or VisibilityLatency()).p50,
     )
     visible_p99 = _figure(
-        "Writes: 99th percentile of that time, ms.", lambda of: (of.visible_ms or Visible()).p99
+        "Writes: 99th percentile of that time, ms.",
+        lambda of: (of.visible_ms or VisibilityLatency()).p99,
     )
     never_visible = _figure("Writes the feed never showed.", lambda of: of.never_visible)
 
-    def _each(self, of: Callable[[Endpoint], Any]) -> Any:
-        values = {name: of(endpoint) for name, endpoint in self._endpoints.items()}
-        return next(iter(values.values())) if self._one else values
+    def _values(self, value_of: Callable[[EndpointResult], Any]) -> Any:
+        values = {name: value_of(endpoint) for name, endpoint in self._endpoints.items()}
+        return next(iter(values.values())) if self._single else values
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)}" for name in ("success", "p50", "p99"))
         return f"<{shown}; latencies in ms>"
 
 
-class PhaseOf(Mapping[str, Requests]):
+class PhaseView(Mapping[str, EndpointView]):
     """One phase: its requests by kind, `read_feed`, `create_post`, `create_comment`."""
 
-    def __init__(self, name: str, variants: Mapping[str, Variant], one: bool) -> None:
-        self.name, self._variants, self._one = name, variants, one
+    def __init__(self, name: str, variants: Mapping[str, VariantResult], single: bool) -> None:
+        self.name, self._variants, self._single = name, variants, single
 
     @property
     def seconds(self) -> float:
         """The length of the phase."""
         return next(iter(self._variants.values())).phases[self.name].seconds
 
-    def __getitem__(self, endpoint: str) -> Requests:
-        found = {
+    def __getitem__(self, endpoint: str) -> EndpointView:
+        endpoints = {
             name: of.phases[self.name].endpoints[endpoint]
             for name, of in self._variants.items()
             if endpoint in of.phases[self.name].endpoints
         }
-        if not found:
+        if not endpoints:
             raise NoSuchFigure(f"No {endpoint!r} was sent in it. {did_you_mean(endpoint, self)}")
-        return Requests(found, self._one)
+        return EndpointView(endpoints, self._single)
 
     def __iter__(self) -> Iterator[str]:
         every = (of.phases[self.name].endpoints for of in self._variants.values())
@@ -119,15 +120,15 @@ class PhaseOf(Mapping[str, Requests]):
         return f"<phase {self.name!r}: {', '.join(self)}>"
 
 
-class Side:
+class VariantView:
     """One variant of a result."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: VariantResult) -> None:
         self.variant = variant
         self.name, self.arrangement = variant.name, variant.arrangement
 
     @property
-    def data(self) -> Data | None:
+    def data(self) -> CheckerCounts | None:
         """What became of the writes, as counts of writes; None when it could not be checked."""
         return self.variant.data
 
@@ -142,37 +143,37 @@ class Side:
         """The names of the phases, in order."""
         return tuple(self.variant.phases)
 
-    def phase(self, name: str) -> PhaseOf:
+    def phase(self, name: str) -> PhaseView:
         """One phase by its name. Raises NoSuchFigure."""
-        return phase_of(name, {self.name: self.variant}, one=True)
+        return find_phase(name, {self.name: self.variant}, single=True)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {', '.join(self.phases)}>"
 
 
-def phase_of(name: str, variants: Mapping[str, Variant], one: bool = False) -> PhaseOf:
+def find_phase(name: str, variants: Mapping[str, VariantResult], single: bool = False) -> PhaseView:
     """The phase `name` of the variants that have it. Raises NoSuchFigure."""
-    found = {key: of for key, of in variants.items() if name in of.phases}
-    if not found:
+    matching = {key: of for key, of in variants.items() if name in of.phases}
+    if not matching:
         known = dict.fromkeys(phase for of in variants.values() for phase in of.phases)
         raise NoSuchFigure(f"There was no phase {name!r}. {did_you_mean(name, known)}")
-    return PhaseOf(name, found, one)
+    return PhaseView(name, matching, single)
 
 
 # ── The result
 
 
-class Result(Shown, document.Result):
+class Result(NotebookDisplay, document.RunResult):
     """One run of one scenario, or several pooled. Latencies are in ms, shares from 0 to 1."""
 
     _folder: Path | None = PrivateAttr(default=None)
 
     @classmethod
-    def kept_in(cls, folder: str | Path) -> Self:
+    def load_run(cls, folder: str | Path) -> Self:
         """Load a saved run, by its folder or its `result.json`. Raises ResultError."""
-        place = Path(folder).expanduser()
-        result = cls.load_file(place / "result.json" if place.is_dir() else place)
-        result._folder = place if place.is_dir() else place.parent
+        path = Path(folder).expanduser()
+        result = cls.load_file(path / "result.json" if path.is_dir() else path)
+        result._folder = path if path.is_dir() else path.parent
         return result
 
     @property
@@ -180,18 +181,18 @@ class Result(Shown, document.Result):
         """The folder of the run, with its raw samples and logs; None when it is not known."""
         return self._folder
 
-    def __getitem__(self, variant: str) -> Side:
+    def __getitem__(self, variant: str) -> VariantView:
         """One variant by its name: `result["sync-chain"]`. Raises NoSuchFigure."""
         found = self.variant(variant)
         if found is None:
             known = [one.name for one in self.variants]
             raise NoSuchFigure(f"There was no variant {variant!r}. {did_you_mean(variant, known)}")
-        return Side(found)
+        return VariantView(found)
 
-    def phase(self, name: str) -> PhaseOf:
+    def phase(self, name: str) -> PhaseView:
         """One phase of all variants: `result.phase("during")["read_feed"].p99` is a dict with a
         figure (ms) per variant. Raises NoSuchFigure."""
-        return phase_of(name, {one.name: one for one in self.variants})
+        return find_phase(name, {one.name: one for one in self.variants})
 
     def charts(self) -> list[Chart]:
         """All charts that have data; `.svg()` of a chart returns its drawing."""
@@ -203,35 +204,35 @@ class Result(Shown, document.Result):
 
         Raises MissingExtra without pandas, FileNotFoundError when the raw samples were not saved.
         """
-        frames = pandas("to_frame()")
+        pd = import_pandas("to_frame()")
         if not raw:
-            return frames.DataFrame(self._rows())
-        found = sorted(self._folder.rglob("samples.csv")) if self._folder else []
-        if self._folder and (self._folder / "samples.csv") in found:
-            found = [self._folder / "samples.csv"]
-        if not found:
+            return pd.DataFrame(self._rows())
+        sample_files = sorted(self._folder.rglob("samples.csv")) if self._folder else []
+        if self._folder and (self._folder / "samples.csv") in sample_files:
+            sample_files = [self._folder / "samples.csv"]
+        if not sample_files:
             raise FileNotFoundError(
                 f"No raw samples are kept with this result (folder: {self._folder}). "
                 "Load the whole run: lab.report('runs/…')"
             )
-        parts = [frames.read_csv(path).assign(run=path.parent.name) for path in found]
-        return frames.concat(parts, ignore_index=True)
+        parts = [pd.read_csv(path).assign(run=path.parent.name) for path in sample_files]
+        return pd.concat(parts, ignore_index=True)
 
-    def compare(self, other: document.Result) -> "Comparison":
+    def compare(self, other: document.RunResult) -> "Comparison":
         """This run and another one side by side: what was the same, and what differs."""
         return Comparison(self, other)
 
     def save(self, path: str | Path) -> None:
         """Write the document (JSON) atomically, readable by its owner only. If the name ends in
         `.html`, write the report page instead. Raises OSError."""
-        place = Path(path).expanduser()
-        if place.suffix == ".html":
-            place.write_text(page.page(self, self._raw()), encoding="utf-8")
+        file = Path(path).expanduser()
+        if file.suffix == ".html":
+            file.write_text(page.render(self, self._raw()), encoding="utf-8")
         else:
-            super().save(place)
+            super().save(file)
 
-    def _raw(self) -> Raw:
-        return Raw.of(self, self._folder) if self._folder else Raw()
+    def _raw(self) -> ChartData:
+        return ChartData.read(self, self._folder) if self._folder else ChartData()
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
@@ -245,35 +246,35 @@ class Result(Shown, document.Result):
         return notebook.as_text(lambda console: run.render(self, console))
 
     def _html(self) -> str:
-        return notebook.of_result(self, self.charts(), self._text())
+        return notebook.result_html(self, self.charts(), self._text())
 
     def __repr__(self) -> str:
         return f"<Result of {headline(self)}>"
 
 
-class Comparison(Shown):
+class Comparison(NotebookDisplay):
     """Two runs side by side."""
 
-    def __init__(self, one: document.Result, other: document.Result) -> None:
-        self.one, self.other = one, other
+    def __init__(self, first: document.RunResult, second: document.RunResult) -> None:
+        self.first, self.second = first, second
 
     def _text(self) -> str:
-        return notebook.as_text(lambda out: compare.render(self.one, self.other, out))
+        return notebook.as_text(lambda out: compare.render(self.first, self.second, out))
 
     def __repr__(self) -> str:
-        return f"<{self.one.scenario}, seed {self.one.seed}, beside seed {self.other.seed}>"
+        return f"<{self.first.scenario}, seed {self.first.seed}, beside seed {self.second.seed}>"
 
 
-def _row(of: document.Endpoint, seconds: float) -> Mapping[str, Any]:
-    seen = of.visible_ms or document.Visible()
+def _row(endpoint: document.EndpointResult, seconds: float) -> Mapping[str, Any]:
+    visible = endpoint.visible_ms or document.VisibilityLatency()
     return {
         "seconds": seconds,
-        **{name: getattr(of, name) for name in ("sent", "ok", "failed", "late", "dropped")},
-        "success": of.success,
-        **{f"{name}_ms": value for name, value in of.latency_ms.model_dump().items()},
-        "failed_after_p50_ms": of.failed_after_ms.p50,
-        "visible_p50_ms": seen.p50,
-        "visible_p99_ms": seen.p99,
-        "visible_max_ms": seen.max,
-        "never_visible": of.never_visible if of.visible_ms else None,
+        **{name: getattr(endpoint, name) for name in ("sent", "ok", "failed", "late", "dropped")},
+        "success": endpoint.success,
+        **{f"{name}_ms": value for name, value in endpoint.latency_ms.model_dump().items()},
+        "failed_after_p50_ms": endpoint.failed_after_ms.p50,
+        "visible_p50_ms": visible.p50,
+        "visible_p99_ms": visible.p99,
+        "visible_max_ms": visible.max,
+        "never_visible": endpoint.never_visible if endpoint.visible_ms else None,
     }

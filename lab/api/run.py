@@ -11,111 +11,124 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, overload
 
-from lab.api.display import Shown
+from lab.api.display import NotebookDisplay
 from lab.api.result import Result
-from lab.api.tasks import OwnLoop
+from lab.api.tasks import LoopThread
 from lab.cluster.errors import LabCannotRun
 from lab.experiment import guesses
-from lab.experiment.guesses import GuessError, Question, questions
-from lab.experiment.runner import MOST, Repeated
-from lab.report.charts.svg import words
+from lab.experiment.guesses import GuessError, GuessQuestion, build_questions
+from lab.experiment.runner import MAX_REPEATS, RepeatedRun
+from lab.report.charts.svg import escape_text
 from lab.report.html import notebook, page
 from lab.report.terminal import listing
-from lab.report.terminal.sections import figure
+from lab.report.terminal.sections import format_with_unit
 from lab.results.result import Guess
-from lab.results.run_folder import RUNS, drop_databases, new_folder
+from lab.results.run_folder import RUNS, create_run_folder, drop_databases
 from lab.scenarios import catalogue
-from lab.scenarios.overrides import prepared, theirs
+from lab.scenarios.overrides import apply_overrides, load_targets
 from lab.scenarios.scenario import Scenario
 
 Progress = Callable[[Mapping[str, Any]], None]
 
 
-class Scenarios(Shown, Sequence[Scenario]):
+class Scenarios(NotebookDisplay, Sequence[Scenario]):
     """The scenarios that come with the lab, in the recommended order."""
 
-    def __init__(self, found: Sequence[Scenario]) -> None:
-        self._found = tuple(found)
+    def __init__(self, scenario_list: Sequence[Scenario]) -> None:
+        self._scenarios = tuple(scenario_list)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names that `lab.run` accepts."""
-        return tuple(one.name for one in self._found)
+        return tuple(one.name for one in self._scenarios)
 
     @overload
     def __getitem__(self, place: int) -> Scenario: ...
     @overload
     def __getitem__(self, place: slice) -> Sequence[Scenario]: ...
     def __getitem__(self, place: int | slice) -> Scenario | Sequence[Scenario]:
-        return self._found[place]
+        return self._scenarios[place]
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._scenarios)
 
     def __repr__(self) -> str:
         return f"<{len(self)} scenarios: {', '.join(self.names)}>"
 
     def _text(self) -> str:
-        return notebook.as_text(lambda console: listing.scenarios(self._found, console))
+        return notebook.as_text(lambda console: listing.show_scenarios(self._scenarios, console))
 
     def _html(self) -> str:
-        rows = [[one.name, one.title, " ".join(one.question.split())] for one in self._found]
+        rows = [[one.name, one.title, " ".join(one.question.split())] for one in self._scenarios]
         headings = ["name", "what happens", "predict first"]
-        return notebook.piece(notebook.table("Scenarios", headings, rows, left=3))
+        return notebook.cell_html(notebook.table("Scenarios", headings, rows, left_columns=3))
 
 
-class Guesses(Shown, Sequence[Guess]):
+class Guesses(NotebookDisplay, Sequence[Guess]):
     """Guesses about the result of a scenario; `lab.run(…, predict=guesses)` saves them."""
 
     def __init__(
-        self, scenario: Scenario, asked: Sequence[Question], found: Sequence[Guess]
+        self,
+        scenario: Scenario,
+        scenario_questions: Sequence[GuessQuestion],
+        guess_list: Sequence[Guess],
     ) -> None:
-        self.scenario, self.questions, self._found = scenario.name, tuple(asked), tuple(found)
-        self._asks = scenario.question
+        self.scenario, self.questions, self._guesses = (
+            scenario.name,
+            tuple(scenario_questions),
+            tuple(guess_list),
+        )
+        self._question_text = scenario.question
 
     @overload
     def __getitem__(self, place: int) -> Guess: ...
     @overload
     def __getitem__(self, place: slice) -> Sequence[Guess]: ...
     def __getitem__(self, place: int | slice) -> Guess | Sequence[Guess]:
-        return self._found[place]
+        return self._guesses[place]
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._guesses)
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{one.question} {one.variant} {one.guessed}" for one in self._found)
+        said = ", ".join(f"{one.question} {one.variant} {one.guessed}" for one in self._guesses)
         return f"<Guesses for {self.scenario}: {said or 'none yet'}>"
 
     def _rows(self) -> Iterator[list[str]]:
         for one in self.questions:
-            given = [guess for guess in self._found if guess.question == one.key]
-            said = ", ".join(
-                f"{guess.variant} {figure(guess.guessed, guess.unit)}".strip() for guess in given
+            own_guesses = [guess for guess in self._guesses if guess.question == one.key]
+            answer_text = ", ".join(
+                f"{guess.variant} {format_with_unit(guess.guessed, guess.unit)}".strip()
+                for guess in own_guesses
             )
-            of = "" if one.kind == "who" else f" for each of {', '.join(one.variants)}"
-            yield [one.key, one.asks, one.meant + of, said]
+            scope = "" if one.kind == "who" else f" for each of {', '.join(one.variants)}"
+            yield [one.key, one.text, one.expected + scope, answer_text]
 
     def _text(self) -> str:
-        lines = [" ".join(self._asks.split())] if self._asks.strip() else []
+        lines = [" ".join(self._question_text.split())] if self._question_text.strip() else []
         for key, asks, meant, said in self._rows():
             lines += [f"{key}: {asks}", f"    {f'you say: {said}' if said else f'({meant})'}"]
         return "\n".join(lines)
 
     def _html(self) -> str:
         headings = ["name", "question", "expected", "you say"]
-        table = notebook.table(f"Predict first: {self.scenario}", headings, self._rows(), left=4)
-        return notebook.piece(f"<p>{words(self._asks)}</p>" if self._asks.strip() else "", table)
+        table = notebook.table(
+            f"Predict first: {self.scenario}", headings, self._rows(), left_columns=4
+        )
+        return notebook.cell_html(
+            f"<p>{escape_text(self._question_text)}</p>" if self._question_text.strip() else "",
+            table,
+        )
 
 
 def scenarios(*tags: str) -> Scenarios:
     """The built-in scenarios; with tags, those that have one of them. Raises UnknownName."""
-    return Scenarios(catalogue.tagged(tags) if tags else catalogue.built_in())
+    return Scenarios(catalogue.find_tagged(tags) if tags else catalogue.builtin_scenarios())
 
 
 def report(folder: str | Path) -> Result:
     """Load a saved run, by its folder or its `result.json`. Raises ResultError."""
-    return Result.kept_in(folder)
+    return Result.load_run(folder)
 
 
 def predict(name: str | Scenario, **answers: object) -> Guesses:
@@ -128,8 +141,8 @@ def predict(name: str | Scenario, **answers: object) -> Guesses:
     A number applies to all variants; a dict has one for each, as
     `{"sync-chain": 300, "async-bus": 5}`. Raises GuessError (a ValueError) for an invalid answer.
     """
-    scenario = _found(name)
-    return Guesses(scenario, questions(scenario), guesses.guesses(scenario, answers))
+    scenario = _find_scenario(name)
+    return Guesses(scenario, build_questions(scenario), guesses.parse_guesses(scenario, answers))
 
 
 async def arun(
@@ -165,31 +178,35 @@ async def arun(
     Raises LookupError, ScenarioError, GuessError or ValueError before anything starts, and
     LabCannotRun when the lab could not run.
     """
-    wanted = [only] if isinstance(only, str) else only
+    variants = [only] if isinstance(only, str) else only
     if rate is not None and not 0.1 <= rate <= 1_000:
         raise ValueError(f"rate = {rate}: expected 0.1 to 1000 arrivals a second.")
-    if not 1 <= repeat <= MOST:
-        raise ValueError(f"repeat = {repeat}: expected 1 to {MOST} runs.")
-    added = theirs(with_, replace or {})
-    scenario = prepared(_found(name), bus=bus, only=wanted, rate=rate, quick=quick, **added)
-    guessed = _guessed(scenario, predict)
-    series = Repeated(scenario, new_folder(scenario.name, _under(keep)), seed, quick, repeat)
-    if guessed is not None:
-        guesses.keep(guessed, series.folder)
-    with _databases_dropped(series.folder, unless=keep is not None):
+    if not 1 <= repeat <= MAX_REPEATS:
+        raise ValueError(f"repeat = {repeat}: expected 1 to {MAX_REPEATS} runs.")
+    external_targets = load_targets(with_, replace or {})
+    scenario = apply_overrides(
+        _find_scenario(name), bus=bus, only=variants, rate=rate, quick=quick, **external_targets
+    )
+    checked_guesses = _check_guesses(scenario, predict)
+    series = RepeatedRun(
+        scenario, create_run_folder(scenario.name, _output_folder(keep)), seed, quick, repeat
+    )
+    if checked_guesses is not None:
+        guesses.save_guesses(checked_guesses, series.folder)
+    with _dropping_databases(series.folder, unless=keep is not None):
         for number in range(repeat):
             try:
-                await series.run(number, progress or _nobody)
+                await series.run(number, progress or _ignore_progress)
             except LabCannotRun:
                 if number == repeat - 1 and series.result() is None:
                     raise
     result = series.result()
     assert result is not None
-    if guessed is not None:
-        guesses.keep_with(guessed, scenario, result, series.folder)
+    if checked_guesses is not None:
+        guesses.attach_guesses(checked_guesses, scenario, result, series.folder)
     with suppress(OSError):  # A page that can't be written does not spoil the run.
-        page.keep(result, series.folder)
-    return Result.kept_in(series.folder)
+        page.save(result, series.folder)
+    return Result.load_run(series.folder)
 
 
 def run(
@@ -211,8 +228,8 @@ def run(
 
     An interrupt removes all faults and ends all processes before it is raised.
     """
-    with OwnLoop() as loop:
-        return loop.do(
+    with LoopThread() as loop:
+        return loop.run(
             arun(
                 name,
                 quick=quick,
@@ -230,15 +247,15 @@ def run(
         )
 
 
-def _found(name: str | Scenario) -> Scenario:
+def _find_scenario(name: str | Scenario) -> Scenario:
     return name if isinstance(name, Scenario) else catalogue.find(name)
 
 
-def _under(keep: str | Path | None) -> Path:
+def _output_folder(keep: str | Path | None) -> Path:
     return RUNS if keep is None else Path(keep).expanduser()
 
 
-def _guessed(
+def _check_guesses(
     scenario: Scenario, predict: Guesses | Mapping[str, object] | None
 ) -> Sequence[Guess] | None:
     if predict is None:
@@ -247,13 +264,15 @@ def _guessed(
         if predict.scenario != scenario.name:
             raise GuessError(f"predict: these are guesses about {predict.scenario}.")
         # Checked again: the run may have other variants than the questions.
-        known = {(one.key, variant) for one in questions(scenario) for variant in one.variants}
+        known = {
+            (one.key, variant) for one in build_questions(scenario) for variant in one.variants
+        }
         return [one for one in predict if not one.variant or (one.question, one.variant) in known]
-    return guesses.guesses(scenario, predict)
+    return guesses.parse_guesses(scenario, predict)
 
 
 @contextmanager
-def _databases_dropped(folder: Path, unless: bool) -> Iterator[None]:
+def _dropping_databases(folder: Path, unless: bool) -> Iterator[None]:
     try:
         yield
     finally:
@@ -261,5 +280,5 @@ def _databases_dropped(folder: Path, unless: bool) -> Iterator[None]:
             drop_databases(folder)
 
 
-def _nobody(line: Mapping[str, Any]) -> None:
+def _ignore_progress(line: Mapping[str, Any]) -> None:
     pass

@@ -23,9 +23,9 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from lab.api.display import Shown
+from lab.api.display import NotebookDisplay
 from lab.report.html import notebook
-from lab.sandbox.fault_controller import Deed
+from lab.sandbox.fault_controller import FaultAction
 
 # ── Tasks of the running loop
 
@@ -33,24 +33,24 @@ T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
-class Do(Protocol):
+class Executor(Protocol):
     """Executes work. `order`: later work waits for this work."""
 
-    def __call__(self, work: Work, *, order: bool = False) -> Any: ...
+    def __call__(self, work: Work, *, ordered: bool = False) -> Any: ...
 
 
-class Broken(Shown):
+class FaultHandle(NotebookDisplay):
     """Faults that were added, removed or listed; figures in `deeds`. As a context it heals them at
     its end."""
 
-    def __init__(self, deeds: Sequence[Deed], heal: Callable[[], Any] | None) -> None:
+    def __init__(self, deeds: Sequence[FaultAction], heal: Callable[[], Any] | None) -> None:
         self.deeds, self._heal = tuple(deeds), heal
 
     def heal(self) -> Any:
         """Remove the faults."""
         return self._heal() if self._heal else None
 
-    def __enter__(self) -> "Broken":
+    def __enter__(self) -> "FaultHandle":
         return self
 
     def __exit__(
@@ -73,17 +73,17 @@ class Broken(Shown):
             return super()._html()
         rows = [[one.stack, one.target, one.kind, one.state, one.says] for one in self.deeds]
         headings = ["stack", "target", "fault", "is", "what came of it"]
-        return notebook.piece(notebook.table("Faults", headings, rows, left=5))
+        return notebook.cell_html(notebook.table("Faults", headings, rows, left_columns=5))
 
 
-class Doing(Awaitable[Any]):
+class PendingResult(Awaitable[Any]):
     """Work that has been started. `await` gives its result."""
 
     def __init__(self, task: "asyncio.Task[Any]") -> None:
-        self._task, self.heard = task, False
+        self._task, self.awaited = task, False
 
     def __await__(self) -> Generator[Any, None, Any]:
-        self.heard = True
+        self.awaited = True
         return self._task.__await__()
 
     async def __aenter__(self) -> Any:
@@ -95,9 +95,9 @@ class Doing(Awaitable[Any]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        broken = self._task.result()
-        if isinstance(broken, Broken):
-            await to_its_end(broken.heal())
+        result = self._task.result()
+        if isinstance(result, FaultHandle):
+            await run_shielded(result.heal())
 
     def cancel(self) -> None:
         """Cancel the work."""
@@ -107,61 +107,61 @@ class Doing(Awaitable[Any]):
         return "<begun; write `await` before it to have what comes of it>"
 
 
-class InTurn:
+class OrderedExecutor:
     """Starts work as tasks of the running loop."""
 
     def __init__(self) -> None:
-        self._begun: list[Doing] = []
-        self._orders: set[asyncio.Task[Any]] = set()
+        self._pending: list[PendingResult] = []
+        self._ordered_tasks: set[asyncio.Task[Any]] = set()
 
-    def __call__(self, work: Work, *, order: bool = False) -> Doing:
-        before = tuple(self._orders)
+    def __call__(self, work: Work, *, ordered: bool = False) -> PendingResult:
+        before = tuple(self._ordered_tasks)
 
-        async def in_turn() -> Any:
+        async def run_after_ordered() -> Any:
             if before:
                 await asyncio.wait(before)
             return await work()
 
-        task = asyncio.get_running_loop().create_task(in_turn())
-        if order:
-            self._orders.add(task)
-            task.add_done_callback(self._orders.discard)
-        self._begun = [one for one in self._begun if not one.heard]
-        self._begun.append(Doing(task))
-        return self._begun[-1]
+        task = asyncio.get_running_loop().create_task(run_after_ordered())
+        if ordered:
+            self._ordered_tasks.add(task)
+            task.add_done_callback(self._ordered_tasks.discard)
+        self._pending = [one for one in self._pending if not one.awaited]
+        self._pending.append(PendingResult(task))
+        return self._pending[-1]
 
-    async def finish(self, broken_off: bool) -> None:
+    async def finish(self, cancel: bool) -> None:
         """Await the tasks that were not awaited, and raise what they raise; `broken_off`: cancel
         them."""
-        for one in self._begun:
-            if not one.heard and broken_off:
+        for one in self._pending:
+            if not one.awaited and cancel:
                 one.cancel()
                 await asyncio.gather(one, return_exceptions=True)
-            elif not one.heard:
+            elif not one.awaited:
                 await one
-        self._begun.clear()
+        self._pending.clear()
 
 
-async def to_its_end(work: Awaitable[T]) -> T:
+async def run_shielded(work: Awaitable[T]) -> T:
     """Finish `work` even if the caller is cancelled: half a fault or repair must not stay."""
-    going_on = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(going_on)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.gather(going_on, return_exceptions=True)
+        await asyncio.gather(task, return_exceptions=True)
         raise
 
 
 # ── The loop thread
 
 
-class OwnLoop:
+class LoopThread:
     """A loop thread: `do` runs work in it and returns the outcome. `close`, or the context, ends
     it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="lab", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="lab", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -175,7 +175,7 @@ class OwnLoop:
     ) -> None:
         self.close()
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work to its end; returns what it returns, or raises what it raises."""
         outcome: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
@@ -183,7 +183,7 @@ class OwnLoop:
         def begin() -> None:
             task = self._loop.create_task(work)
             tasks.append(task)
-            task.add_done_callback(lambda done: _hand_over(done, outcome))
+            task.add_done_callback(lambda done: _copy_outcome(done, outcome))
 
         def cancel() -> None:
             for task in tasks:
@@ -192,7 +192,7 @@ class OwnLoop:
                 work.close()
                 outcome.cancel()
 
-        with _interrupts_heard():
+        with _interrupts_enabled():
             try:
                 self._loop.call_soon_threadsafe(begin)
                 _wait(outcome)
@@ -213,7 +213,7 @@ class OwnLoop:
             self._thread.join()
             self._loop.close()
 
-    def _serve(self) -> None:
+    def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
@@ -221,7 +221,7 @@ class OwnLoop:
 
 
 @contextmanager
-def _interrupts_heard() -> Iterator[None]:
+def _interrupts_enabled() -> Iterator[None]:
     """Make interrupts raise KeyboardInterrupt in this block.
 
     A loop that runs in this thread gets interrupts as callbacks, and it can't call back while the
@@ -250,7 +250,7 @@ def _wait(outcome: Future[Any]) -> None:
         wait([outcome], timeout=0.1)
 
 
-def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
+def _copy_outcome(task: asyncio.Task[T], outcome: Future[T]) -> None:
     if task.cancelled():
         outcome.set_exception(asyncio.CancelledError())
     elif error := task.exception():

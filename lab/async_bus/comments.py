@@ -35,30 +35,30 @@ def create_comment(post_id: str, draft: CommentDraft) -> Comment:
         content=draft.content,
         status="pending",
     )
-    known = "SELECT id FROM known_posts WHERE id = ?"
+    select = "SELECT id FROM known_posts WHERE id = ?"
     with service.store.transaction() as change:
-        if not change.rows(known, post_id):
+        if not change.rows(select, post_id):
             raise NotFound(f"No post {post_id} has been heard of here, yet.")
         change.execute(INSERT, *comment.model_dump().values())
         change.tell(CommentCreated(**comment.model_dump()))
-        service.keep_answer(change, comment)
+        service.remember_answer(change, comment)
     return comment
 
 
 @service.get("/posts/{post_id}/comments")
 def list_comments(post_id: str) -> list[Comment]:
-    return comments_of([post_id])
+    return find_comments([post_id])
 
 
 @service.get("/comments")
 def list_comments_of_many(post_ids: str) -> list[Comment]:
-    return comments_of(post_ids.split(","))
+    return find_comments(post_ids.split(","))
 
 
-def comments_of(post_ids: list[str]) -> list[Comment]:
-    marks = ",".join("?" * len(post_ids))
-    theirs = f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id"
-    rows = service.store.rows(theirs, *post_ids)
+def find_comments(post_ids: list[str]) -> list[Comment]:
+    placeholders = ",".join("?" * len(post_ids))
+    select = f"SELECT * FROM comments WHERE post_id IN ({placeholders}) ORDER BY id"
+    rows = service.store.rows(select, *post_ids)
     return [Comment(**row) for row in rows]
 
 
@@ -66,7 +66,7 @@ def comments_of(post_ids: list[str]) -> list[Comment]:
 
 
 @service.on(PostCreated)
-def know_post(post: PostCreated, change: Change) -> None:
+def learn_post(post: PostCreated, change: Change) -> None:
     change.execute("INSERT INTO known_posts VALUES (?)", post.id)
 
 

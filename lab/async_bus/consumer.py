@@ -18,30 +18,30 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from lab.async_bus.inbox import Applier, DeliveryFailed
-from lab.bus.base import Batch, Bus, BusUnavailable, LostTail, NoLongerKept
+from lab.async_bus.inbox import DeliveryFailed, Inbox
+from lab.bus.base import Batch, Bus, BusUnavailable, LogTruncated, OffsetExpired
 from lab.domain.services import BUS
-from lab.faults.filter import Door
+from lab.faults.filter import FaultFilter
 
 # ── Alerts
 
-_REMEMBERED = 16
+_MAX_ALERTS = 16
 
 
-class Alarms:
+class Alerts:
     """The newest alerts; one that repeats the last one is dropped.
 
     An alert is not an error: the service repairs what it can and goes on. But people have to know.
     """
 
     def __init__(self) -> None:
-        self.sentences: deque[str] = deque(maxlen=_REMEMBERED)
+        self.messages: deque[str] = deque(maxlen=_MAX_ALERTS)
 
-    def ring(self, sentence: str) -> None:
-        if self.sentences and self.sentences[-1] == sentence:
+    def add(self, message: str) -> None:
+        if self.messages and self.messages[-1] == message:
             return
-        self.sentences.append(sentence)
-        sys.stderr.write(f"ALARM: {sentence}\n")
+        self.messages.append(message)
+        sys.stderr.write(f"ALARM: {message}\n")
         sys.stderr.flush()
 
 
@@ -51,141 +51,141 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 QUIET_S = 0.5
 HEAD_WITHIN_S = 0.2
-NEWS = 10_000
+RECENT_EVENTS = 10_000
 """This many of the newest events leave spans. At the start, older events are history: a new copy
 applies them, but how long each of them was under way does not matter."""
 
 
-class Inbox:
+class Consumer:
     """Reads the bus from the inbox's position on, and applies what the fault filter lets pass."""
 
     def __init__(
         self,
         bus: Bus,
-        applier: Applier,
-        door: Door,
-        hears_any: bool = True,
-        alarms: Alarms | None = None,
+        inbox: Inbox,
+        fault_filter: FaultFilter,
+        has_listeners: bool = True,
+        alerts: Alerts | None = None,
     ) -> None:
         self._bus = bus
-        self._applier = applier
-        self._door = door
-        self._hears_any = hears_any
-        self._alarms = alarms or Alarms()
-        self._missing: str | None = None
+        self._inbox = inbox
+        self._fault_filter = fault_filter
+        self._has_listeners = has_listeners
+        self._alerts = alerts or Alerts()
+        self._missing_events: str | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inbox")
-        self._waits_for: str | None = "the event bus"
+        self._not_ready_because: str | None = "the event bus"
 
     @property
-    def waits_for(self) -> str | None:
+    def not_ready_because(self) -> str | None:
         """What this service needs before it is up to date; None when it is."""
-        if stuck := self._applier.stuck:
+        if stuck := self._inbox.stuck_event:
             return str(stuck)
-        return self._missing or self._waits_for
+        return self._missing_events or self._not_ready_because
 
     async def run(self) -> None:
-        if not self._hears_any and not self._bus.routes:
-            self._waits_for = None
+        if not self._has_listeners and not self._bus.routes:
+            self._not_ready_because = None
             return
         self._pause_s = FIRST_PAUSE_S
-        failed_behind = self._applier.position
+        failed_position = self._inbox.position
         while True:
             try:
-                await self._until_caught_up()
-                await self._read()
-            except LostTail as lost:
-                await self._go_back(lost)
+                await self._set_catch_up_target()
+                await self._consume()
+            except LogTruncated as lost:
+                await self._rewind(lost)
             except (BusUnavailable, DeliveryFailed) as error:
-                if isinstance(error, NoLongerKept):
-                    self._missing = f"a log that has what is missing here. {error}"
-                    self._alarms.ring(
-                        f"This copy can't be made whole: it waits for {self._missing}"
+                if isinstance(error, OffsetExpired):
+                    self._missing_events = f"a log that has what is missing here. {error}"
+                    self._alerts.add(
+                        f"This copy can't be made whole: it waits for {self._missing_events}"
                     )
                 if self._bus.routes:
                     continue  # A pushed event comes only once: there is nothing to retry.
-                if self._applier.position > failed_behind:  # another event fails now
-                    failed_behind, self._pause_s = self._applier.position, FIRST_PAUSE_S
+                if self._inbox.position > failed_position:  # another event fails now
+                    failed_position, self._pause_s = self._inbox.position, FIRST_PAUSE_S
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
-    async def _go_back(self, lost: LostTail) -> None:
-        sentence = (
-            f"The log is not the one that was heard here up to event {self._applier.position}. "
-            f"{lost} It is read again behind {lost.begins_after}."
+    async def _rewind(self, truncated: LogTruncated) -> None:
+        message = (
+            f"The log is not the one that was heard here up to event {self._inbox.position}. "
+            f"{truncated} It is read again behind {truncated.begins_after}."
         )
-        if lost.begins_after:
-            sentence += " What stood before that is not kept, and can't be held against this copy."
-        self._alarms.ring(sentence)
-        await self.in_turn(lambda: self._applier.go_back(lost.begins_after))
-        self._waits_for = "the event bus"
+        if truncated.begins_after:
+            message += " What stood before that is not kept, and can't be held against this copy."
+        self._alerts.add(message)
+        await self.between_batches(lambda: self._inbox.rewind(truncated.begins_after))
+        self._not_ready_because = "the event bus"
 
-    async def in_turn(self, work: Callable[[], Any]) -> Any:
+    async def between_batches(self, work: Callable[[], Any]) -> Any:
         """Run `work` between two deliveries, in the thread that applies them."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _until_caught_up(self) -> None:
+    async def _set_catch_up_target(self) -> None:
         """At the start: note up to which event this service has to read to be up to date."""
-        if self._waits_for is None:
+        if self._not_ready_because is None:
             return
-        self._catch_up_to = await self._bus.head()
-        self._applier.history_until = self._catch_up_to - NEWS
-        self._note_progress()
+        self._catch_up_target = await self._bus.head()
+        self._inbox.history_until = self._catch_up_target - RECENT_EVENTS
+        self._update_readiness()
 
-    def _note_progress(self) -> None:
-        if self._waits_for is None:
+    def _update_readiness(self) -> None:
+        if self._not_ready_because is None:
             return
-        behind = self._catch_up_to - self._applier.position
-        self._waits_for = f"{behind} events it has not heard yet" if behind > 0 else None
+        lag = self._catch_up_target - self._inbox.position
+        self._not_ready_because = f"{lag} events it has not heard yet" if lag > 0 else None
 
-    async def _read(self) -> None:
+    async def _consume(self) -> None:
         """Process one delivery after the other, until one fails or the bus is lost."""
-        stream = self._bus.read(self._applier.position, self._applier.mark)
-        coming: asyncio.Future[Batch] | None = None
+        stream = self._bus.read(self._inbox.position, self._inbox.cursor)
+        next_batch: asyncio.Future[Batch] | None = None
         try:
             while True:
-                coming = asyncio.ensure_future(_next(stream))
-                while not (await asyncio.wait({coming}, timeout=QUIET_S))[0]:
-                    await self._look_around()
-                await self._deliver(coming.result())
+                next_batch = asyncio.ensure_future(_next(stream))
+                while not (await asyncio.wait({next_batch}, timeout=QUIET_S))[0]:
+                    await self._probe_for_gap()
+                await self._deliver(next_batch.result())
                 self._pause_s = FIRST_PAUSE_S
         finally:
-            if coming is not None:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+            if next_batch is not None:
+                next_batch.cancel()
+                await asyncio.gather(next_batch, return_exceptions=True)
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
 
-    async def _look_around(self) -> None:
+    async def _probe_for_gap(self) -> None:
         """After a quiet moment: apply events that a fault delayed, and probe for a gap at the end.
 
         Raises DeliveryFailed when the bus has more events than it delivered.
         """
-        await self._let_in(Batch(mark=self._applier.mark))
+        await self._filter_and_apply(Batch(cursor=self._inbox.cursor))
         head = 0
         with suppress(BusUnavailable, TimeoutError):
             async with asyncio.timeout(HEAD_WITHIN_S):
                 head = await self._bus.head()
-        if head > self._applier.position:
+        if head > self._inbox.position:
             raise DeliveryFailed(f"The bus is at {head}, and nothing comes: it has to be read.")
 
     async def _deliver(self, batch: Batch) -> None:
-        self._missing = None
-        visit = self._door.visit(BUS)
-        if visit.unanswered:
-            await self._door.until_healed(visit)
-        if visit.unanswered or visit.torn_down or visit.status is not None:
+        self._missing_events = None
+        effect = self._fault_filter.decide(BUS)
+        if effect.unanswered:
+            await self._fault_filter.wait_until_removed(effect)
+        if effect.unanswered or effect.connection_reset or effect.status is not None:
             raise DeliveryFailed("It was not let in at the door.")
-        if visit.delay_s:
-            await self.in_turn(lambda: self._door.hold(visit))
-        await self._let_in(batch)
-        if not self._door.keeps_waiting:
-            self._applier.pass_to(batch[-1].sequence)
-        self._note_progress()
+        if effect.delay_s:
+            await self.between_batches(lambda: self._fault_filter.delay(effect))
+        await self._filter_and_apply(batch)
+        if not self._fault_filter.has_held_events:
+            self._inbox.skip_to(batch[-1].sequence)
+        self._update_readiness()
 
-    async def _let_in(self, batch: Batch) -> None:
+    async def _filter_and_apply(self, batch: Batch) -> None:
         """Apply what the active faults leave of a delivery."""
-        if arrivals := self._door.let_in(batch, self._applier.hears):
-            await self.in_turn(lambda: self._applier.take(arrivals, batch.mark))
+        if events := self._fault_filter.filter_events(batch, self._inbox.consumes):
+            await self.between_batches(lambda: self._inbox.apply_batch(events, batch.cursor))
 
 
 async def _next(stream: AsyncIterator[Batch]) -> Batch:

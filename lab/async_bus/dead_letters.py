@@ -25,26 +25,26 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     id       TEXT PRIMARY KEY
 );
 """
-LONGEST_REASON = 300
+MAX_REASON_LENGTH = 300
 _INSERT = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def reason(error: BaseException | None) -> str:
+def describe_error(error: BaseException | None) -> str:
     """Why an event could not be applied, on one line: `title: Field required`."""
     if isinstance(error, ValidationError):
-        said = error.errors(include_input=False, include_url=False)
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in said)
-    return " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        problems = error.errors(include_input=False, include_url=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+    return " ".join(str(error).split())[:MAX_REASON_LENGTH] or type(error).__name__
 
 
-def lay_aside(change: Transaction, envelope: Envelope, why: str, attempts: int) -> None:
+def store_dead_letter(change: Transaction, envelope: Envelope, why: str, attempts: int) -> None:
     """Store an event as a dead letter, in the transaction that moves the offset past it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     content = envelope.model_dump_json()
     change.execute(_INSERT, envelope.sequence, content, why, attempts, now, envelope.id)
 
 
-def dead_letters(store: Store) -> list[dict[str, Any]]:
+def read_dead_letters(store: Store) -> list[dict[str, Any]]:
     """All dead letters, in the order of the bus, each as
     `{sequence, id, type, why, attempts, at, envelope}`."""
     rows = store.rows("SELECT * FROM dead_letters ORDER BY sequence")
@@ -55,7 +55,7 @@ def dead_letters(store: Store) -> list[dict[str, Any]]:
     return letters
 
 
-def count_dead(store: Store) -> int:
+def count_dead_letters(store: Store) -> int:
     """The number of dead letters."""
     return int(store.rows("SELECT count(*) AS n FROM dead_letters")[0]["n"])
 
@@ -69,7 +69,7 @@ def redrive(
     """
     redriven: list[dict[str, Any]] = []
     still_dead: list[dict[str, Any]] = []
-    for letter in dead_letters(store):
+    for letter in read_dead_letters(store):
         sequence = letter["sequence"]
         try:
             with store.transaction() as change:
@@ -77,7 +77,7 @@ def redrive(
                 change.execute("DELETE FROM dead_letters WHERE id = ?", letter["id"])
             redriven.append({"sequence": sequence, "type": letter["type"]})
         except Exception as error:  # After any error it stays a dead letter.
-            why = reason(error)
+            why = describe_error(error)
             with store.transaction() as change:
                 change.execute(
                     "UPDATE dead_letters SET why = ?, attempts = attempts + 1 WHERE id = ?",

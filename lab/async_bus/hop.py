@@ -7,7 +7,7 @@ Hears: CommentCreated, CommentUpdated (from comments, or the hop before)
 
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.events import CommentCreated, CommentUpdated
-from lab.domain.model import Part
+from lab.domain.model import HopInfo
 
 service = BusService("hop")
 
@@ -15,20 +15,20 @@ service = BusService("hop")
 
 
 @service.get("/part")
-def get_part() -> Part:
-    return Part(of=service.name)
+def get_info() -> HopInfo:
+    return HopInfo(of=service.name)
 
 
 # ── How we learn what others know ─────────────────────────────────────────
 
 
 @service.on(CommentCreated)
-def pass_on(comment: CommentCreated, change: Change) -> None:
+def forward(comment: CommentCreated, change: Change) -> None:
     change.tell(CommentCreated(**comment.model_dump()))
 
 
 @service.on(CommentUpdated)
-def pass_on_change(comment: CommentUpdated, change: Change) -> None:
+def forward_update(comment: CommentUpdated, change: Change) -> None:
     change.tell(CommentUpdated(**comment.model_dump()))
 
 

@@ -32,13 +32,13 @@ from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Any
 
-from lab.async_bus.dead_letters import lay_aside, reason
+from lab.async_bus.dead_letters import describe_error, store_dead_letter
 from lab.domain.events import Envelope, Event
 from lab.service.store import Store, Transaction
 from lab.service.tracing import SpanLog
 
 ATTEMPTS = 5
-_REMEMBERED = 16
+_MAX_FAILED_SUBJECTS = 16
 
 Listener = Callable[[Any, Transaction], None]
 
@@ -47,7 +47,7 @@ class DeliveryFailed(Exception):
     """This delivery was not applied completely; the consumer reads the rest again."""
 
 
-class _Indigestible(Exception):
+class _PoisonEvent(Exception):
     """An event broke a transaction; `__cause__` says why."""
 
     def __init__(self, envelope: Envelope) -> None:
@@ -56,7 +56,7 @@ class _Indigestible(Exception):
 
 
 @dataclass(frozen=True)
-class Failing:
+class FailingEvent:
     """The next event to apply, which has failed `attempts` times."""
 
     sequence: int
@@ -68,7 +68,7 @@ class Failing:
         return f"stuck at event {self.sequence}, a {self.type}: {self.why}"
 
 
-class Applier:
+class Inbox:
     """Applies events to a store, each by the listener for its type. Not thread-safe.
 
     `numbered`: the bus numbers its events without gaps and can replay them. `apply_ms`: time that
@@ -84,67 +84,67 @@ class Applier:
         *,
         dedupe: bool = True,
         dead_letter: bool = False,
-        numbered: bool = True,
+        replayable: bool = True,
         apply_ms: float = 0.0,
-        deaf_to: frozenset[str] = frozenset(),
+        ignored_sources: frozenset[str] = frozenset(),
     ) -> None:
         self._store = store
         self._listeners = {kind.type: listener for kind, listener in listeners.items()}
         self._spans = spans
         self._dedupe = dedupe
         self._dead_letter = dead_letter
-        self._numbered = numbered
+        self._replayable = replayable
         self._apply_s, self._free_at_s = apply_ms / 1_000, 0.0
-        self._deaf_to = deaf_to
+        self._ignored_sources = ignored_sources
         self.position = store.offset()
-        self.mark = store.mark()
-        self._delivered = 0, self.mark
+        self.cursor = store.cursor()
+        self._delivery_end = 0, self.cursor
         self.history_until = 0
         """Events up to this number are history and leave no spans."""
-        self.failing: Failing | None = None
+        self.failing_event: FailingEvent | None = None
         self.applied = 0
-        self.passed_over = 0
-        self.failed_on: deque[str] = deque(maxlen=_REMEMBERED)
+        self.skipped = 0
+        self.failed_subjects: deque[str] = deque(maxlen=_MAX_FAILED_SUBJECTS)
 
-    def hears(self, envelope: Envelope) -> bool:
+    def consumes(self, envelope: Envelope) -> bool:
         """Whether this service consumes the event."""
-        return envelope.type in self._listeners and envelope.source not in self._deaf_to
+        return envelope.type in self._listeners and envelope.source not in self._ignored_sources
 
     @property
-    def stuck(self) -> Failing | None:
+    def stuck_event(self) -> FailingEvent | None:
         """The event that blocks all later ones, once it has failed ATTEMPTS times; else None."""
-        failing = self.failing
-        return failing if failing and failing.attempts >= ATTEMPTS else None
+        event = self.failing_event
+        return event if event and event.attempts >= ATTEMPTS else None
 
-    def take(self, arrivals: Sequence[Envelope], mark: str = "") -> None:
+    def apply_batch(self, events: Sequence[Envelope], cursor: str = "") -> None:
         """Apply a delivery as far as possible. Raises DeliveryFailed if that is not all of it.
 
         `mark`: the bus's cursor for the end of this delivery, needed to resume reading there.
         """
         if not self._dedupe:
-            self._apply_one_by_one(arrivals)
+            self._apply_one_by_one(events)
             return
-        self._delivered = max((one.sequence for one in arrivals), default=0), mark
-        unknown = {one.sequence: one for one in arrivals if one.sequence > self.position}
-        self.passed_over += len(arrivals) - len(unknown)
-        in_turn = [unknown[number] for number in sorted(unknown)]
-        if self._numbered:
-            expected = enumerate(in_turn, self.position + 1)
-            in_turn = [envelope for number, envelope in expected if envelope.sequence == number]
-        (self._apply_one_by_one if self._apply_s else self._apply)(in_turn)
-        if len(in_turn) < len(unknown):
+        self._delivery_end = max((one.sequence for one in events), default=0), cursor
+        unseen = {one.sequence: one for one in events if one.sequence > self.position}
+        self.skipped += len(events) - len(unseen)
+        ordered = [unseen[number] for number in sorted(unseen)]
+        if self._replayable:
+            expected = enumerate(ordered, self.position + 1)
+            ordered = [envelope for number, envelope in expected if envelope.sequence == number]
+        (self._apply_one_by_one if self._apply_s else self._apply)(ordered)
+        if len(ordered) < len(unseen):
             raise DeliveryFailed(f"Event {self.position + 1} is missing: it has to be read again.")
 
-    def pass_to(self, sequence: int) -> None:
+    def skip_to(self, sequence: int) -> None:
         """Without `dedupe`, or on a bus without replay: move the position on to `sequence`."""
-        if not (self._dedupe and self._numbered):
+        if not (self._dedupe and self._replayable):
             self.position = max(self.position, sequence)
 
-    def go_back(self, to: int) -> None:
+    def rewind(self, sequence: int) -> None:
         """Rewind to number `to`, because the log was replaced; later events will be read again."""
         with self._store.transaction() as change:
-            change.heard(to)
-        self.position, self.mark, self.failing = to, "", None
+            change.set_offset(sequence)
+        self.position, self.cursor, self.failing_event = sequence, "", None
 
     def redrive(self, envelope: Envelope, change: Transaction) -> None:
         """Apply a dead letter; raises what its listener raises."""
@@ -155,7 +155,7 @@ class Applier:
         if perf_counter() - self._free_at_s > self._apply_s:  # the consumer was idle
             self._free_at_s = perf_counter()
         for envelope in events:
-            if self._apply_s and self.hears(envelope):
+            if self._apply_s and self.consumes(envelope):
                 self._free_at_s += self._apply_s  # Commits and late wake-ups add nothing to it.
                 sleep(max(0.0, self._free_at_s - perf_counter()))
             self._apply([envelope])
@@ -167,12 +167,12 @@ class Applier:
         """
         try:
             self._commit(events)
-        except _Indigestible as error:
-            at = events.index(error.envelope)
-            if at:
-                self._apply(events[:at])
-            self._note_failure(error.envelope, error.__cause__)
-            self._apply(events[at + 1 :])
+        except _PoisonEvent as error:
+            index = events.index(error.envelope)
+            if index:
+                self._apply(events[:index])
+            self._record_failure(error.envelope, error.__cause__)
+            self._apply(events[index + 1 :])
         except Exception as error:  # A full disk, for example: no event caused it.
             traceback.print_exc()
             raise DeliveryFailed(repr(error)) from error
@@ -182,42 +182,44 @@ class Applier:
         if not events:
             return
         sequence = max(self.position, events[-1].sequence)
-        if heard := [envelope for envelope in events if self.hears(envelope)]:
+        if consumed := [envelope for envelope in events if self.consumes(envelope)]:
             try:
                 with self._store.transaction() as change:
-                    heard = self._new_among(heard, change)
-                    for envelope in heard:
+                    consumed = self._insert_unseen(consumed, change)
+                    for envelope in consumed:
                         try:
                             self._apply_one(envelope, change)
                         except Exception as error:
-                            raise _Indigestible(envelope) from error
+                            raise _PoisonEvent(envelope) from error
                     if self._dedupe:
-                        change.heard(sequence, self._mark_behind(sequence))
-            except _Indigestible as error:
+                        change.set_offset(sequence, self._cursor_after(sequence))
+            except _PoisonEvent as error:
                 if self._dedupe or not isinstance(error.__cause__, sqlite3.IntegrityError):
                     raise
                 _log(f"event {error.envelope.sequence} again? Its row was there: {error.__cause__}")
             if not self._dedupe:
                 with self._store.transaction() as change:
-                    change.heard(sequence)
-        self.applied += len(heard)
+                    change.set_offset(sequence)
+        self.applied += len(consumed)
         # An offset that only passed events not consumed here is saved with the next commit.
-        self.position, self.mark = sequence, self._mark_behind(sequence)
-        self.failing = None
+        self.position, self.cursor = sequence, self._cursor_after(sequence)
+        self.failing_event = None
 
-    def _mark_behind(self, sequence: int) -> str:
+    def _cursor_after(self, sequence: int) -> str:
         """The bus gives a cursor for the end of a delivery, and none ("") for its middle."""
-        return self._delivered[1] if sequence >= self._delivered[0] else ""
+        return self._delivery_end[1] if sequence >= self._delivery_end[0] else ""
 
-    def _new_among(self, events: Sequence[Envelope], change: Transaction) -> list[Envelope]:
+    def _insert_unseen(self, events: Sequence[Envelope], change: Transaction) -> list[Envelope]:
         """The events whose ids were never applied; all of them without `dedupe` or replay."""
-        if not (self._dedupe and self._numbered):
+        if not (self._dedupe and self._replayable):
             return list(events)
-        new = change.new_among([envelope.id for envelope in events])
-        if len(new) == len(events):
+        unseen_ids = change.insert_unseen([envelope.id for envelope in events])
+        if len(unseen_ids) == len(events):
             return list(events)
-        self.passed_over += len(events) - len(new)
-        first = {envelope.id: envelope for envelope in reversed(events) if envelope.id in new}
+        self.skipped += len(events) - len(unseen_ids)
+        first = {
+            envelope.id: envelope for envelope in reversed(events) if envelope.id in unseen_ids
+        }
         return [envelope for envelope in events if first.get(envelope.id) is envelope]
 
     def _apply_one(self, envelope: Envelope, change: Transaction) -> None:
@@ -231,30 +233,30 @@ class Applier:
             span["sequence"], span["told"] = envelope.sequence, envelope.time
             self._listeners[envelope.type](event, change)
 
-    def _note_failure(self, envelope: Envelope, error: BaseException | None) -> None:
+    def _record_failure(self, envelope: Envelope, error: BaseException | None) -> None:
         """Count a failed attempt. Raises DeliveryFailed, or stores the event as a dead letter if
         that is switched on and the attempts are used up."""
-        before = self.failing
-        again = before is not None and before.sequence == envelope.sequence
-        attempts = before.attempts + 1 if before and again else 1
-        why = reason(error)
-        self.failing = Failing(envelope.sequence, envelope.type, why, attempts)
-        if not again:
-            self.failed_on.append(envelope.subject)
+        previous = self.failing_event
+        is_retry = previous is not None and previous.sequence == envelope.sequence
+        attempts = previous.attempts + 1 if previous and is_retry else 1
+        why = describe_error(error)
+        self.failing_event = FailingEvent(envelope.sequence, envelope.type, why, attempts)
+        if not is_retry:
+            self.failed_subjects.append(envelope.subject)
             traceback.print_exception(error)
         # A pushed event can't be read again, so it has one attempt.
-        if self._dead_letter and (attempts >= ATTEMPTS or not self._numbered):
+        if self._dead_letter and (attempts >= ATTEMPTS or not self._replayable):
             with self._store.transaction() as change:
-                lay_aside(change, envelope, why, attempts)
-                self._new_among([envelope], change)
+                store_dead_letter(change, envelope, why, attempts)
+                self._insert_unseen([envelope], change)
                 sequence = max(self.position, envelope.sequence)
-                change.heard(sequence, self._mark_behind(sequence))
-            self.position, self.mark = sequence, self._mark_behind(sequence)
-            self.failing = None
+                change.set_offset(sequence, self._cursor_after(sequence))
+            self.position, self.cursor = sequence, self._cursor_after(sequence)
+            self.failing_event = None
             _log(f"event {envelope.sequence} is laid aside after {attempts} attempts: {why}")
             return
         if attempts == ATTEMPTS:
-            _log(f"{self.failing}. All that came after it waits.")
+            _log(f"{self.failing_event}. All that came after it waits.")
         raise DeliveryFailed(f"Event {envelope.sequence} can't be applied: {why}")
 
 

@@ -7,7 +7,7 @@ Hears: CommentCreated (there is a comment to judge)
 
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.events import CommentCreated, CommentModerated
-from lab.domain.model import Judgement, Limit, verdict_on
+from lab.domain.model import Limit, ModerationRecord, moderate_content
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS verdicts (
@@ -25,10 +25,10 @@ service = BusService("moderation", SCHEMA)
 
 
 @service.get("/verdicts")
-def list_verdicts(limit: Limit = 20, after: int = 0) -> list[Judgement]:
-    oldest = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
-    rows = service.store.rows(oldest, after, limit)
-    return [Judgement(**row) for row in rows]
+def list_verdicts(limit: Limit = 20, after: int = 0) -> list[ModerationRecord]:
+    select = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    rows = service.store.rows(select, after, limit)
+    return [ModerationRecord(**row) for row in rows]
 
 
 # ── How we learn what others know ─────────────────────────────────────────
@@ -36,7 +36,7 @@ def list_verdicts(limit: Limit = 20, after: int = 0) -> list[Judgement]:
 
 @service.on(CommentCreated)
 def judge(comment: CommentCreated, change: Change) -> None:
-    status = verdict_on(comment.content)
+    status = moderate_content(comment.content)
     change.execute(INSERT, comment.content, status)
     change.tell(CommentModerated(**comment.model_dump() | {"status": status}))
 

@@ -19,97 +19,99 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from lab.async_bus.consumer import Alarms
-from lab.bus.base import MOST_BYTES_AT_ONCE, Bus, BusUnavailable
+from lab.async_bus.consumer import Alerts
+from lab.bus.base import MAX_APPEND_BYTES, Bus, BusUnavailable
 from lab.domain.events import Envelope
-from lab.service.store import Store, Told
+from lab.service.store import PublishedEvent, Store
 
-MOST_AT_ONCE = 500
+MAX_BATCH_EVENTS = 500
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 IDLE_S = 0.5
 
 
-class Relay:
+class OutboxRelay:
     """Publishes one outbox, in order. `as_told`: rewrites an envelope as it leaves the service."""
 
     def __init__(
         self,
         store: Store,
         bus: Bus,
-        alarms: Alarms | None = None,
-        as_told: Callable[[str], str] = str,
+        alerts: Alerts | None = None,
+        rewrite: Callable[[str], str] = str,
     ) -> None:
         self._store = store
         self._bus = bus
-        self._as_told = as_told
-        self._alarms = alarms or Alarms()
-        self._last = store.newest_told() or Told(0, 0, "")
-        self.told_up_to = self._last.number
+        self._rewrite = rewrite
+        self._alerts = alerts or Alerts()
+        self._last_published = store.last_published() or PublishedEvent(0, 0, "")
+        self.published_up_to = self._last_published.number
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        something_told = asyncio.Event()
+        new_events = asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(something_told.set)
+            loop.call_soon_threadsafe(new_events.set)
 
-        self._store.on_told = wake
+        self._store.on_outbox_append = wake
         pause_s = FIRST_PAUSE_S
-        compared = False
+        checked = False
         while True:
-            something_told.clear()
+            new_events.clear()
             try:
-                if not compared:
-                    await self._compare()
-                    compared = True
-                if waiting := _load(self._store.outbox(self.told_up_to, MOST_AT_ONCE)):
-                    await self._tell(waiting)
+                if not checked:
+                    await self._check_log()
+                    checked = True
+                if unpublished := _limit_batch(
+                    self._store.read_outbox(self.published_up_to, MAX_BATCH_EVENTS)
+                ):
+                    await self._publish(unpublished)
             except BusUnavailable:
-                compared = False
+                checked = False
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             pause_s = FIRST_PAUSE_S
-            if not waiting:
+            if not unpublished:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(IDLE_S):
-                        await something_told.wait()
-                compared = something_told.is_set()
+                        await new_events.wait()
+                checked = new_events.is_set()
 
-    async def _compare(self) -> None:
+    async def _check_log(self) -> None:
         """Check that the log contains the last published event; if not, go back to the oldest
         event that is still in the outbox."""
-        if await self._bus.holds(self._last.sequence, self._last.id):
+        if await self._bus.contains(self._last_published.sequence, self._last_published.id):
             return
-        oldest = await asyncio.to_thread(self._store.oldest_told) or self._last
-        behind = oldest.number - 1
-        sentence = (
-            f"The log does not hold event {self._last.sequence}, the last one told here: its tail "
-            f"is lost. What is kept here, {self._store.count_outbox(behind)} events, is told again."
+        oldest = await asyncio.to_thread(self._store.first_published) or self._last_published
+        deleted_up_to = oldest.number - 1
+        message = (
+            f"The log does not hold event {self._last_published.sequence}, the last one told here: its tail "
+            f"is lost. What is kept here, {self._store.count_outbox(deleted_up_to)} events, is told again."
         )
-        if behind and not await self._bus.holds(oldest.sequence, oldest.id):
-            sentence += (
-                f" Not even the oldest of them is in the log: of the {behind} that were told "
+        if deleted_up_to and not await self._bus.contains(oldest.sequence, oldest.id):
+            message += (
+                f" Not even the oldest of them is in the log: of the {deleted_up_to} that were told "
                 "before it and are no longer kept here, some may be lost for good."
             )
-        self._alarms.ring(sentence)
-        await asyncio.to_thread(self._store.untell, behind)
-        self._last = Told(behind, 0, "")
-        self.told_up_to = behind
+        self._alerts.add(message)
+        await asyncio.to_thread(self._store.mark_unpublished, deleted_up_to)
+        self._last_published = PublishedEvent(deleted_up_to, 0, "")
+        self.published_up_to = deleted_up_to
 
-    async def _tell(self, waiting: Sequence[tuple[int, str]]) -> None:
-        envelopes = [self._as_told(envelope) for _, envelope in waiting]
+    async def _publish(self, unpublished: Sequence[tuple[int, str]]) -> None:
+        envelopes = [self._rewrite(envelope) for _, envelope in unpublished]
         sequences = await self._bus.append(envelopes)
-        numbers = [number for number, _ in waiting]
-        self._store.told(numbers, sequences)
-        last_id = Envelope.from_json(waiting[-1][1]).id
-        self._last = Told(numbers[-1], sequences[-1], last_id)
-        self.told_up_to = numbers[-1]
+        numbers = [number for number, _ in unpublished]
+        self._store.mark_published(numbers, sequences)
+        last_id = Envelope.from_json(unpublished[-1][1]).id
+        self._last_published = PublishedEvent(numbers[-1], sequences[-1], last_id)
+        self.published_up_to = numbers[-1]
 
-    def waiting(self) -> int:
+    def count_unpublished(self) -> int:
         """How many events the bus has not acknowledged yet."""
-        return self._store.count_outbox(self.told_up_to)
+        return self._store.count_outbox(self.published_up_to)
 
 
 class DualWrite:
@@ -119,44 +121,44 @@ class DualWrite:
     rows are committed, the client has its 201, and no other service learns of the change.
     """
 
-    def __init__(self, store: Store, bus: Bus, as_told: Callable[[str], str] = str) -> None:
+    def __init__(self, store: Store, bus: Bus, rewrite: Callable[[str], str] = str) -> None:
         self._bus = bus
-        self._as_told = as_told
+        self._rewrite = rewrite
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
-        self._count = threading.Lock()
-        self._under_way = 0
-        store.tell_loose = self._tell
+        self._count_lock = threading.Lock()
+        self._in_progress = 0
+        store.publish_directly = self._publish
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._started.set()
 
-    def waiting(self) -> int:
+    def count_unpublished(self) -> int:
         """How many commits are being published now; failed ones do not count."""
-        return self._under_way
+        return self._in_progress
 
-    def _tell(self, committed: Sequence[str]) -> None:
-        envelopes = [self._as_told(envelope) for envelope in committed]
+    def _publish(self, committed: Sequence[str]) -> None:
+        envelopes = [self._rewrite(envelope) for envelope in committed]
         self._started.wait()
         assert self._loop is not None
-        with self._count:
-            self._under_way += 1
+        with self._count_lock:
+            self._in_progress += 1
         try:
             asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
         except BusUnavailable as error:
             sys.stderr.write(f"{len(envelopes)} events were not told, and now are gone: {error}\n")
             sys.stderr.flush()
         finally:
-            with self._count:
-                self._under_way -= 1
+            with self._count_lock:
+                self._in_progress -= 1
 
 
-def _load(waiting: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+def _limit_batch(unpublished: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
     """The first waiting events, as many as the bus accepts at once, and at least one of them."""
     size = 0
-    for count, (_, envelope) in enumerate(waiting):
+    for count, (_, envelope) in enumerate(unpublished):
         size += len(envelope.encode()) + 1
-        if count and size > MOST_BYTES_AT_ONCE:
-            return waiting[:count]
-    return waiting
+        if count and size > MAX_APPEND_BYTES:
+            return unpublished[:count]
+    return unpublished

@@ -28,21 +28,21 @@ def create_post(draft: PostDraft) -> Post:
     with service.store.transaction() as change:
         change.execute("INSERT INTO posts VALUES (?, ?)", post.id, post.title)
         change.tell(PostCreated(id=post.id, title=post.title))
-        service.keep_answer(change, post)
+        service.remember_answer(change, post)
     return post
 
 
 @service.get("/posts")
 def list_posts(limit: Limit = 20, before: str = "~") -> list[Post]:
-    newest = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
-    rows = service.store.rows(newest, before, limit)
+    select = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
+    rows = service.store.rows(select, before, limit)
     return [Post(**row) for row in rows]
 
 
 @service.get("/posts/{post_id}")
 def get_post(post_id: str) -> Post:
-    it = "SELECT * FROM posts WHERE id = ?"
-    for row in service.store.rows(it, post_id):
+    select = "SELECT * FROM posts WHERE id = ?"
+    for row in service.store.rows(select, post_id):
         return Post(**row)
     raise NotFound(f"There is no post {post_id}.")
 

@@ -30,11 +30,11 @@ service = BusService("query", SCHEMA)
 
 @service.get("/feed")
 def get_feed(limit: Limit = 20, before: str = "~") -> list[FeedEntry]:
-    newest = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
-    posts = [Post(**row) for row in service.store.rows(newest, before, limit)]
-    marks = ",".join("?" * len(posts))
-    theirs = f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id"
-    rows = service.store.rows(theirs, *(post.id for post in posts))
+    select_posts = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
+    posts = [Post(**row) for row in service.store.rows(select_posts, before, limit)]
+    placeholders = ",".join("?" * len(posts))
+    select_comments = f"SELECT * FROM comments WHERE post_id IN ({placeholders}) ORDER BY id"
+    rows = service.store.rows(select_comments, *(post.id for post in posts))
     return feed_of(posts, [Comment(**row) for row in rows])
 
 
@@ -42,12 +42,12 @@ def get_feed(limit: Limit = 20, before: str = "~") -> list[FeedEntry]:
 
 
 @service.on(PostCreated)
-def know_posts(post: PostCreated, change: Change) -> None:
+def learn_posts(post: PostCreated, change: Change) -> None:
     change.execute("INSERT INTO posts VALUES (?, ?)", post.id, post.title)
 
 
 @service.on(CommentCreated, CommentUpdated)
-def know_comments(
+def learn_comments(
     comment: CommentCreated | CommentUpdated,
     change: Change,
 ) -> None:

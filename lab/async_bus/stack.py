@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab.async_bus.consumer import Alarms, Inbox
-from lab.async_bus.dead_letters import TABLE, count_dead, dead_letters, redrive
-from lab.async_bus.inbox import Applier, Listener
-from lab.async_bus.outbox import DualWrite, Relay
+from lab.async_bus.consumer import Alerts, Consumer
+from lab.async_bus.dead_letters import TABLE, count_dead_letters, read_dead_letters, redrive
+from lab.async_bus.inbox import Inbox, Listener
+from lab.async_bus.outbox import DualWrite, OutboxRelay
 from lab.bus.connect import open_bus
 from lab.domain.events import Event
 from lab.domain.services import BUS, HOPS, by_hand_port, by_hand_url
-from lab.faults.versions import told_in_version
+from lab.faults.versions import rewrite_envelope
 from lab.service import idempotency
 from lab.service.http import Route
 from lab.service.server import Main, Shell, ShellOptions
@@ -40,7 +40,7 @@ class BusService(Service):
         super().__init__(ARRANGEMENT, name, TABLE + schema)
         self.listeners: dict[type[Event], Listener] = {}
 
-    def on(self, *kinds: type[Event]) -> Callable[[Handler], Handler]:
+    def on(self, *event_types: type[Event]) -> Callable[[Handler], Handler]:
         """Register a listener: `@service.on(PostCreated)` above `def know_post(post, change)`.
 
         The listener changes rows, and may publish events, through the transaction `change`; the
@@ -48,8 +48,8 @@ class BusService(Service):
         """
 
         def declare(listener: Handler) -> Handler:
-            for kind in kinds:
-                self.listeners[kind] = listener
+            for event_type in event_types:
+                self.listeners[event_type] = listener
             return listener
 
         return declare
@@ -80,76 +80,76 @@ def program(service: BusService) -> Main:
         parser.add_argument(
             "--bus", default=by_hand_url(ARRANGEMENT, BUS), help="where the event bus listens"
         )
-        for name, (default, says) in SWITCHES.items():
+        for name, (default, description) in SWITCHES.items():
             parser.add_argument(
                 f"--{name}",
                 choices=("on", "off"),
                 default=default,
-                help=f"{says} ({default})",
+                help=f"{description} ({default})",
             )
         parser.add_argument(
             "--apply-ms", type=float, default=0.0, help="what applying one event takes (0)"
         )
-        idempotency.argument(parser)
+        idempotency.add_argument(parser)
         arguments = parser.parse_args(argv)
         service.name = arguments.name
         if arguments.idempotency:
-            service.answer_repeats()
+            service.enable_idempotency()
         bus = open_bus(arguments.bus, service.name)
         # Pushed events have no order in which a position could mean anything.
-        numbered = not bus.routes
+        replayable = not bus.routes
 
-        def dead() -> list[dict[str, Any]]:
-            return dead_letters(store)
+        def list_dead_letters() -> list[dict[str, Any]]:
+            return read_dead_letters(store)
 
-        async def redriven() -> Any:
-            return await inbox.in_turn(lambda: redrive(store, applier.redrive))
+        async def redrive_all() -> Any:
+            return await consumer.between_batches(lambda: redrive(store, inbox.redrive))
 
         routes = [
             *service.routes,
             *bus.routes,
-            Route("GET", "/_lab/dead", dead, control=True),
-            Route("POST", "/_lab/redrive", redriven, control=True),
+            Route("GET", "/_lab/dead", list_dead_letters, control=True),
+            Route("POST", "/_lab/redrive", redrive_all, control=True),
         ]
-        shell = Shell(ARRANGEMENT, service.name, routes, ShellOptions.of(arguments))
+        server = Shell(ARRANGEMENT, service.name, routes, ShellOptions.of(arguments))
         store = service.open_store(arguments.data)
-        alarms = Alarms()
+        alerts = Alerts()
 
-        def as_told(envelope: str) -> str:
-            return shell.door.let_out(envelope, told_in_version)
+        def rewrite(envelope: str) -> str:
+            return server.fault_filter.rewrite_outgoing(envelope, rewrite_envelope)
 
-        teller = (
-            Relay(store, bus, alarms, as_told)
-            if arguments.outbox == "on"
-            else DualWrite(store, bus, as_told)
+        publisher = (
+            OutboxRelay(store, bus, alerts, rewrite)
+            if arguments.read_outbox == "on"
+            else DualWrite(store, bus, rewrite)
         )
-        applier = Applier(
+        inbox = Inbox(
             store,
             service.listeners,
-            shell.spans,
+            server.spans,
             dedupe=arguments.dedupe == "on",
             dead_letter=arguments.dead_letter == "on",
-            numbered=numbered,
+            replayable=replayable,
             apply_ms=arguments.apply_ms,
-            deaf_to=frozenset(f"/{ARRANGEMENT}/{name}" for name in arguments.not_from),
+            ignored_sources=frozenset(f"/{ARRANGEMENT}/{name}" for name in arguments.not_from),
         )
-        inbox = Inbox(bus, applier, shell.door, bool(service.listeners), alarms)
+        consumer = Consumer(bus, inbox, server.fault_filter, bool(service.listeners), alerts)
 
         def state() -> dict[str, Any]:
-            stuck = applier.stuck
+            stuck = inbox.stuck_event
             return {
-                "offset": applier.position if service.listeners and numbered else None,
-                "untold": teller.waiting(),
+                "offset": inbox.position if service.listeners and replayable else None,
+                "untold": publisher.count_unpublished(),
                 "stuck": asdict(stuck) if stuck else None,
-                "failed_on": list(applier.failed_on),
-                "dead": count_dead(store),
-                "applied": applier.applied,
-                "passed_over": applier.passed_over,
-                "alarms": list(alarms.sentences),
+                "failed_on": list(inbox.failed_subjects),
+                "dead": count_dead_letters(store),
+                "applied": inbox.applied,
+                "passed_over": inbox.skipped,
+                "alarms": list(alerts.messages),
             }
 
-        shell.waits_for = lambda: inbox.waits_for
-        shell.state = state
-        shell.run(teller.run, inbox.run)
+        server.not_ready_because = lambda: consumer.not_ready_because
+        server.state = state
+        server.run(publisher.run, consumer.run)
 
     return main

@@ -11,7 +11,7 @@ from typing import Protocol
 from lab.domain.events import Envelope
 from lab.service.http import Route
 
-MOST_BYTES_AT_ONCE = 1024 * 1024
+MAX_APPEND_BYTES = 1024 * 1024
 """A publisher splits more than this into several appends; a bus takes only somewhat more."""
 
 
@@ -19,18 +19,18 @@ class BusUnavailable(Exception):
     """The bus is unreachable, or did not acknowledge in time: try again, with the same ids."""
 
 
-class LostTail(BusUnavailable):
+class LogTruncated(BusUnavailable):
     """The log does not contain what was consumed up to here: its tail is lost.
 
     It can be read after `begins_after`: 0, or the last event that retention has deleted.
     """
 
-    def __init__(self, says: str, begins_after: int = 0) -> None:
-        super().__init__(says)
+    def __init__(self, message: str, begins_after: int = 0) -> None:
+        super().__init__(message)
         self.begins_after = begins_after
 
 
-class NoLongerKept(BusUnavailable):
+class OffsetExpired(BusUnavailable):
     """Retention has deleted the next events to read: the log begins later."""
 
 
@@ -41,9 +41,9 @@ class Batch(list[Envelope]):
     engine without cursors.
     """
 
-    def __init__(self, events: Sequence[Envelope] = (), mark: str = "") -> None:
+    def __init__(self, events: Sequence[Envelope] = (), cursor: str = "") -> None:
         super().__init__(events)
-        self.mark = mark
+        self.cursor = cursor
 
 
 class Bus(Protocol):
@@ -62,7 +62,7 @@ class Bus(Protocol):
         has is not added again: its old number is returned. Raises BusUnavailable.
         """
 
-    async def holds(self, sequence: int, event_id: str) -> bool:
+    async def contains(self, sequence: int, event_id: str) -> bool:
         """Whether event `sequence` exists and has the id `event_id`; always true for number 0.
 
         An event that retention has deleted counts as contained: nothing shows that it was another
@@ -70,7 +70,7 @@ class Bus(Protocol):
         been replaced, until this is called again.
         """
 
-    def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
+    def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
         """All events after sequence number `after`, in order, in batches; waits for more.
 
         Raises LostTail when `after` is beyond the end, or when `mark` is not this log's cursor for
@@ -83,7 +83,7 @@ class Bus(Protocol):
     async def close(self) -> None: ...
 
 
-def next_after(after: int, envelope: Envelope) -> int:
+def check_gapless(after: int, envelope: Envelope) -> int:
     """The number of `envelope`. Raises BusUnavailable unless it follows `after` directly."""
     if envelope.sequence != after + 1:
         raise BusUnavailable(

@@ -4,7 +4,7 @@ import os
 
 from lab.bus.base import Bus
 
-LOGIN = "LAB_BUS_LOGIN"
+LOGIN_VARIABLE = "LAB_BUS_LOGIN"
 """Environment variable with USER:PASSWORD, or a token, for a NATS address without a login."""
 
 
@@ -29,7 +29,7 @@ def open_bus(url: str, caller: str = "") -> Bus:
         require_client()
         from lab.bus.nats.client import NatsBus
 
-        return NatsBus.at(with_login(url))
+        return NatsBus.from_url(with_login(url))
     raise ValueError(
         f"{url!r} is no bus: expected http://127.0.0.1:PORT for the log engine, "
         "course+http://127.0.0.1:PORT for the course's, nats://HOST:PORT for a NATS server."
@@ -38,7 +38,7 @@ def open_bus(url: str, caller: str = "") -> Bus:
 
 def with_login(url: str) -> str:
     """The address of a NATS server, with the environment's login unless it already has one."""
-    login, host = os.environ.get(LOGIN, ""), url.removeprefix("nats://")
+    login, host = os.environ.get(LOGIN_VARIABLE, ""), url.removeprefix("nats://")
     if not login or host.startswith("/") or "@" in host:
         return url
     return f"nats://{login}@{host}"

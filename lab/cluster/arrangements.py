@@ -21,12 +21,12 @@ from lab.cluster.bus_engines import (
     LOGIN,
     MODULES,
     NATS,
-    argv_of_bus,
     bus_address,
-    data_of,
+    bus_argv,
+    data_argv,
     engine,
-    named,
     nodes_of,
+    parse_cluster_url,
 )
 from lab.cluster.program import Program
 from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
@@ -42,37 +42,37 @@ def hops_of(options: Mapping[str, Any]) -> tuple[str, ...]:
     return HOPS[: options.get("depth", 1 if "width" in options else 0)]
 
 
-def who_is(peer: str, asker: str, hops: tuple[str, ...]) -> str:
+def next_hop(callee: str, caller: str, hops: tuple[str, ...]) -> str:
     """The service at the address that `asker` has for `peer`: its next hop, if there is one."""
-    if peer != "comments" or asker not in ("query", *hops):
-        return peer
-    next_one = hops.index(asker) + 1 if asker in hops else 0
-    return (*hops, peer)[next_one]
+    if callee != "comments" or caller not in ("query", *hops):
+        return callee
+    index = hops.index(caller) + 1 if caller in hops else 0
+    return (*hops, callee)[index]
 
 
-def not_heard(hearer: str, hops: tuple[str, ...]) -> tuple[str, ...]:
+def ignored_sources(consumer: str, hops: tuple[str, ...]) -> tuple[str, ...]:
     """The publishers of comments that `hearer` must ignore: it consumes only one of them.
 
     Events take the way of the chain's responses: from `comments` through the last hop to the first.
     """
-    way = ("comments", *reversed(hops))
-    place = (*way, "query").index(hearer) if hearer in (*hops, "query") else 1
-    return tuple(name for name in way if hops and name != way[place - 1])
+    path = ("comments", *reversed(hops))
+    position = (*path, "query").index(consumer) if consumer in (*hops, "query") else 1
+    return tuple(name for name in path if hops and name != path[position - 1])
 
 
-def argv_of(part: str, options: Mapping[str, Any], ask_by: str | None) -> list[str]:
+def hop_argv(process: str, options: Mapping[str, Any], ask_by: str | None) -> list[str]:
     """The arguments that a service gets because of hops and fan-out, without addresses."""
     hops = hops_of(options)
-    argv = ["--name", part] if part in hops else []
+    argv = ["--name", process] if process in hops else []
     if ask_by is None:
-        for teller in not_heard(part, hops):
-            argv += ["--not-from", teller]
-    if part == "query" and "width" in options:
+        for source in ignored_sources(process, hops):
+            argv += ["--not-from", source]
+    if process == "query" and "width" in options:
         argv += ["--width", str(options["width"])]
-    if part in hops and options.get("web"):
-        for other in hops[hops.index(part) + 1 :]:
+    if process in hops and options.get("web"):
+        for other in hops[hops.index(process) + 1 :]:
             argv += ["--also-ask", other]
-    if part in hops and "width" in options and "workers" not in options:
+    if process in hops and "width" in options and "workers" not in options:
         # One feed may send several requests at once; none of them should wait for a worker.
         argv += ["--workers", str(max(8, 2 * options["width"]))]
     return argv
@@ -80,14 +80,14 @@ def argv_of(part: str, options: Mapping[str, Any], ask_by: str | None) -> list[s
 
 # ── Arrangements
 
-_CHAIN = {name: f"lab.sync_chain.{name}" for name in SERVICES}
-_TOLD = {name: f"lab.async_bus.{name}" for name in SERVICES}
-_HOP = {"http": "lab.sync_chain.hop", None: "lab.async_bus.hop"}
-_WHOLE = {MONOLITH: "lab.sync_chain.monolith"}
+_CHAIN_MODULES = {name: f"lab.sync_chain.{name}" for name in SERVICES}
+_BUS_MODULES = {name: f"lab.async_bus.{name}" for name in SERVICES}
+_HOP_MODULES = {"http": "lab.sync_chain.hop", None: "lab.async_bus.hop"}
+_MONOLITH_MODULES = {MONOLITH: "lab.sync_chain.monolith"}
 
 
 @dataclass(frozen=True)
-class Strangers:
+class ExternalServices:
     """External services, each behind a sidecar with a fault filter.
 
     `services`: all of them without their bus. `asked`: the services that the load calls, through an
@@ -97,9 +97,9 @@ class Strangers:
     """
 
     services: tuple[str, ...]
-    asked: tuple[str, ...]
-    unmoved: tuple[str, ...] = ()
-    known: bool = False
+    entry_points: tuple[str, ...]
+    without_sidecar: tuple[str, ...] = ()
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class Arrangement:
     programs: Mapping[str, str]
     ask_by: str | None = None
     guests: tuple[str, ...] = ()
-    strangers: Strangers | None = None
-    replaced: Strangers | None = None
+    external: ExternalServices | None = None
+    replaced: ExternalServices | None = None
 
     @property
-    def parts(self) -> tuple[str, ...]:
+    def processes(self) -> tuple[str, ...]:
         """The names of the processes."""
         return tuple(self.programs)
 
@@ -128,20 +128,20 @@ class Arrangement:
         return BUS in self.programs
 
     @property
-    def bus_has_door(self) -> bool:
+    def bus_has_fault_filter(self) -> bool:
         """Whether requests to the bus pass a fault filter."""
         return self.has_bus and self.programs[BUS] not in (*NATS.values(), *GATEWAY.values())
 
     @property
-    def bus_is_ours(self) -> bool:
+    def lab_started_bus(self) -> bool:
         """Whether the lab has started the bus, and so may break it."""
         return self.has_bus and self.programs[BUS] not in GATEWAY.values()
 
     @property
-    def keeps_a_log(self) -> bool:
+    def has_replayable_log(self) -> bool:
         """Whether the blog's events can be read again from the bus, in the order of the bus."""
-        told = self.has_bus and self.ask_by is None and self.strangers is None
-        return told and self.programs[BUS] not in COURSE.values()
+        bus_of_lab_services = self.has_bus and self.ask_by is None and self.external is None
+        return bus_of_lab_services and self.programs[BUS] not in COURSE.values()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -152,11 +152,11 @@ class Arrangement:
     @property
     def services(self) -> tuple[str, ...]:
         """The four common services, the hops and the guests; or the external services."""
-        if self.strangers is not None:
-            return self.strangers.services
+        if self.external is not None:
+            return self.external.services
         return (*SERVICES, *(part for part in self.programs if part in HOPS), *self.guests)
 
-    def home(self, target: str) -> str:
+    def process_of(self, target: str) -> str:
         """The process in which a target runs."""
         return target if target in self.programs else MONOLITH
 
@@ -164,23 +164,23 @@ class Arrangement:
 ARRANGEMENTS = {
     arrangement.name: arrangement
     for arrangement in (
-        Arrangement("sync-chain", _CHAIN, ask_by="http"),
-        Arrangement("async-bus", _TOLD | LOG),
-        Arrangement("request-reply", _CHAIN | LOG, ask_by="events"),
-        Arrangement("monolith", _WHOLE, ask_by="call"),
+        Arrangement("sync-chain", _CHAIN_MODULES, ask_by="http"),
+        Arrangement("async-bus", _BUS_MODULES | LOG),
+        Arrangement("request-reply", _CHAIN_MODULES | LOG, ask_by="events"),
+        Arrangement("monolith", _MONOLITH_MODULES, ask_by="call"),
     )
 }
 
 BUS_SIDE_SWITCHES = ("outbox", "dedupe", "dead_letter")
 """Switches for safe publishing and consuming; each is on or off in every service of `async-bus`."""
 
-ASKER_SWITCHES = (
+CALLER_SWITCHES = (
     *("timeout_ms", "deadline", "retries", "backoff", "retry_budget"),
     *("breaker", "bulkhead", "hedge", "fallback"),
 )
 """Switches that protect callers from their callees. Naive code has at most a timeout."""
 
-KEEPS_ANSWERS = ("posts", "comments", MONOLITH)
+WRITE_PROCESSES = ("posts", "comments", MONOLITH)
 """The processes to which clients send writes; `idempotency` acts there."""
 
 BACKOFFS = ("none", "exponential", "jitter")
@@ -189,11 +189,11 @@ BACKOFFS = ("none", "exponential", "jitter")
 PRELOAD = (
     "aiohttp.web",
     "requests",
-    *(LOG | _WHOLE).values(),
+    *(LOG | _MONOLITH_MODULES).values(),
     *COURSE.values(),
-    *_CHAIN.values(),
-    *_TOLD.values(),
-    *_HOP.values(),
+    *_CHAIN_MODULES.values(),
+    *_BUS_MODULES.values(),
+    *_HOP_MODULES.values(),
     "lab.sync_chain.ask.events",
     "lab.load.generator",
 )
@@ -205,10 +205,12 @@ _LIBRARIES = {"retries": "stamina", "breaker": "pybreaker"}
 
 def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """PRELOAD, and the libraries that only variants with such options need."""
-    given = list(variants)
-    needs_nats = any(engine(of) in ("nats", EXISTING) for of in given)
+    variant_options = list(variants)
+    needs_nats = any(engine(of) in ("nats", EXISTING) for of in variant_options)
     nats = (*NATS.values(), *GATEWAY.values(), "lab.bus.nats.client") if needs_nats else ()
-    others = (name for switch, name in _LIBRARIES.items() if any(of.get(switch) for of in given))
+    others = (
+        name for switch, name in _LIBRARIES.items() if any(of.get(switch) for of in variant_options)
+    )
     return (*PRELOAD, *nats, *others)
 
 
@@ -217,10 +219,10 @@ def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrange
 
     A cluster of bus servers has one program for each node.
     """
-    if arrangement.strangers is not None:
+    if arrangement.external is not None:
         return arrangement
-    if arrangement.ask_by in _HOP:
-        hops = dict.fromkeys(hops_of(options), _HOP[arrangement.ask_by])
+    if arrangement.ask_by in _HOP_MODULES:
+        hops = dict.fromkeys(hops_of(options), _HOP_MODULES[arrangement.ask_by])
         arrangement = replace(arrangement, programs={**arrangement.programs, **hops})
     if not arrangement.has_bus:
         return arrangement
@@ -229,7 +231,7 @@ def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrange
     return replace(arrangement, programs={**arrangement.programs, **nodes})
 
 
-def programs(
+def build_programs(
     variant: str,
     arrangement: Arrangement,
     options: Mapping[str, Any],
@@ -243,9 +245,9 @@ def programs(
     `arrangement` comes from `with_engine`. `stream`: the stream's name on an existing NATS cluster.
     """
     data, nodes = folder / "data" / variant, nodes_of(options)
-    there = named(options["bus"]) if engine(options) == EXISTING else None
+    existing_cluster = parse_cluster_url(options["bus"]) if engine(options) == EXISTING else None
     # In the environment, because every user of the machine can read the arguments.
-    login = {LOGIN: there.login} if there and arrangement.has_bus else {}
+    login = {LOGIN: existing_cluster.login} if existing_cluster and arrangement.has_bus else {}
     return [
         Program(
             name=f"{variant}.{part}",
@@ -253,11 +255,11 @@ def programs(
             argv=(
                 *("--port", str(ports[part]), "--reuse-port"),
                 *("--spans", str(folder / f"{variant}.{part}.spans.ndjson")),
-                *data_of(part, options, data),
+                *data_argv(part, options, data),
                 *(
-                    argv_of_bus(part, options, ports, stream)
+                    bus_argv(part, options, ports, stream)
                     if part in nodes
-                    else _of_the_others(part, arrangement, options, ports, data, stream)
+                    else _service_argv(part, arrangement, options, ports, data, stream)
                 ),
             ),
             log=folder / f"{variant}.{part}.log",
@@ -268,8 +270,8 @@ def programs(
     ]
 
 
-def _of_the_others(
-    part: str,
+def _service_argv(
+    process: str,
     arrangement: Arrangement,
     options: Mapping[str, Any],
     ports: Mapping[str, int],
@@ -283,10 +285,10 @@ def _of_the_others(
     if arrangement.ask_by == "events":
         argv += ["--ask-by", "events"]
     if arrangement.ask_by == "http":
-        for peer in arrangement.parts:
-            answering = who_is(peer, part, hops_of(options))
-            argv += ["--peer", f"{peer}={url(ports[answering])}"]
-    for switch in ASKER_SWITCHES:
+        for peer in arrangement.processes:
+            callee = next_hop(peer, process, hops_of(options))
+            argv += ["--peer", f"{peer}={url(ports[callee])}"]
+    for switch in CALLER_SWITCHES:
         value = options.get(switch, False)
         if value is not False:
             argv += [f"--{switch.replace('_', '-')}", *([] if value is True else [str(value)])]
@@ -295,13 +297,13 @@ def _of_the_others(
             argv += [f"--{switch.replace('_', '-')}", "on" if options[switch] else "off"]
     for switch in ("apply_ms", "work_ms"):
         value = options.get(switch, {})
-        one = value.get(part) if isinstance(value, dict) else value
+        one = value.get(process) if isinstance(value, dict) else value
         argv += [f"--{switch.replace('_', '-')}", str(one)] if one is not None else []
-    if options.get("idempotency") and part in KEEPS_ANSWERS:
+    if options.get("idempotency") and process in WRITE_PROCESSES:
         argv += ["--idempotency"]
     if "workers" in options:
         argv += ["--workers", str(options["workers"])]
-    return argv + argv_of(part, options, arrangement.ask_by)
+    return argv + hop_argv(process, options, arrangement.ask_by)
 
 
 def url(port: int) -> str:

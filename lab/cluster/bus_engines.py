@@ -32,7 +32,7 @@ ASK_WITHIN_S = 2.0
 _PORT = 4222
 _LINE_BYTES = 1 << 16
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
-_LOOKS_LIKE = "It was meant to be nats://HOST:PORT, or nats://USER:PASSWORD@HOST:PORT."
+_EXPECTED_FORM = "It was meant to be nats://HOST:PORT, or nats://USER:PASSWORD@HOST:PORT."
 
 
 class ClusterCannotBeUsed(LabCannotRun):
@@ -40,7 +40,7 @@ class ClusterCannotBeUsed(LabCannotRun):
 
 
 @dataclass(frozen=True)
-class Cluster:
+class NatsCluster:
     """`servers`: host and port of each. `login`: USER:PASSWORD or a token, as in the URL."""
 
     servers: tuple[tuple[str, int], ...]
@@ -57,7 +57,7 @@ def is_existing(bus: object) -> bool:
     return isinstance(bus, str) and "://" in bus
 
 
-def named(bus: str) -> Cluster:
+def parse_cluster_url(bus: str) -> NatsCluster:
     """Parse the URL of a cluster. The login comes from the environment if the URL has none.
 
     Raises ValueError with a sentence that does not contain the login.
@@ -65,71 +65,75 @@ def named(bus: str) -> Cluster:
     login, _, hosts = bus.removeprefix(SCHEME).rpartition("@")
     if not bus.startswith(SCHEME):
         raise ValueError(
-            f"saw {without_login(bus)!r}, which begins with another word. {_LOOKS_LIKE}"
+            f"saw {redact_login(bus)!r}, which begins with another word. {_EXPECTED_FORM}"
         )
     if "/" in hosts or "?" in hosts:
         raise ValueError(
-            f"saw {without_login(bus)!r}, with a stream or options at its end. The lab makes a "
-            f"stream of its own there, and removes it. {_LOOKS_LIKE}"
+            f"saw {redact_login(bus)!r}, with a stream or options at its end. The lab makes a "
+            f"stream of its own there, and removes it. {_EXPECTED_FORM}"
         )
     servers = []
     for one in hosts.split(","):
-        found = _HOST.fullmatch(one)
-        if not found or not 0 < int(found["port"] or _PORT) < 65_536:
-            raise ValueError(f"saw {one!r}, which is no HOST:PORT. {_LOOKS_LIKE}")
-        servers.append((found["host"], int(found["port"] or _PORT)))
-    return Cluster(tuple(servers), login or os.environ.get(LOGIN, ""))
+        match = _HOST.fullmatch(one)
+        if not match or not 0 < int(match["port"] or _PORT) < 65_536:
+            raise ValueError(f"saw {one!r}, which is no HOST:PORT. {_EXPECTED_FORM}")
+        servers.append((match["host"], int(match["port"] or _PORT)))
+    return NatsCluster(tuple(servers), login or os.environ.get(LOGIN, ""))
 
 
-def without_login(bus: object) -> object:
+def redact_login(bus: object) -> object:
     """The value of the switch `bus`, safe to print."""
     if not isinstance(bus, str) or "@" not in bus:
         return bus
-    scheme, found, _ = bus.partition("://")
-    return f"{scheme if found else ''}{found}{bus.rpartition('@')[2]}"
+    scheme, separator, _ = bus.partition("://")
+    return f"{scheme if separator else ''}{separator}{bus.rpartition('@')[2]}"
 
 
-def shown(options: Mapping[str, Any]) -> dict[str, Any]:
+def redact_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """A variant's options, safe to print and to save."""
-    return {name: without_login(of) if name == "bus" else of for name, of in options.items()}
+    return {name: redact_login(of) if name == "bus" else of for name, of in options.items()}
 
 
-def ask(cluster: Cluster) -> None:
+def probe_cluster(cluster: NatsCluster) -> None:
     """Return if one of the servers accepts us and has JetStream. Raises ClusterCannotBeUsed."""
     problems = []
     for host, port in cluster.servers:
-        where = f"{host}:{port}"
+        address = f"{host}:{port}"
         try:
             with closing(socket.create_connection((host.strip("[]"), port), ASK_WITHIN_S)) as sock:
                 sock.settimeout(ASK_WITHIN_S)
                 with sock.makefile("rwb") as talk:
-                    problem = _problem(talk, cluster.login)
+                    problem = _find_problem(talk, cluster.login)
         except TimeoutError:
             problem = "does not answer. Is it a NATS server, and is this the port for its clients?"
         except (OSError, ValueError) as error:
-            problem = (
-                f"can't be reached ({_words(error)}). Is it up, and is the port the right one?"
-            )
+            problem = f"can't be reached ({_describe_error(error)}). Is it up, and is the port the right one?"
         if problem is None:
             return
-        problems.append(f"The NATS server {where} {problem}")
+        problems.append(f"The NATS server {address} {problem}")
     raise ClusterCannotBeUsed(
         "\n".join([*problems, "Without --bus the lab starts a bus of its own."])
     )
 
 
-def _problem(talk: BufferedRWPair, login: str) -> str | None:
+def _find_problem(stream: BufferedRWPair, login: str) -> str | None:
     """Why the server at the other end can't be used, in words; None if it can."""
-    word, _, told = talk.readline(_LINE_BYTES).partition(b" ")
-    if word != b"INFO":
+    verb, _, server_info = stream.readline(_LINE_BYTES).partition(b" ")
+    if verb != b"INFO":
         return "answers, but it does not speak as NATS does. Is this the port for its clients?"
-    if json.loads(told).get("tls_required"):
+    if json.loads(server_info).get("tls_required"):
         return "wants TLS, which the lab does not speak. Take one on a network that you trust."
-    hello = {"verbose": False, "pedantic": False, "lang": "lab", "version": "1", "protocol": 1}
-    hello |= {"headers": True, "no_responders": True, **_credentials(login)}
-    talk.write(b"CONNECT " + json.dumps(hello).encode() + b"\r\nPING\r\n")
-    talk.flush()
-    if (line := _next_line(talk)) != b"PONG":
+    connect_options = {
+        "verbose": False,
+        "pedantic": False,
+        "lang": "lab",
+        "version": "1",
+        "protocol": 1,
+    }
+    connect_options |= {"headers": True, "no_responders": True, **_credentials(login)}
+    stream.write(b"CONNECT " + json.dumps(connect_options).encode() + b"\r\nPING\r\n")
+    stream.flush()
+    if (line := _next_line(stream)) != b"PONG":
         refused = line.removeprefix(b"-ERR ").strip(b"'").decode(errors="replace")[:200]
         with_login = "with this login" if login else "without a login"
         return (
@@ -137,25 +141,25 @@ def _problem(talk: BufferedRWPair, login: str) -> str | None:
             "A login stands in the URL: nats://USER:PASSWORD@HOST:PORT."
         )
     inbox = f"_INBOX.{secrets.token_hex(8)}"
-    talk.write(f"SUB {inbox} 1\r\nPUB $JS.API.INFO {inbox} 0\r\n\r\n".encode())
-    talk.flush()
-    line = _next_line(talk)
+    stream.write(f"SUB {inbox} 1\r\nPUB $JS.API.INFO {inbox} 0\r\n\r\n".encode())
+    stream.flush()
+    line = _next_line(stream)
     if line.startswith(b"MSG "):
-        error = json.loads(talk.read(int(line.split()[-1]))).get("error")
+        error = json.loads(stream.read(int(line.split()[-1]))).get("error")
         if error is None:
             return None
-        return f"has no JetStream for this login ({error.get('description')}). {_TURN_ON}"
+        return f"has no JetStream for this login ({error.get('description')}). {_ENABLE_JETSTREAM}"
     refused = line.removeprefix(b"-ERR ").decode(errors="replace")[:200] if b"-ERR" in line else ""
-    return f"has no JetStream for us{refused and f' ({refused})'}. {_TURN_ON}"
+    return f"has no JetStream for us{refused and f' ({refused})'}. {_ENABLE_JETSTREAM}"
 
 
-_TURN_ON = "The lab's bus is a stream: turn JetStream on there (nats-server --jetstream)."
+_ENABLE_JETSTREAM = "The lab's bus is a stream: turn JetStream on there (nats-server --jetstream)."
 
 
-def _next_line(talk: BufferedRWPair) -> bytes:
+def _next_line(stream: BufferedRWPair) -> bytes:
     """The server's next line that is not a ping, server information or an OK."""
     while True:
-        line = talk.readline(_LINE_BYTES)
+        line = stream.readline(_LINE_BYTES)
         if not line.startswith((b"PING", b"INFO", b"+OK")):
             return line.strip()
 
@@ -167,7 +171,7 @@ def _credentials(login: str) -> dict[str, str]:
     return {"auth_token": unquote(name)} if name else {}
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -203,22 +207,22 @@ def nodes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
     return (BUS, *(f"{BUS}-{number}" for number in range(2, replicas + 1)))
 
 
-def data_of(part: str, options: Mapping[str, Any], folder: Path) -> list[str]:
+def data_argv(process: str, options: Mapping[str, Any], folder: Path) -> list[str]:
     """The arguments with a program's data folder; some buses store nothing there."""
-    if part == BUS and engine(options) in ("course", EXISTING):
+    if process == BUS and engine(options) in ("course", EXISTING):
         return []
     return ["--data", str(folder)]
 
 
-def argv_of_bus(
-    part: str, options: Mapping[str, Any], ports: Mapping[str, int], stream: str
+def bus_argv(
+    process: str, options: Mapping[str, Any], ports: Mapping[str, int], stream: str
 ) -> list[str]:
     """The arguments of the bus: its nodes, or the subscribers to which it delivers."""
     if engine(options) == EXISTING:
-        argv = ["--cluster", named(options["bus"]).address, "--stream", stream]
+        argv = ["--cluster", parse_cluster_url(options["bus"]).address, "--stream", stream]
         return [*argv, "--replicas", str(options.get("replicas", 1))]
     if engine(options) == "nats":
-        return ["--name", part, "--nodes", ",".join(nodes_of(options))]
+        return ["--name", process, "--nodes", ",".join(nodes_of(options))]
     if engine(options) != "course":
         return []
     argv = ["--delivery", options["delivery"]] if "delivery" in options else []
@@ -234,13 +238,13 @@ def bus_address(options: Mapping[str, Any], port: int, data: Path, stream: str) 
     """
     if engine(options) == EXISTING:
         # Only the gateway creates the stream: a late service could create it after its removal.
-        return f"{named(options['bus']).address}/{stream}?replicas=0"
-    found = {
+        return f"{parse_cluster_url(options['bus']).address}/{stream}?replicas=0"
+    addresses = {
         "log": _url(port),
         "course": f"course+{_url(port)}",
         "nats": (data / "nats").absolute().as_uri().replace("file:", "nats:", 1),
     }
-    return found[engine(options)]
+    return addresses[engine(options)]
 
 
 def _url(port: int) -> str:

@@ -8,14 +8,14 @@ from time import perf_counter
 from typing import Any
 
 from lab.domain import headers
-from lab.support.http_client import Client, Origin, Outcome
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
 
 CONNECTIONS = 64
-ANSWER_WITHIN_S = 5.0
+RESPONSE_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class ControlResponse:
     """`error` is "" if a response came, otherwise as in the load: `refused`, `timeout`, …
 
     `data`: the response's JSON, None if it has none. `body`: its bytes, also when they are not one
@@ -32,11 +32,11 @@ class Answer:
         return not self.error and 200 <= self.status < 300
 
 
-class Caller:
+class ControlClient:
     """Create it in a running loop, and close it. Never raises: `Answer.error` reports a failure."""
 
     def __init__(self, token: str) -> None:
-        self._client = Client(asyncio.get_running_loop(), CONNECTIONS)
+        self._client = HttpClient(asyncio.get_running_loop(), CONNECTIONS)
         self._headers = {headers.TOKEN: token}
 
     async def __call__(
@@ -45,26 +45,26 @@ class Caller:
         url: str,
         path: str,
         body: Mapping[str, Any] | Sequence[Any] | None = None,
-        within_s: float = ANSWER_WITHIN_S,
-    ) -> Answer:
+        within_s: float = RESPONSE_WITHIN_S,
+    ) -> ControlResponse:
         """Send one request and wait for the response, at most `within_s` seconds."""
-        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[HttpResult] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: HttpResult) -> None:
             if not answered.done():
                 answered.set_result(outcome)
 
         content = json.dumps(body).encode() if body is not None else b""
         give_up_at_s = perf_counter() + within_s
-        origin = Origin.of(url)
+        origin = HttpOrigin.from_url(url)
         if not self._client.send(method, origin, path, content, give_up_at_s, done, self._headers):
-            return Answer(0, "no_socket", None)
+            return ControlResponse(0, "no_socket", None)
         outcome = await answered
         try:
             data = json.loads(outcome.body) if outcome.body else None
         except ValueError:
             data = None
-        return Answer(outcome.status, outcome.error, data, outcome.body)
+        return ControlResponse(outcome.status, outcome.error, data, outcome.body)
 
     def close(self) -> None:
         self._client.close()

@@ -16,21 +16,21 @@ from typing import Literal
 
 import psutil
 
-from lab.cluster.forkserver_client import tail
+from lab.cluster.forkserver_client import log_tail
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
 
 GIVEN_UP_AFTER_S = 3.0
-_NOT_YOURS = 3
+_FOREIGN_DATABASE_STATUS = 3
 
 Databases = dict[str, list[str]]
 """The database files that each process has open."""
 
-OwnerIs = Literal["running", "gone"]
+OwnerState = Literal["running", "gone"]
 
 
 @dataclass(frozen=True)
-class ReachedIn:
+class ForeignOpenAttempt:
     """The result of starting `who` on the database of `into`. `says`: the last line of its log.
 
     `owner`: whether the database's owner was running. `refused`: the program saw that the database
@@ -39,7 +39,7 @@ class ReachedIn:
 
     who: str
     into: str
-    owner: OwnerIs
+    owner: OwnerState
     refused: bool
     says: str
 
@@ -50,10 +50,10 @@ def open_databases(pids: Mapping[str, int], folder: Path) -> Databases:
     Empty for a process that has ended. Raises psutil.AccessDenied where the system hides open
     files.
     """
-    return {name: sorted(_open_in(pid, folder.resolve())) for name, pid in pids.items()}
+    return {name: sorted(_find_open_databases(pid, folder.resolve())) for name, pid in pids.items()}
 
 
-def _open_in(pid: int, folder: Path) -> set[str]:
+def _find_open_databases(pid: int, folder: Path) -> set[str]:
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -66,16 +66,16 @@ def _open_in(pid: int, folder: Path) -> set[str]:
     return {name for name in here if name.endswith(".db")}
 
 
-def owners(folder: Path) -> dict[str, str]:
+def read_owners(folder: Path) -> dict[str, str]:
     """The process that each database in `folder` belongs to, according to the file itself.
 
     Call it after the processes have ended: the rule not to open a foreign database holds for the
     lab, too. A file without a recorded owner (the bus's log) belongs to the process of that name.
     """
-    return {path.name: _owner(path) for path in sorted(folder.glob("*.db"))}
+    return {path.name: _read_owner(path) for path in sorted(folder.glob("*.db"))}
 
 
-def _owner(path: Path) -> str:
+def _read_owner(path: Path) -> str:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             (source,) = database.execute("SELECT name FROM owner").fetchone()
@@ -84,41 +84,41 @@ def _owner(path: Path) -> str:
     return str(source).rpartition("/")[2]
 
 
-async def reach_in(
-    supervisor: Supervisor, who: Program, into: str, data: Path, owner: OwnerIs
-) -> ReachedIn:
+async def try_foreign_open(
+    supervisor: Supervisor, program: Program, target: str, data: Path, owner_state: OwnerState
+) -> ForeignOpenAttempt:
     """Start another process of `who` (a service's program) whose database links to that of `into`.
 
     `data`: the folder of the stack's databases. Raises StartFailed, SignalFailed.
     """
-    name = who.name.rpartition(".")[2]
-    folder = data.with_name(f"{data.name}-{name}-in-{into}")
+    name = program.name.rpartition(".")[2]
+    folder = data.with_name(f"{data.name}-{name}-in-{target}")
     folder.mkdir(mode=0o700, exist_ok=True)
     link = folder / f"{name}.db"
     if not link.is_symlink():
-        link.symlink_to((data / f"{into}.db").resolve())
-    stranger = replace(
-        who,
-        name=f"{who.name}-in-{into}",
+        link.symlink_to((data / f"{target}.db").resolve())
+    attempt = replace(
+        program,
+        name=f"{program.name}-in-{target}",
         # The last of two equal options counts; all other arguments are the service's.
-        argv=(*who.argv, "--port", "0", "--data", str(folder), *_spans_of(who, into)),
-        log=who.log.with_name(f"{who.name}-in-{into}.log"),
+        argv=(*program.argv, "--port", "0", "--data", str(folder), *_spans_argv(program, target)),
+        log=program.log.with_name(f"{program.name}-in-{target}.log"),
         health=None,
         may_fail=True,
     )
-    await supervisor.start(stranger)
+    await supervisor.start(attempt)
     try:
-        refused = await supervisor.wait(stranger.name, GIVEN_UP_AFTER_S) == _NOT_YOURS
+        refused = await supervisor.wait(attempt.name, GIVEN_UP_AFTER_S) == _FOREIGN_DATABASE_STATUS
     except TimeoutError:
         refused = False
-        await supervisor.kill(stranger.name)
-    last = await asyncio.to_thread(_last_line, stranger.log)
-    return ReachedIn(name, into, owner, refused, last)
+        await supervisor.kill(attempt.name)
+    last = await asyncio.to_thread(_last_line, attempt.log)
+    return ForeignOpenAttempt(name, target, owner_state, refused, last)
 
 
-def _spans_of(who: Program, into: str) -> Sequence[str]:
-    return ("--spans", str(who.log.with_name(f"{who.name}-in-{into}.spans.ndjson")))
+def _spans_argv(program: Program, target: str) -> Sequence[str]:
+    return ("--spans", str(program.log.with_name(f"{program.name}-in-{target}.spans.ndjson")))
 
 
 def _last_line(log: Path) -> str:
-    return next(reversed(tail(log)), "")
+    return next(reversed(log_tail(log)), "")

@@ -23,11 +23,11 @@ class LabCannotRun(Exception):
 class PortTaken(LabCannotRun):
     """Port `port` of 127.0.0.1 is in use. `by`: its holder ("nginx, pid 12"); None if unknown."""
 
-    def __init__(self, port: int, by: str | None) -> None:
-        self.port, self.by = port, by
-        holder = by or "a program that the system does not name to us"
+    def __init__(self, port: int, owner: str | None) -> None:
+        self.port, self.owner = port, owner
+        owner_text = owner or "a program that the system does not name to us"
         super().__init__(
-            f"Port {port} is taken by {holder}; a service of the lab wants to listen there. "
+            f"Port {port} is taken by {owner_text}; a service of the lab wants to listen there. "
             "End that program, or choose another port. "
             "`lab doctor` lists what an earlier run left behind."
         )
@@ -38,19 +38,19 @@ class StartFailed(LabCannotRun):
 
     def __init__(self, name: str, status: int | None, last_lines: Sequence[str]) -> None:
         self.name, self.status, self.last_lines = name, status, tuple(last_lines)
-        seen = f"{name} {how_it_ended(status)} before it was ready."
-        super().__init__(f"{seen} {_log_says(last_lines)}")
+        seen = f"{name} {describe_exit(status)} before it was ready."
+        super().__init__(f"{seen} {_log_excerpt(last_lines)}")
 
 
 class NotReady(LabCannotRun):
     """`name` still runs after `within_s` seconds, but its health URL has not responded with 200."""
 
     def __init__(
-        self, name: str, within_s: float, waits_for: str | None, last_lines: Sequence[str]
+        self, name: str, within_s: float, reason: str | None, last_lines: Sequence[str]
     ) -> None:
-        self.name, self.waits_for, self.last_lines = name, waits_for, tuple(last_lines)
-        seen = f"{name} was not ready within {within_s:g} s: {waits_for or 'it does not answer'}."
-        super().__init__(f"{seen} {_log_says(last_lines)}")
+        self.name, self.reason, self.last_lines = name, reason, tuple(last_lines)
+        seen = f"{name} was not ready within {within_s:g} s: {reason or 'it does not answer'}."
+        super().__init__(f"{seen} {_log_excerpt(last_lines)}")
 
 
 class NotRunning(LabCannotRun):
@@ -61,24 +61,24 @@ class SignalFailed(LabCannotRun):
     """A signal was sent, but its effect was not seen."""
 
 
-class NurseryLost(LabCannotRun):
+class ForkServerLost(LabCannotRun):
     """The fork server ended by itself; its children ended with it."""
 
     def __init__(self, last_lines: Sequence[str] = ()) -> None:
         super().__init__(
             "The lab's nursery, the parent of all its services, has ended, and they with it. "
-            f"Was it killed by hand, or for want of memory? {_log_says(last_lines)}"
+            f"Was it killed by hand, or for want of memory? {_log_excerpt(last_lines)}"
         )
 
 
-def how_it_ended(status: int | None) -> str:
+def describe_exit(status: int | None) -> str:
     """An exit status in words: "exited with status 1", "was ended by signal 9"."""
     if status is None:
         return "could not be started"
     return f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
 
 
-def _log_says(last_lines: Sequence[str]) -> str:
+def _log_excerpt(last_lines: Sequence[str]) -> str:
     if not last_lines:
         return "Its log is empty."
     return "\n  ".join(["The end of its log:", *last_lines])

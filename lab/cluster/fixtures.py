@@ -33,7 +33,7 @@ async def seed_posts(stack: Stack, settle_within_s: float) -> list[str]:
     for number in range(SEED_POSTS):
         answer = await stack.call(
             "POST",
-            stack.asked_at["posts"],
+            stack.entry_urls["posts"],
             "/posts",
             {"title": f"The first post, number {number + 1}"},
         )
@@ -51,25 +51,25 @@ async def seed_posts(stack: Stack, settle_within_s: float) -> list[str]:
 # ── History
 
 SOURCE = "/archive"
-AT_ONCE = 4_000
-TOLD_WITHIN_S = 20.0
-HEARD_WITHIN_S = 120.0
+BATCH_SIZE = 4_000
+PUBLISHED_WITHIN_S = 20.0
+CONSUMED_WITHIN_S = 120.0
 
 
-class HistoryNotHeard(LabCannotRun):
+class HistoryNotConsumed(LabCannotRun):
     """The bus did not accept the history, or the stack did not settle in time."""
 
 
-def old_posts(first: int, count: int) -> list[dict[str, Any]]:
+def history_envelopes(first: int, count: int) -> list[dict[str, Any]]:
     """Envelopes of `PostCreated` as JSON objects, numbered from `first`.
 
     An id is the number with leading zeros. Today's ids begin with 1: they are times in
     microseconds.
     """
-    pattern = Envelope.around(PostCreated(id="", title=""), source=SOURCE).model_dump()
+    template = Envelope.around(PostCreated(id="", title=""), source=SOURCE).model_dump()
     return [
         {
-            **pattern,
+            **template,
             "id": f"archive-{number}",
             "subject": f"{number:014d}",
             "data": {"id": f"{number:014d}", "title": f"An old post, number {number}"},
@@ -78,30 +78,30 @@ def old_posts(first: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def newest_old(events: int, most: int) -> list[str]:
+def newest_history_ids(events: int, limit: int) -> list[str]:
     """The ids of the `most` newest posts in a history of `events` events, newest first."""
-    return [f"{number:014d}" for number in range(events, max(0, events - most), -1)]
+    return [f"{number:014d}" for number in range(events, max(0, events - limit), -1)]
 
 
-def is_old(identity: str) -> bool:
+def is_history_id(post_id: str) -> bool:
     """Whether the id belongs to a post of a history."""
-    return identity.startswith("0")
+    return post_id.startswith("0")
 
 
-async def tell_history(stack: Stack, events: int) -> None:
+async def publish_history(stack: Stack, events: int) -> None:
     """Publish `events` events; return when all consumers applied them. Raises HistoryNotHeard."""
-    for first in range(1, events + 1, AT_ONCE):
-        old = old_posts(first, min(AT_ONCE, events + 1 - first))
-        answer = await stack.call("POST", stack.urls[BUS], "/events", old, TOLD_WITHIN_S)
+    for first in range(1, events + 1, BATCH_SIZE):
+        envelopes = history_envelopes(first, min(BATCH_SIZE, events + 1 - first))
+        answer = await stack.call("POST", stack.urls[BUS], "/events", envelopes, PUBLISHED_WITHIN_S)
         if not answer.ok:
-            raise HistoryNotHeard(
+            raise HistoryNotConsumed(
                 f"{stack.name}: the history could not be told to the {BUS} "
                 f"({answer.error or answer.data}). Its log is in the run's folder."
             )
-    stack.history = events
-    if not await stack.settle(HEARD_WITHIN_S):
-        raise HistoryNotHeard(
-            f"{stack.name} has not heard {events} events of history in {HEARD_WITHIN_S:g} s. "
+    stack.history_length = events
+    if not await stack.settle(CONSUMED_WITHIN_S):
+        raise HistoryNotConsumed(
+            f"{stack.name} has not heard {events} events of history in {CONSUMED_WITHIN_S:g} s. "
             "Tell fewer of them: history.events."
         )
 
@@ -109,48 +109,56 @@ async def tell_history(stack: Stack, events: int) -> None:
 # ── New replicas
 
 CAUGHT_UP_WITHIN_S = 60.0
-_LOOK_AGAIN_S = 0.005
+_POLL_EVERY_S = 0.005
 
 
 @dataclass(frozen=True)
-class CaughtUp:
+class ReplicaCatchUp:
     """How far a new replica came. `events`: its offset.
 
     `seconds`: from its start until its offset was the bus's head; None if it never was.
     """
 
-    part: str
+    replica: str
     events: int
     seconds: float | None
 
 
-async def bring_in(stack: Stack, service: str) -> CaughtUp:
+async def start_replica(stack: Stack, service: str) -> ReplicaCatchUp:
     """Start another replica of `service`; wait until it is at the bus's head. Raises StartFailed.
 
     It has CAUGHT_UP_WITHIN_S seconds to become ready, and as long in all to reach the head.
     """
-    first = next(one for one in stack.programs if one.name == stack.program(service))
-    part, port = stack.admit(service)
-    folder = stack.data.with_name(f"{stack.data.name}-{part}")
-    spans = first.log.with_name(f"{stack.name}.{part}.spans.ndjson")
+    first_program = next(one for one in stack.programs if one.name == stack.program_name(service))
+    replica, port = stack.reserve_replica(service)
+    folder = stack.data.with_name(f"{stack.data.name}-{replica}")
+    spans = first_program.log.with_name(f"{stack.name}.{replica}.spans.ndjson")
     program = replace(
-        first,
-        name=f"{stack.name}.{part}",
+        first_program,
+        name=f"{stack.name}.{replica}",
         # The last of two equal options counts; all other arguments are the first replica's.
-        argv=(*first.argv, "--port", str(port), "--data", str(folder), "--spans", str(spans)),
-        log=first.log.with_name(f"{stack.name}.{part}.log"),
-        health=f"{stack.urls[part]}/health",
+        argv=(
+            *first_program.argv,
+            "--port",
+            str(port),
+            "--data",
+            str(folder),
+            "--spans",
+            str(spans),
+        ),
+        log=first_program.log.with_name(f"{stack.name}.{replica}.log"),
+        health=f"{stack.urls[replica]}/health",
     )
-    begun_s = perf_counter()
+    started_at_s = perf_counter()
     try:
         await stack.supervisor.start(program, ready_within_s=CAUGHT_UP_WITHIN_S)
     except NotReady:
-        state = await stack.state(part) or {}
-        return CaughtUp(part, state.get("offset") or 0, None)
+        state = await stack.state(replica) or {}
+        return ReplicaCatchUp(replica, state.get("offset") or 0, None)
     # Ready means: it has applied what the bus held at its start. More has been published since.
-    while perf_counter() - begun_s < CAUGHT_UP_WITHIN_S:
-        bus, own = await asyncio.gather(stack.state(BUS), stack.state(part))
-        if bus and own and own["offset"] >= bus["head"]:
-            return CaughtUp(part, own["offset"], perf_counter() - begun_s)
-        await asyncio.sleep(_LOOK_AGAIN_S)
-    return CaughtUp(part, (own or {}).get("offset") or 0, None)
+    while perf_counter() - started_at_s < CAUGHT_UP_WITHIN_S:
+        bus_state, replica_state = await asyncio.gather(stack.state(BUS), stack.state(replica))
+        if bus_state and replica_state and replica_state["offset"] >= bus_state["head"]:
+            return ReplicaCatchUp(replica, replica_state["offset"], perf_counter() - started_at_s)
+        await asyncio.sleep(_POLL_EVERY_S)
+    return ReplicaCatchUp(replica, (replica_state or {}).get("offset") or 0, None)

@@ -53,15 +53,15 @@ from lab.support.parent_watch import LIFELINE
 
 # ── From the fork to the program's first line
 
-RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-GIVES_WAY = 5
+RESET_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+NICENESS = 5
 """The niceness of what is measured: about a third of the CPU weight of what measures it."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
-class Order:
+class SpawnRequest:
     """One `start` message: run `main(argv)` of `module`, with output to the file `log`.
 
     Only programs that have `measures` set keep the normal priority.
@@ -72,10 +72,10 @@ class Order:
     argv: tuple[str, ...]
     log: str
     env: Mapping[str, str]
-    measures: bool = False
+    high_priority: bool = False
 
 
-def fork(order: Order, *, method: str, close: Iterable[int], keep: int) -> int:
+def fork(request: SpawnRequest, *, method: str, close_fds: Iterable[int], keep_fd: int) -> int:
     """Start a process and return its pid. Call it from the main and only thread.
 
     `close`: the fork server's own file descriptors. `keep`: the descriptor that the child needs.
@@ -83,35 +83,46 @@ def fork(order: Order, *, method: str, close: Iterable[int], keep: int) -> int:
     """
     # Between the fork and the reset of the handlers, the child would handle a signal as the fork
     # server does, so the signal would be lost.
-    signal.pthread_sigmask(signal.SIG_BLOCK, RESET)
-    nursery = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, RESET_SIGNALS)
+    fork_server_pid = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _become(order, nursery=nursery, method=method, close=close, keep=keep)
+            _run_child(
+                request,
+                fork_server_pid=fork_server_pid,
+                method=method,
+                close_fds=close_fds,
+                keep_fd=keep_fd,
+            )
         with suppress(OSError):
             os.setpgid(pid, pid)  # The child does it too; the first one counts.
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, RESET)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, RESET_SIGNALS)
     return pid
 
 
-def _become(
-    order: Order, *, nursery: int, method: str, close: Iterable[int], keep: int
+def _run_child(
+    request: SpawnRequest,
+    *,
+    fork_server_pid: int,
+    method: str,
+    close_fds: Iterable[int],
+    keep_fd: int,
 ) -> NoReturn:
     status = 1
     try:
-        _separate(order, nursery, close, keep)
+        _detach(request, fork_server_pid, close_fds, keep_fd)
         if method == "exec":
-            command = [sys.executable, "-P", "-m", order.module, *order.argv]
+            command = [sys.executable, "-P", "-m", request.module, *request.argv]
             os.execve(sys.executable, command, os.environ)
         gc.enable()
-        sys.argv = [order.module, *order.argv]
-        main: Callable[[list[str]], object] = importlib.import_module(order.module).main
-        main(list(order.argv))
+        sys.argv = [request.module, *request.argv]
+        main: Callable[[list[str]], object] = importlib.import_module(request.module).main
+        main(list(request.argv))
         status = 0
     except SystemExit as end:
-        status = _status_of(end)
+        status = _exit_status(end)
     except KeyboardInterrupt:
         status = 130
     except BaseException:
@@ -124,86 +135,88 @@ def _become(
         os._exit(status)
 
 
-def _separate(order: Order, nursery: int, close: Iterable[int], keep: int) -> None:
+def _detach(
+    request: SpawnRequest, fork_server_pid: int, close_fds: Iterable[int], keep_fd: int
+) -> None:
     """Detach the process from the fork server; they share only the session and the lifeline."""
     with suppress(OSError):
         # A new process group, so that what the program starts is ended with it. But the same
         # session: when the fork server ends, the group is orphaned, and the kernel sends SIGHUP
         # and SIGCONT to a group with suspended processes.
         os.setpgid(0, 0)
-    _die_with(nursery)
-    if not order.measures:
+    _end_with_fork_server(fork_server_pid)
+    if not request.high_priority:
         # Busy services would delay the load generator, which does little but must be on time; the
         # figures of such a run would mean nothing. All services get the same niceness.
-        os.nice(GIVES_WAY)
+        os.nice(NICENESS)
     signal.set_wakeup_fd(-1)
-    for number in RESET:
+    for number in RESET_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, RESET)
-    for fd in close:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, RESET_SIGNALS)
+    for fd in close_fds:
         os.close(fd)
-    os.set_inheritable(keep, True)
+    os.set_inheritable(keep_fd, True)
     # Standard input is inherited from the fork server: /dev/null.
-    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # keeps a killed program's last lines
-    os.environ.update(order.env)
-    show_as(order.name)
+    os.environ.update(request.env)
+    set_process_title(request.name)
 
 
-def _status_of(end: SystemExit) -> int:
-    if end.code is None:
+def _exit_status(error: SystemExit) -> int:
+    if error.code is None:
         return 0
-    if isinstance(end.code, int):
-        return end.code & 0xFF
-    sys.stderr.write(f"{end.code}\n")
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write(f"{error.code}\n")
     return 1
 
 
-def _die_with(nursery: int) -> None:
+def _end_with_fork_server(fork_server_pid: int) -> None:
     """Linux: let the kernel kill this process when the fork server ends, even while suspended.
 
     Elsewhere this does nothing.
     """
     if sys.platform != "linux":
         return
-    die_with_the_parent()
-    if os.getppid() != nursery:  # It ended before the call above.
+    set_parent_death_signal()
+    if os.getppid() != fork_server_pid:  # It ended before the call above.
         os._exit(1)
 
 
-def die_with_the_parent() -> None:
+def set_parent_death_signal() -> None:
     """Linux: let the kernel kill this process when the thread that started it ends."""
-    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def outlive_the_parent() -> None:
+def survive_parent_death() -> None:
     """Linux: undo `die_with_the_parent`, because this process has to clean up first.
 
     When the fork server ends, the kernel now sends SIGCONT, so that a suspended process runs and
     notices the end of its lifeline.
     """
-    _ask_the_kernel(_PR_SET_PDEATHSIG, signal.SIGCONT)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-def take_in_orphans() -> None:
+def become_subreaper() -> None:
     """Linux: make this process a subreaper. Orphaned descendants become its children."""
-    _ask_the_kernel(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _ask_the_kernel(what: int, value: int) -> None:
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         with suppress(Exception):
             import ctypes
 
-            ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def show_as(name: str) -> None:
+def set_process_title(name: str) -> None:
     """Let `ps` and `top` show "lab-comments" and not "python" (Linux; 15 characters).
 
     Only the part after the last dot is shown: "comments" of "async-bus.comments".
@@ -214,57 +227,64 @@ def show_as(name: str) -> None:
 
 # ── The fork server
 
-ORPHANS_ENDED_WITHIN_S = 2.0
-TO_THE_GROUP = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
+ORPHANS_KILLED_WITHIN_S = 2.0
+GROUP_SIGNALS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 
 
-class Nursery:
+class ForkServer:
     """Reads messages from `lab`, starts and signals children, reports their exits."""
 
     def __init__(self, lab: socket.socket, method: str) -> None:
         self._lab, self._method = lab, method
         self._children: dict[str, int] = {}
-        self._keepers: set[str] = set()
+        self._wrappers: set[str] = set()
         self._unread = b""
-        self._over = False
-        self._lifeline, self._held = os.pipe()
-        self._wake, wake = socket.socketpair()
-        self._wake.setblocking(False)
+        self._stopping = False
+        self._lifeline, self._lifeline_writer = os.pipe()
+        self._wakeup_reader, wake = socket.socketpair()
+        self._wakeup_reader.setblocking(False)
         wake.setblocking(False)
-        self._wakes = wake
+        self._wakeup_writer = wake
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # The wake-up byte is what matters.
-        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGTERM, self._stop)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
     def run(self) -> None:
         """Serve the lab until it ends; then kill every child."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._lab, selectors.EVENT_READ, self._listen)
-            selector.register(self._wake, selectors.EVENT_READ, self._reap)
-            watched = _watch_parent()
-            if watched is not None:
-                selector.register(watched, selectors.EVENT_READ, self._end)
-            mine = [self._lab, self._wake, self._wakes, selector, self._held, watched]
-            self._mine = [_fileno(item) for item in mine if item is not None]
+            selector.register(self._lab, selectors.EVENT_READ, self._handle_messages)
+            selector.register(self._wakeup_reader, selectors.EVENT_READ, self._reap)
+            parent_pidfd = _open_parent_pidfd()
+            if parent_pidfd is not None:
+                selector.register(parent_pidfd, selectors.EVENT_READ, self._stop)
+            own_files = [
+                self._lab,
+                self._wakeup_reader,
+                self._wakeup_writer,
+                selector,
+                self._lifeline_writer,
+                parent_pidfd,
+            ]
+            self._own_fds = [_fileno(item) for item in own_files if item is not None]
             try:
-                while not self._over:
+                while not self._stopping:
                     for key, _ in selector.select():
                         key.data()
             finally:
                 self._kill_all()
 
-    def _end(self, *_: object) -> None:
-        self._over = True
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
 
-    def _listen(self) -> None:
+    def _handle_messages(self) -> None:
         try:
             data = self._lab.recv(65536)
         except OSError:
             data = b""
         if not data:
-            return self._end()
+            return self._stop()
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -272,7 +292,7 @@ class Nursery:
                 answer = self._start(message) if message["do"] == "start" else self._signal(message)
             except (OSError, LookupError) as error:
                 answer = {"error": f"{message['name']}: {error}"}
-            self._tell({"id": message["id"], **answer})
+            self._send({"id": message["id"], **answer})
 
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
         name = message["name"]
@@ -280,12 +300,14 @@ class Nursery:
             raise LookupError(f"already runs, as process {self._children[name]}")
         env = {**message["env"], LIFELINE: str(self._lifeline)}
         module, argv, log = message["module"], tuple(message["argv"]), message["log"]
-        order = Order(name, module, argv, log, env, message["measures"])
+        request = SpawnRequest(name, module, argv, log, env, message["measures"])
         method = "exec" if _has_threads() else self._method
         if message["keeps"]:
-            take_in_orphans()
-            self._keepers.add(name)
-        self._children[name] = fork(order, method=method, close=self._mine, keep=self._lifeline)
+            become_subreaper()
+            self._wrappers.add(name)
+        self._children[name] = fork(
+            request, method=method, close_fds=self._own_fds, keep_fd=self._lifeline
+        )
         return {"pid": self._children[name]}
 
     def _signal(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -294,44 +316,44 @@ class Nursery:
         if pid is None:
             raise LookupError("has already ended, so there is nobody to signal")
         number = message["number"]
-        if number in TO_THE_GROUP and message["name"] in self._keepers:
-            self._signal_family(pid, number)
-        elif number in TO_THE_GROUP:
+        if number in GROUP_SIGNALS and message["name"] in self._wrappers:
+            self._signal_descendants(pid, number)
+        elif number in GROUP_SIGNALS:
             os.killpg(pid, number)
         else:
             os.kill(pid, number)
         return {"pid": pid}
 
-    def _signal_family(self, keeper: int, number: int) -> None:
+    def _signal_descendants(self, wrapper_pid: int, number: int) -> None:
         from lab.cluster import process_tree as family  # loads psutil: only for wrappers
 
         if number == signal.SIGKILL:
-            family.end_family(keeper, also=[keeper])
+            family.kill_tree(wrapper_pid, groups=[wrapper_pid])
         else:
-            family.tell_family(keeper, number)
+            family.signal_tree(wrapper_pid, number)
 
     def _reap(self) -> None:
         with suppress(BlockingIOError):
-            while self._wake.recv(4096):
+            while self._wakeup_reader.recv(4096):
                 pass
         for name, pid in list(self._children.items()):
             wait_status = _reap_if_ended(pid)
             if wait_status is not None:
-                if name in self._keepers and sys.platform != "linux":
-                    self._end_marked(pid)
-                self._forget(name, wait_status)
-        self._end_orphans()
+                if name in self._wrappers and sys.platform != "linux":
+                    self._kill_marked(pid)
+                self._report_exit(name, wait_status)
+        self._kill_orphans()
 
-    def _end_marked(self, keeper: int) -> None:
+    def _kill_marked(self, wrapper_pid: int) -> None:
         """Kill what an ended wrapper left behind, on systems without subreapers."""
         from lab.cluster import process_tree as family
 
-        family.end_family(keeper)
+        family.kill_tree(wrapper_pid)
 
-    def _end_orphans(self) -> bool:
+    def _kill_orphans(self) -> bool:
         """Kill children that the fork server did not start (their wrapper has ended); whether there
         were any."""
-        if not self._keepers:
+        if not self._wrappers:
             return False
         import psutil
 
@@ -344,27 +366,27 @@ class Nursery:
                 os.waitpid(one.pid, os.WNOHANG)
         return bool(orphans)
 
-    def _forget(self, name: str, wait_status: int) -> None:
+    def _report_exit(self, name: str, wait_status: int) -> None:
         pid = self._children.pop(name)
-        self._tell({"exit": name, "pid": pid, "status": os.waitstatus_to_exitcode(wait_status)})
+        self._send({"exit": name, "pid": pid, "status": os.waitstatus_to_exitcode(wait_status)})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         try:
             self._lab.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
-            self._end()
+            self._stop()
 
     def _kill_all(self) -> None:
         for name, pid in self._children.items():
             with suppress(OSError):
-                if name in self._keepers:
-                    self._signal_family(pid, signal.SIGKILL)
+                if name in self._wrappers:
+                    self._signal_descendants(pid, signal.SIGKILL)
                 else:
                     os.killpg(pid, signal.SIGKILL)
         for name, pid in list(self._children.items()):
-            self._forget(name, os.waitpid(pid, 0)[1])
-        give_up_at_s = time.perf_counter() + ORPHANS_ENDED_WITHIN_S
-        while self._end_orphans() and time.perf_counter() < give_up_at_s:
+            self._report_exit(name, os.waitpid(pid, 0)[1])
+        give_up_at_s = time.perf_counter() + ORPHANS_KILLED_WITHIN_S
+        while self._kill_orphans() and time.perf_counter() < give_up_at_s:
             time.sleep(0.002)  # children of a killed orphan become ours next
 
 
@@ -391,34 +413,34 @@ def _has_threads() -> bool:
     return False
 
 
-def _watch_parent() -> int | None:
+def _open_parent_pidfd() -> int | None:
     """A descriptor that becomes readable when the lab has ended (Linux); None elsewhere.
 
     The socket's end-of-file is not enough: it does not come while a process that the lab forked
     holds a copy of the lab's end of the socket.
     """
-    lab = int(os.environ.get("LAB_RUN", "0").partition(":")[0])
-    if sys.platform == "linux" and lab and lab == os.getppid():
+    lab_pid = int(os.environ.get("LAB_RUN", "0").partition(":")[0])
+    if sys.platform == "linux" and lab_pid and lab_pid == os.getppid():
         with suppress(OSError):
-            return os.pidfd_open(lab)
+            return os.pidfd_open(lab_pid)
     return None
 
 
 def main(argv: list[str] | None = None) -> None:
     """`python -m lab.cluster.forkserver FD METHOD MODULE…`: the socket's descriptor, fork or exec,
     and the modules to import before the first fork."""
-    words: Sequence[str] = sys.argv[1:] if argv is None else argv
-    if len(words) < 2 or not words[0].isdecimal():
+    args: Sequence[str] = sys.argv[1:] if argv is None else argv
+    if len(args) < 2 or not args[0].isdecimal():
         raise SystemExit("The lab starts the nursery itself; try `lab up` instead.")
-    nursery = Nursery(socket.socket(fileno=int(words[0])), words[1])
-    show_as("nursery")
+    fork_server = ForkServer(socket.socket(fileno=int(args[0])), args[1])
+    set_process_title("nursery")
     gc.disable()
-    for module in words[2:] if words[1] == "fork" else ():
+    for module in args[2:] if args[1] == "fork" else ():
         # If an import fails here, it fails again in the program, and the program's log says why.
         with suppress(Exception, SystemExit):
             importlib.import_module(module)
     gc.freeze()  # Shared pages stay shared: no child's collector touches these objects.
-    nursery.run()
+    fork_server.run()
 
 
 if __name__ == "__main__":

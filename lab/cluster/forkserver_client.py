@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lab.cluster.errors import LabCannotRun, NurseryLost
+from lab.cluster.errors import ForkServerLost, LabCannotRun
 
 LAB_RUN = "LAB_RUN"
 START_METHOD = "LAB_START"
@@ -27,11 +27,11 @@ GONE_WITHIN_S = 3.0
 _numbers = itertools.count(1)
 
 
-class NurseryRefused(LabCannotRun):
+class ForkServerRefused(LabCannotRun):
     """The fork server could not carry out a request; the message says why."""
 
 
-class NurseryLink:
+class ForkServerClient:
     """The connection to one fork server.
 
     `on_exit(name, status)` is called when a child has ended, `on_lost()` when the fork server has.
@@ -46,10 +46,10 @@ class NurseryLink:
     ) -> None:
         self._preload, self.log = tuple(preload), log
         self._on_exit, self._on_lost = on_exit, on_lost
-        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._pending_responses: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._read_task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.lost = False
 
@@ -63,8 +63,8 @@ class NurseryLink:
         """Start the fork server; don't wait for its imports. A second call does nothing."""
         if self._process is not None:
             return
-        ours, theirs = socket.socketpair()
-        fd, method = str(theirs.fileno()), start_method()
+        lab_end, server_end = socket.socketpair()
+        fd, method = str(server_end.fileno()), start_method()
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(
@@ -72,48 +72,50 @@ class NurseryLink:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
+                pass_fds=[server_end.fileno()],
+                env=_build_environment(),
                 start_new_session=True,  # A Ctrl-C in the terminal reaches only the lab.
             )
         except BaseException:
-            ours.close()
+            lab_end.close()
             raise
         finally:
-            theirs.close()
+            server_end.close()
             os.close(log)
-        self._socket = ours
+        self._socket = lab_end
 
     async def connect(self) -> None:
         """Begin to read messages, in the running loop."""
         assert self._socket is not None
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
-        self._listening = asyncio.create_task(self._listen(reader), name="nursery link")
+        self._read_task = asyncio.create_task(self._read_messages(reader), name="nursery link")
 
-    async def ask(self, **message: object) -> dict[str, Any]:
+    async def request(self, **message: object) -> dict[str, Any]:
         """Send a message; return the fork server's response. Raises NurseryRefused, NurseryLost."""
         if self.lost or self._writer is None:
-            raise NurseryLost(tail(self.log))
+            raise ForkServerLost(log_tail(self.log))
         number = next(_numbers)
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        response_future = self._pending_responses[number] = (
+            asyncio.get_running_loop().create_future()
+        )
         try:
             self._writer.write(json.dumps({"id": number, **message}).encode() + b"\n")
-            found: dict[str, Any] = await answer
+            response: dict[str, Any] = await response_future
         finally:
-            del self._answers[number]
-        if "error" in found:
-            raise NurseryRefused(str(found["error"]))
-        return found
+            del self._pending_responses[number]
+        if "error" in response:
+            raise ForkServerRefused(str(response["error"]))
+        return response
 
     async def close(self) -> None:
         """End the fork server and every child that still runs; return when it has ended."""
         if self._process is None:
             return
-        if self._writer is not None and self._listening is not None:
+        if self._writer is not None and self._read_task is not None:
             if not self.lost:
                 self._writer.write_eof()
             # When it exits, the kernel closes its end of the socket: no need to poll.
-            await asyncio.wait([self._listening], timeout=GONE_WITHIN_S)
+            await asyncio.wait([self._read_task], timeout=GONE_WITHIN_S)
         self.abandon()
 
     def abandon(self) -> None:
@@ -122,8 +124,8 @@ class NurseryLink:
             return
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        if self._listening is not None:
-            self._listening.cancel()
+        if self._read_task is not None:
+            self._read_task.cancel()
         try:
             self._process.wait(GONE_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -133,26 +135,28 @@ class NurseryLink:
             self._writer.close()
         self._socket.close()
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _read_messages(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError):
             while line := await reader.readline():
                 message = json.loads(line)
                 if "exit" in message:
                     self._on_exit(message["exit"], message["status"])
-                elif (answer := self._answers.get(message["id"])) and not answer.done():
-                    answer.set_result(message)
+                elif (
+                    response_future := self._pending_responses.get(message["id"])
+                ) and not response_future.done():
+                    response_future.set_result(message)
         self.lost = True
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)  # It is about to exit, and has to be reaped.
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(NurseryLost(tail(self.log)))
+        for response_future in self._pending_responses.values():
+            if not response_future.done():
+                response_future.set_exception(ForkServerLost(log_tail(self.log)))
         self._on_lost()
 
 
-def _environment() -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if name not in _CHANGED}
+def _build_environment() -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name not in _CHANGED_VARIABLES}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {
         **env,
@@ -163,12 +167,12 @@ def _environment() -> dict[str, str]:
     }
 
 
-_CHANGED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_CHANGED_VARIABLES = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-def as_before() -> dict[str, str | None]:
+def original_environment() -> dict[str, str | None]:
     """This process's values of the variables that are different in the fork server."""
-    return {name: os.environ.get(name) for name in _CHANGED}
+    return {name: os.environ.get(name) for name in _CHANGED_VARIABLES}
 
 
 def run_mark() -> str:
@@ -181,7 +185,7 @@ def start_method() -> str:
     return "fork" if sys.platform == "linux" and os.environ.get(START_METHOD) != "exec" else "exec"
 
 
-def tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
+def log_tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
     """The last `lines` lines that were written to a log after the byte `begin`.
 
     Reads at most 16 KiB; an unreadable log gives an empty list.

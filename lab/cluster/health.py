@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-LARGEST_ANSWER = 65536
+MAX_RESPONSE_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Health:
     """`status`: the HTTP status; None without a response. `waits_for`: why it is not ready."""
 
     status: int | None
-    waits_for: str | None = None
+    reason: str | None = None
 
 
-async def ask_health(url: str, timeout_s: float = 1.0) -> Health:
+async def probe_health(url: str, timeout_s: float = 1.0) -> Health:
     """GET `url` (http, an IPv4 address and a port) once. Never raises."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
@@ -32,14 +32,14 @@ async def ask_health(url: str, timeout_s: float = 1.0) -> Health:
     )
     try:
         async with asyncio.timeout(timeout_s):
-            answer = await _exchange(host, port, request.encode())
+            response = await _exchange(host, port, request.encode())
     except ConnectionRefusedError:
         return Health(None, f"nothing listens on port {port}")
     except TimeoutError:
         return Health(None, f"port {port} takes connections, but nobody answers them")
     except OSError as error:
         return Health(None, f"port {port}: {error.strerror or error}")
-    return _understand(answer)
+    return _parse_response(response)
 
 
 async def _exchange(host: str, port: int, request: bytes) -> bytes:
@@ -48,17 +48,17 @@ async def _exchange(host: str, port: int, request: bytes) -> bytes:
         sock.setblocking(False)
         await loop.sock_connect(sock, (host, port))
         await loop.sock_sendall(sock, request)
-        answer = b""
-        while len(answer) < LARGEST_ANSWER:
-            part = await loop.sock_recv(sock, 4096)
-            if not part:
+        response = b""
+        while len(response) < MAX_RESPONSE_BYTES:
+            chunk = await loop.sock_recv(sock, 4096)
+            if not chunk:
                 break
-            answer += part
-        return answer
+            response += chunk
+        return response
 
 
-def _understand(answer: bytes) -> Health:
-    head, _, body = answer.partition(b"\r\n\r\n")
+def _parse_response(response: bytes) -> Health:
+    head, _, body = response.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         return Health(None, "it closed the connection without an answer")
@@ -66,9 +66,9 @@ def _understand(answer: bytes) -> Health:
     if status == 200:
         return Health(status)
     try:
-        told = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])
-        if "because" in told:  # a sidecar reports on its service
-            return Health(status, str(told["because"]).rstrip("."))
-        return Health(status, f"it says it waits for {told['waits_for']}")
+        report = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])
+        if "because" in report:  # a sidecar reports on its service
+            return Health(status, str(report["because"]).rstrip("."))
+        return Health(status, f"it says it waits for {report['waits_for']}")
     except (ValueError, KeyError, TypeError):
         return Health(status, f"its health answer is {status}")

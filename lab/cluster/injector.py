@@ -18,73 +18,75 @@ from zlib import crc32
 
 import psutil
 
-from lab.cluster.control_client import Answer
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.fault_rules import HEARD_BY
+from lab.cluster.fault_rules import EVENT_CONSUMERS
 from lab.cluster.stack import Stack
 from lab.domain.events import Envelope
 from lab.domain.services import BUS
-from lab.faults.kinds import Down, Fault, Hang, Poison, parse_fault
+from lab.faults.kinds import DownFault, Fault, HangFault, PoisonFault, parse_fault
 
 # ── Poison events
 
 SOURCE = "/lab/poison"
-LOOK_AGAIN_S = 0.02
+POLL_EVERY_S = 0.02
 FAILS_WITHIN_S = 2.0
 
 
-class PoisonNotTold(LabCannotRun):
+class PoisonNotPublished(LabCannotRun):
     """The bus did not accept the poison event."""
 
 
 @dataclass(frozen=True)
-class Told:
+class PublishedPoison:
     """A poison event on the bus. `sequence`: None on a bus without sequence numbers."""
 
     subject: str
     sequence: int | None
 
 
-async def tell_poison(stack: Stack, fault: Poison) -> Told:
+async def publish_poison(stack: Stack, fault: PoisonFault) -> PublishedPoison:
     """Publish an event of that type whose data has only an `id`. Raises PoisonNotTold."""
     subject = f"poison-{perf_counter():.6f}"
     data = {"id": subject}
-    event = Envelope.carrying(fault.type, subject=subject, data=data, source=SOURCE)
+    event = Envelope.create(fault.type, subject=subject, data=data, source=SOURCE)
     answer = await stack.call("POST", stack.urls[BUS], "/events", event.model_dump())
     if not answer.ok:
-        raise PoisonNotTold(
+        raise PoisonNotPublished(
             f"The poison could not be told to {stack.name}'s {BUS}: "
             f"{answer.error or answer.data or answer.status}. Is it up?"
         )
     sequences = (answer.data or {}).get("sequences") or [None]
-    return Told(subject, sequences[0])
+    return PublishedPoison(subject, sequences[0])
 
 
-async def who_failed(stack: Stack, fault: Poison, told: Told) -> dict[str, Any]:
+async def find_failures(
+    stack: Stack, fault: PoisonFault, poison: PublishedPoison
+) -> dict[str, Any]:
     """The evidence: which services `failed` on the event, and which of them are `stuck` or have
     `laid_aside` the event as a dead letter (both left out when empty).
 
     `acted` counts the targeted services that failed. While it is 0, the states are read again, for
     up to FAILS_WITHIN_S seconds.
     """
-    meant = (fault.target,) if fault.target != BUS else HEARD_BY[fault.type]
+    expected = (fault.target,) if fault.target != BUS else EVENT_CONSUMERS[fault.type]
     give_up_at_s = perf_counter() + FAILS_WITHIN_S
     while True:
-        states = {name: await stack.state(name) or {} for name in HEARD_BY[fault.type]}
-        failed = [name for name, of in states.items() if told.subject in of.get("failed_on", ())]
-        if any(name in failed for name in meant) or perf_counter() > give_up_at_s:
+        states = {name: await stack.state(name) or {} for name in EVENT_CONSUMERS[fault.type]}
+        failed = [name for name, of in states.items() if poison.subject in of.get("failed_on", ())]
+        if any(name in failed for name in expected) or perf_counter() > give_up_at_s:
             break
-        await asyncio.sleep(LOOK_AGAIN_S)
+        await asyncio.sleep(POLL_EVERY_S)
     stuck = [
         name
         for name in failed
-        if (states[name].get("stuck") or {}).get("sequence") == told.sequence is not None
+        if (states[name].get("stuck") or {}).get("sequence") == poison.sequence is not None
     ]
     laid_aside = [name for name in failed if name not in stuck and states[name].get("dead")]
-    evidence: dict[str, Any] = {"sequence": told.sequence, "failed": failed}
+    evidence: dict[str, Any] = {"sequence": poison.sequence, "failed": failed}
     evidence |= {"stuck": stuck} if stuck else {}
     evidence |= {"laid_aside": laid_aside} if laid_aside else {}
-    return evidence | {"acted": sum(name in failed for name in meant)}
+    return evidence | {"acted": sum(name in failed for name in expected)}
 
 
 # ── Injection
@@ -107,8 +109,8 @@ class Injection:
     began_s: float = 0.0
     evidence: dict[str, Any] = field(default_factory=dict)
     acted: bool = False
-    gone: bool = False
-    told: Told | None = None
+    removed: bool = False
+    poison: PublishedPoison | None = None
     group: str = ""  # the scenario's name for several faults that act as one
 
     @property
@@ -117,44 +119,44 @@ class Injection:
 
     @property
     def _program(self) -> str:
-        return self.stack.program(self.fault.target)
+        return self.stack.program_name(self.fault.target)
 
     @property
-    def _keeps(self) -> bool:
-        return any(one.keeps for one in self.stack.programs if one.name == self._program)
+    def _owns_tree(self) -> bool:
+        return any(one.owns_tree for one in self.stack.programs if one.name == self._program)
 
     async def begin(self, seed: int = 0) -> None:
         """Put the fault on. Raises FaultFailed, PoisonNotTold, NotRunning, SignalFailed."""
         supervisor = self.stack.supervisor
         self.began_s = perf_counter()
-        if isinstance(self.fault, Down):
+        if isinstance(self.fault, DownFault):
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
             # Refused at once, unless the machine is busy or a sidecar first probes its service.
             probe = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
-            seen = _seen_by(probe)
-            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": seen}
-            self.acted = seen == "refused"
-        elif isinstance(self.fault, Hang):
+            probe_error = _probe_error(probe)
+            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": probe_error}
+            self.acted = probe_error == "refused"
+        elif isinstance(self.fault, HangFault):
             await supervisor.suspend(self._program)
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
             self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
             self.acted = probe.error == "timeout"
-            if kept := supervisor.kept(self._program) if self._keeps else []:
+            if descendants := supervisor.descendant_pids(self._program) if self._owns_tree else []:
                 # A sidecar may probe only the port, which a suspended process keeps open.
-                self.evidence |= {"suspended": len(kept)}
+                self.evidence |= {"suspended": len(descendants)}
                 self.acted = True
-        elif isinstance(self.fault, Poison):
-            self.told = await tell_poison(self.stack, self.fault)
+        elif isinstance(self.fault, PoisonFault):
+            self.poison = await publish_poison(self.stack, self.fault)
         else:
-            order = {
+            request = {
                 "kind": self.fault.kind,
                 "target": self.fault.target,
                 "options": self.fault.settings(),
                 # One seed for each target, or all fault filters would hit the same requests.
                 "seed": seed + crc32(self.fault.target.encode()),
             }
-            answer = await self.stack.call("PUT", self._url, f"/_lab/faults/{self.name}", order)
+            answer = await self.stack.call("PUT", self._url, f"/_lab/faults/{self.name}", request)
             if not answer.ok:
                 raise FaultFailed(
                     f"{self.fault.kind} could not be put on {self._program}: "
@@ -166,47 +168,49 @@ class Injection:
         """Remove the fault and complete the evidence. Raises FaultFailed, StartFailed, NotReady."""
         supervisor = self.stack.supervisor
         self.evidence["seconds"] = round(perf_counter() - self.began_s, 3)
-        if isinstance(self.fault, Down):
+        if isinstance(self.fault, DownFault):
             await supervisor.restart(self._program)
             self.evidence["new_pid"] = supervisor.pid(self._program)
             self.evidence["back_after_seconds"] = round(perf_counter() - self.began_s, 3)
-        elif isinstance(self.fault, Hang):
+        elif isinstance(self.fault, HangFault):
             await supervisor.resume(self._program)
-        elif isinstance(self.fault, Poison):
-            assert self.told is not None
-            self.evidence |= await who_failed(self.stack, self.fault, self.told)
+        elif isinstance(self.fault, PoisonFault):
+            assert self.poison is not None
+            self.evidence |= await find_failures(self.stack, self.fault, self.poison)
             self.acted = self.evidence["acted"] > 0
         else:
             answer = await self.stack.call("DELETE", self._url, f"/_lab/faults/{self.name}")
-            told = answer.data.get("evidence") if isinstance(answer.data, dict) else None
-            if not (answer.ok and isinstance(told, dict) and isinstance(told.get("acted"), int)):
+            evidence = answer.data.get("evidence") if isinstance(answer.data, dict) else None
+            if not (
+                answer.ok and isinstance(evidence, dict) and isinstance(evidence.get("acted"), int)
+            ):
                 raise FaultFailed(
                     f"{self.fault.kind} could not be taken off {self._program}: "
                     f"{answer.error or answer.data or 'it was not there any more'}. "
                     "Was the process restarted meanwhile?"
                 )
-            self.evidence |= told
-            self.acted = told["acted"] > 0
-        self.gone = await self._is_gone()
+            self.evidence |= evidence
+            self.acted = evidence["acted"] > 0
+        self.removed = await self._is_removed()
 
-    async def _is_gone(self) -> bool:
+    async def _is_removed(self) -> bool:
         if self.fault.acts_on == "bus":
             return True  # The event stays on the bus; no further one is published.
         health = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
         if self.fault.acts_on == "process":
             return health.ok
-        hanging = await self.stack.call("GET", self._url, "/_lab/faults")
-        return hanging.ok and self.name not in (hanging.data or ())
+        active_faults = await self.stack.call("GET", self._url, "/_lab/faults")
+        return active_faults.ok and self.name not in (active_faults.data or ())
 
 
-def _seen_by(probe: Answer) -> str:
+def _probe_error(probe: ControlResponse) -> str:
     """The error of a probe. A sidecar responds, and reports the error of its service."""
-    told = probe.data if isinstance(probe.data, dict) else {}
-    return probe.error or str(told.get("error", ""))
+    report = probe.data if isinstance(probe.data, dict) else {}
+    return probe.error or str(report.get("error", ""))
 
 
 @asynccontextmanager
-async def broken(
+async def fault_active(
     stack: Stack, kind: str, target: str, seed: int = 0, **options: Any
 ) -> AsyncIterator[Injection]:
     """Keep a fault active inside the block; after the block the injection has its evidence."""

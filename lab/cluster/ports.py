@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.cluster.errors import PortTaken
-from lab.support.ports import holder_of
+from lab.support.ports import find_port_owner
 
 HOST = "127.0.0.1"
 
@@ -45,25 +45,25 @@ class Reservation:
 def reserve(port: int = 0) -> Reservation:
     """Reserve `port` of 127.0.0.1, or any free one for 0. Raises PortTaken."""
     if port:
-        _refuse_if_taken(port)
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        _raise_if_taken(port)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # Old connections of an earlier server on this port must not stop the bind. Then the option
         # is off again, or other programs could not see that the port is reserved.
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, bool(port))
-        held.bind((HOST, port))
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, bool(port))
+        sock.bind((HOST, port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except PermissionError:
-        held.close()
+        sock.close()
         raise PortTaken(port, "the system (ports below 1024 are for its administrator)") from None
     except OSError:
-        held.close()
-        raise PortTaken(port, holder_of(port)) from None
-    return Reservation(held.getsockname()[1], held)
+        sock.close()
+        raise PortTaken(port, find_port_owner(port)) from None
+    return Reservation(sock.getsockname()[1], sock)
 
 
-def _refuse_if_taken(port: int) -> None:
+def _raise_if_taken(port: int) -> None:
     """Raise PortTaken if another process has the port.
 
     Two probes are needed, because SO_REUSEPORT would let us share the port with a holder that uses
@@ -79,8 +79,8 @@ def _refuse_if_taken(port: int) -> None:
         except PermissionError:
             return
         except OSError:
-            raise PortTaken(port, holder_of(port)) from None
+            raise PortTaken(port, find_port_owner(port)) from None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
         client.settimeout(1.0)
         if client.connect_ex((HOST, port)) == 0:
-            raise PortTaken(port, holder_of(port))
+            raise PortTaken(port, find_port_owner(port))

@@ -26,89 +26,91 @@ from lab.cluster.forkserver_client import LAB_RUN
 # ── Descendants
 
 MARK = "LAB_KEPT_BY"
-ENDED_WITHIN_S = 2.0
-_LOOK_AGAIN_S = 0.002
+KILLED_WITHIN_S = 2.0
+_POLL_EVERY_S = 0.002
 
 
-def mark_of(keeper: int) -> str:
+def mark_of(wrapper_pid: int) -> str:
     """The value of MARK for all that a wrapper starts. It includes the run: pids are reused."""
-    return f"{os.environ.get('LAB_RUN', '')}:{keeper}"
+    return f"{os.environ.get('LAB_RUN', '')}:{wrapper_pid}"
 
 
-def family(keeper: int) -> list[psutil.Process]:
+def descendants(root_pid: int) -> list[psutil.Process]:
     """The living descendants of a process, without itself."""
-    members: dict[psutil.Process, None] = {}
+    processes: dict[psutil.Process, None] = {}
     with suppress(psutil.Error):
-        members = dict.fromkeys(psutil.Process(keeper).children(recursive=True))
+        processes = dict.fromkeys(psutil.Process(root_pid).children(recursive=True))
     if sys.platform != "linux":
-        members |= dict.fromkeys(_marked(mark_of(keeper)))
-    return [one for one in members if one.pid != keeper and _lives(one)]
+        processes |= dict.fromkeys(_find_marked(mark_of(root_pid)))
+    return [one for one in processes if one.pid != root_pid and _is_alive(one)]
 
 
-def tell_family(keeper: int, number: int) -> list[psutil.Process]:
+def signal_tree(root_pid: int, number: int) -> list[psutil.Process]:
     """Send a signal to all descendants, also to those that start meanwhile; return them."""
-    told: dict[psutil.Process, None] = {}
-    while new := [one for one in family(keeper) if one not in told]:
+    signalled: dict[psutil.Process, None] = {}
+    while new := [one for one in descendants(root_pid) if one not in signalled]:
         for one in new:
             with suppress(psutil.Error):
                 one.send_signal(number)
-        told |= dict.fromkeys(new)
-    return list(told)
+        signalled |= dict.fromkeys(new)
+    return list(signalled)
 
 
-def end_family(keeper: int, also: Sequence[int] = ()) -> None:
+def kill_tree(root_pid: int, groups: Sequence[int] = ()) -> None:
     """Send SIGKILL to all descendants and to the process groups `also`; wait until the descendants
     have ended.
 
     Waits at most ENDED_WITHIN_S seconds: a process in an uninterruptible wait for a disk can't be
     ended.
     """
-    members = tell_family(keeper, SIGSTOP)  # so that none starts another process meanwhile
-    for group in also:
+    processes = signal_tree(root_pid, SIGSTOP)  # so that none starts another process meanwhile
+    for group in groups:
         with suppress(OSError):
             os.killpg(group, SIGKILL)
-    for one in members:
+    for one in processes:
         with suppress(psutil.Error):
             one.kill()
-    until_ended(members)
+    wait_until_ended(processes)
 
 
-def until_ended(members: Iterable[psutil.Process], within_s: float = ENDED_WITHIN_S) -> bool:
+def wait_until_ended(
+    processes: Iterable[psutil.Process], within_s: float = KILLED_WITHIN_S
+) -> bool:
     """Wait until all have ended, with all their threads; False if that takes too long."""
     give_up_at_s = time.perf_counter() + within_s
-    while any(map(_holds_on, members)):
+    while any(map(_may_hold_files, processes)):
         if time.perf_counter() > give_up_at_s:
             return False
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_EVERY_S)
     return True
 
 
-def stand_still(keeper: int) -> bool:
+def all_stopped(root_pid: int) -> bool:
     """Whether every descendant is suspended."""
-    return all(_status(one) == psutil.STATUS_STOPPED for one in family(keeper))
+    return all(_status(one) == psutil.STATUS_STOPPED for one in descendants(root_pid))
 
 
-def _lives(one: psutil.Process) -> bool:
-    return _status(one) not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD, None)
+def _is_alive(process: psutil.Process) -> bool:
+    return _status(process) not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD, None)
 
 
-def _holds_on(one: psutil.Process) -> bool:
+def _may_hold_files(process: psutil.Process) -> bool:
     """Whether the process may still hold its files: its first thread may end before the others."""
-    if _lives(one):
+    if _is_alive(process):
         return True
     with suppress(psutil.Error):
-        return one.is_running() and one.num_threads() > 1
+        return process.is_running() and process.num_threads() > 1
     return False
 
 
-def _status(one: psutil.Process) -> str | None:
+def _status(process: psutil.Process) -> str | None:
     with suppress(psutil.Error):
-        if one.is_running():
-            return str(one.status())
+        if process.is_running():
+            return str(process.status())
     return None
 
 
-def _marked(mark: str) -> Iterable[psutil.Process]:
+def _find_marked(mark: str) -> Iterable[psutil.Process]:
     for one in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if one.environ().get(MARK) == mark:
@@ -130,20 +132,20 @@ class Leftover:
     _process: psutil.Process = field(repr=False, compare=False)
 
 
-def leftovers() -> list[Leftover]:
+def find_leftovers() -> list[Leftover]:
     """Every process whose lab has ended, among those that this user may inspect."""
     found = []
     for process in psutil.process_iter():
         try:
             run = process.environ().get(LAB_RUN)
-            if run and process.pid != os.getpid() and not _lab_lives(run):
+            if run and process.pid != os.getpid() and not _is_lab_alive(run):
                 found.append(Leftover(process.pid, process.name(), run, process))
         except (psutil.Error, OSError):
             continue  # It has just ended, or this user may not inspect it.
     return found
 
 
-def end(leftover: Leftover, timeout_s: float = 3.0) -> bool:
+def kill_leftover(leftover: Leftover, timeout_s: float = 3.0) -> bool:
     """Kill the process, suspended or not; return whether it has ended.
 
     psutil checks that the pid still belongs to the same process.
@@ -163,7 +165,7 @@ def end(leftover: Leftover, timeout_s: float = 3.0) -> bool:
     return True
 
 
-def _lab_lives(run: str) -> bool:
+def _is_lab_alive(run: str) -> bool:
     pid, _, began = run.partition(":")
     try:
         lab = psutil.Process(int(pid))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.cluster.forkserver_client import tail
+from lab.cluster.forkserver_client import log_tail
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
     may_fail: bool = False
-    measures: bool = False
-    keeps: bool = False
+    high_priority: bool = False
+    owns_tree: bool = False
     ready_within_s: float | None = None
-    instead: Callable[[int], str | None] | None = field(default=None, compare=False)
+    diagnose: Callable[[int], str | None] | None = field(default=None, compare=False)
 
-    def order(self) -> dict[str, Any]:
+    def start_message(self) -> dict[str, Any]:
         """The `start` message for the fork server (`lab.cluster.forkserver`)."""
         return {
             "name": self.name,
@@ -42,8 +42,8 @@ class Program:
             "argv": self.argv,
             "log": os.path.abspath(self.log),
             "env": dict(self.env),
-            "keeps": self.keeps,
-            "measures": self.measures,
+            "keeps": self.owns_tree,
+            "measures": self.high_priority,
         }
 
 
@@ -57,7 +57,7 @@ class Exit:
 
 
 @dataclass
-class Child:
+class ManagedProcess:
     """A started program and its state.
 
     `log_begin`: size of the log before the start, in bytes. `status`: None while the program runs,
@@ -68,15 +68,15 @@ class Child:
     log_begin: int
     pid: int = 0
     status: int | None = None
-    told_to_end: bool = False
+    stop_requested: bool = False
     suspended: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def why_not_ready(self, waits_for: str | None) -> str | None:
+    def explain_not_ready(self, reason: str | None) -> str | None:
         """What the program waits for and what it does instead; None if both are unknown."""
-        instead = self.program.instead(self.pid) if self.program.instead else None
-        return ". ".join(one for one in (waits_for, instead) if one) or None
+        diagnosis = self.program.diagnose(self.pid) if self.program.diagnose else None
+        return ". ".join(one for one in (reason, diagnosis) if one) or None
 
     def last_lines(self) -> list[str]:
         """The last ten lines of the log since this start."""
-        return tail(self.program.log, self.log_begin)
+        return log_tail(self.program.log, self.log_begin)

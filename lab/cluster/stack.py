@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from lab.cluster.arrangements import Arrangement, programs, url, with_engine
-from lab.cluster.bus_engines import EXISTING, ask, engine, is_existing, named
-from lab.cluster.control_client import Caller
+from lab.cluster.arrangements import Arrangement, build_programs, url, with_engine
+from lab.cluster.bus_engines import EXISTING, engine, is_existing, parse_cluster_url, probe_cluster
+from lab.cluster.control_client import ControlClient
 from lab.cluster.databases import Databases, open_databases
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
 from lab.domain.services import BUS
-from lab.support.nats import NatsMissing, find_server, require_client
+from lab.support.nats import NatsNotInstalled, find_server, require_client
 
-_LOOK_AGAIN_S = 0.01
+_POLL_EVERY_S = 0.01
 
 
 class Stack:
@@ -47,26 +47,27 @@ class Stack:
         if arrangement.has_bus and engine(options) in ("nats", EXISTING):
             _require_nats(options["bus"])
         arrangement = with_engine(arrangement, options)
-        self._begin(name, arrangement, supervisor, folder, token)
-        wanted = ports or {}
+        self._initialize(name, arrangement, supervisor, folder, token)
+        fixed_ports = ports or {}
         try:
             reserved = {
-                part: self._held.enter_context(reserve(wanted.get(part, 0)))
-                for part in arrangement.parts
+                part: self._exit_stack.enter_context(reserve(fixed_ports.get(part, 0)))
+                for part in arrangement.processes
             }
         except BaseException:
-            self._held.close()
+            self._exit_stack.close()
             raise
-        numbers = {part: reservation.port for part, reservation in reserved.items()}
+        port_numbers = {part: reservation.port for part, reservation in reserved.items()}
         self.urls = {
-            target: url(numbers[arrangement.home(target)]) for target in arrangement.targets
+            target: url(port_numbers[arrangement.process_of(target)])
+            for target in arrangement.targets
         }
-        self.programs: list[Program] = programs(
-            *(name, arrangement, options, numbers, folder, self.token),
+        self.programs: list[Program] = build_programs(
+            *(name, arrangement, options, port_numbers, folder, self.token),
             stream=f"lab-{name}-{secrets.token_hex(4)}",
         )
 
-    def _begin(
+    def _initialize(
         self,
         name: str,
         arrangement: Arrangement,
@@ -79,20 +80,20 @@ class Stack:
         self.supervisor = supervisor
         self.data = folder / "data" / name
         self.token = token or secrets.token_urlsafe(24)
-        self._held = ExitStack()
-        self._newcomers: list[str] = []
-        self.history = 0  # number of events that were published before the load
-        self.call = Caller(self.token)
+        self._exit_stack = ExitStack()
+        self._replicas: list[str] = []
+        self.history_length = 0  # number of events that were published before the load
+        self.call = ControlClient(self.token)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.call.close()
-        self._held.close()
+        self._exit_stack.close()
 
     @property
-    def asked_at(self) -> Mapping[str, str]:
+    def entry_urls(self) -> Mapping[str, str]:
         """The URLs that the load calls, by the name of the service that responds."""
         return {name: self.urls[name] for name in ("posts", "comments", "query")}
 
@@ -105,22 +106,22 @@ class Stack:
         """Start all programs; return when each is ready. Raises StartFailed, NotReady."""
         await self.supervisor.start(*self.programs)
 
-    def admit(self, service: str) -> tuple[str, int]:
+    def reserve_replica(self, service: str) -> tuple[str, int]:
         """Reserve a port for another replica of a service; return the replica's name and port."""
-        part = f"{service}-{2 + len(self._newcomers)}"
-        port = self._held.enter_context(reserve()).port
-        modules = {**self.arrangement.programs, part: self.arrangement.programs[service]}
+        replica = f"{service}-{2 + len(self._replicas)}"
+        port = self._exit_stack.enter_context(reserve()).port
+        modules = {**self.arrangement.programs, replica: self.arrangement.programs[service]}
         self.arrangement = replace(self.arrangement, programs=modules)
-        self.urls[part] = url(port)
-        self._newcomers.append(part)
-        return part, port
+        self.urls[replica] = url(port)
+        self._replicas.append(replica)
+        return replica, port
 
-    def take_in(self, guest: str, module: str) -> int:
+    def add_guest(self, guest: str, module: str) -> int:
         """Add a user's service, so that requests and faults can reach it; return its port.
 
         The caller adds the program of the service to `programs`.
         """
-        port = self._held.enter_context(reserve()).port
+        port = self._exit_stack.enter_context(reserve()).port
         self.arrangement = replace(
             self.arrangement,
             programs={**self.arrangement.programs, guest: module},
@@ -129,17 +130,17 @@ class Stack:
         self.urls[guest] = url(port)
         return port
 
-    def let_go(self, guest: str) -> None:
+    def remove_guest(self, guest: str) -> None:
         """Remove a user's service whose program has ended."""
         programs = {part: of for part, of in self.arrangement.programs.items() if part != guest}
         guests = tuple(one for one in self.arrangement.guests if one != guest)
-        self.programs = [one for one in self.programs if one.name != self.program(guest)]
+        self.programs = [one for one in self.programs if one.name != self.program_name(guest)]
         self.arrangement = replace(self.arrangement, programs=programs, guests=guests)
         del self.urls[guest]
 
-    def program(self, target: str) -> str:
+    def program_name(self, target: str) -> str:
         """The supervisor's name of the program in which a target runs."""
-        return f"{self.name}.{self.arrangement.home(target)}"
+        return f"{self.name}.{self.arrangement.process_of(target)}"
 
     async def state(self, target: str) -> dict[str, Any] | None:
         """The state that a program reports (its offset, its unpublished events, …); None on
@@ -147,7 +148,7 @@ class Stack:
         answer = await self.call("GET", self.urls[target], "/_lab/state")
         return answer.data if answer.ok else None
 
-    async def alarms(self) -> list[str]:
+    async def alerts(self) -> list[str]:
         """The alerts of the services, each after the service's name: `query: The log is not …`.
 
         Empty where there is no bus.
@@ -165,15 +166,15 @@ class Stack:
 
     def open_databases(self) -> Databases:
         """The databases that each process has open now. Raises psutil.AccessDenied."""
-        none: Databases = {part: [] for part in self.arrangement.parts}
+        none: Databases = {part: [] for part in self.arrangement.processes}
         return none | open_databases(self.pids(), self.data)
 
     def pids(self) -> dict[str, int]:
         """The process ids of the processes that run now, by process name."""
         return {
-            part: self.supervisor.pid(self.program(part))
-            for part in self.arrangement.parts
-            if self.supervisor.alive(self.program(part))
+            part: self.supervisor.pid(self.program_name(part))
+            for part in self.arrangement.processes
+            if self.supervisor.alive(self.program_name(part))
         }
 
     async def is_settled(self) -> bool:
@@ -191,7 +192,7 @@ class Stack:
             return not any(state and state.get("under_way") for state in states)
         before = await self.state(BUS)
         services = [
-            await self.state(name) for name in (*self.arrangement.services, *self._newcomers)
+            await self.state(name) for name in (*self.arrangement.services, *self._replicas)
         ]
         bus = await self.state(BUS)  # read last: its head includes all that services published
         if bus is None or any(service is None for service in services):
@@ -213,13 +214,13 @@ class Stack:
         try:
             async with asyncio.timeout(within_s):
                 # Twice: a service may publish another event when it applies the last one.
-                calm_looks = 0
-                while calm_looks < 2:
+                settled_polls = 0
+                while settled_polls < 2:
                     if not all(self.supervisor.alive(one.name) for one in self.programs):
                         return False
-                    calm_looks = calm_looks + 1 if await self.is_settled() else 0
-                    if not calm_looks:
-                        await asyncio.sleep(_LOOK_AGAIN_S)
+                    settled_polls = settled_polls + 1 if await self.is_settled() else 0
+                    if not settled_polls:
+                        await asyncio.sleep(_POLL_EVERY_S)
         except TimeoutError:
             return False
         return True
@@ -229,10 +230,10 @@ def _require_nats(bus: str) -> None:
     try:
         require_client()
         if is_existing(bus):
-            ask(named(bus))
+            probe_cluster(parse_cluster_url(bus))
         else:
             find_server()
-    except NatsMissing as error:
+    except NatsNotInstalled as error:
         raise LabCannotRun(str(error)) from None
 
 

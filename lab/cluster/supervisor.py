@@ -20,23 +20,23 @@ from types import TracebackType
 from typing import Self
 
 from lab.cluster.errors import (
+    ForkServerLost,
     LabCannotRun,
     NotReady,
     NotRunning,
-    NurseryLost,
     SignalFailed,
     StartFailed,
 )
-from lab.cluster.forkserver_client import NurseryLink, NurseryRefused, tail
-from lab.cluster.health import Health, ask_health
-from lab.cluster.program import Child, Exit, Program
+from lab.cluster.forkserver_client import ForkServerClient, ForkServerRefused, log_tail
+from lab.cluster.health import Health, probe_health
+from lab.cluster.program import Exit, ManagedProcess, Program
 
 __all__ = ["Exit", "Program", "Supervisor"]
 
 READY_WITHIN_S = 10.0
 GRACE_S = 2.0
 HEALTH_WITHIN_S = 1.5  # longer than a sidecar waits for its service: the sidecar can respond
-ASK_EVERY_S = (0.003, 0.025)  # the first and the longest pause between two probes
+PROBE_PAUSES_S = (0.003, 0.025)  # the first and the longest pause between two probes
 
 
 class Supervisor:
@@ -48,8 +48,10 @@ class Supervisor:
 
     def __init__(self, preload: Sequence[str], run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._link = NurseryLink(preload, run_dir / "nursery.log", self._on_exit, self._on_lost)
-        self._children: dict[str, Child] = {}
+        self._fork_server = ForkServerClient(
+            preload, run_dir / "nursery.log", self._on_exit, self._on_lost
+        )
+        self._children: dict[str, ManagedProcess] = {}
         self._unexpected: list[Exit] = []
 
     def launch(self) -> None:
@@ -57,11 +59,11 @@ class Supervisor:
 
         Optional: entering the context does it too.
         """
-        self._link.launch()
+        self._fork_server.launch()
 
     async def __aenter__(self) -> Self:
         self.launch()
-        await self._link.connect()
+        await self._fork_server.connect()
         return self
 
     async def __aexit__(
@@ -75,7 +77,7 @@ class Supervisor:
             await asyncio.shield(stopping)
         except asyncio.CancelledError:
             # A second Ctrl-C during the orderly end: the fork server kills all programs at once.
-            self._link.abandon()
+            self._fork_server.abandon()
             stopping.cancel()
             raise
 
@@ -95,14 +97,14 @@ class Supervisor:
 
         Raises NotRunning, StartFailed, NotReady.
         """
-        child = self._child(name)
+        child = self._get_child(name)
         if not child.ended.is_set():
             await self.kill(name)
         await self.start(child.program, ready_within_s=ready_within_s)
 
     def pid(self, name: str) -> int:
         """The process id of the program's latest start. Raises NotRunning."""
-        return self._child(name).pid
+        return self._get_child(name).pid
 
     def alive(self, name: str) -> bool:
         """Whether the program was started and has not ended; a suspended program is alive."""
@@ -110,15 +112,15 @@ class Supervisor:
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL; return when the process has ended and is reaped. Raises NotRunning."""
-        child = self._living(name)
-        child.told_to_end = True
+        child = self._get_running(name)
+        child.stop_requested = True
         await self._signal(child, signal.SIGKILL)
         await child.ended.wait()
 
     async def terminate(self, name: str) -> None:
         """Send SIGTERM; don't wait for the end, which `wait` does. Raises NotRunning."""
-        child = self._living(name)
-        child.told_to_end = True
+        child = self._get_running(name)
+        child.stop_requested = True
         await self._signal(child, signal.SIGTERM)
 
     async def suspend(self, name: str) -> None:
@@ -126,31 +128,31 @@ class Supervisor:
 
         Raises NotRunning, SignalFailed.
         """
-        await self._set_suspended(self._living(name), True)
+        await self._set_suspended(self._get_running(name), True)
 
     async def resume(self, name: str) -> None:
         """Send SIGCONT; return when the process is seen to run again.
 
         Raises NotRunning, SignalFailed.
         """
-        await self._set_suspended(self._living(name), False)
+        await self._set_suspended(self._get_running(name), False)
 
-    def kept(self, name: str) -> list[int]:
+    def descendant_pids(self, name: str) -> list[int]:
         """The process ids of the program's living descendants. Raises NotRunning."""
-        from lab.cluster.process_tree import family
+        from lab.cluster.process_tree import descendants
 
-        return [one.pid for one in family(self._child(name).pid)]
+        return [one.pid for one in descendants(self._get_child(name).pid)]
 
     async def wait(self, name: str, timeout_s: float | None = None) -> int:
         """Wait for the end of a program; return its exit status.
 
         Raises NotRunning, TimeoutError, NurseryLost.
         """
-        child = self._child(name)
+        child = self._get_child(name)
         async with asyncio.timeout(timeout_s):
             await child.ended.wait()
         if child.status is None:
-            raise NurseryLost(tail(self._link.log))
+            raise ForkServerLost(log_tail(self._fork_server.log))
         return child.status
 
     def unexpected_exits(self) -> tuple[Exit, ...]:
@@ -163,7 +165,7 @@ class Supervisor:
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """End every program as `end` does; return when the fork server has ended as well."""
         await self.end(*self._children, grace_s=grace_s)
-        await self._link.close()
+        await self._fork_server.close()
 
     async def end(self, *names: str, grace_s: float = GRACE_S) -> None:
         """Send SIGTERM, and after `grace_s` seconds SIGKILL to the programs that still run; wait
@@ -174,11 +176,15 @@ class Supervisor:
         """
         known = [self._children[name] for name in names if name in self._children]
         for child in known:
-            child.told_to_end = True
-        await self._end([one for one in known if not one.suspended], signal.SIGTERM, grace_s)
-        await self._end(known, signal.SIGKILL, grace_s)
+            child.stop_requested = True
+        await self._signal_and_wait(
+            [one for one in known if not one.suspended], signal.SIGTERM, grace_s
+        )
+        await self._signal_and_wait(known, signal.SIGKILL, grace_s)
 
-    async def _end(self, children: Iterable[Child], number: int, within_s: float) -> None:
+    async def _signal_and_wait(
+        self, children: Iterable[ManagedProcess], number: int, within_s: float
+    ) -> None:
         living = [child for child in children if not child.ended.is_set()]
         # A process that has just ended can't be signalled: that error does not matter.
         await asyncio.gather(*(self._signal(c, number) for c in living), return_exceptions=True)
@@ -192,12 +198,12 @@ class Supervisor:
         if self.alive(program.name):
             raise StartFailed(program.name, None, ["It is already running."])
         log_begin = program.log.stat().st_size if program.log.exists() else 0
-        child = self._children[program.name] = Child(program, log_begin)
+        child = self._children[program.name] = ManagedProcess(program, log_begin)
         try:
-            answer = await self._link.ask(do="start", **program.order())
+            answer = await self._fork_server.request(do="start", **program.start_message())
         except LabCannotRun as error:
             child.ended.set()
-            if isinstance(error, NurseryRefused):
+            if isinstance(error, ForkServerRefused):
                 raise StartFailed(program.name, None, [str(error)]) from None
             raise
         child.pid = answer["pid"]
@@ -205,28 +211,28 @@ class Supervisor:
             within_s = program.ready_within_s or ready_within_s
             await self._until_ready(child, program.health, within_s)
 
-    async def _until_ready(self, child: Child, url: str, within_s: float) -> None:
-        deadline, (pause_s, longest_s) = time.perf_counter() + within_s, ASK_EVERY_S
+    async def _until_ready(self, child: ManagedProcess, url: str, within_s: float) -> None:
+        deadline, (pause_s, longest_s) = time.perf_counter() + within_s, PROBE_PAUSES_S
         health = Health(None)
         while time.perf_counter() < deadline:
-            health = await ask_health(url, HEALTH_WITHIN_S)
+            health = await probe_health(url, HEALTH_WITHIN_S)
             if child.ended.is_set():  # Then any response came from another process.
-                if self._link.lost:
-                    raise NurseryLost(tail(self._link.log))
+                if self._fork_server.lost:
+                    raise ForkServerLost(log_tail(self._fork_server.log))
                 raise StartFailed(child.program.name, child.status, child.last_lines())
             if health.status == 200:
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, longest_s)
-        why = await asyncio.to_thread(child.why_not_ready, health.waits_for)
-        raise NotReady(child.program.name, within_s, why, child.last_lines())
+        reason = await asyncio.to_thread(child.explain_not_ready, health.reason)
+        raise NotReady(child.program.name, within_s, reason, child.last_lines())
 
-    async def _set_suspended(self, child: Child, suspended: bool) -> None:
+    async def _set_suspended(self, child: ManagedProcess, suspended: bool) -> None:
         await self._signal(child, signal.SIGSTOP if suspended else signal.SIGCONT)
         child.suspended = suspended
         deadline = time.perf_counter() + GRACE_S
         while not child.ended.is_set() and time.perf_counter() < deadline:
-            if _stands_still(child) == suspended:
+            if _is_stopped(child) == suspended:
                 return
             await asyncio.sleep(0.001)
         raise SignalFailed(
@@ -234,21 +240,23 @@ class Supervisor:
             "Did it end just now, or does a debugger or somebody else signal it?"
         )
 
-    async def _signal(self, child: Child, number: int) -> None:
+    async def _signal(self, child: ManagedProcess, number: int) -> None:
         try:
-            await self._link.ask(do="signal", name=child.program.name, number=int(number))
-        except NurseryRefused as error:
+            await self._fork_server.request(
+                do="signal", name=child.program.name, number=int(number)
+            )
+        except ForkServerRefused as error:
             if number != signal.SIGKILL:  # After SIGKILL it may well have ended.
                 raise NotRunning(str(error)) from None
 
-    def _child(self, name: str) -> Child:
+    def _get_child(self, name: str) -> ManagedProcess:
         if name not in self._children:
             known = ", ".join(sorted(self._children)) or "none yet"
             raise NotRunning(f"No program called {name!r} was started; there are: {known}.")
         return self._children[name]
 
-    def _living(self, name: str) -> Child:
-        child = self._child(name)
+    def _get_running(self, name: str) -> ManagedProcess:
+        child = self._get_child(name)
         if child.ended.is_set():
             raise NotRunning(f"{name} has ended, and has to be started again first.")
         return child
@@ -258,7 +266,7 @@ class Supervisor:
         child.status = status
         child.ended.set()
         finished = child.program.health is None and (status == 0 or child.program.may_fail)
-        if not child.told_to_end and not finished:
+        if not child.stop_requested and not finished:
             self._unexpected.append(Exit(name, status, tuple(child.last_lines())))
 
     def _on_lost(self) -> None:
@@ -266,11 +274,11 @@ class Supervisor:
             child.ended.set()
 
 
-def _stands_still(child: Child) -> bool:
+def _is_stopped(child: ManagedProcess) -> bool:
     import psutil
 
-    if child.program.keeps:
-        from lab.cluster.process_tree import stand_still
+    if child.program.owns_tree:
+        from lab.cluster.process_tree import all_stopped
 
-        return stand_still(child.pid)
+        return all_stopped(child.pid)
     return bool(psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)

@@ -31,46 +31,48 @@ from lab.cluster.stack import Stack
 
 # ── Guests
 
-LIKE = "query"
+TEMPLATE_SERVICE = "query"
 
 
-def folder_of(stack: Stack, name: str) -> Path:
+def guest_folder(stack: Stack, name: str) -> Path:
     """The folder of a guest's database."""
     return stack.data.with_name(f"{stack.data.name}-{name}")
 
 
-def guest(stack: Stack, name: str, file: Path, env: Mapping[str, str]) -> Program:
+def add_guest_program(stack: Stack, name: str, file: Path, env: Mapping[str, str]) -> Program:
     """The program of a guest that `Stack.take_in` has added, put among the stack's programs.
 
     It replaces an earlier program of the guest and keeps its address. Its module gets `file` as the
     first argument, and `env` in addition to the environment of `query`.
     """
-    like = next(one for one in stack.programs if one.name == stack.program(LIKE))
-    called = stack.program(name)
-    told = {
+    template = next(
+        one for one in stack.programs if one.name == stack.program_name(TEMPLATE_SERVICE)
+    )
+    program_name = stack.program_name(name)
+    options = {
         "--name": name,
         "--port": stack.urls[name].rpartition(":")[2],
-        "--data": str(folder_of(stack, name)),
-        "--spans": str(like.log.with_name(f"{called}.spans.ndjson")),
+        "--data": str(guest_folder(stack, name)),
+        "--spans": str(template.log.with_name(f"{program_name}.spans.ndjson")),
     }
     program = replace(
-        like,
-        name=called,
+        template,
+        name=program_name,
         module=stack.arrangement.programs[name],
-        argv=(str(file), *_told_instead(like.argv, told)),
-        log=like.log.with_name(f"{called}.log"),
-        env={**like.env, **env},
+        argv=(str(file), *_replace_options(template.argv, options)),
+        log=template.log.with_name(f"{program_name}.log"),
+        env={**template.env, **env},
         health=f"{stack.urls[name]}/health",
     )
-    stack.programs = [one for one in stack.programs if one.name != called] + [program]
+    stack.programs = [one for one in stack.programs if one.name != program_name] + [program]
     return program
 
 
-def _told_instead(argv: Sequence[str], told: Mapping[str, str]) -> list[str]:
+def _replace_options(argv: Sequence[str], options: Mapping[str, str]) -> list[str]:
     """The arguments with these values. Each option occurs once, because a parser may read the
     first."""
     words = list(argv)
-    for option, value in told.items():
+    for option, value in options.items():
         if option in words:
             words[words.index(option) + 1] = value
         else:
@@ -80,13 +82,13 @@ def _told_instead(argv: Sequence[str], told: Mapping[str, str]) -> list[str]:
 
 # ── The user's program
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 def main(argv: list[str] | None = None) -> None:
     path, *words = sys.argv[1:] if argv is None else argv
     file = Path(path)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
     # Bytecode is matched to a file by the second and the size; an edit may change neither.
     sys.dont_write_bytecode = True
     # `requests` would use a proxy from the environment even for this machine.
@@ -108,18 +110,18 @@ def main(argv: list[str] | None = None) -> None:
 MARK = "LAB_EXERCISE"
 
 
-def sweep(mark: str, groups: Collection[int]) -> int:
+def kill_leftovers(mark: str, groups: Collection[int]) -> int:
     """Kill the processes of this run that have the mark or are in one of the groups; return how
     many."""
-    ended = 0
+    killed = 0
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            of = process.environ()
-            ours = of.get(LAB_RUN, "").startswith(f"{os.getpid()}:")
-            if ours and (of.get(MARK) == mark or os.getpgid(process.pid) in groups):
+            environment = process.environ()
+            ours = environment.get(LAB_RUN, "").startswith(f"{os.getpid()}:")
+            if ours and (environment.get(MARK) == mark or os.getpgid(process.pid) in groups):
                 process.kill()  # psutil checks that the pid still is the same process
-                ended += 1
-    return ended
+                killed += 1
+    return killed
 
 
 if __name__ == "__main__":

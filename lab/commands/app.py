@@ -20,7 +20,7 @@ from lab.commands import exercise as exercises
 from lab.commands import inspect, live, run
 from lab.commands import sandbox as by_hand
 from lab.commands import target as bringing
-from lab.commands.console import console, fail, say, scenario_named
+from lab.commands.console import console, echo, fail, load_scenario
 
 app = typer.Typer(
     name="lab",
@@ -33,8 +33,8 @@ app = typer.Typer(
 )
 
 
-def _say_version(wanted: bool) -> None:
-    if wanted:
+def _version_option(requested: bool) -> None:
+    if requested:
         version()
         raise typer.Exit()
 
@@ -43,15 +43,17 @@ def _say_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="the same as version"),
+        typer.Option(
+            "--version", callback=_version_option, is_eager=True, help="the same as version"
+        ),
     ] = False,
 ) -> None: ...
 
 
-own = typer.Typer()
+main_commands = typer.Typer()
 
 
-@own.command(
+@main_commands.command(
     rich_help_panel="This machine",
     epilog="Example: lab doctor   Next: lab doctor --fix, to mend what it found",
 )
@@ -60,14 +62,14 @@ def doctor(
 ) -> None:
     """Look at this machine: what is missing, in the way, or left over."""
     from lab.commands import doctor
-    from lab.commands.doctor import examine
+    from lab.commands.doctor import run_checks
 
-    found = examine(fix)
-    doctor.show(found, console())
+    found = run_checks(fix)
+    doctor.show_diagnoses(found, console())
     raise typer.Exit(3 if any(finding.level == "bad" for finding in found) else 0)
 
 
-@own.command(
+@main_commands.command(
     rich_help_panel="Scenarios",
     epilog="Example: lab new my-outage   Next: lab run my-outage.toml --quick",
 )
@@ -75,18 +77,18 @@ def new(
     name: Annotated[str, typer.Argument(help="what to call it: small letters, digits, hyphens")],
 ) -> None:
     """Write a scenario file to start from, explained line by line, into this folder."""
-    from lab.scenarios.template import AlreadyThere, start
+    from lab.scenarios.template import ScenarioFileExists, create_scenario_file
 
     try:
-        path = start(name, Path())
-    except (ValueError, AlreadyThere) as error:
+        path = create_scenario_file(name, Path())
+    except (ValueError, ScenarioFileExists) as error:
         fail(error, 2)
     except OSError as error:
         fail(f"Nothing can be written here: {error}. Try another folder.", 3)
-    say(f"{path} is written, and runs as it is: lab run {path} --quick")
+    echo(f"{path} is written, and runs as it is: lab run {path} --quick")
 
 
-@own.command(
+@main_commands.command(
     rich_help_panel="Scenarios",
     epilog="Example: lab validate my-outage.toml   Next: lab run my-outage.toml --quick",
 )
@@ -108,22 +110,22 @@ def validate(
         from lab.external.target import target_schema
         from lab.scenarios.schema import schema as scenario_schema
 
-        say(documents.dumps(target_schema() if target else scenario_schema(), indent=2))
+        echo(documents.dumps(target_schema() if target else scenario_schema(), indent=2))
         return
     if file is None:
         fail("Which file? Try: lab validate my-outage.toml", 2)
     if bringing.is_target_file(file):
         bringing.validate(Path(file))
         return
-    found = scenario_named(file)
-    say(
+    found = load_scenario(file)
+    echo(
         f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
         f"expectations: {len(found.expect)}."
     )
-    say(f"Next: lab run {file} --quick")
+    echo(f"Next: lab run {file} --quick")
 
 
-@own.command(
+@main_commands.command(
     rich_help_panel="This machine",
     epilog="Example: lab version   Next: lab doctor, for the machine around it",
 )
@@ -133,11 +135,19 @@ def version() -> None:
 
     from lab.results.run_folder import lab_version
 
-    say(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
+    echo(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
 
 
-for doors in (inspect.app, run.app, live.app, inspect.app, by_hand.app, bringing.app, own):
-    app.add_typer(doors)
+for subapp in (
+    inspect.app,
+    run.app,
+    live.app,
+    inspect.app,
+    by_hand.app,
+    bringing.app,
+    main_commands,
+):
+    app.add_typer(subapp)
 app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 
-def scenario_named(name: str) -> Any:
+def load_scenario(name: str) -> Any:
     from lab.scenarios.catalogue import UnknownName, find
     from lab.scenarios.scenario import ScenarioError
 
@@ -23,48 +23,48 @@ def scenario_named(name: str) -> Any:
         fail(error, 2)
 
 
-def checked(change: Any, *arguments: Any) -> Any:
+def or_usage_error(function: Any, *arguments: Any) -> Any:
     try:
-        return change(*arguments)
+        return function(*arguments)
     except ValueError as error:
         fail(error, 2)
 
 
-def made(make: Any, *arguments: Any) -> Path:
+def make_run_folder(create: Any, *arguments: Any) -> Path:
     try:
-        folder: Path = make(*arguments)
+        folder: Path = create(*arguments)
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else error
         fail(f"No folder can be made for the run: {why}. Try --keep with another one.", 3)
     return folder
 
 
-def until_done(work: Coroutine[Any, Any, T]) -> T:
+def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it ends its processes."""
     from lab.cluster.errors import LabCannotRun
 
-    caught: list[int] = []
+    received: list[int] = []
 
-    async def guarded() -> T:
+    async def run_with_handlers() -> T:
         task = asyncio.current_task()
         assert task is not None
 
         def stop(number: int) -> None:
-            caught.append(number)
+            received.append(number)
             task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        return await work
+        return await coroutine
 
     try:
-        done = asyncio.run(guarded())
-        if not caught:
+        done = asyncio.run(run_with_handlers())
+        if not received:
             return done
     except (asyncio.CancelledError, LabCannotRun):
-        if not caught:
+        if not received:
             raise
-    fail("Stopped. All faults are taken back and all processes ended.", 128 + caught[0])
+    fail("Stopped. All faults are taken back and all processes ended.", 128 + received[0])
 
 
 def console(stderr: bool = False) -> Any:
@@ -73,7 +73,7 @@ def console(stderr: bool = False) -> Any:
     return Console(stderr=stderr)
 
 
-def say(text: object) -> None:
+def echo(text: object) -> None:
     from lab.support.text import plain
 
     for line in str(text).splitlines() or [""]:
@@ -82,7 +82,7 @@ def say(text: object) -> None:
     sys.stdout.flush()
 
 
-def complain(problem: object) -> None:
+def echo_error(problem: object) -> None:
     from lab.support.text import plain
 
     for line in str(problem).splitlines():
@@ -90,5 +90,5 @@ def complain(problem: object) -> None:
 
 
 def fail(problem: object, code: int) -> NoReturn:
-    complain(problem)
+    echo_error(problem)
     raise SystemExit(code)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.commands.console import checked, console, fail, say, scenario_named, until_done
+from lab.commands.console import console, echo, fail, load_scenario, or_usage_error, run_until_done
 
 # ── Scenarios, saved runs, code
 
@@ -22,7 +22,7 @@ def list_() -> None:
     from lab.report.terminal import listing
     from lab.scenarios import catalogue
 
-    listing.scenarios(catalogue.built_in(), console())
+    listing.show_scenarios(catalogue.builtin_scenarios(), console())
 
 
 @app.command(
@@ -35,7 +35,7 @@ def show(
     """Show one scenario: its question, its load, what is broken and when."""
     from lab.report.terminal import listing
 
-    listing.scenario(scenario_named(name), console(), name)
+    listing.show_scenario(load_scenario(name), console(), name)
 
 
 @app.command(
@@ -53,22 +53,22 @@ def report(
     ] = False,
 ) -> None:
     """Show a kept run again."""
-    from lab.report.charts import Raw
+    from lab.report.charts import ChartData
     from lab.report.html import page
     from lab.report.terminal import run as tables
-    from lab.report.terminal.plots import plots
+    from lab.report.terminal.plots import print_plots
 
-    result = _kept(folder)
-    place = folder if folder.is_dir() else folder.parent
+    result = _load_result(folder)
+    run_folder = folder if folder.is_dir() else folder.parent
     if html:
         try:
-            say(page.keep(result, place))
+            echo(page.save(result, run_folder))
         except OSError as error:
-            fail(f"{place / page.NAME} can't be written: {error.strerror or error}.", 3)
+            fail(f"{run_folder / page.NAME} can't be written: {error.strerror or error}.", 3)
     else:
         tables.render(result, console())
     if plot:
-        plots(result, Raw.of(result, place), console())
+        print_plots(result, ChartData.read(result, run_folder), console())
     raise typer.Exit(result.exit_code)
 
 
@@ -84,7 +84,7 @@ def compare(
     """Set two kept runs beside each other: what was the same, and what came out differently."""
     from lab.report.terminal.compare import render
 
-    render(_kept(one), _kept(other), console())
+    render(_load_result(one), _load_result(other), console())
 
 
 @app.command(
@@ -106,7 +106,7 @@ def diff(
         fail(f"There is no service {service!r}. {did_you_mean(service, code_diff.FILES)}", 2)
     if other not in ARRANGEMENTS:
         fail(f"There is no arrangement {other!r}. {did_you_mean(other, ARRANGEMENTS)}", 2)
-    code_diff.show(service, other, console())
+    code_diff.show_diff(service, other, console())
 
 
 @app.command(
@@ -122,10 +122,10 @@ def design() -> None:
     dependencies = {}
     for name in ARRANGEMENTS:
         with TemporaryDirectory(prefix="lab-design-") as folder:
-            found = until_done(observed.observed_dependencies(name, Path(folder)))
+            found = run_until_done(observed.observed_dependencies(name, Path(folder)))
             dependencies[name] = found
     owners = observed.responsibilities("async-bus")
-    tables.show(owners, dependencies, observed.goals("sync-chain"), console())
+    tables.show_design(owners, dependencies, observed.goals("sync-chain"), console())
 
 
 @app.command(
@@ -135,17 +135,19 @@ def design() -> None:
 def claims() -> None:
     """List the claims of the course, and what the runs kept here say about each."""
     from lab.report.terminal import listing
-    from lab.results.run_folder import kept
+    from lab.results.run_folder import saved_runs
     from lab.scenarios import catalogue
 
-    listing.claims(catalogue.built_in(), [result for _, result in kept()], console())
+    listing.show_claims(
+        catalogue.builtin_scenarios(), [result for _, result in saved_runs()], console()
+    )
 
 
-def _kept(folder: Path) -> Any:
-    from lab.results.result import Result, ResultError
+def _load_result(folder: Path) -> Any:
+    from lab.results.result import ResultError, RunResult
 
     try:
-        return Result.load_file(folder / "result.json" if folder.is_dir() else folder)
+        return RunResult.load_file(folder / "result.json" if folder.is_dir() else folder)
     except ResultError as error:
         fail(error, 2)
 
@@ -186,44 +188,44 @@ def trace(
         fail("--id needs the run in which it was: lab trace --run runs/… --id TRACE", 2)
     if otlp and (otlp.is_dir() or not otlp.parent.is_dir()):
         fail(f"--otlp {otlp}: expected a file's name, in a folder that is there.", 2)
-    stories = _of_run(run, what, in_ or [], id_) if run else _sent_now(what, in_)
+    traces = _traces_of_run(run, what, in_ or [], id_) if run else _new_traces(what, in_)
     if otlp:
-        from lab.report.tracing.otlp import otlp as as_otlp
+        from lab.report.tracing.otlp import to_otlp as as_otlp
 
         try:
-            otlp.write_text(as_otlp(stories), "utf-8")
+            otlp.write_text(as_otlp(traces), "utf-8")
         except OSError as error:
             fail(f"--otlp {otlp}: can't be written: {error.strerror}.", 3)
     if json:
         from json import dumps
 
-        data = {"schema": "lab.trace/1", "traces": [story.to_data() for story in stories]}
+        data = {"schema": "lab.trace/1", "traces": [story.to_data() for story in traces]}
         sys.stdout.buffer.write(f"{dumps(data, indent=2)}\n".encode())
     else:
-        from lab.report.terminal.trace import show
+        from lab.report.terminal.trace import show_traces
 
-        show(stories, console())
+        show_traces(traces, console())
 
 
-def _of_run(run: Path, what: str, variants: list[str], id_: str | None) -> Any:
+def _traces_of_run(run: Path, request_name: str, variants: list[str], id_: str | None) -> Any:
     from lab.report.tracing import trace
 
     if id_:
-        return checked(trace.by_id, run, id_)
-    return checked(trace.slowest, run, what, variants)
+        return or_usage_error(trace.trace_by_id, run, id_)
+    return or_usage_error(trace.slowest_traces, run, request_name, variants)
 
 
-def _sent_now(what: str, arrangements: list[str] | None) -> Any:
+def _new_traces(request_name: str, arrangements: list[str] | None) -> Any:
     from lab.cluster.arrangements import ARRANGEMENTS
     from lab.domain.services import TWINS
-    from lab.report.tracing.trace import followed
+    from lab.report.tracing.trace import trace_request
     from lab.support.text import did_you_mean
 
     for name in arrangements or ():
         if name not in ARRANGEMENTS:
             fail(f"There is no arrangement {name!r}. {did_you_mean(name, ARRANGEMENTS)}", 2)
-    stories = []
+    traces = []
     for name in dict.fromkeys(arrangements or TWINS):
         with TemporaryDirectory(prefix="lab-trace-") as folder:
-            stories.append(until_done(followed(name, what, Path(folder))))
-    return stories
+            traces.append(run_until_done(trace_request(name, request_name, Path(folder))))
+    return traces

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lab.commands.console import fail, made, say, scenario_named, until_done
+from lab.commands.console import echo, fail, load_scenario, make_run_folder, run_until_done
 
 app = typer.Typer()
 
@@ -38,35 +38,35 @@ def live(
     """Break it live: both architectures under a steady load on one page, and a key that kills."""
     from lab.cluster.errors import LabCannotRun
     from lab.domain.errors import Invalid
-    from lab.live.app import Wanted, run_live
-    from lab.live.panes import ENGINES, halves
-    from lab.live.script import halves_of
+    from lab.live.app import LiveOptions, run_live
+    from lab.live.panes import ENGINES, make_panes
+    from lab.live.script import panes_of
     from lab.live.session import MIX, RATE
-    from lab.results.run_folder import new_folder
+    from lab.results.run_folder import create_run_folder
     from lab.support.text import did_you_mean
 
     if bus is not None and bus not in ENGINES:
         fail(f"There is no bus {bus!r}. {did_you_mean(bus, ENGINES)}", 2)
-    prepared = scenario_named(script) if script else None
+    scenario = load_scenario(script) if script else None
     try:
-        chosen = halves_of(prepared) if prepared else halves((left, right), bus)
+        panes = panes_of(scenario) if scenario else make_panes((left, right), bus)
     except Invalid as error:
         fail(error, 2)
-    if prepared and rate:
-        prepared = prepared.at_rate(rate)
-    if len(chosen) < 2:
+    if scenario and rate:
+        scenario = scenario.at_rate(rate)
+    if len(panes) < 2:
         fail(f"{script} has one variant, and the console has two halves. Give it another one.", 2)
-    wanted = Wanted(
-        halves=chosen,
-        rate=rate if rate is not None else prepared.load.rate if prepared else RATE,
-        mix=prepared.load.mix if prepared else MIX,
+    options = LiveOptions(
+        panes=panes,
+        rate=rate if rate is not None else scenario.load.rate if scenario else RATE,
+        mix=scenario.load.mix if scenario else MIX,
         port=port,
         open_browser=not no_open,
         share_port=share_port if share else None,
-        script=prepared,
+        script=scenario,
         terminal=terminal,
     )
     try:
-        until_done(run_live(wanted, made(new_folder, "live"), say))
+        run_until_done(run_live(options, make_run_folder(create_run_folder, "live"), echo))
     except LabCannotRun as error:
         fail(error, LabCannotRun.exit_code)

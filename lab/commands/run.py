@@ -15,42 +15,50 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.commands.console import checked, complain, console, fail, made, scenario_named, until_done
+from lab.commands.console import (
+    console,
+    echo_error,
+    fail,
+    load_scenario,
+    make_run_folder,
+    or_usage_error,
+    run_until_done,
+)
 
 # ── Guesses (`--predict`)
 
-_NOBODY_THERE = (
+_NO_INPUT = (
     "--predict asks questions, and nobody is there to answer: the input has ended. "
     'In a script or a notebook: lab.run("…", predict={"fails": "sync-chain"})'
 )
 
 
-def ask(scenario: Any) -> list[Any]:
+def prompt_guesses(scenario: Any) -> list[Any]:
     """The guesses typed on the terminal; exits with code 2 if stdin has ended."""
     from lab.experiment import guesses
-    from lab.experiment.guesses import GuessError, questions
+    from lab.experiment.guesses import GuessError, build_questions
 
-    found: list[Any] = []
+    answers: list[Any] = []
     if scenario.question.strip():
-        _tell(f"{scenario.title}\n\n{' '.join(scenario.question.split())}\n")
-    _tell("What do you think? Enter alone leaves a question out.")
-    for number, question in enumerate(questions(scenario), 1):
-        _tell(f"\n{number}. {question.asks}\n   (Expected: {question.meant}.)")
+        _echo_wrapped(f"{scenario.title}\n\n{' '.join(scenario.question.split())}\n")
+    _echo_wrapped("What do you think? Enter alone leaves a question out.")
+    for number, question in enumerate(build_questions(scenario), 1):
+        _echo_wrapped(f"\n{number}. {question.text}\n   (Expected: {question.expected}.)")
         for variant in ("",) if question.kind == "who" else question.variants:
             while True:
-                answer = _line(f"   {variant}> " if variant else "   > ")
+                answer = _read_answer(f"   {variant}> " if variant else "   > ")
                 if not answer:
                     break
                 try:
-                    found.append(guesses.guess(question, variant, answer))
+                    answers.append(guesses.parse_guess(question, variant, answer))
                     break
                 except GuessError as error:
-                    _tell(f"   {error}")
-    _tell("")
-    return found
+                    _echo_wrapped(f"   {error}")
+    _echo_wrapped("")
+    return answers
 
 
-def _tell(text: object) -> None:
+def _echo_wrapped(text: object) -> None:
     from lab.support.text import plain
 
     width = min(shutil.get_terminal_size().columns, 80)
@@ -62,7 +70,7 @@ def _tell(text: object) -> None:
         sys.stderr.write("\n".join(words) + "\n")
 
 
-def _line(prompt: str) -> str:
+def _read_answer(prompt: str) -> str:
     sys.stderr.write(prompt)
     sys.stderr.flush()
     try:
@@ -70,7 +78,7 @@ def _line(prompt: str) -> str:
     except UnicodeDecodeError:
         return "?"  # undecodable bytes: the same as any invalid answer
     if not line:
-        fail(f"\n{_NOBODY_THERE}", 2)
+        fail(f"\n{_NO_INPUT}", 2)
     return line.strip()
 
 
@@ -79,7 +87,9 @@ def _line(prompt: str) -> str:
 app = typer.Typer()
 
 ALL = "all"
-TERSE_FROM = 5  # from this many scenarios on: a line each, and the tables with `lab report`
+TERSE_MIN_SCENARIOS = (
+    5  # from this many scenarios on: a line each, and the tables with `lab report`
+)
 
 
 @app.command(
@@ -143,106 +153,112 @@ def run(
     """Run scenarios and print what was measured: who got slow, who failed, what was lost."""
     from lab.cluster.errors import LabCannotRun
     from lab.experiment import guesses
-    from lab.experiment.runner import Repeated
-    from lab.report.charts import Raw
+    from lab.experiment.runner import RepeatedRun
+    from lab.report.charts import ChartData
     from lab.report.terminal import run
-    from lab.report.terminal.plots import plots
-    from lab.report.terminal.progress import Watching, headline
-    from lab.results.run_folder import RUNS, drop_databases, new_folder
-    from lab.scenarios.overrides import prepared, theirs
+    from lab.report.terminal.plots import print_plots
+    from lab.report.terminal.progress import ProgressDisplay, headline
+    from lab.results.run_folder import RUNS, create_run_folder, drop_databases
+    from lab.scenarios.overrides import apply_overrides, load_targets
 
     if json and plot:
         fail("--json prints one document and nothing else, so there is no place for --plot.", 2)
-    chosen = _chosen(names or [], tag or [])
-    wishes: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
-    part, equals, path = (replace or "").partition("=")
-    if replace and not (part and equals and path):
+    chosen = _select_scenarios(names or [], tag or [])
+    overrides: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
+    service_name, equals, path = (replace or "").partition("=")
+    if replace and not (service_name and equals and path):
         fail(f"--replace: saw {replace!r}; meant was SERVICE=TARGET: comments=mine.toml.", 2)
-    wishes |= checked(theirs, with_, {part: path} if replace else {})
-    chosen = [checked(partial(prepared, scenario, **wishes)) for scenario in chosen]
-    guessed = [ask(scenario) if predict else [] for scenario in chosen]
-    terse = len(chosen) >= TERSE_FROM
-    series: list[Repeated] = []
+    overrides |= or_usage_error(load_targets, with_, {service_name: path} if replace else {})
+    chosen = [
+        or_usage_error(partial(apply_overrides, scenario, **overrides)) for scenario in chosen
+    ]
+    guessed = [prompt_guesses(scenario) if predict else [] for scenario in chosen]
+    terse = len(chosen) >= TERSE_MIN_SCENARIOS
+    series: list[RepeatedRun] = []
     results, codes = [], []
     for number in range(repeat):
-        for place, scenario in enumerate(chosen):
+        for index, scenario in enumerate(chosen):
             if number == 0:
-                folder = made(new_folder, scenario.name, keep or RUNS)
-                series.append(Repeated(scenario, folder, seed, quick, repeat))
+                folder = make_run_folder(create_run_folder, scenario.name, keep or RUNS)
+                series.append(RepeatedRun(scenario, folder, seed, quick, repeat))
                 if predict:
-                    guesses.keep(guessed[place], folder)
-            one = series[place]
-            of_all = f"{place + 1} of {len(chosen)}" if len(chosen) > 1 else ""
+                    guesses.save_guesses(guessed[index], folder)
+            repeated = series[index]
+            position = f"{index + 1} of {len(chosen)}" if len(chosen) > 1 else ""
             try:
-                with Watching(scenario, console(stderr=True), of_all) as watching:
-                    until_done(one.run(number, watching))
+                with ProgressDisplay(scenario, console(stderr=True), position) as display:
+                    run_until_done(repeated.run(number, display))
             except LabCannotRun as error:  # this run has no result; the others have
-                complain(f"{of_all:<9} {scenario.name}: {error}" if of_all else error)
+                echo_error(f"{position:<9} {scenario.name}: {error}" if position else error)
             finally:
                 if keep is None:
-                    drop_databases(one.folder)
+                    drop_databases(repeated.folder)
             if number < repeat - 1:
                 continue
-            if (result := one.result()) is None:
+            if (result := repeated.result()) is None:
                 codes.append(LabCannotRun.exit_code)
                 continue
             if predict:
-                guesses.keep_with(guessed[place], scenario, result, one.folder)
+                guesses.attach_guesses(guessed[index], scenario, result, repeated.folder)
             results.append(result)
-            keep_page(result, one.folder)
+            save_report(result, repeated.folder)
             if terse:
-                complain(f"{of_all:<9} {headline(result)}")
+                echo_error(f"{position:<9} {headline(result)}")
             elif not json:
                 run.render(result, console())
                 if plot:
-                    plots(result, Raw.of(result, one.folder), console())
-                complain(f"\nKept in {one.folder}")
+                    print_plots(result, ChartData.read(result, repeated.folder), console())
+                echo_error(f"\nKept in {repeated.folder}")
     if json and results:
         documents = [result.to_json() for result in results]
         document = documents[0] if len(chosen) == 1 else f"[{','.join(documents)}]\n"
         sys.stdout.buffer.write(document.encode())  # JSON is UTF-8, whatever the terminal is
     elif len(results) > 1:
-        run.summary(results, console(), what_fails=terse)
+        run.summary(results, console(), list_failures=terse)
     if terse:
-        complain(f"\nEach is kept in {keep or RUNS}: `lab report` shows it whole.")
+        echo_error(f"\nEach is kept in {keep or RUNS}: `lab report` shows it whole.")
     raise typer.Exit(max([*codes, *(result.exit_code for result in results)]))
 
 
-def keep_page(result: Any, folder: Path) -> None:
+def save_report(result: Any, folder: Path) -> None:
     """Write the run's page into its folder; if that fails, print why and go on."""
     from lab.report.html import page
 
     try:
-        page.keep(result, folder)
+        page.save(result, folder)
     except OSError as error:
-        complain(f"{folder / page.NAME} could not be written: {error.strerror or error}.")
+        echo_error(f"{folder / page.NAME} could not be written: {error.strerror or error}.")
 
 
-def _chosen(names: Sequence[str], tags: Sequence[str]) -> list[Any]:
+def _select_scenarios(names: Sequence[str], tags: Sequence[str]) -> list[Any]:
     """The scenarios to run: those given by name, then the others of `all` or the tags."""
     from lab.scenarios import catalogue
 
     if not names and not tags:
         fail("Which scenario? `lab list` shows them; `lab run all` runs every one.", 2)
     try:
-        tagged = catalogue.tagged(tags) if tags else ()
-        many = [one for one in (catalogue.built_in() if ALL in names else tagged) if _can_run(one)]
+        tagged = catalogue.find_tagged(tags) if tags else ()
+        many = [
+            one
+            for one in (catalogue.builtin_scenarios() if ALL in names else tagged)
+            if _can_run(one)
+        ]
     except catalogue.UnknownName as error:
         fail(error, 2)
-    chosen = [scenario_named(name) for name in names if name != ALL]
-    named = {scenario.name for scenario in chosen}
-    return [*chosen, *(one for one in many if one.name not in named)]
+    chosen = [load_scenario(name) for name in names if name != ALL]
+    chosen_names = {scenario.name for scenario in chosen}
+    return [*chosen, *(one for one in many if one.name not in chosen_names)]
 
 
-def _can_run(one: Any) -> bool:
+def _can_run(scenario: Any) -> bool:
     """Whether a scenario selected by `all` or a tag has the NATS it needs; prints why not."""
-    from lab.support.nats import NatsMissing, find_server, require_client
+    from lab.support.nats import NatsNotInstalled, find_server, require_client
 
-    if any(variant.options.get("bus") == "nats" for variant in one.variants.values()):
+    if any(variant.options.get("bus") == "nats" for variant in scenario.variants.values()):
         try:
             require_client()
             find_server()
-        except NatsMissing as missing:
-            complain(f"{one.name} is left out. {missing}")
+        except NatsNotInstalled as missing:
+            echo_error(f"{scenario.name} is left out. {missing}")
             return False
     return True

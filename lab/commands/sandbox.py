@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.commands.console import checked, fail, made, say, until_done
+from lab.commands.console import echo, fail, make_run_folder, or_usage_error, run_until_done
 
 app = typer.Typer()
 
@@ -31,8 +31,8 @@ def up(
 ) -> None:
     """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
     from lab.domain.services import BY_HAND_PORTS, TWINS
-    from lab.results.run_folder import new_folder
-    from lab.sandbox.control_client import running_labs
+    from lab.results.run_folder import create_run_folder
+    from lab.sandbox.control_client import find_running_labs
     from lab.sandbox.session import run_up, settings_by_stack
     from lab.support.text import did_you_mean
 
@@ -40,11 +40,14 @@ def up(
     if which not in known:
         fail(f"There is no stack {which!r}. {did_you_mean(which, known)}", 2)
     stacks = list(TWINS) if which == "both" else [which]
-    words = [*(settings or []), *([f"bus={bus}"] if bus else [])]
-    options = checked(settings_by_stack, words, stacks)
-    if there := [lab for lab in running_labs() if set(stacks) & set(lab.stacks)]:
-        fail(f"A lab is up already (pid {there[0].pid}): use it, or end it with Ctrl-C there.", 3)
-    until_done(run_up(which, made(new_folder, "up"), say, options=options))
+    assignments = [*(settings or []), *([f"bus={bus}"] if bus else [])]
+    options = or_usage_error(settings_by_stack, assignments, stacks)
+    if conflicting := [lab for lab in find_running_labs() if set(stacks) & set(lab.stacks)]:
+        fail(
+            f"A lab is up already (pid {conflicting[0].pid}): use it, or end it with Ctrl-C there.",
+            3,
+        )
+    run_until_done(run_up(which, make_run_folder(create_run_folder, "up"), echo, options=options))
 
 
 @app.command(
@@ -75,7 +78,7 @@ def fault(
     pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
 ) -> None:
     """Break something in a running `lab up`, in both stacks at once; alone, list what is broken."""
-    from lab.sandbox.control_client import ControlError, faults, find_lab, put_fault
+    from lab.sandbox.control_client import ControlError, find_lab, inject_fault, list_faults
 
     given = {
         "ms": ms,
@@ -92,11 +95,11 @@ def fault(
     try:
         running = find_lab(pid)
         if kind and target:
-            lines = put_fault(running, kind, target, options, stack)
+            lines = inject_fault(running, kind, target, options, stack)
         else:
-            lines = faults(running)
+            lines = list_faults(running)
         for line in lines:
-            say(line)
+            echo(line)
     except ControlError as error:
         fail(error, error.exit_code)
 
@@ -117,7 +120,7 @@ def heal(
 
     try:
         for line in take_back(find_lab(pid), target, kind, stack):
-            say(line)
+            echo(line)
     except ControlError as error:
         fail(error, error.exit_code)
 
@@ -139,14 +142,14 @@ def events(
 ) -> None:
     """Show the events on the bus of a running `lab up`, or those that could not be applied."""
     from lab.sandbox.control_client import ControlError, find_lab
-    from lab.sandbox.events import show_dead, show_events
+    from lab.sandbox.events import show_dead_letters, show_events
 
     options: dict[str, Any] = {"after": after, "type_": type_, "follow": follow, "stack": stack}
     try:
         if dead:
-            show_dead(find_lab(pid), say, as_json=json)
+            show_dead_letters(find_lab(pid), echo, as_json=json)
         else:
-            show_events(find_lab(pid), say, as_json=json, **options)
+            show_events(find_lab(pid), echo, as_json=json, **options)
     except ControlError as error:
         fail(error, error.exit_code)
 
@@ -165,6 +168,6 @@ def redrive(
     from lab.sandbox.events import redrive as send_again
 
     try:
-        send_again(find_lab(pid), say, service, stack)
+        send_again(find_lab(pid), echo, service, stack)
     except ControlError as error:
         fail(error, error.exit_code)

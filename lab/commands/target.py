@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.commands.console import complain, fail, say, until_done
+from lab.commands.console import echo, echo_error, fail, run_until_done
 
 app = typer.Typer()
 
@@ -22,22 +22,22 @@ def adopt(
     ] = None,
 ) -> None:
     """Write a first target file by looking at a folder. Nothing in it is run."""
-    from lab.external.adopt.write import NothingFound
+    from lab.external.adopt.write import NoServiceFound
     from lab.external.adopt.write import adopt as look
 
     file = to or Path(f"{folder.resolve().name or 'mine'}.toml")
     try:
-        unsure = look(folder, file)
-    except (NothingFound, FileExistsError, NotADirectoryError) as error:
+        guesses = look(folder, file)
+    except (NoServiceFound, FileExistsError, NotADirectoryError) as error:
         fail(error, 2)
     except OSError as error:
         fail(f"{file} can't be written: {error.strerror or error}. Try --to ELSEWHERE.toml.", 3)
-    say(f"{file} is written. Nothing was run.")
-    if unsure:
-        say(f"Guesses that need your eye: {len(unsure)}")
-        for line in unsure:
-            say(f"  {line}")
-    say(f"Next: lab validate {file}")
+    echo(f"{file} is written. Nothing was run.")
+    if guesses:
+        echo(f"Guesses that need your eye: {len(guesses)}")
+        for line in guesses:
+            echo(f"  {line}")
+    echo(f"Next: lab validate {file}")
 
 
 @app.command(
@@ -60,24 +60,26 @@ def check(
     """Try your own services: their contract, then a few outages. What holds, and what does not."""
     from lab.conformance import formats
     from lab.conformance.outages import OUTAGES
-    from lab.conformance.runner import report_card
-    from lab.external.arrangement import why_not_whole
+    from lab.conformance.runner import check_system
+    from lab.external.arrangement import why_incomplete
 
-    target = _target_in(file)
-    if problems := why_not_whole(target, bus):
-        part = [_as_a_part(file)] if target.not_whole() else []
-        fail("\n".join((*problems, *part)), 2)
+    target = _load_target(file)
+    if problems := why_incomplete(target, bus):
+        hint = [_replace_hint(file)] if target.missing_services() else []
+        fail("\n".join((*problems, *hint)), 2)
     outages = () if contract else OUTAGES
-    card = until_done(report_card(target, outages, lambda what: complain(f"... {what}"), bus))
+    card = run_until_done(
+        check_system(target, outages, lambda what: echo_error(f"... {what}"), bus)
+    )
     if junit is not None:
         try:
-            junit.write_text(formats.junit(card), "utf-8")
+            junit.write_text(formats.to_junit(card), "utf-8")
         except OSError as error:
             fail(f"{junit} can't be written: {error.strerror or error}.", 3)
     if json:
-        say(documents.dumps(formats.document(card), indent=2))
+        echo(documents.dumps(formats.to_json(card), indent=2))
     else:
-        say("\n".join(formats.sentences(card, str(file))))
+        echo("\n".join(formats.to_text(card, str(file))))
     raise typer.Exit(0 if card.passed else 1)
 
 
@@ -94,24 +96,24 @@ def is_target_file(name: str) -> bool:
 
 def validate(file: Path) -> None:
     """Print whether a target can be started, and what to repair first."""
-    from lab.cluster.fault_rules import why_unmoved
-    from lab.external.target import remarks
+    from lab.cluster.fault_rules import no_sidecar_note
+    from lab.external.target import start_problems
 
-    target = _target_in(file)
-    in_the_way = list(remarks(target))
-    what = "is understood, and can't be started here as it is" if in_the_way else "can be started"
-    say(f"{file} {what}. Services: {', '.join(target.services)}.")
-    for sentence in in_the_way:
-        say(sentence)
-    if unmoved := [name for name in target.services if not target.stands_behind(name)]:
-        say(why_unmoved(*unmoved))
-    missing = target.not_whole()
+    target = _load_target(file)
+    problems = list(start_problems(target))
+    what = "is understood, and can't be started here as it is" if problems else "can be started"
+    echo(f"{file} {what}. Services: {', '.join(target.services)}.")
+    for sentence in problems:
+        echo(sentence)
+    if without_sidecar := [name for name in target.services if not target.can_have_sidecar(name)]:
+        echo(no_sidecar_note(*without_sidecar))
+    missing = target.missing_services()
     for sentence in missing:
-        say(sentence)
-    say(_as_a_part(file) if missing else f"Next: lab check {file}")
+        echo(sentence)
+    echo(_replace_hint(file) if missing else f"Next: lab check {file}")
 
 
-def _target_in(file: Path) -> Any:
+def _load_target(file: Path) -> Any:
     from lab.external.target import TargetError, read_target
 
     try:
@@ -120,7 +122,7 @@ def _target_in(file: Path) -> Any:
         fail(error, 2)
 
 
-def _as_a_part(file: Path) -> str:
+def _replace_hint(file: Path) -> str:
     return (
         f"It is a part: lab run downed-service --replace NAME={file} puts it among the lab's own."
     )

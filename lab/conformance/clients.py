@@ -16,18 +16,18 @@ from typing import Any
 import aiohttp
 
 from lab.cluster.arrangements import url
-from lab.cluster.control_client import Answer
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.stack import Stack
-from lab.external.arrangement import part_of
-from lab.external.mapping import Action
-from lab.external.stack import ForeignStack
-from lab.load.samples import Sample, token
+from lab.external.arrangement import lab_name
+from lab.external.mapping import ActionMapping
+from lab.external.stack import ExternalStack
+from lab.load.samples import Sample, make_token
 
 # ── Light load
 
-EVERY_S = 0.05
-VISIT_WITHIN_S = 2.0
-_IN_TURN = (
+INTERVAL_S = 0.05
+REQUEST_TIMEOUT_S = 2.0
+_ACTION_CYCLE = (
     "read_feed",
     "create_comment",
     "read_feed",
@@ -35,56 +35,56 @@ _IN_TURN = (
     "read_feed",
     "create_comment",
 )
-_ORANGE = 3
+_REJECTED_EVERY = 3
 """Every third comment is one that moderation should reject."""
 
 
-class Visitors:
+class LightLoad:
     """Sends requests to a stack's HTTP adapters, as the load does. Each one gives a `Sample`."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._began_s = perf_counter()
+        self._started_s = perf_counter()
         self._number = 0
-        self.said = ""
+        self.last_failure = ""
         """Why the latest failed request failed, in words."""
 
     async def read(self, phase: str = "calm") -> Sample:
         """Read the feed."""
-        return await self._ask("read_feed", phase, "GET", "query", "/feed?limit=100")
+        return await self._send("read_feed", phase, "GET", "query", "/feed?limit=100")
 
     async def post(self, phase: str = "calm") -> Sample:
         """Write a post."""
-        text = self._token()
+        text = self._next_token()
         body = {"title": f"post {text}"}
-        return await self._ask("create_post", phase, "POST", "posts", "/posts", body, text)
+        return await self._send("create_post", phase, "POST", "posts", "/posts", body, text)
 
     async def comment(self, post_id: str, phase: str = "calm") -> Sample:
         """Write a comment."""
-        text = self._token()
-        orange = " orange" if self._number % _ORANGE == 0 else ""
-        path, body = f"/posts/{post_id}/comments", {"content": f"comment {text}{orange}"}
-        return await self._ask("create_comment", phase, "POST", "comments", path, body, text)
+        text = self._next_token()
+        rejected_word = " orange" if self._number % _REJECTED_EVERY == 0 else ""
+        path, body = f"/posts/{post_id}/comments", {"content": f"comment {text}{rejected_word}"}
+        return await self._send("create_comment", phase, "POST", "comments", path, body, text)
 
-    async def come(self, seconds: float, post_id: str, phase: str) -> list[Sample]:
+    async def run(self, seconds: float, post_id: str, phase: str) -> list[Sample]:
         """Send a request every EVERY_S for `seconds`; all comments are on one post."""
-        asking = []
-        for action in islice(cycle(_IN_TURN), round(seconds / EVERY_S)):
+        tasks = []
+        for action in islice(cycle(_ACTION_CYCLE), round(seconds / INTERVAL_S)):
             if action == "read_feed":
-                asked = self.read(phase)
+                request = self.read(phase)
             elif action == "create_post":
-                asked = self.post(phase)
+                request = self.post(phase)
             else:
-                asked = self.comment(post_id, phase)
-            asking.append(asyncio.create_task(asked))
-            await asyncio.sleep(EVERY_S)
-        return list(await asyncio.gather(*asking))
+                request = self.comment(post_id, phase)
+            tasks.append(asyncio.create_task(request))
+            await asyncio.sleep(INTERVAL_S)
+        return list(await asyncio.gather(*tasks))
 
-    def _token(self) -> str:
+    def _next_token(self) -> str:
         self._number += 1
-        return token(0, self._number)
+        return make_token(0, self._number)
 
-    async def _ask(
+    async def _send(
         self,
         endpoint: str,
         phase: str,
@@ -95,90 +95,100 @@ class Visitors:
         text: str = "",
     ) -> Sample:
         begun_s = perf_counter()
-        sample = Sample(self._stack.name, phase, endpoint, begun_s - self._began_s, 0.0, token=text)
+        sample = Sample(
+            self._stack.name, phase, endpoint, begun_s - self._started_s, 0.0, token=text
+        )
         answer = await self._stack.call(
-            method, self._stack.asked_at[service], path, body, VISIT_WITHIN_S
+            method, self._stack.entry_urls[service], path, body, REQUEST_TIMEOUT_S
         )
         sample.latency_ms = (perf_counter() - begun_s) * 1_000
         sample.ok, sample.status = answer.ok, answer.status
-        told = answer.data if isinstance(answer.data, dict) else {}
+        data = answer.data if isinstance(answer.data, dict) else {}
         if answer.ok:
-            sample.id = str(told.get("id", ""))
+            sample.id = str(data.get("id", ""))
         else:
             sample.error = answer.error or f"http_{answer.status}"
-            sample.definite = answer.error == "refused" or told.get("definite") is True
-            self.said = why(answer)
+            sample.definite = answer.error == "refused" or data.get("definite") is True
+            self.last_failure = describe_failure(answer)
         return sample
 
 
-def why(answer: Answer) -> str:
+def describe_failure(answer: ControlResponse) -> str:
     """Why a request failed, in words."""
-    told = answer.data if isinstance(answer.data, dict) else {}
-    words = {"timeout": "no answer in time", "refused": "nobody listens", "reset": "a closed door"}
-    said = told.get("detail") or words.get(answer.error, answer.error) or f"status {answer.status}"
-    return str(said).rstrip(".")
+    data = answer.data if isinstance(answer.data, dict) else {}
+    phrases = {
+        "timeout": "no answer in time",
+        "refused": "nobody listens",
+        "reset": "a closed door",
+    }
+    detail = (
+        data.get("detail") or phrases.get(answer.error, answer.error) or f"status {answer.status}"
+    )
+    return str(detail).rstrip(".")
 
 
 # ── Single requests
 
 SHOWN_WITHIN_S = 3.0
 ANSWER_WITHIN_S = 3.0
-MOST_BYTES = 8 * 1024 * 1024
-_LOOK_EVERY_S = 0.03
+MAX_BYTES = 8 * 1024 * 1024
+_POLL_S = 0.03
 
 Feed = list[dict[str, Any]]
 
 
-class Client:
+class SystemClient:
     """Never raises: the result reports a failure."""
 
-    def __init__(self, stack: ForeignStack) -> None:
+    def __init__(self, stack: ExternalStack) -> None:
         self._stack = stack
 
-    async def post(self, title: str) -> Answer:
+    async def post(self, title: str) -> ControlResponse:
         return await self._stack.call(
-            "POST", self._stack.asked_at["posts"], "/posts", {"title": title}
+            "POST", self._stack.entry_urls["posts"], "/posts", {"title": title}
         )
 
-    async def comment(self, post_id: str, content: str) -> Answer:
+    async def comment(self, post_id: str, content: str) -> ControlResponse:
         path = f"/posts/{post_id}/comments"
         return await self._stack.call(
-            "POST", self._stack.asked_at["comments"], path, {"content": content}
+            "POST", self._stack.entry_urls["comments"], path, {"content": content}
         )
 
-    async def feed_when(self, right: Callable[[Feed], bool]) -> tuple[Feed, str]:
+    async def feed_until(self, accept: Callable[[Feed], bool]) -> tuple[Feed, str]:
         """Read the feed until `right` accepts it, for at most SHOWN_WITHIN_S seconds.
 
         Returns the last feed, and why it is not right ("" if it is).
         """
         give_up_at_s = perf_counter() + SHOWN_WITHIN_S
         while True:
-            answer = await self._stack.call("GET", self._stack.asked_at["query"], "/feed?limit=100")
+            answer = await self._stack.call(
+                "GET", self._stack.entry_urls["query"], "/feed?limit=100"
+            )
             feed: Feed = answer.data if answer.ok else []
-            if answer.ok and right(feed):
+            if answer.ok and accept(feed):
                 return feed, ""
             if perf_counter() >= give_up_at_s:
-                late = f"not so after {SHOWN_WITHIN_S:g} s"
-                return feed, late if answer.ok else why(answer)
-            await asyncio.sleep(_LOOK_EVERY_S)
+                timeout_reason = f"not so after {SHOWN_WITHIN_S:g} s"
+                return feed, timeout_reason if answer.ok else describe_failure(answer)
+            await asyncio.sleep(_POLL_S)
 
-    async def ask_itself(
-        self, action: Action, values: dict[str, str], body: bytes | None = None
+    async def call_action_directly(
+        self, action: ActionMapping, values: dict[str, str], body: bytes | None = None
     ) -> str:
         """Call the service itself with an action, or with another body; return the status."""
-        asked = action.asked(**values)
-        content = asked.body if body is None else body
-        status, _ = await self.at_itself(action.service, asked.method, asked.path, content)
+        request = action.build_request(**values)
+        content = request.body if body is None else body
+        status, _ = await self.call_directly(action.service, request.method, request.path, content)
         return status
 
-    async def at_itself(
+    async def call_directly(
         self, service: str, method: str, path: str, body: bytes = b""
     ) -> tuple[str, bytes]:
         """Call a service at its public port, past the HTTP adapter.
 
         Returns the status, or "no answer" with the reason, and the body (at most some 8 MiB).
         """
-        at = url(self._stack.places[part_of(self._stack.target, service)].public)
+        direct_url = url(self._stack.ports[lab_name(self._stack.target, service)].public)
         headers = {"Content-Type": "application/json"} if body else {}
         try:
             async with (
@@ -186,12 +196,16 @@ class Client:
                     timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN_S), trust_env=False
                 ) as session,
                 session.request(
-                    method, at + path, data=body or None, headers=headers, allow_redirects=False
+                    method,
+                    direct_url + path,
+                    data=body or None,
+                    headers=headers,
+                    allow_redirects=False,
                 ) as response,
             ):
-                content = await response.content.read(MOST_BYTES)
-                while not response.content.at_eof() and len(content) < MOST_BYTES:
-                    content += await response.content.read(MOST_BYTES - len(content))
+                content = await response.content.read(MAX_BYTES)
+                while not response.content.at_eof() and len(content) < MAX_BYTES:
+                    content += await response.content.read(MAX_BYTES - len(content))
                 return str(response.status), content
         except TimeoutError:
             return "no answer", b""
@@ -199,7 +213,7 @@ class Client:
             return f"no answer ({type(error).__name__})", b""
 
 
-def statuses(feed: Feed, post_id: str) -> dict[str, str]:
+def comment_statuses(feed: Feed, post_id: str) -> dict[str, str]:
     """The status of each comment of a post, by comment id."""
     return {
         one["id"]: one["status"]
@@ -209,7 +223,7 @@ def statuses(feed: Feed, post_id: str) -> dict[str, str]:
     }
 
 
-def texts(feed: Feed) -> set[tuple[str, str]]:
+def feed_texts(feed: Feed) -> set[tuple[str, str]]:
     """All that the feed contains: ids with their texts."""
     posts = {(entry["id"], entry["title"]) for entry in feed}
     return posts | {(one["id"], one["content"]) for entry in feed for one in entry["comments"]}

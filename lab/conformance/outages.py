@@ -14,7 +14,7 @@ from lab.domain.services import BUS
 
 SLOW_MS = 400.0
 
-ROLES = {
+ROLE_TITLES = {
     "posts": "whoever takes posts",
     "comments": "whoever takes comments",
     "query": "whoever shows the feed",
@@ -33,15 +33,15 @@ class Outage:
     title: str
     kind: str
     role: str
-    looks: Mapping[str, Criterion]
+    criteria: Mapping[str, Criterion]
     options: Mapping[str, Any] = field(default_factory=dict)
     needs_bus: bool = False
 
 
-def _table(*looks: tuple[str, str, str, str, str]) -> dict[str, Criterion]:
+def _criteria(*rows: tuple[str, str, str, str, str]) -> dict[str, Criterion]:
     return {
         key: Criterion(key, wanted, hint, claim, scenario)
-        for key, wanted, claim, scenario, hint in looks
+        for key, wanted, claim, scenario, hint in rows
     }
 
 
@@ -52,41 +52,45 @@ _KEPT = "Nothing that was acknowledged is missing afterwards."
 _DECIDED = "Every comment has its verdict afterwards."
 _OTHERS = "Nobody else ends because of it."
 _BACK = "Once it is back, everything works again."
-_COPY = "Answer from a copy of your own, which events keep up to date."
-_TELL_AGAIN = (
+_COPY_HINT = "Answer from a copy of your own, which events keep up to date."
+_REDELIVER_HINT = (
     "A bus that tells once loses what nobody hears. Let it tell again until it is acknowledged, or "
     "let the one that was away ask for what it missed."
 )
-_FORGOTTEN = "A verdict on a comment that is forgotten is passed on by nobody: keep them on disk."
-_CATCH = "An error of somebody you call is to be caught: an unhandled one ends the whole process."
+_DURABILITY_HINT = (
+    "A verdict on a comment that is forgotten is passed on by nobody: keep them on disk."
+)
+_CATCH_HINT = (
+    "An error of somebody you call is to be caught: an unhandled one ends the whole process."
+)
 
 OUTAGES = (
     Outage(
         *("comments-down", "{part} is down", "down", "comments"),
-        _table(
-            ("reads", _READERS, "independent", "downed-service", _COPY),
+        _criteria(
+            ("reads", _READERS, "independent", "downed-service", _COPY_HINT),
             ("posts", _POSTS, "one-down", "blast-radius", "Don't ask it before you answer."),
             ("kept", _KEPT, "bus-passes-on", "lost-events", "What is only in memory ends with it."),
-            ("decided", _DECIDED, "bus-passes-on", "half-done", _FORGOTTEN),
-            ("others", _OTHERS, "one-down", "downed-service", _CATCH),
+            ("decided", _DECIDED, "bus-passes-on", "half-done", _DURABILITY_HINT),
+            ("others", _OTHERS, "one-down", "downed-service", _CATCH_HINT),
             ("back", _BACK, "one-down", "downed-service", "Look into its log: why did it not?"),
         ),
     ),
     Outage(
         *("comments-slow", f"{{part}} takes {SLOW_MS:g} ms longer", "latency", "comments"),
-        _table(
-            ("fast", "Readers don't wait for it.", "slowest-hop", "slow-service", _COPY),
+        _criteria(
+            ("fast", "Readers don't wait for it.", "slowest-hop", "slow-service", _COPY_HINT),
             ("posts", _POSTS, "dependencies", "slow-service", "Don't ask it before you answer."),
-            ("kept", _KEPT, "bus-passes-on", "slow-consumer", _TELL_AGAIN),
+            ("kept", _KEPT, "bus-passes-on", "slow-consumer", _REDELIVER_HINT),
         ),
         {"ms": SLOW_MS},
     ),
     Outage(
         *("query-down", "{part}, which shows the feed, is down", "down", "query"),
-        _table(
+        _criteria(
             ("posts", _POSTS, "independent", "blast-radius", "Nobody who writes needs a reader."),
             ("comments", _COMMENTS, "independent", "blast-radius", "Nobody who writes needs it."),
-            ("kept", _KEPT, "bus-passes-on", "catch-up", _TELL_AGAIN),
+            ("kept", _KEPT, "bus-passes-on", "catch-up", _REDELIVER_HINT),
             (
                 "once",
                 "Nothing is there twice.",
@@ -94,34 +98,34 @@ OUTAGES = (
                 "duplicates",
                 "Know it by its id.",
             ),
-            ("others", _OTHERS, "one-down", "downed-service", _CATCH),
+            ("others", _OTHERS, "one-down", "downed-service", _CATCH_HINT),
             ("back", _BACK, "independent", "catch-up", "Look into its log: why did it not?"),
         ),
     ),
     Outage(
         *("query-cut", "the bus can't reach {part}, which shows the feed", "partition", "query"),
-        _table(
-            ("reads", _READERS, "independent", "partition", _COPY),
-            ("kept", _KEPT, "bus-passes-on", "dropped-events", _TELL_AGAIN),
-            ("others", _OTHERS, "one-down", "partition", _CATCH),
+        _criteria(
+            ("reads", _READERS, "independent", "partition", _COPY_HINT),
+            ("kept", _KEPT, "bus-passes-on", "dropped-events", _REDELIVER_HINT),
+            ("others", _OTHERS, "one-down", "partition", _CATCH_HINT),
         ),
         {"from": BUS},
         needs_bus=True,
     ),
     Outage(
         *("moderation-down", "{part} is down", "down", "moderation"),
-        _table(
+        _criteria(
             ("comments", _COMMENTS, "dependencies", "reject-early", "Judge it later."),
-            ("reads", _READERS, "independent", "blast-radius", _COPY),
-            ("kept", _KEPT, "bus-passes-on", "lost-events", _TELL_AGAIN),
-            ("decided", _DECIDED, "bus-passes-on", "blast-radius", _TELL_AGAIN),
-            ("others", _OTHERS, "one-down", "downed-service", _CATCH),
+            ("reads", _READERS, "independent", "blast-radius", _COPY_HINT),
+            ("kept", _KEPT, "bus-passes-on", "lost-events", _REDELIVER_HINT),
+            ("decided", _DECIDED, "bus-passes-on", "blast-radius", _REDELIVER_HINT),
+            ("others", _OTHERS, "one-down", "downed-service", _CATCH_HINT),
         ),
     ),
     Outage(
         *("bus-down", "{part} is down", "down", BUS),
-        _table(
-            ("reads", _READERS, "independent", "downed-bus", _COPY),
+        _criteria(
+            ("reads", _READERS, "independent", "downed-bus", _COPY_HINT),
             (
                 "kept",
                 _KEPT,
@@ -133,17 +137,17 @@ OUTAGES = (
                 *("honest", "What was answered with an error is not there.", "bus-passes-on"),
                 *("dual-write", "First kept, then told, and the telling failed: an outbox helps."),
             ),
-            ("others", _OTHERS, "one-down", "downed-bus", _CATCH),
+            ("others", _OTHERS, "one-down", "downed-bus", _CATCH_HINT),
             ("back", _BACK, "independent", "downed-bus", "Look into its log: why did it not?"),
         ),
         needs_bus=True,
     ),
     Outage(
         *("posts-hung", "{part} hangs", "hang", "posts"),
-        _table(
-            ("reads", _READERS, "independent", "hung-service", _COPY),
+        _criteria(
+            ("reads", _READERS, "independent", "hung-service", _COPY_HINT),
             ("comments", _COMMENTS, "whole-fails", "hung-service", "Know the posts by a copy."),
-            ("kept", _KEPT, "bus-passes-on", "hung-service", _TELL_AGAIN),
+            ("kept", _KEPT, "bus-passes-on", "hung-service", _REDELIVER_HINT),
             ("back", _BACK, "one-down", "hung-service", "Give what you ask a time limit."),
         ),
     ),

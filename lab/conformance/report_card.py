@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-UNSEEN = "not looked at, for what comes before it failed"
+NOT_CHECKED = "not looked at, for what comes before it failed"
 
 
 @dataclass(frozen=True)
@@ -12,32 +12,32 @@ class Criterion:
     names of the lab's claim and scenario that explain it."""
 
     key: str
-    wanted: str
+    requirement: str
     hint: str
     claim: str = ""
     scenario: str = ""
 
 
 @dataclass(frozen=True)
-class Line:
+class CriterionFinding:
     """What was seen of a criterion. `held`: None if it could not be checked."""
 
     criterion: Criterion
     held: bool | None
-    seen: str
+    observed: str
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportSection:
     """The contract, or an outage, with its findings."""
 
     key: str
     title: str
-    lines: tuple[Line, ...]
+    findings: tuple[CriterionFinding, ...]
 
 
 @dataclass(frozen=True)
-class Card:
+class ReportCard:
     """The result of a check.
 
     `unmoved`: services on their own port, without a fault filter in front. `trouble`: why the
@@ -49,39 +49,42 @@ class Card:
     title: str
     services: tuple[str, ...]
     bus: str | None
-    unmoved: tuple[str, ...]
-    parts: tuple[Part, ...]
+    without_sidecar: tuple[str, ...]
+    sections: tuple[ReportSection, ...]
     seconds: float
     trouble: str = ""
     log: tuple[str, ...] = ()
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        return tuple(line for part in self.parts for line in part.lines)
+    def findings(self) -> tuple[CriterionFinding, ...]:
+        return tuple(line for part in self.sections for line in part.findings)
 
     @property
     def passed(self) -> bool:
-        return not self.trouble and all(line.held is not False for line in self.lines)
+        return not self.trouble and all(line.held is not False for line in self.findings)
 
 
-class Notes:
+class FindingRecorder:
     """Collects what is seen of some criteria."""
 
     def __init__(self, criteria: Iterable[Criterion]) -> None:
         self._criteria = tuple(criteria)
-        self._seen: dict[str, tuple[bool | None, str]] = {}
+        self._recorded: dict[str, tuple[bool | None, str]] = {}
 
-    def note(self, key: str, held: bool | None, seen: str) -> bool:
+    def record(self, key: str, held: bool | None, observed: str) -> bool:
         """Record what was seen, a phrase without a full stop; return whether the criterion
         holds."""
-        self._seen[key] = (held, seen.rstrip("."))
+        self._recorded[key] = (held, observed.rstrip("."))
         return bool(held)
 
-    def fail(self, seen: str) -> None:
+    def record_failure(self, observed: str) -> None:
         """Fail the first criterion: nothing could be checked, and the system is the cause."""
-        self.note(self._criteria[0].key, False, seen)
+        self.record(self._criteria[0].key, False, observed)
 
-    def lines(self, otherwise: str = UNSEEN) -> tuple[Line, ...]:
+    def findings(self, reason: str = NOT_CHECKED) -> tuple[CriterionFinding, ...]:
         """A line for each criterion; `otherwise` says why a criterion was not checked."""
-        unseen = (None, otherwise.rstrip("."))
-        return tuple(Line(one, *self._seen.get(one.key, unseen)) for one in self._criteria)
+        not_checked = (None, reason.rstrip("."))
+        return tuple(
+            CriterionFinding(one, *self._recorded.get(one.key, not_checked))
+            for one in self._criteria
+        )

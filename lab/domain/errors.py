@@ -69,7 +69,7 @@ class NotFound(ServiceError):
     title = "Not found"
 
 
-class WrongMethod(ServiceError):
+class MethodNotAllowed(ServiceError):
     """`allowed`: the methods of this path."""
 
     status = 405
@@ -90,34 +90,34 @@ class Gone(ServiceError):
     title = "No longer kept"
 
 
-class TooSlow(ServiceError):
+class RequestTimeout(ServiceError):
     status = 408
     title = "The request did not arrive in time"
 
 
-class TooLarge(ServiceError):
+class PayloadTooLarge(ServiceError):
     status = 413
     title = "The request is too large"
 
 
-class UnsupportedMedia(ServiceError):
+class UnsupportedMediaType(ServiceError):
     status = 415
     title = "The request is not JSON"
 
 
-class WrongHost(ServiceError):
+class MisdirectedRequest(ServiceError):
     status = 421
     title = "Sent to the wrong host"
 
 
-class KeyReused(ServiceError):
+class IdempotencyKeyReused(ServiceError):
     """The Idempotency-Key belongs to another request; the draft prescribes a 422 for that."""
 
     status = 422
     title = "Another request had that key"
 
 
-class GivenUp(ServiceError):
+class DeadlineExceeded(ServiceError):
     """The caller has stopped waiting, so nothing was begun."""
 
     status = 504
@@ -131,7 +131,7 @@ class DependencyFailed(ServiceError):
     title = "A service that we depend on failed"
 
 
-class BadAnswer(DependencyFailed):
+class BadGateway(DependencyFailed):
     """The dependency responded, but with an error or with an invalid response."""
 
 

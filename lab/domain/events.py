@@ -83,7 +83,7 @@ class Envelope(BaseModel):
     @classmethod
     def around(cls, event: Event, *, source: str, traceparent: str = "") -> Self:
         """Wrap an event that `source` (`/async-bus/comments`) publishes now."""
-        return cls.carrying(
+        return cls.create(
             event.type,
             subject=event.id,
             data=event.model_dump(),
@@ -92,7 +92,7 @@ class Envelope(BaseModel):
         )
 
     @classmethod
-    def carrying(
+    def create(
         cls, type_: str, *, subject: str, data: dict[str, Any], source: str, traceparent: str = ""
     ) -> Self:
         """Wrap any data, with a new id and the current time."""
@@ -115,5 +115,5 @@ class Envelope(BaseModel):
 
         Raises ValidationError when the data do not fit the type.
         """
-        kind = EVENTS.get(self.type)
-        return kind.model_validate(self.data) if kind else None
+        event_type = EVENTS.get(self.type)
+        return event_type.model_validate(self.data) if event_type else None

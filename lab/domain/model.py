@@ -51,11 +51,11 @@ class Comment(Value):
     status: Status
 
 
-class Verdict(Value):
+class ModerationVerdict(Value):
     status: Status
 
 
-class Judgement(Value):
+class ModerationRecord(Value):
     """A verdict as `moderation` stores it; `number` counts from 1."""
 
     number: int
@@ -63,7 +63,7 @@ class Judgement(Value):
     status: Status
 
 
-class Part(Value):
+class HopInfo(Value):
     """What one additional hop returns: only its name."""
 
     of: str
@@ -79,15 +79,15 @@ class FeedEntry(Value):
 
 def feed_of(posts: Iterable[Post], comments: Iterable[Comment]) -> list[FeedEntry]:
     """The feed: the posts in the order given, each with its comments."""
-    of_post: dict[str, list[Comment]] = {}
+    by_post: dict[str, list[Comment]] = {}
     for comment in comments:
-        of_post.setdefault(comment.post_id, []).append(comment)
+        by_post.setdefault(comment.post_id, []).append(comment)
     return [
-        FeedEntry(id=post.id, title=post.title, comments=of_post.get(post.id, [])) for post in posts
+        FeedEntry(id=post.id, title=post.title, comments=by_post.get(post.id, [])) for post in posts
     ]
 
 
-def verdict_on(content: str) -> Status:
+def moderate_content(content: str) -> Status:
     """The moderation rule: a comment that contains the forbidden word is rejected."""
     return "rejected" if FORBIDDEN_WORD in content else "approved"
 

@@ -11,21 +11,21 @@ EXERCISES: dict[str, Exercise] = {
     for one in (timeout, breaker, idempotent, outbox, likes, starving, rebuild)
 }
 
-NOTE = "exercise.txt"
+MARKER_FILE = "exercise.txt"
 """The file in the student's folder that names the exercise."""
 
-_AS_DATA = ".txt"
+_DATA_SUFFIX = ".txt"
 """The suffix of the files in `start/`: a faulty file must not be a module of the lab."""
 
 
-class NotThere(ValueError):
+class ExerciseNotFound(ValueError):
     """There is no such exercise, or the folder holds none; the message says what to do."""
 
 
 def find(name: str) -> Exercise:
     """The exercise of this name. Raises NotThere."""
     if name not in EXERCISES:
-        raise NotThere(f"There is no exercise {name!r}. There are: {', '.join(EXERCISES)}.")
+        raise ExerciseNotFound(f"There is no exercise {name!r}. There are: {', '.join(EXERCISES)}.")
     return EXERCISES[name]
 
 
@@ -35,15 +35,15 @@ def start(name: str, folder: Path) -> list[Path]:
     Returns their paths. Raises NotThere, also if one of the files exists; OSError.
     """
     exercise = find(name)
-    beginning = files("lab.exercises").joinpath("start", exercise.name)
+    template = files("lab.exercises").joinpath("start", exercise.name)
     texts = {
-        file: beginning.joinpath(file + as_data).read_text("utf-8")
-        for file, as_data in (("README.md", ""), *((file, _AS_DATA) for file in exercise.files))
+        file: template.joinpath(file + suffix).read_text("utf-8")
+        for file, suffix in (("README.md", ""), *((file, _DATA_SUFFIX) for file in exercise.files))
     }
-    texts[NOTE] = f"{exercise.name}\n"
-    if taken := [one for one in texts if (folder / one).exists()]:
-        raise NotThere(
-            f"{folder} has a {taken[0]} already, and it stays as it is. Choose another folder."
+    texts[MARKER_FILE] = f"{exercise.name}\n"
+    if existing := [one for one in texts if (folder / one).exists()]:
+        raise ExerciseNotFound(
+            f"{folder} has a {existing[0]} already, and it stays as it is. Choose another folder."
         )
     for file, text in texts.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -51,16 +51,16 @@ def start(name: str, folder: Path) -> list[Path]:
     return [folder / file for file in texts]
 
 
-def begun_in(folder: Path) -> Exercise:
+def exercise_in(folder: Path) -> Exercise:
     """The exercise in a student's folder, which has all its files. Raises NotThere."""
-    note = folder / NOTE
-    if not note.is_file():
-        raise NotThere(
-            f"{folder} holds no exercise: it has no {NOTE}. "
+    marker = folder / MARKER_FILE
+    if not marker.is_file():
+        raise ExerciseNotFound(
+            f"{folder} holds no exercise: it has no {MARKER_FILE}. "
             f"Begin one with: lab exercise start {next(iter(EXERCISES))} {folder}"
         )
-    exercise = find(note.read_text("utf-8", errors="replace").strip()[:40])
+    exercise = find(marker.read_text("utf-8", errors="replace").strip()[:40])
     for file in exercise.files:
         if not (folder / file).is_file():
-            raise NotThere(f"{folder} has no {file}, which {exercise.name} is about.")
+            raise ExerciseNotFound(f"{folder} has no {file}, which {exercise.name} is about.")
     return exercise

@@ -9,17 +9,17 @@ LIMIT_S = 25.0
 
 
 @dataclass(frozen=True)
-class Criterion:
+class GradedCriterion:
     """One thing that a check tests. `wanted` and `hint` are shown if it fails."""
 
     key: str
-    wanted: str
+    requirement: str
     hint: str
     points: int = 1
 
 
 @dataclass(frozen=True)
-class Piece:
+class Submission:
     """`file` in the student's folder, which runs as the program `part` of an arrangement.
 
     `options` are the arrangement's options. If it has no program `part`, the file is a guest: an
@@ -27,7 +27,7 @@ class Piece:
     """
 
     arrangement: str
-    part: str
+    program: str
     file: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -39,28 +39,28 @@ class Exercise:
 
     name: str
     title: str
-    pieces: tuple[Piece, ...]
-    criteria: tuple[Criterion, ...]
+    submissions: tuple[Submission, ...]
+    criteria: tuple[GradedCriterion, ...]
     check: Callable[..., Awaitable[None]]
 
     @property
     def files(self) -> tuple[str, ...]:
         """The names of the student's files."""
-        return tuple(piece.file for piece in self.pieces)
+        return tuple(piece.file for piece in self.submissions)
 
 
 @dataclass(frozen=True)
-class Step:
+class CriterionResult:
     """The outcome of one criterion; `seen` is what the check observed."""
 
-    criterion: Criterion
+    criterion: GradedCriterion
     passed: bool
-    seen: str
-    looked_at: bool = True
+    observed: str
+    tested: bool = True
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Grade:
     """The outcome of a check.
 
     `trouble`: why the check could not be completed, "" if it was. `log`: the last lines of the
@@ -68,20 +68,20 @@ class Verdict:
     """
 
     exercise: str
-    steps: tuple[Step, ...]
+    results: tuple[CriterionResult, ...]
     seconds: float
     trouble: str = ""
     log: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return not self.trouble and all(step.passed for step in self.steps)
+        return not self.trouble and all(step.passed for step in self.results)
 
     @property
     def score(self) -> int:
         """The points of all criteria that passed."""
-        return sum(step.criterion.points for step in self.steps if step.passed)
+        return sum(step.criterion.points for step in self.results if step.passed)
 
     @property
     def max_score(self) -> int:
-        return sum(step.criterion.points for step in self.steps)
+        return sum(step.criterion.points for step in self.results)

@@ -3,99 +3,105 @@
 import textwrap
 from typing import Any
 
-from lab.exercises.exercise import Exercise, Step, Verdict
-from lab.support.junit import Case
-from lab.support.junit import junit as written
+from lab.exercises.exercise import CriterionResult, Exercise, Grade
+from lab.support.junit import JUnitCase
+from lab.support.junit import render_junit as written
 
 WIDTH = 80
 _INDENT = " " * 9
 
 
-def document(verdict: Verdict) -> dict[str, Any]:
+def to_json(grade: Grade) -> dict[str, Any]:
     """The verdict as `--json` prints it; times in seconds."""
     return {
-        "exercise": verdict.exercise,
-        "passed": verdict.passed,
-        "score": verdict.score,
-        "max_score": verdict.max_score,
-        "seconds": round(verdict.seconds, 2),
-        "trouble": verdict.trouble,
+        "exercise": grade.exercise,
+        "passed": grade.passed,
+        "score": grade.score,
+        "max_score": grade.max_score,
+        "seconds": round(grade.seconds, 2),
+        "trouble": grade.trouble,
         "checks": [
             {
                 "name": step.criterion.key,
                 "passed": step.passed,
                 "points": step.criterion.points,
-                "wanted": step.criterion.wanted,
-                "seen": step.seen,
+                "wanted": step.criterion.requirement,
+                "seen": step.observed,
                 "hint": "" if step.passed else step.criterion.hint,
             }
-            for step in verdict.steps
+            for step in grade.results
         ],
-        "log": list(verdict.log),
+        "log": list(grade.log),
     }
 
 
-def junit(verdict: Verdict) -> str:
+def to_junit(grade: Grade) -> str:
     """JUnit XML: a test case for each criterion."""
     cases = [
-        Case(step.criterion.key) if step.passed else Case(step.criterion.key, step.seen, _why(step))
-        for step in verdict.steps
+        JUnitCase(step.criterion.key)
+        if step.passed
+        else JUnitCase(step.criterion.key, step.observed, _explanation(step))
+        for step in grade.results
     ]
-    error = Case("the program", verdict.trouble, "\n".join(verdict.log))
+    error = JUnitCase("the program", grade.trouble, "\n".join(grade.log))
     return written(
-        *(f"lab exercise {verdict.exercise}", verdict.exercise, cases, verdict.seconds),
-        error if verdict.trouble else None,
+        *(f"lab exercise {grade.exercise}", grade.exercise, cases, grade.seconds),
+        error if grade.trouble else None,
     )
 
 
-def gradescope(verdict: Verdict) -> dict[str, Any]:
+def to_gradescope(grade: Grade) -> dict[str, Any]:
     """What Gradescope reads from /autograder/results/results.json
     (gradescope-autograders.readthedocs.io/en/latest/specs)."""
-    said = [verdict.trouble, *verdict.log] if verdict.trouble else []
+    output = [grade.trouble, *grade.log] if grade.trouble else []
     return {
-        "output": "\n".join(said),
-        "execution_time": round(verdict.seconds),
+        "output": "\n".join(output),
+        "execution_time": round(grade.seconds),
         "visibility": "visible",
         "tests": [
             {
-                "name": step.criterion.wanted,
+                "name": step.criterion.requirement,
                 "score": step.criterion.points if step.passed else 0,
                 "max_score": step.criterion.points,
                 "status": "passed" if step.passed else "failed",
-                "output": "" if step.passed else _why(step),
+                "output": "" if step.passed else _explanation(step),
             }
-            for step in verdict.steps
+            for step in grade.results
         ],
     }
 
 
-def sentences(verdict: Verdict, exercise: Exercise) -> list[str]:
+def to_text(grade: Grade, exercise: Exercise) -> list[str]:
     """The verdict for people: what was seen and, if it failed, what was wanted and a hint."""
     lines = [exercise.title, ""]
-    for step in verdict.steps:
-        word = "ok     " if step.passed else "not yet"
-        lines += _wrapped(step.criterion.wanted, f"{word}  ")
+    for step in grade.results:
+        label = "ok     " if step.passed else "not yet"
+        lines += _wrap(step.criterion.requirement, f"{label}  ")
         if not step.passed:
-            lines += _wrapped(f"Seen: {step.seen}.")
-            if step.looked_at:
-                lines += _wrapped(f"Hint: {step.criterion.hint}")
+            lines += _wrap(f"Seen: {step.observed}.")
+            if step.tested:
+                lines += _wrap(f"Hint: {step.criterion.hint}")
     lines.append("")
-    if verdict.trouble:
-        lines += textwrap.wrap(verdict.trouble, WIDTH)
-    if verdict.log:
-        lines += ["The last lines of your program's log:", *(f"  {line}" for line in verdict.log)]
+    if grade.trouble:
+        lines += textwrap.wrap(grade.trouble, WIDTH)
+    if grade.log:
+        lines += ["The last lines of your program's log:", *(f"  {line}" for line in grade.log)]
     files = " and ".join(exercise.files)
-    last = f"{verdict.score} of {verdict.max_score} points, in {verdict.seconds:.1f} s." + (
-        " Done." if verdict.passed else f" Mend {files} and check again."
+    last = f"{grade.score} of {grade.max_score} points, in {grade.seconds:.1f} s." + (
+        " Done." if grade.passed else f" Mend {files} and check again."
     )
     return lines + textwrap.wrap(last, WIDTH)
 
 
-def _wrapped(text: str, first: str = _INDENT) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=_INDENT)
+def _wrap(text: str, first_indent: str = _INDENT) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first_indent, subsequent_indent=_INDENT)
 
 
-def _why(step: Step) -> str:
+def _explanation(result: CriterionResult) -> str:
     return "\n".join(
-        (f"Seen: {step.seen}.", f"Wanted: {step.criterion.wanted}", f"Hint: {step.criterion.hint}")
+        (
+            f"Seen: {result.observed}.",
+            f"Wanted: {result.criterion.requirement}",
+            f"Hint: {result.criterion.hint}",
+        )
     )

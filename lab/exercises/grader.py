@@ -22,17 +22,17 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from lab.cluster.arrangements import ARRANGEMENTS, preload
-from lab.cluster.control_client import ANSWER_WITHIN_S, Answer, Caller
-from lab.cluster.errors import LabCannotRun, NotReady, NotRunning, StartFailed, how_it_ended
-from lab.cluster.forkserver_client import tail
-from lab.cluster.health import ask_health
+from lab.cluster.control_client import RESPONSE_WITHIN_S, ControlClient, ControlResponse
+from lab.cluster.errors import LabCannotRun, NotReady, NotRunning, StartFailed, describe_exit
+from lab.cluster.forkserver_client import log_tail
+from lab.cluster.health import probe_health
 from lab.cluster.injector import FaultFailed
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.cluster.user_service import MARK, MOST_BYTES, guest, sweep
-from lab.exercises.exercise import LIMIT_S, Exercise, Piece, Verdict
-from lab.exercises.testbed import Bench, Notes
+from lab.cluster.user_service import MARK, MAX_FILE_BYTES, add_guest_program, kill_leftovers
+from lab.exercises.exercise import LIMIT_S, Exercise, Grade, Submission
+from lab.exercises.testbed import ExerciseTestbed, ResultRecorder
 from lab.support.text import plain
 
 # ── Placing the student's files
@@ -40,70 +40,75 @@ from lab.support.text import plain
 RUNNER = "lab.cluster.user_service"
 
 
-class TwoKeys(Caller):
+class DualTokenClient(ControlClient):
     """The lab's control client: the student's program has its own token, which no other accepts."""
 
-    def __init__(self, token: str, student: str, token_there: str) -> None:
+    def __init__(self, token: str, student_url: str, student_token: str) -> None:
         super().__init__(token)
-        self._student, self._there = student, Caller(token_there)
+        self._student_url, self._student_client = student_url, ControlClient(student_token)
 
     async def __call__(
-        self, method: str, url: str, path: str, body: Any = None, within_s: float = ANSWER_WITHIN_S
-    ) -> Answer:
-        if url == self._student:
-            return await self._there(method, url, path, body, within_s)
+        self,
+        method: str,
+        url: str,
+        path: str,
+        body: Any = None,
+        within_s: float = RESPONSE_WITHIN_S,
+    ) -> ControlResponse:
+        if url == self._student_url:
+            return await self._student_client(method, url, path, body, within_s)
         return await super().__call__(method, url, path, body, within_s)
 
     def close(self) -> None:
-        self._there.close()
+        self._student_client.close()
         super().close()
 
 
 @contextmanager
-def placed(
-    piece: Piece, file: Path, supervisor: Supervisor, folder: Path, mark: str
+def mount(
+    submission: Submission, file: Path, supervisor: Supervisor, folder: Path, mark: str
 ) -> Iterator[tuple[Stack, Program]]:
     """A stack for a piece, not yet started, and the student's program in it.
 
     All processes that the student's program starts carry `mark` in their environment.
     """
     with Stack(
-        piece.arrangement,
-        ARRANGEMENTS[piece.arrangement],
+        submission.arrangement,
+        ARRANGEMENTS[submission.arrangement],
         supervisor,
         folder,
-        options=piece.options,
+        options=submission.options,
     ) as stack:
         token = secrets.token_urlsafe(24)
         env = {"LAB_TOKEN": token, MARK: mark}
-        if piece.part in stack.arrangement.programs:
-            name = stack.program(piece.part)
-            before = next(one for one in stack.programs if one.name == name)
+        if submission.program in stack.arrangement.programs:
+            name = stack.program_name(submission.program)
+            replaced = next(one for one in stack.programs if one.name == name)
             student = replace(
-                before,
+                replaced,
                 module=RUNNER,
-                argv=(str(file.absolute()), *before.argv),
-                env={**before.env, **env},
+                argv=(str(file.absolute()), *replaced.argv),
+                env={**replaced.env, **env},
             )
-            stack.programs = [student if one is before else one for one in stack.programs]
+            stack.programs = [student if one is replaced else one for one in stack.programs]
         else:
-            stack.take_in(piece.part, RUNNER)
-            student = guest(stack, piece.part, file.absolute(), env)
+            stack.add_guest(submission.program, RUNNER)
+            student = add_guest_program(stack, submission.program, file.absolute(), env)
         stack.call.close()
-        stack.call = TwoKeys(stack.token, stack.urls[piece.part], token)
+        stack.call = DualTokenClient(stack.token, stack.urls[submission.program], token)
         yield stack, student
 
 
 # ── The check
 
 READY_WITHIN_S = 8.0
-LONGEST_LINE = 200
+MAX_LINE = 200
 
 
-class Trouble(NamedTuple):
+class CheckAborted(NamedTuple):
     """Why a check could not be completed, in a sentence, and the file that caused it."""
 
-    says: str
+    reason: str
     file: str
 
 
@@ -112,143 +117,153 @@ async def check(
     folder: Path,
     limit_s: float = LIMIT_S,
     ready_within_s: float = READY_WITHIN_S,
-) -> Verdict:
+) -> Grade:
     """Check the files in a student's folder. Raises LabCannotRun if the lab is at fault."""
-    began_s, notes = perf_counter(), Notes(exercise.criteria)
-    with TemporaryDirectory(prefix="lab-exercise-") as here:
-        mark, groups = secrets.token_hex(16), set[int]()
-        supervisor = Supervisor(preload([one.options for one in exercise.pieces]), Path(here))
-        benches: dict[str, Bench] = {}
+    began_s, recorder = perf_counter(), ResultRecorder(exercise.criteria)
+    with TemporaryDirectory(prefix="lab-exercise-") as work_folder:
+        mark, process_groups = secrets.token_hex(16), set[int]()
+        supervisor = Supervisor(
+            preload([one.options for one in exercise.submissions]), Path(work_folder)
+        )
+        testbeds: dict[str, ExerciseTestbed] = {}
         try:
-            async with supervisor, AsyncExitStack() as held:
-                session = await held.enter_async_context(
+            async with supervisor, AsyncExitStack() as contexts:
+                session = await contexts.enter_async_context(
                     aiohttp.ClientSession(
                         connector=aiohttp.TCPConnector(force_close=True), trust_env=False
                     )
                 )
-                for piece in exercise.pieces:
-                    file = folder / piece.file
-                    stack, student = held.enter_context(
-                        placed(piece, file, supervisor, Path(here), mark)
+                for submission in exercise.submissions:
+                    file = folder / submission.file
+                    stack, student = contexts.enter_context(
+                        mount(submission, file, supervisor, Path(work_folder), mark)
                     )
-                    benches[piece.file] = Bench(stack, student, session, notes, ready_within_s)
+                    testbeds[submission.file] = ExerciseTestbed(
+                        stack, student, session, recorder, ready_within_s
+                    )
                 try:
-                    trouble = await _look(exercise, benches, supervisor, limit_s, ready_within_s)
+                    aborted = await _run_check(
+                        exercise, testbeds, supervisor, limit_s, ready_within_s
+                    )
                 finally:
-                    for bench in benches.values():
+                    for testbed in testbeds.values():
                         with suppress(NotRunning):
-                            groups.add(supervisor.pid(bench.student.name))
-            logs = {file: _last_words(bench.student.log) for file, bench in benches.items()}
+                            process_groups.add(supervisor.pid(testbed.student.name))
+            logs = {file: _log_tail(bench.student.log) for file, bench in testbeds.items()}
         finally:
-            sweep(mark, groups)
-    steps, took_s = notes.steps(), perf_counter() - began_s
-    if trouble is not None:
-        return Verdict(exercise.name, steps, took_s, trouble.says, logs[trouble.file])
-    verdict = Verdict(exercise.name, steps, took_s)
-    return verdict if verdict.passed else replace(verdict, log=_together(logs))
+            kill_leftovers(mark, process_groups)
+    steps, took_s = recorder.results(), perf_counter() - began_s
+    if aborted is not None:
+        return Grade(exercise.name, steps, took_s, aborted.reason, logs[aborted.file])
+    verdict = Grade(exercise.name, steps, took_s)
+    return verdict if verdict.passed else replace(verdict, log=_join_logs(logs))
 
 
-async def _look(
+async def _run_check(
     exercise: Exercise,
-    benches: Mapping[str, Bench],
+    testbeds: Mapping[str, ExerciseTestbed],
     supervisor: Supervisor,
     limit_s: float,
     ready_within_s: float,
-) -> Trouble | None:
+) -> CheckAborted | None:
     """Start everything except the guests, which the check starts itself, and run the check."""
-    students, trouble = {file: bench.student for file, bench in benches.items()}, None
+    students, aborted = {file: testbed.student for file, testbed in testbeds.items()}, None
     try:
         async with asyncio.timeout(limit_s):
             await supervisor.start(
                 *(
                     program
-                    for bench in benches.values()
-                    for program in bench.stack.programs
-                    if not bench.is_guest(program)
+                    for testbed in testbeds.values()
+                    for program in testbed.stack.programs
+                    if not testbed.is_guest(program)
                 ),
                 ready_within_s=ready_within_s,
             )
-            await exercise.check(*benches.values())
+            await exercise.check(*testbeds.values())
     except LabCannotRun as error:
-        if not (trouble := await _students_fault(error, students, supervisor)):
+        if not (aborted := await _blame_student(error, students, supervisor)):
             raise
     except TimeoutError:
-        says = f"The check was broken off after {limit_s:g} s."
-        if not (unwell := await _unwell(students, supervisor)):
+        sentence = f"The check was broken off after {limit_s:g} s."
+        if not (unhealthy := await _unhealthy_files(students, supervisor)):
             raise LabCannotRun(
-                f"{says} Your program answers, so this machine may be too busy: "
+                f"{sentence} Your program answers, so this machine may be too busy: "
                 "try again when it is not."
             ) from None
-        trouble = Trouble(says, next(iter(unwell)))
-    trouble = trouble or await _ended_by_itself(students, supervisor)
-    if trouble and _size(students[trouble.file].log) >= MOST_BYTES:
-        most = f" It wrote {MOST_BYTES >> 20} MiB of output, the most that is taken."
-        trouble = Trouble(trouble.says + most, trouble.file)
-    return trouble
+        aborted = CheckAborted(sentence, next(iter(unhealthy)))
+    aborted = aborted or await _unexpected_exit(students, supervisor)
+    if aborted and _log_size(students[aborted.file].log) >= MAX_FILE_BYTES:
+        output_limit = f" It wrote {MAX_FILE_BYTES >> 20} MiB of output, the most that is taken."
+        aborted = CheckAborted(aborted.reason + output_limit, aborted.file)
+    return aborted
 
 
-async def _students_fault(
+async def _blame_student(
     error: LabCannotRun, students: Mapping[str, Program], supervisor: Supervisor
-) -> Trouble | None:
+) -> CheckAborted | None:
     """The message for the student; None if no program of the student's caused the error."""
     for file, student in students.items():
         if isinstance(error, StartFailed) and error.name == student.name:
-            how = how_it_ended(error.status)
-            return Trouble(f"Your {file} {how} before it was ready.", file)
+            how_ended = describe_exit(error.status)
+            return CheckAborted(f"Your {file} {how_ended} before it was ready.", file)
         if isinstance(error, NotReady) and error.name == student.name:
-            why = error.waits_for or "it does not answer"
-            return Trouble(f"Your {file} was not ready in time: {why}.", file)
+            why = error.reason or "it does not answer"
+            return CheckAborted(f"Your {file} was not ready in time: {why}.", file)
         if isinstance(error, FaultFailed) and student.name in str(error):
-            says = (
+            sentence = (
                 f"A fault could not act on your {file}: leave it in the lab's shell, as it began."
             )
-            return Trouble(says, file)
-    for file, why in (await _unwell(students, supervisor)).items():
-        return Trouble(f"Your {file} is not well ({why}), and what needs it can't go on.", file)
+            return CheckAborted(sentence, file)
+    for file, why in (await _unhealthy_files(students, supervisor)).items():
+        return CheckAborted(
+            f"Your {file} is not well ({why}), and what needs it can't go on.", file
+        )
     return None
 
 
-async def _ended_by_itself(
+async def _unexpected_exit(
     students: Mapping[str, Program], supervisor: Supervisor
-) -> Trouble | None:
+) -> CheckAborted | None:
     """The message about a student's program that exited unexpectedly; None if none did.
 
     Raises LabCannotRun if a program of the lab exited while the student's are healthy.
     """
     names = {student.name: file for file, student in students.items()}
     others = []
-    for one in supervisor.unexpected_exits():
-        says = f"{how_it_ended(one.status)} while it was checked."
-        if one.name in names:
-            return Trouble(f"Your {names[one.name]} {says}", names[one.name])
-        others.append(f"{one.name} {says} {' '.join(one.last_lines[-1:])}".strip())
-    if others and not await _unwell(students, supervisor):
+    for exit_ in supervisor.unexpected_exits():
+        sentence = f"{describe_exit(exit_.status)} while it was checked."
+        if exit_.name in names:
+            return CheckAborted(f"Your {names[exit_.name]} {sentence}", names[exit_.name])
+        others.append(f"{exit_.name} {sentence} {' '.join(exit_.last_lines[-1:])}".strip())
+    if others and not await _unhealthy_files(students, supervisor):
         raise LabCannotRun(f"{others[0]} Your program is well: try again.")
     return None
 
 
-async def _unwell(students: Mapping[str, Program], supervisor: Supervisor) -> dict[str, str]:
+async def _unhealthy_files(
+    students: Mapping[str, Program], supervisor: Supervisor
+) -> dict[str, str]:
     """The files whose programs are started but not healthy, each with what it is waiting for."""
-    found = {}
+    unhealthy = {}
     for file, student in students.items():
         with suppress(NotRunning):
             supervisor.pid(student.name)
-            health = await ask_health(student.health or "")
+            health = await probe_health(student.health or "")
             if health.status != 200:
-                found[file] = str(health.waits_for)
-    return found
+                unhealthy[file] = str(health.reason)
+    return unhealthy
 
 
-def _size(log: Path) -> int:
+def _log_size(log: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def _last_words(log: Path) -> tuple[str, ...]:
-    lines = (plain(line, LONGEST_LINE) for line in tail(log))
+def _log_tail(log: Path) -> tuple[str, ...]:
+    lines = (plain(line, MAX_LINE) for line in log_tail(log))
     return tuple(line for line in lines if line)
 
 
-def _together(logs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _join_logs(logs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The logs one after the other; if there are several, each after its file's name."""
     if len(logs) == 1:
         return next(iter(logs.values()))

@@ -16,17 +16,17 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.injector import Injection, broken
+from lab.cluster.injector import Injection, fault_active
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.domain.events import Envelope, Event
 from lab.domain.model import Comment, FeedEntry, Post
 from lab.domain.services import BUS
-from lab.exercises.exercise import Criterion, Step
+from lab.exercises.exercise import CriterionResult, GradedCriterion
 
-LARGEST_ANSWER = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
 KNOWN_WITHIN_S = 3.0
-LOOK_EVERY_S = 0.03
+POLL_S = 0.03
 SEED = 7
 SOURCE = "/exercise"
 
@@ -35,16 +35,16 @@ _FEED_PATH = "/feed?limit=100"
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedResponse:
     """An answer. `status` is 0 if there was none; `words` then say what happened."""
 
     status: int
     body: bytes
     took_ms: float
-    words: str = ""
+    problem: str = ""
 
     def __str__(self) -> str:
-        return f"{self.words or self.status} after {self.took_ms:.0f} ms"
+        return f"{self.problem or self.status} after {self.took_ms:.0f} ms"
 
     @property
     def data(self) -> Any:
@@ -63,7 +63,7 @@ class Seen:
         except ValidationError:
             return None
 
-    def shown(self) -> str:
+    def summary(self) -> str:
         """A summary of the answer in a few words."""
         entries = self.feed()
         if entries is None:
@@ -72,28 +72,28 @@ class Seen:
         return f"a feed with {len(entries)} posts and {len(comments)} comments"
 
 
-class Notes:
+class ResultRecorder:
     """The outcome of each criterion so far."""
 
-    def __init__(self, criteria: Sequence[Criterion]) -> None:
+    def __init__(self, criteria: Sequence[GradedCriterion]) -> None:
         self._criteria = {one.key: one for one in criteria}
-        self._steps: dict[str, Step] = {}
+        self._results: dict[str, CriterionResult] = {}
 
-    def note(self, key: str, passed: bool, seen: object) -> bool:
+    def record(self, key: str, passed: bool, observed: object) -> bool:
         """Record the outcome of a criterion; returns `passed`."""
-        self._steps[key] = Step(self._criteria[key], passed, str(seen))
+        self._results[key] = CriterionResult(self._criteria[key], passed, str(observed))
         return passed
 
-    def steps(self) -> tuple[Step, ...]:
+    def results(self) -> tuple[CriterionResult, ...]:
         """All criteria, including those that were never tested."""
-        unseen = "not looked at, for what comes before it failed"
+        not_tested = "not looked at, for what comes before it failed"
         return tuple(
-            self._steps.get(key, Step(one, False, unseen, looked_at=False))
+            self._results.get(key, CriterionResult(one, False, not_tested, tested=False))
             for key, one in self._criteria.items()
         )
 
 
-class Bench:
+class ExerciseTestbed:
     """Acts as a client, injects faults, and notes outcomes. `student`: the student's program."""
 
     def __init__(
@@ -101,18 +101,18 @@ class Bench:
         stack: Stack,
         student: Program,
         session: aiohttp.ClientSession,
-        notes: Notes,
+        recorder: ResultRecorder,
         ready_within_s: float,
     ) -> None:
         self.stack = stack
         self.student = student
-        self.note = notes.note
+        self.record = recorder.record
         self._session = session
         self._ready_within_s = ready_within_s
 
     def is_guest(self, program: Program) -> bool:
         """Whether the program is the student's and runs as a guest."""
-        guests = map(self.stack.program, self.stack.arrangement.guests)
+        guests = map(self.stack.program_name, self.stack.arrangement.guests)
         return program is self.student and program.name in guests
 
     async def start_student(self) -> None:
@@ -121,12 +121,12 @@ class Bench:
 
     async def ask(
         self, method: str, target: str, path: str, body: Any = None, within_s: float = 3.0
-    ) -> Seen:
+    ) -> ObservedResponse:
         """Send one request as a client. Never raises: no answer is a `Seen` with status 0."""
         began_s = perf_counter()
 
-        def seen(status: int, content: bytes, words: str = "") -> Seen:
-            return Seen(status, content, (perf_counter() - began_s) * 1_000, words)
+        def response_of(status: int, content: bytes, problem: str = "") -> ObservedResponse:
+            return ObservedResponse(status, content, (perf_counter() - began_s) * 1_000, problem)
 
         try:
             async with self._session.request(
@@ -135,56 +135,56 @@ class Bench:
                 json=body,
                 timeout=aiohttp.ClientTimeout(total=within_s),
             ) as response:
-                content = await response.content.read(LARGEST_ANSWER)
-                while not response.content.at_eof() and len(content) < LARGEST_ANSWER:
-                    content += await response.content.read(LARGEST_ANSWER - len(content))
-                return seen(response.status, content)
+                content = await response.content.read(MAX_ANSWER_BYTES)
+                while not response.content.at_eof() and len(content) < MAX_ANSWER_BYTES:
+                    content += await response.content.read(MAX_ANSWER_BYTES - len(content))
+                return response_of(response.status, content)
         except TimeoutError:
-            return seen(0, b"", "no answer")
+            return response_of(0, b"", "no answer")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return seen(0, b"", f"no answer ({type(error).__name__})")
+            return response_of(0, b"", f"no answer ({type(error).__name__})")
 
-    async def feed(self, within_s: float = 3.0) -> Seen:
+    async def feed(self, within_s: float = 3.0) -> ObservedResponse:
         return await self.ask("GET", "query", _FEED_PATH, within_s=within_s)
 
-    async def ask_when(
+    async def ask_until(
         self,
         method: str,
         target: str,
         path: str,
-        right: Callable[[Seen], bool],
+        accept: Callable[[ObservedResponse], bool],
         body: Any = None,
         *,
         within_s: float = KNOWN_WITHIN_S,
-        every_s: float = LOOK_EVERY_S,
-    ) -> tuple[bool, Seen]:
+        every_s: float = POLL_S,
+    ) -> tuple[bool, ObservedResponse]:
         """Repeat a request until the answer is right or the time is up; (is right, last answer)."""
         give_up_at_s = perf_counter() + within_s
         while True:
             left_s = max(0.1, give_up_at_s - perf_counter())
             answer = await self.ask(method, target, path, body, left_s)
-            if right(answer) or perf_counter() >= give_up_at_s:
-                return right(answer), answer
+            if accept(answer) or perf_counter() >= give_up_at_s:
+                return accept(answer), answer
             await asyncio.sleep(every_s)
 
-    async def feed_when(
-        self, right: Callable[[list[FeedEntry]], bool], within_s: float = KNOWN_WITHIN_S
-    ) -> tuple[bool, Seen]:
+    async def feed_until(
+        self, accept: Callable[[list[FeedEntry]], bool], within_s: float = KNOWN_WITHIN_S
+    ) -> tuple[bool, ObservedResponse]:
         """Read the feed until it is right or the time is up; (is it right, last answer)."""
 
-        def is_right(look: Seen) -> bool:
-            entries = look.feed()
-            return entries is not None and right(entries)
+        def accept_response(response: ObservedResponse) -> bool:
+            entries = response.feed()
+            return entries is not None and accept(entries)
 
-        return await self.ask_when("GET", "query", _FEED_PATH, is_right, within_s=within_s)
+        return await self.ask_until("GET", "query", _FEED_PATH, accept_response, within_s=within_s)
 
-    async def feeds(self, count: int, every_s: float, within_s: float) -> list[Seen]:
+    async def feeds(self, count: int, every_s: float, within_s: float) -> list[ObservedResponse]:
         """Read the feed `count` times, every `every_s` seconds, without waiting for the answers."""
-        readers = []
+        tasks = []
         for _ in range(count):
-            readers.append(asyncio.create_task(self.feed(within_s)))
+            tasks.append(asyncio.create_task(self.feed(within_s)))
             await asyncio.sleep(every_s)
-        return list(await asyncio.gather(*readers))
+        return list(await asyncio.gather(*tasks))
 
     async def post(self, title: str) -> str:
         """Write a post; its id. Raises LabCannotRun: use it only if `posts` is the lab's."""
@@ -196,30 +196,30 @@ class Bench:
     async def comment(self, post_id: str, content: str) -> str:
         """Write a comment once `comments` knows the post; its id, "" if it is never accepted."""
         path = f"/posts/{post_id}/comments"
-        taken, answer = await self.ask_when(
-            "POST", "comments", path, _is_taken, {"content": content}
+        accepted, answer = await self.ask_until(
+            "POST", "comments", path, _is_created, {"content": content}
         )
-        return Comment.model_validate_json(answer.body).id if taken else ""
+        return Comment.model_validate_json(answer.body).id if accepted else ""
 
-    async def tell(self, *events: Event) -> None:
+    async def publish(self, *events: Event) -> None:
         """Publish events directly on the bus, as no service has done. Raises LabCannotRun."""
-        told = [Envelope.around(event, source=SOURCE).model_dump() for event in events]
-        answer = await self.stack.call("POST", self.stack.urls[BUS], "/events", told)
+        envelopes = [Envelope.around(event, source=SOURCE).model_dump() for event in events]
+        answer = await self.stack.call("POST", self.stack.urls[BUS], "/events", envelopes)
         if not answer.ok:
             raise LabCannotRun(f"The bus would not take events: {answer.error or answer.data}.")
 
-    def broken(
+    def fault_active(
         self, kind: str, target: str, **options: Any
     ) -> AbstractAsyncContextManager[Injection]:
         """A fault that is active inside the block; after it the injection has its evidence."""
-        return broken(self.stack, kind, target, SEED, **options)
+        return fault_active(self.stack, kind, target, SEED, **options)
 
 
-def _is_taken(answer: Seen) -> bool:
+def _is_created(answer: ObservedResponse) -> bool:
     return answer.status == 201
 
 
-def median_and_max(looks: Sequence[Seen]) -> str:
+def median_and_max(responses: Sequence[ObservedResponse]) -> str:
     """Median and maximum of the latencies, in words."""
-    took = sorted(look.took_ms for look in looks)
+    took = sorted(look.took_ms for look in responses)
     return f"half within {took[len(took) // 2]:.0f} ms, the slowest {took[-1]:.0f} ms"

@@ -40,87 +40,102 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
-from lab.experiment.readback import CannotCheck, Holdings, Told, read_holdings, tokens_of
-from lab.load.metrics import visible_ms
+from lab.experiment.readback import (
+    CannotCheck,
+    LoggedEvent,
+    StoredState,
+    read_stored_state,
+    tokens_of,
+)
+from lab.load.metrics import visibility_spread
 from lab.load.samples import WRITES, Sample
-from lab.results.result import Data, Visible
+from lab.results.result import CheckerCounts, VisibilityLatency
 
-__all__ = ["CannotCheck", "Holdings", "check", "read_holdings"]
+__all__ = ["CannotCheck", "StoredState", "check", "read_stored_state"]
 
-_BEHIND = {"CommentModerated": "CommentCreated", "CommentUpdated": "CommentModerated"}
+_CAUSED_BY = {"CommentModerated": "CommentCreated", "CommentUpdated": "CommentModerated"}
 """By event type: the type of the event that must come before it in the log."""
 
 
-def check(samples: Iterable[Sample], held: Holdings) -> Data:
+def check(samples: Iterable[Sample], stored: StoredState) -> CheckerCounts:
     """Count the verdicts on one variant's writes. Pure: the same input gives the same counts."""
     writes = [sample for sample in samples if sample.endpoint in WRITES and not sample.dropped]
-    yes = [sample for sample in writes if sample.ok]
-    no = [sample for sample in writes if not sample.ok and sample.definite]
+    acknowledged = [sample for sample in writes if sample.ok]
+    refused = [sample for sample in writes if not sample.ok and sample.definite]
     unknown = [sample for sample in writes if not sample.ok and not sample.definite]
 
-    def found(sample: Sample) -> int:
-        return max(held.owned[sample.token], held.shown[sample.token])
+    def copies(sample: Sample) -> int:
+        return max(stored.by_owner[sample.token], stored.in_feed[sample.token])
 
-    told = Counter((one.type, one.token) for one in held.log)
-    told_again = {token for (_, token), times in told.items() if times > 1}
+    publications = Counter((one.type, one.token) for one in stored.log)
+    published_twice = {token for (_, token), times in publications.items() if times > 1}
 
-    def is_double(sample: Sample) -> bool:
-        return found(sample) > 1 or held.judged[sample.token] > 1 or sample.token in told_again
+    def is_duplicated(sample: Sample) -> bool:
+        return (
+            copies(sample) > 1
+            or stored.by_moderation[sample.token] > 1
+            or sample.token in published_twice
+        )
 
-    seen_by_all = not held.only_the_feed
-    owned_unknown = [sample for sample in unknown if held.owned[sample.token]]
-    seen = visible_ms(yes)
-    return Data(
-        acknowledged=len(yes),
-        visible=sum(held.decided[sample.token] > 0 for sample in yes),
-        lost=sum(not held.owned[sample.token] for sample in yes),
-        duplicated=sum(map(is_double, writes)),
-        diverged=sum(_diverged(sample, held) for sample in (*yes, *owned_unknown))
-        if seen_by_all
+    all_places_read = not stored.feed_only
+    stored_unknown = [sample for sample in unknown if stored.by_owner[sample.token]]
+    visibility = visibility_spread(acknowledged)
+    return CheckerCounts(
+        acknowledged=len(acknowledged),
+        visible=sum(stored.decided_in_feed[sample.token] > 0 for sample in acknowledged),
+        lost=sum(not stored.by_owner[sample.token] for sample in acknowledged),
+        duplicated=sum(map(is_duplicated, writes)),
+        diverged=sum(_diverged(sample, stored) for sample in (*acknowledged, *stored_unknown))
+        if all_places_read
         else None,
         unsettled=sum(
-            held.owned[sample.token] > 0 and not held.decided[sample.token] for sample in yes
+            stored.by_owner[sample.token] > 0 and not stored.decided_in_feed[sample.token]
+            for sample in acknowledged
         ),
-        undecided=sum(held.pending[sample.token] > 0 for sample in yes) if seen_by_all else None,
-        out_of_order=len(_out_of_order(yes, held)) if seen_by_all else None,
-        resurrected=sum(one.went_back > 0 and held.decided[one.token] > 0 for one in yes),
-        refused_kept=sum(found(sample) > 0 for sample in no),
-        unknown=len(unknown),
-        unknown_kept=sum(found(sample) > 0 for sample in unknown),
-        orphaned=sum(
-            held.judged[sample.token] > 0 and not held.owned[sample.token]
-            for sample in (*no, *unknown)
-        )
-        if seen_by_all
+        undecided=sum(stored.pending_at_owner[sample.token] > 0 for sample in acknowledged)
+        if all_places_read
         else None,
-        visible_ms=Visible(**seen),
+        out_of_order=len(_out_of_order(acknowledged, stored)) if all_places_read else None,
+        resurrected=sum(
+            one.went_back > 0 and stored.decided_in_feed[one.token] > 0 for one in acknowledged
+        ),
+        refused_kept=sum(copies(sample) > 0 for sample in refused),
+        unknown=len(unknown),
+        unknown_kept=sum(copies(sample) > 0 for sample in unknown),
+        orphaned=sum(
+            stored.by_moderation[sample.token] > 0 and not stored.by_owner[sample.token]
+            for sample in (*refused, *unknown)
+        )
+        if all_places_read
+        else None,
+        visible_ms=VisibilityLatency(**visibility),
     )
 
 
-def _diverged(write: Sample, held: Holdings) -> bool:
+def _diverged(write: Sample, stored: StoredState) -> bool:
     """Whether a write is stored in one place and missing in another, or has two statuses."""
     token = write.token
-    tellers = [held.owned[token] > 0, held.shown[token] > 0]
-    if write.endpoint != "create_post" and held.status_owned.get(token) != "pending":
-        tellers.append(held.judged[token] > 0)
+    presence = [stored.by_owner[token] > 0, stored.in_feed[token] > 0]
+    if write.endpoint != "create_post" and stored.owner_status.get(token) != "pending":
+        presence.append(stored.by_moderation[token] > 0)
     statuses = {
-        of[token]
-        for of in (held.status_owned, held.status_shown, held.status_judged)
-        if token in of
+        by_token[token]
+        for by_token in (stored.owner_status, stored.feed_status, stored.moderation_status)
+        if token in by_token
     }
-    return (any(tellers) and not all(tellers)) or len(statuses) > 1
+    return (any(presence) and not all(presence)) or len(statuses) > 1
 
 
-def _out_of_order(acknowledged: Sequence[Sample], held: Holdings) -> set[str]:
+def _out_of_order(acknowledged: Sequence[Sample], stored: StoredState) -> set[str]:
     """The tokens of acknowledged writes that a list or the log places too early."""
     by_token = {sample.token: sample for sample in acknowledged}
-    orders = [
-        *held.orders,
-        tokens_of(held.log, "PostCreated"),
-        tokens_of(held.log, "CommentCreated"),
+    lists = [
+        *stored.ordered_lists,
+        tokens_of(stored.log, "PostCreated"),
+        tokens_of(stored.log, "CommentCreated"),
     ]
-    overtaking = {token for order in orders for token in _overtaking(order, by_token)}
-    return overtaking | (by_token.keys() & set(_told_too_early(held.log)))
+    overtaking = {token for order in lists for token in _overtaking(order, by_token)}
+    return overtaking | (by_token.keys() & set(_logged_too_early(stored.log)))
 
 
 def _overtaking(order: Sequence[str], by_token: Mapping[str, Sample]) -> Iterator[str]:
@@ -135,14 +150,14 @@ def _overtaking(order: Sequence[str], by_token: Mapping[str, Sample]) -> Iterato
         earliest_s = min(earliest_s, write.intended_s + (write.latency_ms or 0.0) / 1_000)
 
 
-def _told_too_early(log: Sequence[Told]) -> Iterator[str]:
+def _logged_too_early(log: Sequence[LoggedEvent]) -> Iterator[str]:
     """The tokens of events that the log has before the event that caused them."""
-    first: dict[tuple[str, str], int] = {}
-    for place, told in enumerate(log):
-        first.setdefault((told.type, told.id), place)
-    for place, told in enumerate(log):
+    first_position: dict[tuple[str, str], int] = {}
+    for position, event in enumerate(log):
+        first_position.setdefault((event.type, event.id), position)
+    for position, event in enumerate(log):
         # If the log lacks the other event, or no longer keeps it, there is no order to check.
-        if first.get((_BEHIND.get(told.type, ""), told.id), 0) > place:
-            yield told.token
-        if told.post_id and first.get(("PostCreated", told.post_id), 0) > place:
-            yield told.token
+        if first_position.get((_CAUSED_BY.get(event.type, ""), event.id), 0) > position:
+            yield event.token
+        if event.post_id and first_position.get(("PostCreated", event.post_id), 0) > position:
+            yield event.token

@@ -32,20 +32,20 @@ from lab.experiment.statistics import Estimate, Series, median, ratio_of_runs, r
 from lab.load.metrics import percentile
 from lab.load.plan import WARM_UP
 from lab.load.samples import Sample
-from lab.results.result import Difference, NoiseFloor, Shown
+from lab.results.result import Difference, DifferenceVerdict, NoiseFloor
 
 # ── Differences
 
-DOUBT = 0.05
-AT_LEAST = 20
+SIGNIFICANCE = 0.05
+MIN_ANSWERS = 20
 """Good answers that each variant needs in a phase; with fewer, the median itself is a guess."""
-RUNS_TO_PAIR = 5
+MIN_RUNS_TO_PAIR = 5
 
-Cell = tuple[str, str]
+PhaseEndpoint = tuple[str, str]
 """A phase and an endpoint."""
 
 
-def differences(
+def compare_latencies(
     runs: Sequence[Sequence[Sample]],
     variants: Sequence[str],
     phases: Sequence[str],
@@ -53,20 +53,22 @@ def differences(
 ) -> list[Difference]:
     """Compare each further variant with the first, by endpoint and phase, where both have at least
     AT_LEAST good answers. `runs`: the samples of each run; all runs are of the same scenario."""
-    places = [_places(run, variants) for run in runs]
+    runs_by_cell = [_latencies_by_cell(run, variants) for run in runs]
     cells = dict.fromkeys(
         (phase, endpoint)
-        for endpoint in sorted({endpoint for run in places for _, endpoint in run})
+        for endpoint in sorted({endpoint for run in runs_by_cell for _, endpoint in run})
         for phase in phases
     )
-    found = [
+    estimates = [
         (variant, cell, estimate)
         for cell in cells
-        for variant, estimate in _estimates([run[cell] for run in places if cell in run], variants)
+        for variant, estimate in _estimates(
+            [run[cell] for run in runs_by_cell if cell in run], variants
+        )
     ]
     return [
-        _judged(variant, variants[0], cell, estimate, 1 - DOUBT / len(found), floor)
-        for variant, cell, estimate in found
+        _judge(variant, variants[0], cell, estimate, 1 - SIGNIFICANCE / len(estimates), floor)
+        for variant, cell, estimate in estimates
     ]
 
 
@@ -76,19 +78,19 @@ def _estimates(
     enough = [
         name
         for name in variants
-        if sum(one is not None for run in runs for one in run[name]) >= AT_LEAST
+        if sum(one is not None for run in runs for one in run[name]) >= MIN_ANSWERS
     ]
     if len(enough) < 2 or enough[0] != variants[0]:
         return
     others = enough[1:]
-    if len(runs) < RUNS_TO_PAIR:
+    if len(runs) < MIN_RUNS_TO_PAIR:
         series: list[Series] = [[run[name] for name in enough] for run in runs]
         yield from zip(others, ratios_of_requests(series), strict=True)
         return
     for name in others:
         medians = [[_median(run[one]) for one in (variants[0], name)] for run in runs]
         ratios = [other / first for first, other in medians if first and other]
-        if len(ratios) >= RUNS_TO_PAIR:
+        if len(ratios) >= MIN_RUNS_TO_PAIR:
             yield name, ratio_of_runs(ratios)
 
 
@@ -97,9 +99,9 @@ def _median(values: Sequence[float | None]) -> float | None:
     return median(good) if good else None
 
 
-def _places(
+def _latencies_by_cell(
     samples: Sequence[Sample], variants: Sequence[str]
-) -> dict[Cell, dict[str, list[float | None]]]:
+) -> dict[PhaseEndpoint, dict[str, list[float | None]]]:
     """By phase and endpoint, for each variant: the latencies (ms) in the order of the schedule.
 
     All variants follow one schedule, some with a small delay, so the n-th request of a kind is the
@@ -109,30 +111,30 @@ def _places(
     sent: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda one: one.intended_s):
         sent[sample.variant, sample.endpoint].append(sample)
-    cells: dict[Cell, dict[str, list[float | None]]] = {}
+    cells: dict[PhaseEndpoint, dict[str, list[float | None]]] = {}
     for endpoint in dict.fromkeys(endpoint for _, endpoint in sent):
-        for same in zip(*(sent[name, endpoint] for name in variants), strict=False):
-            phase = same[0].phase
+        for matching in zip(*(sent[name, endpoint] for name in variants), strict=False):
+            phase = matching[0].phase
             if phase == WARM_UP:
                 continue
             cell = cells.setdefault((phase, endpoint), {name: [] for name in variants})
-            for name, sample in zip(variants, same, strict=True):
+            for name, sample in zip(variants, matching, strict=True):
                 counts = sample.ok and sample.phase == phase
                 cell[name].append((sample.latency_ms or None) if counts else None)
     return cells
 
 
-def _judged(
+def _judge(
     variant: str,
     against: str,
-    cell: Cell,
+    cell: PhaseEndpoint,
     estimate: Estimate,
     confidence: float,
     floor: NoiseFloor,
 ) -> Difference:
     low, high = estimate.interval(confidence)
-    verdict: Shown = "no difference shown"
-    if not low <= 1 <= high and floor.is_passed_by(estimate.ratio):
+    verdict: DifferenceVerdict = "no difference shown"
+    if not low <= 1 <= high and floor.is_exceeded_by(estimate.ratio):
         verdict = "slower" if estimate.ratio > 1 else "faster"
     return Difference(
         variant=variant,
@@ -148,20 +150,20 @@ def _judged(
 
 # ── Noise floor
 
-SCENARIO = "calm"
+CONTROL_SCENARIO = "calm"
 TWINS = ("sync-chain", "sync-chain-again")
-KEPT = 20
+MAX_SAVED = 20
 FLOOR_PERCENT = 95
-ANSWERS_AT_LEAST = 50
+MIN_TWIN_ANSWERS = 50
 """Good answers needed in all phases together; with fewer, the medians also differ by chance."""
 
 
-class _Measured(BaseModel):
+class _NoiseRecord(BaseModel):
     share: float
     started: str
 
 
-def apart(samples: Sequence[Sample]) -> float | None:
+def median_gap(samples: Sequence[Sample]) -> float | None:
     """The relative gap between the medians of the twins in one run of `calm` (0.07: 7 %).
 
     The largest over all endpoints. Each median is over all phases, because `calm` has no fault.
@@ -179,9 +181,9 @@ def apart(samples: Sequence[Sample]) -> float | None:
             ]
             for twin in TWINS
         ]
-        if min(map(len, answers)) >= ANSWERS_AT_LEAST:
-            first, again = map(median, answers)
-            shares.append(max(first, again) / min(first, again) - 1)
+        if min(map(len, answers)) >= MIN_TWIN_ANSWERS:
+            first, second = map(median, answers)
+            shares.append(max(first, second) / min(first, second) - 1)
     return max(shares, default=None)
 
 
@@ -194,8 +196,8 @@ def fingerprint(machine: Mapping[str, Any]) -> str:
 
 def state_file() -> Path:
     """The path of the file with the noise figures of this user's machines."""
-    if own := os.environ.get("LAB_STATE"):
-        return Path(own) / "noise.json"
+    if override := os.environ.get("LAB_STATE"):
+        return Path(override) / "noise.json"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "sync-async-lab" / "noise.json"
     state = os.environ.get("XDG_STATE_HOME")
@@ -203,36 +205,36 @@ def state_file() -> Path:
     return base / "sync-async-lab" / "noise.json"
 
 
-def noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
+def load_noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
     """The 95th percentile of the figures saved for this machine; the assumed floor if none are."""
-    kept = _read().get(fingerprint(machine), [])
-    share = percentile([one.share for one in kept], FLOOR_PERCENT)
+    records = _load_records().get(fingerprint(machine), [])
+    share = percentile([one.share for one in records], FLOOR_PERCENT)
     if share is None:
         return NoiseFloor()
-    return NoiseFloor(share=share, runs=len(kept), newest=max(one.started for one in kept))
+    return NoiseFloor(share=share, runs=len(records), newest=max(one.started for one in records))
 
 
-def keep(machine: Mapping[str, Any], share: float, started: str) -> None:
+def save_noise(machine: Mapping[str, Any], share: float, started: str) -> None:
     """Save the figure of one run of `calm`; keep only the newest twenty of a machine."""
     with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         path = state_file()
-        known = _read()
-        same = known.setdefault(fingerprint(machine), [])
-        same.append(_Measured(share=round(share, 4), started=started))
-        same[:] = same[-KEPT:]
+        saved = _load_records()
+        records = saved.setdefault(fingerprint(machine), [])
+        records.append(_NoiseRecord(share=round(share, 4), started=started))
+        records[:] = records[-MAX_SAVED:]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
-        document = {of: [one.model_dump() for one in all_of] for of, all_of in known.items()}
+        document = {of: [one.model_dump() for one in all_of] for of, all_of in saved.items()}
         partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
 
 
-def _read() -> dict[str, list[_Measured]]:
+def _load_records() -> dict[str, list[_NoiseRecord]]:
     """All saved figures, by machine; empty if the file is missing or not valid."""
     try:
         document = json.loads(state_file().read_text(encoding="utf-8"))
         return {
-            str(of): [_Measured.model_validate(one) for one in all_of]
+            str(of): [_NoiseRecord.model_validate(one) for one in all_of]
             for of, all_of in document.items()
         }
     except (OSError, RuntimeError, ValueError, ValidationError, AttributeError, TypeError):

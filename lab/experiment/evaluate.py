@@ -17,65 +17,69 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from lab.cluster.bus_engines import shown
+from lab.cluster.bus_engines import redact_options
 from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
 from lab.load.metrics import phase_figures, recovery_seconds
 from lab.load.samples import WRITES, Sample
-from lab.results.expressions import evaluate, figure
+from lab.results.expressions import evaluate, evaluate_figure
 from lab.results.result import (
-    WARM_UP,
-    Data,
+    WARM_UP_PHASE,
+    CheckerCounts,
     Expectation,
-    FaultProof,
-    Phase,
-    PhaseFigures,
+    FaultEvidence,
+    PhaseResult,
     Prediction,
-    Result,
-    Variant,
+    RunResult,
+    ScenarioPhase,
+    VariantResult,
 )
-from lab.scenarios.external import notes_on
+from lab.scenarios.external import external_notes
 from lab.scenarios.late_joiners import surge_window
-from lab.scenarios.overrides import on_existing
+from lab.scenarios.overrides import existing_bus_notes
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.spec import Predict
+from lab.scenarios.spec import PredictionSpec
 
 # ── Fault evidence
 
-_ADDED_UP = ("visitors", "acted")
+_SUMMED_COUNTS = ("visitors", "acted")
 
 
-def proofs(injections: Sequence[Injection], in_sequence: bool) -> list[FaultProof]:
+def merge_evidence(injections: Sequence[Injection], in_sequence: bool) -> list[FaultEvidence]:
     """The evidence of each fault; the injections of one method on every hop are merged."""
     groups: dict[object, list[Injection]] = {}
     for one in injections:
         groups.setdefault((one.group, one.fault.kind) if one.group else one.name, []).append(one)
-    return [_proof(group, in_sequence) for group in groups.values()]
+    return [_merged_evidence(group, in_sequence) for group in groups.values()]
 
 
-def _proof(injections: Sequence[Injection], in_sequence: bool) -> FaultProof:
+def _merged_evidence(injections: Sequence[Injection], in_sequence: bool) -> FaultEvidence:
     first = injections[0]
     kind, target = first.fault.kind, first.group or first.fault.target
-    at_doors = first.fault.acts_on == "door"
+    in_filter = first.fault.acts_on == "door"
     evidence: dict[str, Any] = dict(first.evidence)
     if first.group:
-        told = [one.evidence for one in injections]
-        added = {name: sum(one.get(name, 0) for one in told) for name in _ADDED_UP if at_doors}
-        evidence = {"targets": len(injections), **added}
-    gone = all(one.gone for one in injections)
-    return FaultProof(
+        each_evidence = [one.evidence for one in injections]
+        sums = {
+            name: sum(one.get(name, 0) for one in each_evidence)
+            for name in _SUMMED_COUNTS
+            if in_filter
+        }
+        evidence = {"targets": len(injections), **sums}
+    removed = all(one.removed for one in injections)
+    return FaultEvidence(
         kind=kind,
         target=target,
-        acted=gone and (any if at_doors else all)(one.acted for one in injections),
+        acted=removed and (any if in_filter else all)(one.acted for one in injections),
         phase=f"{target} {kind}" if in_sequence else "during",
-        evidence=evidence | {"settings": first.fault.settings(), "healed": gone},
+        evidence=evidence | {"settings": first.fault.settings(), "healed": removed},
     )
 
 
 # ── Figures and verdicts
 
 LATE_SHARE = 0.01
-LATE_AT_LEAST = 3
+LATE_MIN_COUNT = 3
 """A run is not valid if more sends were late than this, and than LATE_SHARE of all."""
 
 
@@ -83,13 +87,13 @@ def variant_result(
     scenario: Scenario,
     name: str,
     samples: Sequence[Sample],
-    data: Data | None,
+    data: CheckerCounts | None,
     injections: Sequence[Injection],
     warm_up_s: float,
-    deaths: Sequence[Exit] = (),
+    exits: Sequence[Exit] = (),
     alarms: Sequence[str] = (),
-    seen: Mapping[str, Any] = MappingProxyType({}),
-) -> Variant:
+    extra_keys: Mapping[str, Any] = MappingProxyType({}),
+) -> VariantResult:
     """One variant's part of the result. `data`: None when its stored data could not be read.
     `deaths`: the programs, of any variant, that exited unexpectedly. `alarms`: impossible states
     that its services reported. `seen`: further keys of the result."""
@@ -109,46 +113,44 @@ def variant_result(
     if ends_s:
         recovery = recovery_seconds(samples, max(ends_s), figures["before"]["endpoints"])
     spec = scenario.variants[name]
-    faults = proofs(injections, scenario.in_sequence)
-    last_words = {death.name: death.last_lines[-1:] for death in deaths}
-    ended = [target for target in spec.may_end if f"{name}.{target}" in last_words]
-    return Variant(
+    faults = merge_evidence(injections, scenario.in_sequence)
+    last_lines = {death.name: death.last_lines[-1:] for death in exits}
+    ended = [target for target in spec.may_end if f"{name}.{target}" in last_lines]
+    return VariantResult(
         name=name,
         arrangement=spec.arrangement,
-        options=shown(spec.options) | spec.loop_as_set,
-        phases={
-            phase: PhaseFigures.model_validate(of_phase) for phase, of_phase in figures.items()
-        },
+        options=redact_options(spec.options) | spec.loop_options,
+        phases={phase: PhaseResult.model_validate(of_phase) for phase, of_phase in figures.items()},
         data=data,
         recovery_seconds=recovery,
         faults=faults,
         ended=ended,
         notes=[
             *(
-                " ".join((f"{target} ended by itself.", *last_words[f"{name}.{target}"]))
+                " ".join((f"{target} ended by itself.", *last_lines[f"{name}.{target}"]))
                 for target in ended
             ),
-            *on_existing(scenario, name),
-            *notes_on(scenario, name),
+            *existing_bus_notes(scenario, name),
+            *external_notes(scenario, name),
             *(
                 f"{one.target} {one.kind} hit nobody here, for hardly anybody came by: where "
                 "others ask, these may answer from a copy of their own."
                 for one in faults
-                if not spec.ours and _met_nobody(one)
+                if not spec.is_own and _affected_nothing(one)
             ),
             *(f"ALARM of {alarm}" for alarm in alarms),
         ],
-        **seen,
+        **extra_keys,
     )
 
 
-def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]) -> list[str]:
+def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exit]) -> list[str]:
     """The reasons why a run is not valid, one sentence each; empty when it is valid."""
     problems = []
     for variant in result.variants:
         for proof in variant.faults:
-            ours = scenario.variants[variant.name].ours
-            if not proof.acted and (ours or not _met_nobody(proof)):
+            is_own = scenario.variants[variant.name].is_own
+            if not proof.acted and (is_own or not _affected_nothing(proof)):
                 seen = ", ".join(f"{name} {value}" for name, value in proof.evidence.items())
                 problems.append(
                     f"{proof.kind} on {proof.target} of {variant.name} is not proved to have acted "
@@ -172,7 +174,7 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
         problems.append(
             f"The load could not send {result.load.dropped} requests at all. Lower --rate."
         )
-    if sent and result.load.late > max(LATE_SHARE * sent, LATE_AT_LEAST):
+    if sent and result.load.late > max(LATE_SHARE * sent, LATE_MIN_COUNT):
         problems.append(
             f"The load sent {result.load.late} of {sent} requests more than 10 ms late, so it has "
             "measured itself. Is something else busy on this machine? Or lower --rate."
@@ -181,30 +183,34 @@ def health_of_the_run(scenario: Scenario, result: Result, deaths: Sequence[Exit]
         for variant in result.variants:
             outcome = evaluate(steady, result, steady_in=variant.name)
             if outcome.holds is not True:
-                told = "but nothing of the kind was due in that time. Raise --rate, or the seconds"
+                detail = (
+                    "but nothing of the kind was due in that time. Raise --rate, or the seconds"
+                )
                 if outcome.measured is not None:
-                    told = f"measured {outcome.measured:.4g}"
+                    detail = f"measured {outcome.measured:.4g}"
                 problems.append(
                     f"{variant.name} was not well before anything was broken: wanted {steady}, "
-                    f"{told}."
+                    f"{detail}."
                 )
-    allowed = {f"{of.name}.{target}" for of in result.variants for target in of.ended}
+    allowed = {
+        f"{variant.name}.{target}" for variant in result.variants for target in variant.ended
+    }
     problems += [
         f"{death.name} ended though nobody told it to (status {death.status}): "
         f"{' | '.join(death.last_lines[-3:])}"
-        for death in deaths
+        for death in exits
         if death.name not in allowed
     ]
     return problems
 
 
-def _met_nobody(proof: FaultProof) -> bool:
+def _affected_nothing(proof: FaultEvidence) -> bool:
     """Whether a fault in a fault filter was removed without having affected any request."""
-    told = proof.evidence
-    return bool(told.get("healed")) and told.get("acted") == 0 and "visitors" in told
+    evidence = proof.evidence
+    return bool(evidence.get("healed")) and evidence.get("acted") == 0 and "visitors" in evidence
 
 
-def evaluated(scenario: Scenario, result: Result) -> list[Expectation]:
+def judge_expectations(scenario: Scenario, result: RunResult) -> list[Expectation]:
     """Each expectation with its verdict. `measured`: the left value of the deciding comparison."""
     expectations = []
     for expect in scenario.expect:
@@ -234,21 +240,21 @@ def _has_writes(scenario: Scenario) -> bool:
 # ── Requests that a fault interrupted
 
 
-def count_with_the_fault(samples: Sequence[Sample], timeline: Sequence[Phase]) -> int:
+def reassign_interrupted(samples: Sequence[Sample], timeline: Sequence[ScenarioPhase]) -> int:
     """Move each sample that was under way when a fault began from its phase without faults to the
     phase of that fault. Changes `phase` of the samples in place; returns how many it changed."""
     moved = 0
-    begins_s = WARM_UP.seconds
+    begins_s = WARM_UP_PHASE.seconds
     healthy = {phase.name for phase in timeline if not phase.faults}
     for phase in timeline:
         if phase.faults:
             first_s = begins_s + min(window.at_s for window in phase.faults)
-            hurt = {name for window in phase.faults for name in window.variants}
+            affected = {name for window in phase.faults for name in window.variants}
             for sample in samples:
                 if (
-                    sample.variant in hurt
+                    sample.variant in affected
                     and sample.phase in healthy
-                    and sample.intended_s < first_s < _over_s(sample)
+                    and sample.intended_s < first_s < _end_s(sample)
                 ):
                     sample.phase = phase.name
                     moved += 1
@@ -256,7 +262,7 @@ def count_with_the_fault(samples: Sequence[Sample], timeline: Sequence[Phase]) -
     return moved
 
 
-def _over_s(sample: Sample) -> float:
+def _end_s(sample: Sample) -> float:
     """Seconds from the start of the run to the answer or failure; the intended send time if there
     was neither."""
     return sample.intended_s + (sample.latency_ms or 0.0) / 1_000
@@ -265,30 +271,30 @@ def _over_s(sample: Sample) -> float:
 # ── Predictions
 
 
-def predictions(scenario: Scenario, result: Result) -> list[Prediction]:
+def judge_predictions(scenario: Scenario, result: RunResult) -> list[Prediction]:
     """Each prediction of the scenario with its figures, in the file's order."""
-    return [_beside(one, result) for one in scenario.predict]
+    return [_judge_prediction(one, result) for one in scenario.predict]
 
 
-def _beside(one: Predict, result: Result) -> Prediction:
+def _judge_prediction(spec: PredictionSpec, result: RunResult) -> Prediction:
     answer, predicted = "", None
     try:
-        predicted = figure(one.predicted, result)
+        predicted = evaluate_figure(spec.predicted, result)
     except ValueError as error:
         answer = str(error)
-    measured = figure(one.measured, result)
+    measured = evaluate_figure(spec.measured, result)
     deviation = None
     if predicted and measured is not None:
         deviation = (measured - predicted) / predicted
     return Prediction(
-        says=one.says,
+        says=spec.says,
         predicted=predicted,
         measured=measured,
         deviation=deviation,
-        within=one.within,
-        agrees=None if deviation is None else abs(deviation) <= one.within,
-        because=one.because,
-        predicted_by=" ".join(one.predicted.split()),
-        measured_as=" ".join(one.measured.split()),
+        within=spec.within,
+        agrees=None if deviation is None else abs(deviation) <= spec.within,
+        because=spec.because,
+        predicted_by=" ".join(spec.predicted.split()),
+        measured_as=" ".join(spec.measured.split()),
         answer=answer,
     )

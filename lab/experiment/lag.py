@@ -17,21 +17,21 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from lab.cluster.fault_rules import hearers
+from lab.cluster.fault_rules import consumers_of
 from lab.cluster.stack import Stack
 from lab.domain.services import BUS
 from lab.load.metrics import percentile
-from lab.results.result import WARM_UP, ConsumerLag
+from lab.results.result import WARM_UP_PHASE, ConsumerLag
 from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.scenario import Scenario
 
-EVERY_S = 0.1
-USUAL_PERCENT = 90
-LEVEL_AT_LEAST = 1
+SAMPLE_INTERVAL_S = 0.1
+USUAL_PERCENTILE = 90
+MIN_USUAL_LAG = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LagReading:
     """One consumer at one moment; `t` is in seconds from the start of the run.
 
     `applied`: how many events it has applied, summed over restarts of its process.
@@ -54,7 +54,7 @@ class Reading:
 
 
 @dataclass
-class _Consumer:
+class _ConsumerState:
     """The last known state of one consumer. A restarted process counts from 0 again, so
     `applied_before` sums the counts of its earlier processes."""
 
@@ -63,7 +63,7 @@ class _Consumer:
     applied: int = 0
     applied_before: int = 0
 
-    def learn(self, state: dict[str, Any], pid: int) -> None:
+    def update(self, state: dict[str, Any], pid: int) -> None:
         if pid != self.pid:
             self.applied_before += self.applied
             self.pid = pid
@@ -77,61 +77,67 @@ class LagSampler:
 
     stacks: Sequence[Stack]
     start_at: float
-    readings: list[Reading] = field(default_factory=list)
+    readings: list[LagReading] = field(default_factory=list)
 
     async def run(self) -> None:
-        followed = [stack for stack in self.stacks if stack.arrangement.has_bus]
-        await asyncio.gather(*(self._follow(stack) for stack in followed))
+        with_bus = [stack for stack in self.stacks if stack.arrangement.has_bus]
+        await asyncio.gather(*(self._sample(stack) for stack in with_bus))
 
-    async def _follow(self, stack: Stack) -> None:
-        consumers = {name: _Consumer() for name in hearers(stack.arrangement)}
+    async def _sample(self, stack: Stack) -> None:
+        consumers = {name: _ConsumerState() for name in consumers_of(stack.arrangement)}
         targets = (BUS, *consumers) if consumers else ()
-        asked: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        requests: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
         head, due_s = -1, perf_counter()
         try:
             while targets:
                 # A process that hangs gets no further request while the first one is open.
                 for name in targets:
-                    if name not in asked:
-                        asked[name] = asyncio.create_task(stack.state(name))
-                await asyncio.wait(asked.values(), timeout=EVERY_S)
-                done = {name: asked.pop(name) for name in targets if asked[name].done()}
+                    if name not in requests:
+                        requests[name] = asyncio.create_task(stack.state(name))
+                await asyncio.wait(requests.values(), timeout=SAMPLE_INTERVAL_S)
+                done = {name: requests.pop(name) for name in targets if requests[name].done()}
                 answers = {name: state for name, task in done.items() if (state := task.result())}
                 if BUS in answers and answers[BUS]["head"] is not None:
                     head = answers[BUS]["head"]
-                for name, one in consumers.items():
+                for name, consumer in consumers.items():
                     state = answers.get(name)
                     if state and state.get("offset") is not None:
-                        one.learn(state, stack.supervisor.pid(stack.program(name)))
-                    self._note(stack, name, one, head, state is not None)
-                due_s = max(due_s + EVERY_S, perf_counter())
+                        consumer.update(state, stack.supervisor.pid(stack.program_name(name)))
+                    self._record(stack, name, consumer, head, state is not None)
+                due_s = max(due_s + SAMPLE_INTERVAL_S, perf_counter())
                 await asyncio.sleep(due_s - perf_counter())
         finally:
-            for task in asked.values():
+            for task in requests.values():
                 task.cancel()
-            await asyncio.gather(*asked.values(), return_exceptions=True)
+            await asyncio.gather(*requests.values(), return_exceptions=True)
 
-    def _note(self, stack: Stack, name: str, one: _Consumer, head: int, answered: bool) -> None:
-        if head < 0 or one.offset < 0:
+    def _record(
+        self, stack: Stack, name: str, consumer: _ConsumerState, head: int, answered: bool
+    ) -> None:
+        if head < 0 or consumer.offset < 0:
             return
         t = round(perf_counter() - self.start_at, 3)
-        applied = one.applied_before + one.applied
-        self.readings.append(Reading(t, stack.name, name, head, one.offset, applied, answered))
+        applied = consumer.applied_before + consumer.applied
+        self.readings.append(
+            LagReading(t, stack.name, name, head, consumer.offset, applied, answered)
+        )
 
     def figures(self, scenario: Scenario, variant: str) -> dict[str, ConsumerLag]:
         """The lag figures of one variant's consumers, by service."""
         own = [reading for reading in self.readings if reading.variant == variant]
         names = dict.fromkeys(reading.service for reading in own)
-        load_ends_s = WARM_UP.seconds + sum(phase.seconds for phase in scenario.timeline())
-        hurt = _hurt(scenario, variant)
+        load_ends_s = WARM_UP_PHASE.seconds + sum(phase.seconds for phase in scenario.timeline())
+        disturbance = _disturbance(scenario, variant)
         return {
-            name: consumer_lag([one for one in own if one.service == name], hurt, load_ends_s)
+            name: compute_consumer_lag(
+                [one for one in own if one.service == name], disturbance, load_ends_s
+            )
             for name in names
         }
 
 
-def consumer_lag(
-    readings: Sequence[Reading], hurt: tuple[float, float] | None, load_ends_s: float
+def compute_consumer_lag(
+    readings: Sequence[LagReading], disturbance: tuple[float, float] | None, load_ends_s: float
 ) -> ConsumerLag:
     """The figures of one consumer, from its readings (at least one). Pure.
 
@@ -143,37 +149,41 @@ def consumer_lag(
     reading under load with a usual lag. At both ends the lag is small, so the events applied in
     between are the events that arrived.
     """
-    began_s, ended_s = hurt or (load_ends_s, load_ends_s)
+    began_s, ended_s = disturbance or (load_ends_s, load_ends_s)
     before = [float(one.lag) for one in readings if one.t < began_s]
-    usual = max(LEVEL_AT_LEAST, percentile(before, USUAL_PERCENT) or 0)
-    back = next((one for one in readings if hurt and one.t >= ended_s and one.answered), None)
-    drained = next((one for one in readings if back and one.t >= back.t and one.lag <= usual), None)
+    usual = max(MIN_USUAL_LAG, percentile(before, USUAL_PERCENTILE) or 0)
+    recovered = next(
+        (one for one in readings if disturbance and one.t >= ended_s and one.answered), None
+    )
+    drained = next(
+        (one for one in readings if recovered and one.t >= recovered.t and one.lag <= usual), None
+    )
     if drained:
         first, last = (
             [one for one in readings if one.t <= began_s or one is readings[0]][-1],
             drained,
         )
     else:
-        level = [one for one in readings if one.t <= load_ends_s and one.lag <= usual]
-        first, last = readings[0], [*readings[:1], *level][-1]
+        at_usual_lag = [one for one in readings if one.t <= load_ends_s and one.lag <= usual]
+        first, last = readings[0], [*readings[:1], *at_usual_lag][-1]
     return ConsumerLag(
         max=max(one.lag for one in readings),
         arrival_rate=_rate(last.applied - first.applied, last.t - first.t),
         told_rate=_rate(last.head - first.head, last.t - first.t),
-        outage_seconds=round(back.t - began_s, 3) if back else None,
-        drained_seconds=round(drained.t - back.t, 3) if drained and back else None,
-        drain_rate=_rate(drained.applied - back.applied, drained.t - back.t)
-        if drained and back
+        outage_seconds=round(recovered.t - began_s, 3) if recovered else None,
+        drained_seconds=round(drained.t - recovered.t, 3) if drained and recovered else None,
+        drain_rate=_rate(drained.applied - recovered.applied, drained.t - recovered.t)
+        if drained and recovered
         else None,
     )
 
 
-def _hurt(scenario: Scenario, variant: str) -> tuple[float, float] | None:
+def _disturbance(scenario: Scenario, variant: str) -> tuple[float, float] | None:
     """Start of the first and end of the last fault or surge in a variant, in seconds from the
     start of the run; None without any."""
     surge = surge_window(scenario.load, scenario.phases)
     windows = [surge] if surge else []
-    begins_s = WARM_UP.seconds
+    begins_s = WARM_UP_PHASE.seconds
     for phase in scenario.timeline():
         for window in phase.faults:
             if variant in window.variants:
@@ -189,24 +199,30 @@ def _rate(events: int, seconds: float) -> float | None:
     return round(events / seconds, 3) if seconds > 0 else None
 
 
-def write_lag(path: Path, readings: Iterable[Reading]) -> None:
+def write_lag(path: Path, readings: Iterable[LagReading]) -> None:
     """Write the readings as CSV with a header, readable by its owner only."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(file, "w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow([of.name for of in fields(Reading)])
+        writer.writerow([of.name for of in fields(LagReading)])
         writer.writerows([*astuple(one)[:-1], int(one.answered)] for one in readings)
 
 
-def read_lag(path: Path) -> list[Reading]:
+def read_lag(path: Path) -> list[LagReading]:
     """Read what `write_lag` wrote. Raises OSError, or ValueError for a file of another kind."""
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source)
-        if (header := next(reader, [])) != [of.name for of in fields(Reading)]:
+        if (header := next(reader, [])) != [of.name for of in fields(LagReading)]:
             raise ValueError(f"{path}: not a file of readings; its first line is {header}")
         return [
-            Reading(
-                float(t), variant, service, int(head), int(offset), int(applied), bool(int(told))
+            LagReading(
+                float(t),
+                variant,
+                service,
+                int(head),
+                int(offset),
+                int(applied),
+                bool(int(answered)),
             )
-            for t, variant, service, head, offset, applied, told in reader
+            for t, variant, service, head, offset, applied, answered in reader
         ]

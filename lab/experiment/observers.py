@@ -22,92 +22,115 @@ from typing import Any
 
 import psutil
 
-from lab.cluster.databases import Databases, OwnerIs, ReachedIn, owners, reach_in
-from lab.cluster.fixtures import bring_in, tell_history
+from lab.cluster.databases import (
+    Databases,
+    ForeignOpenAttempt,
+    OwnerState,
+    read_owners,
+    try_foreign_open,
+)
+from lab.cluster.fixtures import publish_history, start_replica
 from lab.cluster.stack import Stack
-from lab.experiment.readback import pages
-from lab.results.result import WARM_UP, Footprint, Newcomer, Phase, footprint
-from lab.scenarios.late_joiners import keep_events
+from lab.experiment.readback import read_pages
+from lab.results.result import WARM_UP_PHASE, Footprint, Newcomer, ScenarioPhase, measure_footprint
+from lab.scenarios.late_joiners import variants_with_event_log
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.spec import ReachIn
+from lab.scenarios.spec import ForeignOpenSpec
 
 # ── Databases and processes
 
 
 @dataclass
-class Seen:
+class Observation:
     """The observations of one variant. `open`: None if the system hides the open files."""
 
     stack: Stack
-    open: Databases | None = None
+    open_databases: Databases | None = None
     footprint: Footprint | None = None
-    reached_in: list[ReachedIn] = field(default_factory=list)
+    foreign_opens: list[ForeignOpenAttempt] = field(default_factory=list)
 
-    def keys(self, folder: Path) -> dict[str, Any]:
+    def to_result(self, folder: Path) -> dict[str, Any]:
         """Keys of the variant's result. To be called after its processes have exited. `folder`: the
         folder of its databases."""
         return {
-            "databases": self.open,
+            "databases": self.open_databases,
             "footprint": self.footprint,
-            "database_owners": owners(folder),
-            "reached_in": [asdict(one) for one in self.reached_in],
+            "database_owners": read_owners(folder),
+            "reached_in": [asdict(one) for one in self.foreign_opens],
         }
 
 
-def middle_s(timeline: Sequence[Phase]) -> float:
+def observation_offset_s(timeline: Sequence[ScenarioPhase]) -> float:
     """Seconds from the start of the first phase to the middle of `during`, or of the first phase
     if there is no `during`."""
-    at = next((i for i, phase in enumerate(timeline) if phase.name == "during"), 0)
-    return sum(phase.seconds for phase in timeline[:at]) + timeline[at].seconds / 2
+    index = next((i for i, phase in enumerate(timeline) if phase.name == "during"), 0)
+    return sum(phase.seconds for phase in timeline[:index]) + timeline[index].seconds / 2
 
 
-async def look(stacks: Sequence[Stack], wishes: Sequence[ReachIn], at_s: float) -> list[Seen]:
+async def observe(
+    stacks: Sequence[Stack], foreign_opens: Sequence[ForeignOpenSpec], at_s: float
+) -> list[Observation]:
     """At the time `at_s` (of `perf_counter`), observe each stack, and try the foreign opens in
     `wishes` while the owners run."""
     await asyncio.sleep(at_s - time.perf_counter())
-    found = [Seen(stack) for stack in stacks]
-    for seen in found:
+    observations = [Observation(stack) for stack in stacks]
+    for observation in observations:
         try:
-            seen.footprint = await asyncio.to_thread(footprint, seen.stack.pids().values())
-            seen.open = await asyncio.to_thread(seen.stack.open_databases)
+            observation.footprint = await asyncio.to_thread(
+                measure_footprint, observation.stack.pids().values()
+            )
+            observation.open_databases = await asyncio.to_thread(observation.stack.open_databases)
         except psutil.Error:
             continue
-        await _reach_in(seen, wishes, "running")
-    return found
+        await _try_foreign_opens(observation, foreign_opens, "running")
+    return observations
 
 
-async def look_again(found: Sequence[Seen], wishes: Sequence[ReachIn]) -> None:
+async def observe_after(
+    observations: Sequence[Observation], foreign_opens: Sequence[ForeignOpenSpec]
+) -> None:
     """After the run: kill the owners of the databases, and try the foreign opens again."""
-    for seen in found:
-        for wish in _possible(seen, wishes):
-            owner = seen.stack.program(wish.into)
-            if seen.stack.supervisor.alive(owner):
-                await seen.stack.supervisor.kill(owner)
-        await _reach_in(seen, wishes, "gone")
+    for observation in observations:
+        for foreign_open in _possible_opens(observation, foreign_opens):
+            owner = observation.stack.program_name(foreign_open.into)
+            if observation.stack.supervisor.alive(owner):
+                await observation.stack.supervisor.kill(owner)
+        await _try_foreign_opens(observation, foreign_opens, "gone")
 
 
-async def _reach_in(seen: Seen, wishes: Sequence[ReachIn], owner: OwnerIs) -> None:
-    stack = seen.stack
+async def _try_foreign_opens(
+    observation: Observation, foreign_opens: Sequence[ForeignOpenSpec], owner: OwnerState
+) -> None:
+    stack = observation.stack
     programs = {program.name: program for program in stack.programs}
-    for wish in _possible(seen, wishes):
-        who = programs[stack.program(wish.who)]
-        seen.reached_in.append(await reach_in(stack.supervisor, who, wish.into, stack.data, owner))
+    for foreign_open in _possible_opens(observation, foreign_opens):
+        opener = programs[stack.program_name(foreign_open.who)]
+        observation.foreign_opens.append(
+            await try_foreign_open(stack.supervisor, opener, foreign_open.into, stack.data, owner)
+        )
 
 
-def _possible(seen: Seen, wishes: Sequence[ReachIn]) -> list[ReachIn]:
+def _possible_opens(
+    observation: Observation, foreign_opens: Sequence[ForeignOpenSpec]
+) -> list[ForeignOpenSpec]:
     """The foreign opens between two processes that each had a database open."""
     return [
-        wish for wish in wishes if all((seen.open or {}).get(one) for one in (wish.who, wish.into))
+        foreign_open
+        for foreign_open in foreign_opens
+        if all(
+            (observation.open_databases or {}).get(one)
+            for one in (foreign_open.who, foreign_open.into)
+        )
     ]
 
 
 # ── Stuck consumers and dead letters
 
 
-async def read_halted(stack: Stack) -> dict[str, Any]:
+async def read_stuck_consumers(stack: Stack) -> dict[str, Any]:
     """The keys `stuck` (by service: at which event, and why) and `dead_letters` (by service: how
     many); empty if the bus keeps no log."""
-    if not stack.arrangement.keeps_a_log:
+    if not stack.arrangement.has_replayable_log:
         return {}
     states = {name: await stack.state(name) or {} for name in stack.arrangement.services}
     return {
@@ -125,69 +148,69 @@ async def read_halted(stack: Stack) -> dict[str, Any]:
 # ── Histories and newcomers
 
 
-async def tell_histories(scenario: Scenario, stacks: Sequence[Stack]) -> None:
+async def publish_histories(scenario: Scenario, stacks: Sequence[Stack]) -> None:
     """Publish the scenario's history in each variant whose bus keeps events.
 
     Raises HistoryNotHeard.
     """
     if scenario.history is None:
         return
-    kept = keep_events(scenario.variants)
+    with_log = variants_with_event_log(scenario.variants)
     for stack in stacks:
-        if stack.name in kept:
-            await tell_history(stack, scenario.history.events)
+        if stack.name in with_log:
+            await publish_history(stack, scenario.history.events)
 
 
-async def bring_in_newcomers(
+async def add_newcomers(
     scenario: Scenario, stacks: Sequence[Stack], start_at: float
 ) -> dict[str, list[Newcomer]]:
     """Start each newcomer at its time, in each variant whose bus keeps events; the newcomers by
     variant. Returns when all have caught up, or have reached their time limit."""
-    during_s = start_at + WARM_UP.seconds + scenario.phases.before
-    kept = keep_events(scenario.variants)
-    able = [stack for stack in stacks if stack.name in kept]
-    came = await asyncio.gather(
+    during_s = start_at + WARM_UP_PHASE.seconds + scenario.phases.before
+    with_log = variants_with_event_log(scenario.variants)
+    targets = [stack for stack in stacks if stack.name in with_log]
+    added = await asyncio.gather(
         *(
-            _at(during_s + one.at, one.at, stack, one.service)
+            _add_newcomer_at(during_s + one.at, one.at, stack, one.service)
             for one in scenario.newcomer
-            for stack in able
+            for stack in targets
         )
     )
-    names = [stack.name for _ in scenario.newcomer for stack in able]
+    names = [stack.name for _ in scenario.newcomer for stack in targets]
     return {
-        stack.name: [one for one, name in zip(came, names, strict=True) if name == stack.name]
+        stack.name: [one for one, name in zip(added, names, strict=True) if name == stack.name]
         for stack in stacks
     }
 
 
-async def _at(moment_s: float, at_s: float, stack: Stack, service: str) -> Newcomer:
-    await asyncio.sleep(moment_s - perf_counter())
-    came = await bring_in(stack, service)
-    rate = came.events / came.seconds if came.seconds else None
+async def _add_newcomer_at(start_at_s: float, at_s: float, stack: Stack, service: str) -> Newcomer:
+    await asyncio.sleep(start_at_s - perf_counter())
+    replica = await start_replica(stack, service)
+    rate = replica.events / replica.seconds if replica.seconds else None
     return Newcomer(
         service=service,
-        part=came.part,
+        part=replica.replica,
         at_s=at_s,
-        events=came.events,
-        seconds=came.seconds and round(came.seconds, 3),
+        events=replica.events,
+        seconds=replica.seconds and round(replica.seconds, 3),
         events_per_s=rate and round(rate, 1),
     )
 
 
-async def compare(stack: Stack, newcomers: Sequence[Newcomer]) -> None:
+async def compare_replicas(stack: Stack, newcomers: Sequence[Newcomer]) -> None:
     """Set for each newcomer how many feed entries differ from those of the first replica.
 
     Raises CannotCheck.
     """
-    for one in newcomers:
+    for newcomer in newcomers:
         first, second = await asyncio.gather(
-            _entries(stack, one.service), _entries(stack, one.part)
+            _feed_by_id(stack, newcomer.service), _feed_by_id(stack, newcomer.part)
         )
         ids = first.keys() | second.keys()
-        one.entries = len(first)
-        one.differences = sum(first.get(post) != second.get(post) for post in ids)
+        newcomer.entries = len(first)
+        newcomer.differences = sum(first.get(post) != second.get(post) for post in ids)
 
 
-async def _entries(stack: Stack, part: str) -> Mapping[str, Any]:
+async def _feed_by_id(stack: Stack, process: str) -> Mapping[str, Any]:
     """The whole feed of one replica of `query`, by post id."""
-    return {entry["id"]: entry async for entry in pages(stack, part, "/feed")}
+    return {entry["id"]: entry async for entry in read_pages(stack, process, "/feed")}

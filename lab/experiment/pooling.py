@@ -12,88 +12,90 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.experiment.differences import differences
-from lab.experiment.evaluate import evaluated, predictions
+from lab.experiment.differences import compare_latencies
+from lab.experiment.evaluate import judge_expectations, judge_predictions
 from lab.experiment.statistics import median
-from lab.load.metrics import phase_figures, visible_ms
+from lab.load.metrics import phase_figures, visibility_spread
 from lab.load.samples import WRITES, Sample
 from lab.results.result import (
+    CheckerCounts,
     ConsumerLag,
-    Data,
-    FaultProof,
-    Lag,
-    Load,
-    OneRun,
-    PhaseFigures,
-    Result,
-    Variant,
-    Visible,
+    FaultEvidence,
+    LoadSummary,
+    PhaseResult,
+    RunResult,
+    RunSummary,
+    SendLag,
+    VariantResult,
+    VisibilityLatency,
 )
 from lab.scenarios.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """One run: its folder, and its result and samples, or the reason why it has none."""
 
     seed: int
     folder: Path
-    result: Result | None
+    result: RunResult | None
     samples: Sequence[Sample] = ()
-    why_none: str = ""
+    failure: str = ""
 
-    def in_brief(self) -> OneRun:
-        of = self.result
-        return OneRun(
+    def to_summary(self) -> RunSummary:
+        result = self.result
+        return RunSummary(
             seed=self.seed,
             folder=self.folder.name,
-            valid=of is not None and of.valid,
-            verdicts=[one.verdict for one in of.expectations] if of else [],
-            problems=of.problems if of else [self.why_none],
+            valid=result is not None and result.valid,
+            verdicts=[one.verdict for one in result.expectations] if result else [],
+            problems=result.problems if result else [self.failure],
         )
 
 
-def pooled(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
+def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
     """One result of all valid runs; if none is valid, one of all runs, which is not valid. At least
     one run must have a result; the first of these gives seed, machine and noise floor."""
-    ran = [(one.result, one.samples) for one in outcomes if one.result]
-    kept = [(result, samples) for result, samples in ran if result.valid] or ran
-    first = ran[0][0]
-    runs = [samples for _, samples in kept]
+    with_result = [(one.result, one.samples) for one in outcomes if one.result]
+    pooled_runs = [
+        (result, samples) for result, samples in with_result if result.valid
+    ] or with_result
+    first = with_result[0][0]
+    runs = [samples for _, samples in pooled_runs]
     variants = [
-        _variant(
-            [one for result, _ in kept if (one := result.variant(name))],
+        _pool_variant(
+            [one for result, _ in pooled_runs if (one := result.variant(name))],
             [sample for samples in runs for sample in samples if sample.variant == name],
         )
         for name in (one.name for one in first.variants)
     ]
     result = first.model_copy(
         update={
-            "valid": kept[0][0].valid,
-            "problems": list(dict.fromkeys(why for one, _ in kept for why in one.problems)),
-            "load": loads_together([one.load for one, _ in kept]),
+            "valid": pooled_runs[0][0].valid,
+            "problems": list(dict.fromkeys(why for one, _ in pooled_runs for why in one.problems)),
+            "load": merge_loads([one.load for one, _ in pooled_runs]),
             "variants": variants,
             "repeats": len(outcomes),
-            "runs": [one.in_brief() for one in outcomes],
+            "runs": [one.to_summary() for one in outcomes],
         }
     )
     if result.noise_floor:
         phases = scenario.reported_phases()
         names = [one.name for one in variants]
-        result.differences = differences(runs, names, phases, result.noise_floor)
-    result.expectations = evaluated(scenario, result)
-    result.predictions = predictions(scenario, result)
+        result.differences = compare_latencies(runs, names, phases, result.noise_floor)
+    result.expectations = judge_expectations(scenario, result)
+    result.predictions = judge_predictions(scenario, result)
     return result
 
 
-def loads_together(loads: Sequence[Load]) -> Load:
+def merge_loads(loads: Sequence[LoadSummary]) -> LoadSummary:
     """The sums of late and dropped sends and of probes; the worst lag and shares of any run."""
 
-    def worst(of: Callable[[Load], float | None]) -> float | None:
-        return max((one for load in loads if (one := of(load)) is not None), default=None)
+    def worst(figure: Callable[[LoadSummary], float | None]) -> float | None:
+        return max((one for load in loads if (one := figure(load)) is not None), default=None)
 
-    return Load(
-        lag_ms=Lag(
+    return LoadSummary(
+        lag_ms=SendLag(
             p50=worst(lambda one: one.lag_ms.p50),
             p99=worst(lambda one: one.lag_ms.p99),
             max=worst(lambda one: one.lag_ms.max),
@@ -106,7 +108,7 @@ def loads_together(loads: Sequence[Load]) -> Load:
     )
 
 
-def _variant(runs: Sequence[Variant], samples: Sequence[Sample]) -> Variant:
+def _pool_variant(runs: Sequence[VariantResult], samples: Sequence[Sample]) -> VariantResult:
     first = runs[0]
     seconds = {
         name: sum(run.phases[name].seconds for run in runs if name in run.phases)
@@ -119,65 +121,69 @@ def _variant(runs: Sequence[Variant], samples: Sequence[Sample]) -> Variant:
     )
     return first.model_copy(
         update={
-            "phases": {name: PhaseFigures.model_validate(of) for name, of in figures.items()},
-            "data": _data([run.data for run in runs if run.data], samples),
-            "recovery_seconds": _middle(run.recovery_seconds for run in runs),
-            "faults": [_proof(number, runs) for number in range(len(first.faults))],
+            "phases": {name: PhaseResult.model_validate(of) for name, of in figures.items()},
+            "data": _pool_data([run.data for run in runs if run.data], samples),
+            "recovery_seconds": _median_or_never(run.recovery_seconds for run in runs),
+            "faults": [_pool_evidence(number, runs) for number in range(len(first.faults))],
             "ended": list(dict.fromkeys(name for run in runs for name in run.ended)),
             "notes": list(dict.fromkeys(note for run in runs for note in run.notes)),
             "lag": {
-                name: _lag([run.lag[name] for run in runs if name in run.lag]) for name in first.lag
+                name: _pool_lag([run.lag[name] for run in runs if name in run.lag])
+                for name in first.lag
             },
             "newcomers": newcomers[(len(newcomers) - 1) // 2 :][:1],
             "reached_in": [one for run in runs for one in run.reached_in],
-            "asks": None if first.asks is None else _summed(run.asks or {} for run in runs),
-            "dead_letters": first.dead_letters and _summed(run.dead_letters or {} for run in runs),
+            "asks": None if first.asks is None else _sum_tables(run.asks or {} for run in runs),
+            "dead_letters": first.dead_letters
+            and _sum_tables(run.dead_letters or {} for run in runs),
             "given_up": None if first.given_up is None else sum(run.given_up or 0 for run in runs),
         }
     )
 
 
-def _data(found: Sequence[Data], samples: Sequence[Sample]) -> Data | None:
-    if not found:
+def _pool_data(checks: Sequence[CheckerCounts], samples: Sequence[Sample]) -> CheckerCounts | None:
+    if not checks:
         return None
-    counts = [name for name in Data.model_fields if name != "visible_ms"]
+    counts = [name for name in CheckerCounts.model_fields if name != "visible_ms"]
     sums = {
-        name: None if None in (of := [getattr(one, name) for one in found]) else sum(of)
+        name: None if None in (of := [getattr(one, name) for one in checks]) else sum(of)
         for name in counts
     }
-    yes = [one for one in samples if one.endpoint in WRITES and one.ok and not one.dropped]
-    return Data.model_validate({**sums, "visible_ms": Visible(**visible_ms(yes))})
-
-
-def _proof(number: int, runs: Sequence[Variant]) -> FaultProof:
-    """The first run's evidence, and the number of runs in which the fault acted."""
-    proofs = [run.faults[number] for run in runs if number < len(run.faults)]
-    acted = sum(one.acted for one in proofs)
-    evidence = proofs[0].evidence | {"acted_in_runs": acted} if len(runs) > 1 else {}
-    return proofs[0].model_copy(
-        update={"acted": acted == len(runs), "evidence": evidence or proofs[0].evidence}
+    acknowledged = [one for one in samples if one.endpoint in WRITES and one.ok and not one.dropped]
+    return CheckerCounts.model_validate(
+        {**sums, "visible_ms": VisibilityLatency(**visibility_spread(acknowledged))}
     )
 
 
-def _lag(found: Sequence[ConsumerLag]) -> ConsumerLag:
+def _pool_evidence(number: int, runs: Sequence[VariantResult]) -> FaultEvidence:
+    """The first run's evidence, and the number of runs in which the fault acted."""
+    evidences = [run.faults[number] for run in runs if number < len(run.faults)]
+    acted = sum(one.acted for one in evidences)
+    evidence = evidences[0].evidence | {"acted_in_runs": acted} if len(runs) > 1 else {}
+    return evidences[0].model_copy(
+        update={"acted": acted == len(runs), "evidence": evidence or evidences[0].evidence}
+    )
+
+
+def _pool_lag(lags: Sequence[ConsumerLag]) -> ConsumerLag:
     others = [name for name in ConsumerLag.model_fields if name != "max"]
-    middles = {name: _middle(getattr(one, name) for one in found) for name in others}
-    return ConsumerLag(max=max(one.max for one in found), **middles)
+    medians = {name: _median_or_never(getattr(one, name) for one in lags) for name in others}
+    return ConsumerLag(max=max(one.max for one in lags), **medians)
 
 
-def _middle(values: Iterable[float | None]) -> float | None:
+def _median_or_never(values: Iterable[float | None]) -> float | None:
     """The median; None (never) counts as longer than any time."""
-    found = median([math.inf if value is None else value for value in values])
-    return None if math.isinf(found) else found
+    middle = median([math.inf if value is None else value for value in values])
+    return None if math.isinf(middle) else middle
 
 
-def _summed(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _sum_tables(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Nested tables of counts, summed key by key."""
     total: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
             if isinstance(value, dict):
-                total[key] = _summed([total.get(key, {}), value])
+                total[key] = _sum_tables([total.get(key, {}), value])
             else:
                 total[key] = total.get(key, 0) + value
     return total

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from lab.cluster.control_client import Answer
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.fixtures import is_old, newest_old
+from lab.cluster.fixtures import is_history_id, newest_history_ids
 from lab.cluster.stack import Stack
 from lab.domain.services import BUS, HOPS
 
@@ -28,7 +28,7 @@ class CannotCheck(LabCannotRun):
 
 
 @dataclass(frozen=True)
-class Told:
+class LoggedEvent:
     """An event in the log. `token`: that of its write; "" if the load did not write it.
     `post_id`: the id of a comment's post; "" for a post."""
 
@@ -39,7 +39,7 @@ class Told:
 
 
 @dataclass
-class Holdings:
+class StoredState:
     """How often each token is stored in each place, and the status of each comment there.
 
     `owned`: at its owner; `pending`: at its owner, as a pending comment. `shown`: in the feed;
@@ -50,119 +50,121 @@ class Holdings:
     `owned` is the same as `shown`.
     """
 
-    owned: Counter[str] = field(default_factory=Counter)
-    shown: Counter[str] = field(default_factory=Counter)
-    decided: Counter[str] = field(default_factory=Counter)
-    pending: Counter[str] = field(default_factory=Counter)
-    judged: Counter[str] = field(default_factory=Counter)
-    status_owned: dict[str, str] = field(default_factory=dict)
-    status_shown: dict[str, str] = field(default_factory=dict)
-    status_judged: dict[str, str] = field(default_factory=dict)
-    orders: list[list[str]] = field(default_factory=list)
-    log: list[Told] = field(default_factory=list)
-    only_the_feed: bool = False
+    by_owner: Counter[str] = field(default_factory=Counter)
+    in_feed: Counter[str] = field(default_factory=Counter)
+    decided_in_feed: Counter[str] = field(default_factory=Counter)
+    pending_at_owner: Counter[str] = field(default_factory=Counter)
+    by_moderation: Counter[str] = field(default_factory=Counter)
+    owner_status: dict[str, str] = field(default_factory=dict)
+    feed_status: dict[str, str] = field(default_factory=dict)
+    moderation_status: dict[str, str] = field(default_factory=dict)
+    ordered_lists: list[list[str]] = field(default_factory=list)
+    log: list[LoggedEvent] = field(default_factory=list)
+    feed_only: bool = False
 
 
-async def read_holdings(stack: Stack) -> Holdings:
+async def read_stored_state(stack: Stack) -> StoredState:
     """Read all posts and comments, the whole feed, all moderation records, and the log.
 
     Raises CannotCheck.
     """
-    held = Holdings()
-    await _owned(stack, held)
-    await _in_the_feed(stack, held)
-    async for verdict in _judgements(stack):
-        tokens = TOKEN.findall(verdict["content"])
-        held.judged.update(tokens)
-        held.status_judged |= dict.fromkeys(tokens, verdict["status"])
-    if stack.arrangement.keeps_a_log:
-        answer = await stack.call("GET", stack.urls[BUS], f"/events?after={stack.history}")
+    stored = StoredState()
+    await _read_owners(stack, stored)
+    await _read_feed_entries(stack, stored)
+    async for record in _read_moderation_records(stack):
+        tokens = TOKEN.findall(record["content"])
+        stored.by_moderation.update(tokens)
+        stored.moderation_status |= dict.fromkeys(tokens, record["status"])
+    if stack.arrangement.has_replayable_log:
+        answer = await stack.call("GET", stack.urls[BUS], f"/events?after={stack.history_length}")
         if not answer.ok:
-            raise _hidden(stack, BUS, answer)
+            raise _unreadable(stack, BUS, answer)
         events = (json.loads(line) for line in answer.body.splitlines() if line)
         # Events that a hop forwards are left out: `comments` has published them before.
-        held.log = [_told(event) for event in events if _teller(event) not in HOPS]
-    return held
+        stored.log = [_parse_event(event) for event in events if _source_of(event) not in HOPS]
+    return stored
 
 
-async def _owned(stack: Stack, held: Holdings) -> None:
+async def _read_owners(stack: Stack, stored: StoredState) -> None:
     post_ids: list[str] = []
     newest_first: list[str] = []
-    async for post in pages(stack, "posts", "/posts"):
+    async for post in read_pages(stack, "posts", "/posts"):
         newest_first += TOKEN.findall(post["title"])
         post_ids.append(post["id"])
     # The posts of a history are in no database of `posts`, but readers may comment on the newest.
-    post_ids += newest_old(stack.history, _PAGE)
-    held.owned.update(newest_first)
-    held.orders.append(newest_first[::-1])
-    of_post: dict[str, list[str]] = {}
+    post_ids += newest_history_ids(stack.history_length, _PAGE)
+    stored.by_owner.update(newest_first)
+    stored.ordered_lists.append(newest_first[::-1])
+    tokens_by_post: dict[str, list[str]] = {}
     for start in range(0, len(post_ids), _PAGE):
-        asked = ",".join(post_ids[start : start + _PAGE])
-        answer = await stack.call("GET", stack.urls["comments"], f"/comments?post_ids={asked}")
-        for comment in _shown(stack, "comments", answer):
+        ids = ",".join(post_ids[start : start + _PAGE])
+        answer = await stack.call("GET", stack.urls["comments"], f"/comments?post_ids={ids}")
+        for comment in _rows_of(stack, "comments", answer):
             tokens = TOKEN.findall(comment["content"])
-            held.owned.update(tokens)
-            of_post.setdefault(comment["post_id"], []).extend(tokens)
-            held.status_owned |= dict.fromkeys(tokens, comment["status"])
+            stored.by_owner.update(tokens)
+            tokens_by_post.setdefault(comment["post_id"], []).extend(tokens)
+            stored.owner_status |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] == "pending":
-                held.pending.update(tokens)
-    held.orders += of_post.values()
+                stored.pending_at_owner.update(tokens)
+    stored.ordered_lists += tokens_by_post.values()
 
 
-async def _in_the_feed(stack: Stack, held: Holdings) -> None:
+async def _read_feed_entries(stack: Stack, stored: StoredState) -> None:
     newest_first: list[str] = []
-    seen_by_readers = newest_old(stack.history, _PAGE)
-    async for entry in pages(stack, "query", "/feed"):
-        if is_old(entry["id"]) and entry["id"] not in seen_by_readers:
+    recent_old_posts = newest_history_ids(stack.history_length, _PAGE)
+    async for entry in read_pages(stack, "query", "/feed"):
+        if is_history_id(entry["id"]) and entry["id"] not in recent_old_posts:
             break
         newest_first += TOKEN.findall(entry["title"])
         oldest_first: list[str] = []
         for comment in entry["comments"]:
             tokens = TOKEN.findall(comment["content"])
             oldest_first += tokens
-            held.status_shown |= dict.fromkeys(tokens, comment["status"])
+            stored.feed_status |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] != "pending":
-                held.decided.update(tokens)
-        held.shown.update(oldest_first)
-        held.orders.append(oldest_first)
-    held.shown.update(newest_first)
-    held.decided.update(newest_first)
-    held.orders.append(newest_first[::-1])
+                stored.decided_in_feed.update(tokens)
+        stored.in_feed.update(oldest_first)
+        stored.ordered_lists.append(oldest_first)
+    stored.in_feed.update(newest_first)
+    stored.decided_in_feed.update(newest_first)
+    stored.ordered_lists.append(newest_first[::-1])
 
 
-def _teller(event: dict[str, Any]) -> str:
+def _source_of(event: dict[str, Any]) -> str:
     return str(event.get("source", "")).rpartition("/")[2]
 
 
-def _told(event: dict[str, Any]) -> Told:
+def _parse_event(event: dict[str, Any]) -> LoggedEvent:
     """Parse an event of the log; an event of an external service may lack any field."""
     data = event.get("data") or {}
     text = data.get("content") or data.get("title") or data.get("headline") or ""
     tokens = TOKEN.findall(str(text))
     names = (str(data.get("id", "")), str(data.get("post_id", "")))
-    return Told(str(event.get("type", "")), tokens[0] if tokens else "", *names)
+    return LoggedEvent(str(event.get("type", "")), tokens[0] if tokens else "", *names)
 
 
-async def _judgements(stack: Stack) -> AsyncIterator[dict[str, Any]]:
+async def _read_moderation_records(stack: Stack) -> AsyncIterator[dict[str, Any]]:
     after = 0
     while True:
         path = f"/verdicts?limit={_PAGE}&after={after}"
-        page = _shown(stack, "moderation", await stack.call("GET", stack.urls["moderation"], path))
-        for verdict in page:
-            yield verdict
+        page = _rows_of(
+            stack, "moderation", await stack.call("GET", stack.urls["moderation"], path)
+        )
+        for record in page:
+            yield record
         if len(page) < _PAGE:
             return
         after = page[-1]["number"]
 
 
-async def pages(stack: Stack, target: str, path: str) -> AsyncIterator[dict[str, Any]]:
+async def read_pages(stack: Stack, target: str, path: str) -> AsyncIterator[dict[str, Any]]:
     """Every row of a paged list, newest first. Raises CannotCheck."""
     before = "~"
     while True:
         answer = await stack.call(
             "GET", stack.urls[target], f"{path}?limit={_PAGE}&before={before}"
         )
-        page = _shown(stack, target, answer)
+        page = _rows_of(stack, target, answer)
         for row in page:
             yield row
         if len(page) < _PAGE:
@@ -170,14 +172,14 @@ async def pages(stack: Stack, target: str, path: str) -> AsyncIterator[dict[str,
         before = min(row["id"] for row in page)
 
 
-def _shown(stack: Stack, target: str, answer: Answer) -> Sequence[dict[str, Any]]:
+def _rows_of(stack: Stack, target: str, answer: ControlResponse) -> Sequence[dict[str, Any]]:
     if not answer.ok:
-        raise _hidden(stack, target, answer)
+        raise _unreadable(stack, target, answer)
     rows: Sequence[dict[str, Any]] = answer.data
     return rows
 
 
-def _hidden(stack: Stack, target: str, answer: Answer) -> CannotCheck:
+def _unreadable(stack: Stack, target: str, answer: ControlResponse) -> CannotCheck:
     return CannotCheck(
         f"After the run, {stack.name}'s {target} did not show what it holds "
         f"({answer.error or answer.data}), so what was lost can't be said. "
@@ -185,45 +187,45 @@ def _hidden(stack: Stack, target: str, answer: Answer) -> CannotCheck:
     )
 
 
-def tokens_of(log: Iterable[Told], *types: str) -> list[str]:
+def tokens_of(log: Iterable[LoggedEvent], *types: str) -> list[str]:
     """The tokens of the events of these types, in the log's order."""
-    return [told.token for told in log if told.type in types and told.token]
+    return [event.token for event in log if event.type in types and event.token]
 
 
-async def read_feed(stack: Stack) -> Holdings:
+async def read_external_state(stack: Stack) -> StoredState:
     """Read the writes in the feed of an external system. Raises CannotCheck.
 
     `orders` stays empty: an external system may send objects keyed by id, which have no order.
     """
-    held = Holdings(only_the_feed=True)
-    async for entry in _entries(stack):
-        held.shown.update(titles := TOKEN.findall(entry["title"]))
-        held.decided.update(titles)
+    stored = StoredState(feed_only=True)
+    async for entry in _read_external_feed(stack):
+        stored.in_feed.update(titles := TOKEN.findall(entry["title"]))
+        stored.decided_in_feed.update(titles)
         for comment in entry["comments"]:
-            held.shown.update(tokens := TOKEN.findall(comment["content"]))
-            held.status_shown |= dict.fromkeys(tokens, comment["status"])
+            stored.in_feed.update(tokens := TOKEN.findall(comment["content"]))
+            stored.feed_status |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] != "pending":
-                held.decided.update(tokens)
-    held.owned = held.shown
-    return held
+                stored.decided_in_feed.update(tokens)
+    stored.by_owner = stored.in_feed
+    return stored
 
 
-async def _entries(stack: Stack) -> AsyncIterator[dict[str, Any]]:
+async def _read_external_feed(stack: Stack) -> AsyncIterator[dict[str, Any]]:
     """The whole feed, page by page. Stops when a page ends with an id that ended a page before;
     otherwise it would never end."""
-    path, seen = f"/feed?limit={_PAGE}", set[str]()
+    path, last_ids = f"/feed?limit={_PAGE}", set[str]()
     while True:
-        answer = await stack.call("GET", stack.asked_at["query"], path)
+        answer = await stack.call("GET", stack.entry_urls["query"], path)
         if not answer.ok:
-            said = answer.data.get("detail") if isinstance(answer.data, dict) else answer.data
+            detail = answer.data.get("detail") if isinstance(answer.data, dict) else answer.data
             raise CannotCheck(
-                f"After the run, {stack.name} did not show its feed ({answer.error or said}), so "
+                f"After the run, {stack.name} did not show its feed ({answer.error or detail}), so "
                 "what was lost can't be said. Its log is in the run's folder."
             )
         for entry in answer.data:
             yield entry
         last = answer.data[-1]["id"] if len(answer.data) == _PAGE else None
-        if last is None or last in seen:
+        if last is None or last in last_ids:
             return
-        seen.add(last)
+        last_ids.add(last)
         path = f"/feed?limit={_PAGE}&before={quote(last, safe='')}"

@@ -21,14 +21,14 @@ from typing import Any
 
 from lab.cluster.errors import LabCannotRun
 from lab.experiment import differences as noise
-from lab.experiment.differences import differences
-from lab.experiment.evaluate import evaluated, health_of_the_run, predictions
+from lab.experiment.differences import compare_latencies
+from lab.experiment.evaluate import judge_expectations, judge_predictions, validity_problems
 from lab.experiment.lag import write_lag
-from lab.experiment.pooling import Outcome, loads_together, pooled
-from lab.experiment.trial import Progress, Stretch, go_through
+from lab.experiment.pooling import RunOutcome, merge_loads, pool_runs
+from lab.experiment.trial import ProgressCallback, TrialResult, run_trial
 from lab.load.samples import read_samples, write_samples
-from lab.results.result import Result, timeline_told
-from lab.results.run_folder import environment
+from lab.results.result import RunResult, build_timeline
+from lab.results.run_folder import describe_environment
 from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.scenario import Scenario
 
@@ -44,23 +44,23 @@ class Run:
     folder: Path
     seed: int = 7
     quick: bool = False
-    progress: Progress = field(default=lambda line: None)
-    in_reverse: bool = False
+    progress: ProgressCallback = field(default=lambda line: None)
+    reverse: bool = False
 
-    async def __call__(self) -> Result:
+    async def __call__(self) -> RunResult:
         """Run the scenario and save the result. Raises LabCannotRun when there is no result."""
         started = datetime.now().astimezone().isoformat(timespec="seconds")
-        machine = environment()
-        stretches = [
-            await go_through(part, folder, self.seed, self.progress)
-            for part, folder in self._parts()
+        machine = describe_environment()
+        trials = [
+            await run_trial(part, folder, self.seed, self.progress)
+            for part, folder in self._split()
         ]
         if self.scenario.isolate:
-            self._keep_together(stretches)
-        samples = [sample for one in stretches for sample in one.samples]
-        by_name = {variant.name: variant for one in stretches for variant in one.variants}
-        floor = noise.noise_floor(machine)
-        result = Result(
+            self._merge_files(trials)
+        samples = [sample for one in trials for sample in one.samples]
+        by_name = {variant.name: variant for one in trials for variant in one.variants}
+        floor = noise.load_noise_floor(machine)
+        result = RunResult(
             scenario=self.scenario.name,
             title=self.scenario.title,
             question=self.scenario.question,
@@ -70,67 +70,67 @@ class Run:
             started=started,
             environment=machine,
             isolated=self.scenario.isolate,
-            load=loads_together([one.load for one in stretches]),
+            load=merge_loads([one.load for one in trials]),
             variants=[by_name[name] for name in self.scenario.variants],
             noise_floor=floor,
-            timeline=timeline_told(
+            timeline=build_timeline(
                 self.scenario.timeline(),
                 list(self.scenario.variants),
                 surge_window(self.scenario.load, self.scenario.phases),
             ),
         )
-        result.differences = differences(
+        result.differences = compare_latencies(
             [samples], list(self.scenario.variants), self.scenario.reported_phases(), floor
         )
-        deaths = [death for one in stretches for death in one.deaths]
+        exits = [death for one in trials for death in one.unexpected_exits]
         result.problems = [
-            *(why for one in stretches for why in one.problems),
-            *health_of_the_run(self.scenario, result, deaths),
+            *(why for one in trials for why in one.problems),
+            *validity_problems(self.scenario, result, exits),
         ]
         result.valid = not result.problems
-        result.expectations = evaluated(self.scenario, result)
-        result.predictions = predictions(self.scenario, result)
+        result.expectations = judge_expectations(self.scenario, result)
+        result.predictions = judge_predictions(self.scenario, result)
         result.save(self.folder / "result.json")
-        undisturbed = not self.scenario.isolate and all(
-            spec.ours for spec in self.scenario.variants.values()
+        comparable = not self.scenario.isolate and all(
+            spec.is_own for spec in self.scenario.variants.values()
         )
-        is_control = self.scenario.name == noise.SCENARIO and undisturbed
-        share = noise.apart(samples) if is_control else None
+        is_control = self.scenario.name == noise.CONTROL_SCENARIO and comparable
+        share = noise.median_gap(samples) if is_control else None
         if result.valid and share is not None:
-            noise.keep(machine, share, started)
+            noise.save_noise(machine, share, started)
         return result
 
-    def _parts(self) -> Iterator[tuple[Scenario, Path]]:
+    def _split(self) -> Iterator[tuple[Scenario, Path]]:
         """The parts of the run, one after another: the variants that run at the same time, and the
         folder for their files."""
         if not self.scenario.isolate:
             yield self.scenario, self.folder
             return
         names = list(self.scenario.variants)
-        for name in reversed(names) if self.in_reverse else names:
+        for name in reversed(names) if self.reverse else names:
             folder = self.folder / f"variant-{name}"
             folder.mkdir(mode=0o700)
             self.progress({"alone": f"{name} alone", "variants": {}, "t": 0.0})
             alone = {name: self.scenario.variants[name]}
             yield self.scenario.model_copy(update={"variants": alone}), folder
 
-    def _keep_together(self, stretches: list[Stretch]) -> None:
+    def _merge_files(self, trials: list[TrialResult]) -> None:
         """Merge the samples, lag readings and load figures of isolated variants into one folder."""
         write_samples(
-            self.folder / "samples.csv", [sample for one in stretches for sample in one.samples]
+            self.folder / "samples.csv", [sample for one in trials for sample in one.samples]
         )
-        write_lag(self.folder / "lag.csv", [line for one in stretches for line in one.readings])
-        together = loads_together([one.load for one in stretches])
-        (self.folder / "load.json").write_text(json.dumps(together.model_dump(), indent=2) + "\n")
+        write_lag(self.folder / "lag.csv", [line for one in trials for line in one.readings])
+        load = merge_loads([one.load for one in trials])
+        (self.folder / "load.json").write_text(json.dumps(load.model_dump(), indent=2) + "\n")
 
 
 # ── Repeated runs
 
-MOST = 50
+MAX_REPEATS = 50
 
 
 @dataclass
-class Repeated:
+class RepeatedRun:
     """All runs of one scenario: a single run in `folder` itself, several in `folder/run-01`, ..."""
 
     scenario: Scenario
@@ -138,9 +138,9 @@ class Repeated:
     seed: int
     quick: bool
     repeats: int
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[RunOutcome] = field(default_factory=list)
 
-    async def run(self, number: int, progress: Callable[[Mapping[str, Any]], None]) -> Outcome:
+    async def run(self, number: int, progress: Callable[[Mapping[str, Any]], None]) -> RunOutcome:
         """Run number `number`, counted from 0. Records a failure, then raises LabCannotRun."""
         folder = self.folder
         if self.repeats > 1:
@@ -148,20 +148,20 @@ class Repeated:
             folder.mkdir(mode=0o700)
             progress({"run": f"run {number + 1} of {self.repeats}"})
         seed = self.seed + number
-        run = Run(self.scenario, folder, seed, self.quick, progress, in_reverse=number % 2 == 1)
+        run = Run(self.scenario, folder, seed, self.quick, progress, reverse=number % 2 == 1)
         try:
             result = await run()
         except LabCannotRun as error:
-            self.outcomes.append(Outcome(seed, folder, None, why_none=str(error)))
+            self.outcomes.append(RunOutcome(seed, folder, None, failure=str(error)))
             raise
-        self.outcomes.append(Outcome(seed, folder, result, read_samples(folder / "samples.csv")))
+        self.outcomes.append(RunOutcome(seed, folder, result, read_samples(folder / "samples.csv")))
         return self.outcomes[-1]
 
-    def result(self) -> Result | None:
+    def result(self) -> RunResult | None:
         """The result of all runs so far, saved in the folder; None if no run has a result."""
         results = [one.result for one in self.outcomes if one.result]
         if self.repeats == 1 or not results:
             return results[0] if results else None
-        result = pooled(self.scenario, self.outcomes)
+        result = pool_runs(self.scenario, self.outcomes)
         result.save(self.folder / "result.json")
         return result

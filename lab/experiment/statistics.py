@@ -33,12 +33,12 @@ class Estimate:
     """A ratio, the standard error of its logarithm, and the number of independent observations."""
 
     ratio: float
-    error: float
-    independent: int
+    log_standard_error: float
+    sample_size: int
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """The confidence interval of the ratio: (low, high)."""
-        factor = math.exp(student(confidence, self.independent - 1) * self.error)
+        factor = math.exp(students_t(confidence, self.sample_size - 1) * self.log_standard_error)
         return self.ratio / factor, self.ratio * factor
 
 
@@ -67,9 +67,9 @@ def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
     because with shorter blocks two equal variants were reported as different when one of them had
     a busy period.
     """
-    places = sum(len(run[0]) for run in runs)
+    positions = sum(len(run[0]) for run in runs)
     variants = range(len(runs[0]))
-    length = round(2 * places ** (1 / 3))
+    length = round(2 * positions ** (1 / 3))
     # With logarithms, the difference of two medians is the logarithm of their ratio.
     blocks: list[list[list[float]]] = [[] for _ in variants]
     for run in runs:
@@ -77,58 +77,62 @@ def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
             for variant in variants:
                 block = run[variant][start : start + length]
                 blocks[variant].append([math.log(one) for one in block if one is not None])
-    wholes = [
+    log_latencies = [
         [math.log(one) for run in runs for one in run[variant] if one is not None]
         for variant in variants
     ]
-    drawn = math.ceil(places / length)
-    random, which = Random(seed), range(len(blocks[0]))
-    times = min(RESAMPLES, max(50, _MOST_SORTED // (places * len(variants))))
-    moved: list[list[float]] = [[] for _ in variants]
-    for _ in range(times):
-        chosen = random.choices(which, k=drawn)
-        again = [list(chain.from_iterable([of[one] for one in chosen])) for of in blocks]
-        if all(again):
-            first = median(again[0])
+    block_count = math.ceil(positions / length)
+    random, block_indexes = Random(seed), range(len(blocks[0]))
+    resample_count = min(RESAMPLES, max(50, _MOST_SORTED // (positions * len(variants))))
+    log_ratios: list[list[float]] = [[] for _ in variants]
+    for _ in range(resample_count):
+        chosen = random.choices(block_indexes, k=block_count)
+        resampled = [list(chain.from_iterable([of[one] for one in chosen])) for of in blocks]
+        if all(resampled):
+            first = median(resampled[0])
             for variant in variants:
-                moved[variant].append(median(again[variant]) - first)
-    first = median(wholes[0])
+                log_ratios[variant].append(median(resampled[variant]) - first)
+    first = median(log_latencies[0])
     return [
         Estimate(
-            math.exp(median(wholes[variant]) - first),
-            stdev(moved[variant]) if len(moved[variant]) > 1 else math.inf,
-            drawn,
+            math.exp(median(log_latencies[variant]) - first),
+            stdev(log_ratios[variant]) if len(log_ratios[variant]) > 1 else math.inf,
+            block_count,
         )
         for variant in variants[1:]
     ]
 
 
-def student(confidence: float, freedom: int) -> float:
+def students_t(confidence: float, degrees_of_freedom: int) -> float:
     """The t for which Student's t lies between -t and t with the probability `confidence`.
 
     `freedom`: degrees of freedom; below 1 the result is infinite. Found by bisection on the closed
     form (Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, formulas 26.7.3 and
     26.7.4).
     """
-    if freedom < 1:
+    if degrees_of_freedom < 1:
         return math.inf
     low, high = 0.0, 1.0
-    while _within(high, freedom) < confidence:
+    while _central_probability(high, degrees_of_freedom) < confidence:
         low, high = high, 2 * high
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
+        low, high = (
+            (middle, high)
+            if _central_probability(middle, degrees_of_freedom) < confidence
+            else (low, middle)
+        )
     return high
 
 
-def _within(t: float, freedom: int) -> float:
+def _central_probability(t: float, degrees_of_freedom: int) -> float:
     """The probability that Student's t lies between -t and t."""
-    angle = math.atan(t / math.sqrt(freedom))
-    term = math.cos(angle) if freedom % 2 else 1.0
+    angle = math.atan(t / math.sqrt(degrees_of_freedom))
+    term = math.cos(angle) if degrees_of_freedom % 2 else 1.0
     total = 0.0
-    for number in range(2 + freedom % 2, freedom + 1, 2):
+    for number in range(2 + degrees_of_freedom % 2, degrees_of_freedom + 1, 2):
         total += term
         term *= math.cos(angle) ** 2 * (number - 1) / number
-    if freedom % 2 == 0:
+    if degrees_of_freedom % 2 == 0:
         return math.sin(angle) * total
     return 2 / math.pi * (angle + math.sin(angle) * total)

@@ -22,27 +22,33 @@ from lab.cluster.program import Exit, Program
 from lab.cluster.stack import Stack, start_all
 from lab.cluster.supervisor import Supervisor
 from lab.experiment.checker import check
-from lab.experiment.evaluate import count_with_the_fault, variant_result
-from lab.experiment.lag import LagSampler, Reading, write_lag
+from lab.experiment.evaluate import reassign_interrupted, variant_result
+from lab.experiment.lag import LagReading, LagSampler, write_lag
 from lab.experiment.observers import (
-    Seen,
-    bring_in_newcomers,
-    compare,
-    look,
-    look_again,
-    middle_s,
-    read_halted,
-    tell_histories,
+    Observation,
+    add_newcomers,
+    compare_replicas,
+    observation_offset_s,
+    observe,
+    observe_after,
+    publish_histories,
+    read_stuck_consumers,
 )
-from lab.experiment.readback import CannotCheck, Holdings, read_feed, read_holdings
+from lab.experiment.readback import CannotCheck, StoredState, read_external_state, read_stored_state
 from lab.external.programs import PRELOAD as FOREIGN_PRELOAD
-from lab.external.sidecar_cost import sidecar_cost
-from lab.external.stack import ForeignStack, ReplacedStack
+from lab.external.sidecar_cost import measure_sidecar_overhead
+from lab.external.stack import ExternalStack, MixedStack
 from lab.load.samples import Sample, read_samples, write_samples
-from lab.results.dependencies import read_asks, read_needs
-from lab.results.result import WARM_UP, Load, Newcomer, SidecarCost, Variant
-from lab.scenarios.external import ForeignVariant, ReplacingVariant
-from lab.scenarios.late_joiners import rate_of
+from lab.results.dependencies import read_call_counts, read_dependencies
+from lab.results.result import (
+    WARM_UP_PHASE,
+    LoadSummary,
+    Newcomer,
+    SidecarCostResult,
+    VariantResult,
+)
+from lab.scenarios.external import ExternalVariant, MixedVariant
+from lab.scenarios.late_joiners import rate_override
 from lab.scenarios.scenario import Scenario
 
 # ── Load plan
@@ -51,7 +57,7 @@ SETTLE_WITHIN_S = 10.0
 """Time limit for the events of the seed posts to be consumed, before the load begins."""
 
 
-def load_plan(
+def build_load_plan(
     scenario: Scenario,
     seed: int,
     folder: Path,
@@ -74,16 +80,16 @@ def load_plan(
         "settle_s": load.settle_s,
         "start_at": start_at,
         "phases": [
-            {"name": phase.name, "seconds": phase.seconds, **rate_of(phase.name, load)}
-            for phase in (WARM_UP, *scenario.timeline())
+            {"name": phase.name, "seconds": phase.seconds, **rate_override(phase.name, load)}
+            for phase in (WARM_UP_PHASE, *scenario.timeline())
         ],
         "variants": [
             {
                 "name": stack.name,
-                "urls": dict(stack.asked_at),
+                "urls": dict(stack.entry_urls),
                 "seed_posts": list(posts),
                 "ordered_ids": stack.ids_are_ordered,
-                "users": scenario.variants[stack.name].in_the_loop,
+                "users": scenario.variants[stack.name].closed_loop_users,
             }
             for stack, posts in zip(stacks, seed_posts, strict=True)
         ],
@@ -95,38 +101,38 @@ def load_plan(
 
 # ── Load, faults and observations
 
-HEADROOM_S = 0.12
+START_DELAY_S = 0.12
 GENERATOR = "load"
 
-Progress = Callable[[Mapping[str, Any]], None]
+ProgressCallback = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Happened:
+class LoadOutcome:
     """The faults and the observations under load; newcomers by variant."""
 
     injections: list[Injection]
-    seen: list[Seen]
+    observations: list[Observation]
     newcomers: dict[str, list[Newcomer]]
-    lag: LagSampler
+    lag_sampler: LagSampler
 
 
 @dataclass(frozen=True)
-class UnderLoad:
+class LoadPhase:
     """The load on all stacks of a scenario. `folder`: for the files of the load generator."""
 
     scenario: Scenario
     folder: Path
     seed: int
-    progress: Progress
+    progress: ProgressCallback
 
     async def __call__(
         self, supervisor: Supervisor, stacks: Sequence[Stack], seeds: Sequence[Sequence[str]]
-    ) -> Happened:
+    ) -> LoadOutcome:
         """Start the generator, inject and remove the faults, observe the stacks, and wait for the
         generator to finish. Raises LabCannotRun if it fails."""
-        start_at = time.perf_counter() + HEADROOM_S
-        plan = load_plan(self.scenario, self.seed, self.folder, stacks, seeds, start_at)
+        start_at = time.perf_counter() + START_DELAY_S
+        plan = build_load_plan(self.scenario, self.seed, self.folder, stacks, seeds, start_at)
         path = self.folder / "plan.json"
         path.write_text(json.dumps(plan, indent=2))
         await supervisor.start(
@@ -135,33 +141,33 @@ class UnderLoad:
                 "lab.load.generator",
                 (str(path),),
                 self.folder / "load.log",
-                measures=True,
+                high_priority=True,
             )
         )
-        windows = [asyncio.create_task(one) for one in self._break_and_mend(stacks, start_at)]
-        middle = start_at + WARM_UP.seconds + middle_s(self.scenario.timeline())
-        looking = asyncio.create_task(look(stacks, self.scenario.reach_in, middle))
-        coming = asyncio.create_task(bring_in_newcomers(self.scenario, stacks, start_at))
-        lag = LagSampler(stacks, start_at)
-        following = asyncio.gather(self._follow_progress(), lag.run())
+        injecting = [asyncio.create_task(one) for one in self._injection_tasks(stacks, start_at)]
+        middle = start_at + WARM_UP_PHASE.seconds + observation_offset_s(self.scenario.timeline())
+        observing = asyncio.create_task(observe(stacks, self.scenario.reach_in, middle))
+        joining = asyncio.create_task(add_newcomers(self.scenario, stacks, start_at))
+        lag_sampler = LagSampler(stacks, start_at)
+        sampling = asyncio.gather(self._follow_progress(), lag_sampler.run())
         try:
-            injections = list(await asyncio.gather(*windows))
+            injections = list(await asyncio.gather(*injecting))
             status = await supervisor.wait(GENERATOR)
-            seen, newcomers = await looking, await coming
+            observations, newcomers = await observing, await joining
         finally:
-            beside = (*windows, looking, coming, following)
-            for task in beside:
+            background = (*injecting, observing, joining, sampling)
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
         if status != 0:
             raise LabCannotRun(
                 f"The load generator ended with exit status {status}; "
                 f"{self.folder / 'load.log'} has its last words."
             )
-        return Happened(injections, seen, newcomers, lag)
+        return LoadOutcome(injections, observations, newcomers, lag_sampler)
 
-    def _break_and_mend(self, stacks: Sequence[Stack], start_at: float) -> list[Any]:
-        begins_s = start_at + WARM_UP.seconds
+    def _injection_tasks(self, stacks: Sequence[Stack], start_at: float) -> list[Any]:
+        begins_s = start_at + WARM_UP_PHASE.seconds
         tasks = []
         for phase in self.scenario.timeline():
             for number, window in enumerate(phase.faults):
@@ -170,11 +176,11 @@ class UnderLoad:
                         name = f"{phase.name.replace(' ', '-')}-{number}"
                         injection = Injection(stack, window.fault, name, group=window.group)
                         at_s = begins_s + window.at_s
-                        tasks.append(self._one_window(injection, at_s, at_s + window.seconds))
+                        tasks.append(self._inject(injection, at_s, at_s + window.seconds))
             begins_s += phase.seconds
         return tasks
 
-    async def _one_window(self, injection: Injection, from_s: float, until_s: float) -> Injection:
+    async def _inject(self, injection: Injection, from_s: float, until_s: float) -> Injection:
         await asyncio.sleep(from_s - time.perf_counter())
         await injection.begin(self.seed)
         try:
@@ -199,121 +205,128 @@ class UnderLoad:
                 continue
             with path.open("rb") as lines:
                 lines.seek(position)
-                written = lines.read()
+                text = lines.read()
             # Complete lines only: the generator may not have finished writing the last one.
-            whole = written[: written.rfind(b"\n") + 1]
-            position += len(whole)
-            if whole:
-                self.progress(json.loads(whole.splitlines()[-1]))
+            complete = text[: text.rfind(b"\n") + 1]
+            position += len(complete)
+            if complete:
+                self.progress(json.loads(complete.splitlines()[-1]))
 
 
 # ── Trial
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TrialResult:
     """The measurements of one trial. `problems`: why a variant's stored data could not be read."""
 
-    variants: list[Variant]
+    variants: list[VariantResult]
     samples: list[Sample]
-    load: Load
-    readings: list[Reading]
-    deaths: tuple[Exit, ...]
+    load: LoadSummary
+    readings: list[LagReading]
+    unexpected_exits: tuple[Exit, ...]
     problems: list[str]
 
 
-async def go_through(scenario: Scenario, folder: Path, seed: int, progress: Progress) -> Stretch:
+async def run_trial(
+    scenario: Scenario, folder: Path, seed: int, progress: ProgressCallback
+) -> TrialResult:
     """Run all variants of the scenario side by side. `folder` must exist. Raises LabCannotRun."""
     progress({"phase": "starting"})
     async with Supervisor(_preload(scenario), folder) as supervisor:
-        with ExitStack() as held:
-            stacks = [held.enter_context(stack) for stack in _stacks(scenario, supervisor, folder)]
+        with ExitStack() as exit_stack:
+            stacks = [
+                exit_stack.enter_context(stack)
+                for stack in _build_stacks(scenario, supervisor, folder)
+            ]
             await start_all(stacks)
-            await tell_histories(scenario, stacks)
+            await publish_histories(scenario, stacks)
             seeds = await asyncio.gather(*(seed_posts(stack, SETTLE_WITHIN_S) for stack in stacks))
-            costs = {stack.name: await _cost(stack) for stack in stacks}
-            happened = await UnderLoad(scenario, folder, seed, progress)(supervisor, stacks, seeds)
+            costs = {stack.name: await _measure_sidecar_cost(stack) for stack in stacks}
+            outcome = await LoadPhase(scenario, folder, seed, progress)(supervisor, stacks, seeds)
             progress({"phase": "checking"})
             await asyncio.gather(*(stack.settle(scenario.load.settle_s) for stack in stacks))
-            held_by = await asyncio.gather(*(_holdings(stack) for stack in stacks))
+            stored_states = await asyncio.gather(*(_read_state(stack) for stack in stacks))
             for stack in stacks:
-                await compare(stack, happened.newcomers[stack.name])
-            asks = {stack.name: await read_asks(stack) for stack in stacks}
-            halted = {stack.name: await read_halted(stack) for stack in stacks}
-            alarms = {stack.name: await stack.alarms() for stack in stacks}
-            deaths = supervisor.unexpected_exits()
-            await look_again(happened.seen, scenario.reach_in)
+                await compare_replicas(stack, outcome.newcomers[stack.name])
+            call_counts = {stack.name: await read_call_counts(stack) for stack in stacks}
+            stuck_consumers = {stack.name: await read_stuck_consumers(stack) for stack in stacks}
+            alarms = {stack.name: await stack.alerts() for stack in stacks}
+            exits = supervisor.unexpected_exits()
+            await observe_after(outcome.observations, scenario.reach_in)
         progress({"phase": "stopping"})
-    write_lag(folder / "lag.csv", happened.lag.readings)
+    write_lag(folder / "lag.csv", outcome.lag_sampler.readings)
     samples = read_samples(folder / "samples.csv")
-    if count_with_the_fault(samples, scenario.timeline()):
+    if reassign_interrupted(samples, scenario.timeline()):
         write_samples(folder / "samples.csv", samples)  # the file must give the same figures
     summary = json.loads((folder / "load.json").read_text())
     variants = []
-    for stack, holdings, of in zip(stacks, held_by, happened.seen, strict=True):
+    for stack, stored, observation in zip(stacks, stored_states, outcome.observations, strict=True):
         own = [sample for sample in samples if sample.variant == stack.name]
         variants.append(
             variant_result(
                 scenario,
                 stack.name,
                 own,
-                check(own, holdings) if isinstance(holdings, Holdings) else None,
-                [one for one in happened.injections if one.stack is stack],
-                warm_up_s=WARM_UP.seconds,
-                deaths=deaths,
+                check(own, stored) if isinstance(stored, StoredState) else None,
+                [one for one in outcome.injections if one.stack is stack],
+                warm_up_s=WARM_UP_PHASE.seconds,
+                exits=exits,
                 alarms=alarms[stack.name],
-                seen=of.keys(stack.data)
-                | asks[stack.name]
-                | halted[stack.name]
-                | read_needs(folder, stack.name)
+                extra_keys=observation.to_result(stack.data)
+                | call_counts[stack.name]
+                | stuck_consumers[stack.name]
+                | read_dependencies(folder, stack.name)
                 | {
-                    "lag": happened.lag.figures(scenario, stack.name),
-                    "newcomers": happened.newcomers[stack.name],
+                    "lag": outcome.lag_sampler.figures(scenario, stack.name),
+                    "newcomers": outcome.newcomers[stack.name],
                     "sidecar": costs[stack.name],
                 },
             )
         )
-    return Stretch(
+    return TrialResult(
         variants,
         samples,
-        Load.model_validate({k: v for k, v in summary.items() if k in Load.model_fields}),
-        happened.lag.readings,
-        deaths,
-        [str(why) for why in held_by if isinstance(why, CannotCheck)],
+        LoadSummary.model_validate(
+            {k: v for k, v in summary.items() if k in LoadSummary.model_fields}
+        ),
+        outcome.lag_sampler.readings,
+        exits,
+        [str(error) for error in stored_states if isinstance(error, CannotCheck)],
     )
 
 
 def _preload(scenario: Scenario) -> tuple[str, ...]:
-    foreign = not all(spec.ours for spec in scenario.variants.values())
+    any_external = not all(spec.is_own for spec in scenario.variants.values())
     options = [spec.options for spec in scenario.variants.values()]
-    return (*preload(options), *(FOREIGN_PRELOAD if foreign else ()))
+    return (*preload(options), *(FOREIGN_PRELOAD if any_external else ()))
 
 
-def _stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> Iterator[Stack]:
+def _build_stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> Iterator[Stack]:
     for name, spec in scenario.variants.items():
-        if isinstance(spec, ForeignVariant):
-            yield ForeignStack(name, spec.target, supervisor, folder, bus=spec.its_bus)
-        elif isinstance(spec, ReplacingVariant):
-            yield ReplacedStack(
-                *(name, spec.part, spec.target, supervisor, folder), options=spec.options
+        if isinstance(spec, ExternalVariant):
+            yield ExternalStack(name, spec.target, supervisor, folder, bus=spec.bus)
+        elif isinstance(spec, MixedVariant):
+            yield MixedStack(
+                *(name, spec.service, spec.target, supervisor, folder), options=spec.options
             )
         else:
-            of = ARRANGEMENTS[spec.arrangement]
-            yield Stack(name, of, supervisor, folder, options=spec.options)
+            arrangement = ARRANGEMENTS[spec.arrangement]
+            yield Stack(name, arrangement, supervisor, folder, options=spec.options)
 
 
-async def _cost(stack: Stack) -> SidecarCost | None:
-    if not isinstance(stack, ForeignStack):
+async def _measure_sidecar_cost(stack: Stack) -> SidecarCostResult | None:
+    if not isinstance(stack, ExternalStack):
         return None
-    cost = await sidecar_cost(stack)
-    return SidecarCost.model_validate(asdict(cost)) if cost else None
+    cost = await measure_sidecar_overhead(stack)
+    return SidecarCostResult.model_validate(asdict(cost)) if cost else None
 
 
-async def _holdings(stack: Stack) -> Holdings | CannotCheck:
+async def _read_state(stack: Stack) -> StoredState | CannotCheck:
     """What the stack stores, or the error: then the run is not valid, but still has a result."""
     try:
-        if stack.arrangement.strangers or stack.arrangement.replaced:
-            return await read_feed(stack)
-        return await read_holdings(stack)
+        if stack.arrangement.external or stack.arrangement.replaced:
+            return await read_external_state(stack)
+        return await read_stored_state(stack)
     except CannotCheck as error:
         return error

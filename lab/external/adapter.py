@@ -19,23 +19,29 @@ from typing import Any
 from aiohttp import web
 
 from lab.domain import headers
-from lab.domain.errors import BadAnswer, Invalid, ServiceError, TimedOut, Unreachable
+from lab.domain.errors import BadGateway, Invalid, ServiceError, TimedOut, Unreachable
 from lab.domain.model import Comment, CommentDraft, Limit, Post, PostDraft
-from lab.external.fault_filter import Gate
-from lab.external.mapping import Action, Actions, Asked
-from lab.external.proxy.client import Pool, gather, reach, unreachable
-from lab.external.proxy.pending import Origin, written
-from lab.external.responses import Answered, NotUnderstood, created_comment, created_post, feed
+from lab.external.fault_filter import ProxyFaultFilter
+from lab.external.mapping import ActionMapping, Actions, ExternalRequest
+from lab.external.proxy.client import ConnectionPool, connect_to, fetch, unreachable_error
+from lab.external.proxy.pending import ServiceOrigin, encode_request
+from lab.external.responses import (
+    ExternalResponse,
+    UnexpectedResponse,
+    decode_comment,
+    decode_feed,
+    decode_post,
+)
 from lab.faults.kinds import CLIENT
-from lab.service.fault_api import control_routes, turned_away
+from lab.service.fault_api import control_routes, fault_response
 from lab.service.http import (
     Route,
     answer,
     check_host,
     check_path,
     check_token,
-    find,
-    problem,
+    match_route,
+    problem_response,
     read_body,
 )
 from lab.service.tracing import SpanLog, traceparent
@@ -44,7 +50,7 @@ READY_WITHIN_S = 1.0
 
 
 @dataclass
-class Face:
+class HttpAdapter:
     """The adapter of one service. Call it with a request.
 
     `port`: the adapter's own port, which the Host header must name. `ready`: a path on which a
@@ -55,9 +61,9 @@ class Face:
     name: str
     arrangement: str
     actions: Actions
-    service: Origin
-    gate: Gate
-    pool: Pool
+    service: ServiceOrigin
+    fault_filter: ProxyFaultFilter
+    pool: ConnectionPool
     spans: SpanLog
     token: str
     port: int
@@ -65,7 +71,7 @@ class Face:
     answer_within_s: float = 10.0
     state: Callable[[], dict[str, Any]] = dict
     under_way: int = 0
-    feed: dict[str, Any] = field(default_factory=dict)
+    last_feed_read: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         routes = {
@@ -74,9 +80,9 @@ class Face:
             "read_feed": Route("GET", "/feed", self._read_feed),
         }
         self._routes = [
-            *(routes[name] for name in self.actions.asked_of(self.name)),
-            Route("GET", "/health", self._health, raw=True, door=False),
-            *control_routes(self.gate, self._state, self.spans.flush),
+            *(routes[name] for name in self.actions.actions_of(self.name)),
+            Route("GET", "/health", self._health, raw=True, faultable=False),
+            *control_routes(self.fault_filter, self._state, self.spans.flush),
         ]
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -84,119 +90,121 @@ class Face:
         try:
             check_host(request, self.port)
             check_path(request.path)
-            route, path = find(self._routes, request.method, request.path)
+            route, parameters = match_route(self._routes, request.method, request.path)
             if route.control:
                 check_token(request, self.token)
             if route.raw:
                 raw: web.StreamResponse = await route.handler(request)
                 return raw
             if route.control:
-                return await self._told(route, path, request)
+                return await self._call_handler(route, parameters, request)
             parent = request.headers.get("traceparent")
             with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
-                response = await self._pass(route, path, request)
+                response = await self._apply_faults(route, parameters, request)
                 span["status"] = response.status
                 return response
-        except NotUnderstood as error:
-            return problem(error, error.shown)
+        except UnexpectedResponse as error:
+            return problem_response(error, error.response_status)
         except ServiceError as error:
-            return problem(error)
+            return problem_response(error)
 
-    async def _pass(
-        self, route: Route, path: Mapping[str, str], request: web.BaseRequest
+    async def _apply_faults(
+        self, route: Route, parameters: Mapping[str, str], request: web.BaseRequest
     ) -> web.StreamResponse:
         """Apply the active faults to a request, then call its handler."""
         self.under_way += 1
         try:
-            visit = self.gate.visit(request.headers.get(headers.CALLER, CLIENT))
-            if (instead := await turned_away(self.gate, visit, request)) is not None:
-                return instead
-            await self.gate.wait(visit)
-            return await self._told(route, path, request)
-        except NotUnderstood as error:  # caught here, so that the span gets its status
-            return problem(error, error.shown)
+            effect = self.fault_filter.decide(request.headers.get(headers.CALLER, CLIENT))
+            if (
+                fault_answer := await fault_response(self.fault_filter, effect, request)
+            ) is not None:
+                return fault_answer
+            await self.fault_filter.apply_latency(effect)
+            return await self._call_handler(route, parameters, request)
+        except UnexpectedResponse as error:  # caught here, so that the span gets its status
+            return problem_response(error, error.response_status)
         except ServiceError as error:
-            return problem(error)
+            return problem_response(error)
         finally:
             self.under_way -= 1
 
-    async def _told(
-        self, route: Route, path: Mapping[str, str], request: web.BaseRequest
+    async def _call_handler(
+        self, route: Route, parameters: Mapping[str, str], request: web.BaseRequest
     ) -> web.StreamResponse:
         body = await read_body(request, route.max_body) if route.body else b""
-        told = route.handler(**route.arguments(path, request.query, body))
-        return answer(await told if inspect.isawaitable(told) else told, route.status)
+        result = route.handler(**route.arguments(parameters, request.query, body))
+        return answer(await result if inspect.isawaitable(result) else result, route.status)
 
     async def _create_post(self, draft: PostDraft) -> Post:
         action = self.actions.create_post
-        return created_post(action, await self._ask(action, title=draft.title), draft.title)
+        return decode_post(action, await self._request(action, title=draft.title), draft.title)
 
     async def _create_comment(self, post_id: str, draft: CommentDraft) -> Comment:
         action = self.actions.create_comment
-        answered = await self._ask(action, post_id=post_id, content=draft.content)
-        return created_comment(action, self.actions.read_feed, answered, post_id, draft.content)
+        response = await self._request(action, post_id=post_id, content=draft.content)
+        return decode_comment(action, self.actions.read_feed, response, post_id, draft.content)
 
     async def _read_feed(self, limit: Limit = 20, before: str | None = None) -> list[Any]:
         begun_s = perf_counter()
-        answered = await self._ask(self.actions.read_feed, limit=str(limit))
+        response = await self._request(self.actions.read_feed, limit=str(limit))
         fetched_s = perf_counter()
-        page, posts = feed(self.actions.read_feed, answered, limit, before)
-        self.feed = {
+        page, posts = decode_feed(self.actions.read_feed, response, limit, before)
+        self.last_feed_read = {
             "posts": posts,
-            "bytes": len(answered.body),
+            "bytes": len(response.body),
             "fetched_ms": round((fetched_s - begun_s) * 1_000, 2),
             "translated_ms": round((perf_counter() - fetched_s) * 1_000, 2),
         }
         return page
 
-    async def _ask(self, action: Action, **values: str) -> Answered:
+    async def _request(self, action: ActionMapping, **values: str) -> ExternalResponse:
         """Send a request to the service. Raises Invalid, Unreachable, TimedOut, BadAnswer."""
         try:
-            asked = action.asked(**values)
+            request = action.build_request(**values)
         except ValueError as error:
             raise Invalid(str(error)) from None
-        head, body = await gather(
+        head, body = await fetch(
             *(
                 self.pool,
                 self.service,
-                written(asked, self.service, traceparent()),
+                encode_request(request, self.service, traceparent()),
                 self.answer_within_s,
             ),
-            may_repeat=asked.method == "GET",
+            retryable=request.method == "GET",
         )
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers
         }
-        return Answered(self.name, asked, head.status, headers, body)
+        return ExternalResponse(self.name, request, head.status, headers, body)
 
     def _state(self) -> dict[str, Any]:
-        return {"under_way": self.under_way, "feed": self.feed} | self.state()
+        return {"under_way": self.under_way, "feed": self.last_feed_read} | self.state()
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         """503 while the service does not respond, with `because` (a sentence) and `error`
         (refused, timeout, reset, answer). Both say what the adapter observed, not the service."""
-        told = {"service": self.name, "arrangement": self.arrangement, "status": "ready"}
-        because, error = await self._what_is_missing()
-        if not because:
-            return answer(told)
-        told |= {"status": "waiting", "because": because, "error": error}
-        return answer(told, 503)
+        health = {"service": self.name, "arrangement": self.arrangement, "status": "ready"}
+        reason, error = await self._readiness_problem()
+        if not reason:
+            return answer(health)
+        health |= {"status": "waiting", "because": reason, "error": error}
+        return answer(health, 503)
 
-    async def _what_is_missing(self) -> tuple[str, str]:
+    async def _readiness_problem(self) -> tuple[str, str]:
         port = self.service.port
         try:
             if self.ready is None:
-                await self._listens()
+                await self._check_listening()
                 return "", ""
-            request = written(Asked("GET", self.ready, b"", {}), self.service)
-            head, _ = await gather(
-                *(self.pool, self.service, request, READY_WITHIN_S), may_repeat=True, head_only=True
+            request = encode_request(ExternalRequest("GET", self.ready, b"", {}), self.service)
+            head, _ = await fetch(
+                *(self.pool, self.service, request, READY_WITHIN_S), retryable=True, head_only=True
             )
         except Unreachable:
             return f"nothing listens on port {port}, where it is looked for", "refused"
         except TimedOut:
             return f"port {port} takes connections, but nobody answers there", "timeout"
-        except BadAnswer as error:
+        except BadGateway as error:
             return error.detail, "reset"
         if head.status >= 500:
             return (
@@ -205,11 +213,11 @@ class Face:
             )
         return "", ""
 
-    async def _listens(self) -> None:
+    async def _check_listening(self) -> None:
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                (await reach(self.service)).close()
+                (await connect_to(self.service)).close()
         except TimeoutError:
             raise TimedOut("It takes no connection.") from None
         except OSError as error:
-            raise unreachable(self.name, self.service, error) from None
+            raise unreachable_error(self.name, self.service, error) from None

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from lab.external.proxy.pending import Origin
-from lab.faults.filter import Door
-from lab.faults.kinds import Visit
+from lab.external.proxy.pending import ServiceOrigin
+from lab.faults.filter import FaultFilter
+from lab.faults.kinds import Effect
 
 
 class Delivery:
@@ -20,11 +20,11 @@ class Delivery:
 
     __slots__ = ("origin", "request")
 
-    def __init__(self, origin: Origin, request: bytes) -> None:
+    def __init__(self, origin: ServiceOrigin, request: bytes) -> None:
         self.origin, self.request = origin, request
 
 
-class Gate(Door):
+class ProxyFaultFilter(FaultFilter):
     """Used from one event loop only.
 
     `on_late` is called when a fault is removed that held events back. The callback must deliver
@@ -33,26 +33,26 @@ class Gate(Door):
 
     def __init__(self) -> None:
         super().__init__()
-        self.on_late: Callable[[], None] = lambda: None
+        self.on_released: Callable[[], None] = lambda: None
 
-    def take(self, name: str) -> dict[str, Any] | None:
-        evidence = super().take(name)
-        if self._late:
-            self.on_late()
+    def remove(self, name: str) -> dict[str, Any] | None:
+        evidence = super().remove(name)
+        if self._released:
+            self.on_released()
         return evidence
 
-    def arrivals(self, *deliveries: Delivery) -> list[Delivery]:
+    def filter_deliveries(self, *deliveries: Delivery) -> list[Delivery]:
         """Apply the event faults. Returns what to send now, in order, with events held earlier."""
-        return self.let_in(deliveries, lambda _: True)
+        return self.filter_events(deliveries, lambda _: True)
 
-    async def wait(self, visit: Visit) -> None:
+    async def apply_latency(self, effect: Effect) -> None:
         """Delay a request as the latency faults say, and record the delay in ms as evidence."""
-        if not visit.delay_s:
+        if not effect.delay_s:
             return
         begun_s = perf_counter()
-        await asyncio.sleep(visit.delay_s)
+        await asyncio.sleep(effect.delay_s)
         waited_ms = (perf_counter() - begun_s) * 1_000
-        for name in visit.because_of:
-            hanging = self._hanging.get(name)
-            if hanging and hanging.fault.kind == "latency":
-                hanging.delays_ms.append(waited_ms)
+        for name in effect.fault_names:
+            active = self._active.get(name)
+            if active and active.fault.kind == "latency":
+                active.delays_ms.append(waited_ms)

@@ -35,57 +35,66 @@ from lab.service.http import MAX_BODY_BYTES, Route, answer, read_body
 from lab.service.server import Shell, ShellOptions
 
 SOURCE = "/foreign"
-TAKEN_WITHIN_S = 60.0
+DELIVERY_TIMEOUT_S = 60.0
 """Timeout of a delivery. Until then there is no retry: a slow subscriber may have the event."""
 
 FIRST_PAUSE_S = 0.02
-LONGEST_PAUSE_S = 0.5
-_NO_SUCH_ROUTE = (404, 405)
+MAX_PAUSE_S = 0.5
+_NO_ROUTE_STATUSES = (404, 405)
 
 
-class Offsets:
+class SubscriberOffsets:
     """The offset of each subscriber, on disk."""
 
     def __init__(self, path: Path) -> None:
-        self._file = sqlite3.connect(path, isolation_level=None)
-        self._file.execute("PRAGMA journal_mode = WAL")
-        self._file.execute(
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(
             "CREATE TABLE IF NOT EXISTS offsets (who TEXT PRIMARY KEY, position INTEGER NOT NULL)"
         )
-        self.of: dict[str, int] = dict(self._file.execute("SELECT who, position FROM offsets"))
+        self.by_subscriber: dict[str, int] = dict(
+            self._database.execute("SELECT who, position FROM offsets")
+        )
 
-    def move(self, who: str, position: int) -> None:
+    def advance(self, subscriber: str, position: int) -> None:
         """Store that a subscriber has accepted every event up to `position`."""
-        self._file.execute("INSERT OR REPLACE INTO offsets VALUES (?, ?)", (who, position))
-        self.of[who] = position
+        self._database.execute(
+            "INSERT OR REPLACE INTO offsets VALUES (?, ?)", (subscriber, position)
+        )
+        self.by_subscriber[subscriber] = position
 
 
-class Bridge:
+class ExternalLogBus:
     """Appends published events to the log, and delivers them from it to `subscribers` (URLs)."""
 
-    def __init__(self, log: LogServer, offsets: Offsets, subscribers: Sequence[str]) -> None:
+    def __init__(
+        self, log: LogServer, offsets: SubscriberOffsets, subscribers: Sequence[str]
+    ) -> None:
         self._log, self._offsets, self._subscribers = log, offsets, subscribers
-        self._refused: dict[str, str] = {}
+        self._rejections: dict[str, str] = {}
 
-    async def take(self, request: web.BaseRequest) -> web.Response:
+    async def publish(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: OK when the event is on disk. Raises Invalid."""
-        event = _event(await read_body(request, MAX_BODY_BYTES))
+        event = _parse_event(await read_body(request, MAX_BODY_BYTES))
         data = event.get("data")
         subject = str(data.get("id", "")) if isinstance(data, dict) else ""
         # Stores the whole event, so that subscribers get exactly what was published.
-        told = Envelope.carrying(str(event["type"]), subject=subject, data=event, source=SOURCE)
-        await self._log.keep([told])
+        envelope = Envelope.create(str(event["type"]), subject=subject, data=event, source=SOURCE)
+        await self._log.commit([envelope])
         return answer({"status": "OK"})
 
-    async def all_so_far(self, request: web.BaseRequest) -> web.Response:
+    async def all_events(self, request: web.BaseRequest) -> web.Response:
         """`GET /events`: every event in the log, as it was published."""
         return answer([Envelope.from_json(line).data for line in self._log.all_lines()])
 
     def state(self) -> dict[str, Any]:
         """`head`: the number of the newest event. `subscribers`: the offset of each, by URL.
         `refused`: why a subscriber did not accept its next event, by URL."""
-        offsets = {who: self._offsets.of.get(who, 0) for who in self._subscribers}
-        return {"head": self._log.newest, "subscribers": offsets, "refused": self._refused}
+        offsets = {
+            subscriber: self._offsets.by_subscriber.get(subscriber, 0)
+            for subscriber in self._subscribers
+        }
+        return {"head": self._log.newest, "subscribers": offsets, "refused": self._rejections}
 
     async def deliver(self) -> None:
         """Run until cancelled: deliver to each subscriber the events after its offset."""
@@ -93,45 +102,45 @@ class Bridge:
         # then it is unknown whether it has the event.
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(total=TAKEN_WITHIN_S),
+            timeout=aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT_S),
         ) as client:
             await asyncio.gather(*(self._deliver_to(one, client) for one in self._subscribers))
 
-    async def _deliver_to(self, who: str, client: aiohttp.ClientSession) -> None:
-        position = self._offsets.of.get(who, 0)
+    async def _deliver_to(self, subscriber: str, client: aiohttp.ClientSession) -> None:
+        position = self._offsets.by_subscriber.get(subscriber, 0)
         while True:
-            for line in await self._log.behind(position):
+            for line in await self._log.wait_for_events(position):
                 event = Envelope.from_json(line).data
-                await self._until_taken(who, event, client)
+                await self._deliver_until_accepted(subscriber, event, client)
                 position += 1
-                self._offsets.move(who, position)
+                self._offsets.advance(subscriber, position)
 
-    async def _until_taken(
-        self, who: str, event: dict[str, Any], client: aiohttp.ClientSession
+    async def _deliver_until_accepted(
+        self, subscriber: str, event: dict[str, Any], client: aiohttp.ClientSession
     ) -> None:
         pause_s = FIRST_PAUSE_S
-        while why := await _why_not_taken(who, event, client):
-            if self._refused.get(who) != why:
-                sys.stderr.write(f"{who} did not take {event['type']}: {why}\n")
+        while reason := await _rejection_reason(subscriber, event, client):
+            if self._rejections.get(subscriber) != reason:
+                sys.stderr.write(f"{subscriber} did not take {event['type']}: {reason}\n")
                 sys.stderr.flush()
-            self._refused[who] = why
+            self._rejections[subscriber] = reason
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        self._refused.pop(who, None)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+        self._rejections.pop(subscriber, None)
 
 
-async def _why_not_taken(
-    who: str, event: dict[str, Any], client: aiohttp.ClientSession
+async def _rejection_reason(
+    subscriber: str, event: dict[str, Any], client: aiohttp.ClientSession
 ) -> str | None:
     try:
-        async with client.post(who, json=event) as response:
-            taken = response.ok or response.status in _NO_SUCH_ROUTE
-            return None if taken else f"it answered {response.status}"
+        async with client.post(subscriber, json=event) as response:
+            accepted = response.ok or response.status in _NO_ROUTE_STATUSES
+            return None if accepted else f"it answered {response.status}"
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         return str(error) or type(error).__name__
 
 
-def _event(body: bytes) -> dict[str, Any]:
+def _parse_event(body: bytes) -> dict[str, Any]:
     try:
         event = from_json(body)
     except ValueError as error:
@@ -159,17 +168,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="URL",
         help="to whom each event is brought; may be repeated",
     )
-    told = parser.parse_args(argv)
-    log = LogServer(LogFile(told.data / "event-bus.db"))
-    bridge = Bridge(log, Offsets(told.data / "offsets.db"), told.subscriber)
+    args = parser.parse_args(argv)
+    log = LogServer(LogFile(args.data / "event-bus.db"))
+    log_bus = ExternalLogBus(log, SubscriberOffsets(args.data / "offsets.db"), args.subscriber)
     routes = [
-        Route("POST", told.events, bridge.take, raw=True),
-        Route("GET", told.events, bridge.all_so_far, raw=True),
+        Route("POST", args.events, log_bus.publish, raw=True),
+        Route("GET", args.events, log_bus.all_events, raw=True),
     ]
-    shell = Shell("foreign", BUS, routes, ShellOptions.of(told))
-    shell.state = bridge.state
+    shell = Shell("foreign", BUS, routes, ShellOptions.of(args))
+    shell.state = log_bus.state
     shell.check_host = lambda *_: None  # services may use any host name for their bus
-    shell.run(log.commit_in_groups, bridge.deliver)
+    shell.run(log.group_commit_loop, log_bus.deliver)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,14 @@ PATTERNS = {
 Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=2_000)]
 HeaderName = Annotated[str, StringConstraints(pattern=_HEADER_NAME)]
 HeaderValue = Annotated[str, StringConstraints(pattern=_HEADER_VALUE, max_length=1_000)]
-Place = Annotated[str, StringConstraints(max_length=200)]
+ResponsePath = Annotated[str, StringConstraints(max_length=200)]
 
-_FILLED_IN = re.compile(r"\{(\w+)(?::(number))?\}")
-_WRITTEN_BY_US = ("host", "content-type", "content-length", "connection", "transfer-encoding")
+_PLACEHOLDER = re.compile(r"\{(\w+)(?::(number))?\}")
+_RESERVED_HEADERS = ("host", "content-type", "content-length", "connection", "transfer-encoding")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExternalRequest:
     """A request to an external service; `body` is b"" if there is none."""
 
     method: str
@@ -50,20 +50,20 @@ class Asked:
     headers: Mapping[str, str]
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """`POST /posts`, for messages."""
         return f"{self.method} {self.path}"
 
 
-class _Frozen(BaseModel):
+class _FrozenMapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Action(_Frozen):
+class ActionMapping(_FrozenMapping):
     """Fields of all actions. `headers` are added to each request, for example for a login."""
 
-    known: ClassVar[tuple[str, ...]] = ()
-    needed: ClassVar[tuple[str, ...]] = ()
+    placeholders: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ()
 
     service: Annotated[str, Field(min_length=1)]
     method: Method
@@ -73,75 +73,81 @@ class Action(_Frozen):
 
     @model_validator(mode="after")
     def _fills_in_what_there_is(self) -> Self:
-        if reserved := [name for name in self.headers if name.lower() in _WRITTEN_BY_US]:
+        if reserved := [name for name in self.headers if name.lower() in _RESERVED_HEADERS]:
             raise ValueError(f"{reserved[0]!r} is written by the lab; leave it out of `headers`.")
-        used = dict.fromkeys(name for text in (self.path, *_texts(self.body)) for name in _in(text))
+        used = dict.fromkeys(
+            name
+            for text in (self.path, *_template_texts(self.body))
+            for name in _placeholders_in(text)
+        )
         for name in used:
-            if name not in self.known:
-                raise ValueError(f"There is no {{{name}}} to fill in here. {_meant(name, self)}")
-        for name in self.needed:
+            if name not in self.placeholders:
+                raise ValueError(
+                    f"There is no {{{name}}} to fill in here. {_placeholder_hint(name, self)}"
+                )
+        for name in self.required:
             if name not in used:
                 raise ValueError(
                     f"Nothing says where {{{name}}} goes. Put it into `body` or `path`."
                 )
-        for text in (self.path, *_texts(self.body)):
-            number = any(match[2] for match in _FILLED_IN.finditer(text))
-            if number and (text == self.path or not _FILLED_IN.fullmatch(text)):
+        for text in (self.path, *_template_texts(self.body)):
+            number = any(match[2] for match in _PLACEHOLDER.finditer(text))
+            if number and (text == self.path or not _PLACEHOLDER.fullmatch(text)):
                 raise ValueError(
                     f"{text!r} mixes a number with other text; in `body` it stands alone."
                 )
         return self
 
-    def asked(self, **values: str) -> Asked:
+    def build_request(self, **values: str) -> ExternalRequest:
         """The request with `values` filled in. Raises ValueError if a number is not one."""
-        path = _FILLED_IN.sub(lambda match: quote(values[match[1]], safe=""), self.path)
-        filled = _filled(self.body, values)
+        path = _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), self.path)
+        filled = _fill(self.body, values)
         body = b"" if filled is None else json.dumps(filled, ensure_ascii=False).encode()
-        return Asked(self.method, path, body, self.headers)
+        return ExternalRequest(self.method, path, body, self.headers)
 
 
-class CreatePost(Action):
+class CreatePost(ActionMapping):
     """`id`: where in the response the id of the new post is."""
 
-    known = needed = ("title",)
+    placeholders = required = ("title",)
 
     service: Annotated[str, Field(min_length=1)] = "posts"
     method: Method = "POST"
     path: Path = "/posts"
     body: JsonValue = {"title": "{title}"}
-    id: Place = "id"
+    id: ResponsePath = "id"
 
 
-class CreateComment(Action):
+class CreateComment(ActionMapping):
     """The response is the comment, or all comments so far; `id`: where in a comment its id is."""
 
-    known = needed = ("post_id", "content")
+    placeholders = required = ("post_id", "content")
 
     service: Annotated[str, Field(min_length=1)] = "comments"
     method: Method = "POST"
     path: Path = "/posts/{post_id}/comments"
     body: JsonValue = {"content": "{content}"}
-    id: Place = "id"
+    id: ResponsePath = "id"
 
 
-class PostFields(_Frozen):
+class PostFields(_FrozenMapping):
     """Where in a post of the feed its fields are. If the feed is an object by id and a post has
     no id, its key is its id."""
 
-    id: Place = "id"
-    title: Place = "title"
-    comments: Place = "comments"
+    id: ResponsePath = "id"
+    title: ResponsePath = "title"
+    comments: ResponsePath = "comments"
 
 
-class CommentFields(_Frozen):
+class CommentFields(_FrozenMapping):
     """Where in a comment of the feed its fields are. A comment without a status is approved."""
 
-    id: Place = "id"
-    content: Place = "content"
-    status: Place = "status"
+    id: ResponsePath = "id"
+    content: ResponsePath = "content"
+    status: ResponsePath = "status"
 
 
-class ReadFeed(Action):
+class ReadFeed(ActionMapping):
     """`posts`: where in the response the posts are, a list or an object by id.
 
     `newest`: which post is the newest. Ids may be random, so the order of the response decides: a
@@ -149,66 +155,66 @@ class ReadFeed(Action):
     `statuses`: the service's words for the lab's three statuses, as in `{ ok = "approved" }`.
     """
 
-    known = ("limit",)
+    placeholders = ("limit",)
 
     service: Annotated[str, Field(min_length=1)] = "query"
     method: Method = "GET"
     path: Path = "/posts"
-    posts: Place = ""
+    posts: ResponsePath = ""
     post: PostFields = PostFields()
     comment: CommentFields = CommentFields()
     newest: Literal["last", "first"] = "last"
     statuses: dict[str, Literal["pending", "approved", "rejected"]] = {}
 
 
-class Actions(_Frozen):
+class Actions(_FrozenMapping):
     """A whole mapping. A missing key has the value of the course."""
 
     create_post: CreatePost = Field(default_factory=CreatePost)
     create_comment: CreateComment = Field(default_factory=CreateComment)
     read_feed: ReadFeed = Field(default_factory=ReadFeed)
 
-    def asked_of(self, service: str) -> tuple[str, ...]:
+    def actions_of(self, service: str) -> tuple[str, ...]:
         """The names of the actions that this service handles."""
         return tuple(name for name, action in self if action.service == service)
 
 
-def _texts(template: JsonValue) -> Iterator[str]:
+def _template_texts(template: JsonValue) -> Iterator[str]:
     """All texts in a template, at any depth; keys are not templates."""
     if isinstance(template, str):
         yield template
     elif isinstance(template, dict):
         for value in template.values():
-            yield from _texts(value)
+            yield from _template_texts(value)
     elif isinstance(template, list):
         for value in template:
-            yield from _texts(value)
+            yield from _template_texts(value)
 
 
-def _in(text: str) -> list[str]:
-    return [match[1] for match in _FILLED_IN.finditer(text)]
+def _placeholders_in(text: str) -> list[str]:
+    return [match[1] for match in _PLACEHOLDER.finditer(text)]
 
 
-def _filled(template: JsonValue, values: Mapping[str, str]) -> JsonValue:
+def _fill(template: JsonValue, values: Mapping[str, str]) -> JsonValue:
     if isinstance(template, str):
-        whole = _FILLED_IN.fullmatch(template)
+        whole = _PLACEHOLDER.fullmatch(template)
         if whole and whole[2]:
-            return _number(whole[1], values[whole[1]])
-        return _FILLED_IN.sub(lambda match: values[match[1]], template)
+            return _to_number(whole[1], values[whole[1]])
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
     if isinstance(template, dict):
-        return {key: _filled(value, values) for key, value in template.items()}
+        return {key: _fill(value, values) for key, value in template.items()}
     if isinstance(template, list):
-        return [_filled(value, values) for value in template]
+        return [_fill(value, values) for value in template]
     return template
 
 
-def _number(name: str, text: str) -> int:
+def _to_number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise ValueError(f"{text[:40]!r} is no number, and the mapping says {{{name}:number}}.")
     return int(text)
 
 
-def _meant(seen: str, action: Action) -> str:
-    near = difflib.get_close_matches(seen, action.known, n=1, cutoff=0.5)
-    known = ", ".join(f"{{{name}}}" for name in action.known)
+def _placeholder_hint(placeholder: str, action: ActionMapping) -> str:
+    near = difflib.get_close_matches(placeholder, action.placeholders, n=1, cutoff=0.5)
+    known = ", ".join(f"{{{name}}}" for name in action.placeholders)
     return f"Did you mean {{{near[0]}}}?" if near else f"Known: {known or 'none'}."

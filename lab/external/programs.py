@@ -25,154 +25,161 @@ from pathlib import Path
 import psutil
 
 from lab.cluster.errors import LabCannotRun, PortTaken
-from lab.cluster.forkserver_client import as_before
+from lab.cluster.forkserver_client import original_environment
 from lab.cluster.ports import HOST, reserve
-from lab.cluster.process_tree import family
+from lab.cluster.process_tree import descendants
 from lab.cluster.program import Program
 from lab.domain.services import BUS
-from lab.external.arrangement import BRIDGE, KEEPER
+from lab.external.arrangement import LOG_BUS, WRAPPER
 from lab.external.target import ANY_PORT, COURSE_PORTS, Target
 from lab.external.wrapper import ENVIRONMENT
-from lab.support.ports import holder_of
+from lab.support.ports import find_port_owner
 
 # ── Ports
 
-_OF_SERVICES = range(20_000, 32_000)
-_GIVEN: deque[int] = deque(maxlen=1_000)
+_PORT_RANGE = range(20_000, 32_000)
+_RECENT_PORTS: deque[int] = deque(maxlen=1_000)
 """Ports assigned recently: a port looks free until its service listens."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ServicePorts:
     """The ports of one service: of its adapter, for its callers, and where it listens."""
 
-    face: int
+    adapter: int
     public: int
-    behind: int
+    listen: int
 
     @property
-    def moved(self) -> bool:
+    def behind_sidecar(self) -> bool:
         """Whether callers reach the service through its sidecar."""
-        return self.public != self.behind
+        return self.public != self.listen
 
 
-def places(target: Target, held: ExitStack) -> dict[str, Place]:
+def assign_ports(target: Target, reservations: ExitStack) -> dict[str, ServicePorts]:
     """The ports of each service, by its name in the target. Sidecar ports are reserved in `held`.
 
     Raises LabCannotRun when a fixed port is taken.
     """
-    return {name: place_of(target, name, held) for name in target.services}
+    return {name: assign_service_ports(target, name, reservations) for name in target.services}
 
 
-def a_place(held: ExitStack, public: int = ANY_PORT) -> Place:
+def assign_movable_ports(reservations: ExitStack, public: int = ANY_PORT) -> ServicePorts:
     """Ports for a service that can listen on any port. Raises PortTaken."""
     if public:
-        _refuse_if_taken_on_the_other_loopback(public)
-    face, raw = held.enter_context(reserve()), held.enter_context(reserve(public))
-    return Place(face.port, raw.port, a_free_port())
+        _check_ipv6_loopback(public)
+    adapter, sidecar = (
+        reservations.enter_context(reserve()),
+        reservations.enter_context(reserve(public)),
+    )
+    return ServicePorts(adapter.port, sidecar.port, find_free_port())
 
 
-def ports_of(placed: Mapping[str, Place]) -> dict[str, int]:
+def public_ports_of(assigned: Mapping[str, ServicePorts]) -> dict[str, int]:
     """The public port of each service."""
-    return {name: place.public for name, place in placed.items()}
+    return {name: place.public for name, place in assigned.items()}
 
 
-def place_of(target: Target, name: str, held: ExitStack) -> Place:
+def assign_service_ports(target: Target, name: str, reservations: ExitStack) -> ServicePorts:
     """The ports of one service. Raises LabCannotRun when a fixed port is taken."""
-    public = target.port_of(name)
+    public = target.public_port(name)
     try:
         if target.services[name].movable:
-            return a_place(held, public)
-        _refuse_if_taken_on_the_other_loopback(public)
+            return assign_movable_ports(reservations, public)
+        _check_ipv6_loopback(public)
         with reserve(public):
             pass  # it is free now; the service will listen on it
-        face = held.enter_context(reserve()).port
-        if target.stands_behind(name):  # called by name, so the sidecar may have any port
-            return Place(face, held.enter_context(reserve()).port, public)
-        return Place(face, public, public)
+        adapter = reservations.enter_context(reserve()).port
+        if target.can_have_sidecar(name):  # called by name, so the sidecar may have any port
+            return ServicePorts(adapter, reservations.enter_context(reserve()).port, public)
+        return ServicePorts(adapter, public, public)
     except PortTaken as error:
-        raise _taken(f"{name} of {target.name}", error) from None
+        raise _port_taken_error(f"{name} of {target.name}", error) from None
 
 
-def a_bus_port(target: Target, service: str, held: ExitStack) -> int:
+def assign_bus_port(target: Target, service: str, reservations: ExitStack) -> int:
     """The port on which one service expects the lab's bus: any free one if the target configures
     the address, otherwise the course's. Raises LabCannotRun when that is taken."""
-    told = BUS in target.services[service].mentions() or BUS in target.hosts.values()
-    public = ANY_PORT if told else COURSE_PORTS[BUS]
+    configurable = (
+        BUS in target.services[service].referenced_services() or BUS in target.hosts.values()
+    )
+    public = ANY_PORT if configurable else COURSE_PORTS[BUS]
     try:
         if public:
-            _refuse_if_taken_on_the_other_loopback(public)
-        return held.enter_context(reserve(public)).port
+            _check_ipv6_loopback(public)
+        return reservations.enter_context(reserve(public)).port
     except PortTaken as error:
-        raise _taken(f"the event bus, for {service} of {target.name},", error) from None
+        raise _port_taken_error(f"the event bus, for {service} of {target.name},", error) from None
 
 
-def _taken(who: str, error: PortTaken) -> LabCannotRun:
+def _port_taken_error(user: str, error: PortTaken) -> LabCannotRun:
     return LabCannotRun(
-        f"{who} is looked for on port {error.port}, and that is taken by "
-        f"{error.by or 'a program that the system does not name to us'}. End that program. "
+        f"{user} is looked for on port {error.port}, and that is taken by "
+        f"{error.owner or 'a program that the system does not name to us'}. End that program. "
         "`lab doctor` lists what an earlier run left behind."
     )
 
 
-def _refuse_if_taken_on_the_other_loopback(port: int) -> None:
+def _check_ipv6_loopback(port: int) -> None:
     """Raise PortTaken if a program listens on ::1: `localhost` may mean that address, too."""
     if socket.has_ipv6:
         with closing(socket.socket(socket.AF_INET6, socket.SOCK_STREAM)) as client:
             client.settimeout(1.0)
             if client.connect_ex(("::1", port)) == 0:
-                raise PortTaken(port, holder_of(port))
+                raise PortTaken(port, find_port_owner(port))
 
 
-def a_free_port() -> int:
+def find_free_port() -> int:
     """A free port for a service. Raises LabCannotRun.
 
     It can't stay reserved, because the service does not share it. So it is outside the range for
     outgoing connections: one of these could take the port while the service restarts.
     """
-    for port in random.sample(_OF_SERVICES, 200):
-        if port in _GIVEN:
+    for port in random.sample(_PORT_RANGE, 200):
+        if port in _RECENT_PORTS:
             continue
         with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
-            _GIVEN.append(port)
+            _RECENT_PORTS.append(port)
             return port
-    raise LabCannotRun(f"No port from {_OF_SERVICES[0]} to {_OF_SERVICES[-1]} is free.")
+    raise LabCannotRun(f"No port from {_PORT_RANGE[0]} to {_PORT_RANGE[-1]} is free.")
 
 
 # ── Services on a wrong port
 
 
-def elsewhere(keeper: int, port: int) -> str | None:
+def listening_ports_note(wrapper_pid: int, port: int) -> str | None:
     """Where the processes below a wrapper listen instead of `port`, in a sentence for an error.
 
     `keeper`: the wrapper's pid. None if they do listen there, or if there are no processes.
     """
-    found: set[tuple[str, int]] = set()
-    members = family(keeper)
-    for one in members:
+    listening: set[tuple[str, int]] = set()
+    processes = descendants(wrapper_pid)
+    for process in processes:
         with suppress(psutil.Error):
-            found |= {
-                (each.laddr.ip, each.laddr.port)
-                for each in one.net_connections("inet")
-                if each.status == psutil.CONN_LISTEN
+            listening |= {
+                (connection.laddr.ip, connection.laddr.port)
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
             }
-    if not members or any(number == port and _is_here(host) for host, number in found):
+    if not processes or any(number == port and _is_local(host) for host, number in listening):
         return None
-    if not found:
+    if not listening:
         return "It has not begun to listen anywhere"
-    others = [f"{number}" if _is_here(host) else f"{number} of {host}" for host, number in found]
-    named = " and ".join(sorted(set(others)))
+    others = [
+        f"{number}" if _is_local(host) else f"{number} of {host}" for host, number in listening
+    ]
+    ports = " and ".join(sorted(set(others)))
     return (
-        f"It listens on port {named} instead. Say so with `port`, or tell it by `port_env` in "
+        f"It listens on port {ports} instead. Say so with `port`, or tell it by `port_env` in "
         "which variable it is given the port"
     )
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     address = ip_address(host)
     return address.is_loopback or address.is_unspecified
 
@@ -180,13 +187,13 @@ def _is_here(host: str) -> bool:
 # ── Programs
 
 SIDECAR = "lab.external.sidecar"
-CROSSING = "lab.external.translator"
-PRELOAD = (KEEPER, SIDECAR, BRIDGE, CROSSING)
+TRANSLATOR = "lab.external.translator"
+PRELOAD = (WRAPPER, SIDECAR, LOG_BUS, TRANSLATOR)
 """Modules that the fork server imports once for external systems."""
 
 
 @dataclass(frozen=True)
-class Parts:
+class ProgramFactory:
     """Defines the programs of one variant.
 
     `found`: the public port of each service, by its name in the target. `data`: the folder that
@@ -198,52 +205,61 @@ class Parts:
     folder: Path
     data: Path
     token: str
-    found: Mapping[str, int]
+    public_ports: Mapping[str, int]
 
-    def keeper(self, part: str, service: str, place: Place) -> Program:
+    def wrapper(self, process: str, service: str, ports: ServicePorts) -> Program:
         """The wrapper that starts the service; ready when the service's sidecar says so."""
-        how, log = self.target.services[service], self._file(part, "log")
-        own = self.data / service
-        own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command, env = how.started_with(place.behind, self.found, own.absolute())
-        cwd = str(self.target.cwd_of(service))
-        by_name = self.target.environment_of(service, self.found)
-        given = as_before() | {"PYTHONUNBUFFERED": "1"} | by_name | env
+        spec, log = self.target.services[service], self._path(process, "log")
+        data_folder = self.data / service
+        data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command, env = spec.command_and_env(ports.listen, self.public_ports, data_folder.absolute())
+        cwd = str(self.target.working_folder(service))
+        proxy_env = self.target.proxy_environment(service, self.public_ports)
+        variables = original_environment() | {"PYTHONUNBUFFERED": "1"} | proxy_env | env
         return Program(
-            f"{self.variant}.{part}",
-            KEEPER,
+            f"{self.variant}.{process}",
+            WRAPPER,
             ("--cwd", cwd, "--log", str(log), "--", *command),
             log,
-            env={ENVIRONMENT: json.dumps(given)},  # not in the arguments, which every user can read
-            health=f"http://127.0.0.1:{place.face}/health",
-            keeps=True,
+            env={
+                ENVIRONMENT: json.dumps(variables)
+            },  # not in the arguments, which every user can read
+            health=f"http://127.0.0.1:{ports.adapter}/health",
+            owns_tree=True,
             ready_within_s=self.target.ready_within_s,
-            instead=partial(elsewhere, port=place.behind),
+            diagnose=partial(listening_ports_note, port=ports.listen),
         )
 
-    def sidecar(self, part: str, place: Place, ready: str | None) -> Program:
+    def sidecar(self, process: str, ports: ServicePorts, ready: str | None) -> Program:
         """The sidecar. The lab doesn't wait for it: its `/health` is that of the service."""
         argv = [
-            *("--name", part, "--arrangement", self.variant, "--reuse-port"),
-            *("--service-port", str(place.behind), "--port", str(place.face)),
-            *("--mapping", str(self._mapping()), "--events", self.target.events),
-            *("--spans", str(self._file(part, "spans.ndjson"))),
+            *("--name", process, "--arrangement", self.variant, "--reuse-port"),
+            *("--service-port", str(ports.listen), "--port", str(ports.adapter)),
+            *("--mapping", str(self._write_mapping()), "--events", self.target.events),
+            *("--spans", str(self._path(process, "spans.ndjson"))),
         ]
-        if place.moved:
-            argv += ["--raw-port", str(place.public)]
+        if ports.behind_sidecar:
+            argv += ["--raw-port", str(ports.public)]
         if ready:
             argv += ["--ready", ready]
-        for host, port in self.target.hosts_on(self.found).items():
+        for host, port in self.target.host_ports(self.public_ports).items():
             argv += ["--host", f"{host}={port}"]
         return Program(
-            f"{self.variant}.{part}.sidecar",
+            f"{self.variant}.{process}.sidecar",
             SIDECAR,
             tuple(argv),
-            self._file(part, "sidecar.log"),
+            self._path(process, "sidecar.log"),
             env={"LAB_TOKEN": self.token},
         )
 
-    def crossing(self, part: str, port: int, place: Place, bus: int, found_at: int) -> Program:
+    def translator(
+        self,
+        process: str,
+        receiver_port: int,
+        ports: ServicePorts,
+        bus_port: int,
+        service_bus_port: int,
+    ) -> Program:
         """The event translator between a service and the lab's own bus.
 
         Ports: `port` receives the bus's events, `bus` is the bus, `found_at` is where the service
@@ -251,34 +267,39 @@ class Parts:
         """
         event = self.target.events
         return Program(
-            f"{self.variant}.{part}.crossing",
-            CROSSING,
+            f"{self.variant}.{process}.crossing",
+            TRANSLATOR,
             (
-                *("--name", part, "--port", str(port), "--reuse-port"),
-                *("--service", f"http://127.0.0.1:{place.public}{event}", "--events", event),
-                *("--bus", f"http://127.0.0.1:{bus}/events", "--bus-port", str(found_at)),
-                *("--mapping", str(self._mapping())),
+                *("--name", process, "--port", str(receiver_port), "--reuse-port"),
+                *("--service", f"http://127.0.0.1:{ports.public}{event}", "--events", event),
+                *(
+                    "--bus",
+                    f"http://127.0.0.1:{bus_port}/events",
+                    "--bus-port",
+                    str(service_bus_port),
+                ),
+                *("--mapping", str(self._write_mapping())),
             ),
-            self._file(part, "crossing.log"),
+            self._path(process, "crossing.log"),
             env={"LAB_TOKEN": self.token},
-            health=f"http://127.0.0.1:{port}/health",
+            health=f"http://127.0.0.1:{receiver_port}/health",
         )
 
-    def bridge(self, place: Place, subscribers: Sequence[str]) -> Program:
+    def log_bus(self, ports: ServicePorts, subscribers: Sequence[str]) -> Program:
         """The lab's log in place of the target's bus. `subscribers`: URLs that receive events."""
-        argv = ["--port", str(place.behind), "--data", str(self.data / "log")]
-        for one in subscribers:
-            argv += ["--subscriber", one]
+        argv = ["--port", str(ports.listen), "--data", str(self.data / "log")]
+        for subscriber in subscribers:
+            argv += ["--subscriber", subscriber]
         return Program(
             f"{self.variant}.{BUS}",
-            BRIDGE,
+            LOG_BUS,
             (*argv, "--events", self.target.events),
-            self._file(BUS, "log"),
+            self._path(BUS, "log"),
             env={"LAB_TOKEN": self.token},
-            health=f"http://127.0.0.1:{place.face}/health",
+            health=f"http://127.0.0.1:{ports.adapter}/health",
         )
 
-    def _mapping(self) -> Path:
+    def _write_mapping(self) -> Path:
         """The file with the mapping; written once, readable for its owner only."""
         mapping = self.folder / f"{self.variant}.mapping.json"
         if not mapping.exists():
@@ -287,5 +308,5 @@ class Parts:
                 out.write(self.target.actions.model_dump_json())
         return mapping
 
-    def _file(self, part: str, kind: str) -> Path:
-        return self.folder / f"{self.variant}.{part}.{kind}"
+    def _path(self, process: str, kind: str) -> Path:
+        return self.folder / f"{self.variant}.{process}.{kind}"

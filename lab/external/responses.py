@@ -17,131 +17,135 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from lab.domain.errors import BadAnswer
+from lab.domain.errors import BadGateway
 from lab.domain.model import Comment, Post, Status
-from lab.external.mapping import Asked, CommentFields, CreateComment, CreatePost, ReadFeed
+from lab.external.mapping import CommentFields, CreateComment, CreatePost, ExternalRequest, ReadFeed
 
 # ── A response as JSON
 
-MOST_BYTES = 8 * 1024 * 1024
-_LONGEST_ID = 512
-_GZIP = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
+MAX_BYTES = 8 * 1024 * 1024
+_MAX_ID_LENGTH = 512
+_COMPRESSED_MAGIC = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 
 
 @dataclass(frozen=True)
-class Answered:
+class ExternalResponse:
     """A whole response of `service` to `asked`. The names of `headers` are in lower case."""
 
     service: str
-    asked: Asked
+    request: ExternalRequest
     status: int
     headers: Mapping[str, str]
     body: bytes
 
-    def wrong(self, what: str, *, definite: bool = False, shown: int = 502) -> "NotUnderstood":
+    def error(
+        self, problem: str, *, definite: bool = False, response_status: int = 502
+    ) -> "UnexpectedResponse":
         """An error whose message begins with the service, the status and the request."""
-        begin = f"{self.service} answered {self.status} to {self.asked.words[:120]}"
-        return NotUnderstood(f"{begin}: {what}", definite=definite, shown=shown)
+        begin = f"{self.service} answered {self.status} to {self.request.summary[:120]}"
+        return UnexpectedResponse(
+            f"{begin}: {problem}", definite=definite, response_status=response_status
+        )
 
 
-class NotUnderstood(BadAnswer):
+class UnexpectedResponse(BadGateway):
     """The lab can't use the response. `shown`: the status of the lab's own response, which is the
     service's status if that reports an error."""
 
-    def __init__(self, detail: str, *, definite: bool, shown: int) -> None:
+    def __init__(self, detail: str, *, definite: bool, response_status: int) -> None:
         super().__init__(detail, definite=definite)
-        self.shown = shown
+        self.response_status = response_status
 
 
-def json_of(answered: Answered) -> Any:
+def decode_json(response: ExternalResponse) -> Any:
     """The decoded JSON. Raises NotUnderstood for an error status, a redirect, or no JSON."""
-    body = _unpacked(answered)
-    status = answered.status
+    body = _decompressed_body(response)
+    status = response.status
     if 300 <= status < 400:
-        to = answered.headers.get("location", "")
-        raise answered.wrong(
-            f"a redirect to {to[:200]!r}. It is not followed, for then one request would be "
+        location = response.headers.get("location", "")
+        raise response.error(
+            f"a redirect to {location[:200]!r}. It is not followed, for then one request would be "
             "measured as if it were two; say with `path` where the answer really is."
         )
     if status >= 400:
         hint = " Is `path` right?" if status in (404, 405) else ""
         # A refused request (4xx) was not executed. After 5xx or 408 it may have been.
         definite = status < 500 and status != 408
-        raise answered.wrong(f"{_excerpt(body)}.{hint}", definite=definite, shown=status)
+        raise response.error(f"{_excerpt(body)}.{hint}", definite=definite, response_status=status)
     if not body.strip():
-        raise answered.wrong("nothing else, where JSON was expected.")
+        raise response.error("nothing else, where JSON was expected.")
     if body.lstrip()[:1] == b"<":
-        raise answered.wrong(
+        raise response.error(
             f"HTML, which begins with {_excerpt(body)}, where JSON was expected. Is `path` right?"
         )
     try:
         return from_json(body)
     except ValueError as error:
-        raise answered.wrong(f"{_excerpt(body)}, which is no JSON ({str(error)[:120]}).") from None
+        raise response.error(f"{_excerpt(body)}, which is no JSON ({str(error)[:120]}).") from None
 
 
-def at(value: Any, place: str) -> Any:
+def value_at(value: Any, path: str) -> Any:
     """The value at a place in a response; None if there is none."""
-    for part in place.split(".") if place else ():
+    for key in path.split(".") if path else ():
         if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
         else:
             return None
     return value
 
 
-def _unpacked(answered: Answered) -> bytes:
+def _decompressed_body(response: ExternalResponse) -> bytes:
     """The body, decompressed if the service compressed it although the request said not to."""
-    coding = answered.headers.get("content-encoding", "").strip().lower()
-    body = answered.body
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    body = response.body
     if coding in ("", "identity") or not body:
         return body
-    if coding not in ("gzip", "x-gzip", "deflate") or not body.startswith(_GZIP):
-        raise answered.wrong(f"it is encoded as {coding[:40]!r}, which nobody had asked for.")
+    if coding not in ("gzip", "x-gzip", "deflate") or not body.startswith(_COMPRESSED_MAGIC):
+        raise response.error(f"it is encoded as {coding[:40]!r}, which nobody had asked for.")
     unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:
-        plain = unpacking.decompress(body, MOST_BYTES)
+        plain = unpacking.decompress(body, MAX_BYTES)
     except zlib.error as error:
-        raise answered.wrong(f"it says that it is {coding}, and is not ({error}).") from None
+        raise response.error(f"it says that it is {coding}, and is not ({error}).") from None
     if unpacking.unconsumed_tail:
-        raise answered.wrong(too_much())
+        raise response.error(too_large_message())
     if not unpacking.eof:
-        raise answered.wrong(f"its {coding} breaks off in the middle.")
+        raise response.error(f"its {coding} breaks off in the middle.")
     return plain
 
 
-def too_much() -> str:
+def too_large_message() -> str:
     """The message about a response of more than MOST_BYTES."""
     return (
-        f"more than {MOST_BYTES // 2**20} MiB, which is as much as is read of one answer. A feed "
+        f"more than {MAX_BYTES // 2**20} MiB, which is as much as is read of one answer. A feed "
         "of all posts grows with every post: begin with an empty blog, or give it a limit."
     )
 
 
-def id_of(found: Any) -> str:
+def id_text(value: Any) -> str:
     """An id as text; "" if the value is not an id."""
-    if isinstance(found, bool) or not isinstance(found, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    text = str(found) if isinstance(found, str) or abs(found) < 10**30 else ""
-    return text if len(text) <= _LONGEST_ID else ""
+    text = str(value) if isinstance(value, str) or abs(value) < 10**30 else ""
+    return text if len(text) <= _MAX_ID_LENGTH else ""
 
 
-def shown_place(place: str) -> str:
+def describe_path(path: str) -> str:
     """A place in a response, for messages."""
-    return repr(place) if place else "its top"
+    return repr(path) if path else "its top"
 
 
-def keys_of(value: Any) -> str:
+def describe_keys(value: Any) -> str:
     """The keys of an object, or what the value is instead; for messages."""
     if isinstance(value, dict):
         names = ", ".join(repr(str(key)[:40]) for key in islice(value, 8))
         return f"has {names}" if names else "is empty"
-    return f"is {seen(value)}"
+    return f"is {describe(value)}"
 
 
-def seen(value: Any) -> str:
+def describe(value: Any) -> str:
     """What was found instead of the expected value, for messages."""
     words: dict[type, str] = {dict: "an object", list: "a list", type(None): "nothing"}
     return words.get(type(value)) or f"{str(value)[:60]!r}"
@@ -161,23 +165,29 @@ _STATUSES: dict[str, Status] = {
 }
 
 
-def created_post(action: CreatePost, answered: Answered, title: str) -> Post:
+def decode_post(action: CreatePost, response: ExternalResponse, title: str) -> Post:
     """The created post. Raises NotUnderstood."""
-    found_id, _ = _created(action.id, json_of(answered), title, answered, "create_post")
+    found_id, _ = _find_created(action.id, decode_json(response), title, response, "create_post")
     return Post(id=found_id, title=title)
 
 
-def created_comment(
-    action: CreateComment, read: ReadFeed, answered: Answered, post_id: str, content: str
+def decode_comment(
+    action: CreateComment,
+    read_feed: ReadFeed,
+    response: ExternalResponse,
+    post_id: str,
+    content: str,
 ) -> Comment:
     """The created comment. Raises NotUnderstood."""
-    found_id, entry = _created(action.id, json_of(answered), content, answered, "create_comment")
-    status = _status(read, entry, answered)
+    found_id, entry = _find_created(
+        action.id, decode_json(response), content, response, "create_comment"
+    )
+    status = _decode_status(read_feed, entry, response)
     return Comment(id=found_id, post_id=post_id, content=content, status=status)
 
 
-def feed(
-    read: ReadFeed, answered: Answered, limit: int, before: str | None = None
+def decode_feed(
+    read_feed: ReadFeed, response: ExternalResponse, limit: int, before: str | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """The newest `limit` posts in the shape of the lab's feed, and the number of all posts.
 
@@ -186,61 +196,61 @@ def feed(
 
     Raises NotUnderstood.
     """
-    found = at(json_of(answered), read.posts)
+    found = value_at(decode_json(response), read_feed.posts)
     if not isinstance(found, list | dict):
-        raise answered.wrong(
-            f"no list of posts and no object by id is at {shown_place(read.posts)}, "
-            f"but {seen(found)}. Say with `posts` in [actions.read_feed] where the posts are."
+        raise response.error(
+            f"no list of posts and no object by id is at {describe_path(read_feed.posts)}, "
+            f"but {describe(found)}. Say with `posts` in [actions.read_feed] where the posts are."
         )
     entries = found if isinstance(found, list) else list(found.items())
-    ordered = iter(reversed(entries) if read.newest == "last" else entries)
-    with_ids = (_with_id(read.post.id, one, answered) for one in ordered)
+    ordered = iter(reversed(entries) if read_feed.newest == "last" else entries)
+    with_ids = (_identify(read_feed.post.id, one, response) for one in ordered)
     if before is not None:
         for post_id, _ in with_ids:
             if post_id == before:
                 break
     page = list(islice(with_ids, limit))
-    titles = [at(post, read.post.title) for _, post in page]
+    titles = [value_at(post, read_feed.post.title) for _, post in page]
     if page and not any(isinstance(title, str) for title in titles):
-        raise answered.wrong(
-            f"no post has a text at {shown_place(read.post.title)}; "
-            f"the newest {keys_of(page[0][1])}. "
+        raise response.error(
+            f"no post has a text at {describe_path(read_feed.post.title)}; "
+            f"the newest {describe_keys(page[0][1])}. "
             "Say with `post = { title = … }` in [actions.read_feed] where it is."
         )
-    shown = [
+    posts = [
         {
             "id": post_id,
             "title": title if isinstance(title, str) else "",
-            "comments": _comments(read, post_id, post, answered),
+            "comments": _decode_comments(read_feed, post_id, post, response),
         }
         for (post_id, post), title in zip(page, titles, strict=True)
     ]
-    _some_comment_has_its_text(read.comment, shown, answered)
-    return shown, len(entries)
+    _check_comment_texts(read_feed.comment, posts, response)
+    return posts, len(entries)
 
 
-def _created(
-    place: str, value: Any, text: str, answered: Answered, action: str
+def _find_created(
+    path: str, value: Any, text: str, response: ExternalResponse, action: str
 ) -> tuple[str, Mapping[str, Any]]:
     """The id of the new post or comment, and the object that contains it."""
     whole = value if isinstance(value, dict) else {}
-    within = at(value, place.rpartition(".")[0])
-    if (not place or "." in place) and (found := id_of(at(value, place))):
-        return found, within if isinstance(within, dict) else whole
-    if text in whole.values() and (found := id_of(at(whole, place))):
+    parent = value_at(value, path.rpartition(".")[0])
+    if (not path or "." in path) and (found := id_text(value_at(value, path))):
+        return found, parent if isinstance(parent, dict) else whole
+    if text in whole.values() and (found := id_text(value_at(whole, path))):
         return found, whole
     for key, entry in _newest_first(value):
-        if text in entry.values() and (found := id_of(at(entry, place)) or key):
+        if text in entry.values() and (found := id_text(value_at(entry, path)) or key):
             return found, entry
-    if found := id_of(at(whole, place)):
+    if found := id_text(value_at(whole, path)):
         return found, whole
     if isinstance(value, list):
-        raise answered.wrong(f"a list in which nothing with {text[:40]!r} has an id at {place!r}.")
+        raise response.error(f"a list in which nothing with {text[:40]!r} has an id at {path!r}.")
     near = [key for key in whole if key.lower() in ("_id", "uuid", "key")]
-    near += difflib.get_close_matches(place, whole, n=1, cutoff=0.4)
+    near += difflib.get_close_matches(path, whole, n=1, cutoff=0.4)
     meant = f'Did you mean `id = "{near[0]}"`' if near else "Say with `id` where it is"
-    raise answered.wrong(
-        f"no id is at {shown_place(place)}; it {keys_of(value)}. {meant} in [actions.{action}]"
+    raise response.error(
+        f"no id is at {describe_path(path)}; it {describe_keys(value)}. {meant} in [actions.{action}]"
         f"{'?' if near else '.'}"
     )
 
@@ -260,44 +270,44 @@ def _newest_first(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield from _newest_first(entry)
 
 
-def _with_id(place: str, one: Any, answered: Answered) -> tuple[str, Any]:
+def _identify(path: str, item: Any, response: ExternalResponse) -> tuple[str, Any]:
     """The id of a post or comment of the feed, and the entry. Raises NotUnderstood."""
-    key, entry = one if isinstance(one, tuple) else ("", one)
-    found = id_of(at(entry, place)) or key
+    key, entry = item if isinstance(item, tuple) else ("", item)
+    found = id_text(value_at(entry, path)) or key
     if not isinstance(entry, dict) or not found:
-        raise answered.wrong(
-            f"one of them has no id at {shown_place(place)}; it {keys_of(entry)}. "
+        raise response.error(
+            f"one of them has no id at {describe_path(path)}; it {describe_keys(entry)}. "
             "Say with `id` in [actions.read_feed] where it is."
         )
     return found, entry
 
 
-def _comments(
-    read: ReadFeed, post_id: str, post: Mapping[str, Any], answered: Answered
+def _decode_comments(
+    read_feed: ReadFeed, post_id: str, post: Mapping[str, Any], response: ExternalResponse
 ) -> list[dict[str, Any]]:
-    found = at(post, read.post.comments)
+    found = value_at(post, read_feed.post.comments)
     if found is None:
         return []
     if not isinstance(found, list | dict):
-        raise answered.wrong(
-            f"the comments of post {post_id!r} are {seen(found)}, and neither a list nor an object"
+        raise response.error(
+            f"the comments of post {post_id!r} are {describe(found)}, and neither a list nor an object"
         )
-    shown = []
-    for one in found if isinstance(found, list) else found.items():
-        comment_id, comment = _with_id(read.comment.id, one, answered)
-        shown.append(
+    decoded = []
+    for item in found if isinstance(found, list) else found.items():
+        comment_id, comment = _identify(read_feed.comment.id, item, response)
+        decoded.append(
             {
                 "id": comment_id,
                 "post_id": post_id,
-                "content": at(comment, read.comment.content),
-                "status": _status(read, comment, answered),
+                "content": value_at(comment, read_feed.comment.content),
+                "status": _decode_status(read_feed, comment, response),
             }
         )
-    return shown
+    return decoded
 
 
-def _some_comment_has_its_text(
-    fields: CommentFields, posts: list[dict[str, Any]], answered: Answered
+def _check_comment_texts(
+    fields: CommentFields, posts: list[dict[str, Any]], response: ExternalResponse
 ) -> None:
     """Raise NotUnderstood if no comment has a text: the mapping names the wrong place.
 
@@ -305,8 +315,8 @@ def _some_comment_has_its_text(
     """
     comments = [comment for post in posts for comment in post["comments"]]
     if comments and not any(isinstance(comment["content"], str) for comment in comments):
-        raise answered.wrong(
-            f"no comment has a text at {shown_place(fields.content)}. "
+        raise response.error(
+            f"no comment has a text at {describe_path(fields.content)}. "
             "Say with `comment = { content = … }` in [actions.read_feed] where it is."
         )
     for comment in comments:
@@ -314,15 +324,17 @@ def _some_comment_has_its_text(
             comment["content"] = ""
 
 
-def _status(read: ReadFeed, comment: Mapping[str, Any], answered: Answered) -> Status:
-    found = at(comment, read.comment.status)
+def _decode_status(
+    read_feed: ReadFeed, comment: Mapping[str, Any], response: ExternalResponse
+) -> Status:
+    found = value_at(comment, read_feed.comment.status)
     if found is None:
         return "approved"
     word = str(found) if isinstance(found, str | int) else ""
-    status = read.statuses.get(word) or _STATUSES.get(word.lower())
+    status = read_feed.statuses.get(word) or _STATUSES.get(word.lower())
     if status is None:
-        raise answered.wrong(
-            f"a comment's status is {seen(found)}. Known: pending, approved, rejected; "
+        raise response.error(
+            f"a comment's status is {describe(found)}. Known: pending, approved, rejected; "
             "say with `statuses = { … }` in [actions.read_feed] which of them is meant."
         )
     return status

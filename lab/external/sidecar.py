@@ -25,20 +25,20 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from lab.domain.services import BUS
-from lab.external.adapter import Face
-from lab.external.fault_filter import Gate
+from lab.external.adapter import HttpAdapter
+from lab.external.fault_filter import ProxyFaultFilter
 from lab.external.mapping import Actions
-from lab.external.proxy.client import Pool
-from lab.external.proxy.connection import Caller, Passage
-from lab.external.proxy.pending import Origin
-from lab.external.proxy.sockets import both_loopbacks
+from lab.external.proxy.client import ConnectionPool
+from lab.external.proxy.connection import ProxyConnection, ProxyContext
+from lab.external.proxy.pending import ServiceOrigin
+from lab.external.proxy.sockets import listen_on_loopbacks
 from lab.service.http import WHOLE_REQUEST_WITHIN_S, HttpServer, listen
 from lab.service.tracing import SpanLog
-from lab.support.parent_watch import watch_lifeline
+from lab.support.parent_watch import exit_with_parent
 
-SHUTDOWN_WITHIN_S = 2.0
+SHUTDOWN_TIMEOUT_S = 2.0
 _BACKLOG = 1024
-_NEW_OBJECTS = 10_000
+_GC_THRESHOLD = 10_000
 
 
 @dataclass(frozen=True)
@@ -69,31 +69,33 @@ class Sidecar:
 
     def __init__(self, options: SidecarOptions) -> None:
         self._options = options
-        gate, pool = Gate(), Pool(options.name)
-        service = Origin("127.0.0.1", options.service_port)
-        self._pool, self._gate = pool, gate
-        self._face_socket = listen(options.port, options.reuse_port)
+        fault_filter, pool = ProxyFaultFilter(), ConnectionPool(options.name)
+        service = ServiceOrigin("127.0.0.1", options.service_port)
+        self._pool, self._fault_filter = pool, fault_filter
+        self._adapter_socket = listen(options.port, options.reuse_port)
         self._raw_sockets = []
         if options.raw_port is not None:
-            self._raw_sockets = both_loopbacks(options.raw_port, options.reuse_port)
-        hosts = {name.lower(): Origin("127.0.0.1", port) for name, port in options.hosts.items()}
-        self._passage = Passage(
-            *(options.name, service, gate, pool, hosts), events_path=options.events_path
+            self._raw_sockets = listen_on_loopbacks(options.raw_port, options.reuse_port)
+        hosts = {
+            name.lower(): ServiceOrigin("127.0.0.1", port) for name, port in options.hosts.items()
+        }
+        self._proxy = ProxyContext(
+            *(options.name, service, fault_filter, pool, hosts), events_path=options.events_path
         )
         self._spans = SpanLog(options.spans, options.name)
-        self._face = Face(
-            *(options.name, options.arrangement, options.actions, service, gate, pool),
+        self._adapter = HttpAdapter(
+            *(options.name, options.arrangement, options.actions, service, fault_filter, pool),
             spans=self._spans,
             token=options.token,
-            port=self._face_socket.getsockname()[1],
+            port=self._adapter_socket.getsockname()[1],
             ready=options.ready,
             answer_within_s=options.answer_within_s,
             state=self._state,
         )
 
     @property
-    def face_url(self) -> str:
-        return f"http://127.0.0.1:{self._face.port}"
+    def adapter_url(self) -> str:
+        return f"http://127.0.0.1:{self._adapter.port}"
 
     @property
     def raw_url(self) -> str | None:
@@ -104,44 +106,46 @@ class Sidecar:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._server = HttpServer(
-            self._face,
+            self._adapter,
             keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
             auto_decompress=False,
             access_log=None,
             lingering_time=1.0,
             handler_cancellation=True,  # when the caller disconnects
         )
-        self._listening = [
-            await loop.create_server(self._server, sock=self._face_socket, backlog=_BACKLOG)
+        self._listeners = [
+            await loop.create_server(self._server, sock=self._adapter_socket, backlog=_BACKLOG)
         ]
         for raw in self._raw_sockets:
-            self._listening.append(
-                await loop.create_server(lambda: Caller(self._passage), sock=raw, backlog=_BACKLOG)
+            self._listeners.append(
+                await loop.create_server(
+                    lambda: ProxyConnection(self._proxy), sock=raw, backlog=_BACKLOG
+                )
             )
-        self._looking = asyncio.create_task(self._passage.look_around())
+        self._idle_check = asyncio.create_task(self._proxy.close_idle_connections())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for listening in self._listening:
-            listening.close()
-        self._gate.take_all()
-        self._looking.cancel()
+        for listener in self._listeners:
+            listener.close()
+        self._fault_filter.clear()
+        self._idle_check.cancel()
         self._server.pre_shutdown()
-        await self._server.shutdown(SHUTDOWN_WITHIN_S)
-        self._passage.close()
+        await self._server.shutdown(SHUTDOWN_TIMEOUT_S)
+        self._proxy.close()
         self._pool.close()
         self._spans.close()
         await asyncio.sleep(0)  # let the aborted connections run their callbacks
 
     def _state(self) -> dict[str, Any]:
         """`busy`: a request or event is under way. `head` of a bus is None: it has no offsets."""
-        counts = self._passage.counts
-        under_way = self._face.under_way + counts.under_way
-        told = asdict(counts) | {
+        counts = self._proxy.counts
+        under_way = self._adapter.under_way + counts.under_way
+        state = asdict(counts) | {
             "under_way": under_way,
-            "busy": bool(under_way or self._passage.delivering),
+            "busy": bool(under_way or self._proxy.delivering),
         }
-        return told | ({"head": None} if self._options.name == BUS else {})
+        return state | ({"head": None} if self._options.name == BUS else {})
 
 
 async def _serve(options: SidecarOptions) -> None:
@@ -149,16 +153,16 @@ async def _serve(options: SidecarOptions) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watch_lifeline(loop)
+    exit_with_parent(loop)
     async with Sidecar(options) as sidecar:
-        sys.stdout.write(f"{options.arrangement} {options.name}: {sidecar.face_url}\n")
+        sys.stdout.write(f"{options.arrangement} {options.name}: {sidecar.adapter_url}\n")
         if sidecar.raw_url:
             sys.stdout.write(f"{options.arrangement} {options.name}, raw: {sidecar.raw_url}\n")
         sys.stdout.flush()
         await stop.wait()
 
 
-def _mapping(text: str) -> Actions:
+def _parse_mapping(text: str) -> Actions:
     """A mapping from a file, or from the argument if that is JSON."""
     try:
         content = text if text.lstrip().startswith("{") else Path(text).read_text("utf-8")
@@ -171,7 +175,7 @@ def _mapping(text: str) -> Actions:
         raise argparse.ArgumentTypeError(f"{at}: {first['msg']}.") from None
 
 
-def _host(text: str) -> tuple[str, int]:
+def _parse_host(text: str) -> tuple[str, int]:
     """Host and port from `posts-clusterip-srv:4000=4000`."""
     name, equals, port = text.rpartition("=")
     if not (name and equals and port.isdecimal() and int(port) < 65536):
@@ -193,13 +197,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--ready", metavar="PATH", help="answers with less than 500 when the service is ready")
     add(
         "--mapping",
-        type=_mapping,
+        type=_parse_mapping,
         default=Actions(),
         help="a JSON file, or JSON; without, the course's",
     )
     add(
         "--host",
-        type=_host,
+        type=_parse_host,
         action="append",
         default=[],
         metavar="NAME:PORT=PORT",
@@ -210,23 +214,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--arrangement", default="foreign", help="what /health calls the system (foreign)")
     add("--spans", type=Path, metavar="FILE", help="append a JSON line for each request")
     add("--reuse-port", action="store_true", help="the lab holds the port for us")
-    told = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     options = SidecarOptions(
-        name=told.name,
-        service_port=told.service_port,
-        port=told.port,
-        raw_port=told.raw_port,
-        ready=told.ready,
-        actions=told.mapping,
-        hosts=dict(told.host),
-        events_path=told.events,
-        answer_within_s=told.within_s,
-        arrangement=told.arrangement,
+        name=args.name,
+        service_port=args.service_port,
+        port=args.port,
+        raw_port=args.raw_port,
+        ready=args.ready,
+        actions=args.mapping,
+        hosts=dict(args.host),
+        events_path=args.events,
+        answer_within_s=args.within_s,
+        arrangement=args.arrangement,
         token=os.environ.get("LAB_TOKEN", ""),
-        spans=told.spans,
-        reuse_port=told.reuse_port,
+        spans=args.spans,
+        reuse_port=args.reuse_port,
     )
-    gc.set_threshold(_NEW_OBJECTS)
+    gc.set_threshold(_GC_THRESHOLD)
     asyncio.run(_serve(options))
 
 

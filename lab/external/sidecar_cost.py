@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from lab.domain.errors import DependencyFailed
-from lab.external.mapping import Asked
-from lab.external.proxy.client import Pool, gather
-from lab.external.proxy.pending import Origin, written
-from lab.external.stack import ForeignStack
+from lab.external.mapping import ExternalRequest
+from lab.external.proxy.client import ConnectionPool, fetch
+from lab.external.proxy.pending import ServiceOrigin, encode_request
+from lab.external.stack import ExternalStack
 
-TIMES = 60
-BEGIN_WITH = 10
+REQUESTS = 60
+WARM_UP_REQUESTS = 10
 ANSWERED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
-class SidecarCost:
+class SidecarOverhead:
     """Median latencies of the feed in ms, without and with the sidecar, over `asked` requests each.
 
     `kib`: size of the service's response. It matters because the sidecar translates all of it.
@@ -32,35 +32,42 @@ class SidecarCost:
         return self.with_ms - self.without_ms
 
 
-async def sidecar_cost(stack: ForeignStack) -> SidecarCost | None:
+async def measure_sidecar_overhead(stack: ExternalStack) -> SidecarOverhead | None:
     """Request the feed alternately without and with the sidecar. None if a request fails."""
     read = stack.target.actions.read_feed
-    place = stack.place_of(read.service)
-    service, face = Origin("127.0.0.1", place.behind), Origin("127.0.0.1", place.face)
-    theirs = written(read.asked(limit="20"), service)
-    ours = written(Asked("GET", "/feed?limit=20", b"", {}), face)
-    without, through, size = [], [], 0
-    pool = Pool(read.service)  # the sidecar's client for both, so that clients don't differ
+    ports = stack.ports_of(read.service)
+    service, adapter = (
+        ServiceOrigin("127.0.0.1", ports.listen),
+        ServiceOrigin("127.0.0.1", ports.adapter),
+    )
+    direct_request = encode_request(read.build_request(limit="20"), service)
+    adapter_request = encode_request(ExternalRequest("GET", "/feed?limit=20", b"", {}), adapter)
+    without, with_sidecar, size = [], [], 0
+    pool = ConnectionPool(
+        read.service
+    )  # the sidecar's client for both, so that clients don't differ
     try:
-        for number in range(BEGIN_WITH + TIMES):
-            one, size = await _timed(pool, service, theirs)
-            two, _ = await _timed(pool, face, ours)
-            if number >= BEGIN_WITH:
-                without.append(one)
-                through.append(two)
+        for number in range(WARM_UP_REQUESTS + REQUESTS):
+            direct_ms, size = await _time_request(pool, service, direct_request)
+            adapter_ms, _ = await _time_request(pool, adapter, adapter_request)
+            if number >= WARM_UP_REQUESTS:
+                without.append(direct_ms)
+                with_sidecar.append(adapter_ms)
     except DependencyFailed:
         return None
     finally:
         pool.close()
-    return SidecarCost(
-        TIMES,
+    return SidecarOverhead(
+        REQUESTS,
         round(statistics.median(without), 3),
-        round(statistics.median(through), 3),
+        round(statistics.median(with_sidecar), 3),
         round(size / 1024, 1),
     )
 
 
-async def _timed(pool: Pool, at: Origin, request: bytes) -> tuple[float, int]:
+async def _time_request(
+    pool: ConnectionPool, origin: ServiceOrigin, request: bytes
+) -> tuple[float, int]:
     begun_s = perf_counter()
-    _, body = await gather(pool, at, request, ANSWERED_WITHIN_S)
+    _, body = await fetch(pool, origin, request, ANSWERED_WITHIN_S)
     return (perf_counter() - begun_s) * 1_000, len(body)

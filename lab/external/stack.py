@@ -28,21 +28,28 @@ from lab.external.arrangement import (
     LOG,
     OWN,
     arrangement_of,
-    arrangement_with,
-    part_of,
-    the_one_for,
-    why_not_whole,
+    arrangement_replacing,
+    lab_name,
+    matching_service,
+    why_incomplete,
 )
-from lab.external.programs import Parts, Place, a_bus_port, place_of, places, ports_of
+from lab.external.programs import (
+    ProgramFactory,
+    ServicePorts,
+    assign_bus_port,
+    assign_ports,
+    assign_service_ports,
+    public_ports_of,
+)
 from lab.external.target import Target
 
 # ── A whole external system
 
-QUIET_S = 0.3
-_LOOK_AGAIN_S = 0.03
+UNCHANGED_FOR_S = 0.3
+_POLL_S = 0.03
 
 
-class ForeignStack(Stack):
+class ExternalStack(Stack):
     """The processes of a variant that runs a complete target."""
 
     def __init__(
@@ -56,35 +63,37 @@ class ForeignStack(Stack):
         token: str | None = None,
     ) -> None:
         """Raises LabCannotRun when the target is incomplete, or one of its fixed ports is taken."""
-        if missing := why_not_whole(target, bus):
+        if missing := why_incomplete(target, bus):
             raise LabCannotRun("\n".join(missing))
-        self._begin(name, arrangement_of(target, bus), supervisor, folder, token)
+        self._initialize(name, arrangement_of(target, bus), supervisor, folder, token)
         self.target, self._bus = target, bus
-        self._seen, self._seen_since_s = b"", 0.0
+        self._last_feed, self._unchanged_since_s = b"", 0.0
         try:
-            by_service = places(target, self._held)
+            by_service = assign_ports(target, self._exit_stack)
         except BaseException:
             self.__exit__()
             raise
-        self.places = {part_of(target, one): place for one, place in by_service.items()}
-        self.urls = {part: url(place.face) for part, place in self.places.items()}
-        parts = Parts(name, target, folder, self.data, self.token, ports_of(by_service))
+        self.ports = {lab_name(target, one): place for one, place in by_service.items()}
+        self.urls = {part: url(place.adapter) for part, place in self.ports.items()}
+        factory = ProgramFactory(
+            name, target, folder, self.data, self.token, public_ports_of(by_service)
+        )
         self._sidecars = [
-            parts.sidecar(part, self.places[part], self._ready(one))
+            factory.sidecar(part, self.ports[part], self._readiness_path(one))
             for one in target.services
-            for part in (part_of(target, one),)
+            for part in (lab_name(target, one),)
         ]
         self._services = [
-            self._told_by_the_log(parts, self.places[part])
+            self._log_bus_program(factory, self.ports[part])
             if part == BUS and bus == LOG
-            else parts.keeper(part, one, self.places[part])
+            else factory.wrapper(part, one, self.ports[part])
             for one in target.services
-            for part in (part_of(target, one),)
+            for part in (lab_name(target, one),)
         ]
         self.programs = [*self._sidecars, *self._services]
 
     @property
-    def asked_at(self) -> Mapping[str, str]:
+    def entry_urls(self) -> Mapping[str, str]:
         actions = self.target.actions
         asked = {
             "posts": actions.create_post,
@@ -92,23 +101,23 @@ class ForeignStack(Stack):
             "query": actions.read_feed,
         }
         return {
-            name: self.urls[part_of(self.target, action.service)] for name, action in asked.items()
+            name: self.urls[lab_name(self.target, action.service)] for name, action in asked.items()
         }
 
     @property
     def ids_are_ordered(self) -> bool:
         return False
 
-    def place_of(self, service: str) -> Place:
+    def ports_of(self, service: str) -> ServicePorts:
         """The ports of a service, by its name in the target."""
-        return self.places[part_of(self.target, service)]
+        return self.ports[lab_name(self.target, service)]
 
     async def start(self) -> None:
         """Start the bus before the services: some request missed events as soon as they run."""
-        of_the_bus = [one for one in self._services if one.name == self.program(BUS)]
-        others = [one for one in self._services if one not in of_the_bus]
+        bus_programs = [one for one in self._services if one.name == self.program_name(BUS)]
+        others = [one for one in self._services if one not in bus_programs]
         await self.supervisor.start(*self._sidecars)
-        await self.supervisor.start(*of_the_bus)
+        await self.supervisor.start(*bus_programs)
         await self.supervisor.start(*others)
 
     def pids(self) -> dict[str, int]:
@@ -116,7 +125,7 @@ class ForeignStack(Stack):
         found: dict[str, int] = {}
         for program in self._services:
             if self.supervisor.alive(program.name):
-                kept = self.supervisor.kept(program.name) if program.keeps else []
+                kept = self.supervisor.descendant_pids(program.name) if program.owns_tree else []
                 for number, pid in enumerate(kept or [self.supervisor.pid(program.name)]):
                     found[f"{program.name}.{number}"] = pid
         return found
@@ -131,52 +140,54 @@ class ForeignStack(Stack):
         External events have no numbers to compare. With the lab's log as the bus they have, and
         then the offset of each subscriber must also be at the end of the log.
         """
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_POLL_S)
         states = [await self.state(part) for part in self.arrangement.targets]
         if any(state is None or state.get("busy") for state in states):
             return False
-        if self._bus == LOG and not await self._all_are_told():
+        if self._bus == LOG and not await self._log_is_delivered():
             return False
-        feed = await self.call("GET", self.asked_at["query"], "/feed?limit=100")
-        seen = hashlib.blake2b(feed.body).digest() if feed.ok else b""
-        if not seen or seen != self._seen:
-            self._seen, self._seen_since_s = seen, perf_counter()
+        feed = await self.call("GET", self.entry_urls["query"], "/feed?limit=100")
+        digest = hashlib.blake2b(feed.body).digest() if feed.ok else b""
+        if not digest or digest != self._last_feed:
+            self._last_feed, self._unchanged_since_s = digest, perf_counter()
             return False
-        return perf_counter() - self._seen_since_s >= QUIET_S
+        return perf_counter() - self._unchanged_since_s >= UNCHANGED_FOR_S
 
-    async def told(self) -> dict[str, Any]:
+    async def log_bus_state(self) -> dict[str, Any]:
         """The state of the log bus; {} if it does not respond. Only if the log replaces the bus."""
-        answer = await self.call("GET", url(self.places[BUS].behind), "/_lab/state")
+        answer = await self.call("GET", url(self.ports[BUS].listen), "/_lab/state")
         return answer.data if answer.ok else {}
 
-    async def _all_are_told(self) -> bool:
-        told = await self.told()
-        return bool(told) and all(one == told["head"] for one in told["subscribers"].values())
+    async def _log_is_delivered(self) -> bool:
+        state = await self.log_bus_state()
+        return bool(state) and all(
+            offset == state["head"] for offset in state["subscribers"].values()
+        )
 
-    def _ready(self, service: str) -> str | None:
-        if self._bus == LOG and part_of(self.target, service) == BUS:
+    def _readiness_path(self, service: str) -> str | None:
+        if self._bus == LOG and lab_name(self.target, service) == BUS:
             return "/health"
         return self.target.services[service].ready
 
-    def _told_by_the_log(self, parts: Parts, place: Place) -> Program:
+    def _log_bus_program(self, factory: ProgramFactory, ports: ServicePorts) -> Program:
         subscribers = [
             f"{url(each.public)}{self.target.events}"
-            for part, each in self.places.items()
+            for part, each in self.ports.items()
             if part != BUS
         ]
-        return parts.bridge(place, subscribers)
+        return factory.log_bus(ports, subscribers)
 
 
 # ── One external service among the lab's own
 
 
-class ReplacedStack(Stack):
+class MixedStack(Stack):
     """The processes of a variant. `part`: the lab's service that is replaced."""
 
     def __init__(
         self,
         name: str,
-        part: str,
+        replaced: str,
         target: Target,
         supervisor: Supervisor,
         folder: Path,
@@ -185,57 +196,67 @@ class ReplacedStack(Stack):
         token: str | None = None,
     ) -> None:
         """Raises ValueError if no service of the target fits, LabCannotRun if a port is taken."""
-        service = the_one_for(part, target)
+        service = matching_service(replaced, target)
         own = ARRANGEMENTS["async-bus"]
-        on_course = {**(options or {}), "bus": "course"}
-        super().__init__(name, own, supervisor, folder, options=on_course, token=token)
-        self.arrangement = arrangement_with(part, target)
-        self.target, self.part = target, part
+        course_options = {**(options or {}), "bus": "course"}
+        super().__init__(name, own, supervisor, folder, options=course_options, token=token)
+        self.arrangement = arrangement_replacing(replaced, target)
+        self.target, self.replaced = target, replaced
         try:
-            place = place_of(target, service, self._held)
-            bus = a_bus_port(target, service, self._held)
+            service_ports = assign_service_ports(target, service, self._exit_stack)
+            bus_port = assign_bus_port(target, service, self._exit_stack)
         except BaseException:
             self.__exit__()
             raise
-        ports = {each: int(at.rpartition(":")[2]) for each, at in self.urls.items()}
-        told_at = ports[part]
-        found = {**ports, BUS: bus, part: place.public, service: place.public}
-        parts = Parts(
-            name, _asked_as(part, target), folder, self.data / "theirs", self.token, found
+        ports = {each: int(entry_url.rpartition(":")[2]) for each, entry_url in self.urls.items()}
+        receiver_port = ports[replaced]
+        public_ports = {
+            **ports,
+            BUS: bus_port,
+            replaced: service_ports.public,
+            service: service_ports.public,
+        }
+        factory = ProgramFactory(
+            name,
+            _with_action_on(replaced, target),
+            folder,
+            self.data / "theirs",
+            self.token,
+            public_ports,
         )
-        self._crossing = url(told_at)
-        self.urls[part] = url(place.face)
-        self.place = place
+        self._translator_url = url(receiver_port)
+        self.urls[replaced] = url(service_ports.adapter)
+        self.service_ports = service_ports
         self.programs = [
-            *(one for one in self.programs if one.name != self.program(part)),
-            parts.crossing(part, told_at, place, ports[BUS], bus),
-            parts.sidecar(part, place, target.services[service].ready),
-            parts.keeper(part, service, place),
+            *(one for one in self.programs if one.name != self.program_name(replaced)),
+            factory.translator(replaced, receiver_port, service_ports, ports[BUS], bus_port),
+            factory.sidecar(replaced, service_ports, target.services[service].ready),
+            factory.wrapper(replaced, service, service_ports),
         ]
 
     @property
     def ids_are_ordered(self) -> bool:
-        return self.part != "posts"
+        return self.replaced != "posts"
 
     def open_databases(self) -> Databases:
         """The databases of the lab's own services; the lab can't read the external one."""
         return {
-            part: files for part, files in super().open_databases().items() if part != self.part
+            part: files for part, files in super().open_databases().items() if part != self.replaced
         }
 
     async def is_settled(self) -> bool:
         """As for the lab's own stack; also, no request to or from the external service is open."""
-        crossing = await self.call("GET", self._crossing, "/_lab/state")
-        theirs = await self.state(self.part)
-        if not crossing.ok or theirs is None or crossing.data["busy"] or theirs["busy"]:
+        translator = await self.call("GET", self._translator_url, "/_lab/state")
+        sidecar = await self.state(self.replaced)
+        if not translator.ok or sidecar is None or translator.data["busy"] or sidecar["busy"]:
             return False
         return await super().is_settled()
 
 
-def _asked_as(part: str, target: Target) -> Target:
+def _with_action_on(replaced: str, target: Target) -> Target:
     """The target with the load's action for `part` assigned to the service `part`."""
-    if part not in ACTION_OF:
+    if replaced not in ACTION_OF:
         return target
-    name = ACTION_OF[part]
-    action = getattr(target.actions, name).model_copy(update={"service": part})
+    name = ACTION_OF[replaced]
+    action = getattr(target.actions, name).model_copy(update={"service": replaced})
     return target.model_copy(update={"actions": target.actions.model_copy(update={name: action})})

@@ -30,42 +30,42 @@ from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.external import mapping
 from lab.external.mapping import Actions
 from lab.support.text import did_you_mean
-from lab.support.toml_model import FileError, Kind, read_model, read_toml
+from lab.support.toml_model import FileError, FileType, read_model, read_toml
 
 # ── Services
 
 _NAME = r"^[a-z][a-z0-9-]{0,39}$"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_TEXT = r"^[^\x00]*$"
+_VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_NO_NUL = r"^[^\x00]*$"
 _HOST = r"^[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$"
 
 PATTERNS = {
     _NAME: "be small letters, digits and hyphens, as in event-bus",
-    _VARIABLE: "be the name of a variable: letters, digits and underscores, as in PORT",
+    _VARIABLE_NAME: "be the name of a variable: letters, digits and underscores, as in PORT",
     _HOST: "be a host, or a host and its port, as in posts-srv or posts-srv:4000",
-    _TEXT: "be text, and the sign with the number 0 is none",
+    _NO_NUL: "be text, and the sign with the number 0 is none",
     **mapping.PATTERNS,
 }
 """For each pattern, what a text must be; for error messages."""
 
-Name = Annotated[str, StringConstraints(pattern=_NAME)]
-Variable = Annotated[str, StringConstraints(pattern=_VARIABLE)]
-Host = Annotated[str, StringConstraints(pattern=_HOST)]
-Port = Annotated[int, Field(strict=True, ge=0, le=65_535)]
-Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=10_000)]
+ServiceName = Annotated[str, StringConstraints(pattern=_NAME)]
+VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE_NAME)]
+HostName = Annotated[str, StringConstraints(pattern=_HOST)]
+PortNumber = Annotated[int, Field(strict=True, ge=0, le=65_535)]
+Text = Annotated[str, StringConstraints(pattern=_NO_NUL, max_length=10_000)]
 
-_PORT = "{port}"
-_DATA = "{data}"
-_OTHERS = re.compile(r"\{(port|url):([^{}]*)\}")
+_PORT_PLACEHOLDER = "{port}"
+_DATA_PLACEHOLDER = "{data}"
+_REFERENCE = re.compile(r"\{(port|url):([^{}]*)\}")
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """A model that can't be changed and has no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Service(Frozen):
+class ServiceSpec(FrozenModel):
     """How one service starts, and how to see that it is ready.
 
     `command`: a list, or a text that is split as a shell would. `cwd`: its working folder, relative
@@ -77,10 +77,10 @@ class Service(Frozen):
 
     command: Annotated[tuple[Text, ...], Field(min_length=1)]
     cwd: Text = "."
-    port: Port | None = None
-    port_env: Variable | None = None
+    port: PortNumber | None = None
+    port_env: VariableName | None = None
     ready: mapping.Path | None = None
-    env: dict[Variable, Text] = {}
+    env: dict[VariableName, Text] = {}
 
     @field_validator("command", mode="before")
     @classmethod
@@ -105,15 +105,17 @@ class Service(Frozen):
     @property
     def movable(self) -> bool:
         """Whether the lab can choose the port on which it listens."""
-        return self.port_env is not None or any(_PORT in text for text in self._texts())
+        return self.port_env is not None or any(
+            _PORT_PLACEHOLDER in text for text in self._templates()
+        )
 
-    def mentions(self) -> tuple[str, ...]:
+    def referenced_services(self) -> tuple[str, ...]:
         """The other services that its command and its environment name, each once."""
-        found = (match[2] for text in self._texts() for match in _OTHERS.finditer(text))
+        found = (match[2] for text in self._templates() for match in _REFERENCE.finditer(text))
         return tuple(dict.fromkeys(found))
 
-    def started_with(
-        self, port: int, others: Mapping[str, int], data: Path
+    def command_and_env(
+        self, port: int, public_ports: Mapping[str, int], data_folder: Path
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Its command and its additional environment variables, if it is to listen on `port`.
 
@@ -121,23 +123,27 @@ class Service(Frozen):
         process. Raises KeyError for a mentioned service that is not in `others`.
         """
 
-        def filled(text: str) -> str:
-            text = text.replace(_PORT, str(port)).replace(_DATA, str(data))
-            return _OTHERS.sub(lambda match: address(match[1], others[match[2]]), text)
+        def fill(text: str) -> str:
+            text = text.replace(_PORT_PLACEHOLDER, str(port)).replace(
+                _DATA_PLACEHOLDER, str(data_folder)
+            )
+            return _REFERENCE.sub(
+                lambda match: format_address(match[1], public_ports[match[2]]), text
+            )
 
-        env = {name: filled(text) for name, text in self.env.items()}
+        env = {name: fill(text) for name, text in self.env.items()}
         if self.port_env:
             env = {self.port_env: str(port)} | env
-        return tuple(map(filled, self.command)), env
+        return tuple(map(fill, self.command)), env
 
-    def _texts(self) -> Iterator[str]:
+    def _templates(self) -> Iterator[str]:
         yield from self.command
         yield from self.env.values()
 
 
-def address(what: str, port: int) -> str:
+def format_address(kind: str, port: int) -> str:
     """The `url` or the `port` of a service on this machine, as text."""
-    return f"http://127.0.0.1:{port}" if what == "url" else str(port)
+    return f"http://127.0.0.1:{port}" if kind == "url" else str(port)
 
 
 # ── Targets
@@ -147,10 +153,10 @@ COURSE_PORTS = BY_HAND_PORTS["async-bus"]
 
 NO_BUS = "none"
 ANY_PORT = 0
-_HERE = "localhost,127.0.0.1,::1"
+_NO_PROXY = "localhost,127.0.0.1,::1"
 
 
-class Target(Frozen):
+class Target(FrozenModel):
     """A whole external system, or a part of one.
 
     `bus`: which of the services is the event bus; "none": there is no bus. `events`: the path on
@@ -163,42 +169,42 @@ class Target(Frozen):
     folder: Path
     """The folder of the target file; `cwd` is relative to it."""
     title: Annotated[str, Field(max_length=200)] = ""
-    services: Annotated[dict[Name, Service], Field(min_length=1, max_length=20)]
+    services: Annotated[dict[ServiceName, ServiceSpec], Field(min_length=1, max_length=20)]
     bus: str | None = None
     events: mapping.Path = "/events"
     ready_within_s: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 20.0
-    hosts: dict[Host, str] = Field(default_factory=dict)
+    hosts: dict[HostName, str] = Field(default_factory=dict)
     actions: Actions = Field(default_factory=Actions)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if problems := [problem for look in _LOOKS for problem in look(self)]:
+        if problems := [problem for look in _CHECKS for problem in look(self)]:
             raise ValueError("\n".join(problems))
         return self
 
     @property
-    def its_bus(self) -> str | None:
+    def bus_name(self) -> str | None:
         """The name of its event bus; None if it has none."""
         if self.bus is None:
             return BUS if BUS in self.services else None
         return None if self.bus == NO_BUS else self.bus
 
-    def port_of(self, name: str) -> int:
+    def public_port(self, name: str) -> int:
         """Where other services call a service; ANY_PORT if they get the number."""
         port = self.services[name].port
         return COURSE_PORTS.get(name, ANY_PORT) if port is None else port
 
-    def cwd_of(self, name: str) -> Path:
+    def working_folder(self, name: str) -> Path:
         """The working folder of a service."""
         return (self.folder / self.services[name].cwd).absolute()
 
-    def not_whole(self) -> tuple[str, ...]:
+    def missing_services(self) -> tuple[str, ...]:
         """Why it can't run alone, a sentence for each reason; () if it can. Also an incomplete
         target can replace a service of the lab."""
         asked = {how.service: action for action, how in self.actions}
         missing = {name: f"{action} asks it" for name, action in asked.items()}
         for name, service in self.services.items():
-            missing |= dict.fromkeys(service.mentions(), f"{name} is told where it is")
+            missing |= dict.fromkeys(service.referenced_services(), f"{name} is told where it is")
         missing |= {to: f"the host {host!r} leads there" for host, to in self.hosts.items()}
         return tuple(
             f"services.{name}: there is none, and {why}."
@@ -206,30 +212,30 @@ class Target(Frozen):
             if name not in self.services
         )
 
-    def stands_behind(self, name: str) -> bool:
+    def can_have_sidecar(self, name: str) -> bool:
         """Whether a sidecar can be between a service and its callers: the service can listen on
         another port, or its callers use a host name, which can lead to the sidecar."""
         return self.services[name].movable or name in self.hosts.values()
 
-    def environment_of(self, name: str, ports: Mapping[str, int]) -> dict[str, str]:
+    def proxy_environment(self, name: str, ports: Mapping[str, int]) -> dict[str, str]:
         """Environment variables with which a service reaches others by the names in `hosts`.
 
         The names don't resolve on this machine. But most HTTP clients use the proxy of these
         variables, and the service's own sidecar is a proxy that knows the names. {} if there are no
         names, or no sidecar is possible.
         """
-        if not self.hosts or not self.stands_behind(name):
+        if not self.hosts or not self.can_have_sidecar(name):
             return {}
-        proxy = address("url", ports[name])
+        proxy = format_address("url", ports[name])
         return {
             "http_proxy": proxy,
             "HTTP_PROXY": proxy,
-            "no_proxy": _HERE,
-            "NO_PROXY": _HERE,
+            "no_proxy": _NO_PROXY,
+            "NO_PROXY": _NO_PROXY,
             "NODE_USE_ENV_PROXY": "1",
         }
 
-    def hosts_on(self, ports: Mapping[str, int]) -> dict[str, int]:
+    def host_ports(self, ports: Mapping[str, int]) -> dict[str, int]:
         """The port behind each host name, as a sidecar takes it for `hosts`.
 
         `ports`: the public port of each service; its own name always leads there.
@@ -237,15 +243,15 @@ class Target(Frozen):
         return {**ports, **{host: ports[to] for host, to in self.hosts.items() if to in ports}}
 
 
-def _the_bus(target: Target) -> Iterator[str]:
-    if target.its_bus and target.its_bus not in target.services:
-        yield f"bus: {_nobody(target.its_bus, (*target.services, NO_BUS))}"
+def _check_bus(target: Target) -> Iterator[str]:
+    if target.bus_name and target.bus_name not in target.services:
+        yield f"bus: {_unknown_service(target.bus_name, (*target.services, NO_BUS))}"
 
 
-def _the_ports(target: Target) -> Iterator[str]:
+def _check_ports(target: Target) -> Iterator[str]:
     taken: dict[int, str] = {}
     for name, service in target.services.items():
-        port = target.port_of(name)
+        port = target.public_port(name)
         if port == ANY_PORT:
             if not service.movable:
                 yield (
@@ -260,37 +266,41 @@ def _the_ports(target: Target) -> Iterator[str]:
         taken.setdefault(port, name)
 
 
-def _who_is_named(target: Target) -> Iterator[str]:
+def _check_references(target: Target) -> Iterator[str]:
     known = tuple(dict.fromkeys((*target.services, *COURSE_PORTS)))
     for name, service in target.services.items():
-        for other in service.mentions():
+        for other in service.referenced_services():
             if other not in known:
-                yield f"services.{name}: {_nobody(other, known)}"
+                yield f"services.{name}: {_unknown_service(other, known)}"
     for host, to in target.hosts.items():
         if to not in known:
-            yield f"hosts: {host!r} is said to be {to!r}. {_nobody(to, known)}"
+            yield f"hosts: {host!r} is said to be {to!r}. {_unknown_service(to, known)}"
     for action, how in target.actions:
         if how.service not in known:
-            yield f"actions.{action}.service: {_nobody(how.service, known)}"
+            yield f"actions.{action}.service: {_unknown_service(how.service, known)}"
 
 
-def _nobody(name: str, known: Iterable[str]) -> str:
+def _unknown_service(name: str, known: Iterable[str]) -> str:
     return f"there is no service {name!r} here. {did_you_mean(name, known)}"
 
 
-_LOOKS: tuple[Callable[[Target], Iterator[str]], ...] = (_the_bus, _the_ports, _who_is_named)
+_CHECKS: tuple[Callable[[Target], Iterator[str]], ...] = (
+    _check_bus,
+    _check_ports,
+    _check_references,
+)
 
 
 # ── Target files
 
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
+JSON_SCHEMA_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class TargetError(FileError):
     """A target file with errors."""
 
 
-TARGET_FILE = Kind("a target", TargetError, patterns=PATTERNS)
+TARGET_FILE = FileType("a target", TargetError, patterns=PATTERNS)
 
 
 def read_target(path: Path) -> Target:
@@ -298,9 +308,9 @@ def read_target(path: Path) -> Target:
     target = read_model(Target, path, TARGET_FILE, folder=path.absolute().parent)
     if problems := [
         f"services.{name}.cwd: there is no folder {service.cwd!r} beside this file. "
-        f"It would be {target.cwd_of(name)}."
+        f"It would be {target.working_folder(name)}."
         for name, service in target.services.items()
-        if not target.cwd_of(name).is_dir()
+        if not target.working_folder(name).is_dir()
     ]:
         raise TargetError(path, problems, path.read_text("utf-8-sig"))
     return target
@@ -313,34 +323,38 @@ def is_target(path: Path) -> bool:
 
 def target_schema() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) of target files."""
-    made = Target.model_json_schema()
-    for given in ("name", "folder"):  # both come from the path of the file
-        del made["properties"][given]
-        made["required"].remove(given)
-    command = made["$defs"]["Service"]["properties"]["command"]
-    made["$defs"]["Service"]["properties"]["command"] = {
+    schema = Target.model_json_schema()
+    for key in ("name", "folder"):  # both come from the path of the file
+        del schema["properties"][key]
+        schema["required"].remove(key)
+    command = schema["$defs"]["ServiceSpec"]["properties"]["command"]
+    schema["$defs"]["ServiceSpec"]["properties"]["command"] = {
         "anyOf": [{"type": "string", "minLength": 1}, command]
     }
-    return {"$schema": DRAFT, **made, "title": "A target of the sync-versus-async lab"}
+    return {
+        "$schema": JSON_SCHEMA_DRAFT,
+        **schema,
+        "title": "A target of the sync-versus-async lab",
+    }
 
 
 # ── Commands that can't start
 
-_BETWEEN = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<"))
-_ONLY_A_SHELL_KNOWS = frozenset(("cd", "export", "source", "set", "exec", "ulimit"))
+_SHELL_OPERATORS = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<"))
+_SHELL_COMMANDS = frozenset(("cd", "export", "source", "set", "exec", "ulimit"))
 
 
-def remarks(target: Target) -> Iterator[str]:
+def start_problems(target: Target) -> Iterator[str]:
     """A sentence for each service whose command can't start on this machine."""
     for name, service in target.services.items():
         program, *more = service.command
-        if word := _of_a_shell(program, more):
+        if word := _shell_word(program, more):
             yield (
                 f"services.{name}.command: {word!r} is for a shell, and no shell is in between. "
                 "Use `cwd` for the folder and `env` for variables, or "
                 """["sh", "-c", "…"] with all of it in one text."""
             )
-        elif not _is_there(program, target.cwd_of(name), service.env.get("PATH")):
+        elif not _is_executable(program, target.working_folder(name), service.env.get("PATH")):
             where = "there is no such file" if "/" in program else "it is not on the PATH"
             yield (
                 f"services.{name}.command: {program!r} can't be started on this machine: {where}. "
@@ -348,16 +362,16 @@ def remarks(target: Target) -> Iterator[str]:
             )
 
 
-def _of_a_shell(program: str, more: list[str]) -> str:
+def _shell_word(program: str, arguments: list[str]) -> str:
     """The first word that only a shell understands; "" if there is none."""
-    if program in _ONLY_A_SHELL_KNOWS or "=" in program:
+    if program in _SHELL_COMMANDS or "=" in program:
         return program
-    return next((word for word in more if word in _BETWEEN or word.endswith(";")), "")
+    return next((word for word in arguments if word in _SHELL_OPERATORS or word.endswith(";")), "")
 
 
-def _is_there(program: str, cwd: Path, path: str | None) -> bool:
+def _is_executable(program: str, cwd: Path, search_path: str | None) -> bool:
     if "{" in program:  # the value is known only at the start
         return True
     if "/" in program:
         return os.access(cwd / program, os.X_OK)
-    return shutil.which(program, path=path) is not None
+    return shutil.which(program, path=search_path) is not None

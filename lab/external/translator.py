@@ -25,141 +25,153 @@ from aiohttp import web
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from lab.domain.errors import BadAnswer, Invalid, NotFound, ServiceError, Unreachable
+from lab.domain.errors import BadGateway, Invalid, NotFound, ServiceError, Unreachable
 from lab.external.mapping import Actions
-from lab.external.proxy.sockets import both_loopbacks
-from lab.service.http import MAX_BODY_BYTES, HttpServer, Route, problem, read_body
+from lab.external.proxy.sockets import listen_on_loopbacks
+from lab.service.http import MAX_BODY_BYTES, HttpServer, Route, problem_response, read_body
 from lab.service.server import Shell, ShellOptions
 
 # ── Field names
 
-_COURSE = ("post_id", "postId")
-_IDS = ("id", "post_id")
+_COURSE_POST_ID = ("post_id", "postId")
+_ID_FIELDS = ("id", "post_id")
 _Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Words:
+class FieldNames:
     """Pairs of field names, the lab's and the service's, in events of posts and of comments."""
 
     post: _Pairs = ()
-    comment: _Pairs = (_COURSE,)
+    comment: _Pairs = (_COURSE_POST_ID,)
 
     @classmethod
-    def of(cls, actions: Actions) -> Self:
+    def from_actions(cls, actions: Actions) -> Self:
         """The names that a mapping uses in requests and in responses."""
         read = actions.read_feed
         post = [
-            *_places(title=read.post.title, id=read.post.id),
-            *_places(id=actions.create_post.id),
-            *_keys(actions.create_post.body),
+            *_last_keys(title=read.post.title, id=read.post.id),
+            *_last_keys(id=actions.create_post.id),
+            *_placeholder_keys(actions.create_post.body),
         ]
         comment = [
-            _COURSE,
-            *_places(content=read.comment.content, status=read.comment.status, id=read.comment.id),
-            *_places(id=actions.create_comment.id),
-            *_keys(actions.create_comment.body),
+            _COURSE_POST_ID,
+            *_last_keys(
+                content=read.comment.content, status=read.comment.status, id=read.comment.id
+            ),
+            *_last_keys(id=actions.create_comment.id),
+            *_placeholder_keys(actions.create_comment.body),
         ]
-        return cls(_that_differ(post), _that_differ(comment))
+        return cls(_differing_pairs(post), _differing_pairs(comment))
 
-    def in_ours(self, event: dict[str, Any]) -> dict[str, Any]:
+    def to_lab(self, event: dict[str, Any]) -> dict[str, Any]:
         """An event of the external service, with the lab's field names added."""
         if not isinstance(data := event.get("data"), dict):
             return event
-        named = {our: data[their] for our, their in self._of(event) if their in data} | data
-        texts = {key: str(named[key]) for key in _IDS if isinstance(named.get(key), int)}
-        return {**event, "data": named | texts}
+        data_with_names = {
+            our: data[their] for our, their in self._pairs_for(event) if their in data
+        } | data
+        texts = {
+            key: str(data_with_names[key])
+            for key in _ID_FIELDS
+            if isinstance(data_with_names.get(key), int)
+        }
+        return {**event, "data": data_with_names | texts}
 
-    def in_theirs(self, event: dict[str, Any]) -> dict[str, Any]:
+    def to_service(self, event: dict[str, Any]) -> dict[str, Any]:
         """An event of the lab, with the external service's field names added."""
         if not isinstance(data := event.get("data"), dict):
             return event
-        named = {their: data[our] for our, their in self._of(event) if our in data}
-        return {**event, "data": named | data}
+        data_with_names = {their: data[our] for our, their in self._pairs_for(event) if our in data}
+        return {**event, "data": data_with_names | data}
 
-    def _of(self, event: Mapping[str, Any]) -> _Pairs:
+    def _pairs_for(self, event: Mapping[str, Any]) -> _Pairs:
         return self.post if str(event.get("type")).startswith("Post") else self.comment
 
 
-def _places(**places: str) -> Iterator[tuple[str, str]]:
+def _last_keys(**paths: str) -> Iterator[tuple[str, str]]:
     """The lab's names, each with the last key of its place in a response."""
-    for our, place in places.items():
-        yield our, place.rpartition(".")[2]
+    for our, path in paths.items():
+        yield our, path.rpartition(".")[2]
 
 
-def _keys(body: JsonValue) -> Iterator[tuple[str, str]]:
+def _placeholder_keys(body: JsonValue) -> Iterator[tuple[str, str]]:
     """Each placeholder and the key that has it as value, at any depth of objects."""
     if isinstance(body, dict):
         for key, value in body.items():
             if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
                 yield value[1:-1].removesuffix(":number"), key
-            yield from _keys(value)
+            yield from _placeholder_keys(value)
 
 
-def _that_differ(pairs: list[tuple[str, str]]) -> _Pairs:
+def _differing_pairs(pairs: list[tuple[str, str]]) -> _Pairs:
     return tuple((our, their) for our, their in dict.fromkeys(pairs) if their and our != their)
 
 
 # ── Translator
 
 ARRANGEMENT = "async-bus"
-InWords = Callable[[dict[str, Any]], dict[str, Any]]
+TranslateEvent = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Crossing:
+class EventTranslator:
     """`service` and `bus`: the URLs at which each takes events; `path`: the path to which the
     service publishes; `words`: its field names."""
 
-    def __init__(self, service: str, bus: str, path: str, words: Words) -> None:
-        self._service, self._bus, self._path, self._words = service, bus, path, words
+    def __init__(self, service: str, bus: str, path: str, names: FieldNames) -> None:
+        self._service, self._bus, self._path, self._names = service, bus, path, names
         self._client: aiohttp.ClientSession | None = None
         self.under_way = 0
 
-    async def to_the_service(self, request: web.BaseRequest) -> web.Response:
+    async def forward_to_service(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: forward an event of the bus to the service."""
-        return await self._pass_on(self._service, self._words.in_theirs, request)
+        return await self._forward(self._service, self._names.to_service, request)
 
-    async def to_the_bus(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_bus_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """A request of the service to its bus: publish an event, or read all events."""
         try:
             if request.path != self._path or request.method not in ("GET", "POST"):
                 raise NotFound(f"The bus has {self._path}, to POST and to GET, and nothing else.")
             if request.method == "GET":
-                return await self._all_so_far()
-            return await self._pass_on(self._bus, self._words.in_ours, request)
+                return await self._all_events()
+            return await self._forward(self._bus, self._names.to_lab, request)
         except ServiceError as error:
-            return problem(error)
+            return problem_response(error)
 
     async def listen(self, port: int) -> None:
         """Run until cancelled: serve the bus's API on `port`."""
-        server = HttpServer(self.to_the_bus, access_log=None, auto_decompress=False)
+        server = HttpServer(self.handle_bus_request, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
-        listening = [await loop.create_server(server, sock=one) for one in both_loopbacks(port)]
+        listeners = [
+            await loop.create_server(server, sock=one) for one in listen_on_loopbacks(port)
+        ]
         try:
             await asyncio.Event().wait()
         finally:
-            for one in listening:
-                one.close()
+            for listener in listeners:
+                listener.close()
             await server.shutdown(0.1)
             if self._client:
                 await self._client.close()
 
-    async def _pass_on(self, url: str, words: InWords, request: web.BaseRequest) -> web.Response:
+    async def _forward(
+        self, url: str, translate: TranslateEvent, request: web.BaseRequest
+    ) -> web.Response:
         try:
             event = from_json(await read_body(request, MAX_BODY_BYTES))
         except ValueError as error:
             raise Invalid(f"Not an event {{type, data}}: {error}.", field="body") from None
         if not isinstance(event, dict):
             raise Invalid("Not an event {type, data}: it is no object.", field="body")
-        return _json(*await self._asked("POST", url, words(event)))
+        return _json_bytes_response(*await self._request("POST", url, translate(event)))
 
-    async def _all_so_far(self) -> web.Response:
-        status, body = await self._asked("GET", self._bus, None)
+    async def _all_events(self) -> web.Response:
+        status, body = await self._request("GET", self._bus, None)
         if status != 200:
-            return _json(status, body)
-        return web.json_response([self._words.in_theirs(one) for one in from_json(body)])
+            return _json_bytes_response(status, body)
+        return web.json_response([self._names.to_service(one) for one in from_json(body)])
 
-    async def _asked(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
+    async def _request(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
         """Status and body of the other side's response. Raises Unreachable, BadAnswer."""
         self.under_way += 1
         try:
@@ -168,7 +180,7 @@ class Crossing:
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(f"{url} can't be asked: {error}.") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise BadAnswer(f"{url}: {error or type(error).__name__}.", definite=False) from None
+            raise BadGateway(f"{url}: {error or type(error).__name__}.", definite=False) from None
         finally:
             self.under_way -= 1
 
@@ -181,7 +193,7 @@ class Crossing:
         return self._client
 
 
-def _json(status: int, body: bytes) -> web.Response:
+def _json_bytes_response(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
@@ -203,17 +215,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="JSON: how the service is asked, which says its words; without, the course's",
     )
-    told = parser.parse_args(argv)
-    actions = Actions.model_validate_json(told.mapping.read_text("utf-8") if told.mapping else "{}")
-    crossing = Crossing(told.service, told.bus, told.events, Words.of(actions))
-    routes = [Route("POST", "/events", crossing.to_the_service, raw=True)]
-    shell = Shell(ARRANGEMENT, told.name, routes, ShellOptions.of(told))
-    shell.state = lambda: {"busy": crossing.under_way}
+    args = parser.parse_args(argv)
+    actions = Actions.model_validate_json(args.mapping.read_text("utf-8") if args.mapping else "{}")
+    translator = EventTranslator(
+        args.service, args.bus, args.events, FieldNames.from_actions(actions)
+    )
+    routes = [Route("POST", "/events", translator.forward_to_service, raw=True)]
+    shell = Shell(ARRANGEMENT, args.name, routes, ShellOptions.of(args))
+    shell.state = lambda: {"busy": translator.under_way}
 
-    async def be_the_bus() -> None:
-        await crossing.listen(told.bus_port)
+    async def serve_bus() -> None:
+        await translator.listen(args.bus_port)
 
-    shell.run(be_the_bus)
+    shell.run(serve_bus)
 
 
 if __name__ == "__main__":

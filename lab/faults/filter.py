@@ -12,65 +12,65 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lab.faults.kinds import CLIENT, Fault, NewVersion, Visit
+from lab.faults.kinds import CLIENT, Effect, Fault, NewVersionFault
 
 Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
-class _Hanging:
+class _ActiveFault:
     """An active fault, and what it has done so far."""
 
     fault: Fault
-    chance: random.Random
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    visitors: int = 0
-    acted: int = 0
+    rng: random.Random
+    removed: asyncio.Event = field(default_factory=asyncio.Event)
+    seen_count: int = 0
+    hit_count: int = 0
     delays_ms: list[float] = field(default_factory=list)
-    waiting: list[Any] = field(default_factory=list)
+    held_back: list[Any] = field(default_factory=list)
 
-    def hits(self) -> bool:
+    def try_hit(self) -> bool:
         """Whether the fault acts on the current request or event; updates the counters."""
-        self.visitors += 1
-        if self.fault.first is not None and self.acted >= self.fault.first:
+        self.seen_count += 1
+        if self.fault.first is not None and self.hit_count >= self.fault.first:
             return False
-        if self.fault.probability < 1 and self.chance.random() >= self.fault.probability:
+        if self.fault.probability < 1 and self.rng.random() >= self.fault.probability:
             return False
-        self.acted += 1
+        self.hit_count += 1
         return True
 
-    def let_through(self, events: Sequence[Item], hears: Callable[[Item], bool]) -> list[Item]:
+    def filter_events(self, events: Sequence[Item], consumes: Callable[[Item], bool]) -> list[Item]:
         """The events that come in despite the fault, in the order in which they come in."""
-        through: list[Item] = []
+        passed: list[Item] = []
         for event in events:
-            if not hears(event):
-                through.append(event)
-            elif self.waiting:  # It overtakes the waiting event, and does not wait itself.
-                self.visitors += 1
-                through += [event, *self.waiting]
-                self.waiting = []
-            elif not self.hits():
-                through.append(event)
-            elif self.fault.fate == "doubled":
-                through += [event, event]
-            elif self.fault.fate == "overtaken":
-                self.waiting = [event]
-        return through
+            if not consumes(event):
+                passed.append(event)
+            elif self.held_back:  # It overtakes the waiting event, and does not wait itself.
+                self.seen_count += 1
+                passed += [event, *self.held_back]
+                self.held_back = []
+            elif not self.try_hit():
+                passed.append(event)
+            elif self.fault.event_effect == "doubled":
+                passed += [event, event]
+            elif self.fault.event_effect == "overtaken":
+                self.held_back = [event]
+        return passed
 
     def evidence(self) -> dict[str, Any]:
         """Numbers of requests or events seen (`visitors`) and hit (`acted`); delays in ms."""
-        acted = self.acted - len(self.waiting)  # A waiting event was not overtaken yet.
-        told: dict[str, Any] = {"visitors": self.visitors, "acted": acted}
+        hit_count = self.hit_count - len(self.held_back)  # A waiting event was not overtaken yet.
+        evidence: dict[str, Any] = {"visitors": self.seen_count, "acted": hit_count}
         if self.delays_ms:
-            told |= {
+            evidence |= {
                 "delayed_ms_min": round(min(self.delays_ms), 2),
                 "delayed_ms_mean": round(sum(self.delays_ms) / len(self.delays_ms), 2),
                 "delayed_ms_max": round(max(self.delays_ms), 2),
             }
-        return told
+        return evidence
 
 
-class Door:
+class FaultFilter:
     """Applies the active faults to requests and events.
 
     Used from the event loop; worker threads call it only to delay a request or to rewrite a
@@ -78,83 +78,83 @@ class Door:
     """
 
     def __init__(self) -> None:
-        self._hanging: dict[str, _Hanging] = {}
-        self._late: list[Any] = []
+        self._active: dict[str, _ActiveFault] = {}
+        self._released: list[Any] = []
 
-    def put(self, name: str, fault: Fault, seed: int) -> None:
+    def add(self, name: str, fault: Fault, seed: int) -> None:
         """Add a fault, in place of one with the same name; `seed` fixes what a probability hits."""
-        self.take(name)
-        self._hanging[name] = _Hanging(fault, random.Random(seed))
+        self.remove(name)
+        self._active[name] = _ActiveFault(fault, random.Random(seed))
 
-    def take(self, name: str) -> dict[str, Any] | None:
+    def remove(self, name: str) -> dict[str, Any] | None:
         """Remove a fault and return its evidence; None when it is not active."""
-        hanging = self._hanging.pop(name, None)
-        if hanging is None:
+        active = self._active.pop(name, None)
+        if active is None:
             return None
-        hanging.ended.set()
-        self._late += hanging.waiting
-        return hanging.evidence()
+        active.removed.set()
+        self._released += active.held_back
+        return active.evidence()
 
-    def take_all(self) -> None:
+    def clear(self) -> None:
         """Remove all faults."""
-        for name in list(self._hanging):
-            self.take(name)
+        for name in list(self._active):
+            self.remove(name)
 
     def evidence(self) -> dict[str, dict[str, Any]]:
         """The evidence of each active fault, by its name."""
-        return {name: hanging.evidence() for name, hanging in self._hanging.items()}
+        return {name: hanging.evidence() for name, hanging in self._active.items()}
 
-    def visit(self, caller: str = CLIENT) -> Visit:
+    def decide(self, caller: str = CLIENT) -> Effect:
         """Decide the effect of the active faults on a request or a delivery from `caller`."""
-        visit = Visit()
-        for name, hanging in self._hanging.items():
-            if hanging.fault.concerns(caller) and hanging.hits():
-                hanging.fault.act(visit, hanging.chance)
-                visit.because_of.append(name)
-        return visit
+        effect = Effect()
+        for name, active in self._active.items():
+            if active.fault.applies_to(caller) and active.try_hit():
+                active.fault.act(effect, active.rng)
+                effect.fault_names.append(name)
+        return effect
 
-    def let_in(self, events: Sequence[Item], hears: Callable[[Item], bool]) -> list[Item]:
+    def filter_events(self, events: Sequence[Item], consumes: Callable[[Item], bool]) -> list[Item]:
         """The events that come in: those of a delivery, after those that a removed fault held back.
 
         Faults hit only events for which `hears` is true: the loss of an event that this service
         does not consume would prove nothing.
         """
-        arriving: list[Item] = [*self._late, *events]
-        self._late = []
-        for hanging in self._hanging.values():
-            if hanging.fault.fate is not None:
-                arriving = hanging.let_through(arriving, hears)
+        arriving: list[Item] = [*self._released, *events]
+        self._released = []
+        for active in self._active.values():
+            if active.fault.event_effect is not None:
+                arriving = active.filter_events(arriving, consumes)
         return arriving
 
-    def let_out(self, said: Item, rewritten: Callable[[Item, int], Item]) -> Item:
+    def rewrite_outgoing(self, payload: Item, rewrite: Callable[[Item, int], Item]) -> Item:
         """Rewrite an outgoing payload to the schema version being rolled out, if any."""
-        for hanging in list(self._hanging.values()):  # a copy: workers call this, too
-            if isinstance(hanging.fault, NewVersion):
-                hanging.visitors += 1
-                before, said = said, rewritten(said, hanging.fault.version)
-                hanging.acted += said != before
-        return said
+        for active in list(self._active.values()):  # a copy: workers call this, too
+            if isinstance(active.fault, NewVersionFault):
+                active.seen_count += 1
+                before, payload = payload, rewrite(payload, active.fault.version)
+                active.hit_count += payload != before
+        return payload
 
     @property
-    def keeps_waiting(self) -> bool:
+    def has_held_events(self) -> bool:
         """Whether an event is held back that has not come in yet."""
-        return bool(self._late) or any(one.waiting for one in self._hanging.values())
+        return bool(self._released) or any(one.held_back for one in self._active.values())
 
-    def hold(self, visit: Visit) -> float:
+    def delay(self, effect: Effect) -> float:
         """Block the calling worker for the injected latency; returns the time waited, in ms."""
-        if not visit.delay_s:
+        if not effect.delay_s:
             return 0.0
         begun = time.perf_counter()
-        time.sleep(visit.delay_s)
+        time.sleep(effect.delay_s)
         waited_ms = (time.perf_counter() - begun) * 1_000
-        for name in visit.because_of:
-            hanging = self._hanging.get(name)
-            if hanging and hanging.fault.kind == "latency":
-                hanging.delays_ms.append(waited_ms)
+        for name in effect.fault_names:
+            active = self._active.get(name)
+            if active and active.fault.kind == "latency":
+                active.delays_ms.append(waited_ms)
         return round(waited_ms, 3)
 
-    async def until_healed(self, visit: Visit) -> None:
+    async def wait_until_removed(self, effect: Effect) -> None:
         """Wait until every fault that hit this request has been removed."""
-        for name in visit.because_of:
-            if hanging := self._hanging.get(name):
-                await hanging.ended.wait()
+        for name in effect.fault_names:
+            if active := self._active.get(name):
+                await active.removed.wait()

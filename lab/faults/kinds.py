@@ -17,18 +17,18 @@ from lab.support.text import did_you_mean
 CLIENT = "client"
 """The caller of a request without the header `Lab-Caller`: people, and the load."""
 
-Fate = Literal["dropped", "doubled", "overtaken"]
+EventEffect = Literal["dropped", "doubled", "overtaken"]
 
 
 @dataclass(slots=True)
-class Visit:
+class Effect:
     """The effect of the active faults on one request, or on one delivery of events."""
 
     delay_s: float = 0.0
     status: int | None = None
     unanswered: bool = False
-    torn_down: bool = False
-    because_of: list[str] = field(default_factory=list)
+    connection_reset: bool = False
+    fault_names: list[str] = field(default_factory=list)
 
 
 class Fault(BaseModel):
@@ -42,18 +42,18 @@ class Fault(BaseModel):
 
     kind: ClassVar[str]
     acts_on: ClassVar[Literal["door", "process", "bus"]] = "door"
-    fate: ClassVar[Fate | None] = None
-    says: ClassVar[str]
+    event_effect: ClassVar[EventEffect | None] = None
+    description: ClassVar[str]
 
     target: str
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     first: Annotated[int, Field(ge=1)] | None = None
 
-    def concerns(self, caller: str) -> bool:
+    def applies_to(self, caller: str) -> bool:
         """Whether it applies to requests from `caller`: a service, `event-bus`, or CLIENT."""
-        return self.fate is None
+        return self.event_effect is None
 
-    def act(self, visit: Visit, chance: random.Random) -> None:
+    def act(self, effect: Effect, rng: random.Random) -> None:
         """Record the effect in `visit`. Raises TypeError for a fault without effect on requests."""
         raise TypeError(f"{self.kind} does nothing to those who come to the door of {self.target}")
 
@@ -62,97 +62,97 @@ class Fault(BaseModel):
         return self.model_dump(exclude={"target"}, exclude_defaults=True, by_alias=True)
 
 
-class WholeFault(Fault):
+class AllOrNothingFault(Fault):
     """A fault that acts on everything or is not active; it cannot hit a share."""
 
     probability: Annotated[float, Field(ge=1, le=1)] = 1.0
     first: None = None
 
 
-class ProcessFault(WholeFault):
+class ProcessFault(AllOrNothingFault):
     acts_on = "process"
 
 
-class Down(ProcessFault):
+class DownFault(ProcessFault):
     kind = "down"
-    says = "the process is killed; connections are refused until it is started again"
+    description = "the process is killed; connections are refused until it is started again"
 
 
-class Hang(ProcessFault):
+class HangFault(ProcessFault):
     kind = "hang"
-    says = "the process is suspended; connections are accepted and never answered"
+    description = "the process is suspended; connections are accepted and never answered"
 
 
-class Latency(Fault):
+class LatencyFault(Fault):
     kind = "latency"
-    says = "everything that enters takes longer, and holds its worker meanwhile"
+    description = "everything that enters takes longer, and holds its worker meanwhile"
 
     ms: Annotated[float, Field(ge=0, le=600_000)]
     jitter_ms: Annotated[float, Field(ge=0, le=600_000)] = 0.0
 
-    def act(self, visit: Visit, chance: random.Random) -> None:
-        jitter = chance.uniform(-self.jitter_ms, self.jitter_ms)
-        visit.delay_s += max(0.0, self.ms + jitter) / 1_000
+    def act(self, effect: Effect, rng: random.Random) -> None:
+        jitter = rng.uniform(-self.jitter_ms, self.jitter_ms)
+        effect.delay_s += max(0.0, self.ms + jitter) / 1_000
 
 
-class Error(Fault):
+class ErrorFault(Fault):
     kind = "error"
-    says = "an error is answered at the door"
+    description = "an error is answered at the door"
 
     status: Annotated[int, Field(ge=400, le=599)] = 503
 
-    def act(self, visit: Visit, chance: random.Random) -> None:
-        visit.status = self.status
+    def act(self, effect: Effect, rng: random.Random) -> None:
+        effect.status = self.status
 
 
-class Timeout(Fault):
+class TimeoutFault(Fault):
     kind = "timeout"
-    says = "what enters is taken in and never answered"
+    description = "what enters is taken in and never answered"
 
-    def act(self, visit: Visit, chance: random.Random) -> None:
-        visit.unanswered = True
+    def act(self, effect: Effect, rng: random.Random) -> None:
+        effect.unanswered = True
 
 
-class ResetPeer(Fault):
+class ResetPeerFault(Fault):
     kind = "reset_peer"
-    says = "the connection is torn down"
+    description = "the connection is torn down"
 
-    def act(self, visit: Visit, chance: random.Random) -> None:
-        visit.torn_down = True
+    def act(self, effect: Effect, rng: random.Random) -> None:
+        effect.connection_reset = True
 
 
-class Partition(Fault):
+class PartitionFault(Fault):
     kind = "partition"
-    says = "what one caller sends does not get through; whatever goes the other way does"
+    description = "what one caller sends does not get through; whatever goes the other way does"
 
     from_: Annotated[str, Field(alias="from", min_length=1)]
 
-    def concerns(self, caller: str) -> bool:
+    def applies_to(self, caller: str) -> bool:
         return caller == self.from_
 
-    def act(self, visit: Visit, chance: random.Random) -> None:
-        visit.unanswered = True
+    def act(self, effect: Effect, rng: random.Random) -> None:
+        effect.unanswered = True
 
 
-class Drop(Fault):
+class DropFault(Fault):
     kind = "drop"
-    fate = "dropped"
-    says = "events are lost on their way in"
+    event_effect = "dropped"
+    description = "events are lost on their way in"
 
 
-class Duplicate(Fault):
+class DuplicateFault(Fault):
     kind = "duplicate"
-    fate = "doubled"
-    says = "events come in twice, one right after the other"
+    event_effect = "doubled"
+    description = "events come in twice, one right after the other"
 
 
-class Reorder(Fault):
+class ReorderFault(Fault):
     kind = "reorder"
-    fate = "overtaken"
-    says = "events wait outside until the next one has gone in before them"
+    event_effect = "overtaken"
+    description = "events wait outside until the next one has gone in before them"
 
 
-class NewVersion(WholeFault):
+class NewVersionFault(AllOrNothingFault):
     """A deployment of a new schema version, unannounced to the consumers.
 
     Removing the fault is a rollback: new payloads have the old schema again, and events published
@@ -160,15 +160,17 @@ class NewVersion(WholeFault):
     """
 
     kind = "new_version"
-    says = "what it says of posts has 2: a field more, 3: a field renamed, 4: both names for it"
+    description = (
+        "what it says of posts has 2: a field more, 3: a field renamed, 4: both names for it"
+    )
 
     version: Annotated[int, Field(ge=2, le=4)]
 
-    def concerns(self, caller: str) -> bool:
+    def applies_to(self, caller: str) -> bool:
         return False
 
 
-class Poison(WholeFault):
+class PoisonFault(AllOrNothingFault):
     """Published once, when the fault begins.
 
     A published event cannot be taken back. Removing the fault only means that no further event is
@@ -177,7 +179,7 @@ class Poison(WholeFault):
 
     kind = "poison"
     acts_on = "bus"
-    says = "an event is told that nobody who hears it can digest"
+    description = "an event is told that nobody who hears it can digest"
 
     type: Annotated[str, Field(min_length=1)]
 
@@ -185,8 +187,8 @@ class Poison(WholeFault):
 KINDS: dict[str, type[Fault]] = {
     fault.kind: fault
     for fault in (
-        *(Down, Hang, Latency, Error, Timeout, ResetPeer),
-        *(Partition, Drop, Duplicate, Reorder, Poison, NewVersion),
+        *(DownFault, HangFault, LatencyFault, ErrorFault, TimeoutFault, ResetPeerFault),
+        *(PartitionFault, DropFault, DuplicateFault, ReorderFault, PoisonFault, NewVersionFault),
     )
 }
 
@@ -198,25 +200,25 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
     """
     if kind not in KINDS:
         raise ValueError(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}")
-    fault = KINDS[kind]
-    fields = fault.model_fields.items()
-    names = [of.alias or name for name, of in fields if name != "target"]
-    if issubclass(fault, ProcessFault) and options:
-        raise ValueError(f"{kind!r} takes no options: {fault.says}.")
+    fault_class = KINDS[kind]
+    fields = fault_class.model_fields.items()
+    names = [info.alias or name for name, info in fields if name != "target"]
+    if issubclass(fault_class, ProcessFault) and options:
+        raise ValueError(f"{kind!r} takes no options: {fault_class.description}.")
     for name in options:
         if name not in names:
             raise ValueError(f"{kind!r} has no option {name!r}. {did_you_mean(name, names)}")
     try:
-        return fault(target=target, **options)
+        return fault_class(target=target, **options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "target"
-        if first["type"] == "missing":
+        detail = error.errors()[0]
+        name = str(detail["loc"][0]) if detail["loc"] else "target"
+        if detail["type"] == "missing":
             raise ValueError(
-                f"{kind!r} needs {name!r}, as in `{name} = …`: {fault.says}."
+                f"{kind!r} needs {name!r}, as in `{name} = …`: {fault_class.description}."
             ) from None
-        if issubclass(fault, WholeFault) and name in ("probability", "first"):
-            raise ValueError(f"{kind!r} takes no {name!r}: {fault.says}.") from None
+        if issubclass(fault_class, AllOrNothingFault) and name in ("probability", "first"):
+            raise ValueError(f"{kind!r} takes no {name!r}: {fault_class.description}.") from None
         raise ValueError(
-            f"{kind!r} can't have {name} = {first['input']!r}: {first['msg'].lower()}."
+            f"{kind!r} can't have {name} = {detail['input']!r}: {detail['msg'].lower()}."
         ) from None

@@ -12,43 +12,43 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-Said = dict[str, Any]
+Payload = dict[str, Any]
 
 
-def _language_added(post: Said) -> Said:
+def _add_language(post: Payload) -> Payload:
     return {**post, "language": "en"}
 
 
-def _title_renamed(post: Said) -> Said:
+def _rename_title(post: Payload) -> Payload:
     renamed = {key: value for key, value in post.items() if key != "title"}
     return {**renamed, "headline": post["title"]}
 
 
-def _both_names(post: Said) -> Said:
+def _keep_both_names(post: Payload) -> Payload:
     return {**post, "headline": post["title"]}
 
 
-VERSIONS: dict[int, Callable[[Said], Said]] = {
-    2: _language_added,
-    3: _title_renamed,
-    4: _both_names,
+VERSIONS: dict[int, Callable[[Payload], Payload]] = {
+    2: _add_language,
+    3: _rename_title,
+    4: _keep_both_names,
 }
 """How to rewrite a post, by version; version 1 is the domain's: `{id, title}`."""
 
 
-def in_version(said: Any, version: int) -> Any:
+def rewrite_payload(payload: Any, version: int) -> Any:
     """Rewrite each post in a value: the value may be a post, a list of posts, or anything else."""
-    if isinstance(said, list):
-        return [in_version(one, version) for one in said]
-    if isinstance(said, dict) and "title" in said:
-        return VERSIONS[version](said)
-    return said
+    if isinstance(payload, list):
+        return [rewrite_payload(one, version) for one in payload]
+    if isinstance(payload, dict) and "title" in payload:
+        return VERSIONS[version](payload)
+    return payload
 
 
-def told_in_version(envelope: str, version: int) -> str:
+def rewrite_envelope(envelope: str, version: int) -> str:
     """Rewrite the data of an envelope (JSON) if they are a post; else return it unchanged."""
-    told = json.loads(envelope)
-    rewritten = in_version(told["data"], version)
-    if rewritten is told["data"]:
+    message = json.loads(envelope)
+    rewritten = rewrite_payload(message["data"], version)
+    if rewritten is message["data"]:
         return envelope
-    return json.dumps(told | {"data": rewritten}, separators=(",", ":"))
+    return json.dumps(message | {"data": rewritten}, separators=(",", ":"))

@@ -10,26 +10,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster.ports import HOST
-from lab.live.broadcast import Show
-from lab.live.panes import Half
-from lab.live.routes import doors
-from lab.live.script import Script, left_out
-from lab.live.security import Keys, loopback_hosts
-from lab.live.server import Desk, addresses, listen_on, serving, shared_desk, static_file, streaming
-from lab.live.session import cancelled, session
+from lab.live.broadcast import Broadcast
+from lab.live.panes import Pane
+from lab.live.routes import route_table
+from lab.live.script import Script, unsupported_parts
+from lab.live.security import Credentials, loopback_hosts
+from lab.live.server import (
+    HttpApp,
+    listen_on,
+    serve_app,
+    spectator_app,
+    spectator_urls,
+    static_file,
+    stream_handler,
+)
+from lab.live.session import cancel_and_wait, session
 from lab.scenarios.scenario import Scenario
 
-EVERYWHERE = "0.0.0.0"
+ALL_INTERFACES = "0.0.0.0"
 """`--share` listens on all addresses of this machine."""
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LiveOptions:
     """The options of the command line. `port` 0: a free port; `share_port` None: no spectators."""
 
-    halves: Sequence[Half]
+    panes: Sequence[Pane]
     rate: float
     mix: Mapping[str, float]
     port: int = 0
@@ -39,53 +47,66 @@ class Wanted:
     terminal: bool = False
 
 
-async def run_live(wanted: Wanted, folder: Path, say: Say) -> None:
+async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
     """Run the console until it is cancelled, then end everything. Raises LabCannotRun."""
-    show = Show()
-    async with AsyncExitStack() as held:
-        held.callback(_tidy, folder)
+    broadcast = Broadcast()
+    async with AsyncExitStack() as exit_stack:
+        exit_stack.callback(_remove_empty_logs, folder)
         # The ports are bound before any process starts: a taken port fails at once.
-        listening = held.enter_context(listen_on(HOST, wanted.port))
-        port = listening.getsockname()[1]
-        shared = None
-        if wanted.share_port is not None:
-            shared = held.enter_context(listen_on(EVERYWHERE, wanted.share_port))
-        live = await held.enter_async_context(session(folder.absolute(), show, wanted.halves))
-        live.rate, live.mix = wanted.rate, dict(wanted.mix)
-        live.stage(wanted.halves)
+        console_socket = exit_stack.enter_context(listen_on(HOST, options.port))
+        port = console_socket.getsockname()[1]
+        spectator_socket = None
+        if options.share_port is not None:
+            spectator_socket = exit_stack.enter_context(
+                listen_on(ALL_INTERFACES, options.share_port)
+            )
+        live_session = await exit_stack.enter_async_context(
+            session(folder.absolute(), broadcast, options.panes)
+        )
+        live_session.rate, live_session.mix = options.rate, dict(options.mix)
+        live_session.announce_panes(options.panes)
         script = None
-        if wanted.script is not None:
-            script = Script(wanted.script, live)
-            live.restarted = script.restart
-        keys = Keys.of(port)
-        table = doors(live, keys, script, static_file, streaming(show, "presenter"))
-        desk = Desk(table, lambda: loopback_hosts(port), keys)
-        await held.enter_async_context(serving(desk, listening, show))
-        url = f"http://127.0.0.1:{port}/#token={keys.token}"
-        say(f"The console is at\n  {url}")
-        if shared is not None:
-            number = shared.getsockname()[1]
-            await held.enter_async_context(serving(shared_desk(table, live, number), shared, show))
-            say("Others in this network may look on, and only that, at")
-            say("\n".join(f"  {address}" for address in addresses(number)) or "  (no network)")
-        if wanted.script is not None and (parts := left_out(wanted.script)):
-            say(f"Of {wanted.script.name} this can't be shown live: {', '.join(parts)}.")
-        if wanted.open_browser and not wanted.terminal and _has_a_display():
+        if options.script is not None:
+            script = Script(options.script, live_session)
+            live_session.on_restart = script.restart
+        credentials = Credentials.for_port(port)
+        routes = route_table(
+            live_session, credentials, script, static_file, stream_handler(broadcast, "presenter")
+        )
+        http_app = HttpApp(routes, lambda: loopback_hosts(port), credentials)
+        await exit_stack.enter_async_context(serve_app(http_app, console_socket, broadcast))
+        url = f"http://127.0.0.1:{port}/#token={credentials.token}"
+        echo(f"The console is at\n  {url}")
+        if spectator_socket is not None:
+            spectator_port = spectator_socket.getsockname()[1]
+            await exit_stack.enter_async_context(
+                serve_app(
+                    spectator_app(routes, live_session, spectator_port), spectator_socket, broadcast
+                )
+            )
+            echo("Others in this network may look on, and only that, at")
+            echo(
+                "\n".join(f"  {address}" for address in spectator_urls(spectator_port))
+                or "  (no network)"
+            )
+        if options.script is not None and (unsupported := unsupported_parts(options.script)):
+            echo(f"Of {options.script.name} this can't be shown live: {', '.join(unsupported)}.")
+        if options.open_browser and not options.terminal and _has_display():
             # Not awaited: some browsers stay in the foreground until they are closed.
-            held.callback(asyncio.create_task(asyncio.to_thread(webbrowser.open, url)).cancel)
-        if wanted.terminal:
+            exit_stack.callback(asyncio.create_task(asyncio.to_thread(webbrowser.open, url)).cancel)
+        if options.terminal:
             from lab.live.terminal import run_terminal  # needs termios: not on Windows
 
-            drawing = asyncio.create_task(run_terminal(live, script))
-            drawing.add_done_callback(live.end_with)
-            held.push_async_callback(cancelled, drawing)
-            say = _into_the_log(show)
-        await live.begin(wanted.halves)
-        say("Both halves are up. `lab fault` and `lab heal` act on them too. Ctrl-C ends it all.")
-        await live.ended
+            drawing = asyncio.create_task(run_terminal(live_session, script))
+            drawing.add_done_callback(live_session.end_when_done)
+            exit_stack.push_async_callback(cancel_and_wait, drawing)
+            echo = _log_echo(broadcast)
+        await live_session.start_panes(options.panes)
+        echo("Both halves are up. `lab fault` and `lab heal` act on them too. Ctrl-C ends it all.")
+        await live_session.ended
 
 
-def _tidy(folder: Path) -> None:
+def _remove_empty_logs(folder: Path) -> None:
     """Remove empty logs, and the folder if nothing is left in it."""
     for log in folder.glob("*.log"):
         if not log.stat().st_size:
@@ -94,12 +115,12 @@ def _tidy(folder: Path) -> None:
         folder.rmdir()
 
 
-def _into_the_log(show: Show) -> Say:
+def _log_echo(broadcast: Broadcast) -> Echo:
     """A `say` that writes to the log of the console, which now fills the terminal."""
-    return lambda text: show.done(text, "reset")
+    return lambda text: broadcast.log_action(text, "reset")
 
 
-def _has_a_display() -> bool:
+def _has_display() -> bool:
     """Whether a graphical browser can open here. A text browser would take over the terminal."""
     if sys.platform == "darwin":
         return True

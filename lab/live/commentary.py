@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.domain.services import BUS
-from lab.live.broadcast import Show
-from lab.live.panes import Half
-from lab.live.snapshots import EVERY_MS, Tick
+from lab.live.broadcast import Broadcast
+from lab.live.panes import Pane
+from lab.live.snapshots import TICK_MS, Tick
 from lab.load.metrics import percentile
 
 # ── Figures
 
-ENOUGH_ANSWERS = 12
-ENOUGH_TENTHS = 5
+ENOUGH_RESPONSES = 12
+ENOUGH_TICKS = 5
 
 
 @dataclass(frozen=True)
-class Picture:
+class PaneFigures:
     """The figures of one pane.
 
     `tells`: its services publish events and keep copies; `by_events`: its services ask over the
@@ -47,70 +47,70 @@ class Picture:
     visible_ms: float | None
     feed_age_s: float
     down: tuple[str, ...]
-    hangs: tuple[str, ...]
-    full: tuple[str, int] | None
-    untold: tuple[str, int]
-    lag: tuple[str, int]
+    hanging: tuple[str, ...]
+    longest_queue: tuple[str, int] | None
+    fullest_outbox: tuple[str, int]
+    slowest_consumer: tuple[str, int]
     errors: tuple[str, ...]
 
     @property
-    def gone(self) -> tuple[str, ...]:
+    def unavailable(self) -> tuple[str, ...]:
         """The targets that are down or hang."""
-        return (*self.down, *self.hangs)
+        return (*self.down, *self.hanging)
 
 
-def picture(half: Half, tenths: Sequence[dict[str, Any]]) -> Picture:
+def measure_pane(pane: Pane, pane_ticks: Sequence[dict[str, Any]]) -> PaneFigures:
     """The figures from one pane's part of some ticks: at least one, the newest last."""
-    nodes: dict[str, dict[str, Any]] = tenths[-1]["nodes"]
-    full = [(name, node["queue"]) for name, node in nodes.items() if node["queue"]]
+    nodes: dict[str, dict[str, Any]] = pane_ticks[-1]["nodes"]
+    queues = [(name, node["queue"]) for name, node in nodes.items() if node["queue"]]
     errors = [
-        error for one in tenths for kind in ("reads", "writes") for error in one[kind]["errors"]
+        error for one in pane_ticks for kind in ("reads", "writes") for error in one[kind]["errors"]
     ]
-    return Picture(
-        name=half.name,
-        tells=half.built.ask_by is None,
-        by_events=half.built.ask_by == "events",
-        reads=_share(tenths, "reads"),
-        writes=_share(tenths, "writes"),
-        read_ms=_middle(tenths, "read_ms"),
-        answered_ms=_middle(tenths, "answered_ms"),
-        visible_ms=_middle(tenths, "visible_ms"),
-        feed_age_s=tenths[-1]["feed_age_ms"] / 1_000,
+    return PaneFigures(
+        name=pane.name,
+        tells=pane.resolved_arrangement.ask_by is None,
+        by_events=pane.resolved_arrangement.ask_by == "events",
+        reads=_success_share(pane_ticks, "reads"),
+        writes=_success_share(pane_ticks, "writes"),
+        read_ms=_recent_median(pane_ticks, "read_ms"),
+        answered_ms=_recent_median(pane_ticks, "answered_ms"),
+        visible_ms=_recent_median(pane_ticks, "visible_ms"),
+        feed_age_s=pane_ticks[-1]["feed_age_ms"] / 1_000,
         down=tuple(name for name, node in nodes.items() if node["up"] is False),
-        hangs=tuple(name for name, node in nodes.items() if node["up"] == "hangs"),
-        full=max(full, key=lambda one: one[1], default=None),
-        untold=_most(nodes, "untold"),
-        lag=_most(nodes, "lag"),
+        hanging=tuple(name for name, node in nodes.items() if node["up"] == "hangs"),
+        longest_queue=max(queues, key=lambda one: one[1], default=None),
+        fullest_outbox=_largest(nodes, "untold"),
+        slowest_consumer=_largest(nodes, "lag"),
         errors=tuple(dict.fromkeys(errors)),
     )
 
 
-def _share(tenths: Sequence[dict[str, Any]], kind: str) -> float | None:
-    ok = answers = 0
-    for place, one in enumerate(reversed(tenths)):
-        if place >= ENOUGH_TENTHS and answers >= ENOUGH_ANSWERS:
+def _success_share(pane_ticks: Sequence[dict[str, Any]], kind: str) -> float | None:
+    ok = responses = 0
+    for age, one in enumerate(reversed(pane_ticks)):
+        if age >= ENOUGH_TICKS and responses >= ENOUGH_RESPONSES:
             break
         ok += one[kind]["ok"]
-        answers += one[kind]["ok"] + one[kind]["failed"]
-    return ok / answers if answers else None
+        responses += one[kind]["ok"] + one[kind]["failed"]
+    return ok / responses if responses else None
 
 
-def _middle(tenths: Sequence[dict[str, Any]], name: str) -> float | None:
-    medians = [one[name]["p50"] for one in tenths if one[name]]
-    return percentile(medians[-2 * ENOUGH_TENTHS :], 50)
+def _recent_median(pane_ticks: Sequence[dict[str, Any]], name: str) -> float | None:
+    medians = [one[name]["p50"] for one in pane_ticks if one[name]]
+    return percentile(medians[-2 * ENOUGH_TICKS :], 50)
 
 
-def _most(nodes: dict[str, dict[str, Any]], name: str) -> tuple[str, int]:
+def _largest(nodes: dict[str, dict[str, Any]], name: str) -> tuple[str, int]:
     counts = [(node, told[name]) for node, told in nodes.items() if told[name] and node != BUS]
     return max(counts, key=lambda one: one[1], default=("", 0))
 
 
 # ── Rules
 
-WELL, ILL = 0.98, 0.9
-SLOW_MS, TIMES = 60.0, 4.0
-MANY = 20
-OLD_S = 1.0
+HEALTHY_SHARE, FAILING_SHARE = 0.98, 0.9
+SLOW_MS, SLOW_FACTOR = 60.0, 4.0
+BACKLOG_EVENTS = 20
+STALE_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -121,22 +121,22 @@ class Rule:
     left and the right pane where both do the same."""
 
     name: str
-    when: Callable[[Picture, Picture], bool]
-    says: Callable[[Picture, Picture], str]
+    when: Callable[[PaneFigures, PaneFigures], bool]
+    sentence: Callable[[PaneFigures, PaneFigures], str]
     claim: str | None
 
 
-def _well(share: float | None) -> bool:
-    return share is None or share >= WELL
+def _is_healthy(share: float | None) -> bool:
+    return share is None or share >= HEALTHY_SHARE
 
 
-def _ill(share: float | None) -> bool:
-    return share is not None and share < ILL
+def _is_failing(share: float | None) -> bool:
+    return share is not None and share < FAILING_SHARE
 
 
-def _quiet(share: float | None) -> bool:
+def _is_failing_or_silent(share: float | None) -> bool:
     """Whether there was no response, or too few succeeded."""
-    return share is None or share < ILL
+    return share is None or share < FAILING_SHARE
 
 
 def _percent(share: float | None) -> str:
@@ -147,44 +147,44 @@ def _ms(value: float | None) -> str:
     return "never" if value is None else f"{value:.0f} ms"
 
 
-def _slow(one: float | None, other: float | None) -> bool:
-    return one is not None and other is not None and one > SLOW_MS and one > TIMES * other
+def _is_much_slower(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one > SLOW_MS and one > SLOW_FACTOR * other
 
 
-def _who(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
-def _away(of: Picture) -> str:
-    return f" ({_who(of.gone)})" if of.gone else ""
+def _unavailable_note(figures: PaneFigures) -> str:
+    return f" ({_join_names(figures.unavailable)})" if figures.unavailable else ""
 
 
-def _seen_after(one: Picture, other: Picture) -> str:
+def _visibility_note(one: PaneFigures, other: PaneFigures) -> str:
     if one.visible_ms is None or other.visible_ms is None:
         return ""
     return f" Readers see a write after {_ms(one.visible_ms)} and {_ms(other.visible_ms)}."
 
 
-def _how_old(tell: Picture) -> str:
-    if tell.feed_age_s < OLD_S:
+def _feed_age_note(tell: PaneFigures) -> str:
+    if tell.feed_age_s < STALE_AFTER_S:
         return ""
     return f"; the oldest write that it does not show yet is {tell.feed_age_s:.1f} s old"
 
 
-def _first(full: tuple[str, int] | None) -> str:
-    return full[0] if full else ""
+def _queue_target(queue: tuple[str, int] | None) -> str:
+    return queue[0] if queue else ""
 
 
-def _count(full: tuple[str, int] | None) -> int:
-    return full[1] if full else 0
+def _queue_length(queue: tuple[str, int] | None) -> int:
+    return queue[1] if queue else 0
 
 
 _READS_FAIL = Rule(
     "reads-fail-everywhere",
-    lambda ask, tell: _ill(ask.reads) and _ill(tell.reads),
+    lambda ask, tell: _is_failing(ask.reads) and _is_failing(tell.reads),
     lambda ask, tell: (
         f"Reads fail on both sides: whoever is asked for the feed is not there"
-        f"{_away(tell) or _away(ask)}. "
+        f"{_unavailable_note(tell) or _unavailable_note(ask)}. "
         "A copy helps against the trouble of others, not against one's own."
     ),
     "independent",
@@ -192,20 +192,22 @@ _READS_FAIL = Rule(
 
 _WRITES_FAIL = Rule(
     "writes-fail-everywhere",
-    lambda ask, tell: _ill(ask.writes) and _ill(tell.writes),
+    lambda ask, tell: _is_failing(ask.writes) and _is_failing(tell.writes),
     lambda ask, tell: (
         f"Writes fail on both sides: nobody stands in for the one who takes them"
-        f"{_away(tell) or _away(ask)}."
+        f"{_unavailable_note(tell) or _unavailable_note(ask)}."
     ),
     "independent",
 )
 
 _CALM = Rule(
     "calm",
-    lambda ask, tell: _well(ask.reads) and _well(tell.reads) and ask.read_ms is not None,
+    lambda ask, tell: (
+        _is_healthy(ask.reads) and _is_healthy(tell.reads) and ask.read_ms is not None
+    ),
     lambda ask, tell: (
         f"Both do the same work. A read takes {_ms(ask.read_ms)} in {ask.name}, "
-        f"{_ms(tell.read_ms)} in {tell.name}.{_seen_after(ask, tell)}"
+        f"{_ms(tell.read_ms)} in {tell.name}.{_visibility_note(ask, tell)}"
     ),
     None,
 )
@@ -214,27 +216,33 @@ RULES: tuple[Rule, ...] = (
     _READS_FAIL,
     Rule(
         "askers-wait",
-        lambda ask, tell: ask.full is not None and _quiet(ask.reads) and _well(tell.reads),
         lambda ask, tell: (
-            f"{ask.name}: every worker of {_first(ask.full)} waits for "
-            f"{_who(ask.gone) or 'an answer'}, and {_count(ask.full)} requests wait for a worker. "
+            ask.longest_queue is not None
+            and _is_failing_or_silent(ask.reads)
+            and _is_healthy(tell.reads)
+        ),
+        lambda ask, tell: (
+            f"{ask.name}: every worker of {_queue_target(ask.longest_queue)} waits for "
+            f"{_join_names(ask.unavailable) or 'an answer'}, and {_queue_length(ask.longest_queue)} requests wait for a worker. "
             f"{tell.name}: reads go on, in {_ms(tell.read_ms)}."
         ),
         "dependencies",
     ),
     Rule(
         "one-down",
-        lambda ask, tell: _quiet(ask.reads) and bool(ask.gone) and _well(tell.reads),
         lambda ask, tell: (
-            f"{ask.name}: {_who(ask.gone)} is away, and reads fail with it "
+            _is_failing_or_silent(ask.reads) and bool(ask.unavailable) and _is_healthy(tell.reads)
+        ),
+        lambda ask, tell: (
+            f"{ask.name}: {_join_names(ask.unavailable)} is away, and reads fail with it "
             f"({_percent(ask.reads)} succeed), though query is well. {tell.name}: reads succeed, "
-            f"from query's own copy{_how_old(tell)}."
+            f"from query's own copy{_feed_age_note(tell)}."
         ),
         "one-down",
     ),
     Rule(
         "whole-fails",
-        lambda ask, tell: _ill(ask.reads) and _well(tell.reads),
+        lambda ask, tell: _is_failing(ask.reads) and _is_healthy(tell.reads),
         lambda ask, tell: (
             f"{ask.name}: {_percent(ask.reads)} of reads succeed; one of the calls that a read is "
             f"made of fails, and the read with it. {tell.name}: {_percent(tell.reads)}."
@@ -243,7 +251,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "slowest-hop",
-        lambda ask, tell: _slow(ask.read_ms, tell.read_ms),
+        lambda ask, tell: _is_much_slower(ask.read_ms, tell.read_ms),
         lambda ask, tell: (
             f"{ask.name}: a read takes {_ms(ask.read_ms)}, as long as the slowest of those it "
             f"asks. {tell.name}: {_ms(tell.read_ms)}, for it asks nobody."
@@ -252,9 +260,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "outbox",
-        lambda ask, tell: tell.untold[1] >= MANY,
+        lambda ask, tell: tell.fullest_outbox[1] >= BACKLOG_EVENTS,
         lambda ask, tell: (
-            f"{tell.name}: {tell.untold[1]} events wait in the outbox of {tell.untold[0]} until "
+            f"{tell.name}: {tell.fullest_outbox[1]} events wait in the outbox of {tell.fullest_outbox[0]} until "
             "the bus takes them. Writes are acknowledged as ever; the oldest that readers don't "
             f"see yet is {tell.feed_age_s:.1f} s old."
         ),
@@ -262,16 +270,18 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "lag",
-        lambda ask, tell: tell.lag[1] >= MANY and not _ill(tell.reads),
         lambda ask, tell: (
-            f"{tell.name}: {tell.lag[0]} is {tell.lag[1]} events behind. Reads are answered, and "
+            tell.slowest_consumer[1] >= BACKLOG_EVENTS and not _is_failing(tell.reads)
+        ),
+        lambda ask, tell: (
+            f"{tell.name}: {tell.slowest_consumer[0]} is {tell.slowest_consumer[1]} events behind. Reads are answered, and "
             f"the oldest write that they don't show yet is {tell.feed_age_s:.1f} s old."
         ),
         "bus-passes-on",
     ),
     Rule(
         "writes-fail-asking",
-        lambda ask, tell: _ill(ask.writes) and _well(tell.writes),
+        lambda ask, tell: _is_failing(ask.writes) and _is_healthy(tell.writes),
         lambda ask, tell: (
             f"{ask.name}: {_percent(ask.writes)} of writes succeed: who takes them needs somebody "
             f"who is not well. {tell.name}: {_percent(tell.writes)}."
@@ -281,7 +291,7 @@ RULES: tuple[Rule, ...] = (
     _WRITES_FAIL,
     Rule(
         "writes-slow",
-        lambda ask, tell: _slow(ask.answered_ms, tell.answered_ms),
+        lambda ask, tell: _is_much_slower(ask.answered_ms, tell.answered_ms),
         lambda ask, tell: (
             f"{ask.name}: a write is answered after {_ms(ask.answered_ms)}, for it waits for all "
             f"that it asks. {tell.name}: after {_ms(tell.answered_ms)}; what follows from it "
@@ -291,7 +301,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "late-feed",
-        lambda ask, tell: tell.feed_age_s >= OLD_S and not _ill(tell.reads),
+        lambda ask, tell: tell.feed_age_s >= STALE_AFTER_S and not _is_failing(tell.reads),
         lambda ask, tell: (
             f"{tell.name}: everybody is answered, and the oldest write that no reader sees yet is "
             f"{tell.feed_age_s:.1f} s old. That is the price of a copy."
@@ -302,20 +312,23 @@ RULES: tuple[Rule, ...] = (
 )
 """The rules for a pane that asks and a pane that tells."""
 
-ALIKE: tuple[Rule, ...] = (
+SAME_STYLE_RULES: tuple[Rule, ...] = (
     _READS_FAIL,
     Rule(
         "reads-differ",
-        lambda one, other: _ill(one.reads) or _ill(other.reads),
+        lambda one, other: _is_failing(one.reads) or _is_failing(other.reads),
         lambda one, other: (
-            f"{one.name}: {_percent(one.reads)} of reads succeed{_away(one)}. "
-            f"{other.name}: {_percent(other.reads)}{_away(other)}."
+            f"{one.name}: {_percent(one.reads)} of reads succeed{_unavailable_note(one)}. "
+            f"{other.name}: {_percent(other.reads)}{_unavailable_note(other)}."
         ),
         "one-down",
     ),
     Rule(
         "speeds-differ",
-        lambda one, other: _slow(one.read_ms, other.read_ms) or _slow(other.read_ms, one.read_ms),
+        lambda one, other: (
+            _is_much_slower(one.read_ms, other.read_ms)
+            or _is_much_slower(other.read_ms, one.read_ms)
+        ),
         lambda one, other: (
             f"A read takes {_ms(one.read_ms)} in {one.name}, {_ms(other.read_ms)} in {other.name}."
         ),
@@ -324,10 +337,10 @@ ALIKE: tuple[Rule, ...] = (
     _WRITES_FAIL,
     Rule(
         "writes-differ",
-        lambda one, other: _ill(one.writes) or _ill(other.writes),
+        lambda one, other: _is_failing(one.writes) or _is_failing(other.writes),
         lambda one, other: (
-            f"{one.name}: {_percent(one.writes)} of writes succeed{_away(one)}. "
-            f"{other.name}: {_percent(other.writes)}{_away(other)}."
+            f"{one.name}: {_percent(one.writes)} of writes succeed{_unavailable_note(one)}. "
+            f"{other.name}: {_percent(other.writes)}{_unavailable_note(other)}."
         ),
         "dependencies",
     ),
@@ -335,58 +348,64 @@ ALIKE: tuple[Rule, ...] = (
 )
 """The rules for two panes that both ask, or both tell."""
 
-OF_ASKING = ("dependencies", "one-down", "whole-fails", "slowest-hop")
+CLAIMS_ABOUT_ASKING = ("dependencies", "one-down", "whole-fails", "slowest-hop")
 """The claims about asking. For request-reply over the bus, `events-like-calls` replaces them: that
 requests sent as events have the same problems as calls."""
 
 
 # ── Commentator
 
-OVER_S = 2.0
+FIGURES_WINDOW_S = 2.0
 SETTLED_AFTER_S = 1.0
-SAY_AGAIN_AFTER_S = 4.0
+REPEAT_AFTER_S = 4.0
 """Seconds before the same sentence is published again with new figures: viewers need time to take
 it in."""
 
 
-def what_is_seen(one: Picture, other: Picture) -> tuple[Rule, str, str | None] | None:
+def first_matching_rule(
+    first: PaneFigures, second: PaneFigures
+) -> tuple[Rule, str, str | None] | None:
     """The first rule that holds for the two panes, its sentence, and the claim; None if no rule
     holds."""
-    if one.tells and not other.tells:
-        one, other = other, one
-    for rule in RULES if other.tells and not one.tells else ALIKE:
-        if rule.when(one, other):
-            by_events = one.by_events and rule.claim in OF_ASKING
-            return rule, rule.says(one, other), "events-like-calls" if by_events else rule.claim
+    if first.tells and not second.tells:
+        first, second = second, first
+    for rule in RULES if second.tells and not first.tells else SAME_STYLE_RULES:
+        if rule.when(first, second):
+            by_events = first.by_events and rule.claim in CLAIMS_ABOUT_ASKING
+            return (
+                rule,
+                rule.sentence(first, second),
+                "events-like-calls" if by_events else rule.claim,
+            )
     return None
 
 
-class Seer:
+class Commentator:
     """Watches the ticks of one start, and publishes a sentence when it changes."""
 
-    def __init__(self, halves: Sequence[Half], show: Show) -> None:
-        self._halves, self._show = halves, show
-        self._ticks: deque[Tick] = deque(maxlen=round(OVER_S * 1_000 / EVERY_MS))
-        self._rule, self._say_again_at = "", 0.0
+    def __init__(self, panes: Sequence[Pane], broadcast: Broadcast) -> None:
+        self._panes, self._broadcast = panes, broadcast
+        self._ticks: deque[Tick] = deque(maxlen=round(FIGURES_WINDOW_S * 1_000 / TICK_MS))
+        self._last_rule, self._repeat_at_s = "", 0.0
 
-    def look(self, tick: Tick) -> None:
+    def add_tick(self, tick: Tick) -> None:
         """Add a tick; publish a sentence if another rule holds now, or if the old figures are due
         for an update."""
         self._ticks.append(tick)
         if len(self._ticks) < (self._ticks.maxlen or 0):
             return  # Too soon after a start: the first requests are not typical.
         left, right = (
-            picture(half, [one["halves"][half.name] for one in self._ticks])
-            for half in self._halves
+            measure_pane(half, [one["halves"][half.name] for one in self._ticks])
+            for half in self._panes
         )
-        seen = what_is_seen(left, right)
-        name = seen[0].name if seen else ""
-        if name == self._rule and tick["t"] < self._say_again_at:
+        match = first_matching_rule(left, right)
+        name = match[0].name if match else ""
+        if name == self._last_rule and tick["t"] < self._repeat_at_s:
             return
         # The first figures after a change mix before and after, so they are updated sooner.
-        wait_s = SAY_AGAIN_AFTER_S if name == self._rule else SETTLED_AFTER_S
-        self._rule, self._say_again_at = name, tick["t"] + wait_s
-        if seen:
-            told = {"rule": name, "says": seen[1], "claim": seen[2]}
-            if told != self._show.now["seen"]:
-                self._show.change("seen", told)
+        wait_s = REPEAT_AFTER_S if name == self._last_rule else SETTLED_AFTER_S
+        self._last_rule, self._repeat_at_s = name, tick["t"] + wait_s
+        if match:
+            comment = {"rule": name, "says": match[1], "claim": match[2]}
+            if comment != self._broadcast.current_state["seen"]:
+                self._broadcast.set_state("seen", comment)

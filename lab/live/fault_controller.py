@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict
-from lab.sandbox.fault_controller import Deed, Switchboard
+from lab.sandbox.fault_controller import FaultAction, FaultController
 
-Did = Callable[[Sequence[Deed]], None]
-_IS_HEALING = ("healed", "restarted", "lost")
+ActionsCallback = Callable[[Sequence[FaultAction]], None]
+_HEALING_STATES = ("healed", "restarted", "lost")
 
 
 @dataclass(frozen=True)
-class On:
+class PaneFault:
     """An active fault in one pane. `since_s`: a moment of `perf_counter`."""
 
     half: str
@@ -27,61 +27,63 @@ class On:
     since_s: float
 
 
-def kind_of(deed: Deed) -> Literal["fault", "heal"]:
+def log_kind(action: FaultAction) -> Literal["fault", "heal"]:
     """The kind of the log line for an action."""
-    return "heal" if deed.state in _IS_HEALING else "fault"
+    return "heal" if action.state in _HEALING_STATES else "fault"
 
 
-class Board(Switchboard):
+class LiveFaultController(FaultController):
     """A fault controller that calls `did` with the actions of each request.
 
     `put` and `heal` raise Conflict while the stacks are starting, and as in `lab up`."""
 
-    def __init__(self, stacks: Sequence[Stack], did: Did) -> None:
+    def __init__(self, stacks: Sequence[Stack], on_actions: ActionsCallback) -> None:
         super().__init__(stacks)
-        self._did = did
-        self._shut = False
+        self._on_actions = on_actions
+        self._closed = False
 
-    def on(self) -> list[On]:
+    def active_faults(self) -> list[PaneFault]:
         """The active faults, the oldest first."""
         return [
-            On(
+            PaneFault(
                 *(one.stack.name, one.fault.target, one.fault.kind),
                 one.fault.settings(),
                 one.began_s,
             )
-            for one in self._on
+            for one in self._active
         ]
 
-    async def put(
+    async def inject(
         self, kind: str, target: str, options: dict[str, Any], stack: str | None
-    ) -> list[Deed]:
-        self._refuse_if_shut()
-        deeds = await super().put(kind, target, options, stack)
-        self._did(deeds)
-        return deeds
+    ) -> list[FaultAction]:
+        self._refuse_if_closed()
+        actions = await super().inject(kind, target, options, stack)
+        self._on_actions(actions)
+        return actions
 
-    async def heal(self, target: str | None, kind: str | None, stack: str | None) -> list[Deed]:
-        self._refuse_if_shut()
-        deeds = await super().heal(target, kind, stack)
-        self._did(deeds)
-        return deeds
+    async def heal(
+        self, target: str | None, kind: str | None, stack: str | None
+    ) -> list[FaultAction]:
+        self._refuse_if_closed()
+        actions = await super().heal(target, kind, stack)
+        self._on_actions(actions)
+        return actions
 
     @asynccontextmanager
-    async def shut(self) -> AsyncIterator[None]:
+    async def closed(self) -> AsyncIterator[None]:
         """Refuse all requests during the context; a request in progress is completed first."""
-        self._shut = True
+        self._closed = True
         try:
-            async with self._one_at_a_time:
+            async with self._lock:
                 yield
         finally:
-            self._shut = False
+            self._closed = False
 
-    def _refuse_if_shut(self) -> None:
-        if self._shut:
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
             raise Conflict("Both halves are just starting. Try again in a second.")
 
-    def use(self, stacks: Sequence[Stack]) -> None:
+    def set_stacks(self, stacks: Sequence[Stack]) -> None:
         """Control these stacks from now on; they have no faults yet."""
         self._stacks = {stack.name: stack for stack in stacks}
-        self._on = []
+        self._active = []

@@ -12,19 +12,19 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from lab.domain.errors import Forbidden, Invalid
-from lab.live.blog import Blog
-from lab.live.panes import ENGINES, halves
+from lab.live.blog import BlogClient
+from lab.live.panes import ENGINES, make_panes
 from lab.live.script import Script
-from lab.live.security import Keys
+from lab.live.security import Credentials
 from lab.live.session import Session
-from lab.load.continuous import Wish
+from lab.load.continuous import LoadChange
 from lab.service.http import Route
 
 Text = Annotated[str, Field(max_length=20_000)]
 
 
 @dataclass(frozen=True)
-class Door:
+class AccessRoute:
     """A route and its access rule. The handler of a `raw` route gets the request itself."""
 
     route: Route
@@ -32,19 +32,19 @@ class Door:
     shared: bool = False
 
     @property
-    def changes(self) -> bool:
+    def mutates(self) -> bool:
         return self.route.method != "GET"
 
 
-class _Body(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Token(_Body):
+class TokenRequest(_RequestBody):
     token: Text
 
 
-class FaultWish(_Body):
+class PaneFaultRequest(_RequestBody):
     """The body of a fault request. `half` None: both panes."""
 
     kind: Text
@@ -53,7 +53,7 @@ class FaultWish(_Body):
     half: Text | None = None
 
 
-class HealWish(_Body):
+class PaneHealRequest(_RequestBody):
     """The body of a heal request. A field that is None matches everything."""
 
     target: Text | None = None
@@ -61,7 +61,7 @@ class HealWish(_Body):
     half: Text | None = None
 
 
-class ResetWish(_Body):
+class ResetRequest(_RequestBody):
     """The body of a reset: arrangements and bus engine; None keeps the current one."""
 
     left: Text | None = None
@@ -69,58 +69,60 @@ class ResetWish(_Body):
     engine: Text | None = None
 
 
-class NewPost(_Body):
+class NewPost(_RequestBody):
     half: Text
     title: Text
 
 
-class NewComment(_Body):
+class NewComment(_RequestBody):
     half: Text
     post_id: Text
     content: Text
 
 
-class Nothing(_Body):
+class EmptyBody(_RequestBody):
     pass
 
 
-def doors(
+def route_table(
     session: Session,
-    keys: Keys,
+    credentials: Credentials,
     script: Script | None,
     static: Callable[[web.BaseRequest], Any],
     stream: Callable[[web.BaseRequest], Any],
-) -> Sequence[Door]:
+) -> Sequence[AccessRoute]:
     """The routes of the console. `static` and `stream` are the handlers of raw routes."""
-    blog = Blog(session)
+    blog = BlogClient(session)
 
-    async def enter(body: Token) -> web.Response:
-        if not keys.opens(body.token):
+    async def enter(body: TokenRequest) -> web.Response:
+        if not credentials.accepts(body.token):
             raise Forbidden("This is not the token of this console: open the address it printed.")
-        return web.Response(status=204, headers={"Set-Cookie": keys.set_cookie()})
+        return web.Response(status=204, headers={"Set-Cookie": credentials.set_cookie()})
 
-    async def fault(body: FaultWish) -> Any:
+    async def fault(body: PaneFaultRequest) -> Any:
         session.require_up()
-        deeds = await session.board.put(body.kind, body.target, body.options, body.half)
-        return {"deeds": [asdict(deed) for deed in deeds]}
+        actions = await session.fault_controller.inject(
+            body.kind, body.target, body.options, body.half
+        )
+        return {"deeds": [asdict(deed) for deed in actions]}
 
-    async def heal(body: HealWish) -> Any:
+    async def heal(body: PaneHealRequest) -> Any:
         session.require_up()
-        deeds = await session.board.heal(body.target, body.kind, body.half)
-        return {"deeds": [asdict(deed) for deed in deeds]}
+        actions = await session.fault_controller.heal(body.target, body.kind, body.half)
+        return {"deeds": [asdict(deed) for deed in actions]}
 
-    async def load(body: Wish) -> Any:
+    async def load(body: LoadChange) -> Any:
         session.require_up()
         return session.set_load(body.rate, body.mix)
 
-    async def reset(body: ResetWish) -> Any:
-        await session.begin(_chosen(session, body), "Started anew, with nothing in it.")
-        return {"epoch": session.show.epoch}
+    async def reset(body: ResetRequest) -> Any:
+        await session.start_panes(_choose_panes(session, body), "Started anew, with nothing in it.")
+        return {"epoch": session.broadcast.epoch}
 
-    async def step(body: Nothing) -> Any:
+    async def step(body: EmptyBody) -> Any:
         if script is None:
             raise Invalid("There is no script here: start with `lab live --script FILE`.")
-        return await script.step()
+        return await script.advance()
 
     async def post(body: NewPost) -> Any:
         return await blog.post(body.half, body.title)
@@ -132,22 +134,22 @@ def doors(
         return await blog.feed(half, newest)
 
     return (
-        Door(Route("GET", "/", static, raw=True), open=True, shared=True),
-        Door(Route("GET", "/static/{name}", static, raw=True), open=True, shared=True),
-        Door(Route("GET", "/api/stream", stream, raw=True), shared=True),
-        Door(Route("GET", "/api/blog", feed), shared=True),
-        Door(Route("POST", "/api/enter", enter), open=True),
-        Door(Route("POST", "/api/fault", fault)),
-        Door(Route("POST", "/api/heal", heal)),
-        Door(Route("POST", "/api/load", load)),
-        Door(Route("POST", "/api/reset", reset)),
-        Door(Route("POST", "/api/step", step)),
-        Door(Route("POST", "/api/post", post)),
-        Door(Route("POST", "/api/comment", comment)),
+        AccessRoute(Route("GET", "/", static, raw=True), open=True, shared=True),
+        AccessRoute(Route("GET", "/static/{name}", static, raw=True), open=True, shared=True),
+        AccessRoute(Route("GET", "/api/stream", stream, raw=True), shared=True),
+        AccessRoute(Route("GET", "/api/blog", feed), shared=True),
+        AccessRoute(Route("POST", "/api/enter", enter), open=True),
+        AccessRoute(Route("POST", "/api/fault", fault)),
+        AccessRoute(Route("POST", "/api/heal", heal)),
+        AccessRoute(Route("POST", "/api/load", load)),
+        AccessRoute(Route("POST", "/api/reset", reset)),
+        AccessRoute(Route("POST", "/api/step", step)),
+        AccessRoute(Route("POST", "/api/post", post)),
+        AccessRoute(Route("POST", "/api/comment", comment)),
     )
 
 
-def _chosen(session: Session, body: ResetWish) -> Any:
+def _choose_panes(session: Session, body: ResetRequest) -> Any:
     """The panes that the request names; the current panes, with their options, if it names none.
 
     Raises Invalid."""
@@ -155,9 +157,9 @@ def _chosen(session: Session, body: ResetWish) -> Any:
         known = ", ".join(ENGINES)
         raise Invalid(f"There is no engine {body.engine!r}. Known: {known}.", field="engine")
     if body.left is body.right is body.engine is None:
-        return session.halves
-    left, right = (half.arrangement for half in session.halves)
+        return session.panes
+    left, right = (half.arrangement for half in session.panes)
     engine = body.engine or next(
-        (half.options["bus"] for half in session.halves if "bus" in half.options), None
+        (half.options["bus"] for half in session.panes if "bus" in half.options), None
     )
-    return halves((body.left or left, body.right or right), engine)
+    return make_panes((body.left or left, body.right or right), engine)

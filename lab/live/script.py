@@ -15,19 +15,19 @@ from typing import Any, Literal
 
 from lab.domain.errors import Conflict
 from lab.faults.kinds import Fault
-from lab.live.panes import Half
+from lab.live.panes import Pane
 from lab.live.session import Session
 from lab.scenarios.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Action:
+class ScriptAction:
     """One action: add or remove a fault in one pane (`half` None: in both), or change the arrival
     rate (requests per second)."""
 
-    do: Literal["break", "mend", "load"]
+    operation: Literal["break", "mend", "load"]
     fault: Fault | None = None
-    half: str | None = None
+    pane: str | None = None
     rate: float = 0.0
 
     def __str__(self) -> str:
@@ -35,31 +35,31 @@ class Action:
             return f"{self.rate:g} requests a second"
         settings = ", ".join(f"{name} {value}" for name, value in self.fault.settings().items())
         kind = f"{self.fault.kind} ({settings})" if settings else self.fault.kind
-        where = f" in {self.half}" if self.half else ""
-        verb = kind if self.do == "break" else f"heal {kind}"
-        return f"{verb}: {self.fault.target}{where}"
+        pane_note = f" in {self.pane}" if self.pane else ""
+        verb = kind if self.operation == "break" else f"heal {kind}"
+        return f"{verb}: {self.fault.target}{pane_note}"
 
 
 @dataclass(frozen=True)
-class Step:
+class ScriptStep:
     """The text of a step and its actions; a step of text alone has none."""
 
-    says: str
-    actions: tuple[Action, ...] = ()
+    text: str
+    actions: tuple[ScriptAction, ...] = ()
 
-    def told(self) -> dict[str, str]:
-        return {"says": self.says, "does": "; ".join(str(action) for action in self.actions)}
+    def to_json(self) -> dict[str, str]:
+        return {"says": self.text, "does": "; ".join(str(action) for action in self.actions)}
 
 
-def halves_of(scenario: Scenario) -> tuple[Half, ...]:
+def panes_of(scenario: Scenario) -> tuple[Pane, ...]:
     """The panes of the first two variants, with their options."""
     return tuple(
-        Half(name, spec.arrangement, spec.options)
+        Pane(name, spec.arrangement, spec.options)
         for name, spec in list(scenario.variants.items())[:2]
     )
 
 
-def left_out(scenario: Scenario) -> list[str]:
+def unsupported_parts(scenario: Scenario) -> list[str]:
     """The parts of the scenario that can't be shown live, as phrases."""
     others = list(scenario.variants)[2:]
     parts = {
@@ -72,34 +72,36 @@ def left_out(scenario: Scenario) -> list[str]:
     return [name for name, there in parts.items() if there]
 
 
-def steps_of(scenario: Scenario) -> list[Step]:
+def build_steps(scenario: Scenario) -> list[ScriptStep]:
     """All steps, in order. Actions at the same moment of the scenario are one step."""
-    halves = [half.name for half in halves_of(scenario)]
-    steps = [Step(scenario.question or scenario.title)]
-    moments = sorted(_moments(scenario, halves), key=lambda one: one[0])
-    for _, together in groupby(moments, key=lambda one: one[0]):
-        actions = tuple(dict.fromkeys(action for _, action in together))
-        steps.append(Step("", actions))
+    pane_names = [half.name for half in panes_of(scenario)]
+    steps = [ScriptStep(scenario.question or scenario.title)]
+    timed_actions = sorted(_timed_actions(scenario, pane_names), key=lambda one: one[0])
+    for _, simultaneous in groupby(timed_actions, key=lambda one: one[0]):
+        actions = tuple(dict.fromkeys(action for _, action in simultaneous))
+        steps.append(ScriptStep("", actions))
     if scenario.explain:
-        steps.append(Step(scenario.explain))
+        steps.append(ScriptStep(scenario.explain))
     return steps
 
 
-def _moments(scenario: Scenario, halves: Sequence[str]) -> Iterator[tuple[float, Action]]:
-    begins_s = 0.0
+def _timed_actions(
+    scenario: Scenario, pane_names: Sequence[str]
+) -> Iterator[tuple[float, ScriptAction]]:
+    start_s = 0.0
     for phase in scenario.timeline():
-        ends_s = begins_s + phase.seconds
+        end_s = start_s + phase.seconds
         if phase.name == "during" and scenario.load.during_rate is not None:
-            yield begins_s, Action("load", rate=scenario.load.during_rate)
-            yield ends_s, Action("load", rate=scenario.load.rate)
+            yield start_s, ScriptAction("load", rate=scenario.load.during_rate)
+            yield end_s, ScriptAction("load", rate=scenario.load.rate)
         for window in phase.faults:
-            reached = [name for name in halves if name in window.variants]
-            where = [None] if reached == list(halves) else reached
-            for half in where:
-                from_s = begins_s + window.at_s
-                yield from_s, Action("break", window.fault, half)
-                yield from_s + window.seconds, Action("mend", window.fault, half)
-        begins_s = ends_s
+            affected = [name for name in pane_names if name in window.variants]
+            targets = [None] if affected == list(pane_names) else affected
+            for pane in targets:
+                fault_start_s = start_s + window.at_s
+                yield fault_start_s, ScriptAction("break", window.fault, pane)
+                yield fault_start_s + window.seconds, ScriptAction("mend", window.fault, pane)
+        start_s = end_s
 
 
 class Script:
@@ -107,45 +109,49 @@ class Script:
 
     def __init__(self, scenario: Scenario, session: Session) -> None:
         self.scenario, self._session = scenario, session
-        self.steps = steps_of(scenario)
-        self.at = 0
-        self._one_at_a_time = asyncio.Lock()
-        self._tell()
+        self.steps = build_steps(scenario)
+        self.position = 0
+        self._lock = asyncio.Lock()
+        self._publish()
 
     def restart(self) -> None:
         """Go back to the first step, and to the load of the file."""
-        self.at = 0
+        self.position = 0
         load = self.scenario.load
         self._session.rate, self._session.mix = load.rate, dict(load.mix)
         self._session.timeout_s = load.timeout_ms / 1_000
-        self._tell()
+        self._publish()
 
-    async def step(self) -> dict[str, Any]:
+    async def advance(self) -> dict[str, Any]:
         """Take the next step. Raises Conflict after the last step, and the errors of the fault
         controller; after an error the same step comes again."""
         self._session.require_up()
-        async with self._one_at_a_time:
-            if self.at == len(self.steps):
+        async with self._lock:
+            if self.position == len(self.steps):
                 raise Conflict("The script is at its end. Reset begins it again.")
-            step = self.steps[self.at]
-            deeds = [deed for action in step.actions for deed in await self._do(action)]
-            self.at += 1
-        said = str(step.told()["does"] or step.says)
-        self._session.show.done(f"Step {self.at} of {len(self.steps)}: {said}", "script")
-        self._tell()
-        return {"at": self.at, "deeds": deeds}
+            step = self.steps[self.position]
+            actions = [deed for action in step.actions for deed in await self._execute(action)]
+            self.position += 1
+        description = str(step.to_json()["does"] or step.text)
+        self._session.broadcast.log_action(
+            f"Step {self.position} of {len(self.steps)}: {description}", "script"
+        )
+        self._publish()
+        return {"at": self.position, "deeds": actions}
 
-    async def _do(self, action: Action) -> list[Any]:
-        board, fault = self._session.board, action.fault
+    async def _execute(self, action: ScriptAction) -> list[Any]:
+        controller, fault = self._session.fault_controller, action.fault
         if fault is None:
             self._session.set_load(action.rate, None)
             return []
-        if action.do == "mend":
-            return list(await board.heal(fault.target, fault.kind, action.half))
-        return list(await board.put(fault.kind, fault.target, fault.settings(), action.half))
+        if action.operation == "mend":
+            return list(await controller.heal(fault.target, fault.kind, action.pane))
+        return list(
+            await controller.inject(fault.kind, fault.target, fault.settings(), action.pane)
+        )
 
-    def _tell(self) -> None:
-        told = [step.told() for step in self.steps]
-        self._session.show.change(
-            "script", {"title": self.scenario.title, "steps": told, "at": self.at}
+    def _publish(self) -> None:
+        steps = [step.to_json() for step in self.steps]
+        self._session.broadcast.set_state(
+            "script", {"title": self.scenario.title, "steps": steps, "at": self.position}
         )

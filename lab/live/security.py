@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import psutil
 from aiohttp import web
 
-from lab.domain.errors import Forbidden, WrongHost
+from lab.domain.errors import Forbidden, MisdirectedRequest
 from lab.service.http import printable
 
 PAGE_HEADER = "Lab-Page"
@@ -35,32 +35,32 @@ caches nothing."""
 
 
 @dataclass(frozen=True)
-class Keys:
+class Credentials:
     """The credentials of a console. `token`: in the URL; `pass_`: the value of the cookie, another
     secret than the token.
 
     `cookie`: its name. Cookies ignore ports, so two consoles on one machine need two names.
     """
 
-    cookie: str
+    cookie_name: str
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    pass_: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    cookie_value: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     @classmethod
-    def of(cls, port: int) -> "Keys":
+    def for_port(cls, port: int) -> "Credentials":
         return cls(f"lab-{port}")
 
-    def opens(self, token: str) -> bool:
+    def accepts(self, token: str) -> bool:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
 
     def set_cookie(self) -> str:
         """The value of the `Set-Cookie` header."""
-        return f"{self.cookie}={self.pass_}; HttpOnly; SameSite=Strict; Path=/"
+        return f"{self.cookie_name}={self.cookie_value}; HttpOnly; SameSite=Strict; Path=/"
 
-    def check(self, request: web.BaseRequest) -> None:
+    def check_cookie(self, request: web.BaseRequest) -> None:
         """Raise Forbidden unless the request has the cookie."""
-        given = request.cookies.get(self.cookie, "")
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), self.pass_.encode()):
+        value = request.cookies.get(self.cookie_name, "")
+        if not hmac.compare_digest(value.encode("utf-8", "replace"), self.cookie_value.encode()):
             raise Forbidden(
                 "Only who has opened the printed address may do this: it has the token behind #."
             )
@@ -84,19 +84,19 @@ def check_own_host(request: web.BaseRequest, hosts: Collection[str]) -> None:
     """Raise WrongHost unless the `Host` is exactly one of these."""
     host = request.headers.get("Host", "")
     if host not in hosts:
-        raise WrongHost(f"Nobody here is called {printable(host)!r}.")
+        raise MisdirectedRequest(f"Nobody here is called {printable(host)!r}.")
 
 
 def loopback_hosts(port: int) -> frozenset[str]:
     return frozenset((f"127.0.0.1:{port}", f"localhost:{port}"))
 
 
-def own_addresses() -> list[str]:
+def local_addresses() -> list[str]:
     """The IPv4 addresses of this machine, without the loopback."""
-    found = [
+    known = [
         address.address
         for addresses in psutil.net_if_addrs().values()
         for address in addresses
         if address.family == socket.AF_INET and not address.address.startswith("127.")
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(known))

@@ -14,61 +14,61 @@ from time import perf_counter
 from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS, preload
-from lab.cluster.errors import LabCannotRun, how_it_ended
+from lab.cluster.errors import LabCannotRun, describe_exit
 from lab.cluster.fixtures import seed_posts
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.domain.errors import Conflict
-from lab.live.broadcast import Show
-from lab.live.commentary import Seer
-from lab.live.fault_controller import Board, kind_of
-from lab.live.load_client import LoadLink, Report
-from lab.live.panes import ENGINES, Half
-from lab.live.snapshots import Hops, Nodes, Ticks
-from lab.sandbox.control_server import Address, control_server
-from lab.sandbox.fault_controller import Deed
-from lab.sandbox.instances import RunningLab, announced
+from lab.live.broadcast import Broadcast
+from lab.live.commentary import Commentator
+from lab.live.fault_controller import LiveFaultController, log_kind
+from lab.live.load_client import LoadClient, Report
+from lab.live.panes import ENGINES, Pane
+from lab.live.snapshots import HopReader, ProcessMonitor, TickBuilder
+from lab.sandbox.control_server import ControlAddress, control_server
+from lab.sandbox.fault_controller import FaultAction
+from lab.sandbox.instances import RunningLab, registered_instance
 
 RATE = 40.0
 MIX = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
 TIMEOUT_S = 2.0
 SEED = 7
 SETTLE_WITHIN_S = 5.0
-LOOK_EVERY_S = 0.2
+POLL_INTERVAL_S = 0.2
 
 
 class Session:
     """The two stacks, their load and their fault controller. Made by `session()`; the stacks exist
     from the first `begin` on."""
 
-    def __init__(self, supervisor: Supervisor, folder: Path, show: Show) -> None:
-        self.show = show
-        self.board = Board([], self._did)
-        self.halves: Sequence[Half] = ()
+    def __init__(self, supervisor: Supervisor, folder: Path, broadcast: Broadcast) -> None:
+        self.broadcast = broadcast
+        self.fault_controller = LiveFaultController([], self._on_fault_actions)
+        self.panes: Sequence[Pane] = ()
         self.stacks: dict[str, Stack] = {}
         self.rate, self.mix, self.timeout_s = RATE, dict(MIX), TIMEOUT_S
-        self.restarted: Callable[[], None] = lambda: None
+        self.on_restart: Callable[[], None] = lambda: None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._supervisor, self._folder = supervisor, folder
-        self._control: Address | None = None
-        self._held = AsyncExitStack()
-        self._link: LoadLink | None = None
-        self._nodes: dict[str, Nodes] = {}
-        self._ticks: Ticks | None = None
-        self._seer = Seer((), show)
+        self._control_address: ControlAddress | None = None
+        self._exit_stack = AsyncExitStack()
+        self._load_client: LoadClient | None = None
+        self._monitors: dict[str, ProcessMonitor] = {}
+        self._tick_builder: TickBuilder | None = None
+        self._commentator = Commentator((), broadcast)
         self._starting = asyncio.Lock()
-        self._exits = 0
+        self._reported_exits = 0
 
     @property
     def is_up(self) -> bool:
-        return self._link is not None and not self._starting.locked()
+        return self._load_client is not None and not self._starting.locked()
 
     def require_up(self) -> None:
         """Raise Conflict while the stacks are starting."""
         if not self.is_up:
             raise Conflict("Both halves are just starting. Try again in a second.")
 
-    def end_with(self, task: asyncio.Task[None]) -> None:
+    def end_when_done(self, task: asyncio.Task[None]) -> None:
         """End the session when this task has ended, with the task's error if it failed."""
         if self.ended.done() or task.cancelled():
             return
@@ -77,78 +77,78 @@ class Session:
         else:
             self.ended.set_result(None)
 
-    def stage(self, halves: Sequence[Half]) -> None:
+    def announce_panes(self, panes: Sequence[Pane]) -> None:
         """Describe the panes before they start, for screens that connect before `begin`."""
-        self.halves = halves
-        self.show.stage = self._stage()
+        self.panes = panes
+        self.broadcast.fixed_state = self._describe_fixed_state()
 
-    async def begin(self, halves: Sequence[Half], says: str = "") -> None:
+    async def start_panes(self, panes: Sequence[Pane], log_text: str = "") -> None:
         """Start these panes with empty blogs; the running stacks and their data are discarded.
 
         Raises Conflict while another start is in progress, LabCannotRun."""
         if self._starting.locked():
             raise Conflict("Both halves are just starting. Try again in a second.")
-        async with self._starting, self.board.shut():
+        async with self._starting, self.fault_controller.closed():
             began_s = perf_counter()
             await self._end_all()
-            self.halves = halves
-            self.restarted()
-            self.show.begin(self._stage())
-            folder = self._folder / f"start-{self.show.epoch}"
+            self.panes = panes
+            self.on_restart()
+            self.broadcast.reset(self._describe_fixed_state())
+            folder = self._folder / f"start-{self.broadcast.epoch}"
             folder.mkdir(mode=0o700)
-            await self._start(halves, folder)
-        if says:
-            self.show.done(f"{says} ({perf_counter() - began_s:.1f} s)", "reset")
+            await self._start(panes, folder)
+        if log_text:
+            self.broadcast.log_action(f"{log_text} ({perf_counter() - began_s:.1f} s)", "reset")
 
     def set_load(self, rate: float | None, mix: Mapping[Any, float] | None) -> dict[str, Any]:
         """Change the load from now on; returns the new load. `rate`: requests per second for each
         pane; `mix`: weights by operation; None keeps the current value."""
         self.rate = self.rate if rate is None else rate
         self.mix = self.mix if mix is None else dict(mix)
-        if self._link is not None:
-            self._link.wish(rate=self.rate, mix=self.mix)
+        if self._load_client is not None:
+            self._load_client.change(rate=self.rate, mix=self.mix)
         load = {"rate": self.rate, "mix": self.mix}
-        self.show.change("load", load)
+        self.broadcast.set_state("load", load)
         parts = ", ".join(f"{name} {weight:g}" for name, weight in self.mix.items() if weight)
-        self.show.done(f"{self.rate:g} requests a second for each half: {parts}", "load")
+        self.broadcast.log_action(f"{self.rate:g} requests a second for each half: {parts}", "load")
         return load
 
-    def _stage(self) -> dict[str, Any]:
-        self.show.now["load"] = {"rate": self.rate, "mix": self.mix}
+    def _describe_fixed_state(self) -> dict[str, Any]:
+        self.broadcast.current_state["load"] = {"rate": self.rate, "mix": self.mix}
         return {
-            "halves": [half.hello() for half in self.halves],
+            "halves": [half.to_json() for half in self.panes],
             "arrangements": list(ARRANGEMENTS),
             "engines": list(ENGINES),
         }
 
-    async def _start(self, halves: Sequence[Half], folder: Path) -> None:
-        held = self._held = AsyncExitStack()
+    async def _start(self, panes: Sequence[Pane], folder: Path) -> None:
+        exit_stack = self._exit_stack = AsyncExitStack()
         stacks = [
-            held.enter_context(
+            exit_stack.enter_context(
                 Stack(
                     *(half.name, ARRANGEMENTS[half.arrangement], self._supervisor, folder),
                     options=half.options,
                 )
             )
-            for half in halves
+            for half in panes
         ]
         self.stacks = {stack.name: stack for stack in stacks}
         await self._supervisor.start(*(program for stack in stacks for program in stack.programs))
         seeds = await asyncio.gather(*(seed_posts(stack, SETTLE_WITHIN_S) for stack in stacks))
-        self.board.use(stacks)
-        self._nodes = {stack.name: Nodes(stack) for stack in stacks}
-        self._ticks = Ticks(
-            stacks, self._nodes, {stack.name: Hops(stack, folder) for stack in stacks}
+        self.fault_controller.set_stacks(stacks)
+        self._monitors = {stack.name: ProcessMonitor(stack) for stack in stacks}
+        self._tick_builder = TickBuilder(
+            stacks, self._monitors, {stack.name: HopReader(stack, folder) for stack in stacks}
         )
-        held.callback(self._ticks.close)
-        self._seer = Seer(halves, self.show)
-        for nodes in self._nodes.values():
-            held.push_async_callback(cancelled, asyncio.create_task(nodes.run()))
-        if self._control is not None:
+        exit_stack.callback(self._tick_builder.close)
+        self._commentator = Commentator(panes, self.broadcast)
+        for nodes in self._monitors.values():
+            exit_stack.push_async_callback(cancel_and_wait, asyncio.create_task(nodes.run()))
+        if self._control_address is not None:
             urls = {stack.name: stack.urls for stack in stacks}
-            control = self._control
-            here = RunningLab(0, 0.0, control.url, control.token, urls, folder)
-            held.enter_context(announced(here))
+            control_address = self._control_address
+            instance = RunningLab(0, 0.0, control_address.url, control_address.token, urls, folder)
+            exit_stack.enter_context(registered_instance(instance))
         self._plan = {
             "seed": SEED,
             "timeout_s": self.timeout_s,
@@ -161,92 +161,96 @@ class Session:
                 for stack, posts in zip(stacks, seeds, strict=True)
             ],
         }
-        self._where = folder
+        self._stack_folder = folder
         await self._start_load()
 
     async def _start_load(self) -> None:
-        link = LoadLink(self._supervisor, self._on_report)
-        self._link = link
-        await link.start({**self._plan, "rate": self.rate, "mix": self.mix}, self._where)
+        client = LoadClient(self._supervisor, self._on_report)
+        self._load_client = client
+        await client.start({**self._plan, "rate": self.rate, "mix": self.mix}, self._stack_folder)
 
     def _on_report(self, report: Report) -> None:
-        if self._ticks is None:
+        if self._tick_builder is None:
             return
-        tick = self._ticks.of(report, self.show.began_s)
-        self.show.tick(tick)
-        self._seer.look(tick)
+        tick = self._tick_builder.build(report, self.broadcast.started_s)
+        self.broadcast.publish_tick(tick)
+        self._commentator.add_tick(tick)
 
     async def _end_all(self) -> None:
         """Kill all processes of this start, and delete the folder with their data and logs."""
-        link, self._link, self._ticks = self._link, None, None
-        if link is not None:
-            await link.stop()
+        client, self._load_client, self._tick_builder = self._load_client, None, None
+        if client is not None:
+            await client.stop()
         programs = [program.name for stack in self.stacks.values() for program in stack.programs]
-        living = [name for name in programs if self._supervisor.alive(name)]
+        alive = [name for name in programs if self._supervisor.alive(name)]
         for result in await asyncio.gather(
-            *(self._supervisor.kill(name) for name in living), return_exceptions=True
+            *(self._supervisor.kill(name) for name in alive), return_exceptions=True
         ):
             if isinstance(result, Exception) and not isinstance(result, LabCannotRun):
                 raise result
-        await self._held.aclose()
+        await self._exit_stack.aclose()
         self.stacks = {}
-        self.board.use([])
-        folder = self._folder / f"start-{self.show.epoch}"
+        self.fault_controller.set_stacks([])
+        folder = self._folder / f"start-{self.broadcast.epoch}"
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    def _did(self, deeds: Sequence[Deed]) -> None:
-        for deed in deeds:
-            self.show.done(f"{deed.target}: {deed.says}", kind_of(deed), deed.stack)
-        for nodes in self._nodes.values():
-            nodes.look_now()
-        self.show.change("faults", self.faults())
+    def _on_fault_actions(self, actions: Sequence[FaultAction]) -> None:
+        for deed in actions:
+            self.broadcast.log_action(f"{deed.target}: {deed.says}", log_kind(deed), deed.stack)
+        for nodes in self._monitors.values():
+            nodes.poll_now()
+        self.broadcast.set_state("faults", self.list_faults())
 
-    def faults(self) -> list[dict[str, Any]]:
+    def list_faults(self) -> list[dict[str, Any]]:
         """The active faults, as a screen gets them. `since_t`: seconds since this start."""
-        told = []
-        for one in self.board.on():
+        faults = []
+        for one in self.fault_controller.active_faults():
             fault = asdict(one)
-            fault["since_t"] = round(fault.pop("since_s") - self.show.began_s, 3)
-            told.append(fault)
-        return told
+            fault["since_t"] = round(fault.pop("since_s") - self.broadcast.started_s, 3)
+            faults.append(fault)
+        return faults
 
     async def watch(self) -> None:
         """Report processes that exit unexpectedly, and restart the load if it exited."""
         while True:
-            for exited in self._supervisor.unexpected_exits()[self._exits :]:
-                self._exits += 1
-                half, _, part = exited.name.rpartition(".")
-                says = f"{part} {how_it_ended(exited.status)}, and nobody had told it to."
-                self.show.done(f"{says} Heal {part} starts it again.", "exit", half or None)
-            if self.is_up and self._link is not None and not self._link.alive:
+            for exited in self._supervisor.unexpected_exits()[self._reported_exits :]:
+                self._reported_exits += 1
+                pane, _, process = exited.name.rpartition(".")
+                exit_note = f"{process} {describe_exit(exited.status)}, and nobody had told it to."
+                self.broadcast.log_action(
+                    f"{exit_note} Heal {process} starts it again.", "exit", pane or None
+                )
+            if self.is_up and self._load_client is not None and not self._load_client.alive:
                 async with self._starting:
-                    self.show.done("The load had ended, and is started again.", "exit")
-                    await self._link.stop()
+                    self.broadcast.log_action("The load had ended, and is started again.", "exit")
+                    await self._load_client.stop()
                     await self._start_load()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
 @asynccontextmanager
-async def session(folder: Path, show: Show, halves: Sequence[Half]) -> AsyncIterator[Session]:
+async def session(
+    folder: Path, broadcast: Broadcast, panes: Sequence[Pane]
+) -> AsyncIterator[Session]:
     """A session that is ready to begin with these panes; the end of the context ends all processes
     and deletes their data. Raises LabCannotRun."""
-    modules = preload(half.options for half in halves)
+    modules = preload(half.options for half in panes)
     supervisor = Supervisor((*modules, "lab.load.continuous"), folder)
     supervisor.launch()
     async with supervisor:
-        one = Session(supervisor, folder, show)
-        async with control_server(one.board) as control:
-            one._control = control
-            watching = asyncio.create_task(one.watch())
-            watching.add_done_callback(one.end_with)
+        live_session = Session(supervisor, folder, broadcast)
+        async with control_server(live_session.fault_controller) as control:
+            live_session._control_address = control
+            watching = asyncio.create_task(live_session.watch())
+            watching.add_done_callback(live_session.end_when_done)
             try:
-                yield one
+                yield live_session
             finally:
-                await cancelled(watching)
-                await one._end_all()
+                await cancel_and_wait(watching)
+                await live_session._end_all()
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
+async def cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancel a task, and wait until it has ended."""
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -25,20 +25,20 @@ from rich.text import Text
 
 from lab.cluster.errors import LabCannotRun
 from lab.domain.errors import ServiceError
-from lab.live.blog import Blog
-from lab.live.broadcast import WINDOW_S
-from lab.live.commentary import OVER_S, Picture, picture
-from lab.live.panes import Half
+from lab.live.blog import BlogClient
+from lab.live.broadcast import HISTORY_S
+from lab.live.commentary import FIGURES_WINDOW_S, PaneFigures, measure_pane
+from lab.live.panes import Pane
 from lab.live.script import Script
 from lab.live.session import Session
-from lab.live.snapshots import EVERY_MS, Tick
+from lab.live.snapshots import TICK_MS, Tick
 from lab.support.text import plain, styled
 
 # ── Screen
 
 TARGETS = ("posts", "comments", "moderation", "query", "event-bus")
 SCOPES = ("left", "both", "right")
-_A_SECOND = 1_000 // EVERY_MS
+_TICKS_PER_S = 1_000 // TICK_MS
 _BARS = " ▁▂▃▄▅▆▇█"
 _LOG_LINES = 5
 _WIDTH = 30
@@ -49,8 +49,8 @@ class Screen:
     """The state of the screen. `behind`: how many ticks in the past the screen shows, 0 for now;
     `frozen`: the ticks that a paused screen shows, None if it is not paused."""
 
-    halves: Sequence[Half]
-    ticks: deque[Tick] = field(default_factory=lambda: deque(maxlen=WINDOW_S * _A_SECOND))
+    panes: Sequence[Pane]
+    ticks: deque[Tick] = field(default_factory=lambda: deque(maxlen=HISTORY_S * _TICKS_PER_S))
     faults: Sequence[Mapping[str, Any]] = ()
     seen: Mapping[str, Any] | None = None
     script: Mapping[str, Any] | None = None
@@ -58,112 +58,114 @@ class Screen:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
     target: str = "comments"
     scope: str = "both"
-    behind: int = 0
+    ticks_back: int = 0
     frozen: Sequence[Tick] | None = None
     help: bool = False
-    asks: str = ""
+    prompt: str = ""
 
     @property
-    def shown(self) -> Sequence[Tick]:
+    def visible_ticks(self) -> Sequence[Tick]:
         """The ticks up to the one that the screen shows."""
         if self.frozen is not None:
             return self.frozen
         ticks = list(self.ticks)
-        return ticks[: len(ticks) - self.behind] if self.behind else ticks
+        return ticks[: len(ticks) - self.ticks_back] if self.ticks_back else ticks
 
 
-def drawn(screen: Screen, keys: Sequence[tuple[str, str]]) -> RenderableType:
+def render_screen(screen: Screen, key_help: Sequence[tuple[str, str]]) -> RenderableType:
     """Draw the whole screen. `keys`: each key with what it does, for the help."""
-    ticks = screen.shown
+    ticks = screen.visible_ticks
     halves = Table.grid(expand=True, padding=(0, 1))
-    for _ in screen.halves:
+    for _ in screen.panes:
         halves.add_column(ratio=1)
-    halves.add_row(*(_half(half, ticks, screen) for half in screen.halves))
-    parts: list[RenderableType] = [_head(screen, ticks), halves]
-    if screen.seen and screen.frozen is None and not screen.behind:
+    halves.add_row(*(_render_pane(half, ticks, screen) for half in screen.panes))
+    parts: list[RenderableType] = [_render_header(screen, ticks), halves]
+    if screen.seen and screen.frozen is None and not screen.ticks_back:
         claim = f"  [{screen.seen['claim']}]" if screen.seen["claim"] else ""
         parts.append(Text.assemble(styled(screen.seen["says"], "bold"), (claim, "dim")))
     if screen.script:
-        parts.append(_script(screen.script))
+        parts.append(_render_script(screen.script))
     parts += [styled(line, "dim", limit=160) for line in screen.log]
     if screen.help:
-        parts.append(Text("   ".join(f"{key} {says}" for key, says in keys)))
-    if screen.asks:
-        parts.append(Text(screen.asks, style="bold reverse"))
+        parts.append(Text("   ".join(f"{key} {says}" for key, says in key_help)))
+    if screen.prompt:
+        parts.append(Text(screen.prompt, style="bold reverse"))
     return Group(*parts)
 
 
-def _head(screen: Screen, ticks: Sequence[Tick]) -> Text:
+def _render_header(screen: Screen, ticks: Sequence[Tick]) -> Text:
     state = "now"
     if screen.frozen is not None:
         state = "PAUSED: both halves run on"
-    elif screen.behind:
-        state = f"REPLAY: {screen.behind / _A_SECOND:.0f} s ago"
+    elif screen.ticks_back:
+        state = f"REPLAY: {screen.ticks_back / _TICKS_PER_S:.0f} s ago"
     elif not ticks:
         state = "starting"
     rate = f"{screen.load['rate']:g} requests/s each" if screen.load else ""
-    where = {"left": " (left only)", "right": " (right only)"}.get(screen.scope, "")
+    scope_note = {"left": " (left only)", "right": " (right only)"}.get(screen.scope, "")
     return Text.assemble(
         ("lab live", "bold"),
         f"   {state}   {rate}   target: ",
         (screen.target, "bold underline"),
-        f"{where}   ? shows the keys",
+        f"{scope_note}   ? shows the keys",
     )
 
 
-def _half(half: Half, ticks: Sequence[Tick], screen: Screen) -> RenderableType:
-    own = [tick["halves"][half.name] for tick in ticks if half.name in tick["halves"]]
-    if not own:
-        return Panel("starting …", title=half.name)
-    now = picture(half, own[-round(OVER_S * _A_SECOND) :])
-    rows: list[RenderableType] = [*_figures(now), _history(own), Text("")]
+def _render_pane(pane: Pane, ticks: Sequence[Tick], screen: Screen) -> RenderableType:
+    pane_ticks = [tick["halves"][pane.name] for tick in ticks if pane.name in tick["halves"]]
+    if not pane_ticks:
+        return Panel("starting …", title=pane.name)
+    figures = measure_pane(pane, pane_ticks[-round(FIGURES_WINDOW_S * _TICKS_PER_S) :])
+    rows: list[RenderableType] = [*_render_figures(figures), _render_history(pane_ticks), Text("")]
     broken = {
-        one["target"]: one["kind"] for one in screen.faults if one["half"] in (None, half.name)
+        one["target"]: one["kind"] for one in screen.faults if one["half"] in (None, pane.name)
     }
     rows += [
-        _node(name, node, broken.get(name), name == screen.target)
-        for name, node in own[-1]["nodes"].items()
+        _render_node(name, node, broken.get(name), name == screen.target)
+        for name, node in pane_ticks[-1]["nodes"].items()
     ]
-    return Panel(Group(*rows), title=Text(half.name, style="bold"))
+    return Panel(Group(*rows), title=Text(pane.name, style="bold"))
 
 
-def _figures(now: Picture) -> list[Text]:
-    age = f"{now.feed_age_s:.1f} s" if now.feed_age_s >= 0.1 else "fresh"
+def _render_figures(figures: PaneFigures) -> list[Text]:
+    age = f"{figures.feed_age_s:.1f} s" if figures.feed_age_s >= 0.1 else "fresh"
     return [
-        _figure("reads that succeed", _share(now.reads), now.reads),
-        _figure("writes that succeed", _share(now.writes), now.writes),
-        _figure("how old the feed is", age, 1.0 if now.feed_age_s < 1 else 0.95),
+        _render_figure("reads that succeed", _format_share(figures.reads), figures.reads),
+        _render_figure("writes that succeed", _format_share(figures.writes), figures.writes),
+        _render_figure("how old the feed is", age, 1.0 if figures.feed_age_s < 1 else 0.95),
         Text(
-            f"answered {_ms(now.answered_ms)}, visible {_ms(now.visible_ms)}, "
-            f"read {_ms(now.read_ms)}",
+            f"answered {_format_ms(figures.answered_ms)}, visible {_format_ms(figures.visible_ms)}, "
+            f"read {_format_ms(figures.read_ms)}",
             style="dim",
         ),
     ]
 
 
-def _figure(name: str, value: str, well: float | None) -> Text:
-    style = "bold" if well is None or well >= 0.98 else "bold yellow" if well >= 0.9 else "bold red"
-    sign = "" if well is None or well >= 0.9 else " ▼"
+def _render_figure(name: str, value: str, share: float | None) -> Text:
+    style = (
+        "bold" if share is None or share >= 0.98 else "bold yellow" if share >= 0.9 else "bold red"
+    )
+    sign = "" if share is None or share >= 0.9 else " ▼"
     return Text.assemble(f"{name:<20}", (f"{value}{sign}", style))
 
 
-def _history(tenths: Sequence[Mapping[str, Any]]) -> Text:
+def _render_history(pane_ticks: Sequence[Mapping[str, Any]]) -> Text:
     """The share of successful reads over the last minute: one bar for two seconds."""
-    step = WINDOW_S * _A_SECOND // _WIDTH
+    step = HISTORY_S * _TICKS_PER_S // _WIDTH
     cells = []
-    for end in range(len(tenths), 0, -step):
-        part = tenths[max(0, end - step) : end]
-        ok = sum(one["reads"]["ok"] for one in part)
-        answers = ok + sum(one["reads"]["failed"] for one in part)
-        cells.append(_BARS[round(ok / answers * (len(_BARS) - 1))] if answers else "·")
+    for end in range(len(pane_ticks), 0, -step):
+        span = pane_ticks[max(0, end - step) : end]
+        ok = sum(one["reads"]["ok"] for one in span)
+        responses = ok + sum(one["reads"]["failed"] for one in span)
+        cells.append(_BARS[round(ok / responses * (len(_BARS) - 1))] if responses else "·")
     return Text(f"reads, last minute  {''.join(reversed(cells))}")
 
 
-def _node(name: str, node: Mapping[str, Any], broken: str | None, chosen: bool) -> Text:
+def _render_node(name: str, node: Mapping[str, Any], fault_kind: str | None, chosen: bool) -> Text:
     state = {True: "up", False: "DOWN", "hangs": "HANGS"}[node["up"]]
     words = [state]
-    if broken and node["up"] is True:
-        words.append(f"broken: {broken}")
+    if fault_kind and node["up"] is True:
+        words.append(f"broken: {fault_kind}")
     if node["queue"]:
         words.append(f"workers {node['busy']}/{node['workers']}, {node['queue']} wait")
     if node["untold"]:
@@ -176,30 +178,30 @@ def _node(name: str, node: Mapping[str, Any], broken: str | None, chosen: bool) 
     )
 
 
-def _script(script: Mapping[str, Any]) -> Text:
+def _render_script(script: Mapping[str, Any]) -> Text:
     steps, at = script["steps"], script["at"]
-    said = plain(steps[at - 1]["says"] or steps[at - 1]["does"]) if at else ""
-    coming = plain(steps[at]["does"] or steps[at]["says"], 60) if at < len(steps) else "the end"
+    current = plain(steps[at - 1]["says"] or steps[at - 1]["does"]) if at else ""
+    upcoming = plain(steps[at]["does"] or steps[at]["says"], 60) if at < len(steps) else "the end"
     return Text.assemble(
         (f"{plain(script['title'])} {at}/{len(steps)}  ", "bold"),
-        said,
-        (f"  next: {coming}", "dim"),
+        current,
+        (f"  next: {upcoming}", "dim"),
     )
 
 
-def _share(share: float | None) -> str:
+def _format_share(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
-def _ms(value: float | None) -> str:
+def _format_ms(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f} ms"
 
 
 # ── Keys
 
 SLOW_MS, FAIL_SHARE = 300, 0.5
-FASTER = 1.5
-MOST_RATE = 300.0
+RATE_FACTOR = 1.5
+MAX_RATE = 300.0
 
 MIXES: tuple[dict[str, float], ...] = (
     {"read_feed": 6, "create_post": 1, "create_comment": 3},
@@ -207,37 +209,42 @@ MIXES: tuple[dict[str, float], ...] = (
     {"read_feed": 2, "create_post": 2, "create_comment": 6},
 )
 
-ASKED_BY = {"posts": "query", "comments": "query", "moderation": "comments", "query": "client"}
+PARTITION_CALLERS = {
+    "posts": "query",
+    "comments": "query",
+    "moderation": "comments",
+    "query": "client",
+}
 """The caller that a partition cuts off from a service: the one that the cut hurts most."""
 
-Act = Callable[[], Awaitable[None] | None]
+KeyAction = Callable[[], Awaitable[None] | None]
 
 
-class Keys:
+class KeyBindings:
     """The keys, and the action of each."""
 
     def __init__(self, screen: Screen, session: Session, script: Script | None) -> None:
         self.screen, self._session, self._script = screen, session, script
-        self._blog = Blog(session)
+        self._blog = BlogClient(session)
         self._mix = 0
         self._post_ids: dict[str, str] = {}
-        self.table: dict[str, tuple[str, Act]] = {
-            **{str(n): (name, self._choosing(name)) for n, name in enumerate(TARGETS, 1)},
-            "k": ("kill", lambda: self._break("down", lambda half: {})),
-            "h": ("hang", lambda: self._break("hang", lambda half: {})),
-            "s": ("slow", lambda: self._break("latency", lambda half: {"ms": SLOW_MS})),
-            "f": ("fail", lambda: self._break("error", lambda half: {"probability": FAIL_SHARE})),
-            "x": ("cut off", lambda: self._break("partition", self._whom_to_cut)),
+        self.bindings: dict[str, tuple[str, KeyAction]] = {
+            **{str(n): (name, self._target_chooser(name)) for n, name in enumerate(TARGETS, 1)},
+            "k": ("kill", lambda: self._inject("down", lambda half: {})),
+            "h": ("hang", lambda: self._inject("hang", lambda half: {})),
+            "s": ("slow", lambda: self._inject("latency", lambda half: {"ms": SLOW_MS})),
+            "f": ("fail", lambda: self._inject("error", lambda half: {"probability": FAIL_SHARE})),
+            "x": ("cut off", lambda: self._inject("partition", self._partition_options)),
             "u": ("heal", lambda: self._heal(self.screen.target)),
             "0": ("heal all", lambda: self._heal(None)),
-            "q": ("left only", lambda: self._act_on("left")),
-            "w": ("both", lambda: self._act_on("both")),
-            "e": ("right only", lambda: self._act_on("right")),
-            "+": ("more load", lambda: self._rate(FASTER)),
-            "-": ("less load", lambda: self._rate(1 / FASTER)),
+            "q": ("left only", lambda: self._set_scope("left")),
+            "w": ("both", lambda: self._set_scope("both")),
+            "e": ("right only", lambda: self._set_scope("right")),
+            "+": ("more load", lambda: self._scale_rate(RATE_FACTOR)),
+            "-": ("less load", lambda: self._scale_rate(1 / RATE_FACTOR)),
             "m": ("another mix", self._next_mix),
-            "n": ("write a post", self._post),
-            "c": ("write a comment", self._comment),
+            "n": ("write a post", self._write_post),
+            "c": ("write a comment", self._write_comment),
             "r": ("reset", self._reset),
             " ": ("next step, or pause", self._space),
             ".": ("pause", self._pause),
@@ -246,106 +253,118 @@ class Keys:
         }
 
     @property
-    def shown(self) -> list[tuple[str, str]]:
-        return [("Space" if key == " " else key, says) for key, (says, _) in self.table.items()]
+    def help_entries(self) -> list[tuple[str, str]]:
+        return [("Space" if key == " " else key, says) for key, (says, _) in self.bindings.items()]
 
     async def press(self, key: str) -> None:
         """Run the action of the key; an error goes to the log of the screen."""
         screen = self.screen
-        asked, screen.asks = screen.asks, ""
-        if asked and key == "r":
+        pending_prompt, screen.prompt = screen.prompt, ""
+        if pending_prompt and key == "r":
             key = "R"
         try:
             if key == "R":
-                halves = self._session.halves
-                await self._session.begin(halves, "Started anew, with nothing in it.")
-            elif key.lower() in self.table:
-                done = self.table[key.lower()][1]()
-                if done is not None:
-                    await done
+                halves = self._session.panes
+                await self._session.start_panes(halves, "Started anew, with nothing in it.")
+            elif key.lower() in self.bindings:
+                awaitable = self.bindings[key.lower()][1]()
+                if awaitable is not None:
+                    await awaitable
         except ServiceError as error:
             screen.log.append(error.detail)
         except LabCannotRun as error:
             screen.log.append(str(error))
 
-    def _choosing(self, name: str) -> Act:
+    def _target_chooser(self, name: str) -> KeyAction:
         def choose() -> None:
             self.screen.target = name
 
         return choose
 
-    def _act_on(self, scope: str) -> None:
+    def _set_scope(self, scope: str) -> None:
         self.screen.scope = scope
 
-    def _where(self) -> list[str]:
+    def _affected_panes(self) -> list[str]:
         """The names of the selected panes that have the target."""
-        place = SCOPES.index(self.screen.scope)
-        halves = list(self._session.halves)
-        meant = halves if place == 1 else [halves[place // 2]]
-        return [half.name for half in meant if self.screen.target in half.built.targets]
+        scope_index = SCOPES.index(self.screen.scope)
+        halves = list(self._session.panes)
+        selected = halves if scope_index == 1 else [halves[scope_index // 2]]
+        return [
+            half.name
+            for half in selected
+            if self.screen.target in half.resolved_arrangement.targets
+        ]
 
-    async def _break(self, kind: str, options: Callable[[str], dict[str, Any]]) -> None:
+    async def _inject(self, kind: str, options: Callable[[str], dict[str, Any]]) -> None:
         self._session.require_up()
-        where, target = self._where(), self.screen.target
-        if not where:
+        pane_names, target = self._affected_panes(), self.screen.target
+        if not pane_names:
             self.screen.log.append(f"There is no {target} here. Choose another target.")
-        put = self._session.board.put
-        await asyncio.gather(*(put(kind, target, options(half), half) for half in where))
+        inject = self._session.fault_controller.inject
+        await asyncio.gather(*(inject(kind, target, options(half), half) for half in pane_names))
 
-    def _whom_to_cut(self, half: str) -> dict[str, Any]:
+    def _partition_options(self, pane: str) -> dict[str, Any]:
         if self.screen.target == "event-bus":
             return {"from": "comments"}
-        built = next(one.built for one in self._session.halves if one.name == half)
-        tells = built.ask_by is None
-        return {"from": "event-bus" if tells else ASKED_BY[self.screen.target]}
+        arrangement = next(
+            one.resolved_arrangement for one in self._session.panes if one.name == pane
+        )
+        tells = arrangement.ask_by is None
+        return {"from": "event-bus" if tells else PARTITION_CALLERS[self.screen.target]}
 
     async def _heal(self, target: str | None) -> None:
         self._session.require_up()
-        halves = [None] if self.screen.scope == "both" else self._where()
+        halves = [None] if self.screen.scope == "both" else self._affected_panes()
         for half in halves:
-            await self._session.board.heal(target, None, half)
+            await self._session.fault_controller.heal(target, None, half)
 
-    def _rate(self, factor: float) -> None:
+    def _scale_rate(self, factor: float) -> None:
         self._session.require_up()
-        self._session.set_load(min(MOST_RATE, round(self._session.rate * factor) or 1), None)
+        self._session.set_load(min(MAX_RATE, round(self._session.rate * factor) or 1), None)
 
     def _next_mix(self) -> None:
         self._session.require_up()
         self._mix = (self._mix + 1) % len(MIXES)
         self._session.set_load(None, MIXES[self._mix])
 
-    async def _post(self) -> None:
-        for half in self._where_any():
-            told = await self._blog.post(half, "A post from the terminal")
-            self._post_ids[half] = (told.get("body") or {}).get("id", "")
-            self.screen.log.append(f"{half}: a post: {told.get('error') or told['status']}")
+    async def _write_post(self) -> None:
+        for half in self._selected_panes():
+            response = await self._blog.post(half, "A post from the terminal")
+            self._post_ids[half] = (response.get("body") or {}).get("id", "")
+            self.screen.log.append(f"{half}: a post: {response.get('error') or response['status']}")
 
-    async def _comment(self) -> None:
-        for half in self._where_any():
-            told = await self._blog.comment(half, self._post_ids.get(half) or "none", "A comment")
-            self.screen.log.append(f"{half}: a comment: {told.get('error') or told['status']}")
+    async def _write_comment(self) -> None:
+        for half in self._selected_panes():
+            response = await self._blog.comment(
+                half, self._post_ids.get(half) or "none", "A comment"
+            )
+            self.screen.log.append(
+                f"{half}: a comment: {response.get('error') or response['status']}"
+            )
 
-    def _where_any(self) -> list[str]:
-        place = SCOPES.index(self.screen.scope)
-        names = [half.name for half in self._session.halves]
-        return names if place == 1 else [names[place // 2]]
+    def _selected_panes(self) -> list[str]:
+        scope_index = SCOPES.index(self.screen.scope)
+        names = [half.name for half in self._session.panes]
+        return names if scope_index == 1 else [names[scope_index // 2]]
 
     def _reset(self) -> None:
-        self.screen.asks = "Start anew, with nothing in it? r again does it, any other key doesn't."
+        self.screen.prompt = (
+            "Start anew, with nothing in it? r again does it, any other key doesn't."
+        )
 
     async def _space(self) -> None:
         if self._script is None:
             self._pause()
         else:
-            await self._script.step()
+            await self._script.advance()
 
     def _pause(self) -> None:
         screen = self.screen
-        screen.frozen = None if screen.frozen is not None else list(screen.shown)
+        screen.frozen = None if screen.frozen is not None else list(screen.visible_ticks)
 
     def _replay(self) -> None:
         self.screen.frozen = None
-        self.screen.behind = 0 if self.screen.behind else max(0, len(self.screen.ticks) - 1)
+        self.screen.ticks_back = 0 if self.screen.ticks_back else max(0, len(self.screen.ticks) - 1)
 
     def _help(self) -> None:
         self.screen.help = not self.screen.help
@@ -356,11 +375,11 @@ class Keys:
 DRAW_EVERY_S = 0.2
 
 
-def take_in(screen: Screen, name: str, data: Any) -> None:
+def apply_event(screen: Screen, name: str, data: Any) -> None:
     """Apply one event of the stream to the screen."""
     if name == "hello":
         screen.ticks.clear()
-        screen.behind, screen.frozen = 0, None
+        screen.ticks_back, screen.frozen = 0, None
         for key in ("faults", "seen", "script", "load"):
             setattr(screen, key, data[key])
     elif name == "tick":
@@ -377,44 +396,44 @@ async def run_terminal(session: Session, script: Script | None) -> None:
     """Draw the screen and handle keys until cancelled. Raises LabCannotRun without a terminal."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise LabCannotRun("--terminal needs a terminal, for its keys. Try lab live --no-open.")
-    screen = Screen(session.halves)
-    keys = Keys(screen, session, script)
+    screen = Screen(session.panes)
+    bindings = KeyBindings(screen, session, script)
     pressed: asyncio.Queue[str] = asyncio.Queue()
     with (
-        _each_key(pressed),
-        session.show.watchers.one_more(shared=False) as watcher,
+        _read_keys(pressed),
+        session.broadcast.subscribers.subscribe(shared=False) as subscriber,
         Live(console=Console(), screen=True, auto_refresh=False) as live,
     ):
-        take_in(screen, "hello", json.loads(session.show.hello("presenter")))
+        apply_event(screen, "hello", json.loads(session.broadcast.hello_message("presenter")))
 
-        async def look() -> None:
-            while data := await watcher.next():
-                for name, told in events_in(data):
-                    take_in(screen, name, told)
-                    screen.halves = session.halves
+        async def receive_events() -> None:
+            while data := await subscriber.next_messages():
+                for name, event_data in parse_events(data):
+                    apply_event(screen, name, event_data)
+                    screen.panes = session.panes
 
-        async def obey() -> None:
+        async def handle_keys() -> None:
             while True:
-                await keys.press(await pressed.get())
-                live.update(drawn(screen, keys.shown), refresh=True)
+                await bindings.press(await pressed.get())
+                live.update(render_screen(screen, bindings.help_entries), refresh=True)
 
         async def draw() -> None:
             while True:
-                live.update(drawn(screen, keys.shown), refresh=True)
+                live.update(render_screen(screen, bindings.help_entries), refresh=True)
                 await asyncio.sleep(DRAW_EVERY_S)
 
-        await asyncio.gather(look(), obey(), draw())
+        await asyncio.gather(receive_events(), handle_keys(), draw())
 
 
-def events_in(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def parse_events(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The name and data of each event in these bytes of a stream of server-sent events."""
     for one in data.split(b"\n\n")[:-1]:
-        name, _, told = one.partition(b"\n")
-        yield name.removeprefix(b"event: ").decode(), json.loads(told.removeprefix(b"data: "))
+        name, _, payload = one.partition(b"\n")
+        yield name.removeprefix(b"event: ").decode(), json.loads(payload.removeprefix(b"data: "))
 
 
 @contextmanager
-def _each_key(pressed: asyncio.Queue[str]) -> Iterator[None]:
+def _read_keys(pressed: asyncio.Queue[str]) -> Iterator[None]:
     """Put each key into the queue at once, without echo; Ctrl-C still interrupts."""
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)

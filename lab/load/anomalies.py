@@ -32,7 +32,7 @@ from lab.load.samples import WRITES, Sample
 MARGIN = 10
 
 
-class Order:
+class PostOrder:
     """Sort keys of posts, oldest first. `by_id`: the ids themselves sort by age."""
 
     def __init__(self, by_id: bool = True) -> None:
@@ -47,13 +47,13 @@ class Order:
             key = self._keys[post_id] = f"{len(self._keys):012d}"
         return key
 
-    def meet(self, newest_first: Sequence[str]) -> None:
+    def observe(self, newest_first: Sequence[str]) -> None:
         """Register the posts of a page that are not known yet."""
         if not self.by_id:
             for post_id in reversed(newest_first):
                 self.key(post_id)
 
-    def reaches_back_to(self, newest_first: Sequence[str]) -> str:
+    def oldest_complete_key(self, newest_first: Sequence[str]) -> str:
         """The sort key from which on this page must have every post."""
         keys = [self.key(one) for one in newest_first]
         return min(keys) if self.by_id else max(keys[-MARGIN:])
@@ -62,7 +62,7 @@ class Order:
 # ── Vanishing writes
 
 
-class Asked(NamedTuple):
+class FeedRequest(NamedTuple):
     """A request for the feed: when it was sent (`perf_counter`), and its parameters."""
 
     at_s: float
@@ -70,40 +70,42 @@ class Asked(NamedTuple):
     before: str | None = None
 
 
-class Shown:
+class MonotonicReads:
     """The writes that the feed has shown, each with the time (`perf_counter`) when it was first
     seen.
 
     A post counts when it was in the feed, a comment when it was there and decided.
     """
 
-    def __init__(self, order: Order | None = None) -> None:
-        self._order = order or Order()
+    def __init__(self, order: PostOrder | None = None) -> None:
+        self._order = order or PostOrder()
         self._post_ids: list[str] = []  # sort keys, oldest first
         self._posts: dict[str, tuple[Sample, float]] = {}
         self._comments: dict[str, dict[str, tuple[Sample, float]]] = {}
 
-    def note(self, sample: Sample, at_s: float) -> None:
+    def record_shown(self, sample: Sample, at_s: float) -> None:
         """Record that an answer received at `at_s` shows this write."""
-        seen = (sample, at_s)
+        entry = (sample, at_s)
         post_id = self._order.key(sample.post_id or sample.id)
         if post_id not in self._comments:
             self._comments[post_id] = {}
             insort(self._post_ids, post_id)
         if sample.post_id:
-            self._comments[post_id][sample.id] = seen
+            self._comments[post_id][sample.id] = entry
         else:
-            self._posts[post_id] = seen
+            self._posts[post_id] = entry
 
-    def forget(self, older_than: str) -> None:
+    def prune(self, older_than: str) -> None:
         """Drop what was seen of posts older than this id; they are no longer compared."""
-        gone = bisect_left(self._post_ids, self._order.key(older_than))
-        for post_id in self._post_ids[:gone]:
+        pruned = bisect_left(self._post_ids, self._order.key(older_than))
+        for post_id in self._post_ids[:pruned]:
             del self._comments[post_id]
             self._posts.pop(post_id, None)
-        del self._post_ids[:gone]
+        del self._post_ids[:pruned]
 
-    def compare(self, asked: Asked, feed: Mapping[str, AbstractSet[str]], rows: int) -> None:
+    def compare(
+        self, request: FeedRequest, feed: Mapping[str, AbstractSet[str]], post_count: int
+    ) -> None:
         """Increment `went_back` of each write that this answer should show and does not.
 
         `feed`: the ids of the decided comments by the id of their post; `rows`: number of posts in
@@ -111,15 +113,15 @@ class Shown:
         post.
         """
         order = self._order
-        if asked.before is not None and not order.by_id:
+        if request.before is not None and not order.by_id:
             return  # it is not known exactly enough where that page begins
-        full = feed and rows >= asked.limit
-        reaches_back_to = order.reaches_back_to(list(feed)) if full else ""
+        full = feed and post_count >= request.limit
+        oldest_key = order.oldest_complete_key(list(feed)) if full else ""
         feed = {order.key(post_id): comments for post_id, comments in feed.items()}
-        first = bisect_left(self._post_ids, reaches_back_to)
+        first = bisect_left(self._post_ids, oldest_key)
         last = len(self._post_ids)
-        if asked.before is not None:
-            last = bisect_left(self._post_ids, asked.before)
+        if request.before is not None:
+            last = bisect_left(self._post_ids, request.before)
         nothing: AbstractSet[str] = frozenset()
         for post_id in self._post_ids[first:last]:
             missing = [
@@ -129,7 +131,7 @@ class Shown:
             if post_id in self._posts and post_id not in feed:
                 missing.append(self._posts[post_id])
             for sample, seen_at_s in missing:
-                sample.went_back += seen_at_s < asked.at_s
+                sample.went_back += seen_at_s < request.at_s
 
 
 # ── Stale reads
@@ -137,18 +139,18 @@ class Shown:
 
 def mark_stale(samples: Sequence[Sample]) -> None:
     """Set `stale` of each stale feed. `samples`: all samples of one variant in one run."""
-    unseen = sorted(
-        (_answered_s(one), one.intended_s + one.visible_ms / 1_000 if one.visible_ms else inf)
+    unseen_intervals = sorted(
+        (_answered_at_s(one), one.intended_s + one.visible_ms / 1_000 if one.visible_ms else inf)
         for one in samples
         if one.ok and one.endpoint in WRITES
     )
-    acknowledged_s = [begin_s for begin_s, _ in unseen]
-    seen_s = list(accumulate((end_s for _, end_s in unseen), max))
+    acknowledged_s = [begin_s for begin_s, _ in unseen_intervals]
+    seen_s = list(accumulate((end_s for _, end_s in unseen_intervals), max))
     for one in samples:
         if one.ok and one.endpoint == "read_feed":
             before = bisect_right(acknowledged_s, one.intended_s + one.lag_ms / 1_000)
-            one.stale = before > 0 and seen_s[before - 1] > _answered_s(one)
+            one.stale = before > 0 and seen_s[before - 1] > _answered_at_s(one)
 
 
-def _answered_s(sample: Sample) -> float:
+def _answered_at_s(sample: Sample) -> float:
     return sample.intended_s + (sample.latency_ms or 0.0) / 1_000

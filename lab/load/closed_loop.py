@@ -36,8 +36,8 @@ class User:
         self.all_sent: asyncio.Future[None] = loop.create_future()
         self._loop, self._sender, self._end_s = loop, sender, end_s
         self._arrivals = arrivals
-        self._theirs = iter(range(number, len(arrivals), users))
-        self._thought_until_s = 0.0
+        self._arrival_numbers = iter(range(number, len(arrivals), users))
+        self._previous_at_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -51,16 +51,16 @@ class User:
 
     def _next(self, now_s: float) -> None:
         """Think from `now_s` (seconds from the start), then send, unless the run is over."""
-        number = next(self._theirs, None)
+        number = next(self._arrival_numbers, None)
         if number is None or self.all_sent.done():
-            self._end()
+            self._finish()
             return
         arrival = self._arrivals[number]
-        thinks_s = arrival.at_s - self._thought_until_s
-        self._thought_until_s = arrival.at_s
-        send_at_s = now_s + thinks_s
+        think_s = arrival.at_s - self._previous_at_s
+        self._previous_at_s = arrival.at_s
+        send_at_s = now_s + think_s
         if send_at_s >= self._end_s:
-            self._end()
+            self._finish()
             return
         wait_s = self._sender.started_at_s + send_at_s - perf_counter()
         self._timer = self._loop.call_later(wait_s, self._send, number, arrival, send_at_s)
@@ -68,24 +68,24 @@ class User:
     def _send(self, number: int, arrival: Arrival, send_at_s: float) -> None:
         try:
             # The intended send time is the actual one: this is the coordinated omission.
-            self._sender.fire(number, arrival, send_at_s, self._answered)
+            self._sender.fire(number, arrival, send_at_s, self._on_answer)
         except Exception as error:  # in a callback it would only be logged, and the run would hang
             self.all_sent.set_exception(error)
 
-    def _answered(self) -> None:
+    def _on_answer(self) -> None:
         self._next(perf_counter() - self._sender.started_at_s)
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         if not self.all_sent.done():
             self.all_sent.set_result(None)
 
 
-def users_of(
+def create_users(
     loop: asyncio.AbstractEventLoop, senders: Sequence[Sender], arrivals: Sequence[Arrival]
 ) -> list[User]:
     """The users of all variants under a closed-loop load."""
     return [
-        User(loop, sender, arrivals, number, users, sender.timeline.end_s)
+        User(loop, sender, arrivals, number, users, sender.phase_clock.end_s)
         for sender in senders
         if (users := sender.variant.users)
         for number in range(users)

@@ -33,22 +33,28 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from lab.load.generator import Pump, Send, connections_allowed, garbage_left_alone, new_loop
-from lab.load.live_stats import Lags, Lately
-from lab.load.plan import Action, Phase, Variant
+from lab.load.generator import (
+    Dispatcher,
+    ScheduledSend,
+    gc_paused,
+    new_loop,
+    raise_connection_limit,
+)
+from lab.load.live_stats import Lags, RecentStats
+from lab.load.plan import LoadAction, PlanPhase, PlanVariant
 from lab.load.samples import Sample
-from lab.load.schedule import Timeline, schedule, shift_s
+from lab.load.schedule import PhaseClock, build_schedule, stagger_s
 from lab.load.sender import ENDPOINTS, Sender
-from lab.load.visibility import Watcher
-from lab.support.http_client import Client
-from lab.support.parent_watch import watch_lifeline
+from lab.load.visibility import VisibilityProbe
+from lab.support.http_client import HttpClient
+from lab.support.parent_watch import exit_with_parent
 
 # ── Plan and load changes
 
-Weights = dict[Action, Annotated[float, Field(ge=0, le=1_000)]]
+Weights = dict[LoadAction, Annotated[float, Field(ge=0, le=1_000)]]
 
 
-class Wish(BaseModel):
+class LoadChange(BaseModel):
     """A load change. `rate`: arrivals/s for each arrangement (0: none); `mix`: weights of the
     actions. None: as before."""
 
@@ -65,7 +71,7 @@ class Wish(BaseModel):
         return mix
 
 
-class SteadyPlan(BaseModel):
+class ContinuousPlan(BaseModel):
     """What the load needs before it starts. `rate`: arrivals/s for each arrangement."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -73,76 +79,76 @@ class SteadyPlan(BaseModel):
     seed: int
     rate: Annotated[float, Field(ge=0, le=1_000)]
     mix: Weights
-    variants: Annotated[list[Variant], Field(min_length=1)]
+    variants: Annotated[list[PlanVariant], Field(min_length=1)]
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
     reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
 
 
 # ── Sender and visibility probe without samples
 
-KEPT_POSTS = 2_000
+MAX_TRACKED_POSTS = 2_000
 """Only this many of the newest posts are remembered, with their pending and seen writes."""
 
 
-class SteadyWatcher(Watcher):
+class ContinuousProbe(VisibilityProbe):
     """Records each write that becomes visible.
 
     A write to a post older than the newest 2,000 is abandoned: on a bus that loses events some
     writes never appear, and the probe can't look for all of them until the end.
     """
 
-    lately: Lately
+    recent_stats: RecentStats
 
-    def _settle(self, waiting: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
+    def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
         ids = list(ids)
-        found = [waiting[one] for one in ids if one in waiting]
-        super()._settle(waiting, ids, at_s)
-        for sample in found:
-            self.lately.visible(sample)
+        newly_visible = [pending[one] for one in ids if one in pending]
+        super()._mark_visible(pending, ids, at_s)
+        for sample in newly_visible:
+            self.recent_stats.record_visible(sample)
 
-    def forget(self) -> None:
-        if len(self._known) <= KEPT_POSTS:
+    def prune(self) -> None:
+        if len(self._known_keys) <= MAX_TRACKED_POSTS:
             return
-        self._known = self._known[-KEPT_POSTS:]
-        oldest = self._known[0]
-        self._shown = {one for one in self._shown if one >= oldest}
-        for waiting in (self._posts, self._comments):
-            for one, sample in list(waiting.items()):
+        self._known_keys = self._known_keys[-MAX_TRACKED_POSTS:]
+        oldest = self._known_keys[0]
+        self._shown_posts = {one for one in self._shown_posts if one >= oldest}
+        for pending in (self._pending_posts, self._pending_comments):
+            for one, sample in list(pending.items()):
                 if (sample.post_id or sample.id) < oldest:
-                    del waiting[one]
-                    self.lately.lost_sight_of(one)
-        self._oldest = [pair for pair in self._oldest if pair[0] >= oldest]
-        heapify(self._oldest)
-        self._seen.forget(oldest)
-        while self._ripening and self._ripening[0][1] < oldest:
-            self._ripening.popleft()
+                    del pending[one]
+                    self.recent_stats.abandon(one)
+        self._pending_heap = [pair for pair in self._pending_heap if pair[0] >= oldest]
+        heapify(self._pending_heap)
+        self._monotonic_reads.prune(oldest)
+        while self._not_yet_eligible and self._not_yet_eligible[0][1] < oldest:
+            self._not_yet_eligible.popleft()
 
 
-class SteadySender(Sender):
+class ContinuousSender(Sender):
     """Records each send and each answer in the statistics, and keeps no sample."""
 
-    watcher: SteadyWatcher
-    lately: Lately
+    probe: ContinuousProbe
+    recent_stats: RecentStats
     lags: Lags
 
-    def forget(self) -> None:
-        self.watcher.forget()
+    def prune(self) -> None:
+        self.probe.prune()
 
     def _send(self, sample: Sample, *rest: Any) -> None:
         super()._send(sample, *rest)
         self.samples.clear()
-        self.lately.sent(sample)
+        self.recent_stats.record_sent(sample)
         if not sample.dropped:
             self.lags.add(sample.lag_ms)
 
-    def _answered(self, sample: Sample, *rest: Any) -> None:
-        super()._answered(sample, *rest)
+    def _on_outcome(self, sample: Sample, *rest: Any) -> None:
+        super()._on_outcome(sample, *rest)
         if sample.dropped:
-            self.lately.never_sent(sample)
+            self.recent_stats.undo_sent(sample)
             return
         endpoint = ENDPOINTS[sample.endpoint]
-        what = f"{endpoint.method} {endpoint.path.partition('?')[0]}"
-        self.lately.answered(sample, endpoint.service, what)
+        request_line = f"{endpoint.method} {endpoint.path.partition('?')[0]}"
+        self.recent_stats.record_outcome(sample, endpoint.service, request_line)
 
 
 # ── The program
@@ -150,40 +156,40 @@ class SteadySender(Sender):
 HOST = "127.0.0.1"
 PIECE_S = 0.05
 REPORT_EVERY_S = 0.1
-FORGET_EVERY_S = 5.0
-_BEHIND_S = 1.0  # after a longer stall (a closed laptop lid), missed sends are skipped
+PRUNE_EVERY_S = 5.0
+_MAX_STALL_S = 1.0  # after a longer stall (a closed laptop lid), missed sends are skipped
 _CONNECTIONS = 400
 _LONGEST_LINE = 1 << 20
 
 
 @dataclass
-class SteadyLoad:
+class ContinuousLoad:
     """A load that runs in `loop` until it is stopped. `broken` gets the error if it can't go on."""
 
     loop: asyncio.AbstractEventLoop
-    plan: SteadyPlan
+    plan: ContinuousPlan
     lags: Lags = field(default_factory=Lags)
 
     def __post_init__(self) -> None:
         self.rate, self.mix = self.plan.rate, dict(self.plan.mix)
-        self.broken: asyncio.Future[None] = self.loop.create_future()
+        self.failure: asyncio.Future[None] = self.loop.create_future()
         self._started_at_s = perf_counter() + PIECE_S
         self.pieces = self._number = 0
         self._skipped_s = 0.0
-        self._pumps: set[Pump] = set()
+        self._dispatchers: set[Dispatcher] = set()
         self._timer: asyncio.TimerHandle | None = None
         # Separate connections: a variant that hangs can't use up those of the others.
-        allowed = connections_allowed() // len(self.plan.variants) - 1
+        allowed = raise_connection_limit() // len(self.plan.variants) - 1
         self._connections = max(1, min(_CONNECTIONS, allowed))
         self.senders = [
-            self._sender(index, variant) for index, variant in enumerate(self.plan.variants)
+            self._create_sender(index, variant) for index, variant in enumerate(self.plan.variants)
         ]
-        self._draw()
+        self._schedule_piece()
 
-    def wish(self, wish: Wish) -> None:
+    def apply_change(self, change: LoadChange) -> None:
         """Apply a load change, from the next piece on."""
-        self.rate = self.rate if wish.rate is None else wish.rate
-        self.mix = self.mix if wish.mix is None else dict(wish.mix)
+        self.rate = self.rate if change.rate is None else change.rate
+        self.mix = self.mix if change.mix is None else dict(change.mix)
 
     def report(self) -> dict[str, Any]:
         """The statistics since the last report; `t` is a time of `perf_counter`."""
@@ -192,66 +198,68 @@ class SteadyLoad:
             "rate": self.rate,
             "mix": self.mix,
             "schedule_p99_ms": self.lags.p99(),
-            "halves": {sender.variant.name: sender.lately.told() for sender in self.senders},
+            "halves": {
+                sender.variant.name: sender.recent_stats.take_snapshot() for sender in self.senders
+            },
         }
 
-    def forget(self) -> None:
+    def prune(self) -> None:
         """Drop what is long over."""
         for sender in self.senders:
-            sender.forget()
+            sender.prune()
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for pump in self._pumps:
-            pump.stop()
+        for dispatcher in self._dispatchers:
+            dispatcher.stop()
         for sender in self.senders:
             sender.close()
 
-    def _sender(self, index: int, variant: Variant) -> SteadySender:
-        lately = Lately()
-        watcher = SteadyWatcher(
+    def _create_sender(self, index: int, variant: PlanVariant) -> ContinuousSender:
+        recent_stats = RecentStats()
+        probe = ContinuousProbe(
             self.loop,
-            Client(self.loop, 1),
+            HttpClient(self.loop, 1),
             variant.origin("query"),
             variant.seed_posts,
             self._started_at_s,
             self.plan.reader_delay_s,
             self.plan.timeout_s,
         )
-        watcher.lately = lately
-        sender = SteadySender(
+        probe.recent_stats = recent_stats
+        sender = ContinuousSender(
             index=index,
             variant=variant,
-            client=Client(self.loop, self._connections),
-            watcher=watcher,
-            timeline=Timeline([Phase(name="steady", seconds=PIECE_S)]),
+            client=HttpClient(self.loop, self._connections),
+            probe=probe,
+            phase_clock=PhaseClock([PlanPhase(name="steady", seconds=PIECE_S)]),
             started_at_s=self._started_at_s,
             timeout_s=self.plan.timeout_s,
             max_in_flight=self._connections,
         )
-        sender.lately, sender.lags = lately, self.lags
+        sender.recent_stats, sender.lags = recent_stats, self.lags
         return sender
 
-    def _draw(self) -> None:
+    def _schedule_piece(self) -> None:
         """Draw the next piece, and call this again when that piece begins."""
         begins_s = self._skipped_s + self.pieces * PIECE_S
         behind_s = perf_counter() - self._started_at_s - begins_s
-        if behind_s > _BEHIND_S:
+        if behind_s > _MAX_STALL_S:
             self._skipped_s += behind_s
             begins_s += behind_s
         if self.rate > 0:
-            self._pump(begins_s)
+            self._dispatch_piece(begins_s)
         self.pieces += 1
         due_s = self._started_at_s + begins_s - perf_counter()
-        self._timer = self.loop.call_later(max(0.0, due_s), self._draw)
+        self._timer = self.loop.call_later(max(0.0, due_s), self._schedule_piece)
 
-    def _pump(self, begins_s: float) -> None:
-        piece = [Phase(name="steady", seconds=PIECE_S)]
-        arrivals = schedule(self.plan.seed + self.pieces, self.rate, piece, self.mix)
+    def _dispatch_piece(self, begins_s: float) -> None:
+        piece = [PlanPhase(name="steady", seconds=PIECE_S)]
+        arrivals = build_schedule(self.plan.seed + self.pieces, self.rate, piece, self.mix)
         sends = [
-            Send(
-                at_s + shift_s(sender.index, len(self.senders), self.rate, at_s),
+            ScheduledSend(
+                at_s + stagger_s(sender.index, len(self.senders), self.rate, at_s),
                 sender,
                 self._number + n,
                 arrival,
@@ -262,38 +270,38 @@ class SteadyLoad:
         ]
         self._number += len(arrivals)
         sends.sort(key=lambda send: send.intended_s)
-        pump = Pump(self.loop, sends, self._started_at_s)
-        self._pumps.add(pump)
+        dispatcher = Dispatcher(self.loop, sends, self._started_at_s)
+        self._dispatchers.add(dispatcher)
 
-        def sent(done: asyncio.Future[None]) -> None:
-            self._pumps.discard(pump)
-            if not done.cancelled() and (error := done.exception()) and not self.broken.done():
-                self.broken.set_exception(error)
+        def on_all_sent(done: asyncio.Future[None]) -> None:
+            self._dispatchers.discard(dispatcher)
+            if not done.cancelled() and (error := done.exception()) and not self.failure.done():
+                self.failure.set_exception(error)
 
-        pump.all_sent.add_done_callback(sent)
-        pump.turn()
+        dispatcher.all_sent.add_done_callback(on_all_sent)
+        dispatcher.fire_due()
 
 
-async def serve(port: int, token: str) -> None:
+async def run_load(port: int, token: str) -> None:
     """Connect, follow the plan and the load changes, and report, until the connection ends."""
     loop = asyncio.get_running_loop()
-    watch_lifeline(loop)
+    exit_with_parent(loop)
     reader, writer = await asyncio.open_connection(HOST, port, limit=_LONGEST_LINE)
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
-    _tell(writer, {"token": token})
+    _send_line(writer, {"token": token})
     first = await reader.readline()
     if not first:
         return
-    load = SteadyLoad(loop, SteadyPlan.model_validate_json(first))
+    load = ContinuousLoad(loop, ContinuousPlan.model_validate_json(first))
     try:
-        with garbage_left_alone():  # except in `_collect`
-            reporting = asyncio.create_task(_report(load, writer))
-            hearing = asyncio.create_task(_hear(load, reader))
+        with gc_paused():  # except in `_collect`
+            reporting = asyncio.create_task(_send_reports(load, writer))
+            receiving = asyncio.create_task(_receive_changes(load, reader))
             done, _ = await asyncio.wait(
-                (reporting, hearing, load.broken), return_when=asyncio.FIRST_COMPLETED
+                (reporting, receiving, load.failure), return_when=asyncio.FIRST_COMPLETED
             )
             for one in done:
                 one.result()
@@ -303,31 +311,31 @@ async def serve(port: int, token: str) -> None:
         load.stop()
 
 
-async def _hear(load: SteadyLoad, reader: asyncio.StreamReader) -> None:
+async def _receive_changes(load: ContinuousLoad, reader: asyncio.StreamReader) -> None:
     while line := await reader.readline():
-        load.wish(Wish.model_validate_json(line))
+        load.apply_change(LoadChange.model_validate_json(line))
 
 
-async def _report(load: SteadyLoad, writer: asyncio.StreamWriter) -> None:
+async def _send_reports(load: ContinuousLoad, writer: asyncio.StreamWriter) -> None:
     due_s = perf_counter()
     for number in range(1, 1 << 62):
         due_s = max(due_s + REPORT_EVERY_S, perf_counter())
         await asyncio.sleep(due_s - perf_counter())
-        _tell(writer, load.report())
+        _send_line(writer, load.report())
         await writer.drain()
-        if number % round(FORGET_EVERY_S / REPORT_EVERY_S) == 0:
-            load.forget()
-        _collect(number)
+        if number % round(PRUNE_EVERY_S / REPORT_EVERY_S) == 0:
+            load.prune()
+        _collect_garbage(number)
 
 
-def _tell(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
+def _send_line(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
     writer.write(json.dumps(line).encode() + b"\n")
 
 
-def _collect(turn: int) -> None:
+def _collect_garbage(report_number: int) -> None:
     """Collect garbage at chosen moments: the newest objects at each report (about 0.1 ms), all
     objects once a minute (some ms)."""
-    gc.collect(2 if turn % 600 == 0 else 1 if turn % 50 == 0 else 0)
+    gc.collect(2 if report_number % 600 == 0 else 1 if report_number % 50 == 0 else 0)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -339,7 +347,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("port", type=int, help="of 127.0.0.1: who listens there tells the plan")
     port = parser.parse_args(argv).port
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serve(port, os.environ.get("LAB_TOKEN", "")))
+        runner.run(run_load(port, os.environ.get("LAB_TOKEN", "")))
 
 
 if __name__ == "__main__":

@@ -31,23 +31,23 @@ from typing import Any, NamedTuple, TextIO
 
 import psutil
 
-from lab.load.anomalies import Order, mark_stale
-from lab.load.closed_loop import users_of
+from lab.load.anomalies import PostOrder, mark_stale
+from lab.load.closed_loop import create_users
 from lab.load.metrics import lag_figures
 from lab.load.plan import BadPlan, Plan, read_plan
 from lab.load.samples import write_samples
-from lab.load.schedule import Arrival, Timeline, schedule, shift_s
+from lab.load.schedule import Arrival, PhaseClock, build_schedule, stagger_s
 from lab.load.sender import Sender
-from lab.load.visibility import Watcher
-from lab.support.http_client import Client
-from lab.support.parent_watch import watch_lifeline
+from lab.load.visibility import VisibilityProbe
+from lab.support.http_client import HttpClient
+from lab.support.parent_watch import exit_with_parent
 
 # ── Sends on time
 
-_AT_ONCE = 64  # most sends in a row before the loop reads answers
+_MAX_BURST = 64  # most sends in a row before the loop reads answers
 
 
-class Send(NamedTuple):
+class ScheduledSend(NamedTuple):
     """One arrival for one sender. `intended_s`: the intended send time, seconds from the start;
     `number`: the arrival's index in the schedule."""
 
@@ -57,21 +57,21 @@ class Send(NamedTuple):
     arrival: Arrival
 
 
-class Pump:
+class Dispatcher:
     """Fires each send at its intended send time. `all_sent` is done at the end of the schedule."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sends: Sequence[Send], started_at_s: float
+        self, loop: asyncio.AbstractEventLoop, sends: Sequence[ScheduledSend], started_at_s: float
     ) -> None:
         self.all_sent: asyncio.Future[None] = loop.create_future()
         self._loop, self._sends, self._started_at_s = loop, sends, started_at_s
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def turn(self) -> None:
+    def fire_due(self) -> None:
         """Fire the sends that are due, and set a timer for the next one."""
         try:
-            self._fire_due()
+            self._fire_burst()
         except Exception as error:  # in a callback it would only be logged, and the run would hang
             self.all_sent.set_exception(error)
 
@@ -80,20 +80,20 @@ class Pump:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _fire_due(self) -> None:
+    def _fire_burst(self) -> None:
         # Limited in number: a generator that is late must not delay the answers as well.
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_BURST):
             if self._next == len(self._sends):
                 self.all_sent.set_result(None)
                 return
             send = self._sends[self._next]
             wait_s = self._started_at_s + send.intended_s - perf_counter()
             if wait_s > 0:
-                self._timer = self._loop.call_later(wait_s, self.turn)
+                self._timer = self._loop.call_later(wait_s, self.fire_due)
                 return
             self._next += 1
             send.sender.fire(send.number, send.arrival, send.intended_s)
-        self._timer = self._loop.call_later(0.0, self.turn)
+        self._timer = self._loop.call_later(0.0, self.fire_due)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -102,7 +102,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 @contextmanager
-def garbage_left_alone() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Switch the garbage collector off inside this block."""
     was_on = gc.isenabled()
     gc.collect()
@@ -121,7 +121,7 @@ def garbage_left_alone() -> Iterator[None]:
 PROGRESS_EVERY_S = 0.25
 
 _SELECT_LIMIT = 1024  # select() accepts no higher file descriptor
-_SPARE_FILES = 64
+_RESERVED_FILES = 64
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -137,13 +137,13 @@ def main(argv: list[str] | None = None) -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     with progress, asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_run_until_told_otherwise(plan, progress))
+        runner.run(_run_until_interrupted(plan, progress))
 
 
-async def _run_until_told_otherwise(plan: Plan, progress: TextIO) -> None:
+async def _run_until_interrupted(plan: Plan, progress: TextIO) -> None:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
-    watch_lifeline(loop)
+    exit_with_parent(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, interrupted.set)
     await run(plan, progress, interrupted)
@@ -153,12 +153,12 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     """Follow the plan on the running loop, and write samples and summary; returns the summary."""
     loop = asyncio.get_running_loop()
     started_at_s = perf_counter() + 0.1 if plan.start_at is None else plan.start_at
-    timeline = Timeline(plan.phases)
-    arrivals = schedule(plan.seed, plan.rate, plan.phases, plan.mix)
-    senders = _senders(loop, plan, timeline, started_at_s)
+    timeline = PhaseClock(plan.phases)
+    arrivals = build_schedule(plan.seed, plan.rate, plan.phases, plan.mix)
+    senders = _create_senders(loop, plan, timeline, started_at_s)
     sends = [
-        Send(
-            arrival.at_s + shift_s(sender.index, len(senders), plan.rate, arrival.at_s),
+        ScheduledSend(
+            arrival.at_s + stagger_s(sender.index, len(senders), plan.rate, arrival.at_s),
             sender,
             n,
             arrival,
@@ -167,30 +167,30 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
         if sender.variant.users is None
         for n, arrival in enumerate(arrivals)
     ]
-    users = users_of(loop, senders, arrivals)
+    users = create_users(loop, senders, arrivals)
     sends.sort(key=lambda send: send.intended_s)
-    reporter = loop.create_task(_report(progress, senders, timeline, started_at_s))
-    pump = Pump(loop, sends, started_at_s)
+    reporter = loop.create_task(_report_progress(progress, senders, timeline, started_at_s))
+    dispatcher = Dispatcher(loop, sends, started_at_s)
     try:
-        with garbage_left_alone():
+        with gc_paused():
             cpu_before_s = process_time()
             psutil.cpu_percent()  # The next call returns the share since this one.
-            pump.turn()
+            dispatcher.fire_due()
             for user in users:
                 user.begin()
-            everything = asyncio.gather(pump.all_sent, *(user.all_sent for user in users))
-            await _first(interrupted, everything)
+            everything = asyncio.gather(dispatcher.all_sent, *(user.all_sent for user in users))
+            await _wait_for_first(interrupted, everything)
             cpu_s, wall_s = process_time() - cpu_before_s, perf_counter() - started_at_s
             machine_share = psutil.cpu_percent() / 100
             await _settle(senders, plan.settle_s, interrupted)
     finally:
         reporter.cancel()
-        pump.stop()
+        dispatcher.stop()
         for user in users:
             user.stop()
         for sender in senders:
             sender.close()
-    _report_once(progress, senders, timeline, started_at_s)
+    _write_progress(progress, senders, timeline, started_at_s)
     for sender in senders:
         mark_stale(sender.samples)
     samples = [sample for sender in senders for sample in sender.samples]
@@ -200,61 +200,61 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
         **lag_figures(samples, plan.late_after_ms),
         "cpu_share": cpu_s / wall_s if wall_s > 0 else None,
         "machine_share": machine_share,
-        "probes": {sender.variant.name: sender.watcher.probes for sender in senders},
+        "probes": {sender.variant.name: sender.probe.probes for sender in senders},
         "interrupted": interrupted.is_set(),
-        "unsettled": {sender.variant.name: sender.watcher.pending for sender in senders},
+        "unsettled": {sender.variant.name: sender.probe.pending for sender in senders},
     }
     write_samples(plan.samples, samples)
     plan.summary.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return summary
 
 
-def _senders(
-    loop: asyncio.AbstractEventLoop, plan: Plan, timeline: Timeline, started_at_s: float
+def _create_senders(
+    loop: asyncio.AbstractEventLoop, plan: Plan, timeline: PhaseClock, started_at_s: float
 ) -> list[Sender]:
     # Separate connections: a variant that hangs can't use up those of the others.
-    connections = max(1, connections_allowed() // len(plan.variants) - 1)
+    connections = max(1, raise_connection_limit() // len(plan.variants) - 1)
     return [
         Sender(
             index=index,
             variant=variant,
-            client=Client(loop, connections),
-            watcher=Watcher(
+            client=HttpClient(loop, connections),
+            probe=VisibilityProbe(
                 loop,
-                Client(loop, 1),
+                HttpClient(loop, 1),
                 variant.origin("query"),
                 variant.seed_posts,
                 started_at_s,
                 plan.reader_delay_s,
                 plan.timeout_s,  # the probe has the timeout of a reader
-                Order(variant.ordered_ids),
+                PostOrder(variant.ordered_ids),
             ),
-            timeline=timeline,
+            phase_clock=timeline,
             started_at_s=started_at_s,
             timeout_s=plan.timeout_s,
             max_in_flight=plan.max_in_flight,
-            at_once=tuple(plan.at_once),
+            follow_ups=tuple(plan.at_once),
             retries=plan.retries,
-            orange=plan.orange,
+            rejected_share=plan.orange,
         )
         for index, variant in enumerate(plan.variants)
     ]
 
 
-def connections_allowed() -> int:
+def raise_connection_limit() -> int:
     """How many connections this process can hold. Raises its soft limit of open files if it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _SELECT_LIMIT:
         soft = _SELECT_LIMIT if hard == resource.RLIM_INFINITY else min(_SELECT_LIMIT, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     limit = _SELECT_LIMIT if soft == resource.RLIM_INFINITY else min(soft, _SELECT_LIMIT)
-    return limit - len(os.listdir("/dev/fd")) - _SPARE_FILES
+    return limit - len(os.listdir("/dev/fd")) - _RESERVED_FILES
 
 
-async def _first(interrupted: asyncio.Event, all_sent: asyncio.Future[Any]) -> None:
-    told = asyncio.ensure_future(interrupted.wait())
-    await asyncio.wait((told, all_sent), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+async def _wait_for_first(interrupted: asyncio.Event, all_sent: asyncio.Future[Any]) -> None:
+    interruption = asyncio.ensure_future(interrupted.wait())
+    await asyncio.wait((interruption, all_sent), return_when=asyncio.FIRST_COMPLETED)
+    interruption.cancel()
     if all_sent.done():
         all_sent.result()
 
@@ -264,7 +264,7 @@ async def _settle(senders: Sequence[Sender], settle_s: float, interrupted: async
     give_up_at_s = perf_counter() + settle_s
     while not interrupted.is_set():
         unanswered = any(sender.counts.in_flight for sender in senders)
-        unseen = any(sender.watcher.pending for sender in senders)
+        unseen = any(sender.probe.pending for sender in senders)
         if not unanswered and (not unseen or perf_counter() >= give_up_at_s):
             return
         with suppress(TimeoutError):
@@ -279,17 +279,17 @@ def _open_progress(plan: Plan) -> TextIO:
     return plan.progress.open("a", encoding="utf-8")
 
 
-async def _report(
-    out: TextIO, senders: Sequence[Sender], timeline: Timeline, started_at_s: float
+async def _report_progress(
+    out: TextIO, senders: Sequence[Sender], timeline: PhaseClock, started_at_s: float
 ) -> None:
     await asyncio.sleep(max(0.0, started_at_s - perf_counter()))
     while True:
-        _report_once(out, senders, timeline, started_at_s)
+        _write_progress(out, senders, timeline, started_at_s)
         await asyncio.sleep(PROGRESS_EVERY_S)
 
 
-def _report_once(
-    out: TextIO, senders: Sequence[Sender], timeline: Timeline, started_at_s: float
+def _write_progress(
+    out: TextIO, senders: Sequence[Sender], timeline: PhaseClock, started_at_s: float
 ) -> None:
     now_s = perf_counter() - started_at_s
     line = {
@@ -298,7 +298,7 @@ def _report_once(
         "variants": {
             sender.variant.name: {
                 **asdict(sender.counts),
-                "pending_visible": sender.watcher.pending,
+                "pending_visible": sender.probe.pending,
             }
             for sender in senders
         },

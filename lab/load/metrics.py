@@ -18,12 +18,12 @@ from lab.load.samples import WRITES, Sample
 GOOD_IN_A_ROW = 10
 LATE_AFTER_MS = 10.0
 
-_ALWAYS_SHOWN = ("timeout", "refused", "reset", "http_503")
+_ALWAYS_REPORTED = ("timeout", "refused", "reset", "http_503")
 _RECOVERED_FACTOR = 2.0
 _RECOVERED_SLACK_MS = 20.0
 
 
-class Latency(TypedDict):
+class LatencyFigures(TypedDict):
     """Milliseconds; each is None when there was no good answer."""
 
     p50: float | None
@@ -50,7 +50,7 @@ class _Figures(TypedDict):
     dropped: int
     success: float | None
     errors: dict[str, int]
-    latency_ms: Latency
+    latency_ms: LatencyFigures
     failed_after_ms: dict[str, float | None]
     degraded: int
     decided: int
@@ -110,14 +110,14 @@ def phase_figures(
     `seconds`: the length of each phase to report, in order. Each endpoint that the run used
     appears in every phase, so a phase without samples shows `sent: 0`.
     """
-    kept = [sample for sample in samples if sample.phase != WARM_UP]
-    endpoints = sorted({sample.endpoint for sample in kept})
+    counted = [sample for sample in samples if sample.phase != WARM_UP]
+    endpoints = sorted({sample.endpoint for sample in counted})
     return {
         phase: {
             "seconds": length_s,
             "endpoints": {
                 endpoint: endpoint_figures(
-                    [s for s in kept if s.phase == phase and s.endpoint == endpoint],
+                    [s for s in counted if s.phase == phase and s.endpoint == endpoint],
                     late_after_ms,
                     is_write=endpoint in WRITES,
                 )
@@ -144,8 +144,8 @@ def endpoint_figures(
         "late": sum(sample.lag_ms > late_after_ms for sample in sent),
         "dropped": len(samples) - len(sent),
         "success": len(good) / len(sent) if sent else None,
-        "errors": dict.fromkeys(_ALWAYS_SHOWN, 0) | Counter(sample.error for sample in failed),
-        "latency_ms": _latency([s.latency_ms for s in good if s.latency_ms is not None]),
+        "errors": dict.fromkeys(_ALWAYS_REPORTED, 0) | Counter(sample.error for sample in failed),
+        "latency_ms": _latency_figures([s.latency_ms for s in good if s.latency_ms is not None]),
         "failed_after_ms": {"p50": percentile(waited_ms, 50)},
         "degraded": sum(sample.degraded for sample in good),
         "decided": sum(sample.decided for sample in good),
@@ -153,12 +153,12 @@ def endpoint_figures(
         "stale": sum(sample.stale for sample in good),
     }
     if is_write:
-        figures["visible_ms"] = visible_ms(good)
+        figures["visible_ms"] = visibility_spread(good)
         figures["never_visible"] = sum(sample.visible_ms is None for sample in good)
     return figures
 
 
-def visible_ms(samples: Iterable[Sample]) -> Spread:
+def visibility_spread(samples: Iterable[Sample]) -> Spread:
     """How long writes took to become visible; writes that never did are not included."""
     return spread(
         [s.visible_ms for s in samples if s.visible_ms is not None and s.phase != WARM_UP]
@@ -167,18 +167,18 @@ def visible_ms(samples: Iterable[Sample]) -> Spread:
 
 def lag_figures(samples: Iterable[Sample], late_after_ms: float = LATE_AFTER_MS) -> dict[str, Any]:
     """How well the generator kept its schedule: `{lag_ms{p50,p99,max}, sent, late, dropped}`."""
-    kept = [sample for sample in samples if sample.phase != WARM_UP]
-    lags_ms = [sample.lag_ms for sample in kept if not sample.dropped]
+    counted = [sample for sample in samples if sample.phase != WARM_UP]
+    lags_ms = [sample.lag_ms for sample in counted if not sample.dropped]
     return {
         "lag_ms": spread(lags_ms),
         "sent": len(lags_ms),
         "late": sum(lag_ms > late_after_ms for lag_ms in lags_ms),
-        "dropped": len(kept) - len(lags_ms),
+        "dropped": len(counted) - len(lags_ms),
     }
 
 
 def recovery_seconds(
-    samples: Iterable[Sample], healed_at_s: float, before: Mapping[str, EndpointFigures]
+    samples: Iterable[Sample], healed_at_s: float, baseline: Mapping[str, EndpointFigures]
 ) -> float | None:
     """Seconds from the end of the fault to the first of ten good requests in a row; None: never.
 
@@ -191,27 +191,27 @@ def recovery_seconds(
         (sample for sample in samples if sample.intended_s >= healed_at_s),
         key=lambda sample: sample.intended_s,
     )
-    row: list[Sample] = []
+    streak: list[Sample] = []
     for sample in after:
-        if not _is_good(sample, before.get(sample.endpoint)):
-            row.clear()
+        if not _is_good(sample, baseline.get(sample.endpoint)):
+            streak.clear()
             continue
-        row.append(sample)
-        if len(row) == min(GOOD_IN_A_ROW, len(after)):
-            return row[0].intended_s - healed_at_s
+        streak.append(sample)
+        if len(streak) == min(GOOD_IN_A_ROW, len(after)):
+            return streak[0].intended_s - healed_at_s
     return None
 
 
-def _is_good(sample: Sample, before: EndpointFigures | None) -> bool:
+def _is_good(sample: Sample, baseline: EndpointFigures | None) -> bool:
     if not sample.ok or sample.latency_ms is None:
         return False
-    usual_ms = before["latency_ms"]["p99"] if before is not None else None
+    usual_ms = baseline["latency_ms"]["p99"] if baseline is not None else None
     # Without a figure from before there is nothing to compare a good answer with.
     limit_ms = usual_ms and _RECOVERED_FACTOR * usual_ms + _RECOVERED_SLACK_MS
     return limit_ms is None or sample.latency_ms <= limit_ms
 
 
-def _latency(values_ms: Sequence[float]) -> Latency:
+def _latency_figures(values_ms: Sequence[float]) -> LatencyFigures:
     ordered = sorted(values_ms)
     return {
         "p50": percentile(ordered, 50),

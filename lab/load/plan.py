@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lab.support.http_client import Origin
+from lab.support.http_client import HttpOrigin
 
-Action = Literal["read_feed", "create_post", "create_comment"]
-AtOnce = Literal["comment_at_once", "look_at_once"]
-Service = Literal["posts", "comments", "query"]
+LoadAction = Literal["read_feed", "create_post", "create_comment"]
+FollowUpAction = Literal["comment_at_once", "look_at_once"]
+EntryService = Literal["posts", "comments", "query"]
 
 WARM_UP = "warm_up"
 """The phase whose samples are saved in the file but left out of every figure."""
@@ -31,7 +31,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Phase(_Strict):
+class PlanPhase(_Strict):
     """A named part of the run. Names may repeat; figures cover all phases of the same name.
 
     `rate`: arrivals/s in this phase; None: the rate of the plan.
@@ -42,7 +42,7 @@ class Phase(_Strict):
     rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
 
 
-class Variant(_Strict):
+class PlanVariant(_Strict):
     """One arrangement under load: its services, and posts that exist before the first arrival.
 
     `users`: number of users in a closed loop; None: an open loop. `ordered_ids`: whether a newer
@@ -50,23 +50,23 @@ class Variant(_Strict):
     """
 
     name: Annotated[str, Field(min_length=1)]
-    urls: dict[Service, str]
+    urls: dict[EntryService, str]
     seed_posts: Annotated[list[str], Field(min_length=1)]
     users: Annotated[int, Field(ge=1)] | None = None
     ordered_ids: bool = True
 
     @field_validator("urls")
     @classmethod
-    def _names_every_service(cls, urls: dict[Service, str]) -> dict[Service, str]:
+    def _names_every_service(cls, urls: dict[EntryService, str]) -> dict[EntryService, str]:
         if missing := {"posts", "comments", "query"} - set(urls):
             raise ValueError(f"no URL for {', '.join(sorted(missing))}")
         for url in urls.values():
-            Origin.of(url)
+            HttpOrigin.from_url(url)
         return urls
 
-    def origin(self, service: Service) -> Origin:
+    def origin(self, service: EntryService) -> HttpOrigin:
         """Where this variant's `service` listens."""
-        return Origin.of(self.urls[service])
+        return HttpOrigin.from_url(self.urls[service])
 
 
 class Plan(_Strict):
@@ -75,9 +75,9 @@ class Plan(_Strict):
 
     seed: int
     rate: Annotated[float, Field(gt=0, le=10_000)]
-    mix: dict[Action, Annotated[float, Field(ge=0)]]
-    phases: Annotated[list[Phase], Field(min_length=1)]
-    variants: Annotated[list[Variant], Field(min_length=1)]
+    mix: dict[LoadAction, Annotated[float, Field(ge=0)]]
+    phases: Annotated[list[PlanPhase], Field(min_length=1)]
+    variants: Annotated[list[PlanVariant], Field(min_length=1)]
     samples: Path
     progress: Path
     summary: Path
@@ -86,21 +86,21 @@ class Plan(_Strict):
     settle_s: Annotated[float, Field(ge=0)] = 10.0
     reader_delay_s: Annotated[float, Field(ge=0)] = 2.0
     late_after_ms: Annotated[float, Field(gt=0)] = 10.0
-    at_once: list[AtOnce] = []
+    at_once: list[FollowUpAction] = []
     retries: Annotated[int, Field(ge=0, le=10)] = 0
     orange: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_in_flight: Annotated[int, Field(ge=1)] = 400
 
     @field_validator("mix")
     @classmethod
-    def _asks_for_something(cls, mix: dict[Action, float]) -> dict[Action, float]:
+    def _asks_for_something(cls, mix: dict[LoadAction, float]) -> dict[LoadAction, float]:
         if sum(mix.values()) <= 0:
             raise ValueError("the weights add up to nothing, so there is nothing to send")
         return mix
 
     @field_validator("variants")
     @classmethod
-    def _can_be_told_apart(cls, variants: list[Variant]) -> list[Variant]:
+    def _can_be_told_apart(cls, variants: list[PlanVariant]) -> list[PlanVariant]:
         names = [variant.name for variant in variants]
         if len(set(names)) < len(names):
             raise ValueError(f"each variant needs a name of its own, not {', '.join(names)}")

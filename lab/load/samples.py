@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lab.load.schedule import ORANGE, Arrival
+from lab.load.schedule import REJECTED_SHARE, Arrival
 
 WRITES = ("create_post", "create_comment", "comment_at_once")
 
@@ -69,10 +69,10 @@ class Sample:
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
-_FIRST_COLUMNS = COLUMNS.index("dropped") + 1  # in every file; newer columns follow
+_REQUIRED_COLUMNS = COLUMNS.index("dropped") + 1  # in every file; newer columns follow
 
 
-def token(variant: int, number: int) -> str:
+def make_token(variant: int, number: int) -> str:
     """The text that identifies a write: no token is a part of another one.
 
     Padded *and* ended, so that `w-1-000001;` is not found inside `w-1-0000011;`.
@@ -80,13 +80,13 @@ def token(variant: int, number: int) -> str:
     return f"w-{variant}-{number:06d};"
 
 
-def text_of(arrival: Arrival, text_token: str, orange: float = ORANGE) -> str:
+def build_text(arrival: Arrival, token: str, rejected_share: float = REJECTED_SHARE) -> str:
     """The text of a write: a post's title or a comment's content, with its token. `orange`: the
     share of comments that moderation rejects."""
     if arrival.action == "create_post":
-        return f"post {text_token}"
+        return f"post {token}"
     # Moderation rejects this word: the load contains comments of both kinds.
-    return f"comment {text_token}{' orange' if arrival.is_among(orange) else ''}"
+    return f"comment {token}{' orange' if arrival.in_share(rejected_share) else ''}"
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
@@ -96,7 +96,7 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     with os.fdopen(file, "w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
-        writer.writerows(map(_row, samples))
+        writer.writerows(map(_to_row, samples))
     partial.replace(path)
 
 
@@ -108,38 +108,38 @@ def read_samples(path: Path) -> list[Sample]:
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source)
         header = tuple(next(reader, ()))
-        if len(header) < _FIRST_COLUMNS or header != COLUMNS[: len(header)]:
+        if len(header) < _REQUIRED_COLUMNS or header != COLUMNS[: len(header)]:
             raise BadSamples(f"{path}: expected the columns {','.join(COLUMNS)}, saw {header}")
         try:
-            readers = _READERS[: len(header)]
-            return [_sample(row, readers) for row in reader]
+            parsers = _COLUMN_PARSERS[: len(header)]
+            return [_from_row(row, parsers) for row in reader]
         except ValueError as error:
             raise BadSamples(f"{path}, line {reader.line_num}: {error}") from error
 
 
 # By the field's type as written. Floats have six decimals: seconds to the microsecond, milliseconds
 # to the nanosecond; more digits would be noise.
-_READ: dict[str, Callable[[str], Any]] = {
+_PARSERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": int,
     "float": float,
     "float | None": lambda text: float(text) if text else None,
     "bool": lambda text: bool(int(text)),
 }
-_WRITE: dict[type, Callable[[Any], object]] = {
+_FORMATTERS: dict[type, Callable[[Any], object]] = {
     float: lambda number: round(number, 6),
     bool: int,
 }
-_READERS = [_READ[str(field.type)] for field in fields(Sample)]
+_COLUMN_PARSERS = [_PARSERS[str(field.type)] for field in fields(Sample)]
 
 
-def _row(sample: Sample) -> list[object]:
-    return [_WRITE.get(type(value), _as_is)(value) for value in astuple(sample)]
+def _to_row(sample: Sample) -> list[object]:
+    return [_FORMATTERS.get(type(value), _identity)(value) for value in astuple(sample)]
 
 
-def _sample(row: list[str], readers: Sequence[Callable[[str], Any]]) -> Sample:
-    return Sample(*(read(text) for read, text in zip(readers, row, strict=True)))
+def _from_row(row: list[str], parsers: Sequence[Callable[[str], Any]]) -> Sample:
+    return Sample(*(read(text) for read, text in zip(parsers, row, strict=True)))
 
 
-def _as_is(value: object) -> object:
+def _identity(value: object) -> object:
     return value

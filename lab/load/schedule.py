@@ -18,12 +18,12 @@ from math import ceil
 from random import Random
 from typing import NamedTuple
 
-from lab.load.plan import Action, Phase
+from lab.load.plan import LoadAction, PlanPhase
 
 _RANKS = 1_000_000
-_LARGEST_HAND = 1_000
+_MAX_BLOCK = 1_000
 
-ORANGE = 0.1
+REJECTED_SHARE = 0.1
 """Default share of comments that contain the word that moderation rejects."""
 
 
@@ -38,9 +38,9 @@ class Arrival(NamedTuple):
     @property
     def is_rejectable(self) -> bool:
         """Whether a comment with this rank contains the word that moderation rejects: 1 in 10."""
-        return self.is_among(ORANGE)
+        return self.in_share(REJECTED_SHARE)
 
-    def is_among(self, share: float) -> bool:
+    def in_share(self, share: float) -> bool:
         """Whether this arrival belongs to a share of all (0 to 1, in steps of 0.001).
 
         It uses other digits than the choice of the post does (`rank % 10`, as a rule): otherwise
@@ -50,8 +50,8 @@ class Arrival(NamedTuple):
         return 100 * ones + tens < round(1_000 * share)
 
 
-def schedule(
-    seed: int, rate: float, phases: Sequence[Phase], mix: Mapping[Action, float]
+def build_schedule(
+    seed: int, rate: float, phases: Sequence[PlanPhase], mix: Mapping[LoadAction, float]
 ) -> list[Arrival]:
     """All arrivals of a run, in order: `rate` a second, or the rate of the phase.
 
@@ -66,20 +66,20 @@ def schedule(
     1979).
     """
     random = Random(seed)
-    wanted = _dealt(random, mix)
+    actions = _stratified_actions(random, mix)
     arrivals: list[Arrival] = []
-    at_s, gaps = 0.0, random.expovariate(1.0)
-    for until_s, now in _stretches(rate, phases):
-        while at_s + gaps / now < until_s:
-            at_s += gaps / now
-            arrivals.append(Arrival(round(at_s, 6), next(wanted), random.randrange(_RANKS)))
-            gaps = random.expovariate(1.0)
-        gaps -= (until_s - at_s) * now
+    at_s, remaining_gaps = 0.0, random.expovariate(1.0)
+    for until_s, current_rate in _constant_rate_spans(rate, phases):
+        while at_s + remaining_gaps / current_rate < until_s:
+            at_s += remaining_gaps / current_rate
+            arrivals.append(Arrival(round(at_s, 6), next(actions), random.randrange(_RANKS)))
+            remaining_gaps = random.expovariate(1.0)
+        remaining_gaps -= (until_s - at_s) * current_rate
         at_s = until_s
     return arrivals
 
 
-def _dealt(random: Random, mix: Mapping[Action, float]) -> Iterator[str]:
+def _stratified_actions(random: Random, mix: Mapping[LoadAction, float]) -> Iterator[str]:
     """Yield the actions one by one, from shuffled hands of cards.
 
     Each hand has the shares of `mix`, and enough cards to contain the rarest action once. This is
@@ -88,44 +88,44 @@ def _dealt(random: Random, mix: Mapping[Action, float]) -> Iterator[str]:
     """
     actions = sorted(action for action in mix if mix[action] > 0)
     ends = list(accumulate(mix[action] for action in actions))
-    cards = min(_LARGEST_HAND, ceil(ends[-1] / min(mix[action] for action in actions)))
+    block_size = min(_MAX_BLOCK, ceil(ends[-1] / min(mix[action] for action in actions)))
     while True:
         # Card k is drawn from the k-th part of the whole: shares that are whole cards are exact
         # in each hand, the others in the long run.
-        places = [(card + random.random()) / cards * ends[-1] for card in range(cards)]
-        hand = [actions[min(bisect_right(ends, place), len(actions) - 1)] for place in places]
-        random.shuffle(hand)
-        yield from hand
+        points = [(card + random.random()) / block_size * ends[-1] for card in range(block_size)]
+        block = [actions[min(bisect_right(ends, place), len(actions) - 1)] for place in points]
+        random.shuffle(block)
+        yield from block
 
 
-def _stretches(rate: float, phases: Sequence[Phase]) -> list[tuple[float, float]]:
+def _constant_rate_spans(rate: float, phases: Sequence[PlanPhase]) -> list[tuple[float, float]]:
     """(end in seconds, rate) of each stretch; consecutive phases of one rate are one stretch."""
-    stretches: list[tuple[float, float]] = []
+    spans: list[tuple[float, float]] = []
     end_s = 0.0
     for now, alike in groupby(phases, key=lambda phase: phase.rate or rate):
         end_s = sum((phase.seconds for phase in alike), end_s)
-        stretches.append((end_s, now))
-    return stretches
+        spans.append((end_s, now))
+    return spans
 
 
-TURN_S = 0.25
+ROTATE_EVERY_S = 0.25
 
 
-def shift_s(variant: int, variants: int, rate: float, at_s: float) -> float:
+def stagger_s(variant: int, variants: int, rate: float, at_s: float) -> float:
     """By how many seconds variant number `variant` sends the arrival of `at_s` later.
 
     The variants are spread over one mean gap, so that twins on one machine do not always send at
     the same instant. Every TURN_S seconds another variant is first, because the second one meets
     the work that the first one left: without the rotation, two equal variants differed by 13 %.
     """
-    place = (variant + int(at_s / TURN_S)) % variants
-    return place / (rate * variants)
+    slot = (variant + int(at_s / ROTATE_EVERY_S)) % variants
+    return slot / (rate * variants)
 
 
-class Timeline:
+class PhaseClock:
     """Maps a time to its phase. Times after the last phase belong to the last phase."""
 
-    def __init__(self, phases: Sequence[Phase]) -> None:
+    def __init__(self, phases: Sequence[PlanPhase]) -> None:
         self._names = [phase.name for phase in phases]
         self._ends_s = list(accumulate(phase.seconds for phase in phases))
         self.end_s = self._ends_s[-1]

@@ -18,57 +18,61 @@ from time import perf_counter
 from urllib.parse import quote
 
 from lab.domain import headers
-from lab.load.plan import Service, Variant
-from lab.load.samples import Sample, text_of, token
-from lab.load.schedule import ORANGE, Arrival, Timeline
-from lab.load.visibility import Watcher
-from lab.support.http_client import Client, Done, Origin, Outcome
+from lab.load.plan import EntryService, PlanVariant
+from lab.load.samples import Sample, build_text, make_token
+from lab.load.schedule import REJECTED_SHARE, Arrival, PhaseClock
+from lab.load.visibility import VisibilityProbe
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult, ResultCallback
 
 # ── Client retries
 
-_WAS_IT_DONE = ("timeout", "reset")
+_UNKNOWN_OUTCOMES = ("timeout", "reset")
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryingClient:
     """A client that retries writes with an unknown outcome, up to `retries` times.
 
     `timeout_s`: timeout of each retry, in seconds.
     """
 
-    client: Client
+    client: HttpClient
     retries: int
     timeout_s: float
 
     def send(
         self,
         method: str,
-        origin: Origin,
+        origin: HttpOrigin,
         path: str,
         body: bytes,
         give_up_at_s: float,
-        done: Done,
+        on_done: ResultCallback,
         extra_headers: Mapping[str, str],
     ) -> bool:
         """As `Client.send`. `done` gets the last outcome, with the number of retries."""
         if method == "GET":
-            return self.client.send(method, origin, path, body, give_up_at_s, done, extra_headers)
-        keyed = {**extra_headers, headers.IDEMPOTENCY_KEY: f'"{secrets.token_hex(16)}"'}
-        unknown: list[Outcome] = []
+            return self.client.send(
+                method, origin, path, body, give_up_at_s, on_done, extra_headers
+            )
+        keyed_headers = {**extra_headers, headers.IDEMPOTENCY_KEY: f'"{secrets.token_hex(16)}"'}
+        unknown_outcomes: list[HttpResult] = []
 
         def attempt(give_up_at_s: float) -> bool:
-            return self.client.send(method, origin, path, body, give_up_at_s, answered, keyed)
+            return self.client.send(
+                method, origin, path, body, give_up_at_s, on_outcome, keyed_headers
+            )
 
-        def answered(outcome: Outcome) -> None:
-            if outcome.error == "no_socket" and unknown:
-                done(unknown[-1])  # an earlier attempt was sent, so report its outcome
+        def on_outcome(outcome: HttpResult) -> None:
+            if outcome.error == "no_socket" and unknown_outcomes:
+                on_done(unknown_outcomes[-1])  # an earlier attempt was sent, so report its outcome
                 return
-            outcome = outcome._replace(retried=len(unknown))
-            if outcome.error in _WAS_IT_DONE and len(unknown) < self.retries:
-                unknown.append(outcome)
+            outcome = outcome._replace(retried=len(unknown_outcomes))
+            if outcome.error in _UNKNOWN_OUTCOMES and len(unknown_outcomes) < self.retries:
+                unknown_outcomes.append(outcome)
                 if attempt(perf_counter() + self.timeout_s):
                     return
-            done(outcome)
+            on_done(outcome)
 
         return attempt(give_up_at_s)
 
@@ -77,34 +81,36 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointRequest:
     """How an action is sent: the request, the JSON key of its text, the status of success."""
 
     method: str
-    service: Service
+    service: EntryService
     path: str
     text_key: str
-    good_status: int
+    success_status: int
 
 
 ENDPOINTS = {
-    "read_feed": Endpoint("GET", "query", "/feed?limit=20", "", 200),
-    "create_post": Endpoint("POST", "posts", "/posts", "title", 201),
-    "create_comment": Endpoint("POST", "comments", "/posts/{post_id}/comments", "content", 201),
+    "read_feed": EndpointRequest("GET", "query", "/feed?limit=20", "", 200),
+    "create_post": EndpointRequest("POST", "posts", "/posts", "title", 201),
+    "create_comment": EndpointRequest(
+        "POST", "comments", "/posts/{post_id}/comments", "content", 201
+    ),
 }
 
-AT_ONCE = {
+FOLLOW_UPS = {
     "comment_at_once": ENDPOINTS["create_comment"],
     "look_at_once": ENDPOINTS["read_feed"],
 }
 """What an author does as soon as the 201 for a post arrives; no reader is that fast."""
 
 _PENDING = b'"pending"'  # Searched, not parsed: no text of the load contains it.
-_FIRST_AT_ONCE = 900_000  # token numbers that no arrival of the schedule has
+_FIRST_FOLLOW_UP = 900_000  # token numbers that no arrival of the schedule has
 
 
 @dataclass
-class Counts:
+class SendCounts:
     """Running totals for the progress lines; the results come from the samples."""
 
     sent: int = 0
@@ -119,33 +125,33 @@ class Sender:
     """Sends one variant's arrivals; `index` is the variant's number in the plan."""
 
     index: int
-    variant: Variant
-    client: Client
-    watcher: Watcher
-    timeline: Timeline
+    variant: PlanVariant
+    client: HttpClient
+    probe: VisibilityProbe
+    phase_clock: PhaseClock
     started_at_s: float
     timeout_s: float
     max_in_flight: int
-    at_once: tuple[str, ...] = ()
+    follow_ups: tuple[str, ...] = ()
     retries: int = 0
-    orange: float = ORANGE
+    rejected_share: float = REJECTED_SHARE
     samples: list[Sample] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
+    counts: SendCounts = field(default_factory=SendCounts)
 
     def __post_init__(self) -> None:
-        self._origins: dict[str, Origin] = {
+        self._origins: dict[str, HttpOrigin] = {
             name: self.variant.origin(endpoint.service)
-            for name, endpoint in (ENDPOINTS | AT_ONCE).items()
+            for name, endpoint in (ENDPOINTS | FOLLOW_UPS).items()
         }
-        self._followed = 0
-        self._again = Again(self.client, self.retries, self.timeout_s)
+        self._follow_up_count = 0
+        self._retrying_client = RetryingClient(self.client, self.retries, self.timeout_s)
 
     def fire(
         self,
         number: int,
         arrival: Arrival,
         intended_s: float,
-        then: Callable[[], None] | None = None,
+        on_done: Callable[[], None] | None = None,
     ) -> None:
         """Send arrival `number` of the schedule now; its intended send time is `intended_s`.
 
@@ -155,27 +161,27 @@ class Sender:
         due_s = self.started_at_s + intended_s
         sample = Sample(
             variant=self.variant.name,
-            phase=self.timeline.phase_at(intended_s),
+            phase=self.phase_clock.phase_at(intended_s),
             endpoint=arrival.action,
             intended_s=intended_s,
             lag_ms=(perf_counter() - due_s) * 1000,
         )
         body = b""
         if endpoint.text_key:
-            sample.token = token(self.index, number)
-            text = text_of(arrival, sample.token, self.orange)
+            sample.token = make_token(self.index, number)
+            text = build_text(arrival, sample.token, self.rejected_share)
             body = json.dumps({endpoint.text_key: text}).encode()
         if arrival.action == "create_comment":
-            sample.post_id = self.watcher.target(arrival.rank)
-        self._send(sample, endpoint, body, then)
+            sample.post_id = self.probe.pick_post(arrival.rank)
+        self._send(sample, endpoint, body, on_done)
 
-    def _follow(self, post: Sample, action: str) -> None:
+    def _send_follow_up(self, post: Sample, action: str) -> None:
         """Send a follow-up to a post that has just been acknowledged."""
-        endpoint = AT_ONCE[action]
+        endpoint = FOLLOW_UPS[action]
         now_s = perf_counter() - self.started_at_s
         sample = Sample(
             variant=self.variant.name,
-            phase=self.timeline.phase_at(now_s),
+            phase=self.phase_clock.phase_at(now_s),
             endpoint=action,
             intended_s=now_s,
             lag_ms=0.0,
@@ -183,34 +189,34 @@ class Sender:
         )
         body = b""
         if endpoint.text_key:
-            self._followed += 1
-            sample.token = token(self.index, _FIRST_AT_ONCE + self._followed)
+            self._follow_up_count += 1
+            sample.token = make_token(self.index, _FIRST_FOLLOW_UP + self._follow_up_count)
             body = json.dumps({endpoint.text_key: f"at once {sample.token}"}).encode()
         self._send(sample, endpoint, body)
 
     def _send(
         self,
         sample: Sample,
-        endpoint: Endpoint,
+        endpoint: EndpointRequest,
         body: bytes,
-        then: Callable[[], None] | None = None,
+        on_done: Callable[[], None] | None = None,
     ) -> None:
         self.samples.append(sample)
         counts = self.counts
         sample.trace = secrets.token_hex(16)
-        sample.dropped = counts.in_flight >= self.max_in_flight or not self._again.send(
+        sample.dropped = counts.in_flight >= self.max_in_flight or not self._retrying_client.send(
             endpoint.method,
             self._origins[sample.endpoint],
             endpoint.path.format(post_id=quote(sample.post_id, safe="")),
             body,
             self.started_at_s + sample.intended_s + self.timeout_s,
-            partial(self._answered, sample, endpoint.good_status, then),
+            partial(self._on_outcome, sample, endpoint.success_status, on_done),
             {"traceparent": f"00-{sample.trace}-{sample.trace[:16]}-01"},
         )
         if sample.dropped:
             counts.dropped += 1
-            if then:
-                then()
+            if on_done:
+                on_done()
         else:
             counts.sent += 1
             counts.in_flight += 1
@@ -218,18 +224,22 @@ class Sender:
     def close(self) -> None:
         """Stop sending and probing. A request in progress has no outcome; its error is
         `interrupted`."""
-        self.watcher.stop()
+        self.probe.stop()
         self.client.close()
         for sample in self.samples:
             if not (sample.ok or sample.error or sample.dropped):
                 sample.error = "interrupted"
 
-    def _answered(
-        self, sample: Sample, good_status: int, then: Callable[[], None] | None, outcome: Outcome
+    def _on_outcome(
+        self,
+        sample: Sample,
+        success_status: int,
+        on_done: Callable[[], None] | None,
+        outcome: HttpResult,
     ) -> None:
         self.counts.in_flight -= 1
-        if then:
-            then()
+        if on_done:
+            on_done()
         if outcome.error == "no_socket":
             # No free socket on the client's side: this is not the server's fault.
             sample.dropped = True
@@ -239,44 +249,44 @@ class Sender:
         sample.retried = outcome.retried
         sample.latency_ms = (outcome.at_s - self.started_at_s - sample.intended_s) * 1000
         sample.status = outcome.status
-        if outcome.status == good_status:
-            self._good(sample, outcome)
+        if outcome.status == success_status:
+            self._record_success(sample, outcome)
         else:
             sample.error = outcome.error or f"http_{outcome.status}"
             # Never after a retry: an earlier attempt may have been done.
             sample.definite = not outcome.retried and (
-                outcome.error == "refused" or _says_definite(outcome.body)
+                outcome.error == "refused" or _is_definite(outcome.body)
             )
         if sample.ok:
             self.counts.ok += 1
         else:
             self.counts.failed += 1
 
-    def _good(self, sample: Sample, outcome: Outcome) -> None:
+    def _record_success(self, sample: Sample, outcome: HttpResult) -> None:
         sample.decided = _PENDING not in outcome.body
         if sample.endpoint == "read_feed":
             sample.ok, sample.degraded = True, outcome.degraded
             sent_at_s = self.started_at_s + sample.intended_s + sample.lag_ms / 1000
-            self.watcher.glance(outcome.body, outcome.at_s, sent_at_s, outcome.degraded)
+            self.probe.observe(outcome.body, outcome.at_s, sent_at_s, outcome.degraded)
         elif sample.endpoint == "look_at_once":
             sample.ok = sample.post_id.encode() in outcome.body
             sample.error = "" if sample.ok else "not_there"
-        elif new_id := _id_in(outcome.body):
+        elif new_id := _created_id(outcome.body):
             sample.ok, sample.id = True, new_id
-            self.watcher.acknowledged(sample)
+            self.probe.track_write(sample)
             if sample.endpoint == "create_post":
-                for action in self.at_once:
-                    self._follow(sample, action)
+                for action in self.follow_ups:
+                    self._send_follow_up(sample, action)
         else:
             sample.error = "bad_answer"  # a 201 that doesn't say what was created
 
 
-def _id_in(body: bytes) -> str:
+def _created_id(body: bytes) -> str:
     created = _json_object(body).get("id")
     return created if isinstance(created, str) else ""
 
 
-def _says_definite(body: bytes) -> bool:
+def _is_definite(body: bytes) -> bool:
     """Whether a problem document (RFC 9457, extended) says that the action was not done."""
     return _json_object(body).get("definite") is True
 

@@ -23,134 +23,138 @@ from heapq import heappop, heappush
 from time import perf_counter
 from urllib.parse import quote
 
-from lab.load.anomalies import MARGIN, Asked, Order, Shown
+from lab.load.anomalies import MARGIN, FeedRequest, MonotonicReads, PostOrder
 from lab.load.samples import Sample
-from lab.support.http_client import Client, Origin, Outcome
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
 
-FIRST_WAIT_S = 0.001
-LONGEST_WAIT_S = 0.050
+MIN_PAUSE_S = 0.001
+MAX_PAUSE_S = 0.050
 
-_PAGE = 20  # posts that a reader requests
-_LARGEST_PAGE = 100
-_NEWEST = 10  # how many posts get comments
-_GLANCE_EVERY_S = 0.1
+_PAGE_SIZE = 20  # posts that a reader requests
+_MAX_PAGE_SIZE = 100
+_COMMENTED_POSTS = 10  # how many posts get comments
+_OBSERVE_EVERY_S = 0.1
 _DECIDED = ("approved", "rejected")
 
 
-class Watcher:
+class VisibilityProbe:
     """Reads one variant's feed until it shows every acknowledged write. Times are of
     `perf_counter`."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        client: Client,
-        feed: Origin,
+        client: HttpClient,
+        origin: HttpOrigin,
         seed_posts: Iterable[str],
         started_at_s: float,
         reader_delay_s: float = 2.0,
         timeout_s: float = 2.0,
-        order: Order | None = None,
+        order: PostOrder | None = None,
     ) -> None:
         self.probes = 0
-        self._loop, self._client, self._feed = loop, client, feed
+        self._loop, self._client, self._origin = loop, client, origin
         self._started_at_s, self._reader_delay_s = started_at_s, reader_delay_s
         self._timeout_s = timeout_s
-        self._posts: dict[str, Sample] = {}
-        self._comments: dict[str, Sample] = {}
-        self._oldest: list[tuple[str, str]] = []  # a heap: (key of the post, id of the write)
-        self._order = order or Order()
-        self._seen = Shown(self._order)
+        self._pending_posts: dict[str, Sample] = {}
+        self._pending_comments: dict[str, Sample] = {}
+        self._pending_heap: list[tuple[str, str]] = []  # a heap: (key of the post, id of the write)
+        self._order = order or PostOrder()
+        self._monotonic_reads = MonotonicReads(self._order)
         self._seed_posts = sorted(seed_posts, key=self._order.key)
-        self._known = [self._order.key(one) for one in self._seed_posts]  # oldest first
-        self._shown: set[str] = set(self._seed_posts)
-        self._ripening: deque[tuple[float, str]] = deque()
+        self._known_keys = [self._order.key(one) for one in self._seed_posts]  # oldest first
+        self._shown_posts: set[str] = set(self._seed_posts)
+        self._not_yet_eligible: deque[tuple[float, str]] = deque()
         self._eligible: list[str] = []
-        self._glanced_at_s = 0.0
-        self._wait_s = FIRST_WAIT_S
+        self._observed_at_s = 0.0
+        self._pause_s = MIN_PAUSE_S
         self._timer: asyncio.TimerHandle | None = None
-        self._looking = self._look_at_once = False
-        self._page_is_deep = False
-        self._before: str | None = None
-        self._asked = Asked(started_at_s, _PAGE)
+        self._probing = self._probe_again = False
+        self._paging_back = False
+        self._cursor: str | None = None
+        self._last_request = FeedRequest(started_at_s, _PAGE_SIZE)
 
     @property
     def pending(self) -> int:
         """How many acknowledged writes the feed does not show yet."""
-        return len(self._posts) + len(self._comments)
+        return len(self._pending_posts) + len(self._pending_comments)
 
-    def acknowledged(self, sample: Sample) -> None:
+    def track_write(self, sample: Sample) -> None:
         """Start to look for a write that has its 201 (`sample.id` is set); the first look is at
         once."""
         if sample.endpoint == "create_post":
-            self._posts[sample.id] = sample
-            self._learn(sample.id)
+            self._pending_posts[sample.id] = sample
+            self._register_post(sample.id)
         else:
-            self._comments[sample.id] = sample
-        heappush(self._oldest, (self._order.key(sample.post_id or sample.id), sample.id))
-        self._wait_s = FIRST_WAIT_S
-        if self._looking:
-            self._look_at_once = True  # the request in progress may have left before the write
+            self._pending_comments[sample.id] = sample
+        heappush(self._pending_heap, (self._order.key(sample.post_id or sample.id), sample.id))
+        self._pause_s = MIN_PAUSE_S
+        if self._probing:
+            self._probe_again = True  # the request in progress may have left before the write
         else:
-            self._schedule(0.0)
+            self._schedule_probe(0.0)
 
-    def glance(self, body: bytes, at_s: float, sent_at_s: float, degraded: bool = False) -> None:
+    def observe(self, body: bytes, at_s: float, sent_at_s: float, degraded: bool = False) -> None:
         """Observe a feed that the load requested anyway: at most ten a second, as parsing takes
         time."""
-        if at_s - self._glanced_at_s >= _GLANCE_EVERY_S:
-            self._read(body, at_s, Asked(sent_at_s, _PAGE), degraded)
+        if at_s - self._observed_at_s >= _OBSERVE_EVERY_S:
+            self._process_feed(body, at_s, FeedRequest(sent_at_s, _PAGE_SIZE), degraded)
 
-    def target(self, rank: int) -> str:
+    def pick_post(self, rank: int) -> str:
         """The id of the post that gets the comment with this rank.
 
         One of the newest ten that the feed has shown for `reader_delay_s` seconds (readers comment
         only on what they have read), or one of the seed posts as long as there is none.
         """
-        ripe_at_s = perf_counter() - self._reader_delay_s
-        while self._ripening and self._ripening[0][0] <= ripe_at_s:
-            insort(self._eligible, self._ripening.popleft()[1], key=self._order.key)
-        del self._eligible[:-_NEWEST]
+        shown_before_s = perf_counter() - self._reader_delay_s
+        while self._not_yet_eligible and self._not_yet_eligible[0][0] <= shown_before_s:
+            insort(self._eligible, self._not_yet_eligible.popleft()[1], key=self._order.key)
+        del self._eligible[:-_COMMENTED_POSTS]
         posts = self._eligible or self._seed_posts
         return posts[rank % len(posts)]
 
     def stop(self) -> None:
         """Stop probing."""
-        self._put_off()
+        self._cancel_timer()
         self._client.close()
 
-    def _put_off(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _schedule(self, wait_s: float) -> None:
-        self._put_off()
-        self._timer = self._loop.call_later(wait_s, self._look)
+    def _schedule_probe(self, wait_s: float) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(wait_s, self._probe)
 
-    def _look(self) -> None:
+    def _probe(self) -> None:
         if not self.pending:
             return
         limit, before = self._next_page()
         path = f"/feed?limit={limit}" + (f"&before={quote(before)}" if before else "")
-        self._asked = Asked(perf_counter(), limit, before)
-        give_up_at_s = self._asked.at_s + self._timeout_s
-        self._looking = self._client.send("GET", self._feed, path, b"", give_up_at_s, self._looked)
-        if self._looking:
+        self._last_request = FeedRequest(perf_counter(), limit, before)
+        give_up_at_s = self._last_request.at_s + self._timeout_s
+        self._probing = self._client.send(
+            "GET", self._origin, path, b"", give_up_at_s, self._on_response
+        )
+        if self._probing:
             self.probes += 1
         else:
-            self._schedule(LONGEST_WAIT_S)
+            self._schedule_probe(MAX_PAUSE_S)
 
-    def _looked(self, outcome: Outcome) -> None:
-        self._looking = False
+    def _on_response(self, outcome: HttpResult) -> None:
+        self._probing = False
         if outcome.status == 200:
-            self._go_deeper(self._read(outcome.body, outcome.at_s, self._asked, outcome.degraded))
+            self._advance_cursor(
+                self._process_feed(outcome.body, outcome.at_s, self._last_request, outcome.degraded)
+            )
         if not self.pending:
             return
-        if self._look_at_once:
-            self._look_at_once = False
-            self._look()
+        if self._probe_again:
+            self._probe_again = False
+            self._probe()
         else:
-            self._schedule(self._wait_s)
-            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+            self._schedule_probe(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
 
     def _next_page(self) -> tuple[int, str | None]:
         """The `limit` and `before` of the next request.
@@ -160,30 +164,35 @@ class Watcher:
         passed.
         """
         # In a long outage tens of thousands are pending: too many to search for each request.
-        while self._oldest[0][1] not in self._posts and self._oldest[0][1] not in self._comments:
-            heappop(self._oldest)
-        oldest = self._oldest[0][0]
-        depth = len(self._known) - bisect_left(self._known, oldest) + MARGIN
-        behind = self._before is not None and self._order.key(self._before) <= oldest
-        if depth <= _LARGEST_PAGE or behind:
-            self._before = None
-        self._page_is_deep = not self._page_is_deep and self._before is not None
-        if self._page_is_deep:
-            return _LARGEST_PAGE, self._before
-        return min(_LARGEST_PAGE, max(_PAGE, depth)), None
+        while (
+            self._pending_heap[0][1] not in self._pending_posts
+            and self._pending_heap[0][1] not in self._pending_comments
+        ):
+            heappop(self._pending_heap)
+        oldest = self._pending_heap[0][0]
+        depth = len(self._known_keys) - bisect_left(self._known_keys, oldest) + MARGIN
+        passed_oldest = self._cursor is not None and self._order.key(self._cursor) <= oldest
+        if depth <= _MAX_PAGE_SIZE or passed_oldest:
+            self._cursor = None
+        self._paging_back = not self._paging_back and self._cursor is not None
+        if self._paging_back:
+            return _MAX_PAGE_SIZE, self._cursor
+        return min(_MAX_PAGE_SIZE, max(_PAGE_SIZE, depth)), None
 
-    def _go_deeper(self, shown: list[str]) -> None:
-        if self._page_is_deep or self._before is None:
-            self._before = (
-                shown[-1] if len(shown) == _LARGEST_PAGE else None
+    def _advance_cursor(self, post_ids: list[str]) -> None:
+        if self._paging_back or self._cursor is None:
+            self._cursor = (
+                post_ids[-1] if len(post_ids) == _MAX_PAGE_SIZE else None
             )  # short: the last page
 
-    def _read(self, body: bytes, at_s: float, asked: Asked, degraded: bool) -> list[str]:
+    def _process_feed(
+        self, body: bytes, at_s: float, request: FeedRequest, degraded: bool
+    ) -> list[str]:
         """Process a feed; returns the ids of its posts, [] for an answer that is not a feed."""
-        self._glanced_at_s = at_s
+        self._observed_at_s = at_s
         try:
             feed = json.loads(body)
-            shown = [str(post["id"]) for post in feed]
+            post_ids = [str(post["id"]) for post in feed]
             decided = {
                 str(post["id"]): {
                     str(comment["id"])
@@ -194,26 +203,28 @@ class Watcher:
             }
         except (ValueError, TypeError, KeyError):
             return []
-        self._order.meet(shown)
-        for post_id in shown:
-            if post_id not in self._shown:
-                self._shown.add(post_id)
-                self._ripening.append((at_s, post_id))
-                self._learn(post_id)
+        self._order.observe(post_ids)
+        for post_id in post_ids:
+            if post_id not in self._shown_posts:
+                self._shown_posts.add(post_id)
+                self._not_yet_eligible.append((at_s, post_id))
+                self._register_post(post_id)
         if not degraded:  # a feed that declares itself incomplete withdraws nothing
-            self._seen.compare(asked, decided, len(shown))
-        self._settle(self._posts, shown, at_s)
-        self._settle(self._comments, (one for ids in decided.values() for one in ids), at_s)
-        return shown
+            self._monotonic_reads.compare(request, decided, len(post_ids))
+        self._mark_visible(self._pending_posts, post_ids, at_s)
+        self._mark_visible(
+            self._pending_comments, (one for ids in decided.values() for one in ids), at_s
+        )
+        return post_ids
 
-    def _settle(self, waiting: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
-        for one in ids:
-            if (sample := waiting.pop(one, None)) is not None:
+    def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
+        for write_id in ids:
+            if (sample := pending.pop(write_id, None)) is not None:
                 sample.visible_ms = (at_s - self._started_at_s - sample.intended_s) * 1000
-                self._seen.note(sample, at_s)
+                self._monotonic_reads.record_shown(sample, at_s)
 
-    def _learn(self, post_id: str) -> None:
+    def _register_post(self, post_id: str) -> None:
         key = self._order.key(post_id)
-        place = bisect_left(self._known, key)
-        if place == len(self._known) or self._known[place] != key:
-            self._known.insert(place, key)
+        position = bisect_left(self._known_keys, key)
+        if position == len(self._known_keys) or self._known_keys[position] != key:
+            self._known_keys.insert(position, key)

@@ -11,50 +11,50 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from lab.results.result import Verdict
+from lab.results.result import ExpectationVerdict
 from lab.support.text import plain
 
 NONE = "-"
-WELL = 0.99
+SUCCESS_THRESHOLD = 0.99
 """A success rate below this share is marked as bad."""
 
-_SIGNS: dict[Verdict, tuple[str, str, str]] = {
+_SIGNS: dict[ExpectationVerdict, tuple[str, str, str]] = {
     "holds": ("✓", "+", "green"),
     "fails": ("✗", "x", "bold red"),
     "not measured": ("?", "?", "yellow"),
 }
-_IN_ASCII = str.maketrans(
+_ASCII_REPLACEMENTS = str.maketrans(
     {"…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "≥": ">=", "≤": "<=", "’": "'", "·": "."}
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TextFormat:
     """The abilities of an output: its character set and its width in columns."""
 
     ascii_only: bool
     width: int
 
     @classmethod
-    def of(cls, console: Console) -> "Look":
+    def for_console(cls, console: Console) -> "TextFormat":
         return cls(console.options.ascii_only, console.width)
 
     def plain(self, text: str, limit: int | None = None) -> str:
         """User-written `text` in characters that the output can show, cut to `limit` characters."""
-        shown = plain(text, limit)
+        cleaned = plain(text, limit)
         if not self.ascii_only:
-            return shown
-        narrow = shown.translate(_IN_ASCII).encode("ascii", "replace").decode()
+            return cleaned
+        narrow = cleaned.translate(_ASCII_REPLACEMENTS).encode("ascii", "replace").decode()
         return narrow if limit is None else narrow[:limit]
 
     def text(self, text: str, style: str = "", limit: int | None = None) -> Text:
         """`plain(text, limit)` as a Rich `Text`; square brackets in it are not markup."""
         return Text(self.plain(text, limit), style=style)
 
-    def verdict(self, verdict: Verdict) -> Text:
+    def verdict(self, verdict: ExpectationVerdict) -> Text:
         """The verdict as a sign and a word; the colour only repeats them."""
-        sign, narrow, style = _SIGNS[verdict]
-        return Text(f"{narrow if self.ascii_only else sign} {verdict}", style=style)
+        sign, ascii_sign, style = _SIGNS[verdict]
+        return Text(f"{ascii_sign if self.ascii_only else sign} {verdict}", style=style)
 
 
 def success(share: float | None) -> str:
@@ -69,7 +69,7 @@ def success(share: float | None) -> str:
 
 def share_style(share: float | None) -> str:
     """The Rich style of a success rate: bold red below `WELL`, dim for None."""
-    return "dim" if share is None else "" if share >= WELL else "bold red"
+    return "dim" if share is None else "" if share >= SUCCESS_THRESHOLD else "bold red"
 
 
 def ms(value: float | None) -> str:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.results.result import Variant
-from lab.service.call_counters import KINDS
+from lab.results.result import VariantResult
+from lab.service.call_counters import COUNTERS
 
 if TYPE_CHECKING:
     from lab.cluster.stack import Stack
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 # ── Dependencies
 
-Span = Mapping[str, Any]
+RecordedSpan = Mapping[str, Any]
 
 
-def read_needs(folder: Path, variant: str) -> dict[str, Any]:
+def read_dependencies(folder: Path, variant: str) -> dict[str, Any]:
     """The keys `asked` (callees by caller) and `on_the_bus` (services that published or consumed)
     of a variant, from the span files of its programs in `folder`."""
-    by_id: dict[str, Span] = {}
+    by_id: dict[str, RecordedSpan] = {}
     for file in folder.glob(f"{variant}.*.spans.ndjson"):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
@@ -39,81 +39,83 @@ def read_needs(folder: Path, variant: str) -> dict[str, Any]:
             except ValueError:
                 continue  # A process that was killed may have left an incomplete line.
             by_id[span["span"]] = span
-    asked: dict[str, set[str]] = {}
+    callees: dict[str, set[str]] = {}
     on_the_bus: set[str] = set()
     for span in by_id.values():
-        teller = by_id.get(span["parent"])
+        parent = by_id.get(span["parent"])
         if span["kind"] == "consumer":
-            on_the_bus |= {span["service"], *({teller["service"]} if teller else ())}
-        elif teller and teller["service"] != span["service"]:
-            asked.setdefault(teller["service"], set()).add(span["service"])
+            on_the_bus |= {span["service"], *({parent["service"]} if parent else ())}
+        elif parent and parent["service"] != span["service"]:
+            callees.setdefault(parent["service"], set()).add(span["service"])
     return {
-        "asked": {name: sorted(asked[name]) for name in sorted(asked)},
+        "asked": {name: sorted(callees[name]) for name in sorted(callees)},
         "on_the_bus": sorted(on_the_bus),
     }
 
 
-def edges(variant: Variant) -> int:
+def count_edges(variant: VariantResult) -> int:
     """The number of edges: one for each pair of caller and callee, one for each service on the
     bus."""
     return sum(map(len, variant.asked.values())) + len(variant.on_the_bus)
 
 
-def services(variant: Variant) -> int:
+def count_services(variant: VariantResult) -> int:
     """The number of services that called, were called, published or consumed."""
-    return len({*variant.asked, *_flat(variant.asked.values()), *variant.on_the_bus})
+    return len({*variant.asked, *_flatten(variant.asked.values()), *variant.on_the_bus})
 
 
-def hanging(variant: Variant) -> int:
+def count_transitive_dependencies(variant: VariantResult) -> int:
     """The number of pairs of services in which one needs the other, directly or through others."""
-    return sum(len(_needed_by(name, variant.asked)) for name in variant.asked)
+    return sum(len(_transitive_callees(name, variant.asked)) for name in variant.asked)
 
 
-def _needed_by(name: str, asked: Mapping[str, Iterable[str]]) -> set[str]:
-    needed: set[str] = set()
+def _transitive_callees(name: str, callees: Mapping[str, Iterable[str]]) -> set[str]:
+    found: set[str] = set()
     todo = [name]
     while todo:
-        new = set(asked.get(todo.pop(), ())) - needed
-        needed |= new
+        new = set(callees.get(todo.pop(), ())) - found
+        found |= new
         todo += new
-    return needed - {name}
+    return found - {name}
 
 
-def _flat(lists: Iterable[Iterable[str]]) -> Iterable[str]:
+def _flatten(lists: Iterable[Iterable[str]]) -> Iterable[str]:
     return (name for names in lists for name in names)
 
 
-OF_NEEDS: dict[str, Callable[[Variant], int]] = {
-    "services": services,
-    "edges": edges,
-    "hanging": hanging,
+OF_NEEDS: dict[str, Callable[[VariantResult], int]] = {
+    "services": count_services,
+    "edges": count_edges,
+    "hanging": count_transitive_dependencies,
 }
 """The figures of `VARIANT.web`."""
 
 
 # ── Call counts
 
-FIGURES = (*KINDS, "given_up")
+CALL_FIGURES = (*COUNTERS, "given_up")
 
 
-async def read_asks(stack: Stack) -> dict[str, Any]:
+async def read_call_counts(stack: Stack) -> dict[str, Any]:
     """The keys `asks` and `given_up` of a variant; empty if its services do not ask each other by
     HTTP or by events."""
     if stack.arrangement.ask_by not in ("http", "events"):
         return {}
     services = stack.arrangement.services
-    told = await asyncio.gather(*(stack.state(name) for name in services))
-    states = {name: state for name, state in zip(services, told, strict=True) if state is not None}
+    replies = await asyncio.gather(*(stack.state(name) for name in services))
+    states = {
+        name: state for name, state in zip(services, replies, strict=True) if state is not None
+    }
     return {
         "asks": {name: state["asks"] for name, state in states.items() if state.get("asks")},
         "given_up": sum(state.get("given_up", 0) for state in states.values()),
     }
 
 
-def asks_figure(variant: Variant, figure: str) -> float | None:
+def call_count(variant: VariantResult, figure: str) -> float | None:
     """One of FIGURES, summed over all callers and callees; None if there are no counts."""
     if variant.asks is None or figure == "given_up":
         return variant.given_up
     return sum(
-        kinds.get(figure, 0) for by_whom in variant.asks.values() for kinds in by_whom.values()
+        kinds.get(figure, 0) for by_callee in variant.asks.values() for kinds in by_callee.values()
     )

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lab.results.oracles import ORACLES
-from lab.results.paths import ExpressionError, known_path, measured, written
-from lab.results.result import Result
+from lab.results.paths import ExpressionError, check_figure_path, format_value, lookup
+from lab.results.result import RunResult
 
 # ── Parser and evaluator
 
-_LONGEST = 500
+_MAX_LENGTH = 500
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,12}(?:\.\d{1,9})?)"
     r"|(?P<name>[a-z_]\w*(?:-\w+)*(?:\.[a-z_]\w*(?:-\w+)*)*)"
@@ -46,7 +46,7 @@ _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[float, float], bool]]] 
     ast.NotEq: ("!=", operator.ne),
 }
 _FUNCTIONS: dict[str, Callable[..., float]] = {"min": min, "max": max, "abs": abs, **ORACLES}
-_WORDS = {"and", "or", "not", *_FUNCTIONS}
+_KEYWORDS = {"and", "or", "not", *_FUNCTIONS}
 
 
 def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
@@ -54,24 +54,24 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
 
     Raises ExpressionError.
     """
-    if len(text) > _LONGEST:
-        raise ExpressionError(f"has {len(text)} characters; {_LONGEST} is the most. Split it.")
+    if len(text) > _MAX_LENGTH:
+        raise ExpressionError(f"has {len(text)} characters; {_MAX_LENGTH} is the most. Split it.")
     names: dict[str, str] = {}
     source: list[str] = []
-    at = 0
-    while at < len(text.rstrip()):
-        token = _TOKEN.match(text, at)
+    position = 0
+    while position < len(text.rstrip()):
+        token = _TOKEN.match(text, position)
         if token is None:
             raise ExpressionError(
-                f"{text[at:].strip()[:20]!r} can't be read here. Known are paths, numbers, "
+                f"{text[position:].strip()[:20]!r} can't be read here. Known are paths, numbers, "
                 "+ - * / ( ), comparisons, and, or, not, min, max, abs."
             )
         word = token["name"]
-        if word is None or word in _WORDS:
+        if word is None or word in _KEYWORDS:
             source.append(word or token["number"] or token["sign"])
         else:
             source.append(names.setdefault(word, f"_{len(names)}"))
-        at = token.end()
+        position = token.end()
     try:
         tree = ast.parse(" ".join(source), mode="eval").body
     except (SyntaxError, MemoryError, RecursionError):
@@ -82,12 +82,12 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, {name: path for path, name in names.items()}
 
 
-class Walk:
+class Evaluator:
     """Evaluates a syntax tree; raises ExpressionError for every kind of node not listed here."""
 
     def __init__(self, values: dict[str, float | None]) -> None:
         self._values = values
-        self.refused = ""
+        self.oracle_error = ""
         """Why an oracle had no answer; "" if each had one."""
 
     def truth(self, node: ast.expr) -> bool | None:
@@ -106,7 +106,7 @@ class Walk:
                     if left is None or right is None
                     else _COMPARISONS[type(sign)][1](left, right)
                     for left, sign, right in zip(
-                        sides, map(_known_sign, signs), sides[1:], strict=False
+                        sides, map(_check_operator, signs), sides[1:], strict=False
                     )
                 ]
                 return False if False in pairs else (None if None in pairs else True)
@@ -125,19 +125,23 @@ class Walk:
                 inner = self.number(operand)
                 return None if inner is None else -inner
             case ast.BinOp(left, sign, right) if type(sign) in _ARITHMETIC:
-                one, other = self.number(left), self.number(right)
-                if one is None or other is None or (isinstance(sign, ast.Div) and other == 0):
+                left_value, right_value = self.number(left), self.number(right)
+                if (
+                    left_value is None
+                    or right_value is None
+                    or (isinstance(sign, ast.Div) and right_value == 0)
+                ):
                     return None
-                return _ARITHMETIC[type(sign)](one, other)
+                return _ARITHMETIC[type(sign)](left_value, right_value)
             case ast.Call(ast.Name(function), arguments, []) if function in _FUNCTIONS:
-                if takes := _takes_otherwise(function, len(arguments)):
-                    raise ExpressionError(f"{function}() takes {takes}.")
+                if arity := _wrong_arity(function, len(arguments)):
+                    raise ExpressionError(f"{function}() takes {arity}.")
                 each = [self.number(argument) for argument in arguments]
-                of = [value for value in each if value is not None]
+                measured = [value for value in each if value is not None]
                 try:
-                    return _FUNCTIONS[function](*of) if len(of) == len(each) else None
+                    return _FUNCTIONS[function](*measured) if len(measured) == len(each) else None
                 except (ValueError, OverflowError) as error:
-                    self.refused = str(error)
+                    self.oracle_error = str(error)
                     return None
         raise ExpressionError(
             f"{ast.unparse(node)!r} is not a figure, so it can't be reckoned with."
@@ -152,43 +156,47 @@ class Walk:
                 decides = next(one for one in clauses if self.truth(one) is whole)
                 left, rest = self.describe(decides)
                 word = " and " if isinstance(op, ast.And) else " or "
-                others = [self._filled(one) for one in clauses if one is not decides]
+                others = [self._with_values(one) for one in clauses if one is not decides]
                 return left, word.join([rest, *others])
             case ast.UnaryOp(ast.Not(), operand):
                 left, rest = self.describe(operand)
                 return left, f"not {rest}"
             case ast.Compare(first, signs, others):
                 sides = [first, *others]
-                at = next((i for i, side in enumerate(sides) if _has_path(side)), 0)
-                texts = ["…" if i == at else self._filled(side) for i, side in enumerate(sides)]
+                blank = next((i for i, side in enumerate(sides) if _has_path(side)), 0)
+                texts = [
+                    "…" if i == blank else self._with_values(side) for i, side in enumerate(sides)
+                ]
                 for i, sign in reversed(list(enumerate(signs))):
                     texts.insert(i + 1, _COMPARISONS[type(sign)][0])
-                if len(sides) == 2 and at == 0 and isinstance(others[0], ast.BinOp | ast.Call):
-                    texts.append(f"(= {written(self.number(others[0]))})")
-                return self.number(sides[at]), " ".join(texts).removeprefix("… ")
+                if len(sides) == 2 and blank == 0 and isinstance(others[0], ast.BinOp | ast.Call):
+                    texts.append(f"(= {format_value(self.number(others[0]))})")
+                return self.number(sides[blank]), " ".join(texts).removeprefix("… ")
         raise ExpressionError(f"{ast.unparse(node)!r} is nothing that can be true or false.")
 
-    def _filled(self, node: ast.expr) -> str:
-        figures = {name: written(value) for name, value in self._values.items()}
+    def _with_values(self, node: ast.expr) -> str:
+        figures = {name: format_value(value) for name, value in self._values.items()}
         return re.sub(r"\b_\d+\b", lambda name: figures[name[0]], ast.unparse(node))
 
 
-def _takes_otherwise(function: str, given: int) -> str | None:
+def _wrong_arity(function: str, count: int) -> str | None:
     """The arguments that a function takes, in words; None if `given` is a right number of them."""
     if function in ("min", "max", "abs"):
-        few, takes = (given != 1, "one figure") if function == "abs" else (given < 2, _TWO_OR_MORE)
-        return takes if few else None
+        wrong, arity = (
+            (count != 1, "one figure") if function == "abs" else (count < 2, _TWO_OR_MORE)
+        )
+        return arity if wrong else None
     parameters = inspect.signature(ORACLES[function]).parameters.values()
     if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
-        return None if given > 1 else _TWO_OR_MORE
+        return None if count > 1 else _TWO_OR_MORE
     names = ", ".join(one.name for one in parameters)
-    return None if given == len(parameters) else f"{len(parameters)} figures: {names}"
+    return None if count == len(parameters) else f"{len(parameters)} figures: {names}"
 
 
 _TWO_OR_MORE = "two figures or more"
 
 
-def _known_sign(sign: ast.cmpop) -> ast.cmpop:
+def _check_operator(sign: ast.cmpop) -> ast.cmpop:
     if type(sign) not in _COMPARISONS:
         raise ExpressionError("compares with a word; known are <= >= == != < >.")
     return sign
@@ -202,7 +210,7 @@ def _has_path(node: ast.expr) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Evaluation:
     """Whether an expression holds (None: not measured), the value of its left side, the rest with
     the figures filled in, and the value of each path."""
 
@@ -219,23 +227,25 @@ def check(text: str, variants: Sequence[str], phases: Sequence[str], steady: boo
     """
     tree, paths = parse(text)
     for path in paths.values():
-        known_path(path, variants, phases, steady)
+        check_figure_path(path, variants, phases, steady)
     try:
-        Walk(dict.fromkeys(paths, 1.0)).truth(tree)
+        Evaluator(dict.fromkeys(paths, 1.0)).truth(tree)
     except ExpressionError as error:
-        spelled = re.sub(r"\b_\d+\b", lambda name: paths.get(name[0], name[0]), str(error))
-        raise ExpressionError(spelled) from None
+        message = re.sub(r"\b_\d+\b", lambda name: paths.get(name[0], name[0]), str(error))
+        raise ExpressionError(message) from None
 
 
 def check_figure(text: str, variants: Sequence[str], phases: Sequence[str]) -> None:
     """Raise ExpressionError unless `text` is a figure for these variants and phases."""
     tree, paths = parse(text)
     for path in paths.values():
-        known_path(path, variants, phases, False)
-    Walk(dict.fromkeys(paths)).number(tree)
+        check_figure_path(path, variants, phases, False)
+    Evaluator(dict.fromkeys(paths)).number(tree)
 
 
-def is_figure_of(texts: Iterable[str], variants: Sequence[str], phases: Sequence[str]) -> bool:
+def figures_refer_only_to(
+    texts: Iterable[str], variants: Sequence[str], phases: Sequence[str]
+) -> bool:
     """Whether all `texts` are figures that use only these variants and phases."""
     try:
         for text in texts:
@@ -245,20 +255,20 @@ def is_figure_of(texts: Iterable[str], variants: Sequence[str], phases: Sequence
     return True
 
 
-def figure(text: str, result: Result) -> float | None:
+def evaluate_figure(text: str, result: RunResult) -> float | None:
     """The value of an expression that `check_figure` accepts; None when it was not measured.
 
     Raises ValueError when an oracle has no answer for what was measured.
     """
     tree, paths = parse(text)
-    walk = Walk({name: measured(path, result) for name, path in paths.items()})
-    value = walk.number(tree)
-    if walk.refused:
-        raise ValueError(walk.refused)
+    evaluator = Evaluator({name: lookup(path, result) for name, path in paths.items()})
+    value = evaluator.number(tree)
+    if evaluator.oracle_error:
+        raise ValueError(evaluator.oracle_error)
     return value
 
 
-def is_about(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
+def refers_only_to(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
     """Whether `text` is an expression that uses only these variants and phases."""
     try:
         check(text, variants, phases)
@@ -267,16 +277,16 @@ def is_about(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
     return True
 
 
-def evaluate(text: str, result: Result, steady_in: str | None = None) -> Outcome:
+def evaluate(text: str, result: RunResult, steady_in: str | None = None) -> Evaluation:
     """Evaluate `text` for a result.
 
     `steady_in`: for a steady-state expression, the variant whose `before` phase is used.
     """
     tree, paths = parse(text)
     prefix = "" if steady_in is None else f"{steady_in}.before."
-    values = {name: measured(prefix + path, result) for name, path in paths.items()}
-    walk = Walk(values)
-    holds = walk.truth(tree)
-    left, rest = walk.describe(tree)
+    values = {name: lookup(prefix + path, result) for name, path in paths.items()}
+    evaluator = Evaluator(values)
+    holds = evaluator.truth(tree)
+    left, rest = evaluator.describe(tree)
     by_path = {prefix + path: values[name] for name, path in paths.items()}
-    return Outcome(holds=holds, measured=left, expected=rest, values=by_path)
+    return Evaluation(holds=holds, measured=left, expected=rest, values=by_path)

@@ -22,18 +22,18 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from lab.domain.services import SERVICES
-from lab.results.dependencies import FIGURES as ASKS
-from lab.results.dependencies import OF_NEEDS, asks_figure
+from lab.results.dependencies import CALL_FIGURES as ASKS
+from lab.results.dependencies import OF_NEEDS, call_count
 from lab.results.result import (
-    AT_ONCE,
     ENDPOINTS,
-    OF_LAG,
-    OF_NEWCOMER,
-    Data,
-    Endpoint,
-    Result,
-    Variant,
-    Visible,
+    FOLLOW_UPS,
+    LAG_FIGURES,
+    NEWCOMER_FIGURES,
+    CheckerCounts,
+    EndpointResult,
+    RunResult,
+    VariantResult,
+    VisibilityLatency,
 )
 from lab.support.text import did_you_mean
 
@@ -44,7 +44,7 @@ class ExpressionError(ValueError):
 
 _ERROR_KIND = re.compile(r"timeout|refused|reset|http_\d{3}")
 
-_OF_ENDPOINT: dict[str, Callable[[Endpoint], float | None]] = {
+_ENDPOINT_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
     "success": lambda of: of.success if of.sent else None,
     "sent": lambda of: of.sent,
     "ok": lambda of: of.ok,
@@ -63,13 +63,13 @@ _OF_ENDPOINT: dict[str, Callable[[Endpoint], float | None]] = {
     "stale": lambda of: of.stale / of.ok if of.ok and of.stale is not None else None,
     "decided": lambda of: of.decided / of.ok if of.ok and of.decided is not None else None,
 }
-_OF_WRITE: dict[str, Callable[[Endpoint], float | None]] = {
-    "visible_p50": lambda of: (of.visible_ms or Visible()).p50,
-    "visible_p99": lambda of: (of.visible_ms or Visible()).p99,
-    "visible_max": lambda of: (of.visible_ms or Visible()).max,
+_WRITE_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
+    "visible_p50": lambda of: (of.visible_ms or VisibilityLatency()).p50,
+    "visible_p99": lambda of: (of.visible_ms or VisibilityLatency()).p99,
+    "visible_max": lambda of: (of.visible_ms or VisibilityLatency()).max,
     "never_visible": lambda of: of.never_visible if of.visible_ms else None,
 }
-_OF_DATA: dict[str, Callable[[Data], float | None]] = {
+_DATA_FIGURES: dict[str, Callable[[CheckerCounts], float | None]] = {
     "acknowledged": lambda of: of.acknowledged,
     "visible": lambda of: of.visible,
     "lost": lambda of: of.lost,
@@ -87,13 +87,13 @@ _OF_DATA: dict[str, Callable[[Data], float | None]] = {
     "visible_p99": lambda of: of.visible_ms.p99,
     "visible_max": lambda of: of.visible_ms.max,
 }
-_OF_DATABASES: dict[str, Callable[[Variant], float]] = {
-    "files": lambda of: len(_holders(of)),
-    "owned": lambda of: sum(_holders(of).get(f"{one}.db") == [one] for one in SERVICES),
-    "shared": lambda of: sum(len(holders) > 1 for holders in _holders(of).values()),
+_DATABASE_FIGURES: dict[str, Callable[[VariantResult], float]] = {
+    "files": lambda of: len(_processes_by_file(of)),
+    "owned": lambda of: sum(_processes_by_file(of).get(f"{one}.db") == [one] for one in SERVICES),
+    "shared": lambda of: sum(len(holders) > 1 for holders in _processes_by_file(of).values()),
     "foreign": lambda of: sum(
         any(one != of.database_owners.get(file) for one in holders)
-        for file, holders in _holders(of).items()
+        for file, holders in _processes_by_file(of).items()
     ),
     "reached_in": lambda of: len(of.reached_in),
     "refused": lambda of: sum(one.refused for one in of.reached_in),
@@ -103,17 +103,17 @@ _OF_DATABASES: dict[str, Callable[[Variant], float]] = {
 owner. `reached_in`: attempts to open another service's file. `refused`: those that were refused."""
 
 
-def _holders(variant: Variant) -> dict[str, list[str]]:
+def _processes_by_file(variant: VariantResult) -> dict[str, list[str]]:
     """By file: the processes that have it open."""
     opened = variant.databases or {}
     files = dict.fromkeys(file for files in opened.values() for file in files)
     return {file: [part for part, has in opened.items() if file in has] for file in files}
 
 
-def written(value: float | None, none: str = "?") -> str:
+def format_value(value: float | None, placeholder: str = "?") -> str:
     """A figure with four significant digits; up to 1 it has six, because 0.9996 is not 1."""
     if value is None:
-        return none
+        return placeholder
     if math.isinf(value):
         return "never"
     size = abs(value)
@@ -125,7 +125,9 @@ def phase_key(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady: bool) -> None:
+def check_figure_path(
+    path: str, variants: Sequence[str], phases: Sequence[str], steady: bool
+) -> None:
     """Raise ExpressionError, with the nearest known name, unless the path leads to a figure."""
     parts = path.split(".")
     if steady:
@@ -134,58 +136,58 @@ def known_path(path: str, variants: Sequence[str], phases: Sequence[str], steady
                 f"{path!r} begins with a variant, but the steady state must hold for every "
                 "variant before the fault. Begin with the endpoint: read_feed.success >= 0.99"
             )
-        _known_figure(path, parts)
+        _check_endpoint_figure(path, parts)
         return
-    _one_of(parts[0], variants, path, "variant")
-    if len(parts) == 2 and parts[1] in _OF_VARIANT:
+    _check_known(parts[0], variants, path, "variant")
+    if len(parts) == 2 and parts[1] in _VARIANT_FIGURES:
         return
     others = ("data", "asks", "databases", "lag", "newcomer", "web")
-    seconds = [*_OF_VARIANT, *others, *map(phase_key, phases)]
-    _one_of(parts[1] if len(parts) > 1 else "", seconds, path, "phase")
+    second_parts = [*_VARIANT_FIGURES, *others, *map(phase_key, phases)]
+    _check_known(parts[1] if len(parts) > 1 else "", second_parts, path, "phase")
     if parts[1] == "data":
-        _one_of(".".join(parts[2:]), _OF_DATA, path, "figure of the data")
+        _check_known(".".join(parts[2:]), _DATA_FIGURES, path, "figure of the data")
     elif parts[1] == "asks":
-        _one_of(".".join(parts[2:]), ASKS, path, "figure of the questions")
+        _check_known(".".join(parts[2:]), ASKS, path, "figure of the questions")
     elif parts[1] == "databases":
-        _one_of(".".join(parts[2:]), _OF_DATABASES, path, "figure of the databases")
+        _check_known(".".join(parts[2:]), _DATABASE_FIGURES, path, "figure of the databases")
     elif parts[1] == "newcomer":
-        _one_of(".".join(parts[2:]), OF_NEWCOMER, path, "figure of the newcomer")
+        _check_known(".".join(parts[2:]), NEWCOMER_FIGURES, path, "figure of the newcomer")
     elif parts[1] == "web":
-        _one_of(".".join(parts[2:]), OF_NEEDS, path, "figure of the web")
+        _check_known(".".join(parts[2:]), OF_NEEDS, path, "figure of the web")
     elif parts[1] == "lag":
-        _one_of("".join(parts[2:3]), SERVICES, path, "service")
-        _one_of(".".join(parts[3:]), OF_LAG, path, "figure of the lag")
-    elif parts[1] in _OF_VARIANT:
+        _check_known("".join(parts[2:3]), SERVICES, path, "service")
+        _check_known(".".join(parts[3:]), LAG_FIGURES, path, "figure of the lag")
+    elif parts[1] in _VARIANT_FIGURES:
         raise ExpressionError(f"{path!r} goes on after {parts[1]}, which is a figure itself.")
     else:
-        _known_figure(path, parts[2:])
+        _check_endpoint_figure(path, parts[2:])
 
 
-def measured(path: str, result: Result) -> float | None:
+def lookup(path: str, result: RunResult) -> float | None:
     """The figure at a path that `known_path` accepts; None when it was not measured.
 
     If a fault acted and the variant did not recover while it was observed, `recovery_seconds` is
     infinite: that it did not recover is a measurement.
     """
-    name, where, *rest = path.split(".")
+    name, section, *rest = path.split(".")
     variant = result.variant(name)
     if variant is None:
         return None
-    if where in _OF_VARIANT:
-        return _OF_VARIANT[where](variant)
-    if where == "data":
-        return None if variant.data is None else _OF_DATA[rest[0]](variant.data)
-    if where == "asks":
-        return asks_figure(variant, rest[0])
-    if where == "databases":
-        return None if variant.databases is None else _OF_DATABASES[rest[0]](variant)
-    if where == "newcomer":
-        return OF_NEWCOMER[rest[0]](variant.newcomers[0]) if variant.newcomers else None
-    if where == "web":
+    if section in _VARIANT_FIGURES:
+        return _VARIANT_FIGURES[section](variant)
+    if section == "data":
+        return None if variant.data is None else _DATA_FIGURES[rest[0]](variant.data)
+    if section == "asks":
+        return call_count(variant, rest[0])
+    if section == "databases":
+        return None if variant.databases is None else _DATABASE_FIGURES[rest[0]](variant)
+    if section == "newcomer":
+        return NEWCOMER_FIGURES[rest[0]](variant.newcomers[0]) if variant.newcomers else None
+    if section == "web":
         return OF_NEEDS[rest[0]](variant)
-    if where == "lag":
-        return _lag(variant, *rest)
-    phase = next((of for key, of in variant.phases.items() if phase_key(key) == where), None)
+    if section == "lag":
+        return _lag_figure(variant, *rest)
+    phase = next((of for key, of in variant.phases.items() if phase_key(key) == section), None)
     endpoint = phase.endpoints.get(rest[0]) if phase else None
     if phase is None or endpoint is None:
         return None
@@ -193,29 +195,29 @@ def measured(path: str, result: Result) -> float | None:
         return endpoint.ok / phase.seconds
     if rest[1] == "errors":
         return endpoint.errors.get(rest[2], 0) if endpoint.sent else None
-    return (_OF_ENDPOINT | _OF_WRITE)[rest[1]](endpoint)
+    return (_ENDPOINT_FIGURES | _WRITE_FIGURES)[rest[1]](endpoint)
 
 
-def _lag(variant: Variant, service: str, figure: str) -> float | None:
+def _lag_figure(variant: VariantResult, service: str, figure: str) -> float | None:
     """A figure of a consumer's lag. `drained_seconds` is infinite if there was a fault or an outage
     and the backlog never drained."""
     lag = variant.lag.get(service)
     if lag is None:
         return None
-    hurt = variant.faults or lag.outage_seconds is not None
-    if figure == "drained_seconds" and lag.drained_seconds is None and hurt:
+    disturbed = variant.faults or lag.outage_seconds is not None
+    if figure == "drained_seconds" and lag.drained_seconds is None and disturbed:
         return math.inf
-    return OF_LAG[figure](lag)
+    return LAG_FIGURES[figure](lag)
 
 
-def _recovery(variant: Variant) -> float | None:
+def _recovery_seconds(variant: VariantResult) -> float | None:
     if variant.recovery_seconds is None and any(fault.acted for fault in variant.faults):
         return math.inf
     return variant.recovery_seconds
 
 
-_OF_VARIANT: dict[str, Callable[[Variant], float | None]] = {
-    "recovery_seconds": _recovery,
+_VARIANT_FIGURES: dict[str, Callable[[VariantResult], float | None]] = {
+    "recovery_seconds": _recovery_seconds,
     "ended": lambda of: len(of.ended),
     "stuck": lambda of: None if of.stuck is None else len(of.stuck),
     "dead_letters": lambda of: None if of.dead_letters is None else sum(of.dead_letters.values()),
@@ -224,9 +226,9 @@ _OF_VARIANT: dict[str, Callable[[Variant], float | None]] = {
 }
 
 
-def _known_figure(path: str, parts: Sequence[str]) -> None:
+def _check_endpoint_figure(path: str, parts: Sequence[str]) -> None:
     endpoint, figure, kind = (*parts, "", "", "")[:3]
-    _one_of(endpoint, (*ENDPOINTS, *AT_ONCE), path, "endpoint")
+    _check_known(endpoint, (*ENDPOINTS, *FOLLOW_UPS), path, "endpoint")
     if figure == "errors" and len(parts) == 3:
         if not _ERROR_KIND.fullmatch(kind):
             raise ExpressionError(
@@ -234,21 +236,24 @@ def _known_figure(path: str, parts: Sequence[str]) -> None:
                 f"{did_you_mean(kind, ('timeout', 'refused', 'reset', 'http_503'))}"
             )
         return
-    if endpoint == "read_feed" and figure in _OF_WRITE:
+    if endpoint == "read_feed" and figure in _WRITE_FIGURES:
         raise ExpressionError(
             f"{path!r}: reading the feed changes nothing that could become visible. "
-            f"{', '.join(_OF_WRITE)} belong to create_post and create_comment."
+            f"{', '.join(_WRITE_FIGURES)} belong to create_post and create_comment."
         )
-    _one_of(
-        ".".join(parts[1:]), (*_OF_ENDPOINT, "rate", *_OF_WRITE, "errors.timeout"), path, "figure"
+    _check_known(
+        ".".join(parts[1:]),
+        (*_ENDPOINT_FIGURES, "rate", *_WRITE_FIGURES, "errors.timeout"),
+        path,
+        "figure",
     )
 
 
-def _one_of(seen: str, known: Iterable[str], path: str, what: str) -> None:
+def _check_known(name: str, known: Iterable[str], path: str, what: str) -> None:
     names = list(known)
-    if seen in names:
+    if name in names:
         return
-    if not seen:
+    if not name:
         raise ExpressionError(f"{path!r} ends where it should name its {what}: {', '.join(names)}.")
-    minus = " (A minus needs spaces around it.)" if re.search(r"-[\d.]", seen) else ""
-    raise ExpressionError(f"{path!r} has no {what} {seen!r}. {did_you_mean(seen, names)}{minus}")
+    minus = " (A minus needs spaces around it.)" if re.search(r"-[\d.]", name) else ""
+    raise ExpressionError(f"{path!r} has no {what} {name!r}. {did_you_mean(name, names)}{minus}")

@@ -39,26 +39,28 @@ class Footprint(BaseModel):
     memory_mib: float | None = None
 
 
-def footprint(pids: Iterable[int]) -> Footprint:
+def measure_footprint(pids: Iterable[int]) -> Footprint:
     """The footprint of running processes. Raises psutil.Error if one has exited."""
     import psutil  # imported late: not needed to read a result
 
     sizes = [getattr(psutil.Process(pid).memory_full_info(), "pss", None) for pid in pids]
-    known = [size for size in sizes if size is not None]
-    whole = sum(known) / 2**20 if known and len(known) == len(sizes) else None
-    return Footprint(processes=len(sizes), memory_mib=None if whole is None else round(whole, 1))
+    reported = [size for size in sizes if size is not None]
+    total_mib = sum(reported) / 2**20 if reported and len(reported) == len(sizes) else None
+    return Footprint(
+        processes=len(sizes), memory_mib=None if total_mib is None else round(total_mib, 1)
+    )
 
 
 # ── Consumers
 
 
-class Part(BaseModel):
+class ResultModel(BaseModel):
     """A table of the document; unknown keys are kept."""
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
 
-class ConsumerLag(Part):
+class ConsumerLag(ResultModel):
     """How far one consumer was behind the bus's head, in events, and how it caught up.
 
     Rates are in events per second. `arrival_rate`: events for this consumer; `told_rate`: all
@@ -75,7 +77,7 @@ class ConsumerLag(Part):
     drain_rate: float | None = None
 
 
-class Newcomer(Part):
+class Newcomer(ResultModel):
     """A second replica of a service, started with an empty database `at_s` seconds into `during`.
 
     `events`: how many it had consumed when it reached the bus's head, after `seconds` (None: it
@@ -93,7 +95,7 @@ class Newcomer(Part):
     differences: int | None = None
 
 
-OF_LAG: dict[str, Callable[[ConsumerLag], float | None]] = {
+LAG_FIGURES: dict[str, Callable[[ConsumerLag], float | None]] = {
     "max": lambda of: of.max,
     "arrival_rate": lambda of: of.arrival_rate,
     "told_rate": lambda of: of.told_rate,
@@ -101,7 +103,7 @@ OF_LAG: dict[str, Callable[[ConsumerLag], float | None]] = {
     "drained_seconds": lambda of: of.drained_seconds,
     "drain_rate": lambda of: of.drain_rate,
 }
-OF_NEWCOMER: dict[str, Callable[[Newcomer], float | None]] = {
+NEWCOMER_FIGURES: dict[str, Callable[[Newcomer], float | None]] = {
     "seconds": lambda of: of.seconds,
     "events": lambda of: of.events,
     "events_per_second": lambda of: of.events_per_s,
@@ -113,7 +115,7 @@ OF_NEWCOMER: dict[str, Callable[[Newcomer], float | None]] = {
 # ── Requests
 
 
-class Visible(Part):
+class VisibilityLatency(ResultModel):
     """Milliseconds from the intended send time of a write until the feed showed it as decided."""
 
     p50: float | None = None
@@ -121,13 +123,13 @@ class Visible(Part):
     max: float | None = None
 
 
-class FailedAfter(Part):
+class FailureLatency(ResultModel):
     """Milliseconds from the intended send time of a request to its failure."""
 
     p50: float | None = None
 
 
-class Latency(Part):
+class LatencySummary(ResultModel):
     """Milliseconds from the *intended* send time of a request to its answer; good answers only."""
 
     p50: float | None = None
@@ -138,7 +140,7 @@ class Latency(Part):
     mean: float | None = None
 
 
-class Endpoint(Part):
+class EndpointResult(ResultModel):
     """Counts and latencies of one kind of request in one phase."""
 
     sent: int
@@ -148,9 +150,11 @@ class Endpoint(Part):
     dropped: int = 0
     success: float | None = Field(default=None, description="ok / sent; None when nothing was sent")
     errors: dict[str, int] = Field(default={})
-    latency_ms: Latency = Latency()
-    failed_after_ms: FailedAfter = FailedAfter()
-    visible_ms: Visible | None = Field(default=None, description="writes the feed showed, only")
+    latency_ms: LatencySummary = LatencySummary()
+    failed_after_ms: FailureLatency = FailureLatency()
+    visible_ms: VisibilityLatency | None = Field(
+        default=None, description="writes the feed showed, only"
+    )
     never_visible: int = 0
     retried: int = Field(default=0, description="times that one was sent again after no answer")
     stale: int | None = Field(
@@ -163,11 +167,11 @@ class Endpoint(Part):
     )
 
 
-class PhaseFigures(Part):
+class PhaseResult(ResultModel):
     """One phase: its length, and its requests by kind."""
 
     seconds: float
-    endpoints: dict[str, Endpoint] = Field(default={})
+    endpoints: dict[str, EndpointResult] = Field(default={})
 
 
 # ── Noise, differences and repeated runs
@@ -175,14 +179,10 @@ class PhaseFigures(Part):
 ASSUMED_NOISE = 0.15
 """The noise floor when none was measured: two identical servers were seen to differ by 12 %."""
 
-Shown = Literal["slower", "faster", "no difference shown"]
+DifferenceVerdict = Literal["slower", "faster", "no difference shown"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class NoiseFloor(_Part):
+class NoiseFloor(ResultModel):
     """How much two equal variants differ on this machine.
 
     `share`: two medians nearer than this (0.07: 7 %) may be equal. `runs`: the number of runs of
@@ -193,12 +193,12 @@ class NoiseFloor(_Part):
     runs: int = 0
     newest: str | None = None
 
-    def is_passed_by(self, ratio: float) -> bool:
+    def is_exceeded_by(self, ratio: float) -> bool:
         """Whether a ratio, above or below 1, is further from 1 than the noise floor."""
         return max(ratio, 1 / ratio) - 1 > self.share
 
 
-class Difference(_Part):
+class Difference(ResultModel):
     """The ratio of the median latency in `variant` to that in `against`; good answers only.
 
     `low` and `high`: its confidence interval, at 95 % for all differences of a result together.
@@ -211,10 +211,10 @@ class Difference(_Part):
     ratio: float
     low: float
     high: float
-    verdict: Shown
+    verdict: DifferenceVerdict
 
 
-class OneRun(_Part):
+class RunSummary(ResultModel):
     """One of several runs of the same scenario. `verdicts`: of its expectations, in their order."""
 
     seed: int
@@ -232,7 +232,7 @@ NEVER = "never"
 NOBODY = "nobody"
 
 
-class Guess(Part):
+class Guess(ResultModel):
     """One guess made before the run, with the measurement and the prediction of the same figure.
 
     `variant`: the variant that the number is for; "" if the question is about all variants. A
@@ -297,7 +297,7 @@ class FaultWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class ScenarioPhase:
     """A phase of the run. The name `recovering` may occur several times."""
 
     name: str
@@ -305,7 +305,7 @@ class Phase:
     faults: tuple[FaultWindow, ...] = ()
 
 
-WARM_UP = Phase("warm_up", 0.5)
+WARM_UP_PHASE = ScenarioPhase("warm_up", 0.5)
 """The phase before a scenario's own phases; its figures are not reported either."""
 
 
@@ -314,20 +314,20 @@ WARM_UP = Phase("warm_up", 0.5)
 SURGE = "surge"
 
 
-class _FrozenPart(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-
-class Stage(_FrozenPart):
+class TimelinePhase(ResultModel):
     """The times of one phase. The name `recovering` may occur several times."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     name: str
     from_s: float
     until_s: float
 
 
-class Window(_FrozenPart):
+class TimelineWindow(ResultModel):
     """The times of a fault, or of a surge (`kind` is then "surge"), and its variants."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     target: str
     kind: str
@@ -337,58 +337,67 @@ class Window(_FrozenPart):
     variants: list[str] = []
 
 
-class Timeline(_FrozenPart):
+class RunTimeline(ResultModel):
     """Stages in order, and windows sorted by start. Both are empty in older documents."""
 
-    stages: list[Stage] = []
-    windows: list[Window] = []
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    stages: list[TimelinePhase] = []
+    windows: list[TimelineWindow] = []
 
 
-def timeline_told(
-    phases: Sequence[Phase], variants: Sequence[str], surge: tuple[float, float] | None
-) -> Timeline:
+def build_timeline(
+    phases: Sequence[ScenarioPhase], variants: Sequence[str], surge: tuple[float, float] | None
+) -> RunTimeline:
     """The timeline for a result. `surge`: from when to when the load is higher, in seconds from
     the start of the run; None without a surge."""
-    stages: list[Stage] = []
-    windows: dict[tuple[str, str, float], Window] = {}
-    begins_s = WARM_UP.seconds
+    stages: list[TimelinePhase] = []
+    windows: dict[tuple[str, str, float], TimelineWindow] = {}
+    begins_s = WARM_UP_PHASE.seconds
     for phase in phases:
         ends_s = begins_s + phase.seconds
-        stages.append(Stage(name=phase.name, from_s=begins_s, until_s=ends_s))
-        for one in phase.faults:
-            target, from_s = one.group or one.fault.target, begins_s + one.at_s
+        stages.append(TimelinePhase(name=phase.name, from_s=begins_s, until_s=ends_s))
+        for fault_window in phase.faults:
+            target, from_s = (
+                fault_window.group or fault_window.fault.target,
+                begins_s + fault_window.at_s,
+            )
             window = windows.setdefault(
-                (target, one.fault.kind, from_s),
-                Window(
+                (target, fault_window.fault.kind, from_s),
+                TimelineWindow(
                     target=target,
-                    kind=one.fault.kind,
+                    kind=fault_window.fault.kind,
                     from_s=from_s,
-                    until_s=from_s + one.seconds,
-                    settings=one.fault.settings(),
+                    until_s=from_s + fault_window.seconds,
+                    settings=fault_window.fault.settings(),
                 ),
             )
-            window.variants += [name for name in one.variants if name not in window.variants]
+            window.variants += [
+                name for name in fault_window.variants if name not in window.variants
+            ]
         begins_s = ends_s
-    found = list(windows.values())
+    all_windows = list(windows.values())
     if surge:
         from_s, until_s = surge
-        everybody = list(variants)
-        found.append(
-            Window(target="load", kind=SURGE, from_s=from_s, until_s=until_s, variants=everybody)
+        all_variants = list(variants)
+        all_windows.append(
+            TimelineWindow(
+                target="load", kind=SURGE, from_s=from_s, until_s=until_s, variants=all_variants
+            )
         )
-    return Timeline(stages=stages, windows=sorted(found, key=lambda one: one.from_s))
+    return RunTimeline(stages=stages, windows=sorted(all_windows, key=lambda one: one.from_s))
 
 
 # ── Result
 
-Verdict = Literal["holds", "fails", "not measured"]
+ExpectationVerdict = Literal["holds", "fails", "not measured"]
 
 SCHEMA: Literal["lab.result/1"] = "lab.result/1"
 ENDPOINTS = ("read_feed", "create_post", "create_comment")
-FOREIGN = "foreign"
+EXTERNAL = "foreign"
 """The arrangement of an external system."""
 
-AT_ONCE = ("comment_at_once", "look_at_once")
+FOLLOW_UPS = ("comment_at_once", "look_at_once")
 """What the author of a post does as soon as the post is answered, if the scenario has it."""
 
 
@@ -396,11 +405,7 @@ class ResultError(ValueError):
     """A result document that cannot be read; the message says what to try."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
-
-
-class Data(_Model):
+class CheckerCounts(ResultModel):
     """The counts of the checker, which compares the acknowledged writes with the stored ones.
 
     `unknown`: writes with neither a 2xx nor a definite refusal (a timeout, for example);
@@ -431,10 +436,10 @@ class Data(_Model):
     orphaned: int | None = Field(
         default=0, description="comments not acknowledged, judged, and not there"
     )
-    visible_ms: Visible = Visible()
+    visible_ms: VisibilityLatency = VisibilityLatency()
 
 
-class SidecarCost(_Model):
+class SidecarCostResult(ResultModel):
     """The latency of a feed request to an external service with and without its sidecar (ms, p50
     of `asked` requests each). `kib`: the size of the service's own answer."""
 
@@ -444,7 +449,7 @@ class SidecarCost(_Model):
     kib: float = 0.0
 
 
-class FaultProof(_Model):
+class FaultEvidence(ResultModel):
     """A fault and the evidence that it acted."""
 
     kind: str
@@ -454,7 +459,7 @@ class FaultProof(_Model):
     evidence: dict[str, Any] = {}
 
 
-class ReachedIn(_Model):
+class ForeignOpenResult(ResultModel):
     """An attempt to start the service `who` on the database of `into`. `owner`: whether the owner
     was `running` or `gone` at that moment. `says`: the last line of the log."""
 
@@ -465,17 +470,17 @@ class ReachedIn(_Model):
     says: str = ""
 
 
-class Variant(_Model):
+class VariantResult(ResultModel):
     """One variant, under its load and its faults. `recovery_seconds`: None if it never recovered,
     or if there was nothing to recover from."""
 
     name: str
     arrangement: str
     options: dict[str, Any] = {}
-    phases: dict[str, PhaseFigures] = {}
-    data: Data | None = None
+    phases: dict[str, PhaseResult] = {}
+    data: CheckerCounts | None = None
     recovery_seconds: float | None = None
-    faults: list[FaultProof] = []
+    faults: list[FaultEvidence] = []
     ended: list[str] = Field(default=[], description="targets that ended by themselves, unhurt")
     notes: list[str] = []
     lag: dict[str, ConsumerLag] = Field(default={}, description="by consumer, where it has numbers")
@@ -484,7 +489,7 @@ class Variant(_Model):
         default=None, description="files open in each process in the middle of `during`"
     )
     database_owners: dict[str, str] = Field(default={}, description="by file: as the file says")
-    reached_in: list[ReachedIn] = []
+    reached_in: list[ForeignOpenResult] = []
     asked: dict[str, list[str]] = Field(
         default={}, description="by service: whom it asked, as seen"
     )
@@ -501,7 +506,7 @@ class Variant(_Model):
     dead_letters: dict[str, int] | None = Field(
         default=None, description="by service: events that were laid aside"
     )
-    sidecar: SidecarCost | None = Field(
+    sidecar: SidecarCostResult | None = Field(
         default=None, description="where the services are not the lab's"
     )
     footprint: Footprint | None = Field(
@@ -509,7 +514,7 @@ class Variant(_Model):
     )
 
 
-class Lag(_Model):
+class SendLag(ResultModel):
     """Milliseconds between the intended send time of a request and the moment it was sent."""
 
     p50: float | None = None
@@ -517,10 +522,10 @@ class Lag(_Model):
     max: float | None = None
 
 
-class Load(_Model):
+class LoadSummary(ResultModel):
     """How well the load generator kept its schedule."""
 
-    lag_ms: Lag = Lag()
+    lag_ms: SendLag = SendLag()
     late: int = 0
     dropped: int = 0
     cpu_share: float | None = Field(default=None, description="of one core, 0 to 1")
@@ -530,19 +535,19 @@ class Load(_Model):
     probes: dict[str, int] = Field(default={}, description="feed probes by variant: load, too")
 
 
-class Expectation(_Model):
+class Expectation(ResultModel):
     """What was expected, what was measured, and the verdict."""
 
     says: str
     claim: str | None = None
     that: str = ""
-    verdict: Verdict
+    verdict: ExpectationVerdict
     expected: str | None = None
     measured: float | None = None
     values: dict[str, float | None] = {}
 
 
-class Result(_Model):
+class RunResult(ResultModel):
     """One run of one scenario, or several runs pooled."""
 
     schema_: Literal["lab.result/1"] = Field(default=SCHEMA, alias="schema")
@@ -556,15 +561,15 @@ class Result(_Model):
     environment: dict[str, Any] = {}
     valid: bool = True
     problems: list[str] = []
-    load: Load = Load()
-    variants: list[Variant]
+    load: LoadSummary = LoadSummary()
+    variants: list[VariantResult]
     expectations: list[Expectation] = []
     predictions: list[Prediction] = []
     guesses: list[Guess] = Field(default=[], description="what somebody said before the run")
     isolated: bool = False
-    timeline: Timeline = Timeline()
+    timeline: RunTimeline = RunTimeline()
     repeats: int = Field(default=1, description="the figures are of all valid `runs` together")
-    runs: list[OneRun] = []
+    runs: list[RunSummary] = []
     differences: list[Difference] = []
     noise_floor: NoiseFloor | None = None
 
@@ -576,7 +581,7 @@ class Result(_Model):
             return 3
         return 0 if all(one.verdict == "holds" for one in self.expectations) else 1
 
-    def variant(self, name: str) -> Variant | None:
+    def variant(self, name: str) -> VariantResult | None:
         """The variant of that name, if the run had one."""
         return next((variant for variant in self.variants if variant.name == name), None)
 

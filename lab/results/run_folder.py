@@ -14,42 +14,42 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lab.results.result import Result, ResultError
+from lab.results.result import ResultError, RunResult
 
 # ── Run folders
 
 RUNS = Path("runs")
 
 
-def new_folder(scenario: str, under: Path = RUNS) -> Path:
+def create_run_folder(scenario: str, parent: Path = RUNS) -> Path:
     """Make `<under>/<time>-<scenario>/` (0700), with a number added if that folder exists.
 
     Raises FileExistsError when a thousand of them exist.
     """
-    under.mkdir(mode=0o700, parents=True, exist_ok=True)
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1_000):
-        folder = under / (f"{stamp}-{scenario}" + (f"-{number}" if number > 1 else ""))
+        folder = parent / (f"{stamp}-{scenario}" + (f"-{number}" if number > 1 else ""))
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
         return folder
-    raise FileExistsError(f"{under} has a thousand runs of this very second.")
+    raise FileExistsError(f"{parent} has a thousand runs of this very second.")
 
 
 def drop_databases(folder: Path) -> None:
     """Delete the services' databases; result, samples, logs and spans stay."""
-    for part in ("", "variant-*/", "run-*/", "run-*/variant-*/"):
-        for data in folder.glob(f"{part}data"):
+    for prefix in ("", "variant-*/", "run-*/", "run-*/variant-*/"):
+        for data in folder.glob(f"{prefix}data"):
             shutil.rmtree(data, ignore_errors=True)
 
 
-def kept(under: Path = RUNS) -> Iterator[tuple[Path, Result]]:
+def saved_runs(parent: Path = RUNS) -> Iterator[tuple[Path, RunResult]]:
     """The saved runs, newest first; folders without a readable result are skipped."""
-    for path in sorted(under.glob("*/result.json"), reverse=True):
+    for path in sorted(parent.glob("*/result.json"), reverse=True):
         try:
-            yield path.parent, Result.load_file(path)
+            yield path.parent, RunResult.load_file(path)
         except ResultError:
             continue
 
@@ -64,7 +64,7 @@ def lab_version() -> str:
         return "unknown: not installed"
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Versions of the lab and Python, system, processor, cores, memory (GiB), and the current load
     average over one minute."""
     import psutil
@@ -74,14 +74,14 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": _processor_name(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_1m": round(os.getloadavg()[0], 2),
     }
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -10,24 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.sandbox.instances import RunningLab, running_labs
+from lab.sandbox.instances import RunningLab, find_running_labs
 
 __all__ = [
     "ControlError",
     "RunningLab",
-    "ask",
-    "faults",
     "find_lab",
+    "find_running_labs",
     "heal",
-    "put_fault",
-    "running_labs",
+    "inject_fault",
+    "list_faults",
+    "send_request",
 ]
 
-ANSWER_WITHIN_S = 60.0
+RESPONSE_WITHIN_S = 60.0
 """Long, because healing may restart a process and then waits until it is ready."""
 
-USAGE, CANNOT = 2, 3
-USAGE_STATUSES = (400, 404, 405, 413, 415)
+EXIT_USAGE, EXIT_CANNOT_RUN = 2, 3
+USAGE_ERROR_STATUSES = (400, 404, 405, 413, 415)
 
 
 class ControlError(Exception):
@@ -41,21 +41,23 @@ class ControlError(Exception):
 
 def find_lab(pid: int | None = None) -> RunningLab:
     """The running lab, or the one with this pid. Raises ControlError unless exactly one matches."""
-    labs = running_labs()
+    labs = find_running_labs()
     if not labs:
         raise ControlError(
-            "No lab is running: start one with `lab up` in another terminal.", CANNOT
+            "No lab is running: start one with `lab up` in another terminal.", EXIT_CANNOT_RUN
         )
-    wanted = [lab for lab in labs if pid in (None, lab.pid)]
-    if len(wanted) == 1:
-        return wanted[0]
+    matching = [lab for lab in labs if pid in (None, lab.pid)]
+    if len(matching) == 1:
+        return matching[0]
     known = "\n  ".join(str(lab) for lab in labs)
-    if wanted:
-        raise ControlError(f"Several labs run. Say which is meant, with --pid:\n  {known}", USAGE)
-    raise ControlError(f"No lab runs as process {pid}. There is:\n  {known}", USAGE)
+    if matching:
+        raise ControlError(
+            f"Several labs run. Say which is meant, with --pid:\n  {known}", EXIT_USAGE
+        )
+    raise ControlError(f"No lab runs as process {pid}. There is:\n  {known}", EXIT_USAGE)
 
 
-def put_fault(
+def inject_fault(
     lab: RunningLab,
     kind: str,
     target: str,
@@ -65,8 +67,8 @@ def put_fault(
     """Inject a fault into `target`, in each stack that has it or in `stack` alone.
 
     Returns one line for each action. Raises ControlError."""
-    wish = {"kind": kind, "target": target, "options": dict(options or {}), "stack": stack}
-    return _lines(ask(lab, "POST", "/faults", wish))
+    body = {"kind": kind, "target": target, "options": dict(options or {}), "stack": stack}
+    return _format_actions(send_request(lab, "POST", "/faults", body))
 
 
 def heal(
@@ -78,48 +80,52 @@ def heal(
     """Remove all faults, or those that match, and restart processes that exited by themselves.
 
     Returns one line for each action, with its evidence. Raises ControlError."""
-    named = {"target": target, "kind": kind, "stack": stack}
-    query = urlencode({name: value for name, value in named.items() if value is not None})
-    deeds = ask(lab, "DELETE", f"/faults?{query}" if query else "/faults")
-    return _lines(deeds) or ["Nothing was broken there, so there was nothing to heal."]
+    filters = {"target": target, "kind": kind, "stack": stack}
+    query = urlencode({name: value for name, value in filters.items() if value is not None})
+    actions = send_request(lab, "DELETE", f"/faults?{query}" if query else "/faults")
+    return _format_actions(actions) or ["Nothing was broken there, so there was nothing to heal."]
 
 
-def faults(lab: RunningLab) -> list[str]:
+def list_faults(lab: RunningLab) -> list[str]:
     """The active faults and the processes that exited by themselves, one line each.
 
     Raises ControlError."""
-    return _lines(ask(lab, "GET", "/faults")) or ["No fault is on."]
+    return _format_actions(send_request(lab, "GET", "/faults")) or ["No fault is on."]
 
 
-def _lines(deeds: list[dict[str, Any]]) -> list[str]:
-    lines = [f"{deed['stack']} {deed['target']}: {deed['says']}" for deed in deeds]
-    if any(deed["state"] == "failed" for deed in deeds):
-        raise ControlError("\n".join(lines), CANNOT)
+def _format_actions(actions: list[dict[str, Any]]) -> list[str]:
+    lines = [f"{deed['stack']} {deed['target']}: {deed['says']}" for deed in actions]
+    if any(deed["state"] == "failed" for deed in actions):
+        raise ControlError("\n".join(lines), EXIT_CANNOT_RUN)
     return lines
 
 
-def ask(lab: RunningLab, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def send_request(
+    lab: RunningLab, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> Any:
     """Send a request to the lab's control server and return the decoded JSON of the response.
 
     Raises ControlError."""
     parts = urlsplit(lab.url)
     connection = http.client.HTTPConnection(
-        parts.hostname or "127.0.0.1", parts.port, timeout=ANSWER_WITHIN_S
+        parts.hostname or "127.0.0.1", parts.port, timeout=RESPONSE_WITHIN_S
     )
     headers = {"Lab-Token": lab.token, "Content-Type": "application/json"}
     try:
         content = json.dumps(body) if body is not None else None
         connection.request(method, path, content, headers)
         response = connection.getresponse()
-        status, told = response.status, json.loads(response.read())
+        status, data = response.status, json.loads(response.read())
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ControlError(
             f"The lab ({lab}) does not answer: {error or type(error).__name__}. "
             "Is it just ending, or suspended (Ctrl-Z)?",
-            CANNOT,
+            EXIT_CANNOT_RUN,
         ) from None
     finally:
         connection.close()
     if status != 200:
-        raise ControlError(told["detail"], USAGE if status in USAGE_STATUSES else CANNOT)
-    return told
+        raise ControlError(
+            data["detail"], EXIT_USAGE if status in USAGE_ERROR_STATUSES else EXIT_CANNOT_RUN
+        )
+    return data

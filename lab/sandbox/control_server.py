@@ -17,11 +17,11 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from lab.cluster.fault_rules import hearers
+from lab.cluster.fault_rules import consumers_of
 from lab.cluster.ports import HOST
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict, Invalid, ServiceError
-from lab.sandbox.fault_controller import Deed, Switchboard
+from lab.sandbox.fault_controller import FaultAction, FaultController
 from lab.service.http import (
     WHOLE_REQUEST_WITHIN_S,
     HttpServer,
@@ -30,8 +30,8 @@ from lab.service.http import (
     check_host,
     check_path,
     check_token,
-    find,
-    problem,
+    match_route,
+    problem_response,
     read_body,
 )
 
@@ -39,7 +39,7 @@ from lab.service.http import (
 
 
 @dataclass(frozen=True)
-class Letter:
+class DeadLetter:
     """An event in the dead letters of `service`. `state`: `dead`, `redriven` or `still dead`."""
 
     stack: str
@@ -51,49 +51,55 @@ class Letter:
     envelope: dict[str, Any] | None = None
 
 
-async def dead_letters(stacks: Sequence[Stack]) -> list[Letter]:
+async def list_dead_letters(stacks: Sequence[Stack]) -> list[DeadLetter]:
     """All dead letters, by stack and service. Raises Conflict if a service does not respond."""
     letters = []
     for stack in stacks:
-        for service in hearers(stack.arrangement):
+        for service in consumers_of(stack.arrangement):
             letters += [
-                Letter(
+                DeadLetter(
                     *(stack.name, service, one["sequence"], one["type"], "dead", one["why"]),
                     envelope=one["envelope"],
                 )
-                for one in await _told(stack, service, "GET", "/_lab/dead")
+                for one in await _call_service(stack, service, "GET", "/_lab/dead")
             ]
     return letters
 
 
-async def redriven(stacks: Sequence[Stack], service: str | None, stack: str | None) -> list[Letter]:
+async def redrive_dead_letters(
+    stacks: Sequence[Stack], service: str | None, stack: str | None
+) -> list[DeadLetter]:
     """Apply dead letters again: all, or those of the named service and stack.
 
     Raises Invalid if no service there consumes events, Conflict if a service does not respond."""
-    places = [
+    consumers = [
         (one, name)
         for one in stacks
-        for name in hearers(one.arrangement)
+        for name in consumers_of(one.arrangement)
         if service in (None, name) and stack in (None, one.name)
     ]
-    if not places:
-        known = {f"{name} of {one.name}" for one in stacks for name in hearers(one.arrangement)}
+    if not consumers:
+        known = {
+            f"{name} of {one.name}" for one in stacks for name in consumers_of(one.arrangement)
+        }
         raise Invalid(
             f"No {service or 'service'} here hears events, so none lies aside. "
             f"Those that do: {', '.join(sorted(known)) or 'none; try `lab up async-bus`'}."
         )
     letters = []
-    for one, name in places:
-        told = await _told(one, name, "POST", "/_lab/redrive")
+    for one, name in consumers:
+        results = await _call_service(one, name, "POST", "/_lab/redrive")
         letters += [
-            Letter(one.name, name, letter["sequence"], letter["type"], state, letter.get("why", ""))
+            DeadLetter(
+                one.name, name, letter["sequence"], letter["type"], state, letter.get("why", "")
+            )
             for key, state in (("redriven", "redriven"), ("still_dead", "still dead"))
-            for letter in told[key]
+            for letter in results[key]
         ]
     return letters
 
 
-async def _told(stack: Stack, service: str, method: str, path: str) -> Any:
+async def _call_service(stack: Stack, service: str, method: str, path: str) -> Any:
     answer = await stack.call(method, stack.urls[service], path)
     if not answer.ok:
         raise Conflict(
@@ -108,7 +114,7 @@ async def _told(stack: Stack, service: str, method: str, path: str) -> Any:
 SHUTDOWN_WITHIN_S = 1.0
 
 
-class FaultWish(BaseModel):
+class FaultInjectionRequest(BaseModel):
     """The body of `POST /faults`. `stack` None: each stack that has the target."""
 
     model_config = ConfigDict(extra="forbid")
@@ -120,59 +126,59 @@ class FaultWish(BaseModel):
 
 
 @dataclass(frozen=True)
-class Address:
+class ControlAddress:
     """The URL of the control server, and the token that it requires."""
 
     url: str
     token: str
 
 
-def routes_of(switchboard: Switchboard) -> list[Route]:
+def control_routes(controller: FaultController) -> list[Route]:
     """The routes of the control server. Each returns a list of actions or of dead letters."""
 
-    async def put(wish: FaultWish) -> list[Deed]:
-        return await switchboard.put(wish.kind, wish.target, wish.options, wish.stack)
+    async def inject(body: FaultInjectionRequest) -> list[FaultAction]:
+        return await controller.inject(body.kind, body.target, body.options, body.stack)
 
     async def heal(
         target: str | None = None, kind: str | None = None, stack: str | None = None
-    ) -> list[Deed]:
-        return await switchboard.heal(target, kind, stack)
+    ) -> list[FaultAction]:
+        return await controller.heal(target, kind, stack)
 
-    async def faults() -> list[Deed]:
-        return [*switchboard.faults(), *switchboard.ended()]
+    async def faults() -> list[FaultAction]:
+        return [*controller.faults(), *controller.ended_processes()]
 
-    async def dead() -> list[Letter]:
-        return await dead_letters(switchboard.stacks)
+    async def list_dead() -> list[DeadLetter]:
+        return await list_dead_letters(controller.stacks)
 
-    async def redrive(service: str | None = None, stack: str | None = None) -> list[Letter]:
-        return await redriven(switchboard.stacks, service, stack)
+    async def redrive(service: str | None = None, stack: str | None = None) -> list[DeadLetter]:
+        return await redrive_dead_letters(controller.stacks, service, stack)
 
     return [
-        Route("GET", "/dead", dead, control=True),
+        Route("GET", "/dead", list_dead, control=True),
         Route("POST", "/redrive", redrive, control=True),
-        Route("POST", "/faults", put, control=True),
+        Route("POST", "/faults", inject, control=True),
         Route("DELETE", "/faults", heal, control=True),
         Route("GET", "/faults", faults, control=True),
     ]
 
 
 @asynccontextmanager
-async def control_server(switchboard: Switchboard) -> AsyncIterator[Address]:
+async def control_server(controller: FaultController) -> AsyncIterator[ControlAddress]:
     """Listen on a free port of 127.0.0.1 until the context ends."""
-    listening = socket.create_server((HOST, 0))
-    port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    routes = routes_of(switchboard)
+    listen_socket = socket.create_server((HOST, 0))
+    port, token = listen_socket.getsockname()[1], secrets.token_urlsafe(24)
+    routes = control_routes(controller)
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
         try:
             check_host(request, port)
             check_path(request.path)
             check_token(request, token)
-            route, path = find(routes, request.method, request.path)
+            route, path = match_route(routes, request.method, request.path)
             body = await read_body(request, route.max_body) if route.body else b""
             return answer(await route.handler(**route.arguments(path, request.query, body)))
         except ServiceError as error:
-            return problem(error)
+            return problem_response(error)
 
     server = HttpServer(
         respond,
@@ -182,10 +188,10 @@ async def control_server(switchboard: Switchboard) -> AsyncIterator[Address]:
         access_log=None,
         lingering_time=1.0,
     )
-    accepting = await asyncio.get_running_loop().create_server(server, sock=listening)
+    tcp_server = await asyncio.get_running_loop().create_server(server, sock=listen_socket)
     try:
-        yield Address(f"http://{HOST}:{port}", token)
+        yield ControlAddress(f"http://{HOST}:{port}", token)
     finally:
-        accepting.close()
+        tcp_server.close()
         server.pre_shutdown()
         await server.shutdown(SHUTDOWN_WITHIN_S)

@@ -15,23 +15,23 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.sandbox.control_client import (
-    ANSWER_WITHIN_S,
-    CANNOT,
-    USAGE,
+    EXIT_CANNOT_RUN,
+    EXIT_USAGE,
+    RESPONSE_WITHIN_S,
     ControlError,
     RunningLab,
-    ask,
-    running_labs,
+    find_running_labs,
+    send_request,
 )
 
 # ── Reading a bus
 
-ASK_AGAIN_S = 0.3
+POLL_INTERVAL_S = 0.3
 
 Event = dict[str, Any]
 
 
-class Away(ControlError):
+class BusUnreachable(ControlError):
     """The bus can't be read at the moment; a later attempt may succeed."""
 
 
@@ -39,30 +39,32 @@ def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
     """The events after number `after`, each with its `sequence`; with `follow`, also new ones until
     the bus ends the connection. Raises ControlError; Away when a later attempt may succeed."""
     parts = urlsplit(url)
-    within_s = None if follow else ANSWER_WITHIN_S
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=within_s)
+    timeout_s = None if follow else RESPONSE_WITHIN_S
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
         connection.request("GET", f"/events?after={after}" + ("&follow=1" if follow else ""))
         response = connection.getresponse()
         if response.status != 200:
-            kind = Away if response.status >= 500 else ControlError
-            raise kind(f"The bus at {url} answered {_in_short(response)}", CANNOT)
+            error_type = BusUnreachable if response.status >= 500 else ControlError
+            raise error_type(
+                f"The bus at {url} answered {_summarize_response(response)}", EXIT_CANNOT_RUN
+            )
         if "ndjson" in (response.headers["Content-Type"] or ""):
             yield from map(json.loads, response)
         else:
-            yield from _numbered(json.loads(response.read()), after, follow)
+            yield from _number_events(json.loads(response.read()), after, follow)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Away(
+        raise BusUnreachable(
             f"The bus at {url} can't be read: {error or type(error).__name__}. "
             "Is it down? `lab fault` alone lists what is broken.",
-            CANNOT,
+            EXIT_CANNOT_RUN,
         ) from None
     finally:
         connection.close()
 
 
 def follow_events(
-    url: str, after: int, is_up: Callable[[], bool], note: Callable[[str], None]
+    url: str, after: int, is_running: Callable[[], bool], report: Callable[[str], None]
 ) -> Iterator[Event]:
     """Like `read_events` with `follow`, without an end: after an outage of the bus it resumes after
     the last event read.
@@ -70,25 +72,27 @@ def follow_events(
     Calls `note` with a line when the bus goes away. Raises ControlError when the bus can't be read
     at the start, and when the lab has ended (`is_up` returns False).
     """
-    away: bool | None = None  # not known yet
+    unreachable: bool | None = None  # not known yet
     while True:
         try:
             for event in read_events(url, after, follow=True):
                 after = event["sequence"]
                 yield event
-            away = False
-        except Away:
-            if away is None:
+            unreachable = False
+        except BusUnreachable:
+            if unreachable is None:
                 raise
-            if not is_up():
-                raise ControlError("The lab has ended, and the bus with it.", CANNOT) from None
-            if not away:
-                note(f"! The bus at {url} can't be read just now. This goes on when it can.")
-            away = True
-        time.sleep(ASK_AGAIN_S)
+            if not is_running():
+                raise ControlError(
+                    "The lab has ended, and the bus with it.", EXIT_CANNOT_RUN
+                ) from None
+            if not unreachable:
+                report(f"! The bus at {url} can't be read just now. This goes on when it can.")
+            unreachable = True
+        time.sleep(POLL_INTERVAL_S)
 
 
-def _numbered(events: list[Event], after: int, follow: bool) -> list[Event]:
+def _number_events(events: list[Event], after: int, follow: bool) -> list[Event]:
     """The events after `after`, numbered by their position from 1. Fewer events than `after` mean
     that the bus was restarted and lost the old ones: then all are new."""
     if follow and len(events) < after:
@@ -96,7 +100,7 @@ def _numbered(events: list[Event], after: int, follow: bool) -> list[Event]:
     return [{**event, "sequence": number} for number, event in enumerate(events, 1)][after:]
 
 
-def _in_short(response: http.client.HTTPResponse) -> str:
+def _summarize_response(response: http.client.HTTPResponse) -> str:
     """The status, and the reason if the bus gives one, as `409: The log ends at 17 …`."""
     try:
         return f"{response.status}: {json.loads(response.read())['detail']}"
@@ -107,14 +111,14 @@ def _in_short(response: http.client.HTTPResponse) -> str:
 # ── The commands
 
 BUS = "event-bus"
-SHOWN_WIDTH = 60
+MAX_DATA_WIDTH = 60
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 
 def show_events(
     lab: RunningLab,
-    say: Say,
+    echo: Echo,
     *,
     after: int = 0,
     type_: str | None = None,
@@ -126,65 +130,65 @@ def show_events(
 
     Raises ControlError.
     """
-    said, url = 0, _bus(lab, stack)
-    note = (lambda line: None) if as_json else say
-    events = follow_events(url, after, partial(_is_up, lab), note) if follow else None
+    count, url = 0, _bus_url(lab, stack)
+    report = (lambda line: None) if as_json else echo
+    events = follow_events(url, after, partial(_is_running, lab), report) if follow else None
     for event in events or read_events(url, after):
         if type_ in (None, event["type"]):
-            said += 1
-            say(_as_line(event) if as_json else in_words(event))
-    if not said and not as_json:
-        of = f" of type {type_}" if type_ else ""
-        say(f"No event{of} lies behind number {after}. Write a post, and look again.")
+            count += 1
+            echo(_to_json_line(event) if as_json else format_event(event))
+    if not count and not as_json:
+        type_note = f" of type {type_}" if type_ else ""
+        echo(f"No event{type_note} lies behind number {after}. Write a post, and look again.")
 
 
-def show_dead(lab: RunningLab, say: Say, *, as_json: bool = False) -> None:
+def show_dead_letters(lab: RunningLab, echo: Echo, *, as_json: bool = False) -> None:
     """Print a line for each dead letter. Raises ControlError."""
-    letters = ask(lab, "GET", "/dead")
+    letters = send_request(lab, "GET", "/dead")
     for letter in letters:
         where = f"{letter['stack']} {letter['service']}"
         line = f"{where}: event {letter['sequence']}, a {letter['type']}: {letter['why']}"
-        say(json.dumps(letter) if as_json else line)
+        echo(json.dumps(letter) if as_json else line)
     if not letters and not as_json:
-        say("Nothing was laid aside. Services do that with the switch dead_letter on.")
+        echo("Nothing was laid aside. Services do that with the switch dead_letter on.")
 
 
 def redrive(
-    lab: RunningLab, say: Say, service: str | None = None, stack: str | None = None
+    lab: RunningLab, echo: Echo, service: str | None = None, stack: str | None = None
 ) -> None:
     """Apply dead letters again, and print the result for each. Raises ControlError."""
-    named = {"service": service, "stack": stack}
-    query = urlencode({name: value for name, value in named.items() if value is not None})
-    letters = ask(lab, "POST", f"/redrive?{query}" if query else "/redrive")
+    filters = {"service": service, "stack": stack}
+    query = urlencode({name: value for name, value in filters.items() if value is not None})
+    letters = send_request(lab, "POST", f"/redrive?{query}" if query else "/redrive")
     for letter in letters:
         where = f"{letter['stack']} {letter['service']}: event {letter['sequence']}"
         why = f": {letter['why']}" if letter["why"] else ""
-        say(f"{where}, a {letter['type']}, is {letter['state']}{why}")
+        echo(f"{where}, a {letter['type']}, is {letter['state']}{why}")
     if not letters:
-        say("Nothing was laid aside, so there was nothing to send again.")
+        echo("Nothing was laid aside, so there was nothing to send again.")
 
 
-def in_words(event: Event) -> str:
+def format_event(event: Event) -> str:
     """An event on one line: its number, type, publisher and data."""
     data = json.dumps(event["data"], ensure_ascii=False)
-    shown = data if len(data) <= SHOWN_WIDTH else data[: SHOWN_WIDTH - 1] + "…"
+    shortened = data if len(data) <= MAX_DATA_WIDTH else data[: MAX_DATA_WIDTH - 1] + "…"
     source = str(event.get("source", "")).rpartition("/")[2]
-    return f"{event['sequence']:>6}  {event['type']:<17} {source:<11} {shown}"
+    return f"{event['sequence']:>6}  {event['type']:<17} {source:<11} {shortened}"
 
 
-def _as_line(event: Event) -> str:
+def _to_json_line(event: Event) -> str:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
 
 
-def _is_up(lab: RunningLab) -> bool:
-    return any(one.pid == lab.pid for one in running_labs())
+def _is_running(lab: RunningLab) -> bool:
+    return any(one.pid == lab.pid for one in find_running_labs())
 
 
-def _bus(lab: RunningLab, stack: str | None) -> str:
+def _bus_url(lab: RunningLab, stack: str | None) -> str:
     with_bus = {name: urls[BUS] for name, urls in lab.stacks.items() if BUS in urls}
     if stack is None and with_bus:
         return with_bus.get("async-bus") or next(iter(with_bus.values()))
     if stack in with_bus:
         return with_bus[stack]
     known = ", ".join(with_bus) or "none: start one with `lab up async-bus`"
-    raise ControlError(f"No stack {stack or ''} with a bus runs here. Known: {known}.", USAGE)
+    raise ControlError(f"No stack {stack or ''} with a bus runs here. Known: {known}.", EXIT_USAGE)

@@ -40,7 +40,7 @@ class RunningLab:
 
 
 @dataclass(frozen=True)
-class Note:
+class InstanceFile:
     """An instance file, and the lab it describes: None if that lab no longer runs."""
 
     path: Path
@@ -48,31 +48,31 @@ class Note:
 
 
 @contextmanager
-def announced(lab: RunningLab) -> Iterator[Path]:
+def registered_instance(lab: RunningLab) -> Iterator[Path]:
     """Write the instance file of this process's lab, and remove it when the context ends.
 
     Fills in `pid` and `started`. Raises LabCannotRun if there is no private folder for the file.
     """
-    started = _began_at(os.getpid())
+    started = _start_time_of(os.getpid())
     assert started is not None
     lab = replace(lab, pid=os.getpid(), started=started)
     path = _private_folder() / f"{lab.pid}.json"
-    unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
     # Written under another name and renamed: a reader finds a complete file, or none.
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(asdict(lab), file, indent=2, default=str)
-    unfinished.replace(path)
+    temporary.replace(path)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
 
 
-def running_labs() -> list[RunningLab]:
+def find_running_labs() -> list[RunningLab]:
     """This user's running labs, the oldest first. Removes stale instance files."""
     labs = []
-    for note in notes():
+    for note in read_instance_files():
         if note.lab is not None:
             labs.append(note.lab)
         else:
@@ -81,14 +81,17 @@ def running_labs() -> list[RunningLab]:
     return sorted(labs, key=lambda lab: lab.started)
 
 
-def notes() -> list[Note]:
+def read_instance_files() -> list[InstanceFile]:
     """All instance files, those of running labs and stale ones."""
-    found = []
+    files = []
     for folder in _folders():
         with suppress(OSError):
             if _is_private(folder):
-                found += [Note(path, _read(path)) for path in sorted(folder.glob("*.json"))]
-    return found
+                files += [
+                    InstanceFile(path, _read_running_lab(path))
+                    for path in sorted(folder.glob("*.json"))
+                ]
+    return files
 
 
 def _folders() -> list[Path]:
@@ -117,22 +120,22 @@ def _private_folder() -> Path:
 
 def _is_private(folder: Path) -> bool:
     # `lstat`, because a symbolic link is not private: its author could read the token at its end.
-    seen = folder.lstat()
-    return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and not seen.st_mode & 0o077
+    info = folder.lstat()
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
 
 
-def _read(path: Path) -> RunningLab | None:
+def _read_running_lab(path: Path) -> RunningLab | None:
     try:
-        told: dict[str, Any] = json.loads(path.read_text())
-        lab = RunningLab(**{**told, "folder": Path(told["folder"])})
-        began = _began_at(lab.pid)
-        alive = began is not None and abs(began - lab.started) <= CLOCK_SLACK_S
+        data: dict[str, Any] = json.loads(path.read_text())
+        lab = RunningLab(**{**data, "folder": Path(data["folder"])})
+        actual_start = _start_time_of(lab.pid)
+        alive = actual_start is not None and abs(actual_start - lab.started) <= CLOCK_SLACK_S
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return lab if alive else None
 
 
-def _began_at(pid: int) -> float | None:
+def _start_time_of(pid: int) -> float | None:
     """The start time of the process, in seconds since 1970; None if it does not run."""
     import psutil
 

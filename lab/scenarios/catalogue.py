@@ -31,7 +31,7 @@ class UnknownName(LookupError):
 
 
 @cache
-def names() -> tuple[str, ...]:
+def builtin_names() -> tuple[str, ...]:
     """The names of the built-in scenarios, in the recommended order."""
     found = {
         entry.name.removesuffix(".toml")
@@ -51,33 +51,33 @@ def find(name: str) -> Scenario:
         path = Path(os.path.expanduser(name))
         if not path.is_file():
             raise UnknownName(
-                f"There is no file {name}. A built-in scenario has no .toml: {_all()}"
+                f"There is no file {name}. A built-in scenario has no .toml: {_list_names()}"
             )
         return Scenario.load_file(path)
-    if name not in names():
+    if name not in builtin_names():
         if Path(name).exists():
             raise UnknownName(f"{name} is there, but a scenario's file has a name ending in .toml.")
         raise UnknownName(
-            f"There is no scenario {name!r}. {did_you_mean(name, names())} "
+            f"There is no scenario {name!r}. {did_you_mean(name, builtin_names())} "
             "A scenario of your own is given by its path, ending in .toml."
         )
     with as_file(files("lab.scenarios") / f"{name}.toml") as path:
         return Scenario.load_file(path)
 
 
-def built_in() -> tuple[Scenario, ...]:
+def builtin_scenarios() -> tuple[Scenario, ...]:
     """All built-in scenarios."""
-    return tuple(find(name) for name in names())
+    return tuple(find(name) for name in builtin_names())
 
 
-def tagged(tags: Iterable[str]) -> tuple[Scenario, ...]:
+def find_tagged(tags: Iterable[str]) -> tuple[Scenario, ...]:
     """The built-in scenarios that have one of the tags. Raises UnknownName for an unknown tag."""
     wanted = tuple(tags)
     for tag in wanted:
         if tag not in TAGS:
             raise UnknownName(f"There is no tag {tag!r}. {did_you_mean(tag, TAGS)}")
-    return tuple(one for one in built_in() if set(wanted) & set(one.tags))
+    return tuple(one for one in builtin_scenarios() if set(wanted) & set(one.tags))
 
 
-def _all() -> str:
-    return ", ".join(names()) + "."
+def _list_names() -> str:
+    return ", ".join(builtin_names()) + "."

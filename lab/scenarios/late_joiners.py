@@ -12,21 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lab.cluster.bus_engines import engine
-from lab.cluster.fault_rules import TELLS_NOTHING, hearers
+from lab.cluster.fault_rules import NON_PUBLISHERS, consumers_of
 from lab.domain.services import SERVICES
-from lab.results.result import WARM_UP
+from lab.results.result import WARM_UP_PHASE
 from lab.scenarios.spec import HistorySpec, LoadSpec, NewcomerSpec, PhasesSpec, VariantSpec
 from lab.support.text import did_you_mean
 
 # ── Histories and newcomers
 
 
-def keep_events(variants: Mapping[str, VariantSpec]) -> tuple[str, ...]:
+def variants_with_event_log(variants: Mapping[str, VariantSpec]) -> tuple[str, ...]:
     """The variants whose bus keeps events, and whose services consume them."""
     return tuple(
         name
         for name, spec in variants.items()
-        if spec.made_of is not None and hearers(spec.made_of) and engine(spec.options) == "log"
+        if spec.base_arrangement is not None
+        and consumers_of(spec.base_arrangement)
+        and engine(spec.options) == "log"
     )
 
 
@@ -43,7 +45,7 @@ def halved(
     }
 
 
-def joining_problems(
+def late_joiner_problems(
     history: HistorySpec | None,
     newcomers: Sequence[NewcomerSpec],
     variants: Mapping[str, VariantSpec],
@@ -51,20 +53,20 @@ def joining_problems(
 ) -> Iterator[str]:
     """The problems of histories and newcomers: one sentence each, beginning with the key."""
     keys = [f"newcomer {number}" for number, _ in enumerate(newcomers, 1)]
-    if not keep_events(variants):
+    if not variants_with_event_log(variants):
         for key in (*(["history"] if history else []), *keys):
             yield f'{key}: needs a variant of async-bus with bus = "log", which keeps its events.'
-    for key, one in zip(keys, newcomers, strict=True):
-        if one.service not in SERVICES:
-            yield f"{key}: no service {one.service!r}. {did_you_mean(one.service, TELLS_NOTHING)}"
-        elif one.service not in TELLS_NOTHING:
+    for key, newcomer in zip(keys, newcomers, strict=True):
+        if newcomer.service not in SERVICES:
+            yield f"{key}: no service {newcomer.service!r}. {did_you_mean(newcomer.service, NON_PUBLISHERS)}"
+        elif newcomer.service not in NON_PUBLISHERS:
             yield (
-                f"{key}: {one.service} tells events, and two of it would tell each of them twice. "
-                f"Known: {', '.join(TELLS_NOTHING)}."
+                f"{key}: {newcomer.service} tells events, and two of it would tell each of them twice. "
+                f"Known: {', '.join(NON_PUBLISHERS)}."
             )
         if phases.each is not None:
             yield f"{key}: comes in `during`, and with phases.each there is none."
-        elif one.at >= phases.during:
+        elif newcomer.at >= phases.during:
             yield f"{key}: would come after the {phases.during:g} s of phases.during. Begin sooner."
 
 
@@ -77,14 +79,14 @@ def surge_window(load: LoadSpec, phases: PhasesSpec) -> tuple[float, float] | No
     """Start and end of the surge, in seconds from the start of the run; None without one."""
     if load.during_rate is None:
         return None
-    begins_s = WARM_UP.seconds + phases.before
+    begins_s = WARM_UP_PHASE.seconds + phases.before
     return begins_s, begins_s + phases.during
 
 
-def rate_of(phase: str, load: LoadSpec) -> dict[str, Any]:
+def rate_override(phase: str, load: LoadSpec) -> dict[str, Any]:
     """The key `rate` for a phase of the load plan; empty if the phase has the usual rate."""
-    surges = phase == DURING and load.during_rate is not None
-    return {"rate": load.during_rate} if surges else {}
+    is_surge = phase == DURING and load.during_rate is not None
+    return {"rate": load.during_rate} if is_surge else {}
 
 
 def surge_problems(load: LoadSpec, phases: PhasesSpec) -> Iterator[str]:

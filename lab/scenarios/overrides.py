@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from lab.cluster.bus_engines import is_existing, without_login
+from lab.cluster.bus_engines import is_existing, redact_login
 from lab.external.arrangement import BUSES
 from lab.external.target import Target, read_target
-from lab.results.expressions import is_about, is_figure_of
-from lab.scenarios.external import with_replaced, with_target
+from lab.results.expressions import figures_refer_only_to, refers_only_to
+from lab.scenarios.external import with_external_variant, with_replacement
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.spec import Method, VariantSpec
-from lab.scenarios.switches import each_target, variant_problems, why_not
+from lab.scenarios.spec import MethodSpec, VariantSpec
+from lab.scenarios.switches import expand_targets, variant_problems, why_method_inapplicable
 
 # ── Another bus
 
 
-def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> Scenario:
+def with_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> Scenario:
     """The scenario with another bus: an engine's name, or the URL of a NATS cluster.
 
     It replaces the bus of each variant that has one, except the course's bus: a variant with that
@@ -28,7 +28,7 @@ def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> S
     variants = {
         name: spec.model_copy(update={"options": {**spec.options, "bus": bus}})
         for name, spec in scenario.variants.items()
-        if _has_such_a_bus(spec)
+        if _has_replaceable_bus(spec)
     }
     if not any(name in variants for name in only or scenario.variants):
         raise ValueError(
@@ -39,53 +39,55 @@ def on_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) -> S
         if problems := list(variant_problems(name, name, spec)):
             raise ValueError("\n".join(problems))
     changed = scenario.model_copy(update={"variants": {**scenario.variants, **variants}})
-    lost = [one for one in scenario.method if not changed.applies_to(one)]
-    if lost and (not scenario.in_sequence or len(lost) == len(scenario.method)):
-        reasons = (_why(lost[0], spec) for spec in variants.values())
+    inapplicable = [one for one in scenario.method if not changed.affected_variants(one)]
+    if inapplicable and (not scenario.in_sequence or len(inapplicable) == len(scenario.method)):
+        reasons = (_why_inapplicable(inapplicable[0], spec) for spec in variants.values())
         why = next((one for one in reasons if one), "")
-        raise ValueError(f"{scenario.name} can't be run on {without_login(bus)}: {why}")
-    method = tuple(one for one in scenario.method if one not in lost)
+        raise ValueError(f"{scenario.name} can't be run on {redact_login(bus)}: {why}")
+    method = tuple(one for one in scenario.method if one not in inapplicable)
     changed = changed.model_copy(update={"method": method})
-    about = tuple(changed.variants), changed.reported_phases()
-    expect = tuple(one for one in changed.expect if is_about(one.that, *about))
-    predict = tuple(one for one in changed.predict if is_figure_of(one.both, *about))
+    scope = tuple(changed.variants), changed.reported_phases()
+    expect = tuple(one for one in changed.expect if refers_only_to(one.that, *scope))
+    predict = tuple(
+        one for one in changed.predict if figures_refer_only_to(one.expressions, *scope)
+    )
     return changed.model_copy(update={"expect": expect, "predict": predict})
 
 
-def _has_such_a_bus(spec: VariantSpec) -> bool:
-    of = spec.made_of
-    if of is None or of.strangers is not None:
+def _has_replaceable_bus(spec: VariantSpec) -> bool:
+    arrangement = spec.base_arrangement
+    if arrangement is None or arrangement.external is not None:
         return False
-    return of.has_bus and spec.options.get("bus") != "course"
+    return arrangement.has_bus and spec.options.get("bus") != "course"
 
 
-def on_existing(scenario: Scenario, name: str) -> list[str]:
+def existing_bus_notes(scenario: Scenario, name: str) -> list[str]:
     """Notes on a variant whose bus the lab has not started, one sentence each; else empty."""
     spec = scenario.variants[name]
     bus = spec.options.get("bus")
     if not is_existing(bus):
         return []
-    spared = [
-        f"{one.phase_name} was not done here. {_why(one, spec)}"
+    skipped = [
+        f"{one.phase_name} was not done here. {_why_inapplicable(one, spec)}"
         for one in scenario.method
-        if (one.variants is None or name in one.variants) and _why(one, spec)
+        if (one.variants is None or name in one.variants) and _why_inapplicable(one, spec)
     ]
     return [
-        f"The bus is a stream on {without_login(bus)}, a cluster that the lab has not started: how "
+        f"The bus is a stream on {redact_login(bus)}, a cluster that the lab has not started: how "
         "safe an acknowledged event is there is that cluster's promise, not the lab's. (A "
         "nats-server syncs to disk every two minutes, unless it is told sync_interval: always.)",
-        *spared,
+        *skipped,
     ]
 
 
-def _why(method: Method, spec: VariantSpec) -> str | None:
-    return why_not(each_target(method)[0], spec)
+def _why_inapplicable(method: MethodSpec, spec: VariantSpec) -> str | None:
+    return why_method_inapplicable(expand_targets(method)[0], spec)
 
 
 # ── All overrides
 
 
-def prepared(
+def apply_overrides(
     scenario: Scenario,
     *,
     bus: str | None = None,
@@ -101,11 +103,11 @@ def prepared(
     `replaced`: a service of the lab, and the target whose service replaces it in one more variant.
     """
     if replaced:
-        scenario = with_replaced(scenario, *replaced)
+        scenario = with_replacement(scenario, *replaced)
     if target:
-        scenario = with_target(scenario, target, {"bus": bus} if bus else {})
+        scenario = with_external_variant(scenario, target, {"bus": bus} if bus else {})
     if bus and not (target and bus in BUSES):
-        scenario = on_bus(scenario, bus, only)
+        scenario = with_bus(scenario, bus, only)
     if only:
         scenario = scenario.only(only)
     if rate:
@@ -113,21 +115,25 @@ def prepared(
     return scenario.quick() if quick else scenario
 
 
-class Theirs(TypedDict, total=False):
+class ExternalTargets(TypedDict, total=False):
     """The arguments of `prepared` for external services."""
 
     target: Target
     replaced: tuple[str, Target]
 
 
-def theirs(whole: str | Path | None, one: Mapping[str, str | Path]) -> Theirs:
+def load_targets(
+    whole_system: str | Path | None, replacements: Mapping[str, str | Path]
+) -> ExternalTargets:
     """Read the target files. `whole`: a whole external system; `one`: by name of a lab service
     (at most one), the target that replaces it. Raises TargetError, ValueError."""
-    if len(one) > 1:
-        raise ValueError(f"replace = {dict(one)}: one service of somebody else's at a time.")
-    told = Theirs()
-    if whole:
-        told["target"] = read_target(Path(whole))
-    for part, file in one.items():
-        told["replaced"] = part, read_target(Path(file))
-    return told
+    if len(replacements) > 1:
+        raise ValueError(
+            f"replace = {dict(replacements)}: one service of somebody else's at a time."
+        )
+    targets = ExternalTargets()
+    if whole_system:
+        targets["target"] = read_target(Path(whole_system))
+    for service, file in replacements.items():
+        targets["replaced"] = service, read_target(Path(file))
+    return targets

@@ -14,28 +14,28 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lab.cluster.fault_rules import known_targets, makes_no_sense
+from lab.cluster.fault_rules import known_targets, why_fault_impossible
 from lab.results.claims import CLAIMS
-from lab.results.expressions import check, check_figure, is_about, is_figure_of
+from lab.results.expressions import check, check_figure, figures_refer_only_to, refers_only_to
 from lab.results.paths import ExpressionError
-from lab.results.result import RECOVERING, FaultWindow, Phase
-from lab.scenarios.late_joiners import halved, joining_problems, surge_problems
+from lab.results.result import RECOVERING, FaultWindow, ScenarioPhase
+from lab.scenarios.late_joiners import halved, late_joiner_problems, surge_problems
 from lab.scenarios.spec import (
-    Expect,
+    ExpectationSpec,
+    ForeignOpenSpec,
     HistorySpec,
     LoadSpec,
-    Method,
+    MethodSpec,
     NewcomerSpec,
     PhasesSpec,
-    Predict,
-    ReachIn,
-    Strict,
+    PredictionSpec,
+    SpecModel,
     Tag,
     VariantSpec,
 )
-from lab.scenarios.switches import each_target, variant_problems, why_not
+from lab.scenarios.switches import expand_targets, variant_problems, why_method_inapplicable
 from lab.support.text import did_you_mean
-from lab.support.toml_model import FileError, Kind, read_model
+from lab.support.toml_model import FileError, FileType, read_model
 
 # ── Scenario files
 
@@ -44,7 +44,7 @@ class ScenarioError(FileError):
     """A scenario file that cannot be read or is not valid."""
 
 
-SCENARIO_FILE = Kind(
+SCENARIO_FILE = FileType(
     "a scenario",
     ScenarioError,
     # A table with this single key is easier to read at the end of a file than a bare key at its
@@ -60,7 +60,7 @@ class UnknownVariant(ValueError):
     """A scenario was asked for a variant that it doesn't have."""
 
 
-class Scenario(Strict):
+class Scenario(SpecModel):
     """A whole experiment; `name` is the name of its file."""
 
     name: str
@@ -71,14 +71,14 @@ class Scenario(Strict):
     load: LoadSpec = LoadSpec()
     phases: PhasesSpec = PhasesSpec()
     isolate: bool = False  # whether the variants run one after another, not side by side
-    method: tuple[Method, ...] = ()
+    method: tuple[MethodSpec, ...] = ()
     history: HistorySpec | None = None
     newcomer: Annotated[tuple[NewcomerSpec, ...], Field(max_length=1)] = ()
-    reach_in: tuple[ReachIn, ...] = ()
+    reach_in: tuple[ForeignOpenSpec, ...] = ()
     variants: Annotated[dict[str, VariantSpec], Field(min_length=1, max_length=6)]
     steady_state: tuple[str, ...] = ()
-    predict: tuple[Predict, ...] = ()
-    expect: tuple[Expect, ...] = ()
+    predict: tuple[PredictionSpec, ...] = ()
+    expect: tuple[ExpectationSpec, ...] = ()
     explain: Annotated[str, Field(max_length=10_000)] = ""
 
     @field_validator("variants")
@@ -105,34 +105,39 @@ class Scenario(Strict):
         """Whether the methods act one after another, each in its own phase."""
         return self.phases.each is not None
 
-    def applies_to(self, method: Method) -> tuple[str, ...]:
+    def affected_variants(self, method: MethodSpec) -> tuple[str, ...]:
         """The names of the variants that a method can act on: of those it names, or of all."""
-        method = each_target(method)[0]
+        method = expand_targets(method)[0]
         return tuple(
             name
             for name, spec in self.variants.items()
             if (method.variants is None or name in method.variants)
-            and spec.made_of is not None
-            and why_not(method, spec) is None
+            and spec.base_arrangement is not None
+            and why_method_inapplicable(method, spec) is None
         )
 
-    def timeline(self) -> tuple[Phase, ...]:
+    def timeline(self) -> tuple[ScenarioPhase, ...]:
         """The phases in order, each with its faults; without the warm-up, which precedes them."""
         lengths = self.phases
-        before, after = Phase("before", lengths.before), Phase("after", lengths.after)
+        before, after = (
+            ScenarioPhase("before", lengths.before),
+            ScenarioPhase("after", lengths.after),
+        )
         if lengths.each is None:
             windows = tuple(
                 window
                 for one in self.method
-                for window in self._windows(one, one.at, one.seconds or lengths.during - one.at)
+                for window in self._fault_windows(
+                    one, one.at, one.seconds or lengths.during - one.at
+                )
             )
-            return (before, Phase("during", lengths.during, windows), after)
-        steps: list[Phase] = []
+            return (before, ScenarioPhase("during", lengths.during, windows), after)
+        steps: list[ScenarioPhase] = []
         for one in self.method:
-            windows = tuple(self._windows(one, 0.0, lengths.each))
-            steps.append(Phase(one.phase_name, lengths.each, windows))
+            windows = tuple(self._fault_windows(one, 0.0, lengths.each))
+            steps.append(ScenarioPhase(one.phase_name, lengths.each, windows))
             if lengths.between:
-                steps.append(Phase(RECOVERING, lengths.between))
+                steps.append(ScenarioPhase(RECOVERING, lengths.between))
         return (before, *steps, after)
 
     def reported_phases(self) -> tuple[str, ...]:
@@ -145,25 +150,25 @@ class Scenario(Strict):
         false."""
         if not (lengths := self.phases).halve:
             return self
-        shorter = {
-            name: None if seconds is None else _halved(seconds)
+        halved_lengths = {
+            name: None if seconds is None else _half_duration(seconds)
             for name, seconds in lengths.model_dump(exclude={"halve"}).items()
         }
-        share = (shorter["during"] or 1) / lengths.during
+        share = (halved_lengths["during"] or 1) / lengths.during
         method = tuple(
             one.model_copy(
                 update={"at": one.at * share, "seconds": one.seconds and one.seconds * share}
             )
             for one in self.method
         )
-        phases = lengths.model_copy(update=shorter)
+        phases = lengths.model_copy(update=halved_lengths)
         update = {"phases": phases, "method": method}
         update |= halved(self.history, self.newcomer, share)
         return self.model_copy(update=update)
 
     def at_rate(self, rate: float) -> Self:
         """The same experiment with another arrival rate, for each variant."""
-        return self.model_copy(update={"load": self.load.at(rate)})
+        return self.model_copy(update={"load": self.load.with_rate(rate)})
 
     def only(self, names: Sequence[str]) -> Self:
         """The same experiment with some of its variants, and the expectations and predictions that
@@ -178,89 +183,103 @@ class Scenario(Strict):
                 )
         variants = {name: spec for name, spec in self.variants.items() if name in names}
         phases = self.reported_phases()
-        expect = tuple(one for one in self.expect if is_about(one.that, tuple(variants), phases))
+        expect = tuple(
+            one for one in self.expect if refers_only_to(one.that, tuple(variants), phases)
+        )
         predict = tuple(
-            one for one in self.predict if is_figure_of(one.both, tuple(variants), phases)
+            one
+            for one in self.predict
+            if figures_refer_only_to(one.expressions, tuple(variants), phases)
         )
         update = {"variants": variants, "expect": expect, "predict": predict}
         return self.model_copy(update=update)
 
-    def _windows(self, method: Method, at_s: float, seconds: float) -> Iterator[FaultWindow]:
-        each = each_target(method)
-        group = method.target if len(each) > 1 else ""
-        for one in each:
-            if variants := self.applies_to(one):
-                yield FaultWindow(one.parsed(), at_s, seconds, variants, group)
+    def _fault_windows(
+        self, method: MethodSpec, at_s: float, seconds: float
+    ) -> Iterator[FaultWindow]:
+        methods = expand_targets(method)
+        group = method.target if len(methods) > 1 else ""
+        for method_on_target in methods:
+            if variants := self.affected_variants(method_on_target):
+                yield FaultWindow(method_on_target.to_fault(), at_s, seconds, variants, group)
 
 
-def _halved(seconds: float) -> float:
+def _half_duration(seconds: float) -> float:
     return max(0.5, math.floor(seconds + 0.5) / 2) if seconds else 0.0
 
 
-def _problems(of: Scenario) -> Iterator[str]:
+def _problems(scenario: Scenario) -> Iterator[str]:
     """The problems of keys that are each valid alone: one sentence each, beginning with the key."""
-    for name, spec in of.variants.items():
+    for name, spec in scenario.variants.items():
         yield from variant_problems(f"variants.{name}", name, spec)
-    for claim in of.claims:
+    for claim in scenario.claims:
         if claim not in CLAIMS:
             yield f"claims: there is no claim {claim!r}. {did_you_mean(claim, CLAIMS)}"
-    for number, method in enumerate(of.method, 1):
-        yield from _method_problems(f"method {number}", method, of)
-    yield from surge_problems(of.load, of.phases)
-    yield from joining_problems(of.history, of.newcomer, of.variants, of.phases)
-    if of.in_sequence:
-        twice = Counter((one.target, one.fault) for one in of.method)
-        for (target, fault), times in twice.items():
+    for number, method in enumerate(scenario.method, 1):
+        yield from _method_problems(f"method {number}", method, scenario)
+    yield from surge_problems(scenario.load, scenario.phases)
+    yield from late_joiner_problems(
+        scenario.history, scenario.newcomer, scenario.variants, scenario.phases
+    )
+    if scenario.in_sequence:
+        occurrences = Counter((one.target, one.fault) for one in scenario.method)
+        for (target, fault), times in occurrences.items():
             if times > 1:
                 yield f"method: {fault} of {target} is there {times} times; once is one phase."
-    variants, phases = tuple(of.variants), of.reported_phases()
-    for number, text in enumerate(of.steady_state, 1):
+    variants, phases = tuple(scenario.variants), scenario.reported_phases()
+    for number, text in enumerate(scenario.steady_state, 1):
         yield from _expression_problems(f"steady_state {number}", text, variants, phases, True)
-    for number, predict in enumerate(of.predict, 1):
-        for text in predict.both:
+    for number, predict in enumerate(scenario.predict, 1):
+        for text in predict.expressions:
             try:
                 check_figure(text, variants, phases)
             except ExpressionError as error:
                 yield f"predict {number}: {error}"
-    for number, expect in enumerate(of.expect, 1):
+    for number, expect in enumerate(scenario.expect, 1):
         key = f"expect {number}"
-        if expect.claim is not None and expect.claim not in of.claims:
+        if expect.claim is not None and expect.claim not in scenario.claims:
             yield (
                 f"{key}: bears on claim {expect.claim!r}, which isn't among the scenario's claims. "
-                f"{did_you_mean(expect.claim, of.claims or CLAIMS)}"
+                f"{did_you_mean(expect.claim, scenario.claims or CLAIMS)}"
             )
         yield from _expression_problems(key, expect.that, variants, phases, False)
 
 
-def _method_problems(key: str, method: Method, of: Scenario) -> Iterator[str]:
-    everywhere = known_targets()
-    nowhere = None
+def _method_problems(key: str, method: MethodSpec, scenario: Scenario) -> Iterator[str]:
+    targets = known_targets()
+    impossible = None
     try:
-        fault = each_target(method)[0].parsed()
-        nowhere = makes_no_sense(fault) if fault.target in everywhere else None
+        fault = expand_targets(method)[0].to_fault()
+        impossible = why_fault_impossible(fault) if fault.target in targets else None
     except ValueError as error:
         yield f"{key}: {error}"
-    if method.target not in everywhere:
+    if method.target not in targets:
         yield (
-            f"{key}: there is no target {method.target!r}. "
-            f"{did_you_mean(method.target, everywhere)}"
+            f"{key}: there is no target {method.target!r}. {did_you_mean(method.target, targets)}"
         )
-    elif strangers := [name for name in method.variants or () if name not in of.variants]:
-        yield f"{key}: no variant {strangers[0]!r}. {did_you_mean(strangers[0], of.variants)}"
-    elif nowhere:
-        yield f"{key}: {nowhere}"
-    elif not of.applies_to(method):
-        meant = [of.variants[name] for name in method.variants or of.variants]
-        whys = [why_not(each_target(method)[0], one) for one in meant if one.made_of is not None]
+    elif unknown := [name for name in method.variants or () if name not in scenario.variants]:
+        yield f"{key}: no variant {unknown[0]!r}. {did_you_mean(unknown[0], scenario.variants)}"
+    elif impossible:
+        yield f"{key}: {impossible}"
+    elif not scenario.affected_variants(method):
+        intended = [scenario.variants[name] for name in method.variants or scenario.variants]
+        reasons = [
+            why_method_inapplicable(expand_targets(method)[0], one)
+            for one in intended
+            if one.base_arrangement is not None
+        ]
         yield (
             f"{key}: no variant it is meant for can be hurt by it, "
-            f"so it would hurt nobody. {next((why for why in whys if why), '')}"
+            f"so it would hurt nobody. {next((why for why in reasons if why), '')}"
         ).rstrip()
-    if of.in_sequence and (method.at or method.seconds is not None):
+    if scenario.in_sequence and (method.at or method.seconds is not None):
         yield f"{key}: with phases.each every method lasts just that long; take at and seconds out."
-    elif not of.in_sequence and method.at + (method.seconds or 0.01) > of.phases.during + 1e-9:
+    elif (
+        not scenario.in_sequence
+        and method.at + (method.seconds or 0.01) > scenario.phases.during + 1e-9
+    ):
         yield (
-            f"{key}: would last beyond the {of.phases.during:g} s of phases.during. "
+            f"{key}: would last beyond the {scenario.phases.during:g} s of phases.during. "
             "Begin sooner (at), last shorter (seconds), or give the phase more time."
         )
 

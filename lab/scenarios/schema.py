@@ -9,40 +9,44 @@ from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.fault_rules import known_targets
-from lab.faults.kinds import KINDS, WholeFault
+from lab.faults.kinds import KINDS, AllOrNothingFault
 from lab.results.claims import CLAIMS
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.switches import BY_SERVICE, OR_FOR_ALL, SWITCHES, Allowed
+from lab.scenarios.switches import ALSO_GLOBAL, BY_SERVICE, SWITCHES, Allowed
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) of scenario files."""
-    made = Scenario.model_json_schema()
-    parts, whole = made["$defs"], made["properties"]
-    del whole["name"]  # the name of the file gives it
-    made["required"].remove("name")
-    whole["claims"]["items"] = {"enum": list(CLAIMS)}
-    whole["explain"] = _or_table(whole["explain"], "text")
-    whole["steady_state"] = _or_table(whole["steady_state"], "that")
-    _open(parts["Method"], _fault_options(), fault=list(KINDS), target=list(known_targets()))
+    document = Scenario.model_json_schema()
+    definitions, properties = document["$defs"], document["properties"]
+    del properties["name"]  # the name of the file gives it
+    document["required"].remove("name")
+    properties["claims"]["items"] = {"enum": list(CLAIMS)}
+    properties["explain"] = _allow_table(properties["explain"], "text")
+    properties["steady_state"] = _allow_table(properties["steady_state"], "that")
+    _expand_options(
+        definitions["MethodSpec"], _fault_options(), fault=list(KINDS), target=list(known_targets())
+    )
     switches = _switches()
     switches["bus"]["anyOf"] = [{"enum": switches["bus"].pop("enum")}, {"pattern": "^nats://"}]
-    _open(parts["VariantSpec"], switches, arrangement=list(ARRANGEMENTS))
-    return {"$schema": DRAFT, **made, "title": "A scenario of the sync-versus-async lab"}
+    _expand_options(definitions["VariantSpec"], switches, arrangement=list(ARRANGEMENTS))
+    return {"$schema": DRAFT, **document, "title": "A scenario of the sync-versus-async lab"}
 
 
-def _open(part: dict[str, Any], more: dict[str, Any], **words: list[str]) -> None:
+def _expand_options(
+    definition: dict[str, Any], option_schemas: dict[str, Any], **words: list[str]
+) -> None:
     """Replace `options` with the keys that the model gathers in it; limit texts to known words."""
-    del part["properties"]["options"]
+    del definition["properties"]["options"]
     for key, allowed in words.items():
-        part["properties"][key]["enum"] = allowed
-        part["properties"][key].pop("default", None)
-    part["properties"] |= more
+        definition["properties"][key]["enum"] = allowed
+        definition["properties"][key].pop("default", None)
+    definition["properties"] |= option_schemas
 
 
-def _or_table(bare: dict[str, Any], key: str) -> dict[str, Any]:
+def _allow_table(bare: dict[str, Any], key: str) -> dict[str, Any]:
     table = {"type": "object", "properties": {key: bare}, "additionalProperties": False}
     return {"anyOf": [bare, table]}
 
@@ -52,14 +56,14 @@ def _fault_options() -> dict[str, Any]:
     options: dict[str, Any] = {}
     for kind, fault in KINDS.items():
         properties = fault.model_json_schema(by_alias=True)["properties"]
-        for name, of in properties.items():
-            whole = issubclass(fault, WholeFault) and name in ("probability", "first")
-            if name != "target" and not whole:
-                takers = options.setdefault(name, {**of, "takers": []})["takers"]
+        for name, option in properties.items():
+            excluded = issubclass(fault, AllOrNothingFault) and name in ("probability", "first")
+            if name != "target" and not excluded:
+                takers = options.setdefault(name, {**option, "takers": []})["takers"]
                 takers.append(kind)
-    for of in options.values():
-        of["description"] = f"of {', '.join(of.pop('takers'))}"
-        of.pop("default", None)
+    for option in options.values():
+        option["description"] = f"of {', '.join(option.pop('takers'))}"
+        option.pop("default", None)
     return options
 
 
@@ -69,31 +73,31 @@ def _switches() -> dict[str, Any]:
     for arrangement, switches in SWITCHES.items():
         for name, values in switches.items():
             takers.setdefault(name, []).append(arrangement)
-            allowed[name] = values if name not in allowed else _wider(allowed[name], values)
+            allowed[name] = values if name not in allowed else _union(allowed[name], values)
     return {
         name: {
-            **_as_schema(values, BY_SERVICE.get(name, ()), name in OR_FOR_ALL),
+            **_to_schema(values, BY_SERVICE.get(name, ()), name in ALSO_GLOBAL),
             "description": f"of {', '.join(takers[name])}",
         }
         for name, values in allowed.items()
     }
 
 
-def _wider(one: Allowed, other: Allowed) -> Allowed:
+def _union(first: Allowed, second: Allowed) -> Allowed:
     """The values that either of the two allows; both must be of one type."""
-    if isinstance(one[0], str):
-        return tuple(dict.fromkeys((*one, *other)))
-    return (min(one[0], other[0]), max(one[1], other[1]))  # type: ignore[return-value]
+    if isinstance(first[0], str):
+        return tuple(dict.fromkeys((*first, *second)))
+    return (min(first[0], second[0]), max(first[1], second[1]))  # type: ignore[return-value]
 
 
-def _as_schema(
+def _to_schema(
     values: Allowed, services: Sequence[str] = (), or_for_all: bool = False
 ) -> dict[str, Any]:
     first, last = values[0], values[-1]
     if services:
-        each = dict.fromkeys(services, _as_schema(values))
+        each = dict.fromkeys(services, _to_schema(values))
         table = {"type": "object", "properties": each, "additionalProperties": False}
-        return {"anyOf": [_as_schema(values), table]} if or_for_all else table
+        return {"anyOf": [_to_schema(values), table]} if or_for_all else table
     if isinstance(first, bool):
         return {"type": "boolean"}
     if isinstance(first, str):

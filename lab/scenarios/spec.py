@@ -15,13 +15,13 @@ from lab.results.result import ENDPOINTS
 from lab.support.text import did_you_mean
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=600, allow_inf_nan=False)]
-NoSeconds = Annotated[float, Field(strict=True, ge=0, le=600, allow_inf_nan=False)]
+SecondsOrZero = Annotated[float, Field(strict=True, ge=0, le=600, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, gt=0, le=1_000, allow_inf_nan=False)]
 Weight = Annotated[float, Field(strict=True, ge=0, le=1_000, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Users = Annotated[int, Field(strict=True, ge=1, le=200)]
-AtOnce = Literal["comment_at_once", "look_at_once"]
-Line = Annotated[str, Field(min_length=1, max_length=300)]
+FollowUp = Literal["comment_at_once", "look_at_once"]
+Sentence = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 Tag = Literal["notes", "chain", "bus", "data", "mitigation", "measuring"]
@@ -29,11 +29,11 @@ Tag = Literal["notes", "chain", "bus", "data", "mitigation", "measuring"]
 measurement."""
 
 
-class Strict(BaseModel):
+class SpecModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LoadSpec(Strict):
+class LoadSpec(SpecModel):
     """Arrivals per second for each variant, and what they are, by weight.
 
     `at_once`: what the author of each post does as soon as the post has a 201. `during_rate`:
@@ -48,9 +48,9 @@ class LoadSpec(Strict):
     during_rate: Rate | None = None
     mix: dict[str, Weight] = {"read_feed": 6, "create_post": 1, "create_comment": 3}
     timeout_ms: Annotated[float, Field(strict=True, ge=1, le=60_000, allow_inf_nan=False)] = 2_000
-    at_once: tuple[AtOnce, ...] = ()
+    at_once: tuple[FollowUp, ...] = ()
     retries: Annotated[int, Field(strict=True, ge=0, le=10)] = 0
-    reader_delay_s: NoSeconds = 2.0
+    reader_delay_s: SecondsOrZero = 2.0
     orange: Share = 0.1
     settle_s: Seconds = 10.0
 
@@ -64,13 +64,13 @@ class LoadSpec(Strict):
             raise ValueError("every weight is 0, so nothing would be sent. Give one a weight.")
         return mix
 
-    def at(self, rate: float) -> Self:
+    def with_rate(self, rate: float) -> Self:
         """The same load at another rate; `during_rate` changes by the same factor."""
         surge = self.during_rate and self.during_rate * rate / self.rate
         return self.model_copy(update={"rate": rate, "during_rate": surge})
 
 
-class PhasesSpec(Strict):
+class PhasesSpec(SpecModel):
     """Lengths in seconds. With `each`, the methods act one after another, `between` seconds apart.
 
     `halve`: whether --quick halves all lengths; false if the effect needs its full time.
@@ -80,37 +80,37 @@ class PhasesSpec(Strict):
     during: Seconds = 5.0
     after: Seconds = 4.0
     each: Seconds | None = None
-    between: NoSeconds = 0.0
+    between: SecondsOrZero = 0.0
     halve: Annotated[bool, Field(strict=True)] = True
 
 
-class Method(Strict):
+class MethodSpec(SpecModel):
     """A fault (its kind), its target and its options; begins `at` seconds into `during`."""
 
     fault: str
     target: str
     options: dict[str, Any] = {}
-    at: NoSeconds = 0.0
+    at: SecondsOrZero = 0.0
     seconds: Seconds | None = None
     variants: tuple[str, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _other_keys_are_options(cls, data: Any) -> Any:
-        return _gather(data, cls.model_fields)
+        return _gather_options(data, cls.model_fields)
 
     @property
     def phase_name(self) -> str:
         """The name of its phase in a sequence, such as "posts down"."""
         return f"{self.target} {self.fault}"
 
-    def parsed(self) -> Fault:
+    def to_fault(self) -> Fault:
         """The fault itself. Raises ValueError when the fault does not exist or its options are not
         valid."""
         return parse_fault(self.fault, self.target, self.options)
 
 
-class VariantSpec(Strict):
+class VariantSpec(SpecModel):
     """One of the applications that are compared. An empty `arrangement` is the variant's name.
 
     `may_end`: the services whose process may exit by itself in this experiment; any other such
@@ -118,7 +118,7 @@ class VariantSpec(Strict):
     Closed: from `users`, each of which sends its next request only after an answer.
     """
 
-    ours: ClassVar[bool] = True
+    is_own: ClassVar[bool] = True
     """Whether all its services are the lab's own."""
 
     arrangement: str = ""
@@ -130,7 +130,7 @@ class VariantSpec(Strict):
     @model_validator(mode="before")
     @classmethod
     def _other_keys_are_options(cls, data: Any) -> Any:
-        return _gather(data, cls.model_fields)
+        return _gather_options(data, cls.model_fields)
 
     @model_validator(mode="after")
     def _users_wait(self) -> Self:
@@ -139,23 +139,23 @@ class VariantSpec(Strict):
         return self
 
     @property
-    def made_of(self) -> Arrangement | None:
+    def base_arrangement(self) -> Arrangement | None:
         """The arrangement before the options change it; None if there is no such arrangement."""
         return ARRANGEMENTS.get(self.arrangement)
 
     @property
-    def in_the_loop(self) -> int | None:
+    def closed_loop_users(self) -> int | None:
         """The number of users in a closed loop; None in an open one."""
         return (self.users or 1) if self.loop == "closed" else None
 
     @property
-    def loop_as_set(self) -> dict[str, Any]:
+    def loop_options(self) -> dict[str, Any]:
         """The keys of a closed loop, for the result; empty for an open one."""
-        users = self.in_the_loop
+        users = self.closed_loop_users
         return {"loop": self.loop, "users": users} if users else {}
 
 
-class ReachIn(Strict):
+class ForeignOpenSpec(SpecModel):
     """The service `who` tries to open the database of the service `into`; it must be refused."""
 
     who: str
@@ -171,46 +171,46 @@ class ReachIn(Strict):
         return self
 
 
-class HistorySpec(Strict):
+class HistorySpec(SpecModel):
     """How many events were published before the run, by a system that no longer exists."""
 
     events: Annotated[int, Field(strict=True, ge=1, le=500_000)]
 
 
-class NewcomerSpec(Strict):
+class NewcomerSpec(SpecModel):
     """A second replica of a service, started with an empty database `at` seconds into `during`."""
 
     service: str
-    at: NoSeconds = 0.0
+    at: SecondsOrZero = 0.0
 
 
-class Expect(Strict):
+class ExpectationSpec(SpecModel):
     """A sentence, the claim that it tests, and the expression that decides it."""
 
-    says: Line
+    says: Sentence
     that: str
     claim: str | None = None
 
 
-class Predict(Strict):
+class PredictionSpec(SpecModel):
     """A prediction of theory (`predicted`, by an oracle) for a measured figure (`measured`).
 
     Both are expressions. They agree if they differ by at most the share `within` of the prediction.
     `because`: why they cannot agree, if they cannot.
     """
 
-    says: Line
+    says: Sentence
     predicted: str
     measured: str
     within: Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)] = 0.1
     because: Annotated[str, Field(max_length=500)] = ""
 
     @property
-    def both(self) -> tuple[str, str]:
+    def expressions(self) -> tuple[str, str]:
         return self.predicted, self.measured
 
 
-def _gather(data: Any, known: Mapping[str, Any]) -> Any:
+def _gather_options(data: Any, known: Mapping[str, Any]) -> Any:
     """Move the keys that are not `known` into `options`, where they are checked later."""
     if not isinstance(data, Mapping) or isinstance(data.get("options"), dict):
         return data

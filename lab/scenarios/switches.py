@@ -15,10 +15,16 @@ from lab.cluster.arrangements import (
     hops_of,
     with_engine,
 )
-from lab.cluster.bus_engines import DELIVERIES, ENGINES, is_existing, named, without_login
-from lab.cluster.fault_rules import hearers, out_of_reach
+from lab.cluster.bus_engines import (
+    DELIVERIES,
+    ENGINES,
+    is_existing,
+    parse_cluster_url,
+    redact_login,
+)
+from lab.cluster.fault_rules import consumers_of, why_fault_inapplicable
 from lab.domain.services import HOPS, SERVICES
-from lab.scenarios.spec import Method, VariantSpec
+from lab.scenarios.spec import MethodSpec, VariantSpec
 from lab.support.text import did_you_mean
 
 # ── Switches
@@ -26,48 +32,48 @@ from lab.support.text import did_you_mean
 Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, bool]
 """The first and last of a range of whole numbers or shares; the allowed words; false and true."""
 
-_ON_OR_OFF = (False, True)
+_BOOLEAN = (False, True)
 
-_ANYWHERE: dict[str, Allowed] = {"workers": (1, 256), "idempotency": _ON_OR_OFF}
-_HOPS: dict[str, Allowed] = {"depth": (1, len(HOPS))}
-_ASKERS: dict[str, Allowed] = {
-    **_ANYWHERE,
+_COMMON_SWITCHES: dict[str, Allowed] = {"workers": (1, 256), "idempotency": _BOOLEAN}
+_HOP_SWITCHES: dict[str, Allowed] = {"depth": (1, len(HOPS))}
+_CALLER_SWITCHES: dict[str, Allowed] = {
+    **_COMMON_SWITCHES,
     "timeout_ms": (1, 60_000),
-    "deadline": _ON_OR_OFF,
+    "deadline": _BOOLEAN,
     "retries": (0, 10),
     "backoff": BACKOFFS,
     "retry_budget": (0.0, 1.0),
-    "breaker": _ON_OR_OFF,
-    "bulkhead": _ON_OR_OFF,
+    "breaker": _BOOLEAN,
+    "bulkhead": _BOOLEAN,
     "hedge": (1, 60_000),
-    "fallback": _ON_OR_OFF,
+    "fallback": _BOOLEAN,
     "work_ms": (1, 1_000),
 }
 BY_SERVICE = {
     "work_ms": (*SERVICES, *HOPS),
-    "apply_ms": (*hearers(ARRANGEMENTS["async-bus"]), *HOPS),
+    "apply_ms": (*consumers_of(ARRANGEMENTS["async-bus"]), *HOPS),
 }
 """Switches that are set for single services, with these services. The value is a table."""
 
-OR_FOR_ALL = ("apply_ms",)
+ALSO_GLOBAL = ("apply_ms",)
 """The switches of BY_SERVICE that may also have one value, which is then for all services."""
 
 SWITCHES: dict[str, dict[str, Allowed]] = {
-    "sync-chain": {**_ASKERS, **_HOPS, "width": (2, 100), "web": _ON_OR_OFF},
+    "sync-chain": {**_CALLER_SWITCHES, **_HOP_SWITCHES, "width": (2, 100), "web": _BOOLEAN},
     "async-bus": {
-        **_ANYWHERE,
-        **_HOPS,
+        **_COMMON_SWITCHES,
+        **_HOP_SWITCHES,
         **{"bus": tuple(ENGINES), "delivery": DELIVERIES, "replicas": (1, 3)},
-        **dict.fromkeys(BUS_SIDE_SWITCHES, _ON_OR_OFF),
+        **dict.fromkeys(BUS_SIDE_SWITCHES, _BOOLEAN),
         "apply_ms": (1, 1_000),
     },
-    "request-reply": {**_ASKERS, "bus": ("log", "nats"), "replicas": (1, 3)},
-    "monolith": _ANYWHERE,
+    "request-reply": {**_CALLER_SWITCHES, "bus": ("log", "nats"), "replicas": (1, 3)},
+    "monolith": _COMMON_SWITCHES,
 }
 """The switches of each arrangement. In `async-bus` no service calls another one, so there is no
 timeout."""
 
-_OF_RETRIES = {"backoff", "retry_budget"}
+_RETRY_SWITCHES = {"backoff", "retry_budget"}
 
 _NO_ANSWER_WITHOUT_ID = (
     "questions by events need the log: on the course's bus an event has no id, so no answer could "
@@ -75,7 +81,7 @@ _NO_ANSWER_WITHOUT_ID = (
 )
 
 
-_NO_TELLER = (
+_NO_SOURCE = (
     "an event on the course's bus does not say who told it, so one that a hop has passed on can't "
     "be told from one that it has not. Take the log, or NATS."
 )
@@ -102,15 +108,15 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
         elif switch not in switches:
             kind = spec.arrangement
             yield f"{key}: {kind} has no switch {switch!r}. {did_you_mean(switch, switches)}"
-        elif switch in BY_SERVICE and (isinstance(value, dict) or switch not in OR_FOR_ALL):
+        elif switch in BY_SERVICE and (isinstance(value, dict) or switch not in ALSO_GLOBAL):
             yield from _table_problems(key, switch, value, spec)
         elif switch == "bus" and is_existing(value):
-            yield from _cluster_problems(f"{key}.bus", value)
-        elif meant := _not_as_meant(value, switches[switch]):
-            or_there = ", or a cluster that is up: nats://HOST:PORT" if switch == "bus" else ""
-            seen = without_login(value)
-            yield f"{key}.{switch}: saw {seen!r}; it was meant to be {meant}{or_there}."
-    for switch in _OF_RETRIES & spec.options.keys():
+            yield from _bus_url_problems(f"{key}.bus", value)
+        elif expected := _mismatch(value, switches[switch]):
+            alternative = ", or a cluster that is up: nats://HOST:PORT" if switch == "bus" else ""
+            saw = redact_login(value)
+            yield f"{key}.{switch}: saw {saw!r}; it was meant to be {expected}{alternative}."
+    for switch in _RETRY_SWITCHES & spec.options.keys():
         if not spec.options.get("retries"):
             yield f"{key}.{switch}: is about asking again; it needs retries = 1, or more."
     if spec.options.get("bulkhead") and spec.options.get("workers") == 1:
@@ -118,7 +124,7 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
     if spec.options.get("web") and spec.options.get("depth", 1) == 1:
         yield f"{key}.web: is how hops ask each other; it needs depth = 2, or more."
     if "depth" in spec.options and spec.options.get("bus") == "course":
-        yield f"{key}.depth: {_NO_TELLER}"
+        yield f"{key}.depth: {_NO_SOURCE}"
     if "delivery" in spec.options and spec.options.get("bus") != "course":
         yield f'{key}.delivery: is how the course\'s bus delivers; it needs bus = "course".'
     replicas = spec.options.get("replicas", 1)
@@ -139,50 +145,50 @@ def _table_problems(key: str, switch: str, table: object, spec: VariantSpec) -> 
     for service, value in table.items():
         if service not in known:
             yield f"{key}: no {service!r} here. {did_you_mean(service, known)}"
-        elif meant := _not_as_meant(value, allowed):
-            yield f"{key}.{service}: saw {value!r}; it was meant to be {meant}."
+        elif expected := _mismatch(value, allowed):
+            yield f"{key}.{service}: saw {value!r}; it was meant to be {expected}."
 
 
-def _cluster_problems(key: str, bus: str) -> Iterator[str]:
+def _bus_url_problems(key: str, bus: str) -> Iterator[str]:
     try:
-        named(bus)
+        parse_cluster_url(bus)
     except ValueError as error:
         yield f"{key}: {error}"
 
 
-def _not_as_meant(value: object, allowed: Allowed) -> str | None:
+def _mismatch(value: object, allowed: Allowed) -> str | None:
     """The expected value, in words, if `value` does not fit; else None."""
     first, last = allowed[0], allowed[-1]
     if isinstance(first, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(first, float) and isinstance(last, float):
-        right = isinstance(value, int | float) and first <= value <= last
-        return None if right else f"a share, {first} to {last}, or true for the usual one"
+        valid = isinstance(value, int | float) and first <= value <= last
+        return None if valid else f"a share, {first} to {last}, or true for the usual one"
     if isinstance(first, int) and isinstance(last, int):
-        right = type(value) is int and first <= value <= last
-        return None if right else f"a whole number, {first} to {last}"
+        valid = type(value) is int and first <= value <= last
+        return None if valid else f"a whole number, {first} to {last}"
     return None if value in allowed else f"one of {', '.join(map(str, allowed))}"
 
 
 # ── Targets of a method
 
 
-def each_target(method: Method) -> list[Method]:
+def expand_targets(method: MethodSpec) -> list[MethodSpec]:
     """The method itself; for the target EVERY_HOP, one method for each possible hop. A variant
     without that hop is not affected."""
     targets = HOPS if method.target == EVERY_HOP else (method.target,)
     return [method.model_copy(update={"target": target}) for target in targets]
 
 
-def why_not(method: Method, spec: VariantSpec) -> str | None:
+def why_method_inapplicable(method: MethodSpec, spec: VariantSpec) -> str | None:
     """Why a method cannot act in a variant, in a sentence; None when it can, or if the arrangement
     or the fault is not valid (another check reports this)."""
-    arrangement = spec.made_of
+    arrangement = spec.base_arrangement
     if arrangement is None:
         return None
-    if arrangement.strangers is None and not any(variant_problems("", "variant", spec)):
+    if arrangement.external is None and not any(variant_problems("", "variant", spec)):
         arrangement = with_engine(arrangement, spec.options)
     try:
-        return out_of_reach(method.parsed(), arrangement)
+        return why_fault_inapplicable(method.to_fault(), arrangement)
     except ValueError:
         return None  # The check of the method itself reports this.

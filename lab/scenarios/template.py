@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from lab.scenarios.catalogue import names
+from lab.scenarios.catalogue import builtin_names
 
-STARTER = '''\
+TEMPLATE = '''\
 # A scenario of your own. It runs as it is:
 #     lab validate {file}      says what is wrong with it, and where
 #     lab run {file} --quick   runs it
@@ -82,11 +82,11 @@ Whoever asks waits as long as whoever is asked. Whoever has a copy does not.
 '''
 
 
-class AlreadyThere(FileExistsError):
+class ScenarioFileExists(FileExistsError):
     """A file of that name exists; it is left unchanged."""
 
 
-def start(name: str, folder: Path) -> Path:
+def create_scenario_file(name: str, folder: Path) -> Path:
     """Write a new scenario file into `folder` and return its path. Raises ValueError for a name
     that is not valid or built in, AlreadyThere, OSError."""
     stem = name.removesuffix(".toml")
@@ -95,7 +95,7 @@ def start(name: str, folder: Path) -> Path:
             f"{name!r} is no name for a scenario: it has small letters, digits and hyphens, "
             "as in my-outage."
         )
-    if stem in names():
+    if stem in builtin_names():
         raise ValueError(
             f"{stem} comes with the lab, and two of one name get mixed up. Choose another one, "
             f"as my-{stem}."
@@ -103,9 +103,9 @@ def start(name: str, folder: Path) -> Path:
     path = folder / f"{stem}.toml"
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(STARTER.format(file=path.name, title=stem.replace("-", " ").capitalize()))
+            file.write(TEMPLATE.format(file=path.name, title=stem.replace("-", " ").capitalize()))
     except FileExistsError:
-        raise AlreadyThere(
+        raise ScenarioFileExists(
             f"{path} is there already, and stays as it is. Choose another name."
         ) from None
     return path

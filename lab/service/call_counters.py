@@ -18,7 +18,7 @@ Counting starts with the process; a process that is killed loses its counts.
 import threading
 from collections.abc import Mapping
 
-KINDS = (
+COUNTERS = (
     "asked",
     "attempts",
     "timed_out",
@@ -33,22 +33,22 @@ KINDS = (
 )
 
 
-class Tally:
+class CallCounters:
     """Counters of one service, shared by its worker threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_whom: dict[str, dict[str, int]] = {}
+        self._by_callee: dict[str, dict[str, int]] = {}
 
-    def add(self, whom: str, kind: str) -> None:
+    def add(self, callee: str, counter: str) -> None:
         """Add one to the counter `kind` (of KINDS) of the callee `whom`."""
         with self._lock:
-            counts = self._by_whom.get(whom)
+            counts = self._by_callee.get(callee)
             if counts is None:
-                counts = self._by_whom[whom] = dict.fromkeys(KINDS, 0)
-            counts[kind] += 1
+                counts = self._by_callee[callee] = dict.fromkeys(COUNTERS, 0)
+            counts[counter] += 1
 
-    def told(self) -> Mapping[str, Mapping[str, int]]:
+    def snapshot(self) -> Mapping[str, Mapping[str, int]]:
         """A copy of the counters, by callee; a service that was never called is missing."""
         with self._lock:
-            return {whom: dict(counts) for whom, counts in self._by_whom.items()}
+            return {whom: dict(counts) for whom, counts in self._by_callee.items()}

@@ -11,23 +11,23 @@ import contextvars
 import time
 
 from lab.domain import headers
-from lab.domain.errors import GivenUp, Invalid
+from lab.domain.errors import DeadlineExceeded, Invalid
 
-_MOST_DIGITS = 8  # the limit of grpc-timeout; in milliseconds, more than a day
+_MAX_DIGITS = 8  # the limit of grpc-timeout; in milliseconds, more than a day
 
-_give_up_at_s: contextvars.ContextVar[float | None] = contextvars.ContextVar(
+_current_at_s: contextvars.ContextVar[float | None] = contextvars.ContextVar(
     "give_up_at_s", default=None
 )
 
 
-def moment(header: str | None) -> float | None:
+def parse_header(header: str | None) -> float | None:
     """The deadline in a header, in seconds of `perf_counter`; None without a header.
 
     Raises Invalid unless the header is a whole number of milliseconds.
     """
     if header is None:
         return None
-    if not (header.isascii() and header.isdigit() and len(header) <= _MOST_DIGITS):
+    if not (header.isascii() and header.isdigit() and len(header) <= _MAX_DIGITS):
         raise Invalid(
             "expected whole milliseconds, at most 8 digits, as 2000.",
             field=headers.DEADLINE,
@@ -35,32 +35,32 @@ def moment(header: str | None) -> float | None:
     return time.perf_counter() + int(header) / 1_000
 
 
-def keep(give_up_at_s: float | None) -> None:
+def set_current(deadline_at_s: float | None) -> None:
     """Set the deadline of the current request, in seconds of `perf_counter`; None sets none.
 
     Raises GivenUp when the deadline has already passed.
     """
-    _give_up_at_s.set(give_up_at_s)
-    if give_up_at_s is not None and time.perf_counter() >= give_up_at_s:
-        raise GivenUp("Whoever asked has stopped waiting: nothing was done.")
+    _current_at_s.set(deadline_at_s)
+    if deadline_at_s is not None and time.perf_counter() >= deadline_at_s:
+        raise DeadlineExceeded("Whoever asked has stopped waiting: nothing was done.")
 
 
-def left_s() -> float | None:
+def remaining_s() -> float | None:
     """Seconds until the deadline, negative after it; None without a deadline."""
-    give_up_at_s = _give_up_at_s.get()
-    return None if give_up_at_s is None else give_up_at_s - time.perf_counter()
+    deadline_at_s = _current_at_s.get()
+    return None if deadline_at_s is None else deadline_at_s - time.perf_counter()
 
 
-def is_over() -> bool:
+def expired() -> bool:
     """Whether the deadline has passed; False without a deadline."""
-    left = left_s()
-    return left is not None and left <= 0
+    remaining = remaining_s()
+    return remaining is not None and remaining <= 0
 
 
-def at_most(timeout_s: float) -> float:
+def cap(timeout_s: float) -> float:
     """`timeout_s`, shortened to the time that is left.
 
     Returns at least 1 ms, because a timeout of 0 would mean "at once".
     """
-    left = left_s()
-    return timeout_s if left is None else max(0.001, min(timeout_s, left))
+    remaining = remaining_s()
+    return timeout_s if remaining is None else max(0.001, min(timeout_s, remaining))

@@ -15,17 +15,17 @@ from pydantic_core import to_json
 
 from lab.domain import headers
 from lab.domain.errors import Invalid, ServiceError
-from lab.faults.filter import Door
-from lab.faults.kinds import CLIENT, Visit, parse_fault
-from lab.faults.versions import in_version
-from lab.service.http import Route, problem, tear_down
+from lab.faults.filter import FaultFilter
+from lab.faults.kinds import CLIENT, Effect, parse_fault
+from lab.faults.versions import rewrite_payload
+from lab.service.http import Route, problem_response, reset_connection
 
 # ── Control routes
 
 State = Callable[[], dict[str, Any]]
 
 
-class FaultOrder(BaseModel):
+class FaultRequest(BaseModel):
     """The body of a request that adds a fault."""
 
     kind: str
@@ -35,7 +35,7 @@ class FaultOrder(BaseModel):
 
 
 def control_routes(
-    door: Door, state: State, flush: Callable[[], None] = lambda: None
+    fault_filter: FaultFilter, state: State, flush: Callable[[], None] = lambda: None
 ) -> list[Route]:
     """Routes to add (PUT), remove (DELETE) and list (GET) faults, and to read the process's state.
 
@@ -43,69 +43,71 @@ def control_routes(
     client that reads the state may read the spans next.
     """
 
-    def put(name: str, order: FaultOrder) -> dict[str, Any]:
+    def add_fault(name: str, request: FaultRequest) -> dict[str, Any]:
         try:
-            fault = parse_fault(order.kind, order.target, order.options)
+            fault = parse_fault(request.kind, request.target, request.options)
         except ValueError as error:
             raise Invalid(str(error)) from None
         if fault.acts_on != "door":
-            raise Invalid(f"{order.kind!r} acts on the process, not at its door.", field="kind")
-        door.put(name, fault, order.seed)
+            raise Invalid(f"{request.kind!r} acts on the process, not at its door.", field="kind")
+        fault_filter.add(name, fault, request.seed)
         return {"name": name}
 
-    def take(name: str) -> dict[str, Any]:
-        return {"name": name, "evidence": door.take(name)}
+    def remove_fault(name: str) -> dict[str, Any]:
+        return {"name": name, "evidence": fault_filter.remove(name)}
 
-    def tell() -> dict[str, Any]:
+    def read_state() -> dict[str, Any]:
         flush()
         return state()
 
     return [
-        Route("PUT", "/_lab/faults/{name}", put, control=True),
-        Route("DELETE", "/_lab/faults/{name}", take, control=True),
-        Route("GET", "/_lab/faults", door.evidence, control=True),
-        Route("GET", "/_lab/state", tell, control=True),
+        Route("PUT", "/_lab/faults/{name}", add_fault, control=True),
+        Route("DELETE", "/_lab/faults/{name}", remove_fault, control=True),
+        Route("GET", "/_lab/faults", fault_filter.evidence, control=True),
+        Route("GET", "/_lab/state", read_state, control=True),
     ]
 
 
 # ── Effect of active faults
 
 
-async def knock(door: Door, request: web.BaseRequest) -> web.Response | None:
+async def admit(fault_filter: FaultFilter, request: web.BaseRequest) -> web.Response | None:
     """Apply the active faults to a message on an open connection.
 
     Returns None when the message may pass, after any injected latency; otherwise the response to
     send instead.
     """
-    visit = door.visit(request.headers.get(headers.CALLER, CLIENT))
-    instead = await turned_away(door, visit, request)
-    if instead is None and visit.delay_s:
-        await asyncio.to_thread(door.hold, visit)
-    return instead
+    effect = fault_filter.decide(request.headers.get(headers.CALLER, CLIENT))
+    response = await fault_response(fault_filter, effect, request)
+    if response is None and effect.delay_s:
+        await asyncio.to_thread(fault_filter.delay, effect)
+    return response
 
 
-async def turned_away(door: Door, visit: Visit, request: web.BaseRequest) -> web.Response | None:
+async def fault_response(
+    fault_filter: FaultFilter, effect: Effect, request: web.BaseRequest
+) -> web.Response | None:
     """The response that a fault sends instead of the handler's; None when the request may pass.
 
     A fault that leaves requests unanswered holds this one until the fault is removed, then resets
     its connection. An injected latency is not applied here.
     """
-    if visit.unanswered:
-        await door.until_healed(visit)
-        return tear_down(request)
-    if visit.torn_down:
-        return tear_down(request)
-    if visit.status is not None:
-        return problem(refused_by_fault(), visit.status)
+    if effect.unanswered:
+        await fault_filter.wait_until_removed(effect)
+        return reset_connection(request)
+    if effect.connection_reset:
+        return reset_connection(request)
+    if effect.status is not None:
+        return problem_response(injected_error(), effect.status)
     return None
 
 
-def as_deployed(door: Door, answered: Any) -> Any:
+def rewrite_response(fault_filter: FaultFilter, result: Any) -> Any:
     """Rewrite a handler's result to the schema version that a fault deploys, if any."""
-    return door.let_out(
-        answered, lambda said, version: in_version(json.loads(to_json(said)), version)
+    return fault_filter.rewrite_outgoing(
+        result, lambda said, version: rewrite_payload(json.loads(to_json(said)), version)
     )
 
 
-def refused_by_fault() -> ServiceError:
+def injected_error() -> ServiceError:
     return ServiceError("An injected fault answered at the door; nothing was done.")

@@ -35,29 +35,29 @@ from lab.domain import headers
 from lab.domain.errors import (
     Forbidden,
     Invalid,
+    MethodNotAllowed,
+    MisdirectedRequest,
     NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
     ServiceError,
-    TooLarge,
-    TooSlow,
-    UnsupportedMedia,
-    WrongHost,
-    WrongMethod,
+    UnsupportedMediaType,
 )
-from lab.support.ports import holder_of
+from lab.support.ports import find_port_owner
 
 # ── Degraded responses
 
-_without: contextvars.ContextVar[str] = contextvars.ContextVar("without", default="")
+_missing_service: contextvars.ContextVar[str] = contextvars.ContextVar("without", default="")
 
 
-def mark_degraded(whom: str) -> None:
+def mark_degraded(service: str) -> None:
     """Mark the response to the current request: it lacks the data of the service `whom`."""
-    _without.set(whom)
+    _missing_service.set(service)
 
 
 def degraded_by() -> str:
     """The service whose data the current response lacks; "" when it is complete."""
-    return _without.get()
+    return _missing_service.get()
 
 
 # ── Routes, requests, responses
@@ -82,7 +82,7 @@ class Route:
     handler: Callable[..., Any]
     status: int = 200
     raw: bool = False
-    door: bool = True
+    faultable: bool = True
     control: bool = False
     max_body: int = MAX_BODY_BYTES
     pattern: re.Pattern[str] = field(init=False)
@@ -112,11 +112,11 @@ class Route:
         object.__setattr__(self, "query", model)
 
     def arguments(
-        self, path: Mapping[str, str], query: Mapping[str, str], body: bytes
+        self, path_parameters: Mapping[str, str], query: Mapping[str, str], body: bytes
     ) -> dict[str, Any]:
         """The handler's arguments, validated. Raises Invalid, which names the wrong field."""
         assert self.query is not None
-        arguments: dict[str, Any] = dict(path)
+        arguments: dict[str, Any] = dict(path_parameters)
         try:
             checked = self.query.model_validate(dict(query))
             arguments |= {name: getattr(checked, name) for name in self.query.model_fields}
@@ -129,12 +129,12 @@ class Route:
 
 
 def _invalid(error: ErrorDetails) -> Invalid:
-    at = ".".join(str(part) for part in error["loc"])
+    location = ".".join(str(part) for part in error["loc"])
     message = error["msg"][0].lower() + error["msg"][1:]
-    return Invalid(f"{at or 'The body'}: {message}.", field=at or "body")
+    return Invalid(f"{location or 'The body'}: {message}.", field=location or "body")
 
 
-def find(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
+def match_route(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
     """The route for a request, and the values of its path parameters.
 
     Raises NotFound for an unknown path, WrongMethod for a known path with another method.
@@ -146,15 +146,17 @@ def find(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, 
                 return route, match.groupdict()
             allowed += (route.method,)
     if allowed:
-        known = " and ".join(allowed)
-        raise WrongMethod(f"{method} {printable(path)} is not known; {known} is.", allowed)
+        known_methods = " and ".join(allowed)
+        raise MethodNotAllowed(
+            f"{method} {printable(path)} is not known; {known_methods} is.", allowed
+        )
     raise NotFound(f"There is nothing at {printable(path)}.")
 
 
-def printable(text: str, most: int = 80) -> str:
+def printable(text: str, limit: int = 80) -> str:
     """Prepare outside text for quoting in a response: shorten it, replace lone surrogates."""
     text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= most else text[:most] + "…"
+    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def check_path(path: str) -> None:
@@ -172,7 +174,7 @@ def check_host(request: web.BaseRequest, port: int) -> None:
     """
     host = request.headers.get("Host", "")
     if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-        raise WrongHost(
+        raise MisdirectedRequest(
             f"This is 127.0.0.1:{port}, and the request was sent to {printable(host)!r}."
         )
 
@@ -186,42 +188,44 @@ def check_token(request: web.BaseRequest, token: str) -> None:
         raise Forbidden(f"A control route needs the run's token in the {headers.TOKEN} header.")
 
 
-async def read_body(request: web.BaseRequest, most: int) -> bytes:
+async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     """The whole body, of at most `most` bytes.
 
     Raises TooLarge; UnsupportedMedia when it is not JSON; TooSlow when it does not arrive in time.
     """
-    if (request.content_length or 0) > most:
-        raise TooLarge(f"{request.content_length} bytes; at most {most} are taken.")
+    if (request.content_length or 0) > limit:
+        raise PayloadTooLarge(f"{request.content_length} bytes; at most {limit} are taken.")
     if request.content_type != "application/json":
-        raise UnsupportedMedia(
+        raise UnsupportedMediaType(
             f"Content-Type is {printable(request.content_type)!r}; send application/json."
         )
     try:
         async with asyncio.timeout(WHOLE_REQUEST_WITHIN_S):
-            return await _read_at_most(request, most)
+            return await _read_limited(request, limit)
     except TimeoutError:
-        raise TooSlow(f"The body did not arrive within {WHOLE_REQUEST_WITHIN_S:.0f} s.") from None
+        raise RequestTimeout(
+            f"The body did not arrive within {WHOLE_REQUEST_WITHIN_S:.0f} s."
+        ) from None
 
 
-async def _read_at_most(request: web.BaseRequest, most: int) -> bytes:
+async def _read_limited(request: web.BaseRequest, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > most:
-            raise TooLarge(f"More than the {most} bytes that are taken at most.")
+        if len(body) > limit:
+            raise PayloadTooLarge(f"More than the {limit} bytes that are taken at most.")
     return bytes(body)
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
     """A JSON response of models, lists, dicts or strings, with the header of a degraded one."""
     response = web.Response(body=to_json(value), status=status, content_type="application/json")
-    if without := degraded_by():
-        response.headers[headers.DEGRADED] = without
+    if missing := degraded_by():
+        response.headers[headers.DEGRADED] = missing
     return response
 
 
-def problem(error: ServiceError, status: int | None = None) -> web.Response:
+def problem_response(error: ServiceError, status: int | None = None) -> web.Response:
     """The problem document of an error, with the error's status unless `status` is given.
 
     TooLarge and TooSlow close the connection, because the body was not read to its end.
@@ -232,19 +236,19 @@ def problem(error: ServiceError, status: int | None = None) -> web.Response:
         status=status or error.status,
         content_type="application/problem+json",
     )
-    if isinstance(error, WrongMethod):
+    if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.allowed)
-    if isinstance(error, TooLarge | TooSlow):
+    if isinstance(error, PayloadTooLarge | RequestTimeout):
         response.force_close()
     return response
 
 
-def tear_down(request: web.BaseRequest) -> web.Response:
+def reset_connection(request: web.BaseRequest) -> web.Response:
     """Reset the client's connection: the client gets a TCP RST instead of a FIN."""
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
-        linger_not = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+        no_linger = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         request.transport.abort()
     return web.Response(status=499)  # never sent: the connection is closed
 
@@ -258,10 +262,10 @@ class HttpServer(web.Server):
     """aiohttp's server, with a problem document for each protocol error."""
 
     def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _RequestHandler(self, loop=self._loop, **self._kwargs)
 
 
-class _Protocol(web.RequestHandler):
+class _RequestHandler(web.RequestHandler):
     __slots__ = ()
 
     def handle_error(
@@ -275,12 +279,16 @@ class _Protocol(web.RequestHandler):
             raise exc  # the client disconnected: no response is possible
         if status >= _INTERNAL:
             super().handle_error(request, status, exc, message)  # it logs the traceback
-            answer = problem(ServiceError("A bug in this service.", definite=False), status)
+            response = problem_response(
+                ServiceError("A bug in this service.", definite=False), status
+            )
         else:
             first_line = (message or "").strip().partition("\n")[0].rstrip(":")
-            answer = problem(Invalid(f"This is no HTTP: {printable(first_line)}."), status)
-        answer.force_close()
-        return answer
+            response = problem_response(
+                Invalid(f"This is no HTTP: {printable(first_line)}."), status
+            )
+        response.force_close()
+        return response
 
 
 def listen(port: int, reuse_port: bool) -> socket.socket:
@@ -288,19 +296,19 @@ def listen(port: int, reuse_port: bool) -> socket.socket:
 
     Exits the process with status 3 when the port cannot be bound.
     """
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        listening.bind(("127.0.0.1", port))
+        listener.bind(("127.0.0.1", port))
     except OSError as error:
-        listening.close()
+        listener.close()
         sys.stderr.write(
             f"Port {port} can't be had ({error.strerror}): it is taken by "
-            f"{holder_of(port) or 'a program that this user may not look at'}. "
+            f"{find_port_owner(port) or 'a program that this user may not look at'}. "
             "End that, or choose another port with --port.\n"
         )
         sys.exit(3)
-    listening.listen(1024)
-    return listening
+    listener.listen(1024)
+    return listener

@@ -30,7 +30,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from lab.domain import headers
-from lab.domain.errors import Invalid, KeyReused
+from lab.domain.errors import IdempotencyKeyReused, Invalid
 from lab.service.store import Store, Transaction
 
 TABLE = """
@@ -40,13 +40,13 @@ CREATE TABLE IF NOT EXISTS answers (
     answer TEXT NOT NULL
 ) WITHOUT ROWID;
 """
-_LONGEST = 255
+_MAX_KEY_LENGTH = 255
 
 _key: ContextVar[str | None] = ContextVar("idempotency_key", default=None)
-_kept_under: ContextVar[tuple[str, str] | None] = ContextVar("kept_under", default=None)
+_answer_key: ContextVar[tuple[str, str] | None] = ContextVar("kept_under", default=None)
 
 
-def argument(parser: ArgumentParser) -> None:
+def add_argument(parser: ArgumentParser) -> None:
     """Add the switch to a program's command line."""
     parser.add_argument(
         "--idempotency",
@@ -55,23 +55,23 @@ def argument(parser: ArgumentParser) -> None:
     )
 
 
-def hear(header: str | None) -> None:
+def set_key(header: str | None) -> None:
     """Set the key of the current request, or None. Raises Invalid for a malformed key."""
-    if header is not None and not (0 < len(header) <= _LONGEST and header.isprintable()):
+    if header is not None and not (0 < len(header) <= _MAX_KEY_LENGTH and header.isprintable()):
         raise Invalid(
-            f"expected 1 to {_LONGEST} printable characters.", field=headers.IDEMPOTENCY_KEY
+            f"expected 1 to {_MAX_KEY_LENGTH} printable characters.", field=headers.IDEMPOTENCY_KEY
         )
     _key.set(header)
 
 
-def keep(change: Transaction, answer: BaseModel) -> None:
+def store_answer(change: Transaction, answer: BaseModel) -> None:
     """Store the answer in the rows' own transaction, if the request has a key."""
-    if (under := _kept_under.get()) is not None:
+    if (answer_key := _answer_key.get()) is not None:
         insert = "INSERT INTO answers VALUES (?, ?, ?)"
-        change.execute(insert, *under, answer.model_dump_json())
+        change.execute(insert, *answer_key, answer.model_dump_json())
 
 
-class Repeats:
+class IdempotencyFilter:
     """Answers repeated keys of one service.
 
     `store` returns the service's database, which contains TABLE.
@@ -79,45 +79,45 @@ class Repeats:
 
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
-        self._under_way: set[str] = set()
-        self._one_is_done = threading.Condition()
+        self._in_progress: set[str] = set()
+        self._finished = threading.Condition()
 
-    def once(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler so that a key runs it once; the handler has to store its answer.
 
         The wrapped handler raises KeyReused when the key came with another request before.
         """
 
         @wraps(handler)
-        def answered(**arguments: Any) -> Any:
+        def wrapper(**arguments: Any) -> Any:
             key = _key.get()
             if key is None:
                 return handler(**arguments)
-            asked = f"{handler.__name__} {to_json(arguments).decode()}"
-            with self._turn(key):
+            request = f"{handler.__name__} {to_json(arguments).decode()}"
+            with self._hold_key(key):
                 for row in self._store().rows("SELECT * FROM answers WHERE key = ?", key):
-                    if row["asked"] != asked:
-                        raise KeyReused(
+                    if row["asked"] != request:
+                        raise IdempotencyKeyReused(
                             f"This {headers.IDEMPOTENCY_KEY} came with another request before."
                         )
                     return json.loads(row["answer"])
-                before = _kept_under.set((key, asked))
+                token = _answer_key.set((key, request))
                 try:
                     return handler(**arguments)
                 finally:
-                    _kept_under.reset(before)
+                    _answer_key.reset(token)
 
-        return answered
+        return wrapper
 
     @contextmanager
-    def _turn(self, key: str) -> Iterator[None]:
+    def _hold_key(self, key: str) -> Iterator[None]:
         """Wait until no other request with this key is in progress."""
-        with self._one_is_done:
-            self._one_is_done.wait_for(lambda: key not in self._under_way)
-            self._under_way.add(key)
+        with self._finished:
+            self._finished.wait_for(lambda: key not in self._in_progress)
+            self._in_progress.add(key)
         try:
             yield
         finally:
-            with self._one_is_done:
-                self._under_way.remove(key)
-                self._one_is_done.notify_all()
+            with self._finished:
+                self._in_progress.remove(key)
+                self._finished.notify_all()

@@ -89,7 +89,7 @@ def asyncapi(host: str) -> dict[str, Any]:
             "name": name,
             "title": (event.__doc__ or name).strip().partition("\n")[0],
             "contentType": "application/cloudevents+json",
-            "payload": _enveloped(name, event, schemas),
+            "payload": _envelope_schema(name, event, schemas),
         }
         for name, event in EVENTS.items()
     }
@@ -111,7 +111,7 @@ def asyncapi(host: str) -> dict[str, Any]:
     }
 
 
-def _enveloped(name: str, event: type[BaseModel], schemas: dict[str, Any]) -> dict[str, Any]:
+def _envelope_schema(name: str, event: type[BaseModel], schemas: dict[str, Any]) -> dict[str, Any]:
     envelope = _schema(Envelope, schemas, inline=True)
     properties: Mapping[str, Any] = envelope["properties"]
     return envelope | {
@@ -123,11 +123,15 @@ def _enveloped(name: str, event: type[BaseModel], schemas: dict[str, Any]) -> di
     }
 
 
-def _schema(of: Any, schemas: dict[str, Any], *, inline: bool = False) -> dict[str, Any]:
+def _schema(annotation: Any, schemas: dict[str, Any], *, inline: bool = False) -> dict[str, Any]:
     """The JSON Schema of a type; the models in it are added to `schemas` and referenced."""
-    made = TypeAdapter(of).json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(made.pop("$defs", {}))
-    if inline or not (isinstance(of, type) and issubclass(of, BaseModel)) or of.__name__ == "Query":
-        return made
-    schemas[of.__name__] = made
-    return {"$ref": f"#/components/schemas/{of.__name__}"}
+    schema = TypeAdapter(annotation).json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(schema.pop("$defs", {}))
+    if (
+        inline
+        or not (isinstance(annotation, type) and issubclass(annotation, BaseModel))
+        or annotation.__name__ == "Query"
+    ):
+        return schema
+    schemas[annotation.__name__] = schema
+    return {"$ref": f"#/components/schemas/{annotation.__name__}"}

@@ -31,11 +31,11 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from lab.domain import headers
-from lab.domain.errors import GivenUp, NotFound, ServiceError
-from lab.faults.filter import Door
-from lab.faults.kinds import CLIENT, Visit
+from lab.domain.errors import DeadlineExceeded, NotFound, ServiceError
+from lab.faults.filter import FaultFilter
+from lab.faults.kinds import CLIENT, Effect
 from lab.service import deadline, idempotency
-from lab.service.fault_api import as_deployed, control_routes, refused_by_fault, turned_away
+from lab.service.fault_api import control_routes, fault_response, injected_error, rewrite_response
 from lab.service.http import (
     WHOLE_REQUEST_WITHIN_S,
     HttpServer,
@@ -44,14 +44,14 @@ from lab.service.http import (
     check_host,
     check_path,
     check_token,
-    find,
     listen,
-    problem,
+    match_route,
+    problem_response,
     read_body,
 )
 from lab.service.openapi import openapi
 from lab.service.tracing import SpanLog
-from lab.support.parent_watch import watch_lifeline
+from lab.support.parent_watch import exit_with_parent
 
 # ── Command-line options
 
@@ -71,7 +71,7 @@ class ShellOptions:
     reuse_port: bool = False
     spans: Path | None = None
     token: str = ""
-    obeys_deadlines: bool = False
+    enforce_deadlines: bool = False
     work_ms: float = 0.0
 
     @staticmethod
@@ -104,11 +104,11 @@ class Main(Protocol):
 
 # ── Background tasks
 
-GOODBYE_WITHIN_S = 2.0
+CANCEL_AGAIN_AFTER_S = 2.0
 """How long the tasks have to end before they are cancelled again."""
 
 
-async def or_die(work: Coroutine[Any, Any, None]) -> None:
+async def exit_on_failure(work: Coroutine[Any, Any, None]) -> None:
     """Await `work`; if it fails, print the traceback and exit the process with status 1."""
     try:
         await work
@@ -120,24 +120,24 @@ async def or_die(work: Coroutine[Any, Any, None]) -> None:
         os._exit(1)
 
 
-async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def cancel_until_done(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel the tasks until they have all ended.
 
     One cancellation may not be enough: it can get lost when it arrives together with the result
     that the task awaits. `asyncio.wait_for` of Python 3.11, which nats-py uses, then returns the
     result.
     """
-    left = set(tasks)
-    while left:
-        for task in left:
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=GOODBYE_WITHIN_S)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
 
 
 # ── Limited capacity
 
 
-class Bottleneck:
+class SingleServer:
     """A single server: it takes one request at a time, in order of arrival. Thread-safe.
 
     Each request holds it for `work_ms`, so the service completes at most 1000 / `work_ms` requests
@@ -150,33 +150,35 @@ class Bottleneck:
         self._work_s = work_ms / 1_000
         self._free_at_s = 0.0
         self._lock = threading.Lock()
-        self._line: deque[threading.Event] = deque()
+        self._queue: deque[threading.Event] = deque()
 
-    def take_turn(self) -> None:
+    def serve(self) -> None:
         """Wait for this request's turn, then hold the server for `work_ms`.
 
         Raises GivenUp, without holding it, when the request's deadline has passed by then.
         """
         if not self._work_s:
             return
-        came_s = time.perf_counter()
+        arrived_at_s = time.perf_counter()
         turn = threading.Event()
         with self._lock:
-            self._line.append(turn)
-            if self._line[0] is turn:
+            self._queue.append(turn)
+            if self._queue[0] is turn:
                 turn.set()
         turn.wait()
         try:
-            if deadline.is_over():
-                raise GivenUp("When its turn came, nobody waited any more: nothing was done.")
+            if deadline.expired():
+                raise DeadlineExceeded(
+                    "When its turn came, nobody waited any more: nothing was done."
+                )
             # From the scheduled end of the last request: late wake-ups must not cost capacity.
-            self._free_at_s = max(came_s, self._free_at_s) + self._work_s
+            self._free_at_s = max(arrived_at_s, self._free_at_s) + self._work_s
             time.sleep(max(0.0, self._free_at_s - time.perf_counter()))
         finally:
             with self._lock:
-                self._line.popleft()
-                if self._line:
-                    self._line[0].set()
+                self._queue.popleft()
+                if self._queue:
+                    self._queue[0].set()
 
 
 # ── The server
@@ -186,10 +188,10 @@ __all__ = ["Main", "Shell", "ShellOptions"]
 SHUTDOWN_WITHIN_S = 2.0
 # New objects before the garbage collector runs. A delivery of events creates thousands, none of
 # them garbage; with the default of 700, collection took a third of the time of reading them.
-_NEW_OBJECTS = 10_000
+_GC_THRESHOLD = 10_000
 
 # Not definite: the handler may have failed after its commit.
-_BUG = ServiceError("A bug in this service; its log has the traceback.", definite=False)
+_INTERNAL_ERROR = ServiceError("A bug in this service; its log has the traceback.", definite=False)
 
 
 class Shell:
@@ -202,30 +204,30 @@ class Shell:
     def __init__(
         self, arrangement: str, name: str, routes: list[Route], options: ShellOptions
     ) -> None:
-        self.door = Door()
-        self.waits_for: Callable[[], str | None] = lambda: None
+        self.fault_filter = FaultFilter()
+        self.not_ready_because: Callable[[], str | None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
         self.check_host = check_host
-        self.given_up = 0
-        self.under_way = 0
-        self._counting = threading.Lock()
-        self._listening = listen(options.port, options.reuse_port)
-        self.port = self._listening.getsockname()[1]
+        self.expired_count = 0
+        self.in_flight = 0
+        self._count_lock = threading.Lock()
+        self._listener = listen(options.port, options.reuse_port)
+        self.port = self._listener.getsockname()[1]
         self._arrangement, self._name = arrangement, name
         self._options = options
         self.spans = SpanLog(options.spans, name)
-        self._bottleneck = Bottleneck(options.work_ms)
+        self._single_server = SingleServer(options.work_ms)
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix=f"{name}-worker")
         self._routes = [
             *routes,
-            Route("GET", "/health", self._health, raw=True, door=False),
-            Route("GET", "/openapi.json", self._openapi, raw=True, door=False),
-            *control_routes(self.door, self._state, self.spans.flush),
+            Route("GET", "/health", self._health, raw=True, faultable=False),
+            Route("GET", "/openapi.json", self._openapi, raw=True, faultable=False),
+            *control_routes(self.fault_filter, self._state, self.spans.flush),
         ]
 
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve and run `background` until SIGTERM or SIGINT; then exit the process."""
-        gc.set_threshold(_NEW_OBJECTS)
+        gc.set_threshold(_GC_THRESHOLD)
         asyncio.run(self._serve(background))
         self.spans.close()
         sys.stdout.flush()
@@ -237,67 +239,73 @@ class Shell:
     async def _serve(self, background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]) -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        watch_lifeline(loop)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, stop.set)
+        exit_with_parent(loop)
         # This timeout closes idle connections, and also those with a half-sent request head.
         server = HttpServer(
-            self._answer,
+            self._handle,
             keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
             auto_decompress=False,
             access_log=None,
             lingering_time=1.0,
         )
-        accepting = await loop.create_server(server, sock=self._listening)
+        accepting = await loop.create_server(server, sock=self._listener)
         sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
         sys.stdout.flush()
-        tasks = [asyncio.create_task(or_die(work())) for work in background]
+        tasks = [asyncio.create_task(exit_on_failure(work())) for work in background]
         await stop.wait()
         accepting.close()
-        self.door.take_all()
-        await ended(tasks)
+        self.fault_filter.clear()
+        await cancel_until_done(tasks)
         server.pre_shutdown()
         await server.shutdown(SHUTDOWN_WITHIN_S)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             self.check_host(request, self.port)
             check_path(request.path)
-            route, path = find(self._routes, request.method, request.path)
+            route, path_parameters = match_route(self._routes, request.method, request.path)
             if route.control:
                 check_token(request, self._options.token)
             if route.raw or route.control:
-                return await self._pass(route, path, request, {})
+                return await self._process(route, path_parameters, request, {})
             parent = request.headers.get("traceparent")
             with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
-                response = await self._pass(route, path, request, span)
+                response = await self._process(route, path_parameters, request, span)
                 span["status"] = response.status
                 return response
         except ServiceError as error:
-            return problem(error)
+            return problem_response(error)
 
-    async def _pass(
-        self, route: Route, path: dict[str, str], request: web.BaseRequest, span: dict[str, Any]
+    async def _process(
+        self,
+        route: Route,
+        path_parameters: dict[str, str],
+        request: web.BaseRequest,
+        span: dict[str, Any],
     ) -> web.StreamResponse:
         """The steps after routing: body, fault filter, worker, response."""
-        give_up_at_s = self._deadline(request.headers.get(headers.DEADLINE))
-        idempotency.hear(request.headers.get(headers.IDEMPOTENCY_KEY))
+        deadline_at_s = self._parse_deadline(request.headers.get(headers.DEADLINE))
+        idempotency.set_key(request.headers.get(headers.IDEMPOTENCY_KEY))
         body = await read_body(request, route.max_body) if route.body else b""
         if route.control:
-            told = route.handler(**route.arguments(path, request.query, body))
-            return answer(await told if inspect.isawaitable(told) else told, route.status)
+            result = route.handler(**route.arguments(path_parameters, request.query, body))
+            return answer(await result if inspect.isawaitable(result) else result, route.status)
         caller = request.headers.get(headers.CALLER, CLIENT)
-        visit = self.door.visit(caller) if route.door else Visit()
-        if (instead := await turned_away(self.door, visit, request)) is not None:
-            return instead
+        effect = self.fault_filter.decide(caller) if route.faultable else Effect()
+        if (fault_answer := await fault_response(self.fault_filter, effect, request)) is not None:
+            return fault_answer
         if route.raw:
-            if visit.delay_s:
-                await asyncio.to_thread(self.door.hold, visit)
+            if effect.delay_s:
+                await asyncio.to_thread(self.fault_filter.delay, effect)
             response: web.StreamResponse = await route.handler(request)
             return response
-        return await self._in_a_worker(route, path, request.query, body, visit, span, give_up_at_s)
+        return await self._run_in_worker(
+            route, path_parameters, request.query, body, effect, span, deadline_at_s
+        )
 
-    async def answer_here(
+    async def dispatch(
         self,
         method: str,
         path: str,
@@ -312,73 +320,75 @@ class Shell:
         Returns None when a fault leaves the request unanswered or resets the connection.
         """
         try:
-            give_up_at_s = self._deadline(deadline_ms)
-            route, names = find(self._routes, method, path)
+            deadline_at_s = self._parse_deadline(deadline_ms)
+            route, path_parameters = match_route(self._routes, method, path)
             if route.raw or route.control:
                 raise NotFound(f"There is nothing to be asked at {path}.")
             with self.spans.span(f"{method} {route.path}", "server", traceparent) as span:
-                visit = self.door.visit(caller)
-                if visit.unanswered or visit.torn_down:
+                effect = self.fault_filter.decide(caller)
+                if effect.unanswered or effect.connection_reset:
                     return None
-                if visit.status is not None:
-                    return problem(refused_by_fault(), visit.status)
-                response = await self._in_a_worker(
-                    route, names, query, body, visit, span, give_up_at_s
+                if effect.status is not None:
+                    return problem_response(injected_error(), effect.status)
+                response = await self._run_in_worker(
+                    route, path_parameters, query, body, effect, span, deadline_at_s
                 )
                 span["status"] = response.status
                 return response
         except ServiceError as error:
-            return problem(error)
+            return problem_response(error)
 
-    async def _in_a_worker(
+    async def _run_in_worker(
         self,
         route: Route,
-        path: Mapping[str, str],
+        path_parameters: Mapping[str, str],
         query: Mapping[str, str],
         body: bytes,
-        visit: Visit,
+        effect: Effect,
         span: dict[str, Any],
-        give_up_at_s: float | None,
+        deadline_at_s: float | None,
     ) -> web.Response:
-        asked = time.perf_counter()
+        queued_at_s = time.perf_counter()
 
         def work() -> web.Response:
-            span["queued_ms"] = round((time.perf_counter() - asked) * 1_000, 3)
+            span["queued_ms"] = round((time.perf_counter() - queued_at_s) * 1_000, 3)
             try:
-                deadline.keep(give_up_at_s)  # it may have passed in the queue for a worker …
-                span["held_ms"] = self.door.hold(visit)
-                deadline.keep(give_up_at_s)  # … or during an injected latency
-                self._bottleneck.take_turn()
-                answered = route.handler(**route.arguments(path, query, body))
-                return answer(as_deployed(self.door, answered), route.status)
-            except GivenUp as error:
-                with self._counting:
-                    self.given_up += 1
-                return problem(error)
+                deadline.set_current(
+                    deadline_at_s
+                )  # it may have passed in the queue for a worker …
+                span["held_ms"] = self.fault_filter.delay(effect)
+                deadline.set_current(deadline_at_s)  # … or during an injected latency
+                self._single_server.serve()
+                result = route.handler(**route.arguments(path_parameters, query, body))
+                return answer(rewrite_response(self.fault_filter, result), route.status)
+            except DeadlineExceeded as error:
+                with self._count_lock:
+                    self.expired_count += 1
+                return problem_response(error)
             except ServiceError as error:
-                return problem(error)
+                return problem_response(error)
             except Exception:
                 traceback.print_exc()
-                return problem(_BUG)
+                return problem_response(_INTERNAL_ERROR)
 
-        in_this_story = contextvars.copy_context().run
-        self.under_way += 1
+        in_this_trace = contextvars.copy_context().run
+        self.in_flight += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_story, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_trace, work)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
 
-    def _deadline(self, told_ms: str | None) -> float | None:
-        return deadline.moment(told_ms) if self._options.obeys_deadlines else None
+    def _parse_deadline(self, header: str | None) -> float | None:
+        return deadline.parse_header(header) if self._options.enforce_deadlines else None
 
     def _state(self) -> dict[str, Any]:
-        return {"under_way": self.under_way, "workers": self._options.workers} | self.state()
+        return {"under_way": self.in_flight, "workers": self._options.workers} | self.state()
 
     async def _openapi(self, request: web.BaseRequest) -> web.Response:
         return answer(openapi(self._arrangement, self._name, self._routes))
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
-        told = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}
-        if waits_for := self.waits_for():
-            return answer(told | {"status": "waiting", "waits_for": waits_for}, 503)
-        return answer(told)
+        health = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}
+        if reason := self.not_ready_because():
+            return answer(health | {"status": "waiting", "waits_for": reason}, 503)
+        return answer(health)

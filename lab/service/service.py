@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from lab.service import idempotency
 from lab.service.http import Route
-from lab.service.store import NotYours, Store, Transaction
+from lab.service.store import ForeignDatabase, Store, Transaction
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -44,18 +44,18 @@ class Service:
 
         return declare
 
-    def answer_repeats(self) -> None:
+    def enable_idempotency(self) -> None:
         """Answer each repeated Idempotency-Key with the first answer, on all POST routes so far."""
-        once = idempotency.Repeats(lambda: self.store).once
+        wrap = idempotency.IdempotencyFilter(lambda: self.store).wrap
         self.routes = [
-            replace(route, handler=once(route.handler)) if route.method == "POST" else route
+            replace(route, handler=wrap(route.handler)) if route.method == "POST" else route
             for route in self.routes
         ]
 
     @staticmethod
-    def keep_answer(change: Transaction, answer: BaseModel) -> None:
+    def remember_answer(change: Transaction, answer: BaseModel) -> None:
         """Store an answer in the rows' own transaction, for a repeated request with its key."""
-        idempotency.keep(change, answer)
+        idempotency.store_answer(change, answer)
 
     @property
     def source(self) -> str:
@@ -71,7 +71,7 @@ class Service:
             )
         return self._store
 
-    def use(self, store: Store) -> None:
+    def use_store(self, store: Store) -> None:
         """Use a database that is already open: that of a process with several services."""
         self._store = store
 
@@ -85,7 +85,7 @@ class Service:
         try:
             schema = idempotency.TABLE + self.schema
             self._store = Store(folder / f"{self.name}.db", schema, self.source)
-        except NotYours as error:
+        except ForeignDatabase as error:
             sys.stderr.write(f"{error} Or choose another folder with --data.\n")
             sys.exit(3)
         return self._store

@@ -46,17 +46,17 @@ CREATE TABLE IF NOT EXISTS heard (
 INSERT OR IGNORE INTO heard VALUES (1, 0, '');
 CREATE TABLE IF NOT EXISTS heard_ids (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-KEPT_TOLD = 10_000
+PUBLISHED_RETENTION = 10_000
 """How many published events stay in the outbox. A service cannot restore a log that has lost more
 of its events than that."""
 
 
-class NotYours(Exception):
+class ForeignDatabase(Exception):
     """The database belongs to another service, or another process has it open."""
 
 
 @dataclass(frozen=True)
-class Told:
+class PublishedEvent:
     """An event in the outbox that the bus has acknowledged; `sequence` is its number on the bus."""
 
     number: int
@@ -67,12 +67,14 @@ class Told:
 class Transaction:
     """Changes that are committed together, or not at all."""
 
-    def __init__(self, connection: sqlite3.Connection, source: str, outbox: bool = True) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, source: str, use_outbox: bool = True
+    ) -> None:
         self._connection = connection
         self._source = source
-        self._outbox = outbox
-        self.told = 0
-        self.loose: list[str] = []
+        self._use_outbox = use_outbox
+        self.event_count = 0
+        self.unsaved: list[str] = []
 
     def execute(self, sql: str, *values: Any) -> None:
         self._connection.execute(sql, values)
@@ -86,17 +88,17 @@ class Transaction:
         Without an outbox, the event is collected and published after the commit.
         """
         envelope = Envelope.around(event, source=self._source, traceparent=tracing.traceparent())
-        if not self._outbox:
-            self.loose.append(envelope.model_dump_json())
+        if not self._use_outbox:
+            self.unsaved.append(envelope.model_dump_json())
             return
         self.execute("INSERT INTO outbox (envelope) VALUES (?)", envelope.model_dump_json())
-        self.told += 1
+        self.event_count += 1
 
-    def heard(self, sequence: int, mark: str = "") -> None:
+    def set_offset(self, sequence: int, cursor: str = "") -> None:
         """Set the offset to `sequence`, and store `mark`, the bus's cursor for that position."""
-        self.execute("UPDATE heard SET offset = ?, mark = ?", sequence, mark)
+        self.execute("UPDATE heard SET offset = ?, mark = ?", sequence, cursor)
 
-    def new_among(self, ids: Sequence[str]) -> set[str]:
+    def insert_unseen(self, ids: Sequence[str]) -> set[str]:
         """Record the ids of consumed events; returns those that were not recorded before."""
         insert = "INSERT OR IGNORE INTO heard_ids VALUES (?)"
         self.execute("SAVEPOINT ids")
@@ -119,40 +121,40 @@ class Store:
         self._lock = threading.Lock()
         self._readers = threading.local()
         self._open_connections: list[sqlite3.Connection] = []
-        self._told: list[tuple[int, int]] = []
-        self.on_told: Callable[[], None] = lambda: None
-        self.tell_loose: Callable[[Sequence[str]], None] | None = None
+        self._acknowledged: list[tuple[int, int]] = []
+        self.on_outbox_append: Callable[[], None] = lambda: None
+        self.publish_directly: Callable[[Sequence[str]], None] | None = None
         """If it is set, there is no outbox: it gets the events after the commit, and a crash in
         between loses them."""
         path.touch(mode=0o600)
-        self._claim = path.open("rb")
+        self._lock_file = path.open("rb")
         try:
-            self._claim_for_this_process()
+            self._lock_for_this_process()
             self._writer = self._connect()
             self._writer.executescript(_OWN_TABLES)
-            self._claim_for(source)  # before `schema` adds tables to another's file
+            self._check_owner(source)  # before `schema` adds tables to another's file
             self._writer.executescript(schema)
         except BaseException:
             self.close()
             raise
 
-    def _claim_for_this_process(self) -> None:
+    def _lock_for_this_process(self) -> None:
         # flock, not fcntl's record locks: SQLite uses those on the same file, and closing any
         # descriptor of it would drop them all. The kernel releases this lock with the process.
         try:
-            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise NotYours(
+            raise ForeignDatabase(
                 f"{self._name} is open in another process: a database has one service, "
                 "and a service runs once. Ask that service for what you need."
             ) from None
 
-    def _claim_for(self, source: str) -> None:
+    def _check_owner(self, source: str) -> None:
         row = self._writer.execute("SELECT name FROM owner").fetchone()
         if row is None:
             self._writer.execute("INSERT INTO owner VALUES (?)", (source,))
         elif row["name"] != source:
-            raise NotYours(
+            raise ForeignDatabase(
                 f"{self._name} belongs to {row['name']}, not to {source}: no service touches "
                 "another's database. Ask its owner, or keep a copy of your own."
             )
@@ -173,27 +175,27 @@ class Store:
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                change = Transaction(self._writer, self._source, self.tell_loose is None)
-                told = len(self._told)
-                self._note_told(self._told[:told])
+                change = Transaction(self._writer, self._source, self.publish_directly is None)
+                acknowledged_count = len(self._acknowledged)
+                self._record_published(self._acknowledged[:acknowledged_count])
                 yield change
                 self._writer.execute("COMMIT")
-                del self._told[:told]
+                del self._acknowledged[:acknowledged_count]
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
-        if change.told:
-            self.on_told()
-        if change.loose and self.tell_loose:
-            self.tell_loose(change.loose)
+        if change.event_count:
+            self.on_outbox_append()
+        if change.unsaved and self.publish_directly:
+            self.publish_directly(change.unsaved)
 
-    def _note_told(self, told: Sequence[tuple[int, int]]) -> None:
-        if told:
-            note = "UPDATE outbox SET sequence = ? WHERE number = ?"
-            self._writer.executemany(note, ((sequence, number) for number, sequence in told))
-            clear = "DELETE FROM outbox WHERE number <= ?"
-            self._writer.execute(clear, (told[-1][0] - KEPT_TOLD,))
+    def _record_published(self, published: Sequence[tuple[int, int]]) -> None:
+        if published:
+            update = "UPDATE outbox SET sequence = ? WHERE number = ?"
+            self._writer.executemany(update, ((sequence, number) for number, sequence in published))
+            delete = "DELETE FROM outbox WHERE number <= ?"
+            self._writer.execute(delete, (published[-1][0] - PUBLISHED_RETENTION,))
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """Query on a read-only connection of this thread, without waiting for a writer."""
@@ -201,18 +203,18 @@ class Store:
         if reader is None:
             reader = self._readers.connection = self._connect()
             reader.execute("PRAGMA query_only = ON")
-        found: list[Row] = reader.execute(sql, values).fetchall()
-        return found
+        result: list[Row] = reader.execute(sql, values).fetchall()
+        return result
 
     def offset(self) -> int:
         """The sequence number of the last event consumed; 0 when there is none."""
         return int(self.rows("SELECT offset FROM heard")[0]["offset"])
 
-    def mark(self) -> str:
+    def cursor(self) -> str:
         """The bus's cursor for the position after the last event consumed; "" when it gave none."""
         return str(self.rows("SELECT mark FROM heard")[0]["mark"])
 
-    def outbox(self, after: int, most: int) -> list[tuple[int, str]]:
+    def read_outbox(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Up to `most` events in the outbox after number `after`, published or not.
 
         Returns pairs of number and envelope (JSON).
@@ -220,7 +222,7 @@ class Store:
         rows = self.rows(
             "SELECT number, envelope FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
             after,
-            most,
+            limit,
         )
         return [(row["number"], row["envelope"]) for row in rows]
 
@@ -228,37 +230,37 @@ class Store:
         """How many events are in the outbox after number `after`."""
         return int(self.rows("SELECT count(*) AS n FROM outbox WHERE number > ?", after)[0]["n"])
 
-    def oldest_told(self) -> Told | None:
+    def first_published(self) -> PublishedEvent | None:
         """The first event in the outbox that is recorded as published."""
-        return self._one_told("ORDER BY number")
+        return self._find_published("ORDER BY number")
 
-    def newest_told(self) -> Told | None:
+    def last_published(self) -> PublishedEvent | None:
         """The last event in the outbox that is recorded as published."""
-        return self._one_told("ORDER BY number DESC")
+        return self._find_published("ORDER BY number DESC")
 
-    def _one_told(self, order: str) -> Told | None:
+    def _find_published(self, order: str) -> PublishedEvent | None:
         found = self.rows(f"SELECT * FROM outbox WHERE sequence IS NOT NULL {order} LIMIT 1")
         for row in found:
             envelope = Envelope.from_json(row["envelope"])
-            return Told(row["number"], row["sequence"], envelope.id)
+            return PublishedEvent(row["number"], row["sequence"], envelope.id)
         return None
 
-    def untell(self, after: int) -> None:
+    def mark_unpublished(self, after: int) -> None:
         """Mark the events in the outbox after number `after` as unpublished."""
         with self._lock:
-            self._told.clear()
+            self._acknowledged.clear()
         with self.transaction() as change:
             change.execute("UPDATE outbox SET sequence = NULL WHERE number > ?", after)
 
-    def told(self, numbers: Sequence[int], sequences: Sequence[int]) -> None:
+    def mark_published(self, numbers: Sequence[int], sequences: Sequence[int]) -> None:
         """Mark these events of the outbox as published; the next commit of the service records it.
 
         A separate commit would cost a disk write for each event. After a crash before the next
         commit, the events are published again, and the bus recognizes them by their ids.
         """
-        self._told.extend(list(zip(numbers, sequences, strict=True)))
+        self._acknowledged.extend(list(zip(numbers, sequences, strict=True)))
 
     def close(self) -> None:
         for connection in reversed(self._open_connections):  # the writer last: it checkpoints
             connection.close()
-        self._claim.close()
+        self._lock_file.close()

@@ -35,14 +35,14 @@ class SpanContext:
     parent_id: str = ""
 
     @classmethod
-    def following(cls, traceparent: str | None) -> "SpanContext":
+    def child_of(cls, traceparent: str | None) -> "SpanContext":
         """The child of the span in `traceparent`, or the first span of a new trace.
 
         A header that breaks the standard starts a new trace: it comes from outside, and would be
         passed on to other services.
         """
-        told = _TRACEPARENT.fullmatch(traceparent or "")
-        trace_id, parent_id = told.groups() if told else (secrets.token_hex(16), "")
+        match = _TRACEPARENT.fullmatch(traceparent or "")
+        trace_id, parent_id = match.groups() if match else (secrets.token_hex(16), "")
         return cls(trace_id, secrets.token_hex(8), parent_id)
 
     @property
@@ -50,39 +50,39 @@ class SpanContext:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
 
-Line = dict[str, Any]
+SpanRecord = dict[str, Any]
 """A span as it is written to the file: see `SpanLog.span`."""
 
-_current: contextvars.ContextVar[Line | None] = contextvars.ContextVar("span", default=None)
+_current: contextvars.ContextVar[SpanRecord | None] = contextvars.ContextVar("span", default=None)
 
 
 def traceparent() -> str:
     """The header to pass on; "" outside any span."""
-    line = _current.get()
-    return f"00-{line['trace']}-{line['span']}-01" if line else ""
+    span = _current.get()
+    return f"00-{span['trace']}-{span['span']}-01" if span else ""
 
 
 @contextmanager
-def asking(whom: str, what: str) -> Iterator[None]:
+def record_call(callee: str, request: str) -> Iterator[None]:
     """Record a call in the current span: the callee, the request, and how long the response takes.
 
     The record is part of the caller's span, not a span: that takes 3 µs instead of 6 for each call.
     It exists with every transport, also when the callee never responds.
     """
-    line = _current.get()
-    if line is None:
+    span = _current.get()
+    if span is None:
         yield
         return
-    note: Line = {"whom": whom, "what": what, "at": time.time()}
+    call: SpanRecord = {"whom": callee, "what": request, "at": time.time()}
     begun = time.perf_counter()
     try:
         yield
     except Exception as error:
-        note["failed"] = type(error).__name__
+        call["failed"] = type(error).__name__
         raise
     finally:
-        note["ms"] = round((time.perf_counter() - begun) * 1_000, 3)
-        line.setdefault("asked", []).append(note)
+        call["ms"] = round((time.perf_counter() - begun) * 1_000, 3)
+        span.setdefault("asked", []).append(call)
 
 
 class SpanLog:
@@ -91,17 +91,17 @@ class SpanLog:
     def __init__(self, path: Path | None, service: str) -> None:
         self._file = path.open("a", encoding="utf-8", buffering=1 << 16) if path else None
         self._service = service
-        self._flushed = 0.0
+        self._flushed_at_s = 0.0
 
     @contextmanager
-    def span(self, name: str, kind: str, parent: str | None) -> Iterator[Line]:
+    def span(self, name: str, kind: str, parent: str | None) -> Iterator[SpanRecord]:
         """Time one step of a trace; the caller may add fields to the yielded dict.
 
         `kind` is OpenTelemetry's: `server` for a request, `consumer` for an event. The line's `at`
         is in seconds since 1970, its `ms` in milliseconds of a monotonic clock.
         """
-        context = SpanContext.following(parent)
-        line: Line = {
+        context = SpanContext.child_of(parent)
+        record: SpanRecord = {
             "trace": context.trace_id,
             "span": context.span_id,
             "parent": context.parent_id,
@@ -111,21 +111,21 @@ class SpanLog:
             "at": time.time(),
         }
         begun = time.perf_counter()
-        token = _current.set(line)
+        token = _current.set(record)
         try:
-            yield line
+            yield record
         finally:
             _current.reset(token)
-            line["ms"] = round((time.perf_counter() - begun) * 1_000, 3)
-            self._write(line)
+            record["ms"] = round((time.perf_counter() - begun) * 1_000, 3)
+            self._write(record)
 
-    def _write(self, line: Line) -> None:
+    def _write(self, record: SpanRecord) -> None:
         if self._file is None:
             return
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(record) + "\n")
         now = time.perf_counter()
-        if now - self._flushed > _FLUSH_AFTER_S:
-            self._flushed = now
+        if now - self._flushed_at_s > _FLUSH_AFTER_S:
+            self._flushed_at_s = now
             self._file.flush()
 
     def flush(self) -> None:

@@ -33,29 +33,29 @@ _DEGRADED = headers.DEGRADED.lower().encode()
 
 # A server may close an idle connection at the very moment we use it. Unlike a server that fails
 # while it works, it then closes at once and without a reset.
-_SAME_INSTANT_S = 0.002
+_STALE_WITHIN_S = 0.002
 
 
-class Origin(NamedTuple):
+class HttpOrigin(NamedTuple):
     """Where a service listens: a numeric IPv4 address and a port."""
 
     host: str
     port: int
 
     @classmethod
-    def of(cls, url: str) -> Origin:
+    def from_url(cls, url: str) -> HttpOrigin:
         """Parse `http://127.0.0.1:4100`. Raises ValueError for anything that is not of this
         form."""
         parts = urlsplit(url)
         # A host name would need a look-up during a send, and `localhost` tries ::1 first.
         host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
-        plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
-        if not plain or not _NUMERIC_IPV4.fullmatch(host):
+        is_plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
+        if not is_plain or not _NUMERIC_IPV4.fullmatch(host):
             raise ValueError(f"{url!r} is not of the form http://127.0.0.1:PORT")
         return cls(host, parts.port or 80)
 
 
-class Outcome(NamedTuple):
+class HttpResult(NamedTuple):
     """The result of one request. `at_s`: when it was known (perf_counter).
 
     `error` is "" if a response came, whatever its status. Otherwise it is one of `refused` (nothing
@@ -74,19 +74,19 @@ class Outcome(NamedTuple):
     retried: int = 0
 
 
-Done = Callable[[Outcome], None]
+ResultCallback = Callable[[HttpResult], None]
 
 
 @dataclass(slots=True, eq=False)
-class Exchange:
+class HttpExchange:
     """One request under way. `may_repeat`: it is a GET and was not repeated yet."""
 
-    origin: Origin
+    origin: HttpOrigin
     request: bytes
-    may_repeat: bool
-    done: Done
+    may_retry: bool
+    on_done: ResultCallback
     timer: asyncio.TimerHandle | None = None
-    connection: Connection | None = None
+    connection: HttpConnection | None = None
     connecting: asyncio.Task[None] | None = None
 
     def finish(
@@ -94,42 +94,42 @@ class Exchange:
     ) -> None:
         if self.timer is not None:
             self.timer.cancel()
-        self.done(Outcome(status, body, error, at_s, degraded))
+        self.on_done(HttpResult(status, body, error, at_s, degraded))
 
 
-class Owner(Protocol):
+class HttpConnectionPool(Protocol):
     """The pool that holds a connection, as the connection sees it."""
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: HttpConnection) -> None:
         """The response has arrived; the connection can be used again."""
 
-    def forget(self, connection: Connection) -> None:
+    def discard(self, connection: HttpConnection) -> None:
         """The connection has ended."""
 
-    def connect(self, exchange: Exchange) -> None:
+    def connect(self, exchange: HttpExchange) -> None:
         """The connection had ended before `exchange` began: open a new one."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """A kept-alive connection. An exchange passed to `begin` is finished, whatever happens."""
 
-    def __init__(self, owner: Owner, origin: Origin, sock: socket.socket) -> None:
-        self.owner, self.origin, self.sock = owner, origin, sock
+    def __init__(self, pool: HttpConnectionPool, origin: HttpOrigin, sock: socket.socket) -> None:
+        self.pool, self.origin, self.sock = pool, origin, sock
         self.parser = httptools.HttpResponseParser(self)
-        self.exchange: Exchange | None = None
+        self.exchange: HttpExchange | None = None
         self.uses = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, exchange: HttpExchange) -> None:
         """Write the request. One exchange at a time."""
         self.exchange = exchange
         exchange.connection = self
         self.uses += 1
         self.chunks: list[bytes] = []
-        self.heard = self.framed = self.in_body = self.complete = self.reusable = False
+        self.received_any = self.has_framing = self.in_body = self.complete = self.reusable = False
         self.degraded = False
         self.sent_at_s = perf_counter()
         self.transport.write(exchange.request)
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         if self.exchange is None:
             self.transport.abort()
             return
-        self.heard = True
+        self.received_any = True
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -162,26 +162,26 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         at_s = perf_counter()
-        self.owner.forget(self)
+        self.pool.discard(self)
         if self.exchange is None:
             return
-        if self.in_body and not self.framed and exc is None:
+        if self.in_body and not self.has_framing and exc is None:
             self._end("", at_s)  # a body without a length ends where its connection ends
         elif self._was_stale(exc, at_s):
             exchange, self.exchange = self.exchange, None
-            exchange.may_repeat = False
-            self.owner.connect(exchange)
+            exchange.may_retry = False
+            self.pool.connect(exchange)
         else:
             self._end("reset", at_s)
 
     def _was_stale(self, exc: Exception | None, at_s: float) -> bool:
         return (
             self.exchange is not None
-            and self.exchange.may_repeat
+            and self.exchange.may_retry
             and self.uses > 1
-            and not self.heard
+            and not self.received_any
             and not isinstance(exc, ConnectionResetError)
-            and at_s - self.sent_at_s < _SAME_INSTANT_S
+            and at_s - self.sent_at_s < _STALE_WITHIN_S
         )
 
     def _end(self, error: str, at_s: float) -> None:
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         if error or not self.reusable:
             self.transport.abort()
         else:
-            self.owner.release(self)
+            self.pool.release(self)
         if error:
             exchange.finish(0, b"", error, at_s)
         else:
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
-            self.framed = True
+            self.has_framing = True
         elif name == _DEGRADED:
             self.degraded = True
 
@@ -220,31 +220,31 @@ class Connection(asyncio.Protocol):
 
 # ── The client
 
-_OUR_OWN_FAULT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS}
+_LOCAL_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS}
 
 
 @dataclass(slots=True, eq=False)
-class Client:
+class HttpClient:
     """Sends requests over at most `max_connections` connections, counted over all hosts."""
 
     loop: asyncio.AbstractEventLoop
     max_connections: int
-    _idle: dict[Origin, list[Connection]] = field(default_factory=dict)
-    _open: set[Connection | Exchange] = field(default_factory=set)
+    _idle: dict[HttpOrigin, list[HttpConnection]] = field(default_factory=dict)
+    _open: set[HttpConnection | HttpExchange] = field(default_factory=set)
 
     @property
-    def connections(self) -> int:
+    def connection_count(self) -> int:
         """How many connections are open or being opened."""
         return len(self._open)
 
     def send(
         self,
         method: str,
-        origin: Origin,
+        origin: HttpOrigin,
         path: str,
         body: bytes,
-        give_up_at_s: float,
-        done: Done,
+        deadline_at_s: float,
+        on_done: ResultCallback,
         extra_headers: Mapping[str, str] | None = None,
     ) -> bool:
         """Send now. True: `done` will be called exactly once, later. False: no connection is free.
@@ -252,41 +252,41 @@ class Client:
         `give_up_at_s` is a `perf_counter` time, at which the connection is closed. A header gives
         the server the remaining time in ms; the server may use it or not.
         """
-        idle = self._take_idle(origin)
-        if idle is None and len(self._open) >= self.max_connections and not self._evict():
+        connection = self._take_idle(origin)
+        if connection is None and len(self._open) >= self.max_connections and not self._evict():
             return False
-        wait_s = max(0.0, give_up_at_s - perf_counter())
+        timeout_s = max(0.0, deadline_at_s - perf_counter())
         head = f"{method} {path} HTTP/1.1\r\nHost: {origin.host}:{origin.port}\r\n"
-        head += f"{headers.DEADLINE}: {int(wait_s * 1_000)}\r\n"
+        head += f"{headers.DEADLINE}: {int(timeout_s * 1_000)}\r\n"
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         for name, value in (extra_headers or {}).items():
             head += f"{name}: {value}\r\n"
-        exchange = Exchange(origin, head.encode() + b"\r\n" + body, method == "GET", done)
-        exchange.timer = self.loop.call_later(wait_s, self._give_up, exchange)
-        if idle is None:
+        exchange = HttpExchange(origin, head.encode() + b"\r\n" + body, method == "GET", on_done)
+        exchange.timer = self.loop.call_later(timeout_s, self._time_out, exchange)
+        if connection is None:
             self.connect(exchange)
         else:
-            idle.begin(exchange)
+            connection.begin(exchange)
         return True
 
-    def connect(self, exchange: Exchange) -> None:
+    def connect(self, exchange: HttpExchange) -> None:
         """Open a new connection for `exchange`."""
         self._open.add(exchange)
         exchange.connecting = self.loop.create_task(self._connect(exchange))
         # Not in a `finally` of the task: a task cancelled before its first step never runs it.
         exchange.connecting.add_done_callback(lambda task: self._open.discard(exchange))
 
-    async def _connect(self, exchange: Exchange) -> None:
+    async def _connect(self, exchange: HttpExchange) -> None:
         sock: socket.socket | None = None
         try:
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             sock.setblocking(False)
             await self.loop.sock_connect(sock, exchange.origin)
-            connection = Connection(self, exchange.origin, sock)
+            connection = HttpConnection(self, exchange.origin, sock)
             await self.loop.create_connection(lambda: connection, sock=sock)
         except OSError as error:
-            kind = "no_socket" if error.errno in _OUR_OWN_FAULT else "refused"
+            kind = "no_socket" if error.errno in _LOCAL_ERRNOS else "refused"
             exchange.finish(0, b"", kind, perf_counter())
         else:
             self._open.add(connection)
@@ -297,11 +297,11 @@ class Client:
             if sock is not None:
                 sock.close()
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: HttpConnection) -> None:
         """Keep an answered connection for the next request."""
         self._idle.setdefault(connection.origin, []).append(connection)
 
-    def forget(self, connection: Connection) -> None:
+    def discard(self, connection: HttpConnection) -> None:
         """Drop a connection that ended."""
         self._open.discard(connection)
         idle = self._idle.get(connection.origin, [])
@@ -310,17 +310,17 @@ class Client:
 
     def close(self) -> None:
         """Close all connections. The `done` of a request under way is never called."""
-        for held in list(self._open):
-            exchange = held.exchange if isinstance(held, Connection) else held
+        for entry in list(self._open):
+            exchange = entry.exchange if isinstance(entry, HttpConnection) else entry
             if exchange is not None and exchange.timer is not None:
                 exchange.timer.cancel()
-            if isinstance(held, Connection):
-                held.exchange = None
-                held.transport.abort()
-            elif held.connecting is not None:
-                held.connecting.cancel()
+            if isinstance(entry, HttpConnection):
+                entry.exchange = None
+                entry.transport.abort()
+            elif entry.connecting is not None:
+                entry.connecting.cancel()
 
-    def _take_idle(self, origin: Origin) -> Connection | None:
+    def _take_idle(self, origin: HttpOrigin) -> HttpConnection | None:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -330,13 +330,13 @@ class Client:
         return None
 
     def _evict(self) -> bool:
-        fullest = max(self._idle.values(), key=len, default=[])
-        if not fullest:
+        largest = max(self._idle.values(), key=len, default=[])
+        if not largest:
             return False
-        fullest.pop(0).transport.abort()
+        largest.pop(0).transport.abort()
         return True
 
-    def _give_up(self, exchange: Exchange) -> None:
+    def _time_out(self, exchange: HttpExchange) -> None:
         if exchange.connection is not None and exchange.connection.exchange is exchange:
             exchange.connection.exchange = None
             exchange.connection.transport.abort()

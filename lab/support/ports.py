@@ -1,7 +1,7 @@
 """Finds the process that holds a port."""
 
 
-def holder_of(port: int) -> str | None:
+def find_port_owner(port: int) -> str | None:
     """The process that holds `port` on this machine, as "name, pid 12"; None if unknown."""
     import psutil
 

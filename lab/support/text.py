@@ -23,7 +23,7 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]?"  # everything else that ESC begins
 )
 _BLANKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
     r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi
     r"\U000e0000-\U000e007f\ud800-\udfff]"  # tags, lone surrogates
@@ -32,10 +32,10 @@ _UNSEEN = re.compile(
 
 def plain(text: str, limit: int | None = None) -> str:
     """`text` on one line, without invisible characters; cut to `limit` characters."""
-    shown = _UNSEEN.sub("", _BLANKS.sub(" ", _ESCAPES.sub("", text))).strip()
-    if limit is not None and len(shown) > limit:
-        return shown[: limit - 1].rstrip() + "…"
-    return shown
+    cleaned = _INVISIBLE.sub("", _BLANKS.sub(" ", _ESCAPES.sub("", text))).strip()
+    if limit is not None and len(cleaned) > limit:
+        return cleaned[: limit - 1].rstrip() + "…"
+    return cleaned
 
 
 def styled(text: str, style: str = "", limit: int | None = None) -> "Text":
@@ -48,9 +48,9 @@ def styled(text: str, style: str = "", limit: int | None = None) -> "Text":
 # ── Suggestions
 
 
-def did_you_mean(seen: str, known: Iterable[str]) -> str:
+def did_you_mean(given: str, known: Iterable[str]) -> str:
     """A sentence with the nearest known name, or with all of them."""
     names = list(known)
-    near = [name for name in names if len(seen) > 2 and name.startswith(seen)]
-    near = near or difflib.get_close_matches(seen, names, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
+    matches = [name for name in names if len(given) > 2 and name.startswith(given)]
+    matches = matches or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    return f"Did you mean {matches[0]!r}?" if matches else f"Known: {', '.join(names)}."

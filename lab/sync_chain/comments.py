@@ -5,7 +5,7 @@ Tells: nobody; whoever needs a comment asks for it
 Hears: nothing
 """
 
-from lab.domain.model import Comment, CommentDraft, Status, Verdict, new_id
+from lab.domain.model import Comment, CommentDraft, ModerationVerdict, Status, new_id
 from lab.sync_chain.stack import ChainService, program
 
 SCHEMA = """
@@ -26,7 +26,7 @@ service = ChainService("comments", SCHEMA)
 
 @service.post("/posts/{post_id}/comments")
 def create_comment(post_id: str, draft: CommentDraft) -> Comment:
-    know_post(post_id)
+    learn_post(post_id)
     status = moderate(draft)
     comment = Comment(
         id=new_id(),
@@ -36,37 +36,37 @@ def create_comment(post_id: str, draft: CommentDraft) -> Comment:
     )
     with service.store.transaction() as change:
         change.execute(INSERT, *comment.model_dump().values())
-        service.keep_answer(change, comment)
+        service.remember_answer(change, comment)
     return comment
 
 
 @service.get("/posts/{post_id}/comments")
 def list_comments(post_id: str) -> list[Comment]:
-    return comments_of([post_id])
+    return find_comments([post_id])
 
 
 @service.get("/comments")
 def list_comments_of_many(post_ids: str) -> list[Comment]:
-    return comments_of(post_ids.split(","))
+    return find_comments(post_ids.split(","))
 
 
-def comments_of(post_ids: list[str]) -> list[Comment]:
-    marks = ",".join("?" * len(post_ids))
-    theirs = f"SELECT * FROM comments WHERE post_id IN ({marks}) ORDER BY id"
-    rows = service.store.rows(theirs, *post_ids)
+def find_comments(post_ids: list[str]) -> list[Comment]:
+    placeholders = ",".join("?" * len(post_ids))
+    select = f"SELECT * FROM comments WHERE post_id IN ({placeholders}) ORDER BY id"
+    rows = service.store.rows(select, *post_ids)
     return [Comment(**row) for row in rows]
 
 
 # ── How we learn what others know ─────────────────────────────────────────
 
 
-def know_post(post_id: str) -> None:
+def learn_post(post_id: str) -> None:
     service.ask("posts", "GET", f"/posts/{post_id}")
 
 
 def moderate(draft: CommentDraft) -> Status:
     verdict = service.ask("moderation", "POST", "/verdicts", draft)
-    return Verdict(**verdict).status
+    return ModerationVerdict(**verdict).status
 
 
 main = program(service)

@@ -5,7 +5,7 @@ Tells: nobody
 Hears: nothing
 """
 
-from lab.domain.model import Comment, Part
+from lab.domain.model import Comment, HopInfo
 from lab.sync_chain.stack import ChainService, program
 
 service = ChainService("hop")
@@ -14,27 +14,27 @@ service = ChainService("hop")
 
 
 @service.get("/comments")
-def pass_on(post_ids: str) -> list[Comment]:
-    know_others()
-    return know_comments(post_ids) if post_ids else []
+def forward(post_ids: str) -> list[Comment]:
+    call_others()
+    return learn_comments(post_ids) if post_ids else []
 
 
 @service.get("/part")
-def get_part() -> Part:
-    return Part(of=service.name)
+def get_info() -> HopInfo:
+    return HopInfo(of=service.name)
 
 
 # ── How we learn what others know ─────────────────────────────────────────
 
 
-def know_others() -> list[Part]:
-    names = service.also_asks
-    return [Part(**service.ask(name, "GET", "/part")) for name in names]
+def call_others() -> list[HopInfo]:
+    names = service.extra_callees
+    return [HopInfo(**service.ask(name, "GET", "/part")) for name in names]
 
 
-def know_comments(post_ids: str) -> list[Comment]:
-    theirs = service.ask("comments", "GET", "/comments", post_ids=post_ids)
-    return [Comment(**row) for row in theirs]
+def learn_comments(post_ids: str) -> list[Comment]:
+    rows = service.ask("comments", "GET", "/comments", post_ids=post_ids)
+    return [Comment(**row) for row in rows]
 
 
 main = program(service)

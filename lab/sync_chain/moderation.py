@@ -5,7 +5,13 @@ Tells: nobody; whoever needs a verdict asks for it
 Hears: nothing
 """
 
-from lab.domain.model import CommentDraft, Judgement, Limit, Verdict, verdict_on
+from lab.domain.model import (
+    CommentDraft,
+    Limit,
+    ModerationRecord,
+    ModerationVerdict,
+    moderate_content,
+)
 from lab.sync_chain.stack import ChainService, program
 
 SCHEMA = """
@@ -22,18 +28,18 @@ service = ChainService("moderation", SCHEMA)
 
 
 @service.post("/verdicts", status=200)
-def judge(draft: CommentDraft) -> Verdict:
-    verdict = Verdict(status=verdict_on(draft.content))
+def judge(draft: CommentDraft) -> ModerationVerdict:
+    verdict = ModerationVerdict(status=moderate_content(draft.content))
     with service.store.transaction() as change:
         change.execute(INSERT, draft.content, verdict.status)
     return verdict
 
 
 @service.get("/verdicts")
-def list_verdicts(limit: Limit = 20, after: int = 0) -> list[Judgement]:
-    oldest = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
-    rows = service.store.rows(oldest, after, limit)
-    return [Judgement(**row) for row in rows]
+def list_verdicts(limit: Limit = 20, after: int = 0) -> list[ModerationRecord]:
+    select = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    rows = service.store.rows(select, after, limit)
+    return [ModerationRecord(**row) for row in rows]
 
 
 # ── How we learn what others know ─────────────────────────────────────────

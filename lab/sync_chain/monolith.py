@@ -13,10 +13,10 @@ from lab.service import idempotency
 from lab.service.server import Shell, ShellOptions
 from lab.service.service import Service
 from lab.sync_chain import comments, moderation, posts, query
-from lab.sync_chain.ask.call import CallCarrier
+from lab.sync_chain.ask.call import CallTransport
 
 ARRANGEMENT = "monolith"
-PARTS = (posts.service, comments.service, moderation.service, query.service)
+MEMBERS = (posts.service, comments.service, moderation.service, query.service)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,19 +27,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][MONOLITH])
     parser.add_argument("--data", type=Path, default=Path("runs/by-hand/monolith"))
-    idempotency.argument(parser)
+    idempotency.add_argument(parser)
     arguments = parser.parse_args(argv)
-    whole = Service(ARRANGEMENT, MONOLITH, "".join(part.schema for part in PARTS))
-    whole.routes = [route for part in PARTS for route in part.routes]
+    combined = Service(ARRANGEMENT, MONOLITH, "".join(part.schema for part in MEMBERS))
+    combined.routes = [route for part in MEMBERS for route in part.routes]
     if arguments.idempotency:
-        whole.answer_repeats()
-    shell = Shell(ARRANGEMENT, MONOLITH, whole.routes, ShellOptions.of(arguments))
-    store = whole.open_store(arguments.data)
-    carrier = CallCarrier({part.name: part for part in PARTS})
-    for part in PARTS:
-        part.use(store)
-        part.carrier = carrier
-    shell.run()
+        combined.enable_idempotency()
+    server = Shell(ARRANGEMENT, MONOLITH, combined.routes, ShellOptions.of(arguments))
+    store = combined.open_store(arguments.data)
+    transport = CallTransport({part.name: part for part in MEMBERS})
+    for part in MEMBERS:
+        part.use_store(store)
+        part.transport = transport
+    server.run()
 
 
 if __name__ == "__main__":

@@ -15,22 +15,22 @@ service = ChainService("query", fallbacks={"comments": []})
 
 @service.get("/feed")
 def get_feed(limit: Limit = 20, before: str = "~") -> list[FeedEntry]:
-    posts = know_posts(limit, before)
-    return feed_of(posts, know_comments(posts))
+    posts = learn_posts(limit, before)
+    return feed_of(posts, learn_comments(posts))
 
 
 # ── How we learn what others know ─────────────────────────────────────────
 
 
-def know_posts(limit: int, before: str) -> list[Post]:
-    newest = service.ask("posts", "GET", "/posts", limit=limit, before=before)
-    return [Post(**row) for row in newest]
+def learn_posts(limit: int, before: str) -> list[Post]:
+    rows = service.ask("posts", "GET", "/posts", limit=limit, before=before)
+    return [Post(**row) for row in rows]
 
 
-def know_comments(posts: list[Post]) -> list[Comment]:
+def learn_comments(posts: list[Post]) -> list[Comment]:
     ids = ",".join(post.id for post in posts)
-    theirs = service.ask("comments", "GET", "/comments", post_ids=ids)
-    return [Comment(**row) for row in theirs]
+    rows = service.ask("comments", "GET", "/comments", post_ids=ids)
+    return [Comment(**row) for row in rows]
 
 
 main = program(service)

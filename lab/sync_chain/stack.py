@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lab.domain.errors import GivenUp
+from lab.domain.errors import DeadlineExceeded
 from lab.domain.services import BUS, HOPS, SERVICES, by_hand_port, by_hand_url
 from lab.service import deadline, idempotency, tracing
-from lab.service.call_counters import Tally
+from lab.service.call_counters import CallCounters
 from lab.service.server import Main, Shell, ShellOptions
 from lab.service.service import Service
-from lab.sync_chain.ask.http import Carrier, HttpCarrier
-from lab.sync_chain.resilience.layers import Layers, around
+from lab.sync_chain.ask.http import HttpTransport, Transport
+from lab.sync_chain.resilience.layers import ResilienceOptions, wrap
 
 ARRANGEMENT = "sync-chain"
 ARRANGEMENTS = {"http": ARRANGEMENT, "events": "request-reply"}
@@ -33,82 +33,82 @@ class ChainService(Service):
         self, name: str, schema: str = "", fallbacks: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(ARRANGEMENT, name, schema)
-        self.carrier: Carrier | None = None
+        self.transport: Transport | None = None
         self.fallbacks = fallbacks or {}
-        self.also_asks: tuple[str, ...] = ()
-        self.tally = Tally()
+        self.extra_callees: tuple[str, ...] = ()
+        self.tally = CallCounters()
 
     def ask(
-        self, whom: str, method: str, path: str, body: BaseModel | None = None, **query: Any
+        self, callee: str, method: str, path: str, body: BaseModel | None = None, **query: Any
     ) -> Any:
         """Send a request to another service and return its JSON answer.
 
         Raises NotFound when the callee does not know the thing; DependencyFailed when the callee
         can't be reached, times out, or fails itself; GivenUp when the deadline has passed.
         """
-        if self.carrier is None:
+        if self.transport is None:
             raise RuntimeError(f"{self.name} is not running: its program decides how it asks.")
-        if deadline.is_over():
-            raise GivenUp(f"Whoever asked has stopped waiting: {whom} was not asked.")
-        self.tally.add(whom, "asked")
-        with tracing.asking(whom, f"{method} {path}"):
-            return self.carrier(whom, method, path, body, query)
+        if deadline.expired():
+            raise DeadlineExceeded(f"Whoever asked has stopped waiting: {callee} was not asked.")
+        self.tally.add(callee, "asked")
+        with tracing.record_call(callee, f"{method} {path}"):
+            return self.transport(callee, method, path, body, query)
 
 
 def program(service: ChainService) -> Main:
     """Build the `main` of a service's file: parse the command line, open the store, serve."""
 
     def main(argv: Sequence[str] | None = None) -> None:
-        arguments = _arguments(service.name, argv)
-        service.name, service.also_asks = arguments.name, tuple(arguments.also_ask)
+        arguments = _parse_arguments(service.name, argv)
+        service.name, service.extra_callees = arguments.name, tuple(arguments.also_ask)
         service.arrangement = ARRANGEMENTS[arguments.ask_by]
         timeout_s = arguments.timeout_ms / 1_000
         options = replace(
             ShellOptions.of(arguments),
-            obeys_deadlines=arguments.deadline,
+            enforce_deadlines=arguments.deadline,
             work_ms=arguments.work_ms,
         )
         if arguments.idempotency:
-            service.answer_repeats()
-        shell = Shell(service.arrangement, service.name, service.routes, options)
-        shell.state = lambda: {
-            "asks": service.tally.told(),
-            "given_up": shell.given_up,
-            "under_way": shell.under_way,
+            service.enable_idempotency()
+        server = Shell(service.arrangement, service.name, service.routes, options)
+        server.state = lambda: {
+            "asks": service.tally.snapshot(),
+            "given_up": server.expired_count,
+            "under_way": server.in_flight,
         }
 
-        def layered(wire: Carrier) -> Carrier:
-            layers = Layers.of(arguments)
-            carrier = around(wire, layers, service.tally, options.workers, service.fallbacks)
+        def wrap_transport(transport: Transport) -> Transport:
+            resilience = ResilienceOptions.from_arguments(arguments)
+            wrapped = wrap(transport, resilience, service.tally, options.workers, service.fallbacks)
             if arguments.width == 1:
-                return carrier
-            from lab.sync_chain.ask.fan_out import SideBySide
+                return wrapped
+            from lab.sync_chain.ask.fan_out import FanOut
 
-            return SideBySide(carrier, arguments.width, options.workers)
+            return FanOut(wrapped, arguments.width, options.workers)
 
         if service.schema:
             service.open_store(arguments.data)
         if arguments.ask_by == "http":
-            wire = HttpCarrier(arguments.peers, timeout_s, service.name, service.tally)
-            service.carrier = layered(wire)
-            shell.run()
+            transport = HttpTransport(arguments.peers, timeout_s, service.name, service.tally)
+            service.transport = wrap_transport(transport)
+            server.run()
         else:
             # Imported here, because a service that asks over HTTP needs no bus.
             from lab.bus.connect import open_bus
-            from lab.sync_chain.ask.events import EventCarrier
+            from lab.sync_chain.ask.events import EventTransport
 
             bus = open_bus(arguments.bus, service.name)
-            events = EventCarrier(
-                *(service.name, service.source, bus, shell, timeout_s, service.tally)
+            event_transport = EventTransport(
+                *(service.name, service.source, bus, server, timeout_s, service.tally)
             )
-            service.carrier = layered(events)
-            shell.waits_for = lambda: events.waits_for
-            shell.run(events.run)
+            service.transport = wrap_transport(event_transport)
+            server.not_ready_because = lambda: event_transport.not_ready_because
+            server.run(event_transport.run)
 
     return main
 
 
-def _arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"python -m lab.sync_chain.{name}",
         description=f"The {name} service of the sync chain, as a program of its own.",
@@ -157,15 +157,15 @@ def _arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="HOP",
         help="another hop to ask for its part first; may be repeated",
     )
-    idempotency.argument(parser)
-    Layers.arguments(parser)
+    idempotency.add_argument(parser)
+    ResilienceOptions.add_arguments(parser)
     arguments = parser.parse_args(argv)
     arguments.peers = {peer: by_hand_url(ARRANGEMENT, peer) for peer in (*SERVICES, *HOPS)}
-    arguments.peers |= _peers(parser, arguments.peer)
+    arguments.peers |= _parse_peers(parser, arguments.peer)
     return arguments
 
 
-def _peers(parser: argparse.ArgumentParser, pairs: list[str]) -> Mapping[str, str]:
+def _parse_peers(parser: argparse.ArgumentParser, pairs: list[str]) -> Mapping[str, str]:
     peers = {}
     for pair in pairs:
         name, _, url = pair.partition("=")

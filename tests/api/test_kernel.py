@@ -11,7 +11,7 @@ import pytest
 
 from tests.programs.labs import assert_ended
 from tests.support.laboratory import PATIENCE_S, eventually
-from tests.support.small import ROOT, environment, processes_of, scenario_file
+from tests.support.small import ROOT, environment, find_processes, scenario_file
 
 pytest.importorskip("ipykernel", reason="the extra `notebooks` is not installed")
 jupyter_client = pytest.importorskip("jupyter_client", reason="the extra `notebooks`")
@@ -59,13 +59,13 @@ class Kernel:
 
     def begin(self, code: str) -> str:
         # By default a kernel discards what is sent right after a failing cell.
-        told: str = self.client.execute(code, stop_on_error=False)
-        return told
+        message_id: str = self.client.execute(code, stop_on_error=False)
+        return message_id
 
-    def reply(self, asked: str) -> dict[str, Any]:
+    def reply(self, message_id: str) -> dict[str, Any]:
         while True:
             message = self.client.get_shell_msg(timeout=PATIENCE_S)
-            if message["parent_header"].get("msg_id") == asked:
+            if message["parent_header"].get("msg_id") == message_id:
                 content: dict[str, Any] = message["content"]
                 return content
 
@@ -79,7 +79,7 @@ class Kernel:
         return out
 
     def processes(self) -> list[psutil.Process]:
-        return list(processes_of(self.pid))
+        return list(find_processes(self.pid))
 
     def until_broken(self) -> list[psutil.Process]:
         """Wait until a process is suspended; all processes that run then."""

@@ -22,10 +22,10 @@ from lab.api.own_service import OwnServiceFailed
 from lab.cluster.arrangements import ARRANGEMENTS, with_engine
 from lab.domain.errors import Conflict, Invalid
 from tests.programs.unhurried import PATIENCE_S
-from tests.support.bad_programs import ANSWERS, FIVE, Bad
-from tests.support.handed_in import give_up_after_the_first_words
+from tests.support.bad_programs import ANSWERING_PROGRAM, COMMON_MISTAKES, FaultyProgram
+from tests.support.handed_in import give_up_after_first_output
 from tests.support.laboratory import eventually
-from tests.support.small import processes_of
+from tests.support.small import find_processes
 
 TITLES = """
 from lab.async_bus.stack import BusService, Change, program
@@ -67,30 +67,30 @@ main = program(service)
 
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blog]:
-    before = running()
+    before = running_pids()
     with lab.up("async-bus", keep=tmp_path_factory.mktemp("own")) as stacks:
         yield stacks["async-bus"]
-    eventually(lambda: running() <= before, "the end of what it started")
+    eventually(lambda: running_pids() <= before, "the end of what it started")
 
 
 @pytest.fixture
 def titles(bus: Blog, tmp_path: Path) -> str:
     """The service's address; it has an empty database when it starts."""
-    url: str = bus.add(written(tmp_path, TITLES, "titles.py"), empty=True)
+    url: str = bus.add(write_file(tmp_path, TITLES, "titles.py"), empty=True)
     return url
 
 
-def written(folder: Path, text: str, name: str = "mine.py") -> Path:
+def write_file(folder: Path, text: str, name: str = "mine.py") -> Path:
     (folder / name).write_text(text)
     return folder / name
 
 
-def running() -> set[int]:
+def running_pids() -> set[int]:
     """The processes of all blogs that these tests have started."""
-    return {one.pid for one in processes_of(os.getpid())}
+    return {one.pid for one in find_processes(os.getpid())}
 
 
-def asked(url: str, path: str = "/titles") -> Any:
+def get_json(url: str, path: str = "/titles") -> Any:
     with requests.Session() as session:
         session.trust_env = False
         answer = session.get(url + path, timeout=PATIENCE_S)
@@ -104,12 +104,12 @@ def asked(url: str, path: str = "/titles") -> Any:
 def test_it_knows_what_was_told_before_it_and_since(bus: Blog, tmp_path: Path) -> None:
     bus.post("Before")
     bus.settle(PATIENCE_S)
-    url = bus.add(written(tmp_path, TITLES, "titles.py"), empty=True)
-    assert "Before" in asked(url)
+    url = bus.add(write_file(tmp_path, TITLES, "titles.py"), empty=True)
+    assert "Before" in get_json(url)
     assert bus.urls["titles"] == url
     bus.post("Since")
     assert bus.settle(PATIENCE_S)
-    assert asked(url)[-1] == "Since"
+    assert get_json(url)[-1] == "Since"
     assert "titles" in {step.service for step in bus.trace("post").story.steps}
 
 
@@ -117,21 +117,21 @@ def test_it_goes_on_when_its_source_is_dead(bus: Blog, titles: str) -> None:
     bus.post("From posts")
     bus.settle(PATIENCE_S)
     with bus.fault("down", "posts"):
-        assert asked(titles)[-1] == "From posts"
+        assert get_json(titles)[-1] == "From posts"
 
 
 def test_after_a_kill_it_hears_what_it_missed(bus: Blog, titles: str) -> None:
     with bus.fault("down", "titles"):
         post = bus.post("Missed")
         with pytest.raises(requests.ConnectionError):
-            asked(titles)
+            get_json(titles)
         eventually(lambda: post["id"] in [one["id"] for one in bus.feed(limit=1)])
-    assert asked(titles)[-1] == "Missed"
+    assert get_json(titles)[-1] == "Missed"
 
 
 def test_faults_act_at_its_door_and_prove_it(bus: Blog, titles: str) -> None:
     bus.fault("latency", "titles", ms=30)
-    asked(titles)
+    get_json(titles)
     (healed,) = bus.heal("titles").deeds
     assert healed.evidence["acted"] >= 1
     bus.fault("duplicate", "titles")
@@ -139,7 +139,7 @@ def test_faults_act_at_its_door_and_prove_it(bus: Blog, titles: str) -> None:
     assert bus.settle(PATIENCE_S)
     (healed,) = bus.heal("titles").deeds
     assert healed.evidence["acted"] >= 1
-    assert asked(titles).count("Told twice") == 1
+    assert get_json(titles).count("Told twice") == 1
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_added_again_it_starts_from_its_present_file(
     """With the copy that it had, or rebuilt from the log if that is thrown away."""
     bus.post("On the log")
     bus.settle(PATIENCE_S)
-    known = asked(titles)
-    file = written(tmp_path, TITLES.replace("post.title)", "post.title[::-1])"), "titles.py")
+    known = get_json(titles)
+    file = write_file(tmp_path, TITLES.replace("post.title)", "post.title[::-1])"), "titles.py")
     assert bus.add(file) == titles
-    assert asked(titles) == known
+    assert get_json(titles) == known
     bus.add(file, empty=True)
-    assert asked(titles) == [one[::-1] for one in known]
+    assert get_json(titles) == [one[::-1] for one in known]
 
 
 def test_it_is_not_started_anew_while_it_is_broken(bus: Blog, titles: str, tmp_path: Path) -> None:
@@ -182,32 +182,34 @@ def test_it_is_not_started_anew_while_it_is_broken(bus: Blog, titles: str, tmp_p
 
 
 def test_what_it_has_started_ends_with_the_chain(tmp_path: Path) -> None:
-    file = written(tmp_path, ASKS, "likes.py")
-    before = running()
+    file = write_file(tmp_path, ASKS, "likes.py")
+    before = running_pids()
     with lab.up("sync-chain", keep=tmp_path) as stacks:
         chain = stacks["sync-chain"]
         url = chain.add(file)
         post = chain.post("Liked")
-        assert asked(url, f"/likes/{post['id']}") == "Liked"
+        assert get_json(url, f"/likes/{post['id']}") == "Liked"
         elsewhere = psutil.Process(int((tmp_path / "pid").read_text()))
         assert elsewhere.is_running()
     eventually(lambda: not elsewhere.is_running() or elsewhere.status() == psutil.STATUS_ZOMBIE)
-    eventually(lambda: running() <= before, "the end of what it started")
+    eventually(lambda: running_pids() <= before, "the end of what it started")
 
 
 # ── Faulty services
 
 BAD = {
-    **{case: FIVE[case] for case in ("crashes", "hangs", "floods its output")},
-    "is never ready": Bad(
+    **{case: COMMON_MISTAKES[case] for case in ("crashes", "hangs", "floods its output")},
+    "is never ready": FaultyProgram(
         # Without the head of the log in time, a consumer believes that it is level with it.
         "from lab.async_bus import consumer\nconsumer.HEAD_WITHIN_S = 100.0\n"
         + TITLES.replace("change.execute", "change.no_such_method"),
         "was not ready in time: it says it waits for",
         "no_such_method",
     ),
-    "belongs to the other side": Bad(ASKS, "is a service of sync-chain"),
-    "stands in no shell": Bad(ANSWERS % "pass", "it does not stand in the lab's shell"),
+    "belongs to the other side": FaultyProgram(ASKS, "is a service of sync-chain"),
+    "stands in no shell": FaultyProgram(
+        ANSWERING_PROGRAM % "pass", "it does not stand in the lab's shell"
+    ),
 }
 
 
@@ -215,27 +217,27 @@ BAD = {
 def test_one_that_does_not_come_up_is_one_message(
     bus: Blog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    bad, before = BAD[case], running()
+    bad, before = BAD[case], running_pids()
     monkeypatch.setattr(own_service, "READY_WITHIN_S", PATIENCE_S)
-    give_up_after_the_first_words(monkeypatch)
+    give_up_after_first_output(monkeypatch)
     bus.post("An event at least")
     assert bus.settle(PATIENCE_S)
     with pytest.raises(OwnServiceFailed) as failed:
-        bus.add(written(tmp_path, bad.program))
+        bus.add(write_file(tmp_path, bad.program))
     said = str(failed.value)
     assert said.startswith("mine.py ")
-    assert bad.says.replace("in time", f"within {PATIENCE_S:g} s") in said
-    assert bad.last_words in said
+    assert bad.message.replace("in time", f"within {PATIENCE_S:g} s") in said
+    assert bad.log_tail in said
     assert max(map(len, said.splitlines())) <= 300
-    eventually(lambda: running() <= before, "the end of what it started")
+    eventually(lambda: running_pids() <= before, "the end of what it started")
     assert "mine" not in bus.urls
     assert bus.settle(PATIENCE_S)
 
 
 def test_one_that_is_mended_comes_up_at_the_second_try(bus: Blog, tmp_path: Path) -> None:
     with pytest.raises(OwnServiceFailed):
-        bus.add(written(tmp_path, TITLES.replace("main =", "man =")))
-    assert asked(bus.add(written(tmp_path, TITLES))) is not None
+        bus.add(write_file(tmp_path, TITLES.replace("main =", "man =")))
+    assert get_json(bus.add(write_file(tmp_path, TITLES))) is not None
 
 
 # ── Invalid arguments
@@ -255,7 +257,7 @@ def test_a_file_that_can_not_be_added_is_refused(
     bus: Blog, tmp_path: Path, name: str, says: str
 ) -> None:
     if name != "nowhere.py":
-        written(tmp_path, TITLES, name)
+        write_file(tmp_path, TITLES, name)
     with pytest.raises(Invalid, match=re.escape(says)):
         bus.add(tmp_path / name)
 
@@ -272,4 +274,6 @@ def test_a_blog_that_no_service_can_join_is_named(
 ) -> None:
     of = with_engine(ARRANGEMENTS[arrangement], options)
     with pytest.raises(Invalid, match=says):
-        own_service._named(Path("search.py"), SimpleNamespace(name=arrangement, arrangement=of))
+        own_service._service_name(
+            Path("search.py"), SimpleNamespace(name=arrangement, arrangement=of)
+        )

@@ -19,14 +19,14 @@ import lab
 from lab.api.blogs import Feed, RequestFailed
 from lab.api.display import MissingExtra
 from lab.api.result import NoSuchFigure, Result
-from lab.api.tasks import OwnLoop
+from lab.api.tasks import LoopThread
 from lab.domain.errors import Invalid
 from lab.experiment.guesses import GuessError
 from lab.results.result import ResultError
 from lab.scenarios.catalogue import UnknownName
 from tests.programs.unhurried import be_unhurried
 from tests.support.laboratory import PATIENCE_S
-from tests.support.small import ROOT, SLOW_POSTS, processes_here, scenario_file
+from tests.support.small import ROOT, SLOW_POSTS, find_own_processes, scenario_file
 
 HOSTILE = '<script>alert("x")</script>\x1b]0;owned\x07\u202e'
 
@@ -34,7 +34,7 @@ HOSTILE = '<script>alert("x")</script>\x1b]0;owned\x07\u202e'
 @pytest.fixture
 def before() -> set[int]:
     """The processes that ran before a test: other suites' stacks may outlive it."""
-    return processes_here()
+    return find_own_processes()
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ def ran(folder: Path, unhurried: None) -> Result:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stacks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     """Both blogs, in an event loop that is already running; none of their processes is left."""
-    before, folder = processes_here(), tmp_path_factory.mktemp("both")
+    before, folder = find_own_processes(), tmp_path_factory.mktemp("both")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         up = lab.up("both")
     async with up as both:
         yield both
-    assert processes_here() <= before
+    assert find_own_processes() <= before
     assert not list(folder.glob("runs/*/data"))
 
 
@@ -226,7 +226,7 @@ async def test_plain_runs_work_though_a_loop_runs_here(tmp_path: Path, before: s
     assert (result.scenario, result.repeats) == ("inside", 2)
     assert [one.seed for one in result.runs] == [7, 8]
     assert seen
-    assert processes_here() <= before
+    assert find_own_processes() <= before
 
 
 # ── The loop thread
@@ -249,8 +249,8 @@ def test_an_interrupt_cancels_the_work_and_waits_for_it(
             await asyncio.sleep(0)
             tidied.append("done")
 
-    with OwnLoop() as loop, pytest.raises(KeyboardInterrupt):
-        loop.do(work())
+    with LoopThread() as loop, pytest.raises(KeyboardInterrupt):
+        loop.run(work())
     assert tidied == ["done"]
 
 
@@ -258,8 +258,8 @@ def test_what_the_work_raises_is_raised_here() -> None:
     async def work() -> None:
         raise TimeoutError("its own")
 
-    with OwnLoop() as loop, pytest.raises(TimeoutError, match="its own"):
-        loop.do(work())
+    with LoopThread() as loop, pytest.raises(TimeoutError, match="its own"):
+        loop.run(work())
 
 
 # ── Running blogs
@@ -345,7 +345,7 @@ async def test_a_failure_not_awaited_is_raised_at_the_end(tmp_path: Path, before
     with pytest.raises(Invalid, match="Did you mean 'latency'"):
         async with lab.up("monolith", keep=tmp_path) as stacks:
             stacks["monolith"].fault("latncy", "posts", ms=3)
-    assert processes_here() <= before
+    assert find_own_processes() <= before
 
 
 def test_without_a_loop_nothing_is_awaited(tmp_path: Path, before: set[int]) -> None:
@@ -359,7 +359,7 @@ def test_without_a_loop_nothing_is_awaited(tmp_path: Path, before: set[int]) -> 
         assert feed.ms >= 30
         healed = bus.heal()
         assert not healed.deeds
-    assert processes_here() <= before
+    assert find_own_processes() <= before
 
 
 @pytest.mark.slow

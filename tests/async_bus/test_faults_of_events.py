@@ -8,21 +8,21 @@ import pytest
 
 from lab.cluster.injector import Injection
 from tests.support.consumers import evidence_now
-from tests.support.laboratory import Blog, eventually
+from tests.support.laboratory import RunningBlog, eventually
 
-AT_ONCE = [("comments",), ("moderation", "query")]
+FAILING_TOGETHER = [("comments",), ("moderation", "query")]
 """Consumers that fail together: not `comments` with others, because it publishes their events."""
 
 
 @contextmanager
-def all_broken(
-    blog: Blog, kind: str, targets: tuple[str, ...], **options: Any
+def break_all(
+    blog: RunningBlog, kind: str, targets: tuple[str, ...], **options: Any
 ) -> Iterator[list[Injection]]:
     with ExitStack() as held:
         yield [held.enter_context(blog.broken(kind, one, **options)) for one in targets]
 
 
-def write(blog: Blog, post: dict[str, Any], count: int) -> list[str]:
+def write(blog: RunningBlog, post: dict[str, Any], count: int) -> list[str]:
     """Write `count` comments on a post; their contents."""
     contents = [f"{number}" for number in range(count)]
     for content in contents:
@@ -30,7 +30,7 @@ def write(blog: Blog, post: dict[str, Any], count: int) -> list[str]:
     return contents
 
 
-def feed_is_complete(blog: Blog, post: dict[str, Any], contents: list[str]) -> None:
+def assert_feed_complete(blog: RunningBlog, post: dict[str, Any], contents: list[str]) -> None:
     """Wait until all settles; the feed then shows the post with exactly these comments, decided."""
     blog.settle()
     entry = blog.feed_entry(post["id"])
@@ -39,41 +39,41 @@ def feed_is_complete(blog: Blog, post: dict[str, Any], contents: list[str]) -> N
     assert {comment["status"] for comment in entry["comments"]} <= {"approved"}
 
 
-def test_latency_at_comments_holds_its_events_too(bus_blog: Blog) -> None:
+def test_latency_at_comments_holds_its_events_too(bus_blog: RunningBlog) -> None:
     post = bus_blog.write_post()
     with bus_blog.broken("latency", "comments", ms=100, first=2) as injection:
         bus_blog.write_comment(post["id"])  # the first one is held; from then on events arrive
         eventually(
             lambda: evidence_now(bus_blog, "comments")["acted"] == 2, "a delivery that is held"
         )
-        feed_is_complete(bus_blog, post, ["A comment"])
+        assert_feed_complete(bus_blog, post, ["A comment"])
     assert injection.evidence["acted"] == 2
     assert injection.evidence["delayed_ms_min"] >= 100
 
 
 @pytest.mark.parametrize("kind", ["error", "timeout", "reset_peer", "down", "hang"])
-@pytest.mark.parametrize("targets", AT_ONCE, ids=" and ".join)
+@pytest.mark.parametrize("targets", FAILING_TOGETHER, ids=" and ".join)
 def test_a_consumer_that_was_cut_off_hears_everything_later(
-    bus_blog: Blog, targets: tuple[str, ...], kind: str
+    bus_blog: RunningBlog, targets: tuple[str, ...], kind: str
 ) -> None:
     post = bus_blog.write_post()
     before = [bus_blog.state(target)["offset"] for target in targets]
-    with all_broken(bus_blog, kind, targets) as injections:
+    with break_all(bus_blog, kind, targets) as injections:
         contents = [] if "comments" in targets else write(bus_blog, post, 5)
         response = bus_blog.ask("POST", "posts", "/posts", json={"title": "of which all hear late"})
         assert response.status_code == 201
         if kind not in ("down", "hang"):
             eventually(lambda: all(evidence_now(bus_blog, one)["acted"] for one in targets), "cuts")
             assert [bus_blog.state(target)["offset"] for target in targets] == before
-    assert all(one.acted and one.gone for one in injections)
-    feed_is_complete(bus_blog, post, contents)
-    feed_is_complete(bus_blog, response.json(), [])
+    assert all(one.acted and one.removed for one in injections)
+    assert_feed_complete(bus_blog, post, contents)
+    assert_feed_complete(bus_blog, response.json(), [])
     bus_blog.write_comment(response.json()["id"], "heard of")
-    feed_is_complete(bus_blog, response.json(), ["heard of"])
+    assert_feed_complete(bus_blog, response.json(), ["heard of"])
 
 
 @pytest.mark.parametrize("kind", ["error", "reset_peer"])
-def test_a_consumer_that_is_often_hit_hears_everything(bus_blog: Blog, kind: str) -> None:
+def test_a_consumer_that_is_often_hit_hears_everything(bus_blog: RunningBlog, kind: str) -> None:
     targets = ("moderation", "query")
     post = bus_blog.write_post()
     contents: list[str] = []
@@ -85,13 +85,15 @@ def test_a_consumer_that_is_often_hit_hears_everything(bus_blog: Blog, kind: str
         seen = [evidence_now(bus_blog, target) for target in targets]
         return all(0 < one["acted"] < one["visitors"] for one in seen)
 
-    with all_broken(bus_blog, kind, targets, probability=0.5):
+    with break_all(bus_blog, kind, targets, probability=0.5):
         eventually(each_was_hit_and_missed, "deliveries that were hit, and others")
-    feed_is_complete(bus_blog, post, contents)
+    assert_feed_complete(bus_blog, post, contents)
 
 
 @pytest.mark.parametrize("kind", ["latency", "error", "timeout", "reset_peer", "down", "hang"])
-def test_while_the_bus_is_broken_all_answer_and_lose_nothing(bus_blog: Blog, kind: str) -> None:
+def test_while_the_bus_is_broken_all_answer_and_lose_nothing(
+    bus_blog: RunningBlog, kind: str
+) -> None:
     options: dict[str, Any] = {"ms": 20} if kind == "latency" else {}
     post = bus_blog.write_post()
     with bus_blog.broken(kind, "event-bus", **options) as injection:
@@ -100,5 +102,5 @@ def test_while_the_bus_is_broken_all_answer_and_lose_nothing(bus_blog: Blog, kin
         if kind not in ("down", "hang"):
             eventually(lambda: evidence_now(bus_blog, "event-bus")["acted"], "an append cut off")
     assert injection.acted
-    assert injection.gone
-    feed_is_complete(bus_blog, post, contents)
+    assert injection.removed
+    assert_feed_complete(bus_blog, post, contents)

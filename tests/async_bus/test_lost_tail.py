@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from lab.async_bus import consumer
-from lab.async_bus.consumer import Alarms, Inbox
-from lab.async_bus.outbox import Relay
-from lab.bus.base import NoLongerKept
+from lab.async_bus.consumer import Alerts, Consumer
+from lab.async_bus.outbox import OutboxRelay
+from lab.bus.base import OffsetExpired
 from lab.cluster.ports import reserve
 from lab.domain.events import Envelope, PostCreated
 from lab.service.store import Store
 from lab.service.tracing import SpanLog
-from tests.support.bus_places import ProgramPlace, an_event, first
-from tests.support.consumers import Consumer, MemoryBus, comment, until
+from tests.support.bus_places import BusProcess, an_event, read_first
+from tests.support.consumers import MemoryBus, RecordingConsumer, comment, wait_until
 from tests.support.laboratory import Laboratory
 
 # ── The publisher
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def tell(store: Store, *names: str) -> None:
+def publish(store: Store, *names: str) -> None:
     for name in names:
         with store.transaction() as change:
             change.tell(PostCreated(id=name, title=name))
@@ -47,29 +47,29 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def relaying(store: Store, bus: MemoryBus) -> AsyncIterator[Alarms]:
-    alarms = Alarms()
-    async with running(Relay(store, bus, alarms).run()):
-        yield alarms
+async def relaying(store: Store, bus: MemoryBus) -> AsyncIterator[Alerts]:
+    alerts = Alerts()
+    async with running(OutboxRelay(store, bus, alerts).run()):
+        yield alerts
 
 
-def on(bus: MemoryBus) -> list[str]:
+def subjects(bus: MemoryBus) -> list[str]:
     return [event.subject for event in bus.log]
 
 
 async def test_old_events_are_published_again_before_new_ones(store: Store) -> None:
     bus = MemoryBus()
     async with relaying(store, bus):
-        await asyncio.to_thread(tell, store, "a", "b", "c")
-        await until(lambda: len(bus.log) == 3)
+        await asyncio.to_thread(publish, store, "a", "b", "c")
+        await wait_until(lambda: len(bus.log) == 3)
     ids = [event.id for event in bus.log]
     del bus.log[:]
-    await asyncio.to_thread(tell, store, "d")
+    await asyncio.to_thread(publish, store, "d")
     async with relaying(store, bus) as alarms:
-        await until(lambda: len(bus.log) == 4)
-    assert on(bus) == ["a", "b", "c", "d"]
+        await wait_until(lambda: len(bus.log) == 4)
+    assert subjects(bus) == ["a", "b", "c", "d"]
     assert [event.id for event in bus.log][:3] == ids
-    (sentence,) = alarms.sentences
+    (sentence,) = alarms.messages
     assert "does not hold event 3" in sentence
     assert "for good" not in sentence
 
@@ -77,11 +77,11 @@ async def test_old_events_are_published_again_before_new_ones(store: Store) -> N
 async def test_a_relay_with_nothing_to_do_notices_by_itself(store: Store) -> None:
     bus = MemoryBus()
     async with relaying(store, bus) as alarms:
-        await asyncio.to_thread(tell, store, "a", "b")
-        await until(lambda: len(bus.log) == 2)
+        await asyncio.to_thread(publish, store, "a", "b")
+        await wait_until(lambda: len(bus.log) == 2)
         del bus.log[1:]
-        await until(lambda: bool(alarms.sentences))
-        await until(lambda: "b" in on(bus))
+        await wait_until(lambda: bool(alarms.messages))
+        await wait_until(lambda: "b" in subjects(bus))
 
 
 async def test_an_alarm_names_events_too_old_to_be_published_again(
@@ -91,13 +91,13 @@ async def test_an_alarm_names_events_too_old_to_be_published_again(
     bus = MemoryBus()
     async with relaying(store, bus):
         for number, name in enumerate("abcde", 1):
-            await asyncio.to_thread(tell, store, name)
-            await until(lambda: len(bus.log) == number)  # noqa: B023 - awaited here
+            await asyncio.to_thread(publish, store, name)
+            await wait_until(lambda: len(bus.log) == number)  # noqa: B023 - awaited here
     del bus.log[:]
     async with relaying(store, bus) as alarms:
-        await until(lambda: len(bus.log) == 3)
-    assert on(bus) == ["c", "d", "e"]  # the number of the last of these was not stored yet
-    (sentence,) = alarms.sentences
+        await wait_until(lambda: len(bus.log) == 3)
+    assert subjects(bus) == ["c", "d", "e"]  # the number of the last of these was not stored yet
+    (sentence,) = alarms.messages
     assert "the 2 that were told before" in sentence
     assert "lost for good" in sentence
 
@@ -109,39 +109,43 @@ async def test_an_alarm_names_events_too_old_to_be_published_again(
 async def test_events_with_new_numbers_are_known_by_their_ids(
     tmp_path: Path, dedupe: bool, noted: str
 ) -> None:
-    one, bus, told = Consumer(tmp_path, dedupe=dedupe), MemoryBus(), list(map(comment, range(1, 6)))
-    async with running(one.inbox(bus).run()):
-        bus.tell(*told[:3])
-        await until(lambda: one.applier.position == 3)
+    one, bus, told = (
+        RecordingConsumer(tmp_path, dedupe=dedupe),
+        MemoryBus(),
+        list(map(comment, range(1, 6))),
+    )
+    async with running(one.make_consumer(bus).run()):
+        bus.publish(*told[:3])
+        await wait_until(lambda: one.inbox.position == 3)
     another = MemoryBus()
     if dedupe:
-        another.tell(told[0], told[3], told[4], told[2], told[1])
+        another.publish(told[0], told[3], told[4], told[2], told[1])
     else:  # It trusts its offset as long as the log is that long.
-        another.tell(told[0])
-    async with running(one.inbox(another).run()):
-        await until(lambda: one.applier.position == len(another.log))
+        another.publish(told[0])
+    async with running(one.make_consumer(another).run()):
+        await wait_until(lambda: one.inbox.position == len(another.log))
         if not dedupe:
-            another.tell(told[3], told[4], told[2], told[1])
-        await until(lambda: one.applier.position == 5)
+            another.publish(told[3], told[4], told[2], told[1])
+        await wait_until(lambda: one.inbox.position == 5)
     assert one.notes() == noted.split()
     one.store.close()
 
 
 async def test_a_copy_behind_a_shortened_log_says_what_it_misses(tmp_path: Path) -> None:
     class Shortened(MemoryBus):
-        def read(self, after: int, mark: str = "") -> Any:
+        def read(self, after: int, cursor: str = "") -> Any:
             if after < 2:
-                raise NoLongerKept(f"Events {after + 1} to 2 are not kept any more.")
-            return super().read(after, mark)
+                raise OffsetExpired(f"Events {after + 1} to 2 are not kept any more.")
+            return super().read(after, cursor)
 
-    one, bus, alarms = Consumer(tmp_path), Shortened(), Alarms()
-    bus.tell(comment(1), comment(2), comment(3))
-    inbox = Inbox(bus, one.applier, one.door, alarms=alarms)
-    async with running(inbox.run()):
-        await until(lambda: bool(alarms.sentences))
-        assert "Events 1 to 2" in alarms.sentences[0]
-        assert "Events 1 to 2" in (inbox.waits_for or "")
-        assert (one.notes(), one.applier.position) == ([], 0)
+    one, bus, alerts = RecordingConsumer(tmp_path), Shortened(), Alerts()
+    bus.publish(comment(1), comment(2), comment(3))
+    consumer_loop = Consumer(bus, one.inbox, one.fault_filter, alerts=alerts)
+    async with running(consumer_loop.run()):
+        await wait_until(lambda: bool(alerts.messages))
+        assert "Events 1 to 2" in alerts.messages[0]
+        assert "Events 1 to 2" in (consumer_loop.not_ready_because or "")
+        assert (one.notes(), one.inbox.position) == ([], 0)
     one.store.close()
 
 
@@ -152,13 +156,13 @@ async def test_only_news_leave_spans_and_history_is_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "NEWS", 2)
-    one, bus = Consumer(tmp_path), MemoryBus()
-    spans = one.applier._spans = SpanLog(tmp_path / "spans.ndjson", "consumer")
-    bus.tell(*(comment(number) for number in range(1, 6)))
-    async with running(one.inbox(bus).run()):
-        await until(lambda: one.applier.position == 5)
-        bus.tell(comment(6))
-        await until(lambda: one.applier.position == 6)
+    one, bus = RecordingConsumer(tmp_path), MemoryBus()
+    spans = one.inbox._spans = SpanLog(tmp_path / "spans.ndjson", "consumer")
+    bus.publish(*(comment(number) for number in range(1, 6)))
+    async with running(one.make_consumer(bus).run()):
+        await wait_until(lambda: one.inbox.position == 5)
+        bus.publish(comment(6))
+        await wait_until(lambda: one.inbox.position == 6)
     spans.close()
     lines = (tmp_path / "spans.ndjson").read_text().splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [4, 5, 6]
@@ -170,33 +174,33 @@ async def test_only_news_leave_spans_and_history_is_applied(
 
 
 @pytest.fixture
-def short_log(laboratory: Laboratory) -> Iterator[ProgramPlace]:
+def short_log(laboratory: Laboratory) -> Iterator[BusProcess]:
     """A log that keeps the newest twenty events."""
     with reserve() as port:
         more = ("--retain-events", "20")
-        place = ProgramPlace(laboratory, "lab.bus.log.server", port.port, more)
+        place = BusProcess(laboratory, "lab.bus.log.server", port.port, more)
         with laboratory.start(place.program):
             yield place
 
 
-async def test_a_shortened_log_says_where_it_begins(short_log: ProgramPlace) -> None:
+async def test_a_shortened_log_says_where_it_begins(short_log: BusProcess) -> None:
     bus = short_log.connect()
     told = [an_event(number) for number in range(1, 101)]
     for event in told:
         await bus.append([event])
-    heard = await first(bus, 3, after=97)
+    heard = await read_first(bus, 3, after=97)
     assert [envelope.sequence for envelope in heard] == [98, 99, 100]
-    with pytest.raises(NoLongerKept, match=r"Events 6 to \d+ are not kept any more") as refused:
-        await first(bus, 1, after=5)
+    with pytest.raises(OffsetExpired, match=r"Events 6 to \d+ are not kept any more") as refused:
+        await read_first(bus, 1, after=5)
     begins_after = int(str(refused.value).rpartition("=")[2].rstrip("."))
     assert 100 - 22 <= begins_after <= 100 - 20
-    with pytest.raises(NoLongerKept, match="Events 1 to"):  # the first are gone
-        await first(bus, 1)
-    (oldest,) = await first(bus, 1, after=begins_after)
+    with pytest.raises(OffsetExpired, match="Events 1 to"):  # the first are gone
+        await read_first(bus, 1)
+    (oldest,) = await read_first(bus, 1, after=begins_after)
     assert oldest.sequence == begins_after + 1
     id_of_the_first = Envelope.from_json(told[0]).id
-    assert await bus.holds(1, id_of_the_first)  # it did hold it: no need to publish it again
+    assert await bus.contains(1, id_of_the_first)  # it did hold it: no need to publish it again
     await asyncio.to_thread(short_log.restart)
-    assert await bus.holds(100, Envelope.from_json(told[99]).id)
+    assert await bus.contains(100, Envelope.from_json(told[99]).id)
     assert await bus.append([an_event("next")]) == [101]
     await bus.close()

@@ -6,35 +6,35 @@ from pathlib import Path
 import pytest
 
 from lab.async_bus.inbox import DeliveryFailed
-from lab.async_bus.outbox import Relay
+from lab.async_bus.outbox import OutboxRelay
 from lab.bus.base import BusUnavailable
 from lab.domain.events import Envelope, PostCreated
-from tests.support.consumers import Consumer, MemoryBus, comment
+from tests.support.consumers import MemoryBus, RecordingConsumer, comment
 
 
 @pytest.mark.parametrize("down", [False, True])
 async def test_what_the_bus_has_taken_is_told(tmp_path: Path, down: bool) -> None:
-    with closing(Consumer(tmp_path).store) as store:
+    with closing(RecordingConsumer(tmp_path).store) as store:
         with store.transaction() as change:
             for name in "abc":
                 change.tell(PostCreated(id=name, title=name))
-        waiting = store.outbox(0, 100)
-        relay = Relay(store, bus := MemoryBus(down=down))
+        waiting = store.read_outbox(0, 100)
+        relay = OutboxRelay(store, bus := MemoryBus(down=down))
         if down:
             with pytest.raises(BusUnavailable):
-                await relay._tell(waiting)
-            assert relay.waiting() == 3
+                await relay._publish(waiting)
+            assert relay.count_unpublished() == 3
             return
-        await relay._tell(waiting)
+        await relay._publish(waiting)
         assert [one.id for one in bus.log] == [Envelope.from_json(line).id for _, line in waiting]
         assert [one.subject for one in bus.log] == ["a", "b", "c"]
 
 
 def test_rows_and_offset_are_one_commit_up_to_a_gap(tmp_path: Path) -> None:
-    consumer, done = Consumer(tmp_path), list[str]()
+    consumer, done = RecordingConsumer(tmp_path), list[str]()
     with closing(consumer.store):
         consumer.store._writer.set_trace_callback(done.append)
         with pytest.raises(DeliveryFailed):
-            consumer.applier.take([comment(1), comment(2), comment(4)])
+            consumer.inbox.apply_batch([comment(1), comment(2), comment(4)])
         assert (consumer.notes(), consumer.store.offset()) == (["1", "2"], 2)
     assert done.count("COMMIT") == 1

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from lab.results.run_folder import environment
+from lab.results.run_folder import describe_environment
 
 PARTS = (
     "startup",
@@ -27,7 +27,7 @@ def main() -> None:
     chosen = sys.argv[1:] or PARTS
     if unknown := [part for part in chosen if part not in PARTS]:
         sys.exit(f"There is no part {unknown[0]!r}. Known: {', '.join(PARTS)}.")
-    machine = ", ".join(f"{name} {value}" for name, value in environment().items())
+    machine = ", ".join(f"{name} {value}" for name, value in describe_environment().items())
     sys.stdout.write(f"{machine}\n\n")
     for part in chosen:
         for figure in importlib.import_module(f"tests.bench.{part}").figures():

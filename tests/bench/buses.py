@@ -20,7 +20,7 @@ import requests
 
 from lab.bus.connect import open_bus
 from lab.domain.events import Envelope, PostCreated
-from lab.support.nats import NatsMissing, find_server, require_client
+from lab.support.nats import NatsNotInstalled, find_server, require_client
 from tests.bench.running import program
 
 CONSUMERS = 3
@@ -36,7 +36,7 @@ def nats_is_missing() -> str:
     try:
         require_client()
         find_server()
-    except NatsMissing as error:
+    except NatsNotInstalled as error:
         return str(error).partition("\n")[0]
     return ""
 

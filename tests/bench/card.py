@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from lab.conformance.runner import report_card
+from lab.conformance.runner import check_system
 from tests.bench.table import Figure, at_most, missing
-from tests.support.worked_targets import moved
+from tests.support.worked_targets import copy_on_free_ports
 
 RUNS = 3
 
@@ -25,9 +25,9 @@ def figures() -> Iterator[Figure]:
     took = []
     for _ in range(RUNS):
         with TemporaryDirectory() as folder:
-            target = moved("node-blog", Path(folder) / "blog")
+            target = copy_on_free_ports("node-blog", Path(folder) / "blog")
             begun_s = perf_counter()
-            card = asyncio.run(report_card(target))
+            card = asyncio.run(check_system(target))
             took.append(perf_counter() - begun_s)
             assert not card.trouble, card.trouble
     yield at_most(what, 90, took, "s")

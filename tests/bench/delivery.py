@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from time import perf_counter
 
 from lab.bus.connect import open_bus
-from lab.load.generator import garbage_left_alone, new_loop
-from lab.load.plan import Phase
-from lab.load.schedule import schedule
+from lab.load.generator import gc_paused, new_loop
+from lab.load.plan import PlanPhase
+from lab.load.schedule import build_schedule
 from tests.bench.buses import CONSUMERS, bus, events, hearers
 from tests.bench.table import Figure, at_most
 
@@ -40,13 +40,15 @@ def percentile(values: list[float], percent: int) -> float:
 
 def _delivered_ms(seed: int) -> list[float]:
     """The latencies in ms, for every consumer and every event after the warm-up."""
-    arrivals = schedule(seed, RATE, [Phase(name="all", seconds=SECONDS)], {"create_post": 1.0})
+    arrivals = build_schedule(
+        seed, RATE, [PlanPhase(name="all", seconds=SECONDS)], {"create_post": 1.0}
+    )
     spawn = multiprocessing.get_context("spawn")
     heard: multiprocessing.Queue[Moments] = spawn.Queue()
     with bus("log") as address, hearers(address, len(arrivals), heard) as (ready, ended):
         ready()
         envelopes = events(len(arrivals))
-        with asyncio.Runner(loop_factory=new_loop) as runner, garbage_left_alone():
+        with asyncio.Runner(loop_factory=new_loop) as runner, gc_paused():
             due = [arrival.at_s for arrival in arrivals]
             begun = runner.run(_publish(address, envelopes, due))
         moments = [heard.get(timeout=120) for _ in range(CONSUMERS)]

@@ -17,8 +17,8 @@ from unittest.mock import patch
 from lab.cluster.errors import LabCannotRun
 from lab.experiment import differences
 from lab.experiment.runner import Run
-from lab.results.result import Result
-from lab.results.run_folder import environment
+from lab.results.result import RunResult
+from lab.results.run_folder import describe_environment
 from lab.scenarios.catalogue import find
 from lab.scenarios.spec import PhasesSpec
 from tests.bench.table import Figure, at_most, shown
@@ -29,9 +29,9 @@ PHASES = PhasesSpec(before=1, during=2, after=0.5)
 
 
 def figures() -> Iterator[Figure]:
-    twins = find(differences.SCENARIO).only(differences.TWINS).at_rate(RATE)
+    twins = find(differences.CONTROL_SCENARIO).only(differences.TWINS).at_rate(RATE)
     scenario = twins.model_copy(update={"phases": PHASES, "expect": (), "predict": ()})
-    ran: list[Result] = []
+    ran: list[RunResult] = []
     with (
         tempfile.TemporaryDirectory() as place,
         patch.dict(os.environ, LAB_STATE=place),
@@ -41,7 +41,7 @@ def figures() -> Iterator[Figure]:
             folder.mkdir()
             with suppress(LabCannotRun):
                 ran.append(asyncio.run(Run(scenario, folder, seed=seed)()))
-        floor = differences.noise_floor(environment())
+        floor = differences.load_noise_floor(describe_environment())
     honest = [one for one in ran if one.valid]
     lines = [line for one in honest for line in one.differences]
     claimed = [line for line in lines if line.verdict != "no difference shown"]

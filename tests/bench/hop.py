@@ -10,7 +10,7 @@ from time import perf_counter
 
 import requests
 
-from lab.sync_chain.ask.http import HttpCarrier
+from lab.sync_chain.ask.http import HttpTransport
 from tests.bench.running import a_stack
 from tests.bench.serving import bare_aiohttp
 from tests.bench.table import Figure, at_most, shown
@@ -41,7 +41,7 @@ async def _both(bare_url: str) -> list[tuple[float, float]]:
 
 
 def _ask(posts: str, post_id: str, bare_url: str) -> list[tuple[float, float]]:
-    ask = HttpCarrier({"posts": posts}, timeout_s=5.0)
+    ask = HttpTransport({"posts": posts}, timeout_s=5.0)
     session = requests.Session()
     session.trust_env = False
     rounds = []

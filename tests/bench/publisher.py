@@ -6,14 +6,14 @@ It must cost little: the machine has two cores, and the bus needs one of them.
 import asyncio
 from time import perf_counter
 
-from lab.support.http_client import Client, Origin, Outcome
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
 
 
 async def publish_singly(url: str, envelopes: list[str], in_flight: int) -> None:
     """Send one POST per event; returns when each is acknowledged."""
     loop = asyncio.get_running_loop()
-    client = Client(loop, in_flight)
-    origin = Origin.of(url)
+    client = HttpClient(loop, in_flight)
+    origin = HttpOrigin.from_url(url)
     finished = loop.create_future()
     waiting = iter(envelopes)
     acknowledged = 0
@@ -24,7 +24,7 @@ async def publish_singly(url: str, envelopes: list[str], in_flight: int) -> None
             give_up = perf_counter() + 30
             assert client.send("POST", origin, "/events", envelope.encode(), give_up, done)
 
-    def done(outcome: Outcome) -> None:
+    def done(outcome: HttpResult) -> None:
         nonlocal acknowledged
         if outcome.status != 201:
             finished.set_exception(RuntimeError(f"not acknowledged: {outcome}"))

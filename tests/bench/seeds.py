@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lab.scenarios.catalogue import built_in
+from lab.scenarios.catalogue import builtin_scenarios
 from tests.bench.running import lab_run
 from tests.bench.table import Figure
 
@@ -21,7 +21,7 @@ REACH = 19
 
 def figures(names: Sequence[str] = ()) -> Iterator[Figure]:
     with one_core_busy():
-        for name in names or [one.name for one in built_in()]:
+        for name in names or [one.name for one in builtin_scenarios()]:
             yield _of(name)
 
 

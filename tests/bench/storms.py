@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.table import Figure, at_least, at_most, shown
-from tests.support.aftermath import Aftermath
-from tests.support.storm import Weather, go_through
+from tests.support.aftermath import StormOutcome
+from tests.support.storm import StormPlan, run_storm
 
 ENGINES = ("log", "nats")
 OUTAGES_S = (10, 180)
-STORM = Weather(rounds=8)
+STORM = StormPlan(rounds=8)
 
 
 def figures() -> Iterator[Figure]:
@@ -49,7 +49,7 @@ def _storm(engine: str) -> Iterator[Figure]:
 
 
 def _outage(engine: str, outage_s: float) -> Iterator[Figure]:
-    weather = Weather(rate=120, calm_s=18, outage_s=outage_s, drain_s=60)
+    weather = StormPlan(rate=120, calm_s=18, outage_s=outage_s, drain_s=60)
     came_of_it = _go_through(weather, engine)
     where = f"{engine}, {outage_s} s without the bus"
     accepted, sent = came_of_it.accepted("outage")
@@ -73,12 +73,12 @@ def _outage(engine: str, outage_s: float) -> Iterator[Figure]:
     )
 
 
-def _nothing_wrong(where: str, came_of_it: Aftermath) -> Figure:
-    wrong = came_of_it.wrong()
+def _nothing_wrong(where: str, came_of_it: StormOutcome) -> Figure:
+    wrong = came_of_it.violations()
     names = ", ".join(wrong) or "lost, duplicated, diverged, unsettled, refused and kept"
     return at_most(f"{where}: {names}", 0, [sum(wrong.values())], "writes")
 
 
-def _go_through(weather: Weather, engine: str) -> Aftermath:
+def _go_through(weather: StormPlan, engine: str) -> StormOutcome:
     with tempfile.TemporaryDirectory(dir=".") as place:
-        return asyncio.run(go_through(weather, Path(place).absolute(), bus=engine))
+        return asyncio.run(run_storm(weather, Path(place).absolute(), bus=engine))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.laboratory import Blog, Laboratory
+from tests.support.laboratory import Laboratory, RunningBlog
 
-BlogWith = Callable[..., AbstractContextManager[Blog]]
+BlogWith = Callable[..., AbstractContextManager[RunningBlog]]
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def blog_with(request: pytest.FixtureRequest, laboratory: Laboratory) -> BlogWit
     test = f"{request.module.__name__.rpartition('.')[2]}-{request.node.name}"
 
     @contextmanager
-    def make(arrangement: str = "sync-chain", **switches: Any) -> Iterator[Blog]:
+    def make(arrangement: str = "sync-chain", **switches: Any) -> Iterator[RunningBlog]:
         name = "".join(one if one.isalnum() else "-" for one in f"{test}-{next(numbers)}")
         with laboratory.blog(arrangement, name.removeprefix("test-"), **switches) as blog:
             yield blog

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.laboratory import Blog, Laboratory, eventually
+from tests.support.laboratory import Laboratory, RunningBlog, eventually
 
 AWKWARD_TEXTS = {
     "html": "<script>alert('é')</script> & <b>so on</b>",
@@ -21,14 +21,14 @@ AWKWARD_TEXTS = {
 }
 
 
-def shown(blog: Blog, post_id: str) -> list[dict[str, Any]]:
+def read_feed_comments(blog: RunningBlog, post_id: str) -> list[dict[str, Any]]:
     """The post's comments in the feed, once all of them are decided."""
     blog.settle()
     comments: list[dict[str, Any]] = (blog.feed_entry(post_id) or {"comments": []})["comments"]
     return comments
 
 
-def test_a_post_is_read_by_id_and_in_the_list(blog: Blog) -> None:
+def test_a_post_is_read_by_id_and_in_the_list(blog: RunningBlog) -> None:
     response = blog.ask("POST", "posts", "/posts", json={"title": "Hello"})
     assert response.status_code == 201
     post = response.json()
@@ -38,7 +38,7 @@ def test_a_post_is_read_by_id_and_in_the_list(blog: Blog) -> None:
     assert blog.get("posts", "/posts", limit=1) == [post]
 
 
-def test_ids_are_ordered_by_time(blog: Blog) -> None:
+def test_ids_are_ordered_by_time(blog: RunningBlog) -> None:
     post = blog.write_post()
     ids = [blog.write_post()["id"] for _ in range(5)]
     assert ids == sorted(set(ids))
@@ -46,7 +46,7 @@ def test_ids_are_ordered_by_time(blog: Blog) -> None:
     assert ids == sorted(set(ids))
 
 
-def test_lists_and_feed_begin_with_the_newest(blog: Blog) -> None:
+def test_lists_and_feed_begin_with_the_newest(blog: RunningBlog) -> None:
     newest_first = [blog.write_post(f"Number {number}") for number in range(4)][::-1]
     assert blog.get("posts", "/posts", limit=4) == newest_first
     feed = blog.get("query", "/feed", limit=4)
@@ -55,7 +55,7 @@ def test_lists_and_feed_begin_with_the_newest(blog: Blog) -> None:
 
 @pytest.mark.parametrize(("target", "path"), [("posts", "/posts"), ("query", "/feed")])
 def test_before_pages_through_everything_without_gap_or_overlap(
-    blog: Blog, target: str, path: str
+    blog: RunningBlog, target: str, path: str
 ) -> None:
     written = [blog.write_post(f"Page {number}")["id"] for number in range(7)][::-1]
     everything = [row["id"] for row in blog.all_of(target, path)]
@@ -67,7 +67,7 @@ def test_before_pages_through_everything_without_gap_or_overlap(
     assert paged == everything
 
 
-def test_without_a_limit_twenty_are_shown(blog: Blog) -> None:
+def test_without_a_limit_twenty_are_shown(blog: RunningBlog) -> None:
     for number in range(21):
         assert blog.ask("POST", "posts", "/posts", json={"title": f"{number}"}).ok
     blog.settle()
@@ -76,28 +76,28 @@ def test_without_a_limit_twenty_are_shown(blog: Blog) -> None:
     assert len(blog.get("posts", "/posts", limit=21)) == 21
 
 
-def test_comments_with_the_forbidden_word_are_rejected_others_approved(blog: Blog) -> None:
+def test_comments_with_the_forbidden_word_are_rejected_others_approved(blog: RunningBlog) -> None:
     post = blog.write_post()
     comment = blog.write_comment(post["id"], "an apple")
     assert list(comment) == ["id", "post_id", "content", "status"]
     assert (comment["post_id"], comment["content"]) == (post["id"], "an apple")
     assert comment["status"] in ("pending", "approved")
     blog.write_comment(post["id"], "an orange")
-    decided = {one["content"]: one["status"] for one in shown(blog, post["id"])}
+    decided = {one["content"]: one["status"] for one in read_feed_comments(blog, post["id"])}
     assert decided == {"an apple": "approved", "an orange": "rejected"}
 
 
-def test_the_feed_shows_each_post_with_its_comments_oldest_first(blog: Blog) -> None:
+def test_the_feed_shows_each_post_with_its_comments_oldest_first(blog: RunningBlog) -> None:
     one, other = blog.write_post("One"), blog.write_post("Other")
     written = [blog.write_comment(one["id"], f"comment {number}")["id"] for number in range(4)]
     apart = blog.write_comment(other["id"], "apart")["id"]
-    assert [comment["id"] for comment in shown(blog, other["id"])] == [apart]
+    assert [comment["id"] for comment in read_feed_comments(blog, other["id"])] == [apart]
     comments = blog.get("comments", f"/posts/{one['id']}/comments")
     assert [comment["id"] for comment in comments] == written
     assert blog.feed_entry(one["id"]) == {**one, "comments": comments}
 
 
-def test_comments_of_many_posts_are_read_at_once(blog: Blog) -> None:
+def test_comments_of_many_posts_are_read_at_once(blog: RunningBlog) -> None:
     posts = [blog.write_post() for _ in range(3)]
     for post in posts:
         blog.write_comment(post["id"], f"on {post['id']}")
@@ -108,7 +108,7 @@ def test_comments_of_many_posts_are_read_at_once(blog: Blog) -> None:
     assert blog.get("comments", "/comments", post_ids="") == []
 
 
-def test_a_missing_post_can_be_neither_read_nor_commented_on(blog: Blog) -> None:
+def test_a_missing_post_can_be_neither_read_nor_commented_on(blog: RunningBlog) -> None:
     for response in (blog.ask("GET", "posts", "/posts/nobody"), blog.comment("nobody")):
         assert response.status_code == 404
         assert response.headers["Content-Type"] == "application/problem+json"
@@ -120,7 +120,7 @@ def test_a_missing_post_can_be_neither_read_nor_commented_on(blog: Blog) -> None
 
 
 @pytest.mark.parametrize("addition", ["%23", "%3F", "%3Fx=1", "%20", "%0A", "%252e", "%00"])
-def test_an_id_with_something_behind_it_is_not_that_id(blog: Blog, addition: str) -> None:
+def test_an_id_with_something_behind_it_is_not_that_id(blog: RunningBlog, addition: str) -> None:
     post = blog.write_post()
     refused = blog.comment(post["id"] + addition)
     assert refused.status_code in (404, 405), refused.text
@@ -128,25 +128,25 @@ def test_an_id_with_something_behind_it_is_not_that_id(blog: Blog, addition: str
 
 
 @pytest.mark.parametrize("text", AWKWARD_TEXTS.values(), ids=AWKWARD_TEXTS)
-def test_texts_come_back_as_they_were_written(blog: Blog, text: str) -> None:
+def test_texts_come_back_as_they_were_written(blog: RunningBlog, text: str) -> None:
     post = blog.write_post(text)
     assert blog.write_comment(post["id"], text)["content"] == text
-    assert [comment["content"] for comment in shown(blog, post["id"])] == [text]
+    assert [comment["content"] for comment in read_feed_comments(blog, post["id"])] == [text]
     entry = blog.feed_entry(post["id"]) or {}
     read = blog.get("posts", f"/posts/{post['id']}")
     assert (post["title"], entry["title"], read["title"]) == (text, text, text)
 
 
-def test_texts_are_stripped_before_their_length_is_counted(blog: Blog) -> None:
+def test_texts_are_stripped_before_their_length_is_counted(blog: RunningBlog) -> None:
     longest, long = "👍" * 200, "ü" * 2_000
     post = blog.write_post(f" \t{longest} \u3000\n")
     assert post["title"] == longest
     assert blog.write_comment(post["id"], f"\u00a0{long} \r\n")["content"] == long
 
 
-def test_each_service_tells_its_name_and_that_it_is_ready(blog: Blog) -> None:
+def test_each_service_tells_its_name_and_that_it_is_ready(blog: RunningBlog) -> None:
     for target in ("posts", "comments", "moderation", "query"):
-        process = blog.stack.arrangement.home(target)
+        process = blog.stack.arrangement.process_of(target)
         expected = {"service": process, "arrangement": blog.arrangement, "status": "ready"}
         assert blog.get(target, "/health") == expected
 
@@ -171,7 +171,7 @@ def test_a_service_without_its_bus_says_what_it_waits_for(laboratory: Laboratory
         eventually(lambda: blog.ask("GET", "query", "/health").ok, "a service that is ready")
 
 
-def test_the_chain_answers_503_while_an_asked_service_is_down(chain_blog: Blog) -> None:
+def test_the_chain_answers_503_while_an_asked_service_is_down(chain_blog: RunningBlog) -> None:
     post = chain_blog.write_post()
     with chain_blog.broken("down", "moderation"):
         refused = chain_blog.comment(post["id"])

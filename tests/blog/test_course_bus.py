@@ -6,18 +6,18 @@ import pytest
 
 from lab.cluster.bus_engines import DELIVERIES
 from lab.cluster.program import Exit
-from lab.experiment.evaluate import health_of_the_run, variant_result
-from lab.results.result import Data, Result
+from lab.experiment.evaluate import validity_problems, variant_result
+from lab.results.result import CheckerCounts, RunResult
 from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.blog.conftest import BlogWith
-from tests.support.laboratory import PATIENCE_S, Blog, eventually
+from tests.support.laboratory import PATIENCE_S, RunningBlog, eventually
 
 
-def write(blog: Blog, title: str) -> str:
+def write(blog: RunningBlog, title: str) -> str:
     return str(blog.ask("POST", "posts", "/posts", json={"title": title}).json()["id"])
 
 
-def delivered(blog: Blog, events: int) -> None:
+def wait_until_delivered(blog: RunningBlog, events: int) -> None:
     """Wait until the bus has accepted that many events and delivered them."""
 
     def done() -> bool:
@@ -42,7 +42,7 @@ def test_events_that_query_missed_are_never_shown(blog_with: BlogWith) -> None:
         blog.write_post("Before")
         blog.kill("query")
         write(blog, "Meanwhile")
-        delivered(blog, events=2)
+        wait_until_delivered(blog, events=2)
         blog.restart("query")
         blog.write_post("After")
         assert [entry["title"] for entry in blog.get("query", "/feed")] == ["After", "Before"]
@@ -54,7 +54,7 @@ def test_moderation_starves_behind_a_dead_query(blog_with: BlogWith) -> None:
         post = blog.write_post("One")
         blog.kill("query")
         blog.write_comment(post["id"])
-        delivered(blog, events=2)
+        wait_until_delivered(blog, events=2)
         blog.restart("query")
         blog.settle()
         comments = blog.get("comments", f"/posts/{post['id']}/comments")
@@ -63,7 +63,7 @@ def test_moderation_starves_behind_a_dead_query(blog_with: BlogWith) -> None:
 
 def test_a_blog_without_its_bus_does_not_settle(blog_with: BlogWith) -> None:
     with blog_with("async-bus", bus="course", delivery="uncaught") as blog:
-        laboratory, bus = blog.laboratory, blog.stack.program("event-bus")
+        laboratory, bus = blog.laboratory, blog.stack.program_name("event-bus")
         blog.kill("query")
         write(blog, "The last one")
         assert laboratory.run(laboratory.supervisor.wait(bus, PATIENCE_S)) == 1
@@ -100,10 +100,10 @@ def test_only_an_unexpected_end_makes_the_run_invalid(tmp_path: Path) -> None:
     variant = 'bus = "course"\nmay_end = ["event-bus"]'
     path.write_text(f'title = "Mine"\n[variants.async-bus]\n{variant}\n')
     scenario = Scenario.load_file(path)
-    nothing = Data(acknowledged=1, visible=1, lost=0, duplicated=0, unsettled=0)
+    nothing = CheckerCounts(acknowledged=1, visible=1, lost=0, duplicated=0, unsettled=0)
     deaths = [Exit("async-bus.event-bus", 1, ("last words",)), Exit("async-bus.query", 1, ())]
-    of = variant_result(scenario, "async-bus", [], nothing, [], warm_up_s=0, deaths=deaths)
+    of = variant_result(scenario, "async-bus", [], nothing, [], warm_up_s=0, exits=deaths)
     assert (of.ended, of.notes) == (["event-bus"], ["event-bus ended by itself. last words"])
-    result = Result(scenario="mine", seed=1, started="now", variants=[of])
-    (sentence,) = health_of_the_run(scenario, result, deaths)
+    result = RunResult(scenario="mine", seed=1, started="now", variants=[of])
+    (sentence,) = validity_problems(scenario, result, deaths)
     assert sentence.startswith("async-bus.query ended")

@@ -14,61 +14,67 @@ import pytest
 import requests
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.cluster.fault_rules import ASKED_BY, HEARD_BY, hearers, makes_no_sense, out_of_reach
+from lab.cluster.fault_rules import (
+    CALLERS_OF,
+    EVENT_CONSUMERS,
+    consumers_of,
+    why_fault_impossible,
+    why_fault_inapplicable,
+)
 from lab.domain.services import SERVICES
-from lab.faults.filter import Door
+from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
 from lab.sandbox.control_client import ControlError
 from lab.sandbox.control_server import control_server
-from lab.sandbox.events import redrive, show_dead, show_events
-from lab.sandbox.fault_controller import Switchboard
+from lab.sandbox.events import redrive, show_dead_letters, show_events
+from lab.sandbox.fault_controller import FaultController
 from lab.sandbox.instances import RunningLab
 from tests.blog.conftest import BlogWith
-from tests.support.consumers import Consumer, MemoryBus, comment, until
-from tests.support.laboratory import PATIENCE_S, Blog, eventually
+from tests.support.consumers import MemoryBus, RecordingConsumer, comment, wait_until
+from tests.support.laboratory import PATIENCE_S, RunningBlog, eventually
 
 EVENT_FAULTS = ("drop", "duplicate", "reorder")
 POST = {"title": "A post"}
 
 
 @pytest.fixture
-def careful(tmp_path: Path) -> Iterator[Consumer]:
-    one = Consumer(tmp_path)
+def careful(tmp_path: Path) -> Iterator[RecordingConsumer]:
+    one = RecordingConsumer(tmp_path)
     yield one
     one.store.close()
 
 
 @asynccontextmanager
-async def hearing(one: Consumer, bus: MemoryBus) -> AsyncIterator[None]:
-    task = asyncio.create_task(one.inbox(bus).run())
+async def consuming(one: RecordingConsumer, bus: MemoryBus) -> AsyncIterator[None]:
+    task = asyncio.create_task(one.make_consumer(bus).run())
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-def put(door: Door, kind: str, **options: Any) -> None:
-    door.put(kind, parse_fault(kind, "query", options), seed=1)
+def add_fault(fault_filter: FaultFilter, kind: str, **options: Any) -> None:
+    fault_filter.add(kind, parse_fault(kind, "query", options), seed=1)
 
 
 # ── The fault filter
 
 
 def test_events_without_a_listener_are_left_alone() -> None:
-    door = Door()
-    put(door, "drop")
-    assert door.let_in([1, 2, 3], lambda event: event != 2) == [2]
-    assert door.visit().because_of == [], "requests are left alone, too"
-    assert door.take("drop") == {"visitors": 2, "acted": 2}
+    door = FaultFilter()
+    add_fault(door, "drop")
+    assert door.filter_events([1, 2, 3], lambda event: event != 2) == [2]
+    assert door.decide().fault_names == [], "requests are left alone, too"
+    assert door.remove("drop") == {"visitors": 2, "acted": 2}
 
 
 def test_an_event_still_waiting_comes_late_and_does_not_count() -> None:
-    door = Door()
-    put(door, "reorder")
-    assert door.let_in([1], lambda _: True) == []
-    assert door.keeps_waiting
-    assert door.take("reorder") == {"visitors": 1, "acted": 0}
-    assert door.let_in([], lambda _: True) == [1]
-    assert not door.keeps_waiting
+    door = FaultFilter()
+    add_fault(door, "reorder")
+    assert door.filter_events([1], lambda _: True) == []
+    assert door.has_held_events
+    assert door.remove("reorder") == {"visitors": 1, "acted": 0}
+    assert door.filter_events([], lambda _: True) == [1]
+    assert not door.has_held_events
 
 
 # ── The consumer
@@ -76,17 +82,17 @@ def test_an_event_still_waiting_comes_late_and_does_not_count() -> None:
 
 @pytest.mark.parametrize("kind", EVENT_FAULTS)
 async def test_with_dedupe_each_event_is_applied_once_and_in_order(
-    careful: Consumer, kind: str
+    careful: RecordingConsumer, kind: str
 ) -> None:
     bus = MemoryBus()
-    put(careful.door, kind, probability=0.5)
-    async with hearing(careful, bus):
+    add_fault(careful.fault_filter, kind, probability=0.5)
+    async with consuming(careful, bus):
         for number in range(1, 21):
-            bus.tell(comment(number))
+            bus.publish(comment(number))
             await asyncio.sleep(0)
-        await until(lambda: careful.door.evidence()[kind]["acted"] > 0)
-        careful.door.take(kind)
-        await until(lambda: careful.store.offset() == 20)
+        await wait_until(lambda: careful.fault_filter.evidence()[kind]["acted"] > 0)
+        careful.fault_filter.remove(kind)
+        await wait_until(lambda: careful.store.offset() == 20)
     assert careful.notes() == [str(number) for number in range(1, 21)]
 
 
@@ -101,32 +107,32 @@ async def test_with_dedupe_each_event_is_applied_once_and_in_order(
 async def test_without_dedupe_a_consumer_ends_with_what_came(
     tmp_path: Path, kind: str, noted: list[str]
 ) -> None:
-    bus, believer = MemoryBus(), Consumer(tmp_path, dedupe=False)
-    put(believer.door, kind, first=1)
-    async with hearing(believer, bus):
-        bus.tell(comment(1), comment(2), comment(3))
-        await until(lambda: believer.applier.position == 3)
+    bus, believer = MemoryBus(), RecordingConsumer(tmp_path, dedupe=False)
+    add_fault(believer.fault_filter, kind, first=1)
+    async with consuming(believer, bus):
+        bus.publish(comment(1), comment(2), comment(3))
+        await wait_until(lambda: believer.inbox.position == 3)
     assert believer.notes() == noted
     believer.store.close()
 
 
-async def test_a_dropped_last_event_is_noticed(careful: Consumer) -> None:
+async def test_a_dropped_last_event_is_noticed(careful: RecordingConsumer) -> None:
     bus = MemoryBus()
-    put(careful.door, "drop", first=1)
-    async with hearing(careful, bus):
-        bus.tell(comment(1))
-        await until(lambda: careful.notes() == ["1"])
+    add_fault(careful.fault_filter, "drop", first=1)
+    async with consuming(careful, bus):
+        bus.publish(comment(1))
+        await wait_until(lambda: careful.notes() == ["1"])
 
 
-async def test_a_consumer_cut_off_from_the_bus_catches_up(careful: Consumer) -> None:
+async def test_a_consumer_cut_off_from_the_bus_catches_up(careful: RecordingConsumer) -> None:
     bus = MemoryBus()
-    put(careful.door, "partition", **{"from": "event-bus"})
-    async with hearing(careful, bus):
-        bus.tell(comment(1), comment(2))
-        await until(lambda: careful.door.evidence()["partition"]["acted"] == 1)
+    add_fault(careful.fault_filter, "partition", **{"from": "event-bus"})
+    async with consuming(careful, bus):
+        bus.publish(comment(1), comment(2))
+        await wait_until(lambda: careful.fault_filter.evidence()["partition"]["acted"] == 1)
         assert careful.notes() == []
-        careful.door.take("partition")
-        await until(lambda: careful.notes() == ["1", "2"])
+        careful.fault_filter.remove("partition")
+        await wait_until(lambda: careful.notes() == ["1", "2"])
 
 
 # ── Where a fault applies
@@ -138,9 +144,9 @@ def test_the_table_of_hearers_is_what_services_declare() -> None:
         service = importlib.import_module(f"lab.async_bus.{name}").service
         for kind in service.listeners:
             heard.setdefault(kind.type, []).append(name)
-    assert {kind: tuple(who) for kind, who in heard.items()} == HEARD_BY
-    assert hearers(ARRANGEMENTS["async-bus"]) == ("comments", "moderation", "query")
-    assert hearers(ARRANGEMENTS["sync-chain"]) == ()
+    assert {kind: tuple(who) for kind, who in heard.items()} == EVENT_CONSUMERS
+    assert consumers_of(ARRANGEMENTS["async-bus"]) == ("comments", "moderation", "query")
+    assert consumers_of(ARRANGEMENTS["sync-chain"]) == ()
 
 
 def test_the_table_of_askers_is_what_handlers_do() -> None:
@@ -149,7 +155,7 @@ def test_the_table_of_askers_is_what_handlers_do() -> None:
         source = inspect.getsource(importlib.import_module(f"lab.sync_chain.{name}"))
         for whom in re.findall(r'ask\(\s*"(\w+)"', source):
             asked[whom].add(name)
-    assert {whom: set(by) for whom, by in ASKED_BY.items()} == asked
+    assert {whom: set(by) for whom, by in CALLERS_OF.items()} == asked
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_the_table_of_askers_is_what_handlers_do() -> None:
 def test_a_fault_that_cannot_act_is_refused_with_a_reason(
     kind: str, target: str, options: dict[str, Any], arrangement: str, sentence: str
 ) -> None:
-    why = out_of_reach(parse_fault(kind, target, options), ARRANGEMENTS[arrangement])
+    why = why_fault_inapplicable(parse_fault(kind, target, options), ARRANGEMENTS[arrangement])
     assert why is not None
     assert sentence in why
 
@@ -192,7 +198,7 @@ def test_a_fault_that_makes_no_sense_anywhere_is_refused(
     kind: str, options: dict[str, Any], sentence: str
 ) -> None:
     try:
-        why = str(makes_no_sense(parse_fault(kind, "query", options)))
+        why = str(why_fault_impossible(parse_fault(kind, "query", options)))
     except ValueError as error:
         why = str(error)
     assert sentence in why
@@ -201,7 +207,7 @@ def test_a_fault_that_makes_no_sense_anywhere_is_refused(
 # ── Running stacks
 
 
-def write_post(blog: Blog) -> str:
+def write_post(blog: RunningBlog) -> str:
     """A new post; does not wait until other services have consumed it."""
     return str(blog.ask("POST", "posts", "/posts", json=POST).json()["id"])
 
@@ -219,8 +225,8 @@ def test_a_poison_stops_its_consumer_and_health_says_where(blog_with: BlogWith) 
 
 
 def test_dead_letters_are_shown_and_sent_again_by_hand(blog_with: BlogWith, tmp_path: Path) -> None:
-    async def by_hand(blog: Blog) -> None:
-        switchboard = Switchboard([blog.stack])
+    async def by_hand(blog: RunningBlog) -> None:
+        switchboard = FaultController([blog.stack])
         async with control_server(switchboard) as address:
             urls = {"blog": blog.stack.urls}
             lab = RunningLab(1, 0.0, address.url, address.token, urls, tmp_path)
@@ -230,10 +236,10 @@ def test_dead_letters_are_shown_and_sent_again_by_hand(blog_with: BlogWith, tmp_
                 await asyncio.to_thread(show, lab, lines.append, *which, **options)
                 return [line.replace(blog.stack.name, "blog") for line in lines]
 
-            await switchboard.put("poison", "event-bus", {"type": "PostCreated"}, None)
+            await switchboard.inject("poison", "event-bus", {"type": "PostCreated"}, None)
             later = await asyncio.to_thread(blog.ask, "POST", "posts", "/posts", json=POST)
             assert await blog.stack.settle(PATIENCE_S)
-            dead = await said(show_dead)
+            dead = await said(show_dead_letters)
             assert sorted(line.split(":")[0] for line in dead) == ["blog comments", "blog query"]
             assert all("a PostCreated: title: Field required" in line for line in dead)
             (deed,) = await switchboard.heal(None, None, None)
@@ -260,7 +266,7 @@ def test_in_the_chain_a_partition_cuts_off_one_asker_only(blog_with: BlogWith) -
             assert blog.comment(post).status_code == 201
             assert not feed.done()
         assert feed.result(PATIENCE_S).status_code == 502
-        assert injection.gone
+        assert injection.removed
         assert blog.feed_entry(post) is not None
 
 

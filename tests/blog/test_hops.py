@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.arrangements import hops_of, not_heard, who_is
+from lab.cluster.arrangements import hops_of, ignored_sources, next_hop
 from lab.domain.services import HOPS, by_hand_port, by_hand_url
-from lab.results.dependencies import OF_NEEDS, read_needs
-from lab.results.paths import ExpressionError, known_path
-from lab.results.result import Variant
+from lab.results.dependencies import OF_NEEDS, read_dependencies
+from lab.results.paths import ExpressionError, check_figure_path
+from lab.results.result import VariantResult
 from lab.scenarios.scenario import Scenario, ScenarioError
-from lab.scenarios.spec import Method
-from lab.scenarios.switches import each_target
+from lab.scenarios.spec import MethodSpec
+from lab.scenarios.switches import expand_targets
 from tests.blog.conftest import BlogWith
-from tests.support.laboratory import Blog, eventually
+from tests.support.laboratory import RunningBlog, eventually
 
 LAB = Path(__file__).parents[2] / "lab"
 THREE = HOPS[:3]
@@ -37,7 +37,7 @@ def scenario(tmp_path: Path, target: str, arrangement: str, switches: str) -> Sc
     return Scenario.load_file(path)
 
 
-def shown(blog: Blog, post_id: str) -> list[str]:
+def read_approved_comments(blog: RunningBlog, post_id: str) -> list[str]:
     """The decided comments of a post in the feed."""
     comments = (blog.feed_entry(post_id) or {"comments": []})["comments"]
     return [one["content"] for one in comments if one["status"] == "approved"]
@@ -47,11 +47,11 @@ def shown(blog: Blog, post_id: str) -> list[str]:
 
 
 def test_each_hop_asks_the_next_and_the_last_asks_comments() -> None:
-    asked = [who_is("comments", asker, THREE) for asker in ("query", *THREE)]
+    asked = [next_hop("comments", asker, THREE) for asker in ("query", *THREE)]
     assert asked == ["hop-1", "hop-2", "hop-3", "comments"]
-    assert who_is("posts", "query", THREE) == "posts"
-    assert who_is("comments", "moderation", THREE) == "comments"
-    assert who_is("comments", "query", ()) == "comments"
+    assert next_hop("posts", "query", THREE) == "posts"
+    assert next_hop("comments", "moderation", THREE) == "comments"
+    assert next_hop("comments", "query", ()) == "comments"
 
 
 def test_each_service_hears_of_comments_from_exactly_one() -> None:
@@ -60,8 +60,8 @@ def test_each_service_hears_of_comments_from_exactly_one() -> None:
         **{"moderation": "comments", "comments": "comments"},
     }
     for hearer, teller in tellers.items():
-        assert {"comments", *THREE} - set(not_heard(hearer, THREE)) == {teller}
-        assert not_heard(hearer, ()) == ()
+        assert {"comments", *THREE} - set(ignored_sources(hearer, THREE)) == {teller}
+        assert ignored_sources(hearer, ()) == ()
 
 
 def test_a_width_needs_one_hop_a_depth_that_many() -> None:
@@ -84,7 +84,7 @@ def test_only_the_chain_needs_each_hop_for_a_feed(blog_with: BlogWith, arrangeme
         for number in range(3):
             blog.write_comment(post["id"], f"number {number}")
         blog.settle()
-        assert shown(blog, post["id"]) == ["number 0", "number 1", "number 2"]
+        assert read_approved_comments(blog, post["id"]) == ["number 0", "number 1", "number 2"]
         judged = blog.get("moderation", "/verdicts")
         assert [one["content"] for one in judged] == ["number 0", "number 1", "number 2"]
         needs_each = 502 if arrangement == "sync-chain" else 200
@@ -102,10 +102,10 @@ def test_a_dead_hop_on_the_bus_delays_comments_only(blog_with: BlogWith) -> None
         assert blog.ask("GET", "query", "/feed").status_code == 200
         owner = f"/posts/{post['id']}/comments"
         eventually(lambda: blog.get("comments", owner)[0]["status"] == "approved", "the verdict")
-        assert shown(blog, post["id"]) == []
+        assert read_approved_comments(blog, post["id"]) == []
         blog.restart("hop-2")
         blog.settle()
-        assert shown(blog, post["id"]) == ["meanwhile"]
+        assert read_approved_comments(blog, post["id"]) == ["meanwhile"]
 
 
 def test_a_wide_feed_is_many_questions_and_needs_each(blog_with: BlogWith) -> None:
@@ -144,8 +144,8 @@ def test_a_fault_on_hops_acts_on_each_of_them(tmp_path: Path) -> None:
     read = scenario(tmp_path, "hops", "sync-chain", "depth = 3")
     faults = [window for phase in read.timeline() for window in phase.faults]
     assert [(one.fault.target, one.group) for one in faults] == [(hop, "hops") for hop in THREE]
-    method = Method(fault="down", target="posts")
-    assert each_target(method) == [method]
+    method = MethodSpec(fault="down", target="posts")
+    assert expand_targets(method) == [method]
 
 
 @pytest.mark.parametrize(
@@ -171,12 +171,12 @@ def test_settings_of_hops_that_make_no_sense_are_refused(
 # ── Observed dependencies
 
 
-def spans(folder: Path, *lines: tuple[str, str, str, str]) -> Variant:
+def spans(folder: Path, *lines: tuple[str, str, str, str]) -> VariantResult:
     """A variant with these spans: (service, kind, span, parent)."""
     keys = ("service", "kind", "span", "parent")
     text = "".join(json.dumps(dict(zip(keys, line, strict=True))) + "\n" for line in lines)
     (folder / "one.all.spans.ndjson").write_text(text + '{"service": "half')
-    return Variant(name="one", arrangement="sync-chain", **read_needs(folder, "one"))
+    return VariantResult(name="one", arrangement="sync-chain", **read_dependencies(folder, "one"))
 
 
 ROW = [(name, "server", name, before) for name, before in (("a", ""), ("b", "a"), ("c", "b"))]
@@ -205,9 +205,9 @@ def test_services_hang_on_all_that_are_asked_for_them(
 
 
 def test_an_unknown_figure_of_the_web_is_refused_with_a_hint() -> None:
-    known_path("one.web.edges", ["one"], ["during"], False)
+    check_figure_path("one.web.edges", ["one"], ["during"], False)
     with pytest.raises(ExpressionError, match="Did you mean 'edges'"):
-        known_path("one.web.edge", ["one"], ["during"], False)
+        check_figure_path("one.web.edge", ["one"], ["during"], False)
 
 
 # ── The twins

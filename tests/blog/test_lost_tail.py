@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 
 from tests.blog.conftest import BlogWith
-from tests.support.laboratory import Blog, eventually
+from tests.support.laboratory import RunningBlog, eventually
 from tests.support.nats_lab import needs_nats
 
 BUS = "event-bus"
-TELLERS = ("posts", "comments", "moderation")
-HEARERS = ("comments", "moderation", "query")
+PUBLISHERS = ("posts", "comments", "moderation")
+CONSUMERS = ("comments", "moderation", "query")
 
 
 @pytest.fixture
-def blog(blog_with: BlogWith) -> Iterator[Blog]:
+def blog(blog_with: BlogWith) -> Iterator[RunningBlog]:
     with blog_with("async-bus") as blog:
         yield blog
 
@@ -35,11 +35,11 @@ def blog(blog_with: BlogWith) -> Iterator[Blog]:
 # ── The accident
 
 
-def log_file(blog: Blog) -> Path:
+def log_file(blog: RunningBlog) -> Path:
     return blog.stack.data / "event-bus.db"
 
 
-def copy_of_the_log(blog: Blog) -> Path:
+def copy_log(blog: RunningBlog) -> Path:
     """An old copy of the log, taken like a backup while no process has the file open."""
     copy = blog.stack.data / "old-copy.db"
     blog.kill(BUS)
@@ -49,7 +49,7 @@ def copy_of_the_log(blog: Blog) -> Path:
     return copy
 
 
-def put_in_place(blog: Blog, copy: Path | None) -> None:
+def replace_log(blog: RunningBlog, copy: Path | None) -> None:
     """Kill the bus and start it on another file: a copy, or none at all."""
     blog.kill(BUS)
     for end in ("", "-wal", "-shm"):
@@ -59,7 +59,7 @@ def put_in_place(blog: Blog, copy: Path | None) -> None:
     blog.restart(BUS)
 
 
-def write(blog: Blog, name: str, posts: int, comments: int) -> None:
+def write(blog: RunningBlog, name: str, posts: int, comments: int) -> None:
     """Write posts, and comments on the first of them, without waiting for consumers."""
     made = [
         blog.ask("POST", "posts", "/posts", json={"title": f"{name} {number}"}).json()["id"]
@@ -74,25 +74,25 @@ def write(blog: Blog, name: str, posts: int, comments: int) -> None:
 # ── What must hold afterwards
 
 
-def alarms(blog: Blog, *services: str) -> dict[str, list[str]]:
+def read_alerts(blog: RunningBlog, *services: str) -> dict[str, list[str]]:
     return {name: blog.state(name)["alarms"] for name in services}
 
 
-def all_alarmed(blog: Blog, *services: str) -> None:
-    eventually(lambda: all(alarms(blog, *services).values()), f"alarms of {services}")
+def wait_for_alerts(blog: RunningBlog, *services: str) -> None:
+    eventually(lambda: all(read_alerts(blog, *services).values()), f"alarms of {services}")
     for name in services:
         assert "ALARM: " in blog.log(name)
 
 
-def head(blog: Blog) -> int:
+def read_head(blog: RunningBlog) -> int:
     return int(blog.get(BUS, "/head")["sequence"])
 
 
-def events(blog: Blog) -> list[dict[str, Any]]:
+def read_events(blog: RunningBlog) -> list[dict[str, Any]]:
     return [json.loads(line) for line in blog.ask("GET", BUS, "/events").iter_lines()]
 
 
-def is_whole(blog: Blog, posts: int, comments: int) -> None:
+def assert_complete(blog: RunningBlog, posts: int, comments: int) -> None:
     """Assert that every copy has everything once and decided, and the log too, in publishing order.
 
     `comments` does not count the first one of each `write`.
@@ -101,7 +101,7 @@ def is_whole(blog: Blog, posts: int, comments: int) -> None:
     ids = ",".join(post["id"] for post in owned_posts)
     told = posts + 3 * len(blog.get("comments", "/comments", post_ids=ids))
     # A publisher that has not noticed the loss yet looks settled.
-    eventually(lambda: len(events(blog)) >= told, "a log with everything in it")
+    eventually(lambda: len(read_events(blog)) >= told, "a log with everything in it")
     blog.settle()
     feed = blog.all_of("query", "/feed")
     assert len(owned_posts) == len({post["title"] for post in owned_posts}) == posts
@@ -113,16 +113,16 @@ def is_whole(blog: Blog, posts: int, comments: int) -> None:
         assert one["status"] == ("rejected" if "orange" in one["content"] else "approved")
     shown = [one for entry in feed for one in entry["comments"]]
     assert sorted(shown, key=lambda one: one["id"]) == sorted(owned, key=lambda one: one["id"])
-    assert Counter(all_verdicts(blog)) == Counter(one["content"] for one in owned)
+    assert Counter(read_all_verdicts(blog)) == Counter(one["content"] for one in owned)
     order: defaultdict[str, list[str]] = defaultdict(list)
-    for event in events(blog):
+    for event in read_events(blog):
         order[event["source"]].append(event["id"])
     assert sum(map(len, order.values())) == told
     for by_one in order.values():
         assert by_one == sorted(set(by_one))
 
 
-def all_verdicts(blog: Blog) -> list[str]:
+def read_all_verdicts(blog: RunningBlog) -> list[str]:
     judged: list[str] = []
     while page := blog.get("moderation", "/verdicts", limit=100, after=len(judged)):
         judged += [one["content"] for one in page]
@@ -132,73 +132,75 @@ def all_verdicts(blog: Blog) -> list[str]:
 # ── Whole blogs
 
 
-def old_copy_then_writes(blog: Blog, posts: int, comments: int) -> Path:
+def copy_log_then_write(blog: RunningBlog, posts: int, comments: int) -> Path:
     """Copy a log of 2 posts and 3 comments; then write what the copy does not hold."""
     write(blog, "old", posts=2, comments=3)
     blog.settle()
-    copy = copy_of_the_log(blog)
+    copy = copy_log(blog)
     write(blog, "lost", posts, comments)
     blog.settle()
     return copy
 
 
-def test_a_log_put_back_from_an_old_copy_is_made_whole(blog: Blog) -> None:
-    copy = old_copy_then_writes(blog, posts=4, comments=6)
-    put_in_place(blog, copy)
-    all_alarmed(blog, "posts", *HEARERS)
+def test_a_log_put_back_from_an_old_copy_is_made_whole(blog: RunningBlog) -> None:
+    copy = copy_log_then_write(blog, posts=4, comments=6)
+    replace_log(blog, copy)
+    wait_for_alerts(blog, "posts", *CONSUMERS)
     write(blog, "new", posts=2, comments=3)
-    is_whole(blog, posts=8, comments=12)
-    noted = blog.laboratory.run(blog.stack.alarms())  # as a run saves it in its result
+    assert_complete(blog, posts=8, comments=12)
+    noted = blog.laboratory.run(blog.stack.alerts())  # as a run saves it in its result
     assert any(line.startswith("query: The log is not the one that was heard") for line in noted)
 
 
-def test_a_log_grown_again_beyond_a_consumer_does_not_deceive_it(blog: Blog) -> None:
-    copy = old_copy_then_writes(blog, posts=4, comments=6)
+def test_a_log_grown_again_beyond_a_consumer_does_not_deceive_it(blog: RunningBlog) -> None:
+    copy = copy_log_then_write(blog, posts=4, comments=6)
     heard = blog.state("query")["offset"]
     blog.kill("query")
-    put_in_place(blog, copy)
+    replace_log(blog, copy)
     write(blog, "new", posts=20, comments=20)
-    eventually(lambda: head(blog) > heard, "a log that has grown again")
+    eventually(lambda: read_head(blog) > heard, "a log that has grown again")
     blog.restart("query")
-    all_alarmed(blog, *TELLERS, "query")
-    is_whole(blog, posts=26, comments=29)
+    wait_for_alerts(blog, *PUBLISHERS, "query")
+    assert_complete(blog, posts=26, comments=29)
 
 
-def test_an_empty_log_is_told_everything_again(blog: Blog) -> None:
+def test_an_empty_log_is_told_everything_again(blog: RunningBlog) -> None:
     write(blog, "old", posts=5, comments=10)
     blog.settle()
-    put_in_place(blog, None)
+    replace_log(blog, None)
     write(blog, "new", posts=2, comments=3)
-    all_alarmed(blog, *TELLERS, "query")
-    is_whole(blog, posts=7, comments=13)
+    wait_for_alerts(blog, *PUBLISHERS, "query")
+    assert_complete(blog, posts=7, comments=13)
 
 
-def test_a_consumer_that_missed_the_lost_tail_hears_it_later(blog: Blog) -> None:
+def test_a_consumer_that_missed_the_lost_tail_hears_it_later(blog: RunningBlog) -> None:
     write(blog, "old", posts=2, comments=3)
     blog.settle()
-    copy = copy_of_the_log(blog)
+    copy = copy_log(blog)
     blog.kill("query")
     write(blog, "lost", posts=3, comments=4)
-    eventually(lambda: head(blog) == 2 + 3 + 3 * (3 + 4 + 2), "everything told, but to query")
-    eventually(lambda: not any(blog.state(name)["untold"] for name in TELLERS), "and noted so")
-    put_in_place(blog, copy)
-    all_alarmed(blog, *TELLERS)
+    eventually(lambda: read_head(blog) == 2 + 3 + 3 * (3 + 4 + 2), "everything told, but to query")
+    eventually(lambda: not any(blog.state(name)["untold"] for name in PUBLISHERS), "and noted so")
+    replace_log(blog, copy)
+    wait_for_alerts(blog, *PUBLISHERS)
     blog.restart("query")
-    is_whole(blog, posts=5, comments=7)
-    assert alarms(blog, "query") == {"query": []}  # it had no newer offset to compare
+    assert_complete(blog, posts=5, comments=7)
+    assert read_alerts(blog, "query") == {"query": []}  # it had no newer offset to compare
 
 
-def test_a_tail_lost_while_all_services_are_down_comes_back(blog: Blog) -> None:
-    copy = old_copy_then_writes(blog, posts=4, comments=5)
+def test_a_tail_lost_while_all_services_are_down_comes_back(blog: RunningBlog) -> None:
+    copy = copy_log_then_write(blog, posts=4, comments=5)
     services = ("posts", "comments", "moderation", "query")
     for name in services:
         blog.kill(name)
-    put_in_place(blog, copy)
+    replace_log(blog, copy)
     for name in reversed(services):
         blog.restart(name)
     write(blog, "new", posts=1, comments=2)
-    is_whole(blog, posts=7, comments=10)
-    all_alarmed(blog, *HEARERS)  # A publisher may be killed before it stores that it has published.
+    assert_complete(blog, posts=7, comments=10)
+    wait_for_alerts(
+        blog, *CONSUMERS
+    )  # A publisher may be killed before it stores that it has published.
 
 
 @needs_nats
@@ -219,14 +221,14 @@ def test_a_nats_stream_put_back_from_an_old_copy_is_made_whole(blog_with: BlogWi
         copy.rename(storage)
         blog.restart(BUS)
         write(blog, "new", posts=20, comments=10)
-        eventually(lambda: head(blog) > heard, "a log that has grown again")
+        eventually(lambda: read_head(blog) > heard, "a log that has grown again")
         blog.restart("query")
-        all_alarmed(blog, *TELLERS, "query")
-        is_whole(blog, posts=25, comments=17)
+        wait_for_alerts(blog, *PUBLISHERS, "query")
+        assert_complete(blog, posts=25, comments=17)
 
 
 @contextmanager
-def writing(blog: Blog, counts: Counter[str]) -> Iterator[None]:
+def write_in_background(blog: RunningBlog, counts: Counter[str]) -> Iterator[None]:
     """Two threads that write without a pause."""
     over = threading.Event()
 
@@ -251,38 +253,38 @@ def writing(blog: Blog, counts: Counter[str]) -> Iterator[None]:
             thread.join()
 
 
-def test_tails_lost_repeatedly_under_writing_come_back(blog: Blog) -> None:
+def test_tails_lost_repeatedly_under_writing_come_back(blog: RunningBlog) -> None:
     counts: Counter[str] = Counter()
 
-    def written(more: int) -> None:
+    def wait_for_writes(more: int) -> None:
         enough = counts.total() + more
         eventually(lambda: counts.total() >= enough, "some more writes")
 
-    with writing(blog, counts):
+    with write_in_background(blog, counts):
         for _ in range(3):
-            written(20)
-            copy = copy_of_the_log(blog)
-            kept = head(blog)
-            written(60)
-            eventually(lambda: head(blog) > kept, "an event that will be lost")  # noqa: B023
-            put_in_place(blog, copy)
-        written(20)
-    is_whole(blog, posts=counts["posts"] + 1, comments=counts["comments"])
-    assert any(alarms(blog, *TELLERS, "query").values())
+            wait_for_writes(20)
+            copy = copy_log(blog)
+            kept = read_head(blog)
+            wait_for_writes(60)
+            eventually(lambda: read_head(blog) > kept, "an event that will be lost")  # noqa: B023
+            replace_log(blog, copy)
+        wait_for_writes(20)
+    assert_complete(blog, posts=counts["posts"] + 1, comments=counts["comments"])
+    assert any(read_alerts(blog, *PUBLISHERS, "query").values())
 
 
-def test_a_plain_restart_raises_no_alarm(blog: Blog) -> None:
+def test_a_plain_restart_raises_no_alarm(blog: RunningBlog) -> None:
     write(blog, "old", posts=2, comments=3)
     for name in (BUS, "query", "posts", "comments", "moderation", BUS):
         blog.kill(name)
         blog.restart(name)
     write(blog, "new", posts=2, comments=3)
-    is_whole(blog, posts=4, comments=6)
-    assert not any(alarms(blog, *TELLERS, "query").values())
+    assert_complete(blog, posts=4, comments=6)
+    assert not any(read_alerts(blog, *PUBLISHERS, "query").values())
 
 
 def test_questions_by_events_are_answered_again_on_a_new_log(blog_with: BlogWith) -> None:
     with blog_with("request-reply") as blog:
         post = blog.write_post()["id"]
-        put_in_place(blog, None)
+        replace_log(blog, None)
         eventually(lambda: blog.comment(post, "said").status_code == 201, "an answer to a question")

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.cluster.fault_rules import out_of_reach
+from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.domain.events import CommentModerated, PostCreated
-from lab.experiment.observers import read_halted
-from lab.faults.kinds import NewVersion, parse_fault
-from lab.faults.versions import VERSIONS, in_version, told_in_version
-from lab.results.result import footprint
+from lab.experiment.observers import read_stuck_consumers
+from lab.faults.kinds import NewVersionFault, parse_fault
+from lab.faults.versions import VERSIONS, rewrite_envelope, rewrite_payload
+from lab.results.result import measure_footprint
 from tests.blog.conftest import BlogWith
-from tests.support.consumers import Consumer, MemoryBus, envelope
-from tests.support.laboratory import PATIENCE_S, Blog, eventually
+from tests.support.consumers import MemoryBus, RecordingConsumer, envelope
+from tests.support.laboratory import PATIENCE_S, RunningBlog, eventually
 
 POST = {"id": "p1", "title": "A title"}
 
@@ -34,10 +34,10 @@ POST = {"id": "p1", "title": "A title"}
     ],
 )
 def test_a_post_is_said_in_the_shape_of_its_version(version: int, said: dict[str, Any]) -> None:
-    assert in_version(POST, version) == said
-    assert in_version([POST, POST], version) == [said, said]
+    assert rewrite_payload(POST, version) == said
+    assert rewrite_payload([POST, POST], version) == [said, said]
     told = envelope(PostCreated(**POST))
-    assert json.loads(told_in_version(told.model_dump_json(), version)) == {
+    assert json.loads(rewrite_envelope(told.model_dump_json(), version)) == {
         **told.model_dump(),
         "data": said,
     }
@@ -47,12 +47,12 @@ def test_a_post_is_said_in_the_shape_of_its_version(version: int, said: dict[str
 def test_events_that_are_no_posts_are_told_unchanged(version: int) -> None:
     verdict = envelope(CommentModerated(id="c", post_id="p", content="x", status="approved"))
     told = verdict.model_dump_json()
-    assert told_in_version(told, version) is told
+    assert rewrite_envelope(told, version) is told
 
 
 @pytest.mark.parametrize("version", [2, 4])
 def test_readers_of_events_ignore_unknown_fields(version: int) -> None:
-    assert PostCreated.model_validate(in_version(POST, version)) == PostCreated(**POST)
+    assert PostCreated.model_validate(rewrite_payload(POST, version)) == PostCreated(**POST)
 
 
 @pytest.mark.parametrize("version", [1, 5])
@@ -73,14 +73,16 @@ def test_an_unknown_version_is_refused(version: int) -> None:
 def test_only_posts_deployed_alone_can_have_another_version(
     arrangement: str, target: str, why: str | None
 ) -> None:
-    said = out_of_reach(NewVersion(target=target, version=3), ARRANGEMENTS[arrangement])
+    said = why_fault_inapplicable(
+        NewVersionFault(target=target, version=3), ARRANGEMENTS[arrangement]
+    )
     assert (why is None and said is None) or (why and said and why in said)
 
 
 # ── Running services
 
 
-def test_the_chain_fails_until_the_new_version_is_taken_back(chain_blog: Blog) -> None:
+def test_the_chain_fails_until_the_new_version_is_taken_back(chain_blog: RunningBlog) -> None:
     chain_blog.write_post("before")
     with chain_blog.broken("new_version", "posts", version=3) as injection:
         written = chain_blog.ask("POST", "posts", "/posts", json={"title": "meanwhile"})
@@ -88,13 +90,15 @@ def test_the_chain_fails_until_the_new_version_is_taken_back(chain_blog: Blog) -
         assert written.json()["headline"] == "meanwhile"
         assert chain_blog.ask("GET", "query", "/feed").status_code == 500
     assert injection.acted
-    assert injection.gone
+    assert injection.removed
     titles = [entry["title"] for entry in chain_blog.get("query", "/feed")]
     assert titles == ["meanwhile", "before"]
 
 
 @pytest.mark.parametrize("version", [2, 4])
-def test_old_readers_on_the_bus_ignore_additional_fields(bus_blog: Blog, version: int) -> None:
+def test_old_readers_on_the_bus_ignore_additional_fields(
+    bus_blog: RunningBlog, version: int
+) -> None:
     with bus_blog.broken("new_version", "posts", version=version) as injection:
         post = bus_blog.write_post(f"in version {version}")
     assert injection.acted
@@ -103,8 +107,8 @@ def test_old_readers_on_the_bus_ignore_additional_fields(bus_blog: Blog, version
     assert entry["title"] == f"in version {version}"
 
 
-def halted(blog: Blog) -> dict[str, Any]:
-    return blog.laboratory.run(read_halted(blog.stack))
+def read_stuck(blog: RunningBlog) -> dict[str, Any]:
+    return blog.laboratory.run(read_stuck_consumers(blog.stack))
 
 
 @pytest.mark.parametrize("dead_letter", [False, True])
@@ -117,22 +121,24 @@ def test_a_renamed_field_stops_readers_or_makes_dead_letters(
         with blog.broken("new_version", "posts", version=3):
             assert blog.ask("POST", "posts", "/posts", json={"title": "new"}).status_code == 201
             if dead_letter:
-                eventually(lambda: halted(blog)["dead_letters"] == failed, "dead letters")
+                eventually(lambda: read_stuck(blog)["dead_letters"] == failed, "dead letters")
             else:
-                eventually(lambda: halted(blog)["stuck"].keys() == failed.keys(), "both stuck")
+                eventually(lambda: read_stuck(blog)["stuck"].keys() == failed.keys(), "both stuck")
         later = blog.ask("POST", "posts", "/posts", json={"title": "later"}).json()
         blog.settle()  # nothing more arrives behind a stuck consumer
         feed = [entry["id"] for entry in blog.get("query", "/feed")]
         if dead_letter:
             assert feed == [later["id"], old["id"]]
-            assert halted(blog)["stuck"] == {}
+            assert read_stuck(blog)["stuck"] == {}
         else:
             assert feed == [old["id"]]
-            assert "title: Field required" in halted(blog)["stuck"]["query"]
+            assert "title: Field required" in read_stuck(blog)["stuck"]["query"]
 
 
-def test_the_bus_takes_a_process_more_than_the_chain(bus_blog: Blog, chain_blog: Blog) -> None:
-    told, asked = (footprint(one.stack.pids().values()) for one in (bus_blog, chain_blog))
+def test_the_bus_takes_a_process_more_than_the_chain(
+    bus_blog: RunningBlog, chain_blog: RunningBlog
+) -> None:
+    told, asked = (measure_footprint(one.stack.pids().values()) for one in (bus_blog, chain_blog))
     assert (told.processes, asked.processes) == (5, 4)
     for seen in (told, asked):
         assert seen.memory_mib is None or seen.memory_mib > 1
@@ -147,18 +153,18 @@ async def test_each_failing_event_is_tried_again_equally_soon(
     pauses: list[float] = []
     sleep: Callable[[float], Any] = asyncio.sleep
 
-    async def noted(seconds: float) -> None:
+    async def record_pause(seconds: float) -> None:
         pauses.append(seconds)
         await sleep(0)
 
-    consumer, bus = Consumer(tmp_path, dead_letter=True), MemoryBus()
+    consumer, bus = RecordingConsumer(tmp_path, dead_letter=True), MemoryBus()
     verdict = CommentModerated(id="c", post_id="p", content="x", status="approved")
-    bus.tell(envelope(verdict), envelope(verdict))
+    bus.publish(envelope(verdict), envelope(verdict))
     with monkeypatch.context() as patch:
-        patch.setattr("lab.async_bus.consumer.asyncio.sleep", noted)
-        hearing = asyncio.create_task(consumer.inbox(bus).run())
+        patch.setattr("lab.async_bus.consumer.asyncio.sleep", record_pause)
+        hearing = asyncio.create_task(consumer.make_consumer(bus).run())
         async with asyncio.timeout(PATIENCE_S):
-            while consumer.applier.position < 2:
+            while consumer.inbox.position < 2:
                 await sleep(0)
         hearing.cancel()
         await asyncio.gather(hearing, return_exceptions=True)

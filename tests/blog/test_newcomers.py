@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster.fixtures import is_old, newest_old, old_posts
+from lab.cluster.fixtures import history_envelopes, is_history_id, newest_history_ids
 from lab.domain.events import Envelope, PostCreated
 from lab.domain.model import new_id
-from lab.experiment.evaluate import health_of_the_run
+from lab.experiment.evaluate import validity_problems
 from lab.experiment.runner import Run
-from lab.results.paths import measured
-from lab.results.result import Newcomer, Result, Variant
+from lab.results.paths import lookup
+from lab.results.result import Newcomer, RunResult, VariantResult
 from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.support.small import scenario_text
 
@@ -34,16 +34,16 @@ def load(folder: Path, joining: str = JOINING, **more: object) -> Scenario:
 
 
 def test_old_posts_sort_first_and_are_known_as_old() -> None:
-    old = [Envelope.model_validate(one) for one in old_posts(1, 12)]
+    old = [Envelope.model_validate(one) for one in history_envelopes(1, 12)]
     events = [one.event() for one in old]
     assert all(isinstance(event, PostCreated) and event.id < new_id() for event in events)
     assert len({one.id for one in old}) == len({one.subject for one in old}) == 12
     assert {one.source for one in old} == {"/archive"}
-    assert newest_old(12, 3) == [one.subject for one in old][:-4:-1]
-    assert newest_old(2, 5) == [one.subject for one in old][1::-1]
-    assert newest_old(0, 5) == []
-    assert is_old(old[0].subject)
-    assert not is_old(new_id())
+    assert newest_history_ids(12, 3) == [one.subject for one in old][:-4:-1]
+    assert newest_history_ids(2, 5) == [one.subject for one in old][1::-1]
+    assert newest_history_ids(0, 5) == []
+    assert is_history_id(old[0].subject)
+    assert not is_history_id(new_id())
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_quick_halves_the_history_and_the_moment_of_the_newcomer(tmp_path: Path)
 
 def test_a_newcomer_that_is_behind_makes_the_run_invalid(tmp_path: Path) -> None:
     late = Newcomer(service="query", part="query-2", at_s=0.2, events=17)
-    variant = Variant(name="async-bus", arrangement="async-bus", newcomers=[late])
-    result = Result(scenario="joins", seed=7, started="now", variants=[variant])
-    problems = health_of_the_run(load(tmp_path), result, [])
+    variant = VariantResult(name="async-bus", arrangement="async-bus", newcomers=[late])
+    result = RunResult(scenario="joins", seed=7, started="now", variants=[variant])
+    problems = validity_problems(load(tmp_path), result, [])
     assert "async-bus: the new query did not catch up; it had heard 17 events" in problems[0]
-    assert measured("async-bus.newcomer.seconds", result) is None
-    assert measured("async-bus.newcomer.events", result) == 17
+    assert lookup("async-bus.newcomer.seconds", result) is None
+    assert lookup("async-bus.newcomer.events", result) == 17
 
 
 # ── A run
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The chain, and the bus with a history; in the middle a second `query` joins.
 
     On a busy machine the load is late, so the run is invalid. Otherwise the patience here changes
@@ -108,7 +108,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 
 def test_a_newcomer_hears_everything_and_shows_the_same_feed(
-    run: Result,
+    run: RunResult,
 ) -> None:
     assert not [problem for problem in run.problems if "catch up" in problem]
     chain, bus = run.variants
@@ -119,10 +119,10 @@ def test_a_newcomer_hears_everything_and_shows_the_same_feed(
     assert (newcomer.seconds or 0) > 0
     assert (newcomer.entries or 0) > EVENTS
     assert newcomer.differences == 0
-    assert measured("async-bus.newcomer.events_per_second", run) == newcomer.events_per_s
+    assert lookup("async-bus.newcomer.events_per_second", run) == newcomer.events_per_s
 
 
-def test_a_history_counts_as_nobodys_loss(run: Result) -> None:
+def test_a_history_counts_as_nobodys_loss(run: RunResult) -> None:
     for variant in run.variants:
         assert variant.data is not None
         assert variant.data.acknowledged == variant.data.visible > 0

@@ -11,53 +11,53 @@ from rich.console import Console
 
 from lab.cluster import databases
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.cluster.databases import owners, reach_in
+from lab.cluster.databases import read_owners, try_foreign_open
 from lab.cluster.errors import StartFailed
 from lab.cluster.program import Program
-from lab.experiment.observers import middle_s
-from lab.report.formatting import Look
+from lab.experiment.observers import observation_offset_s
+from lab.report.formatting import TextFormat
 from lab.report.terminal.sections import databases as table_of
-from lab.results.paths import ExpressionError, known_path, measured
-from lab.results.result import Expectation, Phase, Result, Variant
+from lab.results.paths import ExpressionError, check_figure_path, lookup
+from lab.results.result import Expectation, RunResult, ScenarioPhase, VariantResult
 from lab.scenarios.scenario import Scenario
 from tests.blog.conftest import BlogWith
-from tests.support.laboratory import PATIENCE_S, Blog
+from tests.support.laboratory import PATIENCE_S, RunningBlog
 
 TWO = {"posts": ["posts.db"], "comments": ["comments.db"], "query": []}
 
 
-def result_of(**keys: object) -> Result:
-    variant = Variant.model_validate({"name": "mine", "arrangement": "sync-chain", **keys})
+def result_of(**keys: object) -> RunResult:
+    variant = VariantResult.model_validate({"name": "mine", "arrangement": "sync-chain", **keys})
     expected = Expectation(says="", that="mine.databases.files == 1", verdict="holds")
-    return Result(scenario="x", seed=7, started="", variants=[variant], expectations=[expected])
+    return RunResult(scenario="x", seed=7, started="", variants=[variant], expectations=[expected])
 
 
-def figures(**keys: object) -> dict[str, float | None]:
+def read_figures(**keys: object) -> dict[str, float | None]:
     names = ("files", "owned", "shared", "foreign", "reached_in", "refused")
-    return {name: measured(f"mine.databases.{name}", result_of(**keys)) for name in names}
+    return {name: lookup(f"mine.databases.{name}", result_of(**keys)) for name in names}
 
 
-def tables(database: Path) -> set[str]:
+def read_tables(database: Path) -> set[str]:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     return {name for (name,) in rows}
 
 
-def program(blog: Blog, service: str) -> Program:
-    name = blog.stack.program(service)
+def find_program(blog: RunningBlog, service: str) -> Program:
+    name = blog.stack.program_name(service)
     return next(one for one in blog.stack.programs if one.name == name)
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_each_service_has_its_own_database_open_and_no_other(
-    blogs: dict[str, Blog], arrangement: str
+    blogs: dict[str, RunningBlog], arrangement: str
 ) -> None:
     blog = blogs[arrangement]
     blog.comment(blog.write_post()["id"])
     blog.settle()
     of = blog.stack.arrangement
     # A `query` that calls others has no database. The monolith has one for all services.
-    owners = {part: not (part == "query" and of.ask_by is not None) for part in of.parts}
+    owners = {part: not (part == "query" and of.ask_by is not None) for part in of.processes}
     for part, owns in owners.items():
         files = psutil.Process(blog.pid(part)).open_files()
         opened = {Path(file.path).name for file in files if ".db" in Path(file.path).name}
@@ -81,43 +81,43 @@ def test_a_service_does_not_start_on_another_ones_file(blog_with: BlogWith) -> N
             blog.restart("query")
 
 
-def test_a_database_names_its_owner(bus_blog: Blog) -> None:
+def test_a_database_names_its_owner(bus_blog: RunningBlog) -> None:
     data = bus_blog.stack.data
-    parts = bus_blog.stack.arrangement.parts
-    assert owners(data) == {f"{part}.db": part for part in parts}
+    parts = bus_blog.stack.arrangement.processes
+    assert read_owners(data) == {f"{part}.db": part for part in parts}
     (data / "kept.db").write_bytes(b"no database")
-    assert owners(data)["kept.db"] == "kept"
+    assert read_owners(data)["kept.db"] == "kept"
     (data / "kept.db").unlink()
 
 
 def test_reaching_into_another_database_is_refused(
-    bus_blog: Blog, monkeypatch: pytest.MonkeyPatch
+    bus_blog: RunningBlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "GIVEN_UP_AFTER_S", PATIENCE_S)
     laboratory, data = bus_blog.laboratory, bus_blog.stack.data
-    before = tables(data / "posts.db")
-    who, died = program(bus_blog, "comments"), laboratory.supervisor.unexpected_exits()
-    running = laboratory.run(reach_in(laboratory.supervisor, who, "posts", data, "running"))
+    before = read_tables(data / "posts.db")
+    who, died = find_program(bus_blog, "comments"), laboratory.supervisor.unexpected_exits()
+    running = laboratory.run(try_foreign_open(laboratory.supervisor, who, "posts", data, "running"))
     assert running.refused
     assert running.says.startswith("posts.db is open in another process")
     bus_blog.kill("posts")
     assert bus_blog.stack.open_databases()["posts"] == []
-    gone = laboratory.run(reach_in(laboratory.supervisor, who, "posts", data, "gone"))
+    gone = laboratory.run(try_foreign_open(laboratory.supervisor, who, "posts", data, "gone"))
     assert gone.refused
     assert gone.says.startswith("posts.db belongs to /async-bus/posts, not to /async-bus/comments")
     bus_blog.restart("posts")
-    assert tables(data / "posts.db") == before
+    assert read_tables(data / "posts.db") == before
     assert laboratory.supervisor.unexpected_exits() == died
     assert bus_blog.write_comment(bus_blog.write_post()["id"])["status"] == "pending"
 
 
 def test_a_service_that_reaches_in_unrefused_is_ended_and_reported(
-    bus_blog: Blog, monkeypatch: pytest.MonkeyPatch
+    bus_blog: RunningBlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "GIVEN_UP_AFTER_S", 1.0)
     laboratory, data = bus_blog.laboratory, bus_blog.stack.data
-    who = program(bus_blog, "comments")
-    tried = laboratory.run(reach_in(laboratory.supervisor, who, "nobody", data, "gone"))
+    who = find_program(bus_blog, "comments")
+    tried = laboratory.run(try_foreign_open(laboratory.supervisor, who, "nobody", data, "gone"))
     assert not tried.refused
     assert not laboratory.supervisor.alive(f"{who.name}-in-nobody")
     (data / "nobody.db").unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def test_a_service_that_reaches_in_unrefused_is_ended_and_reported(
 def test_files_are_counted_as_owned_shared_and_foreign(
     opened: dict[str, list[str]], owned_by: dict[str, str], wanted: tuple[int, ...]
 ) -> None:
-    seen = figures(databases=opened, database_owners=owned_by)
+    seen = read_figures(databases=opened, database_owners=owned_by)
     assert tuple(seen[name] for name in ("files", "owned", "shared", "foreign")) == wanted
     assert (seen["reached_in"], seen["refused"]) == (0, 0)
 
@@ -147,12 +147,12 @@ def test_files_are_counted_as_owned_shared_and_foreign(
 def test_figures_tell_refused_from_unrefused_attempts() -> None:
     tried = {"who": "comments", "into": "posts", "owner": "running", "says": ""}
     reached = [{**tried, "refused": True}, {**tried, "refused": False}]
-    seen = figures(databases=TWO, reached_in=reached)
+    seen = read_figures(databases=TWO, reached_in=reached)
     assert (seen["reached_in"], seen["refused"]) == (2, 1)
-    assert set(figures().values()) == {None}, "without a look nothing is measured"
-    known_path("mine.databases.foreign", ["mine"], ["before"], False)
+    assert set(read_figures().values()) == {None}, "without a look nothing is measured"
+    check_figure_path("mine.databases.foreign", ["mine"], ["before"], False)
     with pytest.raises(ExpressionError, match="Did you mean 'shared'"):
-        known_path("mine.databases.share", ["mine"], ["before"], False)
+        check_figure_path("mine.databases.share", ["mine"], ["before"], False)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_only_one_service_can_reach_into_another_one(wish: dict[str, str], says:
 
 
 def test_databases_are_looked_at_in_the_middle_of_a_phase() -> None:
-    before, after = Phase("before", 3), Phase("after", 2)
-    assert middle_s([before, Phase("during", 4), after]) == 5
-    assert middle_s([before, Phase("posts down", 4), after]) == 1.5
+    before, after = ScenarioPhase("before", 3), ScenarioPhase("after", 2)
+    assert observation_offset_s([before, ScenarioPhase("during", 4), after]) == 5
+    assert observation_offset_s([before, ScenarioPhase("posts down", 4), after]) == 1.5
 
 
 def test_the_table_names_the_owner_of_a_foreign_file() -> None:
@@ -183,10 +183,10 @@ def test_the_table_names_the_owner_of_a_foreign_file() -> None:
         reached_in=[{"who": "query", "into": "posts", "owner": "gone", "refused": False}],
     )
     out = Console(file=io.StringIO(), width=80)
-    for block in table_of(seen, Look.of(out)):
+    for block in table_of(seen, TextFormat.for_console(out)):
         out.print(block)
     assert isinstance(out.file, io.StringIO)
     assert "posts.db (of posts)" in out.file.getvalue()
     assert "NOT REFUSED" in out.file.getvalue()
     seen.expectations = []
-    assert list(table_of(seen, Look.of(out))) == []
+    assert list(table_of(seen, TextFormat.for_console(out))) == []

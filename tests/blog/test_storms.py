@@ -10,13 +10,13 @@ import pytest
 
 from tests.blog.conftest import BlogWith
 from tests.support.nats_lab import needs_nats
-from tests.support.storm import Weather, go_through
+from tests.support.storm import StormPlan, run_storm
 
-SHORT = Weather(rate=60, rounds=1, every_s=0.4)
-LONG = Weather(rounds=7)
+SHORT = StormPlan(rate=60, rounds=1, every_s=0.4)
+LONG = StormPlan(rounds=7)
 FEW_KILLS, MANY_KILLS = 8, 60
 MANY_WRITES = 10_000
-FEW_UNHEARD = 3  # posts, of the 60 written per second
+FEW_UNKNOWN = 3  # posts, of the 60 written per second
 TOO_MUCH_AT_ONCE = 400  # of the longest comments: more than the bus accepts in one request
 
 engines = pytest.mark.parametrize("engine", ["log", pytest.param("nats", marks=needs_nats)])
@@ -33,10 +33,10 @@ engines = pytest.mark.parametrize("engine", ["log", pytest.param("nats", marks=n
 async def test_a_storm_of_kills_loses_nothing_acknowledged(
     tmp_path: Path, arrangement: str, options: dict[str, str]
 ) -> None:
-    came_of_it = await go_through(SHORT, tmp_path, arrangement, **options)
-    assert came_of_it.wrong() == {}
-    assert len(came_of_it.kills) >= FEW_KILLS
-    assert came_of_it.data.acknowledged > 0
+    aftermath = await run_storm(SHORT, tmp_path, arrangement, **options)
+    assert aftermath.violations() == {}
+    assert len(aftermath.kills) >= FEW_KILLS
+    assert aftermath.data.acknowledged > 0
 
 
 def test_all_that_is_written_while_the_bus_is_down_arrives(blog_with: BlogWith) -> None:
@@ -59,10 +59,10 @@ def test_all_that_is_written_while_the_bus_is_down_arrives(blog_with: BlogWith) 
 async def test_a_long_storm_of_kills_loses_nothing_acknowledged(
     tmp_path: Path, engine: str
 ) -> None:
-    came_of_it = await go_through(LONG, tmp_path, bus=engine)
-    assert came_of_it.wrong() == {}
-    assert came_of_it.kills_under_load >= MANY_KILLS
-    assert came_of_it.data.acknowledged >= MANY_WRITES
+    aftermath = await run_storm(LONG, tmp_path, bus=engine)
+    assert aftermath.violations() == {}
+    assert aftermath.kills_under_load >= MANY_KILLS
+    assert aftermath.data.acknowledged >= MANY_WRITES
 
 
 @pytest.mark.soak
@@ -71,11 +71,11 @@ async def test_a_long_storm_of_kills_loses_nothing_acknowledged(
 async def test_a_long_outage_and_a_storm_after_it_lose_nothing(
     tmp_path: Path, engine: str, outage_s: float
 ) -> None:
-    weather = Weather(rate=120, calm_s=18, outage_s=outage_s, drain_s=60, rounds=7)
-    came_of_it = await go_through(weather, tmp_path, bus=engine)
-    assert came_of_it.wrong() == {}
-    assert came_of_it.kills_under_load >= MANY_KILLS
+    storm = StormPlan(rate=120, calm_s=18, outage_s=outage_s, drain_s=60, rounds=7)
+    aftermath = await run_storm(storm, tmp_path, bus=engine)
+    assert aftermath.violations() == {}
+    assert aftermath.kills_under_load >= MANY_KILLS
     # A post that readers knew and `comments` did not, when the bus was killed, gets no comments.
-    refused = [one for one in came_of_it.samples if one.phase == "outage" and not one.ok]
+    refused = [one for one in aftermath.samples if one.phase == "outage" and not one.ok]
     assert {one.error for one in refused} <= {"http_404"}
-    assert len({one.post_id for one in refused}) <= FEW_UNHEARD
+    assert len({one.post_id for one in refused}) <= FEW_UNKNOWN

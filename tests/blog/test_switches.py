@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from lab.async_bus.dead_letters import count_dead, dead_letters, redrive
+from lab.async_bus.dead_letters import count_dead_letters, read_dead_letters, redrive
 from lab.async_bus.inbox import ATTEMPTS, DeliveryFailed
 from lab.async_bus.outbox import DualWrite
-from lab.cluster.arrangements import ARRANGEMENTS, programs
+from lab.cluster.arrangements import ARRANGEMENTS, build_programs
 from lab.domain.events import CommentModerated, CommentUpdated, PostCreated
 from lab.sandbox.session import settings_by_stack
 from lab.service.store import Store
-from tests.support.consumers import Consumer, MemoryBus, comment, envelope, poison, post
+from tests.support.consumers import MemoryBus, RecordingConsumer, comment, envelope, poison, post
 
-Make = Callable[..., Consumer]
+MakeConsumer = Callable[..., RecordingConsumer]
 
 
 @pytest.fixture
-def consumer(tmp_path: Path) -> Iterator[Make]:
-    made: list[Consumer] = []
+def consumer(tmp_path: Path) -> Iterator[MakeConsumer]:
+    made: list[RecordingConsumer] = []
 
-    def make(**switches: Any) -> Consumer:
-        made.append(Consumer(tmp_path, **switches))
+    def make(**switches: Any) -> RecordingConsumer:
+        made.append(RecordingConsumer(tmp_path, **switches))
         return made[-1]
 
     yield make
@@ -65,7 +65,7 @@ async def test_without_an_outbox_the_event_is_lost(
     await asyncio.to_thread(write, store, "p2")
     assert [row["id"] for row in store.rows("SELECT id FROM posts ORDER BY id")] == ["p1", "p2"]
     assert [event.subject for event in bus.log] == ["p2"]
-    assert (dual.waiting(), store.count_outbox(0)) == (0, 0)
+    assert (dual.count_unpublished(), store.count_outbox(0)) == (0, 0)
     assert "now are gone" in capfd.readouterr().err
     with pytest.raises(Exception, match="UNIQUE"):
         await asyncio.to_thread(write, store, "p2")
@@ -75,36 +75,36 @@ async def test_without_an_outbox_the_event_is_lost(
 # ── dedupe
 
 
-def test_an_event_that_comes_again_is_passed_over(consumer: Make) -> None:
+def test_an_event_that_comes_again_is_passed_over(consumer: MakeConsumer) -> None:
     one = consumer()
-    one.applier.take([comment(1), comment(1), comment(2)])
-    one.applier.take([comment(2)])
+    one.inbox.apply_batch([comment(1), comment(1), comment(2)])
+    one.inbox.apply_batch([comment(2)])
     assert one.notes() == ["1", "2"]
-    assert (one.applier.position, one.store.offset(), one.applier.passed_over) == (2, 2, 2)
+    assert (one.inbox.position, one.store.offset(), one.inbox.skipped) == (2, 2, 2)
 
 
-def test_events_that_overtook_each_other_are_put_in_order(consumer: Make) -> None:
+def test_events_that_overtook_each_other_are_put_in_order(consumer: MakeConsumer) -> None:
     one = consumer()
-    one.applier.take([comment(2), comment(1), comment(3)])
+    one.inbox.apply_batch([comment(2), comment(1), comment(3)])
     assert one.notes() == ["1", "2", "3"]
 
 
-def test_where_a_number_is_missing_nothing_behind_it_is_applied(consumer: Make) -> None:
+def test_where_a_number_is_missing_nothing_behind_it_is_applied(consumer: MakeConsumer) -> None:
     one = consumer()
     with pytest.raises(DeliveryFailed, match="Event 2 is missing"):
-        one.applier.take([comment(1), comment(3)])
+        one.inbox.apply_batch([comment(1), comment(3)])
     assert (one.notes(), one.store.offset()) == (["1"], 1)
 
 
 def test_without_dedupe_events_are_applied_unless_a_key_refuses(
-    consumer: Make, capfd: pytest.CaptureFixture[str]
+    consumer: MakeConsumer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = consumer(dedupe=False)
-    one.applier.take([comment(2), comment(1), comment(1), comment(4)])
+    one.inbox.apply_batch([comment(2), comment(1), comment(1), comment(4)])
     assert (one.notes(), one.store.offset()) == (["2", "1", "1", "4"], 4)
-    one.applier.take([post(5), post(5), comment(6)])
+    one.inbox.apply_batch([post(5), post(5), comment(6)])
     assert one.store.rows("SELECT count(*) AS n FROM posts")[0]["n"] == 1
-    assert (one.notes()[4:], one.applier.stuck) == (["6"], None)
+    assert (one.notes()[4:], one.inbox.stuck_event) == (["6"], None)
     assert "again?" in capfd.readouterr().err
 
 
@@ -117,14 +117,14 @@ def test_a_crash_before_the_offset_doubles_only_without_dedupe(
     for dedupe, noted in ((True, ["1"]), (False, ["1", "1"])):
         folder = tmp_path / str(dedupe)
         folder.mkdir()
-        one = Consumer(folder, dedupe=dedupe)
+        one = RecordingConsumer(folder, dedupe=dedupe)
         with monkeypatch.context() as patch:
             patch.setattr("lab.service.store.Transaction.heard", crash)
             with pytest.raises(KeyboardInterrupt):
-                one.applier.take([comment(1)])
+                one.inbox.apply_batch([comment(1)])
         one.store.close()
-        again = Consumer(folder, dedupe=dedupe)
-        again.applier.take([comment(1)])
+        again = RecordingConsumer(folder, dedupe=dedupe)
+        again.inbox.apply_batch([comment(1)])
         assert again.notes() == noted
         again.store.close()
 
@@ -132,86 +132,90 @@ def test_a_crash_before_the_offset_doubles_only_without_dedupe(
 # ── dead_letter
 
 
-def fail(one: Consumer, times: int, *numbers_behind: int, number: int = 2) -> None:
+def fail_repeatedly(
+    one: RecordingConsumer, times: int, *numbers_behind: int, number: int = 2
+) -> None:
     for _ in range(times):
         with pytest.raises(DeliveryFailed):
-            one.applier.take([poison(number), *map(comment, numbers_behind)])
+            one.inbox.apply_batch([poison(number), *map(comment, numbers_behind)])
 
 
-def test_without_dead_letters_everything_waits_behind_a_poison(consumer: Make) -> None:
+def test_without_dead_letters_everything_waits_behind_a_poison(consumer: MakeConsumer) -> None:
     one = consumer()
-    one.applier.take([comment(1)])
-    fail(one, ATTEMPTS - 1, 3)
-    assert one.applier.stuck is None
-    fail(one, 3, 3)
-    assert "stuck at event 2, a CommentCreated" in str(one.applier.stuck)
-    assert (one.notes(), one.store.offset(), count_dead(one.store)) == (["1"], 1, 0)
+    one.inbox.apply_batch([comment(1)])
+    fail_repeatedly(one, ATTEMPTS - 1, 3)
+    assert one.inbox.stuck_event is None
+    fail_repeatedly(one, 3, 3)
+    assert "stuck at event 2, a CommentCreated" in str(one.inbox.stuck_event)
+    assert (one.notes(), one.store.offset(), count_dead_letters(one.store)) == (["1"], 1, 0)
 
 
 @pytest.mark.parametrize("apply_ms", [0, 1])
-def test_events_before_a_poison_in_one_delivery_are_kept(consumer: Make, apply_ms: float) -> None:
+def test_events_before_a_poison_in_one_delivery_are_kept(
+    consumer: MakeConsumer, apply_ms: float
+) -> None:
     one = consumer(apply_ms=apply_ms)
     with pytest.raises(DeliveryFailed):
-        one.applier.take([comment(1), poison(2), comment(3)])
+        one.inbox.apply_batch([comment(1), poison(2), comment(3)])
     assert (one.notes(), one.store.offset()) == (["1"], 1)
 
 
-def test_a_poison_is_laid_aside_after_five_attempts(consumer: Make) -> None:
+def test_a_poison_is_laid_aside_after_five_attempts(consumer: MakeConsumer) -> None:
     one = consumer(dead_letter=True)
-    one.applier.take([comment(1)])
-    fail(one, ATTEMPTS - 1, 3)
-    one.applier.take([poison(2), comment(3)])
+    one.inbox.apply_batch([comment(1)])
+    fail_repeatedly(one, ATTEMPTS - 1, 3)
+    one.inbox.apply_batch([poison(2), comment(3)])
     assert one.notes() == ["1", "3"]
-    assert (one.applier.stuck, one.store.offset()) == (None, 3)
-    (letter,) = dead_letters(one.store)
+    assert (one.inbox.stuck_event, one.store.offset()) == (None, 3)
+    (letter,) = read_dead_letters(one.store)
     assert (letter["sequence"], letter["type"], letter["attempts"]) == (2, "CommentCreated", 5)
     assert "Field required" in letter["why"]
     assert letter["envelope"]["subject"] == "poison-2"
 
 
-def test_a_mended_dead_letter_is_applied_once(consumer: Make) -> None:
+def test_a_mended_dead_letter_is_applied_once(consumer: MakeConsumer) -> None:
     one = consumer(dead_letter=True)
     bad = envelope(verdict(1), 1)
     for _ in range(ATTEMPTS - 1):
         with pytest.raises(DeliveryFailed):
-            one.applier.take([bad])
-    one.applier.take([bad])
-    told = redrive(one.store, one.applier.redrive)
+            one.inbox.apply_batch([bad])
+    one.inbox.apply_batch([bad])
+    told = redrive(one.store, one.inbox.redrive)
     assert (len(told["redriven"]), told["still_dead"][0]["why"]) == (0, "no verdicts, please")
-    assert dead_letters(one.store)[0]["attempts"] == ATTEMPTS + 1
+    assert read_dead_letters(one.store)[0]["attempts"] == ATTEMPTS + 1
     one.healthy = True
-    assert redrive(one.store, one.applier.redrive)["redriven"][0]["sequence"] == 1
+    assert redrive(one.store, one.inbox.redrive)["redriven"][0]["sequence"] == 1
     assert one.notes() == ["verdict 1"]
-    assert redrive(one.store, one.applier.redrive) == {"redriven": [], "still_dead": []}
+    assert redrive(one.store, one.inbox.redrive) == {"redriven": [], "still_dead": []}
     assert (one.notes(), one.store.offset()) == (["verdict 1"], 1)
 
 
 # ── apply_ms
 
 
-def test_a_slow_consumer_is_slow_only_for_events_it_hears(consumer: Make) -> None:
+def test_a_slow_consumer_is_slow_only_for_events_it_hears(consumer: MakeConsumer) -> None:
     one = consumer(apply_ms=10)
     begun = perf_counter()
     unheard = [envelope(CommentUpdated(**verdict(1).model_dump()), 2)]
-    one.applier.take([comment(1), *unheard, comment(3)])
+    one.inbox.apply_batch([comment(1), *unheard, comment(3)])
     assert perf_counter() - begun >= 0.02
-    assert (one.notes(), one.applier.applied, one.applier.position) == (["1", "3"], 2, 3)
+    assert (one.notes(), one.inbox.applied, one.inbox.position) == (["1", "3"], 2, 3)
 
 
-def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(consumer: Make) -> None:
+def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(consumer: MakeConsumer) -> None:
     one = consumer(apply_ms=1)
     marks: list[tuple[int, str]] = []
     keep = one.store.transaction
 
     def watched() -> Any:
-        marks.append((one.store.offset(), one.store.mark()))
+        marks.append((one.store.offset(), one.store.cursor()))
         return keep()
 
     one.store.transaction = watched  # type: ignore[method-assign]
-    one.applier.take([comment(1), comment(2)], "behind 2")
-    one.applier.take([comment(3)], "behind 3")
+    one.inbox.apply_batch([comment(1), comment(2)], "behind 2")
+    one.inbox.apply_batch([comment(3)], "behind 3")
     assert marks == [(0, ""), (1, ""), (2, "behind 2")]
-    assert (one.applier.mark, one.store.mark()) == ("behind 3", "behind 3")
+    assert (one.inbox.cursor, one.store.cursor()) == ("behind 3", "behind 3")
 
 
 # ── From the switches to the programs
@@ -219,9 +223,9 @@ def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(consumer: Make) 
 
 def test_a_switch_is_an_argument_of_services_only(tmp_path: Path) -> None:
     arrangement = ARRANGEMENTS["async-bus"]
-    ports = dict.fromkeys(arrangement.parts, 1)
+    ports = dict.fromkeys(arrangement.processes, 1)
     options = {"outbox": False, "dead_letter": True, "apply_ms": 14}
-    started = programs("v", arrangement, options, ports, tmp_path, "token")
+    started = build_programs("v", arrangement, options, ports, tmp_path, "token")
     for program in started:
         told = " ".join(program.argv)
         is_a_service = program.name != "v.event-bus"

@@ -13,7 +13,7 @@ SIDES = ("sync_chain", "async_bus")
 SERVICES = ("posts", "comments", "moderation", "query")
 BANNER = r"^# ── (.+?) ─+$"
 BANNERS = ["What a client may ask of us", "How we learn what others know"]
-HOW_NEWS_TRAVELS = {
+TRANSPORT_FILES = {
     "sync_chain": {
         "monolith.py",
     },
@@ -34,7 +34,7 @@ def service(side: str, name: str) -> Any:
     return import_module(f"lab.{side}.{name}").service
 
 
-def functions(side: str, name: str) -> dict[str, str]:
+def map_banners(side: str, name: str) -> dict[str, str]:
     """The functions of a file, each with the banner that it is under."""
     return {
         node.name: re.findall(BANNER, source(side, name).partition(f"\ndef {node.name}(")[0], re.M)[
@@ -45,7 +45,7 @@ def functions(side: str, name: str) -> dict[str, str]:
     }
 
 
-def head(side: str, name: str) -> dict[str, set[str]]:
+def parse_head(side: str, name: str) -> dict[str, set[str]]:
     """The lines `Asks:`, `Tells:`, `Hears:` of a file's docstring, and the names in each of them:
     `posts (is there one?), moderation` → both."""
     docstring = ast.get_docstring(tree(side, name)) or ""
@@ -57,16 +57,18 @@ def head(side: str, name: str) -> dict[str, set[str]]:
     }
 
 
-def calls(side: str, name: str, of: str) -> list[ast.Call]:
+def find_calls(side: str, name: str, method: str) -> list[ast.Call]:
     nodes = [node for node in ast.walk(tree(side, name)) if isinstance(node, ast.Call)]
-    return [node for node in nodes if isinstance(node.func, ast.Attribute) and node.func.attr == of]
+    return [
+        node for node in nodes if isinstance(node.func, ast.Attribute) and node.func.attr == method
+    ]
 
 
-def done(side: str, name: str) -> dict[str, set[str]]:
+def find_interactions(side: str, name: str) -> dict[str, set[str]]:
     """What the code calls, publishes and consumes, under the names of these lines."""
-    asked = [ast.literal_eval(call.args[0]) for call in calls(side, name, "ask")]
-    told = [ast.unparse(call.args[0]) for call in calls(side, name, "tell")]
-    heard = [ast.unparse(kind) for call in calls(side, name, "on") for kind in call.args]
+    asked = [ast.literal_eval(call.args[0]) for call in find_calls(side, name, "ask")]
+    told = [ast.unparse(call.args[0]) for call in find_calls(side, name, "tell")]
+    heard = [ast.unparse(kind) for call in find_calls(side, name, "on") for kind in call.args]
     return {
         "Asks": set(asked),
         "Tells": {event.partition("(")[0] for event in told if "(" in event},
@@ -77,14 +79,14 @@ def done(side: str, name: str) -> dict[str, set[str]]:
 def test_the_twins_have_the_same_files_except_for_transport() -> None:
     files = {side: {path.name for path in (LAB / side).glob("*.py")} for side in SIDES}
     shared = {f"{name}.py" for name in (*SERVICES, "hop", "stack", "__init__")}
-    assert {side: files[side] - HOW_NEWS_TRAVELS[side] for side in SIDES} == dict.fromkeys(
+    assert {side: files[side] - TRANSPORT_FILES[side] for side in SIDES} == dict.fromkeys(
         SIDES, shared
     )
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
-    chain, bus = (functions(side, name) for side in SIDES)
+    chain, bus = (map_banners(side, name) for side in SIDES)
     assert chain
     assert sorted(chain) == sorted(bus)
     # A function called by a client on one side and by an event on the other is under another banner
@@ -98,8 +100,8 @@ def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
 def test_each_head_says_what_the_code_asks_tells_and_hears(side: str, name: str) -> None:
     first = (ast.get_docstring(tree(side, name)) or "").splitlines()[0]
     assert re.match(rf"{name.capitalize()}: owns ", first)
-    assert list(head(side, name)) == ["Asks", "Tells", "Hears"]
-    assert head(side, name) == done(side, name)
+    assert list(parse_head(side, name)) == ["Asks", "Tells", "Hears"]
+    assert parse_head(side, name) == find_interactions(side, name)
 
 
 @pytest.mark.parametrize(("side", "name"), FILES)
@@ -107,12 +109,12 @@ def test_asking_and_hearing_are_under_the_second_of_two_banners(side: str, name:
     text = source(side, name)
     assert re.findall(BANNER, text, re.M) == BANNERS
     second = text[: text.index(BANNERS[1])].count("\n") + 1
-    learning = [*calls(side, name, "ask"), *calls(side, name, "on")]
+    learning = [*find_calls(side, name, "ask"), *find_calls(side, name, "on")]
     assert all(call.lineno > second for call in learning)
 
 
 def test_one_twin_only_asks_the_other_tells_and_hears() -> None:
-    sides = {side: [done(side, name).values() for name in SERVICES] for side in SIDES}
+    sides = {side: [find_interactions(side, name).values() for name in SERVICES] for side in SIDES}
     chain, bus = (set().union(*(kind for one in sides[side] for kind in one)) for side in SIDES)
     assert chain == {"posts", "comments", "moderation"}
     assert bus == {"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated"}

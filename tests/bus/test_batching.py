@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from lab.bus.base import MOST_BYTES_AT_ONCE, BusUnavailable
-from lab.bus.log.batching import Refused, Together
+from lab.bus.base import MAX_APPEND_BYTES, BusUnavailable
+from lab.bus.log.batching import AppendRejected, Batcher
 from lab.bus.log.client import LogBus
 from tests.support.bus_places import an_event
-from tests.support.laboratory import PATIENCE_S, Blog
+from tests.support.laboratory import PATIENCE_S, RunningBlog
 
 
-class Bus:
+class GatedLog:
     """Answers POSTs when the test allows it, with numbers or with the next of `errors`."""
 
     def __init__(self) -> None:
@@ -29,48 +29,54 @@ class Bus:
         if self.errors:
             raise self.errors.pop(0)
         if "bad" in envelopes:
-            raise Refused("one of them is bad")
+            raise AppendRejected("one of them is bad")
         first = self._head + 1
         self._head += len(envelopes)
         return list(range(first, first + len(envelopes)))
 
 
 @pytest.fixture
-def bus() -> Bus:
-    return Bus()
+def bus() -> GatedLog:
+    return GatedLog()
 
 
 @pytest.fixture
-def together(bus: Bus) -> Together:
-    return Together(bus.post, PATIENCE_S)
+def together(bus: GatedLog) -> Batcher:
+    return Batcher(bus.post, PATIENCE_S)
 
 
-async def behind(bus: Bus, together: Together, *calls: Sequence[str]) -> list[object]:
+async def calls_during_first_post(
+    bus: GatedLog, batcher: Batcher, *calls: Sequence[str]
+) -> list[object]:
     """The outcomes of calls that are made in this order while the POST of "first" is in flight."""
-    tasks = [asyncio.create_task(together.append(["first"]))]
+    tasks = [asyncio.create_task(batcher.append(["first"]))]
     await bus.called.wait()
-    tasks += [asyncio.create_task(together.append(call)) for call in calls]
+    tasks += [asyncio.create_task(batcher.append(call)) for call in calls]
     await asyncio.sleep(0)  # each runs and then waits
     bus.open.set()
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_single_caller_does_not_wait(bus: Bus, together: Together) -> None:
+async def test_a_single_caller_does_not_wait(bus: GatedLog, together: Batcher) -> None:
     bus.open.set()
     assert [await together.append([name]) for name in "abc"] == [[1], [2], [3]]
     assert bus.posts == [["a"], ["b"], ["c"]]
 
 
-async def test_waiting_callers_share_one_post_in_their_order(bus: Bus, together: Together) -> None:
-    answers = await behind(bus, together, ["a"], ["b", "c"], [], ["d"])
+async def test_waiting_callers_share_one_post_in_their_order(
+    bus: GatedLog, together: Batcher
+) -> None:
+    answers = await calls_during_first_post(bus, together, ["a"], ["b", "c"], [], ["d"])
     assert bus.posts == [["first"], ["a", "b", "c", "d"]]
     assert answers == [[1], [2], [3, 4], [], [5]]
 
 
-async def test_an_error_reaches_all_in_the_post_and_no_other(bus: Bus, together: Together) -> None:
+async def test_an_error_reaches_all_in_the_post_and_no_other(
+    bus: GatedLog, together: Batcher
+) -> None:
     error = BusUnavailable("gone")
     bus.errors = [error]
-    assert await behind(bus, together, ["a"], ["b"]) == [error, [1], [2]]
+    assert await calls_during_first_post(bus, together, ["a"], ["b"]) == [error, [1], [2]]
     bus.posts.clear()
     bus.open.clear()
     bus.called.clear()
@@ -82,21 +88,25 @@ async def test_an_error_reaches_all_in_the_post_and_no_other(bus: Bus, together:
     assert bus.posts == [["x", "y", "z"]]
 
 
-async def test_one_bad_event_is_refused_without_the_others(bus: Bus, together: Together) -> None:
-    first, before, bad, after = await behind(bus, together, ["a"], ["bad"], ["b"])
+async def test_one_bad_event_is_refused_without_the_others(
+    bus: GatedLog, together: Batcher
+) -> None:
+    first, before, bad, after = await calls_during_first_post(bus, together, ["a"], ["bad"], ["b"])
     assert (first, before, after) == ([1], [2], [3])
-    assert isinstance(bad, Refused)
+    assert isinstance(bad, AppendRejected)
     assert bus.posts == [["first"], ["a", "bad", "b"], ["a"], ["bad"], ["b"]]
 
 
-async def test_no_post_is_larger_than_the_bus_takes(bus: Bus, together: Together) -> None:
-    large = "ä" * (MOST_BYTES_AT_ONCE // 4)  # two bytes each
-    answers = await behind(bus, together, [large], [large], ["c"], [large, large, large])
+async def test_no_post_is_larger_than_the_bus_takes(bus: GatedLog, together: Batcher) -> None:
+    large = "ä" * (MAX_APPEND_BYTES // 4)  # two bytes each
+    answers = await calls_during_first_post(
+        bus, together, [large], [large], ["c"], [large, large, large]
+    )
     assert [len(post) for post in bus.posts] == [1, 1, 2, 3]
     assert answers == [[1], [2], [3], [4], [5, 6, 7]]
 
 
-async def test_a_cancelled_call_is_not_posted(bus: Bus, together: Together) -> None:
+async def test_a_cancelled_call_is_not_posted(bus: GatedLog, together: Batcher) -> None:
     first = asyncio.create_task(together.append(["first"]))
     await bus.called.wait()
     impatient, patient = (asyncio.create_task(together.append([name])) for name in "ab")
@@ -108,15 +118,15 @@ async def test_a_cancelled_call_is_not_posted(bus: Bus, together: Together) -> N
     assert bus.posts == [["first"], ["b"]]
 
 
-async def test_a_silent_bus_is_unavailable_to_all_callers(bus: Bus) -> None:
-    together = Together(bus.post, within_s=0.01)
+async def test_a_silent_bus_is_unavailable_to_all_callers(bus: GatedLog) -> None:
+    together = Batcher(bus.post, within_s=0.01)
     calls = [asyncio.create_task(together.append([name])) for name in "ab"]
     for answer in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(answer, BusUnavailable)
     await together.close()
 
 
-async def test_closing_ends_all_waiting_calls(bus: Bus, together: Together) -> None:
+async def test_closing_ends_all_waiting_calls(bus: GatedLog, together: Batcher) -> None:
     first = asyncio.create_task(together.append(["first"]))
     await bus.called.wait()
     waiting = asyncio.create_task(together.append(["a"]))
@@ -127,17 +137,17 @@ async def test_closing_ends_all_waiting_calls(bus: Bus, together: Together) -> N
     assert waiting.cancelled()
 
 
-async def test_the_log_gets_fewer_posts_than_events(bus_blog: Blog) -> None:
+async def test_the_log_gets_fewer_posts_than_events(bus_blog: RunningBlog) -> None:
     connection = LogBus(bus_blog.stack.urls["event-bus"])
     head = await connection.head()
     posts = []
-    post = connection._together._post
+    post = connection._batcher._send
 
     async def counted(envelopes: Sequence[str]) -> list[int]:
         posts.append(len(envelopes))
         return await post(envelopes)
 
-    connection._together._post = counted
+    connection._batcher._send = counted
     answers = await asyncio.gather(*(connection.append([an_event(n)]) for n in range(64)))
     assert answers == [[head + number] for number in range(1, 65)]
     assert sum(posts) == 64

@@ -20,28 +20,30 @@ from tests.support.course_world import Subscriber, an_event, get, post, serving,
 from tests.support.laboratory import PATIENCE_S, Laboratory
 
 
-class World:
+class InProcessCourse:
     """The course's bus in this process, and its subscribers."""
 
-    def __init__(self, opened: AsyncExitStack, nobody: Callable[[], str]) -> None:
-        self._opened = opened
-        self.nobody = nobody
+    def __init__(self, exit_stack: AsyncExitStack, unused_url: Callable[[], str]) -> None:
+        self._exit_stack = exit_stack
+        self.unused_url = unused_url
 
-    async def somebody(self, subscriber: Subscriber) -> str:
-        self._opened.callback(subscriber.let_go.set)
-        return await self._opened.enter_async_context(serving(subscriber))
+    async def start_subscriber(self, subscriber: Subscriber) -> str:
+        self._exit_stack.callback(subscriber.release.set)
+        return await self._exit_stack.enter_async_context(serving(subscriber))
 
-    async def bus(self, delivery: str, *subscribers: str) -> str:
+    async def start_bus(self, delivery: str, *subscribers: str) -> str:
         server = CourseServer(subscribers, delivery)
-        self._opened.push_async_callback(server._post.close)
+        self._exit_stack.push_async_callback(server._post.close)
 
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            return await (server.take if request.method == "POST" else server.all_so_far)(request)
+            return await (server.publish if request.method == "POST" else server.list_events)(
+                request
+            )
 
-        return await self._opened.enter_async_context(serving(answer))
+        return await self._exit_stack.enter_async_context(serving(answer))
 
 
-async def tell(url: str, *names: str) -> None:
+async def publish(url: str, *names: str) -> None:
     bus = open_bus(f"course+{url}")
     try:
         await bus.append([an_event(name) for name in names])
@@ -57,38 +59,40 @@ def nobody() -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-async def world(nobody: Callable[[], str]) -> AsyncIterator[World]:
+async def world(nobody: Callable[[], str]) -> AsyncIterator[InProcessCourse]:
     async with AsyncExitStack() as opened:
-        yield World(opened, nobody)
+        yield InProcessCourse(opened, nobody)
 
 
 # ── Promises it keeps
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-async def test_a_subscriber_that_is_up_hears_everything(world: World, delivery: str) -> None:
+async def test_a_subscriber_that_is_up_hears_everything(
+    world: InProcessCourse, delivery: str
+) -> None:
     several = [Subscriber() for _ in range(3)]
-    url = await world.bus(delivery, *[await world.somebody(one) for one in several])
+    url = await world.start_bus(delivery, *[await world.start_subscriber(one) for one in several])
     for name in "abc":
-        await tell(url, name)
+        await publish(url, name)
     for one in several:
         await until(lambda one=one: len(one.heard) == 3)  # type: ignore[misc]
         assert sorted(one.names) == ["a", "b", "c"]
     assert [event["data"]["id"] for event in await get(f"{url}/events")] == ["a", "b", "c"]
 
 
-async def test_type_data_and_foreign_fields_are_all_that_travels(world: World) -> None:
+async def test_type_data_and_foreign_fields_are_all_that_travels(world: InProcessCourse) -> None:
     somebody = Subscriber()
-    url = await world.bus("one-by-one", await world.somebody(somebody))
-    await tell(url, "a")
+    url = await world.start_bus("one-by-one", await world.start_subscriber(somebody))
+    await publish(url, "a")
     theirs = {"type": "Liked", "data": {"id": "a"}, "version": 2}
     assert await post(f"{url}/events", theirs) == (200, {"status": "OK"})
     ours = {"type": "PostCreated", "data": {"id": "a", "title": "Title a"}}
-    assert somebody.heard == await get(f"{url}/events") == [ours, theirs]
+    assert somebody.received == await get(f"{url}/events") == [ours, theirs]
 
 
-async def test_what_is_no_event_is_refused_by_field(world: World) -> None:
-    url = await world.bus("one-by-one", world.nobody())
+async def test_what_is_no_event_is_refused_by_field(world: InProcessCourse) -> None:
+    url = await world.start_bus("one-by-one", world.unused_url())
     status, told = await post(f"{url}/events", {"type": "PostCreated"})
     assert (status, told["field"]) == (400, "data")
     assert await get(f"{url}/events") == []
@@ -97,67 +101,77 @@ async def test_what_is_no_event_is_refused_by_field(world: World) -> None:
 # ── Promises it does not keep
 
 
-async def test_a_subscriber_that_was_down_has_missed_the_event(world: World) -> None:
+async def test_a_subscriber_that_was_down_has_missed_the_event(world: InProcessCourse) -> None:
     there, away = Subscriber(), Subscriber()
-    address = world.nobody()
-    url = await world.bus("fire-and-forget", address, await world.somebody(there))
-    await tell(url, "missed")
+    address = world.unused_url()
+    url = await world.start_bus("fire-and-forget", address, await world.start_subscriber(there))
+    await publish(url, "missed")
     await until(lambda: there.names == ["missed"])
     port = int(address.rsplit(":", 1)[1])
     async with serving(away, port):
-        await tell(url, "heard")
-        await until(lambda: bool(away.heard))
+        await publish(url, "heard")
+        await until(lambda: bool(away.received))
         assert away.names == ["heard"]
 
 
-async def test_one_by_one_a_dead_subscriber_cuts_off_the_rest(world: World) -> None:
+async def test_one_by_one_a_dead_subscriber_cuts_off_the_rest(world: InProcessCourse) -> None:
     first, last = Subscriber(), Subscriber()
-    urls = [await world.somebody(first), world.nobody(), await world.somebody(last)]
-    url = await world.bus("one-by-one", *urls)
-    await tell(url, "a", "b")  # answered once the deliveries are done
+    urls = [
+        await world.start_subscriber(first),
+        world.unused_url(),
+        await world.start_subscriber(last),
+    ]
+    url = await world.start_bus("one-by-one", *urls)
+    await publish(url, "a", "b")  # answered once the deliveries are done
     assert (first.names, last.names) == (["a", "b"], [])
 
 
-async def test_one_by_one_a_hanging_subscriber_delays_the_rest(world: World) -> None:
+async def test_one_by_one_a_hanging_subscriber_delays_the_rest(world: InProcessCourse) -> None:
     hanging, last = Subscriber(), Subscriber()
-    hanging.let_go.clear()
-    url = await world.bus("one-by-one", await world.somebody(hanging), await world.somebody(last))
-    telling = asyncio.create_task(tell(url, "a"))
+    hanging.release.clear()
+    url = await world.start_bus(
+        "one-by-one", await world.start_subscriber(hanging), await world.start_subscriber(last)
+    )
+    telling = asyncio.create_task(publish(url, "a"))
     await until(lambda: hanging.names == ["a"])
     assert (last.names, telling.done()) == ([], False)
-    hanging.let_go.set()
+    hanging.release.set()
     await telling
     assert last.names == ["a"]
 
 
-async def test_fire_and_forget_a_hanging_subscriber_delays_no_other(world: World) -> None:
+async def test_fire_and_forget_a_hanging_subscriber_delays_no_other(world: InProcessCourse) -> None:
     hanging, last = Subscriber(), Subscriber()
-    hanging.let_go.clear()
-    url = await world.bus(
-        "fire-and-forget", await world.somebody(hanging), await world.somebody(last)
+    hanging.release.clear()
+    url = await world.start_bus(
+        "fire-and-forget", await world.start_subscriber(hanging), await world.start_subscriber(last)
     )
-    await tell(url, "a", "b")
+    await publish(url, "a", "b")
     await until(lambda: sorted(last.names) == ["a", "b"])
 
 
 @pytest.mark.parametrize("how", ["refuses", "fails"])
 async def test_an_uncaught_error_ends_the_bus_that_said_ok(
-    world: World, laboratory: Laboratory, how: str
+    world: InProcessCourse, laboratory: Laboratory, how: str
 ) -> None:
     """In a new process, because the bus exits; after a restart it has forgotten everything."""
-    somebody = world.nobody() if how == "refuses" else await world.somebody(Subscriber(status=500))
-    url = world.nobody()
+    somebody = (
+        world.unused_url()
+        if how == "refuses"
+        else await world.start_subscriber(Subscriber(status=500))
+    )
+    url = world.unused_url()
     argv = ("--port", url.rpartition(":")[2], "--reuse-port")
     argv += ("--delivery", "uncaught", "--subscriber", somebody)
     log, name = laboratory.folder / f"{how}.log", f"course-{how}"
     program = Program(name, "lab.bus.course.server", argv, log, health=f"{url}/health")
     supervisor, run = laboratory.supervisor, partial(asyncio.to_thread, laboratory.run)
     with laboratory.start(program):
-        await tell(url, "a")
+        await publish(url, "a")
         assert await run(supervisor.wait(name, PATIENCE_S)) == 1
         assert "PostCreated" in supervisor.unexpected_exits()[-1].last_lines[-1]
         with pytest.raises(BusUnavailable):
-            await tell(url, "b")
+            await publish(url, "b")
         await run(supervisor.restart(name))
         assert await get(f"{url}/events") == []
 

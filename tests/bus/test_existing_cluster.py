@@ -14,11 +14,17 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.cluster import bus_engines
-from lab.cluster.arrangements import ARRANGEMENTS, programs, with_engine
+from lab.cluster.arrangements import ARRANGEMENTS, build_programs, with_engine
 from lab.cluster.bus_engines import LOGIN as IN_ENVIRONMENT
-from lab.cluster.bus_engines import ClusterCannotBeUsed, ask, named, shown, without_login
+from lab.cluster.bus_engines import (
+    ClusterCannotBeUsed,
+    parse_cluster_url,
+    probe_cluster,
+    redact_login,
+    redact_options,
+)
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.fault_rules import out_of_reach
+from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.cluster.ports import reserve
 from lab.commands.app import app
 from lab.domain.services import BUS
@@ -26,11 +32,11 @@ from lab.experiment.runner import Run
 from lab.faults.kinds import parse_fault
 from lab.sandbox.session import settings_by_stack
 from lab.scenarios import catalogue
-from lab.scenarios.overrides import on_bus
+from lab.scenarios.overrides import with_bus
 from lab.scenarios.scenario import Scenario
 from tests.support.laboratory import PATIENCE_S, Laboratory, eventually
-from tests.support.nats_lab import needs_nats, told
-from tests.support.nats_outside import LOGIN, PASSWORD, Outside, outside
+from tests.support.nats_lab import needs_nats, numbered_events
+from tests.support.nats_outside import LOGIN, PASSWORD, ExternalNats, external_nats
 
 URL = "nats://teacher:pass@127.0.0.1:4222"
 SECRETS = (PASSWORD, LOGIN.partition(":")[2])
@@ -46,8 +52,8 @@ SHORT = {
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    with outside(tmp_path_factory.mktemp("outside")) as server:
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalNats]:
+    with external_nats(tmp_path_factory.mktemp("outside")) as server:
         yield server
 
 
@@ -55,13 +61,15 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 
 
 @needs_nats
-async def test_a_run_leaves_an_existing_cluster_as_it_was(theirs: Outside, tmp_path: Path) -> None:
-    await theirs.make("somebody-elses")
-    before = await theirs.streams()
-    scenario = on_bus(Scenario.model_validate(SHORT), theirs.url)
+async def test_a_run_leaves_an_existing_cluster_as_it_was(
+    theirs: ExternalNats, tmp_path: Path
+) -> None:
+    await theirs.create_stream("somebody-elses")
+    before = await theirs.stream_names()
+    scenario = with_bus(Scenario.model_validate(SHORT), theirs.url)
     result = await Run(scenario, tmp_path)()
     assert [one.verdict for one in result.expectations] == ["holds"]
-    assert await theirs.streams() == before
+    assert await theirs.stream_names() == before
     for name in ("async-bus", "asking"):
         variant = result.variant(name)
         assert variant is not None
@@ -80,9 +88,9 @@ async def test_a_run_leaves_an_existing_cluster_as_it_was(theirs: Outside, tmp_p
 
 @needs_nats
 def test_each_stack_has_a_stream_only_while_it_runs(
-    theirs: Outside, laboratory: Laboratory
+    theirs: ExternalNats, laboratory: Laboratory
 ) -> None:
-    before = asyncio.run(theirs.streams())
+    before = asyncio.run(theirs.stream_names())
     with (
         laboratory.blog("async-bus", "one", bus=theirs.url) as one,
         laboratory.blog("async-bus", "other", bus=theirs.url) as other,
@@ -90,42 +98,42 @@ def test_each_stack_has_a_stream_only_while_it_runs(
         post = one.write_post("Only here")
         assert one.feed_entry(post["id"]) is not None
         assert other.feed_entry(post["id"]) is None
-        made = [name for name in asyncio.run(theirs.streams()) if name not in before]
+        made = [name for name in asyncio.run(theirs.stream_names()) if name not in before]
         assert [name.rpartition("-")[0] for name in made] == ["lab-one", "lab-other"]
         for blog in (one, other):
-            program = blog.stack.program(BUS)
+            program = blog.stack.program_name(BUS)
             laboratory.run(laboratory.supervisor.terminate(program))
             assert laboratory.run(laboratory.supervisor.wait(program, PATIENCE_S)) == 0
-        assert asyncio.run(theirs.streams()) == before
+        assert asyncio.run(theirs.stream_names()) == before
 
 
 @needs_nats
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_gateway_by_hand_removes_its_stream_at_its_end(
-    theirs: Outside, number: signal.Signals
+    theirs: ExternalNats, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "lab.bus.nats.gateway", "--port", "0", "--stream", "lab-mine"]
     command += ["--cluster", f"nats://{theirs.host}"]
     environment = {**os.environ, IN_ENVIRONMENT: LOGIN}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as gateway:
         try:
-            eventually(lambda: "lab-mine" in asyncio.run(theirs.streams()), "the stream")
+            eventually(lambda: "lab-mine" in asyncio.run(theirs.stream_names()), "the stream")
             gateway.send_signal(number)
             assert gateway.wait(PATIENCE_S) == 0
         finally:
             gateway.kill()  # Leaving the block waits as long as the gateway lives.
-    assert "lab-mine" not in asyncio.run(theirs.streams())
+    assert "lab-mine" not in asyncio.run(theirs.stream_names())
 
 
 @needs_nats
-async def test_a_stream_made_by_others_is_not_removed(theirs: Outside) -> None:
-    from lab.bus.nats.connection import connect, remove
+async def test_a_stream_made_by_others_is_not_removed(theirs: ExternalNats) -> None:
+    from lab.bus.nats.connection import connect, remove_stream
 
-    await theirs.make("hand-made")
+    await theirs.create_stream("hand-made")
     connection = await connect([theirs.url], PATIENCE_S)
-    await remove(connection.stream, "hand-made")
+    await remove_stream(connection.stream, "hand-made")
     await connection.close()
-    assert "hand-made" in await theirs.streams()
+    assert "hand-made" in await theirs.stream_names()
 
 
 @needs_nats
@@ -135,21 +143,23 @@ async def test_a_stream_made_by_others_is_not_removed(theirs: Outside) -> None:
     ids=["removed", "more replicas than nodes"],
 )
 async def test_a_stream_that_may_not_be_made_is_not_made(
-    theirs: Outside, place: str, says: str
+    theirs: ExternalNats, place: str, says: str
 ) -> None:
     from lab.bus.base import BusUnavailable
     from lab.bus.connect import open_bus
 
     bus = open_bus(f"{theirs.url}/{place}")
     with pytest.raises(BusUnavailable, match=says):
-        await bus.append(told(1))
-    assert place.partition("?")[0] not in await theirs.streams()
+        await bus.append(numbered_events(1))
+    assert place.partition("?")[0] not in await theirs.stream_names()
     await bus.close()
 
 
 @needs_nats
 @pytest.mark.slow
-async def test_a_run_with_more_replicas_than_nodes_says_so(theirs: Outside, tmp_path: Path) -> None:
+async def test_a_run_with_more_replicas_than_nodes_says_so(
+    theirs: ExternalNats, tmp_path: Path
+) -> None:
     mine = {**SHORT, "variants": {"async-bus": {"bus": theirs.url, "replicas": 3}}}
     with pytest.raises(LabCannotRun, match="replicas > 1 not supported") as caught:
         await Run(Scenario.model_validate(mine), tmp_path)()
@@ -163,8 +173,8 @@ async def test_a_run_with_more_replicas_than_nodes_says_so(theirs: Outside, tmp_
 def test_the_login_travels_in_the_environment_alone(arrangement: str, tmp_path: Path) -> None:
     options = {"bus": URL}
     parts = with_engine(ARRANGEMENTS[arrangement], options)
-    ports = dict.fromkeys(parts.parts, 1)
-    for program in programs("v", parts, options, ports, tmp_path, "token", "lab-v-1"):
+    ports = dict.fromkeys(parts.processes, 1)
+    for program in build_programs("v", parts, options, ports, tmp_path, "token", "lab-v-1"):
         assert "pass" not in " ".join(program.argv)
         assert program.env[IN_ENVIRONMENT] == "teacher:pass"
         told_where = " ".join(program.argv)
@@ -174,16 +184,19 @@ def test_the_login_travels_in_the_environment_alone(arrangement: str, tmp_path: 
 
 def test_a_url_without_login_takes_it_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(IN_ENVIRONMENT, "me:mine")
-    assert named("nats://h").login == "me:mine"
-    assert named("nats://you:yours@h").login == "you:yours"
-    assert "yours" not in repr(named("nats://you:yours@h"))
+    assert parse_cluster_url("nats://h").login == "me:mine"
+    assert parse_cluster_url("nats://you:yours@h").login == "you:yours"
+    assert "yours" not in repr(parse_cluster_url("nats://you:yours@h"))
 
 
 def test_what_is_shown_of_a_cluster_has_no_login() -> None:
-    assert shown({"bus": URL, "workers": 4}) == {"bus": "nats://127.0.0.1:4222", "workers": 4}
-    assert without_login("log") == "log"
-    assert without_login(7) == 7
-    cluster = named("nats://t0ken@one,two.example:5222,[::1]:4333")
+    assert redact_options({"bus": URL, "workers": 4}) == {
+        "bus": "nats://127.0.0.1:4222",
+        "workers": 4,
+    }
+    assert redact_login("log") == "log"
+    assert redact_login(7) == 7
+    cluster = parse_cluster_url("nats://t0ken@one,two.example:5222,[::1]:4333")
     assert cluster.servers == (("one", 4222), ("two.example", 5222), ("[::1]", 4333))
     assert cluster.address == "nats://one:4222,two.example:5222,[::1]:4333"
     assert cluster.login == "t0ken"
@@ -208,7 +221,7 @@ def test_what_is_shown_of_a_cluster_has_no_login() -> None:
 def test_a_malformed_url_is_refused_with_advice(url: str, says: str) -> None:
     for refuse in (
         lambda: Scenario.model_validate({**SHORT, "variants": {"async-bus": {"bus": url}}}),
-        lambda: on_bus(Scenario.model_validate(SHORT), url),
+        lambda: with_bus(Scenario.model_validate(SHORT), url),
         lambda: settings_by_stack([f"bus={url}"], ["async-bus"]),
     ):
         with pytest.raises(ValueError, match=says) as caught:
@@ -226,9 +239,9 @@ def test_a_malformed_url_is_refused_with_advice(url: str, says: str) -> None:
     ("login", "says"),
     [("", "without a login"), ("teacher:wrong@", "with this login"), ("token@", "with this login")],
 )
-def test_a_wrong_login_is_named_as_the_reason(theirs: Outside, login: str, says: str) -> None:
+def test_a_wrong_login_is_named_as_the_reason(theirs: ExternalNats, login: str, says: str) -> None:
     with pytest.raises(ClusterCannotBeUsed, match=says) as caught:
-        ask(named(f"nats://{login}{theirs.host}"))
+        probe_cluster(parse_cluster_url(f"nats://{login}{theirs.host}"))
     assert "Authorization Violation" in str(caught.value)
     assert "wrong" not in str(caught.value)
     assert caught.value.exit_code == 3
@@ -237,10 +250,10 @@ def test_a_wrong_login_is_named_as_the_reason(theirs: Outside, login: str, says:
 @needs_nats
 def test_a_server_without_jetstream_is_no_bus(tmp_path: Path) -> None:
     with (
-        outside(tmp_path / "plain", jetstream=False) as plain,
+        external_nats(tmp_path / "plain", jetstream=False) as plain,
         pytest.raises(ClusterCannotBeUsed, match=r"no JetStream.*--jetstream"),
     ):
-        ask(named(plain.url))
+        probe_cluster(parse_cluster_url(plain.url))
 
 
 def test_a_port_without_a_listener_is_named() -> None:
@@ -248,13 +261,13 @@ def test_a_port_without_a_listener_is_named() -> None:
         reserve() as port,
         pytest.raises(ClusterCannotBeUsed, match=f"127.0.0.1:{port.port} can't be reached"),
     ):
-        ask(named(f"nats://127.0.0.1:{port.port}"))
+        probe_cluster(parse_cluster_url(f"nats://127.0.0.1:{port.port}"))
 
 
 @needs_nats
-def test_of_several_servers_one_is_enough(theirs: Outside) -> None:
+def test_of_several_servers_one_is_enough(theirs: ExternalNats) -> None:
     with reserve() as port:
-        ask(named(f"nats://{LOGIN}@127.0.0.1:{port.port},{theirs.host}"))
+        probe_cluster(parse_cluster_url(f"nats://{LOGIN}@127.0.0.1:{port.port},{theirs.host}"))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +289,7 @@ def test_another_kind_of_server_is_recognised(greeting: bytes, says: str) -> Non
 
         greeted = pool.submit(greet)
         with pytest.raises(ClusterCannotBeUsed, match=says):
-            ask(named(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
+            probe_cluster(parse_cluster_url(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
         greeted.result(PATIENCE_S)
 
 
@@ -286,7 +299,7 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         socket.create_server(("127.0.0.1", 0)) as listening,
         pytest.raises(ClusterCannotBeUsed, match="does not answer"),
     ):
-        ask(named(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
+        probe_cluster(parse_cluster_url(f"nats://127.0.0.1:{listening.getsockname()[1]}"))
 
 
 def test_without_its_library_nats_says_how_to_get_it() -> None:
@@ -318,13 +331,15 @@ for main, argv in ((server.main, words[:2]), (gateway.main, words)):
 def test_a_cluster_of_others_is_not_broken() -> None:
     there = with_engine(ARRANGEMENTS["async-bus"], {"bus": URL})
     for kind, options in (("down", {}), ("hang", {}), ("latency", {"ms": 100})):
-        assert "has not started" in (out_of_reach(parse_fault(kind, BUS, options), there) or "")
+        assert "has not started" in (
+            why_fault_inapplicable(parse_fault(kind, BUS, options), there) or ""
+        )
     for reaches in (
         parse_fault("poison", BUS, {"type": "PostCreated"}),
         parse_fault("partition", "query", {"from": BUS}),
         parse_fault("drop", "query", {}),
     ):
-        assert out_of_reach(reaches, there) is None
+        assert why_fault_inapplicable(reaches, there) is None
     ran = CliRunner().invoke(app, ["run", "downed-bus", "--bus", URL])
     assert ran.exit_code == 2
     assert "the lab will not break it" in ran.output
@@ -333,7 +348,7 @@ def test_a_cluster_of_others_is_not_broken() -> None:
 
 def test_a_sequence_leaves_out_what_is_impossible_there() -> None:
     scenario = catalogue.find("blast-radius")
-    there = on_bus(scenario, URL)
+    there = with_bus(scenario, URL)
     assert [one.target for one in scenario.method if one not in there.method] == [BUS]
     assert "event-bus down" not in there.reported_phases()
     assert 0 < len(there.expect) < len(scenario.expect)
@@ -341,9 +356,9 @@ def test_a_sequence_leaves_out_what_is_impossible_there() -> None:
 
 
 def test_another_bus_replaces_only_the_log() -> None:
-    there = on_bus(catalogue.find("lost-events"), URL)
+    there = with_bus(catalogue.find("lost-events"), URL)
     buses = {name: spec.options["bus"] for name, spec in there.variants.items()}
     assert buses.pop("log") == URL
     assert set(buses.values()) == {"course"}
     with pytest.raises(ValueError, match="would change nothing"):
-        on_bus(catalogue.find("monolith"), "nats", ["sync-chain"])
+        with_bus(catalogue.find("monolith"), "nats", ["sync-chain"])

@@ -17,7 +17,7 @@ from lab.bus.log.server import LogServer
 from lab.bus.log.storage import LogFile
 from lab.domain.events import Envelope
 from tests.support.bus_places import an_event
-from tests.support.laboratory import Blog
+from tests.support.laboratory import RunningBlog
 from tests.support.refusals import assert_is_problem
 
 
@@ -55,24 +55,24 @@ def lines_numbered(*sequences: int) -> list[bytes]:
     ]
 
 
-async def heard_from(bus: LogBus, after: int = 0) -> list[int]:
-    heard: list[int] = []
+async def consume_sequences(bus: LogBus, after: int = 0) -> list[int]:
+    sequences: list[int] = []
     async for batch in bus.read(after):
-        heard += [envelope.sequence for envelope in batch]
-    return heard
+        sequences += [envelope.sequence for envelope in batch]
+    return sequences
 
 
 @pytest.mark.parametrize("sequences", [(1, 3), (2,), (1, 2, 2), (2, 1), (1, 1), (0, 1), (-1,)])
 async def test_a_reader_never_passes_over_a_gap_or_a_double(sequences: tuple[int, ...]) -> None:
     async with a_bus_that_answers(*lines_numbered(*sequences)) as bus:
         with pytest.raises(BusUnavailable, match="missing or doubled"):
-            await heard_from(bus)
+            await consume_sequences(bus)
 
 
 async def test_a_reader_notices_the_end_of_the_stream() -> None:
     async with a_bus_that_answers(*lines_numbered(1, 2)) as ending:
         with pytest.raises(BusUnavailable, match="ended"):
-            await heard_from(ending)
+            await consume_sequences(ending)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ async def test_a_reader_notices_the_end_of_the_stream() -> None:
 async def test_a_bus_that_speaks_nonsense_is_unavailable(said: bytes) -> None:
     """Otherwise a consuming service would exit, although a retry may succeed."""
     async with a_bus_that_answers(said) as bus:
-        for attempt in (heard_from(bus), bus.head(), bus.append([an_event()])):
+        for attempt in (consume_sequences(bus), bus.head(), bus.append([an_event()])):
             with pytest.raises(BusUnavailable):
                 await attempt
 
@@ -103,13 +103,13 @@ async def test_reading_is_seamless_where_memory_ends(
     told = [Envelope.from_json(an_event(number)) for number in range(45)]
     with closing(LogFile(tmp_path / "event-bus.db")) as log:
         server = LogServer(log)
-        committing = asyncio.create_task(server.commit_in_groups())
+        committing = asyncio.create_task(server.group_commit_loop())
         for envelope in told:
-            await server.keep([envelope])
+            await server.commit([envelope])
         for after in range(45):
             lines: list[bytes] = []
             while after + len(lines) < 45:
-                lines += await server.behind(after + len(lines))
+                lines += await server.wait_for_events(after + len(lines))
             heard = [Envelope.from_json(line) for line in lines]
             assert [one.id for one in heard] == [one.id for one in told[after:]]
         committing.cancel()
@@ -119,12 +119,12 @@ async def test_reading_is_seamless_where_memory_ends(
 # ── The interface for curl
 
 
-def tell(blog: Blog, body: bytes, content_type: str = "application/json") -> Any:
+def publish(blog: RunningBlog, body: bytes, content_type: str = "application/json") -> Any:
     headers = {"Content-Type": content_type}
     return blog.ask("POST", "event-bus", "/events", data=body, headers=headers)
 
 
-NO_ENVELOPES: dict[bytes, str] = {
+INVALID_BODIES: dict[bytes, str] = {
     b"": "body",
     b"null": "body",
     b"[": "body",
@@ -138,34 +138,34 @@ NO_ENVELOPES: dict[bytes, str] = {
 }
 
 
-def test_what_is_no_envelope_is_refused_and_the_place_named(bus_blog: Blog) -> None:
+def test_what_is_no_envelope_is_refused_and_the_place_named(bus_blog: RunningBlog) -> None:
     head = bus_blog.get("event-bus", "/head")
-    for body, field in NO_ENVELOPES.items():
-        assert_is_problem(tell(bus_blog, body), 400, field)
-    assert tell(bus_blog, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
-    assert tell(bus_blog, an_event().encode(), "text/plain").status_code == 415
+    for body, field in INVALID_BODIES.items():
+        assert_is_problem(publish(bus_blog, body), 400, field)
+    assert publish(bus_blog, b" " * (4 * 1024 * 1024 + 1)).status_code == 413
+    assert publish(bus_blog, an_event().encode(), "text/plain").status_code == 415
     assert bus_blog.get("event-bus", "/head") == head
 
 
-def test_a_number_that_is_none_is_refused(bus_blog: Blog) -> None:
+def test_a_number_that_is_none_is_refused(bus_blog: RunningBlog) -> None:
     for number in ("-1", "x", "1.5", "", "9" * 30, "9" * 5_000, "%FF"):
         for path, field in (("events?after", "after"), ("head?event", "event")):
             response = bus_blog.ask("GET", "event-bus", f"/{path}={number}")
             assert_is_problem(response, 400, field)
 
 
-def test_one_envelope_or_a_list_of_them_is_taken(bus_blog: Blog) -> None:
+def test_one_envelope_or_a_list_of_them_is_taken(bus_blog: RunningBlog) -> None:
     head = bus_blog.get("event-bus", "/head")["sequence"]
-    assert tell(bus_blog, an_event().encode()).json() == {"sequences": [head + 1]}
+    assert publish(bus_blog, an_event().encode()).json() == {"sequences": [head + 1]}
     two = f" [{an_event()}, {an_event()}]".encode()
-    assert tell(bus_blog, two).json() == {"sequences": [head + 2, head + 3]}
+    assert publish(bus_blog, two).json() == {"sequences": [head + 2, head + 3]}
     response = bus_blog.ask("GET", "event-bus", f"/events?after={head + 1}")
     assert response.headers["Content-Type"] == "application/x-ndjson"
     lines = [Envelope.from_json(line) for line in response.iter_lines()]
     assert [envelope.sequence for envelope in lines] == [head + 2, head + 3]
 
 
-def test_what_the_bus_streams_is_json_for_everybody(bus_blog: Blog) -> None:
+def test_what_the_bus_streams_is_json_for_everybody(bus_blog: RunningBlog) -> None:
     """JSON has no NaN; Python's parsers accept it, and all others fail."""
 
     def choke(constant: str) -> None:
@@ -173,16 +173,16 @@ def test_what_the_bus_streams_is_json_for_everybody(bus_blog: Blog) -> None:
 
     head = bus_blog.get("event-bus", "/head")["sequence"]
     strange = an_event().replace('"data":{', '"data":{"x":NaN,"y":[-Infinity],"z":1e999,')
-    tell(bus_blog, strange.encode())
+    publish(bus_blog, strange.encode())
     response = bus_blog.ask("GET", "event-bus", f"/events?after={head}")
     assert response.text
     for line in response.text.splitlines():
         json.loads(line, parse_constant=choke)
 
 
-def test_the_head_names_the_epoch_and_what_is_held(bus_blog: Blog) -> None:
+def test_the_head_names_the_epoch_and_what_is_held(bus_blog: RunningBlog) -> None:
     event = an_event()
-    (number,) = tell(bus_blog, event.encode()).json()["sequences"]
+    (number,) = publish(bus_blog, event.encode()).json()["sequences"]
     head = bus_blog.get("event-bus", "/head")
     assert (head["sequence"], head["first"]) == (number, 1)
     known = Envelope.from_json(event).id
@@ -191,7 +191,7 @@ def test_the_head_names_the_epoch_and_what_is_held(bus_blog: Blog) -> None:
         assert told == head | {"holds": held}
 
 
-def test_a_teller_of_another_epoch_is_refused_with_advice(bus_blog: Blog) -> None:
+def test_a_teller_of_another_epoch_is_refused_with_advice(bus_blog: RunningBlog) -> None:
     epoch = bus_blog.get("event-bus", "/head")["epoch"]
     for named, status in ((epoch, 201), ("another", 409)):
         headers = {"Content-Type": "application/json", "Log-Epoch": named}
@@ -203,8 +203,8 @@ def test_a_teller_of_another_epoch_is_refused_with_advice(bus_blog: Blog) -> Non
     assert told.json()["definite"] is True
 
 
-def test_a_reader_beyond_the_end_learns_where_the_log_ends(bus_blog: Blog) -> None:
-    tell(bus_blog, an_event().encode())
+def test_a_reader_beyond_the_end_learns_where_the_log_ends(bus_blog: RunningBlog) -> None:
+    publish(bus_blog, an_event().encode())
     end = bus_blog.get("event-bus", "/head")["sequence"]
     for query in (f"after={end + 1}&follow=1", f"after={end}&epoch=another"):
         told = bus_blog.ask("GET", "event-bus", f"/events?{query}")

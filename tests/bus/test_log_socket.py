@@ -13,12 +13,12 @@ from pydantic_core import from_json, to_json
 
 from lab.bus.base import BusUnavailable
 from lab.bus.log.client import LogBus
-from lab.bus.log.wire import MAX_BODY_BYTES, Telling
+from lab.bus.log.wire import MAX_BODY_BYTES, PublishClient
 from lab.cluster.ports import reserve
 from lab.domain import headers
-from tests.support.bus_places import Place, ProgramPlace, an_event
-from tests.support.consumers import evidence_now, until
-from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
+from tests.support.bus_places import BusProcess, RestartableBus, an_event
+from tests.support.consumers import evidence_now, wait_until
+from tests.support.laboratory import PATIENCE_S, Laboratory, RunningBlog
 
 
 @pytest.fixture
@@ -28,27 +28,27 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def url(bus_blog: Blog) -> str:
+def url(bus_blog: RunningBlog) -> str:
     return bus_blog.stack.urls["event-bus"]
 
 
-async def told(socket: aiohttp.ClientWebSocketResponse, message: bytes) -> dict[str, object]:
+async def send(socket: aiohttp.ClientWebSocketResponse, message: bytes) -> dict[str, object]:
     await socket.send_bytes(message)
     answer: dict[str, object] = from_json(await socket.receive_bytes(timeout=PATIENCE_S))
     return answer
 
 
 async def test_a_message_is_answered_as_a_post_would_be(
-    session: aiohttp.ClientSession, url: str, bus_blog: Blog
+    session: aiohttp.ClientSession, url: str, bus_blog: RunningBlog
 ) -> None:
     head = bus_blog.get("event-bus", "/head")["sequence"]
     async with session.ws_connect(f"{url}/tell") as socket:
-        assert await told(socket, an_event().encode()) == {"sequences": [head + 1]}
+        assert await send(socket, an_event().encode()) == {"sequences": [head + 1]}
         two = f"[{an_event()}, {an_event()}]".encode()
-        assert await told(socket, two) == {"sequences": [head + 2, head + 3]}
-        refused = await told(socket, b"[{}]")
+        assert await send(socket, two) == {"sequences": [head + 2, head + 3]}
+        refused = await send(socket, b"[{}]")
         assert (refused["status"], refused["field"]) == (400, "0.id")
-        assert await told(socket, an_event().encode()) == {"sequences": [head + 4]}
+        assert await send(socket, an_event().encode()) == {"sequences": [head + 4]}
     assert bus_blog.get("event-bus", "/head")["sequence"] == head + 4
 
 
@@ -61,17 +61,17 @@ async def test_no_page_in_a_browser_gets_in(session: aiohttp.ClientSession, url:
 
 
 async def test_a_teller_of_another_log_is_refused(
-    session: aiohttp.ClientSession, url: str, bus_blog: Blog
+    session: aiohttp.ClientSession, url: str, bus_blog: RunningBlog
 ) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await session.ws_connect(f"{url}/tell", headers={headers.EPOCH: "another"})
     assert refused.value.status == 409
     epoch = bus_blog.get("event-bus", "/head")["epoch"]
     async with session.ws_connect(f"{url}/tell", headers={headers.EPOCH: epoch}) as socket:
-        assert "sequences" in await told(socket, an_event().encode())
+        assert "sequences" in await send(socket, an_event().encode())
 
 
-def test_a_plain_get_is_refused_with_advice(bus_blog: Blog) -> None:
+def test_a_plain_get_is_refused_with_advice(bus_blog: RunningBlog) -> None:
     response = bus_blog.ask("GET", "event-bus", "/tell")
     assert response.status_code == 400
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -80,7 +80,7 @@ def test_a_plain_get_is_refused_with_advice(bus_blog: Blog) -> None:
 
 @pytest.mark.parametrize("how", ["text", "too large"])
 async def test_a_wrong_message_ends_the_connection_and_nothing_else(
-    session: aiohttp.ClientSession, url: str, bus_blog: Blog, how: str
+    session: aiohttp.ClientSession, url: str, bus_blog: RunningBlog, how: str
 ) -> None:
     head = bus_blog.get("event-bus", "/head")
     async with session.ws_connect(f"{url}/tell") as socket:
@@ -99,7 +99,7 @@ async def test_a_wrong_message_ends_the_connection_and_nothing_else(
     [("error", {"status": 503}), ("reset_peer", {}), ("partition", {"from": "teller"})],
 )
 async def test_each_message_knocks_at_the_door(
-    url: str, bus_blog: Blog, kind: str, options: dict[str, Any]
+    url: str, bus_blog: RunningBlog, kind: str, options: dict[str, Any]
 ) -> None:
     bus = LogBus(url, caller="teller")
     await bus.append([an_event()])
@@ -107,7 +107,7 @@ async def test_each_message_knocks_at_the_door(
     with bus_blog.broken(kind, "event-bus", **options) as injection:
         telling = asyncio.create_task(bus.append([an_event()]))
         if kind == "partition":  # no answer until the fault is removed
-            await until(lambda: evidence_now(bus_blog, "event-bus")["acted"] > 0)
+            await wait_until(lambda: evidence_now(bus_blog, "event-bus")["acted"] > 0)
         else:
             await asyncio.wait([telling])
     with pytest.raises(BusUnavailable):
@@ -117,7 +117,7 @@ async def test_each_message_knocks_at_the_door(
     await bus.close()
 
 
-async def test_a_latency_at_the_door_holds_each_message(url: str, bus_blog: Blog) -> None:
+async def test_a_latency_at_the_door_holds_each_message(url: str, bus_blog: RunningBlog) -> None:
     bus = LogBus(url)
     with bus_blog.broken("latency", "event-bus", ms=20) as injection:
         for _ in range(3):
@@ -128,14 +128,14 @@ async def test_a_latency_at_the_door_holds_each_message(url: str, bus_blog: Blog
 
 
 @pytest.fixture
-def place(laboratory: Laboratory) -> Iterator[Place]:
+def place(laboratory: Laboratory) -> Iterator[RestartableBus]:
     with reserve() as port:
-        place = ProgramPlace(laboratory, "lab.bus.log.server", port.port)
+        place = BusProcess(laboratory, "lab.bus.log.server", port.port)
         with laboratory.start(place.program):
             yield place
 
 
-async def test_a_connection_lost_while_idle_is_made_anew_silently(place: Place) -> None:
+async def test_a_connection_lost_while_idle_is_made_anew_silently(place: RestartableBus) -> None:
     bus = place.connect()
     assert await bus.append([an_event()]) == [1]
     await asyncio.to_thread(place.restart)
@@ -173,11 +173,11 @@ async def test_an_answer_after_a_cancellation_is_taken_for_no_other(
     session: aiohttp.ClientSession,
 ) -> None:
     async with a_slow_log() as (url, asked, may):
-        telling = Telling(f"{url}/tell", lambda: session)
-        impatient = asyncio.create_task(telling.post(b"[]", None))
+        telling = PublishClient(f"{url}/tell", lambda: session)
+        impatient = asyncio.create_task(telling.publish(b"[]", None))
         await asked.wait()
         impatient.cancel()
         await asyncio.wait([impatient])
         may.set()
-        assert await telling.post(b"[]", None) == [2]
+        assert await telling.publish(b"[]", None) == [2]
         await telling.close()

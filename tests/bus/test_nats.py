@@ -23,41 +23,41 @@ from lab.cluster.supervisor import Supervisor
 from lab.domain.events import Envelope
 from lab.domain.services import BUS, SERVICES
 from lab.scenarios.scenario import Scenario
-from tests.support.bus_places import NatsPlace, nats_server
+from tests.support.bus_places import NatsBusProcess, nats_server
 from tests.support.laboratory import PATIENCE_S, Laboratory, eventually
-from tests.support.nats_lab import heard, needs_nats, surely, told
+from tests.support.nats_lab import append_until_acknowledged, consume, needs_nats, numbered_events
 
-ONE = {"bus": "nats"}
-THREE = {"bus": "nats", "replicas": 3}
-PARTS = ("event-bus", "event-bus-2", "event-bus-3")
+ONE_NODE = {"bus": "nats"}
+THREE_NODES = {"bus": "nats", "replicas": 3}
+NODES = ("event-bus", "event-bus-2", "event-bus-3")
 
 
 @pytest.fixture(scope="module")
-def running(laboratory: Laboratory) -> Iterator[NatsPlace]:
+def running(laboratory: Laboratory) -> Iterator[NatsBusProcess]:
     with nats_server(laboratory) as server:
         yield server
 
 
 @pytest.fixture
-def server(running: NatsPlace) -> Iterator[NatsPlace]:
+def server(running: NatsBusProcess) -> Iterator[NatsBusProcess]:
     """A running server with a new stream."""
     running.new_stream()
     yield running
-    running.mend()
+    running.restart_if_killed()
 
 
 @pytest.fixture
-async def bus(server: NatsPlace) -> AsyncIterator[Bus]:
+async def bus(server: NatsBusProcess) -> AsyncIterator[Bus]:
     bus = server.connect()
     yield bus
     await bus.close()
 
 
-def files_of(server: NatsPlace) -> NatsFiles:
+def files_of(server: NatsBusProcess) -> NatsFiles:
     return NatsFiles(server.folder / "nats")
 
 
-def process_of(server: NatsPlace, laboratory: Laboratory) -> psutil.Process:
+def process_of(server: NatsBusProcess, laboratory: Laboratory) -> psutil.Process:
     """The process of nats-server itself."""
     (process,) = psutil.Process(laboratory.supervisor.pid(server.program.name)).children()
     return process
@@ -68,23 +68,25 @@ def process_of(server: NatsPlace, laboratory: Laboratory) -> psutil.Process:
 
 @needs_nats
 async def test_an_id_from_outside_smuggles_no_header_in(bus: Bus) -> None:
-    sly = Envelope.from_json(told(1)[0]).model_copy(
+    sly = Envelope.from_json(numbered_events(1)[0]).model_copy(
         update={"id": "1\r\nNats-Expected-Last-Sequence: 99"}
     )
     assert await bus.append([sly.model_dump_json()]) == [1]
-    assert (await heard(bus, 0, 1))[0].id == sly.id
+    assert (await consume(bus, 0, 1))[0].id == sly.id
 
 
 @needs_nats
-async def test_over_a_killed_server_nothing_is_lost_doubled_or_overtaken(server: NatsPlace) -> None:
+async def test_over_a_killed_server_nothing_is_lost_doubled_or_overtaken(
+    server: NatsBusProcess,
+) -> None:
     """Publisher and consumer know nothing of the outage; their retries must be enough."""
-    batches = [told(*range(start, start + 20)) for start in range(0, 600, 20)]
+    batches = [numbered_events(*range(start, start + 20)) for start in range(0, 600, 20)]
     address = f"nats://{files_of(server).folder}"
     bus, reader = open_bus(address), open_bus(address)
-    hearing = asyncio.ensure_future(heard(reader, 0, 600))
+    hearing = asyncio.ensure_future(consume(reader, 0, 600))
     port = files_of(server).last_port(BUS)
     for number, batch in enumerate(batches):
-        telling = asyncio.ensure_future(surely(bus, batch))
+        telling = asyncio.ensure_future(append_until_acknowledged(bus, batch))
         if number == 10:
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.restart)
@@ -99,10 +101,10 @@ async def test_over_a_killed_server_nothing_is_lost_doubled_or_overtaken(server:
 
 @needs_nats
 async def test_a_reader_notices_a_suspended_server_and_goes_on_later(
-    server: NatsPlace, bus: Bus, laboratory: Laboratory
+    server: NatsBusProcess, bus: Bus, laboratory: Laboratory
 ) -> None:
     run = partial(asyncio.to_thread, laboratory.run)
-    await bus.append(told(1))
+    await bus.append(numbered_events(1))
     batches = bus.read(0)
     await anext(batches)
     await run(laboratory.supervisor.suspend(server.program.name))
@@ -113,22 +115,22 @@ async def test_a_reader_notices_a_suspended_server_and_goes_on_later(
         assert process_of(server, laboratory).status() == psutil.STATUS_STOPPED
     finally:
         await run(laboratory.supervisor.resume(server.program.name))
-    assert await surely(bus, told(2)) == [2]
-    assert [one.id for one in await heard(bus, 1, 1)] == ["2"]
+    assert await append_until_acknowledged(bus, numbered_events(2)) == [2]
+    assert [one.id for one in await consume(bus, 1, 1)] == ["2"]
 
 
 @needs_nats
-async def test_an_existing_cluster_is_used_with_the_given_stream(server: NatsPlace) -> None:
+async def test_an_existing_cluster_is_used_with_the_given_stream(server: NatsBusProcess) -> None:
     bus, same = open_bus(server.url), open_bus(server.url.partition("?")[0])
-    assert await bus.append(told(1)) == [1]
-    assert await same.append(told(1, 2)) == [1, 2]
+    assert await bus.append(numbered_events(1)) == [1]
+    assert await same.append(numbered_events(1, 2)) == [1, 2]
     await bus.close()
     await same.close()
 
 
 @needs_nats
 async def test_only_this_user_reaches_the_server_and_reads_its_password(
-    server: NatsPlace, laboratory: Laboratory
+    server: NatsBusProcess, laboratory: Laboratory
 ) -> None:
     process, files = process_of(server, laboratory), files_of(server)
     sockets = process.net_connections("inet")
@@ -146,7 +148,9 @@ async def test_only_this_user_reaches_the_server_and_reads_its_password(
 
 
 @needs_nats
-def test_the_server_and_its_program_end_together(server: NatsPlace, laboratory: Laboratory) -> None:
+def test_the_server_and_its_program_end_together(
+    server: NatsBusProcess, laboratory: Laboratory
+) -> None:
     supervisor, name = laboratory.supervisor, server.program.name
     process = process_of(server, laboratory)
     os.kill(supervisor.pid(name), 9)
@@ -173,7 +177,7 @@ def test_a_server_started_by_hand_ends_with_its_program(tmp_path: Path) -> None:
 
 def test_the_server_syncs_always_and_opens_no_monitoring_port(tmp_path: Path) -> None:
     files = NatsFiles(tmp_path)
-    lines = files.configure(BUS, -1, {BUS: 1, "event-bus-2": 2}).read_text().splitlines()
+    lines = files.write_configuration(BUS, -1, {BUS: 1, "event-bus-2": 2}).read_text().splitlines()
     assert "  sync_interval: always" in lines
     assert 'listen: "127.0.0.1:-1"' in lines
     assert '  listen: "127.0.0.1:1"' in lines
@@ -185,7 +189,7 @@ def test_the_server_syncs_always_and_opens_no_monitoring_port(tmp_path: Path) ->
 
 @needs_nats
 def test_a_blog_on_nats_is_whole_again_after_an_outage(laboratory: Laboratory) -> None:
-    with laboratory.blog("async-bus", "on-nats", **ONE) as blog:
+    with laboratory.blog("async-bus", "on-nats", **ONE_NODE) as blog:
         blog.kill(BUS)
         title = {"title": "While the bus is away"}
         assert blog.ask("POST", "posts", "/posts", json=title).status_code == 201
@@ -201,24 +205,26 @@ def test_a_blog_on_nats_is_whole_again_after_an_outage(laboratory: Laboratory) -
 async def test_each_of_three_nodes_may_die_while_events_are_told(laboratory: Laboratory) -> None:
     from lab.bus.nats.client import NatsBus
 
-    with laboratory.blog("async-bus", "three-nodes", **THREE) as blog:
+    with laboratory.blog("async-bus", "three-nodes", **THREE_NODES) as blog:
         address = f"nats://{laboratory.folder}/data/{blog.stack.name}/nats"
-        bus, reader = NatsBus.at(address), open_bus(address)
+        bus, reader = NatsBus.from_url(address), open_bus(address)
         stream = await bus.info()
         assert stream.config.num_replicas == 3
         assert stream.cluster is not None
         assert stream.cluster.leader == BUS
-        assert {peer.name for peer in stream.cluster.replicas or ()} == set(PARTS) - {BUS}
-        hearing = asyncio.ensure_future(heard(reader, 0, 600))
-        for number, node in enumerate(PARTS):
+        assert {peer.name for peer in stream.cluster.replicas or ()} == set(NODES) - {BUS}
+        hearing = asyncio.ensure_future(consume(reader, 0, 600))
+        for number, node in enumerate(NODES):
             telling = asyncio.ensure_future(
-                surely(bus, told(*range(number * 200, number * 200 + 200)))
+                append_until_acknowledged(
+                    bus, numbered_events(*range(number * 200, number * 200 + 200))
+                )
             )
             await asyncio.to_thread(blog.kill, node)
             await telling
             await asyncio.to_thread(blog.restart, node)
         assert [one.id for one in await hearing] == [str(number) for number in range(600)]
-        assert await surely(bus, told(600)) == [601]
+        assert await append_until_acknowledged(bus, numbered_events(600)) == [601]
         await bus.close()
         await reader.close()
 
@@ -228,13 +234,13 @@ def test_each_program_of_a_cluster_knows_all_the_others(tmp_path: Path) -> None:
     async def argvs() -> dict[str, tuple[str, ...]]:
         supervisor = Supervisor([], tmp_path)
         arrangement = ARRANGEMENTS["async-bus"]
-        with Stack("blog", arrangement, supervisor, tmp_path, options=THREE) as stack:
-            assert stack.arrangement.targets == (*SERVICES, *PARTS)
+        with Stack("blog", arrangement, supervisor, tmp_path, options=THREE_NODES) as stack:
+            assert stack.arrangement.targets == (*SERVICES, *NODES)
             return {one.name.removeprefix("blog."): one.argv for one in stack.programs}
 
     programs = asyncio.run(argvs())
-    for part in PARTS:
-        assert programs[part][-4:] == ("--name", part, "--nodes", ",".join(PARTS))
+    for part in NODES:
+        assert programs[part][-4:] == ("--name", part, "--nodes", ",".join(NODES))
     address = f"nats://{tmp_path}/data/blog/nats"
     assert all(address in programs[service] for service in SERVICES)
 
@@ -267,7 +273,9 @@ async def test_a_lab_without_nats_says_so_before_anything_is_started(
 ) -> None:
     monkeypatch.setattr("lab.support.nats.importlib.util.find_spec", lambda name: None)
     with pytest.raises(LabCannotRun, match="nats-py") as caught:
-        Stack("blog", ARRANGEMENTS["async-bus"], Supervisor([], tmp_path), tmp_path, options=ONE)
+        Stack(
+            "blog", ARRANGEMENTS["async-bus"], Supervisor([], tmp_path), tmp_path, options=ONE_NODE
+        )
     assert caught.value.exit_code == 3
 
 
@@ -284,8 +292,8 @@ def test_a_scenario_asks_only_for_copies_that_make_sense() -> None:
 def test_a_server_without_a_door_takes_no_door_faults() -> None:
     method = [{"fault": "latency", "target": BUS, "ms": 100}]
     mine = {"name": "mine", "title": "Mine", "method": method}
-    both = {"log": {"arrangement": "async-bus"}, "async-bus": ONE}
+    both = {"log": {"arrangement": "async-bus"}, "async-bus": ONE_NODE}
     scenario = Scenario.model_validate({**mine, "variants": both})
-    assert scenario.applies_to(scenario.method[0]) == ("log",)
+    assert scenario.affected_variants(scenario.method[0]) == ("log",)
     with pytest.raises(ValueError, match="Take down or hang"):
-        Scenario.model_validate({**mine, "variants": {"async-bus": ONE}})
+        Scenario.model_validate({**mine, "variants": {"async-bus": ONE_NODE}})

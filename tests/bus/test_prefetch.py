@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 
-from lab.bus.log.client import taken_in
+from lab.bus.log.client import prefetch
 
 TURNS = 5  # of the event loop: received data has been passed on
 
@@ -20,7 +20,7 @@ def a_stream() -> aiohttp.StreamReader:
 
 async def test_a_broken_stream_is_read_to_its_end_first() -> None:
     stream = a_stream()
-    async with taken_in(stream) as chunks:
+    async with prefetch(stream) as chunks:
         stream.feed_data(b"first")
         assert await anext(chunks) == b"first"
         stream.feed_data(b"second")  # arrives while the reader is busy with the first
@@ -36,13 +36,13 @@ async def test_a_stream_that_ends_well_ends_behind_its_last_chunk() -> None:
     stream = a_stream()
     stream.feed_data(b"all")
     stream.feed_eof()
-    async with taken_in(stream) as chunks:
+    async with prefetch(stream) as chunks:
         assert [chunk async for chunk in chunks] == [b"all"]
 
 
 async def test_a_reader_that_leaves_leaves_nothing_running() -> None:
     stream = a_stream()
     before = asyncio.all_tasks()
-    async with taken_in(stream):
+    async with prefetch(stream):
         assert len(asyncio.all_tasks()) == len(before) + 1
     assert asyncio.all_tasks() == before

@@ -4,11 +4,11 @@ import os
 
 import psutil
 
-from lab.cluster.process_tree import CLOCK_SLACK_S, _lab_lives
+from lab.cluster.process_tree import CLOCK_SLACK_S, _is_lab_alive
 
 
 def test_a_lab_lives_only_as_the_process_that_began() -> None:
     began_s = psutil.Process().create_time()
-    assert _lab_lives(f"{os.getpid()}:{began_s}")
+    assert _is_lab_alive(f"{os.getpid()}:{began_s}")
     long_before_s = began_s - CLOCK_SLACK_S - 60
-    assert not _lab_lives(f"{os.getpid()}:{long_before_s}")  # the pid has been reused
+    assert not _is_lab_alive(f"{os.getpid()}:{long_before_s}")  # the pid has been reused

@@ -90,7 +90,7 @@ def test_leftovers_of_a_killed_lab_are_found_and_ended(a_lab: Any) -> None:
     mine = {lab.nursery.pid, *(service.pid for service in lab.services)}
 
     def left_over() -> list[doctor.Leftover]:
-        return [item for item in doctor.leftovers() if item.pid in mine]
+        return [item for item in doctor.find_leftovers() if item.pid in mine]
 
     assert not left_over(), "the lab lives"
     lab.nursery.suspend()
@@ -100,7 +100,7 @@ def test_leftovers_of_a_killed_lab_are_found_and_ended(a_lab: Any) -> None:
     assert {item.pid for item in found} == mine
     assert all(item.run.startswith(f"{lab.process.pid}:") for item in found)
     for item in found:
-        assert doctor.end(item)
+        assert doctor.kill_leftover(item)
     lab.assert_nothing_is_left()
     assert not left_over()
 
@@ -146,7 +146,11 @@ async def test_a_cancelled_lab_ends_all_its_processes_first(
                 await supervisor.start(hello("suspended", one.port, tmp_path))
                 await supervisor.start(hello("awake", other.port, tmp_path, *deaf))
                 await supervisor.suspend("suspended")
-                pids = (supervisor.pid("suspended"), supervisor.pid("awake"), supervisor._link.pid)
+                pids = (
+                    supervisor.pid("suspended"),
+                    supervisor.pid("awake"),
+                    supervisor._fork_server.pid,
+                )
                 processes.extend(map(psutil.Process, pids))
                 up.set()
                 await asyncio.Event().wait()
@@ -167,7 +171,7 @@ async def test_a_cancelled_start_leaves_nothing(method: str, tmp_path: Path) -> 
     program = Program("slow", "tests.programs.hello", (), tmp_path / "slow.log", health=never)
     async with Supervisor([], tmp_path) as supervisor:
         starting = asyncio.create_task(supervisor.start(program, ready_within_s=600))
-        nursery = psutil.Process(supervisor._link.pid)
+        nursery = psutil.Process(supervisor._fork_server.pid)
         while not (children := nursery.children()):  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.01)
         starting.cancel()

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.cluster.errors import NotReady, NotRunning, NurseryLost, StartFailed
-from lab.cluster.forkserver import GIVES_WAY
-from lab.cluster.forkserver_client import NurseryRefused
-from lab.cluster.health import ask_health
+from lab.cluster.errors import ForkServerLost, NotReady, NotRunning, StartFailed
+from lab.cluster.forkserver import NICENESS
+from lab.cluster.forkserver_client import ForkServerRefused
+from lab.cluster.health import probe_health
 from lab.cluster.ports import Reservation, reserve
 from lab.cluster.supervisor import Program, Supervisor
 from tests.cluster.conftest import by_each_method
@@ -46,8 +46,8 @@ def hello(tmp_path: Path) -> Iterator[Hello]:
         yield make
 
 
-async def status_of(program: Program) -> int | None:
-    return (await ask_health(program.health or "", WITHIN_S)).status
+async def health_status(program: Program) -> int | None:
+    return (await probe_health(program.health or "", WITHIN_S)).status
 
 
 def job(name: str, folder: Path, *argv: str, **env: str) -> Program:
@@ -62,7 +62,7 @@ async def test_programs_started_together_are_all_ready(
     await supervisor.start(*programs)
     for program in programs:
         assert supervisor.alive(program.name)
-        assert await status_of(program) == 200
+        assert await health_status(program) == 200
     pids = {supervisor.pid(program.name) for program in programs}
     assert len(pids) == 5
     with pytest.raises(StartFailed, match="already running"):
@@ -101,7 +101,7 @@ async def test_a_late_program_says_what_it_waits_for(
     monkeypatch.setattr("lab.cluster.supervisor.HEALTH_WITHIN_S", WITHIN_S)
     waiting = hello("waiting", "--say", "waiting")
     await supervisor.start(replace(waiting, health=None))
-    while await status_of(waiting) != 503:
+    while await health_status(waiting) != 503:
         assert supervisor.alive("waiting")
     query = Program("query", HELLO, (), waiting.log, health=waiting.health)
     with pytest.raises(NotReady, match="it says it waits for event-bus") as caught:
@@ -119,11 +119,11 @@ async def test_a_killed_service_refuses_until_it_is_restarted(
     await supervisor.kill("posts")
     assert not supervisor.alive("posts")
     assert not psutil.pid_exists(first)
-    refused = await ask_health(posts.health or "", WITHIN_S)
+    refused = await probe_health(posts.health or "", WITHIN_S)
     assert refused.status is None
-    assert "nothing listens" in (refused.waits_for or "")
+    assert "nothing listens" in (refused.reason or "")
     await supervisor.restart("posts")
-    assert await status_of(posts) == 200
+    assert await health_status(posts) == 200
     assert supervisor.pid("posts") != first
     assert supervisor.unexpected_exits() == ()  # the exit was expected
 
@@ -136,11 +136,11 @@ async def test_a_suspended_service_does_not_answer_until_resumed_or_restarted(
     for mend in (supervisor.resume, supervisor.restart):
         await supervisor.suspend("posts")
         assert psutil.Process(supervisor.pid("posts")).status() == psutil.STATUS_STOPPED
-        silent = await ask_health(posts.health or "", timeout_s=0.1)
+        silent = await probe_health(posts.health or "", timeout_s=0.1)
         assert silent.status is None
-        assert "nobody answers" in (silent.waits_for or "")
+        assert "nobody answers" in (silent.reason or "")
         await mend("posts")
-        assert await status_of(posts) == 200
+        assert await health_status(posts) == 200
 
 
 async def test_an_ended_job_has_a_status_and_is_not_signalled(
@@ -158,8 +158,8 @@ async def test_an_ended_job_has_a_status_and_is_not_signalled(
     with pytest.raises(NotRunning, match="started again"):
         await supervisor.suspend("good")
     # Its pid may belong to another process by now.
-    with pytest.raises(NurseryRefused, match="good: has already ended"):
-        await supervisor._link.ask(do="signal", name="good", number=int(signal.SIGTERM))
+    with pytest.raises(ForkServerRefused, match="good: has already ended"):
+        await supervisor._fork_server.request(do="signal", name="good", number=int(signal.SIGTERM))
 
 
 async def test_only_an_end_that_was_not_asked_for_is_recorded(
@@ -195,22 +195,22 @@ async def test_a_program_finds_itself_as_if_started_by_hand(
 
 async def test_a_lost_nursery_is_reported(supervisor: Supervisor, hello: Hello) -> None:
     await supervisor.start(hello("posts"))
-    os.kill(supervisor._link.pid, signal.SIGKILL)
-    with pytest.raises(NurseryLost):
+    os.kill(supervisor._fork_server.pid, signal.SIGKILL)
+    with pytest.raises(ForkServerLost):
         await supervisor.wait("posts", WITHIN_S)
     assert not supervisor.alive("posts")
-    with pytest.raises(NurseryLost, match="nursery"):
+    with pytest.raises(ForkServerLost, match="nursery"):
         await supervisor.restart("posts")
 
 
 async def test_measured_programs_are_named_and_nicer_than_measuring_ones(
     supervisor: Supervisor, hello: Hello
 ) -> None:
-    await supervisor.start(hello("posts"), replace(hello("load"), measures=True))
+    await supervisor.start(hello("posts"), replace(hello("load"), high_priority=True))
     pids = {name: supervisor.pid(name) for name in ("posts", "load")}
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     nice = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in pids.items()}
-    assert nice == {"posts": min(ours + GIVES_WAY, 19), "load": ours}
+    assert nice == {"posts": min(ours + NICENESS, 19), "load": ours}
     if sys.platform == "linux":
         # A fresh interpreter resets the process name to python; a fork keeps ours.
         names = {"lab-posts", Path(sys.executable).resolve().name, "python"}

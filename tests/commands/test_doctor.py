@@ -18,8 +18,8 @@ import pytest
 from lab.cluster import process_tree
 from lab.cluster.forkserver_client import LAB_RUN
 from lab.commands import doctor
-from lab.commands.doctor import Finding, examine, exit_code
-from lab.sandbox.instances import RunningLab, announced
+from lab.commands.doctor import Diagnosis, exit_code, run_checks
+from lab.sandbox.instances import RunningLab, registered_instance
 from tests.programs.labs import ROOT, assert_ended
 
 Partition = namedtuple("Partition", "mountpoint fstype")
@@ -30,7 +30,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Hide instance files, ports and left-over processes of other labs: the doctor sees only the
     processes whose pids are in this list."""
     mine: list[int] = []
-    every = process_tree.leftovers
+    every = process_tree.find_leftovers
     monkeypatch.setattr(process_tree, "leftovers", lambda: [x for x in every() if x.pid in mine])
     monkeypatch.setattr(doctor, "BY_HAND_PORTS", {"sync-chain": {"posts": _free_port()}})
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -44,18 +44,18 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def the(part: str, findings: list[Finding]) -> Finding:
+def find_only(text: str, findings: list[Diagnosis]) -> Diagnosis:
     """The only finding that contains this text."""
-    (found,) = [finding for finding in findings if part in finding.what]
+    (found,) = [finding for finding in findings if text in finding.message]
     return found
 
 
 def test_a_sound_machine_has_nothing_bad(tmp_path: Path) -> None:
-    findings = examine(folder=tmp_path / "not" / "yet" / "runs")
+    findings = run_checks(folder=tmp_path / "not" / "yet" / "runs")
     assert [finding for finding in findings if finding.level == "bad"] == []
     assert exit_code(findings) == 0
     assert len(findings) >= len(doctor.CHECKS) - 1  # There need be no instance file.
-    assert all(finding.try_next for finding in findings if finding.level != "ok")
+    assert all(finding.hint for finding in findings if finding.level != "ok")
     assert doctor._commit_ms(tmp_path) > 0
     assert list(tmp_path.iterdir()) == []
 
@@ -81,61 +81,63 @@ def left_behind(alone: list[int]) -> Iterator[psutil.Process]:
 def test_a_left_over_process_ends_only_with_fix(
     left_behind: psutil.Process,
 ) -> None:
-    findings = examine()
-    found = the(f"process {left_behind.pid}", findings)
-    assert (found.level, found.try_next) == ("bad", "lab doctor --fix ends it.")
+    findings = run_checks()
+    found = find_only(f"process {left_behind.pid}", findings)
+    assert (found.level, found.hint) == ("bad", "lab doctor --fix ends it.")
     assert exit_code(findings) == 3
     assert left_behind.status() != psutil.STATUS_ZOMBIE
-    assert the(f"process {left_behind.pid}", examine(fix=True)).level == "ok"
+    assert find_only(f"process {left_behind.pid}", run_checks(fix=True)).level == "ok"
     assert_ended(left_behind)
-    assert the("No process of an earlier lab", examine()).level == "ok"
+    assert find_only("No process of an earlier lab", run_checks()).level == "ok"
 
 
 def test_a_suspended_left_over_process_is_ended_too(left_behind: psutil.Process) -> None:
     left_behind.suspend()
-    assert "ended now" in the(f"process {left_behind.pid}", examine(fix=True)).what
+    assert "ended now" in find_only(f"process {left_behind.pid}", run_checks(fix=True)).message
     assert_ended(left_behind)
 
 
 def test_a_stale_note_is_removed_only_with_fix(
     tmp_path: Path,
 ) -> None:
-    with announced(_a_lab({})) as path:
-        assert the("A lab runs", examine()).level == "ok"
+    with registered_instance(_running_lab({})) as path:
+        assert find_only("A lab runs", run_checks()).level == "ok"
         path.write_text("{}")
-        assert the(str(path), examine()).level == "warn"
+        assert find_only(str(path), run_checks()).level == "warn"
         assert path.exists()
-        assert the(str(path), examine(fix=True)).level == "ok"
+        assert find_only(str(path), run_checks(fix=True)).level == "ok"
         assert not path.exists()
 
 
-def _a_lab(stacks: dict[str, dict[str, str]]) -> RunningLab:
+def _running_lab(stacks: dict[str, dict[str, str]]) -> RunningLab:
     return RunningLab(0, 0.0, "http://127.0.0.1:1", "secret", stacks, Path("/nowhere"))
 
 
 def test_a_taken_port_is_bad_and_its_holder_is_named() -> None:
     port = doctor.BY_HAND_PORTS["sync-chain"]["posts"]
-    assert "Free for" in the(str(port), examine()).what
+    assert "Free for" in find_only(str(port), run_checks()).message
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", port))
         holder.listen()
-        findings = examine()
-        found = the(f"Port {port} (posts of sync-chain) is taken", findings)
+        findings = run_checks()
+        found = find_only(f"Port {port} (posts of sync-chain) is taken", findings)
         assert found.level == "bad"
-        assert f"pid {os.getpid()}" in found.what or "another user" in found.what
+        assert f"pid {os.getpid()}" in found.message or "another user" in found.message
         assert exit_code(findings) == 3
         # A port that belongs to a running lab is all right.
-        with announced(_a_lab({"sync-chain": {"posts": f"http://127.0.0.1:{port}"}})):
-            found = the(f"Port {port}", examine())
-            assert (found.level, "running lab" in found.what) == ("ok", True)
+        with registered_instance(
+            _running_lab({"sync-chain": {"posts": f"http://127.0.0.1:{port}"}})
+        ):
+            found = find_only(f"Port {port}", run_checks())
+            assert (found.level, "running lab" in found.message) == ("ok", True)
 
 
 def test_the_doctor_requires_what_the_project_requires() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = dict(line.split(">=") for line in project["dependencies"])
-    assert asked == doctor.PACKAGES
-    assert project["requires-python"] == ">=" + ".".join(map(str, doctor.PYTHON))
+    assert asked == doctor.MIN_VERSIONS
+    assert project["requires-python"] == ">=" + ".".join(map(str, doctor.MIN_PYTHON))
 
 
 def test_a_missing_and_an_old_package_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,10 +149,10 @@ def test_a_missing_and_an_old_package_are_bad(monkeypatch: pytest.MonkeyPatch) -
         return versions.get(name, "999")
 
     monkeypatch.setattr(metadata, "version", version)
-    findings = examine()
-    assert the("aiohttp 3.14.3 is older than 3.14.4", findings).level == "bad"
-    assert the("rich is not installed", findings).try_next.endswith("pip install -e .")
-    assert "pydantic 2.11.0b1" in the("Installed:", findings).what
+    findings = run_checks()
+    assert find_only("aiohttp 3.14.3 is older than 3.14.4", findings).level == "bad"
+    assert find_only("rich is not installed", findings).hint.endswith("pip install -e .")
+    assert "pydantic 2.11.0b1" in find_only("Installed:", findings).message
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
@@ -159,16 +161,16 @@ def test_a_folder_on_a_network_file_system_is_bad(
 ) -> None:
     mounts = [Partition("/", "ext4"), Partition(str(tmp_path), "ext4")]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
-    assert the("ext4", examine(folder=tmp_path / "runs")).level == "ok"
+    assert find_only("ext4", run_checks(folder=tmp_path / "runs")).level == "ok"
     # A later mount on the same folder covers the earlier; one on a sibling does not matter.
     mounts += [Partition(str(tmp_path), kind), Partition(str(tmp_path) + "-other", "ext4")]
-    assert the(kind, examine(folder=tmp_path / "runs")).level == "bad"
+    assert find_only(kind, run_checks(folder=tmp_path / "runs")).level == "bad"
 
 
 @pytest.mark.parametrize("name", ["OneDrive - University", "Dropbox", "iCloud Drive"])
 def test_a_folder_that_is_synchronised_is_bad(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    assert the(repr(name), examine(folder=tmp_path / name / "runs")).level == "bad"
+    assert find_only(repr(name), run_checks(folder=tmp_path / name / "runs")).level == "bad"
 
 
 def test_a_folder_in_which_nothing_can_be_written_is_bad(
@@ -176,9 +178,9 @@ def test_a_folder_in_which_nothing_can_be_written_is_bad(
 ) -> None:
     file = tmp_path / "runs"
     file.write_text("")
-    findings = examine(folder=file)
-    assert the("Nothing can be written", findings).level == "bad"
-    assert the("disk: could not be looked at", findings).level == "warn"
+    findings = run_checks(folder=file)
+    assert find_only("Nothing can be written", findings).level == "bad"
+    assert find_only("disk: could not be looked at", findings).level == "warn"
 
 
 @pytest.mark.parametrize(
@@ -195,21 +197,21 @@ def test_what_would_be_in_the_figures_is_a_warning(
 ) -> None:
     monkeypatch.setattr(what, value, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    findings = examine()
-    assert the(part, findings).level == "warn"
+    findings = run_checks()
+    assert find_only(part, findings).level == "warn"
     assert exit_code(findings) == 0
 
 
 def test_a_check_that_fails_keeps_what_it_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def _eyes(fix: bool, folder: Path) -> Iterator[Finding]:
-        yield Finding("ok", "One is fine.")
+    def _eyes(fix: bool, folder: Path) -> Iterator[Diagnosis]:
+        yield Diagnosis("ok", "One is fine.")
         raise ModuleNotFoundError("No module named 'glasses'")
 
     monkeypatch.setattr(doctor, "CHECKS", (_eyes,))
-    assert [finding.level for finding in examine()] == ["ok", "warn"]
-    assert "glasses" in the("eyes: could not be looked at", examine()).what
+    assert [finding.level for finding in run_checks()] == ["ok", "warn"]
+    assert "glasses" in find_only("eyes: could not be looked at", run_checks()).message
 
 
 def test_the_doctor_can_be_loaded_without_any_package() -> None:

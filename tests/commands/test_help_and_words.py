@@ -13,15 +13,15 @@ from lab.domain.services import BUS, SERVICES
 from lab.report.terminal.code_diff import FILES
 from lab.results.claims import CLAIMS
 from lab.scenarios import catalogue
-from tests.support.command_line import say
-from tests.support.nats_lab import nats_is_here
+from tests.support.command_line import invoke_lab
+from tests.support.nats_lab import nats_is_installed
 from tests.support.small import (
     CLI,
     ROOT,
     SLOW_POSTS,
     environment,
-    flat,
-    lab,
+    join_lines,
+    run_lab,
     scenario_file,
     scenario_text,
 )
@@ -33,14 +33,14 @@ COMMANDS = (
 )
 PROGRAMS = [
     *dict.fromkeys(module for of in ARRANGEMENTS.values() for module in of.programs.values()),
-    *(ENGINES[engine][BUS] for engine in ENGINES if engine != "nats" or nats_is_here()),
+    *(ENGINES[engine][BUS] for engine in ENGINES if engine != "nats" or nats_is_installed()),
     "lab.load.generator",
 ]
 SCRIPT = Path(sys.executable).with_name("lab")
-LOOKS = [
+READ_ONLY_COMMANDS = [
     ["list"],
     ["claims"],
-    *(["show", name] for name in catalogue.names()),
+    *(["show", name] for name in catalogue.builtin_names()),
     *(["diff", file] for file in FILES),
     *(["diff", "comments", other] for other in ARRANGEMENTS),
 ]
@@ -50,7 +50,7 @@ ONE_OF_EACH = [
 ]
 
 
-def in_words(value: object) -> str:
+def parameter_id(value: object) -> str:
     return " ".join(value) if isinstance(value, list) else ""
 
 
@@ -58,24 +58,24 @@ def in_words(value: object) -> str:
 
 
 def test_without_a_word_the_lab_lists_its_commands(tmp_path: Path) -> None:
-    said = say(cwd=tmp_path)
-    told = flat(said.stdout + said.stderr)
+    said = invoke_lab(cwd=tmp_path)
+    told = join_lines(said.stdout + said.stderr)
     assert all(f" {command} " in told for command in COMMANDS)
     assert "Start with: lab list" in told
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_has_an_example(tmp_path: Path, command: str) -> None:
-    said = say(command, "--help", cwd=tmp_path)
+    said = invoke_lab(command, "--help", cwd=tmp_path)
     assert said.returncode == 0
-    assert re.search(rf"Example: lab {command}\b.* Next\b", flat(said.stdout))
+    assert re.search(rf"Example: lab {command}\b.* Next\b", join_lines(said.stdout))
     assert max(map(len, said.stdout.splitlines())) <= 80
     assert "\x1b" not in said.stdout
 
 
-@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+@pytest.mark.parametrize("words", READ_ONLY_COMMANDS, ids=" ".join)
 def test_tables_fit_80_columns_and_are_plain_in_a_pipe(tmp_path: Path, words: list[str]) -> None:
-    said = say(*words, cwd=tmp_path)
+    said = invoke_lab(*words, cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
     assert max(map(len, said.stdout.splitlines())) <= 80
     assert "\x1b" not in said.stdout
@@ -84,32 +84,35 @@ def test_tables_fit_80_columns_and_are_plain_in_a_pipe(tmp_path: Path, words: li
 
 @pytest.mark.parametrize("words", ONE_OF_EACH, ids=" ".join)
 def test_a_terminal_that_knows_only_ascii_gets_ascii(tmp_path: Path, words: list[str]) -> None:
-    said = say(*words, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    said = invoke_lab(*words, cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert said.stdout
     assert said.stdout.isascii()
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_twins_side_by_side_lose_no_line(tmp_path: Path, file: str) -> None:
-    said = say("diff", file, cwd=tmp_path, COLUMNS="240")
+    said = invoke_lab("diff", file, cwd=tmp_path, COLUMNS="240")
     assert max(map(len, said.stdout.splitlines())) <= 240
-    shown = flat(said.stdout)
+    shown = join_lines(said.stdout)
     for package in ("sync_chain", "async_bus"):
         for line in (ROOT / "lab" / package / f"{file}.py").read_text("utf-8").splitlines():
-            assert flat(line) in shown
+            assert join_lines(line) in shown
 
 
 @pytest.mark.parametrize("other", ["request-reply", "monolith"])
 def test_the_diff_names_the_carrier_where_only_that_differs(tmp_path: Path, other: str) -> None:
-    shown = flat(say("diff", "comments", other, cwd=tmp_path).stdout)
+    shown = join_lines(invoke_lab("diff", "comments", other, cwd=tmp_path).stdout)
     assert f"comments.py of {other} is the file of sync-chain itself" in shown
     for line in re.findall(r"lab/sync_chain/\w+\.py", shown):
         assert (ROOT / line).is_file()
 
 
 def test_every_claim_and_every_scenario_is_listed(tmp_path: Path) -> None:
-    listed, claims = say("list", cwd=tmp_path).stdout, say("claims", cwd=tmp_path).stdout
-    for name in catalogue.names():
+    listed, claims = (
+        invoke_lab("list", cwd=tmp_path).stdout,
+        invoke_lab("claims", cwd=tmp_path).stdout,
+    )
+    for name in catalogue.builtin_names():
         assert re.search(rf"^{name} ", listed, re.MULTILINE)
         assert name in claims
     assert all(re.search(rf"^{claim}  ", claims, re.MULTILINE) for claim in CLAIMS)
@@ -118,7 +121,7 @@ def test_every_claim_and_every_scenario_is_listed(tmp_path: Path) -> None:
 def test_a_scenario_from_a_file_is_shown_with_its_command(tmp_path: Path) -> None:
     (tmp_path / "my").mkdir()
     scenario_file(tmp_path / "my", "own", SLOW_POSTS, title="All mine")
-    shown = say("show", "my/own.toml", cwd=tmp_path).stdout
+    shown = invoke_lab("show", "my/own.toml", cwd=tmp_path).stdout
     assert "All mine" in shown
     assert "posts: latency" in shown
     assert shown.rstrip().endswith("lab run my/own.toml")
@@ -149,13 +152,13 @@ def test_a_scenario_from_a_file_is_shown_with_its_command(tmp_path: Path) -> Non
         (["exercise", "start", "tiemout", "mine"], "There are: timeout"),
         (["exercise", "check", "nowhere"], "lab exercise start timeout nowhere"),
     ],
-    ids=in_words,
+    ids=parameter_id,
 )
 def test_a_wrong_word_is_answered_with_the_right_one(
     tmp_path: Path, words: list[str], teaches: str
 ) -> None:
     (tmp_path / "here").mkdir()
-    said = say(*words, cwd=tmp_path)
+    said = invoke_lab(*words, cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     assert teaches in said.stderr
     assert len(said.stderr.splitlines()) == 1
@@ -172,12 +175,12 @@ def test_a_wrong_word_is_answered_with_the_right_one(
         (["run", "calm", "--seed", "seven"], "--seed"),
         (["diff"], "SERVICE"),
     ],
-    ids=in_words,
+    ids=parameter_id,
 )
 def test_an_option_that_makes_no_sense_is_named(
     tmp_path: Path, words: list[str], names: str
 ) -> None:
-    said = say(*words, cwd=tmp_path)
+    said = invoke_lab(*words, cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     assert names.lower() in said.stderr.lower()
     assert list(tmp_path.iterdir()) == []
@@ -202,7 +205,7 @@ def test_a_scenario_that_can_not_run_is_refused_in_sentences(
 ) -> None:
     (tmp_path / "broken.toml").write_text(text)
     for command in ("show", "run"):
-        said = say(command, "broken.toml", cwd=tmp_path)
+        said = invoke_lab(command, "broken.toml", cwd=tmp_path)
         assert (said.returncode, said.stdout) == (2, "")
         assert teaches in said.stderr
         assert all(re.match(r"broken\.toml:(\d+:)? ", line) for line in said.stderr.splitlines())
@@ -211,7 +214,7 @@ def test_a_scenario_that_can_not_run_is_refused_in_sentences(
 
 def test_a_folder_that_can_not_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    said = say("run", "calm", "--keep", "taken", cwd=tmp_path)
+    said = invoke_lab("run", "calm", "--keep", "taken", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (3, "")
     assert said.stderr.startswith("No folder can be made for the run")
     assert len(said.stderr.splitlines()) == 1
@@ -222,16 +225,16 @@ def test_a_folder_that_can_not_be_made_is_one_sentence(tmp_path: Path) -> None:
 # ── In processes
 
 
-@pytest.mark.parametrize("words", [["diff", "comments"], ["run", "slow-servce"]], ids=in_words)
+@pytest.mark.parametrize("words", [["diff", "comments"], ["run", "slow-servce"]], ids=parameter_id)
 def test_script_and_checkout_say_what_is_said_in_process(tmp_path: Path, words: list[str]) -> None:
     programs = [CLI, (str(SCRIPT),)] if SCRIPT.exists() else [CLI]
     for program in programs:
-        done = lab(*words, cwd=tmp_path, program=program)
-        assert (done.returncode, done.stdout, done.stderr) == say(*words, cwd=tmp_path)
+        done = run_lab(*words, cwd=tmp_path, program=program)
+        assert (done.returncode, done.stdout, done.stderr) == invoke_lab(*words, cwd=tmp_path)
 
 
 def test_the_four_steps_are_shown_for_every_arrangement(tmp_path: Path) -> None:
-    said = lab("design", cwd=tmp_path)
+    said = run_lab("design", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
     assert max(map(len, said.stdout.splitlines())) <= 80
     assert all(name in said.stdout for name in (*ARRANGEMENTS, *SERVICES))
@@ -248,7 +251,7 @@ def test_help_imports_nothing_heavy() -> None:
         "loaded |= set(sys.modules)\n"
         "sys.stderr.write(' '.join({'aiohttp', 'requests', 'psutil', 'lab.scenarios'} & loaded))"
     )
-    said = lab("-c", look, cwd=ROOT, program=(sys.executable,))
+    said = run_lab("-c", look, cwd=ROOT, program=(sys.executable,))
     assert "Usage" in said.stdout
     assert (said.returncode, said.stderr) == (0, "")
 
@@ -263,7 +266,7 @@ def test_every_process_of_the_lab_is_a_program_with_help() -> None:
         "    try: runpy.run_module(module, run_name='__main__', alter_sys=True)\n"
         "    except SystemExit as end: print('ended with', end.code)\n"
     )
-    said = lab("-c", look, *PROGRAMS, cwd=ROOT, program=(sys.executable,))
+    said = run_lab("-c", look, *PROGRAMS, cwd=ROOT, program=(sys.executable,))
     assert said.stdout.count("ended with 0") == len(PROGRAMS), said.stdout + said.stderr
     for module in PROGRAMS:
         assert re.search(rf"^usage: python -m {module}\b", said.stdout, re.MULTILINE)

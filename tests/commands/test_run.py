@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import say, unhurried_lab
-from tests.support.small import FALSE, SLOW_POSTS, lab, scenario_file
+from tests.support.command_line import invoke_lab, unhurried_lab
+from tests.support.small import FALSE, SLOW_POSTS, run_lab, scenario_file
 
 PRIVATE = 0o600
 
@@ -81,7 +81,7 @@ def test_a_run_is_kept_privately_and_without_databases(
 def test_a_kept_run_is_shown_by_folder_or_document(folder: Path) -> None:
     kept = run_folder(folder / "runs", "good")
     by_folder, by_file = (
-        say("report", str(path), cwd=folder) for path in (kept, kept / "result.json")
+        invoke_lab("report", str(path), cwd=folder) for path in (kept, kept / "result.json")
     )
     assert (by_folder.returncode, by_folder.stderr) == (0, "")
     assert "What became of the writes" in by_folder.stdout
@@ -131,14 +131,14 @@ def test_a_dishonest_run_is_3_and_says_why(tmp_path: Path) -> None:
     """Its fault meets no request, and its readers had no answer before it."""
     reading = {"mix": "read_feed = 1", "timeout_ms": 1, "variants": ("sync-chain",)}
     name = scenario_file(tmp_path, "ill", {"fault": "error", "target": "moderation"}, **reading)
-    said = lab("run", name, "--json", cwd=tmp_path)
+    said = run_lab("run", name, "--json", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (3, "")
     document = json.loads(said.stdout)
     assert document["valid"] is False
     problems = " ".join(document["problems"])
     assert "error on moderation of sync-chain is not proved to have acted" in problems
     assert "was not well before anything was broken: wanted read_feed.success" in problems
-    shown = say("report", str(run_folder(tmp_path / "runs", "ill")), cwd=tmp_path).stdout
+    shown = invoke_lab("report", str(run_folder(tmp_path / "runs", "ill")), cwd=tmp_path).stdout
     assert "INVALID" in shown
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import UNHURRIED, say, unhurried_lab
+from tests.support.command_line import UNHURRIED, invoke_lab, unhurried_lab
 from tests.support.laboratory import PATIENCE_S, eventually
 from tests.support.small import (
     FALSE,
     SLOW_POSTS,
     environment,
-    flat,
-    processes_of,
+    find_processes,
+    join_lines,
     scenario_file,
 )
 
@@ -37,13 +37,13 @@ def test_a_hostile_title_is_only_text_in_a_terminal(tmp_path: Path) -> None:
     words = ("run", name, "--keep", "x[/red]")
     said = unhurried_lab(*words, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1")
     assert said.returncode == 1
-    for text in (said.stdout, said.stderr, say("show", name, cwd=tmp_path).stdout):
+    for text in (said.stdout, said.stderr, invoke_lab("show", name, cwd=tmp_path).stdout):
         assert not set("\x07\x9b\u202e\u2066\u200b") & set(text)
         assert not COLOUR.search(text)
         assert "\x1b]" not in text
         assert "\x1b[2J" not in text
         assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 80
-    assert "[/red][bold]Title [link=http://x]" in flat(said.stdout)
+    assert "[/red][bold]Title [link=http://x]" in join_lines(said.stdout)
     assert "✗ fails" in said.stdout
     # FORCE_COLOR turns on colours, not a progress display in a pipe.
     assert re.fullmatch(r"\nKept in x\[/red\]/\S+-own\n", said.stderr)
@@ -105,7 +105,7 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
         command, cwd=tmp_path, env=environment(), stdout=pipe, stderr=pipe, encoding="utf-8"
     ) as process:
         try:
-            eventually(lambda: len(list(processes_of(process.pid))) >= 9, "nine processes")
+            eventually(lambda: len(list(find_processes(process.pid))) >= 9, "nine processes")
             eventually(lambda: _is_broken(tmp_path), "the middle of the run")
             process.send_signal(number)
             out, said = process.communicate(timeout=PATIENCE_S)
@@ -113,7 +113,7 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
             process.kill()  # only if it ignored the signal
     assert (process.returncode, out) == (code, "")
     assert said == "Stopped. All faults are taken back and all processes ended.\n"
-    assert not list(processes_of(process.pid))
+    assert not list(find_processes(process.pid))
     (kept,) = (tmp_path / "runs").iterdir()
     assert not (kept / "data").exists()
     assert not (kept / "result.json").exists()

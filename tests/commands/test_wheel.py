@@ -24,7 +24,7 @@ from tests.support.small import ROOT, environment
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FOR_NOTEBOOKS = ("nbclient>=0.10", "ipykernel>=7", "pandas>=2.2")
-HANGS_AFTER_S = 900
+TIMEOUT_S = 900
 EXERCISE, NOTEBOOK = "idempotent", "01_one_request.ipynb"
 
 UNDERSTAND = f"""
@@ -34,7 +34,7 @@ from typing import Any
 import typer
 from lab.commands.app import app
 
-{inspect.getsource(documents.understood)}
+{inspect.getsource(documents.parse_command)}
 
 for words in json.load(sys.stdin):
     understood(words)
@@ -51,7 +51,7 @@ print(notebook.cells[-1].outputs[0].text)
 """
 
 
-class Installed(NamedTuple):
+class WheelEnvironment(NamedTuple):
     """An environment with the wheel in it, and an empty working folder."""
 
     wheel: Path
@@ -71,21 +71,21 @@ class Installed(NamedTuple):
             input=more.get("input", ""),
             capture_output=True,
             encoding="utf-8",
-            timeout=HANGS_AFTER_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> WheelEnvironment:
     pytest.importorskip("hatchling", reason="the wheel is built with it")
     place = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "-w", str(place), str(ROOT)], check=True, timeout=HANGS_AFTER_S)
+    subprocess.run([*pip, "-w", str(place), str(ROOT)], check=True, timeout=TIMEOUT_S)
     (wheel,) = place.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
     (place / "empty").mkdir()
-    made = Installed(wheel, place / "venv", place / "empty")
+    made = WheelEnvironment(wheel, place / "venv", place / "empty")
     probe = made.run("pip", "download", "--quiet", "--no-deps", "-d", str(place), "typer")
     if probe.returncode:
         pytest.skip(f"pip reaches no index: {probe.stderr.strip().splitlines()[-1]}")
@@ -94,7 +94,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return made
 
 
-def test_the_wheel_claims_no_top_level_name_but_lab(installed: Installed) -> None:
+def test_the_wheel_claims_no_top_level_name_but_lab(installed: WheelEnvironment) -> None:
     names = {name.partition("/")[0] for name in zipfile.ZipFile(installed.wheel).namelist()}
     (about,) = (name for name in names if name.endswith(".dist-info"))
     assert names == {"lab", about}
@@ -102,10 +102,10 @@ def test_the_wheel_claims_no_top_level_name_but_lab(installed: Installed) -> Non
     assert Path(imported).is_relative_to(installed.venv)
 
 
-def test_it_lists_its_scenarios_and_runs_one(installed: Installed) -> None:
+def test_it_lists_its_scenarios_and_runs_one(installed: WheelEnvironment) -> None:
     listed = installed.run("lab", "list")
     assert (listed.returncode, listed.stderr) == (0, "")
-    assert all(name in listed.stdout for name in catalogue.names())
+    assert all(name in listed.stdout for name in catalogue.builtin_names())
     ran = installed.run("lab", "run", "slow-service", "--quick")
     assert "Traceback" not in ran.stderr
     assert "What became of the writes" in ran.stdout
@@ -114,7 +114,7 @@ def test_it_lists_its_scenarios_and_runs_one(installed: Installed) -> None:
     assert said[ran.returncode] in ran.stdout
 
 
-def test_an_exercise_is_begun_and_its_solution_checked(installed: Installed) -> None:
+def test_an_exercise_is_begun_and_its_solution_checked(installed: WheelEnvironment) -> None:
     begun = installed.run("lab", "exercise", "start", EXERCISE, "mine")
     assert begun.returncode == 0, begun.stderr
     shutil.copytree(SOLUTIONS / EXERCISE, installed.folder / "mine", dirs_exist_ok=True)
@@ -125,7 +125,7 @@ def test_an_exercise_is_begun_and_its_solution_checked(installed: Installed) -> 
     assert told["score"] > 0
 
 
-def test_it_understands_every_command_of_the_documents(installed: Installed) -> None:
+def test_it_understands_every_command_of_the_documents(installed: WheelEnvironment) -> None:
     commands = documents.every_command()
     assert len(commands) > 100
     done = installed.run("python", "-c", UNDERSTAND, input=json.dumps(commands))
@@ -133,7 +133,7 @@ def test_it_understands_every_command_of_the_documents(installed: Installed) -> 
     assert done.stdout.splitlines() == [" ".join(words) for words in commands]
 
 
-def test_a_notebook_is_executed_with_what_was_installed(installed: Installed) -> None:
+def test_a_notebook_is_executed_with_what_was_installed(installed: WheelEnvironment) -> None:
     for file in (NOTEBOOK, *(one.name for one in (ROOT / "notebooks").glob("checks*.py"))):
         shutil.copy(ROOT / "notebooks" / file, installed.folder)
     done = installed.run("python", "-c", EXECUTE, NOTEBOOK)

@@ -19,23 +19,23 @@ from lab.exercises.catalogue import EXERCISES
 from lab.results.claims import CLAIMS
 from lab.scenarios import catalogue
 from tests.programs.ups import up
-from tests.support.command_line import say, unhurried_lab
+from tests.support.command_line import invoke_lab, unhurried_lab
 from tests.support.documents import (
     PAGES,
     README,
+    block_commands,
+    block_lines,
+    blog_use,
     every_command,
-    in_blocks,
-    lines_in_blocks,
-    linked_from,
-    needs_a_blog,
-    text_of,
-    understood,
+    linked_files,
+    page_text,
+    parse_command,
 )
-from tests.support.small import ROOT, flat, lab
+from tests.support.small import ROOT, join_lines, run_lab
 
 COURSE, GLOSSARY = "docs/course.md", "docs/glossary.md"
-WITH_BLOCKS = [page for page in PAGES if in_blocks(page)]
-TYPED = sorted({tuple(one) for page in PAGES for one in in_blocks(page)})
+WITH_BLOCKS = [page for page in PAGES if block_commands(page)]
+TYPED = sorted({tuple(one) for page in PAGES for one in block_commands(page)})
 IN_THE_PLACE_OF_A_NAME = {"NAME", "…", "a", "b"}
 RUN_BY = {
     "commands/test_help_and_words.py": {("design",)},
@@ -58,28 +58,28 @@ SHOWN_BY_DESIGN = "design-steps"
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
 def test_every_command_is_understood_and_its_scenarios_exist(words: tuple[str, ...]) -> None:
-    said = understood(words)
+    said = parse_command(words)
     named = {"run": said.get("names") or (), "show": [said.get("name")]}.get(words[0], ())
     for name in named:
-        known = {*catalogue.names(), "all", *IN_THE_PLACE_OF_A_NAME}
+        known = {*catalogue.builtin_names(), "all", *IN_THE_PLACE_OF_A_NAME}
         assert name in known or name.endswith(".toml")
 
 
 def test_the_readme_says_how_to_begin() -> None:
-    said = {words[0] for words in in_blocks(README)}
+    said = {words[0] for words in block_commands(README)}
     assert {"list", "show", "run", "diff", "claims", "fault", "heal"} <= said
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS)
 def test_the_blocks_of_a_page_work_in_order(page: str, tmp_path: Path) -> None:
-    assert {line[0] for line in lines_in_blocks(page)} <= {"lab", *SET_UP}
+    assert {line[0] for line in block_lines(page)} <= {"lab", *SET_UP}
     here = tmp_path / "here"
     here.mkdir()
     copytree(ROOT / "docs" / "targets" / "node-blog", tmp_path / "my-blog")
-    for words in in_blocks(page):
-        if needs_a_blog(words):
+    for words in block_commands(page):
+        if blog_use(words):
             continue
-        said = say(*words, cwd=here)
+        said = invoke_lab(*words, cwd=here)
         # The doctor's findings about this machine say nothing about the docs.
         assert said.returncode == 0 or words == ["doctor"], said.stdout + said.stderr
         assert said.stdout
@@ -89,7 +89,7 @@ def test_the_blocks_of_a_page_work_in_order(page: str, tmp_path: Path) -> None:
 def of_running_stacks() -> list[object]:
     """The commands that start a blog: one in `make test`, the others are slow."""
     known = set().union(*RUN_BY.values())
-    found = [one for one in TYPED if needs_a_blog(one) == "starts" and one not in known]
+    found = [one for one in TYPED if blog_use(one) == "starts" and one not in known]
     return [
         pytest.param(one, marks=[] if one == QUICK else pytest.mark.slow, id=" ".join(one))
         for one in found
@@ -101,7 +101,7 @@ def test_a_command_that_starts_a_blog_shows_what_it_saw(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
     """The run must be a valid result; whether its expectations hold depends on the machine."""
-    say("new", "my-outage", cwd=tmp_path)
+    invoke_lab("new", "my-outage", cwd=tmp_path)
     said = unhurried_lab(*words, cwd=tmp_path)
     assert said.returncode in (0, 1), said.stdout + said.stderr
     assert "Traceback" not in said.stderr
@@ -118,12 +118,12 @@ def test_a_running_lab_is_broken_and_healed_as_documented(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with up(tmp_path / "by-hand"):
-        for words in in_blocks(README):
-            if needs_a_blog(words) == "acts on one":
-                said = lab(*words, cwd=tmp_path)
+        for words in block_commands(README):
+            if blog_use(words) == "acts on one":
+                said = run_lab(*words, cwd=tmp_path)
                 assert (said.returncode, said.stderr) == (0, ""), words
                 assert all(f"{stack} " in said.stdout for stack in ("sync-chain", "async-bus"))
-        assert "No fault is on." in flat(lab("fault", cwd=tmp_path).stdout)
+        assert "No fault is on." in join_lines(run_lab("fault", cwd=tmp_path).stdout)
 
 
 # ── Names in pages
@@ -131,20 +131,20 @@ def test_a_running_lab_is_broken_and_healed_as_documented(
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_is_linked_exists(page: str) -> None:
-    for target in linked_from(page):
+    for target in linked_files(page):
         assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
 def test_every_extra_that_is_named_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for page in PAGES:
-        for name in re.findall(r"(?:\.|sync-async-lab)\[([a-z]+)\]", text_of(page)):
+        for name in re.findall(r"(?:\.|sync-async-lab)\[([a-z]+)\]", page_text(page)):
             assert name in extras["optional-dependencies"]
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    named = re.findall(r"(?:^|`)make ([a-z]+)", text_of(README), re.MULTILINE)
+    named = re.findall(r"(?:^|`)make ([a-z]+)", page_text(README), re.MULTILINE)
     assert named
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
@@ -153,12 +153,12 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 @pytest.mark.parametrize("page", [COURSE, "docs/tour.md"])
 def test_every_notebook_has_its_place_in_the_course(page: str) -> None:
-    named = re.findall(r"`(\d\d_[a-z_]+)`", text_of(page))
+    named = re.findall(r"`(\d\d_[a-z_]+)`", page_text(page))
     assert sorted(named) == sorted(one.stem for one in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def sessions() -> list[str]:
-    return re.split(r"^## Session \d: ", text_of(COURSE), flags=re.MULTILINE)[1:]
+    return re.split(r"^## Session \d: ", page_text(COURSE), flags=re.MULTILINE)[1:]
 
 
 def test_each_session_is_as_long_as_it_says() -> None:
@@ -177,8 +177,8 @@ def test_the_course_shows_every_claim_and_gives_every_exercise() -> None:
 
 
 def test_the_glossary_is_sorted_and_names_files_that_exist() -> None:
-    rows = re.findall(r"^\| (.+?) \| (.+) \| (`.+`) \|$", text_of(GLOSSARY), re.MULTILINE)
-    assert len(rows) == text_of(GLOSSARY).count("\n| ") - 1  # minus the heading
+    rows = re.findall(r"^\| (.+?) \| (.+) \| (`.+`) \|$", page_text(GLOSSARY), re.MULTILINE)
+    assert len(rows) == page_text(GLOSSARY).count("\n| ") - 1  # minus the heading
     assert len(rows) >= 50
     assert all(one < other for one, other in pairwise(term.casefold() for term, _, _ in rows))
     for term, means, where in rows:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.laboratory import eventually
-from tests.support.small import ROOT, environment, processes_of
+from tests.support.small import ROOT, environment, find_processes
 from tests.support.solutions_of_notebooks import SOLUTIONS
 
 nbclient, nbformat, jupyter_client, notebooks, *_ = (
@@ -46,7 +46,7 @@ def executed(notebook: Any, folder: Path) -> Any:
     pids: list[int] = []
     client.on_cell_start = lambda **_: pids.append(manager.provisioner.pid)
     client.execute(env=environment(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / "ipython")))
-    eventually(lambda: not list(processes_of(pids[0])), "no process left")
+    eventually(lambda: not list(find_processes(pids[0])), "no process left")
     return notebook
 
 

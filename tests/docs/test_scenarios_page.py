@@ -9,14 +9,14 @@ from lab.scenarios import catalogue
 from tests.docs.write_scenarios import PLACE, words
 
 TEXT = PLACE.read_text("utf-8") if PLACE.exists() else ""
-MEASURED = markdown.kept_in(TEXT)
+MEASURED = markdown.extract_blocks(TEXT)
 
 
 def test_its_words_are_those_of_the_scenario_files() -> None:
     assert words(MEASURED) == TEXT, "write it anew: make docs"
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize("name", catalogue.builtin_names())
 def test_every_scenario_has_been_measured(name: str) -> None:
     table = MEASURED[name]
     expected = len(catalogue.find(name).expect)

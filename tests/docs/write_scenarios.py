@@ -29,12 +29,12 @@ showed a comment as decided. Generated from the scenario files by `make docs`.
 
 def words(measured: dict[str, str]) -> str:
     """The document with these tables in it."""
-    return markdown.document(catalogue.built_in(), HEAD, measured)
+    return markdown.document(catalogue.builtin_scenarios(), HEAD, measured)
 
 
 def main(wanted: list[str]) -> None:
-    measured = markdown.kept_in(PLACE.read_text("utf-8")) if PLACE.exists() else {}
-    names = catalogue.names() if wanted == ["all"] else wanted
+    measured = markdown.extract_blocks(PLACE.read_text("utf-8")) if PLACE.exists() else {}
+    names = catalogue.builtin_names() if wanted == ["all"] else wanted
     for name in names:
         measured[name] = _measured(name)
         PLACE.write_text(words(measured), "utf-8")
@@ -48,7 +48,7 @@ def _measured(name: str) -> str:
             result = asyncio.run(Run(catalogue.find(name), Path(folder))())
         if result.valid:
             break
-    return markdown.measured(result)
+    return markdown.measured_block(result)
 
 
 if __name__ == "__main__":

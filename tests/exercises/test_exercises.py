@@ -14,30 +14,30 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.exercises import catalogue, formats
-from lab.exercises.exercise import Criterion, Step, Verdict
-from tests.support.command_line import say, unhurried_lab
-from tests.support.handed_in import PATIENCE, begin, selected, solution, verdicts
+from lab.exercises.exercise import CriterionResult, Grade, GradedCriterion
+from tests.support.command_line import invoke_lab, unhurried_lab
+from tests.support.handed_in import PATIENCE, grade_all, selected_params, solution, start_exercise
 from tests.support.laboratory import PATIENCE_S, eventually
-from tests.support.small import CLI, environment, flat, processes_of
+from tests.support.small import CLI, environment, find_processes, join_lines
 
-NURSERY_BLOG_AND_GUEST = 1 + 5 + 1
-Found = Mapping[str, Verdict | BaseException]
+EXPECTED_PROCESSES = 1 + 5 + 1
+GradesByName = Mapping[str, Grade | BaseException]
 
 
-class HandedIn(NamedTuple):
+class SubmittedFiles(NamedTuple):
     """Files that are handed in, and the criteria that they must fail.
 
     The changes are new text for old in a solution; None hands in the exercise as it begins.
     """
 
     exercise: str
-    fails: set[str]
+    failing: set[str]
     file: str = ""
     changes: Mapping[str, str] | None = None
     patience: float = PATIENCE
 
 
-STILL_GOOD = {
+PASSES_UNSOLVED = {
     "timeout": {"calm", "back", "patient"},
     "breaker": {"calm", "few", "others", "back"},
     "idempotent": {"calm", "hears"},
@@ -48,7 +48,7 @@ STILL_GOOD = {
 }
 """The criteria that hold before the student has done anything."""
 
-IN_VAIN = 3.0
+UNMET_PATIENCE = 3.0
 """The patience with criteria that cannot become true."""
 
 NOTE = 'change.execute("UPDATE place SET position = ?", envelope.sequence)'
@@ -60,15 +60,15 @@ ASK = "    know_post(post_id)\n"
 NEWEST = 'newest = service.ask("posts", "GET", "/posts", limit=limit, before=before)'
 
 HALF_RIGHT = {
-    "no answer is an empty feed": HandedIn(
+    "no answer is an empty feed": SubmittedFiles(
         *("timeout", {"honest"}, "query.py"),
         {NEWEST: f"try: {NEWEST}\n    except DependencyFailed: return []"},
     ),
-    "how far it has read is in memory": HandedIn(
+    "how far it has read is in memory": SubmittedFiles(
         "rebuild", {"again", "middle"}, "popular.py", {NOTE: "pass"}
     ),
     # It sleeps between its two commits, once, until it is killed.
-    "how far it has read is a second commit": HandedIn(
+    "how far it has read is a second commit": SubmittedFiles(
         *("rebuild", {"middle"}, "popular.py"),
         {
             NOTE: "pass\n"
@@ -82,7 +82,7 @@ HALF_RIGHT = {
         },
     ),
     # It begins after the first request, with an empty copy.
-    "each start begins anew": HandedIn(
+    "each start begins anew": SubmittedFiles(
         *("rebuild", {"resumes"}, "popular.py"),
         {
             OPEN: f"{OPEN}        with store.transaction() as change:\n"
@@ -93,15 +93,15 @@ HALF_RIGHT = {
             "service = ": "ASKED = threading.Event()\nservice = ",
         },
     ),
-    "posts is not asked": HandedIn(
+    "posts is not asked": SubmittedFiles(
         *("likes", {"chain unknown", "chain down", "chain again"}, "sync_chain/likes.py"),
         {ASK: ""},
     ),
-    "posts is asked when the like is kept": HandedIn(
+    "posts is asked when the like is kept": SubmittedFiles(
         *("likes", {"chain unknown", "chain down", "chain again"}, "sync_chain/likes.py"),
         {ASK: "", "    return count_likes(post_id)\n": f"{ASK}    return count_likes(post_id)\n"},
     ),
-    "what was heard is in memory": HandedIn(
+    "what was heard is in memory": SubmittedFiles(
         *("likes", {"bus again"}, "async_bus/likes.py"),
         {
             'change.execute("INSERT INTO known_posts VALUES (?)", post.id)': "KNOWN.add(post.id)",
@@ -111,10 +111,10 @@ HALF_RIGHT = {
     ),
 }
 HANDED_IN = {
-    **{f"{name} solved": HandedIn(name, set(), changes={}) for name in catalogue.EXERCISES},
+    **{f"{name} solved": SubmittedFiles(name, set(), changes={}) for name in catalogue.EXERCISES},
     **{
-        f"{name} begun": HandedIn(
-            name, {one.key for one in of.criteria} - STILL_GOOD[name], patience=IN_VAIN
+        f"{name} begun": SubmittedFiles(
+            name, {one.key for one in of.criteria} - PASSES_UNSOLVED[name], patience=UNMET_PATIENCE
         )
         for name, of in catalogue.EXERCISES.items()
     },
@@ -123,7 +123,7 @@ HANDED_IN = {
 QUICKEST = {"timeout solved", "timeout begun", "no answer is an empty feed"}
 
 
-def files_of(one: HandedIn) -> dict[str, str]:
+def files_of(one: SubmittedFiles) -> dict[str, str]:
     if one.changes is None:
         return {}
     files = solution(one.exercise)
@@ -134,21 +134,21 @@ def files_of(one: HandedIn) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> GradesByName:
     """The verdicts on the selected files.
 
     The checks run with an HTTP proxy in the environment that does not reach this machine.
     """
-    found: dict[str, Verdict | BaseException] = {}
+    found: dict[str, Grade | BaseException] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("http_proxy", "http://127.0.0.1:9")
-        for patience in (PATIENCE, IN_VAIN):
+        for patience in (PATIENCE, UNMET_PATIENCE):
             these = {
                 case: (HANDED_IN[case].exercise, files_of(HANDED_IN[case]))
-                for case in selected(request, "case")
+                for case in selected_params(request, "case")
                 if HANDED_IN[case].patience == patience
             }
-            found |= verdicts(these, tmp_path_factory.mktemp("exercises"), patience)
+            found |= grade_all(these, tmp_path_factory.mktemp("exercises"), patience)
     return found
 
 
@@ -157,20 +157,20 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     "case",
     [pytest.param(case, marks=[] if case in QUICKEST else pytest.mark.slow) for case in HANDED_IN],
 )
-def test_a_check_sees_what_is_wrong_and_nothing_else(seen: Found, case: str) -> None:
+def test_a_check_sees_what_is_wrong_and_nothing_else(seen: GradesByName, case: str) -> None:
     found = seen[case]
-    assert isinstance(found, Verdict), found
-    wrong = {step.criterion.key for step in found.steps if not step.passed}
-    assert (wrong, found.trouble) == (HANDED_IN[case].fails, ""), formats.document(found)
+    assert isinstance(found, Grade), found
+    wrong = {step.criterion.key for step in found.results if not step.passed}
+    assert (wrong, found.trouble) == (HANDED_IN[case].failing, ""), formats.to_json(found)
     assert found.passed is (not wrong)
     if found.passed:
-        assert found.score == found.max_score == len(found.steps)
+        assert found.score == found.max_score == len(found.results)
         assert found.log == ()
 
 
 @pytest.mark.parametrize("name", catalogue.EXERCISES)
 def test_what_a_student_gets_is_not_the_solution(tmp_path: Path, name: str) -> None:
-    exercise = begin(name, tmp_path)
+    exercise = start_exercise(name, tmp_path)
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith(f"# {exercise.title.partition(':')[0]}\n")
     for file, solved in solution(name).items():
@@ -180,11 +180,13 @@ def test_what_a_student_gets_is_not_the_solution(tmp_path: Path, name: str) -> N
         assert file in readme
 
 
-VERDICT = Verdict(
+VERDICT = Grade(
     "timeout",
     (
-        Step(Criterion("calm", "It is calm.", "Leave it."), True, "calm"),
-        Step(Criterion("in time", "It is <in time>.", "Don't & wait.", 3), False, "4 s & more"),
+        CriterionResult(GradedCriterion("calm", "It is calm.", "Leave it."), True, "calm"),
+        CriterionResult(
+            GradedCriterion("in time", "It is <in time>.", "Don't & wait.", 3), False, "4 s & more"
+        ),
     ),
     1.23,
     "Your program exited with status 1.",
@@ -193,11 +195,11 @@ VERDICT = Verdict(
 
 
 def test_the_formats_say_the_same() -> None:
-    told = json.loads(json.dumps(formats.document(VERDICT)))
+    told = json.loads(json.dumps(formats.to_json(VERDICT)))
     assert (told["passed"], told["score"], told["max_score"]) == (False, 1, 4)
     assert [one["hint"] for one in told["checks"]] == ["", "Don't & wait."]
 
-    suite = ElementTree.fromstring(formats.junit(VERDICT))[0]
+    suite = ElementTree.fromstring(formats.to_junit(VERDICT))[0]
     assert suite.attrib["tests"] == "3"
     assert (suite.attrib["failures"], suite.attrib["errors"]) == ("1", "1")
     failure = suite.find("testcase/failure")
@@ -205,14 +207,14 @@ def test_the_formats_say_the_same() -> None:
     assert failure.attrib["message"] == "4 s & more"
     assert "Don't & wait." in str(failure.text)
 
-    graded = formats.gradescope(VERDICT)
+    graded = formats.to_gradescope(VERDICT)
     assert [(one["score"], one["max_score"]) for one in graded["tests"]] == [(1, 1), (0, 3)]
     assert "ValueError: <&>" in graded["output"]
 
 
 def test_sentences_show_what_was_seen_and_a_hint() -> None:
-    lines = formats.sentences(VERDICT, catalogue.find("likes"))
-    said = flat(" ".join(lines))
+    lines = formats.to_text(VERDICT, catalogue.find("likes"))
+    said = join_lines(" ".join(lines))
     assert "not yet It is <in time>. Seen: 4 s & more. Hint: Don't & wait." in said
     assert "Seen: calm" not in said
     assert max(map(len, lines)) <= 80
@@ -223,9 +225,9 @@ def test_sentences_show_what_was_seen_and_a_hint() -> None:
 
 
 def test_an_exercise_is_begun_and_checked_from_the_command_line(tmp_path: Path) -> None:
-    listed = say("exercise", "list", cwd=tmp_path)
+    listed = invoke_lab("exercise", "list", cwd=tmp_path)
     assert all(name in listed.stdout for name in catalogue.EXERCISES)
-    begun = say("exercise", "start", "likes", "mine", cwd=tmp_path)
+    begun = invoke_lab("exercise", "start", "likes", "mine", cwd=tmp_path)
     assert begun.returncode == 0
     files = {str(one.relative_to(tmp_path / "mine")) for one in (tmp_path / "mine").rglob("*.*")}
     assert files == {"README.md", "exercise.txt", "sync_chain/likes.py", "async_bus/likes.py"}
@@ -241,7 +243,7 @@ def test_an_exercise_is_begun_and_checked_from_the_command_line(tmp_path: Path) 
 
 
 def test_ctrl_c_in_the_middle_of_a_check_leaves_nothing(tmp_path: Path) -> None:
-    begin("rebuild", tmp_path, solution("rebuild"))
+    start_exercise("rebuild", tmp_path, solution("rebuild"))
     checking = subprocess.Popen(
         [*CLI, "exercise", "check", str(tmp_path)],
         env=environment(),
@@ -249,21 +251,21 @@ def test_ctrl_c_in_the_middle_of_a_check_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         encoding="utf-8",
     )
-    eventually(lambda: len(list(processes_of(checking.pid))) == NURSERY_BLOG_AND_GUEST)
+    eventually(lambda: len(list(find_processes(checking.pid))) == EXPECTED_PROCESSES)
     checking.send_signal(signal.SIGINT)
     said, complained = checking.communicate(timeout=PATIENCE_S)
     assert (checking.returncode, said) == (130, "")
-    assert "all processes ended" in flat(complained)
-    assert list(processes_of(checking.pid)) == []
+    assert "all processes ended" in join_lines(complained)
+    assert list(find_processes(checking.pid)) == []
 
 
 def test_a_second_start_overwrites_nothing(tmp_path: Path) -> None:
-    begin("likes", tmp_path, {"async_bus/likes.py": "mine"})
+    start_exercise("likes", tmp_path, {"async_bus/likes.py": "mine"})
     (tmp_path / "README.md").unlink()
     (tmp_path / "sync_chain" / "likes.py").unlink()
-    with pytest.raises(catalogue.NotThere, match="stays as it is"):
+    with pytest.raises(catalogue.ExerciseNotFound, match="stays as it is"):
         catalogue.start("likes", tmp_path)
     assert not (tmp_path / "README.md").exists()
     assert (tmp_path / "async_bus" / "likes.py").read_text() == "mine"
-    with pytest.raises(catalogue.NotThere, match="has no sync_chain/likes"):
-        catalogue.begun_in(tmp_path)
+    with pytest.raises(catalogue.ExerciseNotFound, match="has no sync_chain/likes"):
+        catalogue.exercise_in(tmp_path)

@@ -12,7 +12,7 @@ from lab.cluster.injector import Injection
 from lab.experiment import trial
 from lab.experiment.runner import Run
 from lab.scenarios.scenario import Scenario
-from tests.support.small import processes_of, scenario_file
+from tests.support.small import find_processes, scenario_file
 
 LONG = "before = 0.5, during = 60, after = 60"
 
@@ -20,37 +20,41 @@ LONG = "before = 0.5, during = 60, after = 60"
 @pytest.fixture
 def own_processes() -> Iterator[Callable[[], set[int]]]:
     """The pids of the lab's living processes that this test has started."""
-    before = {process.pid for process in processes_of(os.getpid())}
+    before = {process.pid for process in find_processes(os.getpid())}
 
     def look() -> set[int]:
-        return {process.pid for process in processes_of(os.getpid())} - before
+        return {process.pid for process in find_processes(os.getpid())} - before
 
     yield look
     assert look() == set()
 
 
-class Watched(Injection):
+class WatchedInjection(Injection):
     """An injection that tells the test when it begins, is being removed, and is gone."""
 
     began: asyncio.Event
     ending: asyncio.Event
-    taken_back: list[tuple[str, bool]]
+    removed: list[tuple[str, bool]]
 
     async def begin(self, seed: int = 0) -> None:
         await super().begin(seed)
-        Watched.began.set()
+        WatchedInjection.began.set()
 
     async def end(self) -> None:
-        Watched.ending.set()
+        WatchedInjection.ending.set()
         await super().end()
-        Watched.taken_back.append((self.fault.kind, self.gone))
+        WatchedInjection.removed.append((self.fault.kind, self.removed))
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
-    Watched.began, Watched.ending, Watched.taken_back = asyncio.Event(), asyncio.Event(), []
-    monkeypatch.setattr(trial, "Injection", Watched)
-    return Watched
+def watched(monkeypatch: pytest.MonkeyPatch) -> type[WatchedInjection]:
+    WatchedInjection.began, WatchedInjection.ending, WatchedInjection.removed = (
+        asyncio.Event(),
+        asyncio.Event(),
+        [],
+    )
+    monkeypatch.setattr(trial, "Injection", WatchedInjection)
+    return WatchedInjection
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ async def test_a_run_broken_off_heals_its_fault_and_leaves_nothing(
     tmp_path: Path,
     kind: str,
     when: str,
-    watched: type[Watched],
+    watched: type[WatchedInjection],
     own_processes: Callable[[], set[int]],
 ) -> None:
     method = {"fault": kind, "target": "comments"} | ({"seconds": 0.2} if when == "ending" else {})
@@ -68,11 +72,11 @@ async def test_a_run_broken_off_heals_its_fault_and_leaves_nothing(
     running = asyncio.create_task(Run(one, tmp_path)())
     await getattr(watched, when).wait()
     assert own_processes()
-    assert watched.taken_back == []
+    assert watched.removed == []
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert watched.taken_back == [(kind, True)]
+    assert watched.removed == [(kind, True)]
     assert own_processes() == set()
 
 
@@ -81,7 +85,7 @@ async def test_half_a_progress_line_waits_for_its_other_half(
 ) -> None:
     seen: list[str] = []
     one = _scenario(tmp_path)
-    load = trial.UnderLoad(one, tmp_path, 7, lambda line: seen.append(line["phase"]))
+    load = trial.LoadPhase(one, tmp_path, 7, lambda line: seen.append(line["phase"]))
     following = asyncio.create_task(load._follow_progress())
     path = tmp_path / "progress.ndjson"
     for part, phase in (('{"phase": "a"}\n{"pha', "a"), ('se": "b"}\n', "b")):

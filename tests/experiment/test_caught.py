@@ -1,13 +1,17 @@
 """A request that was in flight when the fault began counts as one during the fault."""
 
-from lab.experiment.evaluate import count_with_the_fault
-from lab.faults.kinds import Down
+from lab.experiment.evaluate import reassign_interrupted
+from lab.faults.kinds import DownFault
 from lab.load.samples import Sample
-from lab.results.result import WARM_UP, FaultWindow, Phase
+from lab.results.result import WARM_UP_PHASE, FaultWindow, ScenarioPhase
 
-DOWN = FaultWindow(Down(target="posts"), at_s=0.1, seconds=1.0, variants=("sync-chain",))
-TIMELINE = (Phase("before", 1.0), Phase("during", 2.0, (DOWN,)), Phase("after", 1.0))
-STRIKES_S = WARM_UP.seconds + 1.0 + 0.1
+DOWN = FaultWindow(DownFault(target="posts"), at_s=0.1, seconds=1.0, variants=("sync-chain",))
+TIMELINE = (
+    ScenarioPhase("before", 1.0),
+    ScenarioPhase("during", 2.0, (DOWN,)),
+    ScenarioPhase("after", 1.0),
+)
+FAULT_BEGINS_S = WARM_UP_PHASE.seconds + 1.0 + 0.1
 
 
 def sample(
@@ -17,16 +21,16 @@ def sample(
 
 
 def test_only_what_was_under_way_is_moved() -> None:
-    answered = sample(STRIKES_S - 0.11, 10)
-    caught = sample(STRIKES_S - 0.01, 500)
-    never_sent = sample(STRIKES_S - 0.01, None)
-    assert count_with_the_fault([answered, caught, never_sent], TIMELINE) == 1
+    answered = sample(FAULT_BEGINS_S - 0.11, 10)
+    caught = sample(FAULT_BEGINS_S - 0.01, 500)
+    never_sent = sample(FAULT_BEGINS_S - 0.01, None)
+    assert reassign_interrupted([answered, caught, never_sent], TIMELINE) == 1
     assert [one.phase for one in (answered, caught, never_sent)] == ["before", "during", "before"]
 
 
 def test_a_request_without_the_fault_keeps_its_phase() -> None:
-    beside = sample(STRIKES_S - 0.01, 500, variant="async-bus")
-    warm_up = sample(STRIKES_S - 0.01, 5_000, phase="warm_up")
-    later = sample(STRIKES_S + 0.5, 500, phase="during")
-    assert count_with_the_fault([beside, warm_up, later], TIMELINE) == 0
+    beside = sample(FAULT_BEGINS_S - 0.01, 500, variant="async-bus")
+    warm_up = sample(FAULT_BEGINS_S - 0.01, 5_000, phase="warm_up")
+    later = sample(FAULT_BEGINS_S + 0.5, 500, phase="during")
+    assert reassign_interrupted([beside, warm_up, later], TIMELINE) == 0
     assert [one.phase for one in (beside, warm_up, later)] == ["before", "warm_up", "during"]

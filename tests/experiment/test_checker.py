@@ -15,44 +15,48 @@ from typing import Any, cast
 import pytest
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.cluster.control_client import Answer
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.stack import Stack
 from lab.domain.services import BUS, SERVICES
-from lab.experiment.checker import CannotCheck, Holdings, check, read_holdings
-from lab.load.samples import Sample, read_samples, token, write_samples
-from lab.results.result import Data
+from lab.experiment.checker import CannotCheck, StoredState, check, read_stored_state
+from lab.load.samples import Sample, make_token, read_samples, write_samples
+from lab.results.result import CheckerCounts
 
 PAGE = 100
 
 
-def write(number: int, told: str = "yes", endpoint: str = "create_comment", **more: Any) -> Sample:
+def write(
+    number: int, answer: str = "yes", endpoint: str = "create_comment", **more: Any
+) -> Sample:
     """A write whose client got `yes`, `no` (definitely not), or `nothing` as answer."""
     outcomes: dict[str, dict[str, Any]] = {
         "yes": {"ok": True, "status": 201, "latency_ms": 5.0, "visible_ms": 10.0},
         "no": {"status": 404, "error": "http_404", "definite": True, "latency_ms": 3.0},
         "nothing": {"error": "timeout", "latency_ms": 2_000.0},
     }
-    sample = Sample("sync-chain", "during", endpoint, 1.0 + number, 0.1, token=token(0, number))
-    return replace(sample, **{**outcomes[told], **more})
+    sample = Sample(
+        "sync-chain", "during", endpoint, 1.0 + number, 0.1, token=make_token(0, number)
+    )
+    return replace(sample, **{**outcomes[answer], **more})
 
 
-def held(*numbers: int, pending: Sequence[int] = ()) -> Holdings:
+def stored_state(*numbers: int, pending: Sequence[int] = ()) -> StoredState:
     """The state without errors: each write at its owner, in the feed, decided except `pending`."""
-    tokens = [token(0, number) for number in numbers]
-    waiting = {token(0, number) for number in pending}
-    return Holdings(
-        owned=Counter(tokens),
-        shown=Counter(tokens),
-        decided=Counter(one for one in tokens if one not in waiting),
-        judged=Counter(set(tokens) - {token(0, 0)}),  # number 0 is the post
+    tokens = [make_token(0, number) for number in numbers]
+    undecided = {make_token(0, number) for number in pending}
+    return StoredState(
+        by_owner=Counter(tokens),
+        in_feed=Counter(tokens),
+        decided_in_feed=Counter(one for one in tokens if one not in undecided),
+        by_moderation=Counter(set(tokens) - {make_token(0, 0)}),  # number 0 is the post
     )
 
 
 WRITES = [write(0, endpoint="create_post"), write(1), write(2), write(3, "no"), write(4, "nothing")]
-CLEAN = check(WRITES, held(0, 1, 2))
+CLEAN = check(WRITES, stored_state(0, 1, 2))
 
 
-def differs(found: Data) -> dict[str, int]:
+def count_differences(found: CheckerCounts) -> dict[str, int]:
     """The difference of each count from that of the clean run."""
     return {
         key: value - getattr(CLEAN, key)
@@ -75,20 +79,20 @@ STATUSES = (
 
 @pytest.mark.parametrize("statuses", STATUSES, ids=str)
 def test_two_statuses_of_one_comment_are_a_divergence(statuses: dict[str, str]) -> None:
-    holdings = held(0, 1, 2)
+    holdings = stored_state(0, 1, 2)
     for teller, status in statuses.items():
-        getattr(holdings, teller)[token(0, 1)] = status
-    assert differs(check(WRITES, holdings)) == {"diverged": 1}
+        getattr(holdings, teller)[make_token(0, 1)] = status
+    assert count_differences(check(WRITES, holdings)) == {"diverged": 1}
 
 
 def test_a_post_twice_counts_a_write_of_others_not() -> None:
-    assert differs(check(WRITES, held(0, 0, 1, 2))) == {"duplicated": 1}
-    assert differs(check(WRITES, held(0, 1, 2, 99))) == {}
+    assert count_differences(check(WRITES, stored_state(0, 0, 1, 2))) == {"duplicated": 1}
+    assert count_differences(check(WRITES, stored_state(0, 1, 2, 99))) == {}
 
 
 def test_an_unknown_write_that_was_done_twice_is_a_duplicate() -> None:
-    holdings = held(0, 1, 2, 4, 4)
-    assert differs(check(WRITES, holdings)) == {"duplicated": 1, "unknown_kept": 1}
+    holdings = stored_state(0, 1, 2, 4, 4)
+    assert count_differences(check(WRITES, holdings)) == {"duplicated": 1, "unknown_kept": 1}
 
 
 def test_reads_and_what_was_never_sent_are_not_judged() -> None:
@@ -97,41 +101,45 @@ def test_reads_and_what_was_never_sent_are_not_judged() -> None:
         write(6, "nothing", dropped=True),
         write(7, "nothing", error="interrupted", latency_ms=None),
     ]
-    assert differs(check([*WRITES, *beside], held(0, 1, 2))) == {"unknown": 1}
+    assert count_differences(check([*WRITES, *beside], stored_state(0, 1, 2))) == {"unknown": 1}
 
 
 def test_the_warm_up_is_judged_though_it_is_not_timed() -> None:
     early = write(5, phase="warm_up", visible_ms=9_999.0)
-    found = check([*WRITES, early], held(0, 1, 2))
-    assert differs(found) == {"acknowledged": 1, "lost": 1}
+    found = check([*WRITES, early], stored_state(0, 1, 2))
+    assert count_differences(found) == {"acknowledged": 1, "lost": 1}
     assert found.visible_ms.max == 10.0
 
 
 def test_the_verdict_is_the_same_from_the_kept_samples(tmp_path: Path) -> None:
     write_samples(tmp_path / "samples.csv", WRITES)
-    assert check(read_samples(tmp_path / "samples.csv"), held(0, 2, 3, pending=[2])) == check(
-        WRITES, held(0, 2, 3, pending=[2])
-    )
+    assert check(
+        read_samples(tmp_path / "samples.csv"), stored_state(0, 2, 3, pending=[2])
+    ) == check(WRITES, stored_state(0, 2, 3, pending=[2]))
 
 
-def read_from_the_table(told: str, owned: int, shown: int, decided: int, judged: int) -> set[str]:
+def expected_figures(
+    answer: str, at_owner: int, in_feed: int, decided: int, at_moderation: int
+) -> set[str]:
     """The figures in which a comment counts, as the rows of the checker's table say. The owner's
     copy is as decided as the feed's."""
-    found = {"yes": {"acknowledged"}, "no": set[str](), "nothing": {"unknown"}}[told]
-    everywhere = {owned > 0, shown > 0} | ({judged > 0} if decided or not owned else set())
-    if max(owned, shown, judged) > 1:
+    found = {"yes": {"acknowledged"}, "no": set[str](), "nothing": {"unknown"}}[answer]
+    presence = {at_owner > 0, in_feed > 0} | (
+        {at_moderation > 0} if decided or not at_owner else set()
+    )
+    if max(at_owner, in_feed, at_moderation) > 1:
         found.add("duplicated")
-    if told == "yes":
+    if answer == "yes":
         found |= {"visible"} if decided else set()
-        found |= {"unsettled"} if owned and not decided else set()
-        found |= set() if owned else {"lost"}
-        found |= {"undecided"} if owned and not decided else set()
-    elif owned or shown:
-        found.add("refused_kept" if told == "no" else "unknown_kept")
-    if told != "yes" and judged and not owned:
+        found |= {"unsettled"} if at_owner and not decided else set()
+        found |= set() if at_owner else {"lost"}
+        found |= {"undecided"} if at_owner and not decided else set()
+    elif at_owner or in_feed:
+        found.add("refused_kept" if answer == "no" else "unknown_kept")
+    if answer != "yes" and at_moderation and not at_owner:
         found.add("orphaned")
-    if told == "yes" or (told == "nothing" and owned):
-        found |= {"diverged"} if len(everywhere) > 1 else set()
+    if answer == "yes" or (answer == "nothing" and at_owner):
+        found |= {"diverged"} if len(presence) > 1 else set()
     return found
 
 
@@ -140,16 +148,23 @@ def test_each_way_to_find_a_comment_is_judged_as_documented() -> None:
     for told, owned, shown, decided, judged in product(("yes", "no", "nothing"), *[range(3)] * 4):
         if decided > shown:
             continue
-        sample, holdings = write(1, told), Holdings()
+        sample, holdings = write(1, told), StoredState()
         for count, of in (
-            *((owned, holdings.owned), (shown, holdings.shown), (judged, holdings.judged)),
-            *((decided, holdings.decided), (owned if not decided else 0, holdings.pending)),
+            *(
+                (owned, holdings.by_owner),
+                (shown, holdings.in_feed),
+                (judged, holdings.by_moderation),
+            ),
+            *(
+                (decided, holdings.decided_in_feed),
+                (owned if not decided else 0, holdings.pending_at_owner),
+            ),
         ):
             of[sample.token] = count
         if owned:
-            holdings.status_owned[sample.token] = "approved" if decided else "pending"
+            holdings.owner_status[sample.token] = "approved" if decided else "pending"
         found = {key for key, value in check([sample], holdings) if value and key != "visible_ms"}
-        expected = read_from_the_table(told, owned, shown, decided, judged)
+        expected = expected_figures(told, owned, shown, decided, judged)
         assert found == expected, (told, owned, shown, decided, judged)
         seen.update(found)
     assert min(seen.values()) > 5
@@ -157,8 +172,8 @@ def test_each_way_to_find_a_comment_is_judged_as_documented() -> None:
 
 
 def test_with_only_the_feed_nothing_else_is_measured() -> None:
-    holdings = held(0, 1, 2)
-    holdings.only_the_feed = True
+    holdings = stored_state(0, 1, 2)
+    holdings.feed_only = True
     found = check(WRITES, holdings)
     assert {key for key, value in found if value is None} == {
         *("diverged", "undecided", "out_of_order", "orphaned")
@@ -175,39 +190,45 @@ class FakeStack:
 
     def __init__(self, posts: int, refuses: str = "") -> None:
         ids = [f"id-{number:04d}" for number in range(posts)]
-        self._refuses, self.asked = refuses, Counter[str]()
-        self._posts = [{"id": one, "title": f"post {token(0, n)}"} for n, one in enumerate(ids)]
+        self._refuses, self.request_counts = refuses, Counter[str]()
+        self._posts = [
+            {"id": one, "title": f"post {make_token(0, n)}"} for n, one in enumerate(ids)
+        ]
         self._comments = {one: _comment(one, posts + n) for n, one in enumerate(ids)}
 
-    async def call(self, method: str, url: str, path: str) -> Answer:
-        self.asked[url] += 1
+    async def call(self, method: str, url: str, path: str) -> ControlResponse:
+        self.request_counts[url] += 1
         if url == self._refuses:
-            return Answer(503, "", {"title": "not now"})
+            return ControlResponse(503, "", {"title": "not now"})
         if url == BUS:
-            lines = "".join(f"{json.dumps(event)}\n" for event in self._told())
-            return Answer(200, "", None, lines.encode())
+            lines = "".join(f"{json.dumps(event)}\n" for event in self._logged_events())
+            return ControlResponse(200, "", None, lines.encode())
         _, _, query = path.partition("?")
         given = dict(part.split("=") for part in query.split("&"))
         if url == "moderation":
-            return Answer(200, "", self._judged(int(given["after"]), int(given["limit"])))
+            return ControlResponse(
+                200, "", self._moderation_records(int(given["after"]), int(given["limit"]))
+            )
         if url == "comments":
-            return Answer(200, "", [self._comments[one] for one in given["post_ids"].split(",")])
+            return ControlResponse(
+                200, "", [self._comments[one] for one in given["post_ids"].split(",")]
+            )
         page = [one for one in reversed(self._posts) if one["id"] < given["before"]]
         page = page[: int(given["limit"])]
         if url == "query":
-            return Answer(
+            return ControlResponse(
                 200, "", [{**one, "comments": [self._comments[one["id"]]]} for one in page]
             )
-        return Answer(200, "", page)
+        return ControlResponse(200, "", page)
 
-    def _told(self) -> list[dict[str, Any]]:
+    def _logged_events(self) -> list[dict[str, Any]]:
         return [
             *({"type": "PostCreated", "data": post} for post in self._posts),
             *({"type": "CommentCreated", "data": one} for one in self._comments.values()),
             {"type": "Poison", "data": {}},
         ]
 
-    def _judged(self, after: int, limit: int) -> list[dict[str, Any]]:
+    def _moderation_records(self, after: int, limit: int) -> list[dict[str, Any]]:
         contents = [one["content"] for one in self._comments.values()]
         verdicts = [
             {"number": n, "content": content, "status": "approved"}
@@ -218,27 +239,34 @@ class FakeStack:
 
 def _comment(post_id: str, number: int) -> dict[str, str]:
     status = "pending" if number % 2 else "approved"
-    return {"id": f"c-{number}", "post_id": post_id, "content": token(0, number), "status": status}
+    return {
+        "id": f"c-{number}",
+        "post_id": post_id,
+        "content": make_token(0, number),
+        "status": status,
+    }
 
 
 @pytest.mark.parametrize("posts", [0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
 async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
     stack = FakeStack(posts)
-    holdings = await read_holdings(cast(Stack, stack))
-    everything = Counter(token(0, number) for number in range(2 * posts))
-    pending = {token(0, number) for number in range(posts, 2 * posts) if number % 2}
-    assert (holdings.owned, holdings.shown) == (everything, everything)
-    assert holdings.judged == Counter(token(0, number) for number in range(posts, 2 * posts))
-    assert holdings.decided == {one: 1 for one in everything if one not in pending}
-    written = [token(0, number) for number in range(2 * posts)]
-    oldest_first, *of_each_post = holdings.orders[: posts + 1]
+    holdings = await read_stored_state(cast(Stack, stack))
+    everything = Counter(make_token(0, number) for number in range(2 * posts))
+    pending = {make_token(0, number) for number in range(posts, 2 * posts) if number % 2}
+    assert (holdings.by_owner, holdings.in_feed) == (everything, everything)
+    assert holdings.by_moderation == Counter(
+        make_token(0, number) for number in range(posts, 2 * posts)
+    )
+    assert holdings.decided_in_feed == {one: 1 for one in everything if one not in pending}
+    written = [make_token(0, number) for number in range(2 * posts)]
+    oldest_first, *of_each_post = holdings.ordered_lists[: posts + 1]
     assert oldest_first == written[:posts]
     assert sorted(of_each_post) == [[one] for one in written[posts:]]
-    assert holdings.orders[-1] == written[:posts], "the feed says so, too"
+    assert holdings.ordered_lists[-1] == written[:posts], "the feed says so, too"
     assert [told.token for told in holdings.log] == [*written, ""]
 
 
 @pytest.mark.parametrize("refuses", [*SERVICES, BUS])
 async def test_a_service_that_hides_its_writes_is_named(refuses: str) -> None:
     with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not show what it holds"):
-        await read_holdings(cast(Stack, FakeStack(3, refuses)))
+        await read_stored_state(cast(Stack, FakeStack(3, refuses)))

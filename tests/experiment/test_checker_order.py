@@ -6,28 +6,32 @@ from dataclasses import replace
 import pytest
 
 from lab.experiment.checker import check
-from lab.experiment.readback import Holdings, Told
-from lab.load.anomalies import Asked, Shown
-from lab.load.samples import Sample, token
+from lab.experiment.readback import LoggedEvent, StoredState
+from lab.load.anomalies import FeedRequest, MonotonicReads
+from lab.load.samples import Sample, make_token
 
 SEED, RUNS = 7, 200
 
 
-def write(number: int, sent_s: float, told_s: float, endpoint: str = "create_post") -> Sample:
+def write(
+    number: int, sent_s: float, acknowledged_s: float, endpoint: str = "create_post"
+) -> Sample:
     """A write that was sent at `sent_s` and acknowledged at `told_s`."""
     return Sample(
-        "x", "before", endpoint, sent_s, 0.0, (told_s - sent_s) * 1_000, 201, ok=True,
-        token=token(0, number), id=f"id-{number}",
+        "x", "before", endpoint, sent_s, 0.0, (acknowledged_s - sent_s) * 1_000, 201, ok=True,
+        token=make_token(0, number), id=f"id-{number}",
     )  # fmt: skip
 
 
-def one_after_the_other(count: int) -> list[Sample]:
+def sequential_writes(count: int) -> list[Sample]:
     return [write(number, number, number + 0.5) for number in range(count)]
 
 
-def out_of_order(writes: list[Sample], *numbers: int) -> int:
+def count_out_of_order(writes: list[Sample], *numbers: int) -> int:
     """The checker's count if a copy shows the writes in this order, oldest first."""
-    return check(writes, Holdings(orders=[[token(0, number) for number in numbers]])).out_of_order
+    return check(
+        writes, StoredState(ordered_lists=[[make_token(0, number) for number in numbers]])
+    ).out_of_order
 
 
 @pytest.mark.parametrize(
@@ -46,19 +50,19 @@ def out_of_order(writes: list[Sample], *numbers: int) -> int:
 def test_each_write_shown_before_an_earlier_one_counts_once(
     shown: tuple[int, ...], count: int
 ) -> None:
-    assert out_of_order(one_after_the_other(4), *shown) == count
+    assert count_out_of_order(sequential_writes(4), *shown) == count
 
 
 def test_concurrent_writes_may_be_shown_in_any_order() -> None:
     together = [write(0, 0.0, 1.0), write(1, 0.5, 0.7), write(2, 0.7, 2.0)]
-    assert out_of_order(together, 2, 1, 0) == out_of_order(together, 0, 2, 1) == 0
+    assert count_out_of_order(together, 2, 1, 0) == count_out_of_order(together, 0, 2, 1) == 0
     later = [*together, write(3, 1.5, 3.0)]
-    assert out_of_order(later, 3, 2, 1, 0) == 1
+    assert count_out_of_order(later, 3, 2, 1, 0) == 1
 
 
 def test_only_what_was_acknowledged_proves_an_order() -> None:
     refused = replace(write(0, 0.0, 0.5), ok=False, error="timeout")
-    assert out_of_order([refused, write(1, 1.0, 1.5)], 1, 0) == 0
+    assert count_out_of_order([refused, write(1, 1.0, 1.5)], 1, 0) == 0
 
 
 def test_order_is_judged_as_by_comparing_all_pairs() -> None:
@@ -77,18 +81,18 @@ def test_order_is_judged_as_by_comparing_all_pairs() -> None:
             if writes[behind].intended_s + (writes[behind].latency_ms or 0) / 1_000
             < writes[before].intended_s
         }
-        assert out_of_order(writes, *order) == len(late)
+        assert count_out_of_order(writes, *order) == len(late)
         found += bool(late)
     assert 50 < found < RUNS
 
 
-def told(*events: tuple[str, int]) -> list[Told]:
+def logged_events(*events: tuple[str, int]) -> list[LoggedEvent]:
     """The log: events about post 0 and comments on it."""
     names = {"C": "CommentCreated", "M": "CommentModerated", "U": "CommentUpdated"}
     return [
-        Told("PostCreated", "", "id-0", "")
+        LoggedEvent("PostCreated", "", "id-0", "")
         if kind == "P"
-        else Told(names[kind], token(0, number), f"id-{number}", "id-0")
+        else LoggedEvent(names[kind], make_token(0, number), f"id-{number}", "id-0")
         for kind, number in events
     ]
 
@@ -107,24 +111,24 @@ def told(*events: tuple[str, int]) -> list[Told]:
 )
 def test_the_log_has_an_event_behind_what_caused_it(log: str, count: int) -> None:
     writes = [write(number, number, number + 0.5, "create_comment") for number in (1, 2)]
-    events = told(*((event[0], int(event[1])) for event in log.split()))
-    assert check(writes, Holdings(log=events)).out_of_order == count
+    events = logged_events(*((event[0], int(event[1])) for event in log.split()))
+    assert check(writes, StoredState(log=events)).out_of_order == count
 
 
 def test_a_write_twice_in_the_log_is_a_duplicate() -> None:
     writes = [write(number, number, number + 0.5, "create_comment") for number in (1, 2)]
-    once = told(("P", 0), ("C", 1), ("M", 1), ("U", 1), ("C", 2))
-    assert check(writes, Holdings(log=once)).duplicated == 0
-    assert check(writes, Holdings(log=[*once, *told(("U", 1))])).duplicated == 1
+    once = logged_events(("P", 0), ("C", 1), ("M", 1), ("U", 1), ("C", 2))
+    assert check(writes, StoredState(log=once)).duplicated == 0
+    assert check(writes, StoredState(log=[*once, *logged_events(("U", 1))])).duplicated == 1
 
 
 # ── A feed that takes back what it has shown
 
 
-def shown_by(*writes: Sample, at_s: float = 1.0) -> Shown:
-    shown = Shown()
+def reads_that_showed(*writes: Sample, at_s: float = 1.0) -> MonotonicReads:
+    shown = MonotonicReads()
     for one in writes:
-        shown.note(one, at_s)
+        shown.record_shown(one, at_s)
     return shown
 
 
@@ -132,12 +136,12 @@ def a_comment(number: int, post_id: str) -> Sample:
     return replace(write(number, 0.0, 0.5, "create_comment"), post_id=post_id)
 
 
-LATER = Asked(2.0, limit=3)
+LATER = FeedRequest(2.0, limit=3)
 
 
 def test_a_later_answer_that_lacks_what_was_shown_is_counted() -> None:
     post, comment = write(1, 0.0, 0.5), a_comment(5, "id-1")
-    shown = shown_by(post, comment)
+    shown = reads_that_showed(post, comment)
     shown.compare(LATER, {"id-1": {"id-5"}}, 1)
     assert (post.went_back, comment.went_back) == (0, 0)
     shown.compare(LATER, {"id-1": set()}, 1)
@@ -150,20 +154,20 @@ def test_a_later_answer_that_lacks_what_was_shown_is_counted() -> None:
     ("asked", "posts", "missing"),
     [
         (LATER, (1, 3, 5), [2, 4]),
-        (Asked(2.0, limit=4), (3, 4, 5), [0, 1, 2]),
-        (Asked(2.0, limit=3, before="id-4"), (1, 3), [0, 2]),
-        (Asked(2.0, limit=2, before="id-4"), (1, 3), [2]),
-        (Asked(2.0, limit=2, before="id-0"), (), []),
-        (Asked(1.0, limit=3), (), []),  # requested before they were shown
+        (FeedRequest(2.0, limit=4), (3, 4, 5), [0, 1, 2]),
+        (FeedRequest(2.0, limit=3, before="id-4"), (1, 3), [0, 2]),
+        (FeedRequest(2.0, limit=2, before="id-4"), (1, 3), [2]),
+        (FeedRequest(2.0, limit=2, before="id-0"), (), []),
+        (FeedRequest(1.0, limit=3), (), []),  # requested before they were shown
     ],
     ids=str,
 )
 def test_only_what_the_page_reaches_back_to_is_missed(
-    asked: Asked, posts: tuple[int, ...], missing: list[int]
+    asked: FeedRequest, posts: tuple[int, ...], missing: list[int]
 ) -> None:
     known = [write(number, 0.0, 0.5) for number in (0, 1, 2, 3, 4, 5)]
     page = {f"id-{number}": set[str]() for number in posts}
-    shown_by(*known).compare(asked, page, len(page))
+    reads_that_showed(*known).compare(asked, page, len(page))
     assert [n for n, one in enumerate(known) if one.went_back] == missing
 
 
@@ -172,6 +176,6 @@ def test_only_what_went_and_came_back_is_resurrected(
     went_back: int, decided: int, resurrected: int
 ) -> None:
     sample = replace(write(1, 0.0, 0.5), went_back=went_back)
-    holdings = Holdings()
-    holdings.decided[sample.token] = decided
+    holdings = StoredState()
+    holdings.decided_in_feed[sample.token] = decided
     assert check([sample], holdings).resurrected == resurrected

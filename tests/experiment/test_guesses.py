@@ -9,13 +9,21 @@ import pytest
 from rich.console import Console
 
 from lab.experiment import guesses
-from lab.experiment.guesses import GuessError, questions
+from lab.experiment.guesses import GuessError, build_questions
 from lab.report.terminal import run
-from lab.results.result import Data, Endpoint, Guess, Latency, PhaseFigures, Result, Variant
+from lab.results.result import (
+    CheckerCounts,
+    EndpointResult,
+    Guess,
+    LatencySummary,
+    PhaseResult,
+    RunResult,
+    VariantResult,
+)
 from lab.scenarios import catalogue
 from lab.scenarios.scenario import Scenario
-from tests.support.command_line import say
-from tests.support.recorded import play_back
+from tests.support.command_line import invoke_lab
+from tests.support.recorded import replay_recorded_runs
 from tests.support.small import scenario_file
 
 SLOW = """
@@ -41,41 +49,45 @@ def scenario(folder: Path, text: str = SLOW) -> Scenario:
     return Scenario.load_file(path)
 
 
-def feed(ok: int, p99: float | None, sent: int = 100) -> Endpoint:
-    latency = Latency(p50=p99, p99=p99)
-    return Endpoint(sent=sent, ok=ok, failed=sent - ok, success=ok / sent, latency_ms=latency)
+def feed(ok: int, p99: float | None, sent: int = 100) -> EndpointResult:
+    latency = LatencySummary(p50=p99, p99=p99)
+    return EndpointResult(sent=sent, ok=ok, failed=sent - ok, success=ok / sent, latency_ms=latency)
 
 
-def variant(name: str, during: Endpoint, lost: int = 0) -> Variant:
-    phases = {"during": PhaseFigures(seconds=5, endpoints={"read_feed": during})}
-    data = Data(acknowledged=9, visible=9, lost=lost, duplicated=0, unsettled=0)
-    return Variant(name=name, arrangement=name, phases=phases, data=data)
+def variant(name: str, during: EndpointResult, lost: int = 0) -> VariantResult:
+    phases = {"during": PhaseResult(seconds=5, endpoints={"read_feed": during})}
+    data = CheckerCounts(acknowledged=9, visible=9, lost=lost, duplicated=0, unsettled=0)
+    return VariantResult(name=name, arrangement=name, phases=phases, data=data)
 
 
-def result(*variants: Variant) -> Result:
-    return Result(scenario="mine", seed=7, started="2026-01-01", variants=list(variants))
+def result(*variants: VariantResult) -> RunResult:
+    return RunResult(scenario="mine", seed=7, started="2026-01-01", variants=list(variants))
 
 
 MEASURED = (variant("sync-chain", feed(0, None)), variant("async-bus", feed(100, 4.0), lost=2))
 
 
-def judged(folder: Path, **answers: object) -> dict[tuple[str, str], Guess]:
+def compared_guesses(folder: Path, **answers: object) -> dict[tuple[str, str], Guess]:
     one = scenario(folder)
-    found = guesses.beside(guesses.guesses(one, answers), one, result(*MEASURED))
+    found = guesses.compare_guesses(guesses.parse_guesses(one, answers), one, result(*MEASURED))
     return {(guess.question, guess.variant): guess for guess in found}
 
 
 def test_every_scenario_asks_two_or_three_questions() -> None:
-    for scenario in catalogue.built_in():
-        asked = questions(scenario)
+    for scenario in catalogue.builtin_scenarios():
+        asked = build_questions(scenario)
         assert len(asked) in (2, 3), scenario.name
         assert asked[0].key == "fails", scenario.name
-        assert all(one.asks.endswith("?") and one.variants for one in asked), scenario.name
+        assert all(one.text.endswith("?") and one.variants for one in asked), scenario.name
 
 
 def test_what_is_asked_is_the_figure_of_which_theory_speaks(tmp_path: Path) -> None:
-    assert [one.key for one in questions(scenario(tmp_path))] == ["fails", "feed_p99_ms", "lost"]
-    assert questions(scenario(tmp_path, SLOW + THEORY))[1].key == "feed_p50_ms"
+    assert [one.key for one in build_questions(scenario(tmp_path))] == [
+        "fails",
+        "feed_p99_ms",
+        "lost",
+    ]
+    assert build_questions(scenario(tmp_path, SLOW + THEORY))[1].key == "feed_p50_ms"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +103,7 @@ def test_what_is_asked_is_the_figure_of_which_theory_speaks(tmp_path: Path) -> N
     ],
 )
 def test_the_failing_side_has_many_names(tmp_path: Path, answer: object, kept: str) -> None:
-    assert guesses.guesses(scenario(tmp_path), {"fails": answer})[0].guessed == kept
+    assert guesses.parse_guesses(scenario(tmp_path), {"fails": answer})[0].guessed == kept
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_the_failing_side_has_many_names(tmp_path: Path, answer: object, kept: s
     [("300", 300.0), ("0.3 s", 300.0), ("12.5ms", 12.5), (7, 7.0), ("Never", "never")],
 )
 def test_milliseconds_may_have_a_unit(tmp_path: Path, answer: object, kept: object) -> None:
-    found = guesses.guesses(scenario(tmp_path), {"feed_p99_ms": {"sync-chain": answer}})
+    found = guesses.parse_guesses(scenario(tmp_path), {"feed_p99_ms": {"sync-chain": answer}})
     assert [(one.variant, one.guessed) for one in found] == [("sync-chain", kept)]
 
 
@@ -123,12 +135,12 @@ def test_a_senseless_answer_is_refused_in_a_sentence(
     tmp_path: Path, answers: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(GuessError) as caught:
-        guesses.guesses(scenario(tmp_path), answers)
+        guesses.parse_guesses(scenario(tmp_path), answers)
     assert str(caught.value).startswith(says)
 
 
 def test_a_guess_is_compared_with_what_was_measured(tmp_path: Path) -> None:
-    found = judged(
+    found = compared_guesses(
         tmp_path, fails="all", feed_p99_ms={"sync-chain": "never", "async-bus": 7}, lost=0
     )
     assert (found["fails", ""].measured, found["fails", ""].hit) == ("sync-chain", False)
@@ -137,31 +149,37 @@ def test_a_guess_is_compared_with_what_was_measured(tmp_path: Path) -> None:
     near = found["feed_p99_ms", "async-bus"]
     assert (near.measured, near.hit) == (4.0, True)
     assert [found["lost", name].hit for name in ("sync-chain", "async-bus")] == [True, False]
-    assert judged(tmp_path, feed_p99_ms=9)["feed_p99_ms", "async-bus"].hit is False  # over twice
+    assert (
+        compared_guesses(tmp_path, feed_p99_ms=9)["feed_p99_ms", "async-bus"].hit is False
+    )  # over twice
 
 
 def test_what_was_not_measured_proves_no_guess_wrong(tmp_path: Path) -> None:
     one = scenario(tmp_path)
-    nothing = result(Variant(name="sync-chain", arrangement="sync-chain"))
-    answers = guesses.guesses(one, {"fails": "all", "feed_p99_ms": 3, "lost": 0})
-    assert {(of.measured, of.hit) for of in guesses.beside(answers, one, nothing)} == {(None, None)}
+    nothing = result(VariantResult(name="sync-chain", arrangement="sync-chain"))
+    answers = guesses.parse_guesses(one, {"fails": "all", "feed_p99_ms": 3, "lost": 0})
+    assert {(of.measured, of.hit) for of in guesses.compare_guesses(answers, one, nothing)} == {
+        (None, None)
+    }
 
 
 def test_the_table_shows_guess_measurement_and_theory(tmp_path: Path) -> None:
     one = scenario(tmp_path)
     told = result(*MEASURED)
-    assert "What you had predicted" not in shown(told)
-    told.guesses = guesses.beside(guesses.guesses(one, {"feed_p99_ms": 40}), one, told)
+    assert "What you had predicted" not in render(told)
+    told.guesses = guesses.compare_guesses(
+        guesses.parse_guesses(one, {"feed_p99_ms": 40}), one, told
+    )
     told.guesses[1] = told.guesses[1].model_copy(update={"theory": 4.2})
-    text = shown(told)
+    text = render(told)
     assert "What you had predicted" in text
     row = next(line for line in text.splitlines() if "4.2 ms" in line)
     assert " ".join(row.split()) == "async-bus 40 ms 4.0 ms 4.2 ms 10.0 x too high"
 
 
-def shown(told: Result) -> str:
+def render(run_result: RunResult) -> str:
     out = io.StringIO()
-    run.render(told, Console(file=out, width=80))
+    run.render(run_result, Console(file=out, width=80))
     return out.getvalue()
 
 
@@ -171,10 +189,10 @@ def shown(told: Result) -> str:
 def test_answers_are_asked_for_again_kept_and_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_back(monkeypatch)
+    replay_recorded_runs(monkeypatch)
     name = scenario_file(tmp_path, "asked", variants=("sync-chain",))
     answers = "no one knows\nnobody\nquick\n20\n0\n"
-    said = say("run", name, "--predict", "--json", cwd=tmp_path, stdin=answers)
+    said = invoke_lab("run", name, "--predict", "--json", cwd=tmp_path, stdin=answers)
     assert said.returncode == 0, said.stderr
     assert "There is no side 'no'" in said.stderr
     assert "Saw 'quick'; expected milliseconds" in said.stderr
@@ -186,14 +204,14 @@ def test_answers_are_asked_for_again_kept_and_shown(
     ]
     assert [one["measured"] is not None for one in document["guesses"]] == [True] * 3
     (kept,) = (tmp_path / "runs").glob("*-asked")
-    assert len(json.loads((kept / guesses.FILE).read_text())) == 3
+    assert len(json.loads((kept / guesses.GUESSES_FILE).read_text())) == 3
     assert json.loads((kept / "result.json").read_text())["guesses"] == document["guesses"]
-    assert "What you had predicted" in say("report", str(kept), cwd=tmp_path).stdout
+    assert "What you had predicted" in invoke_lab("report", str(kept), cwd=tmp_path).stdout
 
 
 def test_an_input_that_ends_ends_the_command_before_any_start(tmp_path: Path) -> None:
     name = scenario_file(tmp_path, "asked", title="\x1b]0;owned\x07T", question="\x1b[2JQ?")
-    said = say("run", name, "--predict", cwd=tmp_path, stdin="nobody\n")
+    said = invoke_lab("run", name, "--predict", cwd=tmp_path, stdin="nobody\n")
     assert said.returncode == 2
     assert "nobody is there to answer" in said.stderr
     assert "Traceback" not in said.stderr

@@ -20,16 +20,18 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_before_anything_was_measured_it_is_assumed() -> None:
-    assert differences.noise_floor(HERE) == NoiseFloor(share=ASSUMED_NOISE, runs=0, newest=None)
+    assert differences.load_noise_floor(HERE) == NoiseFloor(
+        share=ASSUMED_NOISE, runs=0, newest=None
+    )
 
 
 def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> None:
-    differences.keep(HERE, 0.03, "2026-01-01T10:00:00+00:00")
-    differences.keep(HERE, 0.08, "2026-01-02T10:00:00+00:00")
-    floor = differences.noise_floor(HERE | {"system": "Linux 6.2", "load_1m": 3})
+    differences.save_noise(HERE, 0.03, "2026-01-01T10:00:00+00:00")
+    differences.save_noise(HERE, 0.08, "2026-01-02T10:00:00+00:00")
+    floor = differences.load_noise_floor(HERE | {"system": "Linux 6.2", "load_1m": 3})
     assert (floor.share, floor.runs) == (0.08, 2)
     assert floor.newest == "2026-01-02T10:00:00+00:00"
-    assert differences.noise_floor(ELSEWHERE).runs == 0
+    assert differences.load_noise_floor(ELSEWHERE).runs == 0
     assert [path.name for path in state.iterdir()] == ["noise.json"]  # no temporary file is left
     assert list(json.loads((state / "noise.json").read_text())) == ["A, 2, Linux, x86_64"]
 
@@ -37,24 +39,24 @@ def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> Non
 def test_of_the_newest_twenty_all_but_the_worst_count() -> None:
     for number in range(30):
         share = 9.0 if number < 10 else 0.5 if number == 15 else 0.1
-        differences.keep(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
-    assert differences.noise_floor(HERE).runs == differences.KEPT
-    assert differences.noise_floor(HERE).share == 0.1
+        differences.save_noise(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
+    assert differences.load_noise_floor(HERE).runs == differences.MAX_SAVED
+    assert differences.load_noise_floor(HERE).share == 0.1
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", '{"A, 2, Linux, x86_64": [{"share": "x"}]}'])
 def test_an_unreadable_file_counts_as_missing(state: Path, written: str) -> None:
     state.mkdir()
     (state / "noise.json").write_text(written)
-    assert differences.noise_floor(HERE).runs == 0
-    differences.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
-    assert differences.noise_floor(HERE).share == 0.05
+    assert differences.load_noise_floor(HERE).runs == 0
+    differences.save_noise(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert differences.load_noise_floor(HERE).share == 0.05
 
 
 def test_an_unwritable_place_is_no_error(state: Path) -> None:
     state.write_text("a file, where the folder should be")
-    differences.keep(HERE, 0.05, "2026-01-01T10:00:00+00:00")
-    assert differences.noise_floor(HERE).runs == 0
+    differences.save_noise(HERE, 0.05, "2026-01-01T10:00:00+00:00")
+    assert differences.load_noise_floor(HERE).runs == 0
 
 
 def test_by_default_the_floor_is_with_the_users_state(
@@ -86,15 +88,15 @@ def test_the_twins_are_as_far_apart_as_their_worst_endpoint() -> None:
         *(sample(twin, "create_comment", 1 + (twin == one)) for twin in differences.TWINS * 49),
         *(sample("async-bus", "read_feed", 1) for _ in range(90)),
     ]
-    assert differences.apart(samples) == pytest.approx(0.25)
+    assert differences.median_gap(samples) == pytest.approx(0.25)
 
 
 def test_without_twins_nothing_is_measured() -> None:
-    assert differences.apart([sample(differences.TWINS[0], "read_feed", 10)] * 90) is None
-    assert differences.apart([]) is None
+    assert differences.median_gap([sample(differences.TWINS[0], "read_feed", 10)] * 90) is None
+    assert differences.median_gap([]) is None
 
 
 def test_a_ratio_passes_the_floor_on_either_side() -> None:
     for ratio in (0.8, 1.3):
-        assert NoiseFloor(share=0.2).is_passed_by(ratio)
-        assert not NoiseFloor(share=0.35).is_passed_by(ratio)
+        assert NoiseFloor(share=0.2).is_exceeded_by(ratio)
+        assert not NoiseFloor(share=0.35).is_exceeded_by(ratio)

@@ -13,11 +13,18 @@ import pytest
 
 from lab.cluster.program import Exit
 from lab.experiment import trial
-from lab.experiment.evaluate import health_of_the_run
+from lab.experiment.evaluate import validity_problems
 from lab.experiment.runner import Run
 from lab.load.samples import read_samples
-from lab.report.tracing.trace import by_id
-from lab.results.result import Data, FaultProof, Load, PhaseFigures, Result, Variant
+from lab.report.tracing.trace import trace_by_id
+from lab.results.result import (
+    CheckerCounts,
+    FaultEvidence,
+    LoadSummary,
+    PhaseResult,
+    RunResult,
+    VariantResult,
+)
 from lab.scenarios.scenario import Scenario
 from tests.programs.unhurried import be_unhurried
 from tests.support.small import SLOW_POSTS, scenario_file
@@ -39,7 +46,7 @@ def scenario(folder: Path, *methods: Mapping[str, Any], **more: Any) -> Scenario
     return found.model_copy(update={"load": patient})
 
 
-class Visited(trial.Injection):
+class ProbedInjection(trial.Injection):
     """A fault that always meets a request, even on a busy machine, and then a read of the feed."""
 
     async def begin(self, seed: int = 0) -> None:
@@ -57,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> Result:
+def run(folder: Path) -> RunResult:
     """`comments` has several faults, one after another, in both arrangements."""
     one = scenario(
         folder,
@@ -69,11 +76,11 @@ def run(folder: Path) -> Result:
     )
     with pytest.MonkeyPatch.context() as patch:
         be_unhurried(patch.setattr)
-        patch.setattr(trial, "Injection", Visited)
+        patch.setattr(trial, "Injection", ProbedInjection)
         return asyncio.run(Run(one, folder)())
 
 
-def test_a_run_is_valid_and_its_counts_add_up(run: Result) -> None:
+def test_a_run_is_valid_and_its_counts_add_up(run: RunResult) -> None:
     assert (run.problems, run.valid, run.exit_code) == ([], True, 0)
     assert [variant.name for variant in run.variants] == TWINS
     for variant in run.variants:
@@ -85,7 +92,7 @@ def test_a_run_is_valid_and_its_counts_add_up(run: Result) -> None:
                 assert endpoint.failed == sum(endpoint.errors.values())
 
 
-def test_both_variants_are_sent_the_same(folder: Path, run: Result) -> None:
+def test_both_variants_are_sent_the_same(folder: Path, run: RunResult) -> None:
     sent = {name: Counter[str]() for name in TWINS}
     for one in read_samples(folder / "samples.csv"):
         sent[one.variant][f"{one.endpoint} {one.token.partition('-')[2][2:]}"] += 1
@@ -96,7 +103,7 @@ def test_both_variants_are_sent_the_same(folder: Path, run: Result) -> None:
 @pytest.mark.parametrize("arrangement", TWINS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_fault_brings_the_evidence_of_its_kind(
-    run: Result, arrangement: str, kind: str
+    run: RunResult, arrangement: str, kind: str
 ) -> None:
     variant = run.variant(arrangement)
     assert variant is not None
@@ -118,7 +125,7 @@ def test_each_fault_brings_the_evidence_of_its_kind(
         assert evidence["feed"] in ((502, 503) if arrangement == "sync-chain" else (200,))
 
 
-def test_no_acknowledged_write_is_lost_and_no_refused_one_kept(run: Result) -> None:
+def test_no_acknowledged_write_is_lost_and_no_refused_one_kept(run: RunResult) -> None:
     for variant in run.variants:
         data = variant.data
         assert data is not None
@@ -126,7 +133,7 @@ def test_no_acknowledged_write_is_lost_and_no_refused_one_kept(run: Result) -> N
         assert (data.lost, data.duplicated, data.refused_kept, data.unsettled) == (0, 0, 0, 0)
 
 
-def test_a_run_keeps_how_far_consumers_were_behind(folder: Path, run: Result) -> None:
+def test_a_run_keeps_how_far_consumers_were_behind(folder: Path, run: RunResult) -> None:
     chain, bus = run.variants
     assert (chain.lag, chain.newcomers) == ({}, [])
     assert list(bus.lag) == ["comments", "moderation", "query"]
@@ -134,14 +141,14 @@ def test_a_run_keeps_how_far_consumers_were_behind(folder: Path, run: Result) ->
         assert {row["variant"] for row in csv.DictReader(lines)} == {"async-bus"}
 
 
-def test_each_sample_leads_to_the_spans_of_its_request(folder: Path, run: Result) -> None:
+def test_each_sample_leads_to_the_spans_of_its_request(folder: Path, run: RunResult) -> None:
     for name in TWINS:
         post = next(
             one
             for one in read_samples(folder / "samples.csv")
             if (one.variant, one.endpoint, one.ok) == (name, "create_post", True)
         )
-        (story,) = by_id(folder, post.trace)
+        (story,) = trace_by_id(folder, post.trace)
         assert [step.service for step in story.steps[:2]] == ["client", "posts"]
         assert story.answered_ms == post.latency_ms
 
@@ -175,23 +182,23 @@ def test_a_run_that_was_not_honest_says_why(
     feed = {"sent": sent, "ok": sent, "failed": 0, "success": changed.get("success", 1.0)}
     posts = {**feed, "sent": changed.get("writes", 0)}
     phases = {
-        name: PhaseFigures.model_validate({"seconds": 1, "endpoints": endpoints})
+        name: PhaseResult.model_validate({"seconds": 1, "endpoints": endpoints})
         for name, endpoints in (("before", {"read_feed": feed}), ("during", {"create_post": posts}))
     }
-    variant = Variant(
+    variant = VariantResult(
         name="sync-chain",
         arrangement="sync-chain",
         phases=phases,
-        data=Data(
+        data=CheckerCounts(
             acknowledged=changed.get("acknowledged", 1),
             **{"visible": 1, "lost": 0, "duplicated": 0, "unsettled": 0},
         ),
-        faults=[FaultProof(kind="latency", target="posts", acted=changed.get("acted", True))],
+        faults=[FaultEvidence(kind="latency", target="posts", acted=changed.get("acted", True))],
     )
-    load = Load(late=changed.get("late", 0), dropped=changed.get("dropped", 0))
-    result = Result(scenario="own", seed=7, started="2025", load=load, variants=[variant])
+    load = LoadSummary(late=changed.get("late", 0), dropped=changed.get("dropped", 0))
+    result = RunResult(scenario="own", seed=7, started="2025", load=load, variants=[variant])
     deaths = [Exit("sync-chain.posts", -9, ("bye",))] if "died" in changed else []
-    found = health_of_the_run(one, result, deaths)
+    found = validity_problems(one, result, deaths)
     assert len(found) == len(problems)
     assert all(expected in seen for seen, expected in zip(found, problems, strict=True))
 
@@ -199,14 +206,14 @@ def test_a_run_that_was_not_honest_says_why(
 async def test_a_service_that_ends_by_itself_makes_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Deadly(trial.Injection):
+    class KillingInjection(trial.Injection):
         """As it begins, `query` exits for another reason."""
 
         async def begin(self, seed: int = 0) -> None:
             await super().begin(seed)
             os.kill(self.stack.pids()["query"], signal.SIGKILL)
 
-    monkeypatch.setattr(trial, "Injection", Deadly)
+    monkeypatch.setattr(trial, "Injection", KillingInjection)
     slow = {**SLOW_POSTS, "variants": ["sync-chain"]}
     phases = "before = 0.3, during = 0.3, after = 0.3"
     one = scenario(tmp_path, slow, mix="read_feed = 1", phases=phases)
@@ -219,4 +226,4 @@ async def test_a_service_that_ends_by_itself_makes_no_result(
     chain, bus = result.variants
     assert chain.data is None
     assert bus.data is not None
-    assert Result.load_file(tmp_path / "run" / "result.json").problems == result.problems
+    assert RunResult.load_file(tmp_path / "run" / "result.json").problems == result.problems

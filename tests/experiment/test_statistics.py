@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from lab.experiment import statistics
-from lab.experiment.differences import AT_LEAST, differences
-from lab.experiment.statistics import Estimate, median, ratio_of_runs, ratios_of_requests, student
+from lab.experiment.differences import MIN_ANSWERS, compare_latencies
+from lab.experiment.statistics import (
+    Estimate,
+    median,
+    ratio_of_runs,
+    ratios_of_requests,
+    students_t,
+)
 from lab.load.samples import Sample
 from lab.results.result import Difference, NoiseFloor
 
@@ -18,7 +24,7 @@ SOME = NoiseFloor(share=0.07, runs=4, newest="2026-01-01T00:00:00+00:00")
 Values = list[float | None]
 
 
-def busy(count: int, random: Random, stays: float = 0.7) -> list[float]:
+def slowdowns(count: int, random: Random, stays: float = 0.7) -> list[float]:
     """Random slowdowns of `count` moments (AR(1), mean 0, variance 1): busy moments cluster."""
     at, found = random.gauss(0, 1), []
     for _ in range(count):
@@ -30,15 +36,17 @@ def busy(count: int, random: Random, stays: float = 0.7) -> list[float]:
 def latencies(count: int, seed: int, times: float = 1.0) -> tuple[Values, Values]:
     """Latencies in ms of two variants on one machine; the second's are `times` as long."""
     random = Random(seed)
-    machine = busy(count, random)
-    one, other = busy(count, random, 0.5), busy(count, random, 0.5)
+    machine = slowdowns(count, random)
+    one, other = slowdowns(count, random, 0.5), slowdowns(count, random, 0.5)
     return (
         [4 * math.exp(0.4 * m + 0.4 * own) for m, own in zip(machine, one, strict=True)],
         [4 * times * math.exp(0.4 * m + 0.4 * own) for m, own in zip(machine, other, strict=True)],
     )
 
 
-def a_run(seed: int, times: float = 1.0, count: int = 60, name: str = "other") -> list[Sample]:
+def run_samples(
+    seed: int, times: float = 1.0, count: int = 60, name: str = "other"
+) -> list[Sample]:
     """The samples of a run: three phases, two kinds of requests, two variants."""
     samples = []
     for number, phase in enumerate(("before", "during", "after")):
@@ -54,9 +62,9 @@ def a_run(seed: int, times: float = 1.0, count: int = 60, name: str = "other") -
     return samples
 
 
-def found_in(*runs: list[Sample], floor: NoiseFloor = NONE) -> list[Difference]:
+def compare_runs(*runs: list[Sample], floor: NoiseFloor = NONE) -> list[Difference]:
     names = ("sync-chain", "other")
-    return differences(runs, names, ("before", "during", "after"), floor)
+    return compare_latencies(runs, names, ("before", "during", "after"), floor)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +81,11 @@ def found_in(*runs: list[Sample], floor: NoiseFloor = NONE) -> list[Difference]:
 def test_students_t_is_the_one_of_the_tables(
     confidence: float, freedom: int, tabled: float
 ) -> None:
-    assert student(confidence, freedom) == pytest.approx(tabled, abs=0.001)
+    assert students_t(confidence, freedom) == pytest.approx(tabled, abs=0.001)
 
 
 def test_from_a_single_thing_nothing_follows() -> None:
-    assert Estimate(2.0, 0.1, independent=1).interval() == (0, math.inf)
+    assert Estimate(2.0, 0.1, sample_size=1).interval() == (0, math.inf)
 
 
 def test_the_median_is_a_value_that_was_measured() -> None:
@@ -100,23 +108,23 @@ def test_equal_things_seldom_lie_outside_the_interval() -> None:
 
 
 def test_neighbours_that_are_slow_together_make_the_interval_wider() -> None:
-    def width(stays: float) -> float:
+    def median_error(stays: float) -> float:
         random, widths = Random(1), []
         for _ in range(10):
             one, other = (
-                [math.exp(0.5 * value) for value in busy(200, random, stays)] for _ in range(2)
+                [math.exp(0.5 * value) for value in slowdowns(200, random, stays)] for _ in range(2)
             )
-            widths.append(ratios_of_requests([(one, other)])[0].error)
+            widths.append(ratios_of_requests([(one, other)])[0].log_standard_error)
         return median(widths)
 
-    assert width(stays=0.8) > 1.2 * width(stays=0.0)
+    assert median_error(stays=0.8) > 1.2 * median_error(stays=0.0)
 
 
 def test_a_stall_of_both_does_not_make_them_different() -> None:
     stall = [1.0] * 40 + [30.0] * 60
     (estimate,) = ratios_of_requests([(stall, [1.1 * value for value in stall])])
     assert estimate.ratio == pytest.approx(1.1)
-    assert estimate.error == pytest.approx(0, abs=1e-9)
+    assert estimate.log_standard_error == pytest.approx(0, abs=1e-9)
 
 
 def test_a_third_longer_is_found_almost_always() -> None:
@@ -140,12 +148,12 @@ def test_requests_without_a_good_answer_have_no_part_in_it() -> None:
 def test_the_more_requests_the_fewer_times_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
 
-    class Counting(Random):
+    class CountingRandom(Random):
         def choices(self, *of: Any, **more: Any) -> Any:
             drawn.append(more["k"])
             return super().choices(*of, **more)
 
-    monkeypatch.setattr(statistics, "Random", Counting)
+    monkeypatch.setattr(statistics, "Random", CountingRandom)
     monkeypatch.setattr(statistics, "_MOST_SORTED", 20_000)
     ratios_of_requests([latencies(10, 1)])
     few = len(drawn)
@@ -156,7 +164,7 @@ def test_the_more_requests_the_fewer_times_they_are_drawn(monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_of_runs_of_equal_things_few_claim_a_difference() -> None:
     claims = [
-        any(one.verdict != "no difference shown" for one in found_in(a_run(seed)))
+        any(one.verdict != "no difference shown" for one in compare_runs(run_samples(seed)))
         for seed in range(SEEDS)
     ]
     assert sum(claims) <= 4
@@ -165,22 +173,22 @@ def test_of_runs_of_equal_things_few_claim_a_difference() -> None:
 def test_of_repeated_runs_of_equal_things_few_claim_a_difference() -> None:
     claims = []
     for seed in range(2 * SEEDS):
-        runs = [a_run(1_000 * seed + number, count=30) for number in range(5)]
-        claims.append(any(one.verdict != "no difference shown" for one in found_in(*runs)))
+        runs = [run_samples(1_000 * seed + number, count=30) for number in range(5)]
+        claims.append(any(one.verdict != "no difference shown" for one in compare_runs(*runs)))
     assert sum(claims) <= 8
 
 
 @pytest.mark.parametrize(("repeats", "count"), [(1, 300), (3, 130), (8, 130)])
 def test_half_as_long_again_is_found(repeats: int, count: int) -> None:
-    runs = [a_run(number, times=1.5, count=count) for number in range(repeats)]
-    found = found_in(*runs, floor=SOME)
+    runs = [run_samples(number, times=1.5, count=count) for number in range(repeats)]
+    found = compare_runs(*runs, floor=SOME)
     assert [one.verdict for one in found] == ["slower"] * 6
     assert all(one.low < 1.5 < one.high for one in found)
     assert {(one.variant, one.against) for one in found} == {("other", "sync-chain")}
 
 
 def test_faster_is_called_faster() -> None:
-    assert {one.verdict for one in found_in(a_run(1, times=0.3))} == {"faster"}
+    assert {one.verdict for one in compare_runs(run_samples(1, times=0.3))} == {"faster"}
 
 
 def test_below_the_noise_floor_no_difference_is_claimed() -> None:
@@ -194,31 +202,31 @@ def test_below_the_noise_floor_no_difference_is_claimed() -> None:
             )
         ]
 
-    (below,), (beyond,) = (found_in(certain(times), floor=SOME) for times in (1.06, 1.08))
+    (below,), (beyond,) = (compare_runs(certain(times), floor=SOME) for times in (1.06, 1.08))
     assert below.low > 1
     assert below.verdict == "no difference shown"
     assert beyond.verdict == "slower"
 
 
 def test_a_line_for_too_few_answers_is_not_there() -> None:
-    assert found_in(a_run(1, count=AT_LEAST - 1)) == []
-    assert len(found_in(a_run(1, count=AT_LEAST))) == 6
+    assert compare_runs(run_samples(1, count=MIN_ANSWERS - 1)) == []
+    assert len(compare_runs(run_samples(1, count=MIN_ANSWERS))) == 6
 
 
 def test_the_more_lines_there_are_the_wider_is_each() -> None:
-    both = a_run(1, count=60)
-    (alone,) = found_in(
+    both = run_samples(1, count=60)
+    (alone,) = compare_runs(
         [one for one in both if (one.phase, one.endpoint) == ("during", "read_feed")]
     )
     among = next(
-        one for one in found_in(both) if (one.phase, one.endpoint) == ("during", "read_feed")
+        one for one in compare_runs(both) if (one.phase, one.endpoint) == ("during", "read_feed")
     )
     assert among.ratio == alone.ratio
     assert among.high / among.low > alone.high / alone.low
 
 
 def test_a_variant_without_answers_is_not_compared() -> None:
-    samples = a_run(1)
+    samples = run_samples(1)
     for sample in samples:
         sample.ok = sample.variant == "sync-chain"
-    assert found_in(samples) == []
+    assert compare_runs(samples) == []

@@ -5,10 +5,10 @@ from typing import cast
 
 import pytest
 
-from lab.experiment.differences import _judged
-from lab.experiment.evaluate import evaluated
+from lab.experiment.differences import _judge
+from lab.experiment.evaluate import judge_expectations
 from lab.experiment.statistics import Estimate, ratio_of_runs
-from lab.results.result import Latency, NoiseFloor
+from lab.results.result import LatencySummary, NoiseFloor
 from lab.scenarios.scenario import Scenario
 from tests.report.test_compare import run
 
@@ -16,19 +16,19 @@ from tests.report.test_compare import run
 @pytest.mark.parametrize(("p50", "verdict"), [(9, "holds"), (1, "fails"), (None, "not measured")])
 def test_what_was_not_measured_has_no_verdict(p50: float | None, verdict: str) -> None:
     result = run(10)
-    result.variants[0].phases["during"].endpoints["read_feed"].latency_ms = Latency(p50=p50)
+    result.variants[0].phases["during"].endpoints["read_feed"].latency_ms = LatencySummary(p50=p50)
     that = "sync-chain.during.read_feed.p50 > 5"
     expect = [SimpleNamespace(says="It waits.", claim=None, that=that)]
-    (found,) = evaluated(cast(Scenario, SimpleNamespace(expect=expect)), result)
+    (found,) = judge_expectations(cast(Scenario, SimpleNamespace(expect=expect)), result)
     assert found.verdict == verdict
 
 
 def test_more_runs_of_the_same_are_surer() -> None:
     few, many = ratio_of_runs([1.0, 4.0]), ratio_of_runs([1.0, 4.0] * 8)
-    assert few.error / many.error == pytest.approx(15**0.5)
+    assert few.log_standard_error / many.log_standard_error == pytest.approx(15**0.5)
 
 
 def test_an_unsure_ratio_is_no_difference() -> None:
-    estimate = Estimate(ratio=2.0, error=1.0, independent=5)
-    found = _judged("one", "other", ("during", "read_feed"), estimate, 0.95, NoiseFloor())
+    estimate = Estimate(ratio=2.0, log_standard_error=1.0, sample_size=5)
+    found = _judge("one", "other", ("during", "read_feed"), estimate, 0.95, NoiseFloor())
     assert found.verdict == "no difference shown"

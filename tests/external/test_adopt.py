@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from lab.external.adopt.sources import MOST_BYTES
-from lab.external.adopt.write import NothingFound, adopt
+from lab.external.adopt.sources import MAX_BYTES
+from lab.external.adopt.write import NoServiceFound, adopt
 from lab.external.target import Target, TargetError, read_target
 from tests.support import corpora
-from tests.support.command_line import say
-from tests.support.corpora import course, laid_out
+from tests.support.command_line import invoke_lab
+from tests.support.corpora import course, write_files
 from tests.support.worked_targets import TARGETS
 
 
-def adopted(files: dict[str, str], folder: Path) -> tuple[str, dict[str, Any], list[str]]:
+def adopt_files(files: dict[str, str], folder: Path) -> tuple[str, dict[str, Any], list[str]]:
     """The text of the target file, its data, and the uncertain guesses in it."""
-    laid_out(files, folder / "theirs")
+    write_files(files, folder / "theirs")
     unsure = adopt(folder / "theirs", folder / "mine.toml")
     text = (folder / "mine.toml").read_text("utf-8")
     return text, tomllib.loads(text), unsure
@@ -28,7 +28,7 @@ def line_of(text: str, begin: str) -> str:
 
 
 def test_the_courses_repository_is_found_as_it_is(tmp_path: Path) -> None:
-    text, told, unsure = adopted(course(), tmp_path)
+    text, told, unsure = adopt_files(course(), tmp_path)
     assert list(told["services"]) == ["posts", "comments", "query", "moderation", "event-bus"]
     posts = told["services"]["posts"]
     assert posts == {"command": "node index.js", "cwd": "theirs/posts", "port": 4000}
@@ -39,14 +39,14 @@ def test_the_courses_repository_is_found_as_it_is(tmp_path: Path) -> None:
     assert "# Left out: client: it uses react-scripts" in text
     assert unsure == []
     target = read_target(tmp_path / "mine.toml")
-    assert (target.its_bus, target.not_whole()) == ("event-bus", ())
+    assert (target.bus_name, target.missing_services()) == ("event-bus", ())
     assert target.actions == Target.model_fields["actions"].get_default(call_default_factory=True)
 
 
 def test_names_of_a_cluster_become_hosts(tmp_path: Path) -> None:
     files = course("/posts/create", "event-bus-srv", kubernetes=True) | corpora.CLUSTER
     files["query/index.js"] += "\naxios.get('http://verdicts-srv:4003/x');"
-    text, told, _ = adopted(files, tmp_path)
+    text, told, _ = adopt_files(files, tmp_path)
     assert told["hosts"] == {
         "event-bus-srv": "event-bus",
         "posts-clusterip-srv": "posts",
@@ -62,14 +62,14 @@ def test_names_of_a_cluster_become_hosts(tmp_path: Path) -> None:
 def test_a_name_that_only_its_port_explains_is_unsure(tmp_path: Path) -> None:
     files = course()
     files["query/index.js"] += "\naxios.get('http://who-knows:4001/x').get('http://lost-one/x');"
-    _, told, unsure = adopted(files, tmp_path)
+    _, told, unsure = adopt_files(files, tmp_path)
     assert told["hosts"] == {"who-knows": "comments"}
     assert "by its port" in unsure[1]
     assert "http://lost-one/x: which service is meant is not to be seen" in unsure[0]
 
 
 def test_a_port_that_comes_from_outside_can_be_moved(tmp_path: Path) -> None:
-    text, told, _ = adopted(corpora.PORT_FROM_OUTSIDE, tmp_path)
+    text, told, _ = adopt_files(corpora.PORT_FROM_OUTSIDE, tmp_path)
     assert told["services"]["posts"] == {
         "command": "node src/server.js",
         "cwd": "theirs/blog/posts",
@@ -81,7 +81,7 @@ def test_a_port_that_comes_from_outside_can_be_moved(tmp_path: Path) -> None:
 
 
 def test_flask_and_fastapi_are_started_in_their_way(tmp_path: Path) -> None:
-    _, told, unsure = adopted(corpora.FLASK_AND_FASTAPI, tmp_path)
+    _, told, unsure = adopt_files(corpora.FLASK_AND_FASTAPI, tmp_path)
     services = told["services"]
     assert services["posts"]["command"] == "python3 app.py"
     assert services["posts"]["port_env"] == "PORT"
@@ -94,7 +94,7 @@ def test_flask_and_fastapi_are_started_in_their_way(tmp_path: Path) -> None:
 
 
 def test_go_is_compiled_when_it_is_started(tmp_path: Path) -> None:
-    text, told, _ = adopted(corpora.GO, tmp_path)
+    text, told, _ = adopt_files(corpora.GO, tmp_path)
     assert told["services"]["posts"]["command"] == "go run ."
     assert told["services"]["posts"]["port"] == 4000
     assert told["services"]["comments"]["port_env"] == "HTTP_PORT"
@@ -109,7 +109,7 @@ def test_a_node_file_that_listens_needs_no_package(tmp_path: Path) -> None:
         "client/app.js": "document.title = 'x'",
         "comments/index.js": corpora.express("4001"),
     }
-    text, told, _ = adopted(files, tmp_path)
+    text, told, _ = adopt_files(files, tmp_path)
     assert {name: one["command"] for name, one in told["services"].items()} == {
         "posts": "node server.js",
         "comments": "node index.js",
@@ -119,7 +119,7 @@ def test_a_node_file_that_listens_needs_no_package(tmp_path: Path) -> None:
 
 
 def test_one_program_may_do_everything(tmp_path: Path) -> None:
-    _, told, unsure = adopted(corpora.ONE_FOR_ALL, tmp_path)
+    _, told, unsure = adopt_files(corpora.SINGLE_SERVICE, tmp_path)
     (name,) = told["services"]
     assert name == "theirs"
     assert told["services"][name]["port"] == 3000
@@ -136,7 +136,7 @@ def test_one_program_may_do_everything(tmp_path: Path) -> None:
 
 
 def test_an_unknown_language_is_taken_from_its_container(tmp_path: Path) -> None:
-    text, told, unsure = adopted(corpora.ONLY_A_CONTAINER, tmp_path)
+    text, told, unsure = adopt_files(corpora.DOCKERFILE_ONLY, tmp_path)
     posts = told["services"]["posts"]
     assert posts == {"command": "ruby posts.rb", "cwd": "theirs/posts", "port": 4567}
     assert "Nothing but its Dockerfile was understood." in text
@@ -145,7 +145,7 @@ def test_an_unknown_language_is_taken_from_its_container(tmp_path: Path) -> None
 
 def test_an_unknown_port_is_not_made_up(tmp_path: Path) -> None:
     files = {"shop/package.json": corpora.package("node a.js"), "shop/a.js": "http.createServer(f)"}
-    _, _, unsure = adopted(files, tmp_path)
+    _, _, unsure = adopt_files(files, tmp_path)
     said = "nothing was read about its port; one that you know is taken"
     assert any(said in one for one in unsure)
     with pytest.raises(TargetError, match="nothing says where it listens"):
@@ -156,7 +156,7 @@ def test_an_unknown_port_is_not_made_up(tmp_path: Path) -> None:
 def test_the_worked_targets_are_found_by_looking(name: str, tmp_path: Path) -> None:
     adopt(TARGETS / name, tmp_path / "mine.toml")
     mine, worked = read_target(tmp_path / "mine.toml"), read_target(TARGETS / name / f"{name}.toml")
-    assert mine.its_bus == worked.its_bus
+    assert mine.bus_name == worked.bus_name
     assert mine.hosts == worked.hosts
     assert mine.actions.create_post.path == worked.actions.create_post.path
     assert mine.actions.create_comment.body == worked.actions.create_comment.body
@@ -167,7 +167,7 @@ def test_the_worked_targets_are_found_by_looking(name: str, tmp_path: Path) -> N
 
 
 def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
-    laid_out(course(), tmp_path / "theirs")
+    write_files(course(), tmp_path / "theirs")
     (tmp_path / "mine.toml").write_text("mine")
     with pytest.raises(FileExistsError, match="stays as it is"):
         adopt(tmp_path / "theirs", tmp_path / "mine.toml")
@@ -175,8 +175,8 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_service_gets_no_file(tmp_path: Path) -> None:
-    laid_out({"notes/a.py": "x = 1", "client/index.html": "<p>"}, tmp_path / "theirs")
-    with pytest.raises(NothingFound, match="Looked for: package"):
+    write_files({"notes/a.py": "x = 1", "client/index.html": "<p>"}, tmp_path / "theirs")
+    with pytest.raises(NoServiceFound, match="Looked for: package"):
         adopt(tmp_path / "theirs", tmp_path / "mine.toml")
     with pytest.raises(NotADirectoryError, match="There is no folder"):
         adopt(tmp_path / "nowhere", tmp_path / "mine.toml")
@@ -190,11 +190,11 @@ def test_whatever_is_in_the_files_the_target_stays_toml(tmp_path: Path) -> None:
         "broken/package.json": "{",
         "list/package.json": "[]",
         "big/package.json": corpora.package(),
-        "big/index.js": "x" * MOST_BYTES + "app.listen(1234)",
+        "big/index.js": "x" * MAX_BYTES + "app.listen(1234)",
         "7/package.json": corpora.package(),
         "7/index.js": corpora.express("4001"),
     }
-    laid_out(files, tmp_path / "theirs")
+    write_files(files, tmp_path / "theirs")
     (tmp_path / "theirs" / "round").symlink_to(tmp_path / "theirs")
     (tmp_path / "theirs" / "bytes.js").write_bytes(bytes(range(256)))
     adopt(tmp_path / "theirs", tmp_path / "mine.toml")
@@ -211,8 +211,8 @@ def test_nothing_of_what_is_there_is_run(tmp_path: Path) -> None:
         "one/start.sh": f"touch {mark}\nexec serve ${{PORT:-4000}}",
         "two/main.py": f"open({str(mark)!r}, 'w')\nfrom flask import Flask\napp = Flask('x')",
     }
-    laid_out(files, tmp_path / "theirs")
-    told = say("adopt", "theirs", "--to", "mine.toml", cwd=tmp_path)
+    write_files(files, tmp_path / "theirs")
+    told = invoke_lab("adopt", "theirs", "--to", "mine.toml", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert "mine.toml is written. Nothing was run." in told.stdout
     assert "Next: lab validate mine.toml" in told.stdout

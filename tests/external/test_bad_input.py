@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from lab.cluster.supervisor import Supervisor
-from lab.conformance.report_card import Part
-from lab.conformance.runner import Trying
+from lab.conformance.report_card import ReportSection
+from lab.conformance.runner import CheckRun
 from lab.external.programs import PRELOAD
 from tests.programs.keeping_labs import until_ended
-from tests.support.foreign_blog import an_odd_blog
+from tests.support.foreign_blog import make_odd_blog
 from tests.support.patience import PATIENCE_S, no_patience_after
 
-AT_ONCE = 4
+CONCURRENT_CHECKS = 4
 
-WELL = (
+HARMLESS = (
     *("plain", "packed", "in_chunks", "of_3_mb"),
     *("forks", "daemonises", "ignores_sigterm", "prints_a_million_lines"),
 )
 """Odd services that are nevertheless accepted."""
 
-NOT_UNDERSTOOD = {
+UNUSABLE_ANSWERS = {
     "html": "app answered 200 to POST /posts: HTML, which begins with '<!DOCTYPE html>",
     "of_9_mb": "more than 8 MiB",
     "closes_early": "app answered with the beginning of an answer, ",
@@ -52,109 +52,111 @@ NEVER_READY = {
 
 
 @dataclass(frozen=True)
-class Seen:
-    contract: Part
+class ContractRun:
+    contract: ReportSection
     trouble: str
     log: tuple[str, ...]
 
-    def of(self, key: str) -> tuple[bool | None, str]:
-        (line,) = [one for one in self.contract.lines if one.criterion.key == key]
-        return line.held, line.seen
+    def outcome_of(self, key: str) -> tuple[bool | None, str]:
+        (line,) = [one for one in self.contract.findings if one.criterion.key == key]
+        return line.held, line.observed
 
 
 @dataclass(frozen=True)
-class World:
-    seen: dict[str, Seen]
+class OddBlogRuns:
+    runs: dict[str, ContractRun]
     folder: Path
 
 
-async def look_at(how: str, supervisor: Supervisor, folder: Path) -> Seen:
-    (folder / how).mkdir()
-    target = an_odd_blog(how, folder / how)
-    if how == "no_command":
+async def check_odd_blog(oddity: str, supervisor: Supervisor, folder: Path) -> ContractRun:
+    (folder / oddity).mkdir()
+    target = make_odd_blog(oddity, folder / oddity)
+    if oddity == "no_command":
         app = target.services["app"].model_copy(update={"command": ("no-such-program",)})
         target = target.model_copy(update={"services": {"app": app}})
-    return Seen(*await Trying(target, supervisor, folder / how, f"{how}-").contract())
+    return ContractRun(
+        *await CheckRun(target, supervisor, folder / oddity, f"{oddity}-").check_contract()
+    )
 
 
-def has_said(folder: Path, words: str) -> bool:
+def log_contains(folder: Path, words: str) -> bool:
     return any(words in log.read_text() for log in folder.glob("*.app.log"))
 
 
-async def look_at_all(folder: Path) -> dict[str, Seen]:
-    some = asyncio.Semaphore(AT_ONCE)
+async def check_all(folder: Path) -> dict[str, ContractRun]:
+    some = asyncio.Semaphore(CONCURRENT_CHECKS)
 
-    async def one_of_some(how: str) -> Seen:
+    async def check_limited(how: str) -> ContractRun:
         async with some:
-            return await look_at(how, supervisor, folder)
+            return await check_odd_blog(how, supervisor, folder)
 
-    together = (*WELL, *NOT_UNDERSTOOD, *NOT_STARTED)
+    together = (*HARMLESS, *UNUSABLE_ANSWERS, *NOT_STARTED)
     async with Supervisor(PRELOAD, folder) as supervisor:
-        told = await asyncio.gather(*map(one_of_some, together))
+        told = await asyncio.gather(*map(check_limited, together))
         seen = dict(zip(together, told, strict=True))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("lab.conformance.contract._KNOWN_WITHIN_S", PATIENCE_S)
-            seen["ends"] = await look_at("ends", supervisor, folder)
+            seen["ends"] = await check_odd_blog("ends", supervisor, folder)
         for how, (_, last) in NEVER_READY.items():
             with pytest.MonkeyPatch.context() as patch:
-                no_patience_after(partial(has_said, folder / how, last), patch)
-                seen[how] = await look_at(how, supervisor, folder)
+                no_patience_after(partial(log_contains, folder / how, last), patch)
+                seen[how] = await check_odd_blog(how, supervisor, folder)
     return seen
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> OddBlogRuns:
     folder = tmp_path_factory.mktemp("odd")
-    return World(asyncio.run(look_at_all(folder)), folder)
+    return OddBlogRuns(asyncio.run(check_all(folder)), folder)
 
 
-@pytest.mark.parametrize("how", WELL)
-def test_what_is_odd_and_no_trouble_holds_its_contract(world: World, how: str) -> None:
-    seen = world.seen[how]
+@pytest.mark.parametrize("how", HARMLESS)
+def test_what_is_odd_and_no_trouble_holds_its_contract(world: OddBlogRuns, how: str) -> None:
+    seen = world.runs[how]
     assert (seen.trouble, seen.log) == ("", ())
-    assert [line for line in seen.contract.lines if line.held is False] == []
+    assert [line for line in seen.contract.findings if line.held is False] == []
 
 
-@pytest.mark.parametrize("how", NOT_UNDERSTOOD)
-def test_a_useless_answer_is_named_in_a_sentence(world: World, how: str) -> None:
-    held, seen = world.seen[how].of("create-post")
+@pytest.mark.parametrize("how", UNUSABLE_ANSWERS)
+def test_a_useless_answer_is_named_in_a_sentence(world: OddBlogRuns, how: str) -> None:
+    held, seen = world.runs[how].outcome_of("create-post")
     assert held is False
-    assert NOT_UNDERSTOOD[how] in seen
+    assert UNUSABLE_ANSWERS[how] in seen
     assert "\n" not in seen
-    assert world.seen[how].of("replay")[0] is None
+    assert world.runs[how].outcome_of("replay")[0] is None
 
 
 @pytest.mark.parametrize("how", NOT_STARTED | NEVER_READY)
-def test_a_failed_start_is_named_with_the_last_lines(world: World, how: str) -> None:
+def test_a_failed_start_is_named_with_the_last_lines(world: OddBlogRuns, how: str) -> None:
     sentence, last = (NOT_STARTED | NEVER_READY)[how]
-    seen = world.seen[how]
+    seen = world.runs[how]
     assert sentence in seen.trouble
     assert "\n" not in seen.trouble
     assert seen.log[-1] == last
-    assert {line.held for line in seen.contract.lines} == {None}
+    assert {line.held for line in seen.contract.findings} == {None}
 
 
-def test_an_early_end_is_named_once(world: World) -> None:
-    seen = world.seen["ends"]
-    assert seen.of("created") == (True, "post 201, comment 201")
-    assert seen.of("not-found") == (
+def test_an_early_end_is_named_once(world: OddBlogRuns) -> None:
+    seen = world.runs["ends"]
+    assert seen.outcome_of("created") == (True, "post 201, comment 201")
+    assert seen.outcome_of("not-found") == (
         False,
         "app ended by itself while this was asked: it exited with status 9; "
         "the last lines of its log: no route, no life",
     )
     for key in ("nonsense", "bus-remembers", "replay"):
-        assert seen.of(key) == (None, "app had ended before, as is said above")
+        assert seen.outcome_of(key) == (None, "app had ended before, as is said above")
 
 
-def test_a_million_lines_take_no_room(world: World) -> None:
+def test_a_million_lines_take_no_room(world: OddBlogRuns) -> None:
     logs = list((world.folder / "prints_a_million_lines").glob("*.log"))
     assert logs
     assert sum(log.stat().st_size for log in logs) < 3 * 1024 * 1024
 
 
-def test_nothing_that_was_started_is_left(world: World) -> None:
+def test_nothing_that_was_started_is_left(world: OddBlogRuns) -> None:
     families = {one.parent.name: one.read_text() for one in world.folder.rglob("family.txt")}
-    assert families.keys() == world.seen.keys() - {"no_command"}
+    assert families.keys() == world.runs.keys() - {"no_command"}
     pids = {int(pid) for text in families.values() for pid in text.split()}
     assert len(pids) > len(families)
     until_ended(pids)

@@ -6,30 +6,30 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from lab.cluster.control_client import Caller
+from lab.cluster.control_client import ControlClient
 from lab.cluster.program import Program
 from tests.support.course_world import (
+    CourseWorld,
     Subscriber,
-    World,
-    a_world,
     get,
+    open_course_world,
     post,
     serving,
     until,
-    until_it_says,
+    wait_until_equal,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(tmp_path_factory.mktemp("world")) as running:
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CourseWorld]:
+    async with open_course_world(tmp_path_factory.mktemp("world")) as running:
         yield running
 
 
-async def a_bridge(world: World, name: str, *subscribers: str) -> str:
-    port = world.a_port()
+async def start_log_bus(world: CourseWorld, name: str, *subscribers: str) -> str:
+    port = world.reserve_port()
     argv = ["--port", str(port), "--reuse-port", "--data", str(world.folder / name)]
     for url in subscribers:
         argv += ["--subscriber", f"{url}/events"]
@@ -40,18 +40,18 @@ async def a_bridge(world: World, name: str, *subscribers: str) -> str:
     return url
 
 
-async def tell(url: str, *names: str) -> None:
+async def publish_posts(url: str, *names: str) -> None:
     for name in names:
         told = await post(f"{url}/events", {"type": "PostCreated", "data": {"id": name}})
         assert told == (200, {"status": "OK"})
 
 
-async def test_a_late_subscriber_hears_everything_in_order(world: World) -> None:
+async def test_a_late_subscriber_hears_everything_in_order(world: CourseWorld) -> None:
     away, here, deaf = Subscriber(), Subscriber(), Subscriber(status=404)
-    port = world.a_port()
-    others = [await world.somebody(here), await world.somebody(deaf)]
-    url = await a_bridge(world, "away", f"http://127.0.0.1:{port}", *others)
-    await tell(url, "a", "b", "c")
+    port = world.reserve_port()
+    others = [await world.start_subscriber(here), await world.start_subscriber(deaf)]
+    url = await start_log_bus(world, "away", f"http://127.0.0.1:{port}", *others)
+    await publish_posts(url, "a", "b", "c")
     await until(lambda: here.names == ["a", "b", "c"])
     await until(lambda: deaf.names == ["a", "b", "c"])  # no such route: skipped
     async with serving(away, port):
@@ -59,10 +59,10 @@ async def test_a_late_subscriber_hears_everything_in_order(world: World) -> None
     assert here.names == ["a", "b", "c"]
 
 
-async def test_an_event_is_brought_until_it_is_taken(world: World) -> None:
+async def test_an_event_is_brought_until_it_is_taken(world: CourseWorld) -> None:
     picky = Subscriber(fails_on="b")
-    url = await a_bridge(world, "picky", await world.somebody(picky))
-    await tell(url, "a", "b", "c")
+    url = await start_log_bus(world, "picky", await world.start_subscriber(picky))
+    await publish_posts(url, "a", "b", "c")
     log = world.folder / "picky.log"
     await until(lambda: "did not take PostCreated: it answered 500" in log.read_text())
     assert picky.names == ["a"]  # the events behind it wait
@@ -70,32 +70,34 @@ async def test_an_event_is_brought_until_it_is_taken(world: World) -> None:
     await until(lambda: picky.names == ["a", "b", "c"])
 
 
-async def test_a_killed_log_goes_on_where_it_was(world: World) -> None:
-    here, away = Subscriber(), world.a_port()
-    url = await a_bridge(world, "killed", await world.somebody(here), f"http://127.0.0.1:{away}")
-    await tell(url, "a", "b")
-    caller = Caller("a token")
+async def test_a_killed_log_goes_on_where_it_was(world: CourseWorld) -> None:
+    here, away = Subscriber(), world.reserve_port()
+    url = await start_log_bus(
+        world, "killed", await world.start_subscriber(here), f"http://127.0.0.1:{away}"
+    )
+    await publish_posts(url, "a", "b")
+    caller = ControlClient("a token")
     try:
 
         async def offset() -> Any:
             state = (await caller("GET", url, "/_lab/state")).data
             return max(state["subscribers"].values())
 
-        await until_it_says(offset, 2)
+        await wait_until_equal(offset, 2)
     finally:
         caller.close()
     assert here.names == ["a", "b"]
     await world.supervisor.kill("killed")
     await world.supervisor.restart("killed")
-    await tell(url, "c")
+    await publish_posts(url, "c")
     late = Subscriber()
     async with serving(late, away):
         await until(lambda: late.names == ["a", "b", "c"])
     await until(lambda: here.names == ["a", "b", "c"])
 
 
-async def test_what_was_told_is_shown_and_nonsense_refused(world: World) -> None:
-    url = await a_bridge(world, "shown")
+async def test_what_was_told_is_shown_and_nonsense_refused(world: CourseWorld) -> None:
+    url = await start_log_bus(world, "shown")
     event = {"type": "Anything", "data": ["a", 1], "version": 2}
     assert await post(f"{url}/events", event) == (200, {"status": "OK"})
     for body in ([], {"data": {}}, {"type": 7}):

@@ -10,44 +10,48 @@ from pydantic import ValidationError
 
 from lab.external.mapping import Actions, CreateComment, CreatePost, ReadFeed
 from lab.external.responses import (
-    MOST_BYTES,
-    Answered,
-    NotUnderstood,
-    at,
-    created_comment,
-    created_post,
-    feed,
+    MAX_BYTES,
+    ExternalResponse,
+    UnexpectedResponse,
+    decode_comment,
+    decode_feed,
+    decode_post,
+    value_at,
 )
 
 COURSE = Actions()
 
 
-def answered(body: Any, status: int = 200, service: str = "query", **headers: str) -> Answered:
+def make_response(
+    body: Any, status: int = 200, service: str = "query", **headers: str
+) -> ExternalResponse:
     """An answer to a request; a body that is not bytes becomes JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    asked = COURSE.read_feed.asked(limit="20")
+    asked = COURSE.read_feed.build_request(limit="20")
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answered(service, asked, status, names, content)
+    return ExternalResponse(service, asked, status, names, content)
 
 
-def post_of(body: Any, title: str = "A title", **changed: Any) -> str:
-    return created_post(CreatePost(**changed), answered(body, 201, "posts"), title).id
+def decoded_post_id(body: Any, title: str = "A title", **changed: Any) -> str:
+    return decode_post(CreatePost(**changed), make_response(body, 201, "posts"), title).id
 
 
-def comment_of(body: Any, content: str = "hello", **changed: Any) -> tuple[str, str]:
+def decoded_comment(body: Any, content: str = "hello", **changed: Any) -> tuple[str, str]:
     action = CreateComment(**changed)
-    made = created_comment(action, ReadFeed(), answered(body, 201, "comments"), "p1", content)
+    made = decode_comment(action, ReadFeed(), make_response(body, 201, "comments"), "p1", content)
     assert (made.post_id, made.content) == ("p1", content)
     return made.id, made.status
 
 
-def feed_of(body: Any, limit: int = 20, before: str | None = None, **changed: Any) -> list[Any]:
-    return feed(ReadFeed(**changed), answered(body), limit, before)[0]
+def decoded_feed(
+    body: Any, limit: int = 20, before: str | None = None, **changed: Any
+) -> list[Any]:
+    return decode_feed(ReadFeed(**changed), make_response(body), limit, before)[0]
 
 
-def sentence(of: Any, *arguments: Any, **options: Any) -> NotUnderstood:
-    with pytest.raises(NotUnderstood) as caught:
-        of(*arguments, **options)
+def caught_error(function: Any, *arguments: Any, **options: Any) -> UnexpectedResponse:
+    with pytest.raises(UnexpectedResponse) as caught:
+        function(*arguments, **options)
     return caught.value
 
 
@@ -55,39 +59,39 @@ def sentence(of: Any, *arguments: Any, **options: Any) -> NotUnderstood:
 
 
 def test_without_a_word_the_requests_are_the_courses() -> None:
-    post = COURSE.create_post.asked(title="A title")
-    comment = COURSE.create_comment.asked(post_id="a1b2", content="hello")
-    assert (post.words, post.body) == ("POST /posts", b'{"title": "A title"}')
-    assert comment.words == "POST /posts/a1b2/comments"
+    post = COURSE.create_post.build_request(title="A title")
+    comment = COURSE.create_comment.build_request(post_id="a1b2", content="hello")
+    assert (post.summary, post.body) == ("POST /posts", b'{"title": "A title"}')
+    assert comment.summary == "POST /posts/a1b2/comments"
     assert json.loads(comment.body) == {"content": "hello"}
-    read = COURSE.read_feed.asked(limit="20")
-    assert (read.words, read.body) == ("GET /posts", b"")
+    read = COURSE.read_feed.build_request(limit="20")
+    assert (read.summary, read.body) == ("GET /posts", b"")
 
 
 def test_each_service_is_asked_for_its_own_actions() -> None:
     whole = {name: {"service": "app"} for name in ("create_post", "create_comment", "read_feed")}
-    assert Actions.model_validate(whole).asked_of("app") == tuple(whole)
-    assert COURSE.asked_of("posts") == ("create_post",)
-    assert COURSE.asked_of("comments") == ("create_comment",)
-    assert COURSE.asked_of("query") == ("read_feed",)
-    assert COURSE.asked_of("moderation") == ()
+    assert Actions.model_validate(whole).actions_of("app") == tuple(whole)
+    assert COURSE.actions_of("posts") == ("create_post",)
+    assert COURSE.actions_of("comments") == ("create_comment",)
+    assert COURSE.actions_of("query") == ("read_feed",)
+    assert COURSE.actions_of("moderation") == ()
 
 
 def test_a_value_in_a_path_stays_one_part() -> None:
-    asked = COURSE.create_comment.asked(post_id="../a/b?c#d é", content="x")
+    asked = COURSE.create_comment.build_request(post_id="../a/b?c#d é", content="x")
     assert asked.path == "/posts/..%2Fa%2Fb%3Fc%23d%20%C3%A9/comments"
 
 
 @pytest.mark.parametrize("text", ['"quoted"', "{content}", "{post_id}", "é☃", "a\r\nb", "\\"])
 def test_a_value_in_a_body_is_that_text_only(text: str) -> None:
-    body = COURSE.create_comment.asked(post_id="p1", content=text).body
+    body = COURSE.create_comment.build_request(post_id="p1", content=text).body
     assert json.loads(body) == {"content": text}
 
 
 def test_a_body_may_be_of_any_shape() -> None:
     shape = {"data": [{"text": "about {post_id}: {content}"}, 7, None, True], "id": "{post_id}"}
     action = CreateComment(path="/comments/create", body=shape)
-    body = action.asked(post_id="9", content="hello").body
+    body = action.build_request(post_id="9", content="hello").body
     told = {"data": [{"text": "about 9: hello"}, 7, None, True], "id": "9"}
     assert json.loads(body) == told
 
@@ -95,11 +99,11 @@ def test_a_body_may_be_of_any_shape() -> None:
 def test_an_id_may_go_as_a_number() -> None:
     body = {"postId": "{post_id:number}", "comment": "{content}"}
     action = CreateComment(path="/comments", body=body)
-    sent = json.loads(action.asked(post_id="12", content="hello").body)
+    sent = json.loads(action.build_request(post_id="12", content="hello").body)
     assert sent == {"postId": 12, "comment": "hello"}
     with pytest.raises(ValueError, match="'a1' is no number"):
-        action.asked(post_id="a1", content="hello")
-    assert ReadFeed(path="/posts?limit={limit}").asked(limit="5").path == "/posts?limit=5"
+        action.build_request(post_id="a1", content="hello")
+    assert ReadFeed(path="/posts?limit={limit}").build_request(limit="5").path == "/posts?limit=5"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_a_mapping_survives_its_way_through_json() -> None:
     ],
 )
 def test_the_id_of_a_new_post_is_found(body: Any, changed: dict[str, Any], expected: str) -> None:
-    assert post_of(body, **changed) == expected
+    assert decoded_post_id(body, **changed) == expected
 
 
 HELLO, OTHER = {"id": "c1", "content": "hello"}, {"id": "c2", "content": "x"}
@@ -177,7 +181,7 @@ APPROVED, PENDING = ("c1", "approved"), ("c1", "pending")
 def test_a_new_comment_is_found_alone_or_among_all(
     body: Any, changed: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    assert comment_of(body, **changed) == expected
+    assert decoded_comment(body, **changed) == expected
 
 
 @pytest.mark.parametrize(
@@ -199,10 +203,10 @@ def test_a_new_comment_is_found_alone_or_among_all(
     ],
 )
 def test_an_answer_without_an_id_is_named(body: Any, says: str) -> None:
-    error = sentence(post_of, body)
+    error = caught_error(decoded_post_id, body)
     assert says in str(error)
     assert "posts answered 201 to" in str(error)
-    assert (error.shown, error.definite) == (502, False)
+    assert (error.response_status, error.definite) == (502, False)
 
 
 # ── Bad answers
@@ -211,42 +215,50 @@ def test_an_answer_without_an_id_is_named(body: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (answered(b"<!DOCTYPE html><p>Cannot GET"), "HTML, which begins with '<!DOCTYPE html>"),
-        (answered(b"  \n <html>"), "HTML"),
-        (answered(b""), "nothing else, where JSON was expected"),
-        (answered(b"OK"), "'OK', which is no JSON"),
-        (answered(b'{"id": "a'), "which is no JSON"),
-        (answered(b"\xff\xfe\x00"), "which is no JSON"),
-        (answered(b"[" * 100_000), "which is no JSON"),
-        (answered(b"1" * 5_000), "which is no JSON"),
-        (answered(b"x", content_encoding="br"), "encoded as 'br'"),
-        (answered(b"[]", content_encoding="gzip"), "encoded as 'gzip', which nobody"),
-        (answered(gzip.compress(b"[]")[:12], content_encoding="gzip"), "breaks off"),
-        (answered(b"\x1f\x8bnothing", content_encoding="gzip"), "says that it is gzip"),
-        (answered(b"", 302, location="/posts/1"), "a redirect to '/posts/1'"),
-        (answered(b"", 301), "a redirect to ''"),
-        (answered([1]), "one of them has no id at 'id'; it is '1'"),
-        (answered("hello"), "no list of posts and no object by id is at its top, but 'hello'"),
-        (answered(None), "but nothing"),
-        (answered([{"title": "A title"}]), "has no id at 'id'; it has 'title'"),
-        (answered([{"id": 1, "name": "A title"}]), "no post has a text at 'title'; the newest has"),
-        (answered([{"id": 1, "title": "x", "comments": 7}]), "comments of post '1' are '7'"),
+        (
+            make_response(b"<!DOCTYPE html><p>Cannot GET"),
+            "HTML, which begins with '<!DOCTYPE html>",
+        ),
+        (make_response(b"  \n <html>"), "HTML"),
+        (make_response(b""), "nothing else, where JSON was expected"),
+        (make_response(b"OK"), "'OK', which is no JSON"),
+        (make_response(b'{"id": "a'), "which is no JSON"),
+        (make_response(b"\xff\xfe\x00"), "which is no JSON"),
+        (make_response(b"[" * 100_000), "which is no JSON"),
+        (make_response(b"1" * 5_000), "which is no JSON"),
+        (make_response(b"x", content_encoding="br"), "encoded as 'br'"),
+        (make_response(b"[]", content_encoding="gzip"), "encoded as 'gzip', which nobody"),
+        (make_response(gzip.compress(b"[]")[:12], content_encoding="gzip"), "breaks off"),
+        (make_response(b"\x1f\x8bnothing", content_encoding="gzip"), "says that it is gzip"),
+        (make_response(b"", 302, location="/posts/1"), "a redirect to '/posts/1'"),
+        (make_response(b"", 301), "a redirect to ''"),
+        (make_response([1]), "one of them has no id at 'id'; it is '1'"),
+        (make_response("hello"), "no list of posts and no object by id is at its top, but 'hello'"),
+        (make_response(None), "but nothing"),
+        (make_response([{"title": "A title"}]), "has no id at 'id'; it has 'title'"),
+        (
+            make_response([{"id": 1, "name": "A title"}]),
+            "no post has a text at 'title'; the newest has",
+        ),
+        (make_response([{"id": 1, "title": "x", "comments": 7}]), "comments of post '1' are '7'"),
     ],
 )
-def test_a_bad_answer_is_named_in_a_sentence(answer: Answered, says: str) -> None:
-    error = sentence(feed, ReadFeed(), answer, 20)
+def test_a_bad_answer_is_named_in_a_sentence(answer: ExternalResponse, says: str) -> None:
+    error = caught_error(decode_feed, ReadFeed(), answer, 20)
     assert says in str(error)
     assert len(str(error)) < 600
     assert str(error).isprintable()
-    assert (error.shown, error.definite) == (502, False)
+    assert (error.response_status, error.definite) == (502, False)
 
 
 @pytest.mark.parametrize(
     ("status", "definite"), [(400, True), (404, True), (408, False), (500, False), (503, False)]
 )
 def test_a_failure_of_theirs_is_shown_as_theirs(status: int, definite: bool) -> None:
-    error = sentence(feed, ReadFeed(), answered(b"<pre>Cannot GET /posts</pre>", status), 20)
-    assert (error.shown, error.definite) == (status, definite)
+    error = caught_error(
+        decode_feed, ReadFeed(), make_response(b"<pre>Cannot GET /posts</pre>", status), 20
+    )
+    assert (error.response_status, error.definite) == (status, definite)
     assert "Cannot GET /posts" in str(error)
     assert ("Is `path` right?" in str(error)) is (status == 404)
 
@@ -257,15 +269,15 @@ def test_a_failure_of_theirs_is_shown_as_theirs(status: int, definite: bool) -> 
     ids=["gzip", "deflate", "identity"],
 )
 def test_what_came_compressed_is_read_all_the_same(packed: bytes, coding: str) -> None:
-    assert feed(ReadFeed(), answered(packed, content_encoding=coding), 20) == ([], 0)
+    assert decode_feed(ReadFeed(), make_response(packed, content_encoding=coding), 20) == ([], 0)
 
 
 def test_a_large_answer_is_read_and_a_huge_one_not() -> None:
-    bomb = gzip.compress(b" " * (MOST_BYTES + 1))
-    error = sentence(feed, ReadFeed(), answered(bomb, content_encoding="gzip"), 20)
+    bomb = gzip.compress(b" " * (MAX_BYTES + 1))
+    error = caught_error(decode_feed, ReadFeed(), make_response(bomb, content_encoding="gzip"), 20)
     assert "more than 8 MiB" in str(error)
     posts = [{"id": n, "title": "x" * 3_000, "comments": []} for n in range(1_000)]
-    page, count = feed(ReadFeed(), answered(posts), 20)
+    page, count = decode_feed(ReadFeed(), make_response(posts), 20)
     assert (len(page), count, page[0]["id"]) == (20, 1_000, "999")
 
 
@@ -288,34 +300,34 @@ def test_the_courses_feed_comes_out_as_the_labs() -> None:
         {"id": "0a", "title": "Second", "comments": [comment]},
         {"id": "f3", "title": "First", "comments": []},
     ]
-    assert feed_of(BY_ID) == feed_of(list(BY_ID.values())) == expected
-    assert feed_of({}) == feed_of([]) == []
+    assert decoded_feed(BY_ID) == decoded_feed(list(BY_ID.values())) == expected
+    assert decoded_feed({}) == decoded_feed([]) == []
 
 
 def test_the_newest_is_the_last_one_whatever_its_id() -> None:
     posts = [{"id": one, "title": one} for one in ("z", "a", "m")]
-    assert [post["id"] for post in feed_of(posts)] == ["m", "a", "z"]
-    assert [post["id"] for post in feed_of(posts, newest="first")] == ["z", "a", "m"]
+    assert [post["id"] for post in decoded_feed(posts)] == ["m", "a", "z"]
+    assert [post["id"] for post in decoded_feed(posts, newest="first")] == ["z", "a", "m"]
 
 
 def test_a_page_has_the_length_and_start_asked_for() -> None:
     posts = [{"id": str(number), "title": "x"} for number in range(10)]
-    assert [post["id"] for post in feed_of(posts, 3)] == ["9", "8", "7"]
-    assert [post["id"] for post in feed_of(posts, 3, "7")] == ["6", "5", "4"]
-    assert [post["id"] for post in feed_of(posts, 3, "1")] == ["0"]
-    assert feed_of(posts, 3, "0") == []
-    assert feed_of(posts, 3, "unheard of") == []
+    assert [post["id"] for post in decoded_feed(posts, 3)] == ["9", "8", "7"]
+    assert [post["id"] for post in decoded_feed(posts, 3, "7")] == ["6", "5", "4"]
+    assert [post["id"] for post in decoded_feed(posts, 3, "1")] == ["0"]
+    assert decoded_feed(posts, 3, "0") == []
+    assert decoded_feed(posts, 3, "unheard of") == []
 
 
 def test_keys_are_ids_where_the_posts_have_none() -> None:
     by_id = {"p1": {"title": "A title", "comments": {"c1": {"content": "hello"}}}}
     comment = {"id": "c1", "post_id": "p1", "content": "hello", "status": "approved"}
-    assert feed_of(by_id) == [{"id": "p1", "title": "A title", "comments": [comment]}]
+    assert decoded_feed(by_id) == [{"id": "p1", "title": "A title", "comments": [comment]}]
 
 
 def test_other_names_and_other_places_are_found_by_the_mapping() -> None:
     body = {"data": {"items": [{"_id": 1, "head": {"line": "T"}, "replies": [{"n": 2, "t": "x"}]}]}}
-    found = feed_of(
+    found = decoded_feed(
         body,
         posts="data.items",
         post={"id": "_id", "title": "head.line", "comments": "replies"},
@@ -340,22 +352,22 @@ def test_a_status_is_one_of_three_by_any_name(
     status: Any, statuses: dict[str, str], expected: str
 ) -> None:
     body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": status}]}]
-    assert feed_of(body, statuses=statuses)[0]["comments"][0]["status"] == expected
+    assert decoded_feed(body, statuses=statuses)[0]["comments"][0]["status"] == expected
 
 
 def test_half_a_post_does_not_hide_the_others() -> None:
     """In many of these systems a comment whose post was lost creates a post without a title."""
     body = [{"id": 1, "title": "x"}, {"id": 2, "comments": [{"id": 3}, {"id": 4, "content": "y"}]}]
-    newest, oldest = feed_of(body)
+    newest, oldest = decoded_feed(body)
     assert (newest["title"], oldest["title"]) == ("", "x")
     assert [comment["content"] for comment in newest["comments"]] == ["", "y"]
 
 
 def test_a_comment_that_is_not_understood_is_named() -> None:
     body = [{"id": 1, "title": "x", "comments": [{"id": 2, "comment": "hello"}]}]
-    assert "no comment has a text at 'content'" in str(sentence(feed_of, body))
+    assert "no comment has a text at 'content'" in str(caught_error(decoded_feed, body))
     body = [{"id": 1, "title": "x", "comments": [{"id": 2, "content": "x", "status": "fine"}]}]
-    assert "a comment's status is 'fine'" in str(sentence(feed_of, body))
+    assert "a comment's status is 'fine'" in str(caught_error(decoded_feed, body))
 
 
 @pytest.mark.parametrize(
@@ -363,4 +375,4 @@ def test_a_comment_that_is_not_understood_is_named() -> None:
     [("", {"a": [{"b": 1}]}), ("a.0.b", 1), ("a.1.b", None), ("a.x", None), ("a.0.b.c", None)],
 )
 def test_a_place_is_keys_with_dots_between_them(place: str, expected: Any) -> None:
-    assert at({"a": [{"b": 1}]}, place) == expected
+    assert value_at({"a": [{"b": 1}]}, place) == expected

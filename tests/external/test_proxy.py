@@ -10,17 +10,17 @@ from time import monotonic
 import pytest
 
 from tests.support.foreign_service import (
-    POST,
-    Foreign,
-    Says,
-    before,
-    closes,
-    http,
-    request,
-    serving,
-    silent,
+    POST_CREATED,
+    ScriptedAnswer,
+    ScriptedService,
+    close_at_once,
+    encode_answer,
+    encode_request,
+    never_answer,
+    open_raw,
+    serve_scripted,
+    sidecar_before,
     until,
-    wire,
 )
 
 EVENT = b'{"type":"PostCreated","data":{"id":"%d"}}'
@@ -32,41 +32,43 @@ CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 async def test_a_request_and_its_answer_pass_as_they_are() -> None:
     packed = gzip.compress(b'{"id": "a1"}')
-    sends = http(packed, "201 Created Indeed", "X-One: a", "x-one: b", "Content-Encoding: gzip")
-    async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
+    sends = encode_answer(
+        packed, "201 Created Indeed", "X-One: a", "x-one: b", "Content-Encoding: gzip"
+    )
+    async with sidecar_before(ScriptedService(default=sends)) as it, open_raw(it.raw_url) as line:
         headers = ("X-Two: 1", "x-TWO: 2", "Cookie: a=b; c", "Accept-Encoding: gzip")
-        await line.send(request("PUT /posts/%41?x=1&y", b"\x00\xff", *headers))
-        head, body = await line.answer()
+        await line.send(encode_request("PUT /posts/%41?x=1&y", b"\x00\xff", *headers))
+        head, body = await line.read_answer()
         assert head[:4] == sends.decode("latin-1").split("\r\n")[:4]
         assert body == packed
-        (heard,) = it.foreign.heard
-        sent = request("PUT /posts/%41?x=1&y", b"\x00\xff", *headers)
+        (heard,) = it.service.received
+        sent = encode_request("PUT /posts/%41?x=1&y", b"\x00\xff", *headers)
         assert heard.head == sent.decode("latin-1").split("\r\n")[:-2]
         assert heard.body == b"\x00\xff"
-    sends = http(b"", "302 Found", "Location: /elsewhere")
-    async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
-        await line.send(request("GET /posts"))
-        assert (await line.answer())[0][:2] == ["HTTP/1.1 302 Found", "Location: /elsewhere"]
+    sends = encode_answer(b"", "302 Found", "Location: /elsewhere")
+    async with sidecar_before(ScriptedService(default=sends)) as it, open_raw(it.raw_url) as line:
+        await line.send(encode_request("GET /posts"))
+        assert (await line.read_answer())[0][:2] == ["HTTP/1.1 302 Found", "Location: /elsewhere"]
 
 
 async def test_what_comes_in_chunks_goes_on_in_chunks() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-    async with before(Foreign(otherwise=chunked)) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService(default=chunked)) as it, open_raw(it.raw_url) as line:
         for _ in range(2):
             await line.send(CHUNKED, b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n")
-            assert (await line.answer())[1] == b"hello"
-        assert [heard.body for heard in it.foreign.heard] == [b"abcde", b"abcde"]
+            assert (await line.read_answer())[1] == b"hello"
+        assert [heard.body for heard in it.service.received] == [b"abcde", b"abcde"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_three_megabytes_pass_in_both_directions(chunked: bool) -> None:
     large = os.urandom(3_000_000)
     framed = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(large), large)
-    foreign = Foreign(otherwise=lambda heard: http(heard.body))
-    async with before(foreign) as it, wire(it.raw) as line:
-        sent = framed if chunked else request("POST /x", large)
+    foreign = ScriptedService(default=lambda heard: encode_answer(heard.body))
+    async with sidecar_before(foreign) as it, open_raw(it.raw_url) as line:
+        sent = framed if chunked else encode_request("POST /x", large)
         sending = asyncio.create_task(line.send(sent))
-        assert (await line.answer())[1] == large
+        assert (await line.read_answer())[1] == large
         await sending
         assert await line.ask("GET /again") == (200, b"")
 
@@ -82,10 +84,10 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
             written += 64_000
             await writer.drain()
 
-    async with before(Foreign(otherwise=endless)) as it, wire(it.raw) as line:
-        await line.send(request("GET /x"))
+    async with sidecar_before(ScriptedService(default=endless)) as it, open_raw(it.raw_url) as line:
+        await line.send(encode_request("GET /x"))
         await line.reader.readuntil(b"\r\n\r\n")
-        (caller,) = it.sidecar._passage.callers
+        (caller,) = it.sidecar._proxy.connections
         question = caller._queue[0].question  # type: ignore[attr-defined]
         # Backpressure: no caller reads, so the service is not read from either.
         await until(lambda: not question.connection.transport.is_reading(), "a pause")
@@ -102,9 +104,9 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         await writer.drain()
         writer.write(b"lo")
 
-    async with before(Foreign(otherwise=old)) as it, wire(it.raw) as line:
-        await line.send(request("GET /posts"))
-        head, body = await line.answer()
+    async with sidecar_before(ScriptedService(default=old)) as it, open_raw(it.raw_url) as line:
+        await line.send(encode_request("GET /posts"))
+        head, body = await line.read_answer()
         assert body == b"hello"
         assert "Connection: close" in head
 
@@ -115,47 +117,51 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         ("HEAD /posts", b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"),
         ("GET /posts", b"HTTP/1.1 204 No Content\r\n\r\n"),
         ("GET /posts", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 400\r\n\r\n"),
-        ("GET /posts", b"HTTP/1.1 100 Continue\r\n\r\n" + http(b"")),
+        ("GET /posts", b"HTTP/1.1 100 Continue\r\n\r\n" + encode_answer(b"")),
     ],
 )
 async def test_an_answer_without_a_body_keeps_the_connection(first: str, sends: bytes) -> None:
-    async with before(Foreign(otherwise=sends)) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService(default=sends)) as it, open_raw(it.raw_url) as line:
         for _ in range(2):
             status, body = await line.ask(first)
             assert (status in (200, 204, 304), body) == (True, b"")
 
 
 async def test_requests_sent_at_once_are_answered_in_their_order() -> None:
-    async with before(Foreign(otherwise=lambda heard: http(heard.what.encode()))) as it:
-        async with wire(it.raw) as line:
-            await line.send(*(request(f"GET /{number}") for number in range(50)))
-            answers = [(await line.answer())[1] for _ in range(50)]
+    async with sidecar_before(
+        ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+    ) as it:
+        async with open_raw(it.raw_url) as line:
+            await line.send(*(encode_request(f"GET /{number}") for number in range(50)))
+            answers = [(await line.read_answer())[1] for _ in range(50)]
         assert answers == [b"GET /%d" % number for number in range(50)]
 
 
 async def test_a_wish_for_another_protocol_is_passed_over() -> None:
-    async with before(Foreign()) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService()) as it, open_raw(it.raw_url) as line:
         wishes = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA")
         assert (await line.ask("GET /posts", b"", *wishes))[0] == 200
         assert (await line.ask("GET /posts"))[0] == 200
-        assert it.foreign.heard[0].header("Upgrade") is None
+        assert it.service.received[0].header("Upgrade") is None
 
 
 async def test_a_body_that_waits_for_100_continue_gets_it() -> None:
-    foreign = Foreign(otherwise=lambda heard: http(heard.body))
-    async with before(foreign) as it, wire(it.raw) as line:
-        sent = request("POST /x", b"hello", "Expect: 100-continue")
+    foreign = ScriptedService(default=lambda heard: encode_answer(heard.body))
+    async with sidecar_before(foreign) as it, open_raw(it.raw_url) as line:
+        sent = encode_request("POST /x", b"hello", "Expect: 100-continue")
         await line.send(sent[:-5])
-        assert (await line.answer())[0][0] == "HTTP/1.1 100 Continue"
+        assert (await line.read_answer())[0][0] == "HTTP/1.1 100 Continue"
         await line.send(b"hello")
-        assert (await line.answer())[1] == b"hello"
+        assert (await line.read_answer())[1] == b"hello"
 
 
 async def test_two_hundred_callers_share_connections_to_the_service() -> None:
-    async with before(Foreign(otherwise=lambda heard: http(heard.what.encode()))) as it:
+    async with sidecar_before(
+        ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+    ) as it:
 
         async def one(number: int, everybody: asyncio.Barrier) -> None:
-            async with wire(it.raw) as line:
+            async with open_raw(it.raw_url) as line:
                 for turn in range(5):
                     await everybody.wait()
                     answered = await line.ask(f"GET /{number}/{turn}")
@@ -163,32 +169,32 @@ async def test_two_hundred_callers_share_connections_to_the_service() -> None:
 
         everybody = asyncio.Barrier(200)
         await asyncio.gather(*(one(number, everybody) for number in range(200)))
-        assert len(it.foreign.heard) == 1_000
-        assert it.foreign.accepted <= 200
+        assert len(it.service.received) == 1_000
+        assert it.service.accepted <= 200
         assert (await it.state())["visitors"] == 1_000
 
 
 async def test_a_connection_that_the_service_closed_is_not_used() -> None:
-    async with before(Foreign()) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService()) as it, open_raw(it.raw_url) as line:
         for turn in range(1, 4):
             assert (await line.ask("POST /x", b"1"))[0] == 200
-            it.foreign.hang_up()
-            await until(lambda turn=turn: it.foreign.closed == turn, "a closed connection")
-        assert it.foreign.accepted == 3
+            it.service.close_connections()
+            await until(lambda turn=turn: it.service.closed == turn, "a closed connection")
+        assert it.service.accepted == 3
 
 
 async def test_a_caller_who_leaves_ends_its_request() -> None:
-    async with before(Foreign(otherwise=silent)) as it:
-        async with wire(it.raw) as line:
-            await line.send(request("GET /posts"))
-            await until(lambda: it.foreign.heard, "the request")
-        await until(lambda: it.foreign.closed == 1, "a closed connection to the service")
+    async with sidecar_before(ScriptedService(default=never_answer)) as it:
+        async with open_raw(it.raw_url) as line:
+            await line.send(encode_request("GET /posts"))
+            await until(lambda: it.service.received, "the request")
+        await until(lambda: it.service.closed == 1, "a closed connection to the service")
         await it.until_under_way(0)
         assert (await it.state())["left"] == 1
         asking = asyncio.create_task(it.ask("POST", "/posts", {"title": "x"}))
-        await until(lambda: len(it.foreign.heard) == 2, "the request at the face")
+        await until(lambda: len(it.service.received) == 2, "the request at the face")
         asking.cancel()
-        await until(lambda: it.foreign.closed == 2, "a closed connection behind the face")
+        await until(lambda: it.service.closed == 2, "a closed connection behind the face")
         await it.until_under_way(0)
 
 
@@ -207,26 +213,30 @@ async def test_a_caller_who_leaves_ends_its_request() -> None:
     ],
 )
 async def test_what_is_no_request_gets_a_problem_document(sent: bytes, status: int) -> None:
-    async with before(Foreign()) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService()) as it, open_raw(it.raw_url) as line:
         await line.send(sent)
-        head, body = await line.answer()
+        head, body = await line.read_answer()
         assert head[0].split()[1] == str(status)
         assert json.loads(body)["status"] == status
-        assert it.foreign.heard == []
+        assert it.service.received == []
 
 
 async def test_half_a_request_does_not_stay_for_ever() -> None:
-    async with before(Foreign()) as it, wire(it.raw) as line, wire(it.raw) as idle:
+    async with (
+        sidecar_before(ScriptedService()) as it,
+        open_raw(it.raw_url) as line,
+        open_raw(it.raw_url) as idle,
+    ):
         await line.send(b"POST /posts HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
-        await idle.send(request("GET /posts"))
-        await idle.answer()
-        await until(lambda: len(it.sidecar._passage.callers) == 2, "both connections")
-        await until(lambda: any(c._queue for c in it.sidecar._passage.callers), "the half")  # type: ignore[attr-defined]
-        for caller in list(it.sidecar._passage.callers):
-            caller.look(monotonic() + 11)
-        assert (await line.answer())[0][0].split()[1] == "408"
-        for caller in list(it.sidecar._passage.callers):
-            caller.look(monotonic() + 61)
+        await idle.send(encode_request("GET /posts"))
+        await idle.read_answer()
+        await until(lambda: len(it.sidecar._proxy.connections) == 2, "both connections")
+        await until(lambda: any(c._queue for c in it.sidecar._proxy.connections), "the half")  # type: ignore[attr-defined]
+        for caller in list(it.sidecar._proxy.connections):
+            caller.close_if_idle(monotonic() + 11)
+        assert (await line.read_answer())[0][0].split()[1] == "408"
+        for caller in list(it.sidecar._proxy.connections):
+            caller.close_if_idle(monotonic() + 61)
         assert await idle.reader.read() == b""
 
 
@@ -236,7 +246,7 @@ NO_ANSWER = (asyncio.IncompleteReadError, ConnectionError)
 
 
 async def test_a_service_that_is_not_there_has_surely_done_nothing() -> None:
-    async with before(Foreign(), listens=False) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService(), listens=False) as it, open_raw(it.raw_url) as line:
         with pytest.raises(NO_ANSWER):
             await line.ask("POST /posts", b"{}")
         status, told = await it.ask("POST", "/posts", {"title": "x"})
@@ -245,23 +255,23 @@ async def test_a_service_that_is_not_there_has_surely_done_nothing() -> None:
         assert "nothing listens on port" in (await it.state())["last_failure"]
 
 
-async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer_half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
     await writer.drain()
 
 
-BROKEN: dict[str, tuple[Says, str]] = {
-    "nothing": (closes, "posts answered with"),
+BROKEN_ANSWERS: dict[str, tuple[ScriptedAnswer, str]] = {
+    "nothing": (close_at_once, "posts answered with"),
     "no HTTP": (lambda heard: b"hello there\r\n\r\n", "posts answered with"),
     "an endless head": (lambda heard: b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "posts answered"),
-    "half of it": (half, "the beginning of an answer, 5 bytes"),
+    "half of it": (answer_half, "the beginning of an answer, 5 bytes"),
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("how", BROKEN_ANSWERS)
 async def test_a_broken_answer_is_none_for_callers(how: str) -> None:
-    says, named = BROKEN[how]
-    async with before(Foreign(otherwise=says)) as it, wire(it.raw) as line:
+    says, named = BROKEN_ANSWERS[how]
+    async with sidecar_before(ScriptedService(default=says)) as it, open_raw(it.raw_url) as line:
         with pytest.raises(NO_ANSWER):
             await line.ask("POST /posts", b"{}")
         state = await it.state()
@@ -275,66 +285,74 @@ async def test_a_broken_answer_is_none_for_callers(how: str) -> None:
 async def test_an_answer_that_comes_too_early_is_heard() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(http(b"too much", "413 Payload Too Large", "Connection: close"))
+        writer.write(encode_answer(b"too much", "413 Payload Too Large", "Connection: close"))
         await writer.drain()
         await reader.read(1 << 20)
         writer.close()
 
-    foreign = Foreign()
-    foreign.talk = talk  # type: ignore[method-assign]
-    async with before(foreign) as it, wire(it.raw) as line:
+    foreign = ScriptedService()
+    foreign.handle = talk  # type: ignore[method-assign]
+    async with sidecar_before(foreign) as it, open_raw(it.raw_url) as line:
         head = b"POST /posts HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
         await line.send(head, b"x" * 100_000)
-        told, body = await line.answer()
+        told, body = await line.read_answer()
         assert (told[0].split()[1], body) == ("413", b"too much")
         assert "Connection: close" in told
 
 
 async def test_a_service_on_the_other_loopback_is_found() -> None:
-    foreign = Foreign()
+    foreign = ScriptedService()
     async with AsyncExitStack() as held:
         try:
-            await held.enter_async_context(serving(foreign, "::1"))
+            await held.enter_async_context(serve_scripted(foreign, "::1"))
         except OSError as error:
             pytest.skip(f"this machine has no ::1 ({error})")
-        it = await held.enter_async_context(before(Foreign(), service_port=foreign.port))
-        line = await held.enter_async_context(wire(it.raw))
+        it = await held.enter_async_context(
+            sidecar_before(ScriptedService(), service_port=foreign.port)
+        )
+        line = await held.enter_async_context(open_raw(it.raw_url))
         assert (await line.ask("GET /posts"))[0] == 200
         assert (await it.ask("GET", "/health"))[0] == 200
-        assert len(foreign.heard) == 1
+        assert len(foreign.received) == 1
 
 
 # ── The proxy
 
 
 async def test_a_service_finds_others_by_name_and_is_named() -> None:
-    bus = Foreign(otherwise=lambda heard: http(heard.what.encode()))
-    async with serving(bus):
+    bus = ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+    async with serve_scripted(bus):
         hosts = {"event-bus-srv:4005": bus.port, "bus": bus.port}
-        async with before(Foreign(), hosts=hosts) as it, wire(it.raw) as line:
+        async with (
+            sidecar_before(ScriptedService(), hosts=hosts) as it,
+            open_raw(it.raw_url) as line,
+        ):
             for authority in ("event-bus-srv:4005", "BUS", "bus:80", f"localhost:{bus.port}"):
                 first = f"POST http://{authority}/events?x=1"
                 assert await line.ask(first, EVENT % 1) == (200, b"POST /events?x=1")
             assert await line.ask(f"GET http://127.0.0.1:{bus.port}") == (200, b"GET /")
-            assert [heard.header("Lab-Caller") for heard in bus.heard] == ["posts"] * 5
-            assert it.foreign.heard == []
+            assert [heard.header("Lab-Caller") for heard in bus.received] == ["posts"] * 5
+            assert it.service.received == []
 
 
 async def test_a_tunnel_leads_to_the_same() -> None:
-    bus = Foreign(otherwise=lambda heard: http(heard.what.encode()))
-    async with serving(bus), before(Foreign(), hosts={"bus": bus.port}) as it:
-        async with wire(it.raw) as line:
+    bus = ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+    async with (
+        serve_scripted(bus),
+        sidecar_before(ScriptedService(), hosts={"bus": bus.port}) as it,
+    ):
+        async with open_raw(it.raw_url) as line:
             await line.send(b"CONNECT bus:4005 HTTP/1.1\r\nHost: bus:4005\r\n\r\n")
             established = await line.reader.readuntil(b"\r\n\r\n")
             assert established.startswith(b"HTTP/1.1 200 ")
             for _ in range(2):
                 assert await line.ask("POST /events", b"{}") == (200, b"POST /events")
-        assert [heard.header("Lab-Caller") for heard in bus.heard] == ["posts"] * 2
+        assert [heard.header("Lab-Caller") for heard in bus.received] == ["posts"] * 2
 
 
 @pytest.mark.parametrize("first", ["GET http://example.com/x", "CONNECT example.com:443"])
 async def test_nothing_goes_to_other_machines(first: str) -> None:
-    async with before(Foreign()) as it, wire(it.raw) as line:
+    async with sidecar_before(ScriptedService()) as it, open_raw(it.raw_url) as line:
         status, body = await line.ask(first)
         told = json.loads(body)
         assert (status, told["definite"]) == (503, True)
@@ -342,11 +360,11 @@ async def test_nothing_goes_to_other_machines(first: str) -> None:
 
 
 async def test_a_partition_cuts_a_caller_behind_its_own_sidecar() -> None:
-    async with before(Foreign(otherwise=POST)) as posts:
-        port = int(posts.raw.rpartition(":")[2])
-        async with before(Foreign(), "comments", hosts={"posts": port}) as comments:
-            await posts.put("partition", **{"from": "comments"})
-            async with wire(comments.raw) as line:
-                await line.send(request("GET http://posts/posts"))
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as posts:
+        port = int(posts.raw_url.rpartition(":")[2])
+        async with sidecar_before(ScriptedService(), "comments", hosts={"posts": port}) as comments:
+            await posts.add_fault("partition", **{"from": "comments"})
+            async with open_raw(comments.raw_url) as line:
+                await line.send(encode_request("GET http://posts/posts"))
                 await posts.until_under_way(1)
-            assert (await posts.take("partition"))["acted"] == 1
+            assert (await posts.remove_fault("partition"))["acted"] == 1

@@ -11,21 +11,21 @@ import pytest
 from rich.console import Console
 
 import lab
-from lab.cluster.control_client import Answer
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.stack import Stack
 from lab.experiment.checker import check
-from lab.experiment.evaluate import health_of_the_run
-from lab.experiment.pooling import _data
-from lab.experiment.readback import read_feed
+from lab.experiment.evaluate import validity_problems
+from lab.experiment.pooling import _pool_data
+from lab.experiment.readback import read_external_state
 from lab.experiment.runner import Run
-from lab.load.samples import Sample, token
+from lab.load.samples import Sample, make_token
 from lab.report.terminal import run
-from lab.results.result import FaultProof, Result, Variant
-from lab.scenarios.external import with_replaced, with_target
-from lab.scenarios.overrides import prepared
+from lab.results.result import FaultEvidence, RunResult, VariantResult
+from lab.scenarios.external import with_external_variant, with_replacement
+from lab.scenarios.overrides import apply_overrides
 from lab.scenarios.scenario import Scenario
-from tests.support.command_line import say
-from tests.support.foreign_blog import a_target
+from tests.support.command_line import invoke_lab
+from tests.support.foreign_blog import make_target
 from tests.support.patience import PATIENCE_S
 
 DOWN: dict[str, Any] = {
@@ -42,31 +42,33 @@ DOWN: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """One run of three variants: the lab's own, the external services on the lab's log, and one of
     them inside the lab's stack. The last has no fault: waiting for its lost events would be in
     vain."""
     scenario = Scenario.model_validate(DOWN)
-    scenario = with_target(scenario, a_target("logged"), {"bus": "log"})
+    scenario = with_external_variant(scenario, make_target("logged"), {"bus": "log"})
     (down,) = scenario.method
     down = down.model_copy(update={"variants": tuple(scenario.variants)})
-    scenario = with_replaced(scenario.model_copy(update={"method": (down,)}), "query", a_target())
+    scenario = with_replacement(
+        scenario.model_copy(update={"method": (down,)}), "query", make_target()
+    )
     return asyncio.run(Run(scenario, tmp_path_factory.mktemp("run"))())
 
 
-def variant(result: Result, name: str) -> Variant:
+def variant(result: RunResult, name: str) -> VariantResult:
     found = result.variant(name)
     assert found is not None
     return found
 
 
-def table(result: Result) -> str:
+def table(result: RunResult) -> str:
     shown = io.StringIO()
     run.render(result, Console(file=shown, width=100))
     return shown.getvalue()
 
 
-def test_with_the_log_the_same_services_lose_nothing(result: Result) -> None:
+def test_with_the_log_the_same_services_lose_nothing(result: RunResult) -> None:
     data = variant(result, "logged").data
     assert data is not None
     assert (data.lost, data.unsettled, data.duplicated, data.refused_kept) == (0, 0, 0, 0)
@@ -78,25 +80,25 @@ def test_with_the_log_the_same_services_lose_nothing(result: Result) -> None:
 
 async def test_what_their_feed_does_not_show_is_lost() -> None:
     written = [
-        Sample("x", "during", "create_post", 0.0, 0.0, 1.0, ok=True, token=token(0, number))
+        Sample("x", "during", "create_post", 0.0, 0.0, 1.0, ok=True, token=make_token(0, number))
         for number in range(3)
     ]
     feed = [{"id": one.token, "title": one.token, "comments": []} for one in written[1:]]
 
-    async def shows(*_: str) -> Answer:
-        return Answer(200, "", feed)
+    async def shows(*_: str) -> ControlResponse:
+        return ControlResponse(200, "", feed)
 
     stack = SimpleNamespace(name="theirs", asked_at={"query": ""}, call=shows)
-    held = await read_feed(cast(Stack, stack))
+    held = await read_external_state(cast(Stack, stack))
     data = check(written, held)
     assert (data.acknowledged, data.visible, data.lost) == (3, 2, 1)
-    both = _data([data, data], [])
+    both = _pool_data([data, data], [])
     assert both is not None
     assert (both.lost, both.diverged) == (2, None)
 
 
-def test_their_variants_are_kept_and_read_again(result: Result) -> None:
-    again = Result.model_validate_json(result.to_json())
+def test_their_variants_are_kept_and_read_again(result: RunResult) -> None:
+    again = RunResult.model_validate_json(result.to_json())
     assert [one.name for one in again.variants] == ["async-bus", "logged", "query-by-mine"]
     logged, of = variant(again, "logged"), variant(again, "query-by-mine")
     assert (logged.arrangement, logged.options) == ("foreign", {"bus": "log"})
@@ -104,7 +106,7 @@ def test_their_variants_are_kept_and_read_again(result: Result) -> None:
     assert any(note.startswith("query is mine's.") for note in of.notes)
 
 
-def test_the_fault_is_proved_for_theirs_as_for_ours(result: Result) -> None:
+def test_the_fault_is_proved_for_theirs_as_for_ours(result: RunResult) -> None:
     for name in ("async-bus", "logged"):
         faults = variant(result, name).faults
         assert [(proof.kind, proof.acted) for proof in faults] == [("down", True)], name
@@ -112,7 +114,7 @@ def test_the_fault_is_proved_for_theirs_as_for_ours(result: Result) -> None:
     assert variant(result, "query-by-mine").faults == []
 
 
-def test_the_table_has_stale_feeds_and_the_sidecar_s_cost(result: Result) -> None:
+def test_the_table_has_stale_feeds_and_the_sidecar_s_cost(result: RunResult) -> None:
     cost = variant(result, "logged").sidecar
     assert cost is not None
     assert cost.with_ms > 0
@@ -124,38 +126,38 @@ def test_the_table_has_stale_feeds_and_the_sidecar_s_cost(result: Result) -> Non
 
 @pytest.mark.parametrize(("name", "problems"), [("mine", 0), ("async-bus", 1)])
 def test_a_fault_that_met_nobody_spoils_only_our_own(name: str, problems: int) -> None:
-    scenario = with_target(Scenario.model_validate(DOWN), a_target())
+    scenario = with_external_variant(Scenario.model_validate(DOWN), make_target())
     evidence = {"visitors": 0, "acted": 0, "healed": True}
-    proof = FaultProof(kind="error", target="comments", acted=False, evidence=evidence)
-    of = Variant(name=name, arrangement=scenario.variants[name].arrangement, faults=[proof])
-    found = Result(scenario="x", seed=7, started="", variants=[of])
-    assert len(health_of_the_run(scenario, found, [])) == problems
+    proof = FaultEvidence(kind="error", target="comments", acted=False, evidence=evidence)
+    of = VariantResult(name=name, arrangement=scenario.variants[name].arrangement, faults=[proof])
+    found = RunResult(scenario="x", seed=7, started="", variants=[of])
+    assert len(validity_problems(scenario, found, [])) == problems
 
 
-PART = a_target().model_copy(update={"services": {"posts": a_target().services["posts"]}})
+PART = make_target().model_copy(update={"services": {"posts": make_target().services["posts"]}})
 
 
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [
-        ({"target": a_target(), "bus": "nats"}, "saw 'nats'"),
-        ({"target": a_target(), "bus": "nats"}, 'bus = "log"'),
+        ({"target": make_target(), "bus": "nats"}, "saw 'nats'"),
+        ({"target": make_target(), "bus": "nats"}, 'bus = "log"'),
         ({"target": PART}, "services.comments: there is none, and create_comment asks it."),
-        ({"target": a_target("async-bus")}, "has a variant 'async-bus' already"),
+        ({"target": make_target("async-bus")}, "has a variant 'async-bus' already"),
     ],
 )
 def test_a_wish_that_can_not_be_met_is_refused(wishes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
-        prepared(Scenario.model_validate(DOWN), **wishes)
+        apply_overrides(Scenario.model_validate(DOWN), **wishes)
     with pytest.raises(ValueError, match="workers is a switch of the lab's own services"):
-        with_target(Scenario.model_validate(DOWN), a_target(), {"workers": 2})
+        with_external_variant(Scenario.model_validate(DOWN), make_target(), {"workers": 2})
 
 
 def test_a_service_of_theirs_may_end_by_itself() -> None:
     scenario = Scenario.model_validate(DOWN)
-    theirs = with_target(scenario, a_target()).variants["mine"]
+    theirs = with_external_variant(scenario, make_target()).variants["mine"]
     assert set(theirs.may_end) == {"posts", "comments", "query", "moderation", "event-bus"}
-    replaced = with_replaced(scenario, "query", a_target())
+    replaced = with_replacement(scenario, "query", make_target())
     assert replaced.variants["query-by-mine"].may_end == ("query",)
 
 
@@ -169,7 +171,7 @@ def test_a_service_of_theirs_may_end_by_itself() -> None:
 def test_a_wrong_word_on_the_command_line_is_named(
     words: list[str], said: str, tmp_path: Path
 ) -> None:
-    told = say("run", "calm", *words, cwd=tmp_path)
+    told = invoke_lab("run", "calm", *words, cwd=tmp_path)
     assert (told.returncode, told.stdout) == (2, "")
     assert said in told.stderr
 
@@ -182,5 +184,7 @@ def test_from_python_it_is_said_the_same_way(tmp_path: Path) -> None:
 
 
 def test_a_target_is_a_variant_that_can_be_chosen_alone(tmp_path: Path) -> None:
-    alone = prepared(Scenario.model_validate(DOWN), target=a_target("My_blog"), only=["my-blog"])
+    alone = apply_overrides(
+        Scenario.model_validate(DOWN), target=make_target("My_blog"), only=["my-blog"]
+    )
     assert list(alone.variants) == ["my-blog"]

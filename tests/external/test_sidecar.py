@@ -14,18 +14,18 @@ import pytest
 from lab.external.mapping import Actions, CreateComment
 from lab.external.sidecar import main
 from tests.support.foreign_service import (
-    POST,
+    POST_CREATED,
     TOKEN,
-    Before,
-    Foreign,
-    before,
-    closes,
-    http,
-    request,
-    serving,
-    silent,
+    ScriptedService,
+    SidecarSetup,
+    close_at_once,
+    encode_answer,
+    encode_request,
+    never_answer,
+    open_raw,
+    serve_scripted,
+    sidecar_before,
     until,
-    wire,
 )
 
 EVENT = b'{"type":"PostCreated","data":{"id":"%d"}}'
@@ -36,20 +36,22 @@ EVENT = b'{"type":"PostCreated","data":{"id":"%d"}}'
 
 async def test_a_post_and_its_comment_are_created_in_their_words() -> None:
     script = {
-        "POST /posts": http({"id": "a1", "title": "x"}, "201 Created"),
-        "POST /posts/a1/comments": http([{"id": "c0", "content": "y"}, {"id": 7, "content": "z"}]),
-        "GET /posts": http({"a1": {"id": "a1", "title": "x", "comments": []}}),
+        "POST /posts": encode_answer({"id": "a1", "title": "x"}, "201 Created"),
+        "POST /posts/a1/comments": encode_answer(
+            [{"id": "c0", "content": "y"}, {"id": 7, "content": "z"}]
+        ),
+        "GET /posts": encode_answer({"a1": {"id": "a1", "title": "x", "comments": []}}),
     }
     everything = {name: {"service": "app"} for name, _ in Actions()}
     mapping = Actions.model_validate(everything)
-    async with before(Foreign(script), "app", actions=mapping) as it:
+    async with sidecar_before(ScriptedService(script), "app", actions=mapping) as it:
         assert await it.ask("POST", "/posts", {"title": " x "}) == (201, {"id": "a1", "title": "x"})
         comment = {"id": "7", "post_id": "a1", "content": "z", "status": "approved"}
         assert await it.ask("POST", "/posts/a1/comments", {"content": "z"}) == (201, comment)
         entry = {"id": "a1", "title": "x", "comments": []}
         assert await it.ask("GET", "/feed?limit=5") == (200, [entry])
-        post, *_ = it.foreign.heard
-        assert (post.what, json.loads(post.body)) == ("POST /posts", {"title": "x"})
+        post, *_ = it.service.received
+        assert (post.summary, json.loads(post.body)) == ("POST /posts", {"title": "x"})
         assert post.header("Content-Type") == "application/json"
         assert (await it.state())["feed"]["posts"] == 1
 
@@ -57,33 +59,37 @@ async def test_a_post_and_its_comment_are_created_in_their_words() -> None:
 async def test_a_story_goes_on_behind_the_face(tmp_path: Path) -> None:
     spans = tmp_path / "spans.ndjson"
     story = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-    foreign = Foreign(otherwise=http({"id": 1}))
-    async with before(foreign, spans=spans) as it:
+    foreign = ScriptedService(default=encode_answer({"id": 1}))
+    async with sidecar_before(foreign, spans=spans) as it:
         await it.ask("POST", "/posts", {"title": "x"}, traceparent=story)
         await it.state()
         (span,) = map(json.loads, spans.read_text().splitlines())
         assert (span["trace"], span["parent"], span["status"]) == ("a" * 32, "b" * 16, 201)
-        assert it.foreign.heard[0].header("traceparent") == f"00-{'a' * 32}-{span['span']}-01"
+        assert it.service.received[0].header("traceparent") == f"00-{'a' * 32}-{span['span']}-01"
 
 
 async def test_the_face_of_a_service_has_its_own_actions_only() -> None:
-    async with before(Foreign()) as it:
+    async with sidecar_before(ScriptedService()) as it:
         assert (await it.ask("GET", "/feed"))[0] == 404
         assert (await it.ask("POST", "/posts/1/comments", {"content": "x"}))[0] == 404
         status, told = await it.ask("POST", "/posts", {"title": ""})
-        assert (status, told["field"], it.foreign.heard) == (400, "title", [])
+        assert (status, told["field"], it.service.received) == (400, "title", [])
 
 
 @pytest.mark.parametrize(
     ("sends", "status", "says"),
     [
-        (http(b"<!DOCTYPE html>"), 502, "HTML, which begins with '<!DOCTYPE html>'"),
-        (http(b"Cannot POST /posts", "404 Not Found"), 404, "Is `path` right?"),
-        (http(b"oops", "500 Internal Server Error"), 500, "posts answered 500 to POST /posts"),
+        (encode_answer(b"<!DOCTYPE html>"), 502, "HTML, which begins with '<!DOCTYPE html>'"),
+        (encode_answer(b"Cannot POST /posts", "404 Not Found"), 404, "Is `path` right?"),
+        (
+            encode_answer(b"oops", "500 Internal Server Error"),
+            500,
+            "posts answered 500 to POST /posts",
+        ),
     ],
 )
 async def test_the_face_names_what_it_can_not_read(sends: bytes, status: int, says: str) -> None:
-    async with before(Foreign(otherwise=sends)) as it:
+    async with sidecar_before(ScriptedService(default=sends)) as it:
         answered, told = await it.ask("POST", "/posts", {"title": "x"})
         assert (answered, told["status"]) == (status, status)
         assert says in told["detail"]
@@ -91,29 +97,29 @@ async def test_the_face_names_what_it_can_not_read(sends: bytes, status: int, sa
 
 
 async def test_no_answer_in_time_may_have_been_done() -> None:
-    async with before(Foreign(otherwise=silent), answer_within_s=0.05) as it:
+    async with sidecar_before(ScriptedService(default=never_answer), answer_within_s=0.05) as it:
         status, told = await it.ask("POST", "/posts", {"title": "x"})
         assert (status, told["definite"]) == (504, False)
         assert "posts did not answer within 0.05 s" in told["detail"]
-        await until(lambda: it.foreign.closed == it.foreign.accepted, "a closed connection")
+        await until(lambda: it.service.closed == it.service.accepted, "a closed connection")
 
 
-NO_500 = http(b"", "500 No")
+NO_500 = encode_answer(b"", "500 No")
 
 
 @pytest.mark.parametrize(
     ("says", "options", "error", "because"),
     [
-        (POST, {"listens": False}, "refused", "nothing listens on port"),
-        (POST, {"listens": False, "ready": "/x"}, "refused", "nothing listens on port"),
-        (closes, {"ready": "/x"}, "reset", "; asked was GET /x. Its log"),
+        (POST_CREATED, {"listens": False}, "refused", "nothing listens on port"),
+        (POST_CREATED, {"listens": False, "ready": "/x"}, "refused", "nothing listens on port"),
+        (close_at_once, {"ready": "/x"}, "reset", "; asked was GET /x. Its log"),
         (NO_500, {"ready": "/x"}, "answer", "it answers 500 to GET /x"),
     ],
 )
 async def test_health_says_what_is_waited_for(
     says: Any, options: dict[str, Any], error: str, because: str
 ) -> None:
-    async with before(Foreign(otherwise=says), **options) as it:
+    async with sidecar_before(ScriptedService(default=says), **options) as it:
         status, told = await it.ask("GET", "/health")
         assert (status, told["status"], told["error"]) == (503, "waiting", error)
         assert because in told["because"]
@@ -121,34 +127,36 @@ async def test_health_says_what_is_waited_for(
 
 @pytest.mark.parametrize("ready", [None, "/posts"])
 async def test_health_is_good_when_the_service_answers(ready: str | None) -> None:
-    async with before(Foreign(otherwise=http(b"no", "404 Not Found")), ready=ready) as it:
+    async with sidecar_before(
+        ScriptedService(default=encode_answer(b"no", "404 Not Found")), ready=ready
+    ) as it:
         told = {"service": "posts", "arrangement": "foreign", "status": "ready"}
         assert await it.ask("GET", "/health") == (200, told)
 
 
 async def test_only_the_lab_reaches_the_door() -> None:
-    async with before(Foreign()) as it:
+    async with sidecar_before(ScriptedService()) as it:
         order = {"kind": "error", "target": "posts", "options": {}}
         for token in ("", "wrong"):
             told = {"Lab-Token": token}
             assert (await it.ask("PUT", "/_lab/faults/x", order, **told))[0] == 403
             assert (await it.ask("GET", "/_lab/state", **told))[0] == 403
         assert (await it.ask("GET", "/health", Host="evil.example"))[0] == 421
-        async with wire(it.raw) as line:  # here /_lab is a path of the service
+        async with open_raw(it.raw_url) as line:  # here /_lab is a path of the service
             await line.ask("GET /_lab/state", b"", f"Lab-Token: {TOKEN}")
-        assert it.foreign.heard[-1].what == "GET /_lab/state"
-    async with before(Foreign(), token="") as it:
+        assert it.service.received[-1].summary == "GET /_lab/state"
+    async with sidecar_before(ScriptedService(), token="") as it:
         assert (await it.ask("GET", "/_lab/state", **{"Lab-Token": ""}))[0] == 403
 
 
 # ── The fault filter
 
 
-async def at_both_ports(it: Before) -> tuple[Any, Any]:
+async def status_at_both_ports(it: SidecarSetup) -> tuple[Any, Any]:
     """The status of a request to the adapter and of one to the raw port, or the error."""
 
     async def raw() -> int:
-        async with wire(it.raw) as line:
+        async with open_raw(it.raw_url) as line:
             return (await line.ask("POST /posts", b"{}"))[0]
 
     async def face() -> int:
@@ -163,81 +171,84 @@ async def at_both_ports(it: Before) -> tuple[Any, Any]:
     [("latency", {"ms": 30}, 201), ("error", {"status": 503}, 503), ("reset_peer", {}, OSError)],
 )
 async def test_a_fault_acts_at_both_ports(kind: str, options: dict[str, Any], met: Any) -> None:
-    async with before(Foreign(otherwise=POST)) as it:
-        await it.put(kind, **options)
-        for one in await at_both_ports(it):
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
+        await it.add_fault(kind, **options)
+        for one in await status_at_both_ports(it):
             assert one == met or (isinstance(one, OSError) and met is OSError)
-        assert len(it.foreign.heard) == (2 if kind == "latency" else 0)
-        evidence = await it.take(kind)
+        assert len(it.service.received) == (2 if kind == "latency" else 0)
+        evidence = await it.remove_fault(kind)
         assert (evidence["visitors"], evidence["acted"]) == (2, 2)
         if kind == "latency":
             assert 30 <= evidence["delayed_ms_min"] <= evidence["delayed_ms_max"]
-        assert await at_both_ports(it) == (201, 201)
+        assert await status_at_both_ports(it) == (201, 201)
 
 
 async def test_a_latency_makes_fifty_wait_at_once() -> None:
-    async with before(Foreign(otherwise=POST)) as it:
-        await it.put("latency", ms=600_000)
-        asking = asyncio.gather(*(at_both_ports(it) for _ in range(25)))
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
+        await it.add_fault("latency", ms=600_000)
+        asking = asyncio.gather(*(status_at_both_ports(it) for _ in range(25)))
         await it.until_under_way(50)
-        assert (await it.take("latency"))["acted"] == 50
-        assert it.foreign.heard == []
+        assert (await it.remove_fault("latency"))["acted"] == 50
+        assert it.service.received == []
         asking.cancel()
         await it.until_under_way(0)
 
 
 @pytest.mark.parametrize("by", ["taking it back", "the end of the sidecar"])
 async def test_a_timeout_answers_nobody_until_it_ends(by: str) -> None:
-    async with before(Foreign(otherwise=POST)) as it:
-        await it.put("timeout")
-        asking = asyncio.create_task(at_both_ports(it))
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
+        await it.add_fault("timeout")
+        asking = asyncio.create_task(status_at_both_ports(it))
         await it.until_under_way(2)
         assert not asking.done()
-        assert it.foreign.heard == []
+        assert it.service.received == []
         if by == "taking it back":
-            assert (await it.take("timeout"))["acted"] == 2
+            assert (await it.remove_fault("timeout"))["acted"] == 2
             await asking
-            assert it.foreign.heard == []
-            assert await at_both_ports(it) == (201, 201)
+            assert it.service.received == []
+            assert await status_at_both_ports(it) == (201, 201)
     errors = await asking
     assert all(isinstance(error, OSError | asyncio.IncompleteReadError) for error in errors), errors
 
 
 async def test_a_fault_hits_only_as_many_as_it_says() -> None:
-    async with before(Foreign(otherwise=POST)) as it:
-        await it.put("error", status=500, first=1)
-        assert sorted(await at_both_ports(it)) == [201, 500]
-        evidence = await it.take("error")
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
+        await it.add_fault("error", status=500, first=1)
+        assert sorted(await status_at_both_ports(it)) == [201, 500]
+        evidence = await it.remove_fault("error")
         assert (evidence["visitors"], evidence["acted"]) == (2, 1)
 
 
 async def test_a_partition_cuts_one_caller_only() -> None:
-    async with before(Foreign(otherwise=POST)) as it, wire(it.raw) as cut:
-        await it.put("partition", **{"from": "comments"})
-        await cut.send(request("POST /posts", b"{}", "Lab-Caller: comments"))
+    async with (
+        sidecar_before(ScriptedService(default=POST_CREATED)) as it,
+        open_raw(it.raw_url) as cut,
+    ):
+        await it.add_fault("partition", **{"from": "comments"})
+        await cut.send(encode_request("POST /posts", b"{}", "Lab-Caller: comments"))
         await it.until_under_way(1)
-        assert await at_both_ports(it) == (201, 201)
-        evidence = await it.take("partition")
+        assert await status_at_both_ports(it) == (201, 201)
+        evidence = await it.remove_fault("partition")
         assert (evidence["visitors"], evidence["acted"]) == (1, 1)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await cut.answer()
+            await cut.read_answer()
 
 
 async def test_unmarked_events_come_from_the_bus() -> None:
-    async with before(Foreign()) as it, wire(it.raw) as bus:
-        await it.put("partition", **{"from": "event-bus"})
-        await bus.send(request("POST /events", EVENT % 1))
+    async with sidecar_before(ScriptedService()) as it, open_raw(it.raw_url) as bus:
+        await it.add_fault("partition", **{"from": "event-bus"})
+        await bus.send(encode_request("POST /events", EVENT % 1))
         await it.until_under_way(1)
-        assert (await it.take("partition"))["acted"] == 1
-        assert it.foreign.heard == []
+        assert (await it.remove_fault("partition"))["acted"] == 1
+        assert it.service.received == []
 
 
-def events(foreign: Foreign) -> list[str]:
-    return [json.loads(heard.body)["data"]["id"] for heard in foreign.heard]
+def received_event_ids(foreign: ScriptedService) -> list[str]:
+    return [json.loads(heard.body)["data"]["id"] for heard in foreign.received]
 
 
-async def bring(it: Before, *numbers: int) -> list[int]:
-    async with wire(it.raw) as bus:
+async def deliver_events(it: SidecarSetup, *numbers: int) -> list[int]:
+    async with open_raw(it.raw_url) as bus:
         return [(await bus.ask("POST /events", EVENT % number))[0] for number in numbers]
 
 
@@ -252,33 +263,35 @@ async def bring(it: Before, *numbers: int) -> list[int]:
 async def test_a_fault_of_events_is_not_noticed_by_the_bus(
     kind: str, after_one: list[str], after_two: list[str]
 ) -> None:
-    async with before(Foreign({"POST /events": http({})}, POST)) as it:
-        await it.put(kind, first=1)
-        assert await bring(it, 1) == [200]
-        await until(lambda: events(it.foreign) == after_one, "the first")
-        assert await bring(it, 2) == [200]
-        await until(lambda: events(it.foreign) == after_two, "both")
+    async with sidecar_before(
+        ScriptedService({"POST /events": encode_answer({})}, POST_CREATED)
+    ) as it:
+        await it.add_fault(kind, first=1)
+        assert await deliver_events(it, 1) == [200]
+        await until(lambda: received_event_ids(it.service) == after_one, "the first")
+        assert await deliver_events(it, 2) == [200]
+        await until(lambda: received_event_ids(it.service) == after_two, "both")
         assert (await it.state())["events"] == 2
-        assert (await it.take(kind))["acted"] == 1
-        await it.put(kind)
-        assert await at_both_ports(it) == (201, 201)
-        assert (await it.take(kind))["visitors"] == 0  # requests are no events
+        assert (await it.remove_fault(kind))["acted"] == 1
+        await it.add_fault(kind)
+        assert await status_at_both_ports(it) == (201, 201)
+        assert (await it.remove_fault(kind))["visitors"] == 0  # requests are no events
 
 
 async def test_a_waiting_event_comes_when_its_fault_ends() -> None:
-    async with before(Foreign()) as it:
-        await it.put("reorder")
-        assert await bring(it, 1) == [200]
-        assert it.foreign.heard == []
+    async with sidecar_before(ScriptedService()) as it:
+        await it.add_fault("reorder")
+        assert await deliver_events(it, 1) == [200]
+        assert it.service.received == []
         assert (await it.state())["busy"] is True
-        await it.take("reorder")
-        await until(lambda: it.foreign.heard, "the event")
-        assert events(it.foreign) == ["1"]
+        await it.remove_fault("reorder")
+        await until(lambda: it.service.received, "the event")
+        assert received_event_ids(it.service) == ["1"]
         await until(lambda: not it.sidecar._state()["busy"], "calm")
 
 
 async def test_faults_of_the_process_are_no_business_of_the_door() -> None:
-    async with before(Foreign()) as it:
+    async with sidecar_before(ScriptedService()) as it:
         order = {"kind": "down", "target": "posts", "options": {}}
         assert (await it.ask("PUT", "/_lab/faults/x", order))[0] == 400
 
@@ -289,7 +302,9 @@ async def test_faults_of_the_process_are_no_business_of_the_door() -> None:
 async def test_the_program_says_where_it_is(tmp_path: Path) -> None:
     mapping = Actions(create_comment=CreateComment(path="/new?post={post_id}"))
     (tmp_path / "mapping.json").write_text(mapping.model_dump_json())
-    async with serving(Foreign(otherwise=http([{"id": 3, "content": "x"}]))) as foreign:
+    async with serve_scripted(
+        ScriptedService(default=encode_answer([{"id": 3, "content": "x"}]))
+    ) as foreign:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "lab.external.sidecar", "--name", "comments"),
             *("--service-port", str(foreign.port), "--raw-port", "0"),
@@ -304,9 +319,9 @@ async def test_the_program_says_where_it_is(tmp_path: Path) -> None:
             asked = client.post(f"{face[2]}/posts/1/comments", json={"content": "x"})
             async with asked as response:
                 assert (await response.json())["id"] == "3"
-        async with wire(raw[3]) as line:
+        async with open_raw(raw[3]) as line:
             assert (await line.ask("GET /x"))[0] == 200
-        assert foreign.heard[0].what == "POST /new?post=1"
+        assert foreign.received[0].summary == "POST /new?post=1"
         program.send_signal(signal.SIGTERM)
         assert await program.wait() == 0
 

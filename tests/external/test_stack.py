@@ -11,91 +11,93 @@ import psutil
 import pytest
 
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.fault_rules import out_of_reach
+from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.cluster.injector import Injection
 from lab.cluster.ports import reserve
 from lab.cluster.supervisor import Supervisor
 from lab.domain.services import BUS
 from lab.external.arrangement import arrangement_of
-from lab.external.stack import ForeignStack
+from lab.external.stack import ExternalStack
 from lab.external.target import Target
 from lab.faults.kinds import parse_fault
-from tests.support.course_world import until_it_says
-from tests.support.foreign_blog import PROGRAM, a_target, service
-from tests.support.foreign_stack import in_module, running, until_it_has_acted
+from tests.support.course_world import wait_until_equal
+from tests.support.foreign_blog import PROGRAM, make_target, service
+from tests.support.foreign_stack import in_module, running_stack, until_it_has_acted
 from tests.support.patience import PATIENCE_S
 
 
-async def injected(stack: ForeignStack, kind: str, target: str, **options: Any) -> Injection:
+async def inject(stack: ExternalStack, kind: str, target: str, **options: Any) -> Injection:
     injection = Injection(stack, parse_fault(kind, target, options), "fault")
     await injection.begin(seed=7)
     return injection
 
 
-async def write_post(stack: ForeignStack, title: str) -> str:
-    answer = await stack.call("POST", stack.asked_at["posts"], "/posts", {"title": title})
+async def write_post(stack: ExternalStack, title: str) -> str:
+    answer = await stack.call("POST", stack.entry_urls["posts"], "/posts", {"title": title})
     assert answer.status == 201, answer
     return str(answer.data["id"])
 
 
-async def until_the_feed_is(stack: ForeignStack, expected: dict[str, list[str]]) -> None:
+async def until_the_feed_is(stack: ExternalStack, expected: dict[str, list[str]]) -> None:
     """`expected`: the titles, each with its comments."""
 
     async def shown() -> dict[str, list[str]]:
-        feed = (await stack.call("GET", stack.asked_at["query"], "/feed")).data
+        feed = (await stack.call("GET", stack.entry_urls["query"], "/feed")).data
         return {post["title"]: [one["content"] for one in post["comments"]] for post in feed}
 
-    await until_it_says(shown, expected)
+    await wait_until_equal(shown, expected)
 
 
-def unmoved(role: str) -> Target:
+def target_without_sidecar(role: str) -> Target:
     """A target whose `role` always listens on its own port."""
     with reserve() as free:
         port = free.port
     command = [sys.executable, str(PROGRAM), role, str(port)]
-    return a_target(**{role: service(role) | {"command": command, "port": port}})
+    return make_target(**{role: service(role) | {"command": command, "port": port}})
 
 
 @in_module
 async def test_faults_act_at_the_door_and_on_the_process(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    async with running(ForeignStack("mine", unmoved("comments"), supervisor, tmp_path)) as stack:
-        late = await injected(stack, "latency", "posts", ms=40)
+    async with running_stack(
+        ExternalStack("mine", target_without_sidecar("comments"), supervisor, tmp_path)
+    ) as stack:
+        late = await inject(stack, "latency", "posts", ms=40)
         post_id = await write_post(stack, "first")
         await late.end()
         assert late.acted
         assert late.evidence["delayed_ms_min"] >= 40
         await until_the_feed_is(stack, {"first": []})
-        lost = await injected(stack, "drop", "query")
+        lost = await inject(stack, "drop", "query")
         await write_post(stack, "never heard of")
         await until_it_has_acted(stack, lost)
         await lost.end()
         assert lost.acted
-        hanging = await injected(stack, "hang", "query")
+        hanging = await inject(stack, "hang", "query")
         assert hanging.acted
         assert hanging.evidence["suspended"] == 1
-        answer = await stack.call("GET", stack.asked_at["query"], "/feed", within_s=0.2)
+        answer = await stack.call("GET", stack.entry_urls["query"], "/feed", within_s=0.2)
         assert answer.error == "timeout"
         await hanging.end()
-        assert hanging.gone
-        down = await injected(stack, "down", BUS)
+        assert hanging.removed
+        down = await inject(stack, "down", BUS)
         assert down.acted
-        refused = await stack.call("POST", stack.asked_at["posts"], "/posts", {"title": "x"})
+        refused = await stack.call("POST", stack.entry_urls["posts"], "/posts", {"title": "x"})
         assert refused.status == 500
         await down.end()
-        assert down.gone
+        assert down.removed
         # This one is always on its own port, and has only an adapter.
-        assert stack.places["comments"].public == stack.places["comments"].behind
-        broken = await injected(stack, "error", "comments", status=503)
-        comment = ("POST", stack.asked_at["comments"], f"/posts/{post_id}/comments")
+        assert stack.ports["comments"].public == stack.ports["comments"].listen
+        broken = await inject(stack, "error", "comments", status=503)
+        comment = ("POST", stack.entry_urls["comments"], f"/posts/{post_id}/comments")
         assert (await stack.call(*comment, {"content": "not taken"})).status == 503
         await broken.end()
         assert (await stack.call(*comment, {"content": "taken"})).status == 201
         await write_post(stack, "second")
         await until_the_feed_is(stack, {"second": [], "first": ["taken"]})
         assert await stack.settle(PATIENCE_S)
-        (pid,) = stack.supervisor.kept("mine.posts")
+        (pid,) = stack.supervisor.descendant_pids("mine.posts")
         env = psutil.Process(pid).environ()
     # The lab's own variables are not passed on.
     assert {"LAB_TOKEN", "LAB_LIFELINE", "LAB_SERVICE_ENV"} & env.keys() == set()
@@ -108,16 +110,16 @@ async def test_faults_act_at_the_door_and_on_the_process(
 async def test_it_is_settled_when_the_log_has_told_everybody(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    async with running(
-        ForeignStack("logged", a_target(), supervisor, tmp_path, bus="log")
+    async with running_stack(
+        ExternalStack("logged", make_target(), supervisor, tmp_path, bus="log")
     ) as stack:
-        down = await injected(stack, "down", "query")
+        down = await inject(stack, "down", "query")
         await write_post(stack, "told late")
         assert not await stack.is_settled()
         await down.end()
         assert await stack.settle(PATIENCE_S)
         await until_the_feed_is(stack, {"told late": []})
-        told = await stack.told()
+        told = await stack.log_bus_state()
         assert {*told["subscribers"].values()} == {told["head"]} == {1}
 
 
@@ -129,10 +131,10 @@ async def test_a_fixed_port_that_is_taken_is_named(host: str, tmp_path: Path) ->
         pytest.skip(f"this machine has no {host}")
     with closing(server):
         port = server.sockets[0].getsockname()[1]
-        target = a_target(posts=service("posts") | {"port": port})
+        target = make_target(posts=service("posts") | {"port": port})
         said = f"posts of mine is looked for on port {port}, and that is taken by"
         with pytest.raises(LabCannotRun, match=said):
-            ForeignStack("theirs", target, cast(Supervisor, None), tmp_path)
+            ExternalStack("theirs", target, cast(Supervisor, None), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,6 @@ async def test_a_fixed_port_that_is_taken_is_named(host: str, tmp_path: Path) ->
 def test_what_can_be_done_with_a_sidecar_before_it(
     moves: bool, kind: str, target: str, options: dict[str, Any], why: str | None
 ) -> None:
-    of = a_target() if moves else unmoved("query")
-    found = out_of_reach(parse_fault(kind, target, options), arrangement_of(of))
+    of = make_target() if moves else target_without_sidecar("query")
+    found = why_fault_inapplicable(parse_fault(kind, target, options), arrangement_of(of))
     assert (found is None) if why is None else (found is not None and why in found)

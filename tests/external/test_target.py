@@ -9,8 +9,8 @@ import pytest
 
 from lab.conformance.contract import CRITERIA
 from lab.conformance.outages import OUTAGES
-from lab.external.target import Target, TargetError, read_target, remarks, target_schema
-from tests.support.command_line import say
+from lab.external.target import Target, TargetError, read_target, start_problems, target_schema
+from tests.support.command_line import invoke_lab
 from tests.support.foreign_blog import ACTIONS
 from tests.support.worked_targets import TARGETS
 
@@ -36,12 +36,12 @@ def load(folder: Path, text: str = COURSE, name: str = "my blog.toml") -> Target
 
 def test_what_a_short_file_leaves_out_is_the_courses(tmp_path: Path) -> None:
     target = load(tmp_path)
-    assert (target.name, target.its_bus, target.events) == ("my-blog", "event-bus", "/events")
-    assert (target.port_of("posts"), target.port_of("event-bus")) == (4000, 4005)
+    assert (target.name, target.bus_name, target.events) == ("my-blog", "event-bus", "/events")
+    assert (target.public_port("posts"), target.public_port("event-bus")) == (4000, 4005)
     assert target.services["posts"].command == ("node", "index.js")
     assert target.services["event-bus"].command == ("node", "a b.js")
-    assert target.cwd_of("posts") == tmp_path / "posts"
-    assert target.cwd_of("event-bus") == tmp_path
+    assert target.working_folder("posts") == tmp_path / "posts"
+    assert target.working_folder("event-bus") == tmp_path
     assert [one.movable for one in target.services.values()] == [True, False]
     assert target.actions.create_comment.path == "/posts/{post_id}/comments"
 
@@ -54,7 +54,7 @@ def test_it_is_told_its_port_and_where_the_others_are(tmp_path: Path) -> None:
     port_env = "HTTP_PORT"
     """
     service = load(tmp_path, text).services["comments"]
-    command, env = service.started_with(7001, {"event-bus": 7005, "posts": 7000}, tmp_path)
+    command, env = service.command_and_env(7001, {"event-bus": 7005, "posts": 7000}, tmp_path)
     assert command == ("serve", "--port", "7001", "--style", "{color:red}")
     assert env == {
         "HTTP_PORT": "7001",
@@ -62,37 +62,37 @@ def test_it_is_told_its_port_and_where_the_others_are(tmp_path: Path) -> None:
         "BUS_URL": "http://127.0.0.1:7005/events",
         "POSTS_PORT": "7000",
     }
-    assert service.mentions() == ("event-bus", "posts")
+    assert service.referenced_services() == ("event-bus", "posts")
 
 
 def test_names_of_a_cluster_are_asked_of_the_sidecar(tmp_path: Path) -> None:
     target = load(tmp_path, '[hosts]\n"posts-srv:4000" = "posts"\n' + COURSE)
-    assert target.hosts_on({"posts": 7000}) == {"posts": 7000, "posts-srv:4000": 7000}
-    told = target.environment_of("posts", {"posts": 7000})
+    assert target.host_ports({"posts": 7000}) == {"posts": 7000, "posts-srv:4000": 7000}
+    told = target.proxy_environment("posts", {"posts": 7000})
     assert (told["HTTP_PROXY"], told["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
     assert "localhost" in told["no_proxy"]
-    assert load(tmp_path).environment_of("posts", {"posts": 7000}) == {}
+    assert load(tmp_path).proxy_environment("posts", {"posts": 7000}) == {}
     # A service that always listens on its own port has a sidecar only if it is called by name.
-    assert not target.stands_behind("event-bus")
-    assert target.environment_of("event-bus", {"event-bus": 7005}) == {}
+    assert not target.can_have_sidecar("event-bus")
+    assert target.proxy_environment("event-bus", {"event-bus": 7005}) == {}
     target = load(tmp_path, '[hosts]\nevent-bus-srv = "event-bus"\n' + COURSE)
-    assert target.stands_behind("event-bus")
-    assert target.environment_of("event-bus", {"event-bus": 7005})
+    assert target.can_have_sidecar("event-bus")
+    assert target.proxy_environment("event-bus", {"event-bus": 7005})
 
 
 def test_a_part_says_what_it_lacks_to_stand_alone(tmp_path: Path) -> None:
-    assert load(tmp_path).not_whole() == (
+    assert load(tmp_path).missing_services() == (
         "services.comments: there is none, and create_comment asks it.",
         "services.query: there is none, and read_feed asks it.",
     )
     everything = "".join(f'[actions.{name}]\nservice = "posts"\n' for name in ACTIONS)
-    assert load(tmp_path, COURSE + everything).not_whole() == ()
+    assert load(tmp_path, COURSE + everything).missing_services() == ()
 
 
 def test_a_bus_may_have_another_name_or_not_be_there(tmp_path: Path) -> None:
-    assert load(tmp_path, 'bus = "none"\n' + COURSE).its_bus is None
-    assert load(tmp_path, 'bus = "posts"\n' + COURSE).its_bus == "posts"
-    assert load(tmp_path, COURSE.replace("event-bus", "moderation")).its_bus is None
+    assert load(tmp_path, 'bus = "none"\n' + COURSE).bus_name is None
+    assert load(tmp_path, 'bus = "posts"\n' + COURSE).bus_name == "posts"
+    assert load(tmp_path, COURSE.replace("event-bus", "moderation")).bus_name is None
 
 
 PORT, POSTS = 'port_env = "PORT"', "[services.posts]"
@@ -154,14 +154,14 @@ def test_an_editor_sees_by_the_schema_what_is_wrong() -> None:
 
 def test_the_command_tells_a_part_from_a_whole(tmp_path: Path) -> None:
     load(tmp_path)
-    part = say("validate", "my blog.toml", cwd=tmp_path)
+    part = invoke_lab("validate", "my blog.toml", cwd=tmp_path)
     assert part.returncode == 0
     assert "can be started. Services: posts, event-bus." in part.stdout
     assert "services.query: there is none, and read_feed asks it." in part.stdout
     assert "--replace" in part.stdout
-    whole = say("validate", str(TARGETS / "node-blog" / "node-blog.toml"), cwd=tmp_path)
+    whole = invoke_lab("validate", str(TARGETS / "node-blog" / "node-blog.toml"), cwd=tmp_path)
     assert "Next: lab check" in whole.stdout
-    printed = say("validate", "--schema", "--target", cwd=tmp_path)
+    printed = invoke_lab("validate", "--schema", "--target", cwd=tmp_path)
     assert json.loads(printed.stdout) == target_schema()
 
 
@@ -179,13 +179,13 @@ def test_what_would_not_start_here_is_said_beforehand(tmp_path: Path) -> None:
         'variables, or ["sh", "-c", "…"] with all of it in one text.'
     )
     missing = "started on this machine: %s. Is it installed, and spelled so?"
-    assert [one.partition(".command: ")[::2] for one in remarks(load(tmp_path, text))] == [
+    assert [one.partition(".command: ")[::2] for one in start_problems(load(tmp_path, text))] == [
         ("services.posts", f"'cd' {no_shell}"),
         ("services.comments", f"'no-such-program' can't be {missing % 'it is not on the PATH'}"),
         ("services.query", f"'./no-such-file' can't be {missing % 'there is no such file'}"),
         ("services.event-bus", f"'|' {no_shell}"),
     ]
-    told = say("validate", "my blog.toml", cwd=tmp_path)
+    told = invoke_lab("validate", "my blog.toml", cwd=tmp_path)
     assert told.returncode == 0
     assert "is understood, and can't be started here as it is. Services: posts" in told.stdout
     assert "no shell is in between" in told.stdout

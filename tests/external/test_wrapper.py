@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from lab.cluster.errors import StartFailed
-from lab.cluster.health import ask_health
+from lab.cluster.health import probe_health
 from lab.cluster.ports import reserve
 from lab.cluster.supervisor import Supervisor
-from lab.external.wrapper import MOST_BYTES
+from lab.external.wrapper import MAX_BYTES
 from tests.programs.a_keeping_lab import kept
 from tests.programs.keeping_labs import STRAYS, WAYS_TO_END, AKeepingLab, try_out
 from tests.programs.labs import assert_ended
@@ -31,13 +31,13 @@ def port() -> int:
         return free.port
 
 
-def strays(folder: Path) -> list[psutil.Process]:
+def stray_processes(folder: Path) -> list[psutil.Process]:
     pids = (folder / "family.txt").read_text().split()
     return [psutil.Process(int(pid)) for pid in pids]
 
 
-async def status_of(port: int) -> int | None:
-    return (await ask_health(f"http://127.0.0.1:{port}/", PATIENCE_S)).status
+async def health_status(port: int) -> int | None:
+    return (await probe_health(f"http://127.0.0.1:{port}/", PATIENCE_S)).status
 
 
 @pytest.mark.parametrize("method", ["fork", "exec"] if sys.platform == "linux" else ["exec"])
@@ -48,21 +48,21 @@ async def test_signals_reach_all_that_a_service_has_started(
     async with Supervisor(["lab.external.wrapper"], tmp_path) as supervisor:
         how = ("forks", "daemonises", "ignores_sigterm")
         await supervisor.start(kept("stray", tmp_path, port, *how))
-        first = strays(tmp_path)
-        assert sorted(supervisor.kept("stray")) == sorted(one.pid for one in first)
+        first = stray_processes(tmp_path)
+        assert sorted(supervisor.descendant_pids("stray")) == sorted(one.pid for one in first)
         await supervisor.suspend("stray")
         assert {one.status() for one in first} == {psutil.STATUS_STOPPED}
         assert psutil.Process(supervisor.pid("stray")).status() != psutil.STATUS_STOPPED
         await supervisor.resume("stray")
         assert psutil.STATUS_STOPPED not in {one.status() for one in first}
-        assert await status_of(port) == 200
+        assert await health_status(port) == 200
         await supervisor.kill("stray")
         assert_ended(*first)
-        assert await status_of(port) is None
+        assert await health_status(port) is None
         (tmp_path / "family.txt").unlink()
         await supervisor.restart("stray")
-        assert await status_of(port) == 200
-        second = strays(tmp_path)
+        assert await health_status(port) == 200
+        second = stray_processes(tmp_path)
     assert_ended(*second)
     assert supervisor.unexpected_exits() == ()
 
@@ -74,7 +74,7 @@ async def test_a_million_lines_leave_a_small_log_with_the_last(
     await supervisor.start(program)
     await until(lambda: b"\nthe last line\n" in program.log.read_bytes())
     log = program.log.read_bytes()
-    assert len(log) <= MOST_BYTES
+    assert len(log) <= MAX_BYTES
     assert b"are left out here" in log.splitlines()[0]
     assert psutil.Process(supervisor.pid("stray")).memory_info().rss < 150 * 2**20
 

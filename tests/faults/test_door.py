@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from lab.faults.filter import Door
+from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
 
 
 def hit(visitors: int, **options: Any) -> list[bool]:
-    door = Door()
-    door.put("x", parse_fault("error", "posts", options), seed=7)
-    return [bool(door.visit().because_of) for _ in range(visitors)]
+    door = FaultFilter()
+    door.add("x", parse_fault("error", "posts", options), seed=7)
+    return [bool(door.decide().fault_names) for _ in range(visitors)]
 
 
 def test_a_fault_hits_its_share_of_the_visitors() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lab.domain.errors import Invalid
-from lab.faults.filter import Door
+from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
 from lab.service.fault_api import control_routes
 
@@ -32,7 +32,7 @@ from lab.service.fault_api import control_routes
 def test_a_fault_that_fits_no_door_is_refused_with_advice(
     kind: str, options: dict[str, Any], says: str
 ) -> None:
-    door = Door()
+    door = FaultFilter()
     put = next(route for route in control_routes(door, dict) if route.method == "PUT")
     order = json.dumps({"kind": kind, "target": "posts", "options": options}).encode()
     with pytest.raises(Invalid) as refused:
@@ -42,14 +42,14 @@ def test_a_fault_that_fits_no_door_is_refused_with_advice(
 
 
 async def test_a_replaced_fault_releases_its_visitors() -> None:
-    door = Door()
-    door.put("x", parse_fault("timeout", "posts", {}), seed=1)
-    visit = door.visit()
+    door = FaultFilter()
+    door.add("x", parse_fault("timeout", "posts", {}), seed=1)
+    visit = door.decide()
     assert visit.unanswered
-    hanging = door._hanging["x"]
-    door.put("x", parse_fault("error", "posts", {"status": 500}), seed=1)
-    assert hanging.ended.is_set()
-    assert door.visit().status == 500
-    assert door.take("x") == {"visitors": 1, "acted": 1}
-    assert door.take("x") is None
-    assert door.visit().because_of == []
+    hanging = door._active["x"]
+    door.add("x", parse_fault("error", "posts", {"status": 500}), seed=1)
+    assert hanging.removed.is_set()
+    assert door.decide().status == 500
+    assert door.remove("x") == {"visitors": 1, "acted": 1}
+    assert door.remove("x") is None
+    assert door.decide().fault_names == []

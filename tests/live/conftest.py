@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import chromium
-from tests.support.live_world import Typed, typed
+from tests.support.live_world import ConsoleProcess, run_console_process
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,14 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def typed_console(
     browser: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Typed]:
+) -> Iterator[ConsoleProcess]:
     """`lab live` with the `OPTIONS` of the test's file."""
-    with typed(tmp_path_factory.mktemp("live"), "--rate", "5", *request.module.OPTIONS) as one:
+    with run_console_process(
+        tmp_path_factory.mktemp("live"), "--rate", "5", *request.module.OPTIONS
+    ) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def address(typed_console: Typed) -> str:
+def address(typed_console: ConsoleProcess) -> str:
     return typed_console.addresses[0]

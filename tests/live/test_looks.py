@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from lab.live.broadcast import Show, encoded, event
-from lab.live.panes import TWO
+from lab.live.broadcast import Broadcast, encode, encode_event
+from lab.live.panes import TWIN_PANES
 from tests.support.browser import (
     LEFT,
     RIGHT,
-    Seen,
+    PageObserver,
     eventually,
     is_down,
-    is_well,
-    opened,
+    is_healthy,
+    open_page,
 )
-from tests.support.live_world import Typed, port_for_watchers, tenth, typed
+from tests.support.live_world import ConsoleProcess, pane_tick, run_console_process, spectator_port
 
 pytestmark = pytest.mark.slow
 
@@ -25,23 +25,23 @@ OPTIONS = ("--share", "--script", "downed-service")
 
 
 @pytest.fixture
-def leading(browser: Any, address: str) -> Iterator[Seen]:
-    with opened(browser, address) as seen:
+def leading(browser: Any, address: str) -> Iterator[PageObserver]:
+    with open_page(browser, address) as seen:
         yield seen
         seen.page.keyboard.press("0")
-        seen.page.wait_for_selector(is_well(LEFT, "comments"))
+        seen.page.wait_for_selector(is_healthy(LEFT, "comments"))
 
 
 @pytest.fixture
-def watching(browser: Any, typed_console: Typed) -> Iterator[Seen]:
-    port = port_for_watchers(typed_console.process.pid)
-    with opened(browser, f"http://127.0.0.1:{port}/") as seen:
+def watching(browser: Any, typed_console: ConsoleProcess) -> Iterator[PageObserver]:
+    port = spectator_port(typed_console.process.pid)
+    with open_page(browser, f"http://127.0.0.1:{port}/") as seen:
         yield seen
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_in_either_theme(browser: Any, address: str, theme: str) -> None:
-    with opened(browser, address, color_scheme=theme) as seen:
+    with open_page(browser, address, color_scheme=theme) as seen:
         page = seen.page
         assert page.get_attribute("html", "data-theme") == theme
         assert seen.violations() == []
@@ -50,7 +50,7 @@ def test_axe_finds_nothing_in_either_theme(browser: Any, address: str, theme: st
         page.wait_for_selector(f"{LEFT} .error-page:visible")
         assert seen.violations() == []
         page.keyboard.press("u")
-        page.wait_for_selector(is_well(LEFT, "comments"))
+        page.wait_for_selector(is_healthy(LEFT, "comments"))
         for key in ("p", "?", "r"):
             page.keyboard.press(key)
             assert seen.violations() == []
@@ -59,7 +59,7 @@ def test_axe_finds_nothing_in_either_theme(browser: Any, address: str, theme: st
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080), (1366, 768), (1024, 768)])
 def test_it_fits_without_scrolling(browser: Any, address: str, width: int, height: int) -> None:
-    with opened(browser, address, width, height) as seen:
+    with open_page(browser, address, width, height) as seen:
         for key in ("Escape", "p"):  # p: large type for presenting
             seen.page.keyboard.press(key)
             assert seen.size == [width, height]
@@ -71,12 +71,12 @@ def test_it_fits_without_scrolling(browser: Any, address: str, width: int, heigh
 
 
 def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, address: str) -> None:
-    with opened(browser, address, 800, 500) as seen:
+    with open_page(browser, address, 800, 500) as seen:
         assert seen.size[0] == 800
 
 
 def test_with_less_motion_asked_for_nothing_moves(browser: Any, address: str) -> None:
-    with opened(browser, address, reduced_motion="reduce") as seen:
+    with open_page(browser, address, reduced_motion="reduce") as seen:
         frames = "() => Number(document.body.dataset.frames)"
         later = seen.page.evaluate(frames) + 60
         eventually(seen.page, frames, lambda n: n > later)
@@ -88,13 +88,15 @@ def test_the_page_says_that_the_lab_has_ended(
     browser: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     ends = tmp_path_factory.mktemp("ends")
-    with typed(ends) as console, opened(browser, console.addresses[0]) as seen:
+    with run_console_process(ends) as console, open_page(browser, console.addresses[0]) as seen:
         console.end(signal.SIGINT)
         seen.page.wait_for_selector("#connection[data-state=lost]")
         assert "Trying again" in seen.page.text_content("#connection")
 
 
-def test_a_watcher_sees_what_is_done_and_does_nothing(leading: Seen, watching: Seen) -> None:
+def test_a_watcher_sees_what_is_done_and_does_nothing(
+    leading: PageObserver, watching: PageObserver
+) -> None:
     page = watching.page
     assert "watching" in page.text_content("#connection")
     assert page.locator("form, input, select").count() == 0
@@ -102,19 +104,21 @@ def test_a_watcher_sees_what_is_done_and_does_nothing(leading: Seen, watching: S
     assert set(labels) == {"Pause", "Last minute", "Large", "Light/dark", "Keys"}
     for key in ("k", "h", "r", "0"):
         page.keyboard.press(key)
-    called = [url.partition("/api/")[2] for url in watching.asked if "/api/" in url]
+    called = [url.partition("/api/")[2] for url in watching.requested_urls if "/api/" in url]
     assert [name for name in called if not name.startswith(("stream", "blog"))] == []
     leading.page.keyboard.press("k")
-    watching.wait(is_down, "comments")
+    watching.wait_for(is_down, "comments")
     page.wait_for_selector(f"{LEFT} .error-page:visible")
 
 
 def test_a_screen_that_missed_something_says_so(browser: Any, address: str) -> None:
-    show = Show()
-    show.stage = {"halves": [half.hello() for half in TWO]}
-    show.done("<b onclick=alert(1)>bold</b>", "fault")
-    tick = {"t": 1.0, "halves": {half.name: tenth() for half in TWO}, "dropped": 7}
-    stream = event("hello", show.hello("watcher")) + event("tick", encoded(tick))
+    show = Broadcast()
+    show.fixed_state = {"halves": [half.to_json() for half in TWIN_PANES]}
+    show.log_action("<b onclick=alert(1)>bold</b>", "fault")
+    tick = {"t": 1.0, "halves": {half.name: pane_tick() for half in TWIN_PANES}, "dropped": 7}
+    stream = encode_event("hello", show.hello_message("watcher")) + encode_event(
+        "tick", encode(tick)
+    )
     context = browser.new_context()
     page = context.new_page()
     page.route(
@@ -128,15 +132,15 @@ def test_a_screen_that_missed_something_says_so(browser: Any, address: str) -> N
     context.close()
 
 
-def test_the_space_bar_advances_a_script(leading: Seen) -> None:
+def test_the_space_bar_advances_a_script(leading: PageObserver) -> None:
     page = leading.page
     page.keyboard.press(" ")
     page.wait_for_selector("#sheet:has-text('killed')")
     page.keyboard.press(" ")
-    leading.wait(is_down, "comments")
+    leading.wait_for(is_down, "comments")
     page.wait_for_selector("#sheet", state="hidden")
     page.keyboard.press(" ")
-    leading.wait(is_well, "comments")
+    leading.wait_for(is_healthy, "comments")
     page.keyboard.press(" ")
     leading.wait_for_text("#script-says", "last step")
     assert page.is_hidden("#script-next")

@@ -10,12 +10,12 @@ from tests.support.browser import (
     HOSTILE,
     LEFT,
     RIGHT,
-    Seen,
+    PageObserver,
     eventually,
     figure,
     is_down,
-    is_well,
-    opened,
+    is_healthy,
+    open_page,
 )
 
 LONG = "m" * 2_000
@@ -24,29 +24,29 @@ OPTIONS = ()
 
 
 @pytest.fixture
-def live(browser: Any, address: str) -> Iterator[Seen]:
-    with opened(browser, address) as seen:
+def live(browser: Any, address: str) -> Iterator[PageObserver]:
+    with open_page(browser, address) as seen:
         yield seen
         seen.page.keyboard.press("Escape")
         seen.page.keyboard.press("0")
         seen.set_rate(5)
-        seen.wait(is_well, "comments")
-        assert seen.complaints == []
+        seen.wait_for(is_healthy, "comments")
+        assert seen.errors == []
         host = address.partition("#")[0]
-        assert [url for url in seen.asked if not url.startswith(host)] == []
+        assert [url for url in seen.requested_urls if not url.startswith(host)] == []
 
 
-def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
+def test_keys_break_heal_and_write_in_both_halves(live: PageObserver) -> None:
     page, keys = live.page, live.page.keyboard
-    live.listen()
+    live.record_announcements()
     assert "token" not in page.url
     assert page.evaluate("document.cookie") == ""
     for half in (LEFT, RIGHT):
         live.wait_until_drawn(half)
 
     keys.press("k")
-    live.wait(is_down, "comments")
-    live.wait(figure, 2, False)
+    live.wait_for(is_down, "comments")
+    live.wait_for(figure, 2, False)
     page.wait_for_selector(figure(LEFT, 1, False))
     page.wait_for_selector(f"{LEFT} .error-page:visible")
     # Requests in flight at the kill get a 502, all later ones a 503.
@@ -57,26 +57,26 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
     live.wait_for_text(".log", "comments: down is on")
     live.wait_for_text("#seen", "sync-chain")
     page.wait_for_selector(f"{LEFT} .shade[visibility=visible]")
-    live.wait_to_hear("down")
+    live.wait_for_announcement("down")
     assert page.get_attribute("#spoken", "aria-live") == "polite"
     assert live.violations() == []
     keys.press("k")
     live.wait_for_text("#notice", "already down")
 
     keys.press("u")
-    live.wait(is_well, "comments")
-    live.wait(figure, 1, True)
-    live.wait(figure, 2, True)
+    live.wait_for(is_healthy, "comments")
+    live.wait_for(figure, 1, True)
+    live.wait_for(figure, 2, True)
     page.wait_for_selector(f"{LEFT} .feed:visible")
     live.wait_for_text(".log", "down is healed")
 
     for key in "q1k":
         keys.press(key)
     page.wait_for_selector(is_down(LEFT, "posts"))
-    page.wait_for_selector(is_well(RIGHT, "posts"))
+    page.wait_for_selector(is_healthy(RIGHT, "posts"))
     for key in "uw":
         keys.press(key)
-    page.wait_for_selector(is_well(LEFT, "posts"))
+    page.wait_for_selector(is_healthy(LEFT, "posts"))
 
     live.set_rate(0)
     keys.press("n")
@@ -102,17 +102,17 @@ def test_keys_break_heal_and_write_in_both_halves(live: Seen) -> None:
 
 
 @pytest.mark.slow
-def test_each_fault_is_written_on_its_node(live: Seen) -> None:
+def test_each_fault_is_written_on_its_node(live: PageObserver) -> None:
     for key, says in zip("sfxh", ("slow +300 ms", "fails 50 %", "cut from", "HANGS"), strict=True):
         live.page.keyboard.press(key)
         for half in (LEFT, RIGHT):
             live.wait_for_text(f'{half} [data-node="comments"]', says)
         live.page.click("button:has-text('Heal all')")
-        live.wait(is_well, "comments")
+        live.wait_for(is_healthy, "comments")
 
 
 @pytest.mark.slow
-def test_hostile_texts_stay_texts_and_break_no_layout(live: Seen) -> None:
+def test_hostile_texts_stay_texts_and_break_no_layout(live: PageObserver) -> None:
     page = live.page
     live.set_rate(0)
     for title in HOSTILE:
@@ -132,7 +132,7 @@ def test_hostile_texts_stay_texts_and_break_no_layout(live: Seen) -> None:
 
 
 @pytest.mark.slow
-def test_a_held_screen_keeps_still_while_the_lab_runs(live: Seen) -> None:
+def test_a_held_screen_keeps_still_while_the_lab_runs(live: PageObserver) -> None:
     page = live.page
     page.keyboard.press(".")
     page.wait_for_selector("body[data-mode=paused]")
@@ -147,7 +147,7 @@ def test_a_held_screen_keeps_still_while_the_lab_runs(live: Seen) -> None:
 
 
 @pytest.mark.slow
-def test_the_load_follows_the_keys(live: Seen) -> None:
+def test_the_load_follows_the_keys(live: PageObserver) -> None:
     for key, says in (("+", "10 requests a"), ("-", "5 requests a")):
         live.page.keyboard.press(key)
         live.wait_for_text(NEWEST_LINE, says)
@@ -159,7 +159,7 @@ def test_the_load_follows_the_keys(live: Seen) -> None:
 
 
 @pytest.mark.slow
-def test_a_reset_asks_once_and_starts_clean(live: Seen) -> None:
+def test_a_reset_asks_once_and_starts_clean(live: PageObserver) -> None:
     live.page.keyboard.press("k")
     live.page.wait_for_selector(is_down(LEFT, "comments"))
     live.page.keyboard.press("r")
@@ -167,8 +167,8 @@ def test_a_reset_asks_once_and_starts_clean(live: Seen) -> None:
     live.page.keyboard.press("Enter")
     live.wait_for_text(".log", "Started anew")
     live.page.wait_for_selector("body[data-state=open]")
-    live.wait(is_well, "comments")
-    live.wait(figure, 1, True)
+    live.wait_for(is_healthy, "comments")
+    live.wait_for(figure, 1, True)
 
 
 @pytest.mark.slow

@@ -9,38 +9,51 @@ from typing import Any
 import pytest
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.live.broadcast import MOST_HERE, MOST_SHARED, MOST_WAITING, Show, Watcher, Watchers
-from lab.live.commentary import ALIKE, RULES, Seer, picture, what_is_seen
-from lab.live.panes import TWO, Half, edges, halves
-from lab.live.script import halves_of, left_out, steps_of
-from lab.live.snapshots import Tail
-from lab.live.terminal import events_in
+from lab.live.broadcast import (
+    MAX_PRESENTERS,
+    MAX_QUEUED,
+    MAX_SPECTATORS,
+    Broadcast,
+    ScreenSubscriber,
+    ScreenSubscribers,
+)
+from lab.live.commentary import (
+    RULES,
+    SAME_STYLE_RULES,
+    Commentator,
+    first_matching_rule,
+    measure_pane,
+)
+from lab.live.panes import TWIN_PANES, Pane, list_edges, make_panes
+from lab.live.script import build_steps, panes_of, unsupported_parts
+from lab.live.snapshots import FileTail
+from lab.live.terminal import parse_events
 from lab.results.claims import CLAIMS
-from lab.scenarios.catalogue import built_in, find
-from tests.support.live_world import tenth
+from lab.scenarios.catalogue import builtin_scenarios, find
+from tests.support.live_world import pane_tick
 
 # ── Spectators
 
 
 async def test_a_watcher_that_reads_loses_nothing() -> None:
-    watcher = Watcher(shared=False)
-    for number in range(3 * MOST_WAITING):
-        watcher.put("tick", b'{"t":%d}' % number)
-        assert list(events_in(await watcher.next())) == [("tick", {"t": number})]
-    watcher.put("done", b"{}")
+    watcher = ScreenSubscriber(shared=False)
+    for number in range(3 * MAX_QUEUED):
+        watcher.enqueue("tick", b'{"t":%d}' % number)
+        assert list(parse_events(await watcher.next_messages())) == [("tick", {"t": number})]
+    watcher.enqueue("done", b"{}")
     watcher.end()
-    assert list(events_in(await watcher.next())) == [("done", {})]
-    assert await watcher.next() == b""
+    assert list(parse_events(await watcher.next_messages())) == [("done", {})]
+    assert await watcher.next_messages() == b""
 
 
 def test_watchers_can_not_take_the_presenters_place() -> None:
-    watchers = Watchers()
+    watchers = ScreenSubscribers()
     with ExitStack() as held:
-        for _ in range(MOST_SHARED):
-            held.enter_context(watchers.one_more(shared=True))
-        assert watchers.full(shared=True)
-        assert not watchers.full(shared=False)
-    assert MOST_HERE > 1
+        for _ in range(MAX_SPECTATORS):
+            held.enter_context(watchers.subscribe(shared=True))
+        assert watchers.is_full(shared=True)
+        assert not watchers.is_full(shared=False)
+    assert MAX_PRESENTERS > 1
     assert len(watchers) == 0
 
 
@@ -48,54 +61,54 @@ def test_watchers_can_not_take_the_presenters_place() -> None:
 
 
 @pytest.fixture
-def spans(tmp_path: Path) -> Iterator[tuple[Path, Tail]]:
-    tail = Tail(tmp_path / "spans")
-    assert tail.lines() == ([], 0)
+def spans(tmp_path: Path) -> Iterator[tuple[Path, FileTail]]:
+    tail = FileTail(tmp_path / "spans")
+    assert tail.read_new_lines() == ([], 0)
     yield tmp_path / "spans", tail
     tail.close()
 
 
-def test_a_tail_reads_only_new_and_whole_lines(spans: tuple[Path, Tail]) -> None:
+def test_a_tail_reads_only_new_and_whole_lines(spans: tuple[Path, FileTail]) -> None:
     path, tail = spans
     path.write_bytes(b"1\n2\n3")
-    assert tail.lines() == ([b"1", b"2"], 2)
+    assert tail.read_new_lines() == ([b"1", b"2"], 2)
     with path.open("ab") as file:
         file.write(b"3\n")
-    assert tail.lines() == ([b"33"], 1)
-    assert tail.lines() == ([], 0)
+    assert tail.read_new_lines() == ([b"33"], 1)
+    assert tail.read_new_lines() == ([], 0)
 
 
-def test_a_tail_reads_the_newest_lines_and_counts_the_rest(spans: tuple[Path, Tail]) -> None:
+def test_a_tail_reads_the_newest_lines_and_counts_the_rest(spans: tuple[Path, FileTail]) -> None:
     path, tail = spans
     path.write_bytes(b"".join(b"%d\n" % number for number in range(1_000)))
-    lines, count = tail.lines()
+    lines, count = tail.read_new_lines()
     assert count == 1_000
     assert lines[-1] == b"999"
     assert len(lines) < 100
 
 
-def test_a_tail_does_not_read_what_lies_far_back(spans: tuple[Path, Tail]) -> None:
+def test_a_tail_does_not_read_what_lies_far_back(spans: tuple[Path, FileTail]) -> None:
     path, tail = spans
     path.write_bytes((b"x" * 999 + b"\n") * 5_000)
-    lines, count = tail.lines()
+    lines, count = tail.read_new_lines()
     assert count < 1_000
     assert all(len(line) == 999 for line in lines)
 
 
 def test_a_large_file_is_emptied_under_its_writer(
-    spans: tuple[Path, Tail], monkeypatch: pytest.MonkeyPatch
+    spans: tuple[Path, FileTail], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lab.live.snapshots._TOO_LONG", 10)
     path, tail = spans
     with path.open("a") as writer:
         writer.write("12345\n67890\n")
         writer.flush()
-        assert tail.lines()[1] == 2
-        assert tail.lines()[1] == 0
+        assert tail.read_new_lines()[1] == 2
+        assert tail.read_new_lines()[1] == 0
         assert path.stat().st_size == 0
         writer.write("more\n")
         writer.flush()
-        assert tail.lines() == ([b"more"], 1)
+        assert tail.read_new_lines() == ([b"more"], 1)
 
 
 # ── Panes
@@ -103,22 +116,22 @@ def test_a_large_file_is_emptied_under_its_writer(
 
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_every_arrangement_can_be_drawn(name: str) -> None:
-    half = halves([name, name], None)[1]
+    half = make_panes([name, name], None)[1]
     assert half.name == f"{name}-2"
-    told = half.hello()
+    told = half.to_json()
     assert {end for edge in told["edges"] for end in edge} <= set(told["nodes"])
     assert all(one in told["nodes"] for one in ("posts", "comments", "moderation", "query"))
 
 
 def test_hops_are_drawn_between_query_and_comments() -> None:
-    drawn = edges(Half("x", "sync-chain", {"depth": 2}).built)
+    drawn = list_edges(Pane("x", "sync-chain", {"depth": 2}).resolved_arrangement)
     assert {("query", "hop-1"), ("hop-1", "hop-2"), ("hop-2", "comments")} <= set(drawn)
     assert ("query", "comments") not in drawn
 
 
 # ── Commentary
 
-WELL = picture(TWO[0], [tenth()])
+WELL = measure_pane(TWIN_PANES[0], [pane_tick()])
 TELLS = replace(WELL, name="async-bus", tells=True)
 HANGS = {"reads": None, "hangs": ("comments",)}
 DOWN = {"reads": 0.0, "down": ("comments",)}
@@ -149,42 +162,46 @@ def test_what_is_measured_decides_what_is_said(
 ) -> None:
     one, other = replace(WELL, **ask), replace(TELLS, **tell)
     for pair in ((one, other), (other, one)):
-        seen = what_is_seen(*pair)
+        seen = first_matching_rule(*pair)
         assert seen is not None
         assert (seen[0].name, seen[2]) == (rule, claim)
         assert "None" not in seen[1]
 
 
 def test_two_askers_are_compared_without_a_word_on_copies() -> None:
-    seen = what_is_seen(replace(WELL, reads=0.1), replace(WELL, name="monolith"))
+    seen = first_matching_rule(replace(WELL, reads=0.1), replace(WELL, name="monolith"))
     assert seen is not None
     assert seen[0].name == "reads-differ"
     assert "copy" not in seen[1]
 
 
 def test_rules_name_only_claims_of_the_course() -> None:
-    for rule in (*RULES, *ALIKE):
+    for rule in (*RULES, *SAME_STYLE_RULES):
         assert rule.claim is None or rule.claim in CLAIMS
 
 
 def test_with_many_requests_the_last_half_second_counts() -> None:
     failing = {"sent": 3, "ok": 0, "failed": 3, "errors": {"http_503": 3}}
     busy = {"sent": 3, "ok": 3, "failed": 0, "errors": {}}
-    was_ill = [tenth(reads=failing)] * 15 + [tenth(reads=busy)] * 5
-    assert picture(TWO[0], was_ill).reads == 1.0
-    few = [tenth(reads={**failing, "failed": 1})] * 15 + [tenth(reads={**busy, "ok": 1})] * 5
-    assert picture(TWO[0], few).reads == pytest.approx(5 / 12)
+    was_ill = [pane_tick(reads=failing)] * 15 + [pane_tick(reads=busy)] * 5
+    assert measure_pane(TWIN_PANES[0], was_ill).reads == 1.0
+    few = [pane_tick(reads={**failing, "failed": 1})] * 15 + [
+        pane_tick(reads={**busy, "ok": 1})
+    ] * 5
+    assert measure_pane(TWIN_PANES[0], few).reads == pytest.approx(5 / 12)
 
 
 async def test_the_same_sentence_is_rarely_said_again() -> None:
-    show = Show()
+    show = Broadcast()
     said: list[Any] = []
-    show.change = lambda name, value: said.append(value)  # type: ignore[method-assign]
-    seer = Seer(TWO, show)
+    show.set_state = lambda name, value: said.append(value)  # type: ignore[method-assign]
+    seer = Commentator(TWIN_PANES, show)
     for number in range(200):
         ms = {"p50": 4.0 + number, "max": 9.0}
-        halves = {half.name: tenth(read_ms={**ms, "p50": 4 + number / 10}) for half in TWO}
-        seer.look({"t": number / 10, "halves": halves})
+        halves = {
+            half.name: pane_tick(read_ms={**ms, "p50": 4 + number / 10}) for half in TWIN_PANES
+        }
+        seer.add_tick({"t": number / 10, "halves": halves})
     assert {one["rule"] for one in said} == {"calm"}
     assert 2 < len(said) < 8
 
@@ -192,22 +209,22 @@ async def test_the_same_sentence_is_rarely_said_again() -> None:
 # ── Scripts
 
 
-@pytest.mark.parametrize("scenario", built_in(), ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", builtin_scenarios(), ids=lambda one: one.name)
 def test_every_built_in_scenario_can_be_a_script(scenario: Any) -> None:
-    steps = steps_of(scenario)
-    chosen = halves_of(scenario)
+    steps = build_steps(scenario)
+    chosen = panes_of(scenario)
     assert 1 <= len(chosen) <= 2
-    assert steps[0].says
+    assert steps[0].text
     done = [action for step in steps for action in step.actions]
-    broken = [(one.fault, one.half) for one in done if one.do == "break"]
-    mended = [(one.fault, one.half) for one in done if one.do == "mend"]
+    broken = [(one.fault, one.pane) for one in done if one.operation == "break"]
+    mended = [(one.fault, one.pane) for one in done if one.operation == "mend"]
     assert sorted(map(str, broken)) == sorted(map(str, mended))
-    assert all(one.half in (None, *(half.name for half in chosen)) for one in done)
-    assert isinstance(left_out(scenario), list)
+    assert all(one.pane in (None, *(half.name for half in chosen)) for one in done)
+    assert isinstance(unsupported_parts(scenario), list)
 
 
 def test_an_end_and_a_beginning_together_are_one_step() -> None:
-    steps = steps_of(find("blast-radius"))
-    words = [step.told() for step in steps]
+    steps = build_steps(find("blast-radius"))
+    words = [step.to_json() for step in steps]
     assert words[0]["does"] == ""
     assert all(step["says"] or step["does"] for step in words)

@@ -11,20 +11,20 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.live.panes import TWO, halves
+from lab.live.panes import TWIN_PANES, make_panes
 from lab.sandbox import control_client
-from lab.sandbox.instances import running_labs
+from lab.sandbox.instances import find_running_labs
 from lab.scenarios.catalogue import find
 from tests.support.live_world import (
-    Asker,
-    Console,
-    Stream,
-    a_console,
-    port_for_watchers,
+    ConsoleClient,
+    ConsoleThread,
+    EventStream,
+    run_console,
+    spectator_port,
     with_patience,
 )
 
-CHAIN, BUS = (half.name for half in TWO)
+CHAIN, BUS = (half.name for half in TWIN_PANES)
 RATE = 5.0  # low enough for a busy machine, so that its queue shrinks
 SCRIPT = with_patience(find("downed-service").at_rate(RATE))
 MIX = {"read_feed": 6, "create_post": 1, "create_comment": 3}
@@ -32,30 +32,30 @@ NUMBERS = count(10)
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    with a_console(tmp_path_factory.mktemp("live"), share_port=0, script=SCRIPT) as one:
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleThread]:
+    with run_console(tmp_path_factory.mktemp("live"), share_port=0, script=SCRIPT) as one:
         yield one
 
 
 @pytest.fixture
-def live(console: Console) -> Iterator[Console]:
+def live(console: ConsoleThread) -> Iterator[ConsoleThread]:
     yield console
     console.post("/api/heal")
     console.post("/api/load", rate=RATE, mix=MIX)
 
 
 @pytest.fixture
-def screen(live: Console) -> Iterator[Stream]:
+def screen(live: ConsoleThread) -> Iterator[EventStream]:
     with live.stream() as stream:
         yield stream
 
 
-def sent(half: Any) -> int:
+def count_sent(half: Any) -> int:
     return half["reads"]["sent"] + half["writes"]["sent"]
 
 
-def come_to_rest(
-    live: Console, screen: Stream, look: Callable[[Any], object] = lambda told: None
+def stop_load_and_wait(
+    live: ConsoleThread, screen: EventStream, on_tick: Callable[[Any], object] = lambda told: None
 ) -> None:
     """Stop the load, and wait until no request is in flight; `look` gets each tick until then."""
     # Ticks contain the load only when it changes, so this one must differ from all before.
@@ -65,16 +65,18 @@ def come_to_rest(
 
     def is_at_rest(tick: Any) -> bool:
         nonlocal is_over, quiet
-        look(tick["halves"])
+        on_tick(tick["halves"])
         is_over = is_over or tick.get("load") == load
-        moves = any(sent(half) or half["waiting"] for half in tick["halves"].values())
+        moves = any(count_sent(half) or half["waiting"] for half in tick["halves"].values())
         quiet = quiet + 1 if is_over and not moves else 0
         return quiet == 3
 
     screen.until("tick", is_at_rest)
 
 
-def test_a_screen_first_gets_what_to_draw_and_the_past(live: Console, screen: Stream) -> None:
+def test_a_screen_first_gets_what_to_draw_and_the_past(
+    live: ConsoleThread, screen: EventStream
+) -> None:
     hello = screen.until("hello")
     assert [half["name"] for half in hello["halves"]] == [CHAIN, BUS]
     assert [half["side"] for half in hello["halves"]] == ["ask", "tell"]
@@ -83,7 +85,7 @@ def test_a_screen_first_gets_what_to_draw_and_the_past(live: Console, screen: St
     assert hello["role"] == "presenter"
     assert hello["load"]["rate"] == RATE
     assert hello["claims"]["one-down"]
-    screen.until_well()
+    screen.until_healthy()
     with live.stream() as late:
         history = late.until("hello")["history"]
         tick = late.until("tick")
@@ -93,7 +95,7 @@ def test_a_screen_first_gets_what_to_draw_and_the_past(live: Console, screen: St
     assert all(half["hops"] == [] for one in history for half in one["halves"].values())
 
 
-def test_requests_and_events_are_drawn_along_the_edges(screen: Stream) -> None:
+def test_requests_and_events_are_drawn_along_the_edges(screen: EventStream) -> None:
     wanted = {
         CHAIN: {("client", "query", "ask"), ("query", "posts", "ask")},
         BUS: {("comments", "event-bus", "tell"), ("event-bus", "query", "tell")},
@@ -107,13 +109,15 @@ def test_requests_and_events_are_drawn_along_the_edges(screen: Stream) -> None:
         return all(wanted[name] <= drawn[name] for name in wanted)
 
     screen.tick(all_are_there)
-    for half in halves([CHAIN, BUS], None):
-        edges = {tuple(edge) for edge in half.hello()["edges"]}
+    for half in make_panes([CHAIN, BUS], None):
+        edges = {tuple(edge) for edge in half.to_json()["edges"]}
         assert {hop[:2] for hop in drawn[half.name] if hop[0] != "client"} <= edges
 
 
-def test_killing_comments_breaks_only_the_reads_of_the_chain(live: Console, screen: Stream) -> None:
-    screen.until_well()
+def test_killing_comments_breaks_only_the_reads_of_the_chain(
+    live: ConsoleThread, screen: EventStream
+) -> None:
+    screen.until_healthy()
     deeds = live.post("/api/fault", kind="down", target="comments")["deeds"]
     assert [(deed["stack"], deed["state"]) for deed in deeds] == [(CHAIN, "on"), (BUS, "on")]
     facts: set[str] = set()
@@ -138,17 +142,19 @@ def test_killing_comments_breaks_only_the_reads_of_the_chain(live: Console, scre
                 facts.add("good reads on the bus")
             if [half["nodes"]["comments"]["up"] for half in (chain, bus)] == [False, False]:
                 facts.add("both down")
-    page = screen.once(lambda: (page := live.blog(CHAIN))["status"] == 503 and page)
+    page = screen.wait_for(lambda: (page := live.blog(CHAIN))["status"] == 503 and page)
     assert page["problem"]["status"] == 503
     assert live.blog(BUS)["status"] == 200
     answer = live.post("/api/comment", half=BUS, post_id="x", content="y")
     assert answer == {"status": 0, "error": "refused"}
     live.post("/api/heal", target="comments")
     assert screen.until("faults", lambda on: on == []) == []
-    screen.until_well()
+    screen.until_healthy()
 
 
-def test_a_hanging_service_fills_the_workers_of_its_callers(live: Console, screen: Stream) -> None:
+def test_a_hanging_service_fills_the_workers_of_its_callers(
+    live: ConsoleThread, screen: EventStream
+) -> None:
     live.post("/api/load", rate=40)
     live.post("/api/fault", kind="hang", target="comments", half=CHAIN)
 
@@ -166,12 +172,14 @@ def test_a_hanging_service_fills_the_workers_of_its_callers(live: Console, scree
 
     screen.tick(all_is_seen)
     live.post("/api/heal")
-    come_to_rest(live, screen)  # on a busy machine the queue would not shrink under load
+    stop_load_and_wait(live, screen)  # on a busy machine the queue would not shrink under load
     live.post("/api/load", rate=RATE, mix=MIX)
-    screen.until_well()
+    screen.until_healthy()
 
 
-def test_a_downed_bus_fills_outboxes_and_ages_the_feed(live: Console, screen: Stream) -> None:
+def test_a_downed_bus_fills_outboxes_and_ages_the_feed(
+    live: ConsoleThread, screen: EventStream
+) -> None:
     live.post("/api/fault", kind="down", target="event-bus")
     screen.tick(
         lambda told: (
@@ -181,15 +189,15 @@ def test_a_downed_bus_fills_outboxes_and_ages_the_feed(live: Console, screen: St
         )
     )
     live.post("/api/heal")
-    come_to_rest(live, screen)
+    stop_load_and_wait(live, screen)
     screen.tick(
         lambda told: not told[BUS]["nodes"]["comments"]["untold"] and not told[BUS]["unseen"]
     )
 
 
-def test_lab_fault_and_lab_heal_show_on_every_screen(screen: Stream) -> None:
-    (lab,) = running_labs()
-    control_client.put_fault(lab, "latency", "posts", {"ms": 20}, CHAIN)
+def test_lab_fault_and_lab_heal_show_on_every_screen(screen: EventStream) -> None:
+    (lab,) = find_running_labs()
+    control_client.inject_fault(lab, "latency", "posts", {"ms": 20}, CHAIN)
     (on,) = screen.until("faults")
     assert (on["half"], on["options"]) == (CHAIN, {"ms": 20.0})
     assert on["since_t"] > 0
@@ -197,7 +205,7 @@ def test_lab_fault_and_lab_heal_show_on_every_screen(screen: Stream) -> None:
     assert screen.until("faults") == []
 
 
-def test_another_mix_holds_from_then_on(live: Console, screen: Stream) -> None:
+def test_another_mix_holds_from_then_on(live: ConsoleThread, screen: EventStream) -> None:
     wanted = {"rate": 40, "mix": {"read_feed": 1}}
     live.post("/api/load", **wanted)
     screen.until("tick", lambda tick: tick.get("load") == wanted)
@@ -212,35 +220,39 @@ def test_another_mix_holds_from_then_on(live: Console, screen: Stream) -> None:
     screen.tick(only_reads_come)
 
 
-def test_both_halves_get_the_same_number_of_requests(live: Console, screen: Stream) -> None:
-    come_to_rest(live, screen)
+def test_both_halves_get_the_same_number_of_requests(
+    live: ConsoleThread, screen: EventStream
+) -> None:
+    stop_load_and_wait(live, screen)
     counts = {CHAIN: 0, BUS: 0}
 
     def add(told: Any) -> bool:
         for name in counts:
-            counts[name] += sent(told[name])
+            counts[name] += count_sent(told[name])
         return min(counts.values()) > 40
 
     live.post("/api/load", rate=40)
     screen.tick(add)
-    come_to_rest(live, screen, add)
+    stop_load_and_wait(live, screen, add)
     assert counts[CHAIN] == counts[BUS]
 
 
-def test_a_reset_begins_with_nothing_on_the_same_screen(live: Console, screen: Stream) -> None:
+def test_a_reset_begins_with_nothing_on_the_same_screen(
+    live: ConsoleThread, screen: EventStream
+) -> None:
     own = live.post("/api/post", half=CHAIN, title="Mine")["body"]["id"]
-    live.ask("POST", "/api/step", {})
+    live.request("POST", "/api/step", {})
     live.post("/api/fault", kind="down", target="posts")
     epoch = screen.until("hello")["epoch"]
     assert live.post("/api/reset")["epoch"] == epoch + 1
     hello = screen.until("hello")
     assert (hello["epoch"], hello["faults"], hello["script"]["at"]) == (epoch + 1, [], 0)
     assert screen.until("done")["kind"] == "reset"
-    screen.until_well()
+    screen.until_healthy()
     assert own not in [post["id"] for post in live.blog(CHAIN, own)["feed"]]
 
 
-def test_a_script_advances_step_by_step(live: Console, screen: Stream) -> None:
+def test_a_script_advances_step_by_step(live: ConsoleThread, screen: EventStream) -> None:
     live.post("/api/reset")
     hello = screen.until("hello", lambda hello: hello["script"]["at"] == 0)
     script = hello["script"]
@@ -253,11 +265,13 @@ def test_a_script_advances_step_by_step(live: Console, screen: Stream) -> None:
         if step["does"].startswith("down"):
             target = step["does"].rpartition(": ")[2]
             screen.tick(lambda told, t=target: told[BUS]["nodes"][t]["up"] is False)
-    assert live.ask("POST", "/api/step", {})[0] == 409
+    assert live.request("POST", "/api/step", {})[0] == 409
 
 
 @pytest.mark.slow
-def test_other_arrangements_can_be_chosen_even_twice(live: Console, screen: Stream) -> None:
+def test_other_arrangements_can_be_chosen_even_twice(
+    live: ConsoleThread, screen: EventStream
+) -> None:
     for left, right, names in (
         ("monolith", "monolith", ["monolith", "monolith-2"]),
         ("request-reply", "async-bus", ["request-reply", "async-bus"]),
@@ -265,10 +279,10 @@ def test_other_arrangements_can_be_chosen_even_twice(live: Console, screen: Stre
     ):
         live.post("/api/reset", left=left, right=right)
         screen.until("done", lambda done: done["kind"] == "reset")
-        assert list(screen.until_well()) == names
+        assert list(screen.until_healthy()) == names
 
 
-def test_a_post_and_a_comment_reach_both_feeds(live: Console, screen: Stream) -> None:
+def test_a_post_and_a_comment_reach_both_feeds(live: ConsoleThread, screen: EventStream) -> None:
     live.post("/api/load", rate=0)
     for half in (CHAIN, BUS):
         post = live.post("/api/post", half=half, title="<b>Mine</b> \u202e")
@@ -276,13 +290,13 @@ def test_a_post_and_a_comment_reach_both_feeds(live: Console, screen: Stream) ->
         own = post["body"]["id"]
         comment = {"half": half, "post_id": own, "content": "Nice"}
         # On the bus, `comments` consumes the post a moment later.
-        screen.once(lambda of=comment: live.post("/api/comment", **of)["status"] == 201)
+        screen.wait_for(lambda of=comment: live.post("/api/comment", **of)["status"] == 201)
 
         def with_a_comment(half: str = half, own: str = own) -> Any:
             feed = live.blog(half, own).get("feed")
             return feed and feed[0]["id"] == own and feed[0]["comments"] and feed[0]
 
-        assert screen.once(with_a_comment)["title"] == "<b>Mine</b> \u202e"
+        assert screen.wait_for(with_a_comment)["title"] == "<b>Mine</b> \u202e"
         refused = live.post("/api/post", half=half, title="")
         assert (refused["status"], refused["problem"]["field"]) == (400, "title")
 
@@ -306,27 +320,29 @@ def test_a_post_and_a_comment_reach_both_feeds(live: Console, screen: Stream) ->
     ],
 )
 def test_a_senseless_wish_is_refused_in_a_sentence(
-    console: Console, path: str, body: dict[str, Any]
+    console: ConsoleThread, path: str, body: dict[str, Any]
 ) -> None:
-    status, headers, told = console.ask("POST", path, body)
+    status, headers, told = console.request("POST", path, body)
     assert status == 400
     assert headers["content-type"] == "application/problem+json"
     assert json.loads(told)["detail"]
 
 
-def test_watchers_see_the_same_and_change_nothing(live: Console) -> None:
-    watcher = Asker(port_for_watchers())
+def test_watchers_see_the_same_and_change_nothing(live: ConsoleThread) -> None:
+    watcher = ConsoleClient(spectator_port())
     with watcher.stream() as screen:
         assert screen.until("hello")["role"] == "watcher"
-        screen.until_well()
+        screen.until_healthy()
     assert watcher.get(f"/api/blog?half={BUS}")["status"] == 200
     watcher.cookie = live.cookie
-    assert watcher.ask("POST", "/api/fault", {"kind": "down", "target": "posts"})[0] == 404
-    assert watcher.ask("GET", f"/api/blog?half={BUS}&newest=1")[0] == 400
+    assert watcher.request("POST", "/api/fault", {"kind": "down", "target": "posts"})[0] == 404
+    assert watcher.request("GET", f"/api/blog?half={BUS}&newest=1")[0] == 400
 
 
-def test_a_process_that_ends_unasked_is_shown_and_healed(live: Console, screen: Stream) -> None:
-    (lab,) = running_labs()
+def test_a_process_that_ends_unasked_is_shown_and_healed(
+    live: ConsoleThread, screen: EventStream
+) -> None:
+    (lab,) = find_running_labs()
     port = int(lab.stacks[BUS]["moderation"].rpartition(":")[2])
     (process,) = [
         one

@@ -6,69 +6,79 @@ import pytest
 from rich.console import Console as Paper
 
 from lab.domain.errors import Conflict
-from lab.live.broadcast import Show, event
-from lab.live.panes import TWO
+from lab.live.broadcast import Broadcast, encode_event
+from lab.live.panes import TWIN_PANES
 from lab.live.session import Session
-from lab.live.terminal import MOST_RATE, Keys, Screen, drawn, events_in, take_in
-from tests.support.live_world import NODE, tenth
+from lab.live.terminal import (
+    MAX_RATE,
+    KeyBindings,
+    Screen,
+    apply_event,
+    parse_events,
+    render_screen,
+)
+from tests.support.live_world import NODE, pane_tick
 
 
 def tick(t: float = 0.0, **left: Any) -> dict[str, Any]:
-    return {"t": t, "halves": {TWO[0].name: tenth(**left), TWO[1].name: tenth()}}
+    return {
+        "t": t,
+        "halves": {TWIN_PANES[0].name: pane_tick(**left), TWIN_PANES[1].name: pane_tick()},
+    }
 
 
-def on_paper(screen: Screen, columns: int = 80) -> str:
+def render_text(screen: Screen, columns: int = 80) -> str:
     paper = Paper(width=columns, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    paper.print(drawn(screen, [("k", "kill")]))
+    paper.print(render_screen(screen, [("k", "kill")]))
     paper.file.close()
     return paper.export_text()
 
 
-class Recorded:
+class RecordingSession:
     """Replaces the session and its switches, and records each call."""
 
     def __init__(self) -> None:
-        self.done: list[tuple[Any, ...]] = []
-        self.halves, self.rate, self.show = TWO, 40.0, Show()
-        self.board, self.is_up = self, True
+        self.calls: list[tuple[Any, ...]] = []
+        self.panes, self.rate, self.broadcast = TWIN_PANES, 40.0, Broadcast()
+        self.fault_controller, self.is_up = self, True
 
     def require_up(self) -> None:
         if not self.is_up:
             raise Conflict("Both halves are just starting.")
 
-    async def put(self, kind: str, target: str, options: dict[str, Any], half: str) -> None:
-        self.done.append((kind, target, options, half))
+    async def inject(self, kind: str, target: str, options: dict[str, Any], half: str) -> None:
+        self.calls.append((kind, target, options, half))
 
     async def heal(self, target: str | None, kind: str | None, half: str | None) -> None:
-        self.done.append(("heal", target, half))
+        self.calls.append(("heal", target, half))
 
     def set_load(self, rate: float | None, mix: Any) -> None:
         self.rate = self.rate if rate is None else rate
-        self.done.append(("load", rate, mix))
+        self.calls.append(("load", rate, mix))
 
-    async def begin(self, halves: Any, says: str) -> None:
-        self.done.append(("reset",))
-
-
-@pytest.fixture
-def session() -> Recorded:
-    return Recorded()
+    async def start_panes(self, halves: Any, says: str) -> None:
+        self.calls.append(("reset",))
 
 
 @pytest.fixture
-def keys(session: Recorded) -> Keys:
-    return Keys(Screen(TWO), cast(Session, session), None)
+def session() -> RecordingSession:
+    return RecordingSession()
 
 
-async def press(keys: Keys, each: str) -> None:
-    for key in each:
+@pytest.fixture
+def keys(session: RecordingSession) -> KeyBindings:
+    return KeyBindings(Screen(TWIN_PANES), cast(Session, session), None)
+
+
+async def press(keys: KeyBindings, typed_keys: str) -> None:
+    for key in typed_keys:
         await keys.press(key)
 
 
 def test_it_is_readable_at_80_columns() -> None:
-    screen = Screen(TWO)
+    screen = Screen(TWIN_PANES)
     screen.ticks.append(tick())
-    text = on_paper(screen)
+    text = render_text(screen)
     assert max(map(len, text.splitlines())) <= 80
     for word in ("sync-chain", "async-bus", "reads that succeed", "100 %", "fresh", "▸ comments"):
         assert word in text
@@ -85,22 +95,26 @@ def test_it_is_readable_at_80_columns() -> None:
     ],
 )
 def test_what_is_wrong_has_a_word_besides_its_colour(node: dict[str, Any], word: str) -> None:
-    screen = Screen(TWO)
+    screen = Screen(TWIN_PANES)
     screen.ticks.append(tick(nodes={"comments": {**NODE, **node}}))
-    assert word in on_paper(screen, 120)
+    assert word in render_text(screen, 120)
 
 
 def test_a_fault_at_the_door_is_shown_where_it_is() -> None:
-    screen = Screen(TWO, faults=[{"half": TWO[0].name, "target": "posts", "kind": "latency"}])
+    screen = Screen(
+        TWIN_PANES, faults=[{"half": TWIN_PANES[0].name, "target": "posts", "kind": "latency"}]
+    )
     screen.ticks.append(tick())
-    assert on_paper(screen, 120).count("broken: latency") == 1
+    assert render_text(screen, 120).count("broken: latency") == 1
 
 
 def test_hostile_text_drives_no_terminal() -> None:
-    screen = Screen(TWO, seen={"says": "\x1b]0;gone\x07[red]x\u202e", "claim": None, "rule": "x"})
+    screen = Screen(
+        TWIN_PANES, seen={"says": "\x1b]0;gone\x07[red]x\u202e", "claim": None, "rule": "x"}
+    )
     screen.ticks.append(tick())
     screen.log.append("\x1b[2J[bold]title\u202e")
-    text = on_paper(screen)
+    text = render_text(screen)
     assert "[red]x" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -109,32 +123,32 @@ def test_hostile_text_drives_no_terminal() -> None:
 @pytest.mark.parametrize(
     ("pressed", "done"),
     [
-        ("k", ("down", "comments", {}, TWO[0].name)),
-        ("1h", ("hang", "posts", {}, TWO[0].name)),
-        ("s", ("latency", "comments", {"ms": 300}, TWO[0].name)),
-        ("f", ("error", "comments", {"probability": 0.5}, TWO[0].name)),
-        ("x", ("partition", "comments", {"from": "query"}, TWO[0].name)),
-        ("ex", ("partition", "comments", {"from": "event-bus"}, TWO[1].name)),
-        ("5k", ("down", "event-bus", {}, TWO[1].name)),
+        ("k", ("down", "comments", {}, TWIN_PANES[0].name)),
+        ("1h", ("hang", "posts", {}, TWIN_PANES[0].name)),
+        ("s", ("latency", "comments", {"ms": 300}, TWIN_PANES[0].name)),
+        ("f", ("error", "comments", {"probability": 0.5}, TWIN_PANES[0].name)),
+        ("x", ("partition", "comments", {"from": "query"}, TWIN_PANES[0].name)),
+        ("ex", ("partition", "comments", {"from": "event-bus"}, TWIN_PANES[1].name)),
+        ("5k", ("down", "event-bus", {}, TWIN_PANES[1].name)),
         ("u", ("heal", "comments", None)),
         ("0", ("heal", None, None)),
-        ("qu", ("heal", "comments", TWO[0].name)),
+        ("qu", ("heal", "comments", TWIN_PANES[0].name)),
         ("+", ("load", 60, None)),
         ("-", ("load", 27, None)),
         ("rr", ("reset",)),
     ],
 )
 async def test_every_key_does_what_it_says(
-    keys: Keys, session: Recorded, pressed: str, done: tuple[Any, ...]
+    keys: KeyBindings, session: RecordingSession, pressed: str, done: tuple[Any, ...]
 ) -> None:
     await press(keys, pressed)
-    assert session.done[0] == done
+    assert session.calls[0] == done
 
 
-async def test_a_reset_needs_its_key_twice(keys: Keys, session: Recorded) -> None:
+async def test_a_reset_needs_its_key_twice(keys: KeyBindings, session: RecordingSession) -> None:
     await press(keys, "r?")
-    assert session.done == []
-    assert keys.screen.asks == ""
+    assert session.calls == []
+    assert keys.screen.prompt == ""
 
 
 @pytest.mark.parametrize(
@@ -142,48 +156,52 @@ async def test_a_reset_needs_its_key_twice(keys: Keys, session: Recorded) -> Non
     [(True, "5qk", "no event-bus"), (False, "k+0zZ\x1b", "just starting")],
 )
 async def test_a_key_that_can_not_act_says_why(
-    keys: Keys, session: Recorded, is_up: bool, pressed: str, says: str
+    keys: KeyBindings, session: RecordingSession, is_up: bool, pressed: str, says: str
 ) -> None:
     session.is_up = is_up
     await press(keys, pressed)
-    assert session.done == []
+    assert session.calls == []
     assert says in keys.screen.log[-1]
 
 
-async def test_the_load_has_an_upper_limit(keys: Keys, session: Recorded) -> None:
+async def test_the_load_has_an_upper_limit(keys: KeyBindings, session: RecordingSession) -> None:
     await press(keys, "+" * 20)
-    assert session.rate == MOST_RATE
+    assert session.rate == MAX_RATE
 
 
-async def test_pausing_stops_the_screen_and_nothing_else(keys: Keys) -> None:
+async def test_pausing_stops_the_screen_and_nothing_else(keys: KeyBindings) -> None:
     screen = keys.screen
     screen.ticks.append(tick(1.0))
     await keys.press(" ")
     screen.ticks.append(tick(2.0))
-    assert [one["t"] for one in screen.shown] == [1.0]
-    assert "PAUSED" in on_paper(screen)
+    assert [one["t"] for one in screen.visible_ticks] == [1.0]
+    assert "PAUSED" in render_text(screen)
     await keys.press(".")
-    assert [one["t"] for one in screen.shown] == [1.0, 2.0]
+    assert [one["t"] for one in screen.visible_ticks] == [1.0, 2.0]
 
 
-async def test_the_last_minute_is_replayed_at_its_original_pace(keys: Keys) -> None:
+async def test_the_last_minute_is_replayed_at_its_original_pace(keys: KeyBindings) -> None:
     screen = keys.screen
     for number in range(5):
         screen.ticks.append(tick(float(number)))
     await keys.press("b")
-    assert [one["t"] for one in screen.shown] == [0.0]
+    assert [one["t"] for one in screen.visible_ticks] == [0.0]
     screen.ticks.append(tick(5.0))
-    assert [one["t"] for one in screen.shown] == [0.0, 1.0]
-    assert "REPLAY" in on_paper(screen)
+    assert [one["t"] for one in screen.visible_ticks] == [0.0, 1.0]
+    assert "REPLAY" in render_text(screen)
     await keys.press("b")
-    assert screen.shown[-1]["t"] == 5.0
+    assert screen.visible_ticks[-1]["t"] == 5.0
 
 
 def test_it_shows_the_same_events_as_every_screen() -> None:
-    screen, show = Screen(TWO), Show()
-    data = event("hello", show.hello("presenter")) + event("tick", b'{"t":1,"halves":{}}')
-    data += event("done", b'{"t":1.5,"half":"left","says":"killed"}') + event("faults", b"[]")
-    for name, told in events_in(data):
-        take_in(screen, name, told)
+    screen, show = Screen(TWIN_PANES), Broadcast()
+    data = encode_event("hello", show.hello_message("presenter")) + encode_event(
+        "tick", b'{"t":1,"halves":{}}'
+    )
+    data += encode_event("done", b'{"t":1.5,"half":"left","says":"killed"}') + encode_event(
+        "faults", b"[]"
+    )
+    for name, told in parse_events(data):
+        apply_event(screen, name, told)
     assert len(screen.ticks) == 1
     assert screen.log[-1].split() == ["1.5", "s", "left", "killed"]

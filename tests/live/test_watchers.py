@@ -7,104 +7,108 @@ from typing import Any, cast
 import pytest
 
 from lab.live import server
-from lab.live.broadcast import MOST_WAITING, Show
-from lab.live.terminal import events_in
+from lab.live.broadcast import MAX_QUEUED, Broadcast
+from lab.live.terminal import parse_events
 from tests.support.laboratory import eventually
-from tests.support.live_world import Served
+from tests.support.live_world import ConsoleServer
 
 LARGE = b'{"t":1,"x":"' + b"x" * 200_000 + b'"}'
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    one = Served()
+def served() -> Iterator[ConsoleServer]:
+    one = ConsoleServer()
     yield one
     one.close()
 
 
-class Line:
+class FakeStreamResponse:
     """A screen's connection as the server sees it; accepts data while `takes` is set."""
 
-    def __init__(self, takes: bool) -> None:
-        self.takes = asyncio.Event()
-        self.took = b""
+    def __init__(self, accepting: bool) -> None:
+        self.accepts = asyncio.Event()
+        self.received = b""
         self.is_aborted = False
         self.transport = self
-        if takes:
-            self.takes.set()
+        if accepting:
+            self.accepts.set()
 
     async def prepare(self, request: object) -> None:
         pass
 
     async def write(self, data: bytes) -> None:
-        await self.takes.wait()
-        self.took += data
+        await self.accepts.wait()
+        self.received += data
 
     def abort(self) -> None:
         self.is_aborted = True
 
 
 @pytest.fixture
-def show() -> Show:
-    return Show()
+def show() -> Broadcast:
+    return Broadcast()
 
 
-async def watching(show: Show, line: Line) -> "asyncio.Task[Any]":
+async def start_stream(broadcast: Broadcast, response: FakeStreamResponse) -> "asyncio.Task[Any]":
     """The stream of one more screen, already begun."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server.web, "StreamResponse", lambda headers: line)
-        task = asyncio.create_task(server.streaming(show, "watcher")(cast(Any, line)))
+        patch.setattr(server.web, "StreamResponse", lambda headers: response)
+        task = asyncio.create_task(server.stream_handler(broadcast, "watcher")(cast(Any, response)))
         await asyncio.sleep(0)
     return task
 
 
 async def test_a_stalled_watcher_is_dropped_and_the_others_go_on(
-    show: Show, monkeypatch: pytest.MonkeyPatch
+    show: Broadcast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "STALLED_AFTER_S", 0.01)
-    well, stalled = Line(True), Line(False)
-    goes_on, ends = await watching(show, well), await watching(show, stalled)
+    well, stalled = FakeStreamResponse(True), FakeStreamResponse(False)
+    goes_on, ends = await start_stream(show, well), await start_stream(show, stalled)
     await ends
     assert stalled.is_aborted
-    assert len(show.watchers) == 1
-    show.watchers.tell("done", b'{"says":"after"}')
-    show.watchers.end()
+    assert len(show.subscribers) == 1
+    show.subscribers.publish("done", b'{"says":"after"}')
+    show.subscribers.end()
     await goes_on
-    assert b"after" in well.took
+    assert b"after" in well.received
     assert not well.is_aborted
 
 
 async def test_a_slow_watcher_learns_how_much_it_missed(
-    show: Show, monkeypatch: pytest.MonkeyPatch
+    show: Broadcast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "STALLED_AFTER_S", 100.0)
-    slow = Line(False)
-    ends = await watching(show, slow)
-    show.done("first", "load")
-    for number in range(MOST_WAITING + 20):
-        show.watchers.tell("tick", b'{"t":%d}' % number)
-    slow.takes.set()
-    show.watchers.end()
+    slow = FakeStreamResponse(False)
+    ends = await start_stream(show, slow)
+    show.log_action("first", "load")
+    for number in range(MAX_QUEUED + 20):
+        show.subscribers.publish("tick", b'{"t":%d}' % number)
+    slow.accepts.set()
+    show.subscribers.end()
     await ends
-    (_, _), (name, done), *ticks = events_in(slow.took)
+    (_, _), (name, done), *ticks = parse_events(slow.received)
     assert (name, done["says"]) == ("done", "first")
-    assert len(ticks) == MOST_WAITING - 1
+    assert len(ticks) == MAX_QUEUED - 1
     assert ticks[0] == ("tick", {"t": 21, "dropped": 21})
-    assert ticks[-1] == ("tick", {"t": MOST_WAITING + 19, "dropped": 21})
+    assert ticks[-1] == ("tick", {"t": MAX_QUEUED + 19, "dropped": 21})
 
 
-def test_a_watcher_that_goes_away_is_forgotten(served: Served) -> None:
-    watchers = served.show.watchers
+def test_a_watcher_that_goes_away_is_forgotten(served: ConsoleServer) -> None:
+    watchers = served.broadcast.subscribers
     with served.stream() as screen:
         screen.until("hello")
         assert len(watchers) == 1
-    eventually(lambda: served.call(lambda: watchers.tell("tick", LARGE)) or not len(watchers))
+    eventually(
+        lambda: served.run_in_loop(lambda: watchers.publish("tick", LARGE)) or not len(watchers)
+    )
 
 
-def test_one_watcher_too_many_is_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_watcher_too_many_is_refused(
+    served: ConsoleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lab.live.broadcast.MOST_SHARED", 1)
     with served.shared.stream() as first:
         first.until("hello")
-        assert served.shared.ask("GET", "/api/stream")[0] == 409
+        assert served.shared.request("GET", "/api/stream")[0] == 409
         with served.stream() as own:
             own.until("hello")

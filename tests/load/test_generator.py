@@ -11,86 +11,86 @@ from typing import Any
 
 from lab.load.generator import run
 from lab.load.metrics import endpoint_figures, phase_figures
-from lab.load.plan import Phase, Plan, Variant
+from lab.load.plan import Plan, PlanPhase, PlanVariant
 from lab.load.samples import Sample, read_samples
-from lab.load.schedule import Arrival, Timeline
+from lab.load.schedule import Arrival, PhaseClock
 from lab.load.sender import Sender
-from lab.load.visibility import Watcher
-from lab.support.http_client import Origin
+from lab.load.visibility import VisibilityProbe
+from lab.support.http_client import HttpOrigin
 from tests.support.load_blog import (
     PATIENCE_S,
-    Silent,
-    Wire,
-    World,
-    a_peer,
+    FakeClient,
+    LoadWorld,
+    SilentPeer,
     a_plan,
     a_variant,
-    until,
+    run_peer,
+    wait_until,
 )
 
 
-def a_watcher(world: World, *seed_posts: str, reader_delay_s: float = 0) -> Watcher:
-    feed, now_s = Origin("127.0.0.1", 1), world.loop.time()
-    return Watcher(world.loop, Wire(world), feed, seed_posts, now_s, reader_delay_s)
+def a_probe(world: LoadWorld, *seed_posts: str, reader_delay_s: float = 0) -> VisibilityProbe:
+    feed, now_s = HttpOrigin("127.0.0.1", 1), world.loop.time()
+    return VisibilityProbe(world.loop, FakeClient(world), feed, seed_posts, now_s, reader_delay_s)
 
 
-def a_sender(world: World, late_s: float = 0.0, **changed: Any) -> Sender:
+def a_sender(world: LoadWorld, late_s: float = 0.0, **changed: Any) -> Sender:
     """A variant's sender in a run that began `late_s` seconds ago."""
     started_at_s = world.loop.time() - late_s
     settings: dict[str, Any] = {"timeout_s": PATIENCE_S, "max_in_flight": 10, **changed}
-    timeline = Timeline([Phase(name="before", seconds=60)])
-    watcher = a_watcher(world, "000001")
-    return Sender(0, a_variant(), Wire(world), watcher, timeline, started_at_s, **settings)
+    timeline = PhaseClock([PlanPhase(name="before", seconds=60)])
+    watcher = a_probe(world, "000001")
+    return Sender(0, a_variant(), FakeClient(world), watcher, timeline, started_at_s, **settings)
 
 
-def fired(world: World, sender: Sender, *actions: str) -> list[Sample]:
+def fire_all(world: LoadWorld, sender: Sender, *actions: str) -> list[Sample]:
     """The samples of these actions, all sent now, once none of them is in flight."""
 
     async def fire() -> None:
         for number, action in enumerate(actions):
             sender.fire(number, Arrival(0.0, action, 0), 0.0)
-        await until(lambda: sender.counts.in_flight == sender.watcher.pending == 0)
+        await wait_until(lambda: sender.counts.in_flight == sender.probe.pending == 0)
 
     world.run(fire())
     return sender.samples
 
 
-def ran(world: World, plan: Plan) -> dict[str, Any]:
+def run_plan(world: LoadWorld, plan: Plan) -> dict[str, Any]:
     with plan.progress.open("a") as progress:
         summary: dict[str, Any] = world.run(run(plan, progress, asyncio.Event()))
     return summary
 
 
-def of(plan: Plan, variant: str) -> list[Sample]:
+def samples_of(plan: Plan, variant: str) -> list[Sample]:
     return [one for one in read_samples(plan.samples) if one.variant == variant]
 
 
-def in_a_loop(users: int) -> Variant:
+def closed_loop_variant(users: int) -> PlanVariant:
     return a_variant("closed", users=users)
 
 
-def test_readers_wait_for_the_end_of_a_freeze_users_omit(world: World, tmp_path: Path) -> None:
+def test_readers_wait_for_the_end_of_a_freeze_users_omit(world: LoadWorld, tmp_path: Path) -> None:
     start_at, users = world.loop.time() + 0.1, 3
-    plan = a_plan(tmp_path, a_variant("open"), in_a_loop(users), start_at=start_at)
-    world.frozen = (start_at + 0.5, start_at + 1.5)
-    summary = ran(world, plan)
+    plan = a_plan(tmp_path, a_variant("open"), closed_loop_variant(users), start_at=start_at)
+    world.frozen_reads = (start_at + 0.5, start_at + 1.5)
+    summary = run_plan(world, plan)
 
-    came = [one for one in of(plan, "open") if 0.5 <= one.intended_s < 1.5]
+    came = [one for one in samples_of(plan, "open") if 0.5 <= one.intended_s < 1.5]
     waited = [(1.5 - one.intended_s) * 1_000 - (one.latency_ms or 0) for one in came]
     assert len(came) > 150
     assert all(abs(ms) < 1 for ms in waited)
     assert (summary["late"], summary["dropped"]) == (0, 0)
-    closed = of(plan, "closed")
+    closed = samples_of(plan, "closed")
     assert sum((one.latency_ms or 0) > 10 for one in closed) == users
-    assert users < len(closed) < len(of(plan, "open")) - len(came) / 2
+    assert users < len(closed) < len(samples_of(plan, "open")) - len(came) / 2
 
 
-def test_users_have_one_request_each_under_way(world: World, tmp_path: Path) -> None:
-    world.takes_s, users = 0.05, 2
-    plan = a_plan(tmp_path, in_a_loop(users), rate=500)
-    ran(world, plan)
+def test_users_have_one_request_each_under_way(world: LoadWorld, tmp_path: Path) -> None:
+    world.latency_s, users = 0.05, 2
+    plan = a_plan(tmp_path, closed_loop_variant(users), rate=500)
+    run_plan(world, plan)
 
-    samples = sorted(of(plan, "closed"), key=lambda one: one.intended_s)
+    samples = sorted(samples_of(plan, "closed"), key=lambda one: one.intended_s)
     ends_s = [one.intended_s + (one.latency_ms or 0) / 1_000 for one in samples]
     assert len(samples) > 50
     assert all(one.ok for one in samples)
@@ -98,82 +98,86 @@ def test_users_have_one_request_each_under_way(world: World, tmp_path: Path) -> 
         assert sum(end_s > sample.intended_s for end_s in ends_s[:number]) < users
 
 
-def test_latency_counts_from_the_intended_moment(world: World) -> None:
-    (sample,) = fired(world, a_sender(world, late_s=5), "read_feed")
+def test_latency_counts_from_the_intended_moment(world: LoadWorld) -> None:
+    (sample,) = fire_all(world, a_sender(world, late_s=5), "read_feed")
     assert sample.latency_ms is not None
     assert sample.latency_ms > sample.lag_ms >= 5_000
     assert endpoint_figures([sample])["late"] == 1
 
 
-def test_a_send_over_the_limit_is_dropped_and_counted(world: World) -> None:
-    figures = endpoint_figures(fired(world, a_sender(world, max_in_flight=2), *["read_feed"] * 3))
+def test_a_send_over_the_limit_is_dropped_and_counted(world: LoadWorld) -> None:
+    figures = endpoint_figures(
+        fire_all(world, a_sender(world, max_in_flight=2), *["read_feed"] * 3)
+    )
     assert (figures["sent"], figures["ok"], figures["dropped"]) == (2, 2, 1)
 
 
-def test_a_write_is_visible_when_the_feed_shows_it_decided(world: World) -> None:
-    world.blog.looks_until_seen = 3
+def test_a_write_is_visible_when_the_feed_shows_it_decided(world: LoadWorld) -> None:
+    world.blog.reads_until_shown = 3
     sender = a_sender(world)
-    samples = fired(world, sender, "create_post", "create_comment")
-    assert sender.watcher.probes == len(world.blog.looks) >= 3
+    samples = fire_all(world, sender, "create_post", "create_comment")
+    assert sender.probe.probes == len(world.blog.reads) >= 3
     assert all((one.visible_ms or 0) > (one.latency_ms or 0) > 0 for one in samples)
 
 
-def test_a_write_deep_in_the_feed_is_found_page_wise(world: World) -> None:
+def test_a_write_deep_in_the_feed_is_found_page_wise(world: LoadWorld) -> None:
     blog = world.blog
     for number in range(350):
         blog.add_post(f"post {number}")
     oldest = blog.posts[0]
     oldest["comments"].append({"id": "found", "from": 0})
-    watcher = a_watcher(world, *(post["id"] for post in blog.posts))
+    watcher = a_probe(world, *(post["id"] for post in blog.posts))
     lost, found = (
         Sample("x", "before", "create_comment", 0.0, 0.0, id=name, post_id=oldest["id"])
         for name in ("lost", "found")
     )
 
     async def look() -> None:
-        watcher.acknowledged(lost)
-        watcher.acknowledged(found)
-        await until(lambda: watcher.pending == 1)
+        watcher.track_write(lost)
+        watcher.track_write(found)
+        await wait_until(lambda: watcher.pending == 1)
         watcher.stop()
 
     world.run(look())
     assert found.visible_ms is not None
     assert lost.visible_ms is None
-    assert max(blog.looks) == 100, "the largest page the services give"
+    assert max(blog.reads) == 100, "the largest page the services give"
 
 
-def test_comments_go_to_posts_that_a_reader_has_seen(world: World) -> None:
-    watcher = a_watcher(world, "s1", "s2", reader_delay_s=2.0)
+def test_comments_go_to_posts_that_a_reader_has_seen(world: LoadWorld) -> None:
+    watcher = a_probe(world, "s1", "s2", reader_delay_s=2.0)
     page = json.dumps([{"id": f"{number:03d}", "comments": []} for number in range(30)]).encode()
-    assert [watcher.target(rank) for rank in range(3)] == ["s1", "s2", "s1"]
+    assert [watcher.pick_post(rank) for rank in range(3)] == ["s1", "s2", "s1"]
     now_s = world.loop.time()
-    watcher.glance(page, now_s, now_s)
-    assert watcher.target(0) == "s1", "shown, but not for long enough"
+    watcher.observe(page, now_s, now_s)
+    assert watcher.pick_post(0) == "s1", "shown, but not for long enough"
     world.run(asyncio.sleep(2.0))
-    assert {watcher.target(rank) for rank in range(10)} == {f"{n:03d}" for n in range(20, 30)}
+    assert {watcher.pick_post(rank) for rank in range(10)} == {f"{n:03d}" for n in range(20, 30)}
 
 
-def test_a_failed_write_says_whether_it_surely_did_not_happen(world: World) -> None:
+def test_a_failed_write_says_whether_it_surely_did_not_happen(world: LoadWorld) -> None:
     world.blog.posts.clear()
-    (sample,) = fired(world, a_sender(world), "create_comment")
+    (sample,) = fire_all(world, a_sender(world), "create_comment")
     assert (sample.status, sample.error, sample.definite) == (404, "http_404", True)
 
 
-def test_an_answer_with_a_pending_comment_is_not_decided(world: World, tmp_path: Path) -> None:
+def test_an_answer_with_a_pending_comment_is_not_decided(world: LoadWorld, tmp_path: Path) -> None:
     plan = a_plan(tmp_path, a_variant(), settle_s=0)
-    ran(world, plan)
-    assert all(one.decided for one in of(plan, "x"))
+    run_plan(world, plan)
+    assert all(one.decided for one in samples_of(plan, "x"))
     world.blog.posts[0]["comments"].append({"id": "000002", "content": "", "from": 10_000})
-    ran(world, plan)
-    assert not any(one.decided for one in of(plan, "x"))
+    run_plan(world, plan)
+    assert not any(one.decided for one in samples_of(plan, "x"))
 
 
-def test_a_run_writes_its_samples_progress_and_summary(world: World, tmp_path: Path) -> None:
+def test_a_run_writes_its_samples_progress_and_summary(world: LoadWorld, tmp_path: Path) -> None:
     plan = a_plan(tmp_path, mix={"read_feed": 6, "create_post": 1, "create_comment": 3})
-    summary = ran(world, plan)
+    summary = run_plan(world, plan)
 
     samples = read_samples(plan.samples)
-    by_variant = [[(s.endpoint, s.token[3:]) for s in of(plan, v.name)] for v in plan.variants]
+    by_variant = [
+        [(s.endpoint, s.token[3:]) for s in samples_of(plan, v.name)] for v in plan.variants
+    ]
     assert by_variant[0] == by_variant[1] != [], "both get the same schedule"
     assert all(sample.ok for sample in samples)
     tokens = [sample.token for sample in samples if sample.token]
@@ -192,8 +196,8 @@ def test_a_run_writes_its_samples_progress_and_summary(world: World, tmp_path: P
 
 
 async def test_a_terminated_program_keeps_what_it_has(tmp_path: Path) -> None:
-    silent = Silent()
-    async with a_peer(silent) as origin:
+    silent = SilentPeer()
+    async with run_peer(silent) as origin:
         variant = a_variant(url=f"http://{origin.host}:{origin.port}")
         phases = [{"name": "before", "seconds": 600}]
         plan = a_plan(tmp_path, variant, phases=phases, timeout_s=600)
@@ -202,7 +206,7 @@ async def test_a_terminated_program_keeps_what_it_has(tmp_path: Path) -> None:
             sys.executable, "-m", "lab.load.generator", str(tmp_path / "plan.json")
         )
         try:
-            await until(lambda: silent.begun > 0)
+            await wait_until(lambda: silent.opened > 0)
             generator.send_signal(signal.SIGTERM)
             status = await asyncio.wait_for(generator.wait(), PATIENCE_S)
         finally:

@@ -10,22 +10,22 @@ from time import perf_counter
 
 import pytest
 
-from lab.support.http_client import Client, Origin, Outcome
-from tests.support.load_blog import PATIENCE_S, Peer, Silent, a_peer, until
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
+from tests.support.load_blog import PATIENCE_S, PeerHandler, SilentPeer, run_peer, wait_until
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    client = Client(asyncio.get_running_loop(), max_connections=20)
+async def client() -> AsyncIterator[HttpClient]:
+    client = HttpClient(asyncio.get_running_loop(), max_connections=20)
     yield client
     client.close()
-    await until(lambda: client.connections == 0)
+    await wait_until(lambda: client.connection_count == 0)
 
 
 def ask(
-    client: Client, origin: Origin, method: str = "GET", timeout_s: float = PATIENCE_S
-) -> asyncio.Future[Outcome]:
-    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    client: HttpClient, origin: HttpOrigin, method: str = "GET", timeout_s: float = PATIENCE_S
+) -> asyncio.Future[HttpResult]:
+    outcome: asyncio.Future[HttpResult] = asyncio.get_running_loop().create_future()
     body = b"{}" if method == "POST" else b""
     assert client.send(
         method, origin, "/feed", body, perf_counter() + timeout_s, outcome.set_result
@@ -33,7 +33,9 @@ def ask(
     return outcome
 
 
-def answering(*answers: bytes, then_reset: bool = False, heads: list[bytes] | None = None) -> Peer:
+def answering(
+    *answers: bytes, then_reset: bool = False, heads: list[bytes] | None = None
+) -> PeerHandler:
     """A peer that gives each connection these answers, one per request, and then closes it."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,23 +61,25 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde"
 
 
 @pytest.mark.parametrize("answer", [CHUNKED, WITHOUT_LENGTH, ANNOUNCED, PLAIN])
-async def test_an_answer_is_read_whole_however_it_is_framed(client: Client, answer: bytes) -> None:
-    async with a_peer(answering(answer)) as origin:
+async def test_an_answer_is_read_whole_however_it_is_framed(
+    client: HttpClient, answer: bytes
+) -> None:
+    async with run_peer(answering(answer)) as origin:
         outcome = await ask(client, origin)
     assert (outcome.status, outcome.body, outcome.error) == (200, b"abcde", "")
 
 
-async def test_a_request_says_how_long_its_client_waits(client: Client) -> None:
+async def test_a_request_says_how_long_its_client_waits(client: HttpClient) -> None:
     heads: list[bytes] = []
-    async with a_peer(answering(PLAIN, heads=heads)) as origin:
+    async with run_peer(answering(PLAIN, heads=heads)) as origin:
         await ask(client, origin)
     told_ms = int(heads[0].partition(b"Request-Deadline-Ms: ")[2].partition(b"\r\n")[0])
     assert 0 < told_ms <= PATIENCE_S * 1_000
 
 
-async def test_only_an_answer_that_says_so_is_not_whole(client: Client) -> None:
+async def test_only_an_answer_that_says_so_is_not_whole(client: HttpClient) -> None:
     less = PLAIN.replace(b"Content-Length", b"feed-degraded: comments\r\nContent-Length")
-    async with a_peer(answering(less, PLAIN)) as origin:
+    async with run_peer(answering(less, PLAIN)) as origin:
         outcomes = [await ask(client, origin) for _ in range(2)]
     assert [outcome.degraded for outcome in outcomes] == [True, False]
     assert [outcome.body for outcome in outcomes] == [b"abcde"] * 2
@@ -84,8 +88,8 @@ async def test_only_an_answer_that_says_so_is_not_whole(client: Client) -> None:
 @pytest.mark.parametrize(
     "answer", [b"", PLAIN[:-2], CHUNKED[:-5], b"HTTP/1.1 200 OK\r\nConte", b"SSH-2.0-x\r\n\r\n"]
 )
-async def test_less_than_a_whole_answer_is_a_reset(client: Client, answer: bytes) -> None:
-    async with a_peer(answering(answer)) as origin:
+async def test_less_than_a_whole_answer_is_a_reset(client: HttpClient, answer: bytes) -> None:
+    async with run_peer(answering(answer)) as origin:
         outcome = await ask(client, origin)
     assert (outcome.status, outcome.error) == (0, "reset")
 
@@ -95,43 +99,43 @@ async def test_less_than_a_whole_answer_is_a_reset(client: Client, answer: bytes
     ("then_reset", "errors"), [(False, ["", "", ""]), (True, ["", "reset", ""])]
 )
 async def test_only_an_idle_connection_may_end(
-    client: Client, method: str, then_reset: bool, errors: list[str]
+    client: HttpClient, method: str, then_reset: bool, errors: list[str]
 ) -> None:
-    async with a_peer(answering(PLAIN, then_reset=then_reset)) as origin:
+    async with run_peer(answering(PLAIN, then_reset=then_reset)) as origin:
         assert [(await ask(client, origin, method)).error for _ in errors] == errors
 
 
-async def test_a_port_on_which_nothing_listens_refuses(client: Client) -> None:
+async def test_a_port_on_which_nothing_listens_refuses(client: HttpClient) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        outcome = await ask(client, Origin(*reserved.getsockname()))
+        outcome = await ask(client, HttpOrigin(*reserved.getsockname()))
     assert (outcome.status, outcome.error) == (0, "refused")
 
 
-async def test_a_timeout_gives_the_connection_up(client: Client) -> None:
-    silent = Silent()
-    async with a_peer(silent) as origin:
+async def test_a_timeout_gives_the_connection_up(client: HttpClient) -> None:
+    silent = SilentPeer()
+    async with run_peer(silent) as origin:
         outcome = await ask(client, origin, timeout_s=0.05)
-        await until(lambda: client.connections == 0 and silent.begun == silent.ended)
+        await wait_until(lambda: client.connection_count == 0 and silent.opened == silent.closed)
     assert outcome.error == "timeout"
 
 
 async def test_without_a_free_connection_a_client_refuses_and_queues_nothing() -> None:
-    small = Client(asyncio.get_running_loop(), max_connections=1)
-    async with a_peer(Silent()) as origin:
+    small = HttpClient(asyncio.get_running_loop(), max_connections=1)
+    async with run_peer(SilentPeer()) as origin:
         give_up_at_s = perf_counter() + PATIENCE_S
-        done: list[Outcome] = []
+        done: list[HttpResult] = []
         took = [small.send("GET", origin, "/", b"", give_up_at_s, done.append) for _ in range(2)]
         small.close()
-        await until(lambda: small.connections == 0)
+        await wait_until(lambda: small.connection_count == 0)
     assert took == [True, False]
     assert done == [], "a forgotten request is never finished"
 
 
 async def test_an_idle_connection_makes_room_for_one_to_another_service() -> None:
-    small = Client(asyncio.get_running_loop(), max_connections=1)
-    async with a_peer(answering(PLAIN, PLAIN)) as one, a_peer(answering(PLAIN, PLAIN)) as other:
+    small = HttpClient(asyncio.get_running_loop(), max_connections=1)
+    async with run_peer(answering(PLAIN, PLAIN)) as one, run_peer(answering(PLAIN, PLAIN)) as other:
         statuses = [(await ask(small, origin)).status for origin in (one, other, one)]
         small.close()
-        await until(lambda: small.connections == 0)
+        await wait_until(lambda: small.connection_count == 0)
     assert statuses == [200, 200, 200]

@@ -18,38 +18,41 @@ from lab.load.metrics import (
     phase_figures,
     recovery_seconds,
 )
-from lab.load.plan import Action, BadPlan, Phase, read_plan
+from lab.load.plan import BadPlan, LoadAction, PlanPhase, read_plan
 from lab.load.samples import (
     COLUMNS,
     BadSamples,
     Sample,
+    build_text,
+    make_token,
     read_samples,
-    text_of,
-    token,
     write_samples,
 )
-from lab.load.schedule import Timeline, schedule, shift_s
+from lab.load.schedule import PhaseClock, build_schedule, stagger_s
 from lab.scenarios.spec import VariantSpec
 from tests.support.load_blog import SERVICES, a_plan
 
-PHASES = [Phase(name="before", seconds=30), Phase(name="during", seconds=20)]
-MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
+PHASES = [PlanPhase(name="before", seconds=30), PlanPhase(name="during", seconds=20)]
+MIX: dict[LoadAction, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
 
 A_SAMPLE = Sample("sync-chain", "before", "read_feed", 1.0, 0.1, 5.0, 200, ok=True)
 
 
-def a_plan_file(folder: Path, **changed: Any) -> Path:
-    told = a_plan(folder, rate=20).model_dump(mode="json") | changed
-    (folder / "plan.json").write_text(json.dumps(told))
+def write_plan_file(folder: Path, **changed: Any) -> Path:
+    plan = a_plan(folder, rate=20).model_dump(mode="json") | changed
+    (folder / "plan.json").write_text(json.dumps(plan))
     return folder / "plan.json"
 
 
 def test_the_same_seed_gives_the_same_schedule_byte_for_byte() -> None:
     mix_in_another_order = dict(reversed(MIX.items()))
-    first, again = schedule(7, 100, PHASES, MIX), schedule(7, 100, PHASES, mix_in_another_order)
+    first, again = (
+        build_schedule(7, 100, PHASES, MIX),
+        build_schedule(7, 100, PHASES, mix_in_another_order),
+    )
     assert json.dumps(first) == json.dumps(again)
-    assert first != schedule(8, 100, PHASES, MIX)
-    short = schedule(7, 100, PHASES[:1], MIX)
+    assert first != build_schedule(8, 100, PHASES, MIX)
+    short = build_schedule(7, 100, PHASES[:1], MIX)
     assert first[: len(short)] == short, "a longer run begins with the shorter one"
 
 
@@ -61,8 +64,8 @@ def test_the_same_seed_gives_the_same_schedule_byte_for_byte() -> None:
         {"read_feed": 1, "create_post": 0},
     ],
 )
-def test_the_schedule_keeps_the_rate_and_the_mix(mix: dict[Action, float]) -> None:
-    arrivals = schedule(7, 200, PHASES, mix)
+def test_the_schedule_keeps_the_rate_and_the_mix(mix: dict[LoadAction, float]) -> None:
+    arrivals = build_schedule(7, 200, PHASES, mix)
     actions = Counter(arrival.action for arrival in arrivals)
     assert len(arrivals) == pytest.approx(200 * 50, rel=0.05)
     assert actions.keys() == {one for one in mix if mix[one]}, "what nobody wants does not happen"
@@ -75,49 +78,49 @@ def test_the_schedule_keeps_the_rate_and_the_mix(mix: dict[Action, float]) -> No
 
 def test_also_a_short_phase_has_some_of_each() -> None:
     for seed in range(30):
-        wanted = [each.action for each in schedule(seed, 20, PHASES[:1], MIX)]
+        wanted = [each.action for each in build_schedule(seed, 20, PHASES[:1], MIX)]
         hands = [Counter(wanted[first : first + 10]) for first in range(0, len(wanted) - 9, 10)]
         assert hands
         assert all(hand == Counter(read_feed=6, create_post=1, create_comment=3) for hand in hands)
 
 
 def test_the_share_of_comments_with_the_forbidden_word_is_kept() -> None:
-    arrivals = schedule(7, 200, PHASES, {"create_comment": 1.0})
+    arrivals = build_schedule(7, 200, PHASES, {"create_comment": 1.0})
     carrying: set[int] = set()
     for share in (0.0, 0.1, 0.3, 1.0):
-        texts = [text_of(one, token(0, 1), share) for one in arrivals]
+        texts = [build_text(one, make_token(0, 1), share) for one in arrivals]
         found = {number for number, text in enumerate(texts) if "orange" in text}
         assert len(found) / len(arrivals) == pytest.approx(share, abs=0.02)
         assert carrying <= found, "who carries it at a small share does so at a larger one"
         carrying = found
-    told = [text_of(one, token(0, 1)) for one in arrivals]
+    told = [build_text(one, make_token(0, 1)) for one in arrivals]
     assert sum("orange" in text for text in told) == sum(one.is_rejectable for one in arrivals) > 0
 
 
 def test_users_are_only_counted_in_a_closed_loop() -> None:
-    assert VariantSpec().in_the_loop is None
-    assert VariantSpec(loop="closed").in_the_loop == 1
-    assert VariantSpec(loop="closed", users=4).in_the_loop == 4
+    assert VariantSpec().closed_loop_users is None
+    assert VariantSpec(loop="closed").closed_loop_users == 1
+    assert VariantSpec(loop="closed", users=4).closed_loop_users == 4
     with pytest.raises(ValueError, match='Add loop = "closed"'):
         VariantSpec(users=4)
 
 
 def test_variants_take_turns_at_being_sent_to_first() -> None:
     moments = [0.05 * number for number in range(200)]
-    places = [[shift_s(variant, 2, 20, at_s) for variant in (0, 1)] for at_s in moments]
+    places = [[stagger_s(variant, 2, 20, at_s) for variant in (0, 1)] for at_s in moments]
     assert places[0] == [0, 0.025], "within one mean gap"
     assert all(sorted(both) == [0, 0.025] for both in places)
     assert sum(both == [0, 0.025] for both in places) == pytest.approx(100, abs=5)
 
 
 def test_a_moment_belongs_to_the_phase_it_lies_in() -> None:
-    seen = [Timeline(PHASES).phase_at(at_s) for at_s in (0, 29.999, 30, 49.9, 50.01)]
+    seen = [PhaseClock(PHASES).phase_at(at_s) for at_s in (0, 29.999, 30, 49.9, 50.01)]
     assert seen == ["before", "before", "during", "during", "during"]
 
 
 def test_no_token_is_found_inside_another() -> None:
     numbers = (0, 1, 11, 111, 1111, 1_000_001, 11_000_001)
-    tokens = [token(variant, number) for variant in (0, 1, 11) for number in numbers]
+    tokens = [make_token(variant, number) for variant in (0, 1, 11) for number in numbers]
     assert [(a, b) for a in tokens for b in tokens if a != b and a in b] == []
 
 
@@ -249,7 +252,7 @@ def test_a_bad_plan_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main([str(a_plan_file(tmp_path, **changed))])
+        main([str(write_plan_file(tmp_path, **changed))])
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
@@ -260,4 +263,4 @@ def test_a_url_that_is_no_plain_address_is_refused(tmp_path: Path, url: str) -> 
     urls = dict.fromkeys(SERVICES, "http://127.0.0.1:4100") | {"posts": url}
     variants = [{"name": "sync-chain", "urls": urls, "seed_posts": ["1"]}]
     with pytest.raises(BadPlan, match=r"is not of the form http://127\.0\.0\.1:PORT"):
-        read_plan(a_plan_file(tmp_path, variants=variants))
+        read_plan(write_plan_file(tmp_path, variants=variants))

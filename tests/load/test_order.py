@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from lab.load.anomalies import MARGIN, Asked, Order, Shown
+from lab.load.anomalies import MARGIN, FeedRequest, MonotonicReads, PostOrder
 from lab.load.samples import Sample
 
 
@@ -17,26 +17,26 @@ def a_post(post_id: str) -> Sample:
 
 
 def test_ids_of_the_lab_are_their_own_keys() -> None:
-    order = Order()
-    order.meet(["c", "b"])
+    order = PostOrder()
+    order.observe(["c", "b"])
     assert [order.key(one) for one in ("b", "a")] == ["b", "a"]
-    assert order.reaches_back_to(["c", "b"]) == "b"
+    assert order.oldest_complete_key(["c", "b"]) == "b"
 
 
 def test_other_ids_are_ordered_by_when_they_were_met() -> None:
-    order, ids = Order(by_id=False), some_ids(6)
+    order, ids = PostOrder(by_id=False), some_ids(6)
     order.key(ids[0])
-    order.meet([ids[3], ids[2], ids[1]])
-    order.meet([ids[4], ids[3], ids[0]])
+    order.observe([ids[3], ids[2], ids[1]])
+    order.observe([ids[4], ids[3], ids[0]])
     order.key(ids[5])
     assert sorted(ids, key=order.key) == ids
 
 
-def shown_in(order: Order, ids: Sequence[str]) -> tuple[Shown, list[Sample]]:
-    shown, posts = Shown(order), [a_post(one) for one in ids]
+def record_posts(order: PostOrder, ids: Sequence[str]) -> tuple[MonotonicReads, list[Sample]]:
+    reads, posts = MonotonicReads(order), [a_post(one) for one in ids]
     for one in posts:
-        shown.note(one, 1.0)
-    return shown, posts
+        reads.record_shown(one, 1.0)
+    return reads, posts
 
 
 def page(ids: Sequence[str]) -> dict[str, set[str]]:
@@ -46,23 +46,23 @@ def page(ids: Sequence[str]) -> dict[str, set[str]]:
 
 def test_a_post_missing_from_a_full_page_is_missed() -> None:
     ids = some_ids(40)
-    shown, posts = shown_in(Order(by_id=False), ids)
+    shown, posts = record_posts(PostOrder(by_id=False), ids)
     without_one = [*ids[18:38], ids[39]]
-    shown.compare(Asked(2.0, limit=21), page(without_one), 21)
+    shown.compare(FeedRequest(2.0, limit=21), page(without_one), 21)
     assert [one.id for one in posts if one.went_back] == [ids[38]]
 
 
 def test_near_the_end_of_a_page_no_post_is_missed() -> None:
     ids = some_ids(40)
-    shown, posts = shown_in(Order(by_id=False), ids)
+    shown, posts = record_posts(PostOrder(by_id=False), ids)
     otherwise = [ids[15], *ids[20:]]  # with one that we assume is older than those left out
-    shown.compare(Asked(2.0, limit=21), page(otherwise), 21)
+    shown.compare(FeedRequest(2.0, limit=21), page(otherwise), 21)
     assert not any(one.went_back for one in posts)
     assert MARGIN < 21
 
 
 def test_a_short_page_is_the_whole_feed() -> None:
     ids = some_ids(5)
-    shown, posts = shown_in(Order(by_id=False), ids)
-    shown.compare(Asked(2.0, limit=20), page(ids[1:]), 4)
+    shown, posts = record_posts(PostOrder(by_id=False), ids)
+    shown.compare(FeedRequest(2.0, limit=20), page(ids[1:]), 4)
     assert [one.id for one in posts if one.went_back] == [ids[0]]

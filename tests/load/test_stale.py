@@ -5,15 +5,15 @@ import pytest
 from lab.load.anomalies import mark_stale
 from lab.load.metrics import endpoint_figures
 from lab.load.samples import Sample
-from lab.results.paths import measured
-from lab.results.result import Endpoint, PhaseFigures, Result, Variant
+from lab.results.paths import lookup
+from lab.results.result import EndpointResult, PhaseResult, RunResult, VariantResult
 
 
 def write(at_s: float, answered_ms: float, visible_ms: float | None, **more: bool) -> Sample:
     """A post, acknowledged and visible that many ms after its intended send time."""
-    told = {"ok": True, **more}
+    settings = {"ok": True, **more}
     return Sample(
-        "v", "during", "create_post", at_s, 0.0, answered_ms, visible_ms=visible_ms, **told
+        "v", "during", "create_post", at_s, 0.0, answered_ms, visible_ms=visible_ms, **settings
     )
 
 
@@ -59,8 +59,8 @@ def test_a_refused_write_makes_no_feed_stale() -> None:
 def test_the_share_of_stale_feeds_is_a_figure() -> None:
     feeds = [feed(0.5), feed(1.5), feed(2.5), feed(3.5)]
     mark_stale([*feeds, write(1.0, 1.0, 2_000.0)])
-    told = Endpoint.model_validate(endpoint_figures(feeds))
-    phases = {"during": PhaseFigures(seconds=4, endpoints={"read_feed": told})}
-    variant = Variant(name="v", arrangement="async-bus", phases=phases)
-    result = Result(scenario="s", seed=7, started="now", variants=[variant])
-    assert measured("v.during.read_feed.stale", result) == 0.5
+    told = EndpointResult.model_validate(endpoint_figures(feeds))
+    phases = {"during": PhaseResult(seconds=4, endpoints={"read_feed": told})}
+    variant = VariantResult(name="v", arrangement="async-bus", phases=phases)
+    result = RunResult(scenario="s", seed=7, started="now", variants=[variant])
+    assert lookup("v.during.read_feed.stale", result) == 0.5

@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 
-from lab.cluster.arrangements import ARRANGEMENTS, programs
+from lab.cluster.arrangements import ARRANGEMENTS, build_programs
 from lab.experiment.evaluate import variant_result
-from lab.experiment.lag import LagSampler, Reading
-from lab.experiment.trial import load_plan
-from lab.load.plan import Action, Phase
+from lab.experiment.lag import LagReading, LagSampler
+from lab.experiment.trial import build_load_plan
+from lab.load.plan import LoadAction, PlanPhase
 from lab.load.samples import Sample
-from lab.load.schedule import schedule
-from lab.results.paths import known_path, measured
-from lab.results.result import ConsumerLag, Endpoint, PhaseFigures, Result, Variant
+from lab.load.schedule import build_schedule
+from lab.results.paths import check_figure_path, lookup
+from lab.results.result import ConsumerLag, EndpointResult, PhaseResult, RunResult, VariantResult
 from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.support.small import scenario_text
 
-MIX: dict[Action, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
-QUIET = [Phase(name=name, seconds=20) for name in ("before", "during", "after")]
+MIX: dict[LoadAction, float] = {"read_feed": 6.0, "create_post": 1.0, "create_comment": 3.0}
+QUIET = [PlanPhase(name=name, seconds=20) for name in ("before", "during", "after")]
 SURGE = [QUIET[0], QUIET[1].model_copy(update={"rate": 200.0}), QUIET[2]]
 
 
@@ -33,7 +33,7 @@ def scenario(folder: Path, load: str = "during_rate = 100, ", **more: Any) -> Sc
 
 
 def test_in_a_surge_arrivals_come_at_its_rate() -> None:
-    arrivals = schedule(7, 20, SURGE, MIX)
+    arrivals = build_schedule(7, 20, SURGE, MIX)
     ends_s = (20, 40, 60)
     counts = [sum(end - 20 <= one.at_s < end for one in arrivals) for end in ends_s]
     assert counts == [pytest.approx(wanted, rel=0.15) for wanted in (400, 4_000, 400)]
@@ -41,15 +41,15 @@ def test_in_a_surge_arrivals_come_at_its_rate() -> None:
 
 
 def test_only_the_surge_changes_the_schedule() -> None:
-    calm = schedule(7, 20, QUIET, MIX)
+    calm = build_schedule(7, 20, QUIET, MIX)
     until_then = [one for one in calm if one.at_s < 20]
-    assert schedule(7, 20, SURGE, MIX)[: len(until_then)] == until_then
+    assert build_schedule(7, 20, SURGE, MIX)[: len(until_then)] == until_then
     said = [phase.model_copy(update={"rate": 20.0}) for phase in QUIET]
-    assert schedule(7, 20, said, MIX) == calm
+    assert build_schedule(7, 20, said, MIX) == calm
 
 
 def test_gaps_in_the_surge_are_exponential_from_the_beginning() -> None:
-    moments = [one.at_s for one in schedule(7, 20, SURGE, MIX) if 20 <= one.at_s < 40]
+    moments = [one.at_s for one in build_schedule(7, 20, SURGE, MIX) if 20 <= one.at_s < 40]
     gaps = [after - before for before, after in zip([20.0, *moments], moments, strict=False)]
     mean = sum(gaps) / len(gaps)
     assert mean == pytest.approx(1 / 200, rel=0.05)
@@ -60,12 +60,12 @@ def test_gaps_in_the_surge_are_exponential_from_the_beginning() -> None:
 
 
 def test_the_plan_gives_a_rate_to_the_surge_alone(tmp_path: Path) -> None:
-    plan = load_plan(scenario(tmp_path), 7, tmp_path, [], [], 0.0)
+    plan = build_load_plan(scenario(tmp_path), 7, tmp_path, [], [], 0.0)
     assert plan["rate"] == 20
     assert {one["name"]: one.get("rate") for one in plan["phases"]} == {
         **{"warm_up": None, "before": None, "during": 100.0, "after": None}
     }
-    calm = load_plan(scenario(tmp_path, load=""), 7, tmp_path, [], [], 0.0)
+    calm = build_load_plan(scenario(tmp_path, load=""), 7, tmp_path, [], [], 0.0)
     assert not any("rate" in one for one in calm["phases"])
 
 
@@ -102,7 +102,7 @@ def test_a_consumer_has_drained_when_its_lag_is_usual_again(
     offsets = {0.0: 0, 2.5: 10, 3.0: 20, 3.5: 40, 4.0: 60, 4.5: 80}
     sampler = LagSampler([], 0.0)
     sampler.readings = [
-        Reading(t, "async-bus", "query", heads[t], offsets[t], offsets[t], answered=True)
+        LagReading(t, "async-bus", "query", heads[t], offsets[t], offsets[t], answered=True)
         for t in heads
     ]
     lag = sampler.figures(one, "async-bus")["query"]
@@ -112,9 +112,9 @@ def test_a_consumer_has_drained_when_its_lag_is_usual_again(
 
 def test_not_to_drain_after_a_surge_is_a_measurement(tmp_path: Path) -> None:
     lag = {"query": ConsumerLag(max=9, outage_seconds=1.0), "comments": ConsumerLag(max=9)}
-    result = _result(Variant(name="v", arrangement="async-bus", lag=lag))
-    assert measured("v.lag.query.drained_seconds", result) == float("inf")
-    assert measured("v.lag.comments.drained_seconds", result) is None  # nothing had been published
+    result = _result(VariantResult(name="v", arrangement="async-bus", lag=lag))
+    assert lookup("v.lag.query.drained_seconds", result) == float("inf")
+    assert lookup("v.lag.comments.drained_seconds", result) is None  # nothing had been published
 
 
 def test_recovery_is_counted_from_the_end_of_the_surge(tmp_path: Path) -> None:
@@ -133,17 +133,17 @@ def test_recovery_is_counted_from_the_end_of_the_surge(tmp_path: Path) -> None:
     assert calm.recovery_seconds is None
 
 
-def _result(variant: Variant) -> Result:
-    return Result(scenario="s", seed=7, started="now", variants=[variant])
+def _result(variant: VariantResult) -> RunResult:
+    return RunResult(scenario="s", seed=7, started="now", variants=[variant])
 
 
 def test_a_path_leads_to_the_good_answers_a_second() -> None:
-    feed = Endpoint(sent=50, ok=30, failed=20)
-    phases = {"during": PhaseFigures(seconds=2.5, endpoints={"read_feed": feed})}
-    result = _result(Variant(name="v", arrangement="sync-chain", phases=phases))
-    known_path("v.during.read_feed.rate", ["v"], ["during"], steady=False)
-    assert measured("v.during.read_feed.rate", result) == 12
-    assert measured("v.during.create_post.rate", result) is None
+    feed = EndpointResult(sent=50, ok=30, failed=20)
+    phases = {"during": PhaseResult(seconds=2.5, endpoints={"read_feed": feed})}
+    result = _result(VariantResult(name="v", arrangement="sync-chain", phases=phases))
+    check_figure_path("v.during.read_feed.rate", ["v"], ["during"], steady=False)
+    assert lookup("v.during.read_feed.rate", result) == 12
+    assert lookup("v.during.create_post.rate", result) is None
 
 
 # ── Capacity of one consumer
@@ -151,11 +151,11 @@ def test_a_path_leads_to_the_good_answers_a_second() -> None:
 
 def test_the_time_for_an_event_is_set_by_consumer(tmp_path: Path) -> None:
     arrangement = ARRANGEMENTS["async-bus"]
-    ports = dict.fromkeys(arrangement.parts, 1)
+    ports = dict.fromkeys(arrangement.processes, 1)
     options = {"apply_ms": {"query": 25, "comments": 5}}
     told = {
         one.name: " ".join(one.argv)
-        for one in programs("v", arrangement, options, ports, tmp_path, "token")
+        for one in build_programs("v", arrangement, options, ports, tmp_path, "token")
     }
     assert "--apply-ms 25" in told["v.query"]
     assert "--apply-ms 5" in told["v.comments"]
@@ -180,7 +180,7 @@ def test_a_table_of_unknown_consumers_is_refused(tmp_path: Path, table: str, sen
 
 
 def test_a_change_of_rate_changes_only_the_clock() -> None:
-    at_s = [one.at_s for one in schedule(7, 20, SURGE, MIX)]
+    at_s = [one.at_s for one in build_schedule(7, 20, SURGE, MIX)]
     gaps = [20 * min(at, 20) + 200 * max(0, min(at, 40) - 20) + 20 * max(0, at - 40) for at in at_s]
-    alike = schedule(7, 1, [QUIET[0].model_copy(update={"seconds": 4_800})], MIX)
+    alike = build_schedule(7, 1, [QUIET[0].model_copy(update={"seconds": 4_800})], MIX)
     assert gaps == pytest.approx([one.at_s for one in alike], abs=1e-3)

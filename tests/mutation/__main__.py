@@ -15,7 +15,7 @@ from pathlib import Path
 from shutil import copy2, copytree
 from tempfile import TemporaryDirectory
 
-from tests.mutation.faults import FAULTS, Fault
+from tests.mutation.faults import FAULTS, SourceMutation
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("lab", "tests", "docs", "notebooks", "cli.py", "pyproject.toml", "README.md")
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(caught < len(chosen))
 
 
-def tried(fault: Fault) -> str:
+def tried(fault: SourceMutation) -> str:
     """The outcome for one fault: the test that caught it, or that no test did."""
     status, said = tested(fault, fault.tests)
     failed = re.search(r"^FAILED (.+?)(?: - .*)?$", said, re.MULTILINE)
@@ -55,7 +55,7 @@ def tried(fault: Fault) -> str:
     return "NOT CAUGHT" if status == 0 else f"NOT CAUGHT (status {status})\n{said}"
 
 
-def tested(fault: Fault | None, paths: Iterable[str]) -> tuple[int, str]:
+def tested(fault: SourceMutation | None, paths: Iterable[str]) -> tuple[int, str]:
     """Run some tests in a copy of the project, with or without a fault; exit status and output."""
     with TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder).resolve()

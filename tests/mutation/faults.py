@@ -9,7 +9,7 @@ consecutive lines form one text.
 from typing import NamedTuple
 
 
-class Fault(NamedTuple):
+class SourceMutation(NamedTuple):
     name: str
     file: str
     tests: tuple[str, ...]
@@ -205,7 +205,7 @@ _TABLE = """
 """
 
 
-def _faults(table: str) -> list[Fault]:
+def _faults(table: str) -> list[SourceMutation]:
     found = []
     for group in table.split("\n@ ")[1:]:
         head, *blocks = group.split("\n# ")
@@ -214,7 +214,7 @@ def _faults(table: str) -> list[Fault]:
             old, new = ("\n".join(one[1:] for one in lines if one[0] == sign) for sign in "-+")
             if lines[0].startswith("~"):
                 old, new = lines[0][1:].split(" → ")
-            found.append(Fault(name, file, tuple(tests.split()), old, new))
+            found.append(SourceMutation(name, file, tuple(tests.split()), old, new))
     return found
 
 

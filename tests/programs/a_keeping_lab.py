@@ -27,7 +27,7 @@ def kept(name: str, folder: Path, port: int, *how: str, command: str = sys.execu
         # As the lab does: the service must not inherit our PYTHONPATH.
         env={ENVIRONMENT: json.dumps({"PYTHONPATH": None})},
         health=f"http://127.0.0.1:{port}/",
-        keeps=True,
+        owns_tree=True,
     )
 
 
@@ -37,7 +37,7 @@ async def run(folder: Path, port: int, how: list[str]) -> None:
         await supervisor.start(program)
         if "suspended" in how:
             await supervisor.suspend("stray")
-        told = {"nursery": supervisor._link.pid, "keeper": supervisor.pid("stray")}
+        told = {"nursery": supervisor._fork_server.pid, "keeper": supervisor.pid("stray")}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from lab.support.parent_watch import watch_lifeline
+from lab.support.parent_watch import exit_with_parent
 
 ANSWERS = {
     "ready": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--child", action="store_true", help="start a process of its own")
     parser.add_argument("--facts", action="store_true", help="print what surrounds us, and end")
     options = parser.parse_args(argv)
-    watch_lifeline()
+    exit_with_parent()
     if options.deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if options.child:

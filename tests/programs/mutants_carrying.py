@@ -26,7 +26,7 @@ class _Bus:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.bus, name)
 
-    async def holds(self, sequence: int, event_id: str) -> bool:
+    async def contains(self, sequence: int, event_id: str) -> bool:
         return True  # else the relay would notice the loss and publish again
 
 
@@ -122,7 +122,7 @@ def the_log_acknowledges_before_the_commit(program: ModuleType) -> None:
 
         def commit() -> None:
             log._waiting.append((events, loop.create_future()))
-            log._something_waits.set()
+            log._work_available.set()
 
         loop.call_later(TOO_LATE_S, commit)
         first = log.newest + 1

@@ -10,21 +10,21 @@ from pathlib import Path
 
 from tests.support.browser import (
     LEFT,
-    Seen,
+    PageObserver,
     chromium,
     eventually,
     figure,
     is_down,
-    is_well,
-    opened,
+    is_healthy,
+    open_page,
 )
-from tests.support.live_world import typed
+from tests.support.live_world import run_console_process
 
 LOOK_S = 12
 """Seconds of history on each picture, so that its charts are not empty."""
 
 
-def at_least(seen: Seen, seconds: float) -> None:
+def at_least(seen: PageObserver, seconds: float) -> None:
     """Wait until the page's clock has advanced by that much."""
     clock = "() => document.getElementById('clock').textContent"
 
@@ -42,15 +42,15 @@ def main(folder: str) -> None:
     into.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as home,
-        typed(Path(home)) as live,
+        run_console_process(Path(home)) as live,
         chromium() as browser,
-        opened(browser, live.addresses[0], color_scheme="light") as seen,
+        open_page(browser, live.addresses[0], color_scheme="light") as seen,
     ):
         page = seen.page
         at_least(seen, LOOK_S)
         page.screenshot(path=into / "live-calm.png")
         page.keyboard.press("k")
-        seen.wait(is_down, "comments")
+        seen.wait_for(is_down, "comments")
         page.wait_for_selector(figure(LEFT, 1, False))
         at_least(seen, 5)
         page.screenshot(path=into / "live-outage.png")
@@ -59,8 +59,8 @@ def main(folder: str) -> None:
         page.screenshot(path=into / "live-outage-dark.png")
         page.keyboard.press("d")
         page.keyboard.press("u")
-        seen.wait(is_well, "comments")
-        seen.wait(figure, 1, True)
+        seen.wait_for(is_healthy, "comments")
+        seen.wait_for(figure, 1, True)
         at_least(seen, 4)
         page.screenshot(path=into / "live-recovery.png")
 

@@ -26,7 +26,7 @@ def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
     from lab.experiment import evaluate, runner
 
     def problems(*of: Any) -> list[str]:
-        found = evaluate.health_of_the_run(*of)
+        found = evaluate.validity_problems(*of)
         return [one for one in found if not any(words in one for words in SLOWNESS)]
 
     put(runner, "health_of_the_run", problems)

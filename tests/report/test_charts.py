@@ -12,15 +12,22 @@ from rich.console import Console
 
 from lab.experiment.lag import read_lag
 from lab.load.samples import Sample
-from lab.report.charts import Chart, Raw, charts
-from lab.report.charts.colours import GROUND, INKS, hands
-from lab.report.charts.data import clock
+from lab.report.charts import Chart, ChartData, charts
+from lab.report.charts.colours import BACKGROUND, COLOURS, series_styles
+from lab.report.charts.data import time_axis
 from lab.report.charts.svg import Scale, line, linear, logarithmic
-from lab.report.terminal.plots import plots
-from lab.results.result import FaultProof, OneRun, Result, Timeline, Variant, timeline_told
+from lab.report.terminal.plots import print_plots
+from lab.results.result import (
+    FaultEvidence,
+    RunResult,
+    RunSummary,
+    RunTimeline,
+    VariantResult,
+    build_timeline,
+)
 from lab.scenarios import catalogue
 from lab.scenarios.late_joiners import surge_window
-from tests.support.kept_runs import BOTH, hostile, kept, readings, result, samples
+from tests.support.kept_runs import BOTH, hostile_result, readings, result, samples, save_run
 
 HOSTILE = "</title></svg><script>alert(1)</script>\"' onload=alert(2) \x1b]0;x\x07\u202e&amp;"
 ALL = {
@@ -30,22 +37,22 @@ ALL = {
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawn(of: Result, raw: Raw) -> dict[str, Chart]:
-    return {one.name: one for one in charts(of, raw)}
+def charts_by_name(document: RunResult, data: ChartData) -> dict[str, Chart]:
+    return {one.name: one for one in charts(document, data)}
 
 
 @pytest.fixture(scope="module")
-def raw() -> Raw:
+def raw() -> ChartData:
     own = [one for one in samples() if one.phase != "warm_up"]
-    return Raw(tuple(own), tuple(readings()))
+    return ChartData(tuple(own), tuple(readings()))
 
 
 @pytest.fixture(scope="module")
-def run(raw: Raw) -> Result:
+def run(raw: ChartData) -> RunResult:
     return result(raw.samples)
 
 
-def turn_by_turn(*phases: str) -> Result:
+def result_with_phases(*phases: str) -> RunResult:
     """A run with several faults one after another; the chain has no bus."""
     of = result(samples())
     figures = of.variants[0].phases
@@ -57,26 +64,26 @@ def turn_by_turn(*phases: str) -> Result:
     for variant in of.variants:
         variant.phases, variant.lag = own, {}
         variant.faults = [
-            FaultProof(kind="down", target=phase.split()[0], acted=True)
+            FaultEvidence(kind="down", target=phase.split()[0], acted=True)
             for phase in phases
             if variant.name == "async-bus" or phase != "event-bus down"
         ]
     return of
 
 
-def tree(of: Chart, styled: bool = True) -> ElementTree.Element:
-    return ElementTree.fromstring(of.svg(styled))
+def tree(chart: Chart, styled: bool = True) -> ElementTree.Element:
+    return ElementTree.fromstring(chart.svg(styled))
 
 
-def texts(of: Chart) -> list[str]:
-    return ["".join(one.itertext()) for one in tree(of).iter(f"{SVG}text")]
+def texts(chart: Chart) -> list[str]:
+    return ["".join(one.itertext()) for one in tree(chart).iter(f"{SVG}text")]
 
 
-def paths(of: Chart, *classes: str) -> list[str]:
+def paths(chart: Chart, *classes: str) -> list[str]:
     """The drawing commands of the paths that have all the classes."""
     return [
         one.get("d", "")
-        for one in tree(of).iter(f"{SVG}path")
+        for one in tree(chart).iter(f"{SVG}path")
         if set(classes) <= set(one.get("class", "").split())
     ]
 
@@ -85,13 +92,13 @@ def points(path: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)]
 
 
-def test_only_what_was_measured_has_a_chart(run: Result, raw: Raw) -> None:
-    def names(raw: Raw = raw, **changed: object) -> set[str]:
-        return set(drawn(run.model_copy(update=changed), raw))
+def test_only_what_was_measured_has_a_chart(run: RunResult, raw: ChartData) -> None:
+    def names(raw: ChartData = raw, **changed: object) -> set[str]:
+        return set(charts_by_name(run.model_copy(update=changed), raw))
 
     assert names() == ALL
-    assert names(Raw()) == {"answered-visible", "predicted-measured"}
-    assert names(Raw(raw.samples)) == ALL - {"lag"}
+    assert names(ChartData()) == {"answered-visible", "predicted-measured"}
+    assert names(ChartData(raw.samples)) == ALL - {"lag"}
     unknown = run.predictions[0].model_copy(update={"measured": None, "deviation": None})
     no_theory: list[dict[str, object]] = [
         *({"predictions": []}, {"predictions": [unknown]}),
@@ -99,11 +106,13 @@ def test_only_what_was_measured_has_a_chart(run: Result, raw: Raw) -> None:
     ]
     for changed in no_theory:
         assert names(**changed) == ALL - {"predicted-measured"}
-    assert "blast-radius" in drawn(turn_by_turn("posts down", "query down"), Raw())
-    assert charts(Result(scenario="x", seed=1, started="", variants=[])) == []
+    assert "blast-radius" in charts_by_name(
+        result_with_phases("posts down", "query down"), ChartData()
+    )
+    assert charts(RunResult(scenario="x", seed=1, started="", variants=[])) == []
 
 
-def test_every_chart_has_a_title_and_a_description(run: Result, raw: Raw) -> None:
+def test_every_chart_has_a_title_and_a_description(run: RunResult, raw: ChartData) -> None:
     for one in charts(run, raw):
         svg = tree(one)
         title, says = svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")
@@ -117,14 +126,14 @@ def test_every_chart_has_a_title_and_a_description(run: Result, raw: Raw) -> Non
         assert not re.search(r"href|@import|<image|<use|<foreignObject", one.svg())
 
 
-def test_the_description_of_latency_has_the_figures(run: Result, raw: Raw) -> None:
-    says = drawn(run, raw)["latency-over-time"].says
+def test_the_description_of_latency_has_the_figures(run: RunResult, raw: ChartData) -> None:
+    says = charts_by_name(run, raw)["latency-over-time"].description
     assert "comments latency (ms 300) from 2.0 s to 4.0 s" in says
     assert re.search(r"sync-chain, read_feed, p50: before \d\.\d ms, during 30\d ms", says)
 
 
-def test_a_slow_hop_is_high_up_for_the_chain_alone(run: Result, raw: Raw) -> None:
-    chart = drawn(run, raw)["latency-over-time"]
+def test_a_slow_hop_is_high_up_for_the_chain_alone(run: RunResult, raw: ChartData) -> None:
+    chart = charts_by_name(run, raw)["latency-over-time"]
     chain, bus = (paths(chart, "line", f"i-{ink}")[1] for ink in ("chain", "bus"))
     rise = {
         path: max(y for _, y in points(path)) - min(y for _, y in points(path))
@@ -135,20 +144,20 @@ def test_a_slow_hop_is_high_up_for_the_chain_alone(run: Result, raw: Raw) -> Non
     assert chain.count("M") == 3, "broken where a phase begins"
 
 
-def test_errors_are_crosses_and_stand_apart_from_answers(run: Result, raw: Raw) -> None:
-    chart = drawn(run, raw)["latency-over-time"]
+def test_errors_are_crosses_and_stand_apart_from_answers(run: RunResult, raw: ChartData) -> None:
+    chart = charts_by_name(run, raw)["latency-over-time"]
     crosses = sum(len(points(path)) for path in paths(chart, "cross", "i-chain"))
     assert crosses == sum(not one.ok for one in raw.samples) > 5
     assert "an error, not an answer" in texts(chart)
 
 
-def windows(of: Chart) -> list[ElementTree.Element]:
-    return [one for one in tree(of).iter(f"{SVG}rect") if one.get("class") == "window"]
+def window_elements(chart: Chart) -> list[ElementTree.Element]:
+    return [one for one in tree(chart).iter(f"{SVG}rect") if one.get("class") == "window"]
 
 
-def test_the_window_of_a_fault_is_drawn_to_scale(run: Result, raw: Raw) -> None:
-    chart = drawn(run, raw)["latency-over-time"]
-    found = windows(chart)
+def test_the_window_of_a_fault_is_drawn_to_scale(run: RunResult, raw: ChartData) -> None:
+    chart = charts_by_name(run, raw)["latency-over-time"]
+    found = window_elements(chart)
     assert len(found) == 3
     axis = max(points(path)[1][0] for path in paths(chart, "grid"))
     begins, width = (float(found[0].get(of, 0)) for of in ("x", "width"))
@@ -156,15 +165,17 @@ def test_the_window_of_a_fault_is_drawn_to_scale(run: Result, raw: Raw) -> None:
     assert axis - begins == pytest.approx(2 * (axis - 64) / 3, rel=0.01)
 
 
-def test_a_fault_of_one_variant_is_drawn_over_no_other(run: Result, raw: Raw) -> None:
+def test_a_fault_of_one_variant_is_drawn_over_no_other(run: RunResult, raw: ChartData) -> None:
     timeline = run.timeline.model_copy(deep=True)
     timeline.windows[0].variants = ["async-bus"]
-    chart = drawn(run.model_copy(update={"timeline": timeline}), raw)["success-over-time"]
-    assert len(windows(chart)) == 3  # a strip for each kind of request
+    chart = charts_by_name(run.model_copy(update={"timeline": timeline}), raw)["success-over-time"]
+    assert len(window_elements(chart)) == 3  # a strip for each kind of request
 
 
-def test_success_is_as_high_as_its_share_failures_are_hatched(run: Result, raw: Raw) -> None:
-    chart = tree(drawn(run, raw)["success-over-time"])
+def test_success_is_as_high_as_its_share_failures_are_hatched(
+    run: RunResult, raw: ChartData
+) -> None:
+    chart = tree(charts_by_name(run, raw)["success-over-time"])
     lost = [one for one in chart.iter(f"{SVG}rect") if one.get("class") == "lost"]
     heights = [float(one.get("height", 0)) for one in lost]
     assert len(lost) > 3
@@ -175,8 +186,8 @@ def test_success_is_as_high_as_its_share_failures_are_hatched(run: Result, raw: 
     assert {one.get("height") for one in blue} == {"20"}
 
 
-def test_a_curve_of_quantiles_ends_where_its_samples_end(run: Result, raw: Raw) -> None:
-    chart = drawn(run, raw)["latency-quantiles"]
+def test_a_curve_of_quantiles_ends_where_its_samples_end(run: RunResult, raw: ChartData) -> None:
+    chart = charts_by_name(run, raw)["latency-quantiles"]
     ticks = {text for text in texts(chart) if text in ("50 %", "90", "99", "99.9")}
     count = max(
         sum((one.variant, one.phase, one.endpoint) == (*key, "read_feed") for one in raw.samples)
@@ -186,24 +197,24 @@ def test_a_curve_of_quantiles_ends_where_its_samples_end(run: Result, raw: Raw) 
     assert ticks == {"50 %", "90"}
 
 
-def test_many_phases_are_drawn_as_a_matrix_without_quantiles(raw: Raw) -> None:
+def test_many_phases_are_drawn_as_a_matrix_without_quantiles(raw: ChartData) -> None:
     phases = ("posts down", "comments down", "event-bus down")
-    found = drawn(turn_by_turn(*phases), raw)
+    found = charts_by_name(result_with_phases(*phases), raw)
     assert "latency-quantiles" not in found
     shown = texts(found["blast-radius"])
     assert {*phases, "before", "after", "66.6 %"} & set(shown) >= {*phases, "before", "after"}
     assert shown.count("-") == 3  # the chain has no bus
 
 
-def test_answered_and_visible_are_two_places_on_one_line(run: Result, raw: Raw) -> None:
-    chart = drawn(run, raw)["answered-visible"]
+def test_answered_and_visible_are_two_places_on_one_line(run: RunResult, raw: ChartData) -> None:
+    chart = charts_by_name(run, raw)["answered-visible"]
     assert any(re.fullmatch(r"30\d → 32\d", text) for text in texts(chart))
     rings = [float(one.get("cx", 0)) for one in tree(chart).iter(f"{SVG}circle")]
     assert len(rings) == 2 * 3 * 2  # two kinds of write, three phases, two variants
 
 
-def test_lag_rises_and_drains_and_says_how_long_it_took(run: Result, raw: Raw) -> None:
-    chart = drawn(run, raw)["lag"]
+def test_lag_rises_and_drains_and_says_how_long_it_took(run: RunResult, raw: ChartData) -> None:
+    chart = charts_by_name(run, raw)["lag"]
     heights = [y for _, y in points(paths(chart, "line", "i-bus")[1])]
     top = heights.index(min(heights))
     assert 0 < top < len(heights) - 1
@@ -211,20 +222,20 @@ def test_lag_rises_and_drains_and_says_how_long_it_took(run: Result, raw: Raw) -
     assert "async-bus: 40 at most, level after 1.0 s" in texts(chart)
 
 
-def test_a_prediction_that_is_far_off_is_said_to_be(run: Result, raw: Raw) -> None:
+def test_a_prediction_that_is_far_off_is_said_to_be(run: RunResult, raw: ChartData) -> None:
     far = run.predictions[0].model_copy(
         update={"measured": 30_000.0, "deviation": 99.0, "agrees": False}
     )
-    chart = drawn(run.model_copy(update={"predictions": [far]}), raw)["predicted-measured"]
+    chart = charts_by_name(run.model_copy(update={"predictions": [far]}), raw)["predicted-measured"]
     assert any(text.endswith("further off than is drawn") for text in texts(chart))
     assert paths(chart, "ring", "i-plain")
     assert not paths(chart, "fill", "i-plain")
 
 
 def test_what_people_typed_is_text_and_never_markup() -> None:
-    of = hostile(HOSTILE)
+    of = hostile_result(HOSTILE)
     names = tuple(variant.name for variant in of.variants)
-    raw = Raw(tuple(samples(names)), tuple(readings(names[0])))
+    raw = ChartData(tuple(samples(names)), tuple(readings(names[0])))
     found = charts(of, raw)
     assert {one.name for one in found} == {*ALL, "blast-radius"}
     for one in found:
@@ -235,7 +246,7 @@ def test_what_people_typed_is_text_and_never_markup() -> None:
         }
         assert not [key for each in elements for key in each.attrib if key.startswith("on")]
         assert not re.search(r"[\x00-\x1f\u202e]", "".join(tree(one, styled=False).itertext()))
-    assert not set(plotted(of, raw)) & set("\x1b\u202e"), "a plot drives no terminal"
+    assert not set(plot_text(of, raw)) & set("\x1b\u202e"), "a plot drives no terminal"
 
 
 def luminance(colour: str) -> float:
@@ -253,41 +264,47 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_every_line_can_be_seen_on_its_ground() -> None:
-    for ink, colours in INKS.items():
-        for ground, colour in GROUND.items():
+    for ink, colours in COLOURS.items():
+        for ground, colour in BACKGROUND.items():
             assert contrast(colours[ground], colour) >= 3, (ink, ground)
 
 
 def test_variants_have_the_colours_they_have_everywhere_and_differ() -> None:
-    assert INKS["chain"] == {"light": "#B84F00", "dark": "#E69F00"}
-    assert INKS["bus"] == {"light": "#0072B2", "dark": "#56B4E9"}
-    variants = [Variant(name=f"v{n}", arrangement=a) for n, a in enumerate(("async-bus", *BOTH))]
-    assert [one.ink for one in hands(variants)] == ["bus", "chain", "green"]
-    six = hands([Variant(name=f"v{number}", arrangement="sync-chain") for number in range(6)])
+    assert COLOURS["chain"] == {"light": "#B84F00", "dark": "#E69F00"}
+    assert COLOURS["bus"] == {"light": "#0072B2", "dark": "#56B4E9"}
+    variants = [
+        VariantResult(name=f"v{n}", arrangement=a) for n, a in enumerate(("async-bus", *BOTH))
+    ]
+    assert [one.colour for one in series_styles(variants)] == ["bus", "chain", "green"]
+    six = series_styles(
+        [VariantResult(name=f"v{number}", arrangement="sync-chain") for number in range(6)]
+    )
     for of in ("ink", "shape", "dash"):
         assert len({getattr(one, of) for one in six}) == 6
 
 
-def test_bins_end_where_phases_end(run: Result, raw: Raw) -> None:
-    time = clock(run, raw)
+def test_bins_end_where_phases_end(run: RunResult, raw: ChartData) -> None:
+    time = time_axis(run, raw)
     assert time is not None
     assert {0.0, 2.0, 4.0, 6.0} <= {round(edge, 6) for edge in time.edges}
-    binned = time.binned(list(raw.samples))
+    binned = time.bin_samples(list(raw.samples))
     assert sum(map(len, binned)) == len(raw.samples)
     for number, found in enumerate(binned):
         assert len({one.phase for one in found}) <= 1, time.edges[number]
 
 
-def test_a_document_without_a_timeline_is_drawn_without_windows(run: Result, raw: Raw) -> None:
-    found = drawn(run.model_copy(update={"timeline": Timeline()}), raw)
+def test_a_document_without_a_timeline_is_drawn_without_windows(
+    run: RunResult, raw: ChartData
+) -> None:
+    found = charts_by_name(run.model_copy(update={"timeline": RunTimeline()}), raw)
     assert found.keys() == ALL
-    assert "Nothing was broken" in found["success-over-time"].says
+    assert "Nothing was broken" in found["success-over-time"].description
     assert "window" not in found["latency-over-time"].body
 
 
 def test_the_timeline_is_what_the_scenario_says() -> None:
     scenario = catalogue.find("downed-service")
-    told = timeline_told(scenario.timeline(), list(scenario.variants), None)
+    told = build_timeline(scenario.timeline(), list(scenario.variants), None)
     assert [one.name for one in told.stages] == ["before", "during", "after"]
     (window,) = told.windows
     assert (window.target, window.kind) == ("comments", "down")
@@ -295,19 +312,19 @@ def test_the_timeline_is_what_the_scenario_says() -> None:
     assert window.variants == list(scenario.variants)
     burst = catalogue.find("burst")
     surge = surge_window(burst.load, burst.phases)
-    told = timeline_told(burst.timeline(), list(burst.variants), surge)
+    told = build_timeline(burst.timeline(), list(burst.variants), surge)
     assert [one.target for one in told.windows if one.kind == "surge"] == ["load"]
 
 
 def test_what_a_run_has_left_is_read_back(tmp_path: Path) -> None:
-    of = kept(tmp_path)
-    found = Raw.of(of, tmp_path)
+    of = save_run(tmp_path)
+    found = ChartData.read(of, tmp_path)
     assert len(found.samples) == sum(one.phase != "warm_up" for one in samples())
     assert list(found.readings) == readings()
     assert found.problems == ()
     (tmp_path / "samples.csv").write_text("not,samples\n")
     (tmp_path / "lag.csv").unlink()
-    damaged = Raw.of(of, tmp_path)
+    damaged = ChartData.read(of, tmp_path)
     assert (damaged.samples, damaged.readings) == ((), ())
     assert len(damaged.problems) == 2
 
@@ -326,17 +343,17 @@ def test_of_several_runs_the_valid_ones_are_drawn_together(tmp_path: Path) -> No
         (("run-01", True), ("run-02", False), ("run-03", True), ("../outside", True)), 1
     ):
         (folder / name).mkdir(parents=True)
-        kept(folder / name)
-        runs.append(OneRun(seed=number, folder=name, valid=valid))
+        save_run(folder / name)
+        runs.append(RunSummary(seed=number, folder=name, valid=valid))
     one = sum(sample.phase != "warm_up" for sample in samples())
-    found = Raw.of(result(samples(), repeats=len(runs), runs=runs), folder)
+    found = ChartData.read(result(samples(), repeats=len(runs), runs=runs), folder)
     assert len(found.samples) == 2 * one, "and none from outside the folder"
     assert list(found.readings) == readings()
 
 
 def test_with_many_samples_there_are_lines_and_no_smear() -> None:
     many = [one for one in samples(count=4_000) if one.phase != "warm_up"]
-    chart = drawn(result(many), Raw(tuple(many)))["latency-over-time"]
+    chart = charts_by_name(result(many), ChartData(tuple(many)))["latency-over-time"]
     assert not paths(chart, "faint")
     assert paths(chart, "line", "i-chain", "d0")
     assert len(chart.svg()) < 40_000
@@ -362,48 +379,52 @@ def test_a_line_is_broken_where_nothing_was_measured() -> None:
     assert line([(0, 0), None, (1, 1)], "x") == ""
 
 
-def plotted(of: Result, raw: Raw, width: int = 80, encoding: str = "utf-8") -> str:
+def plot_text(
+    document: RunResult, data: ChartData, width: int = 80, encoding: str = "utf-8"
+) -> str:
     binary = io.BytesIO()
     out = io.TextIOWrapper(binary, encoding=encoding, errors="strict")
-    plots(of, raw, Console(file=out, width=width, force_terminal=False))
+    print_plots(document, data, Console(file=out, width=width, force_terminal=False))
     out.flush()
     return binary.getvalue().decode(encoding)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_a_plot_fits_the_terminal_and_its_signs(run: Result, raw: Raw, encoding: str) -> None:
+def test_a_plot_fits_the_terminal_and_its_signs(
+    run: RunResult, raw: ChartData, encoding: str
+) -> None:
     for width in (40, 80, 200):
-        lines = plotted(run, raw, width, encoding).splitlines()
+        lines = plot_text(run, raw, width, encoding).splitlines()
         assert max(map(len, lines)) <= width
         headings = [one.strip() for one in lines if one.strip() in ("read_feed", "create_post")]
         assert headings[:2] == ["read_feed", "create_post"]
 
 
-def rows_of(of: str, sign: str) -> Sequence[int]:
+def rows_with(plot: str, sign: str) -> Sequence[int]:
     """The rows of the first panel that contain a sign; 0 is the topmost."""
-    panel = of.split("read_feed")[1].split("good")[0].splitlines()[1:7]
+    panel = plot.split("read_feed")[1].split("good")[0].splitlines()[1:7]
     return [number for number, text in enumerate(panel) if sign in text]
 
 
-def test_a_plot_shows_who_is_slow_and_who_fails(run: Result, raw: Raw) -> None:
-    shown = plotted(run, raw)
-    assert rows_of(shown, "●")[0] == 0
-    assert min(rows_of(shown, "□")) > 3
+def test_a_plot_shows_who_is_slow_and_who_fails(run: RunResult, raw: ChartData) -> None:
+    shown = plot_text(run, raw)
+    assert rows_with(shown, "●")[0] == 0
+    assert min(rows_with(shown, "□")) > 3
     assert "good ●" in shown
     assert "good □" not in shown
     assert "comments latency (ms 300)" in shown
 
 
-def test_a_plot_shows_who_fell_behind_and_was_level_again(run: Result, raw: Raw) -> None:
-    panel = plotted(run, raw).split("query behind the bus's head, events")[1].splitlines()[1:7]
+def test_a_plot_shows_who_fell_behind_and_was_level_again(run: RunResult, raw: ChartData) -> None:
+    panel = plot_text(run, raw).split("query behind the bus's head, events")[1].splitlines()[1:7]
     highest = min(number for number, text in enumerate(panel) if "□" in text)
     assert highest <= 1
     assert panel[-1].rstrip().endswith("□")
     assert not any("●" in text for text in panel)
 
 
-def test_a_plot_shows_the_spread_of_every_phase(run: Result, raw: Raw) -> None:
-    spread = plotted(run, raw).split("Spread: p50, p95 and max")[1]
+def test_a_plot_shows_the_spread_of_every_phase(run: RunResult, raw: ChartData) -> None:
+    spread = plot_text(run, raw).split("Spread: p50, p95 and max")[1]
     feed, post, _ = (
         block for block in re.split(r"read_feed|create_post|create_comment", spread)[1:]
     )
@@ -413,12 +434,12 @@ def test_a_plot_shows_the_spread_of_every_phase(run: Result, raw: Raw) -> None:
     assert re.search(r"30\d +30\d +30\d$", chain[1].rstrip())
     assert "◌" in post
     assert "◌" not in feed
-    assert "Spread" not in plotted(turn_by_turn("a down", "b down"), raw)
+    assert "Spread" not in plot_text(result_with_phases("a down", "b down"), raw)
 
 
-def test_without_samples_or_room_a_plot_says_so(run: Result, raw: Raw) -> None:
-    assert plotted(run, Raw()).strip() == "Nothing to plot: there are no samples."
-    narrow = " ".join(plotted(run, raw, width=20).split())
+def test_without_samples_or_room_a_plot_says_so(run: RunResult, raw: ChartData) -> None:
+    assert plot_text(run, ChartData()).strip() == "Nothing to plot: there are no samples."
+    narrow = " ".join(plot_text(run, raw, width=20).split())
     assert narrow == "Nothing to plot: the terminal is too narrow."
 
 
@@ -427,6 +448,6 @@ def test_where_nothing_was_answered_well_the_plot_says_it() -> None:
         Sample("sync-chain", "during", "read_feed", 3.0 + number / 10, 0.1, 5.0, 503, "http_503")
         for number in range(9)
     ]
-    shown = plotted(result(bad, ("sync-chain",)), Raw(tuple(bad)))
+    shown = plot_text(result(bad, ("sync-chain",)), ChartData(tuple(bad)))
     assert "not one good answer" in shown
     assert "××" in shown

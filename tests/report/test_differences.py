@@ -1,20 +1,20 @@
 """Differences, real or not, as the report shows them in 80 columns."""
 
-from lab.results.result import Difference, NoiseFloor, OneRun, Result
-from tests.report.test_tables import a_result, endpoint, flat, printed, variant
+from lab.results.result import Difference, NoiseFloor, RunResult, RunSummary
+from tests.report.test_tables import endpoint, flat, make_result, rendered_text, variant
 
 MEASURED = NoiseFloor(share=0.071, runs=4, newest="2026-01-02T10:00:00+00:00")
 
 
-def difference(of: str, phase: str, ratio: float, verdict: str, name: str) -> Difference:
+def difference(request: str, phase: str, ratio: float, verdict: str, name: str) -> Difference:
     ends = {"low": ratio * 0.9, "high": ratio * 1.1}
-    told = {"variant": name, "against": "sync-chain", "phase": phase, "endpoint": of}
+    told = {"variant": name, "against": "sync-chain", "phase": phase, "endpoint": request}
     return Difference.model_validate({**told, **ends, "ratio": ratio, "verdict": verdict})
 
 
-def compared(*names: str, floor: NoiseFloor = MEASURED) -> Result:
+def result_with_differences(*names: str, floor: NoiseFloor = MEASURED) -> RunResult:
     names = names or ("async-bus",)
-    return a_result(
+    return make_result(
         *(variant(name, 1.0) for name in ("sync-chain", *names)),
         noise_floor=floor,
         differences=[
@@ -30,7 +30,9 @@ def compared(*names: str, floor: NoiseFloor = MEASURED) -> Result:
 
 
 def test_a_difference_is_shown_with_its_interval_and_its_word() -> None:
-    lines = [" ".join(line.split()) for line in printed(compared()).splitlines()]
+    lines = [
+        " ".join(line.split()) for line in rendered_text(result_with_differences()).splitlines()
+    ]
     assert "read_feed during 0.11 0.099 0.12 faster" in lines
     assert "create_post during 1.03 0.93 1.13 -" in lines
     assert "after 310 279 341 slower" in lines
@@ -38,65 +40,65 @@ def test_a_difference_is_shown_with_its_interval_and_its_word() -> None:
 
 
 def test_a_ratio_is_never_shown_as_nothing() -> None:
-    result = compared()
+    result = result_with_differences()
     result.differences = [
         difference("read_feed", phase, ratio, "faster", "async-bus")
         for phase, ratio in (("before", 0.00001), ("during", 0.004), ("after", 0.05))
     ]
-    text = printed(result)
+    text = rendered_text(result)
     assert all(shown in text for shown in (" <.001 ", " 0.004 ", " 0.050 "))
     assert " 0.00 " not in text
 
 
 def test_two_comparisons_stand_side_by_side_in_eighty_columns() -> None:
-    text = printed(compared("sync-chain-again", "async-bus"))
+    text = rendered_text(result_with_differences("sync-chain-again", "async-bus"))
     assert max(map(len, text.splitlines())) <= 80
     assert any(line.count("faster") == 2 for line in text.splitlines())
 
 
 def test_the_noise_floor_is_printed_under_the_table() -> None:
     floor = "Noise floor of this machine: ±7 % (4 runs of calm, newest 2026-01-02)."
-    assert floor in flat(printed(compared()))
-    text = flat(printed(compared(floor=NoiseFloor())))
+    assert floor in flat(rendered_text(result_with_differences()))
+    text = flat(rendered_text(result_with_differences(floor=NoiseFloor())))
     assert "not measured here yet (±15 % is assumed): lab run calm" in text
 
 
 def test_without_anything_to_compare_there_is_a_sentence_or_nothing() -> None:
-    result = compared()
+    result = result_with_differences()
     result.differences = []
-    assert "Nothing can be compared with sync-chain: that takes 20" in flat(printed(result))
-    older = flat(printed(a_result()))  # saved before there were intervals
+    assert "Nothing can be compared with sync-chain: that takes 20" in flat(rendered_text(result))
+    older = flat(rendered_text(make_result()))  # saved before there were intervals
     assert "times as long" not in older
     assert "oise floor" not in older
 
 
 def test_several_runs_are_counted_and_those_left_out_named() -> None:
-    result = compared()
+    result = result_with_differences()
     result.repeats = 3
     result.runs = [
-        OneRun(seed=7, folder="run-01", valid=True),
-        OneRun(seed=8, folder="run-02", valid=False, problems=["The load was late."]),
-        OneRun(seed=9, folder="run-03", valid=True),
+        RunSummary(seed=7, folder="run-01", valid=True),
+        RunSummary(seed=8, folder="run-02", valid=False, problems=["The load was late."]),
+        RunSummary(seed=9, folder="run-03", valid=True),
     ]
-    text = flat(printed(result))
+    text = flat(rendered_text(result))
     assert "3 runs, seeds 7 to 9; figures of 2 valid ones together" in text
     assert "run-02 is left out: The load was late." in text
 
 
 def test_variants_that_ran_alone_are_said_to_have_been() -> None:
-    assert "one after another" not in flat(printed(compared()))
-    alone = compared().model_copy(update={"isolated": True})
-    assert "The variants ran one after another" in flat(printed(alone))
+    assert "one after another" not in flat(rendered_text(result_with_differences()))
+    alone = result_with_differences().model_copy(update={"isolated": True})
+    assert "The variants ran one after another" in flat(rendered_text(alone))
 
 
 def test_a_p99_needs_enough_answers_in_every_cell() -> None:
-    few, many = a_result(variant("sync-chain", 1.0)), a_result(variant("sync-chain", 1.0))
+    few, many = make_result(variant("sync-chain", 1.0)), make_result(variant("sync-chain", 1.0))
     for phase in many.variants[0].phases.values():
         for of in phase.endpoints.values():
             of.sent = of.ok = 2_000
-    assert "p95" in printed(few)
-    assert "p99" not in printed(few)
-    assert "p99" in printed(many)
-    assert "p95" not in printed(many)
+    assert "p95" in rendered_text(few)
+    assert "p99" not in rendered_text(few)
+    assert "p99" in rendered_text(many)
+    assert "p95" not in rendered_text(many)
     many.variants[0].phases["during"].endpoints["read_feed"] = endpoint()
-    assert "p99" not in printed(many)
+    assert "p99" not in rendered_text(many)

@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.commands.app import app
-from lab.report.charts import Raw
+from lab.report.charts import ChartData
 from lab.report.html import notebook, page
-from lab.results.result import Guess, Result
-from tests.support.browser import Seen, chromium
+from lab.results.result import Guess, RunResult
+from tests.support.browser import PageObserver, chromium
 from tests.support.command_line import unhurried_lab
-from tests.support.kept_runs import BOTH, hostile, kept, result, samples
+from tests.support.kept_runs import BOTH, hostile_result, result, samples, save_run
 from tests.support.small import SLOW_POSTS, scenario_file
 
 MOST_BYTES = 400_000
@@ -63,7 +63,7 @@ class Elements(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved run with its page, which no test changes."""
     folder = tmp_path_factory.mktemp("page")
-    page.keep(kept(folder), folder)
+    page.save(save_run(folder), folder)
     return folder
 
 
@@ -90,7 +90,7 @@ def test_a_page_has_the_order_of_a_lab_report(text: str) -> None:
 def test_predictions_stand_before_what_was_measured() -> None:
     said = Guess(question="p99", asks="How long?", variant="sync-chain", unit="ms", guessed=250.0)
     said = said.model_copy(update={"measured": 303.0, "hit": True})
-    text = page.page(result(samples(), guesses=[said]), Raw())
+    text = page.render(result(samples(), guesses=[said]), ChartData())
     assert text.index("How long?") < text.index("<h2>Timeline")
 
 
@@ -112,11 +112,13 @@ def test_a_page_is_one_file_that_asks_for_nothing(text: str) -> None:
 
 
 def test_what_people_typed_is_text_and_never_markup(text: str) -> None:
-    of = hostile(HOSTILE)
+    of = hostile_result(HOSTILE)
     harmless = Elements(text)
     for valid in (True, False):
         of.valid = valid
-        elements = Elements(page.page(of, Raw(tuple(samples(tuple(v.name for v in of.variants))))))
+        elements = Elements(
+            page.render(of, ChartData(tuple(samples(tuple(v.name for v in of.variants)))))
+        )
         assert elements.names() <= harmless.names() | {"ul", "li", "h3"}
         keys = {key for _, attributes in elements.found for key in attributes}
         assert not {key for key in keys if key.startswith("on")}
@@ -126,7 +128,7 @@ def test_what_people_typed_is_text_and_never_markup(text: str) -> None:
 
 def test_an_invalid_run_says_so_first_and_judges_nothing() -> None:
     of = result(samples(), valid=False, problems=["The load was late."])
-    text = page.page(of, Raw())
+    text = page.render(of, ChartData())
     told = " ".join(Elements(text).text)
     assert "INVALID: this run was not honest" in told
     assert "The load was late." in told
@@ -136,38 +138,38 @@ def test_an_invalid_run_says_so_first_and_judges_nothing() -> None:
 
 
 def test_a_page_without_samples_says_what_is_missing(tmp_path: Path) -> None:
-    made = kept(tmp_path)
+    made = save_run(tmp_path)
     (tmp_path / "samples.csv").unlink()
-    text = page.keep(made, tmp_path).read_text(encoding="utf-8")
+    text = page.save(made, tmp_path).read_text(encoding="utf-8")
     assert "There are no charts over time" in text
     assert "latency-over-time" not in text
     assert "lab-answered-visible" in text
 
 
 def test_a_result_with_nothing_in_it_has_a_page() -> None:
-    empty = Result(scenario="nothing", seed=1, started="", variants=[])
-    elements = Elements(page.page(empty, Raw()))
+    empty = RunResult(scenario="nothing", seed=1, started="", variants=[])
+    elements = Elements(page.render(empty, ChartData()))
     assert "Nothing is expected of these variants." in elements.text
 
 
 def test_the_page_of_a_long_run_keeps_within_its_size(tmp_path: Path) -> None:
-    made = kept(tmp_path, SIX, count=3_000)
-    assert page.keep(made, tmp_path).stat().st_size <= MOST_BYTES
+    made = save_run(tmp_path, SIX, count=3_000)
+    assert page.save(made, tmp_path).stat().st_size <= MOST_BYTES
 
 
 def test_a_page_is_private_and_replaces_the_last_one(tmp_path: Path) -> None:
-    made = kept(tmp_path)
+    made = save_run(tmp_path)
     path = tmp_path / page.NAME
     path.write_text("the one before")
     (tmp_path / f"{page.NAME}.part").write_text("left over")
-    assert page.keep(made, tmp_path) == path
+    assert page.save(made, tmp_path) == path
     assert stat.S_IMODE(path.stat().st_mode) == PRIVATE
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_command_writes_the_page_anew_and_says_where(tmp_path: Path) -> None:
-    kept(tmp_path)
+    save_run(tmp_path)
     for told, *more in ((tmp_path,), (tmp_path / "result.json", "--plot")):
         (tmp_path / page.NAME).unlink(missing_ok=True)
         said = CliRunner().invoke(app, ["report", str(told), "--html", *more])
@@ -177,7 +179,7 @@ def test_the_command_writes_the_page_anew_and_says_where(tmp_path: Path) -> None
 
 
 def test_where_no_page_can_be_written_the_command_says_so(tmp_path: Path) -> None:
-    kept(tmp_path)
+    save_run(tmp_path)
     (tmp_path / page.NAME).mkdir()  # root can write anywhere, but not over a folder
     said = CliRunner().invoke(app, ["report", str(tmp_path), "--html"])
     assert said.exit_code == 3
@@ -205,16 +207,18 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, path: Path, scheme: str = "light", width: int = 1_000) -> Iterator[Seen]:
+def open_page(
+    browser: Any, path: Path, scheme: str = "light", width: int = 1_000
+) -> Iterator[PageObserver]:
     """The page in a new window without network; it must request nothing else and log no error."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
-    seen = Seen(context.new_page())
+    seen = PageObserver(context.new_page())
     seen.page.goto(path.as_uri())
     yield seen
-    assert seen.asked == [path.as_uri()]
-    assert seen.complaints == []
+    assert seen.requested_urls == [path.as_uri()]
+    assert seen.errors == []
     context.close()
 
 
@@ -232,7 +236,7 @@ def test_a_browser_finds_no_barrier_and_asks_for_nothing(
     browser: Any, folder: Path, scheme: str, width: int
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not here")
-    with opened(browser, folder / page.NAME, scheme, width) as seen:
+    with open_page(browser, folder / page.NAME, scheme, width) as seen:
         found = axe.Axe().run(seen.page).response
         assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
         assert [one["id"] for one in found["passes"] if one["id"] == "color-contrast"]
@@ -243,8 +247,8 @@ def test_a_browser_finds_no_barrier_and_asks_for_nothing(
 @pytest.mark.slow
 def test_nothing_that_was_typed_runs_in_a_browser(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "hostile.html"
-    path.write_text(page.page(hostile(HOSTILE), Raw()), encoding="utf-8")
-    with opened(browser, path) as seen:
+    path.write_text(page.render(hostile_result(HOSTILE), ChartData()), encoding="utf-8")
+    with open_page(browser, path) as seen:
         assert seen.page.title().startswith("</title></style><script>")
 
 
@@ -253,13 +257,13 @@ def test_nothing_that_was_typed_runs_in_a_browser(browser: Any, tmp_path: Path) 
 def test_on_paper_a_page_is_dark_on_white_and_whole(
     browser: Any, tmp_path: Path, variants: tuple[str, ...]
 ) -> None:
-    path = page.keep(kept(tmp_path, variants), tmp_path)
+    path = page.save(save_run(tmp_path, variants), tmp_path)
     ground = "getComputedStyle(document.querySelector('.lab-chart .ground')).fill"
     body = "getComputedStyle(document.body).backgroundColor"
     cut = """[...document.querySelectorAll('.scroll > *')]
         .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
         .map(one => one.outerHTML.slice(0, 90))"""
-    with opened(browser, path, "dark", width=718) as seen:  # A4 minus its margins
+    with open_page(browser, path, "dark", width=718) as seen:  # A4 minus its margins
         assert seen.page.evaluate(ground) == "rgb(15, 23, 42)"
         seen.page.emulate_media(media="print", color_scheme="dark")
         white = "rgb(255, 255, 255)"
@@ -270,7 +274,7 @@ def test_on_paper_a_page_is_dark_on_white_and_whole(
 @pytest.mark.slow
 def test_a_notebook_keeps_words_left_and_letters_unwrapped(browser: Any) -> None:
     table = notebook.table("Events", ["type", "ms"], [["PostCreated", "3"]])
-    shown = notebook.piece(table, notebook.as_pre("─" * notebook.TEXT_WIDTH + "\nanswered"))
+    shown = notebook.cell_html(table, notebook.as_pre("─" * notebook.TEXT_WIDTH + "\nanswered"))
     window = browser.new_page(viewport={"width": 400, "height": 300})
     window.set_content(
         '<div class="jp-ThemedContainer"><div class="jp-RenderedHTMLCommon jp-OutputArea-output">'

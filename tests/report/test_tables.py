@@ -10,20 +10,20 @@ from rich.console import Console
 from lab.report import formatting
 from lab.report.terminal.run import render, summary
 from lab.results.result import (
-    Data,
-    Endpoint,
+    CheckerCounts,
+    EndpointResult,
     Expectation,
-    FailedAfter,
-    FaultProof,
-    Lag,
-    Latency,
-    Load,
-    PhaseFigures,
-    Result,
+    ExpectationVerdict,
+    FailureLatency,
+    FaultEvidence,
+    LatencySummary,
+    LoadSummary,
+    PhaseResult,
     ResultError,
-    Variant,
-    Verdict,
-    Visible,
+    RunResult,
+    SendLag,
+    VariantResult,
+    VisibilityLatency,
 )
 from lab.support.text import plain, styled
 
@@ -33,22 +33,24 @@ HOSTILE = (
 )
 
 
-def endpoint(share: float = 1.0, p50: float = 4.0, visible: float | None = None) -> Endpoint:
+def endpoint(share: float = 1.0, p50: float = 4.0, visible: float | None = None) -> EndpointResult:
     ok = round(100 * share)
-    return Endpoint(
+    return EndpointResult(
         sent=100,
         ok=ok,
         failed=100 - ok,
         success=share,
         errors={"http_502": 100 - ok, "timeout": 0},
-        failed_after_ms=FailedAfter(p50=2.5 if ok < 100 else None),
-        latency_ms=Latency(p50=p50, p90=p50, p95=p50, p99=3 * p50, max=4 * p50, mean=p50),
-        visible_ms=None if visible is None else Visible(p50=visible, p99=2 * visible, max=900),
+        failed_after_ms=FailureLatency(p50=2.5 if ok < 100 else None),
+        latency_ms=LatencySummary(p50=p50, p90=p50, p95=p50, p99=3 * p50, max=4 * p50, mean=p50),
+        visible_ms=None
+        if visible is None
+        else VisibilityLatency(p50=visible, p99=2 * visible, max=900),
     )
 
 
-def figures(share: float = 1.0, p50: float = 4.0) -> PhaseFigures:
-    return PhaseFigures(
+def figures(share: float = 1.0, p50: float = 4.0) -> PhaseResult:
+    return PhaseResult(
         seconds=3,
         endpoints={
             "read_feed": endpoint(share, p50),
@@ -58,8 +60,8 @@ def figures(share: float = 1.0, p50: float = 4.0) -> PhaseFigures:
     )
 
 
-def variant(name: str, during: float, *phases: str) -> Variant:
-    return Variant(
+def variant(name: str, during: float, *phases: str) -> VariantResult:
+    return VariantResult(
         name=name,
         arrangement=name,
         phases={
@@ -67,10 +69,12 @@ def variant(name: str, during: float, *phases: str) -> Variant:
             **{phase: figures(during, 312.4) for phase in phases or ("during",)},
             "after": figures(),
         },
-        data=Data(acknowledged=160, visible=160, lost=0, duplicated=0, unsettled=0, unknown=3),
+        data=CheckerCounts(
+            acknowledged=160, visible=160, lost=0, duplicated=0, unsettled=0, unknown=3
+        ),
         recovery_seconds=0.4,
         faults=[
-            FaultProof(
+            FaultEvidence(
                 kind="down",
                 target="comments",
                 acted=True,
@@ -80,8 +84,10 @@ def variant(name: str, during: float, *phases: str) -> Variant:
     )
 
 
-def a_result(*variants: Variant, verdict: Verdict = "holds", **more: object) -> Result:
-    return Result.model_validate(
+def make_result(
+    *variants: VariantResult, verdict: ExpectationVerdict = "holds", **more: object
+) -> RunResult:
+    return RunResult.model_validate(
         {
             "scenario": "downed-service",
             "title": "A downed service",
@@ -90,7 +96,9 @@ def a_result(*variants: Variant, verdict: Verdict = "holds", **more: object) -> 
             "seed": 7,
             "started": "2025-01-01T00:00:00Z",
             "variants": variants or (variant("sync-chain", 0.02), variant("async-bus", 1.0)),
-            "load": Load(lag_ms=Lag(p50=0.1, p99=0.34, max=2), probes={"sync-chain": 81}),
+            "load": LoadSummary(
+                lag_ms=SendLag(p50=0.1, p99=0.34, max=2), probes={"sync-chain": 81}
+            ),
             "expectations": [
                 Expectation(
                     says="The feed is gone with comments.",
@@ -105,7 +113,7 @@ def a_result(*variants: Variant, verdict: Verdict = "holds", **more: object) -> 
     )
 
 
-def printed(result: Result, width: int = 80, encoding: str = "utf-8") -> str:
+def rendered_text(result: RunResult, width: int = 80, encoding: str = "utf-8") -> str:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding=encoding, errors="strict")
     render(result, Console(file=out, width=width, force_terminal=False))
@@ -119,7 +127,7 @@ def flat(text: str) -> str:
 
 
 def test_a_run_is_printed_with_its_figures_and_its_price() -> None:
-    text = flat(printed(a_result()))
+    text = flat(rendered_text(make_result()))
     for piece in (
         *("A downed service", "Predict first: Who can still read?", "Another paragraph."),
         *("sync-chain", "async-bus", "2.0 %", "312", "answered", "visible", "1234", "0.4 s"),
@@ -132,18 +140,18 @@ def test_a_run_is_printed_with_its_figures_and_its_price() -> None:
 
 
 def test_the_arrangements_stand_side_by_side_in_eighty_columns() -> None:
-    lines = printed(a_result()).splitlines()
+    lines = rendered_text(make_result()).splitlines()
     assert max(map(len, lines)) <= 80
     together = [line for line in lines if "sync-chain" in line and "async-bus" in line]
     assert len(together) >= 3
-    many = a_result(*(variant(f"variant-number-{n}", 0.5) for n in range(4)))
+    many = make_result(*(variant(f"variant-number-{n}", 0.5) for n in range(4)))
     for width in (40, 60, 80, 100, 160):
-        assert max(map(len, printed(many, width).splitlines())) <= width
+        assert max(map(len, rendered_text(many, width).splitlines())) <= width
 
 
 def test_an_arrangement_that_does_not_fit_gets_a_second_table() -> None:
     names = ("sync-chain", "sync-chain-again", "async-bus")
-    text = printed(a_result(*(variant(name, 1.0) for name in names)))
+    text = rendered_text(make_result(*(variant(name, 1.0) for name in names)))
     answers = text[text.index("Answers") : text.index("How requests")] if "How" in text else text
     assert answers.count("good  p50") == 3
     assert all(name in answers for name in names)
@@ -152,12 +160,12 @@ def test_an_arrangement_that_does_not_fit_gets_a_second_table() -> None:
 def test_a_sequence_is_printed_as_a_matrix() -> None:
     chain = variant("sync-chain", 0.0, "posts down", "event-bus down")
     bus = variant("async-bus", 1.0, "posts down", "event-bus down")
-    chain.faults = [FaultProof(kind="down", target="posts", acted=True)]
+    chain.faults = [FaultEvidence(kind="down", target="posts", acted=True)]
     bus.faults = [
-        FaultProof(kind="down", target="posts", acted=True),
-        FaultProof(kind="down", target="event-bus", acted=True),
+        FaultEvidence(kind="down", target="posts", acted=True),
+        FaultEvidence(kind="down", target="event-bus", acted=True),
     ]
-    text = printed(a_result(chain, bus))
+    text = rendered_text(make_result(chain, bus))
     rows = {line.split("  ")[0].strip(): line for line in text.splitlines() if " down " in line}
     assert rows["posts down"].count("100 %") == 4
     assert rows["posts down"].count(" 0 %") == 2
@@ -167,25 +175,26 @@ def test_a_sequence_is_printed_as_a_matrix() -> None:
 
 
 def test_a_verdict_has_a_sign_and_a_word() -> None:
-    verdicts: dict[Verdict, str] = {"holds": "✓", "fails": "✗", "not measured": "?"}
+    verdicts: dict[ExpectationVerdict, str] = {"holds": "✓", "fails": "✗", "not measured": "?"}
     for verdict, sign in verdicts.items():
-        assert f"{sign} {verdict}" in printed(a_result(verdict=verdict))
+        assert f"{sign} {verdict}" in rendered_text(make_result(verdict=verdict))
 
 
 def test_an_invalid_run_says_so_and_why() -> None:
-    load = Load(late=40, dropped=2)
-    result = a_result(valid=False, load=load, problems=["the load fell behind: 40 were late"])
-    text = flat(printed(result))
+    load = LoadSummary(late=40, dropped=2)
+    result = make_result(valid=False, load=load, problems=["the load fell behind: 40 were late"])
+    text = flat(rendered_text(result))
     assert "INVALID" in text
     assert "the load fell behind" in text
     assert "40 late, 2 dropped. The run is INVALID." in text
     assert result.exit_code == 3
-    assert "40 late, 2 dropped." in flat(printed(a_result(load=load)))
+    assert "40 late, 2 dropped." in flat(rendered_text(make_result(load=load)))
 
 
 def test_a_busy_machine_is_named_beside_the_figures() -> None:
     free, crowded = (
-        flat(printed(a_result(load=Load(machine_share=share)))) for share in (0.42, 0.97)
+        flat(rendered_text(make_result(load=LoadSummary(machine_share=share))))
+        for share in (0.42, 0.97)
     )
     assert "the processors were busy 42 % of the time." in free
     assert "busy 97 % of the time, so that all milliseconds here have waiting for one" in crowded
@@ -194,14 +203,18 @@ def test_a_busy_machine_is_named_beside_the_figures() -> None:
 def test_a_fault_that_did_not_act_says_so() -> None:
     hurt = variant("sync-chain", 1.0)
     hurt.faults[0].acted = False
-    assert "comments down DID NOT ACT" in printed(a_result(hurt))
+    assert "comments down DID NOT ACT" in rendered_text(make_result(hurt))
 
 
 def test_no_recovery_is_never_and_no_harm_is_nothing() -> None:
     hurt, unhurt = variant("sync-chain", 0.5), variant("async-bus", 1.0)
     hurt.recovery_seconds = unhurt.recovery_seconds = None
     unhurt.faults = []
-    row = next(line for line in printed(a_result(hurt, unhurt)).splitlines() if "recovered" in line)
+    row = next(
+        line
+        for line in rendered_text(make_result(hurt, unhurt)).splitlines()
+        if "recovered" in line
+    )
     assert row.split()[-2:] == ["never", "-"]
 
 
@@ -210,10 +223,12 @@ def test_hostile_text_neither_breaks_a_table_nor_drives_the_terminal() -> None:
     hurt = variant("sync-chain", 0.5)
     hurt.name = long
     hurt.notes = [long]
-    hurt.faults = [FaultProof(kind=long, target=long, acted=True, evidence={long: {long: [long]}})]
+    hurt.faults = [
+        FaultEvidence(kind=long, target=long, acted=True, evidence={long: {long: [long]}})
+    ]
     hurt.phases[long] = figures(0.5)
     hurt.phases["during"].endpoints["read_feed"].errors = {long: 3}
-    result = a_result(
+    result = make_result(
         hurt,
         title=long,
         scenario=long,
@@ -221,7 +236,7 @@ def test_hostile_text_neither_breaks_a_table_nor_drives_the_terminal() -> None:
         explain=long,
         problems=[long],
         valid=False,
-        load=Load(probes={long: 1}),
+        load=LoadSummary(probes={long: 1}),
         expectations=[Expectation(says=long, claim=long, verdict="fails", expected=long)],
     )
     raw = io.StringIO()
@@ -236,13 +251,13 @@ def test_hostile_text_neither_breaks_a_table_nor_drives_the_terminal() -> None:
 def test_colour_is_left_out_when_asked_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     raw = io.StringIO()
-    render(a_result(verdict="fails"), Console(file=raw, width=80, force_terminal=True))
+    render(make_result(verdict="fails"), Console(file=raw, width=80, force_terminal=True))
     assert "\x1b[31m" not in raw.getvalue()
     assert "✗ fails" in raw.getvalue()
 
 
 def test_a_terminal_without_unicode_gets_words_and_plain_signs() -> None:
-    text = printed(a_result(verdict="fails", title="Größe … × 2"), encoding="ascii")
+    text = rendered_text(make_result(verdict="fails", title="Größe … × 2"), encoding="ascii")
     assert "x fails" in text
     assert "Gr??e ... x 2" in text
     assert "98 x http_502" in text
@@ -250,7 +265,7 @@ def test_a_terminal_without_unicode_gets_words_and_plain_signs() -> None:
 
 def test_several_runs_are_summed_up_a_line_each() -> None:
     raw = io.StringIO()
-    results = [a_result(), a_result(verdict="fails"), a_result(valid=False)]
+    results = [make_result(), make_result(verdict="fails"), make_result(valid=False)]
     summary(results, Console(file=raw, width=80))
     rows = [line for line in raw.getvalue().splitlines() if "downed-service" in line]
     assert [row.split()[1:4] for row in rows] == [["1", "0", "0"], ["0", "1", "0"], ["-", "-", "-"]]
@@ -287,18 +302,18 @@ def test_plain_text_keeps_what_is_seen_and_nothing_else() -> None:
     ],
 )
 def test_the_exit_code_follows_the_verdicts_and_invalid_wins(
-    valid: bool, verdicts: list[Verdict], code: int
+    valid: bool, verdicts: list[ExpectationVerdict], code: int
 ) -> None:
     expectations = [Expectation(says="It is so.", verdict=verdict) for verdict in verdicts]
-    assert a_result(valid=valid, expectations=expectations).exit_code == code
+    assert make_result(valid=valid, expectations=expectations).exit_code == code
 
 
 def test_a_result_is_kept_private_and_loads_again(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    result = a_result()
+    result = make_result()
     result.save(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert Result.load_file(path) == result
+    assert RunResult.load_file(path) == result
     assert '"schema": "lab.result/1"' in path.read_text()
     result.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
@@ -306,8 +321,8 @@ def test_a_result_is_kept_private_and_loads_again(tmp_path: Path) -> None:
 
 def test_a_newer_document_keeps_its_unknown_keys(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    path.write_text(a_result().to_json().replace('"seed": 7', '"seed": 7, "weather": "rain"'))
-    assert '"weather": "rain"' in Result.load_file(path).to_json()
+    path.write_text(make_result().to_json().replace('"seed": 7', '"seed": 7, "weather": "rain"'))
+    assert '"weather": "rain"' in RunResult.load_file(path).to_json()
 
 
 def test_what_is_no_result_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -315,12 +330,12 @@ def test_what_is_no_result_is_refused_in_a_sentence(tmp_path: Path) -> None:
     for content in ("", "{", "[]", '{"schema": "other/1"}', "{}"):
         path.write_text(content)
         with pytest.raises(ResultError, match=r"not a lab.result/1 document"):
-            Result.load_file(path)
+            RunResult.load_file(path)
     with pytest.raises(ResultError, match="can't be read"):
-        Result.load_file(tmp_path / "absent.json")
+        RunResult.load_file(tmp_path / "absent.json")
 
 
 def test_an_unmeasured_figure_is_null_in_the_document() -> None:
-    result = a_result()
+    result = make_result()
     result.expectations[0].measured = math.inf
     assert '"measured": null' in result.to_json()

@@ -5,48 +5,52 @@ import pytest
 from lab.results.expressions import check, evaluate
 from lab.results.paths import ExpressionError
 from lab.results.result import (
-    Data,
-    Endpoint,
-    FailedAfter,
-    FaultProof,
-    Latency,
-    PhaseFigures,
-    Result,
-    Variant,
-    Visible,
+    CheckerCounts,
+    EndpointResult,
+    FailureLatency,
+    FaultEvidence,
+    LatencySummary,
+    PhaseResult,
+    RunResult,
+    VariantResult,
+    VisibilityLatency,
 )
 
 VARIANTS = ("sync-chain", "async-bus")
 PHASES = ("before", "posts down", "event-bus down", "after")
 
 
-def read_feed(p50: float | None, success: float | None = 0.5) -> Endpoint:
-    return Endpoint(
+def read_feed(p50: float | None, success: float | None = 0.5) -> EndpointResult:
+    return EndpointResult(
         sent=0 if success is None else 10,
         ok=5,
         failed=5,
         success=success,
         errors={"timeout": 3, "http_503": 2},
-        latency_ms=Latency(p50=p50),
-        failed_after_ms=FailedAfter(p50=2_000),
+        latency_ms=LatencySummary(p50=p50),
+        failed_after_ms=FailureLatency(p50=2_000),
     )
 
 
-def a_variant(name: str, p50: float | None) -> Variant:
-    write = Endpoint(sent=4, ok=4, failed=0, success=1, visible_ms=Visible(p50=40, p99=50, max=60))
-    figures = PhaseFigures(seconds=1, endpoints={"read_feed": read_feed(p50), "create_post": write})
-    return Variant(
+def variant_result(name: str, p50: float | None) -> VariantResult:
+    write = EndpointResult(
+        sent=4, ok=4, failed=0, success=1, visible_ms=VisibilityLatency(p50=40, p99=50, max=60)
+    )
+    figures = PhaseResult(seconds=1, endpoints={"read_feed": read_feed(p50), "create_post": write})
+    return VariantResult(
         name=name,
         arrangement=name,
         phases={phase: figures.model_copy(deep=True) for phase in ("before", "posts down")},
-        data=Data(acknowledged=9, visible=9, lost=0, duplicated=2, unsettled=0, unknown_kept=1),
+        data=CheckerCounts(
+            acknowledged=9, visible=9, lost=0, duplicated=2, unsettled=0, unknown_kept=1
+        ),
         recovery_seconds=0.5,
     )
 
 
-def a_result() -> Result:
-    variants = [a_variant("sync-chain", 4.2), a_variant("async-bus", None)]
-    return Result(scenario="mine", seed=1, started="", variants=variants)
+def run_result() -> RunResult:
+    variants = [variant_result("sync-chain", 4.2), variant_result("async-bus", None)]
+    return RunResult(scenario="mine", seed=1, started="", variants=variants)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_an_expression_says_whether_it_holds_and_with_which_figures(
     text: str, holds: bool, measured: float, expected: str
 ) -> None:
     check(text, VARIANTS, PHASES)
-    outcome = evaluate(text, a_result())
+    outcome = evaluate(text, run_result())
     assert outcome.holds is holds
     assert outcome.measured == pytest.approx(measured)
     assert outcome.expected == expected
@@ -91,7 +95,7 @@ def test_an_expression_says_whether_it_holds_and_with_which_figures(
 
 def test_the_figures_behind_a_verdict_are_kept_by_their_paths() -> None:
     text = "sync-chain.data.lost == 0 and async-bus.before.read_feed.p50 < 5"
-    assert evaluate(text, a_result()).values == {
+    assert evaluate(text, run_result()).values == {
         "sync-chain.data.lost": 0,
         "async-bus.before.read_feed.p50": None,
     }
@@ -114,27 +118,27 @@ def test_the_figures_behind_a_verdict_are_kept_by_their_paths() -> None:
 )
 def test_what_was_not_measured_neither_holds_nor_fails(text: str, holds: bool | None) -> None:
     check(text, VARIANTS, PHASES)
-    assert evaluate(text, a_result()).holds is holds
+    assert evaluate(text, run_result()).holds is holds
 
 
 def test_nothing_sent_is_no_success_rate() -> None:
-    result = a_result()
+    result = run_result()
     result.variants[0].phases["before"].endpoints["read_feed"] = read_feed(None, None)
     assert evaluate("sync-chain.before.read_feed.success >= 0", result).holds is None
     assert evaluate("sync-chain.before.read_feed.errors.timeout == 0", result).holds is None
 
 
 def test_no_recovery_fails_only_where_a_fault_acted() -> None:
-    result = a_result()
+    result = run_result()
     result.variants[0].recovery_seconds = None
     assert evaluate("sync-chain.recovery_seconds <= 2", result).holds is None
-    result.variants[0].faults = [FaultProof(kind="down", target="posts", acted=True)]
+    result.variants[0].faults = [FaultEvidence(kind="down", target="posts", acted=True)]
     assert evaluate("sync-chain.recovery_seconds <= 2", result).holds is False
 
 
 def test_the_steady_state_is_evaluated_before_the_fault() -> None:
     check("read_feed.success >= 0.99", VARIANTS, PHASES, steady=True)
-    outcome = evaluate("read_feed.success >= 0.99", a_result(), steady_in="async-bus")
+    outcome = evaluate("read_feed.success >= 0.99", run_result(), steady_in="async-bus")
     assert outcome.holds is False
     assert outcome.values == {"async-bus.before.read_feed.success": 0.5}
     with pytest.raises(ExpressionError, match="Begin with the endpoint"):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab.experiment.evaluate import predictions
+from lab.experiment.evaluate import judge_predictions
 from lab.report.terminal import run
-from lab.results.result import Endpoint, Latency, PhaseFigures, Result, Variant
+from lab.results.result import EndpointResult, LatencySummary, PhaseResult, RunResult, VariantResult
 from lab.scenarios.scenario import Scenario, ScenarioError
 
 FILE = """
@@ -33,21 +33,23 @@ def scenario(tmp_path: Path, text: str = FILE) -> Scenario:
     return Scenario.load_file(path)
 
 
-def result(during_ms: float | None) -> Result:
-    def phase(p50: float | None) -> PhaseFigures:
-        feed = Endpoint(sent=10, ok=10, failed=0, success=1.0, latency_ms=Latency(p50=p50))
-        return PhaseFigures(seconds=3, endpoints={"read_feed": feed})
+def result(during_ms: float | None) -> RunResult:
+    def phase(p50: float | None) -> PhaseResult:
+        feed = EndpointResult(
+            sent=10, ok=10, failed=0, success=1.0, latency_ms=LatencySummary(p50=p50)
+        )
+        return PhaseResult(seconds=3, endpoints={"read_feed": feed})
 
     phases = {"before": phase(5.0), "during": phase(during_ms), "after": phase(5.0)}
-    variant = Variant(name="sync-chain", arrangement="sync-chain", phases=phases)
-    return Result(scenario="mine", seed=7, started="2026-01-01", variants=[variant])
+    variant = VariantResult(name="sync-chain", arrangement="sync-chain", phases=phases)
+    return RunResult(scenario="mine", seed=7, started="2026-01-01", variants=[variant])
 
 
 @pytest.mark.parametrize(("measured", "agrees"), [(320.0, True), (400.0, False), (None, None)])
 def test_a_prediction_agrees_as_far_as_it_may_be_off(
     tmp_path: Path, measured: float | None, agrees: bool | None
 ) -> None:
-    (one,) = predictions(scenario(tmp_path), result(measured))
+    (one,) = judge_predictions(scenario(tmp_path), result(measured))
     assert (one.predicted, one.measured, one.agrees) == (305, measured, agrees)
     off = None if measured is None else pytest.approx((measured - 305) / 305)
     assert one.deviation == off
@@ -55,7 +57,7 @@ def test_a_prediction_agrees_as_far_as_it_may_be_off(
 
 def test_where_theory_has_no_answer_it_says_why(tmp_path: Path) -> None:
     never = FILE.replace("chain_ms(sync-chain.before.read_feed.p50, 300)", "drain_seconds(5, 3, 3)")
-    (one,) = predictions(scenario(tmp_path, never), result(320.0))
+    (one,) = judge_predictions(scenario(tmp_path, never), result(320.0))
     assert one.predicted is None
     assert "never drains" in one.answer
 
@@ -88,7 +90,7 @@ def test_predictions_about_a_variant_are_left_out_with_it(tmp_path: Path) -> Non
 def test_the_table_shows_predicted_measured_and_how_far_off(tmp_path: Path) -> None:
     shown = result(400.0)
     text = FILE + 'because = "The machine was busy."\n'
-    shown.predictions = predictions(scenario(tmp_path, text), shown)
+    shown.predictions = judge_predictions(scenario(tmp_path, text), shown)
     out = io.StringIO()
     run.render(shown, Console(file=out, width=80))
     assert "305" in out.getvalue()

@@ -15,60 +15,68 @@ import psutil
 import pytest
 
 from lab.sandbox import control_server as control_module
-from lab.sandbox.control_server import Address, control_server
-from lab.sandbox.fault_controller import Switchboard
+from lab.sandbox.control_server import ControlAddress, control_server
+from lab.sandbox.fault_controller import FaultController
 from lab.service import http as judge_of_bodies
 
 PATIENCE_S = 100.0
-WISH = b'{"kind": "down", "target": "posts"}'
+FAULT_BODY = b'{"kind": "down", "target": "posts"}'
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Address]:
-    async with control_server(Switchboard([])) as address:
+async def server() -> AsyncIterator[ControlAddress]:
+    async with control_server(FaultController([])) as address:
         yield address
 
 
-async def ask(
-    server: Address, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+async def send_request(
+    server: ControlAddress,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes | None = None,
 ) -> tuple[int, dict[str, Any] | list[Any]]:
     """Status and JSON of one request, correct except for `headers`."""
     parts = urlsplit(server.url)
-    right = {"Host": parts.netloc, "Lab-Token": server.token, "Content-Type": "application/json"}
+    correct_headers = {
+        "Host": parts.netloc,
+        "Lab-Token": server.token,
+        "Content-Type": "application/json",
+    }
 
     def exchange() -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=PATIENCE_S)
         with closing(connection):
-            connection.request(method, path, body, right | headers)
+            connection.request(method, path, body, correct_headers | headers)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
 
     return await asyncio.to_thread(exchange)
 
 
-async def test_the_token_is_what_lets_in(server: Address) -> None:
-    assert await ask(server, "GET", "/faults", {}) == (200, [])
+async def test_the_token_is_what_lets_in(server: ControlAddress) -> None:
+    assert await send_request(server, "GET", "/faults", {}) == (200, [])
     by_name = {"Host": server.url.replace("http://127.0.0.1", "localhost")}
-    assert await ask(server, "GET", "/faults", by_name) == (200, [])
+    assert await send_request(server, "GET", "/faults", by_name) == (200, [])
 
 
-STRANGERS = (
+FORBIDDEN_HEADERS = (
     *((403, {"Lab-Token": token}) for token in ("guessed", "")),
     *((421, {"Host": host}) for host in ("evil.example", "127.0.0.1", "127.0.0.1:1")),
 )
 WRONG: list[tuple[int, str, str, dict[str, str], bytes | None]] = [
-    *((status, "POST", "/faults", headers, WISH) for status, headers in STRANGERS),
-    *((status, "GET", "/faults", headers, None) for status, headers in STRANGERS),
-    *((status, "DELETE", "/faults", headers, None) for status, headers in STRANGERS),
-    (415, "POST", "/faults", {"Content-Type": "text/plain"}, WISH),
-    (415, "POST", "/faults", {"Content-Type": "application/x-www-form-urlencoded"}, WISH),
+    *((status, "POST", "/faults", headers, FAULT_BODY) for status, headers in FORBIDDEN_HEADERS),
+    *((status, "GET", "/faults", headers, None) for status, headers in FORBIDDEN_HEADERS),
+    *((status, "DELETE", "/faults", headers, None) for status, headers in FORBIDDEN_HEADERS),
+    (415, "POST", "/faults", {"Content-Type": "text/plain"}, FAULT_BODY),
+    (415, "POST", "/faults", {"Content-Type": "application/x-www-form-urlencoded"}, FAULT_BODY),
     (413, "POST", "/faults", {}, b'{"kind": "' + b"x" * 65536 + b'"}'),
     (400, "POST", "/faults", {}, b""),
     (400, "POST", "/faults", {}, b"\xff"),
     (400, "POST", "/faults", {}, b"[" * 5000),
     (400, "POST", "/faults", {}, b'{"kind": "down"}'),
     (400, "POST", "/faults", {}, b'{"kind": "down", "target": "posts", "pid": 1}'),
-    (400, "POST", "/faults", {}, WISH),  # valid, but no stack here has `posts`
+    (400, "POST", "/faults", {}, FAULT_BODY),  # valid, but no stack here has `posts`
     (400, "DELETE", "/faults?pid=1", {}, None),
     (404, "GET", "/", {}, None),
     (404, "GET", "/faults/1", {}, None),
@@ -76,9 +84,9 @@ WRONG: list[tuple[int, str, str, dict[str, str], bytes | None]] = [
 ]
 
 
-async def test_every_wrong_request_is_refused_in_a_sentence(server: Address) -> None:
+async def test_every_wrong_request_is_refused_in_a_sentence(server: ControlAddress) -> None:
     for status, method, path, headers, body in WRONG:
-        seen, problem = await ask(server, method, path, headers, body)
+        seen, problem = await send_request(server, method, path, headers, body)
         assert isinstance(problem, dict)
         assert (seen, problem["status"]) == (status, status), (method, path, headers, body)
         assert problem["detail"]
@@ -92,7 +100,7 @@ async def test_a_request_that_does_not_arrive_whole_is_cut_off(
     # Only the tested deadline is short: the other one cannot expire first.
     monkeypatch.setattr(control_module, "WHOLE_REQUEST_WITHIN_S", PATIENCE_S)
     monkeypatch.setattr(judge, "WHOLE_REQUEST_WITHIN_S", 0.05)
-    async with control_server(Switchboard([])) as address:
+    async with control_server(FaultController([])) as address:
         parts = urlsplit(address.url)
         head = f"POST /faults HTTP/1.1\r\nHost: {parts.netloc}\r\nLab-Token: {address.token}\r\n"
         rest = "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
@@ -108,7 +116,7 @@ async def test_it_listens_on_the_loopback_until_it_is_closed() -> None:
         connections = psutil.Process().net_connections("tcp")
         return [one.laddr.ip for one in connections if one.laddr.port == port and not one.raddr]
 
-    async with control_server(Switchboard([])) as address:
+    async with control_server(FaultController([])) as address:
         port = urlsplit(address.url).port
         assert listens() == ["127.0.0.1"]
     assert listens() == []

@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import events as reading
 from lab.sandbox.control_client import ControlError
-from lab.sandbox.events import Away, follow_events, in_words, read_events
+from lab.sandbox.events import BusUnreachable, follow_events, format_event, read_events
 
 Answer = tuple[int, str, bytes]
 
@@ -24,7 +24,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
+def run_bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
     """A bus that gives these answers and repeats the last; yields (URL, requested offsets)."""
     asked: list[int] = []
 
@@ -51,12 +51,12 @@ def bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
         serving.join()
 
 
-def numbered(*numbers: int) -> Answer:
+def ndjson_answer(*numbers: int) -> Answer:
     lines = [json.dumps({"sequence": number, "type": "T", "data": {}}) for number in numbers]
     return 200, "application/x-ndjson", "".join(f"{line}\n" for line in lines).encode()
 
 
-def array(*types: str) -> Answer:
+def json_array_answer(*types: str) -> Answer:
     return (
         200,
         "application/json",
@@ -68,44 +68,50 @@ BUSY: Answer = (503, "application/problem+json", b'{"detail": "Not now."}')
 REFUSED: Answer = (409, "application/problem+json", b'{"detail": "The log ends at 2."}')
 
 
-def seen(events: Iterator[dict[str, Any]], count: int) -> list[int]:
+def read_sequences(events: Iterator[dict[str, Any]], count: int) -> list[int]:
     return [event["sequence"] for event in islice(events, count)]
 
 
 def test_a_bus_without_numbers_gives_each_event_its_place() -> None:
-    with bus(array("A", "B", "C")) as (url, _):
+    with run_bus(json_array_answer("A", "B", "C")) as (url, _):
         events = list(read_events(url, after=1))
     assert [(event["sequence"], event["type"]) for event in events] == [(2, "B"), (3, "C")]
-    assert in_words(events[0]).split() == ["2", "B", "{}"]
+    assert format_event(events[0]).split() == ["2", "B", "{}"]
 
 
 @pytest.mark.parametrize(
     ("answers", "numbers"),
     [
-        ([array("A"), array("A", "B"), array("A", "B", "C")], [1, 2, 3]),
-        ([array("A", "B"), array("C")], [1, 2, 1]),  # it has forgotten everything
+        (
+            [json_array_answer("A"), json_array_answer("A", "B"), json_array_answer("A", "B", "C")],
+            [1, 2, 3],
+        ),
+        (
+            [json_array_answer("A", "B"), json_array_answer("C")],
+            [1, 2, 1],
+        ),  # it has forgotten everything
     ],
 )
 def test_a_bus_without_numbers_is_followed_from_its_beginning(
     answers: list[Answer], numbers: list[int]
 ) -> None:
-    with bus(*answers) as (url, _):
-        assert seen(follow_events(url, 0, lambda: True, print), len(numbers)) == numbers
+    with run_bus(*answers) as (url, _):
+        assert read_sequences(follow_events(url, 0, lambda: True, print), len(numbers)) == numbers
 
 
 def test_following_goes_on_after_an_outage_of_the_bus() -> None:
     notes: list[str] = []
-    with bus(numbered(1, 2), BUSY, BUSY, numbered(3)) as (url, asked):
-        assert seen(follow_events(url, 0, lambda: True, notes.append), 3) == [1, 2, 3]
+    with run_bus(ndjson_answer(1, 2), BUSY, BUSY, ndjson_answer(3)) as (url, asked):
+        assert read_sequences(follow_events(url, 0, lambda: True, notes.append), 3) == [1, 2, 3]
     assert asked == [0, 2, 2, 2]
     assert len(notes) == 1
     assert "goes on when it can" in notes[0]
 
 
 def test_a_bus_that_is_away_at_the_beginning_is_an_error() -> None:
-    with bus(BUSY) as (url, _), pytest.raises(Away, match="503: Not now"):
+    with run_bus(BUSY) as (url, _), pytest.raises(BusUnreachable, match="503: Not now"):
         next(follow_events(url, 0, lambda: True, print))
-    with pytest.raises(Away, match="can't be read"):
+    with pytest.raises(BusUnreachable, match="can't be read"):
         list(read_events(url, 0))
 
 
@@ -117,7 +123,7 @@ def test_a_bus_that_is_away_at_the_beginning_is_an_error() -> None:
     ],
 )
 def test_following_ends_with_a_reason(answer: Answer, lab_is_up: bool, says: str) -> None:
-    with bus(numbered(1), answer) as (url, asked):
+    with run_bus(ndjson_answer(1), answer) as (url, asked):
         events = follow_events(url, 0, lambda: lab_is_up, print)
         assert next(events)["sequence"] == 1
         with pytest.raises(ControlError, match=says):

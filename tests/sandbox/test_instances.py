@@ -11,7 +11,12 @@ import pytest
 
 from lab.sandbox import control_client
 from lab.sandbox.control_client import ControlError
-from lab.sandbox.instances import RunningLab, announced, notes, running_labs
+from lab.sandbox.instances import (
+    RunningLab,
+    find_running_labs,
+    read_instance_files,
+    registered_instance,
+)
 
 
 @pytest.fixture
@@ -22,20 +27,20 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def a_lab(folder: Path) -> RunningLab:
+def make_lab(folder: Path) -> RunningLab:
     return RunningLab(0, 0.0, "http://127.0.0.1:1", "secret", {"sync-chain": {}}, folder)
 
 
 def test_a_note_is_for_its_user_alone_and_goes_with_its_lab(alone: Path) -> None:
-    with announced(a_lab(alone)) as path:
+    with registered_instance(make_lab(alone)) as path:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        (found,) = running_labs()
+        (found,) = find_running_labs()
         assert (found.pid, found.token, found.folder) == (os.getpid(), "secret", alone)
         assert "secret" not in repr(found)
         assert control_client.find_lab() == control_client.find_lab(os.getpid()) == found
     assert not path.exists()
-    assert running_labs() == []
+    assert find_running_labs() == []
 
 
 def test_without_a_lab_it_is_said_how_to_start_one(alone: Path) -> None:
@@ -45,7 +50,7 @@ def test_without_a_lab_it_is_said_how_to_start_one(alone: Path) -> None:
 
 
 def test_of_several_labs_one_must_be_chosen(alone: Path) -> None:
-    with announced(a_lab(alone)) as path:
+    with registered_instance(make_lab(alone)) as path:
         other = json.loads(path.read_text())
         parent = psutil.Process().parent()
         assert parent is not None
@@ -63,15 +68,15 @@ def test_of_several_labs_one_must_be_chosen(alone: Path) -> None:
 def test_a_note_that_fits_no_living_lab_is_stale_and_removed(
     alone: Path, change: dict[str, Any]
 ) -> None:
-    with announced(a_lab(alone)) as path:
+    with registered_instance(make_lab(alone)) as path:
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
-        assert [note.lab for note in notes()] == [None]
-        assert running_labs() == []
+        assert [note.lab for note in read_instance_files()] == [None]
+        assert find_running_labs() == []
         assert not path.exists()
 
 
 def test_notes_in_a_folder_that_others_can_write_are_not_believed(alone: Path) -> None:
-    with announced(a_lab(alone)) as path:
+    with registered_instance(make_lab(alone)) as path:
         path.parent.chmod(0o777)
-        assert running_labs() == []
+        assert find_running_labs() == []
         assert path.exists()

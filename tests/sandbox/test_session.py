@@ -16,8 +16,8 @@ from lab.cluster.ports import reserve
 from lab.domain.services import BY_HAND_PORTS, SERVICES, by_hand_url
 from lab.sandbox import control_client
 from lab.sandbox.control_client import ControlError
-from lab.sandbox.instances import notes, running_labs
-from lab.sandbox.session import run_up, welcome
+from lab.sandbox.instances import find_running_labs, read_instance_files
+from lab.sandbox.session import run_up, welcome_lines
 from tests.programs.ups import Up, assert_refused, assert_well, do_as_printed, get, posts_status, up
 
 
@@ -45,10 +45,10 @@ def blogs(both: Up) -> Iterator[Up]:
 
 def test_the_welcome_fits_80_columns() -> None:
     urls = {
-        stack: {target: by_hand_url(stack, of.home(target)) for target in of.targets}
+        stack: {target: by_hand_url(stack, of.process_of(target)) for target in of.targets}
         for stack, of in ARRANGEMENTS.items()
     }
-    lines = list(welcome(urls, Path("/home/someone/runs/by-hand")))
+    lines = list(welcome_lines(urls, Path("/home/someone/runs/by-hand")))
     assert max(map(len, lines)) <= 80
     assert any("http://127.0.0.1:4005" in line for line in lines)
 
@@ -59,9 +59,9 @@ def test_the_printed_commands_do_what_they_say(blogs: Up, stack: str) -> None:
 
 
 def test_a_healed_fault_brings_its_evidence_from_each_stack(blogs: Up) -> None:
-    lines = control_client.put_fault(blogs.lab, "latency", "posts", {"ms": 20})
+    lines = control_client.inject_fault(blogs.lab, "latency", "posts", {"ms": 20})
     assert [line.split(":")[0] for line in lines] == ["sync-chain posts", "async-bus posts"]
-    assert control_client.faults(blogs.lab) == [
+    assert control_client.list_faults(blogs.lab) == [
         "sync-chain posts: latency (ms 20) is on.",
         "async-bus posts: latency (ms 20) is on.",
     ]
@@ -70,11 +70,11 @@ def test_a_healed_fault_brings_its_evidence_from_each_stack(blogs: Up) -> None:
     chain, bus = control_client.heal(blogs.lab)
     assert "hit 3 of 3 visitors, for" in chain
     assert "NOBODY" in bus
-    assert control_client.faults(blogs.lab) == ["No fault is on."]
+    assert control_client.list_faults(blogs.lab) == ["No fault is on."]
 
 
 def test_a_fault_on_one_named_stack_leaves_the_other_alone(blogs: Up) -> None:
-    control_client.put_fault(blogs.lab, "error", "posts", {"status": 418}, stack="sync-chain")
+    control_client.inject_fault(blogs.lab, "error", "posts", {"status": 418}, stack="sync-chain")
     assert posts_status(blogs, "sync-chain") == 418
     assert posts_status(blogs, "async-bus") == 200
     assert control_client.heal(blogs.lab, stack="async-bus") == [
@@ -84,7 +84,7 @@ def test_a_fault_on_one_named_stack_leaves_the_other_alone(blogs: Up) -> None:
 
 
 def test_a_downed_service_refuses_until_it_is_healed(blogs: Up) -> None:
-    control_client.put_fault(blogs.lab, "down", "comments")
+    control_client.inject_fault(blogs.lab, "down", "comments")
     for stack in blogs.lab.stacks:
         assert_refused(blogs.url(stack, "comments"))
     for line in control_client.heal(blogs.lab, "comments", "down"):
@@ -95,7 +95,7 @@ def test_a_downed_service_refuses_until_it_is_healed(blogs: Up) -> None:
 
 
 def test_a_hanging_service_takes_connections_and_never_answers(blogs: Up) -> None:
-    control_client.put_fault(blogs.lab, "hang", "query", stack="async-bus")
+    control_client.inject_fault(blogs.lab, "hang", "query", stack="async-bus")
     with pytest.raises(requests.ReadTimeout):
         get(f"{blogs.url('async-bus', 'query')}/health", read_within_s=0.05)
     (line,) = control_client.heal(blogs.lab, "query")
@@ -105,7 +105,7 @@ def test_a_hanging_service_takes_connections_and_never_answers(blogs: Up) -> Non
 
 def test_a_whole_downed_stack_is_healed_at_once(blogs: Up) -> None:
     for target in BY_HAND_PORTS["async-bus"]:
-        control_client.put_fault(blogs.lab, "down", target, stack="async-bus")
+        control_client.inject_fault(blogs.lab, "down", target, stack="async-bus")
     assert len(control_client.heal(blogs.lab)) == 5
     assert_well(blogs, "async-bus", "query")
     assert blogs.process.poll() is None
@@ -113,21 +113,21 @@ def test_a_whole_downed_stack_is_healed_at_once(blogs: Up) -> None:
 
 @pytest.mark.parametrize("kind", ["down", "hang"])
 def test_a_broken_process_is_not_broken_again(blogs: Up, kind: str) -> None:
-    control_client.put_fault(blogs.lab, kind, "posts", stack="sync-chain")
+    control_client.inject_fault(blogs.lab, kind, "posts", stack="sync-chain")
     for wish in (("down", {}), ("hang", {}), ("latency", {"ms": 1})):
         with pytest.raises(ControlError, match="posts of sync-chain") as caught:
-            control_client.put_fault(blogs.lab, wish[0], "posts", wish[1])
+            control_client.inject_fault(blogs.lab, wish[0], "posts", wish[1])
         assert caught.value.exit_code == 3
     # The other stack was not touched either, though it could have been.
-    assert [line.split()[0] for line in control_client.faults(blogs.lab)] == ["sync-chain"]
+    assert [line.split()[0] for line in control_client.list_faults(blogs.lab)] == ["sync-chain"]
 
 
 def test_a_fault_at_the_door_is_replaced_and_accounted_for(blogs: Up) -> None:
-    control_client.put_fault(blogs.lab, "error", "posts", {"status": 500}, stack="sync-chain")
-    control_client.put_fault(blogs.lab, "error", "posts", {"status": 502}, stack="sync-chain")
-    assert control_client.faults(blogs.lab) == ["sync-chain posts: error (status 502) is on."]
+    control_client.inject_fault(blogs.lab, "error", "posts", {"status": 500}, stack="sync-chain")
+    control_client.inject_fault(blogs.lab, "error", "posts", {"status": 502}, stack="sync-chain")
+    assert control_client.list_faults(blogs.lab) == ["sync-chain posts: error (status 502) is on."]
     assert posts_status(blogs, "sync-chain") == 502
-    healed, broken = control_client.put_fault(blogs.lab, "down", "posts", stack="sync-chain")
+    healed, broken = control_client.inject_fault(blogs.lab, "down", "posts", stack="sync-chain")
     assert "error is healed." in healed
     assert "hit 1 of 1 visitors" in healed
     assert "down is on" in broken
@@ -156,36 +156,36 @@ def test_a_senseless_order_is_answered_with_a_sensible_one(
     with pytest.raises(ControlError, match=re.escape(teaches)) as caught:
         getattr(control_client, order)(blogs.lab, **whole)
     assert caught.value.exit_code == 2
-    assert control_client.faults(blogs.lab) == ["No fault is on."]
+    assert control_client.list_faults(blogs.lab) == ["No fault is on."]
 
 
 def test_a_service_that_ends_unasked_is_named_and_restarted(blogs: Up) -> None:
-    control_client.put_fault(blogs.lab, "error", "moderation", stack="sync-chain")
+    control_client.inject_fault(blogs.lab, "error", "moderation", stack="sync-chain")
     blogs.process_of("sync-chain", "moderation").kill()
     said = blogs.lines_until("starts it again")
     assert "! sync-chain moderation was ended by signal 9, and nobody had told it to." in said
     with pytest.raises(ControlError, match="has ended by itself") as caught:
-        control_client.put_fault(blogs.lab, "down", "moderation")
+        control_client.inject_fault(blogs.lab, "down", "moderation")
     assert caught.value.exit_code == 3
     line = "sync-chain moderation: It has ended by itself. Heal it: that starts it again."
-    assert control_client.faults(blogs.lab)[-1] == line
+    assert control_client.list_faults(blogs.lab)[-1] == line
     lost, restarted = control_client.heal(blogs.lab)
     assert "error ended with its process, and so did its proof" in lost
     line = "sync-chain moderation: moderation had ended by itself, and is started again."
     assert restarted == line
-    assert control_client.faults(blogs.lab) == ["No fault is on."]
+    assert control_client.list_faults(blogs.lab) == ["No fault is on."]
     assert_well(blogs, "sync-chain", "moderation")
 
 
 def test_breaking_one_service_of_the_monolith_breaks_all(tmp_path: Path) -> None:
     with up(tmp_path / "run", "monolith") as running:
         do_as_printed(running, "monolith")
-        (line,) = control_client.put_fault(running.lab, "down", "comments")
+        (line,) = control_client.inject_fault(running.lab, "down", "comments")
         assert "down is on" in line
         for target in SERVICES:
             assert_refused(running.url("monolith", target))
         with pytest.raises(ControlError, match="Heal posts first"):
-            control_client.put_fault(running.lab, "hang", "posts")
+            control_client.inject_fault(running.lab, "hang", "posts")
         (line,) = control_client.heal(running.lab, "posts")
         assert "down is healed" in line
         running.process_of("monolith", "posts").kill()
@@ -198,22 +198,24 @@ def test_breaking_one_service_of_the_monolith_breaks_all(tmp_path: Path) -> None
 def test_ctrl_c_ends_everything_while_services_are_broken(tmp_path: Path) -> None:
     with up(tmp_path / "run", "request-reply") as running:
         do_as_printed(running, "request-reply")
-        control_client.put_fault(running.lab, "hang", "comments")
-        control_client.put_fault(running.lab, "down", "query")
-        control_client.put_fault(running.lab, "timeout", "posts")
+        control_client.inject_fault(running.lab, "hang", "comments")
+        control_client.inject_fault(running.lab, "down", "query")
+        control_client.inject_fault(running.lab, "timeout", "posts")
         assert running.end(signal.SIGINT) == 130
         running.assert_nothing_is_left()
-        assert all(note.lab != running.lab for note in notes())
+        assert all(note.lab != running.lab for note in read_instance_files())
 
 
 def test_a_killed_lab_leaves_no_process_and_no_note(tmp_path: Path) -> None:
     with up(tmp_path / "run", "sync-chain") as running:
-        control_client.put_fault(running.lab, "hang", "comments")
+        control_client.inject_fault(running.lab, "hang", "comments")
         assert running.end(signal.SIGKILL) == -signal.SIGKILL
         running.assert_nothing_is_left()
-    (stale,) = [note for note in notes() if note.path.stem == str(running.process.pid)]
+    (stale,) = [
+        note for note in read_instance_files() if note.path.stem == str(running.process.pid)
+    ]
     assert stale.lab is None
-    assert running.lab not in running_labs()
+    assert running.lab not in find_running_labs()
     assert not stale.path.exists()
     with pytest.raises(ControlError, match="does not answer") as caught:
         control_client.heal(running.lab)
@@ -226,7 +228,7 @@ def test_without_its_nursery_the_lab_ends_and_says_why(tmp_path: Path) -> None:
         assert running.wait() == 1
         assert "NurseryLost: The lab's nursery" in running.errors
         running.assert_nothing_is_left()
-        assert all(note.lab != running.lab for note in notes())
+        assert all(note.lab != running.lab for note in read_instance_files())
 
 
 async def test_a_taken_port_is_named_and_nothing_starts(tmp_path: Path) -> None:

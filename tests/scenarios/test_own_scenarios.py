@@ -11,11 +11,11 @@ import pytest
 
 from lab.scenarios import catalogue, schema
 from lab.scenarios.scenario import Scenario, ScenarioError
-from lab.scenarios.template import STARTER, AlreadyThere, start
-from lab.support.toml_model import line_of
+from lab.scenarios.template import TEMPLATE, ScenarioFileExists, create_scenario_file
+from lab.support.toml_model import find_key_line
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "scenario.schema.json"
-STARTED = STARTER.format(file="mine.toml", title="Mine")
+FILLED_TEMPLATE = TEMPLATE.format(file="mine.toml", title="Mine")
 
 
 @cache
@@ -35,7 +35,7 @@ def test_the_schema_in_the_docs_is_up_to_date() -> None:
 
 
 def test_every_built_in_scenario_keeps_to_the_schema() -> None:
-    for name in catalogue.names():
+    for name in catalogue.builtin_names():
         assert problems((files("lab.scenarios") / f"{name}.toml").read_text()) == [], name
 
 
@@ -52,20 +52,20 @@ def test_every_built_in_scenario_keeps_to_the_schema() -> None:
     ],
 )
 def test_an_editor_sees_by_the_schema_what_is_wrong(old: str, new: str) -> None:
-    assert old in STARTED
-    assert problems(STARTED) == []
-    assert problems(STARTED.replace(old, new)) != []
+    assert old in FILLED_TEMPLATE
+    assert problems(FILLED_TEMPLATE) == []
+    assert problems(FILLED_TEMPLATE.replace(old, new)) != []
 
 
 def test_the_file_to_start_from_runs_and_is_not_overwritten(tmp_path: Path) -> None:
-    path = start("my-outage", tmp_path)
+    path = create_scenario_file("my-outage", tmp_path)
     scenario = Scenario.load_file(path)
     assert scenario.title == "My outage"
     assert scenario.expect
     assert scenario.predict
     path.write_text("mine")
-    with pytest.raises(AlreadyThere, match="stays as it is"):
-        start("my-outage.toml", tmp_path)
+    with pytest.raises(ScenarioFileExists, match="stays as it is"):
+        create_scenario_file("my-outage.toml", tmp_path)
     assert path.read_text() == "mine"
 
 
@@ -73,7 +73,7 @@ def test_the_file_to_start_from_runs_and_is_not_overwritten(tmp_path: Path) -> N
 def test_what_is_no_new_name_is_refused(tmp_path: Path, name: str) -> None:
     why = "calm comes with the lab" if name == "calm" else "no name for a scenario"
     with pytest.raises(ValueError, match=why):
-        start(name, tmp_path)
+        create_scenario_file(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,12 +125,12 @@ that = 1
     ],
 )
 def test_a_key_is_found_on_its_line(key: str, line: int | None) -> None:
-    assert line_of(TEXT, key) == line
+    assert find_key_line(TEXT, key) == line
 
 
 def test_a_mistake_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(STARTED.replace("rate = 20", "raet = 20"))
+    path.write_text(FILLED_TEMPLATE.replace("rate = 20", "raet = 20"))
     with pytest.raises(ScenarioError) as error:
         Scenario.load_file(path)
     line = path.read_text().splitlines().index("raet = 20") + 1

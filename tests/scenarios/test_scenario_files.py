@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.scenarios import catalogue
-from lab.scenarios.scenario import Phase, Scenario, ScenarioError
+from lab.scenarios.scenario import Scenario, ScenarioError, ScenarioPhase
 
 MINE = """
 title = "Mine"
@@ -65,7 +65,7 @@ def load(folder: Path, text: str, name: str = "mine.toml") -> Scenario:
     return Scenario.load_file(path)
 
 
-def lengths(phases: tuple[Phase, ...]) -> list[tuple[str, float]]:
+def lengths(phases: tuple[ScenarioPhase, ...]) -> list[tuple[str, float]]:
     return [(phase.name, phase.seconds) for phase in phases]
 
 
@@ -79,7 +79,7 @@ def test_a_file_says_what_is_loaded_broken_and_expected(tmp_path: Path) -> None:
     assert mine.variants["sync-chain"].options == {"workers": 4}
     assert mine.steady_state == ("read_feed.success >= 0.99",)
     assert mine.explain == "It waits."
-    fault = mine.method[0].parsed()
+    fault = mine.method[0].to_fault()
     assert (fault.kind, fault.target) == ("latency", "comments")
     assert fault.settings() == {"ms": 300.0, "jitter_ms": 20.0}
 

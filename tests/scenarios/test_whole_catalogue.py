@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from lab.faults.kinds import KINDS
-from lab.load.plan import Phase
-from lab.load.schedule import Timeline, schedule
+from lab.load.plan import PlanPhase
+from lab.load.schedule import PhaseClock, build_schedule
 from lab.results.claims import CLAIMS
 from lab.results.oracles import ORACLES
-from lab.results.result import WARM_UP
+from lab.results.result import WARM_UP_PHASE
 from lab.scenarios import catalogue
-from lab.scenarios.late_joiners import rate_of
+from lab.scenarios.late_joiners import rate_override
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.switches import SWITCHES
 
-ALL = catalogue.built_in()
+SCENARIOS = catalogue.builtin_scenarios()
 BY_DESIGN = "design-steps"
 """`lab design` shows it from the running code: no run could refute it."""
 PRICE = re.compile(r"\bvisible|_at_once\b")
@@ -48,7 +48,7 @@ def oracles(one: Scenario) -> set[str]:
 def test_everything_there_is_appears_in_a_scenario(
     known: Iterable[str], used: Callable[[Scenario], set[str]]
 ) -> None:
-    assert set(known) - set().union(*(used(one) for one in ALL)) == set()
+    assert set(known) - set().union(*(used(one) for one in SCENARIOS)) == set()
 
 
 def test_there_are_thirteen_claims_and_each_could_be_refuted() -> None:
@@ -61,21 +61,21 @@ def test_there_are_thirteen_claims_and_each_could_be_refuted() -> None:
 
 def test_the_built_in_scenarios_are_found_in_their_order() -> None:
     files = [path.stem for path in (Path(__file__).parents[2] / "lab" / "scenarios").glob("*.toml")]
-    assert catalogue.names()[: len(files)] == catalogue._ORDER
+    assert catalogue.builtin_names()[: len(files)] == catalogue._ORDER
     assert sorted(catalogue._ORDER) == sorted(files)
-    assert [scenario.name for scenario in ALL] == list(catalogue.names())
+    assert [scenario.name for scenario in SCENARIOS] == list(catalogue.builtin_names())
 
 
 def test_only_where_calm_itself_is_looked_at_nothing_happens() -> None:
     uneventful = [
         one.name
-        for one in ALL
+        for one in SCENARIOS
         if not (one.method or one.newcomer or one.reach_in or one.load.during_rate)
     ]
     assert uneventful == ["calm", "three-nodes", "light-load"]
 
 
-@pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", SCENARIOS, ids=lambda one: one.name)
 def test_a_built_in_scenario_asks_expects_and_explains(one: Scenario) -> None:
     assert one.question.strip().endswith("?")
     assert len(one.explain) > 300
@@ -94,22 +94,22 @@ def test_a_built_in_scenario_asks_expects_and_explains(one: Scenario) -> None:
 @pytest.mark.parametrize(
     "seeds", [range(1, 26), pytest.param(range(26, 101), marks=pytest.mark.slow)], ids=str
 )
-@pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", SCENARIOS, ids=lambda one: one.name)
 def test_what_a_quick_scenario_speaks_of_happens_under_every_schedule(
     one: Scenario, seeds: range
 ) -> None:
     quick = one.quick()
     phases = [
-        Phase(name=phase.name, seconds=phase.seconds, **rate_of(phase.name, quick.load))
-        for phase in (WARM_UP, *quick.timeline())
+        PlanPhase(name=phase.name, seconds=phase.seconds, **rate_override(phase.name, quick.load))
+        for phase in (WARM_UP_PHASE, *quick.timeline())
     ]
     figure = re.compile(rf"\.([\w-]+)\.({'|'.join(quick.load.mix)})\.(?!sent|rate)")
     texts = [*(each.that for each in one.expect), *(f".before.{that}" for that in one.steady_state)]
-    spoken_of = {found for text in texts for found in figure.findall(text)}
-    lived = Timeline(phases)
+    mentioned = {found for text in texts for found in figure.findall(text)}
+    timeline = PhaseClock(phases)
     for seed in seeds:
         happens = Counter(
-            (lived.phase_at(each.at_s).replace(" ", "_"), each.action)
-            for each in schedule(seed, quick.load.rate, phases, quick.load.mix)
+            (timeline.phase_at(each.at_s).replace(" ", "_"), each.action)
+            for each in build_schedule(seed, quick.load.rate, phases, quick.load.mix)
         )
-        assert not [what for what in spoken_of if happens[what] == 0], f"seed {seed}"
+        assert not [what for what in mentioned if happens[what] == 0], f"seed {seed}"

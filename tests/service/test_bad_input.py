@@ -11,8 +11,8 @@ import pytest
 
 from lab.domain.services import SERVICES
 from tests.support import wire
-from tests.support.laboratory import Blog
-from tests.support.refusals import assert_document, assert_is_problem, rows_on_disk
+from tests.support.laboratory import RunningBlog
+from tests.support.refusals import assert_is_problem, assert_problem_document, rows_on_disk
 
 JSON = "application/json"
 WRONG_VALUES: dict[str, str] = {
@@ -60,7 +60,7 @@ NO_TRACEPARENTS = [b"x" * 300, f"00-{'漢' * 32}-{'漢' * 16}-01".encode(), b"\x
 class PostRoute(NamedTuple):
     """A route of a running service that takes a body with one field."""
 
-    blog: Blog
+    blog: RunningBlog
     target: str
     path: str
     field: str
@@ -82,7 +82,7 @@ class PostRoute(NamedTuple):
 
 
 @pytest.fixture
-def routes(blog: Blog) -> list[PostRoute]:
+def routes(blog: RunningBlog) -> list[PostRoute]:
     """Every route of an arrangement that takes a body, read from the services themselves."""
     post_id = str(blog.write_post()["id"])
     found = []
@@ -99,7 +99,7 @@ def routes(blog: Blog) -> list[PostRoute]:
 
 
 @pytest.fixture
-def refusing(blog: Blog, routes: list[PostRoute]) -> Iterator[list[PostRoute]]:
+def refusing(blog: RunningBlog, routes: list[PostRoute]) -> Iterator[list[PostRoute]]:
     """The same routes, for requests that must be refused: these leave no row in any database."""
     blog.settle()
     before = rows_on_disk(blog)
@@ -125,7 +125,7 @@ def test_a_wrong_body_is_refused_and_its_field_named(refusing: list[PostRoute]) 
 
 
 def test_a_too_large_body_is_refused_before_its_end(refusing: list[PostRoute]) -> None:
-    def replies(route: PostRoute) -> list[wire.Reply]:
+    def replies(route: PostRoute) -> list[wire.RawReply]:
         announced, _, _ = route.raw(b" " * 65_537).partition(b"\r\n\r\n")
         chunked = route.raw(Content_Type=JSON, Transfer_Encoding="chunked")
         chunks = (b"1000\r\n" + b" " * 4_096 + b"\r\n") * 17
@@ -134,7 +134,7 @@ def test_a_too_large_body_is_refused_before_its_end(refusing: list[PostRoute]) -
     with ThreadPoolExecutor() as pool:  # each connection is closed a second later
         for reply in itertools.chain(*pool.map(replies, refusing)):
             assert reply.status == 413
-            assert_document(reply.data, 413)
+            assert_problem_document(reply.data, 413)
 
 
 def test_a_body_that_breaks_off_leaves_nothing(refusing: list[PostRoute]) -> None:

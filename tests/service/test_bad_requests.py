@@ -5,8 +5,8 @@ import pytest
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from tests.support import wire
-from tests.support.laboratory import Blog, Laboratory
-from tests.support.refusals import assert_document, assert_is_problem
+from tests.support.laboratory import Laboratory, RunningBlog
+from tests.support.refusals import assert_is_problem, assert_problem_document
 
 BAD_QUERIES = {
     "limit=0": "limit",
@@ -23,7 +23,7 @@ BAD_QUERIES = {
 BUGGY = ("/plain", "/raw")
 
 
-def test_a_bad_query_parameter_is_named(blog: Blog) -> None:
+def test_a_bad_query_parameter_is_named(blog: RunningBlog) -> None:
     for query, field in BAD_QUERIES.items():
         for target, path in (("posts", "/posts"), ("query", "/feed")):
             assert_is_problem(blog.ask("GET", target, f"{path}?{query}"), 400, field)
@@ -32,7 +32,7 @@ def test_a_bad_query_parameter_is_named(blog: Blog) -> None:
 
 @pytest.mark.parametrize("escape", ["%", "%Z", "%ZZ", "%FF", "%ED%A0%80", "%C0%AF", "%00", "%F8"])
 def test_a_meaningless_percent_escape_is_no_server_error(
-    blogs: dict[str, Blog], escape: str
+    blogs: dict[str, RunningBlog], escape: str
 ) -> None:
     for blog in blogs.values():
         for target, path in (
@@ -47,7 +47,7 @@ def test_a_meaningless_percent_escape_is_no_server_error(
             reply = wire.send(url, wire.request(url, f"GET {path}"))
             assert reply.status in (200, 400, 404), path
             if reply.status != 200:
-                assert_document(reply.data, reply.status, reply.data.get("field"))
+                assert_problem_document(reply.data, reply.status, reply.data.get("field"))
 
 
 MALFORMED: dict[str, bytes] = {
@@ -68,18 +68,20 @@ MALFORMED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_no_http_gets_a_problem_document(blogs: dict[str, Blog], sent: bytes) -> None:
+def test_what_is_no_http_gets_a_problem_document(
+    blogs: dict[str, RunningBlog], sent: bytes
+) -> None:
     for blog in blogs.values():
         for target, url in blog.stack.urls.items():
             host = url.removeprefix("http://").encode()
             reply = wire.send(url, sent.replace(b"HOST", host))
             assert (reply.status, reply.content_type) == (400, "application/problem+json"), target
-            assert_document(reply.data, 400)
+            assert_problem_document(reply.data, 400)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:PORT", "127.0.0.1", "[::1]:PORT"])
 def test_a_request_for_another_host_is_refused_everywhere(
-    blogs: dict[str, Blog], host: str
+    blogs: dict[str, RunningBlog], host: str
 ) -> None:
     for blog in blogs.values():
         for target, url in blog.stack.urls.items():
@@ -88,31 +90,31 @@ def test_a_request_for_another_host_is_refused_everywhere(
                 assert_is_problem(blog.ask("GET", target, path, headers={"Host": named}), 421)
 
 
-def test_localhost_is_this_host_and_no_host_is_none(blog: Blog) -> None:
+def test_localhost_is_this_host_and_no_host_is_none(blog: RunningBlog) -> None:
     for target, url in blog.stack.urls.items():
         assert blog.ask("GET", target, "/health", headers={"Host": f"localhost:{url[17:]}"}).ok
         reply = wire.send(url, b"GET /health HTTP/1.0\r\n\r\n")
         assert reply.status == 421
-        assert_document(reply.data, 421)
+        assert_problem_document(reply.data, 421)
 
 
-def test_a_method_that_is_unknown_there_is_refused(blog: Blog) -> None:
+def test_a_method_that_is_unknown_there_is_refused(blog: RunningBlog) -> None:
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "BREW"):
         for target, path in (("posts", "/posts"), ("query", "/feed"), ("comments", "/health")):
             url = blog.stack.urls[target]
             reply = wire.send(url, wire.request(url, f"{method} {path}"))
             # The parser itself knows the methods of HTTP, and rejects others.
             assert reply.status == (400 if method == "BREW" else 405)
-            assert_document(reply.data, reply.status)
+            assert_problem_document(reply.data, reply.status)
     assert blog.ask("PUT", "posts", "/posts").headers["Allow"] == "POST, GET"
 
 
-def test_a_path_with_nothing_behind_it_is_404(blog: Blog) -> None:
+def test_a_path_with_nothing_behind_it_is_404(blog: RunningBlog) -> None:
     for path in ("/", "/posts/", "//posts", "/posts/a/b", "/_lab", "/feed/../x"):
         for url in blog.stack.urls.values():
             reply = wire.send(url, wire.request(url, f"GET {path}"))
             assert reply.status == 404
-            assert_document(reply.data, 404)
+            assert_problem_document(reply.data, 404)
 
 
 def test_a_bug_shows_no_inside_and_is_not_definite(laboratory: Laboratory) -> None:

@@ -9,47 +9,47 @@ from typing import Any
 import pytest
 import requests
 
-from lab.cluster.arrangements import ARRANGEMENTS, programs, with_engine
-from lab.domain.errors import GivenUp
+from lab.cluster.arrangements import ARRANGEMENTS, build_programs, with_engine
+from lab.domain.errors import DeadlineExceeded
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.schema import schema
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import variant_problems
 from lab.service import deadline
-from lab.service.server import Bottleneck
-from tests.support.laboratory import PATIENCE_S, Blog, Laboratory, eventually
+from lab.service.server import SingleServer
+from tests.support.laboratory import PATIENCE_S, Laboratory, RunningBlog, eventually
 from tests.support.small import scenario_text
 
 WORK_MS = 20.0
 
 
-def in_line(bottleneck: Bottleneck, came: list[int], given_up: list[int], number: int) -> None:
+def in_line(bottleneck: SingleServer, came: list[int], given_up: list[int], number: int) -> None:
     """A caller that takes its turn; number 2's deadline expires before its turn comes."""
     if number == 2:
-        deadline._give_up_at_s.set(perf_counter())
+        deadline._current_at_s.set(perf_counter())
     try:
-        bottleneck.take_turn()
+        bottleneck.serve()
         came.append(number)
-    except GivenUp:
+    except DeadlineExceeded:
         given_up.append(number)
 
 
 @pytest.fixture
-def passed() -> tuple[Bottleneck, float, list[int], list[int]]:
+def passed() -> tuple[SingleServer, float, list[int], list[int]]:
     """Five callers arrive in order: the bottleneck, the start, the numbers passed and given up."""
-    bottleneck = Bottleneck(WORK_MS)
+    bottleneck = SingleServer(WORK_MS)
     came: list[int] = []
     given_up: list[int] = []
     ahead = threading.Event()
-    bottleneck._line.append(ahead)  # a request is being served while they arrive
+    bottleneck._queue.append(ahead)  # a request is being served while they arrive
     threads = []
     for number in range(5):
         threads.append(threading.Thread(target=in_line, args=(bottleneck, came, given_up, number)))
         threads[-1].start()
-        eventually(lambda: len(bottleneck._line) == len(threads) + 1, "the next in line")
+        eventually(lambda: len(bottleneck._queue) == len(threads) + 1, "the next in line")
     begun_s = bottleneck._free_at_s = perf_counter()
-    bottleneck._line.popleft()
-    bottleneck._line[0].set()
+    bottleneck._queue.popleft()
+    bottleneck._queue[0].set()
     for thread in threads:
         thread.join()
     return bottleneck, begun_s, came, given_up
@@ -59,7 +59,7 @@ def test_each_has_it_alone_in_the_order_of_coming(passed: Any) -> None:
     bottleneck, begun_s, came, _ = passed
     assert came == [0, 1, 3, 4]
     assert perf_counter() >= begun_s + 4 * WORK_MS / 1_000
-    assert not bottleneck._line
+    assert not bottleneck._queue
 
 
 def test_a_turn_after_its_deadline_takes_no_time(passed: Any) -> None:
@@ -69,10 +69,10 @@ def test_a_turn_after_its_deadline_takes_no_time(passed: Any) -> None:
 
 
 def test_without_work_there_is_nothing_to_wait_for() -> None:
-    bottleneck = Bottleneck(0)
-    bottleneck._line.append(threading.Event())  # a caller that never leaves
-    bottleneck.take_turn()
-    assert len(bottleneck._line) == 1
+    bottleneck = SingleServer(0)
+    bottleneck._queue.append(threading.Event())  # a caller that never leaves
+    bottleneck.serve()
+    assert len(bottleneck._queue) == 1
 
 
 # ── Running stacks
@@ -89,12 +89,12 @@ def test_only_a_service_with_work_needs_time_for_each_request(
         assert perf_counter() - begun >= 0.09
         told = {
             part: " ".join(one.argv)
-            for part, one in zip(blog.stack.arrangement.parts, blog.stack.programs, strict=True)
+            for part, one in zip(blog.stack.arrangement.processes, blog.stack.programs, strict=True)
         }
         assert [part for part, argv in told.items() if "--work-ms" in argv] == ["comments"]
 
 
-def test_a_chain_is_settled_when_no_request_is_under_way(chain_blog: Blog) -> None:
+def test_a_chain_is_settled_when_no_request_is_under_way(chain_blog: RunningBlog) -> None:
     settled = chain_blog.stack.is_settled
     assert chain_blog.laboratory.run(settled())
     url = f"{chain_blog.stack.urls['comments']}/posts/p/comments"
@@ -144,8 +144,8 @@ def test_work_is_set_for_services_that_are_there() -> None:
 def test_a_hop_gets_the_work_set_for_it(tmp_path: Path) -> None:
     options = {"depth": 2, "work_ms": {"hop-2": 7}}
     arrangement = with_engine(ARRANGEMENTS["sync-chain"], options)
-    ports = dict.fromkeys(arrangement.parts, 1)
-    started = programs("v", arrangement, options, ports, tmp_path, "token")
+    ports = dict.fromkeys(arrangement.processes, 1)
+    started = build_programs("v", arrangement, options, ports, tmp_path, "token")
     assert [one.name for one in started if "--work-ms 7" in " ".join(one.argv)] == ["v.hop-2"]
 
 

@@ -11,7 +11,7 @@ from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.domain import headers
 from lab.service.server import Shell, ShellOptions
-from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
+from tests.support.laboratory import PATIENCE_S, Laboratory, RunningBlog
 from tests.support.refusals import assert_is_problem
 
 ORDER = {"kind": "error", "target": "posts", "options": {}}
@@ -41,7 +41,7 @@ def by_hand(laboratory: Laboratory) -> Iterator[str]:
             yield url
 
 
-def test_a_control_route_is_closed_without_the_right_token(blog: Blog) -> None:
+def test_a_control_route_is_closed_without_the_right_token(blog: RunningBlog) -> None:
     assert ("PUT", "/_lab/faults/{name}") in ROUTES
     assert all(path.startswith("/_lab/") for _, path in ROUTES)
     right = blog.stack.token
@@ -55,7 +55,9 @@ def test_a_control_route_is_closed_without_the_right_token(blog: Blog) -> None:
         assert hanging.json() == {}
 
 
-def test_started_by_hand_all_control_routes_are_closed(by_hand: str, chain_blog: Blog) -> None:
+def test_started_by_hand_all_control_routes_are_closed(
+    by_hand: str, chain_blog: RunningBlog
+) -> None:
     for (method, path), token in itertools.product(ROUTES, ("", "None", chain_blog.stack.token)):
         response = chain_blog.session.request(
             method,
@@ -67,7 +69,7 @@ def test_started_by_hand_all_control_routes_are_closed(by_hand: str, chain_blog:
         assert_is_problem(response, 403)
 
 
-def test_every_process_listens_on_the_loopback_only(blog: Blog) -> None:
+def test_every_process_listens_on_the_loopback_only(blog: RunningBlog) -> None:
     for target, url in blog.stack.urls.items():
         connections = psutil.Process(blog.pid(target)).net_connections("all")
         listening = [c.laddr for c in connections if c.status == psutil.CONN_LISTEN]
@@ -75,7 +77,7 @@ def test_every_process_listens_on_the_loopback_only(blog: Blog) -> None:
         assert all(c.family != socket.AF_INET6 for c in connections)
 
 
-def test_the_token_is_in_no_file_or_command_line(blogs: dict[str, Blog]) -> None:
+def test_the_token_is_in_no_file_or_command_line(blogs: dict[str, RunningBlog]) -> None:
     tokens = [blog.stack.token for blog in blogs.values()]
     for blog in blogs.values():
         for target in blog.stack.arrangement.targets:

@@ -9,8 +9,8 @@ from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.service.http import WHOLE_REQUEST_WITHIN_S
 from tests.support import wire
-from tests.support.laboratory import Blog, Laboratory, eventually
-from tests.support.refusals import assert_document
+from tests.support.laboratory import Laboratory, RunningBlog, eventually
+from tests.support.refusals import assert_problem_document
 
 HEAD = b"POST /posts HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\n"
 WHOLE = HEAD + b'Content-Length: 14\r\n\r\n{"title": "f"}'
@@ -31,13 +31,13 @@ def impatient(laboratory: Laboratory) -> Iterator[str]:
             assert "Traceback" not in log.read_text()
 
 
-def send(url: str, sent: bytes) -> wire.Reply:
+def send(url: str, sent: bytes) -> wire.RawReply:
     return wire.send(url, sent.replace(b"HOST", url.removeprefix("http://").encode()))
 
 
-def answered(url: str, sent: bytes) -> wire.Reply:
+def answered(url: str, sent: bytes) -> wire.RawReply:
     """The first reply; a connection that sends nothing for 0.3 s gets none."""
-    replies: list[wire.Reply] = []
+    replies: list[wire.RawReply] = []
 
     def status() -> int:
         replies.append(send(url, sent))
@@ -81,14 +81,14 @@ def test_a_head_that_trickles_is_cut_off(impatient: str) -> None:
 def test_a_body_that_stays_half_is_answered_with_408(impatient: str, half: bytes) -> None:
     reply = answered(impatient, half)
     assert reply.status == 408
-    assert_document(reply.data, 408)
+    assert_problem_document(reply.data, 408)
 
 
 def test_half_a_request_behind_a_whole_one_is_cut_off(impatient: str) -> None:
     assert answered(impatient, WHOLE + b"GET /hea").status == 201
 
 
-def test_a_request_is_served_among_many_half_ones(chain_blog: Blog) -> None:
+def test_a_request_is_served_among_many_half_ones(chain_blog: RunningBlog) -> None:
     url = chain_blog.stack.urls["posts"]
     with ExitStack() as crowd:
         for _ in range(100):

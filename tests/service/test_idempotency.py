@@ -14,20 +14,20 @@ from pydantic import BaseModel
 
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.domain import headers
-from lab.domain.errors import Invalid, KeyReused
+from lab.domain.errors import IdempotencyKeyReused, Invalid
 from lab.service import idempotency
 from lab.service.store import Store
-from tests.support.laboratory import PATIENCE_S, Blog, Laboratory
+from tests.support.laboratory import PATIENCE_S, Laboratory, RunningBlog
 
 SCHEMA = f"{idempotency.TABLE} CREATE TABLE IF NOT EXISTS notes (text TEXT)"
 HEADER = headers.IDEMPOTENCY_KEY
 
 
-class Note(BaseModel):
+class NoteNumber(BaseModel):
     number: int
 
 
-class Desk:
+class NoteService:
     """A service in one function: it stores a text, and answers with the number of texts."""
 
     def __init__(self, store: Store) -> None:
@@ -36,16 +36,16 @@ class Desk:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.begun = threading.Event()
-        self.write = idempotency.Repeats(lambda: store).once(self._write)
+        self.write = idempotency.IdempotencyFilter(lambda: store).wrap(self._write)
 
-    def _write(self, text: str) -> Note:
+    def _write(self, text: str) -> NoteNumber:
         if text == "one":
             self.begun.set()
             assert self.may_go_on.wait(PATIENCE_S)
         with self.store.transaction() as change:
             change.execute("INSERT INTO notes VALUES (?)", text)
-            answer = Note(number=len(change.rows("SELECT * FROM notes")))
-            idempotency.keep(change, answer)
+            answer = NoteNumber(number=len(change.rows("SELECT * FROM notes")))
+            idempotency.store_answer(change, answer)
             if self.breaks_after_keeping:
                 raise ConnectionError("the power is gone")
         return answer
@@ -54,7 +54,7 @@ class Desk:
         """Send a request as a worker does, in a new context."""
 
         def work() -> Any:
-            idempotency.hear(key)
+            idempotency.set_key(key)
             answer = self.write(text=text)
             return answer if isinstance(answer, dict) else answer.model_dump()
 
@@ -65,28 +65,28 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path) -> Iterator[NoteService]:
     with closing(Store(tmp_path / "notes.db", SCHEMA, "/tests/notes")) as store:
-        yield Desk(store)
+        yield NoteService(store)
 
 
-def test_a_repeated_key_gets_the_first_answer(desk: Desk) -> None:
+def test_a_repeated_key_gets_the_first_answer(desk: NoteService) -> None:
     assert desk.ask("one", "k") == {"number": 1}
     assert desk.ask("two", "another") == {"number": 2}
     assert desk.ask("one", "k") == {"number": 1}
-    with pytest.raises(KeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         desk.ask("two", "k")
     assert desk.texts() == ["one", "two"]
     with pytest.raises(sqlite3.IntegrityError), desk.store.transaction() as change:
         change.execute("INSERT INTO answers VALUES ('k', '', '')")
 
 
-def test_without_a_key_the_same_request_is_another_one(desk: Desk) -> None:
+def test_without_a_key_the_same_request_is_another_one(desk: NoteService) -> None:
     assert [desk.ask("one", None), desk.ask("one", None)] == [{"number": 1}, {"number": 2}]
     assert desk.store.rows("SELECT * FROM answers") == []
 
 
-def test_a_write_without_a_commit_is_done_when_repeated(desk: Desk) -> None:
+def test_a_write_without_a_commit_is_done_when_repeated(desk: NoteService) -> None:
     desk.breaks_after_keeping = True
     with pytest.raises(ConnectionError):
         desk.ask("one", "k")
@@ -96,7 +96,7 @@ def test_a_write_without_a_commit_is_done_when_repeated(desk: Desk) -> None:
     assert desk.texts() == ["one"]
 
 
-def test_a_copy_at_the_same_time_waits_for_the_answer(desk: Desk) -> None:
+def test_a_copy_at_the_same_time_waits_for_the_answer(desk: NoteService) -> None:
     desk.may_go_on.clear()
     with ThreadPoolExecutor(5) as pool:
         copies = [pool.submit(desk.ask, "one", "k") for _ in range(5)]
@@ -111,7 +111,7 @@ def test_a_copy_at_the_same_time_waits_for_the_answer(desk: Desk) -> None:
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x7fb", "a\tb"])
 def test_what_is_no_key_is_refused(key: str) -> None:
     with pytest.raises(Invalid) as caught:
-        idempotency.hear(key)
+        idempotency.set_key(key)
     assert caught.value.field == HEADER
 
 
@@ -119,17 +119,17 @@ def test_what_is_no_key_is_refused(key: str) -> None:
 
 
 @pytest.fixture(scope="module", params=list(ARRANGEMENTS))
-def keyed(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Blog]:
+def keyed(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[RunningBlog]:
     """Each arrangement, with the switch on."""
     with laboratory.blog(request.param, f"keyed-{request.param}", idempotency=True) as running:
         yield running
 
 
-def post(blog: Blog, title: str, key: str) -> Any:
+def post(blog: RunningBlog, title: str, key: str) -> Any:
     return blog.ask("POST", "posts", "/posts", json={"title": title}, headers={HEADER: key})
 
 
-def test_a_post_and_a_comment_sent_twice_are_there_once(keyed: Blog) -> None:
+def test_a_post_and_a_comment_sent_twice_are_there_once(keyed: RunningBlog) -> None:
     first, second = post(keyed, "Hello", '"a"'), post(keyed, "Hello", '"a"')
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.content == second.content
@@ -146,7 +146,7 @@ def test_a_post_and_a_comment_sent_twice_are_there_once(keyed: Blog) -> None:
     assert [one["content"] for one in verdicts].count("Twice?") == 1
 
 
-def test_a_refusal_is_not_kept_under_the_key(keyed: Blog) -> None:
+def test_a_refusal_is_not_kept_under_the_key(keyed: RunningBlog) -> None:
     refused = keyed.comment("nowhere", "Hello", headers={HEADER: '"c"'})
     assert refused.status_code == 404
     entry = keyed.write_post("Somewhere")
@@ -154,7 +154,7 @@ def test_a_refusal_is_not_kept_under_the_key(keyed: Blog) -> None:
     assert taken.status_code == 201
 
 
-def test_a_key_reused_for_another_request_is_refused(keyed: Blog) -> None:
+def test_a_key_reused_for_another_request_is_refused(keyed: RunningBlog) -> None:
     post(keyed, "This", '"d"')
     refused = post(keyed, "That", '"d"')
     assert refused.status_code == 422
@@ -162,12 +162,12 @@ def test_a_key_reused_for_another_request_is_refused(keyed: Blog) -> None:
     assert "That" not in [entry["title"] for entry in keyed.all_of("posts", "/posts")]
 
 
-def test_a_killed_service_still_knows_the_keys(keyed: Blog) -> None:
+def test_a_killed_service_still_knows_the_keys(keyed: RunningBlog) -> None:
     first = post(keyed, "Before", '"e"')
     keyed.kill("posts")
     keyed.restart("posts")
     assert post(keyed, "Before", '"e"').content == first.content
 
 
-def test_with_the_switch_off_a_key_means_nothing(blog: Blog) -> None:
+def test_with_the_switch_off_a_key_means_nothing(blog: RunningBlog) -> None:
     assert len({post(blog, "Hello", '"a"').json()["id"] for _ in range(2)}) == 2

@@ -37,4 +37,4 @@ def test_a_program_ends_when_its_lifeline_does(watcher: str) -> None:
 
 def test_a_program_started_by_hand_has_no_lifeline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(parent_watch.LIFELINE, raising=False)
-    assert parent_watch.watch_lifeline() is False
+    assert parent_watch.exit_with_parent() is False

@@ -29,7 +29,7 @@ async def test_what_runs_beside_a_service_is_cancelled_until_it_ends(
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await server.ended([task])
+    await server.cancel_until_done([task])
 
     assert lost.is_set()
     assert task.cancelled()
@@ -39,19 +39,19 @@ async def test_a_gateway_ended_while_making_its_stream_removes_it() -> None:
     lost = asyncio.Event()
     removed: list[str] = []
 
-    class Bus:
+    class FakeNatsBus:
         async def head(self) -> None:
             await loses_one(lost)
 
         async def close(self) -> None:
             removed.append("connection")
 
-    gateway = NatsGateway(cast(Any, Bus()), [], "mine")
+    gateway = NatsGateway(cast(Any, FakeNatsBus()), [], "mine")
 
     async def remove() -> None:
         removed.append("stream")
 
-    gateway._remove = remove  # type: ignore[method-assign]
+    gateway._remove_stream = remove  # type: ignore[method-assign]
     task = asyncio.create_task(gateway.run())
     await asyncio.sleep(0)
     task.cancel()

@@ -19,7 +19,7 @@ from lab.domain.events import (
 from lab.domain.services import BUS, SERVICES
 from lab.service.http import Route
 from lab.service.openapi import asyncapi
-from tests.support.laboratory import Blog
+from tests.support.laboratory import RunningBlog
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
 openapi_spec_validator = pytest.importorskip(
@@ -86,23 +86,23 @@ def envelope(event: str) -> dict[str, Any]:
 # ── Answers of services
 
 
-def test_a_service_shows_a_valid_document_of_its_routes(blog: Blog) -> None:
+def test_a_service_shows_a_valid_document_of_its_routes(blog: RunningBlog) -> None:
     for service in SERVICES:
         document = blog.get(service, "/openapi.json")
         openapi_spec_validator.validate(document)
-        process = blog.stack.arrangement.home(service)
+        process = blog.stack.arrangement.process_of(service)
         assert document["info"]["title"] == f"{process} of {blog.arrangement}"
         known = routes_of("async-bus" if blog.arrangement == "async-bus" else "sync-chain", service)
         assert public(known) <= operations(document)
         assert not [path for path in document["paths"] if path.startswith("/_lab")]
 
 
-def test_the_monolith_shows_the_routes_of_all_services(blogs: dict[str, Blog]) -> None:
+def test_the_monolith_shows_the_routes_of_all_services(blogs: dict[str, RunningBlog]) -> None:
     everything = {one for name in SERVICES for one in public(routes_of("sync-chain", name))}
     assert operations(blogs["monolith"].get("posts", "/openapi.json")) == everything
 
 
-def test_what_is_really_answered_is_what_the_document_says(blog: Blog) -> None:
+def test_what_is_really_answered_is_what_the_document_says(blog: RunningBlog) -> None:
     post = blog.write_post()
     comment = blog.write_comment(post["id"])
     blog.settle()
@@ -159,7 +159,7 @@ def test_the_document_takes_a_real_event_and_no_other(event: str) -> None:
             validator.validate(told | {"data": data})
 
 
-def test_a_running_bus_shows_what_is_really_on_it(blogs: dict[str, Blog]) -> None:
+def test_a_running_bus_shows_what_is_really_on_it(blogs: dict[str, RunningBlog]) -> None:
     for blog in blogs.values():
         if blog.has_bus:
             address = blog.stack.urls[BUS].removeprefix("http://")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.async_bus.outbox import _load
-from lab.bus.base import MOST_BYTES_AT_ONCE
+from lab.async_bus.outbox import _limit_batch
+from lab.bus.base import MAX_APPEND_BYTES
 from lab.domain.events import CommentCreated, Envelope, PostCreated
-from lab.service.store import NotYours, Store, Told, Transaction
+from lab.service.store import ForeignDatabase, PublishedEvent, Store, Transaction
 from tests.support.laboratory import PATIENCE_S
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)"
@@ -42,14 +42,14 @@ def write(store: Store, text: str, *, heard: int | None = None) -> None:
         change.execute("INSERT INTO notes VALUES (?)", text)
         change.tell(PostCreated(id=text, title=text))
         if heard is not None:
-            change.heard(heard)
+            change.set_offset(heard)
 
 
 def test_row_event_and_offset_are_there_after_the_commit(store: Store, path: Path) -> None:
     write(store, "one", heard=7)
     assert notes(store) == ["one"]
     assert store.offset() == 7
-    ((number, envelope),) = store.outbox(0, 10)
+    ((number, envelope),) = store.read_outbox(0, 10)
     told = Envelope.from_json(envelope)
     assert (number, told.source, told.subject, told.type) == (1, SOURCE, "one", "PostCreated")
     with closing(sqlite3.connect(path)) as another:  # other connections see what is committed
@@ -74,13 +74,13 @@ def test_of_a_transaction_that_breaks_nothing_is_left(
 ) -> None:
     write(store, "first", heard=3)
     told = []
-    store.on_told = lambda: told.append(True)
+    store.on_outbox_append = lambda: told.append(True)
 
     def second() -> None:
         with store.transaction() as change:
             change.execute("INSERT INTO notes VALUES ('second')")
             change.tell(PostCreated(id="second", title="second"))
-            change.heard(4)
+            change.set_offset(4)
             then(change)
 
     with pytest.raises((ValueError, sqlite3.IntegrityError, KeyboardInterrupt)):
@@ -124,13 +124,15 @@ with store.transaction() as change:
 
 def test_a_database_of_another_service_is_refused(path: Path) -> None:
     Store(path, SCHEMA, "/async-bus/posts").close()
-    with pytest.raises(NotYours, match=r"belongs to /async-bus/posts, not to /async-bus/query"):
+    with pytest.raises(
+        ForeignDatabase, match=r"belongs to /async-bus/posts, not to /async-bus/query"
+    ):
         Store(path, SCHEMA, "/async-bus/query")
     Store(path, SCHEMA, "/async-bus/posts").close()  # the refused store holds no lock
 
 
 def test_a_second_copy_of_a_running_service_is_refused(store: Store, path: Path) -> None:
-    with pytest.raises(NotYours, match="a service runs once"):
+    with pytest.raises(ForeignDatabase, match="a service runs once"):
         Store(path, SCHEMA, SOURCE)
     assert run("", path) == 42
     write(store, "undisturbed")
@@ -175,11 +177,11 @@ def test_writers_of_many_threads_take_turns(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     assert len(notes(store)) == 160
-    assert [number for number, _ in store.outbox(0, 1_000)] == list(range(1, 161))
+    assert [number for number, _ in store.read_outbox(0, 1_000)] == list(range(1, 161))
 
 
 def numbers_in_the_outbox(store: Store) -> list[int]:
-    return [number for number, _ in store.outbox(0, 1_000)]
+    return [number for number, _ in store.read_outbox(0, 1_000)]
 
 
 @pytest.fixture
@@ -191,13 +193,13 @@ def keeps_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_outbox_is_cleared_only_of_old_acknowledged_events(store: Store) -> None:
     for text in ("a", "b", "c", "d"):
         write(store, text)
-    store.told([1, 2, 3], [11, 12, 15])
-    assert store.newest_told() is None  # the next commit stores it
+    store.mark_published([1, 2, 3], [11, 12, 15])
+    assert store.last_published() is None  # the next commit stores it
     write(store, "e")
     assert numbers_in_the_outbox(store) == [2, 3, 4, 5]
-    ids = [Envelope.from_json(envelope).id for _, envelope in store.outbox(0, 10)]
-    assert store.oldest_told() == Told(2, 12, ids[0])
-    assert store.newest_told() == Told(3, 15, ids[1])
+    ids = [Envelope.from_json(envelope).id for _, envelope in store.read_outbox(0, 10)]
+    assert store.first_published() == PublishedEvent(2, 12, ids[0])
+    assert store.last_published() == PublishedEvent(3, 15, ids[1])
     for text in ("f", "g", "h"):  # unpublished events are kept, however many
         write(store, text)
     assert numbers_in_the_outbox(store) == [2, 3, 4, 5, 6, 7, 8]
@@ -207,12 +209,12 @@ def test_the_outbox_is_cleared_only_of_old_acknowledged_events(store: Store) -> 
 def test_a_broken_transaction_keeps_acknowledgements_to_be_noted(store: Store) -> None:
     for text in ("a", "b", "c"):
         write(store, text)
-    store.told([1, 2, 3], [1, 2, 3])
+    store.mark_published([1, 2, 3], [1, 2, 3])
     with pytest.raises(sqlite3.IntegrityError):
         write(store, "a")
-    assert (numbers_in_the_outbox(store), store.newest_told()) == ([1, 2, 3], None)
+    assert (numbers_in_the_outbox(store), store.last_published()) == ([1, 2, 3], None)
     write(store, "d")
-    newest = store.newest_told()
+    newest = store.last_published()
     assert newest is not None
     assert (numbers_in_the_outbox(store), newest.sequence) == ([2, 3, 4], 3)
 
@@ -221,12 +223,12 @@ def test_an_event_the_bus_lost_counts_as_unpublished(path: Path) -> None:
     with closing(Store(path, SCHEMA, SOURCE)) as store:
         for text in ("a", "b", "c"):
             write(store, text)
-        store.told([1, 2], [1, 2])
+        store.mark_published([1, 2], [1, 2])
         write(store, "d")
-        store.told([3], [3])  # not stored yet, and never will be
-        store.untell(1)
+        store.mark_published([3], [3])  # not stored yet, and never will be
+        store.mark_unpublished(1)
     with closing(Store(path, SCHEMA, SOURCE)) as store:
-        newest = store.newest_told()
+        newest = store.last_published()
         assert newest is not None
         assert (newest.number, numbers_in_the_outbox(store)) == (1, [1, 2, 3, 4])
 
@@ -239,7 +241,7 @@ def test_numbers_in_the_outbox_are_never_used_twice(
         with closing(Store(path, SCHEMA, SOURCE)) as store:
             write(store, text)
             assert numbers_in_the_outbox(store) == [number]
-            store.told([number], [number])
+            store.mark_published([number], [number])
             with store.transaction():
                 pass
             assert numbers_in_the_outbox(store) == []
@@ -248,7 +250,7 @@ def test_numbers_in_the_outbox_are_never_used_twice(
 def test_a_committed_id_is_new_only_once(store: Store) -> None:
     def new_among(*ids: str, breaks: bool = False) -> set[str]:
         with store.transaction() as change:
-            new = change.new_among(ids)
+            new = change.insert_unseen(ids)
             if breaks:
                 raise ValueError("the handler has a bug")
         return new
@@ -266,11 +268,11 @@ def test_the_outbox_is_split_into_loads_for_the_bus(store: Store) -> None:
             event = CommentCreated(id=str(number), post_id="p", content="\x01" * 2_000)
             change.tell(event)
     position, loads = 0, []
-    while waiting := _load(store.outbox(position, 500)):
+    while waiting := _limit_batch(store.read_outbox(position, 500)):
         loads.append(sum(len(envelope.encode()) for _, envelope in waiting))
         assert waiting[0][0] == position + 1
         position = waiting[-1][0]
     assert position == 500
-    assert max(loads) <= MOST_BYTES_AT_ONCE < sum(loads)
-    huge = (1, "x" * 2 * MOST_BYTES_AT_ONCE)
-    assert _load([huge, huge]) == [huge]
+    assert max(loads) <= MAX_APPEND_BYTES < sum(loads)
+    huge = (1, "x" * 2 * MAX_APPEND_BYTES)
+    assert _limit_batch([huge, huge]) == [huge]

@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 
 from lab.service.tracing import SpanContext, SpanLog, traceparent
-from tests.support.laboratory import Blog, eventually
+from tests.support.laboratory import RunningBlog, eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 
 
-def lines_of(blog: Blog, target: str) -> list[dict[str, Any]]:
+def lines_of(blog: RunningBlog, target: str) -> list[dict[str, Any]]:
     """All spans of a service so far; it writes them out when it reports its state."""
     blog.state(target)
     return [json.loads(line) for line in blog.spans_file(target).read_text().splitlines()]
 
 
-def spans_of(blog: Blog, target: str, trace: str) -> list[dict[str, Any]]:
+def spans_of(blog: RunningBlog, target: str, trace: str) -> list[dict[str, Any]]:
     return [span for span in lines_of(blog, target) if span["trace"] == trace]
 
 
-def told(blog: Blog, trace: str, **expected: set[str]) -> dict[str, dict[str, Any]]:
+def told(blog: RunningBlog, trace: str, **expected: set[str]) -> dict[str, dict[str, Any]]:
     """The spans of a trace by `service name`, once every service has written the expected ones."""
 
     def look() -> dict[str, dict[str, Any]] | None:
@@ -36,7 +36,7 @@ def told(blog: Blog, trace: str, **expected: set[str]) -> dict[str, dict[str, An
     return eventually(look, f"the spans {expected}") or {}
 
 
-def comment_in_story(blog: Blog, trace: str) -> None:
+def comment_in_story(blog: RunningBlog, trace: str) -> None:
     post = blog.write_post()
     headers = {"traceparent": f"00-{trace}-{PARENT}-01"}
     assert blog.comment(post["id"], headers=headers).status_code == 201
@@ -45,7 +45,7 @@ def comment_in_story(blog: Blog, trace: str) -> None:
 
 @pytest.mark.parametrize("arrangement", ["sync-chain", "request-reply"])
 def test_a_question_passes_the_story_on_however_it_travels(
-    blogs: dict[str, Blog], arrangement: str
+    blogs: dict[str, RunningBlog], arrangement: str
 ) -> None:
     comment_in_story(blogs[arrangement], TRACE)
     spans = told(
@@ -64,14 +64,14 @@ def test_a_question_passes_the_story_on_however_it_travels(
         assert arrangement != "sync-chain" or spans[name]["ms"] <= asked["ms"]
 
 
-def test_a_function_call_is_part_of_the_one_request(blogs: dict[str, Blog]) -> None:
+def test_a_function_call_is_part_of_the_one_request(blogs: dict[str, RunningBlog]) -> None:
     comment_in_story(blogs["monolith"], TRACE)
     post = "POST /posts/{post_id}/comments"
     spans = told(blogs["monolith"], TRACE, comments={post})
     assert spans[f"comments {post}"]["parent"] == PARENT
 
 
-def test_an_event_carries_the_story_on(bus_blog: Blog) -> None:
+def test_an_event_carries_the_story_on(bus_blog: RunningBlog) -> None:
     comment_in_story(bus_blog, TRACE)
     spans = told(
         bus_blog,
@@ -92,7 +92,9 @@ def test_an_event_carries_the_story_on(bus_blog: Blog) -> None:
     assert judged["sequence"] < updated["sequence"] < spans["query CommentUpdated"]["sequence"]
 
 
-def test_the_feed_is_one_trace_in_the_chain_only(chain_blog: Blog, bus_blog: Blog) -> None:
+def test_the_feed_is_one_trace_in_the_chain_only(
+    chain_blog: RunningBlog, bus_blog: RunningBlog
+) -> None:
     trace = "a" * 32
     for blog in (chain_blog, bus_blog):
         headers = {"traceparent": f"00-{trace}-{PARENT}-01"}
@@ -101,7 +103,7 @@ def test_the_feed_is_one_trace_in_the_chain_only(chain_blog: Blog, bus_blog: Blo
     told(bus_blog, trace, query={"GET /feed"}, posts=set(), comments=set())
 
 
-def test_without_a_header_a_new_story_begins(blog: Blog) -> None:
+def test_without_a_header_a_new_story_begins(blog: RunningBlog) -> None:
     before = len(lines_of(blog, "posts"))
     for _ in range(2):
         blog.ask("GET", "posts", "/posts/nobody")
@@ -128,14 +130,14 @@ def test_without_a_header_a_new_story_begins(blog: Blog) -> None:
     ],
 )
 def test_a_malformed_header_begins_a_new_story(header: str | None) -> None:
-    context = SpanContext.following(header)
+    context = SpanContext.child_of(header)
     assert context.parent_id == ""
     assert context.trace_id not in (header or "")
-    assert SpanContext.following(context.traceparent).trace_id == context.trace_id
+    assert SpanContext.child_of(context.traceparent).trace_id == context.trace_id
 
 
 def test_a_step_knows_its_story_only_inside_its_span() -> None:
-    context = SpanContext.following(f"00-{TRACE}-{PARENT}-01")
+    context = SpanContext.child_of(f"00-{TRACE}-{PARENT}-01")
     assert (context.trace_id, context.parent_id) == (TRACE, PARENT)
     assert context.traceparent == f"00-{TRACE}-{context.span_id}-01"
     assert traceparent() == ""

@@ -7,7 +7,7 @@ from typing import Any
 from lab.cluster.supervisor import Exit
 from lab.load.metrics import percentile
 from lab.load.samples import Sample
-from lab.results.result import Data
+from lab.results.result import CheckerCounts
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,19 @@ class Kill:
 
 
 @dataclass
-class Aftermath:
+class StormOutcome:
     """The outcome of a storm. The generator and this process use the same clock."""
 
-    data: Data
+    data: CheckerCounts
     samples: list[Sample]
     started_at_s: float
     load: Mapping[str, Any]
-    judged_wrongly: int
-    deaths: tuple[Exit, ...]
+    wrong_verdicts: int
+    unexpected_exits: tuple[Exit, ...]
     kills: list[Kill] = field(default_factory=list)
     drained_s: float | None = None
 
-    def wrong(self) -> dict[str, int]:
+    def violations(self) -> dict[str, int]:
         """Every count that must be 0 and is not, by name."""
         counted = {
             "lost": self.data.lost,
@@ -43,13 +43,13 @@ class Aftermath:
             "out of order": self.data.out_of_order,
             "resurrected": self.data.resurrected,
             "refused, and kept": self.data.refused_kept,
-            "judged wrongly": self.judged_wrongly,
+            "judged wrongly": self.wrong_verdicts,
             "never seen by a reader": sum(
                 one.ok and one.visible_ms is None for one in self.samples
             ),
             "answered 500": sum(one.status == 500 for one in self.samples),
             "not sent at all": self.load["dropped"],
-            "died by themselves": len(self.deaths),
+            "died by themselves": len(self.unexpected_exits),
         }
         return {name: count for name, count in counted.items() if count}
 
@@ -74,13 +74,13 @@ class Aftermath:
     def visible_again_s(self) -> list[float]:
         """Per kill: seconds from the process being healthy again until a reader has seen (and
         decided) the last write acknowledged before; 0 if all had been seen by then."""
-        moments = [
+        writes = [
             (intended_s + one.latency_ms / 1000, intended_s + one.visible_ms / 1000)
             for one in self.samples
             if one.ok and one.latency_ms is not None and one.visible_ms is not None
             for intended_s in (self.started_at_s + one.intended_s,)
         ]
         return [
-            max([0.0, *(seen_s - kill.ready_s for at_s, seen_s in moments if at_s <= kill.ready_s)])
+            max([0.0, *(seen_s - kill.ready_s for at_s, seen_s in writes if at_s <= kill.ready_s)])
             for kill in self.kills
         ]

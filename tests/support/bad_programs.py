@@ -5,7 +5,7 @@
 
 from typing import NamedTuple
 
-ANSWERS = """
+ANSWERING_PROGRAM = """
 import socket, sys
 def main(argv):
     print("here I am", flush=True)
@@ -21,29 +21,35 @@ def main(argv):
                 %s
 """
 HEAD = r"HTTP/1.1 200 OK\r\n"
-WAITS = ANSWERS.replace("200 OK", "503 No") % "pass"
-SLEEPS = "import time\ndef main(argv):\n    print('thinking')\n    time.sleep(600)"
-FLOODS = "def main(argv):\n    while True:\n        print('flood ' * 1000)"
+NEVER_READY = ANSWERING_PROGRAM.replace("200 OK", "503 No") % "pass"
+SLEEPING = "import time\ndef main(argv):\n    print('thinking')\n    time.sleep(600)"
+FLOODING = "def main(argv):\n    while True:\n        print('flood ' * 1000)"
 
 
-class Bad(NamedTuple):
+class FaultyProgram(NamedTuple):
     """A faulty program, the expected message about it, and the end of its log."""
 
     program: str
-    says: str
-    last_words: str = ""
+    message: str
+    log_tail: str = ""
 
 
-def nonsense(answer: str) -> Bad:
+def answering(answer: str) -> FaultyProgram:
     """A program that is ready but gives this answer, so that the first criterion is not met."""
-    return Bad(ANSWERS % answer, "", "here I am")
+    return FaultyProgram(ANSWERING_PROGRAM % answer, "", "here I am")
 
 
-FIVE = {
-    "crashes": Bad("raise ValueError('no idea')", "exited with status 1 before it", "no idea"),
-    "hangs": Bad(SLEEPS, "was not ready in time: nothing listens on port", "thinking"),
-    "floods its output": Bad(FLOODS, "It wrote 16 MiB of output, the most that is taken.", "flood"),
-    "answers nonsense": nonsense(f"taken.sendall(b'{HEAD}Content-Length: 6\\r\\n\\r\\n[1, 2]')"),
-    "is never ready": Bad(WAITS, "was not ready in time: its health answer is 503", "here I am"),
+COMMON_MISTAKES = {
+    "crashes": FaultyProgram(
+        "raise ValueError('no idea')", "exited with status 1 before it", "no idea"
+    ),
+    "hangs": FaultyProgram(SLEEPING, "was not ready in time: nothing listens on port", "thinking"),
+    "floods its output": FaultyProgram(
+        FLOODING, "It wrote 16 MiB of output, the most that is taken.", "flood"
+    ),
+    "answers nonsense": answering(f"taken.sendall(b'{HEAD}Content-Length: 6\\r\\n\\r\\n[1, 2]')"),
+    "is never ready": FaultyProgram(
+        NEVER_READY, "was not ready in time: its health answer is 503", "here I am"
+    ),
 }
 """The mistakes that are handed in most."""

@@ -25,17 +25,17 @@ LEFT = ".half[data-side=left]"
 RIGHT = ".half[data-side=right]"
 
 
-def is_down(half: str, target: str) -> str:
-    return f'{half} [data-node="{target}"][data-how=down]'
+def is_down(pane: str, target: str) -> str:
+    return f'{pane} [data-node="{target}"][data-how=down]'
 
 
-def is_well(half: str, target: str) -> str:
-    return f'{half} [data-node="{target}"][data-how=well]'
+def is_healthy(pane: str, target: str) -> str:
+    return f'{pane} [data-node="{target}"][data-how=well]'
 
 
-def figure(half: str, number: int, well: bool) -> str:
+def figure(pane: str, number: int, well: bool) -> str:
     """The selector of a figure of a pane: 1 reads, 2 writes, 3 age of the feed."""
-    return f"{half} .figure:nth-child({number})[data-well={'yes' if well else 'no'}]"
+    return f"{pane} .figure:nth-child({number})[data-well={'yes' if well else 'no'}]"
 
 
 @contextmanager
@@ -102,25 +102,25 @@ _SET_RATE = """rate => fetch('/api/load', {
 }).then(answer => answer.status)"""
 
 
-class Seen:
+class PageObserver:
     """The requests and the error messages of a page."""
 
     def __init__(self, page: Any) -> None:
         self.page = page
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
+        self.requested_urls: list[str] = []
+        self.errors: list[str] = []
         page.set_default_timeout(PATIENCE_S * 1_000)
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
-        page.on("console", self._hear)
+        page.on("request", lambda request: self.requested_urls.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("dialog", lambda dialog: self.errors.append(f"dialog {dialog.message}"))
+        page.on("console", self._record_console_error)
 
-    def wait(
-        self, how: Callable[..., str], *what: Any, halves: Sequence[str] = (LEFT, RIGHT)
+    def wait_for(
+        self, selector_of: Callable[..., str], *arguments: Any, panes: Sequence[str] = (LEFT, RIGHT)
     ) -> None:
         """Wait until `how` is true in each of the panes; `how` is one of the functions above."""
-        for half in halves:
-            self.page.wait_for_selector(how(half, *what))
+        for half in panes:
+            self.page.wait_for_selector(selector_of(half, *arguments))
 
     def wait_for_text(self, selector: str, part: str) -> None:
         script = "s => document.querySelector(s)?.textContent ?? ''"
@@ -133,22 +133,22 @@ class Seen:
         found: list[int] = self.page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]")
         return found
 
-    def is_drawn(self, half: str) -> bool:
+    def is_drawn(self, pane: str) -> bool:
         """Whether anything is drawn on the canvas of a pane."""
-        return bool(self.page.evaluate(_DRAWN, half))
+        return bool(self.page.evaluate(_DRAWN, pane))
 
-    def wait_until_drawn(self, half: str) -> None:
-        eventually(self.page, _DRAWN, bool, half)
+    def wait_until_drawn(self, pane: str) -> None:
+        eventually(self.page, _DRAWN, bool, pane)
 
     def set_rate(self, rate: float) -> None:
         """Change the load, with the request that the page itself would send."""
         assert self.page.evaluate(_SET_RATE, rate) == 200
 
-    def listen(self) -> None:
+    def record_announcements(self) -> None:
         """From now on, record what a screen reader announces."""
         self.page.evaluate(_LISTEN)
 
-    def wait_to_hear(self, part: str) -> None:
+    def wait_for_announcement(self, part: str) -> None:
         eventually(self.page, "window.heard", lambda heard: part in heard)
 
     def violations(self) -> list[str]:
@@ -162,23 +162,23 @@ class Seen:
             f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
         ]
 
-    def _hear(self, said: Any) -> None:
+    def _record_console_error(self, message: Any) -> None:
         # A 409 is a regular answer; the browser logs an error for it all the same.
-        if said.type == "error" and "status of 409" not in said.text:
-            self.complaints.append(said.text)
+        if message.type == "error" and "status of 409" not in message.text:
+            self.errors.append(message.text)
 
 
 @contextmanager
-def opened(
-    browser: Any, url: str, width: int = 1280, height: int = 720, **how: Any
-) -> Iterator[Seen]:
+def open_page(
+    browser: Any, url: str, width: int = 1280, height: int = 720, **options: Any
+) -> Iterator[PageObserver]:
     """The console's page in its own window, once it shows traffic."""
-    context = browser.new_context(viewport={"width": width, "height": height}, **how)
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
     try:
-        seen = Seen(context.new_page())
-        seen.page.goto(url)
-        seen.page.wait_for_selector("body[data-state=open]")
-        seen.wait(figure, 1, True)
-        yield seen
+        observer = PageObserver(context.new_page())
+        observer.page.goto(url)
+        observer.page.wait_for_selector("body[data-state=open]")
+        observer.wait_for(figure, 1, True)
+        yield observer
     finally:
         context.close()

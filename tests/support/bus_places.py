@@ -24,7 +24,7 @@ from tests.support.nats_lab import needs_nats
 _numbers = itertools.count()
 
 
-class Place(Protocol):
+class RestartableBus(Protocol):
     """A bus for one test, which may kill and restart it."""
 
     url: str
@@ -34,17 +34,17 @@ class Place(Protocol):
     def restart(self) -> None: ...
 
 
-class ProgramPlace:
+class BusProcess:
     """A place that is a process with its own folder."""
 
     def __init__(
-        self, laboratory: Laboratory, module: str, port: int, more: tuple[str, ...] = ()
+        self, laboratory: Laboratory, module: str, port: int, extra_args: tuple[str, ...] = ()
     ) -> None:
         name = f"bus-{next(_numbers)}"
         self.folder = laboratory.folder / name
         self.url = f"http://127.0.0.1:{port}"
         self._laboratory = laboratory
-        argv = ("--port", str(port), "--reuse-port", "--data", str(self.folder), *more)
+        argv = ("--port", str(port), "--reuse-port", "--data", str(self.folder), *extra_args)
         log = laboratory.folder / f"{name}.log"
         self.program = Program(name, module, argv, log, health=f"{self.url}/health")
 
@@ -57,13 +57,13 @@ class ProgramPlace:
     def restart(self) -> None:
         self._laboratory.run(self._laboratory.supervisor.restart(self.program.name))
 
-    def mend(self) -> None:
+    def restart_if_killed(self) -> None:
         """Restart the bus if a test has left it killed."""
         if not self._laboratory.supervisor.alive(self.program.name):
             self.restart()
 
 
-class NatsPlace(ProgramPlace):
+class NatsBusProcess(BusProcess):
     """The `nats` engine: one server, and a new stream on it for each test."""
 
     def new_stream(self) -> None:
@@ -71,17 +71,17 @@ class NatsPlace(ProgramPlace):
         self.url = f"{address}/stream-{next(_numbers)}?replicas=1"
 
 
-Places = Callable[[], AbstractContextManager[Place]]
+BusFactory = Callable[[], AbstractContextManager[RestartableBus]]
 
 
 @contextmanager
-def _log_places(laboratory: Laboratory) -> Iterator[Places]:
+def _log_buses(laboratory: Laboratory) -> Iterator[BusFactory]:
     """The `log` engine: one process, one file."""
 
     @contextmanager
-    def place() -> Iterator[Place]:
+    def place() -> Iterator[RestartableBus]:
         with reserve() as port:
-            place = ProgramPlace(laboratory, "lab.bus.log.server", port.port)
+            place = BusProcess(laboratory, "lab.bus.log.server", port.port)
             with laboratory.start(place.program):
                 yield place
 
@@ -89,29 +89,29 @@ def _log_places(laboratory: Laboratory) -> Iterator[Places]:
 
 
 @contextmanager
-def nats_server(laboratory: Laboratory) -> Iterator[NatsPlace]:
+def nats_server(laboratory: Laboratory) -> Iterator[NatsBusProcess]:
     with reserve() as port:
-        server = NatsPlace(laboratory, "lab.bus.nats.server", port.port)
+        server = NatsBusProcess(laboratory, "lab.bus.nats.server", port.port)
         with laboratory.start(server.program):
             yield server
 
 
 @contextmanager
-def _nats_places(laboratory: Laboratory) -> Iterator[Places]:
+def _nats_buses(laboratory: Laboratory) -> Iterator[BusFactory]:
     with nats_server(laboratory) as server:
 
         @contextmanager
-        def place() -> Iterator[Place]:
+        def place() -> Iterator[RestartableBus]:
             server.new_stream()
             yield server
-            server.mend()
+            server.restart_if_killed()
 
         yield place
 
 
-ENGINES: dict[str, Callable[[Laboratory], AbstractContextManager[Places]]] = {
-    "log": _log_places,
-    "nats": _nats_places,
+ENGINES: dict[str, Callable[[Laboratory], AbstractContextManager[BusFactory]]] = {
+    "log": _log_buses,
+    "nats": _nats_buses,
 }
 PARAMETERS = [
     pytest.param("log"),
@@ -125,18 +125,18 @@ def an_event(name: object = "x") -> str:
     ).model_dump_json()
 
 
-async def first(bus: Bus, count: int, after: int = 0) -> list[Envelope]:
+async def read_first(bus: Bus, count: int, after: int = 0) -> list[Envelope]:
     """The first `count` events after sequence number `after`."""
-    heard: list[Envelope] = []
+    events: list[Envelope] = []
     async with asyncio.timeout(PATIENCE_S):
         stream = bus.read(after)
         async for batch in stream:
-            heard += batch
-            if len(heard) >= count:
+            events += batch
+            if len(events) >= count:
                 break
         await stream.aclose()  # type: ignore[attr-defined]
-    return heard[:count]
+    return events[:count]
 
 
-def names(envelopes: list[Envelope]) -> list[str]:
+def subjects_of(envelopes: list[Envelope]) -> list[str]:
     return [envelope.subject for envelope in envelopes]

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from tests.support.small import ROOT, environment, lab
+from tests.support.small import ROOT, environment, run_lab
 
 UNHURRIED = (sys.executable, str(ROOT / "tests" / "programs" / "unhurried.py"))
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     """The exit code and the output of a command."""
 
     returncode: int
@@ -27,19 +27,19 @@ class Said(NamedTuple):
     stderr: str
 
 
-def say(*words: str, cwd: Path, stdin: str = "", **env: str) -> Said:
+def invoke_lab(*arguments: str, cwd: Path, stdin: str = "", **env: str) -> CommandResult:
     """`lab words…` in this process, as the console script runs it with pipes and this `stdin`."""
     from typer import rich_utils
 
     from lab.commands import app
 
-    here = environment(**env)
-    out, err = (_pipe(here["PYTHONIOENCODING"], how) for how in ("strict", "backslashreplace"))
+    variables = environment(**env)
+    out, err = (_pipe(variables["PYTHONIOENCODING"], how) for how in ("strict", "backslashreplace"))
     before = signal.getsignal(signal.SIGINT)
     try:
         with (
-            mock.patch.dict(os.environ, here, clear=True),
-            mock.patch.object(sys, "argv", ["lab", *words]),
+            mock.patch.dict(os.environ, variables, clear=True),
+            mock.patch.object(sys, "argv", ["lab", *arguments]),
             mock.patch.object(sys, "stdin", io.StringIO(stdin)),
             # Typer read these from the environment of the tests when it was imported.
             mock.patch.multiple(rich_utils, FORCE_TERMINAL=None, MAX_WIDTH=None),
@@ -50,12 +50,12 @@ def say(*words: str, cwd: Path, stdin: str = "", **env: str) -> Said:
             code = _exit_code(app.main)
     finally:
         signal.signal(signal.SIGINT, before)
-    return Said(code, _text(out), _text(err))
+    return CommandResult(code, _text(out), _text(err))
 
 
-def unhurried_lab(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def unhurried_lab(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """`lab words…` in a new process whose runs count as results even on a busy machine."""
-    return lab(*words, cwd=cwd, program=UNHURRIED, **env)
+    return run_lab(*arguments, cwd=cwd, program=UNHURRIED, **env)
 
 
 def _pipe(encoding: str, errors: str) -> io.TextIOWrapper:

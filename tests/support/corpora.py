@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 
-def laid_out(files: dict[str, str], folder: Path) -> Path:
+def write_files(files: dict[str, str], folder: Path) -> Path:
     """Write the files into the folder."""
     for name, text in files.items():
         path = folder / name
@@ -15,13 +15,13 @@ def laid_out(files: dict[str, str], folder: Path) -> Path:
 
 def package(start: str = "", main: str = "index.js", *needs: str, **more: object) -> str:
     scripts = {"start": start} if start else {"test": "exit 1"}
-    told = {
+    manifest = {
         "main": main,
         "scripts": scripts,
         "dependencies": dict.fromkeys(needs, "^1.0.0"),
         **more,
     }
-    return json.dumps(told)
+    return json.dumps(manifest)
 
 
 def express(port: str, *lines: str) -> str:
@@ -35,9 +35,9 @@ def express(port: str, *lines: str) -> str:
     )
 
 
-TELLS = "await axios.post('http://{host}:4005/events', {{ type: 'X', data: {{}} }});"
-HEARS = "app.post('/events', (req, res) => { res.send({}); });"
-EVERYBODY = [
+PUBLISH_CALL = "await axios.post('http://{host}:4005/events', {{ type: 'X', data: {{}} }});"
+EVENTS_ROUTE = "app.post('/events', (req, res) => { res.send({}); });"
+SUBSCRIBERS = [
     ("posts-clusterip-srv", 4000),
     ("comments-srv", 4001),
     ("query-srv", 4002),
@@ -49,8 +49,8 @@ def course(
     create: str = "/posts", bus: str = "localhost", kubernetes: bool = False
 ) -> dict[str, str]:
     """The course's repository, with a client, in its first or in its second half."""
-    to = [(host if kubernetes else "localhost", port) for host, port in EVERYBODY]
-    tells = TELLS.format(host=bus)
+    subscribers = [(host if kubernetes else "localhost", port) for host, port in SUBSCRIBERS]
+    publish_call = PUBLISH_CALL.format(host=bus)
     node = package("nodemon index.js", "index.js", "express", "axios")
     return {
         "client/package.json": package("react-scripts start", "index.js", "react", "react-scripts"),
@@ -63,9 +63,9 @@ def course(
             "app.get('/posts', (req, res) => res.send(posts));",
             f"app.post('{create}', async (req, res) => {{",
             "  const { title } = req.body;",
-            f"  {tells}",
+            f"  {publish_call}",
             "});",
-            HEARS,
+            EVENTS_ROUTE,
         ),
         "comments/package.json": node,
         "comments/index.js": express(
@@ -74,17 +74,17 @@ def course(
             "app.post('/posts/:id/comments', async (req, res) => {",
             "  const { content } = req.body;",
             "});",
-            HEARS,
+            EVENTS_ROUTE,
         ),
         "query/package.json": node,
-        "query/index.js": express("4002", "app.get('/posts', (req, res) => {});", HEARS),
+        "query/index.js": express("4002", "app.get('/posts', (req, res) => {});", EVENTS_ROUTE),
         "moderation/package.json": node,
-        "moderation/index.js": express("4003", HEARS),
+        "moderation/index.js": express("4003", EVENTS_ROUTE),
         "event-bus/package.json": node,
         "event-bus/index.js": express(
             "4005",
             "app.post('/events', (req, res) => {",
-            *(f"  axios.post('http://{host}:{port}/events', event);" for host, port in to),
+            *(f"  axios.post('http://{host}:{port}/events', event);" for host, port in subscribers),
             "});",
             "app.get('/events', (req, res) => { res.send(events); });",
         ),
@@ -138,7 +138,7 @@ GO = {
     ),
 }
 
-ONE_FOR_ALL = {
+SINGLE_SERVICE = {
     "package.json": package("node server.js", "server.js", "express"),
     "server.js": express(
         "3000",
@@ -150,7 +150,7 @@ ONE_FOR_ALL = {
     ),
 }
 
-ONLY_A_CONTAINER = {
+DOCKERFILE_ONLY = {
     "posts/Dockerfile": 'FROM ruby\nEXPOSE 4567\nCMD ["ruby", "posts.rb"]\n',
     "posts/posts.rb": "post '/posts' do\nend\n",
 }

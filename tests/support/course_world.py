@@ -17,7 +17,7 @@ from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
 from lab.domain.errors import ServiceError
 from lab.domain.events import Envelope, PostCreated
-from lab.service.http import problem
+from lab.service.http import problem_response
 
 PATIENCE_S = 60.0  # for tests that expect no timeout
 
@@ -28,9 +28,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def until_it_says(look: Callable[[], Awaitable[Any]], answer: Any) -> None:
+async def wait_until_equal(probe: Callable[[], Awaitable[Any]], expected: Any) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while await look() != answer:  # noqa: ASYNC110 - the state is in other processes
+        while await probe() != expected:  # noqa: ASYNC110 - the state is in other processes
             await asyncio.sleep(0.001)
 
 
@@ -53,13 +53,13 @@ async def post(url: str, body: Any) -> tuple[int, Any]:
 async def serving(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int = 0
 ) -> AsyncIterator[str]:
-    async def answered(request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await handler(request)
         except ServiceError as error:  # as the service's server does
-            return problem(error)
+            return problem_response(error)
 
-    runner = web.ServerRunner(web.Server(answered), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, reuse_port=bool(port)).start()
@@ -74,47 +74,47 @@ class Subscriber:
 
     status: int = 200
     fails_on: str = ""
-    heard: list[dict[str, Any]] = field(default_factory=list)
-    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    received: list[dict[str, Any]] = field(default_factory=list)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.let_go.set()
+        self.release.set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         event = await request.json()
         if event["data"]["id"] == self.fails_on:
             return web.json_response({}, status=500)
-        self.heard.append(event)
-        await self.let_go.wait()
+        self.received.append(event)
+        await self.release.wait()
         return web.json_response({}, status=self.status)
 
     @property
     def names(self) -> list[str]:
-        return [event["data"]["id"] for event in self.heard]
+        return [event["data"]["id"] for event in self.received]
 
 
 @dataclass
-class World:
+class CourseWorld:
     """A supervisor and the programs it has started."""
 
     supervisor: Supervisor
     folder: Path
-    held: ExitStack
-    open: AsyncExitStack
+    reserved_ports: ExitStack
+    exit_stack: AsyncExitStack
 
-    def a_port(self) -> int:
-        return self.held.enter_context(reserve()).port
+    def reserve_port(self) -> int:
+        return self.reserved_ports.enter_context(reserve()).port
 
-    def nobody(self) -> str:
+    def unused_url(self) -> str:
         """The address of a subscriber that is down."""
-        return f"http://127.0.0.1:{self.a_port()}"
+        return f"http://127.0.0.1:{self.reserve_port()}"
 
-    async def somebody(self, subscriber: Subscriber) -> str:
-        self.open.callback(subscriber.let_go.set)
-        return await self.open.enter_async_context(serving(subscriber))
+    async def start_subscriber(self, subscriber: Subscriber) -> str:
+        self.exit_stack.callback(subscriber.release.set)
+        return await self.exit_stack.enter_async_context(serving(subscriber))
 
-    async def bus(self, delivery: str, *subscribers: str) -> str:
-        port = self.a_port()
+    async def start_bus(self, delivery: str, *subscribers: str) -> str:
+        port = self.reserve_port()
         argv = ["--port", str(port), "--reuse-port", "--delivery", delivery]
         for url in subscribers:
             argv += ["--subscriber", url]
@@ -125,7 +125,7 @@ class World:
         )
         return url
 
-    async def tell(self, url: str, *names: str) -> None:
+    async def publish(self, url: str, *names: str) -> None:
         bus = open_bus(f"course+{url}")
         try:
             await bus.append([an_event(name) for name in names])
@@ -134,8 +134,8 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
+async def open_course_world(folder: Path) -> AsyncIterator[CourseWorld]:
     async with Supervisor(PRELOAD, folder) as supervisor:
-        with ExitStack() as held:
-            async with AsyncExitStack() as opened:
-                yield World(supervisor, folder, held, opened)
+        with ExitStack() as reserved_ports:
+            async with AsyncExitStack() as exit_stack:
+                yield CourseWorld(supervisor, folder, reserved_ports, exit_stack)

@@ -16,26 +16,26 @@ SERVICES = ("posts", "comments", "query", "moderation")
 def service(role: str, **env: str) -> dict[str, Any]:
     """One service of the blog, with the address of the bus in its environment."""
     command = [sys.executable, str(PROGRAM), role, "{port}"]
-    told = {"BUS": "{url:event-bus}/events", "DATA": "{data}", **env}
-    return {"command": command, "port": 0, "env": told}
+    variables = {"BUS": "{url:event-bus}/events", "DATA": "{data}", **env}
+    return {"command": command, "port": 0, "env": variables}
 
 
-def a_target(name: str = "mine", **more: Any) -> Target:
+def make_target(name: str = "mine", **overrides: Any) -> Target:
     """The whole blog; `more` are keys of the target, or services by name."""
-    everybody = " ".join(f"{{url:{one}}}/events" for one in SERVICES)
-    services = {one: service(one) for one in SERVICES}
-    services["event-bus"] = service("event-bus", EVERYBODY=everybody)
-    services |= {key: more.pop(key) for key in (*services,) if key in more}
-    given = {"name": name, "folder": PROGRAM.parent, "ready_within_s": PATIENCE_S}
-    return Target.model_validate({**given, "services": services, **more})
+    subscriber_urls = " ".join(f"{{url:{role}}}/events" for role in SERVICES)
+    services = {role: service(role) for role in SERVICES}
+    services["event-bus"] = service("event-bus", EVERYBODY=subscriber_urls)
+    services |= {key: overrides.pop(key) for key in (*services,) if key in overrides}
+    settings = {"name": name, "folder": PROGRAM.parent, "ready_within_s": PATIENCE_S}
+    return Target.model_validate({**settings, "services": services, **overrides})
 
 
-def an_odd_blog(how: str, folder: Path) -> Target:
+def make_odd_blog(oddity: str, folder: Path) -> Target:
     """A blog in one process, started in `folder`, that is odd in the way `how` names."""
-    command = [sys.executable, str(ODD_BLOG), "{port}", how]
+    command = [sys.executable, str(ODD_BLOG), "{port}", oddity]
     return Target.model_validate(
         {
-            "name": how,
+            "name": oddity,
             "folder": folder,
             "services": {"app": {"command": command, "port": 0, "port_env": "PORT"}},
             "ready_within_s": PATIENCE_S,

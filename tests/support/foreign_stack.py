@@ -8,7 +8,7 @@ import pytest
 
 from lab.cluster.injector import Injection
 from lab.cluster.stack import Stack
-from tests.support.course_world import until_it_says
+from tests.support.course_world import wait_until_equal
 
 T = TypeVar("T", bound=Stack)
 
@@ -17,7 +17,7 @@ in_module = pytest.mark.asyncio(loop_scope="module")
 
 
 @asynccontextmanager
-async def running(stack: T) -> AsyncIterator[T]:
+async def running_stack(stack: T) -> AsyncIterator[T]:
     with stack:
         try:
             await stack.start()
@@ -31,7 +31,7 @@ async def until_it_has_acted(stack: Stack, injection: Injection) -> None:
 
     async def acted() -> bool:
         url = stack.urls[injection.fault.target]
-        told = (await stack.call("GET", url, "/_lab/faults")).data
-        return bool(told[injection.name]["acted"])
+        faults = (await stack.call("GET", url, "/_lab/faults")).data
+        return bool(faults[injection.name]["acted"])
 
-    await until_it_says(acted, True)
+    await wait_until_equal(acted, True)

@@ -15,17 +15,17 @@ import pytest
 from lab.cluster.supervisor import Supervisor
 from lab.exercises import catalogue
 from lab.exercises.checks import breaker, idempotent, likes, outbox, rebuild, starving, timeout
-from lab.exercises.exercise import Exercise, Verdict
+from lab.exercises.exercise import Exercise, Grade
 from lab.exercises.grader import check
-from lab.exercises.testbed import Bench
+from lab.exercises.testbed import ExerciseTestbed
 from tests.programs.unhurried import HANGS_AFTER_S, PATIENCE_S
-from tests.support.small import processes_of
+from tests.support.small import find_processes
 
 SOLUTIONS = Path(__file__).parents[1] / "solutions"
-AT_ONCE = 3
+CONCURRENT_CHECKS = 3
 PATIENCE = 8.0
-AFTER_ITS_WORDS_S = 5.0
-ITS_TIMEOUT, LONGER = "TIMEOUT_MS = 250", "TIMEOUT_MS = 1_000"
+AFTER_OUTPUT_S = 5.0
+SOLUTION_TIMEOUT, LONGER_TIMEOUT = "TIMEOUT_MS = 250", "TIMEOUT_MS = 1_000"
 BOUNDS = (
     (breaker, "BACK_WITHIN_S"),
     (idempotent, "KNOWN_WITHIN_S"),
@@ -37,68 +37,68 @@ BOUNDS = (
     (starving, "WITHIN_S"),
     (timeout, "WITHIN_S"),
 )
-LESS_THAN_ITS_TIMEOUT_MS = 450
+PATIENT_QUICK_MS = 450
 """The limit for "quick" in ms; the chain of `breaker` waits 500 ms for an answer."""
 
 Key = TypeVar("Key", bound=Hashable)
-Files = Mapping[str, str]
+FileTexts = Mapping[str, str]
 
 
 def solution(name: str) -> dict[str, str]:
     """The files of an exercise's right solution, adapted to a machine that may be busy."""
     files = {file: (SOLUTIONS / name / file).read_text() for file in catalogue.find(name).files}
     if name == "timeout":
-        assert ITS_TIMEOUT in files["query.py"]
-        files["query.py"] = files["query.py"].replace(ITS_TIMEOUT, LONGER)
+        assert SOLUTION_TIMEOUT in files["query.py"]
+        files["query.py"] = files["query.py"].replace(SOLUTION_TIMEOUT, LONGER_TIMEOUT)
     return files
 
 
-def begin(name: str, folder: Path, files: Files | None = None) -> Exercise:
+def start_exercise(name: str, folder: Path, files: FileTexts | None = None) -> Exercise:
     """Begin an exercise in a folder and replace the text of some of its files."""
     catalogue.start(name, folder)
     for file, text in (files or {}).items():
         assert (folder / file).exists(), f"{name} has no {file}"
         (folder / file).write_text(text)
-    return catalogue.begun_in(folder)
+    return catalogue.exercise_in(folder)
 
 
-def verdicts(
-    handed_in: Mapping[Key, tuple[str, Files]], folder: Path, patience: float = PATIENCE
-) -> dict[Key, Verdict | BaseException]:
+def grade_all(
+    submissions: Mapping[Key, tuple[str, FileTexts]], folder: Path, patience: float = PATIENCE
+) -> dict[Key, Grade | BaseException]:
     """The verdict on each exercise with its files, or what the check raised.
 
     A check mostly waits, so several run at once. All their processes have ended at return.
     """
 
-    async def look() -> list[Verdict | BaseException]:
-        gate = asyncio.Semaphore(AT_ONCE)
+    async def check_all() -> list[Grade | BaseException]:
+        semaphore = asyncio.Semaphore(CONCURRENT_CHECKS)
 
-        async def one(number: int, name: str, files: Files) -> Verdict:
-            place = folder / str(number)
-            exercise = begin(name, place, files)
-            async with gate:
-                return await check(exercise, place, HANGS_AFTER_S, PATIENCE_S)
+        async def check_one(number: int, name: str, files: FileTexts) -> Grade:
+            exercise_folder = folder / str(number)
+            exercise = start_exercise(name, exercise_folder, files)
+            async with semaphore:
+                return await check(exercise, exercise_folder, HANGS_AFTER_S, PATIENCE_S)
 
-        checks = [one(number, *what) for number, what in enumerate(handed_in.values())]
+        checks = [check_one(number, *what) for number, what in enumerate(submissions.values())]
         return await asyncio.gather(*checks, return_exceptions=True)
 
-    before = {one.pid for one in processes_of(os.getpid())}
+    before = {one.pid for one in find_processes(os.getpid())}
     with pytest.MonkeyPatch.context() as patch:
-        _be_patient(patch, patience)
-        found = asyncio.run(look())
-    assert {one.pid for one in processes_of(os.getpid())} <= before
-    return dict(zip(handed_in, found, strict=True))
+        _extend_limits(patch, patience)
+        found = asyncio.run(check_all())
+    assert {one.pid for one in find_processes(os.getpid())} <= before
+    return dict(zip(submissions, found, strict=True))
 
 
-def verdict(name: str, folder: Path, files: Files) -> Verdict:
+def grade_one(name: str, folder: Path, files: FileTexts) -> Grade:
     """The verdict on one exercise. Raises what the check raises."""
-    found = verdicts({name: (name, files)}, folder)[name]
+    found = grade_all({name: (name, files)}, folder)[name]
     if isinstance(found, BaseException):
         raise found
     return found
 
 
-def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
+def selected_params(request: pytest.FixtureRequest, argument: str) -> list[Any]:
     """The values that the selected tests of this module have for an argument, each once."""
     chosen = [
         one.callspec.params
@@ -108,7 +108,7 @@ def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
     return list(dict.fromkeys(one[argument] for one in chosen if argument in one))
 
 
-def give_up_after_the_first_words(patch: pytest.MonkeyPatch) -> None:
+def give_up_after_first_output(patch: pytest.MonkeyPatch) -> None:
     """Wait for an unready program until it has printed a line, and then only a little longer."""
     until_ready = Supervisor._until_ready
 
@@ -123,17 +123,17 @@ def give_up_after_the_first_words(patch: pytest.MonkeyPatch) -> None:
             ready.cancel()
             await asyncio.wait({ready})
             _ = ready.cancelled() or ready.exception()
-        await until_ready(self, child, url, AFTER_ITS_WORDS_S)
+        await until_ready(self, child, url, AFTER_OUTPUT_S)
 
     patch.setattr(Supervisor, "_until_ready", patiently)
 
 
-def _be_patient(patch: pytest.MonkeyPatch, patience: float) -> None:
+def _extend_limits(patch: pytest.MonkeyPatch, patience: float) -> None:
     for module, bound in BOUNDS:
         patch.setattr(module, bound, getattr(module, bound) * patience)
-    patch.setattr(breaker, "QUICK_MS", LESS_THAN_ITS_TIMEOUT_MS)
-    patch.setattr(Bench.ask, "__defaults__", (None, 3.0 * patience))
-    patch.setattr(Bench.feed, "__defaults__", (3.0 * patience,))
-    patch.setattr(Bench.feed_when, "__defaults__", (3.0 * patience,))
-    defaults = {**(Bench.ask_when.__kwdefaults__ or {}), "within_s": 3.0 * patience}
-    patch.setattr(Bench.ask_when, "__kwdefaults__", defaults)
+    patch.setattr(breaker, "QUICK_MS", PATIENT_QUICK_MS)
+    patch.setattr(ExerciseTestbed.ask, "__defaults__", (None, 3.0 * patience))
+    patch.setattr(ExerciseTestbed.feed, "__defaults__", (3.0 * patience,))
+    patch.setattr(ExerciseTestbed.feed_until, "__defaults__", (3.0 * patience,))
+    defaults = {**(ExerciseTestbed.ask_until.__kwdefaults__ or {}), "within_s": 3.0 * patience}
+    patch.setattr(ExerciseTestbed.ask_until, "__kwdefaults__", defaults)

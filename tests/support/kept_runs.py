@@ -7,26 +7,26 @@ for the chain: a part of its requests fails; on the bus a lag builds up.
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.experiment.lag import Reading, write_lag
+from lab.experiment.lag import LagReading, write_lag
 from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample, write_samples
 from lab.results.result import (
     ConsumerLag,
     Expectation,
-    FaultProof,
+    FaultEvidence,
     Guess,
-    PhaseFigures,
+    PhaseResult,
     Prediction,
-    Result,
-    Stage,
-    Timeline,
-    Variant,
-    Window,
+    RunResult,
+    RunTimeline,
+    TimelinePhase,
+    TimelineWindow,
+    VariantResult,
 )
 
 STAGES = (("before", 0.5, 2.5), ("during", 2.5, 4.5), ("after", 4.5, 6.5))
-SLOW_MS, QUICK_MS = 300.0, 4.0
-SHOWN_LATER_MS = 20.0
+SLOW_MS, FAST_MS = 300.0, 4.0
+VISIBLE_AFTER_MS = 20.0
 BOTH = ("sync-chain", "async-bus")
 TEXTS = ("title", "question", "explain", "scenario")
 
@@ -42,11 +42,11 @@ def samples(variants: Sequence[str] = BOTH, count: int = 120) -> list[Sample]:
     for place, variant in enumerate(variants):
         for number in range(count):
             at_s = 6.5 * number / count
-            hurt = place == 0 and phase_at(at_s) == "during"
+            affected = place == 0 and phase_at(at_s) == "during"
             endpoint = ("read_feed", "create_post", "create_comment")[number % 3]
-            ok = not (hurt and number % 9 < 3)
-            latency_ms = (SLOW_MS if hurt else QUICK_MS + place) + number % 7
-            seen_ms = latency_ms + SHOWN_LATER_MS if ok and endpoint in WRITES else None
+            ok = not (affected and number % 9 < 3)
+            latency_ms = (SLOW_MS if affected else FAST_MS + place) + number % 7
+            visible_ms = latency_ms + VISIBLE_AFTER_MS if ok and endpoint in WRITES else None
             made.append(
                 Sample(
                     variant,
@@ -58,26 +58,28 @@ def samples(variants: Sequence[str] = BOTH, count: int = 120) -> list[Sample]:
                     status=201 if ok else 503,
                     error="" if ok else "http_503",
                     ok=ok,
-                    visible_ms=seen_ms,
+                    visible_ms=visible_ms,
                 )
             )
     return made
 
 
-def readings(variant: str = "async-bus") -> list[Reading]:
+def readings(variant: str = "async-bus") -> list[LagReading]:
     """Ten readings a second: the lag grows by 20/s in `during`, and is 0 a second later."""
     made = []
     for tenth in range(65):
         t = tenth / 10
         lag = 20 * (t - 2.5) if 2.5 <= t < 4.5 else max(0.0, 40 - 40 * (t - 4.5)) if t > 4.5 else 0
         head = 10 * tenth
-        made.append(Reading(t, variant, "query", head, head - round(lag), head, True))
+        made.append(LagReading(t, variant, "query", head, head - round(lag), head, True))
     return made
 
 
-def result(of: Sequence[Sample], variants: Sequence[str] = BOTH, **more: object) -> Result:
+def result(
+    run_samples: Sequence[Sample], variants: Sequence[str] = BOTH, **more: object
+) -> RunResult:
     """The result that belongs to the samples, with everything a chart can show."""
-    return Result.model_validate(
+    return RunResult.model_validate(
         {
             "scenario": "slow-service",
             "title": "A slow service",
@@ -86,11 +88,11 @@ def result(of: Sequence[Sample], variants: Sequence[str] = BOTH, **more: object)
             "seed": 7,
             "started": "2026-01-01T10:00:00+00:00",
             "environment": {"processor": "one of sand", "cores": 2, "python": "3.11.2"},
-            "variants": [_variant(name, of) for name in variants],
-            "timeline": Timeline(
-                stages=[Stage(name=a, from_s=b, until_s=c) for a, b, c in STAGES],
+            "variants": [_variant(name, run_samples) for name in variants],
+            "timeline": RunTimeline(
+                stages=[TimelinePhase(name=a, from_s=b, until_s=c) for a, b, c in STAGES],
                 windows=[
-                    Window(
+                    TimelineWindow(
                         target="comments",
                         kind="latency",
                         from_s=2.5,
@@ -123,48 +125,50 @@ def result(of: Sequence[Sample], variants: Sequence[str] = BOTH, **more: object)
     )
 
 
-def _variant(name: str, of: Sequence[Sample]) -> Variant:
-    own = [sample for sample in of if sample.variant == name]
+def _variant(name: str, run_samples: Sequence[Sample]) -> VariantResult:
+    own = [sample for sample in run_samples if sample.variant == name]
     figures = phase_figures(own, {phase: ends - begins for phase, begins, ends in STAGES})
-    return Variant(
+    return VariantResult(
         name=name,
         arrangement=name if name in BOTH else "sync-chain",
-        phases={phase: PhaseFigures.model_validate(found) for phase, found in figures.items()},
-        faults=[FaultProof(kind="latency", target="comments", acted=True, evidence={"delayed": 9})],
+        phases={phase: PhaseResult.model_validate(found) for phase, found in figures.items()},
+        faults=[
+            FaultEvidence(kind="latency", target="comments", acted=True, evidence={"delayed": 9})
+        ],
         lag={"query": ConsumerLag(max=40, drained_seconds=1.0)} if name == "async-bus" else {},
     )
 
 
-def kept(folder: Path, variants: Sequence[str] = BOTH, count: int = 120, **more: object) -> Result:
+def save_run(
+    folder: Path, variants: Sequence[str] = BOTH, count: int = 120, **more: object
+) -> RunResult:
     """The same on disk, as a run saves it."""
-    of = samples(variants, count)
-    made = result(of, variants, **more)
-    write_samples(folder / "samples.csv", of)
+    run_samples = samples(variants, count)
+    saved = result(run_samples, variants, **more)
+    write_samples(folder / "samples.csv", run_samples)
     write_lag(folder / "lag.csv", readings())
-    made.save(folder / "result.json")
-    return made
+    saved.save(folder / "result.json")
+    return saved
 
 
-def hostile(typed: str) -> Result:
+def hostile_result(text: str) -> RunResult:
     """A result with the text `typed` in every field that a user can fill."""
-    names = (typed[:200], f"2{typed[:190]}")
-    of = result(samples(names), names)
-    of.scenario = of.title = of.question = of.explain = typed
-    of.environment = {typed: {typed: typed}}
-    of.problems = [typed]
-    of.timeline.windows[0].target = of.timeline.stages[0].name = typed
-    of.timeline.windows[0].settings = {typed: typed}
-    of.predictions[0].says = of.predictions[0].because = typed
-    of.expectations = [
-        Expectation(says=typed, claim=typed, that=typed, verdict="fails", expected=typed)
+    names = (text[:200], f"2{text[:190]}")
+    run_result = result(samples(names), names)
+    run_result.scenario = run_result.title = run_result.question = run_result.explain = text
+    run_result.environment = {text: {text: text}}
+    run_result.problems = [text]
+    run_result.timeline.windows[0].target = run_result.timeline.stages[0].name = text
+    run_result.timeline.windows[0].settings = {text: text}
+    run_result.predictions[0].says = run_result.predictions[0].because = text
+    run_result.expectations = [
+        Expectation(says=text, claim=text, that=text, verdict="fails", expected=text)
     ]
-    of.guesses = [Guess(question=typed, asks=typed, variant=typed, guessed=typed)]
-    for variant in of.variants:
-        variant.notes = [typed]
-        variant.options = {typed: typed}
-        variant.databases = {typed: [typed]}
-        variant.faults = [
-            FaultProof(kind=typed, target=typed, acted=False, evidence={typed: typed})
-        ]
-        variant.phases = {f"{name} {typed}": one for name, one in variant.phases.items()}
-    return of
+    run_result.guesses = [Guess(question=text, asks=text, variant=text, guessed=text)]
+    for variant in run_result.variants:
+        variant.notes = [text]
+        variant.options = {text: text}
+        variant.databases = {text: [text]}
+        variant.faults = [FaultEvidence(kind=text, target=text, acted=False, evidence={text: text})]
+        variant.phases = {f"{name} {text}": one for name, one in variant.phases.items()}
+    return run_result

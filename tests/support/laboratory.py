@@ -26,13 +26,15 @@ PATIENCE_S = 60.0  # after which a condition counts as false; no test expects to
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], says: str = "the condition") -> T:
+def eventually(condition: Callable[[], T], description: str = "the condition") -> T:
     """The first true result of `look`; the test fails if there is none in time."""
     give_up_at_s = time.perf_counter() + PATIENCE_S
-    while not (seen := look()):
-        assert time.perf_counter() < give_up_at_s, f"{says} did not come true; last seen: {seen!r}"
+    while not (result := condition()):
+        assert time.perf_counter() < give_up_at_s, (
+            f"{description} did not come true; last seen: {result!r}"
+        )
         time.sleep(0.003)
-    return seen
+    return result
 
 
 class Laboratory:
@@ -73,7 +75,7 @@ class Laboratory:
                     self.run(self.supervisor.kill(program.name))
 
     @contextmanager
-    def blog(self, arrangement: str, name: str, **options: Any) -> Iterator["Blog"]:
+    def blog(self, arrangement: str, name: str, **options: Any) -> Iterator["RunningBlog"]:
         """A fresh stack of an arrangement, with its own ports and databases."""
 
         async def make() -> Stack:
@@ -89,12 +91,12 @@ class Laboratory:
         try:
             with self.start(*stack.programs), requests.Session() as session:
                 session.trust_env = False
-                yield Blog(self, stack, session)
+                yield RunningBlog(self, stack, session)
         finally:
             self.run(close(stack))
 
 
-class Blog:
+class RunningBlog:
     """One running stack, with a client's requests and the lab's control."""
 
     def __init__(self, laboratory: Laboratory, stack: Stack, session: requests.Session) -> None:
@@ -155,13 +157,13 @@ class Blog:
         assert self.laboratory.run(self.stack.settle(PATIENCE_S)), f"{self.stack.name} is unsettled"
 
     def pid(self, target: str) -> int:
-        return self.laboratory.supervisor.pid(self.stack.program(target))
+        return self.laboratory.supervisor.pid(self.stack.program_name(target))
 
     def kill(self, target: str) -> None:
-        self.laboratory.run(self.laboratory.supervisor.kill(self.stack.program(target)))
+        self.laboratory.run(self.laboratory.supervisor.kill(self.stack.program_name(target)))
 
     def restart(self, target: str) -> None:
-        self.laboratory.run(self.laboratory.supervisor.restart(self.stack.program(target)))
+        self.laboratory.run(self.laboratory.supervisor.restart(self.stack.program_name(target)))
 
     def state(self, target: str) -> dict[str, Any]:
         """The state that a running program reports."""
@@ -176,14 +178,16 @@ class Blog:
 
     def acted(self, target: str, name: str = "fault") -> int:
         """How often a fault in the target's fault filter has acted so far."""
-        told = self.laboratory.run(self.stack.call("GET", self.stack.urls[target], "/_lab/faults"))
-        return int((told.data or {}).get(name, {}).get("acted", 0))
+        response = self.laboratory.run(
+            self.stack.call("GET", self.stack.urls[target], "/_lab/faults")
+        )
+        return int((response.data or {}).get(name, {}).get("acted", 0))
 
     def log(self, target: str) -> str:
-        return (self.laboratory.folder / f"{self.stack.program(target)}.log").read_text()
+        return (self.laboratory.folder / f"{self.stack.program_name(target)}.log").read_text()
 
     def spans_file(self, target: str) -> Path:
-        return self.laboratory.folder / f"{self.stack.program(target)}.spans.ndjson"
+        return self.laboratory.folder / f"{self.stack.program_name(target)}.spans.ndjson"
 
     @contextmanager
     def broken(

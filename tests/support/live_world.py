@@ -19,12 +19,20 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from lab.live.app import Wanted, run_live
-from lab.live.broadcast import Show
-from lab.live.panes import TWO
-from lab.live.routes import Door, doors
-from lab.live.security import Keys, loopback_hosts
-from lab.live.server import Desk, OwnHosts, listen_on, serving, shared_doors, static_file, streaming
+from lab.live.app import LiveOptions, run_live
+from lab.live.broadcast import Broadcast
+from lab.live.panes import TWIN_PANES
+from lab.live.routes import AccessRoute, route_table
+from lab.live.security import Credentials, loopback_hosts
+from lab.live.server import (
+    HttpApp,
+    LocalHosts,
+    listen_on,
+    serve_app,
+    spectator_routes,
+    static_file,
+    stream_handler,
+)
 from lab.live.session import MIX, Session
 from lab.live.terminal import TARGETS
 from lab.scenarios.scenario import Scenario
@@ -37,7 +45,7 @@ _KIND = {"sent": 4, "ok": 4, "failed": 0, "errors": {}}
 _MS = {"p50": 4.0, "max": 5.0}
 
 
-def tenth(**more: Any) -> dict[str, Any]:
+def pane_tick(**more: Any) -> dict[str, Any]:
     """One pane of a tick; everything is healthy except what `more` sets."""
     return {
         **{"reads": _KIND, "writes": _KIND, "waiting": 0, "unseen": 0, "feed_ok": True},
@@ -47,14 +55,14 @@ def tenth(**more: Any) -> dict[str, Any]:
     }
 
 
-class Asker:
+class ConsoleClient:
     """A client of one listener; unless others are given, it sends the headers of the page."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.cookie = ""
 
-    def ask(
+    def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower-case names), body. A header whose value is "" is not sent."""
@@ -71,44 +79,44 @@ class Asker:
                 connection.putheader("Content-Length", str(len(content)))
             connection.endheaders(content)
             response = connection.getresponse()
-            told = {name.lower(): value for name, value in response.getheaders()}
-            streams = told.get("content-type") == "text/event-stream"
-            return response.status, told, b"" if streams else response.read()
+            response_headers = {name.lower(): value for name, value in response.getheaders()}
+            streams = response_headers.get("content-type") == "text/event-stream"
+            return response.status, response_headers, b"" if streams else response.read()
 
     def get(self, path: str) -> Any:
-        status, _, body = self.ask("GET", path)
+        status, _, body = self.request("GET", path)
         assert status == 200, body
         return json.loads(body)
 
     def post(self, path: str, **body: Any) -> Any:
         """The answer to a POST that must succeed."""
-        status, _, told = self.ask("POST", path, body)
-        assert status == 200, told
-        return json.loads(told)
+        status, _, response_body = self.request("POST", path, body)
+        assert status == 200, response_body
+        return json.loads(response_body)
 
-    def blog(self, half: str, newest: str = "") -> Any:
+    def blog(self, pane: str, newest: str = "") -> Any:
         """The feed of that pane as a reader sees it, from the post `newest` on if given."""
-        return self.get(f"/api/blog?half={half}" + (f"&newest={newest}" if newest else ""))
+        return self.get(f"/api/blog?half={pane}" + (f"&newest={newest}" if newest else ""))
 
-    def enter(self, token: str) -> None:
-        status, headers, _ = self.ask("POST", "/api/enter", {"token": token})
+    def log_in(self, token: str) -> None:
+        status, headers, _ = self.request("POST", "/api/enter", {"token": token})
         assert status == 204
         self.cookie = headers["set-cookie"].partition(";")[0]
 
     @contextmanager
-    def stream(self) -> Iterator["Stream"]:
+    def stream(self) -> Iterator["EventStream"]:
         with closing(self._connect()) as connection:
             headers = {"Host": f"127.0.0.1:{self.port}"}
             connection.request("GET", "/api/stream", None, headers | {"Cookie": self.cookie})
             response = connection.getresponse()
             assert response.status == 200
-            yield Stream(response)
+            yield EventStream(response)
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
 
-class Stream:
+class EventStream:
     """The events of one screen, read as they arrive."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
@@ -122,45 +130,45 @@ class Stream:
         assert name, "the stream has ended"
         return name, json.loads(data)
 
-    def until(self, name: str, is_meant: Callable[[Any], bool] = lambda data: True) -> Any:
+    def until(self, name: str, matches: Callable[[Any], bool] = lambda data: True) -> Any:
         """The data of the first event of that name for which `is_meant` is true."""
         give_up_at_s, last = time.perf_counter() + PATIENCE_S, None
         while time.perf_counter() < give_up_at_s:
-            seen, data = self.next()
-            if seen == name:
+            event_name, data = self.next()
+            if event_name == name:
                 last = data
-                if is_meant(data):
+                if matches(data):
                     return data
         raise AssertionError(f"no such {name}; the last one was {last}")
 
-    def tick(self, is_meant: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def tick(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The panes of the first tick for which `is_meant` is true."""
-        found: dict[str, Any] = self.until("tick", lambda tick: is_meant(tick["halves"]))
+        found: dict[str, Any] = self.until("tick", lambda tick: matches(tick["halves"]))
         halves: dict[str, Any] = found["halves"]
         return halves
 
-    def until_well(self) -> dict[str, Any]:
+    def until_healthy(self) -> dict[str, Any]:
         """The panes of the first tick by which each had a successful read and no failure since."""
-        well: set[str] = set()
+        healthy: set[str] = set()
 
-        def all_are_well(told: Any) -> bool:
-            for name, half in told.items():
+        def all_are_healthy(panes: Any) -> bool:
+            for name, half in panes.items():
                 if half["reads"]["failed"]:
-                    well.discard(name)
+                    healthy.discard(name)
                 elif half["reads"]["ok"]:
-                    well.add(name)
-            return well == set(told)
+                    healthy.add(name)
+            return healthy == set(panes)
 
-        return self.tick(all_are_well)
+        return self.tick(all_are_healthy)
 
-    def once(self, look: Callable[[], Any]) -> Any:
+    def wait_for(self, probe: Callable[[], Any]) -> Any:
         """The first true result of `look`, called at every tick."""
-        while not (found := look()):
+        while not (found := probe()):
             self.until("tick")
         return found
 
 
-class Typed(Asker):
+class ConsoleProcess(ConsoleClient):
     """`lab live` in a new process, with its own folder for saved instances and runs."""
 
     def __init__(self, folder: Path, *words: str) -> None:
@@ -174,12 +182,12 @@ class Typed(Asker):
             text=True,
         )
         assert self.process.stdout is not None
-        said = ""
-        while "Both halves are up" not in said:
+        output = ""
+        while "Both halves are up" not in output:
             line = self.process.stdout.readline()
             assert line, self.process.communicate()[1]
-            said += line
-        self.addresses = re.findall(r"http://\S+", said)
+            output += line
+        self.addresses = re.findall(r"http://\S+", output)
         address = urlsplit(self.addresses[0])
         super().__init__(address.port or 0)
         self.token = address.fragment.removeprefix("token=")
@@ -192,51 +200,57 @@ class Typed(Asker):
 
 
 @contextmanager
-def typed(folder: Path, *words: str) -> Iterator[Typed]:
-    one = Typed(folder, *words)
+def run_console_process(folder: Path, *words: str) -> Iterator[ConsoleProcess]:
+    console = ConsoleProcess(folder, *words)
     try:
-        yield one
+        yield console
     finally:
-        if one.process.poll() is None:
-            assert one.end(signal.SIGTERM) == 128 + signal.SIGTERM
+        if console.process.poll() is None:
+            assert console.end(signal.SIGTERM) == 128 + signal.SIGTERM
 
 
-class Unreachable:
+class UnreachableSession:
     """Replaces a session that no request may reach: a request that does reach it gets a 500."""
 
-    def __init__(self, show: Show) -> None:
-        self.show = show
+    def __init__(self, broadcast: Broadcast) -> None:
+        self.broadcast = broadcast
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"a request that should have been refused came to session.{name}")
 
 
-def table(show: Show, keys: Keys) -> list[Door]:
+def console_routes(broadcast: Broadcast, credentials: Credentials) -> list[AccessRoute]:
     """All routes of the console, with no session behind them."""
-    unreachable = cast(Session, Unreachable(show))
-    return list(doors(unreachable, keys, None, static_file, streaming(show, "presenter")))
+    unreachable = cast(Session, UnreachableSession(broadcast))
+    return list(
+        route_table(
+            unreachable, credentials, None, static_file, stream_handler(broadcast, "presenter")
+        )
+    )
 
 
-class Served(Asker):
+class ConsoleServer(ConsoleClient):
     """A console without stacks, already logged in. `shared`: the port for spectators."""
 
     def __init__(self) -> None:
-        self.show = Show()
-        listening, elsewhere = listen_on("127.0.0.1", 0), listen_on("127.0.0.1", 0)
-        super().__init__(listening.getsockname()[1])
-        self.keys = Keys.of(self.port)
-        self.shared = Asker(elsewhere.getsockname()[1])
-        full = table(self.show, self.keys)
-        here = Desk(full, lambda: loopback_hosts(self.port), self.keys)
-        unreachable = cast(Session, Unreachable(self.show))
-        there = Desk(shared_doors(full, unreachable), OwnHosts(self.shared.port), None)
+        self.broadcast = Broadcast()
+        console_socket, spectator_socket = listen_on("127.0.0.1", 0), listen_on("127.0.0.1", 0)
+        super().__init__(console_socket.getsockname()[1])
+        self.credentials = Credentials.for_port(self.port)
+        self.shared = ConsoleClient(spectator_socket.getsockname()[1])
+        routes = console_routes(self.broadcast, self.credentials)
+        console_app = HttpApp(routes, lambda: loopback_hosts(self.port), self.credentials)
+        unreachable = cast(Session, UnreachableSession(self.broadcast))
+        spectator_app = HttpApp(
+            spectator_routes(routes, unreachable), LocalHosts(self.shared.port), None
+        )
         self._loop, self._up = asyncio.new_event_loop(), threading.Event()
         self._end = asyncio.Event()
 
         async def serve() -> None:
             async with (
-                serving(here, listening, self.show),
-                serving(there, elsewhere, self.show),
+                serve_app(console_app, console_socket, self.broadcast),
+                serve_app(spectator_app, spectator_socket, self.broadcast),
             ):
                 self._up.set()
                 await self._end.wait()
@@ -248,15 +262,15 @@ class Served(Asker):
         self._thread = threading.Thread(target=run)
         self._thread.start()
         assert self._up.wait(PATIENCE_S)
-        self.enter(self.keys.token)
+        self.log_in(self.credentials.token)
 
-    def call(self, what: Callable[[], object]) -> None:
+    def run_in_loop(self, function: Callable[[], object]) -> None:
         """Call `what` in the server's own event loop."""
 
-        async def there() -> None:
-            what()
+        async def run() -> None:
+            function()
 
-        asyncio.run_coroutine_threadsafe(there(), self._loop).result(PATIENCE_S)
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
@@ -269,33 +283,33 @@ def with_patience(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"load": load})
 
 
-class Console(Asker):
+class ConsoleThread(ConsoleClient):
     """`lab live` in a thread of this process, already logged in."""
 
-    def __init__(self, folder: Path, **wanted: Any) -> None:
-        self.said: list[str] = []
-        self._news = threading.Condition()
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.printed: list[str] = []
+        self._changed = threading.Condition()
         self._folder = folder
-        self._wanted = Wanted(**{"halves": TWO, "rate": 5.0, "mix": MIX, **wanted})
+        self._options = LiveOptions(**{"halves": TWIN_PANES, "rate": 5.0, "mix": MIX, **options})
         self._error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="live")
         self._thread.start()
-        url = self.line("#token=").strip()
+        url = self.wait_for_line("#token=").strip()
         self.token = url.partition("#token=")[2]
         super().__init__(urlsplit(url).port or 0)
-        self.line("Both halves are up")
-        self.enter(self.token)
+        self.wait_for_line("Both halves are up")
+        self.log_in(self.token)
 
-    def line(self, part: str) -> str:
+    def wait_for_line(self, part: str) -> str:
         """The printed line that contains `part`."""
-        with self._news:
-            done = self._news.wait_for(lambda: self._found(part) or self._error, PATIENCE_S)
-            assert done, f"never said {part!r}: {self.said}"
+        with self._changed:
+            done = self._changed.wait_for(lambda: self._find_line(part) or self._error, PATIENCE_S)
+            assert done, f"never said {part!r}: {self.printed}"
             if self._error:
                 raise self._error
-            return self._found(part)
+            return self._find_line(part)
 
     def close(self) -> None:
         if self._task is not None:
@@ -303,43 +317,43 @@ class Console(Asker):
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
-    def _found(self, part: str) -> str:
-        return next((line for line in self.said if part in line), "")
+    def _find_line(self, part: str) -> str:
+        return next((line for line in self.printed if part in line), "")
 
-    def _say(self, text: str) -> None:
-        with self._news:
-            self.said += text.splitlines()
-            self._news.notify_all()
+    def _echo(self, text: str) -> None:
+        with self._changed:
+            self.printed += text.splitlines()
+            self._changed.notify_all()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(run_live(self._wanted, self._folder, self._say))
+        self._task = self._loop.create_task(run_live(self._options, self._folder, self._echo))
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:
             pass
         except BaseException as error:
-            with self._news:
+            with self._changed:
                 self._error = error
-                self._news.notify_all()
+                self._changed.notify_all()
         finally:
             self._loop.close()
 
 
 @contextmanager
-def a_console(folder: Path, **wanted: Any) -> Iterator[Console]:
+def run_console(folder: Path, **options: Any) -> Iterator[ConsoleThread]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         be_patient(patch.setattr)
-        console = Console(folder, open_browser=False, **wanted)
+        console = ConsoleThread(folder, open_browser=False, **options)
         try:
             yield console
         finally:
             console.close()
 
 
-def port_for_watchers(pid: int | None = None) -> int:
+def spectator_port(pid: int | None = None) -> int:
     """The spectator port of a process (default: this one), the only one open to other machines."""
     (port,) = (
         one.laddr.port

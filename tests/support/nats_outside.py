@@ -15,7 +15,7 @@ LOGIN = "teacher:s%40cret%2F1"
 
 
 @dataclass(frozen=True)
-class Outside:
+class ExternalNats:
     """`host`: the address, as HOST:PORT."""
 
     host: str
@@ -24,7 +24,7 @@ class Outside:
     def url(self) -> str:
         return f"nats://{LOGIN}@{self.host}"
 
-    async def streams(self) -> list[str]:
+    async def stream_names(self) -> list[str]:
         """The names of the server's streams, sorted."""
         import nats
 
@@ -34,7 +34,7 @@ class Outside:
         finally:
             await client.close()
 
-    async def make(self, name: str) -> None:
+    async def create_stream(self, name: str) -> None:
         """Create an external stream with one message in it."""
         import nats
 
@@ -48,7 +48,7 @@ class Outside:
 
 
 @contextmanager
-def outside(folder: Path, *, jetstream: bool = True) -> Iterator[Outside]:
+def external_nats(folder: Path, *, jetstream: bool = True) -> Iterator[ExternalNats]:
     """A server in `folder`, on a free loopback port."""
     folder.mkdir(exist_ok=True)
     lines = [
@@ -63,12 +63,12 @@ def outside(folder: Path, *, jetstream: bool = True) -> Iterator[Outside]:
     command = [str(find_server()), "-c", str(folder / "conf")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         try:
-            yield Outside(eventually(lambda: _told(folder), "the server's port"))
+            yield ExternalNats(eventually(lambda: _read_address(folder), "the server's port"))
         finally:
             server.terminate()
 
 
-def _told(folder: Path) -> str:
+def _read_address(folder: Path) -> str:
     for path in folder.glob("*.ports"):
         try:
             return str(json.loads(path.read_text())["nats"][0].removeprefix("nats://"))

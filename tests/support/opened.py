@@ -8,7 +8,7 @@ from lab.service.service import Service
 
 
 @contextmanager
-def opened(service: Service, folder: Path) -> Iterator[None]:
+def open_database(service: Service, folder: Path) -> Iterator[None]:
     before = service._store
     try:
         with closing(service.open_store(folder)):

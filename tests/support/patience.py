@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from lab.cluster import supervisor
-from lab.cluster.control_client import Caller
-from lab.cluster.health import Health, ask_health
+from lab.cluster.control_client import ControlClient
+from lab.cluster.health import Health, probe_health
 
 PATIENCE_S = 100.0
 """Ends a test that hangs; no test expects to wait so long."""
@@ -32,24 +32,24 @@ def patience() -> Iterator[None]:
         start, restart = supervisor.Supervisor.start, supervisor.Supervisor.restart
         patch.setattr(start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
         patch.setattr(restart, "__defaults__", (PATIENCE_S,))
-        patch.setattr(Caller.__call__, "__defaults__", (None, PATIENCE_S))
+        patch.setattr(ControlClient.__call__, "__defaults__", (None, PATIENCE_S))
         for name in DEADLINES:
             patch.setattr(name, PATIENCE_S)
         yield
 
 
-def no_patience_after(seen: Callable[[], bool], patch: pytest.MonkeyPatch) -> None:
+def no_patience_after(condition: Callable[[], bool], patch: pytest.MonkeyPatch) -> None:
     """End the time to become ready as soon as `seen` is true, not before, for a service whose
     sidecar reports that it is not ready."""
     jump_s = 0.0
 
-    async def asked(url: str, timeout_s: float) -> Health:
+    async def probe(url: str, timeout_s: float) -> Health:
         nonlocal jump_s
-        health = await ask_health(url, PATIENCE_S)
-        if health.status == 503 and seen():
+        health = await probe_health(url, PATIENCE_S)
+        if health.status == 503 and condition():
             jump_s = 1_000_000
         return health
 
     clock = SimpleNamespace(perf_counter=lambda: perf_counter() + jump_s)
-    patch.setattr(supervisor, "ask_health", asked)
+    patch.setattr(supervisor, "ask_health", probe)
     patch.setattr(supervisor, "time", clock)

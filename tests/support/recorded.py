@@ -5,33 +5,37 @@ from typing import ClassVar
 import pytest
 
 from lab.experiment import runner
-from lab.experiment.evaluate import evaluated
+from lab.experiment.evaluate import judge_expectations
 from lab.experiment.runner import Run
 from lab.load.samples import write_samples
-from lab.results.result import Data, Result
+from lab.results.result import CheckerCounts, RunResult
 from tests.support import kept_runs
 
 
-class Recorded(Run):
+class RecordedRun(Run):
     """Starts nothing. `order`: the scenario and seed of each run, in order."""
 
     order: ClassVar[list[tuple[str, int]]] = []
 
-    async def __call__(self) -> Result:
+    async def __call__(self) -> RunResult:
         self.order.append((self.scenario.name, self.seed))
-        of = kept_runs.samples(list(self.scenario.variants))
-        result = kept_runs.result(of, list(self.scenario.variants), scenario=self.scenario.name)
+        run_samples = kept_runs.samples(list(self.scenario.variants))
+        result = kept_runs.result(
+            run_samples, list(self.scenario.variants), scenario=self.scenario.name
+        )
         result.seed = self.seed
         for variant in result.variants:
-            variant.data = Data(acknowledged=40, visible=40, lost=0, duplicated=0, unsettled=0)
-        result.expectations, result.predictions = evaluated(self.scenario, result), []
-        write_samples(self.folder / "samples.csv", of)
+            variant.data = CheckerCounts(
+                acknowledged=40, visible=40, lost=0, duplicated=0, unsettled=0
+            )
+        result.expectations, result.predictions = judge_expectations(self.scenario, result), []
+        write_samples(self.folder / "samples.csv", run_samples)
         result.save(self.folder / "result.json")
         return result
 
 
-def play_back(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
+def replay_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> type[RecordedRun]:
     """Replace every later run in this process by a recorded one."""
-    monkeypatch.setattr(runner, "Run", Recorded)
-    monkeypatch.setattr(Recorded, "order", [])
-    return Recorded
+    monkeypatch.setattr(runner, "Run", RecordedRun)
+    monkeypatch.setattr(RecordedRun, "order", [])
+    return RecordedRun

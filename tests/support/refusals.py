@@ -3,16 +3,16 @@
 import sqlite3
 from typing import Any
 
-from tests.support.laboratory import Blog
+from tests.support.laboratory import RunningBlog
 
 
 def assert_is_problem(response: Any, status: int, field: str | None = None) -> None:
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert_document(response.json(), status, field)
+    assert_problem_document(response.json(), status, field)
 
 
-def assert_document(problem: dict[str, Any], status: int, field: str | None = None) -> None:
+def assert_problem_document(problem: dict[str, Any], status: int, field: str | None = None) -> None:
     assert {"type", "title", "status", "detail", "definite"} <= set(problem)
     assert problem["status"] == status
     assert problem["definite"] is True
@@ -20,7 +20,7 @@ def assert_document(problem: dict[str, Any], status: int, field: str | None = No
     assert "Traceback" not in problem["detail"]
 
 
-def rows_on_disk(blog: Blog) -> dict[str, int]:
+def rows_on_disk(blog: RunningBlog) -> dict[str, int]:
     """The number of rows of each table in each database of the stack."""
     counts = {}
     for path in sorted((blog.laboratory.folder / "data" / blog.stack.name).glob("*.db")):

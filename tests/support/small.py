@@ -17,8 +17,14 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 CLI = (sys.executable, str(ROOT / "cli.py"))
-ENDED_WITHIN_S = 200.0
-NOT_OURS = ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+FINISHED_WITHIN_S = 200.0
+DROPPED_VARIABLES = (
+    "FORCE_COLOR",
+    "GITHUB_ACTIONS",
+    "NO_COLOR",
+    "CLICOLOR_FORCE",
+    "TTY_COMPATIBLE",
+)
 
 SLOW_POSTS = {"fault": "latency", "target": "posts", "ms": 20}
 TRUE = "sync-chain.data.lost == 0"
@@ -61,11 +67,11 @@ def scenario_file(folder: Path, name: str, *methods: Mapping[str, Any], **more: 
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of this process, without variables that change how output looks."""
-    kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
-    return {**kept, "COLUMNS": "80", "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **more}
+    inherited = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
+    return {**inherited, "COLUMNS": "80", "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **more}
 
 
-def lab(
+def run_lab(
     *words: str, cwd: Path, program: tuple[str, ...] = CLI, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `lab words…` to its end; stdin is empty, stdout and stderr are pipes."""
@@ -76,17 +82,17 @@ def lab(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=ENDED_WITHIN_S,
+        timeout=FINISHED_WITHIN_S,
         check=False,
     )
 
 
-def flat(text: str) -> str:
+def join_lines(text: str) -> str:
     """The words of a text, with line breaks turned into spaces."""
     return " ".join(text.split())
 
 
-def processes_of(pid: int) -> Iterator[psutil.Process]:
+def find_processes(pid: int) -> Iterator[psutil.Process]:
     """Every living process that the lab with this pid has started, by its LAB_RUN variable."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -95,6 +101,6 @@ def processes_of(pid: int) -> Iterator[psutil.Process]:
                 yield process
 
 
-def processes_here() -> set[int]:
+def find_own_processes() -> set[int]:
     """The pids of all processes that this process has started as a lab."""
-    return {process.pid for process in processes_of(os.getpid())}
+    return {process.pid for process in find_processes(os.getpid())}

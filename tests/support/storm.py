@@ -25,24 +25,24 @@ from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.domain.services import BUS, SERVICES
-from lab.experiment.checker import Holdings, check, read_holdings
+from lab.experiment.checker import StoredState, check, read_stored_state
 from lab.load.plan import Plan
-from lab.load.samples import read_samples, token
-from lab.load.schedule import schedule
-from tests.support.aftermath import Aftermath, Kill
+from lab.load.samples import make_token, read_samples
+from lab.load.schedule import build_schedule
+from tests.support.aftermath import Kill, StormOutcome
 
 SEED_POSTS = 10
 WARM_UP_S = 0.5
 HEADROOM_S = 0.15
 SETTLE_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 LONGEST_DOWN = 0.6  # of the time between two blows
 LOAD = "load"
 
 
 @dataclass(frozen=True)
-class Weather:
+class StormPlan:
     """The length of each phase in seconds, and the rate in writes/s (as many posts as comments).
 
     `drain_s` is the longest time the drain may take; the storm has a blow about every `every_s`.
@@ -66,20 +66,20 @@ class Weather:
         }
         return [{"name": name, "seconds": long} for name, long in lengths.items() if long]
 
-    def blows(self, targets: Sequence[str]) -> Iterator["Blow"]:
+    def planned_kills(self, targets: Sequence[str]) -> Iterator["PlannedKill"]:
         """The storm's random blows: in each round every target once, then all at once."""
-        dice = random.Random(self.seed)
+        rng = random.Random(self.seed)
         number = 0
         for _ in range(self.rounds):
-            for struck in (*((one,) for one in dice.sample(targets, len(targets))), tuple(targets)):
-                down_s = dice.uniform(0, LONGEST_DOWN * self.every_s)
-                moment = dice.uniform(0, 1 - LONGEST_DOWN)
-                yield Blow((number + moment) * self.every_s, struck, down_s)
+            for group in (*((one,) for one in rng.sample(targets, len(targets))), tuple(targets)):
+                down_s = rng.uniform(0, LONGEST_DOWN * self.every_s)
+                moment = rng.uniform(0, 1 - LONGEST_DOWN)
+                yield PlannedKill((number + moment) * self.every_s, group, down_s)
                 number += 1
 
 
 @dataclass(frozen=True)
-class Blow:
+class PlannedKill:
     """At second `at_s` of the storm all `targets` are killed, and restarted `down_s` later."""
 
     at_s: float
@@ -87,108 +87,112 @@ class Blow:
     down_s: float
 
 
-async def go_through(
-    weather: Weather, folder: Path, arrangement: str = "async-bus", **options: Any
-) -> Aftermath:
+async def run_storm(
+    storm: StormPlan, folder: Path, arrangement: str = "async-bus", **options: Any
+) -> StormOutcome:
     """Run a fresh blog under writes through this weather, in its own folder."""
     kills: list[Kill] = []
     drained_s = None
     async with Supervisor(preload([options]), folder) as supervisor:
-        of = ARRANGEMENTS[arrangement]
-        with Stack("blog", of, supervisor, folder, options=options) as stack:
+        definition = ARRANGEMENTS[arrangement]
+        with Stack("blog", definition, supervisor, folder, options=options) as stack:
             await supervisor.start(*stack.programs, ready_within_s=READY_WITHIN_S)
             seeds = [await _post(stack, number) for number in range(SEED_POSTS)]
             assert await stack.settle(SETTLE_WITHIN_S), "the seed posts did not settle"
             started_at_s = perf_counter() + HEADROOM_S
-            plan = _plan(weather, stack, seeds, folder, started_at_s)
+            plan = _plan(storm, stack, seeds, folder, started_at_s)
             (folder / "plan.json").write_text(json.dumps(plan))
             log = folder / "load.log"
             await supervisor.start(
                 Program(
-                    LOAD, "lab.load.generator", (str(folder / "plan.json"),), log, measures=True
+                    LOAD,
+                    "lab.load.generator",
+                    (str(folder / "plan.json"),),
+                    log,
+                    high_priority=True,
                 )
             )
-            await _until(started_at_s + WARM_UP_S)
-            if weather.outage_s:
-                drained_s = await _outage(weather, stack, kills)
-            await _storm(weather, stack, kills)
+            await _sleep_until(started_at_s + WARM_UP_S)
+            if storm.outage_s:
+                drained_s = await _outage(storm, stack, kills)
+            await _run_kills(storm, stack, kills)
             assert await supervisor.wait(LOAD) == 0, log.read_text()
             assert await stack.settle(SETTLE_WITHIN_S), "it did not settle"
-            held = await read_holdings(stack)
+            stored = await read_stored_state(stack)
             deaths = supervisor.unexpected_exits()
     samples = read_samples(folder / "samples.csv")
-    return Aftermath(
-        data=check(samples, held),
+    return StormOutcome(
+        data=check(samples, stored),
         samples=samples,
         started_at_s=started_at_s,
         load=json.loads((folder / "load.json").read_text()),
-        judged_wrongly=_judged_wrongly(Plan.model_validate(plan), held),
-        deaths=deaths,
+        wrong_verdicts=_count_wrong_verdicts(Plan.model_validate(plan), stored),
+        unexpected_exits=deaths,
         kills=kills,
         drained_s=drained_s,
     )
 
 
-def _judged_wrongly(plan: Plan, held: Holdings) -> int:
+def _count_wrong_verdicts(plan: Plan, stored: StoredState) -> int:
     """How many comments have a status that contradicts the course's moderation rule."""
-    arrivals = schedule(plan.seed, plan.rate, plan.phases, plan.mix)
-    right = {
-        token(0, number): "rejected" if arrival.is_rejectable else "approved"
+    arrivals = build_schedule(plan.seed, plan.rate, plan.phases, plan.mix)
+    expected = {
+        make_token(0, number): "rejected" if arrival.is_rejectable else "approved"
         for number, arrival in enumerate(arrivals)
     }
-    return sum(right[one] != status for one, status in held.status_owned.items())
+    return sum(expected[one] != status for one, status in stored.owner_status.items())
 
 
-async def _outage(weather: Weather, stack: Stack, kills: list[Kill]) -> float:
+async def _outage(storm: StormPlan, stack: Stack, kills: list[Kill]) -> float:
     """Run the calm, then take the bus down. Returns the seconds from its return until the backlog
     is gone, that is until no more events are in flight than the most during the calm; writes go on
     meanwhile. `inf`: not within `drain_s`."""
-    calm_over_s = perf_counter() + weather.calm_s
-    usual = 0
+    calm_over_s = perf_counter() + storm.calm_s
+    baseline = 0
     while perf_counter() < calm_over_s:
-        usual = max(usual, await _under_way(stack) or 0)
-        await asyncio.sleep(LOOK_EVERY_S)
-    await _strike(Blow(0, (BUS,), weather.outage_s), stack, kills)
+        baseline = max(baseline, await _count_in_flight(stack) or 0)
+        await asyncio.sleep(POLL_EVERY_S)
+    await _kill_and_restart(PlannedKill(0, (BUS,), storm.outage_s), stack, kills)
     back_s = kills[-1].ready_s
-    while (left := await _under_way(stack)) is None or left > usual:
-        if perf_counter() > back_s + weather.drain_s:
+    while (left := await _count_in_flight(stack)) is None or left > baseline:
+        if perf_counter() > back_s + storm.drain_s:
             return inf
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_EVERY_S)
     return perf_counter() - back_s
 
 
-async def _under_way(stack: Stack) -> int | None:
+async def _count_in_flight(stack: Stack) -> int | None:
     """Events that wait in outboxes plus the consumers' lag; None if unknown."""
     services = [await stack.state(name) for name in SERVICES]
     bus = await stack.state(BUS)
     if bus is None or any(service is None for service in services):
         return None
-    heard = [one["offset"] for one in services if one and one["offset"] is not None]
-    untold: int = sum(one["untold"] for one in services if one)
-    return untold + sum(max(0, bus["head"] - offset) for offset in heard)
+    offsets = [one["offset"] for one in services if one and one["offset"] is not None]
+    unpublished: int = sum(one["untold"] for one in services if one)
+    return unpublished + sum(max(0, bus["head"] - offset) for offset in offsets)
 
 
-async def _storm(weather: Weather, stack: Stack, kills: list[Kill]) -> None:
+async def _run_kills(storm: StormPlan, stack: Stack, kills: list[Kill]) -> None:
     begun_s = perf_counter()
-    for blow in weather.blows(stack.arrangement.targets):
-        await _until(begun_s + blow.at_s)
-        await _strike(blow, stack, kills)
+    for planned in storm.planned_kills(stack.arrangement.targets):
+        await _sleep_until(begun_s + planned.at_s)
+        await _kill_and_restart(planned, stack, kills)
 
 
-async def _strike(blow: Blow, stack: Stack, kills: list[Kill]) -> None:
+async def _kill_and_restart(planned: PlannedKill, stack: Stack, kills: list[Kill]) -> None:
     killed_s = perf_counter()
-    programs = {target: stack.program(target) for target in blow.targets}
+    programs = {target: stack.program_name(target) for target in planned.targets}
     await asyncio.gather(*(stack.supervisor.kill(program) for program in programs.values()))
-    await _until(killed_s + blow.down_s)
+    await _sleep_until(killed_s + planned.down_s)
 
     async def restart(target: str) -> None:
         await stack.supervisor.restart(programs[target], READY_WITHIN_S)
         kills.append(Kill(target, killed_s, perf_counter()))
 
-    await asyncio.gather(*(restart(target) for target in blow.targets))
+    await asyncio.gather(*(restart(target) for target in planned.targets))
 
 
-async def _until(moment_s: float) -> None:
+async def _sleep_until(moment_s: float) -> None:
     await asyncio.sleep(moment_s - perf_counter())
 
 
@@ -200,16 +204,16 @@ async def _post(stack: Stack, number: int) -> str:
 
 
 def _plan(
-    weather: Weather, stack: Stack, seeds: list[str], folder: Path, start_at: float
+    storm: StormPlan, stack: Stack, seeds: list[str], folder: Path, start_at: float
 ) -> dict[str, Any]:
     urls = {name: stack.urls[name] for name in ("posts", "comments", "query")}
     return {
-        "seed": weather.seed,
-        "rate": weather.rate,
+        "seed": storm.seed,
+        "rate": storm.rate,
         "mix": {"create_post": 1, "create_comment": 1},
         "start_at": start_at,
         "settle_s": SETTLE_WITHIN_S,
-        "phases": weather.phases(stack.arrangement.targets),
+        "phases": storm.phases(stack.arrangement.targets),
         "variants": [{"name": stack.name, "urls": urls, "seed_posts": seeds}],
         "samples": str(folder / "samples.csv"),
         "progress": str(folder / "progress.ndjson"),

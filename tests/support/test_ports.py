@@ -39,7 +39,7 @@ def test_a_taken_port_is_named_with_its_holder(reuse: bool) -> None:
         with pytest.raises(PortTaken, match=f"Port {port} is taken by") as caught:
             reserve(port)
     assert caught.value.port == port
-    assert caught.value.by is None or f"pid {os.getpid()}" in caught.value.by
+    assert caught.value.owner is None or f"pid {os.getpid()}" in caught.value.owner
 
 
 def test_old_connections_neither_block_nor_open_a_port() -> None:

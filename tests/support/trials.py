@@ -20,24 +20,24 @@ from lab.cluster.injector import Injection
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.experiment.checker import check, read_holdings
+from lab.experiment.checker import check, read_stored_state
 from lab.faults.kinds import parse_fault
-from lab.load.plan import Phase, Variant
+from lab.load.plan import PlanPhase, PlanVariant
 from lab.load.samples import Sample
-from lab.load.schedule import Timeline, schedule
+from lab.load.schedule import PhaseClock, build_schedule
 from lab.load.sender import Sender
-from lab.load.visibility import Watcher
-from lab.results.result import Data
-from lab.support.http_client import Client
+from lab.load.visibility import VisibilityProbe
+from lab.results.result import CheckerCounts
+from lab.support.http_client import HttpClient
 
 MUTANTS = "tests.programs.mutants"
 MIX = {"read_feed": 2, "create_post": 3, "create_comment": 5}
-VISITORS, THINKS_S = 5, 0.02
-ENOUGH = 2 * VISITORS  # requests of each kind; more than can have been in flight before
+USERS, THINK_TIME_S = 5, 0.02
+ENOUGH = 2 * USERS  # requests of each kind; more than can have been in flight before
 PATIENCE_S = 60.0
 GIVE_UP_S = 150.0
-SETTLES_WITHIN_S = 5.0  # with a bug: it may never settle
-LOOK_EVERY_S = 0.01
+SETTLE_WITHIN_S = 5.0  # with a bug: it may never settle
+POLL_INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ CALM = Treatment()
 
 
 @dataclass(frozen=True)
-class Trial:
+class MutantTrial:
     """One blog, and the treatments it gets in turn.
 
     `bug`: a key of BUGS, put into the program `part`; "" for none. `figure`: the checker's figure
@@ -67,81 +67,85 @@ class Trial:
     arrangement: str
     treatments: tuple[Treatment, ...] = (CALM,)
     options: Mapping[str, Any] = field(default_factory=dict)
-    part: str = ""
+    process: str = ""
     bug: str = ""
     figure: str = ""
 
     def __str__(self) -> str:
-        what = f"{self.part} {self.bug}" if self.bug else "as it is"
+        what = f"{self.process} {self.bug}" if self.bug else "as it is"
         options = "".join(f" {name}={value}" for name, value in self.options.items())
         return f"{self.arrangement}{options}: {what} ({', '.join(map(str, self.treatments))})"
 
     def programs(self, stack: Stack) -> list[Program]:
         """The programs of the stack, one of them a mutant."""
-        broken = f"{stack.name}.{self.part}"
+        mutant = f"{stack.name}.{self.process}"
         return [
             replace(one, module=MUTANTS, argv=(self.bug, one.module, *one.argv))
-            if self.bug and one.name == broken
+            if self.bug and one.name == mutant
             else one
             for one in stack.programs
         ]
 
 
-async def try_out(supervisor: Supervisor, folder: Path, trial: Trial) -> Data:
+async def run_mutant_trial(
+    supervisor: Supervisor, folder: Path, trial: MutantTrial
+) -> CheckerCounts:
     """The checker's figures for a trial in an empty folder. A blog with a figure to find is treated
     until that is seen, any other once."""
     arrangement = ARRANGEMENTS[trial.arrangement]
     give_up_at_s = perf_counter() + GIVE_UP_S
-    settles_within_s = SETTLES_WITHIN_S if trial.figure else PATIENCE_S
+    settle_within_s = SETTLE_WITHIN_S if trial.figure else PATIENCE_S
     with Stack(folder.name, arrangement, supervisor, folder, options=trial.options) as stack:
         programs = trial.programs(stack)
         try:
             await supervisor.start(*programs, ready_within_s=PATIENCE_S)
-            async with visited(stack) as load:
+            async with under_load(stack) as load:
                 while True:
                     for treatment in trial.treatments:
-                        await load.meets_enough()
-                        await _treat(treatment, stack, load, bool(trial.bug))
-                    await load.meets_enough()
+                        await load.wait_for_enough()
+                        await _apply_treatment(treatment, stack, load, bool(trial.bug))
+                    await load.wait_for_enough()
                     async with load.paused():
-                        settled = await stack.settle(settles_within_s)
+                        settled = await stack.settle(settle_within_s)
                         assert settled or trial.figure, "it has not settled"
-                        found = check(load.samples, await read_holdings(stack))
-                    seen = not trial.figure or getattr(found, trial.figure)
-                    if seen or perf_counter() > give_up_at_s:
-                        return found
+                        counts = check(load.samples, await read_stored_state(stack))
+                    done = not trial.figure or getattr(counts, trial.figure)
+                    if done or perf_counter() > give_up_at_s:
+                        return counts
         finally:
             alive = [one.name for one in programs if supervisor.alive(one.name)]
             await asyncio.gather(*map(supervisor.kill, alive))
 
 
-async def _treat(treatment: Treatment, stack: Stack, load: "Load", has_bug: bool) -> None:
+async def _apply_treatment(
+    treatment: Treatment, stack: Stack, load: "ClosedLoopUsers", has_bug: bool
+) -> None:
     if treatment.kind in ("kill", "down"):
-        program = stack.program(treatment.target)
+        program = stack.program_name(treatment.target)
         await stack.supervisor.kill(program)
         if treatment.kind == "down":
-            await load.meets_enough()
+            await load.wait_for_enough()
         # A mutant may never be ready again; it is judged as it is.
         with suppress(*(NotReady,) * has_bug):
-            patience_s = SETTLES_WITHIN_S if has_bug else PATIENCE_S
+            patience_s = SETTLE_WITHIN_S if has_bug else PATIENCE_S
             await stack.supervisor.restart(program, patience_s)
     elif treatment.kind:
         fault = parse_fault(treatment.kind, treatment.target, dict(treatment.options))
         injection = Injection(stack, fault, "the-fault")
         await injection.begin(seed=7)
-        await load.meets_enough()
+        await load.wait_for_enough()
         await injection.end()
         assert injection.acted, injection.evidence
 
 
 @dataclass
-class Load:
+class ClosedLoopUsers:
     """A few closed-loop users: each sends the next request when the last is answered."""
 
     sender: Sender
 
     def __post_init__(self) -> None:
-        self._arrivals = enumerate(cycle(schedule(7, 1_000, [PHASE], MIX)))
+        self._arrivals = enumerate(cycle(build_schedule(7, 1_000, [PHASE], MIX)))
         self._open = asyncio.Event()
         self._open.set()
 
@@ -149,7 +153,7 @@ class Load:
     def samples(self) -> list[Sample]:
         return self.sender.samples
 
-    async def visit(self) -> None:
+    async def send_requests(self) -> None:
         while True:
             await self._open.wait()
             answered = asyncio.Event()
@@ -157,9 +161,9 @@ class Load:
             now_s = perf_counter() - self.sender.started_at_s
             self.sender.fire(number, arrival, now_s, answered.set)
             await answered.wait()
-            await asyncio.sleep(THINKS_S)
+            await asyncio.sleep(THINK_TIME_S)
 
-    async def meets_enough(self) -> None:
+    async def wait_for_enough(self) -> None:
         """Wait until enough requests of each kind, in flight or not yet sent at the call, have been
         answered or have failed."""
 
@@ -178,42 +182,44 @@ class Load:
         self._open.set()
 
 
-PHASE = Phase(name="trial", seconds=1)
+PHASE = PlanPhase(name="trial", seconds=1)
 
 
 @asynccontextmanager
-async def visited(stack: Stack) -> AsyncIterator[Load]:
+async def under_load(stack: Stack) -> AsyncIterator[ClosedLoopUsers]:
     """A stack under load inside the block."""
     loop, started_at_s = asyncio.get_running_loop(), perf_counter()
-    variant = Variant(name=stack.name, urls=dict(stack.asked_at), seed_posts=[await _seed(stack)])
+    variant = PlanVariant(
+        name=stack.name, urls=dict(stack.entry_urls), seed_posts=[await _create_seed_post(stack)]
+    )
     sender = Sender(
         index=0,
         variant=variant,
-        client=Client(loop, 64),
-        watcher=Watcher(
-            *(loop, Client(loop, 1), variant.origin("query"), variant.seed_posts, started_at_s),
+        client=HttpClient(loop, 64),
+        probe=VisibilityProbe(
+            *(loop, HttpClient(loop, 1), variant.origin("query"), variant.seed_posts, started_at_s),
             reader_delay_s=0.3,
             timeout_s=PATIENCE_S,
         ),
-        timeline=Timeline([PHASE]),
+        phase_clock=PhaseClock([PHASE]),
         started_at_s=started_at_s,
         timeout_s=PATIENCE_S,
         max_in_flight=64,
-        at_once=("comment_at_once",),
+        follow_ups=("comment_at_once",),
     )
-    load = Load(sender)
-    visitors = [asyncio.create_task(load.visit()) for _ in range(VISITORS)]
+    load = ClosedLoopUsers(sender)
+    users = [asyncio.create_task(load.send_requests()) for _ in range(USERS)]
     try:
         yield load
-        assert not [one for one in visitors if one.done()]
+        assert not [one for one in users if one.done()]
     finally:
-        for one in visitors:
+        for one in users:
             one.cancel()
         sender.close()
-        await asyncio.gather(*visitors, return_exceptions=True)
+        await asyncio.gather(*users, return_exceptions=True)
 
 
-async def _seed(stack: Stack) -> str:
+async def _create_seed_post(stack: Stack) -> str:
     """A post that may be commented on. If a mutant loses it for good, another one is made."""
     ids: list[str] = []
     async with asyncio.timeout(PATIENCE_S):
@@ -223,14 +229,14 @@ async def _seed(stack: Stack) -> str:
             assert answer.status == 201, answer
             ids.append(str(answer.data["id"]))
             for one in ids:
-                path, said = f"/posts/{one}/comments", {"content": "!"}
-                answer = await stack.call("POST", stack.urls["comments"], path, said)
+                path, comment = f"/posts/{one}/comments", {"content": "!"}
+                answer = await stack.call("POST", stack.urls["comments"], path, comment)
                 if answer.ok:
                     return one
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - answers arrive in several places
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)

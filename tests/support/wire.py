@@ -10,7 +10,7 @@ from tests.support.laboratory import PATIENCE_S
 
 
 @dataclass(frozen=True)
-class Reply:
+class RawReply:
     """The bytes received until the service closed the connection; `status` 0 if there were none."""
 
     status: int
@@ -27,7 +27,7 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((host, int(port)), PATIENCE_S)
 
 
-def read_to_the_end(connection: socket.socket) -> Reply:
+def read_until_closed(connection: socket.socket) -> RawReply:
     """Read until the other side closes; raises TimeoutError if it does not."""
     received = b""
     try:
@@ -39,7 +39,7 @@ def read_to_the_end(connection: socket.socket) -> Reply:
     lines = head.decode("latin-1").split("\r\n")
     status = int(lines[0].split()[1]) if lines[0] else 0
     types = [line for line in lines if line.lower().startswith("content-type:")]
-    return Reply(status, types[0].partition(":")[2].strip() if types else "", body)
+    return RawReply(status, types[0].partition(":")[2].strip() if types else "", body)
 
 
 def request(url: str, first_line: str, body: bytes = b"", **headers: str) -> bytes:
@@ -52,8 +52,8 @@ def request(url: str, first_line: str, body: bytes = b"", **headers: str) -> byt
     return "\r\n".join(head).encode("latin-1") + body
 
 
-def send(url: str, sent: bytes) -> Reply:
+def send(url: str, data: bytes) -> RawReply:
     with connect(url) as connection:
         with suppress(ConnectionResetError, BrokenPipeError):  # answered before it read everything
-            connection.sendall(sent)
-        return read_to_the_end(connection)
+            connection.sendall(data)
+        return read_until_closed(connection)

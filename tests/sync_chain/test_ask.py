@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.domain.errors import BadAnswer, NotFound, ServiceError, TimedOut, Unreachable
+from lab.domain.errors import BadGateway, NotFound, ServiceError, TimedOut, Unreachable
 from lab.domain.model import CommentDraft
 from lab.service import tracing
-from lab.sync_chain.ask.http import HttpCarrier
+from lab.sync_chain.ask.http import HttpTransport
 from tests.support.laboratory import PATIENCE_S
 
 JSON = b"Content-Type: application/json\r\n"
@@ -22,10 +22,10 @@ def answer(status: str, body: bytes, length: int | None = None) -> bytes:
 
 
 @contextmanager
-def peer(said: bytes, *, then_silent: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+def peer(response: bytes, *, then_silent: bool = False) -> Iterator[tuple[str, list[bytes]]]:
     """A TCP peer that sends `said`, then closes or stays silent; yields (URL, requests)."""
-    asked: list[bytes] = []
-    over = threading.Event()
+    received_requests: list[bytes] = []
+    closing = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE_S)
 
@@ -35,23 +35,23 @@ def peer(said: bytes, *, then_silent: bool = False) -> Iterator[tuple[str, list[
                 received = b""
                 while not received.endswith(b"}"):  # the end of every request's body
                     received += connection.recv(65536)
-                asked.append(received)
-                connection.sendall(said)
+                received_requests.append(received)
+                connection.sendall(response)
                 if then_silent:
-                    over.wait(PATIENCE_S)
+                    closing.wait(PATIENCE_S)
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", received_requests
         finally:
-            over.set()
+            closing.set()
             thread.join()
 
 
 def ask(url: str, timeout_s: float = PATIENCE_S) -> object:
-    carrier = HttpCarrier({"posts": url}, timeout_s)
-    return carrier("posts", "POST", "/verdicts", CommentDraft(content="ü"), {"limit": 3})
+    transport = HttpTransport({"posts": url}, timeout_s)
+    return transport("posts", "POST", "/verdicts", CommentDraft(content="ü"), {"limit": 3})
 
 
 def test_question_and_answer_arrive_whole() -> None:
@@ -69,24 +69,24 @@ def test_question_and_answer_arrive_whole() -> None:
 
 FAILURES: dict[str, tuple[bytes, type[ServiceError], bool]] = {
     "unknown": (answer("404 Not Found", b'{"detail": "no such post"}'), NotFound, True),
-    "surely not done": (answer("503 No", b'{"definite": true}'), BadAnswer, True),
-    "perhaps done": (answer("504 No", b'{"definite": false}'), BadAnswer, False),
-    "does not say whether": (answer("500 No", b'{"detail": "a bug"}'), BadAnswer, False),
-    "an error that is no object": (answer("500 No", b"[]"), BadAnswer, False),
-    "no JSON": (answer("200 OK", b"<html>"), BadAnswer, False),
-    "no JSON, and an error": (answer("502 No", b"nginx"), BadAnswer, False),
-    "no answer": (b"", BadAnswer, False),
-    "half a head": (b"HTTP/1.1 200 OK\r\nContent-Le", BadAnswer, False),
-    "no HTTP": (b"220 smtp.example ready\r\n", BadAnswer, False),
-    "half a body": (answer("200 OK", b'{"stat', length=22), BadAnswer, False),
+    "surely not done": (answer("503 No", b'{"definite": true}'), BadGateway, True),
+    "perhaps done": (answer("504 No", b'{"definite": false}'), BadGateway, False),
+    "does not say whether": (answer("500 No", b'{"detail": "a bug"}'), BadGateway, False),
+    "an error that is no object": (answer("500 No", b"[]"), BadGateway, False),
+    "no JSON": (answer("200 OK", b"<html>"), BadGateway, False),
+    "no JSON, and an error": (answer("502 No", b"nginx"), BadGateway, False),
+    "no answer": (b"", BadGateway, False),
+    "half a head": (b"HTTP/1.1 200 OK\r\nContent-Le", BadGateway, False),
+    "no HTTP": (b"220 smtp.example ready\r\n", BadGateway, False),
+    "half a body": (answer("200 OK", b'{"stat', length=22), BadGateway, False),
     "half a chunk": (
         b"HTTP/1.1 200 OK\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\n10\r\n{",
-        BadAnswer,
+        BadGateway,
         False,
     ),
     "no gzip": (
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
-        BadAnswer,
+        BadGateway,
         False,
     ),
 }

@@ -16,15 +16,21 @@ from rich.console import Console
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.domain.services import BUS
 from lab.load.samples import Sample, write_samples
-from lab.report.terminal.trace import show
+from lab.report.terminal.trace import show_traces
 from lab.report.tracing import trace
-from lab.report.tracing.otlp import otlp
-from lab.report.tracing.trace import NoSuchTrace, by_id, client_step, followed, slowest
-from lab.report.tracing.waterfall import Step, Story, joined, read_spans
-from lab.service.tracing import SpanLog, asking
-from tests.support.command_line import say, unhurried_lab
+from lab.report.tracing.otlp import to_otlp
+from lab.report.tracing.trace import (
+    NoSuchTrace,
+    client_span,
+    slowest_traces,
+    trace_by_id,
+    trace_request,
+)
+from lab.report.tracing.waterfall import RequestTrace, Span, join_spans, read_spans
+from lab.service.tracing import SpanLog, record_call
+from tests.support.command_line import invoke_lab, unhurried_lab
 from tests.support.laboratory import PATIENCE_S, eventually
-from tests.support.small import environment, flat, processes_here, processes_of
+from tests.support.small import environment, find_own_processes, find_processes, join_lines
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER = "0af7651916cd43dd8448eb211c80319c"
@@ -32,50 +38,56 @@ ROOT = TRACE[:16]
 BEGUN_S = 1_700_000_000.0
 
 
-def line(span: str, service: str, name: str, at_ms: float, ms: float, **more: Any) -> Any:
+def span_record(span: str, service: str, name: str, at_ms: float, ms: float, **more: Any) -> Any:
     """A span as a process writes it; `at_ms` counts from BEGUN_S."""
     told = {"trace": TRACE, "span": span * 8, "parent": ROOT, "service": service, "kind": "server"}
     return told | {"name": name, "at": BEGUN_S + at_ms / 1_000, "ms": ms, "status": 200} | more
 
 
-def note(whom: str, at_ms: float, ms: float, **more: Any) -> dict[str, Any]:
+def call_record(callee: str, at_ms: float, ms: float, **more: Any) -> dict[str, Any]:
     """A call as its caller's span records it."""
-    return {"whom": whom, "what": "GET /x", "at": BEGUN_S + at_ms / 1_000, "ms": ms, **more}
+    return {"whom": callee, "what": "GET /x", "at": BEGUN_S + at_ms / 1_000, "ms": ms, **more}
 
 
-def heard(span: str, parent: str, service: str, name: str, told_ms: float, at_ms: float) -> Any:
-    told = f"2023-11-14T22:13:20.{round(told_ms * 1_000):06}Z"
+def consumer_record(
+    span: str, parent: str, service: str, name: str, published_ms: float, at_ms: float
+) -> Any:
+    told = f"2023-11-14T22:13:20.{round(published_ms * 1_000):06}Z"
     more = {"parent": parent * 8, "kind": "consumer", "told": told, "sequence": 7}
-    return line(span, service, name, at_ms, 0.1, **more)
+    return span_record(span, service, name, at_ms, 0.1, **more)
 
 
-ASKING = [
-    line("aa", "comments", "POST /posts/{post_id}/comments", 1, 7, queued_ms=0.1, held_ms=3)
-    | {"asked": [note("posts", 5, 1), note("moderation", 6, 2)]},
-    line("bb", "posts", "GET /posts/{post_id}", 5.4, 0.3, parent="aa" * 8),
-    line("cc", "moderation", "POST /verdicts", 6.5, 1, parent="aa" * 8),
+CHAIN_SPANS = [
+    span_record("aa", "comments", "POST /posts/{post_id}/comments", 1, 7, queued_ms=0.1, held_ms=3)
+    | {"asked": [call_record("posts", 5, 1), call_record("moderation", 6, 2)]},
+    span_record("bb", "posts", "GET /posts/{post_id}", 5.4, 0.3, parent="aa" * 8),
+    span_record("cc", "moderation", "POST /verdicts", 6.5, 1, parent="aa" * 8),
 ]
-TELLING = [
-    heard("dd", "cc", "query", "CommentUpdated", 5, 7),
-    heard("cc", "bb", "comments", "CommentModerated", 3, 4.5),
-    heard("bb", "aa", "moderation", "CommentCreated", 1, 2.5),
-    line("aa", "comments", "POST /posts/{post_id}/comments", 0.2, 1.2),
+BUS_SPANS = [
+    consumer_record("dd", "cc", "query", "CommentUpdated", 5, 7),
+    consumer_record("cc", "bb", "comments", "CommentModerated", 3, 4.5),
+    consumer_record("bb", "aa", "moderation", "CommentCreated", 1, 2.5),
+    span_record("aa", "comments", "POST /posts/{post_id}/comments", 0.2, 1.2),
 ]
 
 
-def story(lines: list[Any], *, visible_ms: float | None = None, failed: str = "") -> Story:
-    root = client_step(TRACE, "POST /posts/{post_id}/comments", BEGUN_S, 10.0, failed)
-    steps = joined(root, lines)
-    return Story("sync-chain", TRACE, root.name, failed or "201", steps, visible_ms, "a test")
+def make_trace(
+    lines: list[Any], *, visible_ms: float | None = None, failed: str = ""
+) -> RequestTrace:
+    root = client_span(TRACE, "POST /posts/{post_id}/comments", BEGUN_S, 10.0, failed)
+    steps = join_spans(root, lines)
+    return RequestTrace(
+        "sync-chain", TRACE, root.name, failed or "201", steps, visible_ms, "a test"
+    )
 
 
-def shape(steps: tuple[Step, ...]) -> list[tuple[int, str, str]]:
-    return [(step.depth, step.service, step.whom or step.kind) for step in steps]
+def outline(steps: tuple[Span, ...]) -> list[tuple[int, str, str]]:
+    return [(step.depth, step.service, step.callee or step.kind) for step in steps]
 
 
-def drawn(*stories: Story, ascii_only: bool = False) -> str:
+def waterfall_text(*stories: RequestTrace, ascii_only: bool = False) -> str:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ascii_only else "utf-8")
-    show(stories, Console(file=out, width=80, force_terminal=False))
+    show_traces(stories, Console(file=out, width=80, force_terminal=False))
     out.flush()
     return out.buffer.getvalue().decode(out.encoding)  # type: ignore[attr-defined,no-any-return]
 
@@ -84,13 +96,13 @@ def drawn(*stories: Story, ascii_only: bool = False) -> str:
 
 
 def test_a_question_is_noted_in_the_span_of_its_asker(tmp_path: Path) -> None:
-    with asking("posts", "GET /posts"):
+    with record_call("posts", "GET /posts"):
         pass  # outside a span the call is made all the same
     log = SpanLog(tmp_path / "x.spans.ndjson", "comments")
     with log.span("POST /x", "server", None):
-        with asking("posts", "GET /posts/1"):
+        with record_call("posts", "GET /posts/1"):
             pass
-        with pytest.raises(KeyError), asking("moderation", "POST /verdicts"):
+        with pytest.raises(KeyError), record_call("moderation", "POST /verdicts"):
             raise KeyError("gone")
     log.close()
     span = json.loads((tmp_path / "x.spans.ndjson").read_text())
@@ -102,7 +114,7 @@ def test_a_question_is_noted_in_the_span_of_its_asker(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_shown_below_its_question() -> None:
-    assert shape(story(ASKING).steps) == [
+    assert outline(make_trace(CHAIN_SPANS).steps) == [
         (0, "client", "client"),
         (1, "comments", "server"),
         (2, "comments", "posts"),
@@ -113,41 +125,41 @@ def test_an_answer_is_shown_below_its_question() -> None:
 
 
 def test_an_answer_after_its_timeout_is_not_lost() -> None:
-    asked = {"asked": [note("posts", 1, 2, failed="TimedOut"), note("posts", 4, 2)]}
+    asked = {"asked": [call_record("posts", 1, 2, failed="TimedOut"), call_record("posts", 4, 2)]}
     lines = [
-        line("aa", "comments", "POST /x", 0, 6) | asked,
-        line("bb", "posts", "GET /x", 9, 1, parent="aa" * 8),
+        span_record("aa", "comments", "POST /x", 0, 6) | asked,
+        span_record("bb", "posts", "GET /x", 9, 1, parent="aa" * 8),
     ]
-    steps = story(lines).steps
-    assert shape(steps)[2:] == [
+    steps = make_trace(lines).steps
+    assert outline(steps)[2:] == [
         (2, "comments", "posts"),
         (2, "comments", "posts"),
         (3, "posts", "server"),
     ]
-    assert steps[2].failed == "TimedOut"
-    assert steps[4].parent == steps[3].span
+    assert steps[2].error == "TimedOut"
+    assert steps[4].parent_id == steps[3].span_id
 
 
 def test_an_event_is_shown_below_its_cause_in_any_order() -> None:
-    steps = story(TELLING).steps
+    steps = make_trace(BUS_SPANS).steps
     assert [step.service for step in steps] == [
         *("client", "comments", "moderation", "comments", "query")
     ]
     assert [step.depth for step in steps] == [0, 1, 2, 3, 4]
-    assert steps[2].told_s == pytest.approx(BEGUN_S + 0.001)
+    assert steps[2].published_s == pytest.approx(BEGUN_S + 0.001)
 
 
 def test_a_span_whose_parent_was_never_written_is_not_lost() -> None:
-    steps = story([heard("bb", "aa", "moderation", "CommentCreated", 1, 2)]).steps
-    assert shape(steps) == [(0, "client", "client"), (1, "moderation", "consumer")]
-    assert steps[1].parent == ROOT
+    steps = make_trace([consumer_record("bb", "aa", "moderation", "CommentCreated", 1, 2)]).steps
+    assert outline(steps) == [(0, "client", "client"), (1, "moderation", "consumer")]
+    assert steps[1].parent_id == ROOT
 
 
 def test_the_half_line_of_a_killed_process_is_passed_over(tmp_path: Path) -> None:
-    lines = "\n".join(json.dumps(one) for one in ASKING)
+    lines = "\n".join(json.dumps(one) for one in CHAIN_SPANS)
     (tmp_path / "v.posts.spans.ndjson").write_text(f'{lines}\n{{"trace": "{TRACE}", "sp')
     (tmp_path / "w.posts.spans.ndjson").write_text(lines)
-    assert read_spans(tmp_path, "v", {TRACE}) == ASKING
+    assert read_spans(tmp_path, "v", {TRACE}) == CHAIN_SPANS
     assert read_spans(tmp_path, "v", {"f" * 32}) == []
 
 
@@ -155,7 +167,7 @@ def test_the_half_line_of_a_killed_process_is_passed_over(tmp_path: Path) -> Non
 
 
 def test_a_chain_is_drawn_as_a_staircase() -> None:
-    shown = drawn(story(ASKING, visible_ms=12))
+    shown = waterfall_text(make_trace(CHAIN_SPANS, visible_ms=12))
     rows = shown.splitlines()
     bars = {row[:34].strip(): row[34:66] for row in rows}
     stairs = [bars[one] for one in ("client", "comments", "asks posts", "asks moderation")]
@@ -168,7 +180,7 @@ def test_a_chain_is_drawn_as_a_staircase() -> None:
         *("asks moderation", "moderation POST /verdicts"),
         *("answered", "visible: the feed shows it"),
     ]
-    said = flat(shown)
+    said = join_lines(shown)
     assert "comments waited for posts (1.0 ms) and moderation (2.0 ms)." in said
     assert "It was held by a latency in comments for 3.0 ms." in said
     assert "Answered after 10 ms, visible after 12 ms." in said
@@ -176,41 +188,47 @@ def test_a_chain_is_drawn_as_a_staircase() -> None:
 
 
 def test_what_events_caused_is_shown_below_the_answer() -> None:
-    shown = drawn(story(TELLING, visible_ms=9))
+    shown = waterfall_text(make_trace(BUS_SPANS, visible_ms=9))
     labels = [row[:34].strip() for row in shown.splitlines()]
     answered = labels.index("answered")
     assert labels.index("comments") < answered < labels.index("moderation hears CommentCreated")
     assert "·" in shown.splitlines()[answered + 1]
-    said = flat(shown)
+    said = join_lines(shown)
     assert "waited for comments, and comments for nobody." in said
     assert "Nobody waited for moderation, comments and query" in said
     assert "the last at 7.1 ms" in said
 
 
 def test_a_write_done_after_its_client_had_gone_is_told() -> None:
-    late = [line("aa", "comments", "POST /posts/{post_id}/comments", 15, 2, status=201)]
-    said = flat(drawn(story(late, failed="timeout")))
+    late = [span_record("aa", "comments", "POST /posts/{post_id}/comments", 15, 2, status=201)]
+    said = join_lines(waterfall_text(make_trace(late, failed="timeout")))
     assert "comments did it all the same, by 17 ms" in said
     assert "Given up after 10 ms." in said
     assert "answered" not in said
-    said = flat(drawn(story([], failed="refused")))
+    said = join_lines(waterfall_text(make_trace([], failed="refused")))
     assert "no service wrote down that it had heard of it" in said
     assert "Failed after 10 ms." in said
 
 
 def test_all_stories_stand_on_one_time_axis() -> None:
-    shown = drawn(story(ASKING, visible_ms=20), story(TELLING, visible_ms=9))
+    shown = waterfall_text(
+        make_trace(CHAIN_SPANS, visible_ms=20), make_trace(BUS_SPANS, visible_ms=9)
+    )
     assert shown.count("20 ms") >= 2
     clients = [row for row in shown.splitlines() if row.startswith("client")]
     assert len(set(clients)) == 1
 
 
 def test_a_terminal_that_knows_only_ascii_gets_a_waterfall_too() -> None:
-    shown = drawn(story(ASKING, visible_ms=12), story(TELLING, visible_ms=9), ascii_only=True)
+    shown = waterfall_text(
+        make_trace(CHAIN_SPANS, visible_ms=12), make_trace(BUS_SPANS, visible_ms=9), ascii_only=True
+    )
     assert shown.isascii()
     assert all(sign in shown for sign in "#-.*")
-    root = client_step(TRACE, "GET /feed", BEGUN_S, 0.0)  # nothing took any time
-    assert "Answered after 0.0 ms." in drawn(Story("x", TRACE, "GET /feed", "200", (root,)))
+    root = client_span(TRACE, "GET /feed", BEGUN_S, 0.0)  # nothing took any time
+    assert "Answered after 0.0 ms." in waterfall_text(
+        RequestTrace("x", TRACE, "GET /feed", "200", (root,))
+    )
 
 
 # ── Export
@@ -248,16 +266,16 @@ def assert_is_otlp(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_spans_are_exported_by_the_rules_of_otlp() -> None:
-    broken = [line("aa", "comments", "POST /x", 1, 2, status=503)]
-    steps = (client_step(OTHER, "GET /feed", BEGUN_S, 1.0),)
-    other = Story("async-bus", OTHER, "GET /feed", "200", steps)
-    spans = assert_is_otlp(json.loads(otlp([story(TELLING), other])))
+    broken = [span_record("aa", "comments", "POST /x", 1, 2, status=503)]
+    steps = (client_span(OTHER, "GET /feed", BEGUN_S, 1.0),)
+    other = RequestTrace("async-bus", OTHER, "GET /feed", "200", steps)
+    spans = assert_is_otlp(json.loads(to_otlp([make_trace(BUS_SPANS), other])))
     assert len(spans) == 6
     assert spans["aa" * 8]["startTimeUnixNano"] == "1700000000000200000"
     assert spans["bb" * 8]["events"] == [{"timeUnixNano": "1700000000001000000", "name": "told"}]
-    spans = assert_is_otlp(json.loads(otlp([story(broken)])))
+    spans = assert_is_otlp(json.loads(to_otlp([make_trace(broken)])))
     assert spans["aa" * 8]["status"] == {"code": 2, "message": "http_503"}
-    asked = assert_is_otlp(json.loads(otlp([story(ASKING)])))["bb" * 8]["parentSpanId"]
+    asked = assert_is_otlp(json.loads(to_otlp([make_trace(CHAIN_SPANS)])))["bb" * 8]["parentSpanId"]
     assert asked != "aa" * 8
 
 
@@ -316,10 +334,10 @@ def test_a_comment_is_followed_in_every_arrangement(
 async def test_only_a_service_with_copies_answers_without_asking(
     tmp_path: Path, what: str, asked: list[str]
 ) -> None:
-    chain = await followed("sync-chain", what, tmp_path / "chain")
-    bus = await followed("async-bus", what, tmp_path / "bus")
-    assert [step.whom for step in chain.steps if step.whom] == asked
-    assert [step.whom for step in bus.steps if step.whom] == []
+    chain = await trace_request("sync-chain", what, tmp_path / "chain")
+    bus = await trace_request("async-bus", what, tmp_path / "bus")
+    assert [step.callee for step in chain.steps if step.callee] == asked
+    assert [step.callee for step in bus.steps if step.callee] == []
     assert all(story.visible_ms is None for story in (chain, bus)) == (what == "feed")
     assert BUS not in {step.service for step in (*chain.steps, *bus.steps)}
 
@@ -337,35 +355,37 @@ def kept(tmp_path: Path) -> Path:
     slowest_of_both = sent("sync-chain", "during", 10, TRACE), sent("async-bus", "during", 7, OTHER)
     write_samples(tmp_path / "samples.csv", [before, *slowest_of_both, quicker])
     (tmp_path / "load.json").write_text(json.dumps({"started_at_unix": BEGUN_S}))
-    lines = "".join(f"{json.dumps(one)}\n" for one in ASKING)
+    lines = "".join(f"{json.dumps(one)}\n" for one in CHAIN_SPANS)
     (tmp_path / "sync-chain.comments.spans.ndjson").write_text(lines)
     return tmp_path
 
 
 def test_the_slowest_request_of_a_run_can_be_followed(kept: Path) -> None:
-    chain, bus = slowest(kept, "comment")
-    assert (chain.variant, chain.trace, chain.answered_ms) == ("sync-chain", TRACE, 10)
-    assert (bus.variant, bus.trace, bus.answered_ms) == ("async-bus", OTHER, 7)
-    assert chain.why == "the slowest of 2 of during"
-    assert shape(chain.steps) == shape(story(ASKING).steps)
-    assert by_id(kept, TRACE)[0].steps == chain.steps
-    shown = say("trace", "comment", "--run", str(kept), "--in", "sync-chain", cwd=kept).stdout
-    assert "It was held by a latency in comments for 3.0 ms." in flat(shown)
+    chain, bus = slowest_traces(kept, "comment")
+    assert (chain.variant, chain.trace_id, chain.answered_ms) == ("sync-chain", TRACE, 10)
+    assert (bus.variant, bus.trace_id, bus.answered_ms) == ("async-bus", OTHER, 7)
+    assert chain.reason == "the slowest of 2 of during"
+    assert outline(chain.steps) == outline(make_trace(CHAIN_SPANS).steps)
+    assert trace_by_id(kept, TRACE)[0].steps == chain.steps
+    shown = invoke_lab(
+        "trace", "comment", "--run", str(kept), "--in", "sync-chain", cwd=kept
+    ).stdout
+    assert "It was held by a latency in comments for 3.0 ms." in join_lines(shown)
     assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_a_request_that_a_run_did_not_send_is_refused(kept: Path) -> None:
     for unknown in ("f" * 32, "[/red]"):
         with pytest.raises(NoSuchTrace, match="last column"):
-            by_id(kept, unknown)
+            trace_by_id(kept, unknown)
     with pytest.raises(NoSuchTrace, match="Did you mean 'async-bus'"):
-        slowest(kept, "comment", ["async-buss"])
+        slowest_traces(kept, "comment", ["async-buss"])
     with pytest.raises(NoSuchTrace, match="sent no read_feed to sync-chain"):
-        slowest(kept, "feed")
+        slowest_traces(kept, "feed")
     (kept / "run-01").mkdir()
     (kept / "run-01" / "load.json").write_text("{}")
     with pytest.raises(NoSuchTrace, match="Name one of them"):
-        slowest(kept, "comment")
+        slowest_traces(kept, "comment")
 
 
 @pytest.mark.parametrize(
@@ -388,7 +408,7 @@ def test_a_wrong_word_is_answered_with_a_sentence(
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "samples.csv").write_text("variant,phase\n")
     (tmp_path / "old" / "load.json").write_text("{}")
-    said = say("trace", *words, cwd=tmp_path)
+    said = invoke_lab("trace", *words, cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     assert teaches in said.stderr
     assert "Traceback" not in said.stderr
@@ -421,7 +441,7 @@ def test_a_trace_that_is_broken_off_leaves_nothing(tmp_path: Path, number: int) 
         _, said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 128 + number
     assert b"Traceback" not in said
-    assert list(processes_of(running.pid)) == []
+    assert list(find_processes(running.pid)) == []
     assert list(rest.iterdir()) == []
 
 
@@ -429,12 +449,12 @@ async def test_a_trace_that_is_cancelled_ends_its_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trace, "_WARM_ROUNDS", 10**9)
-    before = processes_here()
-    running = asyncio.create_task(followed("sync-chain", "comment", tmp_path))
+    before = find_own_processes()
+    running = asyncio.create_task(trace_request("sync-chain", "comment", tmp_path))
     while len(list(tmp_path.glob("*.log"))) < 4:
         assert not running.done()
         await asyncio.sleep(0.01)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert processes_here() == before
+    assert find_own_processes() == before

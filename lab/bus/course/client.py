@@ -37,8 +37,10 @@ async def read_event(request: web.BaseRequest) -> CourseEvent:
         return CourseEvent.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        at = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Invalid(f"Not an event {{type, data}}: {at}: {first['msg']}.", field=at) from None
+        location = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Invalid(
+            f"Not an event {{type, data}}: {location}: {first['msg']}.", field=location
+        ) from None
 
 
 class Poster:
@@ -63,14 +65,16 @@ class Poster:
                 if not response.ok:
                     raise BusUnavailable(f"{url} answered {response.status} to {event.type}.")
         except (aiohttp.ClientError, OSError) as error:
-            raise BusUnavailable(f"{url} can't be told of {event.type}: {_words(error)}") from None
+            raise BusUnavailable(
+                f"{url} can't be told of {event.type}: {_describe(error)}"
+            ) from None
 
     async def close(self) -> None:
         if self._client:
             await self._client.close()
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
@@ -84,9 +88,9 @@ class CourseBus:
         self._url = url.rstrip("/")
         self._post = Poster()
         self._pushed: asyncio.Queue[tuple[CourseEvent, asyncio.Future[bool]]] = asyncio.Queue()
-        self._half_told: set[str] = set()
-        self._told = 0
-        self.routes = [Route("POST", "/events", self._take, raw=True, door=False)]
+        self._sent_ids: set[str] = set()
+        self._published_count = 0
+        self.routes = [Route("POST", "/events", self._receive, raw=True, faultable=False)]
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
         """One POST for each event, in order. The numbers are a local count: the bus gives none.
@@ -96,19 +100,19 @@ class CourseBus:
         """
         sequences = []
         for envelope in map(Envelope.from_json, envelopes):
-            if envelope.id not in self._half_told:
+            if envelope.id not in self._sent_ids:
                 await self._post(self._url, CourseEvent(type=envelope.type, data=envelope.data))
-                self._half_told.add(envelope.id)
-                self._told += 1
-            sequences.append(self._told)
-        self._half_told.clear()
+                self._sent_ids.add(envelope.id)
+                self._published_count += 1
+            sequences.append(self._published_count)
+        self._sent_ids.clear()
         return sequences
 
-    async def holds(self, sequence: int, event_id: str) -> bool:
+    async def contains(self, sequence: int, event_id: str) -> bool:
         """True: without numbers and ids, a lost event cannot be detected."""
         return True
 
-    async def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
+    async def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
         """The events pushed from now on, each as a batch, numbered from `after` + 1.
 
         The bus gets its response when the reader asks for the next batch: OK, because the event has
@@ -118,7 +122,7 @@ class CourseBus:
             event, applied = await self._pushed.get()
             after += 1
             try:
-                yield Batch([_envelope(event, after)])
+                yield Batch([_wrap(event, after)])
             except BaseException:
                 applied.set_result(False)
                 raise
@@ -131,7 +135,7 @@ class CourseBus:
     async def close(self) -> None:
         await self._post.close()
 
-    async def _take(self, request: web.BaseRequest) -> web.Response:
+    async def _receive(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: responds once the event has been applied, as an Express handler would."""
         event = await read_event(request)
         applied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -142,9 +146,9 @@ class CourseBus:
         return answer({"status": "OK"})
 
 
-def _envelope(event: CourseEvent, sequence: int) -> Envelope:
+def _wrap(event: CourseEvent, sequence: int) -> Envelope:
     """An envelope around a course event; the missing fields are made up here."""
-    told = Envelope.carrying(
+    envelope = Envelope.create(
         event.type, subject=str(event.data.get("id", "")), data=event.data, source=SOURCE
     )
-    return told.model_copy(update={"sequence": sequence})
+    return envelope.model_copy(update={"sequence": sequence})

@@ -38,35 +38,35 @@ class CourseServer:
         self._deliver = DELIVERIES[delivery]
         self._post = Poster()
         self._events: list[CourseEvent] = []
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
 
-    async def take(self, request: web.BaseRequest) -> web.Response:
+    async def publish(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: store the event, deliver it, respond OK even if the delivery fails."""
         event = await read_event(request)
         self._events.append(event)
         await self._deliver(self, event)
         return answer({"status": "OK"})
 
-    async def all_so_far(self, request: web.BaseRequest) -> web.Response:
+    async def list_events(self, request: web.BaseRequest) -> web.Response:
         """`GET /events`: all events published since this process started."""
         return answer(self._events)
 
     def state(self) -> dict[str, Any]:
         """`head` is None: events have no numbers. `busy`: deliveries in progress."""
-        return {"head": None, "busy": len(self._under_way), "events": len(self._events)}
+        return {"head": None, "busy": len(self._deliveries), "events": len(self._events)}
 
     async def uncaught(self, event: CourseEvent) -> None:
         for subscriber in self._subscribers:
-            self._begin(self._post_or_die(subscriber, event))
+            self._start_task(self._post_or_exit(subscriber, event))
 
     async def one_by_one(self, event: CourseEvent) -> None:
-        await self._begin(self._try_to_post(self._subscribers, event))
+        await self._start_task(self._try_to_post(self._subscribers, event))
 
     async def fire_and_forget(self, event: CourseEvent) -> None:
         for subscriber in self._subscribers:
-            self._begin(self._try_to_post([subscriber], event))
+            self._start_task(self._try_to_post([subscriber], event))
 
-    async def _post_or_die(self, subscriber: str, event: CourseEvent) -> None:
+    async def _post_or_exit(self, subscriber: str, event: CourseEvent) -> None:
         try:
             await self._post(subscriber, event)
         except BusUnavailable as error:
@@ -81,10 +81,10 @@ class CourseServer:
         except BusUnavailable as error:
             _log(str(error))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+    def _start_task(self, delivery: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(delivery)
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
         return task
 
 
@@ -126,8 +126,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     subscribers = arguments.subscriber or [by_hand_url(ARRANGEMENT, name) for name in SUBSCRIBERS]
     server = CourseServer([url.rstrip("/") for url in subscribers], arguments.delivery)
     routes = [
-        Route("POST", "/events", server.take, raw=True),
-        Route("GET", "/events", server.all_so_far, raw=True),
+        Route("POST", "/events", server.publish, raw=True),
+        Route("GET", "/events", server.list_events, raw=True),
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
     shell.state = server.state

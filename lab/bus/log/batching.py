@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from lab.bus.base import MOST_BYTES_AT_ONCE, BusUnavailable
+from lab.bus.base import MAX_APPEND_BYTES, BusUnavailable
 
-Post = Callable[[Sequence[str]], Awaitable[list[int]]]
+SendEnvelopes = Callable[[Sequence[str]], Awaitable[list[int]]]
 
 
-class Refused(BusUnavailable):
+class AppendRejected(BusUnavailable):
     """The bus rejected the request: sending the same again would change nothing."""
 
 
 @dataclass(eq=False)
-class _Call:
+class _PendingAppend:
     """The events of one caller, and the future of their sequence numbers."""
 
     envelopes: Sequence[str]
@@ -29,24 +29,24 @@ class _Call:
     )
 
 
-class Together:
+class Batcher:
     """Passes calls on to `post` in order of arrival, one POST at a time."""
 
-    def __init__(self, post: Post, within_s: float) -> None:
-        self._post = post
+    def __init__(self, send: SendEnvelopes, within_s: float) -> None:
+        self._send = send
         self._within_s = within_s
-        self._waiting: deque[_Call] = deque()
-        self._posting: asyncio.Task[None] | None = None
+        self._waiting: deque[_PendingAppend] = deque()
+        self._send_task: asyncio.Task[None] | None = None
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
         """The sequence numbers of these events.
 
         Raises what `post` raises; BusUnavailable without an acknowledgement in `within_s` seconds.
         """
-        call = _Call(envelopes)
+        call = _PendingAppend(envelopes)
         self._waiting.append(call)
-        if self._posting is None:
-            self._posting = asyncio.create_task(self._post_all())
+        if self._send_task is None:
+            self._send_task = asyncio.create_task(self._send_all())
         try:
             async with asyncio.timeout(self._within_s):
                 return await call.sequences
@@ -55,44 +55,44 @@ class Together:
 
     async def close(self) -> None:
         """Cancel the POST in progress; calls that wait are cancelled."""
-        if self._posting is not None:
-            self._posting.cancel()
-            await asyncio.gather(self._posting, return_exceptions=True)
+        if self._send_task is not None:
+            self._send_task.cancel()
+            await asyncio.gather(self._send_task, return_exceptions=True)
 
-    async def _post_all(self) -> None:
-        calls: list[_Call] = []
+    async def _send_all(self) -> None:
+        calls: list[_PendingAppend] = []
         try:
             while calls := self._next_group():
-                await self._post_group(calls)
+                await self._send_group(calls)
         finally:
-            self._posting = None
+            self._send_task = None
             for call in (*calls, *self._waiting):
                 call.sequences.cancel()
             self._waiting.clear()
 
-    def _next_group(self) -> list[_Call]:
+    def _next_group(self) -> list[_PendingAppend]:
         """The next waiting calls that fit into one POST, without those that have given up."""
-        group: list[_Call] = []
+        group: list[_PendingAppend] = []
         size = 0
         while self._waiting:
             call = self._waiting[0]
             size += sum(len(envelope.encode()) + 1 for envelope in call.envelopes)
-            if group and size > MOST_BYTES_AT_ONCE:
+            if group and size > MAX_APPEND_BYTES:
                 break
             self._waiting.popleft()
             if not call.sequences.done():
                 group.append(call)
         return group
 
-    async def _post_group(self, group: Sequence[_Call]) -> None:
+    async def _send_group(self, group: Sequence[_PendingAppend]) -> None:
         try:
-            sequences = await self._post([one for call in group for one in call.envelopes])
-        except Refused as error:
+            sequences = await self._send([one for call in group for one in call.envelopes])
+        except AppendRejected as error:
             if len(group) == 1:
                 _fail(group[0], error)
                 return
             for call in group:  # One call is invalid: only that one must be refused.
-                await self._post_group([call])
+                await self._send_group([call])
         except Exception as error:
             for call in group:
                 _fail(call, error)
@@ -104,6 +104,6 @@ class Together:
                 done += len(call.envelopes)
 
 
-def _fail(call: _Call, error: Exception) -> None:
+def _fail(call: _PendingAppend, error: Exception) -> None:
     if not call.sequences.done():
         call.sequences.set_exception(error)

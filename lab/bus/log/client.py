@@ -15,9 +15,9 @@ from typing import Any
 
 import aiohttp
 
-from lab.bus.base import Batch, BusUnavailable, LostTail, NoLongerKept, next_after
-from lab.bus.log.batching import Together
-from lab.bus.log.wire import Telling
+from lab.bus.base import Batch, BusUnavailable, LogTruncated, OffsetExpired, check_gapless
+from lab.bus.log.batching import Batcher
+from lab.bus.log.wire import PublishClient
 from lab.domain import headers
 from lab.domain.events import Envelope
 from lab.service.http import Route
@@ -28,14 +28,14 @@ _CHUNKS_AHEAD = 64
 
 
 @asynccontextmanager
-async def taken_in(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator[bytes]]:
+async def prefetch(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator[bytes]]:
     """Prefetch a stream: yields its chunks, which are taken out of aiohttp's buffer as they come.
 
     An error of the stream is raised after the last chunk.
     """
     chunks: asyncio.Queue[bytes | Exception] = asyncio.Queue(_CHUNKS_AHEAD)
 
-    async def take() -> None:
+    async def fill_queue() -> None:
         try:
             while chunk := await content.readany():
                 await chunks.put(chunk)
@@ -43,18 +43,18 @@ async def taken_in(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator
         except Exception as error:
             await chunks.put(error)
 
-    async def in_turn() -> AsyncIterator[bytes]:
+    async def read_queue() -> AsyncIterator[bytes]:
         while chunk := await chunks.get():
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk
 
-    taking = asyncio.create_task(take())
+    fill_task = asyncio.create_task(fill_queue())
     try:
-        yield in_turn()
+        yield read_queue()
     finally:
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        fill_task.cancel()
+        await asyncio.gather(fill_task, return_exceptions=True)
 
 
 # ── Client
@@ -73,46 +73,48 @@ class LogBus:
         self._url = url.rstrip("/")
         self._headers = {headers.CALLER: caller} if caller else None
         self._client: aiohttp.ClientSession | None = None
-        self._telling = Telling(f"{self._url}/tell", self._session)
-        self._together = Together(self._post, ACKNOWLEDGED_WITHIN_S)
+        self._publisher = PublishClient(f"{self._url}/tell", self._session)
+        self._batcher = Batcher(self._publish, ACKNOWLEDGED_WITHIN_S)
         self._epoch: str | None = None
         self.routes: list[Route] = []
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
-        return await self._together.append(envelopes)
+        return await self._batcher.append(envelopes)
 
-    async def _post(self, envelopes: Sequence[str]) -> list[int]:
+    async def _publish(self, envelopes: Sequence[str]) -> list[int]:
         body = f"[{','.join(envelopes)}]".encode()
         try:
             async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
-                return await self._telling.post(body, self._epoch)
+                return await self._publisher.publish(body, self._epoch)
         except _FAILURES as error:
             raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
 
-    async def holds(self, sequence: int, event_id: str) -> bool:
-        told = await self._head({"event": str(sequence), "id": event_id})
-        if not isinstance(told.get("holds"), bool):
-            raise BusUnavailable(f"The bus does not say whether it holds event {sequence}: {told}")
-        self._epoch = str(told.get("epoch", ""))
-        return bool(told["holds"])
+    async def contains(self, sequence: int, event_id: str) -> bool:
+        response = await self._get_head({"event": str(sequence), "id": event_id})
+        if not isinstance(response.get("holds"), bool):
+            raise BusUnavailable(
+                f"The bus does not say whether it holds event {sequence}: {response}"
+            )
+        self._epoch = str(response.get("epoch", ""))
+        return bool(response["holds"])
 
-    async def read(self, after: int, mark: str = "") -> AsyncIterator[Batch]:
-        forever = aiohttp.ClientTimeout(total=None, sock_connect=ACKNOWLEDGED_WITHIN_S)
-        where = {"after": str(after), "follow": "1"} | ({"epoch": mark} if mark else {})
+    async def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ACKNOWLEDGED_WITHIN_S)
+        query = {"after": str(after), "follow": "1"} | ({"epoch": cursor} if cursor else {})
         try:
             async with self._session().get(
-                f"{self._url}/events", params=where, timeout=forever
+                f"{self._url}/events", params=query, timeout=timeout
             ) as response:
                 if response.status != 200:
-                    raise await _refused(response)
+                    raise await _stream_error(response)
                 epoch = response.headers.get(headers.EPOCH, "")
                 unfinished = b""
-                async with taken_in(response.content) as chunks:
+                async with prefetch(response.content) as chunks:
                     async for chunk in chunks:
                         *lines, unfinished = (unfinished + chunk).split(b"\n")
                         batch = Batch([Envelope.from_json(line) for line in lines], epoch)
                         for envelope in batch:
-                            after = next_after(after, envelope)
+                            after = check_gapless(after, envelope)
                         if batch:
                             yield batch
         except _FAILURES as error:
@@ -120,24 +122,24 @@ class LogBus:
         raise BusUnavailable("The bus ended the stream.")
 
     async def head(self) -> int:
-        return int((await self._head({}))["sequence"])
+        return int((await self._get_head({}))["sequence"])
 
-    async def _head(self, query: Mapping[str, str]) -> dict[str, Any]:
-        within = aiohttp.ClientTimeout(total=ACKNOWLEDGED_WITHIN_S)
+    async def _get_head(self, query: Mapping[str, str]) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=ACKNOWLEDGED_WITHIN_S)
         try:
             async with self._session().get(
-                f"{self._url}/head", params=query, timeout=within
+                f"{self._url}/head", params=query, timeout=timeout
             ) as response:
                 if response.status != 200:
                     raise BusUnavailable(f"The bus answered {response.status}.")
-                told = await response.json()
-                return {"sequence": int(told["sequence"]), **told}
+                body = await response.json()
+                return {"sequence": int(body["sequence"]), **body}
         except _FAILURES as error:
             raise BusUnavailable(f"The bus can't be reached: {error!r}") from None
 
     async def close(self) -> None:
-        await self._together.close()
-        await self._telling.close()
+        await self._batcher.close()
+        await self._publisher.close()
         if self._client:
             await self._client.close()
 
@@ -147,10 +149,10 @@ class LogBus:
         return self._client
 
 
-async def _refused(response: aiohttp.ClientResponse) -> BusUnavailable:
+async def _stream_error(response: aiohttp.ClientResponse) -> BusUnavailable:
     """The error for a refused stream; after a 409 or 410, trying again does not help."""
     if response.status not in (409, 410):
         return BusUnavailable(f"The bus answered {response.status}.")
-    told = await response.json(content_type=None)
-    says, begins_after = str(told["detail"]), int(told["first"]) - 1
-    return LostTail(says, begins_after) if response.status == 409 else NoLongerKept(says)
+    problem = await response.json(content_type=None)
+    detail, begins_after = str(problem["detail"]), int(problem["first"]) - 1
+    return LogTruncated(detail, begins_after) if response.status == 409 else OffsetExpired(detail)

@@ -50,15 +50,15 @@ class LogFile:
     def _begin_epoch(self) -> None:
         insert = "INSERT INTO epochs (epoch, after) VALUES (?, ?)"
         self._writer.execute(insert, (self.epoch, self.head))
-        begun = self._reader.execute("SELECT epoch, after FROM epochs ORDER BY number").fetchall()
+        epochs = self._reader.execute("SELECT epoch, after FROM epochs ORDER BY number").fetchall()
         # An epoch ends where the next one begins.
-        self._reached: dict[str, int] = {
-            epoch: after for (epoch, _), (_, after) in itertools.pairwise(begun)
+        self._epoch_ends: dict[str, int] = {
+            epoch: after for (epoch, _), (_, after) in itertools.pairwise(epochs)
         }
 
-    def reached(self, epoch: str) -> int:
+    def end_of_epoch(self, epoch: str) -> int:
         """The last sequence number of an earlier epoch; -1 for an unknown epoch."""
-        return self._reached.get(epoch, -1)
+        return self._epoch_ends.get(epoch, -1)
 
     @staticmethod
     def _connect(path: Path) -> sqlite3.Connection:
@@ -85,11 +85,11 @@ class LogFile:
             with self._transaction():
                 self._writer.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
         except sqlite3.IntegrityError:
-            return self._append_what_is_new(envelopes)
+            return self._append_new_only(envelopes)
         self.head += len(ids)
         return list(range(first, first + len(ids))), lines
 
-    def _append_what_is_new(self, envelopes: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
+    def _append_new_only(self, envelopes: Sequence[Envelope]) -> tuple[list[int], list[bytes]]:
         """The slow path, one event at a time, for a group with an id that exists already."""
         sequences: list[int] = []
         lines: list[bytes] = []
@@ -120,12 +120,12 @@ class LogFile:
                 self._writer.execute("ROLLBACK")
             raise
 
-    def lines(self, after: int, most: int) -> list[bytes]:
+    def read_lines(self, after: int, limit: int) -> list[bytes]:
         """The lines after sequence number `after`, at most `most`."""
-        found = self._reader.execute(
-            "SELECT line FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, most)
+        rows = self._reader.execute(
+            "SELECT line FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, limit)
         )
-        return [row[0] for row in found]
+        return [row[0] for row in rows]
 
     def id_of(self, sequence: int) -> str | None:
         """The id of an event; None when the log does not contain it."""

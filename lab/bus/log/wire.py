@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from lab.bus.base import BusUnavailable
-from lab.bus.log.batching import Refused
+from lab.bus.log.batching import AppendRejected
 from lab.domain import headers
 from lab.domain.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
 from lab.domain.events import Envelope
@@ -35,7 +35,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024  # leaves room above `MOST_BYTES_AT_ONCE`
 _ENVELOPES = TypeAdapter(list[Envelope])
 
 
-class _NotFromThere(ServiceError):
+class _UnreadablePosition(ServiceError):
     """The log cannot be read from this position. `first`: the number at which it begins."""
 
     def __init__(self, detail: str, first: int) -> None:
@@ -46,20 +46,20 @@ class _NotFromThere(ServiceError):
         return super().problem() | {"first": self.first}
 
 
-class AnotherLog(_NotFromThere, Conflict):
+class UnknownPosition(_UnreadablePosition, Conflict):
     title = "Not the log that you read"
 
 
-class NotKept(_NotFromThere, Gone):
+class DeletedPosition(_UnreadablePosition, Gone):
     pass
 
 
 async def read_envelopes(request: web.BaseRequest) -> list[Envelope]:
     """The envelope, or the list of them, in the body of a request. Raises Invalid."""
-    return envelopes_in(await read_body(request, MAX_BODY_BYTES))
+    return parse_envelopes(await read_body(request, MAX_BODY_BYTES))
 
 
-def envelopes_in(body: bytes) -> list[Envelope]:
+def parse_envelopes(body: bytes) -> list[Envelope]:
     """The envelope, or the list of them, in a JSON text. Raises Invalid."""
     try:
         if body.lstrip().startswith(b"{"):
@@ -67,19 +67,21 @@ def envelopes_in(body: bytes) -> list[Envelope]:
         return _ENVELOPES.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        at = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Invalid(f"Not a CloudEvents envelope: {at}: {first['msg']}.", field=at) from None
+        location = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Invalid(
+            f"Not a CloudEvents envelope: {location}: {first['msg']}.", field=location
+        ) from None
 
 
-def what_to_read(request: web.BaseRequest) -> tuple[int, bool]:
+def parse_read_query(request: web.BaseRequest) -> tuple[int, bool]:
     """`after` and `follow` of a request for events. Raises Invalid.
 
     `after` is a sequence number; `follow`: whether to wait for more.
     """
-    return sequence_number(request, "after"), request.query.get("follow") == "1"
+    return parse_sequence_number(request, "after"), request.query.get("follow") == "1"
 
 
-def sequence_number(request: web.BaseRequest, name: str) -> int:
+def parse_sequence_number(request: web.BaseRequest, name: str) -> int:
     """A sequence number in the query; 0 when there is none. Raises Invalid."""
     given = request.query.get(name, "0")
     if not re.fullmatch("[0-9]{1,18}", given):
@@ -89,27 +91,27 @@ def sequence_number(request: web.BaseRequest, name: str) -> int:
 
 # ── WebSocket for publishers
 
-GOODBYE_WITHIN_S = 0.1
+CLOSED_WITHIN_S = 0.1
 
-Keep = Callable[[list[Envelope]], Awaitable[list[int]]]
-Check = Callable[[web.BaseRequest], None]
-Knock = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
+Commit = Callable[[list[Envelope]], Awaitable[list[int]]]
+CheckEpoch = Callable[[web.BaseRequest], None]
+Admit = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
 
 
-class Tellers:
+class PublishServer:
     """The server's end of the WebSocket, for all connected publishers.
 
     `check` refuses a publisher of another log, `knock` applies the fault filter to a message,
     `keep` puts events on disk.
     """
 
-    def __init__(self, check: Check, knock: Knock, keep: Keep) -> None:
-        self._check = check
-        self._knock = knock
-        self._keep = keep
+    def __init__(self, check_epoch: CheckEpoch, admit: Admit, commit: Commit) -> None:
+        self._check_epoch = check_epoch
+        self._admit = admit
+        self._commit = commit
         self._sockets: set[web.WebSocketResponse[bool]] = set()
 
-    async def tell(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """`GET /tell`: see the module's docstring.
 
         Raises Forbidden for a web page, Invalid without an upgrade, and what `check` raises.
@@ -117,9 +119,9 @@ class Tellers:
         if "Origin" in request.headers:
             # A browser lets any page of any site open a WebSocket to this machine.
             raise Forbidden("No page in a browser tells events here.")
-        self._check(request)
+        self._check_epoch(request)
         socket = web.WebSocketResponse(
-            timeout=GOODBYE_WITHIN_S,
+            timeout=CLOSED_WITHIN_S,
             # A publisher that stops in the middle of a message does not answer pings either.
             heartbeat=WHOLE_REQUEST_WITHIN_S,
             max_msg_size=MAX_BODY_BYTES,
@@ -133,30 +135,30 @@ class Tellers:
             async for message in socket:
                 if message.type is not aiohttp.WSMsgType.BINARY:
                     break
-                await socket.send_bytes(await self._answer(request, message.data))
+                await socket.send_bytes(await self._respond(request, message.data))
         except ConnectionError:
             pass  # The publisher disconnected, or a fault has reset the connection.
         finally:
             self._sockets.discard(socket)
         return socket
 
-    async def until_the_end(self) -> None:
+    async def close_on_cancellation(self) -> None:
         """Wait; on cancellation close all connections."""
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.gather(*(socket.close() for socket in list(self._sockets)))
 
-    async def _answer(self, request: web.BaseRequest, body: bytes) -> bytes:
-        if (instead := await self._knock(request)) is not None:
-            return (instead.text or "").encode()
+    async def _respond(self, request: web.BaseRequest, body: bytes) -> bytes:
+        if (fault_response := await self._admit(request)) is not None:
+            return (fault_response.text or "").encode()
         try:
-            return to_json({"sequences": await self._keep(envelopes_in(body))})
+            return to_json({"sequences": await self._commit(parse_envelopes(body))})
         except ServiceError as error:
             return to_json(error.problem())
 
 
-class Telling:
+class PublishClient:
     """The client's end: one message at a time, over a connection that is made when needed."""
 
     def __init__(self, url: str, session: Callable[[], aiohttp.ClientSession]) -> None:
@@ -164,7 +166,7 @@ class Telling:
         self._session = session
         self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
 
-    async def post(self, body: bytes, epoch: str | None) -> list[int]:
+    async def publish(self, body: bytes, epoch: str | None) -> list[int]:
         """Publish the events in `body`; returns their numbers.
 
         Only the request that opens the connection carries `epoch`: the connection ends with the
@@ -177,8 +179,8 @@ class Telling:
             await self.close()  # A late response would be taken for that to the next message.
             raise
         if "sequences" not in answer:
-            kind = Refused if answer["status"] == Invalid.status else BusUnavailable
-            raise kind(f"The bus answered {answer['status']}: {answer}")
+            error_class = AppendRejected if answer["status"] == Invalid.status else BusUnavailable
+            raise error_class(f"The bus answered {answer['status']}: {answer}")
         sequences: list[int] = answer["sequences"]
         return sequences
 
@@ -200,7 +202,7 @@ class Telling:
         self._socket = await self._session().ws_connect(
             self._url,
             headers={headers.EPOCH: epoch} if epoch is not None else None,
-            timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_WITHIN_S),
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSED_WITHIN_S),
         )
         await self._socket.send_bytes(body)
         return self._socket

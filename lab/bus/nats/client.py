@@ -26,8 +26,14 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
-from lab.bus.base import Batch, BusUnavailable, LostTail, NoLongerKept, next_after
-from lab.bus.nats.connection import Connection, as_unavailable, connect, find_or_make, server_urls
+from lab.bus.base import Batch, BusUnavailable, LogTruncated, OffsetExpired, check_gapless
+from lab.bus.nats.connection import (
+    NatsConnection,
+    as_unavailable,
+    connect,
+    ensure_stream,
+    server_urls,
+)
 from lab.bus.nats.files import NatsFiles
 from lab.domain.events import Envelope
 from lab.service.http import Route
@@ -37,49 +43,49 @@ from lab.service.http import Route
 _ROUNDING_US = 5  # the client library converts nanoseconds to a float
 
 
-async def is_held(stream: JetStreamContext, name: str, sequence: int, event_id: str) -> bool:
+async def contains_event(stream: JetStreamContext, name: str, sequence: int, event_id: str) -> bool:
     """Whether event `sequence` has this id, or retention has deleted it.
 
     Raises what the client library raises.
     """
-    kept = await _kept(stream, name, sequence)
-    if kept is None:
+    message = await _get_message(stream, name, sequence)
+    if message is None:
         return sequence < max(1, (await stream.stream_info(name)).state.first_seq)
-    return Envelope.from_json(kept.data or b"").id == event_id
+    return Envelope.from_json(message.data or b"").id == event_id
 
 
-async def check_place(stream: JetStreamContext, name: str, after: int, mark: str) -> None:
+async def check_position(stream: JetStreamContext, name: str, after: int, cursor: str) -> None:
     """Raise LostTail or NoLongerKept where the stream cannot be read on after `after`."""
     state = (await stream.stream_info(name)).state
     first = max(1, state.first_seq)
-    kept = await _kept(stream, name, after) if mark and after >= first else None
-    stored = _microsecond(kept.time) if kept and kept.time else 0
-    if after > state.last_seq or (kept and abs(stored - int(mark)) > _ROUNDING_US):
-        raise LostTail(
+    message = await _get_message(stream, name, after) if cursor and after >= first else None
+    stored = _microsecond(message.time) if message and message.time else 0
+    if after > state.last_seq or (message and abs(stored - int(cursor)) > _ROUNDING_US):
+        raise LogTruncated(
             f"The stream ends at {state.last_seq}, and event {after} was never in it as it was "
             "heard: a tail is lost.",
             first - 1,
         )
     if after + 1 < first:
-        raise NoLongerKept(
+        raise OffsetExpired(
             f"Events {after + 1} to {first - 1} are not kept any more: the stream begins later."
         )
 
 
-def mark_of(messages: Sequence[Msg]) -> str:
+def cursor_of(messages: Sequence[Msg]) -> str:
     """The cursor of the position after these messages; "" when there are none."""
     return str(_microsecond(messages[-1].metadata.timestamp)) if messages else ""
 
 
-async def _kept(stream: JetStreamContext, name: str, sequence: int) -> RawStreamMsg | None:
+async def _get_message(stream: JetStreamContext, name: str, sequence: int) -> RawStreamMsg | None:
     try:
         return await stream.get_msg(name, sequence) if sequence else None
     except NotFoundError:
         return None
 
 
-def _microsecond(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
+def _microsecond(timestamp: datetime) -> int:
+    return round(timestamp.timestamp() * 1_000_000)
 
 
 # ── Client
@@ -88,7 +94,7 @@ STREAM = "lab-events"
 ACKNOWLEDGED_WITHIN_S = 5.0
 HEARTBEAT_S = 0.5
 HEARTBEATS_MISSED = 4
-_MOST_IN_A_BATCH = 500
+_MAX_BATCH = 500
 
 
 class NatsBus:
@@ -110,13 +116,13 @@ class NatsBus:
         self._name = name
         self._replicas = replicas
         self._within_s = answer_within_s
-        self._connection: Connection | None = None
+        self._connection: NatsConnection | None = None
         self._connecting = asyncio.Lock()
-        self._asked: Connection | None = None
+        self._checked_connection: NatsConnection | None = None
         self.routes: list[Route] = []
 
     @classmethod
-    def at(cls, url: str) -> "NatsBus":
+    def from_url(cls, url: str) -> "NatsBus":
         """A bus by its address. Raises ValueError.
 
         `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT …][/STREAM][?replicas=3]` is an existing
@@ -137,39 +143,39 @@ class NatsBus:
     async def append(self, envelopes: Sequence[str]) -> list[int]:
         with as_unavailable("This is no event"):  # Checked before anything is sent: all or none.
             events = [(Envelope.from_json(envelope).id, envelope) for envelope in envelopes]
-        connection = await self._connected()
-        if self._asked not in (None, connection):
+        connection = await self._get_connection()
+        if self._checked_connection not in (None, connection):
             raise BusUnavailable("A new connection: it has to be asked first what it holds.")
         # The first goes alone, and shows that the stream takes events. If all were sent at once
         # while a cluster elects a leader, it could refuse the first and keep the next ones.
         first = await self._publish(connection, events[:1])
         return first + await self._publish(connection, events[1:])
 
-    async def holds(self, sequence: int, event_id: str) -> bool:
-        connection = await self._connected()
+    async def contains(self, sequence: int, event_id: str) -> bool:
+        connection = await self._get_connection()
         with as_unavailable("The bus can't be asked"):
-            held = await is_held(connection.stream, self._name, sequence, event_id)
-        self._asked = connection
-        return held
+            contained = await contains_event(connection.stream, self._name, sequence, event_id)
+        self._checked_connection = connection
+        return contained
 
-    async def read(self, after: int, mark: str = "") -> AsyncGenerator[Batch, None]:
-        connection = await self._connected()
+    async def read(self, after: int, cursor: str = "") -> AsyncGenerator[Batch, None]:
+        connection = await self._get_connection()
         with as_unavailable("The bus can't be asked"):
-            await check_place(connection.stream, self._name, after, mark)
-        arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
-        connection.readers.add(arrived)
+            await check_position(connection.stream, self._name, after, cursor)
+        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+        connection.readers.add(queue)
         subscription = None
         try:
-            subscription = await self._subscribe(connection, after, arrived)
+            subscription = await self._subscribe(connection, after, queue)
             while True:
-                messages = await _next(connection, arrived)
-                batch = Batch([_envelope(message) for message in messages], mark_of(messages))
+                messages = await _next_messages(connection, queue)
+                batch = Batch([_envelope(message) for message in messages], cursor_of(messages))
                 for envelope in batch:
-                    after = next_after(after, envelope)
+                    after = check_gapless(after, envelope)
                 if batch:
                     yield batch
         finally:
-            connection.readers.discard(arrived)
+            connection.readers.discard(queue)
             if subscription is not None:
                 with suppress(Exception):  # The connection is gone, and the subscription with it.
                     await subscription.unsubscribe()
@@ -179,24 +185,24 @@ class NatsBus:
 
     async def info(self) -> StreamInfo:
         """The servers' state of the stream. Raises BusUnavailable."""
-        connection = await self._connected()
+        connection = await self._get_connection()
         with as_unavailable("The bus can't be asked"):
             return await connection.stream.stream_info(self._name)
 
-    async def wish_for_leader(self, server: str) -> None:
+    async def prefer_leader(self, server: str) -> None:
         """Ask the cluster to make `server` the leader of the stream. Raises BusUnavailable."""
-        connection = await self._connected()
-        where = f"$JS.API.STREAM.LEADER.STEPDOWN.{self._name}"
-        wish = f'{{"placement": {{"preferred": "{server}"}}}}'
+        connection = await self._get_connection()
+        subject = f"$JS.API.STREAM.LEADER.STEPDOWN.{self._name}"
+        request = f'{{"placement": {{"preferred": "{server}"}}}}'
         with as_unavailable("The leader can't be chosen"):
-            await connection.client.request(where, wish.encode(), timeout=self._within_s)
+            await connection.client.request(subject, request.encode(), timeout=self._within_s)
 
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
 
     async def _publish(
-        self, connection: Connection, events: Sequence[tuple[str, str]]
+        self, connection: NatsConnection, events: Sequence[tuple[str, str]]
     ) -> list[int]:
         """Send all (id and envelope) at once, in order, and wait until each is acknowledged."""
         if not events:
@@ -228,12 +234,12 @@ class NatsBus:
         return sequences
 
     async def _subscribe(
-        self, connection: Connection, after: int, arrived: asyncio.Queue[Msg | None]
+        self, connection: NatsConnection, after: int, queue: asyncio.Queue[Msg | None]
     ) -> Subscription:
         """Let the server push all events after `after`, at the pace at which they are taken."""
 
-        async def take(message: Msg) -> None:
-            arrived.put_nowait(message)
+        async def enqueue(message: Msg) -> None:
+            queue.put_nowait(message)
 
         inbox = connection.client.new_inbox()
         consumer = ConsumerConfig(
@@ -248,16 +254,16 @@ class NatsBus:
             num_replicas=1,
         )
         with as_unavailable("The bus can't be heard"):
-            subscription = await connection.client.subscribe(inbox, cb=take)
+            subscription = await connection.client.subscribe(inbox, cb=enqueue)
             await connection.stream.add_consumer(self._name, consumer)
         return subscription
 
-    async def _connected(self) -> Connection:
+    async def _get_connection(self) -> NatsConnection:
         async with self._connecting:
             if self._connection is None or self._connection.lost.done():
                 connection = await connect(self._servers(), self._within_s)
                 try:
-                    await find_or_make(connection.stream, self._name, self._replicas)
+                    await ensure_stream(connection.stream, self._name, self._replicas)
                 except BusUnavailable:
                     await connection.close()
                     raise
@@ -265,7 +271,7 @@ class NatsBus:
             return self._connection
 
 
-async def _next(connection: Connection, arrived: asyncio.Queue[Msg | None]) -> list[Msg]:
+async def _next_messages(connection: NatsConnection, queue: asyncio.Queue[Msg | None]) -> list[Msg]:
     """The events that have arrived, perhaps none.
 
     Heartbeats and flow-control requests come in between, as messages with status 100. Raises
@@ -273,17 +279,17 @@ async def _next(connection: Connection, arrived: asyncio.Queue[Msg | None]) -> l
     """
     try:
         async with asyncio.timeout(HEARTBEAT_S * HEARTBEATS_MISSED):
-            messages = [await arrived.get()]
+            messages = [await queue.get()]
     except TimeoutError:
         raise BusUnavailable(f"No heartbeat in {HEARTBEAT_S * HEARTBEATS_MISSED:g} s.") from None
-    while not arrived.empty() and len(messages) < _MOST_IN_A_BATCH:
-        messages.append(arrived.get_nowait())
+    while not queue.empty() and len(messages) < _MAX_BATCH:
+        messages.append(queue.get_nowait())
     events: list[Msg] = []
     for message in messages:
         if message is None:
             if not events:
                 raise BusUnavailable("The connection was lost.")
-            arrived.put_nowait(None)  # Return first what came before the loss.
+            queue.put_nowait(None)  # Return first what came before the loss.
             break
         headers = message.headers or {}
         if "Status" not in headers:

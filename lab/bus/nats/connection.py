@@ -29,11 +29,11 @@ PINGS_UNANSWERED = 2
 # After this window the server forgets ids, and a repeated event would be a second event. The
 # server's default, two minutes, is shorter than an outage that an outbox survives.
 DUPLICATE_WINDOW_S = 3_600.0
-MADE_BY = "made by sync-async-lab"
+CREATED_BY = "made by sync-async-lab"
 
 
 @dataclass(eq=False)
-class Connection:
+class NatsConnection:
     """`lost` is done once the connection is over; then each queue in `readers` gets a None."""
 
     client: Client
@@ -48,14 +48,14 @@ class Connection:
         with suppress(Exception):
             async with asyncio.timeout(CONNECTED_WITHIN_S):
                 await self.client.close()
-        await self._is_lost()
+        await self._mark_lost()
 
     async def _open(self, url: str) -> None:
-        async def note(error: Exception) -> None:
+        async def record_error(error: Exception) -> None:
             errors.append(error)
 
         errors: list[Exception] = []
-        user, password, token = _login(url)
+        user, password, token = _parse_login(url)
         try:
             async with asyncio.timeout(CONNECTED_WITHIN_S):
                 await self.client.connect(
@@ -69,14 +69,14 @@ class Connection:
                     reconnect_time_wait=0,
                     ping_interval=PING_EVERY_S,
                     max_outstanding_pings=PINGS_UNANSWERED,
-                    closed_cb=self._is_lost,
-                    error_cb=note,
+                    closed_cb=self._mark_lost,
+                    error_cb=record_error,
                 )
         except (Error, OSError) as error:
             await self.close()
             raise BusUnavailable(f"{_without_login(url)}: {(errors or [error])[0]!r}") from None
 
-    async def _is_lost(self) -> None:
+    async def _mark_lost(self) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
             for reader in self.readers:
@@ -89,7 +89,7 @@ def server_urls(url: str) -> list[str]:
     return [f"nats://{login}{at}{host}" for host in hosts.split(",")]
 
 
-async def connect(servers: Sequence[str], answer_within_s: float) -> Connection:
+async def connect(servers: Sequence[str], answer_within_s: float) -> NatsConnection:
     """A connection to one of `servers`, tried in random order. Raises BusUnavailable.
 
     `answer_within_s`: the timeout of later requests over it.
@@ -97,7 +97,7 @@ async def connect(servers: Sequence[str], answer_within_s: float) -> Connection:
     failures = []
     for url in random.sample(servers, len(servers)):
         client = Client()
-        connection = Connection(client, client.jetstream(timeout=answer_within_s))
+        connection = NatsConnection(client, client.jetstream(timeout=answer_within_s))
         try:
             await connection._open(url)
         except BusUnavailable as error:
@@ -108,7 +108,7 @@ async def connect(servers: Sequence[str], answer_within_s: float) -> Connection:
     raise BusUnavailable(f"No NATS server can be reached: {tried}")
 
 
-async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None) -> None:
+async def ensure_stream(stream: JetStreamContext, name: str, replicas: int | None) -> None:
     """Create the stream `name` with `replicas` replicas, unless it exists.
 
     Raises BusUnavailable, also when it does not exist and `replicas` is None.
@@ -122,7 +122,7 @@ async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None
             await stream.add_stream(
                 StreamConfig(
                     name=name,
-                    description=MADE_BY,
+                    description=CREATED_BY,
                     subjects=[name],
                     retention=RetentionPolicy.LIMITS,
                     storage=StorageType.FILE,
@@ -135,23 +135,23 @@ async def find_or_make(stream: JetStreamContext, name: str, replicas: int | None
             )
 
 
-async def remove(stream: JetStreamContext, name: str) -> None:
+async def remove_stream(stream: JetStreamContext, name: str) -> None:
     """Delete the stream `name` if the lab made it. Raises BusUnavailable."""
     with as_unavailable(f"The stream {name} can't be removed"):
-        if (await stream.stream_info(name)).config.description == MADE_BY:
+        if (await stream.stream_info(name)).config.description == CREATED_BY:
             await stream.delete_stream(name)
 
 
 @contextmanager
-def as_unavailable(what: str) -> Iterator[None]:
+def as_unavailable(problem: str) -> Iterator[None]:
     """Turn the errors of the client library and of the network into BusUnavailable."""
     try:
         yield
     except (Error, OSError, ValueError, LookupError) as error:
-        raise BusUnavailable(f"{what}: {str(error) or repr(error)}") from None
+        raise BusUnavailable(f"{problem}: {str(error) or repr(error)}") from None
 
 
-def _login(url: str) -> tuple[str | None, str | None, str | None]:
+def _parse_login(url: str) -> tuple[str | None, str | None, str | None]:
     """User, password and token of a URL. (The client library would not decode `%40`.)"""
     parts = urlsplit(url)
     name, password = (one and unquote(one) for one in (parts.username, parts.password))

@@ -29,27 +29,29 @@ class NatsFiles:
 
     folder: Path
 
-    def make(self) -> None:
+    def create_folder(self) -> None:
         """Create the folder, for this user only, unless it exists."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def password(self) -> str:
         """The password of all servers in the folder; creates it if there is none."""
         path = self.folder / "password"
-        mine = self.folder / f"password.{os.getpid()}"
-        _write(mine, secrets.token_urlsafe(24))
+        temporary = self.folder / f"password.{os.getpid()}"
+        _write(temporary, secrets.token_urlsafe(24))
         try:
             with suppress(FileExistsError):
-                os.link(mine, path)  # whole or not at all, and only if no other process was first
+                os.link(
+                    temporary, path
+                )  # whole or not at all, and only if no other process was first
         finally:
-            mine.unlink()
+            temporary.unlink()
         return path.read_text()
 
     def urls(self) -> list[str]:
         """The URLs for clients of all servers that have started so far."""
         return [path.read_text().strip() for path in sorted(self.folder.glob("*.url"))]
 
-    def tell_port(self, name: str, port: int) -> str:
+    def write_port(self, name: str, port: int) -> str:
         """Write down the port where server `name` listens for clients; returns its URL."""
         url = f"nats://{USER}:{self.password()}@{HOST}:{port}"
         _write(self.folder / f"{name}.url", url)
@@ -62,13 +64,13 @@ class NatsFiles:
         except (OSError, ValueError):
             return None
 
-    def choose_route(self, name: str) -> None:
+    def reserve_route_port(self, name: str) -> None:
         """Choose a free port for the traffic within the cluster, and write it down."""
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            _write(self.folder / f"{name}.route", str(free.getsockname()[1]))
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            _write(self.folder / f"{name}.route", str(probe.getsockname()[1]))
 
-    def routes(self, names: tuple[str, ...]) -> Mapping[str, int] | None:
+    def route_ports(self, names: tuple[str, ...]) -> Mapping[str, int] | None:
         """The cluster port of each server; None until all have chosen theirs."""
         try:
             return {name: int((self.folder / f"{name}.route").read_text()) for name in names}
@@ -84,7 +86,7 @@ class NatsFiles:
                 return None  # The server is still writing it.
         return None
 
-    def configure(self, name: str, port: int, routes: Mapping[str, int]) -> Path:
+    def write_configuration(self, name: str, port: int, routes: Mapping[str, int]) -> Path:
         """Write the configuration of server `name`; returns its path. `port` -1 takes a free port.
 
         Messages are on disk before they are acknowledged (nats-server's default is every two

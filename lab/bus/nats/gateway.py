@@ -19,19 +19,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lab.bus.base import BusUnavailable
-from lab.bus.connect import LOGIN, with_login
+from lab.bus.connect import LOGIN_VARIABLE, with_login
 from lab.bus.log.server import ARRANGEMENT
 from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.server import Shell, ShellOptions
-from lab.support.nats import NatsMissing, require_client
+from lab.support.nats import NatsNotInstalled, require_client
 
 if TYPE_CHECKING:
     from lab.bus.nats.client import NatsBus
 
-LOOK_EVERY_S = 0.02
-MADE_WITHIN_S = 3.0
+POLL_EVERY_S = 0.02
+CREATED_WITHIN_S = 3.0
 ASK_WITHIN_S = 1.0
-GOODBYE_WITHIN_S = 1.5
+REMOVED_WITHIN_S = 1.5
 
 
 class NatsGateway:
@@ -39,46 +39,46 @@ class NatsGateway:
 
     def __init__(self, bus: "NatsBus", servers: Sequence[str], name: str) -> None:
         self._bus, self._servers, self._name = bus, servers, name
-        self.waits_for: str | None = "the cluster to make its stream"
+        self.not_ready_because: str | None = "the cluster to make its stream"
 
     async def run(self) -> None:
         """Create the stream and keep it until this is cancelled; then remove it.
 
         Exits the process with status 3 when the cluster does not create it in time.
         """
-        give_up_at_s = time.perf_counter() + MADE_WITHIN_S
-        this = asyncio.current_task()
-        assert this is not None
+        give_up_at_s = time.perf_counter() + CREATED_WITHIN_S
+        current_task = asyncio.current_task()
+        assert current_task is not None
         try:
             # Checked, because `head` may lose a cancellation: see `lab.service.server`.
-            while self.waits_for is not None and not this.cancelling():
+            while self.not_ready_because is not None and not current_task.cancelling():
                 try:
                     await self._bus.head()
-                    self.waits_for = None
+                    self.not_ready_because = None
                 except BusUnavailable as error:
-                    self.waits_for = f"the cluster to make its stream ({error})"
+                    self.not_ready_because = f"the cluster to make its stream ({error})"
                     if time.perf_counter() > give_up_at_s:
                         sys.stderr.write(f"{self._name} can't be made there. {error}\n")
                         sys.stderr.flush()
                         os._exit(3)
-                    await asyncio.sleep(LOOK_EVERY_S)
-            if not this.cancelling():
+                    await asyncio.sleep(POLL_EVERY_S)
+            if not current_task.cancelling():
                 await asyncio.Event().wait()
         finally:
             try:
-                async with asyncio.timeout(GOODBYE_WITHIN_S):
+                async with asyncio.timeout(REMOVED_WITHIN_S):
                     await self._bus.close()
-                    await self._remove()
+                    await self._remove_stream()
             except (BusUnavailable, TimeoutError) as error:
                 sys.stderr.write(f"The stream {self._name} may still be there: {error!r}\n")
 
-    async def _remove(self) -> None:
+    async def _remove_stream(self) -> None:
         # Over a separate connection: the bus's own would create the stream again on reconnecting.
-        from lab.bus.nats.connection import connect, remove
+        from lab.bus.nats.connection import connect, remove_stream
 
         connection = await connect(self._servers, ASK_WITHIN_S)
         try:
-            await remove(connection.stream, self._name)
+            await remove_stream(connection.stream, self._name)
         finally:
             await connection.close()
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.bus.nats.gateway",
         description="A stream for the blog on a NATS cluster that exists, and a door to it.",
-        epilog=f"A login stands in the environment: {LOGIN}=USER:PASSWORD",
+        epilog=f"A login stands in the environment: {LOGIN_VARIABLE}=USER:PASSWORD",
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])
     add = parser.add_argument
@@ -97,12 +97,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         require_client()
-    except NatsMissing as error:
+    except NatsNotInstalled as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(3)
     from lab.bus.nats.client import NatsBus
     from lab.bus.nats.connection import server_urls
-    from lab.bus.nats.http import NatsDoor
+    from lab.bus.nats.http import NatsHttpApi
 
     name = arguments.stream
     servers = server_urls(with_login(arguments.cluster))
@@ -111,8 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     gateway = NatsGateway(bus, servers, name)
     options = ShellOptions.of(arguments)
-    shell = Shell(ARRANGEMENT, BUS, NatsDoor(bus, options.token).routes, options)
-    shell.waits_for = lambda: gateway.waits_for
+    shell = Shell(ARRANGEMENT, BUS, NatsHttpApi(bus, options.token).routes, options)
+    shell.not_ready_because = lambda: gateway.not_ready_because
     shell.run(gateway.run)
 
 

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from lab.bus.base import BusUnavailable
 from lab.bus.log.server import asyncapi_document
-from lab.bus.log.wire import read_envelopes, what_to_read
+from lab.bus.log.wire import parse_read_query, read_envelopes
 from lab.domain.errors import Conflict, TimedOut, Unreachable
 from lab.service.http import Route, answer, check_token
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lab.bus.nats.client import NatsBus
 
 
-class NatsDoor:
+class NatsHttpApi:
     """The routes of a stream; `token` is the run's token."""
 
     def __init__(self, bus: "NatsBus", token: str) -> None:
@@ -30,8 +30,8 @@ class NatsDoor:
             Route("POST", "/events", self.append, raw=True),
             Route("GET", "/events", self.read, raw=True),
             Route("GET", "/head", self.head, raw=True),
-            Route("GET", "/asyncapi.json", asyncapi_document, raw=True, door=False),
-            Route("GET", "/_lab/state", self.state, raw=True, door=False),
+            Route("GET", "/asyncapi.json", asyncapi_document, raw=True, faultable=False),
+            Route("GET", "/_lab/state", self.state, raw=True, faultable=False),
         ]
 
     async def append(self, request: web.BaseRequest) -> web.Response:
@@ -44,8 +44,8 @@ class NatsDoor:
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
         """`GET /events?after=N`: NDJSON of all events after N; with `follow=1` it never ends."""
-        position, follow = what_to_read(request)
-        end = await self._head()
+        position, follow = parse_read_query(request)
+        end = await self._get_head()
         if follow and position > end:
             raise Conflict(
                 f"The stream ends at {end}. Follow it from after={end}, or from earlier."
@@ -66,14 +66,14 @@ class NatsDoor:
 
     async def head(self, request: web.BaseRequest) -> web.Response:
         """`GET /head`: the newest sequence number."""
-        return answer({"sequence": await self._head()})
+        return answer({"sequence": await self._get_head()})
 
     async def state(self, request: web.BaseRequest) -> web.Response:
         """`GET /_lab/state`, with the run's token: the newest sequence number, not cached."""
         check_token(request, self._token)
-        return answer({"head": await self._head()})
+        return answer({"head": await self._get_head()})
 
-    async def _head(self) -> int:
+    async def _get_head(self) -> int:
         try:
             return await self._bus.head()
         except BusUnavailable as error:

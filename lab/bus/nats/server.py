@@ -24,14 +24,14 @@ from lab.bus.log.server import ARRANGEMENT
 from lab.bus.nats.files import NatsFiles
 from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.server import Shell, ShellOptions
-from lab.support.nats import NatsMissing, find_server, require_client
+from lab.support.nats import NatsNotInstalled, find_server, require_client
 
 # ── The nats-server
 
 STARTED_WITHIN_S = 10.0
-LOOK_EVERY_S = 0.005
+POLL_EVERY_S = 0.005
 ASK_WITHIN_S = 0.5
-GOODBYE_WITHIN_S = 1.0
+TERMINATED_WITHIN_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,67 +43,69 @@ class NatsServer:
 
         self._program, self._files = program, files
         self._name, self._nodes = name, nodes
-        self._url: list[str] = []
+        self._urls: list[str] = []
         # Only the first node creates the stream; two at once would conflict.
         replicas = len(nodes) if name == nodes[0] else None
-        self.bus = NatsBus(lambda: self._url, replicas=replicas, answer_within_s=ASK_WITHIN_S)
-        self.waits_for: str | None = "nats-server to start"
+        self.bus = NatsBus(lambda: self._urls, replicas=replicas, answer_within_s=ASK_WITHIN_S)
+        self.not_ready_because: str | None = "nats-server to start"
 
     async def run(self) -> None:
         """Start the server and wait for it. Raises RuntimeError when it ends."""
-        routes = await self._routes()
+        routes = await self._wait_for_routes()
         process = await self._start(routes)
         try:
-            ready = asyncio.create_task(self._until_ready())
+            ready = asyncio.create_task(self._wait_until_ready())
             status = await process.wait()
             ready.cancel()
             raise RuntimeError(f"nats-server has ended, with status {status}.")
         finally:
             await self.bus.close()
-            await _end(process)
+            await _terminate(process)
 
-    async def _routes(self) -> Mapping[str, int]:
+    async def _wait_for_routes(self) -> Mapping[str, int]:
         """The cluster ports of all nodes, once all have chosen theirs; empty for a single node."""
         if len(self._nodes) == 1:
             return {}
-        self.waits_for = "the other nodes of its cluster to start"
-        self._files.choose_route(self._name)
+        self.not_ready_because = "the other nodes of its cluster to start"
+        self._files.reserve_route_port(self._name)
         while True:
-            if routes := self._files.routes(self._nodes):
+            if routes := self._files.route_ports(self._nodes):
                 return routes
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_EVERY_S)
 
     async def _start(self, routes: Mapping[str, int]) -> asyncio.subprocess.Process:
         """Start the server on its last port, which clients know; if that fails, on a free one."""
         for port in (self._files.last_port(self._name), -1):
             if port is None:
                 continue
-            configuration = self._files.configure(self._name, port, routes)
+            configuration = self._files.write_configuration(self._name, port, routes)
             # This must be the main thread: the signal comes when the *thread* ends.
             process = await asyncio.create_subprocess_exec(
-                self._program, "-c", configuration, preexec_fn=_die_with_parent
+                self._program, "-c", configuration, preexec_fn=_set_parent_death_signal
             )
             try:
                 async with asyncio.timeout(STARTED_WITHIN_S):
                     while process.returncode is None:
                         if (port := self._files.port_in_use(self._name)) is not None:
-                            self._url = [self._files.tell_port(self._name, port)]
+                            self._urls = [self._files.write_port(self._name, port)]
                             return process
-                        await asyncio.sleep(LOOK_EVERY_S)
+                        await asyncio.sleep(POLL_EVERY_S)
             except BaseException:
-                await _end(process)
+                await _terminate(process)
                 raise
         raise RuntimeError("nats-server did not start; above is what it said.")
 
-    async def _until_ready(self) -> None:
-        while self.waits_for is not None:
+    async def _wait_until_ready(self) -> None:
+        while self.not_ready_because is not None:
             try:
-                self.waits_for = None if await self._is_led() else "its stream to be led"
+                self.not_ready_because = (
+                    None if await self._has_leader() else "its stream to be led"
+                )
             except BusUnavailable as error:
-                self.waits_for = f"its stream ({error})"
-            await asyncio.sleep(LOOK_EVERY_S)
+                self.not_ready_because = f"its stream ({error})"
+            await asyncio.sleep(POLL_EVERY_S)
 
-    async def _is_led(self) -> bool:
+    async def _has_leader(self) -> bool:
         """Whether the stream has a leader; for a new stream, whether that is the first node.
 
         So "the event bus is down" means that the leader is down, however many replicas there are.
@@ -111,22 +113,22 @@ class NatsServer:
         stream = await self.bus.info()
         leader = stream.cluster.leader if stream.cluster else self._name
         if self._name == self._nodes[0] != leader and not stream.state.last_seq:
-            await self.bus.wish_for_leader(self._name)
+            await self.bus.prefer_leader(self._name)
             return False
         return bool(leader)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _terminate(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        async with asyncio.timeout(GOODBYE_WITHIN_S):
+        async with asyncio.timeout(TERMINATED_WITHIN_S):
             await process.wait()
     except TimeoutError:
         process.kill()
 
 
-def _die_with_parent() -> None:
+def _set_parent_death_signal() -> None:
     """Linux: let the kernel kill the server when this program ends, for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -149,19 +151,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         require_client()
         program = find_server()
-    except NatsMissing as error:
+    except NatsNotInstalled as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(3)
-    from lab.bus.nats.http import NatsDoor
+    from lab.bus.nats.http import NatsHttpApi
 
     files = NatsFiles((arguments.data / "nats").absolute())
-    files.make()
+    files.create_folder()
     nodes = tuple(arguments.nodes.split(",")) if arguments.nodes else (arguments.name,)
     options = ShellOptions.of(arguments)
     server = NatsServer(program, files, arguments.name, nodes)
-    door = NatsDoor(server.bus, options.token)
-    shell = Shell(ARRANGEMENT, arguments.name, door.routes, options)
-    shell.waits_for = lambda: server.waits_for
+    api = NatsHttpApi(server.bus, options.token)
+    shell = Shell(ARRANGEMENT, arguments.name, api.routes, options)
+    shell.not_ready_because = lambda: server.not_ready_because
     shell.run(server.run)
 
 

@@ -5,8 +5,8 @@ to `comments`. After five failures in a row `query` should know what the sixth c
 """
 
 from lab.domain.model import FeedEntry
-from lab.exercises.exercise import Criterion, Exercise, Piece
-from lab.exercises.testbed import Bench, Seen
+from lab.exercises.exercise import Exercise, GradedCriterion, Submission
+from lab.exercises.testbed import ExerciseTestbed, ObservedResponse
 
 TIMEOUT_MS = 500
 QUICK_MS = 200
@@ -15,88 +15,88 @@ READERS, EVERY_S = 40, 0.05
 MOST_ASKED = 12
 
 
-async def check(bench: Bench) -> None:
-    post = await bench.post("Hello")
-    comment = await bench.comment(post, "First!")
+async def check(testbed: ExerciseTestbed) -> None:
+    post = await testbed.post("Hello")
+    comment = await testbed.comment(post, "First!")
 
-    def whole(entries: list[FeedEntry]) -> bool:
+    def is_complete(entries: list[FeedEntry]) -> bool:
         return [[one.id for one in entry.comments] for entry in entries] == [[comment]]
 
-    fine, look = await bench.feed_when(whole)
-    if not bench.note("calm", fine, look.shown()):
+    complete, response = await testbed.feed_until(is_complete)
+    if not testbed.record("calm", complete, response.summary()):
         return
 
-    good = []
+    recovered = []
     for _ in range(2):
-        async with bench.broken("error", "comments", status=503, first=4):
-            looks = [await bench.feed() for _ in range(5)]
-        good.append(whole(looks[-1].feed() or []))
-    seen = f"after four failures, and after four more, the next reader had {_had(good)}"
-    bench.note("few", all(good), seen)
+        async with testbed.fault_active("error", "comments", status=503, first=4):
+            responses = [await testbed.feed() for _ in range(5)]
+        recovered.append(is_complete(responses[-1].feed() or []))
+    observed = f"after four failures, and after four more, the next reader had {_describe_feeds(recovered)}"
+    testbed.record("few", all(recovered), observed)
 
     async with (
-        bench.broken("latency", "posts", ms=0) as at_posts,
-        bench.broken("error", "comments", status=503) as at_comments,
+        testbed.fault_active("latency", "posts", ms=0) as at_posts,
+        testbed.fault_active("error", "comments", status=503) as at_comments,
     ):
-        looks = await bench.feeds(READERS, EVERY_S, within_s=3.0)
-    asked = at_comments.evidence["acted"]
-    seen = f"{asked} of {READERS} questions came to comments in {READERS * EVERY_S:g} s"
-    bench.note("open", asked <= MOST_ASKED and _refused(looks) == READERS, seen)
-    asked = at_posts.evidence["acted"]
-    bench.note("others", asked >= READERS, f"{asked} of {READERS} questions came to posts")
+        responses = await testbed.feeds(READERS, EVERY_S, within_s=3.0)
+    calls = at_comments.evidence["acted"]
+    observed = f"{calls} of {READERS} questions came to comments in {READERS * EVERY_S:g} s"
+    testbed.record("open", calls <= MOST_ASKED and _count_errors(responses) == READERS, observed)
+    calls = at_posts.evidence["acted"]
+    testbed.record("others", calls >= READERS, f"{calls} of {READERS} questions came to posts")
 
-    back, look = await bench.feed_when(whole, BACK_WITHIN_S)
-    bench.note("back", back, look.shown())
+    restored, response = await testbed.feed_until(is_complete, BACK_WITHIN_S)
+    testbed.record("back", restored, response.summary())
 
-    async with bench.broken("hang", "comments"):
-        looks = await bench.feeds(READERS, EVERY_S, within_s=5.0)
-    quick = sum(look.took_ms <= QUICK_MS for look in looks if look.status >= 500)
-    seen = f"{quick} of {READERS} had their error within {QUICK_MS} ms"
-    bench.note("quick", quick >= READERS // 2, seen)
-
-
-def _had(good: list[bool]) -> str:
-    return " and ".join("a feed" if one else "an error" for one in good)
+    async with testbed.fault_active("hang", "comments"):
+        responses = await testbed.feeds(READERS, EVERY_S, within_s=5.0)
+    quick = sum(look.took_ms <= QUICK_MS for look in responses if look.status >= 500)
+    observed = f"{quick} of {READERS} had their error within {QUICK_MS} ms"
+    testbed.record("quick", quick >= READERS // 2, observed)
 
 
-def _refused(looks: list[Seen]) -> int:
-    return sum(500 <= look.status < 600 for look in looks)
+def _describe_feeds(recovered: list[bool]) -> str:
+    return " and ".join("a feed" if one else "an error" for one in recovered)
+
+
+def _count_errors(responses: list[ObservedResponse]) -> int:
+    return sum(500 <= look.status < 600 for look in responses)
 
 
 EXERCISE = Exercise(
     name="breaker",
     title="Write a circuit breaker",
-    pieces=(Piece("sync-chain", "query", "query.py", {"timeout_ms": TIMEOUT_MS}),),
+    submissions=(Submission("sync-chain", "query", "query.py", {"timeout_ms": TIMEOUT_MS}),),
     check=check,
     criteria=(
-        Criterion(
+        GradedCriterion(
             "calm",
             "While nothing is broken, the feed is whole.",
             "A breaker that is closed lets every question through.",
         ),
-        Criterion(
+        GradedCriterion(
             "few",
             "Four failures, a success, four failures: the circuit is still closed.",
             "Five failures *in a row* open it. What does a success do to the count?",
         ),
-        Criterion(
+        GradedCriterion(
             "open",
             f"While comments fails, of {READERS} questions at most {MOST_ASKED} are asked; "
             "readers get an error (5xx).",
             "After the fifth failure in a row, refuse at once (may_ask), for a second.",
         ),
-        Criterion(
+        GradedCriterion(
             "others",
             "Meanwhile every reader's question to posts is asked.",
             "Posts has done nothing wrong: count for each service by itself.",
         ),
-        Criterion(
+        GradedCriterion(
             "back",
             f"When comments is well again, the feed is whole within {BACK_WITHIN_S:g} s.",
             "An open circuit must try again: after a second let one question through, and let what "
             "becomes of it decide.",
         ),
-        Criterion(
+        GradedCriterion(
             "quick",
             f"While comments hangs, half of the readers at least have their error within "
             f"{QUICK_MS} ms, and don't wait for a timeout.",

@@ -10,14 +10,14 @@ from typing import Any
 
 from lab.domain.model import FeedEntry
 from lab.domain.services import BUS
-from lab.exercises.exercise import Criterion, Exercise, Piece
-from lab.exercises.testbed import KNOWN_WITHIN_S, Bench, Seen
+from lab.exercises.exercise import Exercise, GradedCriterion, Submission
+from lab.exercises.testbed import KNOWN_WITHIN_S, ExerciseTestbed, ObservedResponse
 
 
-async def check(bench: Bench) -> None:
+async def check(testbed: ExerciseTestbed) -> None:
     written: dict[str, list[str]] = {}  # the posts, each with its comments
 
-    def whole(entries: list[FeedEntry]) -> bool:
+    def is_complete(entries: list[FeedEntry]) -> bool:
         return [entry.id for entry in entries] == list(written)[::-1] and all(
             [comment.id for comment in entry.comments] == written[entry.id]
             and all(comment.status != "pending" for comment in entry.comments)
@@ -25,58 +25,62 @@ async def check(bench: Bench) -> None:
         )
 
     async def write(title: str, content: str) -> None:
-        post = await bench.post(title)
-        written[post] = [await bench.comment(post, content)]
+        post_id = await testbed.post(title)
+        written[post_id] = [await testbed.comment(post_id, content)]
 
-    async def see(key: str) -> bool:
-        fine, look = await bench.feed_when(whole)
-        return bench.note(
-            key, fine, f"{_counts(look)}; written were {len(written)} and {len(written)}"
+    async def check_feed(key: str) -> bool:
+        complete, response = await testbed.feed_until(is_complete)
+        return testbed.record(
+            key,
+            complete,
+            f"{_describe_counts(response)}; written were {len(written)} and {len(written)}",
         )
 
     await write("Hello", "First!")
     await write("Another", "An orange one")
-    if not await see("calm"):
+    if not await check_feed("calm"):
         return
 
-    async with bench.broken("duplicate", "query") as twice:
+    async with testbed.fault_active("duplicate", "query") as duplicate_fault:
         await write("Twice", "Told twice")
-        await bench.feed_when(whole, KNOWN_WITHIN_S / 2)
-    if not twice.acted:
-        bench.note("twice", False, "your program let nothing in twice, though it was told to")
+        await testbed.feed_until(is_complete, KNOWN_WITHIN_S / 2)
+    if not duplicate_fault.acted:
+        testbed.record("twice", False, "your program let nothing in twice, though it was told to")
     else:
-        await see("twice")
+        await check_feed("twice")
 
-    await _tell_again(bench)
-    await see("again")
+    await _redeliver_all(testbed)
+    await check_feed("again")
 
-    async with bench.broken("down", "query"):
+    async with testbed.fault_active("down", "query"):
         pass
-    await _tell_again(bench)
-    await see("remembers")
+    await _redeliver_all(testbed)
+    await check_feed("remembers")
 
     await write("Hello", "First!")
     post, (comment,) = list(written.items())[-1]
-    fine, look = await bench.feed_when(
+    complete, response = await testbed.feed_until(
         lambda entries: any(
             entry.id == post and comment in [one.id for one in entry.comments] for entry in entries
         )
     )
-    bench.note("hears", fine, f"they are {'in' if fine else 'not in'} {look.shown()}")
+    testbed.record(
+        "hears", complete, f"they are {'in' if complete else 'not in'} {response.summary()}"
+    )
 
 
-async def _tell_again(bench: Bench) -> None:
+async def _redeliver_all(testbed: ExerciseTestbed) -> None:
     """POST all events of the bus so far to `query` again, in the same order."""
-    told = await bench.ask("GET", BUS, "/events")
-    events: list[dict[str, Any]] = json.loads(told.body)
+    answer = await testbed.ask("GET", BUS, "/events")
+    events: list[dict[str, Any]] = json.loads(answer.body)
     for event in events:
-        await bench.ask("POST", "query", "/events", event)
+        await testbed.ask("POST", "query", "/events", event)
 
 
-def _counts(look: Seen) -> str:
-    entries = look.feed()
+def _describe_counts(response: ObservedResponse) -> str:
+    entries = response.feed()
     if entries is None:
-        return look.shown()
+        return response.summary()
     comments = [comment for entry in entries for comment in entry.comments]
     pending = sum(comment.status == "pending" for comment in comments)
     return (
@@ -87,33 +91,33 @@ def _counts(look: Seen) -> str:
 EXERCISE = Exercise(
     name="idempotent",
     title="Make a consumer idempotent: hear a thing twice, and know it once",
-    pieces=(Piece("async-bus", "query", "query.py", {"bus": "course", "dedupe": False}),),
+    submissions=(Submission("async-bus", "query", "query.py", {"bus": "course", "dedupe": False}),),
     check=check,
     criteria=(
-        Criterion(
+        GradedCriterion(
             "calm",
             "While nothing is told twice, the feed has each post, and each comment with its "
             "verdict.",
             "Leave what already works as it is.",
         ),
-        Criterion(
+        GradedCriterion(
             "twice",
             "When the bus tells each event twice in a row, the feed has each thing once.",
             "What says that two events tell of the same thing? Let the table say it: a PRIMARY "
             "KEY, and what to do ON CONFLICT.",
         ),
-        Criterion(
+        GradedCriterion(
             "again",
             "When everything is told once more, later, the feed stays as it was, verdicts too.",
             "A CommentCreated that comes late tells of a pending comment. Is that news, when the "
             "verdict is known?",
         ),
-        Criterion(
+        GradedCriterion(
             "remembers",
             "The same after query was killed and started again.",
             "Where do you keep what you have heard? A set in memory dies with the process.",
         ),
-        Criterion(
+        GradedCriterion(
             "hears",
             "A new post with the title of an old one is a new post, and so with comments.",
             "Two things may say the same and still be two: go by the id.",

@@ -8,156 +8,162 @@ import asyncio
 from typing import Any
 
 from lab.domain.services import BUS
-from lab.exercises.exercise import Criterion, Exercise, Piece
-from lab.exercises.testbed import Bench, Seen
+from lab.exercises.exercise import Exercise, GradedCriterion, Submission
+from lab.exercises.testbed import ExerciseTestbed, ObservedResponse
 
-MANY = 12
+CONCURRENT = 12
 HEARD_WITHIN_S = 1.0
 REFUSED_WITHIN_MS = 1_000
-NOWHERE = "0" * 14
+UNKNOWN_ID = "0" * 14
 
 
-async def check(chain: Bench, bus: Bench) -> None:
-    if post := await _on_an_ordinary_day(chain, "chain"):
-        await _of_one_who_asks(chain, post)
-    if post := await _on_an_ordinary_day(bus, "bus"):
-        await _of_one_who_has_heard(bus, post)
+async def check(chain_testbed: ExerciseTestbed, bus_testbed: ExerciseTestbed) -> None:
+    if post := await _check_without_faults(chain_testbed, "chain"):
+        await _check_chain_under_faults(chain_testbed, post)
+    if post := await _check_without_faults(bus_testbed, "bus"):
+        await _check_bus_under_faults(bus_testbed, post)
 
 
-async def _of_one_who_asks(bench: Bench, post: str) -> None:
-    likes = 1 + MANY
-    async with bench.broken("down", "posts"):
-        answer = await _like(bench, post)
-        meanwhile = await _count(bench, post)
+async def _check_chain_under_faults(testbed: ExerciseTestbed, post_id: str) -> None:
+    expected = 1 + CONCURRENT
+    async with testbed.fault_active("down", "posts"):
+        answer = await _like(testbed, post_id)
+        meanwhile = await _count(testbed, post_id)
     refused = 500 <= answer.status < 600 and answer.took_ms <= REFUSED_WITHIN_MS
-    seen = f"{answer} for a like, and {meanwhile} likes of {likes} told of meanwhile"
-    bench.note("chain down", refused and meanwhile == likes, seen)
+    observed = f"{answer} for a like, and {meanwhile} likes of {expected} told of meanwhile"
+    testbed.record("chain down", refused and meanwhile == expected, observed)
 
-    async with bench.broken("down", "likes"):
+    async with testbed.fault_active("down", "likes"):
         pass
-    kept, answer = await _count(bench, post), await _like(bench, post)
-    now = await _count(bench, post)
-    seen = f"{likes} likes were taken, {kept} are there after the restart; {answer} for one more, "
-    seen += f"and then {now}"
-    as_wanted = kept == likes and answer.status == 201 and now == likes + 1
-    bench.note("chain again", as_wanted, seen)
+    saved, answer = await _count(testbed, post_id), await _like(testbed, post_id)
+    now = await _count(testbed, post_id)
+    observed = (
+        f"{expected} likes were taken, {saved} are there after the restart; {answer} for one more, "
+    )
+    observed += f"and then {now}"
+    as_wanted = saved == expected and answer.status == 201 and now == expected + 1
+    testbed.record("chain again", as_wanted, observed)
 
 
-async def _of_one_who_has_heard(bench: Bench, post: str) -> None:
-    likes = 1 + MANY
-    async with bench.broken("down", "posts"), bench.broken("down", BUS):
-        answer = await _like(bench, post)
-        likes += answer.status == 201
-        meanwhile = await _count(bench, post)
-    seen = f"{answer} for a like, and {meanwhile} likes told of meanwhile"
-    bench.note("bus down", answer.status == 201 and meanwhile == likes, seen)
+async def _check_bus_under_faults(testbed: ExerciseTestbed, post_id: str) -> None:
+    expected = 1 + CONCURRENT
+    async with testbed.fault_active("down", "posts"), testbed.fault_active("down", BUS):
+        answer = await _like(testbed, post_id)
+        expected += answer.status == 201
+        meanwhile = await _count(testbed, post_id)
+    observed = f"{answer} for a like, and {meanwhile} likes told of meanwhile"
+    testbed.record("bus down", answer.status == 201 and meanwhile == expected, observed)
 
-    async with bench.broken("down", "likes"):
-        newer = await bench.post("Written while likes was away")
-    kept, answer = await _count(bench, post), await _like(bench, post)
-    heard, of_newer = await _like_when_known(bench, newer)
-    seen = f"{likes} likes were taken, {kept} are there after the restart; {answer} for one more, "
-    seen += f"{of_newer} for the new post"
-    bench.note("bus again", heard and answer.status == 201 and kept == likes, seen)
+    async with testbed.fault_active("down", "likes"):
+        newer_post_id = await testbed.post("Written while likes was away")
+    saved, answer = await _count(testbed, post_id), await _like(testbed, post_id)
+    known, of_newer = await _like_when_known(testbed, newer_post_id)
+    observed = (
+        f"{expected} likes were taken, {saved} are there after the restart; {answer} for one more, "
+    )
+    observed += f"{of_newer} for the new post"
+    testbed.record("bus again", known and answer.status == 201 and saved == expected, observed)
 
 
-async def _on_an_ordinary_day(bench: Bench, side: str) -> str:
+async def _check_without_faults(testbed: ExerciseTestbed, side: str) -> str:
     """Start `likes`, and like a post that existed before it; the post's id, "" if that fails."""
-    post = await bench.post("Written before likes was there")
-    await bench.start_student()
-    known, first = await _like_when_known(bench, post)
-    others = await asyncio.gather(*(_like(bench, post) for _ in range(MANY))) if known else []
-    taken = [answer for answer in (first, *others) if answer.status == 201]
-    count = await _count(bench, post)
-    seen = f"{len(taken)} of {1 + MANY} were taken, and {count} are counted"
-    if not taken:
-        seen += f"; the first like was answered with {first}"
-    if not bench.note(side, len(taken) == 1 + MANY == count, seen):
+    post = await testbed.post("Written before likes was there")
+    await testbed.start_student()
+    known, first = await _like_when_known(testbed, post)
+    others = (
+        await asyncio.gather(*(_like(testbed, post) for _ in range(CONCURRENT))) if known else []
+    )
+    accepted = [answer for answer in (first, *others) if answer.status == 201]
+    count = await _count(testbed, post)
+    observed = f"{len(accepted)} of {1 + CONCURRENT} were taken, and {count} are counted"
+    if not accepted:
+        observed += f"; the first like was answered with {first}"
+    if not testbed.record(side, len(accepted) == 1 + CONCURRENT == count, observed):
         return ""
-    answer, count = await _like(bench, NOWHERE), await _count(bench, NOWHERE)
-    seen = f"{answer}, and the likes of it are told to be {count}"
-    bench.note(f"{side} unknown", answer.status == 404 and not count, seen)
+    answer, count = await _like(testbed, UNKNOWN_ID), await _count(testbed, UNKNOWN_ID)
+    observed = f"{answer}, and the likes of it are told to be {count}"
+    testbed.record(f"{side} unknown", answer.status == 404 and not count, observed)
     return post
 
 
-def _path(post_id: str) -> str:
+def _likes_path(post_id: str) -> str:
     return f"/posts/{post_id}/likes"
 
 
-async def _like(bench: Bench, post_id: str) -> Seen:
-    return await bench.ask("POST", "likes", _path(post_id))
+async def _like(testbed: ExerciseTestbed, post_id: str) -> ObservedResponse:
+    return await testbed.ask("POST", "likes", _likes_path(post_id))
 
 
-async def _like_when_known(bench: Bench, post_id: str) -> tuple[bool, Seen]:
-    return await bench.ask_when(
-        *("POST", "likes", _path(post_id)),
+async def _like_when_known(testbed: ExerciseTestbed, post_id: str) -> tuple[bool, ObservedResponse]:
+    return await testbed.ask_until(
+        *("POST", "likes", _likes_path(post_id)),
         lambda answer: answer.status == 201,
         within_s=HEARD_WITHIN_S,
     )
 
 
-async def _count(bench: Bench, post_id: str) -> int | None:
+async def _count(testbed: ExerciseTestbed, post_id: str) -> int | None:
     """The number of likes that is reported for a post; None if the answer is something else."""
-    told: Any = (await bench.ask("GET", "likes", _path(post_id))).data
-    count = told.get("likes") if isinstance(told, dict) else None
+    data: Any = (await testbed.ask("GET", "likes", _likes_path(post_id))).data
+    count = data.get("likes") if isinstance(data, dict) else None
     return count if isinstance(count, int) else None
 
 
 EXERCISE = Exercise(
     name="likes",
     title="Add a likes service to both stacks",
-    pieces=(
-        Piece("sync-chain", "likes", "sync_chain/likes.py"),
-        Piece("async-bus", "likes", "async_bus/likes.py"),
+    submissions=(
+        Submission("sync-chain", "likes", "sync_chain/likes.py"),
+        Submission("async-bus", "likes", "async_bus/likes.py"),
     ),
     check=check,
     criteria=(
-        Criterion(
+        GradedCriterion(
             "chain",
-            f"In the chain {1 + MANY} likes of a post are taken (201), {MANY} of them at once, "
+            f"In the chain {1 + CONCURRENT} likes of a post are taken (201), {CONCURRENT} of them at once, "
             "and counted.",
             "Compare create_comment in lab/sync_chain/comments.py: what does it do first, and "
             "what belongs into the transaction?",
         ),
-        Criterion(
+        GradedCriterion(
             "chain unknown",
             "In the chain a like of a post that does not exist is answered with 404, and not "
             "counted.",
             "Who knows which posts exist? service.ask raises NotFound when it is told so, and the "
             "shell makes a 404 of that.",
         ),
-        Criterion(
+        GradedCriterion(
             "chain down",
             "While posts is down the chain's likes refuses a like with an error (5xx) within "
             f"{REFUSED_WITHIN_MS} ms, and still tells of those it has.",
             "Nobody can say now whether there is such a post. What is worse: a like refused, or a "
             "like of nothing? And whom does a count need?",
         ),
-        Criterion(
+        GradedCriterion(
             "chain again",
             "When posts is back, and likes was killed and started again, every like is there "
             "still, the refused one is not, and a new one is taken.",
             "What is in the database survives. In which order do you ask, and write?",
         ),
-        Criterion(
+        GradedCriterion(
             "bus",
-            f"On the bus {1 + MANY} likes of a post that was written before likes was there are "
-            f"taken (201), {MANY} of them at once, and counted.",
+            f"On the bus {1 + CONCURRENT} likes of a post that was written before likes was there are "
+            f"taken (201), {CONCURRENT} of them at once, and counted.",
             "Compare create_comment in lab/async_bus/comments.py: where does it look, and who has "
             "written there what it finds?",
         ),
-        Criterion(
+        GradedCriterion(
             "bus unknown",
             "On the bus a like of a post that does not exist is answered with 404, and not "
             "counted.",
             "lab.domain.errors has an error for what is not known here.",
         ),
-        Criterion(
+        GradedCriterion(
             "bus down",
             "While posts is down, and the bus too, the bus side's likes takes likes as ever.",
             "What it has heard before, it has a copy of. Does your handler need anybody else?",
         ),
-        Criterion(
+        GradedCriterion(
             "bus again",
             "When likes was killed and started again, every like is there still, the post can be "
             "liked again, and so can one that was written meanwhile, within "

@@ -9,117 +9,123 @@ from collections import Counter
 
 from lab.domain.model import FeedEntry
 from lab.domain.services import BUS
-from lab.exercises.exercise import Criterion, Exercise, Piece
-from lab.exercises.testbed import Bench, Seen
+from lab.exercises.exercise import Exercise, GradedCriterion, Submission
+from lab.exercises.testbed import ExerciseTestbed, ObservedResponse
 
 ANSWER_WITHIN_MS = 500
 TOLD_WITHIN_S = 4.0
 MANY = 3
 
 
-async def check(bench: Bench) -> None:
+async def check(testbed: ExerciseTestbed) -> None:
     acknowledged: list[str] = []
-    slow: list[Seen] = []
+    slow: list[ObservedResponse] = []
 
     async def write(count: int) -> int:
         """The number of posts that were accepted in time."""
-        taken = 0
+        in_time = 0
         for _ in range(count):
-            answer = await bench.ask("POST", "posts", "/posts", {"title": f"{len(acknowledged)}"})
+            answer = await testbed.ask("POST", "posts", "/posts", {"title": f"{len(acknowledged)}"})
             post_id = _id_of(answer)
             if answer.status == 201 and post_id:
                 acknowledged.append(post_id)
-                taken += answer.took_ms <= ANSWER_WITHIN_MS
+                in_time += answer.took_ms <= ANSWER_WITHIN_MS
             if answer.status != 201 or answer.took_ms > ANSWER_WITHIN_MS:
                 slow.append(answer)
-        return taken
+        return in_time
 
-    def whole(entries: list[FeedEntry]) -> bool:
+    def is_complete(entries: list[FeedEntry]) -> bool:
         return set(acknowledged) <= {entry.id for entry in entries}
 
-    async def see(key: str, taken: int = MANY) -> bool:
-        fine, look = await bench.feed_when(whole, TOLD_WITHIN_S)
-        missing = len(set(acknowledged) - {entry.id for entry in look.feed() or []})
-        seen = f"{taken} of {MANY} posts were taken in time, and {missing} acknowledged ones "
-        seen += "are not in the feed"
-        return bench.note(key, fine and taken == MANY, seen + (f"; {slow[-1]}" if slow else ""))
+    async def check_feed(key: str, in_time: int = MANY) -> bool:
+        complete, response = await testbed.feed_until(is_complete, TOLD_WITHIN_S)
+        missing = len(set(acknowledged) - {entry.id for entry in response.feed() or []})
+        observed = f"{in_time} of {MANY} posts were taken in time, and {missing} acknowledged ones "
+        observed += "are not in the feed"
+        return testbed.record(
+            key, complete and in_time == MANY, observed + (f"; {slow[-1]}" if slow else "")
+        )
 
-    if not await see("calm", await write(MANY)):
+    if not await check_feed("calm", await write(MANY)):
         return
-    async with bench.broken("down", BUS):
-        taken = await write(MANY)
-    await see("away", taken)
+    async with testbed.fault_active("down", BUS):
+        in_time = await write(MANY)
+    await check_feed("away", in_time)
 
-    async with bench.broken("down", BUS):
-        taken = await write(MANY)
-        async with bench.broken("down", "posts"):
+    async with testbed.fault_active("down", BUS):
+        in_time = await write(MANY)
+        async with testbed.fault_active("down", "posts"):
             pass  # killed and restarted while the bus is still down
-    await see("killed", taken)
+    await check_feed("killed", in_time)
 
     slow.clear()
-    async with bench.broken("hang", BUS):
-        taken = await write(MANY)
-    await see("hanging", taken)
+    async with testbed.fault_active("hang", BUS):
+        in_time = await write(MANY)
+    await check_feed("hanging", in_time)
 
-    refused = await bench.ask("POST", "posts", "/posts", {"title": " "})
-    told = _told_of(await bench.ask("GET", BUS, "/events?after=0"))
-    strangers = [one for one in told if one not in acknowledged]
-    seen = (
-        f"{refused.status} for a post without a title, and {len(strangers)} events tell of others"
+    refused = await testbed.ask("POST", "posts", "/posts", {"title": " "})
+    published = _published_posts(await testbed.ask("GET", BUS, "/events?after=0"))
+    unknown = [one for one in published if one not in acknowledged]
+    observed = (
+        f"{refused.status} for a post without a title, and {len(unknown)} events tell of others"
     )
-    bench.note("refused", refused.status == 400 and not strangers, seen)
-    often = sum(count > 1 for count in told.values())
-    bench.note("once", bool(told) and not often, f"{often} of {len(told)} posts were told twice")
+    testbed.record("refused", refused.status == 400 and not unknown, observed)
+    duplicated = sum(count > 1 for count in published.values())
+    testbed.record(
+        "once",
+        bool(published) and not duplicated,
+        f"{duplicated} of {len(published)} posts were told twice",
+    )
 
 
-def _id_of(answer: Seen) -> str:
+def _id_of(answer: ObservedResponse) -> str:
     try:
         return str(json.loads(answer.body)["id"])
     except (ValueError, TypeError, LookupError):
         return ""
 
 
-def _told_of(log: Seen) -> Counter[str]:
+def _published_posts(response: ObservedResponse) -> Counter[str]:
     """The number of PostCreated events per post in the bus's log."""
-    events = [json.loads(line) for line in log.body.splitlines()]
+    events = [json.loads(line) for line in response.body.splitlines()]
     return Counter(one["data"].get("id", "") for one in events if one["type"] == "PostCreated")
 
 
 EXERCISE = Exercise(
     name="outbox",
     title="Write the outbox",
-    pieces=(Piece("async-bus", "posts", "posts.py", {"outbox": False}),),
+    submissions=(Submission("async-bus", "posts", "posts.py", {"outbox": False}),),
     check=check,
     criteria=(
-        Criterion(
+        GradedCriterion(
             "calm",
             "While nothing is broken, a new post comes into the feed.",
             "Leave what already works as it is.",
         ),
-        Criterion(
+        GradedCriterion(
             "away",
             f"While the bus is away posts are taken within {ANSWER_WITHIN_MS} ms; when it is back, "
             f"they come into the feed within {TOLD_WITHIN_S:g} s.",
             "Put the event into a table, in the same transaction as the post. Something else, a "
             "thread, brings what is in there to the bus, and tries again until the bus has it.",
         ),
-        Criterion(
+        GradedCriterion(
             "killed",
             "The same when posts is killed before the bus is back.",
             "What is on disk survives: begin with what is still in the table. And don't take an "
             "event out before the bus has said that it has it.",
         ),
-        Criterion(
+        GradedCriterion(
             "hanging",
             "While the bus hangs, posts are taken just as fast, and told when it goes on.",
             "Is there anything left in the handler that waits for the bus?",
         ),
-        Criterion(
+        GradedCriterion(
             "refused",
             "A post that is refused is not told.",
             "Tell only what is committed.",
         ),
-        Criterion(
+        GradedCriterion(
             "once",
             "No post is on the bus twice.",
             "An event that is sent again must be the same event, with the same id: then the bus "

@@ -8,105 +8,113 @@ import json
 
 from lab.domain.model import FeedEntry
 from lab.domain.services import BUS
-from lab.exercises.exercise import Criterion, Exercise, Piece
-from lab.exercises.testbed import Bench, Seen
+from lab.exercises.exercise import Exercise, GradedCriterion, Submission
+from lab.exercises.testbed import ExerciseTestbed, ObservedResponse
 
 WITHIN_S = 2.0
-MANY = 10
-IN_THE_WAY = "comments"
+POSTS_PER_FAULT = 10
+BLOCKED_SUBSCRIBER = "comments"
 
 
-async def check(bench: Bench) -> None:
+async def check(testbed: ExerciseTestbed) -> None:
     posts: list[str] = []
 
     async def write(count: int = 1) -> None:
-        posts.extend([await bench.post(f"Post {len(posts)}") for _ in range(count)])
+        posts.extend([await testbed.post(f"Post {len(posts)}") for _ in range(count)])
 
-    def whole(entries: list[FeedEntry]) -> bool:
+    def is_complete(entries: list[FeedEntry]) -> bool:
         return {entry.id for entry in entries} == set(posts)
 
     await write()
-    comment = await bench.comment(posts[0], "Hello")
+    comment = await testbed.comment(posts[0], "Hello")
 
-    def judged(entries: list[FeedEntry]) -> bool:
+    def is_moderated(entries: list[FeedEntry]) -> bool:
         known = {one.id: one.status for entry in entries for one in entry.comments}
-        return whole(entries) and known == {comment: "approved"}
+        return is_complete(entries) and known == {comment: "approved"}
 
-    fine, look = await bench.feed_when(judged)
-    if not bench.note("calm", fine, f"{look.shown()}; written were 1 and {int(bool(comment))}"):
+    complete, response = await testbed.feed_until(is_moderated)
+    if not testbed.record(
+        "calm", complete, f"{response.summary()}; written were 1 and {int(bool(comment))}"
+    ):
         return
 
     for key, kind in (("down", "down"), ("refusing", "error"), ("hanging", "hang")):
-        heard = len(posts)
-        async with bench.broken(kind, IN_THE_WAY):
-            await write(MANY)
-            fine, look = await bench.feed_when(whole, WITHIN_S)
+        before_fault = len(posts)
+        async with testbed.fault_active(kind, BLOCKED_SUBSCRIBER):
+            await write(POSTS_PER_FAULT)
+            complete, response = await testbed.feed_until(is_complete, WITHIN_S)
             if key == "hanging":
-                array = await bench.ask("GET", BUS, "/events", within_s=WITHIN_S)
-        shown = {entry.id for entry in look.feed() or []} & set(posts[heard:])
-        bench.note(
-            key, fine, f"{len(shown)} of {MANY} new posts came to query within {WITHIN_S:g} s"
+                events_response = await testbed.ask("GET", BUS, "/events", within_s=WITHIN_S)
+        shown = {entry.id for entry in response.feed() or []} & set(posts[before_fault:])
+        testbed.record(
+            key,
+            complete,
+            f"{len(shown)} of {POSTS_PER_FAULT} new posts came to query within {WITHIN_S:g} s",
         )
 
-    told = _posts_in(array)
-    seen = f"{array}, with {len(told)} of {len(posts)} posts"
-    bench.note("answers", sorted(told) == sorted(posts), seen)
+    published = _published_posts(events_response)
+    observed = f"{events_response}, with {len(published)} of {len(posts)} posts"
+    testbed.record("answers", sorted(published) == sorted(posts), observed)
 
     await write()
-    comment_after = await bench.comment(posts[-1], "Back again")
-    seen = "it took a comment on a new post" if comment_after else "it never heard of a new post"
-    bench.note("back", bool(comment_after), seen)
+    comment_after = await testbed.comment(posts[-1], "Back again")
+    observed = (
+        "it took a comment on a new post" if comment_after else "it never heard of a new post"
+    )
+    testbed.record("back", bool(comment_after), observed)
 
 
-def _posts_in(array: Seen) -> list[str]:
+def _published_posts(response: ObservedResponse) -> list[str]:
     """The ids of the posts whose PostCreated the bus has stored; [] if its answer is malformed."""
     try:
-        return [event["data"]["id"] for event in json.loads(array.body) if _is_post(event)]
+        return [
+            event["data"]["id"] for event in json.loads(response.body) if _is_post_created(event)
+        ]
     except (ValueError, TypeError, LookupError):
         return []
 
 
-def _is_post(event: dict[str, object]) -> bool:
+def _is_post_created(event: dict[str, object]) -> bool:
     return event["type"] == "PostCreated"
 
 
 EXERCISE = Exercise(
     name="starving",
     title="Repair a bus that starves its subscribers",
-    pieces=(Piece("async-bus", BUS, "bus.py", {"bus": "course"}),),
+    submissions=(Submission("async-bus", BUS, "bus.py", {"bus": "course"}),),
     check=check,
     criteria=(
-        Criterion(
+        GradedCriterion(
             "calm",
             "While all are well, a post and a comment with its verdict come into the feed.",
             "Leave what already works as it is: every subscriber gets every event, once.",
         ),
-        Criterion(
+        GradedCriterion(
             "down",
-            f"While {IN_THE_WAY} is down, query hears of new posts within {WITHIN_S:g} s.",
+            f"While {BLOCKED_SUBSCRIBER} is down, query hears of new posts within {WITHIN_S:g} s.",
             "Who is told behind the one that is down? Where does the error go, and what does it "
             "skip?",
         ),
-        Criterion(
+        GradedCriterion(
             "refusing",
-            f"While {IN_THE_WAY} answers every event with an error, the same.",
+            f"While {BLOCKED_SUBSCRIBER} answers every event with an error, the same.",
             "One subscriber's trouble is nobody else's: catch the error where only that one is "
             "concerned.",
         ),
-        Criterion(
+        GradedCriterion(
             "hanging",
-            f"While {IN_THE_WAY} takes events and never answers, the same.",
+            f"While {BLOCKED_SUBSCRIBER} takes events and never answers, the same.",
             "Catching errors does not help: there is none. Whoever waits in a row waits for the "
             "slowest. How can the bus tell several at once (asyncio.create_task)?",
         ),
-        Criterion(
+        GradedCriterion(
             "answers",
             f"Even then `GET /events` is answered within {WITHIN_S:g} s, with every event once.",
             "The bus keeps an event and says OK; the telling goes on behind it.",
         ),
-        Criterion(
+        GradedCriterion(
             "back",
-            f"When {IN_THE_WAY} is well again, it hears what is new.",
+            f"When {BLOCKED_SUBSCRIBER} is well again, it hears what is new.",
             "Don't give a subscriber up for ever because it failed for a while.",
         ),
     ),

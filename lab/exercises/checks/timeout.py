@@ -6,86 +6,98 @@ timeout frees the worker, and leaves a decision: what do readers get instead?
 """
 
 from lab.domain.model import FeedEntry
-from lab.exercises.exercise import Criterion, Exercise, Piece
-from lab.exercises.testbed import Bench, median_and_max
+from lab.exercises.exercise import Exercise, GradedCriterion, Submission
+from lab.exercises.testbed import ExerciseTestbed, median_and_max
 
 WITHIN_S = 1.0
 READERS, EVERY_S = 20, 0.1
 ORDINARY_MS = 60
 
 
-async def check(bench: Bench) -> None:
-    posts = [await bench.post(f"Post {number}") for number in range(3)]
-    comments = {await bench.comment(posts[0], "First"), await bench.comment(posts[2], "Second")}
+async def check(testbed: ExerciseTestbed) -> None:
+    posts = [await testbed.post(f"Post {number}") for number in range(3)]
+    comments = {await testbed.comment(posts[0], "First"), await testbed.comment(posts[2], "Second")}
 
-    def whole(entries: list[FeedEntry]) -> bool:
+    def is_complete(entries: list[FeedEntry]) -> bool:
         shown = {comment.id for entry in entries for comment in entry.comments}
         return [entry.id for entry in entries] == posts[::-1] and shown == comments
 
-    fine, look = await bench.feed_when(whole)
-    if not bench.note("calm", fine, look.shown()):
+    complete, response = await testbed.feed_until(is_complete)
+    if not testbed.record("calm", complete, response.summary()):
         return
 
-    async with bench.broken("hang", "comments"):
-        looks = await bench.feeds(READERS, EVERY_S, within_s=4 * WITHIN_S)
-    late = [look for look in looks if not look.status or look.took_ms > WITHIN_S * 1_000]
-    seen = f"{len(late)} of {READERS} readers waited longer: {median_and_max(looks)}"
-    bench.note("in time", not late, seen)
-    without = [look for look in looks if [entry.id for entry in look.feed() or []] != posts[::-1]]
-    seen = f"{len(without)} of {READERS} had no feed with the posts"
-    bench.note("posts", not without, seen + (f"; one had {without[0]}" if without else ""))
+    async with testbed.fault_active("hang", "comments"):
+        responses = await testbed.feeds(READERS, EVERY_S, within_s=4 * WITHIN_S)
+    late = [look for look in responses if not look.status or look.took_ms > WITHIN_S * 1_000]
+    observed = f"{len(late)} of {READERS} readers waited longer: {median_and_max(responses)}"
+    testbed.record("in time", not late, observed)
+    without_posts = [
+        look for look in responses if [entry.id for entry in look.feed() or []] != posts[::-1]
+    ]
+    observed = f"{len(without_posts)} of {READERS} had no feed with the posts"
+    testbed.record(
+        "posts",
+        not without_posts,
+        observed + (f"; one had {without_posts[0]}" if without_posts else ""),
+    )
 
-    back, look = await bench.feed_when(whole)
-    bench.note("back", back, look.shown())
+    restored, response = await testbed.feed_until(is_complete)
+    testbed.record("back", restored, response.summary())
 
-    async with bench.broken("latency", "comments", ms=ORDINARY_MS):
-        looks = await bench.feeds(5, EVERY_S, within_s=4 * WITHIN_S)
-    good = sum(whole(look.feed() or []) for look in looks)
-    bench.note("patient", good == len(looks), f"{good} of {len(looks)} feeds had all comments")
+    async with testbed.fault_active("latency", "comments", ms=ORDINARY_MS):
+        responses = await testbed.feeds(5, EVERY_S, within_s=4 * WITHIN_S)
+    complete_feeds = sum(is_complete(look.feed() or []) for look in responses)
+    testbed.record(
+        "patient",
+        complete_feeds == len(responses),
+        f"{complete_feeds} of {len(responses)} feeds had all comments",
+    )
 
-    async with bench.broken("hang", "posts"):
-        looks = await bench.feeds(3, EVERY_S, within_s=4 * WITHIN_S)
-    honest = all(500 <= look.status < 600 and look.took_ms <= WITHIN_S * 1_000 for look in looks)
-    bench.note("honest", honest, "; ".join(map(str, looks)))
+    async with testbed.fault_active("hang", "posts"):
+        responses = await testbed.feeds(3, EVERY_S, within_s=4 * WITHIN_S)
+    all_errors = all(
+        500 <= look.status < 600 and look.took_ms <= WITHIN_S * 1_000 for look in responses
+    )
+    testbed.record("honest", all_errors, "; ".join(map(str, responses)))
 
 
 EXERCISE = Exercise(
     name="timeout",
     title="Give the chain a timeout that saves the feed",
-    pieces=(Piece("sync-chain", "query", "query.py"),),
+    submissions=(Submission("sync-chain", "query", "query.py"),),
     check=check,
     criteria=(
-        Criterion(
+        GradedCriterion(
             "calm",
             "While nothing is broken, the feed has all posts and all comments.",
             "Leave what already works as it is: know_posts, know_comments, feed_of.",
         ),
-        Criterion(
+        GradedCriterion(
             "in time",
             f"While comments hangs, every reader has an answer within {WITHIN_S:g} s.",
             "How long does query wait for comments? A hanging service takes connections and never "
             "answers, and query has eight workers: how many readers can wait at once, and what "
             "becomes of the ninth?",
         ),
-        Criterion(
+        GradedCriterion(
             "posts",
             "While comments hangs, the feed still has all posts.",
             "A timeout turns waiting into an error (lab.domain.errors: what kind is it?). Which "
             "part of the feed can do without an answer, and which can't?",
         ),
-        Criterion(
+        GradedCriterion(
             "back",
             "When comments is well again, so is the feed.",
             "What you did for the bad time must end with it: ask again for every feed.",
         ),
-        Criterion(
+        GradedCriterion(
             "patient",
             f"While comments takes {ORDINARY_MS} ms longer, as on any busy day, no comment is "
             "missing.",
             "A timeout is a bet on what is ordinary. Which is shorter than every outage, and "
             "longer than a busy day?",
         ),
-        Criterion(
+        GradedCriterion(
             "honest",
             f"While posts hangs, readers get an error (5xx) within {WITHIN_S:g} s, not an empty "
             "feed.",

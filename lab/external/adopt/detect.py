@@ -11,43 +11,69 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.external.adopt.languages import FRONT_ENDS, GO, NODE, PYTHON, SHELL
-from lab.external.adopt.sources import Found, Guess, Source, first, slug_of
+from lab.external.adopt.sources import (
+    DetectedService,
+    GuessedValue,
+    SourceFile,
+    first_match,
+    service_slug,
+)
 from lab.external.target import COURSE_PORTS
 
 # ── Services of each language
 
-_RUNNERS = re.compile(r"^(?:npx\s+)?nodemon\s+(?:--?\w+\s+)*")
-_ENTRIES = ("index.js", "app.js", "server.js", "src/index.js", "index.mjs", "src/server.js")
-_STARTERS = ("start.sh", "run.sh", "serve.sh", "service.sh")
-_LISTENED = re.compile(r"sys\.argv\[1\]")
-_COMMAND = re.compile(r"^CMD\s+(?P<list>\[[^\]\n]+\])|^CMD\s+(?P<text>.+)$", re.MULTILINE)
-_EXPOSED = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})", re.MULTILINE)
+_NODEMON = re.compile(r"^(?:npx\s+)?nodemon\s+(?:--?\w+\s+)*")
+_NODE_ENTRY_FILES = (
+    "index.js",
+    "app.js",
+    "server.js",
+    "src/index.js",
+    "index.mjs",
+    "src/server.js",
+)
+_START_SCRIPTS = ("start.sh", "run.sh", "serve.sh", "service.sh")
+_PORT_ARGUMENT = re.compile(r"sys\.argv\[1\]")
+_DOCKER_CMD = re.compile(r"^CMD\s+(?P<list>\[[^\]\n]+\])|^CMD\s+(?P<text>.+)$", re.MULTILINE)
+_DOCKER_EXPOSE = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})", re.MULTILINE)
 
 
-def node(
-    cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
-) -> Iterator[Found]:
+def find_node(
+    cwd: Path,
+    files_here: list[SourceFile],
+    files_below: list[SourceFile],
+    name: str,
+    skipped: list[str],
+) -> Iterator[DetectedService]:
     """A package.json with code that listens, or has routes or a port. Without a package.json: a
     file that listens and has a usual name, such as `server.js`."""
-    package = next((one for one in here if one.path.name == "package.json"), None)
+    package = next((one for one in files_here if one.path.name == "package.json"), None)
     if package is None:
-        yield from _bare_node(cwd, here, inside, name)
+        yield from _find_bare_node(cwd, files_here, files_below, name)
         return
     try:
-        told = json.loads(package.text)
-        scripts, needs = dict(told.get("scripts") or {}), dict(told.get("dependencies") or {})
-        every = {**needs, **dict(told.get("devDependencies") or {})}
+        manifest = json.loads(package.text)
+        scripts, needs = (
+            dict(manifest.get("scripts") or {}),
+            dict(manifest.get("dependencies") or {}),
+        )
+        every = {**needs, **dict(manifest.get("devDependencies") or {})}
     except (ValueError, AttributeError, TypeError, RecursionError):
-        left_out.append(f"{package.path.as_posix()}: it is no JSON that npm could read.")
+        skipped.append(f"{package.path.as_posix()}: it is no JSON that npm could read.")
         return
     if front := [one for one in FRONT_ENDS if one in every]:
-        left_out.append(f"{cwd.as_posix()}: it uses {front[0]}, so it runs in a browser.")
+        skipped.append(f"{cwd.as_posix()}: it uses {front[0]}, so it runs in a browser.")
         return
-    code = [one for one in inside if one.path.suffix in NODE.suffixes and _is_own(one, cwd, inside)]
-    if not first((NODE.serves, *NODE.routes, *NODE.ports), code):
+    code = [
+        one
+        for one in files_below
+        if one.path.suffix in NODE.suffixes and _belongs_to(one, cwd, files_below)
+    ]
+    if not first_match((NODE.server, *NODE.routes, *NODE.ports), code):
         return
     files = {one.path.relative_to(cwd).as_posix() for one in code}
-    service = Found(slug_of(name), cwd, _node_command(package, told, scripts, files), code, NODE)
+    service = DetectedService(
+        service_slug(name), cwd, _guess_node_command(package, manifest, scripts, files), code, NODE
+    )
     if needs:
         service.notes.append(
             f"It needs {', '.join(list(needs)[:6])}: run `npm install` there once."
@@ -55,56 +81,78 @@ def node(
     yield service
 
 
-def _bare_node(cwd: Path, here: list[Source], inside: list[Source], name: str) -> Iterator[Found]:
-    entries = [one for one in inside if one.path.name in _ENTRIES and NODE.serves.search(one.text)]
+def _find_bare_node(
+    cwd: Path, files_here: list[SourceFile], files_below: list[SourceFile], name: str
+) -> Iterator[DetectedService]:
+    entries = [
+        one
+        for one in files_below
+        if one.path.name in _NODE_ENTRY_FILES and NODE.server.search(one.text)
+    ]
     entry = min(
-        (one for one in entries if one in here),
-        key=lambda one: _ENTRIES.index(one.path.name),
+        (one for one in entries if one in files_here),
+        key=lambda one: _NODE_ENTRY_FILES.index(one.path.name),
         default=None,
     )
     if entry is None:
         return
-    others = [one.path.parent for one in entries if one not in here]
+    others = [one.path.parent for one in entries if one not in files_here]
     code = [
         one
-        for one in inside
+        for one in files_below
         if one.path.suffix in NODE.suffixes
-        and _is_own(one, cwd, inside)
+        and _belongs_to(one, cwd, files_below)
         and not any(one.path.is_relative_to(folder) for folder in others)
     ]
     why = f"{entry.path.as_posix()} listens, and no package.json is beside it"
-    yield Found(slug_of(name), cwd, Guess(f"node {entry.path.name}", why), code, NODE)
+    yield DetectedService(
+        service_slug(name), cwd, GuessedValue(f"node {entry.path.name}", why), code, NODE
+    )
 
 
-def _node_command(
-    package: Source, told: dict[str, object], scripts: object, files: set[str]
-) -> Guess:
+def _guess_node_command(
+    package: SourceFile, manifest: dict[str, object], scripts: object, files: set[str]
+) -> GuessedValue:
     at = package.path.as_posix()
     start = scripts.get("start") if isinstance(scripts, dict) else None
     if isinstance(start, str):
-        plain = _RUNNERS.sub("node ", start)
+        plain = _NODEMON.sub("node ", start)
         if plain != start:
-            return Guess(plain, f'{at}: "start": "{start}"; nodemon would start it by itself')
+            return GuessedValue(
+                plain, f'{at}: "start": "{start}"; nodemon would start it by itself'
+            )
         if re.fullmatch(r"node\s+[\w./-]+", start):
-            return Guess(start, f'{at}: "start": "{start}"')
-        return Guess("npm start", f'{at}: "start": "{start}"', sure="ts-node" not in start)
-    main = str(told.get("main") or "")
-    entry = next((one for one in (main, *_ENTRIES) if one in files), "")
+            return GuessedValue(start, f'{at}: "start": "{start}"')
+        return GuessedValue(
+            "npm start", f'{at}: "start": "{start}"', certain="ts-node" not in start
+        )
+    main = str(manifest.get("main") or "")
+    entry = next((one for one in (main, *_NODE_ENTRY_FILES) if one in files), "")
     if entry:
         why = f'{at}: "main"' if entry == main else f"there is {entry}"
-        return Guess(f"node {entry}", f"{why}, and no start script")
-    return Guess("npm start", "a package.json, and nothing in it says how to start", sure=False)
+        return GuessedValue(f"node {entry}", f"{why}, and no start script")
+    return GuessedValue(
+        "npm start", "a package.json, and nothing in it says how to start", certain=False
+    )
 
 
-def go(
-    cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
-) -> Iterator[Found]:
+def find_go(
+    cwd: Path,
+    files_here: list[SourceFile],
+    files_below: list[SourceFile],
+    name: str,
+    skipped: list[str],
+) -> Iterator[DetectedService]:
     """A Go program that listens."""
-    code = [one for one in here if one.path.suffix == ".go" and "package main" in one.text]
-    if any(GO.serves.search(one.text) for one in code):
-        every = [one for one in inside if one.path.suffix == ".go"]
-        service = Found(
-            slug_of(name), cwd, Guess("go run .", f"{code[0].path.as_posix()}"), every, GO
+    code = [one for one in files_here if one.path.suffix == ".go" and "package main" in one.text]
+    if any(GO.server.search(one.text) for one in code):
+        every = [one for one in files_below if one.path.suffix == ".go"]
+        service = DetectedService(
+            service_slug(name),
+            cwd,
+            GuessedValue("go run .", f"{code[0].path.as_posix()}"),
+            every,
+            GO,
         )
         service.notes.append(
             "`go run` compiles at each start. Faster: `go build -o service .`, and its name here."
@@ -112,11 +160,15 @@ def go(
         yield service
 
 
-def python(
-    cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
-) -> Iterator[Found]:
+def find_python(
+    cwd: Path,
+    files_here: list[SourceFile],
+    files_below: list[SourceFile],
+    name: str,
+    skipped: list[str],
+) -> Iterator[DetectedService]:
     """Python programs: each file that serves HTTP and that no other file imports."""
-    code = {one.path.stem: one for one in here if one.path.suffix == ".py"}
+    code = {one.path.stem: one for one in files_here if one.path.suffix == ".py"}
     imported = {
         stem
         for stem in code
@@ -126,71 +178,99 @@ def python(
     programs = [
         one
         for stem, one in code.items()
-        if stem not in imported and (first((PYTHON.serves, *PYTHON.routes), [one]))
+        if stem not in imported and (first_match((PYTHON.server, *PYTHON.routes), [one]))
     ]
     libraries = [code[stem] for stem in imported]
     for one in programs:
-        called = one.path.stem if len(programs) > 1 else name
-        yield Found(
-            slug_of(called), cwd, _python_command(one, libraries), [one, *libraries], PYTHON
+        program_name = one.path.stem if len(programs) > 1 else name
+        yield DetectedService(
+            service_slug(program_name),
+            cwd,
+            _guess_python_command(one, libraries),
+            [one, *libraries],
+            PYTHON,
         )
 
 
-def _python_command(program: Source, libraries: list[Source]) -> Guess:
+def _guess_python_command(program: SourceFile, libraries: list[SourceFile]) -> GuessedValue:
     text, stem, at = program.text, program.path.stem, program.path.as_posix()
     app = re.search(r"^(\w+)\s*=\s*(Flask|FastAPI|Starlette|Quart)\(", text, re.MULTILINE)
     runs = re.search(r"\.run\(|serve_forever|run_app\(|^\s*serve\(", text, re.MULTILINE)
     if app and not runs:
         if app[2] == "Flask":
-            return Guess(f"flask --app {stem}:{app[1]} run --port {{port}}", f"{at}: {app[0]}...)")
-        return Guess(f"uvicorn {stem}:{app[1]} --port {{port}}", f"{at}: {app[0]}...)")
-    if first((_LISTENED,), [program, *libraries]):
-        return Guess(f"python3 {stem}.py {{port}}", f"{at}; its first argument is the port")
-    return Guess(f"python3 {stem}.py", at)
+            return GuessedValue(
+                f"flask --app {stem}:{app[1]} run --port {{port}}", f"{at}: {app[0]}...)"
+            )
+        return GuessedValue(f"uvicorn {stem}:{app[1]} --port {{port}}", f"{at}: {app[0]}...)")
+    if first_match((_PORT_ARGUMENT,), [program, *libraries]):
+        return GuessedValue(f"python3 {stem}.py {{port}}", f"{at}; its first argument is the port")
+    return GuessedValue(f"python3 {stem}.py", at)
 
 
-def shell(
-    cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
-) -> Iterator[Found]:
+def find_shell(
+    cwd: Path,
+    files_here: list[SourceFile],
+    files_below: list[SourceFile],
+    name: str,
+    skipped: list[str],
+) -> Iterator[DetectedService]:
     """A shell script with a usual name, such as `start.sh`."""
-    for starter in _STARTERS:
-        if one := next((source for source in here if source.path.name == starter), None):
-            code = [source for source in here if source.path.suffix == ".sh"]
-            yield Found(
-                slug_of(name), cwd, Guess(f"sh {starter}", one.path.as_posix()), code, SHELL
+    for starter in _START_SCRIPTS:
+        if one := next((source for source in files_here if source.path.name == starter), None):
+            code = [source for source in files_here if source.path.suffix == ".sh"]
+            yield DetectedService(
+                service_slug(name),
+                cwd,
+                GuessedValue(f"sh {starter}", one.path.as_posix()),
+                code,
+                SHELL,
             )
             return
 
 
-def docker(
-    cwd: Path, here: list[Source], inside: list[Source], name: str, left_out: list[str]
-) -> Iterator[Found]:
+def find_docker(
+    cwd: Path,
+    files_here: list[SourceFile],
+    files_below: list[SourceFile],
+    name: str,
+    skipped: list[str],
+) -> Iterator[DetectedService]:
     """A service in any other language, known only from its Dockerfile."""
-    for one in here:
-        told = _COMMAND.search(one.text) if one.path.name == "Dockerfile" else None
-        if told is None:
+    for one in files_here:
+        command_line = _DOCKER_CMD.search(one.text) if one.path.name == "Dockerfile" else None
+        if command_line is None:
             continue
         try:
-            words = json.loads(told["list"]) if told["list"] else [told["text"].strip()]
+            words = (
+                json.loads(command_line["list"])
+                if command_line["list"]
+                else [command_line["text"].strip()]
+            )
             command = " ".join(map(str, words))
         except ValueError:
             continue
-        service = Found(
-            slug_of(name), cwd, Guess(command, one.place(told.start()), sure=False), [one], SHELL
+        service = DetectedService(
+            service_slug(name),
+            cwd,
+            GuessedValue(command, one.location(command_line.start()), certain=False),
+            [one],
+            SHELL,
         )
         service.notes.append("Nothing but its Dockerfile was understood.")
-        if exposed := _EXPOSED.search(one.text):
-            service.port = Guess(exposed["port"], one.place(exposed.start()), sure=False)
+        if exposed := _DOCKER_EXPOSE.search(one.text):
+            service.port = GuessedValue(
+                exposed["port"], one.location(exposed.start()), certain=False
+            )
         yield service
 
 
-def _is_own(source: Source, cwd: Path, inside: list[Source]) -> bool:
+def _belongs_to(source: SourceFile, cwd: Path, files_below: list[SourceFile]) -> bool:
     """Whether a file belongs to the service in `cwd`, and not to a package in a folder below."""
-    below = (one.path.parent for one in inside if one.path.name == "package.json")
+    below = (one.path.parent for one in files_below if one.path.name == "package.json")
     return not any(folder != cwd and source.path.is_relative_to(folder) for folder in below)
 
 
-LOOKS = (node, go, python, shell, docker)
+DETECTORS = (find_node, find_go, find_python, find_shell, find_docker)
 """The most certain first. The first function that finds services in a folder decides."""
 
 
@@ -199,38 +279,40 @@ LOOKS = (node, go, python, shell, docker)
 _ORDER = tuple(COURSE_PORTS)
 
 
-def find_services(sources: list[Source], folder: str) -> tuple[list[Found], list[str]]:
+def find_services(
+    sources: list[SourceFile], folder: str
+) -> tuple[list[DetectedService], list[str]]:
     """The services, and a sentence for each thing that looks like a service but is none."""
-    of: dict[Path, list[Source]] = {}
+    by_folder: dict[Path, list[SourceFile]] = {}
     for source in sources:
-        of.setdefault(source.path.parent, []).append(source)
-    found: list[Found] = []
-    left_out: list[str] = []
-    taken: set[Path] = set()
-    for cwd in of:
-        if any(cwd.is_relative_to(other) and other != Path() for other in taken):
+        by_folder.setdefault(source.path.parent, []).append(source)
+    found: list[DetectedService] = []
+    skipped: list[str] = []
+    used_folders: set[Path] = set()
+    for cwd in by_folder:
+        if any(cwd.is_relative_to(other) and other != Path() for other in used_folders):
             continue
-        inside = [one for one in sources if one.path.is_relative_to(cwd)]
-        for look in LOOKS:
-            services = list(look(cwd, of[cwd], inside, cwd.name or folder, left_out))
+        files_below = [one for one in sources if one.path.is_relative_to(cwd)]
+        for detect in DETECTORS:
+            services = list(detect(cwd, by_folder[cwd], files_below, cwd.name or folder, skipped))
             if services:
                 found += services
-                taken.add(cwd)
+                used_folders.add(cwd)
                 break
     if any(one.cwd != Path() for one in found):
         for one in [one for one in found if one.cwd == Path() and one.language is SHELL]:
             found.remove(one)
-            left_out.append(f"{one.command.why}: it seems to start what is below it.")
+            skipped.append(f"{one.command.reason}: it seems to start what is below it.")
     for one in found:
         one.read_code()
     found.sort(key=lambda one: _ORDER.index(one.name) if one.name in _ORDER else len(_ORDER))
-    return _with_names_of_their_own(found), left_out
+    return _with_unique_names(found), skipped
 
 
-def _with_names_of_their_own(found: list[Found]) -> list[Found]:
+def _with_unique_names(services: list[DetectedService]) -> list[DetectedService]:
     seen: dict[str, int] = {}
-    for one in found:
+    for one in services:
         seen[one.name] = seen.get(one.name, 0) + 1
         if seen[one.name] > 1:
             one.name = f"{one.name[:37]}-{seen[one.name]}"
-    return found
+    return services

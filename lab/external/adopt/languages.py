@@ -15,12 +15,12 @@ class Language:
 
     name: str
     suffixes: tuple[str, ...]
-    serves: Pattern[str]
+    server: Pattern[str]
     ports: tuple[Pattern[str], ...]
     routes: tuple[Pattern[str], ...]
 
 
-_ROUTE_WORDS = re.compile(r"""["'`](?P<method>GET|POST) (?P<path>/[^"'`\s]*)["'`]""")
+_ROUTE_STRING = re.compile(r"""["'`](?P<method>GET|POST) (?P<path>/[^"'`\s]*)["'`]""")
 
 NODE = Language(
     "Node",
@@ -41,7 +41,7 @@ NODE = Language(
             r"\b\w+\.(?P<method>get|post|put|patch)\(\s*[\"'`](?P<path>/[^\"'`\s]*)[\"'`]"
             r"\s*,\s*(?:async|\(|\w+\s*=>|function|\w+[,)])"
         ),
-        _ROUTE_WORDS,
+        _ROUTE_STRING,
     ),
 )
 
@@ -93,7 +93,7 @@ SHELL = Language(
         re.compile(rf"\$\{{(?P<env>\w*PORT\w*):?-{NUMBER}\}}"),
         re.compile(r"\$\{?(?P<env>\w*PORT\w*)\b"),
     ),
-    (_ROUTE_WORDS,),
+    (_ROUTE_STRING,),
 )
 
 FRONT_ENDS = ("react-scripts", "vite", "next", "@angular/core", "vue", "svelte", "parcel")
@@ -104,7 +104,7 @@ URL = re.compile(
 )
 """A URL in the code. `host` ends before the first dot."""
 
-FROM_BODY = re.compile(
+BODY_FIELD = re.compile(
     r"\{(?P<many>[^{}\n]{1,200})\}\s*=\s*(?:await\s+)?(?:req|request|ctx\.request)\.body"
     r"|\b(?:req\.body|request\.body|body|request\.json|get_json\(\)|payload)"
     r"(?:\.(?P<key>[a-z]\w*)|\[[\"'](?P<item>\w+)[\"']\]|\.get\(\s*[\"'](?P<got>\w+)[\"'])"

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import httptools
 
-from lab.domain.errors import BadAnswer, DependencyFailed, TimedOut, Unreachable
-from lab.external.proxy.pending import Head, Headers, Origin, Question
-from lab.external.proxy.sockets import acknowledge
-from lab.external.responses import MOST_BYTES, too_much
+from lab.domain.errors import BadGateway, DependencyFailed, TimedOut, Unreachable
+from lab.external.proxy.pending import Headers, PendingRequest, ResponseHead, ServiceOrigin
+from lab.external.proxy.sockets import acknowledge_now
+from lab.external.responses import MAX_BYTES, too_large_message
 
 # ── Connection
 
@@ -26,31 +26,33 @@ IDLE_AT_MOST_S = 1.0
 5 s). A request on a connection that the server is closing would look like a failed service, and a
 POST can't be sent again to find out."""
 
-MOST_HEAD_BYTES = 64 * 1024
-_SAME_INSTANT_S = 0.002
-_LOG = " Its log may say why."
+MAX_HEAD_BYTES = 64 * 1024
+_STALE_WITHIN_S = 0.002
+_LOG_HINT = " Its log may say why."
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """What a connection reports to its pool."""
 
-    def release(self, connection: "Connection") -> None:
+    def release(self, connection: "ServiceConnection") -> None:
         """The response is complete: the connection can be used again."""
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: "ServiceConnection") -> None:
         """The connection has ended."""
 
-    def connect(self, question: Question) -> None:
+    def connect(self, pending: PendingRequest) -> None:
         """The connection ended before the request arrived: use a new one."""
 
 
-class Connection(asyncio.Protocol):
+class ServiceConnection(asyncio.Protocol):
     """A kept-alive connection. `begin` sends a request; `question.hearer` gets the response."""
 
-    def __init__(self, owner: Owner, name: str, origin: Origin, sock: socket.socket) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, name: str, origin: ServiceOrigin, sock: socket.socket
+    ) -> None:
         self.owner, self.name, self.origin, self.sock = owner, name, origin, sock
         self.parser = httptools.HttpResponseParser(self)
-        self.question: Question | None = None
+        self.pending: PendingRequest | None = None
         self.idle_since_s = 0.0
         self.uses = 0
         self.writing_paused = False
@@ -59,17 +61,19 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def begin(self, question: Question) -> None:
-        self.question = question
-        question.connection = self
+    def send(self, pending: PendingRequest) -> None:
+        self.pending = pending
+        pending.connection = self
         self.uses += 1
         self.reason, self.headers = b"", Headers()
         self.head_bytes = self.body_bytes = 0
-        self.heard = self.told = self.in_body = self.framed = self.complete = False
+        self.received_any = self.head_forwarded = self.head_complete = self.has_length = (
+            self.complete
+        ) = False
         self.reusable = False
         self.pieces: list[bytes] = []
-        self.asked_at_s = perf_counter()
-        self.transport.write(question.request)
+        self.sent_at_s = perf_counter()
+        self.transport.write(pending.request)
 
     def is_usable(self) -> bool:
         """Whether the peer still holds this idle connection, as far as the kernel knows now."""
@@ -85,19 +89,19 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
-        if self.question is not None:
-            self.question.hearer.hold_back(True)
+        if self.pending is not None:
+            self.pending.sink.pause_sending(True)
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        if self.question is not None:
-            self.question.hearer.hold_back(False)
+        if self.pending is not None:
+            self.pending.sink.pause_sending(False)
 
     def data_received(self, data: bytes) -> None:
-        if self.question is None:
+        if self.pending is None:
             self.transport.abort()
             return
-        self.heard = True
+        self.received_any = True
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -106,74 +110,74 @@ class Connection(asyncio.Protocol):
                 return
             self.reusable = False
         if not self.complete:
-            acknowledge(self.sock)
-        if not self.in_body:
+            acknowledge_now(self.sock)
+        if not self.head_complete:
             self.head_bytes += len(data)
-        if self.head_bytes > MOST_HEAD_BYTES:
-            self._fail(f"more than {MOST_HEAD_BYTES // 1024} KiB of headers")
+        if self.head_bytes > MAX_HEAD_BYTES:
+            self._fail(f"more than {MAX_HEAD_BYTES // 1024} KiB of headers")
             return
-        self._tell()
+        self._forward_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.owner.forget(self)
-        question = self.question
-        if question is None:
+        pending = self.pending
+        if pending is None:
             return
-        if self.in_body and not self.framed and exc is None:
+        if self.head_complete and not self.has_length and exc is None:
             self.complete = True  # a body without a length ends with its connection
-            self._tell()
+            self._forward_received()
         elif self._was_stale(exc):
-            self.question = question.connection = None
-            question.may_repeat = False
-            self.owner.connect(question)
-        elif self.heard:
+            self.pending = pending.connection = None
+            pending.retryable = False
+            self.owner.connect(pending)
+        elif self.received_any:
             self._fail(
-                f"the beginning of an answer, {self.body_bytes} bytes of it, and closed", _LOG
+                f"the beginning of an answer, {self.body_bytes} bytes of it, and closed", _LOG_HINT
             )
         else:
-            self._fail("nothing, and closed the connection", _LOG)
+            self._fail("nothing, and closed the connection", _LOG_HINT)
 
     def _was_stale(self, exc: Exception | None) -> bool:
         return (
-            self.question is not None
-            and self.question.may_repeat
+            self.pending is not None
+            and self.pending.retryable
             and self.uses > 1
-            and not self.heard
+            and not self.received_any
             and not isinstance(exc, ConnectionResetError)
-            and perf_counter() - self.asked_at_s < _SAME_INSTANT_S
+            and perf_counter() - self.sent_at_s < _STALE_WITHIN_S
         )
 
-    def _tell(self) -> None:
+    def _forward_received(self) -> None:
         """Pass on what has arrived since the last call."""
-        question = self.question
-        assert question is not None
-        if not (self.in_body or self.complete):
+        pending = self.pending
+        assert pending is not None
+        if not (self.head_complete or self.complete):
             return
-        if question.bodiless:
+        if pending.bodiless:
             self.complete, self.reusable, self.pieces = True, False, []
         head = None
-        if not self.told:
-            head = Head(self.parser.get_status_code(), self.reason, self.headers)
-            self.told = True
+        if not self.head_forwarded:
+            head = ResponseHead(self.parser.get_status_code(), self.reason, self.headers)
+            self.head_forwarded = True
         body = b"".join(self.pieces)
         self.pieces.clear()
         if self.complete:
-            self.question = None
-            if self.reusable and question.whole:
+            self.pending = None
+            if self.reusable and pending.fully_sent:
                 self.owner.release(self)
             else:
                 self.transport.abort()
         if head or body or self.complete:
-            question.hearer.hear(head, body, self.complete)
+            pending.sink.receive(head, body, self.complete)
 
-    def _fail(self, answered: str, hint: str = "") -> None:
-        question, self.question = self.question, None
+    def _fail(self, received: str, hint: str = "") -> None:
+        pending, self.pending = self.pending, None
         self.transport.abort()
-        assert question is not None
+        assert pending is not None
         # The request was sent, so the service may have executed it.
-        said = f"{self.name} answered with {answered}; asked was {question.words}.{hint}"
-        error = BadAnswer(said, definite=False)
-        question.hearer.failed(error)
+        detail = f"{self.name} answered with {received}; asked was {pending.summary}.{hint}"
+        error = BadGateway(detail, definite=False)
+        pending.sink.failed(error)
 
     # Callbacks of the parser. It swallows exceptions, so they only store what was parsed.
 
@@ -181,15 +185,15 @@ class Connection(asyncio.Protocol):
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_body:
+        if self.head_complete:
             return  # a trailer after a chunked body
         self.headers.append((name, value))
         if name.lower() in (b"content-length", b"transfer-encoding"):
-            self.framed = True
+            self.has_length = True
 
     def on_headers_complete(self) -> None:
         if self.parser.get_status_code() >= 200:
-            self.in_body = True
+            self.head_complete = True
         else:  # 1xx comes before the final response
             self.reason, self.headers = b"", []
 
@@ -205,42 +209,42 @@ class Connection(asyncio.Protocol):
 # ── Pool
 
 
-class Pool:
+class ConnectionPool:
     """Sends requests over kept-alive connections. `name`: the service, for messages."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._idle: dict[Origin, list[Connection]] = {}
-        self._open: set[Connection] = set()
-        self._asked: set[Question] = set()
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._idle: dict[ServiceOrigin, list[ServiceConnection]] = {}
+        self._open: set[ServiceConnection] = set()
+        self._connecting: set[PendingRequest] = set()
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
-    def ask(self, question: Question) -> None:
+    def send(self, pending: PendingRequest) -> None:
         """Send a request now: its head, and its body or the beginning of it."""
-        idle = self._idle.get(question.origin)
+        idle = self._idle.get(pending.origin)
         while idle:
             connection = idle.pop()
             if connection.is_usable():
-                connection.begin(question)
+                connection.send(pending)
                 return
             connection.transport.abort()
-        self.connect(question)
+        self.connect(pending)
 
-    def connect(self, question: Question) -> None:
+    def connect(self, pending: PendingRequest) -> None:
         """Open a new connection for a request."""
-        self._asked.add(question)
-        question.connecting = asyncio.get_running_loop().create_task(self._connect(question))
-        question.connecting.add_done_callback(lambda _: self._asked.discard(question))
+        self._connecting.add(pending)
+        pending.connecting = asyncio.get_running_loop().create_task(self._connect(pending))
+        pending.connecting.add_done_callback(lambda _: self._connecting.discard(pending))
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: ServiceConnection) -> None:
         """Keep an idle connection for the next request."""
         connection.idle_since_s = perf_counter()
         self._idle.setdefault(connection.origin, []).append(connection)
-        if self._sweeping is None:
+        if self._sweep_timer is None:
             loop = asyncio.get_running_loop()
-            self._sweeping = loop.call_later(IDLE_AT_MOST_S, self._sweep)
+            self._sweep_timer = loop.call_later(IDLE_AT_MOST_S, self._sweep)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: ServiceConnection) -> None:
         """Remove a connection that has ended."""
         self._open.discard(connection)
         idle = self._idle.get(connection.origin, [])
@@ -249,16 +253,16 @@ class Pool:
 
     def close(self) -> None:
         """Drop all requests and abort all connections."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-        for question in list(self._asked):
-            question.drop()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        for pending in list(self._connecting):
+            pending.cancel()
         for connection in list(self._open):
-            connection.question = None
+            connection.pending = None
             connection.transport.abort()
 
     def _sweep(self) -> None:
-        self._sweeping = None
+        self._sweep_timer = None
         now_s = perf_counter()
         for idle in self._idle.values():
             for connection in list(idle):
@@ -267,41 +271,41 @@ class Pool:
                     connection.transport.abort()
         if any(self._idle.values()):
             loop = asyncio.get_running_loop()
-            self._sweeping = loop.call_later(IDLE_AT_MOST_S / 4, self._sweep)
+            self._sweep_timer = loop.call_later(IDLE_AT_MOST_S / 4, self._sweep)
 
-    async def _connect(self, question: Question) -> None:
-        origin = question.origin
+    async def _connect(self, pending: PendingRequest) -> None:
+        origin = pending.origin
         try:
-            sock = await reach(origin)
+            sock = await connect_to(origin)
         except OSError as error:
-            question.connecting = None
-            question.hearer.failed(unreachable(self.name, origin, error))
+            pending.connecting = None
+            pending.sink.failed(unreachable_error(self.name, origin, error))
             return
         loop = asyncio.get_running_loop()
-        connection = Connection(self, self.name, origin, sock)
+        connection = ServiceConnection(self, self.name, origin, sock)
         await loop.create_connection(lambda: connection, sock=sock)
-        question.connecting = None
+        pending.connecting = None
         self._open.add(connection)
-        connection.begin(question)
-        question.hearer.hold_back(connection.writing_paused)
+        connection.send(pending)
+        pending.sink.pause_sending(connection.writing_paused)
 
 
-async def reach(origin: Origin) -> socket.socket:
+async def connect_to(origin: ServiceOrigin) -> socket.socket:
     """A socket that is connected to `origin`. Raises OSError.
 
     If 127.0.0.1 refuses it tries ::1: a server that listens on `localhost` may use only that.
     """
     try:
-        return await _connected(socket.AF_INET, origin)
+        return await _connect_socket(socket.AF_INET, origin)
     except ConnectionRefusedError as refused:
         if not socket.has_ipv6:
             raise
         with suppress(OSError):
-            return await _connected(socket.AF_INET6, Origin("::1", origin.port))
+            return await _connect_socket(socket.AF_INET6, ServiceOrigin("::1", origin.port))
         raise refused from None
 
 
-async def _connected(family: socket.AddressFamily, origin: Origin) -> socket.socket:
+async def _connect_socket(family: socket.AddressFamily, origin: ServiceOrigin) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -312,7 +316,7 @@ async def _connected(family: socket.AddressFamily, origin: Origin) -> socket.soc
     return sock
 
 
-def unreachable(name: str, origin: Origin, error: OSError) -> Unreachable:
+def unreachable_error(name: str, origin: ServiceOrigin, error: OSError) -> Unreachable:
     """The error for a failed connection. The request was not sent, so nothing was done."""
     if isinstance(error, ConnectionRefusedError):
         return Unreachable(f"{name} can't be asked: nothing listens on port {origin.port}.")
@@ -322,57 +326,59 @@ def unreachable(name: str, origin: Origin, error: OSError) -> Unreachable:
 # ── Whole responses
 
 
-class _Gathered:
+class _ResponseCollector:
     """A response sink that collects a response; with `head_only` it waits for the head only."""
 
     def __init__(self, name: str, head_only: bool) -> None:
         self._name, self._head_only = name, head_only
-        self.whole: asyncio.Future[tuple[Head, bytes]] = asyncio.get_running_loop().create_future()
-        self._head: Head | None = None
+        self.result: asyncio.Future[tuple[ResponseHead, bytes]] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
         self._bytes = 0
 
-    def hear(self, head: Head | None, body: bytes, over: bool) -> None:
-        if self.whole.done():
+    def receive(self, head: ResponseHead | None, body: bytes, complete: bool) -> None:
+        if self.result.done():
             return
         self._head = head or self._head
         self._bytes += len(body)
         self._pieces.append(body)
-        if self._bytes > MOST_BYTES:
-            sentence = f"{self._name} answered with {too_much()}"
-            self.whole.set_exception(BadAnswer(sentence, definite=False))
-        elif over or self._head_only:
+        if self._bytes > MAX_BYTES:
+            sentence = f"{self._name} answered with {too_large_message()}"
+            self.result.set_exception(BadGateway(sentence, definite=False))
+        elif complete or self._head_only:
             assert self._head is not None
-            self.whole.set_result((self._head, b"".join(self._pieces)))
+            self.result.set_result((self._head, b"".join(self._pieces)))
 
     def failed(self, failure: DependencyFailed) -> None:
-        if not self.whole.done():
-            self.whole.set_exception(failure)
+        if not self.result.done():
+            self.result.set_exception(failure)
 
-    def hold_back(self, back: bool) -> None:
+    def pause_sending(self, paused: bool) -> None:
         """Nothing to do: the request was sent in one piece."""
 
 
-async def gather(
-    pool: Pool,
-    origin: Origin,
+async def fetch(
+    pool: ConnectionPool,
+    origin: ServiceOrigin,
     request: bytes,
     within_s: float,
     *,
-    may_repeat: bool = False,
+    retryable: bool = False,
     head_only: bool = False,
-) -> tuple[Head, bytes]:
+) -> tuple[ResponseHead, bytes]:
     """Send a request; returns the head and the body of the response.
 
     Raises Unreachable (nothing was sent), TimedOut, BadAnswer (the service may have executed it).
     """
-    gathered = _Gathered(pool.name, head_only)
-    question = Question(origin, request, gathered, may_repeat=may_repeat)
-    pool.ask(question)
+    collector = _ResponseCollector(pool.name, head_only)
+    pending = PendingRequest(origin, request, collector, retryable=retryable)
+    pool.send(pending)
     try:
         async with asyncio.timeout(within_s):
-            return await gathered.whole
+            return await collector.result
     except TimeoutError:
         raise TimedOut(f"{pool.name} did not answer within {within_s:g} s.") from None
     finally:
-        question.drop()
+        pending.cancel()

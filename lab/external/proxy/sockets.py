@@ -14,23 +14,23 @@ from lab.service.http import listen
 
 # ── Options
 
-_QUICK = getattr(socket, "TCP_QUICKACK", None)
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
-class Socket(Protocol):
+class SocketOptions(Protocol):
     """A socket, or a transport's view of it."""
 
     def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None: ...
 
 
-def acknowledge(sock: Socket) -> None:
+def acknowledge_now(sock: SocketOptions) -> None:
     """Acknowledge received data now. Has an effect on Linux only."""
-    if _QUICK is not None:
+    if _QUICKACK is not None:
         with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
-def end_hard(sock: Socket) -> None:
+def reset_on_close(sock: SocketOptions) -> None:
     """Make the next close a reset (SO_LINGER with 0 s)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -38,7 +38,7 @@ def end_hard(sock: Socket) -> None:
 # ── Listening
 
 
-def both_loopbacks(port: int, reuse_port: bool = True) -> list[socket.socket]:
+def listen_on_loopbacks(port: int, reuse_port: bool = True) -> list[socket.socket]:
     """Listeners on 127.0.0.1 and, if possible, ::1: callers' `localhost` may mean either."""
     first = listen(port, reuse_port)
     sockets = [first]

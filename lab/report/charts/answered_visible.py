@@ -9,12 +9,21 @@ from dataclasses import dataclass
 
 from lab.report import formatting
 from lab.report.charts import frame
-from lab.report.charts.colours import Hand, hands
+from lab.report.charts.colours import SeriesStyle, series_styles
 from lab.report.charts.frame import RIGHT, Panel
-from lab.report.charts.svg import Chart, element, label, line, logarithmic, number, signs, told
-from lab.results.result import Result
+from lab.report.charts.svg import (
+    Chart,
+    coordinate,
+    element,
+    label,
+    line,
+    logarithmic,
+    markers,
+    tick_label,
+)
+from lab.results.result import RunResult
 
-_ROW = 19.0
+_ROW_HEIGHT = 19.0
 _LEFT = 200.0
 _WRITES = ("create_post", "create_comment", "comment_at_once")
 
@@ -26,38 +35,38 @@ class _Row:
     `seen` is None if no acknowledged write became visible. `never`: how many did not.
     """
 
-    hand: Hand
+    style: SeriesStyle
     phase: str
     answered: float
-    seen: float | None
-    last: float | None
-    never: int
+    visible: float | None
+    slowest: float | None
+    never_visible: int
 
 
-def answered_visible(result: Result) -> Chart | None:
+def answered_visible(result: RunResult) -> Chart | None:
     """A row for each kind of write, phase and variant; None if no write became visible.
 
     The filled shape is the answer, the ring is the visibility.
     """
-    drawn = hands(result.variants)
-    groups = [(name, rows) for name in _WRITES if (rows := list(_rows(result, drawn, name)))]
+    styles = series_styles(result.variants)
+    groups = [(name, rows) for name in _WRITES if (rows := list(_rows(result, styles, name)))]
     times = [
         time
         for _, rows in groups
         for row in rows
-        for time in (row.answered, row.seen, row.last)
+        for time in (row.answered, row.visible, row.slowest)
         if time
     ]
-    if not any(row.seen for _, rows in groups for row in rows):
+    if not any(row.visible for _, rows in groups for row in rows):
         return None
     x = logarithmic(times, _LEFT, RIGHT - 96)
     y = 18.0
     parts = [
         frame.legend(
-            drawn, y, lambda hand, x, y: signs([(x + 16, y)], hand.shape, hand.kind("dot"))
+            styles, y, lambda hand, x, y: markers([(x + 16, y)], hand.shape, hand.css_class("dot"))
         )
     ]
-    y += frame.legend_height(drawn)
+    y += frame.legend_height(styles)
     parts.append(
         label(
             frame.LEFT,
@@ -75,71 +84,78 @@ def answered_visible(result: Result) -> Chart | None:
         y += 8
         phase = ""
         for row in rows:
-            y += _ROW
+            y += _ROW_HEIGHT
             if row.phase != phase:
                 body.append(label(_LEFT - 12, y - 5, row.phase, "small", "end", limit=28))
                 phase = row.phase
-            body.append(_drawn(row, Panel(x, x), y - 9))
+            body.append(_draw_row(row, Panel(x, x), y - 9))
         y += 26
-    floor = y - 20
+    bottom = y - 20
     for tick in x.ticks():
-        place = x(tick)
-        parts.append(line([(place, top - 6), (place, floor)], "grid"))
-        parts.append(label(place, floor + 15, told(tick), "soft small", "middle"))
-    parts.append(label(RIGHT, floor + 15, "ms, log scale", "soft small", "end"))
+        tick_x = x(tick)
+        parts.append(line([(tick_x, top - 6), (tick_x, bottom)], "grid"))
+        parts.append(label(tick_x, bottom + 15, tick_label(tick), "soft small", "middle"))
+    parts.append(label(RIGHT, bottom + 15, "ms, log scale", "soft small", "end"))
     return Chart(
         "answered-visible",
         "Answered and visible",
-        _says(groups),
-        floor + 28,
+        _describe(groups),
+        bottom + 28,
         "".join([*parts, *body]),
     )
 
 
-def _rows(result: Result, drawn: list[Hand], endpoint: str) -> Iterator[_Row]:
+def _rows(result: RunResult, styles: list[SeriesStyle], endpoint: str) -> Iterator[_Row]:
     phases = list(result.variants[0].phases) if result.variants else []
     for phase in phases:
-        for variant, hand in zip(result.variants, drawn, strict=True):
+        for variant, style in zip(result.variants, styles, strict=True):
             figures = variant.phases.get(phase)
-            of = figures.endpoints.get(endpoint) if figures else None
-            if of is None or of.latency_ms.p50 is None:
+            endpoint_result = figures.endpoints.get(endpoint) if figures else None
+            if endpoint_result is None or endpoint_result.latency_ms.p50 is None:
                 continue
-            seen = of.visible_ms
+            visible = endpoint_result.visible_ms
             yield _Row(
-                hand,
+                style,
                 phase,
-                of.latency_ms.p50,
-                seen.p50 if seen else None,
-                seen.max if seen else None,
-                of.never_visible or 0,
+                endpoint_result.latency_ms.p50,
+                visible.p50 if visible else None,
+                visible.max if visible else None,
+                endpoint_result.never_visible or 0,
             )
 
 
-def _drawn(row: _Row, panel: Panel, y: float) -> str:
+def _draw_row(row: _Row, panel: Panel, y: float) -> str:
     answered = panel.x(row.answered)
     parts = []
-    if row.seen is not None:
-        seen, last = panel.x(row.seen), panel.x(row.last or row.seen)
-        parts.append(line([(seen, y), (last, y)], row.hand.kind("thin")))
-        parts.append(line([(last, y - 3), (last, y + 3)], row.hand.kind("thin")))
-        parts.append(line([(answered, y), (seen, y)], row.hand.kind("line").rpartition(" ")[0]))
+    if row.visible is not None:
+        visible, slowest = panel.x(row.visible), panel.x(row.slowest or row.visible)
+        parts.append(line([(visible, y), (slowest, y)], row.style.css_class("thin")))
+        parts.append(line([(slowest, y - 3), (slowest, y + 3)], row.style.css_class("thin")))
+        parts.append(
+            line([(answered, y), (visible, y)], row.style.css_class("line").rpartition(" ")[0])
+        )
         parts.append(
             element(
                 "circle",
-                {"class": row.hand.kind("ring"), "cx": number(seen), "cy": number(y), "r": 4},
+                {
+                    "class": row.style.css_class("ring"),
+                    "cx": coordinate(visible),
+                    "cy": coordinate(y),
+                    "r": 4,
+                },
             )
         )
-    parts.append(signs([(answered, y)], row.hand.shape, row.hand.kind("dot")))
-    said = f"{formatting.ms(row.answered)} → {formatting.ms(row.seen)}"
-    parts.append(label(RIGHT, y + 4, said, "small", "end"))
+    parts.append(markers([(answered, y)], row.style.shape, row.style.css_class("dot")))
+    latencies = f"{formatting.ms(row.answered)} → {formatting.ms(row.visible)}"
+    parts.append(label(RIGHT, y + 4, latencies, "small", "end"))
     return "".join(parts)
 
 
-def _says(groups: list[tuple[str, list[_Row]]]) -> str:
+def _describe(groups: list[tuple[str, list[_Row]]]) -> str:
     return "Medians in milliseconds. " + " ".join(
-        f"{endpoint}, {row.hand.variant}, {row.phase}: "
+        f"{endpoint}, {row.style.variant}, {row.phase}: "
         f"answered after {formatting.ms(row.answered)}, "
-        + (f"visible after {formatting.ms(row.seen)}." if row.seen else "never visible.")
+        + (f"visible after {formatting.ms(row.visible)}." if row.visible else "never visible.")
         for endpoint, rows in groups
         for row in rows
     )

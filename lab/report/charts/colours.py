@@ -9,10 +9,10 @@ The contrast with the background is at least 3 : 1, and text is never coloured.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.results.result import Variant
+from lab.results.result import VariantResult
 
-GROUND = {"light": "#FFFFFF", "dark": "#0F172A"}
-INKS: dict[str, dict[str, str]] = {
+BACKGROUND = {"light": "#FFFFFF", "dark": "#0F172A"}
+COLOURS: dict[str, dict[str, str]] = {
     "chain": {"light": "#B84F00", "dark": "#E69F00"},
     "bus": {"light": "#0072B2", "dark": "#56B4E9"},
     "green": {"light": "#007A5A", "dark": "#2CC295"},
@@ -20,12 +20,12 @@ INKS: dict[str, dict[str, str]] = {
     "yellow": {"light": "#6E6400", "dark": "#F0E442"},
     "plain": {"light": "#000000", "dark": "#FFFFFF"},
 }
-_GREYS = {
+_NEUTRALS = {
     "ink": {"light": "#1E293B", "dark": "#E2E8F0"},
     "soft": {"light": "#475569", "dark": "#A9B6C8"},
     "grid": {"light": "#E2E8F0", "dark": "#2B3950"},
     "edge": {"light": "#94A3B8", "dark": "#64748B"},
-    "ground": GROUND,
+    "ground": BACKGROUND,
 }
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "1 4")
@@ -37,63 +37,65 @@ _SHAPES = (
     "m0 3l2.9-5.2h-5.8z",  # a triangle, point down
     "m-3-1h2v-2h2v2h2v2h-2v2h-2v-2h-2z",  # a plus
 )
-CROSS = "m-2.5-2.5l5 5m0-5l-5 5"
+CROSS_SHAPE = "m-2.5-2.5l5 5m0-5l-5 5"
 """The shape of a failed request, for every variant."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class SeriesStyle:
     """How one variant is drawn: colour name, dash number, SVG path of the shape."""
 
     variant: str
-    ink: str
+    colour: str
     dash: int
     shape: str
 
-    def kind(self, what: str) -> str:
+    def css_class(self, part: str) -> str:
         """The CSS classes of an element of this variant; `what` is `line`, `dot`, `fill`, ..."""
-        return f"{what} i-{self.ink}" + (f" d{self.dash}" if what == "line" else "")
+        return f"{part} i-{self.colour}" + (f" d{self.dash}" if part == "line" else "")
 
 
-def hands(variants: Sequence[Variant]) -> list[Hand]:
+def series_styles(variants: Sequence[VariantResult]) -> list[SeriesStyle]:
     """The style of each variant, in order.
 
     The first `sync-chain` and the first `async-bus` get the colours that the whole lab uses for
     them; the other variants get the remaining colours.
     """
-    own = {"sync-chain": "chain", "async-bus": "bus"}
-    taken: dict[int, str] = {}
+    twin_colours = {"sync-chain": "chain", "async-bus": "bus"}
+    colours: dict[int, str] = {}
     for number, variant in enumerate(variants):
-        ink = own.get(variant.arrangement)
-        if ink and ink not in taken.values():
-            taken[number] = ink
-    left = [ink for ink in INKS if ink not in taken.values()] or list(INKS)
+        colour = twin_colours.get(variant.arrangement)
+        if colour and colour not in colours.values():
+            colours[number] = colour
+    remaining = [ink for ink in COLOURS if ink not in colours.values()] or list(COLOURS)
     for number in range(len(variants)):
-        if number not in taken:
-            taken[number] = left.pop(0) if len(left) > 1 else left[0]
+        if number not in colours:
+            colours[number] = remaining.pop(0) if len(remaining) > 1 else remaining[0]
     return [
-        Hand(one.name, taken[number], number % len(_DASHES), _SHAPES[number % len(_SHAPES)])
+        SeriesStyle(
+            one.name, colours[number], number % len(_DASHES), _SHAPES[number % len(_SHAPES)]
+        )
         for number, one in enumerate(variants)
     ]
 
 
-def _values(ground: str) -> str:
-    return "".join(f"--{name}:{shades[ground]};" for name, shades in (_GREYS | INKS).items())
+def _css_variables(theme: str) -> str:
+    return "".join(f"--{name}:{shades[theme]};" for name, shades in (_NEUTRALS | COLOURS).items())
 
 
-def _style() -> str:
-    inks = "".join(f".lab-chart .i-{name}{{--i:var(--{name})}}" for name in INKS)
-    dashes = "".join(
+def _css() -> str:
+    colour_rules = "".join(f".lab-chart .i-{name}{{--i:var(--{name})}}" for name in COLOURS)
+    dash_rules = "".join(
         f".lab-chart .d{number}{{stroke-dasharray:{dash}}}"
         for number, dash in enumerate(_DASHES)
         if dash
     )
     return (
-        f".lab-chart{{{_values('light')}font:12px system-ui,sans-serif;max-width:100%;height:auto}}"
-        f"@media screen and (prefers-color-scheme:dark){{.lab-chart{{{_values('dark')}}}}}"
+        f".lab-chart{{{_css_variables('light')}font:12px system-ui,sans-serif;max-width:100%;height:auto}}"
+        f"@media screen and (prefers-color-scheme:dark){{.lab-chart{{{_css_variables('dark')}}}}}"
         # The theme of a notebook may differ from the system's.
-        f'[data-jp-theme-light="true"] .lab-chart{{{_values("light")}}}'
-        f'[data-jp-theme-light="false"] .lab-chart{{{_values("dark")}}}'
+        f'[data-jp-theme-light="true"] .lab-chart{{{_css_variables("light")}}}'
+        f'[data-jp-theme-light="false"] .lab-chart{{{_css_variables("dark")}}}'
         ".lab-chart text{fill:var(--ink)}.lab-chart .soft{fill:var(--soft)}"
         ".lab-chart .small{font-size:11px}.lab-chart .strong{font-weight:600}"
         ".lab-chart .ground{fill:var(--ground)}"
@@ -109,9 +111,9 @@ def _style() -> str:
         ".lab-chart .ring{fill:var(--ground);stroke:var(--i);stroke-width:1.6}"
         ".lab-chart .cross{stroke:var(--i);fill:none;stroke-width:1.3}"
         ".lab-chart .fill{fill:var(--i)}"
-        f"{inks}{dashes}"
+        f"{colour_rules}{dash_rules}"
     )
 
 
-STYLE = _style()
+STYLE = _css()
 """CSS of all charts: dark if the reader's system is dark, else light; always light in print."""

@@ -11,15 +11,15 @@ from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
-from lab.experiment.lag import Reading, read_lag
+from lab.experiment.lag import LagReading, read_lag
 from lab.load.plan import WARM_UP
 from lab.load.samples import Sample, read_samples
-from lab.results.result import AT_ONCE, ENDPOINTS, Result, Stage, Window
+from lab.results.result import ENDPOINTS, FOLLOW_UPS, RunResult, TimelinePhase, TimelineWindow
 
-Span = TypeVar("Span", Stage, Window)
+IntervalT = TypeVar("IntervalT", TimelinePhase, TimelineWindow)
 
-_MOST_BINS = 48
-_IN_A_BIN = 4
+_MAX_BINS = 48
+_MIN_SAMPLES_PER_BIN = 4
 """Samples of one endpoint and one variant that a bin should hold on average, at least.
 
 With fewer, the line would follow single answers, which the chart already shows as points.
@@ -27,20 +27,20 @@ With fewer, the line would follow single answers, which the chart already shows 
 
 
 @dataclass(frozen=True)
-class Raw:
+class ChartData:
     """Samples without the warm-up, and lag readings of consumers; either may be empty."""
 
     samples: tuple[Sample, ...] = ()
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[LagReading, ...] = ()
     problems: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, result: Result, folder: Path) -> "Raw":
+    def read(cls, result: RunResult, folder: Path) -> "ChartData":
         """Read the files of a run folder. An unreadable file is named in `problems`."""
         samples: list[Sample] = []
-        readings: list[Reading] = []
+        readings: list[LagReading] = []
         problems: list[str] = []
-        folders = list(_folders(result, folder))
+        folders = list(_run_folders(result, folder))
         for one in folders:
             try:
                 found = read_samples(one / "samples.csv")
@@ -54,7 +54,7 @@ class Raw:
         return cls(tuple(samples), tuple(readings), tuple(problems))
 
 
-def _folders(result: Result, folder: Path) -> Iterator[Path]:
+def _run_folders(result: RunResult, folder: Path) -> Iterator[Path]:
     """The folders of the counted runs: `folder` itself, or the subfolders of the valid runs."""
     if result.repeats == 1:
         yield folder
@@ -67,73 +67,77 @@ def _folders(result: Result, folder: Path) -> Iterator[Path]:
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeAxis:
     """The time axis of a chart: stages, fault windows, and bins that never span two stages.
 
     All times are seconds from the start of the first stage, except `zero_s`: that start, in seconds
     from the start of the run.
     """
 
-    stages: tuple[Stage, ...]
-    windows: tuple[Window, ...]
+    stages: tuple[TimelinePhase, ...]
+    windows: tuple[TimelineWindow, ...]
     edges: tuple[float, ...]
-    zero_s: float
+    origin_s: float
 
     @property
     def end_s(self) -> float:
         return self.edges[-1]
 
-    def of(self, sample: Sample) -> float:
+    def position(self, sample: Sample) -> float:
         """The intended send time of a sample, on this axis."""
-        return sample.intended_s - self.zero_s
+        return sample.intended_s - self.origin_s
 
-    def binned(self, samples: list[Sample]) -> list[list[Sample]]:
+    def bin_samples(self, samples: list[Sample]) -> list[list[Sample]]:
         """The samples of each bin, by intended send time; later samples go into the last bin."""
         bins: list[list[Sample]] = [[] for _ in self.edges[1:]]
         at = 0
         for sample in sorted(samples, key=lambda one: one.intended_s):
-            while at < len(bins) - 1 and self.of(sample) >= self.edges[at + 1]:
+            while at < len(bins) - 1 and self.position(sample) >= self.edges[at + 1]:
                 at += 1
             bins[at].append(sample)
         return bins
 
-    def middle(self, number: int) -> float:
+    def bin_middle(self, number: int) -> float:
         """The middle of bin `number`, in seconds."""
         return (self.edges[number] + self.edges[number + 1]) / 2
 
 
-def clock(result: Result, raw: Raw) -> Clock | None:
+def time_axis(result: RunResult, data: ChartData) -> TimeAxis | None:
     """The time axis of a run; None if there are no samples.
 
     An old result without a timeline gets one stage without a name.
     """
-    if not raw.samples:
+    if not data.samples:
         return None
-    last_s = max(sample.intended_s for sample in raw.samples)
-    stages = result.timeline.stages or [Stage(name="", from_s=0.0, until_s=max(last_s, 0.1))]
-    zero_s, whole_s = stages[0].from_s, stages[-1].until_s - stages[0].from_s
-    series = len({(sample.variant, sample.endpoint) for sample in raw.samples})
-    wide_s = max(whole_s / _MOST_BINS, _IN_A_BIN * whole_s * series / len(raw.samples))
+    last_s = max(sample.intended_s for sample in data.samples)
+    stages = result.timeline.stages or [
+        TimelinePhase(name="", from_s=0.0, until_s=max(last_s, 0.1))
+    ]
+    origin_s, length_s = stages[0].from_s, stages[-1].until_s - stages[0].from_s
+    series = len({(sample.variant, sample.endpoint) for sample in data.samples})
+    bin_width_s = max(
+        length_s / _MAX_BINS, _MIN_SAMPLES_PER_BIN * length_s * series / len(data.samples)
+    )
     edges = [0.0]
     for stage in stages:
-        length_s = stage.until_s - stage.from_s
-        count = max(1, ceil(length_s / wide_s - 0.5))
-        begins_s = stage.from_s - zero_s
-        edges += [begins_s + length_s * (number + 1) / count for number in range(count)]
-    return Clock(
-        tuple(_moved(stage, zero_s) for stage in stages),
-        tuple(_moved(window, zero_s) for window in result.timeline.windows),
+        stage_length_s = stage.until_s - stage.from_s
+        count = max(1, ceil(stage_length_s / bin_width_s - 0.5))
+        stage_start_s = stage.from_s - origin_s
+        edges += [stage_start_s + stage_length_s * (number + 1) / count for number in range(count)]
+    return TimeAxis(
+        tuple(_shift(stage, origin_s) for stage in stages),
+        tuple(_shift(window, origin_s) for window in result.timeline.windows),
         tuple(edges),
-        zero_s,
+        origin_s,
     )
 
 
-def _moved(span: Span, zero_s: float) -> Span:
-    moved = {"from_s": span.from_s - zero_s, "until_s": span.until_s - zero_s}
-    return span.model_copy(update=moved)
+def _shift(interval: IntervalT, origin_s: float) -> IntervalT:
+    shifted = {"from_s": interval.from_s - origin_s, "until_s": interval.until_s - origin_s}
+    return interval.model_copy(update=shifted)
 
 
-def endpoints(result: Result) -> tuple[str, ...]:
+def endpoints(result: RunResult) -> tuple[str, ...]:
     """The endpoints that received requests, in the order of the tables."""
     sent = {
         name
@@ -142,14 +146,16 @@ def endpoints(result: Result) -> tuple[str, ...]:
         for name, figures in of.endpoints.items()
         if figures.sent
     }
-    return tuple(name for name in (*ENDPOINTS, *AT_ONCE) if name in sent)
+    return tuple(name for name in (*ENDPOINTS, *FOLLOW_UPS) if name in sent)
 
 
-def said(window: Window) -> str:
+def describe_window(window: TimelineWindow) -> str:
     """A fault window in words: `comments latency (ms 300)`."""
-    settings = ", ".join(f"{name} {_short(value)}" for name, value in window.settings.items())
+    settings = ", ".join(
+        f"{name} {_format_setting(value)}" for name, value in window.settings.items()
+    )
     return f"{window.target} {window.kind}" + (f" ({settings})" if settings else "")
 
 
-def _short(value: object) -> str:
+def _format_setting(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

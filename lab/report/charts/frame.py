@@ -3,33 +3,33 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab.report.charts.colours import Hand
-from lab.report.charts.data import Clock, said
+from lab.report.charts.colours import SeriesStyle
+from lab.report.charts.data import TimeAxis, describe_window
 from lab.report.charts.svg import (
     WIDTH,
     Scale,
-    box,
+    coordinate,
     element,
+    escape_text,
     label,
     line,
-    number,
-    signs,
-    told,
-    words,
+    markers,
+    rect,
+    tick_label,
 )
 from lab.support.text import plain
 
 LEFT = 64.0
 RIGHT = WIDTH - 16.0
-_LETTER = 6.6
+_CHAR_WIDTH = 6.6
 """Average width of a letter. An estimate: the font of the reader is unknown."""
-_SMALL_LETTER = 5.7
-_SAMPLE = 34.0
+_SMALL_CHAR_WIDTH = 5.7
+_SYMBOL_WIDTH = 34.0
 
 
-def wide(text: str, small: bool = False) -> float:
+def text_width(text: str, small: bool = False) -> float:
     """The estimated width of a text."""
-    return (_SMALL_LETTER if small else _LETTER) * len(text)
+    return (_SMALL_CHAR_WIDTH if small else _CHAR_WIDTH) * len(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,116 +39,120 @@ class Panel:
     x: Scale
     y: Scale
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
+    def point(self, x: float, y: float) -> tuple[float, float]:
         return self.x(x), self.y(y)
 
 
-def grid(panel: Panel, title: str, unit: str = "", ticks: int = 4, figures: bool = True) -> str:
+def grid(panel: Panel, title: str, unit: str = "", ticks: int = 4, with_labels: bool = True) -> str:
     """The panel's title, horizontal grid lines with figures, and bottom line."""
     left, right = panel.x.start, panel.x.end
     parts = [heading(left, panel.y.end - 7, title, unit)]
     for tick in panel.y.ticks(ticks):
         y = panel.y(tick)
         parts.append(line([(left, y), (right, y)], "grid"))
-        if figures:
-            parts.append(label(left - 6, y + 4, told(tick), "soft small", "end"))
+        if with_labels:
+            parts.append(label(left - 6, y + 4, tick_label(tick), "soft small", "end"))
     parts.append(line([(left, panel.y.start), (right, panel.y.start)], "edge"))
     return "".join(parts)
 
 
 def heading(x: float, y: float, title: str, unit: str = "") -> str:
     """The title and the unit of a panel, on one line; "" if both are empty."""
-    parts = [element("tspan", {"class": "strong"}, words(title, 60))] if title else []
+    parts = [element("tspan", {"class": "strong"}, escape_text(title, 60))] if title else []
     if unit:
-        parts.append(element("tspan", {"class": "soft small", "dx": 8}, words(unit, 60)))
-    return element("text", {"x": number(x), "y": number(y)}, *parts) if parts else ""
+        parts.append(element("tspan", {"class": "soft small", "dx": 8}, escape_text(unit, 60)))
+    return element("text", {"x": coordinate(x), "y": coordinate(y)}, *parts) if parts else ""
 
 
-def windows(panel: Panel, clock: Clock, variants: Sequence[str] | None = None) -> str:
+def fault_windows(panel: Panel, axis: TimeAxis, variants: Sequence[str] | None = None) -> str:
     """The fault windows, hatched.
 
     `variants`: the variants in this panel; windows that affect none of them are left out.
     """
     parts = []
-    for window in clock.windows:
+    for window in axis.windows:
         if variants is not None and not set(window.variants) & set(variants):
             continue
         x, end = panel.x(window.from_s), panel.x(window.until_s)
         parts.append(
-            box(x, panel.y.end, end - x, panel.y.start - panel.y.end, "window")
+            rect(x, panel.y.end, end - x, panel.y.start - panel.y.end, "window")
             + line([(x, panel.y.end), (x, panel.y.start)], "edge")
             + line([(end, panel.y.end), (end, panel.y.start)], "edge")
         )
     return "".join(parts)
 
 
-def broken_names(panel: Panel, clock: Clock, y: float) -> tuple[str, float]:
+def window_labels(panel: Panel, axis: TimeAxis, y: float) -> tuple[str, float]:
     """The names of the fault windows, above the first panel, and their height.
 
     The names take as many lines as they need not to overlap.
     """
-    rows: list[float] = []
+    row_ends: list[float] = []
     parts = []
-    for window in clock.windows:
-        text = plain(said(window), 70)
-        begins = min(panel.x(window.from_s), panel.x.end - wide(text, small=True))
-        row = next((at for at, end in enumerate(rows) if end + 16 <= begins), len(rows))
-        rows[row:] = [begins + wide(text, small=True), *rows[row + 1 :]]
-        parts.append((begins, row, text))
-    drawn = "".join(label(begins, y + 14 * row + 10, text, "small") for begins, row, text in parts)
-    return drawn, 14.0 * len(rows)
+    for window in axis.windows:
+        text = plain(describe_window(window), 70)
+        start = min(panel.x(window.from_s), panel.x.end - text_width(text, small=True))
+        row = next((at for at, end in enumerate(row_ends) if end + 16 <= start), len(row_ends))
+        row_ends[row:] = [start + text_width(text, small=True), *row_ends[row + 1 :]]
+        parts.append((start, row, text))
+    labels = "".join(label(begins, y + 14 * row + 10, text, "small") for begins, row, text in parts)
+    return labels, 14.0 * len(row_ends)
 
 
-def time_axis(panel: Panel) -> str:
+def draw_time_axis(panel: Panel) -> str:
     """The axis in seconds below the last panel."""
     floor = panel.y.start
     parts = []
     for tick in panel.x.ticks(8):
         x = panel.x(tick)
         parts.append(line([(x, floor), (x, floor + 4)], "edge"))
-        parts.append(label(x, floor + 17, told(tick), "soft small", "middle"))
+        parts.append(label(x, floor + 17, tick_label(tick), "soft small", "middle"))
     parts.append(label(panel.x.end, floor + 32, "seconds", "soft small", "end"))
     return "".join(parts)
 
 
-def legend(hands: Sequence[Hand], y: float, sign: Callable[[Hand, float, float], str]) -> str:
+def legend(
+    styles: Sequence[SeriesStyle], y: float, draw_symbol: Callable[[SeriesStyle, float, float], str]
+) -> str:
     """A sign and a name for each variant, in as many lines as they need."""
     parts = []
-    for (x, row), hand in zip(_places(hands), hands, strict=True):
-        parts.append(sign(hand, x, y + 18 * row))
-        parts.append(label(x + _SAMPLE, y + 18 * row + 4, hand.variant, limit=24))
+    for (x, row), hand in zip(_legend_positions(styles), styles, strict=True):
+        parts.append(draw_symbol(hand, x, y + 18 * row))
+        parts.append(label(x + _SYMBOL_WIDTH, y + 18 * row + 4, hand.variant, limit=24))
     return "".join(parts)
 
 
-def legend_height(hands: Sequence[Hand]) -> float:
-    return 18.0 * (1 + max((row for _, row in _places(hands)), default=-1))
+def legend_height(styles: Sequence[SeriesStyle]) -> float:
+    return 18.0 * (1 + max((row for _, row in _legend_positions(styles)), default=-1))
 
 
-def _places(hands: Sequence[Hand]) -> list[tuple[float, int]]:
-    found: list[tuple[float, int]] = []
+def _legend_positions(styles: Sequence[SeriesStyle]) -> list[tuple[float, int]]:
+    positions: list[tuple[float, int]] = []
     x, row = LEFT, 0
-    for hand in hands:
-        takes = _SAMPLE + wide(plain(hand.variant, 24)) + 22
-        if x + takes > RIGHT and x > LEFT:
+    for hand in styles:
+        entry_width = _SYMBOL_WIDTH + text_width(plain(hand.variant, 24)) + 22
+        if x + entry_width > RIGHT and x > LEFT:
             x, row = LEFT, row + 1
-        found.append((x, row))
-        x += takes
-    return found
+        positions.append((x, row))
+        x += entry_width
+    return positions
 
 
-def line_sign(hand: Hand, x: float, y: float) -> str:
+def line_symbol(style: SeriesStyle, x: float, y: float) -> str:
     """A legend sign: a piece of the variant's line with its shape."""
-    return line([(x, y), (x + 26, y)], hand.kind("line")) + signs(
-        [(x + 13, y)], hand.shape, hand.kind("dot")
+    return line([(x, y), (x + 26, y)], style.css_class("line")) + markers(
+        [(x + 13, y)], style.shape, style.css_class("dot")
     )
 
 
-def fill_sign(hand: Hand, x: float, y: float) -> str:
+def area_symbol(style: SeriesStyle, x: float, y: float) -> str:
     """A legend sign: a piece of the variant's area."""
-    return box(x + 8, y - 6, 18, 12, hand.kind("fill"))
+    return rect(x + 8, y - 6, 18, 12, style.css_class("fill"))
 
 
-def key(x: float, y: float, drawn: str, text: str) -> str:
+def legend_entry(x: float, y: float, symbol: str, text: str) -> str:
     """An extra legend entry that ends at `x`: `drawn`, centred on (0, 0), and `text`."""
-    where = f"translate({number(x - wide(text, small=True) - 14)} {number(y)})"
-    return element("g", {"transform": where}, drawn) + label(x, y + 4, text, "soft small", "end")
+    transform = f"translate({coordinate(x - text_width(text, small=True) - 14)} {coordinate(y)})"
+    return element("g", {"transform": transform}, symbol) + label(
+        x, y + 4, text, "soft small", "end"
+    )

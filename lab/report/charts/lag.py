@@ -5,91 +5,95 @@ While lag grows, requests still succeed; only the lag shows that the copies beco
 
 from itertools import groupby
 
-from lab.experiment.lag import Reading
+from lab.experiment.lag import LagReading
 from lab.report import formatting
 from lab.report.charts import frame
-from lab.report.charts.colours import Hand, hands
-from lab.report.charts.data import Clock, Raw, clock
+from lab.report.charts.colours import SeriesStyle, series_styles
+from lab.report.charts.data import ChartData, TimeAxis, time_axis
 from lab.report.charts.frame import LEFT, RIGHT, Panel
-from lab.report.charts.svg import Chart, Scale, label, line, linear, signs
-from lab.results.result import Result
+from lab.report.charts.svg import Chart, Scale, label, line, linear, markers
+from lab.results.result import RunResult
 
-FAR_BEHIND = 20
+LAG_THRESHOLD = 20
 """Events. A consumer with a smaller maximum lag is drawn only if an expectation is about it."""
-_TALL = 110.0
+_PANEL_HEIGHT = 110.0
 
 
-def fell_behind(result: Result, raw: Raw) -> list[str]:
+def lagging_consumers(result: RunResult, data: ChartData) -> list[str]:
     """The consumers to draw, sorted: those that were far behind in any variant.
 
     If there are none: those that an expectation is about.
     """
-    heard = {one.service for one in raw.readings}
-    far = {one.service for one in raw.readings if one.lag >= FAR_BEHIND} or {
-        name for name in heard if any(f".lag.{name}." in one.that for one in result.expectations)
+    consumers = {one.service for one in data.readings}
+    lagging = {one.service for one in data.readings if one.lag >= LAG_THRESHOLD} or {
+        name
+        for name in consumers
+        if any(f".lag.{name}." in one.that for one in result.expectations)
     }
-    return sorted(far)
+    return sorted(lagging)
 
 
-def lag(result: Result, raw: Raw) -> Chart | None:
+def lag(result: RunResult, data: ChartData) -> Chart | None:
     """A panel for each consumer of `fell_behind`, a line for each variant; None without any."""
-    time = clock(result, raw)
-    far = fell_behind(result, raw)
-    if time is None or not far:
+    axis = time_axis(result, data)
+    consumers = lagging_consumers(result, data)
+    if axis is None or not consumers:
         return None
-    drawn = [
+    styles = [
         hand
-        for hand in hands(result.variants)
-        if any(one.variant == hand.variant for one in raw.readings)
+        for hand in series_styles(result.variants)
+        if any(one.variant == hand.variant for one in data.readings)
     ]
-    x = Scale(0.0, time.end_s, LEFT, RIGHT)
-    parts = [frame.legend(drawn, 18, frame.line_sign)]
-    y = 16.0 + frame.legend_height(drawn)
-    names, takes = frame.broken_names(Panel(x, x), time, y)
+    x = Scale(0.0, axis.end_s, LEFT, RIGHT)
+    parts = [frame.legend(styles, 18, frame.line_symbol)]
+    y = 16.0 + frame.legend_height(styles)
+    names, label_height = frame.window_labels(Panel(x, x), axis, y)
     parts.append(names)
-    y += takes + 22
-    for service in far:
-        own = [one for one in raw.readings if one.service == service]
-        panel = Panel(x, linear((float(one.lag) for one in own), y + _TALL, y))
-        parts.append(frame.windows(panel, time, [hand.variant for hand in drawn]))
+    y += label_height + 22
+    for service in consumers:
+        service_readings = [one for one in data.readings if one.service == service]
+        panel = Panel(x, linear((float(one.lag) for one in service_readings), y + _PANEL_HEIGHT, y))
+        parts.append(frame.fault_windows(panel, axis, [hand.variant for hand in styles]))
         parts.append(frame.grid(panel, service, "events behind the bus's head"))
-        parts.append(label(RIGHT, y - 7, _drained(result, service), "small", "end", limit=84))
-        parts += [_curve(panel, time, hand, own) for hand in drawn]
-        y += _TALL + 36
-    parts.append(frame.time_axis(panel))
-    return Chart("lag", "Consumer lag, and how it drained", _says(result), y + 8, "".join(parts))
-
-
-def _curve(panel: Panel, time: Clock, hand: Hand, readings: list[Reading]) -> str:
-    mine = [one for one in readings if one.variant == hand.variant]
-    mine = [one for one in mine if 0 <= one.t - time.zero_s <= time.end_s]
-    # The first and the last of several equal readings are enough to draw the line.
-    runs = [list(same) for _, same in groupby(mine, key=lambda one: one.lag)]
-    kept = [one for run in runs for one in (run[:1] if len(run) == 1 else (run[0], run[-1]))]
-    points = [panel.at(one.t - time.zero_s, one.lag) for one in kept]
-    top = min(points, key=lambda point: point[1], default=None)
-    return line(points, hand.kind("line")) + signs(
-        [top] if top else [], hand.shape, hand.kind("dot")
+        parts.append(label(RIGHT, y - 7, _drain_summary(result, service), "small", "end", limit=84))
+        parts += [_curve(panel, axis, hand, service_readings) for hand in styles]
+        y += _PANEL_HEIGHT + 36
+    parts.append(frame.draw_time_axis(panel))
+    return Chart(
+        "lag", "Consumer lag, and how it drained", _describe(result), y + 8, "".join(parts)
     )
 
 
-def _drained(result: Result, service: str) -> str:
+def _curve(panel: Panel, axis: TimeAxis, style: SeriesStyle, readings: list[LagReading]) -> str:
+    variant_readings = [one for one in readings if one.variant == style.variant]
+    variant_readings = [one for one in variant_readings if 0 <= one.t - axis.origin_s <= axis.end_s]
+    # The first and the last of several equal readings are enough to draw the line.
+    runs = [list(same) for _, same in groupby(variant_readings, key=lambda one: one.lag)]
+    ends = [one for run in runs for one in (run[:1] if len(run) == 1 else (run[0], run[-1]))]
+    points = [panel.point(one.t - axis.origin_s, one.lag) for one in ends]
+    top = min(points, key=lambda point: point[1], default=None)
+    return line(points, style.css_class("line")) + markers(
+        [top] if top else [], style.shape, style.css_class("dot")
+    )
+
+
+def _drain_summary(result: RunResult, service: str) -> str:
     """The maximum lag and the drain time in each variant in which the consumer was far behind."""
-    told = []
+    clauses = []
     for variant in result.variants:
-        of = variant.lag.get(service)
-        if of and of.max >= FAR_BEHIND:
-            after = of.drained_seconds
-            level = "" if after is None else f", level after {formatting.seconds(after)}"
-            told.append(f"{variant.name}: {of.max} at most{level}")
-    return "; ".join(told)
+        lag_result = variant.lag.get(service)
+        if lag_result and lag_result.max >= LAG_THRESHOLD:
+            drain_s = lag_result.drained_seconds
+            level = "" if drain_s is None else f", level after {formatting.seconds(drain_s)}"
+            clauses.append(f"{variant.name}: {lag_result.max} at most{level}")
+    return "; ".join(clauses)
 
 
-def _says(result: Result) -> str:
-    told = [
+def _describe(result: RunResult) -> str:
+    sentences = [
         f"{variant.name}, {service}: at most {of.max} events behind"
         + (f", level again after {of.drained_seconds:.1f} s." if of.drained_seconds else ".")
         for variant in result.variants
         for service, of in variant.lag.items()
     ]
-    return " ".join(["Events told on the bus and not yet heard, over time.", *told])
+    return " ".join(["Events told on the bus and not yet heard, over time.", *sentences])

@@ -27,7 +27,7 @@ class Chart:
 
     name: str
     title: str
-    says: str
+    description: str
     height: float
     body: str
 
@@ -39,17 +39,17 @@ class Chart:
             {
                 "xmlns": "http://www.w3.org/2000/svg",
                 "class": "lab-chart",
-                "viewBox": f"0 0 {WIDTH} {number(self.height)}",
+                "viewBox": f"0 0 {WIDTH} {coordinate(self.height)}",
                 "width": WIDTH,
-                "height": number(self.height),
+                "height": coordinate(self.height),
                 "role": "img",
                 "aria-labelledby": f"{ids}-title {ids}-says",
             },
-            element("title", {"id": f"{ids}-title"}, words(self.title, 200)),
-            element("desc", {"id": f"{ids}-says"}, words(self.says, 2_000)),
+            element("title", {"id": f"{ids}-title"}, escape_text(self.title, 200)),
+            element("desc", {"id": f"{ids}-says"}, escape_text(self.description, 2_000)),
             f"<style>{STYLE}</style>" if styled else "",
             _HATCHES,
-            element("rect", {"class": "ground", "width": WIDTH, "height": number(self.height)}),
+            element("rect", {"class": "ground", "width": WIDTH, "height": coordinate(self.height)}),
             self.body,
         )
 
@@ -66,63 +66,68 @@ _HATCHES = (
 
 def element(name: str, attributes: Mapping[str, object], *children: str) -> str:
     """One element. Escapes the attributes; `children` must be SVG or the output of `words`."""
-    told = "".join(f' {key}="{escape(str(value))}"' for key, value in attributes.items())
+    attribute_text = "".join(f' {key}="{escape(str(value))}"' for key, value in attributes.items())
     inner = "".join(children)
-    return f"<{name}{told}>{inner}</{name}>" if inner else f"<{name}{told}/>"
+    return f"<{name}{attribute_text}>{inner}</{name}>" if inner else f"<{name}{attribute_text}/>"
 
 
-def words(text: str, limit: int | None = None) -> str:
+def escape_text(text: str, limit: int | None = None) -> str:
     """User-written text for SVG or HTML: one line, no invisible characters, escaped."""
     return escape(plain(text, limit))
 
 
 def label(
-    x: float, y: float, text: str, kind: str = "", anchor: str = "start", limit: int | None = 80
+    x: float,
+    y: float,
+    text: str,
+    css_class: str = "",
+    anchor: str = "start",
+    limit: int | None = 80,
 ) -> str:
     """A line of text. `kind`: soft | strong | small, or several; `anchor`: start | middle | end."""
-    attributes: dict[str, object] = {"x": number(x), "y": number(y)}
-    if kind:
-        attributes["class"] = kind
+    attributes: dict[str, object] = {"x": coordinate(x), "y": coordinate(y)}
+    if css_class:
+        attributes["class"] = css_class
     if anchor != "start":
         attributes["text-anchor"] = anchor
-    return element("text", attributes, words(text, limit))
+    return element("text", attributes, escape_text(text, limit))
 
 
-def line(points: Iterable[tuple[float, float] | None], kind: str) -> str:
+def line(points: Iterable[tuple[float, float] | None], css_class: str) -> str:
     """A line through points, interrupted at each None; "" without two adjacent points."""
     path: list[str] = []
-    pen = "M"
+    command = "M"
     for point in points:
         if point is None:
-            pen = "M"
+            command = "M"
             continue
-        path.append(f"{pen}{number(point[0])} {number(point[1])}")
-        pen = "L"
-    drawn = re.sub(r"M[^ML]+ [^ML]+(?=M|$)", "", "".join(path))  # a move that no line follows
-    return element("path", {"class": kind, "d": drawn}) if drawn else ""
+        path.append(f"{command}{coordinate(point[0])} {coordinate(point[1])}")
+        command = "L"
+    path_data = re.sub(r"M[^ML]+ [^ML]+(?=M|$)", "", "".join(path))  # a move that no line follows
+    return element("path", {"class": css_class, "d": path_data}) if path_data else ""
 
 
-def signs(points: Sequence[tuple[float, float]], shape: str, kind: str) -> str:
+def markers(points: Sequence[tuple[float, float]], shape: str, css_class: str) -> str:
     """The same small shape at many points, as one path. `shape`: relative path commands."""
-    path = "".join(f"M{number(x)} {number(y)}{shape}" for x, y in points)
-    return element("path", {"class": kind, "d": path}) if path else ""
+    path = "".join(f"M{coordinate(x)} {coordinate(y)}{shape}" for x, y in points)
+    return element("path", {"class": css_class, "d": path}) if path else ""
 
 
-def box(x: float, y: float, width: float, height: float, kind: str) -> str:
+def rect(x: float, y: float, width: float, height: float, css_class: str) -> str:
     """A rectangle."""
     return element(
         "rect",
         {
-            "class": kind,
-            "x": number(x),
-            "y": number(y),
-            "width": number(max(0.0, width)),
-            "height": number(max(0.0, height)),
+            "class": css_class,
+            "x": coordinate(x),
+            "y": coordinate(y),
+            "width": coordinate(max(0.0, width)),
+            "height": coordinate(max(0.0, height)),
         },
     )
 
 
-def number(value: float) -> str:
+def coordinate(value: float) -> str:
     """A coordinate with at most one decimal, which is finer than any screen."""
     text = f"{value:.1f}"
     return text[:-2] if text.endswith(".0") else text
@@ -145,37 +150,37 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        inside = min(max(value, self.low), self.high)
+        clamped = min(max(value, self.low), self.high)
         if self.log:
-            share = math.log(inside / self.low) / math.log(self.high / self.low)
+            share = math.log(clamped / self.low) / math.log(self.high / self.low)
         else:
-            share = (inside - self.low) / (self.high - self.low)
+            share = (clamped - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
-    def ticks(self, about: int = 6) -> list[float]:
+    def ticks(self, target_count: int = 6) -> list[float]:
         """Round values inside the scale, about `about` of them on a linear scale.
 
         On a logarithmic one: the decades, with 3, or 2 and 5, between them where they are few.
         """
         if not self.log:
-            return _steps(self.low, self.high, about)
+            return _linear_ticks(self.low, self.high, target_count)
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        parts = (1,) if len(decades) > 3 else (1, 3) if len(decades) > 2 else (1, 2, 5)
-        found = (part * 10.0**decade for decade in decades for part in parts)
-        return [one for one in found if self.low * 0.999 <= one <= self.high * 1.001]
+        multiples = (1,) if len(decades) > 3 else (1, 3) if len(decades) > 2 else (1, 2, 5)
+        candidates = (part * 10.0**decade for decade in decades for part in multiples)
+        return [one for one in candidates if self.low * 0.999 <= one <= self.high * 1.001]
 
 
 def linear(values: Iterable[float], start: float, end: float) -> Scale:
     """A linear scale from 0 to a round figure at or above the maximum of `values`."""
-    most = max(values, default=0.0) or 1.0
-    step = _step(most, 5)
-    return Scale(0.0, math.ceil(most / step - 1e-9) * step, start, end)
+    maximum = max(values, default=0.0) or 1.0
+    step = _round_step(maximum, 5)
+    return Scale(0.0, math.ceil(maximum / step - 1e-9) * step, start, end)
 
 
 def logarithmic(values: Iterable[float], start: float, end: float) -> Scale:
     """A logarithmic scale around the positive `values`, at least one decade wide."""
-    seen = [value for value in values if value > 0]
-    low, high = (min(seen), max(seen)) if seen else (1.0, 10.0)
+    positive = [value for value in values if value > 0]
+    low, high = (min(positive), max(positive)) if positive else (1.0, 10.0)
     low, high = low * 0.85, high * 1.15
     if high / low < 10:
         middle = math.sqrt(low * high)
@@ -183,19 +188,19 @@ def logarithmic(values: Iterable[float], start: float, end: float) -> Scale:
     return Scale(low, high, start, end, log=True)
 
 
-def _step(size: float, about: int) -> float:
-    rough = size / about
+def _round_step(size: float, target_count: int) -> float:
+    rough = size / target_count
     decade = 10.0 ** math.floor(math.log10(rough))
     return next(part * decade for part in (1, 2, 5, 10) if part * decade >= rough * 0.999)
 
 
-def _steps(low: float, high: float, about: int) -> list[float]:
-    step = _step(high - low, about)
+def _linear_ticks(low: float, high: float, target_count: int) -> list[float]:
+    step = _round_step(high - low, target_count)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
 
 
-def told(value: float) -> str:
+def tick_label(value: float) -> str:
     """The label of a tick: 0.5, 20, 1,000."""
     return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:.3g}"

@@ -11,23 +11,23 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lab.report.charts import Chart, Raw, charts
+from lab.report.charts import Chart, ChartData, charts
 from lab.report.charts.colours import STYLE
-from lab.report.charts.svg import element, words
-from lab.report.formatting import Look
+from lab.report.charts.svg import element, escape_text
+from lab.report.formatting import TextFormat
 from lab.report.html import tables
-from lab.report.html.markup import paragraphs, printed, scrolling
+from lab.report.html.markup import paragraphs, rich_to_html, scroll_frame
 from lab.report.terminal import run as terminal
 from lab.report.terminal import sections
-from lab.report.terminal.wide_tables import noise, runs
-from lab.results.result import Result
+from lab.report.terminal.wide_tables import noise_sentence, run_count
+from lab.results.result import RunResult
 
 # ── File
 
 NAME = "report.html"
 
 
-def keep(result: Result, folder: Path) -> Path:
+def save(result: RunResult, folder: Path) -> Path:
     """Write the page into the run folder and return its path. Raises OSError.
 
     The write is atomic, and only the owner can read the file.
@@ -35,7 +35,7 @@ def keep(result: Result, folder: Path) -> Path:
     path = folder / NAME
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
-    text = page(result, Raw.of(result, folder))
+    text = render(result, ChartData.read(result, folder))
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(text)
@@ -95,7 +95,7 @@ table{{font-size:7.5pt}}th,td{{padding:.1rem .25rem}}th.n{{white-space:normal}}
 # ── Text
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_LOOK = Look(ascii_only=False, width=200)
+_FORMAT = TextFormat(ascii_only=False, width=200)
 _OUTCOMES = {
     0: "All expectations hold.",
     1: "Not all expectations hold.",
@@ -103,10 +103,10 @@ _OUTCOMES = {
 }
 
 
-def page(result: Result, raw: Raw) -> str:
+def render(result: RunResult, data: ChartData) -> str:
     """The whole document. All text that came from a file is escaped."""
-    drawn = {one.name: one for one in charts(result, raw)}
-    title = words(result.title or result.scenario, 200)
+    charts_by_name = {one.name: one for one in charts(result, data)}
+    title = escape_text(result.title or result.scenario, 200)
     head = (
         '<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
@@ -117,58 +117,64 @@ def page(result: Result, raw: Raw) -> str:
     )
     body = (
         element("header", {}, *_head(result, title)),
-        element("main", {}, *_sections(result, raw, drawn)),
-        element("footer", {}, *_foot(result)),
+        element("main", {}, *_sections(result, data, charts_by_name)),
+        element("footer", {}, *_footer(result)),
     )
     inner = "\n".join((*head, "</head><body>", *body))
     return f'<!doctype html>\n<html lang="en"><head>\n{inner}\n</body></html>\n'
 
 
-def _head(result: Result, title: str) -> Iterator[str]:
+def _head(result: RunResult, title: str) -> Iterator[str]:
     yield element("h1", {}, title)
     kind = ", quick" if result.quick else ""
-    told = f"scenario {result.scenario}, seed {result.seed}{kind}, {result.started}"
-    yield element("p", {"class": "soft"}, words(told, 300))
-    yield from printed(runs(result, _LOOK))
+    subtitle = f"scenario {result.scenario}, seed {result.seed}{kind}, {result.started}"
+    yield element("p", {"class": "soft"}, escape_text(subtitle, 300))
+    yield from rich_to_html(run_count(result, _FORMAT))
     if not result.valid:
-        why = [element("li", {}, words(problem, 1_000)) for problem in result.problems]
-        says = element("p", {"class": "bad"}, _OUTCOMES[3])
-        yield element("div", {"class": "invalid"}, says, element("ul", {}, *why) if why else "")
+        reasons = [element("li", {}, escape_text(problem, 1_000)) for problem in result.problems]
+        message = element("p", {"class": "bad"}, _OUTCOMES[3])
+        yield element(
+            "div", {"class": "invalid"}, message, element("ul", {}, *reasons) if reasons else ""
+        )
 
 
-def _sections(result: Result, raw: Raw, drawn: dict[str, Chart]) -> Iterator[str]:
+def _sections(
+    result: RunResult, data: ChartData, charts_by_name: dict[str, Chart]
+) -> Iterator[str]:
     def figures(*names: str) -> Iterator[str]:
-        yield from (_figure(drawn[name]) for name in names if name in drawn)
+        yield from (_figure(charts_by_name[name]) for name in names if name in charts_by_name)
 
     if result.question.strip():
-        asked = element("div", {"class": "question"}, *paragraphs(result.question, 2_000))
-        yield _section("The question", asked)
+        question = element("div", {"class": "question"}, *paragraphs(result.question, 2_000))
+        yield _section("The question", question)
     if result.valid:
-        yield _section("What was said before", *printed(sections.guess_rows(result.guesses, _LOOK)))
+        yield _section(
+            "What was said before", *rich_to_html(sections.guess_rows(result.guesses, _FORMAT))
+        )
     yield _section("Timeline", tables.timeline(result))
     yield _section(
         "Who was answered, and how soon",
         *figures("blast-radius", "latency-over-time", "success-over-time"),
-        *(element("p", {"class": "soft"}, words(why, 400)) for why in raw.problems),
+        *(element("p", {"class": "soft"}, escape_text(why, 400)) for why in data.problems),
         tables.answers(result),
         *figures("latency-quantiles"),
         tables.differences(result),
         *_noise(result),
-        *printed(terminal.failures(result, _LOOK)),
+        *rich_to_html(terminal.failures(result, _FORMAT)),
     )
     yield _section("When writes were visible", *figures("answered-visible"), tables.writes(result))
-    particulars = printed(terminal.particulars(result, _LOOK))
+    particulars = rich_to_html(terminal.details(result, _FORMAT))
     yield _section("What became of the data", *figures("lag"), *particulars)
     if result.valid:
-        rows = printed(sections.rows(result.predictions, _LOOK))
+        rows = rich_to_html(sections.prediction_rows(result.predictions, _FORMAT))
         yield _section("Theory and measurement", *figures("predicted-measured"), *rows)
     yield _section("What is claimed, and what was seen", *_claims(result))
     yield _section("What it means", *paragraphs(result.explain, 10_000))
-    yield _section("How it was measured", tables.machine(result))
+    yield _section("How it was measured", tables.conditions(result))
 
 
-def _claims(result: Result) -> Iterable[str]:
-    outcome = words(_OUTCOMES[result.exit_code])
+def _claims(result: RunResult) -> Iterable[str]:
+    outcome = escape_text(_OUTCOMES[result.exit_code])
     if not result.valid:
         return [element("p", {"class": "bad"}, outcome, " It proves nothing either way.")]
     if not result.expectations:
@@ -177,29 +183,29 @@ def _claims(result: Result) -> Iterable[str]:
     return [element("p", {"class": kind}, outcome), tables.verdicts(result)]
 
 
-def _noise(result: Result) -> Iterator[str]:
+def _noise(result: RunResult) -> Iterator[str]:
     if result.noise_floor and result.differences:
-        said = "The ratio lies between the two, for all lines together at 95 %. -: none shown."
-        told = f"{said} {noise(result.noise_floor)}"
-        yield element("p", {"class": "soft"}, words(told))
+        note = "The ratio lies between the two, for all lines together at 95 %. -: none shown."
+        sentence = f"{note} {noise_sentence(result.noise_floor)}"
+        yield element("p", {"class": "soft"}, escape_text(sentence))
 
 
-def _foot(result: Result) -> Iterator[str]:
-    told = (
+def _footer(result: RunResult) -> Iterator[str]:
+    note = (
         "Latency counts from the moment a request was due. Every figure can be worked out again "
         "from samples.csv, which lies beside this page, as does result.json."
     )
-    yield element("p", {}, words(told))
-    yield element("p", {}, words(f"Run it yourself: lab run {result.scenario}", 200))
+    yield element("p", {}, escape_text(note))
+    yield element("p", {}, escape_text(f"Run it yourself: lab run {result.scenario}", 200))
 
 
-def _figure(of: Chart) -> str:
-    caption = element("figcaption", {}, words(of.title))
-    return element("figure", {}, caption, scrolling(of.title, of.svg(styled=False)))
+def _figure(chart: Chart) -> str:
+    caption = element("figcaption", {}, escape_text(chart.title))
+    return element("figure", {}, caption, scroll_frame(chart.title, chart.svg(styled=False)))
 
 
 def _section(title: str, *blocks: str) -> str:
     """A heading and its blocks; "" if all blocks are empty."""
     if not any(blocks):
         return ""
-    return element("section", {}, element("h2", {}, words(title)), *blocks)
+    return element("section", {}, element("h2", {}, escape_text(title)), *blocks)

@@ -4,124 +4,141 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from lab.report import formatting
-from lab.report.charts.data import said
-from lab.report.charts.svg import element, words
+from lab.report.charts.data import describe_window
+from lab.report.charts.svg import element, escape_text
 from lab.report.html.markup import Cell, row, table
-from lab.report.terminal.run import figure_told
-from lab.report.terminal.sections import processors
+from lab.report.terminal.run import format_figure
+from lab.report.terminal.sections import processor_usage
 from lab.report.terminal.wide_tables import (
-    endpoint_of,
-    endpoints_of,
+    endpoint_names,
+    find_endpoint,
     phase_names,
-    tail_of,
-    writes_of,
+    tail_percentile,
+    write_endpoints,
 )
 from lab.results.claims import CLAIMS
-from lab.results.paths import written
-from lab.results.result import Endpoint, Expectation, Latency, Result, Variant, Visible
+from lab.results.paths import format_value
+from lab.results.result import (
+    EndpointResult,
+    Expectation,
+    LatencySummary,
+    RunResult,
+    VariantResult,
+    VisibilityLatency,
+)
 
-_SIDE_BY_SIDE = 3
+_MAX_VARIANTS = 3
 _SIGNS = {"holds": "✓", "fails": "✗", "not measured": "?"}
 
 
-def timeline(result: Result) -> str:
+def timeline(result: RunResult) -> str:
     """Each phase with its start, end and fault windows; "" for a result without a timeline."""
     stages = result.timeline.stages
     if not stages:
         return ""
-    zero_s = stages[0].from_s
+    origin_s = stages[0].from_s
     body = []
     for stage in stages:
-        done = [
-            f"{said(one)} from {one.from_s - zero_s:.1f} s to {one.until_s - zero_s:.1f} s"
+        windows = [
+            f"{describe_window(one)} from {one.from_s - origin_s:.1f} s to {one.until_s - origin_s:.1f} s"
             for one in result.timeline.windows
             if stage.from_s <= one.from_s < stage.until_s
         ]
-        span = (stage.from_s - zero_s, stage.until_s - zero_s)
-        figures = [Cell(f"{at:.1f}", "n") for at in span]
-        body.append(row([Cell(stage.name, head="row"), *figures, Cell("; ".join(done))]))
+        span = (stage.from_s - origin_s, stage.until_s - origin_s)
+        cells = [Cell(f"{at:.1f}", "n") for at in span]
+        body.append(row([Cell(stage.name, scope="row"), *cells, Cell("; ".join(windows))]))
     heads = [("phase", ""), ("from, s", "n"), ("until, s", "n"), ("what was done", "")]
-    return table("What was done, and when", [row(_heads(heads))], body)
+    return table("What was done, and when", [row(_heading_cells(heads))], body)
 
 
-def answers(result: Result) -> str:
+def answers(result: RunResult) -> str:
     """For each endpoint, phase and variant: requests, success, latencies of good answers (ms)."""
-    tail = tail_of(result)
+    tail = tail_percentile(result)
 
-    def figures(of: Endpoint | None) -> list[Cell]:
-        latency = of.latency_ms if of else Latency()
-        share = of.success if of else None
-        bad = " bad" if share is not None and share < formatting.WELL else ""
+    def endpoint_cells(endpoint: EndpointResult | None) -> list[Cell]:
+        latency = endpoint.latency_ms if endpoint else LatencySummary()
+        share = endpoint.success if endpoint else None
+        bad = " bad" if share is not None and share < formatting.SUCCESS_THRESHOLD else ""
         times = (latency.p50, latency.p99 if tail == "p99" else latency.p95, latency.max)
         return [
-            Cell(formatting.count(of.sent if of else None), "n first"),
+            Cell(formatting.count(endpoint.sent if endpoint else None), "n first"),
             Cell(formatting.success(share), f"n{bad}"),
             *(Cell(formatting.ms(time), "n") for time in times),
         ]
 
     title = "Answers: how many were asked for, how many of them were good, and ms of the good ones"
     heads = ("n", "good", "p50", tail, "max")
-    return _by_phase(title, result, endpoints_of(result), heads, figures)
+    return _by_phase(title, result, endpoint_names(result), heads, endpoint_cells)
 
 
-def writes(result: Result) -> str:
+def writes(result: RunResult) -> str:
     """The two latencies of each write in ms: until its answer, and until the feed shows it."""
 
-    def figures(of: Endpoint | None) -> list[Cell]:
-        answered = of.latency_ms if of else Latency()
-        seen = (of.visible_ms if of else None) or Visible()
-        times = (answered.p50, answered.max, seen.p50, seen.max)
-        told = [Cell(formatting.ms(time), "n") for time in times]
-        return [Cell(told[0].text, "n first"), *told[1:]]
+    def endpoint_cells(endpoint: EndpointResult | None) -> list[Cell]:
+        answered = endpoint.latency_ms if endpoint else LatencySummary()
+        visible = (endpoint.visible_ms if endpoint else None) or VisibilityLatency()
+        times = (answered.p50, answered.max, visible.p50, visible.max)
+        cells = [Cell(formatting.ms(time), "n") for time in times]
+        return [Cell(cells[0].text, "n first"), *cells[1:]]
 
     heads = ("answered p50", "max", "visible p50", "max")
     title = "Writes: answered and visible, ms"
-    return _by_phase(title, result, writes_of(result), heads, figures)
+    return _by_phase(title, result, write_endpoints(result), heads, endpoint_cells)
 
 
 def _by_phase(
     title: str,
-    result: Result,
+    result: RunResult,
     endpoints: Sequence[str],
-    heads: Sequence[str],
-    figures: Callable[[Endpoint | None], list[Cell]],
+    headings: Sequence[str],
+    endpoint_cells: Callable[[EndpointResult | None], list[Cell]],
 ) -> str:
     """Tables of up to three variants each: three fit on a printed page."""
     if not endpoints or not phase_names(result):
         return ""
     return "".join(
-        _of_some(title, result, result.variants[at : at + _SIDE_BY_SIDE], endpoints, heads, figures)
-        for at in range(0, len(result.variants), _SIDE_BY_SIDE)
+        _variant_columns(
+            title,
+            result,
+            result.variants[at : at + _MAX_VARIANTS],
+            endpoints,
+            headings,
+            endpoint_cells,
+        )
+        for at in range(0, len(result.variants), _MAX_VARIANTS)
     )
 
 
-def _of_some(
+def _variant_columns(
     title: str,
-    result: Result,
-    variants: Sequence[Variant],
+    result: RunResult,
+    variants: Sequence[VariantResult],
     endpoints: Sequence[str],
-    heads: Sequence[str],
-    figures: Callable[[Endpoint | None], list[Cell]],
+    headings: Sequence[str],
+    endpoint_cells: Callable[[EndpointResult | None], list[Cell]],
 ) -> str:
     phases = phase_names(result)
-    names = [Cell(one.name, "first", across=len(heads), head="colgroup") for one in variants]
-    under = [
-        Cell(text, "n" if number else "n first", head="col")
+    names = [Cell(one.name, "first", colspan=len(headings), scope="colgroup") for one in variants]
+    subheadings = [
+        Cell(text, "n" if number else "n first", scope="col")
         for _ in variants
-        for number, text in enumerate(heads)
+        for number, text in enumerate(headings)
     ]
-    labels = [Cell("request", down=2, head="col"), Cell("phase", down=2, head="col")]
+    labels = [Cell("request", rowspan=2, scope="col"), Cell("phase", rowspan=2, scope="col")]
     body = []
     for endpoint in endpoints:
         for number, phase in enumerate(phases):
-            found = [endpoint_of(one, phase, endpoint) for one in variants]
-            line = [Cell(endpoint, down=len(phases), head="rowgroup")] if number == 0 else []
-            line += [Cell(phase, head="row"), *(cell for of in found for cell in figures(of))]
+            endpoint_results = [find_endpoint(one, phase, endpoint) for one in variants]
+            line = [Cell(endpoint, rowspan=len(phases), scope="rowgroup")] if number == 0 else []
+            line += [
+                Cell(phase, scope="row"),
+                *(cell for of in endpoint_results for cell in endpoint_cells(of)),
+            ]
             body.append(row(line, "end" if number == len(phases) - 1 else ""))
-    return table(title, [row([*labels, *names]), row(under)], body)
+    return table(title, [row([*labels, *names]), row(subheadings)], body)
 
 
-def differences(result: Result) -> str:
+def differences(result: RunResult) -> str:
     """The p50 of each variant as a multiple of the first variant's; "" without differences."""
     if not result.differences:
         return ""
@@ -129,44 +146,52 @@ def differences(result: Result) -> str:
     for one in result.differences:
         shown = one.verdict if one.verdict in ("slower", "faster") else formatting.NONE
         figures = [Cell(f"{of:.3g}", "n") for of in (one.ratio, one.low, one.high)]
-        labels = [Cell(one.variant, head="row"), Cell(one.endpoint), Cell(one.phase)]
+        labels = [Cell(one.variant, scope="row"), Cell(one.endpoint), Cell(one.phase)]
         body.append(row([*labels, *figures, Cell(shown, "bad" if shown == "slower" else "")]))
     heads = [("variant", ""), ("request", ""), ("phase", "")]
     heads += [("ratio", "n"), ("from", "n"), ("to", "n"), ("", "")]
     against = result.differences[0].against
-    return table(f"Answers, p50: times as long as {against}'s", [row(_heads(heads))], body)
+    return table(f"Answers, p50: times as long as {against}'s", [row(_heading_cells(heads))], body)
 
 
-def verdicts(result: Result) -> str:
+def verdicts(result: RunResult) -> str:
     """The claims with their expectations and figures, in the order of the file."""
     blocks: list[str] = []
-    told: set[str] = set()
+    shown_claims: set[str] = set()
     for claim, group in groupby(result.expectations, lambda one: one.claim):
         if claim is None:
-            head = words("Besides")
+            head = escape_text("Besides")
         else:
-            says = CLAIMS[claim].says if claim in CLAIMS and claim not in told else ""
-            head = f"{element('strong', {}, words(claim, 30))} {words(says)}"
-            told.add(claim)
+            claim_text = CLAIMS[claim].says if claim in CLAIMS and claim not in shown_claims else ""
+            head = f"{element('strong', {}, escape_text(claim, 30))} {escape_text(claim_text)}"
+            shown_claims.add(claim)
         blocks += [element("dt", {}, head), *(element("dd", {}, _verdict(one)) for one in group)]
     return element("dl", {"class": "claims"}, *blocks) if blocks else ""
 
 
-def _verdict(one: Expectation) -> str:
-    kind = {"class": "bad" if one.verdict == "fails" else "strong"}
-    figures = ", ".join(f"{path} {figure_told(path, value)}" for path, value in one.values.items())
-    seen = figures or written(one.measured, formatting.NONE)
-    wanted = one.that or one.expected or ""
+def _verdict(expectation: Expectation) -> str:
+    kind = {"class": "bad" if expectation.verdict == "fails" else "strong"}
+    figures = ", ".join(
+        f"{path} {format_figure(path, value)}" for path, value in expectation.values.items()
+    )
+    measured = figures or format_value(expectation.measured, formatting.NONE)
+    expected = expectation.that or expectation.expected or ""
     return "".join(
         [
-            element("span", kind, words(f"{_SIGNS[one.verdict]} {one.verdict}:")),
-            f" {words(one.says, 400)}",
-            element("div", {"class": "figures"}, words(f"wanted {wanted}; measured {seen}", 1_000)),
+            element(
+                "span", kind, escape_text(f"{_SIGNS[expectation.verdict]} {expectation.verdict}:")
+            ),
+            f" {escape_text(expectation.says, 400)}",
+            element(
+                "div",
+                {"class": "figures"},
+                escape_text(f"wanted {expected}; measured {measured}", 1_000),
+            ),
         ]
     )
 
 
-def machine(result: Result) -> str:
+def conditions(result: RunResult) -> str:
     """The conditions of the measurement: machine, seed, load and variants."""
     load = result.load
     rows = [
@@ -182,13 +207,13 @@ def machine(result: Result) -> str:
         ("load left within", f"{formatting.ms(load.lag_ms.p99)} ms of its moment, for 99 % of it"),
     ]
     if load.machine_share is not None:
-        rows.append(("processors", processors(load.machine_share)))
+        rows.append(("processors", processor_usage(load.machine_share)))
     for variant in result.variants:
         options = formatting.evidence(variant.options) or "no switches"
         rows.append((f"variant {variant.name}", f"{variant.arrangement}; {options}"))
-    body = [row([Cell(name, head="row"), Cell(value)]) for name, value in rows]
+    body = [row([Cell(name, scope="row"), Cell(value)]) for name, value in rows]
     return table("Machine, seed and variants", [], body)
 
 
-def _heads(heads: Sequence[tuple[str, str]]) -> list[Cell]:
-    return [Cell(text, kind, head="col") for text, kind in heads]
+def _heading_cells(headings: Sequence[tuple[str, str]]) -> list[Cell]:
+    return [Cell(text, kind, scope="col") for text, kind in headings]

@@ -7,56 +7,61 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lab.report import formatting
-from lab.report.formatting import Look
+from lab.report.formatting import TextFormat
 from lab.report.terminal import wide_tables
-from lab.results.result import Endpoint, Expectation, Result, Variant
+from lab.results.result import EndpointResult, Expectation, RunResult, VariantResult
 
 
-def render(one: Result, other: Result, console: Console) -> None:
+def render(run_a: RunResult, run_b: RunResult, console: Console) -> None:
     """Print the comparison of two runs, of the same scenario or of different ones."""
-    console.print(Group(*_blocks(one, other, Look.of(console))), soft_wrap=False)
+    console.print(Group(*_blocks(run_a, run_b, TextFormat.for_console(console))), soft_wrap=False)
 
 
-def _blocks(one: Result, other: Result, look: Look) -> Iterator[RenderableType]:
-    for letter, run in (("A", one), ("B", other)):
+def _blocks(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
+    for letter, run in (("A", run_a), ("B", run_b)):
         kind = ", quick" if run.quick else ""
-        broken = "" if run.valid else "   INVALID"
-        head = f"{letter}  {run.scenario}, seed {run.seed}{kind}, {run.started}{broken}"
-        yield look.text(head, "bold" if run.valid else "bold red", limit=120)
-    yield from (Padding(look.text(line), (0, 0, 0, 3)) for line in _not_alike(one, other))
-    common = [name for name in _names(one) if other.variant(name)]
+        validity = "" if run.valid else "   INVALID"
+        head = f"{letter}  {run.scenario}, seed {run.seed}{kind}, {run.started}{validity}"
+        yield fmt.text(head, "bold" if run.valid else "bold red", limit=120)
+    yield from (
+        Padding(fmt.text(line), (0, 0, 0, 3)) for line in _condition_differences(run_a, run_b)
+    )
+    common = [name for name in _names(run_a) if run_b.variant(name)]
     for name in common:
-        first, second = one.variant(name), other.variant(name)
+        first, second = run_a.variant(name), run_b.variant(name)
         assert first
         assert second
-        yield Padding(_figures(first, second, look), (1, 0, 0, 0), expand=False)
+        yield Padding(_figures(first, second, fmt), (1, 0, 0, 0), expand=False)
     if not common:
         yield Text("\nThey have no variant in common, so there are no figures to compare.")
-    yield from _verdicts(one, other, look)
+    yield from _verdicts(run_a, run_b, fmt)
 
 
-def _not_alike(one: Result, other: Result) -> Iterator[str]:
+def _condition_differences(run_a: RunResult, run_b: RunResult) -> Iterator[str]:
     """The differences in conditions that limit the comparison, a sentence each."""
-    if one.scenario != other.scenario:
+    if run_a.scenario != run_b.scenario:
         yield "Two scenarios: what differs may be due to what was done."
-    if one.quick != other.quick:
+    if run_a.quick != run_b.quick:
         yield "One of them was quick: half the time, half the samples."
-    for key in sorted(set(one.environment) | set(other.environment)):
-        here, there = one.environment.get(key), other.environment.get(key)
-        if here != there:
-            yield f"{key}: A {here}, B {there}."
-    for variant in one.variants:
-        same = other.variant(variant.name)
-        if same and same.options != variant.options:
-            yield f"{variant.name}: A {variant.options}, B {same.options}."
-    only = {"A": set(_names(one)) - set(_names(other)), "B": set(_names(other)) - set(_names(one))}
+    for key in sorted(set(run_a.environment) | set(run_b.environment)):
+        value_a, value_b = run_a.environment.get(key), run_b.environment.get(key)
+        if value_a != value_b:
+            yield f"{key}: A {value_a}, B {value_b}."
+    for variant in run_a.variants:
+        variant_b = run_b.variant(variant.name)
+        if variant_b and variant_b.options != variant.options:
+            yield f"{variant.name}: A {variant.options}, B {variant_b.options}."
+    only = {
+        "A": set(_names(run_a)) - set(_names(run_b)),
+        "B": set(_names(run_b)) - set(_names(run_a)),
+    }
     for letter, names in only.items():
         if names:
             yield f"Only in {letter}: {', '.join(sorted(names))}."
 
 
-def _figures(first: Variant, second: Variant, look: Look) -> RenderableType:
-    title = f"{look.plain(first.name, 24)}: success, and p50 of the good answers in ms"
+def _figures(first: VariantResult, second: VariantResult, fmt: TextFormat) -> RenderableType:
+    title = f"{fmt.plain(first.name, 24)}: success, and p50 of the good answers in ms"
     table = wide_tables.new_table(title, ["request", "phase"])
     for heading in ("A", "B", "A p50", "B p50", "B / A"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -64,11 +69,11 @@ def _figures(first: Variant, second: Variant, look: Look) -> RenderableType:
     for endpoint in endpoints:
         for number, (phase, figures) in enumerate(first.phases.items()):
             a = figures.endpoints.get(endpoint)
-            there = second.phases.get(phase)
-            b = there.endpoints.get(endpoint) if there else None
+            phase_b = second.phases.get(phase)
+            b = phase_b.endpoints.get(endpoint) if phase_b else None
             table.add_row(
                 endpoint if number == 0 else "",
-                look.text(phase, limit=20),
+                fmt.text(phase, limit=20),
                 *(formatting.success(of.success if of else None) for of in (a, b)),
                 *(formatting.ms(_p50(of)) for of in (a, b)),
                 _ratio(_p50(a), _p50(b)),
@@ -77,30 +82,30 @@ def _figures(first: Variant, second: Variant, look: Look) -> RenderableType:
     return table
 
 
-def _verdicts(one: Result, other: Result, look: Look) -> Iterator[RenderableType]:
+def _verdicts(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
     """The expectations whose verdicts differ."""
-    there = {(each.says, each.that): each for each in other.expectations}
-    pairs = [(each, there.get((each.says, each.that))) for each in one.expectations]
+    expectations_b = {(each.says, each.that): each for each in run_b.expectations}
+    pairs = [(each, expectations_b.get((each.says, each.that))) for each in run_a.expectations]
     changed = [(a, b) for a, b in pairs if b and a.verdict != b.verdict]
     yield Text("\nWhat came out differently", "bold")
     if not changed:
         yield Text("  Every expectation that both have has the same verdict in both.")
     for a, b in changed:
-        yield Padding(look.text(a.says, limit=300), (0, 0, 0, 2))
-        yield Padding(look.text(f"A {_told(a)}; B {_told(b)}", "dim"), (0, 0, 0, 4))
+        yield Padding(fmt.text(a.says, limit=300), (0, 0, 0, 2))
+        yield Padding(fmt.text(f"A {_verdict_text(a)}; B {_verdict_text(b)}", "dim"), (0, 0, 0, 4))
 
 
-def _told(one: Expectation) -> str:
-    measured = "" if one.measured is None else f" ({one.measured:.4g})"
-    return f"{one.verdict}{measured}"
+def _verdict_text(expectation: Expectation) -> str:
+    measured = "" if expectation.measured is None else f" ({expectation.measured:.4g})"
+    return f"{expectation.verdict}{measured}"
 
 
-def _names(result: Result) -> list[str]:
+def _names(result: RunResult) -> list[str]:
     return [variant.name for variant in result.variants]
 
 
-def _p50(of: Endpoint | None) -> float | None:
-    return of.latency_ms.p50 if of else None
+def _p50(endpoint: EndpointResult | None) -> float | None:
+    return endpoint.latency_ms.p50 if endpoint else None
 
 
 def _ratio(a: float | None, b: float | None) -> str:

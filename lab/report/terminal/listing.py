@@ -13,57 +13,59 @@ from rich.text import Text
 from lab.faults.kinds import Fault
 from lab.report.tracing.design import Dependency, Goal, Responsibility
 from lab.results.claims import CLAIMS
-from lab.results.result import Result
+from lab.results.result import RunResult
 from lab.scenarios.scenario import Scenario
 from lab.support.text import plain, styled
 
 # ── Facts of a scenario
 
 
-def facts(one: Scenario) -> Iterator[tuple[str, str]]:
+def scenario_facts(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """The variants, the load, and the phases with their faults, as (label, line)."""
-    yield "variants", ", ".join(one.variants)
-    of_all = sum(one.load.mix.values())
-    mix = ", ".join(f"{100 * part / of_all:.0f} % {name}" for name, part in one.load.mix.items())
-    yield "load", f"{one.load.rate:g} a second for each variant: {mix}"
-    if one.load.during_rate:
-        yield "surge", f"{one.load.during_rate:g} a second in during"
-    if one.history:
-        told = f"{one.history.events} posts of a system that is gone, told before it begins"
-        yield "history", told
-    for newcomer in one.newcomer:
+    yield "variants", ", ".join(scenario.variants)
+    total_weight = sum(scenario.load.mix.values())
+    mix = ", ".join(
+        f"{100 * part / total_weight:.0f} % {name}" for name, part in scenario.load.mix.items()
+    )
+    yield "load", f"{scenario.load.rate:g} a second for each variant: {mix}"
+    if scenario.load.during_rate:
+        yield "surge", f"{scenario.load.during_rate:g} a second in during"
+    if scenario.history:
+        history = f"{scenario.history.events} posts of a system that is gone, told before it begins"
+        yield "history", history
+    for newcomer in scenario.newcomer:
         yield (
             "newcomer",
             f"one more {newcomer.service}, with nothing, {newcomer.at:g} s into during",
         )
-    for phase in one.timeline():
-        what = [
+    for phase in scenario.timeline():
+        faults = [
             f"{window.fault.target}: {window.fault.kind}{_settings(window.fault)},"
-            f" {window.fault.says}"
+            f" {window.fault.description}"
             for window in phase.faults
         ]
-        yield phase.name, f"{phase.seconds:g} s" + (f"   {'; '.join(what)}" if what else "")
+        yield phase.name, f"{phase.seconds:g} s" + (f"   {'; '.join(faults)}" if faults else "")
 
 
-def length_s(one: Scenario) -> float:
+def length_s(scenario: Scenario) -> float:
     """The length of all phases of a scenario, in seconds."""
-    return sum(phase.seconds for phase in one.timeline())
+    return sum(phase.seconds for phase in scenario.timeline())
 
 
 def _settings(fault: Fault) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in fault.settings().items())
-    return f" ({told})" if told else ""
+    settings = ", ".join(f"{name} {value}" for name, value in fault.settings().items())
+    return f" ({settings})" if settings else ""
 
 
 # ── Scenarios and claims
 
 
-def scenarios(found: Sequence[Scenario], console: Console) -> None:
+def show_scenarios(scenarios: Sequence[Scenario], console: Console) -> None:
     """Print a line for each scenario, and the scenarios of each tag."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("name", "what happens", "seconds", "quick"):
         table.add_column(heading, justify="right" if heading in ("seconds", "quick") else "left")
-    for scenario in found:
+    for scenario in scenarios:
         table.add_row(
             styled(scenario.name, "bold"),
             styled(scenario.title),
@@ -73,8 +75,8 @@ def scenarios(found: Sequence[Scenario], console: Console) -> None:
     console.print(table)
     console.print("\nTags, as in `lab run --tag notes`:", highlight=False)
     tags = Table.grid(padding=(0, 2))
-    for tag in dict.fromkeys(tag for scenario in found for tag in scenario.tags):
-        names = ", ".join(scenario.name for scenario in found if tag in scenario.tags)
+    for tag in dict.fromkeys(tag for scenario in scenarios for tag in scenario.tags):
+        names = ", ".join(scenario.name for scenario in scenarios if tag in scenario.tags)
         tags.add_row(styled(tag, "bold"), styled(names))
     console.print(tags)
     console.print(
@@ -82,29 +84,31 @@ def scenarios(found: Sequence[Scenario], console: Console) -> None:
     )
 
 
-def scenario(one: Scenario, console: Console, called: str) -> None:
+def show_scenario(scenario: Scenario, console: Console, command_name: str) -> None:
     """Print title, question, facts and claims of a scenario. `called`: its name for `lab run`."""
     table = Table.grid(padding=(0, 2))
-    for label, line in facts(one):
+    for label, line in scenario_facts(scenario):
         table.add_row(styled(label), styled(line))
     blocks: list[RenderableType] = [
-        styled(one.title, "bold"),
+        styled(scenario.title, "bold"),
         Text(),
-        styled(one.question),
+        styled(scenario.question),
         Text(),
         table,
     ]
-    if one.claims:
+    if scenario.claims:
         blocks += [Text(), Text("Claims it bears on", "bold")]
         blocks += [
             Padding(Text.assemble((name, "bold"), "  ", styled(CLAIMS[name].says)), (0, 0, 0, 2))
-            for name in one.claims
+            for name in scenario.claims
         ]
     console.print(Group(*blocks))
-    console.print(Text(f"\nWrite your answer down; then: lab run {plain(called)}", "dim"))
+    console.print(Text(f"\nWrite your answer down; then: lab run {plain(command_name)}", "dim"))
 
 
-def claims(found: Sequence[Scenario], results: Sequence[Result], console: Console) -> None:
+def show_claims(
+    scenarios: Sequence[Scenario], results: Sequence[RunResult], console: Console
+) -> None:
     """Print each claim, the scenarios that test it, and their newest verdicts.
 
     `results`: saved runs, newest first.
@@ -112,14 +116,18 @@ def claims(found: Sequence[Scenario], results: Sequence[Result], console: Consol
     blocks: list[RenderableType] = []
     for claim in CLAIMS.values():
         blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
-        bearing = [one for one in found if claim.id in one.claims]
-        if not bearing:
+        tested_by = [one for one in scenarios if claim.id in one.claims]
+        if not tested_by:
             blocks.append(Text("    no run could refute it; see it done: lab design", "dim"))
-        for one in bearing:
-            told = _verdict(claim.id, [run for run in results if run.scenario == one.name], one)
-            blocks.append(Padding(Text.assemble((one.name, "bold"), "  ", told), (0, 0, 0, 4)))
+        for scenario in tested_by:
+            verdict = _verdict(
+                claim.id, [run for run in results if run.scenario == scenario.name], scenario
+            )
+            blocks.append(
+                Padding(Text.assemble((scenario.name, "bold"), "  ", verdict), (0, 0, 0, 4))
+            )
         blocks.append(Text())
-    if others := [one.name for one in found if not one.claims]:
+    if others := [one.name for one in scenarios if not one.claims]:
         blocks.append(
             Text("These bear on none of them, but on how to measure and what helps:", "dim")
         )
@@ -127,24 +135,24 @@ def claims(found: Sequence[Scenario], results: Sequence[Result], console: Consol
     console.print(Group(*blocks))
 
 
-def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
+def _verdict(claim: str, runs: Sequence[RunResult], scenario: Scenario) -> Text:
     """The verdict of the newest valid run that judged this claim."""
     if not runs:
-        return Text(f"not run here yet: lab run {of.name}", "dim")
+        return Text(f"not run here yet: lab run {scenario.name}", "dim")
     valid = [run for run in runs if run.valid]
     if not valid:
         return Text("no run of it was valid yet", "red")
     judged = ([one for one in run.expectations if one.claim == claim] for run in valid)
-    about = next((found for found in judged if found), [])
-    if not about:
+    expectations = next((found for found in judged if found), [])
+    if not expectations:
         return Text("no run of it has judged this claim", "dim")
-    held = [one for one in about if one.verdict == "holds"]
-    sign, style = ("✓", "green") if len(held) == len(about) else ("✗", "red")
-    shown = (set(map(id, about)) - set(map(id, held))) or set(map(id, about))
-    first = next(one for one in about if id(one) in shown)
+    holding = [one for one in expectations if one.verdict == "holds"]
+    sign, style = ("✓", "green") if len(holding) == len(expectations) else ("✗", "red")
+    shown = (set(map(id, expectations)) - set(map(id, holding))) or set(map(id, expectations))
+    first = next(one for one in expectations if id(one) in shown)
     measured = "not measured" if first.measured is None else f"{first.measured:.4g}"
     return Text.assemble(
-        (f"{sign} {len(held)} of {len(about)} hold", style),
+        (f"{sign} {len(holding)} of {len(expectations)} hold", style),
         "  ",
         styled(f"{first.says} Measured {measured}, expected {first.expected}."),
     )
@@ -152,10 +160,10 @@ def _verdict(claim: str, runs: Sequence[Result], of: Scenario) -> Text:
 
 # ── Design of the blog
 
-_WIDEST_PATH = 20
+_MAX_PATH_WIDTH = 20
 
 
-def show(
+def show_design(
     owners: Sequence[Responsibility],
     dependencies: Mapping[str, Sequence[Dependency]],
     goals: Sequence[Goal],
@@ -165,14 +173,14 @@ def show(
 
     Resources, responsibilities, dependencies by arrangement, goals.
     """
-    _head(console, "1", "Resources, and a service for each (as in async-bus)")
+    _print_heading(console, "1", "Resources, and a service for each (as in async-bus)")
     table = _table("service", "owns", "a database of its own")
     for owner in owners:
         own = "yes" if owner.database else "-"
         table.add_row(styled(owner.service, "bold"), styled(owner.owns), own)
     console.print(table)
 
-    _head(console, "2", "Responsibilities in async-bus: what each asks, tells and hears")
+    _print_heading(console, "2", "Responsibilities in async-bus: what each asks, tells and hears")
     table = _table("service", "asks", "tells", "hears")
     for owner in owners:
         texts = (owner.asks, owner.tells, owner.hears)
@@ -180,48 +188,48 @@ def show(
     console.print(table)
     console.print(Text("In sync-chain they ask instead; `lab diff comments` shows both.", "dim"))
 
-    _head(console, "3", "Dependencies, as observed in one run of each arrangement")
+    _print_heading(console, "3", "Dependencies, as observed in one run of each arrangement")
     for arrangement, found in dependencies.items():
         asks = [one for one in found if one.how == "asks"]
         hears = [one for one in found if one.how == "hears"]
-        console.print(Text.assemble((arrangement, "bold"), f"  {_counted(asks, hears)}"))
+        console.print(Text.assemble((arrangement, "bold"), f"  {_dependency_summary(asks, hears)}"))
         for one in (*asks, *hears):
-            console.print(_line(one))
+            console.print(_dependency_line(one))
 
-    _head(console, "4", "Goals: what is asked, and what is answered")
+    _print_heading(console, "4", "Goals: what is asked, and what is answered")
     table = _table("goal", "method and path", "body", "answer")
     for goal in goals:
         table.add_row(
             styled(goal.goal, "bold"),
-            styled(f"{goal.method} {_foldable(goal.path)}"),
+            styled(f"{goal.method} {_breakable_path(goal.path)}"),
             styled(goal.body or "-"),
             styled(goal.answer),
         )
     console.print(table)
 
 
-def _line(one: Dependency) -> Text:
+def _dependency_line(dependency: Dependency) -> Text:
     """One observed dependency as a line."""
-    verb = "asks" if one.how == "asks" else "hears from"
-    return Text("  ") + styled(f"{one.service} {verb} {one.other}: {one.what}")
+    verb = "asks" if dependency.how == "asks" else "hears from"
+    return Text("  ") + styled(f"{dependency.service} {verb} {dependency.other}: {dependency.what}")
 
 
-def _foldable(path: str) -> str:
+def _breakable_path(path: str) -> str:
     """A path with a space before its last segment if it is long, so that the line breaks there."""
     head, slash, tail = path.rpartition("/")
-    return f"{head} {slash}{tail}" if len(path) > _WIDEST_PATH else path
+    return f"{head} {slash}{tail}" if len(path) > _MAX_PATH_WIDTH else path
 
 
-def _counted(asks: Sequence[Dependency], hears: Sequence[Dependency]) -> str:
-    needed = len({(one.service, one.other) for one in asks})
-    if not needed and not hears:
+def _dependency_summary(calls: Sequence[Dependency], consumed: Sequence[Dependency]) -> str:
+    call_count = len({(one.service, one.other) for one in calls})
+    if not call_count and not consumed:
         return "one process: nobody asks anybody over a wire"
-    if not needed:
+    if not call_count:
         return "nobody needs anybody to answer; what is heard may come late"
-    return f"{needed} direct dependencies: without the other there is no answer"
+    return f"{call_count} direct dependencies: without the other there is no answer"
 
 
-def _head(console: Console, number: str, text: str) -> None:
+def _print_heading(console: Console, number: str, text: str) -> None:
     console.print(Text(f"\n{number}. {text}", "bold"))
 
 

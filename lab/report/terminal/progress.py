@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lab.results.result import Result
+from lab.results.result import RunResult
 from lab.scenarios.scenario import Scenario
 from lab.support.text import plain, styled
 
-_WORDS = {
+_PHASE_NAMES = {
     "starting": "starting the processes",
     "warm_up": "warming up",
     "checking": "comparing what was acknowledged with what is there",
@@ -26,7 +26,7 @@ _WORDS = {
 }
 
 
-def headline(result: Result) -> str:
+def headline(result: RunResult) -> str:
     """The outcome of a run in one line."""
     if not result.valid:
         return f"{result.scenario}: INVALID, not a result: {' '.join(result.problems)}"
@@ -38,18 +38,18 @@ def headline(result: Result) -> str:
     )
 
 
-class Watching:
+class ProgressDisplay:
     """A display of one run: `with Watching(...) as watching: run(progress=watching)`."""
 
-    def __init__(self, scenario: Scenario, console: Console, of_all: str = "") -> None:
+    def __init__(self, scenario: Scenario, console: Console, position: str = "") -> None:
         """`of_all`: the position in a list of scenarios, as `3 of 31`; "" for a single one."""
         self._scenario = scenario
-        self._of_all = of_all
+        self._position = position
         self._length_s = sum(phase.seconds for phase in scenario.timeline())
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
         # With FORCE_COLOR, Rich takes a pipe for a terminal, but a pipe has no cursor to move.
-        quiet = not (console.is_terminal and console.file.isatty())
-        self._live = None if quiet else Live(console=console, transient=True, auto_refresh=False)
+        hidden = not (console.is_terminal and console.file.isatty())
+        self._live = None if hidden else Live(console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
         if self._live:
@@ -60,32 +60,32 @@ class Watching:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._live:
             self._live.stop()
 
-    def __call__(self, line: Mapping[str, Any]) -> None:
+    def __call__(self, progress: Mapping[str, Any]) -> None:
         """Show a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
-        self._latest |= line
+        self._latest |= progress
         if self._live:
-            self._live.update(self._shown(), refresh=True)
+            self._live.update(self._render(), refresh=True)
 
-    def _shown(self) -> RenderableType:
+    def _render(self) -> RenderableType:
         phase = self._latest["phase"]
         done_s = min(max(0.0, self._latest["t"]), self._length_s)
         head = Text.assemble(
             (plain(self._scenario.title), "bold"),
-            f"   {_WORDS.get(phase, phase)}",
+            f"   {_PHASE_NAMES.get(phase, phase)}",
             overflow="ellipsis",
         )
-        if self._of_all:
-            head = Text.assemble((f"{self._of_all}   ", "dim"), head)
+        if self._position:
+            head = Text.assemble((f"{self._position}   ", "dim"), head)
         for note in ("alone", "run"):
-            if told := self._latest.get(note):
-                head.append_text(styled(f"   {told}", "dim"))
-        if broken := self._broken(phase):
-            head.append_text(styled(f"   {broken}", "bold red"))
+            if note_text := self._latest.get(note):
+                head.append_text(styled(f"   {note_text}", "dim"))
+        if faults := self._active_faults(phase):
+            head.append_text(styled(f"   {faults}", "bold red"))
         rows = Table.grid(padding=(0, 2))
         for name, counts in self._latest["variants"].items():
             sent = counts["ok"] + counts["failed"]
@@ -103,9 +103,9 @@ class Watching:
         bar.add_row(ProgressBar(total=self._length_s, completed=done_s, width=60))
         return Group(head, bar, rows)
 
-    def _broken(self, phase: str) -> str:
+    def _active_faults(self, phase: str) -> str:
         """The faults of this phase in words; "" if there are none."""
-        for one in self._scenario.timeline():
-            if one.name == phase and one.faults:
-                return ", ".join(f"{w.fault.target}: {w.fault.kind}" for w in one.faults)
+        for scenario_phase in self._scenario.timeline():
+            if scenario_phase.name == phase and scenario_phase.faults:
+                return ", ".join(f"{w.fault.target}: {w.fault.kind}" for w in scenario_phase.faults)
         return ""

@@ -12,30 +12,30 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from lab.report import formatting as cells
-from lab.report.formatting import Look
-from lab.report.tracing.waterfall import Step, Story
+from lab.report.formatting import TextFormat
+from lab.report.tracing.waterfall import RequestTrace, Span
 
-_LABEL = 34
-_FIGURES = 14
-_NARROWEST, _WIDEST = 10, 60
+_LABEL_WIDTH = 34
+_FIGURES_WIDTH = 14
+_MIN_WIDTH, _MAX_WIDTH = 10, 60
 
 
 @dataclass(frozen=True)
-class _Signs:
+class _BarSigns:
     """The characters of a bar: full cell, left and right half, idle, event under way, moment."""
 
-    whole: str
+    full: str
     left: str
     right: str
     idle: str
-    way: str
-    moment: str
+    in_transit: str
+    marker: str
 
 
-_BLOCKS = _Signs("█", "▌", "▐", "░", "·", "◆")
-_ASCII = _Signs("#", "#", "#", "-", ".", "*")
-_WORTH_SAYING = 0.1
-_WORTH_SAYING_MS = 1.0
+_BLOCKS = _BarSigns("█", "▌", "▐", "░", "·", "◆")
+_ASCII = _BarSigns("#", "#", "#", "-", ".", "*")
+_MIN_WAIT_SHARE = 0.1
+_MIN_WAIT_MS = 1.0
 """A wait is mentioned if it is longer than both this share of the trace and this time."""
 
 
@@ -44,180 +44,189 @@ class _Axis:
     """A time axis from 0 to `end_ms` milliseconds, `cells` characters wide."""
 
     end_ms: float
-    cells: int
-    signs: _Signs
+    width: int
+    signs: _BarSigns
 
-    def bar(self, from_ms: float, to_ms: float, idle_ms: float, told_ms: float | None) -> str:
+    def bar(self, from_ms: float, to_ms: float, idle_ms: float, published_ms: float | None) -> str:
         """A bar to the nearest half cell.
 
         It begins with `idle_ms` of idle time; dots lead from `told_ms`, the time of the event, to
         the bar.
         """
-        first = self._half(from_ms)
-        last = max(first + 1, self._half(to_ms))
-        busy = self._half(from_ms + idle_ms)
-        way = first if told_ms is None else self._half(told_ms)
+        first = self._half_cell(from_ms)
+        last = max(first + 1, self._half_cell(to_ms))
+        busy = self._half_cell(from_ms + idle_ms)
+        transit_start = first if published_ms is None else self._half_cell(published_ms)
         signs, drawn = self.signs, ""
-        for left in range(0, 2 * self.cells, 2):
+        for left in range(0, 2 * self.width, 2):
             right = left + 1
             if first <= left and right < min(busy, last):
                 drawn += signs.idle
             elif first <= left < last or first <= right < last:
                 whole = first <= left and right < last
-                drawn += signs.whole if whole else signs.left if left >= first else signs.right
+                drawn += signs.full if whole else signs.left if left >= first else signs.right
             else:
-                drawn += signs.way if way <= right and left < first else " "
+                drawn += signs.in_transit if transit_start <= right and left < first else " "
         return drawn
 
-    def mark(self, at_ms: float) -> str:
+    def marker_line(self, at_ms: float) -> str:
         """A line with a sign at one moment."""
-        return (" " * (self._half(at_ms) // 2) + self.signs.moment).ljust(self.cells)
+        return (" " * (self._half_cell(at_ms) // 2) + self.signs.marker).ljust(self.width)
 
-    def _half(self, at_ms: float) -> int:
+    def _half_cell(self, at_ms: float) -> int:
         share = at_ms / self.end_ms if self.end_ms > 0 else 0.0
-        return min(max(0, round(share * 2 * self.cells)), 2 * self.cells - 1)
+        return min(max(0, round(share * 2 * self.width)), 2 * self.width - 1)
 
 
-def show(stories: Sequence[Story], console: Console) -> None:
+def show_traces(traces: Sequence[RequestTrace], console: Console) -> None:
     """Print the traces, one below the other."""
-    look = Look.of(console)
-    width = min(max(_NARROWEST, look.width - _LABEL - _FIGURES - 1), _WIDEST)
-    end_ms = max(story.whole_ms for story in stories)
-    axis = _Axis(end_ms, width, _ASCII if look.ascii_only else _BLOCKS)
+    fmt = TextFormat.for_console(console)
+    width = min(max(_MIN_WIDTH, fmt.width - _LABEL_WIDTH - _FIGURES_WIDTH - 1), _MAX_WIDTH)
+    end_ms = max(story.total_ms for story in traces)
+    axis = _Axis(end_ms, width, _ASCII if fmt.ascii_only else _BLOCKS)
     blocks: list[RenderableType] = []
-    for story in stories:
-        blocks += [*_waterfall(story, axis, look), *_sentences(story, look), Text()]
-    console.print(Group(*blocks, *_legend(axis, stories)))
+    for trace in traces:
+        blocks += [*_waterfall(trace, axis, fmt), *_sentences(trace, fmt), Text()]
+    console.print(Group(*blocks, *_legend(axis, traces)))
 
 
-def _waterfall(story: Story, axis: _Axis, look: Look) -> Iterator[RenderableType]:
-    head = f"{story.variant}: {story.request}, {story.outcome}"
-    yield look.text(head, "bold", limit=look.width)
-    yield look.text(f"{story.why}; trace {story.trace}", "dim", limit=look.width)
-    scale = f"0{f'{cells.ms(axis.end_ms)} ms':>{axis.cells - 1}}"
-    yield Text(f"{'':{_LABEL}}{scale}{'at':>7}{'took':>7}", "dim")
-    answer, aftermath = _parts(story.steps)
-    for step in answer:
-        yield _row(story, step, step.depth, axis, look)
-    yield _moment(_end(story), story.answered_ms, axis)
-    outermost = min((step.depth for step in aftermath), default=0)
-    for step in aftermath:
-        yield _row(story, step, step.depth - outermost, axis, look)
-    if story.visible_ms is not None:
-        yield _moment("visible: the feed shows it", story.visible_ms, axis)
+def _waterfall(trace: RequestTrace, axis: _Axis, fmt: TextFormat) -> Iterator[RenderableType]:
+    head = f"{trace.variant}: {trace.request}, {trace.outcome}"
+    yield fmt.text(head, "bold", limit=fmt.width)
+    yield fmt.text(f"{trace.reason}; trace {trace.trace_id}", "dim", limit=fmt.width)
+    scale = f"0{f'{cells.ms(axis.end_ms)} ms':>{axis.width - 1}}"
+    yield Text(f"{'':{_LABEL_WIDTH}}{scale}{'at':>7}{'took':>7}", "dim")
+    before_answer, consumed = _split_at_answer(trace.steps)
+    for span in before_answer:
+        yield _span_row(trace, span, span.depth, axis, fmt)
+    yield _marker_row(_outcome_word(trace), trace.answered_ms, axis)
+    outermost = min((step.depth for step in consumed), default=0)
+    for span in consumed:
+        yield _span_row(trace, span, span.depth - outermost, axis, fmt)
+    if trace.visible_ms is not None:
+        yield _marker_row("visible: the feed shows it", trace.visible_ms, axis)
 
 
-def _parts(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:
+def _split_at_answer(spans: Iterable[Span]) -> tuple[list[Span], list[Span]]:
     """The spans before the answer, and the spans of consumers with all their descendants."""
-    answer: list[Step] = []
-    aftermath: list[Step] = []
-    told: set[str] = set()
-    for step in steps:
-        if step.kind == "consumer" or step.parent in told:
-            told.add(step.span)
-            aftermath.append(step)
+    before_answer: list[Span] = []
+    consumed: list[Span] = []
+    consumer_ids: set[str] = set()
+    for span in spans:
+        if span.kind == "consumer" or span.parent_id in consumer_ids:
+            consumer_ids.add(span.span_id)
+            consumed.append(span)
         else:
-            answer.append(step)
-    return answer, aftermath
+            before_answer.append(span)
+    return before_answer, consumed
 
 
-def _row(story: Story, step: Step, depth: int, axis: _Axis, look: Look) -> Text:
-    at_ms = story.ms(step.at_s)
-    told_ms = None if step.told_s is None else story.ms(step.told_s)
+def _span_row(trace: RequestTrace, span: Span, depth: int, axis: _Axis, fmt: TextFormat) -> Text:
+    at_ms = trace.offset_ms(span.start_s)
+    published_ms = None if span.published_s is None else trace.offset_ms(span.published_s)
     indent = "  " * depth
-    label = indent + look.plain(_label(step), _LABEL - 1 - len(indent))
-    failed = "red" if step.failed else ""
-    bar = axis.bar(at_ms, at_ms + step.ms, _idle_ms(step), told_ms)
+    label = indent + fmt.plain(_label(span), _LABEL_WIDTH - 1 - len(indent))
+    error_style = "red" if span.error else ""
+    bar = axis.bar(at_ms, at_ms + span.duration_ms, _idle_ms(span), published_ms)
     return Text.assemble(
-        (label.ljust(_LABEL), failed),
-        (bar, failed or ("cyan" if step.kind == "consumer" else "blue")),
-        f"{cells.ms(at_ms):>7}{cells.ms(step.ms):>7}",
+        (label.ljust(_LABEL_WIDTH), error_style),
+        (bar, error_style or ("cyan" if span.kind == "consumer" else "blue")),
+        f"{cells.ms(at_ms):>7}{cells.ms(span.duration_ms):>7}",
     )
 
 
-def _idle_ms(step: Step) -> float:
-    return step.noted("queued_ms") + step.noted("held_ms")
+def _idle_ms(span: Span) -> float:
+    return span.attribute("queued_ms") + span.attribute("held_ms")
 
 
-def _end(story: Story) -> str:
+def _outcome_word(trace: RequestTrace) -> str:
     """The outcome that the client saw, in one or two words."""
-    failed = story.steps[0].failed
-    return "given up" if failed == "timeout" else "failed" if failed else "answered"
+    error = trace.steps[0].error
+    return "given up" if error == "timeout" else "failed" if error else "answered"
 
 
-def _label(step: Step) -> str:
-    failed = f": {step.failed}" if step.failed else ""
-    if step.whom:
-        return f"asks {step.whom}{failed}"
-    if step.kind == "consumer":
-        return f"{step.service} hears {step.name}"
-    return f"{step.service}{failed}" if step.depth < 2 else f"{step.service} {step.name}{failed}"
+def _label(span: Span) -> str:
+    error = f": {span.error}" if span.error else ""
+    if span.callee:
+        return f"asks {span.callee}{error}"
+    if span.kind == "consumer":
+        return f"{span.service} hears {span.name}"
+    return f"{span.service}{error}" if span.depth < 2 else f"{span.service} {span.name}{error}"
 
 
-def _moment(says: str, at_ms: float, axis: _Axis) -> Text:
-    return Text(f"{says:{_LABEL}}{axis.mark(at_ms)}{cells.ms(at_ms):>7}", "bold")
+def _marker_row(label: str, at_ms: float, axis: _Axis) -> Text:
+    return Text(f"{label:{_LABEL_WIDTH}}{axis.marker_line(at_ms)}{cells.ms(at_ms):>7}", "bold")
 
 
-def _sentences(story: Story, look: Look) -> Iterator[Text]:
-    answer, aftermath = _parts(story.steps)
-    served = [step for step in answer if step.kind == "server"]
-    said = [*_who_waited(answer, served), *_where_it_stood(story, served)]
-    first = served[0] if served else None
-    if story.steps[0].failed and first and 200 <= first.noted("status") < 300:
-        at = cells.ms(story.ms(first.end_s))
-        said.append(
+def _sentences(trace: RequestTrace, fmt: TextFormat) -> Iterator[Text]:
+    before_answer, consumed = _split_at_answer(trace.steps)
+    server_spans = [step for step in before_answer if step.kind == "server"]
+    sentences = [
+        *_wait_sentences(before_answer, server_spans),
+        *_delay_sentences(trace, server_spans),
+    ]
+    first = server_spans[0] if server_spans else None
+    if trace.steps[0].error and first and 200 <= first.attribute("status") < 300:
+        at = cells.ms(trace.offset_ms(first.end_s))
+        sentences.append(
             f"The client had gone by then; {first.service} did it all the same, by {at} ms."
         )
-    if aftermath:
-        heard = _listed(dict.fromkeys(step.service for step in aftermath))
-        last_ms = cells.ms(story.ms(max(step.end_s for step in aftermath)))
-        said.append(f"Nobody waited for {heard}: they heard of it, the last at {last_ms} ms.")
-    yield look.text(" ".join(said))
-    seen = "" if story.visible_ms is None else f", visible after {cells.ms(story.visible_ms)} ms"
-    end = _end(story).capitalize()
-    yield look.text(f"{end} after {cells.ms(story.answered_ms)} ms{seen}.", "bold")
+    if consumed:
+        consumers = _join_names(dict.fromkeys(step.service for step in consumed))
+        last_ms = cells.ms(trace.offset_ms(max(step.end_s for step in consumed)))
+        sentences.append(
+            f"Nobody waited for {consumers}: they heard of it, the last at {last_ms} ms."
+        )
+    yield fmt.text(" ".join(sentences))
+    visible = "" if trace.visible_ms is None else f", visible after {cells.ms(trace.visible_ms)} ms"
+    outcome = _outcome_word(trace).capitalize()
+    yield fmt.text(f"{outcome} after {cells.ms(trace.answered_ms)} ms{visible}.", "bold")
 
 
-def _where_it_stood(story: Story, served: Sequence[Step]) -> Iterator[str]:
+def _delay_sentences(trace: RequestTrace, server_spans: Sequence[Span]) -> Iterator[str]:
     """Sentences on long waits: for a free worker, or because of an injected latency."""
-    for step in served:
-        for name, says in (
+    for span in server_spans:
+        for name, phrase in (
             ("queued_ms", "waited for a free worker in"),
             ("held_ms", "was held by a latency in"),
         ):
-            if step.noted(name) > max(_WORTH_SAYING_MS, _WORTH_SAYING * story.whole_ms):
-                yield f"It {says} {step.service} for {cells.ms(step.noted(name))} ms."
+            if span.attribute(name) > max(_MIN_WAIT_MS, _MIN_WAIT_SHARE * trace.total_ms):
+                yield f"It {phrase} {span.service} for {cells.ms(span.attribute(name))} ms."
 
 
-def _who_waited(answer: Sequence[Step], served: Sequence[Step]) -> Iterator[str]:
+def _wait_sentences(before_answer: Sequence[Span], server_spans: Sequence[Span]) -> Iterator[str]:
     """Sentences: which service the client waited for, and which ones each caller waited for."""
-    if not served:
+    if not server_spans:
         yield "The client waited, and no service wrote down that it had heard of it."
         return
-    first = served[0].service
-    asked_any = False
-    for one in served:
-        asked = [step for step in answer if step.whom and step.parent == one.span]
-        if asked:
-            whom = _listed(f"{step.whom} ({cells.ms(step.ms)} ms)" for step in asked)
-            begins = f"The client waited for {first}, and" if not asked_any else "And"
-            asked_any = True
-            yield f"{begins} {one.service} waited for {whom}."
-    if not asked_any:
+    first = server_spans[0].service
+    any_calls = False
+    for caller in server_spans:
+        calls = [step for step in before_answer if step.callee and step.parent_id == caller.span_id]
+        if calls:
+            callees = _join_names(
+                f"{step.callee} ({cells.ms(step.duration_ms)} ms)" for step in calls
+            )
+            begins = f"The client waited for {first}, and" if not any_calls else "And"
+            any_calls = True
+            yield f"{begins} {caller.service} waited for {callees}."
+    if not any_calls:
         yield f"The client waited for {first}, and {first} for nobody."
 
 
-def _listed(names: Iterable[str]) -> str:
-    *most, last = list(names)
-    return f"{', '.join(most)} and {last}" if most else last
+def _join_names(names: Iterable[str]) -> str:
+    *leading, last = list(names)
+    return f"{', '.join(leading)} and {last}" if leading else last
 
 
-def _legend(axis: _Axis, stories: Sequence[Story]) -> Iterator[Text]:
-    steps = [step for story in stories for step in story.steps]
-    said = f"{axis.signs.whole} at work, or waiting for those below"
-    if any(axis.signs.idle in axis.bar(0, step.ms, _idle_ms(step), None) for step in steps):
-        said += f"   {axis.signs.idle} idle"
-    if any(step.told_s is not None for step in steps):
-        said += f"   {axis.signs.way} told, and on its way"
-    yield Text(said, "dim")
+def _legend(axis: _Axis, traces: Sequence[RequestTrace]) -> Iterator[Text]:
+    spans = [step for story in traces for step in story.steps]
+    bar_legend = f"{axis.signs.full} at work, or waiting for those below"
+    if any(
+        axis.signs.idle in axis.bar(0, step.duration_ms, _idle_ms(step), None) for step in spans
+    ):
+        bar_legend += f"   {axis.signs.idle} idle"
+    if any(step.published_s is not None for step in spans):
+        bar_legend += f"   {axis.signs.in_transit} told, and on its way"
+    yield Text(bar_legend, "dim")
     yield Text("at: ms from the client's beginning; took: ms from there on", "dim")

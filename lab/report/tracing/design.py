@@ -17,7 +17,7 @@ from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.domain.services import SERVICES
 
-_FLUSHED_WITHIN_S = 5.0
+_SETTLE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Dependency:
 
 def responsibilities(arrangement: str) -> list[Responsibility]:
     """One row for each service."""
-    found = []
+    rows = []
     for name in SERVICES:
-        module = _module(arrangement, name)
+        module = _import_service(arrangement, name)
         owns, _, rest = (module.__doc__ or "").partition("\n")
         heads = dict(line.split(":", 1) for line in rest.splitlines() if ":" in line)
-        found.append(
+        rows.append(
             Responsibility(
                 service=name,
                 owns=owns.partition(":")[2].strip().rstrip("."),
@@ -71,31 +71,31 @@ def responsibilities(arrangement: str) -> list[Responsibility]:
                 database=bool(module.service.schema),
             )
         )
-    return found
+    return rows
 
 
 def goals(arrangement: str) -> list[Goal]:
     """One row for each public route, from the OpenAPI documents of the services."""
     from lab.service.openapi import openapi
 
-    found = []
+    rows = []
     for name in SERVICES:
-        document = openapi(arrangement, name, _module(arrangement, name).service.routes)
+        document = openapi(arrangement, name, _import_service(arrangement, name).service.routes)
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
-                status, answered = next(iter(operation["responses"].items()))
+                status, response = next(iter(operation["responses"].items()))
                 body = operation.get("requestBody")
-                found.append(
+                rows.append(
                     Goal(
                         service=name,
                         goal=operation["operationId"].replace("_", " "),
                         method=method.upper(),
                         path=path,
-                        body=_named(body, document) if body else "",
-                        answer=f"{status} {_named(answered, document)}",
+                        body=_describe_body(body, document) if body else "",
+                        answer=f"{status} {_describe_body(response, document)}",
                     )
                 )
-    return found
+    return rows
 
 
 async def observed_dependencies(arrangement: str, folder: Path) -> list[Dependency]:
@@ -108,10 +108,10 @@ async def observed_dependencies(arrangement: str, folder: Path) -> list[Dependen
             await supervisor.start(*stack.programs)
             posts, comments, query = (stack.urls[name] for name in ("posts", "comments", "query"))
             post = (await stack.call("POST", posts, "/posts", {"title": "A post"})).data
-            await stack.settle(_FLUSHED_WITHIN_S)
+            await stack.settle(_SETTLE_TIMEOUT_S)
             path = f"/posts/{post['id']}/comments"
             await stack.call("POST", comments, path, {"content": "A comment"})
-            await stack.settle(_FLUSHED_WITHIN_S)
+            await stack.settle(_SETTLE_TIMEOUT_S)
             await stack.call("GET", query, "/feed")
     spans = [
         json.loads(line)
@@ -133,15 +133,15 @@ def _dependencies(spans: list[dict[str, Any]]) -> Iterable[Dependency]:
             yield Dependency(caller["service"], "asks", span["service"], span["name"])
 
 
-def _module(arrangement: str, name: str) -> Any:
+def _import_service(arrangement: str, name: str) -> Any:
     programs = ARRANGEMENTS[arrangement].programs
     return importlib.import_module(programs.get(name, f"lab.sync_chain.{name}"))
 
 
-def _named(content: dict[str, Any], document: dict[str, Any]) -> str:
+def _describe_body(content: dict[str, Any], document: dict[str, Any]) -> str:
     """The fields of a body: `{title}`, or `[{id, title}]` for a list."""
     schema = content["content"]["application/json"]["schema"]
-    many = schema.get("type") == "array"
-    name = (schema["items"] if many else schema)["$ref"].rpartition("/")[2]
+    is_list = schema.get("type") == "array"
+    name = (schema["items"] if is_list else schema)["$ref"].rpartition("/")[2]
     fields = ", ".join(document["components"]["schemas"][name]["properties"])
-    return f"[{{{fields}}}]" if many else f"{{{fields}}}"
+    return f"[{{{fields}}}]" if is_list else f"{{{fields}}}"

@@ -25,9 +25,9 @@ from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.load.plan import WARM_UP
 from lab.load.samples import BadSamples, Sample, read_samples
-from lab.load.sender import AT_ONCE, ENDPOINTS
-from lab.report.tracing.waterfall import CLIENT, Step, Story, joined, read_spans
-from lab.support.http_client import Client, Origin, Outcome
+from lab.load.sender import ENDPOINTS, FOLLOW_UPS
+from lab.report.tracing.waterfall import CLIENT, RequestTrace, Span, join_spans, read_spans
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
 from lab.support.text import did_you_mean
 
 # ── A new request
@@ -36,215 +36,233 @@ REQUESTS = {"comment": "create_comment", "feed": "read_feed", "post": "create_po
 """The requests that can be traced, and their endpoints."""
 
 _WARM_ROUNDS = 10
-_SENT = 9
-_PATIENCE_S = 10.0
-_LOOK_AGAIN_S = 0.001
-_DECIDED = ("approved", "rejected")
+_SAMPLE_SIZE = 9
+_TIMEOUT_S = 10.0
+_POLL_INTERVAL_S = 0.001
+_DECIDED_STATUSES = ("approved", "rejected")
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _SentRequest:
     """One request as its client saw it.
 
     Times are seconds of `perf_counter`; `begun_unix_s` is in seconds since 1970.
     """
 
-    trace: str
-    begun_unix_s: float
-    begun_s: float
-    outcome: Outcome
-    visible_s: float | None = None
+    trace_id: str
+    started_unix_s: float
+    started_s: float
+    outcome: HttpResult
+    visible_at_s: float | None = None
 
     @property
     def answered_ms(self) -> float:
-        return (self.outcome.at_s - self.begun_s) * 1_000
+        return (self.outcome.at_s - self.started_s) * 1_000
 
     @property
     def visible_ms(self) -> float | None:
-        return None if self.visible_s is None else (self.visible_s - self.begun_s) * 1_000
+        return None if self.visible_at_s is None else (self.visible_at_s - self.started_s) * 1_000
 
 
-async def followed(arrangement: str, what: str, folder: Path) -> Story:
+async def trace_request(arrangement: str, request_name: str, folder: Path) -> RequestTrace:
     """Start the arrangement, send requests `what` of REQUESTS, and return the median one's trace.
 
     Raises LabCannotRun if the arrangement does not start, or does not respond as expected.
     """
-    endpoint = ENDPOINTS[REQUESTS[what]]
+    endpoint = ENDPOINTS[REQUESTS[request_name]]
     async with Supervisor(PRELOAD, folder) as supervisor:
         with Stack(arrangement, ARRANGEMENTS[arrangement], supervisor, folder) as stack:
             await supervisor.start(*stack.programs)
-            client = Client(asyncio.get_running_loop(), max_connections=4)
+            client = HttpClient(asyncio.get_running_loop(), max_connections=4)
             try:
-                author = _Author(stack, client)
+                traced_client = _TracedClient(stack, client)
                 for _ in range(_WARM_ROUNDS):
-                    for warm in ("post", "comment", "feed"):
-                        await author.does(warm)
-                sent = [await author.does(what) for _ in range(_SENT)]
+                    for warm_up_request in ("post", "comment", "feed"):
+                        await traced_client.send_and_wait(warm_up_request)
+                sent = [
+                    await traced_client.send_and_wait(request_name) for _ in range(_SAMPLE_SIZE)
+                ]
             finally:
                 client.close()
     # All programs have exited by now, so all their spans are written.
-    one = sorted(sent, key=lambda each: each.visible_ms or each.answered_ms)[_SENT // 2]
+    median = sorted(sent, key=lambda each: each.visible_ms or each.answered_ms)[_SAMPLE_SIZE // 2]
     request = f"{endpoint.method} {endpoint.path}"
-    root = client_step(one.trace, request, one.begun_unix_s, one.answered_ms)
-    return Story(
+    root = client_span(median.trace_id, request, median.started_unix_s, median.answered_ms)
+    return RequestTrace(
         variant=arrangement,
-        trace=one.trace,
+        trace_id=median.trace_id,
         request=request,
-        outcome=str(one.outcome.status),
-        steps=joined(root, read_spans(folder, arrangement, {one.trace})),
-        visible_ms=one.visible_ms,
-        why=f"the middle one of {_SENT}",
+        outcome=str(median.outcome.status),
+        steps=join_spans(root, read_spans(folder, arrangement, {median.trace_id})),
+        visible_ms=median.visible_ms,
+        reason=f"the middle one of {_SAMPLE_SIZE}",
     )
 
 
-def client_step(trace: str, request: str, at_s: float, ms: float, failed: str = "") -> Step:
+def client_span(
+    trace_id: str, request: str, start_s: float, duration_ms: float, error: str = ""
+) -> Span:
     """The root span of a trace. Its id is the first 16 digits of the trace id."""
-    return Step(trace[:16], "", CLIENT, "client", request, at_s, ms, failed=failed)
+    return Span(trace_id[:16], "", CLIENT, "client", request, start_s, duration_ms, error=error)
 
 
-class _Author:
+class _TracedClient:
     """A client that writes posts and comments and reads the feed, one request at a time."""
 
-    def __init__(self, stack: Stack, client: Client) -> None:
+    def __init__(self, stack: Stack, client: HttpClient) -> None:
         self._stack = stack
         self._client = client
         self._post_id = ""
 
-    async def does(self, what: str) -> _Sent:
+    async def send_and_wait(self, request_name: str) -> _SentRequest:
         """Send one request while the stack is idle, and wait until the feed shows its write.
 
         Raises LabCannotRun if the stack stays busy, or if the response is not as expected.
         """
-        if not await self._stack.settle(_PATIENCE_S):
+        if not await self._stack.settle(_TIMEOUT_S):
             raise LabCannotRun(f"{self._stack.name} does not come to rest. Try: lab doctor")
-        endpoint = ENDPOINTS[REQUESTS[what]]
-        body = json.dumps({endpoint.text_key: f"A {what}"}) if endpoint.text_key else ""
+        endpoint = ENDPOINTS[REQUESTS[request_name]]
+        body = json.dumps({endpoint.text_key: f"A {request_name}"}) if endpoint.text_key else ""
         path = endpoint.path.format(post_id=quote(self._post_id, safe=""))
-        trace = secrets.token_hex(16)
-        begun_unix_s, begun_s = time(), perf_counter()
-        outcome = await self._send(endpoint.method, endpoint.service, path, body, trace)
-        if outcome.status != endpoint.good_status:
-            said = outcome.error or outcome.status
+        trace_id = secrets.token_hex(16)
+        started_unix_s, started_s = time(), perf_counter()
+        outcome = await self._send(endpoint.method, endpoint.service, path, body, trace_id)
+        if outcome.status != endpoint.success_status:
+            problem = outcome.error or outcome.status
             raise LabCannotRun(
-                f"{self._stack.name}: {endpoint.method} {path} was answered with {said}, though "
+                f"{self._stack.name}: {endpoint.method} {path} was answered with {problem}, though "
                 "nothing is broken here. Try: lab doctor"
             )
         if not endpoint.text_key:
-            return _Sent(trace, begun_unix_s, begun_s, outcome)
-        written = str(json.loads(outcome.body)["id"])
-        if what == "post":
-            self._post_id = written
-        visible_s = await self._until_visible(written)
-        return _Sent(trace, begun_unix_s, begun_s, outcome, visible_s)
+            return _SentRequest(trace_id, started_unix_s, started_s, outcome)
+        written_id = str(json.loads(outcome.body)["id"])
+        if request_name == "post":
+            self._post_id = written_id
+        visible_at_s = await self._wait_until_visible(written_id)
+        return _SentRequest(trace_id, started_unix_s, started_s, outcome, visible_at_s)
 
-    async def _until_visible(self, written: str) -> float:
+    async def _wait_until_visible(self, written_id: str) -> float:
         """The time when the feed shows the post, or the comment with its verdict.
 
         Raises LabCannotRun after `_PATIENCE_S`.
         """
-        give_up_at_s = perf_counter() + _PATIENCE_S
+        deadline_s = perf_counter() + _TIMEOUT_S
         feed = ENDPOINTS["read_feed"]
-        while perf_counter() < give_up_at_s:
-            looked = await self._send(feed.method, feed.service, feed.path, "", "")
-            if looked.status == feed.good_status and written in _shown(json.loads(looked.body)):
-                return looked.at_s
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        while perf_counter() < deadline_s:
+            response = await self._send(feed.method, feed.service, feed.path, "", "")
+            if response.status == feed.success_status and written_id in _visible_ids(
+                json.loads(response.body)
+            ):
+                return response.at_s
+            await asyncio.sleep(_POLL_INTERVAL_S)
         raise LabCannotRun(
-            f"{self._stack.name}: the feed did not show {written} within {_PATIENCE_S:g} s."
+            f"{self._stack.name}: the feed did not show {written_id} within {_TIMEOUT_S:g} s."
         )
 
-    async def _send(self, method: str, service: str, path: str, body: str, trace: str) -> Outcome:
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    async def _send(
+        self, method: str, service: str, path: str, body: str, trace_id: str
+    ) -> HttpResult:
+        outcome: asyncio.Future[HttpResult] = asyncio.get_running_loop().create_future()
 
-        def done(one: Outcome) -> None:
+        def done(received: HttpResult) -> None:
             if not outcome.done():
-                outcome.set_result(one)
+                outcome.set_result(received)
 
-        headers = {"traceparent": f"00-{trace}-{trace[:16]}-01"} if trace else {}
-        origin = Origin.of(self._stack.urls[service])
-        until_s = perf_counter() + _PATIENCE_S
-        self._client.send(method, origin, path, body.encode(), until_s, done, headers)
+        headers = {"traceparent": f"00-{trace_id}-{trace_id[:16]}-01"} if trace_id else {}
+        origin = HttpOrigin.from_url(self._stack.urls[service])
+        deadline_s = perf_counter() + _TIMEOUT_S
+        self._client.send(method, origin, path, body.encode(), deadline_s, done, headers)
         return await outcome
 
 
-def _shown(feed: list[dict[str, Any]]) -> set[str]:
+def _visible_ids(feed: list[dict[str, Any]]) -> set[str]:
     comments = (comment for post in feed for comment in post["comments"])
-    decided = {str(comment["id"]) for comment in comments if comment["status"] in _DECIDED}
+    decided = {str(comment["id"]) for comment in comments if comment["status"] in _DECIDED_STATUSES}
     return decided | {str(post["id"]) for post in feed}
 
 
 # ── A request of a saved run
 
-_BROKEN = "during"
+_FAULT_PHASE = "during"
 
 
 class NoSuchTrace(ValueError):
     """The run has no such request or trace; the message says what it has."""
 
 
-def slowest(folder: Path, what: str, variants: Sequence[str] = ()) -> list[Story]:
+def slowest_traces(
+    folder: Path, request_name: str, variants: Sequence[str] = ()
+) -> list[RequestTrace]:
     """The trace of the slowest request `what` of REQUESTS in each variant (default: all).
 
     If the run has a phase `during`, in which the faults act, only its requests count. A failed
     request counts with the time until its failure. Raises NoSuchTrace.
     """
-    samples, started_s = _load(folder)
+    samples, started_s = _load_run(folder)
     known = list(dict.fromkeys(sample.variant for sample in samples))
-    stories = []
+    traces = []
     for variant in variants or known:
         if variant not in known:
             raise NoSuchTrace(f"The run has no variant {variant!r}. {did_you_mean(variant, known)}")
-        sent = [
+        samples_sent = [
             one
             for one in samples
-            if (one.variant, one.endpoint) == (variant, REQUESTS[what])
+            if (one.variant, one.endpoint) == (variant, REQUESTS[request_name])
             and one.latency_ms is not None
             and one.phase != WARM_UP
         ]
-        broken = [one for one in sent if one.phase == _BROKEN]
-        if not sent:
-            raise NoSuchTrace(f"The run sent no {REQUESTS[what]} to {variant}.")
-        one = max(broken or sent, key=lambda each: each.latency_ms or 0.0)
-        phase = f" of {_BROKEN}" if broken else ""
-        why = f"the slowest of {len(broken or sent)}{phase}"
-        stories.append(_story(one, folder, started_s, why))
-    return stories
+        samples_with_fault = [one for one in samples_sent if one.phase == _FAULT_PHASE]
+        if not samples_sent:
+            raise NoSuchTrace(f"The run sent no {REQUESTS[request_name]} to {variant}.")
+        slowest_sample = max(
+            samples_with_fault or samples_sent, key=lambda each: each.latency_ms or 0.0
+        )
+        phase = f" of {_FAULT_PHASE}" if samples_with_fault else ""
+        reason = f"the slowest of {len(samples_with_fault or samples_sent)}{phase}"
+        traces.append(_trace_of_sample(slowest_sample, folder, started_s, reason))
+    return traces
 
 
-def by_id(folder: Path, trace: str) -> list[Story]:
+def trace_by_id(folder: Path, trace_id: str) -> list[RequestTrace]:
     """The trace with this id, from `samples.csv`. Raises NoSuchTrace if there is none."""
-    samples, started_s = _load(folder)
-    found = [one for one in samples if one.trace == trace.lower() and one.latency_ms is not None]
-    if not found:
+    samples, started_s = _load_run(folder)
+    matches = [
+        one for one in samples if one.trace == trace_id.lower() and one.latency_ms is not None
+    ]
+    if not matches:
         raise NoSuchTrace(
-            f"No request of this run has the trace id {trace!r}. The last column of "
+            f"No request of this run has the trace id {trace_id!r}. The last column of "
             f"{folder / 'samples.csv'} has one for each request that was sent."
         )
-    return [_story(one, folder, started_s, f"phase {one.phase}") for one in found]
+    return [_trace_of_sample(one, folder, started_s, f"phase {one.phase}") for one in matches]
 
 
-def _story(sample: Sample, folder: Path, started_s: float, why: str) -> Story:
-    endpoint = (ENDPOINTS | AT_ONCE)[sample.endpoint]
+def _trace_of_sample(sample: Sample, folder: Path, started_s: float, reason: str) -> RequestTrace:
+    endpoint = (ENDPOINTS | FOLLOW_UPS)[sample.endpoint]
     request = f"{endpoint.method} {endpoint.path}"
-    due_s = started_s + sample.intended_s
-    root = client_step(sample.trace, request, due_s, sample.latency_ms or 0.0, sample.error)
-    return Story(
+    intended_unix_s = started_s + sample.intended_s
+    root = client_span(
+        sample.trace, request, intended_unix_s, sample.latency_ms or 0.0, sample.error
+    )
+    return RequestTrace(
         variant=sample.variant,
-        trace=sample.trace,
+        trace_id=sample.trace,
         request=request,
         outcome=sample.error or str(sample.status),
-        steps=joined(root, read_spans(folder, sample.variant, {sample.trace})),
+        steps=join_spans(root, read_spans(folder, sample.variant, {sample.trace})),
         visible_ms=sample.visible_ms,
-        why=why,
+        reason=reason,
     )
 
 
-def _load(folder: Path) -> tuple[list[Sample], float]:
+def _load_run(folder: Path) -> tuple[list[Sample], float]:
     """The samples, and the start of the load in seconds since 1970. Raises NoSuchTrace."""
-    if parts := sorted(one.name for one in folder.glob("[rv]*-*/") if (one / "load.json").exists()):
+    if run_names := sorted(
+        one.name for one in folder.glob("[rv]*-*/") if (one / "load.json").exists()
+    ):
         raise NoSuchTrace(
             f"{folder} holds several runs, each with a beginning of its own. "
-            f"Name one of them: {folder / parts[0]}"
+            f"Name one of them: {folder / run_names[0]}"
         )
     try:
         samples = read_samples(folder / "samples.csv")

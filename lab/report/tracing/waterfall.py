@@ -16,12 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["client", "server", "consumer"]
+SpanKind = Literal["client", "server", "consumer"]
 CLIENT = "client"
 
 
 @dataclass(frozen=True)
-class Step:
+class Span:
     """A span: work of one process on one request or event.
 
     `kind` is OpenTelemetry's: a client calls, a server responds, a consumer applies an event.
@@ -29,32 +29,32 @@ class Step:
     number of ancestors; `whom` is the callee of a client; `failed` is the error, or "".
     """
 
-    span: str
-    parent: str
+    span_id: str
+    parent_id: str
     service: str
-    kind: Kind
+    kind: SpanKind
     name: str
-    at_s: float
-    ms: float
+    start_s: float
+    duration_ms: float
     depth: int = 0
-    whom: str = ""
-    failed: str = ""
-    told_s: float | None = None
-    notes: dict[str, int | float | str] = field(default_factory=dict)
+    callee: str = ""
+    error: str = ""
+    published_s: float | None = None
+    attributes: dict[str, int | float | str] = field(default_factory=dict)
     """Further figures: `status`; `sequence`; `queued_ms`, the wait for a worker; `held_ms`, the
     delay by an injected latency."""
 
     @property
     def end_s(self) -> float:
-        return self.at_s + self.ms / 1_000
+        return self.start_s + self.duration_ms / 1_000
 
-    def noted(self, name: str) -> float:
+    def attribute(self, name: str) -> float:
         """A figure of `notes`; 0 if it is missing."""
-        return float(self.notes.get(name, 0.0))
+        return float(self.attributes.get(name, 0.0))
 
 
 @dataclass(frozen=True)
-class Story:
+class RequestTrace:
     """The trace of one request: spans with parents before children; `steps[0]` is the client's.
 
     `answered_ms` and `visible_ms` (until the feed showed the write; None for a read, or if it never
@@ -62,62 +62,64 @@ class Story:
     """
 
     variant: str
-    trace: str
+    trace_id: str
     request: str
     outcome: str
-    steps: tuple[Step, ...]
+    steps: tuple[Span, ...]
     visible_ms: float | None = None
-    why: str = ""
+    reason: str = ""
 
     @property
     def answered_ms(self) -> float:
-        return self.steps[0].ms
+        return self.steps[0].duration_ms
 
     @property
-    def begun_s(self) -> float:
-        return self.steps[0].at_s
+    def start_s(self) -> float:
+        return self.steps[0].start_s
 
-    def ms(self, moment_s: float) -> float:
+    def offset_ms(self, time_s: float) -> float:
         """A time in seconds since 1970 as milliseconds from the start of the client's span."""
-        return (moment_s - self.begun_s) * 1_000
+        return (time_s - self.start_s) * 1_000
 
     @property
-    def whole_ms(self) -> float:
+    def total_ms(self) -> float:
         """The length of the trace: until the last span ends, or the write becomes visible."""
-        ends = (self.ms(step.end_s) for step in self.steps)
+        ends = (self.offset_ms(step.end_s) for step in self.steps)
         return max(*ends, self.visible_ms or 0.0)
 
     def to_data(self) -> dict[str, Any]:
         """The trace as JSON data; times are in ms from the start of the client's span."""
         return {
             "variant": self.variant,
-            "trace": self.trace,
+            "trace": self.trace_id,
             "request": self.request,
             "outcome": self.outcome,
-            "why": self.why,
-            "started_unix": self.begun_s,
+            "why": self.reason,
+            "started_unix": self.start_s,
             "answered_ms": round(self.answered_ms, 3),
             "visible_ms": None if self.visible_ms is None else round(self.visible_ms, 3),
-            "spans": [self._step_data(step) for step in self.steps],
+            "spans": [self._span_data(step) for step in self.steps],
         }
 
-    def _step_data(self, step: Step) -> dict[str, Any]:
+    def _span_data(self, span: Span) -> dict[str, Any]:
         return {
-            "span": step.span,
-            "parent": step.parent,
-            "depth": step.depth,
-            "service": step.service,
-            "kind": step.kind,
-            "name": step.name,
-            "told_ms": None if step.told_s is None else round(self.ms(step.told_s), 3),
-            "at_ms": round(self.ms(step.at_s), 3),
-            "ms": round(step.ms, 3),
-            "failed": step.failed,
-            **step.notes,
+            "span": span.span_id,
+            "parent": span.parent_id,
+            "depth": span.depth,
+            "service": span.service,
+            "kind": span.kind,
+            "name": span.name,
+            "told_ms": None
+            if span.published_s is None
+            else round(self.offset_ms(span.published_s), 3),
+            "at_ms": round(self.offset_ms(span.start_s), 3),
+            "ms": round(span.duration_ms, 3),
+            "failed": span.error,
+            **span.attributes,
         }
 
 
-def read_spans(folder: Path, variant: str, traces: set[str]) -> list[dict[str, Any]]:
+def read_spans(folder: Path, variant: str, trace_ids: set[str]) -> list[dict[str, Any]]:
     """The spans of some traces that the processes of a variant wrote, in no particular order.
 
     Incomplete lines, which a killed process can leave, are skipped.
@@ -126,88 +128,88 @@ def read_spans(folder: Path, variant: str, traces: set[str]) -> list[dict[str, A
     for file in sorted(folder.glob(f"{variant}.*.spans.ndjson")):
         for text in file.read_text("utf-8").splitlines():
             # Parsing JSON costs more than this search.
-            if any(trace in text for trace in traces) and text.endswith("}"):
+            if any(trace in text for trace in trace_ids) and text.endswith("}"):
                 found.append(json.loads(text))
-    return [line for line in found if line["trace"] in traces]
+    return [line for line in found if line["trace"] in trace_ids]
 
 
-def joined(root: Step, lines: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
+def join_spans(root: Span, records: Iterable[dict[str, Any]]) -> tuple[Span, ...]:
     """All spans of the trace: servers below the calls to them, consumers below the publishers.
 
     A span whose parent is missing (its process was killed) becomes a child of `root`.
     """
-    steps = [root]
-    for line in lines:
-        asked = _asked(line)
-        steps += [_step(line), *asked]
-    by_id = {step.span: step for step in steps}
-    children: dict[str, list[Step]] = {}
-    for step in steps[1:]:
-        parent = _question(step, steps) or by_id.get(step.parent, root)
-        children.setdefault(parent.span, []).append(replace(step, parent=parent.span))
-    return tuple(_in_order(root, children))
+    spans = [root]
+    for record in records:
+        calls = _parse_calls(record)
+        spans += [_parse_span(record), *calls]
+    by_id = {step.span_id: step for step in spans}
+    children: dict[str, list[Span]] = {}
+    for span in spans[1:]:
+        parent = _find_call(span, spans) or by_id.get(span.parent_id, root)
+        children.setdefault(parent.span_id, []).append(replace(span, parent_id=parent.span_id))
+    return tuple(_depth_first(root, children))
 
 
-def _in_order(step: Step, children: dict[str, list[Step]]) -> Iterable[Step]:
+def _depth_first(span: Span, children: dict[str, list[Span]]) -> Iterable[Span]:
     """A span and its descendants: at each level first calls and servers, then consumers."""
-    yield step
+    yield span
     for child in sorted(
-        children.get(step.span, ()), key=lambda one: (one.kind == "consumer", one.at_s)
+        children.get(span.span_id, ()), key=lambda one: (one.kind == "consumer", one.start_s)
     ):
-        yield from _in_order(replace(child, depth=step.depth + 1), children)
+        yield from _depth_first(replace(child, depth=span.depth + 1), children)
 
 
-def _question(step: Step, steps: Sequence[Step]) -> Step | None:
+def _find_call(span: Span, spans: Sequence[Span]) -> Span | None:
     """The call that a server span answers: the last one to its service before it began."""
-    if step.kind != "server":
+    if span.kind != "server":
         return None
-    questions = [
+    calls = [
         one
-        for one in steps
+        for one in spans
         if one.kind == "client"
-        and (one.parent, one.whom) == (step.parent, step.service)
-        and one.at_s <= step.at_s
+        and (one.parent_id, one.callee) == (span.parent_id, span.service)
+        and one.start_s <= span.start_s
     ]
-    return max(questions, key=lambda one: one.at_s, default=None)
+    return max(calls, key=lambda one: one.start_s, default=None)
 
 
-def _step(line: dict[str, Any]) -> Step:
-    status = line.get("status", 0)
-    notes = ("status", "sequence", "queued_ms", "held_ms")
-    return Step(
-        span=line["span"],
-        parent=line["parent"],
-        service=line["service"],
-        kind=line["kind"],
-        name=line["name"],
-        at_s=line["at"],
-        ms=line["ms"],
-        failed=f"http_{status}" if status >= 500 else "",
-        told_s=_moment(line.get("told")),
-        notes={name: line[name] for name in notes if name in line},
+def _parse_span(record: dict[str, Any]) -> Span:
+    status = record.get("status", 0)
+    attribute_names = ("status", "sequence", "queued_ms", "held_ms")
+    return Span(
+        span_id=record["span"],
+        parent_id=record["parent"],
+        service=record["service"],
+        kind=record["kind"],
+        name=record["name"],
+        start_s=record["at"],
+        duration_ms=record["ms"],
+        error=f"http_{status}" if status >= 500 else "",
+        published_s=_parse_time(record.get("told")),
+        attributes={name: record[name] for name in attribute_names if name in record},
     )
 
 
-def _asked(line: dict[str, Any]) -> list[Step]:
+def _parse_calls(record: dict[str, Any]) -> list[Span]:
     return [
-        Step(
-            span=hashlib.sha256(f"{line['span']}/{number}".encode()).hexdigest()[:16],
-            parent=line["span"],
-            service=line["service"],
+        Span(
+            span_id=hashlib.sha256(f"{record['span']}/{number}".encode()).hexdigest()[:16],
+            parent_id=record["span"],
+            service=record["service"],
             kind="client",
             name=note["what"],
-            at_s=note["at"],
-            ms=note["ms"],
-            whom=note["whom"],
-            failed=note.get("failed", ""),
+            start_s=note["at"],
+            duration_ms=note["ms"],
+            callee=note["whom"],
+            error=note.get("failed", ""),
         )
-        for number, note in enumerate(line.get("asked", ()))
+        for number, note in enumerate(record.get("asked", ()))
     ]
 
 
-def _moment(told: object) -> float | None:
+def _parse_time(text: object) -> float | None:
     """An event's time as seconds since 1970; None if an external event has no valid time."""
     try:
-        return datetime.fromisoformat(str(told)).timestamp()
+        return datetime.fromisoformat(str(text)).timestamp()
     except ValueError:
         return None

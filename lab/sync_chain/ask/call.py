@@ -6,20 +6,22 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from lab.service.http import find
+from lab.service.http import match_route
 from lab.service.service import Service
 
 
-class CallCarrier:
+class CallTransport:
     """Calls the handler of a service in this process. The handler's errors propagate unchanged."""
 
     def __init__(self, services: Mapping[str, Service]) -> None:
         self._services = services
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        route, names = find(self._services[whom].routes, method, path)
+        route, path_params = match_route(self._services[callee].routes, method, path)
         content = body.model_dump_json().encode() if body is not None else b""
-        spelled = {name: str(value) for name, value in query.items()}
-        return to_jsonable_python(route.handler(**route.arguments(names, spelled, content)))
+        query_params = {name: str(value) for name, value in query.items()}
+        return to_jsonable_python(
+            route.handler(**route.arguments(path_params, query_params, content))
+        )

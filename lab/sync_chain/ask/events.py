@@ -14,130 +14,130 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lab.bus.base import Bus, BusUnavailable, LostTail, NoLongerKept
+from lab.bus.base import Bus, BusUnavailable, LogTruncated, OffsetExpired
 from lab.domain.errors import TimedOut, Unreachable
 from lab.domain.events import Envelope
 from lab.service import deadline, tracing
-from lab.service.call_counters import Tally
+from lab.service.call_counters import CallCounters
 from lab.service.server import Shell
-from lab.sync_chain.ask.http import understood
+from lab.sync_chain.ask.http import decode_answer
 
-ASKED = "Asked"
-ANSWERED = "Answered"
+REQUEST_TYPE = "Asked"
+REPLY_TYPE = "Answered"
 PAUSE_S = 0.05
 
 
-class EventCarrier:
+class EventTransport:
     """Publishes questions, and answers the questions that others publish for this service."""
 
     def __init__(
-        self, name: str, source: str, bus: Bus, shell: Shell, timeout_s: float, tally: Tally
+        self, name: str, source: str, bus: Bus, server: Shell, timeout_s: float, tally: CallCounters
     ) -> None:
         self._name = name
         self._source = source
         self._bus = bus
-        self._shell = shell
+        self._server = server
         self._timeout_s = timeout_s
         self._tally = tally
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: dict[str, Future[tuple[int, bytes]]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
-        self.waits_for: str | None = "the event bus"
+        self._pending: dict[str, Future[tuple[int, bytes]]] = {}
+        self._reply_tasks: set[asyncio.Task[None]] = set()
+        self.not_ready_because: str | None = "the event bus"
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         """Publish a question and block the calling worker until the answer event arrives.
 
         Raises TimedOut, Unreachable, and what `understood` raises.
         """
-        timeout_s = deadline.at_most(self._timeout_s)
-        patience_ms = None if deadline.left_s() is None else str(int(timeout_s * 1_000))
-        question = Envelope.carrying(
-            ASKED,
-            subject=whom,
+        timeout_s = deadline.cap(self._timeout_s)
+        deadline_ms = None if deadline.remaining_s() is None else str(int(timeout_s * 1_000))
+        request = Envelope.create(
+            REQUEST_TYPE,
+            subject=callee,
             data={
                 "method": method,
                 "path": path,
                 "query": {name: str(value) for name, value in query.items()},
                 "body": body.model_dump() if body is not None else None,
-                "deadline_ms": patience_ms,
+                "deadline_ms": deadline_ms,
             },
             source=self._source,
             traceparent=tracing.traceparent(),
         )
         answer: Future[tuple[int, bytes]] = Future()
-        self._waiting[question.id] = answer
-        self._tally.add(whom, "attempts")
+        self._pending[request.id] = answer
+        self._tally.add(callee, "attempts")
         try:
-            self._put(question, timeout_s)
+            self._publish(request, timeout_s)
             status, content = answer.result(timeout_s)
         except TimeoutError:
-            self._tally.add(whom, "timed_out")
-            raise TimedOut(f"{whom} did not answer within {timeout_s:.4g} s.") from None
+            self._tally.add(callee, "timed_out")
+            raise TimedOut(f"{callee} did not answer within {timeout_s:.4g} s.") from None
         except BusUnavailable as error:
-            raise Unreachable(f"No question gets to {whom}: {error}", definite=False) from None
+            raise Unreachable(f"No question gets to {callee}: {error}", definite=False) from None
         finally:
-            del self._waiting[question.id]
-        return understood(whom, status, content)
+            del self._pending[request.id]
+        return decode_answer(callee, status, content)
 
-    def _put(self, envelope: Envelope, timeout_s: float) -> None:
+    def _publish(self, envelope: Envelope, timeout_s: float) -> None:
         """Publish an event from a worker thread; returns when the bus has acknowledged it.
 
         Raises BusUnavailable, or TimeoutError after `timeout_s` seconds.
         """
         if self._loop is None:
             raise BusUnavailable("this service is not connected to the bus yet.")
-        told = self._bus.append([envelope.model_dump_json()])
-        asyncio.run_coroutine_threadsafe(told, self._loop).result(timeout_s)
+        appending = self._bus.append([envelope.model_dump_json()])
+        asyncio.run_coroutine_threadsafe(appending, self._loop).result(timeout_s)
 
     async def run(self) -> None:
         """Consume questions to this service and answers to its own questions; never returns."""
         self._loop = asyncio.get_running_loop()
-        position, mark = None, ""
+        position, cursor = None, ""
         while True:
             try:
                 if position is None:
                     # Begin at the head: older questions are left to time out.
-                    position, mark = await self._bus.head(), ""
-                self.waits_for = None
-                async for batch in self._bus.read(position, mark):
+                    position, cursor = await self._bus.head(), ""
+                self.not_ready_because = None
+                async for batch in self._bus.read(position, cursor):
                     for envelope in batch:
-                        self._take(envelope)
-                    position, mark = batch[-1].sequence, batch.mark
-            except (LostTail, NoLongerKept):
+                        self._handle(envelope)
+                    position, cursor = batch[-1].sequence, batch.cursor
+            except (LogTruncated, OffsetExpired):
                 position = None  # Callers of questions in a lost log time out.
             except BusUnavailable:
                 await asyncio.sleep(PAUSE_S)
 
-    def _take(self, envelope: Envelope) -> None:
-        if envelope.type == ANSWERED and envelope.subject in self._waiting:
-            answer = self._waiting[envelope.subject]
+    def _handle(self, envelope: Envelope) -> None:
+        if envelope.type == REPLY_TYPE and envelope.subject in self._pending:
+            answer = self._pending[envelope.subject]
             if not answer.done():
                 content = json.dumps(envelope.data["answer"]).encode()
                 answer.set_result((envelope.data["status"], content))
-        elif envelope.type == ASKED and envelope.subject == self._name:
-            task = asyncio.create_task(self._answer(envelope))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+        elif envelope.type == REQUEST_TYPE and envelope.subject == self._name:
+            task = asyncio.create_task(self._reply(envelope))
+            self._reply_tasks.add(task)
+            task.add_done_callback(self._reply_tasks.discard)
 
-    async def _answer(self, question: Envelope) -> None:
-        asked = question.data
-        content = json.dumps(asked["body"]).encode() if asked["body"] is not None else b""
-        response = await self._shell.answer_here(
-            *(asked["method"], asked["path"], asked["query"], content, question.traceparent),
-            caller=question.source.rpartition("/")[2],
-            deadline_ms=asked.get("deadline_ms"),
+    async def _reply(self, request: Envelope) -> None:
+        data = request.data
+        content = json.dumps(data["body"]).encode() if data["body"] is not None else b""
+        response = await self._server.dispatch(
+            *(data["method"], data["path"], data["query"], content, request.traceparent),
+            caller=request.source.rpartition("/")[2],
+            deadline_ms=data.get("deadline_ms"),
         )
         if response is None:
             return
         assert isinstance(response.body, bytes)
-        answer = Envelope.carrying(
-            ANSWERED,
-            subject=question.id,
+        answer = Envelope.create(
+            REPLY_TYPE,
+            subject=request.id,
             data={"status": response.status, "answer": json.loads(response.body)},
             source=self._source,
-            traceparent=question.traceparent,
+            traceparent=request.traceparent,
         )
         try:
             await self._bus.append([answer.model_dump_json()])

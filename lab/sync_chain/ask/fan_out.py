@@ -13,30 +13,30 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lab.sync_chain.ask.http import Carrier
+from lab.sync_chain.ask.http import Transport
 
 
-class SideBySide:
+class FanOut:
     """Splits each request that has `post_ids`. `width`: number of requests it becomes; `workers`:
     how many such requests can be split at the same time."""
 
-    def __init__(self, inner: Carrier, width: int, workers: int) -> None:
+    def __init__(self, inner: Transport, width: int, workers: int) -> None:
         self._inner = inner
         self._width = width
         self._threads = ThreadPoolExecutor(width * workers, thread_name_prefix="side-by-side")
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         if "post_ids" not in query:
-            return self._inner(whom, method, path, body, query)
+            return self._inner(callee, method, path, body, query)
         ids = query["post_ids"].split(",")
         shares = [
             {**query, "post_ids": ",".join(ids[n :: self._width])} for n in range(self._width)
         ]
         answers = [
             self._threads.submit(
-                contextvars.copy_context().run, self._inner, whom, method, path, body, share
+                contextvars.copy_context().run, self._inner, callee, method, path, body, share
             )
             for share in shares
         ]

@@ -15,21 +15,21 @@ from pydantic import BaseModel
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from lab.domain import headers
-from lab.domain.errors import BadAnswer, DependencyFailed, NotFound, TimedOut, Unreachable
+from lab.domain.errors import BadGateway, DependencyFailed, NotFound, TimedOut, Unreachable
 from lab.service import deadline, tracing
-from lab.service.call_counters import Tally
+from lab.service.call_counters import CallCounters
 
 
-class Carrier(Protocol):
+class Transport(Protocol):
     """Sends a request to another service and returns the answer."""
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         """Returns the decoded JSON; raises NotFound or a DependencyFailed."""
 
 
-class HttpCarrier:
+class HttpTransport:
     """Sends requests over HTTP.
 
     `peers`: base URL by name of the callee. `timeout_s`: in seconds, capped by the deadline of the
@@ -41,41 +41,41 @@ class HttpCarrier:
         peers: Mapping[str, str],
         timeout_s: float,
         caller: str = "",
-        tally: Tally | None = None,
+        tally: CallCounters | None = None,
     ) -> None:
         self._headers = {headers.CALLER: caller} if caller else {}
         self._peers = peers
         self._timeout_s = timeout_s
-        self._tally = tally or Tally()
-        self._worker = threading.local()
+        self._tally = tally or CallCounters()
+        self._thread_local = threading.local()
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        sent = {**self._headers, "traceparent": tracing.traceparent()}
-        timeout_s = deadline.at_most(self._timeout_s)
-        if deadline.left_s() is not None:  # The callee gets the smaller of the two limits.
-            sent[headers.DEADLINE] = str(int(timeout_s * 1_000))
+        request_headers = {**self._headers, "traceparent": tracing.traceparent()}
+        timeout_s = deadline.cap(self._timeout_s)
+        if deadline.remaining_s() is not None:  # The callee gets the smaller of the two limits.
+            request_headers[headers.DEADLINE] = str(int(timeout_s * 1_000))
         content = None
         if body is not None:
             content = body.model_dump_json().encode()
-            sent["Content-Type"] = "application/json"
-        self._tally.add(whom, "attempts")
+            request_headers["Content-Type"] = "application/json"
+        self._tally.add(callee, "attempts")
         try:
             response = self._session().request(
                 method,
-                self._peers[whom] + path,
+                self._peers[callee] + path,
                 params=query,
                 data=content,
-                headers=sent,
+                headers=request_headers,
                 timeout=timeout_s,
             )
         except requests.RequestException as error:
-            raise self._failure(whom, error, timeout_s) from None
-        return understood(whom, response.status_code, response.content)
+            raise self._translate_error(callee, error, timeout_s) from None
+        return decode_answer(callee, response.status_code, response.content)
 
-    def _failure(
-        self, whom: str, error: requests.RequestException, timeout_s: float
+    def _translate_error(
+        self, callee: str, error: requests.RequestException, timeout_s: float
     ) -> DependencyFailed:
         """Translate an error of `requests` into one of the lab's errors."""
         reason = error.args[0] if error.args else None
@@ -83,26 +83,26 @@ class HttpCarrier:
             reason.reason, NewConnectionError
         )
         if refused:
-            return Unreachable(f"{whom} is not there: the connection was refused.")
+            return Unreachable(f"{callee} is not there: the connection was refused.")
         if isinstance(error, requests.ConnectTimeout):
-            return Unreachable(f"{whom} did not take the connection.")
+            return Unreachable(f"{callee} did not take the connection.")
         # `requests` raises no Timeout for a server that stops in the middle of an answer.
         if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
-            self._tally.add(whom, "timed_out")
-            return TimedOut(f"{whom} did not answer within {timeout_s:.4g} s.")
-        return BadAnswer(f"{whom} broke off the connection.", definite=False)
+            self._tally.add(callee, "timed_out")
+            return TimedOut(f"{callee} did not answer within {timeout_s:.4g} s.")
+        return BadGateway(f"{callee} broke off the connection.", definite=False)
 
     def _session(self) -> requests.Session:
         # A Session is not thread-safe, and a new one for each request would open a connection
         # each time.
-        session = getattr(self._worker, "session", None)
+        session = getattr(self._thread_local, "session", None)
         if session is None:
-            session = self._worker.session = requests.Session()
+            session = self._thread_local.session = requests.Session()
             session.trust_env = False  # else HTTP_PROXY applies even to 127.0.0.1
         return session
 
 
-def understood(whom: str, status: int, content: bytes) -> Any:
+def decode_answer(callee: str, status: int, content: bytes) -> Any:
     """Decode an answer: the JSON of a 2xx answer.
 
     Raises NotFound for a 404, BadAnswer for any other status and for content that is not JSON.
@@ -110,15 +110,15 @@ def understood(whom: str, status: int, content: bytes) -> Any:
     try:
         answer = json.loads(content)
     except ValueError:
-        raise BadAnswer(
-            f"{whom} answered {status} with something that is not JSON.", definite=False
+        raise BadGateway(
+            f"{callee} answered {status} with something that is not JSON.", definite=False
         ) from None
     if 200 <= status < 300:
         return answer
-    told = answer if isinstance(answer, dict) else {}
+    problem = answer if isinstance(answer, dict) else {}
     if status == NotFound.status:
-        raise NotFound(str(told.get("detail", f"{whom} does not know it.")))
-    raise BadAnswer(
-        f"{whom} answered {status}: {told.get('detail', 'no reason given')}",
-        definite=bool(told.get("definite", False)),
+        raise NotFound(str(problem.get("detail", f"{callee} does not know it.")))
+    raise BadGateway(
+        f"{callee} answered {status}: {problem.get('detail', 'no reason given')}",
+        definite=bool(problem.get("definite", False)),
     )

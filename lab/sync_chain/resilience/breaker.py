@@ -24,8 +24,8 @@ from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed, NotAsked
 from lab.domain.services import HOPS, SERVICES
-from lab.service.call_counters import Tally
-from lab.sync_chain.ask.http import Carrier
+from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.http import Transport
 
 FAILURES = 5
 OPEN_S = 1.0
@@ -38,7 +38,11 @@ class Breaker:
     """
 
     def __init__(
-        self, inner: Carrier, tally: Tally, failures: int = FAILURES, open_s: float = OPEN_S
+        self,
+        inner: Transport,
+        tally: CallCounters,
+        failures: int = FAILURES,
+        open_s: float = OPEN_S,
     ) -> None:
         self._inner = inner
         self._tally = tally
@@ -47,7 +51,7 @@ class Breaker:
                 failures,
                 open_s,
                 exclude=[lambda error: not isinstance(error, DependencyFailed)],
-                listeners=[_Openings(tally)],
+                listeners=[_OpeningCounter(tally)],
                 name=name,
                 throw_new_error_on_trip=False,
             )
@@ -56,30 +60,30 @@ class Breaker:
         self._trials = {name: threading.Lock() for name in (*SERVICES, *HOPS)}
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        trial = self._trials[whom]
-        is_trial = self._circuits[whom].current_state != STATE_CLOSED
+        trial = self._trials[callee]
+        is_trial = self._circuits[callee].current_state != STATE_CLOSED
         # In half-open state, pybreaker admits every request until the first one has returned.
         if not is_trial or trial.acquire(blocking=False):
             try:
                 # Not `call`: it holds its lock until the answer arrives, so the workers would
                 # make their requests one after the other.
-                with self._circuits[whom].calling():
-                    return self._inner(whom, method, path, body, query)
+                with self._circuits[callee].calling():
+                    return self._inner(callee, method, path, body, query)
             except CircuitBreakerError:
                 pass  # not time for a trial yet
             finally:
                 if is_trial:
                     trial.release()
-        self._tally.add(whom, "broken")
-        raise NotAsked(f"The circuit breaker for {whom} is open: it has failed too often.")
+        self._tally.add(callee, "broken")
+        raise NotAsked(f"The circuit breaker for {callee} is open: it has failed too often.")
 
 
-class _Openings(CircuitBreakerListener):
+class _OpeningCounter(CircuitBreakerListener):
     """Counts how often a circuit opens."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: CallCounters) -> None:
         self._tally = tally
 
     def state_change(

@@ -15,26 +15,26 @@ from pydantic import BaseModel
 
 from lab.domain.errors import NotAsked
 from lab.domain.services import HOPS, SERVICES
-from lab.service.call_counters import Tally
-from lab.sync_chain.ask.http import Carrier
+from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.http import Transport
 
 
 class Bulkhead:
     """`places`: most requests in progress to each service. Raises NotAsked when all are taken."""
 
-    def __init__(self, inner: Carrier, tally: Tally, places: int) -> None:
+    def __init__(self, inner: Transport, tally: CallCounters, permits: int) -> None:
         self._inner = inner
         self._tally = tally
-        self._places = {name: threading.BoundedSemaphore(places) for name in (*SERVICES, *HOPS)}
+        self._permits = {name: threading.BoundedSemaphore(permits) for name in (*SERVICES, *HOPS)}
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        places = self._places[whom]
-        if not places.acquire(blocking=False):
-            self._tally.add(whom, "bulkhead_refused")
-            raise NotAsked(f"The bulkhead for {whom} is full: too many wait for it already.")
+        permits = self._permits[callee]
+        if not permits.acquire(blocking=False):
+            self._tally.add(callee, "bulkhead_refused")
+            raise NotAsked(f"The bulkhead for {callee} is full: too many wait for it already.")
         try:
-            return self._inner(whom, method, path, body, query)
+            return self._inner(callee, method, path, body, query)
         finally:
-            places.release()
+            permits.release()

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed
 from lab.service import http
-from lab.service.call_counters import Tally
-from lab.sync_chain.ask.http import Carrier
+from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.http import Transport
 
 
 class Fallback:
@@ -22,19 +22,21 @@ class Fallback:
     Re-raises DependencyFailed when the callee has no substitute.
     """
 
-    def __init__(self, inner: Carrier, tally: Tally, instead: Mapping[str, Any]) -> None:
+    def __init__(
+        self, inner: Transport, tally: CallCounters, substitutes: Mapping[str, Any]
+    ) -> None:
         self._inner = inner
         self._tally = tally
-        self._instead = instead
+        self._substitutes = substitutes
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         try:
-            return self._inner(whom, method, path, body, query)
+            return self._inner(callee, method, path, body, query)
         except DependencyFailed:
-            if whom not in self._instead:
+            if callee not in self._substitutes:
                 raise
-            self._tally.add(whom, "fell_back")
-            http.mark_degraded(whom)
-            return self._instead[whom]
+            self._tally.add(callee, "fell_back")
+            http.mark_degraded(callee)
+            return self._substitutes[callee]

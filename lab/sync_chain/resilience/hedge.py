@@ -16,40 +16,40 @@ from typing import Any
 from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed
-from lab.service.call_counters import Tally
-from lab.sync_chain.ask.http import Carrier
+from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.http import Transport
 
-MOST_THREADS = 256
+MAX_THREADS = 256
 """Far more than there are workers, because losing requests occupy threads too."""
 
 
 class Hedge:
     """`after_s`: seconds to wait for the first answer before the second request is sent."""
 
-    def __init__(self, inner: Carrier, tally: Tally, after_s: float) -> None:
+    def __init__(self, inner: Transport, tally: CallCounters, after_s: float) -> None:
         self._inner = inner
         self._tally = tally
         self._after_s = after_s
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="hedge")
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="hedge")
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         if method != "GET":
-            return self._inner(whom, method, path, body, query)
-        first = self._send(whom, method, path, body, query)
+            return self._inner(callee, method, path, body, query)
+        first = self._send(callee, method, path, body, query)
         try:
             return first.result(self._after_s)
         except TimeoutError:
-            self._tally.add(whom, "hedged")
-        second = self._send(whom, method, path, body, query)
-        for one in as_completed((first, second)):
-            if not isinstance(one.exception(), DependencyFailed):
-                if one is second:
-                    self._tally.add(whom, "hedge_won")
-                return one.result()
+            self._tally.add(callee, "hedged")
+        second = self._send(callee, method, path, body, query)
+        for answer in as_completed((first, second)):
+            if not isinstance(answer.exception(), DependencyFailed):
+                if answer is second:
+                    self._tally.add(callee, "hedge_won")
+                return answer.result()
         return first.result()
 
-    def _send(self, *question: Any) -> Future[Any]:
-        in_this_story = contextvars.copy_context().run
-        return self._threads.submit(in_this_story, self._inner, *question)
+    def _send(self, *request: Any) -> Future[Any]:
+        run_in_context = contextvars.copy_context().run
+        return self._threads.submit(run_in_context, self._inner, *request)

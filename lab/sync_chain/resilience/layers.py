@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.service.call_counters import Tally
-from lab.sync_chain.ask.http import Carrier
+from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.http import Transport
 
 
 @dataclass(frozen=True)
-class Layers:
+class ResilienceOptions:
     """Which mitigations are on. `retry_budget`: largest ratio of retries to requests, 0 to 1."""
 
     retries: int = 0
@@ -34,7 +34,7 @@ class Layers:
     fallback: bool = False
 
     @staticmethod
-    def arguments(parser: argparse.ArgumentParser) -> None:
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
         """Add one option for each mitigation; each is off by default."""
         add = parser.add_argument
         add("--retries", type=int, default=0, help="ask again so often when it failed (0)")
@@ -58,7 +58,7 @@ class Layers:
         add("--fallback", action="store_true", help="go on with less when nobody answers")
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> "Layers":
+    def from_arguments(cls, arguments: argparse.Namespace) -> "ResilienceOptions":
         return cls(
             retries=arguments.retries,
             backoff=arguments.backoff,
@@ -70,34 +70,38 @@ class Layers:
         )
 
 
-def around(
-    wire: Carrier, layers: Layers, tally: Tally, workers: int, instead: Mapping[str, Any]
-) -> Carrier:
+def wrap(
+    transport: Transport,
+    options: ResilienceOptions,
+    tally: CallCounters,
+    workers: int,
+    fallbacks: Mapping[str, Any],
+) -> Transport:
     """Wrap the transport in the mitigations that are on, from the inside out.
 
     `workers`: number of workers of the service; `instead`: fallback values by name of the callee.
     """
     # Imports are local: a service does not load the library of a mitigation that is off.
-    carrier = wire
-    if layers.breaker:
+    wrapped = transport
+    if options.breaker:
         from lab.sync_chain.resilience.breaker import Breaker
 
-        carrier = Breaker(carrier, tally)
-    if layers.bulkhead:
+        wrapped = Breaker(wrapped, tally)
+    if options.bulkhead:
         from lab.sync_chain.resilience.bulkhead import Bulkhead
 
-        carrier = Bulkhead(carrier, tally, places=max(1, workers // 2))
-    if layers.retries:
-        from lab.sync_chain.resilience.retries import Budget, Retries
+        wrapped = Bulkhead(wrapped, tally, permits=max(1, workers // 2))
+    if options.retries:
+        from lab.sync_chain.resilience.retries import Retries, RetryBudget
 
-        budget = None if layers.retry_budget is None else Budget(layers.retry_budget)
-        carrier = Retries(carrier, tally, layers.retries, layers.backoff, budget)
-    if layers.hedge_ms is not None:
+        budget = None if options.retry_budget is None else RetryBudget(options.retry_budget)
+        wrapped = Retries(wrapped, tally, options.retries, options.backoff, budget)
+    if options.hedge_ms is not None:
         from lab.sync_chain.resilience.hedge import Hedge
 
-        carrier = Hedge(carrier, tally, layers.hedge_ms / 1_000)
-    if layers.fallback:
+        wrapped = Hedge(wrapped, tally, options.hedge_ms / 1_000)
+    if options.fallback:
         from lab.sync_chain.resilience.fallback import Fallback
 
-        carrier = Fallback(carrier, tally, instead)
-    return carrier
+        wrapped = Fallback(wrapped, tally, fallbacks)
+    return wrapped

@@ -26,8 +26,8 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from lab.domain.errors import DependencyFailed, NotAsked
 from lab.service import deadline
-from lab.service.call_counters import Tally
-from lab.sync_chain.ask.http import Carrier
+from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.http import Transport
 
 BACKOFFS: dict[str, dict[str, float]] = {
     "none": {"wait_initial": 0, "wait_jitter": 0},
@@ -39,30 +39,30 @@ BACKOFFS: dict[str, dict[str, float]] = {
 LONGEST_WAIT_S = 1.0
 
 
-class Budget:
+class RetryBudget:
     """A token bucket: each request adds a share of a token, each retry takes one whole token.
 
     The bucket starts empty, so retries never exceed that share of the requests. It holds at most
     `tokens`: a quiet hour does not save up tokens for a retry storm.
     """
 
-    def __init__(self, share: float, tokens: int = 10) -> None:
+    def __init__(self, share: float, capacity: int = 10) -> None:
         # Whole thousandths of a token: ten floats of 0.1 add up to a little less than 1.
-        self._earned = round(share * 1_000)
-        self._most = tokens * 1_000
-        self._held = 0
+        self._earned_per_request = round(share * 1_000)
+        self._capacity = capacity * 1_000
+        self._tokens = 0
         self._lock = threading.Lock()
 
     def earn(self) -> None:
         with self._lock:
-            self._held = min(self._most, self._held + self._earned)
+            self._tokens = min(self._capacity, self._tokens + self._earned_per_request)
 
     def spend(self) -> bool:
         """Take one token; False when there is none."""
         with self._lock:
-            if self._held < 1_000:
+            if self._tokens < 1_000:
                 return False
-            self._held -= 1_000
+            self._tokens -= 1_000
             return True
 
 
@@ -70,42 +70,47 @@ class Retries:
     """Makes up to `retries` more attempts. One budget covers all requests of the service."""
 
     def __init__(
-        self, inner: Carrier, tally: Tally, retries: int, backoff: str, budget: Budget | None
+        self,
+        inner: Transport,
+        tally: CallCounters,
+        retries: int,
+        backoff: str,
+        budget: RetryBudget | None,
     ) -> None:
         self._inner = inner
         self._tally = tally
         self._retries = retries
-        self._waits = BACKOFFS[backoff]
+        self._backoff = BACKOFFS[backoff]
         self._budget = budget
         set_on_retry_hooks([])  # else stamina logs each retry
 
     def __call__(
-        self, whom: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
+        self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
         if self._budget:
             self._budget.earn()
         left = self._retries
 
-        def again(error: Exception) -> bool:
+        def should_retry(error: Exception) -> bool:
             nonlocal left
             # Counted here, because stamina calls this even when no attempt is left.
-            if not left or not _may_go_better(error):
+            if not left or not _is_retryable(error):
                 return False
             if self._budget and not self._budget.spend():
-                self._tally.add(whom, "budget_denied")
+                self._tally.add(callee, "budget_denied")
                 return False
             left -= 1
-            self._tally.add(whom, "retried")
+            self._tally.add(callee, "retried")
             return True
 
         for attempt in stamina.retry_context(
-            on=again, attempts=None, timeout=None, wait_max=LONGEST_WAIT_S, **self._waits
+            on=should_retry, attempts=None, timeout=None, wait_max=LONGEST_WAIT_S, **self._backoff
         ):
             with attempt:
-                return self._inner(whom, method, path, body, query)
+                return self._inner(callee, method, path, body, query)
         raise AssertionError("the last attempt either returns or raises")
 
 
-def _may_go_better(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     failed = isinstance(error, DependencyFailed) and not isinstance(error, NotAsked)
-    return failed and not deadline.is_over()
+    return failed and not deadline.expired()
