@@ -120,7 +120,7 @@ def program(service: BusService) -> Main:
 
         publisher = (
             OutboxRelay(store, bus, alerts, rewrite)
-            if arguments.read_outbox == "on"
+            if arguments.outbox == "on"
             else DualWrite(store, bus, rewrite)
         )
         inbox = Inbox(

@@ -6,7 +6,7 @@
     ├── NotReady            a program runs, but does not report that it is ready
     ├── NotRunning          a program that does not run was to be signalled or looked up
     ├── SignalFailed        a signal was sent, but its effect was not seen
-    └── NurseryLost         the fork server, which starts all others, has ended
+    └── ForkServerLost         the fork server, which starts all others, has ended
 
 Each message says what was seen, what was expected, and what to try next.
 """

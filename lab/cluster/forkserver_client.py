@@ -91,7 +91,7 @@ class ForkServerClient:
         self._read_task = asyncio.create_task(self._read_messages(reader), name="nursery link")
 
     async def request(self, **message: object) -> dict[str, Any]:
-        """Send a message; return the fork server's response. Raises NurseryRefused, NurseryLost."""
+        """Send a message; return the fork server's response. Raises ForkServerRefused, ForkServerLost."""
         if self.lost or self._writer is None:
             raise ForkServerLost(log_tail(self.log))
         number = next(_numbers)

@@ -146,7 +146,7 @@ class Supervisor:
     async def wait(self, name: str, timeout_s: float | None = None) -> int:
         """Wait for the end of a program; return its exit status.
 
-        Raises NotRunning, TimeoutError, NurseryLost.
+        Raises NotRunning, TimeoutError, ForkServerLost.
         """
         child = self._get_child(name)
         async with asyncio.timeout(timeout_s):

@@ -54,7 +54,7 @@ async def run_up(
     `say` gets plain lines of text. `ports`: by arrangement and process; a free port where none is
     given. `options`: the switches of each stack.
 
-    Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, NurseryLost, …).
+    Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, ForkServerLost, …).
     """
     folder = folder.absolute()
     async with (
@@ -131,7 +131,7 @@ def example_commands(urls: Mapping[str, str]) -> Iterator[str]:
 
 
 async def _report_exits(supervisor: Supervisor, stacks: Sequence[Stack], echo: Echo) -> None:
-    """Report programs that exit unexpectedly. Raises NurseryLost."""
+    """Report programs that exit unexpectedly. Raises ForkServerLost."""
     programs = {
         stack.program_name(target): (stack.name, stack.arrangement.process_of(target), target)
         for stack in stacks
@@ -148,7 +148,7 @@ async def _report_exits(supervisor: Supervisor, stacks: Sequence[Stack], echo: E
             echo(f"  `lab heal {target}` starts it again.")
         if not any(supervisor.alive(name) for name in programs):
             for name in programs:
-                # All have exited, so this does not wait: it raises NurseryLost if that is why.
+                # All have exited, so this does not wait: it raises ForkServerLost if that is why.
                 await supervisor.wait(name)
         await asyncio.sleep(POLL_INTERVAL_S)
 

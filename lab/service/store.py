@@ -111,7 +111,7 @@ class Transaction:
 class Store:
     """One service's file. `source` is the service's name in its events: `/async-bus/comments`.
 
-    Raises NotYours when the file belongs to another service or another process has it open.
+    Raises ForeignDatabase when the file belongs to another service or another process has it open.
     """
 
     def __init__(self, path: Path, schema: str, source: str) -> None:

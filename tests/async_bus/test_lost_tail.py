@@ -87,7 +87,7 @@ async def test_a_relay_with_nothing_to_do_notices_by_itself(store: Store) -> Non
 async def test_an_alarm_names_events_too_old_to_be_published_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.service.store.KEPT_TOLD", 2)
+    monkeypatch.setattr("lab.service.store.PUBLISHED_RETENTION", 2)
     bus = MemoryBus()
     async with relaying(store, bus):
         for number, name in enumerate("abcde", 1):
@@ -155,7 +155,7 @@ async def test_a_copy_behind_a_shortened_log_says_what_it_misses(tmp_path: Path)
 async def test_only_news_leave_spans_and_history_is_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "NEWS", 2)
+    monkeypatch.setattr(consumer, "RECENT_EVENTS", 2)
     one, bus = RecordingConsumer(tmp_path), MemoryBus()
     spans = one.inbox._spans = SpanLog(tmp_path / "spans.ndjson", "consumer")
     bus.publish(*(comment(number) for number in range(1, 6)))

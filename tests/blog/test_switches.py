@@ -119,7 +119,7 @@ def test_a_crash_before_the_offset_doubles_only_without_dedupe(
         folder.mkdir()
         one = RecordingConsumer(folder, dedupe=dedupe)
         with monkeypatch.context() as patch:
-            patch.setattr("lab.service.store.Transaction.heard", crash)
+            patch.setattr("lab.service.store.Transaction.set_offset", crash)
             with pytest.raises(KeyboardInterrupt):
                 one.inbox.apply_batch([comment(1)])
         one.store.close()

@@ -98,8 +98,8 @@ def test_the_log_writes_through_to_the_disk(tmp_path: Path) -> None:
 async def test_reading_is_seamless_where_memory_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.bus.log.server._KEPT_IN_MEMORY", 20)
-    monkeypatch.setattr("lab.bus.log.server._LINES_A_WRITE", 7)
+    monkeypatch.setattr("lab.bus.log.server._CACHED_LINES", 20)
+    monkeypatch.setattr("lab.bus.log.server._LINES_PER_WRITE", 7)
     told = [Envelope.from_json(an_event(number)) for number in range(45)]
     with closing(LogFile(tmp_path / "event-bus.db")) as log:
         server = LogServer(log)

@@ -31,7 +31,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     processes whose pids are in this list."""
     mine: list[int] = []
     every = process_tree.find_leftovers
-    monkeypatch.setattr(process_tree, "leftovers", lambda: [x for x in every() if x.pid in mine])
+    monkeypatch.setattr(process_tree, "find_leftovers", lambda: [x for x in every() if x.pid in mine])
     monkeypatch.setattr(doctor, "BY_HAND_PORTS", {"sync-chain": {"posts": _free_port()}})
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -217,8 +217,8 @@ def test_a_check_that_fails_keeps_what_it_found(
 def test_the_doctor_can_be_loaded_without_any_package() -> None:
     code = (
         "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
-        "from lab.commands.doctor import examine\n"
-        "print([f.what for f in examine() if f.level == 'bad'])"
+        "from lab.commands.doctor import run_checks\n"
+        "print([f.message for f in run_checks() if f.level == 'bad'])"
     )
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -37,7 +37,7 @@ from lab.commands.app import app
 {inspect.getsource(documents.parse_command)}
 
 for words in json.load(sys.stdin):
-    understood(words)
+    parse_command(words)
     print(" ".join(words))
 """
 EXECUTE = """

@@ -137,7 +137,7 @@ async def test_a_fault_that_met_nobody_is_no_result(
     async def nobody(*_: object) -> list[Sample]:
         return []
 
-    monkeypatch.setattr(LightLoad, "come", nobody)
+    monkeypatch.setattr(LightLoad, "run", nobody)
     async with Supervisor(PRELOAD, tmp_path) as supervisor:
         trying = CheckRun(make_odd_blog("plain", tmp_path), supervisor, tmp_path)
         (slow,) = outages_named("comments-slow")
@@ -213,9 +213,9 @@ def make_observation(**changed: object) -> OutageObservation:
         for endpoint in ("read_feed", "create_post", "create_comment") * 20
     ]
     given = {
-        **{"part": "comments", "broken": (), "before": 9.0, "during": during, "written": []},
-        **{"data": checker_data(), "held": StoredState(feed_only=True), "unread": ""},
-        **{"ended": [], "back": ""},
+        **{"process": "comments", "own_endpoints": (), "baseline_ms": 9.0, "during": during, "writes": []},
+        **{"data": checker_data(), "stored_state": StoredState(feed_only=True), "unreadable_reason": ""},
+        **{"exits": [], "recovery_failure": ""},
     }
     return OutageObservation(**(given | changed))  # type: ignore[arg-type]
 
@@ -230,7 +230,7 @@ def failed_samples(count: int, error: str = "http_500") -> list[Sample]:
 ONE_SHOWN = StoredState(feed_only=True, in_feed=Counter(["w-0-000001;"]))
 EXITED = Exit("a.posts", 1, ("oh",))
 EXITED_WITH_ERROR = Exit("a.posts", 1, ("x: 1", "AxiosError: no", "  isError: true", "v20"))
-UNREADABLE = {"data": None, "held": None, "unread": "no feed"}
+UNREADABLE = {"data": None, "stored_state": None, "unreadable_reason": "no feed"}
 
 
 def test_all_is_well_where_all_is_well() -> None:
@@ -245,24 +245,24 @@ def test_all_is_well_where_all_is_well() -> None:
         ("kept", {"data": checker_data(lost=2)}, False, "2 of 9 are missing"),
         ("decided", {"data": checker_data(unsettled=2)}, False, "2 still wait"),
         ("once", {"data": checker_data(duplicated=1)}, False, "1 are"),
-        ("others", {"ended": [EXITED]}, False, "posts exited with status 1: oh"),
+        ("others", {"exits": [EXITED]}, False, "posts exited with status 1: oh"),
         (
             "others",
-            {"ended": [EXITED_WITH_ERROR]},
+            {"exits": [EXITED_WITH_ERROR]},
             False,
             "posts exited with status 1: AxiosError: no",
         ),
-        ("back", {"back": "read_feed: no answer"}, False, "read_feed: no answer"),
-        ("fast", {"before": -300.0}, False, "half within 10 ms"),
-        ("honest", {"written": failed_samples(3), "held": ONE_SHOWN}, False, "1 of 3 are there"),
+        ("back", {"recovery_failure": "read_feed: no answer"}, False, "read_feed: no answer"),
+        ("fast", {"baseline_ms": -300.0}, False, "half within 10 ms"),
+        ("honest", {"writes": failed_samples(3), "stored_state": ONE_SHOWN}, False, "1 of 3 are there"),
         (
             "honest",
-            {"written": failed_samples(3, "timeout"), "held": ONE_SHOWN},
+            {"writes": failed_samples(3, "timeout"), "stored_state": ONE_SHOWN},
             None,
             "nobody was",
         ),
         *((key, UNREADABLE, None, "no feed") for key in ("kept", "decided", "once", "honest")),
-        ("reads", {"broken": ("read_feed",), "during": []}, None, "it is comments itself"),
+        ("reads", {"own_endpoints": ("read_feed",), "during": []}, None, "it is comments itself"),
     ],
 )
 def test_a_verdict_says_what_was_seen(

@@ -72,8 +72,8 @@ def test_a_clean_run_is_found_clean() -> None:
 
 
 STATUSES = (
-    {"status_owned": "rejected", "status_shown": "approved"},
-    {"status_judged": "rejected", "status_owned": "approved", "status_shown": "approved"},
+    {"owner_status": "rejected", "feed_status": "approved"},
+    {"moderation_status": "rejected", "owner_status": "approved", "feed_status": "approved"},
 )
 
 

@@ -38,7 +38,7 @@ def test_of_many_scenarios_each_gets_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replay_recorded_runs(monkeypatch)
-    monkeypatch.setattr(running, "TERSE_FROM", 2)
+    monkeypatch.setattr(running, "TERSE_MIN_SCENARIOS", 2)
     fine = scenario_file(tmp_path, "fine")
     wrong = scenario_file(tmp_path, "wrong", expect=FALSE)
     said = invoke_lab("run", fine, wrong, "--keep", "kept", cwd=tmp_path, COLUMNS="100")

@@ -88,7 +88,7 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
         await line.send(encode_request("GET /x"))
         await line.reader.readuntil(b"\r\n\r\n")
         (caller,) = it.sidecar._proxy.connections
-        question = caller._queue[0].question  # type: ignore[attr-defined]
+        question = caller._queue[0].pending  # type: ignore[attr-defined]
         # Backpressure: no caller reads, so the service is not read from either.
         await until(lambda: not question.connection.transport.is_reading(), "a pause")
         assert written < 64_000_000

@@ -88,7 +88,7 @@ async def test_what_their_feed_does_not_show_is_lost() -> None:
     async def shows(*_: str) -> ControlResponse:
         return ControlResponse(200, "", feed)
 
-    stack = SimpleNamespace(name="theirs", asked_at={"query": ""}, call=shows)
+    stack = SimpleNamespace(name="theirs", entry_urls={"query": ""}, call=shows)
     held = await read_external_state(cast(Stack, stack))
     data = check(written, held)
     assert (data.acknowledged, data.visible, data.lost) == (3, 2, 1)

@@ -98,7 +98,7 @@ def test_a_tail_does_not_read_what_lies_far_back(spans: tuple[Path, FileTail]) -
 def test_a_large_file_is_emptied_under_its_writer(
     spans: tuple[Path, FileTail], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.live.snapshots._TOO_LONG", 10)
+    monkeypatch.setattr("lab.live.snapshots._TRUNCATE_ABOVE_BYTES", 10)
     path, tail = spans
     with path.open("a") as writer:
         writer.write("12345\n67890\n")
@@ -133,7 +133,7 @@ def test_hops_are_drawn_between_query_and_comments() -> None:
 
 WELL = measure_pane(TWIN_PANES[0], [pane_tick()])
 TELLS = replace(WELL, name="async-bus", tells=True)
-HANGS = {"reads": None, "hangs": ("comments",)}
+HANGS = {"reads": None, "hanging": ("comments",)}
 DOWN = {"reads": 0.0, "down": ("comments",)}
 
 
@@ -146,14 +146,14 @@ DOWN = {"reads": 0.0, "down": ("comments",)}
         ({"by_events": True, **DOWN}, {}, "one-down", "events-like-calls"),
         ({"reads": 0.7}, {}, "whole-fails", "whole-fails"),
         (HANGS, {}, "one-down", "one-down"),
-        ({**HANGS, "full": ("query", 9)}, {}, "askers-wait", "dependencies"),
+        ({**HANGS, "longest_queue": ("query", 9)}, {}, "askers-wait", "dependencies"),
         ({"read_ms": 320.0}, {}, "slowest-hop", "slowest-hop"),
         ({"answered_ms": 320.0}, {}, "writes-slow", "slowest-hop"),
         ({"reads": 0.0}, DOWN, "reads-fail-everywhere", "independent"),
         ({"writes": 0.5}, {"writes": 0.5}, "writes-fail-everywhere", "independent"),
         ({"writes": 0.5}, {}, "writes-fail-asking", "dependencies"),
-        ({}, {"untold": ("comments", 99)}, "outbox", "bus-passes-on"),
-        ({}, {"lag": ("query", 99)}, "lag", "bus-passes-on"),
+        ({}, {"fullest_outbox": ("comments", 99)}, "outbox", "bus-passes-on"),
+        ({}, {"slowest_consumer": ("query", 99)}, "lag", "bus-passes-on"),
         ({}, {"feed_age_s": 3.0}, "late-feed", "sharing-is-hard"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_watcher_that_goes_away_is_forgotten(served: ConsoleServer) -> None:
 def test_one_watcher_too_many_is_refused(
     served: ConsoleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.live.broadcast.MOST_SHARED", 1)
+    monkeypatch.setattr("lab.live.broadcast.MAX_SPECTATORS", 1)
     with served.shared.stream() as first:
         first.until("hello")
         assert served.shared.request("GET", "/api/stream")[0] == 409

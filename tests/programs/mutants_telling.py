@@ -31,7 +31,7 @@ def notes_the_offset_before_the_rows(program: ModuleType) -> None:
 
 
 def notes_the_offset_after_the_rows(program: ModuleType) -> None:
-    divide_transactions(("heard", "new_among"), Later())
+    divide_transactions(("set_offset", "insert_unseen"), Later())
 
 
 def acknowledges_what_it_rolled_back(program: ModuleType) -> None:

@@ -24,7 +24,7 @@ def be_patient(put: Callable[[Any, str, Any], None] = setattr) -> None:
         put(blog, name, PATIENCE_S)
     for name in ("TIMEOUT_S", "SETTLE_WITHIN_S"):
         put(session, name, PATIENCE_S)
-    put(load_client, "_COMES_WITHIN_S", PATIENCE_S)
+    put(load_client, "_CONNECT_WITHIN_S", PATIENCE_S)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
         found = evaluate.validity_problems(*of)
         return [one for one in found if not any(words in one for words in SLOWNESS)]
 
-    put(runner, "health_of_the_run", problems)
+    put(runner, "validity_problems", problems)
     put(Supervisor.start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
     put(grader.check, "__defaults__", (HANGS_AFTER_S, PATIENCE_S))
 

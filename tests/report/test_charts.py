@@ -279,7 +279,7 @@ def test_variants_have_the_colours_they_have_everywhere_and_differ() -> None:
     six = series_styles(
         [VariantResult(name=f"v{number}", arrangement="sync-chain") for number in range(6)]
     )
-    for of in ("ink", "shape", "dash"):
+    for of in ("colour", "shape", "dash"):
         assert len({getattr(one, of) for one in six}) == 6
 
 

@@ -20,7 +20,7 @@ Answer = tuple[int, str, bytes]
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "ASK_AGAIN_S", 0)
+    monkeypatch.setattr(reading, "POLL_INTERVAL_S", 0)
 
 
 @contextmanager

@@ -136,14 +136,14 @@ def test_a_fault_at_the_door_is_replaced_and_accounted_for(blogs: Up) -> None:
 @pytest.mark.parametrize(
     ("order", "named", "teaches"),
     [
-        ("put_fault", {"kind": "latncy", "options": {"ms": 1}}, "Did you mean 'latency'"),
-        ("put_fault", {"target": "coments"}, "Did you mean 'comments'"),
-        ("put_fault", {"kind": "latency", "options": {"sm": 1}}, "Did you mean 'ms'"),
-        ("put_fault", {"kind": "latency"}, "needs 'ms'"),
-        ("put_fault", {"kind": "latency", "options": {"ms": "x"}}, "can't have ms = 'x'"),
-        ("put_fault", {"stack": "sync-chian"}, "Did you mean 'sync-chain'"),
-        ("put_fault", {"target": "event-bus", "stack": "sync-chain"}, "there is no 'event-bus'"),
-        ("put_fault", {"target": "1"}, "there is no '1'"),
+        ("inject_fault", {"kind": "latncy", "options": {"ms": 1}}, "Did you mean 'latency'"),
+        ("inject_fault", {"target": "coments"}, "Did you mean 'comments'"),
+        ("inject_fault", {"kind": "latency", "options": {"sm": 1}}, "Did you mean 'ms'"),
+        ("inject_fault", {"kind": "latency"}, "needs 'ms'"),
+        ("inject_fault", {"kind": "latency", "options": {"ms": "x"}}, "can't have ms = 'x'"),
+        ("inject_fault", {"stack": "sync-chian"}, "Did you mean 'sync-chain'"),
+        ("inject_fault", {"target": "event-bus", "stack": "sync-chain"}, "there is no 'event-bus'"),
+        ("inject_fault", {"target": "1"}, "there is no '1'"),
         ("heal", {"target": "post"}, "'posts'"),
         ("heal", {"kind": "hung"}, "'hang'"),
         ("heal", {"stack": "bus"}, "'async-"),
@@ -152,7 +152,7 @@ def test_a_fault_at_the_door_is_replaced_and_accounted_for(blogs: Up) -> None:
 def test_a_senseless_order_is_answered_with_a_sensible_one(
     blogs: Up, order: str, named: dict[str, Any], teaches: str
 ) -> None:
-    whole = {"kind": "down", "target": "posts", **named} if order == "put_fault" else named
+    whole = {"kind": "down", "target": "posts", **named} if order == "inject_fault" else named
     with pytest.raises(ControlError, match=re.escape(teaches)) as caught:
         getattr(control_client, order)(blogs.lab, **whole)
     assert caught.value.exit_code == 2
@@ -226,7 +226,7 @@ def test_without_its_nursery_the_lab_ends_and_says_why(tmp_path: Path) -> None:
     with up(tmp_path / "run", "monolith") as running:
         psutil.Process(running.process.pid).children()[0].kill()
         assert running.wait() == 1
-        assert "NurseryLost: The lab's nursery" in running.errors
+        assert "ForkServerLost: The lab's nursery" in running.errors
         running.assert_nothing_is_left()
         assert all(note.lab != running.lab for note in read_instance_files())
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("watcher", ["thread", "loop"])
 def test_a_program_ends_when_its_lifeline_does(watcher: str) -> None:
     code = {
-        "thread": "parent_watch.watch_lifeline(); print('up', flush=True); signal.pause()",
-        "loop": "loop = asyncio.new_event_loop(); parent_watch.watch_lifeline(loop); "
+        "thread": "parent_watch.exit_with_parent(); print('up', flush=True); signal.pause()",
+        "loop": "loop = asyncio.new_event_loop(); parent_watch.exit_with_parent(loop); "
         "loop.call_soon(functools.partial(print, 'up', flush=True)); loop.run_forever()",
     }[watcher]
     code = f"import asyncio, functools, signal; from lab.support import parent_watch; {code}"

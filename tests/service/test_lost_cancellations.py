@@ -20,7 +20,7 @@ async def loses_one(then: asyncio.Event) -> None:
 async def test_what_runs_beside_a_service_is_cancelled_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "GOODBYE_WITHIN_S", 0.01)
+    monkeypatch.setattr(server, "CANCEL_AGAIN_AFTER_S", 0.01)
     lost = asyncio.Event()
 
     async def stubborn() -> None:

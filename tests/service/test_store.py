@@ -96,10 +96,10 @@ def run(script: str, path: Path) -> int:
 import os
 from pathlib import Path
 from lab.domain.events import PostCreated
-from lab.service.store import NotYours, Store
+from lab.service.store import ForeignDatabase, Store
 try:
     store = Store(Path({str(path)!r}), {SCHEMA!r}, {SOURCE!r})
-except NotYours:
+except ForeignDatabase:
     raise SystemExit(42)
 """
     env = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -114,7 +114,7 @@ with store.transaction() as change:
 with store.transaction() as change:
     change.execute("INSERT INTO notes VALUES ('half')")
     change.tell(PostCreated(id="half", title="half"))
-    change.heard(9)
+    change.set_offset(9)
     os.kill(os.getpid(), 9)
 """
     assert run(script, path) == -9
@@ -186,7 +186,7 @@ def numbers_in_the_outbox(store: Store) -> list[int]:
 
 @pytest.fixture
 def keeps_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.service.store.KEPT_TOLD", 2)
+    monkeypatch.setattr("lab.service.store.PUBLISHED_RETENTION", 2)
 
 
 @pytest.mark.usefixtures("keeps_two")
@@ -236,7 +236,7 @@ def test_an_event_the_bus_lost_counts_as_unpublished(path: Path) -> None:
 def test_numbers_in_the_outbox_are_never_used_twice(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.service.store.KEPT_TOLD", 0)
+    monkeypatch.setattr("lab.service.store.PUBLISHED_RETENTION", 0)
     for number, text in enumerate(("a", "b"), 1):
         with closing(Store(path, SCHEMA, SOURCE)) as store:
             write(store, text)

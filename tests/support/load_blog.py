@@ -181,7 +181,7 @@ class LoadWorld:
             if name.startswith("lab.load.") and hasattr(module, "perf_counter"):
                 patch.setattr(module, "perf_counter", self.loop.time)
             if name in ("lab.load.generator", "lab.load.continuous"):
-                patch.setattr(module, "Client", lambda loop, _: FakeClient(self))
+                patch.setattr(module, "HttpClient", lambda loop, _: FakeClient(self))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)

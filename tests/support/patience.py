@@ -51,5 +51,5 @@ def no_patience_after(condition: Callable[[], bool], patch: pytest.MonkeyPatch) 
         return health
 
     clock = SimpleNamespace(perf_counter=lambda: perf_counter() + jump_s)
-    patch.setattr(supervisor, "ask_health", probe)
+    patch.setattr(supervisor, "probe_health", probe)
     patch.setattr(supervisor, "time", clock)

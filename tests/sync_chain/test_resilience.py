@@ -418,7 +418,7 @@ def test_after_the_deadline_a_handler_asks_no_service(
     monkeypatch: pytest.MonkeyPatch, in_a_request: Callable[[float], None]
 ) -> None:
     peer = ScriptedTransport({"status": "approved"})
-    monkeypatch.setattr(comments, "carrier", peer)
+    monkeypatch.setattr(comments, "transport", peer)
     assert moderate(CommentDraft(content="fine")) == "approved"
     in_a_request(-1)
     with pytest.raises(DeadlineExceeded, match="moderation was not asked"):

@@ -24,7 +24,7 @@ def test_a_comment_is_kept_only_when_all_say_yes(
         if callee == asked[-1]:
             raise TimedOut("No answer.")
 
-    monkeypatch.setattr(comments.service, "carrier", ask)
+    monkeypatch.setattr(comments.service, "transport", ask)
     with open_database(comments.service, tmp_path):
         with pytest.raises(TimedOut):
             comments.create_comment("p", CommentDraft(content="Hello"))
