@@ -290,7 +290,7 @@ class ConsoleThread(ConsoleClient):
         self.printed: list[str] = []
         self._changed = threading.Condition()
         self._folder = folder
-        self._options = LiveOptions(**{"halves": TWIN_PANES, "rate": 5.0, "mix": MIX, **options})
+        self._options = LiveOptions(**{"panes": TWIN_PANES, "rate": 5.0, "mix": MIX, **options})
         self._error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
