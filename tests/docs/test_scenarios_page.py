@@ -4,16 +4,18 @@ import re
 
 import pytest
 
-from lab.report import markdown
 from lab.scenarios import catalogue
-from tests.docs.write_scenarios import PLACE, words
+from tests.docs import write_scenarios
+from tests.docs.write_scenarios import PAGE
 
-TEXT = PLACE.read_text("utf-8") if PLACE.exists() else ""
-MEASURED = markdown.extract_blocks(TEXT)
+TEXT = PAGE.read_text("utf-8") if PAGE.exists() else ""
+MEASURED = write_scenarios.extract_blocks(TEXT)
 
 
-def test_its_words_are_those_of_the_scenario_files() -> None:
-    assert words(MEASURED) == TEXT, "write it anew: make docs"
+def test_its_texts_are_those_of_the_scenario_files() -> None:
+    assert write_scenarios.document(MEASURED) == TEXT, (
+        "docs/scenarios.md is out of date: run make docs"
+    )
 
 
 @pytest.mark.parametrize("name", catalogue.builtin_names())
@@ -26,5 +28,5 @@ def test_every_scenario_has_been_measured(name: str) -> None:
     assert bool(predicted) == bool(catalogue.find(name).predict)
 
 
-def test_a_cell_can_not_break_its_table() -> None:
-    assert markdown._table(("a",), [("x | y\nz",)]).splitlines()[-1] == "| x \\| y z |"
+def test_a_cell_cannot_break_its_table() -> None:
+    assert write_scenarios._table(("a",), [("x | y\nz",)]).splitlines()[-1] == "| x \\| y z |"
