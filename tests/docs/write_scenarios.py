@@ -1,9 +1,9 @@
 """Rewrites docs/scenarios.md: `make docs`, or `python -m tests.docs.write_scenarios [NAME …]`.
 
-A chapter for each scenario, with the texts of its file. The tables are measured: the named scenarios
-(or `all`) are run and their tables replaced; without names the tables stay. Do not use the machine
-meanwhile. The measurements of a chapter are enclosed in two HTML comments, where the next run of this
-program finds them again.
+The page has a chapter for each scenario, with the texts of its file. The tables are measured: the
+named scenarios (or `all`) are run and their tables replaced; without names the tables stay. The
+machine should be idle meanwhile. Two HTML comments enclose the tables of a chapter, so the next run
+of this program finds them.
 """
 
 import asyncio
