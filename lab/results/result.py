@@ -202,6 +202,7 @@ class Difference(ResultModel):
     """The ratio of the median latency in `variant` to that in `against`; good answers only.
 
     `low` and `high`: its confidence interval, at 95 % for all differences of a result together.
+    `figure`: "latency", or "visible": the time until the feed showed a write.
     """
 
     variant: str
@@ -212,6 +213,7 @@ class Difference(ResultModel):
     low: float
     high: float
     verdict: DifferenceVerdict
+    figure: Literal["latency", "visible"] = "latency"
 
 
 class RunSummary(ResultModel):
@@ -222,6 +224,28 @@ class RunSummary(ResultModel):
     valid: bool
     verdicts: list[str] = []
     problems: list[str] = []
+
+
+# ── Answer
+
+
+class AnswerFigure(ResultModel):
+    """A row that a scenario adds to its answer: a count of each variant, by its path without the
+    variant (`data.unsettled`). `good`: whether fewer or more of it is better."""
+
+    label: str
+    figure: str
+    good: Literal["low", "high"] = "low"
+
+
+class AnswerTexts(ResultModel):
+    """What a scenario says about its answer. In `why` and `catch`, `{sync-chain.during.read_feed.p50}`
+    stands for this figure of the run. `next`: the next scenario, and why."""
+
+    why: str = ""
+    catch: str = ""
+    next: str = ""
+    rows: list[AnswerFigure] = []
 
 
 # ── Guesses
@@ -572,6 +596,7 @@ class RunResult(ResultModel):
     runs: list[RunSummary] = []
     differences: list[Difference] = []
     noise_floor: NoiseFloor | None = None
+    answer: AnswerTexts = AnswerTexts()
 
     @property
     def exit_code(self) -> int:
