@@ -8,8 +8,7 @@ from lab.cluster.fault_rules import no_sidecar_note
 from lab.conformance.contract import REQUIRED_KEYS
 from lab.conformance.report_card import CriterionFinding, ReportCard
 from lab.results.claims import CLAIMS
-from lab.support.junit import JUnitCase
-from lab.support.junit import render_junit as written
+from lab.support.junit import JUnitCase, render_junit
 
 SCHEMA = "lab.conformance/1"
 WIDTH = 88
@@ -67,7 +66,7 @@ def to_junit(card: ReportCard) -> str:
         for line in card.findings
     ]
     error = JUnitCase("the start", card.trouble, "\n".join(card.log)) if card.trouble else None
-    return written(f"lab check {card.target}", card.target, cases, card.seconds, error)
+    return render_junit(f"lab check {card.target}", card.target, cases, card.seconds, error)
 
 
 def to_text(card: ReportCard, target_file: str) -> list[str]:
@@ -110,7 +109,10 @@ def _summary(card: ReportCard, target_file: str) -> Iterator[str]:
     held = sum(line.held is True for line in checked)
     yield f"{held} of {len(checked)} held, in {card.seconds:.0f} s."
     if any(line.held is False and line.criterion.key in REQUIRED_KEYS for line in card.findings):
-        yield f"No outage was tried: that has to hold first. {target_file} says how it is asked for."
+        yield (
+            f"No outage was tried, because these have to hold first: {', '.join(REQUIRED_KEYS)}. "
+            f"[actions] in {target_file} maps them to your routes."
+        )
         return
     failed = [line.criterion for line in checked if line.held is False]
     claims = dict.fromkeys(one.claim for one in failed if one.claim)

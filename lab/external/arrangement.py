@@ -64,8 +64,8 @@ def matching_service(replaced: str, target: Target) -> str:
     if len(target.services) == 1:
         return next(iter(target.services))
     raise ValueError(
-        f"{target.name} has no {replaced}, and several that it could be: {', '.join(target.services)}. "
-        f"Call the one that is meant {replaced}."
+        f"{target.name} has no service {replaced}, and several could replace it: "
+        f"{', '.join(target.services)}. Rename the right one to {replaced}."
     )
 
 

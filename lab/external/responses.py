@@ -248,11 +248,10 @@ def _find_created(
         raise response.error(f"a list in which nothing with {text[:40]!r} has an id at {path!r}.")
     near = [key for key in whole if key.lower() in ("_id", "uuid", "key")]
     near += difflib.get_close_matches(path, whole, n=1, cutoff=0.4)
-    meant = f'Did you mean `id = "{near[0]}"`' if near else "Say with `id` where it is"
-    raise response.error(
-        f"no id is at {describe_path(path)}; it {describe_keys(value)}. {meant} in [actions.{action}]"
-        f"{'?' if near else '.'}"
-    )
+    seen = f"no id is at {describe_path(path)}; it {describe_keys(value)}."
+    if near:
+        raise response.error(f'{seen} Did you mean `id = "{near[0]}"` in [actions.{action}]?')
+    raise response.error(f"{seen} Say with `id` in [actions.{action}] where it is.")
 
 
 def _newest_first(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -290,7 +289,8 @@ def _decode_comments(
         return []
     if not isinstance(found, list | dict):
         raise response.error(
-            f"the comments of post {post_id!r} are {describe(found)}, and neither a list nor an object"
+            f"the comments of post {post_id!r} are {describe(found)}, "
+            "and neither a list nor an object"
         )
     decoded = []
     for item in found if isinstance(found, list) else found.items():

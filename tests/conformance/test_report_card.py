@@ -212,12 +212,19 @@ def make_observation(**changed: object) -> OutageObservation:
         Sample("x", "during", endpoint, 0.0, **good)  # type: ignore[arg-type]
         for endpoint in ("read_feed", "create_post", "create_comment") * 20
     ]
-    given = {
-        **{"process": "comments", "own_endpoints": (), "baseline_ms": 9.0, "during": during, "writes": []},
-        **{"data": checker_data(), "stored_state": StoredState(feed_only=True), "unreadable_reason": ""},
-        **{"exits": [], "recovery_failure": ""},
-    }
-    return OutageObservation(**(given | changed))  # type: ignore[arg-type]
+    observation = OutageObservation(
+        process="comments",
+        own_endpoints=(),
+        baseline_ms=9.0,
+        during=during,
+        writes=[],
+        data=checker_data(),
+        stored_state=StoredState(feed_only=True),
+        unreadable_reason="",
+        exits=[],
+        recovery_failure="",
+    )
+    return replace(observation, **changed)  # type: ignore[arg-type]
 
 
 def failed_samples(count: int, error: str = "http_500") -> list[Sample]:
@@ -254,7 +261,12 @@ def test_all_is_well_where_all_is_well() -> None:
         ),
         ("back", {"recovery_failure": "read_feed: no answer"}, False, "read_feed: no answer"),
         ("fast", {"baseline_ms": -300.0}, False, "half within 10 ms"),
-        ("honest", {"writes": failed_samples(3), "stored_state": ONE_SHOWN}, False, "1 of 3 are there"),
+        (
+            "honest",
+            {"writes": failed_samples(3), "stored_state": ONE_SHOWN},
+            False,
+            "1 of 3 are there",
+        ),
         (
             "honest",
             {"writes": failed_samples(3, "timeout"), "stored_state": ONE_SHOWN},

@@ -88,9 +88,9 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
         await line.send(encode_request("GET /x"))
         await line.reader.readuntil(b"\r\n\r\n")
         (caller,) = it.sidecar._proxy.connections
-        question = caller._queue[0].pending  # type: ignore[attr-defined]
+        pending = caller._queue[0].pending  # type: ignore[attr-defined]
         # Backpressure: no caller reads, so the service is not read from either.
-        await until(lambda: not question.connection.transport.is_reading(), "a pause")
+        await until(lambda: not pending.connection.transport.is_reading(), "a pause")
         assert written < 64_000_000
         rest = 64_000_000
         while rest:
@@ -129,7 +129,7 @@ async def test_an_answer_without_a_body_keeps_the_connection(first: str, sends: 
 
 async def test_requests_sent_at_once_are_answered_in_their_order() -> None:
     async with sidecar_before(
-        ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+        ScriptedService(default=lambda request: encode_answer(request.summary.encode()))
     ) as it:
         async with open_raw(it.raw_url) as line:
             await line.send(*(encode_request(f"GET /{number}") for number in range(50)))
@@ -157,7 +157,7 @@ async def test_a_body_that_waits_for_100_continue_gets_it() -> None:
 
 async def test_two_hundred_callers_share_connections_to_the_service() -> None:
     async with sidecar_before(
-        ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+        ScriptedService(default=lambda request: encode_answer(request.summary.encode()))
     ) as it:
 
         async def one(number: int, everybody: asyncio.Barrier) -> None:
@@ -320,7 +320,7 @@ async def test_a_service_on_the_other_loopback_is_found() -> None:
 
 
 async def test_a_service_finds_others_by_name_and_is_named() -> None:
-    bus = ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+    bus = ScriptedService(default=lambda request: encode_answer(request.summary.encode()))
     async with serve_scripted(bus):
         hosts = {"event-bus-srv:4005": bus.port, "bus": bus.port}
         async with (
@@ -336,7 +336,7 @@ async def test_a_service_finds_others_by_name_and_is_named() -> None:
 
 
 async def test_a_tunnel_leads_to_the_same() -> None:
-    bus = ScriptedService(default=lambda heard: encode_answer(heard.what.encode()))
+    bus = ScriptedService(default=lambda request: encode_answer(request.summary.encode()))
     async with (
         serve_scripted(bus),
         sidecar_before(ScriptedService(), hosts={"bus": bus.port}) as it,

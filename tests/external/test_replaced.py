@@ -167,5 +167,7 @@ def test_a_wrong_replacement_is_refused_with_what_could_be_meant() -> None:
             "actions": {name: {"service": "one"} for name in ("create_post", "create_comment")},
         }
     )
-    with pytest.raises(ValueError, match="two has no posts, and several that it could be: one, tw"):
+    with pytest.raises(
+        ValueError, match="two has no service posts, and several could replace it: one, tw"
+    ):
         apply_overrides(scenario, replaced=("posts", two))

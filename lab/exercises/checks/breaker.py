@@ -31,7 +31,9 @@ async def check(testbed: ExerciseTestbed) -> None:
         async with testbed.fault_active("error", "comments", status=503, first=4):
             responses = [await testbed.feed() for _ in range(5)]
         recovered.append(is_complete(responses[-1].feed() or []))
-    observed = f"after four failures, and after four more, the next reader had {_describe_feeds(recovered)}"
+    observed = "after four failures, and after four more, the next reader had " + _describe_feeds(
+        recovered
+    )
     testbed.record("few", all(recovered), observed)
 
     async with (

@@ -120,8 +120,8 @@ EXERCISE = Exercise(
     criteria=(
         GradedCriterion(
             "chain",
-            f"In the chain {1 + CONCURRENT} likes of a post are taken (201), {CONCURRENT} of them at once, "
-            "and counted.",
+            f"In the chain {1 + CONCURRENT} likes of a post are accepted (201), {CONCURRENT} of them "
+            "at once, and counted.",
             "Compare create_comment in lab/sync_chain/comments.py: what does it do first, and "
             "what belongs into the transaction?",
         ),
@@ -147,8 +147,8 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "bus",
-            f"On the bus {1 + CONCURRENT} likes of a post that was written before likes was there are "
-            f"taken (201), {CONCURRENT} of them at once, and counted.",
+            f"On the bus {1 + CONCURRENT} likes of a post that is older than likes are accepted "
+            f"(201), {CONCURRENT} of them at once, and counted.",
             "Compare create_comment in lab/async_bus/comments.py: where does it look, and who has "
             "written there what it finds?",
         ),

@@ -56,7 +56,7 @@ def _render(
 ) -> list[str]:
     lines = [
         f"# Written by `lab adopt` from what is in {name}: nothing of it was run.",
-        f"# A line with {UNCERTAIN} is a guess that needs your eye. Every key: docs/bring-your-own.md",
+        f"# A line with {UNCERTAIN} is a guess: check it. Every key: docs/bring-your-own.md",
         f"# Next: lab validate {output.name}",
         *(f"# Left out: {_printable(why)}" for why in skipped),
         "",
@@ -113,7 +113,8 @@ def _render_service(
     elif not (service.port_env or port_in_command):
         guess = f"the course's, {course_port}," if course_port else "one that you know"
         lines.append(
-            f"# {UNCERTAIN} nothing was read about its port; {guess} is taken: port = {course_port or '…'}"
+            f"# {UNCERTAIN} no port was found in its code; {guess} is assumed: "
+            f"port = {course_port or '…'}"
         )
     return lines
 
