@@ -51,6 +51,15 @@ SET_UP = {"make", ".", "pip", "jupyter"}
 """Other commands in blocks: a test cannot repeat them without a network."""
 MINUTES, SESSIONS = 90, 3
 SHOWN_BY_DESIGN = "design-steps"
+WORDS_OF_THE_COURSE = (
+    """
+publish, subscribe, consume, request, response, event, event bus, outbox, inbox, success rate,
+p50 (median), eventual consistency, staleness, consumer lag, tail latency, open-loop load, coordinated omission,
+head-of-line blocking, backpressure, idempotency, dead letter queue
+""".strip()
+    .replace("\n", " ")
+    .split(", ")
+)
 
 
 # ── Commands
@@ -176,13 +185,29 @@ def test_the_course_shows_every_claim_and_gives_every_exercise() -> None:
     assert all(f"`{name}`" in text for name in EXERCISES)
 
 
-def test_the_glossary_is_sorted_and_names_files_that_exist() -> None:
-    rows = re.findall(r"^\| (.+?) \| (.+) \| (`.+`) \|$", page_text(GLOSSARY), re.MULTILINE)
+def glossary() -> list[tuple[str, str, str]]:
+    """The rows of the glossary: term, meaning, places."""
+    return re.findall(r"^\| (.+?) \| (.+) \| (`.+`) \|$", page_text(GLOSSARY), re.MULTILINE)
+
+
+def test_the_glossary_is_sorted_and_whole() -> None:
+    rows = glossary()
     assert len(rows) == page_text(GLOSSARY).count("\n| ") - 1  # minus the heading
-    assert len(rows) >= 50
-    assert all(one < other for one, other in pairwise(term.casefold() for term, _, _ in rows))
-    for term, means, where in rows:
-        assert means.endswith("."), term
-        files = re.findall(r"`([^`]+)`", where)
-        assert files, term
-        assert all(one.startswith("lab/") and (ROOT / one).exists() for one in files), term
+    terms = [term.casefold() for term, _, _ in rows]
+    assert all(term < following for term, following in pairwise(terms))
+    assert [term for term in WORDS_OF_THE_COURSE if term not in terms] == []
+
+
+@pytest.mark.parametrize(("term", "meaning", "places"), glossary(), ids=lambda text: text[:20])
+def test_a_word_has_two_sentences_and_a_place_that_exists(
+    term: str, meaning: str, places: str
+) -> None:
+    assert len(re.findall(r"\.(?= [A-Z`*]|$)", meaning)) == 2, term
+    names = re.findall(r"`([^`]+)`", places)
+    missing = [
+        name
+        for name in names
+        if not ((ROOT / name).exists() if "/" in name else name in catalogue.builtin_names())
+    ]
+    assert names
+    assert missing == []
