@@ -31,7 +31,7 @@ IDLE_S = 0.5
 
 
 class OutboxRelay:
-    """Publishes one outbox, in order. `as_told`: rewrites an envelope as it leaves the service."""
+    """Publishes one outbox, in order. `rewrite` changes an envelope as it leaves the service."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class OutboxRelay:
         self._alerts = alerts or Alerts()
         self._last_published = store.last_published() or PublishedEvent(0, 0, "")
         self.published_up_to = self._last_published.number
+        self.log_checked = False
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -56,49 +57,61 @@ class OutboxRelay:
 
         self._store.on_outbox_append = wake
         pause_s = FIRST_PAUSE_S
-        checked = False
         while True:
             new_events.clear()
             try:
-                if not checked:
-                    await self._check_log()
-                    checked = True
-                if unpublished := _limit_batch(
-                    self._store.read_outbox(self.published_up_to, MAX_BATCH_EVENTS)
-                ):
-                    await self._publish(unpublished)
+                published = await self.step()
             except BusUnavailable:
-                checked = False
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             pause_s = FIRST_PAUSE_S
-            if not unpublished:
+            if not published:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(IDLE_S):
                         await new_events.wait()
-                checked = new_events.is_set()
+                self.log_checked = new_events.is_set()
+
+    async def step(self) -> bool:
+        """Check the log, if that is due, and publish the next batch; False when none waits.
+
+        Raises BusUnavailable; the next step then checks the log first.
+        """
+        log_checked, self.log_checked = self.log_checked, False
+        if not log_checked:
+            await self._check_log()
+        unpublished = _limit_batch(self._store.read_outbox(self.published_up_to, MAX_BATCH_EVENTS))
+        if unpublished:
+            await self._publish(unpublished)
+        self.log_checked = True
+        return bool(unpublished)
 
     async def _check_log(self) -> None:
-        """Check that the log contains the last published event; if not, go back to the oldest
-        event that is still in the outbox."""
-        if await self._bus.contains(self._last_published.sequence, self._last_published.id):
+        """Check that the log contains the last published event; if not, go back to the beginning
+        of the outbox."""
+        last = self._last_published
+        if await self._bus.contains(last.sequence, last.id):
             return
-        oldest = await asyncio.to_thread(self._store.first_published) or self._last_published
-        deleted_up_to = oldest.number - 1
+        first = await asyncio.to_thread(self._store.first_published)
+        if first and await self._bus.contains(first.sequence, first.id):
+            resume_after = first
+        else:
+            resume_after = PublishedEvent(first.number - 1 if first else last.number, 0, "")
+        waiting = await asyncio.to_thread(self._store.count_outbox, resume_after.number)
         message = (
-            f"The log does not hold event {self._last_published.sequence}, the last one told here: its tail "
-            f"is lost. What is kept here, {self._store.count_outbox(deleted_up_to)} events, is told again."
+            f"The log does not contain event {last.sequence}, the last one that was published "
+            f"here: its tail is lost. The {waiting} events that the outbox still has and the log "
+            "may lack are published again."
         )
-        if deleted_up_to and not await self._bus.contains(oldest.sequence, oldest.id):
+        if resume_after.number and not resume_after.sequence:
             message += (
-                f" Not even the oldest of them is in the log: of the {deleted_up_to} that were told "
-                "before it and are no longer kept here, some may be lost for good."
+                f" The {resume_after.number} events before them are no longer in the outbox: what "
+                "the log has lost of those is lost for good."
             )
         self._alerts.add(message)
-        await asyncio.to_thread(self._store.mark_unpublished, deleted_up_to)
-        self._last_published = PublishedEvent(deleted_up_to, 0, "")
-        self.published_up_to = deleted_up_to
+        await asyncio.to_thread(self._store.mark_unpublished, resume_after.number)
+        self._last_published = resume_after
+        self.published_up_to = resume_after.number
 
     async def _publish(self, unpublished: Sequence[tuple[int, str]]) -> None:
         envelopes = [self._rewrite(envelope) for _, envelope in unpublished]
@@ -147,7 +160,9 @@ class DualWrite:
         try:
             asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
         except BusUnavailable as error:
-            sys.stderr.write(f"{len(envelopes)} events were not told, and now are gone: {error}\n")
+            sys.stderr.write(
+                f"{len(envelopes)} events were not published, and now are gone: {error}\n"
+            )
             sys.stderr.flush()
         finally:
             with self._count_lock:

@@ -95,17 +95,21 @@ class Transaction:
         self.event_count += 1
 
     def set_offset(self, sequence: int, cursor: str = "") -> None:
-        """Set the offset to `sequence`, and store `mark`, the bus's cursor for that position."""
+        """Set the offset to `sequence`, and store the bus's cursor for that position."""
         self.execute("UPDATE heard SET offset = ?, mark = ?", sequence, cursor)
 
     def insert_unseen(self, ids: Sequence[str]) -> set[str]:
         """Record the ids of consumed events; returns those that were not recorded before."""
         insert = "INSERT OR IGNORE INTO heard_ids VALUES (?)"
         self.execute("SAVEPOINT ids")
-        if self._connection.executemany(insert, ((one,) for one in ids)).rowcount == len(ids):
+        if self._connection.executemany(insert, ((event_id,) for event_id in ids)).rowcount == len(
+            ids
+        ):
             return set(ids)
         self.execute("ROLLBACK TO ids")
-        return {one for one in ids if self._connection.execute(insert, (one,)).rowcount}
+        return {
+            event_id for event_id in ids if self._connection.execute(insert, (event_id,)).rowcount
+        }
 
 
 class Store:
@@ -215,7 +219,7 @@ class Store:
         return str(self.rows("SELECT mark FROM heard")[0]["mark"])
 
     def read_outbox(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """Up to `most` events in the outbox after number `after`, published or not.
+        """Up to `limit` events in the outbox after number `after`, published or not.
 
         Returns pairs of number and envelope (JSON).
         """
@@ -231,24 +235,24 @@ class Store:
         return int(self.rows("SELECT count(*) AS n FROM outbox WHERE number > ?", after)[0]["n"])
 
     def first_published(self) -> PublishedEvent | None:
-        """The first event in the outbox that is recorded as published."""
-        return self._find_published("ORDER BY number")
+        """The first event in the outbox, if the bus has acknowledged it, recorded or not yet."""
+        with self._lock:  # no commit may move it from `_acknowledged` to the table meanwhile
+            for row in self.rows("SELECT * FROM outbox ORDER BY number LIMIT 1"):
+                sequence = row["sequence"] or dict(self._acknowledged).get(row["number"])
+                return _published(row, sequence) if sequence else None
+        return None
 
     def last_published(self) -> PublishedEvent | None:
         """The last event in the outbox that is recorded as published."""
-        return self._find_published("ORDER BY number DESC")
-
-    def _find_published(self, order: str) -> PublishedEvent | None:
-        found = self.rows(f"SELECT * FROM outbox WHERE sequence IS NOT NULL {order} LIMIT 1")
-        for row in found:
-            envelope = Envelope.from_json(row["envelope"])
-            return PublishedEvent(row["number"], row["sequence"], envelope.id)
+        select = "SELECT * FROM outbox WHERE sequence IS NOT NULL ORDER BY number DESC LIMIT 1"
+        for row in self.rows(select):
+            return _published(row, row["sequence"])
         return None
 
     def mark_unpublished(self, after: int) -> None:
         """Mark the events in the outbox after number `after` as unpublished."""
         with self._lock:
-            self._acknowledged.clear()
+            self._acknowledged[:] = [pair for pair in self._acknowledged if pair[0] <= after]
         with self.transaction() as change:
             change.execute("UPDATE outbox SET sequence = NULL WHERE number > ?", after)
 
@@ -264,3 +268,7 @@ class Store:
         for connection in reversed(self._open_connections):  # the writer last: it checkpoints
             connection.close()
         self._lock_file.close()
+
+
+def _published(row: Row, sequence: int) -> PublishedEvent:
+    return PublishedEvent(row["number"], sequence, Envelope.from_json(row["envelope"]).id)

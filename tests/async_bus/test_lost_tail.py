@@ -70,7 +70,7 @@ async def test_old_events_are_published_again_before_new_ones(store: Store) -> N
     assert subjects(bus) == ["a", "b", "c", "d"]
     assert [event.id for event in bus.log][:3] == ids
     (sentence,) = alarms.messages
-    assert "does not hold event 3" in sentence
+    assert "does not contain event 3" in sentence
     assert "for good" not in sentence
 
 
@@ -98,8 +98,63 @@ async def test_an_alarm_names_events_too_old_to_be_published_again(
         await wait_until(lambda: len(bus.log) == 3)
     assert subjects(bus) == ["c", "d", "e"]  # the number of the last of these was not stored yet
     (sentence,) = alarms.messages
-    assert "the 2 that were told before" in sentence
+    assert "The 2 events before them" in sentence
     assert "lost for good" in sentence
+
+
+async def publish_all(relay: OutboxRelay) -> None:
+    while await relay.step():
+        pass
+
+
+async def test_events_the_bus_acknowledged_but_no_commit_recorded_come_back(store: Store) -> None:
+    bus, alerts = MemoryBus(), Alerts()
+    relay = OutboxRelay(store, bus, alerts)
+    publish(store, *"abcdefg")
+    await publish_all(relay)
+    assert store.last_published() is None  # a commit after the acknowledgement would record it
+    del bus.log[:]
+    relay.log_checked = False
+    await publish_all(relay)
+    assert subjects(bus) == list("abcdefg")
+    (sentence,) = alerts.messages
+    assert "The 7 events" in sentence
+    assert "for good" not in sentence
+
+
+async def test_a_log_that_loses_its_tail_twice_gets_everything_twice(store: Store) -> None:
+    bus, alerts = MemoryBus(), Alerts()
+    relay = OutboxRelay(store, bus, alerts)
+    publish(store, *"abc")
+    await publish_all(relay)
+    publish(store, "d")  # records a, b, c
+    for _ in range(2):  # the second time nothing is recorded: the first loss has undone it
+        await publish_all(relay)
+        del bus.log[:]
+        relay.log_checked = False
+        await publish_all(relay)
+        assert subjects(bus) == list("abcd")
+    assert len(alerts.messages) == 1  # the same sentence again
+
+
+async def test_a_loss_beyond_the_outbox_is_named_after_a_crash_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.service.store.PUBLISHED_RETENTION", 2)
+    bus, before, after = MemoryBus(), Alerts(), Alerts()
+    relay = OutboxRelay(store, bus, before)
+    publish(store, *"abcde")
+    await publish_all(relay)
+    publish(store, "f")  # records the others, and clears a, b, c
+    await publish_all(relay)
+    del bus.log[4:]
+    relay.log_checked = False
+    await publish_all(relay)
+    assert "for good" not in before.messages[0]  # the log still has d, the oldest in the outbox
+    del bus.log[:]
+    await publish_all(OutboxRelay(store, bus, after))  # a new process, with what was recorded
+    assert "The 3 events before them are no longer in the outbox" in after.messages[0]
+    assert subjects(bus) == list("def")
 
 
 # ── The consumer
