@@ -156,7 +156,8 @@ async def _start_until_ready(stack: Stack, program: Program, file: str) -> None:
         )
     if (service_arrangement := health.data.get("arrangement")) != arrangement_name:
         raise OwnServiceFailed(
-            f"{file} is a service of {service_arrangement}, and this blog is {arrangement_name}: it would talk to nobody here. "
+            f"{file} is a service of {service_arrangement}, and this blog is {arrangement_name}: "
+            "the two cannot talk to each other. "
             "On the bus take `program` from lab.async_bus.stack, in the chain lab.sync_chain.stack."
         )
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.results.paths import lookup
-from lab.results.paths import phase_key as key_of
+from lab.results.paths import lookup, phase_key
 from lab.results.result import NEVER, NOBODY, Guess, RunResult
 from lab.scenarios.scenario import Scenario
 from lab.support.text import did_you_mean
@@ -93,18 +92,19 @@ def build_questions(scenario: Scenario) -> tuple[GuessQuestion, ...]:
             text=f"Which side fails? Where can fewer than 99 in 100 {activity}{when}?",
             variants=names,
             paths={
-                name: tuple(f"{name}.{key_of(phase)}.{endpoint}.success" for phase in fault_phases)
+                name: tuple(f"{name}.{phase_key(phase)}.{endpoint}.success" for phase in fault_phases)
                 for name in names
             },
         )
     ]
     if not scenario.in_sequence:
         figure = _predicted_figure(scenario, compared, endpoint)
+        subject = f"{_ENDPOINT_NOUNS[endpoint]} take {_FIGURE_PHRASES[figure]}{when}"
         result.append(
             GuessQuestion(
                 key=f"{'feed' if endpoint == 'read_feed' else 'write'}_{figure}_ms",
                 kind="latency",
-                text=f"How long does {_ENDPOINT_NOUNS[endpoint]} take {_FIGURE_PHRASES[figure]}{when}, in ms?",
+                text=f"How long does {subject}, in ms?",
                 variants=compared,
                 paths={name: (f"{name}.during.{endpoint}.{figure}",) for name in compared},
             )

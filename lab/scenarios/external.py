@@ -122,8 +122,8 @@ def external_notes(scenario: Scenario, name: str) -> list[str]:
     ]
     if isinstance(spec, MixedVariant):
         notes.append(
-            f"{spec.service} is {spec.target.name}'s. What it is told and tells has the names of the "
-            "course beside the lab's (postId, post_id), and all is judged by the feed alone."
+            f"{spec.service} is {spec.target.name}'s. Its requests and events have the course's field "
+            "names beside the lab's (postId, post_id), and all is judged by the feed alone."
         )
     for method in scenario.method:
         included = method.variants is None or name in method.variants

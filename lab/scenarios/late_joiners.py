@@ -58,11 +58,12 @@ def late_joiner_problems(
             yield f'{key}: needs a variant of async-bus with bus = "log", which keeps its events.'
     for key, newcomer in zip(keys, newcomers, strict=True):
         if newcomer.service not in SERVICES:
-            yield f"{key}: no service {newcomer.service!r}. {did_you_mean(newcomer.service, NON_PUBLISHERS)}"
+            near = did_you_mean(newcomer.service, NON_PUBLISHERS)
+            yield f"{key}: no service {newcomer.service!r}. {near}"
         elif newcomer.service not in NON_PUBLISHERS:
             yield (
-                f"{key}: {newcomer.service} tells events, and two of it would tell each of them twice. "
-                f"Known: {', '.join(NON_PUBLISHERS)}."
+                f"{key}: {newcomer.service} publishes events, and two replicas would publish each "
+                f"of them twice. Services without events: {', '.join(NON_PUBLISHERS)}."
             )
         if phases.each is not None:
             yield f"{key}: comes in `during`, and with phases.each there is none."

@@ -84,7 +84,7 @@ def test_importing_the_lab_loads_nothing_but_itself() -> None:
         "[name for name in sys.modules if name.startswith('lab.')]);"
         "early = lab.scenarios;"
         "import lab.scenarios.catalogue, lab.report.terminal.run;"
-        "print(early().names == lab.scenarios().names == lab.scenarios.catalogue.names(),"
+        "print(early().names == lab.scenarios().names == lab.scenarios.catalogue.builtin_names(),"
         " lab.report.terminal.run.__name__, lab.report.__doc__ is not None)"
     )
     done = subprocess.run(
@@ -315,7 +315,7 @@ async def test_an_order_without_await_comes_before_the_next(stacks: Any) -> None
 async def test_a_fault_cancelled_half_way_is_taken_back(stacks: Any) -> None:
     chain = stacks["sync-chain"]
     ordered = asyncio.ensure_future(_awaited(chain.fault("hang", "comments")))
-    supervisor, program = chain._stack.supervisor, chain._stack.program("comments")
+    supervisor, program = chain._stack.supervisor, chain._stack.program_name("comments")
     async with asyncio.timeout(PATIENCE_S):
         while not supervisor._children[program].suspended:  # noqa: ASYNC110 - as the kernel says
             await asyncio.sleep(0.001)

@@ -186,7 +186,7 @@ class FakeStack:
     name = "fake"
     urls = {name: name for name in (*SERVICES, BUS)}  # noqa: RUF012
     arrangement = ARRANGEMENTS["async-bus"]
-    history = 0
+    history_length = 0
 
     def __init__(self, posts: int, refuses: str = "") -> None:
         ids = [f"id-{number:04d}" for number in range(posts)]

@@ -132,13 +132,13 @@ _TABLE = """
 ~applied.set_result(False) → applied.set_result(True)
 @ experiment/checker.py < experiment/test_checker.py
 # lost is what the feed does not show
-~lost=sum(not held.owned[ → lost=sum(not held.shown[
+~lost=sum(not stored.by_owner[ → lost=sum(not stored.in_feed[
 # what was never sent is judged as a write
 ~if sample.endpoint in WRITES and not sample.dropped] → if sample.endpoint in WRITES]
 # refused but kept is counted of the unknown ones
-~(found(sample) > 0 for sample in no) → (found(sample) > 0 for sample in unknown)
+~(copies(sample) > 0 for sample in refused) → (copies(sample) > 0 for sample in unknown)
 # a comment judged twice is no duplicate
-~found(sample) > 1 or held.judged[sample.token] > 1 or sample → found(sample) > 1 or sample
+-            or stored.by_moderation[sample.token] > 1
 @ experiment/checker.py < experiment/test_checker_order.py
 # a write counts as over when it was sent
 ~write.intended_s + (write.latency_ms or 0.0) / 1_000 → write.intended_s
