@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lab.commands.console import echo, fail, make_run_folder, or_usage_error, run_until_done
 
@@ -50,34 +51,41 @@ def up(
     run_until_done(run_up(which, make_run_folder(create_run_folder, "up"), echo, options=options))
 
 
+class FaultCommand(TyperCommand):
+    """`lab fault`, whose help lists the kinds and their options as `lab.faults.kinds` has them."""
+
+    def format_help(self, *arguments: Any) -> None:
+        # Only here, because the import takes longer than the command.
+        from lab.faults.kinds import KINDS, describe_options
+
+        hints = {"kind": ", ".join(KINDS), **describe_options()}
+        for parameter in self.params:
+            name = str(parameter.name).rstrip("_")
+            if name in hints and hasattr(parameter, "help"):
+                parameter.help = hints[name]
+        super().format_help(*arguments)
+
+
 @app.command(
+    cls=FaultCommand,
     rich_help_panel="A blog by hand",
     epilog="Example: lab fault latency comments --ms 300 --jitter-ms 50   Next: lab heal",
 )
 def fault(
-    kind: Annotated[
-        str | None,
-        typer.Argument(
-            help="down, hang, latency, error, timeout, reset_peer, partition, drop, duplicate, "
-            "reorder, poison"
-        ),
-    ] = None,
+    kind: Annotated[str | None, typer.Argument()] = None,
     target: Annotated[str | None, typer.Argument(help="a service, or event-bus")] = None,
-    ms: Annotated[float | None, typer.Option(help="latency: how much longer it takes")] = None,
-    jitter_ms: Annotated[float | None, typer.Option(help="latency: more or less by this")] = None,
-    status: Annotated[int | None, typer.Option(help="error: which one is answered")] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="partition: whose requests or events are cut")
-    ] = None,
-    type_: Annotated[
-        str | None, typer.Option("--type", help="poison: the event nobody can digest")
-    ] = None,
-    probability: Annotated[float | None, typer.Option(help="the share that is hit, 0 to 1")] = None,
-    first: Annotated[int | None, typer.Option(help="hit only the first so many")] = None,
+    ms: Annotated[float | None, typer.Option()] = None,
+    jitter_ms: Annotated[float | None, typer.Option()] = None,
+    status: Annotated[int | None, typer.Option()] = None,
+    from_: Annotated[str | None, typer.Option("--from")] = None,
+    type_: Annotated[str | None, typer.Option("--type")] = None,
+    version: Annotated[int | None, typer.Option()] = None,
+    probability: Annotated[float | None, typer.Option()] = None,
+    first: Annotated[int | None, typer.Option()] = None,
     stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
-    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+    pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
-    """Break something in a running `lab up`, in both stacks at once; alone, list what is broken."""
+    """Inject a fault into a running `lab up`, in each stack; without words, list active faults."""
     from lab.sandbox.control_client import ControlError, find_lab, inject_fault, list_faults
 
     given = {
@@ -86,6 +94,7 @@ def fault(
         "status": status,
         "from": from_,
         "type": type_,
+        "version": version,
         "probability": probability,
         "first": first,
     }

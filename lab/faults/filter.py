@@ -40,12 +40,12 @@ class _ActiveFault:
         return True
 
     def filter_events(self, events: Sequence[Item], consumes: Callable[[Item], bool]) -> list[Item]:
-        """The events that come in despite the fault, in the order in which they come in."""
+        """The events that arrive despite the fault, in the order of their arrival."""
         passed: list[Item] = []
         for event in events:
             if not consumes(event):
                 passed.append(event)
-            elif self.held_back:  # It overtakes the waiting event, and does not wait itself.
+            elif self.held_back:  # It overtakes the waiting event and does not wait itself.
                 self.seen_count += 1
                 passed += [event, *self.held_back]
                 self.held_back = []
@@ -102,7 +102,7 @@ class FaultFilter:
 
     def evidence(self) -> dict[str, dict[str, Any]]:
         """The evidence of each active fault, by its name."""
-        return {name: hanging.evidence() for name, hanging in self._active.items()}
+        return {name: active.evidence() for name, active in self._active.items()}
 
     def decide(self, caller: str = CLIENT) -> Effect:
         """Decide the effect of the active faults on a request or a delivery from `caller`."""
@@ -114,9 +114,9 @@ class FaultFilter:
         return effect
 
     def filter_events(self, events: Sequence[Item], consumes: Callable[[Item], bool]) -> list[Item]:
-        """The events that come in: those of a delivery, after those that a removed fault held back.
+        """The events that arrive: those that a removed fault held back, then those of a delivery.
 
-        Faults hit only events for which `hears` is true: the loss of an event that this service
+        Faults hit only events for which `consumes` is true: the loss of an event that this service
         does not consume would prove nothing.
         """
         arriving: list[Item] = [*self._released, *events]
@@ -137,16 +137,16 @@ class FaultFilter:
 
     @property
     def has_held_events(self) -> bool:
-        """Whether an event is held back that has not come in yet."""
-        return bool(self._released) or any(one.held_back for one in self._active.values())
+        """Whether an event is held back that has not arrived yet."""
+        return bool(self._released) or any(active.held_back for active in self._active.values())
 
     def delay(self, effect: Effect) -> float:
         """Block the calling worker for the injected latency; returns the time waited, in ms."""
         if not effect.delay_s:
             return 0.0
-        begun = time.perf_counter()
+        began_s = time.perf_counter()
         time.sleep(effect.delay_s)
-        waited_ms = (time.perf_counter() - begun) * 1_000
+        waited_ms = (time.perf_counter() - began_s) * 1_000
         for name in effect.fault_names:
             active = self._active.get(name)
             if active and active.fault.kind == "latency":

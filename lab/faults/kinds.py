@@ -1,9 +1,10 @@
-"""The kinds of faults. Each is its settings and one method, as a toxic is in Toxiproxy.
+"""The kinds of faults: the one table from which checks, help texts, schema and docs are made.
 
-A fault acts on the *process* of its target, which the lab kills or suspends from outside; at its
-*door*, the fault filter that every request and every delivery of events passes; or on the *bus*, to
-which the lab publishes an event. At the fault filter, a fault's `act` records its effect on one
-request, and its `fate` names its effect on one event; the filter applies both.
+Each kind is a class with its options and one method, as a toxic is in Toxiproxy. A fault acts on
+the *process* of its target, which the lab kills or suspends from outside; at its *door*, the fault
+filter that every request and every delivery of events passes; or on the *bus*, to which the lab
+publishes an event. In the fault filter, a fault's `act` records its effect on one request, and its
+`event_effect` names its effect on one event; the filter applies both.
 """
 
 import random
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from lab.support.text import did_you_mean
 
@@ -32,10 +34,9 @@ class Effect:
 
 
 class Fault(BaseModel):
-    """The settings that every fault has.
+    """A fault on one target. Its fields, apart from `target`, are its options.
 
-    `probability` is Toxiproxy's toxicity: the share of requests or events to hit, 0 to 1. A fault
-    with `first` stops after that many hits.
+    `description` completes "latency: …"; `state` completes "comments …" while the fault acts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,22 +45,33 @@ class Fault(BaseModel):
     acts_on: ClassVar[Literal["door", "process", "bus"]] = "door"
     event_effect: ClassVar[EventEffect | None] = None
     description: ClassVar[str]
+    state: ClassVar[str]
 
     target: str
-    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
-    first: Annotated[int, Field(ge=1)] | None = None
+    probability: Annotated[
+        float, Field(ge=0, le=1, description="share of requests or events to hit, 0 to 1")
+    ] = 1.0
+    first: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="hit only the first N")
+    ] = None
 
     def applies_to(self, caller: str) -> bool:
         """Whether it applies to requests from `caller`: a service, `event-bus`, or CLIENT."""
         return self.event_effect is None
 
     def act(self, effect: Effect, rng: random.Random) -> None:
-        """Record the effect in `visit`. Raises TypeError for a fault without effect on requests."""
-        raise TypeError(f"{self.kind} does nothing to those who come to the door of {self.target}")
+        """Record the effect on a request. Raises TypeError for a fault that does not act on any."""
+        raise TypeError(f"{self.kind} has no effect on requests to {self.target}")
 
     def settings(self) -> dict[str, Any]:
         """What was set, without the target: `{"ms": 300.0}`."""
         return self.model_dump(exclude={"target"}, exclude_defaults=True, by_alias=True)
+
+    @classmethod
+    def options(cls) -> dict[str, FieldInfo]:
+        """The options of this kind, by the name that people write (`from`, not `from_`)."""
+        fields = cls.model_fields.items()
+        return {info.alias or name: info for name, info in fields if name != "target"}
 
 
 class AllOrNothingFault(Fault):
@@ -67,6 +79,11 @@ class AllOrNothingFault(Fault):
 
     probability: Annotated[float, Field(ge=1, le=1)] = 1.0
     first: None = None
+
+    @classmethod
+    def options(cls) -> dict[str, FieldInfo]:
+        shares = ("probability", "first")
+        return {name: info for name, info in super().options().items() if name not in shares}
 
 
 class ProcessFault(AllOrNothingFault):
@@ -76,19 +93,24 @@ class ProcessFault(AllOrNothingFault):
 class DownFault(ProcessFault):
     kind = "down"
     description = "the process is killed; connections are refused until it is started again"
+    state = "is down"
 
 
 class HangFault(ProcessFault):
     kind = "hang"
     description = "the process is suspended; connections are accepted and never answered"
+    state = "hangs"
 
 
 class LatencyFault(Fault):
     kind = "latency"
-    description = "everything that enters takes longer, and holds its worker meanwhile"
+    description = "each request or delivery takes longer, and occupies a worker meanwhile"
+    state = "is slow"
 
-    ms: Annotated[float, Field(ge=0, le=600_000)]
-    jitter_ms: Annotated[float, Field(ge=0, le=600_000)] = 0.0
+    ms: Annotated[float, Field(ge=0, le=600_000, description="added delay, in ms")]
+    jitter_ms: Annotated[
+        float, Field(ge=0, le=600_000, description="the delay varies by up to this, in ms")
+    ] = 0.0
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         jitter = rng.uniform(-self.jitter_ms, self.jitter_ms)
@@ -97,9 +119,12 @@ class LatencyFault(Fault):
 
 class ErrorFault(Fault):
     kind = "error"
-    description = "an error is answered at the door"
+    description = "the response is an error, and the service does nothing"
+    state = "answers with errors"
 
-    status: Annotated[int, Field(ge=400, le=599)] = 503
+    status: Annotated[int, Field(ge=400, le=599, description="HTTP status of the error (503)")] = (
+        503
+    )
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         effect.status = self.status
@@ -107,7 +132,8 @@ class ErrorFault(Fault):
 
 class TimeoutFault(Fault):
     kind = "timeout"
-    description = "what enters is taken in and never answered"
+    description = "requests are accepted and never answered"
+    state = "never answers"
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         effect.unanswered = True
@@ -115,7 +141,8 @@ class TimeoutFault(Fault):
 
 class ResetPeerFault(Fault):
     kind = "reset_peer"
-    description = "the connection is torn down"
+    description = "the connection is reset"
+    state = "resets connections"
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         effect.connection_reset = True
@@ -123,9 +150,12 @@ class ResetPeerFault(Fault):
 
 class PartitionFault(Fault):
     kind = "partition"
-    description = "what one caller sends does not get through; whatever goes the other way does"
+    description = "what one caller sends does not arrive; the other direction works"
+    state = "is cut off"
 
-    from_: Annotated[str, Field(alias="from", min_length=1)]
+    from_: Annotated[
+        str, Field(alias="from", min_length=1, description="the caller that is cut off")
+    ]
 
     def applies_to(self, caller: str) -> bool:
         return caller == self.from_
@@ -137,37 +167,22 @@ class PartitionFault(Fault):
 class DropFault(Fault):
     kind = "drop"
     event_effect = "dropped"
-    description = "events are lost on their way in"
+    description = "events are lost on their way to the service"
+    state = "loses events"
 
 
 class DuplicateFault(Fault):
     kind = "duplicate"
     event_effect = "doubled"
-    description = "events come in twice, one right after the other"
+    description = "events arrive twice, the second directly after the first"
+    state = "gets events twice"
 
 
 class ReorderFault(Fault):
     kind = "reorder"
     event_effect = "overtaken"
-    description = "events wait outside until the next one has gone in before them"
-
-
-class NewVersionFault(AllOrNothingFault):
-    """A deployment of a new schema version, unannounced to the consumers.
-
-    Removing the fault is a rollback: new payloads have the old schema again, and events published
-    meanwhile keep the new one.
-    """
-
-    kind = "new_version"
-    description = (
-        "what it says of posts has 2: a field more, 3: a field renamed, 4: both names for it"
-    )
-
-    version: Annotated[int, Field(ge=2, le=4)]
-
-    def applies_to(self, caller: str) -> bool:
-        return False
+    description = "an event is held back until the next one has arrived"
+    state = "gets events out of order"
 
 
 class PoisonFault(AllOrNothingFault):
@@ -179,18 +194,61 @@ class PoisonFault(AllOrNothingFault):
 
     kind = "poison"
     acts_on = "bus"
-    description = "an event is told that nobody who hears it can digest"
+    description = "an event is published that no consumer can apply"
+    state = "carries a poison event"
 
-    type: Annotated[str, Field(min_length=1)]
+    type: Annotated[
+        str, Field(min_length=1, description="type of the event, such as CommentCreated")
+    ]
+
+
+class NewVersionFault(AllOrNothingFault):
+    """A deployment of a new schema version, unannounced to the consumers.
+
+    Removing the fault is a rollback: new payloads have the old schema again, and events published
+    meanwhile keep the new one.
+    """
+
+    kind = "new_version"
+    description = (
+        "posts are sent in another schema: 2 adds a field, 3 renames one, 4 has both names"
+    )
+    state = "speaks a new version"
+
+    version: Annotated[int, Field(ge=2, le=4, description="version of the schema: 2, 3 or 4")]
+
+    def applies_to(self, caller: str) -> bool:
+        return False
 
 
 KINDS: dict[str, type[Fault]] = {
     fault.kind: fault
     for fault in (
-        *(DownFault, HangFault, LatencyFault, ErrorFault, TimeoutFault, ResetPeerFault),
-        *(PartitionFault, DropFault, DuplicateFault, ReorderFault, PoisonFault, NewVersionFault),
+        DownFault,
+        HangFault,
+        LatencyFault,
+        ErrorFault,
+        TimeoutFault,
+        ResetPeerFault,
+        PartitionFault,
+        DropFault,
+        DuplicateFault,
+        ReorderFault,
+        PoisonFault,
+        NewVersionFault,
     )
 }
+
+
+def describe_options() -> dict[str, str]:
+    """What each option does and which kinds take it: `{"ms": "latency: added delay, in ms"}`."""
+    takers: dict[str, list[str]] = {}
+    hints: dict[str, str] = {}
+    for kind, fault in KINDS.items():
+        for name, info in fault.options().items():
+            takers.setdefault(name, []).append(kind)
+            hints[name] = info.description or ""
+    return {name: f"{', '.join(kinds)}: {hints[name]}" for name, kinds in takers.items()}
 
 
 def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
@@ -201,24 +259,22 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
     if kind not in KINDS:
         raise ValueError(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}")
     fault_class = KINDS[kind]
-    fields = fault_class.model_fields.items()
-    names = [info.alias or name for name, info in fields if name != "target"]
-    if issubclass(fault_class, ProcessFault) and options:
-        raise ValueError(f"{kind!r} takes no options: {fault_class.description}.")
+    known = fault_class.options()
     for name in options:
-        if name not in names:
-            raise ValueError(f"{kind!r} has no option {name!r}. {did_you_mean(name, names)}")
+        if name in known:
+            continue
+        if not known:
+            raise ValueError(f"{kind!r} takes no options: {fault_class.description}.")
+        if name in Fault.options():
+            raise ValueError(f"{kind!r} takes no {name!r}: {fault_class.description}.")
+        raise ValueError(f"{kind!r} has no option {name!r}. {did_you_mean(name, known)}")
     try:
         return fault_class(target=target, **options)
     except ValidationError as error:
         detail = error.errors()[0]
         name = str(detail["loc"][0]) if detail["loc"] else "target"
         if detail["type"] == "missing":
-            raise ValueError(
-                f"{kind!r} needs {name!r}, as in `{name} = …`: {fault_class.description}."
-            ) from None
-        if issubclass(fault_class, AllOrNothingFault) and name in ("probability", "first"):
-            raise ValueError(f"{kind!r} takes no {name!r}: {fault_class.description}.") from None
+            raise ValueError(f"{kind!r} needs {name!r} ({known[name].description}).") from None
         raise ValueError(
             f"{kind!r} can't have {name} = {detail['input']!r}: {detail['msg'].lower()}."
         ) from None

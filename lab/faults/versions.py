@@ -39,7 +39,7 @@ VERSIONS: dict[int, Callable[[Payload], Payload]] = {
 def rewrite_payload(payload: Any, version: int) -> Any:
     """Rewrite each post in a value: the value may be a post, a list of posts, or anything else."""
     if isinstance(payload, list):
-        return [rewrite_payload(one, version) for one in payload]
+        return [rewrite_payload(item, version) for item in payload]
     if isinstance(payload, dict) and "title" in payload:
         return VERSIONS[version](payload)
     return payload

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.fault_rules import known_targets
-from lab.faults.kinds import KINDS, AllOrNothingFault
+from lab.faults.kinds import KINDS, describe_options
 from lab.results.claims import CLAIMS
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.switches import ALSO_GLOBAL, BY_SERVICE, SWITCHES, Allowed
@@ -54,16 +54,12 @@ def _allow_table(bare: dict[str, Any], key: str) -> dict[str, Any]:
 def _fault_options() -> dict[str, Any]:
     """Every option of every fault; the description names the kinds that have it."""
     options: dict[str, Any] = {}
-    for kind, fault in KINDS.items():
+    for fault in KINDS.values():
         properties = fault.model_json_schema(by_alias=True)["properties"]
-        for name, option in properties.items():
-            excluded = issubclass(fault, AllOrNothingFault) and name in ("probability", "first")
-            if name != "target" and not excluded:
-                takers = options.setdefault(name, {**option, "takers": []})["takers"]
-                takers.append(kind)
-    for option in options.values():
-        option["description"] = f"of {', '.join(option.pop('takers'))}"
-        option.pop("default", None)
+        options |= {name: properties[name] for name in fault.options()}
+    for name, description in describe_options().items():
+        options[name]["description"] = description
+        options[name].pop("default", None)
     return options
 
 

@@ -1,8 +1,10 @@
 """The starter file for a new scenario: a small scenario that runs, with each part explained."""
 
 import re
+import textwrap
 from pathlib import Path
 
+from lab.faults.kinds import KINDS
 from lab.scenarios.catalogue import builtin_names
 
 TEMPLATE = '''\
@@ -35,8 +37,7 @@ after = 4
 
 # What is broken: one [[method]] for each fault. Several may act at once, or one after another with
 # `at` and `seconds` (seconds into `during`).
-#   kinds:   down, hang, latency, error, timeout, reset_peer, partition, drop, duplicate, reorder,
-#            poison
+#   kinds:   <kinds>
 #   targets: posts, comments, moderation, query, event-bus
 [[method]]
 fault = "latency"
@@ -79,7 +80,7 @@ that = "async-bus.during.read_feed.p50 <= async-bus.before.read_feed.p50 + 50"
 text = """
 Whoever asks waits as long as whoever is asked. Whoever has a copy does not.
 """
-'''
+'''.replace("<kinds>", textwrap.fill(", ".join(KINDS), 90, subsequent_indent="#            "))
 
 
 class ScenarioFileExists(FileExistsError):

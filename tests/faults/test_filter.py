@@ -1,4 +1,4 @@
-"""Which faults a fault filter accepts and refuses, and how they are removed."""
+"""A fault filter by itself: the faults it accepts, what they hit, and how they are removed."""
 
 import json
 from typing import Any
@@ -29,27 +29,42 @@ from lab.service.fault_api import control_routes
         ("hang", {}, "not at its door"),
     ],
 )
-def test_a_fault_that_fits_no_door_is_refused_with_advice(
+def test_a_fault_that_fits_no_filter_is_refused_with_advice(
     kind: str, options: dict[str, Any], says: str
 ) -> None:
-    door = FaultFilter()
-    put = next(route for route in control_routes(door, dict) if route.method == "PUT")
+    fault_filter = FaultFilter()
+    put = next(route for route in control_routes(fault_filter, dict) if route.method == "PUT")
     order = json.dumps({"kind": kind, "target": "posts", "options": options}).encode()
     with pytest.raises(Invalid) as refused:
         put.handler(**put.arguments({"name": "x"}, {}, order))
     assert says in refused.value.detail
-    assert door.evidence() == {}
+    assert fault_filter.evidence() == {}
 
 
-async def test_a_replaced_fault_releases_its_visitors() -> None:
-    door = FaultFilter()
-    door.add("x", parse_fault("timeout", "posts", {}), seed=1)
-    visit = door.decide()
-    assert visit.unanswered
-    hanging = door._active["x"]
-    door.add("x", parse_fault("error", "posts", {"status": 500}), seed=1)
-    assert hanging.removed.is_set()
-    assert door.decide().status == 500
-    assert door.remove("x") == {"visitors": 1, "acted": 1}
-    assert door.remove("x") is None
-    assert door.decide().fault_names == []
+def hits(request_count: int, **options: Any) -> list[bool]:
+    """For each request, whether an `error` fault with these options hits it."""
+    fault_filter = FaultFilter()
+    fault_filter.add("x", parse_fault("error", "posts", options), seed=7)
+    return [bool(fault_filter.decide().fault_names) for _ in range(request_count)]
+
+
+def test_a_fault_hits_its_share_of_the_requests() -> None:
+    assert 20 < sum(hits(400, probability=0.1)) < 80
+
+
+def test_a_fault_for_the_first_two_requests_hits_no_other() -> None:
+    assert hits(4, first=2) == [True, True, False, False]
+
+
+async def test_a_replaced_fault_releases_the_requests_it_held() -> None:
+    fault_filter = FaultFilter()
+    fault_filter.add("x", parse_fault("timeout", "posts", {}), seed=1)
+    effect = fault_filter.decide()
+    assert effect.unanswered
+    replaced = fault_filter._active["x"]
+    fault_filter.add("x", parse_fault("error", "posts", {"status": 500}), seed=1)
+    assert replaced.removed.is_set()
+    assert fault_filter.decide().status == 500
+    assert fault_filter.remove("x") == {"visitors": 1, "acted": 1}
+    assert fault_filter.remove("x") is None
+    assert fault_filter.decide().fault_names == []
