@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from lab.report.answer import Answer, AnswerRow, AnswerSection, Strip
+from lab.report.answer import Answer, Strip
+from lab.report.answer_rows import AnswerRow, AnswerSection
 from lab.report.formatting import TextFormat
 
 _LABEL_WIDTH = 27

@@ -1,0 +1,536 @@
+"""The rows of an answer: the questions that a run answers, each variant's figure, the better one.
+
+`better` names a variant only where the difference is one: for success, where Newcombe's interval of
+the two shares excludes 0; for latency, where the interval of the ratio of the medians lies beyond
+the noise floor. `same` means that a larger difference is excluded; `–` that so few requests cannot
+tell. All rows of an answer share one confidence of 95 % (Bonferroni).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from lab.experiment.shares import share_difference
+from lab.report import formatting
+from lab.results.expressions import evaluate_figure
+from lab.results.result import (
+    ASSUMED_NOISE,
+    ENDPOINTS,
+    FOLLOW_UPS,
+    SURGE,
+    CheckerCounts,
+    Difference,
+    EndpointResult,
+    RunResult,
+    VariantResult,
+)
+
+CONFIDENCE = 0.95
+SAME, UNKNOWN, NEITHER = "same", "–", "neither"
+GOOD_SHARE = 0.995
+"""Below this share of successful requests, a row shows success before latency."""
+
+ACTIONS = {
+    "read_feed": "read the feed",
+    "create_post": "write a post",
+    "create_comment": "write a comment",
+    "comment_at_once": "comment on it at once",
+    "look_at_once": "see it at once",
+}
+STATES = {
+    "latency": "is slow",
+    "down": "is down",
+    "hang": "hangs",
+    "error": "answers with errors",
+    "timeout": "never answers",
+    "reset_peer": "resets connections",
+    "partition": "is cut off",
+    "drop": "loses events",
+    "duplicate": "gets events twice",
+    "reorder": "gets events out of order",
+    "poison": "carries a poison event",
+    "new_version": "speaks a new version",
+}
+"""What is seen of a service while a fault of this kind acts on it."""
+
+
+@dataclass(frozen=True)
+class AnswerCell:
+    """The figure of one variant. `value`: what is compared, None if nothing was measured. `short`:
+    the figure alone, for a narrow column."""
+
+    text: str
+    value: float | None = None
+    bad: bool = False
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """One question: a cell for each variant, and which variant is better.
+
+    `best` and `worst`: indexes of the variants; empty where there is no difference to show.
+    """
+
+    label: str
+    unit: str
+    cells: tuple[AnswerCell, ...]
+    better: str = ""
+    best: frozenset[int] = frozenset()
+    worst: frozenset[int] = frozenset()
+    footnote: str = ""
+
+
+@dataclass(frozen=True)
+class AnswerSection:
+    title: str
+    rows: tuple[AnswerRow, ...]
+
+
+# ── Figures as text
+
+_MS_ENDINGS = ("p50", "p90", "p95", "p99", "max", "mean")
+
+
+def with_unit(path: str, value: float) -> str:
+    """A figure as text, with the unit that its path implies."""
+    last = path.rsplit(".", 1)[-1].strip()
+    if last in ("success", "stale", "decided"):
+        return formatting.success(value)
+    if last.rsplit("_", 1)[-1] in _MS_ENDINGS and ".lag." not in path:
+        return milliseconds(value)
+    if last.endswith("seconds"):
+        return formatting.seconds(value)
+    return f"{value:.0f}" if float(value).is_integer() or value >= 100 else f"{value:.1f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency with its unit: `2.2 ms`, `312 ms`, from ten seconds on `12 s`."""
+    if value is None:
+        return formatting.NONE
+    return f"{formatting.ms(value)} ms" if value < 9_999.5 else f"{value / 1_000:.0f} s"
+
+
+def state_of(kind: str, target: str) -> str:
+    return f"{target} {STATES.get(kind, kind)}"
+
+
+# ── Rows
+
+
+_DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None]], ...] = (
+    ("missing for readers", lambda of: of.unsettled),
+    ("services disagree", lambda of: of.diverged),
+    ("out of order", lambda of: of.out_of_order),
+    ("refused, but kept", lambda of: of.refused_kept),
+    ("judged without a comment", lambda of: of.orphaned),
+)
+"""Counts that should be 0; a row that is 0 for every variant is left out."""
+
+
+class RowBuilder:
+    """Chooses and compares the rows of a result."""
+
+    def __init__(self, result: RunResult) -> None:
+        self.result = result
+        self.footnotes: list[str] = []
+        self._variants = result.variants
+        self._floor = result.noise_floor.share if result.noise_floor is not None else ASSUMED_NOISE
+        self._phases = [
+            name for name in self._phase_names() if name not in ("before", "after", "recovering")
+        ]
+        endpoints = [*ENDPOINTS, *FOLLOW_UPS]
+        self._endpoints = [
+            one
+            for one in endpoints
+            if any(
+                self._of(variant, phase, one)
+                for variant in self._variants
+                for phase in self._phases
+            )
+        ]
+        self._comparisons = max(1, len(self._phases) * len(self._endpoints))
+
+    def _phase_names(self) -> list[str]:
+        return list(self._variants[0].phases) if self._variants else []
+
+    @staticmethod
+    def _of(variant: VariantResult, phase: str, endpoint: str) -> EndpointResult | None:
+        phases = variant.phases.get(phase)
+        found = phases.endpoints.get(endpoint) if phases is not None else None
+        return found if found is not None and found.sent else None
+
+    def sections(self) -> Iterator[AnswerSection]:
+        sequence = self._phases != ["during"]
+        for phase in self._phases:
+            rows = list(self._phase_rows(phase))
+            if sequence:
+                rows = [one for one in rows if one.best or any(cell.bad for cell in one.cells)]
+            yield AnswerSection(self._phase_title(phase), tuple(rows))
+        yield AnswerSection("The price", tuple(self._price_rows()))
+        yield AnswerSection("Afterwards", tuple(self._after_rows()))
+
+    def _phase_title(self, phase: str) -> str:
+        if phase == "during":
+            windows = self.result.timeline.windows
+            states = dict.fromkeys(
+                state_of(one.kind, one.target) for one in windows if one.kind != SURGE
+            )
+            if states:
+                return f"While {' and '.join(list(states)[:2])}"
+            return "While more requests arrive" if windows else "In calm weather"
+        target, _, kind = phase.rpartition(" ")
+        return f"While {state_of(kind, target)}"
+
+    def _phase_rows(self, phase: str) -> Iterator[AnswerRow]:
+        failures: list[tuple[int, int]] = [(0, 0)] * len(self._variants)
+        shown_success = False
+        for endpoint in self._endpoints:
+            found = [self._of(one, phase, endpoint) for one in self._variants]
+            failures = [
+                (failed + (of.failed if of else 0), sent + (of.sent if of else 0))
+                for (failed, sent), of in zip(failures, found, strict=True)
+            ]
+            if any(of is not None and (of.success or 0.0) < GOOD_SHARE for of in found):
+                row = self._success_row(endpoint, found)
+                shown_success = True
+            else:
+                row = self._latency_row(phase, endpoint, found)
+            yield row
+            if endpoint != "read_feed" and any(of and of.visible_ms for of in found):
+                visible = self._visible_row(phase, endpoint, found)
+                if visible is not None:
+                    yield visible
+        if not shown_success and any(failed for failed, _ in failures):
+            cells = tuple(
+                AnswerCell(f"{failed} of {sent}", failed / sent if sent else None)
+                for failed, sent in failures
+            )
+            yield AnswerRow("requests that failed", "", cells)
+
+    def _success_row(self, endpoint: str, found: Sequence[EndpointResult | None]) -> AnswerRow:
+        cells = []
+        for of in found:
+            if of is None:
+                cells.append(AnswerCell(formatting.NONE))
+                continue
+            share = of.success or 0.0
+            text = short = formatting.success(share)
+            if of.ok:
+                text += f"  {milliseconds(of.latency_ms.p50)}"
+            elif kind := max(of.errors, key=lambda one: of.errors[one], default=""):
+                text += f"  {kind.removeprefix('http_')}"
+                if of.failed_after_ms.p50 is not None:
+                    text += f" in {milliseconds(of.failed_after_ms.p50)}"
+            bad = share < formatting.SUCCESS_THRESHOLD
+            cells.append(AnswerCell(text, share, bad, short))
+
+        def compare(first: int, second: int) -> float | None:
+            one, other = found[first], found[second]
+            if one is None or other is None:
+                return None
+            low, high = share_difference(one.ok, one.sent, other.ok, other.sent, self._confidence())
+            if low > 0 or high < 0:
+                return 1.0 if low > 0 else -1.0
+            return 0.0 if max(abs(low), abs(high)) <= self._floor else None
+
+        return self._judged(ACTIONS.get(endpoint, endpoint), "ok", cells, compare)
+
+    def _latency_row(
+        self, phase: str, endpoint: str, found: Sequence[EndpointResult | None]
+    ) -> AnswerRow:
+        cells = [
+            AnswerCell(milliseconds(of.latency_ms.p50), of.latency_ms.p50)
+            if of is not None
+            else AnswerCell(formatting.NONE)
+            for of in found
+        ]
+        return self._judged(
+            ACTIONS.get(endpoint, endpoint),
+            "p50",
+            cells,
+            lambda first, second: self._ratio(phase, endpoint, "latency", first, second),
+            ratio=True,
+        )
+
+    def _visible_row(
+        self, phase: str, endpoint: str, found: Sequence[EndpointResult | None]
+    ) -> AnswerRow | None:
+        cells = []
+        for of in found:
+            spread = of.visible_ms if of is not None else None
+            if of is None or spread is None or not of.ok:
+                cells.append(AnswerCell(formatting.NONE))
+                continue
+            if of.never_visible * 2 > of.ok:
+                text = f"never: {of.never_visible} of {of.ok}"
+                cells.append(AnswerCell(text, None, bad=True, short="never"))
+                continue
+            text = short = milliseconds(spread.p50)
+            if spread.p50 and spread.max and spread.max > 1_000 and spread.max > 2 * spread.p50:
+                text += f", max {spread.max / 1_000:.1f} s"
+            cells.append(AnswerCell(text, spread.p50, short=short))
+        if all(cell.value is None and not cell.bad for cell in cells):
+            return None
+
+        def compare(first: int, second: int) -> float | None:
+            one, other = cells[first], cells[second]
+            if one.bad != other.bad:
+                return 1.0 if one.bad else -1.0
+            return self._ratio(phase, endpoint, "visible", first, second)
+
+        return self._judged("  … until readers see it", "", cells, compare, ratio=True)
+
+    def _ratio(
+        self, phase: str, endpoint: str, figure: str, first: int, second: int
+    ) -> float | None:
+        """Positive: the second variant is better (shorter); 0: the same; None: nobody can tell."""
+        names = self._variants[first].name, self._variants[second].name
+        for one in self.result.differences:
+            if (one.phase, one.endpoint, one.figure) != (phase, endpoint, figure):
+                continue
+            if (one.against, one.variant) == names:
+                return self._sign(one)
+            if (one.variant, one.against) == names:
+                sign = self._sign(one)
+                return None if sign is None else -sign
+        return None
+
+    def _sign(self, difference: Difference) -> float | None:
+        limit = 1 + self._floor
+        if difference.verdict == "faster":
+            return 1.0
+        if difference.verdict == "slower":
+            return -1.0
+        return 0.0 if difference.high <= limit and difference.low >= 1 / limit else None
+
+    def _confidence(self) -> float:
+        return 1 - (1 - CONFIDENCE) / self._comparisons
+
+    def _judged(
+        self,
+        label: str,
+        unit: str,
+        cells: Sequence[AnswerCell],
+        compare: Callable[[int, int], float | None],
+        ratio: bool = False,
+    ) -> AnswerRow:
+        """The row with its verdict: the best variants, the worst ones, and the words for them."""
+        known = [index for index, cell in enumerate(cells) if cell.value is not None or cell.bad]
+        if len(known) < 2:
+            return AnswerRow(label, unit, tuple(cells), UNKNOWN if len(cells) > 1 else "")
+        signs = {
+            (one, other): compare(one, other) for one in known for other in known if one < other
+        }
+        wins = {
+            index: sum(
+                (sign > 0 and other == index) or (sign < 0 and one == index)
+                for (one, other), sign in signs.items()
+                if sign is not None
+            )
+            for index in known
+        }
+        losses = {
+            index: sum(
+                (sign > 0 and one == index) or (sign < 0 and other == index)
+                for (one, other), sign in signs.items()
+                if sign is not None
+            )
+            for index in known
+        }
+        best = frozenset(index for index in known if wins[index] and not losses[index])
+        worst = frozenset(index for index in known if losses[index] and not wins[index])
+        if best:
+            words = self._names(best)
+            if ratio and len(known) == 2 and all(cells[index].value for index in known):
+                values = sorted(cells[index].value or 0.0 for index in known)
+                words += f" {_times(values[1] / values[0])}"
+        elif all(cells[index].bad for index in known):
+            words = NEITHER
+        else:
+            words = UNKNOWN if any(sign is None for sign in signs.values()) else SAME
+        return AnswerRow(label, unit, tuple(cells), words, best, worst)
+
+    def _names(self, indexes: Iterable[int]) -> str:
+        return ", ".join(short_name(self._variants[index].name) for index in sorted(indexes))
+
+    def _price_rows(self) -> Iterator[AnswerRow]:
+        yield from self._unknown_post_row()
+        yield from self._named_rows()
+        yield from self._calm_rows()
+        lags = [
+            max((one.max for one in variant.lag.values()), default=None)
+            for variant in self._variants
+        ]
+        if any(lags):
+            cells = []
+            for variant, most in zip(self._variants, lags, strict=True):
+                if most is None:
+                    cells.append(AnswerCell(UNKNOWN))
+                    continue
+                drained = [
+                    one.drained_seconds for one in variant.lag.values() if one.drained_seconds
+                ]
+                text = f"{most}" + (f", gone in {max(drained):.1f} s" if drained else "")
+                cells.append(AnswerCell(text, float(most), short=str(most)))
+            yield AnswerRow("events waiting at most", "", tuple(cells))
+        stale = [_stale(variant) for variant in self._variants]
+        if any(count for count, _ in stale):
+            cells = [
+                AnswerCell(
+                    f"{count} of {total}" if total else UNKNOWN, count / total if total else None
+                )
+                for count, total in stale
+            ]
+            yield self._share_row("feeds without the latest writes", cells, stale)
+
+    def _named_rows(self) -> Iterator[AnswerRow]:
+        """The rows that the scenario names. Two counts differ where they cannot be two draws of
+        one Poisson process."""
+        z = NormalDist().inv_cdf((1 + self._confidence()) / 2)
+        for spec in self.result.answer.rows:
+            values = [self._lookup(variant, spec.figure) for variant in self._variants]
+            cells = [
+                AnswerCell(UNKNOWN)
+                if value is None
+                else AnswerCell(with_unit(spec.figure, value), value)
+                for value in values
+            ]
+            sign = 1.0 if spec.good == "low" else -1.0
+
+            def compare(first: int, second: int) -> float | None:
+                one, other = values[first], values[second]  # noqa: B023 (called at once)
+                if one is None or other is None:
+                    return None
+                if abs(one - other) <= z * math.sqrt(one + other):
+                    return 0.0
+                return sign if one > other else -sign  # noqa: B023
+
+            yield self._judged(spec.label, "", cells, compare)
+
+    def _lookup(self, variant: VariantResult, figure: str) -> float | None:
+        try:
+            return evaluate_figure(f"{variant.name}.{figure}", self.result)
+        except ValueError:
+            return None
+
+    def _unknown_post_row(self) -> Iterator[AnswerRow]:
+        """Comments refused because the service had not consumed the post yet."""
+        counts = []
+        for variant in self._variants:
+            found = [
+                of
+                for phase in variant.phases.values()
+                for name, of in phase.endpoints.items()
+                if name in ("create_comment", "comment_at_once") and of.sent
+            ]
+            refused = sum(of.errors.get("http_404", 0) for of in found)
+            counts.append((refused, sum(of.sent for of in found)))
+        if any(refused for refused, _ in counts):
+            cells = [
+                AnswerCell(
+                    f"{refused} of {sent}" if sent else UNKNOWN, refused / sent if sent else None
+                )
+                for refused, sent in counts
+            ]
+            yield self._share_row("404: post not known yet", cells, counts)
+
+    def _share_row(
+        self, label: str, cells: Sequence[AnswerCell], counts: Sequence[tuple[int, int]]
+    ) -> AnswerRow:
+        def compare(first: int, second: int) -> float | None:
+            (hits, total), (other_hits, other_total) = counts[first], counts[second]
+            if not total or not other_total:
+                return None
+            low, high = share_difference(hits, total, other_hits, other_total, self._confidence())
+            if low > 0 or high < 0:
+                return -1.0 if low > 0 else 1.0
+            return 0.0 if max(abs(low), abs(high)) <= self._floor else None
+
+        return self._judged(label, "", cells, compare)
+
+    def _calm_rows(self) -> Iterator[AnswerRow]:
+        """Before the fault: only rows in which the variants differ."""
+        if "before" not in self._phase_names() or self._phases == []:
+            return
+        for endpoint in self._endpoints:
+            found = [self._of(one, "before", endpoint) for one in self._variants]
+            if any(found):
+                row = self._latency_row("before", endpoint, found)
+                if row.best:
+                    yield replace(row, label=f"{row.label}, in calm weather")
+                visible = endpoint != "read_feed" and self._visible_row("before", endpoint, found)
+                if visible and visible.best:
+                    yield (
+                        visible
+                        if row.best
+                        else replace(visible, label=f"{row.label}: until seen, calm")
+                    )
+
+    def _after_rows(self) -> Iterator[AnswerRow]:
+        if any(one.faults or one.recovery_seconds is not None for one in self._variants):
+            cells = [
+                AnswerCell(
+                    "never" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f} s",
+                    one.recovery_seconds,
+                    bad=one.recovery_seconds is None,
+                )
+                for one in self._variants
+            ]
+            yield AnswerRow("working again after", "", tuple(cells))
+        data = [one.data for one in self._variants]
+        if not any(data):
+            return
+        cells = [
+            AnswerCell(UNKNOWN)
+            if of is None
+            else AnswerCell(
+                f"{of.lost} / {of.duplicated} of {of.acknowledged}",
+                float(of.lost + of.duplicated),
+                bad=bool(of.lost or of.duplicated),
+                short=f"{of.lost} / {of.duplicated}",
+            )
+            for of in data
+        ]
+        yield self._count_row("lost / duplicated", cells)
+        for label, figure in _DATA_ROWS:
+            counts = [None if of is None else figure(of) for of in data]
+            if any(counts):
+                totals = [of.acknowledged if of is not None else 0 for of in data]
+                cells = [
+                    AnswerCell(
+                        UNKNOWN if count is None else f"{count} of {total}",
+                        None if count is None else float(count),
+                        bad=bool(count),
+                        short=UNKNOWN if count is None else str(count),
+                    )
+                    for count, total in zip(counts, totals, strict=True)
+                ]
+                yield self._count_row(label, cells)
+
+    def _count_row(self, label: str, cells: Sequence[AnswerCell]) -> AnswerRow:
+        """A row of counts that should be 0; each count is a fact and needs no interval."""
+
+        def compare(first: int, second: int) -> float | None:
+            one, other = cells[first].value, cells[second].value
+            if one is None or other is None:
+                return None
+            return 0.0 if bool(one) == bool(other) else 1.0 if one else -1.0
+
+        return self._judged(label, "", cells, compare)
+
+
+def _stale(variant: VariantResult) -> tuple[int, int]:
+    feeds = [phase.endpoints.get("read_feed") for phase in variant.phases.values()]
+    known = [one for one in feeds if one is not None and one.stale is not None]
+    return sum(one.stale or 0 for one in known), sum(one.ok for one in known)
+
+
+def short_name(variant: str) -> str:
+    """CHAIN and BUS for the two arrangements of the course; any other variant by its name."""
+    return {"sync-chain": "CHAIN", "async-bus": "BUS"}.get(variant, variant)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}×" if ratio >= 9.5 else f"{ratio:.1f}×"

@@ -1,0 +1,243 @@
+"""The answer of a run: its rows, who is better, and one screen in the terminal."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lab.faults.kinds import KINDS
+from lab.report.answer import Answer, build_answer, fill_figures
+from lab.report.answer_rows import STATES, AnswerRow
+from lab.report.terminal.answer import render_answer
+from lab.results.result import (
+    AnswerFigure,
+    AnswerTexts,
+    CheckerCounts,
+    ConsumerLag,
+    Difference,
+    EndpointResult,
+    Expectation,
+    LatencySummary,
+    PhaseResult,
+    RunResult,
+    RunTimeline,
+    TimelinePhase,
+    TimelineWindow,
+    VariantResult,
+    VisibilityLatency,
+)
+from tests.support import kept_runs
+
+CHAIN, BUS = "sync-chain", "async-bus"
+
+
+def endpoint(ok: int, sent: int, p50: float | None = 3.0, **more: Any) -> EndpointResult:
+    return EndpointResult(
+        sent=sent,
+        ok=ok,
+        failed=sent - ok,
+        success=ok / sent if sent else None,
+        latency_ms=LatencySummary(p50=p50),
+        **more,
+    )
+
+
+def variant(name: str, during: dict[str, EndpointResult], **more: Any) -> VariantResult:
+    phases = {"before": {}, "during": during, "after": {}}
+    return VariantResult(
+        name=name,
+        arrangement=name,
+        phases={of: PhaseResult(seconds=2, endpoints=each) for of, each in phases.items()},
+        **more,
+    )
+
+
+def counts(**more: int) -> CheckerCounts:
+    whole = {"acknowledged": 10, "visible": 10, "lost": 0, "duplicated": 0, "unsettled": 0}
+    return CheckerCounts.model_validate({**whole, **more})
+
+
+def run_of(*variants: VariantResult, **more: Any) -> RunResult:
+    whole: dict[str, Any] = {
+        "scenario": "mine",
+        "title": "Mine",
+        "seed": 1,
+        "started": "2026-01-01T00:00:00+00:00",
+        "timeline": RunTimeline(
+            stages=[TimelinePhase(name="during", from_s=0.5, until_s=2.5)],
+            windows=[TimelineWindow(target="comments", kind="down", from_s=0.5, until_s=2.5)],
+        ),
+    }
+    return RunResult(variants=list(variants), **whole | more)
+
+
+def row_of(result: RunResult, label: str) -> AnswerRow:
+    rows = [row for section in build_answer(result).sections for row in section.rows]
+    return next(row for row in rows if row.label.strip() == label)
+
+
+def screen(answer: Answer, width: int = 80, encoding: str = "utf-8") -> list[str]:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    render_answer(answer, Console(file=file, width=width, height=35))
+    file.flush()
+    return raw.getvalue().decode(encoding).splitlines()
+
+
+# ── Who is better
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "better"),
+    [
+        ((0, 51), (52, 52), "BUS"),
+        ((52, 52), (0, 51), "CHAIN"),
+        ((0, 30), (0, 30), "neither"),
+        ((1, 3), (3, 3), "–"),
+        ((20_000, 20_200), (20_001, 20_200), "same"),
+    ],
+)
+def test_success_is_compared_by_its_interval(
+    first: tuple[int, int], second: tuple[int, int], better: str
+) -> None:
+    result = run_of(
+        variant(CHAIN, {"read_feed": endpoint(*first, errors={"http_503": 1})}),
+        variant(BUS, {"read_feed": endpoint(*second)}),
+    )
+    assert row_of(result, "read the feed").better == better
+
+
+def difference(ratio: float, low: float, high: float, verdict: str, **more: Any) -> Difference:
+    whole = {"variant": BUS, "against": CHAIN, "phase": "during", "endpoint": "read_feed"}
+    figures = {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
+    return Difference.model_validate({**whole, **figures, **more})
+
+
+@pytest.mark.parametrize(
+    ("found", "better"),
+    [
+        (difference(0.01, 0.005, 0.02, "faster"), "BUS 100×"),
+        (difference(100, 50, 200, "slower"), "CHAIN 100×"),
+        (difference(1.01, 0.95, 1.05, "no difference shown"), "same"),
+        (difference(1.01, 0.5, 2.0, "no difference shown"), "–"),
+        (difference(0.01, 0.005, 0.02, "faster", phase="before"), "–"),
+        (difference(0.01, 0.005, 0.02, "faster", figure="visible"), "–"),
+    ],
+)
+def test_latency_is_compared_by_the_interval_of_the_ratio(found: Difference, better: str) -> None:
+    result = run_of(
+        variant(CHAIN, {"read_feed": endpoint(9, 9, 10.0)}),
+        variant(BUS, {"read_feed": endpoint(9, 9, 10.0 * found.ratio)}),
+        differences=[found],
+    )
+    assert row_of(result, "read the feed").better == better
+
+
+def test_the_best_of_three_is_named() -> None:
+    result = run_of(
+        variant("one", {"read_feed": endpoint(0, 50, None, errors={"timeout": 50})}),
+        variant("two", {"read_feed": endpoint(49, 50)}),
+        variant("three", {"read_feed": endpoint(50, 50)}),
+    )
+    row = row_of(result, "read the feed")
+    assert (row.best, row.worst) == ({1, 2}, {0})
+    assert row.better == "two, three"
+
+
+# ── Rows
+
+
+def test_a_write_that_most_readers_never_see_is_red() -> None:
+    never = endpoint(10, 10, never_visible=9, visible_ms=VisibilityLatency(p50=5.0))
+    seen = endpoint(10, 10, visible_ms=VisibilityLatency(p50=5.0, max=4_000.0))
+    result = run_of(variant(CHAIN, {"create_post": seen}), variant(BUS, {"create_post": never}))
+    row = row_of(result, "… until readers see it")
+    assert [cell.text for cell in row.cells] == ["5.0 ms, max 4.0 s", "never: 9 of 10"]
+    assert (row.better, row.cells[1].bad) == ("CHAIN", True)
+
+
+def test_what_readers_miss_is_no_zero() -> None:
+    result = run_of(
+        variant(CHAIN, {}, data=counts()), variant(BUS, {}, data=counts(unsettled=6, visible=4))
+    )
+    row = row_of(result, "missing for readers")
+    assert [cell.text for cell in row.cells] == ["0 of 10", "6 of 10"]
+    assert row.better == "CHAIN"
+    assert row_of(result, "lost / duplicated").better == "same"
+
+
+def test_a_refused_comment_on_an_unknown_post_is_a_price() -> None:
+    refused = endpoint(40, 60, errors={"http_404": 20})
+    result = run_of(
+        variant(CHAIN, {"create_comment": endpoint(60, 60)}),
+        variant(BUS, {"create_comment": refused}),
+    )
+    assert row_of(result, "404: post not known yet").better == "CHAIN"
+
+
+def test_a_scenario_adds_rows_of_its_own() -> None:
+    figure = AnswerFigure(label="events waiting for query", figure="lag.query.max")
+    result = run_of(
+        variant(CHAIN, {}, lag={"query": ConsumerLag(max=400)}),
+        variant(BUS, {}, lag={"query": ConsumerLag(max=3)}),
+        answer=AnswerTexts(rows=[figure]),
+    )
+    assert row_of(result, "events waiting for query").better == "BUS"
+
+
+def test_every_kind_of_fault_has_words() -> None:
+    assert set(STATES) == set(KINDS)
+
+
+# ── Sentences
+
+
+def test_figures_of_the_run_stand_in_its_sentences() -> None:
+    result = run_of(variant(CHAIN, {"read_feed": endpoint(9, 9, 312.0)}))
+    sentence = "The feed took {sync-chain.during.read_feed.p50}."
+    assert fill_figures(sentence, result) == "The feed took 312 ms."
+    assert fill_figures("It took {sync-chain.during.create_post.p50}.", result) == ""
+
+
+def test_a_failed_expectation_says_what_was_measured() -> None:
+    failed = Expectation(
+        says="The feed is quick.",
+        claim="slowest-hop",
+        verdict="fails",
+        values={"sync-chain.during.read_feed.p50": 312.0},
+    )
+    answer = build_answer(run_of(variant(CHAIN, {}), expectations=[failed]))
+    assert answer.verdict == "0 of 1 expectations hold: slowest-hop ✗"
+    assert "sync-chain.during.read_feed.p50 312 ms" in answer.failed[0]
+
+
+# ── One screen
+
+
+def test_a_run_fits_on_one_screen() -> None:
+    run_samples = kept_runs.samples()
+    answer = build_answer(kept_runs.result(run_samples), run_samples)
+    for width in (80, 120):
+        lines = screen(answer, width)
+        assert len(lines) <= 35
+        assert max(map(len, lines)) <= width
+    assert any("read the feed" in line for line in lines[:24])
+
+
+def test_ten_variants_fit_too() -> None:
+    variants = [variant(f"v{n}", {"read_feed": endpoint(50 - 5 * n, 50)}) for n in range(8)]
+    lines = screen(build_answer(run_of(*variants)))
+    assert max(map(len, lines)) <= 80
+    assert all(any(line.strip().startswith(f"v{n}") for line in lines) for n in range(8))
+
+
+def test_signs_are_replaced_where_there_are_none() -> None:
+    run_samples = kept_runs.samples()
+    answer = build_answer(kept_runs.result(run_samples), run_samples)
+    assert all(line.isascii() for line in screen(answer, encoding="ascii"))
+
+
+def test_texts_from_a_file_cannot_control_the_terminal() -> None:
+    result = run_of(variant(CHAIN, {}), title="\x1b[31mred", explain="\x1b]0;title\x07 it.")
+    assert not any("\x1b" in line or "\x07" in line for line in screen(build_answer(result)))
