@@ -24,18 +24,16 @@ from lab.load.metrics import phase_figures, recovery_seconds
 from lab.load.samples import WRITES, Sample
 from lab.results.expressions import evaluate, evaluate_figure
 from lab.results.result import (
-    WARM_UP_PHASE,
     CheckerCounts,
     Expectation,
     FaultEvidence,
     PhaseResult,
     Prediction,
     RunResult,
-    ScenarioPhase,
     VariantResult,
 )
+from lab.results.timeline import Timeline
 from lab.scenarios.external import external_notes
-from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.overrides import existing_bus_notes
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import PredictionSpec
@@ -89,7 +87,6 @@ def variant_result(
     samples: Sequence[Sample],
     data: CheckerCounts | None,
     injections: Sequence[Injection],
-    warm_up_s: float,
     exits: Sequence[Exit] = (),
     alarms: Sequence[str] = (),
     extra_keys: Mapping[str, Any] = MappingProxyType({}),
@@ -99,19 +96,11 @@ def variant_result(
     that its services reported. `seen`: further keys of the result."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
-    seconds = {phase.name: phase.seconds for phase in timeline if phase.name in reported}
+    seconds = {phase.name: phase.seconds for phase in timeline.phases if phase.name in reported}
     figures = phase_figures(samples, seconds)
-    ends_s = [
-        warm_up_s + sum(one.seconds for one in timeline[:index]) + window.at_s + window.seconds
-        for index, phase in enumerate(timeline)
-        for window in phase.faults
-        if name in window.variants
-    ]
-    if surge := surge_window(scenario.load, scenario.phases):
-        ends_s.append(surge[1])
     recovery = None
-    if ends_s:
-        recovery = recovery_seconds(samples, max(ends_s), figures["before"]["endpoints"])
+    if disturbance := timeline.disturbance(name):
+        recovery = recovery_seconds(samples, disturbance[1], figures["before"]["endpoints"])
     spec = scenario.variants[name]
     faults = merge_evidence(injections, scenario.in_sequence)
     last_lines = {death.name: death.last_lines[-1:] for death in exits}
@@ -240,25 +229,24 @@ def _has_writes(scenario: Scenario) -> bool:
 # ── Requests that a fault interrupted
 
 
-def reassign_interrupted(samples: Sequence[Sample], timeline: Sequence[ScenarioPhase]) -> int:
+def reassign_interrupted(samples: Sequence[Sample], timeline: Timeline) -> int:
     """Move each sample that was under way when a fault began from its phase without faults to the
     phase of that fault. Changes `phase` of the samples in place; returns how many it changed."""
     moved = 0
-    begins_s = WARM_UP_PHASE.seconds
-    healthy = {phase.name for phase in timeline if not phase.faults}
-    for phase in timeline:
-        if phase.faults:
-            first_s = begins_s + min(window.at_s for window in phase.faults)
-            affected = {name for window in phase.faults for name in window.variants}
-            for sample in samples:
-                if (
-                    sample.variant in affected
-                    and sample.phase in healthy
-                    and sample.intended_s < first_s < _end_s(sample)
-                ):
-                    sample.phase = phase.name
-                    moved += 1
-        begins_s += phase.seconds
+    healthy = {phase.name for phase in timeline.phases if not phase.faults}
+    for phase in timeline.phases:
+        if not phase.faults:
+            continue
+        first_s = min(window.from_s for window in phase.faults)
+        affected = {name for window in phase.faults for name in window.variants}
+        for sample in samples:
+            if (
+                sample.variant in affected
+                and sample.phase in healthy
+                and sample.intended_s < first_s < _end_s(sample)
+            ):
+                sample.phase = phase.name
+                moved += 1
     return moved
 
 

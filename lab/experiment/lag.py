@@ -10,7 +10,6 @@ a bus without offsets (the course's) nothing is measured.
 
 import asyncio
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -21,9 +20,9 @@ from lab.cluster.fault_rules import consumers_of
 from lab.cluster.stack import Stack
 from lab.domain.services import BUS
 from lab.load.metrics import percentile
-from lab.results.result import WARM_UP_PHASE, ConsumerLag
-from lab.scenarios.late_joiners import surge_window
-from lab.scenarios.scenario import Scenario
+from lab.results.result import ConsumerLag
+from lab.results.timeline import Timeline
+from lab.support.files import private_file
 
 SAMPLE_INTERVAL_S = 0.1
 USUAL_PERCENTILE = 90
@@ -122,15 +121,14 @@ class LagSampler:
             LagReading(t, stack.name, name, head, consumer.offset, applied, answered)
         )
 
-    def figures(self, scenario: Scenario, variant: str) -> dict[str, ConsumerLag]:
+    def figures(self, timeline: Timeline, variant: str) -> dict[str, ConsumerLag]:
         """The lag figures of one variant's consumers, by service."""
         own = [reading for reading in self.readings if reading.variant == variant]
         names = dict.fromkeys(reading.service for reading in own)
-        load_ends_s = WARM_UP_PHASE.seconds + sum(phase.seconds for phase in scenario.timeline())
-        disturbance = _disturbance(scenario, variant)
+        disturbance = timeline.disturbance(variant)
         return {
             name: compute_consumer_lag(
-                [one for one in own if one.service == name], disturbance, load_ends_s
+                [one for one in own if one.service == name], disturbance, timeline.until_s
             )
             for name in names
         }
@@ -178,32 +176,14 @@ def compute_consumer_lag(
     )
 
 
-def _disturbance(scenario: Scenario, variant: str) -> tuple[float, float] | None:
-    """Start of the first and end of the last fault or surge in a variant, in seconds from the
-    start of the run; None without any."""
-    surge = surge_window(scenario.load, scenario.phases)
-    windows = [surge] if surge else []
-    begins_s = WARM_UP_PHASE.seconds
-    for phase in scenario.timeline():
-        for window in phase.faults:
-            if variant in window.variants:
-                from_s = begins_s + window.at_s
-                windows.append((from_s, from_s + window.seconds))
-        begins_s += phase.seconds
-    if not windows:
-        return None
-    return min(one for one, _ in windows), max(one for _, one in windows)
-
-
 def _rate(events: int, seconds: float) -> float | None:
     return round(events / seconds, 3) if seconds > 0 else None
 
 
 def write_lag(path: Path, readings: Iterable[LagReading]) -> None:
     """Write the readings as CSV with a header, readable by its owner only."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
+    with private_file(path) as file:
+        writer = csv.writer(file)
         writer.writerow([of.name for of in fields(LagReading)])
         writer.writerows([*astuple(one)[:-1], int(one.answered)] for one in readings)
 

@@ -32,7 +32,7 @@ from lab.cluster.databases import (
 from lab.cluster.fixtures import publish_history, start_replica
 from lab.cluster.stack import Stack
 from lab.experiment.readback import read_pages
-from lab.results.result import WARM_UP_PHASE, Footprint, Newcomer, ScenarioPhase, measure_footprint
+from lab.results.result import Footprint, Newcomer, measure_footprint
 from lab.scenarios.late_joiners import variants_with_event_log
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import ForeignOpenSpec
@@ -58,13 +58,6 @@ class Observation:
             "database_owners": read_owners(folder),
             "reached_in": [asdict(one) for one in self.foreign_opens],
         }
-
-
-def observation_offset_s(timeline: Sequence[ScenarioPhase]) -> float:
-    """Seconds from the start of the first phase to the middle of `during`, or of the first phase
-    if there is no `during`."""
-    index = next((i for i, phase in enumerate(timeline) if phase.name == "during"), 0)
-    return sum(phase.seconds for phase in timeline[:index]) + timeline[index].seconds / 2
 
 
 async def observe(
@@ -166,7 +159,7 @@ async def add_newcomers(
 ) -> dict[str, list[Newcomer]]:
     """Start each newcomer at its time, in each variant whose bus keeps events; the newcomers by
     variant. Returns when all have caught up, or have reached their time limit."""
-    during_s = start_at + WARM_UP_PHASE.seconds + scenario.phases.before
+    during_s = start_at + scenario.timeline().main_phase.from_s
     with_log = variants_with_event_log(scenario.variants)
     targets = [stack for stack in stacks if stack.name in with_log]
     added = await asyncio.gather(

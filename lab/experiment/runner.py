@@ -27,9 +27,8 @@ from lab.experiment.lag import write_lag
 from lab.experiment.pooling import RunOutcome, merge_loads, pool_runs
 from lab.experiment.trial import ProgressCallback, TrialResult, run_trial
 from lab.load.samples import read_samples, write_samples
-from lab.results.result import RunResult, build_timeline
+from lab.results.result import AnswerTexts, RunResult
 from lab.results.run_folder import describe_environment
-from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.scenario import Scenario
 
 # ── One run
@@ -65,6 +64,7 @@ class Run:
             title=self.scenario.title,
             question=self.scenario.question,
             explain=self.scenario.explain,
+            answer=AnswerTexts.model_validate(self.scenario.answer.model_dump()),
             seed=self.seed,
             quick=self.quick,
             started=started,
@@ -73,11 +73,7 @@ class Run:
             load=merge_loads([one.load for one in trials]),
             variants=[by_name[name] for name in self.scenario.variants],
             noise_floor=floor,
-            timeline=build_timeline(
-                self.scenario.timeline(),
-                list(self.scenario.variants),
-                surge_window(self.scenario.load, self.scenario.phases),
-            ),
+            timeline=self.scenario.timeline().to_result(list(self.scenario.variants)),
         )
         result.differences = compare_latencies(
             [samples], list(self.scenario.variants), self.scenario.reported_phases(), floor

@@ -28,7 +28,6 @@ from lab.experiment.observers import (
     Observation,
     add_newcomers,
     compare_replicas,
-    observation_offset_s,
     observe,
     observe_after,
     publish_histories,
@@ -41,14 +40,13 @@ from lab.external.stack import ExternalStack, MixedStack
 from lab.load.samples import Sample, read_samples, write_samples
 from lab.results.dependencies import read_call_counts, read_dependencies
 from lab.results.result import (
-    WARM_UP_PHASE,
     LoadSummary,
     Newcomer,
     SidecarCostResult,
     VariantResult,
 )
+from lab.results.timeline import WARM_UP_PHASE
 from lab.scenarios.external import ExternalVariant, MixedVariant
-from lab.scenarios.late_joiners import rate_override
 from lab.scenarios.scenario import Scenario
 
 # ── Load plan
@@ -80,8 +78,8 @@ def build_load_plan(
         "settle_s": load.settle_s,
         "start_at": start_at,
         "phases": [
-            {"name": phase.name, "seconds": phase.seconds, **rate_override(phase.name, load)}
-            for phase in (WARM_UP_PHASE, *scenario.timeline())
+            {"name": phase.name, "seconds": phase.seconds, "rate": phase.rate}
+            for phase in (WARM_UP_PHASE, *scenario.timeline().phases)
         ],
         "variants": [
             {
@@ -145,7 +143,8 @@ class LoadPhase:
             )
         )
         injecting = [asyncio.create_task(one) for one in self._injection_tasks(stacks, start_at)]
-        middle = start_at + WARM_UP_PHASE.seconds + observation_offset_s(self.scenario.timeline())
+        main_phase = self.scenario.timeline().main_phase
+        middle = start_at + main_phase.from_s + main_phase.seconds / 2
         observing = asyncio.create_task(observe(stacks, self.scenario.reach_in, middle))
         joining = asyncio.create_task(add_newcomers(self.scenario, stacks, start_at))
         lag_sampler = LagSampler(stacks, start_at)
@@ -167,17 +166,15 @@ class LoadPhase:
         return LoadOutcome(injections, observations, newcomers, lag_sampler)
 
     def _injection_tasks(self, stacks: Sequence[Stack], start_at: float) -> list[Any]:
-        begins_s = start_at + WARM_UP_PHASE.seconds
         tasks = []
-        for phase in self.scenario.timeline():
+        for phase in self.scenario.timeline().phases:
             for number, window in enumerate(phase.faults):
                 for stack in stacks:
                     if stack.name in window.variants:
                         name = f"{phase.name.replace(' ', '-')}-{number}"
                         injection = Injection(stack, window.fault, name, group=window.group)
-                        at_s = begins_s + window.at_s
-                        tasks.append(self._inject(injection, at_s, at_s + window.seconds))
-            begins_s += phase.seconds
+                        from_s, until_s = start_at + window.from_s, start_at + window.until_s
+                        tasks.append(self._inject(injection, from_s, until_s))
         return tasks
 
     async def _inject(self, injection: Injection, from_s: float, until_s: float) -> Injection:
@@ -270,7 +267,6 @@ async def run_trial(
                 own,
                 check(own, stored) if isinstance(stored, StoredState) else None,
                 [one for one in outcome.injections if one.stack is stack],
-                warm_up_s=WARM_UP_PHASE.seconds,
                 exits=exits,
                 alarms=alarms[stack.name],
                 extra_keys=observation.to_result(stack.data)
@@ -278,7 +274,7 @@ async def run_trial(
                 | stuck_consumers[stack.name]
                 | read_dependencies(folder, stack.name)
                 | {
-                    "lag": outcome.lag_sampler.figures(scenario, stack.name),
+                    "lag": outcome.lag_sampler.figures(scenario.timeline(), stack.name),
                     "newcomers": outcome.newcomers[stack.name],
                     "sidecar": costs[stack.name],
                 },

@@ -88,20 +88,16 @@ def build_steps(scenario: Scenario) -> list[ScriptStep]:
 def _timed_actions(
     scenario: Scenario, pane_names: Sequence[str]
 ) -> Iterator[tuple[float, ScriptAction]]:
-    start_s = 0.0
-    for phase in scenario.timeline():
-        end_s = start_s + phase.seconds
-        if phase.name == "during" and scenario.load.during_rate is not None:
-            yield start_s, ScriptAction("load", rate=scenario.load.during_rate)
-            yield end_s, ScriptAction("load", rate=scenario.load.rate)
+    for phase in scenario.timeline().phases:
+        if phase.rate is not None:
+            yield phase.from_s, ScriptAction("load", rate=phase.rate)
+            yield phase.until_s, ScriptAction("load", rate=scenario.load.rate)
         for window in phase.faults:
             affected = [name for name in pane_names if name in window.variants]
             targets = [None] if affected == list(pane_names) else affected
             for pane in targets:
-                fault_start_s = start_s + window.at_s
-                yield fault_start_s, ScriptAction("break", window.fault, pane)
-                yield fault_start_s + window.seconds, ScriptAction("mend", window.fault, pane)
-        start_s = end_s
+                yield window.from_s, ScriptAction("break", window.fault, pane)
+                yield window.until_s, ScriptAction("mend", window.fault, pane)
 
 
 class Script:

@@ -11,15 +11,13 @@ warm-up comes before the first stage. If the variants ran one after another, the
 each of them from its own start.
 """
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lab.faults.kinds import Fault
+from lab.support.files import write_private
 
 # ── Footprint
 
@@ -239,8 +237,9 @@ class AnswerFigure(ResultModel):
 
 
 class AnswerTexts(ResultModel):
-    """What a scenario says about its answer. In `why` and `catch`, `{sync-chain.during.read_feed.p50}`
-    stands for this figure of the run. `next`: the next scenario, and why."""
+    """What a scenario says about its answer. In `why` and `catch`, a path in braces
+    (`{sync-chain.during.read_feed.p50}`) stands for this figure of the run. `next`: the next
+    scenario, and why."""
 
     why: str = ""
     catch: str = ""
@@ -300,39 +299,6 @@ class Prediction(BaseModel):
     answer: str = ""
 
 
-# ── Phases and their faults
-
-RECOVERING = "recovering"
-"""The phase between two methods of a sequence; its figures are not reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class FaultWindow:
-    """A fault that acts from `at_s` seconds into its phase, for `seconds`, in `variants`.
-
-    `group`: the target in the scenario, if it stands for several faults; "" for a single one.
-    """
-
-    fault: Fault
-    at_s: float
-    seconds: float
-    variants: tuple[str, ...]
-    group: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ScenarioPhase:
-    """A phase of the run. The name `recovering` may occur several times."""
-
-    name: str
-    seconds: float
-    faults: tuple[FaultWindow, ...] = ()
-
-
-WARM_UP_PHASE = ScenarioPhase("warm_up", 0.5)
-"""The phase before a scenario's own phases; its figures are not reported either."""
-
-
 # ── Timeline
 
 SURGE = "surge"
@@ -368,48 +334,6 @@ class RunTimeline(ResultModel):
 
     stages: list[TimelinePhase] = []
     windows: list[TimelineWindow] = []
-
-
-def build_timeline(
-    phases: Sequence[ScenarioPhase], variants: Sequence[str], surge: tuple[float, float] | None
-) -> RunTimeline:
-    """The timeline for a result. `surge`: from when to when the load is higher, in seconds from
-    the start of the run; None without a surge."""
-    stages: list[TimelinePhase] = []
-    windows: dict[tuple[str, str, float], TimelineWindow] = {}
-    begins_s = WARM_UP_PHASE.seconds
-    for phase in phases:
-        ends_s = begins_s + phase.seconds
-        stages.append(TimelinePhase(name=phase.name, from_s=begins_s, until_s=ends_s))
-        for fault_window in phase.faults:
-            target, from_s = (
-                fault_window.group or fault_window.fault.target,
-                begins_s + fault_window.at_s,
-            )
-            window = windows.setdefault(
-                (target, fault_window.fault.kind, from_s),
-                TimelineWindow(
-                    target=target,
-                    kind=fault_window.fault.kind,
-                    from_s=from_s,
-                    until_s=from_s + fault_window.seconds,
-                    settings=fault_window.fault.settings(),
-                ),
-            )
-            window.variants += [
-                name for name in fault_window.variants if name not in window.variants
-            ]
-        begins_s = ends_s
-    all_windows = list(windows.values())
-    if surge:
-        from_s, until_s = surge
-        all_variants = list(variants)
-        all_windows.append(
-            TimelineWindow(
-                target="load", kind=SURGE, from_s=from_s, until_s=until_s, variants=all_variants
-            )
-        )
-    return RunTimeline(stages=stages, windows=sorted(all_windows, key=lambda one: one.from_s))
 
 
 # ── Result
@@ -616,12 +540,7 @@ class RunResult(ResultModel):
 
     def save(self, path: Path) -> None:
         """Write the document atomically; only its owner can read it (0600)."""
-        partial = path.with_name(path.name + ".part")
-        partial.unlink(missing_ok=True)
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8") as out:
-            out.write(self.to_json())
-        partial.replace(path)
+        write_private(path, self.to_json())
 
     @classmethod
     def load_file(cls, path: Path) -> Self:

@@ -14,7 +14,6 @@ from typing import Any
 from lab.cluster.bus_engines import engine
 from lab.cluster.fault_rules import NON_PUBLISHERS, consumers_of
 from lab.domain.services import SERVICES
-from lab.results.result import WARM_UP_PHASE
 from lab.scenarios.spec import HistorySpec, LoadSpec, NewcomerSpec, PhasesSpec, VariantSpec
 from lab.support.text import did_you_mean
 
@@ -72,22 +71,6 @@ def late_joiner_problems(
 
 
 # ── Surges
-
-DURING = "during"
-
-
-def surge_window(load: LoadSpec, phases: PhasesSpec) -> tuple[float, float] | None:
-    """Start and end of the surge, in seconds from the start of the run; None without one."""
-    if load.during_rate is None:
-        return None
-    begins_s = WARM_UP_PHASE.seconds + phases.before
-    return begins_s, begins_s + phases.during
-
-
-def rate_override(phase: str, load: LoadSpec) -> dict[str, Any]:
-    """The key `rate` for a phase of the load plan; empty if the phase has the usual rate."""
-    is_surge = phase == DURING and load.during_rate is not None
-    return {"rate": load.during_rate} if is_surge else {}
 
 
 def surge_problems(load: LoadSpec, phases: PhasesSpec) -> Iterator[str]:

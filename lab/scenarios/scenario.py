@@ -16,11 +16,24 @@ from pydantic import Field, field_validator, model_validator
 
 from lab.cluster.fault_rules import known_targets, why_fault_impossible
 from lab.results.claims import CLAIMS
-from lab.results.expressions import check, check_figure, figures_refer_only_to, refers_only_to
+from lab.results.expressions import (
+    PLACEHOLDER,
+    check,
+    check_figure,
+    figures_refer_only_to,
+    refers_only_to,
+)
 from lab.results.paths import ExpressionError
-from lab.results.result import RECOVERING, FaultWindow, ScenarioPhase
+from lab.results.timeline import (
+    RECOVERING,
+    WARM_UP_PHASE,
+    FaultWindow,
+    ScenarioPhase,
+    Timeline,
+)
 from lab.scenarios.late_joiners import halved, late_joiner_problems, surge_problems
 from lab.scenarios.spec import (
+    AnswerSpec,
     ExpectationSpec,
     ForeignOpenSpec,
     HistorySpec,
@@ -79,6 +92,7 @@ class Scenario(SpecModel):
     steady_state: tuple[str, ...] = ()
     predict: tuple[PredictionSpec, ...] = ()
     expect: tuple[ExpectationSpec, ...] = ()
+    answer: AnswerSpec = AnswerSpec()
     explain: Annotated[str, Field(max_length=10_000)] = ""
 
     @field_validator("variants")
@@ -116,29 +130,36 @@ class Scenario(SpecModel):
             and why_method_inapplicable(method, spec) is None
         )
 
-    def timeline(self) -> tuple[ScenarioPhase, ...]:
-        """The phases in order, each with its faults; without the warm-up, which precedes them."""
+    def timeline(self) -> Timeline:
+        """When each phase and each fault begins and ends."""
         lengths = self.phases
-        before, after = (
-            ScenarioPhase("before", lengths.before),
-            ScenarioPhase("after", lengths.after),
-        )
+        before = ScenarioPhase("before", WARM_UP_PHASE.until_s, lengths.before)
+        middle = list(self._middle_phases(before.until_s))
+        after = ScenarioPhase("after", middle[-1].until_s, lengths.after)
+        return Timeline((before, *middle, after))
+
+    def _middle_phases(self, from_s: float) -> Iterator[ScenarioPhase]:
+        """The phase `during`, or the phases of a sequence."""
+        lengths = self.phases
         if lengths.each is None:
             windows = tuple(
                 window
-                for one in self.method
+                for method in self.method
                 for window in self._fault_windows(
-                    one, one.at, one.seconds or lengths.during - one.at
+                    method, from_s + method.at, method.seconds or lengths.during - method.at
                 )
             )
-            return (before, ScenarioPhase("during", lengths.during, windows), after)
-        steps: list[ScenarioPhase] = []
-        for one in self.method:
-            windows = tuple(self._fault_windows(one, 0.0, lengths.each))
-            steps.append(ScenarioPhase(one.phase_name, lengths.each, windows))
+            yield ScenarioPhase(
+                "during", from_s, lengths.during, windows, rate=self.load.during_rate
+            )
+            return
+        for method in self.method:
+            windows = tuple(self._fault_windows(method, from_s, lengths.each))
+            yield ScenarioPhase(method.phase_name, from_s, lengths.each, windows)
+            from_s += lengths.each
             if lengths.between:
-                steps.append(ScenarioPhase(RECOVERING, lengths.between))
-        return (before, *steps, after)
+                yield ScenarioPhase(RECOVERING, from_s, lengths.between)
+                from_s += lengths.between
 
     def reported_phases(self) -> tuple[str, ...]:
         """The names of the phases whose figures count, in order."""
@@ -191,17 +212,23 @@ class Scenario(SpecModel):
             for one in self.predict
             if figures_refer_only_to(one.expressions, tuple(variants), phases)
         )
-        update = {"variants": variants, "expect": expect, "predict": predict}
+        texts = {
+            name: text
+            for name, text in (("why", self.answer.why), ("catch", self.answer.catch))
+            if not figures_refer_only_to(PLACEHOLDER.findall(text), tuple(variants), phases)
+        }
+        answer = self.answer.model_copy(update=dict.fromkeys(texts, ""))
+        update = {"variants": variants, "expect": expect, "predict": predict, "answer": answer}
         return self.model_copy(update=update)
 
     def _fault_windows(
-        self, method: MethodSpec, at_s: float, seconds: float
+        self, method: MethodSpec, from_s: float, seconds: float
     ) -> Iterator[FaultWindow]:
         methods = expand_targets(method)
         group = method.target if len(methods) > 1 else ""
         for method_on_target in methods:
             if variants := self.affected_variants(method_on_target):
-                yield FaultWindow(method_on_target.to_fault(), at_s, seconds, variants, group)
+                yield FaultWindow(method_on_target.to_fault(), from_s, seconds, variants, group)
 
 
 def _half_duration(seconds: float) -> float:
@@ -235,6 +262,7 @@ def _problems(scenario: Scenario) -> Iterator[str]:
                 check_figure(text, variants, phases)
             except ExpressionError as error:
                 yield f"predict {number}: {error}"
+    yield from _answer_problems(scenario.answer, variants, phases)
     for number, expect in enumerate(scenario.expect, 1):
         key = f"expect {number}"
         if expect.claim is not None and expect.claim not in scenario.claims:
@@ -243,6 +271,22 @@ def _problems(scenario: Scenario) -> Iterator[str]:
                 f"{did_you_mean(expect.claim, scenario.claims or CLAIMS)}"
             )
         yield from _expression_problems(key, expect.that, variants, phases, False)
+
+
+def _answer_problems(
+    answer: AnswerSpec, variants: tuple[str, ...], phases: tuple[str, ...]
+) -> Iterator[str]:
+    for name, sentence in (("why", answer.why), ("catch", answer.catch)):
+        for text in PLACEHOLDER.findall(sentence):
+            try:
+                check_figure(text, variants, phases)
+            except ExpressionError as error:
+                yield f"answer.{name}: {error}"
+    for number, row in enumerate(answer.rows, 1):
+        try:
+            check_figure(f"{variants[0]}.{row.figure}", variants, phases)
+        except ExpressionError as error:
+            yield f"answer.rows {number}: {error}"
 
 
 def _method_problems(key: str, method: MethodSpec, scenario: Scenario) -> Iterator[str]:

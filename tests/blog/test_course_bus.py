@@ -102,7 +102,7 @@ def test_only_an_unexpected_end_makes_the_run_invalid(tmp_path: Path) -> None:
     scenario = Scenario.load_file(path)
     nothing = CheckerCounts(acknowledged=1, visible=1, lost=0, duplicated=0, unsettled=0)
     deaths = [Exit("async-bus.event-bus", 1, ("last words",)), Exit("async-bus.query", 1, ())]
-    of = variant_result(scenario, "async-bus", [], nothing, [], warm_up_s=0, exits=deaths)
+    of = variant_result(scenario, "async-bus", [], nothing, [], exits=deaths)
     assert (of.ended, of.notes) == (["event-bus"], ["event-bus ended by itself. last words"])
     result = RunResult(scenario="mine", seed=1, started="now", variants=[of])
     (sentence,) = validity_problems(scenario, result, deaths)

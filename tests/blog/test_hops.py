@@ -142,7 +142,7 @@ def test_in_a_web_each_hop_asks_all_hops_behind_it(blog_with: BlogWith) -> None:
 
 def test_a_fault_on_hops_acts_on_each_of_them(tmp_path: Path) -> None:
     read = scenario(tmp_path, "hops", "sync-chain", "depth = 3")
-    faults = [window for phase in read.timeline() for window in phase.faults]
+    faults = read.timeline().faults
     assert [(one.fault.target, one.group) for one in faults] == [(hop, "hops") for hop in THREE]
     method = MethodSpec(fault="down", target="posts")
     assert expand_targets(method) == [method]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lab.report.terminal.sections import databases as table_of
 from rich.console import Console
 
 from lab.cluster import databases
@@ -14,11 +15,10 @@ from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.databases import read_owners, try_foreign_open
 from lab.cluster.errors import StartFailed
 from lab.cluster.program import Program
-from lab.experiment.observers import observation_offset_s
 from lab.report.formatting import TextFormat
-from lab.report.terminal.sections import databases as table_of
 from lab.results.paths import ExpressionError, check_figure_path, lookup
-from lab.results.result import Expectation, RunResult, ScenarioPhase, VariantResult
+from lab.results.result import Expectation, RunResult, VariantResult
+from lab.results.timeline import ScenarioPhase, Timeline
 from lab.scenarios.scenario import Scenario
 from tests.blog.conftest import BlogWith
 from tests.support.laboratory import PATIENCE_S, RunningBlog
@@ -171,9 +171,10 @@ def test_only_one_service_can_reach_into_another_one(wish: dict[str, str], says:
 
 
 def test_databases_are_looked_at_in_the_middle_of_a_phase() -> None:
-    before, after = ScenarioPhase("before", 3), ScenarioPhase("after", 2)
-    assert observation_offset_s([before, ScenarioPhase("during", 4), after]) == 5
-    assert observation_offset_s([before, ScenarioPhase("posts down", 4), after]) == 1.5
+    before = ScenarioPhase("before", 0.5, 3)
+    for name, phase in (("during", "during"), ("posts down", "before")):
+        timeline = Timeline((before, ScenarioPhase(name, 3.5, 4), ScenarioPhase("after", 7.5, 2)))
+        assert timeline.main_phase.name == phase
 
 
 def test_the_table_names_the_owner_of_a_foreign_file() -> None:

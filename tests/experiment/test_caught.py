@@ -3,15 +3,19 @@
 from lab.experiment.evaluate import reassign_interrupted
 from lab.faults.kinds import DownFault
 from lab.load.samples import Sample
-from lab.results.result import WARM_UP_PHASE, FaultWindow, ScenarioPhase
+from lab.results.timeline import FaultWindow, ScenarioPhase, Timeline
 
-DOWN = FaultWindow(DownFault(target="posts"), at_s=0.1, seconds=1.0, variants=("sync-chain",))
-TIMELINE = (
-    ScenarioPhase("before", 1.0),
-    ScenarioPhase("during", 2.0, (DOWN,)),
-    ScenarioPhase("after", 1.0),
+FAULT_BEGINS_S = 1.6
+DOWN = FaultWindow(
+    DownFault(target="posts"), from_s=FAULT_BEGINS_S, seconds=1.0, variants=("sync-chain",)
 )
-FAULT_BEGINS_S = WARM_UP_PHASE.seconds + 1.0 + 0.1
+TIMELINE = Timeline(
+    (
+        ScenarioPhase("before", 0.5, 1.0),
+        ScenarioPhase("during", 1.5, 2.0, (DOWN,)),
+        ScenarioPhase("after", 3.5, 1.0),
+    )
+)
 
 
 def sample(

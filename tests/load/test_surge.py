@@ -14,7 +14,6 @@ from lab.load.samples import Sample
 from lab.load.schedule import build_schedule
 from lab.results.paths import check_figure_path, lookup
 from lab.results.result import ConsumerLag, EndpointResult, PhaseResult, RunResult, VariantResult
-from lab.scenarios.late_joiners import surge_window
 from lab.scenarios.scenario import Scenario, ScenarioError
 from tests.support.small import scenario_text
 
@@ -66,7 +65,7 @@ def test_the_plan_gives_a_rate_to_the_surge_alone(tmp_path: Path) -> None:
         **{"warm_up": None, "before": None, "during": 100.0, "after": None}
     }
     calm = build_load_plan(scenario(tmp_path, load=""), 7, tmp_path, [], [], 0.0)
-    assert not any("rate" in one for one in calm["phases"])
+    assert not any(one["rate"] for one in calm["phases"])
 
 
 def test_at_another_rate_the_surge_keeps_its_ratio(tmp_path: Path) -> None:
@@ -90,8 +89,8 @@ def test_a_sequence_has_no_during_for_a_surge(tmp_path: Path) -> None:
 
 def test_the_surge_lasts_as_long_as_during(tmp_path: Path) -> None:
     one = scenario(tmp_path, phases="before = 2, during = 1, after = 2")
-    assert surge_window(one.load, one.phases) == (2.5, 3.5)
-    assert surge_window(scenario(tmp_path, load="").load, one.phases) is None
+    assert one.timeline().disturbance("sync-chain") == (2.5, 3.5)
+    assert scenario(tmp_path, load="").timeline().disturbance("sync-chain") is None
 
 
 def test_a_consumer_has_drained_when_its_lag_is_usual_again(
@@ -105,7 +104,7 @@ def test_a_consumer_has_drained_when_its_lag_is_usual_again(
         LagReading(t, "async-bus", "query", heads[t], offsets[t], offsets[t], answered=True)
         for t in heads
     ]
-    lag = sampler.figures(one, "async-bus")["query"]
+    lag = sampler.figures(one.timeline(), "async-bus")["query"]
     assert (lag.max, lag.outage_seconds, lag.drained_seconds) == (30, 1.0, 1.0)
     assert lag.drain_rate == 40
 
@@ -126,7 +125,7 @@ def test_recovery_is_counted_from_the_end_of_the_surge(tmp_path: Path) -> None:
         for n in range(count)
     ]
     surge, calm = (
-        variant_result(one, "sync-chain", samples, None, [], warm_up_s=0.5)
+        variant_result(one, "sync-chain", samples, None, [])
         for one in (scenario(tmp_path), scenario(tmp_path, load=""))
     )
     assert surge.recovery_seconds == pytest.approx(0.2)

@@ -23,10 +23,8 @@ from lab.results.result import (
     RunSummary,
     RunTimeline,
     VariantResult,
-    build_timeline,
 )
 from lab.scenarios import catalogue
-from lab.scenarios.late_joiners import surge_window
 from tests.support.kept_runs import BOTH, hostile_result, readings, result, samples, save_run
 
 HOSTILE = "</title></svg><script>alert(1)</script>\"' onload=alert(2) \x1b]0;x\x07\u202e&amp;"
@@ -304,15 +302,14 @@ def test_a_document_without_a_timeline_is_drawn_without_windows(
 
 def test_the_timeline_is_what_the_scenario_says() -> None:
     scenario = catalogue.find("downed-service")
-    told = build_timeline(scenario.timeline(), list(scenario.variants), None)
+    told = scenario.timeline().to_result(list(scenario.variants))
     assert [one.name for one in told.stages] == ["before", "during", "after"]
     (window,) = told.windows
     assert (window.target, window.kind) == ("comments", "down")
     assert (window.from_s, window.until_s) == (told.stages[1].from_s, told.stages[1].until_s)
     assert window.variants == list(scenario.variants)
     burst = catalogue.find("burst")
-    surge = surge_window(burst.load, burst.phases)
-    told = build_timeline(burst.timeline(), list(burst.variants), surge)
+    told = burst.timeline().to_result(list(burst.variants))
     assert [one.target for one in told.windows if one.kind == "surge"] == ["load"]
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.results.timeline import Timeline
 from lab.scenarios import catalogue
-from lab.scenarios.scenario import Scenario, ScenarioError, ScenarioPhase
+from lab.scenarios.scenario import Scenario, ScenarioError
 
 MINE = """
 title = "Mine"
@@ -65,8 +66,8 @@ def load(folder: Path, text: str, name: str = "mine.toml") -> Scenario:
     return Scenario.load_file(path)
 
 
-def lengths(phases: tuple[ScenarioPhase, ...]) -> list[tuple[str, float]]:
-    return [(phase.name, phase.seconds) for phase in phases]
+def lengths(timeline: Timeline) -> list[tuple[str, float]]:
+    return [(phase.name, phase.seconds) for phase in timeline.phases]
 
 
 def test_a_file_says_what_is_loaded_broken_and_expected(tmp_path: Path) -> None:
@@ -94,14 +95,14 @@ def test_a_fault_lasts_for_during_unless_it_says_otherwise(tmp_path: Path) -> No
     mine = load(tmp_path, MINE)
     assert lengths(mine.timeline()) == [("before", 3), ("during", 5), ("after", 4)]
     everybody = ("sync-chain", "again", "async-bus")
-    for said, wanted in (
-        ("", (0, 5, everybody)),
-        ("at = 2\n", (2, 3, everybody)),
-        ('at = 1\nseconds = 2\nvariants = ["again"]\n', (1, 2, ("again",))),
+    for keys, expected in (
+        ("", (3.5, 8.5, everybody)),
+        ("at = 2\n", (5.5, 8.5, everybody)),
+        ('at = 1\nseconds = 2\nvariants = ["again"]\n', (4.5, 6.5, ("again",))),
     ):
-        told = load(tmp_path, MINE.replace("ms = 300", f"{said}ms = 300"))
-        (window,) = told.timeline()[1].faults
-        assert (window.at_s, window.seconds, window.variants) == wanted
+        changed = load(tmp_path, MINE.replace("ms = 300", f"{keys}ms = 300"))
+        (window,) = changed.timeline().faults
+        assert (window.from_s, window.until_s, window.variants) == expected
 
 
 def test_in_a_sequence_every_method_has_its_phase(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_in_a_sequence_every_method_has_its_phase(tmp_path: Path) -> None:
         ("after", 3),
     ]
     assert turns.reported_phases() == ("before", "posts down", "event-bus down", "after")
-    assert turns.timeline()[3].faults[0].variants == ("async-bus",)
+    assert turns.timeline().phases[3].faults[0].variants == ("async-bus",)
     without_rest = load(tmp_path, SEQUENCE.replace("between = 1.0", ""))
     assert "recovering" not in dict(lengths(without_rest.timeline()))
 
@@ -123,7 +124,8 @@ def test_in_a_sequence_every_method_has_its_phase(tmp_path: Path) -> None:
 def test_quick_is_the_same_experiment_in_half_the_time(tmp_path: Path) -> None:
     mine = load(tmp_path, MINE.replace("ms = 300", "at = 1\nseconds = 3\nms = 300")).quick()
     assert lengths(mine.timeline()) == [("before", 1.5), ("during", 2.5), ("after", 2)]
-    assert (mine.timeline()[1].faults[0].at_s, mine.timeline()[1].faults[0].seconds) == (0.5, 1.5)
+    (window,) = mine.timeline().faults
+    assert (window.from_s, window.seconds) == (2.5, 1.5)
     turns = load(tmp_path, SEQUENCE.replace("between = 1.0", "between = 0.4")).quick()
     assert lengths(turns.timeline())[1:3] == [("posts down", 1), ("recovering", 0.5)]
     assert load(tmp_path, MINE.replace("before = 3", "before = 2.6")).quick().phases.before == 1.5

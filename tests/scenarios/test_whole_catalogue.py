@@ -12,9 +12,8 @@ from lab.load.plan import PlanPhase
 from lab.load.schedule import PhaseClock, build_schedule
 from lab.results.claims import CLAIMS
 from lab.results.oracles import ORACLES
-from lab.results.result import WARM_UP_PHASE
+from lab.results.timeline import WARM_UP_PHASE
 from lab.scenarios import catalogue
-from lab.scenarios.late_joiners import rate_override
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.switches import SWITCHES
 
@@ -100,8 +99,8 @@ def test_what_a_quick_scenario_speaks_of_happens_under_every_schedule(
 ) -> None:
     quick = one.quick()
     phases = [
-        PlanPhase(name=phase.name, seconds=phase.seconds, **rate_override(phase.name, quick.load))
-        for phase in (WARM_UP_PHASE, *quick.timeline())
+        PlanPhase(name=phase.name, seconds=phase.seconds, rate=phase.rate)
+        for phase in (WARM_UP_PHASE, *quick.timeline().phases)
     ]
     figure = re.compile(rf"\.([\w-]+)\.({'|'.join(quick.load.mix)})\.(?!sent|rate)")
     texts = [*(each.that for each in one.expect), *(f".before.{that}" for that in one.steady_state)]

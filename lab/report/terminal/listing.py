@@ -38,7 +38,7 @@ def scenario_facts(scenario: Scenario) -> Iterator[tuple[str, str]]:
             "newcomer",
             f"one more {newcomer.service}, with nothing, {newcomer.at:g} s into during",
         )
-    for phase in scenario.timeline():
+    for phase in scenario.timeline().phases:
         faults = [
             f"{window.fault.target}: {window.fault.kind}{_settings(window.fault)},"
             f" {window.fault.description}"
@@ -49,7 +49,7 @@ def scenario_facts(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def length_s(scenario: Scenario) -> float:
     """The length of all phases of a scenario, in seconds."""
-    return sum(phase.seconds for phase in scenario.timeline())
+    return scenario.timeline().seconds
 
 
 def _settings(fault: Fault) -> str:

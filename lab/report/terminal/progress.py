@@ -13,7 +13,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lab.results.result import RunResult
 from lab.scenarios.scenario import Scenario
 from lab.support.text import plain, styled
 
@@ -26,26 +25,14 @@ _PHASE_NAMES = {
 }
 
 
-def headline(result: RunResult) -> str:
-    """The outcome of a run in one line."""
-    if not result.valid:
-        return f"{result.scenario}: INVALID, not a result: {' '.join(result.problems)}"
-    verdicts = [one.verdict for one in result.expectations]
-    missing = verdicts.count("not measured")
-    return (
-        f"{result.scenario}: {verdicts.count('holds')} of {len(verdicts)} expectations hold"
-        f"{f', {missing} not measured' if missing else ''}"
-    )
-
-
 class ProgressDisplay:
-    """A display of one run: `with Watching(...) as watching: run(progress=watching)`."""
+    """A display of one run: `with ProgressDisplay(...) as display: run(progress=display)`."""
 
     def __init__(self, scenario: Scenario, console: Console, position: str = "") -> None:
-        """`of_all`: the position in a list of scenarios, as `3 of 31`; "" for a single one."""
+        """`position`: in a list of scenarios, as `3 of 31`; "" for a single one."""
         self._scenario = scenario
         self._position = position
-        self._length_s = sum(phase.seconds for phase in scenario.timeline())
+        self._length_s = scenario.timeline().seconds
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
         # With FORCE_COLOR, Rich takes a pipe for a terminal, but a pipe has no cursor to move.
         hidden = not (console.is_terminal and console.file.isatty())
@@ -105,7 +92,7 @@ class ProgressDisplay:
 
     def _active_faults(self, phase: str) -> str:
         """The faults of this phase in words; "" if there are none."""
-        for scenario_phase in self._scenario.timeline():
+        for scenario_phase in self._scenario.timeline().phases:
             if scenario_phase.name == phase and scenario_phase.faults:
                 return ", ".join(f"{w.fault.target}: {w.fault.kind}" for w in scenario_phase.faults)
         return ""
