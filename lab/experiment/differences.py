@@ -19,13 +19,13 @@ names. The newest twenty make the floor. If the file cannot be written, the figu
 
 import json
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_state_path
 from pydantic import BaseModel, ValidationError
 
 from lab.experiment.statistics import Estimate, Series, median, ratio_of_runs, ratios_of_requests
@@ -33,6 +33,7 @@ from lab.load.metrics import percentile
 from lab.load.plan import WARM_UP
 from lab.load.samples import Sample
 from lab.results.result import Difference, DifferenceVerdict, NoiseFloor
+from lab.support.files import write_private
 
 # ── Differences
 
@@ -198,11 +199,10 @@ def state_file() -> Path:
     """The path of the file with the noise figures of this user's machines."""
     if override := os.environ.get("LAB_STATE"):
         return Path(override) / "noise.json"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "sync-async-lab" / "noise.json"
-    state = os.environ.get("XDG_STATE_HOME")
-    base = Path(state) if state else Path.home() / ".local" / "state"
-    return base / "sync-async-lab" / "noise.json"
+    folder = user_state_path("sync-async-lab", appauthor=False)
+    if not folder.is_absolute():
+        raise RuntimeError(f"{folder}: this user has no home")
+    return folder / "noise.json"
 
 
 def load_noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
@@ -223,10 +223,8 @@ def save_noise(machine: Mapping[str, Any], share: float, started: str) -> None:
         records.append(_NoiseRecord(share=round(share, 4), started=started))
         records[:] = records[-MAX_SAVED:]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
         document = {of: [one.model_dump() for one in all_of] for of, all_of in saved.items()}
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_private(path, json.dumps(document, indent=2) + "\n")
 
 
 def _load_records() -> dict[str, list[_NoiseRecord]]:

@@ -10,7 +10,6 @@ fail.
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from lab.results.paths import lookup, phase_key
 from lab.results.result import NEVER, NOBODY, Guess, RunResult
 from lab.scenarios.scenario import Scenario
+from lab.support.files import write_private
 from lab.support.text import did_you_mean
 
 # ── Questions and their answers
@@ -92,7 +92,9 @@ def build_questions(scenario: Scenario) -> tuple[GuessQuestion, ...]:
             text=f"Which side fails? Where can fewer than 99 in 100 {activity}{when}?",
             variants=names,
             paths={
-                name: tuple(f"{name}.{phase_key(phase)}.{endpoint}.success" for phase in fault_phases)
+                name: tuple(
+                    f"{name}.{phase_key(phase)}.{endpoint}.success" for phase in fault_phases
+                )
                 for name in names
             },
         )
@@ -231,10 +233,8 @@ def parse_guess(question: GuessQuestion, variant: str, answer: object) -> Guess:
 
 def save_guesses(guesses: Sequence[Guess], folder: Path) -> None:
     """Save the guesses in the run's folder, before the run begins."""
-    file = os.open(folder / GUESSES_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        json.dump([one.model_dump(include=_SAVED_FIELDS) for one in guesses], out, indent=2)
-        out.write("\n")
+    data = [guess.model_dump(include=_SAVED_FIELDS) for guess in guesses]
+    write_private(folder / GUESSES_FILE, json.dumps(data, indent=2) + "\n")
 
 
 def compare_guesses(guesses: Sequence[Guess], scenario: Scenario, result: RunResult) -> list[Guess]:

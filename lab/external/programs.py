@@ -11,7 +11,6 @@ name, because that leads to the sidecar.
 """
 
 import json
-import os
 import random
 import socket
 from collections import deque
@@ -33,6 +32,7 @@ from lab.domain.services import BUS
 from lab.external.arrangement import LOG_BUS, WRAPPER
 from lab.external.target import ANY_PORT, COURSE_PORTS, Target
 from lab.external.wrapper import ENVIRONMENT
+from lab.support.files import write_private
 from lab.support.ports import find_port_owner
 
 # ── Ports
@@ -303,9 +303,7 @@ class ProgramFactory:
         """The file with the mapping; written once, readable for its owner only."""
         mapping = self.folder / f"{self.variant}.mapping.json"
         if not mapping.exists():
-            file = os.open(mapping, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(file, "w", encoding="utf-8") as out:
-                out.write(self.target.actions.model_dump_json())
+            write_private(mapping, self.target.actions.model_dump_json())
         return mapping
 
     def _path(self, process: str, kind: str) -> Path:

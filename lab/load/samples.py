@@ -8,13 +8,13 @@ to check.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lab.load.schedule import REJECTED_SHARE, Arrival
+from lab.support.files import private_file
 
 WRITES = ("create_post", "create_comment", "comment_at_once")
 
@@ -91,13 +91,10 @@ def build_text(arrival: Arrival, token: str, rejected_share: float = REJECTED_SH
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write the samples as CSV with a header, atomically, readable by the owner only."""
-    partial = path.with_name(path.name + ".part")
-    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
+    with private_file(path) as file:
+        writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(map(_to_row, samples))
-    partial.replace(path)
 
 
 def read_samples(path: Path) -> list[Sample]:

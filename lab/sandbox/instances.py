@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster.errors import LabCannotRun
+from lab.support.files import write_private
 
 FOLDER = "sync-async-lab"
 CLOCK_SLACK_S = 2.0
@@ -57,12 +58,7 @@ def registered_instance(lab: RunningLab) -> Iterator[Path]:
     assert started is not None
     lab = replace(lab, pid=os.getpid(), started=started)
     path = _private_folder() / f"{lab.pid}.json"
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    # Written under another name and renamed: a reader finds a complete file, or none.
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(lab), file, indent=2, default=str)
-    temporary.replace(path)
+    write_private(path, json.dumps(asdict(lab), indent=2, default=str))
     try:
         yield path
     finally:

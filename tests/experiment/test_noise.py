@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
 
 from lab.experiment import differences
 from lab.load.samples import Sample
@@ -63,14 +66,18 @@ def test_by_default_the_floor_is_with_the_users_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("LAB_STATE")
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(differences, "user_state_path", _linux_state_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert differences.state_file() == tmp_path / "sync-async-lab" / "noise.json"
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert differences.state_file() == tmp_path / ".local/state/sync-async-lab/noise.json"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert differences.state_file().is_relative_to(tmp_path / "Library")
+    support = tmp_path / "Library/Application Support/sync-async-lab"
+    assert MacOS("sync-async-lab", appauthor=False).user_state_path == support
+
+
+def _linux_state_path(name: str, appauthor: Literal[False]) -> Path:
+    return Unix(name, appauthor).user_state_path
 
 
 def sample(variant: str, endpoint: str, latency_ms: float, phase: str = "during") -> Sample:

@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.support.files import write_private
+
 USER = "lab"
 HOST = "127.0.0.1"
 
@@ -37,7 +39,7 @@ class NatsFiles:
         """The password of all servers in the folder; creates it if there is none."""
         path = self.folder / "password"
         temporary = self.folder / f"password.{os.getpid()}"
-        _write(temporary, secrets.token_urlsafe(24))
+        write_private(temporary, secrets.token_urlsafe(24))
         try:
             with suppress(FileExistsError):
                 os.link(
@@ -54,7 +56,7 @@ class NatsFiles:
     def write_port(self, name: str, port: int) -> str:
         """Write down the port where server `name` listens for clients; returns its URL."""
         url = f"nats://{USER}:{self.password()}@{HOST}:{port}"
-        _write(self.folder / f"{name}.url", url)
+        write_private(self.folder / f"{name}.url", url)
         return url
 
     def last_port(self, name: str) -> int | None:
@@ -68,7 +70,7 @@ class NatsFiles:
         """Choose a free port for the traffic within the cluster, and write it down."""
         with socket.socket() as probe:
             probe.bind((HOST, 0))
-            _write(self.folder / f"{name}.route", str(probe.getsockname()[1]))
+            write_private(self.folder / f"{name}.route", str(probe.getsockname()[1]))
 
     def route_ports(self, names: tuple[str, ...]) -> Mapping[str, int] | None:
         """The cluster port of each server; None until all have chosen theirs."""
@@ -122,17 +124,9 @@ class NatsFiles:
                 "}",
             ]
         path = self.folder / f"{name}.conf"
-        _write(path, "\n".join(lines) + "\n")
+        write_private(path, "\n".join(lines) + "\n")
         return path
 
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all, readable for this user only."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    os.replace(new, path)

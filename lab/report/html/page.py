@@ -7,7 +7,6 @@ report: question, prediction, timeline, figures, claims, explanation, machine an
 `keep(result, folder)` writes the page into a run folder; `page(result, raw)` is its text.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lab.report.terminal import run as terminal
 from lab.report.terminal import sections
 from lab.report.terminal.wide_tables import noise_sentence, run_count
 from lab.results.result import RunResult
+from lab.support.files import write_private
 
 # ── File
 
@@ -33,13 +33,7 @@ def save(result: RunResult, folder: Path) -> Path:
     The write is atomic, and only the owner can read the file.
     """
     path = folder / NAME
-    partial = path.with_name(path.name + ".part")
-    partial.unlink(missing_ok=True)
-    text = render(result, ChartData.read(result, folder))
-    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(text)
-    partial.replace(path)
+    write_private(path, render(result, ChartData.read(result, folder)))
     return path
 
 
