@@ -1,0 +1,67 @@
+"""The lab's statistics agree with scipy, which the lab itself does not need."""
+
+import math
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lab.experiment.shares import wilson_interval
+from lab.experiment.statistics import median, ratio_of_runs, ratios_of_requests, students_t
+from lab.load.metrics import percentile
+
+
+def log_normal(count: int, seed: int) -> list[float]:
+    random = Random(seed)
+    return [random.lognormvariate(2, 0.5) for _ in range(count)]
+
+
+@pytest.mark.parametrize("degrees_of_freedom", [1, 2, 3, 4, 7, 10, 29, 30, 99, 1_000])
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99, 0.9975])
+def test_students_t_agrees(confidence: float, degrees_of_freedom: int) -> None:
+    expected = stats.t.ppf((1 + confidence) / 2, degrees_of_freedom)
+    assert students_t(confidence, degrees_of_freedom) == pytest.approx(expected, rel=2e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 20, 99, 100, 101, 1_000])
+@pytest.mark.parametrize("percent", [0.1, 1, 25, 50, 75, 95, 99, 100])
+def test_percentiles_agree(count: int, percent: float) -> None:
+    values = log_normal(count, seed=count)
+    expected = np.quantile(values, percent / 100, method="inverted_cdf")
+    assert percentile(values, percent) == expected
+    assert median(values) == np.quantile(values, 0.5, method="inverted_cdf")
+
+
+@pytest.mark.parametrize("runs", [2, 5, 8, 20])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.9975])
+def test_the_interval_of_repeated_runs_agrees(runs: int, confidence: float) -> None:
+    ratios = log_normal(runs, seed=runs)
+    logs = np.log(ratios)
+    low, high = stats.t.interval(confidence, runs - 1, loc=logs.mean(), scale=stats.sem(logs))
+    estimate = ratio_of_runs(ratios)
+    assert estimate.ratio == pytest.approx(stats.gmean(ratios))
+    assert estimate.interval(confidence) == pytest.approx((math.exp(low), math.exp(high)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 1), (0, 51), (3, 10), (48, 80), (52, 52)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.9975])
+def test_the_interval_of_a_share_agrees(hits: int, total: int, confidence: float) -> None:
+    expected = stats.binomtest(hits, total).proportion_ci(confidence, method="wilson")
+    found = wilson_interval(hits, total, confidence)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_bootstrap_of_independent_requests_agrees() -> None:
+    """Without busy moments, whole blocks have the same spread as single requests."""
+    first, second = log_normal(400, seed=1), log_normal(400, seed=2)
+
+    def log_ratio(one: Any, other: Any, axis: int) -> Any:
+        return np.median(np.log(other), axis=axis) - np.median(np.log(one), axis=axis)
+
+    expected = stats.bootstrap(
+        (first, second), log_ratio, n_resamples=1_000, method="percentile", rng=1
+    )
+    (estimate,) = ratios_of_requests([(first, second)])
+    assert estimate.log_standard_error == pytest.approx(expected.standard_error, rel=0.3)
