@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -32,7 +32,7 @@ from lab.cluster.databases import (
 from lab.cluster.fixtures import publish_history, start_replica
 from lab.cluster.stack import Stack
 from lab.experiment.readback import read_pages
-from lab.results.result import Footprint, Newcomer, measure_footprint
+from lab.results.result import Footprint, Newcomer
 from lab.scenarios.late_joiners import variants_with_event_log
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import ForeignOpenSpec
@@ -58,6 +58,16 @@ class Observation:
             "database_owners": read_owners(folder),
             "reached_in": [asdict(one) for one in self.foreign_opens],
         }
+
+
+def measure_footprint(pids: Iterable[int]) -> Footprint:
+    """The footprint of running processes. Raises psutil.Error if one has exited."""
+    sizes = [getattr(psutil.Process(pid).memory_full_info(), "pss", None) for pid in pids]
+    reported = [size for size in sizes if size is not None]
+    total_mib = sum(reported) / 2**20 if reported and len(reported) == len(sizes) else None
+    return Footprint(
+        processes=len(sizes), memory_mib=None if total_mib is None else round(total_mib, 1)
+    )
 
 
 async def observe(

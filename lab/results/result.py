@@ -11,7 +11,7 @@ warm-up comes before the first stage. If the variants ran one after another, the
 each of them from its own start.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,10 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lab.support.files import write_private
 
+
+class ResultModel(BaseModel):
+    """A table of the document; unknown keys are kept."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+
 # ── Footprint
 
 
-class Footprint(BaseModel):
+class Footprint(ResultModel):
     """The processes of a variant and their memory, measured in the middle of `during`.
 
     `memory_mib`: the proportional set size (PSS), in which a page that n processes share counts as
@@ -31,31 +38,13 @@ class Footprint(BaseModel):
     Compare it only between variants.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     processes: int
     memory_mib: float | None = None
 
 
-def measure_footprint(pids: Iterable[int]) -> Footprint:
-    """The footprint of running processes. Raises psutil.Error if one has exited."""
-    import psutil  # imported late: not needed to read a result
-
-    sizes = [getattr(psutil.Process(pid).memory_full_info(), "pss", None) for pid in pids]
-    reported = [size for size in sizes if size is not None]
-    total_mib = sum(reported) / 2**20 if reported and len(reported) == len(sizes) else None
-    return Footprint(
-        processes=len(sizes), memory_mib=None if total_mib is None else round(total_mib, 1)
-    )
-
-
 # ── Consumers
-
-
-class ResultModel(BaseModel):
-    """A table of the document; unknown keys are kept."""
-
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
 
 
 class ConsumerLag(ResultModel):
@@ -94,19 +83,19 @@ class Newcomer(ResultModel):
 
 
 LAG_FIGURES: dict[str, Callable[[ConsumerLag], float | None]] = {
-    "max": lambda of: of.max,
-    "arrival_rate": lambda of: of.arrival_rate,
-    "told_rate": lambda of: of.told_rate,
-    "outage_seconds": lambda of: of.outage_seconds,
-    "drained_seconds": lambda of: of.drained_seconds,
-    "drain_rate": lambda of: of.drain_rate,
+    "max": lambda lag: lag.max,
+    "arrival_rate": lambda lag: lag.arrival_rate,
+    "told_rate": lambda lag: lag.told_rate,
+    "outage_seconds": lambda lag: lag.outage_seconds,
+    "drained_seconds": lambda lag: lag.drained_seconds,
+    "drain_rate": lambda lag: lag.drain_rate,
 }
 NEWCOMER_FIGURES: dict[str, Callable[[Newcomer], float | None]] = {
-    "seconds": lambda of: of.seconds,
-    "events": lambda of: of.events,
-    "events_per_second": lambda of: of.events_per_s,
-    "entries": lambda of: of.entries,
-    "differences": lambda of: of.differences,
+    "seconds": lambda newcomer: newcomer.seconds,
+    "events": lambda newcomer: newcomer.events,
+    "events_per_second": lambda newcomer: newcomer.events_per_s,
+    "entries": lambda newcomer: newcomer.entries,
+    "differences": lambda newcomer: newcomer.differences,
 }
 
 
@@ -151,17 +140,21 @@ class EndpointResult(ResultModel):
     latency_ms: LatencySummary = LatencySummary()
     failed_after_ms: FailureLatency = FailureLatency()
     visible_ms: VisibilityLatency | None = Field(
-        default=None, description="writes the feed showed, only"
+        default=None, description="only of writes that the feed showed"
     )
     never_visible: int = 0
-    retried: int = Field(default=0, description="times that one was sent again after no answer")
+    retried: int = Field(
+        default=0, description="how often a request was sent again because it had no answer"
+    )
     stale: int | None = Field(
         default=None,
-        description="of `ok`: feeds without something acknowledged before they were asked",
+        description="of `ok`: feeds that lack a write acknowledged before their request",
     )
-    degraded: int = Field(default=0, description="of `ok`: answers with a part left out, so marked")
+    degraded: int = Field(
+        default=0, description="of `ok`: answers that leave a part out, and say so"
+    )
     decided: int | None = Field(
-        default=None, description="of `ok`: answers in which no comment still waits for its verdict"
+        default=None, description="of `ok`: answers without a pending comment"
     )
 
 
@@ -278,14 +271,12 @@ class Guess(ResultModel):
 # ── Predictions
 
 
-class Prediction(BaseModel):
+class Prediction(ResultModel):
     """What theory predicted, and what was measured.
 
     `deviation`: (measured − predicted) / predicted; `agrees`: whether it is at most `within`, up or
     down. `answer`: why theory makes no prediction for this run; "" if it makes one.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     says: str
     predicted: float | None = None
@@ -370,7 +361,8 @@ class CheckerCounts(ResultModel):
         default=0, description="comments that their owner still holds pending"
     )
     diverged: int | None = Field(
-        default=0, description="writes that one service has and another misses, or tells otherwise"
+        default=0,
+        description="writes that two services store differently, or only one of them",
     )
     out_of_order: int | None = Field(
         default=0, description="writes shown before one that was acknowledged before they were sent"
@@ -478,7 +470,7 @@ class LoadSummary(ResultModel):
     dropped: int = 0
     cpu_share: float | None = Field(default=None, description="of one core, 0 to 1")
     machine_share: float | None = Field(
-        default=None, description="of all processors' time, taken by whomever, 0 to 1"
+        default=None, description="of the time of all processors, whatever used it, 0 to 1"
     )
     probes: dict[str, int] = Field(default={}, description="feed probes by variant: load, too")
 
@@ -513,7 +505,7 @@ class RunResult(ResultModel):
     variants: list[VariantResult]
     expectations: list[Expectation] = []
     predictions: list[Prediction] = []
-    guesses: list[Guess] = Field(default=[], description="what somebody said before the run")
+    guesses: list[Guess] = Field(default=[], description="what a person guessed before the run")
     isolated: bool = False
     timeline: RunTimeline = RunTimeline()
     repeats: int = Field(default=1, description="the figures are of all valid `runs` together")
@@ -528,7 +520,7 @@ class RunResult(ResultModel):
         valid."""
         if not self.valid:
             return 3
-        return 0 if all(one.verdict == "holds" for one in self.expectations) else 1
+        return 0 if all(each.verdict == "holds" for each in self.expectations) else 1
 
     def variant(self, name: str) -> VariantResult | None:
         """The variant of that name, if the run had one."""

@@ -11,10 +11,9 @@ import pytest
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.domain.events import CommentModerated, PostCreated
-from lab.experiment.observers import read_stuck_consumers
+from lab.experiment.observers import measure_footprint, read_stuck_consumers
 from lab.faults.kinds import NewVersionFault, parse_fault
 from lab.faults.versions import VERSIONS, rewrite_envelope, rewrite_payload
-from lab.results.result import measure_footprint
 from tests.blog.conftest import BlogWith
 from tests.support.consumers import MemoryBus, RecordingConsumer, envelope
 from tests.support.laboratory import PATIENCE_S, RunningBlog, eventually
