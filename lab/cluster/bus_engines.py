@@ -107,7 +107,10 @@ def probe_cluster(cluster: NatsCluster) -> None:
         except TimeoutError:
             problem = "does not answer. Is it a NATS server, and is this the port for its clients?"
         except (OSError, ValueError) as error:
-            problem = f"can't be reached ({_describe_error(error)}). Is it up, and is the port the right one?"
+            problem = (
+                f"can't be reached ({_describe_error(error)}). "
+                "Is it up, and is the port the right one?"
+            )
         if problem is None:
             return
         problems.append(f"The NATS server {address} {problem}")

@@ -66,7 +66,7 @@ class ForkServerLost(LabCannotRun):
 
     def __init__(self, last_lines: Sequence[str] = ()) -> None:
         super().__init__(
-            "The lab's nursery, the parent of all its services, has ended, and they with it. "
+            "The lab's fork server, the parent of all its services, has ended, and they with it. "
             f"Was it killed by hand, or for want of memory? {_log_excerpt(last_lines)}"
         )
 

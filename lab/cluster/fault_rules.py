@@ -163,7 +163,7 @@ def why_fault_inapplicable(fault: Fault, arrangement: Arrangement) -> str | None
             return f"Nobody here can say what {target} hears. Take {BUS}: then all are told."
         if target not in (BUS, *event_consumers):
             return (
-                f"{target} doesn't hear {fault.type}, which is heard by {' and '.join(event_consumers)}. "
+                f"{target} does not consume {fault.type}; {' and '.join(event_consumers)} do. "
                 f"Take one of them as the target, or {BUS}."
             )
     elif fault.event_effect is not None:

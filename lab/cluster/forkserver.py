@@ -195,7 +195,7 @@ def set_parent_death_signal() -> None:
 
 
 def survive_parent_death() -> None:
-    """Linux: undo `die_with_the_parent`, because this process has to clean up first.
+    """Linux: undo `set_parent_death_signal`, because this process has to clean up first.
 
     When the fork server ends, the kernel now sends SIGCONT, so that a suspended process runs and
     notices the end of its lifeline.
@@ -431,9 +431,9 @@ def main(argv: list[str] | None = None) -> None:
     and the modules to import before the first fork."""
     args: Sequence[str] = sys.argv[1:] if argv is None else argv
     if len(args) < 2 or not args[0].isdecimal():
-        raise SystemExit("The lab starts the nursery itself; try `lab up` instead.")
+        raise SystemExit("The lab starts its fork server itself; try `lab up` instead.")
     fork_server = ForkServer(socket.socket(fileno=int(args[0])), args[1])
-    set_process_title("nursery")
+    set_process_title("fork-server")
     gc.disable()
     for module in args[2:] if args[1] == "fork" else ():
         # If an import fails here, it fails again in the program, and the program's log says why.

@@ -88,10 +88,12 @@ class ForkServerClient:
         """Begin to read messages, in the running loop."""
         assert self._socket is not None
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
-        self._read_task = asyncio.create_task(self._read_messages(reader), name="nursery link")
+        self._read_task = asyncio.create_task(
+            self._read_messages(reader), name="fork server messages"
+        )
 
     async def request(self, **message: object) -> dict[str, Any]:
-        """Send a message; return the fork server's response. Raises ForkServerRefused, ForkServerLost."""
+        """Send a message and return the response. Raises ForkServerRefused, ForkServerLost."""
         if self.lost or self._writer is None:
             raise ForkServerLost(log_tail(self.log))
         number = next(_numbers)

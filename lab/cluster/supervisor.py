@@ -49,7 +49,7 @@ class Supervisor:
     def __init__(self, preload: Sequence[str], run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fork_server = ForkServerClient(
-            preload, run_dir / "nursery.log", self._on_exit, self._on_lost
+            preload, run_dir / "fork-server.log", self._on_exit, self._on_lost
         )
         self._children: dict[str, ManagedProcess] = {}
         self._unexpected: list[Exit] = []

@@ -163,7 +163,13 @@ def test_the_table_of_askers_is_what_handlers_do() -> None:
     [
         ("drop", "query", {}, "sync-chain", "nobody hears any in sync-chain"),
         ("drop", "posts", {}, "async-bus", "posts hears none. Take one of comments"),
-        ("poison", "posts", {"type": "PostCreated"}, "async-bus", "posts doesn't hear PostCreated"),
+        (
+            "poison",
+            "posts",
+            {"type": "PostCreated"},
+            "async-bus",
+            "posts does not consume PostCreated",
+        ),
         ("poison", "event-bus", {"type": "PostCreated"}, "request-reply", "would hurt nobody"),
         ("partition", "posts", {"from": "event-bus"}, "async-bus", "No events go from event-bus"),
         ("partition", "posts", {"from": "query"}, "monolith", "within a process"),

@@ -44,10 +44,10 @@ def test_a_signal_to_the_lab_leaves_nothing(a_lab: Any, number: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
-def test_a_signal_to_the_nursery_ends_its_children_too(a_lab: Any, number: str) -> None:
+def test_a_signal_to_the_fork_server_ends_its_children_too(a_lab: Any, number: str) -> None:
     lab = a_lab()
-    lab.nursery.send_signal(getattr(signal, number))
-    assert_ended(lab.nursery, *lab.services)
+    lab.fork_server.send_signal(getattr(signal, number))
+    assert_ended(lab.fork_server, *lab.services)
 
 
 @pytest.mark.parametrize(("then", "says"), [("ends", ""), ("raises", "RuntimeError: as told")])
@@ -66,19 +66,19 @@ def test_a_copied_socket_in_another_process_keeps_nothing_alive(a_lab: Any) -> N
     lab.process.kill()
     lab.process.wait(WITHIN_S)
     # The copy still holds the ports: check the processes only.
-    assert_ended(lab.nursery, *lab.services)
+    assert_ended(lab.fork_server, *lab.services)
     assert lab.fork.is_running()
     lab.fork.kill()
 
 
-def test_the_nursery_ignores_ctrl_c(a_lab: Any) -> None:
+def test_the_fork_server_ignores_ctrl_c(a_lab: Any) -> None:
     lab = a_lab("waits")
-    lab.nursery.send_signal(signal.SIGINT)
-    lab.nursery.send_signal(signal.SIGHUP)
+    lab.fork_server.send_signal(signal.SIGINT)
+    lab.fork_server.send_signal(signal.SIGHUP)
     # It still works: it reports the exit of the child killed now, and guards the others.
     lab.services[0].kill()
     assert_ended(lab.services[0])
-    assert lab.nursery.is_running()
+    assert lab.fork_server.is_running()
     lab.process.kill()
     lab.wait()
     lab.assert_nothing_is_left()
@@ -87,13 +87,13 @@ def test_the_nursery_ignores_ctrl_c(a_lab: Any) -> None:
 @by_each_method
 def test_leftovers_of_a_killed_lab_are_found_and_ended(a_lab: Any) -> None:
     lab = a_lab()
-    mine = {lab.nursery.pid, *(service.pid for service in lab.services)}
+    mine = {lab.fork_server.pid, *(service.pid for service in lab.services)}
 
     def left_over() -> list[doctor.Leftover]:
         return [item for item in doctor.find_leftovers() if item.pid in mine]
 
     assert not left_over(), "the lab lives"
-    lab.nursery.suspend()
+    lab.fork_server.suspend()
     lab.process.kill()
     lab.wait()
     found = left_over()
@@ -171,13 +171,13 @@ async def test_a_cancelled_start_leaves_nothing(method: str, tmp_path: Path) -> 
     program = Program("slow", "tests.programs.hello", (), tmp_path / "slow.log", health=never)
     async with Supervisor([], tmp_path) as supervisor:
         starting = asyncio.create_task(supervisor.start(program, ready_within_s=600))
-        nursery = psutil.Process(supervisor._fork_server.pid)
-        while not (children := nursery.children()):  # noqa: ASYNC110 - nothing sets an event
+        fork_server = psutil.Process(supervisor._fork_server.pid)
+        while not (children := fork_server.children()):  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.01)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
-    assert not any(process.is_running() for process in [nursery, *children])
+    assert not any(process.is_running() for process in [fork_server, *children])
 
 
 def test_no_file_descriptor_of_the_lab_stays_open(method: str, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ async def test_a_failed_start_names_the_program_and_its_log(
     with pytest.raises(StartFailed) as caught:
         await supervisor.start(replace(hello("mute"), log=tmp_path / "no" / "such" / "folder.log"))
     assert caught.value.last_lines == ()
-    assert "folder.log" in (tmp_path / "nursery.log").read_text()
+    assert "folder.log" in (tmp_path / "fork-server.log").read_text()
 
 
 async def test_a_late_program_says_what_it_waits_for(
@@ -193,13 +193,13 @@ async def test_a_program_finds_itself_as_if_started_by_hand(
     assert facts.log.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_lost_nursery_is_reported(supervisor: Supervisor, hello: Hello) -> None:
+async def test_a_lost_fork_server_is_reported(supervisor: Supervisor, hello: Hello) -> None:
     await supervisor.start(hello("posts"))
     os.kill(supervisor._fork_server.pid, signal.SIGKILL)
     with pytest.raises(ForkServerLost):
         await supervisor.wait("posts", WITHIN_S)
     assert not supervisor.alive("posts")
-    with pytest.raises(ForkServerLost, match="nursery"):
+    with pytest.raises(ForkServerLost, match="fork server"):
         await supervisor.restart("posts")
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strays are made
     [
         "sigkill",
         pytest.param("ctrl-c", marks=pytest.mark.slow),
-        pytest.param("sigkill of the nursery, too", marks=pytest.mark.slow),
+        pytest.param("sigkill of the fork server, too", marks=pytest.mark.slow),
     ],
 )
 def test_a_check_that_is_broken_off_leaves_nothing(way: str, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def tested(fault: SourceMutation | None, paths: Iterable[str]) -> tuple[int, str
         _, found = _python(
             copy, Path("/"), "-c", "import lab.service.store; print(lab.service.store.__file__)"
         )
-        if Path(found.strip()) != copy / "lab" / "store.py":
+        if Path(found.strip()) != copy / "lab" / "service" / "store.py":
             raise SystemExit(f"{found} would be tested, and not the copy in {copy}")
         return _python(copy, copy, *PYTEST, *(f"tests/{path}" for path in paths))
 

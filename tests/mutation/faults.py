@@ -39,7 +39,7 @@ _TABLE = """
 ~= await self._bus.append(envelopes) → = await self._bus.append(envelopes[:1]) * len(envelopes)
 # what the bus has refused counts as told
 -        sequences = await self._bus.append(envelopes)
-+        self.told_up_to = waiting[-1][0]
++        self.published_up_to = unpublished[-1][0]
 +        sequences = await self._bus.append(envelopes)
 # an event is told under a new id each time
 -        sequences = await self._bus.append(envelopes)
@@ -48,24 +48,24 @@ _TABLE = """
 @ async_bus/inbox.py < async_bus/test_one_step.py
 # the offset is noted before the rows
 -                with self._store.transaction() as change:
--                    heard = self._new_among(heard, change)
+-                    consumed = self._insert_unseen(consumed, change)
 +                with self._store.transaction() as change:
-+                    change.heard(sequence, self._mark_behind(sequence))
++                    change.set_offset(sequence, cursor)
 +                with self._store.transaction() as change:
-+                    heard = self._new_among(heard, change)
++                    consumed = self._insert_unseen(consumed, change)
 # the offset is noted after the rows
 -                    if self._dedupe:
--                        change.heard(sequence, self._mark_behind(sequence))
+-                        change.set_offset(sequence, cursor)
 +                with self._store.transaction() as change:
 +                    if self._dedupe:
-+                        change.heard(sequence, self._mark_behind(sequence))
++                        change.set_offset(sequence, cursor)
 # a gap in the events is passed over
 ~expected if envelope.sequence == number] → expected if envelope.sequence >= number]
 @ async_bus/comments.py < async_bus/test_services.py
 # a comment is told in a transaction of its own
 -        change.tell(CommentCreated(**comment.model_dump()))
--        service.keep_answer(change, comment)
-+        service.keep_answer(change, comment)
+-        service.remember_answer(change, comment)
++        service.remember_answer(change, comment)
 +    with service.store.transaction() as change:
 +        change.tell(CommentCreated(**comment.model_dump()))
 # comments forget the verdict
@@ -79,12 +79,12 @@ _TABLE = """
 # the feed keeps the older status of a comment
 ~DO UPDATE SET status = excluded.status → DO NOTHING
 # the feed shows the newest comment first
-~post_id IN ({marks}) ORDER BY id" → post_id IN ({marks}) ORDER BY id DESC"
+~IN ({placeholders}) ORDER BY id" → IN ({placeholders}) ORDER BY id DESC"
 @ domain/model.py < async_bus/test_services.py
 # the feed leaves out rejected comments
--        of_post.setdefault(comment.post_id, []).append(comment)
+-        by_post.setdefault(comment.post_id, []).append(comment)
 +        if comment.status != "rejected":
-+            of_post.setdefault(comment.post_id, []).append(comment)
++            by_post.setdefault(comment.post_id, []).append(comment)
 @ domain/events.py < async_bus/test_services.py
 # an update is an event that nobody knows
 ~CommentModerated, CommentUpdated) → CommentModerated)
@@ -99,13 +99,13 @@ _TABLE = """
 ~left = self._retries → left = self._retries + 1
 @ sync_chain/resilience/fallback.py < sync_chain/test_resilience.py
 # a feed without comments does not say so
--            http.mark_degraded(whom)
+-            http.mark_degraded(callee)
 @ sync_chain/comments.py < sync_chain/test_services.py
 # a comment is judged before its post is known
--    know_post(post_id)
+-    learn_post(post_id)
 -    status = moderate(draft)
 +    status = moderate(draft)
-+    know_post(post_id)
++    learn_post(post_id)
 # a comment that nobody could judge is kept
 -    status = moderate(draft)
 +    try:
@@ -114,7 +114,7 @@ _TABLE = """
 +        status = "pending"
 @ sync_chain/posts.py < sync_chain/test_services.py
 # a post sent again under its key is kept twice
--        service.keep_answer(change, post)
+-        service.remember_answer(change, post)
 @ bus/log/server.py < bus/test_log_groups.py
 # the log leaves out the oldest event in memory
 ~start = len(self._newest) - behind → start = len(self._newest) - behind + 1
@@ -127,7 +127,7 @@ _TABLE = """
 ~TEXT NOT NULL UNIQUE, → TEXT NOT NULL,
 @ bus/course/client.py < bus/test_course.py
 # a batch that broke off is told again from its beginning
--                self._half_told.add(envelope.id)
+-                self._sent_ids.add(envelope.id)
 # an event that was not applied is answered as if it were
 ~applied.set_result(False) → applied.set_result(True)
 @ experiment/checker.py < experiment/test_checker.py
@@ -144,7 +144,7 @@ _TABLE = """
 ~write.intended_s + (write.latency_ms or 0.0) / 1_000 → write.intended_s
 @ load/schedule.py < load/test_surge.py
 # what is left of a gap keeps its old rate
-~gaps -= (until_s - at_s) * now → gaps -= until_s - at_s
+~remaining_gaps -= (until_s - at_s) * current_rate → remaining_gaps -= until_s - at_s
 @ load/sender.py < load/test_generator.py
 # latency counts from the moment of sending
 ~- sample.intended_s) * 1000 → - sample.intended_s) * 1000 - sample.lag_ms
@@ -152,9 +152,9 @@ _TABLE = """
 # a percentile is the value nearest to its place
 ~max(1, ceil(percent / 100 * len(values))) - 1 → round(percent / 100 * (len(values) - 1))
 # failures count as fast answers
-~_latency([s.latency_ms for s in good if → _latency([s.latency_ms for s in sent if
+~figures([s.latency_ms for s in good if → figures([s.latency_ms for s in sent if
 # recovered is who was good ten times, not in a row
--            row.clear()
+-            streak.clear()
 @ load/visibility.py < load/test_watcher.py
 # a pending comment counts as visible
 ~_DECIDED = ("approved", "rejected") → _DECIDED = ("approved", "rejected", "pending")
@@ -163,16 +163,15 @@ _TABLE = """
 ~"bool": lambda text: bool(int(text)), → "bool": bool,
 @ load/continuous.py < load/test_continuous.py
 # a wish for no load at all is passed over
-~self.rate = self.rate if wish.rate is None else wish.rate → self.rate = wish.rate or self.rate
+~= self.rate if change.rate is None else change.rate → = change.rate or self.rate
 @ load/anomalies.py < load/test_stale.py
 # only the last write decides whether a feed is stale
-~list(accumulate((end_s for _, end_s in unseen), max)) → [end_s for _, end_s in unseen]
-@ report/terminal/run.py < report/test_columns.py
+~accumulate((end_s for _, end_s in unseen_intervals), max) → end_s for _, end_s in unseen_intervals
+@ report/tables.py < report/test_columns.py
 # the row of duplicates shows another count
-~("duplicated", lambda of: of.duplicated, True) → ("duplicated", lambda of: of.diverged, True)
-@ report/terminal/wide_tables.py < report/test_columns.py
+~"duplicated", lambda counts: counts.duplicated → "duplicated", lambda counts: counts.diverged
 # the column p95 shows the p90
-~if tail == "p99" else latency.p95 → if tail == "p99" else latency.p90
+~if tail == "p99" else latency.p95) → if tail == "p99" else latency.p90)
 # every phase shows the figures of the first one
 ~endpoint_of(variant, phase, endpoint)) for → endpoint_of(variant, in_order[0], endpoint)) for
 @ report/terminal/compare.py < report/test_compare.py
@@ -193,12 +192,12 @@ _TABLE = """
 # a fault hits everybody whatever its probability
 ~if self.fault.probability < 1 and → if self.fault.probability <= 0 and
 # a fault hits one more than the first few
-~self.acted >= self.fault.first → self.acted > self.fault.first
+~self.hit_count >= self.fault.first → self.hit_count > self.fault.first
 # a fault that was taken off goes on
-~hanging = self._hanging.pop(name, None) → hanging = self._hanging.get(name)
+~active = self._active.pop(name, None) → active = self._active.get(name)
 @ cluster/injector.py < cluster/test_proof.py
 # a fault that hit nobody is proved to have acted
-~self.acted = told["acted"] > 0 → self.acted = told["acted"] >= 0
+~self.acted = evidence["acted"] > 0 → self.acted = evidence["acted"] >= 0
 @ cluster/process_tree.py < cluster/test_leftovers.py
 # a process left behind is taken for that of a younger lab
 ~return is_the_lab and lab.status() → return lab.status()

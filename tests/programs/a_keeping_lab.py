@@ -37,7 +37,7 @@ async def run(folder: Path, port: int, how: list[str]) -> None:
         await supervisor.start(program)
         if "suspended" in how:
             await supervisor.suspend("stray")
-        told = {"nursery": supervisor._fork_server.pid, "keeper": supervisor.pid("stray")}
+        told = {"fork_server": supervisor._fork_server.pid, "keeper": supervisor.pid("stray")}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

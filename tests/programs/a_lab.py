@@ -28,7 +28,7 @@ async def run(folder: Path, then: str) -> None:
             if fork == 0:
                 signal.pause()
         told = {
-            "nursery": supervisor._fork_server.pid,
+            "fork_server": supervisor._fork_server.pid,
             "fork": fork,
             "pids": [supervisor.pid(name) for name in names],
             "ports": [reserved.port for reserved in ports.values()],

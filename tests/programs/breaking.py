@@ -47,7 +47,7 @@ class Divided:
 
         def note(*values: Any) -> Any:
             self.noted.append((name, values))
-            # `new_among` returns the events that are new: here, all of them.
+            # `insert_unseen` returns the ids that are new: here, all of them.
             return set(values[0]) if name == "insert_unseen" else None
 
         return note

@@ -113,8 +113,8 @@ def _name(one: psutil.Process) -> str:
     return ""
 
 
-def _nursery(check: ACheck) -> None:
-    check.one_of("lab-nursery").kill()
+def _fork_server(check: ACheck) -> None:
+    check.one_of("lab-fork-server").kill()
 
 
 def _a_sidecar(check: ACheck) -> None:
@@ -127,15 +127,15 @@ def _a_service(check: ACheck) -> None:
 
 def _everybody_of_the_labs(check: ACheck) -> None:
     check.process.kill()
-    _nursery(check)
+    _fork_server(check)
 
 
 WAYS: dict[str, Callable[[ACheck], None]] = {
     "ctrl-c": lambda check: check.process.send_signal(signal.SIGINT),
     "sigterm": lambda check: check.process.send_signal(signal.SIGTERM),
     "sigkill": lambda check: check.process.kill(),
-    "sigkill of the nursery": _nursery,
-    "sigkill of the nursery, too": _everybody_of_the_labs,
+    "sigkill of the fork server": _fork_server,
+    "sigkill of the fork server, too": _everybody_of_the_labs,
     "sigkill of a sidecar": _a_sidecar,
     "sigkill of a keeper": _a_service,
     "by itself": lambda check: None,

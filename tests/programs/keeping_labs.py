@@ -30,7 +30,7 @@ class AKeepingLab:
         line = self.process.stdout.readline()
         assert line, self.process.communicate()[1].decode()
         told = json.loads(line)
-        self.nursery = psutil.Process(told["nursery"])
+        self.fork_server = psutil.Process(told["fork_server"])
         self.keeper = psutil.Process(told["keeper"])
         started = (folder / "family.txt").read_text().split()
         self.strays = [psutil.Process(int(pid)) for pid in started]
@@ -41,11 +41,11 @@ class AKeepingLab:
             assert_ended(self.keeper, *self.strays)
             self.process.terminate()
         self.process.communicate(timeout=WITHIN_S)
-        assert_ended(self.nursery, self.keeper, *self.strays)
+        assert_ended(self.fork_server, self.keeper, *self.strays)
 
     def clear_away(self) -> None:
         """Kill what a failed test has left, so that it cannot disturb the next one."""
-        for one in (self.nursery, self.keeper, *self.strays):
+        for one in (self.fork_server, self.keeper, *self.strays):
             with suppress(psutil.NoSuchProcess):
                 one.kill()
         self.process.kill()
@@ -54,22 +54,22 @@ class AKeepingLab:
 
 def _both(lab: AKeepingLab) -> None:
     lab.process.kill()
-    lab.nursery.kill()
+    lab.fork_server.kill()
 
 
 def _suspended_keeper(lab: AKeepingLab) -> None:
     lab.keeper.suspend()
-    lab.nursery.kill()
+    lab.fork_server.kill()
 
 
 WAYS_TO_END: dict[str, Callable[[AKeepingLab], None]] = {
     "sigterm": lambda lab: lab.process.send_signal(signal.SIGTERM),
     "ctrl-c": lambda lab: lab.process.send_signal(signal.SIGINT),
     "sigkill of the lab": lambda lab: lab.process.kill(),
-    "sigkill of the nursery": lambda lab: lab.nursery.kill(),
+    "sigkill of the fork server": lambda lab: lab.fork_server.kill(),
     "sigkill of the keeper": lambda lab: lab.keeper.kill(),
-    "sigkill of the lab and of the nursery": _both,
-    "sigkill of the nursery, the keeper suspended": _suspended_keeper,
+    "sigkill of the lab and of the fork server": _both,
+    "sigkill of the fork server, the keeper suspended": _suspended_keeper,
 }
 STRAYS = (("forks", "daemonises", "ignores_sigterm"), ("daemonises", "suspended"))
 

@@ -57,7 +57,7 @@ class ALab:
         assert line, self.process.communicate()[1].decode()
         told: dict[str, Any] = json.loads(line)
         self.ports: list[int] = told["ports"]
-        self.nursery = psutil.Process(told["nursery"])
+        self.fork_server = psutil.Process(told["fork_server"])
         self.services = [psutil.Process(pid) for pid in told["pids"]]
         self.fork = psutil.Process(told["fork"]) if told["fork"] else None
 
@@ -67,7 +67,7 @@ class ALab:
 
     def assert_nothing_is_left(self) -> None:
         """Assert that its processes have ended and its ports are free again."""
-        assert_ended(self.nursery, *self.services)
+        assert_ended(self.fork_server, *self.services)
         deadline = time.perf_counter() + WITHIN_S
         for port in self.ports:
             while not _can_be_had(port):
@@ -77,7 +77,7 @@ class ALab:
 
     def clear_away(self) -> None:
         """Kill what a failed test has left, so that it cannot disturb the next one."""
-        for process in (self.fork, *self.services, self.nursery):
+        for process in (self.fork, *self.services, self.fork_server):
             if process is not None:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()

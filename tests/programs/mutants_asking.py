@@ -19,7 +19,7 @@ def stores_before_it_asks(program: ModuleType) -> None:
 
     def wrong(create: Callable[..., Any]) -> Callable[..., Any]:
         def create_comment(post_id: str, draft: Any) -> Any:
-            program.know_post(post_id)
+            program.learn_post(post_id)
             comment = _keep(program, post_id, draft)
             status = program.moderate(draft)
             with program.service.store.transaction() as change:
@@ -68,16 +68,16 @@ def asks_again_when_nobody_answers(program: ModuleType) -> None:
 
 
 def hides_comments_it_can_not_get(program: ModuleType) -> None:
-    know = program.know_comments
+    learn = program.learn_comments
 
-    def know_comments(posts: list[Any]) -> list[Any]:
+    def learn_comments(posts: list[Any]) -> list[Any]:
         try:
-            found: list[Any] = know(posts)
+            found: list[Any] = learn(posts)
         except DependencyFailed:
             return []
         return found
 
-    program.know_comments = know_comments  # type: ignore[attr-defined]
+    program.learn_comments = learn_comments  # type: ignore[attr-defined]
 
 
 def shows_what_it_had_before(program: ModuleType) -> None:

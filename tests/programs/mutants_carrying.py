@@ -117,7 +117,7 @@ def the_log_acknowledges_before_the_commit(program: ModuleType) -> None:
     """The log acknowledges before it commits. It also claims to hold every acknowledged event:
     otherwise the publishers would notice the loss and publish again."""
 
-    async def keep(log: Any, events: list[Any]) -> list[int]:
+    async def commit_later(log: Any, events: list[Any]) -> list[int]:
         loop = asyncio.get_running_loop()
 
         def commit() -> None:
@@ -128,7 +128,7 @@ def the_log_acknowledges_before_the_commit(program: ModuleType) -> None:
         first = log.newest + 1
         return list(range(first, first + len(events)))
 
-    program.LogServer.keep = keep
+    program.LogServer.commit = commit_later
     LogFile.id_of = lambda log, number: _Anything()  # type: ignore[method-assign,assignment,return-value]
 
 
