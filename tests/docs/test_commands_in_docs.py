@@ -207,3 +207,12 @@ def test_a_word_has_two_sentences_and_a_place_that_exists(
     ]
     assert names
     assert missing == []
+
+
+def test_every_test_that_holds_a_guarantee_exists() -> None:
+    text = page_text("docs/guarantees.md")
+    defined = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        defined |= set(re.findall(r"def (test_\w+)", file.read_text("utf-8")))
+    assert set(re.findall(r"`(test_\w+)`", text)) <= defined
+    assert all((ROOT / "tests" / name).exists() for name in re.findall(r"`(\w+/\w+\.py)`", text))
