@@ -48,6 +48,9 @@ def test_every_built_in_scenario_keeps_to_the_schema() -> None:
         ('target = "comments"', 'target = "comment"'),
         ("# timeout_ms = 100", "[variants.b]\nworkers = 0"),
         ("# timeout_ms = 100", "[variants.b]\nworker = 2"),
+        ("# timeout_ms = 100", '[variants.b]\narrangement = "async-bus"\nretries = 1'),
+        ("ms = 300", "status = 503"),
+        ("ms = 300", ""),
         ('claims = ["slowest-hop"', 'claims = ["slow-hop"'),
     ],
 )
