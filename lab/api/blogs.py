@@ -23,7 +23,6 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
@@ -336,12 +335,7 @@ class StackSession:
         self._exit_stack.callback(asyncio.create_task(_wake_loop()).cancel)
         return stacks
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             await self._executor.finish(cancel=error is not None)
         finally:
@@ -359,12 +353,7 @@ class StackSession:
             loop.close()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         assert self._loop_thread is not None
         try:
             self._loop_thread.run(self._exit_stack.aclose())

@@ -6,10 +6,11 @@ no result, because the lab itself could not run reliably. A run whose expectatio
 a result like any other: see `result.exit_code`, `result.valid`, `result.expectations`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from lab.api.display import NotebookDisplay
 from lab.api.result import Result
@@ -18,10 +19,9 @@ from lab.cluster.errors import LabCannotRun
 from lab.experiment import guesses
 from lab.experiment.guesses import GuessError, GuessQuestion, build_questions
 from lab.experiment.runner import MAX_REPEATS, RepeatedRun
-from lab.report.charts.svg import escape_text
 from lab.report.html import notebook, page
+from lab.report.sections import format_with_unit
 from lab.report.terminal import listing
-from lab.report.terminal.sections import format_with_unit
 from lab.results.result import Guess
 from lab.results.run_folder import RUNS, create_run_folder, drop_databases
 from lab.scenarios import catalogue
@@ -29,6 +29,8 @@ from lab.scenarios.overrides import apply_overrides, load_targets
 from lab.scenarios.scenario import Scenario
 
 Progress = Callable[[Mapping[str, Any]], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Scenarios(NotebookDisplay, Sequence[Scenario]):
@@ -40,14 +42,14 @@ class Scenarios(NotebookDisplay, Sequence[Scenario]):
     @property
     def names(self) -> tuple[str, ...]:
         """The names that `lab.run` accepts."""
-        return tuple(one.name for one in self._scenarios)
+        return tuple(scenario.name for scenario in self._scenarios)
 
     @overload
-    def __getitem__(self, place: int) -> Scenario: ...
+    def __getitem__(self, index: int) -> Scenario: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Scenario]: ...
-    def __getitem__(self, place: int | slice) -> Scenario | Sequence[Scenario]:
-        return self._scenarios[place]
+    def __getitem__(self, index: slice) -> Sequence[Scenario]: ...
+    def __getitem__(self, index: int | slice) -> Scenario | Sequence[Scenario]:
+        return self._scenarios[index]
 
     def __len__(self) -> int:
         return len(self._scenarios)
@@ -73,41 +75,40 @@ class Guesses(NotebookDisplay, Sequence[Guess]):
         scenario_questions: Sequence[GuessQuestion],
         guess_list: Sequence[Guess],
     ) -> None:
-        self.scenario, self.questions, self._guesses = (
-            scenario.name,
-            tuple(scenario_questions),
-            tuple(guess_list),
-        )
-        self._question_text = scenario.question
+        self.scenario, self._question_text = scenario.name, scenario.question
+        self.questions, self._guesses = tuple(scenario_questions), tuple(guess_list)
 
     @overload
-    def __getitem__(self, place: int) -> Guess: ...
+    def __getitem__(self, index: int) -> Guess: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Guess]: ...
-    def __getitem__(self, place: int | slice) -> Guess | Sequence[Guess]:
-        return self._guesses[place]
+    def __getitem__(self, index: slice) -> Sequence[Guess]: ...
+    def __getitem__(self, index: int | slice) -> Guess | Sequence[Guess]:
+        return self._guesses[index]
 
     def __len__(self) -> int:
         return len(self._guesses)
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{one.question} {one.variant} {one.guessed}" for one in self._guesses)
-        return f"<Guesses for {self.scenario}: {said or 'none yet'}>"
+        guesses = (f"{guess.question} {guess.variant} {guess.guessed}" for guess in self)
+        return f"<Guesses for {self.scenario}: {', '.join(guesses) or 'none yet'}>"
 
     def _rows(self) -> Iterator[list[str]]:
-        for one in self.questions:
-            own_guesses = [guess for guess in self._guesses if guess.question == one.key]
-            answer_text = ", ".join(
+        for question in self.questions:
+            answers = ", ".join(
                 f"{guess.variant} {format_with_unit(guess.guessed, guess.unit)}".strip()
-                for guess in own_guesses
+                for guess in self
+                if guess.question == question.key
             )
-            scope = "" if one.kind == "who" else f" for each of {', '.join(one.variants)}"
-            yield [one.key, one.text, one.expected + scope, answer_text]
+            each = "" if question.kind == "who" else f" for each of {', '.join(question.variants)}"
+            yield [question.key, question.text, question.expected + each, answers]
 
     def _text(self) -> str:
         lines = [" ".join(self._question_text.split())] if self._question_text.strip() else []
-        for key, asks, meant, said in self._rows():
-            lines += [f"{key}: {asks}", f"    {f'you say: {said}' if said else f'({meant})'}"]
+        for key, question, expected, answer in self._rows():
+            lines += [
+                f"{key}: {question}",
+                f"    you say: {answer}" if answer else f"    ({expected})",
+            ]
         return "\n".join(lines)
 
     def _html(self) -> str:
@@ -116,7 +117,7 @@ class Guesses(NotebookDisplay, Sequence[Guess]):
             f"Predict first: {self.scenario}", headings, self._rows(), left_columns=4
         )
         return notebook.cell_html(
-            f"<p>{escape_text(self._question_text)}</p>" if self._question_text.strip() else "",
+            notebook.as_paragraph(self._question_text),
             table,
         )
 
@@ -143,6 +144,18 @@ def predict(name: str | Scenario, **answers: object) -> Guesses:
     """
     scenario = _find_scenario(name)
     return Guesses(scenario, build_questions(scenario), guesses.parse_guesses(scenario, answers))
+
+
+def _with_parameters_of(
+    other: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Give a function the parameters of a coroutine function, for type checkers and `help`."""
+
+    def copy_signature(function: Callable[..., T]) -> Callable[P, T]:
+        function.__signature__ = signature(other)  # type: ignore[attr-defined]
+        return function
+
+    return copy_signature
 
 
 async def arun(
@@ -209,42 +222,14 @@ async def arun(
     return Result.load_run(series.folder)
 
 
-def run(
-    name: str | Scenario,
-    *,
-    quick: bool = False,
-    seed: int = 7,
-    rate: float | None = None,
-    repeat: int = 1,
-    only: Sequence[str] | str | None = None,
-    bus: str | None = None,
-    with_: str | Path | None = None,
-    replace: Mapping[str, str | Path] | None = None,
-    keep: str | Path | None = None,
-    predict: Guesses | Mapping[str, object] | None = None,
-    progress: Progress | None = None,
-) -> Result:
+@_with_parameters_of(arun)
+def run(*args: Any, **kwargs: Any) -> Result:
     """As `arun`, but returns when the run is over: for scripts, and for notebook cells.
 
     An interrupt removes all faults and ends all processes before it is raised.
     """
     with LoopThread() as loop:
-        return loop.run(
-            arun(
-                name,
-                quick=quick,
-                seed=seed,
-                rate=rate,
-                repeat=repeat,
-                only=only,
-                bus=bus,
-                with_=with_,
-                replace=replace,
-                keep=keep,
-                predict=predict,
-                progress=progress,
-            )
-        )
+        return loop.run(arun(*args, **kwargs))
 
 
 def _find_scenario(name: str | Scenario) -> Scenario:

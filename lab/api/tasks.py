@@ -20,7 +20,6 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from lab.api.display import NotebookDisplay
@@ -53,12 +52,7 @@ class FaultHandle(NotebookDisplay):
     def __enter__(self) -> "FaultHandle":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.heal()
 
     def __repr__(self) -> str:
@@ -89,12 +83,7 @@ class PendingResult(Awaitable[Any]):
     async def __aenter__(self) -> Any:
         return await self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         result = self._task.result()
         if isinstance(result, FaultHandle):
             await run_shielded(result.heal())
@@ -167,12 +156,7 @@ class LoopThread:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
