@@ -16,15 +16,13 @@ from typing import Annotated
 
 import typer
 
-from lab.commands import exercise as exercises
-from lab.commands import inspect, live, run
-from lab.commands import sandbox as by_hand
-from lab.commands import target as bringing
+from lab.commands import exercise, inspect, live, run, sandbox
+from lab.commands import target as target_commands
 from lab.commands.console import console, echo, fail, load_scenario
 
 app = typer.Typer(
     name="lab",
-    help="Break a small application, in two architectures at once, and see who gets hurt.",
+    help="Break a small application, built in two architectures, and measure what users notice.",
     epilog="Start with: lab list   then: lab run slow-service --quick",
     no_args_is_help=True,
     add_completion=False,
@@ -55,18 +53,19 @@ main_commands = typer.Typer()
 
 @main_commands.command(
     rich_help_panel="This machine",
-    epilog="Example: lab doctor   Next: lab doctor --fix, to mend what it found",
+    epilog="Example: lab doctor   Next: lab doctor --fix, to repair what it found",
 )
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="mend what can be mended")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="end left-over processes, remove their files")
+    ] = False,
 ) -> None:
-    """Look at this machine: what is missing, in the way, or left over."""
-    from lab.commands import doctor
-    from lab.commands.doctor import run_checks
+    """Check this machine: what is missing, in the way, or left over."""
+    from lab.commands.doctor import exit_code, run_checks, show_diagnoses
 
-    found = run_checks(fix)
-    doctor.show_diagnoses(found, console())
-    raise typer.Exit(3 if any(finding.level == "bad" for finding in found) else 0)
+    diagnoses = run_checks(fix)
+    show_diagnoses(diagnoses, console())
+    raise typer.Exit(exit_code(diagnoses))
 
 
 @main_commands.command(
@@ -74,9 +73,9 @@ def doctor(
     epilog="Example: lab new my-outage   Next: lab run my-outage.toml --quick",
 )
 def new(
-    name: Annotated[str, typer.Argument(help="what to call it: small letters, digits, hyphens")],
+    name: Annotated[str, typer.Argument(help="its name: small letters, digits, hyphens")],
 ) -> None:
-    """Write a scenario file to start from, explained line by line, into this folder."""
+    """Write a small scenario file into this folder, with every line explained."""
     from lab.scenarios.template import ScenarioFileExists, create_scenario_file
 
     try:
@@ -84,8 +83,8 @@ def new(
     except (ValueError, ScenarioFileExists) as error:
         fail(error, 2)
     except OSError as error:
-        fail(f"Nothing can be written here: {error}. Try another folder.", 3)
-    echo(f"{path} is written, and runs as it is: lab run {path} --quick")
+        fail(f"This folder is not writable: {error}. Try another folder.", 3)
+    echo(f"{path} is written. Run it: lab run {path} --quick")
 
 
 @main_commands.command(
@@ -94,16 +93,16 @@ def new(
 )
 def validate(
     file: Annotated[
-        str | None, typer.Argument(help="a scenario's file or name, or a target's file")
+        str | None, typer.Argument(help="file or name of a scenario, or file of a target")
     ] = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="print the JSON Schema of such files, for editors")
+        bool, typer.Option("--schema", help="print the JSON Schema of scenario files, for editors")
     ] = False,
     target: Annotated[
-        bool, typer.Option("--target", help="with --schema: that of targets, not of scenarios")
+        bool, typer.Option("--target", help="with --schema: the schema of target files")
     ] = False,
 ) -> None:
-    """Check a scenario or a target file without running it: each mistake with its line."""
+    """Check a scenario or target file without running it; print each mistake with its line."""
     if schema:
         import json as documents
 
@@ -114,23 +113,23 @@ def validate(
         return
     if file is None:
         fail("Which file? Try: lab validate my-outage.toml", 2)
-    if bringing.is_target_file(file):
-        bringing.validate(Path(file))
+    if target_commands.is_target_file(file):
+        target_commands.validate(Path(file))
         return
-    found = load_scenario(file)
+    scenario = load_scenario(file)
     echo(
-        f"{file} can be run. Variants: {len(found.variants)}, faults: {len(found.method)}, "
-        f"expectations: {len(found.expect)}."
+        f"{file} is valid. Variants: {len(scenario.variants)}, faults: {len(scenario.method)}, "
+        f"expectations: {len(scenario.expect)}."
     )
     echo(f"Next: lab run {file} --quick")
 
 
 @main_commands.command(
     rich_help_panel="This machine",
-    epilog="Example: lab version   Next: lab doctor, for the machine around it",
+    epilog="Example: lab version   Next: lab doctor, to check this machine",
 )
 def version() -> None:
-    """Say which version this is, and on what it runs."""
+    """Print the versions of the lab and of Python."""
     import platform
 
     from lab.results.run_folder import lab_version
@@ -138,17 +137,16 @@ def version() -> None:
     echo(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
 
 
-for subapp in (
+for commands in (
     inspect.app,
     run.app,
     live.app,
-    inspect.app,
-    by_hand.app,
-    bringing.app,
+    sandbox.app,
+    target_commands.app,
     main_commands,
 ):
-    app.add_typer(subapp)
-app.add_typer(exercises.app, name="exercise", rich_help_panel="Learn")
+    app.add_typer(commands)
+app.add_typer(exercise.app, name="exercise", rich_help_panel="Learn")
 
 
 def _stop(*_: object) -> None:
@@ -160,8 +158,8 @@ def main() -> None:
     """The console script: typer's exit codes, and a sentence instead of a traceback."""
     from lab.cluster.errors import LabCannotRun
 
-    # An exception raised during an import may be lost. Until `until_done` installs handlers for a
-    # graceful end, Ctrl-C just exits.
+    # An exception raised during an import may be lost. Until `run_until_done` installs handlers
+    # for a graceful end, Ctrl-C just exits.
     signal.signal(signal.SIGINT, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a `?` for what the terminal cannot show

@@ -1,7 +1,4 @@
-"""Shared by all commands: print, fail, and run a coroutine to its end.
-
-Heavy imports happen inside the functions.
-"""
+"""Shared by all commands: print, fail, and run a coroutine. Heavy imports are in the functions."""
 
 import asyncio
 import signal
@@ -14,6 +11,7 @@ T = TypeVar("T")
 
 
 def load_scenario(name: str) -> Any:
+    """The scenario of that name or file; exits with code 2 if there is none or it is not valid."""
     from lab.scenarios.catalogue import UnknownName, find
     from lab.scenarios.scenario import ScenarioError
 
@@ -24,6 +22,7 @@ def load_scenario(name: str) -> Any:
 
 
 def or_usage_error(function: Any, *arguments: Any) -> Any:
+    """Call the function; a ValueError ends the command with its sentence and exit code 2."""
     try:
         return function(*arguments)
     except ValueError as error:
@@ -31,11 +30,12 @@ def or_usage_error(function: Any, *arguments: Any) -> Any:
 
 
 def make_run_folder(create: Any, *arguments: Any) -> Path:
+    """The folder that `create(*arguments)` makes; an OSError ends the command with code 3."""
     try:
         folder: Path = create(*arguments)
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else error
-        fail(f"No folder can be made for the run: {why}. Try --keep with another one.", 3)
+        fail(f"The folder of the run can't be created: {why}. Try --keep with another folder.", 3)
     return folder
 
 
@@ -64,7 +64,7 @@ def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
     except (asyncio.CancelledError, LabCannotRun):
         if not received:
             raise
-    fail("Stopped. All faults are taken back and all processes ended.", 128 + received[0])
+    fail("Stopped. All faults are removed and all processes have ended.", 128 + received[0])
 
 
 def console(stderr: bool = False) -> Any:
@@ -74,6 +74,7 @@ def console(stderr: bool = False) -> Any:
 
 
 def echo(text: object) -> None:
+    """Print the lines to stdout, without control characters."""
     from lab.support.text import plain
 
     for line in str(text).splitlines() or [""]:
@@ -90,5 +91,6 @@ def echo_error(problem: object) -> None:
 
 
 def fail(problem: object, code: int) -> NoReturn:
+    """Print the problem to stderr and exit with this code."""
     echo_error(problem)
     raise SystemExit(code)

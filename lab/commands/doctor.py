@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,20 +28,7 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warn", "bad"]
 
-MIN_PYTHON = (3, 11)
-MIN_VERSIONS = {
-    "aiohttp": "3.14.4",
-    "httptools": "0.6",
-    "psutil": "6",
-    "pybreaker": "1.3",
-    "pydantic": "2.11",
-    "requests": "2.32.3",
-    "rich": "14",
-    "stamina": "25.1",
-    "typer": "0.20",
-}
-"""The oldest accepted version of each package, as in pyproject.toml."""
-
+DISTRIBUTION = "sync-async-lab"
 MIN_CORES = 2
 MIN_OPEN_FILES = 1024
 COMMIT_COUNT = 9
@@ -74,7 +60,7 @@ SYNCED_FOLDERS = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`what` was seen and, unless the level is "ok", what to `try_next`."""
+    """What was found and, unless the level is "ok", a hint what to do."""
 
     level: Level
     message: str
@@ -95,8 +81,8 @@ def run_checks(fix: bool = False, folder: Path = Path("runs")) -> list[Diagnosis
             for diagnosis in check(fix, folder):
                 diagnoses.append(diagnosis)
         except Exception as error:
-            what = f"{check.__name__.strip('_')}: could not be looked at ({error!r})."
-            diagnoses.append(Diagnosis("warn", what, "Install what is missing, then look again."))
+            what = f"{check.__name__.strip('_')}: the check failed ({error!r})."
+            diagnoses.append(Diagnosis("warn", what, "Repair what is reported above; then again."))
     return diagnoses
 
 
@@ -105,28 +91,37 @@ def exit_code(diagnoses: list[Diagnosis]) -> int:
     return 3 if any(finding.level == "bad" for finding in diagnoses) else 0
 
 
-def _python(fix: bool, folder: Path) -> Iterator[Diagnosis]:
-    level: Level = "ok" if sys.version_info >= MIN_PYTHON else "bad"
-    needed = ".".join(map(str, MIN_PYTHON))
-    what = f"Python {sys.version.split()[0]} ({sys.executable}); it needs {needed} or newer."
-    yield Diagnosis(level, what, "" if level == "ok" else "Make a venv with a newer Python.")
-
-
-def _packages(fix: bool, folder: Path) -> Iterator[Diagnosis]:
+def _installation(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     install = "In the lab's folder and venv: pip install -e ."
-    present = []
-    for name, oldest in MIN_VERSIONS.items():
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield Diagnosis("bad", f"{name} is not installed.", install)
+    try:
+        from packaging.requirements import Requirement
+        from packaging.specifiers import SpecifierSet
+
+        lab = metadata.distribution(DISTRIBUTION)
+    except ImportError as missing:  # metadata.PackageNotFoundError is one
+        yield Diagnosis("bad", f"{missing.name} is not installed.", install)
+        return
+    python, needed = sys.version.split()[0], SpecifierSet(lab.metadata["Requires-Python"])
+    if needed.contains(python, prereleases=True):
+        yield Diagnosis("ok", f"Python {python} ({sys.executable}).")
+    else:
+        yield Diagnosis("bad", f"Python {python}: the lab needs {needed}.", "Make a newer venv.")
+    suitable = []
+    for requirement in map(Requirement, lab.requires or ()):
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        if _version_tuple(version) < _version_tuple(oldest):
-            yield Diagnosis("bad", f"{name} {version} is older than {oldest}.", install)
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield Diagnosis("bad", f"{requirement.name} is not installed.", install)
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            suitable.append(f"{requirement.name} {version}")
         else:
-            present.append(f"{name} {version}")
-    if present:
-        yield Diagnosis("ok", f"Installed: {', '.join(present)}.")
+            what = f"{requirement.name} {version} is installed: the lab needs {requirement}."
+            yield Diagnosis("bad", what, install)
+    if suitable:
+        yield Diagnosis("ok", f"Installed: {', '.join(suitable)}.")
 
 
 def _leftovers(fix: bool, folder: Path) -> Iterator[Diagnosis]:
@@ -135,10 +130,10 @@ def _leftovers(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     found = find_leftovers()
     for process in found:
         description = (
-            f"{process.name} (process {process.pid}) was left behind by a lab that is gone"
+            f"{process.name} (process {process.pid}) is left over from a lab that has ended"
         )
         if fix and kill_leftover(process):
-            yield Diagnosis("ok", f"{description}; ended now.")
+            yield Diagnosis("ok", f"{description}; it is ended now.")
         else:
             manual_hint = f"It could not be ended. Try: kill -9 {process.pid}"
             yield Diagnosis(
@@ -151,14 +146,14 @@ def _leftovers(fix: bool, folder: Path) -> Iterator[Diagnosis]:
 def _instance_files(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     from lab.sandbox.instances import read_instance_files
 
-    for note in read_instance_files():
-        if note.lab is not None:
-            yield Diagnosis("ok", f"A lab runs: {note.lab}.")
+    for instance in read_instance_files():
+        if instance.lab is not None:
+            yield Diagnosis("ok", f"A lab runs: {instance.lab}.")
         elif fix:
-            note.path.unlink(missing_ok=True)
-            yield Diagnosis("ok", f"{note.path} told of a lab that is gone; removed now.")
+            instance.path.unlink(missing_ok=True)
+            yield Diagnosis("ok", f"{instance.path} named a lab that has ended; it is removed now.")
         else:
-            what = f"{note.path} tells of a lab that is gone."
+            what = f"{instance.path} names a lab that has ended."
             yield Diagnosis("warn", what, "lab doctor --fix removes it.")
 
 
@@ -167,20 +162,20 @@ def _ports(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     from lab.cluster.ports import reserve
     from lab.sandbox.instances import read_instance_files
 
-    labs = [note.lab for note in read_instance_files() if note.lab is not None]
-    owner = {url: lab.pid for lab in labs for of in lab.stacks.values() for url in of.values()}
+    labs = [instance.lab for instance in read_instance_files() if instance.lab is not None]
+    owner = {url: lab.pid for lab in labs for urls in lab.stacks.values() for url in urls.values()}
     free = []
     for arrangement, ports in BY_HAND_PORTS.items():
         for target, port in ports.items():
             if pid := owner.get(f"http://127.0.0.1:{port}"):
-                yield Diagnosis("ok", f"Port {port} is {target} of the running lab, pid {pid}.")
+                yield Diagnosis("ok", f"Port {port} is {target} of the running lab (pid {pid}).")
                 continue
             try:
                 reserve(port).close()
                 free.append(str(port))
             except PortTaken as taken:
                 holder = taken.owner or "a program of another user"
-                what = f"Port {port} ({target} of {arrangement}) is taken by {holder}."
+                what = f"Port {port} ({target} of {arrangement}) is in use by {holder}."
                 yield Diagnosis("bad", what, "End that program; only `lab up` needs the port.")
     if free:
         yield Diagnosis("ok", f"Free for `lab up`: ports {', '.join(free)}.")
@@ -188,37 +183,41 @@ def _ports(fix: bool, folder: Path) -> Iterator[Diagnosis]:
 
 def _processor(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    few = f"Take low arrival rates: it needs {MIN_CORES} to keep the load and the services apart."
+    few = f"Use low arrival rates: with {MIN_CORES} cores the load does not slow the services."
     yield _warn_if(cores < MIN_CORES, f"Cores: {cores}.", few)
     load = os.getloadavg()[0]
-    what = f"In the last minute {load:.1f} processes wanted the cores."
-    yield _warn_if(load > cores, what, "Close what keeps them busy: it will be in the figures.")
+    what = f"Load of the last minute: {load:.1f} processes."
+    yield _warn_if(load > cores, what, "Close busy programs: they distort what you measure.")
 
 
 def _folder(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     import psutil
 
     place = _nearest_existing(folder)
-    elsewhere = "Run the lab from a folder of your own, on a local disk."
+    elsewhere = "Run the lab in one of your folders on a local disk."
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        yield Diagnosis("bad", f"Nothing can be written to {place}.", elsewhere)
+        yield Diagnosis("bad", f"{place} is not writable.", elsewhere)
         return
     mounts = [p for p in psutil.disk_partitions(all=True) if place.is_relative_to(p.mountpoint)]
     # The deepest mount; of two on the same folder the later one covers the earlier.
     deepest = max(reversed(mounts), key=lambda mount: len(mount.mountpoint), default=None)
-    kind = deepest.fstype if deepest else "of an unknown kind"
+    kind = deepest.fstype if deepest else "unknown"
     if kind.lower().startswith(REMOTE_FILE_SYSTEMS):
-        yield Diagnosis("bad", f"{place} is on a network or user-space disk ({kind}).", elsewhere)
+        yield Diagnosis(
+            "bad", f"{place} is on a network or user-space file system ({kind}).", elsewhere
+        )
     elif synced := next((part for part in place.parts if _is_synced(part)), None):
-        yield Diagnosis("bad", f"{place} is in {synced!r}, which is synchronised.", elsewhere)
+        yield Diagnosis(
+            "bad", f"{place} is in {synced!r}, which another program synchronises.", elsewhere
+        )
     else:
-        yield Diagnosis("ok", f"Runs are kept in {folder.absolute()} (file system: {kind}).")
+        yield Diagnosis("ok", f"Runs are saved in {folder.absolute()} (file system: {kind}).")
 
 
 def _disk(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     ms = _commit_ms(_nearest_existing(folder))
     what = f"A commit to disk takes {ms:.1f} ms (median of {COMMIT_COUNT})."
-    slow = "Every write will be slow, in both arrangements. Is there another disk?"
+    slow = "Every write will be slow, in both arrangements. Use another disk, if there is one."
     yield _warn_if(ms > SLOW_COMMIT_MS, what, slow)
 
 
@@ -234,26 +233,27 @@ def _open_files(fix: bool, folder: Path) -> Iterator[Diagnosis]:
 
 def _clock(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     clock = time.get_clock_info("perf_counter")
-    what = f"The clock has steps of {clock.resolution * 1e9:.0f} ns."
-    coarse = "Too coarse for latencies below a millisecond: mind it when you read the tables."
+    what = f"The clock has a resolution of {clock.resolution * 1e9:.0f} ns."
+    coarse = "Latencies below a millisecond will be inexact."
     yield _warn_if(clock.resolution > COARSE_CLOCK_S or not clock.monotonic, what, coarse)
 
 
 # Leftovers before ports: ending a process may free its port.
-# fmt: off
 CHECKS: tuple[Check, ...] = (
-    _python, _packages, _leftovers, _instance_files, _ports, _processor, _folder, _disk, _open_files, _clock
+    _installation,
+    _leftovers,
+    _instance_files,
+    _ports,
+    _processor,
+    _folder,
+    _disk,
+    _open_files,
+    _clock,
 )
-# fmt: on
 
 
 def _warn_if(condition: bool, message: str, hint: str) -> Diagnosis:
     return Diagnosis("warn", message, hint) if condition else Diagnosis("ok", message)
-
-
-def _version_tuple(version: str) -> tuple[int, ...]:
-    """ "3.14.4" as (3, 14, 4); the first part that is no number ends it."""
-    return tuple(int(part) for part in takewhile(str.isdecimal, version.split(".")))
 
 
 def _nearest_existing(folder: Path) -> Path:

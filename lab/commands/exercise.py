@@ -9,7 +9,7 @@ import typer
 from lab.commands.console import echo, fail, run_until_done
 
 app = typer.Typer(
-    no_args_is_help=True, help="Mend a small broken piece, and see whether the blog holds."
+    no_args_is_help=True, help="Repair a small part of the blog, and have it checked."
 )
 
 START_EXAMPLE = "lab exercise start timeout mine"
@@ -23,24 +23,23 @@ def list_() -> None:
     width = max(map(len, EXERCISES))
     for exercise in EXERCISES.values():
         echo(f"{exercise.name:<{width}}  {exercise.title}")
-    echo(f"Begin one: {START_EXAMPLE}")
+    echo(f"Start one: {START_EXAMPLE}")
 
 
 @app.command(epilog=f"Example: {START_EXAMPLE}   Next: lab exercise check mine")
 def start(
-    name: Annotated[str, typer.Argument(help="an exercise, as `lab exercise list` names it")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to put its files")],
+    name: Annotated[str, typer.Argument(help="an exercise of `lab exercise list`")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder for its files")],
 ) -> None:
-    """Begin an exercise: put its files into a folder of your own."""
-    from lab.exercises.catalogue import ExerciseNotFound
-    from lab.exercises.catalogue import start as begin
+    """Start an exercise: copy its files into a folder."""
+    from lab.exercises import catalogue
 
     try:
-        written = begin(name, folder)
-    except ExerciseNotFound as error:
+        written = catalogue.start(name, folder)
+    except catalogue.ExerciseNotFound as error:
         fail(error, 2)
     except OSError as error:
-        fail(f"Nothing can be written to {folder}: {error.strerror or error}.", 3)
+        fail(f"{folder} is not writable: {error.strerror or error}. Try another folder.", 3)
     for path in written:
         echo(path)
     echo(f"Read {folder / 'README.md'} first. Then: lab exercise check {folder}")
@@ -57,10 +56,9 @@ def check(
         Path | None, typer.Option(metavar="FILE", help="also write results.json, for Gradescope")
     ] = None,
 ) -> None:
-    """Try your files in a running blog that is broken on purpose: what was seen, and wanted."""
-    from lab.exercises import formats
+    """Check your files in a running blog with faults: what happened, and what was expected."""
+    from lab.exercises import formats, grader
     from lab.exercises.catalogue import ExerciseNotFound, exercise_in
-    from lab.exercises.grader import check as look
 
     try:
         exercise = exercise_in(folder)
@@ -68,7 +66,7 @@ def check(
         fail(error, 2)
     except OSError as error:
         fail(f"{folder} can't be read: {error.strerror or error}.", 2)
-    verdict = run_until_done(look(exercise, folder))
+    verdict = run_until_done(grader.check(exercise, folder))
     written = {
         junit: formats.to_junit(verdict),
         gradescope: documents.dumps(formats.to_gradescope(verdict), indent=2) + "\n",

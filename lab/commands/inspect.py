@@ -1,4 +1,4 @@
-"""The commands that run no scenario: `list`, `show`, `report`, `diff`, `trace` and more."""
+"""The commands that run no scenario: `list`, `show`, `report`, `diff`, `trace` and others."""
 
 import sys
 from pathlib import Path
@@ -30,29 +30,27 @@ def list_() -> None:
     epilog="Example: lab show downed-service   Next: lab run downed-service",
 )
 def show(
-    name: Annotated[str, typer.Argument(help="a scenario's name, or the path of a .toml file")],
+    name: Annotated[str, typer.Argument(help="name of a scenario, or path of a .toml file")],
 ) -> None:
-    """Show one scenario: its question, its load, what is broken and when."""
+    """Show one scenario: its question, its load, and its faults over time."""
     from lab.report.terminal import listing
 
     listing.show_scenario(load_scenario(name), console(), name)
 
 
 @app.command(
-    rich_help_panel="Kept runs",
+    rich_help_panel="Saved runs",
     epilog="Example: lab report runs/20260101-101500-calm --html   "
-    "Next: lab claims, for what it proves",
+    "Next: lab claims, to see what it shows",
 )
 def report(
-    folder: Annotated[Path, typer.Argument(help="a run's folder, as `lab run` names it")],
+    folder: Annotated[Path, typer.Argument(help="folder of a run, as `lab run` prints it")],
     html: Annotated[
-        bool, typer.Option("--html", help="write its page anew, and say where it is")
+        bool, typer.Option("--html", help="write its page again, and print its path")
     ] = False,
-    plot: Annotated[
-        bool, typer.Option("--plot", help="also draw the course of the run in the terminal")
-    ] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="also draw the run over time")] = False,
 ) -> None:
-    """Show a kept run again."""
+    """Show a saved run again."""
     from lab.report.charts import ChartData
     from lab.report.html import page
     from lab.report.terminal import run as tables
@@ -73,15 +71,17 @@ def report(
 
 
 @app.command(
-    rich_help_panel="Kept runs",
+    rich_help_panel="Saved runs",
     epilog="Example: lab compare runs/20260101-101500-calm runs/20260101-101600-calm   "
-    "Next: lab report, for one of them alone",
+    "Next: lab report, to see one of them",
 )
 def compare(
-    one: Annotated[Path, typer.Argument(help="a run's folder, as `lab run` names it")],
-    other: Annotated[Path, typer.Argument(help="another one, of the same scenario at best")],
+    one: Annotated[Path, typer.Argument(help="folder of a run, as `lab run` prints it")],
+    other: Annotated[
+        Path, typer.Argument(help="folder of another run, if possible of the same scenario")
+    ],
 ) -> None:
-    """Set two kept runs beside each other: what was the same, and what came out differently."""
+    """Compare two saved runs: what was the same, and which results differ."""
     from lab.report.terminal.compare import render
 
     render(_load_result(one), _load_result(other), console())
@@ -94,10 +94,10 @@ def compare(
 def diff(
     service: Annotated[str, typer.Argument(help="posts, comments, moderation, query, or stack")],
     other: Annotated[
-        str, typer.Argument(help="compare sync-chain with this arrangement")
+        str, typer.Argument(help="the arrangement to compare with sync-chain")
     ] = "async-bus",
 ) -> None:
-    """Show a service's twins side by side: what asking and telling change in the code."""
+    """Show a service in two architectures, side by side: how the code differs."""
     from lab.cluster.arrangements import ARRANGEMENTS
     from lab.report.terminal import code_diff
     from lab.support.text import did_you_mean
@@ -111,10 +111,10 @@ def diff(
 
 @app.command(
     rich_help_panel="The code",
-    epilog="Example: lab design   Next: lab diff comments, to see it in the code",
+    epilog="Example: lab design   Next: lab diff comments, to see the code",
 )
 def design() -> None:
-    """Show the four steps of the course, made from the running code."""
+    """Show the four design steps of the course, as measured in the running system."""
     from lab.cluster.arrangements import ARRANGEMENTS
     from lab.report.terminal import listing as tables
     from lab.report.tracing import design as observed
@@ -122,18 +122,17 @@ def design() -> None:
     dependencies = {}
     for name in ARRANGEMENTS:
         with TemporaryDirectory(prefix="lab-design-") as folder:
-            found = run_until_done(observed.observed_dependencies(name, Path(folder)))
-            dependencies[name] = found
+            dependencies[name] = run_until_done(observed.observed_dependencies(name, Path(folder)))
     owners = observed.responsibilities("async-bus")
     tables.show_design(owners, dependencies, observed.goals("sync-chain"), console())
 
 
 @app.command(
-    rich_help_panel="Kept runs",
-    epilog="Example: lab claims   Next: lab run, for one that has no answer yet",
+    rich_help_panel="Saved runs",
+    epilog="Example: lab claims   Next: lab run, to test one that has no result yet",
 )
 def claims() -> None:
-    """List the claims of the course, and what the runs kept here say about each."""
+    """List the claims of the course, and what the runs saved here show about each."""
     from lab.report.terminal import listing
     from lab.results.run_folder import saved_runs
     from lab.scenarios import catalogue
@@ -164,42 +163,46 @@ def trace(
     what: Annotated[str, typer.Argument(help="comment, feed, or post")] = "comment",
     in_: Annotated[
         list[str] | None,
-        typer.Option("--in", metavar="NAME", help="an arrangement; may be repeated (the twins)"),
+        typer.Option(
+            "--in", metavar="NAME", help="in this arrangement; may be repeated (both twins)"
+        ),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="of this kept run, the slowest of `during`")
+        Path | None,
+        typer.Option(metavar="DIR", help="the slowest request of phase `during` in this saved run"),
     ] = None,
     id_: Annotated[
-        str | None, typer.Option("--id", metavar="TRACE", help="of the run, the one with this id")
+        str | None,
+        typer.Option("--id", metavar="TRACE", help="with --run: the request with this trace id"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
     otlp: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="write the spans as OTLP/JSON too, as for Jaeger"),
+        typer.Option(metavar="FILE", help="also write the spans as OTLP/JSON, for Jaeger"),
     ] = None,
 ) -> None:
-    """Follow one request through every process, and draw who waited for whom."""
+    """Follow one request through all processes, and draw which one waited for which."""
     from lab.report.tracing.trace import REQUESTS
     from lab.support.text import did_you_mean
 
     if what not in REQUESTS:
         fail(f"There is no request {what!r}. {did_you_mean(what, REQUESTS)}", 2)
     if id_ and not run:
-        fail("--id needs the run in which it was: lab trace --run runs/… --id TRACE", 2)
+        fail("--id needs the run of that trace. Try: lab trace --run runs/… --id TRACE", 2)
     if otlp and (otlp.is_dir() or not otlp.parent.is_dir()):
-        fail(f"--otlp {otlp}: expected a file's name, in a folder that is there.", 2)
+        fail(f"--otlp {otlp}: expected a file in an existing folder.", 2)
     traces = _traces_of_run(run, what, in_ or [], id_) if run else _new_traces(what, in_)
     if otlp:
-        from lab.report.tracing.otlp import to_otlp as as_otlp
+        from lab.report.tracing.otlp import to_otlp
 
         try:
-            otlp.write_text(as_otlp(traces), "utf-8")
+            otlp.write_text(to_otlp(traces), "utf-8")
         except OSError as error:
-            fail(f"--otlp {otlp}: can't be written: {error.strerror}.", 3)
+            fail(f"--otlp {otlp} can't be written: {error.strerror}.", 3)
     if json:
         from json import dumps
 
-        data = {"schema": "lab.trace/1", "traces": [story.to_data() for story in traces]}
+        data = {"schema": "lab.trace/1", "traces": [trace.to_data() for trace in traces]}
         sys.stdout.buffer.write(f"{dumps(data, indent=2)}\n".encode())
     else:
         from lab.report.terminal.trace import show_traces

@@ -11,31 +11,31 @@ app = typer.Typer()
 
 @app.command(
     rich_help_panel="A blog by hand",
-    epilog="Example: lab live   Next: kill comments with k, heal it with u; ? shows all keys",
+    epilog="Example: lab live   Next: press k to kill comments, u to heal it, ? for all keys",
 )
 def live(
     left: Annotated[str, typer.Argument(help="the arrangement on the left")] = "sync-chain",
     right: Annotated[str, typer.Argument(help="the arrangement on the right")] = "async-bus",
-    port: Annotated[int, typer.Option(help="of 127.0.0.1; 0 takes a free one", min=0)] = 0,
-    no_open: Annotated[bool, typer.Option("--no-open", help="open no browser")] = False,
-    bus: Annotated[str | None, typer.Option(help="log, course or nats")] = None,
+    port: Annotated[int, typer.Option(help="port of the page; 0: a free one", min=0)] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="do not open a browser")] = False,
+    bus: Annotated[str | None, typer.Option(help="event bus: log, course or nats")] = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="requests a second for each half (40)", min=0, max=1_000),
+        typer.Option(help="requests per second on each side (40)", min=0, max=1_000),
     ] = None,
     share: Annotated[
-        bool, typer.Option("--share", help="let others in this network look on, and only that")
+        bool, typer.Option("--share", help="let others in this network watch, read-only")
     ] = False,
-    share_port: Annotated[int, typer.Option(help="where they do; 0 takes a free one", min=0)] = 0,
+    share_port: Annotated[int, typer.Option(help="port for spectators; 0: a free one", min=0)] = 0,
     terminal: Annotated[
-        bool, typer.Option("--terminal", help="show it here instead of in a browser, same keys")
+        bool, typer.Option("--terminal", help="show it in this terminal, with the same keys")
     ] = False,
     script: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="a scenario, to be gone through with the space bar"),
+        typer.Option(metavar="FILE", help="a scenario; the space bar starts each step"),
     ] = None,
 ) -> None:
-    """Break it live: both architectures under a steady load on one page, and a key that kills."""
+    """Show both architectures under load on one page, and break them with keys."""
     from lab.cluster.errors import LabCannotRun
     from lab.domain.errors import Invalid
     from lab.live.app import LiveOptions, run_live
@@ -55,7 +55,7 @@ def live(
     if scenario and rate:
         scenario = scenario.at_rate(rate)
     if len(panes) < 2:
-        fail(f"{script} has one variant, and the console has two halves. Give it another one.", 2)
+        fail(f"{script} has one variant, but lab live shows two. Add another variant to it.", 2)
     options = LiveOptions(
         panes=panes,
         rate=rate if rate is not None else scenario.load.rate if scenario else RATE,

@@ -1,8 +1,7 @@
 """The `lab run` command.
 
-With `--predict` it first asks on the terminal for guesses. Questions go to stderr and answers come
-from stdin, so stdout contains only the result. An invalid answer is asked for again; an empty line
-skips the question.
+With `--predict` it first prompts for guesses. Prompts go to stderr, so stdout has only the result.
+After an invalid answer it prompts again; an empty line skips a question.
 """
 
 import shutil
@@ -28,20 +27,20 @@ from lab.commands.console import (
 # ── Guesses (`--predict`)
 
 _NO_INPUT = (
-    "--predict asks questions, and nobody is there to answer: the input has ended. "
+    "--predict asks questions, but the input has ended and nobody is there to answer. "
     'In a script or a notebook: lab.run("…", predict={"fails": "sync-chain"})'
 )
 
 
 def prompt_guesses(scenario: Any) -> list[Any]:
-    """The guesses typed on the terminal; exits with code 2 if stdin has ended."""
+    """Ask for guesses on the terminal; exits with code 2 if stdin has ended."""
     from lab.experiment import guesses
     from lab.experiment.guesses import GuessError, build_questions
 
     answers: list[Any] = []
     if scenario.question.strip():
         _echo_wrapped(f"{scenario.title}\n\n{' '.join(scenario.question.split())}\n")
-    _echo_wrapped("What do you think? Enter alone leaves a question out.")
+    _echo_wrapped("What do you expect? An empty line skips a question.")
     for number, question in enumerate(build_questions(scenario), 1):
         _echo_wrapped(f"\n{number}. {question.text}\n   (Expected: {question.expected}.)")
         for variant in ("",) if question.kind == "who" else question.variants:
@@ -87,87 +86,88 @@ def _read_answer(prompt: str) -> str:
 app = typer.Typer()
 
 ALL = "all"
-TERSE_MIN_SCENARIOS = (
-    5  # from this many scenarios on: a line each, and the tables with `lab report`
-)
+TERSE_MIN_SCENARIOS = 5
+"""From this many scenarios on, each has one line; `lab report` shows the tables."""
 
 
 @app.command(
     rich_help_panel="Scenarios",
     epilog="Example: lab run slow-service downed-service --quick   "
-    "Next: lab claims, to see which claims have been answered",
+    "Next: lab claims, to see what the runs show",
 )
 def run(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="scenarios by name, paths of .toml files, or: all", metavar="NAMES"),
+        typer.Argument(help="names of scenarios, paths of .toml files, or: all", metavar="NAMES"),
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option(help="run all with this tag, as `lab list` shows them; may be repeated"),
+        typer.Option(help="run all scenarios with this tag; may be repeated"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="half the time, half the samples")] = False,
-    json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
-    seed: Annotated[int, typer.Option(help="what fixes the schedule of arrivals")] = 7,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    seed: Annotated[int, typer.Option(help="seed of the schedule of arrivals")] = 7,
     rate: Annotated[
-        float | None, typer.Option(help="arrivals a second for each variant", min=0.1, max=1_000)
+        float | None, typer.Option(help="arrivals per second for each variant", min=0.1, max=1_000)
     ] = None,
     repeat: Annotated[
-        int, typer.Option(help="run each so many times, by turns, into one result", min=1, max=50)
+        int, typer.Option(help="run each N times, alternating, and pool the results", min=1, max=50)
     ] = 1,
     only: Annotated[
         list[str] | None, typer.Option(help="run only this variant; may be repeated")
     ] = None,
     bus: Annotated[
         str | None,
-        typer.Option(help="run on this bus: log, nats, or nats://HOST:PORT, a cluster that is up"),
+        typer.Option(help="event bus: log, nats, or nats://HOST:PORT of a running cluster"),
     ] = None,
     with_: Annotated[
         Path | None,
         typer.Option(
             "--with",
             metavar="TARGET",
-            help="your own services, as one more variant; --bus log puts the lab's log in the "
-            "place of their bus",
+            help="your own services, as an additional variant; with --bus log, the lab's log "
+            "replaces their bus",
         ),
     ] = None,
     replace: Annotated[
         str | None,
         typer.Option(
             metavar="SERVICE=TARGET",
-            help="your own service in the place of one of the lab's, on the course's bus, as one "
-            "more variant",
+            help="your own service instead of one of the lab's, on the course's bus, as an "
+            "additional variant",
         ),
     ] = None,
-    predict: Annotated[
-        bool, typer.Option("--predict", help="ask first what you think will come out")
-    ] = False,
+    predict: Annotated[bool, typer.Option("--predict", help="first ask what you expect")] = False,
     plot: Annotated[
-        bool, typer.Option("--plot", help="draw the course of the run, too (not with --json)")
+        bool, typer.Option("--plot", help="also draw the run over time (not with --json)")
     ] = False,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="keep the run, its databases too, under this folder"),
+        typer.Option(metavar="DIR", help="save the run in this folder, with its databases"),
     ] = None,
 ) -> None:
-    """Run scenarios and print what was measured: who got slow, who failed, what was lost."""
+    """Run scenarios and print what was measured: what was slow, failed or lost."""
     from lab.cluster.errors import LabCannotRun
     from lab.experiment import guesses
     from lab.experiment.runner import RepeatedRun
     from lab.report.charts import ChartData
+    from lab.report.sections import headline
     from lab.report.terminal import run
     from lab.report.terminal.plots import print_plots
-    from lab.report.terminal.progress import ProgressDisplay, headline
+    from lab.report.terminal.progress import ProgressDisplay
     from lab.results.run_folder import RUNS, create_run_folder, drop_databases
     from lab.scenarios.overrides import apply_overrides, load_targets
 
     if json and plot:
-        fail("--json prints one document and nothing else, so there is no place for --plot.", 2)
+        fail(
+            "--json prints one document and nothing else, so there is no place for --plot.",
+            2,
+        )
     chosen = _select_scenarios(names or [], tag or [])
     overrides: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
     service_name, equals, path = (replace or "").partition("=")
     if replace and not (service_name and equals and path):
-        fail(f"--replace: saw {replace!r}; meant was SERVICE=TARGET: comments=mine.toml.", 2)
+        fail(f"--replace: saw {replace!r}, expected SERVICE=TARGET, as comments=mine.toml.", 2)
     overrides |= or_usage_error(load_targets, with_, {service_name: path} if replace else {})
     chosen = [
         or_usage_error(partial(apply_overrides, scenario, **overrides)) for scenario in chosen
@@ -208,7 +208,7 @@ def run(
                 run.render(result, console())
                 if plot:
                     print_plots(result, ChartData.read(result, repeated.folder), console())
-                echo_error(f"\nKept in {repeated.folder}")
+                echo_error(f"\nSaved in {repeated.folder}")
     if json and results:
         documents = [result.to_json() for result in results]
         document = documents[0] if len(chosen) == 1 else f"[{','.join(documents)}]\n"
@@ -216,38 +216,35 @@ def run(
     elif len(results) > 1:
         run.summary(results, console(), list_failures=terse)
     if terse:
-        echo_error(f"\nEach is kept in {keep or RUNS}: `lab report` shows it whole.")
+        echo_error(f"\nAll runs are saved in {keep or RUNS}: `lab report` shows one in full.")
     raise typer.Exit(max([*codes, *(result.exit_code for result in results)]))
 
 
 def save_report(result: Any, folder: Path) -> None:
-    """Write the run's page into its folder; if that fails, print why and go on."""
+    """Write the run's page into its folder; if that fails, print why and continue."""
     from lab.report.html import page
 
     try:
         page.save(result, folder)
     except OSError as error:
-        echo_error(f"{folder / page.NAME} could not be written: {error.strerror or error}.")
+        echo_error(f"{folder / page.NAME} can't be written: {error.strerror or error}.")
 
 
 def _select_scenarios(names: Sequence[str], tags: Sequence[str]) -> list[Any]:
-    """The scenarios to run: those given by name, then the others of `all` or the tags."""
+    """The scenarios to run: those given by name, then the other ones of `all` or the tags."""
     from lab.scenarios import catalogue
 
     if not names and not tags:
-        fail("Which scenario? `lab list` shows them; `lab run all` runs every one.", 2)
+        fail("Which scenario? `lab list` shows all; `lab run all` runs them.", 2)
     try:
         tagged = catalogue.find_tagged(tags) if tags else ()
-        many = [
-            one
-            for one in (catalogue.builtin_scenarios() if ALL in names else tagged)
-            if _can_run(one)
-        ]
+        candidates = catalogue.builtin_scenarios() if ALL in names else tagged
+        runnable = [scenario for scenario in candidates if _can_run(scenario)]
     except catalogue.UnknownName as error:
         fail(error, 2)
     chosen = [load_scenario(name) for name in names if name != ALL]
     chosen_names = {scenario.name for scenario in chosen}
-    return [*chosen, *(one for one in many if one.name not in chosen_names)]
+    return [*chosen, *(more for more in runnable if more.name not in chosen_names)]
 
 
 def _can_run(scenario: Any) -> bool:
@@ -259,6 +256,6 @@ def _can_run(scenario: Any) -> bool:
             require_client()
             find_server()
         except NatsNotInstalled as missing:
-            echo_error(f"{scenario.name} is left out. {missing}")
+            echo_error(f"{scenario.name} is skipped. {missing}")
             return False
     return True

@@ -23,14 +23,16 @@ def up(
     ] = "both",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SWITCH=VALUE", help="as dead_letter=true; may be repeated"),
+        typer.Option(
+            "--set", metavar="SWITCH=VALUE", help="such as dead_letter=true; may be repeated"
+        ),
     ] = None,
     bus: Annotated[
         str | None,
         typer.Option(help="the same as --set bus=…: log, course, nats, or nats://HOST:PORT"),
     ] = None,
 ) -> None:
-    """Start the stacks on their by-hand ports, and keep them up until Ctrl-C."""
+    """Start the stacks on their fixed ports, and keep them running until Ctrl-C."""
     from lab.domain.services import BY_HAND_PORTS, TWINS
     from lab.results.run_folder import create_run_folder
     from lab.sandbox.control_client import find_running_labs
@@ -45,7 +47,7 @@ def up(
     options = or_usage_error(settings_by_stack, assignments, stacks)
     if conflicting := [lab for lab in find_running_labs() if set(stacks) & set(lab.stacks)]:
         fail(
-            f"A lab is up already (pid {conflicting[0].pid}): use it, or end it with Ctrl-C there.",
+            f"A lab is already running (pid {conflicting[0].pid}). Use it, or end it with Ctrl-C.",
             3,
         )
     run_until_done(run_up(which, make_run_folder(create_run_folder, "up"), echo, options=options))
@@ -121,14 +123,14 @@ def heal(
     target: Annotated[str | None, typer.Argument(help="only faults on this service")] = None,
     kind: Annotated[str | None, typer.Option(help="only faults of this kind")] = None,
     stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
-    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+    pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
-    """Take faults back from a running `lab up`, and show what they did."""
+    """Remove faults from a running `lab up`, and show what they did."""
+    from lab.sandbox import control_client
     from lab.sandbox.control_client import ControlError, find_lab
-    from lab.sandbox.control_client import heal as take_back
 
     try:
-        for line in take_back(find_lab(pid), target, kind, stack):
+        for line in control_client.heal(find_lab(pid), target, kind, stack):
             echo(line)
     except ControlError as error:
         fail(error, error.exit_code)
@@ -136,20 +138,22 @@ def heal(
 
 @app.command(
     rich_help_panel="A blog by hand",
-    epilog="Example: lab events --follow   Next: lab events --dead, for what failed",
+    epilog="Example: lab events --follow   Next: lab events --dead, to see dead letters",
 )
 def events(
-    after: Annotated[int, typer.Option(help="only those behind this number", min=0)] = 0,
+    after: Annotated[int, typer.Option(help="only events after this number", min=0)] = 0,
     type_: Annotated[
-        str | None, typer.Option("--type", help="only this type, as CommentCreated")
+        str | None, typer.Option("--type", help="only this type, such as CommentCreated")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="go on until Ctrl-C")] = False,
-    dead: Annotated[bool, typer.Option("--dead", help="what services laid aside")] = False,
-    json: Annotated[bool, typer.Option("--json", help="a line of JSON for each")] = False,
-    stack: Annotated[str | None, typer.Option(help="of this stack (async-bus)")] = None,
-    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="continue until Ctrl-C")] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="show the dead letters of the services")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="one line of JSON for each")] = False,
+    stack: Annotated[str | None, typer.Option(help="only of this stack (async-bus)")] = None,
+    pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
-    """Show the events on the bus of a running `lab up`, or those that could not be applied."""
+    """Show the events on the bus of a running `lab up`, or its dead letters."""
     from lab.sandbox.control_client import ControlError, find_lab
     from lab.sandbox.events import show_dead_letters, show_events
 
@@ -165,18 +169,18 @@ def events(
 
 @app.command(
     rich_help_panel="A blog by hand",
-    epilog="Example: lab redrive query   Next: lab events --dead, for what failed again",
+    epilog="Example: lab redrive query   Next: lab events --dead, to see what failed again",
 )
 def redrive(
-    service: Annotated[str | None, typer.Argument(help="only what this service laid aside")] = None,
+    service: Annotated[str | None, typer.Argument(help="only dead letters of this service")] = None,
     stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
-    pid: Annotated[int | None, typer.Option(help="which lab, if several run")] = None,
+    pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
-    """Apply dead letters of a running `lab up` again."""
+    """Apply the dead letters of a running `lab up` again."""
+    from lab.sandbox import events
     from lab.sandbox.control_client import ControlError, find_lab
-    from lab.sandbox.events import redrive as send_again
 
     try:
-        send_again(find_lab(pid), echo, service, stack)
+        events.redrive(find_lab(pid), echo, service, stack)
     except ControlError as error:
         fail(error, error.exit_code)

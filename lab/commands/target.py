@@ -16,25 +16,24 @@ app = typer.Typer()
     epilog="Example: lab adopt ../my-blog   Next: lab validate my-blog.toml",
 )
 def adopt(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder with the services")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder with the services")],
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="what to write (DIR.toml, here)")
+        Path | None, typer.Option(metavar="FILE", help="file to write (DIR.toml in this folder)")
     ] = None,
 ) -> None:
-    """Write a first target file by looking at a folder. Nothing in it is run."""
-    from lab.external.adopt.write import NoServiceFound
-    from lab.external.adopt.write import adopt as look
+    """Write a first target file for the services in a folder. Starts nothing."""
+    from lab.external.adopt import write
 
     file = to or Path(f"{folder.resolve().name or 'mine'}.toml")
     try:
-        guesses = look(folder, file)
-    except (NoServiceFound, FileExistsError, NotADirectoryError) as error:
+        guesses = write.adopt(folder, file)
+    except (write.NoServiceFound, FileExistsError, NotADirectoryError) as error:
         fail(error, 2)
     except OSError as error:
-        fail(f"{file} can't be written: {error.strerror or error}. Try --to ELSEWHERE.toml.", 3)
-    echo(f"{file} is written. Nothing was run.")
+        fail(f"{file} can't be written: {error.strerror or error}. Try --to OTHER.toml.", 3)
+    echo(f"{file} is written. Nothing was started.")
     if guesses:
-        echo(f"Guesses that need your eye: {len(guesses)}")
+        echo(f"Guesses to check: {len(guesses)}")
         for line in guesses:
             echo(f"  {line}")
     echo(f"Next: lab validate {file}")
@@ -45,19 +44,17 @@ def adopt(
     epilog="Example: lab check my-blog.toml   Next: lab run downed-service --with my-blog.toml",
 )
 def check(
-    file: Annotated[Path, typer.Argument(metavar="TARGET", help="the target's file")],
+    file: Annotated[Path, typer.Argument(metavar="TARGET", help="file of the target")],
     json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
     contract: Annotated[
-        bool, typer.Option("--contract", help="only the contract, and no outage: some seconds")
+        bool, typer.Option("--contract", help="only the contract, without outages: a few seconds")
     ] = False,
-    bus: Annotated[
-        str, typer.Option(help="log puts the lab's log in the place of your bus")
-    ] = "own",
+    bus: Annotated[str, typer.Option(help="log: the lab's log replaces your bus")] = "own",
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")
     ] = None,
 ) -> None:
-    """Try your own services: their contract, then a few outages. What holds, and what does not."""
+    """Check your services: the contract, then some outages. What holds, and what does not?"""
     from lab.conformance import formats
     from lab.conformance.outages import OUTAGES
     from lab.conformance.runner import check_system
@@ -69,7 +66,7 @@ def check(
         fail("\n".join((*problems, *hint)), 2)
     outages = () if contract else OUTAGES
     card = run_until_done(
-        check_system(target, outages, lambda what: echo_error(f"... {what}"), bus)
+        check_system(target, outages, lambda step: echo_error(f"... {step}"), bus)
     )
     if junit is not None:
         try:
@@ -84,7 +81,7 @@ def check(
 
 
 def is_target_file(name: str) -> bool:
-    """Whether the name is that of a target file. Ends the command if the file is malformed."""
+    """Whether this is the name of a target file; exits with code 2 if the file is malformed."""
     from lab.external.target import TargetError, is_target
 
     path = Path(name)
@@ -101,8 +98,8 @@ def validate(file: Path) -> None:
 
     target = _load_target(file)
     problems = list(start_problems(target))
-    what = "is understood, and can't be started here as it is" if problems else "can be started"
-    echo(f"{file} {what}. Services: {', '.join(target.services)}.")
+    state = "is valid, but can't be started here" if problems else "can be started"
+    echo(f"{file} {state}. Services: {', '.join(target.services)}.")
     for sentence in problems:
         echo(sentence)
     if without_sidecar := [name for name in target.services if not target.can_have_sidecar(name)]:
@@ -124,5 +121,6 @@ def _load_target(file: Path) -> Any:
 
 def _replace_hint(file: Path) -> str:
     return (
-        f"It is a part: lab run downed-service --replace NAME={file} puts it among the lab's own."
+        f"It is a part of a blog: lab run downed-service --replace NAME={file} runs it with the "
+        "lab's services."
     )

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections import namedtuple
 from collections.abc import Iterator
 from importlib import metadata
@@ -31,7 +30,9 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     processes whose pids are in this list."""
     mine: list[int] = []
     every = process_tree.find_leftovers
-    monkeypatch.setattr(process_tree, "find_leftovers", lambda: [x for x in every() if x.pid in mine])
+    monkeypatch.setattr(
+        process_tree, "find_leftovers", lambda: [found for found in every() if found.pid in mine]
+    )
     monkeypatch.setattr(doctor, "BY_HAND_PORTS", {"sync-chain": {"posts": _free_port()}})
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -78,9 +79,7 @@ def left_behind(alone: list[int]) -> Iterator[psutil.Process]:
     process.communicate()
 
 
-def test_a_left_over_process_ends_only_with_fix(
-    left_behind: psutil.Process,
-) -> None:
+def test_a_left_over_process_ends_only_with_fix(left_behind: psutil.Process) -> None:
     findings = run_checks()
     found = find_only(f"process {left_behind.pid}", findings)
     assert (found.level, found.hint) == ("bad", "lab doctor --fix ends it.")
@@ -97,9 +96,7 @@ def test_a_suspended_left_over_process_is_ended_too(left_behind: psutil.Process)
     assert_ended(left_behind)
 
 
-def test_a_stale_note_is_removed_only_with_fix(
-    tmp_path: Path,
-) -> None:
+def test_a_stale_instance_file_is_removed_only_with_fix() -> None:
     with registered_instance(_running_lab({})) as path:
         assert find_only("A lab runs", run_checks()).level == "ok"
         path.write_text("{}")
@@ -121,7 +118,7 @@ def test_a_taken_port_is_bad_and_its_holder_is_named() -> None:
         holder.bind(("127.0.0.1", port))
         holder.listen()
         findings = run_checks()
-        found = find_only(f"Port {port} (posts of sync-chain) is taken", findings)
+        found = find_only(f"Port {port} (posts of sync-chain) is in use", findings)
         assert found.level == "bad"
         assert f"pid {os.getpid()}" in found.message or "another user" in found.message
         assert exit_code(findings) == 3
@@ -133,15 +130,8 @@ def test_a_taken_port_is_bad_and_its_holder_is_named() -> None:
             assert (found.level, "running lab" in found.message) == ("ok", True)
 
 
-def test_the_doctor_requires_what_the_project_requires() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = dict(line.split(">=") for line in project["dependencies"])
-    assert asked == doctor.MIN_VERSIONS
-    assert project["requires-python"] == ">=" + ".".join(map(str, doctor.MIN_PYTHON))
-
-
 def test_a_missing_and_an_old_package_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {"aiohttp": "3.14.3", "pydantic": "2.11.0b1"}
+    versions = {"aiohttp": "3.14.3", "pydantic": "2.11.0", "pytest": "0.1"}
 
     def version(name: str) -> str:
         if name == "rich":
@@ -150,9 +140,12 @@ def test_a_missing_and_an_old_package_are_bad(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(metadata, "version", version)
     findings = run_checks()
-    assert find_only("aiohttp 3.14.3 is older than 3.14.4", findings).level == "bad"
+    assert (
+        find_only("aiohttp 3.14.3 is installed: the lab needs aiohttp>=", findings).level == "bad"
+    )
     assert find_only("rich is not installed", findings).hint.endswith("pip install -e .")
-    assert "pydantic 2.11.0b1" in find_only("Installed:", findings).message
+    assert "pydantic 2.11.0" in find_only("Installed:", findings).message
+    assert not [finding for finding in findings if "pytest" in finding.message]  # an extra
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
@@ -179,8 +172,8 @@ def test_a_folder_in_which_nothing_can_be_written_is_bad(
     file = tmp_path / "runs"
     file.write_text("")
     findings = run_checks(folder=file)
-    assert find_only("Nothing can be written", findings).level == "bad"
-    assert find_only("disk: could not be looked at", findings).level == "warn"
+    assert find_only("not writable", findings).level == "bad"
+    assert find_only("disk: the check failed", findings).level == "warn"
 
 
 @pytest.mark.parametrize(
@@ -202,16 +195,14 @@ def test_what_would_be_in_the_figures_is_a_warning(
     assert exit_code(findings) == 0
 
 
-def test_a_check_that_fails_keeps_what_it_found(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_check_that_fails_keeps_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def _eyes(fix: bool, folder: Path) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "One is fine.")
         raise ModuleNotFoundError("No module named 'glasses'")
 
     monkeypatch.setattr(doctor, "CHECKS", (_eyes,))
     assert [finding.level for finding in run_checks()] == ["ok", "warn"]
-    assert "glasses" in find_only("eyes: could not be looked at", run_checks()).message
+    assert "glasses" in find_only("eyes: the check failed", run_checks()).message
 
 
 def test_the_doctor_can_be_loaded_without_any_package() -> None:
@@ -220,7 +211,7 @@ def test_the_doctor_can_be_loaded_without_any_package() -> None:
         "from lab.commands.doctor import run_checks\n"
         "print([f.message for f in run_checks() if f.level == 'bad'])"
     )
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "psutil is not installed." in told.stdout
+    assert "packaging is not installed." in printed.stdout

@@ -142,7 +142,7 @@ def test_a_scenario_from_a_file_is_shown_with_its_command(tmp_path: Path) -> Non
         (["diff", "comments", "requestreply"], "Did you mean 'request-reply'?"),
         (["up", "sync-chian"], "Did you mean 'sync-chain'?"),
         (["fault", "latency"], "Try: lab fault latency comments"),
-        (["run"], "`lab run all` runs every one"),
+        (["run"], "`lab run all` runs them"),
         (["run", "--tag", "cain"], "Did you mean 'chain'?"),
         (["report", "nowhere"], "nowhere: can't be read"),
         (["compare", "nowhere", "there"], "nowhere: can't be read"),
@@ -216,7 +216,7 @@ def test_a_folder_that_can_not_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     said = invoke_lab("run", "calm", "--keep", "taken", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (3, "")
-    assert said.stderr.startswith("No folder can be made for the run")
+    assert said.stderr.startswith("The folder of the run can't be created")
     assert len(said.stderr.splitlines()) == 1
     assert "--keep" in said.stderr
     assert (tmp_path / "taken").is_file()

@@ -46,7 +46,7 @@ def test_a_hostile_title_is_only_text_in_a_terminal(tmp_path: Path) -> None:
     assert "[/red][bold]Title [link=http://x]" in join_lines(said.stdout)
     assert "✗ fails" in said.stdout
     # FORCE_COLOR turns on colours, not a progress display in a pipe.
-    assert re.fullmatch(r"\nKept in x\[/red\]/\S+-own\n", said.stderr)
+    assert re.fullmatch(r"\nSaved in x\[/red\]/\S+-own\n", said.stderr)
 
 
 def test_progress_goes_to_stderr_and_only_results_to_stdout(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
         finally:
             process.kill()  # only if it ignored the signal
     assert (process.returncode, out) == (code, "")
-    assert said == "Stopped. All faults are taken back and all processes ended.\n"
+    assert said == "Stopped. All faults are removed and all processes have ended.\n"
     assert not list(find_processes(process.pid))
     (kept,) = (tmp_path / "runs").iterdir()
     assert not (kept / "data").exists()

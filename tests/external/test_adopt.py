@@ -214,6 +214,6 @@ def test_nothing_of_what_is_there_is_run(tmp_path: Path) -> None:
     write_files(files, tmp_path / "theirs")
     told = invoke_lab("adopt", "theirs", "--to", "mine.toml", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
-    assert "mine.toml is written. Nothing was run." in told.stdout
+    assert "mine.toml is written. Nothing was started." in told.stdout
     assert "Next: lab validate mine.toml" in told.stdout
     assert not mark.exists()

@@ -164,7 +164,7 @@ def test_a_service_of_theirs_may_end_by_itself() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--replace", "comments"], "meant was SERVICE=TARGET: comments=mine.toml."),
+        (["--replace", "comments"], "expected SERVICE=TARGET, as comments=mine.toml."),
         (["--with", "nowhere.toml"], "nowhere.toml: can't be read"),
     ],
 )

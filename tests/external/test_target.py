@@ -187,7 +187,7 @@ def test_what_would_not_start_here_is_said_beforehand(tmp_path: Path) -> None:
     ]
     told = invoke_lab("validate", "my blog.toml", cwd=tmp_path)
     assert told.returncode == 0
-    assert "is understood, and can't be started here as it is. Services: posts" in told.stdout
+    assert "is valid, but can't be started here. Services: posts" in told.stdout
     assert "no shell is in between" in told.stdout
 
 
