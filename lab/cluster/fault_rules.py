@@ -15,7 +15,7 @@ from lab.cluster.arrangements import (
     ExternalServices,
     with_engine,
 )
-from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
+from lab.domain.services import BUS, CALLERS_OF, EVENT_CONSUMERS, HOPS, MONOLITH, SERVICES
 from lab.faults.kinds import CLIENT, Fault, NewVersionFault, PartitionFault, PoisonFault
 from lab.support.text import did_you_mean
 
@@ -74,25 +74,6 @@ def no_sidecar_note(*targets: str) -> str:
 
 # ── All services
 
-EVENT_CONSUMERS: dict[str, tuple[str, ...]] = {
-    "PostCreated": ("comments", "query"),
-    "CommentCreated": ("moderation", "query"),
-    "CommentModerated": ("comments",),
-    "CommentUpdated": ("query",),
-}
-"""The consumers of each event, where services keep copies of each other's data."""
-
-NON_PUBLISHERS = ("query",)
-"""Services that publish nothing; a second replica of any other would publish everything twice."""
-
-CALLERS_OF: dict[str, tuple[str, ...]] = {
-    "posts": ("comments", "query"),
-    "comments": ("query",),
-    "moderation": ("comments",),
-    "query": (),
-}
-"""The callers of each service, where services ask each other for data."""
-
 CALLERS = (*SERVICES, BUS, CLIENT)
 """The callers that a partition can cut off: services, the bus, and callers without a name."""
 
@@ -101,7 +82,11 @@ def consumers_of(arrangement: Arrangement) -> tuple[str, ...]:
     """The lab's services that consume events in the arrangement."""
     if arrangement.ask_by is not None or arrangement.external is not None:
         return ()
-    return tuple(name for name in SERVICES if any(name in who for who in EVENT_CONSUMERS.values()))
+    return tuple(
+        name
+        for name in SERVICES
+        if any(name in consumers for consumers in EVENT_CONSUMERS.values())
+    )
 
 
 def known_targets() -> tuple[str, ...]:

@@ -20,10 +20,9 @@ import psutil
 
 from lab.cluster.control_client import ControlResponse
 from lab.cluster.errors import LabCannotRun
-from lab.cluster.fault_rules import EVENT_CONSUMERS
 from lab.cluster.stack import Stack
 from lab.domain.events import Envelope
-from lab.domain.services import BUS
+from lab.domain.services import BUS, EVENT_CONSUMERS
 from lab.faults.kinds import DownFault, Fault, HangFault, PoisonFault, parse_fault
 
 # ── Poison events

@@ -16,7 +16,7 @@ from lab.cluster.errors import LabCannotRun
 from lab.cluster.ports import reserve
 from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
-from lab.domain.services import BUS
+from lab.domain.services import BUS, ENTRY_POINTS
 from lab.support.nats import NatsNotInstalled, find_server, require_client
 
 _POLL_EVERY_S = 0.01
@@ -95,7 +95,7 @@ class Stack:
     @property
     def entry_urls(self) -> Mapping[str, str]:
         """The URLs that the load calls, by the name of the service that responds."""
-        return {name: self.urls[name] for name in ("posts", "comments", "query")}
+        return {name: self.urls[name] for name in ENTRY_POINTS}
 
     @property
     def ids_are_ordered(self) -> bool:

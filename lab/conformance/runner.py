@@ -22,7 +22,7 @@ from lab.conformance.report_card import (
     ReportCard,
     ReportSection,
 )
-from lab.domain.services import BUS
+from lab.domain.services import BUS, ENTRY_POINTS
 from lab.experiment.checker import CannotCheck, check
 from lab.experiment.readback import read_external_state
 from lab.external.arrangement import LOG, OWN, arrangement_of, lab_name
@@ -35,7 +35,6 @@ from lab.support.text import plain
 
 CALM_S, BROKEN_S = 0.5, 1.5
 SETTLED_WITHIN_S = 6.0
-_ENDPOINTS = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
 _MAX_LINE = 200
 _CONTRACT = "contract"
 
@@ -182,7 +181,7 @@ class CheckRun:
     def _endpoints_of(self, process: str) -> tuple[str, ...]:
         """The endpoints that this process itself serves."""
         return tuple(
-            asked for role, asked in _ENDPOINTS.items() if self._process_for(role) == process
+            asked for role, asked in ENTRY_POINTS.items() if self._process_for(role) == process
         )
 
     def _process_for(self, role: str) -> str | None:

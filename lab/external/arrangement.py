@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lab.cluster.arrangements import ARRANGEMENTS, Arrangement, ExternalServices
 from lab.cluster.bus_engines import COURSE
-from lab.domain.services import BUS, SERVICES
+from lab.domain.services import BUS, ENTRY_POINTS, SERVICES
 from lab.external.target import Target
 from lab.support.text import did_you_mean
 
@@ -41,16 +41,12 @@ def arrangement_replacing(replaced: str, target: Target) -> Arrangement:
     service = matching_service(replaced, target)
     external = ExternalServices(
         (replaced,),
-        entry_points=(replaced,) if replaced in ACTION_OF else (),
+        entry_points=(replaced,) if replaced in ENTRY_POINTS else (),
         without_sidecar=() if target.can_have_sidecar(service) else (replaced,),
         by_name=bool(target.hosts),
     )
     programs = {**own.programs, **COURSE, replaced: WRAPPER}
     return replace(own, programs=programs, replaced=external)
-
-
-ACTION_OF = {"posts": "create_post", "comments": "create_comment", "query": "read_feed"}
-"""The load's action that each service handles."""
 
 
 def matching_service(replaced: str, target: Target) -> str:

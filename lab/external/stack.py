@@ -22,9 +22,8 @@ from lab.cluster.errors import LabCannotRun
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.domain.services import BUS
+from lab.domain.services import BUS, ENTRY_POINTS
 from lab.external.arrangement import (
-    ACTION_OF,
     LOG,
     OWN,
     arrangement_of,
@@ -255,8 +254,8 @@ class MixedStack(Stack):
 
 def _with_action_on(replaced: str, target: Target) -> Target:
     """The target with the load's action for `part` assigned to the service `part`."""
-    if replaced not in ACTION_OF:
+    if replaced not in ENTRY_POINTS:
         return target
-    name = ACTION_OF[replaced]
+    name = ENTRY_POINTS[replaced]
     action = getattr(target.actions, name).model_copy(update={"service": replaced})
     return target.model_copy(update={"actions": target.actions.model_copy(update={name: action})})

@@ -6,20 +6,11 @@ from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS, Arrangement, next_hop, with_engine
 from lab.cluster.bus_engines import engine
-from lab.cluster.fault_rules import CALLERS_OF, EVENT_CONSUMERS
 from lab.domain.errors import Invalid
-from lab.domain.services import BUS, HOPS, TWINS
+from lab.domain.services import BUS, CALLERS_OF, EVENT_CONSUMERS, HOPS, PUBLISHER_OF, TWINS
 
 ENGINES = ("log", "course", "nats")
 CLIENT = "client"
-
-PUBLISHER_OF = {
-    "PostCreated": "posts",
-    "CommentCreated": "comments",
-    "CommentModerated": "moderation",
-    "CommentUpdated": "comments",
-}
-"""The publisher of each event type."""
 
 
 @dataclass(frozen=True)

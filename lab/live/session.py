@@ -155,7 +155,7 @@ class Session:
             "variants": [
                 {
                     "name": stack.name,
-                    "urls": {name: stack.urls[name] for name in ("posts", "comments", "query")},
+                    "urls": dict(stack.entry_urls),
                     "seed_posts": posts,
                 }
                 for stack, posts in zip(stacks, seeds, strict=True)

@@ -23,11 +23,11 @@ from time import perf_counter
 from typing import Any, Literal
 
 from lab.cluster.arrangements import next_hop
-from lab.cluster.fault_rules import EVENT_CONSUMERS, consumers_of
+from lab.cluster.fault_rules import consumers_of
 from lab.cluster.stack import Stack
-from lab.domain.services import BUS, HOPS, MONOLITH
+from lab.domain.services import BUS, EVENT_CONSUMERS, HOPS, MONOLITH, PUBLISHER_OF
 from lab.live.load_client import Report
-from lab.live.panes import CLIENT, PUBLISHER_OF
+from lab.live.panes import CLIENT
 
 # ── States of the processes
 

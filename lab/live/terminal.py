@@ -25,6 +25,8 @@ from rich.text import Text
 
 from lab.cluster.errors import LabCannotRun
 from lab.domain.errors import ServiceError
+from lab.domain.services import CALLERS_OF
+from lab.faults.kinds import CLIENT
 from lab.live.blog import BlogClient
 from lab.live.broadcast import HISTORY_S
 from lab.live.commentary import FIGURES_WINDOW_S, PaneFigures, measure_pane
@@ -134,8 +136,8 @@ def _render_figures(figures: PaneFigures) -> list[Text]:
         _render_figure("writes that succeed", _format_share(figures.writes), figures.writes),
         _render_figure("how old the feed is", age, 1.0 if figures.feed_age_s < 1 else 0.95),
         Text(
-            f"answered {_format_ms(figures.answered_ms)}, visible {_format_ms(figures.visible_ms)}, "
-            f"read {_format_ms(figures.read_ms)}",
+            f"answered {_format_ms(figures.answered_ms)}, "
+            f"visible {_format_ms(figures.visible_ms)}, read {_format_ms(figures.read_ms)}",
             style="dim",
         ),
     ]
@@ -208,14 +210,6 @@ MIXES: tuple[dict[str, float], ...] = (
     {"read_feed": 9, "create_post": 0.3, "create_comment": 0.7},
     {"read_feed": 2, "create_post": 2, "create_comment": 6},
 )
-
-PARTITION_CALLERS = {
-    "posts": "query",
-    "comments": "query",
-    "moderation": "comments",
-    "query": "client",
-}
-"""The caller that a partition cuts off from a service: the one that the cut hurts most."""
 
 KeyAction = Callable[[], Awaitable[None] | None]
 
@@ -310,7 +304,8 @@ class KeyBindings:
             one.resolved_arrangement for one in self._session.panes if one.name == pane
         )
         tells = arrangement.ask_by is None
-        return {"from": "event-bus" if tells else PARTITION_CALLERS[self.screen.target]}
+        callers = CALLERS_OF[self.screen.target] or (CLIENT,)
+        return {"from": "event-bus" if tells else callers[-1]}
 
     async def _heal(self, target: str | None) -> None:
         self._session.require_up()

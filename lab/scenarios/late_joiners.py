@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lab.cluster.bus_engines import engine
-from lab.cluster.fault_rules import NON_PUBLISHERS, consumers_of
-from lab.domain.services import SERVICES
+from lab.cluster.fault_rules import consumers_of
+from lab.domain.services import NON_PUBLISHERS, SERVICES
 from lab.scenarios.spec import HistorySpec, LoadSpec, NewcomerSpec, PhasesSpec, VariantSpec
 from lab.support.text import did_you_mean
 
@@ -40,7 +40,9 @@ def halved(
     """
     return {
         "history": history and HistorySpec(events=max(1, history.events // 2)),
-        "newcomer": tuple(one.model_copy(update={"at": one.at * share}) for one in newcomers),
+        "newcomer": tuple(
+            newcomer.model_copy(update={"at": newcomer.at * share}) for newcomer in newcomers
+        ),
     }
 
 

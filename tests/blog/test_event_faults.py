@@ -15,13 +15,11 @@ import requests
 
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.fault_rules import (
-    CALLERS_OF,
-    EVENT_CONSUMERS,
     consumers_of,
     why_fault_impossible,
     why_fault_inapplicable,
 )
-from lab.domain.services import SERVICES
+from lab.domain.services import CALLERS_OF, EVENT_CONSUMERS, PUBLISHER_OF, SERVICES
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
 from lab.sandbox.control_client import ControlError
@@ -138,24 +136,32 @@ async def test_a_consumer_cut_off_from_the_bus_catches_up(careful: RecordingCons
 # ── Where a fault applies
 
 
-def test_the_table_of_hearers_is_what_services_declare() -> None:
-    heard: dict[str, list[str]] = {}
+def test_the_table_of_consumers_is_what_services_declare() -> None:
+    consumers: dict[str, list[str]] = {}
     for name in SERVICES:
         service = importlib.import_module(f"lab.async_bus.{name}").service
-        for kind in service.listeners:
-            heard.setdefault(kind.type, []).append(name)
-    assert {kind: tuple(who) for kind, who in heard.items()} == EVENT_CONSUMERS
+        for event in service.listeners:
+            consumers.setdefault(event.type, []).append(name)
+    assert {event: tuple(names) for event, names in consumers.items()} == EVENT_CONSUMERS
     assert consumers_of(ARRANGEMENTS["async-bus"]) == ("comments", "moderation", "query")
     assert consumers_of(ARRANGEMENTS["sync-chain"]) == ()
 
 
-def test_the_table_of_askers_is_what_handlers_do() -> None:
-    asked: dict[str, set[str]] = {name: set() for name in SERVICES}
+def test_the_table_of_publishers_is_what_handlers_do() -> None:
+    publishers = {}
+    for name in SERVICES:
+        source = inspect.getsource(importlib.import_module(f"lab.async_bus.{name}"))
+        publishers |= dict.fromkeys(re.findall(r"\.tell\(\s*(\w+)\(", source), name)
+    assert publishers == PUBLISHER_OF
+
+
+def test_the_table_of_callers_is_what_handlers_do() -> None:
+    callers: dict[str, set[str]] = {name: set() for name in SERVICES}
     for name in SERVICES:
         source = inspect.getsource(importlib.import_module(f"lab.sync_chain.{name}"))
-        for whom in re.findall(r'ask\(\s*"(\w+)"', source):
-            asked[whom].add(name)
-    assert {whom: set(by) for whom, by in CALLERS_OF.items()} == asked
+        for callee in re.findall(r'ask\(\s*"(\w+)"', source):
+            callers[callee].add(name)
+    assert {callee: set(names) for callee, names in CALLERS_OF.items()} == callers
 
 
 @pytest.mark.parametrize(

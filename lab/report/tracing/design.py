@@ -15,7 +15,7 @@ from typing import Any
 from lab.cluster.arrangements import ARRANGEMENTS, PRELOAD
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.domain.services import SERVICES
+from lab.domain.services import ENTRY_POINTS, SERVICES
 
 _SETTLE_TIMEOUT_S = 5.0
 
@@ -106,7 +106,7 @@ async def observed_dependencies(arrangement: str, folder: Path) -> list[Dependen
     async with Supervisor(PRELOAD, folder) as supervisor:
         with Stack(arrangement, ARRANGEMENTS[arrangement], supervisor, folder) as stack:
             await supervisor.start(*stack.programs)
-            posts, comments, query = (stack.urls[name] for name in ("posts", "comments", "query"))
+            posts, comments, query = (stack.urls[name] for name in ENTRY_POINTS)
             post = (await stack.call("POST", posts, "/posts", {"title": "A post"})).data
             await stack.settle(_SETTLE_TIMEOUT_S)
             path = f"/posts/{post['id']}/comments"
