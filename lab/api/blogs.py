@@ -73,14 +73,20 @@ class Feed(list[dict[str, Any]], NotebookDisplay):
         lines = [f"{len(self)} posts, in {self.ms:.1f} ms"]
         for post in self:
             lines.append(f"  {post['title']}")
-            lines += [f"    {one['status']:<9} {one['content']}" for one in post["comments"]]
+            lines += [
+                f"    {comment['status']:<9} {comment['content']}" for comment in post["comments"]
+            ]
         return "\n".join(lines)
 
     def _html(self) -> str:
         rows = [
-            [post["title"] if not number else "", one.get("content", ""), one.get("status", "")]
+            [
+                post["title"] if not number else "",
+                comment.get("content", ""),
+                comment.get("status", ""),
+            ]
             for post in self
-            for number, one in enumerate(post["comments"] or [{}])
+            for number, comment in enumerate(post["comments"] or [{}])
         ]
         caption = f"Feed of {len(self)} posts, in {self.ms:.1f} ms"
         return notebook.cell_html(
@@ -94,17 +100,18 @@ class Events(list[dict[str, Any]], NotebookDisplay):
     def _rows(self) -> list[list[str]]:
         return [
             [
-                str(one.get("sequence", "")),
-                str(one["type"]),
-                str(one.get("source", "")).rpartition("/")[2],
-                json.dumps(one.get("data"), ensure_ascii=False),
+                str(event.get("sequence", "")),
+                str(event["type"]),
+                str(event.get("source", "")).rpartition("/")[2],
+                json.dumps(event.get("data"), ensure_ascii=False),
             ]
-            for one in self
+            for event in self
         ]
 
     def _text(self) -> str:
         lines = [
-            f"{number:>6}  {what:<17} {who:<11} {data}" for number, what, who, data in self._rows()
+            f"{number:>6}  {type_:<17} {publisher:<11} {data}"
+            for number, type_, publisher, data in self._rows()
         ]
         return "\n".join(lines or ["No event yet."])
 
@@ -217,10 +224,12 @@ class Blog:
             raise Invalid(f"{self.name} has no bus: nobody there tells anybody anything.")
         _, _, body = await self._request("GET", BUS, f"/events?after={int(after)}")
         if body.lstrip().startswith(b"["):  # The course's bus: all events, without numbers.
-            events = [{**one, "sequence": at} for at, one in enumerate(json.loads(body), 1)][after:]
+            events = [{**event, "sequence": at} for at, event in enumerate(json.loads(body), 1)][
+                after:
+            ]
         else:
             events = [json.loads(line) for line in body.splitlines() if line.strip()]
-        return Events(one for one in events if type_ in (None, one["type"]))
+        return Events(event for event in events if type_ in (None, event["type"]))
 
     async def _request(
         self, method: str, service: str, path: str, body: Mapping[str, Any] | None = None
@@ -250,12 +259,12 @@ class Blog:
 
     async def _list_faults(self) -> FaultHandle:
         return FaultHandle(
-            [one for one in self._controller.faults() if one.stack == self.name], None
+            [action for action in self._controller.faults() if action.stack == self.name], None
         )
 
 
 def _raise_if_failed(actions: list[FaultAction]) -> list[FaultAction]:
-    failed = [one.says for one in actions if one.state == "failed"]
+    failed = [action.says for action in actions if action.state == "failed"]
     if failed:
         raise LabCannotRun(" ".join(failed))
     return actions
@@ -278,7 +287,8 @@ class Stacks(NotebookDisplay, Mapping[str, Blog]):
         session: "StackSession",
     ) -> None:
         self._blogs = {
-            one.name: Blog(one, controller, execute, own_services) for one in controller.stacks
+            stack.name: Blog(stack, controller, execute, own_services)
+            for stack in controller.stacks
         }
         self._session, self.folder = session, folder
 

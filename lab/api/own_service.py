@@ -165,5 +165,5 @@ async def _start_until_ready(stack: Stack, program: Program, file: str) -> None:
 def _with_log_end(message: str, program: Program, last_lines: Sequence[str]) -> str:
     if program.log.exists() and program.log.stat().st_size >= MAX_FILE_BYTES:
         message += f" It wrote {MAX_FILE_BYTES >> 20} MiB of output, the most that is taken."
-    lines = [line for one in last_lines if (line := plain(one, MAX_LINE_LENGTH))]
+    lines = [line for raw_line in last_lines if (line := plain(raw_line, MAX_LINE_LENGTH))]
     return "\n  ".join([f"{message} The end of its log:", *lines] if lines else [message])

@@ -13,6 +13,7 @@ What was not measured is None, never 0.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,8 @@ from pydantic import PrivateAttr
 from lab.api.display import NotebookDisplay, import_pandas
 from lab.report.charts import Chart, ChartData, charts
 from lab.report.html import notebook, page
+from lab.report.sections import headline
 from lab.report.terminal import compare, run
-from lab.report.terminal.progress import headline
 from lab.results import result as document
 from lab.results.result import CheckerCounts, EndpointResult, VariantResult, VisibilityLatency
 from lab.support.text import did_you_mean
@@ -51,33 +52,32 @@ class EndpointView:
     def __init__(self, endpoints: Mapping[str, EndpointResult], single: bool) -> None:
         self._endpoints, self._single = endpoints, single
 
-    sent = _figure("How many were sent.", lambda of: of.sent)
-    ok = _figure("How many of them were answered well.", lambda of: of.ok)
-    failed = _figure("How many of them were not.", lambda of: of.failed)
-    late = _figure("How many left more than they may after they were due.", lambda of: of.late)
-    dropped = _figure("How many could not be sent at all.", lambda of: of.dropped)
-    success = _figure("ok / sent, from 0 to 1; None when none was sent.", lambda of: of.success)
-    errors = _figure("By kind of failure, how many: `{'timeout': 3}`.", lambda of: of.errors)
-    p50 = _figure("Median latency of the good answers, ms.", lambda of: of.latency_ms.p50)
-    p90 = _figure("90th percentile (nearest rank) of it, ms.", lambda of: of.latency_ms.p90)
-    p95 = _figure("95th percentile of it, ms.", lambda of: of.latency_ms.p95)
-    p99 = _figure(
-        "99th percentile of it, ms; of few it is the slowest.", lambda of: of.latency_ms.p99
-    )
-    max = _figure("The slowest good answer, ms.", lambda of: of.latency_ms.max)
-    mean = _figure("Mean latency of the good answers, ms.", lambda of: of.latency_ms.mean)
+    sent = _figure("How many were sent.", attrgetter("sent"))
+    ok = _figure("How many succeeded.", attrgetter("ok"))
+    failed = _figure("How many failed.", attrgetter("failed"))
+    late = _figure("How many were sent later than planned, by more than 10 ms.", attrgetter("late"))
+    dropped = _figure("How many could not be sent at all.", attrgetter("dropped"))
+    success = _figure("ok / sent, from 0 to 1; None when none was sent.", attrgetter("success"))
+    errors = _figure("Failures by kind: `{'timeout': 3}`.", attrgetter("errors"))
+    p50 = _figure("Median latency of the good answers, ms.", attrgetter("latency_ms.p50"))
+    p90 = _figure("90th percentile (nearest rank) of it, ms.", attrgetter("latency_ms.p90"))
+    p95 = _figure("95th percentile of it, ms.", attrgetter("latency_ms.p95"))
+    p99 = _figure("99th percentile of it, ms; of few, the slowest.", attrgetter("latency_ms.p99"))
+    max = _figure("The slowest good answer, ms.", attrgetter("latency_ms.max"))
+    mean = _figure("Mean latency of the good answers, ms.", attrgetter("latency_ms.mean"))
     failed_after_p50 = _figure(
-        "Median time from due to failure, ms.", lambda of: of.failed_after_ms.p50
+        "Median time from the intended send time to a failure, ms.",
+        attrgetter("failed_after_ms.p50"),
     )
     visible_p50 = _figure(
         "Writes: median time until the feed showed it, ms.",
-        lambda of: (of.visible_ms or VisibilityLatency()).p50,
+        lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).p50,
     )
     visible_p99 = _figure(
         "Writes: 99th percentile of that time, ms.",
-        lambda of: (of.visible_ms or VisibilityLatency()).p99,
+        lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).p99,
     )
-    never_visible = _figure("Writes the feed never showed.", lambda of: of.never_visible)
+    never_visible = _figure("Writes the feed never showed.", attrgetter("never_visible"))
 
     def _values(self, value_of: Callable[[EndpointResult], Any]) -> Any:
         values = {name: value_of(endpoint) for name, endpoint in self._endpoints.items()}
@@ -101,16 +101,16 @@ class PhaseView(Mapping[str, EndpointView]):
 
     def __getitem__(self, endpoint: str) -> EndpointView:
         endpoints = {
-            name: of.phases[self.name].endpoints[endpoint]
-            for name, of in self._variants.items()
-            if endpoint in of.phases[self.name].endpoints
+            name: variant.phases[self.name].endpoints[endpoint]
+            for name, variant in self._variants.items()
+            if endpoint in variant.phases[self.name].endpoints
         }
         if not endpoints:
             raise NoSuchFigure(f"No {endpoint!r} was sent in it. {did_you_mean(endpoint, self)}")
         return EndpointView(endpoints, self._single)
 
     def __iter__(self) -> Iterator[str]:
-        every = (of.phases[self.name].endpoints for of in self._variants.values())
+        every = (variant.phases[self.name].endpoints for variant in self._variants.values())
         return iter(dict.fromkeys(name for endpoints in every for name in endpoints))
 
     def __len__(self) -> int:
@@ -153,9 +153,9 @@ class VariantView:
 
 def find_phase(name: str, variants: Mapping[str, VariantResult], single: bool = False) -> PhaseView:
     """The phase `name` of the variants that have it. Raises NoSuchFigure."""
-    matching = {key: of for key, of in variants.items() if name in of.phases}
+    matching = {key: variant for key, variant in variants.items() if name in variant.phases}
     if not matching:
-        known = dict.fromkeys(phase for of in variants.values() for phase in of.phases)
+        known = dict.fromkeys(phase for variant in variants.values() for phase in variant.phases)
         raise NoSuchFigure(f"There was no phase {name!r}. {did_you_mean(name, known)}")
     return PhaseView(name, matching, single)
 
@@ -185,14 +185,14 @@ class Result(NotebookDisplay, document.RunResult):
         """One variant by its name: `result["sync-chain"]`. Raises NoSuchFigure."""
         found = self.variant(variant)
         if found is None:
-            known = [one.name for one in self.variants]
+            known = [each.name for each in self.variants]
             raise NoSuchFigure(f"There was no variant {variant!r}. {did_you_mean(variant, known)}")
         return VariantView(found)
 
     def phase(self, name: str) -> PhaseView:
         """One phase of all variants: `result.phase("during")["read_feed"].p99` is a dict with a
         figure (ms) per variant. Raises NoSuchFigure."""
-        return find_phase(name, {one.name: one for one in self.variants})
+        return find_phase(name, {variant.name: variant for variant in self.variants})
 
     def charts(self) -> list[Chart]:
         """All charts that have data; `.svg()` of a chart returns its drawing."""
@@ -236,10 +236,15 @@ class Result(NotebookDisplay, document.RunResult):
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
-            {"variant": one.name, "phase": phase, "request": kind, **_row(of, figures.seconds)}
-            for one in self.variants
-            for phase, figures in one.phases.items()
-            for kind, of in figures.endpoints.items()
+            {
+                "variant": variant.name,
+                "phase": phase,
+                "request": kind,
+                **_row(endpoint, figures.seconds),
+            }
+            for variant in self.variants
+            for phase, figures in variant.phases.items()
+            for kind, endpoint in figures.endpoints.items()
         ]
 
     def _text(self) -> str:

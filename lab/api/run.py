@@ -61,7 +61,10 @@ class Scenarios(NotebookDisplay, Sequence[Scenario]):
         return notebook.as_text(lambda console: listing.show_scenarios(self._scenarios, console))
 
     def _html(self) -> str:
-        rows = [[one.name, one.title, " ".join(one.question.split())] for one in self._scenarios]
+        rows = [
+            [scenario.name, scenario.title, " ".join(scenario.question.split())]
+            for scenario in self._scenarios
+        ]
         headings = ["name", "what happens", "predict first"]
         return notebook.cell_html(notebook.table("Scenarios", headings, rows, left_columns=3))
 
@@ -250,9 +253,15 @@ def _check_guesses(
             raise GuessError(f"predict: these are guesses about {predict.scenario}.")
         # Checked again: the run may have other variants than the questions.
         known = {
-            (one.key, variant) for one in build_questions(scenario) for variant in one.variants
+            (question.key, variant)
+            for question in build_questions(scenario)
+            for variant in question.variants
         }
-        return [one for one in predict if not one.variant or (one.question, one.variant) in known]
+        return [
+            guess
+            for guess in predict
+            if not guess.variant or (guess.question, guess.variant) in known
+        ]
     return guesses.parse_guesses(scenario, predict)
 
 

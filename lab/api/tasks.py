@@ -59,13 +59,16 @@ class FaultHandle(NotebookDisplay):
         return f"<{self._text()}>"
 
     def _text(self) -> str:
-        lines = [f"{one.stack} {one.target}: {one.says}" for one in self.deeds]
+        lines = [f"{action.stack} {action.target}: {action.says}" for action in self.deeds]
         return "\n".join(lines or ["Nothing is broken."])
 
     def _html(self) -> str:
         if not self.deeds:
             return super()._html()
-        rows = [[one.stack, one.target, one.kind, one.state, one.says] for one in self.deeds]
+        rows = [
+            [action.stack, action.target, action.kind, action.state, action.says]
+            for action in self.deeds
+        ]
         headings = ["stack", "target", "fault", "is", "what came of it"]
         return notebook.cell_html(notebook.table("Faults", headings, rows, left_columns=5))
 
@@ -115,19 +118,19 @@ class OrderedExecutor:
         if ordered:
             self._ordered_tasks.add(task)
             task.add_done_callback(self._ordered_tasks.discard)
-        self._pending = [one for one in self._pending if not one.awaited]
+        self._pending = [pending for pending in self._pending if not pending.awaited]
         self._pending.append(PendingResult(task))
         return self._pending[-1]
 
     async def finish(self, cancel: bool) -> None:
         """Await the tasks that were not awaited, and raise what they raise; `broken_off`: cancel
         them."""
-        for one in self._pending:
-            if not one.awaited and cancel:
-                one.cancel()
-                await asyncio.gather(one, return_exceptions=True)
-            elif not one.awaited:
-                await one
+        for pending in self._pending:
+            if not pending.awaited and cancel:
+                pending.cancel()
+                await asyncio.gather(pending, return_exceptions=True)
+            elif not pending.awaited:
+                await pending
         self._pending.clear()
 
 

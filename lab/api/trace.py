@@ -114,7 +114,7 @@ async def _wait_until_visible(stack: Stack, client: HttpClient, item_id: str) ->
 
 def _decided_ids(feed: list[dict[str, Any]]) -> set[str]:
     comments = (comment for post in feed for comment in post["comments"])
-    decided = {str(one["id"]) for one in comments if one["status"] != "pending"}
+    decided = {str(comment["id"]) for comment in comments if comment["status"] != "pending"}
     return decided | {str(post["id"]) for post in feed}
 
 
@@ -123,9 +123,9 @@ async def _send(
 ) -> HttpResult:
     outcome: asyncio.Future[HttpResult] = asyncio.get_running_loop().create_future()
 
-    def done(one: HttpResult) -> None:
+    def done(result: HttpResult) -> None:
         if not outcome.done():
-            outcome.set_result(one)
+            outcome.set_result(result)
 
     headers = {"traceparent": f"00-{trace_id}-{trace_id[:16]}-01"} if trace_id else {}
     origin = HttpOrigin.from_url(stack.urls[endpoint.service])

@@ -67,7 +67,7 @@ def check(samples: Iterable[Sample], stored: StoredState) -> CheckerCounts:
     def copies(sample: Sample) -> int:
         return max(stored.by_owner[sample.token], stored.in_feed[sample.token])
 
-    publications = Counter((one.type, one.token) for one in stored.log)
+    publications = Counter((event.type, event.token) for event in stored.log)
     published_twice = {token for (_, token), times in publications.items() if times > 1}
 
     def is_duplicated(sample: Sample) -> bool:
@@ -97,7 +97,8 @@ def check(samples: Iterable[Sample], stored: StoredState) -> CheckerCounts:
         else None,
         out_of_order=len(_out_of_order(acknowledged, stored)) if all_places_read else None,
         resurrected=sum(
-            one.went_back > 0 and stored.decided_in_feed[one.token] > 0 for one in acknowledged
+            sample.went_back > 0 and stored.decided_in_feed[sample.token] > 0
+            for sample in acknowledged
         ),
         refused_kept=sum(copies(sample) > 0 for sample in refused),
         unknown=len(unknown),

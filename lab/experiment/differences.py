@@ -79,7 +79,7 @@ def _estimates(
     enough = [
         name
         for name in variants
-        if sum(one is not None for run in runs for one in run[name]) >= MIN_ANSWERS
+        if sum(latency is not None for run in runs for latency in run[name]) >= MIN_ANSWERS
     ]
     if len(enough) < 2 or enough[0] != variants[0]:
         return
@@ -89,14 +89,14 @@ def _estimates(
         yield from zip(others, ratios_of_requests(series), strict=True)
         return
     for name in others:
-        medians = [[_median(run[one]) for one in (variants[0], name)] for run in runs]
+        medians = [[_median(run[variant]) for variant in (variants[0], name)] for run in runs]
         ratios = [other / first for first, other in medians if first and other]
         if len(ratios) >= MIN_RUNS_TO_PAIR:
             yield name, ratio_of_runs(ratios)
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    good = [one for one in values if one is not None]
+    good = [value for value in values if value is not None]
     return median(good) if good else None
 
 
@@ -110,7 +110,7 @@ def _latencies_by_cell(
     None: no good answer, or a request that this variant sent in another phase.
     """
     sent: dict[tuple[str, str], list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda one: one.intended_s):
+    for sample in sorted(samples, key=lambda sample: sample.intended_s):
         sent[sample.variant, sample.endpoint].append(sample)
     cells: dict[PhaseEndpoint, dict[str, list[float | None]]] = {}
     for endpoint in dict.fromkeys(endpoint for _, endpoint in sent):
@@ -174,11 +174,11 @@ def median_gap(samples: Sequence[Sample]) -> float | None:
     for endpoint in {sample.endpoint for sample in samples}:
         answers = [
             [
-                one.latency_ms
-                for one in samples
-                if (one.variant, one.endpoint, one.ok) == (twin, endpoint, True)
-                and one.phase != WARM_UP
-                and one.latency_ms
+                sample.latency_ms
+                for sample in samples
+                if (sample.variant, sample.endpoint, sample.ok) == (twin, endpoint, True)
+                and sample.phase != WARM_UP
+                and sample.latency_ms
             ]
             for twin in TWINS
         ]
@@ -208,10 +208,12 @@ def state_file() -> Path:
 def load_noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
     """The 95th percentile of the figures saved for this machine; the assumed floor if none are."""
     records = _load_records().get(fingerprint(machine), [])
-    share = percentile([one.share for one in records], FLOOR_PERCENT)
+    share = percentile([record.share for record in records], FLOOR_PERCENT)
     if share is None:
         return NoiseFloor()
-    return NoiseFloor(share=share, runs=len(records), newest=max(one.started for one in records))
+    return NoiseFloor(
+        share=share, runs=len(records), newest=max(record.started for record in records)
+    )
 
 
 def save_noise(machine: Mapping[str, Any], share: float, started: str) -> None:
@@ -223,7 +225,9 @@ def save_noise(machine: Mapping[str, Any], share: float, started: str) -> None:
         records.append(_NoiseRecord(share=round(share, 4), started=started))
         records[:] = records[-MAX_SAVED:]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        document = {of: [one.model_dump() for one in all_of] for of, all_of in saved.items()}
+        document = {
+            name: [record.model_dump() for record in records] for name, records in saved.items()
+        }
         write_private(path, json.dumps(document, indent=2) + "\n")
 
 
@@ -232,8 +236,8 @@ def _load_records() -> dict[str, list[_NoiseRecord]]:
     try:
         document = json.loads(state_file().read_text(encoding="utf-8"))
         return {
-            str(of): [_NoiseRecord.model_validate(one) for one in all_of]
-            for of, all_of in document.items()
+            str(name): [_NoiseRecord.model_validate(record) for record in records]
+            for name, records in document.items()
         }
     except (OSError, RuntimeError, ValueError, ValidationError, AttributeError, TypeError):
         return {}

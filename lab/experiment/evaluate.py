@@ -46,8 +46,10 @@ _SUMMED_COUNTS = ("visitors", "acted")
 def merge_evidence(injections: Sequence[Injection], in_sequence: bool) -> list[FaultEvidence]:
     """The evidence of each fault; the injections of one method on every hop are merged."""
     groups: dict[object, list[Injection]] = {}
-    for one in injections:
-        groups.setdefault((one.group, one.fault.kind) if one.group else one.name, []).append(one)
+    for injection in injections:
+        groups.setdefault(
+            (injection.group, injection.fault.kind) if injection.group else injection.name, []
+        ).append(injection)
     return [_merged_evidence(group, in_sequence) for group in groups.values()]
 
 
@@ -57,18 +59,18 @@ def _merged_evidence(injections: Sequence[Injection], in_sequence: bool) -> Faul
     in_filter = first.fault.acts_on == "door"
     evidence: dict[str, Any] = dict(first.evidence)
     if first.group:
-        each_evidence = [one.evidence for one in injections]
+        each_evidence = [injection.evidence for injection in injections]
         sums = {
-            name: sum(one.get(name, 0) for one in each_evidence)
+            name: sum(counts.get(name, 0) for counts in each_evidence)
             for name in _SUMMED_COUNTS
             if in_filter
         }
         evidence = {"targets": len(injections), **sums}
-    removed = all(one.removed for one in injections)
+    removed = all(injection.removed for injection in injections)
     return FaultEvidence(
         kind=kind,
         target=target,
-        acted=removed and (any if in_filter else all)(one.acted for one in injections),
+        acted=removed and (any if in_filter else all)(injection.acted for injection in injections),
         phase=f"{target} {kind}" if in_sequence else "during",
         evidence=evidence | {"settings": first.fault.settings(), "healed": removed},
     )
@@ -261,7 +263,7 @@ def _end_s(sample: Sample) -> float:
 
 def judge_predictions(scenario: Scenario, result: RunResult) -> list[Prediction]:
     """Each prediction of the scenario with its figures, in the file's order."""
-    return [_judge_prediction(one, result) for one in scenario.predict]
+    return [_judge_prediction(prediction, result) for prediction in scenario.predict]
 
 
 def _judge_prediction(spec: PredictionSpec, result: RunResult) -> Prediction:

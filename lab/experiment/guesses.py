@@ -175,7 +175,7 @@ def join_names(names: Iterable[str]) -> str:
 def _predicted_figure(scenario: Scenario, names: Sequence[str], endpoint: str) -> str:
     """The latency figure that a prediction of the scenario uses, so that guess, prediction and
     measurement can be compared; p99 if no prediction uses one."""
-    measured_paths = {" ".join(one.measured.split()) for one in scenario.predict}
+    measured_paths = {" ".join(prediction.measured.split()) for prediction in scenario.predict}
     for figure in _LATENCIES:
         if any(f"{name}.during.{endpoint}.{figure}" in measured_paths for name in names):
             return figure
@@ -186,7 +186,7 @@ def _condition_phrase(scenario: Scenario) -> str:
     """The end of a question: under which faults or load, in words."""
     if scenario.in_sequence:
         return " while one of them is broken"
-    faults = list(dict.fromkeys(f"{one.target}: {one.fault}" for one in scenario.method))
+    faults = list(dict.fromkeys(f"{method.target}: {method.fault}" for method in scenario.method))
     if not faults:
         return " in the rush" if scenario.load.during_rate else " with nothing broken"
     more = ", ..." if len(faults) > _MAX_FAULTS_NAMED else ""
@@ -204,7 +204,7 @@ _SAVED_FIELDS = {"question", "asks", "variant", "unit", "guessed"}
 def parse_guesses(scenario: Scenario, answers: Mapping[str, object]) -> list[Guess]:
     """Parse answers by question key. An answer is a choice, a number for all variants, or a number
     for each (`{"sync-chain": 300, "async-bus": 5}`). Keys may be left out. Raises GuessError."""
-    by_key = {one.key: one for one in build_questions(scenario)}
+    by_key = {question.key: question for question in build_questions(scenario)}
     parsed = []
     for key, answer in answers.items():
         if key not in by_key:
@@ -239,11 +239,11 @@ def save_guesses(guesses: Sequence[Guess], folder: Path) -> None:
 
 def compare_guesses(guesses: Sequence[Guess], scenario: Scenario, result: RunResult) -> list[Guess]:
     """The guesses, completed with the measured value and the prediction of the same figure."""
-    by_key = {one.key: one for one in build_questions(scenario)}
+    by_key = {question.key: question for question in build_questions(scenario)}
     return [
-        _compare_guess(one, by_key[one.question], result)
-        for one in guesses
-        if one.question in by_key
+        _compare_guess(guess, by_key[guess.question], result)
+        for guess in guesses
+        if guess.question in by_key
     ]
 
 

@@ -128,7 +128,9 @@ class LagSampler:
         disturbance = timeline.disturbance(variant)
         return {
             name: compute_consumer_lag(
-                [one for one in own if one.service == name], disturbance, timeline.until_s
+                [reading for reading in own if reading.service == name],
+                disturbance,
+                timeline.until_s,
             )
             for name in names
         }
@@ -148,24 +150,36 @@ def compute_consumer_lag(
     between are the events that arrived.
     """
     began_s, ended_s = disturbance or (load_ends_s, load_ends_s)
-    before = [float(one.lag) for one in readings if one.t < began_s]
+    before = [float(reading.lag) for reading in readings if reading.t < began_s]
     usual = max(MIN_USUAL_LAG, percentile(before, USUAL_PERCENTILE) or 0)
     recovered = next(
-        (one for one in readings if disturbance and one.t >= ended_s and one.answered), None
+        (
+            reading
+            for reading in readings
+            if disturbance and reading.t >= ended_s and reading.answered
+        ),
+        None,
     )
     drained = next(
-        (one for one in readings if recovered and one.t >= recovered.t and one.lag <= usual), None
+        (
+            reading
+            for reading in readings
+            if recovered and reading.t >= recovered.t and reading.lag <= usual
+        ),
+        None,
     )
     if drained:
         first, last = (
-            [one for one in readings if one.t <= began_s or one is readings[0]][-1],
+            [reading for reading in readings if reading.t <= began_s or reading is readings[0]][-1],
             drained,
         )
     else:
-        at_usual_lag = [one for one in readings if one.t <= load_ends_s and one.lag <= usual]
+        at_usual_lag = [
+            reading for reading in readings if reading.t <= load_ends_s and reading.lag <= usual
+        ]
         first, last = readings[0], [*readings[:1], *at_usual_lag][-1]
     return ConsumerLag(
-        max=max(one.lag for one in readings),
+        max=max(reading.lag for reading in readings),
         arrival_rate=_rate(last.applied - first.applied, last.t - first.t),
         told_rate=_rate(last.head - first.head, last.t - first.t),
         outage_seconds=round(recovered.t - began_s, 3) if recovered else None,
@@ -184,15 +198,15 @@ def write_lag(path: Path, readings: Iterable[LagReading]) -> None:
     """Write the readings as CSV with a header, readable by its owner only."""
     with private_file(path) as file:
         writer = csv.writer(file)
-        writer.writerow([of.name for of in fields(LagReading)])
-        writer.writerows([*astuple(one)[:-1], int(one.answered)] for one in readings)
+        writer.writerow([column.name for column in fields(LagReading)])
+        writer.writerows([*astuple(reading)[:-1], int(reading.answered)] for reading in readings)
 
 
 def read_lag(path: Path) -> list[LagReading]:
     """Read what `write_lag` wrote. Raises OSError, or ValueError for a file of another kind."""
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source)
-        if (header := next(reader, [])) != [of.name for of in fields(LagReading)]:
+        if (header := next(reader, [])) != [column.name for column in fields(LagReading)]:
             raise ValueError(f"{path}: not a file of readings; its first line is {header}")
         return [
             LagReading(

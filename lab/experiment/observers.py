@@ -56,7 +56,7 @@ class Observation:
             "databases": self.open_databases,
             "footprint": self.footprint,
             "database_owners": read_owners(folder),
-            "reached_in": [asdict(one) for one in self.foreign_opens],
+            "reached_in": [asdict(attempt) for attempt in self.foreign_opens],
         }
 
 
@@ -121,8 +121,8 @@ def _possible_opens(
         foreign_open
         for foreign_open in foreign_opens
         if all(
-            (observation.open_databases or {}).get(one)
-            for one in (foreign_open.who, foreign_open.into)
+            (observation.open_databases or {}).get(service)
+            for service in (foreign_open.who, foreign_open.into)
         )
     ]
 
@@ -174,14 +174,16 @@ async def add_newcomers(
     targets = [stack for stack in stacks if stack.name in with_log]
     added = await asyncio.gather(
         *(
-            _add_newcomer_at(during_s + one.at, one.at, stack, one.service)
-            for one in scenario.newcomer
+            _add_newcomer_at(during_s + newcomer.at, newcomer.at, stack, newcomer.service)
+            for newcomer in scenario.newcomer
             for stack in targets
         )
     )
     names = [stack.name for _ in scenario.newcomer for stack in targets]
     return {
-        stack.name: [one for one, name in zip(added, names, strict=True) if name == stack.name]
+        stack.name: [
+            newcomer for newcomer, name in zip(added, names, strict=True) if name == stack.name
+        ]
         for stack in stacks
     }
 

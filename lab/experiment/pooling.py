@@ -48,7 +48,7 @@ class RunOutcome:
             seed=self.seed,
             folder=self.folder.name,
             valid=result is not None and result.valid,
-            verdicts=[one.verdict for one in result.expectations] if result else [],
+            verdicts=[expectation.verdict for expectation in result.expectations] if result else [],
             problems=result.problems if result else [self.failure],
         )
 
@@ -56,7 +56,7 @@ class RunOutcome:
 def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
     """One result of all valid runs; if none is valid, one of all runs, which is not valid. At least
     one run must have a result; the first of these gives seed, machine and noise floor."""
-    with_result = [(one.result, one.samples) for one in outcomes if one.result]
+    with_result = [(outcome.result, outcome.samples) for outcome in outcomes if outcome.result]
     pooled_runs = [
         (result, samples) for result, samples in with_result if result.valid
     ] or with_result
@@ -64,24 +64,24 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
     runs = [samples for _, samples in pooled_runs]
     variants = [
         _pool_variant(
-            [one for result, _ in pooled_runs if (one := result.variant(name))],
+            [variant for result, _ in pooled_runs if (variant := result.variant(name))],
             [sample for samples in runs for sample in samples if sample.variant == name],
         )
-        for name in (one.name for one in first.variants)
+        for name in (variant.name for variant in first.variants)
     ]
     result = first.model_copy(
         update={
             "valid": pooled_runs[0][0].valid,
-            "problems": list(dict.fromkeys(why for one, _ in pooled_runs for why in one.problems)),
-            "load": merge_loads([one.load for one, _ in pooled_runs]),
+            "problems": list(dict.fromkeys(why for run, _ in pooled_runs for why in run.problems)),
+            "load": merge_loads([run.load for run, _ in pooled_runs]),
             "variants": variants,
             "repeats": len(outcomes),
-            "runs": [one.to_summary() for one in outcomes],
+            "runs": [outcome.to_summary() for outcome in outcomes],
         }
     )
     if result.noise_floor:
         phases = scenario.reported_phases()
-        names = [one.name for one in variants]
+        names = [variant.name for variant in variants]
         result.differences = compare_latencies(runs, names, phases, result.noise_floor)
     result.expectations = judge_expectations(scenario, result)
     result.predictions = judge_predictions(scenario, result)
@@ -92,19 +92,19 @@ def merge_loads(loads: Sequence[LoadSummary]) -> LoadSummary:
     """The sums of late and dropped sends and of probes; the worst lag and shares of any run."""
 
     def worst(figure: Callable[[LoadSummary], float | None]) -> float | None:
-        return max((one for load in loads if (one := figure(load)) is not None), default=None)
+        return max((value for load in loads if (value := figure(load)) is not None), default=None)
 
     return LoadSummary(
         lag_ms=SendLag(
-            p50=worst(lambda one: one.lag_ms.p50),
-            p99=worst(lambda one: one.lag_ms.p99),
-            max=worst(lambda one: one.lag_ms.max),
+            p50=worst(lambda load: load.lag_ms.p50),
+            p99=worst(lambda load: load.lag_ms.p99),
+            max=worst(lambda load: load.lag_ms.max),
         ),
-        late=sum(one.late for one in loads),
-        dropped=sum(one.dropped for one in loads),
-        cpu_share=worst(lambda one: one.cpu_share),
-        machine_share=worst(lambda one: one.machine_share),
-        probes=dict(sum((Counter(one.probes) for one in loads), Counter())),
+        late=sum(load.late for load in loads),
+        dropped=sum(load.dropped for load in loads),
+        cpu_share=worst(lambda load: load.cpu_share),
+        machine_share=worst(lambda load: load.machine_share),
+        probes=dict(sum((Counter(load.probes) for load in loads), Counter())),
     )
 
 
@@ -116,12 +116,12 @@ def _pool_variant(runs: Sequence[VariantResult], samples: Sequence[Sample]) -> V
     }
     figures = phase_figures(samples, seconds)
     newcomers = sorted(
-        (one for run in runs for one in run.newcomers),
-        key=lambda one: math.inf if one.seconds is None else one.seconds,
+        (newcomer for run in runs for newcomer in run.newcomers),
+        key=lambda newcomer: math.inf if newcomer.seconds is None else newcomer.seconds,
     )
     return first.model_copy(
         update={
-            "phases": {name: PhaseResult.model_validate(of) for name, of in figures.items()},
+            "phases": {name: PhaseResult.model_validate(phase) for name, phase in figures.items()},
             "data": _pool_data([run.data for run in runs if run.data], samples),
             "recovery_seconds": _median_or_never(run.recovery_seconds for run in runs),
             "faults": [_pool_evidence(number, runs) for number in range(len(first.faults))],
@@ -132,7 +132,7 @@ def _pool_variant(runs: Sequence[VariantResult], samples: Sequence[Sample]) -> V
                 for name in first.lag
             },
             "newcomers": newcomers[(len(newcomers) - 1) // 2 :][:1],
-            "reached_in": [one for run in runs for one in run.reached_in],
+            "reached_in": [attempt for run in runs for attempt in run.reached_in],
             "asks": None if first.asks is None else _sum_tables(run.asks or {} for run in runs),
             "dead_letters": first.dead_letters
             and _sum_tables(run.dead_letters or {} for run in runs),
@@ -146,10 +146,16 @@ def _pool_data(checks: Sequence[CheckerCounts], samples: Sequence[Sample]) -> Ch
         return None
     counts = [name for name in CheckerCounts.model_fields if name != "visible_ms"]
     sums = {
-        name: None if None in (of := [getattr(one, name) for one in checks]) else sum(of)
+        name: None
+        if None in (values := [getattr(check, name) for check in checks])
+        else sum(values)
         for name in counts
     }
-    acknowledged = [one for one in samples if one.endpoint in WRITES and one.ok and not one.dropped]
+    acknowledged = [
+        sample
+        for sample in samples
+        if sample.endpoint in WRITES and sample.ok and not sample.dropped
+    ]
     return CheckerCounts.model_validate(
         {**sums, "visible_ms": VisibilityLatency(**visibility_spread(acknowledged))}
     )
@@ -158,7 +164,7 @@ def _pool_data(checks: Sequence[CheckerCounts], samples: Sequence[Sample]) -> Ch
 def _pool_evidence(number: int, runs: Sequence[VariantResult]) -> FaultEvidence:
     """The first run's evidence, and the number of runs in which the fault acted."""
     evidences = [run.faults[number] for run in runs if number < len(run.faults)]
-    acted = sum(one.acted for one in evidences)
+    acted = sum(evidence.acted for evidence in evidences)
     evidence = evidences[0].evidence | {"acted_in_runs": acted} if len(runs) > 1 else {}
     return evidences[0].model_copy(
         update={"acted": acted == len(runs), "evidence": evidence or evidences[0].evidence}
@@ -167,8 +173,8 @@ def _pool_evidence(number: int, runs: Sequence[VariantResult]) -> FaultEvidence:
 
 def _pool_lag(lags: Sequence[ConsumerLag]) -> ConsumerLag:
     others = [name for name in ConsumerLag.model_fields if name != "max"]
-    medians = {name: _median_or_never(getattr(one, name) for one in lags) for name in others}
-    return ConsumerLag(max=max(one.max for one in lags), **medians)
+    medians = {name: _median_or_never(getattr(lag, name) for lag in lags) for name in others}
+    return ConsumerLag(max=max(lag.max for lag in lags), **medians)
 
 
 def _median_or_never(values: Iterable[float | None]) -> float | None:

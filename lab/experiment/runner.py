@@ -56,8 +56,8 @@ class Run:
         ]
         if self.scenario.isolate:
             self._merge_files(trials)
-        samples = [sample for one in trials for sample in one.samples]
-        by_name = {variant.name: variant for one in trials for variant in one.variants}
+        samples = [sample for trial in trials for sample in trial.samples]
+        by_name = {variant.name: variant for trial in trials for variant in trial.variants}
         floor = noise.load_noise_floor(machine)
         result = RunResult(
             scenario=self.scenario.name,
@@ -70,7 +70,7 @@ class Run:
             started=started,
             environment=machine,
             isolated=self.scenario.isolate,
-            load=merge_loads([one.load for one in trials]),
+            load=merge_loads([trial.load for trial in trials]),
             variants=[by_name[name] for name in self.scenario.variants],
             noise_floor=floor,
             timeline=self.scenario.timeline().to_result(list(self.scenario.variants)),
@@ -78,9 +78,9 @@ class Run:
         result.differences = compare_latencies(
             [samples], list(self.scenario.variants), self.scenario.reported_phases(), floor
         )
-        exits = [death for one in trials for death in one.unexpected_exits]
+        exits = [death for trial in trials for death in trial.unexpected_exits]
         result.problems = [
-            *(why for one in trials for why in one.problems),
+            *(why for trial in trials for why in trial.problems),
             *validity_problems(self.scenario, result, exits),
         ]
         result.valid = not result.problems
@@ -113,10 +113,10 @@ class Run:
     def _merge_files(self, trials: list[TrialResult]) -> None:
         """Merge the samples, lag readings and load figures of isolated variants into one folder."""
         write_samples(
-            self.folder / "samples.csv", [sample for one in trials for sample in one.samples]
+            self.folder / "samples.csv", [sample for trial in trials for sample in trial.samples]
         )
-        write_lag(self.folder / "lag.csv", [line for one in trials for line in one.readings])
-        load = merge_loads([one.load for one in trials])
+        write_lag(self.folder / "lag.csv", [line for trial in trials for line in trial.readings])
+        load = merge_loads([trial.load for trial in trials])
         (self.folder / "load.json").write_text(json.dumps(load.model_dump(), indent=2) + "\n")
 
 
@@ -155,7 +155,7 @@ class RepeatedRun:
 
     def result(self) -> RunResult | None:
         """The result of all runs so far, saved in the folder; None if no run has a result."""
-        results = [one.result for one in self.outcomes if one.result]
+        results = [outcome.result for outcome in self.outcomes if outcome.result]
         if self.repeats == 1 or not results:
             return results[0] if results else None
         result = pool_runs(self.scenario, self.outcomes)

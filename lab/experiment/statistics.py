@@ -76,9 +76,11 @@ def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
         for start in range(max(1, len(run[0]) - length + 1)):
             for variant in variants:
                 block = run[variant][start : start + length]
-                blocks[variant].append([math.log(one) for one in block if one is not None])
+                blocks[variant].append(
+                    [math.log(latency) for latency in block if latency is not None]
+                )
     log_latencies = [
-        [math.log(one) for run in runs for one in run[variant] if one is not None]
+        [math.log(latency) for run in runs for latency in run[variant] if latency is not None]
         for variant in variants
     ]
     block_count = math.ceil(positions / length)
@@ -87,7 +89,7 @@ def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
     log_ratios: list[list[float]] = [[] for _ in variants]
     for _ in range(resample_count):
         chosen = random.choices(block_indexes, k=block_count)
-        resampled = [list(chain.from_iterable([of[one] for one in chosen])) for of in blocks]
+        resampled = [list(chain.from_iterable([own[index] for index in chosen])) for own in blocks]
         if all(resampled):
             first = median(resampled[0])
             for variant in variants:

@@ -34,7 +34,7 @@ from lab.experiment.observers import (
     read_stuck_consumers,
 )
 from lab.experiment.readback import CannotCheck, StoredState, read_external_state, read_stored_state
-from lab.external.programs import PRELOAD as FOREIGN_PRELOAD
+from lab.external import programs as external_programs
 from lab.external.sidecar_cost import measure_sidecar_overhead
 from lab.external.stack import ExternalStack, MixedStack
 from lab.load.samples import Sample, read_samples, write_samples
@@ -142,7 +142,7 @@ class LoadPhase:
                 high_priority=True,
             )
         )
-        injecting = [asyncio.create_task(one) for one in self._injection_tasks(stacks, start_at)]
+        injecting = [asyncio.create_task(work) for work in self._injection_tasks(stacks, start_at)]
         main_phase = self.scenario.timeline().main_phase
         middle = start_at + main_phase.from_s + main_phase.seconds / 2
         observing = asyncio.create_task(observe(stacks, self.scenario.reach_in, middle))
@@ -266,7 +266,7 @@ async def run_trial(
                 stack.name,
                 own,
                 check(own, stored) if isinstance(stored, StoredState) else None,
-                [one for one in outcome.injections if one.stack is stack],
+                [injection for injection in outcome.injections if injection.stack is stack],
                 exits=exits,
                 alarms=alarms[stack.name],
                 extra_keys=observation.to_result(stack.data)
@@ -295,7 +295,7 @@ async def run_trial(
 def _preload(scenario: Scenario) -> tuple[str, ...]:
     any_external = not all(spec.is_own for spec in scenario.variants.values())
     options = [spec.options for spec in scenario.variants.values()]
-    return (*preload(options), *(FOREIGN_PRELOAD if any_external else ()))
+    return (*preload(options), *(external_programs.PRELOAD if any_external else ()))
 
 
 def _build_stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> Iterator[Stack]:
@@ -304,7 +304,7 @@ def _build_stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> I
             yield ExternalStack(name, spec.target, supervisor, folder, bus=spec.bus)
         elif isinstance(spec, MixedVariant):
             yield MixedStack(
-                *(name, spec.service, spec.target, supervisor, folder), options=spec.options
+                name, spec.service, spec.target, supervisor, folder, options=spec.options
             )
         else:
             arrangement = ARRANGEMENTS[spec.arrangement]

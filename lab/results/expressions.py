@@ -22,6 +22,9 @@ from lab.results.oracles import ORACLES
 from lab.results.paths import ExpressionError, check_figure_path, format_value, lookup
 from lab.results.result import RunResult
 
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+"""A figure in a sentence, as in `The feed took {sync-chain.during.read_feed.p50}.`"""
+
 # ── Parser and evaluator
 
 _MAX_LENGTH = 500
@@ -153,10 +156,10 @@ class Evaluator:
         match node:
             case ast.BoolOp(op, clauses):
                 whole = self.truth(node)
-                decides = next(one for one in clauses if self.truth(one) is whole)
+                decides = next(clause for clause in clauses if self.truth(clause) is whole)
                 left, rest = self.describe(decides)
                 word = " and " if isinstance(op, ast.And) else " or "
-                others = [self._with_values(one) for one in clauses if one is not decides]
+                others = [self._with_values(clause) for clause in clauses if clause is not decides]
                 return left, word.join([rest, *others])
             case ast.UnaryOp(ast.Not(), operand):
                 left, rest = self.describe(operand)
@@ -187,9 +190,9 @@ def _wrong_arity(function: str, count: int) -> str | None:
         )
         return arity if wrong else None
     parameters = inspect.signature(ORACLES[function]).parameters.values()
-    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         return None if count > 1 else _TWO_OR_MORE
-    names = ", ".join(one.name for one in parameters)
+    names = ", ".join(parameter.name for parameter in parameters)
     return None if count == len(parameters) else f"{len(parameters)} figures: {names}"
 
 

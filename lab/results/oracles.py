@@ -129,10 +129,20 @@ def _share(value: float) -> float:
 ORACLES: dict[str, Callable[..., float]] = {
     oracle.__name__: oracle
     for oracle in (
-        *(chain_ms, fan_out_ms, all_up, any_slow, worker_limit),
-        *(attempts_in_all, expected_attempts, fails_every_time),
-        *(backlog, drain_seconds, stale_share, freeze_quantile_ms),
-        *(direct_edges, bus_edges),
+        chain_ms,
+        fan_out_ms,
+        all_up,
+        any_slow,
+        worker_limit,
+        attempts_in_all,
+        expected_attempts,
+        fails_every_time,
+        backlog,
+        drain_seconds,
+        stale_share,
+        freeze_quantile_ms,
+        direct_edges,
+        bus_edges,
     )
 }
 """The oracles, by the name that a scenario uses."""

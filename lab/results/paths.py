@@ -20,10 +20,10 @@ A phase whose name has spaces ("posts down") is written with underscores. Latenc
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from lab.domain.services import SERVICES
-from lab.results.dependencies import CALL_FIGURES as ASKS
-from lab.results.dependencies import OF_NEEDS, call_count
+from lab.results.dependencies import CALL_FIGURES, OF_NEEDS, call_count
 from lab.results.result import (
     ENDPOINTS,
     FOLLOW_UPS,
@@ -31,6 +31,7 @@ from lab.results.result import (
     NEWCOMER_FIGURES,
     CheckerCounts,
     EndpointResult,
+    LatencySummary,
     RunResult,
     VariantResult,
     VisibilityLatency,
@@ -45,69 +46,57 @@ class ExpressionError(ValueError):
 _ERROR_KIND = re.compile(r"timeout|refused|reset|http_\d{3}")
 
 _ENDPOINT_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
-    "success": lambda of: of.success if of.sent else None,
-    "sent": lambda of: of.sent,
-    "ok": lambda of: of.ok,
-    "failed": lambda of: of.failed,
-    "late": lambda of: of.late,
-    "dropped": lambda of: of.dropped,
-    "p50": lambda of: of.latency_ms.p50,
-    "p90": lambda of: of.latency_ms.p90,
-    "p95": lambda of: of.latency_ms.p95,
-    "p99": lambda of: of.latency_ms.p99,
-    "max": lambda of: of.latency_ms.max,
-    "mean": lambda of: of.latency_ms.mean,
-    "failed_after_p50": lambda of: of.failed_after_ms.p50,
-    "degraded": lambda of: of.degraded if of.sent else None,
-    "retried": lambda of: of.retried if of.sent else None,
-    "stale": lambda of: of.stale / of.ok if of.ok and of.stale is not None else None,
-    "decided": lambda of: of.decided / of.ok if of.ok and of.decided is not None else None,
+    "success": lambda endpoint: endpoint.success if endpoint.sent else None,
+    **{name: attrgetter(name) for name in ("sent", "ok", "failed", "late", "dropped")},
+    **{name: attrgetter(f"latency_ms.{name}") for name in LatencySummary.model_fields},
+    "failed_after_p50": attrgetter("failed_after_ms.p50"),
+    "degraded": lambda endpoint: endpoint.degraded if endpoint.sent else None,
+    "retried": lambda endpoint: endpoint.retried if endpoint.sent else None,
+    "stale": lambda endpoint: _share(endpoint.stale, endpoint.ok),
+    "decided": lambda endpoint: _share(endpoint.decided, endpoint.ok),
 }
 _WRITE_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
-    "visible_p50": lambda of: (of.visible_ms or VisibilityLatency()).p50,
-    "visible_p99": lambda of: (of.visible_ms or VisibilityLatency()).p99,
-    "visible_max": lambda of: (of.visible_ms or VisibilityLatency()).max,
-    "never_visible": lambda of: of.never_visible if of.visible_ms else None,
+    "visible_p50": lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).p50,
+    "visible_p99": lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).p99,
+    "visible_max": lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).max,
+    "never_visible": lambda endpoint: endpoint.never_visible if endpoint.visible_ms else None,
 }
 _DATA_FIGURES: dict[str, Callable[[CheckerCounts], float | None]] = {
-    "acknowledged": lambda of: of.acknowledged,
-    "visible": lambda of: of.visible,
-    "lost": lambda of: of.lost,
-    "orphaned": lambda of: of.orphaned,
-    "duplicated": lambda of: of.duplicated,
-    "unsettled": lambda of: of.unsettled,
-    "undecided": lambda of: of.undecided,
-    "diverged": lambda of: of.diverged,
-    "out_of_order": lambda of: of.out_of_order,
-    "resurrected": lambda of: of.resurrected,
-    "refused_kept": lambda of: of.refused_kept,
-    "unknown": lambda of: of.unknown,
-    "unknown_kept": lambda of: of.unknown_kept,
-    "visible_p50": lambda of: of.visible_ms.p50,
-    "visible_p99": lambda of: of.visible_ms.p99,
-    "visible_max": lambda of: of.visible_ms.max,
+    **{name: attrgetter(name) for name in CheckerCounts.model_fields if name != "visible_ms"},
+    **{f"visible_{name}": attrgetter(f"visible_ms.{name}") for name in ("p50", "p99", "max")},
 }
 _DATABASE_FIGURES: dict[str, Callable[[VariantResult], float]] = {
-    "files": lambda of: len(_processes_by_file(of)),
-    "owned": lambda of: sum(_processes_by_file(of).get(f"{one}.db") == [one] for one in SERVICES),
-    "shared": lambda of: sum(len(holders) > 1 for holders in _processes_by_file(of).values()),
-    "foreign": lambda of: sum(
-        any(one != of.database_owners.get(file) for one in holders)
-        for file, holders in _processes_by_file(of).items()
+    "files": lambda variant: len(_processes_by_file(variant)),
+    "owned": lambda variant: sum(
+        _processes_by_file(variant).get(f"{name}.db") == [name] for name in SERVICES
     ),
-    "reached_in": lambda of: len(of.reached_in),
-    "refused": lambda of: sum(one.refused for one in of.reached_in),
+    "shared": lambda variant: sum(
+        len(holders) > 1 for holders in _processes_by_file(variant).values()
+    ),
+    "foreign": lambda variant: sum(
+        any(name != variant.database_owners.get(file) for name in holders)
+        for file, holders in _processes_by_file(variant).items()
+    ),
+    "reached_in": lambda variant: len(variant.reached_in),
+    "refused": lambda variant: sum(attempt.refused for attempt in variant.reached_in),
 }
 """`files`: open database files. `owned`: services whose file only their own process has open.
 `shared`: files open in several processes. `foreign`: files open in a process that is not their
 owner. `reached_in`: attempts to open another service's file. `refused`: those that were refused."""
 
 
+def _share(part: int | None, whole: int) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
 def _processes_by_file(variant: VariantResult) -> dict[str, list[str]]:
     """By file: the processes that have it open."""
     opened = variant.databases or {}
     files = dict.fromkeys(file for files in opened.values() for file in files)
-    return {file: [part for part, has in opened.items() if file in has] for file in files}
+    return {
+        file: [process for process, open_files in opened.items() if file in open_files]
+        for file in files
+    }
 
 
 def format_value(value: float | None, placeholder: str = "?") -> str:
@@ -147,7 +136,7 @@ def check_figure_path(
     if parts[1] == "data":
         _check_known(".".join(parts[2:]), _DATA_FIGURES, path, "figure of the data")
     elif parts[1] == "asks":
-        _check_known(".".join(parts[2:]), ASKS, path, "figure of the questions")
+        _check_known(".".join(parts[2:]), CALL_FIGURES, path, "figure of the questions")
     elif parts[1] == "databases":
         _check_known(".".join(parts[2:]), _DATABASE_FIGURES, path, "figure of the databases")
     elif parts[1] == "newcomer":
@@ -187,7 +176,7 @@ def lookup(path: str, result: RunResult) -> float | None:
         return OF_NEEDS[rest[0]](variant)
     if section == "lag":
         return _lag_figure(variant, *rest)
-    phase = next((of for key, of in variant.phases.items() if phase_key(key) == section), None)
+    phase = next((each for key, each in variant.phases.items() if phase_key(key) == section), None)
     endpoint = phase.endpoints.get(rest[0]) if phase else None
     if phase is None or endpoint is None:
         return None
@@ -218,11 +207,13 @@ def _recovery_seconds(variant: VariantResult) -> float | None:
 
 _VARIANT_FIGURES: dict[str, Callable[[VariantResult], float | None]] = {
     "recovery_seconds": _recovery_seconds,
-    "ended": lambda of: len(of.ended),
-    "stuck": lambda of: None if of.stuck is None else len(of.stuck),
-    "dead_letters": lambda of: None if of.dead_letters is None else sum(of.dead_letters.values()),
-    "processes": lambda of: of.footprint.processes if of.footprint else None,
-    "memory_mib": lambda of: of.footprint.memory_mib if of.footprint else None,
+    "ended": lambda variant: len(variant.ended),
+    "stuck": lambda variant: None if variant.stuck is None else len(variant.stuck),
+    "dead_letters": lambda variant: (
+        None if variant.dead_letters is None else sum(variant.dead_letters.values())
+    ),
+    "processes": lambda variant: variant.footprint.processes if variant.footprint else None,
+    "memory_mib": lambda variant: variant.footprint.memory_mib if variant.footprint else None,
 }
 
 

@@ -12,6 +12,7 @@ each of them from its own start.
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -83,19 +84,11 @@ class Newcomer(ResultModel):
 
 
 LAG_FIGURES: dict[str, Callable[[ConsumerLag], float | None]] = {
-    "max": lambda lag: lag.max,
-    "arrival_rate": lambda lag: lag.arrival_rate,
-    "told_rate": lambda lag: lag.told_rate,
-    "outage_seconds": lambda lag: lag.outage_seconds,
-    "drained_seconds": lambda lag: lag.drained_seconds,
-    "drain_rate": lambda lag: lag.drain_rate,
+    name: attrgetter(name) for name in ConsumerLag.model_fields
 }
 NEWCOMER_FIGURES: dict[str, Callable[[Newcomer], float | None]] = {
-    "seconds": lambda newcomer: newcomer.seconds,
-    "events": lambda newcomer: newcomer.events,
-    "events_per_second": lambda newcomer: newcomer.events_per_s,
-    "entries": lambda newcomer: newcomer.entries,
-    "differences": lambda newcomer: newcomer.differences,
+    "events_per_second": attrgetter("events_per_s"),
+    **{name: attrgetter(name) for name in ("seconds", "events", "entries", "differences")},
 }
 
 

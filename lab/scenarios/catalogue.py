@@ -76,7 +76,7 @@ def find_tagged(tags: Iterable[str]) -> tuple[Scenario, ...]:
     for tag in wanted:
         if tag not in TAGS:
             raise UnknownName(f"There is no tag {tag!r}. {did_you_mean(tag, TAGS)}")
-    return tuple(one for one in builtin_scenarios() if set(wanted) & set(one.tags))
+    return tuple(scenario for scenario in builtin_scenarios() if set(wanted) & set(scenario.tags))
 
 
 def _list_names() -> str:

@@ -39,17 +39,21 @@ def with_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) ->
         if problems := list(variant_problems(name, name, spec)):
             raise ValueError("\n".join(problems))
     changed = scenario.model_copy(update={"variants": {**scenario.variants, **variants}})
-    inapplicable = [one for one in scenario.method if not changed.affected_variants(one)]
+    inapplicable = [method for method in scenario.method if not changed.affected_variants(method)]
     if inapplicable and (not scenario.in_sequence or len(inapplicable) == len(scenario.method)):
         reasons = (_why_inapplicable(inapplicable[0], spec) for spec in variants.values())
-        why = next((one for one in reasons if one), "")
+        why = next((reason for reason in reasons if reason), "")
         raise ValueError(f"{scenario.name} can't be run on {redact_login(bus)}: {why}")
-    method = tuple(one for one in scenario.method if one not in inapplicable)
+    method = tuple(method for method in scenario.method if method not in inapplicable)
     changed = changed.model_copy(update={"method": method})
     scope = tuple(changed.variants), changed.reported_phases()
-    expect = tuple(one for one in changed.expect if refers_only_to(one.that, *scope))
+    expect = tuple(
+        expectation for expectation in changed.expect if refers_only_to(expectation.that, *scope)
+    )
     predict = tuple(
-        one for one in changed.predict if figures_refer_only_to(one.expressions, *scope)
+        prediction
+        for prediction in changed.predict
+        if figures_refer_only_to(prediction.expressions, *scope)
     )
     return changed.model_copy(update={"expect": expect, "predict": predict})
 
@@ -68,9 +72,9 @@ def existing_bus_notes(scenario: Scenario, name: str) -> list[str]:
     if not is_existing(bus):
         return []
     skipped = [
-        f"{one.phase_name} was not done here. {_why_inapplicable(one, spec)}"
-        for one in scenario.method
-        if (one.variants is None or name in one.variants) and _why_inapplicable(one, spec)
+        f"{method.phase_name} was not done here. {_why_inapplicable(method, spec)}"
+        for method in scenario.method
+        if (method.variants is None or name in method.variants) and _why_inapplicable(method, spec)
     ]
     return [
         f"The bus is a stream on {redact_login(bus)}, a cluster that the lab has not started: how "

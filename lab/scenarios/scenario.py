@@ -163,7 +163,7 @@ class Scenario(SpecModel):
 
     def reported_phases(self) -> tuple[str, ...]:
         """The names of the phases whose figures count, in order."""
-        steps = [one.phase_name for one in self.method] if self.in_sequence else ["during"]
+        steps = [method.phase_name for method in self.method] if self.in_sequence else ["during"]
         return ("before", *steps, "after")
 
     def quick(self) -> Self:
@@ -177,10 +177,13 @@ class Scenario(SpecModel):
         }
         share = (halved_lengths["during"] or 1) / lengths.during
         method = tuple(
-            one.model_copy(
-                update={"at": one.at * share, "seconds": one.seconds and one.seconds * share}
+            method.model_copy(
+                update={
+                    "at": method.at * share,
+                    "seconds": method.seconds and method.seconds * share,
+                }
             )
-            for one in self.method
+            for method in self.method
         )
         phases = lengths.model_copy(update=halved_lengths)
         update = {"phases": phases, "method": method}
@@ -205,12 +208,14 @@ class Scenario(SpecModel):
         variants = {name: spec for name, spec in self.variants.items() if name in names}
         phases = self.reported_phases()
         expect = tuple(
-            one for one in self.expect if refers_only_to(one.that, tuple(variants), phases)
+            expectation
+            for expectation in self.expect
+            if refers_only_to(expectation.that, tuple(variants), phases)
         )
         predict = tuple(
-            one
-            for one in self.predict
-            if figures_refer_only_to(one.expressions, tuple(variants), phases)
+            prediction
+            for prediction in self.predict
+            if figures_refer_only_to(prediction.expressions, tuple(variants), phases)
         )
         texts = {
             name: text
@@ -249,7 +254,7 @@ def _problems(scenario: Scenario) -> Iterator[str]:
         scenario.history, scenario.newcomer, scenario.variants, scenario.phases
     )
     if scenario.in_sequence:
-        occurrences = Counter((one.target, one.fault) for one in scenario.method)
+        occurrences = Counter((method.target, method.fault) for method in scenario.method)
         for (target, fault), times in occurrences.items():
             if times > 1:
                 yield f"method: {fault} of {target} is there {times} times; once is one phase."
@@ -308,9 +313,9 @@ def _method_problems(key: str, method: MethodSpec, scenario: Scenario) -> Iterat
     elif not scenario.affected_variants(method):
         intended = [scenario.variants[name] for name in method.variants or scenario.variants]
         reasons = [
-            why_method_inapplicable(expand_targets(method)[0], one)
-            for one in intended
-            if one.base_arrangement is not None
+            why_method_inapplicable(expand_targets(method)[0], spec)
+            for spec in intended
+            if spec.base_arrangement is not None
         ]
         yield (
             f"{key}: no variant it is meant for can be hurt by it, "
