@@ -1,7 +1,7 @@
 """Formats figures for reports: few digits, and a success rate is never rounded up.
 
-99.96 % is not shown as 100 %, and a missing measurement is `-`, not 0. `Look` knows what the output
-can show. If the output has no box drawing and no ticks, ASCII signs replace them; no meaning
+99.96 % is not shown as 100 %, and a missing measurement is `-`, not 0. `TextFormat` knows what the
+output can show. If the output has no box drawing and no ticks, ASCII signs replace them; no meaning
 depends on a glyph or a colour alone.
 """
 
@@ -18,11 +18,12 @@ NONE = "-"
 SUCCESS_THRESHOLD = 0.99
 """A success rate below this share is marked as bad."""
 
-_SIGNS: dict[ExpectationVerdict, tuple[str, str, str]] = {
+VERDICT_SIGNS: dict[ExpectationVerdict, tuple[str, str, str]] = {
     "holds": ("✓", "+", "green"),
     "fails": ("✗", "x", "bold red"),
     "not measured": ("?", "?", "yellow"),
 }
+"""The sign of each verdict, its replacement in ASCII, and its Rich style."""
 _ASCII_REPLACEMENTS = str.maketrans(
     {"…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "≥": ">=", "≤": "<=", "’": "'", "·": "."}
 )
@@ -53,7 +54,7 @@ class TextFormat:
 
     def verdict(self, verdict: ExpectationVerdict) -> Text:
         """The verdict as a sign and a word; the colour only repeats them."""
-        sign, ascii_sign, style = _SIGNS[verdict]
+        sign, ascii_sign, style = VERDICT_SIGNS[verdict]
         return Text(f"{ascii_sign if self.ascii_only else sign} {verdict}", style=style)
 
 
@@ -65,11 +66,6 @@ def success(share: float | None) -> str:
         return f"{share:.0%}".replace("%", " %")
     tenths = math.floor(share * 1_000 + 1e-9)
     return f"{tenths / 10:.1f} %" if tenths else "<0.1 %"
-
-
-def share_style(share: float | None) -> str:
-    """The Rich style of a success rate: bold red below `WELL`, dim for None."""
-    return "dim" if share is None else "" if share >= SUCCESS_THRESHOLD else "bold red"
 
 
 def ms(value: float | None) -> str:
@@ -99,12 +95,13 @@ def count(value: int | None) -> str:
 def evidence(value: object) -> str:
     """Evidence on one line: a dict as `key value, ...`, a float with six significant digits."""
     if isinstance(value, dict):
-        parts = (
-            f"{str(key).replace('_', ' ')} {evidence(of)}" for key, of in value.items() if of != {}
+        return ", ".join(
+            f"{str(key).replace('_', ' ')} {evidence(item)}"
+            for key, item in value.items()
+            if item != {}
         )
-        return ", ".join(parts)
     if isinstance(value, list | tuple):
-        return " ".join(evidence(of) for of in value)
+        return " ".join(evidence(item) for item in value)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NONE}[value]
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -169,7 +169,7 @@ def test_a_notebook_gets_tables_and_charts_without_any_link(ran: Result) -> None
     assert not re.search(r"https?://|src=|@import|url\((?!#)", without_names)
     assert "What became of the writes" in shown["text/plain"]
     assert repr(ran) == "<Result of good: 1 of 1 expectations hold>"
-    assert "Answers (n asked for" in str(ran)
+    assert "Answers (n requested" in str(ran)
 
 
 def test_texts_of_a_hostile_scenario_are_only_texts(ran: Result) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from lab.report.terminal.sections import call_counters, degraded_answers
+from lab.report.sections import call_counters, degraded_answers
 from lab.results.dependencies import read_call_counts
 from lab.results.paths import lookup
 from lab.results.result import RunResult, VariantResult

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lab.report.terminal.sections import databases as table_of
 from rich.console import Console
 
 from lab.cluster import databases
@@ -15,7 +14,9 @@ from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.databases import read_owners, try_foreign_open
 from lab.cluster.errors import StartFailed
 from lab.cluster.program import Program
+from lab.report import sections
 from lab.report.formatting import TextFormat
+from lab.report.terminal.writer import to_rich
 from lab.results.paths import ExpressionError, check_figure_path, lookup
 from lab.results.result import Expectation, RunResult, VariantResult
 from lab.results.timeline import ScenarioPhase, Timeline
@@ -184,10 +185,10 @@ def test_the_table_names_the_owner_of_a_foreign_file() -> None:
         reached_in=[{"who": "query", "into": "posts", "owner": "gone", "refused": False}],
     )
     out = Console(file=io.StringIO(), width=80)
-    for block in table_of(seen, TextFormat.for_console(out)):
+    for block in to_rich(sections.databases(seen), TextFormat.for_console(out)):
         out.print(block)
     assert isinstance(out.file, io.StringIO)
     assert "posts.db (of posts)" in out.file.getvalue()
     assert "NOT REFUSED" in out.file.getvalue()
     seen.expectations = []
-    assert list(table_of(seen, TextFormat.for_console(out))) == []
+    assert list(sections.databases(seen)) == []

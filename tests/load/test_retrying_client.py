@@ -9,7 +9,7 @@ import pytest
 from lab.domain import headers
 from lab.load.metrics import endpoint_figures
 from lab.load.sender import RetryingClient
-from lab.report.terminal.sections import client_retries
+from lab.report.sections import client_retries
 from lab.results.result import EndpointResult, PhaseResult, VariantResult
 from lab.support.http_client import HttpOrigin, HttpResult
 from tests.load.test_generator import a_sender, fire_all

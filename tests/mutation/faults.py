@@ -173,7 +173,7 @@ _TABLE = """
 # the column p95 shows the p90
 ~if tail == "p99" else latency.p95) → if tail == "p99" else latency.p90)
 # every phase shows the figures of the first one
-~endpoint_of(variant, phase, endpoint)) for → endpoint_of(variant, in_order[0], endpoint)) for
+~figures(find_endpoint(variant, phase, name)) → figures(find_endpoint(variant, phases[0], name))
 @ report/terminal/compare.py < report/test_compare.py
 # two runs are compared by the inverted ratio
 ~{b / a:.2f} → {a / b:.2f}

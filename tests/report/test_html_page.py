@@ -281,7 +281,7 @@ def test_a_notebook_keeps_words_left_and_letters_unwrapped(browser: Any) -> None
         f"{shown}</div></div><style>{JUPYTERLAB}</style>"
     )
     style = "([what, rule]) => getComputedStyle(document.querySelector(what))[rule]"
-    assert window.evaluate(style, ["td.left", "textAlign"]) == "left"
+    assert window.evaluate(style, ["tbody th", "textAlign"]) == "left"
     assert window.evaluate(style, ["td:last-child", "textAlign"]) == "right"
     assert window.evaluate(style, ["pre", "whiteSpace"]) == "pre"
     window.close()

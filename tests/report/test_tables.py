@@ -153,7 +153,7 @@ def test_an_arrangement_that_does_not_fit_gets_a_second_table() -> None:
     names = ("sync-chain", "sync-chain-again", "async-bus")
     text = rendered_text(make_result(*(variant(name, 1.0) for name in names)))
     answers = text[text.index("Answers") : text.index("How requests")] if "How" in text else text
-    assert answers.count("good  p50") == 3
+    assert answers.count(" good p50 p95 ") == 3
     assert all(name in answers for name in names)
 
 

@@ -397,8 +397,8 @@ def test_a_request_that_a_run_did_not_send_is_refused(kept: Path) -> None:
         (["feed", "--id", TRACE], "lab trace --run"),
         (["feed", "--run", "nowhere"], "nowhere is no run's folder"),
         (["feed", "--run", "old"], "Run it again."),
-        (["feed", "--otlp", "."], "expected a file's name"),
-        (["feed", "--otlp", "no/where.json"], "in a folder that is there"),
+        (["feed", "--otlp", "."], "expected a file in an existing folder"),
+        (["feed", "--otlp", "no/where.json"], "expected a file in an existing folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

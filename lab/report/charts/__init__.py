@@ -1,7 +1,7 @@
 """Charts of a run, as SVG, for notebooks, the report page and documents.
 
-`charts(result, data)` returns the charts that have data, in reading order. `ChartData.read(result, folder)`
-reads their data from a run folder. `Chart.svg()` is the drawing.
+`charts(result, data)` returns the charts that have data, in reading order.
+`ChartData.read(result, folder)` reads their data from a run folder. `Chart.svg()` is the drawing.
 """
 
 from lab.report.charts.answered_visible import answered_visible

@@ -91,7 +91,8 @@ def _css() -> str:
         if dash
     )
     return (
-        f".lab-chart{{{_css_variables('light')}font:12px system-ui,sans-serif;max-width:100%;height:auto}}"
+        f".lab-chart{{{_css_variables('light')}"
+        "font:12px system-ui,sans-serif;max-width:100%;height:auto}"
         f"@media screen and (prefers-color-scheme:dark){{.lab-chart{{{_css_variables('dark')}}}}}"
         # The theme of a notebook may differ from the system's.
         f'[data-jp-theme-light="true"] .lab-chart{{{_css_variables("light")}}}'

@@ -66,7 +66,8 @@ def _row_height(prediction: Prediction) -> float:
 def _row(prediction: Prediction, x: Scale, y: float) -> str:
     ratio = _ratio(prediction) or 1.0
     lines = _wrapped_text(prediction)
-    figures = f"predicted {format_value(prediction.predicted)}, measured {format_value(prediction.measured)}"
+    predicted, measured = format_value(prediction.predicted), format_value(prediction.measured)
+    figures = f"predicted {predicted}, measured {measured}"
     if not x.low <= ratio <= x.high:
         figures += ": further off than is drawn"
     low, high = x(max(x.low, 1 - prediction.within)), x(1 + prediction.within)

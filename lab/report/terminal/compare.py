@@ -7,8 +7,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lab.report import formatting
+from lab.report.blocks import Cell, Column, Table
 from lab.report.formatting import TextFormat
-from lab.report.terminal import wide_tables
+from lab.report.tables import find_endpoint
+from lab.report.terminal.writer import to_rich
 from lab.results.result import EndpointResult, Expectation, RunResult, VariantResult
 
 
@@ -31,7 +33,7 @@ def _blocks(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[Ren
         first, second = run_a.variant(name), run_b.variant(name)
         assert first
         assert second
-        yield Padding(_figures(first, second, fmt), (1, 0, 0, 0), expand=False)
+        yield from to_rich([_figures(first, second)], fmt)
     if not common:
         yield Text("\nThey have no variant in common, so there are no figures to compare.")
     yield from _verdicts(run_a, run_b, fmt)
@@ -60,26 +62,30 @@ def _condition_differences(run_a: RunResult, run_b: RunResult) -> Iterator[str]:
             yield f"Only in {letter}: {', '.join(sorted(names))}."
 
 
-def _figures(first: VariantResult, second: VariantResult, fmt: TextFormat) -> RenderableType:
-    title = f"{fmt.plain(first.name, 24)}: success, and p50 of the good answers in ms"
-    table = wide_tables.new_table(title, ["request", "phase"])
-    for heading in ("A", "B", "A p50", "B p50", "B / A"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    endpoints = dict.fromkeys(name for of in first.phases.values() for name in of.endpoints)
-    for endpoint in endpoints:
-        for number, (phase, figures) in enumerate(first.phases.items()):
-            a = figures.endpoints.get(endpoint)
-            phase_b = second.phases.get(phase)
-            b = phase_b.endpoints.get(endpoint) if phase_b else None
-            table.add_row(
-                endpoint if number == 0 else "",
-                fmt.text(phase, limit=20),
-                *(formatting.success(of.success if of else None) for of in (a, b)),
-                *(formatting.ms(_p50(of)) for of in (a, b)),
+def _figures(first: VariantResult, second: VariantResult) -> Table:
+    """A row for each endpoint and phase: success and p50 (ms) of both runs, and the ratio."""
+    sections = []
+    for name in dict.fromkeys(name for phase in first.phases.values() for name in phase.endpoints):
+        rows = []
+        for number, phase in enumerate(first.phases):
+            a, b = find_endpoint(first, phase, name), find_endpoint(second, phase, name)
+            figures = (
+                *(
+                    formatting.success(endpoint.success if endpoint else None)
+                    for endpoint in (a, b)
+                ),
+                *(formatting.ms(_p50(endpoint)) for endpoint in (a, b)),
                 _ratio(_p50(a), _p50(b)),
             )
-        table.add_section()
-    return table
+            rows.append([Cell(text) for text in (name if number == 0 else "", phase, *figures)])
+        sections.append(rows)
+    columns = [
+        Column("request"),
+        Column("phase", limit=20),
+        *(Column(heading, right=True) for heading in ("A", "B", "A p50", "B p50", "B / A")),
+    ]
+    title = f"{first.name}: success, and p50 of the good answers in ms"
+    return Table(title, columns, sections, labels=2)
 
 
 def _verdicts(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:

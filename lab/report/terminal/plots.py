@@ -92,7 +92,8 @@ def latency_spread(
         if rows:
             yield Text(f"{'':{_SPREAD_LEFT_WIDTH}}{_spread_axis(x, columns)}", "dim")
     yield Text(
-        f"{'':{_SPREAD_LEFT_WIDTH}}{line_signs.p95} p95, {line_signs.maximum} max, {line_signs.visible} visible (p50)",
+        f"{'':{_SPREAD_LEFT_WIDTH}}{line_signs.p95} p95, {line_signs.maximum} max, "
+        f"{line_signs.visible} visible (p50)",
         "dim",
     )
 
