@@ -23,8 +23,13 @@ from lab.domain.errors import BadGateway, Invalid, ServiceError, TimedOut, Unrea
 from lab.domain.model import Comment, CommentDraft, Limit, Post, PostDraft
 from lab.external.fault_filter import ProxyFaultFilter
 from lab.external.mapping import ActionMapping, Actions, ExternalRequest
-from lab.external.proxy.client import ConnectionPool, connect_to, fetch, unreachable_error
-from lab.external.proxy.pending import ServiceOrigin, encode_request
+from lab.external.proxy.client import (
+    ServicePool,
+    connect_to,
+    encode_request,
+    fetch,
+    unreachable_error,
+)
 from lab.external.responses import (
     ExternalResponse,
     UnexpectedResponse,
@@ -45,6 +50,7 @@ from lab.service.http import (
     read_body,
 )
 from lab.service.tracing import SpanLog, traceparent
+from lab.support.http_client import HttpOrigin
 
 READY_WITHIN_S = 1.0
 
@@ -61,9 +67,9 @@ class HttpAdapter:
     name: str
     arrangement: str
     actions: Actions
-    service: ServiceOrigin
+    service: HttpOrigin
     fault_filter: ProxyFaultFilter
-    pool: ConnectionPool
+    pool: ServicePool
     spans: SpanLog
     token: str
     port: int

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from lab.external.proxy.pending import ServiceOrigin
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import Effect
+from lab.support.http_client import HttpOrigin
 
 
 class Delivery:
@@ -20,7 +20,7 @@ class Delivery:
 
     __slots__ = ("origin", "request")
 
-    def __init__(self, origin: ServiceOrigin, request: bytes) -> None:
+    def __init__(self, origin: HttpOrigin, request: bytes) -> None:
         self.origin, self.request = origin, request
 
 

@@ -28,12 +28,12 @@ from lab.domain.services import BUS
 from lab.external.adapter import HttpAdapter
 from lab.external.fault_filter import ProxyFaultFilter
 from lab.external.mapping import Actions
-from lab.external.proxy.client import ConnectionPool
+from lab.external.proxy.client import ServicePool
 from lab.external.proxy.connection import ProxyConnection, ProxyContext
-from lab.external.proxy.pending import ServiceOrigin
 from lab.external.proxy.sockets import listen_on_loopbacks
 from lab.service.http import WHOLE_REQUEST_WITHIN_S, HttpServer, listen
 from lab.service.tracing import SpanLog
+from lab.support.http_client import HttpOrigin
 from lab.support.parent_watch import exit_with_parent
 
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -69,22 +69,32 @@ class Sidecar:
 
     def __init__(self, options: SidecarOptions) -> None:
         self._options = options
-        fault_filter, pool = ProxyFaultFilter(), ConnectionPool(options.name)
-        service = ServiceOrigin("127.0.0.1", options.service_port)
+        fault_filter, pool = ProxyFaultFilter(), ServicePool(options.name)
+        service = HttpOrigin("127.0.0.1", options.service_port)
         self._pool, self._fault_filter = pool, fault_filter
         self._adapter_socket = listen(options.port, options.reuse_port)
         self._raw_sockets = []
         if options.raw_port is not None:
             self._raw_sockets = listen_on_loopbacks(options.raw_port, options.reuse_port)
         hosts = {
-            name.lower(): ServiceOrigin("127.0.0.1", port) for name, port in options.hosts.items()
+            name.lower(): HttpOrigin("127.0.0.1", port) for name, port in options.hosts.items()
         }
         self._proxy = ProxyContext(
-            *(options.name, service, fault_filter, pool, hosts), events_path=options.events_path
+            options.name,
+            service,
+            fault_filter,
+            pool,
+            hosts,
+            events_path=options.events_path,
         )
         self._spans = SpanLog(options.spans, options.name)
         self._adapter = HttpAdapter(
-            *(options.name, options.arrangement, options.actions, service, fault_filter, pool),
+            options.name,
+            options.arrangement,
+            options.actions,
+            service,
+            fault_filter,
+            pool,
             spans=self._spans,
             token=options.token,
             port=self._adapter_socket.getsockname()[1],

@@ -6,9 +6,9 @@ from time import perf_counter
 
 from lab.domain.errors import DependencyFailed
 from lab.external.mapping import ExternalRequest
-from lab.external.proxy.client import ConnectionPool, fetch
-from lab.external.proxy.pending import ServiceOrigin, encode_request
+from lab.external.proxy.client import ServicePool, encode_request, fetch
 from lab.external.stack import ExternalStack
+from lab.support.http_client import HttpOrigin
 
 REQUESTS = 60
 WARM_UP_REQUESTS = 10
@@ -36,16 +36,12 @@ async def measure_sidecar_overhead(stack: ExternalStack) -> SidecarOverhead | No
     """Request the feed alternately without and with the sidecar. None if a request fails."""
     read = stack.target.actions.read_feed
     ports = stack.ports_of(read.service)
-    service, adapter = (
-        ServiceOrigin("127.0.0.1", ports.listen),
-        ServiceOrigin("127.0.0.1", ports.adapter),
-    )
+    service = HttpOrigin("127.0.0.1", ports.listen)
+    adapter = HttpOrigin("127.0.0.1", ports.adapter)
     direct_request = encode_request(read.build_request(limit="20"), service)
     adapter_request = encode_request(ExternalRequest("GET", "/feed?limit=20", b"", {}), adapter)
     without, with_sidecar, size = [], [], 0
-    pool = ConnectionPool(
-        read.service
-    )  # the sidecar's client for both, so that clients don't differ
+    pool = ServicePool(read.service)  # the same client for both, so that clients don't differ
     try:
         for number in range(WARM_UP_REQUESTS + REQUESTS):
             direct_ms, size = await _time_request(pool, service, direct_request)
@@ -65,9 +61,7 @@ async def measure_sidecar_overhead(stack: ExternalStack) -> SidecarOverhead | No
     )
 
 
-async def _time_request(
-    pool: ConnectionPool, origin: ServiceOrigin, request: bytes
-) -> tuple[float, int]:
+async def _time_request(pool: ServicePool, origin: HttpOrigin, request: bytes) -> tuple[float, int]:
     begun_s = perf_counter()
     _, body = await fetch(pool, origin, request, ANSWERED_WITHIN_S)
     return (perf_counter() - begun_s) * 1_000, len(body)

@@ -146,7 +146,7 @@ def test_an_unknown_language_is_taken_from_its_container(tmp_path: Path) -> None
 def test_an_unknown_port_is_not_made_up(tmp_path: Path) -> None:
     files = {"shop/package.json": corpora.package("node a.js"), "shop/a.js": "http.createServer(f)"}
     _, _, unsure = adopt_files(files, tmp_path)
-    said = "nothing was read about its port; one that you know is taken"
+    said = "no port was found in its code; one that you know is assumed"
     assert any(said in one for one in unsure)
     with pytest.raises(TargetError, match="nothing says where it listens"):
         read_target(tmp_path / "mine.toml")

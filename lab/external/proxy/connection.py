@@ -22,13 +22,19 @@ from lab.domain import headers
 from lab.domain.errors import DependencyFailed, Invalid, RequestTimeout, ServiceError, Unreachable
 from lab.domain.services import BUS
 from lab.external.fault_filter import Delivery, ProxyFaultFilter
-from lab.external.proxy.client import ConnectionPool, fetch
-from lab.external.proxy.pending import PendingRequest, ResponseHead, ServiceOrigin
+from lab.external.proxy.client import ServicePool, dependency_error, fetch
 from lab.external.proxy.requests import ProxiedRequest, RequestParser
-from lab.external.proxy.sockets import acknowledge_now, reset_on_close
+from lab.external.proxy.sockets import reset_on_close
 from lab.faults.kinds import CLIENT, Effect
 from lab.service.fault_api import injected_error
 from lab.service.http import printable
+from lab.support.http_client import (
+    HttpOrigin,
+    PendingRequest,
+    RequestFailure,
+    ResponseHead,
+    acknowledge_now,
+)
 
 # ── Shared by all connections
 
@@ -69,10 +75,10 @@ class ProxyContext:
     """
 
     name: str
-    service: ServiceOrigin
+    service: HttpOrigin
     fault_filter: ProxyFaultFilter
-    pool: ConnectionPool
-    hosts: Mapping[str, ServiceOrigin] = field(default_factory=dict)
+    pool: ServicePool
+    hosts: Mapping[str, HttpOrigin] = field(default_factory=dict)
     events_path: str | None = "/events"
     counts: ProxyCounts = field(default_factory=ProxyCounts)
     connections: set[CallerConnection] = field(default_factory=set)
@@ -90,9 +96,7 @@ class ProxyContext:
         """Whether events are held back or under way for which no caller waits."""
         return bool(self._tasks) or self.fault_filter.has_held_events
 
-    def route(
-        self, request: ProxiedRequest, tunnel: ServiceOrigin | None
-    ) -> tuple[ServiceOrigin, bool]:
+    def route(self, request: ProxiedRequest, tunnel: HttpOrigin | None) -> tuple[HttpOrigin, bool]:
         """Where a request goes, and whether it is a request of the service to another one.
 
         Reduces the URL of a request to a proxy to its path. Raises Unreachable, Invalid.
@@ -109,7 +113,7 @@ class ProxyContext:
         request.target = path
         return self._origin(found[1].decode("latin-1")), True
 
-    def _origin(self, authority: str) -> ServiceOrigin:
+    def _origin(self, authority: str) -> HttpOrigin:
         host, colon, port = authority.lower().rpartition(":")
         if not (colon and port.isdecimal()):
             host, port = authority.lower(), "80"
@@ -119,7 +123,7 @@ class ProxyContext:
         if known is not None:
             return known
         if host in _LOCAL_HOSTS:
-            return ServiceOrigin("127.0.0.1", int(port))
+            return HttpOrigin("127.0.0.1", int(port))
         shown = printable(authority)
         raise Unreachable(
             f"{self.name} asks {shown!r}, and nobody is called so here. If it is one of the "
@@ -195,7 +199,7 @@ class ProxyConnection(asyncio.Protocol):
         self._context = context
         self._parser = RequestParser()
         self._queue = self._parser.queue
-        self._tunnel: ServiceOrigin | None = None
+        self._tunnel: HttpOrigin | None = None
         self._task: asyncio.Task[None] | None = None
         self._processing = self._reading_paused = self._sending_paused = self._closing = False
         self._last_activity_s = monotonic()
@@ -320,7 +324,7 @@ class ProxyConnection(asyncio.Protocol):
         )
 
     async def _apply_faults(
-        self, request: ProxiedRequest, effect: Effect, origin: ServiceOrigin
+        self, request: ProxiedRequest, effect: Effect, origin: HttpOrigin
     ) -> None:
         """Apply faults to a request: hang, reset, respond with an error, or delay it."""
         fault_filter = self._context.fault_filter
@@ -334,7 +338,7 @@ class ProxyConnection(asyncio.Protocol):
         self._forward(request, origin)
         self._update_reading()
 
-    def _forward(self, request: ProxiedRequest, origin: ServiceOrigin) -> None:
+    def _forward(self, request: ProxiedRequest, origin: HttpOrigin) -> None:
         if not (request.complete and self._context.is_event_delivery(request)):
             return self._send(request, origin, request.encode())
         self._context.counts.events += 1
@@ -361,15 +365,17 @@ class ProxyConnection(asyncio.Protocol):
         request.later_deliveries = deliveries[own_position + 1 :]
         self._send(request, own_delivery.origin, own_delivery.request)
 
-    def _send(self, incoming: ProxiedRequest, origin: ServiceOrigin, request: bytes) -> None:
+    def _send(self, incoming: ProxiedRequest, origin: HttpOrigin, request: bytes) -> None:
         self._sending_paused = False
         incoming.pending = pending = PendingRequest(
-            *(origin, request, self),
+            origin,
+            request,
+            self,
             retryable=incoming.complete and incoming.method in (b"GET", b"HEAD"),
             bodiless=incoming.method == b"HEAD",
             fully_sent=incoming.complete,
         )
-        self._context.pool.send(pending)
+        self._context.pool.submit(pending)
         if pending.connection is None:
             self._sending_paused = True  # until it has a connection
 
@@ -379,7 +385,7 @@ class ProxyConnection(asyncio.Protocol):
         if not paused:
             self._process_queue()
 
-    def receive(self, head: ResponseHead | None, body: bytes, complete: bool) -> None:
+    def receive(self, head: ResponseHead | None, body: bytes, complete: bool, at_s: float) -> None:
         """Forward a piece of the service's response."""
         request = self._queue[0]
         encoded_head = request.encode_response_head(head) if head is not None else b""
@@ -388,14 +394,16 @@ class ProxyConnection(asyncio.Protocol):
             self._context.counts.passed += 1
             self._finish(request)
 
-    def failed(self, failure: DependencyFailed) -> None:
+    def failed(self, failure: RequestFailure) -> None:
         """The service gave no response, or only the beginning of one.
 
         The sidecar resets the caller's connection, as the caller would see without a sidecar. Some
         callers would take any response, even a 503, for one of the service, and so for a success.
         """
-        self._context.count_failure(failure)
-        self._reset_caller(self._queue[0])
+        request = self._queue[0]
+        assert request.pending is not None
+        self._context.count_failure(dependency_error(self._context.name, request.pending, failure))
+        self._reset_caller(request)
 
     def _respond(self, request: ProxiedRequest, response: bytes) -> None:
         self._transport.write(response)

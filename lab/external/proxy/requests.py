@@ -11,8 +11,7 @@ from pydantic_core import to_json
 
 from lab.domain.errors import Invalid, PayloadTooLarge, ServiceError
 from lab.external.fault_filter import Delivery
-from lab.external.proxy.client import MAX_HEAD_BYTES
-from lab.external.proxy.pending import PendingRequest, ResponseHead
+from lab.support.http_client import MAX_HEAD_BYTES, PendingRequest, ResponseHead
 
 # ── Requests
 
