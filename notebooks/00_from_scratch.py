@@ -14,12 +14,12 @@
 # %% [markdown]
 # # From scratch: four steps, and one of them decides
 #
-# **The claim.** A microservice application is designed in four steps: a service for each resource,
-# what each is responsible for, who depends on whom, and what is asked and answered. Three of the
-# four come out the same whether services ask or tell. The third one decides what a bad day is
-# like.
+# **The claim.** The design of a microservice application takes four steps: a service for each
+# resource, its responsibilities, the dependencies, the requests and responses. Three of the four
+# give the same result whether services ask each other or publish events. The third step decides
+# what an outage is like.
 #
-# You'll make the four steps again here, but backwards: not planned, but read off a blog that runs.
+# Here you do the four steps backwards: you read them off a blog that runs.
 
 # %%
 from pathlib import Path
@@ -35,8 +35,8 @@ from lab.results.dependencies import OF_NEEDS
 # %% [markdown]
 # ## Step 1: a service for each resource
 #
-# Posts, comments, verdicts, and the feed that puts them together. Each service owns something, and
-# each that has to remember something has a database of its own.
+# Posts, comments, verdicts, and the feed that combines them. Each service that stores something
+# has its own database.
 
 # %%
 owners = pd.DataFrame(design.responsibilities("async-bus")).set_index("service")
@@ -45,13 +45,14 @@ owners[["owns", "database"]]
 # %% [markdown]
 # ## Step 2: responsibilities
 #
-# What does each of them ask, tell and hear? First the blog whose services tell each other ...
+# What does each service ask, publish (*tells*) and consume (*hears*)? First the blog on the bus
+# ...
 
 # %%
 owners[["asks", "tells", "hears"]]
 
 # %% [markdown]
-# ... and then the same blog, whose services ask. The columns have changed places.
+# ... and then the chain. The columns have changed places.
 
 # %%
 pd.DataFrame(design.responsibilities("sync-chain")).set_index("service")[["asks", "tells", "hears"]]
@@ -60,8 +61,8 @@ pd.DataFrame(design.responsibilities("sync-chain")).set_index("service")[["asks"
 # ## Step 4, before step 3: goals
 #
 # Which paths, which methods, which data? A comment belongs to a post, so its path begins with one:
-# `/posts/{post_id}/comments`. These routes are the same in both blogs; whoever uses the blog can't
-# tell which of the two it is.
+# `/posts/{post_id}/comments`. These routes are the same in both blogs; a client cannot tell them
+# apart.
 
 # %%
 pd.DataFrame(design.goals("sync-chain"))[["service", "method", "path", "body", "answer"]]
@@ -69,8 +70,9 @@ pd.DataFrame(design.goals("sync-chain"))[["service", "method", "path", "body", "
 # %% [markdown]
 # ## Step 3: dependencies
 #
-# These nobody has written down. So both blogs are started, somebody writes a post and a comment
-# and reads the feed, and the spans of all processes say who had to do with whom.
+# These are not written down anywhere. The next cell starts both blogs, writes a post and a
+# comment, reads the feed, and collects the spans of all processes. They show which services
+# communicated.
 
 # %%
 needs = {}
@@ -79,7 +81,8 @@ for blog in ("sync-chain", "async-bus"):
         needs[blog] = await design.observed_dependencies(blog, Path(folder))
 
 # %% [markdown]
-# **Asks** means: without the other there is no answer. **Hears** means: from the other, some time.
+# **Asks**: without the other service there is no response. **Hears**: the service consumes an
+# event of the other one, some time later.
 
 # %%
 pd.concat({blog: pd.DataFrame(found) for blog, found in needs.items()}).droplevel(1)
@@ -87,15 +90,15 @@ pd.concat({blog: pd.DataFrame(found) for blog, found in needs.items()}).dropleve
 # %% [markdown]
 # ## Predict
 #
-# Now let the blog grow, to six services, then to eight. In the chain each new one asks the other
-# new ones, on the bus it hears and tells. One of the new ones is killed in the end. Here is what
-# you are asked:
+# Now the blog grows, to six services, then to eight. In the chain each new service asks the other
+# new ones; on the bus it consumes and publishes events. In the end one of the new services is
+# killed. The lab asks you:
 
 # %%
 lab.predict("web")
 
 # %% [markdown]
-# Put your own answers in the place of these, before you go on. Being wrong is the point of it.
+# Change these answers before you go on. A wrong prediction teaches more than a right one.
 
 # %%
 mine = lab.predict("web", fails="chain-8", lost=0)
@@ -111,8 +114,8 @@ grown
 # %% [markdown]
 # ## The picture
 #
-# The threads between the services, counted in the run, and the pairs that hang together: one of
-# the two can't answer without the other.
+# The dependencies between the services, counted in the run. *Hanging* counts the pairs of services
+# in which one cannot respond without the other, directly or through others.
 
 # %%
 pd.DataFrame(
@@ -122,18 +125,21 @@ pd.DataFrame(
 # %% [markdown]
 # ## What you have seen
 #
-# In the chain, the fifth service brought more threads than the fourth, and the eighth more than
-# the fifth, for a new one finds more neighbours to ask. On the bus each brought one. And *hanging*
-# says why it matters: a service that posts and comments had never heard of took the feed away.
+# In the chain, the fifth service added more dependencies than the fourth, and the eighth more than
+# the fifth, because a new service finds more neighbours to ask. On the bus each added one.
+# *Hanging* says why this matters: a service that neither `posts` nor `comments` has ever called
+# stopped the feed.
 #
-# The bus has its price, and the table shows that too: compare *answered* with *visible*. A copy is
-# told later, and now everybody needs the bus. The other notebooks take the bill apart.
+# The bus has its price, and the table shows it: compare *answered* with *visible*. A copy is
+# updated later, and now every service needs the bus. The other notebooks look at this price in
+# detail.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# Posts is down. Which of the chain's services can no longer do all of their work? Use step 3, and
-# mind that one may ask by way of another. Write a set of names, such as `{"moderation"}`.
+# `posts` is down. Which of the chain's services can no longer do all of their work? Use step 3,
+# and remember that a service may need `posts` through another one. Write a set of names, such as
+# `{"moderation"}`.
 
 # %%
 without_posts = ...
@@ -144,14 +150,14 @@ checks.cut_off(without_posts, needs["sync-chain"], "posts")
 # %% [markdown]
 # ## Exercise 2
 #
-# A fifth service: *likes*. Who likes a post that isn't there gets a 404, and likes must be able to
-# say so while posts is down. Make the four steps for it, on the bus.
+# A fifth service: `likes`. A like of a post that does not exist gets a 404, and `likes` must be
+# able to decide that while `posts` is down. Do the four steps for it, on the bus.
 
 # %%
 likes = {
     "owns": ...,  # in your own words
-    "hears": ...,  # the name of one event
-    "tells": ...,  # the name of one new event
+    "hears": ...,  # the name of the event that it consumes
+    "tells": ...,  # the name of a new event that it publishes
     "goal": ...,  # method and path, as "GET /feed"
 }
 

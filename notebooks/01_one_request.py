@@ -15,10 +15,10 @@
 # # One request, followed through both
 #
 # **The claim.** Two blogs that look the same from outside do different things with the same
-# request. In one, a comment is asked for its way through three services before its writer has an
-# answer. In the other the answer comes first, and the way afterwards.
+# request. In the chain, a comment travels through three services before its writer gets an answer.
+# On the bus the answer comes first, and the way through the services afterwards.
 #
-# You'll send one comment to each, and follow it into every process.
+# You will send one comment to each blog, and follow it into every process.
 
 # %%
 import pandas as pd
@@ -27,7 +27,7 @@ import checks
 import lab
 
 # %% [markdown]
-# Both blogs, with all their processes and databases. They stay up until the last cell.
+# Both blogs, with all their processes and databases. They run until the last cell.
 
 # %%
 stacks = await lab.up("both")
@@ -36,8 +36,8 @@ stacks
 # %% [markdown]
 # ## Predict
 #
-# A comment is written. The rule has to be applied to it (no oranges!), the post has to be there,
-# and in the end the feed shows it. Meanwhile moderation is slow: 300 ms longer for everything.
+# A client writes a comment. `moderation` must judge it (no oranges!), the post must exist, and in
+# the end the feed shows the comment. Meanwhile `moderation` is slow: 300 ms longer for everything.
 #
 # How many milliseconds does the *writer* wait, in the chain and on the bus? Change these numbers.
 
@@ -46,34 +46,35 @@ moderation_slow_ms = 300
 mine = {"sync-chain": 300, "async-bus": 300}
 
 # %% [markdown]
-# ## First with nothing broken
+# ## First without a fault
 #
-# `trace` sends a comment and follows it. Time goes from left to right; a line under another one,
-# and indented, came of it.
+# `trace` sends a comment and follows it. Time runs from left to right; an indented line was caused
+# by the line above it.
 
 # %%
 calm = await stacks["sync-chain"].trace("comment")
 calm
 
 # %% [markdown]
-# That was the chain. *Comments* asks posts, then moderation, and all that time the client waits.
-# The diamond below is the moment of the answer; soon afterwards the feed shows the comment.
+# That was the chain. `comments` asks `posts`, then `moderation`, and the client waits all that
+# time. The diamond marks the moment of the answer; soon afterwards the feed shows the comment.
 #
 # Now the bus.
 
 # %%
-told = await stacks["async-bus"].trace("comment")
-told
+on_the_bus = await stacks["async-bus"].trace("comment")
+on_the_bus
 
 # %% [markdown]
-# The answer came when comments had looked into its own database and nowhere else. All that follows
-# happens after it: dots are events on their way. Moderation hears, judges and tells; comments
-# hears and tells; query hears. Only then the feed shows the comment with its verdict.
+# The answer came as soon as `comments` had read its own database. Everything else happens
+# afterwards; dots are events on their way. `moderation` consumes the comment, judges it and
+# publishes a verdict; `comments` consumes that and publishes an update; `query` consumes the
+# update. Only then does the feed show the comment with its verdict.
 
 # %% [markdown]
 # ## The events
 #
-# What one comment meant for the others, in the order in which it was told.
+# All events that one comment caused, in the order of the bus.
 
 # %%
 await stacks["async-bus"].events()
@@ -92,14 +93,14 @@ slow["sync-chain"]
 slow["async-bus"]
 
 # %% [markdown]
-# ## You, and what came out
+# ## Your prediction and the result
 #
 # Milliseconds until the writer had the answer, and until the feed showed the comment.
 
 # %%
 pd.DataFrame(
     {
-        "you said": mine,
+        "predicted": mine,
         "answered": {name: trace.answered_ms for name, trace in slow.items()},
         "visible": {name: trace.visible_ms for name, trace in slow.items()},
     }
@@ -108,18 +109,18 @@ pd.DataFrame(
 # %% [markdown]
 # ## What you have seen
 #
-# In the chain the 300 ms stand between the writer and the answer, for comments has to wait for the
-# verdict before it can say anything. On the bus nobody waits for moderation, and so its slowness
-# isn't in the answer. It isn't gone either: it stands in the column *visible*, in both.
+# In the chain the writer waits for the 300 ms, because `comments` needs the verdict before it can
+# answer. On the bus the answer does not contain them, because no service waits for `moderation`.
+# They have not gone: the column *visible* contains them, in both.
 #
-# So the bus did not make anything faster. It moved the waiting, from before the answer to behind
-# it. And what it answers is less: `pending`, where the chain says `approved` or `rejected`.
+# So the bus made nothing faster. It moved the waiting from before the answer to after it. And its
+# answer says less: `pending`, where the chain says `approved` or `rejected`.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# Look at the chain's picture, `calm`. Which services were at work before the client had its
-# answer? A set of names. (Then ask yourself the same of `told`.)
+# Look at the chain's picture, `calm`. Which services worked before the client had its answer?
+# Write a set of names. (Then ask yourself the same about the bus.)
 
 # %%
 before_the_answer = ...
@@ -130,8 +131,8 @@ checks.waited_for(before_the_answer, calm)
 # %% [markdown]
 # ## Exercise 2
 #
-# Find a text that moderation rejects. And say who is told of that *in the answer* to the comment:
-# a set with the names of these stacks.
+# Find a text that `moderation` rejects. In which stacks does the *answer* to the comment already
+# say so? Write a set with the names of these stacks.
 
 # %%
 text = ...

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Latency adds up
 #
-# **The claim.** A request that has to ask others is as slow as its slowest question. That is what
-# you were told. You'll see that it is nearly true, what is true instead, and who doesn't wait at
-# all.
+# **The claim.** A request that depends on other calls is as slow as its slowest call. This is what
+# the lecture said. You will see that it is nearly true, what is true instead, and which requests
+# do not wait at all.
 
 # %%
 import pandas as pd
@@ -28,14 +28,14 @@ from lab.results.oracles import chain_ms
 # %% [markdown]
 # ## Predict
 #
-# Comments takes 300 ms longer over everything, for a few seconds. Nothing else is wrong. Somebody
-# reads the feed, somebody writes a post, somebody writes a comment. Who waits, and for how long?
+# The `comments` service becomes 300 ms slower for a few seconds. Nothing else is wrong. One client
+# reads the feed, one writes a post, one writes a comment. Who waits, and for how long?
 
 # %%
 lab.predict("slow-service")
 
 # %% [markdown]
-# Your turn: change these before you go on. A number can be said of each side, as here.
+# Change these before you go on. You can give one number for both sides, or one for each, as here.
 
 # %%
 mine = lab.predict(
@@ -49,16 +49,16 @@ mine
 # %% [markdown]
 # ## Look
 #
-# Both blogs get the same load at the same time, and the same thing happens to both.
+# Both blogs get the same load and the same fault at the same time.
 
 # %%
 run = lab.run("slow-service", quick=True, predict=mine)
 run
 
 # %% [markdown]
-# ## The same in four numbers
+# ## The same in six numbers
 #
-# The median of a feed, in ms, before the fault and during it.
+# The median (p50) of a feed, in ms, before, during and after the fault.
 
 # %%
 pd.DataFrame(
@@ -66,10 +66,10 @@ pd.DataFrame(
 ).round(1)
 
 # %% [markdown]
-# ## The sum, and not the slowest
+# ## The sum, not the slowest
 #
-# Now two services are slow: posts by 100 ms, comments by 300. If a feed is as slow as its slowest
-# question it takes 300 ms. If the questions add up, it takes 400.
+# Now two services are slow: `posts` by 100 ms, `comments` by 300. If a feed is as slow as its
+# slowest call, it takes 300 ms. If the calls add up, it takes 400.
 
 # %%
 stacks = await lab.up("both")
@@ -86,8 +86,8 @@ feed = await chain.trace("feed")
 feed
 
 # %% [markdown]
-# Query asks posts, and when it has the posts, it asks comments for theirs. The second question
-# can't be put before the first is answered. So the times stand one behind the other:
+# `query` asks `posts`, and when it has the posts, it asks `comments` for theirs. It cannot send
+# the second request before the first response. So the times follow each other:
 
 # %%
 pd.Series({"slowest": 300, "sum": chain_ms(100, 300), "measured": round(feed.answered_ms)})
@@ -107,7 +107,7 @@ async with bus.fault("latency", "posts", ms=100), bus.fault("latency", "comments
 from_copy
 
 # %% [markdown]
-# Query asked nobody. But look at a comment:
+# `query` called no other service. But look at a comment:
 
 # %%
 written
@@ -115,21 +115,21 @@ written
 # %% [markdown]
 # ## What you have seen
 #
-# A call that waits for other calls takes as long as all of them together. Where one of them is far
-# slower than the rest, the sum is nearly that one, and this is where the sentence about the
-# slowest comes from. Only questions that are asked side by side take as long as the slowest.
+# A call that waits for other calls takes as long as all of them together. If one is far slower
+# than the rest, the sum is nearly that one; this is where the sentence about the slowest comes
+# from. Only calls that run side by side take as long as the slowest.
 #
-# On the bus nobody asks, so there is nothing to add up *before the answer* of a feed. Who writes
-# to a slow service waits in both, for a copy helps only those who need what others know. And the
-# price: the delay that readers don't feel is in the way of the news. The verdict comes back to
-# comments by the same slow door, and the comment is visible later than in the chain. In the run
-# above, compare *answered* with *visible* before you call either side a win.
+# On the bus `query` calls no service, so nothing adds up *before the answer* of a feed. A client
+# that writes to the slow service waits in both stacks: a copy helps only services that need the
+# data of others. The price: readers do not feel the delay, but events do. The verdict reaches
+# `comments` through the same slow service, so the comment becomes visible later than in the chain.
+# In the run above, compare *answered* with *visible* before you declare a winner.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# Two delays for the chain, in ms, so that a feed takes between 500 and 600 ms, while a post is
-# written within 150. Write them as `{"posts": ..., "comments": ...}`, with numbers.
+# Choose two delays for the chain, in ms, so that a feed takes between 500 and 600 ms, while a post
+# is written within 150. Write them as `{"posts": ..., "comments": ...}`, with numbers.
 
 # %%
 delays = ...
@@ -140,9 +140,9 @@ await checks.delays(chain, delays)
 # %% [markdown]
 # ## Exercise 2
 #
-# A feed of the chain takes 5 ms in query, 30 in posts and 300 in comments, one after the other.
-# Somebody offers you two repairs: posts answers in no time at all, or comments answers twice as
-# fast. What does each save, in ms? As `{"posts": ..., "comments": ...}`.
+# A feed of the chain takes 5 ms in `query`, 30 in `posts` and 300 in `comments`, one after the
+# other. There are two possible repairs: `posts` answers immediately, or `comments` answers twice
+# as fast. How many ms does each save? Write `{"posts": ..., "comments": ...}`.
 
 # %%
 saved = ...

@@ -15,9 +15,9 @@
 # # When a service dies
 #
 # **The claim.** Where services ask each other, one that goes down takes others with it. Where each
-# has a copy of what it needs, what goes dark is its own door and no other.
+# service has a copy of what it needs, only requests to the service that is down fail.
 #
-# You'll kill one, look closely, and then kill them all, one after another.
+# You will kill one, look closely, and then kill all of them, one after another.
 
 # %%
 import pandas as pd
@@ -28,8 +28,8 @@ import lab
 # %% [markdown]
 # ## One process less, by hand
 #
-# Both blogs are started, each has a post, and then `comments` is killed. A real kill: the process
-# is gone.
+# Start both blogs, write a post in each, and kill `comments`. It is a real kill: the process is
+# gone.
 
 # %%
 stacks = await lab.up("both")
@@ -39,31 +39,31 @@ for blog in stacks.values():
     await blog.fault("down", "comments")
 
 # %% [markdown]
-# The feed needs posts, and posts is well. First the bus:
+# The feed needs posts, and `posts` is healthy. First the bus:
 
 # %%
 await stacks["async-bus"].feed()
 
 # %% [markdown]
-# And now the chain. The post is there, posts would give it to anybody. But:
+# And now the chain. The post exists, and `posts` would return it to any caller. But:
 
 # %%
 from lab.api.blogs import RequestFailed
 
 try:
-    said = await stacks["sync-chain"].feed()
+    outcome = await stacks["sync-chain"].feed()
 except RequestFailed as failure:
-    said = failure
-said
+    outcome = failure
+outcome
 
 # %% [markdown]
-# One call of three failed, and with it the whole. This is how it looks from inside:
+# One call of three failed, and the whole feed with it. From inside:
 
 # %%
 await stacks["sync-chain"].trace("feed")
 
 # %% [markdown]
-# `heal` starts them again, and says what was done to whom.
+# `heal` restarts the services, and reports what each fault did.
 
 # %%
 for blog in stacks.values():
@@ -73,8 +73,8 @@ await stacks.close()
 # %% [markdown]
 # ## Predict
 #
-# Now under load, and each in turn: posts, comments, moderation, query, and in the end the bus
-# itself. Draw a table on paper first: for each service that is down, can people still read the
+# Now under load, and each service in turn: `posts`, `comments`, `moderation`, `query`, and finally
+# the bus. First draw a table on paper: for each service that is down, can clients still read the
 # feed, write a post, write a comment? How many of your cells say no, for the chain and for the
 # bus?
 
@@ -94,13 +94,14 @@ run = lab.run("blast-radius", quick=True, predict=mine)
 # %% [markdown]
 # ## The picture
 #
-# A row is a service that is down, and its dark cells are its blast radius.
+# Each row is a service that is down; its dark cells are its blast radius.
 
 # %%
 run
 
 # %% [markdown]
-# The same for the chain as numbers: the share of requests that went well, by who was down.
+# The same for the chain as numbers: the success rate of each request, by the service that was
+# down.
 
 # %%
 chain = run["sync-chain"]
@@ -115,25 +116,25 @@ pd.DataFrame(
 # %% [markdown]
 # ## What you have seen
 #
-# To show a feed the chain needs query, posts and comments at one moment. Posts takes everything
-# with it, because comments asks it, too. Moderation, of which no reader has ever heard, takes away
-# the writing of comments. Nobody decided that; it came of one sensible question at a time.
+# To show a feed the chain needs `query`, `posts` and `comments` at the same moment. `posts` stops
+# everything, because `comments` asks it, too. `moderation`, which no reader uses, stops the
+# writing of comments. Nobody planned this; each dependency seemed sensible when it was added.
 #
-# On the bus a row is dark where its own door is. Even without the bus everybody is answered:
-# events wait in the outbox of who told them.
+# On the bus, a row is dark only where the killed service itself is the one requested. Even without
+# the bus all requests succeed: events wait in the outbox of their publisher.
 #
-# The price: a cell that says 100 % says that people were *answered*. While moderation is down,
-# comments are taken in and stay pending; while the bus is down, nothing new reaches anybody, and
-# the feed looks as healthy as ever. A reader can't tell "nothing new" from "nothing arrives".
-# Unfold *All tables* above and look at *visible* in these phases. The chain is at least honest: it
-# fails where you can see it.
+# The price: 100 % in a cell says that requests were *answered*. While `moderation` is down,
+# `comments` accepts comments and they stay pending; while the bus is down, no news arrives
+# anywhere, and the feed looks as healthy as ever. A reader cannot tell "there is nothing new" from
+# "nothing arrives". Unfold *All tables* above and look at *visible* in these phases. The chain at
+# least fails where you can see it.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# The chain's dark cells, all of them: a set of pairs `(who is down, what fails)`, with the
-# services' names and `"read_feed"`, `"create_post"`, `"create_comment"`. Leave out the bus, which
-# the chain hasn't got. Try it without looking at the picture.
+# All of the chain's dark cells: a set of pairs `(service that is down, request that fails)`, with
+# the services' names and `"read_feed"`, `"create_post"`, `"create_comment"`. Leave out the bus,
+# because the chain has none. Try it without looking at the picture.
 
 # %%
 dark = ...
@@ -144,8 +145,8 @@ checks.dark_cells(dark, run)
 # %% [markdown]
 # ## Exercise 2
 #
-# Each service is up 99 times in 100, whatever the others do. How often is there a feed? As
-# `{"sync-chain": ..., "async-bus": ...}`, shares from 0 to 1, to three places.
+# Each service is up 99 % of the time, independently of the others. What is the availability of the
+# feed? Write `{"sync-chain": ..., "async-bus": ...}`, shares from 0 to 1, to three places.
 
 # %%
 up = ...

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # The price of a copy
 #
-# **The claim.** Who has a copy needs nobody to answer. What isn't said as often: a copy is old.
-# How old, nobody can tell by looking at it; and the first to notice is the one who has just
-# written something.
+# **The claim.** A service with a copy can answer without calling another. The price: a copy is
+# stale. You cannot see how stale by looking at it; and the first to notice is a client that has
+# just written something.
 
 # %%
 import asyncio
@@ -29,8 +29,8 @@ import lab
 # %% [markdown]
 # ## One moment, two truths
 #
-# Somebody writes a post and reads the feed in the very next moment. Ten times, on each side: how
-# often is the post there?
+# A client writes a post and reads the feed immediately. Ten times, on each side: how often is the
+# post there?
 
 # %%
 stacks = await lab.up("both")
@@ -43,10 +43,10 @@ for name, blog in stacks.items():
 pd.Series(found, name="found at once, of 10")
 
 # %% [markdown]
-# ## The copy, caught being old
+# ## A stale copy
 #
-# Let events enter query half a second late. The post is written, it is acknowledged, posts has it.
-# Query answers quickly, and is wrong:
+# Events now reach `query` half a second late. The post is written and acknowledged, and `posts`
+# has it. `query` answers quickly, and its answer is stale:
 
 # %%
 bus = stacks["async-bus"]
@@ -57,7 +57,7 @@ async with bus.fault("latency", "query", ms=500):
 f"{post['title']!r} was answered after {post.ms:.0f} ms. The newest in the feed: {seen_by_reader}"
 
 # %% [markdown]
-# A moment later the same question has another answer. Nothing was repaired meanwhile; the news has
+# A moment later the same request has another answer. Nothing was repaired meanwhile; the event has
 # arrived.
 
 # %%
@@ -67,8 +67,8 @@ await bus.feed(limit=1)
 # %% [markdown]
 # ## Predict
 #
-# Under load now: authors who comment on what they have just written, and look for it, at once. In
-# the middle phase comments hears 100 ms late, on the bus only.
+# Now under load: authors read the feed and comment on their post immediately after writing it. In
+# the middle phase, events reach `comments` 100 ms late, on the bus only.
 
 # %%
 lab.predict("read-your-writes")
@@ -107,22 +107,21 @@ pd.DataFrame(
 # %% [markdown]
 # ## What you have seen
 #
-# Here the chain wins, and it wins without trying: it asks the one who knows. On the bus a 201 says
-# that posts knows the post and that the others *will*. Between the two lies the way of the news, a
-# few milliseconds on a calm day and as long as you like on a bad one. Whoever acts in between
-# meets a service that has never heard of what they have just written, and the 404 it gives them is
-# honest and reads like a bug.
+# Here the chain wins easily: it asks the service that owns the data. On the bus a 201 means that
+# `posts` has the post and that the other services *will* have it. The event takes a few
+# milliseconds in between, or much longer during a fault. A client that acts in between meets a
+# service that does not know the post yet. Its 404 is correct, and looks like a bug.
 #
-# It was late and not lost: in the end both sides hold all they acknowledged. And the other column
-# of the bill is in the other notebooks: the chain's truth is to be had only while everybody who
-# knows a part of it is up, and quick.
+# The post was late, not lost: in the end both sides have every acknowledged write. The other
+# notebooks show the price of the chain: it gives the current answer only while all services that
+# know a part of it are up, and fast.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# The usual ways out are the client's work. The first is to wait: ask until it is there. Rewrite
-# this so that the feed it returns has the post in it, also where query hears late: in the check by
-# 150 ms, and give up the thought that you know by how much.
+# The usual remedies are up to the client. The first is to wait: read until the post is there.
+# Rewrite this function so that the feed it returns contains the post, even if events reach `query`
+# late. The check uses 150 ms, but your code must not rely on a fixed time.
 
 
 # %%
@@ -137,10 +136,10 @@ await checks.read_own(bus, feed_with)
 # %% [markdown]
 # ## Exercise 2
 #
-# The second way is not to wait: the page knows the post, from the answer to its writing. It can
-# show it without anybody's help. Rewrite this so that one's own post (`{"id", "title"}`) stands in
-# the feed once, at its place: newest first, and ids of newer posts sort higher. Mind that the feed
-# may know it already, and then with its comments.
+# The second remedy avoids the wait: the page knows the post from the response to its creation, and
+# can show it without another request. Rewrite this function so that the own post (`{"id",
+# "title"}`) appears in the feed once, in its place: newest first, and ids of newer posts sort
+# higher. The feed may contain it already, and then with its comments.
 
 
 # %%

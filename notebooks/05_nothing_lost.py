@@ -14,12 +14,12 @@
 # %% [markdown]
 # # Nothing lost
 #
-# **The claim.** What a change in one service means for another travels by the bus. That is true,
-# and it isn't enough: a bus that only *passes on* has forgotten what it said when you come back.
-# Three things have to be kept before nothing is lost: what was told, what is still to be told, and
-# how far each has heard.
+# **The claim.** The bus delivers every change to the services that need it. This is true, and not
+# enough: a bus that only *passes on* cannot repeat what a service missed. Three things must be
+# kept so that nothing is lost: the published events, the events still to publish, and the offset
+# of each consumer.
 #
-# You'll lose three posts on the bus that everybody writes first, and then take the three ideas one
+# You will lose three posts on a bus like those in most tutorials, and then try the three ideas one
 # by one.
 
 # %%
@@ -29,15 +29,15 @@ import checks_kept as checks
 import lab
 
 # %% [markdown]
-# ## The bus that everybody writes first
+# ## The bus of most tutorials
 #
-# An array in memory, and a POST to everybody who listens: `lab/bus/course/server.py`. Posts tells
-# it of three posts, while query is dead. Then query is started again.
+# An array in memory, and a POST to every subscriber: `lab/bus/course/server.py`. `posts` publishes
+# three posts while `query` is down. Then `query` is started again.
 
 
 # %%
 async def written_while_down(target, **switches):
-    """Three posts, written while the target is dead: the feed and the bus, when all is well."""
+    """Writes three posts while the target is down: the feed and the events afterwards."""
     async with lab.up("async-bus", settings=switches) as stacks:
         bus = stacks["async-bus"]
         async with bus.fault("down", target):
@@ -47,44 +47,45 @@ async def written_while_down(target, **switches):
         return await bus.feed(), await bus.events()
 
 
-feed, told = await written_while_down("query", bus="course")
+feed, published = await written_while_down("query", bus="course")
 feed
 
 # %% [markdown]
-# Each of the three writers had a 201. Query is well, it answers at once, and it will never know of
-# these posts. Is it because the bus forgot them?
+# Each of the three writers got a 201. `query` is healthy, answers at once, and will never learn of
+# these posts. Did the bus forget them?
 
 # %%
-told
+published
 
 # %% [markdown]
-# They are right there. But they were *passed on* when query was away, and nobody says a thing
-# twice. Nor does query ask: an event without a number leaves no gap that one could notice.
+# The bus has them. But it *passed them on* while `query` was down, and it does not repeat an
+# event. `query` does not ask for them either: without numbers, a missing event leaves no visible
+# gap.
 
 # %% [markdown]
-# ## First idea: keep what was told
+# ## First idea: keep the published events
 #
-# The default bus here is a log (`lab/bus/log/server.py`). It numbers each event, has it on the disk
-# before it says OK, and whoever listens reads on from where they were. The same mishap. How many of
-# the three will be in the feed? Say it before you go on.
+# The default bus of the lab is a log (`lab/bus/log/server.py`). It numbers each event and writes
+# it to disk before it acknowledges; each consumer reads after its own offset. Repeat the
+# experiment: how many of the three posts will be in the feed? Decide before you go on.
 
 # %%
-feed, told = await written_while_down("query")
+feed, published = await written_while_down("query")
 feed
 
 # %% [markdown]
 # ## Predict
 #
-# So nothing can be lost on the bus any more. But what if the bus itself is dead? First write the
-# row, then tell the bus: two lines of code, and in between there is a moment. One side has it like
-# that, a *dual write*. The other has an *outbox*: row and event are one commit, and a relay tells
-# the event until the bus has taken it (`lab/async_bus/outbox.py`).
+# So the bus loses nothing any more. But what if the bus itself is down? First write the row, then
+# publish the event: two lines of code, with a moment in between. One variant does exactly this, a
+# *dual write*. The other has an *outbox*: row and event are one commit, and a relay publishes the
+# event until the bus acknowledges it (`lab/async_bus/outbox.py`).
 
 # %%
 lab.predict("dual-write")
 
 # %% [markdown]
-# Your turn. Mind the word *lost*: gone for good, also where it was written.
+# Your turn. *Lost* means gone for good, even at the service that accepted it.
 
 # %%
 mine = lab.predict("dual-write", fails="nobody", lost={"async-bus": 0, "dual-write": 20})
@@ -100,8 +101,8 @@ run
 # %% [markdown]
 # ## The picture
 #
-# What became of the writes, in numbers of writes: acknowledged; lost, so that nobody has it; and
-# missing from the feed, though posts or comments has it.
+# Numbers of writes: acknowledged; lost, so that no service has them; missing from the feed,
+# although `posts` or `comments` has them.
 
 # %%
 pd.DataFrame(
@@ -116,36 +117,37 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# ## The second idea, by hand
+# ## The second idea, by hand: keep the events to publish
 #
-# Three posts while the bus is dead. What stands on the bus when it is back?
+# Three posts while the bus is down. Which events does the bus have when it is back?
 
 # %%
-feed, told = await written_while_down("event-bus", outbox=False)
-told
+feed, published = await written_while_down("event-bus", outbox=False)
+published
 
 # %% [markdown]
-# Nothing. And with the outbox, which is on unless you turn it off:
+# None. And with the outbox, which is on by default:
 
 # %%
-feed, told = await written_while_down("event-bus")
-told
+feed, published = await written_while_down("event-bus")
+published
 
 # %% [markdown]
-# ## The third idea: keep how far you have heard
+# ## The third idea: keep the offset
 #
-# The relay tells an event until the bus has said OK. If the OK gets lost, it tells it again; so
-# does every bus that promises to lose nothing. Now moderation hears everything twice. Once it
-# believes what it hears (`dedupe=False`), and once it holds each event against its *offset*, the
-# number of the last one it has applied. How many verdicts are told of one comment?
+# The relay publishes an event until the bus acknowledges it. If the acknowledgement gets lost, the
+# relay publishes it again; so does every bus that promises to lose nothing. Now `moderation`
+# receives every event twice. First it applies every delivery (`dedupe=False`); then it compares
+# each event with its *offset*, the number of the last event it applied. How many verdicts does it
+# publish for one comment?
 
 
 # %%
 async def verdicts(dedupe):
-    """What moderation told of one comment, of which it was told twice."""
+    """The verdicts that moderation publishes for one comment that it receives twice."""
     async with lab.up("async-bus", settings={"dedupe": dedupe}) as stacks:
         bus = stacks["async-bus"]
-        post = await bus.post("Said twice")
+        post = await bus.post("Delivered twice")
         await bus.settle()
         async with bus.fault("duplicate", "moderation"):
             await bus.comment(post, "Once is enough")
@@ -161,32 +163,32 @@ await verdicts(dedupe=True)
 # %% [markdown]
 # ## What you have seen
 #
-# *Lost* was 0 everywhere. What went wrong had no error, no alarm and no red line: every writer had
-# a 201, every service was well, and the copies lacked a part of the truth, each another one.
+# *Lost* was 0 everywhere. The damage caused no error, no alarm and no red line: every writer got a
+# 201, every service was healthy, and each copy lacked another part of the truth.
 #
-# Each idea closes a gap, and makes the next one visible. A log says again what somebody missed, but
-# only what it was told. An outbox tells it until it is taken, and so it may tell it twice. And who
-# hears it twice needs a number to see it. The number has to be kept *in the same transaction* as
-# what was learnt, or there is again a moment in between. That is at-least-once delivery with an
-# exactly-once effect; exactly-once delivery is not for sale.
+# Each idea closes a gap and makes the next one visible. A log repeats what a consumer missed, but
+# only published events. An outbox publishes until the bus acknowledges, and so may publish twice.
+# A consumer needs a number to recognise the second delivery. It must store that number *in the
+# same transaction* as what it learned, or there is again a moment in between. This is
+# at-least-once delivery with an exactly-once effect; exactly-once delivery does not exist.
 #
-# The price: a write to the disk for each event, twice, and a table more in each service. What was
-# told during the outage came late: look at *visible*. The log has to keep everything as long as
-# anybody may come back. And one thing none of the three can do: make the feed say that it is
-# behind.
+# The price: two writes to disk for each event, and one more table in each service. Events of the
+# outage arrived late: look at *visible*. The log must keep everything as long as any consumer may
+# come back. And none of the three ideas makes the feed say that it is stale.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# This listener counts comments. It hears each event twice now and then; it may be killed between
-# any two of its lines, and then it is started again and told everything behind its offset. What was
-# not committed is gone then. Rewrite it so that each comment counts once, whatever happens. `db`
-# has `execute(sql, values)` and `commit()`, of sqlite3; `heard` and `counted` have one row each.
+# This listener counts comments. It may receive an event twice; it may be killed between any two of
+# its lines. Then it starts again, has lost what it did not commit, and receives every event after
+# its offset. Rewrite it so that each comment counts once, whatever happens. `db` has `execute(sql,
+# values)` and `commit()`, as in sqlite3; the tables `heard` (the offset) and `counted` have one
+# row each.
 
 
 # %%
 def count_comment(db, event):
-    """One more comment: `{"sequence": 7}`, the seventh event of the log."""
+    """Count one more comment: `{"sequence": 7}` is the seventh event of the log."""
     db.execute("UPDATE heard SET sequence = ?", (event["sequence"],))
     db.commit()
     db.execute("UPDATE counted SET comments = comments + 1")
@@ -199,15 +201,15 @@ checks.counts_once(count_comment)
 # %% [markdown]
 # ## Exercise 2
 #
-# Back to the bus of the beginning, which keeps an array and says nothing twice. Query was away
-# while a post and two comments were written. Mend its copy by hand: `await bus.events()` has all
-# that was told, the oldest first, and `await deliver("query", event)` brings one of them to a
-# service. Mind to whom you bring what: nobody here has a number to hold it against.
+# Back to the bus of the beginning, which never repeats an event. `query` was down while clients
+# wrote a post and two comments. Repair its copy by hand: `await bus.events()` returns all
+# published events, the oldest first, and `await deliver("query", event)` delivers one of them to a
+# service. Choose the service with care: without numbers, no service recognises a second delivery.
 
 
 # %%
 async def mend(bus, deliver):
-    """Bring what was missed to those who missed it."""
+    """Deliver the missed events to the service that missed them."""
 
 
 # %%

@@ -14,12 +14,12 @@
 # %% [markdown]
 # # Fixing the chain
 #
-# **The claim.** Services that ask each other depend on each other. Nobody leaves it at that: there
-# are timeouts, retries, circuit breakers and bulkheads. Each of them helps against something, and
-# each sends a bill, mostly to somebody else.
+# **The claim.** Services that ask each other depend on each other. Timeouts, retries, circuit
+# breakers and bulkheads soften this. Each of them helps against something, and each has a price,
+# which another service usually pays.
 #
-# You'll put them on one at a time, and ask each what it costs. (`lab/sync_chain/resilience/` has
-# one file for each, and `layers.py` says in which order they stand.)
+# You will switch them on one at a time, and measure the price of each.
+# (`lab/sync_chain/resilience/` has one file for each, and `layers.py` has their order.)
 
 # %%
 import asyncio
@@ -33,7 +33,7 @@ from lab.api.blogs import RequestFailed
 
 # %%
 async def readers(chain, count):
-    """One reader after the other: with which status each was answered, and after how many ms."""
+    """One reader after the other: the status of each response, and its latency in ms."""
     seen = []
     for _ in range(count):
         try:
@@ -47,8 +47,8 @@ async def readers(chain, count):
 # %% [markdown]
 # ## A timeout
 #
-# Comments takes what it is asked and never answers. Without a word about it the chain waits for
-# five seconds. Here query waits for 250 ms.
+# `comments` accepts requests and never answers. By default the chain waits for five seconds. Here
+# `query` waits for 250 ms.
 
 # %%
 async with lab.up("sync-chain", settings={"timeout_ms": 250}) as stacks:
@@ -61,8 +61,8 @@ async with lab.up("sync-chain", settings={"timeout_ms": 250}) as stacks:
 silent
 
 # %% [markdown]
-# The reader knows soon, and query's worker is free again. Then comments got better: it answers
-# everything, and needs 400 ms for it. How many of three readers have their feed now?
+# The reader gets an error soon, and the worker of `query` is free again. Then `comments` improves:
+# it answers everything, after 400 ms. How many of three readers get their feed now?
 
 # %%
 slow
@@ -71,13 +71,13 @@ slow
 late
 
 # %% [markdown]
-# None. Look who is still at work when the reader has gone. Comments answers each question, 150 ms
-# too late for anybody to hear. A timeout is a bet that who hasn't answered by now never will.
+# None. Look which service still works after the reader has gone. `comments` answers each request,
+# 150 ms too late. A timeout is a bet that a response that has not come by now never will.
 
 # %% [markdown]
-# ## Asking again
+# ## Retries
 #
-# Comments answers two questions with an error, and is well again. Query may ask again twice.
+# `comments` answers two requests with an error, and is healthy again. `query` may retry twice.
 
 # %%
 async with lab.up("sync-chain", settings={"retries": 2}) as stacks:
@@ -89,8 +89,8 @@ async with lab.up("sync-chain", settings={"retries": 2}) as stacks:
 helped
 
 # %% [markdown]
-# The reader has noticed nothing. And when the trouble is not a matter of two questions, but lasts?
-# Count how often comments is asked for this one feed:
+# The reader noticed nothing. And if the trouble lasts longer than two requests? Count how often
+# `query` calls `comments` for this one feed:
 
 # %%
 in_vain
@@ -98,16 +98,17 @@ in_vain
 # %% [markdown]
 # ## Predict
 #
-# So whoever is in trouble is asked three times as much, just then. Here comments can answer 33
-# questions a second and gets 15. Query waits for 300 ms, and asks again twice at most. Comments
-# freezes once, for 0.8 s, and is well again. The phase `after` begins two seconds later.
+# So a service in trouble gets three times as many requests, exactly then. Here `comments` can
+# answer 33 requests a second and gets 15. `query` waits for 300 ms, and retries at most twice.
+# `comments` freezes once, for 0.8 s, and is healthy again. The phase `after` begins two seconds
+# later.
 
 # %%
 lab.predict("retry-storm")
 
 # %% [markdown]
-# Which of the five will still have no feeds, seconds *after* it? Write it down, too; `fails` asks
-# of the time during the freeze.
+# Which of the five variants will still fail, seconds *after* the freeze? Write this down, too;
+# `fails` means the time during the freeze.
 
 # %%
 mine = lab.predict(
@@ -129,7 +130,7 @@ run
 # %% [markdown]
 # ## The picture
 #
-# The share of readers who had their feed, in each phase.
+# The success rate of the feed, in each phase.
 
 # %%
 shares = pd.DataFrame(
@@ -138,12 +139,12 @@ shares = pd.DataFrame(
 shares.round(2)
 
 # %%
-f"You said {no_feeds_after}; it was {set(shares.index[shares['after'] < 0.5]) or 'nobody'}."
+f"You predicted {no_feeds_after}; it was {set(shares.index[shares['after'] < 0.5]) or 'none'}."
 
 # %% [markdown]
-# What became of query's questions to comments: how many it had, how often it asked, how often it
-# asked again, was not allowed to, or left comments alone. `given_up`: what comments was asked and
-# threw away, because its asker had gone.
+# The calls from `query` to `comments`: how many it needed (`asked`), how many it sent
+# (`attempts`), how many were retries, how many the budget or the breaker prevented. `given_up`:
+# requests that `comments` dropped because the caller no longer waited.
 
 # %%
 pd.DataFrame(
@@ -151,10 +152,10 @@ pd.DataFrame(
 ).T[["asked", "attempts", "retried", "budget_denied", "broken", "given_up"]]
 
 # %% [markdown]
-# ## Leaving it alone
+# ## A circuit breaker
 #
-# The breaker by hand: who has failed five times in a row is not asked for a second. Eight readers,
-# one after the other, and comments says nothing. How long does the sixth one wait?
+# After five failures in a row, `query` stops calling `comments` for a second. Eight readers, one
+# after the other, while `comments` does not answer. How long does the sixth one wait?
 
 # %%
 async with lab.up("sync-chain", settings={"timeout_ms": 250, "breaker": True}) as stacks:
@@ -167,19 +168,19 @@ async with lab.up("sync-chain", settings={"timeout_ms": 250, "breaker": True}) a
 eight
 
 # %% [markdown]
-# There is no feed for anybody, but to say so takes no time. And its bill: comments was well again
-# when these two came, the first one at once, the second one a second later.
+# No reader gets a feed, but the error takes no time. The price: `comments` was healthy again when
+# the next two readers came, the first at once, the second one a second later.
 
 # %%
 pd.concat({"healed": healed, "a second later": a_second_later}).droplevel(1)
 
 # %% [markdown]
-# ## Walls
+# ## A bulkhead
 #
-# Now nothing fails. Moderation needs 750 ms for a verdict, and 20 comments are written a second.
-# Readers need no verdict. But comments has eight workers, and a worker that waits is a worker less.
-# A *bulkhead* lets four of the eight wait for moderation, and refuses who comes next. Who reads,
-# and who writes, with the bulkhead and without it?
+# Now nothing fails. `moderation` needs 750 ms for a verdict, and clients write 20 comments a
+# second. Readers need no verdict. But `comments` has eight workers, and a worker that waits does
+# nothing else. A *bulkhead* lets four of the eight wait for `moderation`, and refuses further
+# calls. Who can read, and who can write, with the bulkhead and without it?
 
 # %%
 walls = lab.run("worker-pool", quick=True, only=["eight", "bulkhead", "async-bus"])
@@ -194,25 +195,25 @@ pd.DataFrame(
 # %% [markdown]
 # ## What you have seen
 #
-# A timeout frees who waits, and wastes the work of who was merely slow. A retry saves the reader
-# who met a chance error, and makes three questions of one when it was none: the storm went on by
-# itself when the freeze was long over, and a look at comments alone would have shown a busy
-# service. (Bronson and others: *Metastable failures*, 2021.) To wait before asking again does not
-# help, for it makes the questions later and not fewer. A budget, a breaker, a deadline do, and each
-# turns away somebody who might have been served. A bulkhead doesn't make one more comment possible.
-# It decides who has to suffer.
+# A timeout frees the caller, and wastes the work of a service that was merely slow. A retry saves
+# a reader from a rare error, and triples the requests in an outage: the storm continued long after
+# the freeze, and `comments` alone looked like a busy service. (Bronson and others: *Metastable
+# failures*, 2021.) A wait before the retry does not help, because it delays requests and does not
+# reduce them. A budget, a breaker and a deadline do help, and each turns away a request that might
+# have succeeded. A bulkhead does not make one more comment possible. It decides which requests
+# fail.
 #
-# None of them took a dependency away. Query still can't answer without comments; it fails sooner,
-# cheaper, and more politely. On the bus there is nobody to wait for, and so nothing to tune. It has
-# the other bill, of notebook 04: the verdict comes late, and nobody says so.
+# None of them removed a dependency. `query` still cannot answer without `comments`; it fails
+# sooner and cheaper. On the bus `query` waits for no service, so there is nothing to tune. The bus
+# has the other price, of notebook 04: the verdict comes late, and the feed does not say so.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# Choose switches for the chain (`docs/scenario-files.md` has them all, under *Variants*). When
-# comments fails twice in a row and then is well, a reader must have the feed, and all of it, with
-# the comments. When comments fails for good, twenty readers, one after the other, must not make
-# more than ten questions to it.
+# Choose switches for the chain (`docs/scenario-files.md` lists them under *Variants*). If
+# `comments` fails twice in a row and is healthy afterwards, a reader must get the whole feed, with
+# the comments. If `comments` fails for good, twenty readers, one after the other, must cause at
+# most ten requests to it.
 
 # %%
 settings = {}
@@ -223,10 +224,10 @@ await checks.enough(settings)
 # %% [markdown]
 # ## Exercise 2
 #
-# Two sums. Three services in a row may each ask again three times: how often is the last one asked
-# for one reader, when it fails each time? And moderation needs 400 ms; comments has sixteen workers
-# and a bulkhead, so half of them may wait for it: how many comments a second can be written? As
-# `{"asked": ..., "written": ...}`.
+# Two calculations. Three services in a row may each retry three times: how many requests does the
+# last one get for one reader, if all of them fail? And `moderation` needs 400 ms; `comments` has
+# sixteen workers and a bulkhead, so half of them may wait for it: how many comments a second can
+# be written? Write `{"asked": ..., "written": ...}`.
 
 # %%
 sums = ...

@@ -14,13 +14,11 @@
 # %% [markdown]
 # # Your own outage
 #
-# **The claim.** A question about an outage is worth something once it is written down so that it
-# can be answered with no. It takes a file and no programming: what is loaded, what is broken, what
-# has to be seen.
+# **The claim.** A question about an outage is useful once it is written so that a run can answer
+# it with no. This takes a file and no programming: the load, the fault, and what must be seen.
 #
-# The question here comes from notebook 03. There moderation was killed, and only the writing of
-# comments suffered. No reader has ever heard of moderation. So what if it isn't killed, but says
-# nothing any more?
+# The question here comes from notebook 03. There `moderation` was killed, and only the writing of
+# comments failed. No reader uses `moderation`. What if it is not killed, but stops answering?
 
 # %%
 from pathlib import Path
@@ -35,19 +33,19 @@ pd.set_option("display.max_colwidth", None)  # whole sentences in tables
 # %% [markdown]
 # ## The file
 #
-# It lies in `mine/` beside this notebook, so that you can go on with it in an editor. (In a
-# terminal `lab new my-outage` writes one to start from, with a comment on every key.)
+# It is in `mine/` beside this notebook, so you can also edit it in an editor. (In a terminal `lab
+# new my-outage` writes one to start from, with a comment on every key.)
 #
-# Read it once, as you would read somebody else's. It says what you probably think by now: *readers
-# of the chain notice nothing, for a feed needs no verdict.*
+# Read it once, as if another student had written it. It says what you probably think by now:
+# *readers of the chain notice nothing, because a feed needs no verdict.*
 
 # %%
 OUTAGE = """
 title = "Moderation says nothing"
-question = "Moderation hangs: it takes what it is asked, and never answers. Who can't read?"
+question = "Moderation hangs: it accepts requests and never answers. Can clients still read?"
 claims = ["one-down", "independant"]
 
-[load]                              # arrivals a second, for each side; people wait for 0.8 s
+[load]                              # requests a second, for each side; clients wait for 0.8 s
 rate = 40
 mix = { read_feed = 5, create_post = 1, create_comment = 4 }
 timeout_ms = 800
@@ -57,14 +55,14 @@ before = 3
 during = 6
 after = 3
 
-[[method]]                          # what is broken, during `during`
+[[method]]                          # the fault, active in the phase `during`
 fault = "hang"
 target = "moderator"
 
 [variants.sync-chain]
 [variants.async-bus]
 
-[steady_state]                      # who isn't well before proves nothing by being ill
+[steady_state]                      # what must hold before the fault
 that = ["read_feed.success >= 0.99", "create_comment.success >= 0.97"]
 
 [[expect]]
@@ -73,12 +71,12 @@ claim = "one-down"
 that = "sync-chain.during.read_feed.sucess >= 0.99"
 
 [[expect]]
-says = "Whoever comments in the chain waits in vain: a comment needs one."
+says = "Comments in the chain fail: each needs a verdict."
 claim = "one-down"
 that = "sync-chain.during.create_comment.success <= 0.6"
 
 [[expect]]
-says = "On the bus both go on."
+says = "On the bus both succeed."
 claim = "independent"
 that = '''
 async-bus.during.read_feed.success >= 0.99
@@ -86,7 +84,7 @@ and async-bus.during.create_comment.success >= 0.99
 '''
 
 [[expect]]
-says = "Nothing that was acknowledged is lost, on either side."
+says = "No acknowledged write is lost, on either side."
 that = "sync-chain.data.lost + async-bus.data.lost == 0"
 """
 file = Path("mine") / "my-outage.toml"
@@ -96,23 +94,23 @@ _ = file.write_text(OUTAGE)
 # %% [markdown]
 # ## What is wrong with it
 #
-# Three words in it are misspelt. Nothing is started before all of it makes sense, and all problems
-# are told at once, each with its line. (In a terminal: `lab validate mine/my-outage.toml`.) The
-# fourth one follows from the first.
+# Three words in it are misspelt. The lab checks the whole file before it starts anything, and
+# lists all problems, each with its line. (In a terminal: `lab validate mine/my-outage.toml`.) The
+# fourth problem follows from the first.
 
 # %%
 try:
-    told = lab.predict(str(file))
+    problems = lab.predict(str(file))
 except ValueError as error:
-    told = str(error).splitlines()
-told
+    problems = str(error).splitlines()
+problems
 
 # %% [markdown]
-# A path like `sync-chain.during.read_feed.success` names a figure of the result: of whom, in which
-# phase, of which request, what. Where there is no such figure, no run could ever say no, and so the
-# file isn't taken.
+# A path like `sync-chain.during.read_feed.success` names a figure of the result: variant, phase,
+# request, figure. If a figure does not exist, no run could answer with no, so the lab refuses the
+# file.
 #
-# Mended:
+# Corrected:
 
 # %%
 for wrong, right in {
@@ -126,13 +124,13 @@ _ = file.write_text(OUTAGE)
 # %% [markdown]
 # ## Predict
 #
-# A file that makes sense can ask:
+# From a valid file, the lab can derive questions:
 
 # %%
 lab.predict(str(file))
 
 # %% [markdown]
-# Put your own answers here, also if you wrote the file yourself. Then above all.
+# Change these answers, above all if you wrote the file yourself.
 
 # %%
 mine = lab.predict(
@@ -150,7 +148,7 @@ mine
 run = lab.run(str(file), quick=True, predict=mine)
 
 # %% [markdown]
-# First the expectations. Each was measured against its comparison, and each could have failed.
+# First the expectations. Each compares measured figures, and each could have failed.
 
 # %%
 pd.DataFrame(
@@ -159,8 +157,9 @@ pd.DataFrame(
 ).set_index("says")
 
 # %% [markdown]
-# One did. The run is a good one all the same: `run.valid` says that the lab was honest, and
-# `run.exit_code` is 1, for the file was wrong about the world. (At 3 there would be no result.)
+# One failed. The run is still good: `run.valid` says that its figures can be trusted, and
+# `run.exit_code` is 1, because the file was wrong about the world. (With 3 there would be no
+# result.)
 
 # %%
 pd.Series({"valid": run.valid, "exit_code": run.exit_code})
@@ -168,9 +167,9 @@ pd.Series({"valid": run.valid, "exit_code": run.exit_code})
 # %% [markdown]
 # ## The picture
 #
-# Look at *Success over time*. In the chain comments fail at once and feeds do not: for a while all
-# is well with them, and then none is answered. And both are well again before the fault is over.
-# Why? (Who is still waiting when moderation wakes?)
+# Look at *Success over time*. In the chain, comments fail at once and feeds do not: for a while
+# feeds succeed, and then all of them fail. Both succeed again before the fault ends. Why? (Which
+# requests still wait when `moderation` continues?)
 
 # %%
 run
@@ -178,27 +177,27 @@ run
 # %% [markdown]
 # ## What you have seen
 #
-# Killed, moderation refuses whoever asks, and comments has its worker back at once. Hanging, it
-# keeps them waiting. Comments has eight workers, and sixteen comments a second are written: before
-# a second has gone by all eight wait for a verdict. Now somebody reads the feed. Query asks
-# comments for rows that are right there, and nobody is left to answer. So a service of which
-# readers have never heard takes the feed away, by way of a third one that is perfectly well. (Who
-# asks in the last 0.8 seconds is lucky: moderation wakes before their patience ends.)
+# A killed `moderation` refuses every call, and `comments` has its worker back at once. A hanging
+# `moderation` keeps callers waiting. `comments` has eight workers, and clients write sixteen
+# comments a second: within a second all eight workers wait for a verdict. Now a client reads the
+# feed. `query` asks `comments` for rows that exist, and no worker is free to answer. So a service
+# that readers never use stops the feed, through a third one that is perfectly healthy. (A request
+# in the last 0.8 seconds is lucky: `moderation` continues before its timeout.)
 #
-# The sentence in the file was true, a feed needs no verdict, and the conclusion was wrong. That is
-# what the file is for: the sentence alone would have stayed true for ever.
+# The sentence in the file was true, a feed needs no verdict, and the conclusion was wrong. This is
+# why you write an expectation: nothing would ever have contradicted the sentence alone.
 #
-# On the bus comments takes what is written and says `pending`. Nobody's worker waits. The price:
-# look at *visible* in the tables, or at the feeds of those seconds, in which comments stand that
-# nobody has judged, the oranges among them.
+# On the bus `comments` accepts each comment and answers `pending`. No worker waits. The price:
+# look at *visible* in the tables, or at the feeds of those seconds: they contain comments that
+# `moderation` has not judged, the oranges among them.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# Save the chain's readers. Write a third variant, lines as they stand in the file: named `mended`,
-# of the arrangement `sync-chain`, with one of the switches in `docs/scenario-files.md` that protect
-# those who ask. At least nine in ten must be able to read while moderation hangs. (And what did
-# that cost? The check says it.)
+# Protect the chain's readers. Write a third variant, as lines of the file: its name is `mended`,
+# its arrangement `sync-chain`, with one of the switches in `docs/scenario-files.md` for services
+# that ask. At least 90 % of the feeds must succeed while `moderation` hangs. (And what did that
+# cost? The check tells you.)
 
 # %%
 mended = ...
@@ -209,10 +208,10 @@ await checks.mended(OUTAGE, mended)
 # %% [markdown]
 # ## Exercise 2
 #
-# The file says what the bus gains and not what it pays. Write the comparison that shows it: while
-# moderation hangs, half of the comments on the bus take at least 300 ms longer than before until
-# they are visible (`visible_p50`). The check asks this run; and it asks what the run would have
-# been with nothing broken, for there the comparison must *not* hold.
+# The file says what the bus gains, not what it costs. Write the comparison that shows the price:
+# while `moderation` hangs, half of the comments on the bus become visible at least 300 ms later
+# than before (`visible_p50`). The check evaluates it on this run. It also evaluates it on a run in
+# which nothing was broken, where the comparison must *not* hold.
 
 # %%
 that = ...

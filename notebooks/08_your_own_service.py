@@ -14,11 +14,11 @@
 # %% [markdown]
 # # Your own service
 #
-# **The claim.** Who needs to know what others know, and hears it from the bus, has to ask nobody:
-# not for each answer, not for leave to be there, and not for what was said before it came.
+# **The claim.** A service that consumes the events of others needs no call to them: not to answer,
+# not to start, and not to learn what happened before it existed.
 #
-# You'll put a fifth service beside a blog that runs, kill whom it learnt from, kill the service
-# itself, throw its copy away, and see what is left of it each time.
+# You will add a fifth service to a running blog, kill the services it learned from, kill the
+# service itself, delete its copy, and see each time what it still knows.
 
 # %%
 import asyncio
@@ -33,7 +33,7 @@ import lab
 # %% [markdown]
 # ## A blog with a past
 #
-# The services tell each other what happens. Nobody here has ever heard of a search.
+# The services publish events. None of them knows anything about a search.
 
 # %%
 stacks = await lab.up("async-bus")
@@ -48,14 +48,14 @@ await bus.events(type="CommentCreated")
 # %% [markdown]
 # ## The service
 #
-# A whole one: what it keeps, what a client may ask of it, how it learns what others know. Compare
-# it with `lab/async_bus/query.py`, which is built in the same way. Around it stands the lab's own
-# shell. That brings HTTP, the database and the hearing: an event is applied in one transaction
-# with how far the service has heard, so never twice.
+# A whole one: what it stores, what clients may ask of it, how it learns what others know. Compare
+# it with `lab/async_bus/query.py`, which has the same structure. The lab's server adds HTTP, the
+# database and the consumer: one transaction applies an event and stores the offset, so no event is
+# applied twice.
 
 # %%
 SEARCH = '''
-"""Search: owns nothing; has a copy of all texts, to find words in them.
+"""Search: owns nothing; has a copy of all texts, and finds words in them.
 
 Asks:  nobody
 Tells: nobody
@@ -79,20 +79,20 @@ service = BusService("search", SCHEMA)
 
 @service.get("/search")
 def find(word: str) -> list[str]:
-    having = "SELECT text FROM texts WHERE instr(lower(text), lower(?)) ORDER BY id"
-    return [row["text"] for row in service.store.rows(having, word)]
+    select = "SELECT text FROM texts WHERE instr(lower(text), lower(?)) ORDER BY id"
+    return [row["text"] for row in service.store.rows(select, word)]
 
 
 # ── How we learn what others know ──
 
 
 @service.on(PostCreated)
-def know_post(post: PostCreated, change: Change) -> None:
+def learn_post(post: PostCreated, change: Change) -> None:
     change.execute("INSERT INTO texts VALUES (?, ?)", post.id, post.title)
 
 
 @service.on(CommentCreated)
-def know_comment(comment: CommentCreated, change: Change) -> None:
+def learn_comment(comment: CommentCreated, change: Change) -> None:
     change.execute("INSERT INTO texts VALUES (?, ?)", comment.id, comment.content)
 
 
@@ -105,13 +105,13 @@ _ = file.write_text(SEARCH)
 # %% [markdown]
 # ## Predict
 #
-# There are three posts and three comments, and the word *bus* stands in four of them. How many of
-# those will the search find ...
+# There are three posts and three comments, and four of them contain the word *bus*. How many texts
+# will the search find ...
 #
 # - *added*: when it has just been started, after all of them were written?
-# - *comments dead*: while comments is dead, and a post "The last bus" has been written since?
-# - *back*: when the search itself has been dead, and a post "The first bus" was written meanwhile?
-# - *copy lost*: when it is started once more, and its database has been thrown away?
+# - *comments dead*: while `comments` is down, after a new post "The last bus"?
+# - *back*: when the search itself was down, and a post "The first bus" was written meanwhile?
+# - *copy lost*: when it starts once more, without its database?
 
 # %%
 mine = {"added": 0, "comments dead": 0, "back": 0, "copy lost": 0}
@@ -120,23 +120,23 @@ seen = {}
 # %% [markdown]
 # ## Look
 #
-# `add` starts a file as one more program of the blog, and gives its address. No other service was
-# changed for it, or started again, or so much as told.
+# `add` starts a file as one more service of the blog, and returns its address. No other service
+# was changed, restarted or informed.
 
 # %%
 url = await bus.add(file)
 url
 
 # %% [markdown]
-# `found` asks it, and asks again for two seconds at the most, for what is told takes a moment.
+# `found` searches, and repeats the search for at most two seconds, because events take a moment.
 
 # %%
 web = requests.Session()
-web.trust_env = False  # straight to this machine, whatever proxy there is
+web.trust_env = False  # straight to this machine, without a proxy
 
 
 async def found(word, at_least=1):
-    """The texts with that word in them, once there are so many of them."""
+    """The texts with that word, as soon as there are `at_least` of them."""
     for _ in range(100):
         answer = web.get(f"{url}/search", params={"word": word}, timeout=5)
         answer.raise_for_status()
@@ -154,8 +154,8 @@ texts
 # %% [markdown]
 # ## The picture
 #
-# One comment, followed into every process. There is one more at the end of the way now, and it is
-# behind the answer, so whoever writes doesn't wait for it.
+# One comment, followed into every process. One more service appears at the end, after the answer,
+# so writers do not wait for it.
 
 # %%
 await bus.trace("comment")
@@ -163,7 +163,7 @@ await bus.trace("comment")
 # %% [markdown]
 # ## Without comments
 #
-# The service from which it has most of its texts is killed. And somebody writes a post.
+# The service from which the search has most of its texts is killed. A client writes a post.
 
 # %%
 async with bus.fault("down", "comments"):
@@ -174,8 +174,8 @@ seen["comments dead"]
 # %% [markdown]
 # ## Without the search
 #
-# Now the search is killed. Does the blog miss it? And what does it know of those minutes when it
-# is started again?
+# Now the search is killed. Does the blog need it? And what does the search know of that time after
+# its restart?
 
 # %%
 async with bus.fault("down", "search"):
@@ -187,8 +187,8 @@ feed
 # %% [markdown]
 # ## Without a copy
 #
-# And now what would be the end of a database elsewhere: it is deleted, and there is no backup. The
-# service is started again with nothing at all, and hears the log from its first event on.
+# Now delete the database; there is no backup. The service starts again with nothing, and reads the
+# log from its first event on.
 
 # %%
 before = await found("bus")
@@ -198,30 +198,30 @@ seen["copy lost"] = len(after)
 f"The same texts as before: {before == after}"
 
 # %% [markdown]
-# ## You, and what came out
+# ## Your prediction and the result
 
 # %%
-pd.DataFrame({"you said": mine, "found": seen})
+pd.DataFrame({"predicted": mine, "found": seen})
 
 # %% [markdown]
 # ## What you have seen
 #
-# The search never asked anybody. So it came late and knew everything, it went on without those who
-# had told it, and nobody missed it. Its copy needs no backup, because it *is* one: the log holds
-# what happened, and the copy is only a way to look at it. Want another way to look? Change the
-# file, throw the copy away, and let it listen again. You'll do that now.
+# The search never called another service. So it came late and knew everything, it worked while the
+# services it learned from were down, and no other service needed it. Its copy needs no backup,
+# because the log contains every event and the copy is only one view of it. You want another view?
+# Change the file, delete the copy, and let the service read the log again. You will do that now.
 #
-# The price. All of it hangs on the log: it has to keep everything, for ever, or the next newcomer
-# hears half of the story. The names and fields of the events are a contract now with people whom
-# nobody knows. And the copy is late, and says nothing about it.
+# The price: everything depends on the log. It must keep all events for ever, or the next new
+# service misses some. The names and fields of the events are now a contract with consumers that
+# their publisher does not know. And the copy is stale, and does not say so.
 #
-# In the chain the same search would have to ask posts and comments for everything, each time it
-# is asked itself; or they would have to be changed, to tell it. Then they'd know it, and need it.
+# In the chain the same search would have to call `posts` and `comments` for every search; or both
+# would have to change, to call the search. Then they would depend on it.
 
 # %% [markdown]
 # ## Exercise 1
 #
-# The search has a flaw. What moderation rejects is still found:
+# The search has a flaw. It still finds what `moderation` rejects:
 
 # %%
 post = await bus.post("Fruit")
@@ -231,12 +231,12 @@ await bus.settle()
 await found("orange")
 
 # %% [markdown]
-# Mend it: what is rejected must not be found, and all else must. Who says so, in which event? The
-# import is there already. Give the whole text of the file, as `SEARCH.replace("...", "...")`, say,
-# or as `file.read_text()` when you have mended it in an editor.
+# Repair it: the search must not find a rejected text, and must find all others. Which event
+# carries the verdict? It is imported already. Give the whole text of the file, for example as
+# `SEARCH.replace("...", "...")`, or as `file.read_text()` if you have edited it in an editor.
 #
-# The check writes the text into `mine/search.py` and adds that with an empty database. So it has to
-# be right about comments of the past, too.
+# The check writes the text into `mine/search.py` and adds that with an empty database. So it must
+# handle comments of the past correctly, too.
 
 # %%
 better = ...
@@ -247,10 +247,10 @@ await checks.rejected_is_not_found(bus, file, better)
 # %% [markdown]
 # ## Exercise 2
 #
-# A service of your own, from its first line on: *counts* answers `GET /counts/{post_id}` with
-# `{"comments": 3}`, when three comments have been written to that post, whatever became of them;
-# and with 0 where there is none. It has to go on while comments is dead. The handler of a path with
-# `{post_id}` takes an argument of that name, and may return a dict.
+# Write a service from its first line on: `counts` answers `GET /counts/{post_id}` with
+# `{"comments": 3}` if three comments were written to that post, with any verdict, and with 0 if
+# there is none. It must work while `comments` is down. The handler of a path with `{post_id}`
+# takes an argument of that name, and may return a dict.
 
 # %%
 counts = ...
@@ -261,7 +261,7 @@ await checks.counts_comments(bus, Path("mine") / "counts.py", counts)
 # %% [markdown]
 # ## The end
 #
-# This ends the blog, and your services with it. Their files stay in `mine/`.
+# This ends the blog and your services. Their files stay in `mine/`.
 
 # %%
 await stacks.close()

@@ -1,29 +1,30 @@
-"""What looks at the exercises about the chain's protections (06): they are put on, and tried."""
+"""Checks of the exercises on the chain's resilience (06): the switches are set and tried."""
 
 from typing import Any
 
 import lab
-from checks import Said, near, nothing
+from checks import Feedback, check_numbers, unanswered
 from lab.api.blogs import Blog, RequestFailed
 from lab.results.oracles import attempts_in_all, worker_limit
 
 READERS = 20
-MOST_ASKED = 10
+MAX_REQUESTS = 10
 
 
-async def enough(settings: Any) -> Said:
-    """Switches with which two errors are not noticed, and with which no storm comes up."""
+async def enough(settings: Any) -> Feedback:
+    """Switches that hide two errors from readers, and prevent a storm of retries."""
     wanted = (
-        f"the whole feed after two errors; for {READERS} readers in vain {MOST_ASKED} questions"
+        f"the whole feed after two errors; at most {MAX_REQUESTS} requests for {READERS} readers "
+        "while comments fails"
     )
     if settings is ... or settings == {}:
-        return nothing(wanted)
+        return unanswered(wanted)
     if not isinstance(settings, dict):
-        return Said(False, repr(settings), "switches, as {'timeout_ms': 500}")
+        return Feedback(False, repr(settings), "switches, such as {'timeout_ms': 500}")
     try:
         up = lab.up("sync-chain", settings=settings)
     except ValueError as error:
-        return Said(False, str(error), wanted)
+        return Feedback(False, str(error), wanted)
     async with up as stacks:
         chain = stacks["sync-chain"]
         await chain.comment(await chain.post("A post"), "A comment")
@@ -32,9 +33,9 @@ async def enough(settings: Any) -> Said:
         await chain.fault("error", "comments")
         for _ in range(READERS):
             await _is_whole(chain)
-        asked = sum(one.evidence["acted"] for one in (await chain.heal()).deeds)
-    seen = f"{'the whole feed' if whole else 'no whole feed'}; then {asked} questions"
-    return Said(whole and asked <= MOST_ASKED, seen, wanted)
+        requests = sum(fault.evidence["acted"] for fault in (await chain.heal()).deeds)
+    seen = f"{'the whole feed' if whole else 'no whole feed'}; then {requests} requests"
+    return Feedback(whole and requests <= MAX_REQUESTS, seen, wanted)
 
 
 async def _is_whole(chain: Blog) -> bool:
@@ -44,7 +45,9 @@ async def _is_whole(chain: Blog) -> bool:
         return False
 
 
-def sums(answer: Any) -> Said:
-    """What retries multiply to, and what a bulkhead leaves."""
+def sums(answer: Any) -> Feedback:
+    """How retries multiply requests, and the rate that a bulkhead allows."""
     true = {"asked": attempts_in_all(4, 3), "written": worker_limit(16 / 2, 0.4)}
-    return near(answer, true, "the questions to the last of three, and comments a second", 0.5)
+    return check_numbers(
+        answer, true, "the requests to the last of three, and comments a second", 0.5
+    )

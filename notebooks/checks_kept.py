@@ -1,4 +1,4 @@
-"""What looks at the exercises about keeping (05): a listener to be killed, a copy to be mended."""
+"""Checks of the exercises in 05: a listener that is killed, a copy to repair."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -9,11 +9,11 @@ from typing import Any
 import requests
 
 import lab
-from checks import Said
+from checks import Feedback
 from lab.api.blogs import Blog
 
 COMMENTS = 4
-DEEDS = 40  # more than anybody needs for so many comments, each heard twice
+MAX_STEPS = 40  # more than any solution needs for 4 comments, each delivered twice
 SCHEMA = """
 CREATE TABLE heard (sequence INTEGER NOT NULL);
 CREATE TABLE counted (comments INTEGER NOT NULL);
@@ -21,87 +21,87 @@ INSERT INTO heard VALUES (0);
 INSERT INTO counted VALUES (0);
 """
 MISSED = ("A lemon", "An orange")
-ASK_WITHIN_S = 5
+TIMEOUT_S = 5
 
-# ── Heard once ──
+# ── Applied once ──
 
 
 class Killed(BaseException):
-    """The end of the process. Not an Exception: nobody catches their own death."""
+    """The process was killed. Not an Exception, so that no listener catches it."""
 
 
-class Mortal:
-    """A connection whose process is killed before its so-manyth deed."""
+class MortalConnection:
+    """A connection whose process is killed before its step number `steps`; 0: never."""
 
-    def __init__(self, db: sqlite3.Connection, deeds: int) -> None:
-        self._db, self.deeds_left = db, deeds
+    def __init__(self, db: sqlite3.Connection, steps: int) -> None:
+        self._db, self._steps_left = db, steps
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> sqlite3.Cursor:
-        self._live()
+        self._step()
         return self._db.execute(sql, tuple(values))
 
     def commit(self) -> None:
-        self._live()
+        self._step()
         self._db.commit()
 
-    def _live(self) -> None:
-        self.deeds_left -= 1
-        if not self.deeds_left:
+    def _step(self) -> None:
+        self._steps_left -= 1
+        if not self._steps_left:
             raise Killed
 
 
 Listener = Callable[[Any, Mapping[str, int]], None]
 
 
-def counts_once(listener: Listener) -> Said:
-    """A listener that counts each comment once, killed at every moment there is."""
-    wanted = f"{COMMENTS} comments counted, each told twice, and killed before any of its deeds"
-    for deeds in range(1, DEEDS):
+def counts_once(listener: Listener) -> Feedback:
+    """A listener that counts each comment once, killed before each of its steps in turn."""
+    wanted = f"{COMMENTS} comments counted, each delivered twice, killed before any of its steps"
+    for steps in range(1, MAX_STEPS):
         try:
-            counted = _counted(listener, deeds)
+            counted = _count_with_a_kill(listener, steps)
         except Exception as error:
-            return Said(False, f"{type(error).__name__}: {error}", wanted)
+            return Feedback(False, f"{type(error).__name__}: {error}", wanted)
         if counted != COMMENTS:
-            seen = f"{counted} counted, when it was killed before its deed number {deeds}"
-            return Said(False, seen, wanted)
-    return Said(True, f"{COMMENTS} counted, whenever it was killed", wanted)
+            seen = f"{counted} counted, when it was killed before its step number {steps}"
+            return Feedback(False, seen, wanted)
+    return Feedback(True, f"{COMMENTS} counted, whenever it was killed", wanted)
 
 
-def _counted(listener: Listener, deeds: int) -> int:
-    """How many it has counted in the end. It is killed once, if it does so many deeds at all."""
+def _count_with_a_kill(listener: Listener, steps: int) -> int:
+    """The final count of a listener that is killed once, before its step number `steps`."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "copy.db"
         db = sqlite3.connect(file)
         db.executescript(SCHEMA)
-        mortal = Mortal(db, deeds)
-        while (heard := _one(db, "SELECT sequence FROM heard")) < COMMENTS:
+        connection = MortalConnection(db, steps)
+        while (offset := _read_number(db, "SELECT sequence FROM heard")) < COMMENTS:
             try:
-                for _ in ("told", "told again"):
-                    listener(mortal, {"sequence": heard + 1})
+                for _ in ("delivered", "delivered again"):
+                    listener(connection, {"sequence": offset + 1})
             except Killed:
                 db.close()
                 db = sqlite3.connect(file)
-                mortal = Mortal(db, 0)
+                connection = MortalConnection(db, 0)
             else:
-                db.rollback()  # What it did not commit it has not kept.
-                if _one(db, "SELECT sequence FROM heard") <= heard:
-                    raise LookupError(f"event {heard + 1} was told, and heard.sequence is {heard}")
-        counted = _one(db, "SELECT comments FROM counted")
+                db.rollback()  # What it did not commit is gone.
+                if _read_number(db, "SELECT sequence FROM heard") <= offset:
+                    raise LookupError(f"after event {offset + 1}, heard.sequence is still {offset}")
+        counted = _read_number(db, "SELECT comments FROM counted")
         db.close()
     return counted
 
 
-def _one(db: sqlite3.Connection, sql: str) -> int:
+def _read_number(db: sqlite3.Connection, sql: str) -> int:
     value: int = db.execute(sql).fetchone()[0]
     return value
 
 
-# ── A copy, mended by hand ──
+# ── A copy, repaired by hand ──
 
 
-async def mended(mend: Callable[[Blog, Any], Awaitable[None]]) -> Said:
-    """A feed that is whole again, on the bus that says nothing twice."""
-    wanted = "the feed with all that was written, each comment with its verdict, judged once"
+async def mended(mend: Callable[[Blog, Any], Awaitable[None]]) -> Feedback:
+    """A complete feed, on the bus that never repeats an event."""
+    wanted = "the feed with all posts and comments, each comment judged once"
     async with lab.up("async-bus", bus="course") as stacks:
         bus = stacks["async-bus"]
         known = await bus.post("Known")
@@ -111,29 +111,32 @@ async def mended(mend: Callable[[Blog, Any], Awaitable[None]]) -> Said:
             for text in MISSED:
                 await bus.comment(known, text)
             while len(await bus.events(type="CommentUpdated")) < len(MISSED):
-                pass  # Each look is a question to the bus, and takes its time.
+                pass  # Each call is a request to the bus, so this is no busy loop.
 
         async def deliver(service: str, event: Mapping[str, Any]) -> bool:
-            return _delivered(bus.urls[service], event)
+            return _deliver(bus.urls[service], event)
 
         try:
             await mend(bus, deliver)
         except Exception as error:
-            return Said(False, f"{type(error).__name__}: {error}", wanted)
+            return Feedback(False, f"{type(error).__name__}: {error}", wanted)
         await bus.settle()
         feed = await bus.feed()
         judged = len(await bus.events(type="CommentModerated"))
-    shown = {one["id"]: {it["content"]: it["status"] for it in one["comments"]} for one in feed}
+    shown = {
+        post["id"]: {comment["content"]: comment["status"] for comment in post["comments"]}
+        for post in feed
+    }
     verdicts = dict(zip(MISSED, ("approved", "rejected"), strict=True))
     whole = shown == {known["id"]: verdicts, missed["id"]: {}}
     seen = f"{len(feed)} of 2 posts, these comments: {shown.get(known['id'], {}) or 'none'}; "
     seen += f"{judged} verdicts on {len(MISSED)} comments"
-    return Said(whole and judged == len(MISSED), seen, wanted)
+    return Feedback(whole and judged == len(MISSED), seen, wanted)
 
 
-def _delivered(url: str, event: Mapping[str, Any]) -> bool:
-    """Whether it was taken: what a service knows already it may well refuse."""
-    told = {"type": event["type"], "data": event["data"]}
+def _deliver(url: str, event: Mapping[str, Any]) -> bool:
+    """Whether the service accepted the event; it may refuse one that it knows already."""
+    body = {"type": event["type"], "data": event["data"]}
     with requests.Session() as session:
         session.trust_env = False
-        return session.post(f"{url}/events", json=told, timeout=ASK_WITHIN_S).ok
+        return session.post(f"{url}/events", json=body, timeout=TIMEOUT_S).ok

@@ -54,9 +54,9 @@ def misspelt(db: Any, event: Mapping[str, int]) -> None:
 @pytest.mark.parametrize(
     ("listener", "seen"),
     [
-        (in_two_commits, "5 counted, when it was killed before its deed number 4"),
+        (in_two_commits, "5 counted, when it was killed before its step number 4"),
         (whatever_comes, "8 counted"),
-        (without_a_commit, "event 1 was told, and heard.sequence is 0"),
+        (without_a_commit, "after event 1, heard.sequence is still 0"),
         (misspelt, "no such table: herd"),
     ],
 )
@@ -86,7 +86,7 @@ async def test_telling_everybody_again_judges_comments_twice() -> None:
 @pytest.mark.parametrize(
     ("settings", "seen"),
     [
-        ({"retries": 2}, "the whole feed; then 60 questions"),
+        ({"retries": 2}, "the whole feed; then 60 requests"),
         pytest.param({"retries": 2, "retry_budget": 0.1}, "no whole feed", marks=pytest.mark.slow),
         pytest.param({"fallback": True, "breaker": True}, "no whole feed", marks=pytest.mark.slow),
         ({"retires": 2}, "There is no switch 'retires' here. Did you mean 'retries'?"),
@@ -176,9 +176,9 @@ DARK = {("posts", "read_feed"), ("posts", "create_post"), ("query", "read_feed")
         (DARK, True, "3 of 3 found, 0 too many"),
         (DARK - {("query", "read_feed")}, False, "2 of 3 found, 0 too many"),
         (DARK | {("query", "create_post")}, False, "3 of 3 found, 1 too many"),
-        ("posts", False, "'posts', which is no set"),
+        ("posts", False, "'posts', which is not a set"),
     ],
-    ids=["nothing", "right", "one missing", "one too many", "no set"],
+    ids=["nothing", "right", "one missing", "one too many", "not a set"],
 )
 def test_dark_cells_are_judged_by_the_run(answer: Any, right: bool | None, seen: str) -> None:
     import checks
