@@ -19,7 +19,7 @@ from lab.report.answer_rows import (
     state_of,
     with_unit,
 )
-from lab.results.expressions import evaluate_figure
+from lab.results.expressions import PLACEHOLDER, evaluate_figure
 from lab.results.result import ENDPOINTS, SURGE, Expectation, Guess, RunResult, VariantResult
 
 STRIP_COLUMNS = 50
@@ -91,8 +91,6 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
 
 # ── Sentences
 
-_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-
 
 def fill_figures(sentence: str, result: RunResult) -> str:
     """The sentence with each `{figure}` replaced by its value in this run, with its unit.
@@ -101,7 +99,7 @@ def fill_figures(sentence: str, result: RunResult) -> str:
     figure that was not measured is left out: the result is "".
     """
     values: dict[str, str] = {}
-    for expression in _PLACEHOLDER.findall(sentence):
+    for expression in PLACEHOLDER.findall(sentence):
         try:
             value = evaluate_figure(expression, result)
         except ValueError:
@@ -109,7 +107,7 @@ def fill_figures(sentence: str, result: RunResult) -> str:
         if value is None:
             return ""
         values[expression] = with_unit(expression, value)
-    return " ".join(_PLACEHOLDER.sub(lambda match: values[match[1]], sentence).split())
+    return " ".join(PLACEHOLDER.sub(lambda match: values[match[1]], sentence).split())
 
 
 _MAX_FIGURES = 3

@@ -210,6 +210,26 @@ class PredictionSpec(SpecModel):
         return self.predicted, self.measured
 
 
+class AnswerRowSpec(SpecModel):
+    """A row of the answer: a count of each variant, by its path without the variant
+    (`data.unsettled`, `lag.query.max`). `good`: whether fewer or more of it is better."""
+
+    label: Annotated[str, Field(min_length=1, max_length=40)]
+    figure: str
+    good: Literal["low", "high"] = "low"
+
+
+class AnswerSpec(SpecModel):
+    """What the answer says besides its figures. In `why` and `catch`,
+    `{sync-chain.during.read_feed.p50}` stands for this figure of the run. `next`: the name of the
+    next scenario, and a few words about it."""
+
+    why: Annotated[str, Field(max_length=400)] = ""
+    catch: Annotated[str, Field(max_length=400)] = ""
+    next: Annotated[str, Field(max_length=80)] = ""
+    rows: Annotated[tuple[AnswerRowSpec, ...], Field(max_length=4)] = ()
+
+
 def _gather_options(data: Any, known: Mapping[str, Any]) -> Any:
     """Move the keys that are not `known` into `options`, where they are checked later."""
     if not isinstance(data, Mapping) or isinstance(data.get("options"), dict):
