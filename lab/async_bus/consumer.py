@@ -116,7 +116,9 @@ class Consumer:
         if truncated.begins_after:
             message += " What stood before that is not kept, and can't be held against this copy."
         self._alerts.add(message)
-        await self.between_batches(lambda: self._inbox.rewind(truncated.begins_after))
+        await self.between_batches(
+            lambda: self._inbox.rewind(truncated.begins_after, truncated.cursor)
+        )
         self._not_ready_because = "the event bus"
 
     async def between_batches(self, work: Callable[[], Any]) -> Any:
@@ -160,7 +162,7 @@ class Consumer:
 
         Raises DeliveryFailed when the bus has more events than it delivered.
         """
-        await self._filter_and_apply(Batch(cursor=self._inbox.cursor))
+        await self._filter_and_apply([])
         head = 0
         with suppress(BusUnavailable, TimeoutError):
             async with asyncio.timeout(HEAD_WITHIN_S):
@@ -185,7 +187,7 @@ class Consumer:
     async def _filter_and_apply(self, batch: Batch) -> None:
         """Apply what the active faults leave of a delivery."""
         if events := self._fault_filter.filter_events(batch, self._inbox.consumes):
-            await self.between_batches(lambda: self._inbox.apply_batch(events, batch.cursor))
+            await self.between_batches(lambda: self._inbox.apply_batch(events))
 
 
 async def _next(stream: AsyncIterator[Batch]) -> Batch:

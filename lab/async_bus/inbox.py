@@ -98,7 +98,6 @@ class Inbox:
         self._ignored_sources = ignored_sources
         self.position = store.offset()
         self.cursor = store.cursor()
-        self._delivery_end = 0, self.cursor
         self.history_until = 0
         """Events up to this number are history and leave no spans."""
         self.failing_event: FailingEvent | None = None
@@ -116,16 +115,12 @@ class Inbox:
         event = self.failing_event
         return event if event and event.attempts >= ATTEMPTS else None
 
-    def apply_batch(self, events: Sequence[Envelope], cursor: str = "") -> None:
-        """Apply a delivery as far as possible. Raises DeliveryFailed if that is not all of it.
-
-        `mark`: the bus's cursor for the end of this delivery, needed to resume reading there.
-        """
+    def apply_batch(self, events: Sequence[Envelope]) -> None:
+        """Apply a delivery as far as possible. Raises DeliveryFailed if that is not all of it."""
         if not self._dedupe:
             self._apply_one_by_one(events)
             return
-        self._delivery_end = max((one.sequence for one in events), default=0), cursor
-        unseen = {one.sequence: one for one in events if one.sequence > self.position}
+        unseen = {event.sequence: event for event in events if event.sequence > self.position}
         self.skipped += len(events) - len(unseen)
         ordered = [unseen[number] for number in sorted(unseen)]
         if self._replayable:
@@ -140,11 +135,11 @@ class Inbox:
         if not (self._dedupe and self._replayable):
             self.position = max(self.position, sequence)
 
-    def rewind(self, sequence: int) -> None:
-        """Rewind to number `to`, because the log was replaced; later events will be read again."""
+    def rewind(self, sequence: int, cursor: str) -> None:
+        """Rewind to number `sequence`, because the log was replaced; later events come again."""
         with self._store.transaction() as change:
-            change.set_offset(sequence)
-        self.position, self.cursor, self.failing_event = sequence, "", None
+            change.set_offset(sequence, cursor)
+        self.position, self.cursor, self.failing_event = sequence, cursor, None
 
     def redrive(self, envelope: Envelope, change: Transaction) -> None:
         """Apply a dead letter; raises what its listener raises."""
@@ -181,7 +176,7 @@ class Inbox:
         """Commit rows and offset in one transaction, or in two without `dedupe`."""
         if not events:
             return
-        sequence = max(self.position, events[-1].sequence)
+        sequence, cursor = self._offset_after(events[-1])
         if consumed := [envelope for envelope in events if self.consumes(envelope)]:
             try:
                 with self._store.transaction() as change:
@@ -192,22 +187,25 @@ class Inbox:
                         except Exception as error:
                             raise _PoisonEvent(envelope) from error
                     if self._dedupe:
-                        change.set_offset(sequence, self._cursor_after(sequence))
+                        change.set_offset(sequence, cursor)
             except _PoisonEvent as error:
                 if self._dedupe or not isinstance(error.__cause__, sqlite3.IntegrityError):
                     raise
                 _log(f"event {error.envelope.sequence} again? Its row was there: {error.__cause__}")
             if not self._dedupe:
                 with self._store.transaction() as change:
-                    change.set_offset(sequence)
+                    change.set_offset(sequence, cursor)
         self.applied += len(consumed)
         # An offset that only passed events not consumed here is saved with the next commit.
-        self.position, self.cursor = sequence, self._cursor_after(sequence)
+        self.position, self.cursor = sequence, cursor
         self.failing_event = None
 
-    def _cursor_after(self, sequence: int) -> str:
-        """The bus gives a cursor for the end of a delivery, and none ("") for its middle."""
-        return self._delivery_end[1] if sequence >= self._delivery_end[0] else ""
+    def _offset_after(self, event: Envelope) -> tuple[int, str]:
+        """The position after `event`, with its cursor. Without `dedupe` an event may be older than
+        the position, and the cursor ("") proves nothing."""
+        if self._dedupe:
+            return event.sequence, event.cursor
+        return max(self.position, event.sequence), ""
 
     def _insert_unseen(self, events: Sequence[Envelope], change: Transaction) -> list[Envelope]:
         """The events whose ids were never applied; all of them without `dedupe` or replay."""
@@ -249,9 +247,9 @@ class Inbox:
             with self._store.transaction() as change:
                 store_dead_letter(change, envelope, why, attempts)
                 self._insert_unseen([envelope], change)
-                sequence = max(self.position, envelope.sequence)
-                change.set_offset(sequence, self._cursor_after(sequence))
-            self.position, self.cursor = sequence, self._cursor_after(sequence)
+                position, cursor = self._offset_after(envelope)
+                change.set_offset(position, cursor)
+            self.position, self.cursor = position, cursor
             self.failing_event = None
             _log(f"event {envelope.sequence} is laid aside after {attempts} attempts: {why}")
             return

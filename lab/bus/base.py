@@ -2,7 +2,7 @@
 
 A log may come back changed: restored from an old copy, for example, its tail lost. Publishers and
 consumers have to detect that. A publisher asks whether the log still contains the last event it
-published; a consumer reads on with a `mark`, the bus's cursor for its position.
+published; a consumer reads on with the bus's cursor for its position.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -22,28 +22,22 @@ class BusUnavailable(Exception):
 class LogTruncated(BusUnavailable):
     """The log does not contain what was consumed up to here: its tail is lost.
 
-    It can be read after `begins_after`: 0, or the last event that retention has deleted.
+    It can be read after `begins_after`: 0, or the last event that retention has deleted. `cursor`
+    is the cursor for that position, if the engine has one.
     """
 
-    def __init__(self, message: str, begins_after: int = 0) -> None:
+    def __init__(self, message: str, begins_after: int = 0, cursor: str = "") -> None:
         super().__init__(message)
         self.begins_after = begins_after
+        self.cursor = cursor
 
 
 class OffsetExpired(BusUnavailable):
     """Retention has deleted the next events to read: the log begins later."""
 
 
-class Batch(list[Envelope]):
-    """Events that follow each other.
-
-    `mark` is the bus's cursor for the position after them, needed to read on from there; "" in an
-    engine without cursors.
-    """
-
-    def __init__(self, events: Sequence[Envelope] = (), cursor: str = "") -> None:
-        super().__init__(events)
-        self.cursor = cursor
+Batch = list[Envelope]
+"""Events that follow each other, each with the bus's cursor for the position after it."""
 
 
 class Bus(Protocol):
@@ -73,8 +67,8 @@ class Bus(Protocol):
     def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
         """All events after sequence number `after`, in order, in batches; waits for more.
 
-        Raises LostTail when `after` is beyond the end, or when `mark` is not this log's cursor for
-        it; NoLongerKept when the log begins later.
+        Raises LogTruncated when `after` is beyond the end, or when `cursor` is not this log's
+        cursor for it; OffsetExpired when the log begins later.
         """
 
     async def head(self) -> int:

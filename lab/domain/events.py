@@ -8,7 +8,7 @@ envelope is CloudEvents 1.0 in its JSON form (github.com/cloudevents/spec), with
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from lab.domain.model import Status, Value, new_id
 
@@ -79,6 +79,20 @@ class Envelope(BaseModel):
     data: dict[str, Any]
     traceparent: str = ""
     sequence: int = 0
+    _cursor: str = PrivateAttr("")
+
+    @property
+    def cursor(self) -> str:
+        """The bus's cursor for the position after this event; "" from an engine without cursors.
+
+        It belongs to one delivery: it is never part of the event's JSON.
+        """
+        return self._cursor
+
+    def set_cursor(self, cursor: str) -> Self:
+        """Attach the bus's cursor to an event that was just delivered; returns the envelope."""
+        self._cursor = cursor
+        return self
 
     @classmethod
     def around(cls, event: Event, *, source: str, traceparent: str = "") -> Self:

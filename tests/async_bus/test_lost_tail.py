@@ -11,14 +11,15 @@ import pytest
 
 from lab.async_bus import consumer
 from lab.async_bus.consumer import Alerts, Consumer
+from lab.async_bus.inbox import ATTEMPTS, DeliveryFailed
 from lab.async_bus.outbox import OutboxRelay
-from lab.bus.base import OffsetExpired
+from lab.bus.base import LogTruncated, OffsetExpired
 from lab.cluster.ports import reserve
 from lab.domain.events import Envelope, PostCreated
 from lab.service.store import Store
 from lab.service.tracing import SpanLog
 from tests.support.bus_places import BusProcess, an_event, read_first
-from tests.support.consumers import MemoryBus, RecordingConsumer, comment, wait_until
+from tests.support.consumers import MemoryBus, RecordingConsumer, comment, poison, wait_until
 from tests.support.laboratory import Laboratory
 
 # ── The publisher
@@ -202,6 +203,58 @@ async def test_a_copy_behind_a_shortened_log_says_what_it_misses(tmp_path: Path)
         assert "Events 1 to 2" in (consumer_loop.not_ready_because or "")
         assert (one.notes(), one.inbox.position) == ([], 0)
     one.store.close()
+
+
+# ── The cursor
+
+
+@pytest.mark.parametrize("apply_ms", [0.0, 0.1])
+def test_a_delivery_broken_off_in_the_middle_keeps_its_cursor(
+    tmp_path: Path, apply_ms: float
+) -> None:
+    """With the cursor, a log that has lost its tail and grown again cannot deceive the consumer."""
+    one = RecordingConsumer(tmp_path, apply_ms=apply_ms)
+    with closing(one.store):
+        delivery = [comment(1), comment(2), poison(3), comment(4)]
+        with pytest.raises(DeliveryFailed):
+            one.inbox.apply_batch([event.set_cursor("epoch 1") for event in delivery])
+        assert (one.store.offset(), one.store.cursor()) == (2, "epoch 1")
+        assert (one.inbox.position, one.inbox.cursor) == (2, "epoch 1")
+
+
+def test_a_dead_letter_moves_the_offset_with_its_cursor(tmp_path: Path) -> None:
+    one = RecordingConsumer(tmp_path, dead_letter=True)
+    with closing(one.store):
+        for _ in range(ATTEMPTS - 1):
+            with pytest.raises(DeliveryFailed):
+                one.inbox.apply_batch([poison(1).set_cursor("epoch 1")])
+        one.inbox.apply_batch([poison(1).set_cursor("epoch 1")])
+        assert (one.store.offset(), one.store.cursor()) == (1, "epoch 1")
+
+
+async def test_a_rewind_into_a_shortened_log_keeps_the_cursor_of_that_log(tmp_path: Path) -> None:
+    class Replaced(MemoryBus):
+        def read(self, after: int, cursor: str = "") -> Any:
+            if cursor == "old":
+                raise LogTruncated("Event 5 was never in it.", begins_after=3, cursor="new")
+            return super().read(after)
+
+    one, bus = RecordingConsumer(tmp_path), Replaced()
+    with closing(one.store):
+        one.inbox.apply_batch([comment(number).set_cursor("old") for number in range(1, 6)])
+        bus.publish(comment(1), comment(2), comment(3))
+        async with running(one.make_consumer(bus).run()):
+            await wait_until(lambda: one.inbox.position == 3)
+            await wait_until(lambda: one.store.offset() == 3)
+        assert one.store.cursor() == "new"
+
+
+def test_an_event_and_its_copies_have_the_same_json_with_any_cursor() -> None:
+    event = comment(1)
+    before = event.model_dump_json()
+    event.set_cursor("epoch 1")
+    assert event.model_copy(update={"sequence": 1}).cursor == "epoch 1"
+    assert event.model_dump_json() == before
 
 
 # ── A consumer with a large lag

@@ -202,19 +202,18 @@ def test_a_slow_consumer_is_slow_only_for_events_it_hears(consumer: MakeConsumer
     assert (one.notes(), one.inbox.applied, one.inbox.position) == (["1", "3"], 2, 3)
 
 
-def test_a_slow_consumer_commits_by_event_and_marks_by_delivery(consumer: MakeConsumer) -> None:
+def test_every_commit_of_a_slow_consumer_stores_the_cursor(consumer: MakeConsumer) -> None:
     one = consumer(apply_ms=1)
-    marks: list[tuple[int, str]] = []
+    stored: list[tuple[int, str]] = []
     keep = one.store.transaction
 
     def watched() -> Any:
-        marks.append((one.store.offset(), one.store.cursor()))
+        stored.append((one.store.offset(), one.store.cursor()))
         return keep()
 
     one.store.transaction = watched  # type: ignore[method-assign]
-    one.inbox.apply_batch([comment(1), comment(2)], "behind 2")
-    one.inbox.apply_batch([comment(3)], "behind 3")
-    assert marks == [(0, ""), (1, ""), (2, "behind 2")]
+    one.inbox.apply_batch([comment(number).set_cursor(f"behind {number}") for number in (1, 2, 3)])
+    assert stored == [(0, ""), (1, "behind 1"), (2, "behind 2")]
     assert (one.inbox.cursor, one.store.cursor()) == ("behind 3", "behind 3")
 
 

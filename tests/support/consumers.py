@@ -93,7 +93,7 @@ class MemoryBus:
             self._appended.clear()
             for event in self.log[after:]:
                 after += 1
-                yield Batch([event], event.id)
+                yield [event.set_cursor(event.id)]
             if after == len(self.log):
                 await self._appended.wait()
 

@@ -122,7 +122,7 @@ class CourseBus:
             event, applied = await self._pushed.get()
             after += 1
             try:
-                yield Batch([_wrap(event, after)])
+                yield [_wrap(event, after)]
             except BaseException:
                 applied.set_result(False)
                 raise

@@ -112,7 +112,8 @@ class LogBus:
                 async with prefetch(response.content) as chunks:
                     async for chunk in chunks:
                         *lines, unfinished = (unfinished + chunk).split(b"\n")
-                        batch = Batch([Envelope.from_json(line) for line in lines], epoch)
+                        # The epoch is valid for every event in it, so also as its cursor.
+                        batch = [Envelope.from_json(line).set_cursor(epoch) for line in lines]
                         for envelope in batch:
                             after = check_gapless(after, envelope)
                         if batch:
@@ -155,4 +156,6 @@ async def _stream_error(response: aiohttp.ClientResponse) -> BusUnavailable:
         return BusUnavailable(f"The bus answered {response.status}.")
     problem = await response.json(content_type=None)
     detail, begins_after = str(problem["detail"]), int(problem["first"]) - 1
-    return LogTruncated(detail, begins_after) if response.status == 409 else OffsetExpired(detail)
+    if response.status == 410:
+        return OffsetExpired(detail)
+    return LogTruncated(detail, begins_after, str(problem.get("epoch", "")))

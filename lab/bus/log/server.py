@@ -157,12 +157,14 @@ class LogServer:
                 f"a tail is lost. Read again from after={self._first - 1}, and pass over what you "
                 "know by its id.",
                 self._first,
+                self._log.epoch,
             )
         if after + 1 < self._first:
             raise DeletedPosition(
                 f"Events {after + 1} to {self._first - 1} are not kept any more (--retain-events): "
                 f"the log begins behind after={self._first - 1}.",
                 self._first,
+                self._log.epoch,
             )
 
     async def wait_for_events(self, after: int) -> list[bytes]:

@@ -36,14 +36,18 @@ _ENVELOPES = TypeAdapter(list[Envelope])
 
 
 class _UnreadablePosition(ServiceError):
-    """The log cannot be read from this position. `first`: the number at which it begins."""
+    """The log cannot be read from this position.
 
-    def __init__(self, detail: str, first: int) -> None:
+    `first`: the number at which it begins; `epoch`: its current epoch.
+    """
+
+    def __init__(self, detail: str, first: int, epoch: str) -> None:
         super().__init__(detail)
         self.first = first
+        self.epoch = epoch
 
     def problem(self) -> dict[str, Any]:
-        return super().problem() | {"first": self.first}
+        return super().problem() | {"first": self.first, "epoch": self.epoch}
 
 
 class UnknownPosition(_UnreadablePosition, Conflict):

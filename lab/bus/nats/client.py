@@ -55,7 +55,7 @@ async def contains_event(stream: JetStreamContext, name: str, sequence: int, eve
 
 
 async def check_position(stream: JetStreamContext, name: str, after: int, cursor: str) -> None:
-    """Raise LostTail or NoLongerKept where the stream cannot be read on after `after`."""
+    """Raise LogTruncated or OffsetExpired where the stream cannot be read on after `after`."""
     state = (await stream.stream_info(name)).state
     first = max(1, state.first_seq)
     message = await _get_message(stream, name, after) if cursor and after >= first else None
@@ -70,11 +70,6 @@ async def check_position(stream: JetStreamContext, name: str, after: int, cursor
         raise OffsetExpired(
             f"Events {after + 1} to {first - 1} are not kept any more: the stream begins later."
         )
-
-
-def cursor_of(messages: Sequence[Msg]) -> str:
-    """The cursor of the position after these messages; "" when there are none."""
-    return str(_microsecond(messages[-1].metadata.timestamp)) if messages else ""
 
 
 async def _get_message(stream: JetStreamContext, name: str, sequence: int) -> RawStreamMsg | None:
@@ -169,7 +164,7 @@ class NatsBus:
             subscription = await self._subscribe(connection, after, queue)
             while True:
                 messages = await _next_messages(connection, queue)
-                batch = Batch([_envelope(message) for message in messages], cursor_of(messages))
+                batch = [_envelope(message) for message in messages]
                 for envelope in batch:
                     after = check_gapless(after, envelope)
                 if batch:
@@ -303,4 +298,5 @@ async def _next_messages(connection: NatsConnection, queue: asyncio.Queue[Msg | 
 
 def _envelope(message: Msg) -> Envelope:
     sequence = message.metadata.sequence.stream
-    return Envelope.from_json(message.data).model_copy(update={"sequence": sequence})
+    envelope = Envelope.from_json(message.data).model_copy(update={"sequence": sequence})
+    return envelope.set_cursor(str(_microsecond(message.metadata.timestamp)))

@@ -104,7 +104,7 @@ class EventTransport:
                 async for batch in self._bus.read(position, cursor):
                     for envelope in batch:
                         self._handle(envelope)
-                    position, cursor = batch[-1].sequence, batch.cursor
+                    position, cursor = batch[-1].sequence, batch[-1].cursor
             except (LogTruncated, OffsetExpired):
                 position = None  # Callers of questions in a lost log time out.
             except BusUnavailable:
