@@ -1,20 +1,17 @@
 """The engines of the bus: the program of each, and the arguments and addresses for it.
 
 An existing NATS cluster is given as a URL: `nats://[LOGIN@]HOST:PORT[,…]`. It is probed before
-anything is started, on a bare socket: the protocol is lines of text, and a problem should be
-reported within seconds, by a process that has not loaded the client library. The login is passed in
-the environment only, and never printed.
+anything is started, so that a problem is reported within seconds. The login is passed in the
+environment only, and never printed.
 """
 
-import json
+import asyncio
 import os
 import re
-import secrets
-import socket
 from collections.abc import Mapping
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BufferedRWPair
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,9 +27,8 @@ LOGIN = "LAB_BUS_LOGIN"
 for the programs that it starts."""
 ASK_WITHIN_S = 2.0
 _PORT = 4222
-_LINE_BYTES = 1 << 16
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
-_EXPECTED_FORM = "It was meant to be nats://HOST:PORT, or nats://USER:PASSWORD@HOST:PORT."
+_EXPECTED_FORM = "Expected: nats://HOST:PORT, or nats://USER:PASSWORD@HOST:PORT."
 
 
 class ClusterCannotBeUsed(LabCannotRun):
@@ -73,10 +69,10 @@ def parse_cluster_url(bus: str) -> NatsCluster:
             f"stream of its own there, and removes it. {_EXPECTED_FORM}"
         )
     servers = []
-    for one in hosts.split(","):
-        match = _HOST.fullmatch(one)
+    for host in hosts.split(","):
+        match = _HOST.fullmatch(host)
         if not match or not 0 < int(match["port"] or _PORT) < 65_536:
-            raise ValueError(f"saw {one!r}, which is no HOST:PORT. {_EXPECTED_FORM}")
+            raise ValueError(f"saw {host!r}, which is no HOST:PORT. {_EXPECTED_FORM}")
         servers.append((match["host"], int(match["port"] or _PORT)))
     return NatsCluster(tuple(servers), login or os.environ.get(LOGIN, ""))
 
@@ -95,22 +91,15 @@ def redact_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def probe_cluster(cluster: NatsCluster) -> None:
-    """Return if one of the servers accepts us and has JetStream. Raises ClusterCannotBeUsed."""
+    """Return if one of the servers accepts us and has JetStream. Raises ClusterCannotBeUsed.
+
+    Needs nats-py. Blocks for at most two seconds per server, also when an event loop is running.
+    """
     problems = []
     for host, port in cluster.servers:
         address = f"{host}:{port}"
-        try:
-            with closing(socket.create_connection((host.strip("[]"), port), ASK_WITHIN_S)) as sock:
-                sock.settimeout(ASK_WITHIN_S)
-                with sock.makefile("rwb") as talk:
-                    problem = _find_problem(talk, cluster.login)
-        except TimeoutError:
-            problem = "does not answer. Is it a NATS server, and is this the port for its clients?"
-        except (OSError, ValueError) as error:
-            problem = (
-                f"can't be reached ({_describe_error(error)}). "
-                "Is it up, and is the port the right one?"
-            )
+        with ThreadPoolExecutor(1) as thread:
+            problem = thread.submit(asyncio.run, _find_problem(address, cluster.login)).result()
         if problem is None:
             return
         problems.append(f"The NATS server {address} {problem}")
@@ -119,63 +108,64 @@ def probe_cluster(cluster: NatsCluster) -> None:
     )
 
 
-def _find_problem(stream: BufferedRWPair, login: str) -> str | None:
-    """Why the server at the other end can't be used, in words; None if it can."""
-    verb, _, server_info = stream.readline(_LINE_BYTES).partition(b" ")
-    if verb != b"INFO":
-        return "answers, but it does not speak as NATS does. Is this the port for its clients?"
-    if json.loads(server_info).get("tls_required"):
-        return "wants TLS, which the lab does not speak. Take one on a network that you trust."
-    connect_options = {
-        "verbose": False,
-        "pedantic": False,
-        "lang": "lab",
-        "version": "1",
-        "protocol": 1,
-    }
-    connect_options |= {"headers": True, "no_responders": True, **_credentials(login)}
-    stream.write(b"CONNECT " + json.dumps(connect_options).encode() + b"\r\nPING\r\n")
-    stream.flush()
-    if (line := _next_line(stream)) != b"PONG":
-        refused = line.removeprefix(b"-ERR ").strip(b"'").decode(errors="replace")[:200]
-        with_login = "with this login" if login else "without a login"
+async def _find_problem(address: str, login: str) -> str | None:
+    """Why the server can't be used, as the end of a sentence; None if it can."""
+    from nats.aio.client import Client
+    from nats.errors import Error
+
+    errors: list[Exception] = []
+
+    async def record(error: Exception) -> None:
+        errors.append(error)
+
+    client = Client()
+    try:
+        async with asyncio.timeout(ASK_WITHIN_S):
+            await client.connect(
+                f"{SCHEME}{address}",
+                **_credentials(login),
+                allow_reconnect=False,
+                # Also for the first connection: the default is 60 tries, 2 s apart.
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                error_cb=record,
+            )
+    except (Error, OSError) as error:
+        return _connection_problem((errors or [error])[0], login)
+    try:
+        await client.jetstream(timeout=ASK_WITHIN_S).account_info()
+        return None
+    except (Error, OSError) as error:
         return (
-            f"does not let us in {with_login} ({refused or 'it hung up'}). "
-            "A login stands in the URL: nats://USER:PASSWORD@HOST:PORT."
+            f"has no JetStream for this login ({error}). "
+            "The lab's bus is a stream: turn JetStream on there (nats-server --jetstream)."
         )
-    inbox = f"_INBOX.{secrets.token_hex(8)}"
-    stream.write(f"SUB {inbox} 1\r\nPUB $JS.API.INFO {inbox} 0\r\n\r\n".encode())
-    stream.flush()
-    line = _next_line(stream)
-    if line.startswith(b"MSG "):
-        error = json.loads(stream.read(int(line.split()[-1]))).get("error")
-        if error is None:
-            return None
-        return f"has no JetStream for this login ({error.get('description')}). {_ENABLE_JETSTREAM}"
-    refused = line.removeprefix(b"-ERR ").decode(errors="replace")[:200] if b"-ERR" in line else ""
-    return f"has no JetStream for us{refused and f' ({refused})'}. {_ENABLE_JETSTREAM}"
+    finally:
+        with suppress(Exception):
+            async with asyncio.timeout(ASK_WITHIN_S):
+                await client.close()
 
 
-_ENABLE_JETSTREAM = "The lab's bus is a stream: turn JetStream on there (nats-server --jetstream)."
+def _connection_problem(error: Exception, login: str) -> str:
+    if isinstance(error, TimeoutError):
+        return "does not answer. Is it a NATS server, and is this the port for its clients?"
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        return f"can't be reached ({reason}). Is it up, and is the port the right one?"
+    if "info message" in str(error).lower():
+        return "answers, but it does not speak as NATS does. Is this the port for its clients?"
+    with_login = "with this login" if login else "without a login"
+    return (
+        f"refuses the lab {with_login} ({error}). "
+        "Put the login into the URL: nats://USER:PASSWORD@HOST:PORT."
+    )
 
 
-def _next_line(stream: BufferedRWPair) -> bytes:
-    """The server's next line that is not a ping, server information or an OK."""
-    while True:
-        line = stream.readline(_LINE_BYTES)
-        if not line.startswith((b"PING", b"INFO", b"+OK")):
-            return line.strip()
-
-
-def _credentials(login: str) -> dict[str, str]:
+def _credentials(login: str) -> dict[str, Any]:
     name, colon, password = login.partition(":")
     if colon:
-        return {"user": unquote(name), "pass": unquote(password)}
-    return {"auth_token": unquote(name)} if name else {}
-
-
-def _describe_error(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return {"user": unquote(name), "password": unquote(password)}
+    return {"token": unquote(name)} if name else {}
 
 
 # ── Engines
