@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from lab.results.result import ExpectationVerdict
+from lab.results.result import ExpectationVerdict, TimelineWindow
 from lab.support.text import plain
 
 NONE = "-"
@@ -105,3 +105,12 @@ def evidence(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NONE}[value]
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def fault_window(window: TimelineWindow) -> str:
+    """A fault window in words: `comments latency (ms 300)`."""
+    settings = ", ".join(
+        f"{name} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in window.settings.items()
+    )
+    return f"{window.target} {window.kind}" + (f" ({settings})" if settings else "")

@@ -11,7 +11,6 @@ from typing import Literal
 from lab.experiment.differences import MIN_ANSWERS
 from lab.report import formatting
 from lab.report.blocks import Block, Cell, Column, Line, Style, Table
-from lab.report.charts.data import describe_window
 from lab.results.paths import lookup
 from lab.results.result import (
     ENDPOINTS,
@@ -188,8 +187,9 @@ def differences(result: RunResult) -> Iterator[Block]:
     """The ratios of each variant's p50 to the first one's with their intervals; the noise floor."""
     if result.noise_floor is None or len(result.variants) < 2:
         return
-    if result.differences:
-        yield _difference_table(result)
+    found = [one for one in result.differences if one.figure == "latency"]
+    if found:
+        yield _difference_table(result, found)
         note = "The ratio lies between the two, for all lines together at 95 %. -: none shown."
     else:
         note = (
@@ -199,11 +199,11 @@ def differences(result: RunResult) -> Iterator[Block]:
     yield Line(f"{note} {_noise_sentence(result.noise_floor)}", "soft")
 
 
-def _difference_table(result: RunResult) -> Table:
-    against = result.differences[0].against
+def _difference_table(result: RunResult, found: Sequence[Difference]) -> Table:
+    against = found[0].against
     by_cell = {
         (difference.endpoint, difference.phase, difference.variant): difference
-        for difference in result.differences
+        for difference in found
     }
     compared = [variant for variant in result.variants if variant.name != against]
     cells = [
@@ -312,7 +312,7 @@ def timeline(result: RunResult) -> Iterator[Table]:
     rows = []
     for phase in phases:
         windows = [
-            f"{describe_window(window)} from {window.from_s - origin_s:.1f} s "
+            f"{formatting.fault_window(window)} from {window.from_s - origin_s:.1f} s "
             f"to {window.until_s - origin_s:.1f} s"
             for window in result.timeline.windows
             if phase.from_s <= window.from_s < phase.until_s

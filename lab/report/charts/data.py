@@ -147,15 +147,3 @@ def endpoints(result: RunResult) -> tuple[str, ...]:
         if figures.sent
     }
     return tuple(name for name in (*ENDPOINTS, *FOLLOW_UPS) if name in sent)
-
-
-def describe_window(window: TimelineWindow) -> str:
-    """A fault window in words: `comments latency (ms 300)`."""
-    settings = ", ".join(
-        f"{name} {_format_setting(value)}" for name, value in window.settings.items()
-    )
-    return f"{window.target} {window.kind}" + (f" ({settings})" if settings else "")
-
-
-def _format_setting(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lab.report import formatting
 from lab.report.charts.colours import SeriesStyle
-from lab.report.charts.data import TimeAxis, describe_window
+from lab.report.charts.data import TimeAxis
 from lab.report.charts.svg import (
     WIDTH,
     Scale,
@@ -90,7 +91,7 @@ def window_labels(panel: Panel, axis: TimeAxis, y: float) -> tuple[str, float]:
     row_ends: list[float] = []
     parts = []
     for window in axis.windows:
-        text = plain(describe_window(window), 70)
+        text = plain(formatting.fault_window(window), 70)
         start = min(panel.x(window.from_s), panel.x.end - text_width(text, small=True))
         row = next((at for at, end in enumerate(row_ends) if end + 16 <= start), len(row_ends))
         row_ends[row:] = [start + text_width(text, small=True), *row_ends[row + 1 :]]

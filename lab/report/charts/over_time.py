@@ -12,7 +12,7 @@ from lab.load.samples import Sample
 from lab.report import formatting
 from lab.report.charts import frame
 from lab.report.charts.colours import CROSS_SHAPE, SeriesStyle, series_styles
-from lab.report.charts.data import ChartData, TimeAxis, describe_window, endpoints, time_axis
+from lab.report.charts.data import ChartData, TimeAxis, endpoints, time_axis
 from lab.report.charts.frame import LEFT, RIGHT, Panel
 from lab.report.charts.svg import Chart, Scale, label, line, logarithmic, markers, rect
 from lab.results.result import RunResult
@@ -118,7 +118,7 @@ def _describe_latency(result: RunResult, axis: TimeAxis) -> str:
 
 def _describe_windows(axis: TimeAxis) -> str:
     spans = [
-        f"{describe_window(one)} from {one.from_s:.1f} s to {one.until_s:.1f} s"
+        f"{formatting.fault_window(one)} from {one.from_s:.1f} s to {one.until_s:.1f} s"
         for one in axis.windows
     ]
     return f"{'; '.join(spans)}." if spans else "Nothing was broken."

@@ -19,7 +19,7 @@ from lab.load.metrics import percentile
 from lab.load.samples import Sample
 from lab.report import formatting
 from lab.report.charts import ChartData
-from lab.report.charts.data import TimeAxis, describe_window, endpoints, time_axis
+from lab.report.charts.data import TimeAxis, endpoints, time_axis
 from lab.report.charts.lag import lagging_consumers
 from lab.report.charts.svg import Scale, linear, logarithmic, tick_label
 from lab.report.formatting import TextFormat
@@ -292,7 +292,7 @@ def _axis_lines(axis: TimeAxis, columns: int, fmt: TextFormat) -> Iterator[Text]
         first = _column(window.from_s, axis, columns)
         last = max(first + 1, _column(window.until_s, axis, columns))
         bar = ("x" if fmt.ascii_only else "▒") * (last - first)
-        text = fmt.plain(describe_window(window), columns // 2)
+        text = fmt.plain(formatting.fault_window(window), columns // 2)
         begins = _LEFT_WIDTH + first
         if begins + len(bar) + 1 + len(text) <= _LEFT_WIDTH + columns:
             yield Text(f"{'':{begins}}{bar} {text}")
