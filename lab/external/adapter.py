@@ -10,7 +10,6 @@ reports the size and the duration of the last read; a response may have at most 
 """
 
 import asyncio
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -18,8 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from lab.domain import headers
-from lab.domain.errors import BadGateway, Invalid, ServiceError, TimedOut, Unreachable
+from lab.domain.errors import BadGateway, Invalid, TimedOut, Unreachable
 from lab.domain.model import Comment, CommentDraft, Limit, Post, PostDraft
 from lab.external.fault_filter import ProxyFaultFilter
 from lab.external.mapping import ActionMapping, Actions, ExternalRequest
@@ -37,27 +35,18 @@ from lab.external.responses import (
     decode_feed,
     decode_post,
 )
-from lab.faults.kinds import CLIENT
-from lab.service.fault_api import control_routes, fault_response
-from lab.service.http import (
-    Route,
-    answer,
-    check_host,
-    check_path,
-    check_token,
-    match_route,
-    problem_response,
-    read_body,
-)
-from lab.service.tracing import SpanLog, traceparent
+from lab.faults.kinds import Effect
+from lab.service.fault_api import FaultableApp
+from lab.service.http import Route, answer, problem_response
+from lab.service.tracing import SpanLog, SpanRecord, traceparent
 from lab.support.http_client import HttpOrigin
 
 READY_WITHIN_S = 1.0
 
 
 @dataclass
-class HttpAdapter:
-    """The adapter of one service. Call it with a request.
+class HttpAdapter(FaultableApp):
+    """The adapter of one service.
 
     `port`: the adapter's own port, which the Host header must name. `ready`: a path on which a
     ready service responds with less than 500; None: a service that accepts connections is ready.
@@ -85,61 +74,45 @@ class HttpAdapter:
             "create_comment": Route("POST", "/posts/{post_id}/comments", self._create_comment, 201),
             "read_feed": Route("GET", "/feed", self._read_feed),
         }
-        self._routes = [
-            *(routes[name] for name in self.actions.actions_of(self.name)),
-            Route("GET", "/health", self._health, raw=True, faultable=False),
-            *control_routes(self.fault_filter, self._state, self.spans.flush),
-        ]
+        super().__init__(
+            [
+                *(routes[name] for name in self.actions.actions_of(self.name)),
+                Route("GET", "/health", self._health, raw=True, faultable=False),
+            ],
+            self.port,
+            self.token,
+            self.fault_filter,
+            self.spans,
+        )
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Respond to a request; errors become problem documents."""
-        try:
-            check_host(request, self.port)
-            check_path(request.path)
-            route, parameters = match_route(self._routes, request.method, request.path)
-            if route.control:
-                check_token(request, self.token)
-            if route.raw:
-                raw: web.StreamResponse = await route.handler(request)
-                return raw
-            if route.control:
-                return await self._call_handler(route, parameters, request)
-            parent = request.headers.get("traceparent")
-            with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
-                response = await self._apply_faults(route, parameters, request)
-                span["status"] = response.status
-                return response
-        except UnexpectedResponse as error:
-            return problem_response(error, error.response_status)
-        except ServiceError as error:
-            return problem_response(error)
-
-    async def _apply_faults(
-        self, route: Route, parameters: Mapping[str, str], request: web.BaseRequest
+    async def respond(
+        self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Apply the active faults to a request, then call its handler."""
+        if route.raw or route.control:
+            return await super().respond(request, route, parameters)
         self.under_way += 1
         try:
-            effect = self.fault_filter.decide(request.headers.get(headers.CALLER, CLIENT))
-            if (
-                fault_answer := await fault_response(self.fault_filter, effect, request)
-            ) is not None:
-                return fault_answer
-            await self.fault_filter.apply_latency(effect)
-            return await self._call_handler(route, parameters, request)
-        except UnexpectedResponse as error:  # caught here, so that the span gets its status
-            return problem_response(error, error.response_status)
-        except ServiceError as error:
-            return problem_response(error)
+            return await super().respond(request, route, parameters)
         finally:
             self.under_way -= 1
 
-    async def _call_handler(
-        self, route: Route, parameters: Mapping[str, str], request: web.BaseRequest
-    ) -> web.StreamResponse:
-        body = await read_body(request, route.max_body) if route.body else b""
-        result = route.handler(**route.arguments(parameters, request.query, body))
-        return answer(await result if inspect.isawaitable(result) else result, route.status)
+    async def run_handler(
+        self,
+        route: Route,
+        parameters: Mapping[str, str],
+        query: Mapping[str, str],
+        body: bytes,
+        effect: Effect,
+        span: SpanRecord,
+    ) -> web.Response:
+        await self.fault_filter.apply_latency(effect)
+        result = await route.handler(**route.arguments(parameters, query, body))
+        return answer(result, route.status)
+
+    def error_response(self, error: Exception) -> web.StreamResponse:
+        if isinstance(error, UnexpectedResponse):
+            return problem_response(error, error.response_status)
+        return super().error_response(error)
 
     async def _create_post(self, draft: PostDraft) -> Post:
         action = self.actions.create_post
@@ -183,7 +156,7 @@ class HttpAdapter:
         }
         return ExternalResponse(self.name, request, head.status, headers, body)
 
-    def _state(self) -> dict[str, Any]:
+    def read_state(self) -> dict[str, Any]:
         return {"under_way": self.under_way, "feed": self.last_feed_read} | self.state()
 
     async def _health(self, request: web.BaseRequest) -> web.Response:

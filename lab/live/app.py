@@ -14,18 +14,18 @@ from lab.live.broadcast import Broadcast
 from lab.live.panes import Pane
 from lab.live.routes import route_table
 from lab.live.script import Script, unsupported_parts
-from lab.live.security import Credentials, loopback_hosts
+from lab.live.security import Credentials
 from lab.live.server import (
-    HttpApp,
+    ConsoleApp,
+    SpectatorApp,
     listen_on,
-    serve_app,
-    spectator_app,
     spectator_urls,
     static_file,
     stream_handler,
 )
 from lab.live.session import cancel_and_wait, session
 from lab.scenarios.scenario import Scenario
+from lab.service.http import serve
 
 ALL_INTERFACES = "0.0.0.0"
 """`--share` listens on all addresses of this machine."""
@@ -73,17 +73,14 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         routes = route_table(
             live_session, credentials, script, static_file, stream_handler(broadcast, "presenter")
         )
-        http_app = HttpApp(routes, lambda: loopback_hosts(port), credentials)
-        await exit_stack.enter_async_context(serve_app(http_app, console_socket, broadcast))
+        console = ConsoleApp(routes, port, broadcast, credentials)
+        await exit_stack.enter_async_context(serve(console, console_socket))
         url = f"http://127.0.0.1:{port}/#token={credentials.token}"
         echo(f"The console is at\n  {url}")
         if spectator_socket is not None:
             spectator_port = spectator_socket.getsockname()[1]
-            await exit_stack.enter_async_context(
-                serve_app(
-                    spectator_app(routes, live_session, spectator_port), spectator_socket, broadcast
-                )
-            )
+            spectators = SpectatorApp(routes, live_session, spectator_port)
+            await exit_stack.enter_async_context(serve(spectators, spectator_socket))
             echo("Others in this network may look on, and only that, at")
             echo(
                 "\n".join(f"  {address}" for address in spectator_urls(spectator_port))

@@ -24,16 +24,15 @@ Text = Annotated[str, Field(max_length=20_000)]
 
 
 @dataclass(frozen=True)
-class AccessRoute:
-    """A route and its access rule. The handler of a `raw` route gets the request itself."""
+class AccessRoute(Route):
+    """A route with its access rule."""
 
-    route: Route
     open: bool = False
     shared: bool = False
 
     @property
     def mutates(self) -> bool:
-        return self.route.method != "GET"
+        return self.method != "GET"
 
 
 class _RequestBody(BaseModel):
@@ -134,18 +133,18 @@ def route_table(
         return await blog.feed(half, newest)
 
     return (
-        AccessRoute(Route("GET", "/", static, raw=True), open=True, shared=True),
-        AccessRoute(Route("GET", "/static/{name}", static, raw=True), open=True, shared=True),
-        AccessRoute(Route("GET", "/api/stream", stream, raw=True), shared=True),
-        AccessRoute(Route("GET", "/api/blog", feed), shared=True),
-        AccessRoute(Route("POST", "/api/enter", enter), open=True),
-        AccessRoute(Route("POST", "/api/fault", fault)),
-        AccessRoute(Route("POST", "/api/heal", heal)),
-        AccessRoute(Route("POST", "/api/load", load)),
-        AccessRoute(Route("POST", "/api/reset", reset)),
-        AccessRoute(Route("POST", "/api/step", step)),
-        AccessRoute(Route("POST", "/api/post", post)),
-        AccessRoute(Route("POST", "/api/comment", comment)),
+        AccessRoute("GET", "/", static, raw=True, open=True, shared=True),
+        AccessRoute("GET", "/static/{name}", static, raw=True, open=True, shared=True),
+        AccessRoute("GET", "/api/stream", stream, raw=True, shared=True),
+        AccessRoute("GET", "/api/blog", feed, shared=True),
+        AccessRoute("POST", "/api/enter", enter, open=True),
+        AccessRoute("POST", "/api/fault", fault),
+        AccessRoute("POST", "/api/heal", heal),
+        AccessRoute("POST", "/api/load", load),
+        AccessRoute("POST", "/api/reset", reset),
+        AccessRoute("POST", "/api/step", step),
+        AccessRoute("POST", "/api/post", post),
+        AccessRoute("POST", "/api/comment", comment),
     )
 
 

@@ -10,13 +10,12 @@ must be our own.
 import hmac
 import secrets
 import socket
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import psutil
 from aiohttp import web
 
-from lab.domain.errors import Forbidden, MisdirectedRequest
+from lab.domain.errors import Forbidden
 from lab.service.http import printable
 
 PAGE_HEADER = "Lab-Page"
@@ -36,10 +35,9 @@ caches nothing."""
 
 @dataclass(frozen=True)
 class Credentials:
-    """The credentials of a console. `token`: in the URL; `pass_`: the value of the cookie, another
-    secret than the token.
+    """The credentials of a console. `token`: in the URL; `cookie_value`: another secret.
 
-    `cookie`: its name. Cookies ignore ports, so two consoles on one machine need two names.
+    Cookies ignore ports, so two consoles on one machine need two values of `cookie_name`.
     """
 
     cookie_name: str
@@ -78,17 +76,6 @@ def check_page(request: web.BaseRequest) -> None:
     for requests that change something."""
     if request.headers.get(PAGE_HEADER) != "1":
         raise Forbidden(f"This needs the header {PAGE_HEADER}: 1, as our own page sends it.")
-
-
-def check_own_host(request: web.BaseRequest, hosts: Collection[str]) -> None:
-    """Raise WrongHost unless the `Host` is exactly one of these."""
-    host = request.headers.get("Host", "")
-    if host not in hosts:
-        raise MisdirectedRequest(f"Nobody here is called {printable(host)!r}.")
-
-
-def loopback_hosts(port: int) -> frozenset[str]:
-    return frozenset((f"127.0.0.1:{port}", f"localhost:{port}"))
 
 
 def local_addresses() -> list[str]:

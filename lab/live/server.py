@@ -9,9 +9,8 @@ hundred of them put no load on it.
 import asyncio
 import socket
 import traceback
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,35 +18,17 @@ from typing import Any
 from aiohttp import web
 
 from lab.cluster.errors import LabCannotRun, PortTaken
-from lab.domain.errors import Conflict, NotFound, ServiceError
+from lab.domain.errors import Conflict, MisdirectedRequest, NotFound, ServiceError
 from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast, Role, encode_event
 from lab.live.routes import AccessRoute
-from lab.live.security import (
-    HEADERS,
-    Credentials,
-    check_origin,
-    check_own_host,
-    check_page,
-    local_addresses,
-    loopback_hosts,
-)
+from lab.live.security import HEADERS, Credentials, check_origin, check_page, local_addresses
 from lab.live.session import Session
-from lab.service.http import (
-    WHOLE_REQUEST_WITHIN_S,
-    HttpServer,
-    Route,
-    answer,
-    check_path,
-    match_route,
-    problem_response,
-    read_body,
-)
+from lab.service.http import HttpApp, Route, bind, printable, problem_response
 from lab.support.ports import find_port_owner
 
 # ── HTTP server
 
-SHUTDOWN_WITHIN_S = 1.0
 STALLED_AFTER_S = 5.0
 _UNAVAILABLE = 503
 
@@ -59,7 +40,7 @@ def stream_handler(broadcast: Broadcast, role: Role) -> Callable[[web.BaseReques
 
     async def stream(request: web.BaseRequest) -> web.StreamResponse:
         if broadcast.subscribers.is_full(role == "watcher"):
-            raise Conflict("Too many look on already. Try again later.")
+            raise Conflict("Too many screens are connected already. Try again later.")
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         with broadcast.subscribers.subscribe(role == "watcher") as subscriber:
             await response.prepare(request)
@@ -78,87 +59,52 @@ def stream_handler(broadcast: Broadcast, role: Role) -> Callable[[web.BaseReques
     return stream
 
 
-@dataclass(frozen=True)
-class HttpApp:
-    """One listener: its routes, the Host values it accepts, and its credentials. `keys` None: no
-    cookie is required."""
+class ConsoleApp(HttpApp):
+    """The server of the console. `credentials` None: no cookie is required."""
 
-    routes: Sequence[AccessRoute]
-    hosts: Callable[[], Collection[str]]
-    credentials: Credentials | None
+    def __init__(
+        self,
+        routes: Sequence[AccessRoute],
+        port: int,
+        broadcast: Broadcast,
+        credentials: Credentials | None,
+    ) -> None:
+        super().__init__(routes, port)
+        self._broadcast, self._credentials = broadcast, credentials
 
-    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Respond to one request; every error becomes a problem response."""
-        try:
-            response = await self._dispatch(request)
-        except ServiceError as error:
-            response = problem_response(error)
-        except LabCannotRun as error:
-            response = problem_response(ServiceError(str(error), definite=False), _UNAVAILABLE)
-        except Exception:
-            traceback.print_exc()
-            response = problem_response(
-                ServiceError("A bug in the console; its terminal has more.")
-            )
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await super().__call__(request)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
 
-    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        check_own_host(request, self.hosts())
-        check_path(request.path)
-        route, path = match_route(
-            [door.route for door in self.routes], request.method, request.path
-        )
-        access_route = next(door for door in self.routes if door.route is route)
+    def check_access(self, request: web.BaseRequest, route: Route) -> None:
+        assert isinstance(route, AccessRoute)
         check_origin(request)
-        if access_route.mutates:
+        if route.mutates:
             check_page(request)
-        if self.credentials is not None and not access_route.open:
-            self.credentials.check_cookie(request)
-        body = await read_body(request, route.max_body) if access_route.mutates else b""
-        if route.raw:
-            raw: web.StreamResponse = await route.handler(request)
-            return raw
-        result = await route.handler(**route.arguments(path, request.query, body))
-        return result if isinstance(result, web.Response) else answer(result)
+        if self._credentials is not None and not route.open:
+            self._credentials.check_cookie(request)
+
+    def error_response(self, error: Exception) -> web.StreamResponse:
+        if isinstance(error, LabCannotRun):
+            return problem_response(ServiceError(str(error), definite=False), _UNAVAILABLE)
+        if isinstance(error, ServiceError):
+            return problem_response(error)
+        traceback.print_exception(error)
+        return problem_response(ServiceError("A bug in the console; its terminal has more."))
+
+    async def release_requests(self) -> None:
+        """End the streams of all screens."""
+        self._broadcast.subscribers.end()
 
 
 def listen_on(address: str, port: int) -> socket.socket:
     """Listen on this address; port 0 takes a free port. Raises PortTaken."""
-    listen_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listen_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listen_socket.bind((address, port))
+        return bind(port, address)
     except OSError:
-        listen_socket.close()
         raise PortTaken(port, find_port_owner(port)) from None
-    listen_socket.listen(1024)
-    return listen_socket
-
-
-@asynccontextmanager
-async def serve_app(
-    http_app: HttpApp, listen_socket: socket.socket, broadcast: Broadcast
-) -> AsyncIterator[None]:
-    """Serve on this socket until the context ends."""
-    server = HttpServer(
-        http_app.respond,
-        # aiohttp uses this timer for idle connections and for request heads sent only in part.
-        keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
-        auto_decompress=False,
-        access_log=None,
-        lingering_time=1.0,
-    )
-    tcp_server = await asyncio.get_running_loop().create_server(server, sock=listen_socket)
-    try:
-        yield
-    finally:
-        tcp_server.close()
-        broadcast.subscribers.end()
-        server.pre_shutdown()
-        with suppress(TimeoutError):
-            await server.shutdown(SHUTDOWN_WITHIN_S)
 
 
 # ── Files of the page
@@ -194,22 +140,31 @@ async def static_file(request: web.BaseRequest) -> web.Response:
 _REFRESH_S = 5.0
 
 
-class LocalHosts:
-    """The Host values of this machine at a port, looked up again every 5 s: networks change."""
+class SpectatorApp(ConsoleApp):
+    """The server for spectators: the shared routes, under all names and addresses of this machine.
 
-    def __init__(self, port: int) -> None:
-        self._port, self._refreshed_s = port, float("-inf")
-        self._known: frozenset[str] = frozenset()
+    The addresses are looked up again every 5 s, because networks change.
+    """
 
-    def __call__(self) -> frozenset[str]:
+    def __init__(self, routes: Sequence[AccessRoute], session: Session, port: int) -> None:
+        super().__init__(spectator_routes(routes, session), port, session.broadcast, None)
+        self._refreshed_s = float("-inf")
+        self._hosts: frozenset[str] = frozenset()
+
+    def hosts(self) -> frozenset[str]:
+        """The Host values of this server."""
         if perf_counter() - self._refreshed_s > _REFRESH_S:
             self._refreshed_s = perf_counter()
-            addresses_with_port = {f"{address}:{self._port}" for address in local_addresses()}
             # No DNS query for more names: without a network it takes seconds to fail.
             name = socket.gethostname()
-            names = {f"{name}:{self._port}", f"{name}.local:{self._port}"}
-            self._known = loopback_hosts(self._port) | addresses_with_port | names
-        return self._known
+            names = ["127.0.0.1", "localhost", name, f"{name}.local", *local_addresses()]
+            self._hosts = frozenset(f"{host}:{self.port}" for host in names)
+        return self._hosts
+
+    def check_host(self, request: web.BaseRequest) -> None:
+        host = request.headers.get("Host", "")
+        if host not in self.hosts():
+            raise MisdirectedRequest(f"The name {printable(host)!r} is none of this server's.")
 
 
 def spectator_routes(routes: Sequence[AccessRoute], session: Session) -> list[AccessRoute]:
@@ -220,21 +175,15 @@ def spectator_routes(routes: Sequence[AccessRoute], session: Session) -> list[Ac
         # Without `newest`: all spectators share one cached response.
         return await blog.feed(half)
 
-    overrides = {
-        "/api/stream": Route(
-            "GET", "/api/stream", stream_handler(session.broadcast, "watcher"), raw=True
-        ),
-        "/api/blog": Route("GET", "/api/blog", feed),
+    handlers: dict[str, Callable[..., Any]] = {
+        "/api/stream": stream_handler(session.broadcast, "watcher"),
+        "/api/blog": feed,
     }
     return [
-        replace(door, route=overrides.get(door.route.path, door.route), open=True)
-        for door in routes
-        if door.shared
+        replace(route, handler=handlers.get(route.path, route.handler), open=True)
+        for route in routes
+        if route.shared
     ]
-
-
-def spectator_app(routes: Sequence[AccessRoute], session: Session, port: int) -> HttpApp:
-    return HttpApp(spectator_routes(routes, session), LocalHosts(port), None)
 
 
 def spectator_urls(port: int) -> list[str]:

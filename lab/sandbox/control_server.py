@@ -6,34 +6,20 @@ neither the token nor the right Host. Requests name services, never processes, s
 on the lab's own processes.
 """
 
-import asyncio
 import secrets
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from lab.cluster.fault_rules import consumers_of
 from lab.cluster.ports import HOST
 from lab.cluster.stack import Stack
-from lab.domain.errors import Conflict, Invalid, ServiceError
+from lab.domain.errors import Conflict, Invalid
 from lab.sandbox.fault_controller import FaultAction, FaultController
-from lab.service.http import (
-    WHOLE_REQUEST_WITHIN_S,
-    HttpServer,
-    Route,
-    answer,
-    check_host,
-    check_path,
-    check_token,
-    match_route,
-    problem_response,
-    read_body,
-)
+from lab.service.http import HttpApp, Route, bind, serve
 
 # ── Dead letters
 
@@ -111,8 +97,6 @@ async def _call_service(stack: Stack, service: str, method: str, path: str) -> A
 
 # ── Control server
 
-SHUTDOWN_WITHIN_S = 1.0
-
 
 class FaultInjectionRequest(BaseModel):
     """The body of `POST /faults`. `stack` None: each stack that has the target."""
@@ -165,33 +149,7 @@ def control_routes(controller: FaultController) -> list[Route]:
 @asynccontextmanager
 async def control_server(controller: FaultController) -> AsyncIterator[ControlAddress]:
     """Listen on a free port of 127.0.0.1 until the context ends."""
-    listen_socket = socket.create_server((HOST, 0))
-    port, token = listen_socket.getsockname()[1], secrets.token_urlsafe(24)
-    routes = control_routes(controller)
-
-    async def respond(request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            check_host(request, port)
-            check_path(request.path)
-            check_token(request, token)
-            route, path = match_route(routes, request.method, request.path)
-            body = await read_body(request, route.max_body) if route.body else b""
-            return answer(await route.handler(**route.arguments(path, request.query, body)))
-        except ServiceError as error:
-            return problem_response(error)
-
-    server = HttpServer(
-        respond,
-        # aiohttp uses this timer for idle connections and for request heads sent only in part.
-        keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
-        auto_decompress=False,
-        access_log=None,
-        lingering_time=1.0,
-    )
-    tcp_server = await asyncio.get_running_loop().create_server(server, sock=listen_socket)
-    try:
+    listener, token = bind(0), secrets.token_urlsafe(24)
+    port = listener.getsockname()[1]
+    async with serve(HttpApp(control_routes(controller), port, token), listener):
         yield ControlAddress(f"http://{HOST}:{port}", token)
-    finally:
-        tcp_server.close()
-        server.pre_shutdown()
-        await server.shutdown(SHUTDOWN_WITHIN_S)

@@ -36,13 +36,14 @@ def parse_header(header: str | None) -> float | None:
 
 
 def set_current(deadline_at_s: float | None) -> None:
-    """Set the deadline of the current request, in seconds of `perf_counter`; None sets none.
-
-    Raises GivenUp when the deadline has already passed.
-    """
+    """Set the deadline of the current request, in seconds of `perf_counter`; None sets none."""
     _current_at_s.set(deadline_at_s)
-    if deadline_at_s is not None and time.perf_counter() >= deadline_at_s:
-        raise DeadlineExceeded("Whoever asked has stopped waiting: nothing was done.")
+
+
+def check() -> None:
+    """Raise DeadlineExceeded if the deadline of the current request has passed."""
+    if expired():
+        raise DeadlineExceeded("The caller has stopped waiting: nothing was done.")
 
 
 def remaining_s() -> float | None:

@@ -1,12 +1,12 @@
-"""Control routes that add and remove faults, and the effect of active faults on HTTP requests.
+"""Faults over HTTP: the routes that add and remove them, and their effect on requests.
 
 The control routes need the run's token. They bypass the fault filter, so that every fault can be
-removed again.
+removed again. `FaultableApp` is the server of everything that can be faulted.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -18,7 +18,8 @@ from lab.domain.errors import Invalid, ServiceError
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import CLIENT, Effect, parse_fault
 from lab.faults.versions import rewrite_payload
-from lab.service.http import Route, problem_response, reset_connection
+from lab.service.http import HttpApp, Route, problem_response, read_body, reset_connection
+from lab.service.tracing import SpanLog, SpanRecord
 
 # ── Control routes
 
@@ -105,9 +106,76 @@ async def fault_response(
 def rewrite_response(fault_filter: FaultFilter, result: Any) -> Any:
     """Rewrite a handler's result to the schema version that a fault deploys, if any."""
     return fault_filter.rewrite_outgoing(
-        result, lambda said, version: rewrite_payload(json.loads(to_json(said)), version)
+        result, lambda value, version: rewrite_payload(json.loads(to_json(value)), version)
     )
 
 
 def injected_error() -> ServiceError:
     return ServiceError("An injected fault answered at the door; nothing was done.")
+
+
+# ── The server
+
+
+class FaultableApp(HttpApp):
+    """A server with a fault filter and spans.
+
+    A request passes these steps, inside a span: host → path → route → token → body → **fault
+    filter** → handler → response. Raw and control routes have no span. Control routes and those
+    with `faultable=False` bypass the fault filter.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        port: int,
+        token: str,
+        fault_filter: FaultFilter,
+        spans: SpanLog,
+        *,
+        any_host: bool = False,
+    ) -> None:
+        control = control_routes(fault_filter, self.read_state, spans.flush)
+        super().__init__([*routes, *control], port, token, any_host=any_host)
+        self.fault_filter, self.spans = fault_filter, spans
+
+    def read_state(self) -> dict[str, Any]:
+        """The response to `GET /_lab/state`."""
+        raise NotImplementedError
+
+    async def run_handler(
+        self,
+        route: Route,
+        parameters: Mapping[str, str],
+        query: Mapping[str, str],
+        body: bytes,
+        effect: Effect,
+        span: SpanRecord,
+    ) -> web.Response:
+        """Apply the latency of `effect`, then answer with the handler's result."""
+        raise NotImplementedError
+
+    async def respond(
+        self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
+    ) -> web.StreamResponse:
+        if route.raw or route.control:
+            if route.raw and route.faultable:
+                fault_answer = await admit(self.fault_filter, request)
+                if fault_answer is not None:
+                    return fault_answer
+            return await super().respond(request, route, parameters)
+        parent = request.headers.get("traceparent")
+        with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
+            try:
+                body = await read_body(request, route.max_body) if route.body else b""
+                effect = self.fault_filter.decide(request.headers.get(headers.CALLER, CLIENT))
+                response: web.StreamResponse | None
+                response = await fault_response(self.fault_filter, effect, request)
+                if response is None:
+                    response = await self.run_handler(
+                        route, parameters, request.query, body, effect, span
+                    )
+            except ServiceError as error:
+                response = self.error_response(error)
+            span["status"] = response.status
+            return response

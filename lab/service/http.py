@@ -1,12 +1,15 @@
-"""HTTP for the lab's processes: routes, validation, responses, the listening socket.
+"""HTTP for the lab's servers: routes, the steps of a request, responses, the listening socket.
+
+`HttpApp` has the steps; its subclasses are all servers of the lab: services (`server.py`), adapters
+of external services, the control server of `lab up`, the console of `lab live`.
 
 A handler is a plain `def`, and its signature describes its request: a parameter named in the path
 comes from the path, a parameter whose type is a pydantic model is the JSON body, all others are
 query parameters. A request that does not fit is answered with an RFC 9457 problem document that
 names the field, and never reaches the handler.
 
-The socket listens on 127.0.0.1 only. Input that is not HTTP matches no route; it gets a problem
-document too, and writes no traceback to the process's log.
+Input that is not HTTP matches no route; it gets a problem document too, and writes no traceback to
+the process's log.
 
 A degraded response says so in a header. `Feed-Degraded: comments` marks a feed without its
 comments, served because the call to `comments` failed. Without the header a reader, a cache or a
@@ -22,7 +25,8 @@ import socket
 import struct
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -51,7 +55,7 @@ _missing_service: contextvars.ContextVar[str] = contextvars.ContextVar("without"
 
 
 def mark_degraded(service: str) -> None:
-    """Mark the response to the current request: it lacks the data of the service `whom`."""
+    """Mark the response to the current request: it lacks the data of `service`."""
     _missing_service.set(service)
 
 
@@ -73,8 +77,8 @@ class Route:
     Most handlers are plain functions and run in the service's worker pool. A `raw` handler is a
     coroutine that takes the request itself and runs in the event loop. A `control` route needs the
     run's token; its handler runs in the event loop. Control routes bypass the fault filter, as do
-    routes with `door=False`. `status` is the status of a success, `max_body` the size limit of the
-    body in bytes.
+    routes with `faultable=False`. `status` is the status of a success, `max_body` the size limit of
+    the body in bytes.
     """
 
     method: str
@@ -134,10 +138,10 @@ def _invalid(error: ErrorDetails) -> Invalid:
     return Invalid(f"{location or 'The body'}: {message}.", field=location or "body")
 
 
-def match_route(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
+def match_route(routes: Sequence[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:
     """The route for a request, and the values of its path parameters.
 
-    Raises NotFound for an unknown path, WrongMethod for a known path with another method.
+    Raises NotFound for an unknown path, MethodNotAllowed for a known path with another method.
     """
     allowed: tuple[str, ...] = ()
     for route in routes:
@@ -168,7 +172,7 @@ def check_path(path: str) -> None:
 
 
 def check_host(request: web.BaseRequest, port: int) -> None:
-    """Refuse a request sent to another host name. Raises WrongHost.
+    """Refuse a request sent to another host name. Raises MisdirectedRequest.
 
     A web page of another site can send such requests (DNS rebinding).
     """
@@ -189,9 +193,10 @@ def check_token(request: web.BaseRequest, token: str) -> None:
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body, of at most `most` bytes.
+    """The whole body, of at most `limit` bytes.
 
-    Raises TooLarge; UnsupportedMedia when it is not JSON; TooSlow when it does not arrive in time.
+    Raises PayloadTooLarge; UnsupportedMediaType when it is not JSON; RequestTimeout when it does
+    not arrive in time.
     """
     if (request.content_length or 0) > limit:
         raise PayloadTooLarge(f"{request.content_length} bytes; at most {limit} are taken.")
@@ -228,7 +233,7 @@ def answer(value: Any, status: int = 200) -> web.Response:
 def problem_response(error: ServiceError, status: int | None = None) -> web.Response:
     """The problem document of an error, with the error's status unless `status` is given.
 
-    TooLarge and TooSlow close the connection, because the body was not read to its end.
+    PayloadTooLarge and RequestTimeout close the connection: the body was not read to its end.
     """
     document = error.problem() | ({"status": status} if status else {})
     response = web.Response(
@@ -251,6 +256,69 @@ def reset_connection(request: web.BaseRequest) -> web.Response:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         request.transport.abort()
     return web.Response(status=499)  # never sent: the connection is closed
+
+
+# ── The steps of a request
+
+
+class HttpApp:
+    """Responds to requests for `routes`, each in the same steps:
+
+    host → path → route → access → body → arguments → handler → response.
+
+    An error at any step becomes a problem document. A server that differs overrides a step. `token`
+    is the one that control routes require; `any_host` accepts requests to every host name.
+    """
+
+    def __init__(
+        self, routes: Sequence[Route], port: int, token: str = "", *, any_host: bool = False
+    ) -> None:
+        self.routes = routes
+        self.port = port
+        self._token = token
+        self._any_host = any_host
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            self.check_host(request)
+            check_path(request.path)
+            route, parameters = match_route(self.routes, request.method, request.path)
+            self.check_access(request, route)
+            return await self.respond(request, route, parameters)
+        except Exception as error:
+            return self.error_response(error)
+
+    def check_host(self, request: web.BaseRequest) -> None:
+        """Refuse a request sent to a name that is not this server's. Raises MisdirectedRequest."""
+        if not self._any_host:
+            check_host(request, self.port)
+
+    def check_access(self, request: web.BaseRequest, route: Route) -> None:
+        """Refuse a request that may not use this route. Raises Forbidden."""
+        if route.control:
+            check_token(request, self._token)
+
+    async def respond(
+        self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """The steps after the checks: body, arguments, handler, response."""
+        if route.raw:
+            raw: web.StreamResponse = await route.handler(request)
+            return raw
+        body = await read_body(request, route.max_body) if route.body else b""
+        result = route.handler(**route.arguments(parameters, request.query, body))
+        if inspect.isawaitable(result):
+            result = await result
+        return result if isinstance(result, web.Response) else answer(result, route.status)
+
+    def error_response(self, error: Exception) -> web.StreamResponse:
+        """The problem document of an error; `HttpServer` responds to errors raised from here."""
+        if isinstance(error, ServiceError):
+            return problem_response(error)
+        raise error
+
+    async def release_requests(self) -> None:
+        """End what keeps requests open: called when the server has stopped accepting."""
 
 
 # ── Server and socket
@@ -291,24 +359,69 @@ class _RequestHandler(web.RequestHandler):
         return response
 
 
-def listen(port: int, reuse_port: bool) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free port.
+@asynccontextmanager
+async def serve(
+    app: HttpApp,
+    *listeners: socket.socket,
+    shutdown_within_s: float = 1.0,
+    backlog: int = 100,
+    handler_cancellation: bool = False,
+) -> AsyncIterator[None]:
+    """Serve `app` on these sockets until the context ends.
 
-    Exits the process with status 3 when the port cannot be bound.
+    Requests in progress then have `shutdown_within_s` to end. `handler_cancellation`: a client that
+    disconnects cancels its request.
     """
+    server = HttpServer(
+        app,
+        # aiohttp closes idle connections after this time, and those with a half-sent request head.
+        keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
+        auto_decompress=False,
+        access_log=None,
+        lingering_time=1.0,
+        handler_cancellation=handler_cancellation,
+    )
+    loop = asyncio.get_running_loop()
+    accepting = [
+        await loop.create_server(server, sock=listener, backlog=backlog) for listener in listeners
+    ]
+    try:
+        yield
+    finally:
+        for tcp_server in accepting:
+            tcp_server.close()
+        await app.release_requests()
+        server.pre_shutdown()
+        with suppress(TimeoutError):
+            await server.shutdown(shutdown_within_s)
+
+
+def bind(port: int, address: str = "127.0.0.1", *, reuse_port: bool = False) -> socket.socket:
+    """A listening socket; port 0 takes a free port. Raises OSError when the port is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
+        listener.bind((address, port))
+    except OSError:
         listener.close()
+        raise
+    listener.listen(1024)
+    return listener
+
+
+def listen(port: int, reuse_port: bool) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 takes a free port.
+
+    Exits the process with status 3 when the port cannot be bound.
+    """
+    try:
+        return bind(port, reuse_port=reuse_port)
+    except OSError as error:
         sys.stderr.write(
             f"Port {port} can't be had ({error.strerror}): it is taken by "
             f"{find_port_owner(port) or 'a program that this user may not look at'}. "
             "End that, or choose another port with --port.\n"
         )
         sys.exit(3)
-    listener.listen(1024)
-    return listener

@@ -3,18 +3,15 @@
 The event loop is here and nowhere else: handlers are plain functions, run in a bounded pool of
 workers as in a threaded WSGI server. So the twins differ only in how they communicate.
 
-A request passes these steps, inside a span: host → route → body → **fault filter** → worker →
-response. Raw and control routes have no span; control routes and health bypass the fault filter.
-
-The server also runs a service's background tasks, and can limit its capacity to that of a single
-server, in the sense of queueing theory.
+The steps of a request are those of `FaultableApp` (`fault_api.py`). This server adds deadlines,
+idempotency keys and the workers. It also runs a service's background tasks, and can limit its
+capacity to that of a single server, in the sense of queueing theory.
 """
 
 import argparse
 import asyncio
 import contextvars
 import gc
-import inspect
 import os
 import signal
 import sys
@@ -35,22 +32,17 @@ from lab.domain.errors import DeadlineExceeded, NotFound, ServiceError
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import CLIENT, Effect
 from lab.service import deadline, idempotency
-from lab.service.fault_api import control_routes, fault_response, injected_error, rewrite_response
+from lab.service.fault_api import FaultableApp, injected_error, rewrite_response
 from lab.service.http import (
-    WHOLE_REQUEST_WITHIN_S,
-    HttpServer,
     Route,
     answer,
-    check_host,
-    check_path,
-    check_token,
     listen,
     match_route,
     problem_response,
-    read_body,
+    serve,
 )
 from lab.service.openapi import openapi
-from lab.service.tracing import SpanLog
+from lab.service.tracing import SpanLog, SpanRecord
 from lab.support.parent_watch import exit_with_parent
 
 # ── Command-line options
@@ -62,8 +54,8 @@ WORKERS = 8
 class ShellOptions:
     """How a process runs; port 0 takes a free port.
 
-    `obeys_deadlines`: requests are refused once their deadline has passed. `work_ms`: how long each
-    request holds the single server; with 0 there is none.
+    `enforce_deadlines`: requests are refused once their deadline has passed. `work_ms`: how long
+    each request holds the single server; with 0 there is none.
     """
 
     port: int
@@ -155,7 +147,7 @@ class SingleServer:
     def serve(self) -> None:
         """Wait for this request's turn, then hold the server for `work_ms`.
 
-        Raises GivenUp, without holding it, when the request's deadline has passed by then.
+        Raises DeadlineExceeded, without holding it, when the request's deadline has passed by then.
         """
         if not self._work_s:
             return
@@ -183,8 +175,6 @@ class SingleServer:
 
 # ── The server
 
-__all__ = ["Main", "Shell", "ShellOptions"]
-
 SHUTDOWN_WITHIN_S = 2.0
 # New objects before the garbage collector runs. A delivery of events creates thousands, none of
 # them garbage; with the default of 700, collection took a third of the time of reading them.
@@ -194,36 +184,45 @@ _GC_THRESHOLD = 10_000
 _INTERNAL_ERROR = ServiceError("A bug in this service; its log has the traceback.", definite=False)
 
 
-class Shell:
+class Shell(FaultableApp):
     """A process that answers HTTP requests.
 
-    `waits_for` returns what readiness is waiting for; None when the process is ready. `state`
-    returns the process's progress, for `GET /_lab/state`.
+    `not_ready_because` returns what readiness is waiting for; None when the process is ready.
+    `state` returns the process's progress, for `GET /_lab/state`.
     """
 
     def __init__(
-        self, arrangement: str, name: str, routes: list[Route], options: ShellOptions
+        self,
+        arrangement: str,
+        name: str,
+        routes: list[Route],
+        options: ShellOptions,
+        *,
+        any_host: bool = False,
     ) -> None:
-        self.fault_filter = FaultFilter()
         self.not_ready_because: Callable[[], str | None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
-        self.check_host = check_host
         self.expired_count = 0
         self.in_flight = 0
         self._count_lock = threading.Lock()
-        self._listener = listen(options.port, options.reuse_port)
-        self.port = self._listener.getsockname()[1]
         self._arrangement, self._name = arrangement, name
         self._options = options
-        self.spans = SpanLog(options.spans, name)
         self._single_server = SingleServer(options.work_ms)
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix=f"{name}-worker")
-        self._routes = [
-            *routes,
-            Route("GET", "/health", self._health, raw=True, faultable=False),
-            Route("GET", "/openapi.json", self._openapi, raw=True, faultable=False),
-            *control_routes(self.fault_filter, self._state, self.spans.flush),
-        ]
+        self._background_tasks: list[asyncio.Task[None]] = []
+        self._listener = listen(options.port, options.reuse_port)
+        super().__init__(
+            [
+                *routes,
+                Route("GET", "/health", self._health, raw=True, faultable=False),
+                Route("GET", "/openapi.json", self._openapi, raw=True, faultable=False),
+            ],
+            self._listener.getsockname()[1],
+            options.token,
+            FaultFilter(),
+            SpanLog(options.spans, name),
+            any_host=any_host,
+        )
 
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve and run `background` until SIGTERM or SIGINT; then exit the process."""
@@ -242,68 +241,25 @@ class Shell:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stop.set)
         exit_with_parent(loop)
-        # This timeout closes idle connections, and also those with a half-sent request head.
-        server = HttpServer(
-            self._handle,
-            keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
-            auto_decompress=False,
-            access_log=None,
-            lingering_time=1.0,
-        )
-        accepting = await loop.create_server(server, sock=self._listener)
-        sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
-        sys.stdout.flush()
-        tasks = [asyncio.create_task(exit_on_failure(work())) for work in background]
-        await stop.wait()
-        accepting.close()
+        async with serve(self, self._listener, shutdown_within_s=SHUTDOWN_WITHIN_S):
+            sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
+            sys.stdout.flush()
+            self._background_tasks = [
+                asyncio.create_task(exit_on_failure(work())) for work in background
+            ]
+            await stop.wait()
+
+    async def release_requests(self) -> None:
+        """Remove all faults, and end the background tasks."""
         self.fault_filter.clear()
-        await cancel_until_done(tasks)
-        server.pre_shutdown()
-        await server.shutdown(SHUTDOWN_WITHIN_S)
+        await cancel_until_done(self._background_tasks)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            self.check_host(request, self.port)
-            check_path(request.path)
-            route, path_parameters = match_route(self._routes, request.method, request.path)
-            if route.control:
-                check_token(request, self._options.token)
-            if route.raw or route.control:
-                return await self._process(route, path_parameters, request, {})
-            parent = request.headers.get("traceparent")
-            with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
-                response = await self._process(route, path_parameters, request, span)
-                span["status"] = response.status
-                return response
-        except ServiceError as error:
-            return problem_response(error)
-
-    async def _process(
-        self,
-        route: Route,
-        path_parameters: dict[str, str],
-        request: web.BaseRequest,
-        span: dict[str, Any],
+    async def respond(
+        self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
-        """The steps after routing: body, fault filter, worker, response."""
-        deadline_at_s = self._parse_deadline(request.headers.get(headers.DEADLINE))
+        self._set_deadline(request.headers.get(headers.DEADLINE))
         idempotency.set_key(request.headers.get(headers.IDEMPOTENCY_KEY))
-        body = await read_body(request, route.max_body) if route.body else b""
-        if route.control:
-            result = route.handler(**route.arguments(path_parameters, request.query, body))
-            return answer(await result if inspect.isawaitable(result) else result, route.status)
-        caller = request.headers.get(headers.CALLER, CLIENT)
-        effect = self.fault_filter.decide(caller) if route.faultable else Effect()
-        if (fault_answer := await fault_response(self.fault_filter, effect, request)) is not None:
-            return fault_answer
-        if route.raw:
-            if effect.delay_s:
-                await asyncio.to_thread(self.fault_filter.delay, effect)
-            response: web.StreamResponse = await route.handler(request)
-            return response
-        return await self._run_in_worker(
-            route, path_parameters, request.query, body, effect, span, deadline_at_s
-        )
+        return await super().respond(request, route, parameters)
 
     async def dispatch(
         self,
@@ -320,8 +276,8 @@ class Shell:
         Returns None when a fault leaves the request unanswered or resets the connection.
         """
         try:
-            deadline_at_s = self._parse_deadline(deadline_ms)
-            route, path_parameters = match_route(self._routes, method, path)
+            self._set_deadline(deadline_ms)
+            route, parameters = match_route(self.routes, method, path)
             if route.raw or route.control:
                 raise NotFound(f"There is nothing to be asked at {path}.")
             with self.spans.span(f"{method} {route.path}", "server", traceparent) as span:
@@ -330,36 +286,32 @@ class Shell:
                     return None
                 if effect.status is not None:
                     return problem_response(injected_error(), effect.status)
-                response = await self._run_in_worker(
-                    route, path_parameters, query, body, effect, span, deadline_at_s
-                )
+                response = await self.run_handler(route, parameters, query, body, effect, span)
                 span["status"] = response.status
                 return response
         except ServiceError as error:
             return problem_response(error)
 
-    async def _run_in_worker(
+    async def run_handler(
         self,
         route: Route,
-        path_parameters: Mapping[str, str],
+        parameters: Mapping[str, str],
         query: Mapping[str, str],
         body: bytes,
         effect: Effect,
-        span: dict[str, Any],
-        deadline_at_s: float | None,
+        span: SpanRecord,
     ) -> web.Response:
+        """Run the handler in a worker, after the injected latency and its turn at the server."""
         queued_at_s = time.perf_counter()
 
         def work() -> web.Response:
             span["queued_ms"] = round((time.perf_counter() - queued_at_s) * 1_000, 3)
             try:
-                deadline.set_current(
-                    deadline_at_s
-                )  # it may have passed in the queue for a worker …
+                deadline.check()  # It may have passed while the request waited for a worker …
                 span["held_ms"] = self.fault_filter.delay(effect)
-                deadline.set_current(deadline_at_s)  # … or during an injected latency
+                deadline.check()  # … or during an injected latency.
                 self._single_server.serve()
-                result = route.handler(**route.arguments(path_parameters, query, body))
+                result = route.handler(**route.arguments(parameters, query, body))
                 return answer(rewrite_response(self.fault_filter, result), route.status)
             except DeadlineExceeded as error:
                 with self._count_lock:
@@ -378,14 +330,15 @@ class Shell:
         finally:
             self.in_flight -= 1
 
-    def _parse_deadline(self, header: str | None) -> float | None:
-        return deadline.parse_header(header) if self._options.enforce_deadlines else None
+    def _set_deadline(self, header: str | None) -> None:
+        enforced = self._options.enforce_deadlines
+        deadline.set_current(deadline.parse_header(header) if enforced else None)
 
-    def _state(self) -> dict[str, Any]:
+    def read_state(self) -> dict[str, Any]:
         return {"under_way": self.in_flight, "workers": self._options.workers} | self.state()
 
     async def _openapi(self, request: web.BaseRequest) -> web.Response:
-        return answer(openapi(self._arrangement, self._name, self._routes))
+        return answer(openapi(self._arrangement, self._name, self.routes))
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         health = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}

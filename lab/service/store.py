@@ -55,6 +55,26 @@ class ForeignDatabase(Exception):
     """The database belongs to another service, or another process has it open."""
 
 
+def is_machine_error(error: BaseException | None) -> bool:
+    """Whether the machine caused an error: a full disk, a locked file, no memory.
+
+    Such an error says nothing about the data, and the same work may succeed later. A statement
+    that SQLite rejects, or a broken constraint, is an error of the program or of the data.
+    """
+    if isinstance(error, sqlite3.DatabaseError):
+        # SQLite's message "database or disk is full" comes as an OperationalError, and so does
+        # "no such table". The code tells them apart; a damaged file is a plain DatabaseError.
+        if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+            return isinstance(error, sqlite3.InternalError)
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
+        return code & _PRIMARY_CODE not in _PROGRAM_ERRORS
+    return isinstance(error, (OSError, MemoryError))
+
+
+_PRIMARY_CODE = 0xFF
+_PROGRAM_ERRORS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH)
+
+
 @dataclass(frozen=True)
 class PublishedEvent:
     """An event in the outbox that the bus has acknowledged; `sequence` is its number on the bus."""

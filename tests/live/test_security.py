@@ -17,7 +17,7 @@ from tests.support.live_world import ConsoleClient, ConsoleServer, console_route
 
 ALL = console_routes(Broadcast(), Credentials.for_port(0))
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD")
-EACH = pytest.mark.parametrize("door", ALL, ids=lambda one: f"{one.route.method} {one.route.path}")
+EACH = pytest.mark.parametrize("door", ALL, ids=lambda one: f"{one.method} {one.path}")
 
 # HTTP/1.1 without `Host` is rejected as malformed: also good.
 HOSTS = ("x", "evil.example", "127.0.0.1", "127.0.0.1:1", "[::1]:80")
@@ -31,7 +31,7 @@ WrongRequest = tuple[tuple[int, ...], dict[str, str], Any]
 
 
 def path_of(access_route: AccessRoute) -> str:
-    return access_route.route.path.replace("{name}", "main.js")
+    return access_route.path.replace("{name}", "main.js")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_wrong_request_is_refused_at_every_route(
     served: ConsoleServer, door: AccessRoute
 ) -> None:
     for statuses, headers, body in wrong_requests(door, served.credentials):
-        status, told, _ = served.request(door.route.method, path_of(door), body, headers)
+        status, told, _ = served.request(door.method, path_of(door), body, headers)
         assert status in statuses, (headers, body)
         assert told["content-type"].startswith("application/problem+json")
         assert_safe(told)
@@ -78,7 +78,7 @@ def test_a_wrong_request_is_refused_at_every_route(
 def test_a_route_answers_one_method_only(served: ConsoleServer, door: AccessRoute) -> None:
     for method in METHODS:
         status, told, _ = served.request(method, path_of(door), {})
-        assert (status == 405) == (method != door.route.method), method
+        assert (status == 405) == (method != door.method), method
         assert_safe(told)
 
 
@@ -122,14 +122,14 @@ def test_without_a_script_there_is_no_next_step(served: ConsoleServer) -> None:
 @EACH
 def test_watchers_find_only_what_is_shared(served: ConsoleServer, door: AccessRoute) -> None:
     def asked(asker: ConsoleClient, **headers: str) -> int:
-        return asker.request(door.route.method, path_of(door), None, headers)[0]
+        return asker.request(door.method, path_of(door), None, headers)[0]
 
     if not door.shared:
         assert asked(served.shared, Cookie=served.cookie) == 404
         return
     assert not door.mutates
     # /api/blog needs a pane, and none is given here.
-    assert asked(served.shared) == (400 if door.route.path == "/api/blog" else 200)
+    assert asked(served.shared) == (400 if door.path == "/api/blog" else 200)
     assert asked(served.shared, Host="evil.example") == 421
     assert asked(served.shared, Host="127.0.0.1") == 421
     assert asked(served.shared, Origin="null") == 403

@@ -1,10 +1,9 @@
 """A service on the lab's own server that waits for half a request for 0.3 s instead of 10 s."""
 
 import argparse
-from typing import Any
 
 from lab.domain.model import PostDraft
-from lab.service import http, server
+from lab.service import http
 from lab.service.http import Route
 from lab.service.server import Shell, ShellOptions
 
@@ -19,9 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     ShellOptions.arguments(parser, port=0)
     options = ShellOptions.of(parser.parse_args(argv))
-    modules: tuple[Any, ...] = (http, server)
-    for module in modules:
-        module.WHOLE_REQUEST_WITHIN_S = WITHIN_S
+    http.WHOLE_REQUEST_WITHIN_S = WITHIN_S
     Shell("tests", "impatient", [Route("POST", "/posts", take, 201)], options).run()
 
 

@@ -20,7 +20,7 @@ ORDER = {"kind": "error", "target": "posts", "options": {}}
 def _control_routes() -> list[tuple[str, str]]:
     """Method and path of every control route, read from the table that every process has."""
     shell = Shell("tests", "nobody", [], ShellOptions(port=0))
-    return [(route.method, route.path) for route in shell._routes if route.control]
+    return [(route.method, route.path) for route in shell.routes if route.control]
 
 
 ROUTES = _control_routes()

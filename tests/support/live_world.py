@@ -23,19 +23,18 @@ from lab.live.app import LiveOptions, run_live
 from lab.live.broadcast import Broadcast
 from lab.live.panes import TWIN_PANES
 from lab.live.routes import AccessRoute, route_table
-from lab.live.security import Credentials, loopback_hosts
+from lab.live.security import Credentials
 from lab.live.server import (
-    HttpApp,
-    LocalHosts,
+    ConsoleApp,
+    SpectatorApp,
     listen_on,
-    serve_app,
-    spectator_routes,
     static_file,
     stream_handler,
 )
 from lab.live.session import MIX, Session
 from lab.live.terminal import TARGETS
 from lab.scenarios.scenario import Scenario
+from lab.service.http import serve
 from tests.programs.labs import ROOT
 from tests.programs.patient import PATIENCE_S, be_patient
 
@@ -239,24 +238,22 @@ class ConsoleServer(ConsoleClient):
         self.credentials = Credentials.for_port(self.port)
         self.shared = ConsoleClient(spectator_socket.getsockname()[1])
         routes = console_routes(self.broadcast, self.credentials)
-        console_app = HttpApp(routes, lambda: loopback_hosts(self.port), self.credentials)
+        console_app = ConsoleApp(routes, self.port, self.broadcast, self.credentials)
         unreachable = cast(Session, UnreachableSession(self.broadcast))
-        spectator_app = HttpApp(
-            spectator_routes(routes, unreachable), LocalHosts(self.shared.port), None
-        )
+        spectator_app = SpectatorApp(routes, unreachable, self.shared.port)
         self._loop, self._up = asyncio.new_event_loop(), threading.Event()
         self._end = asyncio.Event()
 
-        async def serve() -> None:
+        async def serve_both() -> None:
             async with (
-                serve_app(console_app, console_socket, self.broadcast),
-                serve_app(spectator_app, spectator_socket, self.broadcast),
+                serve(console_app, console_socket),
+                serve(spectator_app, spectator_socket),
             ):
                 self._up.set()
                 await self._end.wait()
 
         def run() -> None:
-            self._loop.run_until_complete(serve())
+            self._loop.run_until_complete(serve_both())
             self._loop.close()
 
         self._thread = threading.Thread(target=run)
