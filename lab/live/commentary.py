@@ -223,7 +223,8 @@ RULES: tuple[Rule, ...] = (
         ),
         lambda ask, tell: (
             f"{ask.name}: every worker of {_queue_target(ask.longest_queue)} waits for "
-            f"{_join_names(ask.unavailable) or 'an answer'}, and {_queue_length(ask.longest_queue)} requests wait for a worker. "
+            f"{_join_names(ask.unavailable) or 'an answer'}, and "
+            f"{_queue_length(ask.longest_queue)} requests wait for a worker. "
             f"{tell.name}: reads go on, in {_ms(tell.read_ms)}."
         ),
         "dependencies",
@@ -262,9 +263,9 @@ RULES: tuple[Rule, ...] = (
         "outbox",
         lambda ask, tell: tell.fullest_outbox[1] >= BACKLOG_EVENTS,
         lambda ask, tell: (
-            f"{tell.name}: {tell.fullest_outbox[1]} events wait in the outbox of {tell.fullest_outbox[0]} until "
-            "the bus takes them. Writes are acknowledged as ever; the oldest that readers don't "
-            f"see yet is {tell.feed_age_s:.1f} s old."
+            f"{tell.name}: {tell.fullest_outbox[1]} events wait in the outbox of "
+            f"{tell.fullest_outbox[0]} until the bus takes them. Writes are acknowledged as "
+            f"before; the oldest that readers don't see yet is {tell.feed_age_s:.1f} s old."
         ),
         "bus-passes-on",
     ),
@@ -274,8 +275,9 @@ RULES: tuple[Rule, ...] = (
             tell.slowest_consumer[1] >= BACKLOG_EVENTS and not _is_failing(tell.reads)
         ),
         lambda ask, tell: (
-            f"{tell.name}: {tell.slowest_consumer[0]} is {tell.slowest_consumer[1]} events behind. Reads are answered, and "
-            f"the oldest write that they don't show yet is {tell.feed_age_s:.1f} s old."
+            f"{tell.name}: {tell.slowest_consumer[0]} is {tell.slowest_consumer[1]} events behind. "
+            "Reads are answered, and the oldest write that they don't show yet is "
+            f"{tell.feed_age_s:.1f} s old."
         ),
         "bus-passes-on",
     ),

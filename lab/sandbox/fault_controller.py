@@ -57,9 +57,10 @@ def fault_label(fault: Fault) -> str:
 def describe_evidence(injection: Injection) -> str:
     """The evidence as sentences: what the fault affected and for how long, or that it had no
     effect."""
-    evidence = injection.evidence
+    evidence, seconds = injection.evidence, injection.evidence.get("seconds", 0.0)
+    unit = "events" if injection.fault.event_effect else "requests"
     if injection.fault.acts_on == "process":
-        says = f"Process {evidence['pid']} was away for {evidence['seconds']:.1f} s (a probe: "
+        says = f"Process {evidence['pid']} was away for {seconds:.1f} s (a probe: "
         says += f"{evidence['probe'] or 'answered'})."
         if "new_pid" in evidence:
             says += f" It is process {evidence['new_pid']} now."
@@ -74,9 +75,9 @@ def describe_evidence(injection: Injection) -> str:
             says += f" Laid aside by {', '.join(evidence['laid_aside'])}: `lab events --dead`."
         return says
     elif not injection.acted:
-        says = f"In {evidence['seconds']:.1f} s it hit NOBODY: {evidence['visitors']} came to the door."
+        says = f"In {seconds:.1f} s it hit NOTHING: {evidence['visitors']} {unit} came."
     else:
-        says = f"In {evidence['seconds']:.1f} s it hit {evidence['acted']} of {evidence['visitors']} visitors"
+        says = f"In {seconds:.1f} s it hit {evidence['acted']} of {evidence['visitors']} {unit}"
         if "delayed_ms_mean" in evidence:
             says += f", for {evidence['delayed_ms_mean']:.0f} ms on average"
         says += "."

@@ -68,8 +68,8 @@ def test_a_healed_fault_brings_its_evidence_from_each_stack(blogs: Up) -> None:
     for _ in range(3):
         assert posts_status(blogs, "sync-chain") == 200
     chain, bus = control_client.heal(blogs.lab)
-    assert "hit 3 of 3 visitors, for" in chain
-    assert "NOBODY" in bus
+    assert "hit 3 of 3 requests, for" in chain
+    assert "hit NOTHING" in bus
     assert control_client.list_faults(blogs.lab) == ["No fault is on."]
 
 
@@ -129,7 +129,7 @@ def test_a_fault_at_the_door_is_replaced_and_accounted_for(blogs: Up) -> None:
     assert posts_status(blogs, "sync-chain") == 502
     healed, broken = control_client.inject_fault(blogs.lab, "down", "posts", stack="sync-chain")
     assert "error is healed." in healed
-    assert "hit 1 of 1 visitors" in healed
+    assert "hit 1 of 1 requests" in healed
     assert "down is on" in broken
 
 
@@ -222,11 +222,11 @@ def test_a_killed_lab_leaves_no_process_and_no_note(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_without_its_nursery_the_lab_ends_and_says_why(tmp_path: Path) -> None:
+def test_without_its_fork_server_the_lab_ends_and_says_why(tmp_path: Path) -> None:
     with up(tmp_path / "run", "monolith") as running:
         psutil.Process(running.process.pid).children()[0].kill()
         assert running.wait() == 1
-        assert "ForkServerLost: The lab's nursery" in running.errors
+        assert "ForkServerLost: The lab's fork server" in running.errors
         running.assert_nothing_is_left()
         assert all(note.lab != running.lab for note in read_instance_files())
 
