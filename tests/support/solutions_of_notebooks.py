@@ -49,7 +49,7 @@ SOLUTIONS: Mapping[str, Mapping[str, str]] = {
         return
     db.execute("UPDATE heard SET sequence = ?", (event["sequence"],))
     db.execute("UPDATE counted""",
-        'those who missed it."""': '''those who missed it."""
+        'service that missed them."""': '''service that missed them."""
     for event in await bus.events():
         await deliver("query", event)''',
     },
