@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from lab.experiment.shares import share_difference
+from lab.faults.kinds import KINDS
 from lab.report import formatting
 from lab.results.expressions import evaluate_figure
 from lab.results.result import (
@@ -38,21 +39,6 @@ ACTIONS = {
     "comment_at_once": "comment on it at once",
     "look_at_once": "see it at once",
 }
-STATES = {
-    "latency": "is slow",
-    "down": "is down",
-    "hang": "hangs",
-    "error": "answers with errors",
-    "timeout": "never answers",
-    "reset_peer": "resets connections",
-    "partition": "is cut off",
-    "drop": "loses events",
-    "duplicate": "gets events twice",
-    "reorder": "gets events out of order",
-    "poison": "carries a poison event",
-    "new_version": "speaks a new version",
-}
-"""What is seen of a service while a fault of this kind acts on it."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +99,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def state_of(kind: str, target: str) -> str:
-    return f"{target} {STATES.get(kind, kind)}"
+    return f"{target} {KINDS[kind].state if kind in KINDS else kind}"
 
 
 # ── Rows
