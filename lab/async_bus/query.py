@@ -51,9 +51,11 @@ def learn_comments(
     comment: CommentCreated | CommentUpdated,
     change: Change,
 ) -> None:
+    # A redriven CommentCreated comes late: it must not undo an update that was applied before it.
     change.execute(
         "INSERT INTO comments VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET status = excluded.status",
+        " ON CONFLICT (id) DO UPDATE SET status = excluded.status"
+        " WHERE excluded.status <> 'pending'",
         *(comment.id, comment.post_id, comment.content, comment.status),
     )
 

@@ -4,9 +4,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab.async_bus import comments, moderation, query
+from lab.async_bus.dead_letters import read_dead_letters, redrive, store_dead_letter
 from lab.async_bus.inbox import Inbox
 from lab.async_bus.stack import BusService
-from lab.domain.events import Envelope, Event, PostCreated
+from lab.domain.events import (
+    CommentCreated,
+    CommentUpdated,
+    Envelope,
+    Event,
+    PostCreated,
+)
 from lab.domain.model import CommentDraft
 from lab.service.tracing import SpanLog
 from tests.support.consumers import envelope
@@ -56,3 +63,20 @@ def test_a_verdict_is_recorded_kept_and_shown_alike(tmp_path: Path) -> None:
         assert [one.status for one in kept] == recorded
         consume(query.service, *created, *read_published(comments.service, after=len(created)))
         assert query.get_feed()[0].comments == kept
+
+
+def test_a_redriven_comment_keeps_the_status_it_got_meanwhile(tmp_path: Path) -> None:
+    fields = {"id": "c", "post_id": "p", "content": "Hello"}
+    with open_database(query.service, tmp_path):
+        store = query.service.store
+        inbox = Inbox(store, query.service.listeners, SpanLog(None, "tests"), dead_letter=True)
+        created = envelope(CommentCreated(**fields), 2)
+        with store.transaction() as change:
+            store_dead_letter(change, created, "no room for comments", 5)
+            change.insert_unseen([created.id])
+        inbox.apply_batch([envelope(POST, 1)])
+        inbox.position = 2
+        inbox.apply_batch([envelope(CommentUpdated(**fields, status="approved"), 3)])
+        redrive(store, inbox.redrive)
+        assert read_dead_letters(store) == []
+        assert [comment.status for comment in query.get_feed()[0].comments] == ["approved"]
