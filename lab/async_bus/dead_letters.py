@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lab.domain.events import Envelope
-from lab.service.store import Store, Transaction
+from lab.service.store import Store, Transaction, is_machine_error
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS dead_letters (
@@ -33,7 +33,7 @@ def describe_error(error: BaseException | None) -> str:
     """Why an event could not be applied, on one line: `title: Field required`."""
     if isinstance(error, ValidationError):
         problems = error.errors(include_input=False, include_url=False)
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+        return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in problems)
     return " ".join(str(error).split())[:MAX_REASON_LENGTH] or type(error).__name__
 
 
@@ -78,10 +78,12 @@ def redrive(
             redriven.append({"sequence": sequence, "type": letter["type"]})
         except Exception as error:  # After any error it stays a dead letter.
             why = describe_error(error)
-            with store.transaction() as change:
-                change.execute(
-                    "UPDATE dead_letters SET why = ?, attempts = attempts + 1 WHERE id = ?",
-                    *(why, letter["id"]),
-                )
+            if not is_machine_error(error):  # a full disk is no attempt
+                with store.transaction() as change:
+                    change.execute(
+                        "UPDATE dead_letters SET why = ?, attempts = attempts + 1 WHERE id = ?",
+                        why,
+                        letter["id"],
+                    )
             still_dead.append({"sequence": sequence, "type": letter["type"], "why": why})
     return {"redriven": redriven, "still_dead": still_dead}

@@ -18,7 +18,8 @@ same row twice.
 
 An event that can't be applied (a *poison event*) blocks all later events, because it is retried
 again and again. With the switch `dead_letter` it becomes a dead letter after five attempts, in the
-transaction that moves the offset, and the consumer goes on (`lab/async_bus/dead_letters.py`).
+transaction that moves the offset, and the consumer goes on (`lab/async_bus/dead_letters.py`). An
+error of the machine, such as a full disk, is no attempt: the consumer retries until it is gone.
 
 The switch `apply_ms` reduces the consumer's *capacity*, as a slow database would.
 """
@@ -34,7 +35,7 @@ from typing import Any
 
 from lab.async_bus.dead_letters import describe_error, store_dead_letter
 from lab.domain.events import Envelope, Event
-from lab.service.store import Store, Transaction
+from lab.service.store import Store, Transaction, is_machine_error
 from lab.service.tracing import SpanLog
 
 ATTEMPTS = 5
@@ -71,9 +72,9 @@ class FailingEvent:
 class Inbox:
     """Applies events to a store, each by the listener for its type. Not thread-safe.
 
-    `numbered`: the bus numbers its events without gaps and can replay them. `apply_ms`: time that
+    `replayable`: the bus numbers its events without gaps and can replay them. `apply_ms`: time that
     each consumed event takes, its commit included; events are then committed one by one.
-    `deaf_to`: sources whose events are skipped.
+    `ignored_sources`: sources whose events are skipped.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class Inbox:
                 self._apply(events[:index])
             self._record_failure(error.envelope, error.__cause__)
             self._apply(events[index + 1 :])
-        except Exception as error:  # A full disk, for example: no event caused it.
+        except Exception as error:  # of the machine, for example a full disk
             traceback.print_exc()
             raise DeliveryFailed(repr(error)) from error
 
@@ -185,6 +186,9 @@ class Inbox:
                         try:
                             self._apply_one(envelope, change)
                         except Exception as error:
+                            # A pushed event comes once: as a dead letter it is not lost.
+                            if is_machine_error(error) and self._replayable:
+                                raise
                             raise _PoisonEvent(envelope) from error
                     if self._dedupe:
                         change.set_offset(sequence, cursor)
