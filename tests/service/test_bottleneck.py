@@ -150,9 +150,9 @@ def test_a_hop_gets_the_work_set_for_it(tmp_path: Path) -> None:
 
 
 def test_the_schema_knows_work_by_service() -> None:
-    of = schema()["$defs"]["VariantSpec"]["properties"]["work_ms"]
-    assert (of["type"], of["additionalProperties"]) == ("object", False)
-    assert of["properties"]["comments"]["minimum"] == 1
+    work = schema()["$defs"]["sync-chain"]["properties"]["work_ms"]
+    assert (work["type"], work["additionalProperties"]) == ("object", False)
+    assert work["properties"]["comments"]["minimum"] == 1
 
 
 def test_a_phase_that_needs_its_time_is_not_halved(tmp_path: Path) -> None:
