@@ -59,6 +59,41 @@ def test_names_of_a_cluster_become_hosts(tmp_path: Path) -> None:
     assert line_of(text, "path").endswith("# posts/index.js:5: POST /posts/create")
 
 
+def test_names_in_docker_compose_become_hosts(tmp_path: Path) -> None:
+    files = course(bus="broker")
+    files["deploy/docker-compose.yml"] = (
+        "services:\n  broker:\n    build: ../event-bus\n  reader:\n    build: {context: ../query}\n"
+        "  cache:\n    image: redis\n"
+    )
+    files["posts/index.js"] += "\naxios.get('http://reader/posts');"
+    _, target, unsure = adopt_files(files, tmp_path)
+    assert target["hosts"] == {"broker": "event-bus", "reader": "query"}
+    assert unsure == []
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    files = course() | {"infra/posts.yaml": "kind: Service\nmetadata: [\n"}
+    _, _, unsure = adopt_files(files, tmp_path)
+    assert unsure == [
+        "# (?) infra/posts.yaml:3: it is no valid YAML, so the names in it are not known."
+    ]
+
+
+def test_comments_name_no_port_and_no_route(tmp_path: Path) -> None:
+    files = {
+        "posts/app.py": (
+            '"""Once: app.run(port=4999)"""\nfrom flask import Flask\napp = Flask("x")\n'
+            "PATH = 'x#y'  # @app.get('/old')\n@app.get('/posts')\ndef posts(): ...\n"
+            "app.run(port=4000)  # not: port=4998\n"
+        ),
+        "query/index.js": corpora.express("4002", "/* app.get('/feed', (q, r) => {});", "*/"),
+    }
+    text, target, _ = adopt_files(files, tmp_path)
+    assert target["services"]["posts"]["port"] == 4000
+    assert "/old" not in text
+    assert "/feed" not in text
+
+
 def test_a_name_that_only_its_port_explains_is_unsure(tmp_path: Path) -> None:
     files = course()
     files["query/index.js"] += "\naxios.get('http://who-knows:4001/x').get('http://lost-one/x');"

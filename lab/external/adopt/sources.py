@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from re import Match, Pattern
 
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, String
+
 from lab.domain.services import BUS
-from lab.external.adopt.languages import Language
+from lab.external.adopt.languages import LANGUAGES, Language
 
 # ── Files
 
@@ -23,13 +26,15 @@ _SKIPPED_FOLDERS = frozenset(
         *("dist", "build", "target", "coverage", "__pycache__", "test", "tests", "__tests__"),
     }
 )
-_SUFFIXES = frozenset((".js", ".mjs", ".cjs", ".ts", ".py", ".go", ".sh", ".yaml", ".yml"))
+_LEXERS = {suffix: each.lexer for each in LANGUAGES for suffix in each.suffixes}
 _FILE_NAMES = frozenset(("package.json", "go.mod", "Dockerfile"))
+YAML_SUFFIXES = (".yaml", ".yml")
+_NO_CODE = {Comment, String.Doc}
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file: its path relative to the folder, and the first MOST_BYTES of its text."""
+    """A file: its path relative to the folder, and the first MAX_BYTES of its text."""
 
     path: Path
     text: str
@@ -45,16 +50,19 @@ class SourceFile:
 
     @cached_property
     def without_comments(self) -> str:
-        """The text with blanks in place of comment lines, so that all offsets stay the same."""
-        marks = ("#", "//", "*", "/*")
-        return "\n".join(
-            " " * len(line) if line.lstrip().startswith(marks) else line
-            for line in self.text.split("\n")
+        """The text with blanks in place of comments and docstrings, so that offsets stay."""
+        name = "docker" if self.path.name == "Dockerfile" else _LEXERS.get(self.path.suffix)
+        if name is None:
+            return self.text
+        tokens = get_lexer_by_name(name).get_tokens_unprocessed(self.text)
+        return "".join(
+            text if _NO_CODE.isdisjoint(kind.split()) else re.sub(r"[^\n]", " ", text)
+            for _, kind, text in tokens
         )
 
 
 def read_folder(root: Path) -> list[SourceFile]:
-    """Source files down to DEEPEST folders, the top ones first. Raises OSError for no folder."""
+    """Source files, MAX_DEPTH folders deep, the top ones first. Raises NotADirectoryError."""
     if not root.is_dir():
         raise NotADirectoryError(f"There is no folder {root}.")
     sources: list[SourceFile] = []
@@ -67,7 +75,7 @@ def read_folder(root: Path) -> list[SourceFile]:
         except OSError:
             continue
         sources.append(SourceFile(path.relative_to(root), text.replace("\r\n", "\n")))
-    return sorted(sources, key=lambda one: (len(one.path.parts), one.path.as_posix()))
+    return sorted(sources, key=lambda source: (len(source.path.parts), source.path.as_posix()))
 
 
 def _source_paths(root: Path) -> Iterator[Path]:
@@ -82,7 +90,7 @@ def _source_paths(root: Path) -> Iterator[Path]:
         )
         for name in sorted(names):
             path = Path(folder, name)
-            wanted = name in _FILE_NAMES or path.suffix in _SUFFIXES
+            wanted = name in _FILE_NAMES or path.suffix in (*_LEXERS, *YAML_SUFFIXES)
             if wanted and path.is_file() and not path.is_symlink():
                 yield path
 

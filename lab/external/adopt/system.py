@@ -3,19 +3,28 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
+
+import yaml
 
 from lab.domain.services import BUS
 from lab.external.adopt.languages import BODY_FIELD, URL
-from lab.external.adopt.sources import DetectedRoute, DetectedService, GuessedValue, SourceFile
+from lab.external.adopt.sources import (
+    YAML_SUFFIXES,
+    DetectedRoute,
+    DetectedService,
+    GuessedValue,
+    SourceFile,
+    service_slug,
+)
 from lab.external.mapping import Actions
+from lab.external.responses import value_at
 
 _LOCAL_HOSTS = ("localhost", "127", "0", "host")
 _TITLE_FIELDS = ("title", "name", "subject", "headline")
 _CONTENT_FIELDS = ("content", "comment", "text", "message", "body")
 _PARAMETER = re.compile(r":\w+|<[^>]*>|\{[^}]*\}")
-_K8S_NAME = re.compile(r"^\s*name:\s*([A-Za-z0-9-]+)\s*$", re.MULTILINE)
-_K8S_SELECTOR = re.compile(r"selector:\s*\n\s*(?:app|name):\s*([A-Za-z0-9-]+)")
 _NAME_SUFFIX = re.compile(r"-(?:clusterip|srv|svc|service|depl|api|server)\b")
 
 
@@ -98,7 +107,7 @@ def _find_hosts(
 ) -> None:
     names = [one.name for one in services]
     by_port = {one.port.value: one.name for one in services if one.port}
-    apps = _kubernetes_apps(sources)
+    apps = _names_in_deployments(sources, system.unknown)
     for source in {id(source): source for one in services for source in one.sources}.values():
         for match in URL.finditer(source.without_comments):
             host, port = match["host"].lower(), match["port"]
@@ -121,17 +130,49 @@ def _find_hosts(
                 system.unknown.append(f"{place}: which service is meant is not to be seen.")
 
 
-def _kubernetes_apps(sources: list[SourceFile]) -> dict[str, str]:
-    """Names of Kubernetes services, and the app that each selects, from YAML files."""
-    apps = {}
+def _names_in_deployments(sources: list[SourceFile], unknown: list[str]) -> dict[str, str]:
+    """The host names in Kubernetes and Docker Compose files, and the service that each names.
+
+    Adds a sentence to `unknown` for each file that can't be read.
+    """
+    names: dict[str, str] = {}
     for source in sources:
-        if source.path.suffix not in (".yaml", ".yml"):
+        if source.path.suffix not in YAML_SUFFIXES:
             continue
-        for document in re.split(r"^---\s*$", source.text, flags=re.MULTILINE):
-            name, app = _K8S_NAME.search(document), _K8S_SELECTOR.search(document)
-            if "kind: Service" in document and name and app:
-                apps[name[1].lower()] = app[1].lower()
-    return apps
+        try:
+            for document in yaml.safe_load_all(source.text):
+                if isinstance(document, dict):
+                    names |= _kubernetes_names(document)
+                    names |= _compose_names(document, source.path.parent.name)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{source.path.as_posix()}:{mark.line + 1}" if mark else source.path.as_posix()
+            unknown.append(f"{where}: it is no valid YAML, so the names in it are not known.")
+    return names
+
+
+def _kubernetes_names(document: dict[Any, Any]) -> dict[str, str]:
+    """The name of a Kubernetes Service, and the app that it selects."""
+    if document.get("kind") != "Service":
+        return {}
+    name = value_at(document, "metadata.name")
+    selector = value_at(document, "spec.selector")
+    if not isinstance(name, str) or not isinstance(selector, dict):
+        return {}
+    app = selector.get("app") or selector.get("name")
+    return {name.lower(): app.lower()} if isinstance(app, str) else {}
+
+
+def _compose_names(document: dict[Any, Any], folder: str) -> dict[str, str]:
+    """The services of a Docker Compose file in `folder`, and the folder that each is built from."""
+    names = {}
+    services = document.get("services")
+    for name, service in services.items() if isinstance(services, dict) else ():
+        build = service.get("build") if isinstance(service, dict) else None
+        context = build.get("context") if isinstance(build, dict) else build
+        if isinstance(name, str) and isinstance(context, str):
+            names[name.lower()] = service_slug(PurePosixPath(context).name or folder)
+    return names
 
 
 def _score_post_route(route: DetectedRoute, service: DetectedService) -> int:
