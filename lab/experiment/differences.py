@@ -1,9 +1,9 @@
 """Differences between variants, with their uncertainty, and the noise floor of the machine.
 
 The latencies of each variant are compared with those of the first variant. A difference is reported
-only if two conditions hold: the confidence interval of the ratio excludes 1, so that it is not due
-to the chance of single requests; and the ratio lies beyond the noise floor, so that it is larger
-than the difference of two equal variants on this machine. The intervals hold at 95 % for all lines
+only if the whole confidence interval of the ratio lies beyond the noise floor: so it is neither due
+to the chance of single requests nor as small as the difference of two equal variants on this
+machine. The intervals hold at 95 % for all lines
 of a table *together*: each line uses the confidence 1 - 0.05 / lines (Bonferroni). With 95 % for
 each line, a table of twenty lines would on average show one difference that does not exist.
 
@@ -20,18 +20,27 @@ names. The newest twenty make the floor. If the file cannot be written, the figu
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from platformdirs import user_state_path
 from pydantic import BaseModel, ValidationError
 
-from lab.experiment.statistics import Estimate, Series, median, ratio_of_runs, ratios_of_requests
+from lab.experiment.statistics import (
+    Estimate,
+    Series,
+    median,
+    ratio_of_few,
+    ratio_of_runs,
+    ratios_of_requests,
+)
 from lab.load.metrics import percentile
 from lab.load.plan import WARM_UP
-from lab.load.samples import Sample
+from lab.load.samples import WRITES, Sample
 from lab.results.result import Difference, DifferenceVerdict, NoiseFloor
 from lab.support.files import write_private
 
@@ -40,37 +49,78 @@ from lab.support.files import write_private
 SIGNIFICANCE = 0.05
 MIN_ANSWERS = 20
 """Good answers that each variant needs in a phase; with fewer, the median itself is a guess."""
+MIN_FEW_ANSWERS = 6
 MIN_RUNS_TO_PAIR = 5
 
 PhaseEndpoint = tuple[str, str]
 """A phase and an endpoint."""
+ComparedFigure = Literal["latency", "visible"]
+Interval = Callable[[float], tuple[float, float] | None]
+"""From a confidence to the interval of a ratio; None if there are too few answers for it."""
 
 
-def compare_latencies(
+@dataclass(frozen=True)
+class _Comparison:
+    figure: ComparedFigure
+    cell: PhaseEndpoint
+    variant: str
+    ratio: float
+    interval: Interval
+
+
+def compare_medians(
     runs: Sequence[Sequence[Sample]],
     variants: Sequence[str],
     phases: Sequence[str],
     floor: NoiseFloor,
 ) -> list[Difference]:
-    """Compare each further variant with the first, by endpoint and phase, where both have at least
-    AT_LEAST good answers. `runs`: the samples of each run; all runs are of the same scenario."""
-    runs_by_cell = [_latencies_by_cell(run, variants) for run in runs]
+    """Compare each further variant with the first, by endpoint and phase: the latency, and the time
+    until a write was visible. `runs`: the samples of each run; all runs are of one scenario.
+
+    With fewer than MIN_ANSWERS good answers of one of the two, the interval comes from the order
+    statistics of both. It is wide, but 312 ms against 3 ms needs no more than a dozen answers.
+    """
+    comparisons = [
+        comparison
+        for figure in get_args(ComparedFigure)
+        for comparison in _comparisons(figure, runs, variants, phases)
+    ]
+    confidence = 1 - SIGNIFICANCE / max(1, len(comparisons))
+    found = (_judge(one, variants[0], confidence, floor) for one in comparisons)
+    return [difference for difference in found if difference is not None]
+
+
+def _comparisons(
+    figure: ComparedFigure,
+    runs: Sequence[Sequence[Sample]],
+    variants: Sequence[str],
+    phases: Sequence[str],
+) -> Iterator[_Comparison]:
+    runs_by_cell = [_values_by_cell(run, variants, figure) for run in runs]
     cells = dict.fromkeys(
         (phase, endpoint)
         for endpoint in sorted({endpoint for run in runs_by_cell for _, endpoint in run})
         for phase in phases
     )
-    estimates = [
-        (variant, cell, estimate)
-        for cell in cells
-        for variant, estimate in _estimates(
-            [run[cell] for run in runs_by_cell if cell in run], variants
-        )
-    ]
-    return [
-        _judge(variant, variants[0], cell, estimate, 1 - SIGNIFICANCE / len(estimates), floor)
-        for variant, cell, estimate in estimates
-    ]
+    for cell in cells:
+        cell_runs = [run[cell] for run in runs_by_cell if cell in run]
+        estimates = dict(_estimates(cell_runs, variants))
+        for name in variants[1:]:
+            if estimate := estimates.get(name):
+                yield _Comparison(figure, cell, name, estimate.ratio, estimate.interval)
+                continue
+            first, other = (
+                [value for run in cell_runs for value in run[one] if value is not None]
+                for one in (variants[0], name)
+            )
+            if min(len(first), len(other)) >= MIN_FEW_ANSWERS:
+                yield _Comparison(
+                    figure,
+                    cell,
+                    name,
+                    median(other) / median(first),
+                    partial(ratio_of_few, first, other),
+                )
 
 
 def _estimates(
@@ -79,7 +129,7 @@ def _estimates(
     enough = [
         name
         for name in variants
-        if sum(latency is not None for run in runs for latency in run[name]) >= MIN_ANSWERS
+        if sum(value is not None for run in runs for value in run[name]) >= MIN_ANSWERS
     ]
     if len(enough) < 2 or enough[0] != variants[0]:
         return
@@ -100,18 +150,20 @@ def _median(values: Sequence[float | None]) -> float | None:
     return median(good) if good else None
 
 
-def _latencies_by_cell(
-    samples: Sequence[Sample], variants: Sequence[str]
+def _values_by_cell(
+    samples: Sequence[Sample], variants: Sequence[str], figure: ComparedFigure
 ) -> dict[PhaseEndpoint, dict[str, list[float | None]]]:
-    """By phase and endpoint, for each variant: the latencies (ms) in the order of the schedule.
+    """By phase and endpoint, for each variant: the milliseconds in the order of the schedule.
 
     All variants follow one schedule, some with a small delay, so the n-th request of a kind is the
     same in all (or a neighbour of it). It belongs to the phase in which the first variant sent it.
-    None: no good answer, or a request that this variant sent in another phase.
+    None: no good answer, a write that was never visible, or a request that this variant sent in
+    another phase.
     """
     sent: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.intended_s):
-        sent[sample.variant, sample.endpoint].append(sample)
+        if figure == "latency" or sample.endpoint in WRITES:
+            sent[sample.variant, sample.endpoint].append(sample)
     cells: dict[PhaseEndpoint, dict[str, list[float | None]]] = {}
     for endpoint in dict.fromkeys(endpoint for _, endpoint in sent):
         for matching in zip(*(sent[name, endpoint] for name in variants), strict=False):
@@ -120,29 +172,33 @@ def _latencies_by_cell(
                 continue
             cell = cells.setdefault((phase, endpoint), {name: [] for name in variants})
             for name, sample in zip(variants, matching, strict=True):
+                value = sample.latency_ms if figure == "latency" else sample.visible_ms
                 counts = sample.ok and sample.phase == phase
-                cell[name].append((sample.latency_ms or None) if counts else None)
+                cell[name].append((value or None) if counts else None)
     return cells
 
 
 def _judge(
-    variant: str,
-    against: str,
-    cell: PhaseEndpoint,
-    estimate: Estimate,
-    confidence: float,
-    floor: NoiseFloor,
-) -> Difference:
-    low, high = estimate.interval(confidence)
+    comparison: _Comparison, against: str, confidence: float, floor: NoiseFloor
+) -> Difference | None:
+    """The difference with its verdict: it is one if the whole interval lies beyond the floor."""
+    interval = comparison.interval(confidence)
+    if interval is None:
+        return None
+    low, high = interval
     verdict: DifferenceVerdict = "no difference shown"
-    if not low <= 1 <= high and floor.is_exceeded_by(estimate.ratio):
-        verdict = "slower" if estimate.ratio > 1 else "faster"
+    if low > 1 + floor.share:
+        verdict = "slower"
+    elif high < 1 / (1 + floor.share):
+        verdict = "faster"
+    phase, endpoint = comparison.cell
     return Difference(
-        variant=variant,
+        variant=comparison.variant,
         against=against,
-        phase=cell[0],
-        endpoint=cell[1],
-        ratio=estimate.ratio,
+        phase=phase,
+        endpoint=endpoint,
+        figure=comparison.figure,
+        ratio=comparison.ratio,
         low=low,
         high=high,
         verdict=verdict,

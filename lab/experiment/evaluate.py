@@ -1,6 +1,6 @@
 """Turns samples and fault evidence into figures, and figures into verdicts and predictions.
 
-Nothing here reads or writes files. Only `count_with_the_fault` changes its argument.
+Nothing here reads or writes files. Only `reassign_interrupted` changes its argument.
 
 A fault on every hop is one method with one injection for each hop. Each hop has its own fault
 filter and its own random numbers, so a rare fault need not act on every hop. It counts as having
@@ -94,8 +94,8 @@ def variant_result(
     extra_keys: Mapping[str, Any] = MappingProxyType({}),
 ) -> VariantResult:
     """One variant's part of the result. `data`: None when its stored data could not be read.
-    `deaths`: the programs, of any variant, that exited unexpectedly. `alarms`: impossible states
-    that its services reported. `seen`: further keys of the result."""
+    `exits`: the programs, of any variant, that exited unexpectedly. `alarms`: impossible states
+    that its services reported. `extra_keys`: further keys of the result."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
     seconds = {phase.name: phase.seconds for phase in timeline.phases if phase.name in reported}
@@ -124,10 +124,10 @@ def variant_result(
             *existing_bus_notes(scenario, name),
             *external_notes(scenario, name),
             *(
-                f"{one.target} {one.kind} hit nobody here, for hardly anybody came by: where "
-                "others ask, these may answer from a copy of their own."
-                for one in faults
-                if not spec.is_own and _affected_nothing(one)
+                f"{fault.target} {fault.kind} affected no request here, because hardly any came: "
+                "services that hold a copy of the data do not call the others."
+                for fault in faults
+                if not spec.is_own and _affected_nothing(fault)
             ),
             *(f"ALARM of {alarm}" for alarm in alarms),
         ],
@@ -148,10 +148,10 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
                     f"and to have gone ({seen}). Give it more time, or more traffic."
                 )
         problems += [
-            f"{variant.name}: the new {one.service} did not catch up; it had heard {one.events} "
-            "events when it was given up. Tell it a shorter history."
-            for one in variant.newcomers
-            if one.seconds is None
+            f"{variant.name}: the new {newcomer.service} did not catch up; it had consumed "
+            f"{newcomer.events} events when its time was over. Give it a shorter history."
+            for newcomer in variant.newcomers
+            if newcomer.seconds is None
         ]
         if variant.data and not variant.data.acknowledged and _has_writes(scenario):
             problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
@@ -187,7 +187,7 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
         f"{variant.name}.{target}" for variant in result.variants for target in variant.ended
     }
     problems += [
-        f"{death.name} ended though nobody told it to (status {death.status}): "
+        f"{death.name} exited unexpectedly (status {death.status}): "
         f"{' | '.join(death.last_lines[-3:])}"
         for death in exits
         if death.name not in allowed

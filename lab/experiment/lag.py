@@ -141,13 +141,13 @@ def compute_consumer_lag(
 ) -> ConsumerLag:
     """The figures of one consumer, from its readings (at least one). Pure.
 
-    `hurt`: start of the first and end of the last fault or surge, in seconds from the start of the
-    run; None without any. `load_ends_s`: the end of the load, likewise. The outage ends with the
-    first response after the last fault. The backlog is drained when the lag is usual again: at most
-    the 90th percentile of the lag before, or one event. Arrivals are counted from the first fault
-    until the backlog is drained; if there is no such moment, from the first reading to the last
-    reading under load with a usual lag. At both ends the lag is small, so the events applied in
-    between are the events that arrived.
+    `disturbance`: start of the first and end of the last fault or surge, in seconds from the start
+    of the run; None without any. `load_ends_s`: the end of the load, likewise. The outage ends with
+    the first response after the last fault. The backlog is drained when the lag is usual again: at
+    most the 90th percentile of the lag before, or one event. Arrivals are counted from the first
+    fault until the backlog is drained; if there is no such moment, from the first reading to the
+    last reading under load with a usual lag. At both ends the lag is small, so the events applied
+    in between are the events that arrived.
     """
     began_s, ended_s = disturbance or (load_ends_s, load_ends_s)
     before = [float(reading.lag) for reading in readings if reading.t < began_s]

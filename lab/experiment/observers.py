@@ -42,7 +42,8 @@ from lab.scenarios.spec import ForeignOpenSpec
 
 @dataclass
 class Observation:
-    """The observations of one variant. `open`: None if the system hides the open files."""
+    """The observations of one variant. `open_databases`: None if the system hides
+    the open files."""
 
     stack: Stack
     open_databases: Databases | None = None
@@ -73,8 +74,8 @@ def measure_footprint(pids: Iterable[int]) -> Footprint:
 async def observe(
     stacks: Sequence[Stack], foreign_opens: Sequence[ForeignOpenSpec], at_s: float
 ) -> list[Observation]:
-    """At the time `at_s` (of `perf_counter`), observe each stack, and try the foreign opens in
-    `wishes` while the owners run."""
+    """At the time `at_s` (of `perf_counter`), observe each stack, and try the foreign opens while
+    the owners run."""
     await asyncio.sleep(at_s - time.perf_counter())
     observations = [Observation(stack) for stack in stacks]
     for observation in observations:
@@ -154,7 +155,7 @@ async def read_stuck_consumers(stack: Stack) -> dict[str, Any]:
 async def publish_histories(scenario: Scenario, stacks: Sequence[Stack]) -> None:
     """Publish the scenario's history in each variant whose bus keeps events.
 
-    Raises HistoryNotHeard.
+    Raises HistoryNotConsumed.
     """
     if scenario.history is None:
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.experiment.differences import compare_latencies
+from lab.experiment.differences import compare_medians
 from lab.experiment.evaluate import judge_expectations, judge_predictions
 from lab.experiment.statistics import median
 from lab.load.metrics import phase_figures, visibility_spread
@@ -82,7 +82,7 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
     if result.noise_floor:
         phases = scenario.reported_phases()
         names = [variant.name for variant in variants]
-        result.differences = compare_latencies(runs, names, phases, result.noise_floor)
+        result.differences = compare_medians(runs, names, phases, result.noise_floor)
     result.expectations = judge_expectations(scenario, result)
     result.predictions = judge_predictions(scenario, result)
     return result

@@ -42,12 +42,11 @@ class LoggedEvent:
 class StoredState:
     """How often each token is stored in each place, and the status of each comment there.
 
-    `owned`: at its owner; `pending`: at its owner, as a pending comment. `shown`: in the feed;
-    `decided`: in the feed, as a post or a comment that is not pending. `judged`: in the record of
-    `moderation`. `status_owned`, `status_shown`, `status_judged`: the status of a comment in these
-    places, by token. `orders`: the tokens of each ordered list, oldest first. `log`: the events of
-    the bus in log order; empty if it keeps no log. `only_the_feed`: only the feed could be read, so
-    `owned` is the same as `shown`.
+    `pending_at_owner`: as a pending comment. `decided_in_feed`: as a post, or as a comment that is
+    not pending. `by_moderation`: in the record of `moderation`. `…_status`: the status of a comment
+    in these places, by token. `ordered_lists`: the tokens of each ordered list, oldest first.
+    `log`: the events of the bus in log order; empty if it keeps no log. `feed_only`: only the feed
+    could be read, so `by_owner` is the same as `in_feed`.
     """
 
     by_owner: Counter[str] = field(default_factory=Counter)
@@ -181,8 +180,8 @@ def _rows_of(stack: Stack, target: str, answer: ControlResponse) -> Sequence[dic
 
 def _unreadable(stack: Stack, target: str, answer: ControlResponse) -> CannotCheck:
     return CannotCheck(
-        f"After the run, {stack.name}'s {target} did not show what it holds "
-        f"({answer.error or answer.data}), so what was lost can't be said. "
+        f"After the run, {stack.name}'s {target} did not return its data "
+        f"({answer.error or answer.data}), so lost writes cannot be counted. "
         "Its log is in the run's folder."
     )
 
@@ -195,7 +194,7 @@ def tokens_of(log: Iterable[LoggedEvent], *types: str) -> list[str]:
 async def read_external_state(stack: Stack) -> StoredState:
     """Read the writes in the feed of an external system. Raises CannotCheck.
 
-    `orders` stays empty: an external system may send objects keyed by id, which have no order.
+    `ordered_lists` stays empty: an external system may send objects by id, which have no order.
     """
     stored = StoredState(feed_only=True)
     async for entry in _read_external_feed(stack):
@@ -219,8 +218,8 @@ async def _read_external_feed(stack: Stack) -> AsyncIterator[dict[str, Any]]:
         if not answer.ok:
             detail = answer.data.get("detail") if isinstance(answer.data, dict) else answer.data
             raise CannotCheck(
-                f"After the run, {stack.name} did not show its feed ({answer.error or detail}), so "
-                "what was lost can't be said. Its log is in the run's folder."
+                f"After the run, {stack.name} did not return its feed ({answer.error or detail}), "
+                "so lost writes cannot be counted. Its log is in the run's folder."
             )
         for entry in answer.data:
             yield entry

@@ -21,7 +21,7 @@ from typing import Any
 
 from lab.cluster.errors import LabCannotRun
 from lab.experiment import differences as noise
-from lab.experiment.differences import compare_latencies
+from lab.experiment.differences import compare_medians
 from lab.experiment.evaluate import judge_expectations, judge_predictions, validity_problems
 from lab.experiment.lag import write_lag
 from lab.experiment.pooling import RunOutcome, merge_loads, pool_runs
@@ -36,8 +36,8 @@ from lab.scenarios.scenario import Scenario
 
 @dataclass
 class Run:
-    """One run of one scenario, in its own folder. `in_reverse`: isolated variants run from the last
-    to the first."""
+    """One run of one scenario, in its own folder. `reverse`: isolated variants run from the last to
+    the first."""
 
     scenario: Scenario
     folder: Path
@@ -75,7 +75,7 @@ class Run:
             noise_floor=floor,
             timeline=self.scenario.timeline().to_result(list(self.scenario.variants)),
         )
-        result.differences = compare_latencies(
+        result.differences = compare_medians(
             [samples], list(self.scenario.variants), self.scenario.reported_phases(), floor
         )
         exits = [death for trial in trials for death in trial.unexpected_exits]

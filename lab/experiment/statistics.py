@@ -105,12 +105,43 @@ def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
     ]
 
 
+def median_interval(values: Sequence[float], confidence: float) -> tuple[float, float] | None:
+    """The confidence interval of a median, from its order statistics; None if there are too few.
+
+    It makes no assumption about the distribution (H. A. David and H. N. Nagaraja, *Order
+    Statistics*, 2003, chapter 7.1): the k-th smallest of n values lies above the median with the
+    probability that fewer than k of n fair coins show heads.
+    """
+    ordered, count = sorted(values), len(values)
+    tail, rank = 0.5**count, 0
+    cumulated = tail
+    while 2 * cumulated <= 1 - confidence:
+        rank += 1
+        tail *= (count - rank + 1) / rank
+        cumulated += tail
+    return (ordered[rank - 1], ordered[count - rank]) if rank else None
+
+
+def ratio_of_few(
+    first: Sequence[float], other: Sequence[float], confidence: float
+) -> tuple[float, float] | None:
+    """The interval of the ratio of two medians from a few values each; None if there are too few.
+
+    Each median is inside its own interval with half of the allowed error, so both are at once.
+    """
+    both = [median_interval(values, (1 + confidence) / 2) for values in (first, other)]
+    if both[0] is None or both[1] is None or both[0][0] <= 0:
+        return None
+    (first_low, first_high), (other_low, other_high) = both[0], both[1]
+    return other_low / first_high, other_high / first_low
+
+
 def students_t(confidence: float, degrees_of_freedom: int) -> float:
     """The t for which Student's t lies between -t and t with the probability `confidence`.
 
-    `freedom`: degrees of freedom; below 1 the result is infinite. Found by bisection on the closed
-    form (Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, formulas 26.7.3 and
-    26.7.4).
+    Below one degree of freedom the result is infinite. Found by bisection on the
+    closed form (Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, formulas 26.7.3
+    and 26.7.4).
     """
     if degrees_of_freedom < 1:
         return math.inf

@@ -160,8 +160,8 @@ class LoadPhase:
             await asyncio.gather(*background, return_exceptions=True)
         if status != 0:
             raise LabCannotRun(
-                f"The load generator ended with exit status {status}; "
-                f"{self.folder / 'load.log'} has its last words."
+                f"The load generator exited with status {status}. "
+                f"The end of {self.folder / 'load.log'} says why."
             )
         return LoadOutcome(injections, observations, newcomers, lag_sampler)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Literal
 
-from lab.experiment.differences import MIN_ANSWERS
+from lab.experiment.differences import MIN_FEW_ANSWERS
 from lab.report import formatting
 from lab.report.blocks import Block, Cell, Column, Line, Style, Table
 from lab.results.paths import lookup
@@ -187,13 +187,13 @@ def differences(result: RunResult) -> Iterator[Block]:
     """The ratios of each variant's p50 to the first one's with their intervals; the noise floor."""
     if result.noise_floor is None or len(result.variants) < 2:
         return
-    found = [one for one in result.differences if one.figure == "latency"]
+    found = [difference for difference in result.differences if difference.figure == "latency"]
     if found:
         yield _difference_table(result, found)
         note = "The ratio lies between the two, for all lines together at 95 %. -: none shown."
     else:
         note = (
-            f"Nothing can be compared with {result.variants[0].name}: that takes {MIN_ANSWERS} "
+            f"Nothing can be compared with {result.variants[0].name}: that takes {MIN_FEW_ANSWERS} "
             "good answers of both in a phase."
         )
     yield Line(f"{note} {_noise_sentence(result.noise_floor)}", "soft")

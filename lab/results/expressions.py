@@ -4,8 +4,8 @@
     async-bus.data.lost == 0 and async-bus.recovery_seconds <= 2
 
 The language has paths, numbers, `+ - * /`, comparisons, `and or not`, `min max abs` and the oracles
-(`oracles.py`). Python's own parser reads an expression; `Walk` then refuses every kind of node that
-is not listed. An expression can only calculate, so a scenario file from anyone is safe to run.
+(`oracles.py`). Python's own parser reads an expression; `Evaluator` then refuses every kind of node
+that is not listed. An expression can only calculate, so a scenario file from anyone is safe to run.
 
 Names contain hyphens, so a minus needs spaces around it. A path without a value (nothing was sent
 or shown) makes its comparison neither true nor false: what was not measured is not refuted.
@@ -66,7 +66,7 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
         token = _TOKEN.match(text, position)
         if token is None:
             raise ExpressionError(
-                f"{text[position:].strip()[:20]!r} can't be read here. Known are paths, numbers, "
+                f"{text[position:].strip()[:20]!r} cannot be read here. Expected: paths, numbers, "
                 "+ - * / ( ), comparisons, and, or, not, min, max, abs."
             )
         word = token["name"]
@@ -79,8 +79,8 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
         tree = ast.parse(" ".join(source), mode="eval").body
     except (SyntaxError, MemoryError, RecursionError):
         raise ExpressionError(
-            f"{text.strip()!r} is no whole comparison. "
-            "One looks like: sync-chain.during.read_feed.success <= 0.2"
+            f"{text.strip()!r} is not a complete comparison. "
+            "Example: sync-chain.during.read_feed.success <= 0.2"
         ) from None
     return tree, {name: path for path, name in names.items()}
 
@@ -114,8 +114,8 @@ class Evaluator:
                 ]
                 return False if False in pairs else (None if None in pairs else True)
         raise ExpressionError(
-            f"{ast.unparse(node)!r} is a figure, and nothing that can be true or false. "
-            "Compare it: with <=, >=, ==, != < or >."
+            f"{ast.unparse(node)!r} is a figure, so it is neither true nor false. "
+            "Compare it with <=, >=, ==, != < or >."
         )
 
     def number(self, node: ast.expr) -> float | None:
@@ -147,7 +147,7 @@ class Evaluator:
                     self.oracle_error = str(error)
                     return None
         raise ExpressionError(
-            f"{ast.unparse(node)!r} is not a figure, so it can't be reckoned with."
+            f"{ast.unparse(node)!r} is not a figure, so nothing can be calculated from it."
         )
 
     def describe(self, node: ast.expr) -> tuple[float | None, str]:
@@ -175,7 +175,7 @@ class Evaluator:
                 if len(sides) == 2 and blank == 0 and isinstance(others[0], ast.BinOp | ast.Call):
                     texts.append(f"(= {format_value(self.number(others[0]))})")
                 return self.number(sides[blank]), " ".join(texts).removeprefix("… ")
-        raise ExpressionError(f"{ast.unparse(node)!r} is nothing that can be true or false.")
+        raise ExpressionError(f"{ast.unparse(node)!r} is neither true nor false.")
 
     def _with_values(self, node: ast.expr) -> str:
         figures = {name: format_value(value) for name, value in self._values.items()}
@@ -183,7 +183,7 @@ class Evaluator:
 
 
 def _wrong_arity(function: str, count: int) -> str | None:
-    """The arguments that a function takes, in words; None if `given` is a right number of them."""
+    """The arguments that a function takes, in words; None if `count` is a right number of them."""
     if function in ("min", "max", "abs"):
         wrong, arity = (
             (count != 1, "one figure") if function == "abs" else (count < 2, _TWO_OR_MORE)
@@ -201,7 +201,7 @@ _TWO_OR_MORE = "two figures or more"
 
 def _check_operator(sign: ast.cmpop) -> ast.cmpop:
     if type(sign) not in _COMPARISONS:
-        raise ExpressionError("compares with a word; known are <= >= == != < >.")
+        raise ExpressionError("compares with a word. Use one of <= >= == != < >.")
     return sign
 
 

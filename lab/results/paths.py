@@ -153,7 +153,7 @@ def check_figure_path(
 
 
 def lookup(path: str, result: RunResult) -> float | None:
-    """The figure at a path that `known_path` accepts; None when it was not measured.
+    """The figure at a path that `check_figure_path` accepts; None when it was not measured.
 
     If a fault acted and the variant did not recover while it was observed, `recovery_seconds` is
     infinite: that it did not recover is a measurement.

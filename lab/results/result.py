@@ -177,10 +177,6 @@ class NoiseFloor(ResultModel):
     runs: int = 0
     newest: str | None = None
 
-    def is_exceeded_by(self, ratio: float) -> bool:
-        """Whether a ratio, above or below 1, is further from 1 than the noise floor."""
-        return max(ratio, 1 / ratio) - 1 > self.share
-
 
 class Difference(ResultModel):
     """The ratio of the median latency in `variant` to that in `against`; good answers only.
@@ -424,14 +420,16 @@ class VariantResult(ResultModel):
     database_owners: dict[str, str] = Field(default={}, description="by file: as the file says")
     reached_in: list[ForeignOpenResult] = []
     asked: dict[str, list[str]] = Field(
-        default={}, description="by service: whom it asked, as seen"
+        default={}, description="by service: the services it called, from its spans"
     )
-    on_the_bus: list[str] = Field(default=[], description="services that were seen to tell or hear")
+    on_the_bus: list[str] = Field(
+        default=[], description="services that published or consumed events"
+    )
     asks: dict[str, dict[str, dict[str, int]]] | None = Field(
-        default=None, description="by service, by whom it asked: what became of its questions"
+        default=None, description="by service and callee: the outcomes of its calls, as counts"
     )
     given_up: int | None = Field(
-        default=None, description="requests that were not begun, for nobody waited any more"
+        default=None, description="requests not begun, because their deadline was over"
     )
     stuck: dict[str, str] | None = Field(
         default=None, description="by service: the event it could not get past, in the end"

@@ -268,5 +268,5 @@ async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
 
 @pytest.mark.parametrize("refuses", [*SERVICES, BUS])
 async def test_a_service_that_hides_its_writes_is_named(refuses: str) -> None:
-    with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not show what it holds"):
+    with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not return its data"):
         await read_stored_state(cast(Stack, FakeStack(3, refuses)))

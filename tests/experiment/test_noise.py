@@ -101,9 +101,3 @@ def test_the_twins_are_as_far_apart_as_their_worst_endpoint() -> None:
 def test_without_twins_nothing_is_measured() -> None:
     assert differences.median_gap([sample(differences.TWINS[0], "read_feed", 10)] * 90) is None
     assert differences.median_gap([]) is None
-
-
-def test_a_ratio_passes_the_floor_on_either_side() -> None:
-    for ratio in (0.8, 1.3):
-        assert NoiseFloor(share=0.2).is_exceeded_by(ratio)
-        assert not NoiseFloor(share=0.35).is_exceeded_by(ratio)

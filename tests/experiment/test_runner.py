@@ -169,7 +169,7 @@ def test_each_sample_leads_to_the_spans_of_its_request(folder: Path, run: RunRes
         ({"acknowledged": 0, "writes": 0}, ["not one write was acknowledged"]),
         ({"acknowledged": 0, "mix": "read_feed = 1"}, []),
         ({"acknowledged": 0, "mix": "read_feed = 1, create_post = 0"}, []),
-        ({"died": True}, ["sync-chain.posts ended though nobody told it to (status -9): bye"]),
+        ({"died": True}, ["sync-chain.posts exited unexpectedly (status -9): bye"]),
     ],
     ids=str,
 )
@@ -221,8 +221,8 @@ async def test_a_service_that_ends_by_itself_makes_no_result(
     result = await Run(one, tmp_path / "run")()
     assert (result.valid, result.exit_code) == (False, 3)
     text = " ".join(result.problems)
-    assert "sync-chain.query ended though nobody told it to (status -9)" in text
-    assert "After the run, sync-chain's query did not show what it holds" in text
+    assert "sync-chain.query exited unexpectedly (status -9)" in text
+    assert "After the run, sync-chain's query did not return its data" in text
     chain, bus = result.variants
     assert chain.data is None
     assert bus.data is not None

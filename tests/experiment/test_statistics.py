@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from lab.experiment import statistics
-from lab.experiment.differences import MIN_ANSWERS, compare_latencies
+from lab.experiment.differences import MIN_ANSWERS, compare_medians
 from lab.experiment.statistics import (
     Estimate,
     median,
+    median_interval,
     ratio_of_runs,
     ratios_of_requests,
     students_t,
@@ -64,7 +65,7 @@ def run_samples(
 
 def compare_runs(*runs: list[Sample], floor: NoiseFloor = NONE) -> list[Difference]:
     names = ("sync-chain", "other")
-    return compare_latencies(runs, names, ("before", "during", "after"), floor)
+    return compare_medians(runs, names, ("before", "during", "after"), floor)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,37 @@ def test_below_the_noise_floor_no_difference_is_claimed() -> None:
 
 
 def test_a_line_for_too_few_answers_is_not_there() -> None:
-    assert compare_runs(run_samples(1, count=MIN_ANSWERS - 1)) == []
+    assert compare_runs(run_samples(1, count=5)) == []
+
+
+def test_a_dozen_answers_show_a_hundredfold_difference() -> None:
+    found = compare_runs(run_samples(1, times=0.01, count=12))
+    assert {one.verdict for one in found} == {"faster"}
+    assert {one.verdict for one in compare_runs(run_samples(1, times=0.9, count=12))} == {
+        "no difference shown"
+    }
+
+
+def test_the_interval_of_a_median_holds_for_any_distribution() -> None:
+    random, outside = Random(5), 0
+    for _ in range(400):
+        values = [random.choice((1.0, 250.0)) + random.random() for _ in range(15)]
+        interval = median_interval(values, 0.95)
+        assert interval is not None
+        outside += not interval[0] <= 2.0 <= interval[1] and not interval[0] <= 250 <= interval[1]
+    assert outside <= 20
+    assert median_interval([1, 2, 3], 0.95) is None
+    assert median_interval([3, 1, 2, 5, 4, 6], 0.95) == (1, 6)
+
+
+def test_visible_times_are_compared_too() -> None:
+    samples = [
+        Sample(name, "during", "create_post", place, 0.1, 3.0, 201, ok=True, visible_ms=visible)
+        for place in range(30)
+        for name, visible in (("sync-chain", 2_000.0 + place), ("other", 10.0 + place % 3))
+    ]
+    by_figure = {one.figure: one.verdict for one in compare_runs(samples)}
+    assert by_figure == {"latency": "no difference shown", "visible": "faster"}
     assert len(compare_runs(run_samples(1, count=MIN_ANSWERS))) == 6
 
 

@@ -66,7 +66,7 @@ def test_the_noise_floor_is_printed_under_the_table() -> None:
 def test_without_anything_to_compare_there_is_a_sentence_or_nothing() -> None:
     result = result_with_differences()
     result.differences = []
-    assert "Nothing can be compared with sync-chain: that takes 20" in flat(rendered_text(result))
+    assert "Nothing can be compared with sync-chain: that takes 6" in flat(rendered_text(result))
     older = flat(rendered_text(make_result()))  # saved before there were intervals
     assert "times as long" not in older
     assert "oise floor" not in older

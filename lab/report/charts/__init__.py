@@ -30,4 +30,4 @@ def charts(result: RunResult, data: ChartData = NO_DATA) -> list[Chart]:
         lag(result, data),
         predicted_measured(result),
     )
-    return [one for one in candidates if one]
+    return [candidate for candidate in candidates if candidate]

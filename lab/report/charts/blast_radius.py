@@ -25,7 +25,7 @@ def blast_radius(result: RunResult) -> Chart | None:
     cell_width = min(
         74.0, (744.0 - _LEFT - 14 * len(result.variants)) / (len(columns) * len(result.variants))
     )
-    fault_phases = {of for variant in result.variants for of in _fault_phases(variant)}
+    fault_phases = {phase for variant in result.variants for phase in _fault_phases(variant)}
     parts, y = [], 64.0
     for number, (variant, style) in enumerate(
         zip(result.variants, series_styles(result.variants), strict=True)
@@ -88,9 +88,9 @@ def _describe(result: RunResult, phases: Sequence[str], columns: Sequence[str]) 
         for phase in phases:
             figures = variant.phases.get(phase)
             failing = [
-                f"{_COLUMN_NAMES[name]} {formatting.success(of.success)}"
+                f"{_COLUMN_NAMES[name]} {formatting.success(endpoint.success)}"
                 for name in columns
-                if figures and (of := figures.endpoints.get(name)) and of.failed
+                if figures and (endpoint := figures.endpoints.get(name)) and endpoint.failed
             ]
             if failing:
                 sentences.append(f"{variant.name}, {phase}: {', '.join(failing)}.")

@@ -41,12 +41,12 @@ class ChartData:
         readings: list[LagReading] = []
         problems: list[str] = []
         folders = list(_run_folders(result, folder))
-        for one in folders:
+        for run_folder in folders:
             try:
-                found = read_samples(one / "samples.csv")
+                found = read_samples(run_folder / "samples.csv")
                 samples += [sample for sample in found if sample.phase != WARM_UP]
             except (OSError, ValueError) as error:
-                problems.append(f"There are no charts over time of {one.name}: {error}")
+                problems.append(f"There are no charts over time of {run_folder.name}: {error}")
         try:
             readings += read_lag(folders[0] / "lag.csv") if folders else []
         except (OSError, ValueError) as error:
@@ -59,18 +59,18 @@ def _run_folders(result: RunResult, folder: Path) -> Iterator[Path]:
     if result.repeats == 1:
         yield folder
         return
-    counted = [one for one in result.runs if one.valid] or result.runs
-    for one in counted:
+    counted = [run for run in result.runs if run.valid] or result.runs
+    for run in counted:
         # The name comes from an untrusted file: it must not lead out of the folder.
-        if one.folder == Path(one.folder).name and (folder / one.folder).is_dir():
-            yield folder / one.folder
+        if run.folder == Path(run.folder).name and (folder / run.folder).is_dir():
+            yield folder / run.folder
 
 
 @dataclass(frozen=True)
 class TimeAxis:
     """The time axis of a chart: stages, fault windows, and bins that never span two stages.
 
-    All times are seconds from the start of the first stage, except `zero_s`: that start, in seconds
+    All times are seconds from the start of the first stage; `origin_s` is that start, in seconds
     from the start of the run.
     """
 
@@ -91,7 +91,7 @@ class TimeAxis:
         """The samples of each bin, by intended send time; later samples go into the last bin."""
         bins: list[list[Sample]] = [[] for _ in self.edges[1:]]
         at = 0
-        for sample in sorted(samples, key=lambda one: one.intended_s):
+        for sample in sorted(samples, key=lambda sample: sample.intended_s):
             while at < len(bins) - 1 and self.position(sample) >= self.edges[at + 1]:
                 at += 1
             bins[at].append(sample)
@@ -141,9 +141,9 @@ def endpoints(result: RunResult) -> tuple[str, ...]:
     """The endpoints that received requests, in the order of the tables."""
     sent = {
         name
-        for one in result.variants
-        for of in one.phases.values()
-        for name, figures in of.endpoints.items()
+        for variant in result.variants
+        for phase in variant.phases.values()
+        for name, figures in phase.endpoints.items()
         if figures.sent
     }
     return tuple(name for name in (*ENDPOINTS, *FOLLOW_UPS) if name in sent)

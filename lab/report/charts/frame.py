@@ -130,8 +130,8 @@ def legend_height(styles: Sequence[SeriesStyle]) -> float:
 def _legend_positions(styles: Sequence[SeriesStyle]) -> list[tuple[float, int]]:
     positions: list[tuple[float, int]] = []
     x, row = LEFT, 0
-    for hand in styles:
-        entry_width = _SYMBOL_WIDTH + text_width(plain(hand.variant, 24)) + 22
+    for style in styles:
+        entry_width = _SYMBOL_WIDTH + text_width(plain(style.variant, 24)) + 22
         if x + entry_width > RIGHT and x > LEFT:
             x, row = LEFT, row + 1
         positions.append((x, row))
@@ -152,7 +152,7 @@ def area_symbol(style: SeriesStyle, x: float, y: float) -> str:
 
 
 def legend_entry(x: float, y: float, symbol: str, text: str) -> str:
-    """An extra legend entry that ends at `x`: `drawn`, centred on (0, 0), and `text`."""
+    """An extra legend entry that ends at `x`: `symbol`, centred on (0, 0), and `text`."""
     transform = f"translate({coordinate(x - text_width(text, small=True) - 14)} {coordinate(y)})"
     return element("g", {"transform": transform}, symbol) + label(
         x, y + 4, text, "soft small", "end"

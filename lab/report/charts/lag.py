@@ -1,4 +1,4 @@
-"""Chart of consumer lag over time: how far each consumer was behind the bus's head.
+"""Chart of consumer lag over time: the events between the end of the log and its offset.
 
 While lag grows, requests still succeed; only the lag shows that the copies become stale.
 """
@@ -24,25 +24,25 @@ def lagging_consumers(result: RunResult, data: ChartData) -> list[str]:
 
     If there are none: those that an expectation is about.
     """
-    consumers = {one.service for one in data.readings}
-    lagging = {one.service for one in data.readings if one.lag >= LAG_THRESHOLD} or {
+    consumers = {reading.service for reading in data.readings}
+    lagging = {reading.service for reading in data.readings if reading.lag >= LAG_THRESHOLD} or {
         name
         for name in consumers
-        if any(f".lag.{name}." in one.that for one in result.expectations)
+        if any(f".lag.{name}." in expectation.that for expectation in result.expectations)
     }
     return sorted(lagging)
 
 
 def lag(result: RunResult, data: ChartData) -> Chart | None:
-    """A panel for each consumer of `fell_behind`, a line for each variant; None without any."""
+    """A panel for each of the `lagging_consumers`, a line for each variant; None without any."""
     axis = time_axis(result, data)
     consumers = lagging_consumers(result, data)
     if axis is None or not consumers:
         return None
     styles = [
-        hand
-        for hand in series_styles(result.variants)
-        if any(one.variant == hand.variant for one in data.readings)
+        style
+        for style in series_styles(result.variants)
+        if any(reading.variant == style.variant for reading in data.readings)
     ]
     x = Scale(0.0, axis.end_s, LEFT, RIGHT)
     parts = [frame.legend(styles, 18, frame.line_symbol)]
@@ -51,12 +51,14 @@ def lag(result: RunResult, data: ChartData) -> Chart | None:
     parts.append(names)
     y += label_height + 22
     for service in consumers:
-        service_readings = [one for one in data.readings if one.service == service]
-        panel = Panel(x, linear((float(one.lag) for one in service_readings), y + _PANEL_HEIGHT, y))
-        parts.append(frame.fault_windows(panel, axis, [hand.variant for hand in styles]))
-        parts.append(frame.grid(panel, service, "events behind the bus's head"))
+        service_readings = [reading for reading in data.readings if reading.service == service]
+        panel = Panel(
+            x, linear((float(reading.lag) for reading in service_readings), y + _PANEL_HEIGHT, y)
+        )
+        parts.append(frame.fault_windows(panel, axis, [style.variant for style in styles]))
+        parts.append(frame.grid(panel, service, "events"))
         parts.append(label(RIGHT, y - 7, _drain_summary(result, service), "small", "end", limit=84))
-        parts += [_curve(panel, axis, hand, service_readings) for hand in styles]
+        parts += [_curve(panel, axis, style, service_readings) for style in styles]
         y += _PANEL_HEIGHT + 36
     parts.append(frame.draw_time_axis(panel))
     return Chart(
@@ -65,12 +67,14 @@ def lag(result: RunResult, data: ChartData) -> Chart | None:
 
 
 def _curve(panel: Panel, axis: TimeAxis, style: SeriesStyle, readings: list[LagReading]) -> str:
-    variant_readings = [one for one in readings if one.variant == style.variant]
-    variant_readings = [one for one in variant_readings if 0 <= one.t - axis.origin_s <= axis.end_s]
+    variant_readings = [reading for reading in readings if reading.variant == style.variant]
+    variant_readings = [
+        reading for reading in variant_readings if 0 <= reading.t - axis.origin_s <= axis.end_s
+    ]
     # The first and the last of several equal readings are enough to draw the line.
-    runs = [list(same) for _, same in groupby(variant_readings, key=lambda one: one.lag)]
+    runs = [list(same) for _, same in groupby(variant_readings, key=lambda reading: reading.lag)]
     ends = [one for run in runs for one in (run[:1] if len(run) == 1 else (run[0], run[-1]))]
-    points = [panel.point(one.t - axis.origin_s, one.lag) for one in ends]
+    points = [panel.point(reading.t - axis.origin_s, reading.lag) for reading in ends]
     top = min(points, key=lambda point: point[1], default=None)
     return line(points, style.css_class("line")) + markers(
         [top] if top else [], style.shape, style.css_class("dot")
@@ -84,16 +88,20 @@ def _drain_summary(result: RunResult, service: str) -> str:
         lag_result = variant.lag.get(service)
         if lag_result and lag_result.max >= LAG_THRESHOLD:
             drain_s = lag_result.drained_seconds
-            level = "" if drain_s is None else f", level after {formatting.seconds(drain_s)}"
+            level = "" if drain_s is None else f", drained after {formatting.seconds(drain_s)}"
             clauses.append(f"{variant.name}: {lag_result.max} at most{level}")
     return "; ".join(clauses)
 
 
 def _describe(result: RunResult) -> str:
     sentences = [
-        f"{variant.name}, {service}: at most {of.max} events behind"
-        + (f", level again after {of.drained_seconds:.1f} s." if of.drained_seconds else ".")
+        f"{variant.name}, {service}: at most {lag_result.max} events behind"
+        + (
+            f", drained after {lag_result.drained_seconds:.1f} s."
+            if lag_result.drained_seconds
+            else "."
+        )
         for variant in result.variants
-        for service, of in variant.lag.items()
+        for service, lag_result in variant.lag.items()
     ]
-    return " ".join(["Events told on the bus and not yet heard, over time.", *sentences])
+    return " ".join(["Events published and not yet consumed, over time.", *sentences])

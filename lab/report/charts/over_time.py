@@ -27,10 +27,12 @@ _STRIP_HEIGHT = 20.0
 def latency(result: RunResult, data: ChartData) -> Chart | None:
     """A panel for each endpoint, a line for each variant; None without answers.
 
-    Single answers are drawn for at most `_MOST_POINTS` answers and three variants.
+    Single answers are drawn for at most `_MAX_POINTS` answers and three variants.
     """
     axis = time_axis(result, data)
-    answered = [one for one in data.samples if one.latency_ms is not None and one.latency_ms > 0]
+    answered = [
+        sample for sample in data.samples if sample.latency_ms is not None and sample.latency_ms > 0
+    ]
     if axis is None or not answered:
         return None
     styles = series_styles(result.variants)
@@ -38,7 +40,7 @@ def latency(result: RunResult, data: ChartData) -> Chart | None:
     x = Scale(0.0, axis.end_s, LEFT, RIGHT)
     y = 16.0 + frame.legend_height(styles)
     parts = [frame.legend(styles, 18, frame.line_symbol)]
-    if with_points and any(not one.ok for one in answered):
+    if with_points and any(not sample.ok for sample in answered):
         parts.append(
             frame.legend_entry(
                 RIGHT,
@@ -51,16 +53,18 @@ def latency(result: RunResult, data: ChartData) -> Chart | None:
     parts.append(names)
     y += label_height + 22
     for endpoint in endpoints(result):
-        endpoint_samples = [one for one in answered if one.endpoint == endpoint]
+        endpoint_samples = [sample for sample in answered if sample.endpoint == endpoint]
         if not endpoint_samples:
             continue
         scale = logarithmic(
-            (one.latency_ms or 0.0 for one in endpoint_samples), y + _PANEL_HEIGHT, y
+            (sample.latency_ms or 0.0 for sample in endpoint_samples), y + _PANEL_HEIGHT, y
         )
         panel = Panel(x, scale)
         parts += [frame.fault_windows(panel, axis), frame.grid(panel, endpoint, "ms, log scale")]
         for style in styles:
-            variant_samples = [one for one in endpoint_samples if one.variant == style.variant]
+            variant_samples = [
+                sample for sample in endpoint_samples if sample.variant == style.variant
+            ]
             parts.append(_median_line(panel, axis, style, variant_samples, with_points))
         y += _PANEL_HEIGHT + _PANEL_GAP
     parts.append(frame.draw_time_axis(panel))
@@ -80,22 +84,22 @@ def _median_line(
     if with_points:
         for ok, shape, kind in ((True, style.shape, "faint"), (False, CROSS_SHAPE, "cross")):
             points = [
-                panel.point(axis.position(one), one.latency_ms or 0.0)
-                for one in samples
-                if one.ok is ok
+                panel.point(axis.position(sample), sample.latency_ms or 0.0)
+                for sample in samples
+                if sample.ok is ok
             ]
             parts.append(markers(points, shape, style.css_class(kind)))
     medians: list[tuple[float, float] | None] = []
     stage_starts = {stage.from_s for stage in axis.stages}
     for number, bin_samples in enumerate(axis.bin_samples(samples)):
-        value = percentile([one.latency_ms or 0.0 for one in bin_samples if one.ok], 50)
-        if any(abs(axis.edges[number] - one) < 1e-6 for one in stage_starts):
+        value = percentile([sample.latency_ms or 0.0 for sample in bin_samples if sample.ok], 50)
+        if any(abs(axis.edges[number] - start_s) < 1e-6 for start_s in stage_starts):
             medians.append(None)  # a line across a stage's edge would show a step as a slope
         medians.append(None if value is None else panel.point(axis.bin_middle(number), value))
     parts.append(line(medians, style.css_class("line")))
     neighbours = zip([None, *medians], medians, [*medians[1:], None], strict=False)
     isolated = [one for before, one, after in neighbours if one and not before and not after]
-    marked = isolated if with_points else [one for one in medians if one]
+    marked = isolated if with_points else [median for median in medians if median]
     parts.append(markers(marked, style.shape, style.css_class("dot")))
     return "".join(parts)
 
@@ -107,9 +111,9 @@ def _describe_latency(result: RunResult, axis: TimeAxis) -> str:
     sentences += [_describe_windows(axis)]
     for variant in result.variants:
         feeds = [
-            f"{phase} {formatting.ms(of.latency_ms.p50)} ms"
+            f"{phase} {formatting.ms(endpoint.latency_ms.p50)} ms"
             for phase, figures in variant.phases.items()
-            if (of := figures.endpoints.get("read_feed")) and of.ok
+            if (endpoint := figures.endpoints.get("read_feed")) and endpoint.ok
         ]
         if feeds:
             sentences.append(f"{variant.name}, read_feed, p50: {', '.join(feeds)}.")
@@ -118,8 +122,8 @@ def _describe_latency(result: RunResult, axis: TimeAxis) -> str:
 
 def _describe_windows(axis: TimeAxis) -> str:
     spans = [
-        f"{formatting.fault_window(one)} from {one.from_s:.1f} s to {one.until_s:.1f} s"
-        for one in axis.windows
+        f"{formatting.fault_window(window)} from {window.from_s:.1f} s to {window.until_s:.1f} s"
+        for window in axis.windows
     ]
     return f"{'; '.join(spans)}." if spans else "Nothing was broken."
 
@@ -127,7 +131,7 @@ def _describe_windows(axis: TimeAxis) -> str:
 def success(result: RunResult, data: ChartData) -> Chart | None:
     """A strip for each endpoint and variant: the share of good answers; None without requests."""
     axis = time_axis(result, data)
-    sent = [one for one in data.samples if not one.dropped]
+    sent = [sample for sample in data.samples if not sample.dropped]
     if axis is None or not sent:
         return None
     styles = series_styles(result.variants)
@@ -151,7 +155,9 @@ def success(result: RunResult, data: ChartData) -> Chart | None:
         y += 8
         for style in styles:
             variant_samples = [
-                one for one in sent if (one.variant, one.endpoint) == (style.variant, endpoint)
+                sample
+                for sample in sent
+                if (sample.variant, sample.endpoint) == (style.variant, endpoint)
             ]
             panel = Panel(x, Scale(0.0, 1.0, y + _STRIP_HEIGHT, y))
             parts.append(label(left - 8, y + 14, style.variant, "small", "end", limit=19))
@@ -180,7 +186,7 @@ def _strip(
             continue
         x = panel.x(axis.edges[number])
         width = panel.x(axis.edges[number + 1]) - x - 0.6
-        share = sum(one.ok for one in bin_samples) / len(bin_samples)
+        share = sum(sample.ok for sample in bin_samples) / len(bin_samples)
         top = panel.y(share)
         parts.append(rect(x, top, width, panel.y.start - top, style.css_class("fill")))
         if share < 1:
@@ -193,9 +199,9 @@ def _describe_success(result: RunResult, axis: TimeAxis) -> str:
     for variant in result.variants:
         for phase, figures in variant.phases.items():
             bad = [
-                f"{name} {formatting.success(of.success)}"
-                for name, of in figures.endpoints.items()
-                if of.failed
+                f"{name} {formatting.success(endpoint.success)}"
+                for name, endpoint in figures.endpoints.items()
+                if endpoint.failed
             ]
             if bad:
                 sentences.append(f"{variant.name}, {phase}: {', '.join(bad)}.")

@@ -24,10 +24,14 @@ def predicted_measured(result: RunResult) -> Chart | None:
 
     None for an invalid run, or without such predictions.
     """
-    rows = [one for one in result.predictions if _ratio(one) is not None] if result.valid else []
+    rows = (
+        [prediction for prediction in result.predictions if _ratio(prediction) is not None]
+        if result.valid
+        else []
+    )
     if not rows:
         return None
-    farthest = max(max(ratio, 1 / ratio) for one in rows if (ratio := _ratio(one)))
+    farthest = max(max(ratio, 1 / ratio) for row in rows if (ratio := _ratio(row)))
     max_ratio = min(_MAX_RATIO, max(1.3, farthest * 1.08))
     x = Scale(1 / max_ratio, max_ratio, _LEFT, _RIGHT, log=True)
     top = 34.0
@@ -103,7 +107,7 @@ def _ratio(prediction: Prediction) -> float | None:
 
 def _describe(rows: list[Prediction]) -> str:
     return " ".join(
-        f"{one.says}: predicted {format_value(one.predicted, formatting.NONE)}, "
-        f"measured {format_value(one.measured, formatting.NONE)}."
-        for one in rows
+        f"{row.says}: predicted {format_value(row.predicted, formatting.NONE)}, "
+        f"measured {format_value(row.measured, formatting.NONE)}."
+        for row in rows
     )

@@ -50,7 +50,10 @@ def quantiles(result: RunResult, data: ChartData) -> Chart | None:
     y += 18
     for endpoint in endpoints(result):
         latencies = [
-            one for (_, _, name), found in curves.items() if name == endpoint for one in found
+            dependency
+            for (_, _, name), found in curves.items()
+            if name == endpoint
+            for dependency in found
         ]
         if not latencies:
             continue
@@ -71,8 +74,8 @@ def quantiles(result: RunResult, data: ChartData) -> Chart | None:
             )
             parts.append(_quantile_axis(panel))
             parts += [
-                _curve(panel, hand, curves.get((hand.variant, phase, endpoint), ()))
-                for hand in styles
+                _curve(panel, style, curves.get((style.variant, phase, endpoint), ()))
+                for style in styles
             ]
         y += _PANEL_HEIGHT + 50
     parts.append(
@@ -121,8 +124,8 @@ def _describe(result: RunResult, phases: Sequence[str]) -> str:
     for variant in result.variants:
         for phase in phases:
             figures = variant.phases.get(phase)
-            of = figures.endpoints.get("read_feed") if figures else None
-            if of and of.ok:
-                p50, p95 = formatting.ms(of.latency_ms.p50), formatting.ms(of.latency_ms.p95)
+            feed = figures.endpoints.get("read_feed") if figures else None
+            if feed and feed.ok:
+                p50, p95 = formatting.ms(feed.latency_ms.p50), formatting.ms(feed.latency_ms.p95)
                 sentences.append(f"{variant.name}, {phase}, read_feed: p50 {p50} ms, p95 {p95} ms.")
     return " ".join(sentences)

@@ -22,8 +22,8 @@ WIDTH = 760
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart. `name`: for ids and file names; `says`: a description in words, for screen
-    readers; `body`: SVG; `height`: in the same units as WIDTH."""
+    """One chart. `name`: for ids and file names; `description`: in words, for screen readers;
+    `body`: SVG; `height`: in the same units as WIDTH."""
 
     name: str
     title: str
@@ -65,7 +65,7 @@ _HATCHES = (
 
 
 def element(name: str, attributes: Mapping[str, object], *children: str) -> str:
-    """One element. Escapes the attributes; `children` must be SVG or the output of `words`."""
+    """One element. Escapes the attributes; `children` must be SVG or escaped texts."""
     attribute_text = "".join(f' {key}="{escape(str(value))}"' for key, value in attributes.items())
     inner = "".join(children)
     return f"<{name}{attribute_text}>{inner}</{name}>" if inner else f"<{name}{attribute_text}/>"
@@ -84,7 +84,10 @@ def label(
     anchor: str = "start",
     limit: int | None = 80,
 ) -> str:
-    """A line of text. `kind`: soft | strong | small, or several; `anchor`: start | middle | end."""
+    """A line of text.
+
+    `css_class`: soft | strong | small, or several; `anchor`: start | middle | end.
+    """
     attributes: dict[str, object] = {"x": coordinate(x), "y": coordinate(y)}
     if css_class:
         attributes["class"] = css_class
@@ -158,7 +161,7 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self, target_count: int = 6) -> list[float]:
-        """Round values inside the scale, about `about` of them on a linear scale.
+        """Round values inside the scale, about `target_count` of them on a linear scale.
 
         On a logarithmic one: the decades, with 3, or 2 and 5, between them where they are few.
         """
@@ -167,7 +170,11 @@ class Scale:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         multiples = (1,) if len(decades) > 3 else (1, 3) if len(decades) > 2 else (1, 2, 5)
         candidates = (part * 10.0**decade for decade in decades for part in multiples)
-        return [one for one in candidates if self.low * 0.999 <= one <= self.high * 1.001]
+        return [
+            candidate
+            for candidate in candidates
+            if self.low * 0.999 <= candidate <= self.high * 1.001
+        ]
 
 
 def linear(values: Iterable[float], start: float, end: float) -> Scale:

@@ -90,8 +90,13 @@ def _figures(first: VariantResult, second: VariantResult) -> Table:
 
 def _verdicts(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
     """The expectations whose verdicts differ."""
-    expectations_b = {(each.says, each.that): each for each in run_b.expectations}
-    pairs = [(each, expectations_b.get((each.says, each.that))) for each in run_a.expectations]
+    expectations_b = {
+        (expectation.says, expectation.that): expectation for expectation in run_b.expectations
+    }
+    pairs = [
+        (expectation, expectations_b.get((expectation.says, expectation.that)))
+        for expectation in run_a.expectations
+    ]
     changed = [(a, b) for a, b in pairs if b and a.verdict != b.verdict]
     yield Text("\nWhat came out differently", "bold")
     if not changed:

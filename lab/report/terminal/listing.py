@@ -116,7 +116,7 @@ def show_claims(
     blocks: list[RenderableType] = []
     for claim in CLAIMS.values():
         blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
-        tested_by = [one for one in scenarios if claim.id in one.claims]
+        tested_by = [scenario for scenario in scenarios if claim.id in scenario.claims]
         if not tested_by:
             blocks.append(Text("    no run could refute it; see it done: lab design", "dim"))
         for scenario in tested_by:
@@ -127,7 +127,7 @@ def show_claims(
                 Padding(Text.assemble((scenario.name, "bold"), "  ", verdict), (0, 0, 0, 4))
             )
         blocks.append(Text())
-    if others := [one.name for one in scenarios if not one.claims]:
+    if others := [scenario.name for scenario in scenarios if not scenario.claims]:
         blocks.append(
             Text("These bear on none of them, but on how to measure and what helps:", "dim")
         )
@@ -142,14 +142,17 @@ def _verdict(claim: str, runs: Sequence[RunResult], scenario: Scenario) -> Text:
     valid = [run for run in runs if run.valid]
     if not valid:
         return Text("no run of it was valid yet", "red")
-    judged = ([one for one in run.expectations if one.claim == claim] for run in valid)
+    judged = (
+        [expectation for expectation in run.expectations if expectation.claim == claim]
+        for run in valid
+    )
     expectations = next((found for found in judged if found), [])
     if not expectations:
         return Text("no run of it has judged this claim", "dim")
-    holding = [one for one in expectations if one.verdict == "holds"]
+    holding = [expectation for expectation in expectations if expectation.verdict == "holds"]
     sign, style = ("✓", "green") if len(holding) == len(expectations) else ("✗", "red")
     shown = (set(map(id, expectations)) - set(map(id, holding))) or set(map(id, expectations))
-    first = next(one for one in expectations if id(one) in shown)
+    first = next(expectation for expectation in expectations if id(expectation) in shown)
     measured = "not measured" if first.measured is None else f"{first.measured:.4g}"
     return Text.assemble(
         (f"{sign} {len(holding)} of {len(expectations)} hold", style),
@@ -190,11 +193,11 @@ def show_design(
 
     _print_heading(console, "3", "Dependencies, as observed in one run of each arrangement")
     for arrangement, found in dependencies.items():
-        asks = [one for one in found if one.how == "asks"]
-        hears = [one for one in found if one.how == "hears"]
+        asks = [dependency for dependency in found if dependency.how == "asks"]
+        hears = [dependency for dependency in found if dependency.how == "hears"]
         console.print(Text.assemble((arrangement, "bold"), f"  {_dependency_summary(asks, hears)}"))
-        for one in (*asks, *hears):
-            console.print(_dependency_line(one))
+        for dependency in (*asks, *hears):
+            console.print(_dependency_line(dependency))
 
     _print_heading(console, "4", "Goals: what is asked, and what is answered")
     table = _table("goal", "method and path", "body", "answer")
@@ -221,7 +224,7 @@ def _breakable_path(path: str) -> str:
 
 
 def _dependency_summary(calls: Sequence[Dependency], consumed: Sequence[Dependency]) -> str:
-    call_count = len({(one.service, one.other) for one in calls})
+    call_count = len({(call.service, call.other) for call in calls})
     if not call_count and not consumed:
         return "one process: nobody asks anybody over a wire"
     if not call_count:

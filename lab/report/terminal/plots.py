@@ -56,7 +56,7 @@ def latency_spread(
 ) -> Iterator[Text]:
     """A block for each endpoint; nothing if there are many phases or the terminal is narrow.
 
-    `signs`, `inks`: the sign and the colour of each variant.
+    `variant_signs`, `colours`: the sign and the colour of each variant.
     """
     columns = min(100, fmt.width) - _SPREAD_LEFT_WIDTH - _SPREAD_RIGHT_WIDTH
     phases = list(result.variants[0].phases) if result.variants else []
@@ -67,27 +67,30 @@ def latency_spread(
     yield Text("Spread: p50, p95 and max of the good answers, ms", "bold")
     for endpoint in endpoints(result):
         rows = [
-            (phase, number, of)
+            (phase, number, figures)
             for phase in phases
             for number, variant in enumerate(result.variants)
             if phase in variant.phases
-            if (of := variant.phases[phase].endpoints.get(endpoint)) and of.latency_ms.p50
+            if (figures := variant.phases[phase].endpoints.get(endpoint)) and figures.latency_ms.p50
         ]
-        x = logarithmic((time for _, _, of in rows for time in _latencies(of)), 0, columns - 1)
+        x = logarithmic(
+            (time for _, _, figures in rows for time in _latencies(figures)), 0, columns - 1
+        )
         yield Text()
         yield Text(endpoint, "bold")
         last_phase = ""
-        for phase, number, of in rows:
+        for phase, number, figures in rows:
             name = "" if phase == last_phase else fmt.plain(phase, _SPREAD_LEFT_WIDTH - 4)
             last_phase = phase
             line = Text(
-                _spread_line(of, x, columns, variant_signs[number], line_signs), colours[number]
+                _spread_line(figures, x, columns, variant_signs[number], line_signs),
+                colours[number],
             )
             yield Text.assemble(
                 f"{name:<{_SPREAD_LEFT_WIDTH - 2}}{variant_signs[number]} ",
                 line,
                 "  ",
-                _spread_figures(of),
+                _spread_figures(figures),
             )
         if rows:
             yield Text(f"{'':{_SPREAD_LEFT_WIDTH}}{_spread_axis(x, columns)}", "dim")
@@ -171,17 +174,19 @@ def _plot_lines(
     yield Text("Over time: p50 of the good answers, ms", "bold")
     yield Text(f"{'':{_LEFT_WIDTH}}{'   '.join(legend)}")
     for endpoint in endpoints(result):
-        samples = [one for one in data.samples if one.endpoint == endpoint and not one.dropped]
+        samples = [
+            sample for sample in data.samples if sample.endpoint == endpoint and not sample.dropped
+        ]
         yield Text()
         yield from _latency(names, axis, endpoint, samples, columns, fmt)
         yield from _success(names, axis, samples, columns, fmt)
     for service in lagging_consumers(result, data):
         yield Text()
         yield Text.assemble((service, "bold"), " behind the bus's head, events")
-        readings = [one for one in data.readings if one.service == service]
+        readings = [reading for reading in data.readings if reading.service == service]
         yield from _lag(names, axis, readings, columns, fmt)
     yield from _axis_lines(axis, columns, fmt)
-    if not all(one.ok for one in data.samples if not one.dropped):
+    if not all(sample.ok for sample in data.samples if not sample.dropped):
         all_sign, none_sign = _share_sign(1.0, fmt), _share_sign(0.0, fmt)
         yield Text(
             f"{'':{_LEFT_WIDTH}}good answers: {all_sign} all, {none_sign} none, blank: none due",
@@ -203,8 +208,11 @@ def _latency(
 ) -> Iterator[Text]:
     series: list[list[tuple[float, float]]] = []
     for name in names:
-        bins = axis.bin_samples([one for one in samples if one.variant == name])
-        medians = (percentile([s.latency_ms or 0.0 for s in one if s.ok], 50) for one in bins)
+        bins = axis.bin_samples([sample for sample in samples if sample.variant == name])
+        medians = (
+            percentile([s.latency_ms or 0.0 for s in bin_samples if s.ok], 50)
+            for bin_samples in bins
+        )
         series.append([(axis.bin_middle(at), ms) for at, ms in enumerate(medians) if ms])
     yield fmt.text(endpoint, "bold")
     if not any(series):
@@ -261,8 +269,8 @@ def _success(
 ) -> Iterator[Text]:
     """A line for each variant with failed requests."""
     for number, name in enumerate(names):
-        variant_samples = [one for one in samples if one.variant == name]
-        if all(one.ok for one in variant_samples):
+        variant_samples = [sample for sample in samples if sample.variant == name]
+        if all(sample.ok for sample in variant_samples):
             continue
         bins = axis.bin_samples(variant_samples)
         line = [" "] * columns
@@ -270,7 +278,7 @@ def _success(
             first = _column(axis.edges[at], axis, columns)
             last = _column(axis.edges[at + 1], axis, columns)
             if bin_samples:
-                share = sum(one.ok for one in bin_samples) / len(bin_samples)
+                share = sum(sample.ok for sample in bin_samples) / len(bin_samples)
                 line[first : max(last, first + 1)] = _share_sign(share, fmt) * max(1, last - first)
         head = f"{'good':>{_LEFT_WIDTH - 4}} {_variant_sign(number, fmt)} "
         yield Text.assemble(

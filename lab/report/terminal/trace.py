@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from lab.report import formatting as cells
+from lab.report import formatting
 from lab.report.formatting import TextFormat
 from lab.report.tracing.waterfall import RequestTrace, Span
 
@@ -41,7 +41,7 @@ _MIN_WAIT_MS = 1.0
 
 @dataclass(frozen=True)
 class _Axis:
-    """A time axis from 0 to `end_ms` milliseconds, `cells` characters wide."""
+    """A time axis from 0 to `end_ms` milliseconds, `width` characters wide."""
 
     end_ms: float
     width: int
@@ -50,8 +50,8 @@ class _Axis:
     def bar(self, from_ms: float, to_ms: float, idle_ms: float, published_ms: float | None) -> str:
         """A bar to the nearest half cell.
 
-        It begins with `idle_ms` of idle time; dots lead from `told_ms`, the time of the event, to
-        the bar.
+        It begins with `idle_ms` of idle time; dots lead from `published_ms`, the time of the event,
+        to the bar.
         """
         first = self._half_cell(from_ms)
         last = max(first + 1, self._half_cell(to_ms))
@@ -82,7 +82,7 @@ def show_traces(traces: Sequence[RequestTrace], console: Console) -> None:
     """Print the traces, one below the other."""
     fmt = TextFormat.for_console(console)
     width = min(max(_MIN_WIDTH, fmt.width - _LABEL_WIDTH - _FIGURES_WIDTH - 1), _MAX_WIDTH)
-    end_ms = max(story.total_ms for story in traces)
+    end_ms = max(trace.total_ms for trace in traces)
     axis = _Axis(end_ms, width, _ASCII if fmt.ascii_only else _BLOCKS)
     blocks: list[RenderableType] = []
     for trace in traces:
@@ -94,13 +94,13 @@ def _waterfall(trace: RequestTrace, axis: _Axis, fmt: TextFormat) -> Iterator[Re
     head = f"{trace.variant}: {trace.request}, {trace.outcome}"
     yield fmt.text(head, "bold", limit=fmt.width)
     yield fmt.text(f"{trace.reason}; trace {trace.trace_id}", "dim", limit=fmt.width)
-    scale = f"0{f'{cells.ms(axis.end_ms)} ms':>{axis.width - 1}}"
+    scale = f"0{f'{formatting.ms(axis.end_ms)} ms':>{axis.width - 1}}"
     yield Text(f"{'':{_LABEL_WIDTH}}{scale}{'at':>7}{'took':>7}", "dim")
     before_answer, consumed = _split_at_answer(trace.steps)
     for span in before_answer:
         yield _span_row(trace, span, span.depth, axis, fmt)
     yield _marker_row(_outcome_word(trace), trace.answered_ms, axis)
-    outermost = min((step.depth for step in consumed), default=0)
+    outermost = min((span.depth for span in consumed), default=0)
     for span in consumed:
         yield _span_row(trace, span, span.depth - outermost, axis, fmt)
     if trace.visible_ms is not None:
@@ -131,7 +131,7 @@ def _span_row(trace: RequestTrace, span: Span, depth: int, axis: _Axis, fmt: Tex
     return Text.assemble(
         (label.ljust(_LABEL_WIDTH), error_style),
         (bar, error_style or ("cyan" if span.kind == "consumer" else "blue")),
-        f"{cells.ms(at_ms):>7}{cells.ms(span.duration_ms):>7}",
+        f"{formatting.ms(at_ms):>7}{formatting.ms(span.duration_ms):>7}",
     )
 
 
@@ -155,32 +155,34 @@ def _label(span: Span) -> str:
 
 
 def _marker_row(label: str, at_ms: float, axis: _Axis) -> Text:
-    return Text(f"{label:{_LABEL_WIDTH}}{axis.marker_line(at_ms)}{cells.ms(at_ms):>7}", "bold")
+    return Text(f"{label:{_LABEL_WIDTH}}{axis.marker_line(at_ms)}{formatting.ms(at_ms):>7}", "bold")
 
 
 def _sentences(trace: RequestTrace, fmt: TextFormat) -> Iterator[Text]:
     before_answer, consumed = _split_at_answer(trace.steps)
-    server_spans = [step for step in before_answer if step.kind == "server"]
+    server_spans = [span for span in before_answer if span.kind == "server"]
     sentences = [
         *_wait_sentences(before_answer, server_spans),
         *_delay_sentences(trace, server_spans),
     ]
     first = server_spans[0] if server_spans else None
     if trace.steps[0].error and first and 200 <= first.attribute("status") < 300:
-        at = cells.ms(trace.offset_ms(first.end_s))
+        at = formatting.ms(trace.offset_ms(first.end_s))
         sentences.append(
-            f"The client had gone by then; {first.service} did it all the same, by {at} ms."
+            f"The client had given up by then; {first.service} still completed it, at {at} ms."
         )
     if consumed:
-        consumers = _join_names(dict.fromkeys(step.service for step in consumed))
-        last_ms = cells.ms(trace.offset_ms(max(step.end_s for step in consumed)))
+        consumers = _join_names(dict.fromkeys(span.service for span in consumed))
+        last_ms = formatting.ms(trace.offset_ms(max(span.end_s for span in consumed)))
         sentences.append(
-            f"Nobody waited for {consumers}: they heard of it, the last at {last_ms} ms."
+            f"Nobody waited for {consumers}: they consumed its events, the last at {last_ms} ms."
         )
     yield fmt.text(" ".join(sentences))
-    visible = "" if trace.visible_ms is None else f", visible after {cells.ms(trace.visible_ms)} ms"
+    visible = (
+        "" if trace.visible_ms is None else f", visible after {formatting.ms(trace.visible_ms)} ms"
+    )
     outcome = _outcome_word(trace).capitalize()
-    yield fmt.text(f"{outcome} after {cells.ms(trace.answered_ms)} ms{visible}.", "bold")
+    yield fmt.text(f"{outcome} after {formatting.ms(trace.answered_ms)} ms{visible}.", "bold")
 
 
 def _delay_sentences(trace: RequestTrace, server_spans: Sequence[Span]) -> Iterator[str]:
@@ -191,21 +193,21 @@ def _delay_sentences(trace: RequestTrace, server_spans: Sequence[Span]) -> Itera
             ("held_ms", "was held by a latency in"),
         ):
             if span.attribute(name) > max(_MIN_WAIT_MS, _MIN_WAIT_SHARE * trace.total_ms):
-                yield f"It {phrase} {span.service} for {cells.ms(span.attribute(name))} ms."
+                yield f"It {phrase} {span.service} for {formatting.ms(span.attribute(name))} ms."
 
 
 def _wait_sentences(before_answer: Sequence[Span], server_spans: Sequence[Span]) -> Iterator[str]:
     """Sentences: which service the client waited for, and which ones each caller waited for."""
     if not server_spans:
-        yield "The client waited, and no service wrote down that it had heard of it."
+        yield "The client waited, and no service recorded a span of it."
         return
     first = server_spans[0].service
     any_calls = False
     for caller in server_spans:
-        calls = [step for step in before_answer if step.callee and step.parent_id == caller.span_id]
+        calls = [span for span in before_answer if span.callee and span.parent_id == caller.span_id]
         if calls:
             callees = _join_names(
-                f"{step.callee} ({cells.ms(step.duration_ms)} ms)" for step in calls
+                f"{span.callee} ({formatting.ms(span.duration_ms)} ms)" for span in calls
             )
             begins = f"The client waited for {first}, and" if not any_calls else "And"
             any_calls = True
@@ -220,13 +222,13 @@ def _join_names(names: Iterable[str]) -> str:
 
 
 def _legend(axis: _Axis, traces: Sequence[RequestTrace]) -> Iterator[Text]:
-    spans = [step for story in traces for step in story.steps]
+    spans = [span for trace in traces for span in trace.steps]
     bar_legend = f"{axis.signs.full} at work, or waiting for those below"
     if any(
-        axis.signs.idle in axis.bar(0, step.duration_ms, _idle_ms(step), None) for step in spans
+        axis.signs.idle in axis.bar(0, span.duration_ms, _idle_ms(span), None) for span in spans
     ):
         bar_legend += f"   {axis.signs.idle} idle"
-    if any(step.published_s is not None for step in spans):
-        bar_legend += f"   {axis.signs.in_transit} told, and on its way"
+    if any(span.published_s is not None for span in spans):
+        bar_legend += f"   {axis.signs.in_transit} published, in transit"
     yield Text(bar_legend, "dim")
     yield Text("at: ms from the client's beginning; took: ms from there on", "dim")

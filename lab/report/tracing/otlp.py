@@ -26,9 +26,9 @@ def to_otlp(traces: Sequence[RequestTrace]) -> str:
     scope = {"name": _SCOPE, "version": lab_version()}
     resources = []
     for trace in traces:
-        for service in dict.fromkeys(step.service for step in trace.steps):
+        for service in dict.fromkeys(span.service for span in trace.steps):
             resource_attributes = {"service.name": service, "service.namespace": trace.variant}
-            spans = [_otlp_span(trace, step) for step in trace.steps if step.service == service]
+            spans = [_otlp_span(trace, span) for span in trace.steps if span.service == service]
             resources.append(
                 {
                     "resource": {"attributes": _key_values(resource_attributes.items())},

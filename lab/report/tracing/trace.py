@@ -46,7 +46,7 @@ _DECIDED_STATUSES = ("approved", "rejected")
 class _SentRequest:
     """One request as its client saw it.
 
-    Times are seconds of `perf_counter`; `begun_unix_s` is in seconds since 1970.
+    Times are seconds of `perf_counter`; `started_unix_s` is in seconds since 1970.
     """
 
     trace_id: str
@@ -65,7 +65,9 @@ class _SentRequest:
 
 
 async def trace_request(arrangement: str, request_name: str, folder: Path) -> RequestTrace:
-    """Start the arrangement, send requests `what` of REQUESTS, and return the median one's trace.
+    """Start the arrangement, send nine requests, and return the trace of the median one.
+
+    `request_name`: one of REQUESTS.
 
     Raises LabCannotRun if the arrangement does not start, or does not respond as expected.
     """
@@ -85,7 +87,9 @@ async def trace_request(arrangement: str, request_name: str, folder: Path) -> Re
             finally:
                 client.close()
     # All programs have exited by now, so all their spans are written.
-    median = sorted(sent, key=lambda each: each.visible_ms or each.answered_ms)[_SAMPLE_SIZE // 2]
+    median = sorted(sent, key=lambda sample: sample.visible_ms or sample.answered_ms)[
+        _SAMPLE_SIZE // 2
+    ]
     request = f"{endpoint.method} {endpoint.path}"
     root = client_span(median.trace_id, request, median.started_unix_s, median.answered_ms)
     return RequestTrace(
@@ -144,7 +148,7 @@ class _TracedClient:
     async def _wait_until_visible(self, written_id: str) -> float:
         """The time when the feed shows the post, or the comment with its verdict.
 
-        Raises LabCannotRun after `_PATIENCE_S`.
+        Raises LabCannotRun after `_TIMEOUT_S`.
         """
         deadline_s = perf_counter() + _TIMEOUT_S
         feed = ENDPOINTS["read_feed"]
@@ -193,7 +197,7 @@ class NoSuchTrace(ValueError):
 def slowest_traces(
     folder: Path, request_name: str, variants: Sequence[str] = ()
 ) -> list[RequestTrace]:
-    """The trace of the slowest request `what` of REQUESTS in each variant (default: all).
+    """The trace of the slowest request of this name in REQUESTS in each variant (default: all).
 
     If the run has a phase `during`, in which the faults act, only its requests count. A failed
     request counts with the time until its failure. Raises NoSuchTrace.
@@ -205,17 +209,17 @@ def slowest_traces(
         if variant not in known:
             raise NoSuchTrace(f"The run has no variant {variant!r}. {did_you_mean(variant, known)}")
         samples_sent = [
-            one
-            for one in samples
-            if (one.variant, one.endpoint) == (variant, REQUESTS[request_name])
-            and one.latency_ms is not None
-            and one.phase != WARM_UP
+            sample
+            for sample in samples
+            if (sample.variant, sample.endpoint) == (variant, REQUESTS[request_name])
+            and sample.latency_ms is not None
+            and sample.phase != WARM_UP
         ]
-        samples_with_fault = [one for one in samples_sent if one.phase == _FAULT_PHASE]
+        samples_with_fault = [sample for sample in samples_sent if sample.phase == _FAULT_PHASE]
         if not samples_sent:
             raise NoSuchTrace(f"The run sent no {REQUESTS[request_name]} to {variant}.")
         slowest_sample = max(
-            samples_with_fault or samples_sent, key=lambda each: each.latency_ms or 0.0
+            samples_with_fault or samples_sent, key=lambda sample: sample.latency_ms or 0.0
         )
         phase = f" of {_FAULT_PHASE}" if samples_with_fault else ""
         reason = f"the slowest of {len(samples_with_fault or samples_sent)}{phase}"
@@ -227,14 +231,18 @@ def trace_by_id(folder: Path, trace_id: str) -> list[RequestTrace]:
     """The trace with this id, from `samples.csv`. Raises NoSuchTrace if there is none."""
     samples, started_s = _load_run(folder)
     matches = [
-        one for one in samples if one.trace == trace_id.lower() and one.latency_ms is not None
+        sample
+        for sample in samples
+        if sample.trace == trace_id.lower() and sample.latency_ms is not None
     ]
     if not matches:
         raise NoSuchTrace(
             f"No request of this run has the trace id {trace_id!r}. The last column of "
             f"{folder / 'samples.csv'} has one for each request that was sent."
         )
-    return [_trace_of_sample(one, folder, started_s, f"phase {one.phase}") for one in matches]
+    return [
+        _trace_of_sample(sample, folder, started_s, f"phase {sample.phase}") for sample in matches
+    ]
 
 
 def _trace_of_sample(sample: Sample, folder: Path, started_s: float, reason: str) -> RequestTrace:
@@ -258,10 +266,10 @@ def _trace_of_sample(sample: Sample, folder: Path, started_s: float, reason: str
 def _load_run(folder: Path) -> tuple[list[Sample], float]:
     """The samples, and the start of the load in seconds since 1970. Raises NoSuchTrace."""
     if run_names := sorted(
-        one.name for one in folder.glob("[rv]*-*/") if (one / "load.json").exists()
+        run.name for run in folder.glob("[rv]*-*/") if (run / "load.json").exists()
     ):
         raise NoSuchTrace(
-            f"{folder} holds several runs, each with a beginning of its own. "
+            f"{folder} holds several runs, each with its own start. "
             f"Name one of them: {folder / run_names[0]}"
         )
     try:
@@ -270,10 +278,10 @@ def _load_run(folder: Path) -> tuple[list[Sample], float]:
     except OSError as error:
         raise NoSuchTrace(
             f"{folder} is no run's folder: {Path(error.filename).name}: {error.strerror}. "
-            "`lab run` names it when it is done."
+            "`lab run` prints the folder of a run when it ends."
         ) from None
     except (BadSamples, KeyError, ValueError, TypeError):
         raise NoSuchTrace(
-            f"{folder} was made by a lab that did not write trace ids down yet. Run it again."
+            f"{folder} is from a version of the lab that wrote no trace ids. Run it again."
         ) from None
     return samples, started_s

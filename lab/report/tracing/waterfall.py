@@ -25,8 +25,8 @@ class Span:
     """A span: work of one process on one request or event.
 
     `kind` is OpenTelemetry's: a client calls, a server responds, a consumer applies an event.
-    `at_s` and `told_s` (the time of the consumed event) are seconds since 1970. `depth` is the
-    number of ancestors; `whom` is the callee of a client; `failed` is the error, or "".
+    `start_s` and `published_s` (the time of the consumed event) are seconds since 1970. `depth` is
+    the number of ancestors; `callee` belongs to a client; `error` is "" without one.
     """
 
     span_id: str
@@ -49,7 +49,7 @@ class Span:
         return self.start_s + self.duration_ms / 1_000
 
     def attribute(self, name: str) -> float:
-        """A figure of `notes`; 0 if it is missing."""
+        """A figure of `attributes`; 0 if it is missing."""
         return float(self.attributes.get(name, 0.0))
 
 
@@ -58,7 +58,7 @@ class RequestTrace:
     """The trace of one request: spans with parents before children; `steps[0]` is the client's.
 
     `answered_ms` and `visible_ms` (until the feed showed the write; None for a read, or if it never
-    did) count from the start of the client's span. `why`: why this request was chosen.
+    did) count from the start of the client's span. `reason`: why this request was chosen.
     """
 
     variant: str
@@ -84,7 +84,7 @@ class RequestTrace:
     @property
     def total_ms(self) -> float:
         """The length of the trace: until the last span ends, or the write becomes visible."""
-        ends = (self.offset_ms(step.end_s) for step in self.steps)
+        ends = (self.offset_ms(span.end_s) for span in self.steps)
         return max(*ends, self.visible_ms or 0.0)
 
     def to_data(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class RequestTrace:
             "started_unix": self.start_s,
             "answered_ms": round(self.answered_ms, 3),
             "visible_ms": None if self.visible_ms is None else round(self.visible_ms, 3),
-            "spans": [self._span_data(step) for step in self.steps],
+            "spans": [self._span_data(span) for span in self.steps],
         }
 
     def _span_data(self, span: Span) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def join_spans(root: Span, records: Iterable[dict[str, Any]]) -> tuple[Span, ...
     for record in records:
         calls = _parse_calls(record)
         spans += [_parse_span(record), *calls]
-    by_id = {step.span_id: step for step in spans}
+    by_id = {span.span_id: span for span in spans}
     children: dict[str, list[Span]] = {}
     for span in spans[1:]:
         parent = _find_call(span, spans) or by_id.get(span.parent_id, root)
@@ -154,7 +154,7 @@ def _depth_first(span: Span, children: dict[str, list[Span]]) -> Iterable[Span]:
     """A span and its descendants: at each level first calls and servers, then consumers."""
     yield span
     for child in sorted(
-        children.get(span.span_id, ()), key=lambda one: (one.kind == "consumer", one.start_s)
+        children.get(span.span_id, ()), key=lambda span: (span.kind == "consumer", span.start_s)
     ):
         yield from _depth_first(replace(child, depth=span.depth + 1), children)
 
@@ -164,13 +164,13 @@ def _find_call(span: Span, spans: Sequence[Span]) -> Span | None:
     if span.kind != "server":
         return None
     calls = [
-        one
-        for one in spans
-        if one.kind == "client"
-        and (one.parent_id, one.callee) == (span.parent_id, span.service)
-        and one.start_s <= span.start_s
+        call
+        for call in spans
+        if call.kind == "client"
+        and (call.parent_id, call.callee) == (span.parent_id, span.service)
+        and call.start_s <= span.start_s
     ]
-    return max(calls, key=lambda one: one.start_s, default=None)
+    return max(calls, key=lambda call: call.start_s, default=None)
 
 
 def _parse_span(record: dict[str, Any]) -> Span:
