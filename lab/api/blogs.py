@@ -116,7 +116,7 @@ class Events(list[dict[str, Any]], NotebookDisplay):
         return "\n".join(lines or ["No event yet."])
 
     def _html(self) -> str:
-        headings = ["number", "type", "told by", "data"]
+        headings = ["number", "type", "published by", "data"]
         caption = f"{len(self)} events on the bus"
         return notebook.cell_html(notebook.table(caption, headings, self._rows(), left_columns=4))
 
@@ -221,7 +221,7 @@ class Blog:
 
     async def _read_events(self, after: int, type_: str | None) -> Events:
         if BUS not in self.urls:
-            raise Invalid(f"{self.name} has no bus: nobody there tells anybody anything.")
+            raise Invalid(f"{self.name} has no bus, so there are no events.")
         _, _, body = await self._request("GET", BUS, f"/events?after={int(after)}")
         if body.lstrip().startswith(b"["):  # The course's bus: all events, without numbers.
             events = [{**event, "sequence": at} for at, event in enumerate(json.loads(body), 1)][

@@ -59,9 +59,9 @@ class OwnServices:
         """
         path = _existing_file(file)
         name = _service_name(path, stack)
-        for deed in controller.faults():
-            if (deed.stack, deed.target) == (stack.name, name):
-                state = PROCESS_FAULT_STATES.get(deed.kind, f"has a fault on it ({deed.kind})")
+        for action in controller.faults():
+            if (action.stack, action.target) == (stack.name, name):
+                state = PROCESS_FAULT_STATES.get(action.kind, f"has a fault on it ({action.kind})")
                 raise Conflict(f"{name} of {stack.name} {state}. Heal {name} first.")
         if name not in stack.arrangement.guests:
             stack.add_guest(name, RUNNER)
@@ -112,24 +112,24 @@ def _service_name(file: Path, stack: Stack) -> str:
     name, arrangement = file.stem, stack.arrangement
     if file.suffix != ".py" or not _NAME.fullmatch(name):
         raise Invalid(
-            f"{file.name}: a service is called as its file, which has small letters, digits, - "
-            "and _ in its name, and ends in .py, as in search.py.",
+            f"{file.name}: the file gives the service its name. Use small letters, digits, - "
+            "and _, and .py at the end, as in search.py.",
             field="file",
         )
     if name in arrangement.programs and name not in arrangement.guests:
         raise Invalid(
-            f"{name} is there already: it is a part of the blog. Call your file otherwise.",
+            f"{name} exists already: it is a service of the blog. Give your file another name.",
             field="file",
         )
     if arrangement.ask_by == "call":
         raise Invalid(
-            f"{stack.name} is one process, and all in it call each other's functions: whoever "
-            "stands beside it is told nothing. Take another arrangement."
+            f"{stack.name} is one process whose parts call each other's functions: a further "
+            "service gets neither requests nor events. Take another arrangement."
         )
     if arrangement.ask_by is None and not arrangement.has_replayable_log:
         raise Invalid(
-            "The course's bus tells those whom it knew at its start, and each thing once: whoever "
-            "comes later never hears. Take the log: lab.up(…, bus='log')."
+            "The course's bus delivers each event once, to the subscribers it had at its start: a "
+            "service that starts later gets none. Take the log: lab.up(…, bus='log')."
         )
     return name
 
@@ -150,8 +150,8 @@ async def _start_until_ready(stack: Stack, program: Program, file: str) -> None:
     state = await stack.call("GET", url, "/_lab/state")
     if not state.ok or not isinstance(health.data, dict):
         raise OwnServiceFailed(
-            f"{file} says that it is ready, but it does not stand in the lab's shell: nothing "
-            "could break it, and nobody could tell how far it has heard. Let it end with "
+            f"{file} says that it is ready, but it does not run in the lab's server, so faults "
+            "cannot act on it, and its offset is unknown. End the file with "
             "`main = program(service)`, as lab/async_bus/query.py does."
         )
     if (service_arrangement := health.data.get("arrangement")) != arrangement_name:

@@ -46,8 +46,8 @@ def _figure(description: str, value_of: Callable[[EndpointResult], Any]) -> prop
 
 
 class EndpointView:
-    """One kind of request in one phase. `one`: each figure is one value; otherwise a dict with a
-    value per variant."""
+    """One kind of request in one phase. `single`: each figure is one value; otherwise a dict with
+    a value per variant."""
 
     def __init__(self, endpoints: Mapping[str, EndpointResult], single: bool) -> None:
         self._endpoints, self._single = endpoints, single
@@ -267,7 +267,8 @@ class Comparison(NotebookDisplay):
         return notebook.as_text(lambda out: compare.render(self.first, self.second, out))
 
     def __repr__(self) -> str:
-        return f"<{self.first.scenario}, seed {self.first.seed}, beside seed {self.second.seed}>"
+        seeds = f"seed {self.first.seed} and seed {self.second.seed}"
+        return f"<{self.first.scenario}: {seeds}>"
 
 
 def _row(endpoint: document.EndpointResult, seconds: float) -> Mapping[str, Any]:

@@ -33,7 +33,7 @@ Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Executor(Protocol):
-    """Executes work. `order`: later work waits for this work."""
+    """Executes work. `ordered`: later work waits for this work."""
 
     def __call__(self, work: Work, *, ordered: bool = False) -> Any: ...
 
@@ -69,7 +69,7 @@ class FaultHandle(NotebookDisplay):
             [action.stack, action.target, action.kind, action.state, action.says]
             for action in self.deeds
         ]
-        headings = ["stack", "target", "fault", "is", "what came of it"]
+        headings = ["stack", "target", "fault", "state", "effect"]
         return notebook.cell_html(notebook.table("Faults", headings, rows, left_columns=5))
 
 
@@ -96,7 +96,7 @@ class PendingResult(Awaitable[Any]):
         self._task.cancel()
 
     def __repr__(self) -> str:
-        return "<begun; write `await` before it to have what comes of it>"
+        return "<started; write `await` before it to get the result>"
 
 
 class OrderedExecutor:
@@ -123,8 +123,7 @@ class OrderedExecutor:
         return self._pending[-1]
 
     async def finish(self, cancel: bool) -> None:
-        """Await the tasks that were not awaited, and raise what they raise; `broken_off`: cancel
-        them."""
+        """Await the tasks that were not awaited, and raise their errors; `cancel`: cancel them."""
         for pending in self._pending:
             if not pending.awaited and cancel:
                 pending.cancel()
@@ -148,7 +147,7 @@ async def run_shielded(work: Awaitable[T]) -> T:
 
 
 class LoopThread:
-    """A loop thread: `do` runs work in it and returns the outcome. `close`, or the context, ends
+    """A loop thread: `run` runs work in it and returns the outcome. `close`, or the context, ends
     it."""
 
     def __init__(self) -> None:

@@ -54,13 +54,13 @@ def with_external_variant(
     options = dict(options or {})
     if name in scenario.variants:
         raise ValueError(
-            f"{scenario.name} has a variant {name!r} already. Call your file otherwise."
+            f"{scenario.name} has a variant {name!r} already. Give your file another name."
         )
     for switch in options:
         if switch not in EXTERNAL_SWITCHES:
             raise ValueError(
-                f"{name}: {switch} is a switch of the lab's own services, and means nothing to "
-                f"those of somebody else. {did_you_mean(switch, EXTERNAL_SWITCHES)}"
+                f"{name}: {switch} is a switch of the lab's own services; external services "
+                f"do not have it. {did_you_mean(switch, EXTERNAL_SWITCHES)}"
             )
     if problems := why_incomplete(target, str(options.get("bus", OWN))):
         raise ValueError("\n".join(problems))
@@ -73,7 +73,7 @@ def with_external_variant(
 
 
 class MixedVariant(VariantSpec):
-    """The lab's services on the course's bus, with a target's service in place of `part`."""
+    """The lab's services on the course's bus, with a target's service in place of `service`."""
 
     is_own = False
     target: Target
@@ -85,7 +85,7 @@ class MixedVariant(VariantSpec):
 
 
 def with_replacement(scenario: Scenario, service: str, target: Target) -> Scenario:
-    """The scenario with a further variant, in which a target's service replaces the lab's `part`.
+    """The scenario with a further variant, in which a target's service replaces `service`.
 
     Raises ValueError if the lab has no such service or the target no matching one.
     """
@@ -122,8 +122,8 @@ def external_notes(scenario: Scenario, name: str) -> list[str]:
     ]
     if isinstance(spec, MixedVariant):
         notes.append(
-            f"{spec.service} is {spec.target.name}'s. Its requests and events have the course's field "
-            "names beside the lab's (postId, post_id), and all is judged by the feed alone."
+            f"{spec.service} is {spec.target.name}'s. Its requests and events have the course's "
+            "field names beside the lab's (postId, post_id), and all is judged by the feed alone."
         )
     for method in scenario.method:
         included = method.variants is None or name in method.variants

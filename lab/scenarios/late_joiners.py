@@ -67,7 +67,7 @@ def late_joiner_problems(
                 f"of them twice. Services without events: {', '.join(NON_PUBLISHERS)}."
             )
         if phases.each is not None:
-            yield f"{key}: comes in `during`, and with phases.each there is none."
+            yield f"{key}: begins in `during`, and with phases.each there is none."
         elif newcomer.at >= phases.during:
             yield f"{key}: would come after the {phases.during:g} s of phases.during. Begin sooner."
 

@@ -79,7 +79,7 @@ def existing_bus_notes(scenario: Scenario, name: str) -> list[str]:
     return [
         f"The bus is a stream on {redact_login(bus)}, a cluster that the lab has not started: how "
         "safe an acknowledged event is there is that cluster's promise, not the lab's. (A "
-        "nats-server syncs to disk every two minutes, unless it is told sync_interval: always.)",
+        "nats-server syncs to disk every two minutes, unless it has sync_interval: always.)",
         *skipped,
     ]
 
@@ -120,7 +120,7 @@ def apply_overrides(
 
 
 class ExternalTargets(TypedDict, total=False):
-    """The arguments of `prepared` for external services."""
+    """The arguments of `apply_overrides` for external services."""
 
     target: Target
     replaced: tuple[str, Target]
@@ -129,12 +129,10 @@ class ExternalTargets(TypedDict, total=False):
 def load_targets(
     whole_system: str | Path | None, replacements: Mapping[str, str | Path]
 ) -> ExternalTargets:
-    """Read the target files. `whole`: a whole external system; `one`: by name of a lab service
-    (at most one), the target that replaces it. Raises TargetError, ValueError."""
+    """Read the target files. `whole_system`: of a whole external system; `replacements`: by name
+    of a lab service (at most one), of its replacement. Raises TargetError, ValueError."""
     if len(replacements) > 1:
-        raise ValueError(
-            f"replace = {dict(replacements)}: one service of somebody else's at a time."
-        )
+        raise ValueError(f"replace = {dict(replacements)}: only one external service at a time.")
     targets = ExternalTargets()
     if whole_system:
         targets["target"] = read_target(Path(whole_system))

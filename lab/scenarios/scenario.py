@@ -257,7 +257,10 @@ def _problems(scenario: Scenario) -> Iterator[str]:
         occurrences = Counter((method.target, method.fault) for method in scenario.method)
         for (target, fault), times in occurrences.items():
             if times > 1:
-                yield f"method: {fault} of {target} is there {times} times; once is one phase."
+                yield (
+                    f"method: {fault} of {target} is there {times} times. In a sequence each "
+                    "method has one phase: name it once."
+                )
     variants, phases = tuple(scenario.variants), scenario.reported_phases()
     for number, text in enumerate(scenario.steady_state, 1):
         yield from _expression_problems(f"steady_state {number}", text, variants, phases, True)
@@ -272,7 +275,7 @@ def _problems(scenario: Scenario) -> Iterator[str]:
         key = f"expect {number}"
         if expect.claim is not None and expect.claim not in scenario.claims:
             yield (
-                f"{key}: bears on claim {expect.claim!r}, which isn't among the scenario's claims. "
+                f"{key}: tests claim {expect.claim!r}, which is not in the scenario's `claims`. "
                 f"{did_you_mean(expect.claim, scenario.claims or CLAIMS)}"
             )
         yield from _expression_problems(key, expect.that, variants, phases, False)
@@ -318,11 +321,10 @@ def _method_problems(key: str, method: MethodSpec, scenario: Scenario) -> Iterat
             if spec.base_arrangement is not None
         ]
         yield (
-            f"{key}: no variant it is meant for can be hurt by it, "
-            f"so it would hurt nobody. {next((why for why in reasons if why), '')}"
+            f"{key}: it acts on none of its variants. {next((why for why in reasons if why), '')}"
         ).rstrip()
     if scenario.in_sequence and (method.at or method.seconds is not None):
-        yield f"{key}: with phases.each every method lasts just that long; take at and seconds out."
+        yield f"{key}: with phases.each each method lasts exactly that long. Remove at and seconds."
     elif (
         not scenario.in_sequence
         and method.at + (method.seconds or 0.01) > scenario.phases.during + 1e-9

@@ -82,8 +82,8 @@ _NO_ANSWER_WITHOUT_ID = (
 
 
 _NO_SOURCE = (
-    "an event on the course's bus does not say who told it, so one that a hop has passed on can't "
-    "be told from one that it has not. Take the log, or NATS."
+    "an event on the course's bus does not name its publisher, so an event that a hop "
+    "forwarded looks like any other. Take the log, or NATS."
 )
 
 
@@ -115,24 +115,24 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
         elif expected := _mismatch(value, switches[switch]):
             alternative = ", or a cluster that is up: nats://HOST:PORT" if switch == "bus" else ""
             saw = redact_login(value)
-            yield f"{key}.{switch}: saw {saw!r}; it was meant to be {expected}{alternative}."
+            yield f"{key}.{switch}: saw {saw!r}; expected {expected}{alternative}."
     for switch in _RETRY_SWITCHES & spec.options.keys():
         if not spec.options.get("retries"):
-            yield f"{key}.{switch}: is about asking again; it needs retries = 1, or more."
+            yield f"{key}.{switch}: concerns retries, and there are none. Add retries = 1, or more."
     if spec.options.get("bulkhead") and spec.options.get("workers") == 1:
-        yield f"{key}.bulkhead: half of one worker is no share. Take workers = 2, or more."
+        yield f"{key}.bulkhead: half of one worker is none. Take workers = 2, or more."
     if spec.options.get("web") and spec.options.get("depth", 1) == 1:
-        yield f"{key}.web: is how hops ask each other; it needs depth = 2, or more."
+        yield f"{key}.web: is about calls between hops, and there is one. Add depth = 2, or more."
     if "depth" in spec.options and spec.options.get("bus") == "course":
         yield f"{key}.depth: {_NO_SOURCE}"
     if "delivery" in spec.options and spec.options.get("bus") != "course":
-        yield f'{key}.delivery: is how the course\'s bus delivers; it needs bus = "course".'
+        yield f'{key}.delivery: is a setting of the course\'s bus. Add bus = "course".'
     replicas = spec.options.get("replicas", 1)
     on_nats = spec.options.get("bus") == "nats" or is_existing(spec.options.get("bus"))
     if replicas != 1 and not on_nats:
-        yield f'{key}.replicas: only one engine keeps copies of itself; it needs bus = "nats".'
+        yield f'{key}.replicas: only NATS keeps copies of its log. Add bus = "nats".'
     if replicas == 2:
-        yield f"{key}.replicas: of two, the one that is left is no majority. Take 1 or 3."
+        yield f"{key}.replicas: with 2, one that is left is no majority. Take 1 or 3."
 
 
 def _table_problems(key: str, switch: str, table: object, spec: VariantSpec) -> Iterator[str]:
@@ -140,13 +140,13 @@ def _table_problems(key: str, switch: str, table: object, spec: VariantSpec) -> 
     hops = hops_of(spec.options) if type(spec.options.get("depth", 0)) is int else ()
     known = [service for service in BY_SERVICE[switch] if service in (*SERVICES, *hops)]
     if not isinstance(table, dict):
-        yield f"{key}: saw {table!r}; it is set for single services, as {{ comments = 20 }}."
+        yield f"{key}: saw {table!r}; it is set by service, as {{ comments = 20 }}."
         return
     for service, value in table.items():
         if service not in known:
             yield f"{key}: no {service!r} here. {did_you_mean(service, known)}"
         elif expected := _mismatch(value, allowed):
-            yield f"{key}.{service}: saw {value!r}; it was meant to be {expected}."
+            yield f"{key}.{service}: saw {value!r}; expected {expected}."
 
 
 def _bus_url_problems(key: str, bus: str) -> Iterator[str]:

@@ -58,7 +58,7 @@ ms = 300
 [steady_state]
 that = ["read_feed.success >= 0.99", "create_comment.success >= 0.99"]
 
-# What theory says, beside what is measured; it judges nobody.
+# What theory predicts, to compare with what is measured. It decides no verdict.
 [[predict]]
 says = "A feed of the chain takes as long as its calls in a row."
 predicted = "chain_ms(sync-chain.before.read_feed.p50, 300)"
@@ -78,7 +78,7 @@ that = "async-bus.during.read_feed.p50 <= async-bus.before.read_feed.p50 + 50"
 # Shown after the run: what should people have learnt?
 [explain]
 text = """
-Whoever asks waits as long as whoever is asked. Whoever has a copy does not.
+A caller waits as long as the service it calls. A service with a copy does not wait.
 """
 '''.replace("<kinds>", textwrap.fill(", ".join(KINDS), 90, subsequent_indent="#            "))
 
@@ -89,24 +89,21 @@ class ScenarioFileExists(FileExistsError):
 
 def create_scenario_file(name: str, folder: Path) -> Path:
     """Write a new scenario file into `folder` and return its path. Raises ValueError for a name
-    that is not valid or built in, AlreadyThere, OSError."""
+    that is not valid or built in, ScenarioFileExists, OSError."""
     stem = name.removesuffix(".toml")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", stem):
         raise ValueError(
-            f"{name!r} is no name for a scenario: it has small letters, digits and hyphens, "
+            f"{name!r} is no name for a scenario. Use small letters, digits and hyphens, "
             "as in my-outage."
         )
     if stem in builtin_names():
-        raise ValueError(
-            f"{stem} comes with the lab, and two of one name get mixed up. Choose another one, "
-            f"as my-{stem}."
-        )
+        raise ValueError(f"{stem} comes with the lab. Choose another name, for example my-{stem}.")
     path = folder / f"{stem}.toml"
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(TEMPLATE.format(file=path.name, title=stem.replace("-", " ").capitalize()))
     except FileExistsError:
         raise ScenarioFileExists(
-            f"{path} is there already, and stays as it is. Choose another name."
+            f"{path} exists, and stays as it is. Choose another name."
         ) from None
     return path

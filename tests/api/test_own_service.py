@@ -206,7 +206,7 @@ BAD = {
     ),
     "belongs to the other side": FaultyProgram(ASKS, "is a service of sync-chain"),
     "stands in no shell": FaultyProgram(
-        ANSWERING_PROGRAM % "pass", "it does not stand in the lab's shell"
+        ANSWERING_PROGRAM % "pass", "it does not run in the lab's server"
     ),
 }
 
@@ -245,10 +245,10 @@ def test_one_that_is_mended_comes_up_at_the_second_try(bus: Blog, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("posts.py", "posts is there already"),
-        ("event-bus.py", "event-bus is there already"),
-        ("My Search.py", "a service is called as its file"),
-        ("search.txt", "ends in .py"),
+        ("posts.py", "posts exists already"),
+        ("event-bus.py", "event-bus exists already"),
+        ("My Search.py", "the file gives the service its name"),
+        ("search.txt", "and .py at the end"),
         ("nowhere.py", "nowhere.py"),
     ],
 )
@@ -265,7 +265,7 @@ def test_a_file_that_can_not_be_added_is_refused(
     ("arrangement", "options", "says"),
     [
         ("monolith", {}, "monolith is one process"),
-        ("async-bus", {"bus": "course"}, "whoever comes later never hears"),
+        ("async-bus", {"bus": "course"}, "a service that starts later gets none"),
     ],
 )
 def test_a_blog_that_no_service_can_join_is_named(

@@ -50,10 +50,10 @@ def test_old_posts_sort_first_and_are_known_as_old() -> None:
     ("old", "new", "sentence"),
     [
         ('service = "query"', 'service = "qery"', "no service 'qery'. Did you mean 'query'?"),
-        ('service = "query"', 'service = "moderation"', "would tell each of them twice"),
+        ('service = "query"', 'service = "moderation"', "of them twice"),
         ("at = 0.2", "at = 0.6", "newcomer 1: would come after the 0.6 s of phases.during"),
-        ("events = 300", "events = 0", "history.events: saw 0; it was meant to be 1 or more."),
-        ("events = 300", "events = 2_000_000", "it was meant to be 500000 or less."),
+        ("events = 300", "events = 0", "history.events: saw 0; expected 1 or more."),
+        ("events = 300", "events = 2_000_000", "expected 500000 or less."),
         ("at = 0.2", "at = 0.2\n[[newcomer]]\nservice = 'query'", "1 or fewer"),
         ("[history]", "[histroy]", "Did you mean 'history'?"),
     ],
@@ -86,7 +86,7 @@ def test_a_newcomer_that_is_behind_makes_the_run_invalid(tmp_path: Path) -> None
     variant = VariantResult(name="async-bus", arrangement="async-bus", newcomers=[late])
     result = RunResult(scenario="joins", seed=7, started="now", variants=[variant])
     problems = validity_problems(load(tmp_path), result, [])
-    assert "async-bus: the new query did not catch up; it had heard 17 events" in problems[0]
+    assert "async-bus: the new query did not catch up; it had consumed 17 events" in problems[0]
     assert lookup("async-bus.newcomer.seconds", result) is None
     assert lookup("async-bus.newcomer.events", result) == 17
 

@@ -179,7 +179,7 @@ def test_a_wrong_word_on_the_command_line_is_named(
 def test_from_python_it_is_said_the_same_way(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere.toml: can't be read"):
         lab.run("calm", with_=tmp_path / "nowhere.toml")
-    with pytest.raises(ValueError, match="one service of somebody else's at a time"):
+    with pytest.raises(ValueError, match="only one external service at a time"):
         lab.run("calm", replace={"posts": "a.toml", "query": "b.toml"})
 
 
