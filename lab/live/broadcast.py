@@ -93,7 +93,7 @@ class ScreenSubscribers:
         """Whether no more spectators (`shared`) or no more presenters fit. The limits are separate,
         so spectators can't lock out a presenter."""
         limit = MAX_SPECTATORS if shared else MAX_PRESENTERS
-        return sum(one.shared == shared for one in self._all) >= limit
+        return sum(subscriber.shared == shared for subscriber in self._all) >= limit
 
     @contextmanager
     def subscribe(self, shared: bool) -> Iterator[ScreenSubscriber]:
@@ -105,12 +105,12 @@ class ScreenSubscribers:
             self._all.discard(subscriber)
 
     def publish(self, name: str, data: bytes) -> None:
-        for watcher in self._all:
-            watcher.enqueue(name, data)
+        for subscriber in self._all:
+            subscriber.enqueue(name, data)
 
     def end(self) -> None:
-        for watcher in self._all:
-            watcher.end()
+        for subscriber in self._all:
+            subscriber.end()
 
 
 # ── Broadcast
@@ -199,6 +199,8 @@ class Broadcast:
 
     def _by_role(self) -> dict[Role, Iterable[Any]]:
         return {
-            "presenter": [one for one in self.subscribers.all if not one.shared],
-            "watcher": [one for one in self.subscribers.all if one.shared],
+            "presenter": [
+                subscriber for subscriber in self.subscribers.all if not subscriber.shared
+            ],
+            "watcher": [subscriber for subscriber in self.subscribers.all if subscriber.shared],
         }

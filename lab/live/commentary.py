@@ -64,7 +64,10 @@ def measure_pane(pane: Pane, pane_ticks: Sequence[dict[str, Any]]) -> PaneFigure
     nodes: dict[str, dict[str, Any]] = pane_ticks[-1]["nodes"]
     queues = [(name, node["queue"]) for name, node in nodes.items() if node["queue"]]
     errors = [
-        error for one in pane_ticks for kind in ("reads", "writes") for error in one[kind]["errors"]
+        error
+        for tick in pane_ticks
+        for kind in ("reads", "writes")
+        for error in tick[kind]["errors"]
     ]
     return PaneFigures(
         name=pane.name,
@@ -78,7 +81,7 @@ def measure_pane(pane: Pane, pane_ticks: Sequence[dict[str, Any]]) -> PaneFigure
         feed_age_s=pane_ticks[-1]["feed_age_ms"] / 1_000,
         down=tuple(name for name, node in nodes.items() if node["up"] is False),
         hanging=tuple(name for name, node in nodes.items() if node["up"] == "hangs"),
-        longest_queue=max(queues, key=lambda one: one[1], default=None),
+        longest_queue=max(queues, key=lambda entry: entry[1], default=None),
         fullest_outbox=_largest(nodes, "untold"),
         slowest_consumer=_largest(nodes, "lag"),
         errors=tuple(dict.fromkeys(errors)),
@@ -87,22 +90,22 @@ def measure_pane(pane: Pane, pane_ticks: Sequence[dict[str, Any]]) -> PaneFigure
 
 def _success_share(pane_ticks: Sequence[dict[str, Any]], kind: str) -> float | None:
     ok = responses = 0
-    for age, one in enumerate(reversed(pane_ticks)):
+    for age, tick in enumerate(reversed(pane_ticks)):
         if age >= ENOUGH_TICKS and responses >= ENOUGH_RESPONSES:
             break
-        ok += one[kind]["ok"]
-        responses += one[kind]["ok"] + one[kind]["failed"]
+        ok += tick[kind]["ok"]
+        responses += tick[kind]["ok"] + tick[kind]["failed"]
     return ok / responses if responses else None
 
 
 def _recent_median(pane_ticks: Sequence[dict[str, Any]], name: str) -> float | None:
-    medians = [one[name]["p50"] for one in pane_ticks if one[name]]
+    medians = [tick[name]["p50"] for tick in pane_ticks if tick[name]]
     return percentile(medians[-2 * ENOUGH_TICKS :], 50)
 
 
 def _largest(nodes: dict[str, dict[str, Any]], name: str) -> tuple[str, int]:
-    counts = [(node, told[name]) for node, told in nodes.items() if told[name] and node != BUS]
-    return max(counts, key=lambda one: one[1], default=("", 0))
+    counts = [(node, state[name]) for node, state in nodes.items() if state[name] and node != BUS]
+    return max(counts, key=lambda entry: entry[1], default=("", 0))
 
 
 # ── Rules
@@ -147,8 +150,13 @@ def _ms(value: float | None) -> str:
     return "never" if value is None else f"{value:.0f} ms"
 
 
-def _is_much_slower(one: float | None, other: float | None) -> bool:
-    return one is not None and other is not None and one > SLOW_MS and one > SLOW_FACTOR * other
+def _is_much_slower(first: float | None, second: float | None) -> bool:
+    return (
+        first is not None
+        and second is not None
+        and first > SLOW_MS
+        and first > SLOW_FACTOR * second
+    )
 
 
 def _join_names(names: Sequence[str]) -> str:
@@ -159,10 +167,10 @@ def _unavailable_note(figures: PaneFigures) -> str:
     return f" ({_join_names(figures.unavailable)})" if figures.unavailable else ""
 
 
-def _visibility_note(one: PaneFigures, other: PaneFigures) -> str:
-    if one.visible_ms is None or other.visible_ms is None:
+def _visibility_note(first: PaneFigures, second: PaneFigures) -> str:
+    if first.visible_ms is None or second.visible_ms is None:
         return ""
-    return f" Readers see a write after {_ms(one.visible_ms)} and {_ms(other.visible_ms)}."
+    return f" Readers see a write after {_ms(first.visible_ms)} and {_ms(second.visible_ms)}."
 
 
 def _feed_age_note(tell: PaneFigures) -> str:
@@ -318,31 +326,32 @@ SAME_STYLE_RULES: tuple[Rule, ...] = (
     _READS_FAIL,
     Rule(
         "reads-differ",
-        lambda one, other: _is_failing(one.reads) or _is_failing(other.reads),
-        lambda one, other: (
-            f"{one.name}: {_percent(one.reads)} of reads succeed{_unavailable_note(one)}. "
-            f"{other.name}: {_percent(other.reads)}{_unavailable_note(other)}."
+        lambda first, second: _is_failing(first.reads) or _is_failing(second.reads),
+        lambda first, second: (
+            f"{first.name}: {_percent(first.reads)} of reads succeed{_unavailable_note(first)}. "
+            f"{second.name}: {_percent(second.reads)}{_unavailable_note(second)}."
         ),
         "one-down",
     ),
     Rule(
         "speeds-differ",
-        lambda one, other: (
-            _is_much_slower(one.read_ms, other.read_ms)
-            or _is_much_slower(other.read_ms, one.read_ms)
+        lambda first, second: (
+            _is_much_slower(first.read_ms, second.read_ms)
+            or _is_much_slower(second.read_ms, first.read_ms)
         ),
-        lambda one, other: (
-            f"A read takes {_ms(one.read_ms)} in {one.name}, {_ms(other.read_ms)} in {other.name}."
+        lambda first, second: (
+            f"A read takes {_ms(first.read_ms)} in {first.name}, "
+            f"{_ms(second.read_ms)} in {second.name}."
         ),
         "slowest-hop",
     ),
     _WRITES_FAIL,
     Rule(
         "writes-differ",
-        lambda one, other: _is_failing(one.writes) or _is_failing(other.writes),
-        lambda one, other: (
-            f"{one.name}: {_percent(one.writes)} of writes succeed{_unavailable_note(one)}. "
-            f"{other.name}: {_percent(other.writes)}{_unavailable_note(other)}."
+        lambda first, second: _is_failing(first.writes) or _is_failing(second.writes),
+        lambda first, second: (
+            f"{first.name}: {_percent(first.writes)} of writes succeed{_unavailable_note(first)}. "
+            f"{second.name}: {_percent(second.writes)}{_unavailable_note(second)}."
         ),
         "dependencies",
     ),
@@ -397,8 +406,8 @@ class Commentator:
         if len(self._ticks) < (self._ticks.maxlen or 0):
             return  # Too soon after a start: the first requests are not typical.
         left, right = (
-            measure_pane(half, [one["halves"][half.name] for one in self._ticks])
-            for half in self._panes
+            measure_pane(pane, [tick["halves"][pane.name] for tick in self._ticks])
+            for pane in self._panes
         )
         match = first_matching_rule(left, right)
         name = match[0].name if match else ""

@@ -33,9 +33,9 @@ def log_kind(action: FaultAction) -> Literal["fault", "heal"]:
 
 
 class LiveFaultController(FaultController):
-    """A fault controller that calls `did` with the actions of each request.
+    """A fault controller that calls `on_actions` with the actions of each request.
 
-    `put` and `heal` raise Conflict while the stacks are starting, and as in `lab up`."""
+    `inject` and `heal` raise Conflict while the stacks are starting, and as in `lab up`."""
 
     def __init__(self, stacks: Sequence[Stack], on_actions: ActionsCallback) -> None:
         super().__init__(stacks)
@@ -46,11 +46,13 @@ class LiveFaultController(FaultController):
         """The active faults, the oldest first."""
         return [
             PaneFault(
-                *(one.stack.name, one.fault.target, one.fault.kind),
-                one.fault.settings(),
-                one.began_s,
+                injection.stack.name,
+                injection.fault.target,
+                injection.fault.kind,
+                injection.fault.settings(),
+                injection.began_s,
             )
-            for one in self._active
+            for injection in self._active
         ]
 
     async def inject(

@@ -157,8 +157,8 @@ def _choose_panes(session: Session, body: ResetRequest) -> Any:
         raise Invalid(f"There is no engine {body.engine!r}. Known: {known}.", field="engine")
     if body.left is body.right is body.engine is None:
         return session.panes
-    left, right = (half.arrangement for half in session.panes)
+    left, right = (pane.arrangement for pane in session.panes)
     engine = body.engine or next(
-        (half.options["bus"] for half in session.panes if "bus" in half.options), None
+        (pane.options["bus"] for pane in session.panes if "bus" in pane.options), None
     )
     return make_panes((body.left or left, body.right or right), engine)

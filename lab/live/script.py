@@ -74,10 +74,10 @@ def unsupported_parts(scenario: Scenario) -> list[str]:
 
 def build_steps(scenario: Scenario) -> list[ScriptStep]:
     """All steps, in order. Actions at the same moment of the scenario are one step."""
-    pane_names = [half.name for half in panes_of(scenario)]
+    pane_names = [pane.name for pane in panes_of(scenario)]
     steps = [ScriptStep(scenario.question or scenario.title)]
-    timed_actions = sorted(_timed_actions(scenario, pane_names), key=lambda one: one[0])
-    for _, simultaneous in groupby(timed_actions, key=lambda one: one[0]):
+    timed_actions = sorted(_timed_actions(scenario, pane_names), key=lambda timed: timed[0])
+    for _, simultaneous in groupby(timed_actions, key=lambda timed: timed[0]):
         actions = tuple(dict.fromkeys(action for _, action in simultaneous))
         steps.append(ScriptStep("", actions))
     if scenario.explain:

@@ -60,7 +60,7 @@ class Credentials:
         value = request.cookies.get(self.cookie_name, "")
         if not hmac.compare_digest(value.encode("utf-8", "replace"), self.cookie_value.encode()):
             raise Forbidden(
-                "Only who has opened the printed address may do this: it has the token behind #."
+                "This needs the cookie of the console. Open the printed address, with its #token."
             )
 
 

@@ -39,7 +39,7 @@ POLL_INTERVAL_S = 0.2
 
 class Session:
     """The two stacks, their load and their fault controller. Made by `session()`; the stacks exist
-    from the first `begin` on."""
+    from the first `start_panes` on."""
 
     def __init__(self, supervisor: Supervisor, folder: Path, broadcast: Broadcast) -> None:
         self.broadcast = broadcast
@@ -78,7 +78,7 @@ class Session:
             self.ended.set_result(None)
 
     def announce_panes(self, panes: Sequence[Pane]) -> None:
-        """Describe the panes before they start, for screens that connect before `begin`."""
+        """Describe the panes before they start, for screens that connect early."""
         self.panes = panes
         self.broadcast.fixed_state = self._describe_fixed_state()
 
@@ -116,7 +116,7 @@ class Session:
     def _describe_fixed_state(self) -> dict[str, Any]:
         self.broadcast.current_state["load"] = {"rate": self.rate, "mix": self.mix}
         return {
-            "halves": [half.to_json() for half in self.panes],
+            "halves": [pane.to_json() for pane in self.panes],
             "arrangements": list(ARRANGEMENTS),
             "engines": list(ENGINES),
         }
@@ -126,11 +126,14 @@ class Session:
         stacks = [
             exit_stack.enter_context(
                 Stack(
-                    *(half.name, ARRANGEMENTS[half.arrangement], self._supervisor, folder),
-                    options=half.options,
+                    pane.name,
+                    ARRANGEMENTS[pane.arrangement],
+                    self._supervisor,
+                    folder,
+                    options=pane.options,
                 )
             )
-            for half in panes
+            for pane in panes
         ]
         self.stacks = {stack.name: stack for stack in stacks}
         await self._supervisor.start(*(program for stack in stacks for program in stack.programs))
@@ -204,8 +207,8 @@ class Session:
     def list_faults(self) -> list[dict[str, Any]]:
         """The active faults, as a screen gets them. `since_t`: seconds since this start."""
         faults = []
-        for one in self.fault_controller.active_faults():
-            fault = asdict(one)
+        for active in self.fault_controller.active_faults():
+            fault = asdict(active)
             fault["since_t"] = round(fault.pop("since_s") - self.broadcast.started_s, 3)
             faults.append(fault)
         return faults
@@ -216,7 +219,7 @@ class Session:
             for exited in self._supervisor.unexpected_exits()[self._reported_exits :]:
                 self._reported_exits += 1
                 pane, _, process = exited.name.rpartition(".")
-                exit_note = f"{process} {describe_exit(exited.status)}, and nobody had told it to."
+                exit_note = f"{process} {describe_exit(exited.status)}, without being stopped."
                 self.broadcast.log_action(
                     f"{exit_note} Heal {process} starts it again.", "exit", pane or None
                 )
@@ -234,7 +237,7 @@ async def session(
 ) -> AsyncIterator[Session]:
     """A session that is ready to begin with these panes; the end of the context ends all processes
     and deletes their data. Raises LabCannotRun."""
-    modules = preload(half.options for half in panes)
+    modules = preload(pane.options for pane in panes)
     supervisor = Supervisor((*modules, "lab.load.continuous"), folder)
     supervisor.launch()
     async with supervisor:

@@ -116,7 +116,9 @@ class ProcessMonitor:
     async def _poll(self, process: str) -> None:
         node, stack = self._states[process], self._stack
         target = next(
-            one for one in stack.arrangement.targets if stack.arrangement.process_of(one) == process
+            target
+            for target in stack.arrangement.targets
+            if stack.arrangement.process_of(target) == process
         )
         node.polled_s = perf_counter()
         response = await stack.call(
@@ -226,8 +228,8 @@ class HopReader:
             caller = MONOLITH_CALLERS.get(span["name"], "")
         for call in span.get("asked", ()):
             what, ok = f"{call['what'].partition('?')[0]}", "failed" not in call
-            for one, other in self._path(caller, call["whom"]):
-                yield one, other, "ask", what, call["at"], call["ms"], ok
+            for start, end in self._path(caller, call["whom"]):
+                yield start, end, "ask", what, call["at"], call["ms"], ok
 
     def _path(self, caller: str, callee: str) -> list[tuple[str, str]]:
         callee = next_hop(callee, caller, self._hop_services)
@@ -311,9 +313,9 @@ class TickBuilder:
 
 
 def _encode_hop(hop: Hop, now_unix_s: float) -> list[Any]:
-    one, other, kind, what, at_s, took_ms, ok = hop
+    start, end, kind, what, at_s, took_ms, ok = hop
     at_ms = min(0, round((at_s - now_unix_s) * 1_000))
-    return [one, other, kind, what, at_ms, round(took_ms, 1), ok]
+    return [start, end, kind, what, at_ms, round(took_ms, 1), ok]
 
 
 def without_hops(tick: Tick) -> Tick:

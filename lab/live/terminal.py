@@ -77,11 +77,11 @@ class Screen:
 def render_screen(screen: Screen, key_help: Sequence[tuple[str, str]]) -> RenderableType:
     """Draw the whole screen. `keys`: each key with what it does, for the help."""
     ticks = screen.visible_ticks
-    halves = Table.grid(expand=True, padding=(0, 1))
+    panes = Table.grid(expand=True, padding=(0, 1))
     for _ in screen.panes:
-        halves.add_column(ratio=1)
-    halves.add_row(*(_render_pane(half, ticks, screen) for half in screen.panes))
-    parts: list[RenderableType] = [_render_header(screen, ticks), halves]
+        panes.add_column(ratio=1)
+    panes.add_row(*(_render_pane(pane, ticks, screen) for pane in screen.panes))
+    parts: list[RenderableType] = [_render_header(screen, ticks), panes]
     if screen.seen and screen.frozen is None and not screen.ticks_back:
         claim = f"  [{screen.seen['claim']}]" if screen.seen["claim"] else ""
         parts.append(Text.assemble(styled(screen.seen["says"], "bold"), (claim, "dim")))
@@ -120,7 +120,9 @@ def _render_pane(pane: Pane, ticks: Sequence[Tick], screen: Screen) -> Renderabl
     figures = measure_pane(pane, pane_ticks[-round(FIGURES_WINDOW_S * _TICKS_PER_S) :])
     rows: list[RenderableType] = [*_render_figures(figures), _render_history(pane_ticks), Text("")]
     broken = {
-        one["target"]: one["kind"] for one in screen.faults if one["half"] in (None, pane.name)
+        fault["target"]: fault["kind"]
+        for fault in screen.faults
+        if fault["half"] in (None, pane.name)
     }
     rows += [
         _render_node(name, node, broken.get(name), name == screen.target)
@@ -157,8 +159,8 @@ def _render_history(pane_ticks: Sequence[Mapping[str, Any]]) -> Text:
     cells = []
     for end in range(len(pane_ticks), 0, -step):
         span = pane_ticks[max(0, end - step) : end]
-        ok = sum(one["reads"]["ok"] for one in span)
-        responses = ok + sum(one["reads"]["failed"] for one in span)
+        ok = sum(tick["reads"]["ok"] for tick in span)
+        responses = ok + sum(tick["reads"]["failed"] for tick in span)
         cells.append(_BARS[round(ok / responses * (len(_BARS) - 1))] if responses else "·")
     return Text(f"reads, last minute  {''.join(reversed(cells))}")
 
@@ -224,10 +226,10 @@ class KeyBindings:
         self._post_ids: dict[str, str] = {}
         self.bindings: dict[str, tuple[str, KeyAction]] = {
             **{str(n): (name, self._target_chooser(name)) for n, name in enumerate(TARGETS, 1)},
-            "k": ("kill", lambda: self._inject("down", lambda half: {})),
-            "h": ("hang", lambda: self._inject("hang", lambda half: {})),
-            "s": ("slow", lambda: self._inject("latency", lambda half: {"ms": SLOW_MS})),
-            "f": ("fail", lambda: self._inject("error", lambda half: {"probability": FAIL_SHARE})),
+            "k": ("kill", lambda: self._inject("down", lambda pane: {})),
+            "h": ("hang", lambda: self._inject("hang", lambda pane: {})),
+            "s": ("slow", lambda: self._inject("latency", lambda pane: {"ms": SLOW_MS})),
+            "f": ("fail", lambda: self._inject("error", lambda pane: {"probability": FAIL_SHARE})),
             "x": ("cut off", lambda: self._inject("partition", self._partition_options)),
             "u": ("heal", lambda: self._heal(self.screen.target)),
             "0": ("heal all", lambda: self._heal(None)),
@@ -258,8 +260,8 @@ class KeyBindings:
             key = "R"
         try:
             if key == "R":
-                halves = self._session.panes
-                await self._session.start_panes(halves, "Started anew, with nothing in it.")
+                panes = self._session.panes
+                await self._session.start_panes(panes, "Started anew, with nothing in it.")
             elif key.lower() in self.bindings:
                 awaitable = self.bindings[key.lower()][1]()
                 if awaitable is not None:
@@ -281,12 +283,12 @@ class KeyBindings:
     def _affected_panes(self) -> list[str]:
         """The names of the selected panes that have the target."""
         scope_index = SCOPES.index(self.screen.scope)
-        halves = list(self._session.panes)
-        selected = halves if scope_index == 1 else [halves[scope_index // 2]]
+        panes = list(self._session.panes)
+        selected = panes if scope_index == 1 else [panes[scope_index // 2]]
         return [
-            half.name
-            for half in selected
-            if self.screen.target in half.resolved_arrangement.targets
+            pane.name
+            for pane in selected
+            if self.screen.target in pane.resolved_arrangement.targets
         ]
 
     async def _inject(self, kind: str, options: Callable[[str], dict[str, Any]]) -> None:
@@ -295,7 +297,7 @@ class KeyBindings:
         if not pane_names:
             self.screen.log.append(f"There is no {target} here. Choose another target.")
         inject = self._session.fault_controller.inject
-        await asyncio.gather(*(inject(kind, target, options(half), half) for half in pane_names))
+        await asyncio.gather(*(inject(kind, target, options(pane), pane) for pane in pane_names))
 
     def _partition_options(self, pane: str) -> dict[str, Any]:
         if self.screen.target == "event-bus":
@@ -309,9 +311,9 @@ class KeyBindings:
 
     async def _heal(self, target: str | None) -> None:
         self._session.require_up()
-        halves = [None] if self.screen.scope == "both" else self._affected_panes()
-        for half in halves:
-            await self._session.fault_controller.heal(target, None, half)
+        panes = [None] if self.screen.scope == "both" else self._affected_panes()
+        for pane in panes:
+            await self._session.fault_controller.heal(target, None, pane)
 
     def _scale_rate(self, factor: float) -> None:
         self._session.require_up()
@@ -323,23 +325,23 @@ class KeyBindings:
         self._session.set_load(None, MIXES[self._mix])
 
     async def _write_post(self) -> None:
-        for half in self._selected_panes():
-            response = await self._blog.post(half, "A post from the terminal")
-            self._post_ids[half] = (response.get("body") or {}).get("id", "")
-            self.screen.log.append(f"{half}: a post: {response.get('error') or response['status']}")
+        for pane in self._selected_panes():
+            response = await self._blog.post(pane, "A post from the terminal")
+            self._post_ids[pane] = (response.get("body") or {}).get("id", "")
+            self.screen.log.append(f"{pane}: a post: {response.get('error') or response['status']}")
 
     async def _write_comment(self) -> None:
-        for half in self._selected_panes():
+        for pane in self._selected_panes():
             response = await self._blog.comment(
-                half, self._post_ids.get(half) or "none", "A comment"
+                pane, self._post_ids.get(pane) or "none", "A comment"
             )
             self.screen.log.append(
-                f"{half}: a comment: {response.get('error') or response['status']}"
+                f"{pane}: a comment: {response.get('error') or response['status']}"
             )
 
     def _selected_panes(self) -> list[str]:
         scope_index = SCOPES.index(self.screen.scope)
-        names = [half.name for half in self._session.panes]
+        names = [pane.name for pane in self._session.panes]
         return names if scope_index == 1 else [names[scope_index // 2]]
 
     def _reset(self) -> None:
@@ -422,8 +424,8 @@ async def run_terminal(session: Session, script: Script | None) -> None:
 
 def parse_events(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The name and data of each event in these bytes of a stream of server-sent events."""
-    for one in data.split(b"\n\n")[:-1]:
-        name, _, payload = one.partition(b"\n")
+    for event in data.split(b"\n\n")[:-1]:
+        name, _, payload = event.partition(b"\n")
         yield name.removeprefix(b"event: ").decode(), json.loads(payload.removeprefix(b"data: "))
 
 

@@ -51,9 +51,7 @@ def find_lab(pid: int | None = None) -> RunningLab:
         return matching[0]
     known = "\n  ".join(str(lab) for lab in labs)
     if matching:
-        raise ControlError(
-            f"Several labs run. Say which is meant, with --pid:\n  {known}", EXIT_USAGE
-        )
+        raise ControlError(f"Several labs run. Choose one with --pid:\n  {known}", EXIT_USAGE)
     raise ControlError(f"No lab runs as process {pid}. There is:\n  {known}", EXIT_USAGE)
 
 

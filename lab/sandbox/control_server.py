@@ -44,10 +44,15 @@ async def list_dead_letters(stacks: Sequence[Stack]) -> list[DeadLetter]:
         for service in consumers_of(stack.arrangement):
             letters += [
                 DeadLetter(
-                    *(stack.name, service, one["sequence"], one["type"], "dead", one["why"]),
-                    envelope=one["envelope"],
+                    stack.name,
+                    service,
+                    letter["sequence"],
+                    letter["type"],
+                    "dead",
+                    letter["why"],
+                    letter["envelope"],
                 )
-                for one in await _call_service(stack, service, "GET", "/_lab/dead")
+                for letter in await _call_service(stack, service, "GET", "/_lab/dead")
             ]
     return letters
 
@@ -59,25 +64,32 @@ async def redrive_dead_letters(
 
     Raises Invalid if no service there consumes events, Conflict if a service does not respond."""
     consumers = [
-        (one, name)
-        for one in stacks
-        for name in consumers_of(one.arrangement)
-        if service in (None, name) and stack in (None, one.name)
+        (candidate, name)
+        for candidate in stacks
+        for name in consumers_of(candidate.arrangement)
+        if service in (None, name) and stack in (None, candidate.name)
     ]
     if not consumers:
         known = {
-            f"{name} of {one.name}" for one in stacks for name in consumers_of(one.arrangement)
+            f"{name} of {candidate.name}"
+            for candidate in stacks
+            for name in consumers_of(candidate.arrangement)
         }
         raise Invalid(
-            f"No {service or 'service'} here hears events, so none lies aside. "
-            f"Those that do: {', '.join(sorted(known)) or 'none; try `lab up async-bus`'}."
+            f"No {service or 'service'} here consumes events, so there are no dead letters. "
+            f"Consumers: {', '.join(sorted(known)) or 'none; try `lab up async-bus`'}."
         )
     letters = []
-    for one, name in consumers:
-        results = await _call_service(one, name, "POST", "/_lab/redrive")
+    for consumer_stack, name in consumers:
+        results = await _call_service(consumer_stack, name, "POST", "/_lab/redrive")
         letters += [
             DeadLetter(
-                one.name, name, letter["sequence"], letter["type"], state, letter.get("why", "")
+                consumer_stack.name,
+                name,
+                letter["sequence"],
+                letter["type"],
+                state,
+                letter.get("why", ""),
             )
             for key, state in (("redriven", "redriven"), ("still_dead", "still dead"))
             for letter in results[key]
@@ -89,8 +101,8 @@ async def _call_service(stack: Stack, service: str, method: str, path: str) -> A
     answer = await stack.call(method, stack.urls[service], path)
     if not answer.ok:
         raise Conflict(
-            f"{service} of {stack.name} does not answer ({answer.error or answer.status}), and its "
-            "dead letters lie in its own database. Heal it first."
+            f"{service} of {stack.name} does not answer ({answer.error or answer.status}). Its "
+            "dead letters are in its own database. Heal it first."
         )
     return answer.data
 

@@ -37,7 +37,9 @@ class BusUnreachable(ControlError):
 
 def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
     """The events after number `after`, each with its `sequence`; with `follow`, also new ones until
-    the bus ends the connection. Raises ControlError; Away when a later attempt may succeed."""
+    the bus ends the connection.
+
+    Raises ControlError; BusUnreachable when a later attempt may succeed."""
     parts = urlsplit(url)
     timeout_s = None if follow else RESPONSE_WITHIN_S
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
@@ -69,8 +71,8 @@ def follow_events(
     """Like `read_events` with `follow`, without an end: after an outage of the bus it resumes after
     the last event read.
 
-    Calls `note` with a line when the bus goes away. Raises ControlError when the bus can't be read
-    at the start, and when the lab has ended (`is_up` returns False).
+    Calls `report` with a line when the bus goes away. Raises ControlError when the bus can't be
+    read at the start, and when the lab has ended (`is_running` returns False).
     """
     unreachable: bool | None = None  # not known yet
     while True:
@@ -181,7 +183,7 @@ def _to_json_line(event: Event) -> str:
 
 
 def _is_running(lab: RunningLab) -> bool:
-    return any(one.pid == lab.pid for one in find_running_labs())
+    return any(running.pid == lab.pid for running in find_running_labs())
 
 
 def _bus_url(lab: RunningLab, stack: str | None) -> str:

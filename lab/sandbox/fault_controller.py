@@ -106,8 +106,8 @@ class FaultController:
     def faults(self) -> list[FaultAction]:
         """The active faults, the oldest first."""
         return [
-            action_from_injection(one, "on", f"{fault_label(one.fault)} is on.")
-            for one in self._active
+            action_from_injection(injection, "on", f"{fault_label(injection.fault)} is on.")
+            for injection in self._active
         ]
 
     def ended_processes(self) -> list[FaultAction]:
@@ -124,10 +124,10 @@ class FaultController:
         """The processes that exited by themselves, each with its stack. `target`: only the process
         that runs it."""
         processes = dict.fromkeys(
-            (one, one.arrangement.process_of(name))
-            for one in stacks
-            for name in one.arrangement.targets
-            if target in (None, name) and self._has_ended_by_itself(one, name)
+            (candidate, candidate.arrangement.process_of(name))
+            for candidate in stacks
+            for name in candidate.arrangement.targets
+            if target in (None, name) and self._has_ended_by_itself(candidate, name)
         )
         return list(processes)
 
@@ -145,17 +145,19 @@ class FaultController:
             raise Invalid(str(error)) from None
         stacks = _applicable_stacks(fault, self._stacks_with(target, stack))
         async with self._lock:
-            for one in stacks:
-                self._refuse_if_broken(one, target)
+            for candidate in stacks:
+                self._refuse_if_broken(candidate, target)
             conflicting = [
-                one
+                injection
                 for where in stacks
-                for one in self._on_target(where, target)
-                if fault.acts_on == "process" or one.fault.kind == kind
+                for injection in self._on_target(where, target)
+                if fault.acts_on == "process" or injection.fault.kind == kind
             ]
-            healed = await _gather_actions(self._heal_one(one) for one in conflicting)
-            injected = await _gather_actions(self._inject_one(one, fault) for one in stacks)
-            self._active.sort(key=lambda one: one.began_s)
+            healed = await _gather_actions(self._heal_one(injection) for injection in conflicting)
+            injected = await _gather_actions(
+                self._inject_one(candidate, fault) for candidate in stacks
+            )
+            self._active.sort(key=lambda injection: injection.began_s)
             return healed + injected
 
     async def heal(
@@ -170,18 +172,22 @@ class FaultController:
         stacks = self._stacks_with(target, stack)
         async with self._lock:
             ended = self._find_ended_processes(stacks, target)
-            lost = [self._drop_lost(one) for place in ended for one in self._on_target(*place)]
+            lost = [
+                self._drop_lost(injection)
+                for place in ended
+                for injection in self._on_target(*place)
+            ]
             matching = [
-                one
-                for one in self._active
-                if one.stack in stacks
-                and (target is None or one in self._on_target(one.stack, target))
-                and kind in (None, one.fault.kind)
+                injection
+                for injection in self._active
+                if injection.stack in stacks
+                and (target is None or injection in self._on_target(injection.stack, target))
+                and kind in (None, injection.fault.kind)
             ]
             restarts = [self._restart(*place) for place in ended if kind in (None, "down")]
             # Concurrently: a service on the bus becomes ready only after the bus itself is ready.
             return lost + await _gather_actions(
-                [*(self._heal_one(one) for one in matching), *restarts]
+                [*(self._heal_one(injection) for injection in matching), *restarts]
             )
 
     def _stacks_with(self, target: str | None, stack: str | None) -> list[Stack]:
@@ -189,11 +195,15 @@ class FaultController:
             raise Invalid(
                 f"No stack {stack!r} runs here. {did_you_mean(stack, self._stacks)}", field="stack"
             )
-        selected = [one for name, one in self._stacks.items() if stack in (None, name)]
-        matching = [one for one in selected if target in (None, *one.arrangement.targets)]
+        selected = [candidate for name, candidate in self._stacks.items() if stack in (None, name)]
+        matching = [
+            candidate for candidate in selected if target in (None, *candidate.arrangement.targets)
+        ]
         if not matching:
-            targets = list(dict.fromkeys(t for one in selected for t in one.arrangement.targets))
-            where = " and ".join(one.name for one in selected)
+            targets = list(
+                dict.fromkeys(t for candidate in selected for t in candidate.arrangement.targets)
+            )
+            where = " and ".join(candidate.name for candidate in selected)
             raise Invalid(
                 f"{where}: there is no {target!r}. {did_you_mean(str(target), targets)}",
                 field="target",
@@ -202,9 +212,11 @@ class FaultController:
 
     def _refuse_if_broken(self, stack: Stack, target: str) -> None:
         at = f"{target} of {stack.name}"
-        for one in self._on_target(stack, target):
-            if one.fault.acts_on == "process":
-                raise Conflict(f"{at} {PROCESS_FAULT_STATES[one.fault.kind]}. Heal {target} first.")
+        for injection in self._on_target(stack, target):
+            if injection.fault.acts_on == "process":
+                raise Conflict(
+                    f"{at} {PROCESS_FAULT_STATES[injection.fault.kind]}. Heal {target} first."
+                )
         if self._has_ended_by_itself(stack, target):
             raise Conflict(
                 f"{at} has ended by itself, so there is nothing to break. "
@@ -216,9 +228,9 @@ class FaultController:
         targets."""
         program = stack.program_name(target)
         return [
-            one
-            for one in self._active
-            if one.stack is stack and stack.program_name(one.fault.target) == program
+            injection
+            for injection in self._active
+            if injection.stack is stack and stack.program_name(injection.fault.target) == program
         ]
 
     def _has_ended_by_itself(self, stack: Stack, target: str) -> bool:
@@ -289,12 +301,14 @@ class FaultController:
 def _applicable_stacks(fault: Fault, stacks: Sequence[Stack]) -> list[Stack]:
     """The stacks in which the fault can act. Raises Invalid if there is none."""
     # The check of fault against target knows only the blog's own services, not a guest.
-    guest = any(fault.target in one.arrangement.guests for one in stacks)
+    guest = any(fault.target in candidate.arrangement.guests for candidate in stacks)
     why_impossible_anywhere = None if guest else why_fault_impossible(fault)
     reasons = [why_impossible_anywhere] + [
-        why_fault_inapplicable(fault, one.arrangement) for one in stacks
+        why_fault_inapplicable(fault, candidate.arrangement) for candidate in stacks
     ]
-    applicable = [one for one, why in zip(stacks, reasons[1:], strict=True) if why is None]
+    applicable = [
+        candidate for candidate, why in zip(stacks, reasons[1:], strict=True) if why is None
+    ]
     if reasons[0] or not applicable:
         raise Invalid(next(why for why in reasons if why))
     return applicable

@@ -51,7 +51,7 @@ async def run_up(
     """Start `which` (an arrangement, or both twins) with data and logs in `folder`, run until
     cancelled, then end all processes.
 
-    `say` gets plain lines of text. `ports`: by arrangement and process; a free port where none is
+    `echo` gets plain lines of text. `ports`: by arrangement and process; a free port where none is
     given. `options`: the switches of each stack.
 
     Raises ValueError for another `which`, LabCannotRun (PortTaken, StartFailed, ForkServerLost, …).
@@ -90,7 +90,10 @@ async def running_stacks(
         stacks = [
             exit_stack.enter_context(
                 Stack(
-                    *(name, ARRANGEMENTS[name], supervisor, folder),
+                    name,
+                    ARRANGEMENTS[name],
+                    supervisor,
+                    folder,
                     options=(options or {}).get(name),
                     ports=ports.get(name),
                 )
@@ -142,7 +145,7 @@ async def _report_exits(supervisor: Supervisor, stacks: Sequence[Stack], echo: E
         for exited in supervisor.unexpected_exits()[reported:]:
             reported += 1
             stack, process, target = programs[exited.name]
-            echo(f"! {stack} {process} {describe_exit(exited.status)}, and nobody had told it to.")
+            echo(f"! {stack} {process} {describe_exit(exited.status)}, without being stopped.")
             for line in exited.last_lines:
                 echo(f"    {line}")
             echo(f"  `lab heal {target}` starts it again.")

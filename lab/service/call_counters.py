@@ -41,7 +41,7 @@ class CallCounters:
         self._by_callee: dict[str, dict[str, int]] = {}
 
     def add(self, callee: str, counter: str) -> None:
-        """Add one to the counter `kind` (of KINDS) of the callee `whom`."""
+        """Add one to the counter `counter` (one of COUNTERS) of `callee`."""
         with self._lock:
             counts = self._by_callee.get(callee)
             if counts is None:
@@ -51,4 +51,4 @@ class CallCounters:
     def snapshot(self) -> Mapping[str, Mapping[str, int]]:
         """A copy of the counters, by callee; a service that was never called is missing."""
         with self._lock:
-            return {whom: dict(counts) for whom, counts in self._by_callee.items()}
+            return {callee: dict(counts) for callee, counts in self._by_callee.items()}

@@ -50,7 +50,9 @@ def control_routes(
         except ValueError as error:
             raise Invalid(str(error)) from None
         if fault.acts_on != "door":
-            raise Invalid(f"{request.kind!r} acts on the process, not at its door.", field="kind")
+            raise Invalid(
+                f"{request.kind!r} acts on the process, not on its requests.", field="kind"
+            )
         fault_filter.add(name, fault, request.seed)
         return {"name": name}
 
@@ -111,7 +113,7 @@ def rewrite_response(fault_filter: FaultFilter, result: Any) -> Any:
 
 
 def injected_error() -> ServiceError:
-    return ServiceError("An injected fault answered at the door; nothing was done.")
+    return ServiceError("An injected fault answered; nothing was done.")
 
 
 # ── The server

@@ -51,7 +51,7 @@ def add_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--idempotency",
         action="store_true",
-        help=f"answer who sends the same {headers.IDEMPOTENCY_KEY} again with the first answer",
+        help=f"answer a repeated {headers.IDEMPOTENCY_KEY} with the first answer",
     )
 
 
@@ -85,7 +85,7 @@ class IdempotencyFilter:
     def wrap(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler so that a key runs it once; the handler has to store its answer.
 
-        The wrapped handler raises KeyReused when the key came with another request before.
+        The wrapped handler raises IdempotencyKeyReused when another request had this key.
         """
 
         @wraps(handler)

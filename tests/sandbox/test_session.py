@@ -163,7 +163,7 @@ def test_a_service_that_ends_unasked_is_named_and_restarted(blogs: Up) -> None:
     control_client.inject_fault(blogs.lab, "error", "moderation", stack="sync-chain")
     blogs.process_of("sync-chain", "moderation").kill()
     said = blogs.lines_until("starts it again")
-    assert "! sync-chain moderation was ended by signal 9, and nobody had told it to." in said
+    assert "! sync-chain moderation was ended by signal 9, without being stopped." in said
     with pytest.raises(ControlError, match="has ended by itself") as caught:
         control_client.inject_fault(blogs.lab, "down", "moderation")
     assert caught.value.exit_code == 3
