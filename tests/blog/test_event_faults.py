@@ -261,7 +261,7 @@ def test_dead_letters_are_shown_and_sent_again_by_hand(blog_with: BlogWith, tmp_
             assert line.startswith("blog query: event 1, a PostCreated, is still dead: ")
             (line,) = await said(show_events, type_="PostCreated", after=1)
             assert later.json()["id"] in line
-            with pytest.raises(ControlError, match="No posts here hears events"):
+            with pytest.raises(ControlError, match="No posts here consumes events"):
                 await said(redrive, "posts")
 
     with blog_with("async-bus", dead_letter=True) as blog:

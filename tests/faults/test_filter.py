@@ -25,8 +25,8 @@ from lab.service.fault_api import control_routes
         ("error", {"first": 0}, "first = 0"),
         ("down", {"probability": 0.5}, "takes no options"),
         ("hang", {"first": 1}, "takes no options"),
-        ("down", {}, "not at its door"),
-        ("hang", {}, "not at its door"),
+        ("down", {}, "not on its requests"),
+        ("hang", {}, "not on its requests"),
     ],
 )
 def test_a_fault_that_fits_no_filter_is_refused_with_advice(
