@@ -25,11 +25,11 @@ _HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
 _HEADER_VALUE = r"^[ -~]*$"
 
 PATTERNS = {
-    _PATH: "be a path: it begins with / and has no blanks, as in /posts",
-    _HEADER_NAME: "be the name of a header: letters, digits and hyphens",
-    _HEADER_VALUE: "have no other signs than those of plain English",
+    _PATH: "a path: it begins with / and has no blanks, as in /posts",
+    _HEADER_NAME: "the name of a header: letters, digits and hyphens",
+    _HEADER_VALUE: "only printable ASCII characters",
 }
-"""For each pattern, what a text must be; for error messages."""
+"""For each pattern, what is expected of a text; for error messages."""
 
 Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=2_000)]
 HeaderName = Annotated[str, StringConstraints(pattern=_HEADER_NAME)]

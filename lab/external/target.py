@@ -6,7 +6,7 @@ Placeholders in `command` and `env` of a service are filled in at its start: `{p
 listen on. `{port:posts}` and `{url:posts}` lead to another service, through its sidecar where
 possible. `{data}` is a data folder, empty at the start of each run. Other braces stay unchanged.
 
-`read_target` reads a target file. `remarks` reports commands that can't start on this machine.
+`read_target` reads a target file. `start_problems` reports commands that can't start on this machine.
 """
 
 import os
@@ -40,13 +40,13 @@ _NO_NUL = r"^[^\x00]*$"
 _HOST = r"^[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$"
 
 PATTERNS = {
-    _NAME: "be small letters, digits and hyphens, as in event-bus",
-    _VARIABLE_NAME: "be the name of a variable: letters, digits and underscores, as in PORT",
-    _HOST: "be a host, or a host and its port, as in posts-srv or posts-srv:4000",
-    _NO_NUL: "be text, and the sign with the number 0 is none",
+    _NAME: "small letters, digits and hyphens, as in event-bus",
+    _VARIABLE_NAME: "the name of a variable: letters, digits and underscores, as in PORT",
+    _HOST: "a host, or a host and its port, as in posts-srv or posts-srv:4000",
+    _NO_NUL: "text without NUL characters",
     **mapping.PATTERNS,
 }
-"""For each pattern, what a text must be; for error messages."""
+"""For each pattern, what is expected of a text; for error messages."""
 
 ServiceName = Annotated[str, StringConstraints(pattern=_NAME)]
 VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE_NAME)]
@@ -119,8 +119,8 @@ class ServiceSpec(FrozenModel):
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Its command and its additional environment variables, if it is to listen on `port`.
 
-        `others`: the public port of each service; `data`: its data folder, which outlives the
-        process. Raises KeyError for a mentioned service that is not in `others`.
+        `public_ports`: the public port of each service; `data_folder` outlives the process. Raises
+        KeyError for a mentioned service that is not in `public_ports`.
         """
 
         def fill(text: str) -> str:

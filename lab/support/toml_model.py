@@ -3,7 +3,7 @@
 The reader of these sentences wrote the file a minute ago. So all problems are reported at once,
 each with its key, with what was seen, and with what was expected.
 
-Python's TOML parser does not give the line of a key, so `line_of` searches the text for it.
+Python's TOML parser does not give the line of a key, so `find_key_line` searches the text for it.
 """
 
 import re
@@ -102,10 +102,10 @@ class FileError(ValueError):
 
 @dataclass(frozen=True)
 class FileType:
-    """A type of file. `whole`: what it describes, for sentences ("a scenario").
+    """A type of file. `label`: what a file of this type describes, for sentences ("a scenario").
 
-    `error`: the class of the errors. `tables`: keys that may also be tables with one key, each with
-    the name of that key. `patterns`: what a text has to be, by the pattern that it must match.
+    `tables`: keys that may also be tables with one key, each with the name of that key.
+    `patterns`: what is expected of a text, by the pattern that it must match.
     """
 
     label: str
@@ -117,33 +117,33 @@ class FileType:
 # What was expected of a key, by pydantic's type of the error.
 _EXPECTED = {
     "missing": "is missing",
-    "float_type": "was meant to be a number",
-    "int_type": "was meant to be a whole number",
-    "bool_type": "was meant to be true or false",
-    "literal_error": "was meant to be {expected}",
-    "string_type": "was meant to be a text, in quotes",
-    "tuple_type": "was meant to be a list, in square brackets",
-    "dict_type": "was meant to be a table of keys and values",
-    "model_type": "was meant to be a table of keys and values",
-    "greater_than": "was meant to be greater than {gt:g}",
-    "greater_than_equal": "was meant to be {ge:g} or more",
-    "less_than_equal": "was meant to be {le:g} or less",
-    "finite_number": "was meant to be a number with an end",
-    "string_too_short": "was meant to hold something",
-    "string_too_long": "was meant to have at most {max_length} characters",
-    "too_short": "was meant to have {min_length} or more",
-    "too_long": "was meant to have {max_length} or fewer",
+    "float_type": "expected a number",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "literal_error": "expected {expected}",
+    "string_type": "expected text in quotes",
+    "tuple_type": "expected a list in square brackets",
+    "dict_type": "expected a table of keys and values",
+    "model_type": "expected a table of keys and values",
+    "greater_than": "expected greater than {gt:g}",
+    "greater_than_equal": "expected {ge:g} or more",
+    "less_than_equal": "expected {le:g} or less",
+    "finite_number": "expected a finite number",
+    "string_too_short": "expected some text",
+    "string_too_long": "expected at most {max_length} characters",
+    "too_short": "expected {min_length} or more",
+    "too_long": "expected {max_length} or fewer",
 }
 
 
 def read_toml(path: Path, file_type: FileType) -> tuple[dict[str, Any], str]:
-    """The data of the file, and its text. Raises the kind's error."""
+    """The data of the file, and its text. Raises the error of the file type."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return tomllib.loads(text), text
     except OSError as error:
         raise file_type.error_class(
-            path, [f"can't be read: {error.strerror}. Is it there, and yours to read?"]
+            path, [f"can't be read: {error.strerror}. Does it exist, and may you read it?"]
         ) from None
     except UnicodeDecodeError as error:
         raise file_type.error_class(
@@ -152,22 +152,22 @@ def read_toml(path: Path, file_type: FileType) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError) as error:  # also: a number too long, a nesting too deep
         raise file_type.error_class(
             path,
-            [f"is no TOML: {error}. One line has one `key = value`; texts stand in quotes."],
+            [f"is no TOML: {error}. Each line has one `key = value`, with text in quotes."],
         ) from None
 
 
 def read_model(model: type[_Model], path: Path, file_type: FileType, **preset: Any) -> _Model:
-    """The model that a TOML file describes, named after the file. Raises the kind's error.
+    """The model that a TOML file describes, named after the file. Raises the file type's error.
 
-    `given`: values that the file itself may not set.
+    `preset`: values that the file itself may not set.
     """
     data, text = read_toml(path, file_type)
     preset = {"name": re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "mine", **preset}
     if "name" in data:
-        problem = f"name: {file_type.label} is named by its file; take this key out."
+        problem = f"name: {file_type.label} is named by its file. Remove this key."
         raise file_type.error_class(path, [problem], text)
     if forbidden := [key for key in preset if key in data]:
-        problem = f"{forbidden[0]}: {file_type.label} has no such key; take it out."
+        problem = f"{forbidden[0]}: {file_type.label} has no such key. Remove it."
         raise file_type.error_class(path, [problem], text)
     known = [name for name in _known_keys(model, []) if name not in preset]
     if data and not set(data).intersection(known):
@@ -181,8 +181,8 @@ def read_model(model: type[_Model], path: Path, file_type: FileType, **preset: A
     except ValidationError as error:
         problems = [
             line
-            for one in error.errors()
-            for line in _describe_error(model, one, file_type, preset)
+            for detail in error.errors()
+            for line in _describe_error(model, detail, file_type, preset)
         ]
         raise file_type.error_class(path, problems, text) from None
 
@@ -209,7 +209,7 @@ def _describe_error(
         return [f"{key}: {parent} has no such key. {did_you_mean(str(location[-1]), known)}"]
     context = error.get("ctx", {})
     if error["type"] == "string_pattern_mismatch":
-        expected = f"was meant to {file_type.patterns.get(context['pattern'], 'look otherwise')}"
+        expected = f"expected {file_type.patterns.get(context['pattern'], 'another text')}"
     else:
         expected = _EXPECTED.get(error["type"], "is wrong: " + error["msg"].lower()).format(
             **context
@@ -218,11 +218,11 @@ def _describe_error(
         return [f"{key}: {expected}. Give it a value."]
     if key in file_type.tables and isinstance(error["input"], dict):
         return [f"{key}: as a table it has one key, {file_type.tables[key]!r}, and nothing else."]
-    return [f"{key}: saw {_shorten(error['input'])}; it {expected}."]
+    return [f"{key}: saw {_shorten(error['input'])}; {expected}."]
 
 
 def _format_location(location: list[int | str]) -> str:
-    """`["expect", 0, "that"]` in the words of an error, counted from 1: `expect 1 that`.
+    """The place of an error for people: `["expect", 0, "that"]` is `expect 1 that`.
 
     Keys of tables are joined by dots.
     """

@@ -100,7 +100,7 @@ EVN = "services.posts has no such key. Did you mean 'port_env'?"
 BUSS = "services.posts: there is no service 'event-buss' here. Did you mean 'event-bus'?"
 NO_FEED = "actions.read_feed.service: there is no service 'feed' here. Known: posts, event-bus"
 TITEL = "actions.create_post: There is no {titel} to fill in here. Did you mean {title}?"
-NOT_A_PATH = ":5: services.posts.ready: saw 'health'; it was meant to be a path"
+NOT_A_PATH = ":5: services.posts.ready: saw 'health'; expected a path"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ NOT_A_PATH = ":5: services.posts.ready: saw 'health'; it was meant to be a path"
         ('cwd = "posts"', 'cwd = "psots"', ":4: services.posts.cwd: there is no folder 'psots'"),
         (PORT, "port = 4005", ":7: services.event-bus.port: 4005 is posts's already"),
         (PORT, "port = 0", ":5: services.posts.port: nothing says where it listens"),
-        (PORT, 'port = "4000"', "port: saw '4000'; it was meant to be a whole number"),
-        (PORT, "port = 70000", ":5: services.posts.port: saw 70000; it was meant to be"),
+        (PORT, 'port = "4000"', "port: saw '4000'; expected a whole number"),
+        (PORT, "port = 70000", ":5: services.posts.port: saw 70000; expected"),
         (PORT, 'ready = "health"', NOT_A_PATH),
         (POSTS, f'bus = "bus"\n{POSTS}', ":2: bus: there is no service 'bus'"),
         (PORT, 'env = { BUS = "{url:event-buss}" }', BUSS),
@@ -123,7 +123,7 @@ NOT_A_PATH = ":5: services.posts.ready: saw 'health'; it was meant to be a path"
         (POSTS, f'[actions.create_post]\nbody = {{ t = "{{titel}}" }}\n{POSTS}', TITEL),
         (POSTS, f'name = "x"\n{POSTS}', "name: a target is named by its file"),
         (POSTS, f'folder = "/"\n{POSTS}', "folder: a target has no such key"),
-        (POSTS, "[services.Posts]", "services.Posts: saw 'Posts'; it was meant to be small"),
+        (POSTS, "[services.Posts]", "services.Posts: saw 'Posts'; expected small"),
         (POSTS, "[services.posts", "is no TOML"),
     ],
 )

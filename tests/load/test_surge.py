@@ -166,8 +166,8 @@ def test_the_time_for_an_event_is_set_by_consumer(tmp_path: Path) -> None:
     [
         ("{ qery = 25 }", r"apply_ms: no 'qery' here. Did you mean 'query'\?"),
         ("{ posts = 25 }", "apply_ms: no 'posts' here. Known: comments, moderation, query."),
-        ("{ query = 0 }", "apply_ms.query: saw 0; it was meant to be a whole number, 1 to 1000"),
-        ('"slow"', "apply_ms: saw 'slow'; it was meant to be a whole number, 1 to 1000"),
+        ("{ query = 0 }", "apply_ms.query: saw 0; expected a whole number, 1 to 1000"),
+        ('"slow"', "apply_ms: saw 'slow'; expected a whole number, 1 to 1000"),
     ],
 )
 def test_a_table_of_unknown_consumers_is_refused(tmp_path: Path, table: str, sentence: str) -> None:

@@ -136,7 +136,7 @@ def test_work_is_set_for_services_that_are_there() -> None:
     (number,) = problems(work_ms=20)
     assert "{ comments = 20 }" in number
     (zero,) = problems(work_ms={"comments": 0})
-    assert "variants.v.work_ms.comments: saw 0; it was meant to be a whole number" in zero
+    assert "variants.v.work_ms.comments: saw 0; expected a whole number" in zero
     (bus,) = problems("async-bus", work_ms={"comments": 20})
     assert "no switch 'work_ms'" in bus
 
