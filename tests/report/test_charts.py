@@ -217,7 +217,7 @@ def test_lag_rises_and_drains_and_says_how_long_it_took(run: RunResult, raw: Cha
     top = heights.index(min(heights))
     assert 0 < top < len(heights) - 1
     assert heights[0] == heights[-1] == max(heights)
-    assert "async-bus: 40 at most, level after 1.0 s" in texts(chart)
+    assert "async-bus: 40 at most, drained after 1.0 s" in texts(chart)
 
 
 def test_a_prediction_that_is_far_off_is_said_to_be(run: RunResult, raw: ChartData) -> None:
@@ -412,8 +412,8 @@ def test_a_plot_shows_who_is_slow_and_who_fails(run: RunResult, raw: ChartData) 
     assert "comments latency (ms 300)" in shown
 
 
-def test_a_plot_shows_who_fell_behind_and_was_level_again(run: RunResult, raw: ChartData) -> None:
-    panel = plot_text(run, raw).split("query behind the bus's head, events")[1].splitlines()[1:7]
+def test_a_plot_shows_a_lag_that_grows_and_drains(run: RunResult, raw: ChartData) -> None:
+    panel = plot_text(run, raw).split("query lag, events")[1].splitlines()[1:7]
     highest = min(number for number, text in enumerate(panel) if "□" in text)
     assert highest <= 1
     assert panel[-1].rstrip().endswith("□")

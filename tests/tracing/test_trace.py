@@ -202,11 +202,11 @@ def test_what_events_caused_is_shown_below_the_answer() -> None:
 def test_a_write_done_after_its_client_had_gone_is_told() -> None:
     late = [span_record("aa", "comments", "POST /posts/{post_id}/comments", 15, 2, status=201)]
     said = join_lines(waterfall_text(make_trace(late, failed="timeout")))
-    assert "comments did it all the same, by 17 ms" in said
+    assert "comments still completed it, at 17 ms" in said
     assert "Given up after 10 ms." in said
     assert "answered" not in said
     said = join_lines(waterfall_text(make_trace([], failed="refused")))
-    assert "no service wrote down that it had heard of it" in said
+    assert "no service recorded a span of it" in said
     assert "Failed after 10 ms." in said
 
 

@@ -182,7 +182,7 @@ def _plot_lines(
         yield from _success(names, axis, samples, columns, fmt)
     for service in lagging_consumers(result, data):
         yield Text()
-        yield Text.assemble((service, "bold"), " behind the bus's head, events")
+        yield Text.assemble((service, "bold"), " lag, events")
         readings = [reading for reading in data.readings if reading.service == service]
         yield from _lag(names, axis, readings, columns, fmt)
     yield from _axis_lines(axis, columns, fmt)
