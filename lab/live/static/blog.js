@@ -4,7 +4,7 @@
 // broken where necessary, and cut after some lines.
 
 import { el, mark, say } from "./dom.js";
-import { get } from "./door.js";
+import { get } from "./api.js";
 
 const POSTS = 10;
 const COMMENTS = 2;

@@ -1,7 +1,7 @@
 // The faults, their targets and panes: the requests that the buttons and the keys send.
 
-import { post } from "./door.js";
-import { notice } from "./words.js";
+import { post } from "./api.js";
+import { notice } from "./announcements.js";
 
 export const TARGETS = ["posts", "comments", "moderation", "query", "event-bus"];
 

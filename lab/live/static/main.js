@@ -1,18 +1,18 @@
 // The page: connects the modules, receives the messages of the lab, and draws once a frame.
 
 import { Controls } from "./controls.js";
-import { desk } from "./desk.js";
+import { desk } from "./actions.js";
 import { byId, mark, say } from "./dom.js";
-import { enter } from "./door.js";
+import { enter } from "./api.js";
 import { Breaker } from "./faults.js";
-import { Half } from "./half.js";
+import { Half } from "./pane.js";
 import { obey } from "./keys.js";
-import { Look } from "./look.js";
+import { Look } from "./theme.js";
 import { Model } from "./model.js";
 import { ScriptStrip } from "./script.js";
 import { listen } from "./stream.js";
 import { View } from "./view.js";
-import { Words } from "./words.js";
+import { Words } from "./announcements.js";
 
 const CHARTS_EVERY_S = 0.5;
 const BLOGS_EVERY_S = { presenter: 0.5, watcher: 2 };

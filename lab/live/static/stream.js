@@ -1,7 +1,7 @@
 // Receives the lab's messages (Server-Sent Events), and reconnects after a lost connection.
 // Nothing is drawn here: events go into the model, and the page draws the model once a frame.
 
-import { whyNot } from "./door.js";
+import { whyNot } from "./api.js";
 
 const AGAIN_MS = 1_000;
 const EVENTS = ["hello", "tick", "done", "seen", "faults", "script"];

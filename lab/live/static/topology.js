@@ -3,7 +3,7 @@
 
 import { el, mark, svg } from "./dom.js";
 import { BUS, HEIGHT, PLACES, WIDTH, pathOf, wayOf } from "./layout.js";
-import { Bar, Box, database, hatching } from "./parts.js";
+import { Bar, Box, database, hatching } from "./service_box.js";
 
 const PEOPLE = "people";
 const ENTRANCES = { query: "people read", posts: "write", comments: "write" };

@@ -1,11 +1,11 @@
 // The presenter's actions, one function each: buttons and keys both call these.
 
-import { askAgain } from "./again.js";
+import { askAgain } from "./reset_dialog.js";
 import { MIXES } from "./controls.js";
-import { post } from "./door.js";
+import { post } from "./api.js";
 import { byId } from "./dom.js";
 import { showKeys, table } from "./keys.js";
-import { notice } from "./words.js";
+import { notice } from "./announcements.js";
 
 const LEAST_RATE = 5;
 const MOST_RATE = 200;

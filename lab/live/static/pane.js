@@ -4,7 +4,7 @@ import { Blog } from "./blog.js";
 import { Chart } from "./charts.js";
 import { el, mark } from "./dom.js";
 import { Figures, OVER_S } from "./figures.js";
-import { Hops } from "./hops.js";
+import { Hops } from "./traffic.js";
 import { Topology } from "./topology.js";
 
 const HOW = {
