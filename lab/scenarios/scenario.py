@@ -324,7 +324,7 @@ def _method_problems(key: str, method: MethodSpec, scenario: Scenario) -> Iterat
             f"{key}: it acts on none of its variants. {next((why for why in reasons if why), '')}"
         ).rstrip()
     if scenario.in_sequence and (method.at or method.seconds is not None):
-        yield f"{key}: with phases.each each method lasts exactly that long. Remove at and seconds."
+        yield f"{key}: phases.each is the length of every method. Remove at and seconds."
     elif (
         not scenario.in_sequence
         and method.at + (method.seconds or 0.01) > scenario.phases.during + 1e-9

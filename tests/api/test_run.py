@@ -54,8 +54,8 @@ def unhurried() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def ran(folder: Path, unhurried: None) -> Result:
     """One run, with guesses."""
-    told = lab.predict(str(folder / "good.toml"), fails="nobody", lost=0)
-    result: Result = lab.run(str(folder / "good.toml"), keep=folder / "runs", predict=told)
+    guesses = lab.predict(str(folder / "good.toml"), fails="nobody", lost=0)
+    result: Result = lab.run(str(folder / "good.toml"), keep=folder / "runs", predict=guesses)
     return result
 
 
@@ -283,8 +283,8 @@ async def test_both_blogs_are_written_to_broken_and_mended(stacks: Any) -> None:
         assert [one["status"] for one in feed[0]["comments"]] == ["rejected"]
         assert feed.ms > 0
         assert "<script" not in feed._repr_mimebundle_()["text/html"]
-    told = await bus.events(after=1, type="CommentUpdated")
-    assert {one["type"] for one in told} == {"CommentUpdated"}
+    events = await bus.events(after=1, type="CommentUpdated")
+    assert {one["type"] for one in events} == {"CommentUpdated"}
     with pytest.raises(Invalid, match="sync-chain has no bus"):
         await chain.events()
     async with chain.fault("error", "comments", status=503) as broken:

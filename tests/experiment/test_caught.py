@@ -33,8 +33,8 @@ def test_only_what_was_under_way_is_moved() -> None:
 
 
 def test_a_request_without_the_fault_keeps_its_phase() -> None:
-    beside = sample(FAULT_BEGINS_S - 0.01, 500, variant="async-bus")
+    unaffected = sample(FAULT_BEGINS_S - 0.01, 500, variant="async-bus")
     warm_up = sample(FAULT_BEGINS_S - 0.01, 5_000, phase="warm_up")
     later = sample(FAULT_BEGINS_S + 0.5, 500, phase="during")
-    assert reassign_interrupted([beside, warm_up, later], TIMELINE) == 0
-    assert [one.phase for one in (beside, warm_up, later)] == ["before", "warm_up", "during"]
+    assert reassign_interrupted([unaffected, warm_up, later], TIMELINE) == 0
+    assert [one.phase for one in (unaffected, warm_up, later)] == ["before", "warm_up", "during"]

@@ -79,10 +79,10 @@ STATUSES = (
 
 @pytest.mark.parametrize("statuses", STATUSES, ids=str)
 def test_two_statuses_of_one_comment_are_a_divergence(statuses: dict[str, str]) -> None:
-    holdings = stored_state(0, 1, 2)
-    for teller, status in statuses.items():
-        getattr(holdings, teller)[make_token(0, 1)] = status
-    assert count_differences(check(WRITES, holdings)) == {"diverged": 1}
+    stored = stored_state(0, 1, 2)
+    for place, status in statuses.items():
+        getattr(stored, place)[make_token(0, 1)] = status
+    assert count_differences(check(WRITES, stored)) == {"diverged": 1}
 
 
 def test_a_post_twice_counts_a_write_of_others_not() -> None:
@@ -91,17 +91,17 @@ def test_a_post_twice_counts_a_write_of_others_not() -> None:
 
 
 def test_an_unknown_write_that_was_done_twice_is_a_duplicate() -> None:
-    holdings = stored_state(0, 1, 2, 4, 4)
-    assert count_differences(check(WRITES, holdings)) == {"duplicated": 1, "unknown_kept": 1}
+    stored = stored_state(0, 1, 2, 4, 4)
+    assert count_differences(check(WRITES, stored)) == {"duplicated": 1, "unknown_kept": 1}
 
 
 def test_reads_and_what_was_never_sent_are_not_judged() -> None:
-    beside = [
+    others = [
         write(5, endpoint="read_feed", token=""),
         write(6, "nothing", dropped=True),
         write(7, "nothing", error="interrupted", latency_ms=None),
     ]
-    assert count_differences(check([*WRITES, *beside], stored_state(0, 1, 2))) == {"unknown": 1}
+    assert count_differences(check([*WRITES, *others], stored_state(0, 1, 2))) == {"unknown": 1}
 
 
 def test_the_warm_up_is_judged_though_it_is_not_timed() -> None:
@@ -145,39 +145,32 @@ def expected_figures(
 
 def test_each_way_to_find_a_comment_is_judged_as_documented() -> None:
     seen: Counter[str] = Counter()
-    for told, owned, shown, decided, judged in product(("yes", "no", "nothing"), *[range(3)] * 4):
-        if decided > shown:
+    counts = [range(3)] * 4
+    for answer, at_owner, in_feed, decided, moderated in product(("yes", "no", "nothing"), *counts):
+        if decided > in_feed:
             continue
-        sample, holdings = write(1, told), StoredState()
-        for count, of in (
-            *(
-                (owned, holdings.by_owner),
-                (shown, holdings.in_feed),
-                (judged, holdings.by_moderation),
-            ),
-            *(
-                (decided, holdings.decided_in_feed),
-                (owned if not decided else 0, holdings.pending_at_owner),
-            ),
-        ):
-            of[sample.token] = count
-        if owned:
-            holdings.owner_status[sample.token] = "approved" if decided else "pending"
-        found = {key for key, value in check([sample], holdings) if value and key != "visible_ms"}
-        expected = expected_figures(told, owned, shown, decided, judged)
-        assert found == expected, (told, owned, shown, decided, judged)
+        sample, stored = write(1, answer), StoredState()
+        stored.by_owner[sample.token] = at_owner
+        stored.in_feed[sample.token] = in_feed
+        stored.by_moderation[sample.token] = moderated
+        stored.decided_in_feed[sample.token] = decided
+        stored.pending_at_owner[sample.token] = at_owner if not decided else 0
+        if at_owner:
+            stored.owner_status[sample.token] = "approved" if decided else "pending"
+        found = {key for key, value in check([sample], stored) if value and key != "visible_ms"}
+        case = (answer, at_owner, in_feed, decided, moderated)
+        assert found == expected_figures(*case), case
         seen.update(found)
     assert min(seen.values()) > 5
     assert len(seen) == 11
 
 
 def test_with_only_the_feed_nothing_else_is_measured() -> None:
-    holdings = stored_state(0, 1, 2)
-    holdings.feed_only = True
-    found = check(WRITES, holdings)
-    assert {key for key, value in found if value is None} == {
-        *("diverged", "undecided", "out_of_order", "orphaned")
-    }
+    stored = stored_state(0, 1, 2)
+    stored.feed_only = True
+    found = check(WRITES, stored)
+    unmeasured = {key for key, value in found if value is None}
+    assert unmeasured == {"diverged", "undecided", "out_of_order", "orphaned"}
 
 
 class FakeStack:
@@ -250,20 +243,20 @@ def _comment(post_id: str, number: int) -> dict[str, str]:
 @pytest.mark.parametrize("posts", [0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
 async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
     stack = FakeStack(posts)
-    holdings = await read_stored_state(cast(Stack, stack))
+    stored = await read_stored_state(cast(Stack, stack))
     everything = Counter(make_token(0, number) for number in range(2 * posts))
     pending = {make_token(0, number) for number in range(posts, 2 * posts) if number % 2}
-    assert (holdings.by_owner, holdings.in_feed) == (everything, everything)
-    assert holdings.by_moderation == Counter(
+    assert (stored.by_owner, stored.in_feed) == (everything, everything)
+    assert stored.by_moderation == Counter(
         make_token(0, number) for number in range(posts, 2 * posts)
     )
-    assert holdings.decided_in_feed == {one: 1 for one in everything if one not in pending}
+    assert stored.decided_in_feed == {one: 1 for one in everything if one not in pending}
     written = [make_token(0, number) for number in range(2 * posts)]
-    oldest_first, *of_each_post = holdings.ordered_lists[: posts + 1]
+    oldest_first, *of_each_post = stored.ordered_lists[: posts + 1]
     assert oldest_first == written[:posts]
     assert sorted(of_each_post) == [[one] for one in written[posts:]]
-    assert holdings.ordered_lists[-1] == written[:posts], "the feed says so, too"
-    assert [told.token for told in holdings.log] == [*written, ""]
+    assert stored.ordered_lists[-1] == written[:posts], "the feed says so, too"
+    assert [event.token for event in stored.log] == [*written, ""]
 
 
 @pytest.mark.parametrize("refuses", [*SERVICES, BUS])

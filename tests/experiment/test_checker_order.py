@@ -176,6 +176,6 @@ def test_only_what_went_and_came_back_is_resurrected(
     went_back: int, decided: int, resurrected: int
 ) -> None:
     sample = replace(write(1, 0.0, 0.5), went_back=went_back)
-    holdings = StoredState()
-    holdings.decided_in_feed[sample.token] = decided
-    assert check([sample], holdings).resurrected == resurrected
+    stored = StoredState()
+    stored.decided_in_feed[sample.token] = decided
+    assert check([sample], stored).resurrected == resurrected

@@ -165,13 +165,13 @@ def test_what_was_not_measured_proves_no_guess_wrong(tmp_path: Path) -> None:
 
 def test_the_table_shows_guess_measurement_and_theory(tmp_path: Path) -> None:
     one = scenario(tmp_path)
-    told = result(*MEASURED)
-    assert "What you had predicted" not in render(told)
-    told.guesses = guesses.compare_guesses(
-        guesses.parse_guesses(one, {"feed_p99_ms": 40}), one, told
+    measured = result(*MEASURED)
+    assert "What you had predicted" not in render(measured)
+    measured.guesses = guesses.compare_guesses(
+        guesses.parse_guesses(one, {"feed_p99_ms": 40}), one, measured
     )
-    told.guesses[1] = told.guesses[1].model_copy(update={"theory": 4.2})
-    text = render(told)
+    measured.guesses[1] = measured.guesses[1].model_copy(update={"theory": 4.2})
+    text = render(measured)
     assert "What you had predicted" in text
     row = next(line for line in text.splitlines() if "4.2 ms" in line)
     assert " ".join(row.split()) == "async-bus 40 ms 4.0 ms 4.2 ms 10.0 x too high"

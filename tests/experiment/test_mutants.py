@@ -23,11 +23,17 @@ from tests.support.trials import CALM, MutantTrial, Treatment, run_mutant_trial
 
 TRIAL_TIMEOUT_S = 220.0
 CLEAN = (
-    *("lost", "duplicated", "diverged", "unsettled", "undecided"),
-    *("out_of_order", "resurrected", "refused_kept"),
+    "lost",
+    "duplicated",
+    "diverged",
+    "unsettled",
+    "undecided",
+    "out_of_order",
+    "resurrected",
+    "refused_kept",
 )
 
-KILLED = {part: Treatment("kill", part) for part in (*SERVICES, BUS)}
+KILLED = {process: Treatment("kill", process) for process in (*SERVICES, BUS)}
 BUS_DOWN = Treatment("down", BUS)
 QUERY_DOWN = Treatment("down", "query")
 COMMENTS_DOWN = Treatment("down", "comments")
@@ -103,8 +109,12 @@ OTHERS = [
     chain_trial("out_of_order", "query", "shows comments newest first"),
     chain_trial("unsettled", "query", "leaves out the rejected"),
     MutantTrial(
-        *("request-reply", (MODERATION_SLOW,), IMPATIENT, "comments"),
-        *("asks again when nobody answers", "duplicated"),
+        "request-reply",
+        (MODERATION_SLOW,),
+        IMPATIENT,
+        "comments",
+        "asks again when nobody answers",
+        "duplicated",
     ),
 ]
 """Each bug: its place, the treatment, and the figure in which the checker must find it."""

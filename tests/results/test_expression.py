@@ -146,7 +146,7 @@ def test_the_steady_state_is_evaluated_before_the_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "suggestion"),
     [
         ("synch-chain.data.lost == 0", "Did you mean 'sync-chain'?"),
         ("sync-chain.bevore.read_feed.p50 > 1", "Did you mean 'before'?"),
@@ -175,10 +175,10 @@ def test_the_steady_state_is_evaluated_before_the_fault() -> None:
         ("9" * 400 + " > 1", "not a complete comparison"),
     ],
 )
-def test_a_mistake_is_answered_with_what_was_probably_meant(text: str, meant: str) -> None:
+def test_a_mistake_is_answered_with_what_was_probably_meant(text: str, suggestion: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         check(text, VARIANTS, PHASES)
-    assert meant in str(caught.value)
+    assert suggestion in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_what_is_no_new_name_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "other.toml"
     path.write_text("[project]\nname = 'x'\n[build]\na = 1\n")
-    with pytest.raises(ScenarioError) as told:
+    with pytest.raises(ScenarioError) as error:
         Scenario.load_file(path)
-    assert told.value.problems == (
+    assert error.value.problems == (
         "has nothing that a scenario has (title, claims, tags, …). Is it a file of another kind?",
     )
 

@@ -7,7 +7,7 @@ each kind have met it; the search for a bug is repeated until it is found or the
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
@@ -126,7 +126,7 @@ async def _apply_treatment(
         if treatment.kind == "down":
             await load.wait_for_enough()
         # A mutant may never be ready again; it is judged as it is.
-        with suppress(*(NotReady,) * has_bug):
+        with suppress(NotReady) if has_bug else nullcontext():
             patience_s = SETTLE_WITHIN_S if has_bug else PATIENCE_S
             await stack.supervisor.restart(program, patience_s)
     elif treatment.kind:
@@ -197,7 +197,11 @@ async def under_load(stack: Stack) -> AsyncIterator[ClosedLoopUsers]:
         variant=variant,
         client=HttpClient(loop, 64),
         probe=VisibilityProbe(
-            *(loop, HttpClient(loop, 1), variant.origin("query"), variant.seed_posts, started_at_s),
+            loop,
+            HttpClient(loop, 1),
+            variant.origin("query"),
+            variant.seed_posts,
+            started_at_s,
             reader_delay_s=0.3,
             timeout_s=PATIENCE_S,
         ),
