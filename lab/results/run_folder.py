@@ -6,6 +6,7 @@ on which they were measured.
 
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.results.result import ResultError, RunResult
+from lab.support.text import did_you_mean
 
 # ── Run folders
 
@@ -52,6 +54,42 @@ def saved_runs(parent: Path = RUNS) -> Iterator[tuple[Path, RunResult]]:
             yield path.parent, RunResult.load_file(path)
         except ResultError:
             continue
+
+
+LAST = "last"
+
+
+def find_run(run: str = LAST, parent: Path = RUNS) -> Path:
+    """The folder of a saved run: `last`, the name of a scenario (its newest run), or a path.
+
+    Raises ResultError, which says what there is.
+    """
+    path = Path(run)
+    if path.is_dir() and (path / "result.json").exists():
+        return path
+    if path.is_file():
+        return path.parent
+    saved = sorted((path.parent for path in parent.glob("*/result.json")), reverse=True)
+    if run == LAST and saved:
+        return saved[0]
+    for folder in saved:
+        if _scenario_of(folder) == run:
+            return folder
+    if not saved:
+        raise ResultError(
+            f"There is no saved run in {parent}/ here. Run a scenario first: lab run slow-service"
+        )
+    names = dict.fromkeys(map(_scenario_of, saved))
+    raise ResultError(
+        f"There is no saved run {run!r}: neither a folder nor a scenario that was run here. "
+        f"{did_you_mean(run, [LAST, *names])} lab runs lists them."
+    )
+
+
+def _scenario_of(folder: Path) -> str:
+    """The scenario in the name of a run folder: `20260101-101500-slow-service-2`."""
+    match = re.fullmatch(r"\d{8}-\d{6}-(.+?)(?:-\d{1,3})?", folder.name)
+    return match[1] if match else folder.name
 
 
 # ── Description of the machine

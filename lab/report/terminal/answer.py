@@ -56,6 +56,8 @@ def _lines(answer: Answer, fmt: TextFormat) -> Iterator[Text]:
         yield from _paragraph("  fails", sentence, fmt, width, "red")
     if (more := len(answer.failed) - _MAX_FAILURES) > 0:
         yield from _paragraph("", f"… and {more} more.", fmt, width, "red")
+    if answer.following:
+        yield from _paragraph("Next", f"lab run {answer.following}", fmt, width)
     for footnote in answer.footnotes:
         yield from _paragraph("", footnote, fmt, width, "dim")
 
