@@ -75,6 +75,7 @@ class Consumer:
         self._missing_events: str | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inbox")
         self._not_ready_because: str | None = "the event bus"
+        self._pause_s = FIRST_PAUSE_S
 
     @property
     def not_ready_because(self) -> str | None:
@@ -87,20 +88,11 @@ class Consumer:
         if not self._has_listeners and not self._bus.routes:
             self._not_ready_because = None
             return
-        self._pause_s = FIRST_PAUSE_S
         failed_position = self._inbox.position
         while True:
             try:
-                await self._set_catch_up_target()
-                await self._consume()
-            except LogTruncated as lost:
-                await self._rewind(lost)
-            except (BusUnavailable, DeliveryFailed) as error:
-                if isinstance(error, OffsetExpired):
-                    self._missing_events = f"a log that has what is missing here. {error}"
-                    self._alerts.add(
-                        f"This copy can't be made whole: it waits for {self._missing_events}"
-                    )
+                await self.step()
+            except (BusUnavailable, DeliveryFailed):
                 if self._bus.routes:
                     continue  # A pushed event comes only once: there is nothing to retry.
                 if self._inbox.position > failed_position:  # another event fails now
@@ -108,13 +100,28 @@ class Consumer:
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
+    async def step(self) -> None:
+        """Read the bus and apply what comes; returns where the log has to be read anew.
+
+        Raises BusUnavailable when the bus is lost, DeliveryFailed when a delivery must come again.
+        """
+        try:
+            await self._set_catch_up_target()
+            await self._consume()
+        except LogTruncated as truncated:
+            await self._rewind(truncated)
+        except OffsetExpired as error:
+            self._missing_events = f"a log that has what is missing here. {error}"
+            self._alerts.add(f"This copy can't be made whole: it waits for {self._missing_events}")
+            raise
+
     async def _rewind(self, truncated: LogTruncated) -> None:
         message = (
-            f"The log is not the one that was heard here up to event {self._inbox.position}. "
-            f"{truncated} It is read again behind {truncated.begins_after}."
+            f"The log is not the one that was read here up to event {self._inbox.position}. "
+            f"{truncated} It is read again after event {truncated.begins_after}."
         )
         if truncated.begins_after:
-            message += " What stood before that is not kept, and can't be held against this copy."
+            message += " What it had before that is deleted, so this copy may lack some of it."
         self._alerts.add(message)
         await self.between_batches(
             lambda: self._inbox.rewind(truncated.begins_after, truncated.cursor)

@@ -28,7 +28,8 @@ import sqlite3
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Any
@@ -118,6 +119,10 @@ class Inbox:
 
     def apply_batch(self, events: Sequence[Envelope]) -> None:
         """Apply a delivery as far as possible. Raises DeliveryFailed if that is not all of it."""
+        with _delaying():
+            self._apply_batch(events)
+
+    def _apply_batch(self, events: Sequence[Envelope]) -> None:
         if not self._dedupe:
             self._apply_one_by_one(events)
             return
@@ -137,8 +142,11 @@ class Inbox:
             self.position = max(self.position, sequence)
 
     def rewind(self, sequence: int, cursor: str) -> None:
-        """Rewind to number `sequence`, because the log was replaced; later events come again."""
-        with self._store.transaction() as change:
+        """Rewind to number `sequence`, because the log was replaced; later events come again.
+
+        Raises DeliveryFailed.
+        """
+        with _delaying(), self._store.transaction() as change:
             change.set_offset(sequence, cursor)
         self.position, self.cursor, self.failing_event = sequence, cursor, None
 
@@ -169,9 +177,6 @@ class Inbox:
                 self._apply(events[:index])
             self._record_failure(error.envelope, error.__cause__)
             self._apply(events[index + 1 :])
-        except Exception as error:  # of the machine, for example a full disk
-            traceback.print_exc()
-            raise DeliveryFailed(repr(error)) from error
 
     def _commit(self, events: Sequence[Envelope]) -> None:
         """Commit rows and offset in one transaction, or in two without `dedupe`."""
@@ -260,6 +265,18 @@ class Inbox:
         if attempts == ATTEMPTS:
             _log(f"{self.failing_event}. All that came after it waits.")
         raise DeliveryFailed(f"Event {envelope.sequence} can't be applied: {why}")
+
+
+@contextmanager
+def _delaying() -> Iterator[None]:
+    """Any error of the machine, such as a full disk, only delays a delivery: it comes again."""
+    try:
+        yield
+    except DeliveryFailed:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise DeliveryFailed(repr(error)) from error
 
 
 def _log(line: str) -> None:

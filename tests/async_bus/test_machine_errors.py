@@ -86,6 +86,32 @@ def test_a_statement_that_is_wrong_makes_a_dead_letter(consumer: RecordingConsum
     assert "nowhere" in read_dead_letters(consumer.store)[0]["why"]
 
 
+def test_a_disk_that_is_full_for_dead_letters_delays_them(consumer: RecordingConsumer) -> None:
+    inbox = make_inbox(consumer, name_a_missing_table)
+
+    def fail_to_store(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.async_bus.inbox.store_dead_letter", fail_to_store)
+        for _ in range(2 * ATTEMPTS):
+            with pytest.raises(DeliveryFailed):
+                inbox.apply_batch([post(1), comment(2)])
+    inbox.apply_batch([post(1), comment(2)])
+    assert (consumer.notes(), count_dead_letters(consumer.store)) == (["2"], 1)
+
+
+def test_a_disk_that_is_full_for_a_rewind_delays_it(
+    consumer: RecordingConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer.inbox.apply_batch([comment(1), comment(2)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "set_offset", lambda *_: fail_to_open(_[0]))
+        with pytest.raises(DeliveryFailed):
+            consumer.inbox.rewind(0, "")
+    assert (consumer.inbox.position, consumer.store.offset()) == (2, 2)
+
+
 @pytest.mark.parametrize("failure", MACHINE)
 def test_a_redrive_that_meets_a_full_disk_is_no_attempt(
     consumer: RecordingConsumer, failure: Failure

@@ -149,7 +149,7 @@ def test_a_log_put_back_from_an_old_copy_is_made_whole(blog: RunningBlog) -> Non
     write(blog, "new", posts=2, comments=3)
     assert_complete(blog, posts=8, comments=12)
     noted = blog.laboratory.run(blog.stack.alerts())  # as a run saves it in its result
-    assert any(line.startswith("query: The log is not the one that was heard") for line in noted)
+    assert any(line.startswith("query: The log is not the one that was read") for line in noted)
 
 
 def test_a_log_grown_again_beyond_a_consumer_does_not_deceive_it(blog: RunningBlog) -> None:
