@@ -12,8 +12,8 @@ def open_bus(url: str, caller: str = "") -> Bus:
     """`http://…` is the `log` engine, `course+http://…` the `course` engine, `nats://…` JetStream.
 
     `caller`: the name of the service that connects, for an engine that transmits it. The client
-    connects at its first use, not now. Raises ValueError for any other address; NatsMissing when
-    nats-py is not installed.
+    connects at its first use, not now. Raises ValueError for any other address; NatsNotInstalled
+    when nats-py is not installed.
     """
     if url.startswith("http://"):
         from lab.bus.log.client import LogBus

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from lab.bus.base import MAX_APPEND_BYTES, BusUnavailable
-from lab.bus.log.batching import AppendRejected, Batcher
-from lab.bus.log.client import LogBus
+from lab.bus.log.client import AppendRejected, Batcher, LogBus
 from tests.support.bus_places import an_event
 from tests.support.laboratory import PATIENCE_S, RunningBlog
 

@@ -76,7 +76,7 @@ async def test_a_subscriber_that_is_up_hears_everything(
     for name in "abc":
         await publish(url, name)
     for one in several:
-        await until(lambda one=one: len(one.heard) == 3)  # type: ignore[misc]
+        await until(lambda one=one: len(one.received) == 3)  # type: ignore[misc]
         assert sorted(one.names) == ["a", "b", "c"]
     assert [event["data"]["id"] for event in await get(f"{url}/events")] == ["a", "b", "c"]
 

@@ -12,8 +12,8 @@ from aiohttp import web
 from pydantic_core import from_json, to_json
 
 from lab.bus.base import BusUnavailable
-from lab.bus.log.client import LogBus
-from lab.bus.log.wire import MAX_BODY_BYTES, PublishClient
+from lab.bus.log.client import LogBus, PublishClient
+from lab.bus.log.wire import MAX_BODY_BYTES
 from lab.cluster.ports import reserve
 from lab.domain import headers
 from tests.support.bus_places import BusProcess, RestartableBus, an_event

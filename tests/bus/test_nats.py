@@ -281,7 +281,7 @@ async def test_a_lab_without_nats_says_so_before_anything_is_started(
 
 def test_a_scenario_asks_only_for_copies_that_make_sense() -> None:
     for options, says in (
-        ({"replicas": 3}, 'it needs bus = "nats"'),
+        ({"replicas": 3}, 'Add bus = "nats"'),
         ({"bus": "nats", "replicas": 2}, "no majority"),
         ({"bus": "nats", "replicas": 5}, "1 to 3"),
     ):

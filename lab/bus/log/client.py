@@ -9,16 +9,26 @@ before it went down, and would not know of a post that other services show.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from pydantic_core import from_json
 
-from lab.bus.base import Batch, BusUnavailable, LogTruncated, OffsetExpired, check_gapless
-from lab.bus.log.batching import Batcher
-from lab.bus.log.wire import PublishClient
+from lab.bus.base import (
+    MAX_APPEND_BYTES,
+    Batch,
+    BusUnavailable,
+    LogTruncated,
+    OffsetExpired,
+    check_gapless,
+)
+from lab.bus.log.wire import CLOSED_WITHIN_S
 from lab.domain import headers
+from lab.domain.errors import Invalid
 from lab.domain.events import Envelope
 from lab.service.http import Route
 
@@ -55,6 +65,168 @@ async def prefetch(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator
     finally:
         fill_task.cancel()
         await asyncio.gather(fill_task, return_exceptions=True)
+
+
+# ── Batching of appends
+
+SendEnvelopes = Callable[[Sequence[str]], Awaitable[list[int]]]
+
+
+class AppendRejected(BusUnavailable):
+    """The bus rejected the request: sending the same again would change nothing."""
+
+
+@dataclass(eq=False)
+class _PendingAppend:
+    """The events of one caller, and the future of their sequence numbers."""
+
+    envelopes: Sequence[str]
+    sequences: asyncio.Future[list[int]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Batcher:
+    """Passes calls on to `send` in order of arrival, one message at a time.
+
+    Calls that wait at the same time share one message. It is the group commit of the log's server,
+    one step earlier: 64 callers share the cost of a round trip, and a single caller waits for no
+    other. A call is acknowledged only when the bus has its events on disk.
+    """
+
+    def __init__(self, send: SendEnvelopes, within_s: float) -> None:
+        self._send = send
+        self._within_s = within_s
+        self._waiting: deque[_PendingAppend] = deque()
+        self._send_task: asyncio.Task[None] | None = None
+
+    async def append(self, envelopes: Sequence[str]) -> list[int]:
+        """The sequence numbers of these events.
+
+        Raises what `send` raises; BusUnavailable without an acknowledgement in `within_s` seconds.
+        """
+        call = _PendingAppend(envelopes)
+        self._waiting.append(call)
+        if self._send_task is None:
+            self._send_task = asyncio.create_task(self._send_all())
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await call.sequences
+        except TimeoutError:
+            raise BusUnavailable(f"No acknowledgement in {self._within_s:g} s.") from None
+
+    async def close(self) -> None:
+        """Cancel the message in progress; calls that wait are cancelled."""
+        if self._send_task is not None:
+            self._send_task.cancel()
+            await asyncio.gather(self._send_task, return_exceptions=True)
+
+    async def _send_all(self) -> None:
+        calls: list[_PendingAppend] = []
+        try:
+            while calls := self._next_group():
+                await self._send_group(calls)
+        finally:
+            self._send_task = None
+            for call in (*calls, *self._waiting):
+                call.sequences.cancel()
+            self._waiting.clear()
+
+    def _next_group(self) -> list[_PendingAppend]:
+        """The next waiting calls that fit into one message, without those that have given up."""
+        group: list[_PendingAppend] = []
+        size = 0
+        while self._waiting:
+            call = self._waiting[0]
+            size += sum(len(envelope.encode()) + 1 for envelope in call.envelopes)
+            if group and size > MAX_APPEND_BYTES:
+                break
+            self._waiting.popleft()
+            if not call.sequences.done():
+                group.append(call)
+        return group
+
+    async def _send_group(self, group: Sequence[_PendingAppend]) -> None:
+        try:
+            sequences = await self._send(
+                [envelope for call in group for envelope in call.envelopes]
+            )
+        except AppendRejected as error:
+            if len(group) == 1:
+                _fail(group[0], error)
+                return
+            for call in group:  # One call is invalid: only that one must be refused.
+                await self._send_group([call])
+        except Exception as error:
+            for call in group:
+                _fail(call, error)
+        else:
+            done = 0
+            for call in group:
+                if not call.sequences.done():
+                    call.sequences.set_result(sequences[done : done + len(call.envelopes)])
+                done += len(call.envelopes)
+
+
+def _fail(call: _PendingAppend, error: Exception) -> None:
+    if not call.sequences.done():
+        call.sequences.set_exception(error)
+
+
+# ── WebSocket of the publisher
+
+
+class PublishClient:
+    """Publishes over a WebSocket (see `wire.py`): one message at a time.
+
+    The connection is made when it is needed.
+    """
+
+    def __init__(self, url: str, session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._url = url
+        self._session = session
+        self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
+
+    async def publish(self, body: bytes, epoch: str | None) -> list[int]:
+        """Publish the events in `body`; returns their numbers.
+
+        Only the request that opens the connection carries `epoch`: the connection ends with the
+        server's process, and so does the epoch. Raises BusUnavailable, or what aiohttp raises.
+        """
+        try:
+            socket = await self._send(body, epoch)
+            answer = from_json(await socket.receive_bytes())
+        except BaseException:
+            await self.close()  # A late response would be taken for that to the next message.
+            raise
+        if "sequences" not in answer:
+            error_class = AppendRejected if answer["status"] == Invalid.status else BusUnavailable
+            raise error_class(f"The bus answered {answer['status']}: {answer}")
+        sequences: list[int] = answer["sequences"]
+        return sequences
+
+    async def close(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.close()
+
+    async def _send(
+        self, body: bytes, epoch: str | None
+    ) -> "aiohttp.ClientWebSocketResponse[bool]":
+        if self._socket is not None:
+            try:
+                await self._socket.send_bytes(body)
+            except aiohttp.ClientConnectionResetError:
+                await self.close()  # The connection broke while idle: nothing was sent.
+            else:
+                return self._socket
+        self._socket = await self._session().ws_connect(
+            self._url,
+            headers={headers.EPOCH: epoch} if epoch is not None else None,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSED_WITHIN_S),
+        )
+        await self._socket.send_bytes(body)
+        return self._socket
 
 
 # ── Client
@@ -119,7 +291,7 @@ class LogBus:
                         if batch:
                             yield batch
         except _FAILURES as error:
-            raise BusUnavailable(f"The bus can't be heard: {error!r}") from None
+            raise BusUnavailable(f"The bus's stream can't be read: {error!r}") from None
         raise BusUnavailable("The bus ended the stream.")
 
     async def head(self) -> int:

@@ -39,9 +39,8 @@ from lab.service.server import Shell, ShellOptions
 ARRANGEMENT = "async-bus"
 _CACHED_LINES = 10_000
 _LINES_PER_WRITE = 2_000
-_RETENTION_SLACK_DIVISOR = (
-    10  # a tenth of `retain`: a deletion for each event would double the commits
-)
+# Up to a tenth more than `retain` is kept: a deletion for each event would double the commits.
+_RETENTION_SLACK_DIVISOR = 10
 
 
 class LogServer:
@@ -115,7 +114,8 @@ class LogServer:
         if request.headers.get(headers.EPOCH, self._log.epoch) != self._log.epoch:
             raise Conflict(
                 "The log has been opened anew, and may be another one: ask GET /head?event=N&id=ID "
-                "whether it holds the last event that you told, and tell again what it lost."
+                "whether it contains the last event that you published, and publish again what it "
+                "lost."
             )
 
     async def commit(self, envelopes: list[Envelope]) -> list[int]:
@@ -153,16 +153,16 @@ class LogServer:
         end = self._head if epoch in ("", self._log.epoch) else self._log.end_of_epoch(epoch)
         if after > end and (epoch or follow):
             raise UnknownPosition(
-                f"The log ends at {self._head}, and event {after} was never in it as you heard it: "
-                f"a tail is lost. Read again from after={self._first - 1}, and pass over what you "
-                "know by its id.",
+                f"The log ends at {self._head}, and event {after} was never in it as you read it: "
+                f"a tail is lost. Read again from after={self._first - 1}, and skip the events "
+                "whose ids you know.",
                 self._first,
                 self._log.epoch,
             )
         if after + 1 < self._first:
             raise DeletedPosition(
                 f"Events {after + 1} to {self._first - 1} are not kept any more (--retain-events): "
-                f"the log begins behind after={self._first - 1}.",
+                f"the log begins with after={self._first - 1}.",
                 self._first,
                 self._log.epoch,
             )
@@ -239,9 +239,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     routes = [
         Route("POST", "/events", server.append, raw=True),
-        Route(
-            "GET", "/tell", publish_server.handle, raw=True, faultable=False
-        ),  # each message passes it
+        # Not faultable: each message passes the fault filter instead of the connection.
+        Route("GET", "/tell", publish_server.handle, raw=True, faultable=False),
         Route("GET", "/events", server.read, raw=True),
         Route("GET", "/head", server.head, raw=True),
         Route("GET", "/asyncapi.json", asyncapi_document, raw=True, faultable=False),

@@ -121,7 +121,7 @@ class LogFile:
             raise
 
     def read_lines(self, after: int, limit: int) -> list[bytes]:
-        """The lines after sequence number `after`, at most `most`."""
+        """The lines after sequence number `after`, at most `limit`."""
         rows = self._reader.execute(
             "SELECT line FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, limit)
         )

@@ -19,18 +19,15 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from lab.bus.base import BusUnavailable
-from lab.bus.log.batching import AppendRejected
-from lab.domain import headers
 from lab.domain.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
 from lab.domain.events import Envelope
 from lab.service.http import WHOLE_REQUEST_WITHIN_S, read_body
 
 # ── HTTP requests
 
-MAX_BODY_BYTES = 4 * 1024 * 1024  # leaves room above `MOST_BYTES_AT_ONCE`
+MAX_BODY_BYTES = 4 * 1024 * 1024  # leaves room above `MAX_APPEND_BYTES`
 
 _ENVELOPES = TypeAdapter(list[Envelope])
 
@@ -105,8 +102,8 @@ Admit = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
 class PublishServer:
     """The server's end of the WebSocket, for all connected publishers.
 
-    `check` refuses a publisher of another log, `knock` applies the fault filter to a message,
-    `keep` puts events on disk.
+    `check_epoch` refuses a publisher of another log, `admit` applies the fault filter to a message,
+    `commit` puts events on disk.
     """
 
     def __init__(self, check_epoch: CheckEpoch, admit: Admit, commit: Commit) -> None:
@@ -118,11 +115,11 @@ class PublishServer:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """`GET /tell`: see the module's docstring.
 
-        Raises Forbidden for a web page, Invalid without an upgrade, and what `check` raises.
+        Raises Forbidden for a web page, Invalid without an upgrade, and what `check_epoch` raises.
         """
         if "Origin" in request.headers:
             # A browser lets any page of any site open a WebSocket to this machine.
-            raise Forbidden("No page in a browser tells events here.")
+            raise Forbidden("A web page must not publish events here.")
         self._check_epoch(request)
         socket = web.WebSocketResponse(
             timeout=CLOSED_WITHIN_S,
@@ -132,7 +129,7 @@ class PublishServer:
             compress=False,
         )
         if not socket.can_prepare(request).ok:
-            raise Invalid("This is a WebSocket; to tell events by hand, POST them to /events.")
+            raise Invalid("This is a WebSocket; to publish events by hand, POST them to /events.")
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
@@ -160,53 +157,3 @@ class PublishServer:
             return to_json({"sequences": await self._commit(parse_envelopes(body))})
         except ServiceError as error:
             return to_json(error.problem())
-
-
-class PublishClient:
-    """The client's end: one message at a time, over a connection that is made when needed."""
-
-    def __init__(self, url: str, session: Callable[[], aiohttp.ClientSession]) -> None:
-        self._url = url
-        self._session = session
-        self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
-
-    async def publish(self, body: bytes, epoch: str | None) -> list[int]:
-        """Publish the events in `body`; returns their numbers.
-
-        Only the request that opens the connection carries `epoch`: the connection ends with the
-        server's process, and so does the epoch. Raises BusUnavailable, or what aiohttp raises.
-        """
-        try:
-            socket = await self._send(body, epoch)
-            answer = from_json(await socket.receive_bytes())
-        except BaseException:
-            await self.close()  # A late response would be taken for that to the next message.
-            raise
-        if "sequences" not in answer:
-            error_class = AppendRejected if answer["status"] == Invalid.status else BusUnavailable
-            raise error_class(f"The bus answered {answer['status']}: {answer}")
-        sequences: list[int] = answer["sequences"]
-        return sequences
-
-    async def close(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
-
-    async def _send(
-        self, body: bytes, epoch: str | None
-    ) -> "aiohttp.ClientWebSocketResponse[bool]":
-        if self._socket is not None:
-            try:
-                await self._socket.send_bytes(body)
-            except aiohttp.ClientConnectionResetError:
-                await self.close()  # The connection broke while idle: nothing was sent.
-            else:
-                return self._socket
-        self._socket = await self._session().ws_connect(
-            self._url,
-            headers={headers.EPOCH: epoch} if epoch is not None else None,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSED_WITHIN_S),
-        )
-        await self._socket.send_bytes(body)
-        return self._socket
