@@ -3,8 +3,8 @@
 Through an adapter the response has the lab's format, or says why it has not. A direct call returns
 what the service itself responds, as its own clients see it.
 
-`Visitors` is a light load during a check: it reads, posts and comments. It sends a request at fixed
-intervals, whether the last one was answered or not, so a slow system does not get fewer of them.
+`LightLoad` reads, posts and comments during a check. It sends a request at fixed intervals, whether
+the last one was answered or not, so a slow system does not get fewer of them.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class LightLoad:
         return await self._send("create_comment", phase, "POST", "comments", path, body, text)
 
     async def run(self, seconds: float, post_id: str, phase: str) -> list[Sample]:
-        """Send a request every EVERY_S for `seconds`; all comments are on one post."""
+        """Send a request every INTERVAL_S for `seconds`; all comments are on one post."""
         tasks = []
         for action in islice(cycle(_ACTION_CYCLE), round(seconds / INTERVAL_S)):
             if action == "read_feed":
@@ -155,9 +155,9 @@ class SystemClient:
         )
 
     async def feed_until(self, accept: Callable[[Feed], bool]) -> tuple[Feed, str]:
-        """Read the feed until `right` accepts it, for at most SHOWN_WITHIN_S seconds.
+        """Read the feed until `accept` is true of it, for at most SHOWN_WITHIN_S seconds.
 
-        Returns the last feed, and why it is not right ("" if it is).
+        Returns the last feed, and why it was not accepted ("" if it was).
         """
         give_up_at_s = perf_counter() + SHOWN_WITHIN_S
         while True:
@@ -216,14 +216,15 @@ class SystemClient:
 def comment_statuses(feed: Feed, post_id: str) -> dict[str, str]:
     """The status of each comment of a post, by comment id."""
     return {
-        one["id"]: one["status"]
+        comment["id"]: comment["status"]
         for entry in feed
         if entry["id"] == post_id
-        for one in entry["comments"]
+        for comment in entry["comments"]
     }
 
 
 def feed_texts(feed: Feed) -> set[tuple[str, str]]:
-    """All that the feed contains: ids with their texts."""
+    """The ids in the feed, each with its text."""
     posts = {(entry["id"], entry["title"]) for entry in feed}
-    return posts | {(one["id"], one["content"]) for entry in feed for one in entry["comments"]}
+    comments = (comment for entry in feed for comment in entry["comments"])
+    return posts | {(comment["id"], comment["content"]) for comment in comments}

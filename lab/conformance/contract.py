@@ -94,7 +94,7 @@ class _ContractCheck:
     async def _record(self, key: str, held: bool | None, observed: str) -> bool:
         """Record what was seen; return whether the criterion holds.
 
-        Raises _HasEnded if it does not hold and one of the services has ended.
+        Raises _ServiceExited if it does not hold and one of the services has ended.
         """
         if held is not False or (ended := await self._unexpected_exit()) is None:
             return self.recorder.record(key, held, observed)

@@ -34,8 +34,8 @@ def to_json(card: ReportCard) -> dict[str, Any]:
         "log": list(card.log),
         "parts": [
             {
-                "key": part.key,
-                "title": part.title,
+                "key": section.key,
+                "title": section.title,
                 "criteria": [
                     {
                         "key": line.criterion.key,
@@ -46,10 +46,10 @@ def to_json(card: ReportCard) -> dict[str, Any]:
                         "scenario": line.criterion.scenario or None,
                         "hint": line.criterion.hint if line.held is False else "",
                     }
-                    for line in part.findings
+                    for line in section.findings
                 ],
             }
-            for part in card.sections
+            for section in card.sections
         ],
     }
 
@@ -70,18 +70,18 @@ def to_junit(card: ReportCard) -> str:
 
 
 def to_text(card: ReportCard, target_file: str) -> list[str]:
-    """The card as lines for people: part by part, with an explanation for each criterion not held.
+    """The card as lines for people, with an explanation for each criterion that does not hold.
 
-    `file`: the target's file, for the commands that are shown.
+    `target_file`: the target's file, for the commands that are shown.
     """
     service_count = f"{len(card.services)} services" if len(card.services) > 1 else "one service"
     lines = [f"{card.title} ({service_count}, {f'bus: {card.bus}' if card.bus else 'no bus'})"]
     if card.without_sidecar:
         lines += textwrap.wrap(no_sidecar_note(*card.without_sidecar), WIDTH)
-    for part in card.sections:
-        lines += ["", part.title]
-        shared_reason = _shared_reason(part.findings)
-        for line in part.findings:
+    for section in card.sections:
+        lines += ["", section.title]
+        shared_reason = _shared_reason(section.findings)
+        for line in section.findings:
             if line.held is None and line.observed == shared_reason:
                 continue
             seen = f"{line.criterion.requirement.rstrip('.')}: {_with_full_stop(line.observed)}"
@@ -89,9 +89,9 @@ def to_text(card: ReportCard, target_file: str) -> list[str]:
             if line.held is False:
                 lines += [one for text in _explanation(line)[1:] for one in _wrap(text)]
         if shared_reason:
-            all_unchecked = all(line.held is None for line in part.findings)
-            words = shared_reason if all_unchecked else f"all else: {shared_reason}"
-            lines += _wrap(_with_full_stop(words), f"  {_LABELS[None]:<10}")
+            all_unchecked = all(line.held is None for line in section.findings)
+            text = shared_reason if all_unchecked else f"all else: {shared_reason}"
+            lines += _wrap(_with_full_stop(text), f"  {_LABELS[None]:<10}")
     lines.append("")
     if card.trouble:
         lines += textwrap.wrap(card.trouble, WIDTH)
@@ -132,7 +132,7 @@ def _summary(card: ReportCard, target_file: str) -> Iterator[str]:
 
 
 def _shared_reason(lines: tuple[CriterionFinding, ...]) -> str:
-    """The reason why criteria of a part were not checked, if several share one reason; "" if
+    """The reason why criteria of a section were not checked, if several share one reason; "" if
     not."""
     reasons = [line.observed for line in lines if line.held is None]
     is_shared = len(set(reasons)) == 1 and (len(reasons) > 2 or len(reasons) == len(lines))

@@ -27,11 +27,12 @@ OutageVerdict = tuple[bool | None, str]
 
 @dataclass(frozen=True)
 class OutageObservation:
-    """What was seen in an outage of `part`.
+    """What was seen in an outage of `process`.
 
-    `broken`: the endpoints that the broken process itself serves. `before`: the median latency of a
-    feed before the outage, ms. `data`: what happened to the writes; None if the feed could not be
-    read afterwards, and `unread` says why. `back`: what did not work again; "" if all did.
+    `own_endpoints`: those that the broken process itself serves. `baseline_ms`: the median latency
+    of a feed before the outage. `data`: what happened to the writes; None if the feed could not be
+    read afterwards, and `unreadable_reason` says why. `recovery_failure`: what did not work again;
+    "" if all did.
     """
 
     process: str
@@ -46,7 +47,7 @@ class OutageObservation:
     recovery_failure: str
 
     def samples_of(self, endpoint: str) -> list[Sample]:
-        return [one for one in self.during if one.endpoint == endpoint]
+        return [sample for sample in self.during if sample.endpoint == endpoint]
 
 
 def _judge_answered(endpoint: str, verb: str) -> Callable[[OutageObservation], OutageVerdict]:
@@ -54,9 +55,9 @@ def _judge_answered(endpoint: str, verb: str) -> Callable[[OutageObservation], O
         if endpoint in observation.own_endpoints:
             return None, f"it is {observation.process} itself that answers them"
         samples = observation.samples_of(endpoint)
-        successful = [one for one in samples if one.ok]
+        successful = [sample for sample in samples if sample.ok]
         summary = f"{len(successful)} of {len(samples)} {verb}"
-        failed = sorted({one.error for one in samples if not one.ok})
+        failed = sorted({sample.error for sample in samples if not sample.ok})
         if len(successful) < ENOUGH_SHARE * len(samples):
             return False, f"{summary} ({', '.join(failed)})"
         return True, f"{summary}, half within {_median_latency_ms(successful):.0f} ms"
@@ -68,7 +69,9 @@ def _judge_fast(observation: OutageObservation) -> OutageVerdict:
     held, summary = _judge_answered("read_feed", "were answered")(observation)
     if not held:
         return held, summary
-    took = _median_latency_ms([one for one in observation.samples_of("read_feed") if one.ok])
+    took = _median_latency_ms(
+        [sample for sample in observation.samples_of("read_feed") if sample.ok]
+    )
     waited = took > observation.baseline_ms + SLOW_MS / 2
     return not waited, f"half within {took:.0f} ms, before that {observation.baseline_ms:.0f} ms"
 
@@ -85,10 +88,8 @@ def _judge_kept(observation: OutageObservation) -> OutageVerdict:
 def _judge_decided(observation: OutageObservation) -> OutageVerdict:
     if observation.data is None:
         return None, observation.unreadable_reason
-    waiting, there = (
-        observation.data.unsettled,
-        observation.data.acknowledged - observation.data.lost,
-    )
+    waiting = observation.data.unsettled
+    there = observation.data.acknowledged - observation.data.lost
     return not waiting, f"{waiting} still wait" if waiting else f"all {there} have"
 
 
@@ -101,7 +102,7 @@ def _judge_once(observation: OutageObservation) -> OutageVerdict:
 def _judge_honest(observation: OutageObservation) -> OutageVerdict:
     if observation.stored_state is None:
         return None, observation.unreadable_reason
-    failed = [one for one in observation.writes if one.error.startswith("http_")]
+    failed = [sample for sample in observation.writes if sample.error.startswith("http_")]
     there = [one for one in failed if observation.stored_state.in_feed[one.token]]
     if not failed:
         return None, "nobody was answered with an error"
@@ -123,7 +124,7 @@ def _judge_recovery(observation: OutageObservation) -> OutageVerdict:
 
 
 def _median_latency_ms(samples: Sequence[Sample]) -> float:
-    return median(one.latency_ms or 0.0 for one in samples) if samples else 0.0
+    return median(sample.latency_ms or 0.0 for sample in samples) if samples else 0.0
 
 
 JUDGES: dict[str, Callable[[OutageObservation], OutageVerdict]] = {
@@ -142,9 +143,11 @@ JUDGES: dict[str, Callable[[OutageObservation], OutageVerdict]] = {
 
 def median_feed_ms(samples: Sequence[Sample]) -> float:
     """The median latency of the successful feed requests, ms; 0 for none."""
-    return _median_latency_ms([one for one in samples if one.ok and one.endpoint == "read_feed"])
+    return _median_latency_ms(
+        [sample for sample in samples if sample.ok and sample.endpoint == "read_feed"]
+    )
 
 
 def write_samples(samples: Sequence[Sample]) -> list[Sample]:
     """The samples that are writes."""
-    return [one for one in samples if one.endpoint in WRITES]
+    return [sample for sample in samples if sample.endpoint in WRITES]

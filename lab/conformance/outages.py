@@ -26,7 +26,7 @@ ROLE_TITLES = {
 
 @dataclass(frozen=True)
 class Outage:
-    """`title` contains {part}, the broken process. `looks`: the criteria, by the key of
+    """`title` contains {process}, the broken one. `criteria`: the criteria, by the key of
     `judging.JUDGES`."""
 
     key: str
@@ -66,7 +66,10 @@ _CATCH_HINT = (
 
 OUTAGES = (
     Outage(
-        *("comments-down", "{part} is down", "down", "comments"),
+        "comments-down",
+        "{process} is down",
+        "down",
+        "comments",
         _criteria(
             ("reads", _READERS, "independent", "downed-service", _COPY_HINT),
             ("posts", _POSTS, "one-down", "blast-radius", "Don't ask it before you answer."),
@@ -77,7 +80,10 @@ OUTAGES = (
         ),
     ),
     Outage(
-        *("comments-slow", f"{{part}} takes {SLOW_MS:g} ms longer", "latency", "comments"),
+        "comments-slow",
+        f"{{process}} takes {SLOW_MS:g} ms longer",
+        "latency",
+        "comments",
         _criteria(
             ("fast", "Readers don't wait for it.", "slowest-hop", "slow-service", _COPY_HINT),
             ("posts", _POSTS, "dependencies", "slow-service", "Don't ask it before you answer."),
@@ -86,7 +92,10 @@ OUTAGES = (
         {"ms": SLOW_MS},
     ),
     Outage(
-        *("query-down", "{part}, which shows the feed, is down", "down", "query"),
+        "query-down",
+        "{process}, which shows the feed, is down",
+        "down",
+        "query",
         _criteria(
             ("posts", _POSTS, "independent", "blast-radius", "Nobody who writes needs a reader."),
             ("comments", _COMMENTS, "independent", "blast-radius", "Nobody who writes needs it."),
@@ -103,7 +112,10 @@ OUTAGES = (
         ),
     ),
     Outage(
-        *("query-cut", "the bus can't reach {part}, which shows the feed", "partition", "query"),
+        "query-cut",
+        "the bus can't reach {process}, which shows the feed",
+        "partition",
+        "query",
         _criteria(
             ("reads", _READERS, "independent", "partition", _COPY_HINT),
             ("kept", _KEPT, "bus-passes-on", "dropped-events", _REDELIVER_HINT),
@@ -113,7 +125,10 @@ OUTAGES = (
         needs_bus=True,
     ),
     Outage(
-        *("moderation-down", "{part} is down", "down", "moderation"),
+        "moderation-down",
+        "{process} is down",
+        "down",
+        "moderation",
         _criteria(
             ("comments", _COMMENTS, "dependencies", "reject-early", "Judge it later."),
             ("reads", _READERS, "independent", "blast-radius", _COPY_HINT),
@@ -123,7 +138,10 @@ OUTAGES = (
         ),
     ),
     Outage(
-        *("bus-down", "{part} is down", "down", BUS),
+        "bus-down",
+        "{process} is down",
+        "down",
+        BUS,
         _criteria(
             ("reads", _READERS, "independent", "downed-bus", _COPY_HINT),
             (
@@ -134,8 +152,11 @@ OUTAGES = (
                 "Keep what is untold, and tell it later.",
             ),
             (
-                *("honest", "What was answered with an error is not there.", "bus-passes-on"),
-                *("dual-write", "First kept, then told, and the telling failed: an outbox helps."),
+                "honest",
+                "What was answered with an error is not there.",
+                "bus-passes-on",
+                "dual-write",
+                "First stored, then published, and publishing failed: an outbox helps.",
             ),
             ("others", _OTHERS, "one-down", "downed-bus", _CATCH_HINT),
             ("back", _BACK, "independent", "downed-bus", "Look into its log: why did it not?"),
@@ -143,7 +164,10 @@ OUTAGES = (
         needs_bus=True,
     ),
     Outage(
-        *("posts-hung", "{part} hangs", "hang", "posts"),
+        "posts-hung",
+        "{process} hangs",
+        "hang",
+        "posts",
         _criteria(
             ("reads", _READERS, "independent", "hung-service", _COPY_HINT),
             ("comments", _COMMENTS, "whole-fails", "hung-service", "Know the posts by a copy."),

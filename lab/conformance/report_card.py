@@ -40,8 +40,8 @@ class ReportSection:
 class ReportCard:
     """The result of a check.
 
-    `unmoved`: services on their own port, without a fault filter in front. `trouble`: why the
-    system could not be checked; "" if it could. `log`: the last log lines of the service that
+    `without_sidecar`: services on their own port, without a fault filter in front. `trouble`: why
+    the system could not be checked; "" if it could. `log`: the last log lines of the service that
     failed.
     """
 
@@ -57,7 +57,7 @@ class ReportCard:
 
     @property
     def findings(self) -> tuple[CriterionFinding, ...]:
-        return tuple(line for part in self.sections for line in part.findings)
+        return tuple(line for section in self.sections for line in section.findings)
 
     @property
     def passed(self) -> bool:
@@ -82,7 +82,7 @@ class FindingRecorder:
         self.record(self._criteria[0].key, False, observed)
 
     def findings(self, reason: str = NOT_CHECKED) -> tuple[CriterionFinding, ...]:
-        """A line for each criterion; `otherwise` says why a criterion was not checked."""
+        """A line for each criterion; `reason` says why a criterion was not checked."""
         not_checked = (None, reason.rstrip("."))
         return tuple(
             CriterionFinding(one, *self._recorded.get(one.key, not_checked))

@@ -81,9 +81,9 @@ async def check_system(
 
 
 class CheckRun:
-    """Checks one system in parts, each on a freshly started one.
+    """Checks one system in sections, each on a freshly started one.
 
-    `name`: prefix of its variants' names, for several systems under one supervisor.
+    `prefix`: begins its variants' names, for several systems under one supervisor.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class CheckRun:
     async def _on_fresh_system(
         self, key: str, inspect: Callable[[ExternalStack], Awaitable[tuple[CriterionFinding, ...]]]
     ) -> tuple[CriterionFinding, ...]:
-        """Start the system, run `look` on it, and end it."""
+        """Start the system, run `inspect` on it, and end it."""
         name = self._prefix + key
         with ExternalStack(
             name, self._target, self._supervisor, self._folder, bus=self._bus
@@ -125,12 +125,12 @@ class CheckRun:
                 await stack.start()
                 return await inspect(stack)
             finally:
-                await self._supervisor.end(*(one.name for one in stack.programs))
+                await self._supervisor.end(*(program.name for program in stack.programs))
 
     async def check_outage(self, outage: Outage, progress: Progress) -> ReportSection:
         """Run one outage. If it can't be run, the findings say why."""
         process = self._process_for(outage.role)
-        title = f"When {outage.title.format(part=process or ROLE_TITLES[outage.role])}"
+        title = f"When {outage.title.format(process=process or ROLE_TITLES[outage.role])}"
         recorder = FindingRecorder(_keyed_criteria(outage))
         if process is None:
             return ReportSection(
@@ -171,11 +171,11 @@ class CheckRun:
         The cause may be far above the last line: an uncaught error is printed with everything
         attached to it.
         """
-        logs = {one.name: one.log for one in stack.programs}
+        logs = {program.name: program.log for program in stack.programs}
         return [
-            _with_whole_log(logs[one.name], one)
-            for one in self._supervisor.unexpected_exits()
-            if one.name in logs and one.name != stack.program_name(broken_process)
+            _with_whole_log(logs[exit_.name], exit_)
+            for exit_ in self._supervisor.unexpected_exits()
+            if exit_.name in logs and exit_.name != stack.program_name(broken_process)
         ]
 
     def _endpoints_of(self, process: str) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from lab.exercises.checks import breaker, idempotent, likes, outbox, rebuild, st
 from lab.exercises.exercise import Exercise
 
 EXERCISES: dict[str, Exercise] = {
-    one.EXERCISE.name: one.EXERCISE
-    for one in (timeout, breaker, idempotent, outbox, likes, starving, rebuild)
+    check.EXERCISE.name: check.EXERCISE
+    for check in (timeout, breaker, idempotent, outbox, likes, starving, rebuild)
 }
 
 MARKER_FILE = "exercise.txt"
@@ -23,7 +23,7 @@ class ExerciseNotFound(ValueError):
 
 
 def find(name: str) -> Exercise:
-    """The exercise of this name. Raises NotThere."""
+    """The exercise of this name. Raises ExerciseNotFound."""
     if name not in EXERCISES:
         raise ExerciseNotFound(f"There is no exercise {name!r}. There are: {', '.join(EXERCISES)}.")
     return EXERCISES[name]
@@ -32,7 +32,7 @@ def find(name: str) -> Exercise:
 def start(name: str, folder: Path) -> list[Path]:
     """Write the files of an exercise into a folder, which is created if missing.
 
-    Returns their paths. Raises NotThere, also if one of the files exists; OSError.
+    Returns their paths. Raises ExerciseNotFound, also if one of the files exists; OSError.
     """
     exercise = find(name)
     template = files("lab.exercises").joinpath("start", exercise.name)
@@ -41,7 +41,7 @@ def start(name: str, folder: Path) -> list[Path]:
         for file, suffix in (("README.md", ""), *((file, _DATA_SUFFIX) for file in exercise.files))
     }
     texts[MARKER_FILE] = f"{exercise.name}\n"
-    if existing := [one for one in texts if (folder / one).exists()]:
+    if existing := [file for file in texts if (folder / file).exists()]:
         raise ExerciseNotFound(
             f"{folder} has a {existing[0]} already, and it stays as it is. Choose another folder."
         )
@@ -52,7 +52,7 @@ def start(name: str, folder: Path) -> list[Path]:
 
 
 def exercise_in(folder: Path) -> Exercise:
-    """The exercise in a student's folder, which has all its files. Raises NotThere."""
+    """The exercise in a student's folder, which has all its files. Raises ExerciseNotFound."""
     marker = folder / MARKER_FILE
     if not marker.is_file():
         raise ExerciseNotFound(

@@ -10,7 +10,7 @@ LIMIT_S = 25.0
 
 @dataclass(frozen=True)
 class GradedCriterion:
-    """One thing that a check tests. `wanted` and `hint` are shown if it fails."""
+    """One thing that a check tests. `requirement` and `hint` are shown if it fails."""
 
     key: str
     requirement: str
@@ -20,9 +20,9 @@ class GradedCriterion:
 
 @dataclass(frozen=True)
 class Submission:
-    """`file` in the student's folder, which runs as the program `part` of an arrangement.
+    """`file` in the student's folder, which runs as the `program` of an arrangement.
 
-    `options` are the arrangement's options. If it has no program `part`, the file is a guest: an
+    `options` are the arrangement's options. If it has no such program, the file is a guest: an
     extra program that the check starts when it is needed.
     """
 
@@ -34,8 +34,8 @@ class Submission:
 
 @dataclass(frozen=True)
 class Exercise:
-    """Each of the `pieces` has its own stack. `check` gets a bench (`lab/exercises/testbed.py`) for
-    each, in the same order, and notes what it observes."""
+    """Each submission has its own stack. `check` gets a testbed (`lab/exercises/testbed.py`) for
+    each, in the same order, and records what it observes."""
 
     name: str
     title: str
@@ -46,12 +46,12 @@ class Exercise:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of the student's files."""
-        return tuple(piece.file for piece in self.submissions)
+        return tuple(submission.file for submission in self.submissions)
 
 
 @dataclass(frozen=True)
 class CriterionResult:
-    """The outcome of one criterion; `seen` is what the check observed."""
+    """The outcome of one criterion; `observed` is what the check saw."""
 
     criterion: GradedCriterion
     passed: bool

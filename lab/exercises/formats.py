@@ -4,8 +4,7 @@ import textwrap
 from typing import Any
 
 from lab.exercises.exercise import CriterionResult, Exercise, Grade
-from lab.support.junit import JUnitCase
-from lab.support.junit import render_junit as written
+from lab.support.junit import JUnitCase, render_junit
 
 WIDTH = 80
 _INDENT = " " * 9
@@ -44,7 +43,7 @@ def to_junit(grade: Grade) -> str:
         for step in grade.results
     ]
     error = JUnitCase("the program", grade.trouble, "\n".join(grade.log))
-    return written(
+    return render_junit(
         *(f"lab exercise {grade.exercise}", grade.exercise, cases, grade.seconds),
         error if grade.trouble else None,
     )

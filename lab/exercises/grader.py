@@ -68,7 +68,7 @@ class DualTokenClient(ControlClient):
 def mount(
     submission: Submission, file: Path, supervisor: Supervisor, folder: Path, mark: str
 ) -> Iterator[tuple[Stack, Program]]:
-    """A stack for a piece, not yet started, and the student's program in it.
+    """A stack for a submission, not yet started, and the student's program in it.
 
     All processes that the student's program starts carry `mark` in their environment.
     """
@@ -83,14 +83,16 @@ def mount(
         env = {"LAB_TOKEN": token, MARK: mark}
         if submission.program in stack.arrangement.programs:
             name = stack.program_name(submission.program)
-            replaced = next(one for one in stack.programs if one.name == name)
+            replaced = next(program for program in stack.programs if program.name == name)
             student = replace(
                 replaced,
                 module=RUNNER,
                 argv=(str(file.absolute()), *replaced.argv),
                 env={**replaced.env, **env},
             )
-            stack.programs = [student if one is replaced else one for one in stack.programs]
+            stack.programs = [
+                student if program is replaced else program for program in stack.programs
+            ]
         else:
             stack.add_guest(submission.program, RUNNER)
             student = add_guest_program(stack, submission.program, file.absolute(), env)
@@ -123,7 +125,7 @@ async def check(
     with TemporaryDirectory(prefix="lab-exercise-") as work_folder:
         mark, process_groups = secrets.token_hex(16), set[int]()
         supervisor = Supervisor(
-            preload([one.options for one in exercise.submissions]), Path(work_folder)
+            preload([submission.options for submission in exercise.submissions]), Path(work_folder)
         )
         testbeds: dict[str, ExerciseTestbed] = {}
         try:
@@ -149,7 +151,7 @@ async def check(
                     for testbed in testbeds.values():
                         with suppress(NotRunning):
                             process_groups.add(supervisor.pid(testbed.student.name))
-            logs = {file: _log_tail(bench.student.log) for file, bench in testbeds.items()}
+            logs = {file: _log_tail(testbed.student.log) for file, testbed in testbeds.items()}
         finally:
             kill_leftovers(mark, process_groups)
     steps, took_s = recorder.results(), perf_counter() - began_s

@@ -1,7 +1,7 @@
 """The testbed of a check: a running stack in which one program is the student's.
 
-An exercise of several pieces has a stack and a bench for each. No answer of the student's program
-is trusted: it may be missing, malformed or endless.
+An exercise with several submissions has a stack and a testbed for each. No answer of the student's
+program is trusted: it may be missing, malformed or endless.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _FEED_PATH = "/feed?limit=100"
 
 @dataclass(frozen=True)
 class ObservedResponse:
-    """An answer. `status` is 0 if there was none; `words` then say what happened."""
+    """An answer. `status` is 0 if there was none; `problem` then says what happened."""
 
     status: int
     body: bytes
@@ -76,7 +76,7 @@ class ResultRecorder:
     """The outcome of each criterion so far."""
 
     def __init__(self, criteria: Sequence[GradedCriterion]) -> None:
-        self._criteria = {one.key: one for one in criteria}
+        self._criteria = {criterion.key: criterion for criterion in criteria}
         self._results: dict[str, CriterionResult] = {}
 
     def record(self, key: str, passed: bool, observed: object) -> bool:
@@ -88,13 +88,13 @@ class ResultRecorder:
         """All criteria, including those that were never tested."""
         not_tested = "not looked at, for what comes before it failed"
         return tuple(
-            self._results.get(key, CriterionResult(one, False, not_tested, tested=False))
-            for key, one in self._criteria.items()
+            self._results.get(key, CriterionResult(criterion, False, not_tested, tested=False))
+            for key, criterion in self._criteria.items()
         )
 
 
 class ExerciseTestbed:
-    """Acts as a client, injects faults, and notes outcomes. `student`: the student's program."""
+    """Acts as a client, injects faults, and records outcomes. `student`: the student's program."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class ExerciseTestbed:
     async def ask(
         self, method: str, target: str, path: str, body: Any = None, within_s: float = 3.0
     ) -> ObservedResponse:
-        """Send one request as a client. Never raises: no answer is a `Seen` with status 0."""
+        """Send one request as a client. Never raises: without an answer the status is 0."""
         began_s = perf_counter()
 
         def response_of(status: int, content: bytes, problem: str = "") -> ObservedResponse:
@@ -221,5 +221,5 @@ def _is_created(answer: ObservedResponse) -> bool:
 
 def median_and_max(responses: Sequence[ObservedResponse]) -> str:
     """Median and maximum of the latencies, in words."""
-    took = sorted(look.took_ms for look in responses)
+    took = sorted(response.took_ms for response in responses)
     return f"half within {took[len(took) // 2]:.0f} ms, the slowest {took[-1]:.0f} ms"

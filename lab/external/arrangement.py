@@ -19,15 +19,17 @@ def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
     """The arrangement of a complete target. Its bus has the lab's name, the others keep theirs."""
     service_by_name = {lab_name(target, name): name for name in target.services}
     without_sidecar = [
-        part for part, name in service_by_name.items() if not target.can_have_sidecar(name)
+        process
+        for process, service in service_by_name.items()
+        if not target.can_have_sidecar(service)
     ]
     entry_points = dict.fromkeys(lab_name(target, action.service) for _, action in target.actions)
     programs = dict.fromkeys(service_by_name, WRAPPER)
     if bus == LOG:
         programs[BUS] = LOG_BUS
-        without_sidecar = [part for part in without_sidecar if part != BUS]
+        without_sidecar = [process for process in without_sidecar if process != BUS]
     external = ExternalServices(
-        tuple(part for part in service_by_name if part != BUS),
+        tuple(process for process in service_by_name if process != BUS),
         entry_points=tuple(entry_points),
         without_sidecar=tuple(without_sidecar),
         by_name=bool(target.hosts),
@@ -36,7 +38,7 @@ def arrangement_of(target: Target, bus: str = OWN) -> Arrangement:
 
 
 def arrangement_replacing(replaced: str, target: Target) -> Arrangement:
-    """The lab's services on the course's bus, with an external service in place of `part`."""
+    """The lab's services on the course's bus, with an external service in place of `replaced`."""
     own = ARRANGEMENTS["async-bus"]
     service = matching_service(replaced, target)
     external = ExternalServices(
@@ -50,7 +52,10 @@ def arrangement_replacing(replaced: str, target: Target) -> Arrangement:
 
 
 def matching_service(replaced: str, target: Target) -> str:
-    """The service of a target that replaces `part`. Raises ValueError if the choice is unclear."""
+    """The service of a target that takes the place of `replaced`.
+
+    Raises ValueError if the choice is unclear.
+    """
     if replaced not in SERVICES:
         raise ValueError(
             f"There is no service {replaced!r} to replace. {did_you_mean(replaced, SERVICES)}"

@@ -27,7 +27,7 @@ class Delivery:
 class ProxyFaultFilter(FaultFilter):
     """Used from one event loop only.
 
-    `on_late` is called when a fault is removed that held events back. The callback must deliver
+    `on_released` is called when a fault is removed that held events back. The callback must deliver
     them, because no later request may come with which they could be sent.
     """
 

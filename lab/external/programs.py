@@ -57,7 +57,8 @@ class ServicePorts:
 
 
 def assign_ports(target: Target, reservations: ExitStack) -> dict[str, ServicePorts]:
-    """The ports of each service, by its name in the target. Sidecar ports are reserved in `held`.
+    """The ports of each service, by its name in the target. `reservations` keeps the
+    sidecars' ports reserved.
 
     Raises LabCannotRun when a fixed port is taken.
     """
@@ -68,16 +69,14 @@ def assign_movable_ports(reservations: ExitStack, public: int = ANY_PORT) -> Ser
     """Ports for a service that can listen on any port. Raises PortTaken."""
     if public:
         _check_ipv6_loopback(public)
-    adapter, sidecar = (
-        reservations.enter_context(reserve()),
-        reservations.enter_context(reserve(public)),
-    )
+    adapter = reservations.enter_context(reserve())
+    sidecar = reservations.enter_context(reserve(public))
     return ServicePorts(adapter.port, sidecar.port, find_free_port())
 
 
 def public_ports_of(assigned: Mapping[str, ServicePorts]) -> dict[str, int]:
     """The public port of each service."""
-    return {name: place.public for name, place in assigned.items()}
+    return {name: ports.public for name, ports in assigned.items()}
 
 
 def assign_service_ports(target: Target, name: str, reservations: ExitStack) -> ServicePorts:
@@ -154,7 +153,7 @@ def find_free_port() -> int:
 def listening_ports_note(wrapper_pid: int, port: int) -> str | None:
     """Where the processes below a wrapper listen instead of `port`, in a sentence for an error.
 
-    `keeper`: the wrapper's pid. None if they do listen there, or if there are no processes.
+    None if they do listen there, or if there are no processes.
     """
     listening: set[tuple[str, int]] = set()
     processes = descendants(wrapper_pid)
@@ -196,8 +195,8 @@ PRELOAD = (WRAPPER, SIDECAR, LOG_BUS, TRANSLATOR)
 class ProgramFactory:
     """Defines the programs of one variant.
 
-    `found`: the public port of each service, by its name in the target. `data`: the folder that
-    contains each service's data folder.
+    `public_ports`: the public port of each service, by its name in the target. `data`: the folder
+    that contains each service's data folder.
     """
 
     variant: str
@@ -221,9 +220,8 @@ class ProgramFactory:
             WRAPPER,
             ("--cwd", cwd, "--log", str(log), "--", *command),
             log,
-            env={
-                ENVIRONMENT: json.dumps(variables)
-            },  # not in the arguments, which every user can read
+            # Not in the arguments, which every user of the machine can read.
+            env={ENVIRONMENT: json.dumps(variables)},
             health=f"http://127.0.0.1:{ports.adapter}/health",
             owns_tree=True,
             ready_within_s=self.target.ready_within_s,
@@ -233,10 +231,14 @@ class ProgramFactory:
     def sidecar(self, process: str, ports: ServicePorts, ready: str | None) -> Program:
         """The sidecar. The lab doesn't wait for it: its `/health` is that of the service."""
         argv = [
-            *("--name", process, "--arrangement", self.variant, "--reuse-port"),
-            *("--service-port", str(ports.listen), "--port", str(ports.adapter)),
-            *("--mapping", str(self._write_mapping()), "--events", self.target.events),
-            *("--spans", str(self._path(process, "spans.ndjson"))),
+            f"--name={process}",
+            f"--arrangement={self.variant}",
+            "--reuse-port",
+            f"--service-port={ports.listen}",
+            f"--port={ports.adapter}",
+            f"--mapping={self._write_mapping()}",
+            f"--events={self.target.events}",
+            f"--spans={self._path(process, 'spans.ndjson')}",
         ]
         if ports.behind_sidecar:
             argv += ["--raw-port", str(ports.public)]
@@ -262,23 +264,22 @@ class ProgramFactory:
     ) -> Program:
         """The event translator between a service and the lab's own bus.
 
-        Ports: `port` receives the bus's events, `bus` is the bus, `found_at` is where the service
-        expects the bus.
+        `receiver_port` receives the bus's events; at `service_bus_port` the service expects its
+        bus.
         """
         event = self.target.events
         return Program(
             f"{self.variant}.{process}.crossing",
             TRANSLATOR,
             (
-                *("--name", process, "--port", str(receiver_port), "--reuse-port"),
-                *("--service", f"http://127.0.0.1:{ports.public}{event}", "--events", event),
-                *(
-                    "--bus",
-                    f"http://127.0.0.1:{bus_port}/events",
-                    "--bus-port",
-                    str(service_bus_port),
-                ),
-                *("--mapping", str(self._write_mapping())),
+                f"--name={process}",
+                f"--port={receiver_port}",
+                "--reuse-port",
+                f"--service=http://127.0.0.1:{ports.public}{event}",
+                f"--events={event}",
+                f"--bus=http://127.0.0.1:{bus_port}/events",
+                f"--bus-port={service_bus_port}",
+                f"--mapping={self._write_mapping()}",
             ),
             self._path(process, "crossing.log"),
             env={"LAB_TOKEN": self.token},

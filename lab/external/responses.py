@@ -2,7 +2,8 @@
 
 No response is trusted: it may be a page of HTML, compressed, millions of bytes long, a redirect, or
 JSON of another shape. A good response becomes what the lab's own services would respond. Any other
-raises NotUnderstood, whose message says what was seen and which line of the mapping may be wrong.
+raises UnexpectedResponse, whose message says what was seen and which line of the mapping may be
+wrong.
 
 The mapping says where to look. If a response is ambiguous (all comments so far, after one was
 created), the text that was sent decides.
@@ -30,7 +31,7 @@ _COMPRESSED_MAGIC = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 
 @dataclass(frozen=True)
 class ExternalResponse:
-    """A whole response of `service` to `asked`. The names of `headers` are in lower case."""
+    """A whole response of `service` to `request`. The names of `headers` are in lower case."""
 
     service: str
     request: ExternalRequest
@@ -49,8 +50,8 @@ class ExternalResponse:
 
 
 class UnexpectedResponse(BadGateway):
-    """The lab can't use the response. `shown`: the status of the lab's own response, which is the
-    service's status if that reports an error."""
+    """The lab can't use the response. `response_status`: the status of the lab's own response; that
+    of the service, if it reports an error."""
 
     def __init__(self, detail: str, *, definite: bool, response_status: int) -> None:
         super().__init__(detail, definite=definite)
@@ -58,7 +59,7 @@ class UnexpectedResponse(BadGateway):
 
 
 def decode_json(response: ExternalResponse) -> Any:
-    """The decoded JSON. Raises NotUnderstood for an error status, a redirect, or no JSON."""
+    """The decoded JSON. Raises UnexpectedResponse for an error status, a redirect, or no JSON."""
     body = _decompressed_body(response)
     status = response.status
     if 300 <= status < 400:
@@ -117,7 +118,7 @@ def _decompressed_body(response: ExternalResponse) -> bytes:
 
 
 def too_large_message() -> str:
-    """The message about a response of more than MOST_BYTES."""
+    """The message about a response of more than MAX_BYTES."""
     return (
         f"more than {MAX_BYTES // 2**20} MiB, which is as much as is read of one answer. A feed "
         "of all posts grows with every post: begin with an empty blog, or give it a limit."
@@ -147,8 +148,8 @@ def describe_keys(value: Any) -> str:
 
 def describe(value: Any) -> str:
     """What was found instead of the expected value, for messages."""
-    words: dict[type, str] = {dict: "an object", list: "a list", type(None): "nothing"}
-    return words.get(type(value)) or f"{str(value)[:60]!r}"
+    names: dict[type, str] = {dict: "an object", list: "a list", type(None): "nothing"}
+    return names.get(type(value)) or f"{str(value)[:60]!r}"
 
 
 def _excerpt(body: bytes) -> str:
@@ -166,7 +167,7 @@ _STATUSES: dict[str, Status] = {
 
 
 def decode_post(action: CreatePost, response: ExternalResponse, title: str) -> Post:
-    """The created post. Raises NotUnderstood."""
+    """The created post. Raises UnexpectedResponse."""
     found_id, _ = _find_created(action.id, decode_json(response), title, response, "create_post")
     return Post(id=found_id, title=title)
 
@@ -178,7 +179,7 @@ def decode_comment(
     post_id: str,
     content: str,
 ) -> Comment:
-    """The created comment. Raises NotUnderstood."""
+    """The created comment. Raises UnexpectedResponse."""
     found_id, entry = _find_created(
         action.id, decode_json(response), content, response, "create_comment"
     )
@@ -194,7 +195,7 @@ def decode_feed(
     `before`: only posts that are older than the post with this id; none if that is missing. Ids of
     an external blog do not show a post's age, so the order of the response decides.
 
-    Raises NotUnderstood.
+    Raises UnexpectedResponse.
     """
     found = value_at(decode_json(response), read_feed.posts)
     if not isinstance(found, list | dict):
@@ -204,7 +205,7 @@ def decode_feed(
         )
     entries = found if isinstance(found, list) else list(found.items())
     ordered = iter(reversed(entries) if read_feed.newest == "last" else entries)
-    with_ids = (_identify(read_feed.post.id, one, response) for one in ordered)
+    with_ids = (_identify(read_feed.post.id, entry, response) for entry in ordered)
     if before is not None:
         for post_id, _ in with_ids:
             if post_id == before:
@@ -270,7 +271,7 @@ def _newest_first(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _identify(path: str, item: Any, response: ExternalResponse) -> tuple[str, Any]:
-    """The id of a post or comment of the feed, and the entry. Raises NotUnderstood."""
+    """The id of a post or comment of the feed, and the entry. Raises UnexpectedResponse."""
     key, entry = item if isinstance(item, tuple) else ("", item)
     found = id_text(value_at(entry, path)) or key
     if not isinstance(entry, dict) or not found:
@@ -309,7 +310,7 @@ def _decode_comments(
 def _check_comment_texts(
     fields: CommentFields, posts: list[dict[str, Any]], response: ExternalResponse
 ) -> None:
-    """Raise NotUnderstood if no comment has a text: the mapping names the wrong place.
+    """Raise UnexpectedResponse if no comment has a text: the mapping names the wrong place.
 
     A single comment without a text can be an incomplete write of a broken system: it gets "".
     """

@@ -65,7 +65,7 @@ class SidecarOptions:
 
 
 class Sidecar:
-    """Serves inside `async with`. `face_url` is the adapter's URL, `raw_url` the raw port's."""
+    """Serves inside `async with`. `adapter_url` is the adapter's URL, `raw_url` the raw port's."""
 
     def __init__(self, options: SidecarOptions) -> None:
         self._options = options
@@ -181,7 +181,7 @@ def _parse_mapping(text: str) -> Actions:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror}.") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        at = ".".join(str(part) for part in first["loc"]) or "it"
+        at = ".".join(str(key) for key in first["loc"]) or "it"
         raise argparse.ArgumentTypeError(f"{at}: {first['msg']}.") from None
 
 
@@ -196,20 +196,20 @@ def _parse_host(text: str) -> tuple[str, int]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.external.sidecar",
-        description="Stands before a service that is not the lab's, with the lab's door in it.",
+        description="A proxy with the lab's fault filter in front of an external service.",
         epilog="Try: curl http://127.0.0.1:PORT/health",
     )
     add = parser.add_argument
-    add("--name", required=True, help="what the service is: posts, comments, query, event-bus, …")
-    add("--service-port", type=int, required=True, help="where the service listens")
-    add("--port", type=int, default=0, help="where the lab's HTTP is spoken; 0 takes a free one")
-    add("--raw-port", type=int, help="where all is passed on as it is; 0 takes a free one")
-    add("--ready", metavar="PATH", help="answers with less than 500 when the service is ready")
+    add("--name", required=True, help="name of the service: posts, comments, query, event-bus, …")
+    add("--service-port", type=int, required=True, help="port on which the service listens")
+    add("--port", type=int, default=0, help="port of the HTTP adapter; 0 is any free one")
+    add("--raw-port", type=int, help="port that forwards unchanged; 0 is any free one")
+    add("--ready", metavar="PATH", help="a ready service responds here with less than 500")
     add(
         "--mapping",
         type=_parse_mapping,
         default=Actions(),
-        help="a JSON file, or JSON; without, the course's",
+        help="a JSON file, or JSON; default: the course's mapping",
     )
     add(
         "--host",
@@ -217,10 +217,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="NAME:PORT=PORT",
-        help="where a name that services call leads; for those who use this as a proxy",
+        help="port of a host name, for services that use this sidecar as a proxy",
     )
     add("--events", default="/events", metavar="PATH", help="where events are delivered (/events)")
-    add("--within-s", type=float, default=10.0, help="how long the face waits for an answer (10)")
+    add("--within-s", type=float, default=10.0, help="timeout of a request of the adapter (10)")
     add("--arrangement", default="foreign", help="what /health calls the system (foreign)")
     add("--spans", type=Path, metavar="FILE", help="append a JSON line for each request")
     add("--reuse-port", action="store_true", help="the lab holds the port for us")

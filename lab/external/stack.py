@@ -1,10 +1,10 @@
 """Stacks with external services: a whole external system, or one service among the lab's own.
 
-`ForeignStack`: a wrapper process runs each service, behind a sidecar with the fault filter and the
+`ExternalStack`: a wrapper process runs each service, behind a sidecar with the fault filter and the
 HTTP adapter for the load. The system's bus has a sidecar, too. Or the lab's log replaces that bus
 (`lab/external/log_bus.py`) and delivers to each service what the bus would have delivered.
 
-`ReplacedStack`: the lab's own services on the course's bus, with one of them replaced. The other
+`MixedStack`: the lab's own services on the course's bus, with one of them replaced. The other
 services need no change: the bus delivers to an event translator, which forwards each event in the
 external service's field names. Events that this service publishes return by the same way.
 """
@@ -72,35 +72,33 @@ class ExternalStack(Stack):
         except BaseException:
             self.__exit__()
             raise
-        self.ports = {lab_name(target, one): place for one, place in by_service.items()}
-        self.urls = {part: url(place.adapter) for part, place in self.ports.items()}
+        self.ports = {lab_name(target, name): ports for name, ports in by_service.items()}
+        self.urls = {process: url(ports.adapter) for process, ports in self.ports.items()}
         factory = ProgramFactory(
             name, target, folder, self.data, self.token, public_ports_of(by_service)
         )
-        self._sidecars = [
-            factory.sidecar(part, self.ports[part], self._readiness_path(one))
-            for one in target.services
-            for part in (lab_name(target, one),)
-        ]
-        self._services = [
-            self._log_bus_program(factory, self.ports[part])
-            if part == BUS and bus == LOG
-            else factory.wrapper(part, one, self.ports[part])
-            for one in target.services
-            for part in (lab_name(target, one),)
-        ]
+        self._sidecars, self._services = [], []
+        for service in target.services:
+            process = lab_name(target, service)
+            ports = self.ports[process]
+            self._sidecars.append(factory.sidecar(process, ports, self._readiness_path(service)))
+            if process == BUS and bus == LOG:
+                self._services.append(self._log_bus_program(factory, ports))
+            else:
+                self._services.append(factory.wrapper(process, service, ports))
         self.programs = [*self._sidecars, *self._services]
 
     @property
     def entry_urls(self) -> Mapping[str, str]:
         actions = self.target.actions
-        asked = {
+        by_role = {
             "posts": actions.create_post,
             "comments": actions.create_comment,
             "query": actions.read_feed,
         }
         return {
-            name: self.urls[lab_name(self.target, action.service)] for name, action in asked.items()
+            role: self.urls[lab_name(self.target, action.service)]
+            for role, action in by_role.items()
         }
 
     @property
@@ -113,8 +111,9 @@ class ExternalStack(Stack):
 
     async def start(self) -> None:
         """Start the bus before the services: some request missed events as soon as they run."""
-        bus_programs = [one for one in self._services if one.name == self.program_name(BUS)]
-        others = [one for one in self._services if one not in bus_programs]
+        bus_name = self.program_name(BUS)
+        bus_programs = [program for program in self._services if program.name == bus_name]
+        others = [program for program in self._services if program not in bus_programs]
         await self.supervisor.start(*self._sidecars)
         await self.supervisor.start(*bus_programs)
         await self.supervisor.start(*others)
@@ -134,13 +133,14 @@ class ExternalStack(Stack):
         return {}
 
     async def is_settled(self) -> bool:
-        """Whether no sidecar has a request under way, and the feed is unchanged for QUIET_S.
+        """Whether no sidecar has a request under way, and the feed is unchanged for
+        UNCHANGED_FOR_S.
 
         External events have no numbers to compare. With the lab's log as the bus they have, and
         then the offset of each subscriber must also be at the end of the log.
         """
         await asyncio.sleep(_POLL_S)
-        states = [await self.state(part) for part in self.arrangement.targets]
+        states = [await self.state(process) for process in self.arrangement.targets]
         if any(state is None or state.get("busy") for state in states):
             return False
         if self._bus == LOG and not await self._log_is_delivered():
@@ -171,8 +171,8 @@ class ExternalStack(Stack):
     def _log_bus_program(self, factory: ProgramFactory, ports: ServicePorts) -> Program:
         subscribers = [
             f"{url(each.public)}{self.target.events}"
-            for part, each in self.ports.items()
-            if part != BUS
+            for process, each in self.ports.items()
+            if process != BUS
         ]
         return factory.log_bus(ports, subscribers)
 
@@ -181,7 +181,7 @@ class ExternalStack(Stack):
 
 
 class MixedStack(Stack):
-    """The processes of a variant. `part`: the lab's service that is replaced."""
+    """The processes of a variant. `replaced`: the lab's service that is replaced."""
 
     def __init__(
         self,
@@ -227,7 +227,7 @@ class MixedStack(Stack):
         self.urls[replaced] = url(service_ports.adapter)
         self.service_ports = service_ports
         self.programs = [
-            *(one for one in self.programs if one.name != self.program_name(replaced)),
+            *(each for each in self.programs if each.name != self.program_name(replaced)),
             factory.translator(replaced, receiver_port, service_ports, ports[BUS], bus_port),
             factory.sidecar(replaced, service_ports, target.services[service].ready),
             factory.wrapper(replaced, service, service_ports),
@@ -240,7 +240,9 @@ class MixedStack(Stack):
     def open_databases(self) -> Databases:
         """The databases of the lab's own services; the lab can't read the external one."""
         return {
-            part: files for part, files in super().open_databases().items() if part != self.replaced
+            service: files
+            for service, files in super().open_databases().items()
+            if service != self.replaced
         }
 
     async def is_settled(self) -> bool:
@@ -253,7 +255,7 @@ class MixedStack(Stack):
 
 
 def _with_action_on(replaced: str, target: Target) -> Target:
-    """The target with the load's action for `part` assigned to the service `part`."""
+    """The target with the load's action for `replaced` assigned to that service."""
     if replaced not in ENTRY_POINTS:
         return target
     name = ENTRY_POINTS[replaced]

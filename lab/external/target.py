@@ -6,7 +6,8 @@ Placeholders in `command` and `env` of a service are filled in at its start: `{p
 listen on. `{port:posts}` and `{url:posts}` lead to another service, through its sidecar where
 possible. `{data}` is a data folder, empty at the start of each run. Other braces stay unchanged.
 
-`read_target` reads a target file. `start_problems` reports commands that can't start on this machine.
+`read_target` reads a target file. `start_problems` reports commands that can't start on this
+machine.
 """
 
 import os

@@ -116,7 +116,7 @@ TranslateEvent = Callable[[dict[str, Any]], dict[str, Any]]
 
 class EventTranslator:
     """`service` and `bus`: the URLs at which each takes events; `path`: the path to which the
-    service publishes; `words`: its field names."""
+    service publishes; `names`: its field names."""
 
     def __init__(self, service: str, bus: str, path: str, names: FieldNames) -> None:
         self._service, self._bus, self._path, self._names = service, bus, path, names
@@ -172,7 +172,7 @@ class EventTranslator:
         return web.json_response([self._names.to_service(one) for one in from_json(body)])
 
     async def _request(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
-        """Status and body of the other side's response. Raises Unreachable, BadAnswer."""
+        """Status and body of the other side's response. Raises Unreachable, BadGateway."""
         self.under_way += 1
         try:
             async with self._session().request(method, url, json=body) as response:
@@ -200,7 +200,7 @@ def _json_bytes_response(status: int, body: bytes) -> web.Response:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.external.translator",
-        description="Stands between one foreign service and the lab's own bus.",
+        description="Translates events between one external service and the lab's own bus.",
     )
     ShellOptions.arguments(parser, 0)
     add = parser.add_argument

@@ -36,7 +36,7 @@ KEEP_BYTES = 256 * 1024
 class BoundedLog:
     """Writes to the descriptor `fd`, and keeps the newest output, so that it can't fill a disk.
 
-    `path`: the file of `fd`. Before it grows beyond MOST_BYTES it is cut to its last KEPT_BYTES.
+    `path`: the file of `fd`. Before it grows beyond MAX_BYTES it is cut to its last KEEP_BYTES.
     None: `fd` is not a file, and nothing is cut.
     """
 
@@ -234,13 +234,13 @@ def _service_environment() -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.external.wrapper",
-        description="Starts a service that is not the lab's, and ends all that it has started.",
+        description="Starts an external service, and ends every process that it has started.",
     )
     parser.add_argument("--cwd", type=Path, default=Path(), help="where the command is started (.)")
     parser.add_argument(
         "--log", type=Path, help="the file that standard output goes to; it is cut when it is long"
     )
-    parser.add_argument("command", nargs="+", help="the command and its words, behind --")
+    parser.add_argument("command", nargs="+", help="the command and its arguments, after --")
     args = parser.parse_args(argv)
     wrapper = ServiceWrapper(
         args.command, args.cwd, _service_environment(), BoundedLog(1, args.log)

@@ -255,7 +255,7 @@ def test_ctrl_c_in_the_middle_of_a_check_leaves_nothing(tmp_path: Path) -> None:
     checking.send_signal(signal.SIGINT)
     said, complained = checking.communicate(timeout=PATIENCE_S)
     assert (checking.returncode, said) == (130, "")
-    assert "all processes ended" in join_lines(complained)
+    assert "all processes have ended" in join_lines(complained)
     assert list(find_processes(checking.pid)) == []
 
 

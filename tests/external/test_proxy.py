@@ -356,7 +356,7 @@ async def test_nothing_goes_to_other_machines(first: str) -> None:
         status, body = await line.ask(first)
         told = json.loads(body)
         assert (status, told["definite"]) == (503, True)
-        assert "to [hosts]; nothing is passed on to other machines" in told["detail"]
+        assert "to [hosts]. The sidecar forwards nothing to other machines" in told["detail"]
 
 
 async def test_a_partition_cuts_a_caller_behind_its_own_sidecar() -> None:

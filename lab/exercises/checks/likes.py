@@ -120,8 +120,8 @@ EXERCISE = Exercise(
     criteria=(
         GradedCriterion(
             "chain",
-            f"In the chain {1 + CONCURRENT} likes of a post are accepted (201), {CONCURRENT} of them "
-            "at once, and counted.",
+            f"In the chain {1 + CONCURRENT} likes of a post are accepted (201), {CONCURRENT} of "
+            "them at once, and counted.",
             "Compare create_comment in lab/sync_chain/comments.py: what does it do first, and "
             "what belongs into the transaction?",
         ),

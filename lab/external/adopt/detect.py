@@ -1,8 +1,8 @@
 """Finds the services in a folder, and the command that starts each of them.
 
-Each function in LOOKS takes the folder, the files in it, the files in and below it, the folder's
-name, and a list. To that list it adds a sentence for each thing that looks like a service but is
-none.
+Each function in DETECTORS takes the folder, the files in it, the files in and below it, the
+folder's name, and a list. To that list it adds a sentence for each thing that looks like a service
+but is none.
 """
 
 import json

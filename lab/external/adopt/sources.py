@@ -21,10 +21,22 @@ MAX_FILES = 2_000
 MAX_BYTES = 256 * 1024
 
 _SKIPPED_FOLDERS = frozenset(
-    {
-        *("node_modules", "bower_components", "vendor", "site-packages", "venv", "env"),
-        *("dist", "build", "target", "coverage", "__pycache__", "test", "tests", "__tests__"),
-    }
+    (
+        "node_modules",
+        "bower_components",
+        "vendor",
+        "site-packages",
+        "venv",
+        "env",
+        "dist",
+        "build",
+        "target",
+        "coverage",
+        "__pycache__",
+        "test",
+        "tests",
+        "__tests__",
+    )
 )
 _LEXERS = {suffix: each.lexer for each in LANGUAGES for suffix in each.suffixes}
 _FILE_NAMES = frozenset(("package.json", "go.mod", "Dockerfile"))

@@ -23,7 +23,7 @@ class NoServiceFound(LookupError):
 def adopt(folder: Path, output: Path) -> list[str]:
     """Write a first target file for the services in `folder`. Returns its uncertain lines.
 
-    Raises NothingFound, FileExistsError if `file` exists, OSError.
+    Raises NoServiceFound, FileExistsError if `output` exists, OSError.
     """
     if output.exists():
         raise FileExistsError(

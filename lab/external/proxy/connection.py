@@ -1,6 +1,6 @@
 """The raw port of a sidecar: forwards requests to the external service, and its responses back.
 
-    caller ──► Caller (a connection, one request after the other) ──► fault filter ──► the service
+    caller ──► ProxyConnection (one request after the other) ──► fault filter ──► the service
 
 A request of up to 64 KiB is sent in one piece when it is complete; a larger one is forwarded while
 it arrives. Responses are forwarded while they arrive. Memory stays bounded: while one side accepts
@@ -59,7 +59,7 @@ class ProxyCounts:
 
 
 class CallerConnection(Protocol):
-    """A caller's connection, as the Passage uses it."""
+    """A caller's connection, as the ProxyContext uses it."""
 
     def close_if_idle(self, now_s: float) -> None: ...
 
@@ -126,9 +126,9 @@ class ProxyContext:
             return HttpOrigin("127.0.0.1", int(port))
         shown = printable(authority)
         raise Unreachable(
-            f"{self.name} asks {shown!r}, and nobody is called so here. If it is one of the "
-            f'services, add `"{shown}" = "its-name"` to [hosts]; nothing is passed on to other '
-            "machines."
+            f"{self.name} calls the host {shown!r}, which is not a known service name. If it is "
+            f'one of the services, add `"{shown}" = "its-name"` to [hosts]. The sidecar forwards '
+            "nothing to other machines."
         )
 
     def is_event_delivery(self, request: ProxiedRequest) -> bool:

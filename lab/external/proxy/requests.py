@@ -16,10 +16,8 @@ from lab.support.http_client import MAX_HEAD_BYTES, PendingRequest, ResponseHead
 # ── Requests
 
 HOP_BY_HOP_HEADERS = frozenset(
-    (
-        *(b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te"),
-        *(b"transfer-encoding", b"trailer", b"upgrade", b"http2-settings"),
-    )
+    b"connection keep-alive proxy-connection proxy-authorization te transfer-encoding trailer "
+    b"upgrade http2-settings".split()
 )
 
 
@@ -27,8 +25,8 @@ HOP_BY_HOP_HEADERS = frozenset(
 class ProxiedRequest:
     """A request and the state of its response.
 
-    `lines`: the encoded headers to forward. `waiting`: bytes of `body` that are not yet forwarded.
-    `refused`: the error with which the sidecar responds instead of forwarding it.
+    `header_lines`: the encoded headers to forward. `unsent_bytes`: bytes of `body` that are not yet
+    forwarded. `error`: the error with which the sidecar responds instead of forwarding it.
     """
 
     target: bytes = b""
@@ -63,7 +61,7 @@ class ProxiedRequest:
             self.header_lines.append(b"%b: %b\r\n" % (name, value))
 
     def encode(self, *extra_headers: bytes) -> bytes:
-        """Its head and the body received so far, to be forwarded; `more`: additional headers."""
+        """Its head and the body received so far, to be forwarded."""
         first = b"%b %b HTTP/%b\r\n" % (self.method, self.target, self.version.encode())
         lines = [first, *self.header_lines, *extra_headers]
         if self.chunked:
@@ -138,7 +136,10 @@ class ProxiedRequest:
     ) -> bytes:
         """A response of the sidecar itself."""
         head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n" % (
-            *(status, reason, content_type, len(body)),
+            status,
+            reason,
+            content_type,
+            len(body),
             self.connection_header(),
         )
         return head if self.method == b"HEAD" else head + body
@@ -150,7 +151,7 @@ class ProxiedRequest:
 class RequestParser:
     """Parses the bytes of a caller's connection into `queue`; its last request may be incomplete.
 
-    An unreadable request is queued too, as refused, so that responses stay in order.
+    An unreadable request is queued too, with its `error`, so that responses stay in order.
     """
 
     def __init__(self) -> None:
