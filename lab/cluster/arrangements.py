@@ -43,7 +43,7 @@ def hops_of(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def next_hop(callee: str, caller: str, hops: tuple[str, ...]) -> str:
-    """The service at the address that `asker` has for `peer`: its next hop, if there is one."""
+    """The service at the address that `caller` has for `callee`: its next hop, if there is one."""
     if callee != "comments" or caller not in ("query", *hops):
         return callee
     index = hops.index(caller) + 1 if caller in hops else 0
@@ -51,7 +51,7 @@ def next_hop(callee: str, caller: str, hops: tuple[str, ...]) -> str:
 
 
 def ignored_sources(consumer: str, hops: tuple[str, ...]) -> tuple[str, ...]:
-    """The publishers of comments that `hearer` must ignore: it consumes only one of them.
+    """The publishers of comments that `consumer` must ignore: it consumes only one of them.
 
     Events take the way of the chain's responses: from `comments` through the last hop to the first.
     """
@@ -90,10 +90,10 @@ _MONOLITH_MODULES = {MONOLITH: "lab.sync_chain.monolith"}
 class ExternalServices:
     """External services, each behind a sidecar with a fault filter.
 
-    `services`: all of them without their bus. `asked`: the services that the load calls, through an
-    HTTP adapter whose requests always pass the fault filter. `unmoved`: services on their own port,
-    so that the others call them past the fault filter. `known`: whether the services call each
-    other through their sidecars, and so by name.
+    `services`: all of them without their bus. `entry_points`: the services that the load calls,
+    through an HTTP adapter whose requests always pass the fault filter. `without_sidecar`: services
+    on their own port, so that the others call them past the fault filter. `by_name`: whether the
+    services call each other through their sidecars, and so by name.
     """
 
     services: tuple[str, ...]
@@ -107,7 +107,7 @@ class Arrangement:
     """One way to build the blog. `programs` maps each process to its module.
 
     `ask_by`: the transport of requests between services; None where services send none. `guests`:
-    users' services that were added while the blog ran. `strangers`: set if all services are
+    users' services that were added while the blog ran. `external`: set if all services are
     external. `replaced`: set if external services replace some of the lab's.
     """
 
@@ -147,14 +147,14 @@ class Arrangement:
     def targets(self) -> tuple[str, ...]:
         """All targets of faults: the services, whatever process they run in, and the bus's
         nodes."""
-        return (*self.services, *(part for part in self.programs if part.startswith(BUS)))
+        return (*self.services, *(name for name in self.programs if name.startswith(BUS)))
 
     @property
     def services(self) -> tuple[str, ...]:
         """The four common services, the hops and the guests; or the external services."""
         if self.external is not None:
             return self.external.services
-        return (*SERVICES, *(part for part in self.programs if part in HOPS), *self.guests)
+        return (*SERVICES, *(name for name in self.programs if name in HOPS), *self.guests)
 
     def process_of(self, target: str) -> str:
         """The process in which a target runs."""
@@ -175,8 +175,15 @@ BUS_SIDE_SWITCHES = ("outbox", "dedupe", "dead_letter")
 """Switches for safe publishing and consuming; each is on or off in every service of `async-bus`."""
 
 CALLER_SWITCHES = (
-    *("timeout_ms", "deadline", "retries", "backoff", "retry_budget"),
-    *("breaker", "bulkhead", "hedge", "fallback"),
+    "timeout_ms",
+    "deadline",
+    "retries",
+    "backoff",
+    "retry_budget",
+    "breaker",
+    "bulkhead",
+    "hedge",
+    "fallback",
 )
 """Switches that protect callers from their callees. Naive code has at most a timeout."""
 
@@ -206,10 +213,12 @@ _LIBRARIES = {"retries": "stamina", "breaker": "pybreaker"}
 def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """PRELOAD, and the libraries that only variants with such options need."""
     variant_options = list(variants)
-    needs_nats = any(engine(of) in ("nats", EXISTING) for of in variant_options)
+    needs_nats = any(engine(options) in ("nats", EXISTING) for options in variant_options)
     nats = (*NATS.values(), *GATEWAY.values(), "lab.bus.nats.client") if needs_nats else ()
     others = (
-        name for switch, name in _LIBRARIES.items() if any(of.get(switch) for of in variant_options)
+        name
+        for switch, name in _LIBRARIES.items()
+        if any(options.get(switch) for options in variant_options)
     )
     return (*PRELOAD, *nats, *others)
 
@@ -250,23 +259,26 @@ def build_programs(
     login = {LOGIN: existing_cluster.login} if existing_cluster and arrangement.has_bus else {}
     return [
         Program(
-            name=f"{variant}.{part}",
+            name=f"{variant}.{process}",
             module=module,
             argv=(
-                *("--port", str(ports[part]), "--reuse-port"),
-                *("--spans", str(folder / f"{variant}.{part}.spans.ndjson")),
-                *data_argv(part, options, data),
+                "--port",
+                str(ports[process]),
+                "--reuse-port",
+                "--spans",
+                str(folder / f"{variant}.{process}.spans.ndjson"),
+                *data_argv(process, options, data),
                 *(
-                    bus_argv(part, options, ports, stream)
-                    if part in nodes
-                    else _service_argv(part, arrangement, options, ports, data, stream)
+                    bus_argv(process, options, ports, stream)
+                    if process in nodes
+                    else _service_argv(process, arrangement, options, ports, data, stream)
                 ),
             ),
-            log=folder / f"{variant}.{part}.log",
+            log=folder / f"{variant}.{process}.log",
             env={"LAB_TOKEN": token, **login},
-            health=f"{url(ports[part])}/health",
+            health=f"{url(ports[process])}/health",
         )
-        for part, module in arrangement.programs.items()
+        for process, module in arrangement.programs.items()
     ]
 
 
@@ -297,8 +309,10 @@ def _service_argv(
             argv += [f"--{switch.replace('_', '-')}", "on" if options[switch] else "off"]
     for switch in ("apply_ms", "work_ms"):
         value = options.get(switch, {})
-        one = value.get(process) if isinstance(value, dict) else value
-        argv += [f"--{switch.replace('_', '-')}", str(one)] if one is not None else []
+        if isinstance(value, dict):
+            value = value.get(process)
+        if value is not None:
+            argv += [f"--{switch.replace('_', '-')}", str(value)]
     if options.get("idempotency") and process in WRITE_PROCESSES:
         argv += ["--idempotency"]
     if "workers" in options:

@@ -33,7 +33,8 @@ class ControlResponse:
 
 
 class ControlClient:
-    """Create it in a running loop, and close it. Never raises: `Answer.error` reports a failure."""
+    """Create it in a running loop, and close it. Never raises: `error` of the
+    response reports a failure."""
 
     def __init__(self, token: str) -> None:
         self._client = HttpClient(asyncio.get_running_loop(), CONNECTIONS)

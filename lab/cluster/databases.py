@@ -56,8 +56,8 @@ def open_databases(pids: Mapping[str, int], folder: Path) -> Databases:
 def _find_open_databases(pid: int, folder: Path) -> set[str]:
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        paths = [Path(file.path) for one in family for file in one.open_files()]
+        processes = [process, *process.children(recursive=True)]
+        paths = [Path(file.path) for process in processes for file in process.open_files()]
     except psutil.NoSuchProcess:
         return set()
     # SQLite's -wal and -shm files belong to the database.

@@ -6,7 +6,7 @@
     ├── NotReady            a program runs, but does not report that it is ready
     ├── NotRunning          a program that does not run was to be signalled or looked up
     ├── SignalFailed        a signal was sent, but its effect was not seen
-    └── ForkServerLost         the fork server, which starts all others, has ended
+    └── ForkServerLost      the fork server, which starts all others, has ended
 
 Each message says what was seen, what was expected, and what to try next.
 """
@@ -21,7 +21,7 @@ class LabCannotRun(Exception):
 
 
 class PortTaken(LabCannotRun):
-    """Port `port` of 127.0.0.1 is in use. `by`: its holder ("nginx, pid 12"); None if unknown."""
+    """Port `port` of 127.0.0.1 is in use by `owner` ("nginx, pid 12"); None if unknown."""
 
     def __init__(self, port: int, owner: str | None) -> None:
         self.port, self.owner = port, owner

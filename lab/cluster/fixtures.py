@@ -129,7 +129,8 @@ async def start_replica(stack: Stack, service: str) -> ReplicaCatchUp:
 
     It has CAUGHT_UP_WITHIN_S seconds to become ready, and as long in all to reach the head.
     """
-    first_program = next(one for one in stack.programs if one.name == stack.program_name(service))
+    name = stack.program_name(service)
+    first_program = next(program for program in stack.programs if program.name == name)
     replica, port = stack.reserve_replica(service)
     folder = stack.data.with_name(f"{stack.data.name}-{replica}")
     spans = first_program.log.with_name(f"{stack.name}.{replica}.spans.ndjson")

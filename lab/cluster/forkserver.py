@@ -64,7 +64,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 class SpawnRequest:
     """One `start` message: run `main(argv)` of `module`, with output to the file `log`.
 
-    Only programs that have `measures` set keep the normal priority.
+    Only programs with `high_priority` keep the normal priority.
     """
 
     name: str
@@ -78,7 +78,8 @@ class SpawnRequest:
 def fork(request: SpawnRequest, *, method: str, close_fds: Iterable[int], keep_fd: int) -> int:
     """Start a process and return its pid. Call it from the main and only thread.
 
-    `close`: the fork server's own file descriptors. `keep`: the descriptor that the child needs.
+    `close_fds`: the fork server's own file descriptors. `keep_fd`: the descriptor that the child
+    needs.
     Raises OSError when the system has no room for another process.
     """
     # Between the fork and the reset of the handlers, the child would handle a signal as the fork
@@ -314,7 +315,7 @@ class ForkServer:
         # The name is looked up among the children not yet reaped: no other process has this pid.
         pid = self._children.get(message["name"])
         if pid is None:
-            raise LookupError("has already ended, so there is nobody to signal")
+            raise LookupError("has already ended, so there is no process to signal")
         number = message["number"]
         if number in GROUP_SIGNALS and message["name"] in self._wrappers:
             self._signal_descendants(pid, number)
@@ -325,12 +326,12 @@ class ForkServer:
         return {"pid": pid}
 
     def _signal_descendants(self, wrapper_pid: int, number: int) -> None:
-        from lab.cluster import process_tree as family  # loads psutil: only for wrappers
+        from lab.cluster import process_tree  # loads psutil: only for wrappers
 
         if number == signal.SIGKILL:
-            family.kill_tree(wrapper_pid, groups=[wrapper_pid])
+            process_tree.kill_tree(wrapper_pid, groups=[wrapper_pid])
         else:
-            family.signal_tree(wrapper_pid, number)
+            process_tree.signal_tree(wrapper_pid, number)
 
     def _reap(self) -> None:
         with suppress(BlockingIOError):
@@ -346,9 +347,9 @@ class ForkServer:
 
     def _kill_marked(self, wrapper_pid: int) -> None:
         """Kill what an ended wrapper left behind, on systems without subreapers."""
-        from lab.cluster import process_tree as family
+        from lab.cluster import process_tree
 
-        family.kill_tree(wrapper_pid)
+        process_tree.kill_tree(wrapper_pid)
 
     def _kill_orphans(self) -> bool:
         """Kill children that the fork server did not start (their wrapper has ended); whether there
@@ -358,12 +359,12 @@ class ForkServer:
         import psutil
 
         known = {*self._children.values()}
-        orphans = [one for one in psutil.Process().children() if one.pid not in known]
-        for one in orphans:
+        orphans = [child for child in psutil.Process().children() if child.pid not in known]
+        for orphan in orphans:
             with suppress(psutil.Error):
-                one.kill()
+                orphan.kill()
             with suppress(ChildProcessError):
-                os.waitpid(one.pid, os.WNOHANG)
+                os.waitpid(orphan.pid, os.WNOHANG)
         return bool(orphans)
 
     def _report_exit(self, name: str, wait_status: int) -> None:

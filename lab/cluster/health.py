@@ -17,7 +17,7 @@ MAX_RESPONSE_BYTES = 65536
 
 @dataclass(frozen=True)
 class Health:
-    """`status`: the HTTP status; None without a response. `waits_for`: why it is not ready."""
+    """`status`: the HTTP status; None without a response. `reason`: why it is not ready."""
 
     status: int | None
     reason: str | None = None

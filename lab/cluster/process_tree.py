@@ -42,34 +42,33 @@ def descendants(root_pid: int) -> list[psutil.Process]:
         processes = dict.fromkeys(psutil.Process(root_pid).children(recursive=True))
     if sys.platform != "linux":
         processes |= dict.fromkeys(_find_marked(mark_of(root_pid)))
-    return [one for one in processes if one.pid != root_pid and _is_alive(one)]
+    return [process for process in processes if process.pid != root_pid and _is_alive(process)]
 
 
 def signal_tree(root_pid: int, number: int) -> list[psutil.Process]:
     """Send a signal to all descendants, also to those that start meanwhile; return them."""
     signalled: dict[psutil.Process, None] = {}
-    while new := [one for one in descendants(root_pid) if one not in signalled]:
-        for one in new:
+    while new := [process for process in descendants(root_pid) if process not in signalled]:
+        for process in new:
             with suppress(psutil.Error):
-                one.send_signal(number)
+                process.send_signal(number)
         signalled |= dict.fromkeys(new)
     return list(signalled)
 
 
 def kill_tree(root_pid: int, groups: Sequence[int] = ()) -> None:
-    """Send SIGKILL to all descendants and to the process groups `also`; wait until the descendants
-    have ended.
+    """Send SIGKILL to all descendants and to `groups`; wait until the descendants have ended.
 
-    Waits at most ENDED_WITHIN_S seconds: a process in an uninterruptible wait for a disk can't be
+    Waits at most KILLED_WITHIN_S seconds: a process in an uninterruptible wait for a disk can't be
     ended.
     """
     processes = signal_tree(root_pid, SIGSTOP)  # so that none starts another process meanwhile
     for group in groups:
         with suppress(OSError):
             os.killpg(group, SIGKILL)
-    for one in processes:
+    for process in processes:
         with suppress(psutil.Error):
-            one.kill()
+            process.kill()
     wait_until_ended(processes)
 
 
@@ -87,7 +86,7 @@ def wait_until_ended(
 
 def all_stopped(root_pid: int) -> bool:
     """Whether every descendant is suspended."""
-    return all(_status(one) == psutil.STATUS_STOPPED for one in descendants(root_pid))
+    return all(_status(process) == psutil.STATUS_STOPPED for process in descendants(root_pid))
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -111,10 +110,10 @@ def _status(process: psutil.Process) -> str | None:
 
 
 def _find_marked(mark: str) -> Iterable[psutil.Process]:
-    for one in psutil.process_iter():
+    for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if one.environ().get(MARK) == mark:
-                yield one
+            if process.environ().get(MARK) == mark:
+                yield process
 
 
 # ── Leftovers

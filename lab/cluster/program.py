@@ -1,4 +1,4 @@
-"""What the supervisor starts (`Program`), and what it knows of it afterwards (`Child`, `Exit`)."""
+"""What the supervisor starts (`Program`), and its state afterwards (`ManagedProcess`, `Exit`)."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ class Program:
     """`python -m module argv…`, with its output appended to `log`.
 
     `health`: the URL that responds with 200 when the program is ready; None: there is nothing to
-    wait for. `may_fail`: without `health`, any exit status is expected. `measures`: the program
-    keeps the normal priority; the others run at a lower one. `keeps`: the program is a wrapper, and
-    SIGSTOP and SIGCONT go to its descendants instead. `ready_within_s`: how long its start may
-    take, where that differs from the supervisor's default. `instead`: a function of the pid that
-    says in a sentence what the program does instead of getting ready.
+    wait for. `may_fail`: without `health`, any exit status is expected. `high_priority`: the
+    program keeps the normal priority; the others run at a lower one. `owns_tree`: the program is a
+    wrapper, and SIGSTOP and SIGCONT go to its descendants instead. `ready_within_s`: how long its
+    start may take, where that differs from the supervisor's default. `diagnose`: a function of the
+    pid that says in a sentence what the program does instead of getting ready.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ManagedProcess:
     def explain_not_ready(self, reason: str | None) -> str | None:
         """What the program waits for and what it does instead; None if both are unknown."""
         diagnosis = self.program.diagnose(self.pid) if self.program.diagnose else None
-        return ". ".join(one for one in (reason, diagnosis) if one) or None
+        return ". ".join(text for text in (reason, diagnosis) if text) or None
 
     def last_lines(self) -> list[str]:
         """The last ten lines of the log since this start."""

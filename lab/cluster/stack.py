@@ -51,19 +51,24 @@ class Stack:
         fixed_ports = ports or {}
         try:
             reserved = {
-                part: self._exit_stack.enter_context(reserve(fixed_ports.get(part, 0)))
-                for part in arrangement.processes
+                process: self._exit_stack.enter_context(reserve(fixed_ports.get(process, 0)))
+                for process in arrangement.processes
             }
         except BaseException:
             self._exit_stack.close()
             raise
-        port_numbers = {part: reservation.port for part, reservation in reserved.items()}
+        port_numbers = {process: reservation.port for process, reservation in reserved.items()}
         self.urls = {
             target: url(port_numbers[arrangement.process_of(target)])
             for target in arrangement.targets
         }
         self.programs: list[Program] = build_programs(
-            *(name, arrangement, options, port_numbers, folder, self.token),
+            name,
+            arrangement,
+            options,
+            port_numbers,
+            folder,
+            self.token,
             stream=f"lab-{name}-{secrets.token_hex(4)}",
         )
 
@@ -133,8 +138,9 @@ class Stack:
     def remove_guest(self, guest: str) -> None:
         """Remove a user's service whose program has ended."""
         programs = {part: of for part, of in self.arrangement.programs.items() if part != guest}
-        guests = tuple(one for one in self.arrangement.guests if one != guest)
-        self.programs = [one for one in self.programs if one.name != self.program_name(guest)]
+        guests = tuple(name for name in self.arrangement.guests if name != guest)
+        name = self.program_name(guest)
+        self.programs = [program for program in self.programs if program.name != name]
         self.arrangement = replace(self.arrangement, programs=programs, guests=guests)
         del self.urls[guest]
 
@@ -216,7 +222,7 @@ class Stack:
                 # Twice: a service may publish another event when it applies the last one.
                 settled_polls = 0
                 while settled_polls < 2:
-                    if not all(self.supervisor.alive(one.name) for one in self.programs):
+                    if not all(self.supervisor.alive(program.name) for program in self.programs):
                         return False
                     settled_polls = settled_polls + 1 if await self.is_settled() else 0
                     if not settled_polls:

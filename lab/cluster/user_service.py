@@ -40,13 +40,15 @@ def guest_folder(stack: Stack, name: str) -> Path:
 
 
 def add_guest_program(stack: Stack, name: str, file: Path, env: Mapping[str, str]) -> Program:
-    """The program of a guest that `Stack.take_in` has added, put among the stack's programs.
+    """The program of a guest that `Stack.add_guest` has added, put among the stack's programs.
 
     It replaces an earlier program of the guest and keeps its address. Its module gets `file` as the
     first argument, and `env` in addition to the environment of `query`.
     """
     template = next(
-        one for one in stack.programs if one.name == stack.program_name(TEMPLATE_SERVICE)
+        program
+        for program in stack.programs
+        if program.name == stack.program_name(TEMPLATE_SERVICE)
     )
     program_name = stack.program_name(name)
     options = {
@@ -64,7 +66,8 @@ def add_guest_program(stack: Stack, name: str, file: Path, env: Mapping[str, str
         env={**template.env, **env},
         health=f"{stack.urls[name]}/health",
     )
-    stack.programs = [one for one in stack.programs if one.name != program_name] + [program]
+    others = [other for other in stack.programs if other.name != program_name]
+    stack.programs = [*others, program]
     return program
 
 

@@ -164,7 +164,7 @@ _LONGEST_LINE = 1 << 20
 
 @dataclass
 class ContinuousLoad:
-    """A load that runs in `loop` until it is stopped. `broken` gets the error if it can't go on."""
+    """A load that runs in `loop` until it is stopped. `failure` gets its error if it fails."""
 
     loop: asyncio.AbstractEventLoop
     plan: ContinuousPlan

@@ -62,7 +62,7 @@ class RecentStats:
         self.in_flight += 1
 
     def record_outcome(self, sample: Sample, service: str, request_line: str) -> None:
-        """Record the outcome of a request to `service`. `what`: method and path, as `GET /feed`."""
+        """Record the outcome of a request to `service`; `request_line` is as `GET /feed`."""
         now_s = perf_counter()
         self.in_flight -= 1
         took_ms = sample.latency_ms or 0.0

@@ -182,7 +182,7 @@ def recovery_seconds(
 ) -> float | None:
     """Seconds from the end of the fault to the first of ten good requests in a row; None: never.
 
-    `samples`: of one variant; `before`: the figures of its endpoints before the fault. A request
+    `samples`: of one variant; `baseline`: the figures of its endpoints before the fault. A request
     is good if it succeeded within twice the earlier p99 of its endpoint, plus 20 ms (any small
     delay exceeds twice a p99 of 2 ms). Times are intended send times, so the time to drain a queue
     counts. If fewer than ten requests were sent after the fault, all of them in a row are enough.

@@ -81,8 +81,8 @@ def make_token(variant: int, number: int) -> str:
 
 
 def build_text(arrival: Arrival, token: str, rejected_share: float = REJECTED_SHARE) -> str:
-    """The text of a write: a post's title or a comment's content, with its token. `orange`: the
-    share of comments that moderation rejects."""
+    """The text of a write: a post's title or a comment's content, with its token. `rejected_share`:
+    the share of comments that moderation rejects."""
     if arrival.action == "create_post":
         return f"post {token}"
     # Moderation rejects this word: the load contains comments of both kinds.

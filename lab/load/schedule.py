@@ -55,8 +55,8 @@ def build_schedule(
 ) -> list[Arrival]:
     """All arrivals of a run, in order: `rate` a second, or the rate of the phase.
 
-    Times are random; actions are a stratified sample (`_dealt`), so that even a phase of two
-    seconds has some of each.
+    Times are random; actions are a stratified sample (`_stratified_actions`), so that even a
+    phase of two seconds has some of each.
 
     The same seed gives the same list, byte for byte: times are whole microseconds, and the order
     in which `mix` was written doesn't matter. A longer run begins with the shorter one.
@@ -80,31 +80,31 @@ def build_schedule(
 
 
 def _stratified_actions(random: Random, mix: Mapping[LoadAction, float]) -> Iterator[str]:
-    """Yield the actions one by one, from shuffled hands of cards.
+    """Yield the actions one by one, from shuffled blocks.
 
-    Each hand has the shares of `mix`, and enough cards to contain the rarest action once. This is
-    a stratified sample (Cochran, *Sampling Techniques*, 1977, chapter 5). Independent draws would
-    leave one phase in twenty without a post where three are expected.
+    Each block has the shares of `mix`, and is long enough to contain the rarest action once. This
+    is a stratified sample (Cochran, *Sampling Techniques*, 1977, chapter 5). Independent draws
+    would leave one phase in twenty without a post where three are expected.
     """
     actions = sorted(action for action in mix if mix[action] > 0)
     ends = list(accumulate(mix[action] for action in actions))
     block_size = min(_MAX_BLOCK, ceil(ends[-1] / min(mix[action] for action in actions)))
     while True:
-        # Card k is drawn from the k-th part of the whole: shares that are whole cards are exact
-        # in each hand, the others in the long run.
-        points = [(card + random.random()) / block_size * ends[-1] for card in range(block_size)]
-        block = [actions[min(bisect_right(ends, place), len(actions) - 1)] for place in points]
+        # Action k is drawn from the k-th part of the whole: shares that are whole actions are
+        # exact in each block, the others in the long run.
+        points = [(k + random.random()) / block_size * ends[-1] for k in range(block_size)]
+        block = [actions[min(bisect_right(ends, point), len(actions) - 1)] for point in points]
         random.shuffle(block)
         yield from block
 
 
 def _constant_rate_spans(rate: float, phases: Sequence[PlanPhase]) -> list[tuple[float, float]]:
-    """(end in seconds, rate) of each stretch; consecutive phases of one rate are one stretch."""
+    """(end in seconds, rate) of each span; consecutive phases of one rate are one span."""
     spans: list[tuple[float, float]] = []
     end_s = 0.0
-    for now, alike in groupby(phases, key=lambda phase: phase.rate or rate):
+    for current_rate, alike in groupby(phases, key=lambda phase: phase.rate or rate):
         end_s = sum((phase.seconds for phase in alike), end_s)
-        spans.append((end_s, now))
+        spans.append((end_s, current_rate))
     return spans
 
 
@@ -115,8 +115,9 @@ def stagger_s(variant: int, variants: int, rate: float, at_s: float) -> float:
     """By how many seconds variant number `variant` sends the arrival of `at_s` later.
 
     The variants are spread over one mean gap, so that twins on one machine do not always send at
-    the same instant. Every TURN_S seconds another variant is first, because the second one meets
-    the work that the first one left: without the rotation, two equal variants differed by 13 %.
+    the same instant. Every ROTATE_EVERY_S seconds another variant is first, because the second
+    one meets the work that the first one left: without the rotation, two equal variants differed by
+    13 %.
     """
     slot = (variant + int(at_s / ROTATE_EVERY_S)) % variants
     return slot / (rate * variants)

@@ -50,7 +50,7 @@ class RetryingClient:
         on_done: ResultCallback,
         extra_headers: Mapping[str, str],
     ) -> bool:
-        """As `Client.send`. `done` gets the last outcome, with the number of retries."""
+        """As `HttpClient.send`. `on_done` gets the last outcome, with the number of retries."""
         if method == "GET":
             return self.client.send(
                 method, origin, path, body, give_up_at_s, on_done, extra_headers
@@ -155,7 +155,7 @@ class Sender:
     ) -> None:
         """Send arrival `number` of the schedule now; its intended send time is `intended_s`.
 
-        `then` is called when it has been answered, has failed, or could not be sent.
+        `on_done` is called when it has been answered, has failed, or could not be sent.
         """
         endpoint = ENDPOINTS[arrival.action]
         due_s = self.started_at_s + intended_s

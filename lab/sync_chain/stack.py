@@ -44,12 +44,14 @@ class ChainService(Service):
         """Send a request to another service and return its JSON answer.
 
         Raises NotFound when the callee does not know the thing; DependencyFailed when the callee
-        can't be reached, times out, or fails itself; GivenUp when the deadline has passed.
+        can't be reached, times out, or fails itself; DeadlineExceeded when the deadline has passed.
         """
         if self.transport is None:
-            raise RuntimeError(f"{self.name} is not running: its program decides how it asks.")
+            raise RuntimeError(
+                f"{self.name} is not running: its program chooses the transport of its requests."
+            )
         if deadline.expired():
-            raise DeadlineExceeded(f"Whoever asked has stopped waiting: {callee} was not asked.")
+            raise DeadlineExceeded(f"The caller has stopped waiting: {callee} was not asked.")
         self.tally.add(callee, "asked")
         with tracing.record_call(callee, f"{method} {path}"):
             return self.transport(callee, method, path, body, query)
@@ -99,7 +101,7 @@ def program(service: ChainService) -> Main:
 
             bus = open_bus(arguments.bus, service.name)
             event_transport = EventTransport(
-                *(service.name, service.source, bus, server, timeout_s, service.tally)
+                service.name, service.source, bus, server, timeout_s, service.tally
             )
             service.transport = wrap_transport(event_transport)
             server.not_ready_because = lambda: event_transport.not_ready_because
@@ -116,13 +118,13 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     )
     ShellOptions.arguments(parser, by_hand_port(ARRANGEMENT, name))
     add = parser.add_argument
-    add("--name", default=name, help=f"what it is called, where there are several ({name})")
+    add("--name", default=name, help=f"its name, where several processes run this file ({name})")
     add("--data", type=Path, default=Path("runs/by-hand/sync-chain"))
     add(
         "--ask-by",
         choices=tuple(ARRANGEMENTS),
         default="http",
-        help="how questions travel: http, or events over the bus (http)",
+        help="how requests travel: http, or events over the bus (http)",
     )
     add(
         "--peer",
@@ -134,7 +136,7 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     add(
         "--bus",
         default=by_hand_url("request-reply", BUS),
-        help="where the event bus listens, for questions that travel by events",
+        help="where the event bus listens, for requests that travel as events",
     )
     add(
         "--timeout-ms",
@@ -145,17 +147,22 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     add(
         "--deadline",
         action="store_true",
-        help="begin nothing for which nobody waits any more, and tell others how long one does",
+        help="refuse requests whose caller has stopped waiting, and pass the deadline on",
     )
-    add("--work-ms", type=float, default=0.0, help="what each request takes, one at a time (0)")
-    add("--width", type=int, default=1, help="ask about many posts in so many questions (1)")
+    add(
+        "--work-ms",
+        type=float,
+        default=0.0,
+        help="time that each request takes, one request at a time (0)",
+    )
+    add("--width", type=int, default=1, help="split a request about many posts into N requests (1)")
     add(
         "--also-ask",
         action="append",
         default=[],
         choices=HOPS,
         metavar="HOP",
-        help="another hop to ask for its part first; may be repeated",
+        help="another hop to call first; may be repeated",
     )
     idempotency.add_argument(parser)
     ResilienceOptions.add_arguments(parser)

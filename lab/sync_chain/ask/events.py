@@ -49,7 +49,7 @@ class EventTransport:
     ) -> Any:
         """Publish a question and block the calling worker until the answer event arrives.
 
-        Raises TimedOut, Unreachable, and what `understood` raises.
+        Raises TimedOut, Unreachable, and what `decode_answer` raises.
         """
         timeout_s = deadline.cap(self._timeout_s)
         deadline_ms = None if deadline.remaining_s() is None else str(int(timeout_s * 1_000))
@@ -76,7 +76,7 @@ class EventTransport:
             self._tally.add(callee, "timed_out")
             raise TimedOut(f"{callee} did not answer within {timeout_s:.4g} s.") from None
         except BusUnavailable as error:
-            raise Unreachable(f"No question gets to {callee}: {error}", definite=False) from None
+            raise Unreachable(f"No request gets to {callee}: {error}", definite=False) from None
         finally:
             del self._pending[request.id]
         return decode_answer(callee, status, content)
@@ -125,7 +125,11 @@ class EventTransport:
         data = request.data
         content = json.dumps(data["body"]).encode() if data["body"] is not None else b""
         response = await self._server.dispatch(
-            *(data["method"], data["path"], data["query"], content, request.traceparent),
+            data["method"],
+            data["path"],
+            data["query"],
+            content,
+            request.traceparent,
             caller=request.source.rpartition("/")[2],
             deadline_ms=data.get("deadline_ms"),
         )

@@ -105,7 +105,7 @@ class HttpTransport:
 def decode_answer(callee: str, status: int, content: bytes) -> Any:
     """Decode an answer: the JSON of a 2xx answer.
 
-    Raises NotFound for a 404, BadAnswer for any other status and for content that is not JSON.
+    Raises NotFound for a 404, BadGateway for any other status and for content that is not JSON.
     """
     try:
         answer = json.loads(content)
