@@ -7,7 +7,6 @@ from typing import TypedDict
 from lab.cluster.bus_engines import is_existing, redact_login
 from lab.external.arrangement import BUSES
 from lab.external.target import Target, read_target
-from lab.results.expressions import figures_refer_only_to, refers_only_to
 from lab.scenarios.external import with_external_variant, with_replacement
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import MethodSpec, VariantSpec
@@ -45,17 +44,7 @@ def with_bus(scenario: Scenario, bus: str, only: Sequence[str] | None = None) ->
         why = next((reason for reason in reasons if reason), "")
         raise ValueError(f"{scenario.name} can't be run on {redact_login(bus)}: {why}")
     method = tuple(method for method in scenario.method if method not in inapplicable)
-    changed = changed.model_copy(update={"method": method})
-    scope = tuple(changed.variants), changed.reported_phases()
-    expect = tuple(
-        expectation for expectation in changed.expect if refers_only_to(expectation.that, *scope)
-    )
-    predict = tuple(
-        prediction
-        for prediction in changed.predict
-        if figures_refer_only_to(prediction.expressions, *scope)
-    )
-    return changed.model_copy(update={"expect": expect, "predict": predict})
+    return changed.model_copy(update={"method": method}).without_missing_figures()
 
 
 def _has_replaceable_bus(spec: VariantSpec) -> bool:

@@ -206,24 +206,24 @@ class Scenario(SpecModel):
                     f"{self.name} has no variant {name!r}. {did_you_mean(name, self.variants)}"
                 )
         variants = {name: spec for name, spec in self.variants.items() if name in names}
-        phases = self.reported_phases()
-        expect = tuple(
-            expectation
-            for expectation in self.expect
-            if refers_only_to(expectation.that, tuple(variants), phases)
-        )
-        predict = tuple(
-            prediction
-            for prediction in self.predict
-            if figures_refer_only_to(prediction.expressions, tuple(variants), phases)
-        )
-        texts = {
-            name: text
+        return self.model_copy(update={"variants": variants}).without_missing_figures()
+
+    def without_missing_figures(self) -> Self:
+        """The same experiment without the expectations, predictions and texts of the answer that
+        use a variant or a phase that it does not have."""
+        scope = tuple(self.variants), self.reported_phases()
+        missing = {
+            name: ""
             for name, text in (("why", self.answer.why), ("catch", self.answer.catch))
-            if not figures_refer_only_to(PLACEHOLDER.findall(text), tuple(variants), phases)
+            if not figures_refer_only_to(PLACEHOLDER.findall(text), *scope)
         }
-        answer = self.answer.model_copy(update=dict.fromkeys(texts, ""))
-        update = {"variants": variants, "expect": expect, "predict": predict, "answer": answer}
+        update = {
+            "expect": tuple(each for each in self.expect if refers_only_to(each.that, *scope)),
+            "predict": tuple(
+                each for each in self.predict if figures_refer_only_to(each.expressions, *scope)
+            ),
+            "answer": self.answer.model_copy(update=missing),
+        }
         return self.model_copy(update=update)
 
     def _fault_windows(
