@@ -1,25 +1,25 @@
 """Everything that can go wrong between two services, in one tree.
 
-    ServiceError                 status   definite
-    ├── Invalid                  400      yes   a field is wrong; the error names it
-    ├── Forbidden                403      yes   a control route without the run's token
-    ├── NotFound                 404      yes   not known here
-    ├── WrongMethod              405      yes
-    ├── TooSlow                  408      yes   the request did not arrive whole in time
-    ├── Conflict                 409      yes   valid, but not in the present state
-    ├── Gone                     410      yes   it existed, and is no longer kept
-    ├── TooLarge                 413      yes
-    ├── UnsupportedMedia         415      yes   not JSON
-    ├── WrongHost                421      yes   the Host header names another host
-    ├── KeyReused                422      yes   the same Idempotency-Key as another request
-    ├── GivenUp                  504      yes   the caller has stopped waiting: not begun
+    ServiceError                  status   definite
+    ├── Invalid                   400      yes   a field is wrong; the error names it
+    ├── Forbidden                 403      yes   a control route without the run's token
+    ├── NotFound                  404      yes   not known here
+    ├── MethodNotAllowed          405      yes
+    ├── RequestTimeout            408      yes   the request did not arrive whole in time
+    ├── Conflict                  409      yes   valid, but not in the present state
+    ├── Gone                      410      yes   it existed, and is no longer stored
+    ├── PayloadTooLarge           413      yes
+    ├── UnsupportedMediaType      415      yes   not JSON
+    ├── MisdirectedRequest        421      yes   the Host header names another host
+    ├── IdempotencyKeyReused      422      yes   the same Idempotency-Key as another request
+    ├── DeadlineExceeded          504      yes   the caller has stopped waiting: not started
     └── DependencyFailed
-        ├── BadAnswer            502      as the dependency says
-        ├── Unreachable          503      yes   nothing listens: the request never arrived
-        │   └── NotAsked         503      yes   not sent at all: breaker open, bulkhead full
-        └── TimedOut             504      no    it may have been done, or be done later
+        ├── BadGateway            502      as the dependency says
+        ├── Unreachable           503      yes   nothing listens: the request never arrived
+        │   └── NotAsked          503      yes   not sent at all: breaker open, bulkhead full
+        └── TimedOut              504      no    it may have been done, or be done later
 
-`definite` answers the question that every caller has: *did the action certainly not happen?* A
+`definite` answers the question that every caller has: *is it certain that nothing was done?* A
 refused connection is definite. A timeout is not: the request may sit in a queue and be carried out
 after the caller has given up. A retry after an indefinite failure risks doing the action twice; no
 retry risks not knowing that it was done.
@@ -32,7 +32,7 @@ class ServiceError(Exception):
     """Base of the tree. Carries what an RFC 9457 problem document needs."""
 
     status: ClassVar[int] = 500
-    title: ClassVar[str] = "Something went wrong"
+    title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str, *, field: str | None = None, definite: bool = True) -> None:
         super().__init__(detail)
@@ -56,12 +56,12 @@ class ServiceError(Exception):
 
 class Invalid(ServiceError):
     status = 400
-    title = "The request is not valid"
+    title = "Invalid request"
 
 
 class Forbidden(ServiceError):
     status = 403
-    title = "Not for you"
+    title = "Forbidden"
 
 
 class NotFound(ServiceError):
@@ -73,7 +73,7 @@ class MethodNotAllowed(ServiceError):
     """`allowed`: the methods of this path."""
 
     status = 405
-    title = "Not a thing one can do here"
+    title = "Method not allowed"
 
     def __init__(self, detail: str, allowed: tuple[str, ...]) -> None:
         super().__init__(detail)
@@ -82,53 +82,53 @@ class MethodNotAllowed(ServiceError):
 
 class Conflict(ServiceError):
     status = 409
-    title = "Not now"
+    title = "Conflict"
 
 
 class Gone(ServiceError):
     status = 410
-    title = "No longer kept"
+    title = "Gone"
 
 
 class RequestTimeout(ServiceError):
     status = 408
-    title = "The request did not arrive in time"
+    title = "Request timeout"
 
 
 class PayloadTooLarge(ServiceError):
     status = 413
-    title = "The request is too large"
+    title = "Request too large"
 
 
 class UnsupportedMediaType(ServiceError):
     status = 415
-    title = "The request is not JSON"
+    title = "Unsupported media type"
 
 
 class MisdirectedRequest(ServiceError):
     status = 421
-    title = "Sent to the wrong host"
+    title = "Misdirected request"
 
 
 class IdempotencyKeyReused(ServiceError):
     """The Idempotency-Key belongs to another request; the draft prescribes a 422 for that."""
 
     status = 422
-    title = "Another request had that key"
+    title = "Idempotency key reused"
 
 
 class DeadlineExceeded(ServiceError):
-    """The caller has stopped waiting, so nothing was begun."""
+    """The caller has stopped waiting, so nothing was started."""
 
     status = 504
-    title = "Nobody waits for the answer"
+    title = "Deadline exceeded"
 
 
 class DependencyFailed(ServiceError):
     """A service that was called did not return what the caller needs."""
 
     status = 502
-    title = "A service that we depend on failed"
+    title = "A required service failed"
 
 
 class BadGateway(DependencyFailed):

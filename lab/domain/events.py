@@ -14,7 +14,7 @@ from lab.domain.model import Status, Value, new_id
 
 
 class Event(Value):
-    """A fact about one thing, whose `id` it carries.
+    """A fact about one post or comment, with its `id`.
 
     Consumers ignore unknown fields, so that a newer publisher does not break an older consumer.
     """
@@ -34,7 +34,7 @@ class PostCreated(Event):
 
 
 class CommentCreated(Event):
-    """A comment was written; nobody has judged it yet."""
+    """A comment was written, and is not judged yet."""
 
     post_id: str
     content: str
@@ -42,7 +42,7 @@ class CommentCreated(Event):
 
 
 class CommentModerated(Event):
-    """Moderation has judged a comment; the comment itself is not hers to change."""
+    """`moderation` has judged a comment; only `comments` may change the comment itself."""
 
     post_id: str
     content: str
@@ -50,7 +50,7 @@ class CommentModerated(Event):
 
 
 class CommentUpdated(Event):
-    """The owner of the comment has changed it."""
+    """`comments`, the owner, has changed the comment."""
 
     post_id: str
     content: str

@@ -34,7 +34,7 @@ class PostDraft(Value):
 
 
 class CommentDraft(Value):
-    """What a client sends to create a comment, or to ask for a verdict on one."""
+    """What a client sends to create a comment, or to get a verdict on one."""
 
     content: Content
 
@@ -102,7 +102,7 @@ def new_id() -> str:
 
     Eleven characters of Crockford's base 32 hold the microsecond (strictly increasing within a
     process), three are random, so that two processes in the same microsecond rarely collide. The
-    idea is the ULID's (github.com/ulid/spec), made shorter for tables.
+    idea is the ULID's (github.com/ulid/spec), shorter to fit tables.
     """
     global _last_microsecond
     with _id_lock:

@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True)
 class JUnitCase:
-    """`failed`: what was seen, in a sentence; "" if the check passed. `why`: more about it.
-    `skipped`: why the check was not made."""
+    """One check. `failure`: what was seen, in a sentence; "" if the check passed.
+
+    `skip_reason`: why the check was not made.
+    """
 
     name: str
     failure: str = ""
@@ -23,7 +25,7 @@ def render_junit(
     seconds: float,
     error: JUnitCase | None = None,
 ) -> str:
-    """A document with one suite that took `seconds`. `error`: what stopped the checks early."""
+    """An XML document with one suite that took `seconds`. `error`: what stopped it early."""
     suite_element = ElementTree.Element(
         "testsuite",
         name=suite,
@@ -58,4 +60,4 @@ def _add_case(suite: ElementTree.Element, classname: str, case: JUnitCase) -> El
 
 def _printable(text: str) -> str:
     """The text with a blank for each unprintable character; XML can't contain most of them."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

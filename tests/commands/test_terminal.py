@@ -35,24 +35,24 @@ def test_a_hostile_title_is_only_text_in_a_terminal(tmp_path: Path) -> None:
         tmp_path, "own", variants=("sync-chain",), title=HOSTILE, question=HOSTILE, expect=FALSE
     )
     words = ("run", name, "--keep", "x[/red]")
-    said = unhurried_lab(*words, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1")
-    assert said.returncode == 1
-    for text in (said.stdout, said.stderr, invoke_lab("show", name, cwd=tmp_path).stdout):
+    ended = unhurried_lab(*words, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1")
+    assert ended.returncode == 1
+    for text in (ended.stdout, ended.stderr, invoke_lab("show", name, cwd=tmp_path).stdout):
         assert not set("\x07\x9b\u202e\u2066\u200b") & set(text)
         assert not COLOUR.search(text)
         assert "\x1b]" not in text
         assert "\x1b[2J" not in text
         assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 80
-    assert "[/red][bold]Title [link=http://x]" in join_lines(said.stdout)
-    assert "✗ fails" in said.stdout
+    assert "[/red][bold]Title [link=http://x]" in join_lines(ended.stdout)
+    assert "✗ fails" in ended.stdout
     # FORCE_COLOR turns on colours, not a progress display in a pipe.
-    assert re.fullmatch(r"\nSaved in x\[/red\]/\S+-own\n", said.stderr)
+    assert re.fullmatch(r"\nSaved in x\[/red\]/\S+-own\n", ended.stderr)
 
 
 def test_progress_goes_to_stderr_and_only_results_to_stdout(tmp_path: Path) -> None:
     name = scenario_file(tmp_path, "own", SLOW_POSTS, variants=("sync-chain",), title=HOSTILE)
 
-    terminal, theirs = pty.openpty()
+    terminal, program_end = pty.openpty()
     with (
         os.fdopen(terminal, "rb", buffering=0) as screen,
         subprocess.Popen(
@@ -61,11 +61,11 @@ def test_progress_goes_to_stderr_and_only_results_to_stdout(tmp_path: Path) -> N
             env=environment(NO_COLOR="1"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=theirs,
+            stderr=program_end,
             encoding="utf-8",
         ) as process,
     ):
-        os.close(theirs)
+        os.close(program_end)
         seen = b"".join(_until_closed(screen)).decode()
         assert process.stdout is not None
         code, out = process.wait(), process.stdout.read()
@@ -108,15 +108,15 @@ def test_a_signal_in_the_middle_ends_everything_in_order(
             eventually(lambda: len(list(find_processes(process.pid))) >= 9, "nine processes")
             eventually(lambda: _is_broken(tmp_path), "the middle of the run")
             process.send_signal(number)
-            out, said = process.communicate(timeout=PATIENCE_S)
+            out, err = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()  # only if it ignored the signal
     assert (process.returncode, out) == (code, "")
-    assert said == "Stopped. All faults are removed and all processes have ended.\n"
+    assert err == "Stopped. All faults are removed and all processes have ended.\n"
     assert not list(find_processes(process.pid))
-    (kept,) = (tmp_path / "runs").iterdir()
-    assert not (kept / "data").exists()
-    assert not (kept / "result.json").exists()
+    (saved,) = (tmp_path / "runs").iterdir()
+    assert not (saved / "data").exists()
+    assert not (saved / "result.json").exists()
 
 
 def _is_broken(folder: Path) -> bool:

@@ -85,13 +85,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> WheelEnvironment:
     (wheel,) = place.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
     (place / "empty").mkdir()
-    made = WheelEnvironment(wheel, place / "venv", place / "empty")
-    probe = made.run("pip", "download", "--quiet", "--no-deps", "-d", str(place), "typer")
+    wheel_environment = WheelEnvironment(wheel, place / "venv", place / "empty")
+    probe = wheel_environment.run(
+        "pip", "download", "--quiet", "--no-deps", "-d", str(place), "typer"
+    )
     if probe.returncode:
         pytest.skip(f"pip reaches no index: {probe.stderr.strip().splitlines()[-1]}")
-    done = made.run("pip", "install", "--quiet", str(wheel), *FOR_NOTEBOOKS)
+    done = wheel_environment.run("pip", "install", "--quiet", str(wheel), *FOR_NOTEBOOKS)
     assert done.returncode == 0, done.stderr
-    return made
+    return wheel_environment
 
 
 def test_the_wheel_claims_no_top_level_name_but_lab(installed: WheelEnvironment) -> None:
@@ -110,8 +112,8 @@ def test_it_lists_its_scenarios_and_runs_one(installed: WheelEnvironment) -> Non
     assert "Traceback" not in ran.stderr
     assert "What became of the writes" in ran.stdout
     # On a busy machine the run may be invalid, or differ from the expectations, and say so.
-    said = {0: "hold", 1: "fails", 3: "INVALID"}
-    assert said[ran.returncode] in ran.stdout
+    expected = {0: "hold", 1: "fails", 3: "INVALID"}
+    assert expected[ran.returncode] in ran.stdout
 
 
 def test_an_exercise_is_begun_and_its_solution_checked(installed: WheelEnvironment) -> None:
@@ -119,10 +121,10 @@ def test_an_exercise_is_begun_and_its_solution_checked(installed: WheelEnvironme
     assert begun.returncode == 0, begun.stderr
     shutil.copytree(SOLUTIONS / EXERCISE, installed.folder / "mine", dirs_exist_ok=True)
     checked = installed.run("lab", "exercise", "check", "mine", "--json")
-    told = json.loads(checked.stdout)
-    assert checked.returncode == (0 if told["passed"] else 1)
-    assert told["trouble"] == ""
-    assert told["score"] > 0
+    verdict = json.loads(checked.stdout)
+    assert checked.returncode == (0 if verdict["passed"] else 1)
+    assert verdict["trouble"] == ""
+    assert verdict["score"] > 0
 
 
 def test_it_understands_every_command_of_the_documents(installed: WheelEnvironment) -> None:
@@ -134,7 +136,7 @@ def test_it_understands_every_command_of_the_documents(installed: WheelEnvironme
 
 
 def test_a_notebook_is_executed_with_what_was_installed(installed: WheelEnvironment) -> None:
-    for file in (NOTEBOOK, *(one.name for one in (ROOT / "notebooks").glob("checks*.py"))):
+    for file in (NOTEBOOK, *(path.name for path in (ROOT / "notebooks").glob("checks*.py"))):
         shutil.copy(ROOT / "notebooks" / file, installed.folder)
     done = installed.run("python", "-c", EXECUTE, NOTEBOOK)
     assert done.returncode == 0, done.stderr
