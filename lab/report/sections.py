@@ -31,7 +31,7 @@ from lab.results.result import (
     VariantResult,
 )
 
-INVALID = "INVALID: this run was not honest, so its figures are no result."
+INVALID = "INVALID: the figures of this run are not reliable, so they are no result."
 
 
 def details(result: RunResult) -> Iterator[Block]:
@@ -362,7 +362,7 @@ def _processor_usage(share: float) -> str:
     """A clause on how busy the processors were. `share`: of their whole time, 0 to 1."""
     clause = f"the processors were busy {100 * share:.0f} % of the time"
     if share >= BUSY_SHARE:
-        clause += ", so that all milliseconds here have waiting for one in them"
+        clause += ", so all times here include waiting for a processor"
     return clause
 
 
@@ -408,7 +408,7 @@ def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[Block]:
     ]
     headings = ("predicted", "measured", "off by")
     columns = [Column("prediction"), *(Column(heading, right=True) for heading in headings)]
-    yield Table("What theory had said", columns, [rows])
+    yield Table("What theory predicted", columns, [rows])
     for prediction in predictions:
         if prediction.answer:
             yield Line(f"- {prediction.says}: {prediction.answer}", "soft")

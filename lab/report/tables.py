@@ -190,7 +190,10 @@ def differences(result: RunResult) -> Iterator[Block]:
     found = [difference for difference in result.differences if difference.figure == "latency"]
     if found:
         yield _difference_table(result, found)
-        note = "The ratio lies between the two, for all lines together at 95 %. -: none shown."
+        note = (
+            "The true ratio lies from … to …, at 95 % for all lines together. "
+            "-: no difference shown."
+        )
     else:
         note = (
             f"Nothing can be compared with {result.variants[0].name}: that takes {MIN_FEW_ANSWERS} "

@@ -61,7 +61,7 @@ CLAIMS: dict[str, Claim] = {
         ),
         Claim(
             "whole-fails",
-            "A request made of several calls is lost as a whole when one of the calls is lost.",
+            "A request that needs several calls fails as a whole when one of them fails.",
             "a request that succeeds although a call it is made of failed",
         ),
         Claim(

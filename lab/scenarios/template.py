@@ -17,7 +17,7 @@ title = "{title}"
 
 # Shown before the run: what should people predict?
 question = """
-Comments takes 300 ms longer for a while. Who waits, and for how long?
+The `comments` service becomes 300 ms slower for a while. Who waits, and for how long?
 """
 
 # Which claims of the course it bears on, by the ids that `lab claims` lists.

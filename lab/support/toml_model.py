@@ -152,7 +152,7 @@ def read_toml(path: Path, file_type: FileType) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError) as error:  # also: a number too long, a nesting too deep
         raise file_type.error_class(
             path,
-            [f"is no TOML: {error}. Each line has one `key = value`, with text in quotes."],
+            [f"is not valid TOML: {error}. Each line has one `key = value`, with text in quotes."],
         ) from None
 
 

@@ -65,7 +65,7 @@ def measured_block(result: RunResult) -> str:
     """
     blocks = [_run_conditions(result)]
     if not result.valid:
-        blocks += ["The run was not honest, so it is no result:"]
+        blocks += ["The run was invalid, so it is no result:"]
         blocks += [f"- {problem}" for problem in result.problems]
         return "\n\n".join(blocks)
     blocks += [_answers(result), _expectations(result)]

@@ -68,9 +68,9 @@ def test_it_is_told_its_port_and_where_the_others_are(tmp_path: Path) -> None:
 def test_names_of_a_cluster_are_asked_of_the_sidecar(tmp_path: Path) -> None:
     target = load(tmp_path, '[hosts]\n"posts-srv:4000" = "posts"\n' + COURSE)
     assert target.host_ports({"posts": 7000}) == {"posts": 7000, "posts-srv:4000": 7000}
-    told = target.proxy_environment("posts", {"posts": 7000})
-    assert (told["HTTP_PROXY"], told["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
-    assert "localhost" in told["no_proxy"]
+    result = target.proxy_environment("posts", {"posts": 7000})
+    assert (result["HTTP_PROXY"], result["http_proxy"]) == ("http://127.0.0.1:7000",) * 2
+    assert "localhost" in result["no_proxy"]
     assert load(tmp_path).proxy_environment("posts", {"posts": 7000}) == {}
     # A service that always listens on its own port has a sidecar only if it is called by name.
     assert not target.can_have_sidecar("event-bus")
@@ -124,7 +124,7 @@ NOT_A_PATH = ":5: services.posts.ready: saw 'health'; expected a path"
         (POSTS, f'name = "x"\n{POSTS}', "name: a target is named by its file"),
         (POSTS, f'folder = "/"\n{POSTS}', "folder: a target has no such key"),
         (POSTS, "[services.Posts]", "services.Posts: saw 'Posts'; expected small"),
-        (POSTS, "[services.posts", "is no TOML"),
+        (POSTS, "[services.posts", "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -185,10 +185,10 @@ def test_what_would_not_start_here_is_said_beforehand(tmp_path: Path) -> None:
         ("services.query", f"'./no-such-file' can't be {missing % 'there is no such file'}"),
         ("services.event-bus", f"'|' {no_shell}"),
     ]
-    told = invoke_lab("validate", "my blog.toml", cwd=tmp_path)
-    assert told.returncode == 0
-    assert "is valid, but can't be started here. Services: posts" in told.stdout
-    assert "no shell is in between" in told.stdout
+    result = invoke_lab("validate", "my blog.toml", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "is valid, but can't be started here. Services: posts" in result.stdout
+    assert "no shell is in between" in result.stdout
 
 
 # ── The guide

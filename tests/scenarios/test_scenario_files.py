@@ -181,7 +181,7 @@ def test_quick_is_the_same_experiment_in_half_the_time(tmp_path: Path) -> None:
         ('that = "sync-chain', 'taht = "sync-chain', "expect 1 that: is missing"),
         ('that = "sync-chain', 'that = "sink-chain', "expect 1: 'sink-chain.during.read_feed.p50'"),
         ('claim = "slowest-hop"', 'claim = "one-down"', "is not in the scenario's `claims`"),
-        ("[load]", "[load", "is no TOML"),
+        ("[load]", "[load", "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_reported_with_its_key_and_a_suggestion(

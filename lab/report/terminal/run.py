@@ -100,7 +100,7 @@ def _verdicts(result: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
     """Each claim as a sentence and its expectations with figures, in the order of the file."""
     yield Text("\nWhat is claimed, and what was seen", "bold")
     if not result.valid:
-        yield Text("No verdicts: this run was not honest, so it proves nothing either way.", "red")
+        yield Text("No verdicts: this run is not reliable, so it proves nothing either way.", "red")
         return
     if not result.expectations:
         yield Text("Nothing is expected of these variants, so there is nothing to judge.")
