@@ -1,27 +1,33 @@
 // Requests to the lab. The token from the URL is exchanged for a cookie; requests that change
 // something are JSON, with the header of this page, which the lab requires.
 
-/** @typedef {{status: number, body: any, says: string}} Answer `says`: the error, as a sentence */
+/**
+ * @typedef {{status: number, body: any, says: string}} ApiResponse
+ * `says`: the error, as a sentence
+ */
 
-/** Sends a request. Never throws: status 0 if there is no response. @returns {Promise<Answer>} */
-export async function post(path, wish) {
-  return answered(() =>
+/**
+ * Sends a request. Never throws: status 0 if there is no response.
+ * @returns {Promise<ApiResponse>}
+ */
+export async function post(path, body) {
+  return send(() =>
     fetch(path, {
       method: "POST",
       headers: { "Content-Type": "application/json", "Lab-Page": "1" },
-      body: JSON.stringify(wish),
+      body: JSON.stringify(body),
     }),
   );
 }
 
-/** @returns {Promise<Answer>} */
+/** @returns {Promise<ApiResponse>} */
 export async function get(path) {
-  return answered(() => fetch(path, { cache: "no-store" }));
+  return send(() => fetch(path, { cache: "no-store" }));
 }
 
-async function answered(ask) {
+async function send(request) {
   try {
-    const response = await ask();
+    const response = await request();
     const text = await response.text();
     const body = text ? JSON.parse(text) : null;
     const says = response.ok ? "" : (body?.detail ?? body?.title ?? `HTTP ${response.status}`);
@@ -32,7 +38,7 @@ async function answered(ask) {
 }
 
 /** Exchanges the token for a cookie, and removes it from the address bar and the history. */
-export async function enter() {
+export async function exchangeToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
   history.replaceState(null, "", location.pathname);
@@ -40,14 +46,14 @@ export async function enter() {
 }
 
 /** The status of a new request for the stream, which is then aborted: EventSource hides it. */
-export async function whyNot() {
-  const leave = new AbortController();
+export async function streamStatus() {
+  const controller = new AbortController();
   try {
-    const response = await fetch("/api/stream", { signal: leave.signal, cache: "no-store" });
+    const response = await fetch("/api/stream", { signal: controller.signal, cache: "no-store" });
     return response.status;
   } catch {
     return 0;
   } finally {
-    leave.abort();
+    controller.abort();
   }
 }

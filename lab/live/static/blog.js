@@ -3,13 +3,13 @@
 // Titles and comments are untrusted text: inserted as text nodes, with isolated writing direction,
 // broken where necessary, and cut after some lines.
 
-import { el, mark, say } from "./dom.js";
+import { el, updateAttribute, setText } from "./dom.js";
 import { get } from "./api.js";
 
 const POSTS = 10;
 const COMMENTS = 2;
 const OWN_SHOWN_MS = 20_000;
-const WORDS = {
+const STATUS_TEXTS = {
   0: "No answer",
   500: "Internal error",
   502: "Bad gateway",
@@ -26,7 +26,7 @@ function readable(text) {
 }
 
 /** The elements of one post of the feed: created once, and filled again for each feed. */
-class Entry {
+class PostItem {
   constructor() {
     this.title = el("p", { class: "post-title", dir: "auto" });
     this.comments = Array.from({ length: COMMENTS }, () => {
@@ -42,35 +42,35 @@ class Entry {
     );
   }
 
-  fill(post, mine) {
+  fill(post, ownIds) {
     this.root.hidden = !post;
     if (!post) return;
-    say(this.title, readable(post.title));
-    mark(this.root, "data-mine", mine.has(post.id));
+    setText(this.title, readable(post.title));
+    updateAttribute(this.root, "data-mine", ownIds.has(post.id));
     const newest = post.comments.slice(-COMMENTS);
     this.comments.forEach(({ text, status, root }, i) => {
       const one = newest[i];
       root.hidden = !one;
       if (!one) return;
-      say(text, readable(one.content));
-      say(status, one.status === "approved" ? "" : one.status);
-      mark(root, "data-status", one.status);
-      mark(root, "data-mine", mine.has(one.id));
+      setText(text, readable(one.content));
+      setText(status, one.status === "approved" ? "" : one.status);
+      updateAttribute(root, "data-status", one.status);
+      updateAttribute(root, "data-mine", ownIds.has(one.id));
     });
   }
 }
 
-export class Blog {
+export class BlogView {
   constructor(half) {
     this.half = half.name;
-    this.mine = new Set();
-    this.written = null; // the newest post or comment from this page: {id, says, seen}
-    this.kept = []; // [{t, answer}]: pause and replay show what readers saw then
-    this.own = null; // the id of the newest post from this page
-    this.ownUntil = 0;
-    this.asking = false;
+    this.ownIds = new Set();
+    this.ownItem = null; // the newest post or comment from this page: {id, says, seen}
+    this.history = []; // [{t, answer}]: pause and replay show what readers saw then
+    this.ownPostId = null; // the id of the newest post from this page
+    this.pinnedUntil = 0;
+    this.isLoading = false;
     this.shown = null;
-    this.entries = Array.from({ length: POSTS }, () => new Entry());
+    this.entries = Array.from({ length: POSTS }, () => new PostItem());
     this.list = el("ol", { class: "feed" }, ...this.entries.map((one) => one.root));
     this.code = el("p", { class: "error-code" });
     this.why = el("p", { class: "error-why" });
@@ -99,55 +99,55 @@ export class Blog {
   }
 
   /** Requests the feed like any reader; does nothing while a request is pending. */
-  async ask(model) {
-    if (this.asking) return;
-    this.asking = true;
+  async refresh(model) {
+    if (this.isLoading) return;
+    this.isLoading = true;
     const { epoch } = model;
     // Under load a new post soon leaves the feed. So for a while the feed starts at one's own post.
     const from =
-      performance.now() < this.ownUntil ? `&newest=${encodeURIComponent(this.own)}` : "";
+      performance.now() < this.pinnedUntil ? `&newest=${encodeURIComponent(this.ownPostId)}` : "";
     const answer = await get(`/api/blog?half=${encodeURIComponent(this.half)}${from}`);
-    this.asking = false;
-    if (from && answer.status >= 400) this.ownUntil = 0;
+    this.isLoading = false;
+    if (from && answer.status >= 400) this.pinnedUntil = 0;
     if (epoch !== model.epoch || answer.status !== 200) return;
-    say(this.heading, from ? "Readers see, at your post" : "What readers see");
+    setText(this.heading, from ? "Readers see, at your post" : "What readers see");
     const { newest } = model;
-    this.kept.push({ t: newest, answer: answer.body });
-    while (this.kept[0].t < newest - model.window - 1) this.kept.shift();
+    this.history.push({ t: newest, answer: answer.body });
+    while (this.history[0].t < newest - model.window - 1) this.history.shift();
   }
 
   /** Shows what readers saw at `t`. */
   show(t) {
     // A screen that is paused for longer than answers are kept continues to show the same one.
-    const kept = this.kept.findLast((one) => one.t <= t) ?? this.shown ?? this.kept[0];
-    if (!kept || kept === this.shown) return;
-    this.shown = kept;
-    const { status, feed, problem, error } = kept.answer;
+    const entry = this.history.findLast((one) => one.t <= t) ?? this.shown ?? this.history[0];
+    if (!entry || entry === this.shown) return;
+    this.shown = entry;
+    const { status, feed, problem, error } = entry.answer;
     const fine = status === 200;
     this.error.hidden = fine;
     this.list.hidden = !fine;
     this.empty.hidden = !fine || feed.length > 0;
-    mark(this.root, "data-fine", fine ? "yes" : "no");
+    updateAttribute(this.root, "data-fine", fine ? "yes" : "no");
     if (fine) {
-      this.entries.forEach((entry, i) => entry.fill(feed[i], this.mine));
-      this._find(feed);
+      this.entries.forEach((entry, i) => entry.fill(feed[i], this.ownIds));
+      this._checkVisible(feed);
     } else {
-      say(this.code, `${status || "✕"} ${WORDS[status] ?? problem?.title ?? "Error"}`);
-      say(this.why, problem?.detail ?? REASONS[error] ?? error ?? "");
+      setText(this.code, `${status || "✕"} ${STATUS_TEXTS[status] ?? problem?.title ?? "Error"}`);
+      setText(this.why, problem?.detail ?? ERROR_TEXTS[error] ?? error ?? "");
     }
   }
 
-  _find(feed) {
-    const own = this.written;
+  _checkVisible(feed) {
+    const own = this.ownItem;
     if (!own || own.seen) return;
     own.seen = feed.some(
       (post) => post.id === own.id || post.comments.some((one) => one.id === own.id),
     );
-    if (own.seen) say(this.answer, `${own.says} · readers see it ✓`);
+    if (own.seen) setText(this.answer, `${own.says} · readers see it ✓`);
   }
 
   /** Shows the response of the service to a post or comment from this page. */
-  wrote(what, { status, body, says }) {
+  showResponse(what, { status, body, says }) {
     const inner = body?.body ?? null;
     const code = body?.status ?? status;
     const made = code === 201 && inner?.id;
@@ -155,22 +155,22 @@ export class Blog {
     const short = made
       ? `Your ${what}: accepted (201)`
       : `Your ${what}: ${code || "no answer"} ${why ?? ""}`;
-    this.written = made ? { id: inner.id, says: short, seen: false } : null;
-    if (made) this.mine.add(inner.id);
-    if (made && what === "post") this.own = inner.id;
-    if (made && this.own) this.ownUntil = performance.now() + OWN_SHOWN_MS;
-    mark(this.answer, "data-well", made ? "yes" : "no");
-    say(this.answer, made ? `${short} · not in the feed yet` : short);
+    this.ownItem = made ? { id: inner.id, says: short, seen: false } : null;
+    if (made) this.ownIds.add(inner.id);
+    if (made && what === "post") this.ownPostId = inner.id;
+    if (made && this.ownPostId) this.pinnedUntil = performance.now() + OWN_SHOWN_MS;
+    updateAttribute(this.answer, "data-well", made ? "yes" : "no");
+    setText(this.answer, made ? `${short} · not in the feed yet` : short);
   }
 
   /** The post (id) for a new comment: the newest from this page, or else the newest in the feed. */
   get target() {
-    const last = this.kept.findLast((one) => one.answer.status === 200);
-    return this.own ?? last?.answer.feed[0]?.id ?? null;
+    const last = this.history.findLast((one) => one.answer.status === 200);
+    return this.ownPostId ?? last?.answer.feed[0]?.id ?? null;
   }
 }
 
-const REASONS = {
+const ERROR_TEXTS = {
   timeout: "The page did not come within a second.",
   refused: "Nobody listens there: the connection was refused.",
 };

@@ -2,30 +2,30 @@
 // until readers see the write, the failed requests, and the times of the faults. Both panes have
 // the same time axis and the same scale, which is logarithmic: both 3 ms and 3 s must be visible.
 
-import { el, mark, say, svg } from "./dom.js";
+import { el, updateAttribute, setText, svg } from "./dom.js";
 import { faultName } from "./format.js";
 
 const STEP_S = 1;
-const LEAST_MS = 1;
-const MOST_MS = 10_000;
-const MARKS = [
+const MIN_MS = 1;
+const MAX_MS = 10_000;
+const SCALE_MARKS = [
   [10, "10 ms"],
   [100, "0.1 s"],
   [1_000, "1 s"],
 ];
 const LEFT = 3; // in rem: space for the labels of the scale
 const BOTTOM = 1.1;
-const MOST_SPELLS = 6;
-const MOST_LENGTHS = 200;
+const MAX_INTERVALS = 6;
+const MAX_CACHED_WIDTHS = 200;
 
 export class Chart {
   /** @param {string} hatch id of the fill pattern for the times of faults */
   constructor(name, hatch) {
-    this.shades = Array.from({ length: MOST_SPELLS }, () => ({
+    this.shades = Array.from({ length: MAX_INTERVALS }, () => ({
       area: svg("rect", { class: "shade", y: 0, fill: `url(#${hatch})` }),
       label: svg("text", { class: "shade-label", y: "0.85em" }),
     }));
-    this.marks = MARKS.map(([, text]) => ({
+    this.marks = SCALE_MARKS.map(([, text]) => ({
       line: svg("path", { class: "grid" }),
       label: svg("text", { class: "axis end" }, text),
     }));
@@ -79,23 +79,23 @@ export class Chart {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     this.left = Math.round(LEFT * rem);
     this.bottom = Math.round(BOTTOM * rem);
-    mark(this.drawing, "viewBox", `0 0 ${this.width} ${this.height}`);
+    updateAttribute(this.drawing, "viewBox", `0 0 ${this.width} ${this.height}`);
     this.marks.forEach(({ line, label }, i) => {
-      const y = this._y(MARKS[i][0]);
-      mark(line, "d", `M${this.left} ${y}H${this.width}`);
-      mark(label, "x", this.left - 5);
-      mark(label, "y", y + 0.25 * this.bottom);
+      const y = this._y(SCALE_MARKS[i][0]);
+      updateAttribute(line, "d", `M${this.left} ${y}H${this.width}`);
+      updateAttribute(label, "x", this.left - 5);
+      updateAttribute(label, "y", y + 0.25 * this.bottom);
     });
     this.times.forEach((label, i) => {
-      mark(label, "x", this.left + ((this.width - this.left) * i) / 2);
-      mark(label, "y", this.height - 0.3 * this.bottom);
+      updateAttribute(label, "x", this.left + ((this.width - this.left) * i) / 2);
+      updateAttribute(label, "y", this.height - 0.3 * this.bottom);
     });
   }
 
   _y(ms) {
     const share =
-      Math.log(Math.min(Math.max(ms, LEAST_MS), MOST_MS) / LEAST_MS) /
-      Math.log(MOST_MS / LEAST_MS);
+      Math.log(Math.min(Math.max(ms, MIN_MS), MAX_MS) / MIN_MS) /
+      Math.log(MAX_MS / MIN_MS);
     return Math.round((this.height - this.bottom) * (1 - share) * 10) / 10;
   }
 
@@ -109,10 +109,10 @@ export class Chart {
     const x = (at) =>
       Math.round((this.left + ((this.width - this.left) * (at - from)) / model.window) * 10) / 10;
     const steps = this._steps(model, half, from, t);
-    mark(this.answered, "d", this._line(steps, "answered", x));
-    mark(this.visible, "d", this._line(steps, "visible", x));
+    updateAttribute(this.answered, "d", this._line(steps, "answered", x));
+    updateAttribute(this.visible, "d", this._line(steps, "visible", x));
     const floor = this.height - this.bottom;
-    mark(
+    updateAttribute(
       this.failed,
       "d",
       steps
@@ -124,7 +124,9 @@ export class Chart {
         .join("") || "M0 0",
     );
     this._shade(
-      model.spells.filter((one) => one.deed.half === half && one.until > from && one.since < t),
+      model.faultIntervals.filter(
+        ({ fault, since, until }) => fault.half === half && until > from && since < t,
+      ),
       x,
       from,
       t,
@@ -135,7 +137,7 @@ export class Chart {
   _steps(model, half, from, t) {
     const steps = [];
     let step = null;
-    for (const tick of model.between(from, t)) {
+    for (const tick of model.ticksBetween(from, t)) {
       const here = tick.halves[half];
       if (!here) continue;
       const at = Math.floor(tick.t / STEP_S) * STEP_S;
@@ -168,34 +170,34 @@ export class Chart {
   }
 
   /** Shades the times of the newest faults, with a label if it does not overlap a newer one. */
-  _shade(spells, x, from, t) {
-    const newest = spells.slice(-MOST_SPELLS).reverse();
+  _shade(intervals, x, from, t) {
+    const newest = intervals.slice(-MAX_INTERVALS).reverse();
     let free = this.width;
     this.shades.forEach(({ area, label }, i) => {
-      const one = newest[i];
-      mark(area, "visibility", one ? "visible" : "hidden");
-      if (!one) return say(label, "");
-      const begin = x(Math.max(one.since, from));
-      mark(area, "x", begin);
-      mark(area, "width", Math.max(1, x(Math.min(one.until, t)) - begin));
-      mark(area, "height", this.height - this.bottom);
-      const name = faultName(one.deed);
-      const text = [`${one.deed.target} ${name}`, name].find(
-        (words) => begin + this._length(label, words) <= free || i === 0,
+      const interval = newest[i];
+      updateAttribute(area, "visibility", interval ? "visible" : "hidden");
+      if (!interval) return setText(label, "");
+      const begin = x(Math.max(interval.since, from));
+      updateAttribute(area, "x", begin);
+      updateAttribute(area, "width", Math.max(1, x(Math.min(interval.until, t)) - begin));
+      updateAttribute(area, "height", this.height - this.bottom);
+      const name = faultName(interval.fault);
+      const text = [`${interval.fault.target} ${name}`, name].find(
+        (words) => begin + this._labelWidth(label, words) <= free || i === 0,
       );
-      if (!text) return say(label, "");
-      const at = Math.min(begin + 4, free - this._length(label, text));
-      say(label, text);
-      mark(label, "x", at);
+      if (!text) return setText(label, "");
+      const at = Math.min(begin + 4, free - this._labelWidth(label, text));
+      setText(label, text);
+      updateAttribute(label, "x", at);
       free = at - 4;
     });
   }
 
   /** The width of a label on this screen, in pixels with a margin; measured once for each text. */
-  _length(label, words) {
+  _labelWidth(label, words) {
     if (!this.lengths.has(words)) {
-      if (this.lengths.size > MOST_LENGTHS) this.lengths.clear();
-      say(label, words);
+      if (this.lengths.size > MAX_CACHED_WIDTHS) this.lengths.clear();
+      setText(label, words);
       this.lengths.set(words, label.getComputedTextLength() + 8);
     }
     return this.lengths.get(words);
@@ -205,6 +207,6 @@ export class Chart {
 /** Adds the logarithm of a median: a mean of logarithms fits a logarithmic scale. */
 function add(sum, figures) {
   if (!figures) return;
-  sum[0] += Math.log(Math.max(figures.p50, LEAST_MS));
+  sum[0] += Math.log(Math.max(figures.p50, MIN_MS));
   sum[1] += 1;
 }

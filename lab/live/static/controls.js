@@ -1,7 +1,7 @@
 // The presenter's controls: target and faults, the load, the screen. Every button shows the key
 // that does the same.
 
-import { byId, button, el, mark, say } from "./dom.js";
+import { byId, button, el, updateAttribute, setText } from "./dom.js";
 import { FAULTS, TARGETS } from "./faults.js";
 
 const SCOPES = [
@@ -15,15 +15,15 @@ export const MIXES = [
   ["mostly writes", { read_feed: 3, create_post: 2, create_comment: 5 }],
 ];
 
-/** A labelled slider. Calls `moving` with each value as it moves, `moved` when it is released. */
-function slider(label, { min, max, step, value }, unit, moving, moved) {
+/** A labelled slider. Calls `onInput` with each value as it moves, `onChange` on its release. */
+function slider(label, { min, max, step, value }, unit, onInput, onChange) {
   const shown = el("output", {}, `${value} ${unit}`);
   const input = el("input", { type: "range", min, max, step, value, "aria-label": label });
   input.addEventListener("input", () => {
-    say(shown, `${input.value} ${unit}`);
-    moving(Number(input.value));
+    setText(shown, `${input.value} ${unit}`);
+    onInput(Number(input.value));
   });
-  input.addEventListener("change", () => moved(Number(input.value)));
+  input.addEventListener("change", () => onChange(Number(input.value)));
   const root = el("label", { class: "slider" }, input, shown);
   return { root, input, shown };
 }
@@ -36,39 +36,46 @@ function choice(label, options, choose) {
   });
   const root = el("div", { class: "choice", role: "group", "aria-label": label }, ...buttons);
   const show = (value) =>
-    buttons.forEach((one) => mark(one, "aria-pressed", String(one.dataset.value === value)));
+    buttons.forEach((one) =>
+      updateAttribute(one, "aria-pressed", String(one.dataset.value === value)),
+    );
   return { root, show };
 }
 
 export class Controls {
-  /** @param {import("./faults.js").Breaker} breaker @param {any} acts the actions of keys too */
-  constructor(breaker, acts) {
-    this.breaker = breaker;
+  /**
+   * @param {import("./faults.js").FaultControls} faults
+   * @param {any} actions the actions of keys too
+   */
+  constructor(faults, actions) {
+    this.faults = faults;
     this.targets = choice(
       "What to break",
       TARGETS.map((name, i) => [name, String(i + 1), name]),
-      acts.target,
+      actions.chooseTarget,
     );
-    this.scopes = choice("In which half", SCOPES, acts.scope);
+    this.scopes = choice("In which half", SCOPES, actions.chooseScope);
     const slow = slider(
       "How much slower",
-      { min: 50, max: 3000, step: 50, value: breaker.slowMs },
+      { min: 50, max: 3000, step: 50, value: faults.slowMs },
       "ms",
-      (v) => (breaker.slowMs = v),
-      () => breaker.moved("latency"),
+      (v) => (faults.slowMs = v),
+      () => faults.reinject("latency"),
     );
     const fail = slider(
       "How many fail",
-      { min: 5, max: 100, step: 5, value: breaker.failPercent },
+      { min: 5, max: 100, step: 5, value: faults.failPercent },
       "%",
-      (v) => (breaker.failPercent = v),
-      () => breaker.moved("error"),
+      (v) => (faults.failPercent = v),
+      () => faults.reinject("error"),
     );
-    const beside = { latency: slow.root, error: fail.root };
-    const faults = FAULTS.map((fault) => {
-      const one = button(fault.label, fault.key, { class: "breaks" }, () => acts.fault(fault));
-      return beside[fault.kind]
-        ? el("span", { class: "with-slider" }, one, beside[fault.kind])
+    const sliders = { latency: slow.root, error: fail.root };
+    const faultButtons = FAULTS.map((fault) => {
+      const one = button(fault.label, fault.key, { class: "breaks" }, () =>
+        actions.injectFault(fault),
+      );
+      return sliders[fault.kind]
+        ? el("span", { class: "with-slider" }, one, sliders[fault.kind])
         : one;
     });
     this.rate = slider(
@@ -76,7 +83,7 @@ export class Controls {
       { min: 5, max: 200, step: 5, value: 40 },
       "/s",
       () => {},
-      (v) => acts.load({ rate: v }),
+      (v) => actions.load({ rate: v }),
     );
     this.mix = el(
       "select",
@@ -85,7 +92,7 @@ export class Controls {
       el("option", { value: "", hidden: true }, "own mix"),
     );
     this.mix.addEventListener("change", () =>
-      acts.load({ mix: MIXES[Number(this.mix.value)][1] }),
+      actions.load({ mix: MIXES[Number(this.mix.value)][1] }),
     );
     this.log = el("ol", {
       class: "log",
@@ -93,7 +100,7 @@ export class Controls {
       "aria-label": "What was done, the newest first",
     });
     const label = (text) => el("span", { class: "row-label" }, text);
-    this.victim = el("span", { class: "victim" });
+    this.targetLabel = el("span", { class: "victim" });
     this.rows = [
       el(
         "div",
@@ -106,37 +113,37 @@ export class Controls {
       el(
         "div",
         { class: "row" },
-        this.victim,
-        ...faults,
-        button("Heal", "u", { class: "heals" }, acts.heal),
-        button("Heal all", "0", { class: "heals" }, acts.healAll),
+        this.targetLabel,
+        ...faultButtons,
+        button("Heal", "u", { class: "heals" }, actions.heal),
+        button("Heal all", "0", { class: "heals" }, actions.healAll),
       ),
       el(
         "div",
         { class: "row" },
         label("Load"),
         this.rate.root,
-        button("−", "-", { "aria-label": "Less load" }, acts.less),
-        button("+", "+", { "aria-label": "More load" }, acts.more),
+        button("−", "-", { "aria-label": "Less load" }, actions.decreaseLoad),
+        button("+", "+", { "aria-label": "More load" }, actions.increaseLoad),
         this.mix,
-        this._form(acts),
+        this._form(actions),
       ),
     ];
     byId("controls").append(el("div", { class: "desk" }, ...this.rows), this.log);
     this.screen = {
-      pause: button("Pause", ".", { "aria-pressed": "false" }, acts.pause),
-      replay: button("Last minute", "b", { "aria-pressed": "false" }, acts.replay),
-      reset: button("Reset", "r", {}, acts.reset),
-      presenting: button("Large", "p", {}, acts.presenting),
-      theme: button("Light/dark", "d", {}, acts.theme),
-      help: button("Keys", "?", {}, acts.help),
+      pause: button("Pause", ".", { "aria-pressed": "false" }, actions.pause),
+      replay: button("Last minute", "b", { "aria-pressed": "false" }, actions.replay),
+      reset: button("Reset", "r", {}, actions.reset),
+      presenting: button("Large", "p", {}, actions.toggleLargeType),
+      theme: button("Light/dark", "d", {}, actions.toggleTheme),
+      help: button("Keys", "?", {}, actions.help),
     };
     byId("screen").append(...Object.values(this.screen));
-    this.shown = {};
-    this.choose();
+    this.lastShown = {};
+    this.showSelection();
   }
 
-  _form(acts) {
+  _form(actions) {
     this.text = el("input", {
       type: "text",
       name: "text",
@@ -150,45 +157,45 @@ export class Controls {
       "form",
       { class: "write" },
       this.text,
-      button("Post", "n", {}, () => acts.write("post")),
-      button("Comment", "c", {}, () => acts.write("comment")),
+      button("Post", "n", {}, () => actions.write("post")),
+      button("Comment", "c", {}, () => actions.write("comment")),
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      acts.write(this.wanted ?? "post");
+      actions.write(this.pendingKind ?? "post");
     });
     return form;
   }
 
   /** Shows the selected target and scope. */
-  choose() {
-    this.targets.show(this.breaker.target);
-    this.scopes.show(this.breaker.scope);
-    say(this.victim, `${this.breaker.target}:`);
+  showSelection() {
+    this.targets.show(this.faults.target);
+    this.scopes.show(this.faults.scope);
+    setText(this.targetLabel, `${this.faults.target}:`);
   }
 
   /** Shows the current load, and whether the screen is paused or replays. */
   show(model, view) {
     const { load } = model;
-    if (load && load !== this.shown.load && document.activeElement !== this.rate.input) {
-      this.shown.load = load;
+    if (load && load !== this.lastShown.load && document.activeElement !== this.rate.input) {
+      this.lastShown.load = load;
       this.rate.input.value = load.rate;
-      say(this.rate.shown, `${Math.round(load.rate)} /s`);
+      setText(this.rate.shown, `${Math.round(load.rate)} /s`);
       const known = MIXES.findIndex(([, mix]) =>
         Object.entries(mix).every(([k, n]) => load.mix?.[k] === n),
       );
       this.mix.value = known < 0 ? "" : String(known);
     }
-    mark(this.screen.pause, "aria-pressed", String(view.mode === "paused"));
-    mark(this.screen.replay, "aria-pressed", String(view.mode === "replay"));
+    updateAttribute(this.screen.pause, "aria-pressed", String(view.mode === "paused"));
+    updateAttribute(this.screen.replay, "aria-pressed", String(view.mode === "replay"));
   }
 
   /** Removes the controls for a spectator, except those of the own screen and the log. */
-  watchOnly() {
+  hidePresenterControls() {
     byId("controls").classList.add("watching");
     byId("controls").querySelector(".desk").remove();
     this.screen.reset.remove();
-    this.victim = el("span", { class: "victim" });
+    this.targetLabel = el("span", { class: "victim" });
     this.rows = [];
   }
 }

@@ -1,7 +1,7 @@
 // The faults, their targets and panes: the requests that the buttons and the keys send.
 
 import { post } from "./api.js";
-import { notice } from "./announcements.js";
+import { showNotice } from "./announcements.js";
 
 export const TARGETS = ["posts", "comments", "moderation", "query", "event-bus"];
 
@@ -25,14 +25,14 @@ export const FAULTS = [
 ];
 
 // A partition cuts off one caller of a service: here the caller that the cut hurts most.
-const ASKED_BY = { posts: "query", comments: "query", moderation: "comments", query: "client" };
+const MAIN_CALLER_OF = { posts: "query", comments: "query", moderation: "comments", query: "client" };
 
 function callerOf(target, half) {
   if (target === "event-bus") return "comments";
-  return half.side === "tell" ? "event-bus" : ASKED_BY[target];
+  return half.side === "tell" ? "event-bus" : MAIN_CALLER_OF[target];
 }
 
-export class Breaker {
+export class FaultControls {
   /** @param {import("./model.js").Model} model */
   constructor(model) {
     this.model = model;
@@ -43,32 +43,33 @@ export class Breaker {
   }
 
   /** The selected panes. */
-  get halves() {
+  get selectedPanes() {
     const halves = this.model.hello?.halves ?? [];
     return halves.filter((_, i) => this.scope === "both" || this.scope === ["left", "right"][i]);
   }
 
   /** The selected panes that have the target. */
-  get reached() {
-    return this.halves.filter((half) => half.nodes.includes(this.target));
+  get affectedPanes() {
+    return this.selectedPanes.filter((half) => half.nodes.includes(this.target));
   }
 
-  async put(fault) {
-    const halves = this.reached;
-    if (!halves.length) return notice(`There is no ${this.target} here. Choose another target.`);
-    const wishes = halves.map((half) => fault.options(this, half));
-    const same = wishes.every((one) => JSON.stringify(one) === JSON.stringify(wishes[0]));
+  async inject(fault) {
+    const halves = this.affectedPanes;
+    if (!halves.length)
+      return showNotice(`There is no ${this.target} here. Choose another target.`);
+    const options = halves.map((half) => fault.options(this, half));
+    const same = options.every((one) => JSON.stringify(one) === JSON.stringify(options[0]));
     const sent =
       same && halves.length === this.model.hello.halves.length
-        ? [this._send("/api/fault", { kind: fault.kind, options: wishes[0], half: null })]
+        ? [this._send("/api/fault", { kind: fault.kind, options: options[0], half: null })]
         : halves.map((half, i) =>
-            this._send("/api/fault", { kind: fault.kind, options: wishes[i], half: half.name }),
+            this._send("/api/fault", { kind: fault.kind, options: options[i], half: half.name }),
           );
     await Promise.all(sent);
   }
 
   async heal() {
-    const halves = this.reached;
+    const halves = this.affectedPanes;
     const whole = this.scope === "both";
     const answers = await Promise.all(
       (whole ? [null] : halves.map((half) => half.name)).map((half) =>
@@ -76,7 +77,7 @@ export class Breaker {
       ),
     );
     if (answers.every((one) => one.status === 200 && !one.body.deeds.length))
-      notice(`${this.target} is well already.`);
+      showNotice(`${this.target} is well already.`);
   }
 
   async healAll() {
@@ -84,16 +85,16 @@ export class Breaker {
   }
 
   /** Injects an active fault again, with the new value, after its slider was moved. */
-  async moved(kind) {
-    const on = this.model.spells.some(
-      (one) => one.until === Infinity && one.deed.kind === kind && one.deed.target === this.target,
+  async reinject(kind) {
+    const on = this.model.faultIntervals.some(
+      (one) => one.until === Infinity && one.fault.kind === kind && one.fault.target === this.target,
     );
-    if (on) await this.put(FAULTS.find((one) => one.kind === kind));
+    if (on) await this.inject(FAULTS.find((one) => one.kind === kind));
   }
 
-  async _send(path, wish) {
-    const answer = await post(path, { target: this.target, ...wish });
-    if (answer.says) notice(answer.says);
+  async _send(path, body) {
+    const answer = await post(path, { target: this.target, ...body });
+    if (answer.says) showNotice(answer.says);
     return answer;
   }
 }

@@ -1,15 +1,15 @@
 // Three large figures, readable from the back row: reads that succeed, writes that succeed, the age
 // of the feed. Each shows with words and a shape whether its value is good.
 
-import { el, mark, say } from "./dom.js";
+import { el, updateAttribute, setText } from "./dom.js";
 import { duration, errorName, percent } from "./format.js";
 
-const OVER_S = 1;
-const WELL = 0.99;
+export const FIGURES_WINDOW_S = 1;
+const HEALTHY_SHARE = 0.99;
 const FRESH_MS = 1_000;
 
 /** Sums the responses of these ticks; `what` is `reads` or `writes`. */
-function tally(ticks, what) {
+function sumResponses(ticks, what) {
   const sum = { ok: 0, failed: 0, errors: {} };
   for (const tick of ticks) {
     const part = tick[what];
@@ -37,9 +37,9 @@ class Figure {
   }
 
   show(value, word, well) {
-    say(this.value, value);
-    say(this.word, word);
-    mark(this.root, "data-well", well ? "yes" : "no");
+    setText(this.value, value);
+    setText(this.word, word);
+    updateAttribute(this.root, "data-well", well ? "yes" : "no");
   }
 }
 
@@ -53,14 +53,14 @@ export class Figures {
 
   /** @param {any} now this pane's part of a tick @param {any[]} ticks those of the last second */
   show(now, ticks) {
-    this._share(this.reads, tally(ticks, "reads"), now);
-    this._share(this.writes, tally(ticks, "writes"), now);
+    this._share(this.reads, sumResponses(ticks, "reads"), now);
+    this._share(this.writes, sumResponses(ticks, "writes"), now);
     this._age(now);
   }
 
   _share(figure, { ok, failed, errors }, now) {
-    const whole = ok + failed;
-    if (!whole) {
+    const total = ok + failed;
+    if (!total) {
       const waiting = now?.waiting ?? 0;
       return figure.show(
         "–",
@@ -69,9 +69,9 @@ export class Figures {
       );
     }
     const most = Object.entries(errors).sort((a, b) => b[1] - a[1])[0];
-    const well = ok / whole >= WELL;
+    const well = ok / total >= HEALTHY_SHARE;
     figure.show(
-      percent(ok, whole),
+      percent(ok, total),
       well ? "● as it should be" : `▼ ${most ? errorName(most[0]) : "fail"}`,
       well,
     );
@@ -94,5 +94,3 @@ export class Figures {
     );
   }
 }
-
-export { OVER_S };

@@ -6,34 +6,34 @@ import { FAULTS, TARGETS } from "./faults.js";
 const TYPING = "input:not([type=range]), textarea, select";
 
 /** @returns {[string, string, () => void, boolean][]} key, label, action, for spectators too */
-export function table(acts) {
+export function keyTable(actions) {
   return [
-    ...TARGETS.map((name, i) => [String(i + 1), `choose ${name}`, () => acts.target(name), false]),
-    ...FAULTS.map((fault) => [fault.key, SAYS[fault.kind], () => acts.fault(fault), false]),
-    ["u", "heal it", acts.heal, false],
-    ["0", "heal all", acts.healAll, false],
-    ["q", "act on the left half only", () => acts.scope("left"), false],
-    ["w", "act on both halves", () => acts.scope("both"), false],
-    ["e", "act on the right half only", () => acts.scope("right"), false],
-    ["+", "more load", acts.more, false],
-    ["-", "less load", acts.less, false],
-    ["m", "another mix of reads and writes", acts.mix, false],
-    ["n", "write a post", () => acts.type("post"), false],
-    ["c", "write a comment", () => acts.type("comment"), false],
-    ["r", "reset: start clean (asks once)", acts.reset, false],
-    [" ", "next step of the script; without one: pause", acts.space, true],
-    [".", "pause the screen, and go on", acts.pause, true],
-    ["b", "the last minute again, and back to now", acts.replay, true],
-    ["ArrowLeft", "a second back", () => acts.step(-1), true],
-    ["ArrowRight", "a second on", () => acts.step(1), true],
-    ["p", "large type for presenting", acts.presenting, true],
-    ["d", "light or dark", acts.theme, true],
-    ["?", "these keys", acts.help, true],
-    ["Escape", "back to now", acts.live, true],
+    ...TARGETS.map((name, i) => [String(i + 1), `choose ${name}`, () => actions.chooseTarget(name), false]),
+    ...FAULTS.map((fault) => [fault.key, FAULT_LABELS[fault.kind], () => actions.injectFault(fault), false]),
+    ["u", "heal it", actions.heal, false],
+    ["0", "heal all", actions.healAll, false],
+    ["q", "action on the left half only", () => actions.chooseScope("left"), false],
+    ["w", "action on both halves", () => actions.chooseScope("both"), false],
+    ["e", "action on the right half only", () => actions.chooseScope("right"), false],
+    ["+", "more load", actions.increaseLoad, false],
+    ["-", "less load", actions.decreaseLoad, false],
+    ["m", "another mix of reads and writes", actions.nextMix, false],
+    ["n", "write a post", () => actions.focusText("post"), false],
+    ["c", "write a comment", () => actions.focusText("comment"), false],
+    ["r", "reset: start clean (asks once)", actions.reset, false],
+    [" ", "next step of the script; without one: pause", actions.nextStepOrPause, true],
+    [".", "pause the screen, and go on", actions.pause, true],
+    ["b", "the last minute again, and back to now", actions.replay, true],
+    ["ArrowLeft", "a second back", () => actions.stepTime(-1), true],
+    ["ArrowRight", "a second on", () => actions.stepTime(1), true],
+    ["p", "large type for presenting", actions.toggleLargeType, true],
+    ["d", "light or dark", actions.toggleTheme, true],
+    ["?", "these keys", actions.help, true],
+    ["Escape", "back to now", actions.backToLive, true],
   ];
 }
 
-const SAYS = {
+const FAULT_LABELS = {
   down: "kill what is chosen",
   hang: "hang it: it takes requests and never answers",
   latency: "make it slow (slider)",
@@ -43,9 +43,9 @@ const SAYS = {
 
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
-/** Handles key presses. `watches` tells whether this screen is a spectator's. */
-export function obey(keys, watches) {
-  const known = new Map(keys.map(([key, , act, forAll]) => [key, { act, forAll }]));
+/** Handles key presses. `isSpectator` tells whether this screen is a spectator's. */
+export function handleKeys(keys, isSpectator) {
+  const known = new Map(keys.map(([key, , action, forAll]) => [key, { action, forAll }]));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]")) return;
@@ -56,19 +56,19 @@ export function obey(keys, watches) {
     }
     if (event.key === " " && target.matches?.("button")) return;
     if (event.key.startsWith("Arrow") && target.matches?.("[type=range], [tabindex]")) return;
-    const one = known.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
-    if (!one || (watches() && !one.forAll)) return;
+    const binding = known.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    if (!binding || (isSpectator() && !binding.forAll)) return;
     // A key that is held down repeats its action only for the load and for steps in time.
     if (event.repeat && !/^(Arrow.*|[+-])$/.test(event.key)) return;
     event.preventDefault();
-    one.act();
+    binding.action();
   });
 }
 
 /** Shows all keys in a dialog. */
-export function showKeys(keys, watches) {
+export function showKeyDialog(keys, isSpectator) {
   const dialog = byId("keys");
-  const shown = keys.filter(([, , , forAll]) => forAll || !watches());
+  const shown = keys.filter(([, , , forAll]) => forAll || !isSpectator());
   dialog.replaceChildren(
     el("h2", { id: "keys-title" }, "Keys"),
     el(

@@ -8,7 +8,7 @@ export const BUS = "event-bus";
 export const BAR = { x: 2, y: 206, width: 436, height: 36 };
 
 /** The centre of each box. */
-export const PLACES = {
+export const POSITIONS = {
   query: { x: 220, y: 40 },
   posts: { x: 62, y: 130 },
   comments: { x: 220, y: 130 },
@@ -16,7 +16,7 @@ export const PLACES = {
 };
 
 // The paths of requests from people to a box.
-const FROM_PEOPLE = {
+const CLIENT_PATHS = {
   query: [
     [122, 30],
     [160, 30],
@@ -32,7 +32,7 @@ const FROM_PEOPLE = {
 };
 
 // The paths of requests between services, `caller>callee`.
-const ASKS = {
+const CALL_PATHS = {
   "query>posts": [
     [160, 56],
     [92, 98],
@@ -56,7 +56,7 @@ const ASKS = {
 };
 
 // The paths from a box to the bar of the bus; the last point is on the bar.
-const TO_BUS = {
+const BUS_PATHS = {
   query: [
     [280, 40],
     [299, 40],
@@ -81,31 +81,31 @@ const TO_BUS = {
 };
 
 /** The points of the path between two nodes, or null if there is no path. */
-export function wayOf(from, to, hasBus) {
+export function pathBetween(from, to, hasBus) {
   if (from === to) return null;
   if (hasBus) {
-    if (to === BUS) return TO_BUS[from] ?? null;
-    if (from === BUS) return TO_BUS[to] ? [...TO_BUS[to]].reverse() : null;
-    if (TO_BUS[from] && TO_BUS[to]) return [...TO_BUS[from], ...[...TO_BUS[to]].reverse()];
+    if (to === BUS) return BUS_PATHS[from] ?? null;
+    if (from === BUS) return BUS_PATHS[to] ? [...BUS_PATHS[to]].reverse() : null;
+    if (BUS_PATHS[from] && BUS_PATHS[to]) return [...BUS_PATHS[from], ...[...BUS_PATHS[to]].reverse()];
   }
-  if (!(from in PLACES)) return FROM_PEOPLE[to] ?? null;
-  const there = ASKS[`${from}>${to}`];
+  if (!(from in POSITIONS)) return CLIENT_PATHS[to] ?? null;
+  const there = CALL_PATHS[`${from}>${to}`];
   if (there) return there;
-  const back = ASKS[`${to}>${from}`];
+  const back = CALL_PATHS[`${to}>${from}`];
   return back ? [...back].reverse() : null;
 }
 
 /** The point at `share` (0 to 1) of the length of a path, written into `out`. */
-export function along(way, share, out) {
-  let whole = 0;
-  for (let i = 1; i < way.length; i += 1) whole += span(way[i - 1], way[i]);
-  let left = Math.min(Math.max(share, 0), 1) * whole;
-  for (let i = 1; i < way.length; i += 1) {
-    const length = span(way[i - 1], way[i]);
-    if (left <= length || i === way.length - 1) {
+export function pointAlong(path, share, out) {
+  let total = 0;
+  for (let i = 1; i < path.length; i += 1) total += distance(path[i - 1], path[i]);
+  let left = Math.min(Math.max(share, 0), 1) * total;
+  for (let i = 1; i < path.length; i += 1) {
+    const length = distance(path[i - 1], path[i]);
+    if (left <= length || i === path.length - 1) {
       const part = length ? left / length : 0;
-      out.x = way[i - 1][0] + (way[i][0] - way[i - 1][0]) * part;
-      out.y = way[i - 1][1] + (way[i][1] - way[i - 1][1]) * part;
+      out.x = path[i - 1][0] + (path[i][0] - path[i - 1][0]) * part;
+      out.y = path[i - 1][1] + (path[i][1] - path[i - 1][1]) * part;
       return out;
     }
     left -= length;
@@ -113,7 +113,7 @@ export function along(way, share, out) {
   return out;
 }
 
-const span = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+const distance = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
 /** The `d` attribute of an SVG path through the points. */
-export const pathOf = (way) => way.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join("");
+export const svgPath = (path) => path.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join("");

@@ -1,18 +1,18 @@
 // The page: connects the modules, receives the messages of the lab, and draws once a frame.
 
 import { Controls } from "./controls.js";
-import { desk } from "./actions.js";
-import { byId, mark, say } from "./dom.js";
-import { enter } from "./api.js";
-import { Breaker } from "./faults.js";
-import { Half } from "./pane.js";
-import { obey } from "./keys.js";
-import { Look } from "./theme.js";
+import { createActions } from "./actions.js";
+import { byId, updateAttribute, setText } from "./dom.js";
+import { exchangeToken } from "./api.js";
+import { FaultControls } from "./faults.js";
+import { Pane } from "./pane.js";
+import { handleKeys } from "./keys.js";
+import { Theme } from "./theme.js";
 import { Model } from "./model.js";
 import { ScriptStrip } from "./script.js";
-import { listen } from "./stream.js";
-import { View } from "./view.js";
-import { Words } from "./announcements.js";
+import { subscribe } from "./stream.js";
+import { Playback } from "./playback.js";
+import { Announcements } from "./announcements.js";
 
 const CHARTS_EVERY_S = 0.5;
 const BLOGS_EVERY_S = { presenter: 0.5, watcher: 2 };
@@ -26,17 +26,17 @@ const SAYS = {
 const model = new Model();
 const page = {
   model,
-  view: new View(model),
-  look: new Look(),
-  breaker: new Breaker(model),
+  view: new Playback(model),
+  theme: new Theme(),
+  faults: new FaultControls(model),
   halves: [],
   role: null,
 };
-const acts = desk(page);
+const actions = createActions(page);
 page.script = new ScriptStrip();
-page.controls = new Controls(page.breaker, acts);
-const words = new Words(page.controls.log);
-const drawn = { epoch: -1, t: -1, spells: "", charts: -1, blogs: -1, second: 0 };
+page.controls = new Controls(page.faults, actions);
+const announcements = new Announcements(page.controls.log);
+const lastDrawn = { epoch: -1, t: -1, intervals: "", charts: -1, blogs: -1, second: 0 };
 /** The number of frames drawn, written once a second, for measurements of the page. */
 document.body.dataset.frames = "0";
 let frames = 0;
@@ -44,29 +44,29 @@ let before = performance.now() / 1000;
 
 let connection = "lost";
 
-function connected(state) {
+function setConnection(state) {
   connection = state;
   if (state !== "open") document.body.dataset.state = state;
 }
 
-function take(kind, data) {
-  model.take(kind, data);
+function onMessage(kind, data) {
+  model.apply(kind, data);
   if (kind === "tick" && document.body.dataset.state === "starting")
     document.body.dataset.state = "open";
   if (kind !== "hello") return;
-  if (page.role === null && data.role === "watcher") page.controls.watchOnly();
+  if (page.role === null && data.role === "watcher") page.controls.hidePresenterControls();
   page.role = data.role;
   document.body.dataset.state = model.ticks.length ? "open" : "starting";
-  connected("open");
+  setConnection("open");
 }
 
 /** Shows the state of the connection. An open connection without messages counts as lost. */
-function line(nowMs) {
-  const silentS = Math.floor((nowMs - model.arrived) / 1000);
+function showConnection(nowMs) {
+  const silentS = Math.floor((nowMs - model.lastMessageMs) / 1000);
   const silent = document.body.dataset.state === "open" && silentS >= SILENT_AFTER_S;
   const watching = page.role === "watcher" ? " · watching" : "";
   const open = silent ? `▲ Nothing heard for ${silentS} s` : SAYS.open + watching;
-  say(
+  setText(
     byId("connection"),
     !model.hello && connection === "lost"
       ? "Connecting …"
@@ -74,15 +74,15 @@ function line(nowMs) {
         ? open
         : SAYS[connection],
   );
-  mark(byId("connection"), "data-state", silent ? "lost" : connection);
+  updateAttribute(byId("connection"), "data-state", silent ? "lost" : connection);
 }
 
 /** Builds the panes again after a start or reset, perhaps with other arrangements. */
-function build() {
-  drawn.epoch = model.epoch;
-  drawn.t = drawn.charts = drawn.blogs = -1;
+function buildPanes() {
+  lastDrawn.epoch = model.epoch;
+  lastDrawn.t = lastDrawn.charts = lastDrawn.blogs = -1;
   page.halves.forEach((half) => half.close());
-  page.halves = model.hello.halves.map((half, number) => new Half(half, number));
+  page.halves = model.hello.halves.map((half, number) => new Pane(half, number));
   byId("halves").replaceChildren(...page.halves.map((half) => half.root));
 }
 
@@ -92,56 +92,58 @@ function frame(nowMs) {
   const passed = Math.min(now - before, 0.5);
   before = now;
   frames += 1;
-  if (now - drawn.second > 1) {
+  if (now - lastDrawn.second > 1) {
     document.body.dataset.frames = String(frames);
-    drawn.second = now;
+    lastDrawn.second = now;
   }
-  const { view, halves, look } = page;
-  if (model.hello && drawn.epoch !== model.epoch) build();
+  const { view, halves, theme } = page;
+  if (model.hello && lastDrawn.epoch !== model.epoch) buildPanes();
   const mode = view.mode;
-  view.pass(passed);
+  view.advance(passed);
   for (const half of halves) {
-    if (mode !== "paused" || half.jumps !== view.jumps) half.move(model, view, now, look.still);
+    if (mode !== "paused" || half.discontinuities !== view.discontinuities)
+      half.animate(model, view, now, theme.reducedMotion);
   }
-  line(nowMs);
-  words.show(model, view, nowMs);
+  showConnection(nowMs);
+  announcements.show(model, view, nowMs);
   page.controls.show(model, view);
   page.script.show(model, page.role === "presenter");
   // Everything that is not animated is drawn only when its data has changed.
-  const on = view.mode === "live" ? model.spells.map((one) => one.key + one.until).join() : "";
-  if (drawn.t !== view.t || drawn.spells !== on) {
-    drawn.t = view.t;
-    drawn.spells = on;
+  const on =
+    view.mode === "live" ? model.faultIntervals.map(({ key, until }) => key + until).join() : "";
+  if (lastDrawn.t !== view.t || lastDrawn.intervals !== on) {
+    lastDrawn.t = view.t;
+    lastDrawn.intervals = on;
     halves.forEach((half) => half.show(model, view));
   }
-  const half = Math.floor(view.t / CHARTS_EVERY_S);
-  if (drawn.charts !== half + on) {
-    drawn.charts = half + on;
-    halves.forEach((one) => one.chart.show(model, one.name, view.t));
+  const chartStep = Math.floor(view.t / CHARTS_EVERY_S);
+  if (lastDrawn.charts !== chartStep + on) {
+    lastDrawn.charts = chartStep + on;
+    halves.forEach((half) => half.chart.show(model, half.name, view.t));
   }
-  blogs(now);
+  refreshBlogs(now);
 }
 
-function blogs(now) {
+function refreshBlogs(now) {
   const { view, halves, role } = page;
   if (
     role &&
-    now - drawn.blogs > BLOGS_EVERY_S[role] &&
+    now - lastDrawn.blogs > BLOGS_EVERY_S[role] &&
     !document.hidden &&
     document.body.dataset.state === "open"
   ) {
-    drawn.blogs = now;
-    halves.forEach((half) => half.blog.ask(model));
+    lastDrawn.blogs = now;
+    halves.forEach((half) => half.blog.refresh(model));
   }
   halves.forEach((half) => half.blog.show(view.mode === "live" ? Infinity : view.t));
 }
 
-page.look.changed = () => page.halves.forEach((half) => half.hops.dress());
+page.theme.onChange = () => page.halves.forEach((half) => half.traffic.readColours());
 byId("script-next").addEventListener("click", (event) => {
   if (event.detail > 0) event.currentTarget.blur();
-  acts.next();
+  actions.nextStep();
 });
-obey(acts.keys, () => page.role !== "presenter");
-await enter();
-listen(take, connected);
+handleKeys(actions.keys, () => page.role !== "presenter");
+await exchangeToken();
+subscribe(onMessage, setConnection);
 requestAnimationFrame(frame);

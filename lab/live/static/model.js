@@ -2,29 +2,29 @@
 // the screen is drawn from the model at a moment `t`, so a pause or a replay only changes `t`.
 // Older data is deleted, so the memory of the page stays bounded.
 
-const KEPT_LINES = 50;
-const SAID_FOR_S = 15;
+const MAX_LINES = 50;
+const MISSED_SHOWN_S = 15;
 
 /** @typedef {{t: number, halves: Object<string, any>}} Tick as the lab sends it */
-/** @typedef {{key: string, deed: any, since: number, until: number}} Spell a fault with its time */
+/** @typedef {{key: string, fault: any, since: number, until: number}} FaultInterval a fault with its time */
 
 export class Model {
   constructor() {
     /** @type {Tick[]} */ this.ticks = [];
-    /** @type {Spell[]} */ this.spells = [];
+    /** @type {FaultInterval[]} */ this.faultIntervals = [];
     this.hello = null;
     this.load = null;
-    this.lines = [];
-    this.said = [];
+    this.log = [];
+    this.comments = [];
     this.script = null;
     this.missed = 0; // ticks dropped because this screen was too slow; missedAt: the last time
     this.missedAt = -Infinity;
-    this.arrived = 0;
+    this.lastMessageMs = 0;
     this.epoch = 0;
   }
 
   /** Applies one event of the stream. */
-  take(kind, data) {
+  apply(kind, data) {
     this[`_${kind}`](data);
   }
 
@@ -38,8 +38,8 @@ export class Model {
   }
 
   /** Whether ticks were dropped recently. */
-  get misses() {
-    return this.newest - this.missedAt < SAID_FOR_S;
+  get missedRecently() {
+    return this.newest - this.missedAt < MISSED_SHOWN_S;
   }
 
   get oldest() {
@@ -52,9 +52,9 @@ export class Model {
     this.epoch += 1;
     this.load = hello.load;
     this.script = hello.script ?? null;
-    this.lines = [...(hello.done ?? [])].slice(-KEPT_LINES);
-    this.said = hello.seen ? [{ ...hello.seen, t: 0 }] : [];
-    this.spells = [];
+    this.log = [...(hello.done ?? [])].slice(-MAX_LINES);
+    this.comments = hello.seen ? [{ ...hello.seen, t: 0 }] : [];
+    this.faultIntervals = [];
     this.ticks = [];
     this._faults(hello.faults ?? []);
     for (const tick of hello.history ?? []) this._tick(tick);
@@ -63,7 +63,7 @@ export class Model {
   _tick(tick) {
     if (tick.t <= this.newest && this.ticks.length) return;
     this.ticks.push(tick);
-    this.arrived = performance.now();
+    this.lastMessageMs = performance.now();
     if (tick.load) this.load = tick.load;
     if (tick.dropped && tick.dropped !== this.missed) {
       this.missed = tick.dropped;
@@ -71,14 +71,14 @@ export class Model {
     }
     const old = tick.t - this.window - 1;
     while (this.ticks[0].t < old) this.ticks.shift();
-    if (this.spells.some((one) => one.until < old))
-      this.spells = this.spells.filter((one) => one.until >= old);
-    if (this.said.length > 1 && this.said[1].t < old) this.said.shift();
+    if (this.faultIntervals.some((entry) => entry.until < old))
+      this.faultIntervals = this.faultIntervals.filter((entry) => entry.until >= old);
+    if (this.comments.length > 1 && this.comments[1].t < old) this.comments.shift();
   }
 
   _done(line) {
-    this.lines.push(line);
-    if (this.lines.length > KEPT_LINES) this.lines.shift();
+    this.log.push(line);
+    if (this.log.length > MAX_LINES) this.log.shift();
   }
 
   _script(script) {
@@ -86,18 +86,18 @@ export class Model {
   }
 
   _seen(seen) {
-    if (seen) this.said.push({ ...seen, t: this.newest });
+    if (seen) this.comments.push({ ...seen, t: this.newest });
   }
 
   /** Takes the list of active faults; a known fault that is not in it has ended now. */
-  _faults(deeds) {
-    const list = Array.isArray(deeds) ? deeds : (deeds.faults ?? []);
-    const on = new Map(list.map((deed) => [keyOf(deed), deed]));
-    for (const spell of this.spells) {
-      if (spell.until === Infinity && !on.delete(spell.key)) spell.until = this.newest;
+  _faults(message) {
+    const list = Array.isArray(message) ? message : (message.faults ?? []);
+    const on = new Map(list.map((fault) => [keyOf(fault), fault]));
+    for (const interval of this.faultIntervals) {
+      if (interval.until === Infinity && !on.delete(interval.key)) interval.until = this.newest;
     }
-    for (const [key, deed] of on) {
-      this.spells.push({ key, deed, since: deed.since_t ?? this.newest, until: Infinity });
+    for (const [key, fault] of on) {
+      this.faultIntervals.push({ key, fault, since: fault.since_t ?? this.newest, until: Infinity });
     }
   }
 
@@ -109,7 +109,7 @@ export class Model {
   }
 
   /** The ticks in (from, to]. */
-  between(from, to) {
+  ticksBetween(from, to) {
     return this.ticks.slice(this._indexAt(from) + 1, this._indexAt(to) + 1);
   }
 
@@ -126,15 +126,15 @@ export class Model {
 
   /** The faults that were active in a pane at `t`. */
   faultsAt(half, t) {
-    return this.spells
-      .filter((one) => one.deed.half === half && one.since <= t && t < one.until)
-      .map((one) => one.deed);
+    return this.faultIntervals
+      .filter((entry) => entry.fault.half === half && entry.since <= t && t < entry.until)
+      .map((entry) => entry.fault);
   }
 
   /** The newest sentence at the moment `t`. */
-  saidAt(t) {
-    return this.said.findLast((one) => one.t <= t) ?? this.said[0] ?? null;
+  commentAt(t) {
+    return this.comments.findLast((entry) => entry.t <= t) ?? this.comments[0] ?? null;
   }
 }
 
-const keyOf = (deed) => JSON.stringify([deed.half, deed.target, deed.kind, deed.options]);
+const keyOf = (fault) => JSON.stringify([fault.half, fault.target, fault.kind, fault.options]);

@@ -4,11 +4,11 @@ import { byId, button, el } from "./dom.js";
 
 const ENGINES = { log: "log (on disk)", course: "course (in memory)", nats: "NATS JetStream" };
 
-/** Opens the dialog, and calls `go` with the chosen arrangements and engine on confirmation. */
-export function askAgain(hello, go) {
+/** Opens the dialog, and calls `onConfirm` with the chosen arrangements and engine on confirmation. */
+export function openResetDialog(hello, onConfirm) {
   const dialog = byId("again");
   const halves = hello.halves;
-  const choose = (label, values, chosen, names = {}) => {
+  const selectField = (label, values, chosen, names = {}) => {
     const select = el(
       "select",
       { "aria-label": label },
@@ -18,18 +18,18 @@ export function askAgain(hello, go) {
     );
     return { select, root: el("label", { class: "again-choice" }, el("span", {}, label), select) };
   };
-  const left = choose("Left", hello.arrangements, halves[0].arrangement);
-  const right = choose("Right", hello.arrangements, halves[1]?.arrangement);
-  const engine = choose(
+  const left = selectField("Left", hello.arrangements, halves[0].arrangement);
+  const right = selectField("Right", hello.arrangements, halves[1]?.arrangement);
+  const engine = selectField(
     "Bus",
     hello.engines,
-    halves.find((one) => one.engine)?.engine ?? "log",
+    halves.find((half) => half.engine)?.engine ?? "log",
     ENGINES,
   );
   const close = () => dialog.close();
   const start = button("Start clean", "Enter", { class: "main", autofocus: true }, () => {
     close();
-    go({ left: left.select.value, right: right.select.value, engine: engine.select.value });
+    onConfirm({ left: left.select.value, right: right.select.value, engine: engine.select.value });
   });
   dialog.replaceChildren(
     el("h2", { id: "again-title" }, "Start clean?"),

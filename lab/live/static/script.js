@@ -1,42 +1,42 @@
 // A prepared demonstration: a strip with the next step, and, for a step of text alone, a sheet that
 // the class can read. The lab takes the steps; this module only shows the current one.
 
-import { byId, el, say } from "./dom.js";
+import { byId, el, setText } from "./dom.js";
 
 export class ScriptStrip {
   constructor() {
     this.shown = null;
   }
 
-  /** @param {import("./model.js").Model} model @param {boolean} leads may this screen take steps? */
-  show(model, leads) {
+  /** @param {import("./model.js").Model} model @param {boolean} isPresenter may this screen take steps? */
+  show(model, isPresenter) {
     const { script } = model;
     if (script === this.shown) return;
     this.shown = script;
     const steps = script?.steps;
     byId("script").hidden = !steps;
-    if (!steps) return this.putAway();
+    if (!steps) return this.hideSheet();
     const { at, title } = script;
     const next = steps[at];
     const comes = next ? `next: ${next.does || shortened(next.says)}` : "that was the last step";
-    say(byId("script-says"), `${title} · step ${at} of ${steps.length} · ${comes}`);
-    byId("script-next").hidden = !leads || !next;
+    setText(byId("script-says"), `${title} · step ${at} of ${steps.length} · ${comes}`);
+    byId("script-next").hidden = !isPresenter || !next;
     const taken = at > 0 ? steps[at - 1] : null;
     if (taken && !taken.does) this._open(title, taken.says);
-    else this.putAway();
+    else this.hideSheet();
   }
 
   _open(title, says) {
     const paragraphs = says.trim().split(/\n\s*\n/);
     byId("sheet").replaceChildren(
       el("h2", {}, title),
-      ...paragraphs.map((one) => el("p", {}, one.replace(/\s+/g, " "))),
+      ...paragraphs.map((paragraph) => el("p", {}, paragraph.replace(/\s+/g, " "))),
       el("p", { class: "note" }, "Esc puts this away."),
     );
     byId("sheet").hidden = false;
   }
 
-  putAway() {
+  hideSheet() {
     byId("sheet").hidden = true;
   }
 }

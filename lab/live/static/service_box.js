@@ -1,15 +1,15 @@
 // The nodes of the picture: a service with its workers, database, outbox and lag, and the bar of
 // the bus. Each is drawn once; updates change only what differs.
 
-import { mark, say, svg } from "./dom.js";
+import { updateAttribute, setText, svg } from "./dom.js";
 import { faultName } from "./format.js";
-import { BAR, BOX, BUS, PLACES } from "./layout.js";
+import { BAR, BOX, BUS, POSITIONS } from "./layout.js";
 
 const WORKERS_SHOWN = 8;
-const SOME = 3;
-const MUCH = 10;
+const GAUGE_FROM = 3;
+const GAUGE_ALERT_FROM = 10;
 /** The fill pattern of a failing node. One for each pane, as ids are unique in a document. */
-export function hatching(id) {
+export function hatchPattern(id) {
   const lines = svg("path", { d: "M0 8L8 0M-2 2L2 -2M6 10L10 6", class: "hatch-line" });
   return svg(
     "pattern",
@@ -19,7 +19,7 @@ export function hatching(id) {
   );
 }
 
-export function database(x, y) {
+export function databaseIcon(x, y) {
   return svg("path", {
     class: "database",
     d: `M${x} ${y + 4}a7 3.5 0 0 1 14 0v13a7 3.5 0 0 1 -14 0zm0 0a7 3.5 0 0 0 14 0`,
@@ -27,9 +27,9 @@ export function database(x, y) {
 }
 
 /** A service: its name, workers and database, and a line for its state. */
-export class Box {
+export class ServiceBox {
   constructor(name, hatch, ownsData) {
-    const { x, y } = PLACES[name];
+    const { x, y } = POSITIONS[name];
     const left = x - BOX.width / 2;
     const top = y - BOX.height / 2;
     this.workers = Array.from({ length: WORKERS_SHOWN }, (_, i) =>
@@ -44,7 +44,7 @@ export class Box {
       name === "query"
         ? new Gauge(x + 86, y, "behind", "")
         : new Gauge(x + 11, y + 49, "behind", "");
-    this.group = svg(
+    this.root = svg(
       "g",
       { class: "node", "data-node": name },
       svg("rect", { x: left, y: top, width: BOX.width, height: BOX.height, rx: 8, class: "box" }),
@@ -60,7 +60,7 @@ export class Box {
       svg("text", { x, y: y - 11, class: "name" }, name),
       ...this.workers,
       this.queue,
-      ownsData ? database(left + 101, y - 10) : "",
+      ownsData ? databaseIcon(left + 101, y - 10) : "",
       this.pill,
       this.state,
       this.outbox.root,
@@ -70,12 +70,12 @@ export class Box {
 
   /** @param {any} node as in a tick @param {any[]} faults those on this node */
   show(node, faults) {
-    const how = condition(node, faults);
-    mark(this.group, "data-how", how.kind);
-    say(this.state, how.says);
-    const shown = node?.workers ? Math.ceil((WORKERS_SHOWN * (node.busy ?? 0)) / node.workers) : 0;
-    this.workers.forEach((one, i) => mark(one, "data-busy", i < shown));
-    say(this.queue, node?.queue && how.kind !== "full" ? `+${short(node.queue)}` : "");
+    const state = nodeState(node, faults);
+    updateAttribute(this.root, "data-how", state.kind);
+    setText(this.state, state.says);
+    const busy = node?.workers ? Math.ceil((WORKERS_SHOWN * (node.busy ?? 0)) / node.workers) : 0;
+    this.workers.forEach((one, i) => updateAttribute(one, "data-busy", i < busy));
+    setText(this.queue, node?.queue && state.kind !== "full" ? `+${compactNumber(node.queue)}` : "");
     this.outbox.show(node?.untold);
     this.lag.show(node?.lag);
   }
@@ -92,27 +92,27 @@ class Gauge {
 
   show(n) {
     // One or two events always wait; a figure that flickers has no information.
-    say(this.count, n >= SOME ? short(n) : "");
-    say(this.word, n >= SOME ? this.says : "");
-    mark(this.root, "data-much", (n ?? 0) >= MUCH);
+    setText(this.count, n >= GAUGE_FROM ? compactNumber(n) : "");
+    setText(this.word, n >= GAUGE_FROM ? this.says : "");
+    updateAttribute(this.root, "data-much", (n ?? 0) >= GAUGE_ALERT_FROM);
   }
 }
 
 /** The state of a node: one word for the style sheet, and a label for people. */
-function condition(node, faults) {
-  const whole = faults.find((one) => one.kind === "down" || one.kind === "hang");
-  if (whole?.kind === "down" || (node && node.up === false)) return { kind: "down", says: "DOWN" };
-  if (whole || node?.up === "hangs") return { kind: "hangs", says: "HANGS" };
+function nodeState(node, faults) {
+  const processFault = faults.find((one) => one.kind === "down" || one.kind === "hang");
+  if (processFault?.kind === "down" || (node && node.up === false)) return { kind: "down", says: "DOWN" };
+  if (processFault || node?.up === "hangs") return { kind: "hangs", says: "HANGS" };
   if (faults.length) return { kind: "hurt", says: faultName(faults[0]) };
   if (!node || node.up === null || node.up === undefined) return { kind: "unknown", says: "" };
-  if (node.queue) return { kind: "full", says: `${short(node.queue)} waiting` };
+  if (node.queue) return { kind: "full", says: `${compactNumber(node.queue)} waiting` };
   return { kind: "well", says: "" };
 }
 
-const short = (n) => (n < 1_000 ? String(n) : `${(n / 1_000).toFixed(n < 10_000 ? 1 : 0)}k`);
+const compactNumber = (n) => (n < 1_000 ? String(n) : `${(n / 1_000).toFixed(n < 10_000 ? 1 : 0)}k`);
 
 /** The bar of the bus, with its state. */
-export class Bar {
+export class BusBar {
   constructor(hatch) {
     const { x, y, width, height } = BAR;
     const box = { x, y, width, height, rx: 8 };
@@ -125,7 +125,7 @@ export class Bar {
       rx: 6,
       class: "pill",
     });
-    this.group = svg(
+    this.root = svg(
       "g",
       { class: "node bus", "data-node": BUS },
       svg("rect", { ...box, class: "box" }),
@@ -137,8 +137,8 @@ export class Bar {
   }
 
   show(node, faults) {
-    const how = condition(node, faults);
-    mark(this.group, "data-how", how.kind);
-    say(this.state, how.says);
+    const state = nodeState(node, faults);
+    updateAttribute(this.root, "data-how", state.kind);
+    setText(this.state, state.says);
   }
 }

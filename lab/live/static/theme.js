@@ -2,7 +2,7 @@
 
 const KEY = "lab-live-look";
 
-function kept() {
+function loadSettings() {
   try {
     return JSON.parse(localStorage.getItem(KEY)) ?? {};
   } catch {
@@ -10,37 +10,37 @@ function kept() {
   }
 }
 
-export class Look {
+export class Theme {
   constructor() {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    this.look = { theme: dark ? "dark" : "light", presenting: false, ...kept() };
+    this.settings = { theme: dark ? "dark" : "light", presenting: false, ...loadSettings() };
     this.motion = matchMedia("(prefers-reduced-motion: reduce)");
-    this.changed = () => {};
-    this._wear();
+    this.onChange = () => {};
+    this._apply();
   }
 
-  get still() {
+  get reducedMotion() {
     return this.motion.matches;
   }
 
-  turnTheme() {
-    this.look.theme = this.look.theme === "dark" ? "light" : "dark";
-    this._wear();
+  toggleTheme() {
+    this.settings.theme = this.settings.theme === "dark" ? "light" : "dark";
+    this._apply();
   }
 
-  turnPresenting() {
-    this.look.presenting = !this.look.presenting;
-    this._wear();
+  toggleLargeType() {
+    this.settings.presenting = !this.settings.presenting;
+    this._apply();
   }
 
-  _wear() {
-    document.documentElement.dataset.theme = this.look.theme;
-    document.documentElement.dataset.presenting = this.look.presenting ? "yes" : "no";
+  _apply() {
+    document.documentElement.dataset.theme = this.settings.theme;
+    document.documentElement.dataset.presenting = this.settings.presenting ? "yes" : "no";
     try {
-      localStorage.setItem(KEY, JSON.stringify(this.look));
+      localStorage.setItem(KEY, JSON.stringify(this.settings));
     } catch {
-      // see kept()
+      // see loadSettings()
     }
-    this.changed();
+    this.onChange();
   }
 }
