@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lab.support.http_client import HttpOrigin
+from lab.domain.services import ENTRY_POINTS
+
+if TYPE_CHECKING:  # scenarios need the plan, but no HTTP client
+    from lab.support.http_client import HttpOrigin
 
 LoadAction = Literal["read_feed", "create_post", "create_comment"]
 FollowUpAction = Literal["comment_at_once", "look_at_once"]
@@ -58,14 +61,18 @@ class PlanVariant(_Strict):
     @field_validator("urls")
     @classmethod
     def _names_every_service(cls, urls: dict[EntryService, str]) -> dict[EntryService, str]:
-        if missing := {"posts", "comments", "query"} - set(urls):
+        if missing := set(ENTRY_POINTS) - set(urls):
             raise ValueError(f"no URL for {', '.join(sorted(missing))}")
+        from lab.support.http_client import HttpOrigin
+
         for url in urls.values():
             HttpOrigin.from_url(url)
         return urls
 
     def origin(self, service: EntryService) -> HttpOrigin:
         """Where this variant's `service` listens."""
+        from lab.support.http_client import HttpOrigin
+
         return HttpOrigin.from_url(self.urls[service])
 
 
