@@ -140,6 +140,12 @@ def test_every_file_that_is_linked_exists(page: str) -> None:
         assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"`((?:lab|tests)/[\w/]+\.py)`", page_text(page))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_every_extra_that_is_named_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for page in PAGES:
