@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from lab.experiment.differences import _judge
+from lab.experiment.differences import _Comparison, _judge
 from lab.experiment.evaluate import judge_expectations
 from lab.experiment.statistics import Estimate, ratio_of_runs
 from lab.results.result import LatencySummary, NoiseFloor
@@ -30,5 +30,10 @@ def test_more_runs_of_the_same_are_surer() -> None:
 
 def test_an_unsure_ratio_is_no_difference() -> None:
     estimate = Estimate(ratio=2.0, log_standard_error=1.0, sample_size=5)
-    found = _judge("one", "other", ("during", "read_feed"), estimate, 0.95, NoiseFloor())
+    comparison = _Comparison(
+        "latency", ("during", "read_feed"), "other", estimate.ratio, estimate.interval
+    )
+    found = _judge(comparison, "first", 0.95, NoiseFloor())
+    assert found is not None
+    assert found.low < 1 < found.high
     assert found.verdict == "no difference shown"
