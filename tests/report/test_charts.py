@@ -29,19 +29,23 @@ from tests.support.kept_runs import BOTH, hostile_result, readings, result, samp
 
 HOSTILE = "</title></svg><script>alert(1)</script>\"' onload=alert(2) \x1b]0;x\x07\u202e&amp;"
 ALL = {
-    *("latency-over-time", "success-over-time", "latency-quantiles", "answered-visible"),
-    *("lag", "predicted-measured"),
+    "latency-over-time",
+    "success-over-time",
+    "latency-quantiles",
+    "answered-visible",
+    "lag",
+    "predicted-measured",
 }
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def charts_by_name(document: RunResult, data: ChartData) -> dict[str, Chart]:
-    return {one.name: one for one in charts(document, data)}
+    return {chart.name: chart for chart in charts(document, data)}
 
 
 @pytest.fixture(scope="module")
 def raw() -> ChartData:
-    own = [one for one in samples() if one.phase != "warm_up"]
+    own = [sample for sample in samples() if sample.phase != "warm_up"]
     return ChartData(tuple(own), tuple(readings()))
 
 
@@ -52,21 +56,21 @@ def run(raw: ChartData) -> RunResult:
 
 def result_with_phases(*phases: str) -> RunResult:
     """A run with several faults one after another; the chain has no bus."""
-    of = result(samples())
-    figures = of.variants[0].phases
+    run_result = result(samples())
+    figures = run_result.variants[0].phases
     own = {
-        **{"before": figures["before"]},
+        "before": figures["before"],
         **dict.fromkeys(phases, figures["during"]),
-        **{"after": figures["after"]},
+        "after": figures["after"],
     }
-    for variant in of.variants:
+    for variant in run_result.variants:
         variant.phases, variant.lag = own, {}
         variant.faults = [
             FaultEvidence(kind="down", target=phase.split()[0], acted=True)
             for phase in phases
             if variant.name == "async-bus" or phase != "event-bus down"
         ]
-    return of
+    return run_result
 
 
 def tree(chart: Chart, styled: bool = True) -> ElementTree.Element:
@@ -74,15 +78,15 @@ def tree(chart: Chart, styled: bool = True) -> ElementTree.Element:
 
 
 def texts(chart: Chart) -> list[str]:
-    return ["".join(one.itertext()) for one in tree(chart).iter(f"{SVG}text")]
+    return ["".join(element.itertext()) for element in tree(chart).iter(f"{SVG}text")]
 
 
 def paths(chart: Chart, *classes: str) -> list[str]:
     """The drawing commands of the paths that have all the classes."""
     return [
-        one.get("d", "")
-        for one in tree(chart).iter(f"{SVG}path")
-        if set(classes) <= set(one.get("class", "").split())
+        element.get("d", "")
+        for element in tree(chart).iter(f"{SVG}path")
+        if set(classes) <= set(element.get("class", "").split())
     ]
 
 
@@ -99,7 +103,8 @@ def test_only_what_was_measured_has_a_chart(run: RunResult, raw: ChartData) -> N
     assert names(ChartData(raw.samples)) == ALL - {"lag"}
     unknown = run.predictions[0].model_copy(update={"measured": None, "deviation": None})
     no_theory: list[dict[str, object]] = [
-        *({"predictions": []}, {"predictions": [unknown]}),
+        {"predictions": []},
+        {"predictions": [unknown]},
         {"valid": False},  # figures of an invalid run are not compared with theory
     ]
     for changed in no_theory:
@@ -111,23 +116,23 @@ def test_only_what_was_measured_has_a_chart(run: RunResult, raw: ChartData) -> N
 
 
 def test_every_chart_has_a_title_and_a_description(run: RunResult, raw: ChartData) -> None:
-    for one in charts(run, raw):
-        svg = tree(one)
-        title, says = svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")
+    for chart in charts(run, raw):
+        svg = tree(chart)
+        title, description = svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")
         assert title is not None
-        assert says is not None
+        assert description is not None
         assert title.text
-        assert len(says.text or "") > 40
+        assert len(description.text or "") > 40
         assert svg.get("role") == "img"
-        assert svg.get("aria-labelledby") == f"{title.get('id')} {says.get('id')}"
-        assert set(re.findall(r"url\((.)", one.svg())) <= {"#"}, "nothing outside itself"
-        assert not re.search(r"href|@import|<image|<use|<foreignObject", one.svg())
+        assert svg.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+        assert set(re.findall(r"url\((.)", chart.svg())) <= {"#"}, "nothing outside itself"
+        assert not re.search(r"href|@import|<image|<use|<foreignObject", chart.svg())
 
 
 def test_the_description_of_latency_has_the_figures(run: RunResult, raw: ChartData) -> None:
-    says = charts_by_name(run, raw)["latency-over-time"].description
-    assert "comments latency (ms 300) from 2.0 s to 4.0 s" in says
-    assert re.search(r"sync-chain, read_feed, p50: before \d\.\d ms, during 30\d ms", says)
+    description = charts_by_name(run, raw)["latency-over-time"].description
+    assert "comments latency (ms 300) from 2.0 s to 4.0 s" in description
+    assert re.search(r"sync-chain, read_feed, p50: before \d\.\d ms, during 30\d ms", description)
 
 
 def test_a_slow_hop_is_high_up_for_the_chain_alone(run: RunResult, raw: ChartData) -> None:
@@ -145,12 +150,14 @@ def test_a_slow_hop_is_high_up_for_the_chain_alone(run: RunResult, raw: ChartDat
 def test_errors_are_crosses_and_stand_apart_from_answers(run: RunResult, raw: ChartData) -> None:
     chart = charts_by_name(run, raw)["latency-over-time"]
     crosses = sum(len(points(path)) for path in paths(chart, "cross", "i-chain"))
-    assert crosses == sum(not one.ok for one in raw.samples) > 5
+    assert crosses == sum(not sample.ok for sample in raw.samples) > 5
     assert "an error, not an answer" in texts(chart)
 
 
 def window_elements(chart: Chart) -> list[ElementTree.Element]:
-    return [one for one in tree(chart).iter(f"{SVG}rect") if one.get("class") == "window"]
+    return [
+        element for element in tree(chart).iter(f"{SVG}rect") if element.get("class") == "window"
+    ]
 
 
 def test_the_window_of_a_fault_is_drawn_to_scale(run: RunResult, raw: ChartData) -> None:
@@ -158,7 +165,7 @@ def test_the_window_of_a_fault_is_drawn_to_scale(run: RunResult, raw: ChartData)
     found = window_elements(chart)
     assert len(found) == 3
     axis = max(points(path)[1][0] for path in paths(chart, "grid"))
-    begins, width = (float(found[0].get(of, 0)) for of in ("x", "width"))
+    begins, width = (float(found[0].get(name, 0)) for name in ("x", "width"))
     assert width == pytest.approx((axis - 64) / 3, rel=0.01)
     assert axis - begins == pytest.approx(2 * (axis - 64) / 3, rel=0.01)
 
@@ -174,21 +181,26 @@ def test_success_is_as_high_as_its_share_failures_are_hatched(
     run: RunResult, raw: ChartData
 ) -> None:
     chart = tree(charts_by_name(run, raw)["success-over-time"])
-    lost = [one for one in chart.iter(f"{SVG}rect") if one.get("class") == "lost"]
-    heights = [float(one.get("height", 0)) for one in lost]
+    lost = [element for element in chart.iter(f"{SVG}rect") if element.get("class") == "lost"]
+    heights = [float(element.get("height", 0)) for element in lost]
     assert len(lost) > 3
     assert all(0 < height <= 20 for height in heights)
     whole = [s for s in raw.samples if s.variant == "async-bus"]
-    assert all(one.ok for one in whole)
-    blue = [one for one in chart.iter(f"{SVG}rect") if "i-bus" in (one.get("class") or "")]
-    assert {one.get("height") for one in blue} == {"20"}
+    assert all(sample.ok for sample in whole)
+    blue = [
+        element for element in chart.iter(f"{SVG}rect") if "i-bus" in (element.get("class") or "")
+    ]
+    assert {element.get("height") for element in blue} == {"20"}
 
 
 def test_a_curve_of_quantiles_ends_where_its_samples_end(run: RunResult, raw: ChartData) -> None:
     chart = charts_by_name(run, raw)["latency-quantiles"]
     ticks = {text for text in texts(chart) if text in ("50 %", "90", "99", "99.9")}
     count = max(
-        sum((one.variant, one.phase, one.endpoint) == (*key, "read_feed") for one in raw.samples)
+        sum(
+            (sample.variant, sample.phase, sample.endpoint) == (*key, "read_feed")
+            for sample in raw.samples
+        )
         for key in (("sync-chain", "before"), ("async-bus", "during"))
     )
     assert log10(count) < 2
@@ -207,7 +219,7 @@ def test_many_phases_are_drawn_as_a_matrix_without_quantiles(raw: ChartData) -> 
 def test_answered_and_visible_are_two_places_on_one_line(run: RunResult, raw: ChartData) -> None:
     chart = charts_by_name(run, raw)["answered-visible"]
     assert any(re.fullmatch(r"30\d → 32\d", text) for text in texts(chart))
-    rings = [float(one.get("cx", 0)) for one in tree(chart).iter(f"{SVG}circle")]
+    rings = [float(element.get("cx", 0)) for element in tree(chart).iter(f"{SVG}circle")]
     assert len(rings) == 2 * 3 * 2  # two kinds of write, three phases, two variants
 
 
@@ -231,20 +243,21 @@ def test_a_prediction_that_is_far_off_is_said_to_be(run: RunResult, raw: ChartDa
 
 
 def test_what_people_typed_is_text_and_never_markup() -> None:
-    of = hostile_result(HOSTILE)
-    names = tuple(variant.name for variant in of.variants)
+    run_result = hostile_result(HOSTILE)
+    names = tuple(variant.name for variant in run_result.variants)
     raw = ChartData(tuple(samples(names)), tuple(readings(names[0])))
-    found = charts(of, raw)
-    assert {one.name for one in found} == {*ALL, "blast-radius"}
-    for one in found:
+    found = charts(run_result, raw)
+    assert {chart.name for chart in found} == {*ALL, "blast-radius"}
+    for chart in found:
         allowed = {"svg", "title", "desc", "style", "defs", "pattern", "rect", "g", "text", "tspan"}
-        elements = list(tree(one).iter())
-        assert {str(each.tag).removeprefix(SVG) for each in elements} <= allowed | {
-            *("path", "circle"),
+        elements = list(tree(chart).iter())
+        assert {str(element.tag).removeprefix(SVG) for element in elements} <= allowed | {
+            "path",
+            "circle",
         }
-        assert not [key for each in elements for key in each.attrib if key.startswith("on")]
-        assert not re.search(r"[\x00-\x1f\u202e]", "".join(tree(one, styled=False).itertext()))
-    assert not set(plot_text(of, raw)) & set("\x1b\u202e"), "a plot drives no terminal"
+        assert not [key for element in elements for key in element.attrib if key.startswith("on")]
+        assert not re.search(r"[\x00-\x1f\u202e]", "".join(tree(chart, styled=False).itertext()))
+    assert not set(plot_text(run_result, raw)) & set("\x1b\u202e"), "a plot drives no terminal"
 
 
 def luminance(colour: str) -> float:
@@ -273,12 +286,12 @@ def test_variants_have_the_colours_they_have_everywhere_and_differ() -> None:
     variants = [
         VariantResult(name=f"v{n}", arrangement=a) for n, a in enumerate(("async-bus", *BOTH))
     ]
-    assert [one.colour for one in series_styles(variants)] == ["bus", "chain", "green"]
+    assert [style.colour for style in series_styles(variants)] == ["bus", "chain", "green"]
     six = series_styles(
         [VariantResult(name=f"v{number}", arrangement="sync-chain") for number in range(6)]
     )
-    for of in ("colour", "shape", "dash"):
-        assert len({getattr(one, of) for one in six}) == 6
+    for name in ("colour", "shape", "dash"):
+        assert len({getattr(style, name) for style in six}) == 6
 
 
 def test_bins_end_where_phases_end(run: RunResult, raw: ChartData) -> None:
@@ -288,7 +301,7 @@ def test_bins_end_where_phases_end(run: RunResult, raw: ChartData) -> None:
     binned = time.bin_samples(list(raw.samples))
     assert sum(map(len, binned)) == len(raw.samples)
     for number, found in enumerate(binned):
-        assert len({one.phase for one in found}) <= 1, time.edges[number]
+        assert len({sample.phase for sample in found}) <= 1, time.edges[number]
 
 
 def test_a_document_without_a_timeline_is_drawn_without_windows(
@@ -302,26 +315,29 @@ def test_a_document_without_a_timeline_is_drawn_without_windows(
 
 def test_the_timeline_is_what_the_scenario_says() -> None:
     scenario = catalogue.find("downed-service")
-    told = scenario.timeline().to_result(list(scenario.variants))
-    assert [one.name for one in told.stages] == ["before", "during", "after"]
-    (window,) = told.windows
+    timeline = scenario.timeline().to_result(list(scenario.variants))
+    assert [stage.name for stage in timeline.stages] == ["before", "during", "after"]
+    (window,) = timeline.windows
     assert (window.target, window.kind) == ("comments", "down")
-    assert (window.from_s, window.until_s) == (told.stages[1].from_s, told.stages[1].until_s)
+    assert (window.from_s, window.until_s) == (
+        timeline.stages[1].from_s,
+        timeline.stages[1].until_s,
+    )
     assert window.variants == list(scenario.variants)
     burst = catalogue.find("burst")
-    told = burst.timeline().to_result(list(burst.variants))
-    assert [one.target for one in told.windows if one.kind == "surge"] == ["load"]
+    timeline = burst.timeline().to_result(list(burst.variants))
+    assert [window.target for window in timeline.windows if window.kind == "surge"] == ["load"]
 
 
 def test_what_a_run_has_left_is_read_back(tmp_path: Path) -> None:
-    of = save_run(tmp_path)
-    found = ChartData.read(of, tmp_path)
-    assert len(found.samples) == sum(one.phase != "warm_up" for one in samples())
+    run_result = save_run(tmp_path)
+    found = ChartData.read(run_result, tmp_path)
+    assert len(found.samples) == sum(sample.phase != "warm_up" for sample in samples())
     assert list(found.readings) == readings()
     assert found.problems == ()
     (tmp_path / "samples.csv").write_text("not,samples\n")
     (tmp_path / "lag.csv").unlink()
-    damaged = ChartData.read(of, tmp_path)
+    damaged = ChartData.read(run_result, tmp_path)
     assert (damaged.samples, damaged.readings) == ((), ())
     assert len(damaged.problems) == 2
 
@@ -342,14 +358,14 @@ def test_of_several_runs_the_valid_ones_are_drawn_together(tmp_path: Path) -> No
         (folder / name).mkdir(parents=True)
         save_run(folder / name)
         runs.append(RunSummary(seed=number, folder=name, valid=valid))
-    one = sum(sample.phase != "warm_up" for sample in samples())
+    count = sum(sample.phase != "warm_up" for sample in samples())
     found = ChartData.read(result(samples(), repeats=len(runs), runs=runs), folder)
-    assert len(found.samples) == 2 * one, "and none from outside the folder"
+    assert len(found.samples) == 2 * count, "and none from outside the folder"
     assert list(found.readings) == readings()
 
 
 def test_with_many_samples_there_are_lines_and_no_smear() -> None:
-    many = [one for one in samples(count=4_000) if one.phase != "warm_up"]
+    many = [sample for sample in samples(count=4_000) if sample.phase != "warm_up"]
     chart = charts_by_name(result(many), ChartData(tuple(many)))["latency-over-time"]
     assert not paths(chart, "faint")
     assert paths(chart, "line", "i-chain", "d0")
@@ -393,7 +409,7 @@ def test_a_plot_fits_the_terminal_and_its_signs(
     for width in (40, 80, 200):
         lines = plot_text(run, raw, width, encoding).splitlines()
         assert max(map(len, lines)) <= width
-        headings = [one.strip() for one in lines if one.strip() in ("read_feed", "create_post")]
+        headings = [line.strip() for line in lines if line.strip() in ("read_feed", "create_post")]
         assert headings[:2] == ["read_feed", "create_post"]
 
 

@@ -25,8 +25,8 @@ def test_each_figure_stands_where_its_name_is() -> None:
         "after": distinct_latencies(60),
     }
     data = CheckerCounts(acknowledged=9, visible=8, lost=1, duplicated=2, unsettled=3, diverged=4)
-    one = VariantResult(name="sync-chain", arrangement="sync-chain", phases=phases, data=data)
-    lines = {" ".join(line.split()) for line in rendered_text(make_result(one)).splitlines()}
+    variant = VariantResult(name="sync-chain", arrangement="sync-chain", phases=phases, data=data)
+    lines = {" ".join(line.split()) for line in rendered_text(make_result(variant)).splitlines()}
     answers = {"read_feed before 50 100 % 20 22 24", "during 50 100 % 40 42 44"}
     counts = {"lost 1", "duplicated 2", "never settled 3", "two services disagree 4"}
     assert (answers | counts | {"after 50 100 % 60 62 64"}) - lines == set()

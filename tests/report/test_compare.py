@@ -22,7 +22,9 @@ def run(
     phases = {"during": PhaseResult(seconds=3, endpoints={"read_feed": feed})}
     expected = {"says": "It is slow.", "that": "1 > 0", "verdict": verdict, "measured": p50}
     document = {
-        **{"scenario": "mine", "seed": 7, "started": "2026-01-01"},
+        "scenario": "mine",
+        "seed": 7,
+        "started": "2026-01-01",
         "variants": [VariantResult(name=name, arrangement=name, phases=phases)],
         "expectations": [Expectation.model_validate(expected)],
         **more,
@@ -52,15 +54,15 @@ def test_a_verdict_that_changed_is_shown_with_both_figures() -> None:
 
 
 def test_what_makes_them_hard_to_compare_is_said() -> None:
-    told = comparison_text(
+    text = comparison_text(
         run(10, environment={"cpus": 2}), run(10, environment={"cpus": 8}, quick=True, valid=False)
     )
-    assert "cpus: A 2, B 8." in told
-    assert "One of them was quick" in told
-    assert "INVALID" in told
+    assert "cpus: A 2, B 8." in text
+    assert "One of them was quick" in text
+    assert "INVALID" in text
 
 
 def test_runs_without_a_common_variant_say_so() -> None:
-    told = comparison_text(run(10), run(10, name="async-bus"))
-    assert "no variant in common" in told
-    assert "Only in A: sync-chain." in told
+    text = comparison_text(run(10), run(10, name="async-bus"))
+    assert "no variant in common" in text
+    assert "Only in A: sync-chain." in text

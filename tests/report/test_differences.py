@@ -8,8 +8,8 @@ MEASURED = NoiseFloor(share=0.071, runs=4, newest="2026-01-02T10:00:00+00:00")
 
 def difference(request: str, phase: str, ratio: float, verdict: str, name: str) -> Difference:
     ends = {"low": ratio * 0.9, "high": ratio * 1.1}
-    told = {"variant": name, "against": "sync-chain", "phase": phase, "endpoint": request}
-    return Difference.model_validate({**told, **ends, "ratio": ratio, "verdict": verdict})
+    names = {"variant": name, "against": "sync-chain", "phase": phase, "endpoint": request}
+    return Difference.model_validate({**names, **ends, "ratio": ratio, "verdict": verdict})
 
 
 def result_with_differences(*names: str, floor: NoiseFloor = MEASURED) -> RunResult:

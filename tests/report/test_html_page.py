@@ -33,9 +33,15 @@ JUPYTERLAB = """
 .jp-ThemedContainer .jp-RenderedHTMLCommon td { text-align: right; padding: 0.5em }
 """
 ORDER = (
-    *("The question", "Timeline", "Who was answered, and how soon", "When writes were visible"),
-    *("What became of the data", "Theory and measurement", "What is claimed, and what was seen"),
-    *("What it means", "How it was measured"),
+    "The question",
+    "Timeline",
+    "Who was answered, and how soon",
+    "When writes were visible",
+    "What became of the data",
+    "Theory and measurement",
+    "What is claimed, and what was seen",
+    "What it means",
+    "How it was measured",
 )
 
 
@@ -75,22 +81,30 @@ def text(folder: Path) -> str:
 def test_a_page_has_the_order_of_a_lab_report(text: str) -> None:
     assert tuple(re.findall(r"<h2>(.*?)</h2>", text)) == ORDER
     assert text.count("<svg ") == 6
-    told = " ".join(" ".join(Elements(text).text).split())
-    for said in (
-        *("A slow service", "Who waits?", "seed 7", "One paragraph.", "Another paragraph."),
-        *("comments latency (ms 300) from 2.0 s to 4.0 s", "one of sand", "All expectations hold."),
-        *("✓ holds:", "sync-chain.during.read_feed.p50 303 ms", "The sum of the hops, ms"),
+    page_text = " ".join(" ".join(Elements(text).text).split())
+    for sentence in (
+        "A slow service",
+        "Who waits?",
+        "seed 7",
+        "One paragraph.",
+        "Another paragraph.",
+        "comments latency (ms 300) from 2.0 s to 4.0 s",
+        "one of sand",
+        "All expectations hold.",
+        "✓ holds:",
+        "sync-chain.during.read_feed.p50 303 ms",
+        "The sum of the hops, ms",
     ):
-        assert said in told, said
-    of = result(samples()).variants[0].phases["during"].endpoints["read_feed"]
-    figures = (of.sent, f"{of.latency_ms.p50:.0f}", f"{int(1000 * (of.success or 0)) / 10} %")
+        assert sentence in page_text, sentence
+    feed = result(samples()).variants[0].phases["during"].endpoints["read_feed"]
+    figures = (feed.sent, f"{feed.latency_ms.p50:.0f}", f"{int(1000 * (feed.success or 0)) / 10} %")
     assert set(map(str, figures)) <= set(Elements(text).text)
 
 
 def test_predictions_stand_before_what_was_measured() -> None:
-    said = Guess(question="p99", asks="How long?", variant="sync-chain", unit="ms", guessed=250.0)
-    said = said.model_copy(update={"measured": 303.0, "hit": True})
-    text = page.render(result(samples(), guesses=[said]), ChartData())
+    guess = Guess(question="p99", asks="How long?", variant="sync-chain", unit="ms", guessed=250.0)
+    guess = guess.model_copy(update={"measured": 303.0, "hit": True})
+    text = page.render(result(samples(), guesses=[guess]), ChartData())
     assert text.index("How long?") < text.index("<h2>Timeline")
 
 
@@ -112,12 +126,14 @@ def test_a_page_is_one_file_that_asks_for_nothing(text: str) -> None:
 
 
 def test_what_people_typed_is_text_and_never_markup(text: str) -> None:
-    of = hostile_result(HOSTILE)
+    run_result = hostile_result(HOSTILE)
     harmless = Elements(text)
     for valid in (True, False):
-        of.valid = valid
+        run_result.valid = valid
         elements = Elements(
-            page.render(of, ChartData(tuple(samples(tuple(v.name for v in of.variants)))))
+            page.render(
+                run_result, ChartData(tuple(samples(tuple(v.name for v in run_result.variants))))
+            )
         )
         assert elements.names() <= harmless.names() | {"ul", "li", "h3"}
         keys = {key for _, attributes in elements.found for key in attributes}
@@ -126,21 +142,30 @@ def test_what_people_typed_is_text_and_never_markup(text: str) -> None:
         assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", "".join(elements.text))
 
 
+def test_texts_in_a_notebook_cell_are_escaped() -> None:
+    table = notebook.table(HOSTILE, [HOSTILE], [[HOSTILE]])
+    paragraph, listing = notebook.as_paragraph(HOSTILE), notebook.as_pre(HOSTILE)
+    elements = Elements(notebook.cell_html(HOSTILE, paragraph, listing, table))
+    expected = {"div", "style", "p", "pre", "table", "caption", "thead", "tbody", "tr", "th"}
+    assert elements.names() == expected
+    assert "".join(elements.text).count("<script>alert('ran')</script>") == 6
+
+
 def test_an_invalid_run_says_so_first_and_judges_nothing() -> None:
-    of = result(samples(), valid=False, problems=["The load was late."])
-    text = page.render(of, ChartData())
-    told = " ".join(Elements(text).text)
-    assert "INVALID: this run was not honest" in told
-    assert "The load was late." in told
-    assert "It proves nothing either way." in told
-    assert "holds:" not in told
-    assert "Theory and measurement" not in told
+    run_result = result(samples(), valid=False, problems=["The load was late."])
+    text = page.render(run_result, ChartData())
+    page_text = " ".join(Elements(text).text)
+    assert "INVALID: the figures of this run are not reliable" in page_text
+    assert "The load was late." in page_text
+    assert "It proves nothing either way." in page_text
+    assert "holds:" not in page_text
+    assert "Theory and measurement" not in page_text
 
 
 def test_a_page_without_samples_says_what_is_missing(tmp_path: Path) -> None:
-    made = save_run(tmp_path)
+    run_result = save_run(tmp_path)
     (tmp_path / "samples.csv").unlink()
-    text = page.save(made, tmp_path).read_text(encoding="utf-8")
+    text = page.save(run_result, tmp_path).read_text(encoding="utf-8")
     assert "There are no charts over time" in text
     assert "latency-over-time" not in text
     assert "lab-answered-visible" in text
@@ -153,16 +178,16 @@ def test_a_result_with_nothing_in_it_has_a_page() -> None:
 
 
 def test_the_page_of_a_long_run_keeps_within_its_size(tmp_path: Path) -> None:
-    made = save_run(tmp_path, SIX, count=3_000)
-    assert page.save(made, tmp_path).stat().st_size <= MOST_BYTES
+    run_result = save_run(tmp_path, SIX, count=3_000)
+    assert page.save(run_result, tmp_path).stat().st_size <= MOST_BYTES
 
 
 def test_a_page_is_private_and_replaces_the_last_one(tmp_path: Path) -> None:
-    made = save_run(tmp_path)
+    run_result = save_run(tmp_path)
     path = tmp_path / page.NAME
     path.write_text("the one before")
     (tmp_path / f"{page.NAME}.part").write_text("left over")
-    assert page.save(made, tmp_path) == path
+    assert page.save(run_result, tmp_path) == path
     assert stat.S_IMODE(path.stat().st_mode) == PRIVATE
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert not list(tmp_path.glob("*.part"))
@@ -170,20 +195,20 @@ def test_a_page_is_private_and_replaces_the_last_one(tmp_path: Path) -> None:
 
 def test_the_command_writes_the_page_anew_and_says_where(tmp_path: Path) -> None:
     save_run(tmp_path)
-    for told, *more in ((tmp_path,), (tmp_path / "result.json", "--plot")):
+    for path, *options in ((tmp_path,), (tmp_path / "result.json", "--plot")):
         (tmp_path / page.NAME).unlink(missing_ok=True)
-        said = CliRunner().invoke(app, ["report", str(told), "--html", *more])
-        assert (said.exit_code, said.stderr) == (0, "")
-        assert str(tmp_path / page.NAME) in said.stdout.replace("\n", "")
+        outcome = CliRunner().invoke(app, ["report", str(path), "--html", *options])
+        assert (outcome.exit_code, outcome.stderr) == (0, "")
+        assert str(tmp_path / page.NAME) in outcome.stdout.replace("\n", "")
         assert (tmp_path / page.NAME).exists()
 
 
 def test_where_no_page_can_be_written_the_command_says_so(tmp_path: Path) -> None:
     save_run(tmp_path)
     (tmp_path / page.NAME).mkdir()  # root can write anywhere, but not over a folder
-    said = CliRunner().invoke(app, ["report", str(tmp_path), "--html"])
-    assert said.exit_code == 3
-    assert f"{tmp_path / page.NAME} can't be written" in said.stderr
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path), "--html"])
+    assert outcome.exit_code == 3
+    assert f"{tmp_path / page.NAME} can't be written" in outcome.stderr
 
 
 def test_every_run_leaves_its_page(tmp_path: Path) -> None:
@@ -191,8 +216,12 @@ def test_every_run_leaves_its_page(tmp_path: Path) -> None:
     ran = unhurried_lab("run", scenario, "--json", "--keep", "kept", cwd=tmp_path)
     assert ran.stdout, ran.stderr
     document = json.loads(ran.stdout)
-    assert [one["name"] for one in document["timeline"]["stages"]] == ["before", "during", "after"]
-    assert [one["target"] for one in document["timeline"]["windows"]] == ["posts"]
+    assert [stage["name"] for stage in document["timeline"]["stages"]] == [
+        "before",
+        "during",
+        "after",
+    ]
+    assert [window["target"] for window in document["timeline"]["windows"]] == ["posts"]
     (newest,) = (tmp_path / "kept").iterdir()
     text = (newest / page.NAME).read_text(encoding="utf-8")
     assert stat.S_IMODE((newest / page.NAME).stat().st_mode) == PRIVATE
@@ -202,8 +231,8 @@ def test_every_run_leaves_its_page(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as one:
-        yield one
+    with chromium() as launched:
+        yield launched
 
 
 @contextmanager
@@ -214,11 +243,11 @@ def open_page(
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
-    seen = PageObserver(context.new_page())
-    seen.page.goto(path.as_uri())
-    yield seen
-    assert seen.requested_urls == [path.as_uri()]
-    assert seen.errors == []
+    observer = PageObserver(context.new_page())
+    observer.page.goto(path.as_uri())
+    yield observer
+    assert observer.requested_urls == [path.as_uri()]
+    assert observer.errors == []
     context.close()
 
 
@@ -236,20 +265,28 @@ def test_a_browser_finds_no_barrier_and_asks_for_nothing(
     browser: Any, folder: Path, scheme: str, width: int
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not here")
-    with open_page(browser, folder / page.NAME, scheme, width) as seen:
-        found = axe.Axe().run(seen.page).response
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
-        assert [one["id"] for one in found["passes"] if one["id"] == "color-contrast"]
+    with open_page(browser, folder / page.NAME, scheme, width) as observer:
+        found = axe.Axe().run(observer.page).response
+        assert [
+            (dependency["id"], dependency["nodes"][0]["html"]) for dependency in found["violations"]
+        ] == []
+        assert [
+            dependency["id"]
+            for dependency in found["passes"]
+            if dependency["id"] == "color-contrast"
+        ]
         root = "document.documentElement"
-        assert seen.page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), "scrolls sideways"
+        assert observer.page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), (
+            "scrolls sideways"
+        )
 
 
 @pytest.mark.slow
 def test_nothing_that_was_typed_runs_in_a_browser(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "hostile.html"
     path.write_text(page.render(hostile_result(HOSTILE), ChartData()), encoding="utf-8")
-    with open_page(browser, path) as seen:
-        assert seen.page.title().startswith("</title></style><script>")
+    with open_page(browser, path) as observer:
+        assert observer.page.title().startswith("</title></style><script>")
 
 
 @pytest.mark.slow
@@ -263,12 +300,12 @@ def test_on_paper_a_page_is_dark_on_white_and_whole(
     cut = """[...document.querySelectorAll('.scroll > *')]
         .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
         .map(one => one.outerHTML.slice(0, 90))"""
-    with open_page(browser, path, "dark", width=718) as seen:  # A4 minus its margins
-        assert seen.page.evaluate(ground) == "rgb(15, 23, 42)"
-        seen.page.emulate_media(media="print", color_scheme="dark")
+    with open_page(browser, path, "dark", width=718) as observer:  # A4 minus its margins
+        assert observer.page.evaluate(ground) == "rgb(15, 23, 42)"
+        observer.page.emulate_media(media="print", color_scheme="dark")
         white = "rgb(255, 255, 255)"
-        assert [seen.page.evaluate(of) for of in (ground, body)] == [white, white]
-        assert seen.page.evaluate(cut) == []
+        assert [observer.page.evaluate(of) for of in (ground, body)] == [white, white]
+        assert observer.page.evaluate(cut) == []
 
 
 @pytest.mark.slow

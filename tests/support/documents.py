@@ -50,7 +50,7 @@ def blog_use(words: Sequence[str]) -> str:
 def every_command() -> list[tuple[str, ...]]:
     """All commands in README and docs/, each once."""
     found = (one for page in PAGES for one in (*block_commands(page), *inline_commands(page)))
-    return sorted({tuple(one) for one in found})
+    return sorted({tuple(dependency) for dependency in found})
 
 
 def linked_files(page: str) -> list[str]:

@@ -40,8 +40,14 @@ BEGUN_S = 1_700_000_000.0
 
 def span_record(span: str, service: str, name: str, at_ms: float, ms: float, **more: Any) -> Any:
     """A span as a process writes it; `at_ms` counts from BEGUN_S."""
-    told = {"trace": TRACE, "span": span * 8, "parent": ROOT, "service": service, "kind": "server"}
-    return told | {"name": name, "at": BEGUN_S + at_ms / 1_000, "ms": ms, "status": 200} | more
+    record = {
+        "trace": TRACE,
+        "span": span * 8,
+        "parent": ROOT,
+        "service": service,
+        "kind": "server",
+    }
+    return record | {"name": name, "at": BEGUN_S + at_ms / 1_000, "ms": ms, "status": 200} | more
 
 
 def call_record(callee: str, at_ms: float, ms: float, **more: Any) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def call_record(callee: str, at_ms: float, ms: float, **more: Any) -> dict[str, 
 def consumer_record(
     span: str, parent: str, service: str, name: str, published_ms: float, at_ms: float
 ) -> Any:
-    told = f"2023-11-14T22:13:20.{round(published_ms * 1_000):06}Z"
-    more = {"parent": parent * 8, "kind": "consumer", "told": told, "sequence": 7}
+    record = f"2023-11-14T22:13:20.{round(published_ms * 1_000):06}Z"
+    more = {"parent": parent * 8, "kind": "consumer", "told": record, "sequence": 7}
     return span_record(span, service, name, at_ms, 0.1, **more)
 
 
@@ -143,7 +149,11 @@ def test_an_answer_after_its_timeout_is_not_lost() -> None:
 def test_an_event_is_shown_below_its_cause_in_any_order() -> None:
     steps = make_trace(BUS_SPANS).steps
     assert [step.service for step in steps] == [
-        *("client", "comments", "moderation", "comments", "query")
+        "client",
+        "comments",
+        "moderation",
+        "comments",
+        "query",
     ]
     assert [step.depth for step in steps] == [0, 1, 2, 3, 4]
     assert steps[2].published_s == pytest.approx(BEGUN_S + 0.001)
@@ -170,20 +180,27 @@ def test_a_chain_is_drawn_as_a_staircase() -> None:
     shown = waterfall_text(make_trace(CHAIN_SPANS, visible_ms=12))
     rows = shown.splitlines()
     bars = {row[:34].strip(): row[34:66] for row in rows}
-    stairs = [bars[one] for one in ("client", "comments", "asks posts", "asks moderation")]
+    stairs = [
+        bars[dependency] for dependency in ("client", "comments", "asks posts", "asks moderation")
+    ]
     begins = [len(bar) - len(bar.lstrip()) for bar in stairs]
     assert begins == sorted(set(begins))
     assert len(bars["client"].strip()) > len(bars["asks moderation"].strip())
     assert "░" in bars["comments"]
     assert [row[:34].strip() for row in rows[3:11]] == [
-        *("client", "comments", "asks posts", "posts GET /posts/{post_id}"),
-        *("asks moderation", "moderation POST /verdicts"),
-        *("answered", "visible: the feed shows it"),
+        "client",
+        "comments",
+        "asks posts",
+        "posts GET /posts/{post_id}",
+        "asks moderation",
+        "moderation POST /verdicts",
+        "answered",
+        "visible: the feed shows it",
     ]
-    said = join_lines(shown)
-    assert "comments waited for posts (1.0 ms) and moderation (2.0 ms)." in said
-    assert "It was held by a latency in comments for 3.0 ms." in said
-    assert "Answered after 10 ms, visible after 12 ms." in said
+    sentences = join_lines(shown)
+    assert "comments waited for posts (1.0 ms) and moderation (2.0 ms)." in sentences
+    assert "It was held by a latency in comments for 3.0 ms." in sentences
+    assert "Answered after 10 ms, visible after 12 ms." in sentences
     assert max(map(len, rows)) <= 80
 
 
@@ -193,21 +210,21 @@ def test_what_events_caused_is_shown_below_the_answer() -> None:
     answered = labels.index("answered")
     assert labels.index("comments") < answered < labels.index("moderation hears CommentCreated")
     assert "·" in shown.splitlines()[answered + 1]
-    said = join_lines(shown)
-    assert "waited for comments, and comments for nobody." in said
-    assert "Nobody waited for moderation, comments and query" in said
-    assert "the last at 7.1 ms" in said
+    sentences = join_lines(shown)
+    assert "waited for comments, and comments for nobody." in sentences
+    assert "Nobody waited for moderation, comments and query" in sentences
+    assert "the last at 7.1 ms" in sentences
 
 
 def test_a_write_done_after_its_client_had_gone_is_told() -> None:
     late = [span_record("aa", "comments", "POST /posts/{post_id}/comments", 15, 2, status=201)]
-    said = join_lines(waterfall_text(make_trace(late, failed="timeout")))
-    assert "comments still completed it, at 17 ms" in said
-    assert "Given up after 10 ms." in said
-    assert "answered" not in said
-    said = join_lines(waterfall_text(make_trace([], failed="refused")))
-    assert "no service recorded a span of it" in said
-    assert "Failed after 10 ms." in said
+    sentences = join_lines(waterfall_text(make_trace(late, failed="timeout")))
+    assert "comments still completed it, at 17 ms" in sentences
+    assert "Given up after 10 ms." in sentences
+    assert "answered" not in sentences
+    sentences = join_lines(waterfall_text(make_trace([], failed="refused")))
+    assert "no service recorded a span of it" in sentences
+    assert "Failed after 10 ms." in sentences
 
 
 def test_all_stories_stand_on_one_time_axis() -> None:
@@ -296,33 +313,33 @@ def test_a_comment_is_followed_in_every_arrangement(
     out.mkdir()
     rest.mkdir()
     words = [word for name in arrangements for word in ("--in", name)]
-    said = unhurried_lab(
-        *("trace", "comment", *words, "--json", "--otlp", "spans.json"), cwd=out, TMPDIR=str(rest)
+    outcome = unhurried_lab(
+        "trace", "comment", *words, "--json", "--otlp", "spans.json", cwd=out, TMPDIR=str(rest)
     )
-    assert (said.returncode, said.stderr) == (0, "")
-    document = json.loads(said.stdout)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    document = json.loads(outcome.stdout)
     assert document["schema"] == "lab.trace/1"
-    assert [told["variant"] for told in document["traces"]] == list(arrangements)
-    for told in document["traces"]:
-        assert told["outcome"] == "201"
-        assert 0 < told["answered_ms"] < told["visible_ms"]
-        assert all(span["parent"] for span in told["spans"][1:])
-        seen = {(span["service"], span["kind"]) for span in told["spans"]}
-        asks = ARRANGEMENTS[told["variant"]].ask_by
+    assert [trace["variant"] for trace in document["traces"]] == list(arrangements)
+    for drawn in document["traces"]:
+        assert drawn["outcome"] == "201"
+        assert 0 < drawn["answered_ms"] < drawn["visible_ms"]
+        assert all(span["parent"] for span in drawn["spans"][1:])
+        seen = {(span["service"], span["kind"]) for span in drawn["spans"]}
+        asks = ARRANGEMENTS[drawn["variant"]].ask_by
         if asks is None:
             assert {(one, "consumer") for one in ("moderation", "comments", "query")} <= seen
             assert all(
-                span["told_ms"] <= span["at_ms"] <= told["visible_ms"]
-                for span in told["spans"]
+                span["told_ms"] <= span["at_ms"] <= drawn["visible_ms"]
+                for span in drawn["spans"]
                 if span["kind"] == "consumer"
             )
         else:
-            waited = [span for span in told["spans"] if span["depth"] == 2]
+            waited = [span for span in drawn["spans"] if span["depth"] == 2]
             assert [span["kind"] for span in waited] == ["client", "client"]
-            assert sum(span["ms"] for span in waited) <= told["answered_ms"]
+            assert sum(span["ms"] for span in waited) <= drawn["answered_ms"]
             assert (("posts", "server") in seen) == (asks != "call")
     spans = assert_is_otlp(json.loads((out / "spans.json").read_text()))
-    assert set(spans) == {span["span"] for told in document["traces"] for span in told["spans"]}
+    assert set(spans) == {span["span"] for drawn in document["traces"] for span in drawn["spans"]}
     assert list(rest.iterdir()) == []
 
 
@@ -348,7 +365,7 @@ def kept(tmp_path: Path) -> Path:
 
     def sent(variant: str, phase: str, latency_ms: float, trace: str = "") -> Sample:
         return Sample(
-            *(variant, phase, "create_comment", 0.0, 0.1, latency_ms, 201), ok=True, trace=trace
+            variant, phase, "create_comment", 0.0, 0.1, latency_ms, 201, ok=True, trace=trace
         )
 
     before, quicker = sent("sync-chain", "before", 99), sent("sync-chain", "during", 5)
@@ -408,10 +425,10 @@ def test_a_wrong_word_is_answered_with_a_sentence(
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "samples.csv").write_text("variant,phase\n")
     (tmp_path / "old" / "load.json").write_text("{}")
-    said = invoke_lab("trace", *words, cwd=tmp_path)
-    assert (said.returncode, said.stdout) == (2, "")
-    assert teaches in said.stderr
-    assert "Traceback" not in said.stderr
+    outcome = invoke_lab("trace", *words, cwd=tmp_path)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert teaches in outcome.stderr
+    assert "Traceback" not in outcome.stderr
 
 
 ENDLESS = """
@@ -438,9 +455,9 @@ def test_a_trace_that_is_broken_off_leaves_nothing(tmp_path: Path, number: int) 
     ) as running:
         eventually(lambda: len(list(rest.glob("*/*.log"))) > 3, "the logs of its processes")
         running.send_signal(number)
-        _, said = running.communicate(timeout=PATIENCE_S)
+        _, errors = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 128 + number
-    assert b"Traceback" not in said
+    assert b"Traceback" not in errors
     assert list(find_processes(running.pid)) == []
     assert list(rest.iterdir()) == []
 

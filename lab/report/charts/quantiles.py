@@ -50,10 +50,10 @@ def quantiles(result: RunResult, data: ChartData) -> Chart | None:
     y += 18
     for endpoint in endpoints(result):
         latencies = [
-            dependency
-            for (_, _, name), found in curves.items()
+            latency_ms
+            for (_, _, name), curve in curves.items()
             if name == endpoint
-            for dependency in found
+            for latency_ms in curve
         ]
         if not latencies:
             continue
