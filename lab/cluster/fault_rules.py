@@ -34,9 +34,9 @@ def why_inapplicable_to_external(
         and arrangement.replaced
         and isinstance(fault, PoisonFault | NewVersionFault)
     ):
-        return f"{kind} needs a service that tells of itself as the lab's do, and {target} is not."
+        return f"{kind} needs a service that publishes the lab's events, and {target} does not."
     if isinstance(fault, PoisonFault | NewVersionFault):
-        return f"{kind} speaks of the lab's own events, and in {name} nobody tells or hears those."
+        return f"{kind} concerns the lab's own events, and no service in {name} uses them."
     if fault.acts_on == "process":
         return None
     affects_other_callers = fault.event_effect is not None or (
@@ -47,28 +47,28 @@ def why_inapplicable_to_external(
     ):
         return f"{no_sidecar_note(target)} So {kind} can't act there."
     if fault.event_effect is not None and target == BUS:
-        return f"{kind} acts on events that are heard, and {BUS} hears none. Take a service."
+        return f"{kind} acts on consumed events, and {BUS} consumes none. Take a service."
     if (
         isinstance(fault, PartitionFault)
         and fault.from_ not in (CLIENT, BUS)
         and not external.by_name
     ):
         return (
-            f"In {name} nobody says who asks, so {fault.from_} can't be told from others. Services "
-            "that call each other by the names of [hosts] can."
+            f"In {name} requests do not name their caller, so those of {fault.from_} can't be "
+            "separated. They can if the services call each other by the names of [hosts]."
         )
     return None
 
 
 def no_sidecar_note(*targets: str) -> str:
     """Why few faults can act on services that are not moved from their own port."""
-    one = len(targets) == 1
-    names = targets[0] if one else f"{', '.join(targets[:-1])} and {targets[-1]}"
+    single = len(targets) == 1
+    names = targets[0] if single else f"{', '.join(targets[:-1])} and {targets[-1]}"
     return (
-        f"{names} always {'listens' if one else 'listen'} on the port where the others look for "
-        f"{'it' if one else 'them'}, so nothing of the lab's stands between: down and hang are "
-        "possible, and what hits the load's own requests. With `port_env` "
-        f"{'it' if one else 'they'} could be moved behind the lab's door."
+        f"{names} always {'listens' if single else 'listen'} on the port that the other services "
+        "call, so their requests pass no fault filter of the lab: only down, hang, and faults of "
+        f"the load's own requests are possible. With `port_env`, the lab can move "
+        f"{'it' if single else 'them'} behind a fault filter."
     )
 
 
@@ -91,8 +91,10 @@ def consumers_of(arrangement: Arrangement) -> tuple[str, ...]:
 
 def known_targets() -> tuple[str, ...]:
     """All targets of faults, in any arrangement or variant."""
-    some = dict.fromkeys(target for one in ARRANGEMENTS.values() for target in one.targets)
-    return (*some, *HOPS, EVERY_HOP)
+    targets = dict.fromkeys(
+        target for arrangement in ARRANGEMENTS.values() for target in arrangement.targets
+    )
+    return (*targets, *HOPS, EVERY_HOP)
 
 
 def why_fault_impossible(fault: Fault) -> str | None:
@@ -135,17 +137,17 @@ def why_fault_inapplicable(fault: Fault, arrangement: Arrangement) -> str | None
         )
     if target.startswith(BUS) and fault.acts_on == "door" and not arrangement.bus_has_fault_filter:
         return (
-            f"{fault.kind} acts at a door, and nats-server, a program of others, has none of ours: "
-            "services speak to it directly. Take down or hang, or break a service."
+            f"{fault.kind} acts in a fault filter of the lab, and nats-server has none: services "
+            "connect to it directly. Take down or hang, or break a service."
         )
     if isinstance(fault, NewVersionFault):
         return _why_no_new_version(target, arrangement)
     if isinstance(fault, PoisonFault):
         event_consumers = EVENT_CONSUMERS.get(fault.type, ())
         if not consumers:
-            return f"Nobody hears events in {name}, so poison would hurt nobody."
+            return f"No service consumes events in {name}, so poison would have no effect."
         if target in arrangement.guests:
-            return f"Nobody here can say what {target} hears. Take {BUS}: then all are told."
+            return f"The lab does not know what {target} consumes. Take {BUS}: it delivers to all."
         if target not in (BUS, *event_consumers):
             return (
                 f"{target} does not consume {fault.type}; {' and '.join(event_consumers)} do. "
@@ -153,10 +155,10 @@ def why_fault_inapplicable(fault: Fault, arrangement: Arrangement) -> str | None
             )
     elif fault.event_effect is not None:
         if not consumers:
-            return f"{fault.kind} acts on events that are heard, and nobody hears any in {name}."
+            return f"{fault.kind} acts on consumed events, and no service in {name} consumes any."
         if target not in consumers:
             return (
-                f"{fault.kind} acts on events that are heard, and {target} hears none. "
+                f"{fault.kind} acts on consumed events, and {target} consumes none. "
                 f"Take one of {', '.join(consumers)}."
             )
     elif isinstance(fault, PartitionFault) and fault.from_ != CLIENT:
@@ -172,7 +174,7 @@ def why_fault_inapplicable(fault: Fault, arrangement: Arrangement) -> str | None
 
 def _why_no_new_version(target: str, arrangement: Arrangement) -> str | None:
     if MONOLITH in arrangement.programs:
-        return f"In the {arrangement.name} all is deployed together: nobody reads an older version."
+        return f"In the {arrangement.name} all is deployed together, so no reader is older."
     if target != "posts":
-        return f"{target} has no other version. Take posts: what it says of posts has four."
+        return f"{target} has no other version. Take posts: its posts have four."
     return None

@@ -89,20 +89,21 @@ def is_history_id(post_id: str) -> bool:
 
 
 async def publish_history(stack: Stack, events: int) -> None:
-    """Publish `events` events; return when all consumers applied them. Raises HistoryNotHeard."""
+    """Publish `events` events; return when all consumers applied them. Raises
+    HistoryNotConsumed."""
     for first in range(1, events + 1, BATCH_SIZE):
         envelopes = history_envelopes(first, min(BATCH_SIZE, events + 1 - first))
         answer = await stack.call("POST", stack.urls[BUS], "/events", envelopes, PUBLISHED_WITHIN_S)
         if not answer.ok:
             raise HistoryNotConsumed(
-                f"{stack.name}: the history could not be told to the {BUS} "
+                f"{stack.name}: the history could not be published to the {BUS} "
                 f"({answer.error or answer.data}). Its log is in the run's folder."
             )
     stack.history_length = events
     if not await stack.settle(CONSUMED_WITHIN_S):
         raise HistoryNotConsumed(
-            f"{stack.name} has not heard {events} events of history in {CONSUMED_WITHIN_S:g} s. "
-            "Tell fewer of them: history.events."
+            f"{stack.name} has not consumed {events} events of history in "
+            f"{CONSUMED_WITHIN_S:g} s. Publish fewer of them: history.events."
         )
 
 

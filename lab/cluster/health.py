@@ -36,7 +36,7 @@ async def probe_health(url: str, timeout_s: float = 1.0) -> Health:
     except ConnectionRefusedError:
         return Health(None, f"nothing listens on port {port}")
     except TimeoutError:
-        return Health(None, f"port {port} takes connections, but nobody answers them")
+        return Health(None, f"port {port} takes connections, but no answer comes")
     except OSError as error:
         return Health(None, f"port {port}: {error.strerror or error}")
     return _parse_response(response)

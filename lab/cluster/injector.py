@@ -45,14 +45,15 @@ class PublishedPoison:
 
 
 async def publish_poison(stack: Stack, fault: PoisonFault) -> PublishedPoison:
-    """Publish an event of that type whose data has only an `id`. Raises PoisonNotTold."""
+    """Publish an event of that type whose data has only an `id`. Raises
+    PoisonNotPublished."""
     subject = f"poison-{perf_counter():.6f}"
     data = {"id": subject}
     event = Envelope.create(fault.type, subject=subject, data=data, source=SOURCE)
     answer = await stack.call("POST", stack.urls[BUS], "/events", event.model_dump())
     if not answer.ok:
         raise PoisonNotPublished(
-            f"The poison could not be told to {stack.name}'s {BUS}: "
+            f"The poison could not be published to {stack.name}'s {BUS}: "
             f"{answer.error or answer.data or answer.status}. Is it up?"
         )
     sequences = (answer.data or {}).get("sequences") or [None]
@@ -100,7 +101,7 @@ class FaultFailed(LabCannotRun):
 
 @dataclass
 class Injection:
-    """A fault on a target of a stack. `acted` and `gone` (it is removed) are final after `end`."""
+    """A fault on a target of a stack. `acted` and `removed` are final after `end`."""
 
     stack: Stack
     fault: Fault
@@ -122,7 +123,9 @@ class Injection:
 
     @property
     def _owns_tree(self) -> bool:
-        return any(one.owns_tree for one in self.stack.programs if one.name == self._program)
+        return any(
+            program.owns_tree for program in self.stack.programs if program.name == self._program
+        )
 
     async def begin(self, seed: int = 0) -> None:
         """Put the fault on. Raises FaultFailed, PoisonNotTold, NotRunning, SignalFailed."""
@@ -160,7 +163,7 @@ class Injection:
                 raise FaultFailed(
                     f"{self.fault.kind} could not be put on {self._program}: "
                     f"{answer.error or answer.data}. Is it up? A process that is down or hangs has "
-                    "no door to put anything on."
+                    "no fault filter to reach."
                 )
 
     async def end(self) -> None:

@@ -141,7 +141,7 @@ class Supervisor:
         """The process ids of the program's living descendants. Raises NotRunning."""
         from lab.cluster.process_tree import descendants
 
-        return [one.pid for one in descendants(self._get_child(name).pid)]
+        return [process.pid for process in descendants(self._get_child(name).pid)]
 
     async def wait(self, name: str, timeout_s: float | None = None) -> int:
         """Wait for the end of a program; return its exit status.
@@ -178,7 +178,7 @@ class Supervisor:
         for child in known:
             child.stop_requested = True
         await self._signal_and_wait(
-            [one for one in known if not one.suspended], signal.SIGTERM, grace_s
+            [child for child in known if not child.suspended], signal.SIGTERM, grace_s
         )
         await self._signal_and_wait(known, signal.SIGKILL, grace_s)
 
@@ -237,7 +237,7 @@ class Supervisor:
             await asyncio.sleep(0.001)
         raise SignalFailed(
             f"{child.program.name} (pid {child.pid}) {'runs on' if suspended else 'stands still'}. "
-            "Did it end just now, or does a debugger or somebody else signal it?"
+            "Did it end just now, or does a debugger or another program signal it?"
         )
 
     async def _signal(self, child: ManagedProcess, number: int) -> None:

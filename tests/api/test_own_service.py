@@ -145,7 +145,7 @@ def test_faults_act_at_its_door_and_prove_it(bus: Blog, titles: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        ("poison", {"type": "PostCreated"}, "Nobody here can say what titles hears"),
+        ("poison", {"type": "PostCreated"}, "does not know what titles consumes"),
         ("new_version", {"version": 2}, "titles has no other version"),
         ("partition", {"from_": "query"}, "query never calls titles"),
         ("latncy", {}, "Did you mean 'latency'"),

@@ -78,7 +78,7 @@ def test_a_blog_without_its_bus_does_not_settle(blog_with: BlogWith) -> None:
         ('arrangement = "async-bus"\nbus = "kafka"', "one of log, course"),
         ('arrangement = "async-bus"\nbus = ["course"]', "one of log, course"),
         ('arrangement = "async-bus"\nbus = "course"\ndelivery = "twice"', "fire-and-forget"),
-        ('arrangement = "async-bus"\ndelivery = "uncaught"', 'it needs bus = "course"'),
+        ('arrangement = "async-bus"\ndelivery = "uncaught"', 'Add bus = "course"'),
         ('arrangement = "sync-chain"\nbus = "course"', "no switch 'bus'"),
         ('arrangement = "sync-chain"\nmay_end = ["event-bus"]', "may_end: no 'event-bus'"),
     ],
@@ -106,4 +106,4 @@ def test_only_an_unexpected_end_makes_the_run_invalid(tmp_path: Path) -> None:
     assert (of.ended, of.notes) == (["event-bus"], ["event-bus ended by itself. last words"])
     result = RunResult(scenario="mine", seed=1, started="now", variants=[of])
     (sentence,) = validity_problems(scenario, result, deaths)
-    assert sentence.startswith("async-bus.query ended")
+    assert sentence.startswith("async-bus.query exited")

@@ -167,8 +167,8 @@ def test_the_table_of_callers_is_what_handlers_do() -> None:
 @pytest.mark.parametrize(
     ("kind", "target", "options", "arrangement", "sentence"),
     [
-        ("drop", "query", {}, "sync-chain", "nobody hears any in sync-chain"),
-        ("drop", "posts", {}, "async-bus", "posts hears none. Take one of comments"),
+        ("drop", "query", {}, "sync-chain", "no service in sync-chain consumes any"),
+        ("drop", "posts", {}, "async-bus", "posts consumes none. Take one of comments"),
         (
             "poison",
             "posts",
@@ -176,7 +176,7 @@ def test_the_table_of_callers_is_what_handlers_do() -> None:
             "async-bus",
             "posts does not consume PostCreated",
         ),
-        ("poison", "event-bus", {"type": "PostCreated"}, "request-reply", "would hurt nobody"),
+        ("poison", "event-bus", {"type": "PostCreated"}, "request-reply", "would have no effect"),
         ("partition", "posts", {"from": "event-bus"}, "async-bus", "No events go from event-bus"),
         ("partition", "posts", {"from": "query"}, "monolith", "within a process"),
         ("partition", "posts", {"from": "query"}, "async-bus", "query never calls posts"),

@@ -171,7 +171,7 @@ def test_a_killed_process_refuses_and_a_suspended_one_hangs(
 
 
 def test_a_fault_on_a_dead_process_is_an_error(blog: RunningBlog) -> None:
-    with blog.broken("down", "posts"), pytest.raises(FaultFailed, match="no door"):
+    with blog.broken("down", "posts"), pytest.raises(FaultFailed, match="no fault filter"):
         blog.broken("error", "posts").__enter__()
 
 

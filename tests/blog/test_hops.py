@@ -153,9 +153,9 @@ def test_a_fault_on_hops_acts_on_each_of_them(tmp_path: Path) -> None:
     [
         ("hops", "sync-chain", "", "with depth = 1 it has"),
         ("hop-3", "async-bus", "depth = 2", "with depth = 3 it has"),
-        ("posts", "async-bus", 'depth = 2\nbus = "course"', "does not say who told it"),
+        ("posts", "async-bus", 'depth = 2\nbus = "course"', "does not name its publisher"),
         ("posts", "sync-chain", "depth = 9", "a whole number, 1 to 8"),
-        ("posts", "sync-chain", "web = true", "needs depth = 2"),
+        ("posts", "sync-chain", "web = true", "Add depth = 2"),
         ("posts", "async-bus", "width = 9", "has no switch 'width'"),
         ("posts", "monolith", "depth = 1", "has no switch 'depth'"),
     ],

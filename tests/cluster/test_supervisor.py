@@ -138,7 +138,7 @@ async def test_a_suspended_service_does_not_answer_until_resumed_or_restarted(
         assert psutil.Process(supervisor.pid("posts")).status() == psutil.STATUS_STOPPED
         silent = await probe_health(posts.health or "", timeout_s=0.1)
         assert silent.status is None
-        assert "nobody answers" in (silent.reason or "")
+        assert "no answer comes" in (silent.reason or "")
         await mend("posts")
         assert await health_status(posts) == 200
 

@@ -119,8 +119,8 @@ async def test_it_is_settled_when_the_log_has_told_everybody(
         await down.end()
         assert await stack.settle(PATIENCE_S)
         await until_the_feed_is(stack, {"told late": []})
-        told = await stack.log_bus_state()
-        assert {*told["subscribers"].values()} == {told["head"]} == {1}
+        state = await stack.log_bus_state()
+        assert {*state["subscribers"].values()} == {state["head"]} == {1}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -132,8 +132,8 @@ async def test_a_fixed_port_that_is_taken_is_named(host: str, tmp_path: Path) ->
     with closing(server):
         port = server.sockets[0].getsockname()[1]
         target = make_target(posts=service("posts") | {"port": port})
-        said = f"posts of mine is looked for on port {port}, and that is taken by"
-        with pytest.raises(LabCannotRun, match=said):
+        message = f"posts of mine is looked for on port {port}, and that is taken by"
+        with pytest.raises(LabCannotRun, match=message):
             ExternalStack("theirs", target, cast(Supervisor, None), tmp_path)
 
 
@@ -145,14 +145,14 @@ async def test_a_fixed_port_that_is_taken_is_named(host: str, tmp_path: Path) ->
         (False, "latency", "query", {"ms": 1}, None),
         (False, "partition", "query", {"from": "client"}, None),
         (False, "drop", "query", {}, "So drop can't act there."),
-        (False, "partition", "query", {"from": BUS}, "With `port_env` it could be moved"),
+        (False, "partition", "query", {"from": BUS}, "the lab can move it behind"),
         (False, "poison", "query", {"type": "PostCreated"}, "the lab's own events"),
         (False, "new_version", "query", {"version": 2}, "the lab's own events"),
         (True, "drop", "query", {}, None),
         (True, "partition", "query", {"from": BUS}, None),
         (True, "down", "hop-1", {}, "mine has no hop-1."),
-        (True, "drop", BUS, {}, "event-bus hears none"),
-        (True, "partition", "query", {"from": "posts"}, "nobody says who asks"),
+        (True, "drop", BUS, {}, "event-bus consumes none"),
+        (True, "partition", "query", {"from": "posts"}, "do not name their caller"),
     ],
 )
 def test_what_can_be_done_with_a_sidecar_before_it(

@@ -66,7 +66,7 @@ class Poster:
                     raise BusUnavailable(f"{url} answered {response.status} to {event.type}.")
         except (aiohttp.ClientError, OSError) as error:
             raise BusUnavailable(
-                f"{url} can't be told of {event.type}: {_describe(error)}"
+                f"{event.type} can't be delivered to {url}: {_describe(error)}"
             ) from None
 
     async def close(self) -> None:

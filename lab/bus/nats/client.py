@@ -63,7 +63,7 @@ async def check_position(stream: JetStreamContext, name: str, after: int, cursor
     if after > state.last_seq or (message and abs(stored - int(cursor)) > _ROUNDING_US):
         raise LogTruncated(
             f"The stream ends at {state.last_seq}, and event {after} was never in it as it was "
-            "heard: a tail is lost.",
+            "read: a tail is lost.",
             first - 1,
         )
     if after + 1 < first:
@@ -248,7 +248,7 @@ class NatsBus:
             mem_storage=True,
             num_replicas=1,
         )
-        with as_unavailable("The bus can't be heard"):
+        with as_unavailable("The bus's stream can't be read"):
             subscription = await connection.client.subscribe(inbox, cb=enqueue)
             await connection.stream.add_consumer(self._name, consumer)
         return subscription

@@ -86,8 +86,8 @@ class NatsGateway:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.bus.nats.gateway",
-        description="A stream for the blog on a NATS cluster that exists, and a door to it.",
-        epilog=f"A login stands in the environment: {LOGIN_VARIABLE}=USER:PASSWORD",
+        description="A stream for the blog on an existing NATS cluster, with an HTTP interface.",
+        epilog=f"A login is read from the environment: {LOGIN_VARIABLE}=USER:PASSWORD",
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])
     add = parser.add_argument

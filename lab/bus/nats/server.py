@@ -140,7 +140,7 @@ def _set_parent_death_signal() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.bus.nats.server",
-        description="The event bus, engine nats: a nats-server with JetStream, and a door to it.",
+        description="The event bus, engine nats: nats-server with JetStream and HTTP interface.",
         epilog="Services find it by its folder: --bus nats:///PATH/OF/DATA/nats",
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])

@@ -17,7 +17,7 @@ from lab.sync_chain.ask.http import Transport
 
 
 class Fallback:
-    """Returns a substitute when a request fails. `instead`: substitutes by name of the callee.
+    """Returns a substitute when a request fails. `substitutes`: by name of the callee.
 
     Re-raises DependencyFailed when the callee has no substitute.
     """

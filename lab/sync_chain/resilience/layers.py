@@ -37,12 +37,12 @@ class ResilienceOptions:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         """Add one option for each mitigation; each is off by default."""
         add = parser.add_argument
-        add("--retries", type=int, default=0, help="ask again so often when it failed (0)")
+        add("--retries", type=int, default=0, help="retries of a failed request (0)")
         add(
             "--backoff",
             choices=("none", "exponential", "jitter"),
             default="none",
-            help="how to wait before asking again (none)",
+            help="how to wait before a retry (none)",
         )
         add(
             "--retry-budget",
@@ -50,12 +50,21 @@ class ResilienceOptions:
             nargs="?",
             const=0.1,
             metavar="SHARE",
-            help="retries may be this share of all questions, 0.1 if not said (all)",
+            help="largest share of retries in all requests; 0.1 without SHARE (no limit)",
         )
-        add("--breaker", action="store_true", help="leave alone for 1 s who failed 5 times")
-        add("--bulkhead", action="store_true", help="half the workers at most for one dependency")
-        add("--hedge", type=float, metavar="MS", help="ask a second time after so long (never)")
-        add("--fallback", action="store_true", help="go on with less when nobody answers")
+        add(
+            "--breaker",
+            action="store_true",
+            help="after 5 failures send a service no requests for 1 s",
+        )
+        add("--bulkhead", action="store_true", help="at most half the workers for one dependency")
+        add(
+            "--hedge",
+            type=float,
+            metavar="MS",
+            help="send a second request after this time (never)",
+        )
+        add("--fallback", action="store_true", help="answer with less when a request fails")
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> "ResilienceOptions":
@@ -79,7 +88,7 @@ def wrap(
 ) -> Transport:
     """Wrap the transport in the mitigations that are on, from the inside out.
 
-    `workers`: number of workers of the service; `instead`: fallback values by name of the callee.
+    `workers`: number of workers of the service; `fallbacks`: fallback values by name of the callee.
     """
     # Imports are local: a service does not load the library of a mitigation that is off.
     wrapped = transport
