@@ -113,7 +113,7 @@ def _remove_empty_logs(folder: Path) -> None:
 
 
 def _log_echo(broadcast: Broadcast) -> Echo:
-    """A `say` that writes to the log of the console, which now fills the terminal."""
+    """An `echo` that writes to the log of the console, which now fills the terminal."""
     return lambda text: broadcast.log_action(text, "reset")
 
 

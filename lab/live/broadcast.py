@@ -129,7 +129,8 @@ def encode(value: Any) -> bytes:
 class Broadcast:
     """The state that the screens show, and the subscribers that get its changes.
 
-    `stage`: what is fixed between two starts (panes, choices of a reset); `now`: what may change.
+    `fixed_state`: what is fixed between two starts (panes, choices of a reset); `current_state`:
+    what may change.
     """
 
     def __init__(self) -> None:

@@ -75,7 +75,7 @@ class Screen:
 
 
 def render_screen(screen: Screen, key_help: Sequence[tuple[str, str]]) -> RenderableType:
-    """Draw the whole screen. `keys`: each key with what it does, for the help."""
+    """Draw the whole screen. `key_help`: each key with what it does."""
     ticks = screen.visible_ticks
     panes = Table.grid(expand=True, padding=(0, 1))
     for _ in screen.panes:

@@ -11,8 +11,8 @@ from tests.support.live_world import ConsoleProcess, run_console_process
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as one:
-        yield one
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,8 @@ def typed_console(
     """`lab live` with the `OPTIONS` of the test's file."""
     with run_console_process(
         tmp_path_factory.mktemp("live"), "--rate", "5", *request.module.OPTIONS
-    ) as one:
-        yield one
+    ) as console:
+        yield console
 
 
 @pytest.fixture(scope="module")

@@ -32,39 +32,40 @@ def run_refused(*words: str) -> tuple[int, str]:
 
 
 def test_two_consoles_run_side_by_side_and_leave_nothing(tmp_path: Path) -> None:
-    with run_console_process(tmp_path) as one, run_console_process(tmp_path) as other:
-        for asked in (one, other):
-            asked.log_in(asked.token)
-        assert one.port != other.port
-        assert one.cookie.partition("=")[0] != other.cookie.partition("=")[0]
-        both = {"Cookie": f"{one.cookie}; {other.cookie}"}
-        for asked in (one, other):
-            assert asked.request("GET", "/api/blog?half=async-bus", None, both)[0] == 200
-            assert len(asked.tree) >= 11
-            for process in asked.tree:
-                assert asked.token not in " ".join(process.cmdline())
-                assert asked.token not in str(process.environ())
+    with run_console_process(tmp_path) as first, run_console_process(tmp_path) as second:
+        for console in (first, second):
+            console.log_in(console.token)
+        assert first.port != second.port
+        assert first.cookie.partition("=")[0] != second.cookie.partition("=")[0]
+        both = {"Cookie": f"{first.cookie}; {second.cookie}"}
+        for console in (first, second):
+            assert console.request("GET", "/api/blog?half=async-bus", None, both)[0] == 200
+            assert len(console.tree) >= 11
+            for process in console.tree:
+                assert console.token not in " ".join(process.cmdline())
+                assert console.token not in str(process.environ())
         assert (
-            one.request("GET", "/api/blog?half=async-bus", None, {"Cookie": other.cookie})[0] == 403
+            first.request("GET", "/api/blog?half=async-bus", None, {"Cookie": second.cookie})[0]
+            == 403
         )
         labs = find_running_labs()
         assert len(labs) == 2
-        assert other.end(signal.SIGKILL) == -signal.SIGKILL
-        assert [lab.pid for lab in find_running_labs()] == [one.process.pid]
+        assert second.end(signal.SIGKILL) == -signal.SIGKILL
+        assert [lab.pid for lab in find_running_labs()] == [first.process.pid]
         killed = set(tmp_path.glob("runs/*"))
-        assert one.end(signal.SIGINT) == 128 + signal.SIGINT
+        assert first.end(signal.SIGINT) == 128 + signal.SIGINT
         assert find_running_labs() == []
         assert len(killed - set(tmp_path.glob("runs/*"))) == 1  # a killed one cannot clean up
-        assert_ended(*one.tree, *other.tree)
+        assert_ended(*first.tree, *second.tree)
         assert_free(*(url for lab in labs for urls in lab.stacks.values() for url in urls.values()))
-        assert_free(*(f"http://127.0.0.1:{asked.port}" for asked in (one, other)))
+        assert_free(*(f"http://127.0.0.1:{console.port}" for console in (first, second)))
 
 
 def test_a_taken_port_is_named_and_nothing_starts() -> None:
     with reserve() as taken:
-        status, said = run_refused("--port", str(taken.port))
+        status, output = run_refused("--port", str(taken.port))
     assert status == 3
-    assert f"Port {taken.port} is taken" in said
+    assert f"Port {taken.port} is taken" in output
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,6 @@ def test_a_taken_port_is_named_and_nothing_starts() -> None:
     ],
 )
 def test_a_senseless_command_line_is_answered_in_a_sentence(words: list[str], says: str) -> None:
-    status, said = run_refused(*words)
+    status, output = run_refused(*words)
     assert status == 2
-    assert says in said
+    assert says in output

@@ -118,9 +118,9 @@ def test_a_large_file_is_emptied_under_its_writer(
 def test_every_arrangement_can_be_drawn(name: str) -> None:
     half = make_panes([name, name], None)[1]
     assert half.name == f"{name}-2"
-    told = half.to_json()
-    assert {end for edge in told["edges"] for end in edge} <= set(told["nodes"])
-    assert all(one in told["nodes"] for one in ("posts", "comments", "moderation", "query"))
+    pane_json = half.to_json()
+    assert {end for edge in pane_json["edges"] for end in edge} <= set(pane_json["nodes"])
+    assert all(node in pane_json["nodes"] for node in ("posts", "comments", "moderation", "query"))
 
 
 def test_hops_are_drawn_between_query_and_comments() -> None:
@@ -160,8 +160,8 @@ DOWN = {"reads": 0.0, "down": ("comments",)}
 def test_what_is_measured_decides_what_is_said(
     ask: dict[str, Any], tell: dict[str, Any], rule: str, claim: str | None
 ) -> None:
-    one, other = replace(WELL, **ask), replace(TELLS, **tell)
-    for pair in ((one, other), (other, one)):
+    first, second = replace(WELL, **ask), replace(TELLS, **tell)
+    for pair in ((first, second), (second, first)):
         seen = first_matching_rule(*pair)
         assert seen is not None
         assert (seen[0].name, seen[2]) == (rule, claim)
@@ -193,8 +193,8 @@ def test_with_many_requests_the_last_half_second_counts() -> None:
 
 async def test_the_same_sentence_is_rarely_said_again() -> None:
     show = Broadcast()
-    said: list[Any] = []
-    show.set_state = lambda name, value: said.append(value)  # type: ignore[method-assign]
+    comments: list[Any] = []
+    show.set_state = lambda name, value: comments.append(value)  # type: ignore[method-assign]
     seer = Commentator(TWIN_PANES, show)
     for number in range(200):
         ms = {"p50": 4.0 + number, "max": 9.0}
@@ -202,24 +202,24 @@ async def test_the_same_sentence_is_rarely_said_again() -> None:
             half.name: pane_tick(read_ms={**ms, "p50": 4 + number / 10}) for half in TWIN_PANES
         }
         seer.add_tick({"t": number / 10, "halves": halves})
-    assert {one["rule"] for one in said} == {"calm"}
-    assert 2 < len(said) < 8
+    assert {comment["rule"] for comment in comments} == {"calm"}
+    assert 2 < len(comments) < 8
 
 
 # ── Scripts
 
 
-@pytest.mark.parametrize("scenario", builtin_scenarios(), ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", builtin_scenarios(), ids=lambda scenario: scenario.name)
 def test_every_built_in_scenario_can_be_a_script(scenario: Any) -> None:
     steps = build_steps(scenario)
     chosen = panes_of(scenario)
     assert 1 <= len(chosen) <= 2
     assert steps[0].text
     done = [action for step in steps for action in step.actions]
-    broken = [(one.fault, one.pane) for one in done if one.operation == "break"]
-    mended = [(one.fault, one.pane) for one in done if one.operation == "mend"]
+    broken = [(action.fault, action.pane) for action in done if action.operation == "break"]
+    mended = [(action.fault, action.pane) for action in done if action.operation == "mend"]
     assert sorted(map(str, broken)) == sorted(map(str, mended))
-    assert all(one.pane in (None, *(half.name for half in chosen)) for one in done)
+    assert all(action.pane in (None, *(half.name for half in chosen)) for action in done)
     assert isinstance(unsupported_parts(scenario), list)
 
 

@@ -17,7 +17,7 @@ from tests.support.live_world import ConsoleClient, ConsoleServer, console_route
 
 ALL = console_routes(Broadcast(), Credentials.for_port(0))
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD")
-EACH = pytest.mark.parametrize("door", ALL, ids=lambda one: f"{one.method} {one.path}")
+EACH = pytest.mark.parametrize("route", ALL, ids=lambda route: f"{route.method} {route.path}")
 
 # HTTP/1.1 without `Host` is rejected as malformed: also good.
 HOSTS = ("x", "evil.example", "127.0.0.1", "127.0.0.1:1", "[::1]:80")
@@ -30,27 +30,28 @@ BODIES = (b"", b"[]", b"\xff", b'{"pid": 1}', b"[" * 5_000, b"x" * 70_000)
 WrongRequest = tuple[tuple[int, ...], dict[str, str], Any]
 
 
-def path_of(access_route: AccessRoute) -> str:
-    return access_route.path.replace("{name}", "main.js")
+def path_of(route: AccessRoute) -> str:
+    return route.path.replace("{name}", "main.js")
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[ConsoleServer]:
-    one = ConsoleServer()
-    yield one
-    one.close()
+    server = ConsoleServer()
+    yield server
+    server.close()
 
 
-def wrong_requests(access_route: AccessRoute, credentials: Credentials) -> Iterator[WrongRequest]:
+def wrong_requests(route: AccessRoute, credentials: Credentials) -> Iterator[WrongRequest]:
     """Yields the statuses that are allowed as answer, the wrong headers, the body."""
     yield from (((400, 421), {"Host": host}, {}) for host in HOSTS)
     yield from (((403,), {"Origin": origin}, {}) for origin in ORIGINS)
-    if not access_route.open:
+    if not route.open:
         cookies = (
-            one.format(name=credentials.cookie_name, token=credentials.token) for one in COOKIES
+            cookie.format(name=credentials.cookie_name, token=credentials.token)
+            for cookie in COOKIES
         )
         yield from (((403,), {"Cookie": cookie}, {}) for cookie in cookies)
-    if access_route.mutates:
+    if route.mutates:
         yield from (((403,), {"Lab-Page": value}, {}) for value in ("", "0", "true"))
         yield from (((415,), {"Content-Type": kind}, {}) for kind in CONTENT_TYPES)
         yield from (((400, 413), {}, body) for body in BODIES)
@@ -65,21 +66,21 @@ def assert_safe(headers: dict[str, str]) -> None:
 
 @EACH
 def test_a_wrong_request_is_refused_at_every_route(
-    served: ConsoleServer, door: AccessRoute
+    served: ConsoleServer, route: AccessRoute
 ) -> None:
-    for statuses, headers, body in wrong_requests(door, served.credentials):
-        status, told, _ = served.request(door.method, path_of(door), body, headers)
+    for statuses, headers, body in wrong_requests(route, served.credentials):
+        status, response_headers, _ = served.request(route.method, path_of(route), body, headers)
         assert status in statuses, (headers, body)
-        assert told["content-type"].startswith("application/problem+json")
-        assert_safe(told)
+        assert response_headers["content-type"].startswith("application/problem+json")
+        assert_safe(response_headers)
 
 
 @EACH
-def test_a_route_answers_one_method_only(served: ConsoleServer, door: AccessRoute) -> None:
+def test_a_route_answers_one_method_only(served: ConsoleServer, route: AccessRoute) -> None:
     for method in METHODS:
-        status, told, _ = served.request(method, path_of(door), {})
-        assert (status == 405) == (method != door.method), method
-        assert_safe(told)
+        status, response_headers, _ = served.request(method, path_of(route), {})
+        assert (status == 405) == (method != route.method), method
+        assert_safe(response_headers)
 
 
 def test_the_token_buys_a_cookie_that_no_script_reads(served: ConsoleServer) -> None:
@@ -103,9 +104,17 @@ def test_a_wrong_token_buys_nothing(served: ConsoleServer, token: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/static/../server.py", "/static/..%2fserver.py", "/static/%2e%2e/server.py"),
-        *("/static//etc/passwd", "/static/", "/static/.", "/static/nothing.js", "/server.py"),
-        *("/static/main.js/", "/static/main.js%00", "/static/%ff"),
+        "/static/../server.py",
+        "/static/..%2fserver.py",
+        "/static/%2e%2e/server.py",
+        "/static//etc/passwd",
+        "/static/",
+        "/static/.",
+        "/static/nothing.js",
+        "/server.py",
+        "/static/main.js/",
+        "/static/main.js%00",
+        "/static/%ff",
     ],
 )
 def test_nothing_outside_the_pages_own_folder_is_served(served: ConsoleServer, path: str) -> None:
@@ -114,25 +123,25 @@ def test_nothing_outside_the_pages_own_folder_is_served(served: ConsoleServer, p
 
 
 def test_without_a_script_there_is_no_next_step(served: ConsoleServer) -> None:
-    status, _, told = served.request("POST", "/api/step", {})
+    status, _, body = served.request("POST", "/api/step", {})
     assert status == 400
-    assert b"--script FILE" in told
+    assert b"--script FILE" in body
 
 
 @EACH
-def test_watchers_find_only_what_is_shared(served: ConsoleServer, door: AccessRoute) -> None:
-    def asked(asker: ConsoleClient, **headers: str) -> int:
-        return asker.request(door.method, path_of(door), None, headers)[0]
+def test_watchers_find_only_what_is_shared(served: ConsoleServer, route: AccessRoute) -> None:
+    def status_of(client: ConsoleClient, **headers: str) -> int:
+        return client.request(route.method, path_of(route), None, headers)[0]
 
-    if not door.shared:
-        assert asked(served.shared, Cookie=served.cookie) == 404
+    if not route.shared:
+        assert status_of(served.shared, Cookie=served.cookie) == 404
         return
-    assert not door.mutates
+    assert not route.mutates
     # /api/blog needs a pane, and none is given here.
-    assert asked(served.shared) == (400 if door.path == "/api/blog" else 200)
-    assert asked(served.shared, Host="evil.example") == 421
-    assert asked(served.shared, Host="127.0.0.1") == 421
-    assert asked(served.shared, Origin="null") == 403
+    assert status_of(served.shared) == (400 if route.path == "/api/blog" else 200)
+    assert status_of(served.shared, Host="evil.example") == 421
+    assert status_of(served.shared, Host="127.0.0.1") == 421
+    assert status_of(served.shared, Origin="null") == 403
 
 
 def test_watchers_may_use_each_of_the_machines_addresses(served: ConsoleServer) -> None:

@@ -33,8 +33,8 @@ NUMBERS = count(10)
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleThread]:
-    with run_console(tmp_path_factory.mktemp("live"), share_port=0, script=SCRIPT) as one:
-        yield one
+    with run_console(tmp_path_factory.mktemp("live"), share_port=0, script=SCRIPT) as console:
+        yield console
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def count_sent(half: Any) -> int:
 
 
 def stop_load_and_wait(
-    live: ConsoleThread, screen: EventStream, on_tick: Callable[[Any], object] = lambda told: None
+    live: ConsoleThread, screen: EventStream, on_tick: Callable[[Any], object] = lambda panes: None
 ) -> None:
     """Stop the load, and wait until no request is in flight; `look` gets each tick until then."""
     # Ticks contain the load only when it changes, so this one must differ from all before.
@@ -90,9 +90,9 @@ def test_a_screen_first_gets_what_to_draw_and_the_past(
         history = late.until("hello")["history"]
         tick = late.until("tick")
     assert history
-    times = [one["t"] for one in [*history, tick]]
+    times = [past_tick["t"] for past_tick in [*history, tick]]
     assert times == sorted(times)
-    assert all(half["hops"] == [] for one in history for half in one["halves"].values())
+    assert all(half["hops"] == [] for past_tick in history for half in past_tick["halves"].values())
 
 
 def test_requests_and_events_are_drawn_along_the_edges(screen: EventStream) -> None:
@@ -102,8 +102,8 @@ def test_requests_and_events_are_drawn_along_the_edges(screen: EventStream) -> N
     }
     drawn: dict[str, set[tuple[str, ...]]] = {CHAIN: set(), BUS: set()}
 
-    def all_are_there(told: Any) -> bool:
-        for name, half in told.items():
+    def all_are_there(panes: Any) -> bool:
+        for name, half in panes.items():
             drawn[name] |= {tuple(hop[:3]) for hop in half["hops"]}
             assert len(half["hops"]) <= 30
         return all(wanted[name] <= drawn[name] for name in wanted)
@@ -127,7 +127,7 @@ def test_killing_comments_breaks_only_the_reads_of_the_chain(
         if name == "done":
             facts.add(data["kind"])
         if name == "faults":
-            on = [(one["half"], one["target"], one["kind"]) for one in data]
+            on = [(fault["half"], fault["target"], fault["kind"]) for fault in data]
             assert on == [(CHAIN, "comments", "down"), (BUS, "comments", "down")]
             facts.add("on")
         if name == "seen" and data["claim"] == "one-down":
@@ -160,13 +160,13 @@ def test_a_hanging_service_fills_the_workers_of_its_callers(
 
     seen: set[str] = set()
 
-    def all_is_seen(told: Any) -> bool:
-        query = told[CHAIN]["nodes"]["query"]
+    def all_is_seen(panes: Any) -> bool:
+        query = panes[CHAIN]["nodes"]["query"]
         if query["queue"] > 0 and query["busy"] == query["workers"] == 8:
             seen.add("full")
-        if told[CHAIN]["nodes"]["comments"]["up"] == "hangs":
+        if panes[CHAIN]["nodes"]["comments"]["up"] == "hangs":
             seen.add("hangs")
-        if told[BUS]["nodes"]["comments"]["up"] is True and told[BUS]["reads"]["ok"]:
+        if panes[BUS]["nodes"]["comments"]["up"] is True and panes[BUS]["reads"]["ok"]:
             seen.add("works")
         return seen == {"full", "hangs", "works"}
 
@@ -182,16 +182,16 @@ def test_a_downed_bus_fills_outboxes_and_ages_the_feed(
 ) -> None:
     live.post("/api/fault", kind="down", target="event-bus")
     screen.tick(
-        lambda told: (
-            told[BUS]["nodes"]["comments"]["untold"] > 3
-            and told[BUS]["feed_age_ms"] > 0
-            and told[BUS]["unseen"] > 0
+        lambda panes: (
+            panes[BUS]["nodes"]["comments"]["untold"] > 3
+            and panes[BUS]["feed_age_ms"] > 0
+            and panes[BUS]["unseen"] > 0
         )
     )
     live.post("/api/heal")
     stop_load_and_wait(live, screen)
     screen.tick(
-        lambda told: not told[BUS]["nodes"]["comments"]["untold"] and not told[BUS]["unseen"]
+        lambda panes: not panes[BUS]["nodes"]["comments"]["untold"] and not panes[BUS]["unseen"]
     )
 
 
@@ -211,9 +211,9 @@ def test_another_mix_holds_from_then_on(live: ConsoleThread, screen: EventStream
     screen.until("tick", lambda tick: tick.get("load") == wanted)
     reads_in_a_row = 0
 
-    def only_reads_come(told: Any) -> bool:
+    def only_reads_come(panes: Any) -> bool:
         nonlocal reads_in_a_row
-        chain = told[CHAIN]
+        chain = panes[CHAIN]
         reads_in_a_row = 0 if chain["writes"]["sent"] else reads_in_a_row + chain["reads"]["sent"]
         return reads_in_a_row > 40
 
@@ -226,9 +226,9 @@ def test_both_halves_get_the_same_number_of_requests(
     stop_load_and_wait(live, screen)
     counts = {CHAIN: 0, BUS: 0}
 
-    def add(told: Any) -> bool:
+    def add(panes: Any) -> bool:
         for name in counts:
-            counts[name] += count_sent(told[name])
+            counts[name] += count_sent(panes[name])
         return min(counts.values()) > 40
 
     live.post("/api/load", rate=40)
@@ -264,7 +264,7 @@ def test_a_script_advances_step_by_step(live: ConsoleThread, screen: EventStream
         assert screen.until("script", lambda script: script["at"])["at"] == at
         if step["does"].startswith("down"):
             target = step["does"].rpartition(": ")[2]
-            screen.tick(lambda told, t=target: told[BUS]["nodes"][t]["up"] is False)
+            screen.tick(lambda panes, t=target: panes[BUS]["nodes"][t]["up"] is False)
     assert live.request("POST", "/api/step", {})[0] == 409
 
 
@@ -322,10 +322,10 @@ def test_a_post_and_a_comment_reach_both_feeds(live: ConsoleThread, screen: Even
 def test_a_senseless_wish_is_refused_in_a_sentence(
     console: ConsoleThread, path: str, body: dict[str, Any]
 ) -> None:
-    status, headers, told = console.request("POST", path, body)
+    status, headers, response_body = console.request("POST", path, body)
     assert status == 400
     assert headers["content-type"] == "application/problem+json"
-    assert json.loads(told)["detail"]
+    assert json.loads(response_body)["detail"]
 
 
 def test_watchers_see_the_same_and_change_nothing(live: ConsoleThread) -> None:
@@ -345,14 +345,14 @@ def test_a_process_that_ends_unasked_is_shown_and_healed(
     (lab,) = find_running_labs()
     port = int(lab.stacks[BUS]["moderation"].rpartition(":")[2])
     (process,) = [
-        one
-        for one in psutil.Process().children(recursive=True)
-        for of in one.net_connections("tcp")
-        if of.laddr.port == port and of.status == psutil.CONN_LISTEN
+        child
+        for child in psutil.Process().children(recursive=True)
+        for connection in child.net_connections("tcp")
+        if connection.laddr.port == port and connection.status == psutil.CONN_LISTEN
     ]
     process.kill()
     exited = screen.until("done")
     assert (exited["kind"], exited["half"]) == ("exit", BUS)
-    screen.tick(lambda told: told[BUS]["nodes"]["moderation"]["up"] is False)
+    screen.tick(lambda panes: panes[BUS]["nodes"]["moderation"]["up"] is False)
     live.post("/api/heal", target="moderation")
-    screen.tick(lambda told: told[BUS]["nodes"]["moderation"]["up"] is True)
+    screen.tick(lambda panes: panes[BUS]["nodes"]["moderation"]["up"] is True)

@@ -174,10 +174,10 @@ async def test_pausing_stops_the_screen_and_nothing_else(keys: KeyBindings) -> N
     screen.ticks.append(tick(1.0))
     await keys.press(" ")
     screen.ticks.append(tick(2.0))
-    assert [one["t"] for one in screen.visible_ticks] == [1.0]
+    assert [tick["t"] for tick in screen.visible_ticks] == [1.0]
     assert "PAUSED" in render_text(screen)
     await keys.press(".")
-    assert [one["t"] for one in screen.visible_ticks] == [1.0, 2.0]
+    assert [tick["t"] for tick in screen.visible_ticks] == [1.0, 2.0]
 
 
 async def test_the_last_minute_is_replayed_at_its_original_pace(keys: KeyBindings) -> None:
@@ -185,9 +185,9 @@ async def test_the_last_minute_is_replayed_at_its_original_pace(keys: KeyBinding
     for number in range(5):
         screen.ticks.append(tick(float(number)))
     await keys.press("b")
-    assert [one["t"] for one in screen.visible_ticks] == [0.0]
+    assert [tick["t"] for tick in screen.visible_ticks] == [0.0]
     screen.ticks.append(tick(5.0))
-    assert [one["t"] for one in screen.visible_ticks] == [0.0, 1.0]
+    assert [tick["t"] for tick in screen.visible_ticks] == [0.0, 1.0]
     assert "REPLAY" in render_text(screen)
     await keys.press("b")
     assert screen.visible_ticks[-1]["t"] == 5.0
@@ -201,7 +201,7 @@ def test_it_shows_the_same_events_as_every_screen() -> None:
     data += encode_event("done", b'{"t":1.5,"half":"left","says":"killed"}') + encode_event(
         "faults", b"[]"
     )
-    for name, told in parse_events(data):
-        apply_event(screen, name, told)
+    for name, event in parse_events(data):
+        apply_event(screen, name, event)
     assert len(screen.ticks) == 1
     assert screen.log[-1].split() == ["1.5", "s", "left", "killed"]

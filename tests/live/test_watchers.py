@@ -17,9 +17,9 @@ LARGE = b'{"t":1,"x":"' + b"x" * 200_000 + b'"}'
 
 @pytest.fixture
 def served() -> Iterator[ConsoleServer]:
-    one = ConsoleServer()
-    yield one
-    one.close()
+    server = ConsoleServer()
+    yield server
+    server.close()
 
 
 class FakeStreamResponse:

@@ -112,7 +112,11 @@ async def test_an_incomplete_request_is_cut_off(monkeypatch: pytest.MonkeyPatch,
 async def test_it_listens_on_the_loopback_until_it_is_closed() -> None:
     def listens() -> list[str]:
         connections = psutil.Process().net_connections("tcp")
-        return [one.laddr.ip for one in connections if one.laddr.port == port and not one.raddr]
+        return [
+            connection.laddr.ip
+            for connection in connections
+            if connection.laddr.port == port and not connection.raddr
+        ]
 
     async with control_server(FaultController([])) as address:
         port = urlsplit(address.url).port

@@ -60,7 +60,7 @@ def json_array_answer(*types: str) -> Answer:
     return (
         200,
         "application/json",
-        json.dumps([{"type": one, "data": {}} for one in types]).encode(),
+        json.dumps([{"type": kind, "data": {}} for kind in types]).encode(),
     )
 
 

@@ -162,8 +162,8 @@ def test_a_senseless_order_is_answered_with_a_sensible_one(
 def test_a_service_that_ends_unasked_is_named_and_restarted(blogs: Up) -> None:
     control_client.inject_fault(blogs.lab, "error", "moderation", stack="sync-chain")
     blogs.process_of("sync-chain", "moderation").kill()
-    said = blogs.lines_until("starts it again")
-    assert "! sync-chain moderation was ended by signal 9, without being stopped." in said
+    lines = blogs.lines_until("starts it again")
+    assert "! sync-chain moderation was ended by signal 9, without being stopped." in lines
     with pytest.raises(ControlError, match="has ended by itself") as caught:
         control_client.inject_fault(blogs.lab, "down", "moderation")
     assert caught.value.exit_code == 3
@@ -232,13 +232,13 @@ def test_without_its_fork_server_the_lab_ends_and_says_why(tmp_path: Path) -> No
 
 
 async def test_a_taken_port_is_named_and_nothing_starts(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     before = psutil.Process().children()
     with reserve() as taken:
         ports = {"async-bus": {"query": taken.port}}
         with pytest.raises(PortTaken, match=str(taken.port)):
-            await run_up("both", tmp_path, said.append, ports=ports)
-    assert said == []
+            await run_up("both", tmp_path, lines.append, ports=ports)
+    assert lines == []
     assert psutil.Process().children() == before
 
 

@@ -87,11 +87,15 @@ def test_only_a_service_with_work_needs_time_for_each_request(
         for _ in range(3):
             blog.get("comments", "/comments", post_ids="p")
         assert perf_counter() - begun >= 0.09
-        told = {
-            part: " ".join(one.argv)
-            for part, one in zip(blog.stack.arrangement.processes, blog.stack.programs, strict=True)
+        arguments = {
+            process: " ".join(program.argv)
+            for process, program in zip(
+                blog.stack.arrangement.processes, blog.stack.programs, strict=True
+            )
         }
-        assert [part for part, argv in told.items() if "--work-ms" in argv] == ["comments"]
+        assert [process for process, argv in arguments.items() if "--work-ms" in argv] == [
+            "comments"
+        ]
 
 
 def test_a_chain_is_settled_when_no_request_is_under_way(chain_blog: RunningBlog) -> None:
@@ -146,7 +150,9 @@ def test_a_hop_gets_the_work_set_for_it(tmp_path: Path) -> None:
     arrangement = with_engine(ARRANGEMENTS["sync-chain"], options)
     ports = dict.fromkeys(arrangement.processes, 1)
     started = build_programs("v", arrangement, options, ports, tmp_path, "token")
-    assert [one.name for one in started if "--work-ms 7" in " ".join(one.argv)] == ["v.hop-2"]
+    assert [program.name for program in started if "--work-ms 7" in " ".join(program.argv)] == [
+        "v.hop-2"
+    ]
 
 
 def test_the_schema_knows_work_by_service() -> None:

@@ -134,16 +134,16 @@ def test_a_post_and_a_comment_sent_twice_are_there_once(keyed: RunningBlog) -> N
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.content == second.content
     keyed.settle()
-    one, other = (
+    first, second = (
         keyed.comment(first.json()["id"], "Twice?", headers={HEADER: '"b"'}) for _ in range(2)
     )
-    assert (one.status_code, other.status_code) == (201, 201)
-    assert one.content == other.content
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.content == second.content
     keyed.settle()
     entries = [entry for entry in keyed.all_of("query", "/feed") if entry["title"] == "Hello"]
     assert [len(entry["comments"]) for entry in entries] == [1]
     verdicts = keyed.get("moderation", "/verdicts", limit=100)
-    assert [one["content"] for one in verdicts].count("Twice?") == 1
+    assert [verdict["content"] for verdict in verdicts].count("Twice?") == 1
 
 
 def test_a_refusal_is_not_kept_under_the_key(keyed: RunningBlog) -> None:

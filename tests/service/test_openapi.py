@@ -79,8 +79,8 @@ def payload(document: dict[str, Any], event: str) -> Any:
 
 
 def envelope(event: str) -> dict[str, Any]:
-    told = Envelope.around(EVENTS_TOLD[event], source="/tests", traceparent="00-a-b-01")
-    return told.model_dump(mode="json")
+    wrapped = Envelope.around(EVENTS_TOLD[event], source="/tests", traceparent="00-a-b-01")
+    return wrapped.model_dump(mode="json")
 
 
 # ── Answers of services
@@ -98,7 +98,7 @@ def test_a_service_shows_a_valid_document_of_its_routes(blog: RunningBlog) -> No
 
 
 def test_the_monolith_shows_the_routes_of_all_services(blogs: dict[str, RunningBlog]) -> None:
-    everything = {one for name in SERVICES for one in public(routes_of("sync-chain", name))}
+    everything = {route for name in SERVICES for route in public(routes_of("sync-chain", name))}
     assert operations(blogs["monolith"].get("posts", "/openapi.json")) == everything
 
 
@@ -142,21 +142,21 @@ def test_the_bus_document_has_all_events_and_valid_references() -> None:
 def test_the_document_takes_a_real_event_and_no_other(event: str) -> None:
     validator = payload(asyncapi(HOST), event)
     validator.check_schema(validator.schema)
-    told = envelope(event)
-    validator.validate(told)
-    validator.validate(told | {"partitionkey": "an extension of others"})
+    event_json = envelope(event)
+    validator.validate(event_json)
+    validator.validate(event_json | {"partitionkey": "an extension of others"})
     other = next(name for name in EVENTS_TOLD if name != event)
     with pytest.raises(jsonschema.ValidationError, match="was expected"):
-        validator.validate(told | {"type": other})
+        validator.validate(event_json | {"type": other})
     for field in ("id", "source", "type", "time", "subject", "data"):
         with pytest.raises(jsonschema.ValidationError, match=f"'{field}' is a required property"):
-            validator.validate({name: value for name, value in told.items() if name != field})
+            validator.validate({name: value for name, value in event_json.items() if name != field})
     required = {name for name, of in EVENTS[event].model_fields.items() if of.is_required()}
     assert required >= {"id"}
     for field in required:
-        data = {name: value for name, value in told["data"].items() if name != field}
+        data = {name: value for name, value in event_json["data"].items() if name != field}
         with pytest.raises(jsonschema.ValidationError, match=f"'{field}' is a required property"):
-            validator.validate(told | {"data": data})
+            validator.validate(event_json | {"data": data})
 
 
 def test_a_running_bus_shows_what_is_really_on_it(blogs: dict[str, RunningBlog]) -> None:
@@ -170,6 +170,6 @@ def test_a_running_bus_shows_what_is_really_on_it(blogs: dict[str, RunningBlog])
     document = blog.get(BUS, "/asyncapi.json")
     lines = blog.ask("GET", BUS, "/events?after=0").text.splitlines()
     heard = [Envelope.from_json(line).model_dump(mode="json") for line in lines]
-    assert {one["type"] for one in heard} == set(EVENTS)
-    for one in heard:
-        payload(document, one["type"]).validate(one)
+    assert {event["type"] for event in heard} == set(EVENTS)
+    for event in heard:
+        payload(document, event["type"]).validate(event)

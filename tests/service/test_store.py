@@ -50,8 +50,8 @@ def test_row_event_and_offset_are_there_after_the_commit(store: Store, path: Pat
     assert notes(store) == ["one"]
     assert store.offset() == 7
     ((number, envelope),) = store.read_outbox(0, 10)
-    told = Envelope.from_json(envelope)
-    assert (number, told.source, told.subject, told.type) == (1, SOURCE, "one", "PostCreated")
+    event = Envelope.from_json(envelope)
+    assert (number, event.source, event.subject, event.type) == (1, SOURCE, "one", "PostCreated")
     with closing(sqlite3.connect(path)) as another:  # other connections see what is committed
         assert another.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
 
@@ -73,8 +73,8 @@ def test_of_a_transaction_that_breaks_nothing_is_left(
     store: Store, then: Callable[[Transaction], None]
 ) -> None:
     write(store, "first", heard=3)
-    told = []
-    store.on_outbox_append = lambda: told.append(True)
+    appends = []
+    store.on_outbox_append = lambda: appends.append(True)
 
     def second() -> None:
         with store.transaction() as change:
@@ -85,9 +85,9 @@ def test_of_a_transaction_that_breaks_nothing_is_left(
 
     with pytest.raises((ValueError, sqlite3.IntegrityError, KeyboardInterrupt)):
         second()
-    assert (notes(store), store.offset(), store.count_outbox(0), told) == (["first"], 3, 1, [])
+    assert (notes(store), store.offset(), store.count_outbox(0), appends) == (["first"], 3, 1, [])
     write(store, "third", heard=5)  # the next one is not affected
-    assert (notes(store), store.offset(), told) == (["first", "third"], 5, [True])
+    assert (notes(store), store.offset(), appends) == (["first", "third"], 5, [True])
 
 
 def run(script: str, path: Path) -> int:

@@ -22,7 +22,9 @@ def spans_of(blog: RunningBlog, target: str, trace: str) -> list[dict[str, Any]]
     return [span for span in lines_of(blog, target) if span["trace"] == trace]
 
 
-def told(blog: RunningBlog, trace: str, **expected: set[str]) -> dict[str, dict[str, Any]]:
+def complete_trace(
+    blog: RunningBlog, trace: str, **expected: set[str]
+) -> dict[str, dict[str, Any]]:
     """The spans of a trace by `service name`, once every service has written the expected ones."""
 
     def look() -> dict[str, dict[str, Any]] | None:
@@ -48,7 +50,7 @@ def test_a_question_passes_the_story_on_however_it_travels(
     blogs: dict[str, RunningBlog], arrangement: str
 ) -> None:
     comment_in_story(blogs[arrangement], TRACE)
-    spans = told(
+    spans = complete_trace(
         blogs[arrangement],
         TRACE,
         comments={"POST /posts/{post_id}/comments"},
@@ -67,13 +69,13 @@ def test_a_question_passes_the_story_on_however_it_travels(
 def test_a_function_call_is_part_of_the_one_request(blogs: dict[str, RunningBlog]) -> None:
     comment_in_story(blogs["monolith"], TRACE)
     post = "POST /posts/{post_id}/comments"
-    spans = told(blogs["monolith"], TRACE, comments={post})
+    spans = complete_trace(blogs["monolith"], TRACE, comments={post})
     assert spans[f"comments {post}"]["parent"] == PARENT
 
 
 def test_an_event_carries_the_story_on(bus_blog: RunningBlog) -> None:
     comment_in_story(bus_blog, TRACE)
-    spans = told(
+    spans = complete_trace(
         bus_blog,
         TRACE,
         posts=set(),
@@ -99,18 +101,20 @@ def test_the_feed_is_one_trace_in_the_chain_only(
     for blog in (chain_blog, bus_blog):
         headers = {"traceparent": f"00-{trace}-{PARENT}-01"}
         assert blog.ask("GET", "query", "/feed", headers=headers).ok
-    told(chain_blog, trace, query={"GET /feed"}, posts={"GET /posts"}, comments={"GET /comments"})
-    told(bus_blog, trace, query={"GET /feed"}, posts=set(), comments=set())
+    complete_trace(
+        chain_blog, trace, query={"GET /feed"}, posts={"GET /posts"}, comments={"GET /comments"}
+    )
+    complete_trace(bus_blog, trace, query={"GET /feed"}, posts=set(), comments=set())
 
 
 def test_without_a_header_a_new_story_begins(blog: RunningBlog) -> None:
     before = len(lines_of(blog, "posts"))
     for _ in range(2):
         blog.ask("GET", "posts", "/posts/nobody")
-    one, other = lines_of(blog, "posts")[before:]
-    assert one["parent"] == other["parent"] == ""
-    assert one["trace"] != other["trace"]
-    assert (one["name"], one["status"]) == ("GET /posts/{post_id}", 404)
+    first, second = lines_of(blog, "posts")[before:]
+    assert first["parent"] == second["parent"] == ""
+    assert first["trace"] != second["trace"]
+    assert (first["name"], first["status"]) == ("GET /posts/{post_id}", 404)
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ class StormOutcome:
             "refused, and kept": self.data.refused_kept,
             "judged wrongly": self.wrong_verdicts,
             "never seen by a reader": sum(
-                one.ok and one.visible_ms is None for one in self.samples
+                sample.ok and sample.visible_ms is None for sample in self.samples
             ),
-            "answered 500": sum(one.status == 500 for one in self.samples),
+            "answered 500": sum(sample.status == 500 for sample in self.samples),
             "not sent at all": self.load["dropped"],
             "died by themselves": len(self.unexpected_exits),
         }
@@ -56,17 +56,19 @@ class StormOutcome:
     @property
     def kills_under_load(self) -> int:
         """The number of kills before the last write: a storm may outlast the load."""
-        over_s = self.started_at_s + max(one.intended_s for one in self.samples)
+        over_s = self.started_at_s + max(sample.intended_s for sample in self.samples)
         return sum(kill.killed_s < over_s for kill in self.kills)
 
     def accepted(self, phase: str) -> tuple[int, int]:
         """(acknowledged writes, all writes) of a phase."""
-        sent = [one for one in self.samples if one.phase == phase]
-        return sum(one.ok for one in sent), len(sent)
+        sent = [sample for sample in self.samples if sample.phase == phase]
+        return sum(sample.ok for sample in sent), len(sent)
 
     def answered_ms(self, phase: str, percent: float = 99) -> float:
         """A percentile, in ms, of the time from the intended send time of a write to its 201."""
-        times = [one.latency_ms for one in self.samples if one.ok and one.phase == phase]
+        times = [
+            sample.latency_ms for sample in self.samples if sample.ok and sample.phase == phase
+        ]
         found = percentile([time for time in times if time is not None], percent)
         assert found is not None, f"nothing was acknowledged in the phase {phase}"
         return found
@@ -75,10 +77,10 @@ class StormOutcome:
         """Per kill: seconds from the process being healthy again until a reader has seen (and
         decided) the last write acknowledged before; 0 if all had been seen by then."""
         writes = [
-            (intended_s + one.latency_ms / 1000, intended_s + one.visible_ms / 1000)
-            for one in self.samples
-            if one.ok and one.latency_ms is not None and one.visible_ms is not None
-            for intended_s in (self.started_at_s + one.intended_s,)
+            (intended_s + sample.latency_ms / 1000, intended_s + sample.visible_ms / 1000)
+            for sample in self.samples
+            if sample.ok and sample.latency_ms is not None and sample.visible_ms is not None
+            for intended_s in (self.started_at_s + sample.intended_s,)
         ]
         return [
             max([0.0, *(seen_s - kill.ready_s for at_s, seen_s in writes if at_s <= kill.ready_s)])

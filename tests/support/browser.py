@@ -159,7 +159,9 @@ class PageObserver:
         found = axe.Axe().run(self.page, options=_RULES).response
         assert len(found["passes"]) > 10  # axe-core did check something
         return [
-            f"{one['id']}: {node['target']}" for one in found["violations"] for node in one["nodes"]
+            f"{violation['id']}: {node['target']}"
+            for violation in found["violations"]
+            for node in violation["nodes"]
         ]
 
     def _record_console_error(self, message: Any) -> None:

@@ -130,7 +130,7 @@ class EventStream:
         return name, json.loads(data)
 
     def until(self, name: str, matches: Callable[[Any], bool] = lambda data: True) -> Any:
-        """The data of the first event of that name for which `is_meant` is true."""
+        """The data of the first event of that name for which `matches` is true."""
         give_up_at_s, last = time.perf_counter() + PATIENCE_S, None
         while time.perf_counter() < give_up_at_s:
             event_name, data = self.next()
@@ -141,7 +141,7 @@ class EventStream:
         raise AssertionError(f"no such {name}; the last one was {last}")
 
     def tick(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The panes of the first tick for which `is_meant` is true."""
+        """The panes of the first tick for which `matches` is true."""
         found: dict[str, Any] = self.until("tick", lambda tick: matches(tick["halves"]))
         halves: dict[str, Any] = found["halves"]
         return halves
@@ -353,8 +353,8 @@ def run_console(folder: Path, **options: Any) -> Iterator[ConsoleThread]:
 def spectator_port(pid: int | None = None) -> int:
     """The spectator port of a process (default: this one), the only one open to other machines."""
     (port,) = (
-        one.laddr.port
-        for one in psutil.Process(pid).net_connections("tcp")
-        if one.status == psutil.CONN_LISTEN and one.laddr.ip == "0.0.0.0"
+        connection.laddr.port
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.ip == "0.0.0.0"
     )
     return port
