@@ -31,12 +31,12 @@ def scenario_facts(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if scenario.load.during_rate:
         yield "surge", f"{scenario.load.during_rate:g} a second in during"
     if scenario.history:
-        history = f"{scenario.history.events} posts of a system that is gone, told before it begins"
+        history = f"{scenario.history.events} posts of an earlier system, published before the run"
         yield "history", history
     for newcomer in scenario.newcomer:
         yield (
             "newcomer",
-            f"one more {newcomer.service}, with nothing, {newcomer.at:g} s into during",
+            f"another {newcomer.service} with an empty database, {newcomer.at:g} s into during",
         )
     for phase in scenario.timeline().phases:
         faults = [
@@ -85,7 +85,10 @@ def show_scenarios(scenarios: Sequence[Scenario], console: Console) -> None:
 
 
 def show_scenario(scenario: Scenario, console: Console, command_name: str) -> None:
-    """Print title, question, facts and claims of a scenario. `called`: its name for `lab run`."""
+    """Print title, question, facts and claims of a scenario.
+
+    `command_name`: its name for `lab run`.
+    """
     table = Table.grid(padding=(0, 2))
     for label, line in scenario_facts(scenario):
         table.add_row(styled(label), styled(line))
@@ -97,7 +100,7 @@ def show_scenario(scenario: Scenario, console: Console, command_name: str) -> No
         table,
     ]
     if scenario.claims:
-        blocks += [Text(), Text("Claims it bears on", "bold")]
+        blocks += [Text(), Text("Claims that it tests", "bold")]
         blocks += [
             Padding(Text.assemble((name, "bold"), "  ", styled(CLAIMS[name].says)), (0, 0, 0, 2))
             for name in scenario.claims
@@ -118,7 +121,9 @@ def show_claims(
         blocks.append(Text.assemble((claim.id, "bold"), "  ", styled(claim.says)))
         tested_by = [scenario for scenario in scenarios if claim.id in scenario.claims]
         if not tested_by:
-            blocks.append(Text("    no run could refute it; see it done: lab design", "dim"))
+            blocks.append(
+                Text("    no run can refute it; its design is shown by: lab design", "dim")
+            )
         for scenario in tested_by:
             verdict = _verdict(
                 claim.id, [run for run in results if run.scenario == scenario.name], scenario
@@ -128,9 +133,7 @@ def show_claims(
             )
         blocks.append(Text())
     if others := [scenario.name for scenario in scenarios if not scenario.claims]:
-        blocks.append(
-            Text("These bear on none of them, but on how to measure and what helps:", "dim")
-        )
+        blocks.append(Text("These test no claim, but how to measure and what helps:", "dim"))
         blocks.append(Padding(styled(", ".join(others)), (0, 0, 0, 4)))
     console.print(Group(*blocks))
 
@@ -183,13 +186,19 @@ def show_design(
         table.add_row(styled(owner.service, "bold"), styled(owner.owns), own)
     console.print(table)
 
-    _print_heading(console, "2", "Responsibilities in async-bus: what each asks, tells and hears")
-    table = _table("service", "asks", "tells", "hears")
+    _print_heading(
+        console,
+        "2",
+        "Responsibilities in async-bus: what each service calls, publishes and consumes",
+    )
+    table = _table("service", "calls", "publishes", "consumes")
     for owner in owners:
         texts = (owner.asks, owner.tells, owner.hears)
         table.add_row(styled(owner.service, "bold"), *map(styled, texts))
     console.print(table)
-    console.print(Text("In sync-chain they ask instead; `lab diff comments` shows both.", "dim"))
+    console.print(
+        Text("In sync-chain they call each other instead; `lab diff comments` shows both.", "dim")
+    )
 
     _print_heading(console, "3", "Dependencies, as observed in one run of each arrangement")
     for arrangement, found in dependencies.items():
@@ -199,8 +208,8 @@ def show_design(
         for dependency in (*asks, *hears):
             console.print(_dependency_line(dependency))
 
-    _print_heading(console, "4", "Goals: what is asked, and what is answered")
-    table = _table("goal", "method and path", "body", "answer")
+    _print_heading(console, "4", "Goals: the request and its response")
+    table = _table("goal", "method and path", "body", "response")
     for goal in goals:
         table.add_row(
             styled(goal.goal, "bold"),
@@ -213,7 +222,7 @@ def show_design(
 
 def _dependency_line(dependency: Dependency) -> Text:
     """One observed dependency as a line."""
-    verb = "asks" if dependency.how == "asks" else "hears from"
+    verb = "calls" if dependency.how == "asks" else "consumes from"
     return Text("  ") + styled(f"{dependency.service} {verb} {dependency.other}: {dependency.what}")
 
 
@@ -226,10 +235,10 @@ def _breakable_path(path: str) -> str:
 def _dependency_summary(calls: Sequence[Dependency], consumed: Sequence[Dependency]) -> str:
     call_count = len({(call.service, call.other) for call in calls})
     if not call_count and not consumed:
-        return "one process: nobody asks anybody over a wire"
+        return "one process: no calls over the network"
     if not call_count:
-        return "nobody needs anybody to answer; what is heard may come late"
-    return f"{call_count} direct dependencies: without the other there is no answer"
+        return "no service needs another one to respond; its copies may be late"
+    return f"{call_count} direct dependencies: without the callee there is no response"
 
 
 def _print_heading(console: Console, number: str, text: str) -> None:
