@@ -31,7 +31,7 @@ from lab.external.mapping import Actions
 from lab.external.proxy.client import ServicePool
 from lab.external.proxy.connection import ProxyConnection, ProxyContext
 from lab.external.proxy.sockets import listen_on_loopbacks
-from lab.service.http import WHOLE_REQUEST_WITHIN_S, HttpServer, listen
+from lab.service.http import listen, serve
 from lab.service.tracing import SpanLog
 from lab.support.http_client import HttpOrigin
 from lab.support.parent_watch import exit_with_parent
@@ -71,7 +71,7 @@ class Sidecar:
         self._options = options
         fault_filter, pool = ProxyFaultFilter(), ServicePool(options.name)
         service = HttpOrigin("127.0.0.1", options.service_port)
-        self._pool, self._fault_filter = pool, fault_filter
+        self._pool = pool
         self._adapter_socket = listen(options.port, options.reuse_port)
         self._raw_sockets = []
         if options.raw_port is not None:
@@ -115,33 +115,28 @@ class Sidecar:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = HttpServer(
+        self._adapter_server = serve(
             self._adapter,
-            keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
-            auto_decompress=False,
-            access_log=None,
-            lingering_time=1.0,
+            self._adapter_socket,
+            shutdown_within_s=SHUTDOWN_TIMEOUT_S,
+            backlog=_BACKLOG,
             handler_cancellation=True,  # when the caller disconnects
         )
-        self._listeners = [
-            await loop.create_server(self._server, sock=self._adapter_socket, backlog=_BACKLOG)
-        ]
-        for raw in self._raw_sockets:
-            self._listeners.append(
-                await loop.create_server(
-                    lambda: ProxyConnection(self._proxy), sock=raw, backlog=_BACKLOG
-                )
+        await self._adapter_server.__aenter__()
+        self._raw_listeners = [
+            await loop.create_server(
+                lambda: ProxyConnection(self._proxy), sock=raw, backlog=_BACKLOG
             )
+            for raw in self._raw_sockets
+        ]
         self._idle_check = asyncio.create_task(self._proxy.close_idle_connections())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for listener in self._listeners:
+        for listener in self._raw_listeners:
             listener.close()
-        self._fault_filter.clear()
         self._idle_check.cancel()
-        self._server.pre_shutdown()
-        await self._server.shutdown(SHUTDOWN_TIMEOUT_S)
+        await self._adapter_server.__aexit__(None, None, None)
         self._proxy.close()
         self._pool.close()
         self._spans.close()

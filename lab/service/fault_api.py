@@ -157,6 +157,10 @@ class FaultableApp(HttpApp):
         """Apply the latency of `effect`, then answer with the handler's result."""
         raise NotImplementedError
 
+    async def release_requests(self) -> None:
+        """Remove all faults: some hold requests until they are removed."""
+        self.fault_filter.clear()
+
     async def respond(
         self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
     ) -> web.StreamResponse:

@@ -251,7 +251,7 @@ class Shell(FaultableApp):
 
     async def release_requests(self) -> None:
         """Remove all faults, and end the background tasks."""
-        self.fault_filter.clear()
+        await super().release_requests()
         await cancel_until_done(self._background_tasks)
 
     async def respond(
