@@ -20,7 +20,7 @@ NO_DATA = ChartData()
 
 
 def charts(result: RunResult, data: ChartData = NO_DATA) -> list[Chart]:
-    """All charts that have data. Without `raw`, only the charts that `result` is enough for."""
+    """All charts that have data. Without `data`, only the charts that need the result alone."""
     candidates = (
         blast_radius(result),
         latency(result, data),

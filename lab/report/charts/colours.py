@@ -67,15 +67,15 @@ def series_styles(variants: Sequence[VariantResult]) -> list[SeriesStyle]:
         colour = twin_colours.get(variant.arrangement)
         if colour and colour not in colours.values():
             colours[number] = colour
-    remaining = [ink for ink in COLOURS if ink not in colours.values()] or list(COLOURS)
+    remaining = [name for name in COLOURS if name not in colours.values()] or list(COLOURS)
     for number in range(len(variants)):
         if number not in colours:
             colours[number] = remaining.pop(0) if len(remaining) > 1 else remaining[0]
     return [
         SeriesStyle(
-            one.name, colours[number], number % len(_DASHES), _SHAPES[number % len(_SHAPES)]
+            variant.name, colours[number], number % len(_DASHES), _SHAPES[number % len(_SHAPES)]
         )
-        for number, one in enumerate(variants)
+        for number, variant in enumerate(variants)
     ]
 
 

@@ -154,8 +154,10 @@ def _verdict(claim: str, runs: Sequence[RunResult], scenario: Scenario) -> Text:
         return Text("no run of it has judged this claim", "dim")
     holding = [expectation for expectation in expectations if expectation.verdict == "holds"]
     sign, style = ("✓", "green") if len(holding) == len(expectations) else ("✗", "red")
-    shown = (set(map(id, expectations)) - set(map(id, holding))) or set(map(id, expectations))
-    first = next(expectation for expectation in expectations if id(expectation) in shown)
+    first = next(
+        (expectation for expectation in expectations if expectation.verdict != "holds"),
+        expectations[0],
+    )
     measured = "not measured" if first.measured is None else f"{first.measured:.4g}"
     return Text.assemble(
         (f"{sign} {len(holding)} of {len(expectations)} hold", style),
