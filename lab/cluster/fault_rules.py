@@ -107,8 +107,8 @@ def why_fault_impossible(fault: Fault) -> str | None:
         return f"{fault.target} is not its own caller. Known: {', '.join(CALLERS)}."
     max_options = {"depth": len(HOPS)}
     reasons = [
-        why_fault_inapplicable(fault, with_engine(one, max_options))
-        for one in ARRANGEMENTS.values()
+        why_fault_inapplicable(fault, with_engine(arrangement, max_options))
+        for arrangement in ARRANGEMENTS.values()
     ]
     return None if None in reasons else reasons[list(ARRANGEMENTS).index("async-bus")]
 

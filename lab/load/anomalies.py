@@ -55,7 +55,7 @@ class PostOrder:
 
     def oldest_complete_key(self, newest_first: Sequence[str]) -> str:
         """The sort key from which on this page must have every post."""
-        keys = [self.key(one) for one in newest_first]
+        keys = [self.key(post_id) for post_id in newest_first]
         return min(keys) if self.by_id else max(keys[-MARGIN:])
 
 
@@ -125,8 +125,8 @@ class MonotonicReads:
         nothing: AbstractSet[str] = frozenset()
         for post_id in self._post_ids[first:last]:
             missing = [
-                self._comments[post_id][one]
-                for one in self._comments[post_id].keys() - feed.get(post_id, nothing)
+                self._comments[post_id][comment_id]
+                for comment_id in self._comments[post_id].keys() - feed.get(post_id, nothing)
             ]
             if post_id in self._posts and post_id not in feed:
                 missing.append(self._posts[post_id])
@@ -140,16 +140,19 @@ class MonotonicReads:
 def mark_stale(samples: Sequence[Sample]) -> None:
     """Set `stale` of each stale feed. `samples`: all samples of one variant in one run."""
     unseen_intervals = sorted(
-        (_answered_at_s(one), one.intended_s + one.visible_ms / 1_000 if one.visible_ms else inf)
-        for one in samples
-        if one.ok and one.endpoint in WRITES
+        (
+            _answered_at_s(write),
+            write.intended_s + write.visible_ms / 1_000 if write.visible_ms else inf,
+        )
+        for write in samples
+        if write.ok and write.endpoint in WRITES
     )
     acknowledged_s = [begin_s for begin_s, _ in unseen_intervals]
     seen_s = list(accumulate((end_s for _, end_s in unseen_intervals), max))
-    for one in samples:
-        if one.ok and one.endpoint == "read_feed":
-            before = bisect_right(acknowledged_s, one.intended_s + one.lag_ms / 1_000)
-            one.stale = before > 0 and seen_s[before - 1] > _answered_at_s(one)
+    for feed in samples:
+        if feed.ok and feed.endpoint == "read_feed":
+            before = bisect_right(acknowledged_s, feed.intended_s + feed.lag_ms / 1_000)
+            feed.stale = before > 0 and seen_s[before - 1] > _answered_at_s(feed)
 
 
 def _answered_at_s(sample: Sample) -> float:

@@ -101,7 +101,7 @@ class ContinuousProbe(VisibilityProbe):
 
     def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
         ids = list(ids)
-        newly_visible = [pending[one] for one in ids if one in pending]
+        newly_visible = [pending[write_id] for write_id in ids if write_id in pending]
         super()._mark_visible(pending, ids, at_s)
         for sample in newly_visible:
             self.recent_stats.record_visible(sample)
@@ -111,12 +111,12 @@ class ContinuousProbe(VisibilityProbe):
             return
         self._known_keys = self._known_keys[-MAX_TRACKED_POSTS:]
         oldest = self._known_keys[0]
-        self._shown_posts = {one for one in self._shown_posts if one >= oldest}
+        self._shown_posts = {post_id for post_id in self._shown_posts if post_id >= oldest}
         for pending in (self._pending_posts, self._pending_comments):
-            for one, sample in list(pending.items()):
+            for write_id, sample in list(pending.items()):
                 if (sample.post_id or sample.id) < oldest:
-                    del pending[one]
-                    self.recent_stats.abandon(one)
+                    del pending[write_id]
+                    self.recent_stats.abandon(write_id)
         self._pending_heap = [pair for pair in self._pending_heap if pair[0] >= oldest]
         heapify(self._pending_heap)
         self._monotonic_reads.prune(oldest)
@@ -303,8 +303,8 @@ async def run_load(port: int, token: str) -> None:
             done, _ = await asyncio.wait(
                 (reporting, receiving, load.failure), return_when=asyncio.FIRST_COMPLETED
             )
-            for one in done:
-                one.result()
+            for finished in done:
+                finished.result()
     except (ConnectionError, asyncio.CancelledError):
         pass  # a signal, or the connection broke
     finally:

@@ -20,6 +20,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from itertools import chain
 from time import perf_counter
 from urllib.parse import quote
 
@@ -62,7 +63,9 @@ class VisibilityProbe:
         self._order = order or PostOrder()
         self._monotonic_reads = MonotonicReads(self._order)
         self._seed_posts = sorted(seed_posts, key=self._order.key)
-        self._known_keys = [self._order.key(one) for one in self._seed_posts]  # oldest first
+        self._known_keys = [
+            self._order.key(post_id) for post_id in self._seed_posts
+        ]  # oldest first
         self._shown_posts: set[str] = set(self._seed_posts)
         self._not_yet_eligible: deque[tuple[float, str]] = deque()
         self._eligible: list[str] = []
@@ -212,9 +215,7 @@ class VisibilityProbe:
         if not degraded:  # a feed that declares itself incomplete withdraws nothing
             self._monotonic_reads.compare(request, decided, len(post_ids))
         self._mark_visible(self._pending_posts, post_ids, at_s)
-        self._mark_visible(
-            self._pending_comments, (one for ids in decided.values() for one in ids), at_s
-        )
+        self._mark_visible(self._pending_comments, chain.from_iterable(decided.values()), at_s)
         return post_ids
 
     def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:

@@ -44,14 +44,14 @@ def send_comment(
 # ── Retries, backoff, retry_budget
 
 
-@pytest.mark.parametrize("carrier", ARRANGEMENTS)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_retries_with_backoff_hide_three_failures_in_a_row(
-    blog_with: BlogWith, carrier: str
+    blog_with: BlogWith, arrangement: str
 ) -> None:
-    with blog_with(carrier) as blog, blog.broken("error", "comments", first=3):
+    with blog_with(arrangement) as blog, blog.broken("error", "comments", first=3):
         assert read_feed(blog).status_code == 502
         assert read_counters(blog, "query", "comments") == {"asked": 1, "attempts": 1}
-    with blog_with(carrier, retries=3, backoff="exponential") as blog:
+    with blog_with(arrangement, retries=3, backoff="exponential") as blog:
         with blog.broken("error", "comments", first=3):
             begun_s = perf_counter()
             assert read_feed(blog).status_code == 200
@@ -85,11 +85,11 @@ def test_with_a_budget_failing_services_are_hardly_asked_again(blog_with: BlogWi
 # ── Breaker
 
 
-@pytest.mark.parametrize("carrier", ARRANGEMENTS)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_a_breaker_opens_for_a_failing_service_and_closes_again(
-    blog_with: BlogWith, carrier: str
+    blog_with: BlogWith, arrangement: str
 ) -> None:
-    with blog_with(carrier, breaker=True) as blog:
+    with blog_with(arrangement, breaker=True) as blog:
         with blog.broken("error", "comments"):
             for _ in range(5):
                 assert read_feed(blog).status_code == 502
@@ -140,9 +140,11 @@ def test_a_bulkhead_keeps_workers_free_of_a_slow_service(blog_with: BlogWith) ->
 # ── Hedge
 
 
-@pytest.mark.parametrize("carrier", ARRANGEMENTS)
-def test_a_hedge_asks_again_and_the_reader_does_not_wait(blog_with: BlogWith, carrier: str) -> None:
-    with blog_with(carrier, hedge=50, **PATIENT) as blog:
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_hedge_asks_again_and_the_reader_does_not_wait(
+    blog_with: BlogWith, arrangement: str
+) -> None:
+    with blog_with(arrangement, hedge=50, **PATIENT) as blog:
         with blog.broken("timeout", "comments", first=1):
             assert read_feed(blog).ok
             told = read_counters(blog, "query", "comments")
@@ -152,11 +154,11 @@ def test_a_hedge_asks_again_and_the_reader_does_not_wait(blog_with: BlogWith, ca
 # ── Fallback
 
 
-@pytest.mark.parametrize("carrier", ARRANGEMENTS)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_with_a_fallback_the_feed_lacks_comments_and_says_so(
-    blog_with: BlogWith, carrier: str
+    blog_with: BlogWith, arrangement: str
 ) -> None:
-    with blog_with(carrier, fallback=True, retries=1) as blog:
+    with blog_with(arrangement, fallback=True, retries=1) as blog:
         post = blog.write_post()
         blog.write_comment(post["id"])
         whole = read_feed(blog)
@@ -169,7 +171,7 @@ def test_with_a_fallback_the_feed_lacks_comments_and_says_so(
             assert read_feed(blog).status_code == 502, "a feed without posts is none"
         assert "Feed-Degraded" not in read_feed(blog).headers
         asks = blog.laboratory.run(read_call_counts(blog.stack))
-    variant = VariantResult.model_validate({"name": "mine", "arrangement": carrier, **asks})
+    variant = VariantResult.model_validate({"name": "mine", "arrangement": arrangement, **asks})
     result = RunResult(scenario="x", seed=7, started="", variants=[variant])
     seen = [
         lookup(f"mine.asks.{figure}", result) for figure in ("fell_back", "retried", "given_up")
@@ -227,9 +229,11 @@ def test_without_deadlines_expired_requests_are_done_anyway(blog_with: BlogWith)
         assert blog.state("comments")["given_up"] == 0
 
 
-@pytest.mark.parametrize("carrier", ARRANGEMENTS)
-def test_a_deadline_is_passed_on_to_the_asked_service(blog_with: BlogWith, carrier: str) -> None:
-    with blog_with(carrier, deadline=True) as blog:
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_deadline_is_passed_on_to_the_asked_service(
+    blog_with: BlogWith, arrangement: str
+) -> None:
+    with blog_with(arrangement, deadline=True) as blog:
         with blog.broken("latency", "comments", ms=1_200):
 
             def given_up() -> bool:

@@ -362,14 +362,14 @@ def test_the_second_question_belongs_to_the_same_request(
     first = threading.Event()
     lefts: list[float | None] = []
 
-    def carrier(*_: Any) -> str:
+    def transport(*_: Any) -> str:
         lefts.append(deadline.remaining_s())
         if len(lefts) == 1:
             assert first.wait(PATIENCE_S)
         return "answer"
 
     try:
-        assert ask(Hedge(carrier, tally, after_s=0.01)) == "answer"
+        assert ask(Hedge(transport, tally, after_s=0.01)) == "answer"
     finally:
         first.set()
     assert len(lefts) == 2

@@ -219,11 +219,11 @@ class NatsBus:
                     either = (acknowledged, connection.lost)
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for one in sent:
-                    one.cancel()
+                for publication in sent:
+                    publication.cancel()
             if not acknowledged.done():
                 raise BusUnavailable("The connection was lost before an acknowledgement.")
-            sequences = [one.result().seq for one in sent]
+            sequences = [publication.result().seq for publication in sent]
         if 0 in sequences:
             raise BusUnavailable("The cluster has not numbered an event of this id yet: ask again.")
         return sequences

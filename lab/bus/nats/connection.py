@@ -154,7 +154,7 @@ def as_unavailable(problem: str) -> Iterator[None]:
 def _parse_login(url: str) -> tuple[str | None, str | None, str | None]:
     """User, password and token of a URL. (The client library would not decode `%40`.)"""
     parts = urlsplit(url)
-    name, password = (one and unquote(one) for one in (parts.username, parts.password))
+    name, password = (part and unquote(part) for part in (parts.username, parts.password))
     return (None, None, name) if password is None else (name, password, None)
 
 

@@ -36,7 +36,7 @@ class NatsHttpApi:
 
     async def append(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers."""
-        envelopes = [one.model_dump_json() for one in await read_envelopes(request)]
+        envelopes = [event.model_dump_json() for event in await read_envelopes(request)]
         try:
             return answer({"sequences": await self._bus.append(envelopes)}, 201)
         except BusUnavailable as error:
@@ -58,8 +58,8 @@ class NatsHttpApi:
         with suppress(BusUnavailable):
             async with aclosing(self._bus.read(position)) as batches:
                 async for batch in batches:
-                    wanted = [one for one in batch if follow or one.sequence <= end]
-                    await stream.write(b"".join(to_json(one) + b"\n" for one in wanted))
+                    wanted = [event for event in batch if follow or event.sequence <= end]
+                    await stream.write(b"".join(to_json(event) + b"\n" for event in wanted))
                     if not follow and batch[-1].sequence >= end:
                         break
         return stream
