@@ -13,6 +13,11 @@ from lab.commands.console import console, echo, fail, load_scenario, or_usage_er
 
 app = typer.Typer()
 
+LAST = "last"
+SavedRun = Annotated[
+    str, typer.Argument(help="a saved run: its folder, the name of its scenario, or: last")
+]
+
 
 @app.command(
     "list", rich_help_panel="Scenarios", epilog="Example: lab list   Next: lab show slow-service"
@@ -40,34 +45,95 @@ def show(
 
 @app.command(
     rich_help_panel="Saved runs",
-    epilog="Example: lab report runs/20260101-101500-calm --html   "
-    "Next: lab claims, to see what it shows",
+    epilog="Example: lab report slow-service --full   Next: lab open, for its charts",
 )
 def report(
-    folder: Annotated[Path, typer.Argument(help="folder of a run, as `lab run` prints it")],
+    run: SavedRun = LAST,
+    full: Annotated[
+        bool, typer.Option("--full", help="print every table instead of the answer")
+    ] = False,
     html: Annotated[
         bool, typer.Option("--html", help="write its page again, and print its path")
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="also draw the run over time")] = False,
 ) -> None:
-    """Show a saved run again."""
+    """Show a saved run again: the answer, or with --full every table."""
+    from lab.commands.run import print_run
     from lab.report.charts import ChartData
     from lab.report.html import page
-    from lab.report.terminal import run as tables
     from lab.report.terminal.plots import print_plots
 
-    result = _load_result(folder)
-    run_folder = folder if folder.is_dir() else folder.parent
+    folder, result = _load_run(run)
     if html:
         try:
-            echo(page.save(result, run_folder))
+            echo(page.save(result, folder))
         except OSError as error:
-            fail(f"{run_folder / page.NAME} can't be written: {error.strerror or error}.", 3)
+            fail(f"{folder / page.NAME} can't be written: {error.strerror or error}.", 3)
     else:
-        tables.render(result, console())
+        print_run(result, folder, full)
     if plot:
-        print_plots(result, ChartData.read(result, run_folder), console())
-    raise typer.Exit(result.exit_code)
+        print_plots(result, ChartData.read(result, folder), console())
+
+
+@app.command(
+    "open",
+    rich_help_panel="Saved runs",
+    epilog="Example: lab open slow-service   Next: lab report --full",
+)
+def open_page(
+    run: SavedRun = LAST,
+    print_path: Annotated[
+        bool, typer.Option("--print", help="print the address, do not open a browser")
+    ] = False,
+) -> None:
+    """Open the page of a saved run, with its charts, in the browser."""
+    import webbrowser
+
+    from lab.report.html import page
+
+    folder, result = _load_run(run)
+    path = folder / page.NAME
+    if not path.exists():
+        try:
+            page.save(result, folder)
+        except OSError as error:
+            fail(f"{path} can't be written: {error.strerror or error}.", 3)
+    address = path.resolve().as_uri()
+    if print_path or not webbrowser.open(address):
+        echo(address)
+
+
+@app.command(
+    rich_help_panel="Saved runs",
+    epilog="Example: lab runs --limit 5   Next: lab report last",
+)
+def runs(
+    limit: Annotated[int, typer.Option(help="show the newest N", min=1)] = 20,
+    json: Annotated[bool, typer.Option("--json", help="print a JSON list")] = False,
+) -> None:
+    """List the saved runs in this folder, newest first."""
+    from itertools import islice
+    from json import dumps
+
+    from lab.report.sections import headline
+    from lab.results.run_folder import RUNS, saved_runs
+
+    found = list(islice(saved_runs(), limit))
+    if json:
+        keys = ("scenario", "started", "seed", "quick", "valid")
+        echo(
+            dumps(
+                [
+                    {"folder": str(path)} | {key: getattr(one, key) for key in keys}
+                    for path, one in found
+                ]
+            )
+        )
+        return
+    if not found:
+        echo(f"There is no saved run in {RUNS}/ here. Run a scenario first: lab run slow-service")
+    for path, one in found:
+        echo(f"{one.started[:16].replace('T', ' ')}  {headline(one)}  ({path})")
 
 
 @app.command(
@@ -76,15 +142,15 @@ def report(
     "Next: lab report, to see one of them",
 )
 def compare(
-    one: Annotated[Path, typer.Argument(help="folder of a run, as `lab run` prints it")],
+    one: Annotated[str, typer.Argument(help="a run: its folder, or the name of its scenario")],
     other: Annotated[
-        Path, typer.Argument(help="folder of another run, if possible of the same scenario")
+        str, typer.Argument(help="another run, if possible of the same scenario, or: last")
     ],
 ) -> None:
     """Compare two saved runs: what was the same, and which results differ."""
     from lab.report.terminal.compare import render
 
-    render(_load_result(one), _load_result(other), console())
+    render(_load_run(one)[1], _load_run(other)[1], console())
 
 
 @app.command(
@@ -142,11 +208,14 @@ def claims() -> None:
     )
 
 
-def _load_result(folder: Path) -> Any:
+def _load_run(run: str) -> tuple[Path, Any]:
+    """The folder and the result of a saved run; exits with code 2 if there is none."""
     from lab.results.result import ResultError, RunResult
+    from lab.results.run_folder import find_run
 
     try:
-        return RunResult.load_file(folder / "result.json" if folder.is_dir() else folder)
+        folder = find_run(run)
+        return folder, RunResult.load_file(folder / "result.json")
     except ResultError as error:
         fail(error, 2)
 

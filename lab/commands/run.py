@@ -138,6 +138,9 @@ def run(
         ),
     ] = None,
     predict: Annotated[bool, typer.Option("--predict", help="first ask what you expect")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="print every table instead of the answer")
+    ] = False,
     plot: Annotated[
         bool, typer.Option("--plot", help="also draw the run over time (not with --json)")
     ] = False,
@@ -205,10 +208,10 @@ def run(
             if terse:
                 echo_error(f"{position:<9} {headline(result)}")
             elif not json:
-                run.render(result, console())
+                print_run(result, repeated.folder, full)
+                echo_error(f"Saved in {repeated.folder}. Charts: lab open. Tables: lab report --full")
                 if plot:
                     print_plots(result, ChartData.read(result, repeated.folder), console())
-                echo_error(f"\nSaved in {repeated.folder}")
     if json and results:
         documents = [result.to_json() for result in results]
         document = documents[0] if len(chosen) == 1 else f"[{','.join(documents)}]\n"
@@ -218,6 +221,19 @@ def run(
     if terse:
         echo_error(f"\nAll runs are saved in {keep or RUNS}: `lab report` shows one in full.")
     raise typer.Exit(max([*codes, *(result.exit_code for result in results)]))
+
+
+def print_run(result: Any, folder: Path, full: bool) -> None:
+    """Print the answer of a run, or every table of it."""
+    from lab.report.answer import build_answer
+    from lab.report.charts import ChartData
+    from lab.report.terminal import run
+    from lab.report.terminal.answer import render_answer
+
+    if full:
+        run.render(result, console())
+    else:
+        render_answer(build_answer(result, ChartData.read(result, folder).samples), console())
 
 
 def save_report(result: Any, folder: Path) -> None:

@@ -80,12 +80,26 @@ def test_a_run_is_kept_privately_and_without_databases(
 @pytest.mark.usefixtures("ran")
 def test_a_kept_run_is_shown_by_folder_or_document(folder: Path) -> None:
     saved = run_folder(folder / "runs", "good")
-    by_folder, by_file = (
-        invoke_lab("report", str(path), cwd=folder) for path in (saved, saved / "result.json")
+    by_folder, by_file, by_name = (
+        invoke_lab("report", str(name), cwd=folder)
+        for name in (saved, saved / "result.json", "good")
     )
     assert (by_folder.returncode, by_folder.stderr) == (0, "")
-    assert "What became of the writes" in by_folder.stdout
-    assert by_folder.stdout == by_file.stdout
+    assert "Afterwards" in by_folder.stdout
+    assert by_folder.stdout == by_file.stdout == by_name.stdout
+    tables = invoke_lab("report", "good", "--full", cwd=folder).stdout
+    assert "What became of the writes" in tables
+
+
+@pytest.mark.usefixtures("ran")
+def test_saved_runs_are_listed_and_their_page_is_found(folder: Path) -> None:
+    (listed,) = invoke_lab("runs", "--limit", "1", cwd=folder).stdout.splitlines()
+    assert "expectations hold" in listed
+    (described,) = json.loads(invoke_lab("runs", "--json", "--limit", "1", cwd=folder).stdout)
+    assert (folder / described["folder"] / "result.json").exists()
+    address = invoke_lab("open", "good", "--print", cwd=folder).stdout.strip()
+    assert address.startswith("file://")
+    assert address.endswith("report.html")
 
 
 def test_several_runs_are_one_list_with_the_worst_code(

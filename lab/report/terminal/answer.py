@@ -27,7 +27,7 @@ def render_answer(answer: Answer, console: Console) -> None:
 
 def _lines(answer: Answer, fmt: TextFormat) -> Iterator[Text]:
     width = min(fmt.width, 100)
-    state = "valid" if answer.valid else "NOT A RESULT"
+    state = "valid" if answer.valid else "INVALID"
     sign = ("✓ " if answer.valid else "✗ ") if not fmt.ascii_only else ""
     head = fmt.plain(f"{answer.title.upper()}   {answer.subject}")
     tail = f"{sign}{state}"
