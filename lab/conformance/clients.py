@@ -118,8 +118,8 @@ def describe_failure(answer: ControlResponse) -> str:
     data = answer.data if isinstance(answer.data, dict) else {}
     phrases = {
         "timeout": "no answer in time",
-        "refused": "nobody listens",
-        "reset": "a closed door",
+        "refused": "nothing listens on its port",
+        "reset": "the connection was closed",
     }
     detail = (
         data.get("detail") or phrases.get(answer.error, answer.error) or f"status {answer.status}"

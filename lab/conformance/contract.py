@@ -21,43 +21,48 @@ _UNKNOWN_PATH = "/there-is-no-such-route"
 _MAPPING_HINT = "`[actions]` in the target says where to look: docs/bring-your-own.md."
 
 CRITERIA = (
-    Criterion("create-post", "A post is taken, and its id is in the answer.", _MAPPING_HINT),
+    Criterion("create-post", "A post is accepted, and its id is in the response.", _MAPPING_HINT),
     Criterion("read-feed", "The feed shows the post.", _MAPPING_HINT),
-    Criterion("create-comment", "Comments are taken, and the feed shows them.", _MAPPING_HINT),
+    Criterion("create-comment", "Comments are accepted, and the feed shows them.", _MAPPING_HINT),
     Criterion("texts", "Texts come back as they were sent.", "Escape for HTML where HTML is made."),
     Criterion(
         "moderation",
         "A comment with “orange” ends as rejected, another one as approved.",
-        "Follow one: CommentCreated, CommentModerated, CommentUpdated. Who tells it, who hears it?",
+        "Follow one: CommentCreated, CommentModerated, CommentUpdated. Which service publishes "
+        "each, and which consumes it?",
         "bus-passes-on",
         "reject-early",
     ),
     Criterion(
         "ids",
-        "Each post and each comment has an id of its own, and the feed calls it the same.",
-        "Ids that a process counts begin again when it does; random ones don't.",
+        "Each post and each comment has a unique id, and the feed shows the same id.",
+        "A counter in memory begins again after a restart. A random id does not.",
     ),
-    Criterion("created", "What was created is answered with 201.", "200 says less: it is there."),
     Criterion(
-        "not-found", "What there is not is answered with 404.", "A page of HTML helps nobody."
+        "created",
+        "A successful creation is answered with 201.",
+        "200 does not say that it was created.",
+    ),
+    Criterion(
+        "not-found", "An unknown path is answered with 404.", "A page of HTML helps no program."
     ),
     Criterion(
         "nonsense",
-        "A body that is no JSON is answered with 400, and the service lives on.",
-        "One caller's mistake must not be the trouble of all others.",
+        "A body that is no JSON is answered with 400, and the service keeps running.",
+        "A mistake of one caller must not affect the others.",
         "independent",
     ),
     Criterion(
         "bus-remembers",
-        "The bus can be asked for all that it was told.",
-        "Keep every event, and answer GET with them: then those who were away can catch up.",
+        "The bus returns all events that were published.",
+        "Keep every event, and return them to GET: then a service that was down can catch up.",
         "bus-passes-on",
         "catch-up",
     ),
     Criterion(
         "replay",
-        "Whoever shows the feed shows all of it again after a restart.",
-        "Let it ask the bus at its start for all that was told, or keep its copy on disk.",
+        "The service that shows the feed shows all of it again after a restart.",
+        "Let it request all events from the bus at its start, or keep its copy on disk.",
         "bus-passes-on",
         "new-service",
     ),
@@ -100,7 +105,7 @@ class _ContractCheck:
             return self.recorder.record(key, held, observed)
         service, log = (
             ended.name.partition(".")[2],
-            [one for one in ended.last_lines if one.strip()],
+            [line for line in ended.last_lines if line.strip()],
         )
         log_excerpt = (
             "; the last lines of its log: " + " / ".join(log[-_MAX_LOG_LINES:]) if log else ""
@@ -113,7 +118,7 @@ class _ContractCheck:
 
     async def _unexpected_exit(self) -> Exit | None:
         """The exit of a service, if one ended. It is reported a little after the failed request."""
-        names = {one.name for one in self._stack.programs}
+        names = {program.name for program in self._stack.programs}
         give_up_at_s = perf_counter() + _KNOWN_WITHIN_S
         while True:
             for exit_ in self._stack.supervisor.unexpected_exits():
@@ -140,10 +145,10 @@ class _ContractCheck:
         comments = [
             await self._client.comment(post_id, text) for text in (_TEXT, "An orange is no apple")
         ]
-        if refused := [one for one in comments if not one.ok]:
+        if refused := [comment for comment in comments if not comment.ok]:
             await self._record("create-comment", False, describe_failure(refused[0]))
             return None
-        ids: list[str] = [one.data["id"] for one in comments]
+        ids: list[str] = [comment.data["id"] for comment in comments]
         feed, wrong = await self._client.feed_until(
             lambda feed: comment_statuses(feed, post_id).keys() >= set(ids)
         )
@@ -162,7 +167,7 @@ class _ContractCheck:
         found = comment_statuses(feed, post_id)
         seen = f"with “orange”: {found.get(ids[1])}, without: {found.get(ids[0])}"
         if set(found.values()) == {"approved"} and "moderation" not in self._target.services:
-            await self._record("moderation", None, f"nobody here moderates ({seen})")
+            await self._record("moderation", None, f"no service here moderates ({seen})")
         else:
             await self._record("moderation", not wrong, seen)
 
@@ -172,12 +177,15 @@ class _ContractCheck:
         comments = await asyncio.gather(
             *(self._client.comment(post_id, f"Comment {n}") for n in range(_CONCURRENT))
         )
-        if refused := [one for one in (*posts, *comments) if not one.ok]:
+        if refused := [response for response in (*posts, *comments) if not response.ok]:
             await self._record(
                 "ids", False, f"{_CONCURRENT} of each at once: {describe_failure(refused[0])}"
             )
             return
-        kinds = ([one.data["id"] for one in posts], [one.data["id"] for one in comments])
+        kinds = (
+            [response.data["id"] for response in posts],
+            [response.data["id"] for response in comments],
+        )
         for ids in kinds:
             (most, times), *_ = Counter(ids).most_common(1)
             if times > 1:
@@ -247,5 +255,7 @@ def _is_event_list(status: str, body: bytes) -> tuple[bool, str]:
         decoded = json.loads(body)
     except (ValueError, RecursionError):
         return False, f"{status}, and no JSON"
-    events = [one for one in decoded if isinstance(one, dict)] if isinstance(decoded, list) else []
+    events = (
+        [entry for entry in decoded if isinstance(entry, dict)] if isinstance(decoded, list) else []
+    )
     return status == "200" and bool(events), f"{status}, {len(events)} events"

@@ -87,7 +87,7 @@ def to_text(card: ReportCard, target_file: str) -> list[str]:
             seen = f"{line.criterion.requirement.rstrip('.')}: {_with_full_stop(line.observed)}"
             lines += _wrap(seen, f"  {_LABELS[line.held]:<10}")
             if line.held is False:
-                lines += [one for text in _explanation(line)[1:] for one in _wrap(text)]
+                lines += [wrapped for text in _explanation(line)[1:] for wrapped in _wrap(text)]
         if shared_reason:
             all_unchecked = all(line.held is None for line in section.findings)
             text = shared_reason if all_unchecked else f"all else: {shared_reason}"
@@ -115,7 +115,7 @@ def _summary(card: ReportCard, target_file: str) -> Iterator[str]:
         )
         return
     failed = [line.criterion for line in checked if line.held is False]
-    claims = dict.fromkeys(one.claim for one in failed if one.claim)
+    claims = dict.fromkeys(criterion.claim for criterion in failed if criterion.claim)
     if claims:
         yield "What was not held bears on:"
         for claim in claims:
@@ -125,7 +125,9 @@ def _summary(card: ReportCard, target_file: str) -> Iterator[str]:
                 initial_indent="  ",
                 subsequent_indent="    ",
             )
-    scenarios = list(dict.fromkeys(one.scenario for one in failed if one.scenario))
+    scenarios = list(
+        dict.fromkeys(criterion.scenario for criterion in failed if criterion.scenario)
+    )
     if scenarios:
         yield from textwrap.wrap(f"Read next (`lab show NAME`): {', '.join(scenarios)}.", WIDTH)
     yield f"Beside the lab's own services, under load: lab run downed-service --with {target_file}"

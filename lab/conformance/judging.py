@@ -103,15 +103,15 @@ def _judge_honest(observation: OutageObservation) -> OutageVerdict:
     if observation.stored_state is None:
         return None, observation.unreadable_reason
     failed = [sample for sample in observation.writes if sample.error.startswith("http_")]
-    there = [one for one in failed if observation.stored_state.in_feed[one.token]]
+    there = [sample for sample in failed if observation.stored_state.in_feed[sample.token]]
     if not failed:
-        return None, "nobody was answered with an error"
+        return None, "no request was answered with an error"
     return not there, f"{len(there)} of {len(failed)} are there"
 
 
 def _judge_others(observation: OutageObservation) -> OutageVerdict:
     if not observation.exits:
-        return True, "nobody did"
+        return True, "none did"
     first = observation.exits[0]
     lines = [line for line in reversed(first.last_lines) if line.strip()]
     why = next((line for line in lines if _ERROR_LINE.search(line)), lines[0] if lines else "")

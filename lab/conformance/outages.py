@@ -15,9 +15,9 @@ from lab.domain.services import BUS
 SLOW_MS = 400.0
 
 ROLE_TITLES = {
-    "posts": "whoever takes posts",
-    "comments": "whoever takes comments",
-    "query": "whoever shows the feed",
+    "posts": "the service that accepts posts",
+    "comments": "the service that accepts comments",
+    "query": "the service that shows the feed",
     "moderation": "moderation",
     BUS: "the bus",
 }
@@ -46,22 +46,22 @@ def _criteria(*rows: tuple[str, str, str, str, str]) -> dict[str, Criterion]:
 
 
 _READERS = "Readers are answered as before."
-_POSTS = "Posts are taken as before."
-_COMMENTS = "Comments are taken as before."
+_POSTS = "Posts are accepted as before."
+_COMMENTS = "Comments are accepted as before."
 _KEPT = "Nothing that was acknowledged is missing afterwards."
 _DECIDED = "Every comment has its verdict afterwards."
-_OTHERS = "Nobody else ends because of it."
+_OTHERS = "No other service exits because of it."
 _BACK = "Once it is back, everything works again."
 _COPY_HINT = "Answer from a copy of your own, which events keep up to date."
 _REDELIVER_HINT = (
-    "A bus that tells once loses what nobody hears. Let it tell again until it is acknowledged, or "
-    "let the one that was away ask for what it missed."
+    "A bus that delivers once loses an event if the subscriber is down. Let it retry until the "
+    "subscriber acknowledges, or let the subscriber request what it missed."
 )
 _DURABILITY_HINT = (
-    "A verdict on a comment that is forgotten is passed on by nobody: keep them on disk."
+    "A service that forgets a comment can't publish its verdict: keep comments on disk."
 )
 _CATCH_HINT = (
-    "An error of somebody you call is to be caught: an unhandled one ends the whole process."
+    "Catch the errors of the services that you call: an unhandled one ends the whole process."
 )
 
 OUTAGES = (
@@ -97,8 +97,14 @@ OUTAGES = (
         "down",
         "query",
         _criteria(
-            ("posts", _POSTS, "independent", "blast-radius", "Nobody who writes needs a reader."),
-            ("comments", _COMMENTS, "independent", "blast-radius", "Nobody who writes needs it."),
+            (
+                "posts",
+                _POSTS,
+                "independent",
+                "blast-radius",
+                "No writer needs the service that reads.",
+            ),
+            ("comments", _COMMENTS, "independent", "blast-radius", "No writer needs it."),
             ("kept", _KEPT, "bus-passes-on", "catch-up", _REDELIVER_HINT),
             (
                 "once",
@@ -149,7 +155,7 @@ OUTAGES = (
                 _KEPT,
                 "bus-passes-on",
                 "downed-bus",
-                "Keep what is untold, and tell it later.",
+                "Store unpublished events, and publish them later.",
             ),
             (
                 "honest",

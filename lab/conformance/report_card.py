@@ -85,6 +85,6 @@ class FindingRecorder:
         """A line for each criterion; `reason` says why a criterion was not checked."""
         not_checked = (None, reason.rstrip("."))
         return tuple(
-            CriterionFinding(one, *self._recorded.get(one.key, not_checked))
-            for one in self._criteria
+            CriterionFinding(criterion, *self._recorded.get(criterion.key, not_checked))
+            for criterion in self._criteria
         )

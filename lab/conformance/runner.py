@@ -144,7 +144,7 @@ class CheckRun:
             seen = await self._run_outage(outage, process, stack)
             if seen is None:
                 return recorder.findings(
-                    f"the fault ({outage.kind}) met nobody, so nothing was tried"
+                    f"the fault ({outage.kind}) affected no request, so nothing was tested"
                 )
             for key in outage.criteria:
                 recorder.record(f"{outage.key}.{key}", *JUDGES[key](seen))
@@ -265,8 +265,14 @@ def _with_whole_log(log: Path, exit_: Exit) -> Exit:
 
 def _keyed_criteria(outage: Outage) -> list[Criterion]:
     return [
-        Criterion(f"{outage.key}.{key}", one.requirement, one.hint, one.claim, one.scenario)
-        for key, one in outage.criteria.items()
+        Criterion(
+            f"{outage.key}.{key}",
+            criterion.requirement,
+            criterion.hint,
+            criterion.claim,
+            criterion.scenario,
+        )
+        for key, criterion in outage.criteria.items()
     ]
 
 

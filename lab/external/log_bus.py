@@ -104,7 +104,9 @@ class ExternalLogBus:
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             timeout=aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT_S),
         ) as client:
-            await asyncio.gather(*(self._deliver_to(one, client) for one in self._subscribers))
+            await asyncio.gather(
+                *(self._deliver_to(subscriber, client) for subscriber in self._subscribers)
+            )
 
     async def _deliver_to(self, subscriber: str, client: aiohttp.ClientSession) -> None:
         position = self._offsets.by_subscriber.get(subscriber, 0)
@@ -121,7 +123,7 @@ class ExternalLogBus:
         pause_s = FIRST_PAUSE_S
         while reason := await _rejection_reason(subscriber, event, client):
             if self._rejections.get(subscriber) != reason:
-                sys.stderr.write(f"{subscriber} did not take {event['type']}: {reason}\n")
+                sys.stderr.write(f"{subscriber} did not accept {event['type']}: {reason}\n")
                 sys.stderr.flush()
             self._rejections[subscriber] = reason
             await asyncio.sleep(pause_s)
@@ -160,13 +162,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     ShellOptions.arguments(parser, BY_HAND_PORTS["async-bus"][BUS])
     add = parser.add_argument
     add("--data", type=Path, default=Path("runs/by-hand/bridge"))
-    add("--events", default="/events", metavar="PATH", help="where events are told (/events)")
+    add(
+        "--events",
+        default="/events",
+        metavar="PATH",
+        help="path on which events are published and delivered (/events)",
+    )
     add(
         "--subscriber",
         action="append",
         default=[],
         metavar="URL",
-        help="to whom each event is brought; may be repeated",
+        help="where each event is delivered; may be repeated",
     )
     args = parser.parse_args(argv)
     log = LogServer(LogFile(args.data / "event-bus.db"))

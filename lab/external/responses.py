@@ -104,7 +104,7 @@ def _decompressed_body(response: ExternalResponse) -> bytes:
     if coding in ("", "identity") or not body:
         return body
     if coding not in ("gzip", "x-gzip", "deflate") or not body.startswith(_COMPRESSED_MAGIC):
-        raise response.error(f"it is encoded as {coding[:40]!r}, which nobody had asked for.")
+        raise response.error(f"it is encoded as {coding[:40]!r}, which the request did not accept.")
     unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:
         plain = unpacking.decompress(body, MAX_BYTES)

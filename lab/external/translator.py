@@ -143,7 +143,7 @@ class EventTranslator:
         server = HttpServer(self.handle_bus_request, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
         listeners = [
-            await loop.create_server(server, sock=one) for one in listen_on_loopbacks(port)
+            await loop.create_server(server, sock=sock) for sock in listen_on_loopbacks(port)
         ]
         try:
             await asyncio.Event().wait()
@@ -169,7 +169,7 @@ class EventTranslator:
         status, body = await self._request("GET", self._bus, None)
         if status != 200:
             return _json_bytes_response(status, body)
-        return web.json_response([self._names.to_service(one) for one in from_json(body)])
+        return web.json_response([self._names.to_service(event) for event in from_json(body)])
 
     async def _request(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
         """Status and body of the other side's response. Raises Unreachable, BadGateway."""

@@ -36,7 +36,7 @@ from tests.support.worked_targets import NAMES, REQUIRED_PROGRAM, copy_on_free_p
 
 
 def outages_named(*keys: str) -> list:  # type: ignore[type-arg]
-    return [one for one in OUTAGES if one.key in keys]
+    return [line for line in OUTAGES if line.key in keys]
 
 
 def held_by_key(card: ReportCard) -> dict[str, bool | None]:
@@ -53,10 +53,10 @@ def observed_of(card: ReportCard, key: str) -> str:
 def target_on_free_ports(folder: Path) -> Target:
     """The worked target with a cluster's host names, unmoved: its ports are numbers in its code."""
     target = copy_on_free_ports("python-blog", folder)
-    for name, one in target.services.items():
+    for name, line in target.services.items():
         port = str(target.public_port(name))
-        command = tuple(word.replace("{port}", port) for word in one.command)
-        target.services[name] = one.model_copy(update={"command": command})
+        command = tuple(word.replace("{port}", port) for word in line.command)
+        target.services[name] = line.model_copy(update={"command": command})
     return target
 
 
@@ -143,13 +143,13 @@ async def test_a_fault_that_met_nobody_is_no_result(
         (slow,) = outages_named("comments-slow")
         part = await trying.check_outage(slow, lambda _: None)
     assert {line.held for line in part.findings} == {None}
-    assert "met nobody" in part.findings[0].observed
+    assert "affected no request" in part.findings[0].observed
 
 
 def test_the_command_prints_a_card_and_writes_junit(tmp_path: Path) -> None:
     app = make_odd_blog("plain", tmp_path).services["app"]
     text = f'services.app = {{ command = {json.dumps(app.command)}, port = 0, port_env = "PORT" }}'
-    actions = "".join(f'\nactions.{one}.service = "app"' for one in ACTIONS)
+    actions = "".join(f'\nactions.{line}.service = "app"' for line in ACTIONS)
     (tmp_path / "mine.toml").write_text(f"ready_within_s = 100\n{text}{actions}")
     words = ("--contract", "--json", "--junit", "junit.xml")
     done = invoke_lab("check", "mine.toml", *words, cwd=tmp_path)
@@ -194,10 +194,10 @@ def test_an_empty_feed_has_nothing_to_show_again() -> None:
 
 
 def test_each_criterion_names_a_claim_and_a_scenario() -> None:
-    criteria = [one for outage in OUTAGES for one in outage.criteria.values()]
-    assert {one.claim for one in criteria} <= CLAIMS.keys()
-    assert {one.scenario for one in criteria} <= set(catalogue.builtin_names())
-    assert {key for one in OUTAGES for key in one.criteria} == JUDGES.keys()
+    criteria = [line for outage in OUTAGES for line in outage.criteria.values()]
+    assert {line.claim for line in criteria} <= CLAIMS.keys()
+    assert {line.scenario for line in criteria} <= set(catalogue.builtin_names())
+    assert {key for line in OUTAGES for key in line.criteria} == JUDGES.keys()
 
 
 def checker_data(**of: int) -> CheckerCounts:
@@ -271,7 +271,7 @@ def test_all_is_well_where_all_is_well() -> None:
             "honest",
             {"writes": failed_samples(3, "timeout"), "stored_state": ONE_SHOWN},
             None,
-            "nobody was",
+            "no request was",
         ),
         *((key, UNREADABLE, None, "no feed") for key in ("kept", "decided", "once", "honest")),
         ("reads", {"own_endpoints": ("read_feed",), "during": []}, None, "it is comments itself"),
@@ -280,9 +280,9 @@ def test_all_is_well_where_all_is_well() -> None:
 def test_a_verdict_says_what_was_seen(
     key: str, changed: dict[str, object], verdict: bool | None, says: str
 ) -> None:
-    held, told = JUDGES[key](make_observation(**changed))
+    held, observed = JUDGES[key](make_observation(**changed))
     assert held is verdict
-    assert says in told
+    assert says in observed
 
 
 HELD = CriterionFinding(Criterion("a", "A holds.", "hint a"), True, "it does")
@@ -309,7 +309,7 @@ def test_a_card_is_told_to_people_and_to_machines() -> None:
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
     lines = formats.to_text(CARD, "my.toml")
     assert "  held      A holds: it does." in lines
-    assert lines[1].startswith("app and bus always listen on the port where the others look for")
+    assert lines[1].startswith("app and bus always listen on the port that the other services call")
     assert "  not seen  no bus." in lines
     assert "1 of 2 held, in 2 s." in lines
     never = replace(CARD, trouble="app exited.", log=("no database",))

@@ -195,9 +195,9 @@ VERDICT = Grade(
 
 
 def test_the_formats_say_the_same() -> None:
-    told = json.loads(json.dumps(formats.to_json(VERDICT)))
-    assert (told["passed"], told["score"], told["max_score"]) == (False, 1, 4)
-    assert [one["hint"] for one in told["checks"]] == ["", "Don't & wait."]
+    result = json.loads(json.dumps(formats.to_json(VERDICT)))
+    assert (result["passed"], result["score"], result["max_score"]) == (False, 1, 4)
+    assert [one["hint"] for one in result["checks"]] == ["", "Don't & wait."]
 
     suite = ElementTree.fromstring(formats.to_junit(VERDICT))[0]
     assert suite.attrib["tests"] == "3"
@@ -214,11 +214,11 @@ def test_the_formats_say_the_same() -> None:
 
 def test_sentences_show_what_was_seen_and_a_hint() -> None:
     lines = formats.to_text(VERDICT, catalogue.find("likes"))
-    said = join_lines(" ".join(lines))
-    assert "not yet It is <in time>. Seen: 4 s & more. Hint: Don't & wait." in said
-    assert "Seen: calm" not in said
+    output = join_lines(" ".join(lines))
+    assert "not yet It is <in time>. Seen: 4 s & more. Hint: Don't & wait." in output
+    assert "Seen: calm" not in output
     assert max(map(len, lines)) <= 80
-    assert "1 of 4 points" in said
+    assert "1 of 4 points" in output
 
 
 # ── The command line
@@ -235,9 +235,9 @@ def test_an_exercise_is_begun_and_checked_from_the_command_line(tmp_path: Path) 
     words = ("--json", "--junit", "junit.xml", "--gradescope", "results.json")
     checked = unhurried_lab("exercise", "check", "mine", *words, cwd=tmp_path)
     assert (checked.returncode, checked.stderr) == (1, "")
-    told = json.loads(checked.stdout)
-    assert told["trouble"] == "Your sync_chain/likes.py exited with status 1 before it was ready."
-    assert told["log"][-1] == "ValueError: no idea"
+    result = json.loads(checked.stdout)
+    assert result["trouble"] == "Your sync_chain/likes.py exited with status 1 before it was ready."
+    assert result["log"][-1] == "ValueError: no idea"
     assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
     assert len(json.loads((tmp_path / "results.json").read_text())["tests"]) == 8
 
@@ -253,9 +253,9 @@ def test_ctrl_c_in_the_middle_of_a_check_leaves_nothing(tmp_path: Path) -> None:
     )
     eventually(lambda: len(list(find_processes(checking.pid))) == EXPECTED_PROCESSES)
     checking.send_signal(signal.SIGINT)
-    said, complained = checking.communicate(timeout=PATIENCE_S)
-    assert (checking.returncode, said) == (130, "")
-    assert "all processes have ended" in join_lines(complained)
+    output, errors = checking.communicate(timeout=PATIENCE_S)
+    assert (checking.returncode, output) == (130, "")
+    assert "all processes have ended" in join_lines(errors)
     assert list(find_processes(checking.pid)) == []
 
 

@@ -92,8 +92,8 @@ async def check_all(folder: Path) -> dict[str, ContractRun]:
 
     together = (*HARMLESS, *UNUSABLE_ANSWERS, *NOT_STARTED)
     async with Supervisor(PRELOAD, folder) as supervisor:
-        told = await asyncio.gather(*map(check_limited, together))
-        seen = dict(zip(together, told, strict=True))
+        cards = await asyncio.gather(*map(check_limited, together))
+        seen = dict(zip(together, cards, strict=True))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("lab.conformance.contract._KNOWN_WITHIN_S", PATIENCE_S)
             seen["ends"] = await check_odd_blog("ends", supervisor, folder)

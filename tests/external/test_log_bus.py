@@ -42,8 +42,8 @@ async def start_log_bus(world: CourseWorld, name: str, *subscribers: str) -> str
 
 async def publish_posts(url: str, *names: str) -> None:
     for name in names:
-        told = await post(f"{url}/events", {"type": "PostCreated", "data": {"id": name}})
-        assert told == (200, {"status": "OK"})
+        answer = await post(f"{url}/events", {"type": "PostCreated", "data": {"id": name}})
+        assert answer == (200, {"status": "OK"})
 
 
 async def test_a_late_subscriber_hears_everything_in_order(world: CourseWorld) -> None:
@@ -64,7 +64,7 @@ async def test_an_event_is_brought_until_it_is_taken(world: CourseWorld) -> None
     url = await start_log_bus(world, "picky", await world.start_subscriber(picky))
     await publish_posts(url, "a", "b", "c")
     log = world.folder / "picky.log"
-    await until(lambda: "did not take PostCreated: it answered 500" in log.read_text())
+    await until(lambda: "did not accept PostCreated: it answered 500" in log.read_text())
     assert picky.names == ["a"]  # the events behind it wait
     picky.fails_on = ""
     await until(lambda: picky.names == ["a", "b", "c"])
@@ -101,7 +101,7 @@ async def test_what_was_told_is_shown_and_nonsense_refused(world: CourseWorld) -
     event = {"type": "Anything", "data": ["a", 1], "version": 2}
     assert await post(f"{url}/events", event) == (200, {"status": "OK"})
     for body in ([], {"data": {}}, {"type": 7}):
-        status, told = await post(f"{url}/events", body)
+        status, answer = await post(f"{url}/events", body)
         assert status == 400
-        assert told["detail"].startswith("Not an event {type, data}: saw ")
+        assert answer["detail"].startswith("Not an event {type, data}: saw ")
     assert await get(f"{url}/events") == [event]

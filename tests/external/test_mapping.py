@@ -92,8 +92,8 @@ def test_a_body_may_be_of_any_shape() -> None:
     shape = {"data": [{"text": "about {post_id}: {content}"}, 7, None, True], "id": "{post_id}"}
     action = CreateComment(path="/comments/create", body=shape)
     body = action.build_request(post_id="9", content="hello").body
-    told = {"data": [{"text": "about 9: hello"}, 7, None, True], "id": "9"}
-    assert json.loads(body) == told
+    expected = {"data": [{"text": "about 9: hello"}, 7, None, True], "id": "9"}
+    assert json.loads(body) == expected
 
 
 def test_an_id_may_go_as_a_number() -> None:
@@ -227,7 +227,7 @@ def test_an_answer_without_an_id_is_named(body: Any, says: str) -> None:
         (make_response(b"[" * 100_000), "which is no JSON"),
         (make_response(b"1" * 5_000), "which is no JSON"),
         (make_response(b"x", content_encoding="br"), "encoded as 'br'"),
-        (make_response(b"[]", content_encoding="gzip"), "encoded as 'gzip', which nobody"),
+        (make_response(b"[]", content_encoding="gzip"), "encoded as 'gzip', which the request"),
         (make_response(gzip.compress(b"[]")[:12], content_encoding="gzip"), "breaks off"),
         (make_response(b"\x1f\x8bnothing", content_encoding="gzip"), "says that it is gzip"),
         (make_response(b"", 302, location="/posts/1"), "a redirect to '/posts/1'"),

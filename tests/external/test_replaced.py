@@ -55,8 +55,8 @@ async def test_the_lab_s_other_services_work_on_with_theirs(
         await write(stack, "comments", f"/posts/{post}/comments", content="orange")
         (entry,) = await feed_of(stack)
         assert entry["title"] == "A title"
-        told = {one["content"]: one["status"] for one in entry["comments"]}
-        assert told == {"red": "approved", "orange": "rejected"}
+        translated = {comment["content"]: comment["status"] for comment in entry["comments"]}
+        assert translated == {"red": "approved", "orange": "rejected"}
 
 
 async def until_nothing_under_way(stack: MixedStack) -> None:
@@ -105,7 +105,7 @@ async def test_the_bus_may_have_to_be_at_the_courses_port(tmp_path: Path) -> Non
         ("comments", "down", {}, None),
         ("comments", "drop", {}, None),
         ("query", "drop", {}, None),
-        ("comments", "poison", {"type": "PostCreated"}, "comments is not"),
+        ("comments", "poison", {"type": "PostCreated"}, "comments does not."),
         (BUS, "poison", {"type": "PostCreated"}, None),
     ],
 )
@@ -132,15 +132,15 @@ def test_an_event_has_the_target_s_name_for_a_text() -> None:
         "create_comment": {"path": "/comments", "body": body},
         "read_feed": {"comment": {"id": "_id", "status": "meta.state"}},
     }
-    words = FieldNames.from_actions(Actions.model_validate(actions))
+    names = FieldNames.from_actions(Actions.model_validate(actions))
     theirs = {"type": "CommentCreated", "data": {"_id": 7, "post": 3, "text": "x"}}
-    told = words.to_lab(theirs)["data"]
-    assert told == theirs["data"] | {"id": "7", "post_id": "3", "content": "x"}
+    translated = names.to_lab(theirs)["data"]
+    assert translated == theirs["data"] | {"id": "7", "post_id": "3", "content": "x"}
     ours = {"type": "CommentModerated", "data": {"id": "a", "content": "x", "status": "approved"}}
-    heard = words.to_service(ours)["data"]
-    assert heard == ours["data"] | {"_id": "a", "text": "x", "state": "approved"}
+    received = names.to_service(ours)["data"]
+    assert received == ours["data"] | {"_id": "a", "text": "x", "state": "approved"}
     post = {"type": "PostCreated", "data": {"id": "b", "title": "y"}}
-    assert words.to_service(post) == post
+    assert names.to_service(post) == post
 
 
 BLOG: dict[str, Any] = {"name": "calm", "title": "Calm", "variants": {"async-bus": {}}}

@@ -138,7 +138,7 @@ PART = make_target().model_copy(update={"services": {"posts": make_target().serv
 
 
 @pytest.mark.parametrize(
-    ("wishes", "said"),
+    ("options", "message"),
     [
         ({"target": make_target(), "bus": "nats"}, "saw 'nats'"),
         ({"target": make_target(), "bus": "nats"}, 'bus = "log"'),
@@ -146,9 +146,9 @@ PART = make_target().model_copy(update={"services": {"posts": make_target().serv
         ({"target": make_target("async-bus")}, "has a variant 'async-bus' already"),
     ],
 )
-def test_a_wish_that_can_not_be_met_is_refused(wishes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
-        apply_overrides(Scenario.model_validate(DOWN), **wishes)
+def test_a_wish_that_can_not_be_met_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        apply_overrides(Scenario.model_validate(DOWN), **options)
     with pytest.raises(ValueError, match="workers is a switch of the lab's own services"):
         with_external_variant(Scenario.model_validate(DOWN), make_target(), {"workers": 2})
 
@@ -162,18 +162,18 @@ def test_a_service_of_theirs_may_end_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--replace", "comments"], "expected SERVICE=TARGET, as comments=mine.toml."),
         (["--with", "nowhere.toml"], "nowhere.toml: can't be read"),
     ],
 )
 def test_a_wrong_word_on_the_command_line_is_named(
-    words: list[str], said: str, tmp_path: Path
+    arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    told = invoke_lab("run", "calm", *words, cwd=tmp_path)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert said in told.stderr
+    result = invoke_lab("run", "calm", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
 
 
 def test_from_python_it_is_said_the_same_way(tmp_path: Path) -> None:

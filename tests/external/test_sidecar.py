@@ -44,36 +44,39 @@ async def test_a_post_and_its_comment_are_created_in_their_words() -> None:
     }
     everything = {name: {"service": "app"} for name, _ in Actions()}
     mapping = Actions.model_validate(everything)
-    async with sidecar_before(ScriptedService(script), "app", actions=mapping) as it:
-        assert await it.ask("POST", "/posts", {"title": " x "}) == (201, {"id": "a1", "title": "x"})
+    async with sidecar_before(ScriptedService(script), "app", actions=mapping) as setup:
+        assert await setup.ask("POST", "/posts", {"title": " x "}) == (
+            201,
+            {"id": "a1", "title": "x"},
+        )
         comment = {"id": "7", "post_id": "a1", "content": "z", "status": "approved"}
-        assert await it.ask("POST", "/posts/a1/comments", {"content": "z"}) == (201, comment)
+        assert await setup.ask("POST", "/posts/a1/comments", {"content": "z"}) == (201, comment)
         entry = {"id": "a1", "title": "x", "comments": []}
-        assert await it.ask("GET", "/feed?limit=5") == (200, [entry])
-        post, *_ = it.service.received
+        assert await setup.ask("GET", "/feed?limit=5") == (200, [entry])
+        post, *_ = setup.service.received
         assert (post.summary, json.loads(post.body)) == ("POST /posts", {"title": "x"})
         assert post.header("Content-Type") == "application/json"
-        assert (await it.state())["feed"]["posts"] == 1
+        assert (await setup.state())["feed"]["posts"] == 1
 
 
 async def test_a_story_goes_on_behind_the_face(tmp_path: Path) -> None:
     spans = tmp_path / "spans.ndjson"
     story = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     foreign = ScriptedService(default=encode_answer({"id": 1}))
-    async with sidecar_before(foreign, spans=spans) as it:
-        await it.ask("POST", "/posts", {"title": "x"}, traceparent=story)
-        await it.state()
+    async with sidecar_before(foreign, spans=spans) as setup:
+        await setup.ask("POST", "/posts", {"title": "x"}, traceparent=story)
+        await setup.state()
         (span,) = map(json.loads, spans.read_text().splitlines())
         assert (span["trace"], span["parent"], span["status"]) == ("a" * 32, "b" * 16, 201)
-        assert it.service.received[0].header("traceparent") == f"00-{'a' * 32}-{span['span']}-01"
+        assert setup.service.received[0].header("traceparent") == f"00-{'a' * 32}-{span['span']}-01"
 
 
 async def test_the_face_of_a_service_has_its_own_actions_only() -> None:
-    async with sidecar_before(ScriptedService()) as it:
-        assert (await it.ask("GET", "/feed"))[0] == 404
-        assert (await it.ask("POST", "/posts/1/comments", {"content": "x"}))[0] == 404
-        status, told = await it.ask("POST", "/posts", {"title": ""})
-        assert (status, told["field"], it.service.received) == (400, "title", [])
+    async with sidecar_before(ScriptedService()) as setup:
+        assert (await setup.ask("GET", "/feed"))[0] == 404
+        assert (await setup.ask("POST", "/posts/1/comments", {"content": "x"}))[0] == 404
+        status, answer = await setup.ask("POST", "/posts", {"title": ""})
+        assert (status, answer["field"], setup.service.received) == (400, "title", [])
 
 
 @pytest.mark.parametrize(
@@ -89,19 +92,19 @@ async def test_the_face_of_a_service_has_its_own_actions_only() -> None:
     ],
 )
 async def test_the_face_names_what_it_can_not_read(sends: bytes, status: int, says: str) -> None:
-    async with sidecar_before(ScriptedService(default=sends)) as it:
-        answered, told = await it.ask("POST", "/posts", {"title": "x"})
-        assert (answered, told["status"]) == (status, status)
-        assert says in told["detail"]
-        assert told["definite"] is (status == 404)
+    async with sidecar_before(ScriptedService(default=sends)) as setup:
+        answered, answer = await setup.ask("POST", "/posts", {"title": "x"})
+        assert (answered, answer["status"]) == (status, status)
+        assert says in answer["detail"]
+        assert answer["definite"] is (status == 404)
 
 
 async def test_no_answer_in_time_may_have_been_done() -> None:
-    async with sidecar_before(ScriptedService(default=never_answer), answer_within_s=0.05) as it:
-        status, told = await it.ask("POST", "/posts", {"title": "x"})
-        assert (status, told["definite"]) == (504, False)
-        assert "posts did not answer within 0.05 s" in told["detail"]
-        await until(lambda: it.service.closed == it.service.accepted, "a closed connection")
+    async with sidecar_before(ScriptedService(default=never_answer), answer_within_s=0.05) as setup:
+        status, answer = await setup.ask("POST", "/posts", {"title": "x"})
+        assert (status, answer["definite"]) == (504, False)
+        assert "posts did not answer within 0.05 s" in answer["detail"]
+        await until(lambda: setup.service.closed == setup.service.accepted, "a closed connection")
 
 
 NO_500 = encode_answer(b"", "500 No")
@@ -119,48 +122,48 @@ NO_500 = encode_answer(b"", "500 No")
 async def test_health_says_what_is_waited_for(
     says: Any, options: dict[str, Any], error: str, because: str
 ) -> None:
-    async with sidecar_before(ScriptedService(default=says), **options) as it:
-        status, told = await it.ask("GET", "/health")
-        assert (status, told["status"], told["error"]) == (503, "waiting", error)
-        assert because in told["because"]
+    async with sidecar_before(ScriptedService(default=says), **options) as setup:
+        status, answer = await setup.ask("GET", "/health")
+        assert (status, answer["status"], answer["error"]) == (503, "waiting", error)
+        assert because in answer["because"]
 
 
 @pytest.mark.parametrize("ready", [None, "/posts"])
 async def test_health_is_good_when_the_service_answers(ready: str | None) -> None:
     async with sidecar_before(
         ScriptedService(default=encode_answer(b"no", "404 Not Found")), ready=ready
-    ) as it:
-        told = {"service": "posts", "arrangement": "foreign", "status": "ready"}
-        assert await it.ask("GET", "/health") == (200, told)
+    ) as setup:
+        answer = {"service": "posts", "arrangement": "foreign", "status": "ready"}
+        assert await setup.ask("GET", "/health") == (200, answer)
 
 
 async def test_only_the_lab_reaches_the_door() -> None:
-    async with sidecar_before(ScriptedService()) as it:
+    async with sidecar_before(ScriptedService()) as setup:
         order = {"kind": "error", "target": "posts", "options": {}}
         for token in ("", "wrong"):
-            told = {"Lab-Token": token}
-            assert (await it.ask("PUT", "/_lab/faults/x", order, **told))[0] == 403
-            assert (await it.ask("GET", "/_lab/state", **told))[0] == 403
-        assert (await it.ask("GET", "/health", Host="evil.example"))[0] == 421
-        async with open_raw(it.raw_url) as line:  # here /_lab is a path of the service
+            answer = {"Lab-Token": token}
+            assert (await setup.ask("PUT", "/_lab/faults/x", order, **answer))[0] == 403
+            assert (await setup.ask("GET", "/_lab/state", **answer))[0] == 403
+        assert (await setup.ask("GET", "/health", Host="evil.example"))[0] == 421
+        async with open_raw(setup.raw_url) as line:  # here /_lab is a path of the service
             await line.ask("GET /_lab/state", b"", f"Lab-Token: {TOKEN}")
-        assert it.service.received[-1].summary == "GET /_lab/state"
-    async with sidecar_before(ScriptedService(), token="") as it:
-        assert (await it.ask("GET", "/_lab/state", **{"Lab-Token": ""}))[0] == 403
+        assert setup.service.received[-1].summary == "GET /_lab/state"
+    async with sidecar_before(ScriptedService(), token="") as setup:
+        assert (await setup.ask("GET", "/_lab/state", **{"Lab-Token": ""}))[0] == 403
 
 
 # ── The fault filter
 
 
-async def status_at_both_ports(it: SidecarSetup) -> tuple[Any, Any]:
+async def status_at_both_ports(setup: SidecarSetup) -> tuple[Any, Any]:
     """The status of a request to the adapter and of one to the raw port, or the error."""
 
     async def raw() -> int:
-        async with open_raw(it.raw_url) as line:
+        async with open_raw(setup.raw_url) as line:
             return (await line.ask("POST /posts", b"{}"))[0]
 
     async def face() -> int:
-        return (await it.ask("POST", "/posts", {"title": "x"}))[0]
+        return (await setup.ask("POST", "/posts", {"title": "x"}))[0]
 
     one, other = await asyncio.gather(face(), raw(), return_exceptions=True)
     return one, other
@@ -171,84 +174,84 @@ async def status_at_both_ports(it: SidecarSetup) -> tuple[Any, Any]:
     [("latency", {"ms": 30}, 201), ("error", {"status": 503}, 503), ("reset_peer", {}, OSError)],
 )
 async def test_a_fault_acts_at_both_ports(kind: str, options: dict[str, Any], met: Any) -> None:
-    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
-        await it.add_fault(kind, **options)
-        for one in await status_at_both_ports(it):
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as setup:
+        await setup.add_fault(kind, **options)
+        for one in await status_at_both_ports(setup):
             assert one == met or (isinstance(one, OSError) and met is OSError)
-        assert len(it.service.received) == (2 if kind == "latency" else 0)
-        evidence = await it.remove_fault(kind)
+        assert len(setup.service.received) == (2 if kind == "latency" else 0)
+        evidence = await setup.remove_fault(kind)
         assert (evidence["visitors"], evidence["acted"]) == (2, 2)
         if kind == "latency":
             assert 30 <= evidence["delayed_ms_min"] <= evidence["delayed_ms_max"]
-        assert await status_at_both_ports(it) == (201, 201)
+        assert await status_at_both_ports(setup) == (201, 201)
 
 
 async def test_a_latency_makes_fifty_wait_at_once() -> None:
-    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
-        await it.add_fault("latency", ms=600_000)
-        asking = asyncio.gather(*(status_at_both_ports(it) for _ in range(25)))
-        await it.until_under_way(50)
-        assert (await it.remove_fault("latency"))["acted"] == 50
-        assert it.service.received == []
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as setup:
+        await setup.add_fault("latency", ms=600_000)
+        asking = asyncio.gather(*(status_at_both_ports(setup) for _ in range(25)))
+        await setup.until_under_way(50)
+        assert (await setup.remove_fault("latency"))["acted"] == 50
+        assert setup.service.received == []
         asking.cancel()
-        await it.until_under_way(0)
+        await setup.until_under_way(0)
 
 
 @pytest.mark.parametrize("by", ["taking it back", "the end of the sidecar"])
 async def test_a_timeout_answers_nobody_until_it_ends(by: str) -> None:
-    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
-        await it.add_fault("timeout")
-        asking = asyncio.create_task(status_at_both_ports(it))
-        await it.until_under_way(2)
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as setup:
+        await setup.add_fault("timeout")
+        asking = asyncio.create_task(status_at_both_ports(setup))
+        await setup.until_under_way(2)
         assert not asking.done()
-        assert it.service.received == []
+        assert setup.service.received == []
         if by == "taking it back":
-            assert (await it.remove_fault("timeout"))["acted"] == 2
+            assert (await setup.remove_fault("timeout"))["acted"] == 2
             await asking
-            assert it.service.received == []
-            assert await status_at_both_ports(it) == (201, 201)
+            assert setup.service.received == []
+            assert await status_at_both_ports(setup) == (201, 201)
     errors = await asking
     assert all(isinstance(error, OSError | asyncio.IncompleteReadError) for error in errors), errors
 
 
 async def test_a_fault_hits_only_as_many_as_it_says() -> None:
-    async with sidecar_before(ScriptedService(default=POST_CREATED)) as it:
-        await it.add_fault("error", status=500, first=1)
-        assert sorted(await status_at_both_ports(it)) == [201, 500]
-        evidence = await it.remove_fault("error")
+    async with sidecar_before(ScriptedService(default=POST_CREATED)) as setup:
+        await setup.add_fault("error", status=500, first=1)
+        assert sorted(await status_at_both_ports(setup)) == [201, 500]
+        evidence = await setup.remove_fault("error")
         assert (evidence["visitors"], evidence["acted"]) == (2, 1)
 
 
 async def test_a_partition_cuts_one_caller_only() -> None:
     async with (
-        sidecar_before(ScriptedService(default=POST_CREATED)) as it,
-        open_raw(it.raw_url) as cut,
+        sidecar_before(ScriptedService(default=POST_CREATED)) as setup,
+        open_raw(setup.raw_url) as cut,
     ):
-        await it.add_fault("partition", **{"from": "comments"})
+        await setup.add_fault("partition", **{"from": "comments"})
         await cut.send(encode_request("POST /posts", b"{}", "Lab-Caller: comments"))
-        await it.until_under_way(1)
-        assert await status_at_both_ports(it) == (201, 201)
-        evidence = await it.remove_fault("partition")
+        await setup.until_under_way(1)
+        assert await status_at_both_ports(setup) == (201, 201)
+        evidence = await setup.remove_fault("partition")
         assert (evidence["visitors"], evidence["acted"]) == (1, 1)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await cut.read_answer()
 
 
 async def test_unmarked_events_come_from_the_bus() -> None:
-    async with sidecar_before(ScriptedService()) as it, open_raw(it.raw_url) as bus:
-        await it.add_fault("partition", **{"from": "event-bus"})
+    async with sidecar_before(ScriptedService()) as setup, open_raw(setup.raw_url) as bus:
+        await setup.add_fault("partition", **{"from": "event-bus"})
         await bus.send(encode_request("POST /events", EVENT % 1))
-        await it.until_under_way(1)
-        assert (await it.remove_fault("partition"))["acted"] == 1
-        assert it.service.received == []
+        await setup.until_under_way(1)
+        assert (await setup.remove_fault("partition"))["acted"] == 1
+        assert setup.service.received == []
 
 
 def received_event_ids(foreign: ScriptedService) -> list[str]:
-    return [json.loads(heard.body)["data"]["id"] for heard in foreign.received]
+    return [json.loads(request.body)["data"]["id"] for request in foreign.received]
 
 
-async def deliver_events(it: SidecarSetup, *numbers: int) -> list[int]:
-    async with open_raw(it.raw_url) as bus:
+async def deliver_events(setup: SidecarSetup, *numbers: int) -> list[int]:
+    async with open_raw(setup.raw_url) as bus:
         return [(await bus.ask("POST /events", EVENT % number))[0] for number in numbers]
 
 
@@ -265,35 +268,35 @@ async def test_a_fault_of_events_is_not_noticed_by_the_bus(
 ) -> None:
     async with sidecar_before(
         ScriptedService({"POST /events": encode_answer({})}, POST_CREATED)
-    ) as it:
-        await it.add_fault(kind, first=1)
-        assert await deliver_events(it, 1) == [200]
-        await until(lambda: received_event_ids(it.service) == after_one, "the first")
-        assert await deliver_events(it, 2) == [200]
-        await until(lambda: received_event_ids(it.service) == after_two, "both")
-        assert (await it.state())["events"] == 2
-        assert (await it.remove_fault(kind))["acted"] == 1
-        await it.add_fault(kind)
-        assert await status_at_both_ports(it) == (201, 201)
-        assert (await it.remove_fault(kind))["visitors"] == 0  # requests are no events
+    ) as setup:
+        await setup.add_fault(kind, first=1)
+        assert await deliver_events(setup, 1) == [200]
+        await until(lambda: received_event_ids(setup.service) == after_one, "the first")
+        assert await deliver_events(setup, 2) == [200]
+        await until(lambda: received_event_ids(setup.service) == after_two, "both")
+        assert (await setup.state())["events"] == 2
+        assert (await setup.remove_fault(kind))["acted"] == 1
+        await setup.add_fault(kind)
+        assert await status_at_both_ports(setup) == (201, 201)
+        assert (await setup.remove_fault(kind))["visitors"] == 0  # requests are no events
 
 
 async def test_a_waiting_event_comes_when_its_fault_ends() -> None:
-    async with sidecar_before(ScriptedService()) as it:
-        await it.add_fault("reorder")
-        assert await deliver_events(it, 1) == [200]
-        assert it.service.received == []
-        assert (await it.state())["busy"] is True
-        await it.remove_fault("reorder")
-        await until(lambda: it.service.received, "the event")
-        assert received_event_ids(it.service) == ["1"]
-        await until(lambda: not it.sidecar._state()["busy"], "calm")
+    async with sidecar_before(ScriptedService()) as setup:
+        await setup.add_fault("reorder")
+        assert await deliver_events(setup, 1) == [200]
+        assert setup.service.received == []
+        assert (await setup.state())["busy"] is True
+        await setup.remove_fault("reorder")
+        await until(lambda: setup.service.received, "the event")
+        assert received_event_ids(setup.service) == ["1"]
+        await until(lambda: not setup.sidecar._state()["busy"], "calm")
 
 
 async def test_faults_of_the_process_are_no_business_of_the_door() -> None:
-    async with sidecar_before(ScriptedService()) as it:
+    async with sidecar_before(ScriptedService()) as setup:
         order = {"kind": "down", "target": "posts", "options": {}}
-        assert (await it.ask("PUT", "/_lab/faults/x", order))[0] == 400
+        assert (await setup.ask("PUT", "/_lab/faults/x", order))[0] == 400
 
 
 # ── The program
@@ -327,10 +330,10 @@ async def test_the_program_says_where_it_is(tmp_path: Path) -> None:
 
 
 def test_the_program_names_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--name", "posts", "--service-port", "4000", "--mapping"]
+    arguments = ["--name", "posts", "--service-port", "4000", "--mapping"]
     with pytest.raises(SystemExit) as ended:
-        main([*given, '{"create_post": {"path": "/{titel}"}}'])
-    said = capsys.readouterr().err
+        main([*arguments, '{"create_post": {"path": "/{titel}"}}'])
+    message = capsys.readouterr().err
     assert ended.value.code == 2
-    assert "create_post" in said
-    assert "Did you mean {title}?" in said
+    assert "create_post" in message
+    assert "Did you mean {title}?" in message

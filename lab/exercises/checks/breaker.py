@@ -20,7 +20,7 @@ async def check(testbed: ExerciseTestbed) -> None:
     comment = await testbed.comment(post, "First!")
 
     def is_complete(entries: list[FeedEntry]) -> bool:
-        return [[one.id for one in entry.comments] for entry in entries] == [[comment]]
+        return [[each.id for each in entry.comments] for entry in entries] == [[comment]]
 
     complete, response = await testbed.feed_until(is_complete)
     if not testbed.record("calm", complete, response.summary()):
@@ -58,7 +58,7 @@ async def check(testbed: ExerciseTestbed) -> None:
 
 
 def _describe_feeds(recovered: list[bool]) -> str:
-    return " and ".join("a feed" if one else "an error" for one in recovered)
+    return " and ".join("a feed" if has_feed else "an error" for has_feed in recovered)
 
 
 def _count_errors(responses: list[ObservedResponse]) -> int:

@@ -45,7 +45,11 @@ async def check(testbed: ExerciseTestbed) -> None:
         await write("Twice", "Told twice")
         await testbed.feed_until(is_complete, KNOWN_WITHIN_S / 2)
     if not duplicate_fault.acted:
-        testbed.record("twice", False, "your program let nothing in twice, though it was told to")
+        testbed.record(
+            "twice",
+            False,
+            "your program processed nothing twice, although the fault delivered events twice",
+        )
     else:
         await check_feed("twice")
 
@@ -61,7 +65,8 @@ async def check(testbed: ExerciseTestbed) -> None:
     post, (comment,) = list(written.items())[-1]
     complete, response = await testbed.feed_until(
         lambda entries: any(
-            entry.id == post and comment in [one.id for one in entry.comments] for entry in entries
+            entry.id == post and comment in [each.id for each in entry.comments]
+            for entry in entries
         )
     )
     testbed.record(
@@ -96,20 +101,22 @@ EXERCISE = Exercise(
     criteria=(
         GradedCriterion(
             "calm",
-            "While nothing is told twice, the feed has each post, and each comment with its "
+            "While no event is delivered twice, the feed has each post, and each comment with its "
             "verdict.",
             "Leave what already works as it is.",
         ),
         GradedCriterion(
             "twice",
-            "When the bus tells each event twice in a row, the feed has each thing once.",
-            "What says that two events tell of the same thing? Let the table say it: a PRIMARY "
-            "KEY, and what to do ON CONFLICT.",
+            "When the bus delivers each event twice in a row, the feed has each post and each "
+            "comment once.",
+            "How do you see that two events are about the same thing? Let the table say it: a "
+            "PRIMARY KEY, and what to do ON CONFLICT.",
         ),
         GradedCriterion(
             "again",
-            "When everything is told once more, later, the feed stays as it was, verdicts too.",
-            "A CommentCreated that comes late tells of a pending comment. Is that news, when the "
+            "When all events are delivered once more, later, the feed and its verdicts stay the "
+            "same.",
+            "A CommentCreated that comes late describes a pending comment. Is that news, when the "
             "verdict is known?",
         ),
         GradedCriterion(

@@ -30,17 +30,15 @@ async def _check_chain_under_faults(testbed: ExerciseTestbed, post_id: str) -> N
         answer = await _like(testbed, post_id)
         meanwhile = await _count(testbed, post_id)
     refused = 500 <= answer.status < 600 and answer.took_ms <= REFUSED_WITHIN_MS
-    observed = f"{answer} for a like, and {meanwhile} likes of {expected} told of meanwhile"
+    observed = f"{answer} for a like, and {meanwhile} likes of {expected} reported meanwhile"
     testbed.record("chain down", refused and meanwhile == expected, observed)
 
     async with testbed.fault_active("down", "likes"):
         pass
     saved, answer = await _count(testbed, post_id), await _like(testbed, post_id)
     now = await _count(testbed, post_id)
-    observed = (
-        f"{expected} likes were taken, {saved} are there after the restart; {answer} for one more, "
-    )
-    observed += f"and then {now}"
+    observed = f"{expected} likes were accepted, {saved} are there after the restart; "
+    observed += f"{answer} for one more, and then {now}"
     as_wanted = saved == expected and answer.status == 201 and now == expected + 1
     testbed.record("chain again", as_wanted, observed)
 
@@ -51,17 +49,15 @@ async def _check_bus_under_faults(testbed: ExerciseTestbed, post_id: str) -> Non
         answer = await _like(testbed, post_id)
         expected += answer.status == 201
         meanwhile = await _count(testbed, post_id)
-    observed = f"{answer} for a like, and {meanwhile} likes told of meanwhile"
+    observed = f"{answer} for a like, and {meanwhile} likes reported meanwhile"
     testbed.record("bus down", answer.status == 201 and meanwhile == expected, observed)
 
     async with testbed.fault_active("down", "likes"):
         newer_post_id = await testbed.post("Written while likes was away")
     saved, answer = await _count(testbed, post_id), await _like(testbed, post_id)
     known, of_newer = await _like_when_known(testbed, newer_post_id)
-    observed = (
-        f"{expected} likes were taken, {saved} are there after the restart; {answer} for one more, "
-    )
-    observed += f"{of_newer} for the new post"
+    observed = f"{expected} likes were accepted, {saved} are there after the restart; "
+    observed += f"{answer} for one more, {of_newer} for the new post"
     testbed.record("bus again", known and answer.status == 201 and saved == expected, observed)
 
 
@@ -75,13 +71,13 @@ async def _check_without_faults(testbed: ExerciseTestbed, side: str) -> str:
     )
     accepted = [answer for answer in (first, *others) if answer.status == 201]
     count = await _count(testbed, post)
-    observed = f"{len(accepted)} of {1 + CONCURRENT} were taken, and {count} are counted"
+    observed = f"{len(accepted)} of {1 + CONCURRENT} were accepted, and {count} are counted"
     if not accepted:
         observed += f"; the first like was answered with {first}"
     if not testbed.record(side, len(accepted) == 1 + CONCURRENT == count, observed):
         return ""
     answer, count = await _like(testbed, UNKNOWN_ID), await _count(testbed, UNKNOWN_ID)
-    observed = f"{answer}, and the likes of it are told to be {count}"
+    observed = f"{answer}, and its reported number of likes is {count}"
     testbed.record(f"{side} unknown", answer.status == 404 and not count, observed)
     return post
 
@@ -129,15 +125,15 @@ EXERCISE = Exercise(
             "chain unknown",
             "In the chain a like of a post that does not exist is answered with 404, and not "
             "counted.",
-            "Who knows which posts exist? service.ask raises NotFound when it is told so, and the "
-            "shell makes a 404 of that.",
+            "Which service knows all posts? service.ask raises NotFound for a 404, and the server "
+            "answers with 404 for that error.",
         ),
         GradedCriterion(
             "chain down",
             "While posts is down the chain's likes refuses a like with an error (5xx) within "
-            f"{REFUSED_WITHIN_MS} ms, and still tells of those it has.",
-            "Nobody can say now whether there is such a post. What is worse: a like refused, or a "
-            "like of nothing? And whom does a count need?",
+            f"{REFUSED_WITHIN_MS} ms, and still reports those it has.",
+            "No service can say now whether there is such a post. What is worse: a like "
+            "refused, or a like of nothing? And which service does a count need?",
         ),
         GradedCriterion(
             "chain again",
@@ -149,8 +145,8 @@ EXERCISE = Exercise(
             "bus",
             f"On the bus {1 + CONCURRENT} likes of a post that is older than likes are accepted "
             f"(201), {CONCURRENT} of them at once, and counted.",
-            "Compare create_comment in lab/async_bus/comments.py: where does it look, and who has "
-            "written there what it finds?",
+            "Compare create_comment in lab/async_bus/comments.py: where does it look, and "
+            "which code has written what it finds there?",
         ),
         GradedCriterion(
             "bus unknown",
@@ -160,16 +156,17 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "bus down",
-            "While posts is down, and the bus too, the bus side's likes takes likes as ever.",
-            "What it has heard before, it has a copy of. Does your handler need anybody else?",
+            "While posts is down, and the bus too, the bus side's likes accepts likes as before.",
+            "It has a copy of the posts that it received before. Does your handler call any "
+            "service?",
         ),
         GradedCriterion(
             "bus again",
             "When likes was killed and started again, every like is there still, the post can be "
             "liked again, and so can one that was written meanwhile, within "
             f"{HEARD_WITHIN_S:g} s.",
-            "Started again, likes hears on behind the last event it knew, and not from the first. "
-            "Where is what it had learnt until then?",
+            "After a restart, likes consumes from its last offset, and not from the first event. "
+            "Where is what it received until then?",
         ),
     ),
 )

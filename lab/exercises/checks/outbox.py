@@ -40,7 +40,9 @@ async def check(testbed: ExerciseTestbed) -> None:
     async def check_feed(key: str, in_time: int = MANY) -> bool:
         complete, response = await testbed.feed_until(is_complete, TOLD_WITHIN_S)
         missing = len(set(acknowledged) - {entry.id for entry in response.feed() or []})
-        observed = f"{in_time} of {MANY} posts were taken in time, and {missing} acknowledged ones "
+        observed = (
+            f"{in_time} of {MANY} posts were accepted in time, and {missing} acknowledged ones "
+        )
         observed += "are not in the feed"
         return testbed.record(
             key, complete and in_time == MANY, observed + (f"; {slow[-1]}" if slow else "")
@@ -65,16 +67,16 @@ async def check(testbed: ExerciseTestbed) -> None:
 
     refused = await testbed.ask("POST", "posts", "/posts", {"title": " "})
     published = _published_posts(await testbed.ask("GET", BUS, "/events?after=0"))
-    unknown = [one for one in published if one not in acknowledged]
+    unknown = [post_id for post_id in published if post_id not in acknowledged]
     observed = (
-        f"{refused.status} for a post without a title, and {len(unknown)} events tell of others"
+        f"{refused.status} for a post without a title, and {len(unknown)} events are about others"
     )
     testbed.record("refused", refused.status == 400 and not unknown, observed)
     duplicated = sum(count > 1 for count in published.values())
     testbed.record(
         "once",
         bool(published) and not duplicated,
-        f"{duplicated} of {len(published)} posts were told twice",
+        f"{duplicated} of {len(published)} posts were published twice",
     )
 
 
@@ -88,7 +90,9 @@ def _id_of(answer: ObservedResponse) -> str:
 def _published_posts(response: ObservedResponse) -> Counter[str]:
     """The number of PostCreated events per post in the bus's log."""
     events = [json.loads(line) for line in response.body.splitlines()]
-    return Counter(one["data"].get("id", "") for one in events if one["type"] == "PostCreated")
+    return Counter(
+        event["data"].get("id", "") for event in events if event["type"] == "PostCreated"
+    )
 
 
 EXERCISE = Exercise(
@@ -104,8 +108,8 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "away",
-            f"While the bus is away posts are taken within {ANSWER_WITHIN_MS} ms; when it is back, "
-            f"they come into the feed within {TOLD_WITHIN_S:g} s.",
+            f"While the bus is down, posts are accepted within {ANSWER_WITHIN_MS} ms; when it is "
+            f"back, they come into the feed within {TOLD_WITHIN_S:g} s.",
             "Put the event into a table, in the same transaction as the post. Something else, a "
             "thread, brings what is in there to the bus, and tries again until the bus has it.",
         ),
@@ -117,13 +121,13 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "hanging",
-            "While the bus hangs, posts are taken just as fast, and told when it goes on.",
+            "While the bus hangs, posts are accepted just as fast, and published when it goes on.",
             "Is there anything left in the handler that waits for the bus?",
         ),
         GradedCriterion(
             "refused",
-            "A post that is refused is not told.",
-            "Tell only what is committed.",
+            "A post that is refused is not published.",
+            "Publish only what is committed.",
         ),
         GradedCriterion(
             "once",

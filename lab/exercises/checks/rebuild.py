@@ -92,7 +92,7 @@ def _comment(post: str, status: Status) -> CommentUpdated:
 def _parse_counts(response: ObservedResponse) -> CommentCounts | None:
     """The number of comments per post; None if the answer is something else."""
     try:
-        return {str(one["id"]): int(one["comments"]) for one in response.data}
+        return {str(entry["id"]): int(entry["comments"]) for entry in response.data}
     except (TypeError, LookupError, ValueError):
         return None
 
@@ -126,8 +126,8 @@ EXERCISE = Exercise(
             "past",
             "Started with an empty database beside a blog with a past, it shows every post, and "
             f"how many approved comments it has, within {WITHIN_S:g} s.",
-            "The log keeps everything. Where in it do you begin to read, and where should somebody "
-            "who knows nothing yet?",
+            "The log keeps everything. At which offset do you begin to read, and at which should a "
+            "service that has no data yet?",
         ),
         GradedCriterion(
             "goes on",
@@ -136,7 +136,7 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "again",
-            "Killed and started again, it counts nothing twice, and hears what was written "
+            "Killed and started again, it counts nothing twice, and receives what was written "
             "meanwhile.",
             "How does the new process know how far the old one had read? A variable dies with its "
             "process.",

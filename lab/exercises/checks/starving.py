@@ -29,7 +29,7 @@ async def check(testbed: ExerciseTestbed) -> None:
     comment = await testbed.comment(posts[0], "Hello")
 
     def is_moderated(entries: list[FeedEntry]) -> bool:
-        known = {one.id: one.status for entry in entries for one in entry.comments}
+        known = {comment.id: comment.status for entry in entries for comment in entry.comments}
         return is_complete(entries) and known == {comment: "approved"}
 
     complete, response = await testbed.feed_until(is_moderated)
@@ -91,21 +91,21 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "down",
-            f"While {BLOCKED_SUBSCRIBER} is down, query hears of new posts within {WITHIN_S:g} s.",
-            "Who is told behind the one that is down? Where does the error go, and what does it "
-            "skip?",
+            f"While {BLOCKED_SUBSCRIBER} is down, query receives new posts within {WITHIN_S:g} s.",
+            "Which subscribers come after the one that is down? Where does the error go, and "
+            "what does it skip?",
         ),
         GradedCriterion(
             "refusing",
             f"While {BLOCKED_SUBSCRIBER} answers every event with an error, the same.",
-            "One subscriber's trouble is nobody else's: catch the error where only that one is "
-            "concerned.",
+            "The failure of one subscriber must not affect others: catch the error where only "
+            "that one is concerned.",
         ),
         GradedCriterion(
             "hanging",
             f"While {BLOCKED_SUBSCRIBER} takes events and never answers, the same.",
-            "Catching errors does not help: there is none. Whoever waits in a row waits for the "
-            "slowest. How can the bus tell several at once (asyncio.create_task)?",
+            "Catching errors does not help: there is none. A loop that waits for each waits for "
+            "the slowest. How can the bus tell several at once (asyncio.create_task)?",
         ),
         GradedCriterion(
             "answers",
@@ -114,7 +114,7 @@ EXERCISE = Exercise(
         ),
         GradedCriterion(
             "back",
-            f"When {BLOCKED_SUBSCRIBER} is well again, it hears what is new.",
+            f"When {BLOCKED_SUBSCRIBER} is well again, it receives new events.",
             "Don't give a subscriber up for ever because it failed for a while.",
         ),
     ),

@@ -101,7 +101,7 @@ EXERCISE = Exercise(
             "honest",
             f"While posts hangs, readers get an error (5xx) within {WITHIN_S:g} s, not an empty "
             "feed.",
-            "An empty feed says that nobody has written anything. Is that known?",
+            "An empty feed says that there are no posts. Is that known?",
         ),
     ),
 )

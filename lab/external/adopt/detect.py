@@ -46,7 +46,7 @@ def find_node(
 ) -> Iterator[DetectedService]:
     """A package.json with code that listens, or has routes or a port. Without a package.json: a
     file that listens and has a usual name, such as `server.js`."""
-    package = next((one for one in files_here if one.path.name == "package.json"), None)
+    package = next((file for file in files_here if file.path.name == "package.json"), None)
     if package is None:
         yield from _find_bare_node(cwd, files_here, files_below, name)
         return
@@ -60,17 +60,17 @@ def find_node(
     except (ValueError, AttributeError, TypeError, RecursionError):
         skipped.append(f"{package.path.as_posix()}: it is no JSON that npm could read.")
         return
-    if front := [one for one in FRONT_ENDS if one in every]:
+    if front := [name for name in FRONT_ENDS if name in every]:
         skipped.append(f"{cwd.as_posix()}: it uses {front[0]}, so it runs in a browser.")
         return
     code = [
-        one
-        for one in files_below
-        if one.path.suffix in NODE.suffixes and _belongs_to(one, cwd, files_below)
+        file
+        for file in files_below
+        if file.path.suffix in NODE.suffixes and _belongs_to(file, cwd, files_below)
     ]
     if not first_match((NODE.server, *NODE.routes, *NODE.ports), code):
         return
-    files = {one.path.relative_to(cwd).as_posix() for one in code}
+    files = {file.path.relative_to(cwd).as_posix() for file in code}
     service = DetectedService(
         service_slug(name), cwd, _guess_node_command(package, manifest, scripts, files), code, NODE
     )
@@ -85,24 +85,24 @@ def _find_bare_node(
     cwd: Path, files_here: list[SourceFile], files_below: list[SourceFile], name: str
 ) -> Iterator[DetectedService]:
     entries = [
-        one
-        for one in files_below
-        if one.path.name in _NODE_ENTRY_FILES and NODE.server.search(one.text)
+        file
+        for file in files_below
+        if file.path.name in _NODE_ENTRY_FILES and NODE.server.search(file.text)
     ]
     entry = min(
-        (one for one in entries if one in files_here),
-        key=lambda one: _NODE_ENTRY_FILES.index(one.path.name),
+        (file for file in entries if file in files_here),
+        key=lambda file: _NODE_ENTRY_FILES.index(file.path.name),
         default=None,
     )
     if entry is None:
         return
-    others = [one.path.parent for one in entries if one not in files_here]
+    others = [file.path.parent for file in entries if file not in files_here]
     code = [
-        one
-        for one in files_below
-        if one.path.suffix in NODE.suffixes
-        and _belongs_to(one, cwd, files_below)
-        and not any(one.path.is_relative_to(folder) for folder in others)
+        file
+        for file in files_below
+        if file.path.suffix in NODE.suffixes
+        and _belongs_to(file, cwd, files_below)
+        and not any(file.path.is_relative_to(folder) for folder in others)
     ]
     why = f"{entry.path.as_posix()} listens, and no package.json is beside it"
     yield DetectedService(
@@ -127,7 +127,7 @@ def _guess_node_command(
             "npm start", f'{at}: "start": "{start}"', certain="ts-node" not in start
         )
     main = str(manifest.get("main") or "")
-    entry = next((one for one in (main, *_NODE_ENTRY_FILES) if one in files), "")
+    entry = next((name for name in (main, *_NODE_ENTRY_FILES) if name in files), "")
     if entry:
         why = f'{at}: "main"' if entry == main else f"there is {entry}"
         return GuessedValue(f"node {entry}", f"{why}, and no start script")
@@ -144,9 +144,11 @@ def find_go(
     skipped: list[str],
 ) -> Iterator[DetectedService]:
     """A Go program that listens."""
-    code = [one for one in files_here if one.path.suffix == ".go" and "package main" in one.text]
-    if any(GO.server.search(one.text) for one in code):
-        every = [one for one in files_below if one.path.suffix == ".go"]
+    code = [
+        file for file in files_here if file.path.suffix == ".go" and "package main" in file.text
+    ]
+    if any(GO.server.search(file.text) for file in code):
+        every = [file for file in files_below if file.path.suffix == ".go"]
         service = DetectedService(
             service_slug(name),
             cwd,
@@ -168,26 +170,26 @@ def find_python(
     skipped: list[str],
 ) -> Iterator[DetectedService]:
     """Python programs: each file that serves HTTP and that no other file imports."""
-    code = {one.path.stem: one for one in files_here if one.path.suffix == ".py"}
+    code = {file.path.stem: file for file in files_here if file.path.suffix == ".py"}
     imported = {
         stem
         for stem in code
-        for one in code.values()
-        if re.search(rf"^\s*(?:from|import) {re.escape(stem)}\b", one.text, re.MULTILINE)
+        for file in code.values()
+        if re.search(rf"^\s*(?:from|import) {re.escape(stem)}\b", file.text, re.MULTILINE)
     }
     programs = [
-        one
-        for stem, one in code.items()
-        if stem not in imported and (first_match((PYTHON.server, *PYTHON.routes), [one]))
+        file
+        for stem, file in code.items()
+        if stem not in imported and (first_match((PYTHON.server, *PYTHON.routes), [file]))
     ]
     libraries = [code[stem] for stem in imported]
-    for one in programs:
-        program_name = one.path.stem if len(programs) > 1 else name
+    for file in programs:
+        program_name = file.path.stem if len(programs) > 1 else name
         yield DetectedService(
             service_slug(program_name),
             cwd,
-            _guess_python_command(one, libraries),
-            [one, *libraries],
+            _guess_python_command(file, libraries),
+            [file, *libraries],
             PYTHON,
         )
 
@@ -216,12 +218,12 @@ def find_shell(
 ) -> Iterator[DetectedService]:
     """A shell script with a usual name, such as `start.sh`."""
     for starter in _START_SCRIPTS:
-        if one := next((source for source in files_here if source.path.name == starter), None):
+        if script := next((source for source in files_here if source.path.name == starter), None):
             code = [source for source in files_here if source.path.suffix == ".sh"]
             yield DetectedService(
                 service_slug(name),
                 cwd,
-                GuessedValue(f"sh {starter}", one.path.as_posix()),
+                GuessedValue(f"sh {starter}", script.path.as_posix()),
                 code,
                 SHELL,
             )
@@ -236,8 +238,8 @@ def find_docker(
     skipped: list[str],
 ) -> Iterator[DetectedService]:
     """A service in any other language, known only from its Dockerfile."""
-    for one in files_here:
-        command_line = _DOCKER_CMD.search(one.text) if one.path.name == "Dockerfile" else None
+    for file in files_here:
+        command_line = _DOCKER_CMD.search(file.text) if file.path.name == "Dockerfile" else None
         if command_line is None:
             continue
         try:
@@ -252,21 +254,21 @@ def find_docker(
         service = DetectedService(
             service_slug(name),
             cwd,
-            GuessedValue(command, one.location(command_line.start()), certain=False),
-            [one],
+            GuessedValue(command, file.location(command_line.start()), certain=False),
+            [file],
             SHELL,
         )
         service.notes.append("Nothing but its Dockerfile was understood.")
-        if exposed := _DOCKER_EXPOSE.search(one.text):
+        if exposed := _DOCKER_EXPOSE.search(file.text):
             service.port = GuessedValue(
-                exposed["port"], one.location(exposed.start()), certain=False
+                exposed["port"], file.location(exposed.start()), certain=False
             )
         yield service
 
 
 def _belongs_to(source: SourceFile, cwd: Path, files_below: list[SourceFile]) -> bool:
     """Whether a file belongs to the service in `cwd`, and not to a package in a folder below."""
-    below = (one.path.parent for one in files_below if one.path.name == "package.json")
+    below = (file.path.parent for file in files_below if file.path.name == "package.json")
     return not any(folder != cwd and source.path.is_relative_to(folder) for folder in below)
 
 
@@ -292,27 +294,31 @@ def find_services(
     for cwd in by_folder:
         if any(cwd.is_relative_to(other) and other != Path() for other in used_folders):
             continue
-        files_below = [one for one in sources if one.path.is_relative_to(cwd)]
+        files_below = [source for source in sources if source.path.is_relative_to(cwd)]
         for detect in DETECTORS:
             services = list(detect(cwd, by_folder[cwd], files_below, cwd.name or folder, skipped))
             if services:
                 found += services
                 used_folders.add(cwd)
                 break
-    if any(one.cwd != Path() for one in found):
-        for one in [one for one in found if one.cwd == Path() and one.language is SHELL]:
-            found.remove(one)
-            skipped.append(f"{one.command.reason}: it seems to start what is below it.")
-    for one in found:
-        one.read_code()
-    found.sort(key=lambda one: _ORDER.index(one.name) if one.name in _ORDER else len(_ORDER))
+    if any(service.cwd != Path() for service in found):
+        for service in [
+            service for service in found if service.cwd == Path() and service.language is SHELL
+        ]:
+            found.remove(service)
+            skipped.append(f"{service.command.reason}: it seems to start what is below it.")
+    for service in found:
+        service.read_code()
+    found.sort(
+        key=lambda service: _ORDER.index(service.name) if service.name in _ORDER else len(_ORDER)
+    )
     return _with_unique_names(found), skipped
 
 
 def _with_unique_names(services: list[DetectedService]) -> list[DetectedService]:
     seen: dict[str, int] = {}
-    for one in services:
-        seen[one.name] = seen.get(one.name, 0) + 1
-        if seen[one.name] > 1:
-            one.name = f"{one.name[:37]}-{seen[one.name]}"
+    for service in services:
+        seen[service.name] = seen.get(service.name, 0) + 1
+        if seen[service.name] > 1:
+            service.name = f"{service.name[:37]}-{seen[service.name]}"
     return services

@@ -45,7 +45,7 @@ def find_system(services: list[DetectedService], sources: list[SourceFile]) -> D
     system = DetectedSystem(bus=_find_bus(services))
     _find_hosts(system, services, sources)
     if system.bus and (
-        bus := next((one for one in services if one.name == system.bus.value), None)
+        bus := next((service for service in services if service.name == system.bus.value), None)
     ):
         paths = [route for route in bus.routes if route.method in ("POST", "")]
         events = next((route for route in paths if "event" in route.path), None)
@@ -98,23 +98,29 @@ def _find_bus(services: list[DetectedService]) -> GuessedValue | None:
                 service.name,
                 f"{next(iter(event_urls.values()))}: it asks {len(event_urls)} others for /events",
             )
-    candidates = [one for one in services if one.name == BUS or "bus" in one.name.split("-")]
+    candidates = [
+        service for service in services if service.name == BUS or "bus" in service.name.split("-")
+    ]
     return GuessedValue(candidates[0].name, "its name") if candidates else None
 
 
 def _find_hosts(
     system: DetectedSystem, services: list[DetectedService], sources: list[SourceFile]
 ) -> None:
-    names = [one.name for one in services]
-    by_port = {one.port.value: one.name for one in services if one.port}
+    names = [service.name for service in services]
+    by_port = {service.port.value: service.name for service in services if service.port}
     apps = _names_in_deployments(sources, system.unknown)
-    for source in {id(source): source for one in services for source in one.sources}.values():
+    for source in {
+        id(source): source for service in services for source in service.sources
+    }.values():
         for match in URL.finditer(source.without_comments):
             host, port = match["host"].lower(), match["port"]
             place = f"{source.location(match.start())}: {match[0]}"
             if host in _LOCAL_HOSTS:
                 if (port or "").isdecimal() and port not in by_port:
-                    system.unknown.append(f"{place} leads to a port on which nobody here listens.")
+                    system.unknown.append(
+                        f"{place} leads to a port on which no service here listens."
+                    )
                 continue
             if host in names or host in system.hosts or ("-" not in host and host not in apps):
                 continue
@@ -127,7 +133,7 @@ def _find_hosts(
                     by_port[port], f"{place}, by its port", certain=False
                 )
             else:
-                system.unknown.append(f"{place}: which service is meant is not to be seen.")
+                system.unknown.append(f"{place}: no service was found for this name.")
 
 
 def _names_in_deployments(sources: list[SourceFile], unknown: list[str]) -> dict[str, str]:
@@ -206,9 +212,9 @@ def _find_action(
         for number, service in enumerate(services)
         for route in service.routes
     ]
-    best = max(scored, key=lambda one: one[:2], default=None)
+    best = max(scored, key=lambda candidate: candidate[:2], default=None)
     if best is None or not best[0]:
-        there = next((one for one in services if one.name == default["service"]), None)
+        there = next((service for service in services if service.name == default["service"]), None)
         if there or not services:
             return {}
         why = "no route was found that looks like it"
@@ -233,12 +239,20 @@ def _body_and_id(
     body_fields = dict(_find_body_fields(service))
     usual_fields = {"create_post": _TITLE_FIELDS, "create_comment": _CONTENT_FIELDS}.get(name, ())
     if usual_fields:
-        key = next((one for one in usual_fields if one in body_fields), usual_fields[0])
+        key = next(
+            (field_name for field_name in usual_fields if field_name in body_fields),
+            usual_fields[0],
+        )
         body = {key: "{title}" if name == "create_post" else "{content}"}
         places = [body_fields[key]] if key in body_fields else []
         if name == "create_comment" and "{post_id}" not in path:
             post = next(
-                (one for one in ("postId", "post_id", "post") if one in body_fields), "postId"
+                (
+                    field_name
+                    for field_name in ("postId", "post_id", "post")
+                    if field_name in body_fields
+                ),
+                "postId",
             )
             body[post] = "{post_id}"
             places += [body_fields[post]] if post in body_fields else []

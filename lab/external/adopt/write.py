@@ -11,8 +11,8 @@ from lab.external.target import ANY_PORT, COURSE_PORTS
 
 UNCERTAIN = "(?)"
 _PORT_HINT = (
-    "# It can't be moved from that port, so no sidecar can stand before it: only its process can",
-    '# be broken (down, hang). Once it listens where a variable says: port_env = "PORT"',
+    "# The lab can't choose its port, so it has no sidecar, and only its process can be broken",
+    '# (down, hang). Once it reads its port from a variable, add: port_env = "PORT"',
 )
 
 
@@ -63,12 +63,12 @@ def _render(
         f"title = {_toml_string(name)}",
     ]
     if system.bus is None:
-        lines.append(f'bus = "none"  # {UNCERTAIN} nobody was seen who brings events to others')
+        lines.append(f'bus = "none"  # {UNCERTAIN} no service was found that delivers events')
     elif system.bus.value != "event-bus":
         lines.append(_render_value("bus", system.bus))
     if system.events:
         lines.append(_render_value("events", system.events))
-    lines += [f"# {UNCERTAIN} {_printable(one)}" for one in dict.fromkeys(system.unknown)]
+    lines += [f"# {UNCERTAIN} {_printable(sentence)}" for sentence in dict.fromkeys(system.unknown)]
     called_by_name = {guess.value for guess in system.hosts.values()}
     for service in services:
         lines += [
@@ -109,7 +109,7 @@ def _render_service(
         if not (service.port_env or port_in_command or called_by_name):
             lines += _PORT_HINT
     elif (service.port_env or port_in_command) and course_port is None:
-        lines.append(f"port = {ANY_PORT}  # any: nobody was seen who looks for it in one place")
+        lines.append(f"port = {ANY_PORT}  # any: no fixed port for it was found")
     elif not (service.port_env or port_in_command):
         guess = f"the course's, {course_port}," if course_port else "one that you know"
         lines.append(
