@@ -19,6 +19,7 @@ from lab.report.answer_rows import (
     state_of,
     with_unit,
 )
+from lab.report.sections import run_count
 from lab.results.expressions import PLACEHOLDER, evaluate_figure
 from lab.results.result import ENDPOINTS, SURGE, Expectation, Guess, RunResult, VariantResult
 
@@ -83,7 +84,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         failed=tuple(
             _failure(one) for one in result.expectations if one.verdict == "fails" and result.valid
         ),
-        footnotes=tuple(rows.footnotes),
+        footnotes=(*rows.footnotes, *(line.text for line in run_count(result))),
         following=texts.next,
         scenario=result.scenario,
     )
