@@ -209,7 +209,9 @@ def run(
                 echo_error(f"{position:<9} {headline(result)}")
             elif not json:
                 print_run(result, repeated.folder, full)
-                echo_error(f"Saved in {repeated.folder}. Charts: lab open. Tables: lab report --full")
+                echo_error(
+                    f"Saved in {repeated.folder}. Charts: lab open. Tables: lab report --full"
+                )
                 if plot:
                     print_plots(result, ChartData.read(result, repeated.folder), console())
     if json and results:
