@@ -23,7 +23,8 @@ from lab.report.html import notebook, page
 from lab.report.sections import format_with_unit
 from lab.report.terminal import listing
 from lab.results.result import Guess
-from lab.results.run_folder import RUNS, create_run_folder, drop_databases
+from lab.results.run_folder import create_run_folder, drop_databases
+from lab.results.saved_names import RUNS
 from lab.scenarios import catalogue
 from lab.scenarios.overrides import apply_overrides, load_targets
 from lab.scenarios.scenario import Scenario

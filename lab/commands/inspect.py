@@ -116,7 +116,8 @@ def runs(
     from json import dumps
 
     from lab.report.sections import headline
-    from lab.results.run_folder import RUNS, saved_runs
+    from lab.results.run_folder import saved_runs
+    from lab.results.saved_names import RUNS
 
     found = list(islice(saved_runs(), limit))
     if json:

@@ -158,7 +158,8 @@ def run(
     from lab.report.terminal import run
     from lab.report.terminal.plots import print_plots
     from lab.report.terminal.progress import ProgressDisplay
-    from lab.results.run_folder import RUNS, create_run_folder, drop_databases
+    from lab.results.run_folder import create_run_folder, drop_databases
+    from lab.results.saved_names import RUNS
     from lab.scenarios.overrides import apply_overrides, load_targets
 
     if json and plot:

@@ -6,7 +6,6 @@ on which they were measured.
 
 import os
 import platform
-import re
 import shutil
 import sys
 import time
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lab.results.result import ResultError, RunResult
+from lab.results.saved_names import LAST, RUNS, saved_folders, scenario_of
 from lab.support.text import did_you_mean
 
 # ── Run folders
-
-RUNS = Path("runs")
 
 
 def create_run_folder(scenario: str, parent: Path = RUNS) -> Path:
@@ -49,14 +47,11 @@ def drop_databases(folder: Path) -> None:
 
 def saved_runs(parent: Path = RUNS) -> Iterator[tuple[Path, RunResult]]:
     """The saved runs, newest first; folders without a readable result are skipped."""
-    for path in sorted(parent.glob("*/result.json"), reverse=True):
+    for folder in saved_folders(parent):
         try:
-            yield path.parent, RunResult.load_file(path)
+            yield folder, RunResult.load_file(folder / "result.json")
         except ResultError:
             continue
-
-
-LAST = "last"
 
 
 def find_run(run: str = LAST, parent: Path = RUNS) -> Path:
@@ -69,27 +64,21 @@ def find_run(run: str = LAST, parent: Path = RUNS) -> Path:
         return path
     if path.is_file():
         return path.parent
-    saved = sorted((path.parent for path in parent.glob("*/result.json")), reverse=True)
+    saved = saved_folders(parent)
     if run == LAST and saved:
         return saved[0]
     for folder in saved:
-        if _scenario_of(folder) == run:
+        if scenario_of(folder) == run:
             return folder
     if not saved:
         raise ResultError(
             f"There is no saved run in {parent}/ here. Run a scenario first: lab run slow-service"
         )
-    names = dict.fromkeys(map(_scenario_of, saved))
+    names = dict.fromkeys(map(scenario_of, saved))
     raise ResultError(
         f"There is no saved run {run!r}: neither a folder nor a scenario that was run here. "
         f"{did_you_mean(run, [LAST, *names])} lab runs lists them."
     )
-
-
-def _scenario_of(folder: Path) -> str:
-    """The scenario in the name of a run folder: `20260101-101500-slow-service-2`."""
-    match = re.fullmatch(r"\d{8}-\d{6}-(.+?)(?:-\d{1,3})?", folder.name)
-    return match[1] if match else folder.name
 
 
 # ── Description of the machine

@@ -2,43 +2,20 @@
 
 import os
 from collections.abc import Iterable
-from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import get_args
 
+from lab.scenarios.names import builtin_names
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import Tag
 from lab.support.text import did_you_mean
 
 TAGS: tuple[str, ...] = get_args(Tag)
 
-_ORDER = (
-    *("calm", "slow-service", "downed-service", "hung-service", "flaky-service", "no-answer"),
-    *("blast-radius", "request-reply", "monolith", "rules", "chain-depth", "fan-out", "web"),
-    *("timeouts", "worker-pool", "retry-layers", "retry-storm", "breaker", "tail"),
-    *("downed-bus", "partition", "slow-bus", "slow-consumer", "burst"),
-    *("lost-events", "dropped-events", "dual-write", "duplicates", "half-done"),
-    *("out-of-order", "poison-event"),
-    *("schema-change", "catch-up", "new-service", "three-nodes"),
-    *("read-your-writes", "reject-early", "light-load", "coordinated-omission"),
-)
-"""The recommended order; other scenarios follow by name."""
-
 
 class UnknownName(LookupError):
     """There is no such scenario or tag; the message names the nearest one."""
-
-
-@cache
-def builtin_names() -> tuple[str, ...]:
-    """The names of the built-in scenarios, in the recommended order."""
-    found = {
-        entry.name.removesuffix(".toml")
-        for entry in files("lab.scenarios").iterdir()
-        if entry.name.endswith(".toml")
-    }
-    return (*(name for name in _ORDER if name in found), *sorted(found.difference(_ORDER)))
 
 
 def find(name: str) -> Scenario:

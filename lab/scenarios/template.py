@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 
 from lab.faults.kinds import KINDS
-from lab.scenarios.catalogue import builtin_names
+from lab.scenarios.names import builtin_names
 
 TEMPLATE = '''\
 # A scenario of your own. It runs as it is:

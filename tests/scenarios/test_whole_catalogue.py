@@ -13,7 +13,7 @@ from lab.load.schedule import PhaseClock, build_schedule
 from lab.results.claims import CLAIMS
 from lab.results.oracles import ORACLES
 from lab.results.timeline import WARM_UP_PHASE
-from lab.scenarios import catalogue
+from lab.scenarios import catalogue, names
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.switches import SWITCHES
 
@@ -60,9 +60,18 @@ def test_there_are_thirteen_claims_and_each_could_be_refuted() -> None:
 
 def test_the_built_in_scenarios_are_found_in_their_order() -> None:
     files = [path.stem for path in (Path(__file__).parents[2] / "lab" / "scenarios").glob("*.toml")]
-    assert catalogue.builtin_names()[: len(files)] == catalogue._ORDER
-    assert sorted(catalogue._ORDER) == sorted(files)
+    assert catalogue.builtin_names()[: len(files)] == names._ORDER
+    assert sorted(names._ORDER) == sorted(files)
     assert [scenario.name for scenario in SCENARIOS] == list(catalogue.builtin_names())
+
+
+def test_each_scenario_has_one_theme() -> None:
+    in_themes = [name for theme in names.THEMES.values() for name in theme]
+    assert sorted(in_themes) == sorted(names._ORDER)
+    assert {*names.FIRST_HOUR, *names.AFTERNOON} <= set(in_themes)
+    assert [names.read_title(scenario.name) for scenario in SCENARIOS] == [
+        scenario.title for scenario in SCENARIOS
+    ]
 
 
 def test_only_where_calm_itself_is_looked_at_nothing_happens() -> None:

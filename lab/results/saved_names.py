@@ -1,0 +1,33 @@
+"""The folders of saved runs, by name only: no result is read, so the shell can complete them."""
+
+import json
+import re
+from pathlib import Path
+
+RUNS = Path("runs")
+LAST = "last"
+
+
+def saved_folders(parent: Path = RUNS) -> list[Path]:
+    """The folders with a result, newest first."""
+    return sorted((path.parent for path in parent.glob("*/result.json")), reverse=True)
+
+
+def scenario_of(folder: Path) -> str:
+    """The scenario in the name of a run folder: `20260101-101500-slow-service-2`."""
+    match = re.fullmatch(r"\d{8}-\d{6}-(.+?)(?:-\d{1,3})?", folder.name)
+    return match[1] if match else folder.name
+
+
+def has_valid_run(scenario: str, parent: Path = RUNS) -> bool:
+    """Whether a saved run of this scenario is a result. Unreadable ones are passed over."""
+    return any(
+        _is_valid(folder) for folder in saved_folders(parent) if scenario_of(folder) == scenario
+    )
+
+
+def _is_valid(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "result.json").read_bytes()).get("valid") is True
+    except (OSError, ValueError, AttributeError):
+        return False
