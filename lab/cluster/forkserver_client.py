@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster.errors import ForkServerLost, LabCannotRun
+from lab.support.process_identity import process_identity
 
 LAB_RUN = "LAB_RUN"
 START_METHOD = "LAB_START"
@@ -178,8 +179,12 @@ def original_environment() -> dict[str, str | None]:
 
 
 def run_mark() -> str:
-    """The value of LAB_RUN for children of this process: "<pid>:<seconds since 1970>"."""
-    return f"{os.getpid()}:{time.time():.2f}"
+    """The value of LAB_RUN for children of this process:
+    "<pid>:<begin, in seconds since 1970>:<identity of the process>".
+
+    The begin tells two runs of one process apart; only the identity decides whether the lab lives.
+    """
+    return f"{os.getpid()}:{time.time():.2f}:{process_identity(os.getpid())}"
 
 
 def start_method() -> str:

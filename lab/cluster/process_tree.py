@@ -6,9 +6,9 @@ tree and is found by the mark in its environment. A process is identified by pid
 never by the pid alone.
 
 No run should leave processes behind; `lab doctor` checks it. Every process of a run has
-LAB_RUN=<pid of the lab>:<begin of the run> in the environment with which it was started. The lab of
-a run is alive when a process has that pid and is not younger than the run: a younger process only
-got the same number.
+LAB_RUN=<pid of the lab>:<begin of the run>:<identity of the lab> in the environment with which it
+was started. The lab of a run is alive while the process with that pid has that identity
+(`lab.support.process_identity`): another process only got the same number.
 """
 
 import os
@@ -22,6 +22,7 @@ from signal import SIGKILL, SIGSTOP
 import psutil
 
 from lab.cluster.forkserver_client import LAB_RUN
+from lab.support.process_identity import process_identity
 
 # ── Descendants
 
@@ -118,8 +119,6 @@ def _find_marked(mark: str) -> Iterable[psutil.Process]:
 
 # ── Leftovers
 
-CLOCK_SLACK_S = 2.0
-
 
 @dataclass(frozen=True)
 class Leftover:
@@ -137,7 +136,7 @@ def find_leftovers() -> list[Leftover]:
     for process in psutil.process_iter():
         try:
             run = process.environ().get(LAB_RUN)
-            if run and process.pid != os.getpid() and not _is_lab_alive(run):
+            if run and process.pid != os.getpid() and not _belongs_to_living_lab(process, run):
                 found.append(Leftover(process.pid, process.name(), run, process))
         except (psutil.Error, OSError):
             continue  # It has just ended, or this user may not inspect it.
@@ -164,13 +163,14 @@ def kill_leftover(leftover: Leftover, timeout_s: float = 3.0) -> bool:
     return True
 
 
-def _is_lab_alive(run: str) -> bool:
-    pid, _, began = run.partition(":")
-    try:
-        lab = psutil.Process(int(pid))
-        is_the_lab = lab.create_time() <= float(began) + CLOCK_SLACK_S
-        return is_the_lab and lab.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except (psutil.Error, ValueError):
+def _belongs_to_living_lab(process: psutil.Process, run: str) -> bool:
+    pid, _, rest = run.partition(":")
+    if not pid.isdecimal():
         return True  # In doubt, the lab may be alive.
+    actual_identity = process_identity(int(pid))
+    if actual_identity is None:
+        return False
+    identity = rest.partition(":")[2]
+    if identity in ("", actual_identity):  # In doubt as well: an earlier version wrote no identity.
+        return True
+    return int(pid) in (ancestor.pid for ancestor in process.parents())

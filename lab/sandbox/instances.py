@@ -2,12 +2,14 @@
 
 A running lab writes an instance file into a folder that only its user can read: the URL of its
 control server, and the token that the server requires. A lab that was killed leaves its file
-behind, and another process may have its pid by now. So a file is valid only while a process with
-that pid runs *and* started when the lab did. All other files are stale, and are removed.
+behind, and another process may have its pid by now. So a file is valid while the process with that
+pid has the identity of the lab (`lab.support.process_identity`), or while a process has that pid
+and the control server accepts connections. All other files are stale, and are removed.
 """
 
 import json
 import os
+import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -15,18 +17,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lab.cluster.errors import LabCannotRun
 from lab.support.files import write_private
+from lab.support.process_identity import process_identity
 
 FOLDER = "sync-async-lab"
-CLOCK_SLACK_S = 2.0
+CONNECTED_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True)
 class RunningLab:
     """A running lab. `started`: seconds since 1970; `url`, `token`: of its control server;
-    `stacks`: the URL of each target of each stack; `folder`: its data and logs."""
+    `stacks`: the URL of each target of each stack; `folder`: its data and logs; `identity`: that of
+    its process."""
 
     pid: int
     started: float
@@ -34,6 +39,7 @@ class RunningLab:
     token: str = field(repr=False)
     stacks: Mapping[str, Mapping[str, str]]
     folder: Path
+    identity: str = ""
 
     def __str__(self) -> str:
         since = time.strftime("%H:%M", time.localtime(self.started))
@@ -52,11 +58,11 @@ class InstanceFile:
 def registered_instance(lab: RunningLab) -> Iterator[Path]:
     """Write the instance file of this process's lab, and remove it when the context ends.
 
-    Fills in `pid` and `started`. Raises LabCannotRun if there is no private folder for the file.
+    Fills in `pid`, `started` and `identity`. Raises LabCannotRun if there is no private folder for
+    the file.
     """
-    started = _start_time_of(os.getpid())
-    assert started is not None
-    lab = replace(lab, pid=os.getpid(), started=started)
+    pid = os.getpid()
+    lab = replace(lab, pid=pid, started=time.time(), identity=process_identity(pid) or "")
     path = _private_folder() / f"{lab.pid}.json"
     write_private(path, json.dumps(asdict(lab), indent=2, default=str))
     try:
@@ -124,19 +130,21 @@ def _read_running_lab(path: Path) -> RunningLab | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text())
         lab = RunningLab(**{**data, "folder": Path(data["folder"])})
-        actual_start = _start_time_of(lab.pid)
-        alive = actual_start is not None and abs(actual_start - lab.started) <= CLOCK_SLACK_S
+        return lab if _is_alive(lab) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return lab if alive else None
 
 
-def _start_time_of(pid: int) -> float | None:
-    """The start time of the process, in seconds since 1970; None if it does not run."""
-    import psutil
+def _is_alive(lab: RunningLab) -> bool:
+    actual_identity = process_identity(lab.pid)
+    if actual_identity is None:
+        return False
+    return actual_identity == lab.identity or _accepts_connections(lab.url)
 
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
-        return None
+
+def _accepts_connections(url: str) -> bool:
+    parts = urlsplit(url)
+    with suppress(OSError), socket.socket() as client:
+        client.settimeout(CONNECTED_WITHIN_S)
+        return client.connect_ex((parts.hostname or "", parts.port or 0)) == 0
+    return False

@@ -2,7 +2,10 @@
 
 import json
 import os
+import socket
 import stat
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from lab.sandbox.instances import (
     read_instance_files,
     registered_instance,
 )
+from lab.support.process_identity import process_identity
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_of_several_labs_one_must_be_chosen(alone: Path) -> None:
         other = json.loads(path.read_text())
         parent = psutil.Process().parent()
         assert parent is not None
-        other |= {"pid": parent.pid, "started": parent.create_time()}
+        other |= {"pid": parent.pid, "identity": process_identity(parent.pid)}
         (path.parent / f"{parent.pid}.json").write_text(json.dumps(other))
         with pytest.raises(ControlError, match=f"pid {parent.pid}: sync-chain") as caught:
             control_client.find_lab()
@@ -64,7 +68,9 @@ def test_of_several_labs_one_must_be_chosen(alone: Path) -> None:
             control_client.find_lab(1)
 
 
-@pytest.mark.parametrize("change", [{"started": 1.0}, {"pid": 2**22 + 1}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"identity": ""}, {"identity": "x/1"}, {"pid": 2**22 + 1}, {"more": 1}]
+)
 def test_a_note_that_fits_no_living_lab_is_stale_and_removed(
     alone: Path, change: dict[str, Any]
 ) -> None:
@@ -73,6 +79,27 @@ def test_a_note_that_fits_no_living_lab_is_stale_and_removed(
         assert [note.lab for note in read_instance_files()] == [None]
         assert find_running_labs() == []
         assert not path.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a start time is stored for good")
+@pytest.mark.parametrize("step_s", [-3_600, -5, 10, 3_600])
+def test_a_step_of_the_clock_hides_no_running_lab(
+    alone: Path, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    boot_time_s = psutil.boot_time()
+    with registered_instance(make_lab(alone)) as path:
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_time_s + step_s)
+        assert [lab.pid for lab in find_running_labs()] == [os.getpid()]
+        assert path.exists()
+
+
+def test_a_lab_whose_control_port_answers_keeps_its_file(alone: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as control:
+        url = f"http://127.0.0.1:{control.getsockname()[1]}"
+        with registered_instance(replace(make_lab(alone), url=url)) as path:
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"identity": "x/1"}))
+            assert [lab.pid for lab in find_running_labs()] == [os.getpid()]
+            assert path.exists()
 
 
 def test_notes_in_a_folder_that_others_can_write_are_not_believed(alone: Path) -> None:
