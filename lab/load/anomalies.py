@@ -6,10 +6,9 @@ part left out during an outage). So each feed is compared with what earlier ones
 *Earlier* means: that answer had arrived before this request was sent. Of two concurrent requests,
 neither is the earlier one.
 
-*Stale reads*: feeds that lack a write which was acknowledged before they were requested. The
-answer does not say so; it is computed afterwards. A write is acknowledged at one moment and first
-seen at a later one; a feed that was requested and answered in between can't have shown it. The
-resolution is that of *visible*: the pause between two requests of the probe.
+*Stale reads*: feeds that lack a write which was acknowledged before they were requested. Each
+answer is searched for the ids of the acknowledged writes that no earlier answer has shown. A
+comment that the feed shows as pending is there.
 
 *Order of posts*: the lab's ids sort by age, ids of external services may not. There, a post is as
 old as the moment when it was first met, in the answer to its author or in the feed. Two posts met
@@ -18,14 +17,16 @@ at about the same moment may be in the wrong order, so the check leaves a margin
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+import json
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import accumulate
+from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from lab.load.samples import WRITES, Sample
+from lab.load.samples import Sample
 
 # ── Order of posts
 
@@ -137,23 +138,68 @@ class MonotonicReads:
 # ── Stale reads
 
 
-def mark_stale(samples: Sequence[Sample]) -> None:
-    """Set `stale` of each stale feed. `samples`: all samples of one variant in one run."""
-    unseen_intervals = sorted(
-        (
-            _answered_at_s(write),
-            write.intended_s + write.visible_ms / 1_000 if write.visible_ms else inf,
-        )
-        for write in samples
-        if write.ok and write.endpoint in WRITES
-    )
-    acknowledged_s = [begin_s for begin_s, _ in unseen_intervals]
-    seen_s = list(accumulate((end_s for _, end_s in unseen_intervals), max))
-    for feed in samples:
-        if feed.ok and feed.endpoint == "read_feed":
-            before = bisect_right(acknowledged_s, feed.intended_s + feed.lag_ms / 1_000)
-            feed.stale = before > 0 and seen_s[before - 1] > _answered_at_s(feed)
+class StaleReads:
+    """The acknowledged writes that a feed may lack. Times are of `perf_counter`.
+
+    `page_size`: number of posts that a reader requests. `timeout_s`: no answer comes later.
+    """
+
+    def __init__(self, page_size: int, timeout_s: float) -> None:
+        self._page_size, self._timeout_s = page_size, timeout_s
+        self._writes: dict[str, _AcknowledgedWrite] = {}
+        self._seen: deque[tuple[float, str]] = deque()
+
+    def record_acknowledged(self, sample: Sample, at_s: float) -> None:
+        self._writes[sample.id] = _AcknowledgedWrite(sample.post_id, at_s)
+
+    def record_shown(self, ids: AbstractSet[str], at_s: float) -> None:
+        """Record that an answer received at `at_s` shows the posts and comments with these ids."""
+        for write_id in self._writes.keys() & ids:
+            write = self._writes[write_id]
+            if write.seen_at_s == inf:
+                write.seen_at_s = at_s
+                self._seen.append((at_s, write_id))
+
+    def is_stale(
+        self, body: bytes, sent_at_s: float, depth_of: Callable[[str], int], degraded: bool
+    ) -> bool:
+        """Whether this answer lacks a write that was acknowledged before the request was sent.
+
+        `depth_of`: how many posts are at least as new as this one. An answer that declares itself
+        degraded lacks no comments: it says that it left them out.
+        """
+        while self._seen and self._seen[0][0] < sent_at_s - self._timeout_s:
+            self._writes.pop(self._seen.popleft()[1], None)
+        too_old = []
+        stale = False
+        # The newest first: in a backlog, they are those that are missing.
+        for write_id, write in reversed(self._writes.items()):
+            if write.acknowledged_at_s >= sent_at_s or write.seen_at_s <= sent_at_s:
+                continue
+            depth = depth_of(write.post_id or write_id)
+            if depth > self._page_size:
+                too_old.append(write_id)
+            # Requests under way may add newer posts: the end of the page is uncertain.
+            elif depth <= self._page_size - MARGIN and _lacks(body, write_id, write, degraded):
+                stale = True
+                break
+        for write_id in too_old:
+            del self._writes[write_id]
+        return stale
 
 
-def _answered_at_s(sample: Sample) -> float:
-    return sample.intended_s + (sample.latency_ms or 0.0) / 1_000
+@dataclass(slots=True)
+class _AcknowledgedWrite:
+    post_id: str
+    acknowledged_at_s: float
+    seen_at_s: float = inf
+
+
+def _lacks(body: bytes, write_id: str, write: _AcknowledgedWrite, degraded: bool) -> bool:
+    if _quoted(write_id) in body:
+        return False
+    return not write.post_id or (not degraded and _quoted(write.post_id) in body)
+
+
+def _quoted(name: str) -> bytes:
+    return json.dumps(name).encode()

@@ -120,6 +120,7 @@ class ContinuousProbe(VisibilityProbe):
         self._pending_heap = [pair for pair in self._pending_heap if pair[0] >= oldest]
         heapify(self._pending_heap)
         self._monotonic_reads.prune(oldest)
+        self._shown_content.prune(oldest)
         while self._not_yet_eligible and self._not_yet_eligible[0][1] < oldest:
             self._not_yet_eligible.popleft()
 

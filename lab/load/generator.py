@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, TextIO
 
 import psutil
 
-from lab.load.anomalies import PostOrder, mark_stale
+from lab.load.anomalies import PostOrder
 from lab.load.closed_loop import create_users
 from lab.load.metrics import lag_figures
 from lab.load.plan import BadPlan, Plan, read_plan
@@ -191,8 +191,6 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
         for sender in senders:
             sender.close()
     _write_progress(progress, senders, timeline, started_at_s)
-    for sender in senders:
-        mark_stale(sender.samples)
     samples = [sample for sender in senders for sample in sender.samples]
     summary: dict[str, Any] = {
         "started_at": started_at_s,

@@ -43,6 +43,11 @@ class Sample:
     - `decided`: a good answer in which no comment is pending.
     - `retried`: number of retries after an unknown outcome; the sample has the last outcome.
     - `stale`: a feed that lacks a write acknowledged before the feed was requested.
+    - `text`: what was sent: the title of a post, the content of a comment.
+    - `misshown`: how many feeds showed it with another text, under another post, or with the wrong
+      verdict.
+    - `flickered`: how many later feeds showed it with the opposite verdict, or no longer showed it
+      as pending.
     """
 
     variant: str
@@ -66,6 +71,9 @@ class Sample:
     decided: bool = False
     retried: int = 0
     stale: bool = False
+    text: str = ""
+    misshown: int = 0
+    flickered: int = 0
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))

@@ -169,8 +169,8 @@ class Sender:
         body = b""
         if endpoint.text_key:
             sample.token = make_token(self.index, number)
-            text = build_text(arrival, sample.token, self.rejected_share)
-            body = json.dumps({endpoint.text_key: text}).encode()
+            sample.text = build_text(arrival, sample.token, self.rejected_share)
+            body = json.dumps({endpoint.text_key: sample.text}).encode()
         if arrival.action == "create_comment":
             sample.post_id = self.probe.pick_post(arrival.rank)
         self._send(sample, endpoint, body, on_done)
@@ -191,7 +191,8 @@ class Sender:
         if endpoint.text_key:
             self._follow_up_count += 1
             sample.token = make_token(self.index, _FIRST_FOLLOW_UP + self._follow_up_count)
-            body = json.dumps({endpoint.text_key: f"at once {sample.token}"}).encode()
+            sample.text = f"at once {sample.token}"
+            body = json.dumps({endpoint.text_key: sample.text}).encode()
         self._send(sample, endpoint, body)
 
     def _send(
@@ -267,6 +268,7 @@ class Sender:
         if sample.endpoint == "read_feed":
             sample.ok, sample.degraded = True, outcome.degraded
             sent_at_s = self.started_at_s + sample.intended_s + sample.lag_ms / 1000
+            sample.stale = self.probe.is_stale(outcome.body, sent_at_s, outcome.degraded)
             self.probe.observe(outcome.body, outcome.at_s, sent_at_s, outcome.degraded)
         elif sample.endpoint == "look_at_once":
             sample.ok = sample.post_id.encode() in outcome.body

@@ -9,7 +9,8 @@ The resolution is the pause between two requests of the probe: 1 ms after a new 
 it measures. Its requests are load all the same; the summary reports how many there were.
 
 The same answers say which posts a reader could comment on (those the feed has shown for a while),
-and whether the feed still shows what it has shown before (`lab/load/anomalies.py`).
+whether the feed still shows what it has shown before (`lab/load/anomalies.py`), and whether it
+shows what was written (`lab/load/content.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from itertools import chain
 from time import perf_counter
 from urllib.parse import quote
 
-from lab.load.anomalies import MARGIN, FeedRequest, MonotonicReads, PostOrder
+from lab.load.anomalies import MARGIN, FeedRequest, MonotonicReads, PostOrder, StaleReads
+from lab.load.content import ShownContent
 from lab.load.samples import Sample
 from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
 
@@ -62,6 +64,8 @@ class VisibilityProbe:
         self._pending_heap: list[tuple[str, str]] = []  # a heap: (key of the post, id of the write)
         self._order = order or PostOrder()
         self._monotonic_reads = MonotonicReads(self._order)
+        self._stale_reads = StaleReads(_PAGE_SIZE, timeout_s)
+        self._shown_content = ShownContent()
         self._seed_posts = sorted(seed_posts, key=self._order.key)
         self._known_keys = [
             self._order.key(post_id) for post_id in self._seed_posts
@@ -85,6 +89,8 @@ class VisibilityProbe:
     def track_write(self, sample: Sample) -> None:
         """Start to look for a write that has its 201 (`sample.id` is set); the first look is at
         once."""
+        self._stale_reads.record_acknowledged(sample, perf_counter())
+        self._shown_content.record_acknowledged(sample)
         if sample.endpoint == "create_post":
             self._pending_posts[sample.id] = sample
             self._register_post(sample.id)
@@ -102,6 +108,14 @@ class VisibilityProbe:
         time."""
         if at_s - self._observed_at_s >= _OBSERVE_EVERY_S:
             self._process_feed(body, at_s, FeedRequest(sent_at_s, _PAGE_SIZE), degraded)
+
+    def is_stale(self, body: bytes, sent_at_s: float, degraded: bool = False) -> bool:
+        """Whether this feed lacks a write that was acknowledged before it was requested."""
+        return self._stale_reads.is_stale(body, sent_at_s, self._depth_of, degraded)
+
+    def _depth_of(self, post_id: str) -> int:
+        """How many of the known posts are at least as new as this one."""
+        return len(self._known_keys) - bisect_left(self._known_keys, self._order.key(post_id))
 
     def pick_post(self, rank: int) -> str:
         """The id of the post that gets the comment with this rank.
@@ -212,6 +226,9 @@ class VisibilityProbe:
                 self._shown_posts.add(post_id)
                 self._not_yet_eligible.append((at_s, post_id))
                 self._register_post(post_id)
+        self._shown_content.compare(feed, request.at_s, at_s, degraded)
+        comment_ids = {str(comment["id"]) for post in feed for comment in post["comments"]}
+        self._stale_reads.record_shown(comment_ids.union(post_ids), at_s)
         if not degraded:  # a feed that declares itself incomplete withdraws nothing
             self._monotonic_reads.compare(request, decided, len(post_ids))
         self._mark_visible(self._pending_posts, post_ids, at_s)

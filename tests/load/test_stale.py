@@ -1,64 +1,119 @@
 """Stale reads: feeds that lack a write acknowledged before they were requested."""
 
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import pytest
 
-from lab.load.anomalies import mark_stale
+from lab.load.anomalies import MARGIN, StaleReads
 from lab.load.metrics import endpoint_figures
-from lab.load.samples import Sample
+from lab.load.samples import Sample, read_samples
 from lab.results.paths import lookup
 from lab.results.result import EndpointResult, PhaseResult, RunResult, VariantResult
+from tests.load.test_generator import run_plan
+from tests.support.load_blog import LoadWorld, a_plan, a_variant
+
+PAGE_SIZE, TIMEOUT_S = 20, 2.0
 
 
-def write(at_s: float, answered_ms: float, visible_ms: float | None, **more: bool) -> Sample:
-    """A post, acknowledged and visible that many ms after its intended send time."""
-    settings = {"ok": True, **more}
-    return Sample(
-        "v", "during", "create_post", at_s, 0.0, answered_ms, visible_ms=visible_ms, **settings
-    )
+def a_write(name: str, post_id: str = "") -> Sample:
+    endpoint = "create_comment" if post_id else "create_post"
+    return Sample("v", "during", endpoint, 1.0, 0.0, ok=True, id=name, post_id=post_id)
 
 
-def feed(at_s: float, answered_ms: float = 1.0, lag_ms: float = 0.0, ok: bool = True) -> Sample:
-    return Sample("v", "during", "read_feed", at_s, lag_ms, answered_ms, ok=ok)
+def a_feed(entries: Mapping[str, Sequence[str]], status: str = "approved") -> bytes:
+    feed = [
+        {"id": post, "comments": [{"id": one, "post_id": post, "status": status} for one in of]}
+        for post, of in entries.items()
+    ]
+    return json.dumps(feed).encode()
+
+
+def reads_after(*writes: Sample, at_s: float = 1.0) -> StaleReads:
+    reads = StaleReads(PAGE_SIZE, TIMEOUT_S)
+    for one in writes:
+        reads.record_acknowledged(one, at_s)
+    return reads
+
+
+def is_stale(
+    reads: StaleReads, body: bytes, sent_at_s: float = 2.0, depth: int = 1, degraded: bool = False
+) -> bool:
+    return reads.is_stale(body, sent_at_s, lambda post_id: depth, degraded)
+
+
+POST, COMMENT = a_write("p2"), a_write("c1", "p1")
 
 
 @pytest.mark.parametrize(
-    ("one", "stale"),
+    ("body", "sent_at_s", "stale"),
     [
-        (feed(1.005), False),  # requested before the 201
-        (feed(1.005, lag_ms=10.0, answered_ms=11.0), True),  # intended before it, sent after it
-        (feed(1.050), True),
-        (feed(1.050, answered_ms=60.0), False),  # when it arrived the write had already been seen
-        (feed(1.150), False),
-        (feed(1.050, ok=False), False),  # a missing answer is not a stale one
+        (a_feed({"p1": ["c1"]}), 2.0, True),
+        (a_feed({"p2": [], "p1": []}), 2.0, True),
+        (a_feed({"p2": [], "p1": ["c1"]}), 2.0, False),
+        (a_feed({"p2": [], "p1": ["c1"]}, "pending"), 2.0, False),  # shown, though not decided
+        (a_feed({"p2": []}), 2.0, False),  # the page does not reach back to the commented post
+        (a_feed({}), 1.0, False),  # requested before the 201
+        (a_feed({"p22": [], "p1": ["c1"]}), 2.0, True),  # an id that only begins alike
     ],
 )
-def test_a_feed_is_stale_until_it_shows_an_acknowledged_write(one: Sample, stale: bool) -> None:
-    mark_stale([one, write(1.0, answered_ms=10.0, visible_ms=100.0)])
-    assert one.stale is stale
+def test_a_feed_is_stale_when_it_lacks_an_acknowledged_write(
+    body: bytes, sent_at_s: float, stale: bool
+) -> None:
+    assert is_stale(reads_after(POST, COMMENT), body, sent_at_s) is stale
 
 
-def test_one_unseen_write_among_many_seen_ones_is_enough() -> None:
-    one = feed(1.5)
-    seen = [write(1.0 + tenth / 10, 1.0, 5.0) for tenth in range(5)]
-    mark_stale([*seen, write(0.5, 1.0, 2_000.0), one])
-    assert one.stale
+def test_an_answer_is_judged_by_what_it_holds_itself() -> None:
+    reads = reads_after(POST)
+    assert not is_stale(reads, a_feed({"p2": []}), 1.5), "though no other answer has shown it yet"
+    reads.record_shown({"p2"}, 3.0)
+    assert is_stale(reads, a_feed({}), 2.0), "requested before the other answer came"
+    assert not is_stale(reads, a_feed({}), 3.5), "that is a write that vanished"
+    assert is_stale(reads_after(POST), a_feed({}), 900.0), "whatever was never shown"
 
 
-def test_what_was_never_seen_makes_every_later_feed_stale() -> None:
-    early, late = feed(0.5), feed(900.0)
-    mark_stale([early, write(1.0, 1.0, None), late])
-    assert (early.stale, late.stale) == (False, True)
+def test_a_degraded_answer_lacks_posts_and_no_comments() -> None:
+    reads = reads_after(COMMENT)
+    assert is_stale(reads, a_feed({"p1": []}))
+    assert not is_stale(reads, a_feed({"p1": []}), degraded=True)
+    assert is_stale(reads_after(POST), a_feed({"p1": []}), degraded=True)
 
 
-def test_a_refused_write_makes_no_feed_stale() -> None:
-    one = feed(2.0)
-    mark_stale([write(1.0, 1.0, None, ok=False), one])
-    assert not one.stale
+@pytest.mark.parametrize(
+    ("depth", "stale"),
+    [(1, True), (PAGE_SIZE - MARGIN, True), (PAGE_SIZE - MARGIN + 1, False), (PAGE_SIZE, False)],
+)
+def test_only_posts_well_inside_the_page_are_missed(depth: int, stale: bool) -> None:
+    assert is_stale(reads_after(POST), a_feed({}), depth=depth) is stale
+
+
+def test_writes_to_posts_behind_the_page_are_forgotten() -> None:
+    reads = reads_after(POST)
+    assert not is_stale(reads, a_feed({}), depth=PAGE_SIZE + 1)
+    assert not is_stale(reads, a_feed({}), depth=1)
+
+
+def test_a_chain_that_answers_at_once_is_never_stale(world: LoadWorld, tmp_path: Path) -> None:
+    mix = {"read_feed": 6, "create_post": 1, "create_comment": 3}
+    feeds = {}
+    for late in (0, 3):
+        world.blog.reads_until_shown = late
+        folder = tmp_path / str(late)
+        folder.mkdir()
+        plan = a_plan(folder, a_variant(), mix=mix, rate=500.0)
+        run_plan(world, plan)
+        feeds[late] = [one for one in read_samples(plan.samples) if one.endpoint == "read_feed"]
+    assert len(feeds[0]) > 100
+    assert not any(one.stale for one in feeds[0])
+    assert any(one.stale for one in feeds[3])
 
 
 def test_the_share_of_stale_feeds_is_a_figure() -> None:
-    feeds = [feed(0.5), feed(1.5), feed(2.5), feed(3.5)]
-    mark_stale([*feeds, write(1.0, 1.0, 2_000.0)])
+    feeds = [
+        Sample("v", "during", "read_feed", 1.0, 0.0, 1.0, ok=True, stale=stale)
+        for stale in (False, False, True, True)
+    ]
     told = EndpointResult.model_validate(endpoint_figures(feeds))
     phases = {"during": PhaseResult(seconds=4, endpoints={"read_feed": told})}
     variant = VariantResult(name="v", arrangement="async-bus", phases=phases)
