@@ -12,6 +12,8 @@ Maelstrom. The verdict depends on the response to the client and on what the ser
                          more than once
     2xx                  at its owner; missing in the unsettled
                          feed, or pending there
+    2xx                  the same, and no event is on    missing
+                         its way any more
     2xx                  in one place, not in another diverged
                          one; or with two statuses
     unknown              the same, and at its owner   diverged
@@ -57,8 +59,13 @@ _CAUSED_BY = {"CommentModerated": "CommentCreated", "CommentUpdated": "CommentMo
 """By event type: the type of the event that must come before it in the log."""
 
 
-def check(samples: Iterable[Sample], stored: StoredState) -> CheckerCounts:
-    """Count the verdicts on one variant's writes. Pure: the same input gives the same counts."""
+def check(
+    samples: Iterable[Sample], stored: StoredState, *, on_its_way: bool = False
+) -> CheckerCounts:
+    """Count the verdicts on one variant's writes. Pure: the same input gives the same counts.
+
+    `on_its_way`: events were still being delivered, so what is unsettled may appear later.
+    """
     writes = [sample for sample in samples if sample.endpoint in WRITES and not sample.dropped]
     acknowledged = [sample for sample in writes if sample.ok]
     refused = [sample for sample in writes if not sample.ok and sample.definite]
@@ -80,6 +87,10 @@ def check(samples: Iterable[Sample], stored: StoredState) -> CheckerCounts:
     all_places_read = not stored.feed_only
     stored_unknown = [sample for sample in unknown if stored.by_owner[sample.token]]
     visibility = visibility_spread(acknowledged)
+    unsettled = sum(
+        stored.by_owner[sample.token] > 0 and not stored.decided_in_feed[sample.token]
+        for sample in acknowledged
+    )
     return CheckerCounts(
         acknowledged=len(acknowledged),
         visible=sum(stored.decided_in_feed[sample.token] > 0 for sample in acknowledged),
@@ -88,10 +99,8 @@ def check(samples: Iterable[Sample], stored: StoredState) -> CheckerCounts:
         diverged=sum(_diverged(sample, stored) for sample in (*acknowledged, *stored_unknown))
         if all_places_read
         else None,
-        unsettled=sum(
-            stored.by_owner[sample.token] > 0 and not stored.decided_in_feed[sample.token]
-            for sample in acknowledged
-        ),
+        unsettled=unsettled,
+        missing=None if on_its_way and unsettled else unsettled,
         undecided=sum(stored.pending_at_owner[sample.token] > 0 for sample in acknowledged)
         if all_places_read
         else None,

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,8 @@ class GuessError(ValueError):
 @dataclass(frozen=True)
 class GuessQuestion:
     """One question. `key`: the name of its answer in Python. `variants`: those that an answer may
-    name, or that need a number each. `paths`: by variant, the paths of the deciding figures."""
+    name, or that need a number each. `paths`: by variant, the paths of the deciding figures; those
+    of a count are added."""
 
     key: str
     kind: QuestionKind
@@ -116,9 +118,9 @@ def build_questions(scenario: Scenario) -> tuple[GuessQuestion, ...]:
             GuessQuestion(
                 key="lost",
                 kind="count",
-                text="How many comments and posts get lost for good, after their writer had a 201?",
+                text="How many comments and posts do readers never see, although each had a 201?",
                 variants=compared,
-                paths={name: (f"{name}.data.lost",) for name in compared},
+                paths={name: (f"{name}.data.lost", f"{name}.data.missing") for name in compared},
             )
         )
     return tuple(result)
@@ -261,9 +263,11 @@ def _compare_guess(guess: Guess, question: GuessQuestion, result: RunResult) -> 
         failing = _failing_variants(question, result)
         update = {"measured": failing, "hit": None if failing is None else failing == guess.guessed}
     else:
-        path = question.paths[guess.variant][0]
-        figure = lookup(path, result)
-        value: float | str | None = None if figure is None else float(figure)
+        path, *more = question.paths[guess.variant]
+        figures = [lookup(one, result) for one in (path, *more)]
+        value: float | str | None = (
+            None if None in figures else fsum(figure or 0.0 for figure in figures)
+        )
         if value is None and question.kind == "latency" and _none_succeeded(path, result):
             value = NEVER
         update = {"measured": value, "hit": _is_near(guess.guessed, value, question.kind)}

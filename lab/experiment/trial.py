@@ -242,7 +242,9 @@ async def run_trial(
             costs = {stack.name: await _measure_sidecar_cost(stack) for stack in stacks}
             outcome = await LoadPhase(scenario, folder, seed, progress)(supervisor, stacks, seeds)
             progress({"phase": "checking"})
-            await asyncio.gather(*(stack.settle(scenario.load.settle_s) for stack in stacks))
+            moving = await asyncio.gather(
+                *(_is_still_moving(stack, scenario.load.settle_s) for stack in stacks)
+            )
             stored_states = await asyncio.gather(*(_read_state(stack) for stack in stacks))
             for stack in stacks:
                 await compare_replicas(stack, outcome.newcomers[stack.name])
@@ -258,14 +260,18 @@ async def run_trial(
         write_samples(folder / "samples.csv", samples)  # the file must give the same figures
     summary = json.loads((folder / "load.json").read_text())
     variants = []
-    for stack, stored, observation in zip(stacks, stored_states, outcome.observations, strict=True):
+    for stack, stored, on_its_way, observation in zip(
+        stacks, stored_states, moving, outcome.observations, strict=True
+    ):
         own = [sample for sample in samples if sample.variant == stack.name]
         variants.append(
             variant_result(
                 scenario,
                 stack.name,
                 own,
-                check(own, stored) if isinstance(stored, StoredState) else None,
+                check(own, stored, on_its_way=on_its_way)
+                if isinstance(stored, StoredState)
+                else None,
                 [injection for injection in outcome.injections if injection.stack is stack],
                 exits=exits,
                 alarms=alarms[stack.name],
@@ -309,6 +315,13 @@ def _build_stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> I
         else:
             arrangement = ARRANGEMENTS[spec.arrangement]
             yield Stack(name, arrangement, supervisor, folder, options=spec.options)
+
+
+async def _is_still_moving(stack: Stack, within_s: float) -> bool:
+    """Whether events are still on their way after `within_s` seconds. After a program has ended by
+    itself, the bus for example, nothing moves any more."""
+    settled = await stack.settle(within_s)
+    return not settled and all(stack.supervisor.alive(one.name) for one in stack.programs)
 
 
 async def _measure_sidecar_cost(stack: Stack) -> SidecarCostResult | None:

@@ -106,7 +106,8 @@ def state_of(kind: str, target: str) -> str:
 
 
 _DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None]], ...] = (
-    ("missing for readers", lambda of: of.unsettled),
+    ("missing for readers", lambda of: of.missing),
+    ("not yet seen by readers", lambda of: of.unsettled if of.missing is None else 0),
     ("services disagree", lambda of: of.diverged),
     ("out of order", lambda of: of.out_of_order),
     ("refused, but kept", lambda of: of.refused_kept),

@@ -63,6 +63,8 @@ _WRITE_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
 }
 _DATA_FIGURES: dict[str, Callable[[CheckerCounts], float | None]] = {
     **{name: attrgetter(name) for name in CheckerCounts.model_fields if name != "visible_ms"},
+    # Older results have no `missing`; where everything is settled, it is 0.
+    "missing": lambda counts: counts.missing if counts.unsettled else 0,
     **{f"visible_{name}": attrgetter(f"visible_ms.{name}") for name in ("p50", "p99", "max")},
 }
 _DATABASE_FIGURES: dict[str, Callable[[VariantResult], float]] = {

@@ -337,8 +337,9 @@ class CheckerCounts(ResultModel):
     """The counts of the checker, which compares the acknowledged writes with the stored ones.
 
     `unknown`: writes with neither a 2xx nor a definite refusal (a timeout, for example);
-    `unknown_kept`: those of them that are stored. None: not measured, because only the feed could
-    be read.
+    `unknown_kept`: those of them that are stored. `missing`: of `unsettled`, when no event is on
+    its way any more: the owner has the write, and readers never see it. None: not measured, because
+    only the feed could be read, or (`missing`) because events were still on their way.
     """
 
     acknowledged: int
@@ -346,6 +347,9 @@ class CheckerCounts(ResultModel):
     lost: int
     duplicated: int
     unsettled: int
+    missing: int | None = Field(
+        default=None, description="acknowledged, at their owner, and never shown to readers"
+    )
     undecided: int | None = Field(
         default=0, description="comments that their owner still holds pending"
     )

@@ -95,6 +95,14 @@ def test_an_unknown_write_that_was_done_twice_is_a_duplicate() -> None:
     assert count_differences(check(WRITES, stored)) == {"duplicated": 1, "unknown_kept": 1}
 
 
+def test_what_may_still_appear_is_not_missing() -> None:
+    stored = stored_state(0, 1, 2, pending=[2])
+    settled, moving = check(WRITES, stored), check(WRITES, stored, on_its_way=True)
+    assert (settled.unsettled, settled.missing) == (1, 1)
+    assert (moving.unsettled, moving.missing) == (1, None)
+    assert check(WRITES, stored_state(0, 1, 2), on_its_way=True).missing == 0
+
+
 def test_reads_and_what_was_never_sent_are_not_judged() -> None:
     others = [
         write(5, endpoint="read_feed", token=""),
@@ -131,7 +139,7 @@ def expected_figures(
         found.add("duplicated")
     if answer == "yes":
         found |= {"visible"} if decided else set()
-        found |= {"unsettled"} if at_owner and not decided else set()
+        found |= {"unsettled", "missing"} if at_owner and not decided else set()
         found |= set() if at_owner else {"lost"}
         found |= {"undecided"} if at_owner and not decided else set()
     elif at_owner or in_feed:
@@ -162,7 +170,7 @@ def test_each_way_to_find_a_comment_is_judged_as_documented() -> None:
         assert found == expected_figures(*case), case
         seen.update(found)
     assert min(seen.values()) > 5
-    assert len(seen) == 11
+    assert len(seen) == 12
 
 
 def test_with_only_the_feed_nothing_else_is_measured() -> None:

@@ -54,9 +54,11 @@ def feed(ok: int, p99: float | None, sent: int = 100) -> EndpointResult:
     return EndpointResult(sent=sent, ok=ok, failed=sent - ok, success=ok / sent, latency_ms=latency)
 
 
-def variant(name: str, during: EndpointResult, lost: int = 0) -> VariantResult:
+def variant(name: str, during: EndpointResult, lost: int = 0, missing: int = 0) -> VariantResult:
     phases = {"during": PhaseResult(seconds=5, endpoints={"read_feed": during})}
-    data = CheckerCounts(acknowledged=9, visible=9, lost=lost, duplicated=0, unsettled=0)
+    data = CheckerCounts(
+        acknowledged=9, visible=9, lost=lost, duplicated=0, unsettled=missing, missing=missing
+    )
     return VariantResult(name=name, arrangement=name, phases=phases, data=data)
 
 
@@ -149,6 +151,10 @@ def test_a_guess_is_compared_with_what_was_measured(tmp_path: Path) -> None:
     near = found["feed_p99_ms", "async-bus"]
     assert (near.measured, near.hit) == (4.0, True)
     assert [found["lost", name].hit for name in ("sync-chain", "async-bus")] == [True, False]
+    missing = result(variant("sync-chain", feed(9, 4.0), lost=1, missing=6))
+    guessed = guesses.parse_guesses(scenario(tmp_path), {"lost": {"sync-chain": 7}})
+    (counted,) = guesses.compare_guesses(guessed, scenario(tmp_path), missing)
+    assert (counted.measured, counted.hit) == (7.0, True)  # its owner has it, and readers do not
     assert (
         compared_guesses(tmp_path, feed_p99_ms=9)["feed_p99_ms", "async-bus"].hit is False
     )  # over twice
@@ -206,7 +212,9 @@ def test_answers_are_asked_for_again_kept_and_shown(
     (kept,) = (tmp_path / "runs").glob("*-asked")
     assert len(json.loads((kept / guesses.GUESSES_FILE).read_text())) == 3
     assert json.loads((kept / "result.json").read_text())["guesses"] == document["guesses"]
-    assert "What you had predicted" in invoke_lab("report", str(kept), cwd=tmp_path).stdout
+    assert (
+        "What you had predicted" in invoke_lab("report", str(kept), "--full", cwd=tmp_path).stdout
+    )
 
 
 def test_an_input_that_ends_ends_the_command_before_any_start(tmp_path: Path) -> None:

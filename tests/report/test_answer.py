@@ -159,7 +159,8 @@ def test_a_write_that_most_readers_never_see_is_red() -> None:
 
 def test_what_readers_miss_is_no_zero() -> None:
     result = run_of(
-        variant(CHAIN, {}, data=counts()), variant(BUS, {}, data=counts(unsettled=6, visible=4))
+        variant(CHAIN, {}, data=counts()),
+        variant(BUS, {}, data=counts(unsettled=6, missing=6, visible=4)),
     )
     row = row_of(result, "missing for readers")
     assert [cell.text for cell in row.cells] == ["0 of 10", "6 of 10"]
