@@ -14,6 +14,8 @@ from lab.load.samples import Sample
 from lab.report import formatting
 from lab.report.answer_rows import (
     ACTIONS,
+    CALM_PHASES,
+    AnswerMatrix,
     AnswerSection,
     RowBuilder,
     state_of,
@@ -24,6 +26,10 @@ from lab.results.expressions import PLACEHOLDER, evaluate_figure
 from lab.results.result import ENDPOINTS, SURGE, Expectation, Guess, RunResult, VariantResult
 
 STRIP_COLUMNS = 50
+MIN_SPREAD = 0.05
+"""A strip is drawn only if the variants' shares of success differ by this much."""
+MOSTLY, HARDLY = 0.9, 0.1
+"""Shares of success between which a column of a strip is drawn as half."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,14 @@ class Strip:
     variant: str
     shares: tuple[float | None, ...]
     total: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An expectation that failed: its sentence, and the figures that decided it."""
+
+    says: str
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class Answer:
     variants: tuple[str, ...]
     ways: tuple[str, ...]
     sections: tuple[AnswerSection, ...]
+    matrix: AnswerMatrix | None = None
     strips: tuple[Strip, ...] = ()
     strip_stages: tuple[tuple[int, str], ...] = ()
     strip_label: str = ""
@@ -54,7 +69,7 @@ class Answer:
     why: str = ""
     catch: str = ""
     verdict: str = ""
-    failed: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
     footnotes: tuple[str, ...] = ()
     following: str = ""
     scenario: str = ""
@@ -74,12 +89,15 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         variants=tuple(one.name for one in result.variants),
         ways=tuple(_way(one) for one in result.variants),
         sections=sections,
+        matrix=rows.matrix(),
         strips=strips,
         strip_stages=stages,
         strip_label=strip_label,
         guesses=tuple(_guesses(result.guesses)),
-        why=fill_figures(texts.why, result) or _first_sentences(result.explain),
-        catch=fill_figures(texts.catch, result),
+        why=fill_figures(texts.why, result) or _first_sentences(result.explain)
+        if result.valid
+        else "",
+        catch=fill_figures(texts.catch, result) if result.valid else "",
         verdict=_verdict(result),
         failed=tuple(
             _failure(one) for one in result.expectations if one.verdict == "fails" and result.valid
@@ -140,15 +158,12 @@ def _verdict(result: RunResult) -> str:
     return "; ".join([held, *parts]) + (f": {' '.join(signs)}" if signs else "")
 
 
-def _failure(expectation: Expectation) -> str:
-    """A failed expectation in words, with the figures that decided it."""
+def _failure(expectation: Expectation) -> Failure:
     figures = [
         f"{path} {formatting.NONE if value is None else with_unit(path, value)}"
         for path, value in expectation.values.items()
     ]
-    return (
-        f"{expectation.says} Measured: {', '.join(figures[:_MAX_FIGURES]) or expectation.measured}."
-    )
+    return Failure(expectation.says, ", ".join(figures[:_MAX_FIGURES]) or str(expectation.measured))
 
 
 def _guesses(guesses: Iterable[Guess]) -> Iterator[str]:
@@ -191,9 +206,12 @@ def _subject(result: RunResult) -> str:
             f"{state_of(window.kind, window.target)}{f' ({settings})' if settings else ''} {length}"
         ] = None
     words = list(parts)
+    if any(one.name == "during" for one in result.timeline.stages):
+        more = f", and {len(words) - 2} more faults" if len(words) > 2 else ""
+        return " and ".join(words[:2]) + more or "nothing is broken"
     if len(words) > 2:
-        return f"{words[0]}, then {len(words) - 1} more faults"
-    return " and ".join(words) or "nothing is broken"
+        return f"{len(words)} faults, one after another"
+    return ", then ".join(words) or "nothing is broken"
 
 
 def _setting(name: str, value: object) -> str:
@@ -207,38 +225,52 @@ def _setting(name: str, value: object) -> str:
 def _strips(
     result: RunResult, samples: Sequence[Sample]
 ) -> tuple[tuple[tuple[int, str], ...], tuple[Strip, ...], str]:
-    """Success over time of the kind of request that suffered most."""
+    """Success over time, of the kind of request in which the variants differ most."""
     stages = result.timeline.stages
     if not samples or not stages:
         return (), (), ""
     begin_s, end_s = stages[0].from_s, stages[-1].until_s
     length_s = end_s - begin_s
-    by_endpoint = {
-        endpoint: [one for one in samples if one.endpoint == endpoint and not one.dropped]
+    sent = [one for one in samples if not one.dropped]
+    shares = {
+        endpoint: [_under_fault(sent, variant.name, endpoint) for variant in result.variants]
         for endpoint in ENDPOINTS
     }
-    endpoint = max(
-        ENDPOINTS,
-        key=lambda name: (sum(not one.ok for one in by_endpoint[name]), name == "read_feed"),
-    )
-    if all(one.ok for one in by_endpoint[endpoint]):
+    endpoint = max(ENDPOINTS, key=lambda name: (_spread(shares[name]), name == "read_feed"))
+    if _spread(shares[endpoint]) < MIN_SPREAD:
         return (), (), ""
     strips = []
-    for variant in result.variants:
+    for variant, (succeeded, broken) in zip(result.variants, shares[endpoint], strict=True):
         bins: list[list[bool]] = [[] for _ in range(STRIP_COLUMNS)]
-        own = [one for one in by_endpoint[endpoint] if one.variant == variant.name]
-        for one in own:
-            column = int((one.intended_s - begin_s) / length_s * STRIP_COLUMNS)
-            bins[min(max(column, 0), STRIP_COLUMNS - 1)].append(one.ok)
-        broken = [one.ok for one in own if one.phase not in ("before", "after", "recovering")]
+        for one in sent:
+            if (one.variant, one.endpoint) == (variant.name, endpoint):
+                column = int((one.intended_s - begin_s) / length_s * STRIP_COLUMNS)
+                bins[min(max(column, 0), STRIP_COLUMNS - 1)].append(one.ok)
         strips.append(
             Strip(
                 variant.name,
                 tuple(fmean(each) if each else None for each in bins),
-                f"{sum(broken)} of {len(broken)}",
+                f"{succeeded} of {broken}",
             )
         )
     marks = tuple(
         (round((one.from_s - begin_s) / length_s * STRIP_COLUMNS), one.name) for one in stages
     )
     return marks, tuple(strips), ACTIONS[endpoint]
+
+
+def _under_fault(sent: Iterable[Sample], variant: str, endpoint: str) -> tuple[int, int]:
+    """How many requests of a variant succeeded while something was broken, and how many there
+    were."""
+    found = [
+        one.ok
+        for one in sent
+        if (one.variant, one.endpoint) == (variant, endpoint) and one.phase not in CALM_PHASES
+    ]
+    return sum(found), len(found)
+
+
+def _spread(shares: Sequence[tuple[int, int]]) -> float:
+    """The distance between the highest and the lowest share."""
+    known = [succeeded / total for succeeded, total in shares if total]
+    return max(known) - min(known) if known else 0.0

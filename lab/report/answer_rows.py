@@ -29,6 +29,9 @@ from lab.results.result import (
 
 CONFIDENCE = 0.95
 SAME, UNKNOWN, NEITHER = "same", "–", "neither"
+CALM_PHASES = ("before", "after", "recovering")
+MATRIX_MIN_FAULTS = 3
+"""From this many faults one after another, the answer is a matrix of fault and request."""
 GOOD_SHARE = 0.995
 """Below this share of successful requests, a row shows success before latency."""
 
@@ -57,6 +60,7 @@ class AnswerRow:
     """One question: a cell for each variant, and which variant is better.
 
     `best` and `worst`: indexes of the variants; empty where there is no difference to show.
+    `alone`: the label where the row above may be missing.
     """
 
     label: str
@@ -66,12 +70,24 @@ class AnswerRow:
     best: frozenset[int] = frozenset()
     worst: frozenset[int] = frozenset()
     footnote: str = ""
+    alone: str = ""
 
 
 @dataclass(frozen=True)
 class AnswerSection:
     title: str
     rows: tuple[AnswerRow, ...]
+
+
+@dataclass(frozen=True)
+class AnswerMatrix:
+    """Faults one after another: for each fault, the success of each kind of request.
+
+    `lines`: a fault in words, and a row for each of `requests`.
+    """
+
+    requests: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[AnswerRow, ...]], ...]
 
 
 # ── Figures as text
@@ -99,7 +115,8 @@ def milliseconds(value: float | None) -> str:
 
 
 def state_of(kind: str, target: str) -> str:
-    return f"{target} {KINDS[kind].state if kind in KINDS else kind}"
+    """What a fault does to its target: "`comments` is down"."""
+    return f"`{target}` {KINDS[kind].state if kind in KINDS else kind}"
 
 
 # ── Rows
@@ -112,6 +129,13 @@ _DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None]], ...] = (
     ("out of order", lambda of: of.out_of_order),
     ("refused, but kept", lambda of: of.refused_kept),
     ("judged without a comment", lambda of: of.orphaned),
+    ("not settled in time", lambda of: of.unfinished),
+    ("with another text", lambda of: of.altered),
+    ("under another post", lambda of: of.misplaced),
+    ("with the wrong verdict", lambda of: of.misjudged),
+    ("written by no one", lambda of: of.phantoms),
+    ("shown wrongly meanwhile", lambda of: of.misshown),
+    ("verdict came and went", lambda of: of.flickered),
 )
 """Counts that should be 0; a row that is 0 for every variant is left out."""
 
@@ -124,9 +148,7 @@ class RowBuilder:
         self.footnotes: list[str] = []
         self._variants = result.variants
         self._floor = result.noise_floor.share if result.noise_floor is not None else ASSUMED_NOISE
-        self._phases = [
-            name for name in self._phase_names() if name not in ("before", "after", "recovering")
-        ]
+        self._phases = [name for name in self._phase_names() if name not in CALM_PHASES]
         endpoints = [*ENDPOINTS, *FOLLOW_UPS]
         self._endpoints = [
             one
@@ -148,9 +170,24 @@ class RowBuilder:
         found = phases.endpoints.get(endpoint) if phases is not None else None
         return found if found is not None and found.sent else None
 
+    def matrix(self) -> AnswerMatrix | None:
+        """The answer of a sequence of many faults; None for any other run."""
+        if len(self._phases) < MATRIX_MIN_FAULTS:
+            return None
+        return AnswerMatrix(
+            tuple(ACTIONS.get(one, one) for one in self._endpoints),
+            tuple((self._fault(phase), tuple(self._matrix_rows(phase))) for phase in self._phases),
+        )
+
+    def _matrix_rows(self, phase: str) -> Iterator[AnswerRow]:
+        for endpoint in self._endpoints:
+            yield self._success_row(
+                endpoint, [self._of(one, phase, endpoint) for one in self._variants]
+            )
+
     def sections(self) -> Iterator[AnswerSection]:
         sequence = self._phases != ["during"]
-        for phase in self._phases:
+        for phase in self._phases if len(self._phases) < MATRIX_MIN_FAULTS else ():
             rows = list(self._phase_rows(phase))
             if sequence:
                 rows = [one for one in rows if one.best or any(cell.bad for cell in one.cells)]
@@ -167,8 +204,13 @@ class RowBuilder:
             if states:
                 return f"While {' and '.join(list(states)[:2])}"
             return "While more requests arrive" if windows else "In calm weather"
+        return f"While {self._fault(phase)}"
+
+    @staticmethod
+    def _fault(phase: str) -> str:
+        """The fault of a phase of a sequence, in words."""
         target, _, kind = phase.rpartition(" ")
-        return f"While {state_of(kind, target)}"
+        return state_of(kind, target)
 
     def _phase_rows(self, phase: str) -> Iterator[AnswerRow]:
         failures: list[tuple[int, int]] = [(0, 0)] * len(self._variants)
@@ -267,7 +309,8 @@ class RowBuilder:
                 return 1.0 if one.bad else -1.0
             return self._ratio(phase, endpoint, "visible", first, second)
 
-        return self._judged("  … until readers see it", "", cells, compare, ratio=True)
+        row = self._judged("  … until readers see it", "", cells, compare, ratio=True)
+        return replace(row, alone=f"{ACTIONS.get(endpoint, endpoint)}: until seen")
 
     def _ratio(
         self, phase: str, endpoint: str, figure: str, first: int, second: int
@@ -370,7 +413,7 @@ class RowBuilder:
                 )
                 for count, total in stale
             ]
-            yield self._share_row("feeds without the latest writes", cells, stale)
+            yield self._share_row("feeds that miss a write", cells, stale)
 
     def _named_rows(self) -> Iterator[AnswerRow]:
         """The rows that the scenario names. Two counts differ where they cannot be two draws of
@@ -466,6 +509,7 @@ class RowBuilder:
                 for one in self._variants
             ]
             yield AnswerRow("working again after", "", tuple(cells))
+            yield from self._failing_rows_after()
         data = [one.data for one in self._variants]
         if not any(data):
             return
@@ -495,6 +539,14 @@ class RowBuilder:
                     for count, total in zip(counts, totals, strict=True)
                 ]
                 yield self._count_row(label, cells)
+
+    def _failing_rows_after(self) -> Iterator[AnswerRow]:
+        """Requests that still fail when the fault is over."""
+        for endpoint in self._endpoints:
+            found = [self._of(one, "after", endpoint) for one in self._variants]
+            row = self._success_row(endpoint, found)
+            if any(cell.bad for cell in row.cells):
+                yield replace(row, alone=f"{row.label}, afterwards")
 
     def _count_row(self, label: str, cells: Sequence[AnswerCell]) -> AnswerRow:
         """A row of counts that should be 0; each count is a fact and needs no interval."""

@@ -25,7 +25,21 @@ VERDICT_SIGNS: dict[ExpectationVerdict, tuple[str, str, str]] = {
 }
 """The sign of each verdict, its replacement in ASCII, and its Rich style."""
 _ASCII_REPLACEMENTS = str.maketrans(
-    {"…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "≥": ">=", "≤": "<=", "’": "'", "·": "."}
+    {
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "×": "x",
+        "≥": ">=",
+        "≤": "<=",
+        "’": "'",
+        "·": ".",
+        "✓": "+",
+        "✗": "x",
+        "▲": "+",
+        "►": ">",
+    }
 )
 
 

@@ -1,16 +1,19 @@
 """The answer of a run: its rows, who is better, and one screen in the terminal."""
 
 import io
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from lab.domain.services import SERVICES
 from lab.faults.kinds import KINDS
 from lab.report.answer import Answer, build_answer, fill_figures
 from lab.report.answer_rows import AnswerRow
 from lab.report.terminal.answer import render_answer
 from lab.results.result import (
+    ENDPOINTS,
     AnswerFigure,
     AnswerTexts,
     CheckerCounts,
@@ -54,7 +57,14 @@ def variant(name: str, during: dict[str, EndpointResult], **more: Any) -> Varian
 
 
 def counts(**more: int) -> CheckerCounts:
-    whole = {"acknowledged": 10, "visible": 10, "lost": 0, "duplicated": 0, "unsettled": 0}
+    whole = {
+        "acknowledged": 10,
+        "visible": 10,
+        "lost": 0,
+        "duplicated": 0,
+        "unsettled": 0,
+        "missing": 0,
+    }
     return CheckerCounts.model_validate({**whole, **more})
 
 
@@ -210,33 +220,123 @@ def test_a_failed_expectation_says_what_was_measured() -> None:
     )
     answer = build_answer(run_of(variant(CHAIN, {}), expectations=[failed]))
     assert answer.verdict == "0 of 1 expectations hold: slowest-hop ✗"
-    assert "sync-chain.during.read_feed.p50 312 ms" in answer.failed[0]
+    assert answer.failed[0].measured == "sync-chain.during.read_feed.p50 312 ms"
 
 
 # ── One screen
 
 
-def test_a_run_fits_on_one_screen() -> None:
+LONG = "In the chain a service fails together with every service that calls it. " * 3
+LINES, FIRST_ROWS, HEIGHT = 80, 24, 35
+
+
+def failing(count: int) -> list[Expectation]:
+    values = dict.fromkeys((f"{CHAIN}.during.{n}.p50" for n in ENDPOINTS), 312.0)
+    return [Expectation(says=LONG[:150], verdict="fails", values=values)] * count
+
+
+def sequence(faults: int, *names: str) -> RunResult:
+    """One fault after another, in each of which the first variant fails."""
+    phases = [f"{service} down" for service in (*SERVICES, "event-bus")[:faults]]
+
+    def of(name: str, ok: int) -> VariantResult:
+        requests = {one: endpoint(ok, 20, errors={"http_503": 20 - ok}) for one in ENDPOINTS}
+        return VariantResult(
+            name=name,
+            arrangement=name,
+            phases={one: PhaseResult(seconds=1, endpoints=requests) for one in phases},
+            data=counts(unsettled=3, diverged=2),
+        )
+
+    stages = [TimelinePhase(name=one, from_s=n, until_s=n + 1) for n, one in enumerate(phases)]
+    windows = [
+        TimelineWindow(target=one.split()[0], kind="down", from_s=n, until_s=n + 1)
+        for n, one in enumerate(phases)
+    ]
+    return run_of(
+        *(of(name, 20 * (n > 0)) for n, name in enumerate(names)),
+        timeline=RunTimeline(stages=stages, windows=windows),
+    )
+
+
+def during(*names: str) -> RunResult:
+    data = counts(unsettled=3, diverged=2, orphaned=1)
+    requests = {one: endpoint(20, 20, visible_ms=VisibilityLatency(p50=5.0)) for one in ENDPOINTS}
+    broken = {one: endpoint(0, 20, None, errors={"timeout": 20}) for one in ENDPOINTS}
+    return run_of(
+        *(variant(name, requests if n else broken, data=data) for n, name in enumerate(names))
+    )
+
+
+SHAPES = {
+    "two": during(CHAIN, BUS),
+    "three": during(CHAIN, "request-reply", "with-retries-and-budget"),
+    "four": during(CHAIN, "fire-and-forget", "one-by-one", "uncaught"),
+    "five": during(*(f"variant-{n}" for n in range(5))),
+    "two faults": sequence(2, CHAIN, "three-attempts", BUS),
+    "three faults": sequence(3, CHAIN, BUS),
+    "five faults": sequence(5, CHAIN, BUS),
+}
+
+
+@pytest.mark.parametrize("failed", [0, 4])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_answer_fits_on_one_screen(shape: str, failed: int) -> None:
+    texts = AnswerTexts(why=LONG, catch=LONG, next="slow-service   and this?")
+    result = SHAPES[shape].model_copy(update={"answer": texts, "expectations": failing(failed)})
+    answer = build_answer(result)
+    for encoding in ("utf-8", "ascii"):
+        lines = screen(answer, LINES, encoding)
+        assert len(lines) <= HEIGHT
+        assert max(map(len, lines)) <= LINES
+        assert any("read the feed" in line for line in lines[:FIRST_ROWS])
+        assert "lab open" in lines[-1]
+        assert "lab report --full" in lines[-1]
+
+
+def test_no_word_of_a_heading_is_cut() -> None:
+    names = (CHAIN, "request-reply", "three-attempts", "fire-and-forget")
+    heading = " ".join(screen(build_answer(during(*names)))[:6])
+    assert set(" ".join(names).replace("-", " ").split()) <= set(re.findall(r"\w+", heading))
+    assert "(asks, wa " not in heading
+
+
+def test_a_run_with_samples_fits_on_one_screen() -> None:
     run_samples = kept_runs.samples()
     answer = build_answer(kept_runs.result(run_samples), run_samples)
-    for width in (80, 120):
+    for width in (LINES, 120):
         lines = screen(answer, width)
-        assert len(lines) <= 35
+        assert len(lines) <= HEIGHT
         assert max(map(len, lines)) <= width
-    assert any("read the feed" in line for line in lines[:24])
+    assert any("read the feed" in line for line in lines[:FIRST_ROWS])
 
 
-def test_ten_variants_fit_too() -> None:
+def test_many_faults_are_a_matrix_of_fault_and_request() -> None:
+    lines = screen(build_answer(sequence(5, CHAIN, BUS)))
+    (line,) = [one for one in lines if one.startswith("`posts` is down")]
+    assert line.split("down")[1].split("%")[:2] == ["        0 ", "      100 "]
+    assert line.count("▲") == len(ENDPOINTS)
+
+
+def test_an_invalid_run_explains_no_figure() -> None:
+    texts = AnswerTexts(why=LONG, catch=LONG)
+    answer = build_answer(during(CHAIN, BUS).model_copy(update={"valid": False, "answer": texts}))
+    assert (answer.why, answer.catch) == ("", "")
+
+
+def test_eight_variants_have_a_line_each() -> None:
     variants = [variant(f"v{n}", {"read_feed": endpoint(50 - 5 * n, 50)}) for n in range(8)]
     lines = screen(build_answer(run_of(*variants)))
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= LINES
     assert all(any(line.strip().startswith(f"v{n}") for line in lines) for n in range(8))
 
 
 def test_signs_are_replaced_where_there_are_none() -> None:
     run_samples = kept_runs.samples()
     answer = build_answer(kept_runs.result(run_samples), run_samples)
-    assert all(line.isascii() for line in screen(answer, encoding="ascii"))
+    lines = screen(answer, encoding="ascii")
+    assert all(line.isascii() for line in lines)
+    assert any("slowest-hop +" in line for line in lines)
 
 
 def test_texts_from_a_file_cannot_control_the_terminal() -> None:

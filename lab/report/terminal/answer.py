@@ -1,173 +1,285 @@
-"""The first screen of a run in the terminal: at most 35 lines at 80 columns."""
+"""The first screen of a run in the terminal: at most 35 lines at 80 columns.
 
+Up to four variants have a column each; with more, each variant has a line. When the screen would be
+too long, the details go first: the figures of failed expectations, then the strip.
+"""
+
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, floor
 
 from rich.console import Console
 from rich.text import Text
 
-from lab.report.answer import Answer, Strip
-from lab.report.answer_rows import AnswerRow, AnswerSection
+from lab.report import formatting
+from lab.report.answer import HARDLY, MOSTLY, Answer, Strip
+from lab.report.answer_rows import AnswerMatrix, AnswerRow, AnswerSection, short_name
 from lab.report.formatting import TextFormat
 
-_LABEL_WIDTH = 27
+MAX_LINES = 35
+MAX_WIDTH = 100
+_INDENT = 11
+_LABEL_WIDTH, _NARROW_LABEL_WIDTH = 27, 23
 _UNIT_WIDTH = 4
-_BETTER_WIDTH = 12
+_BETTER_WIDTH, _NARROW_BETTER_WIDTH = 12, 8
 _MAX_COLUMNS = 4
 """More variants than this get a line each."""
-_MAX_FAILURES = 3
+_MIN_CELL_WIDTH = 15
+_STRIP_LABEL_WIDTH = 15
+_UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)")
+"""The blanks before a verdict's sign and before a unit: no line ends there."""
+
+
+@dataclass(frozen=True)
+class _Detail:
+    """What is printed besides the answer itself."""
+
+    failures: int
+    figures: bool
+    strip: bool
+
+
+_DETAILS = (
+    _Detail(failures=3, figures=True, strip=True),
+    _Detail(failures=3, figures=False, strip=True),
+    _Detail(failures=3, figures=False, strip=False),
+    _Detail(failures=1, figures=False, strip=False),
+)
+"""From everything to the least; the first that fits on one screen is printed."""
 
 
 def render_answer(answer: Answer, console: Console) -> None:
     """Print the answer."""
     fmt = TextFormat.for_console(console)
-    for line in _lines(answer, fmt):
+    lines: list[Text] = []
+    for detail in _DETAILS:
+        lines = list(_lines(answer, fmt, detail))
+        if len(lines) <= MAX_LINES:
+            break
+    for line in lines:
         console.print(line, soft_wrap=True)
 
 
-def _lines(answer: Answer, fmt: TextFormat) -> Iterator[Text]:
-    width = min(fmt.width, 100)
-    state = "valid" if answer.valid else "INVALID"
-    sign = ("✓ " if answer.valid else "✗ ") if not fmt.ascii_only else ""
-    head = fmt.plain(f"{answer.title.upper()}   {answer.subject}")
-    tail = f"{sign}{state}"
-    room = width - len(tail) - 2
-    if len(head) > room:
-        head = head[: room - 1] + ("…" if not fmt.ascii_only else "~")
-    style = "green" if answer.valid else "bold red"
-    yield Text.assemble((head, "bold"), " " * (width - len(head) - len(tail)), (tail, style))
-    for problem in answer.problems:
-        yield from _paragraph("", problem, fmt, width, "red")
-    yield Text()
+def _lines(answer: Answer, fmt: TextFormat, detail: _Detail) -> Iterator[Text]:
+    width = min(fmt.width, MAX_WIDTH)
+    yield from _head(answer, fmt, width)
+    if answer.matrix is not None:
+        yield from _matrix_lines(answer, answer.matrix, fmt, width)
     if len(answer.variants) <= _MAX_COLUMNS:
         yield from _columns(answer, fmt, width)
     else:
         yield from _one_variant_a_line(answer, fmt, width)
-    yield from _strip_lines(answer, fmt, width)
+    if detail.strip:
+        yield from _strip_lines(answer, fmt, width)
     yield Text()
-    for guess in answer.guesses:
-        yield from _paragraph("You said", guess, fmt, width)
+    for number, guess in enumerate(answer.guesses):
+        yield from _paragraph("" if number else "You said", guess, fmt, width)
     if answer.why:
         yield from _paragraph("Why", answer.why, fmt, width)
     if answer.catch:
         yield from _paragraph("The catch", answer.catch, fmt, width)
-    yield from _paragraph("Verdict", answer.verdict, fmt, width, "" if not answer.failed else "red")
-    for sentence in answer.failed[:_MAX_FAILURES]:
-        yield from _paragraph("  fails", sentence, fmt, width, "red")
-    if (more := len(answer.failed) - _MAX_FAILURES) > 0:
+    yield from _paragraph("Verdict", answer.verdict, fmt, width, "red" if answer.failed else "")
+    for failure in answer.failed[: detail.failures]:
+        measured = f" Measured: {failure.measured}." if detail.figures else ""
+        yield from _paragraph("  fails", f"{failure.says}{measured}", fmt, width, "red")
+    if (more := len(answer.failed) - detail.failures) > 0:
         yield from _paragraph("", f"… and {more} more.", fmt, width, "red")
-    if answer.following:
-        yield from _paragraph("Next", f"lab run {answer.following}", fmt, width)
     for footnote in answer.footnotes:
         yield from _paragraph("", footnote, fmt, width, "dim")
+    yield from _next_lines(answer, fmt, width)
+
+
+def _head(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
+    state = "valid" if answer.valid else "INVALID"
+    sign = ("✓ " if answer.valid else "✗ ") if not fmt.ascii_only else ""
+    tail, style = f"{sign}{state}", "green" if answer.valid else "bold red"
+    title, subject = fmt.plain(answer.title.upper()), fmt.plain(answer.subject)
+    room = width - len(tail) - 2
+    one_line = f"{title}   {subject}"
+    head = one_line if len(one_line) <= room else textwrap.shorten(title, room, placeholder="")
+    yield Text.assemble((head, "bold"), " " * (width - len(head) - len(tail)), (tail, style))
+    if head != one_line:
+        yield from map(Text, textwrap.wrap(subject, width, break_on_hyphens=False))
+    for problem in answer.problems:
+        yield from _paragraph("", problem, fmt, width, "red")
+    yield Text()
+
+
+def _next_lines(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
+    if answer.following:
+        yield from _paragraph("Next", f"lab run {answer.following}", fmt, width)
+    hint = "lab open   this run with charts      lab report --full   every table"
+    yield from _paragraph("" if answer.following else "Next", hint, fmt, width)
+
+
+# ── Columns: up to four variants
 
 
 def _columns(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
+    if not answer.sections:
+        return
     count = len(answer.variants)
-    better = _BETTER_WIDTH if count > 1 else 0
-    label = _LABEL_WIDTH if count <= 2 else 23
+    label = _LABEL_WIDTH if count <= 2 else _NARROW_LABEL_WIDTH
+    better = 0 if count < 2 else _better_width(answer) if count == 2 else _NARROW_BETTER_WIDTH
     cell = (width - label - _UNIT_WIDTH - better) // count
-    margin = " " * (label + _UNIT_WIDTH)
-    yield Text.assemble(
-        margin,
-        *((fmt.plain(name)[: cell - 1].ljust(cell), "bold") for name in answer.variants),
-        ("better" if better else "", "bold"),
-    )
-    ways = [fmt.plain(f"({way})")[: cell - 1].ljust(cell) for way in answer.ways]
-    first = True
-    for section in answer.sections:
+    margin = label + _UNIT_WIDTH
+    names = [_wrapped(fmt.plain(one), cell - 1) for one in answer.variants]
+    *upper, last = _stacked(names, *[cell] * count)
+    heading = ("better" if count == 2 else f"{_best_sign(fmt)} best") if better else ""
+    yield from (Text(" " * margin + line, "bold") for line in upper)
+    yield Text(f"{' ' * margin}{last.ljust(cell * count)}{heading}".rstrip(), "bold")
+    ways = [fmt.plain(f"({way})") for way in answer.ways]
+    under = "".join(way.ljust(cell) for way in ways) if max(map(len, ways)) < cell else ""
+    for number, section in enumerate(answer.sections):
         title = fmt.plain(section.title)
-        if first:
-            if len(title) < label + _UNIT_WIDTH - 1:
-                yield Text.assemble(
-                    (title.ljust(label + _UNIT_WIDTH), "bold"), ("".join(ways).rstrip(), "dim")
-                )
-            else:
-                yield Text.assemble(margin, ("".join(ways).rstrip(), "dim"))
-                yield Text(title, "bold")
-            first = False
+        if under and not number and len(title) < margin:
+            yield Text.assemble((title.ljust(margin), "bold"), (under.rstrip(), "dim"))
         else:
+            if under and not number:
+                yield Text(" " * margin + under.rstrip(), "dim")
             yield Text(title, "bold")
         for row in section.rows:
             yield from _row_lines(row, fmt, label, cell)
 
 
+def _better_width(answer: Answer) -> int:
+    words = (len(row.better) for section in answer.sections for row in section.rows)
+    return max(_BETTER_WIDTH, *words)
+
+
 def _row_lines(row: AnswerRow, fmt: TextFormat, label: int, cell: int) -> Iterator[Text]:
+    many = len(row.cells) > 2
     name = f"  {' ' * (len(row.label) - len(row.label.lstrip()))}{fmt.plain(row.label.strip())}"
     room = label + (0 if row.unit else _UNIT_WIDTH)
     if len(name) >= room:
         yield Text(name)
         name = ""
     line = Text(name.ljust(room) + (row.unit.ljust(_UNIT_WIDTH) if row.unit else ""))
-    for index, one in enumerate(row.cells):
-        style = "bold red" if one.bad else "green" if index in row.best else ""
-        text = fmt.plain(one.text)
-        if len(text) >= cell and one.short:
-            text = fmt.plain(one.short)
-        line.append(text.ljust(cell) if len(text) < cell else f"{text} ", style)
-    line.append(fmt.plain(row.better), "bold" if row.best else "dim")
+    for index in range(len(row.cells)):
+        line.append(_cell_text(row, index, fmt, cell, marked=many), _style(row, index))
+    if not many or not row.best:
+        line.append(fmt.plain(row.better), "bold" if row.best else "dim")
     line.rstrip()
     yield line
 
 
+def _cell_text(row: AnswerRow, index: int, fmt: TextFormat, width: int, marked: bool = True) -> str:
+    """The figure of one variant and the sign of the best one, at least `width` wide."""
+    cell = row.cells[index]
+    mark = f" {_best_sign(fmt)}" if marked and index in row.best else ""
+    text = fmt.plain(cell.text)
+    if len(text + mark) >= width and cell.short:
+        text = fmt.plain(cell.short)
+    return f"{text}{mark} ".ljust(width)
+
+
+def _style(row: AnswerRow, index: int) -> str:
+    return "bold red" if row.cells[index].bad else "green" if index in row.best else ""
+
+
+def _best_sign(fmt: TextFormat) -> str:
+    return "+" if fmt.ascii_only else "▲"
+
+
+# ── Lines: more variants than columns
+
+
 def _one_variant_a_line(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
-    """More variants than columns: each section a small table, a line for each variant."""
+    """Tables with a line for each variant, of the rows in which the variants differ."""
+    rows = [(section.title, row) for section in answer.sections for row in _differing(section)]
     names = max(map(len, answer.variants)) + 4
-    for section in answer.sections:
-        rows = list(_distinct(section))
-        if not rows:
-            continue
-        yield Text(fmt.plain(section.title), "bold")
-        per_line = max(1, (width - names) // 17)
-        for start in range(0, len(rows), per_line):
-            shown = rows[start : start + per_line]
-            cell = (width - names) // len(shown)
-            yield Text.assemble(
-                " " * names,
-                *(
-                    (
-                        fmt.plain(f"{row.label.strip()} {row.unit}".strip())[: cell - 1].ljust(
-                            cell
-                        ),
-                        "dim",
-                    )
-                    for row in shown
-                ),
-            )
-            for index, variant in enumerate(answer.variants):
-                line = Text(f"  {fmt.plain(variant)}".ljust(names))
-                for row in shown:
-                    one = row.cells[index]
-                    mark = "+" if index in row.best else "-" if index in row.worst else ""
-                    sign = {"+": "▲", "-": "▼", "": ""}[mark] if not fmt.ascii_only else mark
-                    style = "bold red" if one.bad else "green" if index in row.best else ""
-                    line.append(
-                        fmt.plain(f"{one.text} {sign}".rstrip())[: cell - 1].ljust(cell), style
-                    )
-                line.rstrip()
-                yield line
+    fitting = max(1, (width - names) // _MIN_CELL_WIDTH)
+    tables = ceil(len(rows) / fitting)
+    for number in range(tables):
+        size = ceil(len(rows) / tables)
+        yield from _variant_lines(answer, rows[number * size :][:size], fmt, width - names)
 
 
-def _distinct(section: AnswerSection) -> Iterator[AnswerRow]:
-    """The rows in which the variants differ; all of them if none does."""
-    differing = [row for row in section.rows if row.best or row.worst]
-    yield from differing or section.rows[:2]
+def _variant_lines(
+    answer: Answer, rows: Sequence[tuple[str, AnswerRow]], fmt: TextFormat, width: int
+) -> Iterator[Text]:
+    names = max(map(len, answer.variants)) + 4
+    cell = min(width // len(rows), _MIN_CELL_WIDTH + 6)
+    titles: dict[str, int] = {}
+    for title, _ in rows:
+        titles[title] = titles.get(title, 0) + cell
+    spans = list(titles.values())
+    wrapped = [_wrapped(fmt.plain(title), span - 1) for title, span in titles.items()]
+    yield from (Text(" " * names + line, "bold") for line in _stacked(wrapped, *spans))
+    headings = [
+        _wrapped(fmt.plain(f"{row.label.strip()} {row.unit}".strip()), cell - 1) for _, row in rows
+    ]
+    yield from (
+        Text(" " * names + line, "dim") for line in _stacked(headings, *[cell] * len(headings))
+    )
+    for index, variant in enumerate(answer.variants):
+        line = Text(f"  {fmt.plain(variant)}".ljust(names))
+        for _, row in rows:
+            line.append(_cell_text(row, index, fmt, cell), _style(row, index))
+        line.rstrip()
+        yield line
+
+
+def _differing(section: AnswerSection) -> Iterator[AnswerRow]:
+    """The rows in which the variants differ; the first two if there is none."""
+    rows = [row for row in section.rows if row.best or row.worst] or list(section.rows[:2])
+    for row in rows:
+        yield replace(row, label=row.alone) if row.alone else row
+
+
+# ── Matrix: faults one after another
+
+
+def _matrix_lines(
+    answer: Answer, matrix: AnswerMatrix, fmt: TextFormat, width: int
+) -> Iterator[Text]:
+    """A line for each fault; for each request a group of columns, one for each variant."""
+    faults = [fmt.plain(fault) for fault, _ in matrix.lines]
+    count = len(answer.variants)
+    label = max(len("Requests that succeed"), *map(len, faults)) + 2
+    cell = (width - label) // (count * len(matrix.requests))
+    requests = "".join(fmt.plain(one).ljust(cell * count) for one in matrix.requests)
+    yield Text("Requests that succeed".ljust(label) + requests.rstrip(), "bold")
+    names = [fmt.plain(short_name(one))[: cell - 1].ljust(cell) for one in answer.variants]
+    legend = f"  {_best_sign(fmt)} better".ljust(label)
+    yield Text(legend + ("".join(names) * len(matrix.requests)).rstrip(), "dim")
+    for fault, rows in zip(faults, (rows for _, rows in matrix.lines), strict=True):
+        line = Text(fault.ljust(label))
+        for row in rows:
+            for index, one in enumerate(row.cells):
+                mark = _best_sign(fmt) if index in row.best else ""
+                line.append(f"{_percent(one.value)} {mark}".ljust(cell), _style(row, index))
+        line.rstrip()
+        yield line
+    yield Text()
+
+
+def _percent(share: float | None) -> str:
+    """A share in five characters, never rounded up."""
+    if share is None:
+        return formatting.NONE
+    return f"{floor(100 * share + 1e-9)} %" if share >= 0.01 or not share else "<1 %"
+
+
+# ── Strip
 
 
 def _strip_lines(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
     if not answer.strips:
         return
-    names = max(len(one.variant) for one in answer.strips) + 2
+    names = max(_STRIP_LABEL_WIDTH, *(len(one.variant) for one in answer.strips)) + 1
     columns = len(answer.strips[0].shares)
     begins = [place for place, _ in answer.strip_stages]
     label = fmt.plain(answer.strip_label)
     yield Text()
-    heading = Text(label[: names + begins[0]].ljust(names + begins[0]), "dim")
+    heading = Text(label.ljust(names + begins[0]), "dim")
     for (place, name), end in zip(answer.strip_stages, [*begins[1:], columns], strict=True):
         room = end - place - 1
-        heading.append(
-            f"{'|' if fmt.ascii_only else '┃'}{fmt.plain(name)[:room].center(room)}", "dim"
-        )
+        words = fmt.plain(name)
+        shown = next((one for one in (words, words.split(" ")[0]) if len(one) <= room), "")
+        heading.append(f"{'|' if fmt.ascii_only else '┃'}{shown.center(room)}", "dim")
     heading.rstrip()
     yield heading
     for strip in answer.strips:
@@ -180,9 +292,9 @@ def _strip_line(strip: Strip, fmt: TextFormat, names: int, width: int) -> Text:
     for share in strip.shares:
         if share is None:
             line.append(" ")
-        elif share > 0.9:
+        elif share > MOSTLY:
             line.append(full, "green")
-        elif share > 0.1:
+        elif share > HARDLY:
             line.append(part, "yellow")
         else:
             line.append(none, "red")
@@ -191,12 +303,26 @@ def _strip_line(strip: Strip, fmt: TextFormat, names: int, width: int) -> Text:
     return line
 
 
+# ── Text
+
+
 def _paragraph(
     heading: str, text: str, fmt: TextFormat, width: int, style: str = ""
 ) -> Iterator[Text]:
-    indent = 11
-    lines: Sequence[str] = textwrap.wrap(
-        fmt.plain(text), width - indent, break_on_hyphens=False
-    ) or [""]
-    for number, line in enumerate(lines):
-        yield Text.assemble(((heading if not number else "").ljust(indent), "bold"), (line, style))
+    joined = _UNBREAKABLE.sub("\u00a0", fmt.plain(text))
+    lines = textwrap.wrap(joined, width - _INDENT, break_on_hyphens=False)
+    for number, line in enumerate(lines or [""]):
+        line = line.replace("\u00a0", " ")
+        yield Text.assemble(((heading if not number else "").ljust(_INDENT), "bold"), (line, style))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A heading in lines, broken at blanks and hyphens; only a longer word is cut."""
+    return textwrap.wrap(text, width) or [""]
+
+
+def _stacked(headings: Sequence[Sequence[str]], *widths: int) -> list[str]:
+    """Headings of several lines next to each other, aligned at the bottom."""
+    height = max(map(len, headings))
+    padded = [[""] * (height - len(lines)) + list(lines) for lines in headings]
+    return ["".join(map(str.ljust, row, widths)).rstrip() for row in zip(*padded, strict=True)]
