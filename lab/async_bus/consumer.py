@@ -51,6 +51,9 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 QUIET_S = 0.5
 HEAD_WITHIN_S = 0.2
+"""How long a probe for a gap may hold up the next delivery. Readiness never depends on it: at the
+start, the consumer waits for the head as long as the bus takes."""
+
 RECENT_EVENTS = 10_000
 """This many of the newest events leave spans. At the start, older events are history: a new copy
 applies them, but how long each of them was under way does not matter."""

@@ -257,6 +257,29 @@ def test_an_event_and_its_copies_have_the_same_json_with_any_cursor() -> None:
     assert event.model_dump_json() == before
 
 
+# ── Readiness
+
+
+async def test_a_service_is_not_ready_while_the_end_of_the_log_is_unknown(tmp_path: Path) -> None:
+    class Slow(MemoryBus):
+        async def head(self) -> int:
+            asked.set()
+            await answer.wait()
+            return await super().head()
+
+    asked, answer = asyncio.Event(), asyncio.Event()
+    one, bus = RecordingConsumer(tmp_path), Slow()
+    bus.publish(comment(1))
+    reader = one.make_consumer(bus)
+    with closing(one.store):
+        async with running(reader.run()):
+            await asked.wait()
+            assert reader.not_ready_because == "the event bus"
+            answer.set()
+            await wait_until(lambda: reader.not_ready_because is None)
+            assert one.notes() == ["1"]
+
+
 # ── A consumer with a large lag
 
 
