@@ -4,6 +4,9 @@ Method 10 of R. G. Newcombe, *Interval estimation for the difference between ind
 proportions: comparison of eleven methods*, Statistics in Medicine 17, 1998: the two Wilson score
 intervals, combined. It is right for few requests and for shares of 0 and 1, where the textbook
 interval (Wald) has no width at all.
+
+Fisher's exact test says whether a share became smaller, for as few requests as there are: R. A.
+Fisher, *Statistical Methods for Research Workers*, 5th edition 1934, section 21.02.
 """
 
 import math
@@ -34,3 +37,20 @@ def share_difference(
         difference - math.hypot(other - other_low, high - share),
         difference + math.hypot(other_high - other, share - low),
     )
+
+
+def fisher_decrease(hits: int, total: int, other_hits: int, other_total: int) -> float:
+    """The one-sided p-value of Fisher's exact test: how likely the other share is so small, or
+    smaller, if both are shares of the same. 1 where nothing was counted.
+
+    Raises ValueError for more hits than requests.
+    """
+    if not (0 <= hits <= total and 0 <= other_hits <= other_total):
+        raise ValueError(f"{hits} of {total} and {other_hits} of {other_total} are not shares.")
+    all_hits, everything = hits + other_hits, total + other_total
+    at_least = max(0, all_hits - total)
+    as_extreme = sum(
+        math.comb(other_total, count) * math.comb(total, all_hits - count)
+        for count in range(at_least, other_hits + 1)
+    )
+    return as_extreme / math.comb(everything, all_hits)

@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from lab.domain.model import FORBIDDEN_WORD
 from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.external import mapping
 from lab.external.mapping import Actions
@@ -163,7 +164,9 @@ class Target(FrozenModel):
     `bus`: which of the services is the event bus; "none": there is no bus. `events`: the path on
     which the bus receives events, and on which it delivers them to each service. `hosts`: other
     host names with which services call each other (`posts-clusterip-srv`, or with a port), and the
-    service behind each.
+    service behind each. `moderation`: the service that judges comments; without it, `lab check`
+    finds it by its effect. `forbidden`: the word that it rejects. `moderated_within_s`: how long a
+    verdict may take.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -175,6 +178,9 @@ class Target(FrozenModel):
     events: mapping.Path = "/events"
     ready_within_s: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 20.0
     hosts: dict[HostName, str] = Field(default_factory=dict)
+    moderation: str | None = None
+    forbidden: Annotated[Text, Field(min_length=1)] = FORBIDDEN_WORD
+    moderated_within_s: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 10.0
     actions: Actions = Field(default_factory=Actions)
 
     @model_validator(mode="after")
@@ -276,6 +282,8 @@ def _check_references(target: Target) -> Iterator[str]:
     for host, to in target.hosts.items():
         if to not in known:
             yield f"hosts: {host!r} is said to be {to!r}. {_unknown_service(to, known)}"
+    if target.moderation and target.moderation not in target.services:
+        yield f"moderation: {_unknown_service(target.moderation, target.services)}"
     for action, how in target.actions:
         if how.service not in known:
             yield f"actions.{action}.service: {_unknown_service(how.service, known)}"

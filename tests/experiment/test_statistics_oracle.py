@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.experiment.shares import wilson_interval
+from lab.experiment.shares import fisher_decrease, wilson_interval
 from lab.experiment.statistics import median, ratio_of_runs, ratios_of_requests, students_t
 from lab.load.metrics import percentile
 
@@ -65,3 +65,14 @@ def test_the_bootstrap_of_independent_requests_agrees() -> None:
     )
     (estimate,) = ratios_of_requests([(first, second)])
     assert estimate.log_standard_error == pytest.approx(expected.standard_error, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [(6, 6, 0, 6), (6, 6, 1, 6), (4, 10, 5, 10), (12, 12, 11, 12), (0, 3, 0, 9), (0, 0, 1, 4)],
+)
+def test_fishers_exact_test_agrees(counts: tuple[int, int, int, int]) -> None:
+    hits, total, other_hits, other_total = counts
+    table = [[hits, total - hits], [other_hits, other_total - other_hits]]
+    expected = stats.fisher_exact(table, alternative="greater").pvalue
+    assert fisher_decrease(*counts) == pytest.approx(expected, rel=1e-9)
