@@ -77,7 +77,7 @@ _TABLE = """
 # the feed never hears of updates
 ~@service.on(CommentCreated, CommentUpdated) → @service.on(CommentCreated)
 # the feed keeps the older status of a comment
-~DO UPDATE SET status = excluded.status → DO NOTHING
+~SET status = excluded.status → SET status = comments.status
 # the feed shows the newest comment first
 ~IN ({placeholders}) ORDER BY id" → IN ({placeholders}) ORDER BY id DESC"
 @ domain/model.py < async_bus/test_services.py
