@@ -28,6 +28,13 @@ Maelstrom. The verdict depends on the response to the client and on what the ser
     refusal or unknown   moderated, but not at its    orphaned
                          owner
 
+The content of the copies is compared as well: `content.py` has the verdicts.
+
+If events were still on their way when the time to settle was over, what is missing may only be
+late. Then a write that its owner has, and that other places lack or show as pending, is
+*unfinished*: neither missing nor diverged. Of an external system, a write that the feed lacks is
+unfinished, and not lost.
+
 A write should be stored in these places: at its owner, in the feed and, for a comment, in the
 record of `moderation`. The order is checked in the lists of posts, the feed, the comments of a
 post, and the log of the bus if it keeps one. In the log, a comment must also come after its post,
@@ -39,9 +46,10 @@ is not in the feed; verdicts that compare two places are not measured (None).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import inf
 
+from lab.experiment.content import content_counts
 from lab.experiment.readback import (
     CannotCheck,
     LoggedEvent,
@@ -49,6 +57,7 @@ from lab.experiment.readback import (
     read_stored_state,
     tokens_of,
 )
+from lab.load.content import PENDING
 from lab.load.metrics import visibility_spread
 from lab.load.samples import WRITES, Sample
 from lab.results.result import CheckerCounts, VisibilityLatency
@@ -60,11 +69,16 @@ _CAUSED_BY = {"CommentModerated": "CommentCreated", "CommentUpdated": "CommentMo
 
 
 def check(
-    samples: Iterable[Sample], stored: StoredState, *, on_its_way: bool = False
+    samples: Iterable[Sample],
+    stored: StoredState,
+    *,
+    on_its_way: bool = False,
+    seed_posts: Collection[str] | None = None,
 ) -> CheckerCounts:
     """Count the verdicts on one variant's writes. Pure: the same input gives the same counts.
 
-    `on_its_way`: events were still being delivered, so what is unsettled may appear later.
+    `on_its_way`: events were still being delivered, so what is missing may appear later.
+    `seed_posts`: the ids of the posts from before the load; None if unknown.
     """
     writes = [sample for sample in samples if sample.endpoint in WRITES and not sample.dropped]
     acknowledged = [sample for sample in writes if sample.ok]
@@ -86,24 +100,37 @@ def check(
 
     all_places_read = not stored.feed_only
     stored_unknown = [sample for sample in unknown if stored.by_owner[sample.token]]
-    visibility = visibility_spread(acknowledged)
-    unsettled = sum(
-        stored.by_owner[sample.token] > 0 and not stored.decided_in_feed[sample.token]
+    lost = [sample for sample in acknowledged if not stored.by_owner[sample.token]]
+    unsettled = [
+        sample
         for sample in acknowledged
-    )
+        if stored.by_owner[sample.token] and not stored.decided_in_feed[sample.token]
+    ]
+    incomplete = [
+        sample for sample in (*acknowledged, *stored_unknown) if _is_incomplete(sample, stored)
+    ]
+    diverged = [
+        sample for sample in (*acknowledged, *stored_unknown) if _has_two_verdicts(sample, stored)
+    ]
+    unfinished: list[Sample] = []
+    if on_its_way:
+        unfinished = [*unsettled, *(incomplete if all_places_read else lost)]
+        lost = lost if all_places_read else []
+    else:
+        diverged += incomplete
+    visibility = visibility_spread(acknowledged)
     return CheckerCounts(
         acknowledged=len(acknowledged),
         visible=sum(stored.decided_in_feed[sample.token] > 0 for sample in acknowledged),
-        lost=sum(not stored.by_owner[sample.token] for sample in acknowledged),
+        lost=len(lost),
         duplicated=sum(map(is_duplicated, writes)),
-        diverged=sum(_diverged(sample, stored) for sample in (*acknowledged, *stored_unknown))
-        if all_places_read
-        else None,
-        unsettled=unsettled,
-        missing=None if on_its_way and unsettled else unsettled,
+        diverged=len(_tokens(diverged)) if all_places_read else None,
+        unsettled=len(unsettled),
+        missing=None if on_its_way and unsettled else len(unsettled),
         undecided=sum(stored.pending_at_owner[sample.token] > 0 for sample in acknowledged)
         if all_places_read
         else None,
+        unfinished=len(_tokens(unfinished) - _tokens(lost)),
         out_of_order=len(_out_of_order(acknowledged, stored)) if all_places_read else None,
         resurrected=sum(
             sample.went_back > 0 and stored.decided_in_feed[sample.token] > 0
@@ -119,21 +146,37 @@ def check(
         if all_places_read
         else None,
         visible_ms=VisibilityLatency(**visibility),
+        **content_counts(
+            [*acknowledged, *unknown], {sample.token for sample in writes}, stored, seed_posts
+        ),
     )
 
 
-def _diverged(write: Sample, stored: StoredState) -> bool:
-    """Whether a write is stored in one place and missing in another, or has two statuses."""
+def _tokens(writes: Iterable[Sample]) -> set[str]:
+    return {write.token for write in writes}
+
+
+def _is_incomplete(write: Sample, stored: StoredState) -> bool:
+    """Whether a write is stored in one place and missing in another, or decided in one of them and
+    pending in another."""
     token = write.token
     presence = [stored.by_owner[token] > 0, stored.in_feed[token] > 0]
-    if write.endpoint != "create_post" and stored.owner_status.get(token) != "pending":
+    if write.endpoint != "create_post" and stored.owner_status.get(token) != PENDING:
         presence.append(stored.by_moderation[token] > 0)
-    statuses = {
-        by_token[token]
+    statuses = _statuses(write, stored)
+    return (any(presence) and not all(presence)) or (PENDING in statuses and len(statuses) > 1)
+
+
+def _has_two_verdicts(write: Sample, stored: StoredState) -> bool:
+    return len(_statuses(write, stored) - {PENDING}) > 1
+
+
+def _statuses(write: Sample, stored: StoredState) -> set[str]:
+    return {
+        by_token[write.token]
         for by_token in (stored.owner_status, stored.feed_status, stored.moderation_status)
-        if token in by_token
+        if write.token in by_token
     }
-    return (any(presence) and not all(presence)) or len(statuses) > 1
 
 
 def _out_of_order(acknowledged: Sequence[Sample], stored: StoredState) -> set[str]:

@@ -8,7 +8,7 @@ that can be read again, from the log. `checker.py` judges them.
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -30,12 +30,31 @@ class CannotCheck(LabCannotRun):
 @dataclass(frozen=True)
 class LoggedEvent:
     """An event in the log. `token`: that of its write; "" if the load did not write it.
-    `post_id`: the id of a comment's post; "" for a post."""
+    `post_id`: the id of a comment's post; "" for a post. `text`: a title or a content."""
 
     type: str
     token: str
     id: str
     post_id: str
+    text: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class StoredCopy:
+    """A copy of a post or comment in one place, with its content.
+
+    `kind`: `post`, `comment`, or "" for an event that creates neither. `token`: "" if the load did
+    not write it. `id` is "" in the record of `moderation`. `post_id`, `status`: "" if the place has
+    none.
+    """
+
+    kind: str
+    token: str
+    id: str
+    post_id: str
+    text: str
+    status: str
 
 
 @dataclass
@@ -45,7 +64,8 @@ class StoredState:
     `pending_at_owner`: as a pending comment. `decided_in_feed`: as a post, or as a comment that is
     not pending. `by_moderation`: in the record of `moderation`. `…_status`: the status of a comment
     in these places, by token. `ordered_lists`: the tokens of each ordered list, oldest first.
-    `log`: the events of the bus in log order; empty if it keeps no log. `feed_only`: only the feed
+    `log`: the events of the bus in log order; empty if it keeps no log. `copies`: each post and
+    comment in each place, with its content, except those in the log. `feed_only`: only the feed
     could be read, so `by_owner` is the same as `in_feed`.
     """
 
@@ -59,7 +79,27 @@ class StoredState:
     moderation_status: dict[str, str] = field(default_factory=dict)
     ordered_lists: list[list[str]] = field(default_factory=list)
     log: list[LoggedEvent] = field(default_factory=list)
+    copies: list[StoredCopy] = field(default_factory=list)
     feed_only: bool = False
+
+    def add_post(self, post: Mapping[str, Any]) -> None:
+        """Add the copy of a post."""
+        title = post["title"]
+        self.copies.append(StoredCopy("post", first_token(title), post["id"], "", title, ""))
+
+    def add_comment(self, comment: Mapping[str, Any], post_id: str) -> None:
+        """Add the copy of a comment, which was found under the post with the id `post_id`."""
+        content = comment["content"]
+        self.copies.append(
+            StoredCopy(
+                "comment",
+                first_token(content),
+                str(comment.get("id", "")),
+                post_id,
+                content,
+                comment["status"],
+            )
+        )
 
 
 async def read_stored_state(stack: Stack) -> StoredState:
@@ -74,6 +114,7 @@ async def read_stored_state(stack: Stack) -> StoredState:
         tokens = TOKEN.findall(record["content"])
         stored.by_moderation.update(tokens)
         stored.moderation_status |= dict.fromkeys(tokens, record["status"])
+        stored.add_comment(record, post_id="")
     if stack.arrangement.has_replayable_log:
         answer = await stack.call("GET", stack.urls[BUS], f"/events?after={stack.history_length}")
         if not answer.ok:
@@ -89,6 +130,7 @@ async def _read_owners(stack: Stack, stored: StoredState) -> None:
     newest_first: list[str] = []
     async for post in read_pages(stack, "posts", "/posts"):
         newest_first += TOKEN.findall(post["title"])
+        stored.add_post(post)
         post_ids.append(post["id"])
     # The posts of a history are in no database of `posts`, but readers may comment on the newest.
     post_ids += newest_history_ids(stack.history_length, _PAGE)
@@ -101,6 +143,7 @@ async def _read_owners(stack: Stack, stored: StoredState) -> None:
         for comment in _rows_of(stack, "comments", answer):
             tokens = TOKEN.findall(comment["content"])
             stored.by_owner.update(tokens)
+            stored.add_comment(comment, comment["post_id"])
             tokens_by_post.setdefault(comment["post_id"], []).extend(tokens)
             stored.owner_status |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] == "pending":
@@ -115,10 +158,12 @@ async def _read_feed_entries(stack: Stack, stored: StoredState) -> None:
         if is_history_id(entry["id"]) and entry["id"] not in recent_old_posts:
             break
         newest_first += TOKEN.findall(entry["title"])
+        stored.add_post(entry)
         oldest_first: list[str] = []
         for comment in entry["comments"]:
             tokens = TOKEN.findall(comment["content"])
             oldest_first += tokens
+            stored.add_comment(comment, entry["id"])
             stored.feed_status |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] != "pending":
                 stored.decided_in_feed.update(tokens)
@@ -137,9 +182,14 @@ def _parse_event(event: dict[str, Any]) -> LoggedEvent:
     """Parse an event of the log; an event of an external service may lack any field."""
     data = event.get("data") or {}
     text = data.get("content") or data.get("title") or data.get("headline") or ""
-    tokens = TOKEN.findall(str(text))
-    names = (str(data.get("id", "")), str(data.get("post_id", "")))
-    return LoggedEvent(str(event.get("type", "")), tokens[0] if tokens else "", *names)
+    return LoggedEvent(
+        type=str(event.get("type", "")),
+        token=first_token(str(text)),
+        id=str(data.get("id", "")),
+        post_id=str(data.get("post_id", "")),
+        text=str(text),
+        status=str(data.get("status", "")),
+    )
 
 
 async def _read_moderation_records(stack: Stack) -> AsyncIterator[dict[str, Any]]:
@@ -186,6 +236,12 @@ def _unreadable(stack: Stack, target: str, answer: ControlResponse) -> CannotChe
     )
 
 
+def first_token(text: str) -> str:
+    """The first token in a text; "" if there is none."""
+    found = TOKEN.search(text)
+    return found.group() if found else ""
+
+
 def tokens_of(log: Iterable[LoggedEvent], *types: str) -> list[str]:
     """The tokens of the events of these types, in the log's order."""
     return [event.token for event in log if event.type in types and event.token]
@@ -198,9 +254,11 @@ async def read_external_state(stack: Stack) -> StoredState:
     """
     stored = StoredState(feed_only=True)
     async for entry in _read_external_feed(stack):
+        stored.add_post(entry)
         stored.in_feed.update(titles := TOKEN.findall(entry["title"]))
         stored.decided_in_feed.update(titles)
         for comment in entry["comments"]:
+            stored.add_comment(comment, entry["id"])
             stored.in_feed.update(tokens := TOKEN.findall(comment["content"]))
             stored.feed_status |= dict.fromkeys(tokens, comment["status"])
             if comment["status"] != "pending":

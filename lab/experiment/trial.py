@@ -260,8 +260,8 @@ async def run_trial(
         write_samples(folder / "samples.csv", samples)  # the file must give the same figures
     summary = json.loads((folder / "load.json").read_text())
     variants = []
-    for stack, stored, on_its_way, observation in zip(
-        stacks, stored_states, moving, outcome.observations, strict=True
+    for stack, stored, on_its_way, observation, posts in zip(
+        stacks, stored_states, moving, outcome.observations, seeds, strict=True
     ):
         own = [sample for sample in samples if sample.variant == stack.name]
         variants.append(
@@ -269,7 +269,7 @@ async def run_trial(
                 scenario,
                 stack.name,
                 own,
-                check(own, stored, on_its_way=on_its_way)
+                check(own, stored, on_its_way=on_its_way, seed_posts=frozenset(posts))
                 if isinstance(stored, StoredState)
                 else None,
                 [injection for injection in outcome.injections if injection.stack is stack],
@@ -286,6 +286,12 @@ async def run_trial(
                 },
             )
         )
+        if on_its_way:
+            variants[-1].notes.append(
+                f"Not settled within {scenario.load.settle_s:g} s: events were still on their way "
+                "when the data was read, so what is missing may only be late. Give them more time "
+                "with settle_s under [load]."
+            )
     return TrialResult(
         variants,
         samples,

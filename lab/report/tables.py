@@ -264,7 +264,7 @@ _DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None], bool], ...] 
     ("visible in the end", lambda counts: counts.visible, False),
     ("lost", lambda counts: counts.lost, True),
     ("duplicated", lambda counts: counts.duplicated, True),
-    ("never settled", lambda counts: counts.unsettled, True),
+    ("never settled", lambda counts: None if counts.unfinished else counts.unsettled, True),
     ("  not even with its owner", lambda counts: counts.undecided, True),
     ("two services disagree", lambda counts: counts.diverged, True),
     ("out of order", lambda counts: counts.out_of_order, True),
@@ -276,11 +276,24 @@ _DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None], bool], ...] 
 )
 """The rows about data: label, figure, and whether the figure should be 0."""
 
+_CONTENT_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None], bool], ...] = (
+    ("not settled in time", lambda counts: counts.unfinished, True),
+    ("with another text", lambda counts: counts.altered, True),
+    ("under another post", lambda counts: counts.misplaced, True),
+    ("with the wrong verdict", lambda counts: counts.misjudged, True),
+    ("written by no one", lambda counts: counts.phantoms, True),
+    ("shown wrongly meanwhile", lambda counts: counts.misshown, True),
+    ("verdict came and went", lambda counts: counts.flickered, True),
+)
+"""More such rows; a row that is 0 for every variant is left out."""
+
 
 def data(result: RunResult) -> Table:
     """What the checker found of the acknowledged writes, a column for each variant."""
     rows = []
-    for label, figure, should_be_zero in _DATA_ROWS:
+    found = [variant.data for variant in result.variants if variant.data is not None]
+    content_rows = [row for row in _CONTENT_ROWS if any(row[1](counts) for counts in found)]
+    for label, figure, should_be_zero in (*_DATA_ROWS, *content_rows):
         row = [Cell(label.strip(), indent=len(label) - len(label.lstrip()))]
         for variant in result.variants:
             number = None if variant.data is None else figure(variant.data)

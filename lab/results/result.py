@@ -369,6 +369,21 @@ class CheckerCounts(ResultModel):
     orphaned: int | None = Field(
         default=0, description="comments not acknowledged, judged, and not there"
     )
+    unfinished: int = Field(
+        default=0, description="writes still on their way when the time to settle was over"
+    )
+    altered: int = Field(default=0, description="writes stored with another text than was sent")
+    misplaced: int = Field(default=0, description="comments stored under another post")
+    misjudged: int = Field(default=0, description="comments stored with the wrong verdict")
+    phantoms: int | None = Field(
+        default=0, description="posts and comments that are stored, and that no one wrote"
+    )
+    misshown: int = Field(
+        default=0, description="writes that a reader saw with another text, post or verdict"
+    )
+    flickered: int = Field(
+        default=0, description="writes whose status changed back and forth for readers"
+    )
     visible_ms: VisibilityLatency = VisibilityLatency()
 
 

@@ -178,7 +178,24 @@ def test_with_only_the_feed_nothing_else_is_measured() -> None:
     stored.feed_only = True
     found = check(WRITES, stored)
     unmeasured = {key for key, value in found if value is None}
-    assert unmeasured == {"diverged", "undecided", "out_of_order", "orphaned"}
+    assert unmeasured == {"diverged", "undecided", "out_of_order", "orphaned", "phantoms"}
+
+
+def test_what_is_still_on_its_way_is_neither_lost_nor_diverged() -> None:
+    stored = stored_state(0, 1, 2, pending=[2])
+    for place in (stored.in_feed, stored.decided_in_feed):
+        del place[make_token(0, 1)]
+    stored.owner_status[make_token(0, 2)] = "approved"
+    stored.feed_status[make_token(0, 2)] = "pending"
+    late = check(WRITES, stored, on_its_way=True)
+    assert (late.lost, late.diverged, late.unfinished) == (0, 0, 2)
+    assert (check(WRITES, stored).diverged, check(WRITES, stored).unfinished) == (2, 0)
+    stored.feed_status[make_token(0, 2)] = "rejected"
+    assert check(WRITES, stored, on_its_way=True).diverged == 1, "two verdicts do not arrive later"
+    stored.by_owner[make_token(0, 0)] = 0
+    assert check(WRITES, stored, on_its_way=True).lost == 1, "an owner stores before it answers"
+    stored.feed_only, stored.by_owner = True, stored.in_feed
+    assert check(WRITES, stored, on_its_way=True).lost == 0
 
 
 class FakeStack:
