@@ -199,7 +199,7 @@ def test_a_teller_of_another_epoch_is_refused_with_advice(bus_blog: RunningBlog)
             "POST", "event-bus", "/events", data=an_event().encode(), headers=headers
         )
         assert told.status_code == status
-    assert "tell again what it lost" in told.json()["detail"]
+    assert "publish again what it lost" in told.json()["detail"]
     assert told.json()["definite"] is True
 
 
