@@ -29,6 +29,8 @@ from lab.results.result import (
 
 CONFIDENCE = 0.95
 SAME, UNKNOWN, NEITHER = "same", "–", "neither"
+STILL_FAILING = 0.9
+"""Below this share, requests still fail after the fault: more than the first ones."""
 CALM_PHASES = ("before", "after", "recovering")
 MATRIX_MIN_FAULTS = 3
 """From this many faults one after another, the answer is a matrix of fault and request."""
@@ -92,15 +94,16 @@ class AnswerMatrix:
 
 # ── Figures as text
 
+_SHARES = ("success", "stale", "decided")
 _MS_ENDINGS = ("p50", "p90", "p95", "p99", "max", "mean")
 
 
 def with_unit(path: str, value: float) -> str:
     """A figure as text, with the unit that its path implies."""
     last = path.rsplit(".", 1)[-1].strip()
-    if last in ("success", "stale", "decided"):
+    if last in _SHARES:
         return formatting.success(value)
-    if last.rsplit("_", 1)[-1] in _MS_ENDINGS and ".lag." not in path:
+    if last.rsplit("_", 1)[-1] in _MS_ENDINGS and "lag" not in path.split("."):
         return milliseconds(value)
     if last.endswith("seconds"):
         return formatting.seconds(value)
@@ -129,7 +132,6 @@ _DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None]], ...] = (
     ("out of order", lambda of: of.out_of_order),
     ("refused, but kept", lambda of: of.refused_kept),
     ("judged without a comment", lambda of: of.orphaned),
-    ("not settled in time", lambda of: of.unfinished),
     ("with another text", lambda of: of.altered),
     ("under another post", lambda of: of.misplaced),
     ("with the wrong verdict", lambda of: of.misjudged),
@@ -242,7 +244,7 @@ class RowBuilder:
         cells = []
         for of in found:
             if of is None:
-                cells.append(AnswerCell(formatting.NONE))
+                cells.append(AnswerCell(UNKNOWN))
                 continue
             share = of.success or 0.0
             text = short = formatting.success(share)
@@ -272,7 +274,7 @@ class RowBuilder:
         cells = [
             AnswerCell(milliseconds(of.latency_ms.p50), of.latency_ms.p50)
             if of is not None
-            else AnswerCell(formatting.NONE)
+            else AnswerCell(UNKNOWN)
             for of in found
         ]
         return self._judged(
@@ -290,7 +292,7 @@ class RowBuilder:
         for of in found:
             spread = of.visible_ms if of is not None else None
             if of is None or spread is None or not of.ok:
-                cells.append(AnswerCell(formatting.NONE))
+                cells.append(AnswerCell(UNKNOWN))
                 continue
             if of.never_visible * 2 > of.ok:
                 text = f"never: {of.never_visible} of {of.ok}"
@@ -416,9 +418,7 @@ class RowBuilder:
             yield self._share_row("feeds that miss a write", cells, stale)
 
     def _named_rows(self) -> Iterator[AnswerRow]:
-        """The rows that the scenario names. Two counts differ where they cannot be two draws of
-        one Poisson process."""
-        z = NormalDist().inv_cdf((1 + self._confidence()) / 2)
+        """The rows that the scenario names."""
         for spec in self.result.answer.rows:
             values = [self._lookup(variant, spec.figure) for variant in self._variants]
             cells = [
@@ -427,17 +427,35 @@ class RowBuilder:
                 else AnswerCell(with_unit(spec.figure, value), value)
                 for value in values
             ]
+            margin = self._margin(spec.figure)
             sign = 1.0 if spec.good == "low" else -1.0
 
             def compare(first: int, second: int) -> float | None:
                 one, other = values[first], values[second]  # noqa: B023 (called at once)
-                if one is None or other is None:
+                if one is None or other is None or margin is None:  # noqa: B023
                     return None
-                if abs(one - other) <= z * math.sqrt(one + other):
+                if abs(one - other) <= margin(one, other):  # noqa: B023
                     return 0.0
                 return sign if one > other else -sign  # noqa: B023
 
             yield self._judged(spec.label, "", cells, compare)
+
+    def _margin(self, figure: str) -> Callable[[float, float], float] | None:
+        """The difference of two figures up to which they count as the same.
+
+        Parts of the design are facts. Two readings of memory differ by noise. Two counts of
+        requests or events differ where they cannot be two draws of one Poisson process. None: one
+        reading cannot be compared.
+        """
+        kind, last = figure.split(".")[0], figure.rsplit(".", 1)[-1]
+        if kind in ("web", "databases", "processes"):
+            return lambda one, other: 0.0
+        if kind == "memory_mib":
+            return lambda one, other: self._floor * max(one, other)
+        if last in _SHARES or with_unit(figure, 1.0) != "1":
+            return None
+        z = NormalDist().inv_cdf((1 + self._confidence()) / 2)
+        return lambda one, other: z * math.sqrt(one + other)
 
     def _lookup(self, variant: VariantResult, figure: str) -> float | None:
         try:
@@ -545,7 +563,7 @@ class RowBuilder:
         for endpoint in self._endpoints:
             found = [self._of(one, "after", endpoint) for one in self._variants]
             row = self._success_row(endpoint, found)
-            if any(cell.bad for cell in row.cells):
+            if any(of is not None and (of.success or 0.0) < STILL_FAILING for of in found):
                 yield replace(row, alone=f"{row.label}, afterwards")
 
     def _count_row(self, label: str, cells: Sequence[AnswerCell]) -> AnswerRow:

@@ -21,6 +21,7 @@ from lab.results.result import (
     Difference,
     EndpointResult,
     Expectation,
+    Footprint,
     LatencySummary,
     PhaseResult,
     RunResult,
@@ -194,7 +195,40 @@ def test_a_scenario_adds_rows_of_its_own() -> None:
         variant(BUS, {}, lag={"query": ConsumerLag(max=3)}),
         answer=AnswerTexts(rows=[figure]),
     )
-    assert row_of(result, "events waiting for query").better == "BUS"
+    row = row_of(result, "events waiting for query")
+    assert row.better == "BUS"
+    assert [cell.text for cell in row.cells] == ["400", "3"]
+
+
+@pytest.mark.parametrize(
+    ("figure", "one", "other", "better"),
+    [
+        ("processes", 1, 4, "CHAIN"),
+        ("memory_mib", 14.0, 57.0, "CHAIN"),
+        ("memory_mib", 57.0, 58.0, "same"),
+    ],
+)
+def test_parts_of_the_design_are_compared_as_facts(
+    figure: str, one: float, other: float, better: str
+) -> None:
+    def of(name: str, value: float) -> VariantResult:
+        footprint = {"processes": 1, "memory_mib": 1.0, figure: value}
+        return variant(name, {}, footprint=Footprint.model_validate(footprint))
+
+    texts = AnswerTexts(rows=[AnswerFigure(label="mine", figure=figure)])
+    assert row_of(run_of(of(CHAIN, one), of(BUS, other), answer=texts), "mine").better == better
+
+
+def test_one_reading_of_a_duration_is_not_compared() -> None:
+    texts = AnswerTexts(
+        rows=[AnswerFigure(label="seconds until level", figure="lag.query.drained_seconds")]
+    )
+    result = run_of(
+        variant(CHAIN, {}, lag={"query": ConsumerLag(max=9, drained_seconds=1.1)}),
+        variant(BUS, {}, lag={"query": ConsumerLag(max=9, drained_seconds=3.6)}),
+        answer=texts,
+    )
+    assert row_of(result, "seconds until level").better == "–"
 
 
 def test_every_kind_of_fault_has_words() -> None:
