@@ -33,7 +33,7 @@ class LogTruncated(BusUnavailable):
 
 
 class OffsetExpired(BusUnavailable):
-    """Retention has deleted the next events to read: the log begins later."""
+    """The next events can't be read: retention has deleted them, or the log's file is damaged."""
 
 
 Batch = list[Envelope]

@@ -27,7 +27,7 @@ from aiohttp import web
 from pydantic_core import from_json
 
 from lab.bus.log.server import LogServer
-from lab.bus.log.storage import LogFile
+from lab.bus.log.storage import open_log
 from lab.domain.errors import Invalid
 from lab.domain.events import Envelope
 from lab.domain.services import BUS, BY_HAND_PORTS
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="where each event is delivered; may be repeated",
     )
     args = parser.parse_args(argv)
-    log = LogServer(LogFile(args.data / "event-bus.db"))
+    log = LogServer(open_log(args.data / "event-bus.db"))
     log_bus = ExternalLogBus(log, SubscriberOffsets(args.data / "offsets.db"), args.subscriber)
     routes = [
         Route("POST", args.events, log_bus.publish, raw=True),
@@ -185,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Services may use any host name for their bus.
     shell = Shell("foreign", BUS, routes, ShellOptions.of(args), any_host=True)
     shell.state = log_bus.state
+    shell.not_ready_because = log.not_ready_because
     shell.run(log.group_commit_loop, log_bus.deliver)
 
 

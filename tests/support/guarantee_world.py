@@ -9,8 +9,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lab.async_bus import comments, moderation, posts, query
 from lab.async_bus.consumer import Alerts, Consumer
@@ -116,6 +117,9 @@ class MemoryLogFile(LogFile):
         if content:
             self._connection.deserialize(content)
         super().__init__(path)
+
+    def _lock(self, path: Path) -> BinaryIO:
+        return BytesIO()  # a crash leaves the last one open in this process
 
     def _connect(self, path: Path) -> sqlite3.Connection:  # type: ignore[override]
         return self._connection

@@ -26,7 +26,7 @@ from lab.bus.base import (
     OffsetExpired,
     check_gapless,
 )
-from lab.bus.log.wire import CLOSED_WITHIN_S
+from lab.bus.log.wire import CLOSED_WITHIN_S, DiskFailed
 from lab.domain import headers
 from lab.domain.errors import Invalid
 from lab.domain.events import Envelope
@@ -323,10 +323,13 @@ class LogBus:
 
 
 async def _stream_error(response: aiohttp.ClientResponse) -> BusUnavailable:
-    """The error for a refused stream; after a 409 or 410, trying again does not help."""
-    if response.status not in (409, 410):
+    """The error for a refused stream; after a 409, a 410 or damage, trying again does not help."""
+    if response.status not in (409, 410, DiskFailed.status):
         return BusUnavailable(f"The bus answered {response.status}.")
     problem = await response.json(content_type=None)
+    if response.status == DiskFailed.status:
+        error_class = OffsetExpired if problem.get("damaged") else BusUnavailable
+        return error_class(str(problem["detail"]))
     detail, begins_after = str(problem["detail"]), int(problem["first"]) - 1
     if response.status == 410:
         return OffsetExpired(detail)

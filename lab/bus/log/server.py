@@ -7,20 +7,36 @@ share the cost of a commit. No event is acknowledged before it is on disk.
 Streams and `/head` name the log's epoch (`lab/bus/log/storage.py`). A publisher that sends an epoch
 along is refused, with a 409, once the file has been opened again or replaced: then it has to
 compare.
+
+An error of the disk is answered with a sentence, and the log goes on: a full disk may have space
+again. Damage in the file makes the process not ready, and it stores nothing more: what it
+acknowledged then, no new consumer could read.
 """
 
 import argparse
 import asyncio
 import re
+import sqlite3
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from aiohttp import web
 
-from lab.bus.log.storage import LogFile
+from lab.bus.log.storage import (
+    LogFile,
+    explain_disk_error,
+    is_damage,
+    open_log,
+    take_lines,
+)
 from lab.bus.log.wire import (
     DeletedPosition,
+    DiskFailed,
+    LogDamaged,
     PublishServer,
     UnknownPosition,
     parse_read_query,
@@ -35,12 +51,37 @@ from lab.service.fault_api import admit
 from lab.service.http import Route, answer
 from lab.service.openapi import asyncapi
 from lab.service.server import Shell, ShellOptions
+from lab.service.store import is_machine_error
 
 ARRANGEMENT = "async-bus"
 _CACHED_LINES = 10_000
+_CACHED_BYTES = 64 * 1024 * 1024  # an event may have 4 MiB
 _LINES_PER_WRITE = 2_000
 # Up to a tenth more than `retain` is kept: a deletion for each event would double the commits.
 _RETENTION_SLACK_DIVISOR = 10
+
+
+class NewestLines:
+    """The newest lines of the log, in memory: at most _CACHED_LINES with _CACHED_BYTES."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes] = deque()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def extend(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            self._lines.append(line)
+            self.size_bytes += len(line)
+            while len(self._lines) > _CACHED_LINES or self.size_bytes > _CACHED_BYTES:
+                self.size_bytes -= len(self._lines.popleft())
+
+    def last(self, count: int, limit: int) -> list[bytes]:
+        """The first of the last `count` lines: at most `limit`, with the size of one write."""
+        start = len(self._lines) - count
+        return take_lines(islice(self._lines, start, start + limit))
 
 
 class LogServer:
@@ -56,7 +97,11 @@ class LogServer:
         self._work_available = asyncio.Event()
         self._head = log.head
         self._first = log.first
-        self._newest: deque[bytes] = deque(maxlen=_CACHED_LINES)
+        self._newest = NewestLines()
+        self._damage = log.damage
+        self._reported = ""
+        if self._damage:
+            self._report(self._damage)
         self._head_changed = asyncio.Event()
         self._closing = False
 
@@ -67,22 +112,60 @@ class LogServer:
                 await self._work_available.wait()
                 self._work_available.clear()
                 group, self._waiting = self._waiting, []
-                batch = [envelope for envelopes, _ in group for envelope in envelopes]
-                # In this loop, as in Redis with `appendfsync always`: another thread would cost two
-                # wake-ups, as much as the disk does, and no response can be sent meanwhile.
-                sequences, lines = self._log.append(batch)
-                self._newest.extend(lines)
-                self._head += len(lines)
-                done = 0
-                for envelopes, future in group:
-                    if not future.done():
-                        future.set_result(sequences[done : done + len(envelopes)])
-                    done += len(envelopes)
-                self._wake_streams()
-                await self._apply_retention()
+                try:
+                    self._commit_group(group)
+                    await self._apply_retention()
+                except DiskFailed as error:
+                    for _, future in group:
+                        if not future.done():
+                            future.set_exception(error)
         finally:
             self._closing = True
             self._wake_streams()
+
+    def _commit_group(
+        self, group: Sequence[tuple[list[Envelope], asyncio.Future[list[int]]]]
+    ) -> None:
+        """Acknowledge what is on disk. Raises DiskFailed."""
+        batch = [envelope for envelopes, _ in group for envelope in envelopes]
+        # In this loop, as in Redis with `appendfsync always`: another thread would cost two
+        # wake-ups, as much as the disk does, and no response can be sent meanwhile.
+        with self._disk():
+            sequences, lines = self._log.append(batch)
+        self._reported = ""
+        self._newest.extend(lines)
+        self._head += len(lines)
+        done = 0
+        for envelopes, future in group:
+            if not future.done():
+                future.set_result(sequences[done : done + len(envelopes)])
+            done += len(envelopes)
+        self._wake_streams()
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Report an error of the disk or of the file. Raises DiskFailed."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if not is_machine_error(error):
+                raise
+            reason = explain_disk_error(error, self._log.path)
+            self._report(reason)
+            if is_damage(error):
+                self._damage = reason
+                raise LogDamaged(reason, definite=False) from None
+            raise DiskFailed(reason, definite=False) from None
+
+    def _report(self, reason: str) -> None:
+        if reason != self._reported:
+            self._reported = reason
+            sys.stderr.write(f"{reason}\n")
+            sys.stderr.flush()
+
+    def not_ready_because(self) -> str | None:
+        """What the log needs before it stores events again; None when it does."""
+        return f"a log file that is whole: {self._damage}" if self._damage else None
 
     async def _apply_retention(self) -> None:
         if self._retain is None:
@@ -90,7 +173,8 @@ class LogServer:
         first = self._head - self._retain + 1
         if first - self._first > self._retain // _RETENTION_SLACK_DIVISOR:
             self._first = first  # before the deletion: no stream may read on into a gap
-            await asyncio.to_thread(self._log.delete_before, first)  # may be thousands
+            with self._disk():
+                await asyncio.to_thread(self._log.delete_before, first)  # may be thousands
 
     @property
     def newest(self) -> int:
@@ -119,7 +203,12 @@ class LogServer:
             )
 
     async def commit(self, envelopes: list[Envelope]) -> list[int]:
-        """Have events committed; returns their sequence numbers once they are on disk."""
+        """Have events committed; returns their sequence numbers once they are on disk.
+
+        Raises DiskFailed.
+        """
+        if self._damage:
+            raise LogDamaged(self._damage)
         committed: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append((envelopes, committed))
         self._work_available.set()
@@ -129,23 +218,32 @@ class LogServer:
         """`GET /events?after=N`: NDJSON of all events after N; with `follow=1` it never ends.
 
         With `epoch`, as named by the response that led to N: refused with 409 when event N was
-        another one in that response. Refused with 410 when retention has deleted the next event.
+        another one in that response. Refused with 410 when retention has deleted the next event,
+        with 503 when the next events can't be read.
+
+        Without `follow`, a response that lacks events which the log had when it was asked breaks
+        off: a reader would take a stream that ends properly for the whole.
         """
         position, follow = parse_read_query(request)
         self._check_position(position, request.query.get("epoch", ""), follow)
+        head_changed, lines = self._head_changed, self._read_lines(position)
+        asked_head = self._head
         stream = web.StreamResponse(
             headers={"Content-Type": "application/x-ndjson", headers.EPOCH: self._log.epoch}
         )
         await stream.prepare(request)
-        while not self._closing and position + 1 >= self._first:
-            head_changed = self._head_changed
-            if lines := self._read_lines(position):
-                position += len(lines)
-                await stream.write(b"\n".join(lines) + b"\n")
-            elif follow:
-                await head_changed.wait()
-            else:
-                break
+        with suppress(DiskFailed):
+            while not self._closing and position + 1 >= self._first:
+                if lines:
+                    position += len(lines)
+                    await stream.write(b"\n".join(lines) + b"\n")
+                elif follow:
+                    await head_changed.wait()
+                else:
+                    break
+                head_changed, lines = self._head_changed, self._read_lines(position)
+        if position < asked_head and not follow and request.transport is not None:
+            request.transport.abort()
         return stream
 
     def _check_position(self, after: int, epoch: str, follow: bool) -> None:
@@ -169,27 +267,31 @@ class LogServer:
 
     async def wait_for_events(self, after: int) -> list[bytes]:
         """The lines after `after`, one for each event; waits until there is one."""
-        while not (lines := self._read_lines(after)):
+        while True:
+            with suppress(DiskFailed):
+                if lines := self._read_lines(after):
+                    return lines
             await self._head_changed.wait()
-        return lines
 
     def all_lines(self) -> Iterator[bytes]:
-        """All events that are kept, one line each."""
+        """All events that are kept, one line each. Raises DiskFailed."""
         after = self._first - 1
         while lines := self._read_lines(after):
             yield from lines
             after += len(lines)
 
     def _read_lines(self, after: int) -> list[bytes]:
-        """Lines after `after`: from memory near the end of the log, else from disk."""
+        """Lines after `after`: from memory near the end of the log, else from disk.
+
+        Raises DiskFailed.
+        """
         behind = self._head - after
         if behind <= 0:
             return []
         if behind <= len(self._newest):
-            start = len(self._newest) - behind
-            stop = min(len(self._newest), start + _LINES_PER_WRITE)
-            return [self._newest[index] for index in range(start, stop)]
-        return self._log.read_lines(after, min(behind, _LINES_PER_WRITE))
+            return self._newest.last(behind, _LINES_PER_WRITE)
+        with self._disk():
+            return self._log.read_lines(after, min(behind, _LINES_PER_WRITE))
 
     async def head(self, request: web.BaseRequest) -> web.Response:
         """`GET /head`: the newest sequence number, the epoch, and the first number still kept.
@@ -200,7 +302,8 @@ class LogServer:
         body = {"sequence": self.newest, "epoch": self._log.epoch, "first": self._first}
         if "event" in request.query:
             number = parse_sequence_number(request, "event")
-            known = number < self._first or self._log.id_of(number) == request.query.get("id")
+            with self._disk():
+                known = number < self._first or self._log.id_of(number) == request.query.get("id")
             body["holds"] = known
         return answer(body)
 
@@ -232,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="keep the newest N, and up to a tenth more; by default all are kept",
     )
     arguments = parser.parse_args(argv)
-    log = LogFile(arguments.data / "event-bus.db")
+    log = open_log(arguments.data / "event-bus.db")
     server = LogServer(log, arguments.retain_events)
     publish_server = PublishServer(
         server.check_epoch, lambda request: admit(shell.fault_filter, request), server.commit
@@ -247,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
     shell.state = lambda: {"head": server.newest}
+    shell.not_ready_because = server.not_ready_because
     shell.run(server.group_commit_loop, publish_server.close_on_cancellation)
 
 

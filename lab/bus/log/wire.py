@@ -55,6 +55,22 @@ class DeletedPosition(_UnreadablePosition, Gone):
     pass
 
 
+class DiskFailed(ServiceError):
+    """The log's file can't be read or written."""
+
+    status = 503
+    title = "The log's disk failed"
+
+
+class LogDamaged(DiskFailed):
+    """The content of the log's file is wrong: trying again does not help."""
+
+    title = "The log is damaged"
+
+    def problem(self) -> dict[str, Any]:
+        return super().problem() | {"damaged": True}
+
+
 async def read_envelopes(request: web.BaseRequest) -> list[Envelope]:
     """The envelope, or the list of them, in the body of a request. Raises Invalid."""
     return parse_envelopes(await read_body(request, MAX_BODY_BYTES))
