@@ -20,7 +20,12 @@ from lab.experiment.readback import StoredCopy, StoredState
 from lab.load.content import PENDING, right_verdict
 from lab.load.samples import Sample
 
-_CREATIONS = {"PostCreated": "post", "CommentCreated": "comment"}
+_SUBJECTS = {
+    "PostCreated": "post",
+    "CommentCreated": "comment",
+    "CommentModerated": "comment",
+    "CommentUpdated": "comment",
+}
 
 
 def content_counts(
@@ -70,7 +75,7 @@ def _writes_of(pairs: Iterable[tuple[Sample, StoredCopy]]) -> int:
 def _logged_copies(stored: StoredState) -> Iterator[StoredCopy]:
     for event in stored.log:
         yield StoredCopy(
-            kind=_CREATIONS.get(event.type, ""),
+            kind=_SUBJECTS.get(event.type, ""),
             token=event.token,
             id=event.id,
             post_id=event.post_id,
@@ -87,9 +92,11 @@ def _phantoms(
         if copy.token:
             if copy.token not in sent_tokens:
                 yield copy.token
-        elif seed_posts is not None and copy.kind and not _is_from_before(copy, seed_posts):
+        elif copy.kind and copy.text and not _may_be_from_before(copy, seed_posts):
             yield copy.id or copy.text
 
 
-def _is_from_before(copy: StoredCopy, seed_posts: Collection[str]) -> bool:
+def _may_be_from_before(copy: StoredCopy, seed_posts: Collection[str] | None) -> bool:
+    if seed_posts is None:
+        return True
     return copy.kind == "post" and (copy.id in seed_posts or is_history_id(copy.id))

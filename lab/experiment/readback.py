@@ -44,7 +44,7 @@ class LoggedEvent:
 class StoredCopy:
     """A copy of a post or comment in one place, with its content.
 
-    `kind`: `post`, `comment`, or "" for an event that creates neither. `token`: "" if the load did
+    `kind`: `post`, `comment`, or "" for an event about neither. `token`: "" if the load did
     not write it. `id` is "" in the record of `moderation`. `post_id`, `status`: "" if the place has
     none.
     """
