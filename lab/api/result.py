@@ -20,12 +20,15 @@ from typing import Any, Self
 from pydantic import PrivateAttr
 
 from lab.api.display import NotebookDisplay, import_pandas
+from lab.report.answer import Answer, build_answer
 from lab.report.charts import Chart, ChartData, charts
 from lab.report.html import notebook, page
 from lab.report.sections import headline
 from lab.report.terminal import compare, run
+from lab.report.terminal.answer import render_answer
 from lab.results import result as document
 from lab.results.result import CheckerCounts, EndpointResult, VariantResult, VisibilityLatency
+from lab.results.rows import figure_rows
 from lab.support.text import did_you_mean
 
 # ── Figures by name
@@ -206,7 +209,7 @@ class Result(NotebookDisplay, document.RunResult):
         """
         pd = import_pandas("to_frame()")
         if not raw:
-            return pd.DataFrame(self._rows())
+            return pd.DataFrame(figure_rows(self))
         sample_files = sorted(self._folder.rglob("samples.csv")) if self._folder else []
         if self._folder and (self._folder / "samples.csv") in sample_files:
             sample_files = [self._folder / "samples.csv"]
@@ -234,24 +237,15 @@ class Result(NotebookDisplay, document.RunResult):
     def _raw(self) -> ChartData:
         return ChartData.read(self, self._folder) if self._folder else ChartData()
 
-    def _rows(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "variant": variant.name,
-                "phase": phase,
-                "request": kind,
-                **_row(endpoint, figures.seconds),
-            }
-            for variant in self.variants
-            for phase, figures in variant.phases.items()
-            for kind, endpoint in figures.endpoints.items()
-        ]
-
     def _text(self) -> str:
-        return notebook.as_text(lambda console: run.render(self, console))
+        return notebook.as_text(lambda console: render_answer(self._answer(), console))
 
     def _html(self) -> str:
-        return notebook.result_html(self, self.charts(), self._text())
+        tables = notebook.as_text(lambda console: run.render(self, console))
+        return notebook.result_html(self, self._answer(), self.charts(), tables)
+
+    def _answer(self) -> Answer:
+        return build_answer(self, self._raw().samples)
 
     def __repr__(self) -> str:
         return f"<Result of {headline(self)}>"
@@ -269,18 +263,3 @@ class Comparison(NotebookDisplay):
     def __repr__(self) -> str:
         seeds = f"seed {self.first.seed} and seed {self.second.seed}"
         return f"<{self.first.scenario}: {seeds}>"
-
-
-def _row(endpoint: document.EndpointResult, seconds: float) -> Mapping[str, Any]:
-    visible = endpoint.visible_ms or document.VisibilityLatency()
-    return {
-        "seconds": seconds,
-        **{name: getattr(endpoint, name) for name in ("sent", "ok", "failed", "late", "dropped")},
-        "success": endpoint.success,
-        **{f"{name}_ms": value for name, value in endpoint.latency_ms.model_dump().items()},
-        "failed_after_p50_ms": endpoint.failed_after_ms.p50,
-        "visible_p50_ms": visible.p50,
-        "visible_p99_ms": visible.p99,
-        "visible_max_ms": visible.max,
-        "never_visible": endpoint.never_visible if endpoint.visible_ms else None,
-    }

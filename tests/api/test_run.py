@@ -167,9 +167,10 @@ def test_a_notebook_gets_tables_and_charts_without_any_link(ran: Result) -> None
     assert "prefers-color-scheme" in html
     without_names = html.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|src=|@import|url\((?!#)", without_names)
-    assert "What became of the writes" in shown["text/plain"]
+    assert "What became of the writes" in html
+    assert "lost / duplicated" in shown["text/plain"]
     assert repr(ran) == "<Result of good: 1 of 1 expectations hold>"
-    assert "Answers (n requested" in str(ran)
+    assert "lab report --full" in str(ran)
 
 
 def test_texts_of_a_hostile_scenario_are_only_texts(ran: Result) -> None:

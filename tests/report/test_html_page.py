@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.commands.app import app
+from lab.report.answer import build_answer
 from lab.report.charts import ChartData
 from lab.report.html import notebook, page
 from lab.results.result import Guess, RunResult
@@ -21,6 +22,7 @@ from tests.support.command_line import unhurried_lab
 from tests.support.kept_runs import BOTH, hostile_result, result, samples, save_run
 from tests.support.small import SLOW_POSTS, scenario_file
 
+CELLS = ("full", "half", "none")
 MOST_BYTES = 400_000
 PRIVATE = 0o600
 HOSTILE = (
@@ -99,6 +101,31 @@ def test_a_page_has_the_order_of_a_lab_report(text: str) -> None:
     feed = result(samples()).variants[0].phases["during"].endpoints["read_feed"]
     figures = (feed.sent, f"{feed.latency_ms.p50:.0f}", f"{int(1000 * (feed.success or 0)) / 10} %")
     assert set(map(str, figures)) <= set(Elements(text).text)
+
+
+def test_the_answer_comes_first_with_its_verdict_and_strip(text: str) -> None:
+    answer = text[text.index("</h1>") : text.index("<h2>")]
+    words = " ".join(" ".join(Elements(answer).text).split())
+    for sentence in ("1 of 1 expectations hold", "While comments is slow", "BUS", "succeed"):
+        assert sentence in words
+    assert "<code>comments</code>" in answer
+    strips = [of for name, of in Elements(answer).found if of.get("class") == "strip"]
+    assert [(of["aria-label"] or "").split(":")[0] for of in strips] == list(BOTH)
+    assert all(of["role"] == "img" for of in strips)
+    cells = [of["class"] for name, of in Elements(answer).found if of.get("class") in CELLS]
+    assert {"full", "none"} <= set(cells)
+
+
+def test_a_notebook_cell_opens_with_the_same_answer() -> None:
+    run_samples = samples()
+    run_result = result(run_samples)
+    answer = build_answer(run_result, run_samples)
+    cell = notebook.result_html(run_result, answer, (), "")
+    words = " ".join(" ".join(Elements(cell).text).split())
+    for row in (row for section in answer.sections for row in section.rows):
+        assert row.label.strip() in words
+    assert cell.index("read the feed") < cell.index("All tables")
+    assert "monospace" in cell
 
 
 def test_predictions_stand_before_what_was_measured() -> None:
@@ -321,4 +348,5 @@ def test_a_notebook_keeps_words_left_and_letters_unwrapped(browser: Any) -> None
     assert window.evaluate(style, ["tbody th", "textAlign"]) == "left"
     assert window.evaluate(style, ["td:last-child", "textAlign"]) == "right"
     assert window.evaluate(style, ["pre", "whiteSpace"]) == "pre"
+    assert "monospace" in window.evaluate(style, ["pre", "fontFamily"])
     window.close()

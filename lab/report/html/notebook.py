@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lab.report import sections, tables
+from lab.report.answer import Answer
 from lab.report.blocks import Cell, Column, Table
 from lab.report.charts import Chart
 from lab.report.html import template
@@ -62,13 +63,14 @@ def table(
     return template.render("table.html", table=Table(caption, columns, [cells]))
 
 
-def result_html(result: RunResult, charts: Sequence[Chart], text: str) -> str:
-    """The HTML of a run. `text`: its terminal report, for the folded section."""
-    guesses = sections.guess_rows(result.guesses) if result.valid else ()
+def result_html(result: RunResult, answer: Answer, charts: Sequence[Chart], text: str) -> str:
+    """The HTML of a run: its answer and charts. `text`: all its tables, for the folded section."""
+    guesses = sections.guess_rows(result.guesses)
     return cell_html(
         template.render(
             "result.html",
             result=result,
+            answer=answer,
             sections=sections,
             blocks=[*guesses, *tables.answers(result)],
             charts=charts,

@@ -1,8 +1,9 @@
 """The report page of a run: one self-contained HTML file, for a browser and for print.
 
 The file contains its style and its charts and loads nothing, so it can be mailed, handed in, and
-read offline. Its content security policy forbids requests and scripts. The order is that of a lab
-report: question, prediction, timeline, figures, claims, explanation, machine and seed.
+read offline. Its content security policy forbids requests and scripts. The answer comes first. Then
+the order is that of a lab report: question, prediction, timeline, figures, claims, explanation,
+machine and seed.
 """
 
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.report import sections, tables
+from lab.report.answer import build_answer
 from lab.report.charts import Chart, ChartData, charts
 from lab.report.charts.colours import STYLE
 from lab.report.html import template
@@ -47,6 +49,7 @@ def render(result: RunResult, data: ChartData) -> str:
     return template.render(
         "page.html",
         result=result,
+        answer=build_answer(result, data.samples),
         data=data,
         sections=sections,
         tables=tables,

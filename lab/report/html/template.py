@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.report.answer import HARDLY, MOSTLY, STRIP_COLUMNS, Answer
 from lab.report.blocks import Heading, Table
 from lab.support.text import plain
 
@@ -48,8 +49,13 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    environment.globals |= {"heading_rows": heading_rows, "css_classes": css_classes}
-    environment.filters["paragraphs"] = paragraphs
+    environment.globals |= {
+        "heading_rows": heading_rows,
+        "css_classes": css_classes,
+        "strip_class": strip_class,
+        "strip_stages": strip_stages,
+    }
+    environment.filters |= {"paragraphs": paragraphs, "named": named}
     environment.tests |= {
         "a_table": lambda block: isinstance(block, Table),
         "a_heading": lambda block: isinstance(block, Heading),
@@ -62,6 +68,33 @@ def paragraphs(text: str) -> Iterator[str]:
     for paragraph in text[:_MAX_CHARACTERS].strip().split("\n\n"):
         if plain(paragraph):
             yield paragraph
+
+
+def named(text: str) -> "Markup":
+    """A sentence with the names in backticks, as `comments`, set off as code."""
+    from markupsafe import Markup, escape
+
+    parts = plain(text, _MAX_CHARACTERS).split("`")
+    code = Markup("<code>{}</code>").format
+    return Markup("").join(code(part) if at % 2 else escape(part) for at, part in enumerate(parts))
+
+
+# ── The strips of an answer
+
+RECOVERING = "recovering"
+
+
+def strip_class(share: float) -> str:
+    """The CSS class of a column of a strip, by its share of success."""
+    return "full" if share > MOSTLY else "half" if share > HARDLY else "none"
+
+
+def strip_stages(answer: Answer) -> Iterator[tuple[int, str]]:
+    """The phases above the strips: length in columns, and name; "" for a pause between faults."""
+    begins = [place for place, _ in answer.strip_stages]
+    ends = [*begins[1:], STRIP_COLUMNS]
+    for (place, name), end in zip(answer.strip_stages, ends, strict=True):
+        yield end - place, "" if name == RECOVERING else name
 
 
 # ── Headings of a table
