@@ -5,7 +5,9 @@ make a demonstration false.
 """
 
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lab.cluster.arrangements import (
     ARRANGEMENTS,
@@ -33,6 +35,9 @@ Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, 
 """The first and last of a range of whole numbers or shares; the allowed words; false and true."""
 
 _BOOLEAN = (False, True)
+
+DEFAULT_WORKERS = 8
+"""As in `lab.service.server`, which imports an HTTP server."""
 
 _COMMON_SWITCHES: dict[str, Allowed] = {"workers": (1, 256), "idempotency": _BOOLEAN}
 _HOP_SWITCHES: dict[str, Allowed] = {"depth": (1, len(HOPS))}
@@ -72,6 +77,18 @@ SWITCHES: dict[str, dict[str, Allowed]] = {
 }
 """The switches of each arrangement. In `async-bus` no service calls another one, so there is no
 timeout."""
+
+
+def parse_assignment(assignment: str) -> tuple[str, Any]:
+    """`dead_letter=true` as name and value; a bare word is a text. Raises ValueError."""
+    name, equals, value = assignment.partition("=")
+    if not equals:
+        raise ValueError(f"--set {assignment!r}: expected NAME=VALUE, as dead_letter=true.")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value  # A bare word, as bus=nats.
+
 
 _RETRY_SWITCHES = {"backoff", "retry_budget"}
 
@@ -121,6 +138,7 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
             yield f"{key}.{switch}: concerns retries, and there are none. Add retries = 1, or more."
     if spec.options.get("bulkhead") and spec.options.get("workers") == 1:
         yield f"{key}.bulkhead: half of one worker is none. Take workers = 2, or more."
+    yield from _fan_out_problems(key, spec.options)
     if spec.options.get("web") and spec.options.get("depth", 1) == 1:
         yield f"{key}.web: is about calls between hops, and there is one. Add depth = 2, or more."
     if "depth" in spec.options and spec.options.get("bus") == "course":
@@ -133,6 +151,18 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
         yield f'{key}.replicas: only NATS keeps copies of its log. Add bus = "nats".'
     if replicas == 2:
         yield f"{key}.replicas: with 2, one that is left is no majority. Take 1 or 3."
+
+
+def _fan_out_problems(key: str, options: Mapping[str, Any]) -> Iterator[str]:
+    width, workers = options.get("width", 1), options.get("workers", DEFAULT_WORKERS)
+    if not options.get("bulkhead") or type(width) is not int or type(workers) is not int:
+        return
+    if width > workers // 2:
+        yield (
+            f"{key}.bulkhead: each feed sends {width} requests side by side, and the bulkhead lets "
+            f"{workers // 2} pass, half of the workers: it would refuse every feed. Take "
+            f"workers = {2 * width}, or more, or leave out width or bulkhead."
+        )
 
 
 def _table_problems(key: str, switch: str, table: object, spec: VariantSpec) -> Iterator[str]:

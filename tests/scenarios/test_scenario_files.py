@@ -7,6 +7,8 @@ import pytest
 from lab.results.timeline import Timeline
 from lab.scenarios import catalogue
 from lab.scenarios.scenario import Scenario, ScenarioError
+from lab.scenarios.switches import DEFAULT_WORKERS
+from lab.service.server import WORKERS
 
 MINE = """
 title = "Mine"
@@ -171,6 +173,8 @@ def test_quick_is_the_same_experiment_in_half_the_time(tmp_path: Path) -> None:
         ("[variants.async-bus]", "[variants.async-bus]\ntimeout_ms = 9", "async-bus has no switch"),
         ("workers = 4", "workers = 0", "saw 0; expected a whole number, 1 to 256."),
         ("workers = 4", "workers = true", "variants.sync-chain.workers: saw True"),
+        ("workers = 4", "width = 50\nbulkhead = true", "lets 4 pass, half of the workers"),
+        ("workers = 4", "workers = 98\nwidth = 50\nbulkhead = true", "Take workers = 100, or"),
         ("[variants.again]", "[variants.Again_]", "small letters, digits and hyphens"),
         ("[steady_state]\nthat", "[steady_state]\nthis", "one key, 'that', and nothing else"),
         (
@@ -192,6 +196,11 @@ def test_a_mistake_is_reported_with_its_key_and_a_suggestion(
         load(tmp_path, MINE.replace(old, new, 1))
     assert sentence in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "mine.toml"))
+
+
+def test_a_bulkhead_that_lets_a_whole_feed_pass_is_accepted(tmp_path: Path) -> None:
+    load(tmp_path, MINE.replace("workers = 4", "workers = 100\nwidth = 50\nbulkhead = true"))
+    assert DEFAULT_WORKERS == WORKERS
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import SWITCHES, variant_problems
 from lab.service import deadline, http
 from lab.service.call_counters import CallCounters
+from lab.sync_chain.ask.fan_out import FanOut
 from lab.sync_chain.ask.http import Transport
 from lab.sync_chain.comments import moderate
 from lab.sync_chain.comments import service as comments
@@ -390,6 +391,26 @@ def test_only_what_may_be_missing_is_left_out_and_marked(tally: CallCounters) ->
     finally:
         http.mark_degraded("")
     assert read_counters(tally) == {"fell_back": 1}
+
+
+@pytest.mark.parametrize("failing", [(0,), (3,), (0, 1, 2, 3)])
+def test_what_one_of_several_requests_left_out_is_marked(
+    tally: CallCounters, failing: tuple[int, ...]
+) -> None:
+    def transport(*request: Any) -> list[str]:
+        ids = request[-1]["post_ids"]
+        if int(ids) in failing:
+            raise Unreachable("gone")
+        return [ids]
+
+    query = {"post_ids": "0,1,2,3"}
+    feed = FanOut(Fallback(transport, tally, {"comments": []}), width=4, workers=1)
+    try:
+        rows = feed("comments", "GET", "/comments", None, query)
+        assert rows == [str(one) for one in range(4) if one not in failing]
+        assert http.degraded_by() == "comments"
+    finally:
+        http.mark_degraded("")
 
 
 # ── Deadline

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from lab.service import http
 from lab.sync_chain.ask.http import Transport
 
 
@@ -34,10 +35,14 @@ class FanOut:
         shares = [
             {**query, "post_ids": ",".join(ids[n :: self._width])} for n in range(self._width)
         ]
+        contexts = [contextvars.copy_context() for _ in shares]
         answers = [
-            self._threads.submit(
-                contextvars.copy_context().run, self._inner, callee, method, path, body, share
-            )
-            for share in shares
+            self._threads.submit(context.run, self._inner, callee, method, path, body, share)
+            for context, share in zip(contexts, shares, strict=True)
         ]
-        return [row for answer in answers for row in answer.result()]
+        rows = [row for answer in answers for row in answer.result()]
+        # A fallback marks the response in the context of its share; the whole lacks that share.
+        for context in contexts:
+            if missing := context.run(http.degraded_by):
+                http.mark_degraded(missing)
+        return rows
