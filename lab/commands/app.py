@@ -12,20 +12,41 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from lab.commands import exercise, inspect, live, run, sandbox
+from lab.commands import completion, exercise, inspect, live, run, sandbox
 from lab.commands import target as target_commands
-from lab.commands.console import console, echo, fail, load_scenario
+from lab.commands.console import (
+    VERBOSITY,
+    console,
+    echo,
+    fail,
+    load_scenario,
+    print_json,
+)
+
+FRONT = ("start", "live", "run", "show", "report", "trace", "exercise")
+"""The commands that `lab --help` shows first; the others are under MORE."""
+MORE = "More"
+
+
+class MainGroup(completion.QuickCompletion, TyperGroup):
+    """Lists the commands of FRONT first, in that order, and the others as they are added."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        others = [name for name in super().list_commands(ctx) if name not in FRONT]
+        return [*FRONT, *others]
+
 
 app = typer.Typer(
     name="lab",
+    cls=MainGroup,
     help="Break a small application, built in two architectures, and measure what users notice.",
-    epilog="Start with: lab list   then: lab run slow-service --quick",
-    no_args_is_help=True,
-    add_completion=False,
+    epilog="Start with: lab start",
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -39,37 +60,49 @@ def _version_option(requested: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version_option, is_eager=True, help="the same as version"
+            "--version", "-V", callback=_version_option, is_eager=True, help="the same as version"
         ),
     ] = False,
-) -> None: ...
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="no notes, no progress: results and errors")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="a line on stderr for each step of a run")
+    ] = False,
+) -> None:
+    VERBOSITY.level = verbose - quiet
+    if context.invoked_subcommand is None:
+        inspect.start()
 
 
 main_commands = typer.Typer()
 
 
 @main_commands.command(
-    rich_help_panel="This machine",
     epilog="Example: lab doctor   Next: lab doctor --fix, to repair what it found",
 )
 def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="end left-over processes, remove their files")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
     """Check this machine: what is missing, in the way, or left over."""
-    from lab.commands.doctor import exit_code, run_checks, show_diagnoses
+    from lab.commands.doctor import exit_code, run_checks, show_diagnoses, to_data
 
     diagnoses = run_checks(fix)
-    show_diagnoses(diagnoses, console())
+    if json:
+        print_json(to_data(diagnoses))
+    else:
+        show_diagnoses(diagnoses, console())
     raise typer.Exit(exit_code(diagnoses))
 
 
 @main_commands.command(
-    rich_help_panel="Scenarios",
     epilog="Example: lab new my-outage   Next: lab run my-outage.toml --quick",
 )
 def new(
@@ -88,12 +121,15 @@ def new(
 
 
 @main_commands.command(
-    rich_help_panel="Scenarios",
     epilog="Example: lab validate my-outage.toml   Next: lab run my-outage.toml --quick",
 )
 def validate(
     file: Annotated[
-        str | None, typer.Argument(help="file or name of a scenario, or file of a target")
+        str | None,
+        typer.Argument(
+            help="file or name of a scenario, or file of a target",
+            autocompletion=completion.scenarios,
+        ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="print the JSON Schema of scenario files, for editors")
@@ -125,7 +161,6 @@ def validate(
 
 
 @main_commands.command(
-    rich_help_panel="This machine",
     epilog="Example: lab version   Next: lab doctor, to check this machine",
 )
 def version() -> None:
@@ -145,8 +180,13 @@ for commands in (
     target_commands.app,
     main_commands,
 ):
+    for command in commands.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        command.rich_help_panel = None if name in FRONT else MORE
+        if not (command.cls and issubclass(command.cls, completion.LabCommand)):
+            command.cls = completion.LabCommand
     app.add_typer(commands)
-app.add_typer(exercise.app, name="exercise", rich_help_panel="Learn")
+app.add_typer(exercise.app, name="exercise")
 
 
 def _stop(*_: object) -> None:

@@ -1,13 +1,25 @@
 """Shared by all commands: print, fail, and run a coroutine. Heavy imports are in the functions."""
 
-import asyncio
+import shutil
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 T = TypeVar("T")
+
+
+@dataclass
+class Verbosity:
+    """How much goes to stderr besides errors: -1 nothing, 0 notes and progress, 1 each step too."""
+
+    level: int = 0
+
+
+VERBOSITY = Verbosity()
 
 
 def load_scenario(name: str) -> Any:
@@ -41,6 +53,8 @@ def make_run_folder(create: Any, *arguments: Any) -> Path:
 
 def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it ends its processes."""
+    import asyncio
+
     from lab.cluster.errors import LabCannotRun
 
     received: list[int] = []
@@ -73,21 +87,60 @@ def console(stderr: bool = False) -> Any:
     return Console(stderr=stderr)
 
 
+@contextmanager
+def progress_line(doing: str) -> Iterator[None]:
+    """Show what is being done, on stderr, while the block runs; only on a terminal."""
+    if VERBOSITY.level < 0 or not sys.stderr.isatty():
+        yield
+        return
+    with console(stderr=True).status(doing):
+        yield
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON document to stdout: always UTF-8, whatever the terminal is."""
+    from json import dumps
+
+    sys.stdout.buffer.write(f"{dumps(data, indent=2, ensure_ascii=False)}\n".encode())
+
+
 def echo(text: object) -> None:
     """Print the lines to stdout, without control characters."""
-    from lab.support.text import plain
-
-    for line in str(text).splitlines() or [""]:
-        indent = len(line) - len(line.lstrip(" "))
-        sys.stdout.write(f"{' ' * indent}{plain(line)}\n")
+    _write(text, sys.stdout)
     sys.stdout.flush()
 
 
 def echo_error(problem: object) -> None:
+    _write(problem, sys.stderr)
+
+
+def note(text: object) -> None:
+    """Print what is neither a result nor an error to stderr; nothing with -q."""
+    if VERBOSITY.level >= 0:
+        _write(text, sys.stderr)
+
+
+def _write(text: object, stream: TextIO) -> None:
+    """Print each line, broken between words where a terminal would break it within one."""
+    import textwrap
+
     from lab.support.text import plain
 
-    for line in str(problem).splitlines():
-        sys.stderr.write(f"{plain(line)}\n")
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    for line in str(text).split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        whole = f"{indent}{plain(line)}"
+        if width and len(whole) > width:
+            hanging = f"{indent}    "
+            whole = "\n".join(
+                textwrap.wrap(
+                    *(whole, width),
+                    subsequent_indent=hanging,
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )
+        stream.write(f"{whole}\n")
 
 
 def fail(problem: object, code: int) -> NoReturn:

@@ -13,10 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lab.domain.services import BY_HAND_PORTS
 from lab.support.text import styled
@@ -283,6 +283,12 @@ def _commit_ms(place: Path) -> float:
 
 
 # ── Output
+
+
+def to_data(diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:
+    """The findings as JSON values; `level` is "ok", "warn" or "bad"."""
+    return {"schema": "lab.doctor/1", "findings": [asdict(finding) for finding in diagnoses]}
+
 
 _SIGNS = {"ok": ("✓ ok  ", "green"), "warn": ("! warn", "yellow"), "bad": ("✗ bad ", "bold red")}
 

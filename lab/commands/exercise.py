@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lab.commands import completion
 from lab.commands.console import echo, fail, run_until_done
 
 app = typer.Typer(
@@ -28,7 +29,12 @@ def list_() -> None:
 
 @app.command(epilog=f"Example: {START_EXAMPLE}   Next: lab exercise check mine")
 def start(
-    name: Annotated[str, typer.Argument(help="an exercise of `lab exercise list`")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="an exercise of `lab exercise list`", autocompletion=completion.exercises
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder for its files")],
 ) -> None:
     """Start an exercise: copy its files into a folder."""

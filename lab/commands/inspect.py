@@ -1,13 +1,23 @@
 """The commands that run no scenario: `list`, `show`, `report`, `diff`, `trace` and others."""
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from lab.commands.console import console, echo, fail, load_scenario, or_usage_error, run_until_done
+from lab.commands import completion
+from lab.commands.console import (
+    console,
+    echo,
+    fail,
+    load_scenario,
+    or_usage_error,
+    print_json,
+    progress_line,
+    run_until_done,
+)
 
 # ── Scenarios, saved runs, code
 
@@ -15,36 +25,66 @@ app = typer.Typer()
 
 LAST = "last"
 SavedRun = Annotated[
-    str, typer.Argument(help="a saved run: its folder, the name of its scenario, or: last")
+    str,
+    typer.Argument(
+        help="a saved run: its folder, the name of its scenario, or: last",
+        autocompletion=completion.saved_runs,
+    ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
-@app.command(
-    "list", rich_help_panel="Scenarios", epilog="Example: lab list   Next: lab show slow-service"
-)
-def list_() -> None:
-    """List the scenarios."""
+@app.command(epilog="Example: lab start   Next: lab run slow-service --predict")
+def start() -> None:
+    """Start here: the blog in one picture, and five runs to begin with."""
+    from lab.report.terminal.start import show_start
+
+    show_start(console())
+
+
+@app.command("list", epilog="Example: lab list   Next: lab show slow-service")
+def list_(
+    everything: Annotated[
+        bool, typer.Option("--all", help="a line for each scenario, by theme")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """List the scenarios: the first hour, the afternoon, and the reference."""
+    from lab.report import documents
     from lab.report.terminal import listing
     from lab.scenarios import catalogue
 
-    listing.show_scenarios(catalogue.builtin_scenarios(), console())
+    scenarios = catalogue.builtin_scenarios()
+    if json:
+        print_json(documents.scenarios_data(scenarios))
+    else:
+        listing.show_scenarios(scenarios, console(), everything)
 
 
 @app.command(
-    rich_help_panel="Scenarios",
     epilog="Example: lab show downed-service   Next: lab run downed-service",
 )
 def show(
-    name: Annotated[str, typer.Argument(help="name of a scenario, or path of a .toml file")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="name of a scenario, or path of a .toml file", autocompletion=completion.scenarios
+        ),
+    ],
+    json: AsJson = False,
 ) -> None:
     """Show one scenario: its question, its load, and its faults over time."""
+    from lab.report import documents
     from lab.report.terminal import listing
 
-    listing.show_scenario(load_scenario(name), console(), name)
+    scenario = load_scenario(name)
+    if json:
+        print_json(documents.scenario_data(scenario))
+    else:
+        listing.show_scenario(scenario, console(), name)
 
 
 @app.command(
-    rich_help_panel="Saved runs",
     epilog="Example: lab report slow-service --full   Next: lab open, for its charts",
 )
 def report(
@@ -77,7 +117,6 @@ def report(
 
 @app.command(
     "open",
-    rich_help_panel="Saved runs",
     epilog="Example: lab open slow-service   Next: lab report --full",
 )
 def open_page(
@@ -104,7 +143,6 @@ def open_page(
 
 
 @app.command(
-    rich_help_panel="Saved runs",
     epilog="Example: lab runs --limit 5   Next: lab report last",
 )
 def runs(
@@ -138,30 +176,53 @@ def runs(
 
 
 @app.command(
-    rich_help_panel="Saved runs",
     epilog="Example: lab compare runs/20260101-101500-calm runs/20260101-101600-calm   "
     "Next: lab report, to see one of them",
 )
 def compare(
-    one: Annotated[str, typer.Argument(help="a run: its folder, or the name of its scenario")],
-    other: Annotated[
-        str, typer.Argument(help="another run, if possible of the same scenario, or: last")
+    one: Annotated[
+        str,
+        typer.Argument(
+            help="a run: its folder, or the name of its scenario",
+            autocompletion=completion.saved_runs,
+        ),
     ],
+    other: Annotated[
+        str,
+        typer.Argument(
+            help="another run, if possible of the same scenario, or: last",
+            autocompletion=completion.saved_runs,
+        ),
+    ],
+    json: AsJson = False,
 ) -> None:
     """Compare two saved runs: what was the same, and which results differ."""
-    from lab.report.terminal.compare import render
+    from lab.report.terminal import compare
 
-    render(_load_run(one)[1], _load_run(other)[1], console())
+    runs = _load_run(one)[1], _load_run(other)[1]
+    if json:
+        print_json(compare.comparison_data(*runs))
+    else:
+        compare.render(*runs, console())
 
 
 @app.command(
-    rich_help_panel="The code",
     epilog="Example: lab diff comments   Next: lab diff comments request-reply",
 )
 def diff(
-    service: Annotated[str, typer.Argument(help="posts, comments, moderation, query, or stack")],
+    service: Annotated[
+        str,
+        typer.Argument(
+            help="posts, comments, moderation, query, or stack",
+            autocompletion=completion.code_files,
+        ),
+    ],
     other: Annotated[
-        str, typer.Argument(help="the arrangement to compare with sync-chain")
+        str,
+        typer.Argument(
+            help="the arrangement to compare with sync-chain",
+            autocompletion=completion.arrangements,
+        ),
     ] = "async-bus",
 ) -> None:
     """Show a service in two architectures, side by side: how the code differs."""
@@ -177,7 +238,6 @@ def diff(
 
 
 @app.command(
-    rich_help_panel="The code",
     epilog="Example: lab design   Next: lab diff comments, to see the code",
 )
 def design() -> None:
@@ -186,27 +246,34 @@ def design() -> None:
     from lab.report.terminal import listing as tables
     from lab.report.tracing import design as observed
 
-    dependencies = {}
-    for name in ARRANGEMENTS:
-        with TemporaryDirectory(prefix="lab-design-") as folder:
-            dependencies[name] = run_until_done(observed.observed_dependencies(name, Path(folder)))
+    def observe() -> Iterator[tuple[str, Any]]:
+        """Each arrangement and its dependencies; a terminal shows which one is running."""
+        for number, name in enumerate(ARRANGEMENTS, 1):
+            doing = f"Starting {name} to observe it ({number} of {len(ARRANGEMENTS)}) ..."
+            with TemporaryDirectory(prefix="lab-design-") as folder, progress_line(doing):
+                found = run_until_done(observed.observed_dependencies(name, Path(folder)))
+            yield name, found
+
     owners = observed.responsibilities("async-bus")
-    tables.show_design(owners, dependencies, observed.goals("sync-chain"), console())
+    tables.show_design(owners, observe(), observed.goals("sync-chain"), console())
 
 
 @app.command(
-    rich_help_panel="Saved runs",
     epilog="Example: lab claims   Next: lab run, to test one that has no result yet",
 )
-def claims() -> None:
-    """List the claims of the course, and what the runs saved here show about each."""
+def claims(json: AsJson = False) -> None:
+    """List the claims of the course, and what the runs saved here measured for each."""
+    from lab.report import documents
     from lab.report.terminal import listing
     from lab.results.run_folder import saved_runs
     from lab.scenarios import catalogue
 
-    listing.show_claims(
-        catalogue.builtin_scenarios(), [result for _, result in saved_runs()], console()
-    )
+    scenarios = catalogue.builtin_scenarios()
+    results = [result for _, result in saved_runs()]
+    if json:
+        print_json(documents.claims_data(scenarios, results))
+    else:
+        listing.show_claims(scenarios, results, console())
 
 
 def _load_run(run: str) -> tuple[Path, Any]:
@@ -221,25 +288,40 @@ def _load_run(run: str) -> tuple[Path, Any]:
         fail(error, 2)
 
 
+def _run_folder(run: str) -> Path:
+    """The folder of a run, which need not have a result; exits with code 2 if there is none."""
+    folder = Path(run)
+    return folder if folder.is_dir() else _load_run(run)[0]
+
+
 # ── Traces
 
 
 @app.command(
-    rich_help_panel="The code",
     epilog="Example: lab trace comment   Next: lab run slow-service --quick, and then "
-    "lab trace --run with the folder it names",
+    "lab trace --run last",
 )
 def trace(
-    what: Annotated[str, typer.Argument(help="comment, feed, or post")] = "comment",
+    what: Annotated[
+        str, typer.Argument(help="comment, feed, or post", autocompletion=completion.requests)
+    ] = "comment",
     in_: Annotated[
         list[str] | None,
         typer.Option(
-            "--in", metavar="NAME", help="in this arrangement; may be repeated (both twins)"
+            "--in",
+            metavar="NAME",
+            help="in this arrangement; may be repeated (both twins)",
+            autocompletion=completion.arrangements,
         ),
     ] = None,
     run: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="the slowest request of phase `during` in this saved run"),
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="the slowest request of phase `during` in this saved run: its folder, the name of "
+            "its scenario, or: last",
+            autocompletion=completion.saved_runs,
+        ),
     ] = None,
     id_: Annotated[
         str | None,
@@ -258,10 +340,12 @@ def trace(
     if what not in REQUESTS:
         fail(f"There is no request {what!r}. {did_you_mean(what, REQUESTS)}", 2)
     if id_ and not run:
-        fail("--id needs the run of that trace. Try: lab trace --run runs/… --id TRACE", 2)
+        fail("--id needs the run of that trace. Try: lab trace --run last --id TRACE", 2)
     if otlp and (otlp.is_dir() or not otlp.parent.is_dir()):
         fail(f"--otlp {otlp}: expected a file in an existing folder.", 2)
-    traces = _traces_of_run(run, what, in_ or [], id_) if run else _new_traces(what, in_)
+    traces = (
+        _traces_of_run(_run_folder(run), what, in_ or [], id_) if run else _new_traces(what, in_)
+    )
     if otlp:
         from lab.report.tracing.otlp import to_otlp
 
@@ -270,10 +354,7 @@ def trace(
         except OSError as error:
             fail(f"--otlp {otlp} can't be written: {error.strerror}.", 3)
     if json:
-        from json import dumps
-
-        data = {"schema": "lab.trace/1", "traces": [trace.to_data() for trace in traces]}
-        sys.stdout.buffer.write(f"{dumps(data, indent=2)}\n".encode())
+        print_json({"schema": "lab.trace/1", "traces": [trace.to_data() for trace in traces]})
     else:
         from lab.report.terminal.trace import show_traces
 

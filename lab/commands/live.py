@@ -4,24 +4,37 @@ from typing import Annotated
 
 import typer
 
-from lab.commands.console import echo, fail, load_scenario, make_run_folder, run_until_done
+from lab.commands import completion
+from lab.commands.console import (
+    echo,
+    fail,
+    load_scenario,
+    make_run_folder,
+    or_usage_error,
+    run_until_done,
+)
 
 app = typer.Typer()
 
 
 @app.command(
-    rich_help_panel="A blog by hand",
     epilog="Example: lab live   Next: press k to kill comments, u to heal it, ? for all keys",
 )
 def live(
-    left: Annotated[str, typer.Argument(help="the arrangement on the left")] = "sync-chain",
-    right: Annotated[str, typer.Argument(help="the arrangement on the right")] = "async-bus",
+    left: Annotated[
+        str,
+        typer.Argument(help="the arrangement on the left", autocompletion=completion.arrangements),
+    ] = "sync-chain",
+    right: Annotated[
+        str,
+        typer.Argument(help="the arrangement on the right", autocompletion=completion.arrangements),
+    ] = "async-bus",
     port: Annotated[int, typer.Option(help="port of the page; 0: a free one", min=0)] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="do not open a browser")] = False,
     bus: Annotated[str | None, typer.Option(help="event bus: log, course or nats")] = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="requests per second on each side (40)", min=0, max=1_000),
+        typer.Option(help="requests per second on each side (20)", min=0, max=1_000),
     ] = None,
     share: Annotated[
         bool, typer.Option("--share", help="let others in this network watch, read-only")
@@ -32,10 +45,24 @@ def live(
     ] = False,
     script: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="a scenario; the space bar starts each step"),
+        typer.Option(
+            metavar="FILE",
+            help="a scenario; the space bar starts each step",
+            autocompletion=completion.scenarios,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SWITCH=VALUE",
+            help="such as workers=4, on each side that has this switch; may be repeated",
+        ),
     ] = None,
 ) -> None:
     """Show both architectures under load on one page, and break them with keys."""
+    from dataclasses import replace
+
     from lab.cluster.errors import LabCannotRun
     from lab.domain.errors import Invalid
     from lab.live.app import LiveOptions, run_live
@@ -43,15 +70,28 @@ def live(
     from lab.live.script import panes_of
     from lab.live.session import MIX, RATE
     from lab.results.run_folder import create_run_folder
+    from lab.sandbox.session import settings_by_stack
+    from lab.scenarios.overrides import with_settings
+    from lab.scenarios.switches import parse_assignment
     from lab.support.text import did_you_mean
 
+    switches = dict(or_usage_error(parse_assignment, text) for text in settings or [])
+    bus = bus or switches.pop("bus", None)
     if bus is not None and bus not in ENGINES:
         fail(f"There is no bus {bus!r}. {did_you_mean(bus, ENGINES)}", 2)
     scenario = load_scenario(script) if script else None
+    if scenario and switches:
+        scenario = or_usage_error(with_settings, scenario, switches)
     try:
         panes = panes_of(scenario) if scenario else make_panes((left, right), bus)
     except Invalid as error:
         fail(error, 2)
+    if switches and not scenario:
+        words = [text for text in settings or [] if not text.startswith("bus=")]
+        by_stack = or_usage_error(settings_by_stack, words, [pane.arrangement for pane in panes])
+        panes = tuple(
+            replace(pane, options={**pane.options, **by_stack[pane.arrangement]}) for pane in panes
+        )
     if scenario and rate:
         scenario = scenario.at_rate(rate)
     if len(panes) < 2:

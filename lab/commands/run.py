@@ -14,14 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
+from lab.commands import completion
 from lab.commands.console import (
+    VERBOSITY,
     console,
     echo_error,
     fail,
     load_scenario,
-    make_run_folder,
+    note,
     or_usage_error,
-    run_until_done,
 )
 
 # ── Guesses (`--predict`)
@@ -91,18 +92,23 @@ TERSE_MIN_SCENARIOS = 5
 
 
 @app.command(
-    rich_help_panel="Scenarios",
     epilog="Example: lab run slow-service downed-service --quick   "
     "Next: lab claims, to see what the runs show",
 )
 def run(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="names of scenarios, paths of .toml files, or: all", metavar="NAMES"),
+        typer.Argument(
+            help="names of scenarios, paths of .toml files, or: all",
+            metavar="NAMES",
+            autocompletion=completion.scenarios_to_run,
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option(help="run all scenarios with this tag; may be repeated"),
+        typer.Option(
+            help="run all scenarios with this tag; may be repeated", autocompletion=completion.tags
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="half the time, half the samples")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
@@ -114,7 +120,18 @@ def run(
         int, typer.Option(help="run each N times, alternating, and pool the results", min=1, max=50)
     ] = 1,
     only: Annotated[
-        list[str] | None, typer.Option(help="run only this variant; may be repeated")
+        list[str] | None,
+        typer.Option(
+            help="run only this variant; may be repeated", autocompletion=completion.arrangements
+        ),
+    ] = None,
+    settings_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SWITCH=VALUE",
+            help="such as retries=3, in each variant that has this switch; may be repeated",
+        ),
     ] = None,
     bus: Annotated[
         str | None,
@@ -146,29 +163,51 @@ def run(
     ] = False,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="save the run in this folder, with its databases"),
+        typer.Option(
+            "--keep",
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="save the run in this folder, with its databases",
+        ),
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write all figures as CSV")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no notes, no progress")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="a line on stderr for each step")
+    ] = False,
 ) -> None:
     """Run scenarios and print what was measured: what was slow, failed or lost."""
-    from lab.cluster.errors import LabCannotRun
-    from lab.experiment import guesses
-    from lab.experiment.runner import RepeatedRun
+    from lab.commands.series import ScenarioRun, Series
     from lab.report.charts import ChartData
-    from lab.report.sections import headline
+    from lab.report.run_junit import run_junit
     from lab.report.terminal import run
     from lab.report.terminal.plots import print_plots
-    from lab.report.terminal.progress import ProgressDisplay
-    from lab.results.run_folder import create_run_folder, drop_databases
+    from lab.results.rows import to_csv
     from lab.results.saved_names import RUNS
     from lab.scenarios.overrides import apply_overrides, load_targets
+    from lab.scenarios.switches import parse_assignment
 
+    VERBOSITY.level += verbose - quiet
     if json and plot:
         fail(
             "--json prints one document and nothing else, so there is no place for --plot.",
             2,
         )
+    for option, file in (("--junit", junit), ("--csv", csv)):
+        if file and (file.is_dir() or not file.parent.is_dir()):
+            fail(f"{option} {file}: expected a file in an existing folder.", 2)
     chosen = _select_scenarios(names or [], tag or [])
-    overrides: dict[str, Any] = {"bus": bus, "only": only, "rate": rate, "quick": quick}
+    settings = dict(or_usage_error(parse_assignment, text) for text in settings_ or [])
+    overrides: dict[str, Any] = {
+        **{"bus": bus, "only": only, "rate": rate, "quick": quick},
+        "settings": settings,
+    }
     service_name, equals, path = (replace or "").partition("=")
     if replace and not (service_name and equals and path):
         fail(f"--replace: saw {replace!r}, expected SERVICE=TARGET, as comments=mine.toml.", 2)
@@ -176,54 +215,50 @@ def run(
     chosen = [
         or_usage_error(partial(apply_overrides, scenario, **overrides)) for scenario in chosen
     ]
-    guessed = [prompt_guesses(scenario) if predict else [] for scenario in chosen]
     terse = len(chosen) >= TERSE_MIN_SCENARIOS
-    series: list[RepeatedRun] = []
-    results, codes = [], []
-    for number in range(repeat):
-        for index, scenario in enumerate(chosen):
-            if number == 0:
-                folder = make_run_folder(create_run_folder, scenario.name, keep or RUNS)
-                series.append(RepeatedRun(scenario, folder, seed, quick, repeat))
-                if predict:
-                    guesses.save_guesses(guessed[index], folder)
-            repeated = series[index]
-            position = f"{index + 1} of {len(chosen)}" if len(chosen) > 1 else ""
-            try:
-                with ProgressDisplay(scenario, console(stderr=True), position) as display:
-                    run_until_done(repeated.run(number, display))
-            except LabCannotRun as error:  # this run has no result; the others have
-                echo_error(f"{position:<9} {scenario.name}: {error}" if position else error)
-            finally:
-                if keep is None:
-                    drop_databases(repeated.folder)
-            if number < repeat - 1:
-                continue
-            if (result := repeated.result()) is None:
-                codes.append(LabCannotRun.exit_code)
-                continue
-            if predict:
-                guesses.attach_guesses(guessed[index], scenario, result, repeated.folder)
-            results.append(result)
-            save_report(result, repeated.folder)
-            if terse:
-                echo_error(f"{position:<9} {headline(result)}")
-            elif not json:
-                print_run(result, repeated.folder, full)
-                echo_error(
-                    f"Saved in {repeated.folder}. Charts: lab open. Tables: lab report --full"
-                )
-                if plot:
-                    print_plots(result, ChartData.read(result, repeated.folder), console())
+
+    def show(result: Any, folder: Path) -> None:
+        save_report(result, folder)
+        if json or terse:
+            return
+        print_run(result, folder, full)
+        note(f"Saved in {folder}. Charts: lab open. Tables: lab report --full")
+        if plot:
+            print_plots(result, ChartData.read(result, folder), console())
+
+    series = Series(
+        [ScenarioRun(one, prompt_guesses(one) if predict else []) for one in chosen],
+        seed=seed,
+        quick=quick,
+        repeat=repeat,
+        parent=keep or RUNS,
+        keep_databases=keep is not None,
+        predict=predict,
+        terse=terse,
+        show=show,
+    )
+    series.run()
+    results = [one.result for one in series.runs if one.result]
     if json and results:
         documents = [result.to_json() for result in results]
         document = documents[0] if len(chosen) == 1 else f"[{','.join(documents)}]\n"
         sys.stdout.buffer.write(document.encode())  # JSON is UTF-8, whatever the terminal is
     elif len(results) > 1:
         run.summary(results, console(), list_failures=terse)
+    if junit:
+        _write(junit, run_junit([(one.scenario.name, one.result) for one in series.runs]))
+    if csv:
+        _write(csv, to_csv(results))
     if terse:
-        echo_error(f"\nAll runs are saved in {keep or RUNS}: `lab report` shows one in full.")
-    raise typer.Exit(max([*codes, *(result.exit_code for result in results)]))
+        note(f"\nAll runs are saved in {keep or RUNS}: `lab report NAME` shows one.")
+    raise typer.Exit(series.exit_code)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        fail(f"{file} can't be written: {error.strerror or error}.", 3)
 
 
 def print_run(result: Any, folder: Path, full: bool) -> None:

@@ -1,24 +1,34 @@
 """The commands for a running blog: `up`, `fault`, `heal`, `events`, `redrive`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from lab.commands import completion
 from lab.commands.console import echo, fail, make_run_folder, or_usage_error, run_until_done
 
 app = typer.Typer()
 
+EXAMPLES = {"ms": "300", "from": "query", "type": "CommentCreated", "version": "2"}
+"""A value of each option that a fault cannot do without."""
+
+Stack = Annotated[
+    str | None,
+    typer.Option(help="only in this stack", autocompletion=completion.arrangements),
+]
+
 
 @app.command(
-    rich_help_panel="A blog by hand",
     epilog="Example: lab up both   Next, in another terminal: lab fault latency comments --ms 300",
 )
 def up(
     which: Annotated[
         str,
         typer.Argument(
-            help="sync-chain, async-bus, request-reply, monolith, or both", metavar="STACK"
+            help="sync-chain, async-bus, request-reply, monolith, or both",
+            metavar="STACK",
+            autocompletion=completion.stacks,
         ),
     ] = "both",
     settings: Annotated[
@@ -53,7 +63,7 @@ def up(
     run_until_done(run_up(which, make_run_folder(create_run_folder, "up"), echo, options=options))
 
 
-class FaultCommand(TyperCommand):
+class FaultCommand(completion.LabCommand):
     """`lab fault`, whose help lists the kinds and their options as `lab.faults.kinds` has them."""
 
     def format_help(self, *arguments: Any) -> None:
@@ -70,21 +80,23 @@ class FaultCommand(TyperCommand):
 
 @app.command(
     cls=FaultCommand,
-    rich_help_panel="A blog by hand",
     epilog="Example: lab fault latency comments --ms 300 --jitter-ms 50   Next: lab heal",
 )
 def fault(
-    kind: Annotated[str | None, typer.Argument()] = None,
-    target: Annotated[str | None, typer.Argument(help="a service, or event-bus")] = None,
+    kind: Annotated[str | None, typer.Argument(autocompletion=completion.fault_kinds)] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(help="a service, or event-bus", autocompletion=completion.fault_targets),
+    ] = None,
     ms: Annotated[float | None, typer.Option()] = None,
     jitter_ms: Annotated[float | None, typer.Option()] = None,
     status: Annotated[int | None, typer.Option()] = None,
-    from_: Annotated[str | None, typer.Option("--from")] = None,
+    from_: Annotated[str | None, typer.Option("--from", autocompletion=completion.services)] = None,
     type_: Annotated[str | None, typer.Option("--type")] = None,
     version: Annotated[int | None, typer.Option()] = None,
     probability: Annotated[float | None, typer.Option()] = None,
     first: Annotated[int | None, typer.Option()] = None,
-    stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
+    stack: Stack = None,
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Inject a fault into a running `lab up`, in each stack; without words, list active faults."""
@@ -101,8 +113,8 @@ def fault(
         "first": first,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    if kind and not target:
-        fail(f"{kind!r} needs a target. Try: lab fault {kind} comments", 2)
+    if kind:
+        _check_fault(kind, target, options)
     try:
         running = find_lab(pid)
         if kind and target:
@@ -115,14 +127,48 @@ def fault(
         fail(error, error.exit_code)
 
 
+def _check_fault(kind: str, target: str | None, options: Mapping[str, Any]) -> None:
+    """Exit with code 2, and the command that was probably meant, unless the fault is complete."""
+    from lab.domain.services import BUS
+    from lab.faults.kinds import KINDS, unknown_kind
+
+    if kind not in KINDS:
+        fail(unknown_kind(kind), 2)
+    fault_class = KINDS[kind]
+    missing = [
+        name
+        for name, info in fault_class.options().items()
+        if info.is_required() and name not in options
+    ]
+    given = {name: str(value) for name, value in options.items() if name in fault_class.options()}
+    examples = {name: EXAMPLES[name] for name in missing}
+    default = BUS if fault_class.acts_on == "bus" else "comments"
+    line = " ".join(
+        (
+            *("lab fault", kind, target or default),
+            *(f"--{name.replace('_', '-')} {text}" for name, text in {**given, **examples}.items()),
+        )
+    )
+    if not target:
+        fail(f"{kind!r} needs a target. Try: {line}", 2)
+    if missing:
+        description = fault_class.options()[missing[0]].description
+        fail(f"{kind!r} needs --{missing[0].replace('_', '-')} ({description}). Try: {line}", 2)
+
+
 @app.command(
-    rich_help_panel="A blog by hand",
     epilog="Example: lab heal comments   or: lab heal, for everything   Next: lab fault down posts",
 )
 def heal(
-    target: Annotated[str | None, typer.Argument(help="only faults on this service")] = None,
-    kind: Annotated[str | None, typer.Option(help="only faults of this kind")] = None,
-    stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(help="only faults on this service", autocompletion=completion.fault_targets),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="only faults of this kind", autocompletion=completion.fault_kinds),
+    ] = None,
+    stack: Stack = None,
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Remove faults from a running `lab up`, and show what they did."""
@@ -137,7 +183,6 @@ def heal(
 
 
 @app.command(
-    rich_help_panel="A blog by hand",
     epilog="Example: lab events --follow   Next: lab events --dead, to see dead letters",
 )
 def events(
@@ -150,7 +195,7 @@ def events(
         bool, typer.Option("--dead", help="show the dead letters of the services")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON for each")] = False,
-    stack: Annotated[str | None, typer.Option(help="only of this stack (async-bus)")] = None,
+    stack: Stack = None,
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Show the events on the bus of a running `lab up`, or its dead letters."""
@@ -168,12 +213,16 @@ def events(
 
 
 @app.command(
-    rich_help_panel="A blog by hand",
     epilog="Example: lab redrive query   Next: lab events --dead, to see what failed again",
 )
 def redrive(
-    service: Annotated[str | None, typer.Argument(help="only dead letters of this service")] = None,
-    stack: Annotated[str | None, typer.Option(help="only in this stack")] = None,
+    service: Annotated[
+        str | None,
+        typer.Argument(
+            help="only dead letters of this service", autocompletion=completion.services
+        ),
+    ] = None,
+    stack: Stack = None,
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Apply the dead letters of a running `lab up` again."""

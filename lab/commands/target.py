@@ -12,7 +12,6 @@ app = typer.Typer()
 
 
 @app.command(
-    rich_help_panel="Your own services",
     epilog="Example: lab adopt ../my-blog   Next: lab validate my-blog.toml",
 )
 def adopt(
@@ -40,7 +39,6 @@ def adopt(
 
 
 @app.command(
-    rich_help_panel="Your own services",
     epilog="Example: lab check my-blog.toml   Next: lab run downed-service --with my-blog.toml",
 )
 def check(

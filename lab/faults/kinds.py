@@ -240,6 +240,25 @@ KINDS: dict[str, type[Fault]] = {
 }
 
 
+_OTHER_WORDS = {
+    **dict.fromkeys(("kill", "crash", "stop", "dead"), "down"),
+    **dict.fromkeys(("slow", "delay", "lag"), "latency"),
+    **dict.fromkeys(("freeze", "pause", "suspend", "stall"), "hang"),
+    **dict.fromkeys(("fail", "http_error", "500", "503"), "error"),
+    **dict.fromkeys(("reset", "disconnect"), "reset_peer"),
+    **dict.fromkeys(("isolate", "split", "cut"), "partition"),
+    **dict.fromkeys(("lose", "loss"), "drop"),
+}
+"""What people call a fault elsewhere, and its name here."""
+
+
+def unknown_kind(kind: str) -> str:
+    """A sentence about a kind that does not exist, with the one that was probably meant."""
+    meant = _OTHER_WORDS.get(kind.lower().replace("-", "_"))
+    hint = f"Did you mean {meant!r}?" if meant else did_you_mean(kind, KINDS)
+    return f"There is no fault {kind!r}. {hint}"
+
+
 def describe_options() -> dict[str, str]:
     """What each option does and which kinds take it: `{"ms": "latency: added delay, in ms"}`."""
     takers: dict[str, list[str]] = {}
@@ -257,7 +276,7 @@ def parse_fault(kind: str, target: str, options: dict[str, Any]) -> Fault:
     Raises ValueError with one sentence: what was seen, and what was probably intended.
     """
     if kind not in KINDS:
-        raise ValueError(f"There is no fault {kind!r}. {did_you_mean(kind, KINDS)}")
+        raise ValueError(unknown_kind(kind))
     fault_class = KINDS[kind]
     known = fault_class.options()
     for name in options:

@@ -6,7 +6,6 @@ the switches of a variant.
 """
 
 import asyncio
-import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from lab.sandbox.control_server import control_server
 from lab.sandbox.fault_controller import FaultController
 from lab.sandbox.instances import RunningLab, registered_instance
 from lab.scenarios.spec import VariantSpec
-from lab.scenarios.switches import SWITCHES, variant_problems
+from lab.scenarios.switches import SWITCHES, parse_assignment, variant_problems
 from lab.support.text import did_you_mean
 
 # ── Running the stacks
@@ -166,7 +165,7 @@ def settings_by_stack(
 
     Raises ValueError, with a sentence, for a switch that no stack has or an impossible value.
     """
-    given = dict(map(_parse_assignment, assignments))
+    given = dict(map(parse_assignment, assignments))
     known = dict.fromkeys(name for stack in stacks for name in SWITCHES.get(stack, {}))
     for name in given:
         if name not in known:
@@ -179,13 +178,3 @@ def settings_by_stack(
             raise ValueError("\n".join(problems))
         options_by_stack[stack] = options
     return options_by_stack
-
-
-def _parse_assignment(assignment: str) -> tuple[str, Any]:
-    name, equals, value = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"--set {assignment!r}: expected NAME=VALUE, as dead_letter=true.")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value  # A bare word, as bus=nats.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from lab.cluster.bus_engines import is_existing, redact_login
 from lab.external.arrangement import BUSES
@@ -10,7 +10,13 @@ from lab.external.target import Target, read_target
 from lab.scenarios.external import with_external_variant, with_replacement
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import MethodSpec, VariantSpec
-from lab.scenarios.switches import expand_targets, variant_problems, why_method_inapplicable
+from lab.scenarios.switches import (
+    SWITCHES,
+    expand_targets,
+    variant_problems,
+    why_method_inapplicable,
+)
+from lab.support.text import did_you_mean
 
 # ── Another bus
 
@@ -77,6 +83,41 @@ def _why_inapplicable(method: MethodSpec, spec: VariantSpec) -> str | None:
     return why_method_inapplicable(expand_targets(method)[0], spec)
 
 
+# ── Switches
+
+
+def with_settings(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
+    """The scenario with these switches in each variant that has them, in place of its own values.
+
+    Raises ValueError for a switch that no variant has, or a value that a variant can't have.
+    """
+    switches = {
+        name: SWITCHES.get(spec.arrangement, {}) if spec.is_own else {}
+        for name, spec in scenario.variants.items()
+    }
+    known = dict.fromkeys(switch for names in switches.values() for switch in names)
+    for switch in settings:
+        if switch not in known:
+            raise ValueError(
+                f"--set: no variant of {scenario.name} has a switch {switch!r}. "
+                f"{did_you_mean(switch, known)}"
+            )
+    variants = {
+        name: spec.model_copy(
+            update={
+                "options": spec.options
+                | {switch: value for switch, value in settings.items() if switch in switches[name]}
+            }
+        )
+        for name, spec in scenario.variants.items()
+    }
+    for name, spec in variants.items():
+        if problems := list(variant_problems(name, name, spec)):
+            raise ValueError("\n".join(problems))
+    changed = scenario.model_copy(update={"variants": variants})
+    return changed.without_missing_figures()
+
+
 # ── All overrides
 
 
@@ -89,18 +130,24 @@ def apply_overrides(
     quick: bool = False,
     target: Target | None = None,
     replaced: tuple[str, Target] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Scenario:
     """The same experiment with these changes. Raises ValueError for a change that is not possible.
 
     `target`: an external system, as one more variant; `bus` is then the bus of this variant alone.
     `replaced`: a service of the lab, and the target whose service replaces it in one more variant.
+    `settings`: switches, for each variant that has them; `bus` among them is the same as `bus`.
     """
+    switches = dict(settings or {})
+    bus = bus or switches.pop("bus", None)
     if replaced:
         scenario = with_replacement(scenario, *replaced)
     if target:
         scenario = with_external_variant(scenario, target, {"bus": bus} if bus else {})
     if bus and not (target and bus in BUSES):
         scenario = with_bus(scenario, bus, only)
+    if switches:
+        scenario = with_settings(scenario, switches)
     if only:
         scenario = scenario.only(only)
     if rate:

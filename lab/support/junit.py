@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 class JUnitCase:
     """One check. `failure`: what was seen, in a sentence; "" if the check passed.
 
-    `skip_reason`: why the check was not made.
+    `skip_reason`: why the check was not made. `classname`: its group, if not that of the suite.
     """
 
     name: str
     failure: str = ""
     details: str = ""
     skip_reason: str = ""
+    classname: str = ""
 
 
 def render_junit(
@@ -23,15 +24,17 @@ def render_junit(
     classname: str,
     cases: Sequence[JUnitCase],
     seconds: float,
-    error: JUnitCase | None = None,
+    *errors: JUnitCase | None,
 ) -> str:
-    """An XML document with one suite that took `seconds`. `error`: what stopped it early."""
+    """An XML document with one suite that took `seconds`. `errors`: what could not be checked or
+    stopped it early; None is passed over."""
+    problems = [error for error in errors if error is not None]
     suite_element = ElementTree.Element(
         "testsuite",
         name=suite,
-        tests=str(len(cases) + (error is not None)),
+        tests=str(len(cases) + len(problems)),
         failures=str(sum(bool(case.failure) for case in cases)),
-        errors=str(int(error is not None)),
+        errors=str(len(problems)),
         skipped=str(sum(bool(case.skip_reason) for case in cases)),
         time=f"{seconds:.3f}",
     )
@@ -43,7 +46,7 @@ def render_junit(
             ).text = _printable(case.details)
         elif case.skip_reason:
             ElementTree.SubElement(element, "skipped", message=_printable(case.skip_reason))
-    if error is not None:
+    for error in problems:
         element = _add_case(suite_element, classname, error)
         ElementTree.SubElement(
             element, "error", message=_printable(error.failure)
@@ -55,7 +58,8 @@ def render_junit(
 
 
 def _add_case(suite: ElementTree.Element, classname: str, case: JUnitCase) -> ElementTree.Element:
-    return ElementTree.SubElement(suite, "testcase", classname=classname, name=case.name)
+    group = case.classname or classname
+    return ElementTree.SubElement(suite, "testcase", classname=group, name=_printable(case.name))
 
 
 def _printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """Compares two saved runs: their conditions, their figures, and the changed verdicts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -17,6 +18,52 @@ from lab.results.result import EndpointResult, Expectation, RunResult, VariantRe
 def render(run_a: RunResult, run_b: RunResult, console: Console) -> None:
     """Print the comparison of two runs, of the same scenario or of different ones."""
     console.print(Group(*_blocks(run_a, run_b, TextFormat.for_console(console))), soft_wrap=False)
+
+
+def comparison_data(run_a: RunResult, run_b: RunResult) -> dict[str, Any]:
+    """The comparison as JSON values: latencies in ms, `success` as a share from 0 to 1.
+
+    `changed`: the expectations with different verdicts; null if one of the runs is no result.
+    """
+    figures = []
+    for first in run_a.variants:
+        second = run_b.variant(first.name)
+        if second is None:
+            continue
+        for phase, figures_of_phase in first.phases.items():
+            for name in figures_of_phase.endpoints:
+                endpoints = (find_endpoint(first, phase, name), find_endpoint(second, phase, name))
+                figures.append(
+                    {
+                        "variant": first.name,
+                        "phase": phase,
+                        "request": name,
+                        "success": [one.success if one else None for one in endpoints],
+                        "p50_ms": [_p50(one) for one in endpoints],
+                    }
+                )
+    comparable = not _invalid_letters(run_a, run_b)
+    return {
+        "schema": "lab.comparison/1",
+        "runs": [
+            {
+                "scenario": run.scenario,
+                "started": run.started,
+                "seed": run.seed,
+                "quick": run.quick,
+                "valid": run.valid,
+            }
+            for run in (run_a, run_b)
+        ],
+        "conditions": list(_condition_differences(run_a, run_b)),
+        "figures": figures,
+        "changed": [
+            {"says": a.says, "that": a.that, "verdicts": [a.verdict, b.verdict]}
+            for a, b in _changed(run_a, run_b)
+        ]
+        if comparable
+        else None,
+    }
 
 
 def _blocks(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
@@ -89,7 +136,26 @@ def _figures(first: VariantResult, second: VariantResult) -> Table:
 
 
 def _verdicts(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
-    """The expectations whose verdicts differ."""
+    """The expectations whose verdicts differ; a run that is no result has none."""
+    yield Text("\nWhat came out differently", "bold")
+    if invalid := _invalid_letters(run_a, run_b):
+        runs = "are no results" if len(invalid) == 2 else "is no result"
+        yield Text(f"  {' and '.join(invalid)} {runs}, so no verdicts are compared.", "red")
+        return
+    changed = _changed(run_a, run_b)
+    if not changed:
+        yield Text("  Every expectation that both have has the same verdict in both.")
+    for a, b in changed:
+        yield Padding(fmt.text(a.says, limit=300), (0, 0, 0, 2))
+        yield Padding(fmt.text(f"A {_verdict_text(a)}; B {_verdict_text(b)}", "dim"), (0, 0, 0, 4))
+
+
+def _invalid_letters(run_a: RunResult, run_b: RunResult) -> list[str]:
+    return [letter for letter, run in (("A", run_a), ("B", run_b)) if not run.valid]
+
+
+def _changed(run_a: RunResult, run_b: RunResult) -> list[tuple[Expectation, Expectation]]:
+    """The pairs of the same expectation with different verdicts."""
     expectations_b = {
         (expectation.says, expectation.that): expectation for expectation in run_b.expectations
     }
@@ -97,13 +163,7 @@ def _verdicts(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[R
         (expectation, expectations_b.get((expectation.says, expectation.that)))
         for expectation in run_a.expectations
     ]
-    changed = [(a, b) for a, b in pairs if b and a.verdict != b.verdict]
-    yield Text("\nWhat came out differently", "bold")
-    if not changed:
-        yield Text("  Every expectation that both have has the same verdict in both.")
-    for a, b in changed:
-        yield Padding(fmt.text(a.says, limit=300), (0, 0, 0, 2))
-        yield Padding(fmt.text(f"A {_verdict_text(a)}; B {_verdict_text(b)}", "dim"), (0, 0, 0, 4))
+    return [(a, b) for a, b in pairs if b and a.verdict != b.verdict]
 
 
 def _verdict_text(expectation: Expectation) -> str:

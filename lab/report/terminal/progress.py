@@ -28,14 +28,18 @@ _PHASE_NAMES = {
 class ProgressDisplay:
     """A display of one run: `with ProgressDisplay(...) as display: run(progress=display)`."""
 
-    def __init__(self, scenario: Scenario, console: Console, position: str = "") -> None:
-        """`position`: in a list of scenarios, as `3 of 31`; "" for a single one."""
+    def __init__(
+        self, scenario: Scenario, console: Console, position: str = "", level: int = 0
+    ) -> None:
+        """`position`: in a list of scenarios, as `3 of 31`; "" for a single one. `level`: below 0
+        nothing is shown; above 0, each phase is also a line, in a pipe as well."""
         self._scenario = scenario
         self._position = position
         self._length_s = scenario.timeline().seconds
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
         # With FORCE_COLOR, Rich takes a pipe for a terminal, but a pipe has no cursor to move.
-        hidden = not (console.is_terminal and console.file.isatty())
+        hidden = level < 0 or not (console.is_terminal and console.file.isatty())
+        self._steps = console if level > 0 else None
         self._live = None if hidden else Live(console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -54,9 +58,28 @@ class ProgressDisplay:
 
     def __call__(self, progress: Mapping[str, Any]) -> None:
         """Show a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
+        if self._steps and progress.get("phase", self._latest["phase"]) != self._latest["phase"]:
+            self._steps.print(self._step_line(progress), soft_wrap=True)
         self._latest |= progress
         if self._live:
             self._live.update(self._render(), refresh=True)
+
+    def _step_line(self, progress: Mapping[str, Any]) -> Text:
+        """The phase that begins, and how many requests each variant has answered so far."""
+        phase = progress["phase"]
+        counts = (
+            f"{name} {count['ok']} ok, {count['failed']} failed"
+            for name, count in (progress.get("variants") or self._latest["variants"]).items()
+        )
+        words = (
+            self._position,
+            self._scenario.name,
+            f"{progress.get('t', self._latest['t']):5.1f} s",
+            _PHASE_NAMES.get(phase, phase),
+            self._active_faults(phase),
+            "; ".join(counts),
+        )
+        return styled("   ".join(word for word in words if word))
 
     def _render(self) -> RenderableType:
         phase = self._latest["phase"]
@@ -70,9 +93,9 @@ class ProgressDisplay:
             head = Text.assemble((f"{self._position}   ", "dim"), head)
         for note in ("alone", "run"):
             if note_text := self._latest.get(note):
-                head.append_text(styled(f"   {note_text}", "dim"))
+                head.append("   ").append_text(styled(note_text, "dim"))
         if faults := self._active_faults(phase):
-            head.append_text(styled(f"   {faults}", "bold red"))
+            head.append("   ").append_text(styled(faults, "bold red"))
         rows = Table.grid(padding=(0, 2))
         for name, counts in self._latest["variants"].items():
             sent = counts["ok"] + counts["failed"]

@@ -52,6 +52,8 @@ def summary(results: Sequence[RunResult], console: Console, list_failures: bool 
     ]
     console.print(rich_table(Table("Summary", columns, [rows]), fmt))
     for result in results if list_failures else ():
+        if not result.valid:
+            continue
         for expectation in result.expectations:
             if expectation.verdict == "fails":
                 condition = f"{expectation.that}, measured {expectation.measured:.4g}"
@@ -91,8 +93,8 @@ def _figures(result: RunResult) -> Iterator[Block]:
     yield from sections.failures(result)
     yield from tables.writes(result)
     yield from sections.details(result)
+    yield from sections.guess_rows(result)
     if result.valid:
-        yield from sections.guess_rows(result.guesses)
         yield from sections.prediction_rows(result.predictions)
 
 
