@@ -7,7 +7,7 @@ Hears: CommentCreated (there is a comment to judge)
 
 from lab.async_bus.stack import BusService, Change, program
 from lab.domain.events import CommentCreated, CommentModerated
-from lab.domain.model import Limit, ModerationRecord, moderate_content
+from lab.domain.model import Limit, ModerationRecord, RecordNumber, moderate_content
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS verdicts (
@@ -25,7 +25,7 @@ service = BusService("moderation", SCHEMA)
 
 
 @service.get("/verdicts")
-def list_verdicts(limit: Limit = 20, after: int = 0) -> list[ModerationRecord]:
+def list_verdicts(limit: Limit = 20, after: RecordNumber = 0) -> list[ModerationRecord]:
     select = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
     rows = service.store.rows(select, after, limit)
     return [ModerationRecord(**row) for row in rows]

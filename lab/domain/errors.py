@@ -12,6 +12,7 @@
     ├── UnsupportedMediaType      415      yes   not JSON
     ├── MisdirectedRequest        421      yes   the Host header names another host
     ├── IdempotencyKeyReused      422      yes   the same Idempotency-Key as another request
+    ├── DiskFailed                503      no    the disk is full, read-only or broken
     ├── DeadlineExceeded          504      yes   the caller has stopped waiting: not started
     └── DependencyFailed
         ├── BadGateway            502      as the dependency says
@@ -115,6 +116,13 @@ class IdempotencyKeyReused(ServiceError):
 
     status = 422
     title = "Idempotency key reused"
+
+
+class DiskFailed(ServiceError):
+    """The file that stores the data can't be read or written."""
+
+    status = 503
+    title = "The disk failed"
 
 
 class DeadlineExceeded(ServiceError):

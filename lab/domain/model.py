@@ -3,22 +3,42 @@
 All arrangements use these definitions, so the twins cannot differ in what a post is.
 """
 
+import re
 import secrets
 import threading
 import time
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 Status = Literal["pending", "approved", "rejected"]
 
 FORBIDDEN_WORD = "orange"
 
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Content = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+
+def _strip(text: str) -> str:
+    if not (stripped := text.strip()):
+        raise PydanticCustomError("blank", "String should have a character that is no white space")
+    return stripped
+
+
+# The lengths are those of the text as it was sent, because JSON Schema can't describe stripping.
+_STRIPPED = AfterValidator(_strip)
+# The white space of `str.strip`: the `\\s` of JSON Schema has another.
+_NOT_BLANK = Field(
+    json_schema_extra={
+        "pattern": r"[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+    }
+)
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), _STRIPPED, _NOT_BLANK]
+Content = Annotated[str, StringConstraints(min_length=1, max_length=2_000), _STRIPPED, _NOT_BLANK]
 
 Limit = Annotated[int, Field(ge=1, le=100)]
+RecordNumber = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A number that SQLite stores; 0 stands before the first record."""
 
 
 class Value(BaseModel):
@@ -93,19 +113,32 @@ def moderate_content(content: str) -> Status:
 
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID = re.compile(f"[0-7][{_BASE32}]{{13}}")  # up to the year 2255
 _last_microsecond = 0
 _id_lock = threading.Lock()
 
 
 def new_id() -> str:
-    """A new identifier of 14 characters; sorted as text, identifiers are in order of creation.
+    """A new identifier of 14 characters; as text, those of a service sort in order of creation.
 
-    Eleven characters of Crockford's base 32 hold the microsecond (strictly increasing within a
-    process), three are random, so that two processes in the same microsecond rarely collide. The
-    idea is the ULID's (github.com/ulid/spec), shorter to fit tables.
+    Eleven characters of Crockford's base 32 hold the microsecond, three are random, so that two
+    processes in the same microsecond rarely collide. The microsecond grows strictly, even when the
+    clock goes back: within a process, and after `continue_ids_after` also across restarts. The idea
+    is the ULID's (github.com/ulid/spec), shorter to fit tables.
     """
     global _last_microsecond
     with _id_lock:
         _last_microsecond = max(_last_microsecond + 1, time.time_ns() // 1_000)
         number = _last_microsecond << 15 | secrets.randbits(15)
     return "".join(_BASE32[number >> shift & 31] for shift in range(65, -1, -5))
+
+
+def continue_ids_after(newest: str) -> None:
+    """Let the next new identifiers be greater than `newest`; a text of another form is ignored."""
+    global _last_microsecond
+    if _ID.fullmatch(newest):
+        microsecond = 0
+        for character in newest[:11]:
+            microsecond = microsecond << 5 | _BASE32.index(character)
+        with _id_lock:
+            _last_microsecond = max(_last_microsecond, microsecond)

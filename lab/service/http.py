@@ -25,9 +25,10 @@ import socket
 import struct
 import sys
 import typing
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -324,13 +325,28 @@ class HttpApp:
 # ── Server and socket
 
 _INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+BACKLOG = 1024
+"""How many connections the kernel accepts before the server does. asyncio listens again on a socket
+that already listens, by default with 100."""
 
 
 class HttpServer(web.Server):
     """aiohttp's server, with a problem document for each protocol error."""
 
+    def __init__(self, handler: Handler, **options: Any) -> None:
+        factory = partial(_Request, loop=asyncio.get_running_loop())
+        super().__init__(handler, request_factory=factory, **options)
+
     def __call__(self) -> web.RequestHandler:
         return _RequestHandler(self, loop=self._loop, **self._kwargs)
+
+
+class _Request(web.BaseRequest):
+    """A request whose responses do not tell the versions of Python and aiohttp."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
 
 
 class _RequestHandler(web.RequestHandler):
@@ -364,7 +380,7 @@ async def serve(
     app: HttpApp,
     *listeners: socket.socket,
     shutdown_within_s: float = 1.0,
-    backlog: int = 100,
+    backlog: int = BACKLOG,
     handler_cancellation: bool = False,
 ) -> AsyncIterator[None]:
     """Serve `app` on these sockets until the context ends.
@@ -407,7 +423,7 @@ def bind(port: int, address: str = "127.0.0.1", *, reuse_port: bool = False) -> 
     except OSError:
         listener.close()
         raise
-    listener.listen(1024)
+    listener.listen(BACKLOG)
     return listener
 
 

@@ -14,6 +14,7 @@ import contextvars
 import gc
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from lab.domain import headers
-from lab.domain.errors import DeadlineExceeded, NotFound, ServiceError
+from lab.domain.errors import DeadlineExceeded, DiskFailed, NotFound, ServiceError
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import CLIENT, Effect
 from lab.service import deadline, idempotency
@@ -42,6 +43,7 @@ from lab.service.http import (
     serve,
 )
 from lab.service.openapi import openapi
+from lab.service.store import is_machine_error
 from lab.service.tracing import SpanLog, SpanRecord
 from lab.support.parent_watch import exit_with_parent
 
@@ -205,6 +207,7 @@ class Shell(FaultableApp):
         self.expired_count = 0
         self.in_flight = 0
         self._count_lock = threading.Lock()
+        self._reported_disk_error = ""
         self._arrangement, self._name = arrangement, name
         self._options = options
         self._single_server = SingleServer(options.work_ms)
@@ -220,7 +223,7 @@ class Shell(FaultableApp):
             self._listener.getsockname()[1],
             options.token,
             FaultFilter(),
-            SpanLog(options.spans, name),
+            _open_span_log(options.spans, name),
             any_host=any_host,
         )
 
@@ -319,7 +322,9 @@ class Shell(FaultableApp):
                 return problem_response(error)
             except ServiceError as error:
                 return problem_response(error)
-            except Exception:
+            except Exception as error:
+                if isinstance(error, sqlite3.DatabaseError) and is_machine_error(error):
+                    return problem_response(self._report_disk_error(error))
                 traceback.print_exc()
                 return problem_response(_INTERNAL_ERROR)
 
@@ -329,6 +334,17 @@ class Shell(FaultableApp):
             return await asyncio.get_running_loop().run_in_executor(self._pool, in_this_trace, work)
         finally:
             self.in_flight -= 1
+
+    def _report_disk_error(self, error: sqlite3.DatabaseError) -> DiskFailed:
+        reason = (
+            f"The database of {self._name} can't be read or written ({error}). Is its disk full or "
+            "broken, or the file damaged? What is not acknowledged may not be stored."
+        )
+        if reason != self._reported_disk_error:
+            self._reported_disk_error = reason
+            sys.stderr.write(f"{reason}\n")
+            sys.stderr.flush()
+        return DiskFailed(reason, definite=False)
 
     def _set_deadline(self, header: str | None) -> None:
         enforced = self._options.enforce_deadlines
@@ -345,3 +361,11 @@ class Shell(FaultableApp):
         if reason := self.not_ready_because():
             return answer(health | {"status": "waiting", "waits_for": reason}, 503)
         return answer(health)
+
+
+def _open_span_log(path: Path | None, name: str) -> SpanLog:
+    try:
+        return SpanLog(path, name)
+    except OSError as error:
+        sys.stderr.write(f"{path} can't be written ({error.strerror}): give another --spans.\n")
+        sys.exit(3)

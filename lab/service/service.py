@@ -4,6 +4,7 @@ A declaration connects to nothing and opens nothing. The service's program opens
 tests use another one.
 """
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from lab.domain.model import continue_ids_after
 from lab.service import idempotency
 from lab.service.http import Route
-from lab.service.store import ForeignDatabase, Store, Transaction
+from lab.service.store import ForeignDatabase, Store, Transaction, is_machine_error
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -76,16 +78,27 @@ class Service:
         self._store = store
 
     def open_store(self, folder: Path) -> Store:
-        """Open `<folder>/<name>.db` as this service's database.
+        """Open `<folder>/<name>.db` as this service's database; new ids follow those in it.
 
-        Exits the process with status 3 when the file belongs to another service or another process
-        has it open.
+        Exits the process with status 3 when the file belongs to another service, another process
+        has it open, or the disk does not take it.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"{self.name}.db"
         try:
-            schema = idempotency.TABLE + self.schema
-            self._store = Store(folder / f"{self.name}.db", schema, self.source)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._store = Store(path, idempotency.TABLE + self.schema, self.source)
+            for newest in self._store.newest_ids():
+                continue_ids_after(newest)
         except ForeignDatabase as error:
             sys.stderr.write(f"{error} Or choose another folder with --data.\n")
+            sys.exit(3)
+        except (OSError, sqlite3.DatabaseError) as error:
+            if not is_machine_error(error):
+                raise
+            reason = error.strerror if isinstance(error, OSError) else error
+            sys.stderr.write(
+                f"{path} can't be read or written ({reason}). Is the disk full, read-only or "
+                "broken, or the file damaged? Repair it, or choose another folder with --data.\n"
+            )
             sys.exit(3)
         return self._store

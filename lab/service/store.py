@@ -230,6 +230,15 @@ class Store:
         result: list[Row] = reader.execute(sql, values).fetchall()
         return result
 
+    def newest_ids(self) -> list[str]:
+        """The greatest id in each table that has ids."""
+        tables = self.rows(
+            "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c "
+            "WHERE m.type = 'table' AND c.name = 'id' AND c.type = 'TEXT'"
+        )
+        ids = (self.rows(f'SELECT max(id) AS id FROM "{row["name"]}"')[0]["id"] for row in tables)
+        return [str(newest) for newest in ids if newest is not None]
+
     def offset(self) -> int:
         """The sequence number of the last event consumed; 0 when there is none."""
         return int(self.rows("SELECT offset FROM heard")[0]["offset"])

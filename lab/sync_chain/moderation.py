@@ -10,6 +10,7 @@ from lab.domain.model import (
     Limit,
     ModerationRecord,
     ModerationVerdict,
+    RecordNumber,
     moderate_content,
 )
 from lab.sync_chain.stack import ChainService, program
@@ -36,7 +37,7 @@ def judge(draft: CommentDraft) -> ModerationVerdict:
 
 
 @service.get("/verdicts")
-def list_verdicts(limit: Limit = 20, after: int = 0) -> list[ModerationRecord]:
+def list_verdicts(limit: Limit = 20, after: RecordNumber = 0) -> list[ModerationRecord]:
     select = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
     rows = service.store.rows(select, after, limit)
     return [ModerationRecord(**row) for row in rows]

@@ -16,7 +16,8 @@ from lab.bus.base import BusUnavailable, OffsetExpired
 from lab.bus.log.client import LogBus
 from lab.bus.log.server import LogServer
 from lab.bus.log.storage import MAX_LINES_BYTES, LogFile, LogUnusable
-from lab.bus.log.wire import DiskFailed, LogDamaged
+from lab.bus.log.wire import LogDamaged
+from lab.domain.errors import DiskFailed
 from lab.domain.events import Envelope
 from lab.service.http import HttpApp, Route, bind, serve
 from tests.support.consumers import post, wait_until

@@ -20,6 +20,7 @@ BAD_QUERIES = {
     "offset=3": "offset",
     "before=a&Limit=3": "Limit",
 }
+BAD_NUMBERS = ("-1", "x", "1.5", str(2**63), "179635945205052099480518656", "9" * 5_000)
 BUGGY = ("/plain", "/raw")
 
 
@@ -28,6 +29,13 @@ def test_a_bad_query_parameter_is_named(blog: RunningBlog) -> None:
         for target, path in (("posts", "/posts"), ("query", "/feed")):
             assert_is_problem(blog.ask("GET", target, f"{path}?{query}"), 400, field)
     assert_is_problem(blog.ask("GET", "comments", "/comments"), 400, "post_ids")
+
+
+def test_a_number_that_no_database_stores_is_refused(blog: RunningBlog) -> None:
+    for number in BAD_NUMBERS:
+        refused = blog.ask("GET", "moderation", f"/verdicts?after={number}")
+        assert_is_problem(refused, 400, "after")
+    assert blog.get("moderation", "/verdicts", after=2**63 - 1) == []
 
 
 @pytest.mark.parametrize("escape", ["%", "%Z", "%ZZ", "%FF", "%ED%A0%80", "%C0%AF", "%00", "%F8"])

@@ -26,9 +26,9 @@ from lab.bus.base import (
     OffsetExpired,
     check_gapless,
 )
-from lab.bus.log.wire import CLOSED_WITHIN_S, DiskFailed
+from lab.bus.log.wire import CLOSED_WITHIN_S
 from lab.domain import headers
-from lab.domain.errors import Invalid
+from lab.domain.errors import DiskFailed, Invalid
 from lab.domain.events import Envelope
 from lab.service.http import Route
 

@@ -35,7 +35,6 @@ from lab.bus.log.storage import (
 )
 from lab.bus.log.wire import (
     DeletedPosition,
-    DiskFailed,
     LogDamaged,
     PublishServer,
     UnknownPosition,
@@ -44,7 +43,7 @@ from lab.bus.log.wire import (
     read_envelopes,
 )
 from lab.domain import headers
-from lab.domain.errors import Conflict
+from lab.domain.errors import Conflict, DiskFailed
 from lab.domain.events import Envelope
 from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.fault_api import admit
@@ -151,11 +150,11 @@ class LogServer:
             if not is_machine_error(error):
                 raise
             reason = explain_disk_error(error, self._log.path)
-            self._report(reason)
             if is_damage(error):
-                self._damage = reason
-                raise LogDamaged(reason, definite=False) from None
-            raise DiskFailed(reason, definite=False) from None
+                self._damage = reason = self._damage or reason
+            self._report(reason)
+            error_class = LogDamaged if is_damage(error) else DiskFailed
+            raise error_class(reason, definite=False) from None
 
     def _report(self, reason: str) -> None:
         if reason != self._reported:

@@ -117,7 +117,7 @@ class LogFile:
         except OSError:
             file.close()
             raise LogUnusable(
-                f"{path} is open in another process: a log has one bus. Stop that bus first."
+                f"{path} is open in another process: a log has one bus. Stop that bus."
             ) from None
         return file
 

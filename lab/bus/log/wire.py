@@ -21,7 +21,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from lab.domain.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
+from lab.domain.errors import Conflict, DiskFailed, Forbidden, Gone, Invalid, ServiceError
 from lab.domain.events import Envelope
 from lab.service.http import WHOLE_REQUEST_WITHIN_S, read_body
 
@@ -53,13 +53,6 @@ class UnknownPosition(_UnreadablePosition, Conflict):
 
 class DeletedPosition(_UnreadablePosition, Gone):
     pass
-
-
-class DiskFailed(ServiceError):
-    """The log's file can't be read or written."""
-
-    status = 503
-    title = "The log's disk failed"
 
 
 class LogDamaged(DiskFailed):

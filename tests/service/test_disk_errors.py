@@ -1,0 +1,90 @@
+"""A service on a disk that fails says so in a sentence; its ids grow whatever the clock does."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lab.domain import model
+from lab.domain.model import new_id
+from lab.service.http import Route
+from lab.service.server import Shell, ShellOptions
+from lab.service.service import Service
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY, title TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS copies (id TEXT PRIMARY KEY);
+"""
+
+
+def a_service() -> Service:
+    return Service("tests", "posts", SCHEMA)
+
+
+def test_ids_of_a_service_grow_across_a_restart_with_an_earlier_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(a_service().open_store(tmp_path)) as store, store.transaction() as change:
+        change.execute("INSERT INTO posts VALUES (?, '')", last := new_id())
+        change.execute("INSERT INTO copies VALUES ('an id of another program')")
+    hour_earlier_ns = time.time_ns() - 3_600_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: hour_earlier_ns)
+    monkeypatch.setattr(model, "_last_microsecond", 0)
+    assert new_id() < last
+    with closing(a_service().open_store(tmp_path)):
+        assert new_id() > last
+
+
+def test_a_folder_that_takes_no_database_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "posts.db").write_bytes(b"garbage" * 1_000)
+    for folder in (tmp_path / "file", tmp_path):
+        with pytest.raises(SystemExit) as exited:
+            a_service().open_store(folder)
+        assert exited.value.code == 3
+        assert f"{folder / 'posts.db'} can't be read or written" in capsys.readouterr().err
+
+
+def test_a_span_file_that_cannot_be_written_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        Shell("tests", "posts", [], ShellOptions(port=0, spans=tmp_path))
+    assert exited.value.code == 3
+    assert "give another --spans" in capsys.readouterr().err
+
+
+async def test_a_full_disk_is_answered_and_logged_in_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def store_post() -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    shell = Shell("tests", "posts", [Route("POST", "/posts", store_post)], ShellOptions(port=0))
+    for _ in range(2):
+        response = await shell.dispatch("POST", "/posts", {}, b"", "")
+        assert response is not None
+        assert response.status == 503
+        assert "database or disk is full" in str(response.text)
+        assert '"definite":false' in str(response.text)
+    printed = capsys.readouterr().err
+    assert printed.count("Is its disk full") == 1
+    assert "Traceback" not in printed
+
+
+async def test_a_wrong_statement_stays_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    def ask_nonsense() -> None:
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.execute("SELECT nothing FROM nowhere")
+
+    shell = Shell("tests", "posts", [Route("GET", "/posts", ask_nonsense)], ShellOptions(port=0))
+    response = await shell.dispatch("GET", "/posts", {}, b"", "")
+    assert response is not None
+    assert response.status == 500
+    assert "Traceback" in capsys.readouterr().err
