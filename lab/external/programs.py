@@ -13,6 +13,7 @@ name, because that leads to the sidecar.
 import json
 import random
 import socket
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -30,7 +31,7 @@ from lab.cluster.process_tree import descendants
 from lab.cluster.program import Program
 from lab.domain.services import BUS
 from lab.external.arrangement import LOG_BUS, WRAPPER
-from lab.external.target import ANY_PORT, COURSE_PORTS, Target
+from lab.external.target import ANY_PORT, COURSE_PORTS, Target, service_path
 from lab.external.wrapper import ENVIRONMENT
 from lab.support.files import write_private
 from lab.support.ports import find_port_owner
@@ -214,7 +215,10 @@ class ProgramFactory:
         command, env = spec.command_and_env(ports.listen, self.public_ports, data_folder.absolute())
         cwd = str(self.target.working_folder(service))
         proxy_env = self.target.proxy_environment(service, self.public_ports)
-        variables = original_environment() | {"PYTHONUNBUFFERED": "1"} | proxy_env | env
+        own_environment = {"PATH": service_path(command[0]), "PYTHONUNBUFFERED": "1"}
+        if sys.prefix != sys.base_prefix:
+            own_environment["VIRTUAL_ENV"] = None
+        variables = original_environment() | own_environment | proxy_env | env
         return Program(
             f"{self.variant}.{process}",
             WRAPPER,

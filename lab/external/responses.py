@@ -10,6 +10,8 @@ created), the text that was sent decides.
 """
 
 import difflib
+import html
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,11 +23,13 @@ from pydantic_core import from_json
 from lab.domain.errors import BadGateway
 from lab.domain.model import Comment, Post, Status
 from lab.external.mapping import CommentFields, CreateComment, CreatePost, ExternalRequest, ReadFeed
+from lab.support.text import plain
 
 # ── A response as JSON
 
 MAX_BYTES = 8 * 1024 * 1024
 _MAX_ID_LENGTH = 512
+_MAX_ERROR_BYTES = 65_536
 _COMPRESSED_MAGIC = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 
 
@@ -58,6 +62,13 @@ class UnexpectedResponse(BadGateway):
         self.response_status = response_status
 
 
+class CreatedWithoutId(UnexpectedResponse):
+    """The service reports success, and no id. Its problem document has `created`: true."""
+
+    def problem(self) -> dict[str, Any]:
+        return {**super().problem(), "created": True}
+
+
 def decode_json(response: ExternalResponse) -> Any:
     """The decoded JSON. Raises UnexpectedResponse for an error status, a redirect, or no JSON."""
     body = _decompressed_body(response)
@@ -72,7 +83,8 @@ def decode_json(response: ExternalResponse) -> Any:
         hint = " Is `path` right?" if status in (404, 405) else ""
         # A refused request (4xx) was not executed. After 5xx or 408 it may have been.
         definite = status < 500 and status != 408
-        raise response.error(f"{_excerpt(body)}.{hint}", definite=definite, response_status=status)
+        message = error_message(body) or _excerpt(body)
+        raise response.error(f"{message}.{hint}", definite=definite, response_status=status)
     if not body.strip():
         raise response.error("nothing else, where JSON was expected.")
     if body.lstrip()[:1] == b"<":
@@ -152,6 +164,40 @@ def describe(value: Any) -> str:
     return names.get(type(value)) or f"{str(value)[:60]!r}"
 
 
+_MESSAGE_TAGS = ("pre", "h1", "title", "body")
+_MESSAGE_KEYS = ("message", "detail", "error", "title", "msg")
+_MAX_MESSAGE_LENGTH = 160
+
+
+def error_message(body: bytes) -> str:
+    """The message in an error page or in the JSON of an error, quoted; "" if there is none.
+
+    Express has it in `<pre>`, with the stack trace behind it; Flask and nginx in `<h1>`.
+    """
+    text = body[:_MAX_ERROR_BYTES].decode(errors="replace")
+    if text.lstrip().startswith("<"):
+        contents = (
+            re.search(rf"<{tag}[^>]*>(.*?)(?:<br|</{tag}>|$)", text, re.DOTALL | re.IGNORECASE)
+            for tag in _MESSAGE_TAGS
+        )
+        found = [html.unescape(re.sub(r"<[^>]*>", " ", match[1])) for match in contents if match]
+        message = next((each for each in found if each.strip()), "")
+    else:
+        message = _message_in_json(body)
+    return repr(plain(message, _MAX_MESSAGE_LENGTH)) if message.strip() else ""
+
+
+def _message_in_json(body: bytes) -> str:
+    try:
+        value = from_json(body)
+    except ValueError:
+        return ""
+    for _ in range(2):  # {"error": {"message": "…"}}
+        if isinstance(value, dict):
+            value = next((value[key] for key in _MESSAGE_KEYS if value.get(key)), None)
+    return value if isinstance(value, str) else ""
+
+
 def _excerpt(body: bytes) -> str:
     text = body[:240].decode(errors="replace").strip()
     return repr(text[:80]) if text else "nothing else"
@@ -159,6 +205,7 @@ def _excerpt(body: bytes) -> str:
 
 # ── Posts, comments and the feed
 
+_JSON_OR_HTML = (b"<", b"{", b"[")
 _STATUSES: dict[str, Status] = {
     "pending": "pending",
     "approved": "approved",
@@ -168,7 +215,8 @@ _STATUSES: dict[str, Status] = {
 
 def decode_post(action: CreatePost, response: ExternalResponse, title: str) -> Post:
     """The created post. Raises UnexpectedResponse."""
-    found_id, _ = _find_created(action.id, decode_json(response), title, response, "create_post")
+    value = _decode_created(response)
+    found_id, _ = _find_created(action.id, value, title, response, "create_post")
     return Post(id=found_id, title=title)
 
 
@@ -180,9 +228,8 @@ def decode_comment(
     content: str,
 ) -> Comment:
     """The created comment. Raises UnexpectedResponse."""
-    found_id, entry = _find_created(
-        action.id, decode_json(response), content, response, "create_comment"
-    )
+    value = _decode_created(response)
+    found_id, entry = _find_created(action.id, value, content, response, "create_comment")
     status = _decode_status(read_feed, entry, response)
     return Comment(id=found_id, post_id=post_id, content=content, status=status)
 
@@ -230,6 +277,18 @@ def decode_feed(
     return posts, len(entries)
 
 
+def _decode_created(response: ExternalResponse) -> Any:
+    """The decoded JSON. Raises CreatedWithoutId for a success in words, UnexpectedResponse for
+    all other responses that are no JSON."""
+    try:
+        return decode_json(response)
+    except UnexpectedResponse as error:
+        body = _decompressed_body(response)
+        if 200 <= response.status < 300 and body.lstrip()[:1] not in _JSON_OR_HTML:
+            raise CreatedWithoutId(error.detail, definite=False, response_status=502) from None
+        raise
+
+
 def _find_created(
     path: str, value: Any, text: str, response: ExternalResponse, action: str
 ) -> tuple[str, Mapping[str, Any]]:
@@ -246,13 +305,21 @@ def _find_created(
     if found := id_text(value_at(whole, path)):
         return found, whole
     if isinstance(value, list):
-        raise response.error(f"a list in which nothing with {text[:40]!r} has an id at {path!r}.")
+        problem = f"a list in which nothing with {text[:40]!r} has an id at {path!r}."
+        raise _without_id(response, problem)
     near = [key for key in whole if key.lower() in ("_id", "uuid", "key")]
     near += difflib.get_close_matches(path, whole, n=1, cutoff=0.4)
     seen = f"no id is at {describe_path(path)}; it {describe_keys(value)}."
     if near:
-        raise response.error(f'{seen} Did you mean `id = "{near[0]}"` in [actions.{action}]?')
-    raise response.error(f"{seen} Say with `id` in [actions.{action}] where it is.")
+        hint = f'Did you mean `id = "{near[0]}"` in [actions.{action}]?'
+    else:
+        hint = f'Say with `id` in [actions.{action}] where it is; "" means the whole answer.'
+    raise _without_id(response, f"{seen} {hint}")
+
+
+def _without_id(response: ExternalResponse, problem: str) -> CreatedWithoutId:
+    detail = response.error(problem).detail
+    return CreatedWithoutId(detail, definite=False, response_status=502)
 
 
 def _newest_first(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

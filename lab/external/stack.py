@@ -11,14 +11,14 @@ external service's field names. Events that this service publishes return by the
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS, url
 from lab.cluster.databases import Databases
-from lab.cluster.errors import LabCannotRun
+from lab.cluster.errors import LabCannotRun, NotReady, StartFailed
 from lab.cluster.program import Program
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
@@ -46,6 +46,14 @@ from lab.external.target import Target
 
 UNCHANGED_FOR_S = 0.3
 _POLL_S = 0.03
+
+
+class SeveralNotStarted(LabCannotRun):
+    """More than one service did not start; `errors` has one error for each."""
+
+    def __init__(self, errors: Sequence[StartFailed | NotReady]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(map(str, errors)))
 
 
 class ExternalStack(Stack):
@@ -110,13 +118,30 @@ class ExternalStack(Stack):
         return self.ports[lab_name(self.target, service)]
 
     async def start(self) -> None:
-        """Start the bus before the services: some request missed events as soon as they run."""
+        """Start the bus before the services: some request missed events as soon as they run.
+
+        Raises StartFailed or NotReady for one service, SeveralNotStarted for more: a person who
+        mends a target learns of every wrong port in one try.
+        """
         bus_name = self.program_name(BUS)
         bus_programs = [program for program in self._services if program.name == bus_name]
         others = [program for program in self._services if program not in bus_programs]
         await self.supervisor.start(*self._sidecars)
-        await self.supervisor.start(*bus_programs)
-        await self.supervisor.start(*others)
+        outcomes = [
+            outcome
+            for programs in (bus_programs, others)
+            for outcome in await asyncio.gather(
+                *map(self.supervisor.start, programs), return_exceptions=True
+            )
+        ]
+        errors = [each for each in outcomes if isinstance(each, StartFailed | NotReady)]
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and outcome not in errors:
+                raise outcome
+        if len(errors) > 1:
+            raise SeveralNotStarted(errors)
+        if errors:
+            raise errors[0]
 
     def pids(self) -> dict[str, int]:
         """The pids of each service: of all processes that its wrapper has started."""

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -376,6 +377,22 @@ def _shell_word(program: str, arguments: list[str]) -> str:
     if program in _SHELL_COMMANDS or "=" in program:
         return program
     return next((word for word in arguments if word in _SHELL_OPERATORS or word.endswith(";")), "")
+
+
+def service_path(program: str) -> str | None:
+    """The PATH of a service: without the `bin` of the lab's own virtual environment, whose Python
+    lacks the packages of the service. Unchanged if `program` is nowhere else; None: no PATH."""
+    path = os.environ.get("PATH")
+    if path is None or sys.prefix == sys.base_prefix:
+        return path
+    own = Path(sys.prefix).resolve()
+    others = [entry for entry in path.split(os.pathsep) if not _is_below(entry, own)]
+    without_own = os.pathsep.join(others)
+    return without_own if "/" in program or shutil.which(program, path=without_own) else path
+
+
+def _is_below(folder: str, parent: Path) -> bool:
+    return bool(folder) and Path(folder).resolve().is_relative_to(parent)
 
 
 def _is_executable(program: str, cwd: Path, search_path: str | None) -> bool:

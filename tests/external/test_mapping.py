@@ -376,3 +376,40 @@ def test_a_comment_that_is_not_understood_is_named() -> None:
 )
 def test_a_place_is_keys_with_dots_between_them(place: str, expected: Any) -> None:
     assert value_at({"a": [{"b": 1}]}, place) == expected
+
+
+# ── Error pages and answers without an id
+
+EXPRESS_PAGE = (
+    b'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n'
+    b"</head>\n<body>\n<pre>TypeError: Cannot read &#39;push&#39;<br> &nbsp; at /app.js:3</pre>\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (EXPRESS_PAGE, "TypeError: Cannot read 'push'"),
+        (b"<html><title>502</title><h1>502 Bad Gateway</h1>", "502 Bad Gateway"),
+        (b'{"message": "no bus"}', "no bus"),
+        (b'{"error": {"message": "no bus"}}', "no bus"),
+    ],
+)
+def test_an_error_page_is_quoted_by_its_message(body: bytes, says: str) -> None:
+    error = caught_error(decode_feed, ReadFeed(), make_response(body, 500), 20)
+    assert says in str(error)
+    assert "<" not in str(error)
+    assert "at /app.js" not in str(error)
+
+
+@pytest.mark.parametrize("body", [b"post created!", b"fc5d", b"", b'{"msg": "created"}', b'"ok"'])
+def test_a_success_without_an_id_is_known_as_one(body: bytes) -> None:
+    error = caught_error(decode_post, CreatePost(), make_response(body, 201), "A title")
+    assert error.problem()["created"] is True
+    assert (error.response_status, error.definite) == (502, False)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"id": "a'])
+def test_a_page_is_no_success_without_an_id(body: bytes) -> None:
+    error = caught_error(decode_post, CreatePost(), make_response(body, 201), "A title")
+    assert "created" not in error.problem()

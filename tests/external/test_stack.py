@@ -17,7 +17,7 @@ from lab.cluster.ports import reserve
 from lab.cluster.supervisor import Supervisor
 from lab.domain.services import BUS
 from lab.external.arrangement import arrangement_of
-from lab.external.stack import ExternalStack
+from lab.external.stack import ExternalStack, SeveralNotStarted
 from lab.external.target import Target
 from lab.faults.kinds import parse_fault
 from tests.support.course_world import wait_until_equal
@@ -161,3 +161,19 @@ def test_what_can_be_done_with_a_sidecar_before_it(
     of = make_target() if moves else target_without_sidecar("query")
     found = why_fault_inapplicable(parse_fault(kind, target, options), arrangement_of(of))
     assert (found is None) if why is None else (found is not None and why in found)
+
+
+@in_module
+async def test_every_service_that_does_not_start_is_named(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", "raise SystemExit(7)", "{port}"]
+    broken = {**service("query"), "command": command}
+    target = make_target("two-broken", query=broken, moderation=broken)
+    with ExternalStack("two-broken", target, supervisor, tmp_path) as stack:
+        with pytest.raises(SeveralNotStarted) as caught:
+            await stack.start()
+        await supervisor.end(*(program.name for program in stack.programs))
+    names = {error.name for error in caught.value.errors}
+    assert names == {"two-broken.query", "two-broken.moderation"}
+    assert "query exited with status 7" in str(caught.value)

@@ -1,7 +1,9 @@
 """Target files: what the shortest means, what each key accepts, and the messages for mistakes."""
 
 import json
+import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,7 +11,14 @@ import pytest
 
 from lab.conformance.contract import CRITERIA
 from lab.conformance.outages import OUTAGES
-from lab.external.target import Target, TargetError, read_target, start_problems, target_schema
+from lab.external.target import (
+    Target,
+    TargetError,
+    read_target,
+    service_path,
+    start_problems,
+    target_schema,
+)
 from tests.support.command_line import invoke_lab
 from tests.support.foreign_blog import ACTIONS
 from tests.support.worked_targets import TARGETS
@@ -208,3 +217,20 @@ def test_the_guide_names_each_criterion_and_each_outage() -> None:
     assert [one.key for one in CRITERIA if f"`{one.key}`" not in GUIDE] == []
     outages = GUIDE.partition("## The outages")[2].partition("\n## ")[0]
     assert outages.count("\n| ") - 1 == len(OUTAGES)
+
+
+def test_a_service_runs_without_the_labs_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, theirs = tmp_path / "lab" / "bin", tmp_path / "theirs"
+    for folder, name in ((own, "python3"), (own, "only-here"), (theirs, "python3")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "lab"))
+    path = os.pathsep.join(map(str, (own, theirs)))
+    monkeypatch.setenv("PATH", path)
+    assert service_path("python3") == str(theirs)
+    assert service_path("only-here") == path
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert service_path("python3") == path

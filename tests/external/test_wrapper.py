@@ -31,9 +31,19 @@ def port() -> int:
         return free.port
 
 
-def stray_processes(folder: Path) -> list[psutil.Process]:
-    pids = (folder / "family.txt").read_text().split()
-    return [psutil.Process(int(pid)) for pid in pids]
+FAMILY_SIZE = 3
+"""The service, the child that it forks, and the grandchild that it daemonises."""
+
+
+def noted_pids(folder: Path) -> list[str]:
+    noted = folder / "family.txt"
+    return noted.read_text().splitlines() if noted.exists() else []
+
+
+async def started_processes(folder: Path) -> list[psutil.Process]:
+    """All processes of the family. A daemon notes its pid after its parent listens already."""
+    await until(lambda: len(noted_pids(folder)) == FAMILY_SIZE)
+    return [psutil.Process(int(pid)) for pid in noted_pids(folder)]
 
 
 async def health_status(port: int) -> int | None:
@@ -48,7 +58,7 @@ async def test_signals_reach_all_that_a_service_has_started(
     async with Supervisor(["lab.external.wrapper"], tmp_path) as supervisor:
         how = ("forks", "daemonises", "ignores_sigterm")
         await supervisor.start(kept("stray", tmp_path, port, *how))
-        first = stray_processes(tmp_path)
+        first = await started_processes(tmp_path)
         assert sorted(supervisor.descendant_pids("stray")) == sorted(one.pid for one in first)
         await supervisor.suspend("stray")
         assert {one.status() for one in first} == {psutil.STATUS_STOPPED}
@@ -62,7 +72,7 @@ async def test_signals_reach_all_that_a_service_has_started(
         (tmp_path / "family.txt").unlink()
         await supervisor.restart("stray")
         assert await health_status(port) == 200
-        second = stray_processes(tmp_path)
+        second = await started_processes(tmp_path)
     assert_ended(*second)
     assert supervisor.unexpected_exits() == ()
 
