@@ -77,7 +77,7 @@ lab.predict("read-your-writes")
 mine = lab.predict(
     "read-your-writes",
     fails="nobody",
-    feed_p99_ms={"sync-chain": 20, "async-bus": 20},
+    feed_p50_ms={"sync-chain": 20, "async-bus": 20},
     lost={"sync-chain": 0, "async-bus": 5},
 )
 mine

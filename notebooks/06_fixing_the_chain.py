@@ -114,7 +114,7 @@ lab.predict("retry-storm")
 mine = lab.predict(
     "retry-storm",
     fails="naive",
-    feed_p99_ms={"naive": 1500, "deadline": 1000},
+    feed_p50_ms={"naive": 1500, "deadline": 1000},
     lost=0,
 )
 no_feeds_after = {"naive"}

@@ -136,7 +136,7 @@ lab.predict(str(file))
 mine = lab.predict(
     str(file),
     fails="nobody",
-    feed_p99_ms={"sync-chain": 50, "async-bus": 50},
+    feed_p50_ms={"sync-chain": 50, "async-bus": 50},
     lost=0,
 )
 mine

@@ -1,11 +1,12 @@
 """Guesses: questions asked before a run, the answers, and the comparison with the result.
 
-The questions (at most three) are made from the scenario. A student who wrote down a wrong number
-before the run remembers why it was wrong; a student who only watched remembers a table.
+The questions (at most four) are made from the scenario: who fails, the latency that it is about,
+its price, and what readers never see. A student who wrote down a wrong number before the run
+remembers why it was wrong; a student who only watched remembers a table.
 
-The answers are saved in the run's folder. A guess of milliseconds is good within a factor of two,
-because only the order of magnitude can be known before the run. A wrong guess never makes a run
-fail.
+The answers are saved in the run's folder. A guess of milliseconds, or of ten or more of something,
+is good within a factor of two, because only the order of magnitude can be known before the run. A
+wrong guess never makes a run fail.
 """
 
 import json
@@ -17,6 +18,8 @@ from math import fsum
 from pathlib import Path
 from typing import Any, Literal
 
+from lab.faults.kinds import KINDS
+from lab.results.expressions import PLACEHOLDER
 from lab.results.paths import lookup, phase_key
 from lab.results.result import NEVER, NOBODY, Guess, RunResult
 from lab.scenarios.scenario import Scenario
@@ -27,13 +30,40 @@ from lab.support.text import did_you_mean
 
 _MAX_VARIANTS_ASKED = 3
 _MAX_FAULTS_NAMED = 2
-_LATENCIES = ("p99", "p95", "p50", "mean")
+_LATENCIES = ("p95", "p50", "mean")
+"""Figures that a question may be about. Not p99: of thirty requests it is the slowest one."""
 _ENDPOINT_NOUNS = {
     "read_feed": "a feed",
     "create_post": "a new post",
     "create_comment": "a comment",
 }
-_FIGURE_PHRASES = {"p99": "at p99", "p95": "at p95", "p50": "at p50", "mean": "on average"}
+_ACTIVITIES = {
+    "read_feed": "read the feed",
+    "create_post": "write a post",
+    "create_comment": "write a comment",
+    "comment_at_once": "comment on a post at once",
+    "look_at_once": "find a new post at once",
+}
+_FIGURE_PHRASES = {"p95": "at p95", "p50": "at p50", "mean": "on average"}
+_LATENCY_PATH = re.compile(r"during\.(\w+)\.p50")
+_SEEN_PATH = re.compile(r"(\w+)\.(create_\w+)\.visible_\w+")
+_FAILING_PATH = re.compile(r"\w+\.(\w+)\.(?:success|errors)\b")
+_COUNTS = {
+    "data.duplicated": ("duplicated", "done twice", "How many writes take effect twice?"),
+    "data.diverged": (
+        "diverged",
+        "stored differently",
+        "How many writes do two services store differently?",
+    ),
+    "data.unknown_kept": (
+        "stored_unanswered",
+        "stored without an answer",
+        "How many writes are stored although their writer had no answer?",
+    ),
+    "lag.query.max": ("waiting", "events waiting", "How many events wait for `query` at most?"),
+}
+"""Prices that are counts: the key, the short form and the text of the question about each."""
+_ALREADY_ASKED = ("data.missing", "data.unsettled", "data.lost")
 _NONE_WORDS = {NOBODY, "none", "no one", "neither", "no"}
 _ALL_WORDS = {"all", "both", "every", "everybody", "each"}
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)\s*(ms|s)?")
@@ -49,13 +79,14 @@ class GuessError(ValueError):
 class GuessQuestion:
     """One question. `key`: the name of its answer in Python. `variants`: those that an answer may
     name, or that need a number each. `paths`: by variant, the paths of the deciding figures; those
-    of a count are added."""
+    of a count are added. `short`: the question in a few words."""
 
     key: str
     kind: QuestionKind
     text: str
     variants: tuple[str, ...]
     paths: Mapping[str, tuple[str, ...]]
+    short: str = ""
 
     @property
     def unit(self) -> str:
@@ -76,54 +107,116 @@ class GuessQuestion:
 
 
 def build_questions(scenario: Scenario) -> tuple[GuessQuestion, ...]:
-    """The questions of a scenario (one to three), in the order in which they are asked."""
-    endpoint = max(
-        scenario.load.mix, key=lambda name: (name == "read_feed", scenario.load.mix[name])
-    )
-    if not scenario.load.mix[endpoint]:
-        endpoint = max(scenario.load.mix, key=lambda name: scenario.load.mix[name])
-    fault_phases = scenario.reported_phases()[1:-1]
+    """The questions of a scenario (one to four), in the order in which they are asked."""
     names = tuple(scenario.variants)
     compared = names if len(names) <= _MAX_VARIANTS_ASKED else (names[0], names[-1])
+    return tuple(
+        question
+        for question in (
+            _who_fails(scenario, names),
+            _own_latency(scenario, compared),
+            _price(scenario, compared),
+            _never_seen(scenario, compared),
+        )
+        if question is not None
+    )
+
+
+def _who_fails(scenario: Scenario, names: tuple[str, ...]) -> GuessQuestion:
+    named = _FAILING_PATH.search(f"{scenario.answer.catch} {scenario.answer.why}")
+    endpoint = named[1] if named and named[1] in _ACTIVITIES else _most_frequent(scenario)
+    return GuessQuestion(
+        key="fails",
+        kind="who",
+        text=f"Which side fails{_condition_phrase(scenario)}? "
+        f"Where do fewer than 99 of 100 requests to {_ACTIVITIES[endpoint]} succeed?",
+        variants=names,
+        paths={
+            name: tuple(
+                f"{name}.{phase_key(phase)}.{endpoint}.success"
+                for phase in scenario.reported_phases()[1:-1]
+            )
+            for name in names
+        },
+        short="who fails",
+    )
+
+
+def _own_latency(scenario: Scenario, compared: tuple[str, ...]) -> GuessQuestion | None:
+    """The latency that the scenario's explanation is about; otherwise that of the feed."""
+    if scenario.in_sequence:
+        return None
+    named = _LATENCY_PATH.search(f"{scenario.answer.catch} {scenario.answer.why}")
+    endpoint = named[1] if named and named[1] in _ENDPOINT_NOUNS else _most_frequent(scenario)
+    figure = _predicted_figure(scenario, compared, endpoint)
+    noun, phrase = _ENDPOINT_NOUNS[endpoint], _FIGURE_PHRASES[figure]
+    return GuessQuestion(
+        key=f"{'feed' if endpoint == 'read_feed' else 'write'}_{figure}_ms",
+        kind="latency",
+        text=f"How long does {noun} take {phrase}{_condition_phrase(scenario)}, in ms?",
+        variants=compared,
+        paths={name: (f"{name}.during.{endpoint}.{figure}",) for name in compared},
+        short=f"{noun}, {figure}",
+    )
+
+
+def _price(scenario: Scenario, compared: tuple[str, ...]) -> GuessQuestion | None:
+    """What the scenario says it costs: a count, or the time until readers see a write."""
+    named = [
+        expression
+        for text in (scenario.answer.catch, scenario.answer.why)
+        for expression in PLACEHOLDER.findall(text)
+    ] + [prediction.measured for prediction in scenario.predict]
+    for figure in named:
+        if any(path in figure for path in _ALREADY_ASKED):
+            return None
+        for path, (key, short, text) in _COUNTS.items():
+            if path in figure:
+                paths = {name: (f"{name}.{path}",) for name in compared}
+                return GuessQuestion(key, "count", text, compared, paths, short)
+        if seen := _SEEN_PATH.search(figure):
+            return _seen_after(scenario, compared, phase=seen[1], endpoint=seen[2])
+    written = [one for one in ("create_comment", "create_post") if scenario.load.mix.get(one)]
+    if scenario.in_sequence or not written:
+        return None
+    return _seen_after(scenario, compared, "during", written[0])
+
+
+def _seen_after(
+    scenario: Scenario, compared: tuple[str, ...], phase: str, endpoint: str
+) -> GuessQuestion:
+    noun = _ENDPOINT_NOUNS[endpoint]
     when = _condition_phrase(scenario)
-    activity = "read the feed" if endpoint == "read_feed" else f"write {_ENDPOINT_NOUNS[endpoint]}"
-    result = [
-        GuessQuestion(
-            key="fails",
-            kind="who",
-            text=f"Which side fails? Where can fewer than 99 in 100 {activity}{when}?",
-            variants=names,
-            paths={
-                name: tuple(
-                    f"{name}.{phase_key(phase)}.{endpoint}.success" for phase in fault_phases
-                )
-                for name in names
-            },
-        )
-    ]
-    if not scenario.in_sequence:
-        figure = _predicted_figure(scenario, compared, endpoint)
-        subject = f"{_ENDPOINT_NOUNS[endpoint]} take {_FIGURE_PHRASES[figure]}{when}"
-        result.append(
-            GuessQuestion(
-                key=f"{'feed' if endpoint == 'read_feed' else 'write'}_{figure}_ms",
-                kind="latency",
-                text=f"How long does {subject}, in ms?",
-                variants=compared,
-                paths={name: (f"{name}.during.{endpoint}.{figure}",) for name in compared},
-            )
-        )
-    if scenario.load.mix.get("create_comment") or scenario.load.mix.get("create_post"):
-        result.append(
-            GuessQuestion(
-                key="lost",
-                kind="count",
-                text="How many comments and posts do readers never see, although each had a 201?",
-                variants=compared,
-                paths={name: (f"{name}.data.lost", f"{name}.data.missing") for name in compared},
-            )
-        )
-    return tuple(result)
+    if phase != "during":
+        target, _, kind = phase.rpartition("_")
+        when = f" while {_fault_state(kind, target)}"
+    return GuessQuestion(
+        key="seen_p50_ms",
+        kind="latency",
+        text=f"How long until readers see {noun} at p50{when}, in ms?",
+        variants=compared,
+        paths={name: (f"{name}.{phase}.{endpoint}.visible_p50",) for name in compared},
+        short=f"until readers see {noun}, p50",
+    )
+
+
+def _never_seen(scenario: Scenario, compared: tuple[str, ...]) -> GuessQuestion | None:
+    if not (scenario.load.mix.get("create_comment") or scenario.load.mix.get("create_post")):
+        return None
+    return GuessQuestion(
+        key="lost",
+        kind="count",
+        text="How many comments and posts do readers never see, although each had a 201?",
+        variants=compared,
+        paths={name: (f"{name}.data.lost", f"{name}.data.missing") for name in compared},
+        short="never seen",
+    )
+
+
+def _most_frequent(scenario: Scenario) -> str:
+    """The kind of request that the load is about: the feed if it is read at all."""
+    mix = scenario.load.mix
+    return max(mix, key=lambda name: (name == "read_feed" and mix[name] > 0, mix[name]))
 
 
 def _parse_names(answer: object, question: GuessQuestion) -> str:
@@ -176,23 +269,28 @@ def join_names(names: Iterable[str]) -> str:
 
 def _predicted_figure(scenario: Scenario, names: Sequence[str], endpoint: str) -> str:
     """The latency figure that a prediction of the scenario uses, so that guess, prediction and
-    measurement can be compared; p99 if no prediction uses one."""
+    measurement can be compared; p50 if no prediction uses one."""
     measured_paths = {" ".join(prediction.measured.split()) for prediction in scenario.predict}
     for figure in _LATENCIES:
         if any(f"{name}.during.{endpoint}.{figure}" in measured_paths for name in names):
             return figure
-    return "p99"
+    return "p50"
 
 
 def _condition_phrase(scenario: Scenario) -> str:
     """The end of a question: under which faults or load, in words."""
     if scenario.in_sequence:
-        return " while one of them is broken"
-    faults = list(dict.fromkeys(f"{method.target}: {method.fault}" for method in scenario.method))
+        return " while something is broken"
+    faults = list(dict.fromkeys(_fault_state(of.fault, of.target) for of in scenario.method))
     if not faults:
         return " in the rush" if scenario.load.during_rate else " with nothing broken"
-    more = ", ..." if len(faults) > _MAX_FAULTS_NAMED else ""
-    return f" while this is on ({', '.join(faults[:_MAX_FAULTS_NAMED])}{more})"
+    if len(faults) > _MAX_FAULTS_NAMED:
+        return " while these faults are active"
+    return f" while {' and '.join(faults)}"
+
+
+def _fault_state(kind: str, target: str) -> str:
+    return f"`{target}` {KINDS[kind].state if kind in KINDS else kind}"
 
 
 # ── Guesses and the comparison with the result
@@ -200,7 +298,9 @@ def _condition_phrase(scenario: Scenario) -> str:
 GUESSES_FILE = "guesses.json"
 SUCCESS_THRESHOLD = 0.99
 GOOD_FACTOR = 2.0
-_SAVED_FIELDS = {"question", "asks", "variant", "unit", "guessed"}
+EXACT_BELOW = 10
+"""A smaller count has to be guessed exactly, a larger one within GOOD_FACTOR."""
+_SAVED_FIELDS = {"question", "asks", "short", "variant", "unit", "guessed"}
 
 
 def parse_guesses(scenario: Scenario, answers: Mapping[str, object]) -> list[Guess]:
@@ -227,6 +327,7 @@ def parse_guess(question: GuessQuestion, variant: str, answer: object) -> Guess:
     return Guess(
         question=question.key,
         asks=question.text,
+        short=question.short,
         variant=variant,
         unit=question.unit,
         guessed=question.parse(answer),
@@ -295,9 +396,11 @@ def _none_succeeded(path: str, result: RunResult) -> bool:
 def _is_near(guessed: float | str, measured: float | str | None, kind: QuestionKind) -> bool | None:
     if measured is None:
         return None
-    if isinstance(guessed, str) or isinstance(measured, str) or kind == "count":
+    if isinstance(guessed, str) or isinstance(measured, str):
         return guessed == measured
     low, high = sorted((guessed, measured))
+    if kind == "count" and high < EXACT_BELOW:
+        return guessed == measured
     return high <= GOOD_FACTOR * low or high < 1
 
 

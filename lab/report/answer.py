@@ -8,6 +8,7 @@ Its rows are the questions that a person has. A scenario file may name rows, a p
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import fmean
 
 from lab.load.samples import Sample
@@ -21,7 +22,7 @@ from lab.report.answer_rows import (
     state_of,
     with_unit,
 )
-from lab.report.sections import run_count
+from lab.report.sections import format_with_unit, run_count
 from lab.results.expressions import PLACEHOLDER, evaluate_figure
 from lab.results.result import ENDPOINTS, SURGE, Expectation, Guess, RunResult, VariantResult
 
@@ -93,7 +94,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         strips=strips,
         strip_stages=stages,
         strip_label=strip_label,
-        guesses=tuple(_guesses(result.guesses)),
+        guesses=tuple(_guesses(result)),
         why=fill_figures(texts.why, result) or _first_sentences(result.explain)
         if result.valid
         else "",
@@ -166,21 +167,22 @@ def _failure(expectation: Expectation) -> Failure:
     return Failure(expectation.says, ", ".join(figures[:_MAX_FIGURES]) or str(expectation.measured))
 
 
-def _guesses(guesses: Iterable[Guess]) -> Iterator[str]:
-    for guess in guesses:
-        unit = f" {guess.unit}" if guess.unit else ""
-        sign = {True: "✓", False: "✗", None: "?"}[guess.hit]
-        said = f"{guess.guessed:g}{unit}" if isinstance(guess.guessed, float) else guess.guessed
-        measured = guess.measured
-        seen = (
-            "not measured"
-            if measured is None
-            else f"{formatting.ms(measured) if unit else f'{measured:g}'}{unit}"
-            if isinstance(measured, int | float)
-            else measured
-        )
-        where = f" ({guess.variant})" if guess.variant else ""
-        yield f"{guess.asks}{where}: you said {said}, measured {seen} {sign}"
+def _guesses(result: RunResult) -> Iterator[str]:
+    """A line for each question: what was said for each variant, and what was measured."""
+    for question, group in groupby(result.guesses, lambda guess: guess.short or guess.asks):
+        yield f"{question}: {'; '.join(_said(guess, result.valid) for guess in group)}"
+
+
+def _said(guess: Guess, judged: bool) -> str:
+    unit = f" {guess.unit}" if guess.unit else ""
+    said = f"{guess.guessed:g}{unit}" if isinstance(guess.guessed, float) else guess.guessed
+    words = f"{guess.variant} {said}".strip()
+    if not judged:
+        return words
+    if guess.measured is None:
+        return f"{words} (not measured)"
+    sign = "✓" if guess.hit else "✗"
+    return f"{words} (was {format_with_unit(guess.measured, guess.unit)}) {sign}"
 
 
 def _way(variant: VariantResult) -> str:

@@ -425,10 +425,17 @@ def _deviation(prediction: Prediction) -> str:
 # ── Guesses of the user
 
 
-def guess_rows(guesses: Sequence[Guess]) -> Iterator[Table]:
-    """A table with each question, and below it a row for each variant that it is about."""
+def guess_rows(result: RunResult) -> Iterator[Table]:
+    """A table with each question, and below it a row for each variant that it is about.
+
+    Beside the guesses about a run that is no result nothing is measured.
+    """
+    guesses = result.guesses
     if not guesses:
         return
+    if not result.valid:
+        unjudged = {"measured": None, "hit": None}
+        guesses = [guess.model_copy(update=unjudged) for guess in guesses]
     sections = []
     for question, group in groupby(guesses, lambda guess: guess.asks):
         rows: list[list[Cell]] = []

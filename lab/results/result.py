@@ -242,12 +242,13 @@ class Guess(ResultModel):
 
     `variant`: the variant that the number is for; "" if the question is about all variants. A
     choice consists of names of variants, in the scenario's order. `hit`: whether the guess was
-    good: the same names, the same count, or milliseconds within a factor of two; None if nothing
-    was measured.
+    good: the same names, the same count, or milliseconds within a factor of two (also a count of
+    ten or more); None if nothing was measured. `short`: the question in a few words.
     """
 
     question: str
     asks: str
+    short: str = ""
     variant: str = ""
     unit: str = ""
     guessed: float | str

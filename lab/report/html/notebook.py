@@ -65,7 +65,7 @@ def table(
 
 def result_html(result: RunResult, answer: Answer, charts: Sequence[Chart], text: str) -> str:
     """The HTML of a run: its answer and charts. `text`: all its tables, for the folded section."""
-    guesses = sections.guess_rows(result.guesses)
+    guesses = sections.guess_rows(result)
     return cell_html(
         template.render(
             "result.html",
