@@ -127,7 +127,7 @@ def _write(text: object, stream: TextIO) -> None:
     from lab.support.text import plain
 
     width = shutil.get_terminal_size().columns if stream.isatty() else None
-    for line in str(text).split("\n"):
+    for line in str(text).splitlines() or [""]:
         indent = " " * (len(line) - len(line.lstrip(" ")))
         whole = f"{indent}{plain(line)}"
         if width and len(whole) > width:

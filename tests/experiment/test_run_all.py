@@ -1,7 +1,9 @@
 """Several scenarios in one command: which are chosen, their order, and the messages."""
 
+import csv
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -48,6 +50,91 @@ def test_of_many_scenarios_each_gets_a_line(
     assert second == "2 of 2    wrong: 0 of 1 expectations hold"
     assert "all expectations hold" in join_lines(said.stdout)
     assert f"wrong: It is so. ({FALSE}, measured" in join_lines(said.stdout)
+
+
+def test_what_was_no_result_runs_once_more_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = replay_recorded_runs(monkeypatch)
+    monkeypatch.setattr(running, "TERSE_MIN_SCENARIOS", 2)
+    names = [scenario_file(tmp_path, name, expect=FALSE) for name in ("early", "never", "late")]
+    recorded.busy.update(early=1, never=2)
+    said = invoke_lab("run", *names, "--keep", "kept", cwd=tmp_path, COLUMNS="100")
+    assert [name for name, _ in recorded.order] == ["early", "never", "late", "early", "never"]
+    assert "2 runs were no result. Once more:" in said.stderr
+    assert "1 of 2    early: 0 of 1 expectations hold" in said.stderr
+    assert len(list(tmp_path.glob("kept/*-early*"))) == 2
+    # `never` is still no result: it has no failed expectation, and gives the exit code.
+    assert said.returncode == 3
+    listed = [line for line in said.stdout.splitlines() if "It is so." in line]
+    assert [line.partition(":")[0] for line in listed] == ["early", "late"]
+
+
+def test_three_busy_runs_in_a_row_end_the_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = replay_recorded_runs(monkeypatch)
+    monkeypatch.setattr(running, "TERSE_MIN_SCENARIOS", 2)
+    names = [scenario_file(tmp_path, name) for name in ("fine", "one", "two", "three", "four")]
+    recorded.busy.update(one=9, two=9, three=9, four=9)
+    said = invoke_lab("run", *names, cwd=tmp_path)
+    assert said.returncode == 3
+    assert [name for name, _ in recorded.order] == ["fine", "one", "two", "three"]
+    assert "Stopped: 3 runs in a row are no result" in said.stderr
+    assert "1 scenario was not run." in said.stderr
+
+
+def test_a_single_run_without_a_result_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = replay_recorded_runs(monkeypatch)
+    recorded.busy.update(alone=9)
+    assert invoke_lab("run", scenario_file(tmp_path, "alone"), cwd=tmp_path).returncode == 3
+    assert len(recorded.order) == 1
+
+
+def test_runs_are_also_written_as_junit_and_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = replay_recorded_runs(monkeypatch)
+    recorded.busy.update(ill=9)
+    names = [scenario_file(tmp_path, "fine"), scenario_file(tmp_path, "wrong", expect=FALSE)]
+    names += [scenario_file(tmp_path, "ill")]
+    files = ("--junit", "all.xml", "--csv", "all.csv")
+    said = invoke_lab("run", *names, *files, "-o", "mine", cwd=tmp_path)
+    assert said.returncode == 3
+    suite = ElementTree.parse(tmp_path / "all.xml").getroot()[0]
+    assert [suite.get(name) for name in ("tests", "failures", "errors")] == ["3", "1", "1"]
+    cases = {case.get("classname"): case for case in suite}
+    assert len(cases["fine"]) == 0
+    failure, error = cases["wrong"].find("failure"), cases["ill"].find("error")
+    assert failure is not None
+    assert error is not None
+    assert failure.get("message") == "Measured: sync-chain.data.acknowledged 40."
+    assert error.get("message") == "No result: The load was late."
+    with (tmp_path / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["scenario"], row["valid"]) for row in rows} == {
+        ("fine", "1"),
+        ("wrong", "1"),
+        ("ill", "0"),
+    }
+    assert {row["phase"] for row in rows} >= {"before", "during", "after"}
+    assert all(float(row["success"]) <= 1 for row in rows if row["success"])
+    assert len(list((tmp_path / "mine").iterdir())) == 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_quiet_leaves_only_results_and_verbose_adds_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay_recorded_runs(monkeypatch)
+    name = scenario_file(tmp_path, "fine")
+    assert "Saved in" in invoke_lab("run", name, cwd=tmp_path).stderr
+    for words in (("-q", "run", name), ("run", name, "-q")):
+        said = invoke_lab(*words, cwd=tmp_path)
+        assert (said.returncode, said.stderr) == (0, "")
+        assert "expectations hold" in said.stdout
 
 
 def test_repeated_scenarios_take_turns_with_a_seed_each(

@@ -13,9 +13,11 @@ from tests.support import kept_runs
 
 
 class RecordedRun(Run):
-    """Starts nothing. `order`: the scenario and seed of each run, in order."""
+    """Starts nothing. `order`: the scenario and seed of each run, in order. `busy`: how many of the
+    next runs of a scenario are no result, because the machine was busy."""
 
     order: ClassVar[list[tuple[str, int]]] = []
+    busy: ClassVar[dict[str, int]] = {}
 
     async def __call__(self) -> RunResult:
         self.order.append((self.scenario.name, self.seed))
@@ -28,6 +30,10 @@ class RecordedRun(Run):
             variant.data = CheckerCounts(
                 acknowledged=40, visible=40, lost=0, duplicated=0, unsettled=0
             )
+        if self.busy.get(self.scenario.name):
+            self.busy[self.scenario.name] -= 1
+            result.valid, result.problems = False, ["The load was late."]
+            result.load.late = len(run_samples)
         result.expectations, result.predictions = judge_expectations(self.scenario, result), []
         write_samples(self.folder / "samples.csv", run_samples)
         result.save(self.folder / "result.json")
@@ -38,4 +44,5 @@ def replay_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> type[RecordedRun]:
     """Replace every later run in this process by a recorded one."""
     monkeypatch.setattr(runner, "Run", RecordedRun)
     monkeypatch.setattr(RecordedRun, "order", [])
+    monkeypatch.setattr(RecordedRun, "busy", {})
     return RecordedRun

@@ -1,0 +1,55 @@
+"""Messages break between words on a terminal, and not at all in a pipe."""
+
+import io
+
+import pytest
+
+from lab.commands import console
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+SENTENCE = "The load sent 60 of 236 requests more than 10 ms late, so it has measured itself."
+
+
+def test_no_line_is_broken_within_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    path = "/a/very-long/path/" + "x" * 40
+    console.echo_error(f"  {SENTENCE}\n{path} is written.")
+    lines = screen.getvalue().splitlines()
+    assert [line for line in lines if len(line) > 40] == [path]
+    assert " ".join(screen.getvalue().split()) == f"{SENTENCE} {path} is written."
+    assert lines[0].startswith("  The load")
+    assert lines[1].startswith("      ")
+
+
+def test_a_pipe_gets_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", pipe := io.StringIO())
+    console.echo(SENTENCE)
+    assert pipe.getvalue() == f"{SENTENCE}\n"
+
+
+def test_notes_are_silent_with_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", pipe := io.StringIO())
+    monkeypatch.setattr(console.VERBOSITY, "level", -1)
+    console.note("Saved.")
+    console.echo_error("Wrong.")
+    assert pipe.getvalue() == "Wrong.\n"
+
+
+def test_what_is_being_done_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, level, shown in (
+        (Screen(), 0, True),
+        (Screen(), -1, False),
+        (io.StringIO(), 0, False),
+    ):
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setattr(console.VERBOSITY, "level", level)
+        with console.progress_line("Starting the monolith ..."):
+            pass
+        assert ("Starting the monolith" in stream.getvalue()) is shown
