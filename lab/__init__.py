@@ -1,8 +1,9 @@
 """The sync-versus-async lab: one small blog, built twice, loaded, broken and measured.
 
 `docs/architecture.md` describes the packages. From Python: `lab.run("slow-service")`,
-`lab.up("both")`, `lab.predict(...)`, `lab.scenarios()`, `lab.report(...)`. Modules are imported on
-first use, so `import lab` takes a few milliseconds.
+`lab.up("both")`, `lab.predict(...)`, `lab.scenarios()`, `lab.report()`, `lab.trace("comment")` and
+the other names of the commands. Modules are imported on first use, so `import lab` takes a few
+milliseconds.
 """
 
 import sys
@@ -13,18 +14,41 @@ if TYPE_CHECKING:
     from lab.api.blogs import up
     from lab.api.result import Result
     from lab.api.run import arun, predict, report, run, scenarios
-
-__all__ = ["Result", "arun", "predict", "report", "run", "scenarios", "up"]
+    from lab.api.views import claims, compare, design, diff, runs, show, trace
 
 _LIVES_IN = {
     "Result": "result",
     "arun": "run",
+    "claims": "views",
+    "compare": "views",
+    "design": "views",
+    "diff": "views",
     "predict": "run",
     "report": "run",
     "run": "run",
+    "runs": "views",
     "scenarios": "run",
+    "show": "views",
+    "trace": "views",
     "up": "blogs",
 }
+
+__all__ = [
+    "Result",
+    "arun",
+    "claims",
+    "compare",
+    "design",
+    "diff",
+    "predict",
+    "report",
+    "run",
+    "runs",
+    "scenarios",
+    "show",
+    "trace",
+    "up",
+]
 
 
 def _named(name: str) -> Any:
@@ -54,7 +78,8 @@ class _Lab(ModuleType):
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+        """The names of the API, and what every module has; not what this file imports."""
+        return sorted({*(name for name in super().__dir__() if name.startswith("__")), *__all__})
 
 
 sys.modules[__name__].__class__ = _Lab

@@ -2,9 +2,11 @@
 
     result = lab.run("slow-service", quick=True)
     result                                              # in a notebook: tables and charts
-    result["sync-chain"].phase("during")["read_feed"].p50        # 306.2, in ms
+    result["sync-chain"]["during"]["read_feed"].p50     # 306.2, in ms
     result.phase("during")["read_feed"].p50             # {"sync-chain": 306.2, "async-bus": 2.9}
     result.to_frame()                                   # a row per variant, phase and request
+    result.to_csv("mine.csv")                           # the same as a file
+    result.plot()                                       # its charts
     result.compare(lab.report("runs/…"))                # two runs side by side
 
 The document is defined in `lab.results.result`; this module only displays it. Latencies are in
@@ -17,18 +19,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
 from lab.api.display import NotebookDisplay, import_pandas
 from lab.report.answer import Answer, build_answer
+from lab.report.answer_rows import milliseconds
 from lab.report.charts import Chart, ChartData, charts
 from lab.report.html import notebook, page
 from lab.report.sections import headline
 from lab.report.terminal import compare, run
 from lab.report.terminal.answer import render_answer
+from lab.report.terminal.plots import print_plots
 from lab.results import result as document
 from lab.results.result import CheckerCounts, EndpointResult, VariantResult, VisibilityLatency
-from lab.results.rows import figure_rows
+from lab.results.rows import figure_rows, to_csv
 from lab.support.text import did_you_mean
 
 # ── Figures by name
@@ -87,8 +91,7 @@ class EndpointView:
         return next(iter(values.values())) if self._single else values
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)}" for name in ("success", "p50", "p99"))
-        return f"<{shown}; latencies in ms>"
+        return f"<{_in_words(self._endpoints)}>"
 
 
 class PhaseView(Mapping[str, EndpointView]):
@@ -119,8 +122,22 @@ class PhaseView(Mapping[str, EndpointView]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
     def __repr__(self) -> str:
-        return f"<phase {self.name!r}: {', '.join(self)}>"
+        lines = [f"{kind}: {_in_words(self[kind]._endpoints)}" for kind in self]
+        return f"<phase {self.name!r}, {self.seconds:g} s\n  " + "\n  ".join(lines) + ">"
+
+
+def _in_words(endpoints: Mapping[str, EndpointResult]) -> str:
+    """The figures of one kind of request, for each variant if there are several."""
+    words = [
+        (f"{name} " if len(endpoints) > 1 else "")
+        + f"{of.ok} of {of.sent} ok, p50 {milliseconds(of.latency_ms.p50)}"
+        for name, of in endpoints.items()
+    ]
+    return "; ".join(words)
 
 
 class VariantView:
@@ -149,6 +166,16 @@ class VariantView:
     def phase(self, name: str) -> PhaseView:
         """One phase by its name. Raises NoSuchFigure."""
         return find_phase(name, {self.name: self.variant}, single=True)
+
+    def __getitem__(self, phase: str) -> PhaseView:
+        """One phase by its name: `result["sync-chain"]["during"]`. Raises NoSuchFigure."""
+        return self.phase(phase)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.phases)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.phases)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {', '.join(self.phases)}>"
@@ -184,6 +211,14 @@ class Result(NotebookDisplay, document.RunResult):
         """The folder of the run, with its raw samples and logs; None when it is not known."""
         return self._folder
 
+    def __dir__(self) -> list[str]:
+        """The figures and methods of a result, without those of the library that reads it."""
+        of_library = {*dir(BaseModel), "schema_"}
+        return [name for name in super().__dir__() if name[0] == "_" or name not in of_library]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [each.name for each in self.variants]
+
     def __getitem__(self, variant: str) -> VariantView:
         """One variant by its name: `result["sync-chain"]`. Raises NoSuchFigure."""
         found = self.variant(variant)
@@ -200,6 +235,15 @@ class Result(NotebookDisplay, document.RunResult):
     def charts(self) -> list[Chart]:
         """All charts that have data; `.svg()` of a chart returns its drawing."""
         return charts(self, self._raw())
+
+    def plot(self) -> "Plot":
+        """The charts of this run: as drawings in a notebook, as text elsewhere."""
+        return Plot(self, self._raw())
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a row per variant, phase and kind of request, as `lab run --csv` does. An empty
+        field was not measured. Raises OSError."""
+        Path(path).expanduser().write_text(to_csv([self]), encoding="utf-8")
 
     def to_frame(self, raw: bool = False) -> Any:
         """A pandas DataFrame with a row per variant, phase and kind of request; column names
@@ -249,6 +293,22 @@ class Result(NotebookDisplay, document.RunResult):
 
     def __repr__(self) -> str:
         return f"<Result of {headline(self)}>"
+
+
+class Plot(NotebookDisplay):
+    """The charts of a run."""
+
+    def __init__(self, result: document.RunResult, data: ChartData) -> None:
+        self._result, self._data = result, data
+
+    def _text(self) -> str:
+        return notebook.as_text(lambda out: print_plots(self._result, self._data, out))
+
+    def _html(self) -> str:
+        return notebook.charts_html(charts(self._result, self._data))
+
+    def __repr__(self) -> str:
+        return f"<charts of {self._result.scenario}: print() draws them>"
 
 
 class Comparison(NotebookDisplay):

@@ -6,6 +6,7 @@ no result, because the lab itself could not run reliably. A run whose expectatio
 a result like any other: see `result.exit_code`, `result.valid`, `result.expectations`.
 """
 
+import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from inspect import signature
@@ -23,8 +24,8 @@ from lab.report.html import notebook, page
 from lab.report.sections import format_with_unit
 from lab.report.terminal import listing
 from lab.results.result import Guess
-from lab.results.run_folder import create_run_folder, drop_databases
-from lab.results.saved_names import RUNS
+from lab.results.run_folder import create_run_folder, drop_databases, find_run
+from lab.results.saved_names import LAST, RUNS
 from lab.scenarios import catalogue
 from lab.scenarios.overrides import apply_overrides, load_targets
 from lab.scenarios.scenario import Scenario
@@ -131,9 +132,12 @@ def scenarios(*tags: str) -> Scenarios:
     return Scenarios(catalogue.find_tagged(tags) if tags else catalogue.builtin_scenarios())
 
 
-def report(folder: str | Path) -> Result:
-    """Load a saved run, by its folder or its `result.json`. Raises ResultError."""
-    return Result.load_run(folder)
+def report(run: str | Path = LAST) -> Result:
+    """Load a saved run: the last one here, the newest one of a scenario by its name, or one by its
+    folder or its `result.json`. Raises ResultError."""
+    path = Path(run).expanduser()
+    is_path = path.exists() or isinstance(run, Path) or os.sep in run
+    return Result.load_run(path if is_path else find_run(str(run)))
 
 
 def predict(name: str | Scenario, **answers: object) -> Guesses:

@@ -53,6 +53,10 @@ class Chart:
             self.body,
         )
 
+    def _repr_svg_(self) -> str:
+        """IPython's display protocol: a notebook draws the chart."""
+        return self.svg()
+
 
 # Hatching, for faults and failures, is visible in greyscale print, too. All charts of a page define
 # the same patterns, so it does no harm that the ids are repeated.

@@ -80,6 +80,11 @@ def result_html(result: RunResult, answer: Answer, charts: Sequence[Chart], text
     )
 
 
+def charts_html(charts: Sequence[Chart]) -> str:
+    """The HTML of charts alone."""
+    return cell_html(*map(_svg_with_unique_ids, charts))
+
+
 def _svg_with_unique_ids(chart: Chart) -> "Markup":
     """The SVG of a chart with ids that are unique in the notebook."""
     from markupsafe import Markup
