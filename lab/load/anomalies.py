@@ -137,6 +137,16 @@ class MonotonicReads:
 
 # ── Stale reads
 
+_FORGOTTEN_DEPTH = 100
+"""Writes to posts behind so many newer ones are no longer searched: no reader gets them."""
+
+
+@dataclass(slots=True)
+class _AcknowledgedWrite:
+    post_id: str
+    acknowledged_at_s: float
+    seen_at_s: float = inf
+
 
 class StaleReads:
     """The acknowledged writes that a feed may lack. Times are of `perf_counter`.
@@ -177,28 +187,24 @@ class StaleReads:
             if write.acknowledged_at_s >= sent_at_s or write.seen_at_s <= sent_at_s:
                 continue
             depth = depth_of(write.post_id or write_id)
-            if depth > self._page_size:
+            if depth > _FORGOTTEN_DEPTH:
                 too_old.append(write_id)
-            # Requests under way may add newer posts: the end of the page is uncertain.
-            elif depth <= self._page_size - MARGIN and _lacks(body, write_id, write, degraded):
+            elif self._lacks(body, write_id, write, depth, degraded):
                 stale = True
                 break
         for write_id in too_old:
             del self._writes[write_id]
         return stale
 
-
-@dataclass(slots=True)
-class _AcknowledgedWrite:
-    post_id: str
-    acknowledged_at_s: float
-    seen_at_s: float = inf
-
-
-def _lacks(body: bytes, write_id: str, write: _AcknowledgedWrite, degraded: bool) -> bool:
-    if _quoted(write_id) in body:
-        return False
-    return not write.post_id or (not degraded and _quoted(write.post_id) in body)
+    def _lacks(
+        self, body: bytes, write_id: str, write: _AcknowledgedWrite, depth: int, degraded: bool
+    ) -> bool:
+        if _quoted(write_id) in body:
+            return False
+        if write.post_id:  # a comment is missing where its post is shown without it
+            return not degraded and _quoted(write.post_id) in body
+        # Requests under way may add newer posts: the end of the page is uncertain.
+        return depth <= self._page_size - MARGIN
 
 
 def _quoted(name: str) -> bytes:

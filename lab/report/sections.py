@@ -16,6 +16,7 @@ from lab.results.dependencies import (
     call_count,
     count_edges,
     count_services,
+    count_subscriptions,
     count_transitive_dependencies,
 )
 from lab.results.paths import format_value, lookup
@@ -219,6 +220,7 @@ _DEPENDENCY_COLUMNS = (
     Column("services", right=True),
     Column("edges", right=True),
     Column("of which\nto the bus", right=True),
+    Column("event types\nconsumed", right=True),
     Column("dependent\npairs", right=True),
 )
 
@@ -234,7 +236,8 @@ def dependencies(result: RunResult) -> Iterator[Table]:
     for variant in result.variants:
         services = count_services(variant)
         pairs = f"{count_transitive_dependencies(variant)} of {services * (services - 1)}"
-        figures = (services, count_edges(variant), len(variant.on_the_bus), pairs)
+        on_the_bus, subscriptions = len(variant.on_the_bus), count_subscriptions(variant)
+        figures = (services, count_edges(variant), on_the_bus, subscriptions, pairs)
         rows.append([Cell(variant.name), *(Cell(str(figure)) for figure in figures)])
     yield Table("Observed dependencies between services", _DEPENDENCY_COLUMNS, [rows])
 

@@ -29,8 +29,9 @@ RecordedSpan = Mapping[str, Any]
 
 
 def read_dependencies(folder: Path, variant: str) -> dict[str, Any]:
-    """The keys `asked` (callees by caller) and `on_the_bus` (services that published or consumed)
-    of a variant, from the span files of its programs in `folder`."""
+    """The keys `asked` (callees by caller), `on_the_bus` (services that published or consumed) and
+    `consumed` (by consumer: "EventType of publisher") of a variant, from the span files of its
+    programs in `folder`."""
     by_id: dict[str, RecordedSpan] = {}
     for file in folder.glob(f"{variant}.*.spans.ndjson"):
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -41,15 +42,21 @@ def read_dependencies(folder: Path, variant: str) -> dict[str, Any]:
             by_id[span["span"]] = span
     callees: dict[str, set[str]] = {}
     on_the_bus: set[str] = set()
+    consumed: dict[str, set[str]] = {}
     for span in by_id.values():
         parent = by_id.get(span["parent"])
         if span["kind"] == "consumer":
-            on_the_bus |= {span["service"], *({parent["service"]} if parent else ())}
+            on_the_bus.add(span["service"])
+            if parent:
+                on_the_bus.add(parent["service"])
+                events = consumed.setdefault(span["service"], set())
+                events.add(f"{span['name']} of {parent['service']}")
         elif parent and parent["service"] != span["service"]:
             callees.setdefault(parent["service"], set()).add(span["service"])
     return {
         "asked": {name: sorted(callees[name]) for name in sorted(callees)},
         "on_the_bus": sorted(on_the_bus),
+        "consumed": {name: sorted(consumed[name]) for name in sorted(consumed)},
     }
 
 
@@ -57,6 +64,18 @@ def count_edges(variant: VariantResult) -> int:
     """The number of edges: one for each pair of caller and callee, one for each service on the
     bus."""
     return sum(map(len, variant.asked.values())) + len(variant.on_the_bus)
+
+
+def count_subscriptions(variant: VariantResult) -> int:
+    """The number of dependencies on events: one for each consumer, event type and publisher. A
+    consumer stops working when the publisher changes or stops publishing these events."""
+    return sum(map(len, variant.consumed.values()))
+
+
+def count_dependencies(variant: VariantResult) -> int:
+    """The number of dependencies on another service: on its answers, or on its events of one type.
+    A connection to the bus is none of its own."""
+    return sum(map(len, variant.asked.values())) + count_subscriptions(variant)
 
 
 def count_services(variant: VariantResult) -> int:
@@ -87,6 +106,8 @@ OF_NEEDS: dict[str, Callable[[VariantResult], int]] = {
     "services": count_services,
     "edges": count_edges,
     "hanging": count_transitive_dependencies,
+    "subscriptions": count_subscriptions,
+    "dependencies": count_dependencies,
 }
 """The figures of `VARIANT.web`."""
 

@@ -51,6 +51,23 @@ def worker_limit(workers: float, held_seconds: float) -> float:
     return workers / held_seconds
 
 
+def erlang_b(places: float, offered: float) -> float:
+    """The share of requests that find all places taken, where nobody queues: Erlang's B formula,
+    B₀ = 1 and Bₖ = a·Bₖ₋₁ / (k + a·Bₖ₋₁).
+
+    `offered`: the offered load a = λ·D, arrivals a second times the seconds that each holds a place
+    (erlang). Arrivals are a Poisson process; the formula holds for holding times of any
+    distribution. Erlang: Solution of some Problems in the Theory of Probabilities of Significance
+    in Automatic Telephone Exchanges, 1917; Kleinrock, Queueing Systems I, 1975, section 3.6.
+    """
+    if places != int(places) or places < 0 or offered < 0:
+        raise ValueError("Places are a whole number, and the offered load is not negative.")
+    blocked = 1.0
+    for place in range(1, int(places) + 1):
+        blocked = offered * blocked / (place + offered * blocked)
+    return blocked
+
+
 def attempts_in_all(attempts: float, layers: float) -> float:
     """How many attempts reach the last layer when each layer makes `attempts`: aᴸ.
 
@@ -134,6 +151,7 @@ ORACLES: dict[str, Callable[..., float]] = {
         all_up,
         any_slow,
         worker_limit,
+        erlang_b,
         attempts_in_all,
         expected_attempts,
         fails_every_time,

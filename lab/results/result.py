@@ -445,6 +445,9 @@ class VariantResult(ResultModel):
     on_the_bus: list[str] = Field(
         default=[], description="services that published or consumed events"
     )
+    consumed: dict[str, list[str]] = Field(
+        default={}, description="by service: the events it consumed, as `PostCreated of posts`"
+    )
     asks: dict[str, dict[str, dict[str, int]]] | None = Field(
         default=None, description="by service and callee: the outcomes of its calls, as counts"
     )

@@ -172,9 +172,10 @@ def test_settings_of_hops_that_make_no_sense_are_refused(
 
 
 def spans(folder: Path, *lines: tuple[str, str, str, str]) -> VariantResult:
-    """A variant with these spans: (service, kind, span, parent)."""
+    """A variant with these spans: (service, kind, span, parent). Each span is about one event."""
     keys = ("service", "kind", "span", "parent")
-    text = "".join(json.dumps(dict(zip(keys, line, strict=True))) + "\n" for line in lines)
+    records = [dict(zip(keys, line, strict=True)) | {"name": "PostCreated"} for line in lines]
+    text = "".join(f"{json.dumps(record)}\n" for record in records)
     (folder / "one.all.spans.ndjson").write_text(text + '{"service": "half')
     return VariantResult(name="one", arrangement="sync-chain", **read_dependencies(folder, "one"))
 
@@ -185,22 +186,29 @@ LOOP = [("a", "server", "1", ""), ("b", "server", "2", "1"), ("a", "server", "3"
 
 
 @pytest.mark.parametrize(
-    ("lines", "services", "edges", "hanging"),
+    ("lines", "services", "edges", "hanging", "subscriptions"),
     [
-        ([*ROW, ("b", "server", "again", "a")], 3, 2, 3),
-        ([("a", "server", "teller", ""), *TOLD], 3, 3, 0),
-        (LOOP, 2, 2, 2),
+        ([*ROW, ("b", "server", "again", "a")], 3, 2, 3, 0),
+        ([("a", "server", "teller", ""), *TOLD, ("b", "consumer", "again", "teller")], 3, 3, 0, 2),
+        (LOOP, 2, 2, 2, 0),
     ],
     ids=["asked in a row", "told", "asking each other"],
 )
 def test_services_hang_on_all_that_are_asked_for_them(
-    tmp_path: Path, lines: list[tuple[str, str, str, str]], services: int, edges: int, hanging: int
+    tmp_path: Path,
+    lines: list[tuple[str, str, str, str]],
+    services: int,
+    edges: int,
+    hanging: int,
+    subscriptions: int,
 ) -> None:
     seen = spans(tmp_path, *lines)
     assert {name: of(seen) for name, of in OF_NEEDS.items()} == {
         "services": services,
         "edges": edges,
         "hanging": hanging,
+        "subscriptions": subscriptions,
+        "dependencies": subscriptions or edges,
     }
 
 

@@ -88,9 +88,15 @@ def test_only_posts_well_inside_the_page_are_missed(depth: int, stale: bool) -> 
     assert is_stale(reads_after(POST), a_feed({}), depth=depth) is stale
 
 
-def test_writes_to_posts_behind_the_page_are_forgotten() -> None:
+@pytest.mark.parametrize("depth", [1, PAGE_SIZE - MARGIN + 1, PAGE_SIZE, PAGE_SIZE + 5])
+def test_a_comment_is_missed_wherever_its_post_is_shown(depth: int) -> None:
+    assert is_stale(reads_after(COMMENT), a_feed({"p1": []}), depth=depth)
+    assert not is_stale(reads_after(COMMENT), a_feed({"p2": []}), depth=depth)
+
+
+def test_writes_to_posts_far_behind_the_page_are_forgotten() -> None:
     reads = reads_after(POST)
-    assert not is_stale(reads, a_feed({}), depth=PAGE_SIZE + 1)
+    assert not is_stale(reads, a_feed({}), depth=10 * PAGE_SIZE)
     assert not is_stale(reads, a_feed({}), depth=1)
 
 

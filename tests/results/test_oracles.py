@@ -51,6 +51,25 @@ def test_a_backlog_drains_in_the_time_a_simulated_queue_needs() -> None:
     assert oracles.drain_seconds(5, arriving, served) == pytest.approx(steps * step_s, rel=0.01)
 
 
+@pytest.mark.parametrize(("places", "offered"), [(1, 1.0), (4, 15.0), (4, 2.0), (20, 12.0)])
+def test_places_without_a_queue_refuse_as_many_as_simulated(places: int, offered: float) -> None:
+    dice, now, refused, arrivals = random.Random(7), 0.0, 0, 60_000
+    held_until: list[float] = []
+    for _ in range(arrivals):
+        now += dice.expovariate(offered)
+        held_until = [until for until in held_until if until > now]
+        if len(held_until) < places:
+            held_until.append(now + 1.0)  # fixed holding times: the formula holds for any
+        else:
+            refused += 1
+    assert oracles.erlang_b(places, offered) == pytest.approx(refused / arrivals, rel=0.03, abs=0.002)
+
+
+def test_half_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        oracles.erlang_b(2.5, 1)
+
+
 def test_what_is_never_emptied_has_no_drain_time() -> None:
     with pytest.raises(ValueError, match="never drains"):
         oracles.drain_seconds(5, 40, 40)
