@@ -20,7 +20,7 @@ from lab.support.text import did_you_mean
 
 # ── The line of a key
 
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(#.*)?$")
+_HEADER = re.compile(r"(\[\[?)([^\]\[]+)\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _QUOTES = ('"""', "'''")
 
@@ -53,11 +53,11 @@ def _find_keys(text: str) -> list[tuple[int, list[str]]]:
         open_quote = _find_open_quote(line, open_quote)
         if was_inside:
             continue
-        if header := _HEADER.match(line):
-            table = _split_key(header[2])
+        if header := _HEADER.match(line.strip()):
+            table, name = _split_key(header[2]), header[2].strip()
             if header[1] == "[[":
-                counts[header[2]] = counts.get(header[2], 0) + 1
-                table.append(str(counts[header[2]]))
+                counts[name] = counts.get(name, 0) + 1
+                table.append(str(counts[name]))
             places.append((number, table))
         elif key := _KEY.match(line):
             places.append((number, [*table, *_split_key(key[1])]))
@@ -136,11 +136,36 @@ _EXPECTED = {
 }
 
 
+MAX_FILE_BYTES = 256 * 1024
+MAX_KEY_PARTS = 32
+# Python's TOML parser takes minutes for a small file of keys with thousands of parts.
+_LONG_KEY = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){{{MAX_KEY_PARTS}}}"""
+)
+
+
 def read_toml(path: Path, file_type: FileType) -> tuple[dict[str, Any], str]:
     """The data of the file, and its text. Raises the error of the file type."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise file_type.error_class(
+                path,
+                [
+                    f"has more than {MAX_FILE_BYTES // 1024} KiB; {file_type.label} needs much "
+                    "less. Is it a file of another kind?"
+                ],
+            )
+        text = re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
+        if long_key := _LONG_KEY.search(text):
+            line = text.count("\n", 0, long_key.start()) + 1
+            raise file_type.error_class(
+                path, [f"line {line} has a key with more than {MAX_KEY_PARTS} parts. Shorten it."]
+            )
         return tomllib.loads(text), text
+    except FileError:
+        raise
     except OSError as error:
         raise file_type.error_class(
             path, [f"can't be read: {error.strerror}. Does it exist, and may you read it?"]
