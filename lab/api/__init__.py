@@ -6,6 +6,7 @@ views.py        lab.show, lab.runs, lab.claims, lab.compare, lab.diff, lab.desig
 blogs.py        lab.up: one running stack or both, to write to and to break
 trace.py        one request, traced through every process
 own_service.py  a student's service, added to a running stack
+progress.py     the line below a notebook's cell while a run lasts
 tasks.py        how the methods of a running stack execute, with or without `await`
 display.py      how these objects display themselves in a notebook
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lab.api.display import NotebookDisplay
+from lab.api.progress import notebook_progress
 from lab.api.result import Result
 from lab.api.tasks import LoopThread
 from lab.cluster.errors import LabCannotRun
@@ -192,7 +193,8 @@ async def arun(
     - `keep`: the folder under which the run is saved with its databases; without it, the run is
       saved under `runs/` without databases.
     - `predict`: guesses, saved with the run.
-    - `progress`: a function, called five times a second with the state of the run.
+    - `progress`: a function, called five times a second with the state of the run. Without one, a
+      notebook shows a line below the cell.
 
     When the call is cancelled, or `progress` raises, all faults are removed and all processes end.
 
@@ -214,10 +216,13 @@ async def arun(
     )
     if checked_guesses is not None:
         guesses.save_guesses(checked_guesses, series.folder)
-    with _dropping_databases(series.folder, unless=keep is not None):
+    with (
+        _dropping_databases(series.folder, unless=keep is not None),
+        notebook_progress(scenario, unless=progress is not None) as shown,
+    ):
         for number in range(repeat):
             try:
-                await series.run(number, progress or _ignore_progress)
+                await series.run(number, progress or shown)
             except LabCannotRun:
                 if number == repeat - 1 and series.result() is None:
                     raise
@@ -277,7 +282,3 @@ def _dropping_databases(folder: Path, unless: bool) -> Iterator[None]:
     finally:
         if not unless:
             drop_databases(folder)
-
-
-def _ignore_progress(line: Mapping[str, Any]) -> None:
-    pass

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lab
+from lab.api import progress
 from lab.api.result import Result
 from lab.api.views import Traces, View
 from lab.results.result import ResultError
@@ -132,3 +133,41 @@ def test_charts_show_themselves(ran: Result) -> None:
     assert plot._repr_mimebundle_()["text/html"].count("<svg") == len(ran.charts()) > 2
     assert CHAIN in str(plot)
     assert all(chart._repr_svg_().startswith("<svg") for chart in ran.charts())
+
+
+# ── Progress
+
+
+class FakeHandle:
+    """Collects what a notebook would show below its cell."""
+
+    shown: list[str]
+
+    def display(self, bundle: dict[str, str], raw: bool) -> None:
+        FakeHandle.shown = [bundle["text/plain"]]
+
+    def update(self, bundle: dict[str, str], raw: bool) -> None:
+        FakeHandle.shown.append(bundle["text/plain"])
+
+
+def test_a_notebook_shows_the_progress_of_a_run_and_removes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    display = pytest.importorskip("IPython.display", reason="the extra `notebooks`")
+    monkeypatch.setattr(display, "DisplayHandle", FakeHandle)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    counts = {"sync-chain": {"ok": 7, "failed": 2}}
+    with progress.notebook_progress(lab.scenarios()[0]) as shown:
+        shown({"phase": "during", "t": 2.0, "variants": counts})
+        shown({"phase": "during", "t": 2.1, "variants": counts})
+    first, second, last = FakeHandle.shown
+    assert "starting the processes" in first
+    assert "during" in second
+    assert "sync-chain 7 ok, 2 failed" in second
+    assert last == ""
+
+
+def test_outside_a_notebook_no_progress_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "NotebookProgress", None)
+    with progress.notebook_progress(lab.scenarios()[0]) as shown:
+        shown({"phase": "during", "t": 2.0, "variants": {}})

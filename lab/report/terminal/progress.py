@@ -16,7 +16,7 @@ from rich.text import Text
 from lab.scenarios.scenario import Scenario
 from lab.support.text import plain, styled
 
-_PHASE_NAMES = {
+PHASE_NAMES = {
     "starting": "starting the processes",
     "warm_up": "warming up",
     "checking": "comparing what was acknowledged with what is there",
@@ -75,7 +75,7 @@ class ProgressDisplay:
             self._position,
             self._scenario.name,
             f"{progress.get('t', self._latest['t']):5.1f} s",
-            _PHASE_NAMES.get(phase, phase),
+            PHASE_NAMES.get(phase, phase),
             self._active_faults(phase),
             "; ".join(counts),
         )
@@ -86,7 +86,7 @@ class ProgressDisplay:
         done_s = min(max(0.0, self._latest["t"]), self._length_s)
         head = Text.assemble(
             (plain(self._scenario.title), "bold"),
-            f"   {_PHASE_NAMES.get(phase, phase)}",
+            f"   {PHASE_NAMES.get(phase, phase)}",
             overflow="ellipsis",
         )
         if self._position:

@@ -1,0 +1,67 @@
+"""One line below a notebook's cell while a run lasts; nothing anywhere else."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from lab.report.terminal.progress import PHASE_NAMES
+from lab.scenarios.scenario import Scenario
+from lab.support.text import plain
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which can change what it has shown."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return hasattr(shell, "kernel")
+
+
+class NotebookProgress:
+    """Shows the phase of a run and the counts of each variant, and nothing once it is over."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._title = plain(scenario.title or scenario.name)
+        self._length_s = scenario.timeline().seconds
+        self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
+        self._shown = ""
+        self._handle: Any = import_module("IPython.display").DisplayHandle()
+        self._handle.display(self._bundle(), raw=True)
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Show a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
+        self._latest |= line
+        bundle = self._bundle()
+        if bundle["text/plain"] != self._shown:
+            self._shown = bundle["text/plain"]
+            self._handle.update(bundle, raw=True)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        self._handle.update({"text/plain": ""}, raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        phase, done_s = self._latest["phase"], min(max(0.0, self._latest["t"]), self._length_s)
+        counts = (
+            f"{name} {of['ok']} ok, {of['failed']} failed"
+            for name, of in self._latest["variants"].items()
+        )
+        time = f"{done_s:.0f} of {self._length_s:.0f} s"
+        words = (self._title, PHASE_NAMES.get(phase, phase), time, "; ".join(counts))
+        return {"text/plain": plain("   ".join(word for word in words if word))}
+
+
+@contextmanager
+def notebook_progress(
+    scenario: Scenario, unless: bool = False
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """The display of a run. It shows nothing outside a notebook, or if `unless` says so."""
+    if unless or not in_notebook():
+        yield lambda line: None
+        return
+    progress = NotebookProgress(scenario)
+    try:
+        yield progress
+    finally:
+        progress.clear()
