@@ -172,6 +172,8 @@ def version() -> None:
     echo(f"sync-async-lab {lab_version()}, Python {platform.python_version()}")
 
 
+for command in exercise.app.registered_commands:
+    command.cls = completion.LabCommand
 for commands in (
     inspect.app,
     run.app,

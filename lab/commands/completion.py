@@ -22,13 +22,18 @@ class _AsTyped:
 
 
 class QuickCompletion:
-    """A command whose parameters are not converted while the shell completes its line."""
+    """A command whose parameters are not converted while the shell completes its line.
+
+    Its help shows no type for a flag: people would type `--quick true`.
+    """
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
-        if ctx.resilient_parsing:
-            for param in params:
+        for param in params:
+            if ctx.resilient_parsing:
                 param._runtime_param = _AsTyped
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
         return params
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lab.domain.services import BY_HAND_PORTS
+from lab.results.saved_names import RUNS
 from lab.support.text import styled
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Diagnosis:
 Check = Callable[[bool, Path], Iterator[Diagnosis]]
 
 
-def run_checks(fix: bool = False, folder: Path = Path("runs")) -> list[Diagnosis]:
+def run_checks(fix: bool = False, folder: Path = RUNS) -> list[Diagnosis]:
     """Run all checks; with `fix`, repair what can be repaired. `folder` is where runs are saved.
 
     Takes about a second and leaves no files. Never raises.

@@ -107,12 +107,16 @@ def run(
     tag: Annotated[
         list[str] | None,
         typer.Option(
-            help="run all scenarios with this tag; may be repeated", autocompletion=completion.tags
+            metavar="TAG",
+            help="run all scenarios with this tag; may be repeated",
+            autocompletion=completion.tags,
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="half the time, half the samples")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
-    seed: Annotated[int, typer.Option(help="seed of the schedule of arrivals")] = 7,
+    seed: Annotated[
+        int, typer.Option(help="seed of the schedule of arrivals", envvar="LAB_SEED")
+    ] = 7,
     rate: Annotated[
         float | None, typer.Option(help="arrivals per second for each variant", min=0.1, max=1_000)
     ] = None,
@@ -122,7 +126,9 @@ def run(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="run only this variant; may be repeated", autocompletion=completion.arrangements
+            metavar="VARIANT",
+            help="run only this variant; may be repeated",
+            autocompletion=completion.arrangements,
         ),
     ] = None,
     settings_: Annotated[
@@ -168,7 +174,8 @@ def run(
             "-o",
             "--output",
             metavar="DIR",
-            help="save the run in this folder, with its databases",
+            help="save the run in this folder, with its databases; without it, in the folder "
+            "LAB_RUNS_DIR (runs), without them",
         ),
     ] = None,
     junit: Annotated[
@@ -222,7 +229,7 @@ def run(
         if json or terse:
             return
         print_run(result, folder, full)
-        note(f"Saved in {folder}. Charts: lab open. Tables: lab report --full")
+        note(f"Saved in {folder}")
         if plot:
             print_plots(result, ChartData.read(result, folder), console())
 

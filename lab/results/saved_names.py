@@ -1,10 +1,13 @@
 """The folders of saved runs, by name only: no result is read, so the shell can complete them."""
 
 import json
+import os
 import re
 from pathlib import Path
 
-RUNS = Path("runs")
+RUNS = Path(os.environ.get("LAB_RUNS_DIR") or "runs")
+"""Where runs are saved, unless a command is given another folder."""
+
 LAST = "last"
 
 

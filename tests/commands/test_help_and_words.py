@@ -84,6 +84,7 @@ def test_the_help_of_a_command_has_an_example(tmp_path: Path, command: str) -> N
     assert ended.returncode == 0
     assert re.search(rf"Example: lab {command}\b.* Next\b", join_lines(ended.stdout))
     assert max(map(len, ended.stdout.splitlines())) <= 80
+    assert "<bool>" not in ended.stdout  # a flag takes no value
     assert "\x1b" not in ended.stdout
 
 

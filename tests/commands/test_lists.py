@@ -19,7 +19,7 @@ from lab.scenarios import catalogue
 from lab.scenarios.names import AFTERNOON, FIRST_HOUR
 from tests.support import kept_runs
 from tests.support.command_line import invoke_lab
-from tests.support.small import join_lines, scenario_file
+from tests.support.small import join_lines, run_lab, scenario_file
 
 
 def keep(folder: Path, scenario: str, number: int = 1, **more: Any) -> None:
@@ -215,6 +215,25 @@ def test_the_machine_is_described_as_json(tmp_path: Path) -> None:
     levels = {finding["level"] for finding in data["findings"]}
     assert levels <= {"ok", "warn", "bad"}
     assert ended.returncode == (3 if "bad" in levels else 0)
+
+
+# ── Saved runs
+
+
+def test_where_runs_are_saved_is_set_once(tmp_path: Path) -> None:
+    keep(tmp_path / "mine", "calm")
+    listed = run_lab("runs", cwd=tmp_path, LAB_RUNS_DIR="mine/runs")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "(mine/runs/20260101-101501-calm)" in listed.stdout
+
+
+@pytest.mark.parametrize("run", ["last", "calm", "runs/20260101-101501-calm"])
+def test_a_trace_is_found_in_a_run_by_its_name(tmp_path: Path, run: str) -> None:
+    """The saved run has no samples; the message names the folder in which they were looked for."""
+    keep(tmp_path, "calm")
+    ended = invoke_lab("trace", "--run", run, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "runs/20260101-101501-calm" in ended.stderr
 
 
 # ── The version, and progress

@@ -46,7 +46,7 @@ def test_a_hostile_title_is_only_text_in_a_terminal(tmp_path: Path) -> None:
     assert "[/red][bold]Title [link=http://x]" in join_lines(ended.stdout)
     assert "✗ fails" in ended.stdout
     # FORCE_COLOR turns on colours, not a progress display in a pipe.
-    assert re.fullmatch(r"\nSaved in x\[/red\]/\S+-own\n", ended.stderr)
+    assert re.fullmatch(r"Saved in x\[/red\]/\S+-own\n", ended.stderr)
 
 
 def test_progress_goes_to_stderr_and_only_results_to_stdout(tmp_path: Path) -> None:

@@ -125,6 +125,16 @@ def test_runs_are_also_written_as_junit_and_csv(
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_seed_is_set_once_for_all_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = replay_recorded_runs(monkeypatch)
+    name = scenario_file(tmp_path, "fine")
+    assert invoke_lab("run", name, cwd=tmp_path, LAB_SEED="11").returncode == 0
+    assert invoke_lab("run", name, "--seed", "3", cwd=tmp_path, LAB_SEED="11").returncode == 0
+    assert [seed for _, seed in recorded.order] == [11, 3]
+
+
 def test_quiet_leaves_only_results_and_verbose_adds_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,9 @@ def parse_command(words: Sequence[str]) -> Mapping[str, Any]:
     remaining = list(words)
     while hasattr(command, "commands"):
         assert remaining, f"a group and no command: lab {' '.join(words)}"
+        if remaining[0].startswith("-"):  # an option of the group itself
+            assert remaining[0] in [name for param in command.params for name in param.opts]
+            return {}
         assert remaining[0] in command.commands
         command = command.commands[remaining.pop(0)]
     context = command.make_context(words[0], remaining, resilient_parsing=not remaining)
