@@ -81,7 +81,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
             spectator_port = spectator_socket.getsockname()[1]
             spectators = SpectatorApp(routes, live_session, spectator_port)
             await exit_stack.enter_async_context(serve(spectators, spectator_socket))
-            echo("Others in this network may look on, and only that, at")
+            echo("Others in this network can watch, without control, at")
             echo(
                 "\n".join(f"  {address}" for address in spectator_urls(spectator_port))
                 or "  (no network)"

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from lab.live.snapshots import TICK_MS, Tick, without_hops
+from lab.load.metrics import LATE_AFTER_MS
 from lab.results.claims import CLAIMS
 from lab.results.run_folder import lab_version
 
@@ -146,6 +147,7 @@ class Broadcast:
         self.started_s = perf_counter()
         self._log: deque[dict[str, Any]] = deque(maxlen=LOG_LINES)
         self._history: deque[bytes] = deque(maxlen=HISTORY_S * 1_000 // TICK_MS)
+        self._past_faults: list[dict[str, Any]] = []
 
     @property
     def elapsed_s(self) -> float:
@@ -160,6 +162,7 @@ class Broadcast:
         self.current_state |= {"faults": [], "seen": None}
         self._history.clear()
         self._log.clear()
+        self._past_faults.clear()
         for role, watchers in self._by_role().items():
             data = self.hello_message(role)
             for watcher in watchers:
@@ -167,7 +170,7 @@ class Broadcast:
 
     def hello_message(self, role: Role) -> bytes:
         """The first message for a new screen, as JSON: the current state, the log, and the ticks
-        of the last WINDOW_S seconds."""
+        and the faults of the last HISTORY_S seconds."""
         message = {
             "role": role,
             "version": lab_version(),
@@ -175,9 +178,11 @@ class Broadcast:
             "t": self.elapsed_s,
             "window_s": HISTORY_S,
             "every_ms": TICK_MS,
+            "late_after_ms": LATE_AFTER_MS,
             **self.fixed_state,
             **self.current_state,
             "done": list(self._log),
+            "past_faults": self._recent_past_faults(),
             "claims": {name: claim.says for name, claim in CLAIMS.items()},
         }
         return encode(message)[:-1] + b',"history":[' + b",".join(self._history) + b"]}"
@@ -194,9 +199,18 @@ class Broadcast:
 
     def set_state(self, name: str, value: Any) -> None:
         """Set a part of the current state: `faults`, `seen`, `script` or `load`."""
+        if name == "faults":
+            ended = [fault for fault in self.current_state["faults"] if fault not in value]
+            self._past_faults = self._recent_past_faults()
+            self._past_faults += [{**fault, "until_t": self.elapsed_s} for fault in ended]
         self.current_state[name] = value
         if name != "load":  # the ticks send the load
             self.subscribers.publish(name, encode(value))
+
+    def _recent_past_faults(self) -> list[dict[str, Any]]:
+        """The healed faults of the last HISTORY_S seconds, with `until_t`, the oldest first."""
+        oldest_t = self.elapsed_s - HISTORY_S
+        return [fault for fault in self._past_faults if fault["until_t"] >= oldest_t]
 
     def _by_role(self) -> dict[Role, Iterable[Any]]:
         return {

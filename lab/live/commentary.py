@@ -1,145 +1,268 @@
 """The commentary: a sentence on the current figures, and the course's claim that it bears on.
 
-The figures of each pane are measured over the last two seconds. A table of rules maps them to a
-sentence; the first rule that holds is used, so the most informative rules come first. The rules use
-measured figures only: a fault that has no effect changes no sentence.
-
-Shares of successes use only the last half second if that has enough responses. So a fault that was
-just healed does not stay in the sentence for two more seconds.
+Each pane is described by itself, in clauses: its reads, its writes, what readers do not see yet. A
+clause states what was measured over the last seconds; it names a cause only if that service is
+measured as down or hanging, or has an active fault, and the request depends on it. So the sentence
+holds for any pair of arrangements. Two panes do the same work only if nothing is broken in either,
+every request succeeds, and both feeds are fresh.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.domain.services import BUS
 from lab.live.broadcast import Broadcast
+from lab.live.figures import FIGURES_WINDOW_S, PaneFault, PaneFigures, measure_pane
 from lab.live.panes import Pane
 from lab.live.snapshots import TICK_MS, Tick
-from lab.load.metrics import percentile
 
-# ── Figures
+# ── Conditions
 
-ENOUGH_RESPONSES = 12
-ENOUGH_TICKS = 5
-
-
-@dataclass(frozen=True)
-class PaneFigures:
-    """The figures of one pane.
-
-    `tells`: its services publish events and keep copies; `by_events`: its services ask over the
-    bus. `reads`, `writes`: the share of successes (0 to 1), None without a response.
-    `read_ms`, `answered_ms`, `visible_ms`: medians of the medians of each tick (100 ms).
-    `down`, `hangs`: targets that are so in the last tick. `full`: the target with the longest
-    queue for its workers, and the length of the queue. `untold`: the service with the fullest
-    outbox, and the number of unpublished events there. `lag`: the slowest consumer, and its lag in
-    events."""
-
-    name: str
-    tells: bool
-    by_events: bool
-    reads: float | None
-    writes: float | None
-    read_ms: float | None
-    answered_ms: float | None
-    visible_ms: float | None
-    feed_age_s: float
-    down: tuple[str, ...]
-    hanging: tuple[str, ...]
-    longest_queue: tuple[str, int] | None
-    fullest_outbox: tuple[str, int]
-    slowest_consumer: tuple[str, int]
-    errors: tuple[str, ...]
-
-    @property
-    def unavailable(self) -> tuple[str, ...]:
-        """The targets that are down or hang."""
-        return (*self.down, *self.hanging)
-
-
-def measure_pane(pane: Pane, pane_ticks: Sequence[dict[str, Any]]) -> PaneFigures:
-    """The figures from one pane's part of some ticks: at least one, the newest last."""
-    nodes: dict[str, dict[str, Any]] = pane_ticks[-1]["nodes"]
-    queues = [(name, node["queue"]) for name, node in nodes.items() if node["queue"]]
-    errors = [
-        error
-        for tick in pane_ticks
-        for kind in ("reads", "writes")
-        for error in tick[kind]["errors"]
-    ]
-    return PaneFigures(
-        name=pane.name,
-        tells=pane.resolved_arrangement.ask_by is None,
-        by_events=pane.resolved_arrangement.ask_by == "events",
-        reads=_success_share(pane_ticks, "reads"),
-        writes=_success_share(pane_ticks, "writes"),
-        read_ms=_recent_median(pane_ticks, "read_ms"),
-        answered_ms=_recent_median(pane_ticks, "answered_ms"),
-        visible_ms=_recent_median(pane_ticks, "visible_ms"),
-        feed_age_s=pane_ticks[-1]["feed_age_ms"] / 1_000,
-        down=tuple(name for name, node in nodes.items() if node["up"] is False),
-        hanging=tuple(name for name, node in nodes.items() if node["up"] == "hangs"),
-        longest_queue=max(queues, key=lambda entry: entry[1], default=None),
-        fullest_outbox=_largest(nodes, "untold"),
-        slowest_consumer=_largest(nodes, "lag"),
-        errors=tuple(dict.fromkeys(errors)),
-    )
-
-
-def _success_share(pane_ticks: Sequence[dict[str, Any]], kind: str) -> float | None:
-    ok = responses = 0
-    for age, tick in enumerate(reversed(pane_ticks)):
-        if age >= ENOUGH_TICKS and responses >= ENOUGH_RESPONSES:
-            break
-        ok += tick[kind]["ok"]
-        responses += tick[kind]["ok"] + tick[kind]["failed"]
-    return ok / responses if responses else None
-
-
-def _recent_median(pane_ticks: Sequence[dict[str, Any]], name: str) -> float | None:
-    medians = [tick[name]["p50"] for tick in pane_ticks if tick[name]]
-    return percentile(medians[-2 * ENOUGH_TICKS :], 50)
-
-
-def _largest(nodes: dict[str, dict[str, Any]], name: str) -> tuple[str, int]:
-    counts = [(node, state[name]) for node, state in nodes.items() if state[name] and node != BUS]
-    return max(counts, key=lambda entry: entry[1], default=("", 0))
-
-
-# ── Rules
-
-HEALTHY_SHARE, FAILING_SHARE = 0.98, 0.9
+HEALTHY_SHARE, FAILING_SHARE, NONE_SHARE = 0.98, 0.9, 0.1
 SLOW_MS, SLOW_FACTOR = 60.0, 4.0
+CALM_MS = 250.0
 BACKLOG_EVENTS = 20
 STALE_AFTER_S = 1.0
+REFUSING_KINDS = {"error": "which returns errors", "timeout": "which does not answer"}
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A condition on the figures of both panes, its sentence, and a claim of the course.
-
-    `when` and `says` get first the pane whose services ask, then the pane whose services tell; the
-    left and the right pane where both do the same."""
-
-    name: str
-    when: Callable[[PaneFigures, PaneFigures], bool]
-    sentence: Callable[[PaneFigures, PaneFigures], str]
-    claim: str | None
-
-
-def _is_healthy(share: float | None) -> bool:
+def is_healthy(share: float | None) -> bool:
+    """Whether almost all succeeded, or there was no response."""
     return share is None or share >= HEALTHY_SHARE
 
 
-def _is_failing(share: float | None) -> bool:
+def is_failing(share: float | None) -> bool:
+    """Whether clearly too few succeeded."""
     return share is not None and share < FAILING_SHARE
 
 
-def _is_failing_or_silent(share: float | None) -> bool:
-    """Whether there was no response, or too few succeeded."""
-    return share is None or share < FAILING_SHARE
+def reads_fail(pane: PaneFigures) -> bool:
+    """Whether reads fail, or get no response while some wait for one."""
+    return is_failing(pane.reads) or (pane.reads is None and pane.waiting > 0)
+
+
+def is_stale(pane: PaneFigures) -> bool:
+    """Whether readers get a feed that lacks writes of more than a second ago."""
+    is_old = pane.feed_age_s >= STALE_AFTER_S and not pane.missing
+    return pane.tells and is_old and not reads_fail(pane)
+
+
+def is_calm(pane: PaneFigures) -> bool:
+    """Whether nothing is broken, everything succeeds, and the feed is fresh."""
+    backlog = max(pane.fullest_outbox[1], pane.slowest_consumer[1])
+    return (
+        pane.read_ms is not None
+        and pane.read_ms < CALM_MS
+        and all(is_healthy(share) for share in (pane.reads, pane.posts, pane.comments))
+        and not reads_fail(pane)
+        and not (pane.faults or pane.unavailable or pane.queues or pane.missing)
+        and pane.feed_age_s < STALE_AFTER_S
+        and backlog < BACKLOG_EVENTS
+    )
+
+
+def _is_slow(value_ms: float | None, other_ms: float | None) -> bool:
+    return (
+        value_ms is not None
+        and value_ms > SLOW_MS
+        and (other_ms is None or value_ms > SLOW_FACTOR * other_ms)
+    )
+
+
+def _slow_callee(pane: PaneFigures) -> PaneFault | None:
+    """The fault that makes reads as slow as they are, in a service that `query` calls."""
+    for fault in pane.faults:
+        is_called = fault.kind == "latency" and fault.target in pane.callees_of("query")
+        if is_called and pane.read_ms is not None and pane.read_ms >= 0.8 * fault.ms:
+            return fault
+    return None
+
+
+def _refusing_callee(pane: PaneFigures) -> tuple[str, str]:
+    """A service that `query` calls in vain, and why; two empty texts if there is none."""
+    for fault in pane.faults:
+        if fault.target not in pane.callees_of("query"):
+            continue
+        if fault.kind in REFUSING_KINDS:
+            return fault.target, REFUSING_KINDS[fault.kind]
+        if fault.kind == "partition" and fault.sender == "query":
+            return fault.target, "which it cannot reach"
+    return "", ""
+
+
+# ── Clauses
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A part of the sentence. `kind`: what it is about; two clauses of one kind differ only in
+    their figures."""
+
+    kind: str
+    text: str
+
+
+def describe_pane(pane: PaneFigures, other: PaneFigures) -> list[Clause]:
+    """The clauses on a pane: on its reads first. `other`: the pane that it is compared with."""
+    if pane.one_process and pane.unavailable:
+        state = "is down" if pane.down else "hangs"
+        return [Clause("process-gone", f"its one process {state}, so nothing is answered")]
+    clauses = [_describe_reads(pane, other), *_describe_writes(pane, other)]
+    if not reads_fail(pane):
+        clauses.append(_describe_freshness(pane))
+    clauses.append(_describe_queue(pane))
+    found = [clause for clause in clauses if clause is not None]
+    if all(clause.kind == "reads-succeed" for clause in found):
+        without_effect = _describe_fault_without_effect(pane)
+        return [without_effect] if without_effect else found
+    return found
+
+
+def _describe_reads(pane: PaneFigures, other: PaneFigures) -> Clause | None:
+    causes = [name for name in pane.path_of("query") if name in pane.unavailable]
+    if reads_fail(pane):
+        return _describe_failing_reads(pane, causes)
+    if pane.reads is None:
+        return None  # the load has no reads now
+    if slow := _slow_callee(pane):
+        text = f"a read takes {_ms(pane.read_ms)}, because it waits for `{slow.target}`"
+        return Clause("reads-slow", text)
+    if _is_slow(pane.read_ms, other.read_ms):
+        return Clause("reads-slow", f"a read takes {_ms(pane.read_ms)}")
+    if not is_healthy(pane.reads):
+        return Clause("reads-differ", f"{_percent(pane.reads)} of reads succeed")
+    return Clause("reads-succeed", f"reads succeed in {_ms(pane.read_ms)}")
+
+
+def _describe_failing_reads(pane: PaneFigures, causes: Sequence[str]) -> Clause:
+    outcome = "reads fail"
+    if pane.reads is None:
+        outcome = "no read is answered"
+    elif pane.reads > NONE_SHARE:
+        outcome = f"{_percent(1 - pane.reads)} of the reads of the last seconds failed"
+    if "query" in causes:
+        return Clause("reads-fail-at-query", f"`query` {_state(pane, ['query'])}, so {outcome}")
+    if causes:
+        also = "" if "query" in pane.unavailable else ", although `query` itself is up"
+        text = f"{_names(causes)} {_state(pane, causes)}, so {outcome}{also}"
+        return Clause("reads-fail-at-callee", text)
+    callee, why = _refusing_callee(pane)
+    if callee:
+        return Clause("reads-fail-at-callee", f"{outcome}: a read needs `{callee}`, {why}")
+    error = f" ({_error_text(pane.read_error)})" if pane.read_error else ""
+    return Clause("reads-fail", outcome + error)
+
+
+def _describe_writes(pane: PaneFigures, other: PaneFigures) -> list[Clause]:
+    failing = [kind for kind in ("posts", "comments") if is_failing(getattr(pane, kind))]
+    clauses = []
+    unknown_posts = pane.tells and pane.comment_error == "http_404"
+    if "comments" in failing and unknown_posts:
+        failing.remove("comments")
+        text = (
+            f"{_percent(1 - (pane.comments or 0))} of comments get a 404, because `comments` has "
+            "not heard of those posts yet"
+        )
+        clauses.append(Clause("unknown-posts", text))
+    if failing:
+        shares = [getattr(pane, kind) for kind in failing]
+        outcome = f"new {' and '.join(failing)} fail"
+        if max(shares) > NONE_SHARE:
+            parts = [
+                f"{_percent(1 - share)} of new {kind}"
+                for share, kind in zip(shares, failing, strict=True)
+            ]
+            outcome = f"{' and '.join(parts)} failed"
+        clauses.append(Clause("writes-fail", outcome))
+        causes = _write_causes(pane, failing)
+        if causes and not reads_fail(pane):
+            text = f"{clauses[-1].text}: {_names(causes)} {_state(pane, causes)}"
+            clauses[-1] = Clause("writes-fail", text)
+    silent = [
+        kind
+        for kind in ("posts", "comments")
+        if getattr(pane, kind) is None and pane.waiting and _write_causes(pane, [kind])
+    ]
+    if silent and not reads_fail(pane):
+        causes = _write_causes(pane, silent)
+        text = (
+            f"new {' and '.join(silent)} get no response: {_names(causes)} {_state(pane, causes)}"
+        )
+        clauses.append(Clause("writes-silent", text))
+    if not clauses and _is_slow(pane.answered_ms, other.answered_ms):
+        clauses.append(Clause("writes-slow", f"a write is answered after {_ms(pane.answered_ms)}"))
+    return clauses
+
+
+def _write_causes(pane: PaneFigures, failing: Sequence[str]) -> list[str]:
+    needed = [name for kind in failing for name in pane.path_of(kind)]
+    return [name for name in dict.fromkeys(needed) if name in pane.unavailable]
+
+
+def _describe_freshness(pane: PaneFigures) -> Clause | None:
+    if pane.missing:
+        writes = "acknowledged write is" if pane.missing == 1 else "acknowledged writes are"
+        text = f"{pane.missing} {writes} missing: nothing is on its way"
+        return Clause("missing", text)
+    outbox, unpublished = pane.fullest_outbox
+    consumer, lag = pane.slowest_consumer
+    age = f", and the oldest write that readers do not see is {pane.feed_age_s:.1f} s old"
+    age = age if is_stale(pane) else ""
+    if unpublished >= max(BACKLOG_EVENTS, lag):
+        return Clause("outbox", f"{unpublished} events wait in the outbox of `{outbox}`{age}")
+    if lag >= BACKLOG_EVENTS and consumer == "moderation":
+        return Clause("lag", f"`moderation` is {lag} events behind: comments wait for its verdict")
+    if lag >= BACKLOG_EVENTS:
+        return Clause("lag", f"`{consumer}` is {lag} events behind{age}")
+    if not age:
+        return None
+    if "moderation" in pane.unavailable:
+        return Clause("stale", f"comments have waited {pane.feed_age_s:.1f} s for a verdict")
+    return Clause("stale", age.removeprefix(", and "))
+
+
+def _describe_queue(pane: PaneFigures) -> Clause | None:
+    if not pane.queues:
+        return None
+    for service, length in pane.queues:
+        hanging = [name for name in pane.callees_of(service) if name in pane.hanging]
+        if hanging:
+            text = (
+                f"every worker of `{service}` waits for {_names(hanging)}, and {length} requests "
+                "wait for a worker"
+            )
+            return Clause("queue", text)
+    service, length = pane.queues[0]
+    text = f"{length} requests wait for a worker of `{service}`"
+    if pane.healed_ago_s is not None:
+        text = (
+            f"healed {pane.healed_ago_s:.0f} s ago, but {length} requests still wait at `{service}`"
+        )
+    return Clause("queue", text)
+
+
+def _describe_fault_without_effect(pane: PaneFigures) -> Clause | None:
+    broken = list(dict.fromkeys((*pane.unavailable, *(fault.target for fault in pane.faults))))
+    if not broken or pane.reads is None:
+        return None
+    state = _state(pane, broken) if set(broken) <= set(pane.unavailable) else "is degraded"
+    if len(broken) > 1:
+        state = "are down" if set(broken) <= set(pane.down) else "are degraded"
+    text = f"reads succeed in {_ms(pane.read_ms)} although {_names(broken)} {state}"
+    return Clause("no-effect", text)
+
+
+def _names(names: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _state(pane: PaneFigures, names: Sequence[str]) -> str:
+    if all(name in pane.down for name in names):
+        return "is down" if len(names) == 1 else "are down"
+    if all(name in pane.hanging for name in names):
+        return "hangs" if len(names) == 1 else "hang"
+    return "are unavailable"
 
 
 def _percent(share: float | None) -> str:
@@ -147,248 +270,85 @@ def _percent(share: float | None) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "never" if value is None else f"{value:.0f} ms"
+    return "an unknown time" if value is None else f"{value:.0f} ms"
 
 
-def _is_much_slower(first: float | None, second: float | None) -> bool:
-    return (
-        first is not None
-        and second is not None
-        and first > SLOW_MS
-        and first > SLOW_FACTOR * second
-    )
+def _error_text(name: str) -> str:
+    known = {"timeout": "no answer in time", "refused": "connection refused"}
+    return known.get(name, name.removeprefix("http_").replace("_", " "))
 
 
-def _join_names(names: Sequence[str]) -> str:
-    return " and ".join(names)
-
-
-def _unavailable_note(figures: PaneFigures) -> str:
-    return f" ({_join_names(figures.unavailable)})" if figures.unavailable else ""
-
-
-def _visibility_note(first: PaneFigures, second: PaneFigures) -> str:
-    if first.visible_ms is None or second.visible_ms is None:
-        return ""
-    return f" Readers see a write after {_ms(first.visible_ms)} and {_ms(second.visible_ms)}."
-
-
-def _feed_age_note(tell: PaneFigures) -> str:
-    if tell.feed_age_s < STALE_AFTER_S:
-        return ""
-    return f"; the oldest write that it does not show yet is {tell.feed_age_s:.1f} s old"
-
-
-def _queue_target(queue: tuple[str, int] | None) -> str:
-    return queue[0] if queue else ""
-
-
-def _queue_length(queue: tuple[str, int] | None) -> int:
-    return queue[1] if queue else 0
-
-
-_READS_FAIL = Rule(
-    "reads-fail-everywhere",
-    lambda ask, tell: _is_failing(ask.reads) and _is_failing(tell.reads),
-    lambda ask, tell: (
-        f"Reads fail on both sides: whoever is asked for the feed is not there"
-        f"{_unavailable_note(tell) or _unavailable_note(ask)}. "
-        "A copy helps against the trouble of others, not against one's own."
-    ),
-    "independent",
-)
-
-_WRITES_FAIL = Rule(
-    "writes-fail-everywhere",
-    lambda ask, tell: _is_failing(ask.writes) and _is_failing(tell.writes),
-    lambda ask, tell: (
-        f"Writes fail on both sides: nobody stands in for the one who takes them"
-        f"{_unavailable_note(tell) or _unavailable_note(ask)}."
-    ),
-    "independent",
-)
-
-_CALM = Rule(
-    "calm",
-    lambda ask, tell: (
-        _is_healthy(ask.reads) and _is_healthy(tell.reads) and ask.read_ms is not None
-    ),
-    lambda ask, tell: (
-        f"Both do the same work. A read takes {_ms(ask.read_ms)} in {ask.name}, "
-        f"{_ms(tell.read_ms)} in {tell.name}.{_visibility_note(ask, tell)}"
-    ),
-    None,
-)
-
-RULES: tuple[Rule, ...] = (
-    _READS_FAIL,
-    Rule(
-        "askers-wait",
-        lambda ask, tell: (
-            ask.longest_queue is not None
-            and _is_failing_or_silent(ask.reads)
-            and _is_healthy(tell.reads)
-        ),
-        lambda ask, tell: (
-            f"{ask.name}: every worker of {_queue_target(ask.longest_queue)} waits for "
-            f"{_join_names(ask.unavailable) or 'an answer'}, and "
-            f"{_queue_length(ask.longest_queue)} requests wait for a worker. "
-            f"{tell.name}: reads go on, in {_ms(tell.read_ms)}."
-        ),
-        "dependencies",
-    ),
-    Rule(
-        "one-down",
-        lambda ask, tell: (
-            _is_failing_or_silent(ask.reads) and bool(ask.unavailable) and _is_healthy(tell.reads)
-        ),
-        lambda ask, tell: (
-            f"{ask.name}: {_join_names(ask.unavailable)} is away, and reads fail with it "
-            f"({_percent(ask.reads)} succeed), though query is well. {tell.name}: reads succeed, "
-            f"from query's own copy{_feed_age_note(tell)}."
-        ),
-        "one-down",
-    ),
-    Rule(
-        "whole-fails",
-        lambda ask, tell: _is_failing(ask.reads) and _is_healthy(tell.reads),
-        lambda ask, tell: (
-            f"{ask.name}: {_percent(ask.reads)} of reads succeed; one of the calls that a read is "
-            f"made of fails, and the read with it. {tell.name}: {_percent(tell.reads)}."
-        ),
-        "whole-fails",
-    ),
-    Rule(
-        "slowest-hop",
-        lambda ask, tell: _is_much_slower(ask.read_ms, tell.read_ms),
-        lambda ask, tell: (
-            f"{ask.name}: a read takes {_ms(ask.read_ms)}, as long as the slowest of those it "
-            f"asks. {tell.name}: {_ms(tell.read_ms)}, for it asks nobody."
-        ),
-        "slowest-hop",
-    ),
-    Rule(
-        "outbox",
-        lambda ask, tell: tell.fullest_outbox[1] >= BACKLOG_EVENTS,
-        lambda ask, tell: (
-            f"{tell.name}: {tell.fullest_outbox[1]} events wait in the outbox of "
-            f"{tell.fullest_outbox[0]} until the bus takes them. Writes are acknowledged as "
-            f"before; the oldest that readers don't see yet is {tell.feed_age_s:.1f} s old."
-        ),
-        "bus-passes-on",
-    ),
-    Rule(
-        "lag",
-        lambda ask, tell: (
-            tell.slowest_consumer[1] >= BACKLOG_EVENTS and not _is_failing(tell.reads)
-        ),
-        lambda ask, tell: (
-            f"{tell.name}: {tell.slowest_consumer[0]} is {tell.slowest_consumer[1]} events behind. "
-            "Reads are answered, and the oldest write that they don't show yet is "
-            f"{tell.feed_age_s:.1f} s old."
-        ),
-        "bus-passes-on",
-    ),
-    Rule(
-        "writes-fail-asking",
-        lambda ask, tell: _is_failing(ask.writes) and _is_healthy(tell.writes),
-        lambda ask, tell: (
-            f"{ask.name}: {_percent(ask.writes)} of writes succeed: who takes them needs somebody "
-            f"who is not well. {tell.name}: {_percent(tell.writes)}."
-        ),
-        "dependencies",
-    ),
-    _WRITES_FAIL,
-    Rule(
-        "writes-slow",
-        lambda ask, tell: _is_much_slower(ask.answered_ms, tell.answered_ms),
-        lambda ask, tell: (
-            f"{ask.name}: a write is answered after {_ms(ask.answered_ms)}, for it waits for all "
-            f"that it asks. {tell.name}: after {_ms(tell.answered_ms)}; what follows from it "
-            "comes later."
-        ),
-        "slowest-hop",
-    ),
-    Rule(
-        "late-feed",
-        lambda ask, tell: tell.feed_age_s >= STALE_AFTER_S and not _is_failing(tell.reads),
-        lambda ask, tell: (
-            f"{tell.name}: everybody is answered, and the oldest write that no reader sees yet is "
-            f"{tell.feed_age_s:.1f} s old. That is the price of a copy."
-        ),
-        "sharing-is-hard",
-    ),
-    _CALM,
-)
-"""The rules for a pane that asks and a pane that tells."""
-
-SAME_STYLE_RULES: tuple[Rule, ...] = (
-    _READS_FAIL,
-    Rule(
-        "reads-differ",
-        lambda first, second: _is_failing(first.reads) or _is_failing(second.reads),
-        lambda first, second: (
-            f"{first.name}: {_percent(first.reads)} of reads succeed{_unavailable_note(first)}. "
-            f"{second.name}: {_percent(second.reads)}{_unavailable_note(second)}."
-        ),
-        "one-down",
-    ),
-    Rule(
-        "speeds-differ",
-        lambda first, second: (
-            _is_much_slower(first.read_ms, second.read_ms)
-            or _is_much_slower(second.read_ms, first.read_ms)
-        ),
-        lambda first, second: (
-            f"A read takes {_ms(first.read_ms)} in {first.name}, "
-            f"{_ms(second.read_ms)} in {second.name}."
-        ),
-        "slowest-hop",
-    ),
-    _WRITES_FAIL,
-    Rule(
-        "writes-differ",
-        lambda first, second: _is_failing(first.writes) or _is_failing(second.writes),
-        lambda first, second: (
-            f"{first.name}: {_percent(first.writes)} of writes succeed{_unavailable_note(first)}. "
-            f"{second.name}: {_percent(second.writes)}{_unavailable_note(second)}."
-        ),
-        "dependencies",
-    ),
-    _CALM,
-)
-"""The rules for two panes that both ask, or both tell."""
+# ── Claims of the course
 
 CLAIMS_ABOUT_ASKING = ("dependencies", "one-down", "whole-fails", "slowest-hop")
 """The claims about asking. For request-reply over the bus, `events-like-calls` replaces them: that
 requests sent as events have the same problems as calls."""
 
 
+def claim_on(pane: PaneFigures) -> str | None:
+    """The claim that the figures of this pane bear on, None if there is none."""
+    claim = _claim_on_copies(pane) if pane.tells else _claim_on_asking(pane)
+    return "events-like-calls" if pane.by_events and claim in CLAIMS_ABOUT_ASKING else claim
+
+
+def _claim_on_asking(pane: PaneFigures) -> str | None:
+    callees = pane.callees_of("query")
+    if reads_fail(pane) and "query" not in pane.unavailable:
+        if pane.queues and (pane.reads is None or set(callees) & set(pane.hanging)):
+            return "dependencies"
+        if set(callees) & set(pane.unavailable):
+            return "one-down"
+        if _refusing_callee(pane)[0]:
+            return "whole-fails"
+    if not reads_fail(pane) and _slow_callee(pane):
+        return "slowest-hop"
+    needed = set(pane.callees_of("comments"))
+    if is_failing(pane.comments) and needed & set(pane.unavailable):
+        return "dependencies"
+    return None
+
+
+def _claim_on_copies(pane: PaneFigures) -> str | None:
+    if reads_fail(pane) or pane.missing:
+        return None
+    if max(pane.fullest_outbox[1], pane.slowest_consumer[1]) >= BACKLOG_EVENTS:
+        return "bus-passes-on"
+    return "sharing-is-hard" if is_stale(pane) else None
+
+
 # ── Commentator
 
-FIGURES_WINDOW_S = 2.0
 SETTLED_AFTER_S = 1.0
 REPEAT_AFTER_S = 4.0
 """Seconds before the same sentence is published again with new figures: viewers need time to take
 it in."""
+MIN_TICKS = 3
+"""Ticks after a fault was added or removed, before they are described."""
 
 
-def first_matching_rule(
-    first: PaneFigures, second: PaneFigures
-) -> tuple[Rule, str, str | None] | None:
-    """The first rule that holds for the two panes, its sentence, and the claim; None if no rule
-    holds."""
-    if first.tells and not second.tells:
-        first, second = second, first
-    for rule in RULES if second.tells and not first.tells else SAME_STYLE_RULES:
-        if rule.when(first, second):
-            by_events = first.by_events and rule.claim in CLAIMS_ABOUT_ASKING
-            return (
-                rule,
-                rule.sentence(first, second),
-                "events-like-calls" if by_events else rule.claim,
-            )
-    return None
+def describe(left: PaneFigures, right: PaneFigures) -> tuple[str, str, str | None]:
+    """The kinds of the clauses, the sentence, and the claim."""
+    if is_calm(left) and is_calm(right):
+        text = (
+            f"Both do the same work. A read takes {_ms(left.read_ms)} in {left.name}, "
+            f"{_ms(right.read_ms)} in {right.name}.{_visibility_note(left, right)}"
+        )
+        return "calm", text, None
+    parts, kinds = [], []
+    for pane, other in ((left, right), (right, left)):
+        clauses = describe_pane(pane, other)
+        kinds.append("+".join(clause.kind for clause in clauses))
+        if clauses:
+            parts.append(f"{pane.name}: {'; '.join(clause.text for clause in clauses)}.")
+    ask_first = sorted((left, right), key=lambda pane: pane.tells)
+    claims = [claim for pane in ask_first if (claim := claim_on(pane))]
+    return " | ".join(kinds), " ".join(parts), claims[0] if claims else None
+
+
+def _visibility_note(left: PaneFigures, right: PaneFigures) -> str:
+    if left.visible_ms is None or right.visible_ms is None:
+        return ""
+    return f" Readers see a write after {_ms(left.visible_ms)} and {_ms(right.visible_ms)}."
 
 
 class Commentator:
@@ -397,26 +357,37 @@ class Commentator:
     def __init__(self, panes: Sequence[Pane], broadcast: Broadcast) -> None:
         self._panes, self._broadcast = panes, broadcast
         self._ticks: deque[Tick] = deque(maxlen=round(FIGURES_WINDOW_S * 1_000 / TICK_MS))
-        self._last_rule, self._repeat_at_s = "", 0.0
+        self._faults: Sequence[dict[str, Any]] = ()
+        self._healed_t: float | None = None
+        self._last_kinds, self._repeat_at_s = "", 0.0
+        self._too_early = self._ticks.maxlen or 0
 
     def add_tick(self, tick: Tick) -> None:
-        """Add a tick; publish a sentence if another rule holds now, or if the old figures are due
-        for an update."""
+        """Add a tick; publish a sentence if its clauses are of other kinds now, or if the old
+        figures are due for an update."""
+        faults = self._broadcast.current_state["faults"]
+        if faults != self._faults:
+            self._healed_t = tick["t"] if len(faults) < len(self._faults) else None
+            # Figures from before a change say nothing about now.
+            self._faults, self._too_early = list(faults), MIN_TICKS
+            self._ticks.clear()
         self._ticks.append(tick)
-        if len(self._ticks) < (self._ticks.maxlen or 0):
-            return  # Too soon after a start: the first requests are not typical.
-        left, right = (
-            measure_pane(pane, [tick["halves"][pane.name] for tick in self._ticks])
-            for pane in self._panes
-        )
-        match = first_matching_rule(left, right)
-        name = match[0].name if match else ""
-        if name == self._last_rule and tick["t"] < self._repeat_at_s:
+        if len(self._ticks) < self._too_early:
+            return  # Too soon: the first requests after a start or a change are not typical.
+        self._too_early = 0
+        kinds, text, claim = describe(*(self._measure(pane, tick["t"]) for pane in self._panes))
+        if kinds == self._last_kinds and tick["t"] < self._repeat_at_s:
             return
         # The first figures after a change mix before and after, so they are updated sooner.
-        wait_s = REPEAT_AFTER_S if name == self._last_rule else SETTLED_AFTER_S
-        self._last_rule, self._repeat_at_s = name, tick["t"] + wait_s
-        if match:
-            comment = {"rule": name, "says": match[1], "claim": match[2]}
+        wait_s = REPEAT_AFTER_S if kinds == self._last_kinds else SETTLED_AFTER_S
+        self._last_kinds, self._repeat_at_s = kinds, tick["t"] + wait_s
+        if text:
+            comment = {"rule": kinds, "says": text, "claim": claim}
             if comment != self._broadcast.current_state["seen"]:
                 self._broadcast.set_state("seen", comment)
+
+    def _measure(self, pane: Pane, t: float) -> PaneFigures:
+        faults = [fault for fault in self._faults if fault["half"] in (None, pane.name)]
+        healed_ago_s = None if faults or self._healed_t is None else t - self._healed_t
+        pane_ticks = [tick["halves"][pane.name] for tick in self._ticks]
+        return measure_pane(pane, pane_ticks, faults, healed_ago_s)

@@ -32,6 +32,27 @@ def log_kind(action: FaultAction) -> Literal["fault", "heal"]:
     return "heal" if action.state in _HEALING_STATES else "fault"
 
 
+def describe_action(action: FaultAction) -> str:
+    """The line of the log for an action: what happened to its target, then its evidence."""
+    _, _, evidence = action.says.partition(" is on: " if action.state == "on" else " is healed. ")
+    options, kind = action.options, action.kind
+    effects = {
+        "down": "killed",
+        "hang": "suspended, so it hangs",
+        "latency": f"slower by {options.get('ms', 0):g} ms",
+        "error": f"returns errors ({100 * options.get('probability', 1):.0f} %)",
+        "partition": f"partitioned from {options.get('from')}",
+    }
+    if action.state == "healed":
+        repairs = {"down": "restarted", "hang": "resumed", "partition": "connected again"}
+        effect = repairs.get(kind, f"healed: no {kind} any more")
+    else:
+        effect = effects.get(kind, f"{kind} added")
+    if not evidence:  # neither added nor healed: the sentence says what happened
+        return f"{action.target}: {action.says}"
+    return f"{action.target} {effect}. {evidence[:1].upper()}{evidence[1:]}"
+
+
 class LiveFaultController(FaultController):
     """A fault controller that calls `on_actions` with the actions of each request.
 

@@ -115,7 +115,9 @@ def route_table(
         return session.set_load(body.rate, body.mix)
 
     async def reset(body: ResetRequest) -> Any:
-        await session.start_panes(_choose_panes(session, body), "Started anew, with nothing in it.")
+        await session.start_panes(
+            _choose_panes(session, body), "Both blogs restarted with no data."
+        )
         return {"epoch": session.broadcast.epoch}
 
     async def step(body: EmptyBody) -> Any:

@@ -4,8 +4,8 @@ A report of the load triggers a tick, because the figures of the load change fas
 the tick (states of the processes, hops between services) is the newest that is known.
 
 The states come from a control route of each process, polled five times a second. Control requests
-bypass the fault filter and the workers, so a process responds even when all its workers are busy; a
-process that does not respond is down or hangs. It is not polled again while a poll is pending.
+bypass the fault filter and the workers, so a process responds even when all its workers are busy.
+On a busy machine a response can be late: a process hangs only after two polls without a response.
 
 The hops come from the span files that every process writes. Only the newest lines are parsed: at
 a hundred requests a second a viewer can't follow each hop. An estimated total includes the skipped
@@ -16,8 +16,10 @@ import asyncio
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -28,24 +30,31 @@ from lab.cluster.stack import Stack
 from lab.domain.services import BUS, EVENT_CONSUMERS, HOPS, MONOLITH, PUBLISHER_OF
 from lab.live.load_client import Report
 from lab.live.panes import CLIENT
+from lab.load.live_stats import AGES_S
 
 # ── States of the processes
 
 POLL_INTERVAL_S = 0.2
-HANGS_AFTER_S = 0.25
-POLL_TIMEOUT_S = 30.0
+SLOW_AFTER_S = 0.25
+POLL_TIMEOUT_S = 0.6
+HANGS_AFTER_POLLS = 2
+HANGING_POLL_TIMEOUT_S = 30.0
+"""A process that hangs gets one long poll: more of them would fill its queue of connections."""
 
-Availability = bool | Literal["hangs"]
+Availability = bool | Literal["slow", "hangs"]
 
 
 @dataclass
 class ProcessState:
-    """The newest known state of a process. `asked_s`: when the pending poll was sent (a moment of
-    `perf_counter`), None if none is pending."""
+    """The newest known state of a process. Moments of `perf_counter`: `polled_s`, when the pending
+    poll was sent, None if none is pending; `fresh_s`, when the poll was sent that `state` answers.
+    `missed`: polls without a response since then."""
 
     up: Availability = True
     state: Mapping[str, Any] = field(default_factory=dict)
     polled_s: float | None = None
+    fresh_s: float = float("-inf")
+    missed: int = 0
 
     def to_json(self, head: int | None, consumes: bool) -> dict[str, Any]:
         workers = self.state.get("workers")
@@ -77,6 +86,11 @@ class ProcessMonitor:
         self._consumers = set(consumers_of(stack.arrangement))
         self._poll_requested = asyncio.Event()
 
+    @property
+    def states(self) -> Mapping[str, ProcessState]:
+        """The newest known state of each process."""
+        return self._states
+
     def poll_now(self) -> None:
         """Poll now, not at the next interval: a fault was just added or removed."""
         self._poll_requested.set()
@@ -85,8 +99,9 @@ class ProcessMonitor:
         """The state of each target. In a monolith all targets have the state of its one process."""
         now_s = perf_counter()
         for node in self._states.values():
-            if node.polled_s is not None and now_s - node.polled_s > HANGS_AFTER_S:
-                node.up = "hangs"
+            waited_s = 0.0 if node.polled_s is None else now_s - node.polled_s
+            if node.up is True and waited_s > SLOW_AFTER_S:
+                node.up = "slow"
         bus = self._states.get(BUS)
         head = bus.state.get("head") if bus else None
         process_of = self._stack.arrangement.process_of
@@ -120,19 +135,92 @@ class ProcessMonitor:
             for target in stack.arrangement.targets
             if stack.arrangement.process_of(target) == process
         )
-        node.polled_s = perf_counter()
-        response = await stack.call(
-            "GET", stack.urls[target], "/_lab/state", within_s=POLL_TIMEOUT_S
-        )
+        node.polled_s = sent_s = perf_counter()
+        within_s = POLL_TIMEOUT_S if node.missed < HANGS_AFTER_POLLS else HANGING_POLL_TIMEOUT_S
+        response = await stack.call("GET", stack.urls[target], "/_lab/state", within_s=within_s)
         node.polled_s = None
         if response.ok:
-            node.up, node.state = True, response.data or {}
+            node.up, node.missed = True, 0
+            node.state, node.fresh_s = response.data or {}, sent_s
         elif response.error == "timeout":
-            node.up = "hangs"
+            node.missed += 1
+            node.up = "hangs" if node.missed >= HANGS_AFTER_POLLS else "slow"
         else:
-            node.up = False
+            node.up, node.missed = False, 0
             # The requests in progress ended with the process; its offset and its outbox are stored.
             node.state = {**node.state, "under_way": 0}
+
+
+# ── Missing writes
+
+ROUNDS = 3
+"""A comment is visible after three events in a row: created, moderated, updated."""
+MIN_AGE_S = 2
+
+
+@dataclass
+class Round:
+    """The outboxes had no event of a write from before `began_s`, seen at `emptied_s`; `bus`: the
+    state of the bus after that."""
+
+    began_s: float
+    emptied_s: float
+    bus: Mapping[str, Any] | None = None
+
+
+class MissingWrites:
+    """Counts the acknowledged writes of one stack that readers will never see.
+
+    A write that readers do not see yet is *late* as long as an event of it may be in an outbox or
+    before a consumer. In one round, all outboxes are empty, and then each consumer reaches the
+    newest event of that moment; the events that this causes need another round. After three rounds
+    nothing of an older write is on its way: if a feed that is requested then lacks it, it is
+    *missing*. Where services ask each other, a write is complete when it is acknowledged."""
+
+    def __init__(self, stack: Stack, states: Mapping[str, ProcessState]) -> None:
+        self._publishes = stack.arrangement.ask_by is None
+        self._consumers = consumers_of(stack.arrangement) if self._publishes else ()
+        self._states = states
+        self._rounds: deque[float] = deque(maxlen=ROUNDS)
+        self._round: Round | None = None
+        self._round_ended_s = perf_counter()
+        self._confirmed_s = float("-inf")
+        self._missing = 0
+
+    def count(self, unseen_by_age: Sequence[int], looked_s: float, now_s: float) -> int:
+        """The number of missing writes. `unseen_by_age`, `looked_s`: as in a report of the load."""
+        if not self._publishes:
+            self._confirmed_s = looked_s
+        else:
+            self._advance(now_s)
+            if len(self._rounds) == ROUNDS and looked_s > self._round_ended_s:
+                self._confirmed_s = self._rounds[0]
+        age_s = now_s - self._confirmed_s
+        if age_s < AGES_S - 1:
+            self._missing = unseen_by_age[max(MIN_AGE_S, ceil(age_s))]
+        self._missing = min(self._missing, unseen_by_age[0])
+        return self._missing
+
+    def _advance(self, now_s: float) -> None:
+        nodes, bus = self._states.values(), self._states[BUS]
+        if self._round is None:
+            oldest_s = min(node.fresh_s for node in nodes)
+            if oldest_s > self._round_ended_s and not any(n.state.get("untold") for n in nodes):
+                self._round = Round(oldest_s, now_s)
+            return
+        if self._round.bus is None:
+            if bus.fresh_s <= self._round.emptied_s:
+                return
+            self._round.bus = bus.state
+        head = self._round.bus.get("head")
+        if head is None:  # the course's bus keeps no offsets: it counts its deliveries in progress
+            is_over = bus.fresh_s > self._round.emptied_s and not bus.state.get("busy")
+        else:
+            offsets = (self._states[name].state.get("offset") for name in self._consumers)
+            is_over = all(offset is not None and offset >= head for offset in offsets)
+        if is_over:
+            self._rounds.append(self._round.began_s)
+            self._round, self._round_ended_s = None, now_s
 
 
 # ── Hops, from the spans
@@ -256,7 +344,8 @@ def hop_from_load(call: list[Any], now_s: float) -> Hop:
 
 TICK_MS = 100
 _LOAD_KEYS = (
-    *("reads", "writes", "waiting", "unsent", "answered_ms", "read_ms", "visible_ms"),
+    *("reads", "writes", "posts", "comments", "waiting", "unsent"),
+    *("answered_ms", "read_ms", "visible_ms"),
     *("unseen", "feed_age_ms", "feed_ok"),
 )
 
@@ -273,6 +362,9 @@ class TickBuilder:
         hop_readers: Mapping[str, HopReader],
     ) -> None:
         self._stacks, self._monitors, self._hop_readers = stacks, monitors, hop_readers
+        self._missing = {
+            stack.name: MissingWrites(stack, monitors[stack.name].states) for stack in stacks
+        }
         self._load: dict[str, Any] = {}
 
     def build(self, report: Report, began_s: float) -> Tick:
@@ -280,7 +372,9 @@ class TickBuilder:
         `perf_counter`. `load` is in it only when the load has changed."""
         now_unix_s = time.time()
         halves = {
-            stack.name: self._build_pane(stack.name, report["halves"][stack.name], now_unix_s)
+            stack.name: self._build_pane(
+                stack.name, report["halves"][stack.name], now_unix_s, report["t"]
+            )
             for stack in self._stacks
         }
         tick: Tick = {
@@ -294,7 +388,7 @@ class TickBuilder:
         return tick
 
     def _build_pane(
-        self, name: str, pane_report: Mapping[str, Any], now_unix_s: float
+        self, name: str, pane_report: Mapping[str, Any], now_unix_s: float, now_s: float
     ) -> dict[str, Any]:
         service_hops, total = self._hop_readers[name].read_new()
         # The client's calls come first, so that hops between services do not crowd them out.
@@ -302,6 +396,9 @@ class TickBuilder:
         hops = [*calls, *service_hops[: MAX_HOPS - len(calls)]]
         return {
             **{key: pane_report[key] for key in _LOAD_KEYS},
+            "missing": self._missing[name].count(
+                pane_report["unseen_by_age"], pane_report["looked_s"], now_s
+            ),
             "nodes": self._monitors[name].snapshot(),
             "hops": [_encode_hop(hop, now_unix_s) for hop in hops],
             "hops_total": total + pane_report["calls_total"],

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -29,7 +30,8 @@ from lab.domain.services import CALLERS_OF
 from lab.faults.kinds import CLIENT
 from lab.live.blog import BlogClient
 from lab.live.broadcast import HISTORY_S
-from lab.live.commentary import FIGURES_WINDOW_S, PaneFigures, measure_pane
+from lab.live.commentary import is_stale, reads_fail
+from lab.live.figures import FIGURES_WINDOW_S, PaneFigures, measure_pane
 from lab.live.panes import Pane
 from lab.live.script import Script
 from lab.live.session import Session
@@ -76,6 +78,8 @@ class Screen:
 
 def render_screen(screen: Screen, key_help: Sequence[tuple[str, str]]) -> RenderableType:
     """Draw the whole screen. `key_help`: each key with what it does."""
+    if screen.help or screen.prompt:
+        return _render_overlay(screen, key_help)
     ticks = screen.visible_ticks
     panes = Table.grid(expand=True, padding=(0, 1))
     for _ in screen.panes:
@@ -88,11 +92,21 @@ def render_screen(screen: Screen, key_help: Sequence[tuple[str, str]]) -> Render
     if screen.script:
         parts.append(_render_script(screen.script))
     parts += [styled(line, "dim", limit=160) for line in screen.log]
-    if screen.help:
-        parts.append(Text("   ".join(f"{key} {says}" for key, says in key_help)))
-    if screen.prompt:
-        parts.append(Text(screen.prompt, style="bold reverse"))
     return Group(*parts)
+
+
+def _render_overlay(screen: Screen, key_help: Sequence[tuple[str, str]]) -> RenderableType:
+    """A question or the keys, in place of the panes: below them it would be out of sight."""
+    if screen.prompt:
+        return Panel(Text(screen.prompt, style="bold"), title="Restart", border_style="bold")
+    keys = Table.grid(padding=(0, 2))
+    for _ in range(2):
+        keys.add_column(justify="right", style="bold")
+        keys.add_column()
+    half = (len(key_help) + 1) // 2
+    for left, right in zip_longest(key_help[:half], key_help[half:], fillvalue=("", "")):
+        keys.add_row(*left, *right)
+    return Panel(keys, title="Keys", subtitle="? closes this")
 
 
 def _render_header(screen: Screen, ticks: Sequence[Tick]) -> Text:
@@ -119,10 +133,11 @@ def _render_pane(pane: Pane, ticks: Sequence[Tick], screen: Screen) -> Renderabl
         return Panel("starting …", title=pane.name)
     figures = measure_pane(pane, pane_ticks[-round(FIGURES_WINDOW_S * _TICKS_PER_S) :])
     rows: list[RenderableType] = [*_render_figures(figures), _render_history(pane_ticks), Text("")]
+    is_live = screen.frozen is None and not screen.ticks_back  # faults are known for now only
     broken = {
         fault["target"]: fault["kind"]
         for fault in screen.faults
-        if fault["half"] in (None, pane.name)
+        if is_live and fault["half"] in (None, pane.name)
     }
     rows += [
         _render_node(name, node, broken.get(name), name == screen.target)
@@ -132,17 +147,26 @@ def _render_pane(pane: Pane, ticks: Sequence[Tick], screen: Screen) -> Renderabl
 
 
 def _render_figures(figures: PaneFigures) -> list[Text]:
-    age = f"{figures.feed_age_s:.1f} s" if figures.feed_age_s >= 0.1 else "fresh"
     return [
-        _render_figure("reads that succeed", _format_share(figures.reads), figures.reads),
-        _render_figure("writes that succeed", _format_share(figures.writes), figures.writes),
-        _render_figure("how old the feed is", age, 1.0 if figures.feed_age_s < 1 else 0.95),
+        _render_figure("successful reads", _format_share(figures.reads), figures.reads),
+        _render_figure("successful posts", _format_share(figures.posts), figures.posts),
+        _render_figure("successful comments", _format_share(figures.comments), figures.comments),
+        _render_feed_lag(figures),
         Text(
             f"answered {_format_ms(figures.answered_ms)}, "
             f"visible {_format_ms(figures.visible_ms)}, read {_format_ms(figures.read_ms)}",
             style="dim",
         ),
     ]
+
+
+def _render_feed_lag(figures: PaneFigures) -> Text:
+    if figures.missing:
+        return _render_figure("feed", f"{figures.missing} writes missing", 0.0)
+    if reads_fail(figures):
+        return _render_figure("feed lag", "no feed", 0.0)
+    lag = f"{figures.feed_age_s:.1f} s" if figures.feed_age_s >= 0.1 else "up to date"
+    return _render_figure("feed lag", lag, 0.95 if is_stale(figures) else 1.0)
 
 
 def _render_figure(name: str, value: str, share: float | None) -> Text:
@@ -165,8 +189,11 @@ def _render_history(pane_ticks: Sequence[Mapping[str, Any]]) -> Text:
     return Text(f"reads, last minute  {''.join(reversed(cells))}")
 
 
+_AVAILABILITY = {True: "up", False: "DOWN", "slow": "slow to answer", "hangs": "HANGS"}
+
+
 def _render_node(name: str, node: Mapping[str, Any], fault_kind: str | None, chosen: bool) -> Text:
-    state = {True: "up", False: "DOWN", "hangs": "HANGS"}[node["up"]]
+    state = _AVAILABILITY[node["up"]]
     words = [state]
     if fault_kind and node["up"] is True:
         words.append(f"broken: {fault_kind}")
@@ -261,7 +288,7 @@ class KeyBindings:
         try:
             if key == "R":
                 panes = self._session.panes
-                await self._session.start_panes(panes, "Started anew, with nothing in it.")
+                await self._session.start_panes(panes, "Both blogs restarted with no data.")
             elif key.lower() in self.bindings:
                 awaitable = self.bindings[key.lower()][1]()
                 if awaitable is not None:
@@ -346,7 +373,7 @@ class KeyBindings:
 
     def _reset(self) -> None:
         self.screen.prompt = (
-            "Start anew, with nothing in it? r again does it, any other key doesn't."
+            "Restart both blogs with no data? Press r again; any other key cancels."
         )
 
     async def _space(self) -> None:
@@ -376,6 +403,7 @@ def apply_event(screen: Screen, name: str, data: Any) -> None:
     """Apply one event of the stream to the screen."""
     if name == "hello":
         screen.ticks.clear()
+        screen.log.clear()
         screen.ticks_back, screen.frozen = 0, None
         for key in ("faults", "seen", "script", "load"):
             setattr(screen, key, data[key])

@@ -45,8 +45,8 @@ from lab.load.plan import LoadAction, PlanPhase, PlanVariant
 from lab.load.samples import Sample
 from lab.load.schedule import PhaseClock, build_schedule, stagger_s
 from lab.load.sender import ENDPOINTS, Sender
-from lab.load.visibility import VisibilityProbe
-from lab.support.http_client import HttpClient
+from lab.load.visibility import _MAX_PAGE_SIZE, VisibilityProbe
+from lab.support.http_client import HttpClient, HttpResult
 from lab.support.parent_watch import exit_with_parent
 
 # ── Plan and load changes
@@ -98,6 +98,28 @@ class ContinuousProbe(VisibilityProbe):
     """
 
     recent_stats: RecentStats
+    looked_s = 0.0
+    """When the probe sent the last request, or the first of several, whose answers together show
+    all posts that have a pending write: a write that they lack was not visible then."""
+    _pass_began_s: float | None = None
+    _pages = 0
+
+    def _next_page(self) -> tuple[int, str | None]:
+        limit, before = super()._next_page()
+        if limit < _MAX_PAGE_SIZE:
+            self._pass_began_s = None
+        elif self._cursor is None:
+            if self._pass_began_s is not None and self._pages > 1:
+                self.looked_s = self._pass_began_s
+            self._pass_began_s, self._pages = perf_counter(), 0
+        return limit, before
+
+    def _on_response(self, outcome: HttpResult) -> None:
+        if outcome.status == 200:
+            self._pages += 1
+            if self._pass_began_s is None:
+                self.looked_s = self._last_request.at_s
+        super()._on_response(outcome)
 
     def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
         ids = list(ids)
@@ -200,7 +222,11 @@ class ContinuousLoad:
             "mix": self.mix,
             "schedule_p99_ms": self.lags.p99(),
             "halves": {
-                sender.variant.name: sender.recent_stats.take_snapshot() for sender in self.senders
+                sender.variant.name: {
+                    **sender.recent_stats.take_snapshot(),
+                    "looked_s": sender.probe.looked_s,
+                }
+                for sender in self.senders
             },
         }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from time import perf_counter
 from typing import Any
 
@@ -19,12 +20,14 @@ from lab.load.samples import WRITES, Sample
 MAX_CALLS = 12
 """Most calls that a report lists one by one, to be drawn; the others are counted."""
 MAX_UNSEEN = 20_000
-_LAG_WINDOW = 4_000
+AGES_S = 10
+_LAG_WINDOW = 400  # sends: some seconds, so that one stall is soon over
 
 
 @dataclass
 class RequestStats:
-    """Reads or writes: the requests sent in this interval, and the answers that arrived in it."""
+    """Reads, posts or comments: the requests sent in this interval, and the answers that arrived
+    in it."""
 
     sent: int = 0
     ok: int = 0
@@ -36,13 +39,23 @@ class RequestStats:
         counts = {"sent": self.sent, "ok": self.ok, "failed": self.failed}
         return {**counts, "errors": dict(self.errors)}
 
+    def __add__(self, other: RequestStats) -> RequestStats:
+        return RequestStats(
+            self.sent + other.sent,
+            self.ok + other.ok,
+            self.failed + other.failed,
+            self.errors + other.errors,
+            self.good_ms + other.good_ms,
+        )
+
 
 @dataclass
 class RecentStats:
     """Statistics of one arrangement since its last report. Times are of `perf_counter`."""
 
     reads: RequestStats = field(default_factory=RequestStats)
-    writes: RequestStats = field(default_factory=RequestStats)
+    posts: RequestStats = field(default_factory=RequestStats)
+    comments: RequestStats = field(default_factory=RequestStats)
     visible_ms: list[float] = field(default_factory=list)
     calls: list[tuple[str, str, float, float, bool]] = field(default_factory=list)
     calls_total: int = 0
@@ -70,7 +83,7 @@ class RecentStats:
         if sample.ok:
             stats.ok += 1
             stats.good_ms.append(took_ms)
-            if stats is self.writes:
+            if stats is not self.reads:
                 self._unseen[sample.id] = now_s
                 if len(self._unseen) > MAX_UNSEEN:
                     self._unseen.popitem(last=False)
@@ -103,15 +116,19 @@ class RecentStats:
         """The interval that ends now, ready for JSON; the next interval starts empty."""
         now_s = perf_counter()
         oldest_s = next(iter(self._unseen.values()), now_s)
+        writes = self.posts + self.comments
         snapshot = {
             "reads": self.reads.to_json(),
-            "writes": self.writes.to_json(),
+            "writes": writes.to_json(),
+            "posts": self.posts.to_json(),
+            "comments": self.comments.to_json(),
             "waiting": self.in_flight,
             "unsent": self.unsent,
-            "answered_ms": median_and_max(self.writes.good_ms),
+            "answered_ms": median_and_max(writes.good_ms),
             "read_ms": median_and_max(self.reads.good_ms),
             "visible_ms": median_and_max(self.visible_ms),
             "unseen": len(self._unseen),
+            "unseen_by_age": self._count_unseen_by_age(now_s),
             "feed_age_ms": round((now_s - oldest_s) * 1_000),
             "feed_ok": self.feed_ok,
             "calls": [
@@ -120,12 +137,23 @@ class RecentStats:
             ],
             "calls_total": self.calls_total,
         }
-        self.reads, self.writes = RequestStats(), RequestStats()
+        self.reads, self.posts, self.comments = RequestStats(), RequestStats(), RequestStats()
         self.visible_ms, self.calls, self.calls_total, self.unsent = [], [], 0, 0
         return snapshot
 
     def _stats_of(self, sample: Sample) -> RequestStats:
-        return self.writes if sample.endpoint in WRITES else self.reads
+        if sample.endpoint not in WRITES:
+            return self.reads
+        return self.posts if sample.endpoint == "create_post" else self.comments
+
+    def _count_unseen_by_age(self, now_s: float) -> list[int]:
+        """How many unseen writes were acknowledged at least 0, 1, ..., AGES_S - 1 seconds ago."""
+        younger = [0] * AGES_S
+        for at_s in reversed(self._unseen.values()):  # the newest first
+            if (age_s := int(now_s - at_s)) >= AGES_S - 1:
+                break
+            younger[age_s + 1] += 1
+        return [len(self._unseen) - count for count in accumulate(younger)]
 
 
 def _sample_calls(
@@ -152,6 +180,6 @@ class Lags:
         self._newest.append(lag_ms)
 
     def p99(self) -> float | None:
-        """99th percentile of the newest 4,000 sends, in ms; None before the first send."""
+        """99th percentile of the newest 400 sends, in ms; None before the first send."""
         lag_ms = percentile(self._newest, 99)
         return None if lag_ms is None else round(lag_ms, 2)

@@ -1,8 +1,7 @@
-"""The parts of the console that need no running stack: queues, tails, rules, scripts, panes."""
+"""The parts of the console that need no running stack: queues, tails, scripts, panes."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,14 @@ from lab.live.broadcast import (
     MAX_PRESENTERS,
     MAX_QUEUED,
     MAX_SPECTATORS,
-    Broadcast,
     ScreenSubscriber,
     ScreenSubscribers,
 )
-from lab.live.commentary import (
-    RULES,
-    SAME_STYLE_RULES,
-    Commentator,
-    first_matching_rule,
-    measure_pane,
-)
-from lab.live.panes import TWIN_PANES, Pane, list_edges, make_panes
+from lab.live.panes import Pane, list_edges, make_panes
 from lab.live.script import build_steps, panes_of, unsupported_parts
 from lab.live.snapshots import FileTail
 from lab.live.terminal import parse_events
-from lab.results.claims import CLAIMS
 from lab.scenarios.catalogue import builtin_scenarios, find
-from tests.support.live_world import pane_tick
 
 # ── Spectators
 
@@ -127,83 +116,6 @@ def test_hops_are_drawn_between_query_and_comments() -> None:
     drawn = list_edges(Pane("x", "sync-chain", {"depth": 2}).resolved_arrangement)
     assert {("query", "hop-1"), ("hop-1", "hop-2"), ("hop-2", "comments")} <= set(drawn)
     assert ("query", "comments") not in drawn
-
-
-# ── Commentary
-
-WELL = measure_pane(TWIN_PANES[0], [pane_tick()])
-TELLS = replace(WELL, name="async-bus", tells=True)
-HANGS = {"reads": None, "hanging": ("comments",)}
-DOWN = {"reads": 0.0, "down": ("comments",)}
-
-
-@pytest.mark.parametrize(
-    ("ask", "tell", "rule", "claim"),
-    [
-        ({}, {}, "calm", None),
-        (DOWN, {}, "one-down", "one-down"),
-        ({"down": ("comments",)}, {}, "calm", None),
-        ({"by_events": True, **DOWN}, {}, "one-down", "events-like-calls"),
-        ({"reads": 0.7}, {}, "whole-fails", "whole-fails"),
-        (HANGS, {}, "one-down", "one-down"),
-        ({**HANGS, "longest_queue": ("query", 9)}, {}, "askers-wait", "dependencies"),
-        ({"read_ms": 320.0}, {}, "slowest-hop", "slowest-hop"),
-        ({"answered_ms": 320.0}, {}, "writes-slow", "slowest-hop"),
-        ({"reads": 0.0}, DOWN, "reads-fail-everywhere", "independent"),
-        ({"writes": 0.5}, {"writes": 0.5}, "writes-fail-everywhere", "independent"),
-        ({"writes": 0.5}, {}, "writes-fail-asking", "dependencies"),
-        ({}, {"fullest_outbox": ("comments", 99)}, "outbox", "bus-passes-on"),
-        ({}, {"slowest_consumer": ("query", 99)}, "lag", "bus-passes-on"),
-        ({}, {"feed_age_s": 3.0}, "late-feed", "sharing-is-hard"),
-    ],
-)
-def test_what_is_measured_decides_what_is_said(
-    ask: dict[str, Any], tell: dict[str, Any], rule: str, claim: str | None
-) -> None:
-    first, second = replace(WELL, **ask), replace(TELLS, **tell)
-    for pair in ((first, second), (second, first)):
-        seen = first_matching_rule(*pair)
-        assert seen is not None
-        assert (seen[0].name, seen[2]) == (rule, claim)
-        assert "None" not in seen[1]
-
-
-def test_two_askers_are_compared_without_a_word_on_copies() -> None:
-    seen = first_matching_rule(replace(WELL, reads=0.1), replace(WELL, name="monolith"))
-    assert seen is not None
-    assert seen[0].name == "reads-differ"
-    assert "copy" not in seen[1]
-
-
-def test_rules_name_only_claims_of_the_course() -> None:
-    for rule in (*RULES, *SAME_STYLE_RULES):
-        assert rule.claim is None or rule.claim in CLAIMS
-
-
-def test_with_many_requests_the_last_half_second_counts() -> None:
-    failing = {"sent": 3, "ok": 0, "failed": 3, "errors": {"http_503": 3}}
-    busy = {"sent": 3, "ok": 3, "failed": 0, "errors": {}}
-    was_ill = [pane_tick(reads=failing)] * 15 + [pane_tick(reads=busy)] * 5
-    assert measure_pane(TWIN_PANES[0], was_ill).reads == 1.0
-    few = [pane_tick(reads={**failing, "failed": 1})] * 15 + [
-        pane_tick(reads={**busy, "ok": 1})
-    ] * 5
-    assert measure_pane(TWIN_PANES[0], few).reads == pytest.approx(5 / 12)
-
-
-async def test_the_same_sentence_is_rarely_said_again() -> None:
-    show = Broadcast()
-    comments: list[Any] = []
-    show.set_state = lambda name, value: comments.append(value)  # type: ignore[method-assign]
-    seer = Commentator(TWIN_PANES, show)
-    for number in range(200):
-        ms = {"p50": 4.0 + number, "max": 9.0}
-        halves = {
-            half.name: pane_tick(read_ms={**ms, "p50": 4 + number / 10}) for half in TWIN_PANES
-        }
-        seer.add_tick({"t": number / 10, "halves": halves})
-    assert {comment["rule"] for comment in comments} == {"calm"}
-    assert 2 < len(comments) < 8
 
 
 # ── Scripts

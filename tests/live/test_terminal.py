@@ -1,5 +1,6 @@
 """The console in a terminal: readable at 80 columns, and every key has its effect."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -27,9 +28,11 @@ def tick(t: float = 0.0, **left: Any) -> dict[str, Any]:
     }
 
 
-def render_text(screen: Screen, columns: int = 80) -> str:
+def render_text(
+    screen: Screen, columns: int = 80, key_help: Sequence[tuple[str, str]] = (("k", "kill"),)
+) -> str:
     paper = Paper(width=columns, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    paper.print(render_screen(screen, [("k", "kill")]))
+    paper.print(render_screen(screen, key_help))
     paper.file.close()
     return paper.export_text()
 
@@ -80,7 +83,14 @@ def test_it_is_readable_at_80_columns() -> None:
     screen.ticks.append(tick())
     text = render_text(screen)
     assert max(map(len, text.splitlines())) <= 80
-    for word in ("sync-chain", "async-bus", "reads that succeed", "100 %", "fresh", "▸ comments"):
+    for word in (
+        "sync-chain",
+        "async-bus",
+        "successful reads",
+        "100 %",
+        "up to date",
+        "▸ comments",
+    ):
         assert word in text
 
 
@@ -89,6 +99,7 @@ def test_it_is_readable_at_80_columns() -> None:
     [
         ({"up": False}, "DOWN"),
         ({"up": "hangs"}, "HANGS"),
+        ({"up": "slow"}, "slow to answer"),
         ({"busy": 8, "queue": 7}, "workers 8/8, 7 wait"),
         ({"untold": 31}, "outbox 31"),
         ({"lag": 12}, "12 events behind"),
@@ -143,6 +154,25 @@ async def test_every_key_does_what_it_says(
 ) -> None:
     await press(keys, pressed)
     assert session.calls[0] == done
+
+
+@pytest.mark.parametrize(("key", "text"), [("r", "Press r again"), ("?", "last minute again")])
+async def test_a_question_and_the_keys_fit_in_24_rows(
+    keys: KeyBindings, key: str, text: str
+) -> None:
+    keys.screen.ticks.append(tick())
+    keys.screen.log.extend(["a line"] * 5)
+    await keys.press(key)
+    lines = render_text(keys.screen, 80, keys.help_entries).splitlines()
+    assert text in " ".join(lines)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_replay_shows_no_fault_of_today() -> None:
+    faults = [{"half": TWIN_PANES[0].name, "target": "posts", "kind": "latency"}]
+    screen = Screen(TWIN_PANES, faults=faults, frozen=[tick()])
+    assert "broken" not in render_text(screen, 120)
 
 
 async def test_a_reset_needs_its_key_twice(keys: KeyBindings, session: RecordingSession) -> None:

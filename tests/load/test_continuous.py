@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -64,7 +65,8 @@ def test_each_request_answer_and_visible_write_is_reported_once(world: LoadWorld
             return reports + await collect_reports(load, all_is_over)
 
     reports = world.run(watch())
-    for kind in ("reads", "writes"):
+    assert reports[-1]["halves"]["left"]["looked_s"] > 0
+    for kind in ("reads", "writes", "posts", "comments"):
         sent, ok = total(reports, kind, "sent"), total(reports, kind, "ok")
         assert sent == ok
         assert sent[0] == sent[1] > 0
@@ -166,6 +168,28 @@ def test_failures_are_told_one_by_one_before_what_went_well() -> None:
     assert {call[4] for call in told["calls"]} == {True, False}
     assert told["reads"] == {"sent": 50, "ok": 25, "failed": 25, "errors": {"timeout": 25}}
     assert lately.take_snapshot()["reads"]["sent"] == 0
+
+
+def test_posts_and_comments_are_counted_apart_and_together() -> None:
+    lately = RecentStats()
+    for kind, ok in (("create_post", True), ("create_comment", False), ("create_comment", False)):
+        sample = Sample("x", "steady", kind, 0.0, 0.0, latency_ms=1.0, ok=ok, id="w")
+        sample.error = "" if ok else "refused"
+        lately.record_sent(sample)
+        lately.record_outcome(sample, "posts", "POST /posts")
+    report = lately.take_snapshot()
+    assert report["posts"] == {"sent": 1, "ok": 1, "failed": 0, "errors": {}}
+    assert report["comments"] == {"sent": 2, "ok": 0, "failed": 2, "errors": {"refused": 2}}
+    assert report["writes"] == {"sent": 3, "ok": 1, "failed": 2, "errors": {"refused": 2}}
+
+
+def test_unseen_writes_are_counted_by_their_age() -> None:
+    lately = RecentStats()
+    ages_s = (30.0, 4.5, 1.2, 0.1)
+    now_s = perf_counter()
+    lately._unseen.update((str(age), now_s - age) for age in ages_s)
+    counts = lately.take_snapshot()["unseen_by_age"]
+    assert counts == [4, 3, 2, 2, 2, 1, 1, 1, 1, 1]
 
 
 def test_a_spread_of_nothing_is_none() -> None:

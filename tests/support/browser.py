@@ -34,7 +34,7 @@ def is_healthy(pane: str, target: str) -> str:
 
 
 def figure(pane: str, number: int, well: bool) -> str:
-    """The selector of a figure of a pane: 1 reads, 2 writes, 3 age of the feed."""
+    """The selector of a figure of a pane: 1 reads, 2 posts, 3 comments, 4 feed lag."""
     return f"{pane} .figure:nth-child({number})[data-well={'yes' if well else 'no'}]"
 
 

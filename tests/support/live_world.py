@@ -47,7 +47,8 @@ _MS = {"p50": 4.0, "max": 5.0}
 def pane_tick(**more: Any) -> dict[str, Any]:
     """One pane of a tick; everything is healthy except what `more` sets."""
     return {
-        **{"reads": _KIND, "writes": _KIND, "waiting": 0, "unseen": 0, "feed_ok": True},
+        **dict.fromkeys(("reads", "writes", "posts", "comments"), _KIND),
+        **{"waiting": 0, "unseen": 0, "missing": 0, "feed_ok": True},
         **{"answered_ms": _MS, "read_ms": _MS, "visible_ms": _MS, "feed_age_ms": 0},
         **{"nodes": dict.fromkeys(TARGETS, NODE), "hops": []},
         **more,

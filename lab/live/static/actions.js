@@ -3,10 +3,10 @@
 import { openResetDialog } from "./reset_dialog.js";
 import { MIXES } from "./controls.js";
 import { post } from "./api.js";
-import { byId } from "./dom.js";
 import { showKeyDialog, keyTable } from "./keys.js";
 import { showNotice } from "./announcements.js";
 
+let written = 0;
 const LEAST_RATE = 5;
 const MOST_RATE = 200;
 
@@ -46,10 +46,7 @@ export function createActions(page) {
       );
       load({ mix: MIXES[(is + 1) % MIXES.length][1] });
     },
-    focusText: (what) => {
-      page.controls.pendingKind = what;
-      byId("controls").querySelector(".write input").focus();
-    },
+    focusText: () => page.controls.text.focus(),
     write: (what) => sendPost(page, what),
     reset: () =>
       model.hello &&
@@ -59,6 +56,8 @@ export function createActions(page) {
         if (answer.says) document.body.dataset.state = "open";
       }),
     nextStep: () => send("/api/step", {}),
+    nextPage: () => page.script.scroll(1) || (model.script && actions.nextStep()),
+    previousPage: () => page.script.scroll(-1),
     nextStepOrPause: () =>
       model.script && page.role === "presenter" ? actions.nextStep() : view.togglePause(),
     pause: () => view.togglePause(),
@@ -70,7 +69,7 @@ export function createActions(page) {
     stepTime: (seconds) => view.step(seconds),
     toggleLargeType: () => theme.toggleLargeType(),
     toggleTheme: () => theme.toggleTheme(),
-    help: () => showKeyDialog(actions.keys, () => page.role !== "presenter"),
+    help: () => showKeyDialog(actions.keys, () => page.role !== "presenter", theme),
   };
   actions.keys = keyTable(actions);
   return actions;
@@ -79,9 +78,8 @@ export function createActions(page) {
 /** Sends a post or comment to each selected pane; each pane shows its own response. */
 async function sendPost(page, what) {
   const field = page.controls.text;
-  const text =
-    field.value.trim() ||
-    (what === "post" ? "Hello from the lecture" : "A comment from the lecture");
+  const readyText = () => `${what === "post" ? "Post" : "Comment"} ${(written += 1)} from the lecture`;
+  const text = field.value.trim() || readyText();
   field.value = "";
   field.blur();
   const names = new Set(page.faults.selectedPanes.map((half) => half.name));
@@ -91,7 +89,7 @@ async function sendPost(page, what) {
       .map(async ({ name, blog }) => {
         const postId = blog.target;
         if (what === "comment" && !postId)
-          return blog.showResponse(what, { status: 0, says: "there is no post yet" });
+          return blog.showResponse(what, { status: 0, says: "the feed shows no post to comment on" });
         const body =
           what === "post"
             ? { half: name, title: text }

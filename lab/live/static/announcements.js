@@ -2,12 +2,14 @@
 // announcements for screen readers.
 
 import { byId, el, updateAttribute, setText } from "./dom.js";
-import { clock } from "./format.js";
+import { clock, duration } from "./format.js";
 
 const LINES = 50;
 const AT_ONCE_S = 1;
-const STARTING = "Two blogs start, both empty, and get the same work to do …";
-const RUNNING = "The same blog, twice, with the same work to do.";
+const STARTING = "Two empty blogs are starting. Both get the same requests …";
+const FULL =
+  "You are not connected: the lab serves no more screens. Watch the projector; this page tries again by itself.";
+const RUNNING = "The same blog, twice, with the same requests.";
 const SPEAK_EVERY_MS = 1_500;
 
 export class Announcements {
@@ -36,12 +38,22 @@ export class Announcements {
     if (model.missedRecently)
       setText(
         byId("missed"),
-        `! ${model.missed} pictures missed: this screen's network is too slow`,
+        `! ${model.missed} updates missed: this screen's network is too slow`,
       );
+    this._showLateness(model, view);
     const mode = { live: "", paused: "PAUSED · ", replay: "REPLAY · " }[view.mode];
     const late = view.mode === "live" ? "" : ` (${clock(model.newest - view.t)} ago)`;
     setText(byId("clock"), model.hello ? `${mode}${clock(view.t)}${late}` : "");
     updateAttribute(document.body, "data-mode", view.mode);
+  }
+
+  /** Says so when the machine is too busy to send its own load in time. */
+  _showLateness(model, view) {
+    const late = model.tickAt(view.t)?.lag?.schedule_p99_ms ?? 0;
+    const limit = model.hello?.late_after_ms ?? Infinity;
+    byId("late").hidden = late <= limit;
+    if (late > limit)
+      setText(byId("late"), `▲ This machine is busy: times are up to ${duration(late)} too high`);
   }
 
   _showComment(model, view) {
@@ -50,17 +62,18 @@ export class Announcements {
     const comment = model.commentAt(view.t);
     if (!comment) {
       this.comment = null;
-      setText(byId("seen"), model.ticks.length ? RUNNING : STARTING);
+      const isFull = document.body.dataset.state === "full";
+      showSentence(isFull ? FULL : model.ticks.length ? RUNNING : STARTING);
       return setText(byId("claim"), "");
     }
     if (comment === this.comment) return;
     this.comment = comment;
-    setText(byId("seen"), comment.says);
+    showSentence(comment.says);
     const claim = comment.claim ? model.hello?.claims?.[comment.claim] : null;
-    setText(byId("claim"), claim ? `The notes (${comment.claim}): ${claim}` : "");
+    setText(byId("claim"), claim ? `What the course claims (${comment.claim}): ${claim}` : "");
     // A sentence that differs only in its figures is not announced again.
     const text = comment.says.replace(/[\d.]+/g, "");
-    if (text !== this.lastText) this.announce(comment.says);
+    if (text !== this.lastText) this.announce(comment.says.replaceAll("`", ""));
     this.lastText = text;
   }
 
@@ -94,6 +107,16 @@ export class Announcements {
     this.announcedAt = now;
     setText(byId("spoken"), this.queue.splice(0).join(" "));
   }
+}
+
+let shownSentence = "";
+
+/** Shows the sentence; names of services, between backticks in it, are set in bold. */
+function showSentence(text) {
+  if (text === shownSentence) return;
+  shownSentence = text;
+  const parts = text.split("`").map((part, i) => (i % 2 ? el("b", {}, part) : part));
+  byId("seen").replaceChildren(...parts);
 }
 
 /** Merges the two lines of an action on both panes into one. */

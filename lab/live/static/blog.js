@@ -10,11 +10,11 @@ const POSTS = 10;
 const COMMENTS = 2;
 const OWN_SHOWN_MS = 20_000;
 const STATUS_TEXTS = {
-  0: "No answer",
+  0: "No response",
   500: "Internal error",
   502: "Bad gateway",
   503: "Service unavailable",
-  504: "No answer in time",
+  504: "No response in time",
 };
 
 // The load marks its posts and comments to find them again; the page shows only their number.
@@ -151,10 +151,13 @@ export class BlogView {
     const inner = body?.body ?? null;
     const code = body?.status ?? status;
     const made = code === 201 && inner?.id;
-    const why = body?.problem?.detail ?? body?.problem?.title ?? body?.error ?? says;
+    const error = body?.error && (ERROR_TEXTS[body.error] ?? body.error);
+    const why = body?.problem?.detail ?? body?.problem?.title ?? error ?? says;
     const short = made
       ? `Your ${what}: accepted (201)`
-      : `Your ${what}: ${code || "no answer"} ${why ?? ""}`;
+      : `Your ${what} is refused: ${code || "no response"} (${why ?? "no reason given"})`;
+    clearTimeout(this.answerTimer);
+    this.answerTimer = setTimeout(() => setText(this.answer, ""), OWN_SHOWN_MS);
     this.ownItem = made ? { id: inner.id, says: short, seen: false } : null;
     if (made) this.ownIds.add(inner.id);
     if (made && what === "post") this.ownPostId = inner.id;
@@ -171,6 +174,6 @@ export class BlogView {
 }
 
 const ERROR_TEXTS = {
-  timeout: "The page did not come within a second.",
-  refused: "Nobody listens there: the connection was refused.",
+  timeout: "No response within a second.",
+  refused: "The connection was refused: no process listens there.",
 };

@@ -1,6 +1,8 @@
-// The chart of the last 60 seconds of one pane: how long a writer waits for the response, how long
-// until readers see the write, the failed requests, and the times of the faults. Both panes have
-// the same time axis and the same scale, which is logarithmic: both 3 ms and 3 s must be visible.
+// The chart of the last 60 seconds of one pane. Above, a band of the reads: each second is filled
+// from below with the share that succeeded, and from above with the share that failed. Below, how
+// long a writer waits for the response, and how long until readers see the write. The times of the
+// faults lie behind both. Both panes have the same time axis and the same scale, which is
+// logarithmic: both 3 ms and 3 s must be visible.
 
 import { el, updateAttribute, setText, svg } from "./dom.js";
 import { faultName } from "./format.js";
@@ -15,6 +17,8 @@ const SCALE_MARKS = [
 ];
 const LEFT = 3; // in rem: space for the labels of the scale
 const BOTTOM = 1.1;
+const BAND = 0.38; // of the height
+const GAP = 0.08;
 const MAX_INTERVALS = 6;
 const MAX_CACHED_WIDTHS = 200;
 
@@ -23,7 +27,7 @@ export class Chart {
   constructor(name, hatch) {
     this.shades = Array.from({ length: MAX_INTERVALS }, () => ({
       area: svg("rect", { class: "shade", y: 0, fill: `url(#${hatch})` }),
-      label: svg("text", { class: "shade-label", y: "0.85em" }),
+      label: svg("text", { class: "shade-label" }),
     }));
     this.marks = SCALE_MARKS.map(([, text]) => ({
       line: svg("path", { class: "grid" }),
@@ -32,7 +36,10 @@ export class Chart {
     this.times = ["60 s ago", "30 s", "now"].map((text, i) =>
       svg("text", { class: `axis ${["", "middle", "end"][i]}` }, text),
     );
-    this.failed = svg("path", { class: "failed" });
+    this.bandFrame = svg("rect", { class: "band-frame", y: 0 });
+    this.bandLabel = svg("text", { class: "axis end" }, "reads");
+    this.succeeded = svg("path", { class: "band succeeded" });
+    this.failed = svg("path", { class: "band failed" });
     this.answered = svg("path", { class: "line answered" });
     this.visible = svg("path", { class: "line visible" });
     this.drawing = svg(
@@ -40,11 +47,14 @@ export class Chart {
       {
         class: "chart",
         role: "img",
-        "aria-label": `${name}: time until a write is answered and visible, last 60 seconds`,
+        "aria-label": `${name}: successful and failed reads, and the time until a write is answered and visible, last 60 seconds`,
       },
       ...this.shades.map((one) => one.area),
       ...this.marks.flatMap((one) => [one.line, one.label]),
       ...this.times,
+      this.bandFrame,
+      this.bandLabel,
+      this.succeeded,
       this.failed,
       this.visible,
       this.answered,
@@ -56,9 +66,10 @@ export class Chart {
       el(
         "figcaption",
         {},
+        el("span", { class: "key succeeded" }, "reads succeed"),
+        el("span", { class: "key failing" }, "fail"),
         el("span", { class: "key answered" }, "a write is answered"),
         el("span", { class: "key visible" }, "… is visible"),
-        el("span", { class: "key failing" }, "failed"),
       ),
       this.drawing,
     );
@@ -79,6 +90,14 @@ export class Chart {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     this.left = Math.round(LEFT * rem);
     this.bottom = Math.round(BOTTOM * rem);
+    this.bandHeight = Math.round((this.height - this.bottom) * BAND);
+    updateAttribute(this.bandFrame, "x", this.left);
+    updateAttribute(this.bandFrame, "width", Math.max(0, this.width - this.left));
+    updateAttribute(this.bandFrame, "height", this.bandHeight);
+    for (const { label } of this.shades)
+      updateAttribute(label, "y", this.bandHeight + 0.8 * this.bottom);
+    updateAttribute(this.bandLabel, "x", this.left - 5);
+    updateAttribute(this.bandLabel, "y", this.bandHeight / 2 + 0.25 * this.bottom);
     updateAttribute(this.drawing, "viewBox", `0 0 ${this.width} ${this.height}`);
     this.marks.forEach(({ line, label }, i) => {
       const y = this._y(SCALE_MARKS[i][0]);
@@ -96,7 +115,8 @@ export class Chart {
     const share =
       Math.log(Math.min(Math.max(ms, MIN_MS), MAX_MS) / MIN_MS) /
       Math.log(MAX_MS / MIN_MS);
-    return Math.round((this.height - this.bottom) * (1 - share) * 10) / 10;
+    const top = (BAND + GAP) * (this.height - this.bottom);
+    return Math.round((top + (this.height - this.bottom - top) * (1 - share)) * 10) / 10;
   }
 
   /**
@@ -111,18 +131,14 @@ export class Chart {
     const steps = this._steps(model, half, from, t);
     updateAttribute(this.answered, "d", this._line(steps, "answered", x));
     updateAttribute(this.visible, "d", this._line(steps, "visible", x));
-    const floor = this.height - this.bottom;
-    updateAttribute(
-      this.failed,
-      "d",
+    const columns = (from, to) =>
       steps
-        .filter((s) => s.failed)
-        .map(
-          (s) =>
-            `M${x(s.at)} ${floor}v${-Math.max(4, Math.round(0.3 * floor * (s.failed / s.all)))}`,
-        )
-        .join("") || "M0 0",
-    );
+        .filter((s) => s.ok + s.failed)
+        .map((s) => column(x(Math.max(s.at, t - model.window)), x(Math.min(s.at + STEP_S, t)), from(s), to(s)))
+        .join("") || "M0 0";
+    const edge = (s) => Math.round((this.bandHeight * s.failed) / (s.ok + s.failed));
+    updateAttribute(this.succeeded, "d", columns(edge, () => this.bandHeight));
+    updateAttribute(this.failed, "d", columns(() => 0, edge));
     this._shade(
       model.faultIntervals.filter(
         ({ fault, since, until }) => fault.half === half && until > from && since < t,
@@ -142,15 +158,13 @@ export class Chart {
       if (!here) continue;
       const at = Math.floor(tick.t / STEP_S) * STEP_S;
       if (!step || step.at !== at) {
-        step = { at, answered: [0, 0], visible: [0, 0], failed: 0, all: 0 };
+        step = { at, answered: [0, 0], visible: [0, 0], ok: 0, failed: 0 };
         steps.push(step);
       }
       add(step.answered, here.answered_ms);
       add(step.visible, here.visible_ms);
-      for (const part of [here.reads, here.writes]) {
-        step.failed += part?.failed ?? 0;
-        step.all += (part?.failed ?? 0) + (part?.ok ?? 0);
-      }
+      step.ok += here.reads?.ok ?? 0;
+      step.failed += here.reads?.failed ?? 0;
     }
     return steps;
   }
@@ -203,6 +217,10 @@ export class Chart {
     return this.lengths.get(words);
   }
 }
+
+/** A filled column of the band, from `left` to `right` and from `top` to `bottom`. */
+const column = (left, right, top, bottom) =>
+  bottom > top ? `M${left} ${top}H${right}V${bottom}H${left}Z` : "";
 
 /** Adds the logarithm of a median: a mean of logarithms fits a logarithmic scale. */
 function add(sum, figures) {

@@ -80,7 +80,7 @@ export class Controls {
     });
     this.rate = slider(
       "Requests a second in each half",
-      { min: 5, max: 200, step: 5, value: 40 },
+      { min: 5, max: 200, step: 5, value: 20 },
       "/s",
       () => {},
       (v) => actions.load({ rate: v }),
@@ -150,7 +150,7 @@ export class Controls {
       maxlength: 2000,
       autocomplete: "off",
       dir: "auto",
-      placeholder: "Write as a reader …",
+      placeholder: "Write as a reader (key /) …",
       "aria-label": "Text of a post or a comment",
     });
     const form = el(
@@ -162,7 +162,7 @@ export class Controls {
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      actions.write(this.pendingKind ?? "post");
+      actions.write("post");
     });
     return form;
   }
@@ -172,6 +172,8 @@ export class Controls {
     this.targets.show(this.faults.target);
     this.scopes.show(this.faults.scope);
     setText(this.targetLabel, `${this.faults.target}:`);
+    // The choice buttons are hidden in large type; the scope must be seen there, too.
+    document.body.dataset.scope = this.faults.scope;
   }
 
   /** Shows the current load, and whether the screen is paused or replays. */

@@ -77,7 +77,7 @@ export class FaultControls {
       ),
     );
     if (answers.every((one) => one.status === 200 && !one.body.deeds.length))
-      showNotice(`${this.target} is well already.`);
+      showNotice(`Nothing is broken in ${this.target}.`);
   }
 
   async healAll() {

@@ -1,14 +1,16 @@
-// Three large figures, readable from the back row: reads that succeed, writes that succeed, the age
+// Four large figures, readable from the back row: successful reads, posts and comments, and the lag
 // of the feed. Each shows with words and a shape whether its value is good.
 
 import { el, updateAttribute, setText } from "./dom.js";
 import { duration, errorName, percent } from "./format.js";
 
-export const FIGURES_WINDOW_S = 1;
+export const FIGURES_WINDOW_S = 3;
+/** After a fault was added or removed, only newer responses count, once there is one. */
+export const SETTLED_AFTER_S = 1;
 const HEALTHY_SHARE = 0.99;
 const FRESH_MS = 1_000;
 
-/** Sums the responses of these ticks; `what` is `reads` or `writes`. */
+/** Sums the responses of these ticks; `what` is `reads`, `posts` or `comments`. */
 function sumResponses(ticks, what) {
   const sum = { ok: 0, failed: 0, errors: {} };
   for (const tick of ticks) {
@@ -38,24 +40,38 @@ class Figure {
 
   show(value, word, well) {
     setText(this.value, value);
+    updateAttribute(this.value, "data-long", value.length > 5);
     setText(this.word, word);
+    updateAttribute(this.word, "title", word);
     updateAttribute(this.root, "data-well", well ? "yes" : "no");
   }
 }
 
 export class Figures {
   constructor() {
-    this.reads = new Figure("reads that succeed");
-    this.writes = new Figure("writes that succeed");
-    this.age = new Figure("the feed is late by");
-    this.root = el("div", { class: "figures" }, this.reads.root, this.writes.root, this.age.root);
+    this.shares = {
+      reads: new Figure("reads"),
+      posts: new Figure("posts"),
+      comments: new Figure("comments"),
+    };
+    this.lag = new Figure("feed lag");
+    const all = [...Object.values(this.shares), this.lag];
+    this.root = el("div", { class: "figures" }, ...all.map((figure) => figure.root));
   }
 
-  /** @param {any} now this pane's part of a tick @param {any[]} ticks those of the last second */
-  show(now, ticks) {
-    this._share(this.reads, sumResponses(ticks, "reads"), now);
-    this._share(this.writes, sumResponses(ticks, "writes"), now);
-    this._age(now);
+  /**
+   * @param {any} now this pane's part of a tick
+   * @param {any[]} ticks those of the last seconds
+   * @param {any[]} newer of them, those since a fault was added or removed
+   * @param {boolean} settled whether that was more than SETTLED_AFTER_S ago
+   */
+  show(now, ticks, newer, settled) {
+    for (const [what, figure] of Object.entries(this.shares)) {
+      const sum = sumResponses(newer, what);
+      const useOlder = !sum.ok && !sum.failed && (!settled || !now?.waiting);
+      this._share(figure, useOlder ? sumResponses(ticks, what) : sum, now);
+    }
+    this._lag(now);
   }
 
   _share(figure, { ok, failed, errors }, now) {
@@ -64,7 +80,7 @@ export class Figures {
       const waiting = now?.waiting ?? 0;
       return figure.show(
         "–",
-        waiting ? `▼ no answer · ${waiting} waiting` : "none was sent",
+        waiting ? `▼ no response · ${waiting} waiting` : "none was sent",
         !waiting,
       );
     }
@@ -72,24 +88,21 @@ export class Figures {
     const well = ok / total >= HEALTHY_SHARE;
     figure.show(
       percent(ok, total),
-      well ? "● as it should be" : `▼ ${most ? errorName(most[0]) : "fail"}`,
+      well ? "● succeed" : `▼ ${most ? errorName(most[0]) : "fail"}`,
       well,
     );
   }
 
-  _age(now) {
+  _lag(now) {
     if (!now) return;
-    const { feed_age_ms: age, unseen, feed_ok: ok } = now;
+    const { feed_age_ms: age, unseen, missing, feed_ok: ok } = now;
+    if (missing) return this.lag.show(String(missing), "✕ missing: nothing is on its way", false);
     if (ok === false)
-      return this.age.show(
-        "no feed",
-        unseen ? `▼ ${unseen} writes unseen` : "▼ nobody can read",
-        false,
-      );
+      return this.lag.show("no feed", unseen ? `▼ ${unseen} not visible` : "▼ reads fail", false);
     const fresh = age < FRESH_MS;
-    this.age.show(
+    this.lag.show(
       age < 1 ? "0 s" : duration(age),
-      fresh ? "● fresh" : `▲ late · ${unseen} to come`,
+      fresh ? "● up to date" : `▲ ${unseen} not visible yet`,
       fresh,
     );
   }

@@ -21,9 +21,9 @@ export function clock(seconds) {
 }
 
 const ERRORS = {
-  timeout: "no answer in time",
+  timeout: "no response in time",
   refused: "connection refused",
-  reset: "connection broken off",
+  reset: "connection reset",
 };
 
 /** `http_503` as `503 unavailable`. */
@@ -32,10 +32,10 @@ export function errorName(name) {
   if (!status) return ERRORS[name] ?? name.replaceAll("_", " ");
   const code = Number(status[1]);
   const known = {
-    404: "404 not known there",
+    404: "404 post not known yet",
     502: "502 bad gateway",
     503: "503 unavailable",
-    504: "504 no answer in time",
+    504: "504 no response in time",
   };
   return known[code] ?? `${code} error`;
 }
@@ -45,9 +45,9 @@ const FAULTS = {
   hang: () => "HANGS",
   latency: (o) => `slow +${duration(o.ms ?? 0)}`,
   error: (o) => `fails ${Math.round(100 * (o.probability ?? 1))} %`,
-  partition: (o) => `cut from ${o.from === "event-bus" ? "bus" : (o.from ?? "?")}`,
-  timeout: () => "answers nobody",
-  reset_peer: () => "breaks off",
+  partition: (o) => `partitioned from ${o.from === "event-bus" ? "bus" : (o.from ?? "?")}`,
+  timeout: () => "times out",
+  reset_peer: () => "resets connections",
 };
 
 /** A fault in few words, for the label on its node. */

@@ -18,10 +18,13 @@ export function keyTable(actions) {
     ["+", "more load", actions.increaseLoad, false],
     ["-", "less load", actions.decreaseLoad, false],
     ["m", "another mix of reads and writes", actions.nextMix, false],
-    ["n", "write a post", () => actions.focusText("post"), false],
-    ["c", "write a comment", () => actions.focusText("comment"), false],
-    ["r", "reset: start clean (asks once)", actions.reset, false],
+    ["n", "write a post, with a ready text", () => actions.write("post"), false],
+    ["c", "write a comment, with a ready text", () => actions.write("comment"), false],
+    ["/", "type a text of your own; Enter sends it as a post", actions.focusText, false],
+    ["r", "restart both blogs with no data (asks once)", actions.reset, false],
     [" ", "next step of the script; without one: pause", actions.nextStepOrPause, true],
+    ["PageDown", "next step of the script, or the rest of a long text", actions.nextPage, false],
+    ["PageUp", "back in a long text", actions.previousPage, false],
     [".", "pause the screen, and go on", actions.pause, true],
     ["b", "the last minute again, and back to now", actions.replay, true],
     ["ArrowLeft", "a second back", () => actions.stepTime(-1), true],
@@ -35,16 +38,40 @@ export function keyTable(actions) {
 
 const FAULT_LABELS = {
   down: "kill what is chosen",
-  hang: "hang it: it takes requests and never answers",
+  hang: "hang it: it accepts requests and never responds",
   latency: "make it slow (slider)",
-  error: "have it fail (slider)",
-  partition: "cut it off from who asks or tells it",
+  error: "let it return errors (slider)",
+  partition: "partition it from its main caller, or from the bus",
 };
+
+// Keys at the place of a symbol of the US layout, for layouts that have another symbol there.
+const SYMBOL_CODES = {
+  Equal: "+",
+  NumpadAdd: "+",
+  Minus: "-",
+  NumpadSubtract: "-",
+  Period: ".",
+  Slash: "?",
+};
+
+/**
+ * The key of the table that this event means: first by what it types, then by its place. So `k`
+ * works in a Greek or Cyrillic layout too, and `+` without Shift.
+ */
+export function keyOf(event, known) {
+  const typed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (known.has(typed) || event.key.length > 1) return typed;
+  const place = /^(?:Key|Digit|Numpad)([A-Z0-9])$/.exec(event.code)?.[1].toLowerCase();
+  return place ?? SYMBOL_CODES[event.code] ?? typed;
+}
 
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
-/** Handles key presses. `isSpectator` tells whether this screen is a spectator's. */
-export function handleKeys(keys, isSpectator) {
+/**
+ * Handles key presses. `isSpectator` tells whether this screen is a spectator's, `areOn` whether
+ * keys of a single character act (WCAG 2.1.4: somebody who dictates turns them off).
+ */
+export function handleKeys(keys, isSpectator, areOn) {
   const known = new Map(keys.map(([key, , action, forAll]) => [key, { action, forAll }]));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
@@ -56,21 +83,27 @@ export function handleKeys(keys, isSpectator) {
     }
     if (event.key === " " && target.matches?.("button")) return;
     if (event.key.startsWith("Arrow") && target.matches?.("[type=range], [tabindex]")) return;
-    const binding = known.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    const key = keyOf(event, known);
+    const binding = known.get(key);
+    if (key.length === 1 && !areOn()) return;
     if (!binding || (isSpectator() && !binding.forAll)) return;
     // A key that is held down repeats its action only for the load and for steps in time.
-    if (event.repeat && !/^(Arrow.*|[+-])$/.test(event.key)) return;
+    if (event.repeat && !/^(Arrow.*|[+-])$/.test(key)) return;
     event.preventDefault();
     binding.action();
   });
 }
 
 /** Shows all keys in a dialog. */
-export function showKeyDialog(keys, isSpectator) {
+export function showKeyDialog(keys, isSpectator, theme) {
   const dialog = byId("keys");
   const shown = keys.filter(([, , , forAll]) => forAll || !isSpectator());
   dialog.replaceChildren(
-    el("h2", { id: "keys-title" }, "Keys"),
+    el(
+      "h2",
+      { id: "keys-title" },
+      theme.settings.singleKeys ? "Keys" : "Keys (those of one character are off)",
+    ),
     el(
       "dl",
       { class: "key-list" },
@@ -81,12 +114,16 @@ export function showKeyDialog(keys, isSpectator) {
     el(
       "p",
       { class: "note" },
-      "A round dot is a question and, hollow, its answer; a square is an event. ",
+      "A round dot is a request and, hollow, its response; a square is an event. ",
       "Each is a real one. A dot is on its way for a third of a second at least: most take some milliseconds.",
     ),
     el(
       "p",
       { class: "dialog-buttons" },
+      button(theme.settings.singleKeys ? "Turn keys off" : "Turn keys on", "", {}, () => {
+        theme.toggleSingleKeys();
+        showKeyDialog(keys, isSpectator, theme);
+      }),
       button("Close", "Esc", { class: "main" }, () => dialog.close()),
     ),
   );

@@ -21,6 +21,7 @@ const SAYS = {
   open: "● live",
   lost: "▲ Connection lost. Trying again …",
   refused: "▲ Not let in. Open the address that `lab live` printed, the one with #token=…",
+  full: "▲ Full: too many screens watch already. This page tries again …",
 };
 
 const model = new Model();
@@ -65,7 +66,7 @@ function showConnection(nowMs) {
   const silentS = Math.floor((nowMs - model.lastMessageMs) / 1000);
   const silent = document.body.dataset.state === "open" && silentS >= SILENT_AFTER_S;
   const watching = page.role === "watcher" ? " · watching" : "";
-  const open = silent ? `▲ Nothing heard for ${silentS} s` : SAYS.open + watching;
+  const open = silent ? `▲ No message for ${silentS} s` : SAYS.open + watching;
   setText(
     byId("connection"),
     !model.hello && connection === "lost"
@@ -143,7 +144,7 @@ byId("script-next").addEventListener("click", (event) => {
   if (event.detail > 0) event.currentTarget.blur();
   actions.nextStep();
 });
-handleKeys(actions.keys, () => page.role !== "presenter");
+handleKeys(actions.keys, () => page.role !== "presenter", () => page.theme.settings.singleKeys);
 await exchangeToken();
 subscribe(onMessage, setConnection);
 requestAnimationFrame(frame);

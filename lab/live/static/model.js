@@ -56,6 +56,13 @@ export class Model {
     this.comments = hello.seen ? [{ ...hello.seen, t: 0 }] : [];
     this.faultIntervals = [];
     this.ticks = [];
+    for (const fault of hello.past_faults ?? [])
+      this.faultIntervals.push({
+        key: keyOf(fault),
+        fault,
+        since: fault.since_t,
+        until: fault.until_t,
+      });
     this._faults(hello.faults ?? []);
     for (const tick of hello.history ?? []) this._tick(tick);
   }
@@ -129,6 +136,14 @@ export class Model {
     return this.faultIntervals
       .filter((entry) => entry.fault.half === half && entry.since <= t && t < entry.until)
       .map((entry) => entry.fault);
+  }
+
+  /** When a fault was last added to a pane or removed from it, up to `t`; -Infinity for never. */
+  lastChange(half, t) {
+    const times = this.faultIntervals
+      .filter(({ fault }) => fault.half === half)
+      .flatMap(({ since, until }) => [since, until]);
+    return Math.max(-Infinity, ...times.filter((at) => at <= t));
   }
 
   /** The newest sentence at the moment `t`. */

@@ -3,15 +3,15 @@
 import { BlogView } from "./blog.js";
 import { Chart } from "./charts.js";
 import { el, updateAttribute } from "./dom.js";
-import { Figures, FIGURES_WINDOW_S } from "./figures.js";
+import { Figures, FIGURES_WINDOW_S, SETTLED_AFTER_S } from "./figures.js";
 import { Traffic } from "./traffic.js";
 import { Topology } from "./topology.js";
 
 const DESCRIPTIONS = {
   "sync-chain": "services ask each other and wait",
-  "async-bus": "services tell; each keeps its own copy",
+  "async-bus": "services publish events, each keeps a copy",
   "request-reply": "services ask over the bus and wait",
-  monolith: "one process asks itself",
+  monolith: "one process, with local calls",
 };
 const SHAPES = ["■", "●"];
 const EDGES_WINDOW_S = 0.5;
@@ -77,12 +77,16 @@ export class Pane {
       .ticksBetween(view.t - EDGES_WINDOW_S, view.t)
       .map(paneOf)
       .filter(Boolean);
-    const lastSecond = model
-      .ticksBetween(view.t - FIGURES_WINDOW_S, view.t)
-      .map(paneOf)
-      .filter(Boolean);
+    const from = view.t - FIGURES_WINDOW_S;
+    const change = model.lastChange(this.name, view.t);
+    const partsSince = (t) => model.ticksBetween(t, view.t).map(paneOf).filter(Boolean);
     this.topology.show(now, faults, recent);
-    this.figures.show(now, lastSecond);
+    this.figures.show(
+      now,
+      partsSince(from),
+      partsSince(Math.max(from, change)),
+      view.t - change > SETTLED_AFTER_S,
+    );
     updateAttribute(this.root, "data-broken", faults.length > 0);
   }
 }

@@ -27,17 +27,17 @@ export function openResetDialog(hello, onConfirm) {
     ENGINES,
   );
   const close = () => dialog.close();
-  const start = button("Start clean", "Enter", { class: "main", autofocus: true }, () => {
+  const start = button("Restart", "Enter", { class: "main", autofocus: true }, () => {
     close();
     onConfirm({ left: left.select.value, right: right.select.value, engine: engine.select.value });
   });
   dialog.replaceChildren(
-    el("h2", { id: "again-title" }, "Start clean?"),
-    el("p", {}, "Both blogs are ended and started again, empty and whole."),
+    el("h2", { id: "again-title" }, "Restart both blogs with no data?"),
+    el("p", {}, "All posts and comments are deleted, and all faults are removed."),
     left.root,
     right.root,
     engine.root,
-    el("p", { class: "dialog-buttons" }, start, button("Stay", "Esc", {}, close)),
+    el("p", { class: "dialog-buttons" }, start, button("Cancel", "Esc", {}, close)),
   );
   dialog.showModal();
   start.focus();

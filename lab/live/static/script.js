@@ -31,9 +31,17 @@ export class ScriptStrip {
     byId("sheet").replaceChildren(
       el("h2", {}, title),
       ...paragraphs.map((paragraph) => el("p", {}, paragraph.replace(/\s+/g, " "))),
-      el("p", { class: "note" }, "Esc puts this away."),
+      el("p", { class: "note" }, "PageDown shows the rest, Esc closes this."),
     );
     byId("sheet").hidden = false;
+  }
+
+  /** Scrolls the open sheet by most of its height; false if there is nothing more that way. */
+  scroll(direction) {
+    const sheet = byId("sheet");
+    const before = sheet.scrollTop;
+    if (!sheet.hidden) sheet.scrollTop += direction * 0.85 * sheet.clientHeight;
+    return sheet.scrollTop !== before;
   }
 
   hideSheet() {

@@ -42,8 +42,8 @@ export class ServiceBox {
     // The line of `query` to the bus goes around `comments`, so its gauge is at another place.
     this.lag =
       name === "query"
-        ? new Gauge(x + 86, y, "behind", "")
-        : new Gauge(x + 11, y + 49, "behind", "");
+        ? new Gauge(x + 86, y, "lag", "")
+        : new Gauge(x + 11, y + 49, "lag", "");
     this.root = svg(
       "g",
       { class: "node", "data-node": name },
@@ -103,7 +103,8 @@ function nodeState(node, faults) {
   const processFault = faults.find((one) => one.kind === "down" || one.kind === "hang");
   if (processFault?.kind === "down" || (node && node.up === false)) return { kind: "down", says: "DOWN" };
   if (processFault || node?.up === "hangs") return { kind: "hangs", says: "HANGS" };
-  if (faults.length) return { kind: "hurt", says: faultName(faults[0]) };
+  if (node?.up === "slow" && !faults.length) return { kind: "unknown", says: "slow to answer" };
+  if (faults.length) return { kind: "degraded", says: faultName(faults[0]) };
   if (!node || node.up === null || node.up === undefined) return { kind: "unknown", says: "" };
   if (node.queue) return { kind: "full", says: `${compactNumber(node.queue)} waiting` };
   return { kind: "well", says: "" };

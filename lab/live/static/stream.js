@@ -4,12 +4,14 @@
 import { streamStatus } from "./api.js";
 
 const RETRY_MS = 1_000;
+const RETRY_FULL_MS = 5_000;
+const STATES = { 401: "refused", 403: "refused", 409: "full" };
 const EVENTS = ["hello", "tick", "done", "seen", "faults", "script"];
 
 /**
  * Receives messages without end: `onMessage` gets each one, `onState` each change of the connection.
  * @param {(kind: string, data: any) => void} onMessage
- * @param {(state: "open" | "lost" | "refused") => void} onState
+ * @param {(state: "open" | "lost" | "refused" | "full") => void} onState
  */
 export function subscribe(onMessage, onState) {
   const source = new EventSource("/api/stream");
@@ -22,7 +24,7 @@ export function subscribe(onMessage, onState) {
     source.close();
     // EventSource stops after an error status. A missing cookie is reported; both cases try again.
     const status = await streamStatus();
-    onState(status === 401 || status === 403 ? "refused" : "lost");
-    setTimeout(() => subscribe(onMessage, onState), RETRY_MS);
+    onState(STATES[status] ?? "lost");
+    setTimeout(() => subscribe(onMessage, onState), status === 409 ? RETRY_FULL_MS : RETRY_MS);
   });
 }

@@ -13,7 +13,7 @@ function loadSettings() {
 export class Theme {
   constructor() {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    this.settings = { theme: dark ? "dark" : "light", presenting: false, ...loadSettings() };
+    this.settings = { theme: dark ? "dark" : "light", presenting: false, singleKeys: true, ...loadSettings() };
     this.motion = matchMedia("(prefers-reduced-motion: reduce)");
     this.onChange = () => {};
     this._apply();
@@ -30,6 +30,11 @@ export class Theme {
 
   toggleLargeType() {
     this.settings.presenting = !this.settings.presenting;
+    this._apply();
+  }
+
+  toggleSingleKeys() {
+    this.settings.singleKeys = !this.settings.singleKeys;
     this._apply();
   }
 
