@@ -50,6 +50,21 @@ from lab.support.parent_watch import exit_with_parent
 # ── Command-line options
 
 WORKERS = 8
+MAX_WORKERS = 1_000
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+        if not is_number or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: expected a whole number from {least} to {most}."
+            )
+        return int(text)
+
+    return parse
 
 
 @dataclass(frozen=True)
@@ -73,9 +88,17 @@ class ShellOptions:
         """Add the options that every program of the lab has; `port` is the default."""
         add = parser.add_argument
         add(
-            "--port", type=int, default=port, help=f"port on 127.0.0.1; 0 takes a free one ({port})"
+            "--port",
+            type=whole_number(0, 65_535),
+            default=port,
+            help=f"port on 127.0.0.1; 0 takes a free one ({port})",
         )
-        add("--workers", type=int, default=WORKERS, help=f"threads that run handlers ({WORKERS})")
+        add(
+            "--workers",
+            type=whole_number(1, MAX_WORKERS),
+            default=WORKERS,
+            help=f"threads that run handlers ({WORKERS})",
+        )
         add("--spans", type=Path, metavar="FILE", help="append a JSON line for each request")
         add("--reuse-port", action="store_true", help="the lab holds the port for us")
 

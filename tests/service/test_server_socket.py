@@ -1,5 +1,6 @@
 """What a server of the lab shows of itself, and how many connections wait for it."""
 
+import argparse
 import socket
 import struct
 import sys
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from lab.service.http import BACKLOG, HttpApp, Route, bind, serve
+from lab.service.server import ShellOptions
 
 TCP_INFO_BYTES = 104
 _MAX_WAITING = slice(28, 32)  # tcpi_sacked, which is the backlog of a listening socket
@@ -42,3 +44,18 @@ async def test_no_answer_tells_the_versions_of_its_server() -> None:
             async with session.get(path) as response:
                 assert response.status == status
                 assert "Server" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "words", ["--port 65536", "--port -1", "--port ٣", "--workers 0", f"--workers {10**9}"]
+)
+def test_an_option_out_of_its_bounds_is_named(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    ShellOptions.arguments(parser, 4000)
+    option, value = words.split()
+    with pytest.raises(SystemExit) as exited:
+        parser.parse_args([f"{option}={value}"])
+    assert exited.value.code == 2
+    assert f"{option}: {value!r}: expected a whole number from" in capsys.readouterr().err

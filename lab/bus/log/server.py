@@ -15,7 +15,6 @@ acknowledged then, no new consumer could read.
 
 import argparse
 import asyncio
-import re
 import sqlite3
 import sys
 from collections import deque
@@ -49,7 +48,7 @@ from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.fault_api import admit
 from lab.service.http import Route, answer
 from lab.service.openapi import asyncapi
-from lab.service.server import Shell, ShellOptions
+from lab.service.server import Shell, ShellOptions, whole_number
 from lab.service.store import is_machine_error
 
 ARRANGEMENT = "async-bus"
@@ -307,13 +306,6 @@ class LogServer:
         return answer(body)
 
 
-def positive_int(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    if not re.fullmatch("[1-9][0-9]{0,17}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more.")
-    return int(text)
-
-
 async def asyncapi_document(request: web.BaseRequest) -> web.Response:
     """`GET /asyncapi.json`: the AsyncAPI document of the events."""
     return answer(asyncapi(request.host))
@@ -329,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/by-hand/async-bus"))
     parser.add_argument(
         "--retain-events",
-        type=positive_int,
+        type=whole_number(1, 10**18 - 1),
         metavar="N",
         help="keep the newest N, and up to a tenth more; by default all are kept",
     )
