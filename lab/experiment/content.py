@@ -8,6 +8,8 @@
     shown to readers with other content, while it ran     misshown
     shown to readers with one verdict, then the other;    flickered
     or as pending, and then not at all
+    shown to a reader, and not in a later feed of this    unmonotonic
+    reader
 
 Each write counts once in each figure, in however many places it is wrong. Acknowledged writes are
 compared, and those with an unknown outcome. A sample without a text (in an older file) is not.
@@ -65,6 +67,7 @@ def content_counts(
         else len(set(_phantoms(copies, sent_tokens, seed_posts))),
         "misshown": sum(sample.misshown > 0 for sample in writes),
         "flickered": sum(sample.flickered > 0 for sample in writes),
+        "unmonotonic": sum(sample.reader_went_back > 0 for sample in writes),
     }
 
 

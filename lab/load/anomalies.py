@@ -6,6 +6,11 @@ part left out during an outage). So each feed is compared with what earlier ones
 *Earlier* means: that answer had arrived before this request was sent. Of two concurrent requests,
 neither is the earlier one.
 
+*Sessions*: the readers of the load have numbers, and the probe is a reader of its own. A write that
+the same reader saw before and no longer sees breaks a guarantee of that reader's session (Terry et
+al.: Session Guarantees for Weakly Consistent Replicated Data, PDIS 1994). Where each reader is
+served by one replica, writes may vanish between readers, and never for one of them.
+
 *Stale reads*: feeds that lack a write which was acknowledged before they were requested. Each
 answer is searched for the ids of the acknowledged writes that no earlier answer has shown. A
 comment that the feed shows as pending is there.
@@ -63,12 +68,27 @@ class PostOrder:
 # ── Vanishing writes
 
 
+PROBE_READER = 0
+READERS = 8
+"""The readers of the load have the numbers from 1 to READERS."""
+
+
 class FeedRequest(NamedTuple):
-    """A request for the feed: when it was sent (`perf_counter`), and its parameters."""
+    """A request for the feed: when it was sent (`perf_counter`), its parameters, and its reader."""
 
     at_s: float
     limit: int
     before: str | None = None
+    reader: int = PROBE_READER
+
+
+@dataclass(slots=True)
+class _ShownWrite:
+    """`seen_at_s`: when any reader first saw it; `reader_seen_at_s`: the same by reader."""
+
+    sample: Sample
+    seen_at_s: float
+    reader_seen_at_s: dict[int, float]
 
 
 class MonotonicReads:
@@ -81,12 +101,12 @@ class MonotonicReads:
     def __init__(self, order: PostOrder | None = None) -> None:
         self._order = order or PostOrder()
         self._post_ids: list[str] = []  # sort keys, oldest first
-        self._posts: dict[str, tuple[Sample, float]] = {}
-        self._comments: dict[str, dict[str, tuple[Sample, float]]] = {}
+        self._posts: dict[str, _ShownWrite] = {}
+        self._comments: dict[str, dict[str, _ShownWrite]] = {}
 
     def record_shown(self, sample: Sample, at_s: float) -> None:
-        """Record that an answer received at `at_s` shows this write."""
-        entry = (sample, at_s)
+        """Record that an answer received at `at_s` shows this write for the first time."""
+        entry = _ShownWrite(sample, at_s, {})
         post_id = self._order.key(sample.post_id or sample.id)
         if post_id not in self._comments:
             self._comments[post_id] = {}
@@ -95,6 +115,16 @@ class MonotonicReads:
             self._comments[post_id][sample.id] = entry
         else:
             self._posts[post_id] = entry
+
+    def record_reader(self, reader: int, feed: Mapping[str, AbstractSet[str]], at_s: float) -> None:
+        """Record what an answer to this reader shows; `feed` as in `compare`."""
+        for post_id, decided in feed.items():
+            key = self._order.key(post_id)
+            if (post := self._posts.get(key)) is not None:
+                post.reader_seen_at_s.setdefault(reader, at_s)
+            comments = self._comments.get(key, {})
+            for comment_id in comments.keys() & decided:
+                comments[comment_id].reader_seen_at_s.setdefault(reader, at_s)
 
     def prune(self, older_than: str) -> None:
         """Drop what was seen of posts older than this id; they are no longer compared."""
@@ -107,7 +137,8 @@ class MonotonicReads:
     def compare(
         self, request: FeedRequest, feed: Mapping[str, AbstractSet[str]], post_count: int
     ) -> None:
-        """Increment `went_back` of each write that this answer should show and does not.
+        """Increment `went_back` of each write that this answer should show and does not, and
+        `reader_went_back` if the same reader has seen it.
 
         `feed`: the ids of the decided comments by the id of their post; `rows`: number of posts in
         the answer. A full page reaches back to its oldest post, a shorter one to the very first
@@ -131,8 +162,10 @@ class MonotonicReads:
             ]
             if post_id in self._posts and post_id not in feed:
                 missing.append(self._posts[post_id])
-            for sample, seen_at_s in missing:
-                sample.went_back += seen_at_s < request.at_s
+            for write in missing:
+                write.sample.went_back += write.seen_at_s < request.at_s
+                seen_at_s = write.reader_seen_at_s.get(request.reader, inf)
+                write.sample.reader_went_back += seen_at_s < request.at_s
 
 
 # ── Stale reads

@@ -46,6 +46,8 @@ class Sample:
     - `text`: what was sent: the title of a post, the content of a comment.
     - `misshown`: how many feeds showed it with another text, under another post, or with the wrong
       verdict.
+    - `reader`: the number of the reader who requested a feed, from 1; 0 for any other request.
+    - `reader_went_back`: how many later feeds of a reader who had seen it no longer showed it.
     - `flickered`: how many later feeds showed it with the opposite verdict, or no longer showed it
       as pending.
     """
@@ -74,6 +76,8 @@ class Sample:
     text: str = ""
     misshown: int = 0
     flickered: int = 0
+    reader: int = 0
+    reader_went_back: int = 0
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))

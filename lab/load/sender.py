@@ -18,6 +18,7 @@ from time import perf_counter
 from urllib.parse import quote
 
 from lab.domain import headers
+from lab.load.anomalies import READERS
 from lab.load.plan import EntryService, PlanVariant
 from lab.load.samples import Sample, build_text, make_token
 from lab.load.schedule import REJECTED_SHARE, Arrival, PhaseClock
@@ -171,6 +172,8 @@ class Sender:
             sample.token = make_token(self.index, number)
             sample.text = build_text(arrival, sample.token, self.rejected_share)
             body = json.dumps({endpoint.text_key: sample.text}).encode()
+        else:
+            sample.reader = 1 + number % READERS
         if arrival.action == "create_comment":
             sample.post_id = self.probe.pick_post(arrival.rank)
         self._send(sample, endpoint, body, on_done)
@@ -269,7 +272,9 @@ class Sender:
             sample.ok, sample.degraded = True, outcome.degraded
             sent_at_s = self.started_at_s + sample.intended_s + sample.lag_ms / 1000
             sample.stale = self.probe.is_stale(outcome.body, sent_at_s, outcome.degraded)
-            self.probe.observe(outcome.body, outcome.at_s, sent_at_s, outcome.degraded)
+            self.probe.observe(
+                outcome.body, outcome.at_s, sent_at_s, outcome.degraded, sample.reader
+            )
         elif sample.endpoint == "look_at_once":
             sample.ok = sample.post_id.encode() in outcome.body
             sample.error = "" if sample.ok else "not_there"

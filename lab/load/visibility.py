@@ -103,11 +103,14 @@ class VisibilityProbe:
         else:
             self._schedule_probe(0.0)
 
-    def observe(self, body: bytes, at_s: float, sent_at_s: float, degraded: bool = False) -> None:
+    def observe(
+        self, body: bytes, at_s: float, sent_at_s: float, degraded: bool = False, reader: int = 1
+    ) -> None:
         """Observe a feed that the load requested anyway: at most ten a second, as parsing takes
-        time."""
+        time. `reader`: the number of the reader, from 1."""
         if at_s - self._observed_at_s >= _OBSERVE_EVERY_S:
-            self._process_feed(body, at_s, FeedRequest(sent_at_s, _PAGE_SIZE), degraded)
+            request = FeedRequest(sent_at_s, _PAGE_SIZE, reader=reader)
+            self._process_feed(body, at_s, request, degraded)
 
     def is_stale(self, body: bytes, sent_at_s: float, degraded: bool = False) -> bool:
         """Whether this feed lacks a write that was acknowledged before it was requested."""
@@ -233,6 +236,7 @@ class VisibilityProbe:
             self._monotonic_reads.compare(request, decided, len(post_ids))
         self._mark_visible(self._pending_posts, post_ids, at_s)
         self._mark_visible(self._pending_comments, chain.from_iterable(decided.values()), at_s)
+        self._monotonic_reads.record_reader(request.reader, decided, at_s)
         return post_ids
 
     def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:

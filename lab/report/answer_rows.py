@@ -138,6 +138,7 @@ _DATA_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None]], ...] = (
     ("written by no one", lambda of: of.phantoms),
     ("shown wrongly meanwhile", lambda of: of.misshown),
     ("verdict came and went", lambda of: of.flickered),
+    ("gone for one reader", lambda of: of.unmonotonic),
 )
 """Counts that should be 0; a row that is 0 for every variant is left out."""
 

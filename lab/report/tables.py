@@ -284,6 +284,7 @@ _CONTENT_ROWS: tuple[tuple[str, Callable[[CheckerCounts], int | None], bool], ..
     ("written by no one", lambda counts: counts.phantoms, True),
     ("shown wrongly meanwhile", lambda counts: counts.misshown, True),
     ("verdict came and went", lambda counts: counts.flickered, True),
+    ("gone for one reader", lambda counts: counts.unmonotonic, True),
 )
 """More such rows; a row that is 0 for every variant is left out."""
 

@@ -385,6 +385,9 @@ class CheckerCounts(ResultModel):
     flickered: int = Field(
         default=0, description="writes whose status changed back and forth for readers"
     )
+    unmonotonic: int = Field(
+        default=0, description="writes that one reader saw, and did not see in a later feed"
+    )
     visible_ms: VisibilityLatency = VisibilityLatency()
 
 

@@ -171,6 +171,17 @@ def test_only_what_the_page_reaches_back_to_is_missed(
     assert [n for n, one in enumerate(known) if one.went_back] == missing
 
 
+def test_only_what_a_reader_saw_itself_is_gone_for_that_reader() -> None:
+    post = write(1, 0.0, 0.5)
+    shown = reads_that_showed(post)
+    shown.record_reader(3, {"id-1": set()}, 1.0)
+    for reader, went_back, reader_went_back in ((2, 1, 0), (3, 2, 1)):
+        shown.compare(FeedRequest(2.0, limit=3, reader=reader), {}, 0)
+        assert (post.went_back, post.reader_went_back) == (went_back, reader_went_back)
+    shown.compare(FeedRequest(1.0, limit=3, reader=3), {}, 0)
+    assert post.reader_went_back == 1, "requested before the reader saw it"
+
+
 @pytest.mark.parametrize(("went_back", "decided", "resurrected"), [(0, 1, 0), (2, 1, 1), (2, 0, 0)])
 def test_only_what_went_and_came_back_is_resurrected(
     went_back: int, decided: int, resurrected: int

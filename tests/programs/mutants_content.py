@@ -402,6 +402,29 @@ def _replica(blog: ContentBlog) -> None:
     )
 
 
+@_bug("unmonotonic", "a feed of some seconds ago is shown from time to time")
+def _old_feed(blog: ContentBlog) -> None:
+    feed, kept = blog.feed, list[Row]()
+
+    def wrong(limit: int, before: str) -> list[Row]:
+        page = feed(limit, before)
+        if limit == 100 or blog.reads % 5:
+            return page
+        if not kept:
+            kept.extend(page)
+        return list(kept)
+
+    blog.feed = wrong  # type: ignore[method-assign]
+
+
+@_bug("unmonotonic", "some posts are shown every other time")
+def _every_other_post(blog: ContentBlog) -> None:
+    _shows(
+        blog,
+        _every_other_time(lambda page: [entry for entry in page if not one_in(3, entry["id"])]),
+    )
+
+
 # ── What is there, and how often
 
 
