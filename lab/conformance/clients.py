@@ -2,14 +2,10 @@
 
 Through an adapter the response has the lab's format, or says why it has not. A direct call returns
 what the service itself responds, as its own clients see it.
-
-`LightLoad` reads, posts and comments during a check. It sends a request at fixed intervals, whether
-the last one was answered or not, so a slow system does not get fewer of them.
 """
 
 import asyncio
 from collections.abc import Callable
-from itertools import cycle, islice
 from time import perf_counter
 from typing import Any
 
@@ -17,100 +13,16 @@ import aiohttp
 
 from lab.cluster.arrangements import url
 from lab.cluster.control_client import ControlResponse
-from lab.cluster.stack import Stack
 from lab.external.arrangement import lab_name
 from lab.external.mapping import ActionMapping
 from lab.external.stack import ExternalStack
-from lab.load.samples import Sample, make_token
 
-# ── Light load
+SHOWN_WITHIN_S = 3.0
+ANSWER_WITHIN_S = 3.0
+MAX_BYTES = 8 * 1024 * 1024
+_POLL_S = 0.03
 
-INTERVAL_S = 0.05
-REQUEST_TIMEOUT_S = 2.0
-_ACTION_CYCLE = (
-    "read_feed",
-    "create_comment",
-    "read_feed",
-    "create_post",
-    "read_feed",
-    "create_comment",
-)
-_REJECTED_EVERY = 3
-"""Every third comment is one that moderation should reject."""
-
-
-class LightLoad:
-    """Sends requests to a stack's HTTP adapters, as the load does. Each one gives a `Sample`."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._started_s = perf_counter()
-        self._number = 0
-        self.last_failure = ""
-        """Why the latest failed request failed, in words."""
-
-    async def read(self, phase: str = "calm") -> Sample:
-        """Read the feed."""
-        return await self._send("read_feed", phase, "GET", "query", "/feed?limit=100")
-
-    async def post(self, phase: str = "calm") -> Sample:
-        """Write a post."""
-        text = self._next_token()
-        body = {"title": f"post {text}"}
-        return await self._send("create_post", phase, "POST", "posts", "/posts", body, text)
-
-    async def comment(self, post_id: str, phase: str = "calm") -> Sample:
-        """Write a comment."""
-        text = self._next_token()
-        rejected_word = " orange" if self._number % _REJECTED_EVERY == 0 else ""
-        path, body = f"/posts/{post_id}/comments", {"content": f"comment {text}{rejected_word}"}
-        return await self._send("create_comment", phase, "POST", "comments", path, body, text)
-
-    async def run(self, seconds: float, post_id: str, phase: str) -> list[Sample]:
-        """Send a request every INTERVAL_S for `seconds`; all comments are on one post."""
-        tasks = []
-        for action in islice(cycle(_ACTION_CYCLE), round(seconds / INTERVAL_S)):
-            if action == "read_feed":
-                request = self.read(phase)
-            elif action == "create_post":
-                request = self.post(phase)
-            else:
-                request = self.comment(post_id, phase)
-            tasks.append(asyncio.create_task(request))
-            await asyncio.sleep(INTERVAL_S)
-        return list(await asyncio.gather(*tasks))
-
-    def _next_token(self) -> str:
-        self._number += 1
-        return make_token(0, self._number)
-
-    async def _send(
-        self,
-        endpoint: str,
-        phase: str,
-        method: str,
-        service: str,
-        path: str,
-        body: Any = None,
-        text: str = "",
-    ) -> Sample:
-        begun_s = perf_counter()
-        sample = Sample(
-            self._stack.name, phase, endpoint, begun_s - self._started_s, 0.0, token=text
-        )
-        answer = await self._stack.call(
-            method, self._stack.entry_urls[service], path, body, REQUEST_TIMEOUT_S
-        )
-        sample.latency_ms = (perf_counter() - begun_s) * 1_000
-        sample.ok, sample.status = answer.ok, answer.status
-        data = answer.data if isinstance(answer.data, dict) else {}
-        if answer.ok:
-            sample.id = str(data.get("id", ""))
-        else:
-            sample.error = answer.error or f"http_{answer.status}"
-            sample.definite = answer.error == "refused" or data.get("definite") is True
-            self.last_failure = describe_failure(answer)
-        return sample
+Feed = list[dict[str, Any]]
 
 
 def describe_failure(answer: ControlResponse) -> str:
@@ -127,16 +39,6 @@ def describe_failure(answer: ControlResponse) -> str:
     return str(detail).rstrip(".")
 
 
-# ── Single requests
-
-SHOWN_WITHIN_S = 3.0
-ANSWER_WITHIN_S = 3.0
-MAX_BYTES = 8 * 1024 * 1024
-_POLL_S = 0.03
-
-Feed = list[dict[str, Any]]
-
-
 class SystemClient:
     """Never raises: the result reports a failure."""
 
@@ -148,18 +50,25 @@ class SystemClient:
             "POST", self._stack.entry_urls["posts"], "/posts", {"title": title}
         )
 
-    async def comment(self, post_id: str, content: str) -> ControlResponse:
+    async def comment(
+        self, post_id: str, content: str, within_s: float | None = None
+    ) -> ControlResponse:
         path = f"/posts/{post_id}/comments"
+        limit = {} if within_s is None else {"within_s": within_s}
         return await self._stack.call(
-            "POST", self._stack.entry_urls["comments"], path, {"content": content}
+            "POST", self._stack.entry_urls["comments"], path, {"content": content}, **limit
         )
 
-    async def feed_until(self, accept: Callable[[Feed], bool]) -> tuple[Feed, str]:
-        """Read the feed until `accept` is true of it, for at most SHOWN_WITHIN_S seconds.
+    async def feed_until(
+        self, accept: Callable[[Feed], bool], within_s: float | None = None
+    ) -> tuple[Feed, str]:
+        """Read the feed until `accept` is true of it, for at most `within_s` seconds (default:
+        SHOWN_WITHIN_S).
 
         Returns the last feed, and why it was not accepted ("" if it was).
         """
-        give_up_at_s = perf_counter() + SHOWN_WITHIN_S
+        limit_s = SHOWN_WITHIN_S if within_s is None else within_s
+        give_up_at_s = perf_counter() + limit_s
         while True:
             answer = await self._stack.call(
                 "GET", self._stack.entry_urls["query"], "/feed?limit=100"
@@ -168,7 +77,7 @@ class SystemClient:
             if answer.ok and accept(feed):
                 return feed, ""
             if perf_counter() >= give_up_at_s:
-                timeout_reason = f"not so after {SHOWN_WITHIN_S:g} s"
+                timeout_reason = f"not so after {limit_s:g} s"
                 return feed, timeout_reason if answer.ok else describe_failure(answer)
             await asyncio.sleep(_POLL_S)
 
@@ -211,6 +120,33 @@ class SystemClient:
             return "no answer", b""
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return f"no answer ({type(error).__name__})", b""
+
+
+def created_without_id(answer: ControlResponse) -> bool:
+    """Whether the service reported success, but no id. The adapter answers such a request with an
+    error whose problem document has `created`."""
+    return isinstance(answer.data, dict) and answer.data.get("created") is True
+
+
+def is_created(answer: ControlResponse) -> bool:
+    """Whether the service reported success, with an id or without."""
+    return answer.ok or created_without_id(answer)
+
+
+def post_ids(feed: Feed, title: str) -> list[str]:
+    """The ids of the posts with this title, in the order of the feed."""
+    return [entry["id"] for entry in feed if entry["title"] == title]
+
+
+def comment_ids(feed: Feed, post_id: str, content: str) -> list[str]:
+    """The ids of the comments of a post with this text."""
+    return [
+        comment["id"]
+        for entry in feed
+        if entry["id"] == post_id
+        for comment in entry["comments"]
+        if comment["content"] == content
+    ]
 
 
 def comment_statuses(feed: Feed, post_id: str) -> dict[str, str]:

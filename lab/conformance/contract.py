@@ -3,32 +3,52 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 
-from lab.cluster.errors import LabCannotRun, describe_exit
-from lab.cluster.program import Exit
-from lab.conformance.clients import SystemClient, comment_statuses, describe_failure, feed_texts
+from lab.cluster.control_client import ControlResponse
+from lab.cluster.errors import LabCannotRun
+from lab.conformance.clients import (
+    SHOWN_WITHIN_S,
+    Feed,
+    SystemClient,
+    comment_ids,
+    comment_statuses,
+    describe_failure,
+    feed_texts,
+    is_created,
+    post_ids,
+)
+from lab.conformance.endings import Ending, find_endings
+from lab.conformance.moderator import find_moderator, named_moderator
 from lab.conformance.report_card import Criterion, CriterionFinding, FindingRecorder
 from lab.external.arrangement import lab_name
 from lab.external.stack import ExternalStack
 from lab.support.text import plain
 
 _CONCURRENT = 5
-_MAX_LOG_LINES, _MAX_LENGTH = 3, 400
+_MAX_LENGTH = 400
 _KNOWN_WITHIN_S, _POLL_S = 0.3, 0.02
 _TEXT = 'Grüße: “quoted”, "so", \\ and <b>1 < 2</b>'
 _UNKNOWN_PATH = "/there-is-no-such-route"
 _MAPPING_HINT = "`[actions]` in the target says where to look: docs/bring-your-own.md."
 
 CRITERIA = (
-    Criterion("create-post", "A post is accepted, and its id is in the response.", _MAPPING_HINT),
+    Criterion("create-post", "A post is accepted.", _MAPPING_HINT),
     Criterion("read-feed", "The feed shows the post.", _MAPPING_HINT),
     Criterion("create-comment", "Comments are accepted, and the feed shows them.", _MAPPING_HINT),
+    Criterion(
+        "id-in-response",
+        "The response to a new post, and to a new comment, has its id.",
+        "Without it, a client can't comment on what it has just posted.",
+    ),
     Criterion("texts", "Texts come back as they were sent.", "Escape for HTML where HTML is made."),
     Criterion(
         "moderation",
-        "A comment with “orange” ends as rejected, another one as approved.",
-        "Follow one: CommentCreated, CommentModerated, CommentUpdated. Which service publishes "
+        "A comment with the forbidden word ends as rejected, another one as approved.",
+        "Is it another word? Say so with `forbidden` in the target. Otherwise follow one: "
+        "CommentCreated, CommentModerated, CommentUpdated. Which service publishes "
         "each, and which consumes it?",
         "bus-passes-on",
         "reject-early",
@@ -48,7 +68,7 @@ CRITERIA = (
     ),
     Criterion(
         "nonsense",
-        "A body that is no JSON is answered with 400, and the service keeps running.",
+        "A body that is no JSON is answered with 400 or 422, and the service keeps running.",
         "A mistake of one caller must not affect the others.",
         "independent",
     ),
@@ -73,17 +93,33 @@ REQUIRED_KEYS = ("create-post", "read-feed", "create-comment")
 """If one of these does not hold, no outage can be judged."""
 
 
-async def check_contract(stack: ExternalStack) -> tuple[CriterionFinding, ...]:
+@dataclass(frozen=True)
+class Moderation:
+    """What the contract has seen of moderation. `service`: None if it is unknown. `works`: comments
+    get the right verdicts. `verdict_s`: how long the slower of two verdicts took."""
+
+    service: str | None = None
+    works: bool = True
+    verdict_s: float = 0.0
+
+
+async def check_contract(
+    stack: ExternalStack, *, find_moderation: bool = True
+) -> tuple[tuple[CriterionFinding, ...], Moderation]:
     """Check every criterion. Those that depend on a failed one stay open."""
     contract_check = _ContractCheck(stack)
+    recorder = contract_check.recorder
     try:
         if (post_id := await contract_check.check_writes_and_reads()) is not None:
             await contract_check.check_ids(post_id)
             await contract_check.check_status_codes(post_id)
+            if find_moderation:
+                await contract_check.find_moderator(post_id)
             await contract_check.check_replay()
     except _ServiceExited as ended:
-        return contract_check.recorder.findings(f"{ended} had ended before, as is said above")
-    return contract_check.recorder.findings()
+        findings = recorder.findings(f"{ended} had ended before, as is said above")
+        return findings, contract_check.moderation
+    return recorder.findings(), contract_check.moderation
 
 
 class _ServiceExited(Exception):
@@ -95,6 +131,7 @@ class _ContractCheck:
         self._stack, self._client = stack, SystemClient(stack)
         self._target = stack.target
         self.recorder = FindingRecorder(CRITERIA)
+        self.moderation = Moderation(named_moderator(stack.target))
 
     async def _record(self, key: str, held: bool | None, observed: str) -> bool:
         """Record what was seen; return whether the criterion holds.
@@ -103,27 +140,16 @@ class _ContractCheck:
         """
         if held is not False or (ended := await self._unexpected_exit()) is None:
             return self.recorder.record(key, held, observed)
-        service, log = (
-            ended.name.partition(".")[2],
-            [line for line in ended.last_lines if line.strip()],
-        )
-        log_excerpt = (
-            "; the last lines of its log: " + " / ".join(log[-_MAX_LOG_LINES:]) if log else ""
-        )
-        sentence = (
-            f"{service} ended by itself while this was asked: it {describe_exit(ended.status)}"
-        )
-        self.recorder.record(key, False, plain(f"{sentence}{log_excerpt}", _MAX_LENGTH))
-        raise _ServiceExited(service)
+        sentence = f"{ended.process} ended by itself while this was asked: it {ended.how}"
+        self.recorder.record(key, False, plain(sentence, _MAX_LENGTH))
+        raise _ServiceExited(ended.process)
 
-    async def _unexpected_exit(self) -> Exit | None:
-        """The exit of a service, if one ended. It is reported a little after the failed request."""
-        names = {program.name for program in self._stack.programs}
+    async def _unexpected_exit(self) -> Ending | None:
+        """A service that has ended. An exit is reported a little after the failed request."""
         give_up_at_s = perf_counter() + _KNOWN_WITHIN_S
         while True:
-            for exit_ in self._stack.supervisor.unexpected_exits():
-                if exit_.name in names:
-                    return exit_
+            if endings := await find_endings(self._stack):
+                return endings[0]
             if perf_counter() >= give_up_at_s:
                 return None
             await asyncio.sleep(_POLL_S)
@@ -131,74 +157,114 @@ class _ContractCheck:
     async def check_writes_and_reads(self) -> str | None:
         """The id of a post that the feed shows; None if further checks make no sense."""
         post = await self._client.post(_TEXT)
+        accepted = is_created(post)
         if not await self._record(
-            "create-post", post.ok, "it is" if post.ok else describe_failure(post)
+            "create-post", accepted, "it is" if accepted else describe_failure(post)
         ):
             return None
-        post_id: str = post.data["id"]
         feed, wrong = await self._client.feed_until(
-            lambda feed: any(entry["id"] == post_id for entry in feed)
+            lambda feed: _find_post(feed, post, _TEXT) is not None
         )
-        if not await self._record("read-feed", not wrong, wrong or "it does"):
+        post_id = _find_post(feed, post, _TEXT)
+        if not await self._record("read-feed", not wrong, wrong or "it does") or post_id is None:
             return None
         titles = {entry["title"] for entry in feed if entry["id"] == post_id}
-        comments = [
-            await self._client.comment(post_id, text) for text in (_TEXT, "An orange is no apple")
-        ]
-        if refused := [comment for comment in comments if not comment.ok]:
+        texts = (_TEXT, f"An {self._target.forbidden} is no apple")
+        comments, began_s = [], perf_counter()
+        for text in texts:
+            comments.append(await self._client.comment(post_id, text))
+        if refused := [comment for comment in comments if not is_created(comment)]:
             await self._record("create-comment", False, describe_failure(refused[0]))
             return None
-        ids: list[str] = [comment.data["id"] for comment in comments]
-        feed, wrong = await self._client.feed_until(
-            lambda feed: comment_statuses(feed, post_id).keys() >= set(ids)
-        )
+
+        def ids_in(feed: Feed) -> list[str]:
+            found = (
+                _find_comment(feed, post_id, comment, text)
+                for comment, text in zip(comments, texts, strict=True)
+            )
+            return [each for each in found if each is not None]
+
+        feed, wrong = await self._client.feed_until(lambda feed: len(ids_in(feed)) == len(texts))
         if not await self._record("create-comment", not wrong, wrong or "they are"):
             return None
+        await self._record_ids_in_responses([post, *comments])
+        ids = ids_in(feed)
         same = titles == {_TEXT} and (ids[0], _TEXT) in feed_texts(feed)
         await self._record("texts", same, "they do" if same else f"{_TEXT!r} came back as {titles}")
-        await self._check_moderation(post_id, ids)
+        await self._check_moderation(post_id, ids, began_s)
         return post_id
 
-    async def _check_moderation(self, post_id: str, ids: list[str]) -> None:
+    async def _record_ids_in_responses(self, created: Sequence[ControlResponse]) -> None:
+        without = [response for response in created if not response.ok]
+        seen = "it has"
+        if without:
+            seen = f"{describe_failure(without[0])}. It was found in the feed by its text"
+        await self._record("id-in-response", not without, seen)
+
+    async def _check_moderation(self, post_id: str, ids: list[str], began_s: float) -> None:
+        """Wait until both comments have the right verdict: as long as one of them is pending, for
+        `moderated_within_s` of the target."""
         expected = dict(zip(ids, ("approved", "rejected"), strict=True))
-        feed, wrong = await self._client.feed_until(
-            lambda feed: comment_statuses(feed, post_id) == expected
-        )
+
+        def is_final(feed: Feed) -> bool:
+            statuses = comment_statuses(feed, post_id)
+            waited_enough = perf_counter() - began_s >= SHOWN_WITHIN_S
+            return statuses == expected or (waited_enough and "pending" not in statuses.values())
+
+        feed, _ = await self._client.feed_until(is_final, self._target.moderated_within_s)
+        took_s = perf_counter() - began_s
         found = comment_statuses(feed, post_id)
-        seen = f"with “orange”: {found.get(ids[1])}, without: {found.get(ids[0])}"
-        if set(found.values()) == {"approved"} and "moderation" not in self._target.services:
+        word = self._target.forbidden
+        seen = f"with “{word}”: {found.get(ids[1])}, without: {found.get(ids[0])}"
+        right = found == expected
+        service = self.moderation.service
+        self.moderation = Moderation(service, right or "pending" in found.values(), took_s)
+        if set(found.values()) == {"approved"} and service is None:
             await self._record("moderation", None, f"no service here moderates ({seen})")
         else:
-            await self._record("moderation", not wrong, seen)
+            seen += f", after {took_s:.1f} s" if not right or took_s > 1 else ""
+            await self._record("moderation", right, seen)
+
+    async def find_moderator(self, post_id: str) -> None:
+        """Find the service that moderates, if its name does not say so."""
+        seen = self.moderation
+        if seen.service is None and seen.works:
+            service = await find_moderator(self._stack, post_id, seen.verdict_s)
+            self.moderation = replace(seen, service=service)
 
     async def check_ids(self, post_id: str) -> None:
         """Write several at once: a service that counts badly gives the same id twice."""
-        posts = await asyncio.gather(*(self._client.post(f"Post {n}") for n in range(_CONCURRENT)))
-        comments = await asyncio.gather(
-            *(self._client.comment(post_id, f"Comment {n}") for n in range(_CONCURRENT))
-        )
-        if refused := [response for response in (*posts, *comments) if not response.ok]:
+        titles = [f"Post {n}" for n in range(_CONCURRENT)]
+        texts = [f"Comment {n}" for n in range(_CONCURRENT)]
+        posts = await asyncio.gather(*map(self._client.post, titles))
+        comments = await asyncio.gather(*(self._client.comment(post_id, text) for text in texts))
+        if refused := [each for each in (*posts, *comments) if not is_created(each)]:
             await self._record(
-                "ids", False, f"{_CONCURRENT} of each at once: {describe_failure(refused[0])}"
+                "ids",
+                None,
+                f"not all of {_CONCURRENT} posts and comments, written at once, were accepted: "
+                f"{describe_failure(refused[0])}",
             )
             return
-        kinds = (
-            [response.data["id"] for response in posts],
-            [response.data["id"] for response in comments],
-        )
-        for ids in kinds:
-            (most, times), *_ = Counter(ids).most_common(1)
-            if times > 1:
-                await self._record(
-                    "ids", False, f"{most!r} is the id of {times} that were written at once"
-                )
-                return
-        _, wrong = await self._client.feed_until(
-            lambda feed: (
-                {entry["id"] for entry in feed} >= set(kinds[0])
-                and comment_statuses(feed, post_id).keys() >= set(kinds[1])
+        for responses in (posts, comments):
+            ids = Counter(response.data["id"] for response in responses if response.ok)
+            for most, times in ids.most_common(1):
+                if times > 1:
+                    seen = f"{most!r} is the id of {times} that were written at once"
+                    await self._record("ids", False, seen)
+                    return
+
+        def shows_all(feed: Feed) -> bool:
+            found_posts = {_find_post(feed, *each) for each in zip(posts, titles, strict=True)}
+            found_comments = {
+                _find_comment(feed, post_id, *each) for each in zip(comments, texts, strict=True)
+            }
+            return all(
+                None not in found and len(found) == _CONCURRENT
+                for found in (found_posts, found_comments)
             )
-        )
+
+        _, wrong = await self._client.feed_until(shows_all)
         await self._record("ids", not wrong, wrong or "they have")
 
     async def check_status_codes(self, post_id: str) -> None:
@@ -214,9 +280,9 @@ class _ContractCheck:
         )
         await self._record("not-found", not_found == "404", f"{not_found} to GET {_UNKNOWN_PATH}")
         malformed = await call(actions.create_post, {"title": "x"}, b'{"title": ')
-        alive = (await self._client.post("Still there?")).ok
+        alive = is_created(await self._client.post("Still there?"))
         seen = f"{malformed}, and {'it lives on' if alive else 'no post is taken after it'}"
-        await self._record("nonsense", malformed == "400" and alive, seen)
+        await self._record("nonsense", malformed in ("400", "422") and alive, seen)
 
     async def check_replay(self) -> None:
         """Read the events back from the bus, and restart the service that shows the feed."""
@@ -247,6 +313,23 @@ class _ContractCheck:
         await self._record(
             "replay", not wrong, some if wrong else f"all {len(feed_texts(before))} are there"
         )
+
+
+def _find_post(feed: Feed, created: ControlResponse, title: str) -> str | None:
+    """The id of a new post in the feed: that of the response, or else the newest with the title."""
+    found = [entry["id"] for entry in feed] if created.ok else post_ids(feed, title)
+    if created.ok:
+        return created.data["id"] if created.data["id"] in found else None
+    return found[0] if found else None
+
+
+def _find_comment(feed: Feed, post_id: str, created: ControlResponse, text: str) -> str | None:
+    """The id of a new comment in the feed: that of the response, or else of one with the text."""
+    if created.ok:
+        found = created.data["id"] in comment_statuses(feed, post_id)
+        return created.data["id"] if found else None
+    ids = comment_ids(feed, post_id, text)
+    return ids[0] if ids else None
 
 
 def _is_event_list(status: str, body: bytes) -> tuple[bool, str]:

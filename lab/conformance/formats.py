@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lab.cluster.fault_rules import no_sidecar_note
+from lab.conformance.calm import KEY as CALM
 from lab.conformance.contract import REQUIRED_KEYS
+from lab.conformance.judging import LEVEL
 from lab.conformance.report_card import CriterionFinding, ReportCard
 from lab.results.claims import CLAIMS
 from lab.support.junit import JUnitCase, render_junit
@@ -13,6 +15,12 @@ from lab.support.junit import JUnitCase, render_junit
 SCHEMA = "lab.conformance/1"
 WIDTH = 88
 _INDENT = " " * 12
+_CONTRACT = "contract"
+_LEVEL_NOTE = (
+    "Under a fault, NOT HELD says that the fault made the difference: fewer requests succeeded "
+    f"than just before it (Fisher's exact test, p < {LEVEL:g}), or writes went wrong as none did "
+    "without a fault."
+)
 _LABELS = {True: "held", False: "NOT HELD", None: "not seen"}
 
 
@@ -26,6 +34,7 @@ def to_json(card: ReportCard) -> dict[str, Any]:
         "bus": card.bus,
         "unmoved": list(card.without_sidecar),
         "passed": card.passed,
+        "level": LEVEL,
         "held": sum(line.held is True for line in card.findings),
         "not_held": sum(line.held is False for line in card.findings),
         "not_seen": sum(line.held is None for line in card.findings),
@@ -115,6 +124,8 @@ def _summary(card: ReportCard, target_file: str) -> Iterator[str]:
         )
         return
     failed = [line.criterion for line in checked if line.held is False]
+    if any(section.key not in (_CONTRACT, CALM) for section in card.sections):
+        yield from textwrap.wrap(_LEVEL_NOTE, WIDTH)
     claims = dict.fromkeys(criterion.claim for criterion in failed if criterion.claim)
     if claims:
         yield "What was not held bears on:"

@@ -1,153 +1,271 @@
-"""Judges what was seen in an outage: one function for each criterion."""
+"""Judges what was seen in an outage: one function for each criterion.
 
-import re
+Every outage has a control: a stretch of the same load on the same processes, before the fault. A
+criterion of requests does not hold only if fewer of them succeeded than in the control, by Fisher's
+exact test at LEVEL. A criterion of writes does not hold if writes are missing, undecided or doubled
+and none was in any control; otherwise the same test decides.
+"""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lab.cluster.errors import describe_exit
-from lab.cluster.program import Exit
+from lab.conformance.endings import Ending
+from lab.conformance.light_load import CheckSample
 from lab.conformance.outages import SLOW_MS
-from lab.experiment.readback import StoredState
-from lab.load.samples import WRITES, Sample
-from lab.results.result import CheckerCounts
-from lab.support.text import plain
+from lab.conformance.outcome import Outcome
+from lab.experiment.shares import fisher_decrease
+from lab.load.metrics import LATE_AFTER_MS
+
+LEVEL = 0.01
+"""The level of the test: how often chance alone may make a criterion fail."""
 
 ENOUGH_SHARE = 0.75
-"""The share of successful requests that counts as all of them. On a busy machine one may be late; a
-request that depends on the broken service fails every time."""
+"""The share of successful requests that counts as all: on a busy machine one may be late."""
 
-_MAX_LINE = 160
-_ERROR_LINE = re.compile(
-    r"^\s*(?:[\w.]+\.)?(?:[A-Z]\w*)?(?:Error|Exception)(?: \[\w+\])?: |^panic: "
-)
+LATE_SHARE = 0.05
+"""If more requests were sent late than this share, a timeout says nothing about the system."""
+
+_ENDPOINTS = ("read_feed", "create_post", "create_comment")
 
 OutageVerdict = tuple[bool | None, str]
+
+
+@dataclass(frozen=True)
+class WriteControl:
+    """How many writes were acknowledged before any fault, and what was wrong with them then."""
+
+    acknowledged: int = 0
+    missing: int = 0
+    comments: int = 0
+    waiting: int = 0
+    doubled: int = 0
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "WriteControl":
+        return cls(
+            *(
+                sum(len(getattr(outcome, name)) for outcome in outcomes)
+                for name in ("acknowledged", "missing", "comments", "waiting", "doubled")
+            )
+        )
 
 
 @dataclass(frozen=True)
 class OutageObservation:
     """What was seen in an outage of `process`.
 
-    `own_endpoints`: those that the broken process itself serves. `baseline_ms`: the median latency
-    of a feed before the outage. `data`: what happened to the writes; None if the feed could not be
-    read afterwards, and `unreadable_reason` says why. `recovery_failure`: what did not work again;
-    "" if all did.
+    `own_endpoints`: those that the broken process itself serves. `before`, `during`, `after`: the
+    requests of the control, of the outage, and of the time when the fault is removed. `outcome`:
+    what became of all writes; None if the feed could not be read, and `unreadable_reason` says why.
+    `moderated`: comments get a verdict. `endings`: services that ended because of the fault.
+    `recovery_failure`: why the broken service did not start again; "" if it did.
     """
 
     process: str
     own_endpoints: tuple[str, ...]
-    baseline_ms: float
-    during: Sequence[Sample]
-    writes: Sequence[Sample]
-    data: CheckerCounts | None
-    stored_state: StoredState | None
-    unreadable_reason: str
-    exits: Sequence[Exit]
-    recovery_failure: str
+    before: Sequence[CheckSample]
+    during: Sequence[CheckSample]
+    after: Sequence[CheckSample]
+    outcome: Outcome | None
+    control: WriteControl = WriteControl()
+    unreadable_reason: str = ""
+    moderated: bool = True
+    endings: Sequence[Ending] = ()
+    recovery_failure: str = ""
 
-    def samples_of(self, endpoint: str) -> list[Sample]:
-        return [sample for sample in self.during if sample.endpoint == endpoint]
+    @property
+    def lateness(self) -> str:
+        """Why the machine was too busy to judge times; "" if it was not."""
+        return lateness_of([*self.before, *self.during, *self.after])
 
 
-def _judge_answered(endpoint: str, verb: str) -> Callable[[OutageObservation], OutageVerdict]:
-    def judge(observation: OutageObservation) -> OutageVerdict:
+def lateness_of(samples: Sequence[CheckSample]) -> str:
+    """Why the machine was too busy while these were sent; "" if it was not."""
+    late = sum(sample.lag_ms > LATE_AFTER_MS for sample in samples)
+    if late <= LATE_SHARE * len(samples):
+        return ""
+    return (
+        f"this machine was too busy ({late} of {len(samples)} requests were sent more than "
+        f"{LATE_AFTER_MS:g} ms late)"
+    )
+
+
+def _judge_answered(endpoint: str) -> Callable[[OutageObservation], OutageVerdict | None]:
+    def judge(observation: OutageObservation) -> OutageVerdict | None:
         if endpoint in observation.own_endpoints:
             return None, f"it is {observation.process} itself that answers them"
-        samples = observation.samples_of(endpoint)
-        successful = [sample for sample in samples if sample.ok]
-        summary = f"{len(successful)} of {len(samples)} {verb}"
-        failed = sorted({sample.error for sample in samples if not sample.ok})
-        if len(successful) < ENOUGH_SHARE * len(samples):
-            return False, f"{summary} ({', '.join(failed)})"
-        return True, f"{summary}, half within {_median_latency_ms(successful):.0f} ms"
+        samples, before = _of(endpoint, observation.during), _of(endpoint, observation.before)
+        if not samples:
+            return None
+        good, good_before = _successful(samples), _successful(before)
+        seen = f"{len(good)} of {len(samples)} were"
+        if len(good) == len(samples):
+            return True, f"{seen}, half within {median_latency_ms(good):.0f} ms"
+        seen += f" ({_errors(samples)}), without the fault {len(good_before)} of {len(before)}"
+        if fisher_decrease(len(good_before), len(before), len(good), len(samples)) < LEVEL:
+            if observation.lateness and _errors(samples) == "timeout":
+                return None, f"{observation.lateness}; {seen}"
+            return False, seen
+        if len(good_before) < ENOUGH_SHARE * len(before):
+            return None, f"it is no better without the fault: {seen}"
+        if len(good) >= ENOUGH_SHARE * len(samples):
+            return True, seen
+        return None, f"too few to tell: {seen}"
 
     return judge
 
 
-def _judge_fast(observation: OutageObservation) -> OutageVerdict:
-    held, summary = _judge_answered("read_feed", "were answered")(observation)
-    if not held:
-        return held, summary
-    took = _median_latency_ms(
-        [sample for sample in observation.samples_of("read_feed") if sample.ok]
-    )
-    waited = took > observation.baseline_ms + SLOW_MS / 2
-    return not waited, f"half within {took:.0f} ms, before that {observation.baseline_ms:.0f} ms"
+def _judge_fast(observation: OutageObservation) -> OutageVerdict | None:
+    verdict = _judge_answered("read_feed")(observation)
+    if verdict is None or verdict[0] is not True:
+        return verdict
+    took_ms = median_latency_ms(_successful(_of("read_feed", observation.during)))
+    baseline_ms = median_latency_ms(_successful(_of("read_feed", observation.before)))
+    seen = f"half within {took_ms:.0f} ms, before that {baseline_ms:.0f} ms"
+    waited = took_ms > baseline_ms + SLOW_MS / 2
+    if waited and observation.lateness:
+        return None, f"{observation.lateness}; {seen}"
+    return not waited, seen
 
 
-def _judge_kept(observation: OutageObservation) -> OutageVerdict:
-    if observation.data is None:
+def _judge_kept(observation: OutageObservation) -> OutageVerdict | None:
+    def describe(outcome: Outcome) -> str:
+        writes = [sample for sample in observation.during if sample.endpoint != "read_feed"]
+        taken = len(_successful(writes))
+        during = f"of {len(writes)} writes during the outage, {taken} were acknowledged"
+        if outcome.missing:
+            return (
+                f"{len(outcome.missing)} of {len(outcome.acknowledged)} are missing "
+                f"{outcome.after_s:.1f} s after the last request ({during})"
+            )
+        return f"all {len(outcome.acknowledged)} are there ({during})"
+
+    return _judge_writes("missing", describe)(observation)
+
+
+def _judge_decided(observation: OutageObservation) -> OutageVerdict | None:
+    if not observation.moderated:
+        return None
+    return _judge_writes(
+        "waiting",
+        lambda outcome: (
+            f"{len(outcome.waiting)} of {len(outcome.comments)} still wait "
+            f"{outcome.after_s:.1f} s after the last request"
+            if outcome.waiting
+            else f"all {len(outcome.comments)} that the feed shows have"
+        ),
+        of="comments",
+    )(observation)
+
+
+def _judge_writes(
+    wrong: str, describe: Callable[[Outcome], str], of: str = "acknowledged"
+) -> Callable[[OutageObservation], OutageVerdict | None]:
+    """`wrong` and `of`: the fields of Outcome and of WriteControl with the writes that break the
+    criterion, and with all that are looked at. `describe`: says what was seen."""
+
+    def judge(observation: OutageObservation) -> OutageVerdict | None:
+        outcome, control = observation.outcome, observation.control
+        if outcome is None:
+            return None, observation.unreadable_reason
+        asked, bad = len(getattr(outcome, of)), len(getattr(outcome, wrong))
+        if not asked:
+            return None
+        bad_before, all_before = getattr(control, wrong), getattr(control, of)
+        before = (all_before - bad_before, all_before)
+        if bad and bad_before and fisher_decrease(*before, asked - bad, asked) >= LEVEL:
+            return None, (
+                f"it is no better without the fault ({bad_before} of {all_before}): "
+                f"{describe(outcome)}"
+            )
+        return not bad, describe(outcome)
+
+    return judge
+
+
+_judge_once = _judge_writes(
+    "doubled",
+    lambda outcome: f"{len(outcome.doubled)} of {len(outcome.acknowledged)} are",
+)
+
+
+def _judge_honest(observation: OutageObservation) -> OutageVerdict | None:
+    return _judge_kept_nevertheless(observation, "refused")
+
+
+def _judge_unanswered(observation: OutageObservation) -> OutageVerdict | None:
+    return _judge_kept_nevertheless(observation, "unanswered")
+
+
+def _judge_kept_nevertheless(observation: OutageObservation, how: str) -> OutageVerdict | None:
+    outcome = observation.outcome
+    if outcome is None:
         return None, observation.unreadable_reason
-    summary = f"{observation.data.lost} of {observation.data.acknowledged} are missing"
-    if not observation.data.lost:
-        return True, f"all {observation.data.acknowledged} are there"
-    return False, summary
+    asked, kept = getattr(outcome, how), getattr(outcome, f"{how}_kept")
+    if not asked:
+        return None
+    where = "in the feed or at its owner" if outcome.owners_read else "in the feed"
+    unread = "" if outcome.owners_read else "; its owner shows no list of its own"
+    return not kept, f"{len(kept)} of {len(asked)} are {where}{unread}"
 
 
-def _judge_decided(observation: OutageObservation) -> OutageVerdict:
-    if observation.data is None:
-        return None, observation.unreadable_reason
-    waiting = observation.data.unsettled
-    there = observation.data.acknowledged - observation.data.lost
-    return not waiting, f"{waiting} still wait" if waiting else f"all {there} have"
-
-
-def _judge_once(observation: OutageObservation) -> OutageVerdict:
-    if observation.data is None:
-        return None, observation.unreadable_reason
-    return not observation.data.duplicated, f"{observation.data.duplicated} are"
-
-
-def _judge_honest(observation: OutageObservation) -> OutageVerdict:
-    if observation.stored_state is None:
-        return None, observation.unreadable_reason
-    failed = [sample for sample in observation.writes if sample.error.startswith("http_")]
-    there = [sample for sample in failed if observation.stored_state.in_feed[sample.token]]
-    if not failed:
-        return None, "no request was answered with an error"
-    return not there, f"{len(there)} of {len(failed)} are there"
-
-
-def _judge_others(observation: OutageObservation) -> OutageVerdict:
-    if not observation.exits:
+def _judge_others(observation: OutageObservation) -> OutageVerdict | None:
+    if not observation.endings:
         return True, "none did"
-    first = observation.exits[0]
-    lines = [line for line in reversed(first.last_lines) if line.strip()]
-    why = next((line for line in lines if _ERROR_LINE.search(line)), lines[0] if lines else "")
-    service, excerpt = first.name.partition(".")[2], plain(why, _MAX_LINE)
-    return False, f"{service} {describe_exit(first.status)}{f': {excerpt}' if excerpt else ''}"
+    return False, "; ".join(f"{ending.process} {ending.how}" for ending in observation.endings)
 
 
-def _judge_recovery(observation: OutageObservation) -> OutageVerdict:
-    return not observation.recovery_failure, observation.recovery_failure or "it does"
+def _judge_recovery(observation: OutageObservation) -> OutageVerdict | None:
+    """Names the request that failed: the first whose share of successes is smaller than before."""
+    if observation.recovery_failure:
+        return False, observation.recovery_failure
+    worse = []
+    for endpoint in _ENDPOINTS:
+        after, before = _of(endpoint, observation.after), _of(endpoint, observation.before)
+        good, good_before = _successful(after), _successful(before)
+        if len(good) == len(after):
+            continue
+        failure = next(sample.failure or sample.error for sample in after if not sample.ok)
+        seen = f"{endpoint}: {len(good)} of {len(after)} succeeded ({failure})"
+        if fisher_decrease(len(good_before), len(before), len(good), len(after)) < LEVEL:
+            if observation.lateness and _errors(after) == "timeout":
+                return None, f"{observation.lateness}; {seen}"
+            return False, seen
+        worse.append(f"{seen}, before the fault {len(good_before)} of {len(before)}")
+    if not observation.after:
+        return None
+    return (None, f"too few to tell: {worse[0]}") if worse else (True, "it does")
 
 
-def _median_latency_ms(samples: Sequence[Sample]) -> float:
+def _of(endpoint: str, samples: Sequence[CheckSample]) -> list[CheckSample]:
+    return [sample for sample in samples if sample.endpoint == endpoint]
+
+
+def _successful(samples: Sequence[CheckSample]) -> list[CheckSample]:
+    return [sample for sample in samples if sample.ok]
+
+
+def _errors(samples: Sequence[CheckSample]) -> str:
+    return ", ".join(sorted({sample.error for sample in samples if not sample.ok}))
+
+
+def median_latency_ms(samples: Sequence[CheckSample]) -> float:
+    """The median latency, ms; 0 for no sample."""
     return median(sample.latency_ms or 0.0 for sample in samples) if samples else 0.0
 
 
-JUDGES: dict[str, Callable[[OutageObservation], OutageVerdict]] = {
-    "reads": _judge_answered("read_feed", "were"),
-    "posts": _judge_answered("create_post", "were"),
-    "comments": _judge_answered("create_comment", "were"),
+JUDGES: dict[str, Callable[[OutageObservation], OutageVerdict | None]] = {
+    "reads": _judge_answered("read_feed"),
+    "posts": _judge_answered("create_post"),
+    "comments": _judge_answered("create_comment"),
     "fast": _judge_fast,
     "kept": _judge_kept,
     "decided": _judge_decided,
     "once": _judge_once,
     "honest": _judge_honest,
+    "unanswered": _judge_unanswered,
     "others": _judge_others,
     "back": _judge_recovery,
 }
-
-
-def median_feed_ms(samples: Sequence[Sample]) -> float:
-    """The median latency of the successful feed requests, ms; 0 for none."""
-    return _median_latency_ms(
-        [sample for sample in samples if sample.ok and sample.endpoint == "read_feed"]
-    )
-
-
-def write_samples(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples that are writes."""
-    return [sample for sample in samples if sample.endpoint in WRITES]
+"""By the key of a criterion. None: nothing was asked of which it speaks, so it is left out."""

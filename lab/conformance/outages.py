@@ -1,8 +1,8 @@
 """The outages of a check, and the criteria of each: a table, read from top to bottom.
 
 Each outage breaks the service with a role (it takes posts, takes comments, shows the feed,
-moderates, or is the bus), while a light load runs. Then the fault is removed. When the system has
-settled, the feed must contain the acknowledged writes.
+moderates, or is the bus), while a light load runs: from before the fault, as a control, until after
+its end. When the system has settled, the feed must contain the acknowledged writes.
 """
 
 from collections.abc import Mapping
@@ -50,13 +50,19 @@ _POSTS = "Posts are accepted as before."
 _COMMENTS = "Comments are accepted as before."
 _KEPT = "Nothing that was acknowledged is missing afterwards."
 _DECIDED = "Every comment has its verdict afterwards."
+_UNANSWERED = "A write that got no answer in time was not carried out."
 _OTHERS = "No other service exits because of it."
 _BACK = "Once it is back, everything works again."
+_UNANSWERED_HINT = (
+    "Answer before you wait for others. A client that tries again has it twice, unless the service "
+    "knows a retry by a key."
+)
 _COPY_HINT = "Answer from a copy of your own, which events keep up to date."
 _REDELIVER_HINT = (
     "A bus that delivers once loses an event if the subscriber is down. Let it retry until the "
     "subscriber acknowledges, or let the subscriber request what it missed."
 )
+_NO_WAIT_HINT = "A bus that waits for its subscribers makes every writer wait for the slowest."
 _DURABILITY_HINT = (
     "A service that forgets a comment can't publish its verdict: keep comments on disk."
 )
@@ -124,7 +130,10 @@ OUTAGES = (
         "query",
         _criteria(
             ("reads", _READERS, "independent", "partition", _COPY_HINT),
+            ("posts", _POSTS, "independent", "partition", _NO_WAIT_HINT),
+            ("comments", _COMMENTS, "independent", "partition", _NO_WAIT_HINT),
             ("kept", _KEPT, "bus-passes-on", "dropped-events", _REDELIVER_HINT),
+            ("unanswered", _UNANSWERED, "whole-fails", "no-answer", _UNANSWERED_HINT),
             ("others", _OTHERS, "one-down", "partition", _CATCH_HINT),
         ),
         {"from": BUS},
@@ -164,6 +173,7 @@ OUTAGES = (
                 "dual-write",
                 "First stored, then published, and publishing failed: an outbox helps.",
             ),
+            ("unanswered", _UNANSWERED, "whole-fails", "no-answer", _UNANSWERED_HINT),
             ("others", _OTHERS, "one-down", "downed-bus", _CATCH_HINT),
             ("back", _BACK, "independent", "downed-bus", "Look into its log: why did it not?"),
         ),

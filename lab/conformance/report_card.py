@@ -70,6 +70,7 @@ class FindingRecorder:
     def __init__(self, criteria: Iterable[Criterion]) -> None:
         self._criteria = tuple(criteria)
         self._recorded: dict[str, tuple[bool | None, str]] = {}
+        self._omitted = set[str]()
 
     def record(self, key: str, held: bool | None, observed: str) -> bool:
         """Record what was seen, a phrase without a full stop; return whether the criterion
@@ -77,9 +78,13 @@ class FindingRecorder:
         self._recorded[key] = (held, observed.rstrip("."))
         return bool(held)
 
-    def record_failure(self, observed: str) -> None:
-        """Fail the first criterion: nothing could be checked, and the system is the cause."""
-        self.record(self._criteria[0].key, False, observed)
+    def omit(self, key: str) -> None:
+        """Leave a criterion out of the card: nothing was asked of which it speaks."""
+        self._omitted.add(key)
+
+    def omit_open(self) -> None:
+        """Leave out every criterion of which nothing was recorded."""
+        self._omitted.update(each.key for each in self._criteria if each.key not in self._recorded)
 
     def findings(self, reason: str = NOT_CHECKED) -> tuple[CriterionFinding, ...]:
         """A line for each criterion; `reason` says why a criterion was not checked."""
@@ -87,4 +92,5 @@ class FindingRecorder:
         return tuple(
             CriterionFinding(criterion, *self._recorded.get(criterion.key, not_checked))
             for criterion in self._criteria
+            if criterion.key not in self._omitted
         )

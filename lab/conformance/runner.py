@@ -1,44 +1,59 @@
-"""A whole check: the contract first, then one outage after another, each on a fresh system."""
+"""A whole check: the contract first, then one outage after another, each on a fresh system.
+
+An outage is judged after all have been run: what goes wrong in any control goes wrong by itself.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import TypeVar
 
 from lab.cluster.errors import LabCannotRun, NotReady, NotRunning, SignalFailed, StartFailed
 from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.cluster.injector import FaultFailed, fault_active
-from lab.cluster.program import Exit
 from lab.cluster.supervisor import Supervisor
-from lab.conformance.clients import LightLoad
-from lab.conformance.contract import CRITERIA, REQUIRED_KEYS, check_contract
-from lab.conformance.judging import JUDGES, OutageObservation, median_feed_ms, write_samples
+from lab.conformance.calm import Controls, calm_section
+from lab.conformance.clients import SystemClient, post_ids
+from lab.conformance.contract import CRITERIA, REQUIRED_KEYS, Moderation, check_contract
+from lab.conformance.endings import find_endings
+from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
+from lab.conformance.light_load import CheckSample, LightLoad
+from lab.conformance.moderator import named_moderator
 from lab.conformance.outages import OUTAGES, ROLE_TITLES, Outage
+from lab.conformance.outcome import (
+    UNCHANGED_FOR_S,
+    CannotCheck,
+    Outcome,
+    read_final_outcome,
+    read_outcome,
+)
 from lab.conformance.report_card import (
     Criterion,
-    CriterionFinding,
     FindingRecorder,
     ReportCard,
     ReportSection,
 )
 from lab.domain.services import BUS, ENTRY_POINTS
-from lab.experiment.checker import CannotCheck, check
-from lab.experiment.readback import read_external_state
 from lab.external.arrangement import LOG, OWN, arrangement_of, lab_name
 from lab.external.programs import PRELOAD
-from lab.external.stack import ExternalStack
+from lab.external.stack import ExternalStack, SeveralNotStarted
 from lab.external.target import Target
 from lab.faults.kinds import parse_fault
-from lab.load.samples import Sample
 from lab.support.text import plain
 
-CALM_S, BROKEN_S = 0.5, 1.5
+REQUESTS, REQUESTS_AFTER = 36, 24
+"""Requests of the control and of the outage, and those after it: multiples of the mix of six. Of 6
+posts before, a loss of 5 in the outage is significant at the level of `judging`, and so is the loss
+of all 4 after it."""
+
 SETTLED_WITHIN_S = 6.0
 _MAX_LINE = 200
 _CONTRACT = "contract"
 
 Progress = Callable[[str], None]
+Inspected = TypeVar("Inspected")
 
 
 async def check_system(
@@ -63,7 +78,7 @@ async def check_system(
                 for line in contract_section.findings
                 if line.criterion.key in REQUIRED_KEYS
             ):
-                sections += [await check_run.check_outage(outage, progress) for outage in outages]
+                sections += await check_run.check_outages(outages, progress)
     external = arrangement_of(target, bus).external
     without_sidecar = external.without_sidecar if external else ()
     bus_title = "the lab's log" if bus == LOG else target.bus_name
@@ -97,6 +112,8 @@ class CheckRun:
         self._prefix, self._bus = prefix, bus
         self._target, self._supervisor, self._folder = target, supervisor, folder
         self._tried: set[tuple[str, str]] = set()
+        self._moderation = Moderation(named_moderator(target))
+        self.controls = Controls()
 
     async def check_contract(self) -> tuple[ReportSection, str, tuple[str, ...]]:
         """Check the contract.
@@ -106,16 +123,17 @@ class CheckRun:
         """
         trouble, log = "", tuple[str, ...]()
         try:
-            lines = await self._on_fresh_system(_CONTRACT, check_contract)
-        except (StartFailed, NotReady) as error:
+            lines, self._moderation = await self._on_fresh_system(_CONTRACT, check_contract)
+        except (StartFailed, NotReady, SeveralNotStarted) as error:
             lines = FindingRecorder(CRITERIA).findings()
-            trouble = _first_line(error, self._prefix + _CONTRACT)
-            log = tuple(plain(line, _MAX_LINE) for line in error.last_lines)
+            errors = error.errors if isinstance(error, SeveralNotStarted) else (error,)
+            trouble = " ".join(_first_line(each, self._prefix + _CONTRACT) for each in errors)
+            log = tuple(plain(line, _MAX_LINE) for each in errors for line in each.last_lines)
         return ReportSection(_CONTRACT, "The contract", lines), trouble, log
 
     async def _on_fresh_system(
-        self, key: str, inspect: Callable[[ExternalStack], Awaitable[tuple[CriterionFinding, ...]]]
-    ) -> tuple[CriterionFinding, ...]:
+        self, key: str, inspect: Callable[[ExternalStack], Awaitable[Inspected]]
+    ) -> Inspected:
         """Start the system, run `inspect` on it, and end it."""
         name = self._prefix + key
         with ExternalStack(
@@ -127,56 +145,68 @@ class CheckRun:
             finally:
                 await self._supervisor.end(*(program.name for program in stack.programs))
 
-    async def check_outage(self, outage: Outage, progress: Progress) -> ReportSection:
-        """Run one outage. If it can't be run, the findings say why."""
+    async def check_outages(
+        self, outages: Sequence[Outage], progress: Progress = lambda _: None
+    ) -> list[ReportSection]:
+        """Run the outages, and judge them: first a section about their controls, if there is any,
+        then one for each outage."""
+        self.controls.moderated = self._moderation.works
+        runs = [await self._run(outage, progress) for outage in outages]
+        control = self.controls.writes
+        sections = [self._judge(run, control) for run in runs]
+        return [calm_section(self.controls), *sections] if self.controls.starts else sections
+
+    async def _run(self, outage: Outage, progress: Progress) -> "_OutageRun":
+        """Run one outage. If it can't be run, `reason` of the result says why."""
         process = self._process_for(outage.role)
         title = f"When {outage.title.format(process=process or ROLE_TITLES[outage.role])}"
-        recorder = FindingRecorder(_keyed_criteria(outage))
         if process is None:
-            return ReportSection(
-                outage.key, title, recorder.findings(f"there is no {outage.role} here")
-            )
+            return _OutageRun(outage, title, self._missing_role(outage.role))
         if reason := self._skip_reason(outage, process):
-            return ReportSection(outage.key, title, recorder.findings(reason))
+            return _OutageRun(outage, title, reason)
         progress(title)
+        self.controls.starts += 1
+        has_started = False
 
-        async def inspect(stack: ExternalStack) -> tuple[CriterionFinding, ...]:
-            seen = await self._run_outage(outage, process, stack)
-            if seen is None:
-                return recorder.findings(
-                    f"the fault ({outage.kind}) affected no request, so nothing was tested"
-                )
-            for key in outage.criteria:
-                recorder.record(f"{outage.key}.{key}", *JUDGES[key](seen))
-            return recorder.findings()
+        async def inspect(stack: ExternalStack) -> OutageObservation:
+            nonlocal has_started
+            has_started = True
+            return await self._observe(outage, process, stack)
 
         try:
-            return ReportSection(
-                outage.key, title, await self._on_fresh_system(outage.key, inspect)
-            )
+            observation = await self._on_fresh_system(outage.key, inspect)
+        except _NothingTested as reason_error:
+            return _OutageRun(outage, title, str(reason_error))
         except (
-            StartFailed,
-            NotReady,
-            NotRunning,
-            FaultFailed,
-            SignalFailed,
-            _SystemUnusable,
+            *(StartFailed, NotReady, SeveralNotStarted),
+            *(NotRunning, FaultFailed, SignalFailed),
         ) as error:
-            recorder.record_failure(_first_line(error, self._prefix + outage.key))
-            return ReportSection(outage.key, title, recorder.findings())
+            reason = _first_line(error, self._prefix + outage.key)
+            if not has_started:
+                self.controls.failed_starts.append(reason)
+                reason = f"it did not start this time: {reason}"
+            return _OutageRun(outage, title, reason)
+        return _OutageRun(outage, title, "", observation)
 
-    def _other_exits(self, stack: ExternalStack, broken_process: str) -> list[Exit]:
-        """Exits of the other services, each with its whole log.
+    def _judge(self, run: "_OutageRun", control: WriteControl) -> ReportSection:
+        recorder = FindingRecorder(_keyed_criteria(run.outage))
+        if run.observation is not None:
+            observation = replace(run.observation, control=control)
+            for key in run.outage.criteria:
+                full_key = f"{run.outage.key}.{key}"
+                if (verdict := JUDGES[key](observation)) is None:
+                    recorder.omit(full_key)
+                else:
+                    recorder.record(full_key, *verdict)
+        return ReportSection(run.outage.key, run.title, recorder.findings(run.reason))
 
-        The cause may be far above the last line: an uncaught error is printed with everything
-        attached to it.
-        """
-        logs = {program.name: program.log for program in stack.programs}
-        return [
-            _with_whole_log(logs[exit_.name], exit_)
-            for exit_ in self._supervisor.unexpected_exits()
-            if exit_.name in logs and exit_.name != stack.program_name(broken_process)
-        ]
+    def _missing_role(self, role: str) -> str:
+        if role != "moderation" or not self._moderation.works:
+            return f"there is no {role} here"
+        return (
+            "no service is called moderation, and no service was found without which comments get "
+            'no verdict. If there is one, say so in the target: moderation = "NAME"'
+        )
 
     def _endpoints_of(self, process: str) -> tuple[str, ...]:
         """The endpoints that this process itself serves."""
@@ -191,6 +221,7 @@ class CheckRun:
             "posts": actions.create_post.service,
             "comments": actions.create_comment.service,
             "query": actions.read_feed.service,
+            "moderation": self._moderation.service,
             BUS: self._target.bus_name,
         }
         service = services.get(role, role)
@@ -205,62 +236,118 @@ class CheckRun:
         fault = parse_fault(outage.kind, process, dict(outage.options))
         return why_fault_inapplicable(fault, arrangement_of(self._target, self._bus)) or ""
 
-    async def _run_outage(
+    async def _observe(
         self, outage: Outage, process: str, stack: ExternalStack
-    ) -> OutageObservation | None:
-        """What was seen in the outage; None if the fault had no effect. Raises LabCannotRun."""
-        load = LightLoad(stack)
-        first = await load.post()
-        if not first.ok:
-            raise _SystemUnusable(f"no post was taken: {load.last_failure}")
-        baseline = [first, *await load.run(CALM_S, first.id, "before")]
-        during: list[Sample] = []
+    ) -> OutageObservation:
+        """What was seen in the outage. Raises _NothingTested, LabCannotRun."""
+        load = LightLoad(stack, self._target.forbidden)
+        post_id = await self._first_post(load, stack)
         recovery_failure, injection = "", None
-        try:
-            async with fault_active(
-                stack, outage.kind, process, **dict(outage.options)
-            ) as injection:
-                during = await load.run(BROKEN_S, first.id, "during")
-        except (StartFailed, NotReady) as error:
-            recovery_failure = _first_line(error, stack.name)
+        async with load.traffic(post_id):
+            before = await load.stretch("before", REQUESTS)
+            self.controls.stretches.append(before)
+            writes = [sample for sample in before if sample.token]
+            await self._note_outcome_before(stack, writes)
+            if endings := await find_endings(stack):
+                self.controls.endings += endings
+                ended = "; ".join(f"{each.process} {each.how}" for each in endings)
+                raise _NothingTested(f"{ended}, before the fault")
+            try:
+                async with fault_active(
+                    stack, outage.kind, process, **dict(outage.options)
+                ) as injection:
+                    during = await load.stretch("during", REQUESTS)
+                    load.write_only()
+            except (StartFailed, NotReady) as error:
+                if injection is None:
+                    raise
+                recovery_failure = _first_line(error, stack.name)
+            after = await load.stretch("after", REQUESTS_AFTER)
         if injection is None or not injection.acted:
-            return None
-        recovery_failure = recovery_failure or await _recovery_failure(load, first.id)
-        await stack.settle(SETTLED_WITHIN_S)
-        writes = write_samples([*baseline, *during])
-        stored_state, data, unreadable_reason = None, None, ""
-        try:
-            stored_state = await read_external_state(stack)
-            data = check(writes, stored_state)
-        except CannotCheck as error:
-            unreadable_reason = str(error)
+            raise _NothingTested(
+                f"the fault ({outage.kind}) affected no request, so nothing was tested"
+            )
+        outcome, unreadable_reason = await self._final_outcome(stack, load, post_id)
         return OutageObservation(
             process=process,
             own_endpoints=self._endpoints_of(process) if outage.kind != "partition" else (),
-            baseline_ms=median_feed_ms(baseline),
+            before=before,
             during=during,
-            writes=writes,
-            data=data,
-            stored_state=stored_state,
+            after=[] if recovery_failure else after,
+            outcome=outcome,
             unreadable_reason=unreadable_reason,
-            exits=self._other_exits(stack, process),
+            moderated=self._moderation.works,
+            endings=await find_endings(stack, except_for=(process,)),
             recovery_failure=recovery_failure,
         )
 
+    async def _first_post(self, load: LightLoad, stack: ExternalStack) -> str:
+        """The id of a new post, on which all comments are. Raises _NothingTested."""
+        post = await load.post("before")
+        if not post.ok:
+            self.controls.stretches.append([post])
+            self.controls.endings += await find_endings(stack)
+            raise _NothingTested(f"no post was accepted before the fault: {post.failure}")
+        if post.id:
+            return post.id
+        title = f"post {post.token}"
+        feed, wrong = await SystemClient(stack).feed_until(lambda feed: bool(post_ids(feed, title)))
+        if wrong:
+            raise _NothingTested(f"the feed did not show the first post: {wrong}")
+        return post_ids(feed, title)[0]
 
-class _SystemUnusable(LabCannotRun):
-    """A fresh system does not work, although it did when the contract was checked."""
+    async def _note_outcome_before(
+        self, stack: ExternalStack, writes: Sequence[CheckSample]
+    ) -> None:
+        """Read the outcome of the control. It is not known if the feed can't be read."""
+        try:
+            outcome = await self._outcome(stack, writes)
+        except CannotCheck:
+            return
+        self.controls.outcomes.append(outcome)
+
+    async def _final_outcome(
+        self, stack: ExternalStack, load: LightLoad, post_id: str
+    ) -> tuple[Outcome | None, str]:
+        """What became of all writes; None with the reason if the feed can't be read."""
+        await stack.settle(SETTLED_WITHIN_S)
+        try:
+            outcome = await self._outcome(stack, load.writes)
+            return await read_final_outcome(stack, load.writes, post_id, outcome), ""
+        except CannotCheck:
+            reader = self._target.actions.read_feed.service
+            reason = (await load.read()).failure or "it was cut off"
+            return None, f"{reader} did not return its feed afterwards: {reason}"
+
+    async def _outcome(self, stack: ExternalStack, writes: Sequence[CheckSample]) -> Outcome:
+        """Waits for verdicts about twice as long as the contract has seen one take."""
+        verdict_s = self._moderation.verdict_s
+        return await read_outcome(
+            stack,
+            writes,
+            patience_s=UNCHANGED_FOR_S + 2 * verdict_s,
+            at_most_s=SETTLED_WITHIN_S + 2 * verdict_s,
+            moderated=self._moderation.works,
+        )
+
+
+@dataclass(frozen=True)
+class _OutageRun:
+    """An outage with its observation; None if it was not run, and `reason` says why."""
+
+    outage: Outage
+    title: str
+    reason: str
+    observation: OutageObservation | None = None
+
+
+class _NothingTested(Exception):
+    """Nothing can be said about the fault; the message says why."""
 
 
 def _first_line(error: LabCannotRun, stack: str) -> str:
     """The first line of the error, without the stack's name in front of its services."""
     return str(error).splitlines()[0].replace(f"{stack}.", "").removesuffix(" The end of its log:")
-
-
-def _with_whole_log(log: Path, exit_: Exit) -> Exit:
-    if not log.exists():
-        return exit_
-    return replace(exit_, last_lines=tuple(log.read_text("utf-8", "replace").split("\n")))
 
 
 def _keyed_criteria(outage: Outage) -> list[Criterion]:
@@ -274,15 +361,3 @@ def _keyed_criteria(outage: Outage) -> list[Criterion]:
         )
         for key, criterion in outage.criteria.items()
     ]
-
-
-async def _recovery_failure(load: LightLoad, post_id: str) -> str:
-    """What does not work after the fault is removed; "" if all does."""
-    for sample in (
-        await load.post("after"),
-        await load.comment(post_id, "after"),
-        await load.read("after"),
-    ):
-        if not sample.ok:
-            return f"{sample.endpoint}: {load.last_failure}"
-    return ""

@@ -3,35 +3,35 @@
 import asyncio
 import json
 import shutil
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
 
-from lab.cluster.program import Exit
 from lab.cluster.supervisor import Supervisor
 from lab.conformance import formats
-from lab.conformance.clients import Feed, LightLoad, SystemClient
+from lab.conformance.calm import Controls, calm_section
+from lab.conformance.clients import Feed, SystemClient
 from lab.conformance.contract import _ContractCheck
-from lab.conformance.judging import JUDGES, OutageObservation
+from lab.conformance.endings import Ending, crash_reason
+from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
+from lab.conformance.light_load import CheckSample
 from lab.conformance.outages import OUTAGES
+from lab.conformance.outcome import Outcome
 from lab.conformance.report_card import Criterion, CriterionFinding, ReportCard, ReportSection
 from lab.conformance.runner import CheckRun, check_system
-from lab.experiment.readback import StoredState
 from lab.external.arrangement import LOG
 from lab.external.programs import PRELOAD
 from lab.external.stack import ExternalStack
 from lab.external.target import Target
-from lab.load.samples import Sample
 from lab.results.claims import CLAIMS
-from lab.results.result import CheckerCounts
 from lab.scenarios import catalogue
 from tests.support.command_line import invoke_lab
 from tests.support.foreign_blog import ACTIONS, make_odd_blog, make_target
+from tests.support.patience import PATIENCE_S
 from tests.support.worked_targets import NAMES, REQUIRED_PROGRAM, copy_on_free_ports
 
 
@@ -80,8 +80,9 @@ async def make_cards(folder: Path) -> dict[str, ReportCard]:
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportCard]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lab.conformance.runner.CALM_S", 0.3)
-        patch.setattr("lab.conformance.runner.BROKEN_S", 0.6)
+        patch.setattr("lab.conformance.runner.REQUESTS", 18)
+        patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
+        patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
         return asyncio.run(make_cards(tmp_path_factory.mktemp("targets")))
 
 
@@ -92,7 +93,7 @@ def test_the_worked_targets_hold_their_contract(name: str, cards: dict[str, Repo
     contract = cards[name].sections[0]
     assert [line for line in contract.findings if line.held is False] == []
     looked_at = [line for line in contract.findings if line.held is not None]
-    assert len(looked_at) == (10 if name == "shell-blog" else 11)
+    assert len(looked_at) == (11 if name == "shell-blog" else 12)
 
 
 def test_a_naive_bus_is_found_out_behind_names(cards: dict[str, ReportCard]) -> None:
@@ -131,17 +132,14 @@ def test_a_single_service_is_looked_at_as_far_as_possible(cards: dict[str, Repor
     assert card.passed
 
 
-async def test_a_fault_that_met_nobody_is_no_result(
+async def test_a_fault_that_affected_no_request_is_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nobody(*_: object) -> list[Sample]:
-        return []
-
-    monkeypatch.setattr(LightLoad, "run", nobody)
+    monkeypatch.setattr("lab.conformance.light_load._MIXED", ("read_feed",))
+    monkeypatch.setattr("lab.conformance.light_load._WRITES_ONLY", ("read_feed",))
     async with Supervisor(PRELOAD, tmp_path) as supervisor:
-        trying = CheckRun(make_odd_blog("plain", tmp_path), supervisor, tmp_path)
-        (slow,) = outages_named("comments-slow")
-        part = await trying.check_outage(slow, lambda _: None)
+        trying = CheckRun(make_target(), supervisor, tmp_path)
+        _, part = await trying.check_outages(outages_named("comments-slow"))
     assert {line.held for line in part.findings} == {None}
     assert "affected no request" in part.findings[0].observed
 
@@ -183,7 +181,7 @@ def test_an_incomplete_or_wrong_target_is_refused(
 
 def test_an_empty_feed_has_nothing_to_show_again() -> None:
     class EmptyFeedClient:
-        async def feed_until(self, right: object) -> tuple[Feed, str]:
+        async def feed_until(self, right: object, within_s: object = None) -> tuple[Feed, str]:
             return [], "not so after 3 s"
 
     looking = _ContractCheck(cast(ExternalStack, SimpleNamespace(target=make_target(bus="none"))))
@@ -200,89 +198,207 @@ def test_each_criterion_names_a_claim_and_a_scenario() -> None:
     assert {key for line in OUTAGES for key in line.criteria} == JUDGES.keys()
 
 
-def checker_data(**of: int) -> CheckerCounts:
-    """The checker's figures about nine writes."""
-    whole = CheckerCounts(acknowledged=9, visible=9, lost=0, duplicated=0, unsettled=0)
-    return whole.model_copy(update=of)
+def tokens(count: int) -> frozenset[str]:
+    return frozenset(f"w-0-{n:06d};" for n in range(count))
 
 
-def make_observation(**changed: object) -> OutageObservation:
-    good = {"lag_ms": 0.0, "latency_ms": 10.0, "ok": True}
-    during = [
-        Sample("x", "during", endpoint, 0.0, **good)  # type: ignore[arg-type]
-        for endpoint in ("read_feed", "create_post", "create_comment") * 20
-    ]
+def make_outcome(**changed: Any) -> Outcome:
+    """Nine acknowledged writes, six of them comments, and nothing wrong with them."""
+    nothing = frozenset[str]()
+    good = Outcome(tokens(9), nothing, tokens(6), *([nothing] * 6))
+    return replace(good, **changed)
+
+
+def requests(
+    phase: str, count: int = 12, good: int = 12, latency_ms: float = 10.0
+) -> list[CheckSample]:
+    """`count` requests to each endpoint, of which `good` succeed."""
+    samples = []
+    for endpoint in ("read_feed", "create_post", "create_comment"):
+        for number in range(count):
+            sample = CheckSample("x", phase, endpoint, 0.0, 0.0, latency_ms, ok=number < good)
+            if not sample.ok:
+                sample.error, sample.failure = "http_500", "no bus"
+            samples.append(sample)
+    return samples
+
+
+def make_observation(**changed: Any) -> OutageObservation:
     observation = OutageObservation(
         process="comments",
         own_endpoints=(),
-        baseline_ms=9.0,
-        during=during,
-        writes=[],
-        data=checker_data(),
-        stored_state=StoredState(feed_only=True),
-        unreadable_reason="",
-        exits=[],
-        recovery_failure="",
+        before=requests("before"),
+        during=requests("during"),
+        after=requests("after"),
+        outcome=make_outcome(),
+        control=WriteControl(100, 0, 60, 0, 0),
     )
-    return replace(observation, **changed)  # type: ignore[arg-type]
+    return replace(observation, **changed)
 
 
-def failed_samples(count: int, error: str = "http_500") -> list[Sample]:
-    return [
-        Sample("x", "during", "create_post", 0.0, 0.0, 1.0, error=error, token=f"w-0-{n:06d};")
-        for n in range(count)
-    ]
-
-
-ONE_SHOWN = StoredState(feed_only=True, in_feed=Counter(["w-0-000001;"]))
-EXITED = Exit("a.posts", 1, ("oh",))
-EXITED_WITH_ERROR = Exit("a.posts", 1, ("x: 1", "AxiosError: no", "  isError: true", "v20"))
-UNREADABLE = {"data": None, "stored_state": None, "unreadable_reason": "no feed"}
+LATE_TIMEOUTS = [
+    replace(sample, lag_ms=50.0, error="timeout") for sample in requests("during", good=0)
+]
+UNREADABLE = {"outcome": None, "unreadable_reason": "query did not return its feed"}
+HALF_BEFORE = {"before": requests("before", good=6)}
 
 
 def test_all_is_well_where_all_is_well() -> None:
-    verdicts = {key: judge(make_observation())[0] for key, judge in JUDGES.items()}
-    assert verdicts == dict.fromkeys(JUDGES, True) | {"honest": None}
+    verdicts = {key: judge(make_observation()) for key, judge in JUDGES.items()}
+    not_asked = {key for key, verdict in verdicts.items() if verdict is None}
+    assert not_asked == {"honest", "unanswered"}
+    assert {verdict[0] for verdict in verdicts.values() if verdict} == {True}
 
 
 @pytest.mark.parametrize(
     ("key", "changed", "verdict", "says"),
     [
-        ("posts", {"during": failed_samples(3)}, False, "0 of 3 were (http_500)"),
-        ("kept", {"data": checker_data(lost=2)}, False, "2 of 9 are missing"),
-        ("decided", {"data": checker_data(unsettled=2)}, False, "2 still wait"),
-        ("once", {"data": checker_data(duplicated=1)}, False, "1 are"),
-        ("others", {"exits": [EXITED]}, False, "posts exited with status 1: oh"),
+        (
+            "posts",
+            {"during": requests("during", good=2)},
+            False,
+            "2 of 12 were (http_500), without the fault 12 of 12",
+        ),
+        ("posts", {"during": requests("during", good=10)}, True, "10 of 12 were"),
+        ("posts", {"during": requests("during", 4, 2)}, None, "too few to tell: 2 of 4 were"),
+        (
+            "posts",
+            {**HALF_BEFORE, "during": requests("during", good=5)},
+            None,
+            "it is no better without the fault: 5 of 12 were",
+        ),
+        ("posts", {**HALF_BEFORE, "during": requests("during", good=0)}, False, "0 of 12 were"),
+        ("posts", {"during": LATE_TIMEOUTS}, None, "this machine was too busy (36 of 108"),
+        ("kept", {"outcome": make_outcome(missing=tokens(2))}, False, "2 of 9 are missing"),
+        ("kept", {"during": requests("during", good=0)}, True, "of 24 writes during the outage, 0"),
+        (
+            "kept",
+            {
+                "outcome": make_outcome(missing=tokens(2)),
+                "control": WriteControl(100, missing=20),
+            },
+            None,
+            "it is no better without the fault (20 of 100): 2 of 9 are missing",
+        ),
+        (
+            "kept",
+            {"outcome": make_outcome(missing=tokens(9)), "control": WriteControl(100, missing=1)},
+            False,
+            "9 of 9 are missing",
+        ),
+        ("decided", {"outcome": make_outcome(waiting=tokens(2))}, False, "2 of 6 still wait"),
+        ("once", {"outcome": make_outcome(doubled=tokens(1))}, False, "1 of 9 are"),
         (
             "others",
-            {"exits": [EXITED_WITH_ERROR]},
+            {"endings": [Ending("posts", "exited with status 1: oh")]},
             False,
-            "posts exited with status 1: AxiosError: no",
+            "posts exited with status 1: oh",
         ),
-        ("back", {"recovery_failure": "read_feed: no answer"}, False, "read_feed: no answer"),
-        ("fast", {"baseline_ms": -300.0}, False, "half within 10 ms"),
+        ("back", {"recovery_failure": "query exited"}, False, "query exited"),
+        (
+            "back",
+            {"after": requests("after", good=0)},
+            False,
+            "read_feed: 0 of 12 succeeded (no bus)",
+        ),
+        (
+            "back",
+            {"after": [one for one in requests("after", good=0) if "comment" in one.endpoint]},
+            False,
+            "create_comment: 0 of 12 succeeded (no bus)",
+        ),
+        (
+            "fast",
+            {"during": requests("during", latency_ms=300.0)},
+            False,
+            "half within 300 ms, before that 10 ms",
+        ),
         (
             "honest",
-            {"writes": failed_samples(3), "stored_state": ONE_SHOWN},
+            {"outcome": make_outcome(refused=tokens(3), refused_kept=tokens(1))},
             False,
-            "1 of 3 are there",
+            "1 of 3 are in the feed; its owner shows no list of its own",
         ),
         (
             "honest",
-            {"writes": failed_samples(3, "timeout"), "stored_state": ONE_SHOWN},
-            None,
-            "no request was",
+            {"outcome": make_outcome(refused=tokens(3), owners_read=("create_post",))},
+            True,
+            "0 of 3 are in the feed or at its owner",
         ),
-        *((key, UNREADABLE, None, "no feed") for key in ("kept", "decided", "once", "honest")),
+        (
+            "unanswered",
+            {"outcome": make_outcome(unanswered=tokens(3), unanswered_kept=tokens(3))},
+            False,
+            "3 of 3 are in the feed",
+        ),
+        *((key, UNREADABLE, None, "did not return") for key in ("kept", "decided", "once")),
         ("reads", {"own_endpoints": ("read_feed",), "during": []}, None, "it is comments itself"),
     ],
 )
 def test_a_verdict_says_what_was_seen(
-    key: str, changed: dict[str, object], verdict: bool | None, says: str
+    key: str, changed: dict[str, Any], verdict: bool | None, says: str
 ) -> None:
-    held, observed = JUDGES[key](make_observation(**changed))
-    assert held is verdict
-    assert says in observed
+    found = JUDGES[key](make_observation(**changed))
+    assert found is not None
+    assert found[0] is verdict
+    assert says in found[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("posts", {"during": []}),
+        ("kept", {"outcome": make_outcome(acknowledged=frozenset())}),
+        ("decided", {"moderated": False}),
+        ("decided", {"outcome": make_outcome(comments=frozenset())}),
+        ("back", {"after": []}),
+    ],
+)
+def test_a_criterion_about_nothing_asked_is_left_out(key: str, changed: dict[str, Any]) -> None:
+    assert JUDGES[key](make_observation(**changed)) is None
+
+
+def test_what_fails_without_a_fault_is_a_line_of_its_own() -> None:
+    controls = Controls(
+        starts=2,
+        stretches=[requests("before"), requests("before", good=11)],
+        outcomes=[make_outcome(missing=tokens(1))],
+        endings=[Ending("query", "exited with status 1: no bus")],
+    )
+    lines = {line.criterion.key: line for line in calm_section(controls).findings}
+    assert lines["calm.starts"].held is True
+    assert (lines["calm.posts"].held, lines["calm.posts"].observed) == (
+        False,
+        "23 of 24 were (no bus)",
+    )
+    assert (lines["calm.kept"].held, lines["calm.once"].held) == (False, True)
+    assert "query exited with status 1: no bus" in lines["calm.others"].observed
+
+
+def test_timeouts_on_a_busy_machine_are_no_failure() -> None:
+    lines = calm_section(Controls(starts=1, stretches=[LATE_TIMEOUTS])).findings
+    posts = next(line for line in lines if line.criterion.key == "calm.posts")
+    assert posts.held is None
+    assert "too busy" in posts.observed
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("x: 1\nAxiosError: no\n  isError: true\n\nNode.js v20.20.2", "AxiosError: no"),
+        (
+            "throw er;\n<ref *1> Error: read ECONNRESET\n    at x.js:1\n  self: [Circular *1]\n"
+            "}\n\nNode.js v20.20.2\n[nodemon] app crashed - waiting for file changes",
+            "<ref *1> Error: read ECONNRESET",
+        ),
+        ("Error: boom\n  [cause]: Error: deeper\n}\nNode.js v22.1.0\n", "Error: boom"),
+        ("Traceback\n  File x\nurllib.error.URLError: <no>\n", "urllib.error.URLError: <no>"),
+        ("waiting for a database\n", "waiting for a database"),
+        ("", ""),
+    ],
+)
+def test_the_reason_of_a_crash_is_its_error(log: str, reason: str) -> None:
+    assert crash_reason(log.split("\n")) == reason
 
 
 HELD = CriterionFinding(Criterion("a", "A holds.", "hint a"), True, "it does")

@@ -2,7 +2,9 @@
 
 Environment: BUS is where the bus accepts events; EVERYBODY are the subscribers, to each of which
 the bus sends an event once. `query` keeps the events it gets in a file in DATA, so a kill loses
-none; it never gets the events it missed. TEXT is the name of a comment's text field.
+none; it never gets the events it missed. TEXT is the name of a comment's text field. WORD is
+forbidden, and MODERATE_AFTER_S is how long a verdict takes. ANSWER replaces the response to a new
+post or comment. With FAIL_EVERY=3, each third comment fails.
 """
 
 import json
@@ -11,12 +13,15 @@ import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
 TEXT = os.environ.get("TEXT", "content")
+WORD = os.environ.get("WORD", "orange")
+MODERATE_AFTER_S = float(os.environ.get("MODERATE_AFTER_S", "0"))
+FAIL_EVERY = int(os.environ.get("FAIL_EVERY", "0"))
 lock = Lock()
 posts: dict[str, Any] = {}
 comments: dict[str, Any] = {}
@@ -39,6 +44,9 @@ def create_post(body: Any) -> tuple[int, Any]:
 
 
 def create_comment(body: Any, post_id: str) -> tuple[int, Any]:
+    comments[str(len(comments))] = body
+    if FAIL_EVERY and len(comments) % FAIL_EVERY == 0:
+        return 500, {"error": "one of several"}
     comment = {"id": uuid4().hex[:8], TEXT: body[TEXT], "status": "pending"}
     tell("CommentCreated", **comment, postId=post_id)
     return 201, comment
@@ -53,9 +61,12 @@ def hear_as_comments(body: Any) -> tuple[int, Any]:
 
 def hear_as_moderation(body: Any) -> tuple[int, Any]:
     if body["type"] == "CommentCreated":
-        status = "rejected" if "orange" in body["data"]["content"] else "approved"
-        tell("CommentModerated", **{**body["data"], "status": status})
+        Timer(MODERATE_AFTER_S, judge, [body["data"]]).start()
     return 200, {}
+
+
+def judge(data: Any) -> None:
+    tell("CommentModerated", **{**data, "status": "rejected" if WORD in data[TEXT] else "approved"})
 
 
 def apply(kind: str, data: Any) -> None:
@@ -103,6 +114,7 @@ ROLES: dict[str, dict[str, Any]] = {
     },
     "query": {"GET /posts": feed, "POST /events": hear_as_query},
     "moderation": {"POST /events": hear_as_moderation},
+    "bystander": {"POST /events": lambda body: (200, {})},
     "event-bus": {"POST /events": hear_as_bus},
 }
 
@@ -114,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status, told = self.answer({"body": json.loads(body)} if body else {})
         content = json.dumps(told).encode()
+        if status == 201 and "ANSWER" in os.environ:
+            content = os.environ["ANSWER"].encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

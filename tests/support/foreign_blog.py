@@ -26,7 +26,8 @@ def make_target(name: str = "mine", **overrides: Any) -> Target:
     services = {role: service(role) for role in SERVICES}
     services["event-bus"] = service("event-bus", EVERYBODY=subscriber_urls)
     services |= {key: overrides.pop(key) for key in (*services,) if key in overrides}
-    settings = {"name": name, "folder": PROGRAM.parent, "ready_within_s": PATIENCE_S}
+    patience = dict.fromkeys(("ready_within_s", "moderated_within_s"), PATIENCE_S)
+    settings = {"name": name, "folder": PROGRAM.parent, **patience}
     return Target.model_validate({**settings, "services": services, **overrides})
 
 
@@ -39,6 +40,7 @@ def make_odd_blog(oddity: str, folder: Path) -> Target:
             "folder": folder,
             "services": {"app": {"command": command, "port": 0, "port_env": "PORT"}},
             "ready_within_s": PATIENCE_S,
+            "moderated_within_s": PATIENCE_S,
             "actions": {action: {"service": "app"} for action in ACTIONS},
         }
     )

@@ -33,4 +33,5 @@ def copy_on_free_ports(name: str, folder: Path) -> Target:
         head = f"[services.{service}]\n"
         text = text.replace(head, f"{head}port = {others[str(port)]}\n")
     file.write_text(text, "utf-8")
-    return read_target(file).model_copy(update={"ready_within_s": PATIENCE_S})
+    patience = dict.fromkeys(("ready_within_s", "moderated_within_s"), PATIENCE_S)
+    return read_target(file).model_copy(update=patience)

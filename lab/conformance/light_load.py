@@ -1,0 +1,175 @@
+"""The load of a check: it reads, posts and comments from before a fault until after it.
+
+It sends a request at fixed intervals, whether the last one was answered or not, so a slow system
+does not get fewer of them. A stretch is a number of requests and not a time: a busy machine makes
+it longer, and does not change what is asked.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from time import perf_counter
+from typing import Any
+
+from lab.cluster.stack import Stack
+from lab.conformance.clients import describe_failure, is_created
+from lab.domain.model import FORBIDDEN_WORD
+from lab.load.samples import WRITES, Sample, make_token
+
+INTERVAL_S = 1 / 30
+REQUEST_TIMEOUT_S = 2.0
+BETWEEN = "between"
+"""The phase of requests that belong to no stretch: around the begin and the end of a fault."""
+
+_MIXED = (
+    "read_feed",
+    "create_comment",
+    "read_feed",
+    "create_post",
+    "read_feed",
+    "create_comment",
+)
+_WRITES_ONLY = ("create_comment",)
+_REJECTED_EVERY = 3
+"""Every third comment is one that moderation should reject."""
+
+
+@dataclass(slots=True)
+class CheckSample(Sample):
+    """A request and its outcome. `failure`: why it failed, in words."""
+
+    failure: str = ""
+
+
+class LightLoad:
+    """Sends requests to a stack's HTTP adapters, as the load does; keeps each in `samples`.
+
+    `forbidden`: the word that moderation rejects.
+    """
+
+    def __init__(self, stack: Stack, forbidden: str = FORBIDDEN_WORD) -> None:
+        self._stack, self._forbidden = stack, forbidden
+        self._started_s = perf_counter()
+        self._number = self._left_in_stretch = 0
+        self._phase = BETWEEN
+        self._actions = cycle(_MIXED)
+        self._requests: dict[asyncio.Task[CheckSample], str] = {}
+        self._stretch_sent = asyncio.Event()
+        self.samples: list[CheckSample] = []
+
+    @property
+    def writes(self) -> list[CheckSample]:
+        return [sample for sample in self.samples if sample.endpoint in WRITES]
+
+    async def read(self, phase: str = BETWEEN) -> CheckSample:
+        """Read the feed."""
+        return await self._send("read_feed", phase, "GET", "query", "/feed?limit=100")
+
+    async def post(self, phase: str = BETWEEN) -> CheckSample:
+        """Write a post."""
+        token = self._next_token()
+        body = {"title": f"post {token}"}
+        return await self._send("create_post", phase, "POST", "posts", "/posts", body, token)
+
+    async def comment(self, post_id: str, phase: str = BETWEEN) -> CheckSample:
+        """Write a comment."""
+        token = self._next_token()
+        rejected_word = f" {self._forbidden}" if self._number % _REJECTED_EVERY == 0 else ""
+        path, body = f"/posts/{post_id}/comments", {"content": f"comment {token}{rejected_word}"}
+        return await self._send("create_comment", phase, "POST", "comments", path, body, token)
+
+    @asynccontextmanager
+    async def traffic(self, post_id: str) -> AsyncIterator[None]:
+        """Send requests inside the block; all comments are on one post. After the block, all are
+        answered."""
+        sending = asyncio.create_task(self._send_until_cancelled(post_id))
+        try:
+            yield
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, *self._requests, return_exceptions=True)
+
+    async def stretch(self, phase: str, count: int) -> list[CheckSample]:
+        """Send `count` requests of the usual mix; return them when all are answered.
+
+        Meanwhile and afterwards the traffic goes on.
+        """
+        self._actions, self._phase, self._left_in_stretch = cycle(_MIXED), phase, count
+        self._stretch_sent.clear()
+        await self._stretch_sent.wait()
+        requests = [task for task, of_phase in self._requests.items() if of_phase == phase]
+        await asyncio.gather(*requests)
+        return [sample for sample in self.samples if sample.phase == phase]
+
+    def write_only(self) -> None:
+        """From now until the next stretch, send comments only."""
+        self._actions = cycle(_WRITES_ONLY)
+
+    async def _send_until_cancelled(self, post_id: str) -> None:
+        due_s = perf_counter()
+        while True:
+            now_s = perf_counter()
+            if now_s < due_s:
+                await asyncio.sleep(due_s - now_s)
+            action = next(self._actions)
+            if action == "read_feed":
+                request = self.read(self._phase)
+            elif action == "create_post":
+                request = self.post(self._phase)
+            else:
+                request = self.comment(post_id, self._phase)
+            task = asyncio.create_task(self._at(due_s, request))
+            self._requests[task] = self._phase
+            task.add_done_callback(lambda done: self._requests.pop(done, None))
+            self._count_sent()
+            due_s = max(due_s + INTERVAL_S, perf_counter() - 1.0)  # after a suspension, no burst
+            await asyncio.sleep(0)
+
+    async def _at(self, due_s: float, request: Any) -> CheckSample:
+        lag_ms = (perf_counter() - due_s) * 1_000
+        sample: CheckSample = await request
+        sample.lag_ms = lag_ms
+        return sample
+
+    def _count_sent(self) -> None:
+        if self._phase == BETWEEN:
+            return
+        self._left_in_stretch -= 1
+        if not self._left_in_stretch:
+            self._phase = BETWEEN
+            self._stretch_sent.set()
+
+    def _next_token(self) -> str:
+        self._number += 1
+        return make_token(0, self._number)
+
+    async def _send(
+        self,
+        endpoint: str,
+        phase: str,
+        method: str,
+        service: str,
+        path: str,
+        body: Any = None,
+        token: str = "",
+    ) -> CheckSample:
+        begun_s = perf_counter()
+        sample = CheckSample(
+            self._stack.name, phase, endpoint, begun_s - self._started_s, 0.0, token=token
+        )
+        self.samples.append(sample)
+        answer = await self._stack.call(
+            method, self._stack.entry_urls[service], path, body, REQUEST_TIMEOUT_S
+        )
+        sample.latency_ms = (perf_counter() - begun_s) * 1_000
+        sample.ok, sample.status = is_created(answer), answer.status
+        data = answer.data if isinstance(answer.data, dict) else {}
+        if sample.ok:
+            sample.id = str(data.get("id", ""))
+        else:
+            sample.error = answer.error or f"http_{answer.status}"
+            sample.definite = answer.error == "refused" or data.get("definite") is True
+            sample.failure = describe_failure(answer)
+        return sample
