@@ -136,8 +136,8 @@ def test_it_understands_every_command_of_the_documents(installed: WheelEnvironme
 
 
 def test_a_notebook_is_executed_with_what_was_installed(installed: WheelEnvironment) -> None:
-    for file in (NOTEBOOK, *(path.name for path in (ROOT / "notebooks").glob("checks*.py"))):
-        shutil.copy(ROOT / "notebooks" / file, installed.folder)
+    shutil.copy(ROOT / "notebooks" / NOTEBOOK, installed.folder)
+    shutil.copytree(ROOT / "notebooks" / "checks", installed.folder / "checks")
     done = installed.run("python", "-c", EXECUTE, NOTEBOOK)
     assert done.returncode == 0, done.stderr
     prefix, module = done.stdout.split()

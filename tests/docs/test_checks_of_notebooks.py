@@ -3,6 +3,9 @@
 `tests/docs/test_notebooks.py` shows that they accept right answers and report missing ones.
 """
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.small import ROOT
+from tests.support.small import ROOT, environment
 
 HEARD = "UPDATE heard SET sequence = ?"
 COUNTED = "UPDATE counted SET comments = comments + 1"
@@ -19,7 +22,24 @@ COUNTED = "UPDATE counted SET comments = comments + 1"
 @pytest.fixture(autouse=True)
 def beside_the_notebooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
+    monkeypatch.setenv("LAB_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
+
+
+def test_runs_of_notebooks_are_saved_outside_of_their_folder(tmp_path: Path) -> None:
+    """In a process of its own: the place is read when the lab is imported."""
+    folder = tmp_path / "notebooks"
+    shutil.copytree(ROOT / "notebooks" / "checks", folder / "checks")
+    script = "import checks; from lab.results.saved_names import RUNS; print(RUNS)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(ROOT), LAB_RUNS_DIR=""),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "runs")
 
 
 def is_new(db: Any, event: Mapping[str, int]) -> bool:
@@ -61,23 +81,23 @@ def misspelt(db: Any, event: Mapping[str, int]) -> None:
     ],
 )
 def test_a_listener_that_is_half_right_is_found_out(listener: Any, seen: str) -> None:
-    import checks_kept
+    from checks import kept
 
-    said = checks_kept.counts_once(listener)
+    said = kept.counts_once(listener)
     assert said.right is False
     assert seen in said.seen
 
 
 @pytest.mark.slow
 async def test_telling_everybody_again_judges_comments_twice() -> None:
-    import checks_kept
+    from checks import kept
 
     async def mend(bus: Any, deliver: Any) -> None:
         for event in await bus.events():
             for service in ("posts", "comments", "moderation", "query"):
                 await deliver(service, event)
 
-    said = await checks_kept.mended(mend)
+    said = await kept.mended(mend)
     assert said.right is False
     assert "2 of 2 posts" in said.seen
     assert "2 verdicts" not in said.seen
@@ -96,9 +116,9 @@ async def test_telling_everybody_again_judges_comments_twice() -> None:
 async def test_switches_that_help_in_one_case_are_found_out(
     settings: Mapping[str, Any], seen: str
 ) -> None:
-    import checks_chain
+    from checks import chain
 
-    said = await checks_chain.enough(settings)
+    said = await chain.enough(settings)
     assert said.right is False
     assert seen in said.seen
 

@@ -32,21 +32,22 @@ QUICKEST = "01_one_request"
 TIMED = {"02_latency_adds_up": 1, "03_when_a_service_dies": 1, "07_your_own_outage": 1}
 """Exercises whose right answer a busy machine may spoil, because it is read off a measured run.
 `test_checks_of_notebooks.py` tests the checks of 02 and 03 without a clock."""
-UNHURRIED = "from tests.programs.unhurried import be_unhurried; be_unhurried()"
+UNHURRIED = "import checks; from tests.programs.unhurried import be_unhurried; be_unhurried()"
 
 
 def executed(notebook: Any, folder: Path) -> Any:
     """The notebook with its outputs, run in its own folder and by its own kernel."""
-    for checks in notebooks.FOLDER.glob("checks*.py"):
-        shutil.copy(checks, folder)
+    folder /= "notebooks"
+    shutil.copytree(notebooks.FOLDER / "checks", folder / "checks")
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
     client = nbclient.NotebookClient(
         notebook, km=manager, timeout=HANGS_AFTER_S, resources={"metadata": {"path": str(folder)}}
     )
     pids: list[int] = []
     client.on_cell_start = lambda **_: pids.append(manager.provisioner.pid)
-    client.execute(env=environment(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / "ipython")))
+    client.execute(env=environment(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder.parent / "ipython")))
     eventually(lambda: not list(find_processes(pids[0])), "no process left")
+    assert {path.name for path in folder.iterdir()} <= {"checks", "mine"}
     return notebook
 
 
@@ -88,7 +89,7 @@ def test_all_notebooks_are_there_in_pairs() -> None:
 
 @pytest.mark.parametrize("source", TEXTS, ids=NAMES)
 def test_a_notebook_is_what_its_text_says_without_outputs(source: Path) -> None:
-    kept = source.with_suffix(".ipynb").read_text("utf-8")
+    kept = notebooks.notebook_of(source).read_text("utf-8")
     assert kept == notebooks.written(source), "write it anew: make notebooks"
     notebook = nbformat.reads(kept, as_version=4)
     nbformat.validate(notebook)

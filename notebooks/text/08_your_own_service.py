@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -27,8 +26,8 @@ from pathlib import Path
 import pandas as pd
 import requests
 
-import checks_own as checks
 import lab
+from checks import own as checks
 
 # %% [markdown]
 # ## A blog with a past

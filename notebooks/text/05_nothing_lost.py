@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -25,8 +24,8 @@
 # %%
 import pandas as pd
 
-import checks_kept as checks
 import lab
+from checks import kept as checks
 
 # %% [markdown]
 # ## The bus of most tutorials

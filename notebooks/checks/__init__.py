@@ -2,13 +2,22 @@
 
 No check contains the answer: it computes it from the run, or tries the student's answer on a
 running blog. The value `...` means that there is no answer yet.
+
+Runs of the notebooks are saved in the folder `runs` beside this folder of notebooks,
+where `lab open` finds them; the environment variable LAB_RUNS_DIR names another folder.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+# Before the lab is imported, which reads it.
+if not os.environ.get("LAB_RUNS_DIR"):
+    os.environ["LAB_RUNS_DIR"] = str(Path(__file__).resolve().parents[2] / "runs")
 
 from lab.api.blogs import Blog
 from lab.report.tracing.design import Dependency

@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -25,8 +24,8 @@ from pathlib import Path
 
 import pandas as pd
 
-import checks_own as checks
 import lab
+from checks import own as checks
 
 pd.set_option("display.max_colwidth", None)  # whole sentences in tables
 

@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -26,8 +25,8 @@ import asyncio
 
 import pandas as pd
 
-import checks_chain as checks
 import lab
+from checks import chain as checks
 from lab.api.blogs import RequestFailed
 
 
