@@ -1,0 +1,152 @@
+"""`lab check` of small blogs that are odd as strangers' blogs are: what their cards say."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cluster.supervisor import Supervisor
+from lab.conformance import formats
+from lab.conformance.outages import OUTAGES
+from lab.conformance.report_card import CriterionFinding, ReportCard
+from lab.conformance.runner import CheckRun, check_system
+from lab.external.programs import PRELOAD
+from lab.external.target import Target
+from tests.support.foreign_blog import PROGRAM, make_target, service
+from tests.support.patience import PATIENCE_S
+
+
+def outages_named(*keys: str) -> list[Any]:
+    return [outage for outage in OUTAGES if outage.key in keys]
+
+
+def make_blog(name: str, renamed: dict[str, str], **env: str) -> Target:
+    """The tiny course, its services renamed, each with `env` in its environment."""
+    target = make_target(name)
+    text = target.services["event-bus"].env["EVERYBODY"]
+    services = {}
+    for role, spec in target.services.items():
+        variables = {**spec.env, **env}
+        if role == "event-bus":
+            variables["EVERYBODY"] = text
+            for old, new in renamed.items():
+                variables["EVERYBODY"] = variables["EVERYBODY"].replace(f":{old}}}", f":{new}}}")
+        spec = spec.model_copy(update={"env": variables})
+        services[renamed.get(role, role)] = spec
+    return target.model_copy(update={"services": services})
+
+
+WORDS = "a blog with its own words, and a moderator of another name"
+FAILING = "a blog in which every third comment fails"
+
+
+def blogs() -> dict[str, tuple[Target, list[Any]]]:
+    own_words = make_blog(
+        "words",
+        {"moderation": "judge"},
+        WORD="duck",
+        MODERATE_AFTER_S="0.3",
+        ANSWER="created!",
+    ).model_copy(update={"forbidden": "duck"})
+    bystander = service("bystander")
+    services = {**own_words.services, "bystander": make_target(query=bystander).services["query"]}
+    own_words = own_words.model_copy(update={"services": services})
+    return {
+        WORDS: (own_words, outages_named("comments-slow", "moderation-down")),
+        FAILING: (make_blog("failing", {}, FAIL_EVERY="3"), outages_named("comments-slow")),
+    }
+
+
+@pytest.fixture(scope="module")
+def cards() -> dict[str, ReportCard]:
+    async def check_all() -> dict[str, ReportCard]:
+        checks = {name: check_system(*of) for name, of in blogs().items()}
+        return dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.conformance.runner.REQUESTS", 18)
+        patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
+        patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
+        return asyncio.run(check_all())
+
+
+def line_of(card: ReportCard, key: str) -> CriterionFinding:
+    found = [line for line in card.findings if line.criterion.key == key]
+    assert len(found) == 1, "\n".join(formats.to_text(card, "mine.toml"))
+    return found[0]
+
+
+# ── Words, names, times and ids of their own
+
+
+def test_their_word_and_their_time_are_theirs(cards: dict[str, ReportCard]) -> None:
+    line = line_of(cards[WORDS], "moderation")
+    assert line.held is True
+    assert "with “duck”: rejected" in line.observed
+    assert line_of(cards[WORDS], "calm.decided").held is True
+
+
+def test_a_moderator_of_another_name_is_found(cards: dict[str, ReportCard]) -> None:
+    section = next(one for one in cards[WORDS].sections if one.key == "moderation-down")
+    assert section.title == "When judge is down"
+    assert line_of(cards[WORDS], "moderation-down.decided").held is False
+    assert line_of(cards[WORDS], "moderation-down.comments").held is True
+
+
+def test_a_blog_without_ids_in_responses_has_a_card(cards: dict[str, ReportCard]) -> None:
+    line = line_of(cards[WORDS], "id-in-response")
+    assert line.held is False
+    assert "It was found in the feed by its text" in line.observed
+    assert line_of(cards[WORDS], "ids").held is True
+    assert line_of(cards[WORDS], "comments-slow.kept").held is True
+
+
+# ── Failures without a fault
+
+
+def test_failures_without_a_fault_are_charged_to_no_fault(cards: dict[str, ReportCard]) -> None:
+    card = cards[FAILING]
+    line = line_of(card, "calm.comments")
+    assert line.held is False
+    assert "one of several" in line.observed
+    assert line_of(card, "calm.posts").held is True
+    assert line_of(card, "comments-slow.kept").held is True
+
+
+async def test_who_ended_before_the_fault_is_not_charged_to_it(tmp_path: Path) -> None:
+    """The service still listens for the first post; its command runs on after its end."""
+    script = (
+        f"{sys.executable} {PROGRAM} moderation {{port}}; echo 'Error: no bus' >&2; exec sleep 600"
+    )
+    moderation = {**service("moderation"), "command": ["sh", "-c", script]}
+    target = make_target("ending", moderation=moderation)
+    async with Supervisor(PRELOAD, tmp_path) as supervisor:
+        check_run = CheckRun(target, supervisor, tmp_path)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lab.conformance.runner.REQUESTS", 6)
+            _end_moderation_in_the_control(check_run, patch)
+            calm, outage = await check_run.check_outages(outages_named("comments-slow"))
+    others = next(line for line in calm.findings if line.criterion.key == "calm.others")
+    ended = "moderation listens no more, although its command still runs: Error: no bus"
+    assert (others.held, others.observed) == (False, ended)
+    assert {(line.held, line.observed) for line in outage.findings} == {
+        (None, f"{ended}, before the fault")
+    }
+
+
+def _end_moderation_in_the_control(check_run: CheckRun, patch: pytest.MonkeyPatch) -> None:
+    """End the service below its wrapper while the outcome of the control is read."""
+    import psutil
+
+    note = check_run._note_outcome_before
+
+    async def end_and_note(stack: Any, writes: Any) -> None:
+        for pid in stack.supervisor.descendant_pids(stack.program_name("moderation")):
+            process = psutil.Process(pid)
+            if "tiny_course.py" in " ".join(process.cmdline()) and process.name() != "sh":
+                process.kill()
+        await note(stack, writes)
+
+    patch.setattr(check_run, "_note_outcome_before", end_and_note)
