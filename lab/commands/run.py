@@ -33,21 +33,34 @@ _NO_INPUT = (
 )
 
 
-def prompt_guesses(scenario: Any) -> list[Any]:
-    """Ask for guesses on the terminal; exits with code 2 if stdin has ended."""
+def prompt_guesses(scenario: Any, parent: Path) -> list[Any]:
+    """Ask for guesses on the terminal; exits with code 2 if stdin has ended.
+
+    `parent`: the folder of the saved runs. Guesses about a run there that is no result are offered
+    again.
+    """
     from lab.experiment import guesses
     from lab.experiment.guesses import GuessError, build_questions
+    from lab.report.sections import format_with_unit
 
     answers: list[Any] = []
     if scenario.question.strip():
         _echo_wrapped(f"{scenario.title}\n\n{' '.join(scenario.question.split())}\n")
+    earlier = guesses.unjudged_guesses(scenario.name, parent)
     _echo_wrapped("What do you expect? An empty line skips a question.")
+    if earlier:
+        _echo_wrapped(
+            "The last run was no result. Your answers before it are in brackets: an empty line "
+            "keeps one."
+        )
     for number, question in enumerate(build_questions(scenario), 1):
         _echo_wrapped(f"\n{number}. {question.text}\n   (Expected: {question.expected}.)")
         for variant in ("",) if question.kind == "who" else question.variants:
+            kept = earlier.get((question.key, variant), "")
+            shown = f" [{format_with_unit(kept, question.unit)}]" if kept != "" else ""
             while True:
-                answer = _read_answer(f"   {variant}> " if variant else "   > ")
-                if not answer:
+                answer: object = _read_answer(f"   {variant}{shown}> ") or kept
+                if answer == "":
                     break
                 try:
                     answers.append(guesses.parse_guess(question, variant, answer))
@@ -234,7 +247,7 @@ def run(
             print_plots(result, ChartData.read(result, folder), console())
 
     series = Series(
-        [ScenarioRun(one, prompt_guesses(one) if predict else []) for one in chosen],
+        [ScenarioRun(one, prompt_guesses(one, keep or RUNS) if predict else []) for one in chosen],
         seed=seed,
         quick=quick,
         repeat=repeat,
@@ -252,6 +265,8 @@ def run(
         sys.stdout.buffer.write(document.encode())  # JSON is UTF-8, whatever the terminal is
     elif len(results) > 1:
         run.summary(results, console(), list_failures=terse)
+        if not terse:
+            note("Next: lab start, to see where you are and what to run then")
     if junit:
         _write(junit, run_junit([(one.scenario.name, one.result) for one in series.runs]))
     if csv:

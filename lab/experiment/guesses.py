@@ -22,6 +22,7 @@ from lab.faults.kinds import KINDS
 from lab.results.expressions import PLACEHOLDER
 from lab.results.paths import lookup, phase_key
 from lab.results.result import NEVER, NOBODY, Guess, RunResult
+from lab.results.saved_names import has_valid_result, scenario_of
 from lab.scenarios.scenario import Scenario
 from lab.support.files import write_private
 from lab.support.text import did_you_mean
@@ -338,6 +339,22 @@ def save_guesses(guesses: Sequence[Guess], folder: Path) -> None:
     """Save the guesses in the run's folder, before the run begins."""
     data = [guess.model_dump(include=_SAVED_FIELDS) for guess in guesses]
     write_private(folder / GUESSES_FILE, json.dumps(data, indent=2) + "\n")
+
+
+def unjudged_guesses(scenario: str, parent: Path) -> dict[tuple[str, str], float | str]:
+    """The newest guesses about a scenario, by question and variant, if their run is no result.
+
+    `parent`: the folder of the saved runs. Empty if a valid run has judged them.
+    """
+    files = sorted(parent.glob(f"*/{GUESSES_FILE}"), reverse=True)
+    newest = next((file for file in files if scenario_of(file.parent) == scenario), None)
+    if newest is None or has_valid_result(newest.parent):
+        return {}
+    try:
+        saved = [Guess.model_validate(one) for one in json.loads(newest.read_bytes())]
+    except (OSError, ValueError):
+        return {}
+    return {(guess.question, guess.variant): guess.guessed for guess in saved}
 
 
 def compare_guesses(guesses: Sequence[Guess], scenario: Scenario, result: RunResult) -> list[Guess]:

@@ -25,11 +25,14 @@ def scenario_of(folder: Path) -> str:
 def has_valid_run(scenario: str, parent: Path = RUNS) -> bool:
     """Whether a saved run of this scenario is a result. Unreadable ones are passed over."""
     return any(
-        _is_valid(folder) for folder in saved_folders(parent) if scenario_of(folder) == scenario
+        has_valid_result(folder)
+        for folder in saved_folders(parent)
+        if scenario_of(folder) == scenario
     )
 
 
-def _is_valid(folder: Path) -> bool:
+def has_valid_result(folder: Path) -> bool:
+    """Whether the run in this folder is a result."""
     try:
         return json.loads((folder / "result.json").read_bytes()).get("valid") is True
     except (OSError, ValueError, AttributeError):

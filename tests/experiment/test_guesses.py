@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from lab.commands.run import prompt_guesses
 from lab.experiment import guesses
 from lab.experiment.guesses import GuessError, build_questions
 from lab.report.answer import build_answer
@@ -278,6 +279,46 @@ def test_answers_are_asked_for_again_kept_and_shown(
     assert (
         "What you had predicted" in invoke_lab("report", str(kept), "--full", cwd=tmp_path).stdout
     )
+
+
+def keep_run(folder: Path, one: Scenario, valid: bool) -> None:
+    folder.mkdir(parents=True)
+    answers = guesses.parse_guesses(one, {"fails": "chain", "feed_p50_ms": 300, "lost": 0})
+    guesses.save_guesses(answers, folder)
+    run_result = result(*MEASURED)
+    run_result.valid = valid
+    run_result.save(folder / "result.json")
+
+
+def test_answers_before_an_invalid_run_are_offered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = scenario(tmp_path)
+    keep_run(tmp_path / "runs" / "20260101-100000-mine", one, valid=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n250\n\n\n\n\n\n"))
+    answers = prompt_guesses(one, tmp_path / "runs")
+    assert [(guess.question, guess.variant, guess.guessed) for guess in answers] == [
+        ("fails", "", "sync-chain"),
+        ("feed_p50_ms", "sync-chain", 250.0),
+        ("feed_p50_ms", "async-bus", 300.0),
+        ("lost", "sync-chain", 0.0),
+        ("lost", "async-bus", 0.0),
+    ]
+    asked = capsys.readouterr().err
+    assert "sync-chain [300 ms]> " in asked
+    assert "The last run was no result." in asked
+
+
+def test_answers_that_a_run_has_judged_are_not_offered_again(tmp_path: Path) -> None:
+    one = scenario(tmp_path)
+    keep_run(tmp_path / "runs" / "20260101-100000-mine", one, valid=False)
+    assert guesses.unjudged_guesses("mine", tmp_path / "runs")
+    assert not guesses.unjudged_guesses("other", tmp_path / "runs")
+    keep_run(tmp_path / "runs" / "20260101-100100-mine", one, valid=True)
+    assert not guesses.unjudged_guesses("mine", tmp_path / "runs")
+    (tmp_path / "runs" / "20260101-100100-mine" / "result.json").unlink()
+    (tmp_path / "runs" / "20260101-100100-mine" / "guesses.json").write_text("[{")
+    assert not guesses.unjudged_guesses("mine", tmp_path / "runs")
 
 
 def test_an_input_that_ends_ends_the_command_before_any_start(tmp_path: Path) -> None:
