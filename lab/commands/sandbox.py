@@ -130,7 +130,7 @@ def fault(
 def _check_fault(kind: str, target: str | None, options: Mapping[str, Any]) -> None:
     """Exit with code 2, and the command that was probably meant, unless the fault is complete."""
     from lab.domain.services import BUS
-    from lab.faults.kinds import KINDS, unknown_kind
+    from lab.faults.kinds import KINDS, parse_fault, unknown_kind
 
     if kind not in KINDS:
         fail(unknown_kind(kind), 2)
@@ -154,6 +154,14 @@ def _check_fault(kind: str, target: str | None, options: Mapping[str, Any]) -> N
     if missing:
         description = fault_class.options()[missing[0]].description
         fail(f"{kind!r} needs --{missing[0].replace('_', '-')} ({description}). Try: {line}", 2)
+    try:
+        parse_fault(kind, target, dict(options))
+    except ValueError as error:
+        sentence = str(error)
+        for name in options:  # as people write it here, and not as in a scenario file
+            flag = f"--{name.replace('_', '-')}"
+            sentence = sentence.replace(f"{name} = ", f"{flag} ").replace(repr(name), flag)
+        fail(sentence, 2)
 
 
 @app.command(
@@ -172,9 +180,12 @@ def heal(
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Remove faults from a running `lab up`, and show what they did."""
+    from lab.faults.kinds import KINDS, unknown_kind
     from lab.sandbox import control_client
     from lab.sandbox.control_client import ControlError, find_lab
 
+    if kind and kind not in KINDS:
+        fail(unknown_kind(kind), 2)
     try:
         for line in control_client.heal(find_lab(pid), target, kind, stack):
             echo(line)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,11 @@ def test_the_first_page_knows_what_was_run(tmp_path: Path) -> None:
     shown = invoke_lab(cwd=tmp_path).stdout
     assert "you are here" not in shown
     assert "All five are done." in shown
+
+
+def test_each_run_of_the_path_names_the_next() -> None:
+    for name, following in pairwise((*FIRST_HOUR, AFTERNOON[0])):
+        assert catalogue.find(name).answer.next.split()[0] == following
 
 
 # ── Scenarios

@@ -1,10 +1,13 @@
-"""Messages break between words on a terminal, and not at all in a pipe."""
+"""Messages break between words on a terminal, and not at all in a pipe; what `--set` passes on."""
 
 import io
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.commands import console
+from tests.support.command_line import invoke_lab
 
 
 class Screen(io.StringIO):
@@ -53,3 +56,26 @@ def test_what_is_being_done_is_shown_on_a_terminal_only(monkeypatch: pytest.Monk
         with console.progress_line("Starting the monolith ..."):
             pass
         assert ("Starting the monolith" in stream.getvalue()) is shown
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--set", "workers=3"], [{"workers": 3}, {"workers": 3}]),
+        (["--set", "timeout_ms=90"], [{"timeout_ms": 90}, {}]),
+        (["--set", "bus=course"], [{}, {"bus": "course"}]),
+        (["--script", "slow-service", "--set", "retries=1"], [{"retries": 1}, {}]),
+    ],
+)
+def test_live_gives_each_side_the_switches_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], wanted: list[dict[str, Any]]
+) -> None:
+    given: list[Any] = []
+
+    async def run_nothing(options: Any, *_: Any) -> None:
+        given.extend(dict(pane.options) for pane in options.panes)
+
+    monkeypatch.setattr("lab.live.app.run_live", run_nothing)
+    ended = invoke_lab("live", *words, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert given == wanted
