@@ -23,8 +23,10 @@ READY  := $(VENV)/ready
 .PHONY: demo test test-slow test-all soak bench check matrix smoke docs notebooks pins clean
 
 demo: $(READY)
-	@$(BIN)/lab run slow-service downed-service || { [ $$? = 3 ] && echo "All is set up, and \
-	something else kept this machine busy. Once more: $(BIN)/lab run slow-service downed-service"; }
+	@$(BIN)/lab run slow-service downed-service; code=$$?; \
+	[ $$code != 3 ] || echo "All is set up, and something else kept this machine busy. Once more: make demo"; \
+	echo "Then: . $(BIN)/activate   and: lab start"; \
+	[ $$code = 0 ] || [ $$code = 3 ]
 
 test: $(READY)
 	@$(PYTEST)
