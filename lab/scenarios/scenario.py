@@ -191,7 +191,10 @@ class Scenario(SpecModel):
         return self.model_copy(update=update)
 
     def at_rate(self, rate: float) -> Self:
-        """The same experiment with another arrival rate, for each variant."""
+        """The same experiment with another arrival rate, for each variant. Raises ValueError for a
+        rate that is no number."""
+        if not math.isfinite(rate):
+            raise ValueError(f"--rate: {rate} is not a number of arrivals per second.")
         return self.model_copy(update={"load": self.load.with_rate(rate)})
 
     def only(self, names: Sequence[str]) -> Self:
