@@ -117,7 +117,7 @@ _TABLE = """
 -        service.remember_answer(change, post)
 @ bus/log/server.py < bus/test_log_groups.py
 # the log leaves out the oldest event in memory
-~start = len(self._newest) - behind → start = len(self._newest) - behind + 1
+~start = len(self._lines) - count → start = len(self._lines) - count + 1
 # the log acknowledges before it has committed
 ~return await committed → return list(range(self._head + 1, self._head + 1 + len(envelopes)))
 # the log keeps a group backwards
@@ -200,7 +200,7 @@ _TABLE = """
 ~self.acted = evidence["acted"] > 0 → self.acted = evidence["acted"] >= 0
 @ cluster/process_tree.py < cluster/test_leftovers.py
 # a process left behind is taken for that of a younger lab
-~return is_the_lab and lab.status() → return lab.status()
+~if identity in ("", actual_identity): → if identity:
 """
 
 
