@@ -22,6 +22,7 @@ from lab.results.result import (
     EndpointResult,
     Expectation,
     Footprint,
+    Guess,
     LatencySummary,
     PhaseResult,
     RunResult,
@@ -326,6 +327,26 @@ def test_every_shape_of_answer_fits_on_one_screen(shape: str, failed: int) -> No
         assert any("read the feed" in line for line in lines[:FIRST_ROWS])
         assert "lab open" in lines[-1]
         assert "lab report --full" in lines[-1]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_with_predictions_it_takes_a_few_lines_more(shape: str) -> None:
+    guesses = [
+        Guess(
+            question=str(n),
+            asks=f"{n}",
+            short=f"until readers see a comment, {n}",
+            variant=name,
+            unit="ms",
+            guessed=300.0,
+            measured=1175.0,
+        )
+        for n in range(3)
+        for name in (CHAIN, BUS)
+    ]
+    texts = AnswerTexts(why=LONG, catch=LONG, next="slow-service   and this?")
+    more = {"answer": texts, "expectations": failing(4), "guesses": guesses}
+    assert len(screen(build_answer(SHAPES[shape].model_copy(update=more)))) <= HEIGHT + 5
 
 
 def test_no_word_of_a_heading_is_cut() -> None:

@@ -34,18 +34,21 @@ _UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)
 
 @dataclass(frozen=True)
 class _Detail:
-    """What is printed besides the answer itself."""
+    """What is printed besides the answer itself: how many failures and footnotes, and whether the
+    figures of the failures and the strip."""
 
-    failures: int
-    figures: bool
-    strip: bool
+    failures: int = 3
+    figures: bool = True
+    strip: bool = True
+    footnotes: int = 9
 
 
 _DETAILS = (
-    _Detail(failures=3, figures=True, strip=True),
-    _Detail(failures=3, figures=False, strip=True),
-    _Detail(failures=3, figures=False, strip=False),
-    _Detail(failures=1, figures=False, strip=False),
+    _Detail(),
+    _Detail(figures=False),
+    _Detail(figures=False, strip=False),
+    _Detail(failures=1, figures=False, strip=False, footnotes=2),
+    _Detail(failures=1, figures=False, strip=False, footnotes=1),
 )
 """From everything to the least; the first that fits on one screen is printed."""
 
@@ -86,7 +89,7 @@ def _lines(answer: Answer, fmt: TextFormat, detail: _Detail) -> Iterator[Text]:
         yield from _paragraph("  fails", f"{failure.says}{measured}", fmt, width, "red")
     if (more := len(answer.failed) - detail.failures) > 0:
         yield from _paragraph("", f"… and {more} more.", fmt, width, "red")
-    for footnote in answer.footnotes:
+    for footnote in answer.footnotes[: detail.footnotes]:
         yield from _paragraph("", footnote, fmt, width, "dim")
     yield from _next_lines(answer, fmt, width)
 
