@@ -198,7 +198,7 @@ def test_what_is_still_on_its_way_is_neither_lost_nor_diverged() -> None:
     assert check(WRITES, stored, on_its_way=True).lost == 0
 
 
-class FakeStack:
+class ReadbackStack:
     """A stack with scripted content, page by page; `refuses`: a service that returns errors."""
 
     name = "fake"
@@ -267,7 +267,7 @@ def _comment(post_id: str, number: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("posts", [0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
 async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
-    stack = FakeStack(posts)
+    stack = ReadbackStack(posts)
     stored = await read_stored_state(cast(Stack, stack))
     everything = Counter(make_token(0, number) for number in range(2 * posts))
     pending = {make_token(0, number) for number in range(posts, 2 * posts) if number % 2}
@@ -287,4 +287,4 @@ async def test_everything_is_read_however_many_pages_it_has(posts: int) -> None:
 @pytest.mark.parametrize("refuses", [*SERVICES, BUS])
 async def test_a_service_that_hides_its_writes_is_named(refuses: str) -> None:
     with pytest.raises(CannotCheck, match=rf"fake's {refuses} did not return its data"):
-        await read_stored_state(cast(Stack, FakeStack(3, refuses)))
+        await read_stored_state(cast(Stack, ReadbackStack(3, refuses)))
