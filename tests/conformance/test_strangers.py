@@ -39,6 +39,7 @@ def make_blog(name: str, renamed: dict[str, str], **env: str) -> Target:
 
 
 WORDS = "a blog with its own words, and a moderator of another name"
+RACING = "a blog in which replay and live delivery meet"
 FAILING = "a blog in which every third comment fails"
 
 
@@ -59,10 +60,22 @@ def blogs() -> dict[str, tuple[Target, list[Any]]]:
     }
 
 
+async def check_outages_only(target: Target, folder: Path) -> ReportCard:
+    """Without the contract: this blog replays nothing until the next event."""
+    async with Supervisor(PRELOAD, folder) as supervisor:
+        sections = await CheckRun(target, supervisor, folder).check_outages(
+            outages_named("query-down", "bus-down")
+        )
+    return ReportCard(target.name, "", (), None, (), tuple(sections), 0.0)
+
+
 @pytest.fixture(scope="module")
-def cards() -> dict[str, ReportCard]:
+def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportCard]:
+    folder = tmp_path_factory.mktemp("racing")
+
     async def check_all() -> dict[str, ReportCard]:
         checks = {name: check_system(*of) for name, of in blogs().items()}
+        checks[RACING] = check_outages_only(make_blog("racing", {}, REPLAY="1"), folder)
         return dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -101,6 +114,21 @@ def test_a_blog_without_ids_in_responses_has_a_card(cards: dict[str, ReportCard]
     assert "It was found in the feed by its text" in line.observed
     assert line_of(cards[WORDS], "ids").held is True
     assert line_of(cards[WORDS], "comments-slow.kept").held is True
+
+
+# ── Before, during and after the fault
+
+
+def test_a_replay_that_meets_live_events_is_found(cards: dict[str, ReportCard]) -> None:
+    line = line_of(cards[RACING], "query-down.once")
+    assert line.held is False
+    assert line_of(cards[RACING], "calm.once").held is True
+
+
+def test_a_refused_write_is_found_at_its_owner(cards: dict[str, ReportCard]) -> None:
+    line = line_of(cards[RACING], "bus-down.honest")
+    assert line.held is False
+    assert "in the feed or at its owner" in line.observed
 
 
 # ── Failures without a fault

@@ -4,7 +4,8 @@ Environment: BUS is where the bus accepts events; EVERYBODY are the subscribers,
 the bus sends an event once. `query` keeps the events it gets in a file in DATA, so a kill loses
 none; it never gets the events it missed. TEXT is the name of a comment's text field. WORD is
 forbidden, and MODERATE_AFTER_S is how long a verdict takes. ANSWER replaces the response to a new
-post or comment. With FAIL_EVERY=3, each third comment fails.
+post or comment. With FAIL_EVERY=3, each third comment fails. With REPLAY, `query` keeps no file:
+after its start it waits for a live event, then applies all events of the bus, and knows none twice.
 """
 
 import json
@@ -13,7 +14,7 @@ import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread, Timer
+from threading import Event, Lock, Thread, Timer
 from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
@@ -24,6 +25,9 @@ MODERATE_AFTER_S = float(os.environ.get("MODERATE_AFTER_S", "0"))
 FAIL_EVERY = int(os.environ.get("FAIL_EVERY", "0"))
 lock = Lock()
 posts: dict[str, Any] = {}
+written: list[Any] = []
+published: list[Any] = []
+live_event = Event()
 comments: dict[str, Any] = {}
 
 
@@ -39,6 +43,7 @@ def tell(kind: str, **data: Any) -> None:
 
 def create_post(body: Any) -> tuple[int, Any]:
     post = {"id": uuid4().hex[:8], "title": body["title"]}
+    written.append(post)
     tell("PostCreated", **post)
     return 201, post
 
@@ -71,7 +76,7 @@ def judge(data: Any) -> None:
 
 def apply(kind: str, data: Any) -> None:
     if kind == "PostCreated":
-        posts[data["id"]] = {**data, "comments": {}}
+        posts.setdefault(data["id"], {**data, "comments": {}})
     elif kind in ("CommentCreated", "CommentUpdated") and data["postId"] in posts:
         posts[data["postId"]]["comments"][data["id"]] = data
 
@@ -80,7 +85,18 @@ def hear_as_query(body: Any) -> tuple[int, Any]:
     with lock, the_file().open("a") as out:
         apply(body["type"], body["data"])
         out.write(json.dumps(body) + "\n")
+    live_event.set()
     return 200, {}
+
+
+def replay() -> None:
+    live_event.wait()
+    with urlopen(os.environ["BUS"], timeout=60) as answer:
+        events = json.load(answer)
+    for event in events:
+        with lock:
+            kind, data = event["type"], event["data"]
+            apply(kind, {**data, "id": f"{data['id']}-again"} if "Comment" in kind else data)
 
 
 def feed() -> tuple[int, Any]:
@@ -94,6 +110,7 @@ def the_file() -> Path:
 
 
 def hear_as_bus(body: Any) -> tuple[int, Any]:
+    published.append(body)
     for url in os.environ["EVERYBODY"].split():
         Thread(target=bring, args=(url, body), daemon=True).start()
     return 200, {"status": "OK"}
@@ -107,7 +124,7 @@ def bring(url: str, body: Any) -> None:
 
 
 ROLES: dict[str, dict[str, Any]] = {
-    "posts": {"POST /posts": create_post},
+    "posts": {"POST /posts": create_post, "GET /posts": lambda: (200, written)},
     "comments": {
         "POST /posts/(?P<post_id>[^/]+)/comments": create_comment,
         "POST /events": hear_as_comments,
@@ -115,7 +132,7 @@ ROLES: dict[str, dict[str, Any]] = {
     "query": {"GET /posts": feed, "POST /events": hear_as_query},
     "moderation": {"POST /events": hear_as_moderation},
     "bystander": {"POST /events": lambda body: (200, {})},
-    "event-bus": {"POST /events": hear_as_bus},
+    "event-bus": {"POST /events": hear_as_bus, "GET /events": lambda: (200, published)},
 }
 
 
@@ -156,7 +173,9 @@ class Server(ThreadingHTTPServer):
 
 if __name__ == "__main__":
     role = sys.argv[1]
-    if role == "query" and the_file().exists():
+    if role == "query" and "REPLAY" in os.environ and the_file().exists():
+        Thread(target=replay, daemon=True).start()
+    elif role == "query" and the_file().exists():
         for line in the_file().read_text().splitlines():
             heard = json.loads(line)
             apply(heard["type"], heard["data"])
