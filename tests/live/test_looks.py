@@ -21,6 +21,7 @@ from tests.support.live_world import ConsoleProcess, pane_tick, run_console_proc
 
 pytestmark = pytest.mark.slow
 
+SEEN = "document.getElementById('seen').textContent"
 OPTIONS = ("--share", "--script", "downed-service")
 
 
@@ -68,6 +69,45 @@ def test_it_fits_without_scrolling(browser: Any, address: str, width: int, heigh
                     box = seen.page.locator(f"{half} {part}").bounding_box()
                     assert box["height"] > 50
                     assert box["y"] + box["height"] <= height
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_one_column_with_legible_figures(
+    browser: Any, address: str, theme: str
+) -> None:
+    with open_page(browser, address, 390, 844, color_scheme=theme) as seen:
+        assert seen.size[0] == 390
+        sizes = seen.page.evaluate(
+            "[...document.querySelectorAll('.figure-value')]"
+            ".map(value => parseFloat(getComputedStyle(value).fontSize))"
+        )
+        assert len(sizes) == 8
+        assert min(sizes) >= 28
+        left, right = (seen.page.locator(half).bounding_box() for half in (LEFT, RIGHT))
+        assert left["y"] + left["height"] <= right["y"]
+        assert seen.violations() == []
+
+
+def test_a_screen_that_is_not_let_in_says_so(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/api/stream", lambda route: route.fulfill(status=409, body="{}"))
+    page.goto(address)
+    page.wait_for_selector("#connection[data-state=full]")
+    eventually(page, SEEN, lambda text: "You are not connected" in text)
+    assert page.is_hidden("#controls")
+    context.close()
+
+
+def test_a_late_screen_shows_the_faults_of_the_last_minute(
+    leading: PageObserver, browser: Any, address: str
+) -> None:
+    leading.page.keyboard.press("k")
+    leading.wait_for(is_down, "comments")
+    leading.page.keyboard.press("u")
+    leading.wait_for(is_healthy, "comments")
+    with open_page(browser, address) as late:
+        late.wait_for_text(f"{LEFT} .shade-label", "comments DOWN")
 
 
 def test_a_narrow_window_scrolls_down_and_not_sideways(browser: Any, address: str) -> None:
@@ -126,20 +166,20 @@ def test_a_screen_that_missed_something_says_so(browser: Any, address: str) -> N
         lambda route: route.fulfill(body=stream, headers={"Content-Type": "text/event-stream"}),
     )
     page.goto(address)
-    page.wait_for_selector("#missed:has-text('7 pictures missed')")
+    page.wait_for_selector("#missed:has-text('7 updates missed')")
     # The log shows the text as it was written.
     page.wait_for_selector(".log:has-text('<b onclick=alert(1)>bold</b>')")
     context.close()
 
 
-def test_the_space_bar_advances_a_script(leading: PageObserver) -> None:
+def test_the_space_bar_and_pagedown_advance_a_script(leading: PageObserver) -> None:
     page = leading.page
     page.keyboard.press(" ")
     page.wait_for_selector("#sheet:has-text('killed')")
     page.keyboard.press(" ")
     leading.wait_for(is_down, "comments")
     page.wait_for_selector("#sheet", state="hidden")
-    page.keyboard.press(" ")
+    page.keyboard.press("PageDown")
     leading.wait_for(is_healthy, "comments")
     page.keyboard.press(" ")
     leading.wait_for_text("#script-says", "last step")

@@ -23,6 +23,16 @@ NEWEST_LINE = ".log li:first-child .line-says"
 OPTIONS = ()
 
 
+_TYPE = """([key, code]) => document.body.dispatchEvent(
+    new KeyboardEvent('keydown', {key, code, bubbles: true})
+)"""
+
+
+def type_key(live: PageObserver, key: str, code: str) -> None:
+    """Press the key at this place of the keyboard, which types `key` in its layout."""
+    live.page.evaluate(_TYPE, [key, code])
+
+
 @pytest.fixture
 def live(browser: Any, address: str) -> Iterator[PageObserver]:
     with open_page(browser, address) as seen:
@@ -100,8 +110,35 @@ def test_keys_break_heal_and_write_in_both_halves(live: PageObserver) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("key", ["л", "κ"])
+def test_keys_act_by_place_in_other_layouts(live: PageObserver, key: str) -> None:
+    type_key(live, key, "KeyK")
+    live.wait_for(is_down, "comments")
+
+
+@pytest.mark.slow
+def test_keys_of_one_character_can_be_turned_off(live: PageObserver) -> None:
+    page = live.page
+    page.keyboard.press("?")
+    page.click("button:has-text('Turn keys off')")
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("body[data-mode=paused]")  # other keys act as before
+    assert page.get_attribute("html", "data-presenting") == "no"
+    page.click("button:has-text('Keys')")
+    page.click("button:has-text('Turn keys on')")
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    assert page.get_attribute("html", "data-presenting") == "yes"
+    page.keyboard.press("p")
+
+
+@pytest.mark.slow
 def test_each_fault_is_written_on_its_node(live: PageObserver) -> None:
-    for key, says in zip("sfxh", ("slow +300 ms", "fails 50 %", "cut from", "HANGS"), strict=True):
+    for key, says in zip(
+        "sfxh", ("slow +300 ms", "fails 50 %", "partitioned from", "HANGS"), strict=True
+    ):
         live.page.keyboard.press(key)
         for half in (LEFT, RIGHT):
             live.wait_for_text(f'{half} [data-node="comments"]', says)
