@@ -38,6 +38,7 @@ from lab.experiment.statistics import (
     ratio_of_runs,
     ratios_of_requests,
 )
+from lab.experiment.uncertainty import BoundedSample, at_both_ends
 from lab.load.metrics import percentile
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
@@ -69,7 +70,7 @@ class _Comparison:
 
 
 def compare_medians(
-    runs: Sequence[Sequence[Sample]],
+    runs: Sequence[Sequence[BoundedSample]],
     variants: Sequence[str],
     phases: Sequence[str],
     floor: NoiseFloor,
@@ -77,9 +78,27 @@ def compare_medians(
     """Compare each further variant with the first, by endpoint and phase: the latency, and the time
     until a write was visible. `runs`: the samples of each run; all runs are of one scenario.
 
+    Where the load was late, the interval spans those at both ends of the latencies.
+
     With fewer than MIN_ANSWERS good answers of one of the two, the interval comes from the order
     statistics of both. It is wide, but 312 ms against 3 ms needs no more than a dozen answers.
     """
+    measured = _compare_samples(
+        [[one.sample for one in run] for run in runs], variants, phases, floor
+    )
+    at_ends = [
+        {_key(one): one for one in _compare_samples(extreme, variants, phases, floor)}
+        for extreme in at_both_ends(runs, variants[0])
+    ]
+    return [_at_all_ends(one, [of.get(_key(one)) for of in at_ends], floor) for one in measured]
+
+
+def _compare_samples(
+    runs: Sequence[Sequence[Sample]],
+    variants: Sequence[str],
+    phases: Sequence[str],
+    floor: NoiseFloor,
+) -> list[Difference]:
     comparisons = [
         comparison
         for figure in get_args(ComparedFigure)
@@ -88,6 +107,26 @@ def compare_medians(
     confidence = 1 - SIGNIFICANCE / max(1, len(comparisons))
     found = (_judge(one, variants[0], confidence, floor) for one in comparisons)
     return [difference for difference in found if difference is not None]
+
+
+def _key(one: Difference) -> tuple[str, ...]:
+    return one.figure, one.phase, one.endpoint, one.variant
+
+
+def _at_all_ends(
+    measured: Difference, at_ends: Sequence[Difference | None], floor: NoiseFloor
+) -> Difference:
+    """The difference with an interval that holds at both ends of all latencies."""
+    known = [one for one in at_ends if one is not None]
+    low = min([measured.low, *(one.low for one in known)])
+    high = max([measured.high, *(one.high for one in known)])
+    verdict = _verdict(low, high, floor) if len(known) == len(at_ends) else _UNKNOWN
+    reason = ""
+    if verdict != measured.verdict:
+        reason = "Requests were sent late, and that alone may have made this difference."
+    return measured.model_copy(
+        update={"low": low, "high": high, "verdict": verdict, "reason": reason}
+    )
 
 
 def _comparisons(
@@ -186,11 +225,6 @@ def _judge(
     if interval is None:
         return None
     low, high = interval
-    verdict: DifferenceVerdict = "no difference shown"
-    if low > 1 + floor.share:
-        verdict = "slower"
-    elif high < 1 / (1 + floor.share):
-        verdict = "faster"
     phase, endpoint = comparison.cell
     return Difference(
         variant=comparison.variant,
@@ -201,8 +235,17 @@ def _judge(
         ratio=comparison.ratio,
         low=low,
         high=high,
-        verdict=verdict,
+        verdict=_verdict(low, high, floor),
     )
+
+
+_UNKNOWN: DifferenceVerdict = "no difference shown"
+
+
+def _verdict(low: float, high: float, floor: NoiseFloor) -> DifferenceVerdict:
+    if low > 1 + floor.share:
+        return "slower"
+    return "faster" if high < 1 / (1 + floor.share) else _UNKNOWN
 
 
 # ── Noise floor

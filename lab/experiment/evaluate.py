@@ -9,11 +9,16 @@ acted if it acted on at least one hop and was removed from all of them.
 A request that is under way when a fault begins counts in the phase of the fault. Counted in the
 phase before, it would make a healthy service look faulty.
 
+Where the load was late, a figure has two ends (`uncertainty.py`). A verdict is given only if it is
+the same at both; otherwise it is "not measured", with the reason. So a late load makes a run less
+certain, but not invalid, unless nothing at all can be judged.
+
 A prediction is compared with the measurement, but never makes a run fail. If it is off, either the
 theory leaves out something that mattered, or the machine was busy.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +27,7 @@ from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
 from lab.load.metrics import phase_figures, recovery_seconds
 from lab.load.samples import WRITES, Sample
-from lab.results.expressions import evaluate, evaluate_figure
+from lab.results.expressions import evaluate, evaluate_figure, figure_bounds
 from lab.results.result import (
     CheckerCounts,
     Expectation,
@@ -78,9 +83,8 @@ def _merged_evidence(injections: Sequence[Injection], in_sequence: bool) -> Faul
 
 # ── Figures and verdicts
 
-LATE_SHARE = 0.01
-LATE_MIN_COUNT = 3
-"""A run is not valid if more sends were late than this, and than LATE_SHARE of all."""
+MAX_LATE_SHARE = 0.5
+"""A run that expects nothing is not valid if more of its requests were late."""
 
 
 def variant_result(
@@ -155,25 +159,17 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
         ]
         if variant.data and not variant.data.acknowledged and _has_writes(scenario):
             problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
-    sent = sum(
-        endpoint.sent
-        for variant in result.variants
-        for phase in variant.phases.values()
-        for endpoint in phase.endpoints.values()
-    )
-    if result.load.dropped:
+    if _nothing_can_be_judged(scenario, result):
+        of_all = f"{result.load.late} of {requests_sent(result)} requests"
         problems.append(
-            f"The load could not send {result.load.dropped} requests at all. Lower --rate."
-        )
-    if sent and result.load.late > max(LATE_SHARE * sent, LATE_MIN_COUNT):
-        problems.append(
-            f"The load sent {result.load.late} of {sent} requests more than 10 ms late, so it has "
-            "measured itself. Is something else busy on this machine? Or lower --rate."
+            f"Nothing can be judged: the load sent {of_all} more than 10 ms late and "
+            f"{result.load.dropped} not at all, so that it measured itself. Is something else busy "
+            "on this machine? Or lower --rate."
         )
     for steady in scenario.steady_state:
         for variant in result.variants:
             outcome = evaluate(steady, result, steady_in=variant.name)
-            if outcome.holds is not True:
+            if outcome.holds is not True and not outcome.uncertain:
                 detail = (
                     "but nothing of the kind was due in that time. Raise --rate, or the seconds"
                 )
@@ -193,6 +189,26 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
         if death.name not in allowed
     ]
     return problems
+
+
+def requests_sent(result: RunResult) -> int:
+    """The number of requests that were sent in all reported phases."""
+    return sum(
+        endpoint.sent
+        for variant in result.variants
+        for phase in variant.phases.values()
+        for endpoint in phase.endpoints.values()
+    )
+
+
+def _nothing_can_be_judged(scenario: Scenario, result: RunResult) -> bool:
+    """Whether the load was so late that no expectation has a verdict."""
+    if not scenario.expect:
+        wanted = requests_sent(result) + result.load.dropped
+        return result.load.late + result.load.dropped > MAX_LATE_SHARE * wanted
+    outcomes = [evaluate(expect.that, result) for expect in scenario.expect]
+    uncertain = any(outcome.uncertain for outcome in outcomes)
+    return uncertain and all(outcome.holds is None for outcome in outcomes)
 
 
 def _affected_nothing(proof: FaultEvidence) -> bool:
@@ -217,6 +233,7 @@ def judge_expectations(scenario: Scenario, result: RunResult) -> list[Expectatio
                     "expected": outcome.expected,
                     "measured": outcome.measured,
                     "values": outcome.values,
+                    "reason": outcome.reason,
                 }
             )
         )
@@ -273,18 +290,41 @@ def _judge_prediction(spec: PredictionSpec, result: RunResult) -> Prediction:
     except ValueError as error:
         answer = str(error)
     measured = evaluate_figure(spec.measured, result)
-    deviation = None
+    deviation = agrees = None
+    reason = ""
     if predicted and measured is not None:
         deviation = (measured - predicted) / predicted
+        deviations = _deviation_bounds(spec, result)
+        verdicts = {abs(end) <= spec.within for end in deviations}
+        # On both sides of the right value: it may be anything between.
+        if len(verdicts) == 1 and not deviations[0] < -spec.within <= spec.within < deviations[1]:
+            agrees = verdicts.pop()
+        else:
+            low, high = deviations
+            reason = f"Requests were sent late: it is off by {low:+.0%} to {high:+.0%}."
     return Prediction(
         says=spec.says,
         predicted=predicted,
         measured=measured,
         deviation=deviation,
         within=spec.within,
-        agrees=None if deviation is None else abs(deviation) <= spec.within,
+        agrees=agrees,
         because=spec.because,
         predicted_by=" ".join(spec.predicted.split()),
         measured_as=" ".join(spec.measured.split()),
         answer=answer,
+        reason=reason,
     )
+
+
+def _deviation_bounds(spec: PredictionSpec, result: RunResult) -> tuple[float, float]:
+    """The smallest and the largest deviation for all values that the figures may have."""
+    try:
+        predicted = figure_bounds(spec.predicted, result)
+    except ValueError:
+        return -inf, inf
+    measured = figure_bounds(spec.measured, result)
+    if predicted is None or measured is None or predicted[0] <= 0 <= predicted[1]:
+        return -inf, inf
+    deviations = [(value - theory) / theory for theory in predicted for value in measured]
+    return min(deviations), max(deviations)

@@ -5,16 +5,17 @@ summed. A figure that each run has once (the time to recover, for example) is th
 runs; "never" counts as longer than any time. Runs that are not valid are left out.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf, isinf
 from pathlib import Path
 from typing import Any
 
 from lab.experiment.differences import compare_medians
 from lab.experiment.evaluate import judge_expectations, judge_predictions
 from lab.experiment.statistics import median
+from lab.experiment.uncertainty import BoundedSample, bounded_run, pooled_bounds
 from lab.load.metrics import phase_figures, visibility_spread
 from lab.load.samples import WRITES, Sample
 from lab.results.result import (
@@ -61,11 +62,11 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
         (result, samples) for result, samples in with_result if result.valid
     ] or with_result
     first = with_result[0][0]
-    runs = [samples for _, samples in pooled_runs]
+    runs = [bounded_run(samples, scenario) for _, samples in pooled_runs]
     variants = [
         _pool_variant(
             [variant for result, _ in pooled_runs if (variant := result.variant(name))],
-            [sample for samples in runs for sample in samples if sample.variant == name],
+            [one for run in runs for one in run if one.sample.variant == name],
         )
         for name in (variant.name for variant in first.variants)
     ]
@@ -108,8 +109,9 @@ def merge_loads(loads: Sequence[LoadSummary]) -> LoadSummary:
     )
 
 
-def _pool_variant(runs: Sequence[VariantResult], samples: Sequence[Sample]) -> VariantResult:
+def _pool_variant(runs: Sequence[VariantResult], bounded: Sequence[BoundedSample]) -> VariantResult:
     first = runs[0]
+    samples = [one.sample for one in bounded]
     seconds = {
         name: sum(run.phases[name].seconds for run in runs if name in run.phases)
         for name in first.phases
@@ -117,9 +119,9 @@ def _pool_variant(runs: Sequence[VariantResult], samples: Sequence[Sample]) -> V
     figures = phase_figures(samples, seconds)
     newcomers = sorted(
         (newcomer for run in runs for newcomer in run.newcomers),
-        key=lambda newcomer: math.inf if newcomer.seconds is None else newcomer.seconds,
+        key=lambda newcomer: inf if newcomer.seconds is None else newcomer.seconds,
     )
-    return first.model_copy(
+    pooled = first.model_copy(
         update={
             "phases": {name: PhaseResult.model_validate(phase) for name, phase in figures.items()},
             "data": _pool_data([run.data for run in runs if run.data], samples),
@@ -139,6 +141,16 @@ def _pool_variant(runs: Sequence[VariantResult], samples: Sequence[Sample]) -> V
             "given_up": None if first.given_up is None else sum(run.given_up or 0 for run in runs),
         }
     )
+    pooled.bounds = pooled_bounds(pooled, bounded)
+    if any("recovery_seconds" in run.bounds for run in runs):
+        lows, highs = zip(*map(_recovery_bounds, runs), strict=True)
+        pooled.bounds["recovery_seconds"] = (median(lows), _median_or_never(highs))
+    return pooled
+
+
+def _recovery_bounds(run: VariantResult) -> tuple[float, float | None]:
+    seconds = run.recovery_seconds
+    return run.bounds.get("recovery_seconds", (inf if seconds is None else seconds, seconds))
 
 
 def _pool_data(checks: Sequence[CheckerCounts], samples: Sequence[Sample]) -> CheckerCounts | None:
@@ -179,8 +191,8 @@ def _pool_lag(lags: Sequence[ConsumerLag]) -> ConsumerLag:
 
 def _median_or_never(values: Iterable[float | None]) -> float | None:
     """The median; None (never) counts as longer than any time."""
-    middle = median([math.inf if value is None else value for value in values])
-    return None if math.isinf(middle) else middle
+    middle = median([inf if value is None else value for value in values])
+    return None if isinf(middle) else middle
 
 
 def _sum_tables(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 All variants run at the same time, under the same schedule, with faults at the same moments, so that
 only the arrangement differs. With `isolate`, they run one after another: then no variant slows down
 another one, but the machine may behave differently a minute later. A run is not valid if a fault
-did not act, if the load generator fell behind, or if the steady state did not hold before the
-fault; the result then says why.
+did not act, if a service ended by itself, if the steady state did not hold before the fault, or if
+nothing can be judged because the load generator fell behind; the result then says why.
 
 One run is an anecdote, so a scenario can be run several times. Each run has its own seed, so that
 no figure depends on one schedule. The runs of several scenarios are interleaved (1 2 1 2 ...), so
@@ -26,6 +26,7 @@ from lab.experiment.evaluate import judge_expectations, judge_predictions, valid
 from lab.experiment.lag import write_lag
 from lab.experiment.pooling import RunOutcome, merge_loads, pool_runs
 from lab.experiment.trial import ProgressCallback, TrialResult, run_trial
+from lab.experiment.uncertainty import bounded_run
 from lab.load.samples import read_samples, write_samples
 from lab.results.result import AnswerTexts, RunResult
 from lab.results.run_folder import describe_environment
@@ -75,8 +76,9 @@ class Run:
             noise_floor=floor,
             timeline=self.scenario.timeline().to_result(list(self.scenario.variants)),
         )
+        bounded = bounded_run(samples, self.scenario)
         result.differences = compare_medians(
-            [samples], list(self.scenario.variants), self.scenario.reported_phases(), floor
+            [bounded], list(self.scenario.variants), self.scenario.reported_phases(), floor
         )
         exits = [death for trial in trials for death in trial.unexpected_exits]
         result.problems = [
@@ -92,7 +94,8 @@ class Run:
         )
         is_control = self.scenario.name == noise.CONTROL_SCENARIO and comparable
         share = noise.median_gap(samples) if is_control else None
-        if result.valid and share is not None:
+        all_certain = all(one.exact for one in bounded)
+        if result.valid and all_certain and share is not None:
             noise.save_noise(machine, share, started)
         return result
 

@@ -34,6 +34,7 @@ from lab.experiment.observers import (
     read_stuck_consumers,
 )
 from lab.experiment.readback import CannotCheck, StoredState, read_external_state, read_stored_state
+from lab.experiment.uncertainty import bounded_samples, variant_bounds
 from lab.external import programs as external_programs
 from lab.external.sidecar_cost import measure_sidecar_overhead
 from lab.external.stack import ExternalStack, MixedStack
@@ -256,36 +257,39 @@ async def run_trial(
         progress({"phase": "stopping"})
     write_lag(folder / "lag.csv", outcome.lag_sampler.readings)
     samples = read_samples(folder / "samples.csv")
-    if reassign_interrupted(samples, scenario.timeline()):
+    timeline = scenario.timeline()
+    if reassign_interrupted(samples, timeline):
         write_samples(folder / "samples.csv", samples)  # the file must give the same figures
+    bounded = bounded_samples(samples, timeline, scenario.load.timeout_ms)
     summary = json.loads((folder / "load.json").read_text())
     variants = []
     for stack, stored, on_its_way, observation, posts in zip(
         stacks, stored_states, moving, outcome.observations, seeds, strict=True
     ):
         own = [sample for sample in samples if sample.variant == stack.name]
-        variants.append(
-            variant_result(
-                scenario,
-                stack.name,
-                own,
-                check(own, stored, on_its_way=on_its_way, seed_posts=frozenset(posts))
-                if isinstance(stored, StoredState)
-                else None,
-                [injection for injection in outcome.injections if injection.stack is stack],
-                exits=exits,
-                alarms=alarms[stack.name],
-                extra_keys=observation.to_result(stack.data)
-                | call_counts[stack.name]
-                | stuck_consumers[stack.name]
-                | read_dependencies(folder, stack.name)
-                | {
-                    "lag": outcome.lag_sampler.figures(scenario.timeline(), stack.name),
-                    "newcomers": outcome.newcomers[stack.name],
-                    "sidecar": costs[stack.name],
-                },
-            )
+        variant = variant_result(
+            scenario,
+            stack.name,
+            own,
+            check(own, stored, on_its_way=on_its_way, seed_posts=frozenset(posts))
+            if isinstance(stored, StoredState)
+            else None,
+            [injection for injection in outcome.injections if injection.stack is stack],
+            exits=exits,
+            alarms=alarms[stack.name],
+            extra_keys=observation.to_result(stack.data)
+            | call_counts[stack.name]
+            | stuck_consumers[stack.name]
+            | read_dependencies(folder, stack.name)
+            | {
+                "lag": outcome.lag_sampler.figures(timeline, stack.name),
+                "newcomers": outcome.newcomers[stack.name],
+                "sidecar": costs[stack.name],
+            },
         )
+        own_bounded = [one for one in bounded if one.sample.variant == stack.name]
+        variant.bounds = variant_bounds(variant, own_bounded, timeline)
+        variants.append(variant)
         if on_its_way:
             variants[-1].notes.append(
                 f"Not settled within {scenario.load.settle_s:g} s: events were still on their way "

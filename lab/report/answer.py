@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
+from lab.experiment.evaluate import requests_sent
 from lab.load.samples import Sample
 from lab.report import formatting
 from lab.report.answer_rows import (
@@ -24,7 +25,15 @@ from lab.report.answer_rows import (
 )
 from lab.report.sections import format_with_unit, run_count
 from lab.results.expressions import PLACEHOLDER, evaluate_figure
-from lab.results.result import ENDPOINTS, SURGE, Expectation, Guess, RunResult, VariantResult
+from lab.results.result import (
+    ASSUMED_NOISE,
+    ENDPOINTS,
+    SURGE,
+    Expectation,
+    Guess,
+    RunResult,
+    VariantResult,
+)
 
 STRIP_COLUMNS = 50
 MIN_SPREAD = 0.05
@@ -103,13 +112,56 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         failed=tuple(
             _failure(one) for one in result.expectations if one.verdict == "fails" and result.valid
         ),
-        footnotes=(*rows.footnotes, *(line.text for line in run_count(result))),
+        footnotes=(
+            *rows.footnotes,
+            *_uncertain_notes(result),
+            *(line.text for line in run_count(result)),
+        ),
         following=texts.next,
         scenario=result.scenario,
     )
 
 
 # ── Sentences
+
+_MAX_NOTES = 3
+_SHOWN_FIGURES = ("success", "p50", "visible_p50")
+
+
+def _uncertain_notes(result: RunResult) -> Iterator[str]:
+    """What is not certain because the load was late: first how late, then what follows from it."""
+    load = result.load
+    if not load.late and not load.dropped:
+        return
+    unsent = f" and {load.dropped} not at all" if load.dropped else ""
+    late = f"{load.late} of {requests_sent(result)} requests were sent more than 10 ms late{unsent}"
+    unsure = list(_uncertain_figures(result))
+    unmeasured = [f"Not measured: {one.says}" for one in result.expectations if one.reason]
+    if not unsure and not unmeasured:
+        yield f"{late}: the machine was busy. All that is said here is true in spite of it."
+        return
+    yield f"{late}: the machine was busy. What depends on them is not judged."
+    notes = [*unmeasured, *(f"Not certain: {one}" for one in unsure)]
+    yield from notes[:_MAX_NOTES]
+    if len(notes) > _MAX_NOTES:
+        yield f"… and {len(notes) - _MAX_NOTES} more (lab report --json: bounds)."
+
+
+def _uncertain_figures(result: RunResult) -> Iterator[str]:
+    """The figures of the rows whose two ends differ by more than the noise floor."""
+    noise = result.noise_floor.share if result.noise_floor is not None else ASSUMED_NOISE
+    for variant in result.variants:
+        for path, (low, high) in variant.bounds.items():
+            last = path.rpartition(".")[2]
+            if last not in _SHOWN_FIGURES or path.startswith(("data.", "after.")):
+                continue
+            near = low + noise if last == "success" else low * (1 + noise)
+            if high is not None and high <= near:
+                continue
+            ends = f"{with_unit(path, low)} or more"
+            if high is not None:
+                ends = f"{with_unit(path, low)} to {with_unit(path, high)}"
+            yield f"{variant.name}.{path} is {ends}"
 
 
 def fill_figures(sentence: str, result: RunResult) -> str:

@@ -15,6 +15,7 @@ from lab.experiment.shares import share_difference
 from lab.faults.kinds import KINDS
 from lab.report import formatting
 from lab.results.expressions import evaluate_figure
+from lab.results.paths import phase_key
 from lab.results.result import (
     ASSUMED_NOISE,
     ENDPOINTS,
@@ -185,7 +186,7 @@ class RowBuilder:
     def _matrix_rows(self, phase: str) -> Iterator[AnswerRow]:
         for endpoint in self._endpoints:
             yield self._success_row(
-                endpoint, [self._of(one, phase, endpoint) for one in self._variants]
+                phase, endpoint, [self._of(one, phase, endpoint) for one in self._variants]
             )
 
     def sections(self) -> Iterator[AnswerSection]:
@@ -225,7 +226,7 @@ class RowBuilder:
                 for (failed, sent), of in zip(failures, found, strict=True)
             ]
             if any(of is not None and (of.success or 0.0) < GOOD_SHARE for of in found):
-                row = self._success_row(endpoint, found)
+                row = self._success_row(phase, endpoint, found)
                 shown_success = True
             else:
                 row = self._latency_row(phase, endpoint, found)
@@ -241,7 +242,9 @@ class RowBuilder:
             )
             yield AnswerRow("requests that failed", "", cells)
 
-    def _success_row(self, endpoint: str, found: Sequence[EndpointResult | None]) -> AnswerRow:
+    def _success_row(
+        self, phase: str, endpoint: str, found: Sequence[EndpointResult | None]
+    ) -> AnswerRow:
         cells = []
         for of in found:
             if of is None:
@@ -262,12 +265,23 @@ class RowBuilder:
             one, other = found[first], found[second]
             if one is None or other is None:
                 return None
-            low, high = share_difference(one.ok, one.sent, other.ok, other.sent, self._confidence())
+            path = f"{phase_key(phase)}.{endpoint}.success"
+            ends = [
+                share_difference(hits, one.sent, other_hits, other.sent, self._confidence())
+                for hits in self._hits(first, path, one)
+                for other_hits in self._hits(second, path, other)
+            ]
+            low, high = min(low for low, _ in ends), max(high for _, high in ends)
             if low > 0 or high < 0:
                 return 1.0 if low > 0 else -1.0
             return 0.0 if max(abs(low), abs(high)) <= self._floor else None
 
         return self._judged(ACTIONS.get(endpoint, endpoint), "ok", cells, compare)
+
+    def _hits(self, index: int, path: str, of: EndpointResult) -> set[int]:
+        """The fewest and the most successful requests; both are equal if none was late."""
+        low, high = self._variants[index].bounds.get(path) or (of.success or 0.0, of.success)
+        return {round((of.success or 0.0 if end is None else end) * of.sent) for end in (low, high)}
 
     def _latency_row(
         self, phase: str, endpoint: str, found: Sequence[EndpointResult | None]
@@ -563,7 +577,7 @@ class RowBuilder:
         """Requests that still fail when the fault is over."""
         for endpoint in self._endpoints:
             found = [self._of(one, "after", endpoint) for one in self._variants]
-            row = self._success_row(endpoint, found)
+            row = self._success_row("after", endpoint, found)
             if any(of is not None and (of.success or 0.0) < STILL_FAILING for of in found):
                 yield replace(row, alone=f"{row.label}, afterwards")
 

@@ -13,13 +13,22 @@ or shown) makes its comparison neither true nor false: what was not measured is 
 
 import ast
 import inspect
+import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import inf
 
 from lab.results.oracles import ORACLES
-from lab.results.paths import ExpressionError, check_figure_path, format_value, lookup
+from lab.results.paths import (
+    ExpressionError,
+    check_figure_path,
+    format_value,
+    lookup,
+    lookup_bounds,
+)
 from lab.results.result import RunResult
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -85,11 +94,22 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, {name: path for path, name in names.items()}
 
 
-class Evaluator:
-    """Evaluates a syntax tree; raises ExpressionError for every kind of node not listed here."""
+Interval = tuple[float, float]
+"""The two ends of a figure; equal where it is certain."""
 
-    def __init__(self, values: dict[str, float | None]) -> None:
-        self._values = values
+
+class Evaluator:
+    """Evaluates a syntax tree; raises ExpressionError for every kind of node not listed here.
+
+    Every figure has two ends. A comparison that is not the same for all values between them is
+    neither true nor false. `values`: each figure, or its ends.
+    """
+
+    def __init__(self, values: Mapping[str, float | Interval | None]) -> None:
+        self._values: dict[str, Interval | None] = {
+            name: (value, value) if isinstance(value, int | float) else value
+            for name, value in values.items()
+        }
         self.oracle_error = ""
         """Why an oracle had no answer; "" if each had one."""
 
@@ -105,9 +125,7 @@ class Evaluator:
             case ast.Compare(first, signs, others):
                 sides = [self.number(side) for side in (first, *others)]
                 pairs = [
-                    None
-                    if left is None or right is None
-                    else _COMPARISONS[type(sign)][1](left, right)
+                    None if left is None or right is None else _compare(sign, left, right)
                     for left, sign, right in zip(
                         sides, map(_check_operator, signs), sides[1:], strict=False
                     )
@@ -118,31 +136,34 @@ class Evaluator:
             "Compare it with <=, >=, ==, != < or >."
         )
 
-    def number(self, node: ast.expr) -> float | None:
+    def number(self, node: ast.expr) -> Interval | None:
         match node:
             case ast.Constant(int() | float() as value) if not isinstance(value, bool):
-                return float(value)
+                return float(value), float(value)
             case ast.Name(name) if name in self._values:
                 return self._values[name]
             case ast.UnaryOp(ast.USub(), operand):
                 inner = self.number(operand)
-                return None if inner is None else -inner
+                return None if inner is None else (-inner[1], -inner[0])
             case ast.BinOp(left, sign, right) if type(sign) in _ARITHMETIC:
-                left_value, right_value = self.number(left), self.number(right)
-                if (
-                    left_value is None
-                    or right_value is None
-                    or (isinstance(sign, ast.Div) and right_value == 0)
-                ):
+                left_ends, right_ends = self.number(left), self.number(right)
+                if left_ends is None or right_ends is None:
                     return None
-                return _ARITHMETIC[type(sign)](left_value, right_value)
+                if isinstance(sign, ast.Div) and right_ends[0] <= 0 <= right_ends[1]:
+                    return None if right_ends[0] == right_ends[1] else (-inf, inf)
+                return _ends(_ARITHMETIC[type(sign)], left_ends, right_ends)
             case ast.Call(ast.Name(function), arguments, []) if function in _FUNCTIONS:
                 if arity := _wrong_arity(function, len(arguments)):
                     raise ExpressionError(f"{function}() takes {arity}.")
                 each = [self.number(argument) for argument in arguments]
-                measured = [value for value in each if value is not None]
+                measured = [ends for ends in each if ends is not None]
+                if len(measured) < len(each):
+                    return None
                 try:
-                    return _FUNCTIONS[function](*measured) if len(measured) == len(each) else None
+                    low, high = _ends(_FUNCTIONS[function], *measured)
+                    # All other functions rise or fall with each of their arguments.
+                    through_0 = function == "abs" and measured[0][0] < 0 < measured[0][1]
+                    return 0.0 if through_0 else low, high
                 except (ValueError, OverflowError) as error:
                     self.oracle_error = str(error)
                     return None
@@ -152,7 +173,7 @@ class Evaluator:
 
     def describe(self, node: ast.expr) -> tuple[float | None, str]:
         """The left value of the deciding comparison, and the rest of the expression with the
-        figures filled in."""
+        figures filled in. Only for figures that are certain."""
         match node:
             case ast.BoolOp(op, clauses):
                 whole = self.truth(node)
@@ -173,13 +194,37 @@ class Evaluator:
                 for i, sign in reversed(list(enumerate(signs))):
                     texts.insert(i + 1, _COMPARISONS[type(sign)][0])
                 if len(sides) == 2 and blank == 0 and isinstance(others[0], ast.BinOp | ast.Call):
-                    texts.append(f"(= {format_value(self.number(others[0]))})")
-                return self.number(sides[blank]), " ".join(texts).removeprefix("… ")
+                    texts.append(f"(= {format_value(_first(self.number(others[0])))})")
+                return _first(self.number(sides[blank])), " ".join(texts).removeprefix("… ")
         raise ExpressionError(f"{ast.unparse(node)!r} is neither true nor false.")
 
     def _with_values(self, node: ast.expr) -> str:
-        figures = {name: format_value(value) for name, value in self._values.items()}
+        figures = {name: format_value(_first(ends)) for name, ends in self._values.items()}
         return re.sub(r"\b_\d+\b", lambda name: figures[name[0]], ast.unparse(node))
+
+
+def _ends(function: Callable[..., float], *arguments: Interval) -> Interval:
+    """The ends of a function that rises or falls with each argument, whatever the others are."""
+    values = [function(*corner) for corner in product(*map(dict.fromkeys, arguments))]
+    if len(values) > 1 and any(map(math.isnan, values)):
+        return -inf, inf
+    return min(values), max(values)
+
+
+def _compare(sign: ast.cmpop, left: Interval, right: Interval) -> bool | None:
+    """Whether all values of `left` compare so with all of `right`; None if only some do."""
+    compare = _COMPARISONS[type(sign)][1]
+    if left[0] == left[1] and right[0] == right[1]:
+        return compare(left[0], right[0])
+    if isinstance(sign, ast.Eq | ast.NotEq):
+        apart = left[1] < right[0] or right[1] < left[0]
+        return isinstance(sign, ast.NotEq) if apart else None
+    verdicts = {compare(*corner) for corner in product(left, right)}
+    return verdicts.pop() if len(verdicts) == 1 else None
+
+
+def _first(ends: Interval | None) -> float | None:
+    return None if ends is None else ends[0]
 
 
 def _wrong_arity(function: str, count: int) -> str | None:
@@ -215,12 +260,15 @@ def _has_path(node: ast.expr) -> bool:
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Whether an expression holds (None: not measured), the value of its left side, the rest with
-    the figures filled in, and the value of each path."""
+    the figures filled in, and the value of each path. `reason`: why it is neither true nor false;
+    `uncertain`: whether that is because the load was late."""
 
     holds: bool | None
     measured: float | None
     expected: str
     values: dict[str, float | None]
+    reason: str = ""
+    uncertain: bool = False
 
 
 def check(text: str, variants: Sequence[str], phases: Sequence[str], steady: bool = False) -> None:
@@ -264,11 +312,21 @@ def evaluate_figure(text: str, result: RunResult) -> float | None:
     Raises ValueError when an oracle has no answer for what was measured.
     """
     tree, paths = parse(text)
-    evaluator = Evaluator({name: lookup(path, result) for name, path in paths.items()})
-    value = evaluator.number(tree)
+    return _first(_number(tree, {name: lookup(path, result) for name, path in paths.items()}))
+
+
+def figure_bounds(text: str, result: RunResult) -> Interval | None:
+    """The two ends of an expression that `check_figure` accepts; otherwise as `evaluate_figure`."""
+    tree, paths = parse(text)
+    return _number(tree, {name: lookup_bounds(path, result) for name, path in paths.items()})
+
+
+def _number(tree: ast.expr, values: Mapping[str, float | Interval | None]) -> Interval | None:
+    evaluator = Evaluator(values)
+    ends = evaluator.number(tree)
     if evaluator.oracle_error:
         raise ValueError(evaluator.oracle_error)
-    return value
+    return ends
 
 
 def refers_only_to(text: str, variants: Sequence[str], phases: Sequence[str]) -> bool:
@@ -288,8 +346,34 @@ def evaluate(text: str, result: RunResult, steady_in: str | None = None) -> Eval
     tree, paths = parse(text)
     prefix = "" if steady_in is None else f"{steady_in}.before."
     values = {name: lookup(prefix + path, result) for name, path in paths.items()}
-    evaluator = Evaluator(values)
-    holds = evaluator.truth(tree)
-    left, rest = evaluator.describe(tree)
+    left, rest = Evaluator(values).describe(tree)
+    bounds = {name: lookup_bounds(prefix + path, result) for name, path in paths.items()}
+    holds = Evaluator(bounds).truth(tree)
+    wide = [prefix + paths[name] for name, ends in bounds.items() if ends and ends[0] < ends[1]]
+    nothing = [prefix + paths[name] for name, ends in bounds.items() if ends is None]
+    uncertain = holds is None and bool(wide) and not nothing
+    reason = ""
+    if uncertain:
+        reason = _uncertain_reason(wide, result)
+    elif holds is None:
+        reason = f"Nothing was measured for {_listed(nothing)}." if nothing else _NO_VALUE
     by_path = {prefix + path: values[name] for name, path in paths.items()}
-    return Evaluation(holds=holds, measured=left, expected=rest, values=by_path)
+    return Evaluation(holds, left, rest, by_path, reason, uncertain)
+
+
+_NO_VALUE = "The expression has no value: it divides by 0, or theory has no answer."
+_MAX_NAMED = 3
+
+
+def _uncertain_reason(paths: Sequence[str], result: RunResult) -> str:
+    described = []
+    for path in paths:
+        low, high = lookup_bounds(path, result) or (0.0, inf)
+        upper = "or more" if high == inf else f"to {format_value(high)}"
+        described.append(f"{path} is {format_value(low)} {upper}")
+    return f"Requests were sent late, so these figures are not certain: {_listed(described)}."
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = len(items) - _MAX_NAMED
+    return ", ".join(items[:_MAX_NAMED]) + (f", and {more} more" if more > 0 else "")

@@ -189,6 +189,22 @@ def lookup(path: str, result: RunResult) -> float | None:
     return (_ENDPOINT_FIGURES | _WRITE_FIGURES)[rest[1]](endpoint)
 
 
+def lookup_bounds(path: str, result: RunResult) -> tuple[float, float] | None:
+    """The two ends of the figure at a path: equal where it is certain, None where nothing was
+    measured. They differ where the load was late (`lab/experiment/uncertainty.py`)."""
+    name, _, own_path = path.partition(".")
+    variant = result.variant(name)
+    bounds = variant.bounds if variant is not None else {}
+    if (ends := bounds.get(own_path)) is not None:
+        return ends[0], math.inf if ends[1] is None else ends[1]
+    endpoint, is_error, _ = own_path.partition(".errors.")
+    if is_error and f"{endpoint}.errors" in bounds:
+        # The error of a request whose outcome is not known may be of any kind.
+        return 0.0, bounds[f"{endpoint}.errors"][1] or 0.0
+    value = lookup(path, result)
+    return None if value is None else (value, value)
+
+
 def _lag_figure(variant: VariantResult, service: str, figure: str) -> float | None:
     """A figure of a consumer's lag. `drained_seconds` is infinite if there was a fault or an outage
     and the backlog never drained."""

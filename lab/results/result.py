@@ -182,7 +182,8 @@ class Difference(ResultModel):
     """The ratio of the median latency in `variant` to that in `against`; good answers only.
 
     `low` and `high`: its confidence interval, at 95 % for all differences of a result together.
-    `figure`: "latency", or "visible": the time until the feed showed a write.
+    `figure`: "latency", or "visible": the time until the feed showed a write. `reason`: why no
+    difference is shown although the medians differ: the load was late.
     """
 
     variant: str
@@ -194,6 +195,7 @@ class Difference(ResultModel):
     high: float
     verdict: DifferenceVerdict
     figure: Literal["latency", "visible"] = "latency"
+    reason: str = ""
 
 
 class RunSummary(ResultModel):
@@ -265,7 +267,8 @@ class Prediction(ResultModel):
     """What theory predicted, and what was measured.
 
     `deviation`: (measured − predicted) / predicted; `agrees`: whether it is at most `within`, up or
-    down. `answer`: why theory makes no prediction for this run; "" if it makes one.
+    down. `answer`: why theory makes no prediction for this run; "" if it makes one. `reason`: why
+    `agrees` was not measured: the load was late.
     """
 
     says: str
@@ -278,6 +281,7 @@ class Prediction(ResultModel):
     predicted_by: str = ""
     measured_as: str = ""
     answer: str = ""
+    reason: str = ""
 
 
 # ── Timeline
@@ -469,6 +473,11 @@ class VariantResult(ResultModel):
     footprint: Footprint | None = Field(
         default=None, description="processes and memory in the middle of `during`"
     )
+    bounds: dict[str, tuple[float, float | None]] = Field(
+        default={},
+        description="by path without the variant: the two ends of a figure that is not certain, "
+        "because the load was late; null: no upper end",
+    )
 
 
 class SendLag(ResultModel):
@@ -493,7 +502,7 @@ class LoadSummary(ResultModel):
 
 
 class Expectation(ResultModel):
-    """What was expected, what was measured, and the verdict."""
+    """What was expected, what was measured, and the verdict. `reason`: why it was not measured."""
 
     says: str
     claim: str | None = None
@@ -502,6 +511,7 @@ class Expectation(ResultModel):
     expected: str | None = None
     measured: float | None = None
     values: dict[str, float | None] = {}
+    reason: str = ""
 
 
 class RunResult(ResultModel):

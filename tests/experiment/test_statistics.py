@@ -16,6 +16,7 @@ from lab.experiment.statistics import (
     ratios_of_requests,
     students_t,
 )
+from lab.experiment.uncertainty import in_time
 from lab.load.samples import Sample
 from lab.results.result import Difference, NoiseFloor
 
@@ -65,7 +66,8 @@ def run_samples(
 
 def compare_runs(*runs: list[Sample], floor: NoiseFloor = NONE) -> list[Difference]:
     names = ("sync-chain", "other")
-    return compare_medians(runs, names, ("before", "during", "after"), floor)
+    bounded = [[in_time(sample) for sample in run] for run in runs]
+    return compare_medians(bounded, names, ("before", "during", "after"), floor)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,468 @@
+"""How certain each figure is when the load generator was late.
+
+A busy machine keeps the generator from sending a request when it is due, and from reading an answer
+when it arrives. So a latency then has two ends: from the time when the request was due, which is
+what the figures contain, and from the time when it was sent, to the earliest time at which the
+answer can have arrived. All figures are computed at both ends. A verdict that is the same at both
+is sound, however busy the machine was.
+
+A *stall* is a time in which the generator was behind. It begins with the last request before it
+that was sent in time, and ends with the next one. A freeze after the last request of a run is not
+seen.
+
+Of some requests not even the outcome is known: those that were due in one phase and sent in
+another, those that timed out in a stall, and those that were never sent. They may have succeeded
+after no time, or failed, or belong to the other phase; the ends of a figure allow for each of
+these.
+
+This is interval analysis (R. E. Moore, *Interval Analysis*, 1966) with order statistics of
+interval-valued samples.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import ceil, fsum, inf
+from typing import NamedTuple
+
+from lab.load.metrics import (
+    LATE_AFTER_MS,
+    EndpointFigures,
+    endpoint_figures,
+    recovery_seconds,
+)
+from lab.load.plan import WARM_UP
+from lab.load.samples import WRITES, Sample
+from lab.results.paths import phase_key
+from lab.results.result import FOLLOW_UPS, VariantResult
+from lab.results.timeline import Timeline
+from lab.scenarios.scenario import Scenario
+
+Bounds = tuple[float, float]
+
+# ── Stalls
+
+
+class Stall(NamedTuple):
+    """Seconds from the start of the run; `until_s` is infinite if the load ended late."""
+
+    from_s: float
+    until_s: float
+
+
+FEEDS_TO_SEE = 3
+"""After a stall, so many feeds show what became visible in it: the first may have been slow."""
+
+TIME_TAKEN = 0.05
+"""A request that was sent later than by this share of its time limit might have been answered, had
+it been sent in time."""
+
+BEHIND_MS = 2.0
+"""In a run with a late request, the generator was behind when it sent one by more than this."""
+
+
+def _is_behind(sample: Sample) -> bool:
+    return sample.lag_ms > BEHIND_MS
+
+
+def find_stalls(samples: Iterable[Sample]) -> list[Stall]:
+    """The stalls of one generator, in order; none if no request was late (over LATE_AFTER_MS).
+
+    `samples`: all its requests, of all variants.
+    """
+    every = list(samples)
+    if not any(one.lag_ms > LATE_AFTER_MS for one in every):
+        return []
+    # A follow-up is due whenever its post is answered, so it is never late and proves nothing.
+    scheduled = sorted(
+        (one for one in every if one.endpoint not in FOLLOW_UPS), key=lambda one: one.intended_s
+    )
+    in_time_s = sorted(_sent_s(one) for one in scheduled if not _is_behind(one))
+    stalls: list[Stall] = []
+    place = 0
+    while place < len(scheduled):
+        if not _is_behind(scheduled[place]):
+            place += 1
+            continue
+        first_due_s = scheduled[place].intended_s
+        while place < len(scheduled) and _is_behind(scheduled[place]):
+            place += 1
+        until_s = _sent_s(scheduled[place]) if place < len(scheduled) else inf
+        before = bisect_left(in_time_s, first_due_s)
+        from_s = in_time_s[before - 1] if before else -inf
+        if stalls and from_s <= stalls[-1].until_s:
+            from_s = stalls.pop().from_s
+        stalls.append(Stall(from_s, until_s))
+    return stalls
+
+
+def _sent_s(sample: Sample) -> float:
+    return sample.intended_s + sample.lag_ms / 1_000
+
+
+def _ms(sample: Sample) -> float:
+    return sample.latency_ms or 0.0
+
+
+def _end_s(sample: Sample) -> float:
+    return sample.intended_s + _ms(sample) / 1_000
+
+
+# ── Requests
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedSample:
+    """A request, and the shortest latencies that it may have had (ms; the sample has the longest).
+
+    `known`: whether its outcome is known, and that it counts in the phase `sample.phase`. If not,
+    it may count in any of `phases`.
+    """
+
+    sample: Sample
+    low_ms: float | None
+    visible_low_ms: float | None
+    known: bool
+    phases: tuple[str, ...]
+    in_stall: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether every figure of the request has one value only."""
+        return self.known and not self.in_stall and self.visible_low_ms == self.sample.visible_ms
+
+    def at_low_end(self) -> Sample:
+        """The request at its best: with its shortest latencies, and a success unless it surely
+        failed."""
+        if not self.known:
+            shown = _NO_TIME_MS if self.sample.endpoint in WRITES else None
+            return replace(self.sample, ok=True, latency_ms=_NO_TIME_MS, visible_ms=shown)
+        return replace(self.sample, latency_ms=self.low_ms, visible_ms=self.visible_low_ms)
+
+
+_NO_TIME_MS = 0.001
+"""In place of 0, of which there is no logarithm."""
+
+
+def bounded_samples(
+    samples: Sequence[Sample], timeline: Timeline, timeout_ms: float
+) -> list[BoundedSample]:
+    """The requests of one generator, of all variants that it served, in the same order."""
+    stalls = find_stalls(samples)
+    if not stalls:
+        return [in_time(sample) for sample in samples]
+    bounding = _Bounding(stalls, timeline, timeout_ms, samples)
+    return [bounding.bound(sample) for sample in samples]
+
+
+def in_time(sample: Sample) -> BoundedSample:
+    """A request that was sent, and whose answer was read, without a delay."""
+    known = not sample.dropped
+    return BoundedSample(
+        sample, sample.latency_ms, sample.visible_ms, known, (sample.phase,), in_stall=False
+    )
+
+
+def bounded_run(samples: Sequence[Sample], scenario: Scenario) -> list[BoundedSample]:
+    """The requests of one run. Isolated variants have a load generator each."""
+    timeline, timeout_ms = scenario.timeline(), scenario.load.timeout_ms
+    if not scenario.isolate:
+        return bounded_samples(samples, timeline, timeout_ms)
+    return [
+        one
+        for variant in scenario.variants
+        for one in bounded_samples(
+            [sample for sample in samples if sample.variant == variant], timeline, timeout_ms
+        )
+    ]
+
+
+class _Bounding:
+    """Bounds the samples of one generator that has stalled."""
+
+    def __init__(
+        self,
+        stalls: Sequence[Stall],
+        timeline: Timeline,
+        timeout_ms: float,
+        samples: Sequence[Sample],
+    ) -> None:
+        self._stalls, self._timeline, self._timeout_ms = stalls, timeline, timeout_ms
+        self._starts_s = [stall.from_s for stall in stalls]
+        sends = sorted(
+            (_sent_s(one), one.intended_s) for one in samples if one.endpoint not in FOLLOW_UPS
+        )
+        self._sends_s = [sent_s for sent_s, _ in sends]
+        self._dues_s = list(accumulate((due_s for _, due_s in sends), max))
+        edges = {phase.from_s for phase in timeline.phases} | {timeline.until_s}
+        edges |= {edge for one in timeline.faults for edge in (one.from_s, one.until_s)}
+        self._edges_s = sorted(edges)
+        feeds: dict[str, list[Sample]] = {}
+        for sample in samples:
+            if sample.endpoint == "read_feed" and sample.ok:
+                feeds.setdefault(sample.variant, []).append(sample)
+        self._seen_stalls = {variant: self._until_seen(own) for variant, own in feeds.items()}
+
+    def _until_seen(self, feeds: Sequence[Sample]) -> list[Stall]:
+        """The stalls, each longer by the time until a feed could show what had become visible."""
+        seen: list[Stall] = []
+        for from_s, until_s in self._stalls:
+            ends_s = sorted(_end_s(feed) for feed in feeds if _sent_s(feed) >= until_s)
+            if seen and from_s <= seen[-1].until_s:
+                from_s = seen[-1].from_s
+            enough = ends_s[:FEEDS_TO_SEE]
+            seen.append(Stall(from_s, enough[-1] if len(enough) == FEEDS_TO_SEE else inf))
+        return seen
+
+    def bound(self, sample: Sample) -> BoundedSample:
+        """Find the shortest latencies of a request, and whether its outcome and phase are known."""
+        sent_s, late = _sent_s(sample), _is_behind(sample)
+        starts_s = sent_s if late else sample.intended_s
+        low_ms, answered_in = sample.latency_ms, None
+        if low_ms is not None:
+            end_s = _end_s(sample)
+            answered_in = self._stall_at(end_s, self._stalls)
+            earliest_s = end_s
+            if answered_in:
+                earliest_s = max(answered_in.from_s, sent_s, self._handled_until(end_s))
+            low_ms = max(_NO_TIME_MS, (earliest_s - starts_s) * 1_000)
+        visible_low_ms = sample.visible_ms
+        if visible_low_ms is not None:
+            shown_s = sample.intended_s + visible_low_ms / 1_000
+            seen_in = self._stall_at(shown_s, self._seen_stalls.get(sample.variant, self._stalls))
+            earliest_s = max(seen_in.from_s, sent_s) if seen_in else shown_s
+            visible_low_ms = max(_NO_TIME_MS, (earliest_s - starts_s) * 1_000)
+        phases = dict.fromkeys([sample.phase])
+        known = not sample.dropped
+        if late and self._segment(sent_s) != self._segment(sample.intended_s):
+            known = False
+            phases |= dict.fromkeys([self._phase_at(sample.intended_s), self._phase_at(sent_s)])
+        due_phase = self._phase_at(sample.intended_s)
+        if sample.phase != due_phase:
+            # It was under way when a fault began. Would it have been, if all had been in time?
+            earliest_s = sample.intended_s + ((low_ms or 0.0) - LATE_AFTER_MS) / 1_000
+            if late or self._segment(earliest_s) == self._segment(sample.intended_s):
+                known = False
+                phases |= {due_phase: None}
+        if sample.error == "timeout":
+            known = known and sample.lag_ms <= TIME_TAKEN * self._timeout_ms
+        elif sample.error == "interrupted":
+            known = known and not late and self._stalls[-1].until_s < inf
+        elif answered_in and sample.ok:
+            known = known and _ms(sample) < self._timeout_ms
+        return BoundedSample(
+            sample, low_ms, visible_low_ms, known, tuple(phases), late or answered_in is not None
+        )
+
+    def _handled_until(self, at_s: float) -> float:
+        """What was ready before this time had been handled before `at_s`.
+
+        The generator handles what is ready in turn: sends that were due, answers that have arrived.
+        Only within one round of its event loop may the order be another one.
+        """
+        place = bisect_left(self._sends_s, at_s - LATE_AFTER_MS / 1_000)
+        return self._dues_s[place - 1] if place else -inf
+
+    def _stall_at(self, at_s: float, stalls: Sequence[Stall]) -> Stall | None:
+        place = bisect_left(self._starts_s, at_s)
+        return stalls[place - 1] if place and at_s <= stalls[place - 1].until_s else None
+
+    def _segment(self, at_s: float) -> int:
+        """The number of the time between two edges of phases or faults."""
+        return bisect_right(self._edges_s, at_s)
+
+    def _phase_at(self, at_s: float) -> str:
+        phases = self._timeline.phases
+        if at_s < phases[0].from_s:
+            return WARM_UP
+        return next((phase.name for phase in phases if at_s < phase.until_s), phases[-1].name)
+
+
+# ── Figures
+
+
+def variant_bounds(
+    variant: VariantResult, samples: Sequence[BoundedSample], timeline: Timeline
+) -> dict[str, tuple[float, float | None]]:
+    """The two ends of each figure of one variant that has two, by its path without the variant.
+
+    `samples`: of this variant, of one run. None stands for: no upper end.
+    """
+    bounds = pooled_bounds(variant, samples)
+    disturbance = timeline.disturbance(variant.name)
+    if disturbance and not all(one.exact for one in samples):
+        healed_s = disturbance[1]
+        at_best = [one.at_low_end() for one in samples]
+        at_worst = [one.sample if one.known else replace(one.sample, ok=False) for one in samples]
+        usual = [one for one in samples if "before" in one.phases]
+        low = recovery_seconds(at_best, healed_s, _baseline(usual, best=False))
+        high = recovery_seconds(at_worst, healed_s, _baseline(usual, best=True))
+        if low is not None and low != high:
+            bounds["recovery_seconds"] = (low, high)
+    return bounds
+
+
+def _baseline(usual: Sequence[BoundedSample], *, best: bool) -> dict[str, EndpointFigures]:
+    """The figures before the fault at their lower (`best`) or upper end."""
+    ends: dict[str, list[Sample]] = {}
+    for one in usual:
+        worst = one.sample if one.known else replace(one.sample, ok=True, latency_ms=inf)
+        ends.setdefault(one.sample.endpoint, []).append(one.at_low_end() if best else worst)
+    return {endpoint: endpoint_figures(own) for endpoint, own in ends.items()}
+
+
+def pooled_bounds(
+    variant: VariantResult, samples: Sequence[BoundedSample]
+) -> dict[str, tuple[float, float | None]]:
+    """The ends of the figures that are computed from the samples of one run or of several."""
+    found: dict[str, Bounds] = {}
+    for name, phase in variant.phases.items():
+        for endpoint in phase.endpoints:
+            cell = [
+                one for one in samples if one.sample.endpoint == endpoint and name in one.phases
+            ]
+            if not all(one.exact for one in cell):
+                prefix = f"{phase_key(name)}.{endpoint}"
+                ends = _Cell(cell).figures(phase.seconds, is_write=endpoint in WRITES)
+                found |= {f"{prefix}.{figure}": end for figure, end in ends.items()}
+    writes = [
+        one for one in samples if one.sample.endpoint in WRITES and one.sample.phase != WARM_UP
+    ]
+    if not all(one.exact for one in writes):
+        found |= {f"data.{figure}": end for figure, end in _Cell(writes).visible().items()}
+    return {
+        path: (low, None if high == inf else high)
+        for path, (low, high) in found.items()
+        if low != high
+    }
+
+
+ENOUGH_GOOD = 10
+"""Where so many requests succeeded and none failed, one that was sent and succeeded in the next
+phase would have succeeded, too."""
+
+_PERCENTS = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+
+
+class _Cell:
+    """The requests of one kind in one phase: those that are known, and the number of the others."""
+
+    def __init__(self, samples: Sequence[BoundedSample]) -> None:
+        self._known = [one for one in samples if one.known]
+        self._unknown = [one.sample for one in samples if not one.known]
+        self._good = [one for one in self._known if one.sample.ok]
+        self._failed = [one for one in self._known if not one.sample.ok]
+        may_fail = [one for one in self._unknown if not one.ok]
+        if self._failed or len(self._good) < ENOUGH_GOOD:
+            may_fail = self._unknown
+        self._may_fail = len(may_fail)
+
+    def figures(self, seconds: float, *, is_write: bool) -> dict[str, Bounds]:
+        """The ends of each figure, by the name that paths use."""
+        unknown, good, failed = len(self._unknown), len(self._good), len(self._failed)
+        sent = good + failed
+        errors = Counter(one.sample.error for one in self._failed)
+        kinds = errors.keys() | {one.error for one in self._unknown if one.error}
+        ends: dict[str, Bounds] = {
+            "sent": (sent, sent + unknown),
+            "ok": (good, good + unknown),
+            "failed": (failed, failed + self._may_fail),
+            "rate": (good / seconds, (good + unknown) / seconds),
+            "degraded": self._count(one.sample.degraded for one in self._good),
+            "retried": (
+                sum(one.sample.retried for one in self._known),
+                sum(one.sample.retried for one in self._known)
+                + sum(max(1, one.retried) for one in self._unknown),
+            ),
+            **{f"errors.{kind}": (errors[kind], errors[kind] + self._may_fail) for kind in kinds},
+            "errors": (0, self._may_fail),
+            **self._latencies(),
+        }
+        if total := sent + unknown:
+            at_worst = sent + self._may_fail
+            ends["success"] = (good / at_worst if at_worst else 0.0, (good + unknown) / total)
+        if total := good + unknown:
+            decided = sum(one.sample.decided for one in self._good)
+            sure = sum(one.sample.stale for one in self._good if not one.in_stall)
+            unsure = sum(one.in_stall for one in self._good)
+            ends["decided"] = (decided / total, (decided + unknown) / total)
+            ends["stale"] = (sure / total, (sure + unsure + unknown) / total)
+        if is_write:
+            ends |= self.visible()
+            ends["never_visible"] = self._count(one.sample.visible_ms is None for one in self._good)
+        return ends
+
+    def visible(self) -> dict[str, Bounds]:
+        """The ends of the times until the feed showed a write."""
+        shown = [
+            (one.visible_low_ms, one.sample.visible_ms)
+            for one in self._good
+            if one.visible_low_ms is not None and one.sample.visible_ms is not None
+        ]
+        return {
+            f"visible_{name}": self._quantile(shown, percent)
+            for name, percent in _PERCENTS.items()
+            if name in ("p50", "p99", "max") and (shown or self._unknown)
+        }
+
+    def _latencies(self) -> dict[str, Bounds]:
+        unknown = len(self._unknown)
+        good, failed = (
+            [
+                (one.low_ms, one.sample.latency_ms)
+                for one in own
+                if one.low_ms is not None and one.sample.latency_ms is not None
+            ]
+            for own in (self._good, self._failed)
+        )
+        ends: dict[str, Bounds] = {}
+        if good or unknown:
+            ends |= {name: self._quantile(good, percent) for name, percent in _PERCENTS.items()}
+            ends["mean"] = (
+                fsum(low for low, _ in good) / (len(good) + unknown),
+                inf if unknown else fsum(high for _, high in good) / len(good),
+            )
+        if failed or unknown:
+            ends["failed_after_p50"] = self._quantile(failed, 50)
+        return ends
+
+    def _count(self, each: Iterable[bool]) -> Bounds:
+        count = sum(each)
+        return count, count + len(self._unknown)
+
+    def _quantile(self, values: Sequence[Bounds], percent: float) -> Bounds:
+        """The ends of a percentile. The unknown are below all others at one end, above at the
+        other; the largest value is the only one that they cannot lower."""
+        unknown = len(self._unknown)
+        rank = max(1, ceil(percent / 100 * (len(values) + unknown)))
+        lows = [0.0] * unknown + sorted(low for low, _ in values)
+        highs = sorted(high for _, high in values) + [inf] * unknown
+        return lows[rank - 1], highs[rank - 1]
+
+
+# ── Comparisons
+
+
+def at_both_ends(runs: Sequence[Sequence[BoundedSample]], first: str) -> list[list[list[Sample]]]:
+    """The runs in which the variant `first` is as fast as possible and all others as slow, and the
+    other way round; empty if every latency is certain."""
+    if all(one.exact for run in runs for one in run):
+        return []
+    return [
+        [[_end(one, low=(one.sample.variant == first) is first_low) for one in run] for run in runs]
+        for first_low in (True, False)
+    ]
+
+
+_NEVER_MS = 1e9
+
+
+def _end(one: BoundedSample, *, low: bool) -> Sample:
+    if low:
+        return one.at_low_end()
+    if one.known:
+        return one.sample
+    shown = _NEVER_MS if one.sample.endpoint in WRITES else None
+    return replace(one.sample, ok=True, latency_ms=_NEVER_MS, visible_ms=shown)
