@@ -1,5 +1,6 @@
 """The commands that run no scenario: `list`, `show`, `report`, `diff`, `trace` and others."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,6 +97,9 @@ def report(
         bool, typer.Option("--html", help="write its page again, and print its path")
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="also draw the run over time")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="print the whole result as one JSON document")
+    ] = False,
 ) -> None:
     """Show a saved run again: the answer, or with --full every table."""
     from lab.commands.run import print_run
@@ -103,8 +107,12 @@ def report(
     from lab.report.html import page
     from lab.report.terminal.plots import print_plots
 
+    if json and (html or plot):
+        fail("--json prints one document, so there is no place for --html or --plot.", 2)
     folder, result = _load_run(run)
-    if html:
+    if json:
+        sys.stdout.buffer.write(result.to_json().encode())
+    elif html:
         try:
             echo(page.save(result, folder))
         except OSError as error:

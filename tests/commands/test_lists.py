@@ -233,6 +233,14 @@ def test_where_runs_are_saved_is_set_once(tmp_path: Path) -> None:
     assert "(mine/runs/20260101-101501-calm)" in listed.stdout
 
 
+def test_a_saved_result_is_printed_as_it_was_saved(tmp_path: Path) -> None:
+    keep(tmp_path, "calm", title="Größe")
+    (saved,) = tmp_path.glob("runs/*/result.json")
+    shown = invoke_lab("report", "--json", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout) == (0, saved.read_text("utf-8"))
+    assert invoke_lab("report", "--json", "--plot", cwd=tmp_path).returncode == 2
+
+
 @pytest.mark.parametrize("run", ["last", "calm", "runs/20260101-101501-calm"])
 def test_a_trace_is_found_in_a_run_by_its_name(tmp_path: Path, run: str) -> None:
     """The saved run has no samples; the message names the folder in which they were looked for."""
