@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,8 +143,9 @@ def test_only_and_rate_choose_a_variant_and_its_load(tmp_path: Path) -> None:
 
 
 def test_a_dishonest_run_is_3_and_says_why(tmp_path: Path) -> None:
-    """Its fault meets no request, and its readers had no answer before it."""
-    reading = {"mix": "read_feed = 1", "timeout_ms": 1, "variants": ("sync-chain",)}
+    """Its fault meets no request, and its steady state can't hold on any machine."""
+    reading: dict[str, Any] = {"mix": "read_feed = 1", "variants": ("sync-chain",)}
+    reading["steady"] = "read_feed.success > 1"
     name = scenario_file(tmp_path, "ill", {"fault": "error", "target": "moderation"}, **reading)
     ended = run_lab("run", name, "--json", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (3, "")
