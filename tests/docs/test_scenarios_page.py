@@ -7,6 +7,7 @@ import pytest
 from lab.scenarios import catalogue
 from tests.docs import write_scenarios
 from tests.docs.write_scenarios import PAGE
+from tests.support import kept_runs
 
 TEXT = PAGE.read_text("utf-8") if PAGE.exists() else ""
 MEASURED = write_scenarios.extract_blocks(TEXT)
@@ -26,6 +27,15 @@ def test_every_scenario_has_been_measured(name: str) -> None:
     assert "| variant | phase |" in table
     predicted = re.findall(r"^\| theory \|", table, re.MULTILINE)
     assert bool(predicted) == bool(catalogue.find(name).predict)
+
+
+def test_a_measured_block_opens_with_the_screen_of_the_run() -> None:
+    run_samples = kept_runs.samples()
+    block = write_scenarios.measured_block(kept_runs.result(run_samples), run_samples)
+    screen = block[block.index("```text") : block.rindex("```")]
+    for words in ("A SLOW SERVICE", "read the feed", "Verdict", "lab report --full"):
+        assert words in screen
+    assert block.index("```text") < block.index("| variant | phase |")
 
 
 def test_a_cell_cannot_break_its_table() -> None:

@@ -15,7 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lab.experiment.runner import Run
+from lab.load.samples import Sample
 from lab.report import formatting
+from lab.report.answer import build_answer
+from lab.report.charts import ChartData
+from lab.report.html import notebook
+from lab.report.terminal.answer import render_answer
 from lab.report.terminal.listing import scenario_facts
 from lab.results.paths import format_value
 from lab.results.result import EndpointResult, RunResult
@@ -58,8 +63,9 @@ def extract_blocks(text: str) -> dict[str, str]:
     return {found[1]: found[2] for found in _MEASURED.finditer(text)}
 
 
-def measured_block(result: RunResult) -> str:
-    """The measured block of one run: answers, expectations and predictions of theory.
+def measured_block(result: RunResult, samples: Sequence[Sample] = ()) -> str:
+    """The measured block of one run: the screen of `lab run`, the answers, the expectations, and
+    the predictions of theory.
 
     For an invalid run, only the problems.
     """
@@ -68,7 +74,7 @@ def measured_block(result: RunResult) -> str:
         blocks += ["The run was invalid, so it is no result:"]
         blocks += [f"- {problem}" for problem in result.problems]
         return "\n\n".join(blocks)
-    blocks += [_answers(result), _expectations(result)]
+    blocks += [_screen(result, samples), _answers(result), _expectations(result)]
     if result.predictions:
         blocks += [_predictions(result)]
     return "\n\n".join(blocks)
@@ -105,6 +111,12 @@ def _run_conditions(result: RunResult) -> str:
     machine = f"{cores} cores of {processor}, Python {environment.get('python')}"
     kind = ", quick" if result.quick else ""
     return f"*One run, seed {result.seed}{kind}, on {result.started[:10]}: {machine}.*"
+
+
+def _screen(result: RunResult, samples: Sequence[Sample]) -> str:
+    answer = build_answer(result, samples)
+    text = notebook.as_text(lambda console: render_answer(answer, console), width=80)
+    return f"```text\n{text.replace('```', '')}\n```"
 
 
 def _answers(result: RunResult) -> str:
@@ -189,9 +201,10 @@ def _measured(name: str) -> str:
     for _ in range(ATTEMPTS):
         with TemporaryDirectory(prefix="lab-docs-") as folder:
             result = asyncio.run(Run(catalogue.find(name), Path(folder))())
+            samples = ChartData.read(result, Path(folder)).samples
         if result.valid:
             break
-    return measured_block(result)
+    return measured_block(result, samples)
 
 
 if __name__ == "__main__":
