@@ -1,10 +1,10 @@
 """How certain each figure is when the load generator was late.
 
-A busy machine keeps the generator from sending a request when it is due, and from reading an answer
-when it arrives. So a latency then has two ends: from the time when the request was due, which is
-what the figures contain, and from the time when it was sent, to the earliest time at which the
-answer can have arrived. All figures are computed at both ends. A verdict that is the same at both
-is sound, however busy the machine was.
+A busy machine keeps the generator from sending a request when it is due, from reading an answer
+when it arrives, and perhaps the services from working. So a latency then has two ends: from the
+time when the request was due, which is what the figures contain, and from the time when it was
+sent, without the time in which the generator was behind. All figures are computed at both ends. A
+verdict that is the same at both is sound, however busy the machine was.
 
 A *stall* is a time in which the generator was behind. It begins with the last request before it
 that was sent in time, and ends with the next one. A freeze after the last request of a run is not
@@ -23,7 +23,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from math import ceil, fsum, inf
 from typing import NamedTuple
 
@@ -56,8 +55,8 @@ FEEDS_TO_SEE = 3
 """After a stall, so many feeds show what became visible in it: the first may have been slow."""
 
 TIME_TAKEN = 0.05
-"""A request that was sent later than by this share of its time limit might have been answered, had
-it been sent in time."""
+"""A request that lost more than this share of its time limit to the generator might have been
+answered, had that kept up."""
 
 BEHIND_MS = 2.0
 """In a run with a late request, the generator was behind when it sent one by more than this."""
@@ -108,6 +107,12 @@ def _ms(sample: Sample) -> float:
 
 def _end_s(sample: Sample) -> float:
     return sample.intended_s + _ms(sample) / 1_000
+
+
+def _overlap_s(from_s: float, until_s: float, stalls: Iterable[Stall]) -> float:
+    """For how much of a time the generator was behind."""
+    shares = (min(until_s, one.until_s) - max(from_s, one.from_s) for one in stalls)
+    return sum(max(0.0, share) for share in shares)
 
 
 # ── Requests
@@ -190,12 +195,6 @@ class _Bounding:
         samples: Sequence[Sample],
     ) -> None:
         self._stalls, self._timeline, self._timeout_ms = stalls, timeline, timeout_ms
-        self._starts_s = [stall.from_s for stall in stalls]
-        sends = sorted(
-            (_sent_s(one), one.intended_s) for one in samples if one.endpoint not in FOLLOW_UPS
-        )
-        self._sends_s = [sent_s for sent_s, _ in sends]
-        self._dues_s = list(accumulate((due_s for _, due_s in sends), max))
         edges = {phase.from_s for phase in timeline.phases} | {timeline.until_s}
         edges |= {edge for one in timeline.faults for edge in (one.from_s, one.until_s)}
         self._edges_s = sorted(edges)
@@ -220,20 +219,16 @@ class _Bounding:
         """Find the shortest latencies of a request, and whether its outcome and phase are known."""
         sent_s, late = _sent_s(sample), _is_behind(sample)
         starts_s = sent_s if late else sample.intended_s
-        low_ms, answered_in = sample.latency_ms, None
+        low_ms, visible_low_ms = sample.latency_ms, sample.visible_ms
+        stalled_s = 0.0
         if low_ms is not None:
-            end_s = _end_s(sample)
-            answered_in = self._stall_at(end_s, self._stalls)
-            earliest_s = end_s
-            if answered_in:
-                earliest_s = max(answered_in.from_s, sent_s, self._handled_until(end_s))
-            low_ms = max(_NO_TIME_MS, (earliest_s - starts_s) * 1_000)
-        visible_low_ms = sample.visible_ms
+            stalled_s = _overlap_s(starts_s, _end_s(sample), self._stalls)
+            low_ms = max(_NO_TIME_MS, low_ms - 1_000 * (starts_s - sample.intended_s + stalled_s))
         if visible_low_ms is not None:
             shown_s = sample.intended_s + visible_low_ms / 1_000
-            seen_in = self._stall_at(shown_s, self._seen_stalls.get(sample.variant, self._stalls))
-            earliest_s = max(seen_in.from_s, sent_s) if seen_in else shown_s
-            visible_low_ms = max(_NO_TIME_MS, (earliest_s - starts_s) * 1_000)
+            seen_in = self._seen_stalls.get(sample.variant, self._stalls)
+            unseen_s = starts_s - sample.intended_s + _overlap_s(starts_s, shown_s, seen_in)
+            visible_low_ms = max(_NO_TIME_MS, visible_low_ms - 1_000 * unseen_s)
         phases = dict.fromkeys([sample.phase])
         known = not sample.dropped
         if late and self._segment(sent_s) != self._segment(sample.intended_s):
@@ -247,27 +242,15 @@ class _Bounding:
                 known = False
                 phases |= {due_phase: None}
         if sample.error == "timeout":
-            known = known and sample.lag_ms <= TIME_TAKEN * self._timeout_ms
+            lost_ms = sample.lag_ms + 1_000 * stalled_s
+            known = known and lost_ms <= TIME_TAKEN * self._timeout_ms
         elif sample.error == "interrupted":
             known = known and not late and self._stalls[-1].until_s < inf
-        elif answered_in and sample.ok:
+        elif stalled_s and sample.ok:
             known = known and _ms(sample) < self._timeout_ms
         return BoundedSample(
-            sample, low_ms, visible_low_ms, known, tuple(phases), late or answered_in is not None
+            sample, low_ms, visible_low_ms, known, tuple(phases), late or stalled_s > 0
         )
-
-    def _handled_until(self, at_s: float) -> float:
-        """What was ready before this time had been handled before `at_s`.
-
-        The generator handles what is ready in turn: sends that were due, answers that have arrived.
-        Only within one round of its event loop may the order be another one.
-        """
-        place = bisect_left(self._sends_s, at_s - LATE_AFTER_MS / 1_000)
-        return self._dues_s[place - 1] if place else -inf
-
-    def _stall_at(self, at_s: float, stalls: Sequence[Stall]) -> Stall | None:
-        place = bisect_left(self._starts_s, at_s)
-        return stalls[place - 1] if place and at_s <= stalls[place - 1].until_s else None
 
     def _segment(self, at_s: float) -> int:
         """The number of the time between two edges of phases or faults."""

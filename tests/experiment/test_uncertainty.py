@@ -118,7 +118,7 @@ def test_a_busy_machine_never_makes_a_verdict_wrong(
             assert bool(found.reason) is (found.holds is None)
             verdicts["judged" if found.holds is not None else "not measured"] += 1
         assert evaluate(CLAIMS[world.fault][-1], true).holds is False
-    assert verdicts["judged"] >= 0.5 * verdicts.total(), verdicts
+    assert verdicts["judged"] >= 0.4 * verdicts.total(), verdicts
 
 
 def differences_of(world: World, generator: Generator) -> dict[tuple[str, str, str], Difference]:
