@@ -201,3 +201,59 @@ def test_a_mistake_is_answered_with_what_was_probably_meant(text: str, suggestio
 def test_nothing_but_the_little_language_is_understood(text: str) -> None:
     with pytest.raises(ExpressionError):
         check(text, VARIANTS, PHASES)
+
+
+# ── Figures with two ends
+
+
+P50, SUCCESS = "sync-chain.before.read_feed.p50", "sync-chain.before.read_feed.success"
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        (f"{P50} <= 9", True),
+        (f"{P50} >= 9", False),
+        (f"{P50} <= 5", None),
+        (f"{P50} >= 4 and {P50} <= 5", None),  # false at both ends, and true between them
+        (f"{P50} >= 4 and {SUCCESS} >= 0.9", False),
+        (f"{P50} >= 4 or {SUCCESS} >= 0.4", True),
+        (f"not {P50} >= 9", True),
+        (f"{P50} == 5", None),
+        (f"{P50} != 9", True),
+        (f"abs({P50} - 5) <= 3", True),
+        (f"abs({P50} - 5) >= 1", None),  # the smallest distance lies between the ends
+        (f"min({P50}, 1) == 1", True),
+        (f"100 / {P50} >= 12", True),
+        (f"100 / ({P50} - 5) >= -1000", None),
+        (f"0 - {P50} <= -2", True),
+        (f"chain_ms({P50}, 300) <= 308", True),
+        (f"drain_seconds(1, {P50}, 100) <= 0.1", True),
+        ("sync-chain.before.read_feed.errors.reset == 0", None),
+        ("sync-chain.before.create_post.p50 >= 1", None),
+    ],
+)
+def test_a_verdict_is_the_same_for_all_values_between_two_ends(
+    text: str, holds: bool | None
+) -> None:
+    result = run_result()
+    result.variants[0].bounds = {
+        "before.read_feed.p50": (2.0, 8.0),
+        "before.read_feed.errors": (0.0, 1.0),
+    }
+    outcome = evaluate(text, result)
+    assert outcome.holds is holds
+    assert bool(outcome.reason) is (holds is None)
+    assert outcome.uncertain is (holds is None and "create_post" not in text)
+
+
+def test_an_uncertain_figure_names_its_ends() -> None:
+    result = run_result()
+    result.variants[0].bounds = {"before.read_feed.p50": (2.0, None)}
+    assert evaluate(f"{P50} <= 5", result).reason == (
+        "Requests were sent late, so these figures are not certain: "
+        "sync-chain.before.read_feed.p50 is 2 or more."
+    )
+    assert evaluate("sync-chain.before.create_post.p50 <= 5", result).reason == (
+        "Nothing was measured for sync-chain.before.create_post.p50."
+    )
