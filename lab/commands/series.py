@@ -18,6 +18,7 @@ from lab.commands.console import (
     run_until_done,
 )
 from lab.experiment import guesses
+from lab.experiment.evaluate import requests_sent
 from lab.experiment.runner import RepeatedRun
 from lab.report.sections import headline
 from lab.report.terminal.progress import ProgressDisplay
@@ -28,7 +29,8 @@ from lab.scenarios.scenario import Scenario
 MAX_BUSY_RUNS = 3
 """After this many runs in a row that are no result because of the machine's load, a list of
 scenarios is not continued."""
-LATE_SHARE = 0.01
+BUSY_SHARE = 0.1
+"""A run without a result had a busy machine, if more of its requests were late or never sent."""
 FAILED_CODE = 3
 """The exit code of a run without a result."""
 
@@ -150,15 +152,9 @@ class Series:
 def was_machine_busy(result: RunResult) -> bool:
     """Whether a run is no result and its load was late or could not be sent: the machine's fault,
     and not that of the scenario."""
-    sent = sum(
-        endpoint.sent
-        for variant in result.variants
-        for phase in variant.phases.values()
-        for endpoint in phase.endpoints.values()
-    )
-    return not result.valid and (
-        result.load.dropped > 0 or result.load.late > max(1, LATE_SHARE * sent)
-    )
+    unsent_or_late = result.load.late + result.load.dropped
+    due = requests_sent(result) + result.load.dropped
+    return not result.valid and unsent_or_late > BUSY_SHARE * due
 
 
 def _with_position(position: str, text: Any) -> str:
