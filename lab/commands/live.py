@@ -29,7 +29,9 @@ def live(
         str,
         typer.Argument(help="the arrangement on the right", autocompletion=completion.arrangements),
     ] = "async-bus",
-    port: Annotated[int, typer.Option(help="port of the page; 0: a free one", min=0)] = 0,
+    port: Annotated[
+        int, typer.Option(help="port of the page; 0: a free one", min=0, max=65535)
+    ] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="do not open a browser")] = False,
     bus: Annotated[str | None, typer.Option(help="event bus: log, course or nats")] = None,
     rate: Annotated[
@@ -39,7 +41,9 @@ def live(
     share: Annotated[
         bool, typer.Option("--share", help="let others in this network watch, read-only")
     ] = False,
-    share_port: Annotated[int, typer.Option(help="port for spectators; 0: a free one", min=0)] = 0,
+    share_port: Annotated[
+        int, typer.Option(help="port for spectators; 0: a free one", min=0, max=65535)
+    ] = 0,
     terminal: Annotated[
         bool, typer.Option("--terminal", help="show it in this terminal, with the same keys")
     ] = False,

@@ -31,13 +31,12 @@ from lab.external.mapping import Actions
 from lab.external.proxy.client import ServicePool
 from lab.external.proxy.connection import ProxyConnection, ProxyContext
 from lab.external.proxy.sockets import listen_on_loopbacks
-from lab.service.http import listen, serve
+from lab.service.http import BACKLOG, listen, serve
 from lab.service.tracing import SpanLog
 from lab.support.http_client import HttpOrigin
 from lab.support.parent_watch import exit_with_parent
 
 SHUTDOWN_TIMEOUT_S = 2.0
-_BACKLOG = 1024
 _GC_THRESHOLD = 10_000
 
 
@@ -119,13 +118,12 @@ class Sidecar:
             self._adapter,
             self._adapter_socket,
             shutdown_within_s=SHUTDOWN_TIMEOUT_S,
-            backlog=_BACKLOG,
             handler_cancellation=True,  # when the caller disconnects
         )
         await self._adapter_server.__aenter__()
         self._raw_listeners = [
             await loop.create_server(
-                lambda: ProxyConnection(self._proxy), sock=raw, backlog=_BACKLOG
+                lambda: ProxyConnection(self._proxy), sock=raw, backlog=BACKLOG
             )
             for raw in self._raw_sockets
         ]

@@ -28,7 +28,14 @@ from pydantic_core import from_json
 from lab.domain.errors import BadGateway, Invalid, NotFound, ServiceError, Unreachable
 from lab.external.mapping import Actions
 from lab.external.proxy.sockets import listen_on_loopbacks
-from lab.service.http import MAX_BODY_BYTES, HttpServer, Route, problem_response, read_body
+from lab.service.http import (
+    BACKLOG,
+    MAX_BODY_BYTES,
+    HttpServer,
+    Route,
+    problem_response,
+    read_body,
+)
 from lab.service.server import Shell, ShellOptions
 
 # ── Field names
@@ -143,7 +150,8 @@ class EventTranslator:
         server = HttpServer(self.handle_bus_request, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
         listeners = [
-            await loop.create_server(server, sock=sock) for sock in listen_on_loopbacks(port)
+            await loop.create_server(server, sock=sock, backlog=BACKLOG)
+            for sock in listen_on_loopbacks(port)
         ]
         try:
             await asyncio.Event().wait()

@@ -380,7 +380,6 @@ async def serve(
     app: HttpApp,
     *listeners: socket.socket,
     shutdown_within_s: float = 1.0,
-    backlog: int = BACKLOG,
     handler_cancellation: bool = False,
 ) -> AsyncIterator[None]:
     """Serve `app` on these sockets until the context ends.
@@ -399,7 +398,7 @@ async def serve(
     )
     loop = asyncio.get_running_loop()
     accepting = [
-        await loop.create_server(server, sock=listener, backlog=backlog) for listener in listeners
+        await loop.create_server(server, sock=listener, backlog=BACKLOG) for listener in listeners
     ]
     try:
         yield
