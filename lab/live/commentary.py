@@ -22,6 +22,8 @@ from lab.live.snapshots import TICK_MS, Tick
 HEALTHY_SHARE, FAILING_SHARE, NONE_SHARE = 0.98, 0.9, 0.1
 SLOW_MS, SLOW_FACTOR = 60.0, 4.0
 CALM_MS = 250.0
+MIN_QUEUE = 5
+MAX_CLAUSES = 3  # for each pane: the page has three lines for both
 BACKLOG_EVENTS = 20
 STALE_AFTER_S = 1.0
 REFUSING_KINDS = {"error": "which returns errors", "timeout": "which does not answer"}
@@ -110,9 +112,10 @@ def describe_pane(pane: PaneFigures, other: PaneFigures) -> list[Clause]:
         return [Clause("process-gone", f"its one process {state}, so nothing is answered")]
     clauses = [_describe_reads(pane, other), *_describe_writes(pane, other)]
     if not reads_fail(pane):
-        clauses.append(_describe_freshness(pane))
+        knows_all_posts = all(clause.kind != "unknown-posts" for clause in clauses if clause)
+        clauses.append(_describe_freshness(pane, with_age=knows_all_posts))
     clauses.append(_describe_queue(pane))
-    found = [clause for clause in clauses if clause is not None]
+    found = [clause for clause in clauses if clause is not None][:MAX_CLAUSES]
     if all(clause.kind == "reads-succeed" for clause in found):
         without_effect = _describe_fault_without_effect(pane)
         return [without_effect] if without_effect else found
@@ -200,7 +203,7 @@ def _write_causes(pane: PaneFigures, failing: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(needed) if name in pane.unavailable]
 
 
-def _describe_freshness(pane: PaneFigures) -> Clause | None:
+def _describe_freshness(pane: PaneFigures, with_age: bool) -> Clause | None:
     if pane.missing:
         writes = "acknowledged write is" if pane.missing == 1 else "acknowledged writes are"
         text = f"{pane.missing} {writes} missing: nothing is on its way"
@@ -208,7 +211,7 @@ def _describe_freshness(pane: PaneFigures) -> Clause | None:
     outbox, unpublished = pane.fullest_outbox
     consumer, lag = pane.slowest_consumer
     age = f", and the oldest write that readers do not see is {pane.feed_age_s:.1f} s old"
-    age = age if is_stale(pane) else ""
+    age = age if is_stale(pane) and with_age else ""
     if unpublished >= max(BACKLOG_EVENTS, lag):
         return Clause("outbox", f"{unpublished} events wait in the outbox of `{outbox}`{age}")
     if lag >= BACKLOG_EVENTS and consumer == "moderation":
@@ -223,7 +226,7 @@ def _describe_freshness(pane: PaneFigures) -> Clause | None:
 
 
 def _describe_queue(pane: PaneFigures) -> Clause | None:
-    if not pane.queues:
+    if not pane.queues or (pane.queues[0][1] < MIN_QUEUE and not reads_fail(pane)):
         return None
     for service, length in pane.queues:
         hanging = [name for name in pane.callees_of(service) if name in pane.hanging]

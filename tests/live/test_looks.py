@@ -71,6 +71,26 @@ def test_it_fits_without_scrolling(browser: Any, address: str, width: int, heigh
                     assert box["y"] + box["height"] <= height
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
+def test_the_stage_shows_one_thing_large(
+    browser: Any, address: str, width: int, height: int
+) -> None:
+    with open_page(browser, address, width, height) as seen:
+        value = f"{LEFT} .figure:first-child .figure-value"
+        size = f"parseFloat(getComputedStyle(document.querySelector('{value}')).fontSize)"
+        small = seen.page.evaluate(size)
+        for shown, hidden in ((".blog", ".chart"), (".chart", ".blog")):
+            seen.page.keyboard.press("v")
+            assert seen.page.locator(f"{LEFT} {shown}").bounding_box()["width"] > 0.45 * width
+            assert seen.page.is_hidden(f"{LEFT} {hidden}")
+            assert seen.page.evaluate(size) > 1.7 * small
+            assert seen.size == [width, height]
+        seen.page.keyboard.press("k")
+        seen.wait_for_text("#outage", "comments DOWN · 0:0")
+        seen.page.keyboard.press("u")
+        seen.wait_for_text("#outage", "")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_shows_one_column_with_legible_figures(
     browser: Any, address: str, theme: str

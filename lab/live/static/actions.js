@@ -68,6 +68,7 @@ export function createActions(page) {
     },
     stepTime: (seconds) => view.step(seconds),
     toggleLargeType: () => theme.toggleLargeType(),
+    nextStage: () => theme.nextStage(),
     toggleTheme: () => theme.toggleTheme(),
     help: () => showKeyDialog(actions.keys, () => page.role !== "presenter", theme),
   };

@@ -2,7 +2,7 @@
 // announcements for screen readers.
 
 import { byId, el, updateAttribute, setText } from "./dom.js";
-import { clock, duration } from "./format.js";
+import { clock, duration, faultName } from "./format.js";
 
 const LINES = 50;
 const AT_ONCE_S = 1;
@@ -41,6 +41,7 @@ export class Announcements {
         `! ${model.missed} updates missed: this screen's network is too slow`,
       );
     this._showLateness(model, view);
+    this._showOutage(model, view);
     const mode = { live: "", paused: "PAUSED · ", replay: "REPLAY · " }[view.mode];
     const late = view.mode === "live" ? "" : ` (${clock(model.newest - view.t)} ago)`;
     setText(byId("clock"), model.hello ? `${mode}${clock(view.t)}${late}` : "");
@@ -53,7 +54,21 @@ export class Announcements {
     const limit = model.hello?.late_after_ms ?? Infinity;
     byId("late").hidden = late <= limit;
     if (late > limit)
-      setText(byId("late"), `▲ This machine is busy: times are up to ${duration(late)} too high`);
+      setText(byId("late"), `▲ Machine busy: times up to ${duration(late)} too high`);
+  }
+
+  /** The newest active fault, and for how long: `comments DOWN · 0:12`. */
+  _showOutage(model, view) {
+    const active = model.faultIntervals.filter(
+      ({ since, until }) => since <= view.t && view.t < until,
+    );
+    const newest = active.at(-1);
+    setText(
+      byId("outage"),
+      newest
+        ? `${newest.fault.target} ${faultName(newest.fault)} · ${clock(view.t - newest.since)}`
+        : "",
+    );
   }
 
   _showComment(model, view) {

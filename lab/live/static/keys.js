@@ -30,6 +30,7 @@ export function keyTable(actions) {
     ["ArrowLeft", "a second back", () => actions.stepTime(-1), true],
     ["ArrowRight", "a second on", () => actions.stepTime(1), true],
     ["p", "large type for presenting", actions.toggleLargeType, true],
+    ["v", "in large type: all, only the readers, or only the chart", actions.nextStage, true],
     ["d", "light or dark", actions.toggleTheme, true],
     ["?", "these keys", actions.help, true],
     ["Escape", "back to now", actions.backToLive, true],
@@ -65,7 +66,7 @@ export function keyOf(event, known) {
   return place ?? SYMBOL_CODES[event.code] ?? typed;
 }
 
-const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
+const NAMES = { " ": "Space", PageDown: "PgDn", PageUp: "PgUp", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
 /**
  * Handles key presses. `isSpectator` tells whether this screen is a spectator's, `areOn` whether
@@ -120,11 +121,11 @@ export function showKeyDialog(keys, isSpectator, theme) {
     el(
       "p",
       { class: "dialog-buttons" },
+      button("Close", "Esc", { class: "main" }, () => dialog.close()),
       button(theme.settings.singleKeys ? "Turn keys off" : "Turn keys on", "", {}, () => {
         theme.toggleSingleKeys();
         showKeyDialog(keys, isSpectator, theme);
       }),
-      button("Close", "Esc", { class: "main" }, () => dialog.close()),
     ),
   );
   if (!dialog.open) dialog.showModal();

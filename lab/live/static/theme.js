@@ -1,6 +1,7 @@
 // The theme of the page: light or dark, large for presenting, without motion if the system asks so.
 
 const KEY = "lab-live-look";
+const STAGES = ["all", "readers", "chart"];
 
 function loadSettings() {
   try {
@@ -13,7 +14,7 @@ function loadSettings() {
 export class Theme {
   constructor() {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    this.settings = { theme: dark ? "dark" : "light", presenting: false, singleKeys: true, ...loadSettings() };
+    this.settings = { theme: dark ? "dark" : "light", presenting: false, singleKeys: true, stage: "all", ...loadSettings() };
     this.motion = matchMedia("(prefers-reduced-motion: reduce)");
     this.onChange = () => {};
     this._apply();
@@ -30,6 +31,14 @@ export class Theme {
 
   toggleLargeType() {
     this.settings.presenting = !this.settings.presenting;
+    this.settings.stage = "all";
+    this._apply();
+  }
+
+  /** In large type, shows all of a half, or only its readers, or only its chart. */
+  nextStage() {
+    this.settings.presenting = true;
+    this.settings.stage = STAGES[(STAGES.indexOf(this.settings.stage) + 1) % STAGES.length];
     this._apply();
   }
 
@@ -40,6 +49,7 @@ export class Theme {
 
   _apply() {
     document.documentElement.dataset.theme = this.settings.theme;
+    document.documentElement.dataset.stage = this.settings.stage;
     document.documentElement.dataset.presenting = this.settings.presenting ? "yes" : "no";
     try {
       localStorage.setItem(KEY, JSON.stringify(this.settings));
