@@ -96,7 +96,7 @@ REQUIRED_KEYS = ("create-post", "read-feed", "create-comment")
 @dataclass(frozen=True)
 class Moderation:
     """What the contract has seen of moderation. `service`: None if it is unknown. `works`: comments
-    get the right verdicts. `verdict_s`: how long the slower of two verdicts took."""
+    get the right verdicts. `verdict_s`: how long the slower of two verdicts took; 0 if unknown."""
 
     service: str | None = None
     works: bool = True
@@ -218,7 +218,7 @@ class _ContractCheck:
         seen = f"with “{word}”: {found.get(ids[1])}, without: {found.get(ids[0])}"
         right = found == expected
         service = self.moderation.service
-        self.moderation = Moderation(service, right or "pending" in found.values(), took_s)
+        self.moderation = Moderation(service, right, took_s if right else 0.0)
         if set(found.values()) == {"approved"} and service is None:
             await self._record("moderation", None, f"no service here moderates ({seen})")
         else:

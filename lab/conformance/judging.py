@@ -217,7 +217,7 @@ def _judge_others(observation: OutageObservation) -> OutageVerdict | None:
 
 
 def _judge_recovery(observation: OutageObservation) -> OutageVerdict | None:
-    """Names the request that failed: the first whose share of successes is smaller than before."""
+    """Names the first kind of request of which fewer succeed than before, and why it failed."""
     if observation.recovery_failure:
         return False, observation.recovery_failure
     worse = []
@@ -232,7 +232,8 @@ def _judge_recovery(observation: OutageObservation) -> OutageVerdict | None:
             if observation.lateness and _errors(after) == "timeout":
                 return None, f"{observation.lateness}; {seen}"
             return False, seen
-        worse.append(f"{seen}, before the fault {len(good_before)} of {len(before)}")
+        if not after[-1].ok:  # otherwise it needed a moment, and works
+            worse.append(f"{seen}, before the fault {len(good_before)} of {len(before)}")
     if not observation.after:
         return None
     return (None, f"too few to tell: {worse[0]}") if worse else (True, "it does")

@@ -18,7 +18,7 @@ from lab.conformance.clients import describe_failure, is_created
 from lab.domain.model import FORBIDDEN_WORD
 from lab.load.samples import WRITES, Sample, make_token
 
-INTERVAL_S = 1 / 30
+INTERVAL_S = 1 / 36
 REQUEST_TIMEOUT_S = 2.0
 BETWEEN = "between"
 """The phase of requests that belong to no stretch: around the begin and the end of a fault."""

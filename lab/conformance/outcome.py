@@ -14,7 +14,9 @@ from lab.conformance.light_load import CheckSample
 from lab.experiment.readback import TOKEN, CannotCheck, StoredState, read_external_state
 from lab.external.stack import ExternalStack
 
-UNCHANGED_FOR_S = 0.4
+UNCHANGED_FOR_S, UNCHANGED_WHEN_BUSY_S = 0.5, 2.0
+"""What is missing for so long stays missing; longer where this machine may be the cause."""
+
 _POLL_S = 0.03
 
 

@@ -18,12 +18,13 @@ from lab.conformance.calm import Controls, calm_section
 from lab.conformance.clients import SystemClient, post_ids
 from lab.conformance.contract import CRITERIA, REQUIRED_KEYS, Moderation, check_contract
 from lab.conformance.endings import find_endings
-from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
+from lab.conformance.judging import JUDGES, OutageObservation, WriteControl, lateness_of
 from lab.conformance.light_load import CheckSample, LightLoad
 from lab.conformance.moderator import named_moderator
 from lab.conformance.outages import OUTAGES, ROLE_TITLES, Outage
 from lab.conformance.outcome import (
     UNCHANGED_FOR_S,
+    UNCHANGED_WHEN_BUSY_S,
     CannotCheck,
     Outcome,
     read_final_outcome,
@@ -201,12 +202,15 @@ class CheckRun:
         return ReportSection(run.outage.key, run.title, recorder.findings(run.reason))
 
     def _missing_role(self, role: str) -> str:
-        if role != "moderation" or not self._moderation.works:
+        if role != "moderation":
             return f"there is no {role} here"
-        return (
-            "no service is called moderation, and no service was found without which comments get "
-            'no verdict. If there is one, say so in the target: moderation = "NAME"'
+        seen = (
+            "no service was found without which comments get no verdict"
+            if self._moderation.works
+            else "comments do not get the expected verdicts, so none could be found by its effect"
         )
+        hint = 'If there is one, say so in the target: moderation = "NAME"'
+        return f"no service is called moderation, and {seen}. {hint}"
 
     def _endpoints_of(self, process: str) -> tuple[str, ...]:
         """The endpoints that this process itself serves."""
@@ -301,7 +305,7 @@ class CheckRun:
     ) -> None:
         """Read the outcome of the control. It is not known if the feed can't be read."""
         try:
-            outcome = await self._outcome(stack, writes)
+            outcome = await self._outcome(stack, writes, UNCHANGED_WHEN_BUSY_S)
         except CannotCheck:
             return
         self.controls.outcomes.append(outcome)
@@ -312,20 +316,24 @@ class CheckRun:
         """What became of all writes; None with the reason if the feed can't be read."""
         await stack.settle(SETTLED_WITHIN_S)
         try:
-            outcome = await self._outcome(stack, load.writes)
+            is_busy = lateness_of(load.samples)
+            unchanged_for_s = UNCHANGED_WHEN_BUSY_S if is_busy else UNCHANGED_FOR_S
+            outcome = await self._outcome(stack, load.writes, unchanged_for_s)
             return await read_final_outcome(stack, load.writes, post_id, outcome), ""
         except CannotCheck:
             reader = self._target.actions.read_feed.service
             reason = (await load.read()).failure or "it was cut off"
             return None, f"{reader} did not return its feed afterwards: {reason}"
 
-    async def _outcome(self, stack: ExternalStack, writes: Sequence[CheckSample]) -> Outcome:
+    async def _outcome(
+        self, stack: ExternalStack, writes: Sequence[CheckSample], unchanged_for_s: float
+    ) -> Outcome:
         """Waits for verdicts about twice as long as the contract has seen one take."""
         verdict_s = self._moderation.verdict_s
         return await read_outcome(
             stack,
             writes,
-            patience_s=UNCHANGED_FOR_S + 2 * verdict_s,
+            patience_s=unchanged_for_s + 2 * verdict_s,
             at_most_s=SETTLED_WITHIN_S + 2 * verdict_s,
             moderated=self._moderation.works,
         )

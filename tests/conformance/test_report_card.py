@@ -307,6 +307,8 @@ def test_all_is_well_where_all_is_well() -> None:
             False,
             "create_comment: 0 of 12 succeeded (no bus)",
         ),
+        ("back", {"after": requests("after", good=11)}, None, "too few to tell: read_feed: 11 of"),
+        ("back", {"after": requests("after", good=11)[::-1]}, True, "it does"),
         (
             "fast",
             {"during": requests("during", latency_ms=300.0)},
