@@ -189,7 +189,7 @@ _TABLE = """
 ~{b / a:.2f} → {a / b:.2f}
 @ experiment/differences.py < experiment/test_verdicts.py experiment/test_statistics.py
 # slower is called faster
-~verdict = "slower" → verdict = "faster"
+~return "slower" → return "faster"
 # a difference is claimed though its interval holds 1
 ~if low > 1 + floor.share: → if high > 1 + floor.share:
 @ experiment/statistics.py < experiment/test_verdicts.py
