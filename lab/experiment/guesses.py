@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from lab.faults.kinds import KINDS
 from lab.results.expressions import PLACEHOLDER
-from lab.results.paths import lookup, phase_key
+from lab.results.paths import lookup, lookup_bounds, phase_key
 from lab.results.result import NEVER, NOBODY, Guess, RunResult
 from lab.results.saved_names import has_valid_result, scenario_of
 from lab.scenarios.scenario import Scenario
@@ -379,7 +379,9 @@ def _compare_guess(guess: Guess, question: GuessQuestion, result: RunResult) -> 
     update: dict[str, Any] = {}
     if question.kind == "who":
         failing = _failing_variants(question, result)
-        update = {"measured": failing, "hit": None if failing is None else failing == guess.guessed}
+        same = all(_failing_variants(question, result, end) == failing for end in (0, 1))
+        hit = None if failing is None or not same else failing == guess.guessed
+        update = {"measured": failing, "hit": hit}
     else:
         path, *more = question.paths[guess.variant]
         figures = [lookup(one, result) for one in (path, *more)]
@@ -388,17 +390,37 @@ def _compare_guess(guess: Guess, question: GuessQuestion, result: RunResult) -> 
         )
         if value is None and question.kind == "latency" and _none_succeeded(path, result):
             value = NEVER
-        update = {"measured": value, "hit": _is_near(guess.guessed, value, question.kind)}
+        hit = _is_near(guess.guessed, value, question.kind)
+        ends = lookup_bounds(path, result)
+        if not more and ends and hit is not _is_near_throughout(guess.guessed, ends, question.kind):
+            hit = None
+        update = {"measured": value, "hit": hit}
         for prediction in result.predictions:
             if prediction.measured_as == path:
                 update |= {"theory": prediction.predicted, "theory_by": prediction.predicted_by}
     return guess.model_copy(update=update)
 
 
-def _failing_variants(question: GuessQuestion, result: RunResult) -> str | None:
+def _is_near_throughout(
+    guessed: float | str, ends: tuple[float, float], kind: QuestionKind
+) -> bool | None:
+    """Whether the guess is good for all values between the ends; None if only for some."""
+    hits = {_is_near(guessed, end, kind) for end in ends}
+    inside = isinstance(guessed, float) and ends[0] < guessed < ends[1]
+    return hits.pop() if len(hits) == 1 and not (inside and hits == {False}) else None
+
+
+def _failing_variants(
+    question: GuessQuestion, result: RunResult, end: int | None = None
+) -> str | None:
+    """The variants that fail. `end`: with all shares at their lower (0) or upper end (1)."""
     lowest = {}
     for name, paths in question.paths.items():
-        shares = [share for path in paths if (share := lookup(path, result)) is not None]
+        shares = [
+            bounds[end] if end is not None and (bounds := lookup_bounds(path, result)) else share
+            for path in paths
+            if (share := lookup(path, result)) is not None
+        ]
         if not shares:
             return None
         lowest[name] = min(shares)

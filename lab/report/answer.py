@@ -12,6 +12,7 @@ from itertools import groupby
 from statistics import fmean
 
 from lab.experiment.evaluate import requests_sent
+from lab.load.metrics import LATE_AFTER_MS
 from lab.load.samples import Sample
 from lab.report import formatting
 from lab.report.answer_rows import (
@@ -155,7 +156,9 @@ def _uncertain_figures(result: RunResult) -> Iterator[str]:
             last = path.rpartition(".")[2]
             if last not in _SHOWN_FIGURES or path.startswith(("data.", "after.")):
                 continue
-            near = low + noise if last == "success" else low * (1 + noise)
+            near = low + noise
+            if last != "success":
+                near = max(low * (1 + noise), low + LATE_AFTER_MS)
             if high is not None and high <= near:
                 continue
             ends = f"{with_unit(path, low)} or more"

@@ -245,8 +245,9 @@ class RowBuilder:
     def _success_row(
         self, phase: str, endpoint: str, found: Sequence[EndpointResult | None]
     ) -> AnswerRow:
+        path = f"{phase_key(phase)}.{endpoint}.success"
         cells = []
-        for of in found:
+        for index, of in enumerate(found):
             if of is None:
                 cells.append(AnswerCell(UNKNOWN))
                 continue
@@ -258,14 +259,13 @@ class RowBuilder:
                 text += f"  {kind.removeprefix('http_')}"
                 if of.failed_after_ms.p50 is not None:
                     text += f" in {milliseconds(of.failed_after_ms.p50)}"
-            bad = share < formatting.SUCCESS_THRESHOLD
+            bad = max(self._hits(index, path, of)) < formatting.SUCCESS_THRESHOLD * of.sent
             cells.append(AnswerCell(text, share, bad, short))
 
         def compare(first: int, second: int) -> float | None:
             one, other = found[first], found[second]
             if one is None or other is None:
                 return None
-            path = f"{phase_key(phase)}.{endpoint}.success"
             ends = [
                 share_difference(hits, one.sent, other_hits, other.sent, self._confidence())
                 for hits in self._hits(first, path, one)

@@ -223,6 +223,27 @@ def test_guesses_about_an_invalid_run_are_shown_and_not_judged(tmp_path: Path) -
     assert row.split() == ["sync-chain", "40", "ms", "-", "-", "-"]
 
 
+@pytest.mark.parametrize(
+    ("bounds", "hits"),
+    [
+        ({}, (True, True)),
+        ({"during.read_feed.p50": (3.5, 5.0)}, (True, True)),
+        ({"during.read_feed.p50": (0.5, 90.0)}, (True, None)),
+        ({"during.read_feed.success": (0.98, 1.0)}, (None, True)),
+    ],
+)
+def test_a_guess_is_judged_only_if_both_ends_agree(
+    tmp_path: Path, bounds: dict[str, Any], hits: tuple[bool | None, bool | None]
+) -> None:
+    one = scenario(tmp_path)
+    measured = [of.model_copy(deep=True) for of in MEASURED]
+    measured[1].bounds = bounds
+    answers = {"fails": "sync-chain", "feed_p50_ms": {"async-bus": 4}}
+    guessed = guesses.parse_guesses(one, answers)
+    found = guesses.compare_guesses(guessed, one, result(*measured))
+    assert tuple(of.hit for of in found) == hits
+
+
 def test_what_was_not_measured_proves_no_guess_wrong(tmp_path: Path) -> None:
     one = scenario(tmp_path)
     nothing = result(VariantResult(name="sync-chain", arrangement="sync-chain"))
