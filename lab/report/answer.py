@@ -132,7 +132,7 @@ _SHOWN_FIGURES = ("success", "p50", "visible_p50")
 def _uncertain_notes(result: RunResult) -> Iterator[str]:
     """What is not certain because the load was late: first how late, then what follows from it."""
     load = result.load
-    if not load.late and not load.dropped:
+    if not result.valid or not (load.late or load.dropped):
         return
     unsent = f" and {load.dropped} not at all" if load.dropped else ""
     late = f"{load.late} of {requests_sent(result)} requests were sent more than 10 ms late{unsent}"

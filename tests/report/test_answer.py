@@ -24,6 +24,7 @@ from lab.results.result import (
     Footprint,
     Guess,
     LatencySummary,
+    LoadSummary,
     PhaseResult,
     RunResult,
     RunTimeline,
@@ -377,6 +378,13 @@ def test_an_invalid_run_explains_no_figure() -> None:
     texts = AnswerTexts(why=LONG, catch=LONG)
     answer = build_answer(during(CHAIN, BUS).model_copy(update={"valid": False, "answer": texts}))
     assert (answer.why, answer.catch) == ("", "")
+
+
+def test_a_late_load_is_no_footnote_of_a_run_that_is_no_result() -> None:
+    for valid in (True, False):
+        update = {"valid": valid, "load": LoadSummary(late=3)}
+        answer = build_answer(during(CHAIN, BUS).model_copy(update=update))
+        assert any("3 of" in one for one in answer.footnotes) is valid
 
 
 def test_eight_variants_have_a_line_each() -> None:
