@@ -121,6 +121,32 @@ def test_the_time_to_recover_is_the_median_of_all_runs(
     assert recovered(0.1, None, None) is None
 
 
+def test_the_time_to_recover_has_two_ends_if_a_run_has(scenario: Scenario) -> None:
+    uncertain = {"recovery_seconds": (0.1, None)}
+    runs = [
+        outcome(1, 5, recovery_seconds=0.1),
+        outcome(2, 5, recovery_seconds=0.3, bounds=uncertain),
+        outcome(3, 5, recovery_seconds=9),
+    ]
+    (variant,) = pool_runs(scenario, runs).variants
+    assert variant.recovery_seconds == 0.3
+    assert variant.bounds == {"recovery_seconds": (0.1, 9)}
+
+
+def test_a_late_request_of_one_run_makes_the_whole_uncertain(scenario: Scenario) -> None:
+    during = next(phase for phase in scenario.timeline().phases if phase.name == "during")
+    for late_ms, verdict, ends in ((0.0, "fails", {}), (115.0, "not measured", {(9.0, 120.0)})):
+        runs = [outcome(1, 5, 6, 120), outcome(2, 7, 8, 9)]
+        for run in runs:
+            for place, sample in enumerate(run.samples):
+                sample.intended_s = during.from_s + (place + 1) * during.seconds / 10
+        runs[0].samples[2].lag_ms = late_ms
+        result = pool_runs(scenario, runs)
+        assert result.expectations[0].verdict == verdict
+        bounds = result.variants[0].bounds
+        assert {end for path, end in bounds.items() if path == "during.read_feed.max"} == set(ends)
+
+
 def test_a_fault_acted_only_if_it_acted_in_every_run(scenario: Scenario) -> None:
     def with_fault(seed: int, acted: bool) -> RunOutcome:
         proof = FaultEvidence(kind="down", target="posts", acted=acted, evidence={"pid": seed})
