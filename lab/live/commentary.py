@@ -147,8 +147,8 @@ def _describe_failing_reads(pane: PaneFigures, causes: Sequence[str]) -> Clause:
     if "query" in causes:
         return Clause("reads-fail-at-query", f"`query` {_state(pane, ['query'])}, so {outcome}")
     if causes:
-        also = "" if "query" in pane.unavailable else ", although `query` itself is up"
-        text = f"{_names(causes)} {_state(pane, causes)}, so {outcome}{also}"
+        cause = f"{_names(causes)} {_state(pane, causes)}"
+        text = f"{cause}, so {outcome}, although `query` itself is up"
         return Clause("reads-fail-at-callee", text)
     callee, why = _refusing_callee(pane)
     if callee:

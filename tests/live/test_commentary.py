@@ -70,7 +70,7 @@ def falsehoods(part: str, state: PaneState) -> list[str]:
     check("although `query` itself is up", target != "query" and state.arrangement != "monolith")
     check("its one process", state.arrangement == "monolith" and kind in ("down", "hang"))
     check("get a 404", tells)
-    check("outbox|events behind|for a verdict|its verdict", tells)
+    check("outbox|events behind|for a verdict|its verdict|oldest write", tells)
     check("healed .* ago", not state.active)
     for name in re.findall(r"`([\w-]+)` (?:is down|hangs|is degraded)", part):
         check(f"`{name}`", name in may_be_gone)

@@ -117,3 +117,24 @@ def test_minute_8_requests_over_the_bus(browser: Any, tmp_path_factory: Any) -> 
         press(seen, "k")
         seen.wait_for_text("#claim", "events-like-calls")
         seen.page.wait_for_selector(figure(RIGHT, READS, True))
+
+
+def test_lost_events_are_called_missing_and_never_late(browser: Any, tmp_path_factory: Any) -> None:
+    """A bus that keeps nothing: what `query` misses while it is down never comes."""
+    folder = tmp_path_factory.mktemp("lost")
+    with (
+        run_console_process(folder, "--script", "lost-events") as console,
+        open_page(browser, console.addresses[0]) as seen,
+    ):
+        press(seen, "4k")
+        seen.wait_for(is_down, "query")
+        seen.page.wait_for_selector(f"{RIGHT} .error-page:visible")
+        press(seen, "u")
+        seen.wait_for(figure, READS, True)
+        lost = f"{RIGHT} .figure:nth-child({LAG})"
+        seen.wait_for_text(lost, "missing: nothing is on its way")
+        seen.wait_for_text("#seen", "missing: nothing is on its way")
+        text = seen.page.text_content("#seen")
+        assert "same work" not in text
+        assert "old" not in text
+        seen.page.wait_for_selector(figure(LEFT, LAG, True))
