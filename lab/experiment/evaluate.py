@@ -300,8 +300,8 @@ def _judge_prediction(spec: PredictionSpec, result: RunResult) -> Prediction:
         if len(verdicts) == 1 and not deviations[0] < -spec.within <= spec.within < deviations[1]:
             agrees = verdicts.pop()
         else:
-            low, high = deviations
-            reason = f"Requests were sent late: it is off by {low:+.0%} to {high:+.0%}."
+            low, high = (f"{end:+.0%}" if abs(end) < inf else "any" for end in deviations)
+            reason = f"Requests were sent late: it may be off by {low} to {high}."
     return Prediction(
         says=spec.says,
         predicted=predicted,
