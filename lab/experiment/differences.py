@@ -30,6 +30,7 @@ from typing import Any, Literal, get_args
 from platformdirs import user_state_path
 from pydantic import BaseModel, ValidationError
 
+from lab.experiment.lateness import BoundedSample, at_both_ends
 from lab.experiment.statistics import (
     Estimate,
     Series,
@@ -38,7 +39,6 @@ from lab.experiment.statistics import (
     ratio_of_runs,
     ratios_of_requests,
 )
-from lab.experiment.uncertainty import BoundedSample, at_both_ends
 from lab.load.metrics import percentile
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample

@@ -14,8 +14,9 @@ from typing import Any
 
 from lab.experiment.differences import compare_medians
 from lab.experiment.evaluate import judge_expectations, judge_predictions
+from lab.experiment.lateness import BoundedSample, bounded_run
 from lab.experiment.statistics import median
-from lab.experiment.uncertainty import BoundedSample, bounded_run, pooled_bounds
+from lab.experiment.uncertainty import pooled_bounds
 from lab.load.metrics import phase_figures, visibility_spread
 from lab.load.samples import WRITES, Sample
 from lab.results.result import (

@@ -24,9 +24,9 @@ from lab.experiment import differences as noise
 from lab.experiment.differences import compare_medians
 from lab.experiment.evaluate import judge_expectations, judge_predictions, validity_problems
 from lab.experiment.lag import write_lag
+from lab.experiment.lateness import bounded_run
 from lab.experiment.pooling import RunOutcome, merge_loads, pool_runs
 from lab.experiment.trial import ProgressCallback, TrialResult, run_trial
-from lab.experiment.uncertainty import bounded_run
 from lab.load.samples import read_samples, write_samples
 from lab.results.result import AnswerTexts, RunResult
 from lab.results.run_folder import describe_environment

@@ -24,6 +24,7 @@ from lab.cluster.supervisor import Supervisor
 from lab.experiment.checker import check
 from lab.experiment.evaluate import reassign_interrupted, variant_result
 from lab.experiment.lag import LagReading, LagSampler, write_lag
+from lab.experiment.lateness import bounded_samples
 from lab.experiment.observers import (
     Observation,
     add_newcomers,
@@ -34,7 +35,7 @@ from lab.experiment.observers import (
     read_stuck_consumers,
 )
 from lab.experiment.readback import CannotCheck, StoredState, read_external_state, read_stored_state
-from lab.experiment.uncertainty import bounded_samples, variant_bounds
+from lab.experiment.uncertainty import variant_bounds
 from lab.external import programs as external_programs
 from lab.external.sidecar_cost import measure_sidecar_overhead
 from lab.external.stack import ExternalStack, MixedStack

@@ -8,6 +8,7 @@ import pytest
 
 from lab.experiment import statistics
 from lab.experiment.differences import MIN_ANSWERS, compare_medians
+from lab.experiment.lateness import in_time
 from lab.experiment.statistics import (
     Estimate,
     median,
@@ -16,7 +17,6 @@ from lab.experiment.statistics import (
     ratios_of_requests,
     students_t,
 )
-from lab.experiment.uncertainty import in_time
 from lab.load.samples import Sample
 from lab.results.result import Difference, NoiseFloor
 

@@ -18,7 +18,7 @@ from lab.experiment.evaluate import (
     judge_predictions,
     validity_problems,
 )
-from lab.experiment.uncertainty import bounded_samples
+from lab.experiment.lateness import bounded_samples
 from lab.load.metrics import LATE_AFTER_MS
 from lab.results.expressions import evaluate
 from lab.results.paths import lookup, lookup_bounds

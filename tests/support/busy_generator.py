@@ -12,7 +12,8 @@ from heapq import heapify, heappop, heappush
 from random import Random
 
 from lab.experiment.evaluate import reassign_interrupted
-from lab.experiment.uncertainty import bounded_samples, variant_bounds
+from lab.experiment.lateness import bounded_samples
+from lab.experiment.uncertainty import variant_bounds
 from lab.faults.kinds import parse_fault
 from lab.load.metrics import lag_figures, phase_figures, recovery_seconds, visibility_spread
 from lab.load.plan import WARM_UP

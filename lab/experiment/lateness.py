@@ -1,0 +1,277 @@
+"""How certain each request is when the load generator was late (its figures: `uncertainty.py`).
+
+A busy machine keeps the generator from sending a request when it is due, from reading an answer
+when it arrives, and perhaps the services from working. So a latency then has two ends: from the
+time when the request was due, which is what the figures contain, and from the time when it was
+sent, without the time in which the generator was behind. All figures are computed at both ends. A
+verdict that is the same at both is sound, however busy the machine was.
+
+A *stall* is a time in which the generator was behind. It begins with the last request before it
+that was sent in time, and ends with the next one. A freeze after the last request of a run is not
+seen.
+
+Of some requests not even the outcome is known: those that were due in one phase and sent in
+another, those that timed out in a stall, and those that were never sent. They may have succeeded
+after no time, or failed, or belong to the other phase; the ends of a figure allow for each of
+these.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import NamedTuple
+
+from lab.load.metrics import LATE_AFTER_MS
+from lab.load.plan import WARM_UP
+from lab.load.samples import WRITES, Sample
+from lab.results.result import FOLLOW_UPS
+from lab.results.timeline import Timeline
+from lab.scenarios.scenario import Scenario
+
+# ── Stalls
+
+
+class Stall(NamedTuple):
+    """Seconds from the start of the run; `until_s` is infinite if the load ended late."""
+
+    from_s: float
+    until_s: float
+
+
+FEEDS_TO_SEE = 3
+"""After a stall, so many feeds show what became visible in it: the first may have been slow."""
+
+TIME_TAKEN = 0.05
+"""A request that lost more than this share of its time limit to the generator might have been
+answered, had that kept up."""
+
+BEHIND_MS = 2.0
+"""In a run with a late request, the generator was behind when it sent one by more than this."""
+
+
+def _is_behind(sample: Sample) -> bool:
+    return sample.lag_ms > BEHIND_MS
+
+
+def find_stalls(samples: Iterable[Sample]) -> list[Stall]:
+    """The stalls of one generator, in order; none if no request was late (over LATE_AFTER_MS).
+
+    `samples`: all its requests, of all variants.
+    """
+    every = list(samples)
+    if not any(one.lag_ms > LATE_AFTER_MS for one in every):
+        return []
+    # A follow-up is due whenever its post is answered, so it is never late and proves nothing.
+    scheduled = sorted(
+        (one for one in every if one.endpoint not in FOLLOW_UPS), key=lambda one: one.intended_s
+    )
+    in_time_s = sorted(_sent_s(one) for one in scheduled if not _is_behind(one))
+    stalls: list[Stall] = []
+    place = 0
+    while place < len(scheduled):
+        if not _is_behind(scheduled[place]):
+            place += 1
+            continue
+        first_due_s = scheduled[place].intended_s
+        while place < len(scheduled) and _is_behind(scheduled[place]):
+            place += 1
+        until_s = _sent_s(scheduled[place]) if place < len(scheduled) else inf
+        before = bisect_left(in_time_s, first_due_s)
+        from_s = in_time_s[before - 1] if before else -inf
+        if stalls and from_s <= stalls[-1].until_s:
+            from_s = stalls.pop().from_s
+        stalls.append(Stall(from_s, until_s))
+    return stalls
+
+
+def _sent_s(sample: Sample) -> float:
+    return sample.intended_s + sample.lag_ms / 1_000
+
+
+def _ms(sample: Sample) -> float:
+    return sample.latency_ms or 0.0
+
+
+def _end_s(sample: Sample) -> float:
+    return sample.intended_s + _ms(sample) / 1_000
+
+
+def _overlap_s(from_s: float, until_s: float, stalls: Iterable[Stall]) -> float:
+    """For how much of a time the generator was behind."""
+    shares = (min(until_s, one.until_s) - max(from_s, one.from_s) for one in stalls)
+    return sum(max(0.0, share) for share in shares)
+
+
+# ── Requests
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedSample:
+    """A request, and the shortest latencies that it may have had (ms; the sample has the longest).
+
+    `known`: whether its outcome is known, and that it counts in the phase `sample.phase`. If not,
+    it may count in any of `phases`.
+    """
+
+    sample: Sample
+    low_ms: float | None
+    visible_low_ms: float | None
+    known: bool
+    phases: tuple[str, ...]
+    in_stall: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether every figure of the request has one value only."""
+        return self.known and not self.in_stall and self.visible_low_ms == self.sample.visible_ms
+
+    def at_low_end(self) -> Sample:
+        """The request at its best: with its shortest latencies, and a success unless it surely
+        failed."""
+        if not self.known:
+            shown = _NO_TIME_MS if self.sample.endpoint in WRITES else None
+            return replace(self.sample, ok=True, latency_ms=_NO_TIME_MS, visible_ms=shown)
+        return replace(self.sample, latency_ms=self.low_ms, visible_ms=self.visible_low_ms)
+
+
+_NO_TIME_MS = 0.001
+"""In place of 0, of which there is no logarithm."""
+
+
+def bounded_samples(
+    samples: Sequence[Sample], timeline: Timeline, timeout_ms: float
+) -> list[BoundedSample]:
+    """The requests of one generator, of all variants that it served, in the same order."""
+    stalls = find_stalls(samples)
+    if not stalls:
+        return [in_time(sample) for sample in samples]
+    bounding = _Bounding(stalls, timeline, timeout_ms, samples)
+    return [bounding.bound(sample) for sample in samples]
+
+
+def in_time(sample: Sample) -> BoundedSample:
+    """A request that was sent, and whose answer was read, without a delay."""
+    known = not sample.dropped
+    return BoundedSample(
+        sample, sample.latency_ms, sample.visible_ms, known, (sample.phase,), in_stall=False
+    )
+
+
+def bounded_run(samples: Sequence[Sample], scenario: Scenario) -> list[BoundedSample]:
+    """The requests of one run. Isolated variants have a load generator each."""
+    timeline, timeout_ms = scenario.timeline(), scenario.load.timeout_ms
+    if not scenario.isolate:
+        return bounded_samples(samples, timeline, timeout_ms)
+    return [
+        one
+        for variant in scenario.variants
+        for one in bounded_samples(
+            [sample for sample in samples if sample.variant == variant], timeline, timeout_ms
+        )
+    ]
+
+
+class _Bounding:
+    """Bounds the samples of one generator that has stalled."""
+
+    def __init__(
+        self,
+        stalls: Sequence[Stall],
+        timeline: Timeline,
+        timeout_ms: float,
+        samples: Sequence[Sample],
+    ) -> None:
+        self._stalls, self._timeline, self._timeout_ms = stalls, timeline, timeout_ms
+        edges = {phase.from_s for phase in timeline.phases} | {timeline.until_s}
+        edges |= {edge for one in timeline.faults for edge in (one.from_s, one.until_s)}
+        self._edges_s = sorted(edges)
+        feeds: dict[str, list[Sample]] = {}
+        for sample in samples:
+            if sample.endpoint == "read_feed" and sample.ok:
+                feeds.setdefault(sample.variant, []).append(sample)
+        self._seen_stalls = {variant: self._until_seen(own) for variant, own in feeds.items()}
+
+    def _until_seen(self, feeds: Sequence[Sample]) -> list[Stall]:
+        """The stalls, each longer by the time until a feed could show what had become visible."""
+        seen: list[Stall] = []
+        for from_s, until_s in self._stalls:
+            ends_s = sorted(_end_s(feed) for feed in feeds if _sent_s(feed) >= until_s)
+            if seen and from_s <= seen[-1].until_s:
+                from_s = seen[-1].from_s
+            enough = ends_s[:FEEDS_TO_SEE]
+            seen.append(Stall(from_s, enough[-1] if len(enough) == FEEDS_TO_SEE else inf))
+        return seen
+
+    def bound(self, sample: Sample) -> BoundedSample:
+        """Find the shortest latencies of a request, and whether its outcome and phase are known."""
+        sent_s, late = _sent_s(sample), _is_behind(sample)
+        starts_s = sent_s if late else sample.intended_s
+        low_ms, visible_low_ms = sample.latency_ms, sample.visible_ms
+        stalled_s = 0.0
+        if low_ms is not None:
+            stalled_s = _overlap_s(starts_s, _end_s(sample), self._stalls)
+            low_ms = max(_NO_TIME_MS, low_ms - 1_000 * (starts_s - sample.intended_s + stalled_s))
+        if visible_low_ms is not None:
+            shown_s = sample.intended_s + visible_low_ms / 1_000
+            seen_in = self._seen_stalls.get(sample.variant, self._stalls)
+            unseen_s = starts_s - sample.intended_s + _overlap_s(starts_s, shown_s, seen_in)
+            visible_low_ms = max(_NO_TIME_MS, visible_low_ms - 1_000 * unseen_s)
+        phases = dict.fromkeys([sample.phase])
+        known = not sample.dropped
+        if late and self._segment(sent_s) != self._segment(sample.intended_s):
+            known = False
+            phases |= dict.fromkeys([self._phase_at(sample.intended_s), self._phase_at(sent_s)])
+        due_phase = self._phase_at(sample.intended_s)
+        if sample.phase != due_phase:
+            # It was under way when a fault began. Would it have been, if all had been in time?
+            earliest_s = sample.intended_s + ((low_ms or 0.0) - LATE_AFTER_MS) / 1_000
+            if late or self._segment(earliest_s) == self._segment(sample.intended_s):
+                known = False
+                phases |= {due_phase: None}
+        if sample.error == "timeout":
+            lost_ms = sample.lag_ms + 1_000 * stalled_s
+            known = known and lost_ms <= TIME_TAKEN * self._timeout_ms
+        elif sample.error == "interrupted":
+            known = known and not late and self._stalls[-1].until_s < inf
+        elif stalled_s and sample.ok:
+            known = known and _ms(sample) < self._timeout_ms
+        return BoundedSample(
+            sample, low_ms, visible_low_ms, known, tuple(phases), late or stalled_s > 0
+        )
+
+    def _segment(self, at_s: float) -> int:
+        """The number of the time between two edges of phases or faults."""
+        return bisect_right(self._edges_s, at_s)
+
+    def _phase_at(self, at_s: float) -> str:
+        phases = self._timeline.phases
+        if at_s < phases[0].from_s:
+            return WARM_UP
+        return next((phase.name for phase in phases if at_s < phase.until_s), phases[-1].name)
+
+
+# ── Comparisons
+
+
+def at_both_ends(runs: Sequence[Sequence[BoundedSample]], first: str) -> list[list[list[Sample]]]:
+    """The runs in which the variant `first` is as fast as possible and all others as slow, and the
+    other way round; empty if every latency is certain."""
+    if all(one.exact for run in runs for one in run):
+        return []
+    return [
+        [[_end(one, low=(one.sample.variant == first) is first_low) for one in run] for run in runs]
+        for first_low in (True, False)
+    ]
+
+
+_NEVER_MS = 1e9
+
+
+def _end(one: BoundedSample, *, low: bool) -> Sample:
+    if low:
+        return one.at_low_end()
+    if one.known:
+        return one.sample
+    shown = _NEVER_MS if one.sample.endpoint in WRITES else None
+    return replace(one.sample, ok=True, latency_ms=_NEVER_MS, visible_ms=shown)
