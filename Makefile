@@ -7,7 +7,7 @@
 # make docs      docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
 #                runs every scenario for them (ten minutes), make docs ONLY="calm web" these two
 # make notebooks notebooks/*.ipynb from their texts, without outputs
-# make pins      constraints.txt from pyproject.toml (needs uv)
+# make pins      constraints*.txt from pyproject.toml (needs uv)
 
 PYTHON ?= python3
 VENV   := .venv
@@ -18,11 +18,12 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 2 \
 	--durations 12 -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
+RUNS   := $(VENV)/runs
 READY  := $(VENV)/ready
 
 .PHONY: demo test test-slow test-all soak bench check matrix smoke docs notebooks pins clean
 
-demo: $(READY)
+demo: $(RUNS)
 	@$(BIN)/lab run slow-service downed-service; code=$$?; \
 	[ $$code != 3 ] || echo "All is set up, and something else kept this machine busy. Once more: make demo"; \
 	echo "Then: . $(BIN)/activate   and: lab start"; \
@@ -61,19 +62,29 @@ check: $(READY)
 	@$(BIN)/lint-imports --no-cache
 
 pins:
-	@uv pip compile --universal --python-version 3.11 --extra test --generate-hashes --no-annotate \
-		--no-header --quiet -o constraints.txt pyproject.toml
+	@uv pip compile --universal --python-version 3.11 --extra test --extra build --generate-hashes \
+		--no-annotate --no-header --quiet -o constraints.txt pyproject.toml
+	@uv pip compile --universal --python-version 3.11 --extra build --generate-hashes --no-annotate \
+		--no-header --quiet -c constraints.txt -o constraints-run.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) .nox dist build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
 # Exact versions with their hashes; the package itself goes in without asking for anything more.
-$(READY): pyproject.toml constraints.txt
+# A run needs a third of what the tests need, so `make demo` installs only that.
+$(RUNS): pyproject.toml constraints-run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is older than Python 3.11. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Setting up $(VENV) (once; some seconds) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes -r constraints-run.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $(RUNS)
+
+$(READY): $(RUNS) constraints.txt
+	@echo "Adding what the tests need (once; half a minute) ..."
+	@$(PIP) --require-hashes -r constraints.txt
 	@touch $(READY)
