@@ -40,7 +40,9 @@ class Stall(NamedTuple):
 
 
 FEEDS_TO_SEE = 3
-"""After a stall, so many feeds show what became visible in it: the first may have been slow."""
+PROBED_AGAIN_S = 0.25
+"""After a stall, the slowest of so many feeds says how long it takes until the probe has seen what
+became visible in it; if none was answered within this time, the first that was."""
 
 TIME_TAKEN = 0.05
 """A request that lost more than this share of its time limit to the generator might have been
@@ -196,11 +198,15 @@ class _Bounding:
         """The stalls, each longer by the time until a feed could show what had become visible."""
         seen: list[Stall] = []
         for from_s, until_s in self._stalls:
-            ends_s = sorted(_end_s(feed) for feed in feeds if _sent_s(feed) >= until_s)
+            later = sorted((feed for feed in feeds if _sent_s(feed) >= until_s), key=_sent_s)
             if seen and from_s <= seen[-1].until_s:
                 from_s = seen[-1].from_s
-            enough = ends_s[:FEEDS_TO_SEE]
-            seen.append(Stall(from_s, enough[-1] if len(enough) == FEEDS_TO_SEE else inf))
+            seen_s = _end_s(later[0]) if later else inf
+            if later and _sent_s(later[0]) <= until_s + PROBED_AGAIN_S:
+                # The probe does not wait for these, and its own feed takes as long.
+                takes_s = (_end_s(feed) - _sent_s(feed) for feed in later[:FEEDS_TO_SEE])
+                seen_s = until_s + max(takes_s)
+            seen.append(Stall(from_s, seen_s))
         return seen
 
     def bound(self, sample: Sample) -> BoundedSample:
