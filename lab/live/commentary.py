@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.live.broadcast import Broadcast
-from lab.live.figures import FIGURES_WINDOW_S, PaneFault, PaneFigures, measure_pane
+from lab.live.figures import FIGURES_WINDOW_S, ObservedFault, PaneFigures, measure_pane
 from lab.live.panes import Pane
 from lab.live.snapshots import TICK_MS, Tick
 
@@ -72,7 +72,7 @@ def _is_slow(value_ms: float | None, other_ms: float | None) -> bool:
     )
 
 
-def _slow_callee(pane: PaneFigures) -> PaneFault | None:
+def _slow_callee(pane: PaneFigures) -> ObservedFault | None:
     """The fault that makes reads as slow as they are, in a service that `query` calls."""
     for fault in pane.faults:
         is_called = fault.kind == "latency" and fault.target in pane.callees_of("query")

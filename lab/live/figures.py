@@ -20,7 +20,7 @@ CALLEES = {
 
 
 @dataclass(frozen=True)
-class PaneFault:
+class ObservedFault:
     """An active fault of a pane. `sender`: the service that a partition cuts off from the target;
     `ms`: what a latency adds."""
 
@@ -66,7 +66,7 @@ class PaneFigures:
     queues: tuple[tuple[str, int], ...]
     fullest_outbox: tuple[str, int]
     slowest_consumer: tuple[str, int]
-    faults: tuple[PaneFault, ...] = ()
+    faults: tuple[ObservedFault, ...] = ()
     healed_ago_s: float | None = None
 
     @property
@@ -118,7 +118,7 @@ def measure_pane(
         fullest_outbox=_largest(nodes, "untold"),
         slowest_consumer=_largest(nodes, "lag"),
         faults=tuple(
-            PaneFault(
+            ObservedFault(
                 fault["kind"],
                 fault["target"],
                 fault["options"].get("from", ""),

@@ -17,7 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.guarantee_world import CONSUMERS, PUBLISHERS, SERVICES, Step, World, take_step
+from tests.support.guarantee_world import (
+    CONSUMERS,
+    PUBLISHERS,
+    SERVICES,
+    GuaranteeWorld,
+    Step,
+    take_step,
+)
 
 # ── Histories
 
@@ -93,7 +100,7 @@ _SWITCHES = st.fixed_dictionaries(
 @contextmanager
 def lived(
     history: Sequence[Step], outbox: int = ALL_KEPT, restarted: bool = False, **switches: Any
-) -> Iterator[World]:
+) -> Iterator[GuaranteeWorld]:
     """The world after a history, settled.
 
     `outbox`: how many published events a service keeps. `restarted`: all services were killed
@@ -113,7 +120,7 @@ def lived(
         patch.setattr("lab.service.store.PUBLISHED_RETENTION", outbox)
         patch.setattr("traceback.print_exc", lambda: None)
         patch.setattr("traceback.print_exception", lambda error: None)
-        world = World(Path(folder), **switches)
+        world = GuaranteeWorld(Path(folder), **switches)
         try:
             asyncio.run(live())
             yield world
@@ -122,7 +129,7 @@ def lived(
 
 
 def check_histories(
-    count: int, kinds: list[Any], check: Callable[[World], None], outbox: int = ALL_KEPT
+    count: int, kinds: list[Any], check: Callable[[GuaranteeWorld], None], outbox: int = ALL_KEPT
 ) -> None:
     """Check `count` histories, always the same ones."""
 
@@ -158,7 +165,7 @@ counted = pytest.mark.parametrize(
 # ── Sentences
 
 
-def assert_whole(world: World) -> None:
+def assert_whole(world: GuaranteeWorld) -> None:
     """Every copy is whole, and shows no comment with another status than its owner's."""
     posts = world.rows("posts", "SELECT id, title FROM posts ORDER BY id")
     assert world.rows("query", "SELECT id, title FROM posts ORDER BY id") == posts
@@ -170,7 +177,7 @@ def assert_whole(world: World) -> None:
     assert verdicts == sorted((content, status) for _, _, content, status in comments)
 
 
-def assert_once(world: World) -> None:
+def assert_once(world: GuaranteeWorld) -> None:
     """No event has its effect twice, and no service takes an id twice."""
     verdicts = world.rows("moderation", "SELECT content FROM verdicts")
     assert max(Counter(verdicts).values(), default=1) == 1
@@ -181,7 +188,7 @@ def assert_once(world: World) -> None:
     assert updated[0][0] <= 2 * comments
 
 
-def assert_in_order(world: World) -> None:
+def assert_in_order(world: GuaranteeWorld) -> None:
     """Each service takes the events of one publisher in the order in which it told them.
 
     What an alarm called lost for good may come back, late, with a newer copy of the log.
@@ -195,19 +202,19 @@ def assert_in_order(world: World) -> None:
             assert taken == sorted(taken), f"{name} and the events of {publisher}"
 
 
-def assert_no_event_blamed(world: World) -> None:
+def assert_no_event_blamed(world: GuaranteeWorld) -> None:
     """An error of the machine makes no dead letter; a mended event is none any more."""
     assert not any(world.dead_letters().values())
     if not world.poisonings:
         assert not world.ever_dead
 
 
-def assert_nothing_lost(world: World) -> None:
+def assert_nothing_lost(world: GuaranteeWorld) -> None:
     assert_whole(world)
     assert world.alerts == []
 
 
-def assert_restored(world: World) -> None:
+def assert_restored(world: GuaranteeWorld) -> None:
     assert_whole(world)
     assert world.alerts_with("for good", "can't be made whole") == []
     logged = {event_id for (event_id,) in world.log_ids()}
@@ -215,7 +222,7 @@ def assert_restored(world: World) -> None:
         assert logged >= set(world.told(publisher))
 
 
-def assert_loss_named(world: World) -> None:
+def assert_loss_named(world: GuaranteeWorld) -> None:
     logged = {event_id for (event_id,) in world.log_ids()}
     for publisher in PUBLISHERS:
         if not logged >= set(world.told(publisher)):
@@ -223,7 +230,7 @@ def assert_loss_named(world: World) -> None:
             assert any("for good" in text for text in named), publisher
 
 
-def assert_whole_or_named(world: World) -> None:
+def assert_whole_or_named(world: GuaranteeWorld) -> None:
     for name in CONSUMERS:
         if world.running[name].inbox.position < world.log.head:
             assert world.running[name].consumer.not_ready_because
@@ -233,7 +240,7 @@ def assert_whole_or_named(world: World) -> None:
         assert_whole(world)
 
 
-def assert_nothing_more(world: World) -> None:
+def assert_nothing_more(world: GuaranteeWorld) -> None:
     """Only what every history has to keep."""
 
 

@@ -10,7 +10,7 @@ from lab.commands import console
 from tests.support.command_line import invoke_lab
 
 
-class Screen(io.StringIO):
+class TtyBuffer(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -20,7 +20,7 @@ SENTENCE = "The load sent 60 of 236 requests more than 10 ms late, so it has mea
 
 def test_no_line_is_broken_within_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr("sys.stderr", screen := Screen())
+    monkeypatch.setattr("sys.stderr", screen := TtyBuffer())
     path = "/a/very-long/path/" + "x" * 40
     console.echo_error(f"  {SENTENCE}\n{path} is written.")
     lines = screen.getvalue().splitlines()
@@ -47,8 +47,8 @@ def test_notes_are_silent_with_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_being_done_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, level, shown in (
-        (Screen(), 0, True),
-        (Screen(), -1, False),
+        (TtyBuffer(), 0, True),
+        (TtyBuffer(), -1, False),
         (io.StringIO(), 0, False),
     ):
         monkeypatch.setattr("sys.stderr", stream)

@@ -14,7 +14,7 @@ import pytest
 
 from lab.live.broadcast import Broadcast
 from lab.live.commentary import Commentator, describe, is_calm
-from lab.live.figures import PaneFault, PaneFigures, measure_pane
+from lab.live.figures import ObservedFault, PaneFigures, measure_pane
 from lab.live.panes import TWIN_PANES, make_panes
 from lab.results.claims import CLAIMS
 from tests.support.live_states import PaneState, recorded_states
@@ -136,7 +136,7 @@ SYNC, ASYNC = (measure_pane(pane, [pane_tick()]) for pane in TWIN_PANES)
 MONOLITH, REQUEST_REPLY = (
     measure_pane(pane, [pane_tick()]) for pane in make_panes(("monolith", "request-reply"), None)
 )
-DOWN = {"faults": (PaneFault("down", "comments"),), "down": ("comments",)}
+DOWN = {"faults": (ObservedFault("down", "comments"),), "down": ("comments",)}
 ALL = ("posts", "comments", "moderation", "query")
 
 
@@ -193,7 +193,7 @@ def test_missing_writes_are_never_called_late() -> None:
     [
         {"feed_age_s": 8.3},
         {"missing": 1},
-        {"faults": (PaneFault("latency", "moderation", ms=300.0),)},
+        {"faults": (ObservedFault("latency", "moderation", ms=300.0),)},
         {"down": ("event-bus",)},
         {"fullest_outbox": ("comments", 99)},
         {"slowest_consumer": ("query", 99)},
@@ -215,7 +215,7 @@ def test_a_queue_after_a_heal_is_explained() -> None:
 
 # ── Claims
 
-SLOW = {"faults": (PaneFault("latency", "comments", ms=300.0),), "read_ms": 320.0}
+SLOW = {"faults": (ObservedFault("latency", "comments", ms=300.0),), "read_ms": 320.0}
 HANGS = {"reads": None, "waiting": 9, "hanging": ("comments",)}
 
 
@@ -226,8 +226,8 @@ HANGS = {"reads": None, "waiting": 9, "hanging": ("comments",)}
         (replace(SYNC, reads=0.0, **DOWN), "one-down"),
         (replace(REQUEST_REPLY, reads=0.0, **DOWN), "events-like-calls"),
         (replace(SYNC, reads=0.0, down=("query",)), None),
-        (replace(SYNC, reads=0.5, faults=(PaneFault("error", "posts"),)), "whole-fails"),
-        (replace(SYNC, reads=0.5, faults=(PaneFault("error", "query"),)), None),
+        (replace(SYNC, reads=0.5, faults=(ObservedFault("error", "posts"),)), "whole-fails"),
+        (replace(SYNC, reads=0.5, faults=(ObservedFault("error", "query"),)), None),
         (replace(SYNC, **HANGS), "one-down"),
         (replace(SYNC, **HANGS, queues=(("query", 9),)), "dependencies"),
         (replace(SYNC, **SLOW), "slowest-hop"),

@@ -28,7 +28,7 @@ def run_bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
     """A bus that gives these answers and repeats the last; yields (URL, requested offsets)."""
     asked: list[int] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class AwayHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, kind, body = answers[min(len(asked), len(answers) - 1)]
             asked.append(int(parse_qs(urlsplit(self.path).query)["after"][0]))
@@ -40,7 +40,7 @@ def run_bus(*answers: Answer) -> Iterator[tuple[str, list[int]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), AwayHandler)
     serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     serving.start()
     try:

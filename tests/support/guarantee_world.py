@@ -133,7 +133,7 @@ class SteppedBus:
 
     routes: Sequence[Route] = ()
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "GuaranteeWorld") -> None:
         self._world = world
         self._epoch: str | None = None
         self.down = False
@@ -180,7 +180,7 @@ class SteppedBus:
 class CheckedAlerts(Alerts):
     """Alerts of a relay; each must be true when it is raised."""
 
-    def __init__(self, world: "World", name: str) -> None:
+    def __init__(self, world: "GuaranteeWorld", name: str) -> None:
         super().__init__()
         self._world = world
         self._name = name
@@ -203,7 +203,7 @@ class Running:
 
 
 @dataclass
-class World:
+class GuaranteeWorld:
     folder: Path
     dead_letter: bool = True
     apply_ms: float = 0.0
@@ -448,7 +448,7 @@ def _listeners(name: str) -> list[tuple[Any, Callable[..., None]]]:
 Step = tuple[Any, ...]
 
 
-async def take_step(world: World, step: Step) -> None:
+async def take_step(world: GuaranteeWorld, step: Step) -> None:
     """Take one step of a history: `(name of the step, service, details...)`."""
     kind, name, *details = step
     match kind:

@@ -17,7 +17,7 @@ from lab.support.toml_model import (
 TABLE = FileType("a table")
 
 
-class Table(BaseModel):
+class SampleTable(BaseModel):
     name: str
     rows: list[list[int]]
 
@@ -62,7 +62,7 @@ def test_a_wrong_file_with_a_wide_gap_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "table.toml"
     path.write_text(f"rows = [\n[{' ' * 100_000}\n'x']]\n", encoding="utf-8")
     with pytest.raises(FileError, match="rows 1 1: saw 'x'"):
-        read_model(Table, path, TABLE)
+        read_model(SampleTable, path, TABLE)
 
 
 def test_the_line_of_a_key_is_found_in_any_spacing() -> None:
