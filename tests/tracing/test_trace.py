@@ -412,7 +412,7 @@ def test_a_request_that_a_run_did_not_send_is_refused(kept: Path) -> None:
         (["foo"], "Known: comment, feed, post."),
         (["feed", "--in", "async-buss"], "Did you mean 'async-bus'?"),
         (["feed", "--id", TRACE], "lab trace --run"),
-        (["feed", "--run", "nowhere"], "nowhere is no run's folder"),
+        (["feed", "--run", "nowhere"], "lab run slow-service"),
         (["feed", "--run", "old"], "Run it again."),
         (["feed", "--otlp", "."], "expected a file in an existing folder"),
         (["feed", "--otlp", "no/where.json"], "expected a file in an existing folder"),
