@@ -135,7 +135,7 @@ class VariantSpec(SpecModel):
     @model_validator(mode="after")
     def _users_wait(self) -> Self:
         if self.users and self.loop == "open":
-            raise ValueError('users: in an open loop nobody counts them. Add loop = "closed".')
+            raise ValueError('users: an open loop has no users. Add loop = "closed".')
         return self
 
     @property

@@ -62,7 +62,9 @@ def test_places_without_a_queue_refuse_as_many_as_simulated(places: int, offered
             held_until.append(now + 1.0)  # fixed holding times: the formula holds for any
         else:
             refused += 1
-    assert oracles.erlang_b(places, offered) == pytest.approx(refused / arrivals, rel=0.03, abs=0.002)
+    assert oracles.erlang_b(places, offered) == pytest.approx(
+        refused / arrivals, rel=0.03, abs=0.002
+    )
 
 
 def test_half_a_place_is_refused() -> None:
