@@ -105,7 +105,10 @@ def applies_the_newer_event_first(program: ModuleType) -> None:
             listener(event, change)
             if event.id in held:
                 # an upsert that does not check which of the two is newer
-                listener(held.pop(event.id), change)
+                older = held.pop(event.id)
+                change.execute(
+                    "UPDATE comments SET status = ? WHERE id = ?", older.status, older.id
+                )
 
         return heard
 
