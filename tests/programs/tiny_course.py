@@ -5,7 +5,8 @@ the bus sends an event once. `query` keeps the events it gets in a file in DATA,
 none; it never gets the events it missed. TEXT is the name of a comment's text field. WORD is
 forbidden, and MODERATE_AFTER_S is how long a verdict takes. ANSWER replaces the response to a new
 post or comment. With FAIL_EVERY=3, each third comment fails. With REPLAY, `query` keeps no file:
-after its start it waits for a live event, then applies all events of the bus, and knows none twice.
+after its start it waits for a live comment, then applies all events of the bus, and shows twice
+what it got both ways.
 """
 
 import json
@@ -28,6 +29,7 @@ posts: dict[str, Any] = {}
 written: list[Any] = []
 published: list[Any] = []
 live_event = Event()
+live_ids: set[str] = set()
 comments: dict[str, Any] = {}
 
 
@@ -85,7 +87,9 @@ def hear_as_query(body: Any) -> tuple[int, Any]:
     with lock, the_file().open("a") as out:
         apply(body["type"], body["data"])
         out.write(json.dumps(body) + "\n")
-    live_event.set()
+        live_ids.add(body["data"]["id"])
+    if "Comment" in body["type"]:
+        live_event.set()
     return 200, {}
 
 
@@ -96,7 +100,9 @@ def replay() -> None:
     for event in events:
         with lock:
             kind, data = event["type"], event["data"]
-            apply(kind, {**data, "id": f"{data['id']}-again"} if "Comment" in kind else data)
+            apply(kind, data)
+            if "Comment" in kind and data["id"] in live_ids:
+                apply(kind, {**data, "id": f"{data['id']}-again"})
 
 
 def feed() -> tuple[int, Any]:
