@@ -533,14 +533,7 @@ class RowBuilder:
 
     def _after_rows(self) -> Iterator[AnswerRow]:
         if any(one.faults or one.recovery_seconds is not None for one in self._variants):
-            cells = [
-                AnswerCell(
-                    "never" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f} s",
-                    one.recovery_seconds,
-                    bad=one.recovery_seconds is None,
-                )
-                for one in self._variants
-            ]
+            cells = [_recovery_cell(one) for one in self._variants]
             yield AnswerRow("working again after", "", tuple(cells))
             yield from self._failing_rows_after()
         data = [one.data for one in self._variants]
@@ -591,6 +584,13 @@ class RowBuilder:
             return 0.0 if bool(one) == bool(other) else 1.0 if one else -1.0
 
         return self._judged(label, "", cells, compare)
+
+
+def _recovery_cell(variant: VariantResult) -> AnswerCell:
+    """How long after the fault it worked again; a variant without any fault had nothing to do."""
+    if variant.recovery_seconds is not None:
+        return AnswerCell(f"{variant.recovery_seconds:.1f} s", variant.recovery_seconds)
+    return AnswerCell("never", None, bad=True) if variant.faults else AnswerCell(UNKNOWN)
 
 
 def _stale(variant: VariantResult) -> tuple[int, int]:

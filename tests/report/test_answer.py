@@ -21,6 +21,7 @@ from lab.results.result import (
     Difference,
     EndpointResult,
     Expectation,
+    FaultEvidence,
     Footprint,
     Guess,
     LatencySummary,
@@ -188,6 +189,12 @@ def test_a_refused_comment_on_an_unknown_post_is_a_price() -> None:
         variant(BUS, {"create_comment": refused}),
     )
     assert row_of(result, "404: post not known yet").better == "CHAIN"
+
+
+def test_without_a_fault_there_is_nothing_to_recover_from() -> None:
+    down = [FaultEvidence(kind="down", target="comments", acted=True)]
+    result = run_of(variant(CHAIN, {}, faults=down), variant(BUS, {}))
+    assert [cell.text for cell in row_of(result, "working again after").cells] == ["never", "–"]
 
 
 def test_a_scenario_adds_rows_of_its_own() -> None:
