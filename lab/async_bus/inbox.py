@@ -152,6 +152,7 @@ class Inbox:
 
     def redrive(self, envelope: Envelope, change: Transaction) -> None:
         """Apply a dead letter; raises what its listener raises."""
+        change.late = True
         self._apply_one(envelope, change)
 
     def _apply_one_by_one(self, events: Sequence[Envelope]) -> None:

@@ -51,11 +51,11 @@ def learn_comments(
     comment: CommentCreated | CommentUpdated,
     change: Change,
 ) -> None:
-    # A redriven CommentCreated comes late: it must not undo an update that was applied before it.
+    # A late CommentCreated (redriven) must not undo an update that was applied before it.
+    unless_late = " WHERE excluded.status <> 'pending'" if change.late else ""
     change.execute(
         "INSERT INTO comments VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET status = excluded.status"
-        " WHERE excluded.status <> 'pending'",
+        f" ON CONFLICT (id) DO UPDATE SET status = excluded.status{unless_late}",
         *(comment.id, comment.post_id, comment.content, comment.status),
     )
 

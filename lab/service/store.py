@@ -85,7 +85,12 @@ class PublishedEvent:
 
 
 class Transaction:
-    """Changes that are committed together, or not at all."""
+    """Changes that are committed together, or not at all.
+
+    `late`: the event that causes them comes after events that were published after it.
+    """
+
+    late = False
 
     def __init__(
         self, connection: sqlite3.Connection, source: str, use_outbox: bool = True
