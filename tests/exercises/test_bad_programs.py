@@ -116,7 +116,9 @@ def test_a_program_that_is_no_service_is_one_clear_message(seen: GradesByCase, c
     if bad.message:
         assert found.trouble.startswith(f"Your {catalogue.find(found.exercise).files[-1]} ")
     elif found.exercise == "timeout":
-        assert [step.tested for step in found.results] == [True] + [False] * 5, found
+        # On a busy machine an endless answer may use up the whole time; then a sentence says so.
+        tested = [step.tested for step in found.results]
+        assert tested == [True] + [False] * 5 or (found.trouble and not any(tested)), found
     assert bad.log_tail in " ".join(found.log)
     assert all(len(line) <= grader.MAX_LINE for line in found.log)
 
