@@ -4,7 +4,7 @@
 that is completed often imports more than it has to.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,6 @@ def exercises(incomplete: str) -> list[str]:
     from lab.exercises.catalogue import EXERCISES
 
     return _matching(EXERCISES, incomplete)
-
-
-def one_of(*names: str) -> Callable[[str], list[str]]:
-    """Completes one of these words."""
-    return lambda incomplete: _matching(names, incomplete)
 
 
 def _files(incomplete: str) -> list[str]:

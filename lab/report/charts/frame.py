@@ -146,11 +146,6 @@ def line_symbol(style: SeriesStyle, x: float, y: float) -> str:
     )
 
 
-def area_symbol(style: SeriesStyle, x: float, y: float) -> str:
-    """A legend sign: a piece of the variant's area."""
-    return rect(x + 8, y - 6, 18, 12, style.css_class("fill"))
-
-
 def legend_entry(x: float, y: float, symbol: str, text: str) -> str:
     """An extra legend entry that ends at `x`: `symbol`, centred on (0, 0), and `text`."""
     transform = f"translate({coordinate(x - text_width(text, small=True) - 14)} {coordinate(y)})"
