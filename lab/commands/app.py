@@ -206,6 +206,6 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a `?` for what the terminal cannot show
     try:
-        app()
+        app(prog_name="lab")  # also as `python -m lab`: its completion listens to this name
     except LabCannotRun as error:
         fail(error, 3)
