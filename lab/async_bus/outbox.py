@@ -126,6 +126,12 @@ class OutboxRelay:
         """How many events the bus has not acknowledged yet."""
         return self._store.count_outbox(self.published_up_to)
 
+    def positions(self) -> tuple[int, int]:
+        """The number of the newest event in the outbox, and the number up to which the bus has
+        acknowledged all."""
+        published = self.published_up_to
+        return max(self._store.newest_in_outbox(), published), published
+
 
 class DualWrite:
     """Publishes events once, right after the commit, in the worker that made it.
@@ -140,7 +146,8 @@ class DualWrite:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
         self._count_lock = threading.Lock()
-        self._in_progress = 0
+        self._begun = 0
+        self._in_progress: set[int] = set()
         store.publish_directly = self._publish
 
     async def run(self) -> None:
@@ -149,14 +156,21 @@ class DualWrite:
 
     def count_unpublished(self) -> int:
         """How many commits are being published now; failed ones do not count."""
-        return self._in_progress
+        return len(self._in_progress)
+
+    def positions(self) -> tuple[int, int]:
+        """The number of commits so far, and up to which of them all were published or lost."""
+        with self._count_lock:
+            return self._begun, min(self._in_progress, default=self._begun + 1) - 1
 
     def _publish(self, committed: Sequence[str]) -> None:
         envelopes = [self._rewrite(envelope) for envelope in committed]
         self._started.wait()
         assert self._loop is not None
         with self._count_lock:
-            self._in_progress += 1
+            self._begun += 1
+            number = self._begun
+            self._in_progress.add(number)
         try:
             asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
         except BusUnavailable as error:
@@ -166,7 +180,7 @@ class DualWrite:
             sys.stderr.flush()
         finally:
             with self._count_lock:
-                self._in_progress -= 1
+                self._in_progress.remove(number)
 
 
 def _limit_batch(unpublished: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:

@@ -137,9 +137,12 @@ def program(service: BusService) -> Main:
 
         def state() -> dict[str, Any]:
             stuck = inbox.stuck_event
+            committed, published = publisher.positions()
             return {
                 "offset": inbox.position if service.listeners and replayable else None,
                 "untold": publisher.count_unpublished(),
+                "committed": committed,
+                "published": published,
                 "stuck": asdict(stuck) if stuck else None,
                 "failed_on": list(inbox.failed_subjects),
                 "dead": count_dead_letters(store),

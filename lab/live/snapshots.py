@@ -155,16 +155,18 @@ class ProcessMonitor:
 
 ROUNDS = 3
 """A comment is visible after three events in a row: created, moderated, updated."""
+_KEPT_ROUNDS = 100  # a feed may take longer than a round
 MIN_AGE_S = 2
 
 
 @dataclass
 class Round:
-    """The outboxes had no event of a write from before `began_s`, seen at `emptied_s`; `bus`: the
-    state of the bus after that."""
+    """`newest`: the newest event in the outbox of each service, for writes from before `began_s`.
+    `published_s`: when all of these were seen to be on the bus. `bus`: its state after that."""
 
     began_s: float
-    emptied_s: float
+    newest: Mapping[str, int]
+    published_s: float | None = None
     bus: Mapping[str, Any] | None = None
 
 
@@ -172,16 +174,19 @@ class MissingWrites:
     """Counts the acknowledged writes of one stack that readers will never see.
 
     A write that readers do not see yet is *late* as long as an event of it may be in an outbox or
-    before a consumer. In one round, all outboxes are empty, and then each consumer reaches the
-    newest event of that moment; the events that this causes need another round. After three rounds
-    nothing of an older write is on its way: if a feed that is requested then lacks it, it is
-    *missing*. Where services ask each other, a write is complete when it is acknowledged."""
+    before a consumer. In one round, each outbox is published up to the event that was its newest
+    when the round began, and then each consumer reaches the event that is the newest on the bus;
+    the events that this causes need another round. After three rounds nothing of an older write is
+    on its way: if a feed that is requested then lacks it, it is *missing*. Positions decide, not
+    empty queues: under load there may always be something in an outbox or in delivery. Where
+    services ask each other, a write is complete when it is acknowledged."""
 
     def __init__(self, stack: Stack, states: Mapping[str, ProcessState]) -> None:
         self._publishes = stack.arrangement.ask_by is None
         self._consumers = consumers_of(stack.arrangement) if self._publishes else ()
         self._states = states
-        self._rounds: deque[float] = deque(maxlen=ROUNDS)
+        self._ended: deque[tuple[float, float]] = deque(maxlen=_KEPT_ROUNDS)
+        """When each round began and ended."""
         self._round: Round | None = None
         self._round_ended_s = perf_counter()
         self._confirmed_s = float("-inf")
@@ -193,8 +198,9 @@ class MissingWrites:
             self._confirmed_s = looked_s
         else:
             self._advance(now_s)
-            if len(self._rounds) == ROUNDS and looked_s > self._round_ended_s:
-                self._confirmed_s = self._rounds[0]
+            before_look = [began_s for began_s, ended_s in self._ended if ended_s < looked_s]
+            if len(before_look) >= ROUNDS:
+                self._confirmed_s = before_look[-ROUNDS]
         age_s = now_s - self._confirmed_s
         if age_s < AGES_S - 1:
             self._missing = unseen_by_age[max(MIN_AGE_S, ceil(age_s))]
@@ -202,25 +208,39 @@ class MissingWrites:
         return self._missing
 
     def _advance(self, now_s: float) -> None:
-        nodes, bus = self._states.values(), self._states[BUS]
+        bus = self._states[BUS]
         if self._round is None:
-            oldest_s = min(node.fresh_s for node in nodes)
-            if oldest_s > self._round_ended_s and not any(n.state.get("untold") for n in nodes):
-                self._round = Round(oldest_s, now_s)
-            return
+            oldest_s = min(node.fresh_s for node in self._states.values())
+            if oldest_s <= self._round_ended_s:
+                return
+            newest = {name: node.state.get("committed", 0) for name, node in self._states.items()}
+            self._round = Round(oldest_s, newest)
+        if self._round.published_s is None:
+            if not all(
+                has_passed(self._states[name].state, "committed", "published", number)
+                for name, number in self._round.newest.items()
+            ):
+                return
+            self._round.published_s = now_s
         if self._round.bus is None:
-            if bus.fresh_s <= self._round.emptied_s:
+            if bus.fresh_s <= self._round.published_s:
                 return
             self._round.bus = bus.state
         head = self._round.bus.get("head")
-        if head is None:  # the course's bus keeps no offsets: it counts its deliveries in progress
-            is_over = bus.fresh_s > self._round.emptied_s and not bus.state.get("busy")
+        if head is None:  # the course's bus keeps no offsets: it numbers its deliveries
+            is_over = has_passed(bus.state, "begun", "ended", self._round.bus["begun"])
         else:
             offsets = (self._states[name].state.get("offset") for name in self._consumers)
             is_over = all(offset is not None and offset >= head for offset in offsets)
         if is_over:
-            self._rounds.append(self._round.began_s)
+            self._ended.append((self._round.began_s, now_s))
             self._round, self._round_ended_s = None, now_s
+
+
+def has_passed(state: Mapping[str, Any], newest: str, done: str, number: int) -> bool:
+    """Whether all up to this number is done, or lost: numbers that start again are those of a
+    process that kept nothing."""
+    return int(state.get(done, 0)) >= number or int(state.get(newest, 0)) < number
 
 
 # ── Hops, from the spans

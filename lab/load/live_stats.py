@@ -20,7 +20,7 @@ from lab.load.samples import WRITES, Sample
 MAX_CALLS = 12
 """Most calls that a report lists one by one, to be drawn; the others are counted."""
 MAX_UNSEEN = 20_000
-AGES_S = 10
+AGES_S = 60
 _LAG_WINDOW = 400  # sends: some seconds, so that one stall is soon over
 
 

@@ -268,6 +268,10 @@ class Store:
         """How many events are in the outbox after number `after`."""
         return int(self.rows("SELECT count(*) AS n FROM outbox WHERE number > ?", after)[0]["n"])
 
+    def newest_in_outbox(self) -> int:
+        """The number of the newest event in the outbox; 0 for an empty one."""
+        return int(self.rows("SELECT coalesce(max(number), 0) AS n FROM outbox")[0]["n"])
+
     def first_published(self) -> PublishedEvent | None:
         """The first event in the outbox, if the bus has acknowledged it, recorded or not yet."""
         with self._lock:  # no commit may move it from `_acknowledged` to the table meanwhile

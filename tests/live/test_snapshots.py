@@ -65,10 +65,12 @@ class World:
         self.missing = MissingWrites(stack(arrangement), self.states)
         self.now_s = self.missing._round_ended_s
         self.looks = True
+        self.look_s = 0.02
+        """How long ago the newest look began."""
         self.looked_s = 0.0
         self.bus: Mapping[str, Any] = bus or {"head": 9}
         self.services: dict[str, dict[str, Any]] = {
-            name: {"untold": 0, "offset": 9} for name in SERVICES
+            name: {"committed": 0, "published": 0, "offset": 9} for name in SERVICES
         }
 
     def after(self, seconds: float, unseen_by_age: list[int]) -> int:
@@ -80,7 +82,7 @@ class World:
                 node.state = self.bus if name == BUS else self.services[name]
                 node.fresh_s = self.now_s - 0.01
             if self.looks:
-                self.looked_s = self.now_s - 0.02
+                self.looked_s = self.now_s - self.look_s
             found = self.missing.count(unseen_by_age, self.looked_s, self.now_s)
         return found
 
@@ -96,9 +98,9 @@ def test_a_young_write_is_not_missing_yet() -> None:
 @pytest.mark.parametrize(
     ("service", "state"),
     [
-        ("comments", {"untold": 5, "offset": 9}),
-        ("query", {"untold": 0, "offset": 3}),
-        ("moderation", {"untold": 0, "offset": 3}),
+        ("comments", {"committed": 5, "published": 4, "offset": 9}),
+        ("query", {"committed": 0, "published": 0, "offset": 3}),
+        ("moderation", {"committed": 0, "published": 0, "offset": 3}),
     ],
 )
 def test_a_write_in_an_outbox_or_before_a_consumer_is_late(
@@ -112,10 +114,29 @@ def test_a_write_in_an_outbox_or_before_a_consumer_is_late(
 
 
 def test_a_delivery_in_progress_on_a_bus_without_offsets_is_late() -> None:
-    world = World(head=None, busy=1)
+    world = World(head=None, begun=8, ended=7)
     assert world.after(20, OLD) == 0
-    world.bus = {"head": None, "busy": 0}
+    world.bus = {"head": None, "begun": 8, "ended": 8}
     assert world.after(4, OLD) == 7
+
+
+def test_a_bus_that_is_started_again_has_lost_its_deliveries() -> None:
+    world = World(head=None, begun=8, ended=7)
+    assert world.after(4, OLD) == 0
+    world.bus = {"head": None, "begun": 1, "ended": 0}
+    world.after(0.4, OLD)
+    world.bus = {"head": None, "begun": 3, "ended": 3}
+    assert world.after(4, OLD) == 7
+
+
+def test_a_queue_that_is_never_empty_hides_no_missing_write() -> None:
+    world = World(head=None, begun=5, ended=3)
+    world.services["comments"] = {"committed": 5, "published": 3, "offset": None}
+    for number in range(40):
+        world.services["comments"] = {"committed": 5 + number, "published": 3 + number}
+        world.bus = {"head": None, "begun": 5 + number, "ended": 3 + number}
+        found = world.after(0.2, OLD)
+    assert found == 7
 
 
 @pytest.mark.parametrize("arrangement", ["async-bus", "sync-chain"])
@@ -128,7 +149,7 @@ def test_nothing_is_missing_while_no_feed_was_read(arrangement: str) -> None:
 def test_what_was_missing_stays_so_in_a_later_outage() -> None:
     world = World()
     assert world.after(4, OLD) == 7
-    world.services["comments"] = {"untold": 5, "offset": 9}
+    world.services["comments"] = {"committed": 5, "published": 0, "offset": 9}
     for second in range(20):  # five more writes wait in the outbox, and get older
         assert world.after(1, [12] * min(second, AGES_S) + OLD[second:]) == 7
     assert world.after(1, [0] * AGES_S) == 0
@@ -140,6 +161,12 @@ def test_an_event_that_causes_another_one_needs_more_rounds() -> None:
     for _ in range(2):
         world.after(0.4, OLD)  # one round: empty outboxes, then every consumer at the head
     assert world.missing._confirmed_s == float("-inf")
+
+
+def test_a_feed_slower_than_a_round_hides_no_missing_write() -> None:
+    world = World()
+    world.look_s = 3.0
+    assert world.after(8, OLD) == 7
 
 
 # ── Faults of the last minute

@@ -38,7 +38,8 @@ class CourseServer:
         self._deliver = DELIVERIES[delivery]
         self._post = Poster()
         self._events: list[CourseEvent] = []
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._begun = 0
+        self._deliveries: dict[int, asyncio.Task[None]] = {}
 
     async def publish(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: store the event, deliver it, respond OK even if the delivery fails."""
@@ -52,8 +53,15 @@ class CourseServer:
         return answer(self._events)
 
     def state(self) -> dict[str, Any]:
-        """`head` is None: events have no numbers. `busy`: deliveries in progress."""
-        return {"head": None, "busy": len(self._deliveries), "events": len(self._events)}
+        """`head` is None: events have no numbers. Deliveries have: all up to `ended` are over, of
+        those after it up to `begun` at least the first is in progress; `busy` are."""
+        return {
+            "head": None,
+            "busy": len(self._deliveries),
+            "begun": self._begun,
+            "ended": min(self._deliveries, default=self._begun + 1) - 1,
+            "events": len(self._events),
+        }
 
     async def uncaught(self, event: CourseEvent) -> None:
         for subscriber in self._subscribers:
@@ -83,8 +91,10 @@ class CourseServer:
 
     def _start_task(self, delivery: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(delivery)
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+        self._begun += 1
+        number = self._begun
+        self._deliveries[number] = task
+        task.add_done_callback(lambda _: self._deliveries.pop(number))
         return task
 
 
