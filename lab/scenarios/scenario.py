@@ -34,6 +34,7 @@ from lab.results.timeline import (
 from lab.scenarios.late_joiners import halved, late_joiner_problems, surge_problems
 from lab.scenarios.spec import (
     AnswerSpec,
+    BetSpec,
     ExpectationSpec,
     ForeignOpenSpec,
     HistorySpec,
@@ -93,6 +94,7 @@ class Scenario(SpecModel):
     predict: tuple[PredictionSpec, ...] = ()
     expect: tuple[ExpectationSpec, ...] = ()
     answer: AnswerSpec = AnswerSpec()
+    bet: Annotated[tuple[BetSpec, ...], Field(max_length=20)] = ()
     explain: Annotated[str, Field(max_length=10_000)] = ""
 
     @field_validator("variants")

@@ -230,6 +230,33 @@ class AnswerSpec(SpecModel):
     rows: Annotated[tuple[AnswerRowSpec, ...], Field(max_length=4)] = ()
 
 
+Measure = Literal["reads", "posts", "comments", "fresh"]
+
+
+class BetSpec(SpecModel):
+    """A question that the room answers before the next fault of `lab live`.
+
+    Either two to four `answers`, or `measure`: what decides it. The answers are then the left
+    variant, the right one, both, neither: where reads, posts or comments succeed, or where the feed
+    is up to date (`fresh`)."""
+
+    question: Sentence
+    answers: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=80)], ...], Field(max_length=4)
+    ] = ()
+    measure: Measure | None = None
+
+    @model_validator(mode="after")
+    def _has_answers(self) -> Self:
+        if self.measure and self.answers:
+            raise ValueError("`measure` has its own answers. Remove `answers`, or `measure`.")
+        if not self.measure and len(self.answers) < 2:
+            raise ValueError("a bet needs two to four `answers`, or `measure`.")
+        if len(set(self.answers)) < len(self.answers):
+            raise ValueError("two of the `answers` are the same.")
+        return self
+
+
 def _gather_options(data: Any, known: Mapping[str, Any]) -> Any:
     """Move the keys that are not `known` into `options`, where they are checked later."""
     if not isinstance(data, Mapping) or isinstance(data.get("options"), dict):

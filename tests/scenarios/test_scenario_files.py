@@ -240,3 +240,30 @@ def test_a_scenario_is_found_by_its_name_or_its_path(tmp_path: Path) -> None:
     for unknown, says in (("slow-servise", "Did you mean 'slow-service'"), ("./x.toml", "no file")):
         with pytest.raises(catalogue.UnknownName, match=says):
             catalogue.find(unknown)
+
+
+def test_a_bet_is_measured_or_has_answers_of_its_own(tmp_path: Path) -> None:
+    measured = '[[bet]]\nquestion = "Who can read?"\nmeasure = "reads"\n'
+    own = '[[bet]]\nquestion = "Why?"\nanswers = ["It waits.", "It is down."]\n'
+    bets = load(tmp_path, MINE + measured + own).bet
+    assert [(bet.measure, bet.answers) for bet in bets] == [
+        ("reads", ()),
+        (None, ("It waits.", "It is down.")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ('measure = "raeds"', "bet 1 measure: saw 'raeds'"),
+        ('answers = ["one"]', "a bet needs two to four `answers`, or `measure`"),
+        ("", "a bet needs two to four `answers`, or `measure`"),
+        ('answers = ["one", "one"]', "two of the `answers` are the same"),
+        ('answers = ["1", "2", "3", "4", "5"]', "bet 1 answers: saw"),
+        ('answers = ["1", "2"]\nmeasure = "reads"', "`measure` has its own answers"),
+    ],
+)
+def test_a_wrong_bet_is_refused(tmp_path: Path, keys: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError, match="bet") as caught:
+        load(tmp_path, MINE + f'[[bet]]\nquestion = "Who?"\n{keys}\n')
+    assert sentence in str(caught.value)
