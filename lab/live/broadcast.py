@@ -30,6 +30,13 @@ def encode_event(name: str, data: bytes) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
 
+def parse_events(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The name and data of each event in these bytes of a stream of server-sent events."""
+    for event in data.split(b"\n\n")[:-1]:
+        name, _, payload = event.partition(b"\n")
+        yield name.removeprefix(b"event: ").decode(), json.loads(payload.removeprefix(b"data: "))
+
+
 class ScreenSubscriber:
     """A subscriber: one connected screen. `shared`: a spectator on the second listener; `dropped`:
     how many messages its full queue has dropped."""

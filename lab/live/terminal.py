@@ -29,7 +29,7 @@ from lab.domain.errors import ServiceError
 from lab.domain.services import CALLERS_OF
 from lab.faults.kinds import CLIENT
 from lab.live.blog import BlogClient
-from lab.live.broadcast import HISTORY_S
+from lab.live.broadcast import HISTORY_S, parse_events
 from lab.live.commentary import is_stale, reads_fail
 from lab.live.figures import FIGURES_WINDOW_S, PaneFigures, measure_pane
 from lab.live.panes import Pane
@@ -448,13 +448,6 @@ async def run_terminal(session: Session, script: Script | None) -> None:
                 await asyncio.sleep(DRAW_EVERY_S)
 
         await asyncio.gather(receive_events(), handle_keys(), draw())
-
-
-def parse_events(data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The name and data of each event in these bytes of a stream of server-sent events."""
-    for event in data.split(b"\n\n")[:-1]:
-        name, _, payload = event.partition(b"\n")
-        yield name.removeprefix(b"event: ").decode(), json.loads(payload.removeprefix(b"data: "))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.live.broadcast import (
+from lab.live.broadcast import (, parse_events
     MAX_PRESENTERS,
     MAX_QUEUED,
     MAX_SPECTATORS,
@@ -18,7 +18,6 @@ from lab.live.broadcast import (
 from lab.live.panes import Pane, list_edges, make_panes
 from lab.live.script import build_steps, panes_of, unsupported_parts
 from lab.live.snapshots import FileTail
-from lab.live.terminal import parse_events
 from lab.scenarios.catalogue import builtin_scenarios, find
 
 # ── Spectators

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console as Paper
 
 from lab.domain.errors import Conflict
-from lab.live.broadcast import Broadcast, encode_event
+from lab.live.broadcast import Broadcast, encode_event, parse_events
 from lab.live.panes import TWIN_PANES
 from lab.live.session import Session
 from lab.live.terminal import (
@@ -15,7 +15,6 @@ from lab.live.terminal import (
     KeyBindings,
     Screen,
     apply_event,
-    parse_events,
     render_screen,
 )
 from tests.support.live_world import NODE, pane_tick

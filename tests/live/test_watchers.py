@@ -7,8 +7,7 @@ from typing import Any, cast
 import pytest
 
 from lab.live import server
-from lab.live.broadcast import MAX_QUEUED, Broadcast
-from lab.live.terminal import parse_events
+from lab.live.broadcast import MAX_QUEUED, Broadcast, parse_events
 from tests.support.laboratory import eventually
 from tests.support.live_world import ConsoleServer
 
