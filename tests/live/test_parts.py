@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from lab.cluster.arrangements import ARRANGEMENTS
-from lab.live.broadcast import (, parse_events
+from lab.live.broadcast import (
     MAX_PRESENTERS,
     MAX_QUEUED,
     MAX_SPECTATORS,
     ScreenSubscriber,
     ScreenSubscribers,
+    parse_events,
 )
 from lab.live.panes import Pane, list_edges, make_panes
 from lab.live.script import build_steps, panes_of, unsupported_parts
