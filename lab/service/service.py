@@ -17,6 +17,7 @@ from lab.domain.model import continue_ids_after
 from lab.service import idempotency
 from lab.service.http import Route
 from lab.service.store import ForeignDatabase, Store, Transaction, is_machine_error
+from lab.support.files import create_private_folder
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -85,7 +86,7 @@ class Service:
         """
         path = folder / f"{self.name}.db"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private_folder(folder)
             self._store = Store(path, idempotency.TABLE + self.schema, self.source)
             for newest in self._store.newest_ids():
                 continue_ids_after(newest)

@@ -28,6 +28,7 @@ from typing import Any
 
 from lab.domain.events import Envelope, Event
 from lab.service import tracing
+from lab.support.files import sync_file, sync_folder
 
 Row = sqlite3.Row
 
@@ -163,6 +164,7 @@ class Store:
             self._writer.executescript(_OWN_TABLES)
             self._check_owner(source)  # before `schema` adds tables to another's file
             self._writer.executescript(schema)
+            self._sync_what_is_written()
         except BaseException:
             self.close()
             raise
@@ -177,6 +179,15 @@ class Store:
                 f"{self._name} is open in another process: a database has one service, "
                 "and a service runs once. Ask that service for what you need."
             ) from None
+
+    def _sync_what_is_written(self) -> None:
+        # A process killed between the write and the sync of a commit leaves a commit that everyone
+        # sees and that the next power cut removes. Its event must not be published before.
+        database = self._path.resolve()
+        log = database.with_name(f"{database.name}-wal")
+        if log.exists():
+            sync_file(log)
+            sync_folder(log.parent)
 
     def _check_owner(self, source: str) -> None:
         row = self._writer.execute("SELECT name FROM owner").fetchone()

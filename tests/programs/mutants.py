@@ -7,20 +7,21 @@ code of the lab knows about it.
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from tests.programs import mutants_asking, mutants_carrying, mutants_telling
+from tests.programs import mutants_asking, mutants_carrying, mutants_telling, mutants_unsynced
 
 Bug = Callable[..., None]
 """Breaks one thing in the module that is about to run, which it gets as argument."""
 
-BUGS: Mapping[str, Bug] = mutants_telling.BUGS | mutants_carrying.BUGS | mutants_asking.BUGS
+BUGS: dict[str, Bug] = mutants_telling.BUGS | mutants_carrying.BUGS | mutants_asking.BUGS
+"""The bugs that show without a power cut."""
 
 
 def main(argv: list[str] | None = None) -> None:
     bug, module, *words = sys.argv[1:] if argv is None else argv
     program = importlib.import_module(module)
-    BUGS[bug](program)
+    (BUGS | mutants_unsynced.BUGS)[bug](program)
     program.main(words)
 
 

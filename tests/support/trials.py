@@ -5,8 +5,9 @@ each kind have met it; the search for a bug is repeated until it is found or the
 """
 
 import asyncio
+import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import cycle
@@ -29,6 +30,7 @@ from lab.load.sender import Sender
 from lab.load.visibility import VisibilityProbe
 from lab.results.result import CheckerCounts
 from lab.support.http_client import HttpClient
+from tests.support.power_cut import ForgetfulDisk
 
 MUTANTS = "tests.programs.mutants"
 MIX = {"read_feed": 2, "create_post": 3, "create_comment": 5}
@@ -43,7 +45,8 @@ POLL_INTERVAL_S = 0.01
 @dataclass(frozen=True)
 class Treatment:
     """What is done to a blog under load: `kill` (and restarted at once), `down` (killed, restarted
-    after enough requests have met that), or any fault of the fault filter. "": nothing."""
+    after enough requests have met that), `power cut` (all processes at once, with what the disk
+    had not stored), or any fault of the fault filter. "": nothing."""
 
     kind: str = ""
     target: str = ""
@@ -54,6 +57,7 @@ class Treatment:
 
 
 CALM = Treatment()
+POWER_CUT = Treatment("power cut")
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,10 @@ class MutantTrial:
 
 
 async def run_mutant_trial(
-    supervisor: Supervisor, folder: Path, trial: MutantTrial
+    supervisor: Supervisor, folder: Path, trial: MutantTrial, power: "Power | None" = None
 ) -> CheckerCounts:
     """The checker's figures for a trial in an empty folder. A blog with a figure to find is treated
-    until that is seen, any other once."""
+    until that is seen, any other once. `power`: what `power cut` cuts."""
     arrangement = ARRANGEMENTS[trial.arrangement]
     give_up_at_s = perf_counter() + GIVE_UP_S
     settle_within_s = SETTLE_WITHIN_S if trial.figure else PATIENCE_S
@@ -103,7 +107,10 @@ async def run_mutant_trial(
                 while True:
                     for treatment in trial.treatments:
                         await load.wait_for_enough()
-                        await _apply_treatment(treatment, stack, load, bool(trial.bug))
+                        if power is not None and treatment == POWER_CUT:
+                            await power.cut(supervisor, [one.name for one in programs])
+                        else:
+                            await _apply_treatment(treatment, stack, load, bool(trial.bug))
                     await load.wait_for_enough()
                     async with load.paused():
                         settled = await stack.settle(settle_within_s)
@@ -136,6 +143,39 @@ async def _apply_treatment(
         await load.wait_for_enough()
         await injection.end()
         assert injection.acted, injection.evidence
+
+
+@dataclass
+class Power:
+    """Cuts the power of processes on a disk, at random moments; `cuts` is how often it did.
+
+    In half of the cuts some of what was not synced is on the disk all the same, and in a quarter
+    the power goes again while the processes start.
+    """
+
+    disk: ForgetfulDisk
+    rng: random.Random
+    cuts: int = 0
+
+    async def cut(self, supervisor: Supervisor, programs: Sequence[str]) -> None:
+        """Kill the programs and undo what they have not synced; return when all are ready again."""
+        await asyncio.sleep(self.rng.uniform(0, 0.2))
+        while True:
+            alive = [name for name in programs if supervisor.alive(name)]
+            await asyncio.gather(*map(supervisor.kill, alive))
+            survivors = self.rng if self.rng.random() < 0.5 else None
+            await asyncio.to_thread(self.disk.cut_power, survivors)
+            self.cuts += 1
+            restarts = [
+                asyncio.create_task(supervisor.restart(name, PATIENCE_S)) for name in programs
+            ]
+            if self.rng.random() < 0.75:
+                await asyncio.gather(*restarts)
+                return
+            await asyncio.wait(restarts, timeout=self.rng.uniform(0, 0.5))
+            for restart in restarts:
+                restart.cancel()
+            await asyncio.gather(*restarts, return_exceptions=True)
 
 
 @dataclass

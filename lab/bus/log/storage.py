@@ -21,6 +21,7 @@ from pydantic_core import to_json
 
 from lab.domain.events import Envelope
 from lab.domain.model import new_id
+from lab.support.files import create_private_folder
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -105,7 +106,7 @@ class LogFile:
 
     def _lock(self, path: Path) -> BinaryIO:
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private_folder(path.parent)
             # Not `touch`, which changes the time of a file that exists.
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb")
         except OSError as error:
