@@ -18,7 +18,7 @@ import importlib.util
 import os
 import resource
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -116,12 +116,26 @@ MARK = "LAB_EXERCISE"
 def kill_leftovers(mark: str, groups: Collection[int]) -> int:
     """Kill the processes of this run that have the mark or are in one of the groups; return how
     many."""
+    return _kill_processes(
+        os.getpid(),
+        lambda process, env: env.get(MARK) == mark or os.getpgid(process.pid) in groups,
+    )
+
+
+def kill_all_of(lab_pid: int) -> int:
+    """Kill the processes that another lab started, which may have ended without doing so; return
+    how many. Call it as soon as that lab has ended: later its pid may be that of another."""
+    return _kill_processes(lab_pid, lambda process, env: True)
+
+
+def _kill_processes(
+    lab_pid: int, chosen: Callable[[psutil.Process, Mapping[str, str]], bool]
+) -> int:
     killed = 0
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            environment = process.environ()
-            ours = environment.get(LAB_RUN, "").startswith(f"{os.getpid()}:")
-            if ours and (environment.get(MARK) == mark or os.getpgid(process.pid) in groups):
+            env = process.environ()
+            if env.get(LAB_RUN, "").startswith(f"{lab_pid}:") and chosen(process, env):
                 process.kill()  # psutil checks that the pid still is the same process
                 killed += 1
     return killed

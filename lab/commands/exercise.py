@@ -2,7 +2,7 @@
 
 import json as documents
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -53,7 +53,9 @@ def start(
 
 @app.command(epilog="Example: lab exercise check mine   Next: lab exercise check mine --json")
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder with your files")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="the folder with your files, or many")
+    ],
     json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write JUnit XML, for CI")
@@ -61,30 +63,88 @@ def check(
     gradescope: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write results.json, for Gradescope")
     ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write a table, a line for each folder")
+    ] = None,
+    exercise: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="grade as this exercise, whatever the folders say",
+            autocompletion=completion.exercises,
+        ),
+    ] = "",
 ) -> None:
-    """Check your files in a running blog with faults: what happened, and what was expected."""
+    """Check your files in a running blog with faults: what happened, and what was expected.
+
+    Many folders, or --csv: each is checked on a copy, one after the other.
+    """
+    if len(folders) > 1 or csv:
+        if gradescope:
+            fail("Gradescope takes the results of one folder: leave out --csv, or the others.", 2)
+        _check_many(folders, exercise, json, junit, csv)
+    else:
+        _check_one(folders[0], exercise, json, junit, gradescope)
+
+
+def _check_one(
+    folder: Path, name: str, json: bool, junit: Path | None, gradescope: Path | None
+) -> NoReturn:
     from lab.exercises import formats, grader
     from lab.exercises.catalogue import ExerciseNotFound, exercise_in
 
     try:
-        exercise = exercise_in(folder)
+        exercise = exercise_in(folder, name)
     except ExerciseNotFound as error:
         fail(error, 2)
     except OSError as error:
         fail(f"{folder} can't be read: {error.strerror or error}.", 2)
     verdict = run_until_done(grader.check(exercise, folder))
-    written = {
-        junit: formats.to_junit(verdict),
-        gradescope: documents.dumps(formats.to_gradescope(verdict), indent=2) + "\n",
-    }
-    for path, text in written.items():
-        try:
-            if path is not None:
-                path.write_text(text, "utf-8")
-        except OSError as error:
-            fail(f"{path} can't be written: {error.strerror or error}.", 3)
+    _write(junit, formats.to_junit(verdict))
+    _write(gradescope, documents.dumps(formats.to_gradescope(verdict), indent=2) + "\n")
     if json:
         echo(documents.dumps(formats.to_json(verdict), indent=2))
     else:
         echo("\n".join(formats.to_text(verdict, exercise)))
     raise typer.Exit(0 if verdict.passed else 1)
+
+
+def _check_many(
+    folders: list[Path], name: str, json: bool, junit: Path | None, csv: Path | None
+) -> NoReturn:
+    from time import perf_counter
+
+    from lab.exercises import batch
+    from lab.exercises.catalogue import ExerciseNotFound, find
+
+    try:
+        _ = name and find(name)
+    except ExerciseNotFound as error:
+        fail(error, 2)
+    began_s, grades = perf_counter(), list[batch.FolderGrade]()
+
+    def keep(grade: batch.FolderGrade) -> None:
+        """After each folder, so that an interrupted command has written what it knows."""
+        grades.append(grade)
+        _write(junit, batch.to_junit(grades))
+        _write(csv, batch.to_csv(grades))
+        if not json:
+            echo(batch.to_line(grade))
+
+    run_until_done(batch.grade_folders(folders, name, keep))
+    if json:
+        echo(documents.dumps(batch.to_json(grades), indent=2))
+    else:
+        echo(batch.to_summary(grades, perf_counter() - began_s))
+    if any(grade.grade is None for grade in grades):
+        raise typer.Exit(3)
+    raise typer.Exit(0 if all(grade.passed for grade in grades) else 1)
+
+
+def _write(path: Path | None, text: str) -> None:
+    """Write a file that was asked for; one that can't be written ends the command."""
+    try:
+        if path is not None:
+            path.write_text(text, "utf-8")
+    except OSError as error:
+        fail(f"{path} can't be written: {error.strerror or error}.", 3)

@@ -1,10 +1,11 @@
 """A verdict in other formats: JSON, JUnit XML, Gradescope's results.json, and sentences."""
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from lab.exercises.exercise import CriterionResult, Exercise, Grade
-from lab.support.junit import JUnitCase, render_junit
+from lab.support.junit import JUnitCase, JUnitSuite, render_suites
 
 WIDTH = 80
 _INDENT = " " * 9
@@ -26,6 +27,7 @@ def to_json(grade: Grade) -> dict[str, Any]:
                 "points": step.criterion.points,
                 "wanted": step.criterion.requirement,
                 "seen": step.observed,
+                "tested": step.tested,
                 "hint": "" if step.passed else step.criterion.hint,
             }
             for step in grade.results
@@ -34,18 +36,37 @@ def to_json(grade: Grade) -> dict[str, Any]:
     }
 
 
+def from_json(document: Mapping[str, Any], exercise: Exercise) -> Grade:
+    """The grade that `to_json` gave this document. Raises KeyError, TypeError."""
+    criteria = {criterion.key: criterion for criterion in exercise.criteria}
+    return Grade(
+        exercise.name,
+        tuple(
+            CriterionResult(criteria[step["name"]], step["passed"], step["seen"], step["tested"])
+            for step in document["checks"]
+        ),
+        document["seconds"],
+        document["trouble"],
+        tuple(document["log"]),
+    )
+
+
 def to_junit(grade: Grade) -> str:
     """JUnit XML: a test case for each criterion."""
+    return render_suites(junit_suite(grade, f"lab exercise {grade.exercise}"))
+
+
+def junit_suite(grade: Grade, name: str) -> JUnitSuite:
+    """The suite of a grade under this name."""
     cases = [
         JUnitCase(step.criterion.key)
         if step.passed
-        else JUnitCase(step.criterion.key, step.observed, _explanation(step))
+        else JUnitCase(step.criterion.key, step.observed, explain(step))
         for step in grade.results
     ]
     error = JUnitCase("the program", grade.trouble, "\n".join(grade.log))
-    return render_junit(
-        *(f"lab exercise {grade.exercise}", grade.exercise, cases, grade.seconds),
-        error if grade.trouble else None,
+    return JUnitSuite(
+        *(name, grade.exercise, cases, grade.seconds), [error] if grade.trouble else []
     )
 
 
@@ -63,7 +84,7 @@ def to_gradescope(grade: Grade) -> dict[str, Any]:
                 "score": step.criterion.points if step.passed else 0,
                 "max_score": step.criterion.points,
                 "status": "passed" if step.passed else "failed",
-                "output": "" if step.passed else _explanation(step),
+                "output": "" if step.passed else explain(step),
             }
             for step in grade.results
         ],
@@ -96,7 +117,8 @@ def _wrap(text: str, first_indent: str = _INDENT) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=first_indent, subsequent_indent=_INDENT)
 
 
-def _explanation(result: CriterionResult) -> str:
+def explain(result: CriterionResult) -> str:
+    """What was seen, what is wanted, and a hint, a line each."""
     return "\n".join(
         (
             f"Seen: {result.observed}.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 
@@ -19,6 +20,19 @@ class JUnitCase:
     classname: str = ""
 
 
+class JUnitSuite(NamedTuple):
+    """Checks that belong together and took `seconds`.
+
+    `errors`: what could not be checked or stopped it early; None is passed over.
+    """
+
+    name: str
+    classname: str
+    cases: Sequence[JUnitCase]
+    seconds: float
+    errors: Sequence[JUnitCase | None] = ()
+
+
 def render_junit(
     suite: str,
     classname: str,
@@ -26,20 +40,31 @@ def render_junit(
     seconds: float,
     *errors: JUnitCase | None,
 ) -> str:
-    """An XML document with one suite that took `seconds`. `errors`: what could not be checked or
-    stopped it early; None is passed over."""
-    problems = [error for error in errors if error is not None]
+    """An XML document with one suite."""
+    return render_suites(JUnitSuite(suite, classname, cases, seconds, errors))
+
+
+def render_suites(*suites: JUnitSuite) -> str:
+    """An XML document with these suites."""
+    root = ElementTree.Element("testsuites")
+    root.extend(map(_suite_element, suites))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite_element(suite: JUnitSuite) -> ElementTree.Element:
+    problems = [error for error in suite.errors if error is not None]
     suite_element = ElementTree.Element(
         "testsuite",
-        name=suite,
-        tests=str(len(cases) + len(problems)),
-        failures=str(sum(bool(case.failure) for case in cases)),
+        name=_printable(suite.name),
+        tests=str(len(suite.cases) + len(problems)),
+        failures=str(sum(bool(case.failure) for case in suite.cases)),
         errors=str(len(problems)),
-        skipped=str(sum(bool(case.skip_reason) for case in cases)),
-        time=f"{seconds:.3f}",
+        skipped=str(sum(bool(case.skip_reason) for case in suite.cases)),
+        time=f"{suite.seconds:.3f}",
     )
-    for case in cases:
-        element = _add_case(suite_element, classname, case)
+    for case in suite.cases:
+        element = _add_case(suite_element, suite.classname, case)
         if case.failure:
             ElementTree.SubElement(
                 element, "failure", message=_printable(case.failure)
@@ -47,14 +72,11 @@ def render_junit(
         elif case.skip_reason:
             ElementTree.SubElement(element, "skipped", message=_printable(case.skip_reason))
     for error in problems:
-        element = _add_case(suite_element, classname, error)
+        element = _add_case(suite_element, suite.classname, error)
         ElementTree.SubElement(
             element, "error", message=_printable(error.failure)
         ).text = _printable(error.details)
-    suites = ElementTree.Element("testsuites")
-    suites.append(suite_element)
-    ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    return suite_element
 
 
 def _add_case(suite: ElementTree.Element, classname: str, case: JUnitCase) -> ElementTree.Element:
