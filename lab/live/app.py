@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cluster.ports import HOST
+from lab.live.audience import allow_many_connections, audience_routes, run_audience
+from lab.live.bets import Bets
+from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast
 from lab.live.panes import Pane
+from lab.live.phones import Phones
+from lab.live.recording import RECORDING_NAME, Recorder, finish
 from lab.live.routes import route_table
 from lab.live.script import Script, unsupported_parts
 from lab.live.security import Credentials
@@ -55,7 +60,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         # The ports are bound before any process starts: a taken port fails at once.
         console_socket = exit_stack.enter_context(listen_on(HOST, options.port))
         port = console_socket.getsockname()[1]
-        spectator_socket = None
+        spectator_socket = spectator_port = None
         if options.share_port is not None:
             spectator_socket = exit_stack.enter_context(
                 listen_on(ALL_INTERFACES, options.share_port)
@@ -63,6 +68,8 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         live_session = await exit_stack.enter_async_context(
             session(folder.absolute(), broadcast, options.panes)
         )
+            spectator_port = spectator_socket.getsockname()[1]
+            allow_many_connections()
         live_session.rate, live_session.mix = options.rate, dict(options.mix)
         live_session.announce_panes(options.panes)
         script = None
@@ -72,16 +79,19 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         credentials = Credentials.for_port(port)
         routes = route_table(
             live_session, credentials, script, static_file, stream_handler(broadcast, "presenter")
+        phones = Phones(broadcast, BlogClient(live_session))
+        questions = options.script.bet if options.script else ()
+        bets = Bets(broadcast, phones, questions, folder.absolute())
         )
         console = ConsoleApp(routes, port, broadcast, credentials)
         await exit_stack.enter_async_context(serve(console, console_socket))
         url = f"http://127.0.0.1:{port}/#token={credentials.token}"
         echo(f"The console is at\n  {url}")
-        if spectator_socket is not None:
-            spectator_port = spectator_socket.getsockname()[1]
+        if spectator_socket is not None and spectator_port is not None:
             spectators = SpectatorApp(routes, live_session, spectator_port)
             await exit_stack.enter_async_context(serve(spectators, spectator_socket))
-            echo("Others in this network can watch, without control, at")
+        routes = [*routes, *audience_routes(bets, phones, spectator_port)]
+            echo("Others in this network can watch and answer bets, without control, at")
             echo(
                 "\n".join(f"  {address}" for address in spectator_urls(spectator_port))
                 or "  (no network)"
@@ -106,6 +116,9 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
 def _remove_empty_logs(folder: Path) -> None:
     """Remove empty logs, and the folder if nothing is left in it."""
     for log in folder.glob("*.log"):
+        audience = asyncio.create_task(run_audience(broadcast, bets, phones))
+        audience.add_done_callback(live_session.end_when_done)
+        exit_stack.push_async_callback(cancel_and_wait, audience)
         if not log.stat().st_size:
             log.unlink()
     with suppress(OSError):

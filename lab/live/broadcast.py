@@ -135,7 +135,8 @@ def encode(value: Any) -> bytes:
 
 
 class Broadcast:
-    """The state that the screens show, and the subscribers that get its changes.
+    """The state that the screens show, and the subscribers that get its changes. `phones` get
+    messages of their own (phones.py).
 
     `fixed_state`: what is fixed between two starts (panes, choices of a reset); `current_state`:
     what may change.
@@ -147,6 +148,7 @@ class Broadcast:
         self.current_state: dict[str, Any] = {
             "load": {},
             "faults": [],
+        self.phones = ScreenSubscribers()
             "script": None,
             "seen": None,
         }

@@ -20,7 +20,7 @@ from aiohttp import web
 from lab.cluster.errors import LabCannotRun, PortTaken
 from lab.domain.errors import Conflict, MisdirectedRequest, NotFound, ServiceError
 from lab.live.blog import BlogClient
-from lab.live.broadcast import Broadcast, Role, encode_event
+from lab.live.broadcast import Broadcast, Role, ScreenSubscriber, encode_event
 from lab.live.routes import AccessRoute
 from lab.live.security import HEADERS, Credentials, check_origin, check_page, local_addresses
 from lab.live.session import Session
@@ -41,22 +41,29 @@ def stream_handler(broadcast: Broadcast, role: Role) -> Callable[[web.BaseReques
     async def stream(request: web.BaseRequest) -> web.StreamResponse:
         if broadcast.subscribers.is_full(role == "watcher"):
             raise Conflict("Too many screens are connected already. Try again later.")
-        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         with broadcast.subscribers.subscribe(role == "watcher") as subscriber:
-            await response.prepare(request)
-            data = encode_event("hello", broadcast.hello_message(role))
-            try:
-                while data:
-                    async with asyncio.timeout(STALLED_AFTER_S):
-                        await response.write(data)
-                    data = await subscriber.next_messages()
-            except (TimeoutError, ConnectionError):
-                # The client reads nothing: a regular close would wait for the unsent data.
-                if request.transport is not None:
-                    request.transport.abort()
-        return response
+            return await send_events(request, "hello", broadcast.hello_message(role), subscriber)
 
     return stream
+
+
+async def send_events(
+    request: web.BaseRequest, name: str, data: bytes, subscriber: ScreenSubscriber
+) -> web.StreamResponse:
+    """Respond with this event and then those of the subscriber, until either side ends."""
+    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    events = encode_event(name, data)
+    try:
+        while events:
+            async with asyncio.timeout(STALLED_AFTER_S):
+                await response.write(events)
+            events = await subscriber.next_messages()
+    except (TimeoutError, ConnectionError):
+        # The client reads nothing: a regular close would wait for the unsent data.
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 class ConsoleApp(HttpApp):
@@ -95,8 +102,9 @@ class ConsoleApp(HttpApp):
         return problem_response(ServiceError("A bug in the console; its terminal has more."))
 
     async def release_requests(self) -> None:
-        """End the streams of all screens."""
+        """End the streams of all screens and phones."""
         self._broadcast.subscribers.end()
+        self._broadcast.phones.end()
 
 
 def listen_on(address: str, port: int) -> socket.socket:
@@ -122,9 +130,22 @@ CONTENT_TYPES = {
 }
 
 
+PAGES = {"/": "index.html", "/screen": "index.html", "/phone": "phone.html"}
+
+
 async def static_file(request: web.BaseRequest) -> web.Response:
-    """`/` is index.html, `/static/NAME` the file of that name in static/. Raises NotFound."""
-    name = request.path.removeprefix("/static/").removeprefix("/") or "index.html"
+    """One of the PAGES, or `/static/NAME`: the file of that name in static/. Raises NotFound."""
+    name = PAGES.get(request.path) or request.path.removeprefix("/static/")
+    return file_response(name)
+
+
+async def phone_page(request: web.BaseRequest) -> web.Response:
+    """What spectators get at `/`: a phone stays there, and a larger screen goes on to `/screen`."""
+    return file_response("phone.html")
+
+
+def file_response(name: str) -> web.Response:
+    """The file of this name in static/. Raises NotFound."""
     # The name is looked up in a listing of the folder: a path from a request is never opened.
     known = {path.name: path for path in STATIC_FOLDER.iterdir() if path.suffix in CONTENT_TYPES}
     if name not in known:
@@ -176,6 +197,7 @@ def spectator_routes(routes: Sequence[AccessRoute], session: Session) -> list[Ac
         return await blog.feed(half)
 
     handlers: dict[str, Callable[..., Any]] = {
+        "/": phone_page,
         "/api/stream": stream_handler(session.broadcast, "watcher"),
         "/api/blog": feed,
     }

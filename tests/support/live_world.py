@@ -20,8 +20,12 @@ import psutil
 import pytest
 
 from lab.live.app import LiveOptions, run_live
+from lab.live.audience import audience_routes
+from lab.live.bets import Bets
+from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast
 from lab.live.panes import TWIN_PANES
+from lab.live.phones import Phones
 from lab.live.routes import AccessRoute, route_table
 from lab.live.security import Credentials
 from lab.live.server import (
@@ -222,11 +226,13 @@ class UnreachableSession:
 def console_routes(broadcast: Broadcast, credentials: Credentials) -> list[AccessRoute]:
     """All routes of the console, with no session behind them."""
     unreachable = cast(Session, UnreachableSession(broadcast))
-    return list(
-        route_table(
+    phones = Phones(broadcast, BlogClient(unreachable))
+    return [
+        *route_table(
             unreachable, credentials, None, static_file, stream_handler(broadcast, "presenter")
-        )
-    )
+        ),
+        *audience_routes(Bets(broadcast, phones), phones, None),
+    ]
 
 
 class ConsoleServer(ConsoleClient):

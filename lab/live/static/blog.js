@@ -5,25 +5,11 @@
 
 import { el, updateAttribute, setText } from "./dom.js";
 import { get } from "./api.js";
+import { ERROR_TEXTS, STATUS_TEXTS, readable } from "./readers.js";
 
 const POSTS = 10;
 const COMMENTS = 2;
 const OWN_SHOWN_MS = 20_000;
-const STATUS_TEXTS = {
-  0: "No response",
-  500: "Internal error",
-  502: "Bad gateway",
-  503: "Service unavailable",
-  504: "No response in time",
-};
-
-// The load marks its posts and comments to find them again; the page shows only their number.
-const BY_THE_LOAD = /^(post|comment) w-\d+-0*(\d+);( orange)?$/;
-
-function readable(text) {
-  const [, what, number, orange = ""] = BY_THE_LOAD.exec(text) ?? [];
-  return what ? `${what === "post" ? "Post" : "Comment"} no. ${number}${orange}` : text;
-}
 
 /** The elements of one post of the feed: created once, and filled again for each feed. */
 class PostItem {
@@ -172,8 +158,3 @@ export class BlogView {
     return this.ownPostId ?? last?.answer.feed[0]?.id ?? null;
   }
 }
-
-const ERROR_TEXTS = {
-  timeout: "No response within a second.",
-  refused: "The connection was refused: no process listens there.",
-};

@@ -1,0 +1,184 @@
+// A phone of the audience: it is a reader of one of the two blogs, and answers bets. It gets one
+// message a second, and draws it at once. A larger screen goes on to the whole page.
+
+import { post } from "./api.js";
+import { byId, el, setText } from "./dom.js";
+import { clock, duration, faultName, percent } from "./format.js";
+import { STATUS_TEXTS, ERROR_TEXTS, readable } from "./readers.js";
+
+const KEY = "lab-phone";
+const RETRY_MS = 2_000;
+const RETRY_FULL_MS = 10_000;
+const SILENT_AFTER_MS = 5_000;
+const FRESH_MS = 1_000;
+const SHAPES = ["■", "●"];
+const SIDES = ["left", "right"];
+
+const state = { side: 0, phone: "", now: null, bet: null, heardMs: 0, receivedMs: 0 };
+
+function stored() {
+  try {
+    return localStorage.getItem(KEY) ?? "";
+  } catch {
+    return ""; // without storage, a phone that reconnects is a new one
+  }
+}
+
+function store(phone) {
+  try {
+    localStorage.setItem(KEY, phone);
+  } catch {
+    // see stored()
+  }
+}
+
+function connect() {
+  const address = `./api/phone?phone=${encodeURIComponent(state.phone || stored())}`;
+  const source = new EventSource(address);
+  const on = (name, take) =>
+    source.addEventListener(name, (event) => {
+      state.heardMs = performance.now();
+      take(JSON.parse(event.data));
+    });
+  on("hello", onHello);
+  on("now", onNow);
+  on("bet", onBet);
+  source.addEventListener("error", async () => {
+    // A browser does not tell a page why a stream was refused: a second request does.
+    source.close();
+    const reason = await whyRefused(address);
+    if (reason) showNotice("full", reason);
+    else showNotice("lost", "▲ No connection to the lab. Trying again …");
+    setTimeout(connect, reason ? RETRY_FULL_MS : RETRY_MS);
+  });
+}
+
+async function whyRefused(address) {
+  const controller = new AbortController();
+  try {
+    const response = await fetch(address, { signal: controller.signal, cache: "no-store" });
+    return response.status === 409 ? (await response.json()).detail : "";
+  } catch {
+    return "";
+  } finally {
+    controller.abort();
+  }
+}
+
+function onHello({ phone, side, bet }) {
+  state.phone = phone;
+  state.side = side;
+  store(phone);
+  document.body.dataset.side = SIDES[side];
+  onBet(bet);
+}
+
+function onNow(now) {
+  state.now = now;
+  state.receivedMs = performance.now();
+  document.title = `Reader of ${now.name}`;
+  setText(byId("reader"), `${SHAPES[state.side]} You read ${now.name}, ${SIDES[state.side]}`);
+  if (now.status === null) return showNotice("starting", "The blog is just starting …");
+  const fine = now.status === 200;
+  document.body.dataset.state = fine ? "fine" : "failing";
+  byId("notice").hidden = true;
+  byId("feed").hidden = !fine;
+  byId("error").hidden = fine;
+  if (fine) byId("feed").replaceChildren(...now.posts.map(postItem));
+  else {
+    setText(byId("code"), now.status ? String(now.status) : "✕");
+    const text = STATUS_TEXTS[now.status] ?? "Error";
+    setText(byId("why"), `${text}. ${ERROR_TEXTS[now.why] ?? now.why}`);
+  }
+  showFigures(now);
+  showOutage();
+}
+
+function postItem([title, comment, status]) {
+  const lines = [el("p", { class: "title", dir: "auto" }, readable(title))];
+  if (comment !== undefined) {
+    const note = status === "approved" ? "" : ` (${status})`;
+    lines.push(el("p", { class: "comment", dir: "auto" }, readable(comment) + note));
+  }
+  return el("li", {}, ...lines);
+}
+
+function showFigures({ reads: [ok, failed], waiting, lag_ms: lag, missing }) {
+  const total = ok + failed;
+  setText(byId("reads"), total ? percent(ok, total) : waiting ? "waiting" : "–");
+  const late = lag !== null && lag >= FRESH_MS;
+  const text = missing ? `✕ ${missing} lost` : lag === null ? "no feed" : lag < 1 ? "0 s" : duration(lag);
+  setText(byId("lag"), late && !missing ? `▲ ${text}` : text);
+}
+
+/** Counts on between two messages. */
+function showOutage() {
+  const { now, receivedMs } = state;
+  const fault = now?.fault;
+  const t = now ? now.t + (performance.now() - receivedMs) / 1000 : 0;
+  setText(
+    byId("outage"),
+    fault ? `${fault.target} ${faultName(fault)} · ${clock(t - fault.since_t)}` : "",
+  );
+}
+
+function showNotice(kind, text) {
+  document.body.dataset.state = kind;
+  byId("notice").hidden = false;
+  byId("feed").hidden = byId("error").hidden = true;
+  setText(byId("notice"), text);
+  for (const id of ["reads", "lag"]) setText(byId(id), "–");
+}
+
+function onBet(bet) {
+  const mine = bet && "mine" in bet ? bet.mine : bet?.n === state.bet?.n ? state.bet?.mine : null;
+  state.bet = bet && { ...bet, mine: mine ?? null };
+  byId("bet").hidden = !bet;
+  document.body.dataset.bet = bet ? bet.state : "none";
+  if (!bet) return;
+  setText(byId("question"), bet.question);
+  byId("answers").replaceChildren(...bet.answers.map((text, index) => answerButton(text, index)));
+  setText(byId("thanks"), thanks(state.bet));
+}
+
+function answerButton(text, index) {
+  const { mine, state: betState, counts, holds } = state.bet;
+  const count = counts ? ` · ${counts[index]}` : "";
+  const mark = holds === index ? "✓ " : "";
+  const button = el(
+    "button",
+    { type: "button", "aria-pressed": String(mine === index), disabled: betState !== "open" },
+    el("span", { dir: "auto" }, `${mark}${text}`),
+    count,
+  );
+  button.addEventListener("click", () => answer(index));
+  return button;
+}
+
+async function answer(index) {
+  const { n } = state.bet;
+  const { says } = await post("/api/vote", { phone: state.phone, bet: n, answer: index });
+  if (state.bet?.n !== n) return;
+  if (says) return setText(byId("thanks"), says);
+  onBet({ ...state.bet, mine: index });
+}
+
+function thanks({ mine, state: betState, answers, holds }) {
+  if (betState === "open")
+    return mine === null ? "Choose one answer." : "Counted. You can change it until the bet is closed.";
+  if (mine === null) return "This bet is closed.";
+  if (holds === null) return `Closed. You said: ${answers[mine]}.`;
+  return mine === holds ? "You were right." : `You said: ${answers[mine]}.`;
+}
+
+if (matchMedia("(min-width: 701px)").matches && !location.pathname.endsWith("/phone")) {
+  location.replace("./screen");
+} else {
+  connect();
+  setInterval(() => {
+    showOutage();
+    const silent = performance.now() - state.heardMs > SILENT_AFTER_MS;
+    if (silent && ["fine", "failing"].includes(document.body.dataset.state))
+      showNotice("lost", "▲ No message from the lab for some seconds.");
+  }, 250);
+}
