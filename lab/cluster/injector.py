@@ -101,17 +101,25 @@ class FaultFailed(LabCannotRun):
 
 @dataclass
 class Injection:
-    """A fault on a target of a stack. `acted` and `removed` are final after `end`."""
+    """A fault on a target of a stack. `acted` and `removed` are final after `end`.
+
+    Values of `perf_counter`: `began_s` when it began to be put on, `on_s` when it was known to act,
+    `off_s` when its removal began, `gone_s` when it was known to be gone.
+    """
 
     stack: Stack
     fault: Fault
     name: str
     began_s: float = 0.0
+    on_s: float = 0.0
+    off_s: float = 0.0
+    gone_s: float = 0.0
     evidence: dict[str, Any] = field(default_factory=dict)
     acted: bool = False
     removed: bool = False
     poison: PublishedPoison | None = None
     group: str = ""  # the scenario's name for several faults that act as one
+    window: tuple[float, float] | None = None  # its declared begin and end, from the run's start
 
     @property
     def _url(self) -> str:
@@ -134,6 +142,7 @@ class Injection:
         if isinstance(self.fault, DownFault):
             pid = supervisor.pid(self._program)
             await supervisor.kill(self._program)
+            self.on_s = perf_counter()
             # Refused at once, unless the machine is busy or a sidecar first probes its service.
             probe = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
             probe_error = _probe_error(probe)
@@ -141,15 +150,18 @@ class Injection:
             self.acted = probe_error == "refused"
         elif isinstance(self.fault, HangFault):
             await supervisor.suspend(self._program)
+            self.on_s = perf_counter()
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
             self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
             self.acted = probe.error == "timeout"
             if descendants := supervisor.descendant_pids(self._program) if self._owns_tree else []:
                 # A sidecar may probe only the port, which a suspended process keeps open.
-                self.evidence |= {"suspended": len(descendants)}
-                self.acted = True
+                suspended = sum(map(_is_suspended, descendants))
+                self.evidence |= {"suspended": suspended}
+                self.acted = suspended == len(descendants)
         elif isinstance(self.fault, PoisonFault):
             self.poison = await publish_poison(self.stack, self.fault)
+            self.on_s = perf_counter()
         else:
             request = {
                 "kind": self.fault.kind,
@@ -165,11 +177,13 @@ class Injection:
                     f"{answer.error or answer.data}. Is it up? A process that is down or hangs has "
                     "no fault filter to reach."
                 )
+            self.on_s = perf_counter()
 
     async def end(self) -> None:
         """Remove the fault and complete the evidence. Raises FaultFailed, StartFailed, NotReady."""
         supervisor = self.stack.supervisor
-        self.evidence["seconds"] = round(perf_counter() - self.began_s, 3)
+        self.off_s = perf_counter()
+        self.evidence["seconds"] = round(self.off_s - self.began_s, 3)
         if isinstance(self.fault, DownFault):
             await supervisor.restart(self._program)
             self.evidence["new_pid"] = supervisor.pid(self._program)
@@ -194,6 +208,7 @@ class Injection:
             self.evidence |= evidence
             self.acted = evidence["acted"] > 0
         self.removed = await self._is_removed()
+        self.gone_s = perf_counter()
 
     async def _is_removed(self) -> bool:
         if self.fault.acts_on == "bus":
@@ -203,6 +218,13 @@ class Injection:
             return health.ok
         active_faults = await self.stack.call("GET", self._url, "/_lab/faults")
         return active_faults.ok and self.name not in (active_faults.data or ())
+
+
+def _is_suspended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return True  # It has exited meanwhile, so it answers nothing either.
 
 
 def _probe_error(probe: ControlResponse) -> str:

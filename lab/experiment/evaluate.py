@@ -1,13 +1,10 @@
 """Turns samples and fault evidence into figures, and figures into verdicts and predictions.
 
-Nothing here reads or writes files. Only `reassign_interrupted` changes its argument.
+Nothing here reads or writes files.
 
 A fault on every hop is one method with one injection for each hop. Each hop has its own fault
 filter and its own random numbers, so a rare fault need not act on every hop. It counts as having
 acted if it acted on at least one hop and was removed from all of them.
-
-A request that is under way when a fault begins counts in the phase of the fault. Counted in the
-phase before, it would make a healthy service look faulty.
 
 Where the load was late, a figure has two ends (`uncertainty.py`). A verdict is given only if it is
 the same at both; otherwise it is "not measured", with the reason. So a late load makes a run less
@@ -25,9 +22,13 @@ from typing import Any
 from lab.cluster.bus_engines import redact_options
 from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
-from lab.load.metrics import phase_figures, recovery_seconds
+from lab.experiment.fault_proof import doubts, merged_moments, moments_of
+from lab.experiment.recovery import Recoveries, recoveries, slowest
+from lab.experiment.request_phases import disturbances
+from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample
 from lab.results.expressions import evaluate, evaluate_figure, figure_bounds
+from lab.results.paths import phase_key
 from lab.results.result import (
     CheckerCounts,
     Expectation,
@@ -48,17 +49,22 @@ from lab.scenarios.spec import PredictionSpec
 _SUMMED_COUNTS = ("visitors", "acted")
 
 
-def merge_evidence(injections: Sequence[Injection], in_sequence: bool) -> list[FaultEvidence]:
-    """The evidence of each fault; the injections of one method on every hop are merged."""
+def merge_evidence(
+    injections: Sequence[Injection], in_sequence: bool, start_at: float = 0.0
+) -> list[FaultEvidence]:
+    """The evidence of each fault; the injections of one method on every hop are merged. `start_at`:
+    the value of `perf_counter` at the start of the run."""
     groups: dict[object, list[Injection]] = {}
     for injection in injections:
         groups.setdefault(
             (injection.group, injection.fault.kind) if injection.group else injection.name, []
         ).append(injection)
-    return [_merged_evidence(group, in_sequence) for group in groups.values()]
+    return [_merged_evidence(group, in_sequence, start_at) for group in groups.values()]
 
 
-def _merged_evidence(injections: Sequence[Injection], in_sequence: bool) -> FaultEvidence:
+def _merged_evidence(
+    injections: Sequence[Injection], in_sequence: bool, start_at: float
+) -> FaultEvidence:
     first = injections[0]
     kind, target = first.fault.kind, first.group or first.fault.target
     in_filter = first.fault.acts_on == "door"
@@ -72,12 +78,18 @@ def _merged_evidence(injections: Sequence[Injection], in_sequence: bool) -> Faul
         }
         evidence = {"targets": len(injections), **sums}
     removed = all(injection.removed for injection in injections)
+    each_moments = [found for one in injections if (found := moments_of(one, start_at)) is not None]
+    moments = merged_moments(each_moments) if each_moments else None
     return FaultEvidence(
         kind=kind,
         target=target,
         acted=removed and (any if in_filter else all)(injection.acted for injection in injections),
         phase=f"{target} {kind}" if in_sequence else "during",
         evidence=evidence | {"settings": first.fault.settings(), "healed": removed},
+        from_s=moments and moments.on_s,
+        until_s=moments and moments.off_s,
+        gone_s=moments and moments.gone_s,
+        doubts=doubts(first.fault, moments, [one.evidence for one in injections]),
     )
 
 
@@ -92,23 +104,23 @@ def variant_result(
     name: str,
     samples: Sequence[Sample],
     data: CheckerCounts | None,
-    injections: Sequence[Injection],
+    faults: Sequence[FaultEvidence],
     exits: Sequence[Exit] = (),
     alarms: Sequence[str] = (),
     extra_keys: Mapping[str, Any] = MappingProxyType({}),
 ) -> VariantResult:
     """One variant's part of the result. `data`: None when its stored data could not be read.
+    `faults`: the evidence of its faults (`merge_evidence`).
     `exits`: the programs, of any variant, that exited unexpectedly. `alarms`: impossible states
     that its services reported. `extra_keys`: further keys of the result."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
     seconds = {phase.name: phase.seconds for phase in timeline.phases if phase.name in reported}
     figures = phase_figures(samples, seconds)
-    recovery = None
-    if disturbance := timeline.disturbance(name):
-        recovery = recovery_seconds(samples, disturbance[1], figures["before"]["endpoints"])
+    found: Recoveries | None = None
+    if (gone_s := gone_after(timeline, name, faults)) is not None:
+        found = recoveries(samples, gone_s, figures["before"]["endpoints"])
     spec = scenario.variants[name]
-    faults = merge_evidence(injections, scenario.in_sequence)
     last_lines = {death.name: death.last_lines[-1:] for death in exits}
     ended = [target for target in spec.may_end if f"{name}.{target}" in last_lines]
     return VariantResult(
@@ -117,8 +129,10 @@ def variant_result(
         options=redact_options(spec.options) | spec.loop_options,
         phases={phase: PhaseResult.model_validate(of_phase) for phase, of_phase in figures.items()},
         data=data,
-        recovery_seconds=recovery,
-        faults=faults,
+        recovery_seconds=slowest(found) if found else None,
+        recovery=found,
+        faults=list(faults),
+        unproved=unproved_figures(faults),
         ended=ended,
         notes=[
             *(
@@ -137,6 +151,39 @@ def variant_result(
         ],
         **extra_keys,
     )
+
+
+def gone_after(
+    timeline: Timeline, variant: str, faults: Sequence[FaultEvidence] = ()
+) -> float | None:
+    """When the last fault or surge of a variant was known to be gone, in seconds from the start of
+    the run; None if it has neither."""
+    disturbance = timeline.disturbance(variant)
+    if disturbance is None:
+        return None
+    gone = [one.gone_s for one in disturbances(timeline, variant, faults)]
+    return max([disturbance[1], *gone])
+
+
+_OF_THE_WHOLE_RUN = (
+    *("after", "data", "lag", "asks", "recovery", "recovery_seconds"),
+    *("ended", "stuck", "dead_letters"),
+)
+
+
+def unproved_figures(faults: Sequence[FaultEvidence]) -> dict[str, str]:
+    """The figures that depend on a fault which did not act as declared: those of its phase, and
+    those of the whole run. By the beginning of their paths, with the reason."""
+    unproved: dict[str, str] = {}
+    for fault in faults:
+        if fault.acted and fault.doubts:
+            says = (
+                f"The {fault.kind} of {fault.target} did not act as declared: "
+                f"{'; '.join(fault.doubts)}."
+            )
+            for path in (phase_key(fault.phase or "during"), *_OF_THE_WHOLE_RUN):
+                unproved.setdefault(path, says)
+    return unproved
 
 
 def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exit]) -> list[str]:
@@ -159,7 +206,9 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
         ]
         if variant.data and not variant.data.acknowledged and _has_writes(scenario):
             problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
-    if _nothing_can_be_judged(scenario, result):
+    if _nothing_can_be_judged(scenario, result) and (unproved := unproved_reasons(result)):
+        problems.append(f"Nothing can be judged. {' '.join(unproved)}")
+    elif _nothing_can_be_judged(scenario, result):
         of_all = f"{result.load.late} of {requests_sent(result)} requests"
         problems.append(
             f"Nothing can be judged: the load sent {of_all} more than 10 ms late and "
@@ -191,6 +240,15 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
     return problems
 
 
+def unproved_reasons(result: RunResult) -> list[str]:
+    """Why figures are not measured: a sentence for each fault that did not act as declared."""
+    return [
+        f"{variant.name}: {why}"
+        for variant in result.variants
+        for why in dict.fromkeys(variant.unproved.values())
+    ]
+
+
 def requests_sent(result: RunResult) -> int:
     """The number of requests that were sent in all reported phases."""
     return sum(
@@ -202,7 +260,7 @@ def requests_sent(result: RunResult) -> int:
 
 
 def _nothing_can_be_judged(scenario: Scenario, result: RunResult) -> bool:
-    """Whether the load was so late that no expectation has a verdict."""
+    """Whether a late load, or a fault that is not proved, leaves no expectation with a verdict."""
     if not scenario.expect:
         wanted = requests_sent(result) + result.load.dropped
         return result.load.late + result.load.dropped > MAX_LATE_SHARE * wanted
@@ -243,36 +301,6 @@ def judge_expectations(scenario: Scenario, result: RunResult) -> list[Expectatio
 def _has_writes(scenario: Scenario) -> bool:
     """Whether the load includes writes; a run without an acknowledged one then proves nothing."""
     return any(weight > 0 for action, weight in scenario.load.mix.items() if action in WRITES)
-
-
-# ── Requests that a fault interrupted
-
-
-def reassign_interrupted(samples: Sequence[Sample], timeline: Timeline) -> int:
-    """Move each sample that was under way when a fault began from its phase without faults to the
-    phase of that fault. Changes `phase` of the samples in place; returns how many it changed."""
-    moved = 0
-    healthy = {phase.name for phase in timeline.phases if not phase.faults}
-    for phase in timeline.phases:
-        if not phase.faults:
-            continue
-        first_s = min(window.from_s for window in phase.faults)
-        affected = {name for window in phase.faults for name in window.variants}
-        for sample in samples:
-            if (
-                sample.variant in affected
-                and sample.phase in healthy
-                and sample.intended_s < first_s < _end_s(sample)
-            ):
-                sample.phase = phase.name
-                moved += 1
-    return moved
-
-
-def _end_s(sample: Sample) -> float:
-    """Seconds from the start of the run to the answer or failure; the intended send time if there
-    was neither."""
-    return sample.intended_s + (sample.latency_ms or 0.0) / 1_000
 
 
 # ── Predictions

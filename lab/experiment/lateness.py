@@ -17,15 +17,16 @@ these.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 from lab.load.metrics import LATE_AFTER_MS
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
-from lab.results.result import FOLLOW_UPS
+from lab.results.result import FOLLOW_UPS, FaultEvidence, RunResult
 from lab.results.timeline import Timeline
 from lab.scenarios.scenario import Scenario
 
@@ -141,14 +142,21 @@ _NO_TIME_MS = 0.001
 """In place of 0, of which there is no logarithm."""
 
 
+Faults = Mapping[str, Sequence[FaultEvidence]]
+"""The evidence of the faults of each variant."""
+
+
 def bounded_samples(
-    samples: Sequence[Sample], timeline: Timeline, timeout_ms: float
+    samples: Sequence[Sample],
+    timeline: Timeline,
+    timeout_ms: float,
+    faults: Faults = MappingProxyType({}),
 ) -> list[BoundedSample]:
     """The requests of one generator, of all variants that it served, in the same order."""
     stalls = find_stalls(samples)
     if not stalls:
         return [in_time(sample) for sample in samples]
-    bounding = _Bounding(stalls, timeline, timeout_ms, samples)
+    bounding = _Bounding(stalls, timeline, timeout_ms, samples, faults)
     return [bounding.bound(sample) for sample in samples]
 
 
@@ -160,16 +168,22 @@ def in_time(sample: Sample) -> BoundedSample:
     )
 
 
-def bounded_run(samples: Sequence[Sample], scenario: Scenario) -> list[BoundedSample]:
+def bounded_run(
+    samples: Sequence[Sample], scenario: Scenario, result: RunResult
+) -> list[BoundedSample]:
     """The requests of one run. Isolated variants have a load generator each."""
     timeline, timeout_ms = scenario.timeline(), scenario.load.timeout_ms
+    faults = {variant.name: variant.faults for variant in result.variants}
     if not scenario.isolate:
-        return bounded_samples(samples, timeline, timeout_ms)
+        return bounded_samples(samples, timeline, timeout_ms, faults)
     return [
         one
         for variant in scenario.variants
         for one in bounded_samples(
-            [sample for sample in samples if sample.variant == variant], timeline, timeout_ms
+            [sample for sample in samples if sample.variant == variant],
+            timeline,
+            timeout_ms,
+            {variant: faults.get(variant, [])},
         )
     ]
 
@@ -183,10 +197,19 @@ class _Bounding:
         timeline: Timeline,
         timeout_ms: float,
         samples: Sequence[Sample],
+        faults: Faults,
     ) -> None:
         self._stalls, self._timeline, self._timeout_ms = stalls, timeline, timeout_ms
         edges = {phase.from_s for phase in timeline.phases} | {timeline.until_s}
         edges |= {edge for one in timeline.faults for edge in (one.from_s, one.until_s)}
+        edges |= {
+            edge
+            for own in faults.values()
+            for one in own
+            for edge in (one.from_s, one.gone_s)
+            if edge is not None
+        }
+        self._faulty_from_s = {one.name: one.from_s for one in timeline.phases if one.faults}
         self._edges_s = sorted(edges)
         feeds: dict[str, list[Sample]] = {}
         for sample in samples:
@@ -229,7 +252,7 @@ class _Bounding:
             known = False
             phases |= dict.fromkeys([self._phase_at(sample.intended_s), self._phase_at(sent_s)])
         due_phase = self._phase_at(sample.intended_s)
-        if sample.phase != due_phase:
+        if self._faulty_from_s.get(sample.phase, -inf) > sample.intended_s:
             # It was under way when a fault began. Would it have been, if all had been in time?
             earliest_s = sample.intended_s + ((low_ms or 0.0) - LATE_AFTER_MS) / 1_000
             if late or self._segment(earliest_s) == self._segment(sample.intended_s):

@@ -2,7 +2,8 @@
 
 A percentile of percentiles is not a percentile, so the raw samples are pooled first. Counts are
 summed. A figure that each run has once (the time to recover, for example) is the median over the
-runs; "never" counts as longer than any time. Runs that are not valid are left out.
+runs; "never" counts as longer than any time. Runs that are not valid are left out, and those in
+which a fault did not act as declared, if it did in others.
 """
 
 from collections import Counter
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.experiment.differences import compare_medians
-from lab.experiment.evaluate import judge_expectations, judge_predictions
+from lab.experiment.evaluate import judge_expectations, judge_predictions, unproved_reasons
 from lab.experiment.lateness import BoundedSample, bounded_run
+from lab.experiment.recovery import Recoveries
 from lab.experiment.statistics import median
 from lab.experiment.uncertainty import pooled_bounds
 from lab.load.metrics import phase_figures, visibility_spread
@@ -52,6 +54,7 @@ class RunOutcome:
             valid=result is not None and result.valid,
             verdicts=[expectation.verdict for expectation in result.expectations] if result else [],
             problems=result.problems if result else [self.failure],
+            unproved=unproved_reasons(result) if result else [],
         )
 
 
@@ -59,11 +62,11 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
     """One result of all valid runs; if none is valid, one of all runs, which is not valid. At least
     one run must have a result; the first of these gives seed, machine and noise floor."""
     with_result = [(outcome.result, outcome.samples) for outcome in outcomes if outcome.result]
-    pooled_runs = [
-        (result, samples) for result, samples in with_result if result.valid
-    ] or with_result
+    valid = [(result, samples) for result, samples in with_result if result.valid]
+    proved = [(result, samples) for result, samples in valid if not unproved_reasons(result)]
+    pooled_runs = proved or valid or with_result
     first = with_result[0][0]
-    runs = [bounded_run(samples, scenario) for _, samples in pooled_runs]
+    runs = [bounded_run(samples, scenario, result) for result, samples in pooled_runs]
     variants = [
         _pool_variant(
             [variant for result, _ in pooled_runs if (variant := result.variant(name))],
@@ -127,6 +130,8 @@ def _pool_variant(runs: Sequence[VariantResult], bounded: Sequence[BoundedSample
             "phases": {name: PhaseResult.model_validate(phase) for name, phase in figures.items()},
             "data": _pool_data([run.data for run in runs if run.data], samples),
             "recovery_seconds": _median_or_never(run.recovery_seconds for run in runs),
+            "recovery": _pool_recovery([run.recovery for run in runs if run.recovery is not None]),
+            "unproved": {path: why for run in runs for path, why in run.unproved.items()},
             "faults": [_pool_evidence(number, runs) for number in range(len(first.faults))],
             "ended": list(dict.fromkeys(name for run in runs for name in run.ended)),
             "notes": list(dict.fromkeys(note for run in runs for note in run.notes)),
@@ -143,15 +148,26 @@ def _pool_variant(runs: Sequence[VariantResult], bounded: Sequence[BoundedSample
         }
     )
     pooled.bounds = pooled_bounds(pooled, bounded)
-    if any("recovery_seconds" in run.bounds for run in runs):
-        lows, highs = zip(*map(_recovery_bounds, runs), strict=True)
-        pooled.bounds["recovery_seconds"] = (median(lows), _median_or_never(highs))
+    for path in ("recovery_seconds", *(f"recovery.{kind}" for kind in pooled.recovery or ())):
+        if any(path in run.bounds for run in runs):
+            lows, highs = zip(*(_recovery_bounds(run, path) for run in runs), strict=True)
+            pooled.bounds[path] = (median(lows), _median_or_never(highs))
     return pooled
 
 
-def _recovery_bounds(run: VariantResult) -> tuple[float, float | None]:
-    seconds = run.recovery_seconds
-    return run.bounds.get("recovery_seconds", (inf if seconds is None else seconds, seconds))
+def _pool_recovery(each: Sequence[Recoveries]) -> Recoveries | None:
+    if not each:
+        return None
+    kinds = dict.fromkeys(kind for found in each for kind in found)
+    return {
+        kind: _median_or_never(found[kind] for found in each if kind in found) for kind in kinds
+    }
+
+
+def _recovery_bounds(run: VariantResult, path: str) -> tuple[float, float | None]:
+    kind = path.partition(".")[2]
+    seconds = (run.recovery or {}).get(kind) if kind else run.recovery_seconds
+    return run.bounds.get(path, (inf if seconds is None else seconds, seconds))
 
 
 def _pool_data(checks: Sequence[CheckerCounts], samples: Sequence[Sample]) -> CheckerCounts | None:

@@ -76,7 +76,7 @@ class Run:
             noise_floor=floor,
             timeline=self.scenario.timeline().to_result(list(self.scenario.variants)),
         )
-        bounded = bounded_run(samples, self.scenario)
+        bounded = bounded_run(samples, self.scenario, result)
         result.differences = compare_medians(
             [bounded], list(self.scenario.variants), self.scenario.reported_phases(), floor
         )

@@ -22,7 +22,7 @@ from lab.cluster.program import Exit, Program
 from lab.cluster.stack import Stack, start_all
 from lab.cluster.supervisor import Supervisor
 from lab.experiment.checker import check
-from lab.experiment.evaluate import reassign_interrupted, variant_result
+from lab.experiment.evaluate import merge_evidence, variant_result
 from lab.experiment.lag import LagReading, LagSampler, write_lag
 from lab.experiment.lateness import bounded_samples
 from lab.experiment.observers import (
@@ -35,6 +35,7 @@ from lab.experiment.observers import (
     read_stuck_consumers,
 )
 from lab.experiment.readback import CannotCheck, StoredState, read_external_state, read_stored_state
+from lab.experiment.request_phases import reassign_requests
 from lab.experiment.uncertainty import variant_bounds
 from lab.external import programs as external_programs
 from lab.external.sidecar_cost import measure_sidecar_overhead
@@ -42,6 +43,7 @@ from lab.external.stack import ExternalStack, MixedStack
 from lab.load.samples import Sample, read_samples, write_samples
 from lab.results.dependencies import read_call_counts, read_dependencies
 from lab.results.result import (
+    FaultEvidence,
     LoadSummary,
     Newcomer,
     SidecarCostResult,
@@ -115,6 +117,12 @@ class LoadOutcome:
     observations: list[Observation]
     newcomers: dict[str, list[Newcomer]]
     lag_sampler: LagSampler
+    start_at: float
+
+    def faults(self, stack: Stack, in_sequence: bool) -> list[FaultEvidence]:
+        """The evidence of the faults of one stack."""
+        own = [one for one in self.injections if one.stack is stack]
+        return merge_evidence(own, in_sequence, self.start_at)
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ class LoadPhase:
                 f"The load generator exited with status {status}. "
                 f"The end of {self.folder / 'load.log'} says why."
             )
-        return LoadOutcome(injections, observations, newcomers, lag_sampler)
+        return LoadOutcome(injections, observations, newcomers, lag_sampler, start_at)
 
     def _injection_tasks(self, stacks: Sequence[Stack], start_at: float) -> list[Any]:
         tasks = []
@@ -174,7 +182,13 @@ class LoadPhase:
                 for stack in stacks:
                     if stack.name in window.variants:
                         name = f"{phase.name.replace(' ', '-')}-{number}"
-                        injection = Injection(stack, window.fault, name, group=window.group)
+                        injection = Injection(
+                            stack,
+                            window.fault,
+                            name,
+                            group=window.group,
+                            window=(window.from_s, window.until_s),
+                        )
                         from_s, until_s = start_at + window.from_s, start_at + window.until_s
                         tasks.append(self._inject(injection, from_s, until_s))
         return tasks
@@ -259,9 +273,10 @@ async def run_trial(
     write_lag(folder / "lag.csv", outcome.lag_sampler.readings)
     samples = read_samples(folder / "samples.csv")
     timeline = scenario.timeline()
-    if reassign_interrupted(samples, timeline):
+    faults = {stack.name: outcome.faults(stack, scenario.in_sequence) for stack in stacks}
+    if reassign_requests(samples, timeline, faults):
         write_samples(folder / "samples.csv", samples)  # the file must give the same figures
-    bounded = bounded_samples(samples, timeline, scenario.load.timeout_ms)
+    bounded = bounded_samples(samples, timeline, scenario.load.timeout_ms, faults)
     summary = json.loads((folder / "load.json").read_text())
     variants = []
     for stack, stored, on_its_way, observation, posts in zip(
@@ -275,7 +290,7 @@ async def run_trial(
             check(own, stored, on_its_way=on_its_way, seed_posts=frozenset(posts))
             if isinstance(stored, StoredState)
             else None,
-            [injection for injection in outcome.injections if injection.stack is stack],
+            faults[stack.name],
             exits=exits,
             alarms=alarms[stack.name],
             extra_keys=observation.to_result(stack.data)

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil, fsum, inf
 
+from lab.experiment.evaluate import gone_after
 from lab.experiment.lateness import BoundedSample
-from lab.load.metrics import EndpointFigures, endpoint_figures, recovery_seconds
+from lab.experiment.recovery import recoveries, slowest
+from lab.load.metrics import EndpointFigures, endpoint_figures
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 from lab.results.paths import phase_key
@@ -28,16 +30,22 @@ def variant_bounds(
     `samples`: of this variant, of one run. None stands for: no upper end.
     """
     bounds = pooled_bounds(variant, samples)
-    disturbance = timeline.disturbance(variant.name)
-    if disturbance and not all(one.exact for one in samples):
-        healed_s = disturbance[1]
+    gone_s = gone_after(timeline, variant.name, variant.faults)
+    if gone_s is not None and not all(one.exact for one in samples):
         at_best = [one.at_low_end() for one in samples]
         at_worst = [one.sample if one.known else replace(one.sample, ok=False) for one in samples]
         usual = [one for one in samples if "before" in one.phases]
-        low = recovery_seconds(at_best, healed_s, _baseline(usual, best=False))
-        high = recovery_seconds(at_worst, healed_s, _baseline(usual, best=True))
-        if low is not None and low != high:
-            bounds["recovery_seconds"] = (low, high)
+        lows = recoveries(at_best, gone_s, _baseline(usual, best=False))
+        highs = recoveries(at_worst, gone_s, _baseline(usual, best=True))
+        ends = {
+            f"recovery.{kind}": (lows.get(kind), highs.get(kind)) for kind in lows.keys() | highs
+        }
+        ends["recovery_seconds"] = slowest(lows), slowest(highs)
+        bounds |= {
+            path: (low, high)
+            for path, (low, high) in ends.items()
+            if low is not None and low != high
+        }
     return bounds
 
 
@@ -45,9 +53,14 @@ def _baseline(usual: Sequence[BoundedSample], *, best: bool) -> dict[str, Endpoi
     """The figures before the fault at their lower (`best`) or upper end."""
     ends: dict[str, list[Sample]] = {}
     for one in usual:
-        worst = one.sample if one.known else replace(one.sample, ok=True, latency_ms=inf)
+        worst = one.sample
+        if not one.known:
+            worst = replace(worst, ok=True, latency_ms=inf, visible_ms=inf)
         ends.setdefault(one.sample.endpoint, []).append(one.at_low_end() if best else worst)
-    return {endpoint: endpoint_figures(own) for endpoint, own in ends.items()}
+    return {
+        endpoint: endpoint_figures(own, is_write=endpoint in WRITES)
+        for endpoint, own in ends.items()
+    }
 
 
 def pooled_bounds(

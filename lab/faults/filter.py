@@ -109,8 +109,11 @@ class FaultFilter:
         effect = Effect()
         for name, active in self._active.items():
             if active.fault.applies_to(caller) and active.try_hit():
+                before_s = effect.delay_s
                 active.fault.act(effect, active.rng)
                 effect.fault_names.append(name)
+                if active.fault.kind == "latency":
+                    effect.delays_s[name] = effect.delay_s - before_s
         return effect
 
     def filter_events(self, events: Sequence[Item], consumes: Callable[[Item], bool]) -> list[Item]:
@@ -147,10 +150,10 @@ class FaultFilter:
         began_s = time.perf_counter()
         time.sleep(effect.delay_s)
         waited_ms = (time.perf_counter() - began_s) * 1_000
-        for name in effect.fault_names:
-            active = self._active.get(name)
-            if active and active.fault.kind == "latency":
-                active.delays_ms.append(waited_ms)
+        for name, delay_s in effect.delays_s.items():
+            if active := self._active.get(name):
+                others_ms = 1_000 * (effect.delay_s - delay_s)
+                active.delays_ms.append(waited_ms - others_ms)
         return round(waited_ms, 3)
 
     async def wait_until_removed(self, effect: Effect) -> None:

@@ -24,9 +24,13 @@ EventEffect = Literal["dropped", "doubled", "overtaken"]
 
 @dataclass(slots=True)
 class Effect:
-    """The effect of the active faults on one request, or on one delivery of events."""
+    """The effect of the active faults on one request, or on one delivery of events.
+
+    `delays_s`: the part of each fault in `delay_s`, by the fault's name.
+    """
 
     delay_s: float = 0.0
+    delays_s: dict[str, float] = field(default_factory=dict)
     status: int | None = None
     unanswered: bool = False
     connection_reset: bool = False

@@ -15,12 +15,9 @@ from typing import Any, TypedDict
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 
-GOOD_IN_A_ROW = 10
 LATE_AFTER_MS = 10.0
 
 _ALWAYS_REPORTED = ("timeout", "refused", "reset", "http_503")
-_RECOVERED_FACTOR = 2.0
-_RECOVERED_SLACK_MS = 20.0
 
 
 class LatencyFigures(TypedDict):
@@ -175,40 +172,6 @@ def lag_figures(samples: Iterable[Sample], late_after_ms: float = LATE_AFTER_MS)
         "late": sum(lag_ms > late_after_ms for lag_ms in lags_ms),
         "dropped": len(counted) - len(lags_ms),
     }
-
-
-def recovery_seconds(
-    samples: Iterable[Sample], healed_at_s: float, baseline: Mapping[str, EndpointFigures]
-) -> float | None:
-    """Seconds from the end of the fault to the first of ten good requests in a row; None: never.
-
-    `samples`: of one variant; `baseline`: the figures of its endpoints before the fault. A request
-    is good if it succeeded within twice the earlier p99 of its endpoint, plus 20 ms (any small
-    delay exceeds twice a p99 of 2 ms). Times are intended send times, so the time to drain a queue
-    counts. If fewer than ten requests were sent after the fault, all of them in a row are enough.
-    """
-    after = sorted(
-        (sample for sample in samples if sample.intended_s >= healed_at_s),
-        key=lambda sample: sample.intended_s,
-    )
-    streak: list[Sample] = []
-    for sample in after:
-        if not _is_good(sample, baseline.get(sample.endpoint)):
-            streak.clear()
-            continue
-        streak.append(sample)
-        if len(streak) == min(GOOD_IN_A_ROW, len(after)):
-            return streak[0].intended_s - healed_at_s
-    return None
-
-
-def _is_good(sample: Sample, baseline: EndpointFigures | None) -> bool:
-    if not sample.ok or sample.latency_ms is None:
-        return False
-    usual_ms = baseline["latency_ms"]["p99"] if baseline is not None else None
-    # Without a figure from before there is nothing to compare a good answer with.
-    limit_ms = usual_ms and _RECOVERED_FACTOR * usual_ms + _RECOVERED_SLACK_MS
-    return limit_ms is None or sample.latency_ms <= limit_ms
 
 
 def _latency_figures(values_ms: Sequence[float]) -> LatencyFigures:

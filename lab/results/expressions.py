@@ -28,6 +28,7 @@ from lab.results.paths import (
     format_value,
     lookup,
     lookup_bounds,
+    unproved_reason,
 )
 from lab.results.result import RunResult
 
@@ -261,7 +262,8 @@ def _has_path(node: ast.expr) -> bool:
 class Evaluation:
     """Whether an expression holds (None: not measured), the value of its left side, the rest with
     the figures filled in, and the value of each path. `reason`: why it is neither true nor false;
-    `uncertain`: whether that is because the load was late."""
+    `uncertain`: whether that is because the load was late, or because a fault did not act as
+    declared."""
 
     holds: bool | None
     measured: float | None
@@ -353,7 +355,10 @@ def evaluate(text: str, result: RunResult, steady_in: str | None = None) -> Eval
     nothing = [prefix + paths[name] for name, ends in bounds.items() if ends is None]
     uncertain = holds is None and bool(wide) and not nothing
     reason = ""
-    if uncertain:
+    unproved = [why for path in wide if (why := unproved_reason(path, result))]
+    if holds is None and unproved:
+        reason = " ".join(dict.fromkeys(unproved))
+    elif uncertain:
         reason = _uncertain_reason(wide, result)
     elif holds is None:
         reason = f"Nothing was measured for {_listed(nothing)}." if nothing else _NO_VALUE

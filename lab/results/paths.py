@@ -8,7 +8,8 @@
     VARIANT.lag.SERVICE.FIGURE            async-bus.lag.query.drained_seconds
     VARIANT.newcomer.FIGURE               async-bus.newcomer.events_per_second
     VARIANT.web.FIGURE                    sync-chain.web.edges
-    VARIANT.recovery_seconds
+    VARIANT.recovery_seconds              until all kinds of requests are as usual again
+    VARIANT.recovery.ENDPOINT             until this kind is, in seconds
     VARIANT.ended                         number of its programs that exited by themselves
     VARIANT.stuck, .dead_letters          number of stuck services at the end, of dead letters
     VARIANT.processes, .memory_mib        number of its processes, and their memory
@@ -132,7 +133,7 @@ def check_figure_path(
     _check_known(parts[0], variants, path, "variant")
     if len(parts) == 2 and parts[1] in _VARIANT_FIGURES:
         return
-    others = ("data", "asks", "databases", "lag", "newcomer", "web")
+    others = ("data", "asks", "databases", "lag", "newcomer", "recovery", "web")
     second_parts = [*_VARIANT_FIGURES, *others, *map(phase_key, phases)]
     _check_known(parts[1] if len(parts) > 1 else "", second_parts, path, "phase")
     if parts[1] == "data":
@@ -143,6 +144,8 @@ def check_figure_path(
         _check_known(".".join(parts[2:]), _DATABASE_FIGURES, path, "figure of the databases")
     elif parts[1] == "newcomer":
         _check_known(".".join(parts[2:]), NEWCOMER_FIGURES, path, "figure of the newcomer")
+    elif parts[1] == "recovery":
+        _check_known(".".join(parts[2:]), (*ENDPOINTS, *FOLLOW_UPS), path, "endpoint")
     elif parts[1] == "web":
         _check_known(".".join(parts[2:]), OF_NEEDS, path, "figure of the web")
     elif parts[1] == "lag":
@@ -174,6 +177,9 @@ def lookup(path: str, result: RunResult) -> float | None:
         return None if variant.databases is None else _DATABASE_FIGURES[rest[0]](variant)
     if section == "newcomer":
         return NEWCOMER_FIGURES[rest[0]](variant.newcomers[0]) if variant.newcomers else None
+    if section == "recovery":
+        found = (variant.recovery or {}).get(rest[0], math.nan)
+        return math.inf if found is None else None if math.isnan(found) else found
     if section == "web":
         return OF_NEEDS[rest[0]](variant)
     if section == "lag":
@@ -189,12 +195,26 @@ def lookup(path: str, result: RunResult) -> float | None:
     return (_ENDPOINT_FIGURES | _WRITE_FIGURES)[rest[1]](endpoint)
 
 
+def unproved_reason(path: str, result: RunResult) -> str:
+    """Why the figure at a path is not measured: a fault on which it depends did not act as
+    declared. "" if it did."""
+    name, _, own_path = path.partition(".")
+    variant = result.variant(name)
+    unproved = variant.unproved if variant is not None else {}
+    return next(
+        (why for start, why in unproved.items() if f"{own_path}.".startswith(f"{start}.")), ""
+    )
+
+
 def lookup_bounds(path: str, result: RunResult) -> tuple[float, float] | None:
     """The two ends of the figure at a path: equal where it is certain, None where nothing was
-    measured. They differ where the load was late (`lab/experiment/uncertainty.py`)."""
+    measured. They differ where the load was late (`lab/experiment/uncertainty.py`), and are
+    infinite where a fault did not act as declared (`lab/experiment/fault_proof.py`)."""
     name, _, own_path = path.partition(".")
     variant = result.variant(name)
     bounds = variant.bounds if variant is not None else {}
+    if unproved_reason(path, result):
+        return -math.inf, math.inf
     if (ends := bounds.get(own_path)) is not None:
         return ends[0], math.inf if ends[1] is None else ends[1]
     endpoint, is_error, _ = own_path.partition(".errors.")
@@ -218,7 +238,9 @@ def _lag_figure(variant: VariantResult, service: str, figure: str) -> float | No
 
 
 def _recovery_seconds(variant: VariantResult) -> float | None:
-    if variant.recovery_seconds is None and any(fault.acted for fault in variant.faults):
+    was_measured = variant.recovery is None or bool(variant.recovery)
+    acted = any(fault.acted for fault in variant.faults)
+    if variant.recovery_seconds is None and was_measured and acted:
         return math.inf
     return variant.recovery_seconds
 

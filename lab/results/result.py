@@ -199,13 +199,15 @@ class Difference(ResultModel):
 
 
 class RunSummary(ResultModel):
-    """One of several runs of the same scenario. `verdicts`: of its expectations, in their order."""
+    """One of several runs of the same scenario. `verdicts`: of its expectations, in their order.
+    `unproved`: which faults did not act as declared; such a run is left out if others have none."""
 
     seed: int
     folder: str
     valid: bool
     verdicts: list[str] = []
     problems: list[str] = []
+    unproved: list[str] = []
 
 
 # ── Answer
@@ -406,13 +408,21 @@ class SidecarCostResult(ResultModel):
 
 
 class FaultEvidence(ResultModel):
-    """A fault and the evidence that it acted."""
+    """A fault and the evidence that it acted.
+
+    `from_s` to `until_s`: when it was on; `gone_s`: when it was known to be gone (seconds from the
+    start of the run). `doubts`: why it did not act as the scenario declares it; empty if it did.
+    """
 
     kind: str
     target: str
     acted: bool
     phase: str | None = None
     evidence: dict[str, Any] = {}
+    from_s: float | None = None
+    until_s: float | None = None
+    gone_s: float | None = None
+    doubts: list[str] = []
 
 
 class ForeignOpenResult(ResultModel):
@@ -427,8 +437,13 @@ class ForeignOpenResult(ResultModel):
 
 
 class VariantResult(ResultModel):
-    """One variant, under its load and its faults. `recovery_seconds`: None if it never recovered,
-    or if there was nothing to recover from."""
+    """One variant, under its load and its faults.
+
+    `recovery`: by kind of request, the seconds from the end of the last fault until it was as usual
+    again (null: never); without the kinds that were not sent afterwards. None: there was nothing to
+    recover from, or the document is older. `recovery_seconds`: the longest of them; None if one
+    never recovered, or if there was nothing to recover from.
+    """
 
     name: str
     arrangement: str
@@ -436,6 +451,7 @@ class VariantResult(ResultModel):
     phases: dict[str, PhaseResult] = {}
     data: CheckerCounts | None = None
     recovery_seconds: float | None = None
+    recovery: dict[str, float | None] | None = None
     faults: list[FaultEvidence] = []
     ended: list[str] = Field(default=[], description="targets that ended by themselves, unhurt")
     notes: list[str] = []
@@ -477,6 +493,11 @@ class VariantResult(ResultModel):
         default={},
         description="by path without the variant: the two ends of a figure that is not certain, "
         "because the load was late; null: no upper end",
+    )
+    unproved: dict[str, str] = Field(
+        default={},
+        description="by beginning of a path without the variant: why these figures are not "
+        "measured, because a fault did not act as declared",
     )
 
 

@@ -16,7 +16,6 @@ from lab.load.metrics import (
     lag_figures,
     percentile,
     phase_figures,
-    recovery_seconds,
 )
 from lab.load.plan import BadPlan, LoadAction, PlanPhase, read_plan
 from lab.load.samples import (
@@ -207,34 +206,6 @@ def test_a_write_has_a_second_latency_until_it_is_visible() -> None:
     assert figures["create_post"]["visible_ms"] == {"p50": 40.0, "p99": 40.0, "max": 40.0}
     assert figures["create_post"]["never_visible"] == 1
     assert "visible_ms" not in figures["read_feed"]
-
-
-def _after_the_fault(*latencies_ms: float) -> list[Sample]:
-    """One answer every 100 ms from second 10 on; a latency of 0 is a failure."""
-    return [
-        replace(A_SAMPLE, intended_s=10 + n / 10, latency_ms=latency_ms, ok=latency_ms > 0)
-        for n, latency_ms in enumerate(latencies_ms)
-    ]
-
-
-USUAL = {"read_feed": endpoint_figures([A_SAMPLE])}  # p99 5 ms: up to 30 ms is good
-
-
-def test_recovery_begins_with_ten_good_requests_in_a_row() -> None:
-    samples = _after_the_fault(0, 0, 5, 5, 31, *[30] * 10)
-    assert recovery_seconds(reversed(samples), 10.0, USUAL) == pytest.approx(0.5)
-    assert recovery_seconds(samples[:10], 10.0, USUAL) is None, "only five in a row, of ten"
-
-
-def test_of_fewer_than_ten_requests_all_must_be_good() -> None:
-    assert recovery_seconds(_after_the_fault(5, 5, 5), 10.0, USUAL) == 0.0
-    assert recovery_seconds(_after_the_fault(5, 0, 5), 10.0, USUAL) is None
-    assert recovery_seconds([], 10.0, USUAL) is None
-
-
-def test_a_service_that_stays_slow_has_not_recovered() -> None:
-    assert recovery_seconds(_after_the_fault(*[31] * 50), 10.0, USUAL) is None
-    assert recovery_seconds(_after_the_fault(*[31] * 50), 10.0, {}) == 0.0
 
 
 @pytest.mark.parametrize(

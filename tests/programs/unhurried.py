@@ -1,7 +1,7 @@
 """`lab …` on a machine that may be busy: `python tests/programs/unhurried.py run …`.
 
 A run counts as a result even if the machine was slow: load sent late, too late to meet a fault, or
-timed out before anything was broken. A slow start is no error.
+timed out before anything was broken; a fault that began late. A slow start is no error.
 """
 
 import sys
@@ -29,6 +29,7 @@ def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
         return [one for one in found if not any(words in one for words in SLOWNESS)]
 
     put(runner, "validity_problems", problems)
+    put(evaluate, "doubts", lambda *of: [])
     put(Supervisor.start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
     put(grader.check, "__defaults__", (HANGS_AFTER_S, PATIENCE_S))
 

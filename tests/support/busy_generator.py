@@ -11,11 +11,12 @@ from functools import cached_property
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from lab.experiment.evaluate import reassign_interrupted
 from lab.experiment.lateness import bounded_samples
+from lab.experiment.recovery import recoveries, slowest
+from lab.experiment.request_phases import reassign_requests
 from lab.experiment.uncertainty import variant_bounds
 from lab.faults.kinds import parse_fault
-from lab.load.metrics import lag_figures, phase_figures, recovery_seconds, visibility_spread
+from lab.load.metrics import lag_figures, phase_figures, visibility_spread
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 from lab.results.result import (
@@ -125,7 +126,7 @@ class World:
                 if sample.ok and sample.endpoint in WRITES:
                     shown_s = ready_s + self._propagation_s(sample, place, ready_s)
                     heappush(events, (shown_s, place, "seen"))
-        reassign_interrupted(samples, self.timeline)
+        reassign_requests(samples, self.timeline)
         return samples
 
     def _schedule(self) -> list[Sample]:
@@ -174,12 +175,14 @@ class World:
         for name in VARIANTS:
             own = [one for one in samples if one.variant == name]
             phases = phase_figures(own, {one.name: one.seconds for one in timeline.phases})
+            found = recoveries(own, UNTIL_S, phases["before"]["endpoints"])
             acknowledged = sum(one.ok for one in own if one.endpoint in WRITES)
             variant = VariantResult(
                 name=name,
                 arrangement=name,
                 phases={of: PhaseResult.model_validate(found) for of, found in phases.items()},
-                recovery_seconds=recovery_seconds(own, UNTIL_S, phases["before"]["endpoints"]),
+                recovery_seconds=slowest(found),
+                recovery=found,
                 faults=[FaultEvidence(kind=self.fault, target="comments", acted=True)],
                 data=CheckerCounts(
                     acknowledged=acknowledged,

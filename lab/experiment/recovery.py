@@ -1,0 +1,88 @@
+"""How long after its faults each kind of request is as usual again: answered, in time, and fresh.
+
+Each kind is judged alone: among ten successful feeds, one comment that still fails is easily
+missed. A write is fresh when readers see it about as soon as before, so a service whose copies are
+still old has not recovered, although it answers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from lab.load.metrics import EndpointFigures
+from lab.load.samples import WRITES, Sample
+
+GOOD_IN_A_ROW = 10
+GOOD_AT_THE_END = 3
+"""So many good ones in a row are enough if no further request of the kind follows."""
+
+WELL_BEFORE = 0.95
+"""A kind of which a smaller share succeeded before the fault has nothing to return to."""
+
+USUAL_FACTOR = 2.0
+ANSWER_SLACK_MS, VISIBLE_SLACK_MS = 20.0, 50.0
+"""As usual: up to twice the earlier p99, and so much more. Any small delay is more than twice a p99
+of 2 ms; and the probe looks at the feed every 50 ms at the latest."""
+
+Recoveries = dict[str, float | None]
+"""Seconds by kind of request; None: never while it was observed."""
+
+
+def recoveries(
+    samples: Iterable[Sample], gone_s: float, usual: Mapping[str, EndpointFigures]
+) -> Recoveries:
+    """For each kind of request, the seconds from `gone_s`, when the faults were known to be gone,
+    to the first of ten good requests in a row, or of three that are followed by none.
+
+    `samples`: of one variant; `usual`: its figures before the faults. Times are intended send
+    times, so the time to drain a queue counts. If fewer than three were sent, all have to be good.
+    Left out: kinds of which none was sent afterwards, or too few succeeded before.
+    """
+    by_kind: dict[str, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda sample: sample.intended_s):
+        if sample.intended_s >= gone_s and not sample.dropped:
+            by_kind.setdefault(sample.endpoint, []).append(sample)
+    found: Recoveries = {}
+    for kind, own in by_kind.items():
+        before = usual.get(kind)
+        success = before["success"] if before is not None else None
+        if success is None or success >= WELL_BEFORE:
+            first = _first_of_streak(own, before)
+            found[kind] = None if first is None else first.intended_s - gone_s
+    return found
+
+
+def slowest(found: Recoveries) -> float | None:
+    """The seconds until all kinds were as usual; None if one never was, or none was measured."""
+    known = [seconds for seconds in found.values() if seconds is not None]
+    return max(known) if known and len(known) == len(found) else None
+
+
+def _first_of_streak(samples: Sequence[Sample], usual: EndpointFigures | None) -> Sample | None:
+    streak: list[Sample] = []
+    for sample in samples:
+        if not _is_as_usual(sample, usual):
+            streak.clear()
+            continue
+        streak.append(sample)
+        if len(streak) == GOOD_IN_A_ROW:
+            return streak[0]
+    return streak[0] if len(streak) >= min(GOOD_AT_THE_END, len(samples)) else None
+
+
+def _is_as_usual(sample: Sample, usual: EndpointFigures | None) -> bool:
+    if not sample.ok or sample.latency_ms is None:
+        return False
+    if usual is None:
+        return True  # There is nothing to compare it with.
+    answered_ms = usual["latency_ms"]["p99"]
+    if _is_longer(sample.latency_ms, answered_ms, ANSWER_SLACK_MS):
+        return False
+    visible_ms = usual["visible_ms"]["p99"] if "visible_ms" in usual else None
+    if sample.endpoint not in WRITES or visible_ms is None:
+        return True
+    return sample.visible_ms is not None and not _is_longer(
+        sample.visible_ms, visible_ms, VISIBLE_SLACK_MS
+    )
+
+
+def _is_longer(ms: float, usual_ms: float | None, slack_ms: float) -> bool:
+    return usual_ms is not None and ms > USUAL_FACTOR * usual_ms + slack_ms
