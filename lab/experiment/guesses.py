@@ -21,7 +21,7 @@ from typing import Any, Literal
 from lab.faults.kinds import KINDS
 from lab.results.expressions import PLACEHOLDER
 from lab.results.paths import lookup, lookup_bounds, phase_key
-from lab.results.result import NEVER, NOBODY, Guess, RunResult
+from lab.results.result import NEVER, NOBODY, SUCCESS_THRESHOLD, Guess, RunResult
 from lab.results.saved_names import has_valid_result, scenario_of
 from lab.scenarios.scenario import Scenario
 from lab.support.files import write_private
@@ -297,7 +297,6 @@ def _fault_state(kind: str, target: str) -> str:
 # ── Guesses and the comparison with the result
 
 GUESSES_FILE = "guesses.json"
-SUCCESS_THRESHOLD = 0.99
 GOOD_FACTOR = 2.0
 EXACT_BELOW = 10
 """A smaller count has to be guessed exactly, a larger one within GOOD_FACTOR."""

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ from lab.results.result import (
     FaultEvidence,
     LoadSummary,
     Newcomer,
-    SidecarCostResult,
     VariantResult,
 )
 from lab.results.timeline import WARM_UP_PHASE
@@ -255,7 +254,11 @@ async def run_trial(
             await start_all(stacks)
             await publish_histories(scenario, stacks)
             seeds = await asyncio.gather(*(seed_posts(stack, SETTLE_WITHIN_S) for stack in stacks))
-            costs = {stack.name: await _measure_sidecar_cost(stack) for stack in stacks}
+            costs = {
+                stack.name: await measure_sidecar_overhead(stack)
+                for stack in stacks
+                if isinstance(stack, ExternalStack)
+            }
             outcome = await LoadPhase(scenario, folder, seed, progress)(supervisor, stacks, seeds)
             progress({"phase": "checking"})
             moving = await asyncio.gather(
@@ -300,7 +303,7 @@ async def run_trial(
             | {
                 "lag": outcome.lag_sampler.figures(timeline, stack.name),
                 "newcomers": outcome.newcomers[stack.name],
-                "sidecar": costs[stack.name],
+                "sidecar": costs.get(stack.name),
             },
         )
         own_bounded = [one for one in bounded if one.sample.variant == stack.name]
@@ -348,13 +351,6 @@ async def _is_still_moving(stack: Stack, within_s: float) -> bool:
     itself, the bus for example, nothing moves any more."""
     settled = await stack.settle(within_s)
     return not settled and all(stack.supervisor.alive(one.name) for one in stack.programs)
-
-
-async def _measure_sidecar_cost(stack: Stack) -> SidecarCostResult | None:
-    if not isinstance(stack, ExternalStack):
-        return None
-    cost = await measure_sidecar_overhead(stack)
-    return SidecarCostResult.model_validate(asdict(cost)) if cost else None
 
 
 async def _read_state(stack: Stack) -> StoredState | CannotCheck:

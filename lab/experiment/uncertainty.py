@@ -129,6 +129,7 @@ class _Cell:
             **{f"errors.{kind}": (errors[kind], errors[kind] + self._may_fail) for kind in kinds},
             "errors": (0, self._may_fail),
             **self._latencies(),
+            **self._of_all("", [(one.low_ms, one.sample.latency_ms) for one in self._good]),
         }
         if total := sent + unknown:
             at_worst = sent + self._may_fail
@@ -141,6 +142,8 @@ class _Cell:
             ends["stale"] = (sure / total, (sure + unsure + unknown) / total)
         if is_write:
             ends |= self.visible()
+            seen = [(one.visible_low_ms, one.sample.visible_ms) for one in self._good]
+            ends |= self._of_all("visible_", seen)
             ends["never_visible"] = self._count(one.sample.visible_ms is None for one in self._good)
         return ends
 
@@ -177,6 +180,18 @@ class _Cell:
         if failed or unknown:
             ends["failed_after_p50"] = self._quantile(failed, 50)
         return ends
+
+    def _of_all(
+        self, prefix: str, good: Sequence[tuple[float | None, float | None]]
+    ) -> dict[str, Bounds]:
+        """The ends of the latencies of all requests; what failed is longer than any other."""
+        failed = sum(one.sample.error != "interrupted" for one in self._failed)
+        values = [
+            (inf, inf) if low is None or high is None else (low, high) for low, high in good
+        ] + [(inf, inf)] * failed
+        if not values and not self._unknown:
+            return {}
+        return {f"{prefix}all_p{of}": self._quantile(values, of) for of in (50, 95)}
 
     def _count(self, each: Iterable[bool]) -> Bounds:
         count = sum(each)

@@ -1,13 +1,13 @@
 """Measures the time that a sidecar adds to a request; it is part of every measured latency."""
 
 import statistics
-from dataclasses import dataclass
 from time import perf_counter
 
 from lab.domain.errors import DependencyFailed
 from lab.external.mapping import ExternalRequest
 from lab.external.proxy.client import ServicePool, encode_request, fetch
 from lab.external.stack import ExternalStack
+from lab.results.result import SidecarCostResult
 from lab.support.http_client import HttpOrigin
 
 REQUESTS = 60
@@ -15,24 +15,7 @@ WARM_UP_REQUESTS = 10
 ANSWERED_WITHIN_S = 2.0
 
 
-@dataclass(frozen=True)
-class SidecarOverhead:
-    """Median latencies of the feed in ms, without and with the sidecar, over `asked` requests each.
-
-    `kib`: size of the service's response. It matters because the sidecar translates all of it.
-    """
-
-    asked: int
-    without_ms: float
-    with_ms: float
-    kib: float
-
-    @property
-    def cost_ms(self) -> float:
-        return self.with_ms - self.without_ms
-
-
-async def measure_sidecar_overhead(stack: ExternalStack) -> SidecarOverhead | None:
+async def measure_sidecar_overhead(stack: ExternalStack) -> SidecarCostResult | None:
     """Request the feed alternately without and with the sidecar. None if a request fails."""
     read = stack.target.actions.read_feed
     ports = stack.ports_of(read.service)
@@ -53,11 +36,11 @@ async def measure_sidecar_overhead(stack: ExternalStack) -> SidecarOverhead | No
         return None
     finally:
         pool.close()
-    return SidecarOverhead(
-        REQUESTS,
-        round(statistics.median(without), 3),
-        round(statistics.median(with_sidecar), 3),
-        round(size / 1024, 1),
+    return SidecarCostResult(
+        asked=REQUESTS,
+        without_ms=round(statistics.median(without), 3),
+        with_ms=round(statistics.median(with_sidecar), 3),
+        kib=round(size / 1024, 1),
     )
 
 

@@ -2,14 +2,16 @@
 
 Latencies are those of *good* answers only: otherwise a refusal after 1 ms would make a broken
 service look fast. Read them together with `success`, and with `failed_after_ms`, the time until a
-request failed. Warm-up samples are never counted.
+request failed. To compare two services of which one fails more, take the latency *of all*: there a
+request that failed counts as longer than any answer, because a service that gives up on its slow
+requests is not fast. Warm-up samples are never counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, fsum
+from math import ceil, fsum, inf
 from typing import Any, TypedDict
 
 from lab.load.plan import WARM_UP
@@ -39,6 +41,13 @@ class Spread(TypedDict):
     max: float | None
 
 
+class OfAll(TypedDict):
+    """Milliseconds; None is *never*: so many requests failed (or there was none)."""
+
+    p50: float | None
+    p95: float | None
+
+
 class _Figures(TypedDict):
     sent: int
     ok: int
@@ -49,6 +58,7 @@ class _Figures(TypedDict):
     errors: dict[str, int]
     latency_ms: LatencyFigures
     failed_after_ms: dict[str, float | None]
+    of_all_ms: OfAll
     degraded: int
     decided: int
     retried: int
@@ -60,15 +70,18 @@ class EndpointFigures(_Figures, total=False):
 
     - `sent` = `ok` + `failed`; it includes `late` requests, but not `dropped` ones (never sent).
     - `success` = ok / sent; None when nothing was sent.
+    - `of_all_ms`: the latency of all requests, those that failed as the longest.
     - `degraded`: good answers with a part left out.
     - `decided`: good answers in which no comment is pending.
     - `stale`: feeds that lack a write acknowledged before they were requested.
     - `retried`: number of client retries.
-    - Writes also have `visible_ms` (of those that the feed showed in the end) and `never_visible`
-      (acknowledged, but never shown).
+    - Writes also have `visible_ms` (of those that the feed showed in the end), `visible_of_all_ms`
+      (those that it never showed as the longest) and `never_visible` (acknowledged, but never
+      shown).
     """
 
     visible_ms: Spread
+    visible_of_all_ms: OfAll
     never_visible: int
 
 
@@ -133,6 +146,8 @@ def endpoint_figures(
     sent = [sample for sample in samples if not sample.dropped]
     good = [sample for sample in sent if sample.ok]
     failed = [sample for sample in sent if not sample.ok]
+    # What the end of the load interrupted might have succeeded.
+    judged = [sample for sample in sent if sample.error != "interrupted"]
     waited_ms = [s.latency_ms for s in failed if s.latency_ms is not None]
     figures: EndpointFigures = {
         "sent": len(sent),
@@ -144,6 +159,7 @@ def endpoint_figures(
         "errors": dict.fromkeys(_ALWAYS_REPORTED, 0) | Counter(sample.error for sample in failed),
         "latency_ms": _latency_figures([s.latency_ms for s in good if s.latency_ms is not None]),
         "failed_after_ms": {"p50": percentile(waited_ms, 50)},
+        "of_all_ms": _of_all(s.latency_ms if s.ok else None for s in judged),
         "degraded": sum(sample.degraded for sample in good),
         "decided": sum(sample.decided for sample in good),
         "retried": sum(sample.retried for sample in sent),
@@ -151,6 +167,7 @@ def endpoint_figures(
     }
     if is_write:
         figures["visible_ms"] = visibility_spread(good)
+        figures["visible_of_all_ms"] = _of_all(s.visible_ms if s.ok else None for s in judged)
         figures["never_visible"] = sum(sample.visible_ms is None for sample in good)
     return figures
 
@@ -172,6 +189,13 @@ def lag_figures(samples: Iterable[Sample], late_after_ms: float = LATE_AFTER_MS)
         "late": sum(lag_ms > late_after_ms for lag_ms in lags_ms),
         "dropped": len(counted) - len(lags_ms),
     }
+
+
+def _of_all(values_ms: Iterable[float | None]) -> OfAll:
+    """The percentiles of all values; None is longer than any other."""
+    ordered = [inf if value is None else value for value in values_ms]
+    p50, p95 = percentile(ordered, 50), percentile(ordered, 95)
+    return {"p50": None if p50 == inf else p50, "p95": None if p95 == inf else p95}
 
 
 def _latency_figures(values_ms: Sequence[float]) -> LatencyFigures:

@@ -20,6 +20,8 @@ from lab.results.result import (
     ASSUMED_NOISE,
     ENDPOINTS,
     FOLLOW_UPS,
+    NEVER,
+    SUCCESS_THRESHOLD,
     SURGE,
     CheckerCounts,
     Difference,
@@ -112,9 +114,9 @@ def with_unit(path: str, value: float) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency with its unit: `2.2 ms`, `312 ms`, from ten seconds on `12 s`."""
-    if value is None:
-        return formatting.NONE
+    """A latency with its unit: `2.2 ms`, `312 ms`, from ten seconds on `12 s`; or `never`."""
+    if value is None or math.isinf(value):
+        return formatting.NONE if value is None else NEVER
     return f"{formatting.ms(value)} ms" if value < 9_999.5 else f"{value / 1_000:.0f} s"
 
 
@@ -259,7 +261,7 @@ class RowBuilder:
                 text += f"  {kind.removeprefix('http_')}"
                 if of.failed_after_ms.p50 is not None:
                     text += f" in {milliseconds(of.failed_after_ms.p50)}"
-            bad = max(self._hits(index, path, of)) < formatting.SUCCESS_THRESHOLD * of.sent
+            bad = max(self._hits(index, path, of)) < SUCCESS_THRESHOLD * of.sent
             cells.append(AnswerCell(text, share, bad, short))
 
         def compare(first: int, second: int) -> float | None:

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from lab.results.result import ExpectationVerdict, TimelineWindow
+from lab.results.result import NEVER, ExpectationVerdict, TimelineWindow
 from lab.support.text import plain
 
 NONE = "-"
-SUCCESS_THRESHOLD = 0.99
-"""A success rate below this share is marked as bad."""
 
 VERDICT_SIGNS: dict[ExpectationVerdict, tuple[str, str, str]] = {
     "holds": ("✓", "+", "green"),
@@ -86,6 +84,8 @@ def ms(value: float | None) -> str:
     """Milliseconds: one decimal below 10, whole seconds from 100,000 ms on (`100s`)."""
     if value is None:
         return NONE
+    if math.isinf(value):
+        return NEVER
     if value < 9.95:
         return f"{value:.1f}"
     return f"{value:.0f}" if value < 99_999.5 else f"{value / 1_000:.0f}s"
@@ -93,12 +93,16 @@ def ms(value: float | None) -> str:
 
 def short_ms(value: float | None) -> str:
     """Milliseconds in at most four columns: whole seconds from 10,000 ms on (`10s`)."""
-    return ms(value) if value is None or value < 9_999.5 else f"{value / 1_000:.0f}s"
+    return (
+        ms(value)
+        if value is None or value < 9_999.5 or math.isinf(value)
+        else f"{value / 1_000:.0f}s"
+    )
 
 
 def seconds(value: float | None) -> str:
     """Seconds as `0.4 s`; infinity is `never`."""
-    return NONE if value is None else "never" if math.isinf(value) else f"{value:.1f} s"
+    return NONE if value is None else NEVER if math.isinf(value) else f"{value:.1f} s"
 
 
 def count(value: int | None) -> str:

@@ -16,6 +16,7 @@ from lab.results.result import (
     ENDPOINTS,
     EXTERNAL,
     FOLLOW_UPS,
+    SUCCESS_THRESHOLD,
     CheckerCounts,
     Difference,
     EndpointResult,
@@ -148,7 +149,7 @@ def _share_cell(endpoint: EndpointResult | None) -> Cell:
     share = endpoint.success if endpoint else None
     if share is None:
         return Cell(formatting.NONE, "soft")
-    return Cell(formatting.success(share), "" if share >= formatting.SUCCESS_THRESHOLD else "bad")
+    return Cell(formatting.success(share), "" if share >= SUCCESS_THRESHOLD else "bad")
 
 
 def endpoint_names(result: RunResult) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from lab.results.result import (
     NEWCOMER_FIGURES,
     CheckerCounts,
     EndpointResult,
+    LatencyOfAll,
     LatencySummary,
     RunResult,
     VariantResult,
@@ -51,6 +52,8 @@ _ENDPOINT_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
     **{name: attrgetter(name) for name in ("sent", "ok", "failed", "late", "dropped")},
     **{name: attrgetter(f"latency_ms.{name}") for name in LatencySummary.model_fields},
     "failed_after_p50": attrgetter("failed_after_ms.p50"),
+    "all_p50": lambda endpoint: _of_all(endpoint, endpoint.of_all_ms, "p50"),
+    "all_p95": lambda endpoint: _of_all(endpoint, endpoint.of_all_ms, "p95"),
     "degraded": lambda endpoint: endpoint.degraded if endpoint.sent else None,
     "retried": lambda endpoint: endpoint.retried if endpoint.sent else None,
     "stale": lambda endpoint: _share(endpoint.stale, endpoint.ok),
@@ -60,6 +63,8 @@ _WRITE_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
     "visible_p50": lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).p50,
     "visible_p99": lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).p99,
     "visible_max": lambda endpoint: (endpoint.visible_ms or VisibilityLatency()).max,
+    "visible_all_p50": lambda endpoint: _of_all(endpoint, endpoint.visible_of_all_ms, "p50"),
+    "visible_all_p95": lambda endpoint: _of_all(endpoint, endpoint.visible_of_all_ms, "p95"),
     "never_visible": lambda endpoint: endpoint.never_visible if endpoint.visible_ms else None,
 }
 _DATA_FIGURES: dict[str, Callable[[CheckerCounts], float | None]] = {
@@ -86,6 +91,14 @@ _DATABASE_FIGURES: dict[str, Callable[[VariantResult], float]] = {
 """`files`: open database files. `owned`: services whose file only their own process has open.
 `shared`: files open in several processes. `foreign`: files open in a process that is not their
 owner. `reached_in`: attempts to open another service's file. `refused`: those that were refused."""
+
+
+def _of_all(endpoint: EndpointResult, of_all: LatencyOfAll | None, name: str) -> float | None:
+    """A latency of all requests: infinite where most failed, None where nothing was sent."""
+    if of_all is None or not endpoint.sent:
+        return None
+    ms: float | None = getattr(of_all, name)
+    return math.inf if ms is None else ms
 
 
 def _share(part: int | None, whole: int) -> float | None:

@@ -94,6 +94,10 @@ NEWCOMER_FIGURES: dict[str, Callable[[Newcomer], float | None]] = {
 
 # ── Requests
 
+SUCCESS_THRESHOLD = 0.99
+"""Where a smaller share of requests succeeds, they fail: reports mark it, and guesses about who
+fails are judged by it."""
+
 
 class VisibilityLatency(ResultModel):
     """Milliseconds from the intended send time of a write until the feed showed it as decided."""
@@ -120,6 +124,14 @@ class LatencySummary(ResultModel):
     mean: float | None = None
 
 
+class LatencyOfAll(ResultModel):
+    """Milliseconds, of all requests that were sent; those that failed count as longer than any
+    answer. None: never, because so many failed, or nothing was sent."""
+
+    p50: float | None = None
+    p95: float | None = None
+
+
 class EndpointResult(ResultModel):
     """Counts and latencies of one kind of request in one phase."""
 
@@ -136,6 +148,13 @@ class EndpointResult(ResultModel):
         default=None, description="only of writes that the feed showed"
     )
     never_visible: int = 0
+    of_all_ms: LatencyOfAll | None = Field(
+        default=None, description="the latency of all that were sent; null in older documents"
+    )
+    visible_of_all_ms: LatencyOfAll | None = Field(
+        default=None,
+        description="only of writes: until the feed showed them, of all that were sent",
+    )
     retried: int = Field(
         default=0, description="how often a request was sent again because it had no answer"
     )
@@ -399,7 +418,8 @@ class CheckerCounts(ResultModel):
 
 class SidecarCostResult(ResultModel):
     """The latency of a feed request to an external service with and without its sidecar (ms, p50
-    of `asked` requests each). `kib`: the size of the service's own answer."""
+    of `asked` requests each). `kib`: the size of the service's own answer. It matters because the
+    sidecar translates all of it."""
 
     asked: int
     without_ms: float

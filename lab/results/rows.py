@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lab.results.result import EndpointResult, RunResult, VisibilityLatency
+from lab.results.result import EndpointResult, LatencyOfAll, RunResult, VisibilityLatency
 
 
 def figure_rows(result: RunResult) -> Iterator[dict[str, Any]]:
@@ -24,6 +24,8 @@ def figure_rows(result: RunResult) -> Iterator[dict[str, Any]]:
 
 def _figures(endpoint: EndpointResult) -> dict[str, Any]:
     visible = endpoint.visible_ms or VisibilityLatency()
+    of_all = endpoint.of_all_ms or LatencyOfAll()
+    visible_of_all = endpoint.visible_of_all_ms or LatencyOfAll()
     return {
         **{name: getattr(endpoint, name) for name in ("sent", "ok", "failed", "late", "dropped")},
         "success": endpoint.success,
@@ -33,6 +35,8 @@ def _figures(endpoint: EndpointResult) -> dict[str, Any]:
         "visible_p99_ms": visible.p99,
         "visible_max_ms": visible.max,
         "never_visible": endpoint.never_visible if endpoint.visible_ms else None,
+        "all_p50_ms": of_all.p50,
+        "visible_all_p50_ms": visible_of_all.p50,
     }
 
 

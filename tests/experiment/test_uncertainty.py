@@ -44,8 +44,8 @@ TOLERANCE_MS = 1.5 * LATE_AFTER_MS  # a send and an answer, each a little late
 DEFECTS = (frozen, late, slow)
 PHASES = ("before", "during", "after")
 COUNTS = ("success", "ok", "sent", "failed", "errors.timeout", "errors.refused", "rate")
-LATENCIES = ("p50", "p90", "p99", "max", "mean", "failed_after_p50")
-VISIBLE = ("visible_p50", "visible_p99", "visible_max")
+LATENCIES = ("p50", "p90", "p99", "max", "mean", "failed_after_p50", "all_p50", "all_p95")
+VISIBLE = ("visible_p50", "visible_p99", "visible_max", "visible_all_p50", "visible_all_p95")
 CLAIMS = {
     "latency": (
         "sync-chain.during.read_feed.p50 >= sync-chain.before.read_feed.p50 + 250",

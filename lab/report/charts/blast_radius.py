@@ -9,7 +9,7 @@ from lab.report import formatting
 from lab.report.charts.colours import series_styles
 from lab.report.charts.data import endpoints
 from lab.report.charts.svg import Chart, coordinate, element, label, markers, rect
-from lab.results.result import EndpointResult, RunResult, VariantResult
+from lab.results.result import SUCCESS_THRESHOLD, EndpointResult, RunResult, VariantResult
 
 _LEFT = 150.0
 _CELL_HEIGHT = 26.0
@@ -73,7 +73,7 @@ def _cell(x: float, y: float, width: float, endpoint: EndpointResult | None) -> 
     text = formatting.success(share)
     text_width = 6.8 * len(text) + 8
     parts.append(rect(x + (inner - text_width) / 2, y + 4, text_width, height - 8, "ground"))
-    kind = "small strong" if share is not None and share < formatting.SUCCESS_THRESHOLD else "small"
+    kind = "small strong" if share is not None and share < SUCCESS_THRESHOLD else "small"
     parts.append(label(x + inner / 2, y + 16, text, kind, "middle"))
     return element("g", {"opacity": coordinate(1 if share is not None else 0.7)}, *parts)
 
