@@ -13,17 +13,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lab.report import sections, tables
-from lab.report.blocks import Block, Cell, Column, Heading, Line, Style, Table
+from lab.report.blocks import Block, Cell, Column, Heading, Line, Table
 from lab.report.formatting import TextFormat
 from lab.report.sections import JudgedExpectation
 from lab.report.terminal.writer import rich_table, to_rich
 from lab.results.result import RunResult
-
-_OUTCOMES: dict[int, tuple[str, Style]] = {
-    0: ("all expectations hold", "good"),
-    1: ("not all expectations hold", "bad"),
-    3: ("INVALID: not a result", "bad"),
-}
 
 
 def render(result: RunResult, console: Console) -> None:
@@ -42,7 +36,7 @@ def summary(results: Sequence[RunResult], console: Console, list_failures: bool 
             [
                 Cell(result.scenario),
                 *(Cell(str(count) if result.valid else "-") for count in counts),
-                Cell(*_OUTCOMES[result.exit_code]),
+                _outcome(result, fails=counts[1], unmeasured=counts[2]),
             ]
         )
     columns = [
@@ -59,6 +53,16 @@ def summary(results: Sequence[RunResult], console: Console, list_failures: bool 
                 condition = f"{expectation.that}, measured {expectation.measured:.4g}"
                 line = f"{result.scenario}: {expectation.says} ({condition})"
                 console.print(fmt.text(line, "red", limit=300))
+
+
+def _outcome(result: RunResult, fails: int, unmeasured: int) -> Cell:
+    if not result.valid:
+        return Cell("INVALID: not a result", "bad")
+    if fails:
+        return Cell("an expectation fails" if fails == 1 else f"{fails} expectations fail", "bad")
+    if unmeasured:
+        return Cell("what was measured holds", "warn")
+    return Cell("all expectations hold", "good")
 
 
 def _blocks(result: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
