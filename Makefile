@@ -20,6 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --
 
 RUNS   := $(VENV)/runs
 READY  := $(VENV)/ready
+FUZZER := $(VENV)/fuzzer/ready
 
 .PHONY: demo test test-slow test-all soak bench check matrix smoke docs notebooks pins clean
 
@@ -32,12 +33,12 @@ demo: $(RUNS)
 test: $(READY)
 	@$(PYTEST)
 
-test-slow: $(READY)
+test-slow: $(READY) $(FUZZER)
 	@$(PYTEST) -m "slow and not soak"
 
 test-all: test test-slow
 
-soak: $(READY)
+soak: $(READY) $(FUZZER)
 	@$(BIN)/python -m pytest -m soak
 
 matrix: $(READY)
@@ -66,6 +67,8 @@ pins:
 		--no-annotate --no-header --quiet -o constraints.txt pyproject.toml
 	@uv pip compile --universal --python-version 3.11 --extra build --generate-hashes --no-annotate \
 		--no-header --quiet -c constraints.txt -o constraints-run.txt pyproject.toml
+	@echo 'schemathesis>=4.32' | uv pip compile --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --quiet -o constraints-fuzzer.txt -
 
 clean:
 	rm -rf $(VENV) .nox dist build .pytest_cache .mypy_cache .ruff_cache
@@ -88,3 +91,11 @@ $(READY): $(RUNS) constraints.txt
 	@echo "Adding what the tests need (once; half a minute) ..."
 	@$(PIP) --require-hashes -r constraints.txt
 	@touch $(READY)
+
+# The fuzzer needs thirty packages, and none of them should be able to change the tests.
+$(FUZZER): $(READY) constraints-fuzzer.txt
+	@echo "Adding the fuzzer (once; some seconds) ..."
+	@$(PYTHON) -m venv --clear $(VENV)/fuzzer
+	@$(VENV)/fuzzer/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r constraints-fuzzer.txt
+	@touch $(FUZZER)
