@@ -9,13 +9,10 @@ example from an old copy. The relay checks whether the log contains the last eve
 the start, after it lost the bus, and from time to time when idle. If the log does not, the relay
 publishes all events that it still has again, in order, under their old ids, and then the new ones.
 
-`DualWrite` is the naive form, for comparison (`--outbox off`): it commits the rows, then
-publishes, and nothing makes the two atomic.
+`dual_write.py` has the naive form, for comparison (`--outbox off`).
 """
 
 import asyncio
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -131,56 +128,6 @@ class OutboxRelay:
         acknowledged all."""
         published = self.published_up_to
         return max(self._store.newest_in_outbox(), published), published
-
-
-class DualWrite:
-    """Publishes events once, right after the commit, in the worker that made it.
-
-    If the bus is unreachable then, or the process crashes in between, the events are lost: the
-    rows are committed, the client has its 201, and no other service learns of the change.
-    """
-
-    def __init__(self, store: Store, bus: Bus, rewrite: Callable[[str], str] = str) -> None:
-        self._bus = bus
-        self._rewrite = rewrite
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._started = threading.Event()
-        self._count_lock = threading.Lock()
-        self._begun = 0
-        self._in_progress: set[int] = set()
-        store.publish_directly = self._publish
-
-    async def run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._started.set()
-
-    def count_unpublished(self) -> int:
-        """How many commits are being published now; failed ones do not count."""
-        return len(self._in_progress)
-
-    def positions(self) -> tuple[int, int]:
-        """The number of commits so far, and up to which of them all were published or lost."""
-        with self._count_lock:
-            return self._begun, min(self._in_progress, default=self._begun + 1) - 1
-
-    def _publish(self, committed: Sequence[str]) -> None:
-        envelopes = [self._rewrite(envelope) for envelope in committed]
-        self._started.wait()
-        assert self._loop is not None
-        with self._count_lock:
-            self._begun += 1
-            number = self._begun
-            self._in_progress.add(number)
-        try:
-            asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
-        except BusUnavailable as error:
-            sys.stderr.write(
-                f"{len(envelopes)} events were not published, and now are gone: {error}\n"
-            )
-            sys.stderr.flush()
-        finally:
-            with self._count_lock:
-                self._in_progress.remove(number)
 
 
 def _limit_batch(unpublished: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:

@@ -3,20 +3,23 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lab.async_bus.consumer import Alerts, Consumer
 from lab.async_bus.dead_letters import TABLE, count_dead_letters, read_dead_letters, redrive
+from lab.async_bus.dual_write import DualWrite
 from lab.async_bus.inbox import Inbox, Listener
-from lab.async_bus.outbox import DualWrite, OutboxRelay
+from lab.async_bus.outbox import OutboxRelay
 from lab.bus.connect import open_bus
 from lab.domain.events import Event
 from lab.domain.services import BUS, HOPS, by_hand_port, by_hand_url
 from lab.faults.versions import rewrite_envelope
 from lab.service import idempotency
 from lab.service.http import Route
-from lab.service.server import Main, Shell, ShellOptions
+from lab.service.options import Main
+from lab.service.server import Shell, ShellOptions
 from lab.service.service import Handler, Service
 from lab.service.store import Transaction as Change
 
@@ -114,10 +117,7 @@ def program(service: BusService) -> Main:
         server = Shell(ARRANGEMENT, service.name, routes, ShellOptions.of(arguments))
         store = service.open_store(arguments.data)
         alerts = Alerts()
-
-        def rewrite(envelope: str) -> str:
-            return server.fault_filter.rewrite_outgoing(envelope, rewrite_envelope)
-
+        rewrite = partial(server.fault_filter.rewrite_outgoing, rewrite=rewrite_envelope)
         publisher = (
             OutboxRelay(store, bus, alerts, rewrite)
             if arguments.outbox == "on"

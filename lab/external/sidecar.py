@@ -31,7 +31,7 @@ from lab.external.mapping import Actions
 from lab.external.proxy.client import ServicePool
 from lab.external.proxy.connection import ProxyConnection, ProxyContext
 from lab.external.proxy.sockets import listen_on_loopbacks
-from lab.service.http import BACKLOG, listen, serve
+from lab.service.listener import BACKLOG, listen, serve
 from lab.service.tracing import SpanLog
 from lab.support.http_client import HttpOrigin
 from lab.support.parent_watch import exit_with_parent

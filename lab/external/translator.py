@@ -25,17 +25,11 @@ from aiohttp import web
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from lab.domain.errors import BadGateway, Invalid, NotFound, ServiceError, Unreachable
+from lab.domain.errors import BadGateway, Invalid, Unreachable
 from lab.external.mapping import Actions
 from lab.external.proxy.sockets import listen_on_loopbacks
-from lab.service.http import (
-    BACKLOG,
-    MAX_BODY_BYTES,
-    HttpServer,
-    Route,
-    problem_response,
-    read_body,
-)
+from lab.service.http import MAX_BODY_BYTES, HttpApp, Route, answer, read_body
+from lab.service.listener import serve
 from lab.service.server import Shell, ShellOptions
 
 # ── Field names
@@ -134,31 +128,28 @@ class EventTranslator:
         """`POST /events`: forward an event of the bus to the service."""
         return await self._forward(self._service, self._names.to_service, request)
 
-    async def handle_bus_request(self, request: web.BaseRequest) -> web.StreamResponse:
-        """A request of the service to its bus: publish an event, or read all events."""
-        try:
-            if request.path != self._path or request.method not in ("GET", "POST"):
-                raise NotFound(f"The bus has {self._path}, to POST and to GET, and nothing else.")
-            if request.method == "GET":
-                return await self._all_events()
-            return await self._forward(self._bus, self._names.to_lab, request)
-        except ServiceError as error:
-            return problem_response(error)
+    async def publish(self, request: web.BaseRequest) -> web.Response:
+        """An event that the service publishes: forward it to the bus."""
+        return await self._forward(self._bus, self._names.to_lab, request)
 
-    async def listen(self, port: int) -> None:
-        """Run until cancelled: serve the bus's API on `port`."""
-        server = HttpServer(self.handle_bus_request, access_log=None, auto_decompress=False)
-        loop = asyncio.get_running_loop()
-        listeners = [
-            await loop.create_server(server, sock=sock, backlog=BACKLOG)
-            for sock in listen_on_loopbacks(port)
+    async def all_events(self, request: web.BaseRequest) -> web.Response:
+        """All events of the bus, for the service."""
+        status, body = await self._request("GET", self._bus, None)
+        if status != 200:
+            return _json_bytes_response(status, body)
+        return answer([self._names.to_service(event) for event in from_json(body)])
+
+    async def serve_bus(self, port: int) -> None:
+        """Run until cancelled: serve the bus's API on `port`, under any host name."""
+        routes = [
+            Route("POST", self._path, self.publish, raw=True),
+            Route("GET", self._path, self.all_events, raw=True),
         ]
+        app = HttpApp(routes, port, any_host=True)
         try:
-            await asyncio.Event().wait()
+            async with serve(app, *listen_on_loopbacks(port), shutdown_within_s=0.1):
+                await asyncio.Event().wait()
         finally:
-            for listener in listeners:
-                listener.close()
-            await server.shutdown(0.1)
             if self._client:
                 await self._client.close()
 
@@ -172,12 +163,6 @@ class EventTranslator:
         if not isinstance(event, dict):
             raise Invalid("Not an event {type, data}: it is no object.", field="body")
         return _json_bytes_response(*await self._request("POST", url, translate(event)))
-
-    async def _all_events(self) -> web.Response:
-        status, body = await self._request("GET", self._bus, None)
-        if status != 200:
-            return _json_bytes_response(status, body)
-        return web.json_response([self._names.to_service(event) for event in from_json(body)])
 
     async def _request(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
         """Status and body of the other side's response. Raises Unreachable, BadGateway."""
@@ -232,10 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shell = Shell(ARRANGEMENT, args.name, routes, ShellOptions.of(args))
     shell.state = lambda: {"busy": translator.under_way}
 
-    async def serve_bus() -> None:
-        await translator.listen(args.bus_port)
-
-    shell.run(serve_bus)
+    shell.run(lambda: translator.serve_bus(args.bus_port))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from lab.live.server import (
 )
 from lab.live.session import cancel_and_wait, session
 from lab.scenarios.scenario import Scenario
-from lab.service.http import serve
+from lab.service.listener import serve
 
 ALL_INTERFACES = "0.0.0.0"
 """`--share` listens on all addresses of this machine."""

@@ -24,7 +24,8 @@ from lab.live.broadcast import Broadcast, Role, ScreenSubscriber, encode_event
 from lab.live.routes import AccessRoute
 from lab.live.security import HEADERS, Credentials, check_origin, check_page, local_addresses
 from lab.live.session import Session
-from lab.service.http import HttpApp, Route, bind, printable, problem_response
+from lab.service.http import HttpApp, Route, printable, problem_response
+from lab.service.listener import bind
 from lab.support.ports import find_port_owner
 
 # ── HTTP server

@@ -19,7 +19,8 @@ from lab.cluster.ports import HOST
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict, Invalid
 from lab.sandbox.fault_controller import FaultAction, FaultController
-from lab.service.http import HttpApp, Route, bind, serve
+from lab.service.http import HttpApp, Route
+from lab.service.listener import bind, serve
 
 # ── Dead letters
 

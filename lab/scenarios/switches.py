@@ -27,6 +27,7 @@ from lab.cluster.bus_engines import (
 from lab.cluster.fault_rules import consumers_of, why_fault_inapplicable
 from lab.domain.services import HOPS, SERVICES
 from lab.scenarios.spec import MethodSpec, VariantSpec
+from lab.service.options import WORKERS
 from lab.support.text import did_you_mean
 
 # ── Switches
@@ -35,9 +36,6 @@ Allowed = tuple[int, int] | tuple[float, float] | tuple[str, ...] | tuple[bool, 
 """The first and last of a range of whole numbers or shares; the allowed words; false and true."""
 
 _BOOLEAN = (False, True)
-
-DEFAULT_WORKERS = 8
-"""As in `lab.service.server`, which imports an HTTP server."""
 
 _COMMON_SWITCHES: dict[str, Allowed] = {"workers": (1, 256), "idempotency": _BOOLEAN}
 _HOP_SWITCHES: dict[str, Allowed] = {"depth": (1, len(HOPS))}
@@ -154,7 +152,7 @@ def variant_problems(key: str, name: str, spec: VariantSpec) -> Iterator[str]:
 
 
 def _fan_out_problems(key: str, options: Mapping[str, Any]) -> Iterator[str]:
-    width, workers = options.get("width", 1), options.get("workers", DEFAULT_WORKERS)
+    width, workers = options.get("width", 1), options.get("workers", WORKERS)
     if not options.get("bulkhead") or type(width) is not int or type(workers) is not int:
         return
     if width > workers // 2:

@@ -1,77 +1,23 @@
-"""Faults over HTTP: the routes that add and remove them, and their effect on requests.
-
-The control routes need the run's token. They bypass the fault filter, so that every fault can be
-removed again. `FaultableApp` is the server of everything that can be faulted.
-"""
+"""The effect of faults on HTTP requests, and `FaultableApp`, the server that faults act on."""
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import socket
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from lab.domain import headers
-from lab.domain.errors import Invalid, ServiceError
+from lab.domain.errors import ServiceError
 from lab.faults.filter import FaultFilter
-from lab.faults.kinds import CLIENT, Effect, parse_fault
+from lab.faults.kinds import CLIENT, Effect
 from lab.faults.versions import rewrite_payload
-from lab.service.http import HttpApp, Route, problem_response, read_body, reset_connection
+from lab.service.control_routes import control_routes
+from lab.service.http import HttpApp, Route, problem_response, read_body
 from lab.service.tracing import SpanLog, SpanRecord
-
-# ── Control routes
-
-State = Callable[[], dict[str, Any]]
-
-
-class FaultRequest(BaseModel):
-    """The body of a request that adds a fault."""
-
-    kind: str
-    target: str
-    options: dict[str, Any] = {}
-    seed: int = 0
-
-
-def control_routes(
-    fault_filter: FaultFilter, state: State, flush: Callable[[], None] = lambda: None
-) -> list[Route]:
-    """Routes to add (PUT), remove (DELETE) and list (GET) faults, and to read the process's state.
-
-    `state` returns the state. `flush` is called first: it makes the spans readable, because a
-    client that reads the state may read the spans next.
-    """
-
-    def add_fault(name: str, request: FaultRequest) -> dict[str, Any]:
-        try:
-            fault = parse_fault(request.kind, request.target, request.options)
-        except ValueError as error:
-            raise Invalid(str(error)) from None
-        if fault.acts_on != "door":
-            raise Invalid(
-                f"{request.kind!r} acts on the process, not on its requests.", field="kind"
-            )
-        fault_filter.add(name, fault, request.seed)
-        return {"name": name}
-
-    def remove_fault(name: str) -> dict[str, Any]:
-        return {"name": name, "evidence": fault_filter.remove(name)}
-
-    def read_state() -> dict[str, Any]:
-        flush()
-        return state()
-
-    return [
-        Route("PUT", "/_lab/faults/{name}", add_fault, control=True),
-        Route("DELETE", "/_lab/faults/{name}", remove_fault, control=True),
-        Route("GET", "/_lab/faults", fault_filter.evidence, control=True),
-        Route("GET", "/_lab/state", read_state, control=True),
-    ]
-
-
-# ── Effect of active faults
 
 
 async def admit(fault_filter: FaultFilter, request: web.BaseRequest) -> web.Response | None:
@@ -112,11 +58,18 @@ def rewrite_response(fault_filter: FaultFilter, result: Any) -> Any:
     )
 
 
+def reset_connection(request: web.BaseRequest) -> web.Response:
+    """Reset the client's connection: the client gets a TCP RST instead of a FIN."""
+    if request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        no_linger = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+        request.transport.abort()
+    return web.Response(status=499)  # never sent: the connection is closed
+
+
 def injected_error() -> ServiceError:
     return ServiceError("An injected fault answered; nothing was done.")
-
-
-# ── The server
 
 
 class FaultableApp(HttpApp):

@@ -1,15 +1,13 @@
-"""HTTP for the lab's servers: routes, the steps of a request, responses, the listening socket.
+"""HTTP for the lab's servers: routes, the steps of a request, responses.
 
 `HttpApp` has the steps; its subclasses are all servers of the lab: services (`server.py`), adapters
-of external services, the control server of `lab up`, the console of `lab live`.
+of external services, the control server of `lab up`, the console of `lab live`. `listener.py` puts
+it on a socket.
 
 A handler is a plain `def`, and its signature describes its request: a parameter named in the path
 comes from the path, a parameter whose type is a pydantic model is the JSON body, all others are
 query parameters. A request that does not fit is answered with an RFC 9457 problem document that
 names the field, and never reaches the handler.
-
-Input that is not HTTP matches no route; it gets a problem document too, and writes no traceback to
-the process's log.
 
 A degraded response says so in a header. `Feed-Degraded: comments` marks a feed without its
 comments, served because the call to `comments` failed. Without the header a reader, a cache or a
@@ -21,15 +19,9 @@ import contextvars
 import hmac
 import inspect
 import re
-import socket
-import struct
-import sys
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -48,7 +40,6 @@ from lab.domain.errors import (
     ServiceError,
     UnsupportedMediaType,
 )
-from lab.support.ports import find_port_owner
 
 # ── Degraded responses
 
@@ -249,14 +240,11 @@ def problem_response(error: ServiceError, status: int | None = None) -> web.Resp
     return response
 
 
-def reset_connection(request: web.BaseRequest) -> web.Response:
-    """Reset the client's connection: the client gets a TCP RST instead of a FIN."""
-    if request.transport is not None:
-        connection = request.transport.get_extra_info("socket")
-        no_linger = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
-        request.transport.abort()
-    return web.Response(status=499)  # never sent: the connection is closed
+class HttpRequest(web.BaseRequest):
+    """A request whose responses do not tell the versions of Python and aiohttp."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
 
 
 # ── The steps of a request
@@ -320,123 +308,3 @@ class HttpApp:
 
     async def release_requests(self) -> None:
         """End what keeps requests open: called when the server has stopped accepting."""
-
-
-# ── Server and socket
-
-_INTERNAL = HTTPStatus.INTERNAL_SERVER_ERROR
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-BACKLOG = 1024
-"""How many connections the kernel accepts before the server does. asyncio listens again on a socket
-that already listens, by default with 100."""
-
-
-class HttpServer(web.Server):
-    """aiohttp's server, with a problem document for each protocol error."""
-
-    def __init__(self, handler: Handler, **options: Any) -> None:
-        factory = partial(_Request, loop=asyncio.get_running_loop())
-        super().__init__(handler, request_factory=factory, **options)
-
-    def __call__(self) -> web.RequestHandler:
-        return _RequestHandler(self, loop=self._loop, **self._kwargs)
-
-
-class _Request(web.BaseRequest):
-    """A request whose responses do not tell the versions of Python and aiohttp."""
-
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        response.headers.popall("Server", None)
-
-
-class _RequestHandler(web.RequestHandler):
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = _INTERNAL,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if isinstance(exc, ConnectionError):
-            raise exc  # the client disconnected: no response is possible
-        if status >= _INTERNAL:
-            super().handle_error(request, status, exc, message)  # it logs the traceback
-            response = problem_response(
-                ServiceError("A bug in this service.", definite=False), status
-            )
-        else:
-            first_line = (message or "").strip().partition("\n")[0].rstrip(":")
-            response = problem_response(
-                Invalid(f"This is no HTTP: {printable(first_line)}."), status
-            )
-        response.force_close()
-        return response
-
-
-@asynccontextmanager
-async def serve(
-    app: HttpApp,
-    *listeners: socket.socket,
-    shutdown_within_s: float = 1.0,
-    handler_cancellation: bool = False,
-) -> AsyncIterator[None]:
-    """Serve `app` on these sockets until the context ends.
-
-    Requests in progress then have `shutdown_within_s` to end. `handler_cancellation`: a client that
-    disconnects cancels its request.
-    """
-    server = HttpServer(
-        app,
-        # aiohttp closes idle connections after this time, and those with a half-sent request head.
-        keepalive_timeout=WHOLE_REQUEST_WITHIN_S,
-        auto_decompress=False,
-        access_log=None,
-        lingering_time=1.0,
-        handler_cancellation=handler_cancellation,
-    )
-    loop = asyncio.get_running_loop()
-    accepting = [
-        await loop.create_server(server, sock=listener, backlog=BACKLOG) for listener in listeners
-    ]
-    try:
-        yield
-    finally:
-        for tcp_server in accepting:
-            tcp_server.close()
-        await app.release_requests()
-        server.pre_shutdown()
-        with suppress(TimeoutError):
-            await server.shutdown(shutdown_within_s)
-
-
-def bind(port: int, address: str = "127.0.0.1", *, reuse_port: bool = False) -> socket.socket:
-    """A listening socket; port 0 takes a free port. Raises OSError when the port is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((address, port))
-    except OSError:
-        listener.close()
-        raise
-    listener.listen(BACKLOG)
-    return listener
-
-
-def listen(port: int, reuse_port: bool) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free port.
-
-    Exits the process with status 3 when the port cannot be bound.
-    """
-    try:
-        return bind(port, reuse_port=reuse_port)
-    except OSError as error:
-        sys.stderr.write(
-            f"Port {port} can't be had ({error.strerror}): it is taken by "
-            f"{find_port_owner(port) or 'a program that this user may not look at'}. "
-            "End that, or choose another port with --port.\n"
-        )
-        sys.exit(3)

@@ -26,12 +26,11 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from lab.domain import headers
 from lab.domain.errors import IdempotencyKeyReused, Invalid
-from lab.service.store import Store, Transaction
+from lab.service.store import Store
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -43,7 +42,9 @@ CREATE TABLE IF NOT EXISTS answers (
 _MAX_KEY_LENGTH = 255
 
 _key: ContextVar[str | None] = ContextVar("idempotency_key", default=None)
-_answer_key: ContextVar[tuple[str, str] | None] = ContextVar("kept_under", default=None)
+answer_key: ContextVar[tuple[str, str] | None] = ContextVar("answer_key", default=None)
+"""The key under which the current handler has to store its answer, and the request it belongs to;
+None when the answer is not to be stored."""
 
 
 def add_argument(parser: ArgumentParser) -> None:
@@ -55,20 +56,18 @@ def add_argument(parser: ArgumentParser) -> None:
     )
 
 
-def set_key(header: str | None) -> None:
-    """Set the key of the current request, or None. Raises Invalid for a malformed key."""
-    if header is not None and not (0 < len(header) <= _MAX_KEY_LENGTH and header.isprintable()):
+@contextmanager
+def use_key(key: str) -> Iterator[None]:
+    """Handle a request with this key. Raises Invalid for a malformed key."""
+    if not (0 < len(key) <= _MAX_KEY_LENGTH and key.isprintable()):
         raise Invalid(
             f"expected 1 to {_MAX_KEY_LENGTH} printable characters.", field=headers.IDEMPOTENCY_KEY
         )
-    _key.set(header)
-
-
-def store_answer(change: Transaction, answer: BaseModel) -> None:
-    """Store the answer in the rows' own transaction, if the request has a key."""
-    if (answer_key := _answer_key.get()) is not None:
-        insert = "INSERT INTO answers VALUES (?, ?, ?)"
-        change.execute(insert, *answer_key, answer.model_dump_json())
+    token = _key.set(key)
+    try:
+        yield
+    finally:
+        _key.reset(token)
 
 
 class IdempotencyFilter:
@@ -101,11 +100,11 @@ class IdempotencyFilter:
                             f"This {headers.IDEMPOTENCY_KEY} came with another request before."
                         )
                     return json.loads(row["answer"])
-                token = _answer_key.set((key, request))
+                token = answer_key.set((key, request))
                 try:
                     return handler(**arguments)
                 finally:
-                    _answer_key.reset(token)
+                    answer_key.reset(token)
 
         return wrapper
 

@@ -57,8 +57,10 @@ class Service:
 
     @staticmethod
     def remember_answer(change: Transaction, answer: BaseModel) -> None:
-        """Store an answer in the rows' own transaction, for a repeated request with its key."""
-        idempotency.store_answer(change, answer)
+        """Store an answer in the rows' own transaction, if the request has a key."""
+        if (key := idempotency.answer_key.get()) is not None:
+            insert = "INSERT INTO answers VALUES (?, ?, ?)"
+            change.execute(insert, *key, answer.model_dump_json())
 
     @property
     def source(self) -> str:

@@ -4,57 +4,19 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
-from lab.domain.errors import DeadlineExceeded
 from lab.domain.services import BUS, HOPS, SERVICES, by_hand_port, by_hand_url
-from lab.service import deadline, idempotency, tracing
-from lab.service.call_counters import CallCounters
-from lab.service.server import Main, Shell, ShellOptions
-from lab.service.service import Service
+from lab.service import idempotency
+from lab.service.options import Main
+from lab.service.server import Shell, ShellOptions
 from lab.sync_chain.ask.http import HttpTransport, Transport
+from lab.sync_chain.ask.service import ARRANGEMENT, ChainService
 from lab.sync_chain.resilience.layers import ResilienceOptions, wrap
 
-ARRANGEMENT = "sync-chain"
+__all__ = ["ChainService", "program"]
+
 ARRANGEMENTS = {"http": ARRANGEMENT, "events": "request-reply"}
 ASK_TIMEOUT_MS = 5_000
-
-
-class ChainService(Service):
-    """A service that requests what it needs from other services, and waits.
-
-    `fallbacks`: by name of the callee, the value to use when the request fails (option
-    `--fallback`).
-    """
-
-    def __init__(
-        self, name: str, schema: str = "", fallbacks: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(ARRANGEMENT, name, schema)
-        self.transport: Transport | None = None
-        self.fallbacks = fallbacks or {}
-        self.extra_callees: tuple[str, ...] = ()
-        self.tally = CallCounters()
-
-    def ask(
-        self, callee: str, method: str, path: str, body: BaseModel | None = None, **query: Any
-    ) -> Any:
-        """Send a request to another service and return its JSON answer.
-
-        Raises NotFound when the callee does not know the thing; DependencyFailed when the callee
-        can't be reached, times out, or fails itself; DeadlineExceeded when the deadline has passed.
-        """
-        if self.transport is None:
-            raise RuntimeError(
-                f"{self.name} is not running: its program chooses the transport of its requests."
-            )
-        if deadline.expired():
-            raise DeadlineExceeded(f"The caller has stopped waiting: {callee} was not asked.")
-        self.tally.add(callee, "asked")
-        with tracing.record_call(callee, f"{method} {path}"):
-            return self.transport(callee, method, path, body, query)
 
 
 def program(service: ChainService) -> Main:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lab.async_bus.dead_letters import count_dead_letters, read_dead_letters, redrive
+from lab.async_bus.dual_write import DualWrite
 from lab.async_bus.inbox import ATTEMPTS, DeliveryFailed
-from lab.async_bus.outbox import DualWrite
 from lab.cluster.arrangements import ARRANGEMENTS, build_programs
 from lab.domain.events import CommentModerated, CommentUpdated, PostCreated
 from lab.sandbox.session import settings_by_stack

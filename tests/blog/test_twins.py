@@ -17,7 +17,7 @@ TRANSPORT_FILES = {
     "sync_chain": {
         "monolith.py",
     },
-    "async_bus": {"outbox.py", "consumer.py", "inbox.py", "dead_letters.py"},
+    "async_bus": {"outbox.py", "dual_write.py", "consumer.py", "inbox.py", "dead_letters.py"},
 }
 FILES = [(side, name) for side in SIDES for name in SERVICES]
 

@@ -19,7 +19,8 @@ from lab.bus.log.storage import MAX_LINES_BYTES, LogFile, LogUnusable
 from lab.bus.log.wire import LogDamaged
 from lab.domain.errors import DiskFailed
 from lab.domain.events import Envelope
-from lab.service.http import HttpApp, Route, bind, serve
+from lab.service.http import HttpApp, Route
+from lab.service.listener import bind, serve
 from tests.support.consumers import post, wait_until
 
 PAGE_BYTES = 4096

@@ -8,7 +8,7 @@ import pytest
 from lab.domain.errors import Invalid
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
-from lab.service.fault_api import control_routes
+from lab.service.control_routes import control_routes
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ import pytest
 from lab.results.timeline import Timeline
 from lab.scenarios import catalogue
 from lab.scenarios.scenario import Scenario, ScenarioError
-from lab.scenarios.switches import DEFAULT_WORKERS
-from lab.service.server import WORKERS
 
 MINE = """
 title = "Mine"
@@ -200,7 +198,6 @@ def test_a_mistake_is_reported_with_its_key_and_a_suggestion(
 
 def test_a_bulkhead_that_lets_a_whole_feed_pass_is_accepted(tmp_path: Path) -> None:
     load(tmp_path, MINE.replace("workers = 4", "workers = 100\nwidth = 50\nbulkhead = true"))
-    assert DEFAULT_WORKERS == WORKERS
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lab.scenarios.schema import schema
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import variant_problems
 from lab.service import deadline
-from lab.service.server import SingleServer
+from lab.service.single_server import SingleServer
 from tests.support.laboratory import PATIENCE_S, Laboratory, RunningBlog, eventually
 from tests.support.small import scenario_text
 
@@ -66,13 +66,6 @@ def test_a_turn_after_its_deadline_takes_no_time(passed: Any) -> None:
     bottleneck, begun_s, _, given_up = passed
     assert given_up == [2]
     assert bottleneck._free_at_s == pytest.approx(begun_s + 4 * WORK_MS / 1_000)
-
-
-def test_without_work_there_is_nothing_to_wait_for() -> None:
-    bottleneck = SingleServer(0)
-    bottleneck._queue.append(threading.Event())  # a caller that never leaves
-    bottleneck.serve()
-    assert len(bottleneck._queue) == 1
 
 
 # ── Running stacks

@@ -12,6 +12,7 @@ from lab.domain.model import new_id
 from lab.service.http import Route
 from lab.service.server import Shell, ShellOptions
 from lab.service.service import Service
+from lab.sync_chain.ask.events import dispatch
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY, title TEXT NOT NULL);
@@ -68,7 +69,7 @@ async def test_a_full_disk_is_answered_and_logged_in_one_sentence(
 
     shell = Shell("tests", "posts", [Route("POST", "/posts", store_post)], ShellOptions(port=0))
     for _ in range(2):
-        response = await shell.dispatch("POST", "/posts", {}, b"", "")
+        response = await dispatch(shell, "POST", "/posts", {}, b"", "")
         assert response is not None
         assert response.status == 503
         assert "database or disk is full" in str(response.text)
@@ -84,7 +85,7 @@ async def test_a_wrong_statement_stays_a_bug(capsys: pytest.CaptureFixture[str])
             database.execute("SELECT nothing FROM nowhere")
 
     shell = Shell("tests", "posts", [Route("GET", "/posts", ask_nonsense)], ShellOptions(port=0))
-    response = await shell.dispatch("GET", "/posts", {}, b"", "")
+    response = await dispatch(shell, "GET", "/posts", {}, b"", "")
     assert response is not None
     assert response.status == 500
     assert "Traceback" in capsys.readouterr().err

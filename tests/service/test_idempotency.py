@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lab.cluster.arrangements import ARRANGEMENTS
 from lab.domain import headers
 from lab.domain.errors import IdempotencyKeyReused, Invalid
 from lab.service import idempotency
+from lab.service.service import Service
 from lab.service.store import Store
 from tests.support.laboratory import PATIENCE_S, Laboratory, RunningBlog
 
@@ -45,7 +46,7 @@ class NoteService:
         with self.store.transaction() as change:
             change.execute("INSERT INTO notes VALUES (?)", text)
             answer = NoteNumber(number=len(change.rows("SELECT * FROM notes")))
-            idempotency.store_answer(change, answer)
+            Service.remember_answer(change, answer)
             if self.breaks_after_keeping:
                 raise ConnectionError("the power is gone")
         return answer
@@ -54,8 +55,8 @@ class NoteService:
         """Send a request as a worker does, in a new context."""
 
         def work() -> Any:
-            idempotency.set_key(key)
-            answer = self.write(text=text)
+            with nullcontext() if key is None else idempotency.use_key(key):
+                answer = self.write(text=text)
             return answer if isinstance(answer, dict) else answer.model_dump()
 
         return copy_context().run(work)
@@ -110,8 +111,8 @@ def test_a_copy_at_the_same_time_waits_for_the_answer(desk: NoteService) -> None
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x7fb", "a\tb"])
 def test_what_is_no_key_is_refused(key: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        idempotency.set_key(key)
+    with pytest.raises(Invalid) as caught, idempotency.use_key(key):
+        pass
     assert caught.value.field == HEADER
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from lab.service.http import BACKLOG, HttpApp, Route, bind, serve
-from lab.service.server import ShellOptions
+from lab.service.http import HttpApp, Route
+from lab.service.listener import BACKLOG, bind, serve
+from lab.service.options import ShellOptions
 
 TCP_INFO_BYTES = 104
 _MAX_WAITING = slice(28, 32)  # tcpi_sacked, which is the backlog of a listening socket

@@ -38,7 +38,7 @@ from lab.live.server import (
 from lab.live.session import MIX, Session
 from lab.live.terminal import TARGETS
 from lab.scenarios.scenario import Scenario
-from lab.service.http import serve
+from lab.service.listener import serve
 from tests.programs.labs import ROOT
 from tests.programs.patient import PATIENCE_S, be_patient
 

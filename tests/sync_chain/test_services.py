@@ -36,8 +36,8 @@ def test_a_post_sent_again_under_its_key_is_kept_once(tmp_path: Path) -> None:
     once = idempotency.IdempotencyFilter(lambda: posts.service.store).wrap(posts.create_post)
 
     def send() -> None:
-        idempotency.set_key("a key")
-        once(draft=PostDraft(title="Hello"))
+        with idempotency.use_key("a key"):
+            once(draft=PostDraft(title="Hello"))
 
     with open_database(posts.service, tmp_path):
         for _ in range(2):

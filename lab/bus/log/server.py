@@ -48,7 +48,8 @@ from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.fault_api import admit
 from lab.service.http import Route, answer
 from lab.service.openapi import asyncapi
-from lab.service.server import Shell, ShellOptions, whole_number
+from lab.service.options import whole_number
+from lab.service.server import Shell, ShellOptions
 from lab.service.store import is_machine_error
 
 ARRANGEMENT = "async-bus"

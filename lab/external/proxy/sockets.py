@@ -4,7 +4,7 @@ import socket
 import struct
 from contextlib import suppress
 
-from lab.service.http import listen
+from lab.service.listener import listen
 from lab.support.http_client import SocketOptions
 
 

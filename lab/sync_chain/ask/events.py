@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from aiohttp import web
 from pydantic import BaseModel
 
 from lab.bus.base import Bus, BusUnavailable, LogTruncated, OffsetExpired
-from lab.domain.errors import TimedOut, Unreachable
+from lab.domain.errors import NotFound, ServiceError, TimedOut, Unreachable
 from lab.domain.events import Envelope
+from lab.faults.kinds import CLIENT
 from lab.service import deadline, tracing
 from lab.service.call_counters import CallCounters
+from lab.service.fault_api import injected_error
+from lab.service.http import match_route, problem_response
 from lab.service.server import Shell
 from lab.sync_chain.ask.http import decode_answer
 
@@ -124,7 +128,8 @@ class EventTransport:
     async def _reply(self, request: Envelope) -> None:
         data = request.data
         content = json.dumps(data["body"]).encode() if data["body"] is not None else b""
-        response = await self._server.dispatch(
+        response = await dispatch(
+            self._server,
             data["method"],
             data["path"],
             data["query"],
@@ -147,3 +152,35 @@ class EventTransport:
             await self._bus.append([answer.model_dump_json()])
         except BusUnavailable:
             return  # the caller will time out
+
+
+async def dispatch(
+    server: Shell,
+    method: str,
+    path: str,
+    query: Mapping[str, str],
+    body: bytes,
+    traceparent: str,
+    caller: str = CLIENT,
+    deadline_ms: str | None = None,
+) -> web.Response | None:
+    """Handle a request to `server` that came by another way than HTTP.
+
+    Returns None when a fault leaves the request unanswered or resets the connection.
+    """
+    try:
+        server.set_deadline(deadline_ms)
+        route, parameters = match_route(server.routes, method, path)
+        if route.raw or route.control:
+            raise NotFound(f"There is nothing to be asked at {path}.")
+        with server.spans.span(f"{method} {route.path}", "server", traceparent) as span:
+            effect = server.fault_filter.decide(caller)
+            if effect.unanswered or effect.connection_reset:
+                return None
+            if effect.status is not None:
+                return problem_response(injected_error(), effect.status)
+            response = await server.run_handler(route, parameters, query, body, effect, span)
+            span["status"] = response.status
+            return response
+    except ServiceError as error:
+        return problem_response(error)
