@@ -5,6 +5,7 @@ processes that a check starts have its LAB_RUN variable, by which they are found
 """
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -51,8 +52,10 @@ class ACheck:
 
     def __post_init__(self) -> None:
         command = [sys.executable, str(ROOT / "cli.py"), "check", str(self.file), "--json"]
+        # A killed check cannot remove its folder: it goes with the test's own.
+        env = os.environ | {"TMPDIR": str(self.file.parent)}
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env
         )
         self._reading = Thread(target=self._read)
         self._reading.start()
