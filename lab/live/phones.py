@@ -15,7 +15,7 @@ import ipaddress
 import json
 import secrets
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -205,7 +205,7 @@ def encode_page(message: Mapping[str, Any], response: Mapping[str, Any]) -> byte
     status), or with `why` there is no feed."""
     page: dict[str, Any] = {**message, "status": response["status"]}
     if page["status"] == 200:
-        page["posts"] = [_shorten_post(post) for post in response["feed"][:MAX_POSTS]]
+        page["posts"] = [_shorten_post(post) for post in choose_posts(response["feed"])]
     elif page["status"] is not None:
         problem = response.get("problem") or {}
         page["why"] = str(problem.get("detail") or response.get("error") or "")[
@@ -214,6 +214,14 @@ def encode_page(message: Mapping[str, Any], response: Mapping[str, Any]) -> byte
     while len(data := _encode(page)) > MAX_MESSAGE_BYTES and page.get("posts"):
         page["posts"].pop()
     return data
+
+
+def choose_posts(feed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The newest posts of a feed. The last of them is the newest one that has a comment, because
+    new comments would not be in view otherwise."""
+    newest, rest = list(feed[: MAX_POSTS - 1]), feed[MAX_POSTS - 1 :]
+    commented = [post for post in rest if post["comments"]]
+    return [*newest, *(commented or rest)[:1]]
 
 
 def _shorten_post(post: Mapping[str, Any]) -> list[str]:

@@ -60,11 +60,14 @@ export function createActions(page) {
     previousPage: () => page.script.scroll(-1),
     nextStepOrPause: () =>
       model.script && page.role === "presenter" ? actions.nextStep() : view.togglePause(),
+    nextBet: () => page.bets.next(model),
+    toggleInvitation: () => page.bets.toggleInvitation(),
     pause: () => view.togglePause(),
     replay: () => view.toggleReplay(),
     backToLive: () => {
       page.script.hideSheet();
       view.goLive();
+      page.bets.close();
     },
     stepTime: (seconds) => view.step(seconds),
     toggleLargeType: () => theme.toggleLargeType(),

@@ -84,6 +84,7 @@ export class Chart {
   }
 
   _resize({ width, height }) {
+    if (!height) return; // the chart is hidden
     this.lengths.clear();
     this.width = Math.round(width);
     this.height = Math.round(height);

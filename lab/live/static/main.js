@@ -1,5 +1,6 @@
 // The page: connects the modules, receives the messages of the lab, and draws once a frame.
 
+import { Bets } from "./bets.js";
 import { Controls } from "./controls.js";
 import { createActions } from "./actions.js";
 import { byId, updateAttribute, setText } from "./dom.js";
@@ -42,6 +43,9 @@ const lastDrawn = { epoch: -1, t: -1, intervals: "", charts: -1, blogs: -1, seco
 document.body.dataset.frames = "0";
 let frames = 0;
 let before = performance.now() / 1000;
+page.bets = new Bets();
+page.card = new CardView();
+const timeline = player && new Timeline(player);
 
 let connection = "lost";
 
@@ -118,6 +122,7 @@ function frame(nowMs) {
     halves.forEach((half) => half.show(model, view));
   }
   const chartStep = Math.floor(view.t / CHARTS_EVERY_S);
+  page.bets.show(model, page.role === "presenter");
   if (lastDrawn.charts !== chartStep + on) {
     lastDrawn.charts = chartStep + on;
     halves.forEach((half) => half.chart.show(model, half.name, view.t));

@@ -17,6 +17,9 @@ export class Model {
     this.log = [];
     this.comments = [];
     this.script = null;
+    this.bet = null;
+    this.phones = null;
+    /** @type {any[]} */ this.cards = [];
     this.missed = 0; // ticks dropped because this screen was too slow; missedAt: the last time
     this.missedAt = -Infinity;
     this.lastMessageMs = 0;
@@ -52,6 +55,9 @@ export class Model {
     this.epoch += 1;
     this.load = hello.load;
     this.script = hello.script ?? null;
+    this.bet = hello.bet ?? null;
+    this.phones = hello.phones ?? null;
+    this.cards = hello.cards ?? [];
     this.log = [...(hello.done ?? [])].slice(-MAX_LINES);
     this.comments = hello.seen ? [{ ...hello.seen, t: 0 }] : [];
     this.faultIntervals = [];
@@ -86,6 +92,19 @@ export class Model {
   _done(line) {
     this.log.push(line);
     if (this.log.length > MAX_LINES) this.log.shift();
+  }
+
+  /** A card comes again, under its number, when more of it is known. */
+  _card(card) {
+    this.cards = [...this.cards.filter(({ n }) => n !== card.n), card];
+  }
+
+  _bet(bet) {
+    this.bet = bet;
+  }
+
+  _phones(phones) {
+    this.phones = phones;
   }
 
   _script(script) {

@@ -137,20 +137,14 @@ function onBet(bet) {
   document.body.dataset.bet = bet ? bet.state : "none";
   if (!bet) return;
   setText(byId("question"), bet.question);
+  byId("answers").hidden = bet.state !== "open";
   byId("answers").replaceChildren(...bet.answers.map((text, index) => answerButton(text, index)));
   setText(byId("thanks"), thanks(state.bet));
 }
 
 function answerButton(text, index) {
-  const { mine, state: betState, counts, holds } = state.bet;
-  const count = counts ? ` · ${counts[index]}` : "";
-  const mark = holds === index ? "✓ " : "";
-  const button = el(
-    "button",
-    { type: "button", "aria-pressed": String(mine === index), disabled: betState !== "open" },
-    el("span", { dir: "auto" }, `${mark}${text}`),
-    count,
-  );
+  const pressed = String(state.bet.mine === index);
+  const button = el("button", { type: "button", dir: "auto", "aria-pressed": pressed }, text);
   button.addEventListener("click", () => answer(index));
   return button;
 }
@@ -163,12 +157,14 @@ async function answer(index) {
   onBet({ ...state.bet, mine: index });
 }
 
-function thanks({ mine, state: betState, answers, holds }) {
+function thanks({ mine, state: betState, answers, counts, holds }) {
   if (betState === "open")
     return mine === null ? "Choose one answer." : "Counted. You can change it until the bet is closed.";
-  if (mine === null) return "This bet is closed.";
-  if (holds === null) return `Closed. You said: ${answers[mine]}.`;
-  return mine === holds ? "You were right." : `You said: ${answers[mine]}.`;
+  const said = mine === null ? "The bet is closed." : `You said: ${answers[mine]}.`;
+  if (holds === null) return said;
+  const share = `${counts[holds]} of ${counts.reduce((sum, count) => sum + count, 0)} said so`;
+  if (mine === holds) return `You were right: ${answers[holds]} (${share}).`;
+  return `${said} It is: ${answers[holds]} (${share}).`;
 }
 
 if (matchMedia("(min-width: 701px)").matches && !location.pathname.endsWith("/phone")) {

@@ -6,7 +6,7 @@ import { streamStatus } from "./api.js";
 const RETRY_MS = 1_000;
 const RETRY_FULL_MS = 5_000;
 const STATES = { 401: "refused", 403: "refused", 409: "full" };
-const EVENTS = ["hello", "tick", "done", "seen", "faults", "script"];
+const EVENTS = ["hello", "tick", "done", "seen", "faults", "script", "card", "bet", "phones"];
 
 /**
  * Receives messages without end: `onMessage` gets each one, `onState` each change of the connection.
