@@ -26,7 +26,7 @@ def adopt(
     file = to or Path(f"{folder.resolve().name or 'mine'}.toml")
     try:
         guesses = write.adopt(folder, file)
-    except (write.NoServiceFound, FileExistsError, NotADirectoryError) as error:
+    except (write.NoServiceFound, write.NoBlog, FileExistsError, NotADirectoryError) as error:
         fail(error, 2)
     except OSError as error:
         fail(f"{file} can't be written: {error.strerror or error}. Try --to OTHER.toml.", 3)

@@ -7,12 +7,14 @@ but is none.
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.external.adopt.languages import FRONT_ENDS, GO, NODE, PYTHON, SHELL
+from lab.external.adopt.languages import GO, PYTHON, SHELL
+from lab.external.adopt.node import find_node
+from lab.external.adopt.services import DetectedService
 from lab.external.adopt.sources import (
-    DetectedService,
     GuessedValue,
     SourceFile,
     first_match,
@@ -22,118 +24,18 @@ from lab.external.target import COURSE_PORTS
 
 # ── Services of each language
 
-_NODEMON = re.compile(r"^(?:npx\s+)?nodemon\s+(?:--?\w+\s+)*")
-_NODE_ENTRY_FILES = (
-    "index.js",
-    "app.js",
-    "server.js",
-    "src/index.js",
-    "index.mjs",
-    "src/server.js",
-)
 _START_SCRIPTS = ("start.sh", "run.sh", "serve.sh", "service.sh")
 _PORT_ARGUMENT = re.compile(r"sys\.argv\[1\]")
 _DOCKER_CMD = re.compile(r"^CMD\s+(?P<list>\[[^\]\n]+\])|^CMD\s+(?P<text>.+)$", re.MULTILINE)
+_DOCKER_FROM = re.compile(r"^FROM\s+(?:--\S+\s+)?([\w./-]+)", re.MULTILINE | re.IGNORECASE)
+_STOCK_IMAGES = frozenset(
+    (
+        *("redis", "nginx", "mongo", "postgres", "mysql", "mariadb", "rabbitmq", "nats", "kafka"),
+        *("zookeeper", "traefik", "haproxy", "memcached", "elasticsearch", "httpd", "caddy"),
+        *("nats-streaming", "adminer", "mongo-express", "envoy", "jaeger", "prometheus", "grafana"),
+    )
+)
 _DOCKER_EXPOSE = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})", re.MULTILINE)
-
-
-def find_node(
-    cwd: Path,
-    files_here: list[SourceFile],
-    files_below: list[SourceFile],
-    name: str,
-    skipped: list[str],
-) -> Iterator[DetectedService]:
-    """A package.json with code that listens, or has routes or a port. Without a package.json: a
-    file that listens and has a usual name, such as `server.js`."""
-    package = next((file for file in files_here if file.path.name == "package.json"), None)
-    if package is None:
-        yield from _find_bare_node(cwd, files_here, files_below, name)
-        return
-    try:
-        manifest = json.loads(package.text)
-        scripts, needs = (
-            dict(manifest.get("scripts") or {}),
-            dict(manifest.get("dependencies") or {}),
-        )
-        every = {**needs, **dict(manifest.get("devDependencies") or {})}
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        skipped.append(f"{package.path.as_posix()}: it is no JSON that npm could read.")
-        return
-    if front := [name for name in FRONT_ENDS if name in every]:
-        skipped.append(f"{cwd.as_posix()}: it uses {front[0]}, so it runs in a browser.")
-        return
-    code = [
-        file
-        for file in files_below
-        if file.path.suffix in NODE.suffixes and _belongs_to(file, cwd, files_below)
-    ]
-    if not first_match((NODE.server, *NODE.routes, *NODE.ports), code):
-        return
-    files = {file.path.relative_to(cwd).as_posix() for file in code}
-    service = DetectedService(
-        service_slug(name), cwd, _guess_node_command(package, manifest, scripts, files), code, NODE
-    )
-    if needs:
-        service.notes.append(
-            f"It needs {', '.join(list(needs)[:6])}: run `npm install` there once."
-        )
-    yield service
-
-
-def _find_bare_node(
-    cwd: Path, files_here: list[SourceFile], files_below: list[SourceFile], name: str
-) -> Iterator[DetectedService]:
-    entries = [
-        file
-        for file in files_below
-        if file.path.name in _NODE_ENTRY_FILES and NODE.server.search(file.text)
-    ]
-    entry = min(
-        (file for file in entries if file in files_here),
-        key=lambda file: _NODE_ENTRY_FILES.index(file.path.name),
-        default=None,
-    )
-    if entry is None:
-        return
-    others = [file.path.parent for file in entries if file not in files_here]
-    code = [
-        file
-        for file in files_below
-        if file.path.suffix in NODE.suffixes
-        and _belongs_to(file, cwd, files_below)
-        and not any(file.path.is_relative_to(folder) for folder in others)
-    ]
-    why = f"{entry.path.as_posix()} listens, and no package.json is beside it"
-    yield DetectedService(
-        service_slug(name), cwd, GuessedValue(f"node {entry.path.name}", why), code, NODE
-    )
-
-
-def _guess_node_command(
-    package: SourceFile, manifest: dict[str, object], scripts: object, files: set[str]
-) -> GuessedValue:
-    at = package.path.as_posix()
-    start = scripts.get("start") if isinstance(scripts, dict) else None
-    if isinstance(start, str):
-        plain = _NODEMON.sub("node ", start)
-        if plain != start:
-            return GuessedValue(
-                plain, f'{at}: "start": "{start}"; nodemon would start it by itself'
-            )
-        if re.fullmatch(r"node\s+[\w./-]+", start):
-            return GuessedValue(start, f'{at}: "start": "{start}"')
-        return GuessedValue(
-            "npm start", f'{at}: "start": "{start}"', certain="ts-node" not in start
-        )
-    main = str(manifest.get("main") or "")
-    entry = next((name for name in (main, *_NODE_ENTRY_FILES) if name in files), "")
-    if entry:
-        why = f'{at}: "main"' if entry == main else f"there is {entry}"
-        return GuessedValue(f"node {entry}", f"{why}, and no start script")
-    return GuessedValue(
-        "npm start", "a package.json, and nothing in it says how to start", certain=False
-    )
 
 
 def find_go(
@@ -162,6 +64,9 @@ def find_go(
         yield service
 
 
+_PROGRAM_FOLDERS = ("app", "src", "cmd")
+
+
 def find_python(
     cwd: Path,
     files_here: list[SourceFile],
@@ -175,7 +80,11 @@ def find_python(
         stem
         for stem in code
         for file in code.values()
-        if re.search(rf"^\s*(?:from|import) {re.escape(stem)}\b", file.text, re.MULTILINE)
+        if re.search(
+            rf"^\s*(?:from|import) (?:\.|{re.escape(cwd.name)}\.)?{re.escape(stem)}\b",
+            file.text,
+            re.MULTILINE,
+        )
     }
     programs = [
         file
@@ -183,27 +92,66 @@ def find_python(
         if stem not in imported and (first_match((PYTHON.server, *PYTHON.routes), [file]))
     ]
     libraries = [code[stem] for stem in imported]
+    if len(programs) == 1:
+        libraries += [
+            file for file in files_below if file.path.suffix == ".py" and file not in files_here
+        ]
     for file in programs:
-        program_name = file.path.stem if len(programs) > 1 else name
-        yield DetectedService(
-            service_slug(program_name),
-            cwd,
-            _guess_python_command(file, libraries),
-            [file, *libraries],
+        sources = [file, *libraries]
+        service = DetectedService(
+            service_slug(file.path.stem if len(programs) > 1 else name),
+            _python_folder(cwd, file),
+            _guess_python_command(file, libraries, _python_folder(cwd, file) != cwd),
+            sources,
             PYTHON,
         )
+        if needs := list(_python_packages(sources, files_below)):
+            service.notes.append(
+                f"It needs {', '.join(needs[:6])}: install them once for the Python of its command."
+            )
+        yield service
 
 
-def _guess_python_command(program: SourceFile, libraries: list[SourceFile]) -> GuessedValue:
+def _python_folder(cwd: Path, program: SourceFile) -> Path:
+    """Where it starts: above a folder by whose name its modules import each other."""
+    package = rf"^\s*from (?:\.|{re.escape(cwd.name)}\.)"
+    inside = cwd.name and re.search(package, program.text, re.MULTILINE)
+    return cwd.parent if inside else cwd
+
+
+def _python_packages(sources: list[SourceFile], files: list[SourceFile]) -> Iterator[str]:
+    """The packages that have to be installed, by their names in `import`."""
+    own = {part for file in files for part in (file.path.stem, *file.path.parts)}
+    seen = dict.fromkeys(
+        match[1]
+        for source in sources
+        for match in re.finditer(r"^(?:from|import) (\w+)", source.text, re.MULTILINE)
+    )
+    return (name for name in seen if name not in sys.stdlib_module_names and name not in own)
+
+
+def _guess_python_command(
+    program: SourceFile, libraries: list[SourceFile], from_above: bool
+) -> GuessedValue:
     text, stem, at = program.text, program.path.stem, program.path.as_posix()
-    app = re.search(r"^(\w+)\s*=\s*(Flask|FastAPI|Starlette|Quart)\(", text, re.MULTILINE)
-    runs = re.search(r"\.run\(|serve_forever|run_app\(|^\s*serve\(", text, re.MULTILINE)
+    module = f"{program.path.parent.name}.{stem}" if from_above else stem
+    app = re.search(
+        r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(Flask|FastAPI|Starlette|Quart)\(", text, re.MULTILINE
+    )
+    name = app[1] if app else "app"
+    runs = re.search(
+        rf"\b(?:uvicorn|hypercorn|socketio|{name})\.run\(|serve_forever|run_app\(|^\s*serve\(",
+        text,
+        re.MULTILINE,
+    )
     if app and not runs:
         if app[2] == "Flask":
             return GuessedValue(
-                f"flask --app {stem}:{app[1]} run --port {{port}}", f"{at}: {app[0]}...)"
+                f"flask --app {module}:{app[1]} run --port {{port}}", f"{at}: {app[0]}...)"
             )
-        return GuessedValue(f"uvicorn {stem}:{app[1]} --port {{port}}", f"{at}: {app[0]}...)")
+        return GuessedValue(f"uvicorn {module}:{app[1]} --port {{port}}", f"{at}: {app[0]}...)")
+    if from_above:
+        return GuessedValue(f"python3 -m {module}", at)
     if first_match((_PORT_ARGUMENT,), [program, *libraries]):
         return GuessedValue(f"python3 {stem}.py {{port}}", f"{at}; its first argument is the port")
     return GuessedValue(f"python3 {stem}.py", at)
@@ -238,8 +186,16 @@ def find_docker(
     skipped: list[str],
 ) -> Iterator[DetectedService]:
     """A service in any other language, known only from its Dockerfile."""
+    if any(file.path.name == "package.json" for file in files_here):
+        return  # a package without code that listens, whatever starts it
     for file in files_here:
-        command_line = _DOCKER_CMD.search(file.text) if file.path.name == "Dockerfile" else None
+        command_line = _DOCKER_CMD.search(file.text) if file.is_dockerfile else None
+        images = _DOCKER_FROM.findall(file.text) if file.is_dockerfile else []
+        if images and images[-1].rpartition("/")[2] in _STOCK_IMAGES:
+            skipped.append(
+                f"{cwd.as_posix()}: it is {images[-1]}, which is no service of the blog."
+            )
+            return
         if command_line is None:
             continue
         try:
@@ -266,12 +222,6 @@ def find_docker(
         yield service
 
 
-def _belongs_to(source: SourceFile, cwd: Path, files_below: list[SourceFile]) -> bool:
-    """Whether a file belongs to the service in `cwd`, and not to a package in a folder below."""
-    below = (file.path.parent for file in files_below if file.path.name == "package.json")
-    return not any(folder != cwd and source.path.is_relative_to(folder) for folder in below)
-
-
 DETECTORS = (find_node, find_go, find_python, find_shell, find_docker)
 """The most certain first. The first function that finds services in a folder decides."""
 
@@ -295,11 +245,16 @@ def find_services(
         if any(cwd.is_relative_to(other) and other != Path() for other in used_folders):
             continue
         files_below = [source for source in sources if source.path.is_relative_to(cwd)]
+        # `posts/src/main.py` is the service posts.
+        named_above = cwd.name in _PROGRAM_FOLDERS and cwd.parent != Path()
+        name = cwd.parent.name if named_above else cwd.name or folder
         for detect in DETECTORS:
-            services = list(detect(cwd, by_folder[cwd], files_below, cwd.name or folder, skipped))
+            left_out = len(skipped)
+            services = list(detect(cwd, by_folder[cwd], files_below, name, skipped))
+            found += services
             if services:
-                found += services
                 used_folders.add(cwd)
+            if services or len(skipped) > left_out:
                 break
     if any(service.cwd != Path() for service in found):
         for service in [
@@ -312,10 +267,11 @@ def find_services(
     found.sort(
         key=lambda service: _ORDER.index(service.name) if service.name in _ORDER else len(_ORDER)
     )
-    return _with_unique_names(found), skipped
+    return found, skipped
 
 
-def _with_unique_names(services: list[DetectedService]) -> list[DetectedService]:
+def with_unique_names(services: list[DetectedService]) -> list[DetectedService]:
+    """The services; of several with the same name, the later ones get a number."""
     seen: dict[str, int] = {}
     for service in services:
         seen[service.name] = seen.get(service.name, 0) + 1

@@ -9,7 +9,12 @@ _PORT = r"(?P<port>[1-9]\d{1,4})"
 _QUOTE = r"[\"'`]"
 _ENV_PORT = rf"{_QUOTE}(?P<env>\w*PORT\w*){_QUOTE}"
 _PATH = rf"{_QUOTE}(?P<path>/[^\"'`\s]*){_QUOTE}"
+_ANY_PATH = rf"{_QUOTE}(?P<path>(?:/[^\"'`\s]*)?){_QUOTE}"
+_HTTP_CLIENTS = "axios|https?|api|client|fetch|got|superagent|instance|requests?|httpx"
+_RECEIVER = rf"(?:\b(?P<on>(?!(?:{_HTTP_CLIENTS})\b)\w+)|\))"
+_HANDLER = r"\s*,\s*(?:async\b|\(|\[|function\b|[\w.$]+\s*(?:=>|[,()]))"
 _VERB = r"(?P<method>get|post|put|patch)"
+_METHOD = rf"{_QUOTE}(?P<method>GET|POST|PUT){_QUOTE}"
 _VERB_AND_PATH = rf"{_QUOTE}(?P<method>GET|POST) (?P<path>/[^\"'`\s]*){_QUOTE}"
 _OR_ELSE = r"(?:\|\||\?\?)"
 
@@ -17,8 +22,10 @@ _OR_ELSE = r"(?:\|\||\?\?)"
 @dataclass(frozen=True)
 class Language:
     """`lexer`: its name in Pygments. `server`: finds a program that listens. `ports`: find its
-    port, the most certain first, with a group `port`, `env` or both. `routes`: with the groups
-    `path` and, mostly, `method`.
+    port, the most certain first, with a group `port`, `env` or both. `port_name`: the name of the
+    constant or variable with the port. `variables`: environment variables that the code reads
+    without a default. `routes`: with the groups `path` and, mostly, `method` or `methods`, and
+    `on`, the object that has the route. `prefixes`: `path` is the beginning of the paths on `name`.
     """
 
     name: str
@@ -27,6 +34,9 @@ class Language:
     server: Pattern[str]
     ports: tuple[Pattern[str], ...]
     routes: tuple[Pattern[str], ...]
+    port_name: Pattern[str] | None = None
+    variables: tuple[Pattern[str], ...] = ()
+    prefixes: tuple[Pattern[str], ...] = ()
 
 
 NODE = Language(
@@ -45,8 +55,25 @@ NODE = Language(
         re.compile(r"process\.env\.(?P<env>\w*PORT)\b"),
     ),
     (
-        re.compile(rf"\b\w+\.{_VERB}\(\s*{_PATH}\s*,\s*(?:async|\(|\w+\s*=>|function|\w+[,)])"),
+        re.compile(rf"{_RECEIVER}\s*\.{_VERB}\(\s*\(?\s*{_PATH}\s*\)?{_HANDLER}"),
+        re.compile(
+            rf"\b(?P<on>\w+)\.route\(\s*{_PATH}\s*\)(?P<chain>[^;]*?)(?=;|\n\s*\n|\.route\(|\Z)"
+        ),
+        re.compile(rf"method\s*===?\s*{_METHOD}\s*&&\s*[\w.]*(?:url|path\w*)\s*===?\s*{_PATH}"),
+        re.compile(rf"\b(?:url|path\w*)\s*===?\s*{_PATH}\s*&&\s*[\w.]*method\s*===?\s*{_METHOD}"),
         re.compile(_VERB_AND_PATH),
+    ),
+    port_name=re.compile(
+        r"\.listen\(\s*(?:\{\s*port:\s*)?(?:Number\(|parseInt\(|\+)?(?P<name>[A-Za-z_][\w.]*)"
+    ),
+    variables=(
+        re.compile(
+            r"(?<!\|\| )(?<!\?\? )process\.env(?:\.|\[[\"'])(?P<env>[A-Z]\w*)(?:[\"']\])?"
+            r"(?!\w)(?!\s*(?:\|\||\?\?|\)\s*\|\|))"
+        ),
+    ),
+    prefixes=(
+        re.compile(rf"\b(?P<name>\w+)\s*=\s*new\s+(?:Koa)?Router\(\s*\{{[^}}]*prefix:\s*{_PATH}"),
     ),
 )
 
@@ -60,15 +87,27 @@ PYTHON = Language(
             rf"(?:environ\.get\(|getenv\(|environ\[)\s*{_ENV_PORT}(?:\s*,\s*{_QUOTE}?{_PORT})?"
         ),
         re.compile(rf"\bport\s*=\s*(?:int\()?{_QUOTE}?{_PORT}"),
+        re.compile(rf"^\w*PORT\w*\s*(?::\s*\w+\s*)?=\s*(?:int\()?{_QUOTE}?{_PORT}", re.MULTILINE),
         re.compile(rf"Server\(\s*\(\s*[\"'][^\"']*[\"']\s*,\s*{_PORT}"),
     ),
     (
         re.compile(
-            rf"@\w+\.route\(\s*{_PATH}(?:[^)\n]*methods\s*=\s*[\[(]\s*{_QUOTE}(?P<method>\w+))?"
+            rf"@(?P<on>\w+)\.route\(\s*{_ANY_PATH}"
+            r"(?:[^)]*?methods?\s*=\s*(?P<methods>[\[(][^\])]*[\])]|[\"']\w+[\"']))?"
         ),
-        re.compile(rf"@\w+\.{_VERB}\(\s*{_PATH}"),
+        re.compile(rf"@(?P<on>\w+)\.{_VERB}\(\s*{_ANY_PATH}"),
         re.compile(rf"@\w+\(\s*{_QUOTE}(?P<method>GET|POST){_QUOTE}\s*,\s*{_PATH}"),
-        re.compile(rf"add_{_VERB}\(\s*{_PATH}"),
+        re.compile(rf"(?:add_|\bweb\.){_VERB}\(\s*{_PATH}"),
+    ),
+    port_name=re.compile(r"\bport\s*=\s*(?:int\()?(?P<name>[A-Za-z_][\w.]*)\s*[,)]"),
+    variables=(
+        re.compile(r"environ\[\s*[\"'](?P<env>[A-Z]\w*)[\"']\s*\](?!\s*=)"),
+        re.compile(r"(?:environ\.get|getenv)\(\s*[\"'](?P<env>[A-Z]\w*)[\"']\s*\)(?!\s*or\b)"),
+    ),
+    prefixes=(
+        re.compile(
+            rf"\b(?P<name>\w+)\s*=\s*(?:APIRouter|Blueprint)\([^)]*?\b(?:url_)?prefix\s*=\s*{_PATH}"
+        ),
     ),
 )
 
@@ -80,12 +119,18 @@ GO = Language(
     (
         re.compile(rf"os\.(?:Getenv|LookupEnv)\(\s*{_ENV_PORT}"),
         re.compile(rf"(?:(?:ListenAndServe|Run|Listen|Start)\(|Addr:)\s*\"[^\":]*:{_PORT}\""),
+        re.compile(rf"\b\w*[Pp](?:ort|ORT)\w*\s*:?=\s*\"?:?{_PORT}\b"),
     ),
     (
-        re.compile(rf"\b\w+\.(?P<method>GET|POST|Get|Post)\(\s*{_PATH}"),
-        re.compile(rf"Handle(?:Func)?\(\s*{_PATH}"),
+        re.compile(rf"\b(?P<on>\w+)\.(?P<method>GET|POST|Get|Post)\(\s*{_PATH}"),
+        re.compile(
+            rf"\b(?:(?P<on>\w+)\.)?Handle(?:Func)?\(\s*{_PATH}"
+            r"(?:[^\n]*\.Methods\((?P<methods>[^)]*)\))?"
+        ),
         re.compile(rf"Handle(?:Func)?\(\s*{_VERB_AND_PATH}"),
     ),
+    variables=(re.compile(r"os\.Getenv\(\s*\"(?P<env>[A-Z]\w*)\"\s*\)"),),
+    prefixes=(re.compile(rf"\b(?P<name>\w+)\s*:?=\s*\w+\.Group\(\s*{_PATH}"),),
 )
 
 SHELL = Language(
@@ -102,13 +147,20 @@ SHELL = Language(
 
 LANGUAGES = (NODE, PYTHON, GO, SHELL)
 
-FRONT_ENDS = ("react-scripts", "vite", "next", "@angular/core", "vue", "svelte", "parcel")
+FRONT_ENDS = (
+    *("react-scripts", "vite", "next", "@angular/core", "vue", "svelte", "parcel", "nuxt"),
+    *("gatsby", "webpack-dev-server", "react-dom", "preact", "solid-js"),
+)
 """A package that depends on one of these runs in a browser and is not a service."""
 
+_TEMPLATE = r"\$?\{[^{}\s]{1,60}\}"
 URL = re.compile(
-    r"https?://(?P<host>[A-Za-z][A-Za-z0-9-]*)(?::(?P<port>\d{2,5}|\$\{\w+\}))?(?P<path>/[\w/-]*)?"
+    rf"https?://(?P<host>(?:[A-Za-z0-9]|{_TEMPLATE})(?:[A-Za-z0-9-]|{_TEMPLATE})*)(?P<domain>(?:\.[\w-]+)*)"
+    rf"(?::(?P<port>\d{{2,5}}|{_TEMPLATE}))?(?P<path>/[\w/-]*)?"
 )
-"""A URL in the code. `host` ends before the first dot."""
+"""A URL in the code. `host` ends before the first dot; a part of it may be made by a template."""
+
+TEMPLATE = re.compile(_TEMPLATE)
 
 BODY_FIELD = re.compile(
     r"\{(?P<many>[^{}\n]{1,200})\}\s*=\s*(?:await\s+)?(?:req|request|ctx\.request)\.body"

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from re import Match, Pattern
@@ -12,7 +12,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, String
 
 from lab.domain.services import BUS
-from lab.external.adopt.languages import LANGUAGES, Language
+from lab.external.adopt.languages import LANGUAGES
 
 # ── Files
 
@@ -39,7 +39,7 @@ _SKIPPED_FOLDERS = frozenset(
     )
 )
 _LEXERS = {suffix: each.lexer for each in LANGUAGES for suffix in each.suffixes}
-_FILE_NAMES = frozenset(("package.json", "go.mod", "Dockerfile"))
+_FILE_NAMES = frozenset(("package.json", "go.mod", "Dockerfile", "dockerfile", ".env", "www"))
 YAML_SUFFIXES = (".yaml", ".yml")
 _NO_CODE = {Comment, String.Doc}
 
@@ -50,6 +50,16 @@ class SourceFile:
 
     path: Path
     text: str
+
+    @property
+    def suffix(self) -> str:
+        """How its name ends. Express calls the file that listens `bin/www`."""
+        return ".js" if self.path.name == "www" else self.path.suffix
+
+    @property
+    def is_dockerfile(self) -> bool:
+        """Whether it says how a container image is made."""
+        return self.path.name.lower() == "dockerfile"
 
     def location(self, offset: int) -> str:
         """File and line of an offset for messages: `posts/index.js:33`."""
@@ -63,7 +73,7 @@ class SourceFile:
     @cached_property
     def without_comments(self) -> str:
         """The text with blanks in place of comments and docstrings, so that offsets stay."""
-        name = "docker" if self.path.name == "Dockerfile" else _LEXERS.get(self.path.suffix)
+        name = "docker" if self.is_dockerfile else _LEXERS.get(self.suffix)
         if name is None:
             return self.text
         tokens = get_lexer_by_name(name).get_tokens_unprocessed(self.text)
@@ -119,48 +129,6 @@ class GuessedValue:
     certain: bool = True
 
 
-@dataclass(frozen=True)
-class DetectedRoute:
-    """`method` is "" if the code does not give it. `place`: file and line."""
-
-    method: str
-    path: str
-    location: str
-
-
-@dataclass
-class DetectedService:
-    """A service that was found. `cwd` is relative to the folder."""
-
-    name: str
-    cwd: Path
-    command: GuessedValue
-    sources: list[SourceFile]
-    language: Language
-    port: GuessedValue | None = None
-    port_env: GuessedValue | None = None
-    routes: list[DetectedRoute] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def read_code(self) -> None:
-        """Find its port and its routes in its sources."""
-        if found := first_match(self.language.ports, self.sources):
-            source, match = found
-            reason = f"{source.location(match.start())}: {source.line_at(match.start())}"
-            groups = match.groupdict()
-            if groups.get("env"):
-                self.port_env = GuessedValue(groups["env"], reason)
-            if groups.get("port"):
-                self.port = GuessedValue(groups["port"], reason)
-        self.routes = [
-            DetectedRoute((match.groupdict().get("method") or "").upper(), match["path"], where)
-            for source in self.sources
-            for pattern in self.language.routes
-            for match in pattern.finditer(source.without_comments)
-            for where in (source.location(match.start()),)
-        ]
-
-
 def first_match(
     patterns: Iterable[Pattern[str]], sources: Iterable[SourceFile]
 ) -> tuple[SourceFile, Match[str]] | None:
@@ -175,6 +143,7 @@ def first_match(
 
 def service_slug(name: str) -> str:
     """A valid service name, made from the name of a folder or file."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-")
     slug = BUS if slug in ("eventbus", "bus", "event-broker") else slug
     return slug if slug[:1].isalpha() else f"service-{slug}".strip("-")

@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
-from lab.external.adopt.detect import find_services
-from lab.external.adopt.sources import DetectedService, GuessedValue, read_folder
+from lab.domain.model import FORBIDDEN_WORD
+from lab.external.adopt.blog import NoBlog as NoBlog
+from lab.external.adopt.blog import blog_of, without_strays
+from lab.external.adopt.detect import find_services, with_unique_names
+from lab.external.adopt.services import DetectedService
+from lab.external.adopt.sources import GuessedValue, read_folder
 from lab.external.adopt.system import DetectedSystem, find_system
 from lab.external.target import ANY_PORT, COURSE_PORTS
 
@@ -23,7 +28,7 @@ class NoServiceFound(LookupError):
 def adopt(folder: Path, output: Path) -> list[str]:
     """Write a first target file for the services in `folder`. Returns its uncertain lines.
 
-    Raises NoServiceFound, FileExistsError if `output` exists, OSError.
+    Raises NoServiceFound, NoBlog, FileExistsError if `output` exists, OSError.
     """
     if output.exists():
         raise FileExistsError(
@@ -39,7 +44,9 @@ def adopt(folder: Path, output: Path) -> list[str]:
             "a Dockerfile; four folders deep. docs/bring-your-own.md says how to write the file "
             "by hand."
         )
+    services = with_unique_names(blog_of(services, skipped, name))
     system = find_system(services, sources)
+    services = without_strays(services, system, skipped)
     lines = _render(name, services, skipped, system, output, folder)
     with output.open("x", encoding="utf-8") as output_file:
         output_file.write("\n".join(lines) + "\n")
@@ -68,6 +75,10 @@ def _render(
         lines.append(_render_value("bus", system.bus))
     if system.events:
         lines.append(_render_value("events", system.events))
+    if system.moderation:
+        lines.append(_render_value("moderation", system.moderation))
+    if system.forbidden and system.forbidden.value != FORBIDDEN_WORD:
+        lines.append(_render_value("forbidden", system.forbidden))
     lines += [f"# {UNCERTAIN} {_printable(sentence)}" for sentence in dict.fromkeys(system.unknown)]
     called_by_name = {guess.value for guess in system.hosts.values()}
     for service in services:
@@ -75,6 +86,7 @@ def _render(
             "",
             f"[services.{service.name}]",
             *_render_service(service, service.name in called_by_name, output, folder),
+            *_render_variables(service, services, system),
         ]
     if system.hosts:
         lines += ["", "# The names by which they call each other.", "[hosts]"]
@@ -116,6 +128,37 @@ def _render_service(
             f"# {UNCERTAIN} no port was found in its code; {guess} is assumed: "
             f"port = {course_port or '…'}"
         )
+    return lines
+
+
+_ADDRESS = re.compile(r"https?://([A-Za-z][\w-]*)(?::\d{2,5})?(?=/|$)")
+
+
+def _render_variables(
+    service: DetectedService, services: list[DetectedService], system: DetectedSystem
+) -> list[str]:
+    """The variables that a deployment sets for a service. The lab fills in where others are."""
+    names = {each.name for each in services}
+
+    def address(match: re.Match[str]) -> str:
+        host = match[1].lower()
+        to = system.hosts[host].value if host in system.hosts else host
+        return f"{{url:{to}}}" if to in names else match[0]
+
+    known = {name: guess for name, guess in service.env.items() if guess.certain}
+    lines = [
+        f"# {UNCERTAIN} {_printable(guess.reason)}: it reads {name}, and no file says its value. "
+        f'Add: env = {{ {name} = "…" }}'
+        for name, guess in service.env.items()
+        if not guess.certain
+    ]
+    if known:
+        inside = ", ".join(
+            f"{name} = {_toml_string(_ADDRESS.sub(address, guess.value))}"
+            for name, guess in known.items()
+        )
+        reasons = ", ".join(dict.fromkeys(guess.reason for guess in known.values()))
+        lines.append(f"env = {{ {inside} }}  # {_printable(reasons)}")
     return lines
 
 
