@@ -12,7 +12,8 @@ from lab.results.result import CheckerCounts
 
 @dataclass(frozen=True)
 class Kill:
-    """`target` was killed at `killed_s` and was healthy again at `ready_s` (both perf_counter)."""
+    """`target` was killed at `killed_s` and was healthy again at `ready_s` (both perf_counter); or
+    suspended, and resumed."""
 
     target: str
     killed_s: float

@@ -1,10 +1,10 @@
-"""Storms for a blog: open-loop writes, random `kill -9`, and a check of what came of it.
+"""Storms for a blog: open-loop writes, kills and suspensions, and a check of what came of it.
 
     calm            nothing is broken: the time to a 201, and the events in flight
     outage          the bus is killed and stays down; everything else goes on
     drain           the bus is back, the writes go on, the backlog must drain
-    storm           each round kills each process once, in random order and at random
-                    moments, and then all of them at once
+    storm           each round kills or suspends each process once, in random order and
+                    at random moments, and then kills all of them at once
 
 Any phase may be left out. The writes come from the lab's generator, without a pause. At the end the
 lab's checker compares the acknowledged writes with what every service holds.
@@ -46,6 +46,7 @@ class StormPlan:
     """The length of each phase in seconds, and the rate in writes/s (as many posts as comments).
 
     `drain_s` is the longest time the drain may take; the storm has a blow about every `every_s`.
+    `suspended`: the share of blows at one process that suspend it (SIGSTOP) instead of killing it.
     """
 
     rate: float = 200.0
@@ -54,6 +55,7 @@ class StormPlan:
     drain_s: float = 0.0
     rounds: int = 0
     every_s: float = 1.6
+    suspended: float = 0.0
     seed: int = 20
 
     def phases(self, targets: Sequence[str]) -> list[dict[str, Any]]:
@@ -74,17 +76,20 @@ class StormPlan:
             for group in (*((one,) for one in rng.sample(targets, len(targets))), tuple(targets)):
                 down_s = rng.uniform(0, LONGEST_DOWN * self.every_s)
                 moment = rng.uniform(0, 1 - LONGEST_DOWN)
-                yield PlannedKill((number + moment) * self.every_s, group, down_s)
+                suspends = len(group) == 1 and rng.random() < self.suspended
+                yield PlannedKill((number + moment) * self.every_s, group, down_s, suspends)
                 number += 1
 
 
 @dataclass(frozen=True)
 class PlannedKill:
-    """At second `at_s` of the storm all `targets` are killed, and restarted `down_s` later."""
+    """At second `at_s` of the storm all `targets` are killed, and restarted `down_s` later; or
+    suspended, and resumed."""
 
     at_s: float
     targets: tuple[str, ...]
     down_s: float
+    suspends: bool = False
 
 
 async def run_storm(
@@ -182,11 +187,15 @@ async def _run_kills(storm: StormPlan, stack: Stack, kills: list[Kill]) -> None:
 async def _kill_and_restart(planned: PlannedKill, stack: Stack, kills: list[Kill]) -> None:
     killed_s = perf_counter()
     programs = {target: stack.program_name(target) for target in planned.targets}
-    await asyncio.gather(*(stack.supervisor.kill(program) for program in programs.values()))
+    end = stack.supervisor.suspend if planned.suspends else stack.supervisor.kill
+    await asyncio.gather(*map(end, programs.values()))
     await _sleep_until(killed_s + planned.down_s)
 
     async def restart(target: str) -> None:
-        await stack.supervisor.restart(programs[target], READY_WITHIN_S)
+        if planned.suspends:
+            await stack.supervisor.resume(programs[target])
+        else:
+            await stack.supervisor.restart(programs[target], READY_WITHIN_S)
         kills.append(Kill(target, killed_s, perf_counter()))
 
     await asyncio.gather(*(restart(target) for target in planned.targets))
