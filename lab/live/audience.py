@@ -1,8 +1,7 @@
 """The routes for an audience: its phones, their answers to a bet, and the address to open.
 
 Only the presenter's console asks and decides. A phone can do two things: read the blog, and answer
-an open bet. A refused answer comes after a second, so that a program that tries without end gets
-few attempts.
+an open bet.
 """
 
 import asyncio
@@ -15,8 +14,7 @@ import segno
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from lab.domain.errors import ServiceError
-from lab.live.bets import REFUSED_AFTER_S, Bets
+from lab.live.bets import Bets
 from lab.live.broadcast import Broadcast, ScreenSubscriber, encode, parse_events
 from lab.live.phones import Phones
 from lab.live.routes import AccessRoute
@@ -67,11 +65,7 @@ def audience_routes(bets: Bets, phones: Phones, share_port: int | None) -> Seque
         return bets.close() if body.do == "close" else bets.finish()
 
     async def vote(body: VoteRequest) -> Any:
-        try:
-            bets.vote(phones.find(body.phone), body.bet, body.answer)
-        except ServiceError:
-            await asyncio.sleep(REFUSED_AFTER_S)
-            raise
+        bets.vote(phones.find(body.phone), body.bet, body.answer)
         return {"mine": body.answer}
 
     return (

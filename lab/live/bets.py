@@ -27,8 +27,6 @@ DECIDED_AFTER_S = 2.0
 FRESH_MS = 1_000
 MOST = 0.5
 ANSWER_EVERY_S = 0.3
-REFUSED_AFTER_S = 1.0
-"""A refused answer is answered late: a program that tries without end is slowed down by it."""
 PUBLISH_EVERY_S = 0.5
 
 READY_QUESTIONS = (

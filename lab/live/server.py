@@ -9,8 +9,10 @@ hundred of them put no load on it.
 import asyncio
 import socket
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -160,18 +162,51 @@ def file_response(name: str) -> web.Response:
 # ── Spectators
 
 _REFRESH_S = 5.0
+REFUSED_AFTER_S = 1.0
+MAX_REQUESTS_PER_S = 200
+MAX_DELAYED = 2_000
 
 
 class SpectatorApp(ConsoleApp):
     """The server for spectators: the shared routes, under all names and addresses of this machine.
 
-    The addresses are looked up again every 5 s, because networks change.
+    The addresses are looked up again every 5 s, because networks change. A refusal is sent after
+    REFUSED_AFTER_S, and a network address that sends more than MAX_REQUESTS_PER_S waits as long: a
+    program that floods the server waits most of the time, and takes little from the lab.
     """
+
+    refused_after_s = REFUSED_AFTER_S
 
     def __init__(self, routes: Sequence[AccessRoute], session: Session, port: int) -> None:
         super().__init__(spectator_routes(routes, session), port, session.broadcast, None)
         self._refreshed_s = float("-inf")
         self._hosts: frozenset[str] = frozenset()
+        self._second, self._requests = 0, Counter[str]()
+        self._delayed = 0
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._is_too_fast(request.remote or ""):
+            if self._delayed >= MAX_DELAYED and request.transport is not None:
+                request.transport.abort()
+            await self._delay()
+        response = await super().__call__(request)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            await self._delay()
+        return response
+
+    def _is_too_fast(self, address: str) -> bool:
+        second = int(perf_counter())
+        if second != self._second:
+            self._second, self._requests = second, Counter()
+        self._requests[address] += 1
+        return self._requests[address] > MAX_REQUESTS_PER_S
+
+    async def _delay(self) -> None:
+        self._delayed += 1
+        try:
+            await asyncio.sleep(self.refused_after_s)
+        finally:
+            self._delayed -= 1
 
     def hosts(self) -> frozenset[str]:
         """The Host values of this server."""

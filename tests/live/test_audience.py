@@ -13,6 +13,7 @@ import segno
 
 from lab.domain.errors import Conflict, Forbidden, Invalid
 from lab.live import phones as phones_module
+from lab.live import server
 from lab.live.audience import preferred_first, qr_code
 from lab.live.bets import ANSWER_EVERY_S, Bets
 from lab.live.blog import BlogClient
@@ -231,10 +232,7 @@ def ask(served: ConsoleServer, **spec: Any) -> Any:
     return served.post("/api/ask", **(spec or {"question": "Who can read?", "measure": "reads"}))
 
 
-async def test_a_hostile_hall_changes_no_other_answer(
-    served: ConsoleServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lab.live.audience.REFUSED_AFTER_S", 0.05)
+async def test_a_hostile_hall_changes_no_other_answer(served: ConsoleServer) -> None:
     port = served.shared.port
     async with Hall(port, 40) as hall:
         await asyncio.to_thread(ask, served)
@@ -262,6 +260,18 @@ async def test_a_hostile_hall_changes_no_other_answer(
         assert set(counted) <= {200, 400, 403, 404, 409, 413}
         result = await asyncio.to_thread(served.post, "/api/bet", do="close")
     assert result["counts"] == [0, len(honest), 1, 0]
+
+
+def test_an_address_that_sends_too_fast_waits(
+    served: ConsoleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, now_s = served.spectator_app, 100.0
+    monkeypatch.setattr(server, "perf_counter", lambda: now_s)
+    too_fast = [app._is_too_fast("10.0.0.1") for _ in range(server.MAX_REQUESTS_PER_S + 1)]
+    assert (too_fast[-2], too_fast[-1]) == (False, True)
+    assert not app._is_too_fast("10.0.0.2")
+    now_s += 1
+    assert not app._is_too_fast("10.0.0.1")
 
 
 async def test_only_open_streams_vote(served: ConsoleServer) -> None:

@@ -247,14 +247,15 @@ class ConsoleServer(ConsoleClient):
         routes = console_routes(self.broadcast, self.credentials)
         console_app = ConsoleApp(routes, self.port, self.broadcast, self.credentials)
         unreachable = cast(Session, UnreachableSession(self.broadcast))
-        spectator_app = SpectatorApp(routes, unreachable, self.shared.port)
+        self.spectator_app = SpectatorApp(routes, unreachable, self.shared.port)
+        self.spectator_app.refused_after_s = 0.05
         self._loop, self._up = asyncio.new_event_loop(), threading.Event()
         self._end = asyncio.Event()
 
         async def serve_both() -> None:
             async with (
                 serve(console_app, console_socket),
-                serve(spectator_app, spectator_socket),
+                serve(self.spectator_app, spectator_socket),
             ):
                 self._up.set()
                 await self._end.wait()
