@@ -3,9 +3,7 @@
 import os
 
 from lab.bus.base import Bus
-
-LOGIN_VARIABLE = "LAB_BUS_LOGIN"
-"""Environment variable with USER:PASSWORD, or a token, for a NATS address without a login."""
+from lab.domain.services import BUS_LOGIN
 
 
 def open_bus(url: str, caller: str = "") -> Bus:
@@ -38,7 +36,7 @@ def open_bus(url: str, caller: str = "") -> Bus:
 
 def with_login(url: str) -> str:
     """The address of a NATS server, with the environment's login unless it already has one."""
-    login, host = os.environ.get(LOGIN_VARIABLE, ""), url.removeprefix("nats://")
+    login, host = os.environ.get(BUS_LOGIN, ""), url.removeprefix("nats://")
     if not login or host.startswith("/") or "@" in host:
         return url
     return f"nats://{login}@{host}"

@@ -18,7 +18,6 @@ from lab.cluster.bus_engines import (
     EXISTING,
     GATEWAY,
     LOG,
-    LOGIN,
     MODULES,
     NATS,
     bus_address,
@@ -29,7 +28,7 @@ from lab.cluster.bus_engines import (
     parse_cluster_url,
 )
 from lab.cluster.program import Program
-from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
+from lab.domain.services import BUS, BUS_LOGIN, HOPS, MONOLITH, SERVICES
 
 # ── Hops
 
@@ -256,7 +255,7 @@ def build_programs(
     data, nodes = folder / "data" / variant, nodes_of(options)
     existing_cluster = parse_cluster_url(options["bus"]) if engine(options) == EXISTING else None
     # In the environment, because every user of the machine can read the arguments.
-    login = {LOGIN: existing_cluster.login} if existing_cluster and arrangement.has_bus else {}
+    login = {BUS_LOGIN: existing_cluster.login} if existing_cluster and arrangement.has_bus else {}
     return [
         Program(
             name=f"{variant}.{process}",

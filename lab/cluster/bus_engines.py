@@ -17,14 +17,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from lab.cluster.errors import LabCannotRun
-from lab.domain.services import BUS, SUBSCRIBERS
+from lab.domain.services import BUS, BUS_LOGIN, SUBSCRIBERS
 
 # ── An existing NATS cluster
 
 SCHEME = "nats://"
-LOGIN = "LAB_BUS_LOGIN"
-"""The variable for USER:PASSWORD or a token. The lab reads it if the URL has no login, and sets it
-for the programs that it starts."""
 ASK_WITHIN_S = 2.0
 _PORT = 4222
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
@@ -74,7 +71,7 @@ def parse_cluster_url(bus: str) -> NatsCluster:
         if not match or not 0 < int(match["port"] or _PORT) < 65_536:
             raise ValueError(f"saw {host!r}, which is no HOST:PORT. {_EXPECTED_FORM}")
         servers.append((match["host"], int(match["port"] or _PORT)))
-    return NatsCluster(tuple(servers), login or os.environ.get(LOGIN, ""))
+    return NatsCluster(tuple(servers), login or os.environ.get(BUS_LOGIN, ""))
 
 
 def redact_login(bus: object) -> object:

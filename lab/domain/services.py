@@ -7,6 +7,9 @@ course's clients and services fit.
 
 SERVICES = ("posts", "comments", "moderation", "query")
 BUS = "event-bus"
+BUS_LOGIN = "LAB_BUS_LOGIN"
+"""The environment variable for USER:PASSWORD or a token. It counts if a cluster's URL has no login,
+and the lab sets it for the programs that it starts."""
 HOPS = tuple(f"hop-{number}" for number in range(1, 9))
 """The additional services that a variant may have."""
 

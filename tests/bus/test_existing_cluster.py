@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from lab.cluster import bus_engines
 from lab.cluster.arrangements import ARRANGEMENTS, build_programs, with_engine
-from lab.cluster.bus_engines import LOGIN as IN_ENVIRONMENT
 from lab.cluster.bus_engines import (
     ClusterCannotBeUsed,
     parse_cluster_url,
@@ -27,7 +26,7 @@ from lab.cluster.errors import LabCannotRun
 from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.cluster.ports import reserve
 from lab.commands.app import app
-from lab.domain.services import BUS
+from lab.domain.services import BUS, BUS_LOGIN
 from lab.experiment.runner import Run
 from lab.faults.kinds import parse_fault
 from lab.sandbox.session import settings_by_stack
@@ -114,7 +113,7 @@ def test_the_gateway_by_hand_removes_its_stream_at_its_end(
 ) -> None:
     command = [sys.executable, "-m", "lab.bus.nats.gateway", "--port", "0", "--stream", "lab-mine"]
     command += ["--cluster", f"nats://{theirs.host}"]
-    environment = {**os.environ, IN_ENVIRONMENT: LOGIN}
+    environment = {**os.environ, BUS_LOGIN: LOGIN}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as gateway:
         try:
             eventually(lambda: "lab-mine" in asyncio.run(theirs.stream_names()), "the stream")
@@ -176,14 +175,14 @@ def test_the_login_travels_in_the_environment_alone(arrangement: str, tmp_path: 
     ports = dict.fromkeys(parts.processes, 1)
     for program in build_programs("v", parts, options, ports, tmp_path, "token", "lab-v-1"):
         assert "pass" not in " ".join(program.argv)
-        assert program.env[IN_ENVIRONMENT] == "teacher:pass"
+        assert program.env[BUS_LOGIN] == "teacher:pass"
         told_where = " ".join(program.argv)
         assert "nats://127.0.0.1:4222" in told_where
         assert "lab-v-1" in told_where
 
 
 def test_a_url_without_login_takes_it_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(IN_ENVIRONMENT, "me:mine")
+    monkeypatch.setenv(BUS_LOGIN, "me:mine")
     assert parse_cluster_url("nats://h").login == "me:mine"
     assert parse_cluster_url("nats://you:yours@h").login == "you:yours"
     assert "yours" not in repr(parse_cluster_url("nats://you:yours@h"))

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lab.bus.base import BusUnavailable
-from lab.bus.connect import LOGIN_VARIABLE, with_login
+from lab.bus.connect import with_login
 from lab.bus.log.server import ARRANGEMENT
-from lab.domain.services import BUS, BY_HAND_PORTS
+from lab.domain.services import BUS, BUS_LOGIN, BY_HAND_PORTS
 from lab.service.server import Shell, ShellOptions
 from lab.support.nats import NatsNotInstalled, require_client
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lab.bus.nats.gateway",
         description="A stream for the blog on an existing NATS cluster, with an HTTP interface.",
-        epilog=f"A login is read from the environment: {LOGIN_VARIABLE}=USER:PASSWORD",
+        epilog=f"A login is read from the environment: {BUS_LOGIN}=USER:PASSWORD",
     )
     ShellOptions.arguments(parser, BY_HAND_PORTS[ARRANGEMENT][BUS])
     add = parser.add_argument

@@ -45,7 +45,6 @@ class ProxiedRequest:
     pending: PendingRequest | None = None
     later_deliveries: list[Delivery] = field(default_factory=list)
     error: ServiceError | None = None
-    response_started: bool = False
     response_chunked: bool = False
 
     def add_header(self, name: bytes, value: bytes) -> None:
@@ -88,7 +87,6 @@ class ProxiedRequest:
 
     def encode_response_head(self, head: ResponseHead) -> bytes:
         """The response's head for the caller. Decides how the caller recognises the end."""
-        self.response_started = True
         lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
         has_length = was_chunked = False
         for name, value in head.headers:
