@@ -189,9 +189,9 @@ def assert_once(world: GuaranteeWorld) -> None:
 
 
 def assert_in_order(world: GuaranteeWorld) -> None:
-    """Each service takes the events of one publisher in the order in which it told them.
+    """Each service takes the events of one publisher in the order of their publication.
 
-    What an alarm called lost for good may come back, late, with a newer copy of the log.
+    Events that an alert called lost for good may come back, late, with a newer copy of the log.
     """
     if world.alerts_with("for good"):
         return

@@ -23,9 +23,9 @@ PendingResponse = Future[requests.Response]
 
 
 def read_counters(blog: RunningBlog, caller: str, callee: str) -> dict[str, int]:
-    """The counters of `who` for its calls to `whom`, without zeros."""
-    told = blog.state(caller)["asks"].get(callee, {})
-    return {kind: count for kind, count in told.items() if count}
+    """The counters of `caller` for its calls to `callee`, without zeros."""
+    counts = blog.state(caller)["asks"].get(callee, {})
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def read_feed(blog: RunningBlog, **more: Any) -> requests.Response:

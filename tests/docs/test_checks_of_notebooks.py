@@ -27,7 +27,7 @@ def beside_the_notebooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def test_runs_of_notebooks_are_saved_outside_of_their_folder(tmp_path: Path) -> None:
-    """In a process of its own: the place is read when the lab is imported."""
+    """A new process reads the place when it imports the lab."""
     folder = tmp_path / "notebooks"
     shutil.copytree(ROOT / "notebooks" / "checks", folder / "checks")
     script = "import checks; from lab.results.saved_names import RUNS; print(RUNS)"

@@ -2,8 +2,8 @@
 
 It writes `tests/live/states.ndjson`, from which the tests of the commentary read true states. Each
 line is one pane at one moment: calm, under a fault, just healed, or healed for some seconds. A line
-has the ticks of the newest three seconds, those of each second as one, and what a client of its own
-got from the same blog in the same seconds.
+has the ticks of the newest three seconds, those of each second as one, and what another client got
+from the same blog in the same seconds.
 """
 
 import json
@@ -68,7 +68,7 @@ def merge_ticks(ticks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class OwnClient:
-    """Reads the feed of each pane some times a second, in threads of its own."""
+    """Reads the feed of each pane some times a second, in its own threads."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
         self._urls, self.outcomes = urls, {name: [0, 0] for name in urls}

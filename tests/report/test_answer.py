@@ -1,4 +1,4 @@
-"""The answer of a run: its rows, who is better, and one screen in the terminal."""
+"""The answer of a run: its rows, the better variant, and one screen in the terminal."""
 
 import io
 import re

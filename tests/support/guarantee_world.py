@@ -405,7 +405,7 @@ class GuaranteeWorld:
         return [tuple(row) for row in self.running[name].store.rows(sql)]
 
     def told(self, name: str) -> list[str]:
-        """The ids of all events that a service ever told, in its order."""
+        """The ids of all events that a service ever published, in its order."""
         return [row[0] for row in self.rows(name, "SELECT id FROM ever_told ORDER BY number")]
 
     def consumed(self, name: str) -> list[str]:

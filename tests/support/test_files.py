@@ -1,4 +1,4 @@
-"""A private file is whole or not there, and nobody else can read it."""
+"""A private file is whole or not there, and no other user can read it."""
 
 import stat
 from pathlib import Path
