@@ -178,7 +178,7 @@ def unproved_figures(faults: Sequence[FaultEvidence]) -> dict[str, str]:
     for fault in faults:
         if fault.acted and fault.doubts:
             says = (
-                f"The {fault.kind} of {fault.target} did not act as declared: "
+                f"The fault on `{fault.target}` ({fault.kind}) did not act as declared: "
                 f"{'; '.join(fault.doubts)}."
             )
             for path in (phase_key(fault.phase or "during"), *_OF_THE_WHOLE_RUN):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
-from lab.experiment.evaluate import requests_sent
+from lab.experiment.evaluate import requests_sent, unproved_reasons
 from lab.load.metrics import LATE_AFTER_MS
 from lab.load.samples import Sample
 from lab.report import formatting
@@ -115,6 +115,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         ),
         footnotes=(
             *rows.footnotes,
+            *_unproved_notes(result),
             *_uncertain_notes(result),
             *(line.text for line in run_count(result)),
         ),
@@ -127,6 +128,14 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
 
 _MAX_NOTES = 3
 _SHOWN_FIGURES = ("success", "p50", "visible_p50")
+
+
+def _unproved_notes(result: RunResult) -> Iterator[str]:
+    """The faults that did not act as declared, and what therefore is not measured."""
+    reasons = unproved_reasons(result) if result.valid else []
+    yield from reasons[:_MAX_NOTES]
+    if reasons:
+        yield "What was measured under it is shown, and not compared. Is the machine busy?"
 
 
 def _uncertain_notes(result: RunResult) -> Iterator[str]:

@@ -278,7 +278,19 @@ class RowBuilder:
                 return 1.0 if low > 0 else -1.0
             return 0.0 if max(abs(low), abs(high)) <= self._floor else None
 
-        return self._judged(ACTIONS.get(endpoint, endpoint), "ok", cells, compare)
+        return self._judged(
+            ACTIONS.get(endpoint, endpoint), "ok", cells, self._if_proved(phase, compare)
+        )
+
+    def _if_proved(
+        self, phase: str, compare: Callable[[int, int], float | None]
+    ) -> Callable[[int, int], float | None]:
+        """The comparison, without those of variants in which the fault did not act as declared."""
+        path = phase_key(phase)
+        doubtful = {
+            index for index, variant in enumerate(self._variants) if path in variant.unproved
+        }
+        return lambda one, other: None if doubtful & {one, other} else compare(one, other)
 
     def _hits(self, index: int, path: str, of: EndpointResult) -> set[int]:
         """The fewest and the most successful requests; both are equal if none was late."""
@@ -298,37 +310,31 @@ class RowBuilder:
             ACTIONS.get(endpoint, endpoint),
             "p50",
             cells,
-            lambda first, second: self._ratio(phase, endpoint, "latency", first, second),
+            self._if_proved(
+                phase, lambda first, second: self._ratio(phase, endpoint, "latency", first, second)
+            ),
             ratio=True,
         )
 
     def _visible_row(
         self, phase: str, endpoint: str, found: Sequence[EndpointResult | None]
     ) -> AnswerRow | None:
-        cells = []
-        for of in found:
-            spread = of.visible_ms if of is not None else None
-            if of is None or spread is None or not of.ok:
-                cells.append(AnswerCell(UNKNOWN))
-                continue
-            if of.never_visible * 2 > of.ok:
-                text = f"never: {of.never_visible} of {of.ok}"
-                cells.append(AnswerCell(text, None, bad=True, short="never"))
-                continue
-            text = short = milliseconds(spread.p50)
-            if spread.p50 and spread.max and spread.max > 1_000 and spread.max > 2 * spread.p50:
-                text += f", max {spread.max / 1_000:.1f} s"
-            cells.append(AnswerCell(text, spread.p50, short=short))
+        if not any(of is not None and of.ok for of in found):
+            return None
+        cells = [_visible_cell(of) for of in found]
         if all(cell.value is None and not cell.bad for cell in cells):
             return None
 
         def compare(first: int, second: int) -> float | None:
-            one, other = cells[first], cells[second]
-            if one.bad != other.bad:
-                return 1.0 if one.bad else -1.0
-            return self._ratio(phase, endpoint, "visible", first, second)
+            if cells[first].bad == cells[second].bad:
+                return self._ratio(phase, endpoint, "visible", first, second)
+            (seen, sent), (other_seen, other_sent) = map(_seen, (found[first], found[second]))
+            low, high = share_difference(seen, sent, other_seen, other_sent, self._confidence())
+            return None if low <= 0 <= high else 1.0 if low > 0 else -1.0
 
-        row = self._judged("  … until readers see it", "", cells, compare, ratio=True)
+        row = self._judged(
+            "  … until readers see it", "", cells, self._if_proved(phase, compare), ratio=True
+        )
         return replace(row, alone=f"{ACTIONS.get(endpoint, endpoint)}: until seen")
 
     def _ratio(
@@ -348,6 +354,8 @@ class RowBuilder:
 
     def _sign(self, difference: Difference) -> float | None:
         limit = 1 + self._floor
+        if difference.reason:
+            return None
         if difference.verdict == "faster":
             return 1.0
         if difference.verdict == "slower":
@@ -588,11 +596,39 @@ class RowBuilder:
         return self._judged(label, "", cells, compare)
 
 
+def _seen(of: EndpointResult | None) -> tuple[int, int]:
+    """How many writes readers have seen, and how many were sent."""
+    return (of.ok - of.never_visible, of.sent) if of is not None else (0, 0)
+
+
+def _visible_cell(of: EndpointResult | None) -> AnswerCell:
+    """How long until readers saw half of all writes that were sent; never, if they saw fewer."""
+    spread = of.visible_ms if of is not None else None
+    if of is None or spread is None:
+        return AnswerCell(UNKNOWN)
+    seen, sent = _seen(of)
+    p50 = spread.p50 if of.visible_of_all_ms is None else of.visible_of_all_ms.p50
+    if p50 is None or 2 * seen < of.ok:
+        return AnswerCell(f"{NEVER}: {sent - seen} of {sent}", None, bad=True, short=NEVER)
+    text = short = milliseconds(p50)
+    if spread.max and spread.max > 1_000 and spread.max > 2 * p50:
+        text += f", max {spread.max / 1_000:.1f} s"
+    return AnswerCell(text, p50, short=short)
+
+
 def _recovery_cell(variant: VariantResult) -> AnswerCell:
-    """How long after the fault it worked again; a variant without any fault had nothing to do."""
-    if variant.recovery_seconds is not None:
-        return AnswerCell(f"{variant.recovery_seconds:.1f} s", variant.recovery_seconds)
-    return AnswerCell("never", None, bad=True) if variant.faults else AnswerCell(UNKNOWN)
+    """How long after the fault all kinds of requests were as usual; a variant without any fault had
+    nothing to do."""
+    seconds = variant.recovery_seconds
+    if "recovery_seconds" in variant.unproved or variant.recovery == {}:
+        return AnswerCell(UNKNOWN)
+    if seconds is not None:
+        return AnswerCell(f"{seconds:.1f} s", seconds)
+    if not variant.faults:
+        return AnswerCell(UNKNOWN)
+    never = [kind for kind, after in (variant.recovery or {}).items() if after is None]
+    what = ACTIONS.get(never[0], never[0]) if never else ""
+    return AnswerCell(f"never: {what}" if what else NEVER, None, bad=True, short=NEVER)
 
 
 def _stale(variant: VariantResult) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def _cases(result: RunResult) -> Iterator[JUnitCase]:
             expectation.says,
             f"Measured: {measured}." if failed else "",
             f"Expected: {expectation.that}\nMeasured: {measured}",
-            "Not measured in this run." if skipped else "",
+            (expectation.reason or "Not measured in this run.") if skipped else "",
             classname=result.scenario,
         )
 

@@ -5,6 +5,7 @@ the load, the predictions of theory, the guesses of the user, and the verdicts. 
 the run has nothing to show for it.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +22,7 @@ from lab.results.dependencies import (
 )
 from lab.results.paths import format_value, lookup
 from lab.results.result import (
+    NEVER,
     EndpointResult,
     Expectation,
     ExpectationVerdict,
@@ -60,20 +62,21 @@ def headline(result: RunResult) -> str:
 
 
 def run_count(result: RunResult) -> Iterator[Line]:
-    """How the variants ran, the number of runs, and the invalid ones, which are left out."""
+    """How the variants ran, the number of runs, and those that are left out, with the reason."""
     if result.isolated:
         note = "The variants ran one after another, each with the machine to itself."
         yield Line(note, "soft", 0)
     if result.repeats == 1:
         return
-    invalid = [run for run in result.runs if not run.valid]
+    any_proved = any(run.valid and not run.unproved for run in result.runs)
+    left_out = [run for run in result.runs if not run.valid or (run.unproved and any_proved)]
     seeds = f"seeds {result.runs[0].seed} to {result.runs[-1].seed}"
-    valid_count = result.repeats - len(invalid)
+    valid_count = result.repeats - len(left_out)
     yield Line(
         f"{result.repeats} runs, {seeds}; figures of {valid_count} valid ones together", "soft", 0
     )
-    for run in invalid:
-        reason = run.problems[0] if run.problems else ""
+    for run in left_out:
+        reason = next(iter([*run.problems, *run.unproved]), "")
         yield Line(f"- {run.folder} is left out: {reason}", "bad", 0)
 
 
@@ -252,9 +255,11 @@ def evidence(result: RunResult) -> Iterator[Block]:
         for fault in variant.faults:
             proof = formatting.evidence(fault.evidence) or "no evidence"
             word = "acted" if fault.acted else "DID NOT ACT"
+            if fault.acted and fault.doubts:
+                word = f"DID NOT ACT AS DECLARED ({'; '.join(fault.doubts)})"
             yield Line(
                 f"{variant.name}: {fault.target} {fault.kind} {word}: {proof}",
-                "" if fault.acted else "bad",
+                "" if fault.acted and not fault.doubts else "bad",
             )
         sentences = [
             *variant.notes,
@@ -397,7 +402,7 @@ def conditions(result: RunResult) -> Table:
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[Block]:
-    """A row for each prediction; below the table, the reasons for the large deviations."""
+    """A row for each prediction; below the table, why some deviate or are not judged."""
     if not predictions:
         return
     rows = [
@@ -415,6 +420,8 @@ def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[Block]:
     for prediction in predictions:
         if prediction.answer:
             yield Line(f"- {prediction.says}: {prediction.answer}", "soft")
+        elif prediction.reason:
+            yield Line(f"- Not judged: {prediction.says} {prediction.reason}", "soft")
         elif prediction.agrees is False and prediction.because:
             yield Line(f"- Off by more than {prediction.within:.0%}: {prediction.because}", "soft")
 
@@ -491,12 +498,14 @@ _MS_FIGURES = ("p50", "p90", "p95", "p99", "max", "mean")
 
 @dataclass(frozen=True, slots=True)
 class JudgedExpectation:
-    """An expectation in words: what was expected, what was measured, and the verdict."""
+    """An expectation in words: what was expected, what was measured, and the verdict. `reason`:
+    why it was not measured."""
 
     verdict: ExpectationVerdict
     text: str
     expected: str
     measured: str
+    reason: str = ""
 
     @property
     def sign(self) -> str:
@@ -535,6 +544,7 @@ def _judged(expectation: Expectation) -> JudgedExpectation:
         expectation.says,
         expectation.that or expectation.expected or "",
         figures or format_value(expectation.measured, formatting.NONE),
+        expectation.reason,
     )
 
 
@@ -542,7 +552,10 @@ def format_figure(path: str, value: float | None) -> str:
     """A figure with the unit that its path implies; None is `never` or `nothing`."""
     unit = path.rpartition(".")[2].rpartition("_")[2]
     if value is None:
-        return "never" if path.endswith("recovery_seconds") else "nothing"
+        # A document has null for infinity.
+        return NEVER if path.endswith("recovery_seconds") or "all_p" in path else "nothing"
+    if math.isinf(value):
+        return NEVER
     if unit == "success":
         return formatting.success(value)
     if unit in _MS_FIGURES and ".lag." not in path:

@@ -4,6 +4,7 @@ Most have a row for each endpoint and phase, and a group of columns for each var
 in milliseconds, of the requests that succeeded.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Literal
@@ -71,7 +72,7 @@ def writes(result: RunResult) -> Iterator[Table]:
     """The two latencies of each write: until its answer, and until the feed shows it."""
     headings: list[tuple[str, ...]] = [("answered",), ("visible",)]
     if "during" in phase_names(result):
-        title = "Writes: answered and visible, ms"
+        title = "Writes: answered and visible, ms (visible p50: of all that were sent)"
         headings = [(moment, name) for moment in ("answered", "visible") for name in ("p50", "max")]
         endpoints = _write_endpoints(result)
     else:
@@ -82,7 +83,11 @@ def writes(result: RunResult) -> Iterator[Table]:
         answered = endpoint.latency_ms if endpoint else LatencySummary()
         visible = (endpoint.visible_ms if endpoint else None) or VisibilityLatency()
         for latency in (answered, visible):
-            yield Cell(formatting.ms(latency.p50))
+            p50 = latency.p50
+            if latency is visible and endpoint and endpoint.sent and endpoint.visible_of_all_ms:
+                p50 = endpoint.visible_of_all_ms.p50
+                p50 = math.inf if p50 is None else p50
+            yield Cell(formatting.ms(p50))
             if len(headings) > 2:
                 yield Cell(formatting.ms(latency.max))
 
@@ -201,6 +206,10 @@ def differences(result: RunResult) -> Iterator[Block]:
             "good answers of both in a phase."
         )
     yield Line(f"{note} {_noise_sentence(result.noise_floor)}", "soft")
+    for one in result.differences:
+        if one.reason:
+            what = f"{one.endpoint}, {one.phase}" + (", visible" if one.figure == "visible" else "")
+            yield Line(f"- {one.variant} against {one.against}, {what}: {one.reason}", "soft")
 
 
 def _difference_table(result: RunResult, found: Sequence[Difference]) -> Table:
@@ -249,13 +258,18 @@ def _format_ratio(ratio: float) -> str:
     return f"{ratio:.{digits}f}"
 
 
+_MANY_RUNS = 10
+
+
 def _noise_sentence(floor: NoiseFloor) -> str:
     """A sentence: the noise floor of this machine, below which no difference is reported."""
     percent = f"{max(1, round(100 * floor.share))} %"
     if not floor.runs or floor.newest is None:
         return f"The noise floor was not measured here yet (±{percent} is assumed): lab run calm"
     runs = "1 run" if floor.runs == 1 else f"{floor.runs} runs"
-    return f"Noise floor of this machine: ±{percent} ({runs} of calm, newest {floor.newest[:10]})."
+    few = "; more runs may lower it" if floor.runs < _MANY_RUNS else ""
+    newest = f"newest {floor.newest[:10]}{few}"
+    return f"Noise floor of this machine: ±{percent} ({runs} of calm, {newest})."
 
 
 # ── The data in the end
@@ -305,10 +319,21 @@ def data(result: RunResult) -> Table:
     if any(variant.arrangement == EXTERNAL for variant in result.variants):
         stale = (Cell(formatting.count(_stale_feeds(variant))) for variant in result.variants)
         rows.append([Cell("feeds that were stale"), *stale])
-    recovered = (lookup(f"{variant.name}.recovery_seconds", result) for variant in result.variants)
-    rows.append([Cell("recovered after"), *(Cell(formatting.seconds(s)) for s in recovered)])
+    kinds = [name for name in endpoint_names(result) if _was_recovery_measured(result, name)]
+    for label, path in (
+        ("recovered after", "recovery_seconds"),
+        *((f"  {name}", f"recovery.{name}") for name in kinds),
+    ):
+        recovered = (lookup(f"{variant.name}.{path}", result) for variant in result.variants)
+        indent = len(label) - len(label.lstrip())
+        cells = (Cell(formatting.seconds(seconds)) for seconds in recovered)
+        rows.append([Cell(label.strip(), indent=indent), *cells])
     names = (Column(variant.name, right=True, limit=24) for variant in result.variants)
     return Table("What became of the writes", [Column(), *names], [rows])
+
+
+def _was_recovery_measured(result: RunResult, endpoint: str) -> bool:
+    return any(endpoint in (variant.recovery or {}) for variant in result.variants)
 
 
 def _stale_feeds(variant: VariantResult) -> int | None:

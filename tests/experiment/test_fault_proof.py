@@ -200,4 +200,4 @@ def test_a_run_is_no_result_if_all_depends_on_such_a_fault() -> None:
     spec = SimpleNamespace(is_own=True)
     scenario.variants = {variant.name: spec for variant in result.variants}
     (problem,) = validity_problems(scenario, result, [])
-    assert problem.startswith("Nothing can be judged. sync-chain: The error of comments did not")
+    assert problem.startswith("Nothing can be judged. sync-chain: The fault on `comments` (error)")

@@ -1,9 +1,12 @@
-"""What the answer says when the load was late."""
+"""What a report says about a late load, a fault not as declared, and what never happened."""
 
 from random import Random
 
+from lab.experiment.evaluate import unproved_figures
 from lab.report.answer import build_answer
-from lab.results.result import Expectation, RunResult
+from lab.report.answer_rows import AnswerRow
+from lab.results.result import Expectation, LatencyOfAll, Prediction, RunResult
+from tests.report.test_tables import flat, rendered_text
 from tests.support.busy_generator import Generator, World, frozen
 
 
@@ -52,3 +55,60 @@ def test_success_is_not_better_where_lateness_may_have_made_the_difference() -> 
     ]
     assert better[0] == ["BUS"]
     assert better[1] in ([], ["–"])
+
+
+def rows_of(result: RunResult) -> dict[str, AnswerRow]:
+    sections = build_answer(result).sections
+    return {row.alone or row.label: row for section in sections for row in section.rows}
+
+
+def test_what_a_fault_not_as_declared_has_done_is_not_compared() -> None:
+    world = World(1, "down")
+    result = world.result(world.measure(Generator()))
+    assert rows_of(result)["read the feed"].better == "BUS"
+    bus = result.variants[1]
+    bus.faults[0].phase, bus.faults[0].doubts = "during", ["it was on for 0.40 of its 4 s"]
+    bus.unproved = unproved_figures(bus.faults)
+    rows = rows_of(result)
+    assert rows["read the feed"].better == "–"
+    assert rows["working again after"].cells[1].text == "–"
+    notes = build_answer(result).footnotes
+    assert notes[0].startswith(
+        "async-bus: The fault on `comments` (down) did not act as declared: it was"
+    )
+    assert "not compared" in notes[1]
+    text = rendered_text(result)
+    assert "DID NOT ACT AS DECLARED" in text
+
+
+def test_a_full_report_says_why_something_was_not_measured() -> None:
+    result = busy(Generator())
+    result.expectations = [
+        Expectation(says="The feed waits.", verdict="not measured", reason="Sent far too late.")
+    ]
+    result.predictions = [
+        Prediction(says="Half of it.", predicted=1, measured=2, reason="It may be off by any.")
+    ]
+    text = flat(rendered_text(result))
+    assert "not measured because: Sent far too late." in text
+    assert "Not judged: Half of it. It may be off by any." in text
+
+
+def test_readers_that_saw_less_than_half_never_saw_it() -> None:
+    result = busy(Generator())
+    for variant, of_all, unseen in zip(result.variants, (None, 40.0), (19, 0), strict=True):
+        posts = variant.phases["during"].endpoints["create_post"]
+        posts.sent, posts.ok, posts.failed, posts.never_visible = 30, 20, 10, unseen
+        posts.visible_of_all_ms = LatencyOfAll(p50=of_all)
+    row = rows_of(result)["write a post: until seen"]
+    assert [cell.text for cell in row.cells] == ["never: 29 of 30", "40 ms"]
+    assert row.better == "BUS"
+
+
+def test_one_kind_that_never_worked_again_is_named() -> None:
+    result = busy(Generator())
+    chain = result.variants[0]
+    chain.recovery = {"read_feed": 0.1, "create_comment": None}
+    chain.recovery_seconds = None
+    assert rows_of(result)["working again after"].cells[0].text == "never: write a comment"
+    assert "create_comment never" in flat(rendered_text(result))

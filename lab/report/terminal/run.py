@@ -124,6 +124,8 @@ def _expectation(expectation: JudgedExpectation, fmt: TextFormat) -> RenderableT
     grid.add_row(fmt.verdict(expectation.verdict), fmt.text(expectation.text, limit=300))
     grid.add_row("", fmt.text(f"wanted   {expectation.expected}", "dim", limit=500))
     grid.add_row("", fmt.text(f"measured {expectation.measured}", "dim", limit=500))
+    if expectation.reason:
+        grid.add_row("", fmt.text(f"not measured because: {expectation.reason}", "dim", limit=500))
     return grid
 
 
