@@ -73,7 +73,7 @@ class DetectedService:
         name = called[1]["name"].split(".")[-1]
         others = [source for source in self.sources if source is not called[0]]
         return any(
-            self._read_definition(name, source) or self._read_destructured(name, source)
+            self._read_destructured(name, source) or self._read_definition(name, source)
             for source in (called[0], *others)
         )
 
