@@ -1,29 +1,38 @@
 """Differences between variants, with their uncertainty, and the noise floor of the machine.
 
-The latencies of each variant are compared with those of the first variant. A difference is reported
-only if the whole confidence interval of the ratio lies beyond the noise floor: so it is neither due
-to the chance of single requests nor as small as the difference of two equal variants on this
-machine. The intervals hold at 95 % for all lines
-of a table *together*: each line uses the confidence 1 - 0.05 / lines (Bonferroni). With 95 % for
-each line, a table of twenty lines would on average show one difference that does not exist.
+The latencies of each variant are compared with those of the first variant. A difference is
+reported only if the whole confidence interval of the factor lies beyond the noise floor: so it is
+neither due to the chance of single requests nor as small as the difference of two equal variants on
+this machine. The intervals hold at 95 % for all lines of a table *together*: each line uses the
+confidence 1 - 0.05 / lines (Bonferroni). With 95 % for each line, a table of twenty lines would on
+average show one difference that does not exist.
+
+Requests of one moment are compared with requests of the same moment (`statistics.blocks_in_time`),
+not the n-th with the n-th: where one variant sends fewer (a closed loop, or the follow-ups of posts
+that failed), the n-th of the one is not the n-th of the other.
+
+The latencies are those of good answers. Where requests failed, a difference is reported only if the
+verdict is the same with every failure counted as longer than any answer: a variant that gives up on
+its slow requests is not faster. `visible` counts a write that readers never saw in the same way.
 
 "No difference shown" does not mean that there is none. It means that this run cannot show one.
+`python -m tests.bench simulated` counts how often a difference is reported that does not exist.
 
 The noise floor comes from the scenario `calm`, which runs the chain against itself, under one
 schedule and at the same time. The two copies differ for reasons outside the arrangement: memory
 layout, the cores of the processes, the order in which requests are served. More requests do not
 remove this, so a confidence interval does not include it. Each valid run of `calm` saves its figure
 by machine in the user's state folder, or in the folder that the environment variable LAB_STATE
-names. The newest twenty make the floor. If the file cannot be written, the figure is not saved.
+names. The newest twenty make the floor (`floor_share`). If the file cannot be written, the figure
+is not saved.
 """
 
 import json
+import math
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -32,41 +41,60 @@ from pydantic import BaseModel, ValidationError
 
 from lab.experiment.lateness import BoundedSample, at_both_ends
 from lab.experiment.statistics import (
-    Estimate,
-    Series,
+    Interval,
+    Timed,
+    blocks_in_time,
+    factor_interval,
     median,
     ratio_of_few,
-    ratio_of_runs,
-    ratios_of_requests,
 )
 from lab.load.metrics import percentile
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
-from lab.results.result import Difference, DifferenceVerdict, NoiseFloor
+from lab.results.result import ASSUMED_NOISE, Difference, DifferenceVerdict, NoiseFloor
 from lab.support.files import write_private
 
 # ── Differences
 
 SIGNIFICANCE = 0.05
 MIN_ANSWERS = 20
-"""Good answers that each variant needs in a phase; with fewer, the median itself is a guess."""
+"""Answers that each variant needs in a phase for blocks of time."""
 MIN_FEW_ANSWERS = 6
-MIN_RUNS_TO_PAIR = 5
 
 PhaseEndpoint = tuple[str, str]
 """A phase and an endpoint."""
 ComparedFigure = Literal["latency", "visible"]
-Interval = Callable[[float], tuple[float, float] | None]
-"""From a confidence to the interval of a ratio; None if there are too few answers for it."""
 
 
 @dataclass(frozen=True)
 class _Comparison:
+    """What is compared in one line. `runs`: for each run, the first variant's latencies and the
+    other's; infinite where there was no good answer, or where a write was never seen."""
+
     figure: ComparedFigure
     cell: PhaseEndpoint
     variant: str
-    ratio: float
-    interval: Interval
+    runs: Sequence[tuple[Timed, Timed]]
+
+    def values(self, which: int) -> list[float]:
+        """The latencies of good answers of the first variant (0), or of the other (1)."""
+        return [ms for run in self.runs for _, ms in run[which] if ms < math.inf]
+
+    def interval(self, confidence: float, *, with_failures: bool) -> Interval | None:
+        """The interval of the factor; None if there are too few answers for one."""
+        blocks = [
+            block
+            for run in self.runs
+            for block in blocks_in_time(
+                *([one for one in own if with_failures or one[1] < math.inf] for own in run)
+            )
+        ]
+        first, other = ([ms for block in blocks for ms in block[which]] for which in (0, 1))
+        if min(len(first), len(other)) >= MIN_ANSWERS:
+            return factor_interval(blocks, confidence)
+        if min(len(first), len(other)) >= MIN_FEW_ANSWERS:
+            return ratio_of_few(first, other, confidence)
+        return None
 
 
 def compare_medians(
@@ -80,7 +108,7 @@ def compare_medians(
 
     Where the load was late, the interval spans those at both ends of the latencies.
 
-    With fewer than MIN_ANSWERS good answers of one of the two, the interval comes from the order
+    With fewer than MIN_ANSWERS requests of one of the two, the interval comes from the order
     statistics of both. It is wide, but 312 ms against 3 ms needs no more than a dozen answers.
     """
     measured = _compare_samples(
@@ -117,16 +145,20 @@ def _at_all_ends(
     measured: Difference, at_ends: Sequence[Difference | None], floor: NoiseFloor
 ) -> Difference:
     """The difference with an interval that holds at both ends of all latencies."""
+    if not at_ends:
+        return measured
     known = [one for one in at_ends if one is not None]
     low = min([measured.low, *(one.low for one in known)])
     high = max([measured.high, *(one.high for one in known)])
-    verdict = _verdict(low, high, floor) if len(known) == len(at_ends) else _UNKNOWN
-    reason = ""
-    if verdict != measured.verdict:
-        reason = "Requests were sent late, and that alone may have made this difference."
-    return measured.model_copy(
-        update={"low": low, "high": high, "verdict": verdict, "reason": reason}
-    )
+    verdicts = {measured.verdict, *(one.verdict for one in known), _verdict(low, high, floor)}
+    update: dict[str, object] = {"low": low, "high": high}
+    if len(known) < len(at_ends) or len(verdicts) > 1:
+        update["verdict"] = _UNKNOWN
+        if measured.verdict != _UNKNOWN:
+            update["reason"] = (
+                "Requests were sent late, and that alone may have made this difference."
+            )
+    return measured.model_copy(update=update)
 
 
 def _comparisons(
@@ -135,85 +167,36 @@ def _comparisons(
     variants: Sequence[str],
     phases: Sequence[str],
 ) -> Iterator[_Comparison]:
-    runs_by_cell = [_values_by_cell(run, variants, figure) for run in runs]
-    cells = dict.fromkeys(
-        (phase, endpoint)
-        for endpoint in sorted({endpoint for run in runs_by_cell for _, endpoint in run})
-        for phase in phases
-    )
-    for cell in cells:
-        cell_runs = [run[cell] for run in runs_by_cell if cell in run]
-        estimates = dict(_estimates(cell_runs, variants))
-        for name in variants[1:]:
-            if estimate := estimates.get(name):
-                yield _Comparison(figure, cell, name, estimate.ratio, estimate.interval)
-                continue
-            first, other = (
-                [value for run in cell_runs for value in run[one] if value is not None]
-                for one in (variants[0], name)
-            )
-            if min(len(first), len(other)) >= MIN_FEW_ANSWERS:
-                yield _Comparison(
-                    figure,
-                    cell,
-                    name,
-                    median(other) / median(first),
-                    partial(ratio_of_few, first, other),
-                )
+    """All lines for which both variants have enough good answers."""
+    of_runs = [_latencies_by_cell(run, figure) for run in runs]
+    endpoints = sorted({endpoint for run in of_runs for _, _, endpoint in run})
+    for endpoint in endpoints:
+        for phase in phases:
+            for name in variants[1:]:
+                pairs = [
+                    (
+                        run.get((variants[0], phase, endpoint), []),
+                        run.get((name, phase, endpoint), []),
+                    )
+                    for run in of_runs
+                ]
+                comparison = _Comparison(figure, (phase, endpoint), name, pairs)
+                if min(len(comparison.values(0)), len(comparison.values(1))) >= MIN_FEW_ANSWERS:
+                    yield comparison
 
 
-def _estimates(
-    runs: Sequence[Mapping[str, Sequence[float | None]]], variants: Sequence[str]
-) -> Iterator[tuple[str, Estimate]]:
-    enough = [
-        name
-        for name in variants
-        if sum(value is not None for run in runs for value in run[name]) >= MIN_ANSWERS
-    ]
-    if len(enough) < 2 or enough[0] != variants[0]:
-        return
-    others = enough[1:]
-    if len(runs) < MIN_RUNS_TO_PAIR:
-        series: list[Series] = [[run[name] for name in enough] for run in runs]
-        yield from zip(others, ratios_of_requests(series), strict=True)
-        return
-    for name in others:
-        medians = [[_median(run[variant]) for variant in (variants[0], name)] for run in runs]
-        ratios = [other / first for first, other in medians if first and other]
-        if len(ratios) >= MIN_RUNS_TO_PAIR:
-            yield name, ratio_of_runs(ratios)
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    good = [value for value in values if value is not None]
-    return median(good) if good else None
-
-
-def _values_by_cell(
-    samples: Sequence[Sample], variants: Sequence[str], figure: ComparedFigure
-) -> dict[PhaseEndpoint, dict[str, list[float | None]]]:
-    """By phase and endpoint, for each variant: the milliseconds in the order of the schedule.
-
-    All variants follow one schedule, some with a small delay, so the n-th request of a kind is the
-    same in all (or a neighbour of it). It belongs to the phase in which the first variant sent it.
-    None: no good answer, a write that was never visible, or a request that this variant sent in
-    another phase.
-    """
-    sent: dict[tuple[str, str], list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda sample: sample.intended_s):
-        if figure == "latency" or sample.endpoint in WRITES:
-            sent[sample.variant, sample.endpoint].append(sample)
-    cells: dict[PhaseEndpoint, dict[str, list[float | None]]] = {}
-    for endpoint in dict.fromkeys(endpoint for _, endpoint in sent):
-        for matching in zip(*(sent[name, endpoint] for name in variants), strict=False):
-            phase = matching[0].phase
-            if phase == WARM_UP:
-                continue
-            cell = cells.setdefault((phase, endpoint), {name: [] for name in variants})
-            for name, sample in zip(variants, matching, strict=True):
-                value = sample.latency_ms if figure == "latency" else sample.visible_ms
-                counts = sample.ok and sample.phase == phase
-                cell[name].append((value or None) if counts else None)
+def _latencies_by_cell(
+    samples: Sequence[Sample], figure: ComparedFigure
+) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
+    """By variant, phase and endpoint: when each request was due, and its milliseconds."""
+    cells: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for sample in samples:
+        not_counted = sample.phase == WARM_UP or sample.dropped or sample.error == "interrupted"
+        if not_counted or (figure == "visible" and sample.endpoint not in WRITES):
+            continue
+        ms = sample.latency_ms if figure == "latency" else sample.visible_ms
+        cell = cells.setdefault((sample.variant, sample.phase, sample.endpoint), [])
+        cell.append((sample.intended_s, ms if sample.ok and ms else math.inf))
     return cells
 
 
@@ -221,10 +204,19 @@ def _judge(
     comparison: _Comparison, against: str, confidence: float, floor: NoiseFloor
 ) -> Difference | None:
     """The difference with its verdict: it is one if the whole interval lies beyond the floor."""
-    interval = comparison.interval(confidence)
-    if interval is None:
+    interval = comparison.interval(confidence, with_failures=False)
+    if interval is None or not 0 < interval[0] <= interval[1] < math.inf:
         return None
-    low, high = interval
+    first, other = comparison.values(0), comparison.values(1)
+    ratio = median(other) / median(first)
+    low, high = min(interval[0], ratio), max(interval[1], ratio)
+    verdict, reason = _verdict(low, high, floor), ""
+    if verdict != _UNKNOWN and any(
+        ms == math.inf for run in comparison.runs for own in run for _, ms in own
+    ):
+        of_all = comparison.interval(confidence, with_failures=True) or (0.0, math.inf)
+        if _verdict(*of_all, floor) != verdict:
+            verdict, reason = _UNKNOWN, _failures_matter(comparison)
     phase, endpoint = comparison.cell
     return Difference(
         variant=comparison.variant,
@@ -232,10 +224,24 @@ def _judge(
         phase=phase,
         endpoint=endpoint,
         figure=comparison.figure,
-        ratio=comparison.ratio,
+        ratio=ratio,
         low=low,
         high=high,
-        verdict=_verdict(low, high, floor),
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _failures_matter(comparison: _Comparison) -> str:
+    """Why the good answers alone show a difference that all requests together do not."""
+    word = "succeeded" if comparison.figure == "latency" else "were seen by readers"
+    shares = [
+        f"{len(comparison.values(which))} of {sum(len(run[which]) for run in comparison.runs)}"
+        for which in (1, 0)
+    ]
+    return (
+        f"Only {shares[0]} requests {word}, against {shares[1]}: with the others counted as the "
+        "slowest, no difference is shown."
     )
 
 
@@ -305,14 +311,35 @@ def state_file() -> Path:
 
 
 def load_noise_floor(machine: Mapping[str, Any]) -> NoiseFloor:
-    """The 95th percentile of the figures saved for this machine; the assumed floor if none are."""
+    """The floor from the figures saved for this machine; the assumed one if none are."""
     records = _load_records().get(fingerprint(machine), [])
-    share = percentile([record.share for record in records], FLOOR_PERCENT)
-    if share is None:
+    if not records:
         return NoiseFloor()
     return NoiseFloor(
-        share=share, runs=len(records), newest=max(record.started for record in records)
+        share=floor_share([record.share for record in records]),
+        runs=len(records),
+        newest=max(record.started for record in records),
     )
+
+
+def floor_share(gaps: Sequence[float]) -> float:
+    """The floor from the gaps between equal variants, one of each run: their 95th percentile, times
+    a factor for the number of runs.
+
+    A few runs do not tell how large the gap can be: the equal variants of one run may be near each
+    other by chance. So the floor is an upper bound, as the upper end of a standard deviation's
+    interval is: √(n / χ²) times as much, with the 5 % quantile of χ² (by E. B. Wilson and M. M.
+    Hilferty, *The distribution of chi-square*, PNAS 17, 1931). That is 1.6 times as much for ten
+    runs, and 1.4 times for twenty. The assumed floor is enough unless a larger gap was measured.
+    """
+    measured = percentile(gaps, FLOOR_PERCENT) or 0.0
+    scale = 2 / (9 * len(gaps))
+    root = max(_SMALL, 1 - scale - _Z_95 * math.sqrt(scale))
+    return min(measured / math.pow(root, 1.5), max(measured, ASSUMED_NOISE))
+
+
+_Z_95 = 1.645
+_SMALL = 1e-9
 
 
 def save_noise(machine: Mapping[str, Any], share: float, started: str) -> None:

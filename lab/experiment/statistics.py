@@ -1,45 +1,37 @@
-"""The uncertainty of a ratio of two medians: pure functions from latencies to an interval.
+"""The uncertainty of "times as long": pure functions from latencies to the interval of a factor.
 
-Two runs of the same experiment never give the same figure, so a ratio needs a confidence interval.
-The interval depends on the number of *independent* observations, which is not the number of
-requests: a busy moment of the machine slows down all requests near it in time. There are two
-methods:
+Two runs of the same experiment never give the same figure, so a factor needs a confidence interval.
+Two questions decide how wide it is.
 
-- From one run, or a few: whole blocks of neighbouring requests are resampled, and the spread of the
-  resampled ratios is the standard error (the moving-block bootstrap: H. R. Künsch, *The jackknife
-  and the bootstrap for general stationary observations*, Annals of Statistics 17, 1989; B. Efron
-  and R. J. Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 8.6 and 12).
-- From five runs or more: each run gives one ratio, and these ratios are independent. They are too
-  few to be resampled: no resample goes beyond the extremes of five values, yet five ratios of two
-  equal variants all lie on one side of 1 once in 16 times. The interval therefore uses Student's t
-  (Student, *The probable error of a mean*, Biometrika 6, 1908).
+*How often is one longer?* The interval contains each factor θ for which the latencies of the one
+and θ times those of the other are longer equally often, as far as the data can tell (the rank test
+of Mann and Whitney, inverted: J. L. Hodges and E. L. Lehmann, *Estimates of location based on rank
+tests*, Annals of Mathematical Statistics 34, 1963). Ranks do not depend on the distribution. A
+median that lies between two humps (5 ms and 250 ms) jumps from one to the other; ranks do not.
 
-Both use logarithms, so that half as long and twice as long are equally far from equal.
+*How many observations are independent?* Not as many as there are requests: a busy moment of the
+machine slows down all requests near it in time. So the standard error comes from whole blocks of
+time, each with the requests of both variants. A moment that slows down both cancels out. There are
+few blocks, so the quantile is that of Student's t (Student, *The probable error of a mean*,
+Biometrika 6, 1908).
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
-from random import Random
-from statistics import fmean, stdev
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
 
-RESAMPLES = 1_000
-_MOST_SORTED = 2_000_000  # values, in all resamples of one call: about a quarter of a second
+Interval = tuple[float, float]
+"""The ends of a confidence interval: (low, high)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A ratio, the standard error of its logarithm, and the number of independent observations."""
+class Block(NamedTuple):
+    """The latencies of two variants in one block of time; infinite where there was no answer."""
 
-    ratio: float
-    log_standard_error: float
-    sample_size: int
-
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """The confidence interval of the ratio: (low, high)."""
-        factor = math.exp(students_t(confidence, self.sample_size - 1) * self.log_standard_error)
-        return self.ratio / factor, self.ratio * factor
+    first: Sequence[float]
+    other: Sequence[float]
 
 
 def median(values: Sequence[float]) -> float:
@@ -47,62 +39,108 @@ def median(values: Sequence[float]) -> float:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def ratio_of_runs(ratios: Sequence[float]) -> Estimate:
-    """The geometric mean of the ratios of two or more runs, and its standard error."""
-    logs = [math.log(ratio) for ratio in ratios]
-    return Estimate(math.exp(fmean(logs)), stdev(logs) / math.sqrt(len(logs)), len(logs))
+Timed = Sequence[tuple[float, float]]
+"""Latencies of one variant: (when it was due, ms)."""
 
 
-Series = Sequence[Sequence[float | None]]
-"""One run: for each variant (the first is the reference), the latencies in the order of the
-schedule; None where there was no good answer. All variants have the same length."""
+def blocks_in_time(first: Timed, other: Timed) -> list[Block]:
+    """Cut the latencies of two variants into blocks of neighbours in time, all of about one size.
 
-
-def ratios_of_requests(runs: Sequence[Series], seed: int = 0) -> list[Estimate]:
-    """The ratio of each further variant's median to that of the first; the same for the same seed.
-
-    A block is the same part of the schedule in all variants, so a moment that slowed down all of
-    them is in both medians and cancels out of the ratio. Every variant needs at least one good
-    answer. n places of the schedule are resampled in blocks of 2 n^(1/3): twice Künsch's order,
-    because with shorter blocks two equal variants were reported as different when one of them had
-    a busy period.
+    A block has n^(1/3) requests of each variant, the order of H. R. Künsch, *The jackknife and the
+    bootstrap for general stationary observations*, Annals of Statistics 17, 1989. Longer blocks are
+    fewer, so they find less; shorter ones take the requests of one busy moment for independent.
     """
-    positions = sum(len(run[0]) for run in runs)
-    variants = range(len(runs[0]))
-    length = round(2 * positions ** (1 / 3))
-    # With logarithms, the difference of two medians is the logarithm of their ratio.
-    blocks: list[list[list[float]]] = [[] for _ in variants]
-    for run in runs:
-        for start in range(max(1, len(run[0]) - length + 1)):
-            for variant in variants:
-                block = run[variant][start : start + length]
-                blocks[variant].append(
-                    [math.log(latency) for latency in block if latency is not None]
-                )
-    log_latencies = [
-        [math.log(latency) for run in runs for latency in run[variant] if latency is not None]
-        for variant in variants
-    ]
-    block_count = math.ceil(positions / length)
-    random, block_indexes = Random(seed), range(len(blocks[0]))
-    resample_count = min(RESAMPLES, max(50, _MOST_SORTED // (positions * len(variants))))
-    log_ratios: list[list[float]] = [[] for _ in variants]
-    for _ in range(resample_count):
-        chosen = random.choices(block_indexes, k=block_count)
-        resampled = [list(chain.from_iterable([own[index] for index in chosen])) for own in blocks]
-        if all(resampled):
-            first = median(resampled[0])
-            for variant in variants:
-                log_ratios[variant].append(median(resampled[variant]) - first)
-    first = median(log_latencies[0])
+    every = sorted(
+        [(at_s, 0, latency) for at_s, latency in first]
+        + [(at_s, 1, latency) for at_s, latency in other]
+    )
+    if not every:
+        return []
+    per_variant = len(every) / 2
+    count = max(2, math.ceil(per_variant / round(per_variant ** (1 / 3))))
+    edges = [round(number * len(every) / count) for number in range(count + 1)]
     return [
-        Estimate(
-            math.exp(median(log_latencies[variant]) - first),
-            stdev(log_ratios[variant]) if len(log_ratios[variant]) > 1 else math.inf,
-            block_count,
-        )
-        for variant in variants[1:]
+        Block(*([latency for _, of, latency in every[start:end] if of == one] for one in (0, 1)))
+        for start, end in pairwise(edges)
     ]
+
+
+def factor_interval(blocks: Sequence[Block], confidence: float) -> Interval | None:
+    """The interval of the factor by which `other` takes longer than `first`; None if the blocks
+    are too few or too different for any. An end may be 0 or infinite."""
+    comparison = _Ranks(
+        sorted(value for block in blocks for value in block.first),
+        sorted(value for block in blocks for value in block.other),
+    )
+    centre = min(max(comparison.factor_where(0.5), 1 / _BEYOND_ALL), _BEYOND_ALL)
+    error = comparison.standard_error(blocks, centre)
+    margin = students_t(confidence, len(blocks) - 1) * error
+    if margin >= 0.5:
+        return None
+    return comparison.factor_where(0.5 + margin), comparison.factor_where(0.5 - margin)
+
+
+class _Ranks:
+    """How often a value of `other` is greater than one of `first`. Both are sorted."""
+
+    def __init__(self, first: Sequence[float], other: Sequence[float]) -> None:
+        self._first, self._other = first, other
+
+    def share_longer(self, factor: float) -> float:
+        """The share of pairs in which `other` is greater than `factor` times `first`; a tie is half
+        of one. It falls as the factor rises."""
+        if len(self._first) < len(self._other):
+            above = sum(1 - _share_below(self._other, factor * one) for one in self._first)
+            return above / len(self._first)
+        below = sum(_share_below(self._first, one / factor) for one in self._other)
+        return below / len(self._other)
+
+    def factor_where(self, share: float) -> float:
+        """The factor at which `share_longer` falls through a share; 0 or infinite if nowhere."""
+        finite = [
+            [value for value in own if value < math.inf] for own in (self._first, self._other)
+        ]
+        if not (finite[0] and finite[1]):
+            return 1.0 if finite[0] == finite[1] else math.inf if finite[0] else 0.0
+        low = math.log(finite[1][0] / finite[0][-1]) - _STEP
+        high = math.log(finite[1][-1] / finite[0][0]) + _STEP
+        if self.share_longer(math.exp(low)) <= share:
+            return 0.0
+        if self.share_longer(math.exp(high)) >= share:
+            return math.inf
+        while high - low > _STEP:
+            middle = (low + high) / 2
+            if self.share_longer(math.exp(middle)) > share:
+                low = middle
+            else:
+                high = middle
+        return math.exp((low + high) / 2)
+
+    def standard_error(self, blocks: Sequence[Block], factor: float) -> float:
+        """The standard error of `share_longer`, from the sums of its linear part (Hájek's
+        projection) in each block of time."""
+        if len(blocks) < 2:
+            return math.inf
+        share = self.share_longer(factor)
+        sums = [
+            sum(_share_below(self._first, one / factor) - share for one in block.other)
+            / len(self._other)
+            + sum(1 - share - _share_below(self._other, factor * one) for one in block.first)
+            / len(self._first)
+            for block in blocks
+        ]
+        return math.sqrt(len(sums) / (len(sums) - 1) * math.fsum(one * one for one in sums))
+
+
+_STEP = 1e-3
+"""Relative precision of a factor."""
+_BEYOND_ALL = 1e9
+"""In place of a factor that is infinite because more than half of all requests failed."""
+
+
+def _share_below(ordered: Sequence[float], value: float) -> float:
+    """The share of the values that are below `value`; equal ones count half."""
+    return (bisect_left(ordered, value) + bisect_right(ordered, value)) / (2 * len(ordered))
 
 
 def median_interval(values: Sequence[float], confidence: float) -> tuple[float, float] | None:
@@ -136,6 +174,7 @@ def ratio_of_few(
     return other_low / first_high, other_high / first_low
 
 
+@cache
 def students_t(confidence: float, degrees_of_freedom: int) -> float:
     """The t for which Student's t lies between -t and t with the probability `confidence`.
 

@@ -188,8 +188,9 @@ DifferenceVerdict = Literal["slower", "faster", "no difference shown"]
 class NoiseFloor(ResultModel):
     """How much two equal variants differ on this machine.
 
-    `share`: two medians nearer than this (0.07: 7 %) may be equal. `runs`: the number of runs of
-    `calm` it was computed from, 0 if it is assumed; `newest`: when the last of these began.
+    `share`: two medians nearer than this (0.07: 7 %) may be equal; of few runs, an upper bound.
+    `runs`: the number of runs of `calm` it was computed from, 0 if it is assumed; `newest`: when
+    the last of these began.
     """
 
     share: float = ASSUMED_NOISE
@@ -200,9 +201,10 @@ class NoiseFloor(ResultModel):
 class Difference(ResultModel):
     """The ratio of the median latency in `variant` to that in `against`; good answers only.
 
-    `low` and `high`: its confidence interval, at 95 % for all differences of a result together.
-    `figure`: "latency", or "visible": the time until the feed showed a write. `reason`: why no
-    difference is shown although the medians differ: the load was late.
+    `low` and `high`: the confidence interval of the factor between the two, at 95 % for all
+    differences of a result together. `figure`: "latency", or "visible": the time until the feed
+    showed a write. `reason`: why no difference is shown although the medians differ: the load was
+    late, or the requests that failed may be the slow ones.
     """
 
     variant: str

@@ -6,6 +6,7 @@ import sys
 from lab.results.run_folder import describe_environment
 
 PARTS = (
+    "simulated",
     "startup",
     "hop",
     "lag",

@@ -32,7 +32,7 @@ def test_what_was_measured_is_the_floor_of_this_machine_only(state: Path) -> Non
     differences.save_noise(HERE, 0.03, "2026-01-01T10:00:00+00:00")
     differences.save_noise(HERE, 0.08, "2026-01-02T10:00:00+00:00")
     floor = differences.load_noise_floor(HERE | {"system": "Linux 6.2", "load_1m": 3})
-    assert (floor.share, floor.runs) == (0.08, 2)
+    assert (floor.share, floor.runs) == (ASSUMED_NOISE, 2)
     assert floor.newest == "2026-01-02T10:00:00+00:00"
     assert differences.load_noise_floor(ELSEWHERE).runs == 0
     assert [path.name for path in state.iterdir()] == ["noise.json"]  # no temporary file is left
@@ -44,7 +44,14 @@ def test_of_the_newest_twenty_all_but_the_worst_count() -> None:
         share = 9.0 if number < 10 else 0.5 if number == 15 else 0.1
         differences.save_noise(HERE, share, f"2026-01-{number + 1:02d}T10:00:00+00:00")
     assert differences.load_noise_floor(HERE).runs == differences.MAX_SAVED
-    assert differences.load_noise_floor(HERE).share == 0.1
+    assert differences.load_noise_floor(HERE).share == pytest.approx(0.1 * 1.36, rel=0.01)
+
+
+def test_the_gap_of_one_run_is_no_floor() -> None:
+    assert differences.floor_share([0.004]) == ASSUMED_NOISE
+    assert differences.floor_share([0.3]) == 0.3
+    few, many = (differences.floor_share([0.03] * runs) for runs in (3, 20))
+    assert ASSUMED_NOISE > few > 2 * many > 0.06
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", '{"A, 2, Linux, x86_64": [{"share": "x"}]}'])
@@ -53,7 +60,7 @@ def test_an_unreadable_file_counts_as_missing(state: Path, written: str) -> None
     (state / "noise.json").write_text(written)
     assert differences.load_noise_floor(HERE).runs == 0
     differences.save_noise(HERE, 0.05, "2026-01-01T10:00:00+00:00")
-    assert differences.load_noise_floor(HERE).share == 0.05
+    assert differences.load_noise_floor(HERE).runs == 1
 
 
 def test_an_unwritable_place_is_no_error(state: Path) -> None:

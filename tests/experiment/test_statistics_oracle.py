@@ -1,15 +1,13 @@
 """The lab's statistics agree with scipy, which the lab itself does not need."""
 
-import math
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from lab.experiment.shares import fisher_decrease, wilson_interval
-from lab.experiment.statistics import median, ratio_of_runs, ratios_of_requests, students_t
+from lab.experiment.statistics import Block, factor_interval, median, students_t
 from lab.load.metrics import percentile
 
 
@@ -34,17 +32,6 @@ def test_percentiles_agree(count: int, percent: float) -> None:
     assert median(values) == np.quantile(values, 0.5, method="inverted_cdf")
 
 
-@pytest.mark.parametrize("runs", [2, 5, 8, 20])
-@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.9975])
-def test_the_interval_of_repeated_runs_agrees(runs: int, confidence: float) -> None:
-    ratios = log_normal(runs, seed=runs)
-    logs = np.log(ratios)
-    low, high = stats.t.interval(confidence, runs - 1, loc=logs.mean(), scale=stats.sem(logs))
-    estimate = ratio_of_runs(ratios)
-    assert estimate.ratio == pytest.approx(stats.gmean(ratios))
-    assert estimate.interval(confidence) == pytest.approx((math.exp(low), math.exp(high)), rel=1e-4)
-
-
 @pytest.mark.parametrize(("hits", "total"), [(0, 1), (0, 51), (3, 10), (48, 80), (52, 52)])
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.9975])
 def test_the_interval_of_a_share_agrees(hits: int, total: int, confidence: float) -> None:
@@ -53,18 +40,23 @@ def test_the_interval_of_a_share_agrees(hits: int, total: int, confidence: float
     assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_the_bootstrap_of_independent_requests_agrees() -> None:
-    """Without busy moments, whole blocks have the same spread as single requests."""
-    first, second = log_normal(400, seed=1), log_normal(400, seed=2)
+def test_the_factor_is_the_one_of_hodges_and_lehmann() -> None:
+    first, other = log_normal(60, seed=1), log_normal(45, seed=2)
+    expected = np.median(np.divide.outer(np.array(other), np.array(first)))
+    blocks = [Block([], [one]) for one in other] + [Block([one], []) for one in first]
+    low, high = factor_interval(blocks, 1e-6) or (0.0, 0.0)
+    assert low == pytest.approx(expected, rel=2e-3)
+    assert high == pytest.approx(expected, rel=2e-3)
 
-    def log_ratio(one: Any, other: Any, axis: int) -> Any:
-        return np.median(np.log(other), axis=axis) - np.median(np.log(one), axis=axis)
 
-    expected = stats.bootstrap(
-        (first, second), log_ratio, n_resamples=1_000, method="percentile", rng=1
-    )
-    (estimate,) = ratios_of_requests([(first, second)])
-    assert estimate.log_standard_error == pytest.approx(expected.standard_error, rel=0.3)
+@pytest.mark.parametrize("times", [1.0, 1.3])
+def test_single_requests_as_blocks_give_the_test_of_brunner_and_munzel(times: float) -> None:
+    """Where every request is a block, a factor at the end of the interval has that p-value."""
+    first, other = log_normal(150, seed=1), [times * one for one in log_normal(130, seed=2)]
+    blocks = [Block([], [one]) for one in other] + [Block([one], []) for one in first]
+    for factor in factor_interval(blocks, 0.95) or (0.0, 0.0):
+        found = stats.brunnermunzel([factor * one for one in first], other)
+        assert found.pvalue == pytest.approx(0.05, abs=0.01)
 
 
 @pytest.mark.parametrize(

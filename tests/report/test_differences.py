@@ -39,6 +39,13 @@ def test_a_difference_is_shown_with_its_interval_and_its_word() -> None:
     assert "Answers, p50: times as long as sync-chain's" in lines
 
 
+def test_a_reason_for_no_verdict_is_shown_under_the_table() -> None:
+    result = result_with_differences()
+    result.differences[1].reason = "Only 35 of 100 requests succeeded."
+    text = flat(rendered_text(result))
+    assert "create_post, during: Only 35 of 100 requests succeeded." in text
+
+
 def test_a_ratio_is_never_shown_as_nothing() -> None:
     result = result_with_differences()
     result.differences = [
@@ -57,8 +64,10 @@ def test_two_comparisons_stand_side_by_side_in_eighty_columns() -> None:
 
 
 def test_the_noise_floor_is_printed_under_the_table() -> None:
-    floor = "Noise floor of this machine: ±7 % (4 runs of calm, newest 2026-01-02)."
+    floor = "Noise floor of this machine: ±7 % (4 runs of calm, newest 2026-01-02; more runs may"
     assert floor in flat(rendered_text(result_with_differences()))
+    many = result_with_differences(floor=MEASURED.model_copy(update={"runs": 10}))
+    assert "(10 runs of calm, newest 2026-01-02)." in flat(rendered_text(many))
     text = flat(rendered_text(result_with_differences(floor=NoiseFloor())))
     assert "not measured here yet (±15 % is assumed): lab run calm" in text
 

@@ -1,0 +1,27 @@
+"""The tables report at most one difference in twenty that does not exist, and find real ones."""
+
+import pytest
+
+from tests.bench.simulated import DATA_SETS, FAMILIES, Family, rates
+
+QUICK_DATA_SETS = 2
+FOUND = {
+    "1.5 times as long, three runs pooled": 0.8,
+    "0.02 times as long, few samples": 0.8,
+    "80 % fifty times as slow, against 20 %, three runs pooled": 0.9,
+    "a fifth as long, and one in ten fails": 0.8,
+}
+"""The least share of tables that report a difference of this kind."""
+
+
+def test_hardly_a_table_reports_a_difference_that_is_none() -> None:
+    alarms = {family.name: rates(family, QUICK_DATA_SETS)[0] for family in FAMILIES}
+    assert sum(alarms.values()) <= 2 / QUICK_DATA_SETS, alarms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_of_a_thousand_tables_few_report_what_does_not_exist(family: Family) -> None:
+    alarms, power = rates(family, DATA_SETS)
+    assert alarms <= 0.05
+    assert power >= FOUND.get(family.name, 0.0)
