@@ -151,6 +151,10 @@ class Consumer:
 
     async def _consume(self) -> None:
         """Process one delivery after the other, until one fails or the bus is lost."""
+        if not self._bus.routes:
+            # What a fault held back of the last stream comes again, or is no longer in the log.
+            position = self._inbox.position
+            self._fault_filter.forget_held(lambda event: event.sequence > position)
         stream = self._bus.read(self._inbox.position, self._inbox.cursor)
         next_batch: asyncio.Future[Batch] | None = None
         try:

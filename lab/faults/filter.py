@@ -57,6 +57,13 @@ class _ActiveFault:
                 self.held_back = [event]
         return passed
 
+    def forget_held(self, comes_again: Callable[[Any], bool]) -> None:
+        """Forget the held event if it comes again: then it can be hit as if for the first time."""
+        kept = [event for event in self.held_back if not comes_again(event)]
+        self.seen_count -= len(self.held_back) - len(kept)
+        self.hit_count -= len(self.held_back) - len(kept)
+        self.held_back = kept
+
     def evidence(self) -> dict[str, Any]:
         """Numbers of requests or events seen (`visitors`) and hit (`acted`); delays in ms."""
         hit_count = self.hit_count - len(self.held_back)  # A waiting event was not overtaken yet.
@@ -137,6 +144,12 @@ class FaultFilter:
                 before, payload = payload, rewrite(payload, active.fault.version)
                 active.hit_count += payload != before
         return payload
+
+    def forget_held(self, comes_again: Callable[[Any], bool]) -> None:
+        """Forget the events held back that the bus delivers again, because its stream broke."""
+        self._released = [event for event in self._released if not comes_again(event)]
+        for active in self._active.values():
+            active.forget_held(comes_again)
 
     @property
     def has_held_events(self) -> bool:
