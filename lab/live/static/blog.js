@@ -5,46 +5,12 @@
 
 import { el, updateAttribute, setText } from "./dom.js";
 import { get } from "./api.js";
-import { ERROR_TEXTS, STATUS_TEXTS, readable } from "./readers.js";
+import { PinnedPost } from "./pinned.js";
+import { PostItem } from "./post_item.js";
+import { ERROR_TEXTS, STATUS_TEXTS } from "./readers.js";
 
 const POSTS = 10;
-const COMMENTS = 2;
 const OWN_SHOWN_MS = 20_000;
-
-/** The elements of one post of the feed: created once, and filled again for each feed. */
-class PostItem {
-  constructor() {
-    this.title = el("p", { class: "post-title", dir: "auto" });
-    this.comments = Array.from({ length: COMMENTS }, () => {
-      const text = el("span", { class: "comment-text", dir: "auto" });
-      const status = el("span", { class: "comment-status" });
-      return { text, status, root: el("li", { hidden: true }, text, " ", status) };
-    });
-    this.root = el(
-      "li",
-      { class: "post", hidden: true },
-      this.title,
-      el("ul", { class: "comments" }, ...this.comments.map((one) => one.root)),
-    );
-  }
-
-  fill(post, ownIds) {
-    this.root.hidden = !post;
-    if (!post) return;
-    setText(this.title, readable(post.title));
-    updateAttribute(this.root, "data-mine", ownIds.has(post.id));
-    const newest = post.comments.slice(-COMMENTS);
-    this.comments.forEach(({ text, status, root }, i) => {
-      const one = newest[i];
-      root.hidden = !one;
-      if (!one) return;
-      setText(text, readable(one.content));
-      setText(status, one.status === "approved" ? "" : one.status);
-      updateAttribute(root, "data-status", one.status);
-      updateAttribute(root, "data-mine", ownIds.has(one.id));
-    });
-  }
-}
 
 export class BlogView {
   constructor(half) {
@@ -64,11 +30,13 @@ export class BlogView {
     this.answer = el("p", { class: "own-answer", dir: "auto" });
     this.empty = el("p", { class: "nothing-yet" }, "No posts yet.");
     this.heading = el("h3", {}, "What readers see");
+    this.pinned = new PinnedPost();
     this.root = el(
       "section",
       { class: "blog", "aria-label": `${half.name}: the blog as its readers see it` },
       this.heading,
       this.answer,
+      this.pinned.root,
       el(
         "div",
         {
@@ -98,7 +66,7 @@ export class BlogView {
     if (epoch !== model.epoch || answer.status !== 200) return;
     setText(this.heading, from ? "Readers see, at your post" : "What readers see");
     const { newest } = model;
-    this.history.push({ t: newest, answer: answer.body });
+    this.history.push({ t: newest, answer: answer.body, atOwnPost: Boolean(from) });
     while (this.history[0].t < newest - model.window - 1) this.history.shift();
   }
 
@@ -121,6 +89,7 @@ export class BlogView {
       setText(this.code, `${status || "✕"} ${STATUS_TEXTS[status] ?? problem?.title ?? "Error"}`);
       setText(this.why, problem?.detail ?? ERROR_TEXTS[error] ?? error ?? "");
     }
+    this.pinned.show(fine && !entry.atOwnPost ? feed : [], entry.t);
   }
 
   _checkVisible(feed) {
