@@ -87,6 +87,40 @@ def check(
         _check_one(folders[0], exercise, json, junit, gradescope)
 
 
+@app.command(
+    epilog="Example: lab exercise autograder timeout graders   Next: read graders/README.md"
+)
+def autograder(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="an exercise of `lab exercise list`, or a notebook's file",
+            autocompletion=completion.exercises,
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder for the graders")],
+) -> None:
+    """Write graders: for Gradescope, GitHub Classroom and a shell; or for nbgrader and otter."""
+    from lab.exercises.autograder import write_graders
+    from lab.exercises.catalogue import ExerciseNotFound
+    from lab.exercises.notebook_graders import write_notebook_graders
+    from lab.exercises.wheel import NotInstalled
+
+    try:
+        if name.endswith(".ipynb"):
+            written = write_notebook_graders(Path(name), folder)
+        else:
+            written = write_graders(name, folder)
+    except ExerciseNotFound as error:
+        fail(error, 2)
+    except NotInstalled as error:
+        fail(error, 3)
+    except OSError as error:
+        fail(f"{error.filename or folder}: {error.strerror or error}. Try another folder.", 3)
+    for path in written:
+        echo(path)
+
+
 def _check_one(
     folder: Path, name: str, json: bool, junit: Path | None, gradescope: Path | None
 ) -> NoReturn:
