@@ -73,8 +73,7 @@ def _is_as_usual(sample: Sample, usual: EndpointFigures | None) -> bool:
         return False
     if usual is None:
         return True  # There is nothing to compare it with.
-    answered_ms = usual["latency_ms"]["p99"]
-    if _is_longer(sample.latency_ms, answered_ms, ANSWER_SLACK_MS):
+    if not is_in_time(sample.latency_ms, usual):
         return False
     visible_ms = usual["visible_ms"]["p99"] if "visible_ms" in usual else None
     if sample.endpoint not in WRITES or visible_ms is None:
@@ -82,6 +81,11 @@ def _is_as_usual(sample: Sample, usual: EndpointFigures | None) -> bool:
     return sample.visible_ms is not None and not _is_longer(
         sample.visible_ms, visible_ms, VISIBLE_SLACK_MS
     )
+
+
+def is_in_time(latency_ms: float, usual: EndpointFigures) -> bool:
+    """Whether an answer after this time is as usual."""
+    return not _is_longer(latency_ms, usual["latency_ms"]["p99"], ANSWER_SLACK_MS)
 
 
 def _is_longer(ms: float, usual_ms: float | None, slack_ms: float) -> bool:

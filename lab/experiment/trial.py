@@ -36,6 +36,7 @@ from lab.experiment.observers import (
 )
 from lab.experiment.readback import CannotCheck, StoredState, read_external_state, read_stored_state
 from lab.experiment.request_phases import reassign_requests
+from lab.experiment.steady_state import unsteady_figures
 from lab.experiment.uncertainty import variant_bounds
 from lab.external import programs as external_programs
 from lab.external.sidecar_cost import measure_sidecar_overhead
@@ -308,6 +309,9 @@ async def run_trial(
         )
         own_bounded = [one for one in bounded if one.sample.variant == stack.name]
         variant.bounds = variant_bounds(variant, own_bounded, timeline)
+        variant.unproved |= unsteady_figures(
+            variant, own_bounded, outcome.lag_sampler.readings, timeline
+        )
         variants.append(variant)
         if on_its_way:
             variants[-1].notes.append(

@@ -131,11 +131,11 @@ _SHOWN_FIGURES = ("success", "p50", "visible_p50")
 
 
 def _unproved_notes(result: RunResult) -> Iterator[str]:
-    """The faults that did not act as declared, and what therefore is not measured."""
+    """The faults that did not act as declared, or not on a steady state."""
     reasons = unproved_reasons(result) if result.valid else []
     yield from reasons[:_MAX_NOTES]
     if reasons:
-        yield "What was measured under it is shown, and not compared. Is the machine busy?"
+        yield "What depends on it is shown, and not compared. Is the machine busy?"
 
 
 def _uncertain_notes(result: RunResult) -> Iterator[str]:

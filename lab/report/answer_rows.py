@@ -15,7 +15,7 @@ from lab.experiment.shares import share_difference
 from lab.faults.kinds import KINDS
 from lab.report import formatting
 from lab.results.expressions import evaluate_figure
-from lab.results.paths import phase_key
+from lab.results.paths import phase_key, unproved_reason
 from lab.results.result import (
     ASSUMED_NOISE,
     ENDPOINTS,
@@ -279,16 +279,17 @@ class RowBuilder:
             return 0.0 if max(abs(low), abs(high)) <= self._floor else None
 
         return self._judged(
-            ACTIONS.get(endpoint, endpoint), "ok", cells, self._if_proved(phase, compare)
+            ACTIONS.get(endpoint, endpoint), "ok", cells, self._if_proved(path, compare)
         )
 
     def _if_proved(
-        self, phase: str, compare: Callable[[int, int], float | None]
+        self, path: str, compare: Callable[[int, int], float | None]
     ) -> Callable[[int, int], float | None]:
-        """The comparison, without those of variants in which the fault did not act as declared."""
-        path = phase_key(phase)
+        """The comparison of a figure, without the variants in which it was not measured."""
         doubtful = {
-            index for index, variant in enumerate(self._variants) if path in variant.unproved
+            index
+            for index, variant in enumerate(self._variants)
+            if unproved_reason(f"{variant.name}.{path}", self.result)
         }
         return lambda one, other: None if doubtful & {one, other} else compare(one, other)
 
@@ -311,7 +312,8 @@ class RowBuilder:
             "p50",
             cells,
             self._if_proved(
-                phase, lambda first, second: self._ratio(phase, endpoint, "latency", first, second)
+                f"{phase_key(phase)}.{endpoint}.p50",
+                lambda first, second: self._ratio(phase, endpoint, "latency", first, second),
             ),
             ratio=True,
         )
@@ -332,8 +334,9 @@ class RowBuilder:
             low, high = share_difference(seen, sent, other_seen, other_sent, self._confidence())
             return None if low <= 0 <= high else 1.0 if low > 0 else -1.0
 
+        path = f"{phase_key(phase)}.{endpoint}.visible_p50"
         row = self._judged(
-            "  … until readers see it", "", cells, self._if_proved(phase, compare), ratio=True
+            "  … until readers see it", "", cells, self._if_proved(path, compare), ratio=True
         )
         return replace(row, alone=f"{ACTIONS.get(endpoint, endpoint)}: until seen")
 

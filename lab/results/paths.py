@@ -67,6 +67,7 @@ _WRITE_FIGURES: dict[str, Callable[[EndpointResult], float | None]] = {
     "visible_all_p95": lambda endpoint: _of_all(endpoint, endpoint.visible_of_all_ms, "p95"),
     "never_visible": lambda endpoint: endpoint.never_visible if endpoint.visible_ms else None,
 }
+VISIBILITY_FIGURES = tuple(_WRITE_FIGURES)
 _DATA_FIGURES: dict[str, Callable[[CheckerCounts], float | None]] = {
     **{name: attrgetter(name) for name in CheckerCounts.model_fields if name != "visible_ms"},
     # Older results have no `missing`; where everything is settled, it is 0.

@@ -1,7 +1,8 @@
 """`lab …` on a machine that may be busy: `python tests/programs/unhurried.py run …`.
 
 A run counts as a result even if the machine was slow: load sent late, too late to meet a fault, or
-timed out before anything was broken; a fault that began late. A slow start is no error.
+timed out before anything was broken; a fault that began late, or met a backlog. A slow start is no
+error.
 """
 
 import sys
@@ -22,7 +23,7 @@ def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
     """Apply this to the rest of this process. `put` sets an attribute."""
     from lab.cluster.supervisor import Supervisor
     from lab.exercises import grader
-    from lab.experiment import evaluate, runner
+    from lab.experiment import evaluate, runner, trial
 
     def problems(*of: Any) -> list[str]:
         found = evaluate.validity_problems(*of)
@@ -30,6 +31,7 @@ def be_unhurried(put: Callable[[Any, str, Any], None] = setattr) -> None:
 
     put(runner, "validity_problems", problems)
     put(evaluate, "doubts", lambda *of: [])
+    put(trial, "unsteady_figures", lambda *of: {})
     put(Supervisor.start, "__kwdefaults__", {"ready_within_s": PATIENCE_S})
     put(grader.check, "__defaults__", (HANGS_AFTER_S, PATIENCE_S))
 
