@@ -1,6 +1,6 @@
 """The `lab live` command."""
 
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -55,6 +55,12 @@ def live(
             autocompletion=completion.scenarios,
         ),
     ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="play a recorded session: the session.html of a run's folder"
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,6 +71,8 @@ def live(
     ] = None,
 ) -> None:
     """Show both architectures under load on one page, and break them with keys."""
+    if replay is not None:
+        _replay(replay, port, not no_open)
     from dataclasses import replace
 
     from lab.cluster.errors import LabCannotRun
@@ -114,3 +122,21 @@ def live(
         run_until_done(run_live(options, make_run_folder(create_run_folder, "live"), echo))
     except LabCannotRun as error:
         fail(error, LabCannotRun.exit_code)
+
+
+def _replay(file: str, port: int, open_browser: bool) -> NoReturn:
+    from pathlib import Path
+
+    from lab.cluster.errors import LabCannotRun
+    from lab.domain.errors import Invalid
+    from lab.live.replay import run_replay
+
+    try:
+        run_until_done(run_replay(Path(file), port, open_browser, echo))
+    except Invalid as error:
+        fail(f"{file}: {error} lab live leaves a session.html in the folder of its run.", 2)
+    except OSError as error:
+        fail(f"{file} can't be read: {error.strerror}.", 2)
+    except LabCannotRun as error:
+        fail(error, LabCannotRun.exit_code)
+    raise AssertionError("it plays until it is cancelled")

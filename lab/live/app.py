@@ -21,6 +21,7 @@ from lab.live.routes import route_table
 from lab.live.script import Script, unsupported_parts
 from lab.live.security import Credentials
 from lab.live.server import (
+    STATIC_FOLDER,
     ConsoleApp,
     SpectatorApp,
     listen_on,
@@ -55,8 +56,10 @@ class LiveOptions:
 async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
     """Run the console until it is cancelled, then end everything. Raises LabCannotRun."""
     broadcast = Broadcast()
+    recorder = Recorder(folder.absolute() / RECORDING_NAME, broadcast)
     async with AsyncExitStack() as exit_stack:
         exit_stack.callback(_remove_empty_logs, folder)
+        exit_stack.callback(_keep_session, recorder, echo)
         # The ports are bound before any process starts: a taken port fails at once.
         console_socket = exit_stack.enter_context(listen_on(HOST, options.port))
         port = console_socket.getsockname()[1]
@@ -65,24 +68,30 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
             spectator_socket = exit_stack.enter_context(
                 listen_on(ALL_INTERFACES, options.share_port)
             )
+            spectator_port = spectator_socket.getsockname()[1]
+            allow_many_connections()
         live_session = await exit_stack.enter_async_context(
             session(folder.absolute(), broadcast, options.panes)
         )
-            spectator_port = spectator_socket.getsockname()[1]
-            allow_many_connections()
         live_session.rate, live_session.mix = options.rate, dict(options.mix)
         live_session.announce_panes(options.panes)
         script = None
         if options.script is not None:
             script = Script(options.script, live_session)
             live_session.on_restart = script.restart
-        credentials = Credentials.for_port(port)
-        routes = route_table(
-            live_session, credentials, script, static_file, stream_handler(broadcast, "presenter")
         phones = Phones(broadcast, BlogClient(live_session))
         questions = options.script.bet if options.script else ()
         bets = Bets(broadcast, phones, questions, folder.absolute())
+        credentials = Credentials.for_port(port)
+        routes = route_table(
+            live_session,
+            credentials,
+            script,
+            static_file,
+            stream_handler(broadcast, "presenter"),
+            recorder.record_feed,
         )
+        routes = [*routes, *audience_routes(bets, phones, spectator_port)]
         console = ConsoleApp(routes, port, broadcast, credentials)
         await exit_stack.enter_async_context(serve(console, console_socket))
         url = f"http://127.0.0.1:{port}/#token={credentials.token}"
@@ -90,7 +99,6 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         if spectator_socket is not None and spectator_port is not None:
             spectators = SpectatorApp(routes, live_session, spectator_port)
             await exit_stack.enter_async_context(serve(spectators, spectator_socket))
-        routes = [*routes, *audience_routes(bets, phones, spectator_port)]
             echo("Others in this network can watch and answer bets, without control, at")
             echo(
                 "\n".join(f"  {address}" for address in spectator_urls(spectator_port))
@@ -98,7 +106,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
             )
         if options.script is not None and (unsupported := unsupported_parts(options.script)):
             echo(f"Of {options.script.name} this can't be shown live: {', '.join(unsupported)}.")
-        if options.open_browser and not options.terminal and _has_display():
+        if options.open_browser and not options.terminal and has_display():
             # Not awaited: some browsers stay in the foreground until they are closed.
             exit_stack.callback(asyncio.create_task(asyncio.to_thread(webbrowser.open, url)).cancel)
         if options.terminal:
@@ -108,17 +116,36 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
             drawing.add_done_callback(live_session.end_when_done)
             exit_stack.push_async_callback(cancel_and_wait, drawing)
             echo = _log_echo(broadcast)
+        audience = asyncio.create_task(run_audience(broadcast, bets, phones))
+        audience.add_done_callback(live_session.end_when_done)
+        exit_stack.push_async_callback(cancel_and_wait, audience)
         await live_session.start_panes(options.panes)
         echo("Both halves are up. `lab fault` and `lab heal` act on them too. Ctrl-C ends it all.")
         await live_session.ended
 
 
+def _keep_session(recorder: Recorder, echo: Echo) -> None:
+    """Make the page of the session, and say where it is."""
+    recorder.close()
+    try:
+        page = finish(recorder.path, STATIC_FOLDER)
+    except OSError as error:
+        echo(f"The page of the session can't be written: {error.strerror}. Its recording is in")
+        echo(f"  {recorder.path}\nPlay that with lab live --replay.")
+        return
+    if page is not None:
+        echo(
+            f"What happened can be played again, without a network ({_megabytes(page)}):\n  {page}"
+        )
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
 def _remove_empty_logs(folder: Path) -> None:
     """Remove empty logs, and the folder if nothing is left in it."""
     for log in folder.glob("*.log"):
-        audience = asyncio.create_task(run_audience(broadcast, bets, phones))
-        audience.add_done_callback(live_session.end_when_done)
-        exit_stack.push_async_callback(cancel_and_wait, audience)
         if not log.stat().st_size:
             log.unlink()
     with suppress(OSError):
@@ -130,7 +157,7 @@ def _log_echo(broadcast: Broadcast) -> Echo:
     return lambda text: broadcast.log_action(text, "reset")
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Whether a graphical browser can open here. A text browser would take over the terminal."""
     if sys.platform == "darwin":
         return True

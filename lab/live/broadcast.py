@@ -8,7 +8,7 @@ server disconnects a subscriber that reads nothing for some seconds.
 import asyncio
 import json
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Literal
@@ -89,6 +89,8 @@ class ScreenSubscribers:
 
     def __init__(self) -> None:
         self._all: set[ScreenSubscriber] = set()
+        self.on_message: Callable[[str, bytes], None] = lambda name, data: None
+        """Gets every message, also without any screen."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -113,6 +115,7 @@ class ScreenSubscribers:
             self._all.discard(subscriber)
 
     def publish(self, name: str, data: bytes) -> None:
+        self.on_message(name, data)
         for subscriber in self._all:
             subscriber.enqueue(name, data)
 
@@ -125,6 +128,7 @@ class ScreenSubscribers:
 
 HISTORY_S = 60
 LOG_LINES = 50
+MAX_CARDS = 50
 
 Role = Literal["presenter", "watcher"]
 LogKind = Literal["fault", "heal", "load", "reset", "script", "exit"]
@@ -144,13 +148,14 @@ class Broadcast:
 
     def __init__(self) -> None:
         self.subscribers = ScreenSubscribers()
+        self.phones = ScreenSubscribers()
         self.fixed_state: dict[str, Any] = {}
         self.current_state: dict[str, Any] = {
             "load": {},
             "faults": [],
-        self.phones = ScreenSubscribers()
             "script": None,
             "seen": None,
+            "cards": [],
         }
         self.epoch = 0
         self.started_s = perf_counter()
@@ -168,16 +173,17 @@ class Broadcast:
         self.epoch += 1
         self.started_s = perf_counter()
         self.fixed_state = dict(fixed_state)
-        self.current_state |= {"faults": [], "seen": None}
+        self.current_state |= {"faults": [], "seen": None, "cards": []}
         self._history.clear()
         self._log.clear()
         self._past_faults.clear()
+        self.subscribers.on_message("hello", self.hello_message("watcher"))
         for role, watchers in self._by_role().items():
             data = self.hello_message(role)
             for watcher in watchers:
                 watcher.enqueue("hello", data)
 
-    def hello_message(self, role: Role) -> bytes:
+    def hello_message(self, role: Role, with_ticks: bool = True) -> bytes:
         """The first message for a new screen, as JSON: the current state, the log, and the ticks
         and the faults of the last HISTORY_S seconds."""
         message = {
@@ -194,7 +200,8 @@ class Broadcast:
             "past_faults": self._recent_past_faults(),
             "claims": {name: claim.says for name, claim in CLAIMS.items()},
         }
-        return encode(message)[:-1] + b',"history":[' + b",".join(self._history) + b"]}"
+        history = b",".join(self._history) if with_ticks else b""
+        return encode(message)[:-1] + b',"history":[' + history + b"]}"
 
     def publish_tick(self, tick: Tick) -> None:
         self._history.append(encode(without_hops(tick)))
@@ -205,6 +212,12 @@ class Broadcast:
         line = {"t": self.elapsed_s, "says": text, "half": pane, "kind": kind}
         self._log.append(line)
         self.subscribers.publish("done", encode(line))
+
+    def add_card(self, card: Mapping[str, Any]) -> None:
+        """Add a card, or replace the one with its number."""
+        others = [one for one in self.current_state["cards"] if one["n"] != card["n"]]
+        self.current_state["cards"] = [*others, card][-MAX_CARDS:]
+        self.subscribers.publish("card", encode(card))
 
     def set_state(self, name: str, value: Any) -> None:
         """Set a part of the current state: `faults`, `seen`, `script` or `load`."""

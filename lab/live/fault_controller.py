@@ -6,6 +6,7 @@ So all screens show every action, both those from the page and those from `lab f
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Literal
 
 from lab.cluster.stack import Stack
@@ -54,13 +55,15 @@ def describe_action(action: FaultAction) -> str:
 
 
 class LiveFaultController(FaultController):
-    """A fault controller that calls `on_actions` with the actions of each request.
+    """A fault controller that calls `on_actions` with the actions of each request. `heal_began_s`:
+    when the newest heal began, a moment of `perf_counter`.
 
     `inject` and `heal` raise Conflict while the stacks are starting, and as in `lab up`."""
 
     def __init__(self, stacks: Sequence[Stack], on_actions: ActionsCallback) -> None:
         super().__init__(stacks)
         self._on_actions = on_actions
+        self.heal_began_s = 0.0
         self._closed = False
 
     def active_faults(self) -> list[PaneFault]:
@@ -88,6 +91,7 @@ class LiveFaultController(FaultController):
         self, target: str | None, kind: str | None, stack: str | None
     ) -> list[FaultAction]:
         self._refuse_if_closed()
+        self.heal_began_s = perf_counter()
         actions = await super().heal(target, kind, stack)
         self._on_actions(actions)
         return actions

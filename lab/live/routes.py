@@ -89,8 +89,10 @@ def route_table(
     script: Script | None,
     static: Callable[[web.BaseRequest], Any],
     stream: Callable[[web.BaseRequest], Any],
+    on_feed: Callable[[str, Any], None] = lambda pane, answer: None,
 ) -> Sequence[AccessRoute]:
-    """The routes of the console. `static` and `stream` are the handlers of raw routes."""
+    """The routes of the console. `static` and `stream` are the handlers of raw routes; `on_feed`
+    gets what a presenter's screen shows of the blog."""
     blog = BlogClient(session)
 
     async def enter(body: TokenRequest) -> web.Response:
@@ -132,7 +134,9 @@ def route_table(
         return await blog.comment(body.half, body.post_id, body.content)
 
     async def feed(half: Text, newest: Text = "") -> Any:
-        return await blog.feed(half, newest)
+        answer = await blog.feed(half, newest)
+        on_feed(half, answer)
+        return answer
 
     return (
         AccessRoute("GET", "/", static, raw=True, open=True, shared=True),

@@ -20,6 +20,7 @@ from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.domain.errors import Conflict
 from lab.live.broadcast import Broadcast
+from lab.live.cards import CardMaker
 from lab.live.commentary import Commentator
 from lab.live.fault_controller import LiveFaultController, describe_action, log_kind
 from lab.live.load_client import LoadClient, Report
@@ -58,6 +59,7 @@ class Session:
         self._monitors: dict[str, ProcessMonitor] = {}
         self._tick_builder: TickBuilder | None = None
         self._commentator = Commentator((), broadcast)
+        self._card_maker = CardMaker((), broadcast.add_card)
         self._starting = asyncio.Lock()
         self._reported_exits = 0
 
@@ -147,6 +149,7 @@ class Session:
         )
         exit_stack.callback(self._tick_builder.close)
         self._commentator = Commentator(panes, self.broadcast)
+        self._card_maker = CardMaker(list(self.stacks), self.broadcast.add_card)
         for nodes in self._monitors.values():
             exit_stack.push_async_callback(cancel_and_wait, asyncio.create_task(nodes.run()))
         if self._control_address is not None:
@@ -178,6 +181,7 @@ class Session:
         if self._tick_builder is None:
             return
         tick = self._tick_builder.build(report, self.broadcast.started_s)
+        self._card_maker.add_tick(tick)
         self.broadcast.publish_tick(tick)
         self._commentator.add_tick(tick)
 
@@ -204,7 +208,10 @@ class Session:
             self.broadcast.log_action(describe_action(deed), log_kind(deed), deed.stack)
         for nodes in self._monitors.values():
             nodes.poll_now()
-        self.broadcast.set_state("faults", self.list_faults())
+        faults = self.list_faults()
+        self.broadcast.set_state("faults", faults)
+        healed_t = self.fault_controller.heal_began_s - self.broadcast.started_s
+        self._card_maker.set_faults(faults, round(healed_t, 3))
 
     def list_faults(self) -> list[dict[str, Any]]:
         """The active faults, as a screen gets them. `since_t`: seconds since this start."""

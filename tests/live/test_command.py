@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from lab.cluster.ports import reserve
 from lab.commands.live import app
+from lab.live.recording import PAGE_NAME
 from lab.sandbox.instances import find_running_labs
 from tests.programs.labs import assert_ended
 from tests.programs.ups import assert_free
@@ -52,10 +53,11 @@ def test_two_consoles_run_side_by_side_and_leave_nothing(tmp_path: Path) -> None
         assert len(labs) == 2
         assert second.end(signal.SIGKILL) == -signal.SIGKILL
         assert [lab.pid for lab in find_running_labs()] == [first.process.pid]
-        killed = set(tmp_path.glob("runs/*"))
         assert first.end(signal.SIGINT) == 128 + signal.SIGINT
         assert find_running_labs() == []
-        assert len(killed - set(tmp_path.glob("runs/*"))) == 1  # a killed one cannot clean up
+        kept = [[path.name for path in run.iterdir()] for run in tmp_path.glob("runs/*")]
+        assert [PAGE_NAME] in kept
+        assert len(kept) == 2  # the other one was killed, and could not clean up
         assert_ended(*first.tree, *second.tree)
         assert_free(*(url for lab in labs for urls in lab.stacks.values() for url in urls.values()))
         assert_free(*(f"http://127.0.0.1:{console.port}" for console in (first, second)))
@@ -81,3 +83,11 @@ def test_a_senseless_command_line_is_answered_in_a_sentence(words: list[str], sa
     status, output = run_refused(*words)
     assert status == 2
     assert says in output
+
+
+@pytest.mark.parametrize("name", ["nothing.html", "other.html"])
+def test_what_is_no_session_is_not_played(tmp_path: Path, name: str) -> None:
+    (tmp_path / "other.html").write_text("<html></html>")
+    status, output = run_refused("--replay", name)
+    assert status == 2
+    assert name in output

@@ -65,9 +65,10 @@ export function createActions(page) {
     pause: () => view.togglePause(),
     replay: () => view.toggleReplay(),
     backToLive: () => {
+      page.card.close();
       page.script.hideSheet();
-      view.goLive();
       page.bets.close();
+      view.goLive();
     },
     stepTime: (seconds) => view.step(seconds),
     toggleLargeType: () => theme.toggleLargeType(),

@@ -12,7 +12,7 @@
  */
 export async function post(path, body) {
   return send(() =>
-    fetch(path, {
+    fetch(relative(path), {
       method: "POST",
       headers: { "Content-Type": "application/json", "Lab-Page": "1" },
       body: JSON.stringify(body),
@@ -22,8 +22,11 @@ export async function post(path, body) {
 
 /** @returns {Promise<ApiResponse>} */
 export async function get(path) {
-  return send(() => fetch(path, { cache: "no-store" }));
+  return send(() => fetch(relative(path), { cache: "no-store" }));
 }
+
+/** Behind a proxy the page may have a prefix, which only its own address tells. */
+const relative = (path) => path.replace(/^\//, "./");
 
 async function send(request) {
   try {
@@ -49,7 +52,7 @@ export async function exchangeToken() {
 export async function streamStatus() {
   const controller = new AbortController();
   try {
-    const response = await fetch("/api/stream", { signal: controller.signal, cache: "no-store" });
+    const response = await fetch("./api/stream", { signal: controller.signal, cache: "no-store" });
     return response.status;
   } catch {
     return 0;

@@ -70,6 +70,13 @@ export class BlogView {
     while (this.history[0].t < newest - model.window - 1) this.history.shift();
   }
 
+  /** Shows what readers saw at a moment of a recording; nothing if no screen looked then. */
+  showRecorded(entry) {
+    this.history = entry ? [entry] : [];
+    this.root.hidden = !entry;
+    this.show(Infinity);
+  }
+
   /** Shows what readers saw at `t`. */
   show(t) {
     // A screen that is paused for longer than answers are kept continues to show the same one.
@@ -82,6 +89,7 @@ export class BlogView {
     this.list.hidden = !fine;
     this.empty.hidden = !fine || feed.length > 0;
     updateAttribute(this.root, "data-fine", fine ? "yes" : "no");
+    this.pinned.show(fine && !entry.atOwnPost ? feed : [], entry.t);
     if (fine) {
       this.entries.forEach((entry, i) => entry.fill(feed[i], this.ownIds));
       this._checkVisible(feed);
@@ -89,7 +97,6 @@ export class BlogView {
       setText(this.code, `${status || "✕"} ${STATUS_TEXTS[status] ?? problem?.title ?? "Error"}`);
       setText(this.why, problem?.detail ?? ERROR_TEXTS[error] ?? error ?? "");
     }
-    this.pinned.show(fine && !entry.atOwnPost ? feed : [], entry.t);
   }
 
   _checkVisible(feed) {

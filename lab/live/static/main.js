@@ -14,10 +14,14 @@ import { ScriptStrip } from "./script.js";
 import { subscribe } from "./stream.js";
 import { Playback } from "./playback.js";
 import { Announcements } from "./announcements.js";
+import { CardView } from "./cards.js";
+import { Player, findRecording } from "./player.js";
+import { Timeline } from "./timeline.js";
 
 const CHARTS_EVERY_S = 0.5;
 const BLOGS_EVERY_S = { presenter: 0.5, watcher: 2 };
 const SILENT_AFTER_S = 3;
+const FIRST_SHOWN_S = 5; // of a recording: both blogs have started by then
 const SAYS = {
   open: "● live",
   lost: "▲ Connection lost. Trying again …",
@@ -26,9 +30,11 @@ const SAYS = {
 };
 
 const model = new Model();
+const recording = findRecording();
+const player = recording && new Player(recording, model, onMessage);
 const page = {
   model,
-  view: new Playback(model),
+  view: player ?? new Playback(model),
   theme: new Theme(),
   faults: new FaultControls(model),
   halves: [],
@@ -37,15 +43,15 @@ const page = {
 const actions = createActions(page);
 page.script = new ScriptStrip();
 page.controls = new Controls(page.faults, actions);
+page.bets = new Bets();
+page.card = new CardView();
+const timeline = player && new Timeline(player);
 const announcements = new Announcements(page.controls.log);
 const lastDrawn = { epoch: -1, t: -1, intervals: "", charts: -1, blogs: -1, second: 0 };
 /** The number of frames drawn, written once a second, for measurements of the page. */
 document.body.dataset.frames = "0";
 let frames = 0;
 let before = performance.now() / 1000;
-page.bets = new Bets();
-page.card = new CardView();
-const timeline = player && new Timeline(player);
 
 let connection = "lost";
 
@@ -67,6 +73,7 @@ function onMessage(kind, data) {
 
 /** Shows the state of the connection. An open connection without messages counts as lost. */
 function showConnection(nowMs) {
+  if (player) return setText(byId("connection"), "▶ recorded");
   const silentS = Math.floor((nowMs - model.lastMessageMs) / 1000);
   const silent = document.body.dataset.state === "open" && silentS >= SILENT_AFTER_S;
   const watching = page.role === "watcher" ? " · watching" : "";
@@ -101,8 +108,8 @@ function frame(nowMs) {
     document.body.dataset.frames = String(frames);
     lastDrawn.second = now;
   }
-  const { view, halves, theme } = page;
   if (model.hello && lastDrawn.epoch !== model.epoch) buildPanes();
+  const { view, halves, theme } = page;
   const mode = view.mode;
   view.advance(passed);
   for (const half of halves) {
@@ -111,8 +118,11 @@ function frame(nowMs) {
   }
   showConnection(nowMs);
   announcements.show(model, view, nowMs);
+  page.card.show(model, view.t);
+  timeline?.show();
   page.controls.show(model, view);
   page.script.show(model, page.role === "presenter");
+  page.bets.show(model, page.role === "presenter");
   // Everything that is not animated is drawn only when its data has changed.
   const on =
     view.mode === "live" ? model.faultIntervals.map(({ key, until }) => key + until).join() : "";
@@ -122,7 +132,6 @@ function frame(nowMs) {
     halves.forEach((half) => half.show(model, view));
   }
   const chartStep = Math.floor(view.t / CHARTS_EVERY_S);
-  page.bets.show(model, page.role === "presenter");
   if (lastDrawn.charts !== chartStep + on) {
     lastDrawn.charts = chartStep + on;
     halves.forEach((half) => half.chart.show(model, half.name, view.t));
@@ -132,6 +141,7 @@ function frame(nowMs) {
 
 function refreshBlogs(now) {
   const { view, halves, role } = page;
+  if (player) return halves.forEach((half) => half.blog.showRecorded(player.feeds.get(half.name)));
   if (
     role &&
     now - lastDrawn.blogs > BLOGS_EVERY_S[role] &&
@@ -150,6 +160,10 @@ byId("script-next").addEventListener("click", (event) => {
   actions.nextStep();
 });
 handleKeys(actions.keys, () => page.role !== "presenter", () => page.theme.settings.singleKeys);
-await exchangeToken();
-subscribe(onMessage, setConnection);
+if (player) {
+  await player.seek(player.from + FIRST_SHOWN_S);
+} else {
+  await exchangeToken();
+  subscribe(onMessage, setConnection);
+}
 requestAnimationFrame(frame);

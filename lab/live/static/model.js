@@ -157,6 +157,15 @@ export class Model {
       .map((entry) => entry.fault);
   }
 
+  hasFaultAt(t) {
+    return this.faultIntervals.some(({ since, until }) => since <= t && t < until);
+  }
+
+  /** The newest card of an outage that had ended at `t`; null if there is none. */
+  cardAt(t) {
+    return this.cards.findLast((card) => card.healed_t <= t) ?? null;
+  }
+
   /** When a fault was last added to a pane or removed from it, up to `t`; -Infinity for never. */
   lastChange(half, t) {
     const times = this.faultIntervals

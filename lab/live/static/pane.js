@@ -1,6 +1,7 @@
 // One pane of the screen: a stack, from its name down to its chart.
 
 import { BlogView } from "./blog.js";
+import { Score } from "./cards.js";
 import { Chart } from "./charts.js";
 import { el, updateAttribute } from "./dom.js";
 import { Figures, FIGURES_WINDOW_S, SETTLED_AFTER_S } from "./figures.js";
@@ -25,6 +26,8 @@ export class Pane {
     this.figures = new Figures();
     this.chart = new Chart(half.name, `hatch-${number}`);
     this.blog = new BlogView(half);
+    this.score = new Score();
+    this.figures.root.append(this.score.root);
     const engine = half.engine && half.engine !== "log" ? ` · bus: ${half.engine}` : "";
     this.root = el(
       "section",
@@ -87,6 +90,7 @@ export class Pane {
       partsSince(Math.max(from, change)),
       view.t - change > SETTLED_AFTER_S,
     );
+    this.score.show(now?.score);
     updateAttribute(this.root, "data-broken", faults.length > 0);
   }
 }

@@ -14,7 +14,7 @@ const EVENTS = ["hello", "tick", "done", "seen", "faults", "script", "card", "be
  * @param {(state: "open" | "lost" | "refused" | "full") => void} onState
  */
 export function subscribe(onMessage, onState) {
-  const source = new EventSource("/api/stream");
+  const source = new EventSource("./api/stream");
   source.addEventListener("open", () => onState("open"));
   for (const kind of EVENTS) {
     source.addEventListener(kind, (event) => onMessage(kind, JSON.parse(event.data)));
