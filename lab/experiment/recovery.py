@@ -30,7 +30,8 @@ def recoveries(
     samples: Iterable[Sample], gone_s: float, usual: Mapping[str, EndpointFigures]
 ) -> Recoveries:
     """For each kind of request, the seconds from `gone_s`, when the faults were known to be gone,
-    to the first of ten good requests in a row, or of three that are followed by none.
+    to the first of ten good requests in a row, or of three that are followed by none. It is 0 where
+    the very first one is good, whenever that was.
 
     `samples`: of one variant; `usual`: its figures before the faults. Times are intended send
     times, so the time to drain a queue counts. If fewer than three were sent, all have to be good.
@@ -46,7 +47,8 @@ def recoveries(
         success = before["success"] if before is not None else None
         if success is None or success >= WELL_BEFORE:
             first = _first_of_streak(own, before)
-            found[kind] = None if first is None else first.intended_s - gone_s
+            at_once = first is own[0]
+            found[kind] = 0.0 if at_once else None if first is None else first.intended_s - gone_s
     return found
 
 

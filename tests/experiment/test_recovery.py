@@ -44,6 +44,7 @@ def test_three_good_ones_are_enough_if_no_more_follow() -> None:
     assert recovered(feeds(0, 0, 0, 5, 5, 5)) == pytest.approx(0.3)
     assert recovered(feeds(0, 0, 0, 5, 5)) is None
     assert recovered(feeds(5, 5)) == 0.0
+    assert recovered([replace(FEED, intended_s=10.9)]) == 0.0, "there was none before it"
     assert recovered(feeds(0, 5)) is None
 
 
