@@ -9,13 +9,9 @@ acted if it acted on at least one hop and was removed from all of them.
 Where the load was late, a figure has two ends (`uncertainty.py`). A verdict is given only if it is
 the same at both; otherwise it is "not measured", with the reason. So a late load makes a run less
 certain, but not invalid, unless nothing at all can be judged.
-
-A prediction is compared with the measurement, but never makes a run fail. If it is off, either the
-theory leaves out something that mattered, or the machine was busy.
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -27,14 +23,13 @@ from lab.experiment.recovery import Recoveries, recoveries, slowest
 from lab.experiment.request_phases import disturbances
 from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample
-from lab.results.expressions import evaluate, evaluate_figure, figure_bounds
+from lab.results.expressions import evaluate
 from lab.results.paths import phase_key
 from lab.results.result import (
     CheckerCounts,
     Expectation,
     FaultEvidence,
     PhaseResult,
-    Prediction,
     RunResult,
     VariantResult,
 )
@@ -42,7 +37,6 @@ from lab.results.timeline import Timeline
 from lab.scenarios.external import external_notes
 from lab.scenarios.overrides import existing_bus_notes
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.spec import PredictionSpec
 
 # ── Fault evidence
 
@@ -241,7 +235,8 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
 
 
 def unproved_reasons(result: RunResult) -> list[str]:
-    """Why figures are not measured: a sentence for each fault that did not act as declared."""
+    """Why figures are not measured: a sentence for each fault that did not act as declared, or did
+    not meet a steady state."""
     return [
         f"{variant.name}: {why}"
         for variant in result.variants
@@ -301,58 +296,3 @@ def judge_expectations(scenario: Scenario, result: RunResult) -> list[Expectatio
 def _has_writes(scenario: Scenario) -> bool:
     """Whether the load includes writes; a run without an acknowledged one then proves nothing."""
     return any(weight > 0 for action, weight in scenario.load.mix.items() if action in WRITES)
-
-
-# ── Predictions
-
-
-def judge_predictions(scenario: Scenario, result: RunResult) -> list[Prediction]:
-    """Each prediction of the scenario with its figures, in the file's order."""
-    return [_judge_prediction(prediction, result) for prediction in scenario.predict]
-
-
-def _judge_prediction(spec: PredictionSpec, result: RunResult) -> Prediction:
-    answer, predicted = "", None
-    try:
-        predicted = evaluate_figure(spec.predicted, result)
-    except ValueError as error:
-        answer = str(error)
-    measured = evaluate_figure(spec.measured, result)
-    deviation = agrees = None
-    reason = ""
-    if predicted and measured is not None:
-        deviation = (measured - predicted) / predicted
-        deviations = _deviation_bounds(spec, result)
-        verdicts = {abs(end) <= spec.within for end in deviations}
-        # On both sides of the right value: it may be anything between.
-        if len(verdicts) == 1 and not deviations[0] < -spec.within <= spec.within < deviations[1]:
-            agrees = verdicts.pop()
-        else:
-            low, high = (f"{end:+.0%}" if abs(end) < inf else "any" for end in deviations)
-            reason = f"Requests were sent late: it may be off by {low} to {high}."
-    return Prediction(
-        says=spec.says,
-        predicted=predicted,
-        measured=measured,
-        deviation=deviation,
-        within=spec.within,
-        agrees=agrees,
-        because=spec.because,
-        predicted_by=" ".join(spec.predicted.split()),
-        measured_as=" ".join(spec.measured.split()),
-        answer=answer,
-        reason=reason,
-    )
-
-
-def _deviation_bounds(spec: PredictionSpec, result: RunResult) -> tuple[float, float]:
-    """The smallest and the largest deviation for all values that the figures may have."""
-    try:
-        predicted = figure_bounds(spec.predicted, result)
-    except ValueError:
-        return -inf, inf
-    measured = figure_bounds(spec.measured, result)
-    if predicted is None or measured is None or predicted[0] <= 0 <= predicted[1]:
-        return -inf, inf
-    deviations = [(value - theory) / theory for theory in predicted for value in measured]
-    return min(deviations), max(deviations)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.experiment.differences import compare_medians
-from lab.experiment.evaluate import judge_expectations, judge_predictions, unproved_reasons
+from lab.experiment.evaluate import judge_expectations, unproved_reasons
 from lab.experiment.lateness import BoundedSample, bounded_run
+from lab.experiment.predictions import judge_predictions
 from lab.experiment.recovery import Recoveries
 from lab.experiment.statistics import median
 from lab.experiment.uncertainty import pooled_bounds
@@ -89,7 +90,8 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
         names = [variant.name for variant in variants]
         result.differences = compare_medians(runs, names, phases, result.noise_floor)
     result.expectations = judge_expectations(scenario, result)
-    result.predictions = judge_predictions(scenario, result)
+    every = [sample for _, samples in pooled_runs for sample in samples]
+    result.predictions = judge_predictions(scenario, result, every)
     return result
 
 

@@ -22,10 +22,11 @@ from typing import Any
 from lab.cluster.errors import LabCannotRun
 from lab.experiment import differences as noise
 from lab.experiment.differences import compare_medians
-from lab.experiment.evaluate import judge_expectations, judge_predictions, validity_problems
+from lab.experiment.evaluate import judge_expectations, validity_problems
 from lab.experiment.lag import write_lag
 from lab.experiment.lateness import bounded_run
 from lab.experiment.pooling import RunOutcome, merge_loads, pool_runs
+from lab.experiment.predictions import judge_predictions
 from lab.experiment.trial import ProgressCallback, TrialResult, run_trial
 from lab.load.samples import read_samples, write_samples
 from lab.results.result import AnswerTexts, RunResult
@@ -87,7 +88,7 @@ class Run:
         ]
         result.valid = not result.problems
         result.expectations = judge_expectations(self.scenario, result)
-        result.predictions = judge_predictions(self.scenario, result)
+        result.predictions = judge_predictions(self.scenario, result, samples)
         result.save(self.folder / "result.json")
         comparable = not self.scenario.isolate and all(
             spec.is_own for spec in self.scenario.variants.values()

@@ -160,6 +160,21 @@ def median_interval(values: Sequence[float], confidence: float) -> tuple[float, 
     return (ordered[rank - 1], ordered[count - rank]) if rank else None
 
 
+def quantile_interval(values: Sequence[float], quantile: float, confidence: float) -> Interval:
+    """The confidence interval of a quantile, from its order statistics (as `median_interval`); as
+    far as the extremes if the values are too few for it. Raises IndexError without any value."""
+    ordered, count = sorted(values), len(values)
+    below, cumulated = [], 0.0
+    for hits in range(count + 1):
+        log_ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+        log_chance = hits * math.log(quantile) + (count - hits) * math.log(1 - quantile)
+        cumulated += math.exp(log_ways + log_chance)
+        below.append(cumulated)
+    low = bisect_right(below, (1 - confidence) / 2)
+    high = bisect_left(below, (1 + confidence) / 2)
+    return ordered[max(0, low - 1)], ordered[min(count - 1, high)]
+
+
 def ratio_of_few(
     first: Sequence[float], other: Sequence[float], confidence: float
 ) -> tuple[float, float] | None:

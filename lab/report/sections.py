@@ -409,12 +409,16 @@ def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[Block]:
         [
             Cell(prediction.says),
             Cell(format_value(prediction.predicted, formatting.NONE)),
-            Cell(format_value(prediction.measured, formatting.NONE)),
+            Cell(interval(prediction)),
+            Cell(
+                format_value(prediction.measured, formatting.NONE),
+                "warn" if prediction.agrees is False else "",
+            ),
             Cell(_deviation(prediction), "warn" if prediction.agrees is False else ""),
         ]
         for prediction in predictions
     ]
-    headings = ("predicted", "measured", "off by")
+    headings = ("predicted", "interval", "measured", "off by")
     columns = [Column("prediction"), *(Column(heading, right=True) for heading in headings)]
     yield Table("What theory predicted", columns, [rows])
     for prediction in predictions:
@@ -423,7 +427,14 @@ def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[Block]:
         elif prediction.reason:
             yield Line(f"- Not judged: {prediction.says} {prediction.reason}", "soft")
         elif prediction.agrees is False and prediction.because:
-            yield Line(f"- Off by more than {prediction.within:.0%}: {prediction.because}", "soft")
+            yield Line(f"- Outside the interval: {prediction.because}", "soft")
+
+
+def interval(prediction: Prediction) -> str:
+    """The interval in which the measurement should lie, for a table."""
+    if prediction.low is None or prediction.high is None:
+        return formatting.NONE
+    return f"{prediction.low:.3g} to {prediction.high:.3g}"
 
 
 def _deviation(prediction: Prediction) -> str:

@@ -308,13 +308,33 @@ def figures_refer_only_to(
     return True
 
 
+class Figure:
+    """An expression that `check_figure` accepts, to be evaluated for more than one set of values.
+
+    `paths`: the paths of the figures in it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._tree, self._by_name = parse(text)
+        self.paths = list(self._by_name.values())
+
+    def value(self, values: Mapping[str, float | None]) -> float | None:
+        """Its value for these figures, by their paths; None if one of them was not measured.
+
+        Raises ValueError when an oracle has no answer for them.
+        """
+        return _first(
+            _number(self._tree, {name: values[path] for name, path in self._by_name.items()})
+        )
+
+
 def evaluate_figure(text: str, result: RunResult) -> float | None:
     """The value of an expression that `check_figure` accepts; None when it was not measured.
 
     Raises ValueError when an oracle has no answer for what was measured.
     """
-    tree, paths = parse(text)
-    return _first(_number(tree, {name: lookup(path, result) for name, path in paths.items()}))
+    figure = Figure(text)
+    return figure.value({path: lookup(path, result) for path in figure.paths})
 
 
 def figure_bounds(text: str, result: RunResult) -> Interval | None:

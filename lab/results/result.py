@@ -221,7 +221,8 @@ class Difference(ResultModel):
 
 class RunSummary(ResultModel):
     """One of several runs of the same scenario. `verdicts`: of its expectations, in their order.
-    `unproved`: which faults did not act as declared; such a run is left out if others have none."""
+    `unproved`: which faults did not act as declared, or not on a steady state; such a run is left
+    out if others have none."""
 
     seed: int
     folder: str
@@ -289,14 +290,18 @@ class Guess(ResultModel):
 class Prediction(ResultModel):
     """What theory predicted, and what was measured.
 
-    `deviation`: (measured − predicted) / predicted; `agrees`: whether it is at most `within`, up or
-    down. `answer`: why theory makes no prediction for this run; "" if it makes one. `reason`: why
-    `agrees` was not measured: the load was late.
+    `low`, `high`: the interval in which the measurement should lie, from chance, from the machine's
+    noise, and from `within`: the share that the scenario grants for what theory leaves out.
+    `deviation`: (measured − predicted) / predicted; `agrees`: whether the measurement lies in the
+    interval. `answer`: why theory makes no prediction for this run; "" if it makes one. `reason`:
+    why `agrees` was not measured: the load was late.
     """
 
     says: str
     predicted: float | None = None
     measured: float | None = None
+    low: float | None = None
+    high: float | None = None
     deviation: float | None = None
     within: float = 0.1
     agrees: bool | None = None
@@ -519,7 +524,7 @@ class VariantResult(ResultModel):
     unproved: dict[str, str] = Field(
         default={},
         description="by beginning of a path without the variant: why these figures are not "
-        "measured, because a fault did not act as declared",
+        "measured, because a fault did not act as declared, or not on a steady state",
     )
 
 

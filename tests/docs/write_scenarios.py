@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from lab.experiment.runner import Run
 from lab.load.samples import Sample
-from lab.report import formatting
+from lab.report import formatting, sections
 from lab.report.answer import build_answer
 from lab.report.charts import ChartData
 from lab.report.html import notebook
@@ -162,13 +162,14 @@ def _predictions(result: RunResult) -> str:
         (
             prediction.says,
             format_value(prediction.predicted, formatting.NONE),
+            sections.interval(prediction),
             format_value(prediction.measured, formatting.NONE),
             formatting.NONE if prediction.deviation is None else f"{prediction.deviation:+.0%}",
             prediction.because if prediction.agrees is False else "",
         )
         for prediction in result.predictions
     ]
-    return _table(("theory", "predicted", "measured", "off by", "because"), rows)
+    return _table(("theory", "predicted", "interval", "measured", "off by", "because"), rows)
 
 
 def _format_options(options: Mapping[str, object]) -> str:

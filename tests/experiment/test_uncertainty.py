@@ -15,10 +15,10 @@ import pytest
 from lab.experiment.differences import compare_medians
 from lab.experiment.evaluate import (
     judge_expectations,
-    judge_predictions,
     validity_problems,
 )
 from lab.experiment.lateness import bounded_samples
+from lab.experiment.predictions import judge_predictions
 from lab.load.metrics import LATE_AFTER_MS
 from lab.results.expressions import evaluate
 from lab.results.paths import lookup, lookup_bounds

@@ -20,7 +20,7 @@ _TICKS = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
 
 
 def predicted_measured(result: RunResult) -> Chart | None:
-    """A row for each prediction with both figures, and the band in which they agree.
+    """A row for each prediction with both figures, and the interval in which they agree.
 
     None for an invalid run, or without such predictions.
     """
@@ -74,7 +74,7 @@ def _row(prediction: Prediction, x: Scale, y: float) -> str:
     figures = f"predicted {predicted}, measured {measured}"
     if not x.low <= ratio <= x.high:
         figures += ": further off than is drawn"
-    low, high = x(max(x.low, 1 - prediction.within)), x(1 + prediction.within)
+    low, high = (x(min(max(end, x.low), x.high)) for end in _interval(prediction))
     bottom = y + _LINE_HEIGHT * (len(lines) + 1)
     texts = [
         label(_LEFT, y + _LINE_HEIGHT * at + 15, text, limit=None) for at, text in enumerate(lines)
@@ -95,6 +95,13 @@ def _row(prediction: Prediction, x: Scale, y: float) -> str:
             ),
         ]
     )
+
+
+def _interval(prediction: Prediction) -> tuple[float, float]:
+    """The ends of the interval, as multiples of the prediction."""
+    if not prediction.predicted or prediction.low is None or prediction.high is None:
+        return 1 - prediction.within, 1 + prediction.within
+    return prediction.low / prediction.predicted, prediction.high / prediction.predicted
 
 
 def _ratio(prediction: Prediction) -> float | None:
