@@ -14,10 +14,11 @@ from lab.cluster.arrangements import preload
 from lab.cluster.supervisor import Supervisor
 from lab.results.result import CheckerCounts
 from tests.experiment.test_mutants import CLEAN, CONTENT
-from tests.support.power_cut import ForgetfulDisk, needs_power_cuts
+from tests.support.power_cut import ForgetfulDisk
+from tests.support.preload import needs_preload
 from tests.support.trials import POWER_CUT, MutantTrial, Power, run_mutant_trial
 
-pytestmark = needs_power_cuts
+pytestmark = needs_preload
 
 FEW, MANY = 3, 25  # treatments; a quarter of them are two power cuts or more
 SEEDS = range(8)

@@ -20,10 +20,11 @@ from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
 from lab.domain.events import Envelope
 from tests.support.bus_places import an_event
-from tests.support.power_cut import ForgetfulDisk, needs_power_cuts
+from tests.support.power_cut import ForgetfulDisk
+from tests.support.preload import needs_preload
 from tests.support.trials import MUTANTS, PATIENCE_S, Power
 
-pytestmark = [needs_power_cuts, pytest.mark.slow]
+pytestmark = [needs_preload, pytest.mark.slow]
 
 PUBLISHERS = 4
 ENOUGH = 20  # acknowledged events between two cuts

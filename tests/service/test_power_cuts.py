@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power_cut import ForgetfulDisk, needs_power_cuts
+from tests.support.power_cut import ForgetfulDisk
+from tests.support.preload import needs_preload
 
-pytestmark = needs_power_cuts
+pytestmark = needs_preload
 
 KILLED_BEFORE_THE_SYNC = """
 import os, sqlite3, sys

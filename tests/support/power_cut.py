@@ -14,25 +14,14 @@ synced is gone; or, with `survivors`, each such change stays or goes at random.
 import random
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import pytest
+from tests.support.preload import compile_library, preloaded
 
-SOURCE = Path(__file__).parents[1] / "programs" / "power_cut.c"
 HEADER = struct.Struct("=QQQQQ")
-
-compiler = shutil.which("gcc") or shutil.which("cc")
-needs_power_cuts = pytest.mark.skipif(
-    sys.platform != "linux" or compiler is None,
-    reason="A power cut is simulated by a library that a C compiler on Linux builds.",
-)
 
 Survives = Callable[[], bool]
 """Whether a change that was not synced is on disk all the same."""
@@ -116,18 +105,17 @@ class ForgetfulDisk:
         self._journals = journals
         journals.mkdir()
         self._library = journals / "power_cut.so"
-        self._library.write_bytes(_compile())
+        self._library.write_bytes(compile_library("power_cut"))
         self._files: dict[int, _File] = {}
         self._root = self._read(self.folder)
 
-    @contextmanager
-    def preloaded(self) -> Iterator[None]:
+    def preloaded(self) -> AbstractContextManager[None]:
         """Programs that this process starts inside the block write to this disk."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LD_PRELOAD", str(self._library))
-            patch.setenv("POWER_CUT_ROOT", str(self.folder))
-            patch.setenv("POWER_CUT_JOURNAL", str(self._journals))
-            yield
+        return preloaded(
+            self._library,
+            POWER_CUT_ROOT=str(self.folder),
+            POWER_CUT_JOURNAL=str(self._journals),
+        )
 
     def cut_power(self, survivors: random.Random | None = None) -> None:
         """Put the folder back to what was synced.
@@ -220,15 +208,3 @@ def _write(folder: _Folder, path: Path) -> None:
         else:
             inner.touch(mode=0o600)
             inner.write_bytes(entry.synced)
-
-
-@cache
-def _compile() -> bytes:
-    assert compiler is not None
-    with TemporaryDirectory() as folder:
-        library = Path(folder) / "power_cut.so"
-        options = ("-shared", "-fPIC", "-O1", "-pthread", "-o", str(library))
-        command = [compiler, *options, str(SOURCE)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return library.read_bytes()

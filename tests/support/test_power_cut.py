@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power_cut import ForgetfulDisk, needs_power_cuts
+from tests.support.power_cut import ForgetfulDisk
+from tests.support.preload import needs_preload
 
-pytestmark = needs_power_cuts
+pytestmark = needs_preload
 
 START = """
 import os, sys
