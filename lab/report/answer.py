@@ -26,6 +26,7 @@ from lab.report.answer_rows import (
 )
 from lab.report.sections import format_with_unit, run_count
 from lab.results.expressions import PLACEHOLDER, evaluate_figure
+from lab.results.paths import format_value
 from lab.results.result import (
     ASSUMED_NOISE,
     ENDPOINTS,
@@ -79,6 +80,7 @@ class Answer:
     guesses: tuple[str, ...] = ()
     why: str = ""
     catch: str = ""
+    theory: str = ""
     verdict: str = ""
     failed: tuple[Failure, ...] = ()
     footnotes: tuple[str, ...] = ()
@@ -109,6 +111,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         if result.valid
         else "",
         catch=fill_figures(texts.catch, result) if result.valid else "",
+        theory=_theory(result) if result.valid else "",
         verdict=_verdict(result),
         failed=tuple(
             _failure(one) for one in result.expectations if one.verdict == "fails" and result.valid
@@ -192,6 +195,21 @@ def fill_figures(sentence: str, result: RunResult) -> str:
             return ""
         values[expression] = with_unit(expression, value)
     return " ".join(PLACEHOLDER.sub(lambda match: values[match[1]], sentence).split())
+
+
+def _theory(result: RunResult) -> str:
+    """The prediction that the measurement refutes, or the first one; and how many it does not."""
+    judged = [one for one in result.predictions if one.agrees is not None and one.low is not None]
+    if not judged:
+        return ""
+    shown = next((one for one in judged if not one.agrees), judged[0])
+    predicted, low, high, measured = (
+        format_value(value) for value in (shown.predicted, shown.low, shown.high, shown.measured)
+    )
+    sentence = f"predicted {predicted} ({low} to {high}), measured {measured}: {shown.says}"
+    if len(judged) == 1:
+        return sentence
+    return f"{sentence} {sum(one.agrees is True for one in judged)} of {len(judged)} as predicted."
 
 
 _MAX_FIGURES = 3

@@ -357,6 +357,19 @@ def test_with_predictions_it_takes_a_few_lines_more(shape: str) -> None:
     assert len(screen(build_answer(SHAPES[shape].model_copy(update=more)))) <= HEIGHT + 5
 
 
+def test_a_prediction_is_shown_with_its_interval() -> None:
+    """The one that the measurement refutes comes first."""
+    run = kept_runs.result(kept_runs.samples())
+    shown = " ".join(" ".join(screen(build_answer(run))).split())
+    assert "Theory predicted 300 (270 to 330), measured 303: The sum of the hops, ms" in shown
+    refuted = run.predictions[0].model_copy(
+        update={"says": "Twice.", "predicted": 6.0, "low": 5.5, "high": 6.5, "agrees": False}
+    )
+    run.predictions.append(refuted)
+    shown = " ".join(" ".join(screen(build_answer(run))).split())
+    assert "predicted 6 (5.5 to 6.5), measured 303: Twice. 1 of 2 as predicted." in shown
+
+
 def test_no_word_of_a_heading_is_cut() -> None:
     names = (CHAIN, "request-reply", "three-attempts", "fire-and-forget")
     heading = " ".join(screen(build_answer(during(*names)))[:6])

@@ -115,6 +115,8 @@ def result(
                 Prediction(
                     says="The sum of the hops, ms",
                     predicted=300.0,
+                    low=270.0,
+                    high=330.0,
                     measured=303.0,
                     deviation=0.01,
                     agrees=True,

@@ -1,7 +1,7 @@
 """The first screen of a run in the terminal: at most 35 lines at 80 columns.
 
 Up to four variants have a column each; with more, each variant has a line. When the screen would be
-too long, the details go first: the figures of failed expectations, then the strip.
+too long, the details go first: the figures of failed expectations, then theory, then the strip.
 """
 
 import re
@@ -35,20 +35,22 @@ _UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)
 @dataclass(frozen=True)
 class _Detail:
     """What is printed besides the answer itself: how many failures and footnotes, and whether the
-    figures of the failures and the strip."""
+    figures of the failures, the strip and what theory predicted."""
 
     failures: int = 3
     figures: bool = True
     strip: bool = True
+    theory: bool = True
     footnotes: int = 9
 
 
 _DETAILS = (
     _Detail(),
     _Detail(figures=False),
-    _Detail(figures=False, strip=False),
-    _Detail(failures=1, figures=False, strip=False, footnotes=2),
-    _Detail(failures=1, figures=False, strip=False, footnotes=1),
+    _Detail(figures=False, theory=False),
+    _Detail(figures=False, theory=False, strip=False),
+    _Detail(failures=1, figures=False, theory=False, strip=False, footnotes=2),
+    _Detail(failures=1, figures=False, theory=False, strip=False, footnotes=1),
 )
 """From everything to the least; the first that fits on one screen is printed."""
 
@@ -83,6 +85,8 @@ def _lines(answer: Answer, fmt: TextFormat, detail: _Detail) -> Iterator[Text]:
         yield from _paragraph("Why", answer.why, fmt, width)
     if answer.catch:
         yield from _paragraph("The catch", answer.catch, fmt, width)
+    if answer.theory and detail.theory:
+        yield from _paragraph("Theory", answer.theory, fmt, width)
     yield from _paragraph("Verdict", answer.verdict, fmt, width, "red" if answer.failed else "")
     for failure in answer.failed[: detail.failures]:
         measured = f" Measured: {failure.measured}." if detail.figures else ""
