@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from lab.load.metrics import EndpointFigures
 from lab.load.samples import WRITES, Sample
 
-GOOD_IN_A_ROW = 10
-GOOD_AT_THE_END = 3
-"""So many good ones in a row are enough if no further request of the kind follows."""
+GOOD_IN_A_ROW, LEAST_IN_A_ROW = 10, 3
+"""Where fewer than twice ten were sent, half of them are enough; or all, if they were so few."""
 
 WELL_BEFORE = 0.95
 """A kind of which a smaller share succeeded before the fault has nothing to return to."""
@@ -30,12 +29,12 @@ def recoveries(
     samples: Iterable[Sample], gone_s: float, usual: Mapping[str, EndpointFigures]
 ) -> Recoveries:
     """For each kind of request, the seconds from `gone_s`, when the faults were known to be gone,
-    to the first of ten good requests in a row, or of three that are followed by none. It is 0 where
-    the very first one is good, whenever that was.
+    to the first of ten good requests in a row. It is 0 where the very first one is good, whenever
+    that was.
 
     `samples`: of one variant; `usual`: its figures before the faults. Times are intended send
-    times, so the time to drain a queue counts. If fewer than three were sent, all have to be good.
-    Left out: kinds of which none was sent afterwards, or too few succeeded before.
+    times, so the time to drain a queue counts. Left out: kinds of which none was sent afterwards,
+    or too few succeeded before.
     """
     by_kind: dict[str, list[Sample]] = {}
     for sample in sorted(samples, key=lambda sample: sample.intended_s):
@@ -59,15 +58,16 @@ def slowest(found: Recoveries) -> float | None:
 
 
 def _first_of_streak(samples: Sequence[Sample], usual: EndpointFigures | None) -> Sample | None:
+    enough = min(GOOD_IN_A_ROW, max(LEAST_IN_A_ROW, len(samples) // 2), len(samples))
     streak: list[Sample] = []
     for sample in samples:
         if not _is_as_usual(sample, usual):
             streak.clear()
             continue
         streak.append(sample)
-        if len(streak) == GOOD_IN_A_ROW:
+        if len(streak) == enough:
             return streak[0]
-    return streak[0] if len(streak) >= min(GOOD_AT_THE_END, len(samples)) else None
+    return None
 
 
 def _is_as_usual(sample: Sample, usual: EndpointFigures | None) -> bool:

@@ -35,13 +35,15 @@ def recovered(samples: list[Sample]) -> float | None:
 
 
 def test_recovery_begins_with_ten_good_requests_in_a_row() -> None:
-    samples = feeds(0, 0, 5, 5, 31, *[30] * 10, 0, 0)
+    samples = feeds(0, 0, 5, 5, 31, *[30] * 10, *[0] * 9)
     assert recovered(samples[::-1]) == pytest.approx(0.5)
     assert recovered(feeds(*[0, *[5] * 9] * 4, 0)) is None, "never more than nine in a row"
 
 
-def test_three_good_ones_are_enough_if_no_more_follow() -> None:
+def test_half_of_few_requests_are_enough() -> None:
     assert recovered(feeds(0, 0, 0, 5, 5, 5)) == pytest.approx(0.3)
+    assert recovered(feeds(0, 5, 5, 5, 5, 5, 31, 5, 5, 31)) == pytest.approx(0.1)
+    assert recovered(feeds(0, 5, 5, 5, 5, 31, 5, 5, 5, 31)) is None
     assert recovered(feeds(0, 0, 0, 5, 5)) is None
     assert recovered(feeds(5, 5)) == 0.0
     assert recovered([replace(FEED, intended_s=10.9)]) == 0.0, "there was none before it"
