@@ -6,6 +6,9 @@ fault_controller.py  the fault controller of `lab up`; reports every action to a
 load_client.py       the connection to the load, which is a separate process
 snapshots.py         ten times a second, the state of both panes as one message
 commentary.py        a sentence on the current figures, from a table of rules
+cards.py             what an outage cost: a card after each heal, and a score
+recording.py         every message to the screens, on disk, and then as one page that plays it
+replay.py            `lab live --replay FILE`
 script.py            a prepared demonstration, step by step
 broadcast.py         sends every message to all screens; a slow screen can't delay the lab
 blog.py              the blog as its readers see it

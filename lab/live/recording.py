@@ -129,6 +129,7 @@ class Summary:
         self._chunks: list[float] = []
         self._events: list[list[Any]] = []
         self._reads: dict[str, dict[int, list[int]]] = {}
+        self._bets: dict[int, list[Any]] = {}
         self._hello: dict[str, Any] = {}
         self._until = 0.0
 
@@ -140,6 +141,8 @@ class Summary:
                 self._count_reads(int(r), data["halves"])
             elif name in IN_TIMELINE:
                 self._events.append([r, name, data])
+            elif name == "bet" and data and data["state"] == "closed":
+                self._bets[data["n"]] = [r, data]  # the newest state of a bet has all of it
 
     def _count_reads(self, second: int, halves: dict[str, Any]) -> None:
         for half, pane in halves.items():
@@ -161,6 +164,7 @@ class Summary:
                 for half, seconds in self._reads.items()
             },
             "events": self._events,
+            "bets": list(self._bets.values()),
             "chunks": self._chunks,
         }
 

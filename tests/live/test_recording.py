@@ -77,6 +77,11 @@ def outage(broadcast: Broadcast, recorder: Recorder, clock: Clock) -> None:
     left = pane_tick(reads=failing, comments=failing, feed_ok=False, nodes=nodes)
     play(broadcast, clock, 10, left, pane_tick(comments=failing, nodes=nodes))
     broadcast.set_state("faults", [])
+    bet = {"n": 1, "question": "Who can still read?", "answers": ["the left", "the right"]}
+    broadcast.set_state("bet", {**bet, "state": "open", "counts": None, "holds": None})
+    broadcast.set_state("bet", {**bet, "state": "closed", "counts": [3, 40], "holds": None})
+    broadcast.set_state("bet", {**bet, "state": "closed", "counts": [3, 40], "holds": 1})
+    broadcast.set_state("bet", None)
     half = {"reads": {"ok": 0, "all": 400}, "posts": {"ok": 1, "all": 1}, "missing": 0}
     half |= {"comments": {"ok": 0, "all": 9}, "oldest_s": 0.0, "had_feed": False, "back_s": 1.1}
     faults = [{**DOWN, "half": CHAIN}]
@@ -236,9 +241,10 @@ def test_the_page_plays_the_session_at_any_moment(player: PageObserver) -> None:
     assert player.violations() == []
 
 
-def test_the_page_lists_deeds_and_cards_to_jump_to(player: PageObserver) -> None:
+def test_the_page_lists_deeds_bets_and_cards_to_jump_to(player: PageObserver) -> None:
     page = player.page
-    player.wait_for_text(".session-deeds", HOSTILE)
+    player.wait_for_text("#session-list", "Who can still read? the left 3 · the right 40 ✓")
+    player.wait_for_text("#session-list", HOSTILE)
     assert page.locator(".session-cards tbody tr").count() == 2
     page.locator(".session-cards .jump").click()
     player.wait_for_text(".player-at", "0:35 / 1:30")

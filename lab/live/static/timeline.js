@@ -110,11 +110,30 @@ export class Timeline {
           el("div", {}, jump(r - card.down_s, `${clock(r - card.down_s - summary.from)} ▶`), cardTable(card)),
         ),
       ),
+      ...this._bets(jump),
       el("h3", {}, "What was done"),
       el(
         "ol",
         { class: "session-deeds" },
         ...deeds.map(({ r, says }) => el("li", {}, jump(r, clock(r - summary.from)), " ", says)),
+      ),
+    ];
+  }
+
+  /** The bets: how many chose each answer, and which one was right. */
+  _bets(jump) {
+    const { bets, from } = this.player.recording.summary;
+    if (!bets.length) return [];
+    const answers = ({ answers, counts, holds }) =>
+      answers.map((text, i) => `${text} ${counts[i]}${i === holds ? " ✓" : ""}`).join(" · ");
+    return [
+      el("h3", {}, "What the room bet"),
+      el(
+        "ol",
+        { class: "session-deeds" },
+        ...bets.map(([r, bet]) =>
+          el("li", {}, jump(r, clock(r - from)), ` ${bet.question} `, el("b", {}, answers(bet))),
+        ),
       ),
     ];
   }
