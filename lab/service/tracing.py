@@ -13,6 +13,8 @@ import contextvars
 import json
 import re
 import secrets
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 _FLUSH_AFTER_S = 0.2
+_MAX_WAITING_BYTES = 64 * 1024
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
@@ -86,12 +89,20 @@ def record_call(callee: str, request: str) -> Iterator[None]:
 
 
 class SpanLog:
-    """Appends spans to a file; with `path` None it writes nothing."""
+    """Appends spans to a file; with `path` None it writes nothing.
+
+    A disk that takes no spans harms no request: spans are left out until there is space again.
+    Raises OSError when the file cannot be opened.
+    """
 
     def __init__(self, path: Path | None, service: str) -> None:
-        self._file = path.open("a", encoding="utf-8", buffering=1 << 16) if path else None
+        self._path = path
+        self._file = path.open("ab", buffering=0) if path else None
         self._service = service
+        self._lock = threading.Lock()
+        self._waiting = bytearray()
         self._flushed_at_s = 0.0
+        self._disk_failed = False
 
     @contextmanager
     def span(self, name: str, kind: str, parent: str | None) -> Iterator[SpanRecord]:
@@ -122,17 +133,38 @@ class SpanLog:
     def _write(self, record: SpanRecord) -> None:
         if self._file is None:
             return
-        self._file.write(json.dumps(record) + "\n")
-        now = time.perf_counter()
-        if now - self._flushed_at_s > _FLUSH_AFTER_S:
-            self._flushed_at_s = now
-            self._file.flush()
+        with self._lock:
+            self._waiting += json.dumps(record).encode() + b"\n"
+            now = time.perf_counter()
+            if now - self._flushed_at_s > _FLUSH_AFTER_S or len(self._waiting) > _MAX_WAITING_BYTES:
+                self._flushed_at_s = now
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._file is None:
+            return
+        try:
+            while self._waiting:
+                written = self._file.write(self._waiting)
+                del self._waiting[:written]
+            self._disk_failed = False
+        except OSError as error:
+            # The beginning of the first line may be in the file already.
+            del self._waiting[self._waiting.index(b"\n") + 1 :]
+            if not self._disk_failed:
+                self._disk_failed = True
+                sys.stderr.write(
+                    f"{self._path} can't be written ({error.strerror}): spans are left out until "
+                    "it can. Free space on that disk, or give another --spans.\n"
+                )
+                sys.stderr.flush()
 
     def flush(self) -> None:
         """Make all spans written so far readable in the file."""
-        if self._file:
-            self._file.flush()
+        with self._lock:
+            self._flush()
 
     def close(self) -> None:
+        self.flush()
         if self._file:
             self._file.close()

@@ -1,5 +1,8 @@
 """A service on a disk that fails says so in a sentence; its ids grow whatever the clock does."""
 
+import errno
+import io
+import json
 import sqlite3
 import time
 from contextlib import closing
@@ -12,6 +15,7 @@ from lab.domain.model import new_id
 from lab.service.http import Route
 from lab.service.server import Shell, ShellOptions
 from lab.service.service import Service
+from lab.service.tracing import SpanLog
 from lab.sync_chain.ask.events import dispatch
 
 SCHEMA = """
@@ -89,3 +93,45 @@ async def test_a_wrong_statement_stays_a_bug(capsys: pytest.CaptureFixture[str])
     assert response is not None
     assert response.status == 500
     assert "Traceback" in capsys.readouterr().err
+
+
+async def test_a_full_disk_for_spans_harms_no_request(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ShellOptions(port=0, spans=Path("/dev/full"))
+    shell = Shell("tests", "posts", [Route("GET", "/posts", lambda: ["a post"])], options)
+    for _ in range(3):
+        response = await dispatch(shell, "GET", "/posts", {}, b"", "")
+        assert response is not None
+        assert response.status == 200
+        shell.spans.flush()
+    shell.spans.close()
+    printed = capsys.readouterr().err
+    assert printed.count("spans are left out") == 1
+    assert "Traceback" not in printed
+
+
+def test_a_disk_that_was_full_leaves_no_half_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SmallDisk(io.BytesIO):
+        space = 100
+
+        def write(self, data: bytearray) -> int:  # type: ignore[override]
+            if not self.space:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = super().write(bytes(data)[: self.space])
+            self.space -= written
+            return written
+
+    disk = SmallDisk()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: disk)
+    spans = SpanLog(tmp_path / "spans.ndjson", "posts")
+    for name in ("first", "second", "left out"):
+        with spans.span(name, "server", None):
+            pass
+        spans.flush()
+    disk.space = 10_000
+    with spans.span("last", "server", None):
+        pass
+    spans.flush()
+    written = [json.loads(line)["name"] for line in disk.getvalue().splitlines()]
+    assert written == ["first", "last"]
