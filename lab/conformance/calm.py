@@ -51,6 +51,11 @@ class Controls:
     moderated: bool = True
 
     @property
+    def lateness(self) -> str:
+        """Why the machine was too busy in one of the stretches; "" if it was not."""
+        return next(filter(None, map(lateness_of, self.stretches)), "")
+
+    @property
     def writes(self) -> WriteControl:
         return WriteControl.of(self.outcomes)
 
@@ -75,7 +80,9 @@ def calm_section(controls: Controls) -> ReportSection:
         ("once", writes.doubled, writes.acknowledged, "0 of {} are"),
     ):
         if asked and (controls.moderated or key != "decided"):
-            record(key, not bad, f"{bad} of {asked} are not so" if bad else all_well.format(asked))
+            seen = f"{bad} of {asked} are not so" if bad else all_well.format(asked)
+            late = bad and key != "once" and controls.lateness
+            record(key, None if late else not bad, f"{late}; {seen}" if late else seen)
     if controls.stretches:
         ended = "; ".join(dict.fromkeys(f"{one.process} {one.how}" for one in controls.endings))
         record("others", not controls.endings, ended or "none did")

@@ -26,6 +26,10 @@ ENOUGH_SHARE = 0.75
 LATE_SHARE = 0.05
 """If more requests were sent late than this share, a timeout says nothing about the system."""
 
+WAITED_SHARE = 0.8
+"""If services waited for a processor for more of their time than this, four times as long as they
+ran, what is late or still missing says nothing about the system."""
+
 _ENDPOINTS = ("read_feed", "create_post", "create_comment")
 
 OutageVerdict = tuple[bool | None, str]
@@ -83,8 +87,14 @@ class OutageObservation:
 def lateness_of(samples: Sequence[CheckSample]) -> str:
     """Why the machine was too busy while these were sent; "" if it was not."""
     late = sum(sample.lag_ms > LATE_AFTER_MS for sample in samples)
+    waited = max((sample.waited_share for sample in samples), default=0.0)
     if late <= LATE_SHARE * len(samples):
-        return ""
+        if waited <= WAITED_SHARE:
+            return ""
+        return (
+            f"this machine was too busy (the services waited for a processor {waited:.0%} of "
+            "the time in which they had work)"
+        )
     return (
         f"this machine was too busy ({late} of {len(samples)} requests were sent more than "
         f"{LATE_AFTER_MS:g} ms late)"
@@ -179,6 +189,8 @@ def _judge_writes(
                 f"it is no better without the fault ({bad_before} of {all_before}): "
                 f"{describe(outcome)}"
             )
+        if bad and observation.lateness and wrong in ("missing", "waiting"):
+            return None, f"{observation.lateness}; {describe(outcome)}"
         return not bad, describe(outcome)
 
     return judge
@@ -195,7 +207,10 @@ def _judge_honest(observation: OutageObservation) -> OutageVerdict | None:
 
 
 def _judge_unanswered(observation: OutageObservation) -> OutageVerdict | None:
-    return _judge_kept_nevertheless(observation, "unanswered")
+    verdict = _judge_kept_nevertheless(observation, "unanswered")
+    if verdict and verdict[0] is False and observation.lateness:
+        return None, f"{observation.lateness}; {verdict[1]}"
+    return verdict
 
 
 def _judge_kept_nevertheless(observation: OutageObservation, how: str) -> OutageVerdict | None:

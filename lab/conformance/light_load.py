@@ -15,6 +15,11 @@ from typing import Any
 
 from lab.cluster.stack import Stack
 from lab.conformance.clients import describe_failure, is_created
+from lab.conformance.processor_waits import (
+    ProcessorTime,
+    read_processor_times,
+    waited_share,
+)
 from lab.domain.model import FORBIDDEN_WORD
 from lab.load.samples import WRITES, Sample, make_token
 
@@ -38,9 +43,11 @@ _REJECTED_EVERY = 3
 
 @dataclass(slots=True)
 class CheckSample(Sample):
-    """A request and its outcome. `failure`: why it failed, in words."""
+    """A request and its outcome. `failure`: why it failed, in words. `waited_share`: how much of
+    their time the services waited for a processor in this stretch; 0 if that is not known."""
 
     failure: str = ""
+    waited_share: float = 0.0
 
 
 class LightLoad:
@@ -98,10 +105,19 @@ class LightLoad:
         """
         self._actions, self._phase, self._left_in_stretch = cycle(_MIXED), phase, count
         self._stretch_sent.clear()
+        times = self._processor_times()
         await self._stretch_sent.wait()
         requests = [task for task, of_phase in self._requests.items() if of_phase == phase]
         await asyncio.gather(*requests)
-        return [sample for sample in self.samples if sample.phase == phase]
+        share = waited_share(times, self._processor_times())
+        samples = [sample for sample in self.samples if sample.phase == phase]
+        for sample in samples:
+            sample.waited_share = share
+        return samples
+
+    def _processor_times(self) -> dict[int, ProcessorTime]:
+        names = [self._stack.program_name(process) for process in self._stack.arrangement.processes]
+        return read_processor_times(self._stack.supervisor, names)
 
     def write_only(self) -> None:
         """From now until the next stretch, send comments only."""

@@ -21,6 +21,7 @@ from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
 from lab.conformance.light_load import CheckSample
 from lab.conformance.outages import OUTAGES
 from lab.conformance.outcome import Outcome
+from lab.conformance.processor_waits import ProcessorTime, waited_share
 from lab.conformance.report_card import Criterion, CriterionFinding, ReportCard, ReportSection
 from lab.conformance.runner import CheckRun, check_system
 from lab.external.arrangement import LOG
@@ -239,6 +240,7 @@ def make_observation(**changed: Any) -> OutageObservation:
 LATE_TIMEOUTS = [
     replace(sample, lag_ms=50.0, error="timeout") for sample in requests("during", good=0)
 ]
+STARVED = [replace(sample, waited_share=0.94) for sample in requests("during")]
 UNREADABLE = {"outcome": None, "unreadable_reason": "query did not return its feed"}
 HALF_BEFORE = {"before": requests("before", good=6)}
 
@@ -287,6 +289,20 @@ def test_all_is_well_where_all_is_well() -> None:
             "9 of 9 are missing",
         ),
         ("decided", {"outcome": make_outcome(waiting=tokens(2))}, False, "2 of 6 still wait"),
+        *(
+            (key, {"outcome": make_outcome(**wrong), "during": STARVED}, None, "94% of the time")
+            for key, wrong in (
+                ("kept", {"missing": tokens(2)}),
+                ("decided", {"waiting": tokens(2)}),
+                ("unanswered", {"unanswered": tokens(3), "unanswered_kept": tokens(3)}),
+            )
+        ),
+        (
+            "once",
+            {"outcome": make_outcome(doubled=tokens(1)), "during": STARVED},
+            False,
+            "1 of 9 are",
+        ),
         ("once", {"outcome": make_outcome(doubled=tokens(1))}, False, "1 of 9 are"),
         (
             "others",
@@ -382,6 +398,20 @@ def test_timeouts_on_a_busy_machine_are_no_failure() -> None:
     posts = next(line for line in lines if line.criterion.key == "calm.posts")
     assert posts.held is None
     assert "too busy" in posts.observed
+
+
+def test_what_a_busy_machine_has_not_done_yet_is_not_missing() -> None:
+    outcomes = [make_outcome(missing=tokens(2), waiting=tokens(1))]
+    lines = calm_section(Controls(starts=1, stretches=[STARVED], outcomes=outcomes)).findings
+    held = {line.criterion.key: line.held for line in lines}
+    assert (held["calm.kept"], held["calm.decided"], held["calm.once"]) == (None, None, True)
+
+
+def test_waiting_for_a_processor_is_a_share_of_the_work() -> None:
+    before = {1: ProcessorTime(0, 5), 2: ProcessorTime(10, 0)}
+    after = {1: ProcessorTime(100, 905), 3: ProcessorTime(9, 9)}
+    assert waited_share(before, after) == pytest.approx(0.9)
+    assert waited_share(before, before) == waited_share({}, after) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,29 @@ def test_a_handler_gets_every_field_that_it_reads(tmp_path: Path) -> None:
     assert body == {"title": "{title}", "content": "{title}"}
 
 
+def test_an_id_of_another_name_is_read(tmp_path: Path) -> None:
+    files = course()
+    files["comments/index.js"] = express(
+        "4001",
+        "app.post('/posts/:id/comments', (req, res) => {",
+        "  const { content } = req.body;",
+        "  const commentId = randomBytes(4).toString('hex');",
+        "  comments.push({ commentId, content });",
+        "});",
+    )
+    files["posts/index.js"] = express(
+        "4000",
+        "app.post('/posts', (req, res) => {",
+        "  const postId = randomBytes(4).toString('hex');",
+        "  posts[postId] = { id: postId, title: req.body.title };",
+        "});",
+    )
+    actions = adopt_files(files, tmp_path)[0]["actions"]
+    assert actions["create_comment"] == {"id": "commentId"}
+    assert actions["read_feed"] == {"comment": {"id": "commentId"}}
+    assert "create_post" not in actions
+
+
 # ── Commands
 
 

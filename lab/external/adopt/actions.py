@@ -172,7 +172,7 @@ def _body_and_id(
     if body != default["body"]:
         inside = ", ".join(f'{field} = "{value}"' for field, value in body.items())
         yield "body", GuessedValue(f"{{ {inside} }}", places[0] if places else "", bool(places))
-    if (id_guess := _find_id_field(service)) and id_guess.value != default["id"]:
+    if (id_guess := _find_id_field(service, route)) and id_guess.value != default["id"]:
         yield "id", id_guess
 
 
@@ -204,7 +204,21 @@ def _find_body_fields(
                     yield text, place
 
 
-def _find_id_field(service: DetectedService) -> GuessedValue | None:
+_MADE_ID = re.compile(
+    r"(?:const|let|var)\s+(?P<name>\w*[iI][dD])\s*=\s*(?:await\s+)?[^;\n]*?"
+    r"(?:randomBytes|randomUUID|uuid|nanoid|v4\(|ObjectId|shortid|Math\.random|Date\.now)"
+)
+
+
+def _find_id_field(service: DetectedService, route: DetectedRoute) -> GuessedValue | None:
+    """The name of the id in what the handler of a route makes."""
+    code = route.source.without_comments
+    if made := _MADE_ID.search(code, route.offset):
+        name = made["name"]
+        is_id = name == "id" or re.search(rf"\b_?id\s*:\s*{name}\b", code)
+        if not is_id and re.search(rf"[{{,]\s*{name}\s*[,}}]", code):
+            place = f"{route.source.location(made.start())}: {route.source.line_at(made.start())}"
+            return GuessedValue(name, place)
     for source in service.sources:
         if found := re.search(r"\b_id\b", source.without_comments):
             return GuessedValue("_id", source.location(found.start()), certain=False)
