@@ -29,7 +29,7 @@ from lab.experiment.shares import wilson_interval
 from lab.experiment.statistics import Interval, median, quantile_interval, students_t
 from lab.load.samples import Sample
 from lab.results.expressions import Figure, figure_bounds
-from lab.results.paths import lookup, phase_key
+from lab.results.paths import lookup, phase_key, unproved_reason
 from lab.results.result import Prediction, RunResult
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import PredictionSpec
@@ -62,11 +62,15 @@ def _judge_prediction(spec: PredictionSpec, result: RunResult, chance: "_Chance"
         low, high = predicted - math.hypot(below, granted), predicted + math.hypot(above, granted)
         low = max(low, 0.0) if predicted >= 0 else low  # no figure of a run is negative
         deviation = (measured - predicted) / predicted if predicted else None
-        verdicts = _verdicts_at_both_ends(spec, result, low - predicted, high - predicted)
-        agrees = verdicts.pop() if len(verdicts) == 1 else None
-        if agrees is None:
+        unproved = dict.fromkeys(why for path in values if (why := unproved_reason(path, result)))
+        if unproved:
+            reason = " ".join(unproved)
+        else:
+            verdicts = _verdicts_at_both_ends(spec, result, low - predicted, high - predicted)
+            agrees = verdicts.pop() if len(verdicts) == 1 else None
+        if agrees is None and not reason:
             reason = "Requests were sent late: it may lie inside the interval or outside."
-    elif predicted is not None and measured is not None:
+    elif predicted is not None and measured == math.inf:
         agrees = False
     return Prediction(
         says=spec.says,
@@ -96,6 +100,8 @@ def _verdicts_at_both_ends(
         predicted = None
     measured = figure_bounds(spec.measured, result)
     if predicted is None or measured is None:
+        return {None}
+    if not all(map(math.isfinite, (*predicted, *measured))):
         return {None}
     off = [value - theory for theory, value in product(predicted, measured)]
     verdicts: set[bool | None] = {below <= one <= above for one in off}

@@ -294,7 +294,7 @@ class Prediction(ResultModel):
     noise, and from `within`: the share that the scenario grants for what theory leaves out.
     `deviation`: (measured − predicted) / predicted; `agrees`: whether the measurement lies in the
     interval. `answer`: why theory makes no prediction for this run; "" if it makes one. `reason`:
-    why `agrees` was not measured: the load was late.
+    why `agrees` was not measured: the load was late, or a fault did not act as declared.
     """
 
     says: str

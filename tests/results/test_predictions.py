@@ -147,6 +147,13 @@ def test_a_time_measured_before_is_as_unsure_as_the_machine(tmp_path: Path) -> N
     assert one.high == pytest.approx(350 + math.hypot(5, 3.5))
 
 
+def test_a_fault_that_did_not_act_leaves_it_unjudged(tmp_path: Path) -> None:
+    run = result(400.0)
+    run.variants[0].unproved = {"during": "The fault did not act as declared."}
+    (one,) = judge_predictions(scenario(tmp_path), run)
+    assert (one.agrees, one.reason) == (None, "The fault did not act as declared.")
+
+
 def test_what_lies_outside_its_interval_is_a_finding(tmp_path: Path) -> None:
     samples = feeds("before", [5.0] * 40) + feeds("during", [400.0] * 40)
     predicted = "chain_ms(sync-chain.before.read_feed.p50, 300)"
