@@ -10,6 +10,7 @@ import pytest
 
 from tests.blog.conftest import BlogWith
 from tests.support.nats_lab import needs_nats
+from tests.support.patience import patience  # noqa: F401 (a fixture)
 from tests.support.storm import StormPlan, run_storm
 
 SHORT = StormPlan(rate=60, rounds=1, every_s=0.4)
