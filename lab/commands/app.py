@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lab.commands import completion, exercise, inspect, live, run, sandbox
+from lab.commands import completion, exercise, inspect, live, merge, run, sandbox
 from lab.commands import target as target_commands
 from lab.commands.console import (
     VERBOSITY,
@@ -180,6 +180,7 @@ for commands in (
     live.app,
     sandbox.app,
     target_commands.app,
+    merge.app,
     main_commands,
 ):
     for command in commands.registered_commands:
