@@ -17,9 +17,9 @@ WELL_BEFORE = 0.95
 """A kind of which a smaller share succeeded before the fault has nothing to return to."""
 
 USUAL_FACTOR = 2.0
-ANSWER_SLACK_MS, VISIBLE_SLACK_MS = 20.0, 50.0
+SLACK_MS = 50.0
 """As usual: up to twice the earlier p99, and so much more. Any small delay is more than twice a p99
-of 2 ms; and the probe looks at the feed every 50 ms at the latest."""
+of 2 ms, the p99 of a few requests is chance, and the probe may look only every 50 ms."""
 
 Recoveries = dict[str, float | None]
 """Seconds by kind of request; None: never while it was observed."""
@@ -80,15 +80,13 @@ def _is_as_usual(sample: Sample, usual: EndpointFigures | None) -> bool:
     visible_ms = usual["visible_ms"]["p99"] if "visible_ms" in usual else None
     if sample.endpoint not in WRITES or visible_ms is None:
         return True
-    return sample.visible_ms is not None and not _is_longer(
-        sample.visible_ms, visible_ms, VISIBLE_SLACK_MS
-    )
+    return sample.visible_ms is not None and not _is_longer(sample.visible_ms, visible_ms)
 
 
 def is_in_time(latency_ms: float, usual: EndpointFigures) -> bool:
     """Whether an answer after this time is as usual."""
-    return not _is_longer(latency_ms, usual["latency_ms"]["p99"], ANSWER_SLACK_MS)
+    return not _is_longer(latency_ms, usual["latency_ms"]["p99"])
 
 
-def _is_longer(ms: float, usual_ms: float | None, slack_ms: float) -> bool:
-    return usual_ms is not None and ms > USUAL_FACTOR * usual_ms + slack_ms
+def _is_longer(ms: float, usual_ms: float | None) -> bool:
+    return usual_ms is not None and ms > USUAL_FACTOR * usual_ms + SLACK_MS
