@@ -184,6 +184,14 @@ def test_the_server_syncs_always_and_opens_no_monitoring_port(tmp_path: Path) ->
     assert not [line for line in lines if "http" in line or "monitor" in line]
 
 
+def test_an_address_that_vanishes_meanwhile_is_left_out(tmp_path: Path) -> None:
+    """Its folder may be put back from a copy; a service that looks there then must not end."""
+    (tmp_path / "event-bus.url").symlink_to(tmp_path / "removed")
+    (tmp_path / "event-bus-2.url").write_text("nats://127.0.0.1:1\n")
+    assert NatsFiles(tmp_path).urls() == ["nats://127.0.0.1:1"]
+    assert NatsFiles(tmp_path / "removed").urls() == []
+
+
 # ── A whole blog
 
 
