@@ -2,6 +2,7 @@
 
     LabCannotRun            exit code 3: there is no result, so none is shown
     ├── PortTaken           another program has the port of a service
+    ├── NoReusePort         the system can't share a port between two sockets
     ├── StartFailed         a program ended before it was ready
     ├── NotReady            a program runs, but does not report that it is ready
     ├── NotRunning          a program that does not run was to be signalled or looked up
@@ -30,6 +31,17 @@ class PortTaken(LabCannotRun):
             f"Port {port} is taken by {owner_text}; a service of the lab wants to listen there. "
             "End that program, or choose another port. "
             "`lab doctor` lists what an earlier run left behind."
+        )
+
+
+class NoReusePort(LabCannotRun):
+    """The system does not let two sockets of one user share a port."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This system does not know SO_REUSEPORT, with which the lab keeps the port of a "
+            "service while that is down. WSL 1 and gVisor lack it: use WSL 2, a virtual machine, "
+            "or another container runtime. `lab doctor` shows whether a machine has it."
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from lab.cluster.errors import PortTaken
+from lab.cluster.errors import NoReusePort, PortTaken
 from lab.support.ports import find_port_owner
 
 HOST = "127.0.0.1"
@@ -43,12 +43,12 @@ class Reservation:
 
 
 def reserve(port: int = 0) -> Reservation:
-    """Reserve `port` of 127.0.0.1, or any free one for 0. Raises PortTaken."""
+    """Reserve `port` of 127.0.0.1, or any free one for 0. Raises PortTaken, NoReusePort."""
     if port:
         _raise_if_taken(port)
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _share_port(sock)
         # Old connections of an earlier server on this port must not stop the bind. Then the option
         # is off again, or other programs could not see that the port is reserved.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, bool(port))
@@ -57,10 +57,20 @@ def reserve(port: int = 0) -> Reservation:
     except PermissionError:
         sock.close()
         raise PortTaken(port, "the system (ports below 1024 are for its administrator)") from None
+    except NoReusePort:
+        sock.close()
+        raise
     except OSError:
         sock.close()
         raise PortTaken(port, find_port_owner(port)) from None
     return Reservation(sock.getsockname()[1], sock)
+
+
+def _share_port(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        raise NoReusePort from error
 
 
 def _raise_if_taken(port: int) -> None:

@@ -27,6 +27,7 @@ from lab.commands.console import (
     load_scenario,
     print_json,
 )
+from lab.support.text import shell_word
 
 FRONT = ("start", "live", "run", "show", "report", "trace", "exercise")
 """The commands that `lab --help` shows first; the others are under MORE."""
@@ -117,7 +118,7 @@ def new(
         fail(error, 2)
     except OSError as error:
         fail(f"This folder is not writable: {error}. Try another folder.", 3)
-    echo(f"{path} is written. Run it: lab run {path} --quick")
+    echo(f"{path} is written. Run it: lab run {shell_word(path)} --quick")
 
 
 @main_commands.command(
@@ -157,7 +158,7 @@ def validate(
         f"{file} is valid. Variants: {len(scenario.variants)}, faults: {len(scenario.method)}, "
         f"expectations: {len(scenario.expect)}."
     )
-    echo(f"Next: lab run {file} --quick")
+    echo(f"Next: lab run {shell_word(file)} --quick")
 
 
 @main_commands.command(
@@ -200,13 +201,22 @@ def _stop(*_: object) -> None:
 def main() -> None:
     """The console script: typer's exit codes, and a sentence instead of a traceback."""
     from lab.cluster.errors import LabCannotRun
+    from lab.commands import surroundings
 
+    surroundings.open_closed_streams()
     # An exception raised during an import may be lost. Until `run_until_done` installs handlers
     # for a graceful end, Ctrl-C just exits.
     signal.signal(signal.SIGINT, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a `?` for what the terminal cannot show
     try:
-        app(prog_name="lab")  # also as `python -m lab`: its completion listens to this name
+        try:
+            app(prog_name="lab")  # also as `python -m lab`: its completion listens to this name
+        finally:
+            surroundings.flush_output()
     except LabCannotRun as error:
-        fail(error, 3)
+        fail("\n".join(filter(None, (str(error), surroundings.space_note()))), 3)
+    except OSError as error:
+        if (problem := surroundings.why_not_written(error)) is None:
+            raise
+        fail(problem, 3)

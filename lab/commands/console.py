@@ -56,7 +56,11 @@ def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
     import asyncio
 
     from lab.cluster.errors import LabCannotRun
+    from lab.commands.surroundings import too_few_open_files
 
+    if few := too_few_open_files():
+        coroutine.close()
+        fail(few, 3)
     received: list[int] = []
 
     async def run_with_handlers() -> T:

@@ -6,6 +6,7 @@ itself, because a missing package is one of the possible findings.
 """
 
 import os
+import shutil
 import sqlite3
 import statistics
 import sys
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lab.commands.surroundings import ENOUGH_BYTES
 from lab.domain.services import BY_HAND_PORTS
 from lab.results.saved_names import RUNS
 from lab.support.text import styled
@@ -32,6 +34,7 @@ Level = Literal["ok", "warn", "bad"]
 DISTRIBUTION = "sync-async-lab"
 MIN_CORES = 2
 MIN_OPEN_FILES = 1024
+ENOUGH_FREE_BYTES = 200_000_000
 COMMIT_COUNT = 9
 SLOW_COMMIT_MS = 20.0
 COARSE_CLOCK_S = 1e-5
@@ -216,10 +219,26 @@ def _folder(fix: bool, folder: Path) -> Iterator[Diagnosis]:
 
 
 def _disk(fix: bool, folder: Path) -> Iterator[Diagnosis]:
+    free = shutil.disk_usage(_nearest_existing(folder)).free
+    room = f"Free space for runs: {free / 1e6:,.0f} MB."
+    yield _warn_if(free < ENOUGH_FREE_BYTES, room, "A run writes up to 50 MB. Delete something.")
+    if free < ENOUGH_BYTES:
+        return
     ms = _commit_ms(_nearest_existing(folder))
     what = f"A commit to disk takes {ms:.1f} ms (median of {COMMIT_COUNT})."
     slow = "Every write will be slow, in both arrangements. Use another disk, if there is one."
     yield _warn_if(ms > SLOW_COMMIT_MS, what, slow)
+
+
+def _shared_ports(fix: bool, folder: Path) -> Iterator[Diagnosis]:
+    from lab.cluster.errors import NoReusePort
+    from lab.cluster.ports import reserve
+
+    try:
+        with reserve():
+            yield Diagnosis("ok", "A port stays reserved while its service is down.")
+    except NoReusePort as error:
+        yield Diagnosis("bad", str(error))
 
 
 def _open_files(fix: bool, folder: Path) -> Iterator[Diagnosis]:
@@ -244,6 +263,7 @@ CHECKS: tuple[Check, ...] = (
     _installation,
     _leftovers,
     _instance_files,
+    _shared_ports,
     _ports,
     _processor,
     _folder,

@@ -8,6 +8,7 @@ import typer
 
 from lab.commands import completion
 from lab.commands.console import echo, fail, run_until_done
+from lab.support.text import shell_word
 
 app = typer.Typer(
     no_args_is_help=True, help="Repair a small part of the blog, and have it checked."
@@ -48,7 +49,7 @@ def start(
         fail(f"{folder} is not writable: {error.strerror or error}. Try another folder.", 3)
     for path in written:
         echo(path)
-    echo(f"Read {folder / 'README.md'} first. Then: lab exercise check {folder}")
+    echo(f"Read {folder / 'README.md'} first. Then: lab exercise check {shell_word(folder)}")
 
 
 @app.command(epilog="Example: lab exercise check mine   Next: lab exercise check mine --json")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lab.commands.console import echo, echo_error, fail, run_until_done
+from lab.support.text import shell_word
 
 app = typer.Typer()
 
@@ -35,7 +36,7 @@ def adopt(
         echo(f"Guesses to check: {len(guesses)}")
         for line in guesses:
             echo(f"  {line}")
-    echo(f"Next: lab validate {file}")
+    echo(f"Next: lab validate {shell_word(file)}")
 
 
 @app.command(
@@ -105,7 +106,7 @@ def validate(file: Path) -> None:
     missing = target.missing_services()
     for sentence in missing:
         echo(sentence)
-    echo(_replace_hint(file) if missing else f"Next: lab check {file}")
+    echo(_replace_hint(file) if missing else f"Next: lab check {shell_word(file)}")
 
 
 def _load_target(file: Path) -> Any:
@@ -118,7 +119,8 @@ def _load_target(file: Path) -> Any:
 
 
 def _replace_hint(file: Path) -> str:
+    replacement = shell_word(f"NAME={file}")
     return (
-        f"It is a part of a blog: lab run downed-service --replace NAME={file} runs it with the "
+        f"It is a part of a blog: lab run downed-service --replace {replacement} runs it with the "
         "lab's services."
     )

@@ -11,6 +11,7 @@ from lab.conformance.judging import LEVEL
 from lab.conformance.report_card import CriterionFinding, ReportCard
 from lab.results.claims import CLAIMS
 from lab.support.junit import JUnitCase, render_junit
+from lab.support.text import shell_word
 
 SCHEMA = "lab.conformance/1"
 WIDTH = 88
@@ -141,7 +142,8 @@ def _summary(card: ReportCard, target_file: str) -> Iterator[str]:
     )
     if scenarios:
         yield from textwrap.wrap(f"Read next (`lab show NAME`): {', '.join(scenarios)}.", WIDTH)
-    yield f"Beside the lab's own services, under load: lab run downed-service --with {target_file}"
+    command = f"lab run downed-service --with {shell_word(target_file)}"
+    yield f"Beside the lab's own services, under load: {command}"
 
 
 def _shared_reason(lines: tuple[CriterionFinding, ...]) -> str:

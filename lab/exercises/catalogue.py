@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lab.exercises.checks import breaker, idempotent, likes, outbox, rebuild, starving, timeout
 from lab.exercises.exercise import Exercise
+from lab.support.text import shell_word
 
 EXERCISES: dict[str, Exercise] = {
     check.EXERCISE.name: check.EXERCISE
@@ -60,7 +61,7 @@ def exercise_in(folder: Path, name: str = "") -> Exercise:
     if not name and not marker.is_file():
         raise ExerciseNotFound(
             f"{folder} holds no exercise: it has no {MARKER_FILE}. "
-            f"Begin one with: lab exercise start {next(iter(EXERCISES))} {folder}"
+            f"Begin one with: lab exercise start {next(iter(EXERCISES))} {shell_word(folder)}"
         )
     exercise = find(name or marker.read_text("utf-8", errors="replace").strip()[:40])
     for file in exercise.files:

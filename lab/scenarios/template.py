@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lab.faults.kinds import KINDS
 from lab.scenarios.names import builtin_names
+from lab.support.files import write_new
 
 TEMPLATE = '''\
 # A scenario of your own. It runs as it is:
@@ -100,8 +101,8 @@ def create_scenario_file(name: str, folder: Path) -> Path:
         raise ValueError(f"{stem} comes with the lab. Choose another name, for example my-{stem}.")
     path = folder / f"{stem}.toml"
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.format(file=path.name, title=stem.replace("-", " ").capitalize()))
+        title = stem.replace("-", " ").capitalize()
+        write_new(path, TEMPLATE.format(file=path.name, title=title))
     except FileExistsError:
         raise ScenarioFileExists(
             f"{path} exists, and stays as it is. Choose another name."

@@ -32,6 +32,20 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_new(path: Path, text: str) -> None:
+    """Write a text to a file that does not exist yet; an error leaves no half-written file.
+
+    Raises FileExistsError, OSError.
+    """
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+
+
 def create_private_folder(path: Path) -> None:
     """Create a folder and its missing parents, unless it exists; a power cut does not remove them.
 

@@ -8,6 +8,7 @@ markup, so `styled` returns a `Text` (never markup) and nothing is escaped.
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,11 @@ _INVISIBLE = re.compile(
     r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi
     r"\U000e0000-\U000e007f\ud800-\udfff]"  # tags, lone surrogates
 )
+
+
+def shell_word(text: object) -> str:
+    """`text` as one word of a command that people paste into a shell."""
+    return shlex.quote(str(text))
 
 
 def plain(text: str, limit: int | None = None) -> str:

@@ -13,6 +13,8 @@ from lab.external.adopt.services import DetectedService
 from lab.external.adopt.sources import GuessedValue, read_folder
 from lab.external.adopt.system import DetectedSystem, find_system
 from lab.external.target import ANY_PORT, COURSE_PORTS
+from lab.support.files import write_new
+from lab.support.text import shell_word
 
 UNCERTAIN = "(?)"
 _PORT_HINT = (
@@ -48,8 +50,7 @@ def adopt(folder: Path, output: Path) -> list[str]:
     system = find_system(services, sources)
     services = without_strays(services, system, skipped)
     lines = _render(name, services, skipped, system, output, folder)
-    with output.open("x", encoding="utf-8") as output_file:
-        output_file.write("\n".join(lines) + "\n")
+    write_new(output, "\n".join(lines) + "\n")
     return [line.strip() for line in lines if UNCERTAIN in line and not line.startswith("# A line")]
 
 
@@ -64,7 +65,7 @@ def _render(
     lines = [
         f"# Written by `lab adopt` from what is in {name}: nothing of it was run.",
         f"# A line with {UNCERTAIN} is a guess: check it. Every key: docs/bring-your-own.md",
-        f"# Next: lab validate {output.name}",
+        f"# Next: lab validate {shell_word(output.name)}",
         *(f"# Left out: {_printable(why)}" for why in skipped),
         "",
         f"title = {_toml_string(name)}",
