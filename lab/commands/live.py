@@ -39,7 +39,7 @@ def live(
         typer.Option(help="requests per second on each side (20)", min=0, max=1_000),
     ] = None,
     share: Annotated[
-        bool, typer.Option("--share", help="let others in this network watch, read-only")
+        bool, typer.Option("--share", help="let others in this network watch and answer bets")
     ] = False,
     share_port: Annotated[
         int, typer.Option(help="port for spectators; 0: a free one", min=0, max=65535)
@@ -61,6 +61,26 @@ def live(
             metavar="FILE", help="play a recorded session: the session.html of a run's folder"
         ),
     ] = None,
+    base_url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="address at which a proxy serves the page, as https://example.org/lab/",
+        ),
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST", help="another name under which requests arrive; may be repeated"
+        ),
+    ] = None,
+    forwarded_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="believe the X-Forwarded headers of this proxy or network; may be repeated",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +100,7 @@ def live(
     from lab.live.app import LiveOptions, run_live
     from lab.live.panes import ENGINES, make_panes
     from lab.live.script import panes_of
+    from lab.live.proxy import SECRET_VARIABLE, TOKEN_VARIABLE, ProxyRules, take_variable
     from lab.live.session import MIX, RATE
     from lab.results.run_folder import create_run_folder
     from lab.sandbox.session import settings_by_stack
@@ -87,6 +108,11 @@ def live(
     from lab.scenarios.switches import parse_assignment
     from lab.support.text import did_you_mean
 
+    # Taken out of the environment before anything else starts, which would inherit them.
+    token, secret = take_variable(TOKEN_VARIABLE), take_variable(SECRET_VARIABLE)
+    proxy = or_usage_error(
+        ProxyRules.parse, base_url, allow_host or [], forwarded_from or [], secret
+    )
     switches = dict(or_usage_error(parse_assignment, text) for text in settings or [])
     bus = bus or switches.pop("bus", None)
     if bus is not None and bus not in ENGINES:
@@ -117,6 +143,8 @@ def live(
         share_port=share_port if share else None,
         script=scenario,
         terminal=terminal,
+        proxy=proxy,
+        token=token,
     )
     try:
         run_until_done(run_live(options, make_run_folder(create_run_folder, "live"), echo))

@@ -12,6 +12,9 @@ replay.py            `lab live --replay FILE`
 script.py            a prepared demonstration, step by step
 broadcast.py         sends every message to all screens; a slow screen can't delay the lab
 blog.py              the blog as its readers see it
+phones.py            phones of an audience: readers of one half, one message a second
+bets.py              a question to the room, its answers, and which of them holds
+audience.py          the routes for an audience
 security.py          the checks of a request: token, cookie, origin, host
 routes.py            the table of routes, each with its access rule
 server.py            the HTTP servers of the console and of spectators, and the page's files
