@@ -478,3 +478,13 @@ def test_pythons_forbidden_word_is_read(tmp_path: Path) -> None:
     data, _ = adopt_files(files, tmp_path)
     assert data["forbidden"] == "caca"
     assert "moderation" not in data
+
+
+def test_other_words_for_statuses_are_read(tmp_path: Path) -> None:
+    files = course()
+    files["comments/index.js"] += "\nconst comment = { id, content, status: 'pendng' };"
+    files["moderation/index.js"] += (
+        "\nconst status = data.content.includes('orange') ? 'Rejected' : 'accepted';"
+    )
+    feed = adopt_files(files, tmp_path)[0]["actions"]["read_feed"]
+    assert feed == {"statuses": {"pendng": "pending", "accepted": "approved"}}

@@ -12,6 +12,7 @@ from lab.external.adopt.deployments import (
     read_deployments,
 )
 from lab.external.adopt.languages import TEMPLATE, URL
+from lab.external.adopt.moderation import find_moderation
 from lab.external.adopt.services import DetectedService, named_service
 from lab.external.adopt.sources import GuessedValue, SourceFile
 
@@ -51,7 +52,10 @@ def find_system(services: list[DetectedService], sources: list[SourceFile]) -> D
         if events and events.path != "/events":
             system.events = GuessedValue(events.path, events.location)
     system.actions = find_actions(services, system.bus.value if system.bus else None)
-    _find_moderation(system, services)
+    verdicts = find_moderation(services, system.actions, system.bus)
+    system.moderation, system.forbidden = verdicts.service, verdicts.forbidden
+    if verdicts.statuses:
+        system.actions["read_feed"]["statuses"] = verdicts.statuses
     return system
 
 
@@ -180,66 +184,3 @@ def _guess_missing_ports(services: list[DetectedService]) -> None:
                 if named and named[0] == service.name and (port or "").isdecimal():
                     service.port = GuessedValue(port or "", place, certain=False)
                     break
-
-
-# ── Moderation
-
-_TOLD_VERDICT = re.compile(r"(?i)[\"'`]comment[-_.]?(?:moderated|approved|rejected|reviewed)[\"'`]")
-_JUDGES = re.compile(r"(?i)reject|approv|flagg|banned|blocked")
-_FORBIDDEN = (
-    re.compile(
-        r"(?:includes|indexOf|search|Contains|contains|count)\((?:[^()\"'`\n]*,)?\s*[\"'`](?P<word>[^\"'`\n]{2,40})[\"'`]"
-    ),
-    re.compile(r"[\"'](?P<word>[^\"'\n]{2,40})[\"']\s+(?:not\s+)?in\s+\w"),
-    re.compile(r"/(?P<word>\w{2,40})/[gimu]*\.test\(|\.match\(\s*/(?P<other>\w{2,40})/"),
-    re.compile(
-        r"(?i)(?:bad|banned|forbidden|blocked|black|flagged|swear|curse)\w*\s*(?::[^=\n]*)?=\s*[\[({]\s*[\"'`](?P<word>[^\"'`\n]{2,40})[\"'`]"
-    ),
-)
-
-
-def _find_moderation(system: DetectedSystem, services: list[DetectedService]) -> None:
-    """The service that judges comments, and the word that it rejects."""
-    writers = {keys["service"].value for keys in system.actions.values() if "service" in keys} | {
-        "posts",
-        "comments",
-        "query",
-    }
-    for service in services:
-        if service.name in writers or (system.bus and service.name == system.bus.value):
-            continue
-        code = [source for source in service.sources if _JUDGES.search(source.without_comments)]
-        told = next(
-            (
-                f"{source.location(match.start())}: {source.line_at(match.start())}"
-                for source in service.sources
-                if (match := _TOLD_VERDICT.search(source.without_comments))
-            ),
-            None,
-        )
-        if not code or not (told or "moderat" in service.name):
-            continue
-        if service.name != "moderation":
-            system.moderation = GuessedValue(service.name, told or "its name", certain=bool(told))
-        _find_forbidden(system, code)
-        return
-    if not any("moderat" in service.name for service in services):
-        judging = [
-            source
-            for service in services
-            if "comment" in service.role
-            for source in service.sources
-            if _JUDGES.search(source.without_comments)
-        ]
-        _find_forbidden(system, judging)
-
-
-def _find_forbidden(system: DetectedSystem, code: list[SourceFile]) -> None:
-    for pattern in _FORBIDDEN:
-        for source in code:
-            for match in pattern.finditer(source.without_comments):
-                word = next(filter(None, match.groups()))
-                if not _JUDGES.search(word) and not re.search(r"(?i)comment|event|post|/", word):
-                    place = f"{source.location(match.start())}: {source.line_at(match.start())}"
-                    system.forbidden = GuessedValue(word, place)
-                    return
