@@ -60,7 +60,7 @@ def test_all_that_is_written_while_the_bus_is_down_arrives(blog_with: BlogWith) 
 async def test_a_long_storm_of_kills_loses_nothing_acknowledged(
     tmp_path: Path, engine: str, seed: int
 ) -> None:
-    storm = StormPlan(rounds=11, every_s=2.6, suspended=0.3, seed=seed)
+    storm = StormPlan(rounds=13, every_s=2.4, suspended=0.3, seed=seed)
     aftermath = await run_storm(storm, tmp_path, bus=engine)
     assert aftermath.violations() == {}
     assert aftermath.kills_under_load >= KILLS_OF_EACH
