@@ -111,6 +111,10 @@ class FaultFilter:
         """The evidence of each active fault, by its name."""
         return {name: active.evidence() for name, active in self._active.items()}
 
+    def active(self) -> list[tuple[str, str, str]]:
+        """Name, kind and target of each active fault."""
+        return [(name, one.fault.kind, one.fault.target) for name, one in self._active.items()]
+
     def decide(self, caller: str = CLIENT) -> Effect:
         """Decide the effect of the active faults on a request or a delivery from `caller`."""
         effect = Effect()

@@ -34,11 +34,15 @@ COUNTERS = (
 
 
 class CallCounters:
-    """Counters of one service, shared by its worker threads."""
+    """Counters of one service, shared by its worker threads.
+
+    `breakers`: by callee, the state of its circuit breaker once that has changed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_callee: dict[str, dict[str, int]] = {}
+        self.breakers: dict[str, str] = {}
 
     def add(self, callee: str, counter: str) -> None:
         """Add one to the counter `counter` (one of COUNTERS) of `callee`."""

@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from lab.domain import headers
 from lab.domain.errors import DeadlineExceeded, DiskFailed, ServiceError
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import Effect
-from lab.service import deadline, idempotency
+from lab.service import deadline, idempotency, metrics
 from lab.service.fault_api import FaultableApp, rewrite_response
 from lab.service.http import Route, answer, problem_response
 from lab.service.listener import listen, serve
@@ -106,6 +107,7 @@ class Shell(FaultableApp):
         self.state: Callable[[], dict[str, Any]] = dict
         self.expired_count = 0
         self.in_flight = 0
+        self.metrics = metrics.RequestMetrics()
         self._count_lock = threading.Lock()
         self._reported_disk_error = ""
         self._arrangement, self._name = arrangement, name
@@ -119,6 +121,7 @@ class Shell(FaultableApp):
                 *routes,
                 Route("GET", "/health", self._health, raw=True, faultable=False),
                 Route("GET", "/openapi.json", self._openapi, raw=True, faultable=False),
+                Route("GET", "/metrics", self._metrics, raw=True, faultable=False),
             ],
             self._listener.getsockname()[1],
             options.token,
@@ -161,11 +164,13 @@ class Shell(FaultableApp):
         self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
         self.set_deadline(request.headers.get(headers.DEADLINE))
-        key = request.headers.get(headers.IDEMPOTENCY_KEY)
-        if key is None:
-            return await super().respond(request, route, parameters)
-        with idempotency.use_key(key):
-            return await super().respond(request, route, parameters)
+        key, begun_s = request.headers.get(headers.IDEMPOTENCY_KEY), time.perf_counter()
+        with nullcontext() if key is None else idempotency.use_key(key):
+            response = await super().respond(request, route, parameters)
+        if not route.raw and not route.control:
+            took_s = time.perf_counter() - begun_s
+            self.metrics.observe(route.method, route.path, response.status, took_s)
+        return response
 
     async def run_handler(
         self,
@@ -229,6 +234,15 @@ class Shell(FaultableApp):
 
     async def _openapi(self, request: web.BaseRequest) -> web.Response:
         return answer(openapi(self._arrangement, self._name, self.routes))
+
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        page = metrics.render(
+            self.metrics,
+            self.read_state(),
+            self.fault_filter.active(),
+            ready=self.not_ready_because() is None,
+        )
+        return web.Response(body=page.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         health = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}

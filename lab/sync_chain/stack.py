@@ -37,6 +37,7 @@ def program(service: ChainService) -> Main:
         server = Shell(service.arrangement, service.name, service.routes, options)
         server.state = lambda: {
             "asks": service.tally.snapshot(),
+            "breakers": dict(service.tally.breakers),
             "given_up": server.expired_count,
             "under_way": server.in_flight,
         }

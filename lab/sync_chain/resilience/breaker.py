@@ -81,7 +81,7 @@ class Breaker:
 
 
 class _OpeningCounter(CircuitBreakerListener):
-    """Counts how often a circuit opens."""
+    """Counts how often a circuit opens, and notes its state."""
 
     def __init__(self, tally: CallCounters) -> None:
         self._tally = tally
@@ -92,6 +92,7 @@ class _OpeningCounter(CircuitBreakerListener):
         old_state: CircuitBreakerState | None,
         new_state: CircuitBreakerState,
     ) -> None:
+        self._tally.breakers[str(cb.name)] = new_state.name
         # A request in progress at the opening may fail later and open it again: not counted.
         if new_state.name == STATE_OPEN and (old_state is None or old_state.name != STATE_OPEN):
             self._tally.add(str(cb.name), "opened")
