@@ -1,5 +1,6 @@
 """A step of the wall clock, an hour forward or back, hides no lab and moves no figure."""
 
+import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from lab.results.result import RunResult
 from lab.sandbox.instances import find_running_labs
+from tests.programs.ended_checks import write_target
 from tests.programs.ups import do_as_printed, up
 from tests.support.clock_step import SteppedClock
 from tests.support.command_line import unhurried_lab
@@ -105,3 +107,19 @@ def test_other_commands_end_well_over_steps_of_the_clock(
     with stepping(clock):
         done = run_lab(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.soak
+def test_a_check_over_steps_of_the_clock_says_the_same(clock: SteppedClock, tmp_path: Path) -> None:
+    """`lab check` of a blog of somebody else, once with a steady clock and once with steps."""
+    target = write_target(tmp_path).name
+    steady = run_lab("check", target, "--json", cwd=tmp_path)
+    with stepping(clock):
+        stepped = run_lab("check", target, "--json", cwd=tmp_path)
+    assert _verdicts(stepped.stdout) == _verdicts(steady.stdout)
+    assert stepped.returncode == steady.returncode
+
+
+def _verdicts(card: str) -> list[tuple[str, bool | None]]:
+    sections = json.loads(card)["sections"]
+    return [(one["criterion"], one["held"]) for each in sections for one in each["findings"]]
