@@ -29,12 +29,16 @@ def why_inapplicable_to_external(
     name, target, kind = arrangement.name, fault.target, fault.kind
     if target not in arrangement.targets:
         return f"{name} has no {target}."
-    if (
-        target in external.services
-        and arrangement.replaced
-        and isinstance(fault, PoisonFault | NewVersionFault)
-    ):
-        return f"{kind} needs a service that publishes the lab's events, and {target} does not."
+    if target in external.services and arrangement.replaced:
+        if isinstance(fault, PoisonFault):
+            consumers = EVENT_CONSUMERS.get(fault.type, ())
+            others = [name for name in consumers if name not in external.services]
+            return (
+                f"{kind} is an event that the lab's own services can't handle, and {target} is "
+                f"not one of them. Take {' or '.join((*others, BUS))}."
+            )
+        if isinstance(fault, NewVersionFault):
+            return f"{kind} needs a service that publishes the lab's events, and {target} does not."
     if isinstance(fault, PoisonFault | NewVersionFault):
         return f"{kind} concerns the lab's own events, and no service in {name} uses them."
     if fault.acts_on == "process":
@@ -149,9 +153,11 @@ def why_fault_inapplicable(fault: Fault, arrangement: Arrangement) -> str | None
         if target in arrangement.guests:
             return f"The lab does not know what {target} consumes. Take {BUS}: it delivers to all."
         if target not in (BUS, *event_consumers):
+            replaced = arrangement.replaced.services if arrangement.replaced else ()
+            own = [consumer for consumer in event_consumers if consumer not in replaced]
             return (
                 f"{target} does not consume {fault.type}; {' and '.join(event_consumers)} do. "
-                f"Take one of them as the target, or {BUS}."
+                f"Take {' or '.join((*own, BUS))}."
             )
     elif fault.event_effect is not None:
         if not consumers:
