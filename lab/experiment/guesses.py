@@ -310,9 +310,7 @@ def parse_guesses(scenario: Scenario, answers: Mapping[str, object]) -> list[Gue
     parsed = []
     for key, answer in answers.items():
         if key not in by_key:
-            raise GuessError(
-                f"{scenario.name} has no question {key!r}. {did_you_mean(key, by_key)}"
-            )
+            raise GuessError(_unknown_question(key, scenario, by_key))
         question = by_key[key]
         for variant, value in _by_variant(question, answer):
             try:
@@ -320,6 +318,13 @@ def parse_guesses(scenario: Scenario, answers: Mapping[str, object]) -> list[Gue
             except GuessError as error:
                 raise GuessError(f"{key}: {error}") from None
     return parsed
+
+
+def _unknown_question(key: str, scenario: Scenario, known: Iterable[str]) -> str:
+    sentence = f"{scenario.name} has no question {key!r}. {did_you_mean(key, known)}"
+    if "_p99_" in key:
+        sentence += " (The p99 of thirty requests is the slowest one: chance decides it.)"
+    return sentence
 
 
 def parse_guess(question: GuessQuestion, variant: str, answer: object) -> Guess:

@@ -163,6 +163,11 @@ def test_milliseconds_may_have_a_unit(tmp_path: Path, answer: object, kept: obje
         ({"lost": 1.5}, "lost: Saw 1.5; expected a whole number"),
         ({"lost": "3 ms"}, "lost: Saw '3 ms'"),
         ({"lots": 1}, "mine has no question 'lots'. Did you mean 'lost'?"),
+        (
+            {"feed_p99_ms": 300},
+            "mine has no question 'feed_p99_ms'. Did you mean 'feed_p50_ms'? "
+            "(The p99 of thirty requests is the slowest one: chance decides it.)",
+        ),
     ],
 )
 def test_a_senseless_answer_is_refused_in_a_sentence(
