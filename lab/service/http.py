@@ -108,9 +108,10 @@ class Route:
         object.__setattr__(self, "query", model)
 
     def arguments(
-        self, path_parameters: Mapping[str, str], query: Mapping[str, str], body: bytes
+        self, path_parameters: Mapping[str, str], query: Mapping[str, str], body: bytes | BaseModel
     ) -> dict[str, Any]:
-        """The handler's arguments, validated. Raises Invalid, which names the wrong field."""
+        """The handler's arguments, validated. A body that is the handler's model already is passed
+        on as it is. Raises Invalid, which names the wrong field."""
         assert self.query is not None
         arguments: dict[str, Any] = dict(path_parameters)
         try:
@@ -118,7 +119,9 @@ class Route:
             arguments |= {name: getattr(checked, name) for name in self.query.model_fields}
             if self.body:
                 name, model = self.body
-                arguments[name] = model.model_validate_json(body)
+                if isinstance(body, bytes):
+                    body = model.model_validate_json(body)
+                arguments[name] = body
         except ValidationError as error:
             raise _invalid(error.errors(include_input=False, include_url=False)[0]) from None
         return arguments

@@ -80,7 +80,7 @@ class Service:
         """Use a database that is already open: that of a process with several services."""
         self._store = store
 
-    def open_store(self, folder: Path) -> Store:
+    def open_store(self, folder: Path, kind: type[Store] = Store) -> Store:
         """Open `<folder>/<name>.db` as this service's database; new ids follow those in it.
 
         Exits the process with status 3 when the file belongs to another service, another process
@@ -89,7 +89,7 @@ class Service:
         path = folder / f"{self.name}.db"
         try:
             create_private_folder(folder)
-            self._store = Store(path, idempotency.TABLE + self.schema, self.source)
+            self._store = kind(path, idempotency.TABLE + self.schema, self.source)
             for newest in self._store.newest_ids():
                 continue_ids_after(newest)
         except ForeignDatabase as error:
