@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -192,16 +193,21 @@ def start_method() -> str:
     return "fork" if sys.platform == "linux" and os.environ.get(START_METHOD) != "exec" else "exec"
 
 
+_NODE_STACK = re.compile(r"\s+at .*:\d+:\d+\)?( \{)?$")
+
+
 def log_tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
     """The last `lines` lines that were written to a log after the byte `begin`.
 
-    Reads at most 16 KiB; an unreadable log gives an empty list.
+    Reads at most 16 KiB; an unreadable log gives an empty list. Node prints an error above many
+    lines of its stack, so these are left out.
     """
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             # A log shorter than `begin` was cut meanwhile, so all of it is new.
             file.seek(max(begin if begin <= size else 0, size - 16384))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
+            text = file.read().decode(errors="replace")
     except OSError:
         return []
+    return [line for line in text.splitlines() if not _NODE_STACK.match(line)][-lines:]

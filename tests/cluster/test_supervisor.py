@@ -13,7 +13,7 @@ import pytest
 
 from lab.cluster.errors import ForkServerLost, NotReady, NotRunning, StartFailed
 from lab.cluster.forkserver import NICENESS
-from lab.cluster.forkserver_client import ForkServerRefused
+from lab.cluster.forkserver_client import ForkServerRefused, log_tail
 from lab.cluster.health import probe_health
 from lab.cluster.ports import Reservation, reserve
 from lab.cluster.supervisor import Program, Supervisor
@@ -215,3 +215,10 @@ async def test_measured_programs_are_named_and_nicer_than_measuring_ones(
         # A fresh interpreter resets the process name to python; a fork keeps ours.
         names = {"lab-posts", Path(sys.executable).resolve().name, "python"}
         assert Path(f"/proc/{pids['posts']}/comm").read_text().strip() in names
+
+
+def test_the_end_of_nodes_log_shows_the_error(tmp_path: Path) -> None:
+    log = tmp_path / "node.log"
+    stack = "    at resolve (node:internal/modules/esm/resolve:1188:11)\n" * 20
+    log.write_text(f"Error: no axios\n{stack}    at async /a b/c.js:3:4 {{\n  code: 'X'\n}}\n")
+    assert log_tail(log) == ["Error: no axios", "  code: 'X'", "}"]
