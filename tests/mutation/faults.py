@@ -153,6 +153,7 @@ _TABLE = """
 ~max(1, ceil(percent / 100 * len(values))) - 1 → round(percent / 100 * (len(values) - 1))
 # failures count as fast answers
 ~figures([s.latency_ms for s in good if → figures([s.latency_ms for s in sent if
+@ experiment/recovery.py < experiment/test_recovery.py
 # recovered is who was good ten times, not in a row
 -            streak.clear()
 @ load/visibility.py < load/test_watcher.py
