@@ -186,7 +186,7 @@ class Consumer:
 
     async def _deliver(self, batch: Batch) -> None:
         self._missing_events = None
-        effect = self._fault_filter.decide(BUS)
+        effect = self._fault_filter.decide(BUS, sum(map(self._inbox.consumes, batch)))
         if effect.unanswered:
             await self._fault_filter.wait_until_removed(effect)
         if effect.unanswered or effect.connection_reset or effect.status is not None:

@@ -90,6 +90,7 @@ def fault(
     ] = None,
     ms: Annotated[float | None, typer.Option()] = None,
     jitter_ms: Annotated[float | None, typer.Option()] = None,
+    per_event: Annotated[bool | None, typer.Option("--per-event")] = None,
     status: Annotated[int | None, typer.Option()] = None,
     from_: Annotated[str | None, typer.Option("--from", autocompletion=completion.services)] = None,
     type_: Annotated[str | None, typer.Option("--type")] = None,
@@ -105,6 +106,7 @@ def fault(
     given = {
         "ms": ms,
         "jitter_ms": jitter_ms,
+        "per_event": per_event,
         "status": status,
         "from": from_,
         "type": type_,

@@ -51,8 +51,4 @@ class ProxyFaultFilter(FaultFilter):
             return
         begun_s = perf_counter()
         await asyncio.sleep(effect.delay_s)
-        waited_ms = (perf_counter() - begun_s) * 1_000
-        for name in effect.fault_names:
-            active = self._active.get(name)
-            if active and active.fault.kind == "latency":
-                active.delays_ms.append(waited_ms)
+        self.record_delay(effect, (perf_counter() - begun_s) * 1_000)

@@ -115,16 +115,23 @@ class FaultFilter:
         """Name, kind and target of each active fault."""
         return [(name, one.fault.kind, one.fault.target) for name, one in self._active.items()]
 
-    def decide(self, caller: str = CLIENT) -> Effect:
-        """Decide the effect of the active faults on a request or a delivery from `caller`."""
+    def decide(self, caller: str = CLIENT, events: int | None = None) -> Effect:
+        """Decide the effect of the active faults on a request or a delivery from `caller`.
+
+        `events`: the number of events in a delivery that the service consumes; None for a request.
+        """
         effect = Effect()
         for name, active in self._active.items():
-            if active.fault.applies_to(caller) and active.try_hit():
+            if not active.fault.applies_to(caller):
+                continue
+            hits = sum(active.try_hit() for _ in range(active.fault.tries(events)))
+            for _ in range(hits):
                 before_s = effect.delay_s
                 active.fault.act(effect, active.rng)
-                effect.fault_names.append(name)
                 if active.fault.kind == "latency":
-                    effect.delays_s[name] = effect.delay_s - before_s
+                    effect.delays_s.setdefault(name, []).append(effect.delay_s - before_s)
+            if hits:
+                effect.fault_names.append(name)
         return effect
 
     def filter_events(self, events: Sequence[Item], consumes: Callable[[Item], bool]) -> list[Item]:
@@ -167,11 +174,17 @@ class FaultFilter:
         began_s = time.perf_counter()
         time.sleep(effect.delay_s)
         waited_ms = (time.perf_counter() - began_s) * 1_000
-        for name, delay_s in effect.delays_s.items():
-            if active := self._active.get(name):
-                others_ms = 1_000 * (effect.delay_s - delay_s)
-                active.delays_ms.append(waited_ms - others_ms)
+        self.record_delay(effect, waited_ms)
         return round(waited_ms, 3)
+
+    def record_delay(self, effect: Effect, waited_ms: float) -> None:
+        """Keep as evidence how long a request waited; each hit has its own delay."""
+        overslept_ms = waited_ms - 1_000 * effect.delay_s
+        for name, delays_s in effect.delays_s.items():
+            if active := self._active.get(name):
+                active.delays_ms += [
+                    1_000 * delay_s + overslept_ms / len(delays_s) for delay_s in delays_s
+                ]
 
     async def wait_until_removed(self, effect: Effect) -> None:
         """Wait until every fault that hit this request has been removed."""

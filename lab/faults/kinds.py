@@ -26,11 +26,11 @@ EventEffect = Literal["dropped", "doubled", "overtaken"]
 class Effect:
     """The effect of the active faults on one request, or on one delivery of events.
 
-    `delays_s`: the part of each fault in `delay_s`, by the fault's name.
+    `delays_s`: the parts of `delay_s`, one for each hit, by the fault's name.
     """
 
     delay_s: float = 0.0
-    delays_s: dict[str, float] = field(default_factory=dict)
+    delays_s: dict[str, list[float]] = field(default_factory=dict)
     status: int | None = None
     unanswered: bool = False
     connection_reset: bool = False
@@ -62,6 +62,10 @@ class Fault(BaseModel):
     def applies_to(self, caller: str) -> bool:
         """Whether it applies to requests from `caller`: a service, `event-bus`, or CLIENT."""
         return self.event_effect is None
+
+    def tries(self, events: int | None) -> int:
+        """How often it may hit one request, or one delivery of so many consumed `events`."""
+        return 1
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         """Record the effect on a request. Raises TypeError for a fault that does not act on any."""
@@ -115,6 +119,12 @@ class LatencyFault(Fault):
     jitter_ms: Annotated[
         float, Field(ge=0, le=600_000, description="the delay varies by up to this, in ms")
     ] = 0.0
+    per_event: Annotated[
+        bool, Field(description="delay a delivery once for each event in it, not once in all")
+    ] = False
+
+    def tries(self, events: int | None) -> int:
+        return events if self.per_event and events is not None else 1
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         jitter = rng.uniform(-self.jitter_ms, self.jitter_ms)

@@ -24,6 +24,7 @@ from lab.report.answer_rows import (
     state_of,
     with_unit,
 )
+from lab.report.doses import doses
 from lab.report.sections import format_with_unit, run_count
 from lab.results.expressions import PLACEHOLDER, evaluate_figure
 from lab.results.paths import format_value
@@ -118,6 +119,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         ),
         footnotes=(
             *rows.footnotes,
+            *(doses(result) if result.valid and rows.matrix() is None else ()),
             *_unproved_notes(result),
             *_uncertain_notes(result),
             *(line.text for line in run_count(result)),

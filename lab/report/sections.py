@@ -12,6 +12,7 @@ from itertools import groupby
 
 from lab.report import formatting, tables
 from lab.report.blocks import Block, Cell, Column, Heading, Line, Style, Table
+from lab.report.doses import doses
 from lab.results.claims import CLAIMS
 from lab.results.dependencies import (
     call_count,
@@ -271,6 +272,7 @@ def evidence(result: RunResult) -> Iterator[Block]:
         yield from (Line(f"{variant.name}: {sentence}") for sentence in sentences if sentence)
         if sentence := degraded_answers(variant):
             yield Line(f"{variant.name}: {sentence}", "bad")
+    yield from map(Line, doses(result))
     if result.valid:
         yield Line(f"{load_quality(result.load)}.")
     else:

@@ -7,7 +7,7 @@ import pytest
 
 from lab.domain.errors import Invalid
 from lab.faults.filter import FaultFilter
-from lab.faults.kinds import parse_fault
+from lab.faults.kinds import CLIENT, parse_fault
 from lab.service.control_routes import control_routes
 
 
@@ -68,3 +68,16 @@ async def test_a_replaced_fault_releases_the_requests_it_held() -> None:
     assert fault_filter.remove("x") == {"visitors": 1, "acted": 1}
     assert fault_filter.remove("x") is None
     assert fault_filter.decide().fault_names == []
+
+
+def test_a_delivery_is_hit_once_or_once_for_each_event() -> None:
+    fault_filter = FaultFilter()
+    fault_filter.add("all", parse_fault("latency", "comments", {"ms": 2}), seed=1)
+    each = {"ms": 5, "jitter_ms": 1, "per_event": True}
+    fault_filter.add("each", parse_fault("latency", "comments", each), seed=1)
+    for events in (3, 0, None):  # two deliveries and a request
+        fault_filter.delay(fault_filter.decide("event-bus" if events else CLIENT, events))
+    once, per_event = fault_filter.remove("all") or {}, fault_filter.remove("each") or {}
+    assert (once["visitors"], once["acted"]) == (3, 3)
+    assert (per_event["visitors"], per_event["acted"]) == (4, 4)
+    assert 2 <= once["delayed_ms_min"] < per_event["delayed_ms_min"]
