@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.results.result import VariantResult
-from lab.service.call_counters import COUNTERS
+from lab.service.counters import COUNTERS
 
 if TYPE_CHECKING:
     from lab.cluster.stack import Stack

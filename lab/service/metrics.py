@@ -7,13 +7,12 @@ is read when somebody asks: the state that the lab's control client reads, and t
 are named by their pattern, so that an id in a path makes no new series.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lab.service.counters import BUCKETS_S, RequestCounters
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The upper ends of the histogram's buckets, in seconds."""
 
 _STATE_METRICS = {
     "under_way": ("lab_requests_under_way", "gauge", "Requests in workers or waiting for one."),
@@ -34,44 +33,26 @@ Sample = tuple[str, Mapping[str, object], float]
 """Name with its suffix, labels, value."""
 
 
-class RequestMetrics:
-    """Counts and durations of the requests of one process. Used in the event loop only."""
-
-    def __init__(self) -> None:
-        self._by_answer: dict[tuple[str, str, int], int] = {}
-        self._by_route: dict[tuple[str, str], list[float]] = {}
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        answer = (method, route, status)
-        self._by_answer[answer] = self._by_answer.get(answer, 0) + 1
-        found = self._by_route.get((method, route))
-        if found is None:  # a count for each bucket and for what is longer, and the sum
-            found = self._by_route[method, route] = [0.0] * (len(BUCKETS_S) + 2)
-        found[bisect_left(BUCKETS_S, seconds)] += 1
-        found[-1] += seconds
-
-    def families(self) -> Iterator[str]:
-        """The lines of both metrics."""
-        yield from _family(
-            "lab_requests_total",
-            "counter",
-            "Requests that were answered.",
-            (
-                ("lab_requests_total", {"method": method, "route": route, "status": status}, count)
-                for (method, route, status), count in self._by_answer.items()
-            ),
-        )
-        yield from _family(
-            "lab_request_seconds",
-            "histogram",
-            "From the request's arrival to its response, with injected latency.",
-            (
-                sample
-                for (method, route), found in self._by_route.items()
-                for sample in _histogram({"method": method, "route": route}, found)
-            ),
-        )
+def _request_families(requests: RequestCounters) -> Iterator[str]:
+    yield from _family(
+        "lab_requests_total",
+        "counter",
+        "Requests that were answered.",
+        (
+            ("lab_requests_total", {"method": method, "route": route, "status": status}, count)
+            for (method, route, status), count in requests.answers.items()
+        ),
+    )
+    yield from _family(
+        "lab_request_seconds",
+        "histogram",
+        "From the request's arrival to its response, with injected latency.",
+        (
+            sample
+            for (method, route), durations in requests.durations.items()
+            for sample in _histogram({"method": method, "route": route}, durations)
+        ),
+    )
 
 
 def _histogram(labels: Mapping[str, object], found: list[float]) -> Iterator[Sample]:
@@ -85,14 +66,14 @@ def _histogram(labels: Mapping[str, object], found: list[float]) -> Iterator[Sam
 
 
 def render(
-    requests: RequestMetrics,
+    requests: RequestCounters,
     state: Mapping[str, Any],
     faults: Iterable[tuple[str, str, str]],
     *,
     ready: bool,
 ) -> str:
     """The whole page. `faults`: name, kind and target of each active fault."""
-    lines = [*requests.families()]
+    lines = [*_request_families(requests)]
     lines += _family(
         "lab_ready", "gauge", "Whether the process is ready.", [("lab_ready", {}, ready)]
     )

@@ -31,6 +31,7 @@ from lab.domain.errors import DeadlineExceeded, DiskFailed, ServiceError
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import Effect
 from lab.service import deadline, idempotency, metrics
+from lab.service.counters import RequestCounters
 from lab.service.fault_api import FaultableApp, rewrite_response
 from lab.service.http import Route, answer, problem_response
 from lab.service.listener import listen, serve
@@ -107,7 +108,7 @@ class Shell(FaultableApp):
         self.state: Callable[[], dict[str, Any]] = dict
         self.expired_count = 0
         self.in_flight = 0
-        self.metrics = metrics.RequestMetrics()
+        self.request_counters = RequestCounters()
         self._count_lock = threading.Lock()
         self._reported_disk_error = ""
         self._arrangement, self._name = arrangement, name
@@ -169,7 +170,7 @@ class Shell(FaultableApp):
             response = await super().respond(request, route, parameters)
         if not route.raw and not route.control:
             took_s = time.perf_counter() - begun_s
-            self.metrics.observe(route.method, route.path, response.status, took_s)
+            self.request_counters.observe(route.method, route.path, response.status, took_s)
         return response
 
     async def run_handler(
@@ -237,7 +238,7 @@ class Shell(FaultableApp):
 
     async def _metrics(self, request: web.BaseRequest) -> web.Response:
         page = metrics.render(
-            self.metrics,
+            self.request_counters,
             self.read_state(),
             self.fault_filter.active(),
             ready=self.not_ready_because() is None,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.domain.services import BY_HAND_PORTS
-from lab.service.metrics import BUCKETS_S, CONTENT_TYPE, RequestMetrics, render
+from lab.service.counters import BUCKETS_S, RequestCounters
+from lab.service.metrics import CONTENT_TYPE, render
 from tests.support.laboratory import RunningBlog, eventually
 from tests.support.small import ROOT
 
@@ -83,7 +84,7 @@ def of(found: Series, name: str, **labels: str) -> float:
     )
 )
 def test_any_requests_make_a_page_that_prometheus_reads(observed: list[Any]) -> None:
-    requests_seen = RequestMetrics()
+    requests_seen = RequestCounters()
     for route, status, seconds in observed:
         requests_seen.observe("GET", route, status, seconds)
     faults = [("a", "latency", "posts"), ('"\\\n', "error", "posts")]
@@ -95,20 +96,20 @@ def test_any_requests_make_a_page_that_prometheus_reads(observed: list[Any]) -> 
 
 
 def test_large_offsets_keep_their_digits() -> None:
-    found = parse(render(RequestMetrics(), {"offset": 12_345_678_901}, [], ready=False))
+    found = parse(render(RequestCounters(), {"offset": 12_345_678_901}, [], ready=False))
     assert of(found, "lab_consumer_offset") == 12_345_678_901
     assert of(found, "lab_ready") == 0
 
 
 def test_what_is_not_known_has_no_line() -> None:
-    page = render(RequestMetrics(), {"offset": None, "stuck": None}, [], ready=True)
+    page = render(RequestCounters(), {"offset": None, "stuck": None}, [], ready=True)
     assert "lab_consumer_offset" not in page
     assert "lab_consumer_stuck 0" in page
 
 
 def test_a_breaker_is_in_one_state() -> None:
     state = {"breakers": {"posts": "half-open"}}
-    found = parse(render(RequestMetrics(), state, [], ready=True))
+    found = parse(render(RequestCounters(), state, [], ready=True))
     assert of(found, "lab_breaker_state", callee="posts") == 1
     assert of(found, "lab_breaker_state", state="half-open") == 1
 
@@ -190,7 +191,7 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
         "asks": {"posts": {"asked": 1}},
         "breakers": {"posts": "open"},
     }
-    seen = RequestMetrics()
+    seen = RequestCounters()
     seen.observe("GET", "/feed", 200, 0.01)
     known = {name for name, _ in parse(render(seen, state, [("a", "down", "posts")], ready=True))}
     asked = [name for expr in expressions(dashboard()) for name in re.findall(r"lab_\w+", expr)]

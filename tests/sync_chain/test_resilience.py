@@ -29,7 +29,7 @@ from lab.domain.model import CommentDraft
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import SWITCHES, variant_problems
 from lab.service import deadline, http
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.fan_out import FanOut
 from lab.sync_chain.ask.http import Transport
 from lab.sync_chain.comments import moderate

@@ -20,7 +20,7 @@ from lab.domain.errors import NotFound, ServiceError, TimedOut, Unreachable
 from lab.domain.events import Envelope
 from lab.faults.kinds import CLIENT
 from lab.service import deadline, tracing
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.service.fault_api import injected_error
 from lab.service.http import match_route, problem_response
 from lab.service.server import Shell

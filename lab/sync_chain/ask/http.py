@@ -17,7 +17,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutErr
 from lab.domain import headers
 from lab.domain.errors import BadGateway, DependencyFailed, NotFound, TimedOut, Unreachable
 from lab.service import deadline, tracing
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 
 
 class Transport(Protocol):

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from lab.domain.errors import DeadlineExceeded
 from lab.service import deadline, tracing
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.service.service import Service
 from lab.sync_chain.ask.http import Transport
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed, NotAsked
 from lab.domain.services import HOPS, SERVICES
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.http import Transport
 
 FAILURES = 5

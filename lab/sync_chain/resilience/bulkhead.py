@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from lab.domain.errors import NotAsked
 from lab.domain.services import HOPS, SERVICES
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.http import Transport
 
 

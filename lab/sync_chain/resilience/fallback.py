@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed
 from lab.service import http
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.http import Transport
 
 

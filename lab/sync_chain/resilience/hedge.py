@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from lab.domain.errors import DependencyFailed
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.http import Transport
 
 MAX_THREADS = 256

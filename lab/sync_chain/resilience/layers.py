@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.http import Transport
 
 

@@ -26,7 +26,7 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from lab.domain.errors import DependencyFailed, NotAsked
 from lab.service import deadline
-from lab.service.call_counters import CallCounters
+from lab.service.counters import CallCounters
 from lab.sync_chain.ask.http import Transport
 
 BACKOFFS: dict[str, dict[str, float]] = {
