@@ -62,11 +62,16 @@ def headline(result: RunResult) -> str:
     )
 
 
+SHARED_CORES = "The variants ran side by side on the same cores: each one's work slows the others."
+
+
 def run_count(result: RunResult) -> Iterator[Line]:
     """How the variants ran, the number of runs, and those that are left out, with the reason."""
     if result.isolated:
         note = "The variants ran one after another, each with the machine to itself."
         yield Line(note, "soft", 0)
+    elif len(result.variants) > 1:
+        yield Line(SHARED_CORES, "soft", 0)
     if result.repeats == 1:
         return
     any_proved = any(run.valid and not run.unproved for run in result.runs)

@@ -5,6 +5,7 @@ from random import Random
 from lab.experiment.evaluate import unproved_figures
 from lab.report.answer import build_answer
 from lab.report.answer_rows import AnswerRow
+from lab.report.sections import SHARED_CORES
 from lab.results.result import Expectation, LatencyOfAll, Prediction, RunResult
 from tests.report.test_tables import flat, rendered_text
 from tests.support.busy_generator import Generator, World, frozen
@@ -15,13 +16,20 @@ def busy(generator: Generator) -> RunResult:
     return world.result(world.measure(generator))
 
 
+def notes_of(result: RunResult) -> list[str]:
+    """The footnotes of the answer, without the one about shared cores that every run has."""
+    *notes, shared = build_answer(result).footnotes
+    assert shared == SHARED_CORES
+    return notes
+
+
 def test_a_load_in_time_has_no_footnote() -> None:
-    assert build_answer(busy(Generator())).footnotes == ()
+    assert notes_of(busy(Generator())) == []
 
 
 def test_a_late_load_that_changes_nothing_says_so() -> None:
     result = busy(Generator(freezes=[(3.0, 3.03)]))
-    (note,) = build_answer(result).footnotes
+    (note,) = notes_of(result)
     assert note.startswith(f"{result.load.late} of ")
     assert note.endswith("All that is said here is true in spite of it.")
 
@@ -31,7 +39,7 @@ def test_what_is_not_certain_is_named_with_its_ends() -> None:
     result.expectations = [
         Expectation(says="The feed waits.", verdict="not measured", reason="Sent late.")
     ]
-    notes = build_answer(result).footnotes
+    notes = notes_of(result)
     assert "What depends on them is not judged." in notes[0]
     assert notes[1] == "Not measured: The feed waits."
     assert any(note.startswith("Not certain: ") and " ms " in note for note in notes)
@@ -71,8 +79,9 @@ def test_what_a_fault_not_as_declared_has_done_is_not_compared() -> None:
     bus.unproved = unproved_figures(bus.faults)
     rows = rows_of(result)
     assert rows["read the feed"].better == "–"
+    assert rows["lost / duplicated"].better == "–"
     assert rows["working again after"].cells[1].text == "–"
-    notes = build_answer(result).footnotes
+    notes = notes_of(result)
     assert notes[0].startswith(
         "async-bus: The fault on `comments` (down) did not act as declared: it was"
     )
