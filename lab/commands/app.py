@@ -215,7 +215,7 @@ def main() -> None:
         finally:
             surroundings.flush_output()
     except LabCannotRun as error:
-        fail("\n".join(filter(None, (str(error), surroundings.space_note()))), 3)
+        fail(error, 3)
     except OSError as error:
         if (problem := surroundings.why_not_written(error)) is None:
             raise

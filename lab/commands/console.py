@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 T = TypeVar("T")
+COULD_NOT_RUN = 3
 
 
 @dataclass
@@ -147,7 +148,16 @@ def _write(text: object, stream: TextIO) -> None:
         stream.write(f"{whole}\n")
 
 
+def echo_failure(problem: object) -> None:
+    """Print why the lab could not run, and whether the disk is full, which is often the reason."""
+    from lab.commands.surroundings import space_note
+
+    echo_error(problem)
+    if (lacking := space_note()) is not None:
+        echo_error(lacking)
+
+
 def fail(problem: object, code: int) -> NoReturn:
     """Print the problem to stderr and exit with this code."""
-    echo_error(problem)
+    (echo_failure if code == COULD_NOT_RUN else echo_error)(problem)
     raise SystemExit(code)

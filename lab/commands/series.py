@@ -13,6 +13,7 @@ from lab.commands.console import (
     VERBOSITY,
     console,
     echo_error,
+    echo_failure,
     make_run_folder,
     note,
     run_until_done,
@@ -119,7 +120,7 @@ class Series:
             with display:
                 result = run_until_done(one.repeated.run(number, display)).result
         except LabCannotRun as error:  # this run has no result; the others have
-            echo_error(
+            echo_failure(
                 _with_position(position, f"{one.scenario.name}: {error}" if position else error)
             )
         finally:

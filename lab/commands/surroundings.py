@@ -47,11 +47,8 @@ def why_not_written(error: OSError) -> str | None:
         return None
     _redirect_to_null(1)
     if error.filename:
-        return f"No space is left for {error.filename}. {space_note() or ''}".rstrip()
-    return (
-        "The output could not be written to its end: no space is left where it goes. "
-        f"{space_note() or ''}"
-    ).rstrip()
+        return f"No space is left for {error.filename}."
+    return "The output could not be written to its end: no space is left where it goes."
 
 
 def too_few_open_files() -> str | None:

@@ -14,6 +14,7 @@ import pytest
 from lab.cluster.errors import NoReusePort
 from lab.cluster.ports import reserve
 from lab.commands import surroundings
+from lab.commands.console import fail
 from lab.external.adopt.write import adopt
 from lab.scenarios.template import create_scenario_file
 from lab.support.files import write_new
@@ -69,13 +70,18 @@ def test_a_full_disk_leaves_no_half_written_file(
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
-def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(surroundings, "ENOUGH_BYTES", 10**18)
     assert "There is hardly any space left in" in (surroundings.space_note() or "")
     monkeypatch.setattr(surroundings, "_redirect_to_null", lambda number: None)
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x.json")
     said = surroundings.why_not_written(error) or ""
-    assert said.startswith("No space is left for runs/x.json. There is hardly")
+    assert said == "No space is left for runs/x.json."
+    with pytest.raises(SystemExit):
+        fail("posts exited with status 1.", 3)
+    assert "status 1.\nThere is hardly any space left in" in capsys.readouterr().err
     assert surroundings.why_not_written(OSError(errno.EACCES, "no")) is None
 
 
