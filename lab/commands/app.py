@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lab.commands import completion, exercise, inspect, live, merge, run, sandbox
+from lab.commands import completion, exercise, export, inspect, live, merge, run, sandbox
 from lab.commands import target as target_commands
 from lab.commands.console import (
     VERBOSITY,
@@ -182,6 +182,7 @@ for commands in (
     sandbox.app,
     target_commands.app,
     merge.app,
+    export.app,
     main_commands,
 ):
     for command in commands.registered_commands:
