@@ -285,11 +285,14 @@ class RowBuilder:
     def _if_proved(
         self, path: str, compare: Callable[[int, int], float | None]
     ) -> Callable[[int, int], float | None]:
-        """The comparison of a figure, without the variants in which it was not measured."""
+        """The comparison of a figure, without the variants in which it was not measured. A `*` in
+        place of the phase stands for all phases."""
+        keys = map(phase_key, self._phase_names()) if path.startswith("*") else [""]
+        paths = [path.replace("*", key) for key in keys]
         doubtful = {
             index
             for index, variant in enumerate(self._variants)
-            if unproved_reason(f"{variant.name}.{path}", self.result)
+            if any(unproved_reason(f"{variant.name}.{one}", self.result) for one in paths)
         }
         return lambda one, other: None if doubtful & {one, other} else compare(one, other)
 
@@ -443,7 +446,7 @@ class RowBuilder:
                 )
                 for count, total in stale
             ]
-            yield self._share_row("feeds that miss a write", cells, stale)
+            yield self._share_row("feeds that miss a write", "*.read_feed.stale", cells, stale)
 
     def _named_rows(self) -> Iterator[AnswerRow]:
         """The rows that the scenario names."""
@@ -466,7 +469,7 @@ class RowBuilder:
                     return 0.0
                 return sign if one > other else -sign  # noqa: B023
 
-            yield self._judged(spec.label, "", cells, compare)
+            yield self._judged(spec.label, "", cells, self._if_proved(spec.figure, compare))
 
     def _margin(self, figure: str) -> Callable[[float, float], float] | None:
         """The difference of two figures up to which they count as the same.
@@ -510,10 +513,11 @@ class RowBuilder:
                 )
                 for refused, sent in counts
             ]
-            yield self._share_row("404: post not known yet", cells, counts)
+            path = "*.create_comment.errors.http_404"
+            yield self._share_row("404: post not known yet", path, cells, counts)
 
     def _share_row(
-        self, label: str, cells: Sequence[AnswerCell], counts: Sequence[tuple[int, int]]
+        self, label: str, path: str, cells: Sequence[AnswerCell], counts: Sequence[tuple[int, int]]
     ) -> AnswerRow:
         def compare(first: int, second: int) -> float | None:
             (hits, total), (other_hits, other_total) = counts[first], counts[second]
@@ -524,7 +528,7 @@ class RowBuilder:
                 return -1.0 if low > 0 else 1.0
             return 0.0 if max(abs(low), abs(high)) <= self._floor else None
 
-        return self._judged(label, "", cells, compare)
+        return self._judged(label, "", cells, self._if_proved(path, compare))
 
     def _calm_rows(self) -> Iterator[AnswerRow]:
         """Before the fault: only rows in which the variants differ."""
@@ -596,7 +600,7 @@ class RowBuilder:
                 return None
             return 0.0 if bool(one) == bool(other) else 1.0 if one else -1.0
 
-        return self._judged(label, "", cells, compare)
+        return self._judged(label, "", cells, self._if_proved("data", compare))
 
 
 def _seen(of: EndpointResult | None) -> tuple[int, int]:
