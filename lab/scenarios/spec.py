@@ -195,8 +195,9 @@ class ExpectationSpec(SpecModel):
 class PredictionSpec(SpecModel):
     """A prediction of theory (`predicted`, by an oracle) for a measured figure (`measured`).
 
-    Both are expressions. They agree if they differ by at most the share `within` of the prediction.
-    `because`: why they cannot agree, if they cannot.
+    Both are expressions. They agree if the measurement lies in the interval of the prediction:
+    chance, the machine's noise, and the share `within` for what the formula leaves out. `because`:
+    why it may lie outside.
     """
 
     says: Sentence

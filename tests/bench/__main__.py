@@ -20,6 +20,7 @@ PARTS = (
     "runs",
     "false_alarms",
     "seeds",
+    "predicted",
     "storms",
 )
 
