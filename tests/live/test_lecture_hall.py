@@ -117,6 +117,9 @@ def test_the_room_bets_and_the_lab_measures(
         assert phone.violations() == []
     leading.wait_for_text("#bet .bet-count", "2 of 2 phones have answered")
     assert page.locator("#bet .count:visible").count() == 0
+    page.wait_for_selector("#bet .qr")
+    asked_for = [url for url in leading.requested_urls if url.endswith("/api/room")]
+    assert len(asked_for) <= 3  # for the invitation, the dialog, the bet
     assert leading.violations() == []
 
     page.keyboard.press("a")

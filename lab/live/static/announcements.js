@@ -54,7 +54,7 @@ export class Announcements {
     const limit = model.hello?.late_after_ms ?? Infinity;
     byId("late").hidden = late <= limit;
     if (late > limit)
-      setText(byId("late"), `▲ Machine busy: times up to ${duration(late)} too high`);
+      setText(byId("late"), `▲ Machine busy: up to +${duration(late)}`);
   }
 
   /** The newest active fault, and for how long: `comments DOWN · 0:12`. */

@@ -3,7 +3,7 @@
 
 import { get, post } from "./api.js";
 import { showNotice } from "./announcements.js";
-import { button, byId, el, setText, svg } from "./dom.js";
+import { button, byId, el, svg } from "./dom.js";
 import { duration } from "./format.js";
 
 const QUIET_ZONE = 4; // modules around a QR code (ISO/IEC 18004)
@@ -57,15 +57,14 @@ export class Bets {
   show(model, isPresenter) {
     const { bet, phones } = model;
     if (bet === this.shown && phones === this.phones) return;
-    const isSame = bet?.state === "open" && this.shown?.state === "open" && bet.n === this.shown.n;
-    const opens = bet?.state === "open" && !isSame;
     this.shown = bet;
     this.phones = phones;
     document.body.dataset.bet = bet?.state ?? "none";
     this.root.hidden = !bet;
-    if (opens && isPresenter) this._loadRoom().then(() => (this.shown = undefined));
-    // A count that changes leaves the rest as it is: a button keeps the focus.
-    if (isSame) return setText(this.count, countText(bet, phones));
+    if (bet?.state === "open" && isPresenter && bet.n !== this.loadedFor) {
+      this.loadedFor = bet.n;
+      this._loadRoom().then(() => (this.shown = undefined)); // draws it again, with the address
+    }
     if (bet) this._showBet(bet, phones, isPresenter);
     this.invitation.hidden = bet?.state === "open" || !this.isInviting;
     if (!this.invitation.hidden) {
@@ -82,11 +81,22 @@ export class Bets {
 
   _showBet(bet, phones, isPresenter) {
     const isOpen = bet.state === "open";
+    const key = JSON.stringify([bet.n, bet.state, bet.counts, bet.holds, this.room.addresses[0]?.url]);
+    if (key === this.key) {
+      // Figures that change leave the buttons as they are: a new button would miss a click.
+      const side = isOpen ? [...this.side.children].slice(0, -1) : [];
+      this.side.replaceChildren(...side, ...(isOpen ? [count(bet, phones)] : measured(bet)));
+      return;
+    }
+    this.key = key;
+    this.side = el("div", { class: "bet-side" });
+    if (isOpen) this.side.append(this._where(isPresenter), count(bet, phones));
+    else this.side.append(...measured(bet));
     const answers = bet.answers.map((text, index) => answerRow(bet, text, index, isPresenter));
     const parts = [
       el("h2", { dir: "auto" }, bet.question),
       el("ol", { class: "bet-answers" }, ...answers),
-      isOpen ? this._invite(bet, phones, isPresenter) : measured(bet),
+      this.side,
     ];
     if (isPresenter) {
       const text = isOpen ? "Close the bet" : "Finish";
@@ -95,12 +105,10 @@ export class Bets {
     this.root.replaceChildren(...parts);
   }
 
-  _invite(bet, phones, isPresenter) {
-    this.count = el("p", { class: "bet-count" }, countText(bet, phones));
-    const where = isPresenter
-      ? this._address()
-      : el("p", {}, "Answer: ", el("a", { href: "./phone", target: "_blank" }, "become a reader"));
-    return el("div", { class: "bet-side" }, where, this.count);
+  /** Where to answer: spectators who look at this page do not know the other addresses. */
+  _where(isPresenter) {
+    if (isPresenter) return this._address();
+    return el("p", {}, "Answer: ", el("a", { href: "./phone", target: "_blank" }, "become a reader"));
   }
 
   /** The address as a QR code and as text; with several networks, a button for each other one. */
@@ -148,11 +156,11 @@ export class Bets {
 
 const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "es"}`;
 
-function countText({ answered }, phones) {
+function count({ answered }, phones) {
   const all = phones ? phones.left + phones.right : 0;
   // Many phones from few addresses: one program may be many of them.
   const from = phones && phones.addresses < all ? `, from ${counted(phones.addresses, "network address")}` : "";
-  return `${answered} of ${all} phones have answered${from}`;
+  return el("p", { class: "bet-count" }, `${answered} of ${all} phones have answered${from}`);
 }
 
 function answerRow(bet, text, index, isPresenter) {
@@ -169,29 +177,24 @@ function answerRow(bet, text, index, isPresenter) {
     el("span", { class: "count" }, bet.counts ? String(count) : ""),
     el("span", { class: "holds" }, bet.holds === index ? "✓" : ""),
   );
-  if (isPresenter && bet.state === "closed" && !bet.measure) {
+  if (isPresenter && bet.state === "closed" && !bet.measure && bet.holds !== index) {
     const mark = () => send("/api/bet", { do: "decide", answer: index });
-    row.append(button("This one", "", { "aria-label": `${text}: this one holds` }, mark));
+    row.append(button("✓", "", { "aria-label": `${text}: this one is right` }, mark));
   }
   return row;
 }
 
 /** What was measured in both halves since the fault; before it, what to do next. */
-function measured(bet) {
-  const { measured: found, measure } = bet;
-  const box = el("div", { class: "bet-side" });
-  if (!found) {
-    box.append(el("p", { class: "bet-count" }, `${bet.answered} answers. Now the key …`));
-    return box;
-  }
-  const kinds = ["reads", "posts", "comments"].includes(measure) ? [measure, "lag"] : ["reads", "lag"];
-  const [target, kind] = found.fault.split(" ");
+function measured({ measured: found, measure, answered }) {
+  if (!found) return [el("p", { class: "bet-count" }, `${answered} answers. Now the key …`)];
+  const figures = [["reads", "posts", "comments"].includes(measure) ? measure : "reads", "lag"];
   const line = (name) => {
     const [left, right] = [0, 1].map((side) => cell(found, name, side));
-    return el("p", {}, `${name === "lag" ? "largest lag" : name}: left `, el("b", {}, left), ", right ", el("b", {}, right));
+    const label = name === "lag" ? "largest lag" : name;
+    return el("p", {}, `${label}: left `, el("b", {}, left), ", right ", el("b", {}, right));
   };
-  box.append(el("p", {}, `Measured, ${target} ${kind}, ${found.seconds.toFixed(0)} s`), ...kinds.map(line));
-  return box;
+  const title = el("p", {}, `Measured, ${found.fault}, ${found.seconds.toFixed(0)} s`);
+  return [title, ...figures.map(line)];
 }
 
 function cell(found, name, side) {
