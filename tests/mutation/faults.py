@@ -193,9 +193,9 @@ _TABLE = """
 ~return "slower" → return "faster"
 # a difference is claimed though its interval holds 1
 ~if low > 1 + floor.share: → if high > 1 + floor.share:
-@ experiment/statistics.py < experiment/test_verdicts.py
-# more runs make a ratio no surer
-~stdev(logs) / math.sqrt(len(logs)) → stdev(logs)
+@ experiment/statistics.py < experiment/test_statistics.py
+# few blocks of time are as sure as many
+~students_t(confidence, len(blocks) - 1) * error → students_t(confidence, 1_000) * error
 @ experiment/evaluate.py < experiment/test_verdicts.py
 # what was not measured holds
 ~None: "not measured"} → None: "holds"}
