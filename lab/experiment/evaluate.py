@@ -20,7 +20,7 @@ from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
 from lab.experiment.fault_proof import doubts, merged_moments, moments_of
 from lab.experiment.recovery import Recoveries, recoveries, slowest
-from lab.experiment.request_phases import disturbances
+from lab.experiment.request_phases import disturbances, phase_seconds
 from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample
 from lab.results.expressions import evaluate
@@ -109,7 +109,8 @@ def variant_result(
     that its services reported. `extra_keys`: further keys of the result."""
     timeline = scenario.timeline()
     reported = scenario.reported_phases()
-    seconds = {phase.name: phase.seconds for phase in timeline.phases if phase.name in reported}
+    lengths = phase_seconds(timeline, name, faults)
+    seconds = {phase: length for phase, length in lengths.items() if phase in reported}
     figures = phase_figures(samples, seconds)
     found: Recoveries | None = None
     if (gone_s := gone_after(timeline, name, faults)) is not None:

@@ -14,6 +14,7 @@ may be the wrong one:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lab.load.samples import Sample
 from lab.results.result import FaultEvidence
@@ -65,6 +66,31 @@ def _disturbances(
                 previous=previous.name if with_phase and previous is not None else None,
             )
         previous = phase
+
+
+def phase_seconds(
+    timeline: Timeline, variant: str, faults: Sequence[FaultEvidence] = ()
+) -> dict[str, float]:
+    """The length of each phase in a variant: of the time whose requests count in it. A name that
+    comes several times has the length of its last phase."""
+    seconds = {phase.name: phase.seconds for phase in timeline.phases}
+    following = {
+        phase.name: later.name
+        for phase, later in pairwise(timeline.phases)
+        if phase.faults and not later.faults
+    }
+    until_s = {phase.name: phase.until_s for phase in timeline.phases}
+    for one in disturbances(timeline, variant, faults):
+        longer_s = max(0.0, one.gone_s - until_s[one.phase])
+        if later := following.get(one.phase):
+            longer_s = min(longer_s, seconds[later])
+            seconds[one.phase] += longer_s
+            seconds[later] -= longer_s
+        if one.previous:
+            late_s = min(one.on_s - one.from_s, seconds[one.phase])
+            seconds[one.phase] -= late_s
+            seconds[one.previous] += late_s
+    return seconds
 
 
 def reassign_requests(

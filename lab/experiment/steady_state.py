@@ -124,6 +124,9 @@ def left_behind(
     }
     found = disturbances(timeline, variant.name, variant.faults)
     for earlier, later in pairwise(found):
+        if earlier.gone_s > later.from_s:
+            yield later.phase, f"`{earlier.phase}` was not gone when `{later.phase}` began."
+            continue
         pause = [
             one
             for one in samples

@@ -1,6 +1,6 @@
 """A request counts in the phase of the fault that hurt it."""
 
-from lab.experiment.request_phases import reassign_requests
+from lab.experiment.request_phases import phase_seconds, reassign_requests
 from lab.faults.kinds import DownFault
 from lab.load.samples import Sample
 from lab.results.result import FaultEvidence
@@ -87,3 +87,14 @@ def test_a_success_before_the_fault_acted_counts_before() -> None:
         "posts down",
         "posts down",
     ]
+
+
+def test_the_length_of_a_phase_is_that_of_its_requests() -> None:
+    evidence = FaultEvidence(
+        kind="down", target="posts", acted=True, phase="posts down", from_s=1.6, gone_s=2.8
+    )
+    assert phase_seconds(SEQUENCE, "async-bus")["posts down"] == 1.0
+    seconds = phase_seconds(SEQUENCE, "sync-chain", [evidence])
+    assert {name: round(length, 3) for name, length in seconds.items()} == {
+        **{"before": 1.1, "posts down": 1.2, "recovering": 0.2, "query down": 1.0, "after": 1.0}
+    }

@@ -10,7 +10,13 @@ from lab.experiment.steady_state import growing_backlog, left_behind, unsteady_f
 from lab.faults.kinds import HangFault
 from lab.load.samples import Sample
 from lab.results.paths import unproved_reason
-from lab.results.result import EndpointResult, PhaseResult, RunResult, VariantResult
+from lab.results.result import (
+    EndpointResult,
+    FaultEvidence,
+    PhaseResult,
+    RunResult,
+    VariantResult,
+)
 from lab.results.timeline import FaultWindow, ScenarioPhase, Timeline
 
 BEFORE = ScenarioPhase("before", 0.5, 3.0)
@@ -126,3 +132,12 @@ def test_a_fault_that_begins_too_early_is_not_measured(
     assert [(phase, why.split(" of ")[0]) for phase, why in found] == (
         [("query hang", str(left))] if left else []
     )
+
+
+def test_a_fault_that_meets_the_one_before_it_is_not_measured() -> None:
+    slow_to_go = FaultEvidence(
+        kind="hang", target="posts", acted=True, phase="posts hang", from_s=3.5, gone_s=5.2
+    )
+    bus = VariantResult(name="bus", arrangement="async-bus", faults=[slow_to_go])
+    ((phase, why),) = left_behind([FEED], TIMELINE, bus)
+    assert (phase, why) == ("query hang", "`posts hang` was not gone when `query hang` began.")
