@@ -239,6 +239,7 @@ def run(
 
     def show(result: Any, folder: Path) -> None:
         save_report(result, folder)
+        send_spans(folder)
         if json or terse:
             return
         print_run(result, folder, full)
@@ -304,6 +305,20 @@ def save_report(result: Any, folder: Path) -> None:
         page.save(result, folder)
     except OSError as error:
         echo_error(f"{folder / page.NAME} can't be written: {error.strerror or error}.")
+
+
+def send_spans(folder: Path) -> None:
+    """Send the spans of a run to the collector that the environment names, if any."""
+    from lab.report.tracing.collector import NotSent, collector_of, send
+    from lab.report.tracing.trace import NoSuchTrace, all_traces
+
+    try:
+        collector = collector_of()
+        if collector is not None:
+            count = send(all_traces(folder), collector)
+            note(f"{count} spans are sent to {collector.url}.")
+    except (NotSent, NoSuchTrace) as error:
+        echo_error(f"No spans are sent: {error}")
 
 
 def _select_scenarios(names: Sequence[str], tags: Sequence[str]) -> list[Any]:

@@ -286,7 +286,9 @@ def test_the_spans_are_exported_by_the_rules_of_otlp() -> None:
     broken = [span_record("aa", "comments", "POST /x", 1, 2, status=503)]
     steps = (client_span(OTHER, "GET /feed", BEGUN_S, 1.0),)
     other = RequestTrace("async-bus", OTHER, "GET /feed", "200", steps)
-    spans = assert_is_otlp(json.loads(to_otlp([make_trace(BUS_SPANS), other])))
+    document = to_otlp([make_trace(BUS_SPANS), other])
+    assert document.count("\n") == 1, "a file has a document on each line"
+    spans = assert_is_otlp(json.loads(document))
     assert len(spans) == 6
     assert spans["aa" * 8]["startTimeUnixNano"] == "1700000000000200000"
     assert spans["bb" * 8]["events"] == [{"timeUnixNano": "1700000000001000000", "name": "told"}]

@@ -12,7 +12,7 @@ services. The client's span begins at the intended send time, as the latency doe
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, time
@@ -245,7 +245,33 @@ def trace_by_id(folder: Path, trace_id: str) -> list[RequestTrace]:
     ]
 
 
+def all_traces(folder: Path) -> Iterator[RequestTrace]:
+    """The traces of all requests that were sent in a run, of each of its parts if it has several.
+
+    Raises NoSuchTrace.
+    """
+    parts = sorted({file.parent for file in folder.rglob("load.json")})
+    for part in parts or [folder]:
+        samples, started_s = _load_run(part)
+        records: dict[str, list[dict[str, Any]]] = {}
+        for variant in dict.fromkeys(sample.variant for sample in samples):
+            for record in read_spans(part, variant):
+                records.setdefault(record["trace"], []).append(record)
+        for sample in samples:
+            if sample.latency_ms is not None:
+                found = records.get(sample.trace, [])
+                yield _join_trace(sample, found, started_s, f"phase {sample.phase}")
+
+
 def _trace_of_sample(sample: Sample, folder: Path, started_s: float, reason: str) -> RequestTrace:
+    return _join_trace(
+        sample, read_spans(folder, sample.variant, {sample.trace}), started_s, reason
+    )
+
+
+def _join_trace(
+    sample: Sample, records: Iterable[dict[str, Any]], started_s: float, reason: str
+) -> RequestTrace:
     endpoint = (ENDPOINTS | FOLLOW_UPS)[sample.endpoint]
     request = f"{endpoint.method} {endpoint.path}"
     intended_unix_s = started_s + sample.intended_s
@@ -257,7 +283,7 @@ def _trace_of_sample(sample: Sample, folder: Path, started_s: float, reason: str
         trace_id=sample.trace,
         request=request,
         outcome=sample.error or str(sample.status),
-        steps=join_spans(root, read_spans(folder, sample.variant, {sample.trace})),
+        steps=join_spans(root, records),
         visible_ms=sample.visible_ms,
         reason=reason,
     )

@@ -119,8 +119,10 @@ class RequestTrace:
         }
 
 
-def read_spans(folder: Path, variant: str, trace_ids: set[str]) -> list[dict[str, Any]]:
-    """The spans of some traces that the processes of a variant wrote, in no particular order.
+def read_spans(
+    folder: Path, variant: str, trace_ids: set[str] | None = None
+) -> list[dict[str, Any]]:
+    """The spans of some traces, or of all, that the processes of a variant wrote, in no order.
 
     Incomplete lines, which a killed process can leave, are skipped.
     """
@@ -128,9 +130,10 @@ def read_spans(folder: Path, variant: str, trace_ids: set[str]) -> list[dict[str
     for file in sorted(folder.glob(f"{variant}.*.spans.ndjson")):
         for text in file.read_text("utf-8").splitlines():
             # Parsing JSON costs more than this search.
-            if any(trace in text for trace in trace_ids) and text.endswith("}"):
+            wanted = trace_ids is None or any(trace in text for trace in trace_ids)
+            if wanted and text.endswith("}"):
                 found.append(json.loads(text))
-    return [line for line in found if line["trace"] in trace_ids]
+    return [line for line in found if trace_ids is None or line["trace"] in trace_ids]
 
 
 def join_spans(root: Span, records: Iterable[dict[str, Any]]) -> tuple[Span, ...]:
