@@ -89,6 +89,7 @@ def _merged_evidence(
 
 # ── Figures and verdicts
 
+MAX_NAMED = 2
 MAX_LATE_SHARE = 0.5
 """A run that expects nothing is not valid if more of its requests were late."""
 
@@ -202,7 +203,11 @@ def validity_problems(scenario: Scenario, result: RunResult, exits: Sequence[Exi
         if variant.data and not variant.data.acknowledged and _has_writes(scenario):
             problems.append(f"{variant.name}: not one write was acknowledged; nothing is proved.")
     if _nothing_can_be_judged(scenario, result) and (unproved := unproved_reasons(result)):
-        problems.append(f"Nothing can be judged. {' '.join(unproved)}")
+        more = f" And {len(unproved) - MAX_NAMED} more." if len(unproved) > MAX_NAMED else ""
+        problems.append(
+            f"Nothing can be judged. {' '.join(unproved[:MAX_NAMED])}{more} Is something else busy "
+            "on this machine?"
+        )
     elif _nothing_can_be_judged(scenario, result):
         of_all = f"{result.load.late} of {requests_sent(result)} requests"
         problems.append(

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from lab.load.samples import Sample
 from lab.results.result import FaultEvidence
-from lab.results.timeline import ScenarioPhase, Timeline
+from lab.results.timeline import RECOVERING, ScenarioPhase, Timeline
 
 
 @dataclass(frozen=True)
@@ -68,29 +68,34 @@ def _disturbances(
         previous = phase
 
 
+SHORTEST_S = 0.01
+"""A phase that a fault has covered to its end still has a length: rates are divided by it."""
+
+
 def phase_seconds(
     timeline: Timeline, variant: str, faults: Sequence[FaultEvidence] = ()
 ) -> dict[str, float]:
-    """The length of each phase in a variant: of the time whose requests count in it. A name that
-    comes several times has the length of its last phase."""
-    seconds = {phase.name: phase.seconds for phase in timeline.phases}
-    following = {
-        phase.name: later.name
-        for phase, later in pairwise(timeline.phases)
-        if phase.faults and not later.faults
-    }
-    until_s = {phase.name: phase.until_s for phase in timeline.phases}
+    """The length of each phase in a variant: of the time whose requests count in it. Without the
+    pauses between faults."""
+    seconds = {phase.name: phase.seconds for phase in timeline.phases if phase.name != RECOVERING}
+    following = {phase.name: later for phase, later in pairwise(timeline.phases)}
     for one in disturbances(timeline, variant, faults):
-        longer_s = max(0.0, one.gone_s - until_s[one.phase])
-        if later := following.get(one.phase):
-            longer_s = min(longer_s, seconds[later])
-            seconds[one.phase] += longer_s
-            seconds[later] -= longer_s
+        later = following.get(one.phase)
+        if later is not None and not later.faults:
+            _move(seconds, later.name, one.phase, min(one.gone_s - later.from_s, later.seconds))
         if one.previous:
-            late_s = min(one.on_s - one.from_s, seconds[one.phase])
-            seconds[one.phase] -= late_s
-            seconds[one.previous] += late_s
+            _move(seconds, one.phase, one.previous, one.on_s - one.from_s)
     return seconds
+
+
+def _move(seconds: dict[str, float], out_of: str, into: str, length_s: float) -> None:
+    if length_s <= 0:
+        return
+    if out_of in seconds:
+        length_s = min(length_s, seconds[out_of] - SHORTEST_S)
+        seconds[out_of] -= length_s
+    if into in seconds:
+        seconds[into] += length_s
 
 
 def reassign_requests(

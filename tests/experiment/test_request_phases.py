@@ -1,5 +1,7 @@
 """A request counts in the phase of the fault that hurt it."""
 
+import pytest
+
 from lab.experiment.request_phases import phase_seconds, reassign_requests
 from lab.faults.kinds import DownFault
 from lab.load.samples import Sample
@@ -96,5 +98,14 @@ def test_the_length_of_a_phase_is_that_of_its_requests() -> None:
     assert phase_seconds(SEQUENCE, "async-bus")["posts down"] == 1.0
     seconds = phase_seconds(SEQUENCE, "sync-chain", [evidence])
     assert {name: round(length, 3) for name, length in seconds.items()} == {
-        **{"before": 1.1, "posts down": 1.2, "recovering": 0.2, "query down": 1.0, "after": 1.0}
+        **{"before": 1.1, "posts down": 1.2, "query down": 1.0, "after": 1.0}
     }
+
+
+def test_a_phase_that_a_fault_has_covered_still_has_a_length() -> None:
+    gone = FaultEvidence(
+        kind="down", target="query", acted=True, phase="query down", from_s=3.0, gone_s=99.0
+    )
+    lengths = phase_seconds(SEQUENCE, "sync-chain", [gone])
+    assert 0 < lengths["after"] < 0.1
+    assert lengths["query down"] + lengths["after"] == pytest.approx(2.0)
