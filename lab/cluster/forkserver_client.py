@@ -196,7 +196,7 @@ def start_method() -> str:
 _NODE_STACK = re.compile(r"\s+at .*:\d+:\d+\)?( \{)?$")
 
 
-def log_tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
+def log_tail(log: Path, begin: int = 0, lines: int = 15) -> list[str]:
     """The last `lines` lines that were written to a log after the byte `begin`.
 
     Reads at most 16 KiB; an unreadable log gives an empty list. Node prints an error above many

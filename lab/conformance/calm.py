@@ -77,7 +77,7 @@ def calm_section(controls: Controls) -> ReportSection:
     for key, bad, asked, all_well in (
         ("kept", writes.missing, writes.acknowledged, "all {} are there"),
         ("decided", writes.waiting, writes.comments, "all {} have"),
-        ("once", writes.doubled, writes.acknowledged, "0 of {} are"),
+        ("once", writes.doubled, writes.present, "0 of {} are"),
     ):
         if asked and (controls.moderated or key != "decided"):
             seen = f"{bad} of {asked} are not so" if bad else all_well.format(asked)

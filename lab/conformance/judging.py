@@ -32,6 +32,8 @@ ran, what is late or still missing says nothing about the system."""
 
 _ENDPOINTS = ("read_feed", "create_post", "create_comment")
 
+_COUNTED = ("acknowledged", "missing", "comments", "waiting", "doubled", "present")
+
 OutageVerdict = tuple[bool | None, str]
 
 
@@ -44,15 +46,11 @@ class WriteControl:
     comments: int = 0
     waiting: int = 0
     doubled: int = 0
+    present: int = 0
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "WriteControl":
-        return cls(
-            *(
-                sum(len(getattr(outcome, name)) for outcome in outcomes)
-                for name in ("acknowledged", "missing", "comments", "waiting", "doubled")
-            )
-        )
+        return cls(*(sum(len(getattr(outcome, name)) for outcome in outcomes) for name in _COUNTED))
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,8 @@ def _judge_writes(
 
 _judge_once = _judge_writes(
     "doubled",
-    lambda outcome: f"{len(outcome.doubled)} of {len(outcome.acknowledged)} are",
+    lambda outcome: f"{len(outcome.doubled)} of {len(outcome.present)} are",
+    of="present",
 )
 
 

@@ -43,6 +43,11 @@ class Outcome:
     owners_read: tuple[str, ...] = ()
     after_s: float = 0.0
 
+    @property
+    def present(self) -> frozenset[str]:
+        """The writes that can be there twice, because they are there at all."""
+        return (self.acknowledged - self.missing) | self.doubled
+
     @classmethod
     def of(
         cls,

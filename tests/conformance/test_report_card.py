@@ -369,6 +369,7 @@ def test_a_verdict_says_what_was_seen(
         ("kept", {"outcome": make_outcome(acknowledged=frozenset())}),
         ("decided", {"moderated": False}),
         ("decided", {"outcome": make_outcome(comments=frozenset())}),
+        ("once", {"outcome": make_outcome(missing=tokens(9))}),
         ("back", {"after": []}),
     ],
 )

@@ -373,6 +373,37 @@ def test_a_handler_gets_every_field_that_it_reads(tmp_path: Path) -> None:
     assert body == {"title": "{title}", "content": "{title}"}
 
 
+def test_a_handler_of_fastapi_gets_every_field_of_its_model(tmp_path: Path) -> None:
+    files = {
+        "posts/main.py": (
+            "from fastapi import FastAPI\nfrom pydantic import BaseModel\napp = FastAPI()\n"
+            "class Post(BaseModel):\n    id: str | None\n    title: str\n    content: str\n"
+            "    tag: str = 'x'\n\n@app.post('/posts')\nasync def create(post: Post): ...\n"
+        )
+    }
+    body = adopt_files(files, tmp_path)[0]["actions"]["create_post"]["body"]
+    assert body == {"title": "{title}", "content": "{title}"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"),
+    [
+        ("res.status(200).json({ posts });", "posts"),
+        ("res.send({ success: true, data: all });", "data"),
+        ("res.send(posts);", None),
+    ],
+)
+def test_posts_may_be_under_a_key(answer: str, key: str | None, tmp_path: Path) -> None:
+    files = course()
+    files["query/index.js"] = express(
+        "4002",
+        "app.post('/events', (req, res) => { res.send({ data: 1 }); });",
+        f"app.get('/posts', (req, res) => {{ {answer} }});",
+    )
+    actions = adopt_files(files, tmp_path)[0].get("actions", {})
+    assert actions.get("read_feed", {}).get("posts") == key
+
+
 def test_an_id_of_another_name_is_read(tmp_path: Path) -> None:
     files = course()
     files["comments/index.js"] = express(

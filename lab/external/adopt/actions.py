@@ -2,14 +2,14 @@
 feed."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lab.domain.services import BUS
 from lab.external.adopt.languages import BODY_FIELD
 from lab.external.adopt.routes import DetectedRoute
 from lab.external.adopt.services import DetectedService
-from lab.external.adopt.sources import GuessedValue
+from lab.external.adopt.sources import GuessedValue, SourceFile
 from lab.external.mapping import Actions
 
 _TITLE_FIELDS = ("title", "name", "subject", "headline")
@@ -135,7 +135,37 @@ def _find_action(
         shown_route = " ".join((route.method, route.path)).strip()
         keys["path"] = GuessedValue(path, f"{route.location}: {shown_route}", certain=path != "/")
     keys |= dict(_body_and_id(name, service, route, path, default))
+    if name == "read_feed" and (inside := _find_list_key(service, route)):
+        keys["posts"] = inside
     return keys
+
+
+_ANSWERED_KEY = re.compile(
+    r"(?:json|send|jsonify)\(\s*\{[^{}]*?[\"']?\b(?P<key>posts|articles|blogs|feed|data|items|results)"
+    r"\b[\"']?\s*[:,}]"
+    r"|return\s+\{[^{}]*?[\"'](?P<python>posts|articles|blogs|feed|data|items|results)[\"']\s*:"
+    r"|jsonify\(\s*(?P<named>posts|articles|blogs|feed|data|items|results)\s*="
+)
+
+
+_ANSWERS = re.compile(r"\b(?:json|send|jsonify)\(|\breturn\s+[\w{\[]")
+
+
+def _find_list_key(service: DetectedService, route: DetectedRoute) -> GuessedValue | None:
+    """The key of the response under which the posts are, as in `res.json({ posts })`."""
+    code = route.source.without_comments
+    begin, end = _extent(route, service.routes)
+    if _ANSWERS.search(code, begin, end):
+        found = [(route.source, _ANSWERED_KEY.search(code, begin, end))]
+    else:  # the handler is elsewhere
+        others = [source for source in service.sources if source is not route.source]
+        found = [(source, _ANSWERED_KEY.search(source.without_comments)) for source in others]
+    for source, match in found:
+        if match:
+            key = next(text for text in match.groups() if text)
+            where = f"{source.location(match.start())}: {source.line_at(match.start())}"
+            return GuessedValue(key, where, certain=source is route.source)
+    return None
 
 
 def _text_of(service: DetectedService) -> str:
@@ -187,13 +217,8 @@ def _find_body_fields(
         if route is not None:
             if source is not route.source:
                 continue
-            begin = route.offset
-            later = [
-                other.offset
-                for other in routes or ()
-                if other.source is source and other.offset > begin
-            ]
-            end = min(later, default=end)
+            begin, end = _extent(route, routes or ())
+            yield from _find_model_fields(source, begin, end)
         for match in BODY_FIELD.finditer(source.without_comments, begin, end):
             place = f"{source.location(match.start())}: {source.line_at(match.start())}"
             groups = [value for value in match.groups() if value]
@@ -202,6 +227,26 @@ def _find_body_fields(
                     yield from ((key, place) for key in re.findall(r"(?<![\w:] )\b\w+", text))
                 else:
                     yield text, place
+
+
+def _extent(route: DetectedRoute, routes: Iterable[DetectedRoute]) -> tuple[int, int]:
+    """Where the handler of a route is in its file: until the next route."""
+    offsets = [other.offset for other in routes if other.source is route.source]
+    later = [offset for offset in offsets if offset > route.offset]
+    return route.offset, min(later, default=len(route.source.text))
+
+
+def _find_model_fields(source: SourceFile, begin: int, end: int) -> Iterator[tuple[str, str]]:
+    """The fields without a default of the model that a handler of FastAPI takes."""
+    code = source.without_comments
+    taken = re.search(r"\bdef\s+\w+\(([^)]*)\)", code[begin:end])
+    for model in re.findall(r"\w+\s*:\s*(\w+)", taken[1]) if taken else ():
+        made = re.search(rf"^class {model}\(\w*Model\):\n((?:[ \t]+.*\n|\n)*)", code, re.MULTILINE)
+        if made is None:
+            continue
+        for field in re.finditer(r"^\s+(\w+)\s*:\s*str\s*$", made[1], re.MULTILINE):
+            place = source.location(made.start(1) + field.start(1))
+            yield field[1], f"{place}: {field[0].strip()}"
 
 
 _MADE_ID = re.compile(
