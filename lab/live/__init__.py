@@ -16,6 +16,7 @@ phones.py            phones of an audience: readers of one half, one message a s
 bets.py              a question to the room, its answers, and which of them holds
 audience.py          the routes for an audience
 security.py          the checks of a request: token, cookie, origin, host
+proxy.py             the console behind a reverse proxy, and started by a Jupyter server
 routes.py            the table of routes, each with its access rule
 server.py            the HTTP servers of the console and of spectators, and the page's files
 app.py               `lab live` as a whole: the order of start and end

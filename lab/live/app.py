@@ -6,7 +6,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.cluster.ports import HOST
@@ -16,6 +16,7 @@ from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast
 from lab.live.panes import Pane
 from lab.live.phones import Phones
+from lab.live.proxy import DIRECT, ProxyRules
 from lab.live.recording import RECORDING_NAME, Recorder, finish
 from lab.live.routes import route_table
 from lab.live.script import Script, unsupported_parts
@@ -51,6 +52,9 @@ class LiveOptions:
     share_port: int | None = None
     script: Scenario | None = None
     terminal: bool = False
+    proxy: ProxyRules = DIRECT
+    token: str = field(default="", repr=False)
+    """The token of the console; "" for a new one."""
 
 
 async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
@@ -82,7 +86,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         phones = Phones(broadcast, BlogClient(live_session))
         questions = options.script.bet if options.script else ()
         bets = Bets(broadcast, phones, questions, folder.absolute())
-        credentials = Credentials.for_port(port)
+        credentials = Credentials.for_port(port, options.token)
         routes = route_table(
             live_session,
             credentials,
@@ -92,12 +96,15 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
             recorder.record_feed,
         )
         routes = [*routes, *audience_routes(bets, phones, spectator_port)]
-        console = ConsoleApp(routes, port, broadcast, credentials)
+        console = ConsoleApp(routes, port, broadcast, credentials, options.proxy)
         await exit_stack.enter_async_context(serve(console, console_socket))
-        url = f"http://127.0.0.1:{port}/#token={credentials.token}"
+        address = options.proxy.base_url or f"http://127.0.0.1:{port}/"
+        url = f"{address}#token={credentials.token}"
         echo(f"The console is at\n  {url}")
+        if options.proxy.base_url:
+            echo(f"The proxy reaches it at http://127.0.0.1:{port}/")
         if spectator_socket is not None and spectator_port is not None:
-            spectators = SpectatorApp(routes, live_session, spectator_port)
+            spectators = SpectatorApp(routes, live_session, spectator_port, options.proxy)
             await exit_stack.enter_async_context(serve(spectators, spectator_socket))
             echo("Others in this network can watch and answer bets, without control, at")
             echo(

@@ -20,6 +20,8 @@ from lab.live.session import Session
 from lab.load.continuous import LoadChange
 from lab.service.http import Route
 
+ENTER_PATH = "/api/enter"
+"""A successful request there gets the cookie."""
 Text = Annotated[str, Field(max_length=20_000)]
 
 
@@ -98,7 +100,7 @@ def route_table(
     async def enter(body: TokenRequest) -> web.Response:
         if not credentials.accepts(body.token):
             raise Forbidden("This is not the token of this console: open the address it printed.")
-        return web.Response(status=204, headers={"Set-Cookie": credentials.set_cookie()})
+        return web.Response(status=204)
 
     async def fault(body: PaneFaultRequest) -> Any:
         session.require_up()
@@ -143,7 +145,7 @@ def route_table(
         AccessRoute("GET", "/static/{name}", static, raw=True, open=True, shared=True),
         AccessRoute("GET", "/api/stream", stream, raw=True, shared=True),
         AccessRoute("GET", "/api/blog", feed, shared=True),
-        AccessRoute("POST", "/api/enter", enter, open=True),
+        AccessRoute("POST", ENTER_PATH, enter, open=True),
         AccessRoute("POST", "/api/fault", fault),
         AccessRoute("POST", "/api/heal", heal),
         AccessRoute("POST", "/api/load", load),

@@ -16,7 +16,6 @@ import psutil
 from aiohttp import web
 
 from lab.domain.errors import Forbidden
-from lab.service.http import printable
 
 PAGE_HEADER = "Lab-Page"
 
@@ -45,15 +44,17 @@ class Credentials:
     cookie_value: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     @classmethod
-    def for_port(cls, port: int) -> "Credentials":
-        return cls(f"lab-{port}")
+    def for_port(cls, port: int, token: str = "") -> "Credentials":
+        """Credentials with this token, or with a new one."""
+        return cls(f"lab-{port}", token) if token else cls(f"lab-{port}")
 
     def accepts(self, token: str) -> bool:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
 
-    def set_cookie(self) -> str:
-        """The value of the `Set-Cookie` header."""
-        return f"{self.cookie_name}={self.cookie_value}; HttpOnly; SameSite=Strict; Path=/"
+    def set_cookie(self, path: str, is_https: bool) -> str:
+        """The value of the `Set-Cookie` header: `path` is the prefix of a proxy, or `/`."""
+        flags = f"HttpOnly; SameSite=Strict; Path={path}{'; Secure' if is_https else ''}"
+        return f"{self.cookie_name}={self.cookie_value}; {flags}"
 
     def check_cookie(self, request: web.BaseRequest) -> None:
         """Raise Forbidden unless the request has the cookie."""
@@ -62,13 +63,6 @@ class Credentials:
             raise Forbidden(
                 "This needs the cookie of the console. Open the printed address, with its #token."
             )
-
-
-def check_origin(request: web.BaseRequest) -> None:
-    """Raise Forbidden if the request has an `Origin` other than our own."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin != f"http://{request.headers.get('Host', '')}":
-        raise Forbidden(f"A page at {printable(origin)} may not ask for this.")
 
 
 def check_page(request: web.BaseRequest) -> None:

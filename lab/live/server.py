@@ -10,7 +10,7 @@ import asyncio
 import socket
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -23,8 +23,9 @@ from lab.cluster.errors import LabCannotRun, PortTaken
 from lab.domain.errors import Conflict, MisdirectedRequest, NotFound, ServiceError
 from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast, Role, ScreenSubscriber, encode_event
-from lab.live.routes import AccessRoute
-from lab.live.security import HEADERS, Credentials, check_origin, check_page, local_addresses
+from lab.live.proxy import DIRECT, FROM_JUPYTER, PREFIX, ProxyRules, check_origin
+from lab.live.routes import ENTER_PATH, AccessRoute
+from lab.live.security import HEADERS, Credentials, check_page, local_addresses
 from lab.live.session import Session
 from lab.service.http import HttpApp, Route, printable, problem_response
 from lab.service.listener import bind
@@ -54,7 +55,9 @@ async def send_events(
     request: web.BaseRequest, name: str, data: bytes, subscriber: ScreenSubscriber
 ) -> web.StreamResponse:
     """Respond with this event and then those of the subscriber, until either side ends."""
-    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+    # nginx otherwise keeps events back until it has some kilobytes of them.
+    headers = {**HEADERS, "Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+    response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     events = encode_event(name, data)
     try:
@@ -78,14 +81,36 @@ class ConsoleApp(HttpApp):
         port: int,
         broadcast: Broadcast,
         credentials: Credentials | None,
+        proxy: ProxyRules = DIRECT,
     ) -> None:
         super().__init__(routes, port)
-        self._broadcast, self._credentials = broadcast, credentials
+        self._broadcast, self._credentials, self._proxy = broadcast, credentials, proxy
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = await super().__call__(request)
+        response = await super().__call__(self._proxy.seen_from_outside(request))
         if not response.prepared:
             response.headers.update(HEADERS)
+        return response
+
+    def hosts(self) -> Collection[str]:
+        """The values of `Host` that this server accepts."""
+        return {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
+
+    def check_host(self, request: web.BaseRequest) -> None:
+        is_known = request.host in self.hosts() or request.host.lower() in self._proxy.hosts
+        if not is_known and not request[FROM_JUPYTER]:
+            raise MisdirectedRequest(
+                f"The name {printable(request.host)!r} is none of this server's. Behind a proxy, "
+                "start lab live with --base-url or --allow-host."
+            )
+
+    async def respond(
+        self, request: web.BaseRequest, route: Route, parameters: Mapping[str, str]
+    ) -> web.StreamResponse:
+        response = await super().respond(request, route, parameters)
+        if route.path == ENTER_PATH and self._credentials is not None:
+            cookie = self._credentials.set_cookie(request[PREFIX], request.scheme == "https")
+            response.headers["Set-Cookie"] = cookie
         return response
 
     def check_access(self, request: web.BaseRequest, route: Route) -> None:
@@ -177,15 +202,22 @@ class SpectatorApp(ConsoleApp):
 
     refused_after_s = REFUSED_AFTER_S
 
-    def __init__(self, routes: Sequence[AccessRoute], session: Session, port: int) -> None:
-        super().__init__(spectator_routes(routes, session), port, session.broadcast, None)
+    def __init__(
+        self,
+        routes: Sequence[AccessRoute],
+        session: Session,
+        port: int,
+        proxy: ProxyRules = DIRECT,
+    ) -> None:
+        shared = spectator_routes(routes, session)
+        super().__init__(shared, port, session.broadcast, None, proxy)
         self._refreshed_s = float("-inf")
         self._hosts: frozenset[str] = frozenset()
         self._second, self._requests = 0, Counter[str]()
         self._delayed = 0
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._is_too_fast(request.remote or ""):
+        if self._is_too_fast(self._proxy.seen_from_outside(request).remote or ""):
             if self._delayed >= MAX_DELAYED and request.transport is not None:
                 request.transport.abort()
             await self._delay()
@@ -208,8 +240,7 @@ class SpectatorApp(ConsoleApp):
         finally:
             self._delayed -= 1
 
-    def hosts(self) -> frozenset[str]:
-        """The Host values of this server."""
+    def hosts(self) -> Collection[str]:
         if perf_counter() - self._refreshed_s > _REFRESH_S:
             self._refreshed_s = perf_counter()
             # No DNS query for more names: without a network it takes seconds to fail.
@@ -217,11 +248,6 @@ class SpectatorApp(ConsoleApp):
             names = ["127.0.0.1", "localhost", name, f"{name}.local", *local_addresses()]
             self._hosts = frozenset(f"{host}:{self.port}" for host in names)
         return self._hosts
-
-    def check_host(self, request: web.BaseRequest) -> None:
-        host = request.headers.get("Host", "")
-        if host not in self.hosts():
-            raise MisdirectedRequest(f"The name {printable(host)!r} is none of this server's.")
 
 
 def spectator_routes(routes: Sequence[AccessRoute], session: Session) -> list[AccessRoute]:

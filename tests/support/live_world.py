@@ -26,6 +26,7 @@ from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast
 from lab.live.panes import TWIN_PANES
 from lab.live.phones import Phones
+from lab.live.proxy import DIRECT, ProxyRules
 from lab.live.routes import AccessRoute, route_table
 from lab.live.security import Credentials
 from lab.live.server import (
@@ -191,10 +192,10 @@ class ConsoleProcess(ConsoleClient):
             line = self.process.stdout.readline()
             assert line, self.process.communicate()[1]
             output += line
-        self.addresses = re.findall(r"http://\S+", output)
-        address = urlsplit(self.addresses[0])
-        super().__init__(address.port or 0)
-        self.token = address.fragment.removeprefix("token=")
+        self.addresses = re.findall(r"https?://\S+", output)
+        self.token = urlsplit(self.addresses[0]).fragment.removeprefix("token=")
+        local = next(address for address in self.addresses if "//127.0.0.1:" in address)
+        super().__init__(urlsplit(local).port or 0)
         self.tree = psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self, number: int) -> int:
@@ -238,16 +239,16 @@ def console_routes(broadcast: Broadcast, credentials: Credentials) -> list[Acces
 class ConsoleServer(ConsoleClient):
     """A console without stacks, already logged in. `shared`: the port for spectators."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxy: ProxyRules = DIRECT) -> None:
         self.broadcast = Broadcast()
         console_socket, spectator_socket = listen_on("127.0.0.1", 0), listen_on("127.0.0.1", 0)
         super().__init__(console_socket.getsockname()[1])
         self.credentials = Credentials.for_port(self.port)
         self.shared = ConsoleClient(spectator_socket.getsockname()[1])
         routes = console_routes(self.broadcast, self.credentials)
-        console_app = ConsoleApp(routes, self.port, self.broadcast, self.credentials)
+        console_app = ConsoleApp(routes, self.port, self.broadcast, self.credentials, proxy)
         unreachable = cast(Session, UnreachableSession(self.broadcast))
-        self.spectator_app = SpectatorApp(routes, unreachable, self.shared.port)
+        self.spectator_app = SpectatorApp(routes, unreachable, self.shared.port, proxy)
         self.spectator_app.refused_after_s = 0.05
         self._loop, self._up = asyncio.new_event_loop(), threading.Event()
         self._end = asyncio.Event()
