@@ -1,6 +1,8 @@
 """A private file is whole or not there, and no other user can read it."""
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
