@@ -241,7 +241,11 @@ async def test_a_hostile_hall_changes_no_other_answer(served: ConsoleServer) -> 
         forged = [
             *(attacker.vote(2, phone=token) for token in FORGED),
             *(attacker.vote(2, phone=f"{number}.{'A' * 22}") for number in range(200)),
-            *(attacker.vote(2, phone=victim.token[:-1] + end) for end in "AZaz09-_."),
+            # One of these may be the end of the victim's own token.
+            *(
+                attacker.vote(2, phone=victim.token[:-1] + end)
+                for end in "AZaz09-_.".replace(victim.token[-1], "")
+            ),
             *(attacker.vote(2) for _ in range(200)),  # its own number, again and again
             *(attacker.vote(answer) for answer in (4, -1, 10**9)),
             *(attacker.vote(2, bet=number) for number in (0, 2, -1)),
