@@ -18,7 +18,7 @@ from typing import Any
 from lab.cluster.bus_engines import redact_options
 from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
-from lab.experiment.fault_proof import doubts, merged_moments, moments_of
+from lab.experiment.fault_proof import doubts, ended_late, merged_moments, moments_of
 from lab.experiment.recovery import Recoveries, recoveries, slowest
 from lab.experiment.request_phases import disturbances, phase_seconds
 from lab.load.metrics import phase_figures
@@ -84,6 +84,7 @@ def _merged_evidence(
         until_s=moments and moments.off_s,
         gone_s=moments and moments.gone_s,
         doubts=doubts(first.fault, moments, [one.evidence for one in injections]),
+        ended_late=ended_late(first.fault, moments),
     )
 
 
@@ -169,16 +170,18 @@ _OF_THE_WHOLE_RUN = (
 
 def unproved_figures(faults: Sequence[FaultEvidence]) -> dict[str, str]:
     """The figures that depend on a fault which did not act as declared: those of its phase, and
-    those of the whole run. By the beginning of their paths, with the reason."""
+    those of the whole run; where it only ended late, those of `after`. By the beginning of their
+    paths, with the reason."""
     unproved: dict[str, str] = {}
     for fault in faults:
+        paths: tuple[str, ...] = ()
         if fault.acted and fault.doubts:
-            says = (
-                f"The fault on `{fault.target}` ({fault.kind}) did not act as declared: "
-                f"{'; '.join(fault.doubts)}."
-            )
-            for path in (phase_key(fault.phase or "during"), *_OF_THE_WHOLE_RUN):
-                unproved.setdefault(path, says)
+            paths = (phase_key(fault.phase or "during"), *_OF_THE_WHOLE_RUN)
+        elif fault.acted and fault.ended_late:
+            paths = ("after",)
+        reasons = "; ".join([*fault.doubts, *filter(None, [fault.ended_late])])
+        says = f"The fault on `{fault.target}` ({fault.kind}) did not act as declared: {reasons}."
+        unproved |= {path: says for path in paths if path not in unproved}
     return unproved
 
 

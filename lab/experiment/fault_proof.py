@@ -26,6 +26,9 @@ BACK_WITHIN_S = 2.0
 """A fault has to be gone so long after its end: a share of its time, or seconds if that is more. A
 killed process has longer, because it has to start again."""
 
+PUBLISHED_WITHIN_S = 0.5
+"""A poison event acts from its moment on, however late that was."""
+
 IMPLAUSIBLE = 0.001
 """Below this p-value, a share of hits is not one of the declared probability. A correct fault is
 doubted less than once in a thousand runs."""
@@ -87,14 +90,23 @@ def _wrong_times(fault: Fault, moments: Moments) -> Iterator[str]:
     declared_s, late_s = until_s - from_s, moments.on_s - from_s
     on_s = max(0.0, min(moments.off_s, until_s) - max(moments.on_s, from_s))
     if fault.acts_on == "bus":
-        if late_s > (1 - ON_SHARE) * declared_s:
+        if late_s > max((1 - ON_SHARE) * declared_s, PUBLISHED_WITHIN_S):
             yield f"it was published {late_s:.2f} s after its moment"
         return  # What was published cannot be taken back.
     if on_s < ON_SHARE * declared_s:
         yield f"it was on for {on_s:.2f} of its {declared_s:g} s, from {late_s:.2f} s on"
+
+
+def ended_late(fault: Fault, moments: Moments | None) -> str:
+    """How much too late a fault was gone, in words; "" if it was gone in time."""
+    if moments is None or fault.acts_on == "bus":
+        return ""
+    declared_s = moments.declared_until_s - moments.declared_from_s
     allowed_s = BACK_WITHIN_S if fault.kind == "down" else GONE_WITHIN_S
-    if moments.gone_s - until_s > max(GONE_WITHIN * declared_s, allowed_s):
-        yield f"it was gone only {moments.gone_s - until_s:.2f} s after its end"
+    late_s = moments.gone_s - moments.declared_until_s
+    if late_s <= max(GONE_WITHIN * declared_s, allowed_s):
+        return ""
+    return f"it was gone only {late_s:.2f} s after its end"
 
 
 def _implausible_counts(fault: Fault, evidence: Sequence[Mapping[str, Any]]) -> Iterator[str]:

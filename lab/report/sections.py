@@ -261,11 +261,12 @@ def evidence(result: RunResult) -> Iterator[Block]:
         for fault in variant.faults:
             proof = formatting.evidence(fault.evidence) or "no evidence"
             word = "acted" if fault.acted else "DID NOT ACT"
-            if fault.acted and fault.doubts:
-                word = f"DID NOT ACT AS DECLARED ({'; '.join(fault.doubts)})"
+            doubts = [*fault.doubts, *filter(None, [fault.ended_late])]
+            if fault.acted and doubts:
+                word = f"DID NOT ACT AS DECLARED ({'; '.join(doubts)})"
             yield Line(
                 f"{variant.name}: {fault.target} {fault.kind} {word}: {proof}",
-                "" if fault.acted and not fault.doubts else "bad",
+                "" if fault.acted and not doubts else "bad",
             )
         sentences = [
             *variant.notes,

@@ -439,6 +439,7 @@ class FaultEvidence(ResultModel):
 
     `from_s` to `until_s`: when it was on; `gone_s`: when it was known to be gone (seconds from the
     start of the run). `doubts`: why it did not act as the scenario declares it; empty if it did.
+    `ended_late`: by how much, in words; "" if it was gone in time.
     """
 
     kind: str
@@ -450,6 +451,7 @@ class FaultEvidence(ResultModel):
     until_s: float | None = None
     gone_s: float | None = None
     doubts: list[str] = []
+    ended_late: str = ""
 
 
 class ForeignOpenResult(ResultModel):

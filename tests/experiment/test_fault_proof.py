@@ -16,7 +16,7 @@ from lab.experiment.evaluate import (
     unproved_figures,
     validity_problems,
 )
-from lab.experiment.fault_proof import IMPLAUSIBLE, Moments, binomial_p_value, doubts
+from lab.experiment.fault_proof import IMPLAUSIBLE, Moments, binomial_p_value, doubts, ended_late
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
 from lab.results.result import LatencySummary, RunResult
@@ -45,14 +45,19 @@ def test_a_fault_that_began_late_or_ended_early_is_not(kind: str) -> None:
 
 
 def test_a_killed_process_may_take_longer_to_return() -> None:
-    assert found("error", {}, gone_s=7.0) == "it was gone only 1.00 s after its end"
-    assert found("down", {}, gone_s=7.0) == ""
-    assert found("down", {}, gone_s=8.1) != ""
+    late, later = replace(IN_TIME, gone_s=7.0), replace(IN_TIME, gone_s=8.1)
+    error, down = (parse_fault(kind, "comments", {}) for kind in ("error", "down"))
+    assert ended_late(error, late) == "it was gone only 1.00 s after its end"
+    assert [bool(ended_late(down, moments)) for moments in (IN_TIME, late, later)] == [
+        *(False, False, True)
+    ]
+    assert found("error", {}, gone_s=7.0) == "", "it acted all the same"
 
 
 def test_a_poison_has_to_be_published_at_its_moment() -> None:
     of = {"type": "CommentCreated"}
     assert found("poison", of, {}, off_s=2.02, gone_s=30.0) == ""
+    assert found("poison", of, {}, on_s=2.45) == ""
     assert found("poison", of, {}, on_s=3.0) == "it was published 1.00 s after its moment"
 
 
@@ -190,6 +195,14 @@ def test_figures_under_a_fault_not_proved_are_not_measured() -> None:
 def test_figures_under_a_fault_as_declared_are_measured() -> None:
     result, scenario = run_under(late_fault(2.1))
     assert result.variants[0].unproved == {}
+    assert {one.verdict for one in judge_expectations(scenario, result)} == {"holds"}
+
+
+def test_a_fault_that_ends_late_leaves_its_own_figures_measured() -> None:
+    injection = late_fault(2.1)
+    injection.gone_s = 110.0
+    result, scenario = run_under(injection)
+    assert set(result.variants[0].unproved) == {"after"}
     assert {one.verdict for one in judge_expectations(scenario, result)} == {"holds"}
 
 
