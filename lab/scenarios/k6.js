@@ -1,5 +1,6 @@
 import http from "k6/http";
 import { check, sleep } from "k6";
+import exec from "k6/execution";
 
 const READ_STATUS = 200;
 const CREATED = 201;
@@ -14,26 +15,34 @@ const urls = {
   query: __ENV.QUERY || PLAN.urls[variant].query,
 };
 
-// One k6 scenario for each phase, one after the other. A rate is a whole number for k6: so it is
-// given for a thousand seconds. Each request may take its whole time limit, and holds a VU so long.
-function phaseScenarios() {
+// One k6 scenario for each stretch with the same rate: k6 takes none shorter than a second, as some
+// phases are. A rate is a whole number for k6: so it is given for a thousand seconds. Each request
+// may take its whole time limit, and holds a VU so long.
+function stretchScenarios() {
   const scenarios = {};
-  PLAN.phases.forEach((phase, number) => {
-    const users = Math.ceil(phase.rate * PLAN.timeout_s) + 1;
-    scenarios[`phase_${number}`] = {
+  PLAN.stretches.forEach((stretch, number) => {
+    const users = Math.ceil(stretch.rate * PLAN.timeout_s) + 1;
+    scenarios[`stretch_${number}`] = {
       executor: "constant-arrival-rate",
       exec: "arrive",
-      rate: Math.round(phase.rate * 1000),
+      rate: Math.round(stretch.rate * 1000),
       timeUnit: "1000s",
-      startTime: `${Math.round(phase.from_s * 1000)}ms`,
-      duration: `${Math.round(phase.seconds * 1000)}ms`,
+      startTime: `${Math.round(stretch.from_s * 1000)}ms`,
+      duration: `${Math.round(stretch.seconds * 1000)}ms`,
       gracefulStop: `${Math.round(PLAN.timeout_s * 1000)}ms`,
       preAllocatedVUs: users,
       maxVUs: users,
-      tags: { phase: phase.name },
     };
   });
   return scenarios;
+}
+
+// The phase at this moment, from the start of the first stretch.
+function phaseNow() {
+  const stretch = PLAN.stretches[Number(exec.scenario.name.split("_")[1])];
+  const at_s = stretch.from_s + (Date.now() - exec.scenario.startTime) / 1000;
+  const phase = PLAN.phases.find((each) => at_s < each.from_s + each.seconds);
+  return (phase || PLAN.phases[PLAN.phases.length - 1]).name;
 }
 
 // k6 prints the figures of a phase and a kind of request only if a threshold names them. These hold
@@ -51,7 +60,7 @@ function phaseThresholds() {
 }
 
 export const options = {
-  scenarios: phaseScenarios(),
+  scenarios: stretchScenarios(),
   thresholds: phaseThresholds(),
   summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
   tags: { variant },
@@ -60,9 +69,10 @@ export const options = {
 const json = { "Content-Type": "application/json" };
 
 function request(action, method, url, body, status) {
-  const params = { headers: json, timeout: `${Math.round(PLAN.timeout_s * 1000)}ms`, tags: { action, name: action } };
+  const tags = { action, phase: phaseNow(), name: action };
+  const params = { headers: json, timeout: `${Math.round(PLAN.timeout_s * 1000)}ms`, tags };
   const response = http.request(method, url, body && JSON.stringify(body), params);
-  check(response, { "is answered": (answer) => answer.status === status }, { action });
+  check(response, { "is answered": (answer) => answer.status === status }, tags);
   return response;
 }
 

@@ -7,7 +7,9 @@ has the commands that do, with their times.
 import json
 import shlex
 import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
 from lab.domain.services import BY_HAND_PORTS, MONOLITH, by_hand_url
@@ -15,6 +17,7 @@ from lab.results.timeline import WARM_UP_PHASE, FaultWindow
 from lab.scenarios.scenario import Scenario
 
 SEED_POSTS = 20
+MIN_STRETCH_S = 1.0
 SETTLE_S = 2
 """How long the script waits after it wrote these posts, until copies have them."""
 _WIDTH = 96
@@ -53,6 +56,22 @@ def build_plan(scenario: Scenario) -> dict[str, Any]:
             "that `lab up` starts."
         )
     load = scenario.load
+    phases = [
+        {
+            "name": phase.name,
+            "from_s": phase.from_s,
+            "seconds": phase.seconds,
+            "rate": phase.rate or load.rate,
+        }
+        for phase in (WARM_UP_PHASE, *scenario.timeline().phases)
+    ]
+    stretches = list(_stretches(phases))
+    shortest_s = min(stretch["seconds"] for stretch in stretches)
+    if shortest_s < MIN_STRETCH_S:
+        raise NotForK6(
+            f"{scenario.name} has another rate for {shortest_s:g} s, and k6 takes no load that is "
+            f"shorter than {MIN_STRETCH_S:g} s. Without --quick it may be longer."
+        )
     return {
         "scenario": scenario.name,
         "urls": urls,
@@ -61,16 +80,17 @@ def build_plan(scenario: Scenario) -> dict[str, Any]:
         "timeout_s": load.timeout_ms / 1_000,
         "seed_posts": SEED_POSTS,
         "settle_s": SETTLE_S,
-        "phases": [
-            {
-                "name": phase.name,
-                "from_s": phase.from_s,
-                "seconds": phase.seconds,
-                "rate": phase.rate or load.rate,
-            }
-            for phase in (WARM_UP_PHASE, *scenario.timeline().phases)
-        ],
+        "phases": phases,
+        "stretches": stretches,
     }
+
+
+def _stretches(phases: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
+    """The phases joined where they have the same rate: k6 takes no load shorter than a second."""
+    for rate, joined in groupby(phases, lambda phase: float(phase["rate"])):
+        found = list(joined)
+        seconds = sum(phase["seconds"] for phase in found)
+        yield {"from_s": found[0]["from_s"], "seconds": seconds, "rate": rate}
 
 
 def _urls(arrangement: str) -> dict[str, str]:
@@ -95,7 +115,7 @@ def _header(scenario: Scenario) -> str:
         lines += [
             "k6 breaks nothing. In a third terminal, at the same moment as k6; it first writes "
             f"{SEED_POSTS} posts",
-            f"and waits {SETTLE_S} s:",
+            f"and waits {SETTLE_S} s. A command takes a moment to start, so its fault is that late:",
             "",
             *(f"  {_command(window)} &" for window in faults),
             "",

@@ -31,12 +31,18 @@ globalThis.k6 = {
     },
     answer(status) { return { status, json: () => `id-${sent.length}` }; },
   },
-  check(response, named, tags) { checks.push([Object.values(named)[0](response), tags.action]); },
+  check(response, named, tags) {
+    checks.push([Object.values(named)[0](response), tags.action, tags.phase]);
+  },
   sleep() {},
+  exec: { scenario: { name: "stretch_0", startTime: 0 } },
 };
 const script = await import(process.argv[2]);
 const data = script.setup();
-for (let number = 0; number < 2000; number += 1) script.arrive(data);
+for (let number = 0; number < 2000; number += 1) {
+  k6.exec.scenario.startTime = Date.now() - 10 * number; // 10 ms later each time
+  script.arrive(data);
+}
 console.log(JSON.stringify({ options: script.options, data, sent, checks }));
 """
 
@@ -49,6 +55,9 @@ def played(script: str, folder: Path, **env: str) -> Any:
     """What the script did when Node.js played k6."""
     script = re.sub(r'^import (.+) from "k6/http";$', r"const \1 = k6.http;", script, flags=re.M)
     script = re.sub(r'^import (\{.+\}) from "k6";$', r"const \1 = k6;", script, flags=re.M)
+    script = re.sub(
+        r'^import exec from "k6/execution";$', r"const exec = k6.exec;", script, flags=re.M
+    )
     (folder / "script.mjs").write_text(script)
     (folder / "k6.mjs").write_text(K6)
     done = subprocess.run(
@@ -80,6 +89,20 @@ def test_a_plan_has_the_phases_of_its_scenario(scenario: Scenario) -> None:
     assert {phase["name"] for phase in phases} >= set(scenario.reported_phases())
 
 
+@pytest.mark.parametrize("quick", [False, True], ids=["full", "quick"])
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
+def test_no_stretch_is_shorter_than_k6_allows(scenario: Scenario, quick: bool) -> None:
+    try:
+        plan = build_plan(scenario.quick() if quick else scenario)
+    except NotForK6:
+        return
+    ends = [one["from_s"] + one["seconds"] for one in plan["stretches"]]
+    assert [one["from_s"] for one in plan["stretches"]] == pytest.approx([0, *ends[:-1]])
+    assert min(one["seconds"] for one in plan["stretches"]) >= 1
+    requests = sum(one["seconds"] * one["rate"] for one in plan["stretches"])
+    assert requests == pytest.approx(sum(one["seconds"] * one["rate"] for one in plan["phases"]))
+
+
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
 def test_each_command_for_a_fault_is_one_that_the_lab_knows(scenario: Scenario) -> None:
     try:
@@ -93,6 +116,13 @@ def test_each_command_for_a_fault_is_one_that_the_lab_knows(scenario: Scenario) 
     for break_it, heal_it in commands:
         parse_command(shlex.split(break_it))
         parse_command(shlex.split(heal_it))
+
+
+def test_a_surge_that_is_too_short_is_refused() -> None:
+    scenario = catalogue.find("slow-consumer")
+    assert build_plan(scenario)["stretches"][1]["seconds"] >= 1
+    with pytest.raises(NotForK6, match=r"another rate for 0\.5 s, and k6 takes no load"):
+        build_plan(scenario.quick())
 
 
 def test_the_header_says_what_k6_counts_differently() -> None:
@@ -115,15 +145,13 @@ def test_a_scenario_without_an_open_loop_is_refused() -> None:
 @pytest.mark.skipif(not NODE, reason="Node.js is not installed")
 def test_the_script_sends_the_mix_at_the_rate(tmp_path: Path) -> None:
     did = played(to_k6(catalogue.find("slow-service")), tmp_path)
-    during = next(
-        one for one in did["options"]["scenarios"].values() if one["tags"]["phase"] == "during"
+    (stretch,) = did["options"]["scenarios"].values()
+    assert stretch["executor"] == "constant-arrival-rate"
+    assert stretch["rate"] / 1000 == 20
+    assert (stretch["timeUnit"], stretch["startTime"], stretch["duration"]) == (
+        *("1000s", "0ms", "12500ms"),
     )
-    assert during["executor"] == "constant-arrival-rate"
-    assert during["rate"] / 1000 == 20
-    assert (during["timeUnit"], during["startTime"], during["duration"]) == (
-        *("1000s", "3500ms", "5000ms"),
-    )
-    assert during["maxVUs"] >= 20 * 2, "a request may take its whole time limit"
+    assert stretch["maxVUs"] >= 20 * 2, "a request may take its whole time limit"
     assert "http_req_duration{phase:during,action:read_feed}" in did["options"]["thresholds"]
     seeds, arrivals = did["sent"][:20], did["sent"][20:]
     assert {url for _, url in seeds} == {"http://127.0.0.1:4100/posts"}
@@ -131,8 +159,11 @@ def test_the_script_sends_the_mix_at_the_rate(tmp_path: Path) -> None:
     assert 0.5 < len(feeds) / len(arrivals) < 0.7  # 0.6, by more than nine standard deviations
     commented = {one[1].split("/")[4] for one in arrivals if one[1].endswith("/comments")}
     assert commented <= set(did["data"]["posts"])
-    assert all(right for right, _ in did["checks"])
-    assert {action for _, action in did["checks"]} == {"read_feed", "create_post", "create_comment"}
+    assert all(right for right, _, _ in did["checks"])
+    assert {one[1] for one in did["checks"]} == {"read_feed", "create_post", "create_comment"}
+    phases = [one[2] for one in did["checks"]]
+    assert list(dict.fromkeys(phases)) == ["warm_up", "before", "during", "after"]
+    assert 450 < phases.count("during") < 550  # five seconds, a request each 10 ms
 
 
 @pytest.mark.skipif(not NODE, reason="Node.js is not installed")
