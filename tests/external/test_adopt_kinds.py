@@ -449,6 +449,7 @@ def test_typescript_is_run_by_what_the_package_has(tmp_path: Path) -> None:
         "query": "npx ts-node src/index.ts",
     }
     assert "# It has to be built first, and after each change: `npm run build`." in text
+    assert data["ready_within_s"] == 60
 
 
 @pytest.mark.parametrize(

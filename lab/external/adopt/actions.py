@@ -257,13 +257,16 @@ _MADE_ID = re.compile(
 
 def _find_id_field(service: DetectedService, route: DetectedRoute) -> GuessedValue | None:
     """The name of the id in what the handler of a route makes."""
-    code = route.source.without_comments
-    if made := _MADE_ID.search(code, route.offset):
-        name = made["name"]
-        is_id = name == "id" or re.search(rf"\b_?id\s*:\s*{name}\b", code)
-        if not is_id and re.search(rf"[{{,]\s*{name}\s*[,}}]", code):
-            place = f"{route.source.location(made.start())}: {route.source.line_at(made.start())}"
-            return GuessedValue(name, place)
+    others = [source for source in service.sources if source is not route.source]
+    for source in (route.source, *others):
+        code = source.without_comments
+        if made := _MADE_ID.search(code, route.offset if source is route.source else 0):
+            name = made["name"]
+            is_id = name == "id" or re.search(rf"\b_?id\s*:\s*{name}\b", code)
+            if not is_id and re.search(rf"[{{,]\s*{name}\s*[,}}]", code):
+                place = f"{source.location(made.start())}: {source.line_at(made.start())}"
+                return GuessedValue(name, place)
+            break
     for source in service.sources:
         if found := re.search(r"\b_id\b", source.without_comments):
             return GuessedValue("_id", source.location(found.start()), certain=False)

@@ -17,6 +17,8 @@ from lab.support.files import write_new
 from lab.support.text import shell_word
 
 UNCERTAIN = "(?)"
+SLOW_START_S = 60
+_STARTS_SLOWLY = re.compile(r"^(?:npx (?:ts-node|tsx)|npm (?:start|run)|go run)\b")
 _PORT_HINT = (
     "# The lab can't choose its port, so it has no sidecar, and only its process can be broken",
     '# (down, hang). Once it reads its port from a variable, add: port_env = "PORT"',
@@ -76,6 +78,8 @@ def _render(
         lines.append(_render_value("bus", system.bus))
     if system.events:
         lines.append(_render_value("events", system.events))
+    if slow := next((each for each in services if _STARTS_SLOWLY.search(each.command.value)), None):
+        lines.append(f"ready_within_s = {SLOW_START_S}  # {slow.name} may be compiled at each start")
     if system.moderation:
         lines.append(_render_value("moderation", system.moderation))
     if system.forbidden and system.forbidden.value != FORBIDDEN_WORD:
