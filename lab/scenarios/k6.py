@@ -115,7 +115,7 @@ def _header(scenario: Scenario) -> str:
         lines += [
             "k6 breaks nothing. In a third terminal, at the same moment as k6; it first writes "
             f"{SEED_POSTS} posts",
-            f"and waits {SETTLE_S} s. A command takes a moment to start, so its fault is that late:",
+            f"and waits {SETTLE_S} s. A command takes a moment to start: its fault is that late.",
             "",
             *(f"  {_command(window)} &" for window in faults),
             "",
