@@ -101,7 +101,8 @@ def _record_answered(
         samples += [
             sample
             for sample in stretch
-            if sample.endpoint == endpoint and not (late and sample.error == "timeout")
+            if sample.endpoint == endpoint
+            and not (late and sample.error in ("timeout", "no_socket"))
         ]
     if not samples:
         if lateness:

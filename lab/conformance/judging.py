@@ -112,7 +112,7 @@ def _judge_answered(endpoint: str) -> Callable[[OutageObservation], OutageVerdic
             return True, f"{seen}, half within {median_latency_ms(good):.0f} ms"
         seen += f" ({_errors(samples)}), without the fault {len(good_before)} of {len(before)}"
         if fisher_decrease(len(good_before), len(before), len(good), len(samples)) < LEVEL:
-            if observation.lateness and _errors(samples) == "timeout":
+            if observation.lateness and _may_be_the_machine(samples):
                 return None, f"{observation.lateness}; {seen}"
             return False, seen
         if len(good_before) < ENOUGH_SHARE * len(before):
@@ -243,7 +243,7 @@ def _judge_recovery(observation: OutageObservation) -> OutageVerdict | None:
         failure = next(sample.failure or sample.error for sample in after if not sample.ok)
         seen = f"{endpoint}: {len(good)} of {len(after)} succeeded ({failure})"
         if fisher_decrease(len(good_before), len(before), len(good), len(after)) < LEVEL:
-            if observation.lateness and _errors(after) == "timeout":
+            if observation.lateness and _may_be_the_machine(after):
                 return None, f"{observation.lateness}; {seen}"
             return False, seen
         if not after[-1].ok:  # otherwise it needed a moment, and works
@@ -263,6 +263,11 @@ def _successful(samples: Sequence[CheckSample]) -> list[CheckSample]:
 
 def _errors(samples: Sequence[CheckSample]) -> str:
     return ", ".join(sorted({sample.error for sample in samples if not sample.ok}))
+
+
+def _may_be_the_machine(samples: Sequence[CheckSample]) -> bool:
+    """Whether all failed for want of time, or of a socket for the request."""
+    return all(sample.ok or sample.error in ("timeout", "no_socket") for sample in samples)
 
 
 def median_latency_ms(samples: Sequence[CheckSample]) -> float:

@@ -115,6 +115,13 @@ class LightLoad:
             sample.waited_share = share
         return samples
 
+    async def first_post(self) -> CheckSample:
+        """Write a post, and see how long the services waited for a processor meanwhile."""
+        times = self._processor_times()
+        sample = await self.post("before")
+        sample.waited_share = waited_share(times, self._processor_times())
+        return sample
+
     def _processor_times(self) -> dict[int, ProcessorTime]:
         names = [self._stack.program_name(process) for process in self._stack.arrangement.processes]
         return read_processor_times(self._stack.supervisor, names)

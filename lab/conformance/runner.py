@@ -287,11 +287,12 @@ class CheckRun:
 
     async def _first_post(self, load: LightLoad, stack: ExternalStack) -> str:
         """The id of a new post, on which all comments are. Raises _NothingTested."""
-        post = await load.post("before")
+        post = await load.first_post()
         if not post.ok:
             self.controls.stretches.append([post])
             self.controls.endings += await find_endings(stack)
-            raise _NothingTested(f"no post was accepted before the fault: {post.failure}")
+            reasons = filter(None, (post.failure, lateness_of([post])))
+            raise _NothingTested(f"no post was accepted before the fault: {'; '.join(reasons)}")
         if post.id:
             return post.id
         title = f"post {post.token}"

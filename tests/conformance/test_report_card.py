@@ -240,6 +240,12 @@ def make_observation(**changed: Any) -> OutageObservation:
 LATE_TIMEOUTS = [
     replace(sample, lag_ms=50.0, error="timeout") for sample in requests("during", good=0)
 ]
+
+
+def without_socket(sample: CheckSample) -> CheckSample:
+    return replace(sample, error="no_socket")
+
+
 STARVED = [replace(sample, waited_share=0.94) for sample in requests("during")]
 UNREADABLE = {"outcome": None, "unreadable_reason": "query did not return its feed"}
 HALF_BEFORE = {"before": requests("before", good=6)}
@@ -271,6 +277,12 @@ def test_all_is_well_where_all_is_well() -> None:
         ),
         ("posts", {**HALF_BEFORE, "during": requests("during", good=0)}, False, "0 of 12 were"),
         ("posts", {"during": LATE_TIMEOUTS}, None, "this machine was too busy (36 of 108"),
+        (
+            "posts",
+            {"during": [*LATE_TIMEOUTS, *map(without_socket, LATE_TIMEOUTS)]},
+            None,
+            "this machine was too busy (72 of 144",
+        ),
         ("kept", {"outcome": make_outcome(missing=tokens(2))}, False, "2 of 9 are missing"),
         ("kept", {"during": requests("during", good=0)}, True, "of 24 writes during the outage, 0"),
         (
