@@ -11,9 +11,11 @@ median that lies between two humps (5 ms and 250 ms) jumps from one to the other
 
 *How many observations are independent?* Not as many as there are requests: a busy moment of the
 machine slows down all requests near it in time. So the standard error comes from whole blocks of
-time, each with the requests of both variants. A moment that slows down both cancels out. There are
-few blocks, so the quantile is that of Student's t (Student, *The probable error of a mean*,
-Biometrika 6, 1908).
+time, each with the requests of both variants. A moment that slows down both cancels out. What a
+fault does in the same seconds of every run is no chance either, so only differences from one block
+to the next count (J. von Neumann and others, *The mean square successive difference*, Annals of
+Mathematical Statistics 12, 1941). There are few blocks, so the quantile is that of Student's t
+(Student, *The probable error of a mean*, Biometrika 6, 1908).
 """
 
 import math
@@ -118,7 +120,7 @@ class _Ranks:
 
     def standard_error(self, blocks: Sequence[Block], factor: float) -> float:
         """The standard error of `share_longer`, from the sums of its linear part (Hájek's
-        projection) in each block of time."""
+        projection) in each block of time, and their differences from one block to the next."""
         if len(blocks) < 2:
             return math.inf
         share = self.share_longer(factor)
@@ -129,7 +131,8 @@ class _Ranks:
             / len(self._first)
             for block in blocks
         ]
-        return math.sqrt(len(sums) / (len(sums) - 1) * math.fsum(one * one for one in sums))
+        steps = [(one - after) ** 2 / 2 for one, after in pairwise(sums)]
+        return math.sqrt(len(sums) * math.fsum(steps) / len(steps))
 
 
 _STEP = 1e-3

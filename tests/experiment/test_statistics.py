@@ -155,6 +155,26 @@ def test_a_median_between_two_humps_does_not_hide_a_difference() -> None:
     assert 1.2 < low < 20 < high
 
 
+def test_a_freeze_that_the_open_loop_meets_is_seen() -> None:
+    """Three of five seconds are frozen. Each of four users in a closed loop waits once."""
+    random = Random(3)
+
+    def ms(at_s: float) -> float:
+        return 1_000 * (7 - at_s if 4 < at_s < 7 else 0) + 5 * random.lognormvariate(0, 0.2)
+
+    opened, closed, at_s = [], [], 3.0
+    while (at_s := at_s + random.expovariate(40)) < 8:
+        opened.append((at_s, ms(at_s)))
+    for _ in range(4):
+        at_s = 3 + random.random() / 10
+        while at_s < 8:
+            closed.append((at_s, ms(at_s)))
+            at_s += closed[-1][1] / 1_000 + random.expovariate(10)
+    found = factor_interval(blocks_in_time(opened, closed), 1 - 0.05 / 3)
+    assert found is not None
+    assert found[1] < 1 / 1.15
+
+
 def test_an_interval_may_have_no_end() -> None:
     good, none = [1.0 + place for place in range(40)], [math.inf] * 40
     assert interval(good, none) == (math.inf, math.inf)
