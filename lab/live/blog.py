@@ -35,7 +35,7 @@ class BlogClient:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._feeds: dict[tuple[int, str, str], CachedFeed] = {}
+        self._feeds: dict[tuple[int, str, str, tuple[float, ...]], CachedFeed] = {}
 
     async def feed(self, pane: str, newest: str = "") -> dict[str, Any]:
         """The newest posts with their comments; with `newest`, that post and older ones.
@@ -43,7 +43,10 @@ class BlogClient:
         Returns `status` and `feed`; or `status` and `problem`; or status 0 and `error` if there was
         no response."""
         stack = self._find_stack(pane)
-        key, now_s = (self._session.broadcast.epoch, pane, newest), perf_counter()
+        broadcast, now_s = self._session.broadcast, perf_counter()
+        # A response from before a fault or a heal says nothing about now.
+        changes = tuple(fault["since_t"] for fault in broadcast.current_state["faults"])
+        key = (broadcast.epoch, pane, newest, changes)
         self._feeds = {k: p for k, p in self._feeds.items() if now_s - p.requested_s < CACHE_S}
         cached = self._feeds.get(key)
         if cached is None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -133,6 +134,29 @@ def test_any_feed_fits_into_a_small_message() -> None:
         json.loads(data)
     problem = {"status": 503, "problem": {"detail": "x" * 5_000}}
     assert len(encode_page({}, problem)) <= MAX_MESSAGE_BYTES
+
+
+async def test_a_fault_makes_the_kept_feed_old(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = 0
+
+    async def request_feed(*_: object) -> dict[str, Any]:
+        nonlocal requested
+        requested += 1
+        return {"status": 200, "feed": []}
+
+    monkeypatch.setattr("lab.live.blog._request_feed", request_feed)
+    monkeypatch.setattr("lab.live.blog.perf_counter", lambda: 100.0)
+    stacks = {LEFT_NAME: None}
+    session = SimpleNamespace(broadcast=broadcast, require_up=lambda: None, stacks=stacks)
+    blog = BlogClient(cast(Any, session))
+    for _ in range(3):
+        await blog.feed(LEFT_NAME)
+    assert requested == 1
+    broadcast.set_state("faults", [FAULT])
+    await blog.feed(LEFT_NAME)
+    assert requested == 2
 
 
 # ── Bets

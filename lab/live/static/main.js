@@ -64,6 +64,7 @@ function onMessage(kind, data) {
   model.apply(kind, data);
   if (kind === "tick" && document.body.dataset.state === "starting")
     document.body.dataset.state = "open";
+  if (kind === "faults") lastDrawn.blogs = -1; // readers are asked at once
   if (kind !== "hello") return;
   if (page.role === null && data.role === "watcher") page.controls.hidePresenterControls();
   page.role = data.role;
