@@ -11,6 +11,7 @@ capacity to that of a single server, in the sense of queueing theory.
 import asyncio
 import contextvars
 import gc
+import io
 import os
 import signal
 import sqlite3
@@ -22,7 +23,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from aiohttp import web
 
@@ -85,6 +86,21 @@ async def cancel_until_done(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
 
 
+class _LossyFile(io.FileIO):
+    """What is printed on a full disk is lost, and no request or event fails because of it."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _lossy(stream: TextIO) -> TextIO:
+    file = io.BufferedWriter(_LossyFile(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(file, stream.encoding, "backslashreplace", line_buffering=True)
+
+
 # ── The server
 
 
@@ -134,6 +150,7 @@ class Shell(FaultableApp):
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve and run `background` until SIGTERM or SIGINT; then exit the process."""
         gc.set_threshold(_GC_THRESHOLD)
+        sys.stdout, sys.stderr = _lossy(sys.stdout), _lossy(sys.stderr)
         asyncio.run(self._serve(background))
         self.spans.close()
         sys.stdout.flush()

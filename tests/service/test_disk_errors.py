@@ -4,12 +4,16 @@ import errno
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import requests
 
+from lab.cluster.ports import reserve
 from lab.domain import model
 from lab.domain.model import new_id
 from lab.service.http import Route
@@ -17,6 +21,7 @@ from lab.service.server import Shell, ShellOptions
 from lab.service.service import Service
 from lab.service.tracing import SpanLog
 from lab.sync_chain.ask.events import dispatch
+from tests.support.laboratory import PATIENCE_S, eventually
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS posts (id TEXT PRIMARY KEY, title TEXT NOT NULL);
@@ -135,3 +140,24 @@ def test_a_disk_that_was_full_leaves_no_half_span(
     spans.flush()
     written = [json.loads(line)["name"] for line in disk.getvalue().splitlines()]
     assert written == ["first", "last"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full")
+def test_a_full_disk_for_the_log_of_a_service_ends_nothing(tmp_path: Path) -> None:
+    """A service prints its address at the start, and a sentence at each error."""
+    with reserve() as place, open("/dev/full", "w") as full:
+        options = ("--port", str(place.port), "--reuse-port", "--data", str(tmp_path))
+        command = [sys.executable, "-m", "lab.sync_chain.posts", *options]
+        with subprocess.Popen(command, stdout=full, stderr=full) as service:
+            try:
+                eventually(lambda: is_healthy(place.port) or service.poll(), "a healthy service")
+                assert service.poll() is None
+            finally:
+                service.kill()
+
+
+def is_healthy(port: int) -> bool:
+    with requests.Session() as session, suppress(requests.ConnectionError):
+        session.trust_env = False
+        return session.get(f"http://127.0.0.1:{port}/health", timeout=PATIENCE_S).ok
+    return False
