@@ -2,8 +2,9 @@
 
 `better` names a variant only where the difference is one: for success, where Newcombe's interval of
 the two shares excludes 0; for latency, where the interval of the ratio of the medians lies beyond
-the noise floor. `same` means that a larger difference is excluded; `–` that so few requests cannot
-tell. All rows of an answer share one confidence of 95 % (Bonferroni).
+the noise floor. `same` means that a larger difference is excluded; `unclear` that so few requests
+cannot tell; `both fail` that no variant does it. A cell without a measurement shows `–`. All rows
+of an answer share one confidence of 95 % (Bonferroni).
 """
 
 import math
@@ -31,7 +32,7 @@ from lab.results.result import (
 )
 
 CONFIDENCE = 0.95
-SAME, UNKNOWN, NEITHER = "same", "–", "neither"
+SAME, UNCLEAR, UNKNOWN = "same", "unclear", "–"
 STILL_FAILING = 0.9
 """Below this share, requests still fail after the fault: more than the first ones."""
 CALM_PHASES = ("before", "after", "recovering")
@@ -198,6 +199,7 @@ class RowBuilder:
             if sequence:
                 rows = [one for one in rows if one.best or any(cell.bad for cell in one.cells)]
             yield AnswerSection(self._phase_title(phase), tuple(rows))
+        yield AnswerSection("Without a fault", tuple(self._calm_rows()))
         yield AnswerSection("The price", tuple(self._price_rows()))
         yield AnswerSection("Afterwards", tuple(self._after_rows()))
 
@@ -209,7 +211,7 @@ class RowBuilder:
             )
             if states:
                 return f"While {' and '.join(list(states)[:2])}"
-            return "While more requests arrive" if windows else "In calm weather"
+            return "While more requests arrive" if windows else "Without a fault"
         return f"While {self._fault(phase)}"
 
     @staticmethod
@@ -382,7 +384,7 @@ class RowBuilder:
         """The row with its verdict: the best variants, the worst ones, and the words for them."""
         known = [index for index, cell in enumerate(cells) if cell.value is not None or cell.bad]
         if len(known) < 2:
-            return AnswerRow(label, unit, tuple(cells), UNKNOWN if len(cells) > 1 else "")
+            return AnswerRow(label, unit, tuple(cells), UNCLEAR if len(cells) > 1 else "")
         signs = {
             (one, other): compare(one, other) for one in known for other in known if one < other
         }
@@ -410,9 +412,9 @@ class RowBuilder:
                 values = sorted(cells[index].value or 0.0 for index in known)
                 words += f" {_times(values[1] / values[0])}"
         elif all(cells[index].bad for index in known):
-            words = NEITHER
+            words = "both fail" if len(known) == 2 else "all fail"
         else:
-            words = UNKNOWN if any(sign is None for sign in signs.values()) else SAME
+            words = UNCLEAR if any(sign is None for sign in signs.values()) else SAME
         return AnswerRow(label, unit, tuple(cells), words, best, worst)
 
     def _names(self, indexes: Iterable[int]) -> str:
@@ -421,7 +423,6 @@ class RowBuilder:
     def _price_rows(self) -> Iterator[AnswerRow]:
         yield from self._unknown_post_row()
         yield from self._named_rows()
-        yield from self._calm_rows()
         lags = [
             max((one.max for one in variant.lag.values()), default=None)
             for variant in self._variants
@@ -435,9 +436,9 @@ class RowBuilder:
                 drained = [
                     one.drained_seconds for one in variant.lag.values() if one.drained_seconds
                 ]
-                text = f"{most}" + (f", gone in {max(drained):.1f} s" if drained else "")
+                text = f"{most}" + (f", 0 after {max(drained):.1f} s" if drained else "")
                 cells.append(AnswerCell(text, float(most), short=str(most)))
-            yield AnswerRow("events waiting at most", "", tuple(cells))
+            yield AnswerRow("events before a consumer", "", tuple(cells))
         stale = [_stale(variant) for variant in self._variants]
         if any(count for count, _ in stale):
             cells = [
@@ -446,7 +447,7 @@ class RowBuilder:
                 )
                 for count, total in stale
             ]
-            yield self._share_row("feeds that miss a write", "*.read_feed.stale", cells, stale)
+            yield self._share_row("feeds that lack a write", "*.read_feed.stale", cells, stale)
 
     def _named_rows(self) -> Iterator[AnswerRow]:
         """The rows that the scenario names."""
@@ -539,14 +540,10 @@ class RowBuilder:
             if any(found):
                 row = self._latency_row("before", endpoint, found)
                 if row.best:
-                    yield replace(row, label=f"{row.label}, in calm weather")
+                    yield row
                 visible = endpoint != "read_feed" and self._visible_row("before", endpoint, found)
                 if visible and visible.best:
-                    yield (
-                        visible
-                        if row.best
-                        else replace(visible, label=f"{row.label}: until seen, calm")
-                    )
+                    yield visible if row.best else replace(visible, label=visible.alone)
 
     def _after_rows(self) -> Iterator[AnswerRow]:
         if any(one.faults or one.recovery_seconds is not None for one in self._variants):

@@ -107,8 +107,8 @@ def screen(answer: Answer, width: int = 80, encoding: str = "utf-8") -> list[str
     [
         ((0, 51), (52, 52), "BUS"),
         ((52, 52), (0, 51), "CHAIN"),
-        ((0, 30), (0, 30), "neither"),
-        ((1, 3), (3, 3), "–"),
+        ((0, 30), (0, 30), "both fail"),
+        ((1, 3), (3, 3), "unclear"),
         ((20_000, 20_200), (20_001, 20_200), "same"),
     ],
 )
@@ -134,9 +134,9 @@ def difference(ratio: float, low: float, high: float, verdict: str, **more: Any)
         (difference(0.01, 0.005, 0.02, "faster"), "BUS 100×"),
         (difference(100, 50, 200, "slower"), "CHAIN 100×"),
         (difference(1.01, 0.95, 1.05, "no difference shown"), "same"),
-        (difference(1.01, 0.5, 2.0, "no difference shown"), "–"),
-        (difference(0.01, 0.005, 0.02, "faster", phase="before"), "–"),
-        (difference(0.01, 0.005, 0.02, "faster", figure="visible"), "–"),
+        (difference(1.01, 0.5, 2.0, "no difference shown"), "unclear"),
+        (difference(0.01, 0.005, 0.02, "faster", phase="before"), "unclear"),
+        (difference(0.01, 0.005, 0.02, "faster", figure="visible"), "unclear"),
     ],
 )
 def test_latency_is_compared_by_the_interval_of_the_ratio(found: Difference, better: str) -> None:
@@ -237,7 +237,7 @@ def test_one_reading_of_a_duration_is_not_compared() -> None:
         variant(BUS, {}, lag={"query": ConsumerLag(max=9, drained_seconds=3.6)}),
         answer=texts,
     )
-    assert row_of(result, "seconds until level").better == "–"
+    assert row_of(result, "seconds until level").better == "unclear"
 
 
 def test_every_kind_of_fault_has_words() -> None:
