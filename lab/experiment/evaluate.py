@@ -12,6 +12,7 @@ certain, but not invalid, unless nothing at all can be judged.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +20,7 @@ from lab.cluster.bus_engines import redact_options
 from lab.cluster.injector import Injection
 from lab.cluster.program import Exit
 from lab.experiment.fault_proof import doubts, ended_late, merged_moments, moments_of
-from lab.experiment.recovery import Recoveries, recoveries, slowest
+from lab.experiment.recovery import Recoveries, recoveries, slowest, usual_figures
 from lab.experiment.request_phases import disturbances, phase_seconds
 from lab.load.metrics import phase_figures
 from lab.load.samples import WRITES, Sample
@@ -116,7 +117,9 @@ def variant_result(
     figures = phase_figures(samples, seconds)
     found: Recoveries | None = None
     if (gone_s := gone_after(timeline, name, faults)) is not None:
-        found = recoveries(samples, gone_s, figures["before"]["endpoints"])
+        before = [sample for sample in samples if sample.phase == "before"]
+        usual = usual_figures(before, broken_from(timeline, name))
+        found = recoveries(samples, gone_s, usual)
     spec = scenario.variants[name]
     last_lines = {death.name: death.last_lines[-1:] for death in exits}
     ended = [target for target in spec.may_end if f"{name}.{target}" in last_lines]
@@ -148,6 +151,12 @@ def variant_result(
         ],
         **extra_keys,
     )
+
+
+def broken_from(timeline: Timeline, variant: str) -> float:
+    """When the first fault or surge of a variant begins, in seconds; infinite if it has neither."""
+    disturbance = timeline.disturbance(variant)
+    return inf if disturbance is None else disturbance[0]
 
 
 def gone_after(

@@ -6,8 +6,9 @@ still old has not recovered, although it answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from lab.load.metrics import EndpointFigures
+from lab.load.metrics import EndpointFigures, endpoint_figures
 from lab.load.samples import WRITES, Sample
 
 GOOD_IN_A_ROW, LEAST_IN_A_ROW = 10, 3
@@ -23,6 +24,20 @@ of 2 ms, the p99 of a few requests is chance, and the probe may look only every 
 
 Recoveries = dict[str, float | None]
 """Seconds by kind of request; None: never while it was observed."""
+
+
+def usual_figures(samples: Iterable[Sample], broken_from_s: float) -> dict[str, EndpointFigures]:
+    """The figures of each kind of request before the first fault, from the samples of that phase.
+
+    Writes that readers had not seen when the fault began say nothing about the time before it.
+    """
+    by_kind: dict[str, list[Sample]] = {}
+    for sample in samples:
+        seen_s = sample.intended_s + (sample.visible_ms or 0.0) / 1_000
+        if seen_s > broken_from_s:
+            sample = replace(sample, visible_ms=None)
+        by_kind.setdefault(sample.endpoint, []).append(sample)
+    return {kind: endpoint_figures(own, is_write=kind in WRITES) for kind, own in by_kind.items()}
 
 
 def recoveries(

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil, fsum, inf
 
-from lab.experiment.evaluate import gone_after
+from lab.experiment.evaluate import broken_from, gone_after
 from lab.experiment.lateness import BoundedSample
-from lab.experiment.recovery import recoveries, slowest
-from lab.load.metrics import EndpointFigures, endpoint_figures
+from lab.experiment.recovery import recoveries, slowest, usual_figures
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 from lab.results.paths import phase_key
@@ -35,8 +34,11 @@ def variant_bounds(
         at_best = [one.at_low_end() for one in samples]
         at_worst = [one.sample if one.known else replace(one.sample, ok=False) for one in samples]
         usual = [one for one in samples if "before" in one.phases]
-        lows = recoveries(at_best, gone_s, _baseline(usual, best=False))
-        highs = recoveries(at_worst, gone_s, _baseline(usual, best=True))
+        begins_s = broken_from(timeline, variant.name)
+        lows = recoveries(at_best, gone_s, usual_figures(map(_slowest, usual), inf))
+        highs = recoveries(
+            at_worst, gone_s, usual_figures((_quickest(one, begins_s) for one in usual), inf)
+        )
         ends = {
             f"recovery.{kind}": (lows.get(kind), highs.get(kind)) for kind in lows.keys() | highs
         }
@@ -49,18 +51,20 @@ def variant_bounds(
     return bounds
 
 
-def _baseline(usual: Sequence[BoundedSample], *, best: bool) -> dict[str, EndpointFigures]:
-    """The figures before the fault at their lower (`best`) or upper end."""
-    ends: dict[str, list[Sample]] = {}
-    for one in usual:
-        worst = one.sample
-        if not one.known:
-            worst = replace(worst, ok=True, latency_ms=inf, visible_ms=inf)
-        ends.setdefault(one.sample.endpoint, []).append(one.at_low_end() if best else worst)
-    return {
-        endpoint: endpoint_figures(own, is_write=endpoint in WRITES)
-        for endpoint, own in ends.items()
-    }
+def _slowest(one: BoundedSample) -> Sample:
+    """A request before the fault at its slowest: then more is as usual afterwards."""
+    if one.known:
+        return one.sample
+    return replace(one.sample, ok=True, latency_ms=inf, visible_ms=inf)
+
+
+def _quickest(one: BoundedSample, broken_from_s: float) -> Sample:
+    """A request before the fault at its quickest. A write that was perhaps seen only in the fault
+    does not count (`usual_figures`), which is less than any time."""
+    low, seen_ms = one.at_low_end(), one.sample.visible_ms or 0.0
+    if low.visible_ms is None or one.sample.intended_s + seen_ms / 1_000 <= broken_from_s:
+        return low
+    return replace(low, visible_ms=0.0)
 
 
 def pooled_bounds(

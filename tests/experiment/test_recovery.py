@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.experiment.recovery import recoveries, slowest
+from lab.experiment.recovery import recoveries, slowest, usual_figures
 from lab.load.metrics import endpoint_figures
 from lab.load.samples import Sample
 
@@ -59,6 +59,14 @@ def test_each_kind_is_judged_alone() -> None:
 def test_a_write_that_readers_see_late_is_not_recovered() -> None:
     assert recovered(posts_seen_after(900, 800, None, 91, 90, 20, 20)) == pytest.approx(0.4)
     assert recovered(posts_seen_after(*[400] * 30)) is None
+
+
+def test_a_write_seen_only_in_the_fault_is_not_what_is_usual() -> None:
+    before = [replace(POST, intended_s=9.0), replace(POST, intended_s=9.4, visible_ms=3_000.0)]
+    assert usual_figures(before, 9.5)["create_post"]["visible_ms"]["p99"] == 20.0
+    late = posts_seen_after(*[900] * 30)
+    assert recoveries(late, 10.0, usual_figures(before, 9.5)) == {"create_post": None}
+    assert recoveries(late, 10.0, usual_figures(before, 99.0)) == {"create_post": 0.0}
 
 
 def test_a_service_that_stays_slow_has_not_recovered() -> None:

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from random import Random
 
 from lab.experiment.lateness import bounded_samples
-from lab.experiment.recovery import recoveries, slowest
+from lab.experiment.recovery import recoveries, slowest, usual_figures
 from lab.experiment.request_phases import reassign_requests
 from lab.experiment.uncertainty import variant_bounds
 from lab.faults.kinds import parse_fault
@@ -175,7 +175,8 @@ class World:
         for name in VARIANTS:
             own = [one for one in samples if one.variant == name]
             phases = phase_figures(own, {one.name: one.seconds for one in timeline.phases})
-            found = recoveries(own, UNTIL_S, phases["before"]["endpoints"])
+            before = [one for one in own if one.phase == "before"]
+            found = recoveries(own, UNTIL_S, usual_figures(before, FROM_S))
             acknowledged = sum(one.ok for one in own if one.endpoint in WRITES)
             variant = VariantResult(
                 name=name,
