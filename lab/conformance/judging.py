@@ -84,6 +84,12 @@ class OutageObservation:
 
 def lateness_of(samples: Sequence[CheckSample]) -> str:
     """Why the machine was too busy while these were sent; "" if it was not."""
+    without_socket = sum(sample.error == "no_socket" for sample in samples)
+    if without_socket:
+        return (
+            f"this machine was too busy (it had no socket left for {without_socket} of "
+            f"{len(samples)} requests)"
+        )
     late = sum(sample.lag_ms > LATE_AFTER_MS for sample in samples)
     waited = max((sample.waited_share for sample in samples), default=0.0)
     if late <= LATE_SHARE * len(samples):

@@ -281,7 +281,7 @@ def test_all_is_well_where_all_is_well() -> None:
             "posts",
             {"during": [*LATE_TIMEOUTS, *map(without_socket, LATE_TIMEOUTS)]},
             None,
-            "this machine was too busy (72 of 144",
+            "this machine was too busy (it had no socket left for 36 of 144",
         ),
         ("kept", {"outcome": make_outcome(missing=tokens(2))}, False, "2 of 9 are missing"),
         ("kept", {"during": requests("during", good=0)}, True, "of 24 writes during the outage, 0"),

@@ -450,6 +450,8 @@ def test_typescript_is_run_by_what_the_package_has(tmp_path: Path) -> None:
     }
     assert "# It has to be built first, and after each change: `npm run build`." in text
     assert data["ready_within_s"] == 60
+    assert "# ts-node is not in its package.json: run `npm install ts-node typescript`" in text
+    assert "# tsx is not" not in text
 
 
 @pytest.mark.parametrize(

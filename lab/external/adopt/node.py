@@ -63,6 +63,11 @@ def find_node(
         service.notes.append(
             f"It needs {', '.join(list(needs)[:6])}: run `npm install` there once."
         )
+    if lacking := [
+        name for name in _RUNS_TYPESCRIPT if f"npx {name} " in command.value and name not in every
+    ]:
+        install = f"npm install {lacking[0]} typescript"
+        service.notes.append(f"{lacking[0]} is not in its package.json: run `{install}` there.")
     if _BUILT.search(command.reason) or _BUILT.search(command.value):
         build = "npm run build" if "build" in scripts else "npx tsc"
         service.notes.append(f"It has to be built first, and after each change: `{build}`.")

@@ -79,7 +79,9 @@ def _render(
     if system.events:
         lines.append(_render_value("events", system.events))
     if slow := next((each for each in services if _STARTS_SLOWLY.search(each.command.value)), None):
-        lines.append(f"ready_within_s = {SLOW_START_S}  # {slow.name} may be compiled at each start")
+        lines.append(
+            f"ready_within_s = {SLOW_START_S}  # {slow.name} may be compiled at each start"
+        )
     if system.moderation:
         lines.append(_render_value("moderation", system.moderation))
     if system.forbidden and system.forbidden.value != FORBIDDEN_WORD:
