@@ -61,6 +61,8 @@ def _judge_prediction(spec: PredictionSpec, result: RunResult, chance: "_Chance"
         granted = spec.within * abs(predicted)
         low, high = predicted - math.hypot(below, granted), predicted + math.hypot(above, granted)
         low = max(low, 0.0) if predicted >= 0 else low  # no figure of a run is negative
+        if spec.measured.strip().endswith(_SHARES) and measurement.paths == [spec.measured.strip()]:
+            high = max(predicted, min(high, 1.0))
         deviation = (measured - predicted) / predicted if predicted else None
         unproved = dict.fromkeys(why for path in values if (why := unproved_reason(path, result)))
         if unproved:
@@ -136,6 +138,7 @@ def _distances(
 
 # ── The interval of one figure
 
+_SHARES = (".success", ".stale", ".decided")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 

@@ -113,6 +113,12 @@ def test_a_share_of_few_requests_has_a_wide_interval(tmp_path: Path) -> None:
     assert widths[0] > 0.25 > 0.05 > widths[1]
 
 
+def test_no_share_is_more_than_all(tmp_path: Path) -> None:
+    samples = feeds("during", [5.0] * 40)
+    one = judge(tmp_path, "all_up(0.98, 1)", "sync-chain.during.read_feed.success", samples)
+    assert (one.high, one.agrees) == (1.0, True)
+
+
 def test_nineteen_of_twenty_true_predictions_lie_inside(tmp_path: Path) -> None:
     """Without any grant for what theory leaves out, all that moves the figure is chance."""
     random, inside = Random(3), 0
