@@ -76,6 +76,11 @@ says = "Readers on the bus notice nothing: query answers from its own copy."
 claim = "independent"
 that = "async-bus.during.read_feed.p50 <= async-bus.before.read_feed.p50 + 50"
 
+# What `lab live --script {file}` asks the room before the fault (key a), and then measures.
+[[bet]]
+question = "comments becomes 300 ms slower. Whose feed stays up to date?"
+measure = "fresh"
+
 # Shown after the run: what should people have learnt?
 [explain]
 text = """
