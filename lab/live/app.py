@@ -79,10 +79,8 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         )
         live_session.rate, live_session.mix = options.rate, dict(options.mix)
         live_session.announce_panes(options.panes)
-        script = None
-        if options.script is not None:
-            script = Script(options.script, live_session)
-            live_session.on_restart = script.restart
+        script = Script(live_session, options.script)
+        live_session.on_restart = script.restart
         phones = Phones(broadcast, BlogClient(live_session))
         questions = options.script.bet if options.script else ()
         bets = Bets(broadcast, phones, questions, folder.absolute())

@@ -4,9 +4,10 @@
 other than GET counts as a change, and must pass the checks for changes.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lab.domain.errors import Forbidden, Invalid
 from lab.live.blog import BlogClient
 from lab.live.panes import ENGINES, make_panes
-from lab.live.script import Script
+from lab.live.script import Script, list_demonstrations
 from lab.live.security import Credentials
 from lab.live.session import Session
 from lab.load.continuous import LoadChange
@@ -81,14 +82,22 @@ class NewComment(_RequestBody):
     content: Text
 
 
-class EmptyBody(_RequestBody):
-    pass
+class StepRequest(_RequestBody):
+    """The body of a step of the script: the next one, one back, or the last one once more."""
+
+    do: Literal["next", "back", "again"] = "next"
+
+
+class ScriptRequest(_RequestBody):
+    """The body of the start of a demonstration: the name of a built-in scenario."""
+
+    name: Text
 
 
 def route_table(
     session: Session,
     credentials: Credentials,
-    script: Script | None,
+    script: Script,
     static: Callable[[web.BaseRequest], Any],
     stream: Callable[[web.BaseRequest], Any],
     on_feed: Callable[[str, Any], None] = lambda pane, answer: None,
@@ -124,10 +133,15 @@ def route_table(
         )
         return {"epoch": session.broadcast.epoch}
 
-    async def step(body: EmptyBody) -> Any:
-        if script is None:
-            raise Invalid("There is no script here: start with `lab live --script FILE`.")
-        return await script.advance()
+    async def step(body: StepRequest) -> Any:
+        takes = {"next": script.advance, "back": script.back, "again": script.again}
+        return await takes[body.do]()
+
+    async def scenarios() -> Any:
+        return await asyncio.to_thread(list_demonstrations)
+
+    async def start_script(body: ScriptRequest) -> Any:
+        return await script.start(body.name)
 
     async def post(body: NewPost) -> Any:
         return await blog.post(body.half, body.title)
@@ -151,6 +165,8 @@ def route_table(
         AccessRoute("POST", "/api/load", load),
         AccessRoute("POST", "/api/reset", reset),
         AccessRoute("POST", "/api/step", step),
+        AccessRoute("GET", "/api/scenarios", scenarios),
+        AccessRoute("POST", "/api/script", start_script),
         AccessRoute("POST", "/api/post", post),
         AccessRoute("POST", "/api/comment", comment),
     )

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from lab.domain.errors import Conflict
+from lab.domain.errors import Conflict, Invalid
 from lab.faults.kinds import Fault
 from lab.live.panes import Pane
 from lab.live.session import Session
+from lab.scenarios.catalogue import builtin_scenarios, find
+from lab.scenarios.names import builtin_names
 from lab.scenarios.scenario import Scenario
 
 
@@ -100,27 +102,119 @@ def _timed_actions(
                 yield window.until_s, ScriptAction("mend", window.fault, pane)
 
 
-class Script:
-    """The running demonstration. `at`: how many steps have been taken."""
+@dataclass(frozen=True)
+class Situation:
+    """What the first steps of a script have brought about: the active faults, each with its pane
+    (None: both), and the arrival rate."""
 
-    def __init__(self, scenario: Scenario, session: Session) -> None:
-        self.scenario, self._session = scenario, session
-        self.steps = build_steps(scenario)
+    faults: tuple[tuple[Fault, str | None], ...]
+    rate: float
+
+
+def situation_after(steps: Sequence[ScriptStep], rate: float) -> Situation:
+    """The situation after these steps; `rate` is that of the file."""
+    faults: list[tuple[Fault, str | None]] = []
+    for action in (action for step in steps for action in step.actions):
+        if action.fault is None:
+            rate = action.rate
+        elif action.operation == "break":
+            faults.append((action.fault, action.pane))
+        elif (action.fault, action.pane) in faults:
+            faults.remove((action.fault, action.pane))
+    return Situation(tuple(faults), rate)
+
+
+def list_demonstrations() -> list[dict[str, Any]]:
+    """The built-in scenarios, as the page offers them. `seconds`: how long `lab run` takes;
+    `left_out`: the parts that can't be shown live."""
+    return [
+        {
+            "name": scenario.name,
+            "title": scenario.title,
+            "question": scenario.question,
+            "steps": len(build_steps(scenario)),
+            "seconds": round(scenario.timeline().phases[-1].until_s),
+            "left_out": unsupported_parts(scenario),
+        }
+        for scenario in builtin_scenarios()
+        if len(scenario.variants) > 1
+    ]
+
+
+class Script:
+    """The running demonstration, or none yet. `position`: how many steps have been taken."""
+
+    def __init__(self, session: Session, scenario: Scenario | None = None) -> None:
+        self.scenario: Scenario | None = None
+        self._session = session
+        self.steps: list[ScriptStep] = []
         self.position = 0
         self._lock = asyncio.Lock()
-        self._publish()
+        if scenario is not None:
+            self._set(scenario)
+            self._publish()
+
+    def _set(self, scenario: Scenario) -> None:
+        self.scenario, self.steps, self.position = scenario, build_steps(scenario), 0
+
+    async def start(self, name: str) -> dict[str, Any]:
+        """Start the built-in scenario of this name, with the panes of its variants and no data.
+
+        Raises Invalid for another name, Conflict while the stacks are starting, LabCannotRun."""
+        if name not in builtin_names() or len((scenario := find(name)).variants) < 2:
+            raise Invalid(f"There is no demonstration {name!r}. Press o for the list.")
+        async with self._lock:
+            self._session.require_up()
+            self._set(scenario)
+            await self._session.start_panes(panes_of(scenario), f"{scenario.title}.")
+        return {"at": self.position}
 
     def restart(self) -> None:
         """Go back to the first step, and to the load of the file."""
+        if self.scenario is None:
+            return
         self.position = 0
         load = self.scenario.load
         self._session.rate, self._session.mix = load.rate, dict(load.mix)
         self._session.timeout_s = load.timeout_ms / 1_000
         self._publish()
 
+    async def back(self) -> dict[str, Any]:
+        """Go one step back: to the faults and the load of the steps before it.
+
+        Raises Conflict at the first step, and the errors of the fault controller."""
+        self._session.require_up()
+        async with self._lock:
+            await self._undo()
+        self._publish()
+        return {"at": self.position, "deeds": []}
+
+    async def again(self) -> dict[str, Any]:
+        """Take the last step once more. Raises what `back` and `advance` do."""
+        self._session.require_up()
+        async with self._lock:
+            await self._undo()
+        return await self.advance()
+
+    async def _undo(self) -> None:
+        if self.scenario is None or self.position == 0:
+            raise Conflict("No step was taken yet. The space bar takes the first one.")
+        before = situation_after(self.steps[: self.position - 1], self.scenario.load.rate)
+        controller = self._session.fault_controller
+        await controller.heal(None, None, None)
+        if self._session.rate != before.rate:
+            self._session.set_load(before.rate, None)
+        for fault, pane in before.faults:
+            await controller.inject(fault.kind, fault.target, fault.settings(), pane)
+        self.position -= 1
+
     async def advance(self) -> dict[str, Any]:
         """Take the next step. Raises Conflict after the last step, and the errors of the fault
         controller; after an error the same step comes again."""
+        if self.scenario is None:
+            raise Invalid(
+                "There is no script here: start with `lab live --script FILE`, or press o."
+            )
         self._session.require_up()
         async with self._lock:
             if self.position == len(self.steps):
@@ -147,6 +241,7 @@ class Script:
         )
 
     def _publish(self) -> None:
+        assert self.scenario is not None
         steps = [step.to_json() for step in self.steps]
         self._session.broadcast.set_state(
             "script", {"title": self.scenario.title, "steps": steps, "at": self.position}

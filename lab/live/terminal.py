@@ -246,7 +246,7 @@ KeyAction = Callable[[], Awaitable[None] | None]
 class KeyBindings:
     """The keys, and the action of each."""
 
-    def __init__(self, screen: Screen, session: Session, script: Script | None) -> None:
+    def __init__(self, screen: Screen, session: Session, script: Script) -> None:
         self.screen, self._session, self._script = screen, session, script
         self._blog = BlogClient(session)
         self._mix = 0
@@ -377,7 +377,7 @@ class KeyBindings:
         )
 
     async def _space(self) -> None:
-        if self._script is None:
+        if self._script.scenario is None:
             self._pause()
         else:
             await self._script.advance()
@@ -417,7 +417,7 @@ def apply_event(screen: Screen, name: str, data: Any) -> None:
         setattr(screen, name, data)
 
 
-async def run_terminal(session: Session, script: Script | None) -> None:
+async def run_terminal(session: Session, script: Script) -> None:
     """Draw the screen and handle keys until cancelled. Raises LabCannotRun without a terminal."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise LabCannotRun("--terminal needs a terminal, for its keys. Try lab live --no-open.")

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from lab.faults.kinds import KINDS, parse_fault
 from lab.live.panes import TWIN_PANES
+from lab.live.script import Script
 from lab.live.session import Session
 from lab.live.terminal import KeyBindings, Screen
 from tests.live.test_terminal import RecordingSession, press
@@ -31,7 +32,7 @@ def kinds_in_table(file: str, name: str) -> set[str]:
 
 async def test_each_key_adds_the_same_fault_in_both() -> None:
     session = RecordingSession()
-    keys = KeyBindings(Screen(TWIN_PANES), cast(Session, session), None)
+    keys = KeyBindings(Screen(TWIN_PANES), cast(Session, session), Script(cast(Session, session)))
     for key, (label, kind) in faults_of_page().items():
         assert keys.bindings[key][0] == label
         session.calls.clear()

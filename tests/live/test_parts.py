@@ -17,7 +17,13 @@ from lab.live.broadcast import (
     parse_events,
 )
 from lab.live.panes import Pane, list_edges, make_panes
-from lab.live.script import build_steps, panes_of, unsupported_parts
+from lab.live.script import (
+    build_steps,
+    list_demonstrations,
+    panes_of,
+    situation_after,
+    unsupported_parts,
+)
 from lab.live.snapshots import FileTail
 from lab.scenarios.catalogue import builtin_scenarios, find
 
@@ -140,3 +146,30 @@ def test_an_end_and_a_beginning_together_are_one_step() -> None:
     words = [step.to_json() for step in steps]
     assert words[0]["does"] == ""
     assert all(step["says"] or step["does"] for step in words)
+
+
+def test_a_step_back_leads_to_the_faults_and_the_load_of_the_steps_before() -> None:
+    scenario = find("downed-service")
+    steps = build_steps(scenario)
+    breaks = next(i for i, step in enumerate(steps) if step.actions)
+    assert situation_after(steps[:breaks], 20.0).faults == ()
+    ((fault, pane),) = situation_after(steps[: breaks + 1], 20.0).faults
+    assert (fault.kind, fault.target, pane) == ("down", "comments", None)
+    assert situation_after(steps[: breaks + 2], 20.0).faults == ()
+    assert situation_after(steps, 20.0).rate == 20.0
+
+
+@pytest.mark.parametrize("scenario", builtin_scenarios(), ids=lambda scenario: scenario.name)
+def test_at_its_end_a_script_leaves_nothing_broken(scenario: Any) -> None:
+    situation = situation_after(build_steps(scenario), scenario.load.rate)
+    assert situation.rate == scenario.load.rate
+    assert not situation.faults
+
+
+def test_each_demonstration_has_a_question_and_its_length() -> None:
+    demonstrations = list_demonstrations()
+    assert len(demonstrations) > 20
+    for one in demonstrations:
+        assert one["question"]
+        assert one["steps"] >= 2
+        assert one["seconds"] > 0

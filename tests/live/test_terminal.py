@@ -9,6 +9,7 @@ from rich.console import Console as Paper
 from lab.domain.errors import Conflict
 from lab.live.broadcast import Broadcast, encode_event, parse_events
 from lab.live.panes import TWIN_PANES
+from lab.live.script import Script
 from lab.live.session import Session
 from lab.live.terminal import (
     MAX_RATE,
@@ -69,7 +70,7 @@ def session() -> RecordingSession:
 
 @pytest.fixture
 def keys(session: RecordingSession) -> KeyBindings:
-    return KeyBindings(Screen(TWIN_PANES), cast(Session, session), None)
+    return KeyBindings(Screen(TWIN_PANES), cast(Session, session), Script(cast(Session, session)))
 
 
 async def press(keys: KeyBindings, typed_keys: str) -> None:

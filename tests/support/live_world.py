@@ -28,6 +28,7 @@ from lab.live.panes import TWIN_PANES
 from lab.live.phones import Phones
 from lab.live.proxy import DIRECT, ProxyRules
 from lab.live.routes import AccessRoute, route_table
+from lab.live.script import Script
 from lab.live.security import Credentials
 from lab.live.server import (
     ConsoleApp,
@@ -230,7 +231,11 @@ def console_routes(broadcast: Broadcast, credentials: Credentials) -> list[Acces
     phones = Phones(broadcast, BlogClient(unreachable))
     return [
         *route_table(
-            unreachable, credentials, None, static_file, stream_handler(broadcast, "presenter")
+            unreachable,
+            credentials,
+            Script(unreachable),
+            static_file,
+            stream_handler(broadcast, "presenter"),
         ),
         *audience_routes(Bets(broadcast, phones), phones, None),
     ]

@@ -56,6 +56,9 @@ export function createActions(page) {
         if (answer.says) document.body.dataset.state = "open";
       }),
     nextStep: () => send("/api/step", {}),
+    previousStep: () => model.script && send("/api/step", { do: "back" }),
+    repeatStep: () => model.script && send("/api/step", { do: "again" }),
+    listScenarios: () => page.scenarios.open(),
     nextPage: () => page.script.scroll(1) || (model.script && actions.nextStep()),
     previousPage: () => page.script.scroll(-1),
     nextStepOrPause: () =>

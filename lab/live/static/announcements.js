@@ -1,7 +1,7 @@
 // All texts of the page: the sentence on the current figures, the log of actions, and the
 // announcements for screen readers.
 
-import { byId, el, updateAttribute, setText } from "./dom.js";
+import { byId, el, updateAttribute, setText, withBoldNames } from "./dom.js";
 import { clock, duration, faultName } from "./format.js";
 
 const LINES = 50;
@@ -126,12 +126,11 @@ export class Announcements {
 
 let shownSentence = "";
 
-/** Shows the sentence; names of services, between backticks in it, are set in bold. */
+/** Shows the sentence. */
 function showSentence(text) {
   if (text === shownSentence) return;
   shownSentence = text;
-  const parts = text.split("`").map((part, i) => (i % 2 ? el("b", {}, part) : part));
-  byId("seen").replaceChildren(...parts);
+  byId("seen").replaceChildren(...withBoldNames(text));
 }
 
 /** Merges the two lines of an action on both panes into one. */

@@ -54,4 +54,8 @@ export function button(label, key, attributes, onClick) {
   return element;
 }
 
+/** The parts of a text; names of services, between backticks in it, are set in bold. */
+export const withBoldNames = (text) =>
+  text.split("`").map((part, i) => (i % 2 ? el("b", {}, part) : part));
+
 export const byId = (id) => document.getElementById(id);

@@ -24,9 +24,12 @@ export function keyTable(actions) {
     ["a", "ask the room for a bet; close it; finish it", actions.nextBet, false],
     ["i", "invite phones: the address as a QR code", actions.toggleInvitation, false],
     ["r", "restart both blogs with no data (asks once)", actions.reset, false],
+    ["o", "open a prepared demonstration", actions.listScenarios, false],
     [" ", "next step of the script; without one: pause", actions.nextStepOrPause, true],
     ["PageDown", "next step of the script, or the rest of a long text", actions.nextPage, false],
     ["PageUp", "back in a long text", actions.previousPage, false],
+    ["Backspace", "one step of the script back", actions.previousStep, false],
+    ["g", "the last step of the script again", actions.repeatStep, false],
     [".", "pause the screen, and go on", actions.pause, true],
     ["b", "the last minute again, and back to now", actions.replay, true],
     ["ArrowLeft", "a second back", () => actions.stepTime(-1), true],
@@ -68,7 +71,7 @@ export function keyOf(event, known) {
   return place ?? SYMBOL_CODES[event.code] ?? typed;
 }
 
-const NAMES = { " ": "Space", PageDown: "PgDn", PageUp: "PgUp", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
+const NAMES = { " ": "Space", PageDown: "PgDn", PageUp: "PgUp", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", Backspace: "⌫" };
 
 /**
  * Handles key presses. `isSpectator` tells whether this screen is a spectator's, `areOn` whether

@@ -8,6 +8,7 @@ import { exchangeToken } from "./api.js";
 import { FaultControls } from "./faults.js";
 import { Pane } from "./pane.js";
 import { handleKeys } from "./keys.js";
+import { ScenarioList } from "./scenarios.js";
 import { Theme } from "./theme.js";
 import { Model } from "./model.js";
 import { ScriptStrip } from "./script.js";
@@ -45,6 +46,7 @@ page.script = new ScriptStrip();
 page.controls = new Controls(page.faults, actions);
 page.bets = new Bets();
 page.card = new CardView();
+page.scenarios = new ScenarioList();
 const timeline = player && new Timeline(player);
 const announcements = new Announcements(page.controls.log);
 const lastDrawn = { epoch: -1, t: -1, intervals: "", charts: -1, blogs: -1, second: 0 };
@@ -62,9 +64,9 @@ function setConnection(state) {
 
 function onMessage(kind, data) {
   model.apply(kind, data);
+  if (kind === "faults") lastDrawn.blogs = -1; // readers are asked at once
   if (kind === "tick" && document.body.dataset.state === "starting")
     document.body.dataset.state = "open";
-  if (kind === "faults") lastDrawn.blogs = -1; // readers are asked at once
   if (kind !== "hello") return;
   if (page.role === null && data.role === "watcher") page.controls.hidePresenterControls();
   page.role = data.role;
@@ -156,10 +158,16 @@ function refreshBlogs(now) {
 }
 
 page.theme.onChange = () => page.halves.forEach((half) => half.traffic.readColours());
-byId("script-next").addEventListener("click", (event) => {
-  if (event.detail > 0) event.currentTarget.blur();
-  actions.nextStep();
-});
+for (const [id, action] of [
+  ["script-next", actions.nextStep],
+  ["script-back", actions.previousStep],
+  ["script-again", actions.repeatStep],
+]) {
+  byId(id).addEventListener("click", (event) => {
+    if (event.detail > 0) event.currentTarget.blur();
+    action();
+  });
+}
 handleKeys(actions.keys, () => page.role !== "presenter", () => page.theme.settings.singleKeys);
 if (player) {
   await player.seek(player.from + FIRST_SHOWN_S);

@@ -21,6 +21,7 @@ export class ScriptStrip {
     const comes = next ? `next: ${next.does || shortened(next.says)}` : "that was the last step";
     setText(byId("script-says"), `${title} · step ${at} of ${steps.length} · ${comes}`);
     byId("script-next").hidden = !isPresenter || !next;
+    byId("script-back").hidden = byId("script-again").hidden = !isPresenter || !at;
     const taken = at > 0 ? steps[at - 1] : null;
     if (taken && !taken.does) this._open(title, taken.says);
     else this.hideSheet();
