@@ -193,14 +193,14 @@ def start_method() -> str:
     return "fork" if sys.platform == "linux" and os.environ.get(START_METHOD) != "exec" else "exec"
 
 
-_NODE_STACK = re.compile(r"\s+at .*:\d+:\d+\)?( \{)?$")
+_NODE_STACK = re.compile(r"\s+at .*:\d+:\d+\)?( \{)?$|Node\.js v[\d.]+$|\s*$")
 
 
-def log_tail(log: Path, begin: int = 0, lines: int = 15) -> list[str]:
+def log_tail(log: Path, begin: int = 0, lines: int = 10) -> list[str]:
     """The last `lines` lines that were written to a log after the byte `begin`.
 
     Reads at most 16 KiB; an unreadable log gives an empty list. Node prints an error above many
-    lines of its stack, so these are left out.
+    lines of its stack, so these are left out, and blank ones.
     """
     try:
         with log.open("rb") as file:
