@@ -82,8 +82,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         script = Script(live_session, options.script)
         live_session.on_restart = script.restart
         phones = Phones(broadcast, BlogClient(live_session))
-        questions = options.script.bet if options.script else ()
-        bets = Bets(broadcast, phones, questions, folder.absolute())
+        bets = Bets(broadcast, phones, lambda: script.questions, folder.absolute())
         credentials = Credentials.for_port(port, options.token)
         routes = route_table(
             live_session,

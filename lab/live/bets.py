@@ -9,7 +9,7 @@ can change it. Who chose what is kept by the number of the phone, without a name
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -138,16 +138,17 @@ class Bet:
 
 
 class Bets:
-    """The bets of a session. `ready`: the questions of the scenario, or those of the lab."""
+    """The bets of a session. `questions` gives those of the scenario that is shown, if any; the
+    finished bets are kept in `folder`."""
 
     def __init__(
         self,
         broadcast: Broadcast,
         phones: Phones,
-        ready: Sequence[BetSpec] = (),
+        questions: Callable[[], Sequence[BetSpec]] = tuple,
         folder: Path | None = None,
     ) -> None:
-        self.ready = tuple(ready) or READY_QUESTIONS
+        self._questions = questions
         self.current: Bet | None = None
         self.finished: list[dict[str, Any]] = []
         self._broadcast, self._phones, self._folder = broadcast, phones, folder
@@ -155,6 +156,11 @@ class Bets:
         self._answered_s: dict[int, float] = {}
         self._published: tuple[Any, Any] = (None, None)
         self._faults: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def ready(self) -> Sequence[BetSpec]:
+        """The questions that are ready: those of the scenario, or else those of the lab."""
+        return tuple(self._questions()) or READY_QUESTIONS
 
     def ask(self, spec: BetSpec) -> dict[str, Any]:
         """Open a bet. Raises Conflict while another one is on the screen."""

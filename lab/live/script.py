@@ -20,6 +20,7 @@ from lab.live.session import Session
 from lab.scenarios.catalogue import builtin_scenarios, find
 from lab.scenarios.names import builtin_names
 from lab.scenarios.scenario import Scenario
+from lab.scenarios.spec import BetSpec
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,11 @@ class Script:
         if scenario is not None:
             self._set(scenario)
             self._publish()
+
+    @property
+    def questions(self) -> Sequence[BetSpec]:
+        """What the scenario asks the room; none without a scenario."""
+        return () if self.scenario is None else self.scenario.bet
 
     def _set(self, scenario: Scenario) -> None:
         self.scenario, self.steps, self.position = scenario, build_steps(scenario), 0

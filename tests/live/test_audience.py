@@ -16,7 +16,7 @@ from lab.domain.errors import Conflict, Forbidden, Invalid
 from lab.live import phones as phones_module
 from lab.live import server
 from lab.live.audience import preferred_first, qr_code
-from lab.live.bets import ANSWER_EVERY_S, Bets
+from lab.live.bets import ANSWER_EVERY_S, READY_QUESTIONS, Bets
 from lab.live.blog import BlogClient
 from lab.live.broadcast import Broadcast
 from lab.live.panes import TWIN_PANES
@@ -46,7 +46,7 @@ def phones(broadcast: Broadcast) -> Phones:
 
 @pytest.fixture
 def bets(broadcast: Broadcast, phones: Phones, tmp_path: Path) -> Bets:
-    return Bets(broadcast, phones, (), tmp_path)
+    return Bets(broadcast, phones, folder=tmp_path)
 
 
 @pytest.fixture
@@ -219,6 +219,16 @@ def test_a_question_of_ones_own_is_decided_by_the_presenter(bets: Bets) -> None:
     with pytest.raises(Invalid):
         bets.decide(2)
     assert bets.decide(1)["decided_by"] == "presenter"
+
+
+def test_the_questions_are_those_of_the_scenario_that_is_shown(
+    broadcast: Broadcast, phones: Phones
+) -> None:
+    shown: list[BetSpec] = []
+    bets = Bets(broadcast, phones, lambda: shown)
+    assert bets.ready == READY_QUESTIONS
+    shown.append(WHO_READS)
+    assert bets.ready == (WHO_READS,)
 
 
 def test_bets_take_their_turns(bets: Bets) -> None:
