@@ -7,7 +7,7 @@ the wrong direction. *Power* is the share of tables that report the difference o
 
 Latencies are log-normal. Busy moments of the machine slow down both variants, busy moments of one
 variant that one only; both last for some requests (autoregressive, order 1), and sometimes a
-variant stalls for twenty requests in a row. There are 66 feeds in a run, of which 30 in `during`.
+variant stalls for twenty requests in a row. There are 132 feeds in a run, of which 60 in `during`.
 """
 
 import math
