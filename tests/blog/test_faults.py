@@ -145,8 +145,8 @@ def test_two_faults_at_one_door_both_act(blog: RunningBlog) -> None:
         blog.broken("latency", "posts", "slower", ms=20) as slower,
     ):
         assert probe(blog, "posts") == 200
-    assert slow.evidence["delayed_ms_min"] >= 25
-    assert slower.acted
+    assert slow.evidence["delayed_ms_min"] >= 5
+    assert slower.evidence["delayed_ms_min"] >= 20
 
 
 # ── Faults of the process

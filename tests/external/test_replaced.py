@@ -105,7 +105,7 @@ async def test_the_bus_may_have_to_be_at_the_courses_port(tmp_path: Path) -> Non
         ("comments", "down", {}, None),
         ("comments", "drop", {}, None),
         ("query", "drop", {}, None),
-        ("comments", "poison", {"type": "PostCreated"}, "comments does not."),
+        ("comments", "poison", {"type": "PostCreated"}, "Take query or event-bus."),
         (BUS, "poison", {"type": "PostCreated"}, None),
     ],
 )
