@@ -17,10 +17,12 @@ MAX_RESPONSE_BYTES = 65536
 
 @dataclass(frozen=True)
 class Health:
-    """`status`: the HTTP status; None without a response. `reason`: why it is not ready."""
+    """`status`: the HTTP status; None without a response. `reason`: why it is not ready. `answers`:
+    whether it answers requests, ready or, with an old copy, still behind."""
 
     status: int | None
     reason: str | None = None
+    answers: bool = False
 
 
 async def probe_health(url: str, timeout_s: float = 1.0) -> Health:
@@ -64,11 +66,11 @@ def _parse_response(response: bytes) -> Health:
         return Health(None, "it closed the connection without an answer")
     status = int(words[1])
     if status == 200:
-        return Health(status)
+        return Health(status, answers=True)
     try:
         report = json.loads(body[body.find(b"{") : body.rfind(b"}") + 1])
         if "because" in report:  # a sidecar reports on its service
             return Health(status, str(report["because"]).rstrip("."))
-        return Health(status, f"it says it waits for {report['waits_for']}")
+        return Health(status, f"it says it waits for {report['waits_for']}", answers=True)
     except (ValueError, KeyError, TypeError):
         return Health(status, f"its health answer is {status}")

@@ -104,7 +104,8 @@ class Injection:
     """A fault on a target of a stack. `acted` and `removed` are final after `end`.
 
     Values of `perf_counter`: `began_s` when it began to be put on, `on_s` when it was known to act,
-    `off_s` when its removal began, `gone_s` when it was known to be gone.
+    `off_s` when its removal began, `gone_s` when it was known to be gone: when a killed process
+    answered again, although it may have to catch up first.
     """
 
     stack: Stack
@@ -181,11 +182,11 @@ class Injection:
 
     async def end(self) -> None:
         """Remove the fault and complete the evidence. Raises FaultFailed, StartFailed, NotReady."""
-        supervisor = self.stack.supervisor
+        supervisor, answered_s = self.stack.supervisor, None
         self.off_s = perf_counter()
         self.evidence["seconds"] = round(self.off_s - self.began_s, 3)
         if isinstance(self.fault, DownFault):
-            await supervisor.restart(self._program)
+            answered_s = await supervisor.restart(self._program)
             self.evidence["new_pid"] = supervisor.pid(self._program)
             self.evidence["back_after_seconds"] = round(perf_counter() - self.began_s, 3)
         elif isinstance(self.fault, HangFault):
@@ -208,7 +209,7 @@ class Injection:
             self.evidence |= evidence
             self.acted = evidence["acted"] > 0
         self.removed = await self._is_removed()
-        self.gone_s = perf_counter()
+        self.gone_s = perf_counter() if answered_s is None else answered_s
 
     async def _is_removed(self) -> bool:
         if self.fault.acts_on == "bus":

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,12 @@ class ManagedProcess:
     """A started program and its state.
 
     `log_begin`: size of the log before the start, in bytes. `status`: None while the program runs,
-    and after the fork server was lost.
+    and after the fork server was lost. `answered_s`: when it answered first, of `perf_counter`.
     """
 
     program: Program
     log_begin: int
+    answered_s: float = inf
     pid: int = 0
     status: int | None = None
     stop_requested: bool = False

@@ -92,15 +92,17 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def restart(self, name: str, ready_within_s: float = READY_WITHIN_S) -> None:
+    async def restart(self, name: str, ready_within_s: float = READY_WITHIN_S) -> float:
         """Start the same program again and wait until it is ready; kill it first if it still runs.
 
-        Raises NotRunning, StartFailed, NotReady.
+        Returns when it answered first, a value of `perf_counter`: a consumer answers requests while
+        it is not ready, because it has still to catch up. Raises NotRunning, StartFailed, NotReady.
         """
         child = self._get_child(name)
         if not child.ended.is_set():
             await self.kill(name)
         await self.start(child.program, ready_within_s=ready_within_s)
+        return min(self._get_child(name).answered_s, time.perf_counter())
 
     def pid(self, name: str) -> int:
         """The process id of the program's latest start. Raises NotRunning."""
@@ -220,6 +222,8 @@ class Supervisor:
                 if self._fork_server.lost:
                     raise ForkServerLost(log_tail(self._fork_server.log))
                 raise StartFailed(child.program.name, child.status, child.last_lines())
+            if health.answers:
+                child.answered_s = min(child.answered_s, time.perf_counter())
             if health.status == 200:
                 return
             await asyncio.sleep(pause_s)
