@@ -62,7 +62,7 @@ def headline(result: RunResult) -> str:
     )
 
 
-SHARED_CORES = "The variants ran side by side on the same cores: each one's work slows the others."
+SHARED_CORES = "The variants shared the cores: each one's work slows the others."
 
 
 def run_count(result: RunResult) -> Iterator[Line]:

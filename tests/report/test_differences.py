@@ -98,7 +98,7 @@ def test_variants_that_ran_alone_are_said_to_have_been() -> None:
     assert "one after another" not in flat(rendered_text(result_with_differences()))
     alone = result_with_differences().model_copy(update={"isolated": True})
     assert "The variants ran one after another" in flat(rendered_text(alone))
-    assert "side by side on the same cores" in flat(rendered_text(result_with_differences()))
+    assert "shared the cores" in flat(rendered_text(result_with_differences()))
 
 
 def test_a_p99_needs_enough_answers_in_every_cell() -> None:
