@@ -173,8 +173,12 @@ class Power:
                 await asyncio.gather(*restarts)
                 return
             await asyncio.wait(restarts, timeout=self.rng.uniform(0, 0.5))
-            for restart in restarts:
-                restart.cancel()
+            # Not cancelled: a process that starts just then would live on, and write.
+            while not all(restart.done() for restart in restarts):
+                begun = [name for name in programs if supervisor.alive(name)]
+                started = [name for name in begun if supervisor.pid(name)]
+                await asyncio.gather(*map(supervisor.kill, started), return_exceptions=True)
+                await asyncio.wait(restarts, timeout=0.01)
             await asyncio.gather(*restarts, return_exceptions=True)
 
 
