@@ -16,7 +16,7 @@ from lab.results.merge import (
     MergedFigure,
     MergedGuess,
     MergedScenario,
-    Spread,
+    RunSpread,
 )
 
 PAGE, DOCUMENT = "merged.html", "merged.json"
@@ -102,7 +102,7 @@ def _guesses(guesses: Sequence[MergedGuess]) -> Table:
     return Table("", columns, [rows], labels=2)
 
 
-def _values(spread: Spread | None, words: dict[str, int], unit: str) -> str:
+def _values(spread: RunSpread | None, words: dict[str, int], unit: str) -> str:
     """The middle of the numbers with their range, and the most frequent words with their counts."""
     if spread is None:
         shown = list(words.items())[:_MOST_ANSWERS]
@@ -164,7 +164,7 @@ def _cells(figure: MergedFigure | None) -> list[Cell]:
     return [Cell(share), Cell(_range(figure.p50_ms))]
 
 
-def _range(spread: Spread | None) -> str:
+def _range(spread: RunSpread | None) -> str:
     if spread is None:
         return formatting.NONE
     low, middle, high = map(formatting.ms, (spread.low, spread.median, spread.high))
@@ -215,7 +215,7 @@ def _machines(part: MergedScenario) -> Iterator[Block]:
     rows = []
     for kind in kinds:
         runs = [run for run in part.runs if run.machine == kind]
-        pace = Spread.of(run.pace for run in runs)
+        pace = RunSpread.of(run.pace for run in runs)
         shown = (
             formatting.NONE
             if pace is None

@@ -35,7 +35,7 @@ class LeftOut(ResultModel):
     why: str
 
 
-class Spread(ResultModel):
+class RunSpread(ResultModel):
     """A figure of several runs: the lowest, the median and the highest one. `runs`: those that
     measured it. With an even number, the median is the lower one of the two in the middle."""
 
@@ -45,7 +45,7 @@ class Spread(ResultModel):
     high: float
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> "Spread | None":
+    def of(cls, values: Iterable[float | None]) -> "RunSpread | None":
         found = sorted(value for value in values if value is not None)
         if not found:
             return None
@@ -76,9 +76,9 @@ class MergedGuess(ResultModel):
     variant: str = ""
     unit: str = ""
     answers: dict[str, int] = Field(default={})
-    spread: Spread | None = None
+    spread: RunSpread | None = None
     measured: dict[str, int] = Field(default={}, description="names, and how many runs had them")
-    measured_spread: Spread | None = None
+    measured_spread: RunSpread | None = None
     judged: int = 0
     hits: int = 0
 
@@ -92,9 +92,9 @@ class MergedFigure(ResultModel):
     endpoint: str
     sent: int
     success: float | None = None
-    success_spread: Spread | None = None
-    p50_ms: Spread | None = None
-    visible_p50_ms: Spread | None = None
+    success_spread: RunSpread | None = None
+    p50_ms: RunSpread | None = None
+    visible_p50_ms: RunSpread | None = None
 
 
 class MergedDifference(ResultModel):
@@ -105,7 +105,7 @@ class MergedDifference(ResultModel):
     phase: str
     endpoint: str
     figure: str
-    ratio: Spread
+    ratio: RunSpread
     verdicts: dict[str, int]
 
 
@@ -253,9 +253,9 @@ def _merge_figure(cell: Cell, results: Sequence[RunResult]) -> MergedFigure:
         endpoint=cell[2],
         sent=sent,
         success=sum(figure.ok for figure in found) / sent if sent else None,
-        success_spread=Spread.of(figure.success for figure in found),
-        p50_ms=Spread.of(figure.latency_ms.p50 for figure in found),
-        visible_p50_ms=Spread.of(
+        success_spread=RunSpread.of(figure.success for figure in found),
+        p50_ms=RunSpread.of(figure.latency_ms.p50 for figure in found),
+        visible_p50_ms=RunSpread.of(
             figure.visible_ms.p50 for figure in found if figure.visible_ms is not None
         ),
     )
@@ -274,7 +274,7 @@ def _merge_differences(results: Sequence[RunResult]) -> list[MergedDifference]:
             verdicts=_counted(one.verdict for one in found),
         )
         for key, found in by_key.items()
-        if (spread := Spread.of(one.ratio for one in found))
+        if (spread := RunSpread.of(one.ratio for one in found))
     ]
 
 
@@ -335,8 +335,8 @@ def _merge_guess(key: tuple[str, str], results: Sequence[RunResult]) -> MergedGu
     first = given[0][0]
     judged = [guess for guess, valid in given if valid and guess.hit is not None]
 
-    def numbers(values: Iterable[float | str | None]) -> Spread | None:
-        return Spread.of(value for value in values if isinstance(value, int | float))
+    def numbers(values: Iterable[float | str | None]) -> RunSpread | None:
+        return RunSpread.of(value for value in values if isinstance(value, int | float))
 
     def words(guesses: Iterable[Guess], of: Callable[[Guess], Any]) -> dict[str, int]:
         return _counted(word for guess in guesses if isinstance(word := of(guess), str))

@@ -16,7 +16,7 @@ from lab.results.merge import (
     HandedIn,
     LeftOut,
     MergedScenario,
-    Spread,
+    RunSpread,
     find_results,
     merge,
 )
@@ -78,7 +78,7 @@ def test_successes_are_counted_over_all_requests() -> None:
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1e6)), max_size=12))
 def test_no_merged_figure_lies_outside_of_the_runs(values: list[float | None]) -> None:
-    spread, measured = Spread.of(values), [one for one in values if one is not None]
+    spread, measured = RunSpread.of(values), [one for one in values if one is not None]
     if spread is None:
         assert not measured
     else:
@@ -92,7 +92,7 @@ def test_the_room_s_guesses_are_counted_beside_the_measurements() -> None:
     who, how = part.guesses
     assert (who.answers, who.measured) == ({NOBODY: 3}, {"sync-chain": 3})
     assert (who.hits, who.judged) == (0, 3)
-    assert how.spread == Spread(runs=3, low=10, median=290, high=300)
+    assert how.spread == RunSpread(runs=3, low=10, median=290, high=300)
     assert (how.hits, how.judged) == (2, 3)
 
 
