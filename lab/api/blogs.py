@@ -34,11 +34,11 @@ from lab.cluster.errors import LabCannotRun
 from lab.cluster.stack import Stack
 from lab.domain.errors import Invalid
 from lab.domain.services import BUS, BY_HAND_PORTS, TWINS
+from lab.live.sandbox.fault_controller import FaultAction, FaultController
+from lab.live.sandbox.session import BOTH, STACK_CHOICES, running_stacks, settings_by_stack
 from lab.report.html import notebook
 from lab.results.run_folder import create_run_folder, drop_databases
 from lab.results.saved_names import RUNS
-from lab.sandbox.fault_controller import FaultAction, FaultController
-from lab.sandbox.session import BOTH, STACK_CHOICES, running_stacks, settings_by_stack
 from lab.support.text import did_you_mean
 
 # ── A running stack

@@ -28,7 +28,7 @@ from lab.cluster.user_service import (
     kill_leftovers,
 )
 from lab.domain.errors import Conflict, Invalid
-from lab.sandbox.fault_controller import PROCESS_FAULT_STATES, FaultController
+from lab.live.sandbox.fault_controller import PROCESS_FAULT_STATES, FaultController
 from lab.support.text import plain
 
 RUNNER = "lab.cluster.user_service"

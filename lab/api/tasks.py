@@ -23,8 +23,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol, Self, TypeVar
 
 from lab.api.display import NotebookDisplay
+from lab.live.sandbox.fault_controller import FaultAction
 from lab.report.html import notebook
-from lab.sandbox.fault_controller import FaultAction
 
 # ── Tasks of the running loop
 

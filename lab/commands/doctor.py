@@ -148,7 +148,7 @@ def _leftovers(fix: bool, folder: Path) -> Iterator[Diagnosis]:
 
 
 def _instance_files(fix: bool, folder: Path) -> Iterator[Diagnosis]:
-    from lab.sandbox.instances import read_instance_files
+    from lab.live.sandbox.instances import read_instance_files
 
     for instance in read_instance_files():
         if instance.lab is not None:
@@ -164,7 +164,7 @@ def _instance_files(fix: bool, folder: Path) -> Iterator[Diagnosis]:
 def _ports(fix: bool, folder: Path) -> Iterator[Diagnosis]:
     from lab.cluster.errors import PortTaken
     from lab.cluster.ports import reserve
-    from lab.sandbox.instances import read_instance_files
+    from lab.live.sandbox.instances import read_instance_files
 
     labs = [instance.lab for instance in read_instance_files() if instance.lab is not None]
     owner = {url: lab.pid for lab in labs for urls in lab.stacks.values() for url in urls.values()}

@@ -100,10 +100,10 @@ def live(
     from lab.live.app import LiveOptions, run_live
     from lab.live.panes import ENGINES, make_panes
     from lab.live.proxy import SECRET_VARIABLE, TOKEN_VARIABLE, ProxyRules, take_variable
+    from lab.live.sandbox.session import settings_by_stack
     from lab.live.script import panes_of
     from lab.live.session import MIX, RATE
     from lab.results.run_folder import create_run_folder
-    from lab.sandbox.session import settings_by_stack
     from lab.scenarios.overrides import with_settings
     from lab.scenarios.switches import parse_assignment
     from lab.support.text import did_you_mean

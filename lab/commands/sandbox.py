@@ -44,9 +44,9 @@ def up(
 ) -> None:
     """Start the stacks on their fixed ports, and keep them running until Ctrl-C."""
     from lab.domain.services import BY_HAND_PORTS, TWINS
+    from lab.live.sandbox.control_client import find_running_labs
+    from lab.live.sandbox.session import run_up, settings_by_stack
     from lab.results.run_folder import create_run_folder
-    from lab.sandbox.control_client import find_running_labs
-    from lab.sandbox.session import run_up, settings_by_stack
     from lab.support.text import did_you_mean
 
     known = (*BY_HAND_PORTS, "both")
@@ -101,7 +101,7 @@ def fault(
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Inject a fault into a running `lab up`, in each stack; without words, list active faults."""
-    from lab.sandbox.control_client import ControlError, find_lab, inject_fault, list_faults
+    from lab.live.sandbox.control_client import ControlError, find_lab, inject_fault, list_faults
 
     given = {
         "ms": ms,
@@ -183,8 +183,8 @@ def heal(
 ) -> None:
     """Remove faults from a running `lab up`, and show what they did."""
     from lab.faults.kinds import KINDS, unknown_kind
-    from lab.sandbox import control_client
-    from lab.sandbox.control_client import ControlError, find_lab
+    from lab.live.sandbox import control_client
+    from lab.live.sandbox.control_client import ControlError, find_lab
 
     if kind and kind not in KINDS:
         fail(unknown_kind(kind), 2)
@@ -212,8 +212,8 @@ def events(
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Show the events on the bus of a running `lab up`, or its dead letters."""
-    from lab.sandbox.control_client import ControlError, find_lab
-    from lab.sandbox.events import show_dead_letters, show_events
+    from lab.live.sandbox.control_client import ControlError, find_lab
+    from lab.live.sandbox.events import show_dead_letters, show_events
 
     options: dict[str, Any] = {"after": after, "type_": type_, "follow": follow, "stack": stack}
     try:
@@ -239,8 +239,8 @@ def redrive(
     pid: Annotated[int | None, typer.Option(help="pid of the lab, if several run")] = None,
 ) -> None:
     """Apply the dead letters of a running `lab up` again."""
-    from lab.sandbox import events
-    from lab.sandbox.control_client import ControlError, find_lab
+    from lab.live.sandbox import events
+    from lab.live.sandbox.control_client import ControlError, find_lab
 
     try:
         events.redrive(find_lab(pid), echo, service, stack)

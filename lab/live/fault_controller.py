@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict
-from lab.sandbox.fault_controller import FaultAction, FaultController
+from lab.live.sandbox.fault_controller import FaultAction, FaultController
 
 ActionsCallback = Callable[[Sequence[FaultAction]], None]
 _HEALING_STATES = ("healed", "restarted", "lost")

@@ -25,10 +25,10 @@ from lab.live.commentary import Commentator
 from lab.live.fault_controller import LiveFaultController, describe_action, log_kind
 from lab.live.load_client import LoadClient, Report
 from lab.live.panes import ENGINES, Pane
+from lab.live.sandbox.control_server import ControlAddress, control_server
+from lab.live.sandbox.fault_controller import FaultAction
+from lab.live.sandbox.instances import RunningLab, registered_instance
 from lab.live.snapshots import HopReader, ProcessMonitor, TickBuilder
-from lab.sandbox.control_server import ControlAddress, control_server
-from lab.sandbox.fault_controller import FaultAction
-from lab.sandbox.instances import RunningLab, registered_instance
 
 RATE = 20.0
 """The rate of the scenarios. 18 of these 20 requests/s pass `comments` of the chain: with 300 ms

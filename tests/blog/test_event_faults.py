@@ -22,11 +22,11 @@ from lab.cluster.fault_rules import (
 from lab.domain.services import CALLERS_OF, EVENT_CONSUMERS, PUBLISHER_OF, SERVICES
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import parse_fault
-from lab.sandbox.control_client import ControlError
-from lab.sandbox.control_server import control_server
-from lab.sandbox.events import redrive, show_dead_letters, show_events
-from lab.sandbox.fault_controller import FaultController
-from lab.sandbox.instances import RunningLab
+from lab.live.sandbox.control_client import ControlError
+from lab.live.sandbox.control_server import control_server
+from lab.live.sandbox.events import redrive, show_dead_letters, show_events
+from lab.live.sandbox.fault_controller import FaultController
+from lab.live.sandbox.instances import RunningLab
 from tests.blog.conftest import BlogWith
 from tests.support.consumers import MemoryBus, RecordingConsumer, comment, wait_until
 from tests.support.laboratory import PATIENCE_S, RunningBlog, eventually

@@ -13,7 +13,7 @@ from lab.async_bus.dual_write import DualWrite
 from lab.async_bus.inbox import ATTEMPTS, DeliveryFailed
 from lab.cluster.arrangements import ARRANGEMENTS, build_programs
 from lab.domain.events import CommentModerated, CommentUpdated, PostCreated
-from lab.sandbox.session import settings_by_stack
+from lab.live.sandbox.session import settings_by_stack
 from lab.service.store import Store
 from tests.support.consumers import MemoryBus, RecordingConsumer, comment, envelope, poison, post
 

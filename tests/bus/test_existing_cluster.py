@@ -29,7 +29,7 @@ from lab.commands.app import app
 from lab.domain.services import BUS, BUS_LOGIN
 from lab.experiment.runner import Run
 from lab.faults.kinds import parse_fault
-from lab.sandbox.session import settings_by_stack
+from lab.live.sandbox.session import settings_by_stack
 from lab.scenarios import catalogue
 from lab.scenarios.overrides import with_bus
 from lab.scenarios.scenario import Scenario

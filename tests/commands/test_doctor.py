@@ -18,7 +18,7 @@ from lab.cluster import process_tree
 from lab.cluster.forkserver_client import LAB_RUN
 from lab.commands import doctor
 from lab.commands.doctor import Diagnosis, exit_code, run_checks
-from lab.sandbox.instances import RunningLab, registered_instance
+from lab.live.sandbox.instances import RunningLab, registered_instance
 from tests.programs.labs import ROOT, assert_ended
 
 Partition = namedtuple("Partition", "mountpoint fstype")

@@ -8,7 +8,7 @@ import typer
 
 from lab.commands.app import app
 from lab.faults.kinds import KINDS, Fault, describe_options, parse_fault
-from lab.sandbox import control_client
+from lab.live.sandbox import control_client
 from tests.support.command_line import invoke_lab
 from tests.support.documents import page_text
 

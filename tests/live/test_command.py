@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from lab.cluster.ports import reserve
 from lab.commands.live import app
 from lab.live.recording import PAGE_NAME
-from lab.sandbox.instances import find_running_labs
+from lab.live.sandbox.instances import find_running_labs
 from tests.programs.labs import assert_ended
 from tests.programs.ups import assert_free
 from tests.support.live_world import run_console_process

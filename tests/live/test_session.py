@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from lab.live.panes import TWIN_PANES, make_panes
-from lab.sandbox import control_client
-from lab.sandbox.instances import find_running_labs
+from lab.live.sandbox import control_client
+from lab.live.sandbox.instances import find_running_labs
 from lab.scenarios.catalogue import find
 from tests.support.live_world import (
     ConsoleClient,

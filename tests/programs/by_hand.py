@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from lab.sandbox.session import run_up
+from lab.live.sandbox.session import run_up
 from tests.programs.patient import be_patient
 
 

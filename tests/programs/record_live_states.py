@@ -20,8 +20,8 @@ from typing import Any
 
 from lab.domain.services import BUS, SERVICES
 from lab.live.panes import Pane, make_panes
+from lab.live.sandbox.instances import find_running_labs
 from lab.load.metrics import percentile
-from lab.sandbox.instances import find_running_labs
 from tests.support.live_world import NODE, ConsoleThread, run_console
 
 PATH = Path(__file__).parent.parent / "live" / "states.ndjson"

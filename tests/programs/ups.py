@@ -22,7 +22,7 @@ import requests
 from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
-from lab.sandbox import control_client
+from lab.live.sandbox import control_client
 from tests.programs.labs import ROOT, assert_ended
 from tests.programs.patient import PATIENCE_S
 from tests.support.laboratory import eventually

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.sandbox.control_client import (
+from lab.live.sandbox.control_client import (
     EXIT_CANNOT_RUN,
     EXIT_USAGE,
     RESPONSE_WITHIN_S,

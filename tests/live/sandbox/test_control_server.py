@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from lab.sandbox.control_server import ControlAddress, control_server
-from lab.sandbox.fault_controller import FaultController
+from lab.live.sandbox.control_server import ControlAddress, control_server
+from lab.live.sandbox.fault_controller import FaultController
 from lab.service import http as service_http
 
 PATIENCE_S = 100.0

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.sandbox import control_client
-from lab.sandbox.control_client import ControlError
-from lab.sandbox.instances import (
+from lab.live.sandbox import control_client
+from lab.live.sandbox.control_client import ControlError
+from lab.live.sandbox.instances import (
     RunningLab,
     find_running_labs,
     read_instance_files,

@@ -16,9 +16,9 @@ from lab.cluster.errors import describe_exit
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
 from lab.domain.services import BUS, BY_HAND_PORTS, TWINS
-from lab.sandbox.control_server import control_server
-from lab.sandbox.fault_controller import FaultController
-from lab.sandbox.instances import RunningLab, registered_instance
+from lab.live.sandbox.control_server import control_server
+from lab.live.sandbox.fault_controller import FaultController
+from lab.live.sandbox.instances import RunningLab, registered_instance
 from lab.scenarios.spec import VariantSpec
 from lab.scenarios.switches import SWITCHES, parse_assignment, variant_problems
 from lab.support.text import did_you_mean

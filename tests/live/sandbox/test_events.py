@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from lab.sandbox import events as reading
-from lab.sandbox.control_client import ControlError
-from lab.sandbox.events import BusUnreachable, follow_events, format_event, read_events
+from lab.live.sandbox import events as reading
+from lab.live.sandbox.control_client import ControlError
+from lab.live.sandbox.events import BusUnreachable, follow_events, format_event, read_events
 
 Answer = tuple[int, str, bytes]
 

@@ -18,7 +18,7 @@ from lab.cluster.fault_rules import consumers_of
 from lab.cluster.ports import HOST
 from lab.cluster.stack import Stack
 from lab.domain.errors import Conflict, Invalid
-from lab.sandbox.fault_controller import FaultAction, FaultController
+from lab.live.sandbox.fault_controller import FaultAction, FaultController
 from lab.service.http import HttpApp, Route
 from lab.service.listener import bind, serve
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.sandbox.instances import RunningLab, find_running_labs
+from lab.live.sandbox.instances import RunningLab, find_running_labs
 
 __all__ = [
     "ControlError",

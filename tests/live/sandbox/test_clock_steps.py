@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.live.sandbox.instances import find_running_labs
 from lab.results.result import RunResult
-from lab.sandbox.instances import find_running_labs
 from tests.programs.ended_checks import write_target
 from tests.programs.ups import do_as_printed, up
 from tests.support.clock_step import SteppedClock

@@ -14,10 +14,10 @@ from lab.cluster.arrangements import ARRANGEMENTS
 from lab.cluster.errors import PortTaken
 from lab.cluster.ports import reserve
 from lab.domain.services import BY_HAND_PORTS, SERVICES, by_hand_url
-from lab.sandbox import control_client
-from lab.sandbox.control_client import ControlError
-from lab.sandbox.instances import find_running_labs, read_instance_files
-from lab.sandbox.session import run_up, welcome_lines
+from lab.live.sandbox import control_client
+from lab.live.sandbox.control_client import ControlError
+from lab.live.sandbox.instances import find_running_labs, read_instance_files
+from lab.live.sandbox.session import run_up, welcome_lines
 from tests.programs.ups import Up, assert_refused, assert_well, do_as_printed, get, posts_status, up
 
 

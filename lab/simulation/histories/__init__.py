@@ -1,0 +1,1 @@
+"""The real services in one process, under a deterministic scheduler with virtual time."""
