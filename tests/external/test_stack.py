@@ -41,9 +41,11 @@ async def write_post(stack: ExternalStack, title: str) -> str:
 async def until_the_feed_is(stack: ExternalStack, expected: dict[str, list[str]]) -> None:
     """`expected`: the titles, each with its comments."""
 
-    async def shown() -> dict[str, list[str]]:
-        feed = (await stack.call("GET", stack.entry_urls["query"], "/feed")).data
-        return {post["title"]: [one["content"] for one in post["comments"]] for post in feed}
+    async def shown() -> dict[str, list[str]] | None:
+        answer = await stack.call("GET", stack.entry_urls["query"], "/feed")
+        if answer.status != 200:
+            return None  # `query` had no time for it
+        return {post["title"]: [one["content"] for one in post["comments"]] for post in answer.data}
 
     await wait_until_equal(shown, expected)
 
