@@ -26,6 +26,7 @@ from lab.commands.console import (
     fail,
     load_scenario,
     print_json,
+    read_lecture_file,
 )
 from lab.support.text import shell_word
 
@@ -128,7 +129,7 @@ def validate(
     file: Annotated[
         str | None,
         typer.Argument(
-            help="file or name of a scenario, or file of a target",
+            help="file or name of a scenario, or file of a lecture or a target",
             autocompletion=completion.scenarios,
         ),
     ] = None,
@@ -139,7 +140,7 @@ def validate(
         bool, typer.Option("--target", help="with --schema: the schema of target files")
     ] = False,
 ) -> None:
-    """Check a scenario or target file without running it; print each mistake with its line."""
+    """Check a scenario, lecture or target file, and print each mistake with its line."""
     if schema:
         import json as documents
 
@@ -152,6 +153,11 @@ def validate(
         fail("Which file? Try: lab validate my-outage.toml", 2)
     if target_commands.is_target_file(file):
         target_commands.validate(Path(file))
+        return
+    if lecture := read_lecture_file(file):
+        bets = sum(scene.bet is not None for scene in lecture.scene)
+        echo(f"{file} is valid. Scenes: {len(lecture.scene)}, bets: {bets}.")
+        echo(f"Next: lab live --script {shell_word(file)}")
         return
     scenario = load_scenario(file)
     echo(

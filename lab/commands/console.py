@@ -26,11 +26,26 @@ VERBOSITY = Verbosity()
 def load_scenario(name: str) -> Any:
     """The scenario of that name or file; exits with code 2 if there is none or it is not valid."""
     from lab.scenarios.catalogue import UnknownName, find
+    from lab.scenarios.lecture import is_lecture
+    from lab.scenarios.scenario import ScenarioError
+    from lab.support.text import shell_word
+
+    try:
+        if is_lecture(name):
+            fail(f"{name} is a lecture. Show it: lab live --script {shell_word(name)}", 2)
+        return find(name)
+    except (UnknownName, ScenarioError) as error:
+        fail(error, 2)
+
+
+def read_lecture_file(name: str) -> Any:
+    """The lecture in that file, None if it is something else; exits with code 2 if not valid."""
+    from lab.scenarios.lecture import is_lecture, read_lecture
     from lab.scenarios.scenario import ScenarioError
 
     try:
-        return find(name)
-    except (UnknownName, ScenarioError) as error:
+        return read_lecture(Path(name)) if is_lecture(name) else None
+    except ScenarioError as error:
         fail(error, 2)
 
 

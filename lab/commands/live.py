@@ -11,6 +11,7 @@ from lab.commands.console import (
     load_scenario,
     make_run_folder,
     or_usage_error,
+    read_lecture_file,
     run_until_done,
 )
 
@@ -51,7 +52,7 @@ def live(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="a scenario; the space bar starts each step",
+            help="a scenario or a lecture; the space bar starts each step",
             autocompletion=completion.scenarios,
         ),
     ] = None,
@@ -117,7 +118,10 @@ def live(
     bus = bus or switches.pop("bus", None)
     if bus is not None and bus not in ENGINES:
         fail(f"There is no bus {bus!r}. {did_you_mean(bus, ENGINES)}", 2)
-    scenario = load_scenario(script) if script else None
+    lecture = read_lecture_file(script) if script else None
+    scenario = lecture or (load_scenario(script) if script else None)
+    if lecture and switches:
+        fail("A lecture sets its switches under [variants], not with --set.", 2)
     if scenario and switches:
         scenario = or_usage_error(with_settings, scenario, switches)
     try:
@@ -130,6 +134,8 @@ def live(
         panes = tuple(
             replace(pane, options={**pane.options, **by_stack[pane.arrangement]}) for pane in panes
         )
+    if lecture and rate:
+        fail("A lecture sets its rate under [load], not with --rate.", 2)
     if scenario and rate:
         scenario = scenario.at_rate(rate)
     if len(panes) < 2:

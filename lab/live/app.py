@@ -31,6 +31,7 @@ from lab.live.server import (
     stream_handler,
 )
 from lab.live.session import cancel_and_wait, session
+from lab.scenarios.lecture import Lecture
 from lab.scenarios.scenario import Scenario
 from lab.service.listener import serve
 
@@ -50,7 +51,7 @@ class LiveOptions:
     port: int = 0
     open_browser: bool = True
     share_port: int | None = None
-    script: Scenario | None = None
+    script: Scenario | Lecture | None = None
     terminal: bool = False
     proxy: ProxyRules = DIRECT
     token: str = field(default="", repr=False)
@@ -83,6 +84,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         live_session.on_restart = script.restart
         phones = Phones(broadcast, BlogClient(live_session))
         bets = Bets(broadcast, phones, lambda: script.questions, folder.absolute())
+        script.bets = bets
         credentials = Credentials.for_port(port, options.token)
         routes = route_table(
             live_session,
@@ -108,7 +110,9 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
                 "\n".join(f"  {address}" for address in spectator_urls(spectator_port))
                 or "  (no network)"
             )
-        if options.script is not None and (unsupported := unsupported_parts(options.script)):
+        if isinstance(options.script, Scenario) and (
+            unsupported := unsupported_parts(options.script)
+        ):
             echo(f"Of {options.script.name} this can't be shown live: {', '.join(unsupported)}.")
         if options.open_browser and not options.terminal and has_display():
             # Not awaited: some browsers stay in the foreground until they are closed.

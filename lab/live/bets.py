@@ -213,6 +213,18 @@ class Bets:
         self._publish()
         return {"finished": len(self.finished)}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a bet takes answers."""
+        return self.current is not None and self.current.state == "open"
+
+    def drop(self) -> None:
+        """Close and remove whatever bet is on the screens."""
+        if self.is_open:
+            self.close()
+        if self.current is not None:
+            self.finish()
+
     def vote(self, phone: Phone, number: int, answer: int) -> None:
         """Take the answer of a phone. Raises Conflict if this bet is not open, or the phone answers
         too often; Invalid for an unknown answer."""

@@ -166,6 +166,13 @@ class Card:
         }
 
 
+def is_final(card: Mapping[str, Any]) -> bool:
+    """Whether it is known of both halves when they were back to normal, or that it won't be."""
+    return bool(card["not_back"]) or all(
+        half["back_s"] is not None for half in card["halves"].values()
+    )
+
+
 class CardMaker:
     """Counts the ticks of one start of the stacks. `publish` gets each card when its last fault is
     healed, and again when a half is back to normal."""

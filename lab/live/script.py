@@ -1,26 +1,34 @@
-"""A prepared demonstration: the steps of a scenario file, taken one by one with the space bar.
+"""A prepared demonstration: the steps of a file, taken one by one with the space bar.
 
-The file is the same as for `lab run`. First comes the question, for the class to answer before
-anything happens; then each start and each end of a fault or of another load is a step; the
-explanation comes last. The instructor decides when to go on, so the durations in the file do not
-apply. Parts that can't be shown live (newcomer, history, `reach_in`, `at_once`, more than two
-variants) are left out and reported.
+The file may be a scenario, the same as for `lab run`. First comes the question, for the class to
+answer before anything happens; then each start and each end of a fault or of another load is a
+step; the explanation comes last. The instructor decides when to go on, so the durations in the file
+do not apply. Parts that can't be shown live (newcomer, history, `reach_in`, `at_once`, more than
+two variants) are left out and reported.
+
+Or the file is a lecture (lab/scenarios/lecture.py): each part of a scene is a step.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from lab.domain.errors import Conflict, Invalid
+from lab.domain.errors import Conflict, Invalid, ServiceError
 from lab.faults.kinds import Fault
+from lab.live.bets import Bets
+from lab.live.cards import is_final
 from lab.live.panes import Pane
 from lab.live.session import Session
 from lab.scenarios.catalogue import builtin_scenarios, find
+from lab.scenarios.lecture import Lecture, SceneSpec, faults_of
 from lab.scenarios.names import builtin_names
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import BetSpec
+
+POLL_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,20 +53,36 @@ class ScriptAction:
 
 @dataclass(frozen=True)
 class ScriptStep:
-    """The text of a step and its actions; a step of text alone has none."""
+    """The text of a step and its actions; a step of text alone has none.
+
+    `asks`: the bet that it opens; `closes_bet`: it shows the bars. `heals`: it removes all faults
+    before its actions. `wait_until`: after its actions, the condition on which the next step comes
+    by itself. `card`: it keeps the card of the last outage on the screen."""
 
     text: str
     actions: tuple[ScriptAction, ...] = ()
+    heals: bool = False
+    asks: BetSpec | None = None
+    closes_bet: bool = False
+    wait_until: float | str | None = None
+    card: bool = False
 
-    def to_json(self) -> dict[str, str]:
-        return {"says": self.text, "does": "; ".join(str(action) for action in self.actions)}
+    def to_json(self) -> dict[str, Any]:
+        deeds = [
+            *(["heal all"] if self.heals else []),
+            *map(str, self.actions),
+            *([f"ask the room: {self.asks.question}"] if self.asks else []),
+            *(["close the bet"] if self.closes_bet else []),
+            *(["the card of the outage"] if self.card else []),
+        ]
+        return {"says": self.text, "does": "; ".join(deeds), "card": self.card}
 
 
-def panes_of(scenario: Scenario) -> tuple[Pane, ...]:
+def panes_of(source: Scenario | Lecture) -> tuple[Pane, ...]:
     """The panes of the first two variants, with their options."""
     return tuple(
-        Pane(name, spec.arrangement, spec.options)
-        for name, spec in list(scenario.variants.items())[:2]
+        Pane(name, spec.arrangement or name, spec.options)
+        for name, spec in list(source.variants.items())[:2]
     )
 
 
@@ -75,8 +99,27 @@ def unsupported_parts(scenario: Scenario) -> list[str]:
     return [name for name, there in parts.items() if there]
 
 
-def build_steps(scenario: Scenario) -> list[ScriptStep]:
-    """All steps, in order. Actions at the same moment of the scenario are one step."""
+def build_steps(source: Scenario | Lecture) -> list[ScriptStep]:
+    """All steps, in order. Actions at the same moment of a scenario are one step."""
+    if isinstance(source, Lecture):
+        return [step for scene in source.scene for step in _scene_steps(scene)]
+    return _scenario_steps(source)
+
+
+def _scene_steps(scene: SceneSpec) -> Iterator[ScriptStep]:
+    if scene.say or scene.bet:
+        yield ScriptStep(scene.say, asks=scene.bet)
+    if scene.bet:
+        yield ScriptStep("", closes_bet=True)
+    if scene.changes_something:
+        load = [ScriptAction("load", rate=scene.rate)] if scene.rate else []
+        faults = [ScriptAction("break", fault, pane) for fault, pane in faults_of(scene)]
+        yield ScriptStep("", (*load, *faults), heals=scene.heal, wait_until=scene.wait_until)
+    if scene.card:
+        yield ScriptStep("", card=True)
+
+
+def _scenario_steps(scenario: Scenario) -> list[ScriptStep]:
     pane_names = [pane.name for pane in panes_of(scenario)]
     steps = [ScriptStep(scenario.question or scenario.title)]
     timed_actions = sorted(_timed_actions(scenario, pane_names), key=lambda timed: timed[0])
@@ -115,13 +158,16 @@ class Situation:
 def situation_after(steps: Sequence[ScriptStep], rate: float) -> Situation:
     """The situation after these steps; `rate` is that of the file."""
     faults: list[tuple[Fault, str | None]] = []
-    for action in (action for step in steps for action in step.actions):
-        if action.fault is None:
-            rate = action.rate
-        elif action.operation == "break":
-            faults.append((action.fault, action.pane))
-        elif (action.fault, action.pane) in faults:
-            faults.remove((action.fault, action.pane))
+    for step in steps:
+        if step.heals:
+            faults.clear()
+        for action in step.actions:
+            if action.fault is None:
+                rate = action.rate
+            elif action.operation == "break":
+                faults.append((action.fault, action.pane))
+            elif (action.fault, action.pane) in faults:
+                faults.remove((action.fault, action.pane))
     return Situation(tuple(faults), rate)
 
 
@@ -143,25 +189,31 @@ def list_demonstrations() -> list[dict[str, Any]]:
 
 
 class Script:
-    """The running demonstration, or none yet. `position`: how many steps have been taken."""
+    """The running demonstration, or none yet. `position`: how many steps have been taken; `bets`
+    opens and closes those of a lecture."""
 
-    def __init__(self, session: Session, scenario: Scenario | None = None) -> None:
-        self.scenario: Scenario | None = None
+    bets: Bets
+
+    def __init__(self, session: Session, source: Scenario | Lecture | None = None) -> None:
+        self.source: Scenario | Lecture | None = None
         self._session = session
         self.steps: list[ScriptStep] = []
         self.position = 0
         self._lock = asyncio.Lock()
-        if scenario is not None:
-            self._set(scenario)
+        self._waiting: asyncio.Task[None] | None = None
+        if source is not None:
+            self._set(source)
             self._publish()
 
     @property
     def questions(self) -> Sequence[BetSpec]:
-        """What the scenario asks the room; none without a scenario."""
-        return () if self.scenario is None else self.scenario.bet
+        """What the demonstration asks the room; none without one."""
+        if isinstance(self.source, Lecture):
+            return [scene.bet for scene in self.source.scene if scene.bet]
+        return () if self.source is None else self.source.bet
 
-    def _set(self, scenario: Scenario) -> None:
-        self.scenario, self.steps, self.position = scenario, build_steps(scenario), 0
+    def _set(self, source: Scenario | Lecture) -> None:
+        self.source, self.steps, self.position = source, build_steps(source), 0
 
     async def start(self, name: str) -> dict[str, Any]:
         """Start the built-in scenario of this name, with the panes of its variants and no data.
@@ -177,10 +229,11 @@ class Script:
 
     def restart(self) -> None:
         """Go back to the first step, and to the load of the file."""
-        if self.scenario is None:
+        self.stop_waiting()
+        if self.source is None:
             return
         self.position = 0
-        load = self.scenario.load
+        load = self.source.load
         self._session.rate, self._session.mix = load.rate, dict(load.mix)
         self._session.timeout_s = load.timeout_ms / 1_000
         self._publish()
@@ -203,10 +256,13 @@ class Script:
         return await self.advance()
 
     async def _undo(self) -> None:
-        if self.scenario is None or self.position == 0:
+        if self.source is None or self.position == 0:
             raise Conflict("No step was taken yet. The space bar takes the first one.")
-        before = situation_after(self.steps[: self.position - 1], self.scenario.load.rate)
+        self.stop_waiting()
+        before = situation_after(self.steps[: self.position - 1], self.source.load.rate)
         controller = self._session.fault_controller
+        if self.steps[self.position - 1].asks:
+            self.bets.drop()
         await controller.heal(None, None, None)
         if self._session.rate != before.rate:
             self._session.set_load(before.rate, None)
@@ -217,7 +273,7 @@ class Script:
     async def advance(self) -> dict[str, Any]:
         """Take the next step. Raises Conflict after the last step, and the errors of the fault
         controller; after an error the same step comes again."""
-        if self.scenario is None:
+        if self.source is None:
             raise Invalid(
                 "There is no script here: start with `lab live --script FILE`, or press o."
             )
@@ -225,15 +281,31 @@ class Script:
         async with self._lock:
             if self.position == len(self.steps):
                 raise Conflict("The script is at its end. Reset begins it again.")
+            self.stop_waiting()
             step = self.steps[self.position]
-            actions = [deed for action in step.actions for deed in await self._execute(action)]
+            deeds = await self._take(step)
             self.position += 1
         description = str(step.to_json()["does"] or step.text)
         self._session.broadcast.log_action(
             f"Step {self.position} of {len(self.steps)}: {description}", "script"
         )
+        if step.wait_until is not None:
+            self._waiting = asyncio.create_task(self._advance_when(step.wait_until))
         self._publish()
-        return {"at": self.position, "deeds": actions}
+        return {"at": self.position, "deeds": deeds}
+
+    async def _take(self, step: ScriptStep) -> list[Any]:
+        deeds: list[Any] = []
+        if step.asks:
+            self.bets.drop()
+            self.bets.ask(step.asks)
+        if step.closes_bet and self.bets.is_open:
+            self.bets.close()
+        if step.heals:
+            deeds += await self._session.fault_controller.heal(None, None, None)
+        for action in step.actions:
+            deeds += await self._execute(action)
+        return deeds
 
     async def _execute(self, action: ScriptAction) -> list[Any]:
         controller, fault = self._session.fault_controller, action.fault
@@ -246,9 +318,38 @@ class Script:
             await controller.inject(fault.kind, fault.target, fault.settings(), action.pane)
         )
 
+    def stop_waiting(self) -> None:
+        """Wait no longer for the condition of a step; the next step comes by hand."""
+        task, self._waiting = self._waiting, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    async def _advance_when(self, condition: float | str) -> None:
+        if isinstance(condition, float):
+            await asyncio.sleep(condition)
+        while True:
+            if self._holds(condition):
+                break
+            await asyncio.sleep(POLL_INTERVAL_S)
+        self._waiting = None
+        if self.position < len(self.steps):
+            with suppress(ServiceError):
+                await self.advance()
+
+    def _holds(self, condition: float | str) -> bool:
+        if condition == "decided":
+            return self.bets.current is None or self.bets.current.holds is not None
+        if condition == "normal":
+            cards = self._session.broadcast.current_state["cards"]
+            return not cards or is_final(cards[-1])
+        return True
+
     def _publish(self) -> None:
-        assert self.scenario is not None
-        steps = [step.to_json() for step in self.steps]
-        self._session.broadcast.set_state(
-            "script", {"title": self.scenario.title, "steps": steps, "at": self.position}
-        )
+        assert self.source is not None
+        state = {
+            "title": self.source.title,
+            "steps": [step.to_json() for step in self.steps],
+            "at": self.position,
+            "waits": self._waiting is not None,
+        }
+        self._session.broadcast.set_state("script", state)

@@ -377,7 +377,7 @@ class KeyBindings:
         )
 
     async def _space(self) -> None:
-        if self._script.scenario is None:
+        if self._script.source is None:
             self._pause()
         else:
             await self._script.advance()

@@ -1,140 +1,164 @@
-"""The ten minutes of `docs/teaching.md`: each key shows the room what the table promises."""
+"""A lecture: its file, and its steps on a session without processes."""
 
-from collections.abc import Iterator
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from tests.support.browser import (
-    LEFT,
-    RIGHT,
-    PageObserver,
-    eventually,
-    figure,
-    is_down,
-    is_healthy,
-    open_page,
+from lab.live.bets import Bets
+from lab.live.broadcast import Broadcast
+from lab.live.phones import Phones
+from lab.live.script import Script, build_steps, situation_after
+from lab.live.session import Session
+from lab.scenarios.lecture import Lecture, is_lecture, read_lecture
+from lab.scenarios.scenario import ScenarioError
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+SCENES = """
+title = "Two outages"
+[[scene]]
+say = "Follow one dot."
+[[scene]]
+bet = {question = "comments is killed. Who can read?", measure = "reads"}
+faults = [{fault = "down", target = "comments"}]
+wait_until = "decided"
+[[scene]]
+heal = true
+rate = 40
+wait_until = "normal"
+card = true
+"""
+
+
+def lecture_of(folder: Path, text: str) -> Lecture:
+    file = folder / "lecture.toml"
+    file.write_text(text, encoding="utf-8")
+    return read_lecture(file)
+
+
+# ── The file
+
+
+def test_the_lecture_of_the_docs_is_valid_and_leaves_nothing_broken() -> None:
+    lecture = read_lecture(DOCS / "lecture.toml")
+    assert is_lecture(str(DOCS / "lecture.toml"))
+    assert not is_lecture("downed-service")
+    assert not situation_after(build_steps(lecture), lecture.load.rate).faults
+
+
+@pytest.mark.parametrize(
+    ("scenes", "complaint"),
+    [
+        ("[[scene]]", "empty scene"),
+        ("scene = []", "at least one [[scene]]"),
+        ('[[scene]]\nfaults = [{fault = "down", target = "coments"}]', "Did you mean 'comments'"),
+        ('[[scene]]\nfaults = [{fault = "dwn", target = "posts"}]', "Did you mean 'down'"),
+        ('[[scene]]\nfaults = [{fault = "latency", target = "posts", mss = 3}]', "'ms'"),
+        ('[[scene]]\nheal = true\nwait_until = "never"', "seconds (at most 600)"),
+        ("[[scene]]\nheal = true\nwait_until = -1.0", "seconds (at most 600)"),
+        ('[[scene]]\nsay = "x"\nwait_until = 3.0', "waits for an effect"),
+        ('[[scene]]\nheal = true\nwait_until = "decided"', "needs a `bet`"),
+        (
+            '[[scene]]\nfaults = [{fault = "down", target = "posts"}]\nwait_until = "normal"',
+            "while posts down lasts",
+        ),
+        ('[variants.sync-chain]\n[[scene]]\nsay = "x"', "2 or more"),
+    ],
 )
-from tests.support.live_world import run_console_process
-
-pytestmark = pytest.mark.slow
-
-READS, COMMENTS, LAG = 1, 3, 4
-
-
-@pytest.fixture(scope="module")
-def projector(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageObserver]:
-    """The page at the default rate."""
-    with (
-        run_console_process(tmp_path_factory.mktemp("lecture")) as console,
-        open_page(browser, console.addresses[0]) as seen,
-    ):
-        yield seen
+def test_a_faulty_lecture_is_refused_with_the_scene(
+    tmp_path: Path, scenes: str, complaint: str
+) -> None:
+    with pytest.raises(ScenarioError) as error:
+        lecture_of(tmp_path, f'title = "T"\n{scenes}\n')
+    assert complaint in str(error.value)
 
 
-@pytest.fixture
-def room(projector: PageObserver) -> Iterator[PageObserver]:
-    projector.page.keyboard.press("2")
-    yield projector
-    projector.page.keyboard.press("0")
-    for number in (READS, COMMENTS, LAG):
-        projector.wait_for(figure, number, True)
+# ── Its steps
 
 
-def press(room: PageObserver, keys: str) -> None:
-    for key in keys:
-        room.page.keyboard.press(key)
+class StubController:
+    """Notes what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def inject(self, kind: str, target: str, options: Any, pane: str | None) -> list[Any]:
+        self.asked.append(f"{kind} {target}")
+        return []
+
+    async def heal(self, target: str | None, kind: str | None, pane: str | None) -> list[Any]:
+        self.asked.append("heal")
+        return []
 
 
-def test_minute_0_both_do_the_same_work(room: PageObserver) -> None:
-    room.wait_for_text("#seen", "Both do the same work")
-
-
-def test_minutes_1_and_2_a_killed_service(room: PageObserver) -> None:
-    press(room, "k")
-    room.wait_for(is_down, "comments")
-    room.wait_for_text("#seen", "comments is down, so reads fail, although query itself is up")
-    room.wait_for_text("#claim", "one-down")
-    room.page.wait_for_selector(f"{LEFT} .error-page:visible")
-    room.page.wait_for_selector(figure(RIGHT, READS, True))
-    room.wait_for(figure, COMMENTS, False)
-    press(room, "c")
-    for half in (LEFT, RIGHT):
-        room.wait_for_text(f"{half} .own-answer", "Your comment is refused: no response")
-    press(room, "u")
-    room.wait_for(is_healthy, "comments")
-    room.wait_for(figure, READS, True)
-
-
-def test_minute_3_a_suspended_service(room: PageObserver) -> None:
-    press(room, "h")
-    room.wait_for_text("#seen", "every worker of query waits for comments")
-    room.page.wait_for_selector(figure(LEFT, READS, False))
-    room.page.wait_for_selector(figure(RIGHT, READS, True))
-    press(room, "u")
-    room.wait_for(figure, READS, True)
-
-
-def test_minute_4_a_slow_service(room: PageObserver) -> None:
-    press(room, "s")
-    room.wait_for_text("#seen", "because it waits for comments")
-    room.wait_for_text("#claim", "slowest-hop")
-    room.wait_for(figure, READS, True)
-    room.page.wait_for_selector(figure(RIGHT, LAG, False))
-    room.wait_for_text("#seen", "get a 404, because comments has not heard of those posts yet")
-    room.wait_for(figure, READS, True)
-
-
-def test_minutes_5_and_6_a_killed_bus(room: PageObserver) -> None:
-    press(room, "5k")
-    room.page.wait_for_selector(is_down(RIGHT, "event-bus"))
-    room.page.wait_for_selector(figure(RIGHT, LAG, False))
-    room.wait_for_text("#claim", "bus-passes-on")
-    room.wait_for_text("#seen", "wait in the outbox of")
-    for number in (READS, COMMENTS):
-        room.page.wait_for_selector(figure(RIGHT, number, True))
-    press(room, "u")
-    room.page.wait_for_selector(figure(RIGHT, LAG, True))
-    eventually(
-        room.page, "document.querySelector('#seen').textContent", lambda t: "missing" not in t
+def stub_session() -> Any:
+    broadcast = Broadcast()
+    broadcast.fixed_state = {"halves": [{"name": "sync-chain"}, {"name": "async-bus"}]}
+    session = SimpleNamespace(
+        broadcast=broadcast, fault_controller=StubController(), rate=20.0, require_up=lambda: None
     )
 
+    def set_load(rate: float, mix: Any) -> None:
+        session.rate = rate
 
-def test_minute_7_one_direction_is_cut(room: PageObserver) -> None:
-    press(room, "x")
-    room.page.wait_for_selector(figure(LEFT, READS, False))
-    room.wait_for_text("#seen", "a read needs comments, which it cannot reach")
-    room.page.wait_for_selector(figure(RIGHT, READS, True))
-    room.page.wait_for_selector(figure(RIGHT, LAG, False))
+    session.set_load = set_load
+    return session
 
 
-def test_minute_8_requests_over_the_bus(browser: Any, tmp_path_factory: Any) -> None:
-    folder = tmp_path_factory.mktemp("requests")
-    with (
-        run_console_process(folder, "request-reply", "async-bus") as console,
-        open_page(browser, console.addresses[0]) as seen,
-    ):
-        press(seen, "k")
-        seen.wait_for_text("#claim", "events-like-calls")
-        seen.page.wait_for_selector(figure(RIGHT, READS, True))
+def running_script(lecture: Lecture) -> tuple[Script, Any]:
+    session = stub_session()
+    script = Script(cast(Session, session), lecture)
+    phones = cast(Phones, SimpleNamespace(counts=lambda: [0, 0], send=lambda *_: None))
+    script.bets = Bets(session.broadcast, phones, lambda: script.questions)
+    return script, session
 
 
-def test_lost_events_are_called_missing_and_never_late(browser: Any, tmp_path_factory: Any) -> None:
-    """A bus that keeps nothing: what `query` misses while it is down never comes."""
-    folder = tmp_path_factory.mktemp("lost")
-    with (
-        run_console_process(folder, "--script", "lost-events") as console,
-        open_page(browser, console.addresses[0]) as seen,
-    ):
-        press(seen, "4k")
-        seen.wait_for(is_down, "query")
-        seen.page.wait_for_selector(f"{RIGHT} .error-page:visible")
-        press(seen, "u")
-        seen.wait_for(figure, READS, True)
-        lost = f"{RIGHT} .figure:nth-child({LAG})"
-        seen.wait_for_text(lost, "missing: nothing is on its way")
-        seen.wait_for_text("#seen", "missing: nothing is on its way")
-        text = seen.page.text_content("#seen")
-        assert "same work" not in text
-        assert "old" not in text
-        seen.page.wait_for_selector(figure(LEFT, LAG, True))
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lecture_asks_breaks_waits_heals_and_keeps_the_card(tmp_path: Path) -> None:
+    script, session = running_script(lecture_of(tmp_path, SCENES))
+    asked, state = session.fault_controller.asked, session.broadcast.current_state
+    await script.advance()  # the text
+    await script.advance()
+    assert script.bets.is_open
+    await script.advance()
+    assert script.bets.current is not None
+    assert not script.bets.is_open
+    await script.advance()
+    assert asked == ["down comments"]
+    assert state["script"]["waits"]
+    card = {"n": 1, "not_back": "", "halves": {"sync-chain": {"back_s": None}}}
+    session.broadcast.add_card(card)
+    script.bets.current.holds = 1
+    await until(lambda: script.position == 5)  # heals by itself, once the bet is decided
+    assert asked == ["down comments", "heal"]
+    assert session.rate == 40
+    assert state["script"]["waits"]
+    session.broadcast.add_card({**card, "halves": {"sync-chain": {"back_s": 1.5}}})
+    await until(lambda: script.position == 6)  # shows the card, once all is back to normal
+    assert state["script"]["steps"][5]["card"]
+
+
+async def test_the_space_bar_does_not_wait_and_a_step_back_takes_the_bet_away(
+    tmp_path: Path,
+) -> None:
+    script, session = running_script(lecture_of(tmp_path, SCENES))
+    for _ in range(4):
+        await script.advance()
+    await script.advance()
+    assert session.fault_controller.asked == ["down comments", "heal"]
+    for _ in range(4):
+        await script.back()
+    assert script.position == 1
+    assert script.bets.current is None
+    assert session.rate == 20

@@ -62,7 +62,8 @@ export function cardTable(card) {
   );
 }
 
-/** Shows the newest card for a while after its heal, until it is closed or a fault begins. */
+/** Shows the newest card for a while after its heal, until it is closed or a fault begins; a step of
+ * a lecture may keep it on the screen. */
 export class CardView {
   constructor() {
     this.shown = null;
@@ -72,7 +73,10 @@ export class CardView {
   /** @param {import("./model.js").Model} model @param {number} t the moment on the screen */
   show(model, t) {
     const card = model.cardAt(t);
-    const isDue = card && t - card.healed_t < SHOWN_S && !model.hasFaultAt(t) && card.n !== this.closed;
+    const { steps, at } = model.script ?? {};
+    const isKept = at > 0 && steps[at - 1].card;
+    const isRecent = card && t - card.healed_t < SHOWN_S && !model.hasFaultAt(t);
+    const isDue = card && (isKept || isRecent) && card.n !== this.closed;
     byId("card").hidden = !isDue;
     if (!isDue || card === this.shown) return;
     this.shown = card;

@@ -19,7 +19,8 @@ export class ScriptStrip {
     const { at, title } = script;
     const next = steps[at];
     const comes = next ? `next: ${next.does || shortened(next.says)}` : "that was the last step";
-    setText(byId("script-says"), `${title} · step ${at} of ${steps.length} · ${comes}`);
+    const wait = script.waits ? "waits, then " : "";
+    setText(byId("script-says"), `${title} · step ${at} of ${steps.length} · ${wait}${comes}`);
     byId("script-next").hidden = !isPresenter || !next;
     byId("script-back").hidden = byId("script-again").hidden = !isPresenter || !at;
     const taken = at > 0 ? steps[at - 1] : null;
