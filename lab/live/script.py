@@ -56,8 +56,9 @@ class ScriptStep:
     """The text of a step and its actions; a step of text alone has none.
 
     `asks`: the bet that it opens; `closes_bet`: it shows the bars. `heals`: it removes all faults
-    before its actions. `wait_until`: after its actions, the condition on which the next step comes
-    by itself. `card`: it keeps the card of the last outage on the screen."""
+    before its actions. `wait_until`: a condition to wait for after its actions. If the
+    scene goes on, the next step then comes by itself. `card`: it keeps the card of the last
+    outage on the screen."""
 
     text: str
     actions: tuple[ScriptAction, ...] = ()
@@ -65,6 +66,7 @@ class ScriptStep:
     asks: BetSpec | None = None
     closes_bet: bool = False
     wait_until: float | str | None = None
+    scene_goes_on: bool = False
     card: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -114,7 +116,13 @@ def _scene_steps(scene: SceneSpec) -> Iterator[ScriptStep]:
     if scene.changes_something:
         load = [ScriptAction("load", rate=scene.rate)] if scene.rate else []
         faults = [ScriptAction("break", fault, pane) for fault, pane in faults_of(scene)]
-        yield ScriptStep("", (*load, *faults), heals=scene.heal, wait_until=scene.wait_until)
+        yield ScriptStep(
+            "",
+            (*load, *faults),
+            heals=scene.heal,
+            wait_until=scene.wait_until,
+            scene_goes_on=scene.card,
+        )
     if scene.card:
         yield ScriptStep("", card=True)
 
@@ -332,9 +340,11 @@ class Script:
                 break
             await asyncio.sleep(POLL_INTERVAL_S)
         self._waiting = None
-        if self.position < len(self.steps):
+        if self.steps[self.position - 1].scene_goes_on:
             with suppress(ServiceError):
                 await self.advance()
+        else:
+            self._publish()
 
     def _holds(self, condition: float | str) -> bool:
         if condition == "decided":

@@ -28,8 +28,8 @@ class SceneFault(MethodSpec):
 class SceneSpec(SpecModel):
     """A scene. `heal`: remove all faults before the scene's own begin. `wait_until`: a number of
     seconds, "decided" (the measurement has decided the bet) or "normal" (both halves are back to
-    normal after a heal); the next step then comes by itself. `card`: keep the card of the last
-    outage on the screen until the next step."""
+    normal after a heal); the screen says that it waits, and then the card comes by itself. `card`:
+    keep the card of the last outage on the screen until the next step."""
 
     say: Annotated[str, Field(max_length=2_000)] = ""
     bet: BetSpec | None = None

@@ -140,7 +140,9 @@ async def test_a_lecture_asks_breaks_waits_heals_and_keeps_the_card(tmp_path: Pa
     card = {"n": 1, "not_back": "", "halves": {"sync-chain": {"back_s": None}}}
     session.broadcast.add_card(card)
     script.bets.current.holds = 1
-    await until(lambda: script.position == 5)  # heals by itself, once the bet is decided
+    await until(lambda: not state["script"]["waits"])  # the bet is decided: the room looks at it
+    assert script.position == 4
+    await script.advance()
     assert asked == ["down comments", "heal"]
     assert session.rate == 40
     assert state["script"]["waits"]
