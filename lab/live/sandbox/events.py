@@ -17,7 +17,6 @@ from urllib.parse import urlencode, urlsplit
 from lab.live.sandbox.control_client import (
     EXIT_CANNOT_RUN,
     EXIT_USAGE,
-    RESPONSE_WITHIN_S,
     ControlError,
     RunningLab,
     find_running_labs,
@@ -27,6 +26,8 @@ from lab.live.sandbox.control_client import (
 # ── Reading a bus
 
 POLL_INTERVAL_S = 0.3
+BUS_WITHIN_S = 5.0
+"""A bus answers within milliseconds; one that takes longer hangs, and its reader has to know."""
 
 Event = dict[str, Any]
 
@@ -41,11 +42,13 @@ def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
 
     Raises ControlError; BusUnreachable when a later attempt may succeed."""
     parts = urlsplit(url)
-    timeout_s = None if follow else RESPONSE_WITHIN_S
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=BUS_WITHIN_S)
     try:
         connection.request("GET", f"/events?after={after}" + ("&follow=1" if follow else ""))
+        socket = connection.sock
         response = connection.getresponse()
+        if follow:
+            socket.settimeout(None)  # the next event may come much later
         if response.status != 200:
             error_type = BusUnreachable if response.status >= 500 else ControlError
             raise error_type(
@@ -58,7 +61,7 @@ def read_events(url: str, after: int, follow: bool = False) -> Iterator[Event]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise BusUnreachable(
             f"The bus at {url} can't be read: {error or type(error).__name__}. "
-            "Is it down? `lab fault` alone lists what is broken.",
+            "Is it down, or does it hang? `lab fault` alone lists what is broken.",
             EXIT_CANNOT_RUN,
         ) from None
     finally:

@@ -1,6 +1,7 @@
 """`lab events` with any bus: numbers where the bus has none, and resuming after an outage."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,3 +130,14 @@ def test_following_ends_with_a_reason(answer: Answer, lab_is_up: bool, says: str
         with pytest.raises(ControlError, match=says):
             next(events)
     assert asked == [0, 1]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_bus_that_hangs_is_reported_and_not_waited_for(
+    follow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BUS_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # it accepts, and never answers
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        with pytest.raises(BusUnreachable, match="does it hang"):
+            list(read_events(url, 0, follow))
