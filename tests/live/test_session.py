@@ -257,7 +257,7 @@ def test_a_script_advances_step_by_step(live: ConsoleThread, screen: EventStream
     hello = screen.until("hello", lambda hello: hello["script"]["at"] == 0)
     script = hello["script"]
     assert script["title"] == SCRIPT.title
-    assert script["steps"][0] == {"says": SCRIPT.question, "does": ""}
+    assert script["steps"][0] == {"says": SCRIPT.question, "does": "", "card": False}
     assert script["steps"][-1]["says"] == SCRIPT.explain
     for at, step in enumerate(script["steps"], 1):
         assert live.post("/api/step")["at"] == at
