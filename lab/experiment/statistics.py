@@ -146,26 +146,9 @@ def _share_below(ordered: Sequence[float], value: float) -> float:
     return (bisect_left(ordered, value) + bisect_right(ordered, value)) / (2 * len(ordered))
 
 
-def median_interval(values: Sequence[float], confidence: float) -> tuple[float, float] | None:
-    """The confidence interval of a median, from its order statistics; None if there are too few.
-
-    It makes no assumption about the distribution (H. A. David and H. N. Nagaraja, *Order
-    Statistics*, 2003, chapter 7.1): the k-th smallest of n values lies above the median with the
-    probability that fewer than k of n fair coins show heads.
-    """
-    ordered, count = sorted(values), len(values)
-    tail, rank = 0.5**count, 0
-    cumulated = tail
-    while 2 * cumulated <= 1 - confidence:
-        rank += 1
-        tail *= (count - rank + 1) / rank
-        cumulated += tail
-    return (ordered[rank - 1], ordered[count - rank]) if rank else None
-
-
 def quantile_interval(values: Sequence[float], quantile: float, confidence: float) -> Interval:
-    """The confidence interval of a quantile, from its order statistics (as `median_interval`); as
-    far as the extremes if the values are too few for it. Raises IndexError without any value."""
+    """The confidence interval of a quantile, from its order statistics; as far as the extremes if
+    the values are too few for it. Raises IndexError without any value."""
     ordered, count = sorted(values), len(values)
     below, cumulated = [], 0.0
     for hits in range(count + 1):
@@ -178,18 +161,44 @@ def quantile_interval(values: Sequence[float], quantile: float, confidence: floa
     return ordered[max(0, low - 1)], ordered[min(count - 1, high)]
 
 
-def ratio_of_few(
+def factor_of_few(
     first: Sequence[float], other: Sequence[float], confidence: float
-) -> tuple[float, float] | None:
-    """The interval of the ratio of two medians from a few values each; None if there are too few.
+) -> Interval | None:
+    """The interval of the factor from a few values of each; None if there are too few for any.
 
-    Each median is inside its own interval with half of the allowed error, so both are at once.
+    The question is that of `factor_interval`, and the answer comes from the exact distribution of
+    the rank sum (H. B. Mann and D. R. Whitney, *On a test of whether one of two random variables is
+    stochastically larger than the other*, Annals of Mathematical Statistics 18, 1947): the ends are
+    the k-th smallest and the k-th largest of all ratios. Each request counts as independent,
+    because there are too few blocks of time.
     """
-    both = [median_interval(values, (1 + confidence) / 2) for values in (first, other)]
-    if both[0] is None or both[1] is None or both[0][0] <= 0:
-        return None
-    (first_low, first_high), (other_low, other_high) = both[0], both[1]
-    return other_low / first_high, other_high / first_low
+    ratios = sorted(_ratio(two, one) for one in first for two in other)
+    orders = _orders_by_pairs_above(len(first), len(other))
+    allowed = (1 - confidence) / 2 * sum(orders)
+    rank = cumulated = 0
+    while cumulated + orders[rank] <= allowed:
+        cumulated += orders[rank]
+        rank += 1
+    return (ratios[rank - 1], ratios[-rank]) if rank else None
+
+
+def _ratio(one: float, two: float) -> float:
+    return 1.0 if one == two else one / two if two < math.inf else 0.0
+
+
+@cache
+def _orders_by_pairs_above(first: int, other: int) -> list[int]:
+    """In how many orders of so many values of two samples k of the pairs have the value of `first`
+    above that of `other`; the index is k."""
+    if not first or not other:
+        return [1]
+    # The greatest of all values belongs to `first`, and is above all of `other`; or to `other`.
+    counts = [0] * (first * other + 1)
+    for pairs, orders in enumerate(_orders_by_pairs_above(first - 1, other)):
+        counts[pairs + other] += orders
+    for pairs, orders in enumerate(_orders_by_pairs_above(first, other - 1)):
+        counts[pairs] += orders
+    return counts
 
 
 @cache

@@ -10,8 +10,8 @@ from lab.experiment.lateness import in_time
 from lab.experiment.statistics import (
     blocks_in_time,
     factor_interval,
+    factor_of_few,
     median,
-    median_interval,
     students_t,
 )
 from lab.load.samples import Sample
@@ -233,16 +233,30 @@ def test_a_dozen_answers_show_a_hundredfold_difference() -> None:
     }
 
 
-def test_the_interval_of_a_median_holds_for_any_distribution() -> None:
-    random, outside = Random(5), 0
-    for _ in range(400):
-        values = [random.choice((1.0, 250.0)) + random.random() for _ in range(15)]
-        interval = median_interval(values, 0.95)
-        assert interval is not None
-        outside += not interval[0] <= 2.0 <= interval[1] and not interval[0] <= 250 <= interval[1]
-    assert outside <= 20
-    assert median_interval([1, 2, 3], 0.95) is None
-    assert median_interval([3, 1, 2, 5, 4, 6], 0.95) == (1, 6)
+@pytest.mark.parametrize("counts", [(6, 6), (6, 13), (9, 8), (19, 7)])
+def test_few_answers_differ_exactly_where_the_rank_test_of_scipy_says_so(
+    counts: tuple[int, int],
+) -> None:
+    oracle = pytest.importorskip("scipy.stats").mannwhitneyu
+    random, seen = Random(5), set()
+    for _ in range(60):
+        times = random.choice((1.0, 1.5, 3.0, 20.0))
+        first = [random.lognormvariate(0, 0.5) for _ in range(counts[0])]
+        other = [times * random.lognormvariate(0, 0.5) for _ in range(counts[1])]
+        p = oracle(first, other, method="exact").pvalue
+        for confidence in (0.95, 0.997):
+            interval = factor_of_few(first, other, confidence)
+            assert interval is not None
+            differs = not interval[0] <= 1 <= interval[1]
+            assert differs == (p <= 1 - confidence)
+            seen.add(differs)
+    assert seen == {True, False}
+
+
+def test_too_few_answers_have_no_interval() -> None:
+    assert factor_of_few([1, 2, 3], [10, 20, 30], 0.95) is None
+    assert factor_of_few([1] * 6, [math.inf] * 6, 0.99) == (math.inf, math.inf)
+    assert factor_of_few([math.inf] * 6, [1] * 6, 0.99) == (0, 0)
 
 
 def test_requests_of_a_moment_are_compared_with_those_of_that_moment() -> None:
