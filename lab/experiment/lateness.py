@@ -6,9 +6,10 @@ time when the request was due, which is what the figures contain, and from the t
 sent, without the time in which the generator was behind. All figures are computed at both ends. A
 verdict that is the same at both is sound, however busy the machine was.
 
-A *stall* is a time in which the generator was behind. It begins with the last request before it
-that was sent in time, and ends with the next one. A freeze after the last request of a run is not
-seen.
+A *stall* is a time in which the generator was behind. The generator notes each time in which its
+loop did not run (`lab.load.generator.Heartbeat`). A run without such notes has wider stalls: from
+the last request before it that was sent in time until the next one, and a freeze after the last
+request is not seen.
 
 Of some requests not even the outcome is known: those that were due in one phase and sent in
 another, those that timed out in a stall, and those that were never sent. They may have succeeded
@@ -23,7 +24,8 @@ from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lab.load.metrics import LATE_AFTER_MS
+from lab.load.generator import HEARTBEAT_S
+from lab.load.metrics import BEHIND_MS, LATE_AFTER_MS
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 from lab.results.result import FOLLOW_UPS, FaultEvidence, RunResult
@@ -42,29 +44,49 @@ class Stall(NamedTuple):
 
 FEEDS_TO_SEE = 3
 PROBED_AGAIN_S = 0.25
-"""After a stall, the slowest of so many feeds says how long it takes until the probe has seen what
-became visible in it; if none was answered within this time, the first that was."""
+"""The slowest of so many feeds after a stall, against the quickest of as many before it, says how
+much later the probe has seen what became visible in it; if none was sent within this time, the end
+of the first that was."""
 
 TIME_TAKEN = 0.05
 """A request that lost more than this share of its time limit to the generator might have been
 answered, had that kept up."""
-
-BEHIND_MS = 2.0
-"""In a run with a late request, the generator was behind when it sent one by more than this."""
 
 
 def _is_behind(sample: Sample) -> bool:
     return sample.lag_ms > BEHIND_MS
 
 
-def find_stalls(samples: Iterable[Sample]) -> list[Stall]:
-    """The stalls of one generator, in order; none if no request was late (over LATE_AFTER_MS).
+def stalls_of(
+    samples: Sequence[Sample], noted: Sequence[tuple[float, float]] | None = None
+) -> list[Stall]:
+    """The stalls of one generator, in order; none if it was never late (over LATE_AFTER_MS).
 
-    `samples`: all its requests, of all variants.
+    `samples`: all its requests, of all variants; `noted`: when its loop did not run, None if it
+    has not noted that.
     """
-    every = list(samples)
-    if not any(one.lag_ms > LATE_AFTER_MS for one in every):
+    latest_ms = max((one.lag_ms for one in samples), default=0.0)
+    longest_ms = max((1_000 * (until_s - from_s) for from_s, until_s in noted or ()), default=0.0)
+    if max(latest_ms, longest_ms - 1_000 * HEARTBEAT_S) <= LATE_AFTER_MS:
         return []
+    if noted is None:
+        return _stalls_between_sends(samples)
+    late = [Stall(one.intended_s, _sent_s(one)) for one in samples if _is_behind(one)]
+    return _merged(sorted([*(Stall(*one) for one in noted), *late]))
+
+
+def _merged(stalls: Iterable[Stall]) -> list[Stall]:
+    """The same time without overlaps; `stalls` is ordered by `from_s`."""
+    merged: list[Stall] = []
+    for one in stalls:
+        if merged and one.from_s <= merged[-1].until_s:
+            last = merged.pop()
+            one = Stall(last.from_s, max(last.until_s, one.until_s))
+        merged.append(one)
+    return merged
+
+
+def _stalls_between_sends(every: Sequence[Sample]) -> list[Stall]:
     # A follow-up is due whenever its post is answered, so it is never late and proves nothing.
     scheduled = sorted(
         (one for one in every if one.endpoint not in FOLLOW_UPS), key=lambda one: one.intended_s
@@ -81,11 +103,8 @@ def find_stalls(samples: Iterable[Sample]) -> list[Stall]:
             place += 1
         until_s = _sent_s(scheduled[place]) if place < len(scheduled) else inf
         before = bisect_left(in_time_s, first_due_s)
-        from_s = in_time_s[before - 1] if before else -inf
-        if stalls and from_s <= stalls[-1].until_s:
-            from_s = stalls.pop().from_s
-        stalls.append(Stall(from_s, until_s))
-    return stalls
+        stalls.append(Stall(in_time_s[before - 1] if before else -inf, until_s))
+    return _merged(stalls)
 
 
 def _sent_s(sample: Sample) -> float:
@@ -100,10 +119,18 @@ def _end_s(sample: Sample) -> float:
     return sample.intended_s + _ms(sample) / 1_000
 
 
-def _overlap_s(from_s: float, until_s: float, stalls: Iterable[Stall]) -> float:
+def _takes_s(sample: Sample) -> float:
+    return _end_s(sample) - _sent_s(sample)
+
+
+def _overlap_s(from_s: float, until_s: float, stalls: Sequence[Stall]) -> float:
     """For how much of a time the generator was behind."""
-    shares = (min(until_s, one.until_s) - max(from_s, one.from_s) for one in stalls)
-    return sum(max(0.0, share) for share in shares)
+    total_s = 0.0
+    for place in range(bisect_right(stalls, from_s, key=lambda one: one.until_s), len(stalls)):
+        if stalls[place].from_s >= until_s:
+            break
+        total_s += min(until_s, stalls[place].until_s) - max(from_s, stalls[place].from_s)
+    return total_s
 
 
 # ── Requests
@@ -151,9 +178,11 @@ def bounded_samples(
     timeline: Timeline,
     timeout_ms: float,
     faults: Faults = MappingProxyType({}),
+    noted: Sequence[tuple[float, float]] | None = None,
 ) -> list[BoundedSample]:
-    """The requests of one generator, of all variants that it served, in the same order."""
-    stalls = find_stalls(samples)
+    """The requests of one generator, of all variants that it served, in the same order. `noted`:
+    when its loop did not run."""
+    stalls = stalls_of(samples, noted)
     if not stalls:
         return [in_time(sample) for sample in samples]
     bounding = _Bounding(stalls, timeline, timeout_ms, samples, faults)
@@ -174,8 +203,11 @@ def bounded_run(
     """The requests of one run. Isolated variants have a load generator each."""
     timeline, timeout_ms = scenario.timeline(), scenario.load.timeout_ms
     faults = {variant.name: variant.faults for variant in result.variants}
+    noted = result.load.stalls
     if not scenario.isolate:
-        return bounded_samples(samples, timeline, timeout_ms, faults)
+        return bounded_samples(
+            samples, timeline, timeout_ms, faults, next(iter(noted.values()), None)
+        )
     return [
         one
         for variant in scenario.variants
@@ -184,6 +216,7 @@ def bounded_run(
             timeline,
             timeout_ms,
             {variant: faults.get(variant, [])},
+            noted.get(variant),
         )
     ]
 
@@ -218,19 +251,25 @@ class _Bounding:
         self._seen_stalls = {variant: self._until_seen(own) for variant, own in feeds.items()}
 
     def _until_seen(self, feeds: Sequence[Sample]) -> list[Stall]:
-        """The stalls, each longer by the time until a feed could show what had become visible."""
+        """The stalls, each longer by the time until a feed could show what had become visible.
+
+        The probe asks for one feed after another, so a stall delays what it sees by the stall
+        itself; by more only where a feed takes longer after the stall than before.
+        """
+        by_end = sorted(feeds, key=_end_s)
+        by_sent = sorted(feeds, key=_sent_s)
         seen: list[Stall] = []
         for from_s, until_s in self._stalls:
-            later = sorted((feed for feed in feeds if _sent_s(feed) >= until_s), key=_sent_s)
-            if seen and from_s <= seen[-1].until_s:
-                from_s = seen[-1].from_s
+            place = bisect_left(by_sent, until_s, key=_sent_s)
+            later = by_sent[place : place + FEEDS_TO_SEE]
+            place = bisect_right(by_end, from_s, key=_end_s)
+            earlier = by_end[max(0, place - FEEDS_TO_SEE) : place]
             seen_s = _end_s(later[0]) if later else inf
             if later and _sent_s(later[0]) <= until_s + PROBED_AGAIN_S:
-                # The probe does not wait for these, and its own feed takes as long.
-                takes_s = (_end_s(feed) - _sent_s(feed) for feed in later[:FEEDS_TO_SEE])
-                seen_s = until_s + max(takes_s)
+                quickest_s = min(map(_takes_s, earlier), default=0.0)
+                seen_s = until_s + max(0.0, max(map(_takes_s, later)) - quickest_s)
             seen.append(Stall(from_s, seen_s))
-        return seen
+        return _merged(seen)
 
     def bound(self, sample: Sample) -> BoundedSample:
         """Find the shortest latencies of a request, and whether its outcome and phase are known."""

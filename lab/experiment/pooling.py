@@ -96,7 +96,8 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
 
 
 def merge_loads(loads: Sequence[LoadSummary]) -> LoadSummary:
-    """The sums of late and dropped sends and of probes; the worst lag and shares of any run."""
+    """The sums of late and dropped sends and of probes; the worst lag and shares of any run; the
+    stalls of variants that one run has."""
 
     def worst(figure: Callable[[LoadSummary], float | None]) -> float | None:
         return max((value for load in loads if (value := figure(load)) is not None), default=None)
@@ -112,6 +113,13 @@ def merge_loads(loads: Sequence[LoadSummary]) -> LoadSummary:
         cpu_share=worst(lambda load: load.cpu_share),
         machine_share=worst(lambda load: load.machine_share),
         probes=dict(sum((Counter(load.probes) for load in loads), Counter())),
+        # Several runs of a variant have several clocks, so their stalls stay with the runs.
+        stalls={
+            name: stalls
+            for load in loads
+            for name, stalls in load.stalls.items()
+            if sum(name in other.stalls for other in loads) == 1
+        },
     )
 
 

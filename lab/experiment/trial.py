@@ -280,8 +280,9 @@ async def run_trial(
     faults = {stack.name: outcome.faults(stack, scenario.in_sequence) for stack in stacks}
     if reassign_requests(samples, timeline, faults):
         write_samples(folder / "samples.csv", samples)  # the file must give the same figures
-    bounded = bounded_samples(samples, timeline, scenario.load.timeout_ms, faults)
     summary = json.loads((folder / "load.json").read_text())
+    noted = next(iter(summary["stalls"].values()), None)
+    bounded = bounded_samples(samples, timeline, scenario.load.timeout_ms, faults, noted)
     variants = []
     for stack, stored, on_its_way, observation, posts in zip(
         stacks, stored_states, moving, outcome.observations, seeds, strict=True

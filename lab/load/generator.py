@@ -33,7 +33,7 @@ import psutil
 
 from lab.load.anomalies import PostOrder
 from lab.load.closed_loop import create_users
-from lab.load.metrics import lag_figures
+from lab.load.metrics import BEHIND_MS, lag_figures
 from lab.load.plan import BadPlan, Plan, read_plan
 from lab.load.samples import write_samples
 from lab.load.schedule import Arrival, PhaseClock, build_schedule, stagger_s
@@ -96,6 +96,32 @@ class Dispatcher:
         self._timer = self._loop.call_later(0.0, self.fire_due)
 
 
+class Heartbeat:
+    """A timer that is due every HEARTBEAT_S, and notes how late it was: the generator can't send,
+    or read an answer, while its loop does not run."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, started_at_s: float) -> None:
+        self._loop, self._started_at_s = loop, started_at_s
+        self._last_s = perf_counter()
+        self._timer = loop.call_later(HEARTBEAT_S, self._beat)
+        self.stalls: list[tuple[float, float]] = []
+        """From the last beat before each stall until the first one after it, in seconds from the
+        start of the run."""
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        now_s = perf_counter()
+        if now_s - self._last_s > HEARTBEAT_S + BEHIND_MS / 1_000:
+            begin_s, end_s = self._last_s - self._started_at_s, now_s - self._started_at_s
+            if self.stalls and self.stalls[-1][1] == round(begin_s, 4):
+                begin_s = self.stalls.pop()[0]
+            self.stalls.append((round(begin_s, 4), round(end_s, 4)))
+        self._last_s = now_s
+        self._timer = self._loop.call_later(HEARTBEAT_S, self._beat)
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """An event loop that wakes up within microseconds of the requested time."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
@@ -118,6 +144,7 @@ def gc_paused() -> Iterator[None]:
 
 # ── The program
 
+HEARTBEAT_S = 0.004
 PROGRESS_EVERY_S = 0.25
 
 _SELECT_LIMIT = 1024  # select() accepts no higher file descriptor
@@ -171,6 +198,7 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     sends.sort(key=lambda send: send.intended_s)
     reporter = loop.create_task(_report_progress(progress, senders, timeline, started_at_s))
     dispatcher = Dispatcher(loop, sends, started_at_s)
+    heartbeat = Heartbeat(loop, started_at_s)
     try:
         with gc_paused():
             cpu_before_s = process_time()
@@ -186,6 +214,7 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     finally:
         reporter.cancel()
         dispatcher.stop()
+        heartbeat.stop()
         for user in users:
             user.stop()
         for sender in senders:
@@ -198,6 +227,7 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
         **lag_figures(samples, plan.late_after_ms),
         "cpu_share": cpu_s / wall_s if wall_s > 0 else None,
         "machine_share": machine_share,
+        "stalls": {sender.variant.name: heartbeat.stalls for sender in senders},
         "probes": {sender.variant.name: sender.probe.probes for sender in senders},
         "interrupted": interrupted.is_set(),
         "unsettled": {sender.variant.name: sender.probe.pending for sender in senders},

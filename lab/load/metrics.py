@@ -18,6 +18,8 @@ from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 
 LATE_AFTER_MS = 10.0
+BEHIND_MS = 2.0
+"""In a run with a late request, the generator was behind when it was late by more than this."""
 
 _ALWAYS_REPORTED = ("timeout", "refused", "reset", "http_503")
 

@@ -549,6 +549,10 @@ class LoadSummary(ResultModel):
         default=None, description="of the time of all processors, whatever used it, 0 to 1"
     )
     probes: dict[str, int] = Field(default={}, description="feed probes by variant: load, too")
+    stalls: dict[str, list[tuple[float, float]]] = Field(
+        default={},
+        description="by variant: from when until when its generator did not run, in seconds",
+    )
 
 
 class Expectation(ResultModel):

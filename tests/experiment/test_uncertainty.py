@@ -80,8 +80,8 @@ def busy_runs(
         world = World(seed, list(FAULTS)[seed % len(FAULTS)])
         yield (
             world,
-            world.result(world.measure(Generator())),
-            world.result(world.measure(defect(Random(seed)))),
+            world.result(Generator()),
+            world.result(defect(Random(seed))),
         )
 
 
@@ -122,16 +122,17 @@ def test_a_busy_machine_never_makes_a_verdict_wrong(
 
 
 def differences_of(world: World, generator: Generator) -> dict[tuple[str, str, str], Difference]:
-    bounded = bounded_samples(world.measure(generator), world.timeline, 1_000 * TIMEOUT_S)
+    bounded = bounded_samples(
+        world.measure(generator), world.timeline, 1_000 * TIMEOUT_S, noted=generator.stalls
+    )
     found = compare_medians([bounded], VARIANTS, PHASES, NoiseFloor())
     return {(one.figure, one.phase, one.endpoint): one for one in found}
 
 
 def test_a_large_difference_stands_although_five_requests_were_late() -> None:
     world = World(3, "latency")
-    measured = world.measure(Generator(freezes=[(3.0, 3.08)]))
-    assert sum(one.lag_ms > LATE_AFTER_MS for one in measured) >= 5
-    result = world.result(measured)
+    result = world.result(Generator(freezes=[(3.0, 3.08)]))
+    assert result.load.late >= 5
     assert validity_problems(scenario(CLAIMS["latency"]), result, []) == []
     verdicts = [one.verdict for one in judge_expectations(scenario(CLAIMS["latency"]), result)]
     assert verdicts == ["holds"] * 4 + ["fails"]
@@ -155,7 +156,7 @@ def test_no_difference_is_shown_that_a_busy_machine_may_have_made() -> None:
 
 def test_a_run_without_a_verdict_is_no_result_and_says_why() -> None:
     world = World(1, "latency")
-    result = world.result(world.measure(Generator(freezes=[(0.2, END_S - 0.2)])))
+    result = world.result(Generator(freezes=[(0.2, END_S - 0.2)]))
     one = scenario(CLAIMS["latency"])
     (problem,) = validity_problems(one, result, [])
     assert problem.startswith("Nothing can be judged: the load sent ")
@@ -170,7 +171,7 @@ def test_late_requests_do_not_count_as_none_before_the_fault() -> None:
     world = World(2, "down")
     steady = ("read_feed.success >= 0.99", "create_post.p50 <= 100")
     one = scenario(CLAIMS["down"], steady)
-    late_before = world.result(world.measure(Generator(freezes=[(0.4, FROM_S + 0.1)])))
+    late_before = world.result(Generator(freezes=[(0.4, FROM_S + 0.1)]))
     assert validity_problems(one, late_before, []) == []
     never = late_before.model_copy(deep=True)
     never.variants[0].bounds = {}
@@ -192,7 +193,7 @@ def test_a_prediction_is_judged_only_if_both_ends_agree() -> None:
     }
     one = cast(Scenario, SimpleNamespace(predict=[SimpleNamespace(**spec)]))
     for freezes, agrees in (((), True), ([(3.0, 3.04)], True), ([(2.2, 4.2)], None)):
-        (found,) = judge_predictions(one, world.result(world.measure(Generator(freezes))))
+        (found,) = judge_predictions(one, world.result(Generator(freezes)))
         assert found.agrees is agrees
         assert bool(found.reason) is (agrees is None)
         assert found.measured is not None

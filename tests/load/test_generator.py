@@ -6,10 +6,13 @@ import asyncio
 import json
 import signal
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-from lab.load.generator import run
+from lab.load.generator import Heartbeat, run
 from lab.load.metrics import endpoint_figures, phase_figures
 from lab.load.plan import Plan, PlanPhase, PlanVariant
 from lab.load.samples import Sample, read_samples
@@ -218,3 +221,17 @@ async def test_a_terminated_program_keeps_what_it_has(tmp_path: Path) -> None:
     assert json.loads(plan.summary.read_text())["interrupted"] is True
     sent = [one for one in read_samples(plan.samples) if not one.dropped]
     assert {one.error for one in sent} == {"interrupted"}
+
+
+async def test_a_loop_that_did_not_run_is_noted() -> None:
+    loop = asyncio.get_running_loop()
+    started_at_s = perf_counter()
+    heartbeat = Heartbeat(loop, started_at_s)
+    await asyncio.sleep(0.02)
+    from_s = perf_counter() - started_at_s
+    time.sleep(0.05)  # noqa: ASYNC251 - nothing else can run meanwhile
+    until_s = perf_counter() - started_at_s
+    await asyncio.sleep(0.02)
+    heartbeat.stop()
+    assert any(begin_s <= from_s and until_s <= end_s for begin_s, end_s in heartbeat.stalls)
+    assert all(later[0] >= one[1] for one, later in pairwise(heartbeat.stalls))

@@ -13,7 +13,7 @@ from tests.support.busy_generator import Generator, World, frozen
 
 def busy(generator: Generator) -> RunResult:
     world = World(3, "latency")
-    return world.result(world.measure(generator))
+    return world.result(generator)
 
 
 def notes_of(result: RunResult) -> list[str]:
@@ -49,8 +49,7 @@ def test_what_is_not_certain_is_named_with_its_ends() -> None:
 def test_success_is_not_better_where_lateness_may_have_made_the_difference() -> None:
     world = World(1, "down")
     true, late = (
-        build_answer(world.result(world.measure(of)))
-        for of in (Generator(), Generator(freezes=[(2.1, 4.4)]))
+        build_answer(world.result(of)) for of in (Generator(), Generator(freezes=[(2.1, 4.4)]))
     )
     better = [
         [
@@ -72,7 +71,7 @@ def rows_of(result: RunResult) -> dict[str, AnswerRow]:
 
 def test_what_a_fault_not_as_declared_has_done_is_not_compared() -> None:
     world = World(1, "down")
-    result = world.result(world.measure(Generator()))
+    result = world.result(Generator())
     assert rows_of(result)["read the feed"].better == "BUS"
     bus = result.variants[1]
     bus.faults[0].phase, bus.faults[0].doubts = "during", ["it was on for 0.40 of its 4 s"]

@@ -16,7 +16,8 @@ from lab.experiment.recovery import recoveries, slowest, usual_figures
 from lab.experiment.request_phases import reassign_requests
 from lab.experiment.uncertainty import variant_bounds
 from lab.faults.kinds import parse_fault
-from lab.load.metrics import lag_figures, phase_figures, visibility_spread
+from lab.load.generator import HEARTBEAT_S
+from lab.load.metrics import BEHIND_MS, lag_figures, phase_figures, visibility_spread
 from lab.load.plan import WARM_UP
 from lab.load.samples import WRITES, Sample
 from lab.results.result import (
@@ -45,7 +46,10 @@ class Generator:
     freezes: Sequence[tuple[float, float]] = ()
     cost_s: float = 0.0
     delay_s: Callable[[], float] = field(default=lambda: 0.0)
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """What its heartbeat notes."""
     _free_at_s: float = 0.0
+    _beat_at_s: float = 0.0
 
     def handle(self, ready_s: float) -> float:
         """When an event that is ready at this time is handled."""
@@ -55,6 +59,17 @@ class Generator:
                 at_s = until_s
         self._free_at_s = at_s + self.cost_s
         return at_s
+
+    def beat_until(self, now_s: float) -> None:
+        """Take the heartbeats that are due before this time; they cost nothing."""
+        while (due_s := self._beat_at_s + HEARTBEAT_S) <= now_s:
+            at_s = max(due_s + self.delay_s(), self._free_at_s)
+            for from_s, until_s in self.freezes:
+                if from_s <= at_s < until_s:
+                    at_s = until_s
+            if at_s - due_s > BEHIND_MS / 1_000:
+                self.stalls.append((self._beat_at_s, at_s))
+            self._beat_at_s = at_s
 
 
 def frozen(random: Random) -> Generator:
@@ -108,6 +123,7 @@ class World:
             sample = samples[place]
             if kind == "deadline" and sample.latency_ms is not None:
                 continue
+            generator.beat_until(ready_s)
             now_s = generator.handle(ready_s)
             since_due_ms = 1_000 * (now_s - sample.intended_s)
             if kind == "send":
@@ -126,6 +142,7 @@ class World:
                 if sample.ok and sample.endpoint in WRITES:
                     shown_s = ready_s + self._propagation_s(sample, place, ready_s)
                     heappush(events, (shown_s, place, "seen"))
+        generator.beat_until(END_S)
         reassign_requests(samples, self.timeline)
         return samples
 
@@ -167,10 +184,10 @@ class World:
         held_up = FROM_S <= answered_s < UNTIL_S and sample.endpoint == "create_comment"
         return self._draw(place, "seen", 20, 60) + (0.5 if held_up else 0.0)
 
-    def result(self, samples: Sequence[Sample]) -> RunResult:
-        """The result that belongs to the samples, with the ends of its figures."""
-        timeline = self.timeline
-        bounded = bounded_samples(samples, timeline, 1_000 * TIMEOUT_S)
+    def result(self, generator: Generator) -> RunResult:
+        """The result of a run under this generator, with the ends of its figures."""
+        samples, timeline = self.measure(generator), self.timeline
+        bounded = bounded_samples(samples, timeline, 1_000 * TIMEOUT_S, noted=generator.stalls)
         variants = []
         for name in VARIANTS:
             own = [one for one in samples if one.variant == name]
