@@ -22,6 +22,7 @@ _ERROR_LINE = re.compile(
 )
 """Unindented: what Node prints of an error's own fields, and its causes, is indented."""
 
+_CHANGING = re.compile(r"\b[0-9a-f]{8}[0-9a-f-]*\b|\d+")
 _NOISE = re.compile(r"^\s*$|^Node\.js v|^\[nodemon\]|^npm |^\s*[\])}^]+,?;?\s*$|^\s+at ")
 
 
@@ -31,6 +32,11 @@ class Ending:
 
     process: str
     how: str
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Two endings of one kind have the same reason, apart from its numbers and ids."""
+        return self.process, _CHANGING.sub("#", self.how)
 
 
 def crash_reason(lines: Iterable[str]) -> str:

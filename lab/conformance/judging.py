@@ -60,7 +60,8 @@ class OutageObservation:
     `own_endpoints`: those that the broken process itself serves. `before`, `during`, `after`: the
     requests of the control, of the outage, and of the time when the fault is removed. `outcome`:
     what became of all writes; None if the feed could not be read, and `unreadable_reason` says why.
-    `moderated`: comments get a verdict. `endings`: services that ended because of the fault.
+    `moderated`: comments get a verdict. `endings`: services that ended while the fault was active;
+    `control_endings`: those that ended without any fault, before any of the outages.
     `recovery_failure`: why the broken service did not start again; "" if it did.
     """
 
@@ -74,6 +75,7 @@ class OutageObservation:
     unreadable_reason: str = ""
     moderated: bool = True
     endings: Sequence[Ending] = ()
+    control_endings: Sequence[Ending] = ()
     recovery_failure: str = ""
 
     @property
@@ -233,7 +235,10 @@ def _judge_kept_nevertheless(observation: OutageObservation, how: str) -> Outage
 def _judge_others(observation: OutageObservation) -> OutageVerdict | None:
     if not observation.endings:
         return True, "none did"
-    return False, "; ".join(f"{ending.process} {ending.how}" for ending in observation.endings)
+    usual = {ending.kind for ending in observation.control_endings}
+    by_fault = [ending for ending in observation.endings if ending.kind not in usual]
+    seen = "; ".join(f"{ending.process} {ending.how}" for ending in by_fault or observation.endings)
+    return (False, seen) if by_fault else (None, f"{seen}: without a fault, too")
 
 
 def _judge_recovery(observation: OutageObservation) -> OutageVerdict | None:

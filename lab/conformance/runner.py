@@ -192,7 +192,9 @@ class CheckRun:
     def _judge(self, run: "_OutageRun", control: WriteControl) -> ReportSection:
         recorder = FindingRecorder(_keyed_criteria(run.outage))
         if run.observation is not None:
-            observation = replace(run.observation, control=control)
+            observation = replace(
+                run.observation, control=control, control_endings=self.controls.endings
+            )
             for key in run.outage.criteria:
                 full_key = f"{run.outage.key}.{key}"
                 if (verdict := JUDGES[key](observation)) is None:

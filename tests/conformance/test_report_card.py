@@ -327,6 +327,22 @@ def test_all_is_well_where_all_is_well() -> None:
             False,
             "posts exited with status 1: oh",
         ),
+        *(
+            (
+                "others",
+                {
+                    "endings": [Ending("posts", "exited with status 1: no post 9f3a41c7-22")],
+                    "control_endings": [Ending(process, how)],
+                },
+                held,
+                seen,
+            )
+            for process, how, held, seen in (
+                ("posts", "exited with status 1: no post 17af0c3e-05", None, "without a fault"),
+                ("posts", "exited with status 1: no memory", False, "no post 9f3a41c7-22"),
+                ("query", "exited with status 1: no post 17af0c3e-05", False, "posts exited"),
+            )
+        ),
         ("back", {"recovery_failure": "query exited"}, False, "query exited"),
         (
             "back",
