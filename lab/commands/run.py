@@ -154,7 +154,7 @@ def run(
     ] = None,
     bus: Annotated[
         str | None,
-        typer.Option(help="event bus: log, nats, or nats://HOST:PORT of a running cluster"),
+        typer.Option(help="event bus: log, course, nats, or nats://HOST:PORT"),
     ] = None,
     with_: Annotated[
         Path | None,

@@ -39,7 +39,7 @@ def up(
     ] = None,
     bus: Annotated[
         str | None,
-        typer.Option(help="the same as --set bus=…: log, course, nats, or nats://HOST:PORT"),
+        typer.Option(help="event bus: log, course, nats, or nats://HOST:PORT"),
     ] = None,
 ) -> None:
     """Start the stacks on their fixed ports, and keep them running until Ctrl-C."""
