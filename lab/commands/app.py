@@ -17,7 +17,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lab.commands import completion, exercise, export, inspect, live, merge, run, sandbox
+from lab.commands import (
+    completion,
+    exercise,
+    export,
+    inspect,
+    live,
+    merge,
+    run,
+    sandbox,
+    simulate,
+)
 from lab.commands import target as target_commands
 from lab.commands.console import (
     VERBOSITY,
@@ -184,6 +194,7 @@ for command in exercise.app.registered_commands:
 for commands in (
     inspect.app,
     run.app,
+    simulate.app,
     live.app,
     sandbox.app,
     target_commands.app,

@@ -349,6 +349,30 @@ class RunTimeline(ResultModel):
     windows: list[TimelineWindow] = []
 
 
+# ── Simulation
+
+
+class SimulationFacts(ResultModel):
+    """What a simulated run consists of (`lab simulate`). `broken`: how many shards a fault acted on;
+    `width`: how many shards one feed needed; `rate`: arrivals a second for each variant. By
+    variant: `calls`, requests that reached a process; `events`, applied by consumers;
+    `connections` between processes. `engine_s`: seconds of computation. `measured_on`,
+    `measured_in`: the machine and the run that the parameters come from."""
+
+    fleet: str
+    services: int
+    broken: int = 1
+    width: int = 1
+    requests: int
+    rate: float
+    calls: dict[str, int] = {}
+    events: dict[str, int] = {}
+    connections: dict[str, int] = {}
+    engine_s: float = 0.0
+    measured_on: str = ""
+    measured_in: str = ""
+
+
 # ── Result
 
 ExpectationVerdict = Literal["holds", "fails", "not measured"]
@@ -594,6 +618,8 @@ class RunResult(ResultModel):
     differences: list[Difference] = []
     noise_floor: NoiseFloor | None = None
     answer: AnswerTexts = AnswerTexts()
+    simulated: bool = Field(default=False, description="no process ran: a model made the figures")
+    simulation: SimulationFacts | None = Field(default=None, description="only if `simulated`")
 
     @property
     def exit_code(self) -> int:

@@ -136,8 +136,8 @@ class Parameters:
         found = self.handler_ms.get(f"{arrangement}/{name}")
         if found is None:
             raise BadParameters(
-                f"{self.source} has no time of {name} in {arrangement}: the run that it was "
-                "measured in did not call it. Take a run with reads, posts and comments, such as `calm`."
+                f"{self.source}: the run did not call {name} in {arrangement}, so its time is not "
+                "known. Take a run with reads, posts and comments, such as `calm`."
             )
         return found
 
