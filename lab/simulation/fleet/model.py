@@ -24,18 +24,19 @@ from lab.results.result import FaultEvidence
 from lab.results.timeline import WARM_UP_PHASE, FaultWindow
 from lab.scenarios.scenario import Scenario
 from lab.simulation.fleet import engine
+from lab.simulation.fleet import world as arrays
 from lab.simulation.fleet.fleets import BLOG, FleetSpec
 from lab.simulation.fleet.network import ACTIONS, ROLES, Network, build
 from lab.simulation.fleet.parameters import Parameters
 
 _FAULT_KINDS = {
-    "down": engine.DOWN,
-    "hang": engine.HANG,
-    "latency": engine.LATENCY,
-    "error": engine.ERROR,
-    "timeout": engine.UNANSWERED,
-    "partition": engine.UNANSWERED,
-    "reset_peer": engine.RESET_PEER,
+    "down": arrays.DOWN,
+    "hang": arrays.HANG,
+    "latency": arrays.LATENCY,
+    "error": arrays.ERROR,
+    "timeout": arrays.UNANSWERED,
+    "partition": arrays.UNANSWERED,
+    "reset_peer": arrays.RESET_PEER,
 }
 _UNCOVERED_SWITCHES = {"delivery", "replicas"}
 MOST_CALLS = 400_000_000
@@ -185,9 +186,9 @@ def simulate(
     if not math.isfinite(load.rate) or load.rate <= 0:
         raise ValueError(f"--rate: {load.rate:g} is not a number of arrivals per second.")
     expected = sum(phase.seconds * (phase.rate or load.rate) for phase in phases)
-    if expected > 0.9 * engine.MOST_REQUESTS:
+    if expected > 0.9 * arrays.MOST_REQUESTS:
         raise TooLarge(
-            f"{expected:,.0f} requests are more than the {engine.MOST_REQUESTS:,} that fit. "
+            f"{expected:,.0f} requests are more than the {arrays.MOST_REQUESTS:,} that fit. "
             "Lower --rate, or shorten the phases."
         )
     weights = {action: float(load.mix.get(action, 0)) for action in ACTIONS}
@@ -249,7 +250,7 @@ def _run_variant(
     took_s = time.perf_counter() - began
     if world["full"]:
         raise TooLarge(
-            f"{name}: more than {engine.MOST_CALLS:,} requests and events are under way at once: "
+            f"{name}: more than {arrays.MOST_CALLS:,} requests and events are under way at once: "
             "this fleet does not keep up. Lower --rate, or give it more workers."
         )
     count = len(at_s)
@@ -275,7 +276,7 @@ def _run_variant(
         errors=tuple(errors),
         faults=faults,
         lag=_lag(world),
-        counts={key: int(world[f"n_{key}"]) for key in engine.COUNTS},
+        counts={key: int(world[f"n_{key}"]) for key in arrays.COUNTS},
         hops=int(world["hops"]),
         events=int(world["applies"]),
         engine_s=took_s,
@@ -316,9 +317,9 @@ def _fault_rows(
 def _caller(fault: Fault) -> int:
     caller = getattr(fault, "from_", None)
     if caller is None:
-        return engine.ANYONE
-    return {"client": engine.CLIENT, BUS: engine.BUS_CALLER}.get(
-        caller, ROLES.index(caller) if caller in ROLES else engine.ANYONE
+        return arrays.ANYONE
+    return {"client": arrays.CLIENT, BUS: arrays.BUS_CALLER}.get(
+        caller, ROLES.index(caller) if caller in ROLES else arrays.ANYONE
     )
 
 
@@ -439,7 +440,7 @@ def _visible_ms(world: Any, at_s: Any, kinds: Any, latency_ms: Any, ok: Any) -> 
 def _lag(world: Any) -> dict[str, Any]:
     """By consumer of the first shard: rows of (second, head, events before it, applied)."""
     ticks = int(world["ticks"])
-    seconds = np.arange(ticks) * engine.TICK_S
+    seconds = np.arange(ticks) * arrays.TICK_S
     found = {}
     for number in range(int(world["consumers"])):
         _, bus, *_, role = (int(value) for value in world["consumer"][number])

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from lab.domain.services import BUS, EVENT_CONSUMERS, MONOLITH, PUBLISHER_OF, SERVICES
-from lab.simulation.fleet import engine
-from lab.simulation.fleet.engine import CALL, COMMIT, END, RUN, TELL, TELL_ONCE
+from lab.simulation.fleet import world as arrays
 from lab.simulation.fleet.fleets import Fleet
 from lab.simulation.fleet.parameters import Empirical, Parameters
+from lab.simulation.fleet.world import CALL, COMMIT, END, RUN, TELL, TELL_ONCE
 
 ACTIONS = ("read_feed", "create_post", "create_comment")
 ROLES = (*SERVICES, "hop", BUS, MONOLITH)
@@ -81,15 +81,15 @@ class Network:
 
     def station(self, role: str, name: str, shard: int) -> int:
         number = len(self.stations)
-        if number >= engine.MOST_STATIONS:
-            raise ValueError(f"a fleet has at most {engine.MOST_STATIONS} services and buses.")
+        if number >= arrays.MOST_STATIONS:
+            raise ValueError(f"a fleet has at most {arrays.MOST_STATIONS} services and buses.")
         self.stations.append(_Plan(role, name, shard))
         self.by_name[shard, name] = number
         self.world["role"][number] = ROLES.index(role)
         return number
 
     def handler(self, station: int, steps: Sequence[tuple[int, int, int, int]]) -> int:
-        """A handler of a station; steps as `engine` has them, without the last END."""
+        """A handler of a station; steps as `world` has them, without the last END."""
         number, world = self._handlers, self.world
         self._handlers += 1
         world["first_op"][number] = self._steps
@@ -120,8 +120,8 @@ class Network:
         """Add targets of one step: (station, handler, share); returns the first one's number."""
         first, world = self._targets, self.world
         for station, handler, share in callees:
-            if self._targets >= engine.MOST_EDGES:
-                raise ValueError(f"a fleet has at most {engine.MOST_EDGES} calls between services.")
+            if self._targets >= arrays.MOST_EDGES:
+                raise ValueError(f"a fleet has at most {arrays.MOST_EDGES} calls between services.")
             edge = self._edges.setdefault((caller, station), len(self._edges))
             world["tgt"][self._targets] = (station, handler, edge, net)
             world["tgt_share"][self._targets] = share
@@ -140,7 +140,7 @@ class Network:
         row = {"budget": -1.0, "timeout_s": 1e9, **values}
         number = self._policies
         self._policies += 1
-        self.world["policy"][number] = [row.get(name, 0.0) for name in engine.POLICY]
+        self.world["policy"][number] = [row.get(name, 0.0) for name in arrays.POLICY]
         return number
 
     @property
@@ -411,11 +411,11 @@ class _Builder:
                             *(bool(apply_ms), ROLES.index(role)),
                         )
                         consumers += 1
-                    effect = engine.NOTHING
+                    effect = arrays.NOTHING
                     if one[3] == "visible":
-                        effect = engine.VISIBLE
+                        effect = arrays.VISIBLE
                     elif one[3]:
-                        effect = engine.TELLS + known[consumer, one[3]]
+                        effect = arrays.TELLS + known[consumer, one[3]]
                     world["sub"][subs] = number_of[consumer], effect, self._apply(consumer, event)
                     subs += 1
                 world["sub_at"][kind, 1] = subs
@@ -489,7 +489,7 @@ def build(
     `rates`: requests a second by action, which decide how many processes a fleet needs; `client`:
     `timeout_s` and `retries` of the client. Raises ValueError where the fleet is too large.
     """
-    network = Network(parameters, engine.new_world(seed))
+    network = Network(parameters, arrays.new_world(seed))
     world = network.world
     deadline = float(options.get("deadline", False))
     network.policy(timeout_s=client["timeout_s"], deadline=deadline)
