@@ -6,7 +6,8 @@ The service commits the rows, then publishes, and nothing makes the two atomic.
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from lab.bus.base import Bus, BusUnavailable
 from lab.service.store import Store
@@ -51,7 +52,7 @@ class DualWrite:
             number = self._begun
             self._in_progress.add(number)
         try:
-            asyncio.run_coroutine_threadsafe(self._bus.append(envelopes), self._loop).result()
+            self._wait_for(self._bus.append(envelopes), self._loop)
         except BusUnavailable as error:
             sys.stderr.write(
                 f"{len(envelopes)} events were not published, and now are gone: {error}\n"
@@ -60,3 +61,9 @@ class DualWrite:
         finally:
             with self._count_lock:
                 self._in_progress.remove(number)
+
+    def _wait_for(
+        self, append: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Block this worker until the bus has acknowledged."""
+        asyncio.run_coroutine_threadsafe(append, loop).result()

@@ -26,6 +26,7 @@ from lab.commands import (
     merge,
     run,
     sandbox,
+    search,
     simulate,
 )
 from lab.commands import target as target_commands
@@ -199,6 +200,7 @@ for commands in (
     sandbox.app,
     target_commands.app,
     merge.app,
+    search.app,
     export.app,
     main_commands,
 ):

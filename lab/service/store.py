@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lab.domain.events import Envelope, Event
 from lab.service import tracing
@@ -156,8 +156,7 @@ class Store:
         self.publish_directly: Callable[[Sequence[str]], None] | None = None
         """If it is set, there is no outbox: it gets the events after the commit, and a crash in
         between loses them."""
-        path.touch(mode=0o600)
-        self._lock_file = path.open("rb")
+        self._lock_file = self._open_file(path)
         try:
             self._lock_for_this_process()
             self._writer = self._connect()
@@ -168,6 +167,10 @@ class Store:
         except BaseException:
             self.close()
             raise
+
+    def _open_file(self, path: Path) -> BinaryIO:
+        path.touch(mode=0o600)
+        return path.open("rb")
 
     def _lock_for_this_process(self) -> None:
         # flock, not fcntl's record locks: SQLite uses those on the same file, and closing any

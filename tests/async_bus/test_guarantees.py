@@ -6,11 +6,9 @@ until nothing changes; then each sentence has to hold (tests/support/guarantee_w
 """
 
 import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,11 +114,11 @@ def lived(
                 world.kill(name)
         await world.settle()
 
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lab.service.store.PUBLISHED_RETENTION", outbox)
         patch.setattr("traceback.print_exc", lambda: None)
         patch.setattr("traceback.print_exception", lambda error: None)
-        world = GuaranteeWorld(Path(folder), **switches)
+        world = GuaranteeWorld(**switches)
         try:
             asyncio.run(live())
             yield world

@@ -4,14 +4,11 @@ Each database is in memory and survives the crash of its service. Nothing sleeps
 the background, so a list of steps always has the same result.
 """
 
-import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lab.async_bus import comments, moderation, posts, query
 from lab.async_bus.consumer import Alerts, Consumer
@@ -21,15 +18,16 @@ from lab.async_bus.outbox import OutboxRelay
 from lab.async_bus.stack import BusService
 from lab.bus.base import Batch, BusUnavailable, LogTruncated, OffsetExpired
 from lab.bus.log.server import LogServer
-from lab.bus.log.storage import LogFile
 from lab.bus.log.wire import DeletedPosition, UnknownPosition
 from lab.domain.errors import NotFound
 from lab.domain.events import Envelope
 from lab.domain.model import CommentDraft, PostDraft
 from lab.faults.filter import FaultFilter
 from lab.service.http import Route
-from lab.service.store import Store, Transaction
+from lab.service.store import Transaction
 from lab.service.tracing import SpanLog
+from lab.simulation.histories.disk import Disk, MemoryLogFile, MemoryStore
+from lab.simulation.histories.loop import Crash
 
 SERVICES: dict[str, BusService] = {
     one.name: one for one in (posts.service, comments.service, moderation.service, query.service)
@@ -53,12 +51,6 @@ END;
 """
 """All that a service ever told, consumed and stored as a dead letter, in order."""
 
-_names = itertools.count()
-
-
-class Crash(BaseException):
-    """The process is killed here."""
-
 
 class Interruption:
     """Kills the process, or fails as a full disk does, at the n-th commit from now."""
@@ -73,7 +65,7 @@ class Interruption:
     def cancel(self) -> None:
         self._error = None
 
-    def pass_point(self) -> None:
+    def pass_point(self, point: str) -> None:
         """Called before and after each commit."""
         if self._error is None:
             return
@@ -81,51 +73,6 @@ class Interruption:
             error, self._error = self._error, None
             raise error
         self._countdown -= 1
-
-
-class MemoryStore(Store):
-    """A service's database in memory. `name` is that of the shared database, which stays open."""
-
-    def __init__(self, name: str, path: Path, service: BusService, stop: Interruption) -> None:
-        self._uri = f"file:{name}?mode=memory&cache=shared"
-        self._interruption = Interruption()  # opening is not interrupted
-        super().__init__(path, service.schema + _HISTORY, service.source)
-        self._interruption = stop
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._uri, uri=True, isolation_level=None, check_same_thread=False
-        )
-        connection.row_factory = sqlite3.Row
-        self._open_connections.append(connection)
-        return connection
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        with super().transaction() as change:
-            yield change
-            self._interruption.pass_point()
-        with suppress(sqlite3.OperationalError):  # behind a commit a disk can't be full
-            self._interruption.pass_point()
-
-
-class MemoryLogFile(LogFile):
-    """The log's file in memory, opened anew from its bytes."""
-
-    def __init__(self, path: Path, content: bytes | None) -> None:
-        self._connection = sqlite3.connect(":memory:", isolation_level=None)
-        if content:
-            self._connection.deserialize(content)
-        super().__init__(path)
-
-    def _lock(self, path: Path) -> BinaryIO:
-        return BytesIO()  # a crash leaves the last one open in this process
-
-    def _connect(self, path: Path) -> sqlite3.Connection:  # type: ignore[override]
-        return self._connection
-
-    def content(self) -> bytes:
-        return self._connection.serialize()
 
 
 class SteppedBus:
@@ -204,23 +151,18 @@ class Running:
 
 @dataclass
 class GuaranteeWorld:
-    folder: Path
     dead_letter: bool = True
     apply_ms: float = 0.0
     alerts: list[tuple[str, str]] = field(default_factory=list)
     machine_errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.name = f"world-{next(_names)}"
         self.interruption = Interruption()
         self.poisoned: set[tuple[str, str]] = set()
         self.poisonings = 0
         self.copies: list[bytes | None] = [None]
-        self.log = MemoryLogFile(self.folder / "event-bus.db", None)
-        self._disks = {
-            name: sqlite3.connect(f"file:{self.name}-{name}?mode=memory&cache=shared", uri=True)
-            for name in SERVICES
-        }
+        self.log = MemoryLogFile()
+        self._disks = {name: Disk(name) for name in SERVICES}
         self.running: dict[str, Running] = {}
         self._written = 0
         for name in SERVICES:
@@ -230,8 +172,8 @@ class GuaranteeWorld:
 
     def start(self, name: str) -> None:
         service = SERVICES[name]
-        path = self.folder / f"{name}.db"
-        store = MemoryStore(f"{self.name}-{name}", path, service, self.interruption)
+        schema = service.schema + _HISTORY
+        store = MemoryStore(self._disks[name], schema, service.source, self.interruption.pass_point)
         service.use_store(store)
         bus = SteppedBus(self)
         alerts = CheckedAlerts(self, name)
@@ -343,8 +285,8 @@ class GuaranteeWorld:
         self._open_log(self.copies[number % len(self.copies)])
 
     def _open_log(self, content: bytes | None) -> None:
-        self.log.close()
-        self.log = MemoryLogFile(self.folder / "event-bus.db", content)
+        self.log.connection.close()
+        self.log = MemoryLogFile(content=content)
 
     def expire(self, keep: int) -> None:
         if self.log.head - keep + 1 > self.log.first:

@@ -137,13 +137,16 @@ class CourseBus:
 
     async def _receive(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: responds once the event has been applied, as an Express handler would."""
-        event = await read_event(request)
+        await self.receive(await read_event(request))
+        return answer({"status": "OK"})
+
+    async def receive(self, event: CourseEvent) -> None:
+        """Returns once the event has been applied. Raises ServiceError if it was not."""
         applied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pushed.put_nowait((event, applied))
         # Shielded: the reader sets the result even if the bus has disconnected meanwhile.
         if not await asyncio.shield(applied):
             raise ServiceError(f"{event.type} was not applied; the log says why.")
-        return answer({"status": "OK"})
 
 
 def _wrap(event: CourseEvent, sequence: int) -> Envelope:

@@ -43,10 +43,13 @@ class CourseServer:
 
     async def publish(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: store the event, deliver it, respond OK even if the delivery fails."""
-        event = await read_event(request)
+        await self.accept(await read_event(request))
+        return answer({"status": "OK"})
+
+    async def accept(self, event: CourseEvent) -> None:
+        """Store the event and deliver it."""
         self._events.append(event)
         await self._deliver(self, event)
-        return answer({"status": "OK"})
 
     async def list_events(self, request: web.BaseRequest) -> web.Response:
         """`GET /events`: all events published since this process started."""

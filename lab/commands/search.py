@@ -1,0 +1,116 @@
+"""The command `lab search`: find the smallest outage that breaks a promise."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.commands.console import VERBOSITY, console, echo, fail, or_usage_error
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Example: lab search lost --variant outbox=off   Next: the same with outbox=on",
+)
+def search(
+    goal: Annotated[
+        str,
+        typer.Argument(
+            metavar="GOAL",
+            help="lost, missing, doubled, diverged, stale:5s, out-of-order, refused-kept, stuck, "
+            "any, or an expression such as 'missing > 1'",
+        ),
+    ] = "any",
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            metavar="WORDS",
+            help="an arrangement, or options such as outbox=off; may be repeated (async-bus)",
+        ),
+    ] = None,
+    seed: Annotated[
+        str, typer.Option("--seed", metavar="N[:K]", help="which histories, from the K-th on (1)")
+    ] = "1",
+    histories: Annotated[
+        int | None, typer.Option("--histories", min=1, help="try so many (no limit)")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0, help="search so long (60)")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="write the history as JSON there"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="print the history as JSON")] = False,
+) -> None:
+    """Search for the smallest history of failures that breaks a promise.
+
+    Exits with 0 when no history was found, and with 1 when one was.
+    """
+    from lab.simulation.histories.judge import Goal
+    from lab.simulation.histories.search import parse_seed
+    from lab.simulation.histories.search import search as search_histories
+    from lab.simulation.histories.variant import parse_variant
+
+    wanted = or_usage_error(Goal, goal)
+    chosen = or_usage_error(parse_variant, variant or [])
+    seed_number, first = or_usage_error(parse_seed, seed)
+    if histories is None and seconds is None:
+        seconds = 60.0
+    with console(stderr=True).status("") as status:
+        outcome = search_histories(
+            wanted,
+            chosen,
+            seed=seed_number,
+            first=first,
+            histories=histories,
+            seconds=seconds,
+            progress=lambda tried: (
+                status.update(f"{tried:,} histories of {chosen}") if VERBOSITY.level >= 0 else None
+            ),
+        )
+    history = outcome.history
+    if history is None:
+        rate = outcome.tried / outcome.seconds if outcome.seconds else 0.0
+        if json:
+            echo("null")
+            return
+        echo(
+            f"{outcome.tried:,} histories of {chosen} were tried, {rate:.0f} each second, "
+            f"and none reaches the goal {goal!r}."
+        )
+        echo(f"Others: lab search {_words(goal, variant)} --seed {seed_number + 1}")
+        return
+    if output:
+        try:
+            output.write_text(history.to_json() + "\n", encoding="utf-8")
+        except OSError as error:
+            fail(f"{output} can't be written: {error.strerror}. Try another file.", 3)
+    if json:
+        echo(history.to_json())
+        raise typer.Exit(1)
+    from lab.simulation.histories.sentence import describe
+
+    echo(history.verdict.sentence)
+    echo("")
+    for deed in history.deeds:
+        echo(f"{deed.at_ms:8,.0f} ms  {describe(deed)}")
+    echo("")
+    echo(
+        f"The smallest one that was found for {goal!r} in {chosen}: history {outcome.tried:,} "
+        f"reached it, and {outcome.shrunk:,} smaller ones were tried ({outcome.seconds:.1f} s)."
+    )
+    if output:
+        echo(f"History   {output}")
+    echo(f"Again     lab search {_words(goal, variant)} --seed {history.seed}")
+    raise typer.Exit(1)
+
+
+def _words(goal: str, variant: list[str] | None) -> str:
+    from lab.support.text import shell_word
+
+    words = [shell_word(goal)]
+    words += [f"--variant {shell_word(one)}" for one in variant or []]
+    return " ".join(words)

@@ -1,0 +1,218 @@
+"""An asyncio event loop with virtual time: nothing waits, and the same program runs the same way.
+
+The real loops of the services (relay, consumer, group commit) run on it unchanged. When nothing is
+ready, the clock jumps to the next timer. Work for a thread runs as a callback of its own, so one
+thread does everything.
+
+Each callback belongs to the process whose context it was created in. What belongs to a process that
+was killed never runs again: that is a crash.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine
+from math import inf
+from typing import Any
+
+
+class ProcessState:
+    """Whether a process is running; `PROCESS` has it in every context of that process."""
+
+    alive = True
+
+
+PROCESS: contextvars.ContextVar[ProcessState | None] = contextvars.ContextVar(
+    "process", default=None
+)
+
+
+class Crash(BaseException):
+    """The process that is running now is killed here."""
+
+
+class Callback:
+    """A callback that waits for its turn."""
+
+    __slots__ = ("args", "call", "context", "is_cancelled", "when_s")
+
+    def __init__(
+        self, call: Callable[..., Any], args: Any, context: contextvars.Context, when_s: float
+    ) -> None:
+        self.call, self.args, self.context, self.when_s = call, args, context, when_s
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self.when_s
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """`on_crash` is called when a callback raised Crash. `errors`: what tasks left unhandled."""
+
+    def __init__(self, on_crash: Callable[[ProcessState | None], None]) -> None:
+        self._ready: deque[Callback] = deque()
+        self._timers: list[tuple[float, int, Callback]] = []
+        self._numbers = itertools.count()
+        self._on_crash = on_crash
+        self.now_s = 0.0
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.errors: list[str] = []
+
+    # ── What asyncio calls
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_soon(  # type: ignore[override]
+        self,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Callback:
+        context = contextvars.copy_context() if context is None else context
+        handle = Callback(callback, args, context, self.now_s)
+        self._ready.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Callback:
+        context = contextvars.copy_context() if context is None else context
+        handle = Callback(callback, args, context, when)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Callback:
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_: Any,
+    ) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coro, loop=self, context=context)
+        self.tasks.append(task)
+        return task
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, function: Callable[..., Any], *args: Any
+    ) -> "asyncio.Future[Any]":
+        future = self.create_future()
+
+        def work() -> None:
+            try:
+                result = function(*args)
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(result)
+
+        self.call_soon(work)
+        return future
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # ── What a world calls
+
+    def start(self, state: ProcessState, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Start a task of a process, in a context of its own."""
+        context = contextvars.Context()
+        context.run(PROCESS.set, state)
+        return self.create_task(work, context=context)
+
+    def run(self, is_done: Callable[[], bool], until_s: float = inf) -> bool:
+        """Run callbacks until `is_done`, which is asked after each; returns whether it is.
+
+        Returns False when it is `until_s`, or when nothing is left to do. May be called by a
+        callback: a handler that blocks lets the others run meanwhile.
+        """
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            while not is_done():
+                if self._ready:
+                    self._run_one(self._ready.popleft())
+                elif not self._timers or self._timers[0][0] > until_s:
+                    self.now_s = max(self.now_s, min(until_s, 1e12))
+                    return False
+                else:
+                    when_s, _, handle = heapq.heappop(self._timers)
+                    if not handle.is_cancelled:
+                        self.now_s = max(self.now_s, when_s)
+                        self._run_one(handle)
+            return True
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def _run_one(self, handle: Callback) -> None:
+        if handle.is_cancelled:
+            return
+        state = handle.context.get(PROCESS)
+        if state is not None and not state.alive:
+            return
+        try:
+            handle.context.run(handle.call, *handle.args)
+        except Crash:
+            self._on_crash(state)
+
+    def next_timer_s(self) -> float:
+        """When the next callback is due: now, or the time of a timer."""
+        if self._ready:
+            return self.now_s
+        while self._timers and self._timers[0][2].is_cancelled:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else inf
+
+    def close(self) -> None:
+        """End every task, also those of killed processes."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            self._timers.clear()
+            self._ready.clear()
+            for task in self.tasks:
+                task.cancel()
+            while self._ready:
+                handle = self._ready.popleft()
+                if not handle.is_cancelled:
+                    handle.context.run(handle.call, *handle.args)
+        finally:
+            asyncio._set_running_loop(outer)

@@ -1,0 +1,308 @@
+"""Searches for the smallest history that reaches a goal.
+
+Histories come from a seeded generator, small ones first; a find is shrunk until nothing can be left
+out. Smallest means: fewest deeds, then fewest writes, then shortest. A history depends on the
+variant, the goal, the seed and its number, and on nothing else.
+"""
+
+import io
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
+from itertools import count
+from time import perf_counter
+from typing import TypeVar
+
+from lab.domain.services import BUS, SERVICES
+from lab.simulation.histories.disk import AFTER, BEFORE
+from lab.simulation.histories.history import CLIENT, WRITES, Deed, History
+from lab.simulation.histories.judge import Goal, Judgement, judge
+from lab.simulation.histories.recorder import Recorder
+from lab.simulation.histories.sentence import verdict_of
+from lab.simulation.histories.variant import Variant
+from lab.simulation.histories.world import BUS_SERVICES, Stage, World
+
+Value = TypeVar("Value")
+MOST_WRITES, MOST_DEEDS = 10, 5
+_CONSUMERS = ("comments", "moderation", "query")
+
+# ── Generator
+
+
+class Generator:
+    """Draws histories for a variant. `with_reads`: also reads, and pauses of seconds."""
+
+    def __init__(self, variant: Variant, seed: int, with_reads: bool) -> None:
+        self._seed, self._with_reads = seed, with_reads
+        self._services = SERVICES
+        self._nodes = SERVICES if variant.is_chain else (BUS, *SERVICES)
+        self._kinds: tuple[str, ...] = (
+            *("crash",) * 3,
+            *("crash point",) * 3,
+            "restart",
+            "partition",
+            "slow",
+            "heal",
+        )
+        if not variant.is_chain:
+            self._kinds += ("duplicate", "drop", "reorder")
+        if with_reads:
+            self._kinds += ("read",) * 4
+        self._random = random.Random()
+
+    def history(self, number: int) -> list[Deed]:
+        """The history with this number, from 0; the first ones are small."""
+        self._random.seed(self._seed * 1_000_003 + number)
+        most = 1 + min(number // 100, MOST_WRITES - 1)
+        writes = 1 + self._below(most)
+        others = self._below(2 + min(number // 60, MOST_DEEDS - 1))
+        return self.draw(writes, others)
+
+    def draw(self, writes: int, others: int) -> list[Deed]:
+        """A history with so many writes and other deeds."""
+        kinds = ["write"] * writes + ["other"] * others
+        for last in range(len(kinds) - 1, 0, -1):  # random.shuffle may change between versions
+            place = self._below(last + 1)
+            kinds[last], kinds[place] = kinds[place], kinds[last]
+        deeds: list[Deed] = []
+        at_ms, write, posts = 0.0, 0, [0]
+        for kind in kinds:
+            at_ms += self._gap_ms()
+            if kind == "other":
+                deeds.append(self._other(at_ms))
+                continue
+            write += 1
+            if self._below(3) == 0:
+                deeds.append(Deed(at_ms, "post", "posts", write=write))
+                posts.append(write)
+                continue
+            post = posts[self._below(len(posts))]
+            forbidden = self._below(4) == 0
+            deeds.append(
+                Deed(at_ms, "comment", "comments", write=write, post=post, forbidden=forbidden)
+            )
+        return deeds
+
+    def _other(self, at_ms: float) -> Deed:
+        kind = self._one_of(self._kinds)
+        node = self._one_of(self._nodes)
+        match kind:
+            case "crash point":
+                point = self._one_of((BEFORE, AFTER))
+                return Deed(at_ms, "crash", node, point=point, count=1 + self._below(3))
+            case "crash":
+                return Deed(at_ms, "crash", node, point="now")
+            case "restart":
+                return Deed(at_ms, "restart", node)
+            case "partition":
+                peer = self._one_of(("", *self._nodes, CLIENT))
+                return Deed(at_ms, "partition", node, peer="" if peer == node else peer)
+            case "slow":
+                return Deed(at_ms, "slow", node, ms=self._one_of((2.0, 20.0, 300.0)))
+            case "heal":
+                return Deed(at_ms, "heal")
+            case "read":
+                return Deed(at_ms, "read", "query")
+        consumer = self._one_of(_CONSUMERS)
+        return Deed(at_ms, kind, consumer, count=1 + self._below(3))  # type: ignore[arg-type]
+
+    def _gap_ms(self) -> float:
+        if self._with_reads and self._below(6) == 0:
+            return float(1_000 * (1 + self._below(6)))
+        return self._one_of((0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 30.0))
+
+    def _below(self, limit: int) -> int:
+        return int(self._random.random() * limit)
+
+    def _one_of(self, values: Sequence[Value]) -> Value:
+        return values[self._below(len(values))]
+
+
+# ── Trying a history
+
+
+class Lab:
+    """The stage of one variant, and a count of the histories tried on it."""
+
+    def __init__(self, variant: Variant) -> None:
+        self.stage = Stage(variant)
+        self.tried = 0
+
+    def judge(self, deeds: Sequence[Deed]) -> Judgement:
+        self.tried += 1
+        self.stage.restore()
+        world = World(self.stage, deeds)
+        try:
+            world.live()
+            return judge(world)
+        finally:
+            world.close()
+
+    def record(self, deeds: Sequence[Deed], goal: Goal, seed: str) -> History:
+        """The same history, with all that happened in it."""
+        self.stage.restore()
+        consumed = {
+            name: {kind.type for kind in service.listeners}
+            for name, service in BUS_SERVICES.items()
+        }
+        recorder = Recorder(World.write_of, consumed)
+        world = World(self.stage, deeds, recorder)
+        try:
+            world.live()
+            judgement = judge(world)
+            return History(
+                arrangement=self.stage.variant.arrangement,
+                options=self.stage.variant.options,
+                seed=seed,
+                deeds=tuple(deeds),
+                messages=tuple(recorder.messages),
+                moments=tuple(recorder.moments),
+                holdings=tuple(recorder.holdings),
+                verdict=verdict_of(goal, judgement, deeds, world),
+                lifelines=(CLIENT, *_order(world)),
+                settled_ms=round(world.settled_s * 1_000, 3),
+                end_ms=round(world.end_s * 1_000, 3),
+            )
+        finally:
+            world.close()
+
+
+def _order(world: World) -> tuple[str, ...]:
+    """The lifelines from left to right: the bus between publishers and readers."""
+    names = ("posts", "comments", BUS, "moderation", "query")
+    return tuple(name for name in names if name in world.names)
+
+
+@contextmanager
+def laboratory(variant: Variant) -> Iterator[Lab]:
+    """A world for each history; what the services write to stderr is dropped."""
+    with redirect_stderr(io.StringIO()):
+        lab = Lab(variant)
+        try:
+            yield lab
+        finally:
+            lab.stage.close()
+
+
+# ── Shrinking
+
+
+def size_of(deeds: Sequence[Deed]) -> tuple[int, int, float, int]:
+    """What is compared: deeds, writes, duration (ms), and how special the deeds are."""
+    writes = sum(deed.kind in WRITES for deed in deeds)
+    special = sum(
+        deed.count + deed.forbidden + (deed.post > 0) + (deed.point not in ("", "now"))
+        for deed in deeds
+    )
+    return len(deeds) - writes, writes, deeds[-1].at_ms if deeds else 0.0, special
+
+
+def _renumbered(deeds: Sequence[Deed]) -> list[Deed]:
+    """Numbers from 1, without gaps; a comment on a post that is gone belongs to the first one."""
+    numbers = {0: 0}
+    result = []
+    for deed in deeds:
+        if deed.kind in WRITES:
+            numbers[deed.write] = len(numbers)
+            deed = replace(deed, write=numbers[deed.write], post=numbers.get(deed.post, 0))
+        result.append(deed)
+    return result
+
+
+def _smaller(deeds: list[Deed]) -> Iterator[list[Deed]]:
+    """Histories that are smaller than this one by a step, the largest steps first."""
+    number = len(deeds)
+    size = number // 2
+    while size >= 1:
+        for start in range(0, number, size):
+            yield deeds[:start] + deeds[start + size :]
+        size //= 2
+    for index in range(number):
+        before = deeds[index - 1].at_ms if index else 0.0
+        gap = deeds[index].at_ms - before
+        for shorter in dict.fromkeys((0.0, 1.0, gap // 2, gap - 1)):
+            if 0 <= shorter < gap:
+                yield [
+                    *deeds[:index],
+                    *(replace(deed, at_ms=deed.at_ms - gap + shorter) for deed in deeds[index:]),
+                ]
+    for index, deed in enumerate(deeds):
+        for change in ({"count": 1}, {"forbidden": False}, {"post": 0}, {"point": "now"}):
+            (name, value) = next(iter(change.items()))
+            if getattr(deed, name) not in (value, ""):
+                changed = replace(deed, **change)
+                yield [*deeds[:index], changed, *deeds[index + 1 :]]
+
+
+def shrink(deeds: list[Deed], reaches: Callable[[Sequence[Deed]], bool]) -> list[Deed]:
+    """The smallest history on the way down from this one that still `reaches` the goal."""
+    known: set[tuple[Deed, ...]] = set()
+    smallest = _renumbered(deeds)
+    found = True
+    while found:
+        found = False
+        for candidate in _smaller(smallest):
+            candidate = _renumbered(candidate)
+            if tuple(candidate) in known or size_of(candidate) >= size_of(smallest):
+                continue
+            known.add(tuple(candidate))
+            if reaches(candidate):
+                smallest, found = candidate, True
+                break
+    return smallest
+
+
+# ── The search
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`history` is None when none was found. `tried`: histories until the first find, `shrunk`:
+    those tried to shrink it; `seconds`: of this machine."""
+
+    history: History | None
+    tried: int
+    shrunk: int
+    seconds: float
+
+
+def search(
+    goal: Goal,
+    variant: Variant,
+    *,
+    seed: int = 1,
+    first: int = 0,
+    histories: int | None = None,
+    seconds: float | None = None,
+    progress: Callable[[int], None] = lambda tried: None,
+) -> Outcome:
+    """Try histories until one reaches the goal, or until so many or so long."""
+    began_s = perf_counter()
+    with laboratory(variant) as lab:
+        generator = Generator(variant, seed, goal.needs_reads)
+        for number in count(first):
+            tried = number - first
+            elapsed_s = perf_counter() - began_s
+            if (histories is not None and tried >= histories) or (
+                seconds is not None and elapsed_s > seconds
+            ):
+                return Outcome(None, tried, 0, elapsed_s)
+            if tried % 100 == 0:
+                progress(tried)
+            deeds = generator.history(number)
+            if not goal.is_reached(lab.judge(deeds)):
+                continue
+            lab.tried = 0
+            smallest = shrink(deeds, lambda some: goal.is_reached(lab.judge(some)))
+            history = lab.record(smallest, goal, f"{seed}:{number}")
+            return Outcome(history, tried + 1, lab.tried, perf_counter() - began_s)
+    raise AssertionError("the numbers never end")
+
+
+def parse_seed(text: str) -> tuple[int, int]:
+    """`7` or `7:123`: the seed, and the number of the first history. Raises ValueError."""
+    seed, _, first = text.partition(":")
+    if not (seed.isdecimal() and (first or "0").isdecimal()):
+        raise ValueError(f"{text!r} is no seed. Expected a number such as 7, or 7:123.")
+    return int(seed), int(first or 0)
