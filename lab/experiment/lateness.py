@@ -242,6 +242,7 @@ class _Bounding:
             for edge in (one.from_s, one.gone_s)
             if edge is not None
         }
+        self._faults = faults
         self._faulty_from_s = {one.name: one.from_s for one in timeline.phases if one.faults}
         self._edges_s = sorted(edges)
         feeds: dict[str, list[Sample]] = {}
@@ -297,6 +298,14 @@ class _Bounding:
             if late or self._segment(earliest_s) == self._segment(sample.intended_s):
                 known = False
                 phases |= {due_phase: None}
+        for fault in self._faults.get(sample.variant, ()):
+            until_s, gone_s = fault.until_s or inf, fault.gone_s or -inf
+            low_end_s = sample.intended_s + (low_ms or 0.0) / 1_000
+            # It was answered when the fault was gone. In time, might it have been answered before?
+            is_between = until_s <= sample.intended_s < gone_s <= _end_s(sample)
+            if sample.ok and is_between and low_end_s < gone_s:
+                known = False
+                phases |= {fault.phase or due_phase: None}
         if sample.error == "timeout":
             lost_ms = sample.lag_ms + 1_000 * stalled_s
             known = known and lost_ms <= TIME_TAKEN * self._timeout_ms

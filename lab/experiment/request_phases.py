@@ -8,7 +8,8 @@ may be the wrong one:
 - A request that is under way when a later fault begins may have waited for what an earlier one left
   behind. If it was due in the pause between them, it stays there; pauses are not reported.
 - A request that is due after the declared end of a fault, but before the fault was known to be gone
-  (a killed process has to start again), counts in the phase of the fault.
+  (a killed process has to start again), counts in the phase of the fault. If it succeeded after the
+  fault was known to be gone, it stays where it was due.
 - A request that succeeded before the fault was known to act counts in the phase before.
 """
 
@@ -125,7 +126,8 @@ def _phase_of(sample: Sample, found: Sequence[Disturbance], healthy: set[str]) -
         if due_s < found[0].from_s < end_s:
             return found[0].phase
         for one in found:
-            if one.until_s <= due_s < one.gone_s:
+            succeeded_later = sample.ok and end_s >= one.gone_s
+            if one.until_s <= due_s < one.gone_s and not succeeded_later:
                 return one.phase
     for one in found:
         if sample.phase == one.phase and one.previous and sample.ok and end_s < one.on_s:

@@ -109,3 +109,24 @@ def test_a_phase_that_a_fault_has_covered_still_has_a_length() -> None:
     lengths = phase_seconds(SEQUENCE, "sync-chain", [gone])
     assert 0 < lengths["after"] < 0.1
     assert lengths["query down"] + lengths["after"] == pytest.approx(2.0)
+
+
+def test_a_success_after_a_slow_restart_says_nothing_of_the_fault() -> None:
+    restarted_s = 3.5 + 0.6
+    evidence = FaultEvidence(
+        kind="down", target="posts", acted=True, phase="during", from_s=1.6, gone_s=restarted_s
+    )
+    during = Timeline(
+        (
+            ScenarioPhase("before", 0.5, 1.1),
+            ScenarioPhase(
+                "during", 1.6, 1.9, (FaultWindow(DOWN.fault, 1.6, 1.9, ("sync-chain",)),)
+            ),
+            ScenarioPhase("after", 3.5, 1.0),
+        )
+    )
+    unhurt = sample(3.6, 10, "after", ok=True)
+    waited = sample(3.9, 300, "after", ok=True)
+    failed = sample(3.9, 300, "after")
+    reassign_requests([unhurt, waited, failed], during, {"sync-chain": [evidence]})
+    assert [one.phase for one in (unhurt, waited, failed)] == ["during", "after", "during"]
