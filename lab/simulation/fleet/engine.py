@@ -48,6 +48,7 @@ from lab.simulation.fleet.world import (
     F_UNTIL,
     FAULT_OFF,
     FAULT_ON,
+    FOREVER_S,
     GIVE_UP,
     HANG,
     HEDGE,
@@ -185,7 +186,7 @@ def attempt(w: Any, now: float, call: int, delay: float) -> None:
         w.c_deadline[call] = now + timeout_s
     if w.policy[policy, P_DEADLINE] > 0 and parent >= 0:
         push(w, now + timeout_s, moment(GIVE_UP, call, gen))
-    else:
+    elif timeout_s < FOREVER_S:
         set_timer(w, 2 * policy, now + timeout_s, moment(GIVE_UP, call, gen))
     push(w, now + delay + half, moment(ARRIVE, call, gen))
 
@@ -519,6 +520,7 @@ def fault_on(w: Any, now: float, fault: int) -> None:
     w.f_active[fault] = 1
     if kind == HANG:
         w.s_frozen[station] = max(w.s_frozen[station], w.fault[fault, F_UNTIL])
+        w.frozen_until = max(w.frozen_until, w.s_frozen[station])
     elif kind == DOWN:
         back_s = w.fault[fault, F_UNTIL] + draw(w, w.restart)
         w.s_down[station] = max(w.s_down[station], back_s)
@@ -559,7 +561,7 @@ def fault_off(w: Any, now: float, fault: int) -> None:
 
 
 @compiled
-def frozen_until(w: Any, kind: int, number: int, gen: int) -> float:
+def frozen_until(w: Any, kind: int, number: int) -> float:
     """Until when the process to which something happens is suspended; 0 if it is not."""
     if kind == ARRIVE:
         return float(w.s_frozen[w.tgt[w.c_tgt[number], 0]])
@@ -584,10 +586,11 @@ def happen(w: Any, now: float, data: int) -> None:
     """What one moment brings."""
     kind, number = data & 15, (data >> 4) & 0x3FFFFFF
     gen, code = (data >> 30) & 0xFFFFFF, (data >> 54) & 0x1FF
-    until_s = frozen_until(w, kind, number, gen)
-    if until_s > now:
-        push(w, until_s, data)
-        return
+    if w.frozen_until > now:
+        until_s = frozen_until(w, kind, number)
+        if until_s > now:
+            push(w, until_s, data)
+            return
     if kind == ARRIVE:
         if w.c_gen[number] & 0xFFFFFF == gen:
             arrive(w, now, number)

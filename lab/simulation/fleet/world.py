@@ -81,6 +81,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.02, 0.5, 1.0
 PUBLISH_BATCH, DELIVERY_BATCH = 500, 2_000
 PROBE_FIRST_S, PROBE_LAST_S = 0.001, 0.05
 TICK_S = 0.1
+FOREVER_S = 1e9
+"""A timeout of this length is none."""
 
 # Kinds of moments in the heap
 (ARRIVE, STEP, BENCH, RESPOND, GIVE_UP, HEDGE, RETRY, FAULT_ON, FAULT_OFF) = range(9)
@@ -138,7 +140,7 @@ WORLD = np.dtype(
         *_scalars("used_tasks used_calls used_events used_timers ready_at ready_end full"),
         *_scalars("hops moments told applies ticks lost_events probes probing probe_again"),
         *_scalars("n_waiting", *(f"n_{name}" for name in COUNTS)),
-        *[("rng", "u8"), ("probe_pause", "f8")],
+        *[("rng", "u8"), ("probe_pause", "f8"), ("frozen_until", "f8")],
         # Moments
         *_fields("f8", MOST_MOMENTS, "h_time"),
         *_fields("i8", MOST_MOMENTS, "h_seq h_data"),
