@@ -42,7 +42,7 @@ def describe_action(action: FaultAction) -> str:
         "hang": "suspended, so it hangs",
         "latency": f"slower by {options.get('ms', 0):g} ms",
         "error": f"returns errors ({100 * options.get('probability', 1):.0f} %)",
-        "partition": f"partitioned from {options.get('from')}",
+        "partition": f"cut off from {options.get('from')}",
     }
     if action.state == "healed":
         repairs = {"down": "restarted", "hang": "resumed", "partition": "connected again"}

@@ -45,7 +45,7 @@ const FAULTS = {
   hang: () => "HANGS",
   latency: (o) => `slow +${duration(o.ms ?? 0)}`,
   error: (o) => `fails ${Math.round(100 * (o.probability ?? 1))} %`,
-  partition: (o) => `partitioned from ${o.from === "event-bus" ? "bus" : (o.from ?? "?")}`,
+  partition: () => "CUT OFF",
   timeout: () => "times out",
   reset_peer: () => "resets connections",
 };

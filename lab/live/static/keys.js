@@ -35,7 +35,7 @@ export function keyTable(actions) {
     ["ArrowLeft", "a second back", () => actions.stepTime(-1), true],
     ["ArrowRight", "a second on", () => actions.stepTime(1), true],
     ["p", "large type for presenting", actions.toggleLargeType, true],
-    ["v", "in large type: all, only the readers, or only the chart", actions.nextStage, true],
+    ["v", "in large type: only the readers, only the chart, or all", actions.nextStage, true],
     ["d", "light or dark", actions.toggleTheme, true],
     ["?", "these keys", actions.help, true],
     ["Escape", "back to now", actions.backToLive, true],

@@ -1,7 +1,7 @@
 // The theme of the page: light or dark, large for presenting, without motion if the system asks so.
 
 const KEY = "lab-live-look";
-const STAGES = ["all", "readers", "chart"];
+const STAGES = ["readers", "chart", "all"];
 
 function loadSettings() {
   try {
@@ -14,7 +14,7 @@ function loadSettings() {
 export class Theme {
   constructor() {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    this.settings = { theme: dark ? "dark" : "light", presenting: false, singleKeys: true, stage: "all", ...loadSettings() };
+    this.settings = { theme: dark ? "dark" : "light", presenting: false, singleKeys: true, stage: STAGES[0], ...loadSettings() };
     this.motion = matchMedia("(prefers-reduced-motion: reduce)");
     this.onChange = () => {};
     this._apply();
@@ -31,14 +31,15 @@ export class Theme {
 
   toggleLargeType() {
     this.settings.presenting = !this.settings.presenting;
-    this.settings.stage = "all";
+    this.settings.stage = STAGES[0];
     this._apply();
   }
 
-  /** In large type, shows all of a half, or only its readers, or only its chart. */
+  /** In large type, shows only the readers of each half, or only its chart, or all of it. */
   nextStage() {
+    const { presenting, stage } = this.settings;
+    this.settings.stage = STAGES[presenting ? (STAGES.indexOf(stage) + 1) % STAGES.length : 0];
     this.settings.presenting = true;
-    this.settings.stage = STAGES[(STAGES.indexOf(this.settings.stage) + 1) % STAGES.length];
     this._apply();
   }
 
