@@ -1,9 +1,9 @@
 """The sync-versus-async lab: one small blog, built twice, loaded, broken and measured.
 
 `docs/architecture.md` describes the packages. From Python: `lab.run("slow-service")`,
-`lab.up("both")`, `lab.predict(...)`, `lab.scenarios()`, `lab.report()`, `lab.trace("comment")` and
-the other names of the commands. Modules are imported on first use, so `import lab` takes a few
-milliseconds.
+`lab.up("both")`, `lab.simulate("downed-service", services=1000)`, `lab.predict(...)`,
+`lab.scenarios()`, `lab.report()`, `lab.trace("comment")` and the other names of the commands.
+Modules are imported on first use, so `import lab` takes a few milliseconds.
 """
 
 import sys
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lab.api.blogs import up
     from lab.api.result import Result
     from lab.api.run import arun, predict, report, run, scenarios
+    from lab.api.simulate import simulate
     from lab.api.views import claims, compare, design, diff, runs, show, trace
 
 _LIVES_IN = {
@@ -29,6 +30,7 @@ _LIVES_IN = {
     "runs": "views",
     "scenarios": "run",
     "show": "views",
+    "simulate": "simulate",
     "trace": "views",
     "up": "blogs",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "runs",
     "scenarios",
     "show",
+    "simulate",
     "trace",
     "up",
 ]

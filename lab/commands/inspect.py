@@ -167,7 +167,7 @@ def runs(
 
     found = list(islice(saved_runs(), limit))
     if json:
-        keys = ("scenario", "started", "seed", "quick", "valid")
+        keys = ("scenario", "started", "seed", "quick", "valid", "simulated")
         echo(
             dumps(
                 [

@@ -40,7 +40,7 @@ def simulate(
     fleet: Annotated[
         str | None,
         typer.Option(
-            help="its shape: blog, shards, chain, tree or graph (shards)", metavar="SHAPE"
+            help="its shape: blog, shards, chain, tree, alibaba or meta (shards)", metavar="SHAPE"
         ),
     ] = None,
     rate: Annotated[
@@ -52,6 +52,9 @@ def simulate(
         typer.Option(help="how many shards one feed needs; in a tree, how many a service calls"),
     ] = None,
     broken: Annotated[int, typer.Option(help="on how many shards the fault acts (1)", min=1)] = 1,
+    target: Annotated[
+        str, typer.Option(help="service that the fault acts on, such as hop-17, instead of its own")
+    ] = "",
     busy: Annotated[
         float,
         typer.Option(
@@ -119,23 +122,26 @@ def simulate(
         services=services or 4,
         width=width or 1,
         broken=broken,
+        target=target,
         busy=busy,
         seed=seed,
     )
     sizes = or_usage_error(runs.parse_sweep, sweep, spec, rate) if sweep else [(spec, rate)]
     parameters = shipped_parameters()
     results: list[Any] = []
-    folder = make_run_folder(runs.create_folder, scenario.name, keep or RUNS)
+    folder: Path | None = None
     for spec, its_rate in sizes:
         doing = f"simulating {spec.services:,} services (the first time, compiling the engine)"
         with progress_line(doing):
             result, samples = or_usage_error(
                 partial(runs.run_once, scenario, parameters, seed, spec, its_rate, quick)
             )
+        folder = folder or make_run_folder(runs.create_folder, scenario.name, keep or RUNS)
         own = folder if len(sizes) == 1 else folder / f"{len(results) + 1:02d}"
         runs.save(result, samples, own)
         save_report(result, own)
         results.append(result)
+    assert folder is not None
     if json:
         documents = [result.to_json() for result in results]
         document = documents[0] if len(documents) == 1 else f"[{','.join(documents)}]\n"

@@ -87,6 +87,7 @@ class Answer:
     footnotes: tuple[str, ...] = ()
     following: str = ""
     scenario: str = ""
+    simulated: bool = False
 
 
 def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
@@ -126,6 +127,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         ),
         following=texts.next,
         scenario=result.scenario,
+        simulated=result.simulated,
     )
 
 
@@ -281,6 +283,17 @@ def _way(variant: VariantResult) -> str:
 
 def _subject(result: RunResult) -> str:
     """What is done to the blog, in one line."""
+    facts = result.simulation
+    if facts is None:
+        return _faults_in_words(result)
+    where = f" on {facts.broken} of {facts.shards} shards" if facts.shards > 1 else ""
+    return (
+        f"simulated: {facts.services:,} services, {facts.rate:,.0f} requests/s; "
+        f"{_faults_in_words(result)}{where if result.timeline.windows else ''}"
+    )
+
+
+def _faults_in_words(result: RunResult) -> str:
     parts: dict[str, None] = {}
     for window in result.timeline.windows:
         length = f"for {window.until_s - window.from_s:g} s"

@@ -1,10 +1,10 @@
-"""What a fleet costs against its size: one table and one chart of several simulated runs."""
+"""What a fleet costs against its size: two tables and a chart of several simulated runs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.report import formatting
-from lab.report.blocks import Cell, Column, Line, Table
+from lab.report.blocks import Cell, Column, Table
 from lab.report.charts import frame
 from lab.report.charts.colours import SeriesStyle, series_styles
 from lab.report.charts.frame import LEFT, RIGHT, Panel
@@ -67,6 +67,8 @@ FIGURES = (
     _Figure("connections", "", lambda one, facts, s: facts.connections.get(one.name)),
     _Figure("memory", "MiB", lambda one, facts, s: _footprint(one).memory_mib),
 )
+NOTICED = 3
+"""So many of the figures are what a reader notices; the others are what it costs."""
 
 
 @dataclass(frozen=True)
@@ -96,25 +98,31 @@ def _points(results: Sequence[RunResult]) -> tuple[str, list[_Point]]:
     return swept, points
 
 
-def cost_blocks(results: Sequence[RunResult]) -> Iterator[Table | Line]:
-    """The table: a line for each size and variant."""
+def cost_blocks(results: Sequence[RunResult]) -> Iterator[Table]:
+    """Two tables: a line for each size and variant."""
     swept, points = _points(results)
-    columns = [Column(swept, right=True), Column("variant")]
-    columns += [
-        Column(f"{one.title}{f', {one.unit}' if one.unit else ''}", right=True) for one in FIGURES
-    ]
-    rows = [
-        [
-            Cell(f"{point.size:,.0f}"),
-            Cell(point.variant),
-            *(
-                Cell(figure.text(value))
-                for figure, value in zip(FIGURES, point.values, strict=True)
-            ),
+    for title, part in (
+        ("What a reader notices while the fault acts (simulated)", FIGURES[:NOTICED]),
+        ("What it costs (simulated)", FIGURES[NOTICED:]),
+    ):
+        columns = [Column(swept, right=True), Column("variant")]
+        columns += [
+            Column(f"{one.title}, {one.unit}" if one.unit else one.title, right=True)
+            for one in part
         ]
-        for point in points
-    ]
-    yield Table("Cost against size (simulated; the feed: while the fault acts)", columns, [rows])
+        first = FIGURES.index(part[0])
+        rows = [
+            [
+                Cell(f"{point.size:,.0f}"),
+                Cell(point.variant),
+                *(
+                    Cell(figure.text(value))
+                    for figure, value in zip(part, point.values[first:], strict=False)
+                ),
+            ]
+            for point in points
+        ]
+        yield Table(title, columns, [rows])
 
 
 def cost_chart(results: Sequence[RunResult]) -> Chart:

@@ -52,13 +52,27 @@ def details(result: RunResult) -> Iterator[Block]:
 
 def headline(result: RunResult) -> str:
     """The outcome of a run in one line."""
+    name = f"{result.scenario}, simulated" if result.simulated else result.scenario
     if not result.valid:
-        return f"{result.scenario}: INVALID, not a result: {' '.join(result.problems)}"
+        return f"{name}: INVALID, not a result: {' '.join(result.problems)}"
     verdicts = [expectation.verdict for expectation in result.expectations]
     missing = verdicts.count("not measured")
     return (
-        f"{result.scenario}: {verdicts.count('holds')} of {len(verdicts)} expectations hold"
+        f"{name}: {verdicts.count('holds')} of {len(verdicts)} expectations hold"
         f"{f', {missing} not measured' if missing else ''}"
+    )
+
+
+def simulated_note(result: RunResult) -> str:
+    """That no process ran, and where the times of the model come from."""
+    facts = result.simulation
+    if facts is None:
+        return "Simulated: no process ran."
+    calls, events = sum(facts.calls.values()), sum(facts.events.values())
+    return (
+        f"Simulated: no process ran. {calls:,} calls and {events:,} events in {facts.engine_s:.1f} "
+        f"s; the time of each was drawn from `{facts.measured_in}`, measured on "
+        f"{facts.measured_on}."
     )
 
 
@@ -67,7 +81,9 @@ SHARED_CORES = "The variants shared the cores: each one's work slows the others.
 
 def run_count(result: RunResult) -> Iterator[Line]:
     """How the variants ran, the number of runs, and those that are left out, with the reason."""
-    if result.isolated:
+    if result.simulated:
+        yield Line(simulated_note(result), "soft", 0)
+    elif result.isolated:
         note = "The variants ran one after another, each with the machine to itself."
         yield Line(note, "soft", 0)
     elif len(result.variants) > 1:

@@ -353,14 +353,15 @@ class RunTimeline(ResultModel):
 
 
 class SimulationFacts(ResultModel):
-    """What a simulated run consists of (`lab simulate`). `broken`: how many shards a fault acted on;
-    `width`: how many shards one feed needed; `rate`: arrivals a second for each variant. By
+    """What a simulated run consists of (`lab simulate`). `broken`: on how many shards a fault
+    acted; `width`: how many shards one feed needed; `rate`: arrivals a second for each variant. By
     variant: `calls`, requests that reached a process; `events`, applied by consumers;
     `connections` between processes. `engine_s`: seconds of computation. `measured_on`,
     `measured_in`: the machine and the run that the parameters come from."""
 
     fleet: str
     services: int
+    shards: int = 1
     broken: int = 1
     width: int = 1
     requests: int

@@ -99,7 +99,7 @@ def _lines(answer: Answer, fmt: TextFormat, detail: _Detail) -> Iterator[Text]:
 
 
 def _head(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
-    state = "valid" if answer.valid else "INVALID"
+    state = "INVALID" if not answer.valid else "simulated" if answer.simulated else "valid"
     sign = ("✓ " if answer.valid else "✗ ") if not fmt.ascii_only else ""
     tail, style = f"{sign}{state}", "green" if answer.valid else "bold red"
     title, subject = fmt.plain(answer.title.upper()), fmt.plain(answer.subject)

@@ -52,6 +52,7 @@ def comparison_data(run_a: RunResult, run_b: RunResult) -> dict[str, Any]:
                 "seed": run.seed,
                 "quick": run.quick,
                 "valid": run.valid,
+                "simulated": run.simulated,
             }
             for run in (run_a, run_b)
         ],
@@ -68,7 +69,7 @@ def comparison_data(run_a: RunResult, run_b: RunResult) -> dict[str, Any]:
 
 def _blocks(run_a: RunResult, run_b: RunResult, fmt: TextFormat) -> Iterator[RenderableType]:
     for letter, run in (("A", run_a), ("B", run_b)):
-        kind = ", quick" if run.quick else ""
+        kind = (", quick" if run.quick else "") + (", simulated" if run.simulated else "")
         validity = "" if run.valid else "   INVALID"
         head = f"{letter}  {run.scenario}, seed {run.seed}{kind}, {run.started}{validity}"
         yield fmt.text(head, "bold" if run.valid else "bold red", limit=120)

@@ -194,9 +194,10 @@ def show_claims(
 def judged_by(
     claim: str, scenario: str, results: Sequence[RunResult]
 ) -> tuple[RunResult | None, list[Expectation]]:
-    """The newest valid run of the scenario that judged this claim, and these expectations."""
+    """The newest valid run of the scenario that judged this claim, and these expectations. A
+    simulated run proves nothing."""
     for run in results:
-        if run.scenario == scenario and run.valid:
+        if run.scenario == scenario and run.valid and not run.simulated:
             judged = [one for one in run.expectations if one.claim == claim]
             if any(one.verdict != "not measured" for one in judged):
                 return run, judged

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import psutil
 
 from lab.domain.services import BUS, MONOLITH, SERVICES
 from lab.experiment.request_phases import disturbances
@@ -39,6 +40,7 @@ _FAULT_KINDS = {
     "reset_peer": arrays.RESET_PEER,
 }
 _UNCOVERED_SWITCHES = {"delivery", "replicas"}
+_BYTES_AN_ARRIVAL, _BYTES_A_REQUEST = 200, 120
 MOST_CALLS = 400_000_000
 """Some minutes on a laptop."""
 SAMPLES_KEPT = 60_000
@@ -122,7 +124,7 @@ def _status(error: str) -> int:
 
 @dataclass
 class SimulatedRun:
-    """A scenario, simulated: its variants by name. `schedule_s`: what the arrivals took to draw."""
+    """A scenario, simulated: its variants by name."""
 
     scenario: Scenario
     fleet: FleetSpec
@@ -191,6 +193,13 @@ def simulate(
             f"{expected:,.0f} requests are more than the {arrays.MOST_REQUESTS:,} that fit. "
             "Lower --rate, or shorten the phases."
         )
+    needed = expected * (_BYTES_A_REQUEST * len(scenario.variants) + _BYTES_AN_ARRIVAL)
+    if needed > psutil.virtual_memory().available:
+        raise TooLarge(
+            f"{expected:,.0f} requests need {needed / 2**30:.1f} GiB of memory, and "
+            f"{psutil.virtual_memory().available / 2**30:.1f} GiB are free. Lower --rate, or "
+            "shorten the phases."
+        )
     weights = {action: float(load.mix.get(action, 0)) for action in ACTIONS}
     rates = {action: load.rate * of / sum(weights.values()) for action, of in weights.items()}
     networks = {
@@ -206,11 +215,11 @@ def simulate(
         for name, spec in scenario.variants.items()
     }
     for name, network in networks.items():
-        calls = network.calls_per_s * expected / load.rate
+        calls = (network.calls_per_s + network.events_per_s) * expected / load.rate
         if calls > MOST_CALLS:
             raise TooLarge(
-                f"{name}: {calls:,.0f} calls would take long (about {calls / 1e6 / 60:.0f} minutes "
-                f"or more). Lower --rate to {load.rate * MOST_CALLS / calls:.0f}, or take fewer "
+                f"{name}: {calls:,.0f} calls and events would take {calls / 6e7:.0f} minutes or "
+                f"more. Lower --rate to {load.rate * MOST_CALLS / calls:.0f}, or take fewer "
                 "services."
             )
     schedule = build_schedule(
@@ -259,7 +268,7 @@ def _run_variant(
     error = np.where(outcome == 0, len(errors) - 1, outcome - 1).astype(np.int16)
     latency_ms = np.where(outcome == 0, np.nan, world["r_latency"][:count] * 1_000)
     ok = error == 0
-    faults = tuple(_evidence(scenario, windows, network, world))
+    faults = tuple(_evidence(scenario, windows, network, world, fleet.target))
     names, phase = _phases(scenario, name, faults, at_s, latency_ms, ok)
     return SimulatedVariant(
         name=name,
@@ -292,8 +301,10 @@ def _fault_rows(
     """A row of the engine for each station that a fault acts on."""
     fault, rows = window.fault, []
     for shard in range(fleet.broken):
-        target = (shard, fault.target)
+        target = (shard, fleet.target or fault.target)
         station = network.by_name.get(target, network.by_name.get((shard, MONOLITH)))
+        if station is None and fleet.target:
+            raise ValueError(f"--target: this fleet has no service {fleet.target!r}.")
         if station is None:
             continue
         rows.append(
@@ -331,7 +342,11 @@ def _status_code(fault: Fault, errors: list[str]) -> int:
 
 
 def _evidence(
-    scenario: Scenario, windows: Sequence[FaultWindow], network: Network, world: Any
+    scenario: Scenario,
+    windows: Sequence[FaultWindow],
+    network: Network,
+    world: Any,
+    target: str,
 ) -> list[FaultEvidence]:
     """The evidence of each fault, as of a real run. Those of one method on every hop are one."""
     groups: dict[tuple[str, str, float], list[tuple[FaultWindow, int]]] = {}
@@ -342,14 +357,15 @@ def _evidence(
         while (
             row < len(rows)
             and rows[row][2] == window.from_s
-            and (network.stations[int(rows[row][0])].name in (window.fault.target, MONOLITH))
+            and network.stations[int(rows[row][0])].name
+            in (target or window.fault.target, MONOLITH)
         ):
             hits += int(world["f_hits"][row])
             row += 1
-        target = window.group or window.fault.target
-        groups.setdefault((target, window.fault.kind, window.from_s), []).append((window, hits))
+        named = target or window.group or window.fault.target
+        groups.setdefault((named, window.fault.kind, window.from_s), []).append((window, hits))
     found = []
-    for (target, kind, from_s), members in groups.items():
+    for (named, kind, from_s), members in groups.items():
         first = members[0][0]
         hits = sum(count for _, count in members)
         in_filter = first.fault.acts_on == "door"
@@ -357,9 +373,11 @@ def _evidence(
         found.append(
             FaultEvidence(
                 kind=kind,
-                target=target,
+                target=named,
                 acted=bool(hits) or not in_filter,
-                phase=f"{target} {kind}" if scenario.in_sequence else "during",
+                phase=f"{first.group or first.fault.target} {kind}"
+                if scenario.in_sequence
+                else "during",
                 evidence={"settings": first.fault.settings(), "healed": True}
                 | ({"visitors": hits, "acted": hits} if in_filter else {}),
                 from_s=from_s,

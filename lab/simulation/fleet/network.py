@@ -50,6 +50,7 @@ class Network:
     by_name: dict[tuple[int, str], int] = field(default_factory=dict)
     connections: int = 0
     calls_per_s: float = 0.0
+    events_per_s: float = 0.0
     _dists: dict[tuple[float, ...], int] = field(default_factory=dict)
     _values: int = 0
     _steps: int = 0
@@ -179,6 +180,10 @@ class Network:
         return sum(plan.processes for plan in self.stations)
 
     @property
+    def shards(self) -> int:
+        return 1 + max(plan.shard for plan in self.stations)
+
+    @property
     def services(self) -> int:
         """The number of services; a bus is none."""
         return sum(plan.role != BUS for plan in self.stations)
@@ -246,6 +251,7 @@ class _Builder:
         post = net.policy(**self.switches.policy(get=False))
         feed = net.policy(**self.switches.policy(fallback=True))
         listing: list[tuple[int, int]] = []
+        starts: list[list[tuple[int, int]]] = []
         of_shard: list[dict[str, int]] = []
         for shard in range(fleet.shards):
             at = {name: net.station(name, name, shard) for name in SERVICES}
@@ -277,28 +283,30 @@ class _Builder:
                     (COMMIT, 0, 0, 0),
                 ],
             )
-            entry = self._hops(shard, (at["comments"], comments), plain)
-            listing.append(entry)
+            starts.append(self._hops(shard, (at["comments"], comments), plain))
+            listing.append((at["comments"], comments))
             self.entries["create_post"].append((at["posts"], create_post))
             self.entries["create_comment"].append((at["comments"], create_comment))
             at["list_posts"] = list_posts
         for shard, at in enumerate(of_shard):
             query = at["query"]
-            asked = [
-                (*listing[(shard + k) % fleet.shards], 1.0) for k in range(fleet.feed_shards)
-            ] * fleet.feed_width
-            read_feed = net.handler(
-                query,
-                [
-                    *self._work("query"),
-                    net.call(
-                        query, [(at["posts"], at["list_posts"], 1.0)], self.from_service, plain
-                    ),
-                    net.call(query, asked, self.from_service, feed),
-                    self._own("sync-chain", "query", "read_feed"),
-                ],
-            )
-            self.entries["read_feed"].append((query, read_feed))
+            shards = [(shard + k) % fleet.shards for k in range(fleet.feed_shards)]
+            for start in range(len(fleet.starts)):
+                asked = [starts[one][start] for one in shards]
+                if fleet.beside:
+                    asked += [listing[one] for one in shards]
+                others = [(*callee, 1.0) for callee in asked] * fleet.feed_width
+                posts = [(at["posts"], at["list_posts"], 1.0)]
+                read_feed = net.handler(
+                    query,
+                    [
+                        *self._work("query"),
+                        net.call(query, posts, self.from_service, plain),
+                        net.call(query, others, self.from_service, feed),
+                        self._own("sync-chain", "query", "read_feed"),
+                    ],
+                )
+                self.entries["read_feed"].append((query, read_feed))
 
     def _work(self, service: str) -> list[tuple[int, int, int, int]]:
         """The turn at the single server, which comes before the calls."""
@@ -309,34 +317,22 @@ class _Builder:
         own = self.net.dist(self.net.parameters.handler(arrangement, f"{service}.{operation}"))
         return (RUN, own, 0 if self.switches.of_service("work_ms", service) else 1, 0)
 
-    def _hops(self, shard: int, comments: tuple[int, int], policy: int) -> tuple[int, int]:
-        """The services between `query` and `comments`, from the last to the first; returns what
-        `query` calls."""
-        net, fleet = self.net, self.fleet
-        stations: dict[str, int] = {}
-        handlers: dict[str, int] = {}
-        for hop in reversed(fleet.hops):
-            station = stations[hop.name] = net.station("hop", hop.name, shard)
-            callees = [(stations[name], handlers[name], share) for name, share in hop.calls if name]
-            if any(not name for name, _ in hop.calls):
-                callees.append((*comments, 1.0))
+    def _hops(self, shard: int, comments: tuple[int, int], policy: int) -> list[tuple[int, int]]:
+        """The services between `query` and its data, the callees first; returns what `query` calls
+        for each start."""
+        net, found = self.net, {"": comments}
+        for hop in reversed(self.fleet.hops):
+            station = net.station("hop", hop.name, shard)
             steps = self._work(hop.name)
-            part = [
-                net.call(
-                    station,
-                    [(stations[name], self._part(stations[name]), 1.0)],
-                    self.from_service,
-                    policy,
-                )
-                for name in hop.parts
-            ]
-            steps += part
+            for name in hop.parts:
+                part = found[name][0], self._part(found[name][0]), 1.0
+                steps.append(net.call(station, [part], self.from_service, policy))
+            callees = [(*found[name], 1.0) for name in hop.calls]
             if callees:
                 steps.append(net.call(station, callees, self.from_service, policy))
             steps.append(self._own("sync-chain", "hop", "forward"))
-            handlers[hop.name] = net.handler(station, steps)
-        first = fleet.hops[0].name if fleet.hops else ""
-        return (stations[first], handlers[first]) if first else comments
+            found[hop.name] = station, net.handler(station, steps)
+        return [found[name] for name in self.fleet.starts]
 
     def _part(self, station: int) -> int:
         return self.net.handler(station, [self._own("sync-chain", "hop", "part")])
@@ -464,10 +460,10 @@ def _events(fleet: Fleet) -> list[_Way]:
             then = following.get(event, "") if consumer != "query" else ""
             if consumer == "query":
                 then = "" if event == "CommentCreated" else "visible"
-            if consumer == "query" and event != "PostCreated" and fleet.hops:
+            if consumer == "query" and event != "PostCreated" and fleet.copies:
                 continue
             ways.append(_Way(PUBLISHER_OF[event], event, consumer, then))
-    for event in ("CommentCreated", "CommentUpdated") if fleet.hops else ():
+    for event in ("CommentCreated", "CommentUpdated") if fleet.copies else ():
         shown = "visible" if event == "CommentUpdated" else ""
         for publisher, consumer in fleet.copies:
             then = shown if consumer == "query" else event
@@ -510,6 +506,11 @@ def build(
             entries += 1
             visits[place[1]] = rates.get(action, 0.0) / len(places)
     network.spread_load(visits)
+    if arrangement == "async-bus":
+        ways = _events(fleet)
+        posts = sum(one.event == "PostCreated" for one in ways)
+        network.events_per_s = rates.get("create_post", 0.0) * posts
+        network.events_per_s += rates.get("create_comment", 0.0) * (len(ways) - posts)
     own = {"hop": max(8, 2 * options["width"])} if "width" in options else {}
     workers = dict.fromkeys(ROLES, int(options["workers"])) if "workers" in options else own
     network.staff(workers, parameters.cores, fleet.busy)

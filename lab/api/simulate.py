@@ -1,0 +1,121 @@
+"""`lab.simulate`: a scenario in a fleet that no laptop holds, from Python.
+
+    fleet = lab.simulate("downed-service", services=1000, rate=100_000)
+    fleet["sync-chain"]["during"]["read_feed"].success
+    sizes = lab.simulate("downed-service", sweep="services=40,400,4000")
+    sizes                                       # in a notebook: the table, and the chart of costs
+
+A simulated result is a `Result` like any other, with `simulated` true. Without the extra that the
+engine needs, the call raises ImportError with what to install.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from lab.api.display import NotebookDisplay
+from lab.api.result import Result
+from lab.report.cost import cost_blocks, cost_chart
+from lab.report.formatting import TextFormat
+from lab.report.html import notebook, page
+from lab.report.terminal.writer import to_rich
+from lab.results.saved_names import RUNS
+from lab.scenarios import catalogue
+from lab.scenarios.scenario import Scenario
+from lab.simulation.fleet import require_extra
+
+
+class Sizes(NotebookDisplay, Sequence[Result]):
+    """The results of a sweep, one for each size; displays what a fleet costs against its size."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._results = tuple(results)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | Sequence[Result]:
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def chart(self) -> Any:
+        """The chart of latency, success, events, processes, connections and memory against size."""
+        return cost_chart(self._results)
+
+    def _text(self) -> str:
+        def render(console: Any) -> None:
+            for block in to_rich(cost_blocks(self._results), TextFormat.for_console(console)):
+                console.print(block)
+
+        return notebook.as_text(render)
+
+    def _html(self) -> str:
+        return notebook.cell_html(notebook.as_pre(self._text()) + self.chart().svg())
+
+
+def simulate(
+    name: str | Scenario,
+    *,
+    services: int | None = None,
+    fleet: str | None = None,
+    rate: float | None = None,
+    width: int = 1,
+    broken: int = 1,
+    target: str = "",
+    busy: float = 0.5,
+    seed: int = 7,
+    quick: bool = False,
+    only: Sequence[str] | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    sweep: str | None = None,
+    keep: str | Path | None = None,
+) -> Any:
+    """Simulate a scenario (its name, or the path of a .toml file); returns a `Result`, or with
+    `sweep` one for each size (`Sizes`). The arguments are those of `lab simulate`.
+
+    - `services`: services of the fleet in all; without it, the blog itself.
+    - `fleet`: its shape: blog, shards, chain, tree, alibaba or meta.
+    - `rate`: arrivals/s for each variant, in all; without it, the scenario's for each shard.
+    - `settings`: switches, as `{"retries": 2}`, in each variant that has them.
+    - `sweep`: as `"services=40,400"`; also rate, width, broken.
+
+    Raises ValueError for a fleet that cannot be, or a scenario that the model does not cover, and
+    ImportError without numba.
+    """
+    require_extra()
+    from lab.simulation.fleet import runs
+    from lab.simulation.fleet.fleets import FleetSpec
+    from lab.simulation.fleet.parameters import shipped_parameters
+
+    variants = [only] if isinstance(only, str) else only
+    scenario = runs.prepared(
+        name if isinstance(name, Scenario) else catalogue.find(name),
+        quick=quick,
+        only=variants,
+        settings=settings,
+    )
+    spec = FleetSpec(
+        kind=fleet or ("blog" if services is None and sweep is None else "shards"),
+        services=services or 4,
+        width=width,
+        broken=broken,
+        target=target,
+        busy=busy,
+        seed=seed,
+    )
+    sizes = runs.parse_sweep(sweep, spec, rate) if sweep else [(spec, rate)]
+    parameters = shipped_parameters()
+    folder: Path | None = None
+    parent = RUNS if keep is None else Path(keep).expanduser()
+    results = []
+    for number, (size, its_rate) in enumerate(sizes, 1):
+        result, samples = runs.run_once(scenario, parameters, seed, size, its_rate, quick)
+        folder = folder or runs.create_folder(scenario.name, parent)
+        place = folder / f"{number:02d}" if sweep else folder
+        runs.save(result, samples, place)
+        page.save(result, place)
+        results.append(Result.load_run(place))
+    return Sizes(results) if sweep else results[0]
