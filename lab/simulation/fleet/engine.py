@@ -319,6 +319,9 @@ def free_task(w: Any, task: int) -> None:
 def advance(w: Any, now: float, task: int) -> None:
     """Take the steps of a handler until one has to wait."""
     station, sample = w.t_station[task], w.t_sample[task]
+    if w.s_frozen[station] > now:
+        push(w, w.s_frozen[station], moment(STEP, task, w.t_gen[task]))
+        return
     if w.t_failed[task] != OK:
         end_task(w, now, task, w.t_failed[task])
         return
@@ -562,9 +565,8 @@ def fault_off(w: Any, now: float, fault: int) -> None:
 
 @compiled
 def frozen_until(w: Any, kind: int, number: int) -> float:
-    """Until when the process to which something happens is suspended; 0 if it is not."""
-    if kind == ARRIVE:
-        return float(w.s_frozen[w.tgt[w.c_tgt[number], 0]])
+    """Until when the process to which something happens is suspended; 0 if it is not. A request
+    still arrives: the kernel accepts it, and the process serves it later, wanted or not."""
     if kind in (STEP, BENCH):
         station = w.t_station[number]
         return float(w.s_frozen[station]) if station >= 0 else 0.0
