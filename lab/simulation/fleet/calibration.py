@@ -1,0 +1,383 @@
+"""The parameters of a simulation, measured in real runs: samples, spans and results of run folders.
+
+Only what happened before the first fault or surge counts, so a fault's effects are computed by the
+model and not copied into it. Samples of several runs, and of all variants of an arrangement, are
+pooled.
+
+A span of a server covers `queued` (until a worker takes the request), `held` (by an injected
+latency), the calls to others, and the handler's own time, which is the rest. A request's network
+time is what its caller saw, without own time, calls and `held`; a wait for a worker belongs to the
+network only while a worker is free, because the model has the queue itself.
+
+Spans do not show when the bus acknowledges an event. The time from the publisher's commit to the
+consumer's first line is measured as a whole; its smallest part (5 %) counts as publish, and the
+rest as delivery. The commit of a consumer is the difference between two such times, quantile by
+quantile: after the commit of a consumer that publishes, and after that of a request.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
+from lab.load.plan import WARM_UP
+from lab.load.samples import BadSamples, read_samples
+from lab.results.result import SURGE, ResultError, RunResult, VariantResult
+from lab.simulation.fleet.parameters import (
+    POINTS,
+    BadParameters,
+    Empirical,
+    Parameters,
+    shipped_parameters,
+)
+
+OPERATIONS = {
+    ("posts", "POST /posts"): "create_post",
+    ("posts", "GET /posts/{post_id}"): "get_post",
+    ("posts", "GET /posts"): "list_posts",
+    ("comments", "POST /posts/{post_id}/comments"): "create_comment",
+    ("comments", "GET /comments"): "list_comments",
+    ("moderation", "POST /verdicts"): "judge",
+    ("query", "GET /feed"): "read_feed",
+    ("hop", "GET /comments"): "forward",
+    ("hop", "GET /part"): "part",
+}
+FEWEST_SAMPLES = 10
+"""Of a distribution; one with fewer comes from the parameters that come with the lab."""
+PUBLISH_SHARE = 0.05
+
+Span = dict[str, Any]
+
+
+def parameters_from(
+    folders: Sequence[Path], base: Parameters | None = None, *, own_faults: bool = True
+) -> Parameters:
+    """The parameters of runs of one machine.
+
+    `base`: for what these runs did not measure; None: what comes with the lab. `own_faults`: also
+    take the time of a restart from these runs. Raises BadParameters for a folder that is no run's,
+    for a simulated run, and for a run without spans of the lab's services.
+    """
+    pool = _Pool()
+    results = []
+    for folder in folders:
+        for part in _parts(folder):
+            results.append(_add_run(pool, part, own_faults))
+    if not pool.network["service"] and not pool.network["client"]:
+        names = ", ".join(str(folder) for folder in folders)
+        raise BadParameters(
+            f"{names}: expected spans of the lab's services from before the first fault, and saw "
+            "none. Take a folder of `lab run`, such as that of: lab run calm"
+        )
+    if base is None:
+        base = shipped_parameters()
+    environment = results[0].environment
+    return replace(
+        pool.over(base),
+        machine=f"{environment.get('processor', 'unknown')}, {environment.get('cores', '?')} cores",
+        source=", ".join(dict.fromkeys(result.scenario for result in results)),
+        measured=results[0].started[:10],
+    )
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The folders of a run that have a load each: itself, its repeats, its isolated variants."""
+    parts = sorted({file.parent for file in folder.rglob("load.json")})
+    if not parts:
+        raise BadParameters(
+            f"{folder}: expected a folder of `lab run`, with samples and spans, and saw no "
+            "load.json in it. Simulated runs have none."
+        )
+    return parts
+
+
+# ── The pool of samples
+
+
+class _Pool:
+    """Samples in ms, by what they are samples of."""
+
+    def __init__(self) -> None:
+        self.handler: dict[str, list[float]] = defaultdict(list)
+        self.network: dict[str, list[float]] = defaultdict(list)
+        self.apply: dict[str, list[float]] = defaultdict(list)
+        self.after_request: list[float] = []
+        self.after_consumer: list[float] = []
+        self.restart: list[float] = []
+        self.reconnect: list[float] = []
+        self.memory: dict[str, list[float]] = defaultdict(list)
+
+    def over(self, base: Parameters) -> Parameters:
+        """The base, with all that was measured in its place."""
+        way = _distribution(self.after_request)
+        publish, delivery, batch = base.publish_ms, base.delivery_ms, dict(base.batch_ms)
+        if way is not None:
+            floor = way.quantile(PUBLISH_SHARE)
+            publish = Empirical((round(floor, 4),), way.samples)
+            delivery = Empirical(
+                tuple(round(max(0.0, ms - floor), 4) for ms in way.quantiles_ms), way.samples
+            )
+            later = _distribution(self.after_consumer)
+            if later is not None:
+                commit = _difference(later, way)
+                batch = dict.fromkeys((*SERVICES, "hop"), commit)
+        return replace(
+            base,
+            handler_ms={**base.handler_ms, **_distributions(self.handler)},
+            network_ms={**base.network_ms, **_distributions(self.network)},
+            publish_ms=publish,
+            delivery_ms=delivery,
+            apply_ms={**base.apply_ms, **_distributions(self.apply)},
+            batch_ms=batch,
+            restart_ms=Empirical.of(self.restart) if self.restart else base.restart_ms,
+            reconnect_ms=Empirical.of(self.reconnect) if self.reconnect else base.reconnect_ms,
+            memory_mib={
+                **base.memory_mib,
+                **{name: round(median(values), 2) for name, values in self.memory.items()},
+            },
+        )
+
+
+def _distribution(values_ms: Sequence[float]) -> Empirical | None:
+    return Empirical.of(values_ms) if len(values_ms) >= FEWEST_SAMPLES else None
+
+
+def _distributions(pools: Mapping[str, Sequence[float]]) -> dict[str, Empirical]:
+    found = {name: _distribution(values) for name, values in sorted(pools.items())}
+    return {name: of for name, of in found.items() if of is not None}
+
+
+def _difference(longer: Empirical, shorter: Empirical) -> Empirical:
+    """Quantile by quantile, from 0 ms on and in rising order."""
+    highest, values = 0.0, []
+    for step in range(POINTS):
+        share = step / (POINTS - 1)
+        highest = max(highest, longer.quantile(share) - shorter.quantile(share))
+        values.append(round(highest, 4))
+    return Empirical(tuple(values), min(longer.samples, shorter.samples))
+
+
+# ── A run
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What counts of a run: wall-clock seconds, before anything was broken."""
+
+    from_s: float
+    until_s: float
+
+    def has(self, span: Span) -> bool:
+        return (
+            self.from_s <= span["at"]
+            and span["at"] + span["ms"] / 1_000 < self.until_s
+            and int(span.get("status", 200)) < 400
+        )
+
+
+def _add_run(pool: _Pool, folder: Path, own_faults: bool) -> RunResult:
+    home = folder if (folder / "result.json").exists() else folder.parent
+    try:
+        result = RunResult.load_file(home / "result.json")
+        samples = read_samples(folder / "samples.csv")
+        started_s = float(json.loads((folder / "load.json").read_text("utf-8"))["started_at_unix"])
+    except (OSError, ResultError, BadSamples, ValueError, KeyError) as error:
+        raise BadParameters(f"{folder}: no complete run of this version ({error}).") from None
+    if result.simulated:
+        raise BadParameters(
+            f"{folder} is a simulated run, and parameters are measured in real ones. "
+            "Take a folder of `lab run`."
+        )
+    timeline = result.timeline
+    if timeline is None or not timeline.stages:
+        raise BadParameters(f"{folder}: the result has no timeline. Run it again.")
+    for variant in result.variants:
+        broken = [one.from_s for one in timeline.windows if _hurts(one, variant.name)]
+        window = _Window(
+            started_s + timeline.stages[0].from_s,
+            started_s + min(broken, default=timeline.stages[-1].until_s),
+        )
+        spans = list(_spans(folder, variant.name))
+        if spans:
+            waits = {
+                sample.trace: sample.latency_ms - sample.lag_ms  # as if sent in time
+                for sample in samples
+                if sample.variant == variant.name
+                and sample.phase != WARM_UP
+                and sample.ok
+                and not sample.retried
+                and sample.latency_ms is not None
+            }
+            _add_requests(pool, variant, [s for s in spans if s["kind"] == "server"], window, waits)
+            _add_events(pool, variant, spans, window)
+            if own_faults:
+                _add_restarts(pool, variant, spans, started_s)
+        if variant.footprint is not None and variant.footprint.memory_mib:
+            each = variant.footprint.memory_mib / variant.footprint.processes
+            pool.memory[variant.arrangement].append(each)
+            if variant.arrangement == "async-bus":
+                pool.memory[BUS].append(each)
+    return result
+
+
+def _hurts(window: Any, variant: str) -> bool:
+    return variant in window.variants or window.kind == SURGE
+
+
+def _spans(folder: Path, variant: str) -> Iterator[Span]:
+    """All spans of a variant; a killed process can leave an incomplete last line."""
+    for file in sorted(folder.glob(f"{variant}.*.spans.ndjson")):
+        for line in file.read_text("utf-8").splitlines():
+            if line.endswith("}"):
+                yield json.loads(line)
+
+
+# ── Requests
+
+
+def _add_requests(
+    pool: _Pool,
+    variant: VariantResult,
+    spans: Sequence[Span],
+    window: _Window,
+    waits: Mapping[str, float],
+) -> None:
+    """Own times of handlers, and network times. `waits`: latencies in ms by trace."""
+    workers = int(variant.options.get("workers", 8))
+    of_parent: dict[tuple[str, str], list[Span]] = defaultdict(list)
+    by_service: dict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        of_parent[span["parent"], span["service"]].append(span)
+        by_service[span["service"]].append(span)
+    free = {id(span) for own in by_service.values() for span in _with_free_worker(own, workers)}
+    idle = {id(span) for own in by_service.values() for span in _with_free_worker(own, 1)}
+    inside = variant.arrangement == MONOLITH
+    for span in spans:
+        if not window.has(span):
+            continue
+        calls = span.get("asked", [])
+        own_ms = _executed_ms(span) - _covered_ms(calls)
+        work_ms = _work_ms(variant, span["service"])
+        service = "hop" if span["service"] in HOPS else span["service"]
+        name = _operation(service, span["name"])
+        if name and (not work_ms or id(span) in idle):
+            pool.handler[f"{variant.arrangement}/{name}"].append(max(0.0, own_ms - work_ms))
+        if inside:
+            for call in calls:
+                if inner := _operation(call["whom"], _template(call["what"])):
+                    pool.handler[f"{MONOLITH}/{inner}"].append(call["ms"])
+        else:
+            for call, callee in _pairs(calls, span["span"], of_parent):
+                if id(callee) in free:
+                    pool.network["service"].append(max(0.0, call["ms"] - _executed_ms(callee)))
+        if id(span) in free and span["parent"] == span["trace"][:16] and span["trace"] in waits:
+            wait_ms = waits[span["trace"]]
+            pool.network["client"].append(max(0.0, wait_ms - _executed_ms(span)))
+
+
+def _with_free_worker(spans: Sequence[Span], workers: int) -> Iterator[Span]:
+    """The spans at whose begin fewer than `workers` others were under way."""
+    begins = sorted(span["at"] for span in spans)
+    ends = sorted(span["at"] + span["ms"] / 1_000 for span in spans)
+    for span in spans:
+        if bisect_left(begins, span["at"]) - bisect_right(ends, span["at"]) < workers:
+            yield span
+
+
+def _executed_ms(span: Span) -> float:
+    """From the moment that a worker takes it, without an injected delay."""
+    return float(span["ms"] - span.get("queued_ms", 0.0) - span.get("held_ms", 0.0))
+
+
+def _covered_ms(calls: Sequence[Mapping[str, Any]]) -> float:
+    """The time in which at least one of the calls was under way."""
+    covered_ms, until_s = 0.0, 0.0
+    for call in sorted(calls, key=lambda call: float(call["at"])):
+        end_s = call["at"] + call["ms"] / 1_000
+        covered_ms += max(0.0, end_s - max(until_s, call["at"])) * 1_000
+        until_s = max(until_s, end_s)
+    return covered_ms
+
+
+def _pairs(
+    calls: Sequence[Mapping[str, Any]], parent: str, spans: Mapping[tuple[str, str], Sequence[Span]]
+) -> Iterator[tuple[Mapping[str, Any], Span]]:
+    """Calls with the spans of their callees, where none is missing and none was repeated."""
+    by_callee: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for call in calls:
+        by_callee[call["whom"]].append(call)
+    for callee, made in by_callee.items():
+        served = spans.get((parent, callee), [])
+        if len(made) == len(served) and not any("failed" in call for call in made):
+            yield from zip(
+                sorted(made, key=lambda call: float(call["at"])),
+                sorted(served, key=lambda span: float(span["at"])),
+                strict=True,
+            )
+
+
+def _operation(service: str, request: str) -> str | None:
+    operation = OPERATIONS.get((service, request))
+    if operation is None and service == MONOLITH:
+        found = [(owner, of) for (owner, text), of in OPERATIONS.items() if text == request]
+        service, operation = found[0] if len(found) == 1 else (service, None)
+    return f"{service}.{operation}" if operation else None
+
+
+def _template(request: str) -> str:
+    """`GET /posts/1k1h3` as the route it took."""
+    path = request.partition("?")[0]
+    is_one_post = path.startswith("GET /posts/") and path.count("/") == 2
+    return "GET /posts/{post_id}" if is_one_post else path
+
+
+def _work_ms(variant: VariantResult, service: str) -> float:
+    work: Any = variant.options.get("work_ms", 0.0)
+    return float(work.get(service, 0.0) if isinstance(work, Mapping) else work)
+
+
+# ── Events
+
+
+def _add_events(
+    pool: _Pool, variant: VariantResult, spans: Sequence[Span], window: _Window
+) -> None:
+    """Times to apply events, and from a commit to the next consumer."""
+    of = variant.options
+    by_id = {span["span"]: span for span in spans}
+    plain = of.get("outbox", True) and "apply_ms" not in of and of.get("bus", "log") == "log"
+    for span in spans:
+        if span["kind"] != "consumer" or not window.has(span):
+            continue
+        service = "hop" if span["service"] in HOPS else span["service"]
+        pool.apply[f"{service}.{span['name']}"].append(span["ms"])
+        publisher = by_id.get(span["parent"])
+        if plain and publisher is not None and window.has(publisher):
+            wait_ms = (span["at"] - publisher["at"]) * 1_000 - publisher["ms"]
+            after = pool.after_request if publisher["kind"] == "server" else pool.after_consumer
+            after.append(max(0.0, wait_ms))
+
+
+def _add_restarts(
+    pool: _Pool, variant: VariantResult, spans: Sequence[Span], started_s: float
+) -> None:
+    """How long killed processes took to respond again, and then to consume."""
+    for fault in variant.faults:
+        if fault.kind != "down" or fault.gone_s is None or fault.until_s is None:
+            continue
+        pool.restart.append(max(0.0, fault.gone_s - fault.until_s) * 1_000)
+        gone_s, died_s = started_s + fault.gone_s, started_s + (fault.from_s or 0.0)
+        mine = (span for span in spans if fault.target in (span["service"], BUS))
+        first = min(
+            (s["at"] for s in mine if s["kind"] == "consumer" and s["at"] > died_s + 0.5),
+            default=None,
+        )
+        if first is not None and first < gone_s + 1.0:
+            pool.reconnect.append(max(0.0, first - gone_s) * 1_000)

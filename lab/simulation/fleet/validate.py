@@ -1,0 +1,263 @@
+"""The model against the real lab: scenarios that run really and simulated, over the same seeds.
+
+Each real run gives the parameters of its own simulation, from the time before its first fault: so
+a slow machine is in the parameters, and what the model adds (faults, queues, policies, copies) is
+what is tested. Samples of all seeds are pooled before figures are computed.
+
+Latencies count from the moment that a request was sent: what the load generator was behind is no
+part of the blog. `again` is the error of the real lab against itself: the runs with even numbers
+against those with odd ones. No model can be held to less.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, Self
+
+from lab.load.metrics import percentile
+from lab.load.samples import WRITES, Sample, read_samples
+from lab.results.result import RunResult, VariantResult
+from lab.scenarios.scenario import Scenario
+from lab.simulation.fleet.calibration import parameters_from
+from lab.simulation.fleet.fleets import BLOG
+from lab.simulation.fleet.model import simulate
+from lab.simulation.fleet.outcome import to_result
+from lab.simulation.fleet.parameters import BadParameters, Parameters
+
+VALIDATION = Path(__file__).with_name("validation.json")
+"""What the validation found that comes with the lab."""
+
+BOUNDS = {
+    "success": 0.05,
+    "p50": 0.25,
+    "p99": 0.50,
+    "visible_p50": 0.30,
+    "lag": 0.50,
+    "recovery": 0.50,
+}
+"""The largest error with which a figure is still extrapolated: success in shares (5 points), the
+recovery in seconds, the others relative to the real figure."""
+GOALS = {"p50": 0.10, "success": 0.02, "visible_p50": 0.15}
+"""The median error over all figures that the model should reach."""
+FEWEST = 20
+"""Requests of which a figure is compared; a p99 needs a hundred."""
+LEAST_LAG, RUNS_NEEDED = 10, 1
+
+Run = tuple[RunResult, Sequence[Sample]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, really and simulated. `phase` and `endpoint`: "" for one of a whole run; `endpoint`
+    of a lag: the consumer. `n`: the real requests (or runs) behind it. `again`: the error of the
+    real lab against itself, None with one run."""
+
+    scenario: str
+    variant: str
+    phase: str
+    endpoint: str
+    name: str
+    real: float
+    simulated: float
+    n: int
+    again: float | None = None
+
+    @property
+    def error(self) -> float:
+        """As `BOUNDS` has it."""
+        return _error(self.name, self.real, self.simulated)
+
+    @property
+    def refused(self) -> bool:
+        return not self.error <= BOUNDS[self.name]
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.variant, self.phase, self.endpoint, self.name
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was compared. `refused`: by scenario, (variant, phase, endpoint, figure); `left_out`:
+    why a scenario has no figures; `load`: the load average of the machine, lowest and highest."""
+
+    machine: str
+    measured: str
+    seeds: tuple[int, ...]
+    load: tuple[float, float]
+    scenarios: tuple[str, ...]
+    summary: Mapping[str, Mapping[str, float]]
+    refused: Mapping[str, Sequence[tuple[str, str, str, str]]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        raw: dict[str, Any] = json.loads(text)
+        raw["refused"] = {
+            name: [tuple(key) for key in keys] for name, keys in raw["refused"].items()
+        }
+        for key in ("seeds", "load", "scenarios"):
+            raw[key] = tuple(raw[key])
+        return cls(**raw)
+
+
+def shipped_validation() -> Validation:
+    return Validation.from_json(VALIDATION.read_text("utf-8"))
+
+
+# ── One scenario
+
+
+def read_run(folder: Path) -> Run:
+    """A saved run, with its samples."""
+    return RunResult.load_file(folder / "result.json"), read_samples(folder / "samples.csv")
+
+
+def compare_scenario(
+    scenario: Scenario, folders: Sequence[Path], base: Parameters | None = None
+) -> list[Figure]:
+    """The figures of real runs of a scenario, each with that of its simulation.
+
+    `folders`: runs of this very scenario, of which those without a valid result are left out.
+    `base`: for times that no run measured before its fault. Raises BadParameters if none is left.
+    """
+    real = [(folder, read_run(folder)) for folder in folders]
+    real = [(folder, run) for folder, run in real if run[0].valid]
+    if len(real) < RUNS_NEEDED:
+        raise BadParameters("no real run was valid, because the machine was busy.")
+    pooled = parameters_from([folder for folder, _ in real], base, own_faults=False)
+    simulated = []
+    for folder, (result, _) in real:
+        parameters = parameters_from([folder], pooled, own_faults=False)
+        simulated.append(to_result(simulate(scenario, parameters, result.seed, BLOG)))
+    return list(compare_runs(scenario.name, [run for _, run in real], simulated))
+
+
+def compare_runs(name: str, real: Sequence[Run], simulated: Sequence[Run]) -> Iterator[Figure]:
+    """All figures that both have, of enough requests."""
+    found, model = _figures(real), _figures(simulated)
+    odd, even = _figures(real[::2]), _figures(real[1::2])
+    for key, (value, count) in found.items():
+        if key not in model:
+            continue
+        again = _error(key[-1], odd[key][0], even[key][0]) if key in odd and key in even else None
+        yield Figure(name, *key, value, model[key][0], count, again)
+
+
+def _error(name: str, real: float, other: float) -> float:
+    gap = abs(other - real)
+    if name in ("success", "recovery"):
+        return gap
+    return gap / max(real, LEAST_LAG if name == "lag" else 1e-9)
+
+
+def _figures(runs: Sequence[Run]) -> dict[tuple[str, str, str, str], tuple[float, int]]:
+    """By (variant, phase, endpoint, figure): the value, and how many requests it is of."""
+    found: dict[tuple[str, str, str, str], tuple[float, int]] = {}
+    cells: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
+    for result, samples in runs:
+        phases = {variant.name: set(variant.phases) for variant in result.variants}
+        for sample in samples:
+            if sample.phase in phases[sample.variant] and not sample.dropped:
+                cells[sample.variant, sample.phase, sample.endpoint].append(sample)
+    for place, own in cells.items():
+        judged = [sample for sample in own if sample.error != "interrupted"]
+        good = [sample for sample in judged if sample.ok]
+        if len(judged) >= FEWEST:
+            found[*place, "success"] = len(good) / len(judged), len(judged)
+        _add_times(found, place, "", [_since_sent(s, s.latency_ms) for s in good])
+        if place[2] in WRITES:
+            _add_times(found, place, "visible_", [_since_sent(s, s.visible_ms) for s in good])
+    for variant in {one.name: one for result, _ in runs for one in result.variants}:
+        own_results = [one for result, _ in runs for one in result.variants if one.name == variant]
+        _add_lag_and_recovery(found, variant, own_results)
+    return found
+
+
+def _since_sent(sample: Sample, since_due_ms: float | None) -> float | None:
+    return None if since_due_ms is None else since_due_ms - sample.lag_ms
+
+
+def _add_times(
+    found: dict[tuple[str, str, str, str], tuple[float, int]],
+    place: tuple[str, str, str],
+    prefix: str,
+    times_ms: Sequence[float | None],
+) -> None:
+    known = [ms for ms in times_ms if ms is not None]
+    for percent, fewest in ((50, FEWEST), (99, 5 * FEWEST)):
+        name = f"{prefix}p{percent}"
+        value = percentile(known, percent)
+        if name in BOUNDS and value is not None and len(known) >= fewest:
+            found[*place, name] = value, len(known)
+
+
+def _add_lag_and_recovery(
+    found: dict[tuple[str, str, str, str], tuple[float, int]],
+    variant: str,
+    results: Sequence[VariantResult],
+) -> None:
+    recovery = [one.recovery_seconds for one in results if one.recovery_seconds is not None]
+    if recovery:
+        found[variant, "", "", "recovery"] = fmean(recovery), len(recovery)
+    for consumer in {name for one in results for name in one.lag}:
+        most = [one.lag[consumer].max for one in results if consumer in one.lag]
+        found[variant, "", consumer, "lag"] = fmean(most), len(most)
+
+
+# ── All of them
+
+
+def summarize(figures: Sequence[Figure]) -> dict[str, dict[str, float]]:
+    """By figure: how many there are, their median and worst error, the worst of those that are not
+    refused, how many are refused, and the median error of the real lab against itself."""
+    found = {}
+    for name in BOUNDS:
+        own = [figure for figure in figures if figure.name == name]
+        if not own:
+            continue
+        again = [figure.again for figure in own if figure.again is not None]
+        found[name] = {
+            "figures": float(len(own)),
+            "median": median(figure.error for figure in own),
+            "worst": max(figure.error for figure in own),
+            "worst_kept": max((f.error for f in own if not f.refused), default=0.0),
+            "refused": float(sum(figure.refused for figure in own)),
+            "again": median(again) if again else float("nan"),
+        }
+    return found
+
+
+def to_validation(
+    figures: Sequence[Figure],
+    parameters: Parameters,
+    seeds: Sequence[int],
+    load: tuple[float, float],
+    left_out: Mapping[str, str],
+) -> Validation:
+    names = tuple(dict.fromkeys(figure.scenario for figure in figures))
+    return Validation(
+        machine=parameters.machine,
+        measured=parameters.measured,
+        seeds=tuple(seeds),
+        load=load,
+        scenarios=names,
+        summary=summarize(figures),
+        refused={
+            name: sorted(f.key for f in figures if f.scenario == name and f.refused)
+            for name in names
+        },
+        left_out=dict(left_out),
+    )
+
+
+RunReally = Callable[[Scenario, int], Path]
+"""Run a scenario with a seed; the folder of the run."""
