@@ -95,7 +95,7 @@ def _parts(folder: Path) -> list[Path]:
             f"{folder}: expected a folder of `lab run`, with samples and spans, and saw no "
             "load.json in it. Simulated runs have none."
         )
-    return parts
+    return [part for part in parts if not any(part in other.parents for other in parts)]
 
 
 # ── The pool of samples
