@@ -6,9 +6,9 @@ its schedule, its latencies are its own, so the summary says how late the sends 
 
 It runs as a separate process, because a generator that shares an interpreter with its target
 measures itself. All other processes have lower priority (`lab.cluster.forkserver`). Two more
-measures keep the sends on time. The event loop waits with select(), because epoll rounds every
-wait up to a whole millisecond. The garbage collector is off during the run, because one collection
-takes milliseconds and delays every send behind it.
+measures keep the sends on time. The event loop does not wait with epoll, which rounds every wait up
+to a whole millisecond (see `PunctualSelector`). The garbage collector is off during the run,
+because one collection takes milliseconds and delays every send behind it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import gc
 import json
 import os
 import resource
+import select
 import selectors
 import signal
 import sys
@@ -122,9 +123,25 @@ class Heartbeat:
         self._timer = self._loop.call_later(HEARTBEAT_S, self._beat)
 
 
+class PunctualSelector(selectors.DefaultSelector):
+    """Wakes up within microseconds of the requested time, with any number of connections.
+
+    epoll waits for whole milliseconds, and select() takes no file descriptor above 1023. But an
+    epoll object is a file itself, readable when one of its files is: select() waits for that one.
+    kqueue (macOS) waits for nanoseconds and needs no help.
+    """
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if sys.platform == "linux" and timeout is not None and timeout > 0:
+            if not select.select([self], [], [], timeout)[0]:
+                return []
+            timeout = 0
+        return super().select(timeout)
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """An event loop that wakes up within microseconds of the requested time."""
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    return asyncio.SelectorEventLoop(PunctualSelector())
 
 
 @contextmanager
@@ -147,7 +164,7 @@ def gc_paused() -> Iterator[None]:
 HEARTBEAT_S = 0.004
 PROGRESS_EVERY_S = 0.25
 
-_SELECT_LIMIT = 1024  # select() accepts no higher file descriptor
+_OPEN_FILES = 10_240  # macOS allows a process no more (OPEN_MAX)
 _RESERVED_FILES = 64
 
 
@@ -272,10 +289,9 @@ def _create_senders(
 def raise_connection_limit() -> int:
     """How many connections this process can hold. Raises its soft limit of open files if it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _SELECT_LIMIT:
-        soft = _SELECT_LIMIT if hard == resource.RLIM_INFINITY else min(_SELECT_LIMIT, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    limit = _SELECT_LIMIT if soft == resource.RLIM_INFINITY else min(soft, _SELECT_LIMIT)
+    limit = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     return limit - len(os.listdir("/dev/fd")) - _RESERVED_FILES
 
 
