@@ -9,6 +9,7 @@ export const FIGURES_WINDOW_S = 3;
 export const SETTLED_AFTER_S = 1;
 const HEALTHY_SHARE = 0.99;
 const FRESH_MS = 1_000;
+const SLOW_MS = 250; // a card takes a half as normal below it, too
 
 /** Sums the responses of these ticks; `what` is `reads`, `posts` or `comments`. */
 function sumResponses(ticks, what) {
@@ -23,6 +24,12 @@ function sumResponses(ticks, what) {
     }
   }
   return sum;
+}
+
+/** The median of the medians of these ticks, in ms; undefined without any. */
+function medianReadMs(ticks) {
+  const medians = ticks.flatMap((tick) => tick.read_ms?.p50 ?? []).sort((a, b) => a - b);
+  return medians[(medians.length - 1) >> 1];
 }
 
 class Figure {
@@ -69,12 +76,14 @@ export class Figures {
     for (const [what, figure] of Object.entries(this.shares)) {
       const sum = sumResponses(newer, what);
       const useOlder = !sum.ok && !sum.failed && (!settled || !now?.waiting);
-      this._share(figure, useOlder ? sumResponses(ticks, what) : sum, now);
+      const counted = useOlder ? ticks : newer;
+      const readMs = what === "reads" ? medianReadMs(counted) : undefined;
+      this._share(figure, useOlder ? sumResponses(ticks, what) : sum, now, readMs);
     }
     this._lag(now);
   }
 
-  _share(figure, { ok, failed, errors }, now) {
+  _share(figure, { ok, failed, errors }, now, readMs = 0) {
     const total = ok + failed;
     if (!total) {
       const waiting = now?.waiting ?? 0;
@@ -86,6 +95,9 @@ export class Figures {
     }
     const most = Object.entries(errors).sort((a, b) => b[1] - a[1])[0];
     const well = ok / total >= HEALTHY_SHARE;
+    if (well && readMs >= SLOW_MS) {
+      return figure.show(duration(readMs), `▲ slow, ${percent(ok, total)} succeed`, false);
+    }
     figure.show(
       percent(ok, total),
       well ? "● succeed" : `▼ ${most ? errorName(most[0]) : "fail"}`,
