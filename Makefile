@@ -1,7 +1,8 @@
 # make demo      sets everything up and shows the first two outages
 # make test      sets everything up and runs the tests that hold every promise: four minutes
 # make test-all  those, and then the slow ones: notebooks, browsers, exercises, whole outages
-# make soak      the long tests; make bench the figures; make check the linters; make clean
+# make soak      the long tests; make check the linters; make clean
+# make bench     the lab beside its peers and limits, in ratios; make bench ONLY="bus hop" these rows
 # make matrix    the tests on each Python that is promised and found here, and with the oldest
 #                dependencies; make smoke one run from the wheel on each of them
 # make docs      docs/scenarios.md from the scenario files, its tables as they are; make docs ONLY=all
@@ -48,7 +49,7 @@ smoke: $(READY)
 	@$(BIN)/nox --session smoke
 
 bench: $(READY)
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench $(ONLY)
 
 docs: $(READY)
 	@$(BIN)/python -m tests.docs.write_scenarios $(ONLY)

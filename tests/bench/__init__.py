@@ -1,5 +1,5 @@
-"""Measures and prints the figures that the lab promises: `make bench`. Contains no tests.
+"""How the lab's parts stand beside their peers and beside the machine's limit: `make bench`.
 
-The machines are noisy: compared figures come from the same run, every measurement is repeated, and
-the median is shown with the range.
+Contains no tests. Every row is the ratio of two things that are measured in turn in the same run: a
+slow moment of the machine hits both, so the ratio says more than either figure.
 """

@@ -1,4 +1,4 @@
-"""Starts a bus and measures its throughput in events per second to three consumers.
+"""Starts a bus and measures its throughput in durable events per second to three consumers.
 
 The bus and each of the three consumers are processes; the publisher is this process. An event
 counts when all three consumers have it; the clock runs from the first publish to the last delivery.
@@ -10,35 +10,33 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 
+from lab.bus.base import Batch
 from lab.bus.connect import open_bus
 from lab.domain.events import Envelope, PostCreated
 from lab.support.nats import NatsNotInstalled, find_server, require_client
+from tests.bench.ratio import Measure, Skipped
 from tests.bench.running import program
 
 CONSUMERS = 3
 TOKEN = "bench"
 _PATIENCE_S = 120.0
 
-Publish = Callable[[str, list[str]], Awaitable[None]]
-"""Publishes envelopes to the bus at an address; returns when each is acknowledged."""
 
+class Connection(Protocol):
+    """What the bench needs of a client; the lab's own buses have it."""
 
-def nats_is_missing() -> str:
-    """Why NATS cannot be used here, as a sentence; "" if it can."""
-    try:
-        require_client()
-        find_server()
-    except NatsNotInstalled as error:
-        return str(error).partition("\n")[0]
-    return ""
+    async def head(self) -> int: ...
+    async def append(self, envelopes: Sequence[str]) -> list[int]: ...
+    def read(self, after: int) -> AsyncIterator[Batch]: ...
+    async def close(self) -> None: ...
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def lab_program(*arguments: str) -> Iterator[str]:
         yield url
 
 
-def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: float = 0.002) -> None:
+def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: float = 0.001) -> None:
     """Wait until `look` returns true; raises TimeoutError."""
     give_up_at_s = perf_counter() + within_s
     while True:
@@ -63,12 +61,23 @@ def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: floa
 
 @contextmanager
 def bus(engine: str) -> Iterator[str]:
-    """A new bus on an empty disk; yields the address for `open_bus`."""
-    with tempfile.TemporaryDirectory(dir=".") as place:
+    """A new bus on an empty disk; yields its address. Raises Skipped."""
+    with tempfile.TemporaryDirectory(dir=".", ignore_cleanup_errors=True) as place:
+        folder = Path(place).absolute()
+        if engine == "nats":
+            try:
+                require_client()
+                find_server()
+            except NatsNotInstalled as error:
+                raise Skipped(str(error)) from None
         module = {"log": "lab.bus.log.server", "nats": "lab.bus.nats.server"}[engine]
         with lab_program(module, "--port", "0", "--data", place) as url:
             until(lambda: requests.get(f"{url}/health", timeout=5).status_code == 200)
-            yield url if engine == "log" else f"nats://{Path(place).absolute() / 'nats'}"
+            yield url if engine == "log" else f"nats://{folder / 'nats'}"
+
+
+def connect(address: str) -> Connection:
+    return open_bus(address)
 
 
 def events(count: int) -> list[str]:
@@ -77,98 +86,72 @@ def events(count: int) -> list[str]:
     return [Envelope.around(event, source="/bench").model_dump_json() for event in told]
 
 
-def rate_through(address: str, envelopes: list[str], publish: Publish) -> float:
-    """Throughput of the bus at `address`, in events/s, from the publisher to three consumers."""
-    return asyncio.run(_rate_through(address, envelopes, publish))
+@contextmanager
+def throughput(engine: str, count: int, in_flight: int, batch: int = 1) -> Iterator[Measure]:
+    """Starts a bus, three consumers and a publisher; the measure is in events per second.
+
+    The publisher has `in_flight` appends of `batch` events in flight.
+    """
+    with bus(engine) as address, consumers(address) as heard, asyncio.Runner() as runner:
+        publisher = connect(address)
+        runner.run(publisher.head())
+        published = 0
+
+        def rate() -> float:
+            nonlocal published
+            published += count
+            envelopes = events(count)
+            begun = perf_counter()
+            runner.run(publish(publisher, envelopes, in_flight, batch))
+            until(lambda: min(heard()) >= published)
+            return count / (perf_counter() - begun)
+
+        yield rate
+        runner.run(publisher.close())
 
 
-async def _rate_through(address: str, envelopes: list[str], publish: Publish) -> float:
-    with hearers(address, len(envelopes)) as (ready, ended):
-        await asyncio.to_thread(ready)
-        begun = perf_counter()
-        await publish(address, envelopes)
-        await asyncio.to_thread(ended)
-        return len(envelopes) / (perf_counter() - begun)
+async def publish(
+    publisher: Connection, envelopes: list[str], in_flight: int, batch: int = 1
+) -> None:
+    """Each of `in_flight` tasks appends the next batch when its last one is acknowledged."""
+    batches = iter([envelopes[at : at + batch] for at in range(0, len(envelopes), batch)])
+
+    async def one_after_the_other() -> None:
+        for one in batches:
+            await publisher.append(one)
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(in_flight)))
 
 
 @contextmanager
-def hearers(
-    address: str, count: int, heard: Any = None
-) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
-    """Three consumer processes. Yields two waits: until all listen, until all have ended."""
+def consumers(address: str) -> Iterator[Callable[[], list[int]]]:
+    """Three processes that consume. Yields a function: how many events each of them has."""
     spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(CONSUMERS + 1)
-    given = (address, count, barrier, heard)
-    consumers = [spawn.Process(target=hear, args=given) for _ in range(CONSUMERS)]
-    for consumer in consumers:
-        consumer.start()
+    counts = [spawn.RawValue("q", -1) for _ in range(CONSUMERS)]
+    processes = [spawn.Process(target=_consume, args=(address, one)) for one in counts]
+    for process in processes:
+        process.start()
 
-    def ended() -> None:
-        for consumer in consumers:
-            consumer.join()
-            if consumer.exitcode:
-                raise RuntimeError(f"a consumer ended with {consumer.exitcode}")
+    def heard() -> list[int]:
+        if any(process.exitcode is not None for process in processes):
+            raise RuntimeError(f"A consumer of {address} has ended.")
+        return [int(one.value) for one in counts]
 
     try:
-        yield (lambda: barrier.wait(_PATIENCE_S)), ended
+        until(lambda: min(heard()) >= 0)
+        yield heard
     finally:
-        for consumer in consumers:
-            consumer.kill()
-            consumer.join()
+        for process in processes:
+            process.kill()
+            process.join()
 
 
-def hear(address: str, count: int, ready: Any, heard: Any = None) -> None:
-    """Consume `count` events. The queue, if given, gets the delivery times (perf_counter) as a
-    list, indexed by the number in the event's subject."""
-
-    async def listen() -> list[float]:
-        moments = [0.0] * count
-        connection = open_bus(address)
+def _consume(address: str, count: Any) -> None:
+    async def listen() -> None:
+        connection = connect(address)
         await connection.head()
-        await asyncio.to_thread(ready.wait)
+        count.value = 0
         async for batch in connection.read(0):
-            now = perf_counter()
-            if heard is not None:
-                for envelope in batch:
-                    moments[int(envelope.subject)] = now
-            if batch[-1].sequence >= count:
-                break
-        await connection.close()
-        return moments
+            count.value += len(batch)
 
-    moments = asyncio.run(listen())
-    if heard is not None:
-        heard.put(moments)
-
-
-def at_once(in_flight: int) -> Publish:
-    """One publisher with `in_flight` appends of one event each in flight."""
-
-    async def publish(address: str, envelopes: list[str]) -> None:
-        await _share(address, [[one] for one in envelopes], in_flight)
-
-    return publish
-
-
-def in_batches(size: int, in_flight: int) -> Publish:
-    """One publisher with `in_flight` appends of `size` events each in flight."""
-
-    async def publish(address: str, envelopes: list[str]) -> None:
-        batches = [envelopes[at : at + size] for at in range(0, len(envelopes), size)]
-        await _share(address, batches, in_flight)
-
-    return publish
-
-
-async def _share(address: str, batches: Sequence[Sequence[str]], in_flight: int) -> None:
-    """Each of `in_flight` tasks takes the next batch when its last one is acknowledged."""
-    connection = open_bus(address)
-    await connection.head()
-    waiting = iter(batches)
-
-    async def publish() -> None:
-        for batch in waiting:
-            await connection.append(batch)
-
-    await asyncio.gather(*(publish() for _ in range(in_flight)))
-    await connection.close()
+    asyncio.run(listen())

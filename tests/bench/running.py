@@ -1,6 +1,8 @@
 """Runs what is measured: `lab run` as a user starts it, the load generator, one arrangement."""
 
+import asyncio
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,7 +38,13 @@ def lab_run(*words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout) if done.stdout else None
 
 
-def load(folder: Path, seconds: float, variant: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+def percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def load(
+    folder: Path, seconds: float, variant: Mapping[str, Any], warm_up_s: float = 1.0, **more: Any
+) -> dict[str, Any]:
     """Put one variant under load with the lab's generator, in the phases `warm_up` and `all`.
 
     Returns the generator's summary; the samples are in `folder`.
@@ -44,7 +52,7 @@ def load(folder: Path, seconds: float, variant: Mapping[str, Any], **more: Any) 
     names = {"samples": "samples.csv", "progress": "progress.ndjson", "summary": "load.json"}
     plan = {
         "seed": 7,
-        "phases": [{"name": "warm_up", "seconds": 1.0}, {"name": "all", "seconds": seconds}],
+        "phases": [{"name": "warm_up", "seconds": warm_up_s}, {"name": "all", "seconds": seconds}],
         "variants": [variant],
         **{key: str(folder / name) for key, name in names.items()},
         **more,
@@ -67,3 +75,21 @@ async def a_stack(
         async with Supervisor(preload([options]), folder) as supervisor:
             with Stack(name, ARRANGEMENTS[name], supervisor, folder, options=options) as stack:
                 yield stack, supervisor, folder
+
+
+@contextmanager
+def a_started_stack(
+    runner: asyncio.Runner, name: str, options: Mapping[str, Any] | None = None
+) -> Iterator[Stack]:
+    """The same, started, for code that is not asynchronous."""
+
+    async def start() -> Stack:
+        stack, supervisor, _ = await arrangement.__aenter__()
+        await supervisor.start(*stack.programs)
+        return stack
+
+    arrangement = a_stack(name, options)
+    try:
+        yield runner.run(start())
+    finally:
+        runner.run(arrangement.__aexit__(None, None, None))
