@@ -71,6 +71,7 @@ def simulate(
     only: Sequence[str] | str | None = None,
     settings: Mapping[str, Any] | None = None,
     sweep: str | None = None,
+    from_: Sequence[str | Path] | str | Path = (),
     keep: str | Path | None = None,
 ) -> Any:
     """Simulate a scenario (its name, or the path of a .toml file); returns a `Result`, or with
@@ -80,6 +81,7 @@ def simulate(
     - `fleet`: its shape: blog, shards, chain, tree, alibaba or meta.
     - `rate`: arrivals/s for each variant, in all; without it, the scenario's for each shard.
     - `settings`: switches, as `{"retries": 2}`, in each variant that has them.
+    - `from_`: runs whose times to take, by folder or scenario; without them, those of the lab.
     - `sweep`: as `"services=40,400"`; also rate, width, broken.
 
     Raises ValueError for a fleet that cannot be, or a scenario that the model does not cover, and
@@ -88,7 +90,6 @@ def simulate(
     require_extra()
     from lab.simulation.fleet import runs
     from lab.simulation.fleet.fleets import FleetSpec
-    from lab.simulation.fleet.parameters import shipped_parameters
 
     variants = [only] if isinstance(only, str) else only
     scenario = runs.prepared(
@@ -107,7 +108,8 @@ def simulate(
         seed=seed,
     )
     sizes = runs.parse_sweep(sweep, spec, rate) if sweep else [(spec, rate)]
-    parameters = shipped_parameters()
+    measured = [from_] if isinstance(from_, str | Path) else from_
+    parameters = runs.find_parameters([str(one) for one in measured])
     folder: Path | None = None
     parent = RUNS if keep is None else Path(keep).expanduser()
     results = []

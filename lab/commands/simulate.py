@@ -80,6 +80,14 @@ def simulate(
             help="one run for each value, as services=10,100,1000; also rate, width, broken",
         ),
     ] = None,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="take the times of this run, by its folder or scenario; may be repeated",
+        ),
+    ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="list the scenarios that the model covers")
     ] = False,
@@ -106,7 +114,6 @@ def simulate(
     from lab.scenarios.switches import parse_assignment
     from lab.simulation.fleet import runs
     from lab.simulation.fleet.fleets import FleetSpec
-    from lab.simulation.fleet.parameters import shipped_parameters
 
     if list_:
         _list_covered()
@@ -127,7 +134,7 @@ def simulate(
         seed=seed,
     )
     sizes = or_usage_error(runs.parse_sweep, sweep, spec, rate) if sweep else [(spec, rate)]
-    parameters = shipped_parameters()
+    parameters = or_usage_error(runs.find_parameters, from_ or [])
     results: list[Any] = []
     folder: Path | None = None
     for spec, its_rate in sizes:

@@ -43,7 +43,7 @@ _UNCOVERED_SWITCHES = {"delivery", "replicas"}
 _BYTES_AN_ARRIVAL, _BYTES_A_REQUEST = 200, 120
 MOST_CALLS = 400_000_000
 """Some minutes on a laptop."""
-SAMPLES_KEPT = 60_000
+SAMPLES_KEPT = 20_000
 """So many requests of a variant, evenly spread, become samples: enough for every interval."""
 
 

@@ -152,9 +152,11 @@ def _variant_result(
             "asks": {"all": {"all": counts}} if counts["asked"] else None,
         },
     )
-    if simulated.stride > 1:
-        for name, phase in result.phases.items():
+    for name, phase in result.phases.items():
+        if simulated.stride > 1:
             phase.endpoints = _endpoints(simulated, name, phase)
+        for endpoint in phase.endpoints.values():
+            endpoint.stale = endpoint.decided = None  # the model moves no data
     return result
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lab.load.samples import Sample, write_samples
-from lab.results.result import RunResult
-from lab.results.run_folder import create_run_folder
+from lab.results.result import ResultError, RunResult
+from lab.results.run_folder import create_run_folder, find_run
 from lab.scenarios import catalogue
 from lab.scenarios.overrides import apply_overrides
 from lab.scenarios.scenario import Scenario
+from lab.simulation.fleet.calibration import parameters_from
 from lab.simulation.fleet.fleets import FleetSpec
 from lab.simulation.fleet.model import simulate, why_not_covered
 from lab.simulation.fleet.outcome import to_result
-from lab.simulation.fleet.parameters import Parameters
+from lab.simulation.fleet.parameters import Parameters, shipped_parameters
 
 SWEPT = ("services", "rate", "width", "broken")
 MOST_SIZES = 20
@@ -37,6 +38,17 @@ def prepared(
 ) -> Scenario:
     """The scenario with these changes. Raises ValueError for one that is not possible."""
     return apply_overrides(scenario, only=only, quick=quick, settings=settings)
+
+
+def find_parameters(measured: Sequence[str]) -> Parameters:
+    """The parameters of saved runs, by their folders or scenarios; without any, those that come
+    with the lab. Raises BadParameters, or ValueError where there is no such run."""
+    if not measured:
+        return shipped_parameters()
+    try:
+        return parameters_from([find_run(one) for one in measured])
+    except ResultError as error:
+        raise ValueError(f"--from: {error}") from None
 
 
 def parse_sweep(
