@@ -12,6 +12,7 @@ against those with odd ones. No model can be held to less.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,13 +20,16 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Self
 
+from lab.cluster.errors import LabCannotRun
+from lab.experiment import runner
 from lab.load.metrics import percentile
 from lab.load.samples import WRITES, Sample, read_samples
 from lab.results.result import RunResult, VariantResult
+from lab.results.run_folder import drop_databases
 from lab.scenarios.scenario import Scenario
 from lab.simulation.fleet.calibration import parameters_from
 from lab.simulation.fleet.fleets import BLOG
-from lab.simulation.fleet.model import simulate
+from lab.simulation.fleet.model import simulate, why_not_covered
 from lab.simulation.fleet.outcome import to_result
 from lab.simulation.fleet.parameters import BadParameters, Parameters
 
@@ -259,5 +263,98 @@ def to_validation(
     )
 
 
-RunReally = Callable[[Scenario, int], Path]
-"""Run a scenario with a seed; the folder of the run."""
+# ── Real runs
+
+
+@dataclass
+class Comparison:
+    """What `validate` found so far. `left_out`: by scenario, why it has no figures."""
+
+    figures: list[Figure] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    load: list[float] = field(default_factory=list)
+    seeds: tuple[int, ...] = ()
+
+    def to_validation(self, parameters: Parameters) -> Validation:
+        return to_validation(
+            self.figures,
+            parameters,
+            self.seeds,
+            (min(self.load, default=0.0), max(self.load, default=0.0)),
+            self.left_out,
+        )
+
+
+async def validate(
+    scenarios: Sequence[Scenario],
+    seeds: Sequence[int],
+    folder: Path,
+    quick: bool = False,
+    progress: Callable[[str], None] = lambda doing: None,
+) -> Comparison:
+    """Run each scenario really with each seed, into `folder`, and simulate it at once with the
+    parameters of these runs. Scenarios that the model does not cover are left out, and say why."""
+    found = Comparison(seeds=tuple(seeds))
+    for scenario in scenarios:
+        if reason := why_not_covered(scenario):
+            found.left_out[scenario.name] = reason
+            continue
+        runs = []
+        for seed in seeds:
+            progress(f"{scenario.name}: a real run with seed {seed}")
+            found.load.append(os.getloadavg()[0])
+            own = folder / f"{scenario.name}-{seed}"
+            own.mkdir(mode=0o700, parents=True)
+            try:
+                await runner.Run(scenario, own, seed, quick)()
+            except LabCannotRun as error:
+                found.left_out[scenario.name] = str(error)
+                continue
+            drop_databases(own)
+            runs.append(own)
+        progress(f"{scenario.name}: simulated with the times of these runs")
+        try:
+            found.figures += compare_scenario(scenario, runs)
+            found.left_out.pop(scenario.name, None)
+        except BadParameters as error:
+            found.left_out.setdefault(scenario.name, str(error))
+    return found
+
+
+# ── What is refused
+
+
+def refuse(result: RunResult, validation: Validation) -> list[str]:
+    """Take the figures out of a simulated result for which the model missed the real lab by more
+    than `BOUNDS`; returns their names, as `naive.during.read_feed.p50`.
+
+    A scenario that was never validated keeps its figures; `validation.scenarios` says which were.
+    """
+    refused = []
+    variants = {variant.name: variant for variant in result.variants}
+    for variant, phase, endpoint, name in validation.refused.get(result.scenario, ()):
+        own = variants.get(variant)
+        if own is None or not _remove(own, phase, endpoint, name):
+            continue
+        refused.append(".".join(part for part in (variant, phase, endpoint, name) if part))
+    return refused
+
+
+def _remove(variant: VariantResult, phase: str, endpoint: str, name: str) -> bool:
+    if name == "recovery":
+        variant.recovery_seconds, variant.recovery = None, None
+        return True
+    if name == "lag":
+        return variant.lag.pop(endpoint, None) is not None
+    figures = variant.phases[phase].endpoints.get(endpoint) if phase in variant.phases else None
+    if figures is None:
+        return False
+    if name == "success":
+        figures.success = None
+    elif name == "visible_p50":
+        if figures.visible_ms is None:
+            return False
+        figures.visible_ms = figures.visible_ms.model_copy(update={"p50": None})
+    else:
+        figures.latency_ms = figures.latency_ms.model_copy(update={name: None})
+    return True
