@@ -88,6 +88,17 @@ def simulate(
             help="take the times of this run, by its folder or scenario; may be repeated",
         ),
     ] = None,
+    validate: Annotated[
+        bool,
+        typer.Option(
+            "--validate",
+            help="run what the model covers, or only this scenario, really and simulated, and "
+            "print how far the model is off",
+        ),
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option(help="of --validate: real runs of each scenario", min=1, max=50)
+    ] = 5,
     list_: Annotated[
         bool, typer.Option("--list", help="list the scenarios that the model covers")
     ] = False,
@@ -117,6 +128,11 @@ def simulate(
 
     if list_:
         _list_covered()
+        return
+    if validate:
+        from lab.commands.validation import run_validation
+
+        run_validation(name, range(seed, seed + seeds), quick, json, full, keep or RUNS)
         return
     if name is None:
         fail("Which scenario? `lab simulate --list` shows those that the model covers.", 2)

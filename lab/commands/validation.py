@@ -1,16 +1,56 @@
 """What `lab simulate --validate` prints: the model beside the real lab, and how far it is off."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from math import isnan
+from pathlib import Path
 
+import typer
+
+from lab.commands.console import console, load_scenario, make_run_folder, note, run_until_done
 from lab.report.blocks import Block, Cell, Column, Line, Table
+from lab.report.formatting import TextFormat
+from lab.report.terminal.writer import to_rich
+from lab.results.run_folder import create_run_folder
+from lab.scenarios import catalogue
+from lab.simulation.fleet.parameters import shipped_parameters
+from lab.simulation.fleet.runs import prepared
 from lab.simulation.fleet.validate import (
     BOUNDS,
     GOALS,
     Comparison,
     Figure,
     summarize,
+    validate,
 )
+
+
+def run_validation(
+    name: str | None, seeds: Sequence[int], quick: bool, json: bool, full: bool, parent: Path
+) -> None:
+    """Run scenarios really and simulated, and print how far the model is off. `name`: one scenario;
+    None: all that the model covers. Ends with exit code 1 if a goal is missed."""
+    known = catalogue.builtin_scenarios() if name is None else [load_scenario(name)]
+    scenarios = [prepared(scenario, quick=quick) for scenario in known]
+    folder = make_run_folder(create_run_folder, "validation", parent)
+    found = run_until_done(validate(scenarios, list(seeds), folder, quick, note))
+    validation = found.to_validation(shipped_parameters())
+    (folder / "validation.json").write_text(validation.to_json(), "utf-8")
+    if json:
+        sys.stdout.write(validation.to_json())
+    else:
+        screen = console()
+        blocks = validation_blocks(found, full)
+        for renderable in to_rich(blocks, TextFormat.for_console(screen)):
+            screen.print(renderable)
+    note(f"Saved in {folder}")
+    missed = any(
+        validation.summary[name]["median"] > goal
+        for name, goal in GOALS.items()
+        if name in validation.summary
+    )
+    raise typer.Exit(1 if missed else 0 if found.figures else 3)
+
 
 TITLES = {
     "success": "success",
@@ -32,7 +72,8 @@ def validation_blocks(found: Comparison, full: bool) -> Iterator[Block]:
         )
         yield _by_scenario(found.figures)
     if full:
-        yield _each(found.figures)
+        for name in dict.fromkeys(figure.scenario for figure in found.figures):
+            yield _each(name, [one for one in found.figures if one.scenario == name])
     for name, reason in found.left_out.items():
         yield Line(f"{name}: left out. {reason}")
 
@@ -85,23 +126,21 @@ def _by_scenario(figures: Sequence[Figure]) -> Table:
     return Table("By scenario: median error, worst error, figures refused", columns, [rows])
 
 
-def _each(figures: Sequence[Figure]) -> Table:
+def _each(scenario: str, figures: Sequence[Figure]) -> Table:
     rows = [
         [
-            Cell(figure.scenario),
             Cell(".".join(part for part in figure.key if part)),
             Cell(_value(figure.name, figure.real)),
             Cell(_value(figure.name, figure.simulated)),
-            Cell(_error(figure.name, figure.error)),
+            Cell(_error(figure.name, figure.error), "warn" if figure.refused else ""),
             Cell("—" if figure.again is None else _error(figure.name, figure.again), "soft"),
-            Cell(f"{figure.n}"),
-            Cell("refused" if figure.refused else "", "warn"),
+            Cell(f"{figure.n}", "soft"),
         ]
         for figure in figures
     ]
-    columns = [Column("scenario"), Column("figure")]
-    columns += [Column(one, right=True) for one in ("real", "simulated", "error", "again", "n", "")]
-    return Table("Each figure", columns, [rows], labels=2)
+    headings = ("real", "simulated", "error", "again", "n")
+    columns = [Column("figure"), *(Column(one, right=True) for one in headings)]
+    return Table(scenario, columns, [rows])
 
 
 def _value(name: str, value: float) -> str:

@@ -69,10 +69,15 @@ def simulated_note(result: RunResult) -> str:
     if facts is None:
         return "Simulated: no process ran."
     calls, events = sum(facts.calls.values()), sum(facts.events.values())
+    refused = len(facts.refused)
+    left_out = (
+        " Left out, because the model missed the real lab there (lab simulate --validate): "
+        f"{refused} {'figure' if refused == 1 else 'figures'}."
+    )
     return (
         f"Simulated: no process ran. {calls:,} calls and {events:,} events in {facts.engine_s:.1f} "
         f"s; the time of each was drawn from `{facts.measured_in}`, measured on "
-        f"{facts.measured_on}."
+        f"{facts.measured_on}.{left_out if refused else ''}"
     )
 
 

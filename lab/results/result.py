@@ -357,7 +357,8 @@ class SimulationFacts(ResultModel):
     acted; `width`: how many shards one feed needed; `rate`: arrivals a second for each variant. By
     variant: `calls`, requests that reached a process; `events`, applied by consumers;
     `connections` between processes. `engine_s`: seconds of computation. `measured_on`,
-    `measured_in`: the machine and the run that the parameters come from."""
+    `measured_in`: the machine and the run that the parameters come from. `refused`: the figures
+    left out, because the model missed the real lab there (`lab simulate --validate`)."""
 
     fleet: str
     services: int
@@ -372,6 +373,7 @@ class SimulationFacts(ResultModel):
     engine_s: float = 0.0
     measured_on: str = ""
     measured_in: str = ""
+    refused: list[str] = []
 
 
 # ── Result

@@ -14,10 +14,11 @@ from lab.scenarios import catalogue
 from lab.scenarios.overrides import apply_overrides
 from lab.scenarios.scenario import Scenario
 from lab.simulation.fleet.calibration import parameters_from
-from lab.simulation.fleet.fleets import FleetSpec
+from lab.simulation.fleet.fleets import BLOG, FleetSpec
 from lab.simulation.fleet.model import simulate, why_not_covered
 from lab.simulation.fleet.outcome import to_result
 from lab.simulation.fleet.parameters import Parameters, shipped_parameters
+from lab.simulation.fleet.validate import refuse, shipped_validation
 
 SWEPT = ("services", "rate", "width", "broken")
 MOST_SIZES = 20
@@ -89,10 +90,14 @@ def run_once(
     quick: bool = False,
 ) -> tuple[RunResult, list[Sample]]:
     """Simulate a scenario in a fleet. `rate`: arrivals a second for each variant; None: the
-    scenario's for each shard. Raises ValueError before anything is simulated."""
+    scenario's for each shard. Figures of a larger fleet for which the model missed the real lab are
+    left out. Raises ValueError before anything is simulated."""
     shards = max(spec.of(one.options).shards for one in scenario.variants.values())
     at_rate = scenario.at_rate(scenario.load.rate * shards if rate is None else rate)
-    return to_result(simulate(at_rate, parameters, seed, spec), quick)
+    result, samples = to_result(simulate(at_rate, parameters, seed, spec), quick)
+    if spec != BLOG and result.simulation is not None:
+        result.simulation.refused = refuse(result, shipped_validation())
+    return result, samples
 
 
 def create_folder(name: str, parent: Path) -> Path:
