@@ -43,6 +43,12 @@ def search(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="write the history as JSON there"),
     ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            "--svg", metavar="FILE", help="draw the history as a space-time diagram there"
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="print the history as JSON")] = False,
 ) -> None:
     """Search for the smallest history of failures that breaks a promise.
@@ -83,29 +89,52 @@ def search(
         )
         echo(f"Others: lab search {_words(goal, variant)} --seed {seed_number + 1}")
         return
+    from lab.report.charts.space_time import space_time_chart
+    from lab.report.terminal.space_time import space_time_lines
+    from lab.simulation.histories.drawing import diagram_of
+
+    diagram = diagram_of(history)
     if output:
-        try:
-            output.write_text(history.to_json() + "\n", encoding="utf-8")
-        except OSError as error:
-            fail(f"{output} can't be written: {error.strerror}. Try another file.", 3)
+        _write(output, history.to_json())
+    if svg:
+        _write(svg, space_time_chart(diagram).svg())
     if json:
         echo(history.to_json())
         raise typer.Exit(1)
     from lab.simulation.histories.sentence import describe
 
-    echo(history.verdict.sentence)
+    echo(_wrapped(history.verdict.sentence))
     echo("")
     for deed in history.deeds:
         echo(f"{deed.at_ms:8,.0f} ms  {describe(deed)}")
     echo("")
+    echo("\n".join(space_time_lines(diagram)))
+    echo("")
     echo(
-        f"The smallest one that was found for {goal!r} in {chosen}: history {outcome.tried:,} "
-        f"reached it, and {outcome.shrunk:,} smaller ones were tried ({outcome.seconds:.1f} s)."
+        _wrapped(
+            f"The smallest one that was found for {goal!r} in {chosen}: history {outcome.tried:,} "
+            f"reached it, and {outcome.shrunk:,} smaller ones were tried ({outcome.seconds:.1f} s)."
+        )
     )
     if output:
         echo(f"History   {output}")
+    if svg:
+        echo(f"Drawing   {svg}")
     echo(f"Again     lab search {_words(goal, variant)} --seed {history.seed}")
     raise typer.Exit(1)
+
+
+def _wrapped(text: str) -> str:
+    from textwrap import fill
+
+    return fill(text, 80, break_long_words=False, break_on_hyphens=False)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        fail(f"{file} can't be written: {error.strerror}. Try another file.", 3)
 
 
 def _words(goal: str, variant: list[str] | None) -> str:

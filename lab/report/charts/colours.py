@@ -100,6 +100,7 @@ def _css() -> str:
         ".lab-chart text{fill:var(--ink)}.lab-chart .soft{fill:var(--soft)}"
         ".lab-chart .small{font-size:11px}.lab-chart .strong{font-weight:600}"
         ".lab-chart .ground{fill:var(--ground)}"
+        ".lab-chart .halo{paint-order:stroke;stroke:var(--ground);stroke-width:4px}"
         ".lab-chart .grid{stroke:var(--grid);fill:none}"
         ".lab-chart .edge{stroke:var(--edge);fill:none}"
         ".lab-chart .mark{stroke:var(--soft);fill:none;stroke-dasharray:2 2}"
