@@ -6,13 +6,18 @@ know its transport: HTTP (this file), events (`events.py`) or a function call (`
 """
 
 import json
-import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
-import requests
 from pydantic import BaseModel
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3 import HTTPConnectionPool, connection_from_url
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
 from lab.domain import headers
 from lab.domain.errors import BadGateway, DependencyFailed, NotFound, TimedOut, Unreachable
@@ -29,8 +34,11 @@ class Transport(Protocol):
         """Returns the decoded JSON; raises NotFound or a DependencyFailed."""
 
 
+_CONNECTIONS_KEPT = 256  # for each callee: more than a service has workers
+
+
 class HttpTransport:
-    """Sends requests over HTTP.
+    """Sends requests over HTTP, with urllib3: `requests` above it would take a third more time.
 
     `peers`: base URL by name of the callee. `timeout_s`: in seconds, capped by the deadline of the
     request being handled. `caller`: the name of this service, sent in a header.
@@ -47,7 +55,7 @@ class HttpTransport:
         self._peers = peers
         self._timeout_s = timeout_s
         self._tally = tally or CallCounters()
-        self._thread_local = threading.local()
+        self._pools: dict[str, HTTPConnectionPool] = {}
 
     def __call__(
         self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
@@ -62,44 +70,36 @@ class HttpTransport:
             request_headers["Content-Type"] = "application/json"
         self._tally.add(callee, "attempts")
         try:
-            response = self._session().request(
+            response = self._pool(self._peers[callee]).urlopen(
                 method,
-                self._peers[callee] + path,
-                params=query,
-                data=content,
+                f"{path}?{urlencode(query, doseq=True)}" if query else path,
+                body=content,
                 headers=request_headers,
                 timeout=timeout_s,
+                retries=False,
             )
-        except requests.RequestException as error:
+        except HTTPError as error:
             raise self._translate_error(callee, error, timeout_s) from None
-        return decode_answer(callee, response.status_code, response.content)
+        return decode_answer(callee, response.status, response.data)
 
-    def _translate_error(
-        self, callee: str, error: requests.RequestException, timeout_s: float
-    ) -> DependencyFailed:
-        """Translate an error of `requests` into one of the lab's errors."""
-        reason = error.args[0] if error.args else None
-        refused = isinstance(reason, MaxRetryError) and isinstance(
-            reason.reason, NewConnectionError
-        )
-        if refused:
+    def _translate_error(self, callee: str, error: HTTPError, timeout_s: float) -> DependencyFailed:
+        """Translate an error of urllib3 into one of the lab's errors."""
+        if isinstance(error, NewConnectionError):
             return Unreachable(f"{callee} is not there: the connection was refused.")
-        if isinstance(error, requests.ConnectTimeout):
+        if isinstance(error, ConnectTimeoutError):
             return Unreachable(f"{callee} did not take the connection.")
-        # `requests` raises no Timeout for a server that stops in the middle of an answer.
-        if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
+        if isinstance(error, ReadTimeoutError):
             self._tally.add(callee, "timed_out")
             return TimedOut(f"{callee} did not answer within {timeout_s:.4g} s.")
         return BadGateway(f"{callee} broke off the connection.", definite=False)
 
-    def _session(self) -> requests.Session:
-        # A Session is not thread-safe, and a new one for each request would open a connection
-        # each time.
-        session = getattr(self._thread_local, "session", None)
-        if session is None:
-            session = self._thread_local.session = requests.Session()
-            session.trust_env = False  # else HTTP_PROXY applies even to 127.0.0.1
-        return session
+    def _pool(self, url: str) -> HTTPConnectionPool:
+        """The kept connections to `url`: a new one for each request would cost as much again."""
+        pool = self._pools.get(url)
+        if pool is None:
+            new = connection_from_url(url, maxsize=_CONNECTIONS_KEPT)
+            pool = self._pools.setdefault(url, new)  # another worker may have made one
+        return pool
 
 
 def decode_answer(callee: str, status: int, content: bytes) -> Any:
