@@ -1,9 +1,12 @@
 """Display of the lab's objects (a table in a notebook, text elsewhere), and optional libraries."""
 
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from lab.report.html import notebook
+
+T_co = TypeVar("T_co", covariant=True)
 
 # ── Notebook display
 
@@ -23,6 +26,23 @@ class NotebookDisplay:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """IPython's display protocol: both forms; the front end picks the one that it can show."""
         return {"text/plain": str(self), "text/html": self._html()}
+
+
+class NotebookSequence(NotebookDisplay, Sequence[T_co]):
+    """Items in a fixed order, which display themselves together."""
+
+    def __init__(self, items: Sequence[T_co]) -> None:
+        self._items = tuple(items)
+
+    @overload
+    def __getitem__(self, index: int) -> T_co: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T_co]: ...
+    def __getitem__(self, index: int | slice) -> T_co | Sequence[T_co]:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
 
 
 # ── Optional libraries

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from inspect import signature
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar
 
-from lab.api.display import NotebookDisplay
+from lab.api.display import NotebookSequence
 from lab.api.progress import notebook_progress
 from lab.api.result import Result
 from lab.api.tasks import LoopThread
@@ -36,43 +36,30 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Scenarios(NotebookDisplay, Sequence[Scenario]):
+class Scenarios(NotebookSequence[Scenario]):
     """The scenarios that come with the lab, in the recommended order."""
-
-    def __init__(self, scenario_list: Sequence[Scenario]) -> None:
-        self._scenarios = tuple(scenario_list)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names that `lab.run` accepts."""
-        return tuple(scenario.name for scenario in self._scenarios)
-
-    @overload
-    def __getitem__(self, index: int) -> Scenario: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Scenario]: ...
-    def __getitem__(self, index: int | slice) -> Scenario | Sequence[Scenario]:
-        return self._scenarios[index]
-
-    def __len__(self) -> int:
-        return len(self._scenarios)
+        return tuple(scenario.name for scenario in self)
 
     def __repr__(self) -> str:
         return f"<{len(self)} scenarios: {', '.join(self.names)}>"
 
     def _text(self) -> str:
-        return notebook.as_text(lambda console: listing.show_scenarios(self._scenarios, console))
+        return notebook.as_text(lambda console: listing.show_scenarios(self, console))
 
     def _html(self) -> str:
         rows = [
             [scenario.name, scenario.title, " ".join(scenario.question.split())]
-            for scenario in self._scenarios
+            for scenario in self
         ]
         headings = ["name", "what happens", "predict first"]
         return notebook.cell_html(notebook.table("Scenarios", headings, rows, left_columns=3))
 
 
-class Guesses(NotebookDisplay, Sequence[Guess]):
+class Guesses(NotebookSequence[Guess]):
     """Guesses about the result of a scenario; `lab.run(…, predict=guesses)` saves them."""
 
     def __init__(
@@ -81,18 +68,9 @@ class Guesses(NotebookDisplay, Sequence[Guess]):
         scenario_questions: Sequence[GuessQuestion],
         guess_list: Sequence[Guess],
     ) -> None:
+        super().__init__(guess_list)
         self.scenario, self._question_text = scenario.name, scenario.question
-        self.questions, self._guesses = tuple(scenario_questions), tuple(guess_list)
-
-    @overload
-    def __getitem__(self, index: int) -> Guess: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Guess]: ...
-    def __getitem__(self, index: int | slice) -> Guess | Sequence[Guess]:
-        return self._guesses[index]
-
-    def __len__(self) -> int:
-        return len(self._guesses)
+        self.questions = tuple(scenario_questions)
 
     def __repr__(self) -> str:
         guesses = (f"{guess.question} {guess.variant} {guess.guessed}" for guess in self)

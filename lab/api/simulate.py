@@ -11,9 +11,9 @@ engine needs, the call raises ImportError with what to install.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-from lab.api.display import NotebookDisplay
+from lab.api.display import NotebookSequence
 from lab.api.result import Result
 from lab.report.cost import cost_blocks, cost_chart
 from lab.report.formatting import TextFormat
@@ -25,29 +25,16 @@ from lab.scenarios.scenario import Scenario
 from lab.simulation.fleet import require_extra
 
 
-class Sizes(NotebookDisplay, Sequence[Result]):
+class Sizes(NotebookSequence[Result]):
     """The results of a sweep, one for each size; displays what a fleet costs against its size."""
-
-    def __init__(self, results: Sequence[Result]) -> None:
-        self._results = tuple(results)
-
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Result]: ...
-    def __getitem__(self, index: int | slice) -> Result | Sequence[Result]:
-        return self._results[index]
-
-    def __len__(self) -> int:
-        return len(self._results)
 
     def chart(self) -> Any:
         """The chart of latency, success, events, processes, connections and memory against size."""
-        return cost_chart(self._results)
+        return cost_chart(self)
 
     def _text(self) -> str:
         def render(console: Any) -> None:
-            for block in to_rich(cost_blocks(self._results), TextFormat.for_console(console)):
+            for block in to_rich(cost_blocks(self), TextFormat.for_console(console)):
                 console.print(block)
 
         return notebook.as_text(render)

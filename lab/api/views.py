@@ -7,11 +7,10 @@ text in a notebook, text elsewhere. Messages of errors are those of the command 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import overload
 
 from rich.console import Console
 
-from lab.api.display import NotebookDisplay
+from lab.api.display import NotebookDisplay, NotebookSequence
 from lab.api.result import Comparison, Result
 from lab.api.tasks import LoopThread
 from lab.api.trace import TracedRequest
@@ -44,21 +43,8 @@ class View(NotebookDisplay):
         return f"<{self._name}: print() shows it>"
 
 
-class SavedRuns(NotebookDisplay, Sequence[Result]):
+class SavedRuns(NotebookSequence[Result]):
     """Saved runs, newest first."""
-
-    def __init__(self, results: Sequence[Result]) -> None:
-        self._results = tuple(results)
-
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Result]: ...
-    def __getitem__(self, index: int | slice) -> Result | Sequence[Result]:
-        return self._results[index]
-
-    def __len__(self) -> int:
-        return len(self._results)
 
     def __repr__(self) -> str:
         return f"<{len(self)} saved runs>"
@@ -78,27 +64,14 @@ class SavedRuns(NotebookDisplay, Sequence[Result]):
         )
 
 
-class Traces(NotebookDisplay, Sequence[TracedRequest]):
+class Traces(NotebookSequence[TracedRequest]):
     """The same request in several variants, each drawn as a waterfall."""
 
-    def __init__(self, traces: Sequence[TracedRequest]) -> None:
-        self._traces = tuple(traces)
-
-    @overload
-    def __getitem__(self, index: int) -> TracedRequest: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[TracedRequest]: ...
-    def __getitem__(self, index: int | slice) -> TracedRequest | Sequence[TracedRequest]:
-        return self._traces[index]
-
-    def __len__(self) -> int:
-        return len(self._traces)
-
     def __repr__(self) -> str:
-        return f"<{', '.join(map(repr, self._traces))}>"
+        return f"<{', '.join(map(repr, self))}>"
 
     def _text(self) -> str:
-        stories = [one.story for one in self._traces]
+        stories = [one.story for one in self]
         return notebook.as_text(lambda console: show_traces(stories, console))
 
 
