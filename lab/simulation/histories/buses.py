@@ -23,7 +23,8 @@ from lab.simulation.histories.network import Exchange, Node
 if TYPE_CHECKING:
     from lab.simulation.histories.world import World
 
-Work = Callable[[], Coroutine[Any, Any, Any]]
+Work = Callable[[], Any]
+"""What the receiver does: its result, or a coroutine."""
 
 
 async def request(
@@ -40,13 +41,21 @@ async def request(
     answered: asyncio.Future[Any] = world.loop.create_future()
 
     def serve(exchange: Exchange) -> None:
-        async def respond() -> None:
+        async def respond(pending: Coroutine[Any, Any, Any]) -> None:
             try:
-                exchange.answer(await work(), "ok")
+                exchange.answer(await pending, "ok")
             except (ServiceError, BusUnavailable) as error:
                 exchange.answer(None, "failed", error)
 
-        world.loop.create_task(respond(), context=contextvars.copy_context())
+        try:
+            result = work()
+        except (ServiceError, BusUnavailable) as error:
+            exchange.answer(None, "failed", error)
+            return
+        if isinstance(result, Coroutine):
+            world.loop.create_task(respond(result))
+        else:
+            exchange.answer(result, "ok")
 
     def finish(value: Any, error: Exception | None) -> None:
         if answered.done():
@@ -58,14 +67,17 @@ async def request(
         else:
             answered.set_exception(BusUnavailable(str(error)))
 
+    def give_up() -> None:
+        finish(None, BusUnavailable(f"No acknowledgement in {timeout_s:g} s."))
+
     exchange = world.network.request(sender, receiver, serve, finish, kind, label, write)
+    timer = world.loop.call_later(timeout_s, give_up) if timeout_s is not None else None
     try:
-        async with asyncio.timeout(timeout_s):
-            return await answered
-    except TimeoutError:
-        raise BusUnavailable(f"No acknowledgement in {timeout_s:g} s.") from None
+        return await answered
     finally:
         exchange.give_up()
+        if timer is not None:
+            timer.cancel()
 
 
 class WorldDualWrite(DualWrite):
@@ -152,17 +164,17 @@ class WorldLogBus(LogBus):
     async def _publish(self, envelopes: Sequence[str]) -> list[int]:
         epoch = self._epoch
 
-        async def commit() -> list[int]:
+        def commit() -> Coroutine[Any, Any, list[int]]:
             process = self._process()
             if epoch not in (None, process.log.epoch):
                 raise BusUnavailable("The log has been opened anew.")
-            return await process.server.commit([Envelope.from_json(line) for line in envelopes])
+            return process.server.commit([Envelope.from_json(line) for line in envelopes])
 
         label, write = self._world.describe(envelopes)
         return await self._request(commit, label, write)  # type: ignore[no-any-return]
 
     async def _get_head(self, query: Any) -> dict[str, Any]:
-        async def head() -> dict[str, Any]:
+        def head() -> dict[str, Any]:
             process = self._process()
             server, log = process.server, process.log
             body: dict[str, Any] = {"sequence": server.newest, "epoch": log.epoch}
@@ -176,7 +188,7 @@ class WorldLogBus(LogBus):
     async def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
         stream = LogStream(self._world, self._node, after)
 
-        async def open_stream() -> str:
+        def open_stream() -> str:
             process = self._process()
             try:
                 process.server._check_position(after, cursor, follow=True)
@@ -233,12 +245,11 @@ class WorldPoster:
     async def __call__(self, url: str, event: CourseEvent) -> None:
         receiver = url.rpartition("/")[2]
 
-        async def take() -> None:
+        def take() -> Coroutine[Any, Any, None]:
             node = self._world.network.nodes[receiver]
             if isinstance(node, CourseProcess):
-                await node.server.accept(event)
-            else:
-                await node.bus.receive(event)  # type: ignore[attr-defined]
+                return node.server.accept(event)
+            return node.bus.receive(event)  # type: ignore[attr-defined, no-any-return]
 
         label, write = event.type, self._world.write_of(json.dumps(event.data))
         kind: MessageKind = "publish" if receiver == BUS else "event"

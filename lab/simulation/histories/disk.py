@@ -46,16 +46,8 @@ class Disk:
     def __init__(self, name: str) -> None:
         self.name = name
         uri = f"file:{name}-{id(self)}?mode=memory&cache=shared"
-        self.writer, self._reader = (
-            sqlite3.connect(
-                uri,
-                uri=True,
-                isolation_level=None,
-                check_same_thread=False,
-                factory=DiskConnection,
-            )
-            for _ in range(2)
-        )
+        self.writer = sqlite3.connect(uri, uri=True, isolation_level=None, factory=DiskConnection)
+        self._reader = sqlite3.connect(uri, uri=True, isolation_level=None)
         self.writer.row_factory = self._reader.row_factory = sqlite3.Row
         self._image: dict[str, list[tuple[Any, ...]]] = {}
 

@@ -164,3 +164,8 @@ class Goal:
     def needs_reads(self) -> bool:
         """Whether what a reader sees decides it."""
         return not self.paths.isdisjoint(_OF_READERS)
+
+    @property
+    def needs_pauses(self) -> bool:
+        """Whether seconds have to pass."""
+        return "stale_s" in self.paths

@@ -10,10 +10,12 @@ was killed never runs again: that is a crash.
 
 import asyncio
 import contextvars
-import heapq
+import inspect
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any
 
@@ -33,25 +35,20 @@ class Crash(BaseException):
     """The process that is running now is killed here."""
 
 
-class Callback:
-    """A callback that waits for its turn."""
+class Callback(list[Any]):
+    """A callback that waits for its turn: `[call, args, context, when_s]`; `call` is None when it
+    was cancelled. A list, because a history creates thousands."""
 
-    __slots__ = ("args", "call", "context", "is_cancelled", "when_s")
-
-    def __init__(
-        self, call: Callable[..., Any], args: Any, context: contextvars.Context, when_s: float
-    ) -> None:
-        self.call, self.args, self.context, self.when_s = call, args, context, when_s
-        self.is_cancelled = False
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self.is_cancelled = True
+        self[0] = None
 
     def cancelled(self) -> bool:
-        return self.is_cancelled
+        return self[0] is None
 
     def when(self) -> float:
-        return self.when_s
+        return self[3]  # type: ignore[no-any-return]
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -77,8 +74,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Callback:
-        context = contextvars.copy_context() if context is None else context
-        handle = Callback(callback, args, context, self.now_s)
+        context = copy_context() if context is None else context
+        handle = Callback((callback, args, context, self.now_s))
         self._ready.append(handle)
         return handle
 
@@ -91,9 +88,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Callback:
-        context = contextvars.copy_context() if context is None else context
-        handle = Callback(callback, args, context, when)
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        context = copy_context() if context is None else context
+        handle = Callback((callback, args, context, when))
+        heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -103,7 +100,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Callback:
-        return self.call_at(self.now_s + delay, callback, *args, context=context)
+        context = copy_context() if context is None else context
+        when = self.now_s + delay
+        handle = Callback((callback, args, context, when))
+        heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -138,8 +139,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.call_soon(work)
         return future
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # False, without a call of Python code
 
     def is_running(self) -> bool:
         return True
@@ -166,39 +166,46 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
+        ready, timers, process_of = self._ready, self._timers, PROCESS
         try:
             while not is_done():
-                if self._ready:
-                    self._run_one(self._ready.popleft())
-                elif not self._timers or self._timers[0][0] > until_s:
+                if ready:
+                    call, args, context, _ = ready.popleft()
+                elif not timers or timers[0][0] > until_s:
                     self.now_s = max(self.now_s, min(until_s, 1e12))
                     return False
                 else:
-                    when_s, _, handle = heapq.heappop(self._timers)
-                    if not handle.is_cancelled:
-                        self.now_s = max(self.now_s, when_s)
-                        self._run_one(handle)
+                    when_s, _, (call, args, context, _) = heappop(timers)
+                    if call is not None and when_s > self.now_s:
+                        self.now_s = when_s
+                if call is None:
+                    continue
+                state = context.get(process_of)
+                if state is not None and not state.alive:
+                    continue
+                try:
+                    context.run(call, *args)
+                except Crash:
+                    self._on_crash(state)
             return True
         finally:
             asyncio._set_running_loop(outer)
 
-    def _run_one(self, handle: Callback) -> None:
-        if handle.is_cancelled:
-            return
-        state = handle.context.get(PROCESS)
-        if state is not None and not state.alive:
-            return
-        try:
-            handle.context.run(handle.call, *handle.args)
-        except Crash:
-            self._on_crash(state)
+    def skip(self, seconds: float) -> None:
+        """Let time pass in which nothing happens: all timers but those that end then move on."""
+        until_s = self.now_s + seconds
+        for index, (when_s, number, handle) in enumerate(self._timers):
+            later_s = when_s if when_s >= until_s else when_s + seconds
+            self._timers[index] = (later_s, number, handle)
+        heapify(self._timers)
+        self.now_s = until_s
 
     def next_timer_s(self) -> float:
         """When the next callback is due: now, or the time of a timer."""
         if self._ready:
             return self.now_s
-        while self._timers and self._timers[0][2].is_cancelled:
-            heapq.heappop(self._timers)
+        while self._timers and self._timers[0][2].cancelled():
+            heappop(self._timers)
         return self._timers[0][0] if self._timers else inf
 
     def close(self) -> None:
@@ -209,10 +216,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._timers.clear()
             self._ready.clear()
             for task in self.tasks:
+                coroutine = task.get_coro()
+                if inspect.iscoroutine(coroutine) and (
+                    inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+                ):
+                    coroutine.close()
                 task.cancel()
             while self._ready:
-                handle = self._ready.popleft()
-                if not handle.is_cancelled:
-                    handle.context.run(handle.call, *handle.args)
+                call, args, context, _ = self._ready.popleft()
+                if call is not None:
+                    context.run(call, *args)
         finally:
             asyncio._set_running_loop(outer)

@@ -14,6 +14,7 @@ from lab.simulation.histories.history import Message, MessageKind
 from lab.simulation.histories.loop import PROCESS, ProcessState, VirtualLoop
 
 LATENCY_S = 0.001
+_NO_PROCESS = contextvars.Context()
 
 
 class Refused(Exception):
@@ -79,10 +80,7 @@ class Network:
 
     def is_cut(self, one: str, other: str) -> bool:
         """Whether a partition lies between two nodes."""
-        cuts = self.cuts
-        return bool(cuts) and not cuts.isdisjoint(
-            ((one, other), (other, one), (one, ""), (other, ""))
-        )
+        return not self.cuts.isdisjoint(((one, other), (other, one), (one, ""), (other, "")))
 
     def heal(self) -> None:
         """End all partitions and slowness; what they held arrives."""
@@ -90,22 +88,22 @@ class Network:
         self.slow_s.clear()
         held, self._held = self._held, []
         for arrive in held:
-            self._loop.call_later(LATENCY_S, arrive, context=contextvars.Context())
+            self._loop.call_later(LATENCY_S, arrive, context=_NO_PROCESS)
 
     def carry(self, sender: str, receiver: str, deliver: Callable[[], None]) -> None:
         """Call `deliver` when what was sent arrives; behind a partition, when that heals."""
         self.in_flight += 1
 
         def arrive() -> None:
-            if self.is_cut(sender, receiver):
+            if self.cuts and self.is_cut(sender, receiver):
                 self._held.append(arrive)
                 return
             self.in_flight -= 1
             deliver()
 
-        self._loop.call_later(
-            self.latency_s(sender, receiver), arrive, context=contextvars.Context()
-        )
+        slow_s = self.slow_s
+        latency_s = self.latency_s(sender, receiver) if slow_s else LATENCY_S
+        self._loop.call_later(latency_s, arrive, context=_NO_PROCESS)
 
     def request(
         self,

@@ -5,6 +5,7 @@ out. Smallest means: fewest deeds, then fewest writes, then shortest. A history 
 variant, the goal, the seed and its number, and on nothing else.
 """
 
+import gc
 import io
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -25,16 +26,20 @@ from lab.simulation.histories.world import BUS_SERVICES, Stage, World
 
 Value = TypeVar("Value")
 MOST_WRITES, MOST_DEEDS = 10, 5
+_COLLECT_EVERY = 50
+_GAPS_MS = (0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 8.0)
+_PAUSES_MS = (1_000.0, 3_000.0, 6_000.0, 11_000.0)
 _CONSUMERS = ("comments", "moderation", "query")
 
 # ── Generator
 
 
 class Generator:
-    """Draws histories for a variant. `with_reads`: also reads, and pauses of seconds."""
+    """Draws histories for a variant, with reads if the goal needs them."""
 
-    def __init__(self, variant: Variant, seed: int, with_reads: bool) -> None:
-        self._seed, self._with_reads = seed, with_reads
+    def __init__(self, variant: Variant, seed: int, goal: Goal) -> None:
+        self._seed = seed
+        self._with_reads, self._with_pauses = goal.needs_reads, goal.needs_pauses
         self._services = SERVICES
         self._nodes = SERVICES if variant.is_chain else (BUS, *SERVICES)
         self._kinds: tuple[str, ...] = (
@@ -47,8 +52,8 @@ class Generator:
         )
         if not variant.is_chain:
             self._kinds += ("duplicate", "drop", "reorder")
-        if with_reads:
-            self._kinds += ("read",) * 4
+        if self._with_reads:
+            self._kinds += ("read", "read", "read", "partition", "partition")
         self._random = random.Random()
 
     def history(self, number: int) -> list[Deed]:
@@ -82,6 +87,9 @@ class Generator:
             deeds.append(
                 Deed(at_ms, "comment", "comments", write=write, post=post, forbidden=forbidden)
             )
+        if self._with_reads and self._below(2):
+            gap_ms = self._one_of(_PAUSES_MS) if self._with_pauses else self._gap_ms()
+            deeds.append(Deed(at_ms + gap_ms, "read", "query"))
         return deeds
 
     def _other(self, at_ms: float) -> Deed:
@@ -108,9 +116,9 @@ class Generator:
         return Deed(at_ms, kind, consumer, count=1 + self._below(3))  # type: ignore[arg-type]
 
     def _gap_ms(self) -> float:
-        if self._with_reads and self._below(6) == 0:
-            return float(1_000 * (1 + self._below(6)))
-        return self._one_of((0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 30.0))
+        if self._below(40) == 0:
+            return self._one_of(_PAUSES_MS)
+        return self._one_of(_GAPS_MS)
 
     def _below(self, limit: int) -> int:
         return int(self._random.random() * limit)
@@ -131,6 +139,8 @@ class Lab:
 
     def judge(self, deeds: Sequence[Deed]) -> Judgement:
         self.tried += 1
+        if self.tried % _COLLECT_EVERY == 0:
+            gc.collect()
         self.stage.restore()
         world = World(self.stage, deeds)
         try:
@@ -177,12 +187,26 @@ def _order(world: World) -> tuple[str, ...]:
 @contextmanager
 def laboratory(variant: Variant) -> Iterator[Lab]:
     """A world for each history; what the services write to stderr is dropped."""
-    with redirect_stderr(io.StringIO()):
-        lab = Lab(variant)
-        try:
-            yield lab
-        finally:
-            lab.stage.close()
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()  # what is there now is not looked at again
+    gc.disable()  # a fifth of the time: each history leaves cycles, which are collected together
+    try:
+        with redirect_stderr(_Nowhere()):
+            lab = Lab(variant)
+            try:
+                yield lab
+            finally:
+                lab.stage.close()
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
+
+
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 # ── Shrinking
@@ -221,7 +245,7 @@ def _smaller(deeds: list[Deed]) -> Iterator[list[Deed]]:
     for index in range(number):
         before = deeds[index - 1].at_ms if index else 0.0
         gap = deeds[index].at_ms - before
-        for shorter in dict.fromkeys((0.0, 1.0, gap // 2, gap - 1)):
+        for shorter in (0.0, 1.0, gap // 2, *(gap - step for step in (1_000, 100, 10, 1))):
             if 0 <= shorter < gap:
                 yield [
                     *deeds[:index],
@@ -280,7 +304,7 @@ def search(
     """Try histories until one reaches the goal, or until so many or so long."""
     began_s = perf_counter()
     with laboratory(variant) as lab:
-        generator = Generator(variant, seed, goal.needs_reads)
+        generator = Generator(variant, seed, goal)
         for number in count(first):
             tried = number - first
             elapsed_s = perf_counter() - began_s

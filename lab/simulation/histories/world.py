@@ -7,10 +7,12 @@ The same deeds always have the same result.
 
 import contextvars
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -67,6 +69,10 @@ TIMEOUT_S = 5.0
 SETTLE_S = 60.0
 """How long a mended world may take until nothing is on its way any more."""
 _CHECK_S = 0.05
+_PATIENCE_S = 0.05
+"""Between the last deed and the end, at which everything is mended."""
+_QUIET_AFTER_S = 0.3
+_ID = re.compile("[0-7][0-9a-z]{13}")
 _SEED_POST = "a post from before"
 
 
@@ -260,6 +266,7 @@ class World:
         self.stale_writes: set[int] = set()
         self.settled_s = self.end_s = 0.0
         self.is_quiet = False
+        self._seen_s: dict[int, float] = {}
         self._crash_plans: dict[str, tuple[str, int]] = {}
         self._closed = False
         if recorder:
@@ -359,7 +366,8 @@ class World:
             response = node.respond(*request)
             exchange.answer(response, str(response[0]))
 
-        label = f"{request[0]} {request[1]}"
+        # An id depends on the time of day.
+        label = f"{request[0]} {_ID.sub('{post_id}', request[1])}" if self.recorder else request[1]
         return self.network.request(sender, receiver, serve, finish, label=label, write=write)
 
     @staticmethod
@@ -386,12 +394,28 @@ class World:
 
     def live(self) -> None:
         """Do the deeds, then mend everything, and go on until nothing is on its way."""
-        last_s = 0.0
-        for deed in self.deeds:
-            last_s = max(last_s, deed.at_ms / 1_000)
-            self.loop.call_at(deed.at_ms / 1_000, self._do, deed, context=contextvars.Context())
-        self._finish_at(last_s + 0.05)
+        self._do_from(0, 0.0)
         self.loop.run(lambda: self.end_s > 0)
+
+    def _do_from(self, index: int, now_ms: float) -> None:
+        """Do the deeds from this one on, each at its time, and the end after the last one."""
+        while index < len(self.deeds) and self.deeds[index].at_ms <= now_ms:
+            self._do(self.deeds[index])
+            index += 1
+        if index == len(self.deeds):
+            self._finish_at(self.loop.now_s + _PATIENCE_S)
+            return
+        at_ms = self.deeds[index].at_ms
+        context = contextvars.Context()
+
+        def pass_time() -> None:
+            """Skip the time in which nothing would happen."""
+            if self._all_quiet() and not self.network.cuts and not self.network.slow_s:
+                self.loop.skip(at_ms / 1_000 - self.loop.now_s)
+
+        if at_ms - now_ms > 1_000 * _QUIET_AFTER_S:
+            self.loop.call_later(_QUIET_AFTER_S, pass_time, context=context)
+        self.loop.call_at(at_ms / 1_000, self._do_from, index, at_ms, context=context)
 
     def _do(self, deed: Deed) -> None:
         name, network = deed.target, self.network
@@ -515,14 +539,14 @@ class World:
                     self.stale_s = age_s
                     self.stale_writes.add(number)
             if (
-                sample.visible_ms is not None
+                self._seen_s.get(number, inf) < sent_s
                 and sample.id not in decided
                 and not (degraded and sample.post_id)
             ):
                 sample.went_back += 1
                 sample.reader_went_back += 1
-            elif sample.id in decided and sample.visible_ms is None:
-                sample.visible_ms = (self.loop.now_s - sample.intended_s) * 1_000
+            elif sample.id in decided:
+                self._seen_s.setdefault(number, self.loop.now_s)
         if self.recorder:
             self.recorder.moment("feed", CLIENT, "", tuple(numbers))
 
@@ -544,18 +568,24 @@ class World:
             self.loop.call_later(_CHECK_S, check, context=contextvars.Context())
 
         def check() -> None:
-            nodes = [node for name, node in self.network.nodes.items() if name != CLIENT]
-            self.is_quiet = (
-                self.network.in_flight == 0
-                and all(sample.latency_ms is not None for sample in self.samples.values())
-                and all(node.is_quiet() for node in nodes)  # type: ignore[attr-defined]
-            )
+            self.is_quiet = self._all_quiet()
             if self.is_quiet or self.loop.now_s > self.settled_s + SETTLE_S:
                 self.end_s = self.loop.now_s
                 return
             self.loop.call_later(_CHECK_S, check, context=contextvars.Context())
 
         self.loop.call_at(at_s, mend, context=contextvars.Context())
+
+    def _all_quiet(self) -> bool:
+        """Whether nothing is on its way, and every process is running."""
+        return (
+            self.network.in_flight == 0
+            and all(sample.latency_ms is not None for sample in self.samples.values())
+            and all(
+                node.state.alive and (node is self.client or node.is_quiet())  # type: ignore[attr-defined]
+                for node in self.network.nodes.values()
+            )
+        )
 
     @property
     def stuck(self) -> int:
