@@ -5,6 +5,7 @@ measures nothing. The names of LONG and CURVES are measured only when given: the
 """
 
 import importlib
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from lab.results.run_folder import describe_environment
 from tests.bench.ratio import Measured, Row, cells, measure
 
-ROWS = ("bus", "hop", "generator", "start")
+ROWS = ("bus", "calls", "generator", "start", "rebuild")
 LONG = ("simulated", "false_alarms", "seeds", "predicted", "storms")
 SAVED = Path("runs/bench")
 PAGE = Path("docs/benchmarks.md")
@@ -36,6 +37,8 @@ def rows(modules: tuple[str, ...] = ROWS) -> list[Row]:
 
 
 def main() -> None:
+    # Ends the servers that a row has started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     words = sys.argv[1:]
     if words == ["--write"]:
         write()

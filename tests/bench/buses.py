@@ -7,11 +7,15 @@ counts when all three consumers have it; the clock runs from the first publish t
 import asyncio
 import multiprocessing
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Protocol
@@ -20,9 +24,12 @@ import requests
 
 from lab.bus.base import Batch
 from lab.bus.connect import open_bus
+from lab.cluster.ports import reserve
 from lab.domain.events import Envelope, PostCreated
 from lab.support.nats import NatsNotInstalled, find_server, require_client
+from tests.bench.rabbitmq import RabbitBus
 from tests.bench.ratio import Measure, Skipped
+from tests.bench.redis import RedisBus
 from tests.bench.running import program
 
 CONSUMERS = 3
@@ -62,22 +69,131 @@ def until(look: Callable[[], bool], within_s: float = _PATIENCE_S, every_s: floa
 @contextmanager
 def bus(engine: str) -> Iterator[str]:
     """A new bus on an empty disk; yields its address. Raises Skipped."""
-    with tempfile.TemporaryDirectory(dir=".", ignore_cleanup_errors=True) as place:
-        folder = Path(place).absolute()
-        if engine == "nats":
-            try:
-                require_client()
-                find_server()
-            except NatsNotInstalled as error:
-                raise Skipped(str(error)) from None
-        module = {"log": "lab.bus.log.server", "nats": "lab.bus.nats.server"}[engine]
-        with lab_program(module, "--port", "0", "--data", place) as url:
-            until(lambda: requests.get(f"{url}/health", timeout=5).status_code == 200)
-            yield url if engine == "log" else f"nats://{folder / 'nats'}"
+    with (
+        tempfile.TemporaryDirectory(dir=".", ignore_cleanup_errors=True) as place,
+        _ENGINES[engine](Path(place).absolute()) as address,
+    ):
+        yield address
+
+
+@contextmanager
+def _log(folder: Path) -> Iterator[str]:
+    with lab_program("lab.bus.log.server", "--port", "0", "--data", str(folder)) as url:
+        until(lambda: requests.get(f"{url}/health", timeout=5).status_code == 200)
+        yield url
+
+
+@contextmanager
+def _nats(folder: Path) -> Iterator[str]:
+    try:
+        require_client()
+        find_server()
+    except NatsNotInstalled as error:
+        raise Skipped(str(error)) from None
+    with lab_program("lab.bus.nats.server", "--port", "0", "--data", str(folder)) as url:
+        until(lambda: requests.get(f"{url}/health", timeout=5).status_code == 200)
+        yield f"nats://{folder / 'nats'}"
+
+
+@contextmanager
+def _redis(folder: Path) -> Iterator[str]:
+    _require("redis-server", "redis-server")
+    (port,) = _free_ports(1)
+    words = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --appendfsync always"
+    with _running("redis-server", *words.split(), "--save", ""):
+        until(lambda: _listens(port))
+        yield f"redis://127.0.0.1:{port}"
+
+
+@contextmanager
+def _rabbitmq(folder: Path, kind: str) -> Iterator[str]:
+    server = _RABBITMQ / "rabbitmq-server"
+    _require("epmd", "rabbitmq-server")
+    if not server.exists():
+        raise Skipped(f"{server} is not here. Try: apt-get install rabbitmq-server")
+    ports = _free_ports(3)
+    (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{ports[0]}\n")
+    (folder / "plugins").write_text("[].")
+    environment = os.environ | {
+        "HOME": str(folder),
+        "ERL_EPMD_PORT": str(ports[1]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_DIST_PORT": str(ports[2]),
+        "RABBITMQ_NODENAME": f"bench{ports[0]}@localhost",
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+    }
+    # The broker would start an epmd that outlives it.
+    with (
+        _running("epmd", "-port", str(ports[1]), env=environment),
+        _running(str(server), env=environment),
+    ):
+        address = f"amqp+{kind}://127.0.0.1:{ports[0]}"
+        until(lambda: asyncio.run(_answers(address)), every_s=0.2)
+        yield address
+
+
+_RABBITMQ = Path("/usr/lib/rabbitmq/bin")  # Debian's: the command on PATH wants another user
+_ENGINES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "log": _log,
+    "nats": _nats,
+    "redis": _redis,
+    "quorum": partial(_rabbitmq, kind="quorum"),
+    "stream": partial(_rabbitmq, kind="stream"),
+}
+
+
+def _require(command: str, package: str) -> None:
+    if shutil.which(command) is None:
+        raise Skipped(f"{command} is not installed. Try: apt-get install {package}")
+
+
+@contextmanager
+def _running(*command: str, env: Mapping[str, str] | None = None) -> Iterator[None]:
+    """A server in a process group of its own, which is killed at the end: its disk goes too."""
+    process = subprocess.Popen(
+        command,
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+async def _answers(address: str) -> bool:
+    with suppress(OSError, EOFError):
+        broker = RabbitBus(address)
+        await broker.head()
+        await broker.close()
+        return True
+    return False
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        return [held.enter_context(reserve()).port for _ in range(count)]
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def connect(address: str) -> Connection:
-    return open_bus(address)
+    """A client of the bus at `address`; its `head` connects."""
+    if address.startswith("redis://"):
+        return RedisBus(address)
+    return RabbitBus(address) if address.startswith("amqp+") else open_bus(address)
 
 
 def events(count: int) -> list[str]:
@@ -150,6 +266,8 @@ def _consume(address: str, count: Any) -> None:
     async def listen() -> None:
         connection = connect(address)
         await connection.head()
+        if isinstance(connection, RabbitBus):
+            await connection.subscribe()
         count.value = 0
         async for batch in connection.read(0):
             count.value += len(batch)

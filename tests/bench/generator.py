@@ -1,26 +1,29 @@
 """The generator beside a bare timer loop, and beside the least that can send a request.
 
 Both limits use the generator's own event loop and schedule. The rate "held" is the highest of a
-geometric ladder (steps of 10 %) at which the schedule lag p99 is at most 1 ms.
+geometric ladder (steps of 15 %) at which the schedule lag p99 is at most 1 ms.
 """
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any, ClassVar
 
 from lab.load.generator import gc_paused, new_loop
 from lab.load.plan import PlanPhase
 from lab.load.schedule import build_schedule
-from tests.bench.ratio import Measure, Pair, Row
+from tests.bench.ratio import Measure, Pair, Row, Skipped
 from tests.bench.running import load, percentile
 from tests.bench.serving import bare_aiohttp
 
-SECONDS = 1.0
+SECONDS = 0.8
 LAG_MS = 1.0
-LADDER = [round(500 * 1.1**step) for step in range(60)]
+CONNECTIONS = 5_000
+LADDER = [round(1_000 * 1.15**step) for step in range(34)]  # to 100,000
 Fire = Callable[[], object]
 
 
@@ -35,7 +38,9 @@ def held(lag_ms: Callable[[float], float], highest: float) -> Measure:
             middle = (low + high) // 2
             holds = any(lag_ms(rungs[middle]) <= LAG_MS for _ in range(2))
             low, high = (middle, high) if holds else (low, middle)
-        return float(rungs[max(low, 0)])
+        if low < 0:
+            raise Skipped(f"not even {rungs[0]}/s is held here: something else keeps it busy")
+        return float(rungs[low])
 
     return measure
 
@@ -57,7 +62,15 @@ def generator_lag_ms(url: str) -> Callable[[float], float]:
     return lag_ms
 
 
-def timer_lag_ms(rate: float, fire: Fire = lambda: None) -> float:
+async def _nothing() -> None:
+    pass
+
+
+def timer_lag_ms(
+    rate: float,
+    fire: Fire = lambda: None,
+    before: Callable[[], Coroutine[Any, Any, None]] = _nothing,
+) -> float:
     """The lag p99 of a loop that calls `fire` at each arrival and does nothing else."""
     phase = PlanPhase(name="all", seconds=SECONDS)
     due_s = [arrival.at_s for arrival in build_schedule(7, rate, [phase], {"read_feed": 1.0})]
@@ -66,6 +79,7 @@ def timer_lag_ms(rate: float, fire: Fire = lambda: None) -> float:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
+        await before()
         begun = perf_counter() + 0.05
 
         def tick() -> None:
@@ -86,10 +100,93 @@ def timer_lag_ms(rate: float, fire: Fire = lambda: None) -> float:
     return percentile(late_ms, 99)
 
 
+class Sender(asyncio.Protocol):
+    """Kept-alive connections that send one request each and read its response as bytes."""
+
+    free: ClassVar[list[asyncio.Transport]] = []
+    REQUEST = b"GET /feed HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.free.append(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.free.append(self._transport)  # the response is small: it comes in one piece
+
+
+def sender_lag_ms(url: str, rate: float) -> float:
+    """The same, sending a request at each arrival; infinite when no connection is free."""
+    port, short = int(url.rpartition(":")[2]), 0
+
+    async def connect() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(256):
+            await loop.create_connection(Sender, "127.0.0.1", port)
+
+    def fire() -> None:
+        nonlocal short
+        if Sender.free:
+            Sender.free.pop().write(Sender.REQUEST)
+        else:
+            short += 1
+
+    Sender.free = []
+    late_ms = timer_lag_ms(rate, fire, connect)
+    return float("inf") if short else late_ms
+
+
 @contextmanager
 def beside_timers() -> Iterator[Pair]:
     with bare_aiohttp() as url:
         yield held(generator_lag_ms(url), 10_000), held(timer_lag_ms, LADDER[-1])
+
+
+@contextmanager
+def beside_sender() -> Iterator[Pair]:
+    with bare_aiohttp() as url:
+        ours = held(generator_lag_ms(url), 10_000)
+        yield ours, held(partial(sender_lag_ms, url), 10_000)
+
+
+@contextmanager
+def connections() -> Iterator[Pair]:
+    """Connections that the generator's loop waits on at once, to those that this bench tries."""
+
+    def opened() -> float:
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 3 * CONNECTIONS), most))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return float(runner.run(_answered(CONNECTIONS)))
+
+    yield opened, lambda: float(CONNECTIONS)
+
+
+async def _answered(count: int) -> int:
+    """How many of `count` connections, open at once, get an answer while all are open."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                writer.write(await reader.readexactly(1))
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    pairs = []
+    with suppress(OSError, ValueError):
+        for _ in range(count):
+            pairs.append(await asyncio.open_connection("127.0.0.1", port))
+    answered = 0
+    for reader, writer in pairs:
+        writer.write(b"x")
+        with suppress(TimeoutError, ValueError):
+            async with asyncio.timeout(5):
+                answered += len(await reader.read(1))
+    for _, writer in pairs:
+        writer.close()
+    server.close()
+    return answered
 
 
 ROWS = [
@@ -103,5 +200,26 @@ ROWS = [
         reach=0.5,
         pairs=6,
         measure=beside_timers,
+    ),
+    Row(
+        name="generator-sender",
+        what=f"rate held at a schedule lag p99 ≤ {LAG_MS:g} ms",
+        ours="the generator",
+        other="a loop that sends a constant and reads bytes",
+        unit="/s",
+        kind="limit",
+        pairs=6,
+        measure=beside_sender,
+    ),
+    Row(
+        name="generator-connections",
+        what="connections that answer while all are open",
+        ours="the generator's loop",
+        other="all that were opened",
+        unit="connections",
+        kind="limit",
+        reach=1,
+        pairs=5,
+        measure=connections,
     ),
 ]

@@ -1,8 +1,7 @@
 """The course's event bus as it is taught: Node, express and axios, everything in memory.
 
 It pushes each event to an array and POSTs it to every subscriber without waiting for the answer.
-The subscribers use express as well, and count. The packages come from npm's registry when needed;
-without node, npm or a network there is no figure.
+The packages come from npm's registry when needed.
 """
 
 import asyncio
@@ -13,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from tests.bench.buses import CONSUMERS, events
-from tests.bench.publisher import publish_singly
+import requests
+
+from lab.support.http_client import HttpClient, HttpOrigin, HttpResult
+from tests.bench.buses import CONSUMERS, events, until
+from tests.bench.ratio import Measure, Skipped
 from tests.bench.running import program
 
 _INSTALLED_WITHIN_S = 180
-_HEARD_WITHIN_S = 120
 
 _BUS = """
 const express = require('express');
@@ -36,69 +38,93 @@ app.post('/events', (req, res) => {
   }
   res.status(201).send({ status: 'OK' });
 });
-app.get('/events', (req, res) => res.send(events));
 const host = '127.0.0.1';
 const server = app.listen(0, host, () => console.log(`http://${host}:${server.address().port}`));
 """
 
 _SUBSCRIBER = """
 const express = require('express');
-const expected = Number(process.argv[2]);
 const app = express();
 app.use(express.json());
 let heard = 0;
-app.post('/events', (req, res) => {
-  heard += 1;
-  res.send({});
-  if (heard === expected) console.log('heard them all');
-});
+app.post('/events', (req, res) => { heard += 1; res.send({}); });
+app.get('/heard', (req, res) => res.send({ heard }));
 const host = '127.0.0.1';
 const server = app.listen(0, host, () => console.log(`http://${host}:${server.address().port}`));
 """
 
 
-class NodeMissing(Exception):
-    """The course's bus cannot run here; the message says why."""
-
-
 @contextmanager
-def node_modules() -> Iterator[Path]:
-    """A folder with the two programs and their packages. Raises NodeMissing."""
+def node_throughput(count: int, in_flight: int) -> Iterator[Measure]:
+    """Events per second through the course's bus to three subscribers. Raises Skipped."""
+    with tempfile.TemporaryDirectory() as place, ExitStack() as running:
+        folder = Path(place)
+        _install(folder)
+
+        def node(*words: str) -> str:
+            return running.enter_context(program("node", *words, cwd=folder))[1]
+
+        subscribers = [node("subscriber.js") for _ in range(CONSUMERS)]
+        address = node("bus.js", *subscribers)
+        session = running.enter_context(requests.Session())
+        session.trust_env = False
+        published = 0
+
+        def heard() -> int:
+            return min(int(session.get(f"{one}/heard").json()["heard"]) for one in subscribers)
+
+        def rate() -> float:
+            nonlocal published
+            published += count
+            envelopes = events(count)
+            begun = perf_counter()
+            asyncio.run(_post_each(address, envelopes, in_flight))
+            until(lambda: heard() >= published, every_s=0.005)
+            return count / (perf_counter() - begun)
+
+        yield rate
+
+
+def _install(folder: Path) -> None:
     for name in ("node", "npm"):
         if shutil.which(name) is None:
-            raise NodeMissing(f"{name} is not installed here")
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "bus.js").write_text(_BUS)
-        (folder / "subscriber.js").write_text(_SUBSCRIBER)
-        (folder / "package.json").write_text('{"private": true}')
-        command = ["npm", "install", "--no-audit", "--no-fund", "express", "axios"]
-        try:
-            subprocess.run(
-                command, cwd=folder, capture_output=True, check=True, timeout=_INSTALLED_WITHIN_S
-            )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
-            raise NodeMissing(f"npm could not install express and axios: {said[-1:]}") from None
-        yield folder
+            raise Skipped(f"{name} is not installed. Try: apt-get install nodejs npm")
+    (folder / "bus.js").write_text(_BUS)
+    (folder / "subscriber.js").write_text(_SUBSCRIBER)
+    (folder / "package.json").write_text('{"private": true}')
+    command = ["npm", "install", "--no-audit", "--no-fund", "express", "axios"]
+    how: dict[str, Any] = {"capture_output": True, "timeout": _INSTALLED_WITHIN_S}
+    try:
+        subprocess.run(command, cwd=folder, check=True, **how)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        raise Skipped(f"npm could not install express and axios: {said[-1:]}") from None
 
 
-def rate_through_node(folder: Path, count: int, in_flight: int) -> float:
-    """Events per second through the course's bus, until all three subscribers have counted them."""
-    with ExitStack() as running:
+async def _post_each(url: str, envelopes: list[str], in_flight: int) -> None:
+    """Send one POST per event through the load's own client; returns when all are acknowledged."""
+    loop = asyncio.get_running_loop()
+    client = HttpClient(loop, in_flight)
+    origin = HttpOrigin.from_url(url)
+    finished = loop.create_future()
+    waiting = iter(envelopes)
+    unanswered = len(envelopes)
 
-        def node(*words: str) -> tuple["subprocess.Popen[str]", str]:
-            return running.enter_context(program("node", *words, cwd=folder))
+    def send_next() -> None:
+        if (envelope := next(waiting, None)) is not None:
+            body = envelope.encode()
+            assert client.send("POST", origin, "/events", body, perf_counter() + 30, answered)
 
-        subscribers = [node("subscriber.js", str(count)) for _ in range(CONSUMERS)]
-        _, address = node("bus.js", *(url for _, url in subscribers))
-        envelopes = events(count)
-        begun = perf_counter()
-        asyncio.run(
-            asyncio.wait_for(publish_singly(address, envelopes, in_flight), _HEARD_WITHIN_S)
-        )
-        for subscriber, _ in subscribers:
-            assert subscriber.stdout is not None
-            if not subscriber.stdout.readline():
-                raise RuntimeError("a subscriber ended before it had heard everything")
-        return count / (perf_counter() - begun)
+    def answered(outcome: HttpResult) -> None:
+        nonlocal unanswered
+        unanswered -= 1
+        if outcome.status != 201:
+            finished.set_exception(RuntimeError(f"not acknowledged: {outcome}"))
+        elif not unanswered:
+            finished.set_result(None)
+        send_next()
+
+    for _ in range(in_flight):
+        send_next()
+    await finished
+    client.close()
