@@ -1,11 +1,20 @@
 """The command `lab search`: find the smallest outage that breaks a promise."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from lab.commands.console import VERBOSITY, console, echo, fail, or_usage_error
+from lab.commands.console import (
+    VERBOSITY,
+    console,
+    echo,
+    fail,
+    make_run_folder,
+    or_usage_error,
+    run_until_done,
+)
+from lab.support.text import shell_word
 
 app = typer.Typer()
 
@@ -49,6 +58,17 @@ def search(
             "--svg", metavar="FILE", help="draw the history as a space-time diagram there"
         ),
     ] = None,
+    prove: Annotated[
+        int,
+        typer.Option(
+            "--prove",
+            metavar="N",
+            min=0,
+            max=100,
+            help="do the same on real processes, in N runs of ten seconds, and count how often it "
+            "happens",
+        ),
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="print the history as JSON")] = False,
 ) -> None:
     """Search for the smallest history of failures that breaks a promise.
@@ -120,8 +140,46 @@ def search(
         echo(f"History   {output}")
     if svg:
         echo(f"Drawing   {svg}")
+    if prove:
+        _prove(history, prove)
     echo(f"Again     lab search {_words(goal, variant)} --seed {history.seed}")
     raise typer.Exit(1)
+
+
+def _prove(history: Any, runs: int) -> None:
+    """Run the history's scenario on real processes, and print how often it happened."""
+    from lab.cluster.errors import LabCannotRun
+    from lab.results.run_folder import create_run_folder
+    from lab.scenarios.scenario import Scenario
+    from lab.simulation.histories.proof import NotOnProcesses, prove, scenario_text
+
+    try:
+        text = scenario_text(history)
+    except NotOnProcesses as error:
+        echo(f"Not proved: {error}")
+        return
+    folder = make_run_folder(create_run_folder, "search")
+    file = folder / "found.toml"
+    _write(folder / "history.json", history.to_json())
+    _write(file, text)
+    scenario = Scenario.load_file(file)
+    proofs = []
+    for number in range(runs):
+        with console(stderr=True).status(f"run {number + 1} of {runs} on real processes"):
+            try:
+                work = prove(scenario, folder / f"run-{number + 1:02d}", seed=7 + number)
+                proofs.append(run_until_done(work))
+            except LabCannotRun as error:
+                fail(error, LabCannotRun.exit_code)
+    happened = [one.happened for one in proofs]
+    unknown = f", {happened.count(None)} say nothing" if None in happened else ""
+    echo(
+        _wrapped(
+            f"On real processes it happened in {happened.count(True)} of {runs} runs{unknown}: "
+            + "; ".join(one.measured for one in proofs)
+        )
+    )
+    echo(f"Scenario  {shell_word(file)}")
 
 
 def _wrapped(text: str) -> str:
@@ -138,8 +196,6 @@ def _write(file: Path, text: str) -> None:
 
 
 def _words(goal: str, variant: list[str] | None) -> str:
-    from lab.support.text import shell_word
-
     words = [shell_word(goal)]
     words += [f"--variant {shell_word(one)}" for one in variant or []]
     return " ".join(words)
