@@ -194,16 +194,17 @@ BACKOFFS = ("none", "exponential", "jitter")
 
 PRELOAD = (
     "aiohttp.web",
-    "requests",
-    *(LOG | _MONOLITH_MODULES).values(),
-    *COURSE.values(),
+    *LOG.values(),
+    "lab.sync_chain.ask.events",
     *_CHAIN_MODULES.values(),
     *_BUS_MODULES.values(),
     *_HOP_MODULES.values(),
-    "lab.sync_chain.ask.events",
+    *_MONOLITH_MODULES.values(),
+    *COURSE.values(),
     "lab.load.generator",
 )
-"""The modules that the fork server imports once, so that no program has to."""
+"""The modules that the fork server imports once, so that no program has to. A program waits for
+those before its own: what most programs need comes first."""
 
 
 _LIBRARIES = {"retries": "stamina", "breaker": "pybreaker"}
@@ -219,7 +220,7 @@ def preload(variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         for switch, name in _LIBRARIES.items()
         if any(options.get(switch) for options in variant_options)
     )
-    return (*PRELOAD, *nats, *others)
+    return (*nats, *others, *PRELOAD)
 
 
 def with_engine(arrangement: Arrangement, options: Mapping[str, Any]) -> Arrangement:

@@ -5,7 +5,8 @@
 This small process is between the lab and its services for three reasons:
 
 - *Fast start.* It imports what the services need once, then forks. A fork of a warm interpreter is
-  ready in milliseconds; nine fresh interpreters on two cores take seconds.
+  ready in milliseconds; nine fresh interpreters on two cores take seconds. It imports while no
+  message waits, and a start waits only for the imports before its own module.
 - *Signals reach the right process.* Only a parent can be sure that a pid still means its child: the
   kernel does not reuse the number before the parent has reaped the child. So all signals are sent
   from here.
@@ -229,14 +230,17 @@ def set_process_title(name: str) -> None:
 # ── The fork server
 
 ORPHANS_KILLED_WITHIN_S = 2.0
+IMPORTS_AFTER_S = 0.2
+"""Once programs run, the next module is imported when no message has come for this time."""
 GROUP_SIGNALS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 
 
 class ForkServer:
     """Reads messages from `lab`, starts and signals children, reports their exits."""
 
-    def __init__(self, lab: socket.socket, method: str) -> None:
+    def __init__(self, lab: socket.socket, method: str, preload: Sequence[str]) -> None:
         self._lab, self._method = lab, method
+        self._to_import = list(preload)
         self._children: dict[str, int] = {}
         self._wrappers: set[str] = set()
         self._unread = b""
@@ -271,10 +275,29 @@ class ForkServer:
             self._own_fds = [_fileno(item) for item in own_files if item is not None]
             try:
                 while not self._stopping:
-                    for key, _ in selector.select():
+                    events = selector.select(self._idle_s())
+                    for key, _ in events:
                         key.data()
+                    if not events:
+                        self._import(self._to_import[0])
             finally:
                 self._kill_all()
+
+    def _idle_s(self) -> float | None:
+        """How long to wait for a message before the next import; None when all are done."""
+        if not self._to_import:
+            return None
+        return IMPORTS_AFTER_S if self._children else 0.0
+
+    def _import(self, module: str) -> None:
+        """Import the modules to preload as far as this one: all, if it is none of them."""
+        end = self._to_import.index(module) + 1 if module in self._to_import else None
+        for name in self._to_import[:end]:
+            # If an import fails here, it fails again in the program, and its log says why.
+            with suppress(Exception, SystemExit):
+                importlib.import_module(name)
+        del self._to_import[:end]
+        gc.freeze()  # Shared pages stay shared: no child's collector touches these objects.
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -302,6 +325,8 @@ class ForkServer:
         env = {**message["env"], LIFELINE: str(self._lifeline)}
         module, argv, log = message["module"], tuple(message["argv"]), message["log"]
         request = SpawnRequest(name, module, argv, log, env, message["measures"])
+        if module not in sys.modules and self._to_import:
+            self._import(module)
         method = "exec" if _has_threads() else self._method
         if message["keeps"]:
             become_subreaper()
@@ -429,18 +454,14 @@ def _open_parent_pidfd() -> int | None:
 
 def main(argv: list[str] | None = None) -> None:
     """`python -m lab.cluster.forkserver FD METHOD MODULE…`: the socket's descriptor, fork or exec,
-    and the modules to import before the first fork."""
+    and the modules to import, each at the latest before a fork for it or a later one."""
     args: Sequence[str] = sys.argv[1:] if argv is None else argv
     if len(args) < 2 or not args[0].isdecimal():
         raise SystemExit("The lab starts its fork server itself; try `lab up` instead.")
-    fork_server = ForkServer(socket.socket(fileno=int(args[0])), args[1])
+    lab, method = socket.socket(fileno=int(args[0])), args[1]
+    fork_server = ForkServer(lab, method, args[2:] if method == "fork" else ())
     set_process_title("fork-server")
     gc.disable()
-    for module in args[2:] if args[1] == "fork" else ():
-        # If an import fails here, it fails again in the program, and the program's log says why.
-        with suppress(Exception, SystemExit):
-            importlib.import_module(module)
-    gc.freeze()  # Shared pages stay shared: no child's collector touches these objects.
     fork_server.run()
 
 
