@@ -66,6 +66,14 @@ class Fleet:
     def services(self) -> int:
         return self.shards * (len(SERVICES) + len(self.hops))
 
+    def starts_that_need(self, service: str) -> int:
+        """With how many of its starts a feed calls this service, at once or through others."""
+        needing = {service}
+        for hop in reversed(self.hops):  # callees come later
+            if needing.intersection(hop.calls):
+                needing.add(hop.name)
+        return sum(start in needing for start in self.starts)
+
 
 def blog(options: Mapping[str, Any]) -> Fleet:
     """The blog of a variant, as large as in a real run."""

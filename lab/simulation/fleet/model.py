@@ -374,7 +374,7 @@ def _evidence(
             FaultEvidence(
                 kind=kind,
                 target=named,
-                acted=bool(hits) or not in_filter,
+                acted=True,
                 phase=f"{first.group or first.fault.target} {kind}"
                 if scenario.in_sequence
                 else "during",

@@ -39,6 +39,7 @@ from lab.results.result import (
 )
 from lab.results.run_folder import describe_environment
 from lab.scenarios.scenario import Scenario
+from lab.simulation.fleet.fleets import GRAPHS
 from lab.simulation.fleet.model import SimulatedRun, SimulatedVariant
 from lab.simulation.fleet.network import ACTIONS
 
@@ -96,6 +97,13 @@ def _of_a_fleet(run: SimulatedRun) -> Scenario:
             f"A feed needs {needs}. With a fault on {fleet.broken} of {shards}, {hurt} of {shards} "
             f"feeds ({100 * hurt / shards:.3g} %) need a shard that is hurt; the others notice "
             "nothing."
+        )
+    if fleet.kind in GRAPHS and fleet.target:
+        made = fleet.of({})
+        needing, starts = made.starts_that_need(fleet.target), len(made.starts)
+        why = (
+            f"`{fleet.target}` is in the call graph of {needing} of {starts} kinds of feeds "
+            f"({100 * needing / starts:.3g} %); the others notice nothing."
         )
     answer = run.scenario.answer.model_copy(
         update={

@@ -228,6 +228,19 @@ def test_a_feed_fails_when_one_of_its_shards_is_down(
     assert "10 of 100 feeds" in result.answer.why
 
 
+def test_who_notices_a_service_is_whoever_needs_it() -> None:
+    made = FleetSpec("alibaba", 104).of({})
+    starts = len(made.starts)
+    shared = [one.name for one in made.hops if 2 <= made.starts_that_need(one.name) < starts]
+    spec = FleetSpec("alibaba", 104, target=shared[0])
+    needing = made.starts_that_need(shared[0])
+    scenario = find("downed-service").quick().only(["sync-chain"]).at_rate(200)
+    result, _ = to_result(simulate(scenario, PARAMETERS, 7, spec))
+    feed = result.variants[0].phases["during"].endpoints["read_feed"]
+    assert feed.success == pytest.approx(1 - needing / starts, abs=0.07)
+    assert f"{needing} of {starts} kinds of feeds" in result.answer.why
+
+
 def test_availability_falls_with_what_a_feed_needs() -> None:
     scenario = find("downed-service").quick().only(["sync-chain"]).at_rate(400)
     found = []
