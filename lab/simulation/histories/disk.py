@@ -63,10 +63,7 @@ class Disk:
 
     def restore(self) -> None:
         """Put back what `save` kept."""
-        self.writer.at_commit = None
-        for connection in (self._reader, self.writer):
-            if connection.in_transaction:
-                connection.rollback()
+        self.roll_back()
         self.writer.execute("BEGIN")
         for name, rows in self._image.items():
             self.writer.execute(f'DELETE FROM "{name}"')
@@ -74,6 +71,13 @@ class Disk:
                 places = ",".join("?" * len(rows[0]))
                 self.writer.executemany(f'INSERT INTO "{name}" VALUES ({places})', rows)
         self.writer.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """End what a killed process had begun."""
+        self.writer.at_commit = None
+        for connection in (self._reader, self.writer):
+            if connection.in_transaction:
+                connection.rollback()
 
     def connect(self, for_reading: bool) -> sqlite3.Connection:
         return self._reader if for_reading else self.writer

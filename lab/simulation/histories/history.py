@@ -18,6 +18,7 @@ DeedKind = Literal[
     "read",  # a client reads the feed
     "crash",  # the target's process is killed; its disk stays
     "restart",  # it is started again
+    "restore",  # the bus goes on with an old copy of its log, which lacks all that is newer
     "partition",  # what the target and the peer send to each other does not arrive
     "heal",  # it arrives again
     "slow",  # what the target sends and receives takes `ms` longer, until `heal`

@@ -52,6 +52,9 @@ class Generator:
         )
         if not variant.is_chain:
             self._kinds += ("duplicate", "drop", "reorder")
+        # Behind a lost tail, each publisher keeps its order; no promise is made across publishers.
+        if not variant.is_chain and variant.bus == "log" and "out_of_order" not in goal.paths:
+            self._kinds += ("restore",)
         if self._with_reads:
             self._kinds += ("read", "read", "read", "partition", "partition")
         self._random = random.Random()
@@ -103,6 +106,8 @@ class Generator:
                 return Deed(at_ms, "crash", node, point="now")
             case "restart":
                 return Deed(at_ms, "restart", node)
+            case "restore":
+                return Deed(at_ms, "restore", BUS)
             case "partition":
                 peer = self._one_of(("", *self._nodes, CLIENT))
                 return Deed(at_ms, "partition", node, peer="" if peer == node else peer)

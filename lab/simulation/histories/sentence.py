@@ -30,6 +30,8 @@ def describe(deed: Deed) -> str:
             return f"{name} crashes"
         case "restart":
             return f"{name} starts again"
+        case "restore":
+            return f"{name} goes on with an old copy of its log"
         case "partition":
             other = f"`{deed.peer}`" if deed.peer else "all others"
             return f"a partition cuts {name} off from {other}"

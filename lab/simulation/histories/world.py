@@ -24,7 +24,7 @@ from lab.async_bus import posts as bus_posts
 from lab.async_bus import query as bus_query
 from lab.async_bus.consumer import Alerts, Consumer
 from lab.async_bus.inbox import Inbox
-from lab.async_bus.outbox import OutboxRelay
+from lab.async_bus.outbox import IDLE_S, OutboxRelay
 from lab.async_bus.stack import BusService
 from lab.domain.errors import BadGateway, ServiceError, TimedOut, Unreachable
 from lab.domain.services import BUS
@@ -267,6 +267,7 @@ class World:
         self.settled_s = self.end_s = 0.0
         self.is_quiet = False
         self._seen_s: dict[int, float] = {}
+        self._log_checked_s = 0.0
         self._crash_plans: dict[str, tuple[str, int]] = {}
         self._closed = False
         if recorder:
@@ -312,9 +313,7 @@ class World:
         node.state.alive = False
         self._crash_plans.pop(name, None)
         if isinstance(node, ServiceProcess) and node.name in self.stage.disks:
-            disk = self.stage.disks[node.name]
-            if disk.writer.in_transaction:
-                disk.writer.rollback()
+            self.stage.disks[node.name].roll_back()
         self.network.crashed(node)
         node.crashed()  # type: ignore[attr-defined]
         if self.recorder:
@@ -434,6 +433,11 @@ class World:
             case "crash":
                 self.crash(name)
                 return
+            case "restore":
+                self.crash(name)
+                self.stage.log_disk.restore()
+                self._start(name)
+                self._log_checked_s = inf
             case "restart":
                 if node is None or not node.state.alive:
                     self._start(name)
@@ -563,6 +567,8 @@ class World:
                     node.filter.clear()
             self.network.heal()
             self._start_all()
+            if self._log_checked_s == inf:
+                self._log_checked_s = self.loop.now_s + 3 * IDLE_S
             if self.recorder:
                 self.recorder.moment("healed", CLIENT, "everything")
             self.loop.call_later(_CHECK_S, check, context=contextvars.Context())
@@ -577,9 +583,11 @@ class World:
         self.loop.call_at(at_s, mend, context=contextvars.Context())
 
     def _all_quiet(self) -> bool:
-        """Whether nothing is on its way, and every process is running."""
+        """Whether nothing is on its way, every process is running, and no relay has yet to notice
+        that its log has lost something."""
         return (
             self.network.in_flight == 0
+            and self.loop.now_s >= self._log_checked_s
             and all(sample.latency_ms is not None for sample in self.samples.values())
             and all(
                 node.state.alive and (node is self.client or node.is_quiet())  # type: ignore[attr-defined]

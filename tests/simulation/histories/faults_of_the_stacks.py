@@ -23,6 +23,10 @@ OF_THE_STACKS = [fault for fault in FAULTS if fault.file.startswith(ROOMS)]
 _CHAIN = "lost + missing + duplicated + refused_kept + misjudged + stuck > 0 or undecided > 0"
 SEARCHES = {
     "async-bus": ("any", "idempotency=on dead-letter=on"),
+    "async-bus, restored logs": (
+        "lost + missing + duplicated > 0",
+        "idempotency=on dead-letter=on",
+    ),
     "sync-chain": (_CHAIN, "sync-chain idempotency=on"),
 }
 """By arrangement: what never happens in it without a fault, and the variant."""
@@ -31,7 +35,7 @@ HISTORIES = 1_500
 
 def searches_for(fault: SourceMutation) -> list[str]:
     if fault.file.startswith(("async_bus/", "bus/")):
-        return ["async-bus"]
+        return list(SEARCHES)[:2]
     return ["sync-chain"] if fault.file.startswith("sync_chain/") else list(SEARCHES)
 
 
