@@ -31,6 +31,7 @@ from lab.simulation.fleet.world import (
     VISIBLE,
     compiled,
     draw,
+    draw_with,
     moment,
     push,
     uniform,
@@ -91,7 +92,8 @@ def relay(w: Any, now: float, station: int) -> None:
     """Begin to publish what waits in an outbox."""
     w.out_taken[station] = min(w.out_n[station], PUBLISH_BATCH)
     bus = w.relay_bus[station]
-    at_bus, took_s, delay_s = w.bus_station[bus], draw(w, w.publish[bus]), 0.0
+    at_bus, delay_s = w.bus_station[bus], 0.0
+    took_s = draw_with(w, w.publish[bus], w.d_sample[w.out_head[station]])
     if w.s_doors[at_bus] > 0:
         delay_s = door_delay(w, at_bus, ANYONE, 1)
     refused = 1 if delay_s < 0 else 0
@@ -166,7 +168,7 @@ def append(w: Any, now: float, bus: int, kind: int, sample: int) -> None:
         w.k_n[consumer] += 1
         if not w.k_busy[consumer]:
             w.k_busy[consumer] = 1
-            delivery_s = draw(w, w.consumer[consumer, 2])
+            delivery_s = draw_with(w, w.consumer[consumer, 2], sample)
             push(w, now + delivery_s, moment(CONSUME, consumer, w.k_gen[consumer]))
 
 
@@ -192,7 +194,7 @@ def consume(w: Any, now: float, consumer: int) -> None:
             push(w, again_s, moment(CONSUME, consumer, w.k_gen[consumer]))
             return
     w.k_pause[consumer] = 0.0
-    took_s += draw(w, w.consumer[consumer, 3])
+    took_s += draw_with(w, w.consumer[consumer, 3], w.d_sample[w.k_head[consumer]])
     one = w.k_head[consumer]
     for _ in range(count):
         took_s += draw(w, w.sub[w.d_type[one], 2])

@@ -18,12 +18,13 @@ quantile: after the commit of a consumer that publishes, and after that of a req
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import correlation, fmean, median
 from typing import Any
 
 from lab.domain.services import BUS, HOPS, MONOLITH, SERVICES
@@ -108,6 +109,7 @@ class _Pool:
         self.handler: dict[str, list[float]] = defaultdict(list)
         self.network: dict[str, list[float]] = defaultdict(list)
         self.apply: dict[str, list[float]] = defaultdict(list)
+        self.parts: list[tuple[float, ...]] = []
         self.after_request: list[float] = []
         self.after_consumer: list[float] = []
         self.restart: list[float] = []
@@ -136,6 +138,7 @@ class _Pool:
             delivery_ms=delivery,
             apply_ms={**base.apply_ms, **_distributions(self.apply)},
             batch_ms=batch,
+            together=base.together if len(self.parts) < FEWEST_SAMPLES else _together(self.parts),
             restart_ms=Empirical.of(self.restart) if self.restart else base.restart_ms,
             reconnect_ms=Empirical.of(self.reconnect) if self.reconnect else base.reconnect_ms,
             memory_mib={
@@ -162,6 +165,21 @@ def _difference(longer: Empirical, shorter: Empirical) -> Empirical:
         highest = max(highest, longer.quantile(share) - shorter.quantile(share))
         values.append(round(highest, 4))
     return Empirical(tuple(values), min(longer.samples, shorter.samples))
+
+
+def _together(parts: Sequence[tuple[float, ...]]) -> float:
+    """From the times of two calls and the own time of their caller, by request: the square root of
+    the mean rank correlation (Spearman), because a pair is of one rank if both its times are."""
+    ranks = [_ranks(column) for column in zip(*parts, strict=True)]
+    found = fmean(correlation(ranks[a], ranks[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    return round(math.sqrt(max(0.0, found)), 3)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    ranks = [0.0] * len(values)
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        ranks[place] = float(rank)
+    return ranks
 
 
 # ── A run
@@ -274,9 +292,14 @@ def _add_requests(
                 if inner := _operation(call["whom"], _template(call["what"])):
                     pool.handler[f"{MONOLITH}/{inner}"].append(call["ms"])
         else:
-            for call, callee in _pairs(calls, span["span"], of_parent):
-                if id(callee) in free:
-                    pool.network["service"].append(max(0.0, call["ms"] - _executed_ms(callee)))
+            waits_ms = [
+                max(0.0, call["ms"] - _executed_ms(callee))
+                for call, callee in _pairs(calls, span["span"], of_parent)
+                if id(callee) in free
+            ]
+            pool.network["service"] += waits_ms
+            if len(waits_ms) == 2:
+                pool.parts.append((*waits_ms, own_ms))
         if id(span) in free and span["parent"] == span["trace"][:16] and span["trace"] in waits:
             wait_ms = waits[span["trace"]]
             pool.network["client"].append(max(0.0, wait_ms - _executed_ms(span)))

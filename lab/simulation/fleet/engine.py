@@ -93,6 +93,7 @@ from lab.simulation.fleet.world import (
     UNANSWERED,
     compiled,
     draw,
+    draw_with,
     drop_timer,
     moment,
     pop,
@@ -174,7 +175,7 @@ def attempt(w: Any, now: float, call: int, delay: float) -> None:
         w.e_trial[edge] = 1
         w.c_state[call] |= 2
     w.c_state[call] |= 4
-    half = draw(w, w.tgt[tgt, 3]) / 2
+    half = draw_with(w, w.tgt[tgt, 3], w.c_sample[call]) / 2
     w.c_half[call] = half
     timeout_s = w.policy[policy, P_TIMEOUT]
     parent = w.c_parent[call]
@@ -341,10 +342,10 @@ def advance(w: Any, now: float, task: int) -> None:
         code, a, b = w.op[step, 0], w.op[step, 1], w.op[step, 2]
         if code == RUN:
             if b == 0:
-                push(w, now + draw(w, a), moment(STEP, task, w.t_gen[task]))
+                push(w, now + draw_with(w, a, sample), moment(STEP, task, w.t_gen[task]))
             elif w.s_bench[station] < w.cores[station]:
                 w.s_bench[station] += 1
-                push(w, now + draw(w, a), moment(BENCH, task, w.t_gen[task]))
+                push(w, now + draw_with(w, a, sample), moment(BENCH, task, w.t_gen[task]))
             else:
                 w.t_next[task] = -1
                 if w.s_bhead[station] < 0:
@@ -395,7 +396,11 @@ def leave_bench(w: Any, now: float, station: int) -> None:
         w.n_given_up += 1
         end_task(w, now, following, HTTP_504)
     dist = w.op[w.t_op[following] - 1, 1]
-    push(w, now + draw(w, dist), moment(BENCH, following, w.t_gen[following]))
+    push(
+        w,
+        now + draw_with(w, dist, w.t_sample[following]),
+        moment(BENCH, following, w.t_gen[following]),
+    )
 
 
 @compiled

@@ -533,4 +533,5 @@ def build(
     world["restart"] = network.dist(parameters.restart_ms)
     world["reconnect"] = network.dist(parameters.reconnect_ms)
     world["probed"] = fleet.probed
+    world["together"] = parameters.together if fleet.probed else 0.0
     return network

@@ -109,6 +109,8 @@ class Parameters:
     - `restart_ms`: from the start of a killed process until it answers again; `reconnect_ms`: from
       the moment that a bus or a consumer is back until events flow again.
     - `memory_mib`: of one process, by `arrangement` (the mean of its services) and `event-bus`.
+    - `together`: the probability with which a time of a request has the rank of the whole request,
+      on one machine, where a busy moment slows all its parts; a larger fleet has many machines.
     - `cores`: handlers of one process that compute at the same time (1: the interpreter's lock).
     """
 
@@ -127,6 +129,7 @@ class Parameters:
     workers: int = 8
     ask_timeout_ms: float = 5_000.0
     cores: int = 1
+    together: float = 0.0
 
     def handler(self, arrangement: str, name: str) -> Empirical:
         """The own time of a handler (`posts.get_post`) in an arrangement.

@@ -141,6 +141,7 @@ WORLD = np.dtype(
         *_scalars("hops moments told applies ticks lost_events probes probing probe_again"),
         *_scalars("n_waiting", *(f"n_{name}" for name in COUNTS)),
         *[("rng", "u8"), ("probe_pause", "f8"), ("frozen_until", "f8")],
+        *[("salt", "u8"), ("together", "f8")],
         # Moments
         *_fields("f8", MOST_MOMENTS, "h_time"),
         *_fields("i8", MOST_MOMENTS, "h_seq h_data"),
@@ -193,7 +194,7 @@ EMPTY = (
 def new_world(seed: int) -> Any:
     """An empty world. All memory is zero, and unused."""
     world = np.zeros(1, WORLD)[0]
-    world["rng"] = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    world["rng"] = world["salt"] = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     for name in EMPTY:
         world[name] = -1
     return world
@@ -206,7 +207,11 @@ def new_world(seed: int) -> Any:
 def uniform(w: Any) -> float:
     """A number from 0 to 1, without 1: 53 bits of splitmix64."""
     w.rng += np.uint64(0x9E3779B97F4A7C15)
-    z = w.rng
+    return mixed(w.rng)
+
+
+@compiled
+def mixed(z: Any) -> float:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
@@ -216,12 +221,29 @@ def uniform(w: Any) -> float:
 @compiled
 def draw(w: Any, dist: int) -> float:
     """A time in seconds from a distribution: quantiles joined by straight lines."""
+    if w.dist_n[dist] == 1:
+        return float(w.values[w.dist_at[dist]])
+    return quantile(w, dist, uniform(w))
+
+
+@compiled
+def draw_with(w: Any, dist: int, sample: int) -> float:
+    """A time of a request. With the probability `together` it has the rank of the whole request:
+    on one machine, what slows one part of a request slows its others."""
+    if w.together > 0.0 and uniform(w) < w.together:
+        rank = mixed(w.salt + np.uint64(sample + 1) * np.uint64(0x9E3779B97F4A7C15))
+        return quantile(w, dist, rank)
+    return draw(w, dist)
+
+
+@compiled
+def quantile(w: Any, dist: int, probability: float) -> float:
     at, count = w.dist_at[dist], w.dist_n[dist]
     if count == 1:
         return float(w.values[at])
     if count == 0:
-        return float(-w.values[at] * np.log(1.0 - uniform(w)))
-    place = uniform(w) * (count - 1)
+        return float(-w.values[at] * np.log(1.0 - probability))
+    place = probability * (count - 1)
     low = int(place)
     first = w.values[at + low]
     return float(first + (w.values[at + low + 1] - first) * (place - low))
