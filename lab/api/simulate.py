@@ -40,7 +40,7 @@ class Sizes(NotebookSequence[Result]):
         return notebook.as_text(render)
 
     def _html(self) -> str:
-        return notebook.cell_html(notebook.as_pre(self._text()) + self.chart().svg())
+        return notebook.cell_html(notebook.as_pre(self._text()), notebook.inline_svg(self.chart()))
 
 
 def simulate(

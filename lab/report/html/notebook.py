@@ -74,7 +74,7 @@ def result_html(result: RunResult, answer: Answer, charts: Sequence[Chart], text
             sections=sections,
             blocks=[*guesses, *tables.answers(result)],
             charts=charts,
-            svg=_svg_with_unique_ids,
+            svg=inline_svg,
             text=as_pre(text),
         )
     )
@@ -82,10 +82,10 @@ def result_html(result: RunResult, answer: Answer, charts: Sequence[Chart], text
 
 def charts_html(charts: Sequence[Chart]) -> str:
     """The HTML of charts alone."""
-    return cell_html(*map(_svg_with_unique_ids, charts))
+    return cell_html(*map(inline_svg, charts))
 
 
-def _svg_with_unique_ids(chart: Chart) -> "Markup":
+def inline_svg(chart: Chart) -> "Markup":
     """The SVG of a chart with ids that are unique in the notebook."""
     from markupsafe import Markup
 

@@ -1,0 +1,91 @@
+"""`lab simulate` as a user types it, and `lab.simulate` from Python."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import lab
+from lab.simulation.fleet import ExtraMissing
+from tests.support.command_line import invoke_lab
+
+
+def test_one_screen_answers_and_says_that_it_is_simulated(tmp_path: Path) -> None:
+    done = invoke_lab("simulate", "downed-service", "--services", "40", "--quick", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 35
+    assert lines[0].endswith("simulated")
+    assert "1 of 10 shards" in " ".join(lines[1:3])
+    saved = list((tmp_path / "runs").glob("*-simulated-downed-service"))
+    assert [path.name for path in sorted(saved[0].iterdir())] == [
+        "report.html",
+        "result.json",
+        "samples.csv",
+    ]
+    listed = invoke_lab("runs", "--json", cwd=tmp_path)
+    assert [run["simulated"] for run in json.loads(listed.stdout)] == [True]
+
+
+def test_json_is_one_document(tmp_path: Path) -> None:
+    words = ("simulate", "calm", "--quick", "--json", "--seed", "3", "-q")
+    document = json.loads(invoke_lab(*words, cwd=tmp_path).stdout)
+    assert (document["schema"], document["simulated"], document["seed"]) == (
+        "lab.result/1",
+        True,
+        3,
+    )
+
+
+def test_a_sweep_prints_tables_and_saves_a_chart(tmp_path: Path) -> None:
+    words = ("simulate", "downed-service", "--sweep", "services=8,16", "--quick")
+    done = invoke_lab(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "What it costs (simulated)" in done.stdout
+    assert "<svg" in next((tmp_path / "runs").glob("*/cost.svg")).read_text("utf-8")
+
+
+def test_the_list_says_what_is_covered_and_why_not(tmp_path: Path) -> None:
+    lines = invoke_lab("simulate", "--list", cwd=tmp_path).stdout.splitlines()
+    assert "downed-service" in lines
+    assert any(line.startswith("poison-event: not covered. ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "Which scenario?"),
+        (("downed-service", "--rate", "inf"), "is not a number of arrivals per second"),
+        (("downed-service", "--services", "2"), "a shard has 4"),
+        (("poison-event",), "fault of data"),
+        (("downed-service", "--from", "nowhere"), "There is no saved run"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    done = invoke_lab("simulate", *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_a_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.simulation.fleet.find_spec", lambda name: None)
+    done = invoke_lab("simulate", "downed-service", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pip install 'sync-async-lab[simulate]'" in " ".join(done.stderr.split())
+    with pytest.raises(ExtraMissing):
+        lab.simulate("downed-service")
+
+
+def test_python_gets_a_result_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = lab.simulate("downed-service", services=40, quick=True, only="sync-chain", broken=5)
+    assert one["sync-chain"]["during"]["read_feed"].success == pytest.approx(0.5, abs=0.15)
+    sizes = lab.simulate("downed-service", sweep="width=1,2", services=8, quick=True)
+    assert [result.simulation.width for result in sizes] == [1, 2]
+    assert "What it costs" in str(sizes)
+    assert "<svg" in sizes._repr_mimebundle_()["text/html"]
