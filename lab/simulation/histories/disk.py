@@ -21,7 +21,7 @@ class DiskConnection(sqlite3.Connection):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._scripts: set[str] = set()
+        self._leaves_open: dict[str, bool] = {}
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         if sql != "COMMIT" or self.at_commit is None:
@@ -33,11 +33,13 @@ class DiskConnection(sqlite3.Connection):
         return cursor
 
     def executescript(self, script: str) -> sqlite3.Cursor:
-        """Scripts only create what is not there: once for each disk is enough."""
-        if script in self._scripts:
-            return self.cursor()
-        self._scripts.add(script)
-        return super().executescript(script)
+        """Scripts only create what is not there: once for each disk is enough. One that leaves a
+        transaction open does so each time."""
+        if script not in self._leaves_open:
+            cursor = super().executescript(script)
+            self._leaves_open[script] = self.in_transaction
+            return cursor
+        return super().execute("BEGIN IMMEDIATE") if self._leaves_open[script] else self.cursor()
 
 
 class Disk:
