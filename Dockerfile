@@ -6,7 +6,7 @@ FROM python:3.13-slim-bookworm
 ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
-RUN useradd --create-home --uid 1000 student
+RUN useradd --create-home --uid 1000 student && install -d -o 1000 -g 1000 /data
 
 WORKDIR /opt/sync-async-lab
 COPY pyproject.toml README.md LICENSE constraints-run.txt ./

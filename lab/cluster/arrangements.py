@@ -253,7 +253,7 @@ def build_programs(
 
     `arrangement` comes from `with_engine`. `stream`: the stream's name on an existing NATS cluster.
     """
-    data, nodes = folder / "data" / variant, nodes_of(options)
+    data, urls = folder / "data" / variant, {name: url(port) for name, port in ports.items()}
     existing_cluster = parse_cluster_url(options["bus"]) if engine(options) == EXISTING else None
     # In the environment, because every user of the machine can read the arguments.
     login = {BUS_LOGIN: existing_cluster.login} if existing_cluster and arrangement.has_bus else {}
@@ -267,12 +267,7 @@ def build_programs(
                 "--reuse-port",
                 "--spans",
                 str(folder / f"{variant}.{process}.spans.ndjson"),
-                *data_argv(process, options, data),
-                *(
-                    bus_argv(process, options, ports, stream)
-                    if process in nodes
-                    else _service_argv(process, arrangement, options, ports, data, stream)
-                ),
+                *program_argv(process, arrangement, options, urls, data, stream),
             ),
             log=folder / f"{variant}.{process}.log",
             env={"LAB_TOKEN": token, **login},
@@ -282,24 +277,39 @@ def build_programs(
     ]
 
 
+def program_argv(
+    process: str,
+    arrangement: Arrangement,
+    options: Mapping[str, Any],
+    urls: Mapping[str, str],
+    data: Path,
+    stream: str,
+) -> list[str]:
+    """The arguments of a program, without its port. `urls`: where each process is reached."""
+    argv = data_argv(process, options, data)
+    if process in nodes_of(options):
+        return argv + bus_argv(process, options, urls, stream)
+    return argv + _service_argv(process, arrangement, options, urls, data, stream)
+
+
 def _service_argv(
     process: str,
     arrangement: Arrangement,
     options: Mapping[str, Any],
-    ports: Mapping[str, int],
+    urls: Mapping[str, str],
     data: Path,
     stream: str,
 ) -> list[str]:
     """The arguments of a service: the addresses of the others, and the switches."""
     argv = []
     if arrangement.has_bus:
-        argv += ["--bus", bus_address(options, ports[BUS], data, stream)]
+        argv += ["--bus", bus_address(options, urls[BUS], data, stream)]
     if arrangement.ask_by == "events":
         argv += ["--ask-by", "events"]
     if arrangement.ask_by == "http":
         for peer in arrangement.processes:
             callee = next_hop(peer, process, hops_of(options))
-            argv += ["--peer", f"{peer}={url(ports[callee])}"]
+            argv += ["--peer", f"{peer}={urls[callee]}"]
     for switch in CALLER_SWITCHES:
         value = options.get(switch, False)
         if value is not False:

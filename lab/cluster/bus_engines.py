@@ -205,7 +205,7 @@ def data_argv(process: str, options: Mapping[str, Any], folder: Path) -> list[st
 
 
 def bus_argv(
-    process: str, options: Mapping[str, Any], ports: Mapping[str, int], stream: str
+    process: str, options: Mapping[str, Any], urls: Mapping[str, str], stream: str
 ) -> list[str]:
     """The arguments of the bus: its nodes, or the subscribers to which it delivers."""
     if engine(options) == EXISTING:
@@ -217,11 +217,11 @@ def bus_argv(
         return []
     argv = ["--delivery", options["delivery"]] if "delivery" in options else []
     for name in SUBSCRIBERS:
-        argv += ["--subscriber", _url(ports[name])]
+        argv += ["--subscriber", urls[name]]
     return argv
 
 
-def bus_address(options: Mapping[str, Any], port: int, data: Path, stream: str) -> str:
+def bus_address(options: Mapping[str, Any], url: str, data: Path, stream: str) -> str:
     """The address of the bus, for the services.
 
     A NATS server takes a free port and writes it to a folder, so its address is that folder.
@@ -230,12 +230,8 @@ def bus_address(options: Mapping[str, Any], port: int, data: Path, stream: str) 
         # Only the gateway creates the stream: a late service could create it after its removal.
         return f"{parse_cluster_url(options['bus']).address}/{stream}?replicas=0"
     addresses = {
-        "log": _url(port),
-        "course": f"course+{_url(port)}",
+        "log": url,
+        "course": f"course+{url}",
         "nats": (data / "nats").absolute().as_uri().replace("file:", "nats:", 1),
     }
     return addresses[engine(options)]
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"

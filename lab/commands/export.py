@@ -1,4 +1,4 @@
-"""The command `lab export`."""
+"""The commands `lab export` and `lab manifest`: what other tools read."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,3 +41,30 @@ def export(
     except OSError as error:
         fail(f"{output} can't be written: {error.strerror or error}.", 3)
     echo(f"{output} is written; its first lines say how to run it.")
+
+
+@app.command(epilog="Example: lab manifest async-bus --compose   Next: docker compose up")
+def manifest(
+    arrangement: Annotated[str, typer.Argument(help="async-bus, sync-chain or request-reply")],
+    compose: Annotated[bool, typer.Option("--compose", help="for docker compose")] = False,
+    k8s: Annotated[bool, typer.Option("--k8s", help="for Kubernetes")] = False,
+    image: Annotated[
+        str, typer.Option(help="the image with the lab, made from its Dockerfile")
+    ] = "sync-async-lab",
+) -> None:
+    """Print an arrangement for the engine of a cluster; that engine starts and supervises it."""
+    import yaml
+
+    from lab.cluster import manifest as manifests
+
+    if arrangement not in manifests.MANIFESTS:
+        fail(
+            f"No manifest is known for {arrangement!r}; expected {', '.join(manifests.MANIFESTS)}.",
+            2,
+        )
+    if compose == k8s:
+        fail(f"For which engine? Try: lab manifest {arrangement} --compose (or --k8s)", 2)
+    document = (manifests.to_kubernetes if k8s else manifests.to_compose)(arrangement, image)
+    names = [part.name for part in manifests.containers(arrangement)]
+    text = yaml.safe_dump(document, sort_keys=False, width=100)
+    echo(manifests.header(arrangement, k8s, names) + text)

@@ -89,9 +89,12 @@ class FaultableApp(HttpApp):
         spans: SpanLog,
         *,
         any_host: bool = False,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
         control = control_routes(fault_filter, self.read_state, spans.flush)
-        super().__init__([*routes, *control], port, token, any_host=any_host)
+        super().__init__(
+            [*routes, *control], port, token, any_host=any_host, allowed_hosts=allowed_hosts
+        )
         self.fault_filter, self.spans = fault_filter, spans
 
     def read_state(self) -> dict[str, Any]:

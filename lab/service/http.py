@@ -166,13 +166,14 @@ def check_path(path: str) -> None:
         raise Invalid("The path is not valid UTF-8.", field="path") from None
 
 
-def check_host(request: web.BaseRequest, port: int) -> None:
-    """Refuse a request sent to another host name. Raises MisdirectedRequest.
+def check_host(request: web.BaseRequest, port: int, allowed: Sequence[str] = ()) -> None:
+    """Refuse a request sent to another host name than 127.0.0.1, localhost and those `allowed`.
+    Raises MisdirectedRequest.
 
     A web page of another site can send such requests (DNS rebinding).
     """
     host = request.headers.get("Host", "")
-    if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+    if host not in (f"{name}:{port}" for name in ("127.0.0.1", "localhost", *allowed)):
         raise MisdirectedRequest(
             f"This is 127.0.0.1:{port}, and the request was sent to {printable(host)!r}."
         )
@@ -259,16 +260,24 @@ class HttpApp:
     host → path → route → access → body → arguments → handler → response.
 
     An error at any step becomes a problem document. A server that differs overrides a step. `token`
-    is the one that control routes require; `any_host` accepts requests to every host name.
+    is the one that control routes require; `any_host` accepts requests to every host name,
+    `allowed_hosts` to these too.
     """
 
     def __init__(
-        self, routes: Sequence[Route], port: int, token: str = "", *, any_host: bool = False
+        self,
+        routes: Sequence[Route],
+        port: int,
+        token: str = "",
+        *,
+        any_host: bool = False,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
         self.routes = routes
         self.port = port
         self._token = token
         self._any_host = any_host
+        self._allowed_hosts = allowed_hosts
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -283,7 +292,7 @@ class HttpApp:
     def check_host(self, request: web.BaseRequest) -> None:
         """Refuse a request sent to a name that is not this server's. Raises MisdirectedRequest."""
         if not self._any_host:
-            check_host(request, self.port)
+            check_host(request, self.port, self._allowed_hosts)
 
     def check_access(self, request: web.BaseRequest, route: Route) -> None:
         """Refuse a request that may not use this route. Raises Forbidden."""

@@ -5,6 +5,7 @@ the process's log.
 """
 
 import asyncio
+import errno
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -115,14 +116,18 @@ def bind(port: int, address: str = "127.0.0.1", *, reuse_port: bool = False) -> 
     return listener
 
 
-def listen(port: int, reuse_port: bool) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free port.
+def listen(port: int, reuse_port: bool, host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket on the address or name `host`; port 0 takes a free port.
 
     Exits the process with status 3 when the port cannot be bound.
     """
     try:
-        return bind(port, reuse_port=reuse_port)
+        return bind(port, host, reuse_port=reuse_port)
     except OSError as error:
+        if error.errno != errno.EADDRINUSE and host != "127.0.0.1":
+            sys.stderr.write(f"{host}:{port} can't be had ({error.strerror}): is that an address ")
+            sys.stderr.write("of this machine? Choose one with --host.\n")
+            sys.exit(3)
         sys.stderr.write(
             f"Port {port} can't be had ({error.strerror}): it is taken by "
             f"{find_port_owner(port) or 'a program that this user may not look at'}. "

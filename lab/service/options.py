@@ -29,11 +29,14 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 class ShellOptions:
     """How a process runs; port 0 takes a free port.
 
+    `host`: the address to listen on. `allowed_hosts`: more names by which requests may address it.
     `enforce_deadlines`: requests are refused once their deadline has passed. `work_ms`: how long
     each request holds the single server; with 0 there is none.
     """
 
     port: int
+    host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
     workers: int = WORKERS
     reuse_port: bool = False
     spans: Path | None = None
@@ -49,7 +52,15 @@ class ShellOptions:
             "--port",
             type=whole_number(0, 65_535),
             default=port,
-            help=f"port on 127.0.0.1; 0 takes a free one ({port})",
+            help=f"port to listen on; 0 takes a free one ({port})",
+        )
+        add("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+        add(
+            "--allow-host",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="accept requests whose Host is NAME, with this port; may be repeated",
         )
         add(
             "--workers",
@@ -64,11 +75,20 @@ class ShellOptions:
     def of(cls, arguments: argparse.Namespace) -> "ShellOptions":
         return cls(
             port=arguments.port,
+            host=arguments.host,
+            allowed_hosts=tuple(arguments.allow_host),
             workers=arguments.workers,
             reuse_port=arguments.reuse_port,
             spans=arguments.spans,
-            token=os.environ.get("LAB_TOKEN", ""),
+            token=_read_token(),
         )
+
+
+def _read_token() -> str:
+    """The run's token: from LAB_TOKEN, or from the file LAB_TOKEN_FILE, a secret of a container."""
+    if file := os.environ.get("LAB_TOKEN_FILE"):
+        return Path(file).read_text("utf-8").strip()
+    return os.environ.get("LAB_TOKEN", "")
 
 
 class Main(Protocol):

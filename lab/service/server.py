@@ -132,7 +132,7 @@ class Shell(FaultableApp):
         self._single_server = SingleServer(options.work_ms) if options.work_ms else None
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix=f"{name}-worker")
         self._background_tasks: list[asyncio.Task[None]] = []
-        self._listener = listen(options.port, options.reuse_port)
+        self._listener = listen(options.port, options.reuse_port, options.host)
         super().__init__(
             [
                 *routes,
@@ -145,6 +145,7 @@ class Shell(FaultableApp):
             FaultFilter(),
             _open_span_log(options.spans, name),
             any_host=any_host,
+            allowed_hosts=options.allowed_hosts,
         )
 
     def run(self, *background: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -166,7 +167,8 @@ class Shell(FaultableApp):
             loop.add_signal_handler(signal_number, stop.set)
         exit_with_parent(loop)
         async with serve(self, self._listener, shutdown_within_s=SHUTDOWN_WITHIN_S):
-            sys.stdout.write(f"{self._arrangement} {self._name}: http://127.0.0.1:{self.port}\n")
+            sys.stdout.write(f"{self._arrangement} {self._name}: ")
+            sys.stdout.write(f"http://{self._options.host}:{self.port}\n")
             sys.stdout.flush()
             self._background_tasks = [
                 asyncio.create_task(exit_on_failure(work())) for work in background

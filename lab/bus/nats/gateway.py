@@ -37,8 +37,11 @@ REMOVED_WITHIN_S = 1.5
 class NatsGateway:
     """The lab's stream on an external cluster (`servers`), from its creation to its removal."""
 
-    def __init__(self, bus: "NatsBus", servers: Sequence[str], name: str) -> None:
+    def __init__(
+        self, bus: "NatsBus", servers: Sequence[str], name: str, keep_stream: bool = False
+    ) -> None:
         self._bus, self._servers, self._name = bus, servers, name
+        self._keep_stream = keep_stream
         self.not_ready_because: str | None = "the cluster to make its stream"
 
     async def run(self) -> None:
@@ -68,7 +71,8 @@ class NatsGateway:
             try:
                 async with asyncio.timeout(REMOVED_WITHIN_S):
                     await self._bus.close()
-                    await self._remove_stream()
+                    if not self._keep_stream:
+                        await self._remove_stream()
             except (BusUnavailable, TimeoutError) as error:
                 sys.stderr.write(f"The stream {self._name} may still be there: {error!r}\n")
 
@@ -94,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--cluster", required=True, metavar="URL", help="where it is: nats://HOST:PORT")
     add("--stream", required=True, help="the stream to make there, and to remove at the end")
     add("--replicas", choices=("1", "3"), default="1", help="how many nodes keep the stream (1)")
+    add("--keep-stream", action="store_true", help="do not remove it: services use it for longer")
     arguments = parser.parse_args(argv)
     try:
         require_client()
@@ -109,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     bus = NatsBus(
         lambda: servers, name=name, replicas=int(arguments.replicas), answer_within_s=ASK_WITHIN_S
     )
-    gateway = NatsGateway(bus, servers, name)
+    gateway = NatsGateway(bus, servers, name, arguments.keep_stream)
     options = ShellOptions.of(arguments)
     shell = Shell(ARRANGEMENT, BUS, NatsHttpApi(bus, options.token).routes, options)
     shell.not_ready_because = lambda: gateway.not_ready_because
