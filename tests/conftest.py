@@ -3,7 +3,6 @@
 import faulthandler
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -96,13 +95,5 @@ def blogs(
     request: pytest.FixtureRequest, laboratory: Laboratory
 ) -> Iterator[dict[str, RunningBlog]]:
     """All arrangements at once; at the end no log may contain a traceback."""
-    with ExitStack() as held:
-        running = {
-            name: held.enter_context(laboratory.blog(name, f"{request.module.__name__}-all-{name}"))
-            for name in ARRANGEMENTS
-        }
+    with laboratory.blogs(f"{request.module.__name__}-all") as running:
         yield running
-        for blog in running.values():
-            for target in blog.stack.arrangement.targets:
-                assert blog.ask("GET", target, "/health").ok, target
-                assert "Traceback" not in blog.log(target), blog.log(target)

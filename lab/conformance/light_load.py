@@ -6,20 +6,18 @@ it longer, and does not change what is asked.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
+from lab.cluster.errors import NotRunning
 from lab.cluster.stack import Stack
+from lab.cluster.supervisor import Supervisor
 from lab.conformance.clients import describe_failure, is_created
-from lab.conformance.processor_waits import (
-    ProcessorTime,
-    read_processor_times,
-    waited_share,
-)
 from lab.domain.model import FORBIDDEN_WORD
 from lab.load.samples import WRITES, Sample, make_token
 
@@ -48,6 +46,51 @@ class CheckSample(Sample):
 
     failure: str = ""
     waited_share: float = 0.0
+
+
+# ── How long services waited for a processor
+#
+# A service on a quiet machine gets a processor as soon as it has work. On a busy one its requests
+# fail for want of a processor, and say nothing about the service.
+
+
+class ProcessorTime(NamedTuple):
+    """How long a process ran, and how long it waited to run, ns."""
+
+    ran_ns: int
+    waited_ns: int
+
+
+def read_processor_times(supervisor: Supervisor, names: Iterable[str]) -> dict[int, ProcessorTime]:
+    """The times of all processes of these programs, by process id; {} where the system does not
+    count them."""
+    pids = set[int]()
+    for name in names:
+        with suppress(NotRunning):
+            pids.update(supervisor.descendant_pids(name))
+    return {pid: times for pid in pids if (times := _times_of(pid))}
+
+
+def _times_of(pid: int) -> ProcessorTime | None:
+    ran_ns = waited_ns = 0
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            ran, waited, _ = (thread / "schedstat").read_text().split()
+            ran_ns, waited_ns = ran_ns + int(ran), waited_ns + int(waited)
+    except (OSError, ValueError):
+        return None
+    return ProcessorTime(ran_ns, waited_ns)
+
+
+def waited_share(before: Mapping[int, ProcessorTime], after: Mapping[int, ProcessorTime]) -> float:
+    """Of the time in which the processes had work, the share in which they waited; 0 for none."""
+    both = before.keys() & after.keys()
+    ran_ns = sum(after[pid].ran_ns - before[pid].ran_ns for pid in both)
+    waited_ns = sum(after[pid].waited_ns - before[pid].waited_ns for pid in both)
+    return waited_ns / (ran_ns + waited_ns) if waited_ns > 0 else 0.0
+
+
+# ── The load
 
 
 class LightLoad:

@@ -18,10 +18,9 @@ from lab.conformance.clients import Feed, SystemClient
 from lab.conformance.contract import _ContractCheck
 from lab.conformance.endings import Ending, crash_reason
 from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
-from lab.conformance.light_load import CheckSample
+from lab.conformance.light_load import CheckSample, ProcessorTime, waited_share
 from lab.conformance.outages import OUTAGES
 from lab.conformance.outcome import Outcome
-from lab.conformance.processor_waits import ProcessorTime, waited_share
 from lab.conformance.report_card import Criterion, CriterionFinding, ReportCard, ReportSection
 from lab.conformance.runner import CheckRun, check_system
 from lab.external.arrangement import LOG
@@ -31,13 +30,14 @@ from lab.external.target import Target
 from lab.results.claims import CLAIMS
 from lab.scenarios import catalogue
 from tests.support.command_line import invoke_lab
-from tests.support.foreign_blog import ACTIONS, make_odd_blog, make_target
-from tests.support.patience import PATIENCE_S
+from tests.support.foreign_blog import (
+    ACTIONS,
+    few_requests,
+    make_odd_blog,
+    make_target,
+    outages_named,
+)
 from tests.support.worked_targets import NAMES, REQUIRED_PROGRAM, copy_on_free_ports
-
-
-def outages_named(*keys: str) -> list:  # type: ignore[type-arg]
-    return [line for line in OUTAGES if line.key in keys]
 
 
 def held_by_key(card: ReportCard) -> dict[str, bool | None]:
@@ -80,15 +80,7 @@ async def make_cards(folder: Path) -> dict[str, ReportCard]:
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportCard]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lab.conformance.runner.REQUESTS", 18)
-        patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
-        patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
-        for share in (
-            "LATE_SHARE",
-            "WAITED_SHARE",
-        ):  # how busy this machine is decides nothing here
-            patch.setattr(f"lab.conformance.judging.{share}", 1.0)
+    with few_requests():
         return asyncio.run(make_cards(tmp_path_factory.mktemp("targets")))
 
 

@@ -9,17 +9,11 @@ import pytest
 
 from lab.cluster.supervisor import Supervisor
 from lab.conformance import formats
-from lab.conformance.outages import OUTAGES
 from lab.conformance.report_card import CriterionFinding, ReportCard
 from lab.conformance.runner import CheckRun, check_system
 from lab.external.programs import PRELOAD
 from lab.external.target import Target
-from tests.support.foreign_blog import PROGRAM, make_target, service
-from tests.support.patience import PATIENCE_S
-
-
-def outages_named(*keys: str) -> list[Any]:
-    return [outage for outage in OUTAGES if outage.key in keys]
+from tests.support.foreign_blog import PROGRAM, few_requests, make_target, outages_named, service
 
 
 def make_blog(name: str, renamed: dict[str, str], **env: str) -> Target:
@@ -78,15 +72,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportCard]:
         checks[RACING] = check_outages_only(make_blog("racing", {}, REPLAY="1"), folder)
         return dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lab.conformance.runner.REQUESTS", 18)
-        patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
-        patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
-        for share in (
-            "LATE_SHARE",
-            "WAITED_SHARE",
-        ):  # how busy this machine is decides nothing here
-            patch.setattr(f"lab.conformance.judging.{share}", 1.0)
+    with few_requests():
         return asyncio.run(check_all())
 
 

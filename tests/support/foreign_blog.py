@@ -1,9 +1,14 @@
 """A tiny course's blog as a target, for the suites that run it; all its ports are free ones."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lab.conformance.outages import OUTAGES, Outage
 from lab.external.target import Target
 from tests.support.patience import PATIENCE_S
 
@@ -11,6 +16,22 @@ PROGRAM = Path(__file__).parents[1] / "programs" / "tiny_course.py"
 ODD_BLOG = PROGRAM.with_name("odd_blog.py")
 ACTIONS = ("create_post", "create_comment", "read_feed")
 SERVICES = ("posts", "comments", "query", "moderation")
+
+
+def outages_named(*keys: str) -> list[Outage]:
+    return [outage for outage in OUTAGES if outage.key in keys]
+
+
+@contextmanager
+def few_requests() -> Iterator[None]:
+    """Inside the block checks send few requests, and how busy this machine is decides nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.conformance.runner.REQUESTS", 18)
+        patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
+        patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
+        patch.setattr("lab.conformance.judging.LATE_SHARE", 1.0)
+        patch.setattr("lab.conformance.judging.WAITED_SHARE", 1.0)
+        yield
 
 
 def service(role: str, **env: str) -> dict[str, Any]:

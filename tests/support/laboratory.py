@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -94,6 +94,20 @@ class Laboratory:
                 yield RunningBlog(self, stack, session)
         finally:
             self.run(close(stack))
+
+    @contextmanager
+    def blogs(self, prefix: str) -> Iterator[dict[str, "RunningBlog"]]:
+        """All arrangements at once; at the end no log may contain a traceback."""
+        with ExitStack() as held:
+            running = {
+                name: held.enter_context(self.blog(name, f"{prefix}-{name}"))
+                for name in ARRANGEMENTS
+            }
+            yield running
+            for blog in running.values():
+                for target in blog.stack.arrangement.targets:
+                    assert blog.ask("GET", target, "/health").ok, target
+                    assert "Traceback" not in blog.log(target), blog.log(target)
 
 
 class RunningBlog:
