@@ -52,6 +52,10 @@ def search(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="write the history as JSON there"),
     ] = None,
+    ladder: Annotated[
+        bool,
+        typer.Option("--ladder", help="climb the switches: what breaks each promise without one"),
+    ] = False,
     svg: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +84,9 @@ def search(
     from lab.simulation.histories.search import search as search_histories
     from lab.simulation.histories.variant import parse_variant
 
+    if ladder:
+        _climb(or_usage_error(parse_seed, seed)[0], 5.0 if seconds is None else seconds)
+        return
     wanted = or_usage_error(Goal, goal)
     chosen = or_usage_error(parse_variant, variant or [])
     seed_number, first = or_usage_error(parse_seed, seed)
@@ -146,6 +153,35 @@ def search(
     raise typer.Exit(1)
 
 
+def _climb(seed: int, seconds: float) -> None:
+    """Print each promise with the smallest history that breaks it, and what keeps it."""
+    from lab.simulation.histories.ladder import climb
+    from lab.simulation.histories.sentence import describe
+
+    kept = True
+    for number, one in enumerate(climb(seed, seconds), 1):
+        broken, whole = one.broken.history, one.kept.history
+        deeds = "; ".join(map(describe, broken.deeds)) if broken else ""
+        echo(f"{number}  {one.rung.promise}")
+        echo(
+            _wrapped(
+                f"{one.without}: {deeds}."
+                if broken
+                else f"{one.without}: not broken in {one.broken.tried:,} histories.",
+                indent="   ",
+            )
+        )
+        if whole:
+            kept = False
+            deeds = "; ".join(map(describe, whole.deeds))
+            echo(_wrapped(f"{one.kept_by}: BROKEN, too: {deeds}.", indent="   "))
+        else:
+            echo(f"   {one.kept_by}: none in {one.kept.tried:,} histories")
+    echo("Next      lab search missing --variant outbox=off --prove 3")
+    if not kept:
+        raise typer.Exit(1)
+
+
 def _prove(history: Any, runs: int) -> None:
     """Run the history's scenario on real processes, and print how often it happened."""
     from lab.cluster.errors import LabCannotRun
@@ -182,10 +218,17 @@ def _prove(history: Any, runs: int) -> None:
     echo(f"Scenario  {shell_word(file)}")
 
 
-def _wrapped(text: str) -> str:
+def _wrapped(text: str, indent: str = "") -> str:
     from textwrap import fill
 
-    return fill(text, 80, break_long_words=False, break_on_hyphens=False)
+    return fill(
+        text,
+        80,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _write(file: Path, text: str) -> None:
