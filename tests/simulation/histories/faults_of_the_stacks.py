@@ -28,6 +28,7 @@ SEARCHES = {
         "idempotency=on dead-letter=on",
     ),
     "sync-chain": (_CHAIN, "sync-chain idempotency=on"),
+    "sync-chain, fallback": ("unmonotonic > 0", "sync-chain fallback=on"),
 }
 """By arrangement: what never happens in it without a fault, and the variant."""
 HISTORIES = 1_500
@@ -36,7 +37,7 @@ HISTORIES = 1_500
 def searches_for(fault: SourceMutation) -> list[str]:
     if fault.file.startswith(("async_bus/", "bus/")):
         return list(SEARCHES)[:2]
-    return ["sync-chain"] if fault.file.startswith("sync_chain/") else list(SEARCHES)
+    return list(SEARCHES)[2:] if fault.file.startswith("sync_chain/") else list(SEARCHES)
 
 
 def find(fault: SourceMutation, histories: int = HISTORIES) -> tuple[str, dict[str, Any]] | None:
