@@ -125,6 +125,61 @@ async def test_a_silent_bus_is_unavailable_to_all_callers(bus: GatedLog) -> None
     await together.close()
 
 
+async def test_calls_during_a_lone_one_share_the_next_post(
+    bus: GatedLog, together: Batcher
+) -> None:
+    bus.open.set()
+    await together.append(["alone"])
+    bus.open.clear()
+    bus.called.clear()
+    assert await calls_during_first_post(bus, together, ["a"], ["b"]) == [[2], [3], [4]]
+    assert bus.posts == [["alone"], ["first"], ["a", "b"]]
+
+
+async def test_a_cancelled_lone_call_lets_the_others_go_on(
+    bus: GatedLog, together: Batcher
+) -> None:
+    bus.open.set()
+    await together.append(["alone"])
+    bus.open.clear()
+    bus.called.clear()
+    first = asyncio.create_task(together.append(["first"]))
+    await bus.called.wait()
+    waiting = asyncio.create_task(together.append(["a"]))
+    await asyncio.sleep(0)
+    first.cancel()
+    bus.open.set()
+    assert await waiting == [2]
+    assert first.cancelled()
+
+
+async def test_a_silent_bus_is_unavailable_to_a_lone_call(bus: GatedLog) -> None:
+    together = Batcher(bus.post, within_s=0.2)
+    bus.open.set()
+    await together.append(["alone"])
+    bus.open.clear()
+    with pytest.raises(BusUnavailable):
+        await together.append(["first"])
+
+
+async def test_closing_ends_calls_that_wait_for_a_lone_one(
+    bus: GatedLog, together: Batcher
+) -> None:
+    bus.open.set()
+    await together.append(["alone"])
+    bus.open.clear()
+    first = asyncio.create_task(together.append(["first"]))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(together.append(["a"]))
+    await asyncio.sleep(0)
+    await together.close()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    bus.open.set()
+    await first
+    assert bus.posts == [["alone"], ["first"]]
+
+
 async def test_closing_ends_all_waiting_calls(bus: GatedLog, together: Batcher) -> None:
     first = asyncio.create_task(together.append(["first"]))
     await bus.called.wait()

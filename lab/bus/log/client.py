@@ -92,6 +92,9 @@ class Batcher:
     Calls that wait at the same time share one message. It is the group commit of the log's server,
     one step earlier: 64 callers share the cost of a round trip, and a single caller waits for no
     other. A call is acknowledged only when the bus has its events on disk.
+
+    A caller without company sends its message itself. Otherwise a task sends for all, and begins
+    one turn of the loop later, when all that were acknowledged together have called again.
     """
 
     def __init__(self, send: SendEnvelopes, within_s: float) -> None:
@@ -99,27 +102,54 @@ class Batcher:
         self._within_s = within_s
         self._waiting: deque[_PendingAppend] = deque()
         self._send_task: asyncio.Task[None] | None = None
+        self._alone = False
+        self._sends_itself = False
 
     async def append(self, envelopes: Sequence[str]) -> list[int]:
         """The sequence numbers of these events.
 
         Raises what `send` raises; BusUnavailable without an acknowledgement in `within_s` seconds.
         """
+        if self._alone and not self._sends_itself and self._send_task is None:
+            return await self._send_alone(envelopes)
         call = _PendingAppend(envelopes)
         self._waiting.append(call)
-        if self._send_task is None:
-            self._send_task = asyncio.create_task(self._send_all())
-        try:
-            async with asyncio.timeout(self._within_s):
-                return await call.sequences
-        except TimeoutError:
-            raise BusUnavailable(f"No acknowledgement in {self._within_s:g} s.") from None
+        if not self._sends_itself:
+            self._start_sending()
+        return await self._in_time(call.sequences)
 
     async def close(self) -> None:
         """Cancel the message in progress; calls that wait are cancelled."""
         if self._send_task is not None:
             self._send_task.cancel()
             await asyncio.gather(self._send_task, return_exceptions=True)
+        self._cancel(self._waiting)
+
+    async def _send_alone(self, envelopes: Sequence[str]) -> list[int]:
+        self._sends_itself = True
+        try:
+            return await self._in_time(self._send(envelopes))
+        finally:
+            self._sends_itself = False
+            if self._waiting:
+                self._start_sending()
+
+    def _start_sending(self) -> None:
+        if self._send_task is None:
+            self._send_task = asyncio.create_task(self._send_all())
+
+    async def _in_time(self, sequences: Awaitable[list[int]]) -> list[int]:
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await sequences
+        except TimeoutError:
+            raise BusUnavailable(f"No acknowledgement in {self._within_s:g} s.") from None
+
+    @staticmethod
+    def _cancel(calls: deque[_PendingAppend] | list[_PendingAppend]) -> None:
+        for call in calls:
+            call.sequences.cancel()
+        calls.clear()
 
     async def _send_all(self) -> None:
         calls: list[_PendingAppend] = []
@@ -128,9 +158,8 @@ class Batcher:
                 await self._send_group(calls)
         finally:
             self._send_task = None
-            for call in (*calls, *self._waiting):
-                call.sequences.cancel()
-            self._waiting.clear()
+            self._cancel(calls)
+            self._cancel(self._waiting)
 
     def _next_group(self) -> list[_PendingAppend]:
         """The next waiting calls that fit into one message, without those that have given up."""
@@ -147,9 +176,10 @@ class Batcher:
         return group
 
     async def _send_group(self, group: Sequence[_PendingAppend]) -> None:
+        self._alone = len(group) == 1
         try:
-            sequences = await self._send(
-                [envelope for call in group for envelope in call.envelopes]
+            sequences = await self._in_time(
+                self._send([envelope for call in group for envelope in call.envelopes])
             )
         except AppendRejected as error:
             if len(group) == 1:
@@ -256,8 +286,7 @@ class LogBus:
     async def _publish(self, envelopes: Sequence[str]) -> list[int]:
         body = f"[{','.join(envelopes)}]".encode()
         try:
-            async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
-                return await self._publisher.publish(body, self._epoch)
+            return await self._publisher.publish(body, self._epoch)
         except _FAILURES as error:
             raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
 
