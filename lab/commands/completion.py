@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 
 class _AsTyped:
-    """Stands in for Typer's conversion of a parameter, whose first use imports pydantic."""
+    """Replaces Typer's conversion of a parameter, whose first use imports pydantic."""
 
     @staticmethod
     def coerce(value: Any, **_: Any) -> Any:

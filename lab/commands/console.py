@@ -15,7 +15,7 @@ COULD_NOT_RUN = 3
 
 @dataclass
 class Verbosity:
-    """How much goes to stderr besides errors: -1 nothing, 0 notes and progress, 1 each step too."""
+    """What goes to stderr in addition to errors: -1 nothing, 0 notes and progress, 1 the steps."""
 
     level: int = 0
 
@@ -99,6 +99,26 @@ def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
         if not received:
             raise
     fail("Stopped. All faults are removed and all processes have ended.", 128 + received[0])
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP end the block as an exception, so that it can clean up."""
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail("Stopped. The runs on other machines are cancelled.", 128 + received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def console(stderr: bool = False) -> Any:

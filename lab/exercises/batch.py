@@ -1,6 +1,6 @@
 """Grades many folders, one after the other: checks are about time, so they share no machine.
 
-Each folder is checked on a copy, by a lab in a process of its own. Whatever a student's program
+Each folder is checked on a copy, by a lab in a separate process. Whatever a student's program
 does, it costs that folder's time only, and no folder is changed.
 """
 

@@ -27,7 +27,7 @@ c.Execute.timeout = {_CELL_TIMEOUT_S}  # s: some cells run the blog under load
 def write_notebook_graders(notebook: Path, folder: Path) -> list[Path]:
     """Write the graders of a notebook's exercises into a folder, which must be empty.
 
-    The folder `checks` must be beside the notebook. Raises ExerciseNotFound, NotInstalled, OSError.
+    `checks` must be in the folder of the notebook. Raises ExerciseNotFound, NotInstalled, OSError.
     """
     checks = notebook.parent / "checks"
     cells = _read(notebook)

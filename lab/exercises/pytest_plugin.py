@@ -1,7 +1,7 @@
 """A plugin for pytest: `pytest --lab-exercise mine/` checks an exercise.
 
 Each criterion is a test. The check runs once for each folder, when its first test does, on a copy
-and in a lab of its own; pytest imports nothing from the folder. The lab is imported only when the
+and in a separate lab; pytest imports nothing from the folder. The lab is imported only when the
 option is given: pytest loads this file in every project.
 """
 

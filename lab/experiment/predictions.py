@@ -6,7 +6,7 @@ something else in that moment: a finding that wants a reason, or an oracle that 
 
 The interval has three sources:
 
-- *chance*: a share of sixty requests, a median of twenty waits, or a rate of so many arrivals would
+- *chance*: a share of sixty requests, a median of twenty waits, or a rate of few arrivals would
   be another one in the next run. Every figure of the prediction and of the measurement has its own
   interval at 95 % (order statistics, Wilson's score, Student's t, Poisson).
 - *the machine*: a time that was measured in one phase is another one in the next, by as much as two

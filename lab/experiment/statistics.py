@@ -188,8 +188,10 @@ def _ratio(one: float, two: float) -> float:
 
 @cache
 def _orders_by_pairs_above(first: int, other: int) -> list[int]:
-    """In how many orders of so many values of two samples k of the pairs have the value of `first`
-    above that of `other`; the index is k."""
+    """The number of orders of two samples in which k pairs have their first value above the other.
+
+    The index is k. `first`, `other`: the sizes of the samples.
+    """
     if not first or not other:
         return [1]
     # The greatest of all values belongs to `first`, and is above all of `other`; or to `other`.

@@ -6,7 +6,7 @@ part left out during an outage). So each feed is compared with what earlier ones
 *Earlier* means: that answer had arrived before this request was sent. Of two concurrent requests,
 neither is the earlier one.
 
-*Sessions*: the readers of the load have numbers, and the probe is a reader of its own. A write that
+*Sessions*: the readers of the load have numbers, and the probe is one more reader. A write that
 the same reader saw before and no longer sees breaks a guarantee of that reader's session (Terry et
 al.: Session Guarantees for Weakly Consistent Replicated Data, PDIS 1994). Where each reader is
 served by one replica, writes may vanish between readers, and never for one of them.

@@ -44,7 +44,7 @@ class Spread(TypedDict):
 
 
 class OfAll(TypedDict):
-    """Milliseconds; None is *never*: so many requests failed (or there was none)."""
+    """Milliseconds; None is *never*: too many requests failed (or none was sent)."""
 
     p50: float | None
     p95: float | None

@@ -1,4 +1,4 @@
-"""The answer of a run: who is better off, by how much, and at what price.
+"""The answer of a run: which variant is better off, by how much, and at what price.
 
 `build_answer` makes it once from a result; the terminal, the page and the notebook only render it.
 Its rows are the questions that a person has. A scenario file may name rows, a price, `why` and

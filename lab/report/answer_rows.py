@@ -348,7 +348,7 @@ class RowBuilder:
     def _ratio(
         self, phase: str, endpoint: str, figure: str, first: int, second: int
     ) -> float | None:
-        """Positive: the second variant is better (shorter); 0: the same; None: nobody can tell."""
+        """Positive: the second variant is better (shorter); 0: the same; None: not known."""
         names = self._variants[first].name, self._variants[second].name
         for one in self.result.differences:
             if (one.phase, one.endpoint, one.figure) != (phase, endpoint, figure):

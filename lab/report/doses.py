@@ -1,8 +1,8 @@
 """The dose of a fault: how often it hit each variant.
 
 A service of the chain meets a fault with each request. A consumer meets it once for each delivery,
-which brings all events that have arrived meanwhile. So the same fault is another dose, and that
-belongs beside the figures.
+which brings all events that have arrived meanwhile. So the same fault is another dose, and the
+report says so next to the figures.
 """
 
 from collections.abc import Iterator

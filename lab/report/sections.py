@@ -478,7 +478,7 @@ def _deviation(prediction: Prediction) -> str:
 def guess_rows(result: RunResult) -> Iterator[Table]:
     """A table with each question, and below it a row for each variant that it is about.
 
-    Beside the guesses about a run that is no result nothing is measured.
+    If the run is no result, the table shows guesses and no measurements.
     """
     guesses = result.guesses
     if not guesses:

@@ -74,7 +74,7 @@ def count_subscriptions(variant: VariantResult) -> int:
 
 def count_dependencies(variant: VariantResult) -> int:
     """The number of dependencies on another service: on its answers, or on its events of one type.
-    A connection to the bus is none of its own."""
+    A connection to the bus alone does not count."""
     return sum(map(len, variant.asked.values())) + count_subscriptions(variant)
 
 

@@ -52,7 +52,7 @@ def worker_limit(workers: float, held_seconds: float) -> float:
 
 
 def erlang_b(places: float, offered: float) -> float:
-    """The share of requests that find all places taken, where nobody queues: Erlang's B formula,
+    """The share of requests that find all places taken, without a queue: Erlang's B formula,
     B₀ = 1 and Bₖ = a·Bₖ₋₁ / (k + a·Bₖ₋₁).
 
     `offered`: the offered load a = λ·D, arrivals a second times the seconds that each holds a place

@@ -87,7 +87,7 @@ def _why_inapplicable(method: MethodSpec, spec: VariantSpec) -> str | None:
 
 
 def with_settings(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
-    """The scenario with these switches in each variant that has them, in place of its own values.
+    """The scenario with these switches in each variant that has them, in place of its values.
 
     Raises ValueError for a switch that no variant has, or a value that a variant can't have.
     """

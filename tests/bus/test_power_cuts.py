@@ -58,7 +58,7 @@ class Publishers:
 
 
 async def lost_over_power_cuts(folder: Path, cuts: int, seed: int, bug: str = "") -> list[str]:
-    """The acknowledged events that the log has lost or numbered anew, after so many cuts."""
+    """The acknowledged events that the log has lost or numbered anew, after `cuts` power cuts."""
     data = folder / "data"
     data.mkdir()
     disk = ForgetfulDisk(data, folder / "journals")

@@ -1,4 +1,4 @@
-"""Many folders: each is checked on a copy by a lab of its own, and none spoils the others."""
+"""Many folders: each is checked on a copy by a separate lab, and none spoils the others."""
 
 import asyncio
 import csv
@@ -73,7 +73,7 @@ def test_lines_name_what_is_missing() -> None:
 def test_a_hanging_check_is_killed_with_all_its_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lab that ignores SIGTERM, and a process of it in a session of its own."""
+    """A lab that ignores SIGTERM, and a process of it in a new session."""
     pid_file = tmp_path / "pid"
     hang = f"""
 import os, signal, subprocess, sys, time

@@ -1,6 +1,6 @@
 """Notebooks graded by nbgrader and otter-grader: a right answer is a point, another is none.
 
-The slow tests need these tools, each in an environment of its own with this lab: NBGRADER_ENV and
+The slow tests need these tools, each in a separate environment with this lab: NBGRADER_ENV and
 OTTER_ENV name the folders. They pin other versions than the lab, so they are in no extra of it.
 """
 

@@ -1,7 +1,7 @@
 """Schemathesis sends each service whatever its OpenAPI document allows, and what it forbids.
 
-No response may be a 5xx, and each one must be as the document says. Schemathesis has an environment
-of its own, `.venv/fuzzer`, because none of its thirty packages should be able to change the tests.
+No response may be a 5xx, and each one must be as the document says. Schemathesis has a separate
+environment, `.venv/fuzzer`, because none of its thirty packages should be able to change the tests.
 """
 
 import json

@@ -20,6 +20,6 @@ class SteppedClock:
         return preloaded(self._library, CLOCK_STEP_FILE=str(self._step_file))
 
     def set(self, ahead_s: int) -> None:
-        """Step the clock to so many seconds ahead of the true time; negative: behind it."""
+        """Step the clock to `ahead_s` seconds ahead of the true time; negative: behind it."""
         with self._step_file.open("r+b") as file:
             file.write(struct.pack("=q", ahead_s))

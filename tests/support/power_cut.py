@@ -93,7 +93,7 @@ def _put(names: dict[str, _Entry], name: str, entry: _Entry | None) -> None:
 
 
 class ForgetfulDisk:
-    """The files below `folder`, which must exist; `journals` is a new folder beside it.
+    """The files below `folder`, which must exist; `journals` is a new folder outside of it.
 
     All programs that write there must have ended at a power cut. `forgotten` counts the changes
     that power cuts have undone so far.

@@ -34,7 +34,7 @@ _UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)
 
 @dataclass(frozen=True)
 class _Detail:
-    """What is printed besides the answer itself: how many failures and footnotes, and whether the
+    """What is printed in addition to the answer: how many failures and footnotes, and whether the
     figures of the failures, the strip and what theory predicted."""
 
     failures: int = 3

@@ -1,4 +1,4 @@
-"""The picture of the blog: who calls whom in the chain, who publishes and consumes what on the bus.
+"""The picture of the blog: the calls of the chain, and what each service publishes and consumes.
 
 It is drawn from `lab.domain.services`, so it cannot differ from the code.
 """

@@ -111,7 +111,7 @@ def test_other_commands_end_well_over_steps_of_the_clock(
 
 @pytest.mark.soak
 def test_a_check_over_steps_of_the_clock_says_the_same(clock: SteppedClock, tmp_path: Path) -> None:
-    """`lab check` of somebody else's blog, with a steady clock and with steps."""
+    """`lab check` of an external blog, with a steady clock and with steps."""
     words = ("check", write_target(tmp_path).name, "--contract", "--json")
     steady = run_lab(*words, cwd=tmp_path)
     with stepping(clock):
