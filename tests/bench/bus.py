@@ -74,8 +74,9 @@ def _row(name: str, other: str, reach: float | None, theirs: Opened, **more: Any
     ours = _through("log", 1_000, 1) if one else _through("log", LOG_AT_ONCE, IN_FLIGHT)
     return Row(
         name=f"bus-{name}",
-        what="durable events one by one" if one else f"durable events, {IN_FLIGHT} in flight",
-        ours="log, to 3 consumers",
+        what="durable events to 3 consumers, "
+        + ("one by one" if one else f"{IN_FLIGHT} in flight"),
+        ours="log",
         other=other,
         unit="events/s",
         reach=reach,

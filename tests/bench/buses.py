@@ -222,8 +222,10 @@ def throughput(engine: str, count: int, in_flight: int, batch: int = 1) -> Itera
             until(lambda: min(heard()) >= published)
             return count / (perf_counter() - begun)
 
-        yield rate
-        runner.run(publisher.close())
+        try:
+            yield rate
+        finally:
+            runner.run(publisher.close())
 
 
 async def publish(

@@ -4,22 +4,20 @@ import asyncio
 import json
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import requests
 
 from lab.cluster.ports import reserve
 from lab.sync_chain.ask.http import HttpTransport
 from tests.bench.buses import lab_program
-from tests.bench.ratio import Measure, Pair, Row, Skipped
+from tests.bench.ratio import Measure, Pair, Row, Skipped, median_ms
 from tests.bench.running import a_started_stack, program
 from tests.bench.serving import bare_aiohttp, bare_posts
 
@@ -30,18 +28,6 @@ _POST = """
 wrk.method, wrk.body = "POST", '{"title": "A post"}'
 wrk.headers["Content-Type"] = "application/json"
 """
-
-
-def _median_ms(request: Callable[[], object]) -> Measure:
-    def measure() -> float:
-        took_ms = []
-        for _ in range(REQUESTS):
-            begun = perf_counter()
-            request()
-            took_ms.append((perf_counter() - begun) * 1_000)
-        return statistics.median(took_ms)
-
-    return measure
 
 
 def wrk(url: str, script: Path | None = None) -> Measure:
@@ -80,8 +66,10 @@ def hop() -> Iterator[Pair]:
         transport = HttpTransport({"posts": posts}, timeout_s=5.0)
         session.trust_env = False
         yield (
-            _median_ms(lambda: transport("posts", "GET", f"/posts/{post['id']}", None, {})),
-            _median_ms(lambda: session.get(f"{bare_url}/posts/0", timeout=5).json()),
+            median_ms(
+                lambda: transport("posts", "GET", f"/posts/{post['id']}", None, {}), REQUESTS
+            ),
+            median_ms(lambda: session.get(f"{bare_url}/posts/0", timeout=5).json(), REQUESTS),
         )
 
 

@@ -165,28 +165,38 @@ def connections() -> Iterator[Pair]:
 
 async def _answered(count: int) -> int:
     """How many of `count` connections, open at once, get an answer while all are open."""
+    loop, answers = asyncio.get_running_loop(), 0
+    heard = asyncio.Event()
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                writer.write(await reader.readexactly(1))
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=1024)
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    class Client(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            nonlocal answers
+            answers += len(data)
+            heard.set()
+
+    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
-    pairs = []
+    transports = []
     with suppress(OSError, ValueError):
         for _ in range(count):
-            pairs.append(await asyncio.open_connection("127.0.0.1", port))
-    answered = 0
-    for reader, writer in pairs:
-        writer.write(b"x")
-        with suppress(TimeoutError, ValueError):
-            async with asyncio.timeout(5):
-                answered += len(await reader.read(1))
-    for _, writer in pairs:
-        writer.close()
+            transports.append((await loop.create_connection(Client, "127.0.0.1", port))[0])
+    for transport in transports:
+        transport.write(b"x")
+    with suppress(TimeoutError, ValueError):
+        while answers < len(transports):
+            heard.clear()
+            await asyncio.wait_for(heard.wait(), 5)
+    for transport in transports:
+        transport.close()
     server.close()
-    return answered
+    return answers
 
 
 ROWS = [

@@ -86,6 +86,20 @@ def measure(row: Row) -> Measured:
     return measured
 
 
+def median_ms(call: Callable[[], object], times: int) -> Measure:
+    """The median time of a call, in ms, of so many in a row."""
+
+    def measure() -> float:
+        took_ms = []
+        for _ in range(times):
+            begun = perf_counter()
+            call()
+            took_ms.append((perf_counter() - begun) * 1_000)
+        return statistics.median(took_ms)
+
+    return measure
+
+
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The narrowest order statistics that enclose the median with CONFIDENCE, or else the range."""
     ordered, n = sorted(values), len(values)
@@ -117,7 +131,7 @@ def reached(row: Row, measured: Measured) -> str:
 
 def cells(row: Row, measured: Measured | None) -> list[str]:
     """The row as text: what, to reach, ratio with interval, verdict, absolute figures, machine."""
-    what = f"{row.what}: {row.ours}, to {row.other}"
+    what = f"{row.what}: {row.ours} / {row.other}"
     sign = {"more": "≥", "less": "≤"}[row.better]
     goal = "–" if row.reach is None else f"{sign} {row.reach:g}"
     if measured is None or measured.skipped:

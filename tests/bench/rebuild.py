@@ -3,7 +3,8 @@
 The bus holds the events of a blog with three comments per post. `query` starts with an empty
 database; the clock runs from the start of its interpreter until its offset is the last event. The
 limit: one SQLite connection in a process that writes the same rows, read from memory, in commits
-of 1,000 events: posts, comments with their updates, the ids of the events, and the offset.
+of 1,000 events: posts, comments with their updates, the ids of the events consumed, and the
+offset.
 """
 
 import sqlite3
@@ -88,8 +89,8 @@ def written_by_sqlite(log: Path, count: int) -> float:
             for at in range(0, count, _LIMIT_COMMIT):
                 database.execute("BEGIN IMMEDIATE")
                 for event_id, sql, values in rows[at : at + _LIMIT_COMMIT]:
-                    database.execute("INSERT INTO heard_ids VALUES (?)", (event_id,))
                     if sql:
+                        database.execute("INSERT INTO heard_ids VALUES (?)", (event_id,))
                         database.execute(sql, values)
                 database.execute("UPDATE heard SET offset = ?", (at + _LIMIT_COMMIT,))
                 database.execute("COMMIT")
