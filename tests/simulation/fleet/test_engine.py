@@ -337,12 +337,16 @@ def engine_hops_a_second(at_s: Any, depth: int, mean_s: float, workers: int) -> 
 def test_the_engine_is_thirty_times_as_fast_as_simpy() -> None:
     chain = {"depth": 5, "mean_s": 0.002, "workers": 32}
     engine_hops_a_second(arrivals(100.0, 10), **chain)  # compiles
-    ratios = []
-    for seed in range(3):
-        slow = simpy_hops_a_second(arrivals(1_000.0, 4_000, seed), **chain)
-        fast = engine_hops_a_second(arrivals(1_000.0, 200_000, seed), **chain)
-        ratios.append(fast / slow)
-    assert sorted(ratios)[1] >= 30, ratios
+    rounds = [
+        (
+            simpy_hops_a_second(arrivals(1_000.0, 4_000, seed), **chain),
+            engine_hops_a_second(arrivals(1_000.0, 200_000, seed), **chain),
+        )
+        for seed in range(3)
+    ]
+    # The best of each: another program on the processor can only make one slower.
+    slow, fast = map(max, zip(*rounds, strict=True))
+    assert fast / slow >= 30, rounds
 
 
 def test_a_world_that_is_full_says_so() -> None:
