@@ -25,8 +25,6 @@ DeedKind = Literal[
     "duplicate",  # the target receives its next `count` events twice
     "drop",  # the target's next `count` events are lost on their way
     "reorder",  # the next event overtakes the one that arrives now
-    "repeat",  # a client sends its last write again, under the same key
-    "wait",  # nothing is done for `ms`
 ]
 WRITES: tuple[DeedKind, ...] = ("post", "comment")
 
@@ -35,7 +33,7 @@ WRITES: tuple[DeedKind, ...] = ("post", "comment")
 class Deed:
     """One thing that is done to the blog.
 
-    `target`: a service or `event-bus`; "" for `read`, `repeat` and `wait`. `peer`: the other side
+    `target`: a service or `event-bus`; "" for `heal`. `peer`: the other side
     of a partition; "" for all. `point` (`crash`): where in its work the target crashes: `now`,
     `before commit` or `after commit` (its `count`-th from now; after a commit, nothing has been
     published or answered yet). `write`: the number of the write, from 1; 0 for any other deed.
