@@ -13,6 +13,9 @@ from lab.support.text import did_you_mean
 
 TAGS: tuple[str, ...] = get_args(Tag)
 
+FLEETS = ("fleet-storm", "tail-at-scale")
+"""Scenarios whose question is about a fleet (`lab simulate`); one blog alone does not answer it."""
+
 
 class UnknownName(LookupError):
     """There is no such scenario or tag; the message names the nearest one."""
@@ -31,14 +34,17 @@ def find(name: str) -> Scenario:
                 f"There is no file {name}. A built-in scenario has no .toml: {_list_names()}"
             )
         return Scenario.load_file(path)
-    if name not in builtin_names():
+    folder = files("lab.scenarios")
+    if name in FLEETS:
+        folder /= "fleets"
+    elif name not in builtin_names():
         if Path(name).exists():
             raise UnknownName(f"{name} is there, but a scenario's file has a name ending in .toml.")
         raise UnknownName(
-            f"There is no scenario {name!r}. {did_you_mean(name, builtin_names())} "
+            f"There is no scenario {name!r}. {did_you_mean(name, [*builtin_names(), *FLEETS])} "
             "A scenario of your own is given by its path, ending in .toml."
         )
-    with as_file(files("lab.scenarios") / f"{name}.toml") as path:
+    with as_file(folder / f"{name}.toml") as path:
         return Scenario.load_file(path)
 
 
