@@ -1,8 +1,7 @@
 """Finds the services in a folder, and the command that starts each of them.
 
-Each function in DETECTORS takes the folder, the files in it, the files in and below it, the
-folder's name, and a list. To that list it adds a sentence for each thing that looks like a service
-but is none.
+Each function in DETECTORS takes a folder and a list. To that list it adds a sentence for each thing
+that looks like a service but is none.
 """
 
 import json
@@ -17,6 +16,7 @@ from lab.external.adopt.services import DetectedService
 from lab.external.adopt.sources import (
     GuessedValue,
     SourceFile,
+    SourceFolder,
     first_match,
     service_slug,
 )
@@ -38,22 +38,16 @@ _STOCK_IMAGES = frozenset(
 _DOCKER_EXPOSE = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})", re.MULTILINE)
 
 
-def find_go(
-    cwd: Path,
-    files_here: list[SourceFile],
-    files_below: list[SourceFile],
-    name: str,
-    skipped: list[str],
-) -> Iterator[DetectedService]:
+def find_go(folder: SourceFolder, skipped: list[str]) -> Iterator[DetectedService]:
     """A Go program that listens."""
     code = [
-        file for file in files_here if file.path.suffix == ".go" and "package main" in file.text
+        file for file in folder.files if file.path.suffix == ".go" and "package main" in file.text
     ]
     if any(GO.server.search(file.text) for file in code):
-        every = [file for file in files_below if file.path.suffix == ".go"]
+        every = [file for file in folder.files_below if file.path.suffix == ".go"]
         service = DetectedService(
-            service_slug(name),
-            cwd,
+            service_slug(folder.name),
+            folder.path,
             GuessedValue("go run .", f"{code[0].path.as_posix()}"),
             every,
             GO,
@@ -67,21 +61,15 @@ def find_go(
 _PROGRAM_FOLDERS = ("app", "src", "cmd")
 
 
-def find_python(
-    cwd: Path,
-    files_here: list[SourceFile],
-    files_below: list[SourceFile],
-    name: str,
-    skipped: list[str],
-) -> Iterator[DetectedService]:
+def find_python(folder: SourceFolder, skipped: list[str]) -> Iterator[DetectedService]:
     """Python programs: each file that serves HTTP and that no other file imports."""
-    code = {file.path.stem: file for file in files_here if file.path.suffix == ".py"}
+    code = {file.path.stem: file for file in folder.files if file.path.suffix == ".py"}
     imported = {
         stem
         for stem in code
         for file in code.values()
         if re.search(
-            rf"^\s*(?:from|import) (?:\.|{re.escape(cwd.name)}\.)?{re.escape(stem)}\b",
+            rf"^\s*(?:from|import) (?:\.|{re.escape(folder.path.name)}\.)?{re.escape(stem)}\b",
             file.text,
             re.MULTILINE,
         )
@@ -94,18 +82,22 @@ def find_python(
     libraries = [code[stem] for stem in imported]
     if len(programs) == 1:
         libraries += [
-            file for file in files_below if file.path.suffix == ".py" and file not in files_here
+            file
+            for file in folder.files_below
+            if file.path.suffix == ".py" and file not in folder.files
         ]
     for file in programs:
         sources = [file, *libraries]
         service = DetectedService(
-            service_slug(file.path.stem if len(programs) > 1 else name),
-            _python_folder(cwd, file),
-            _guess_python_command(file, libraries, _python_folder(cwd, file) != cwd),
+            service_slug(file.path.stem if len(programs) > 1 else folder.name),
+            _python_folder(folder.path, file),
+            _guess_python_command(
+                file, libraries, _python_folder(folder.path, file) != folder.path
+            ),
             sources,
             PYTHON,
         )
-        if needs := list(_python_packages(sources, files_below)):
+        if needs := list(_python_packages(sources, folder.files_below)):
             service.notes.append(
                 f"It needs {', '.join(needs[:6])}: install them once for the Python of its command."
             )
@@ -157,20 +149,14 @@ def _guess_python_command(
     return GuessedValue(f"python3 {stem}.py", at)
 
 
-def find_shell(
-    cwd: Path,
-    files_here: list[SourceFile],
-    files_below: list[SourceFile],
-    name: str,
-    skipped: list[str],
-) -> Iterator[DetectedService]:
+def find_shell(folder: SourceFolder, skipped: list[str]) -> Iterator[DetectedService]:
     """A shell script with a usual name, such as `start.sh`."""
     for starter in _START_SCRIPTS:
-        if script := next((source for source in files_here if source.path.name == starter), None):
-            code = [source for source in files_here if source.path.suffix == ".sh"]
+        if script := next((source for source in folder.files if source.path.name == starter), None):
+            code = [source for source in folder.files if source.path.suffix == ".sh"]
             yield DetectedService(
-                service_slug(name),
-                cwd,
+                service_slug(folder.name),
+                folder.path,
                 GuessedValue(f"sh {starter}", script.path.as_posix()),
                 code,
                 SHELL,
@@ -178,22 +164,16 @@ def find_shell(
             return
 
 
-def find_docker(
-    cwd: Path,
-    files_here: list[SourceFile],
-    files_below: list[SourceFile],
-    name: str,
-    skipped: list[str],
-) -> Iterator[DetectedService]:
+def find_docker(folder: SourceFolder, skipped: list[str]) -> Iterator[DetectedService]:
     """A service in any other language, known only from its Dockerfile."""
-    if any(file.path.name == "package.json" for file in files_here):
+    if any(file.path.name == "package.json" for file in folder.files):
         return  # a package without code that listens, whatever starts it
-    for file in files_here:
+    for file in folder.files:
         command_line = _DOCKER_CMD.search(file.text) if file.is_dockerfile else None
         images = _DOCKER_FROM.findall(file.text) if file.is_dockerfile else []
         if images and images[-1].rpartition("/")[2] in _STOCK_IMAGES:
             skipped.append(
-                f"{cwd.as_posix()}: it is {images[-1]}, which is no service of the blog."
+                f"{folder.path.as_posix()}: it is {images[-1]}, which is no service of the blog."
             )
             return
         if command_line is None:
@@ -208,8 +188,8 @@ def find_docker(
         except ValueError:
             continue
         service = DetectedService(
-            service_slug(name),
-            cwd,
+            service_slug(folder.name),
+            folder.path,
             GuessedValue(command, file.location(command_line.start()), certain=False),
             [file],
             SHELL,
@@ -244,13 +224,14 @@ def find_services(
     for cwd in by_folder:
         if any(cwd.is_relative_to(other) and other != Path() for other in used_folders):
             continue
-        files_below = [source for source in sources if source.path.is_relative_to(cwd)]
         # `posts/src/main.py` is the service posts.
         named_above = cwd.name in _PROGRAM_FOLDERS and cwd.parent != Path()
         name = cwd.parent.name if named_above else cwd.name or folder
+        files_below = [source for source in sources if source.path.is_relative_to(cwd)]
+        source_folder = SourceFolder(cwd, name, by_folder[cwd], files_below)
         for detect in DETECTORS:
             left_out = len(skipped)
-            services = list(detect(cwd, by_folder[cwd], files_below, name, skipped))
+            services = list(detect(source_folder, skipped))
             found += services
             if services:
                 used_folders.add(cwd)

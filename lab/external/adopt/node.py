@@ -3,11 +3,16 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from lab.external.adopt.languages import FRONT_ENDS, NODE
 from lab.external.adopt.services import DetectedService
-from lab.external.adopt.sources import GuessedValue, SourceFile, first_match, service_slug
+from lab.external.adopt.sources import (
+    GuessedValue,
+    SourceFile,
+    SourceFolder,
+    first_match,
+    service_slug,
+)
 
 _ENTRY_FILES = (
     *("index.js", "app.js", "server.js", "src/index.js", "index.mjs", "src/server.js"),
@@ -22,18 +27,12 @@ _FILE = re.compile(r"(?<!\S)[\w./-]+(?:\.(?:[mc]?js|ts)|/www|/(?:index|app|serve
 _RUNS_TYPESCRIPT = ("tsx", "ts-node")
 
 
-def find_node(
-    cwd: Path,
-    files_here: list[SourceFile],
-    files_below: list[SourceFile],
-    name: str,
-    skipped: list[str],
-) -> Iterator[DetectedService]:
+def find_node(folder: SourceFolder, skipped: list[str]) -> Iterator[DetectedService]:
     """A package.json with code that listens, or has routes or a port. Without a package.json: a
     file that listens and has a usual name, such as `server.js`."""
-    package = next((file for file in files_here if file.path.name == "package.json"), None)
+    package = next((file for file in folder.files if file.path.name == "package.json"), None)
     if package is None:
-        yield from _find_bare_node(cwd, files_here, files_below, name)
+        yield from _find_bare_node(folder)
         return
     try:
         manifest = json.loads(package.text)
@@ -47,18 +46,18 @@ def find_node(
         return
     code = [
         file
-        for file in files_below
-        if file.suffix in NODE.suffixes and _belongs_to(file, cwd, files_below)
+        for file in folder.files_below
+        if file.suffix in NODE.suffixes and _belongs_to(file, folder)
     ]
     front = [name for name in FRONT_ENDS if name in every]
     if front and (front[0] in _ONLY_IN_BROWSERS or not first_match((NODE.server,), code)):
-        skipped.append(f"{cwd.as_posix()}: it uses {front[0]}, so it runs in a browser.")
+        skipped.append(f"{folder.path.as_posix()}: it uses {front[0]}, so it runs in a browser.")
         return
     if not first_match((NODE.server, *NODE.routes, *NODE.ports), code):
         return
-    files = {file.path.relative_to(cwd).as_posix() for file in code}
+    files = {file.path.relative_to(folder.path).as_posix() for file in code}
     command = guess_command(package, str(manifest.get("main") or ""), scripts, set(every), files)
-    service = DetectedService(service_slug(name), cwd, command, code, NODE)
+    service = DetectedService(service_slug(folder.name), folder.path, command, code, NODE)
     if needs:
         service.notes.append(
             f"It needs {', '.join(list(needs)[:6])}: run `npm install` there once."
@@ -74,32 +73,34 @@ def find_node(
     yield service
 
 
-def _find_bare_node(
-    cwd: Path, files_here: list[SourceFile], files_below: list[SourceFile], name: str
-) -> Iterator[DetectedService]:
+def _find_bare_node(folder: SourceFolder) -> Iterator[DetectedService]:
     entries = [
         file
-        for file in files_below
+        for file in folder.files_below
         if file.path.name in _ENTRY_FILES and NODE.server.search(file.text)
     ]
     entry = min(
-        (file for file in entries if file in files_here),
+        (file for file in entries if file in folder.files),
         key=lambda file: _ENTRY_FILES.index(file.path.name),
         default=None,
     )
     if entry is None:
         return
-    others = [file.path.parent for file in entries if file not in files_here]
+    others = [file.path.parent for file in entries if file not in folder.files]
     code = [
         file
-        for file in files_below
+        for file in folder.files_below
         if file.suffix in NODE.suffixes
-        and _belongs_to(file, cwd, files_below)
-        and not any(file.path.is_relative_to(folder) for folder in others)
+        and _belongs_to(file, folder)
+        and not any(file.path.is_relative_to(other) for other in others)
     ]
     why = f"{entry.path.as_posix()} listens, and no package.json is beside it"
     yield DetectedService(
-        service_slug(name), cwd, GuessedValue(f"node {entry.path.name}", why), code, NODE
+        service_slug(folder.name),
+        folder.path,
+        GuessedValue(f"node {entry.path.name}", why),
+        code,
+        NODE,
     )
 
 
@@ -141,7 +142,9 @@ def _run_file(file: str, why: str, needs: set[str]) -> GuessedValue:
     return GuessedValue(f"npx {runner} {file}", why, certain=False)
 
 
-def _belongs_to(source: SourceFile, cwd: Path, files_below: list[SourceFile]) -> bool:
-    """Whether a file belongs to the service in `cwd`, and not to a package in a folder below."""
-    below = (file.path.parent for file in files_below if file.path.name == "package.json")
-    return not any(folder != cwd and source.path.is_relative_to(folder) for folder in below)
+def _belongs_to(source: SourceFile, folder: SourceFolder) -> bool:
+    """Whether a file belongs to the service in `folder`, and not to a package in a folder below."""
+    packages = (file.path.parent for file in folder.files_below if file.path.name == "package.json")
+    return not any(
+        package != folder.path and source.path.is_relative_to(package) for package in packages
+    )

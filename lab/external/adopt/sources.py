@@ -83,6 +83,17 @@ class SourceFile:
         )
 
 
+@dataclass(frozen=True)
+class SourceFolder:
+    """A folder that may hold a service: its path, a name for the service, the files in it, and the
+    files in and below it."""
+
+    path: Path
+    name: str
+    files: list[SourceFile]
+    files_below: list[SourceFile]
+
+
 def read_folder(root: Path) -> list[SourceFile]:
     """Source files, MAX_DEPTH folders deep, the top ones first. Raises NotADirectoryError."""
     if not root.is_dir():
