@@ -12,7 +12,6 @@ monotonic clock measures them.
 import contextvars
 import json
 import re
-import secrets
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import getrandbits
 from typing import Any
 
 _FLUSH_AFTER_S = 0.2
@@ -45,8 +45,8 @@ class SpanContext:
         passed on to other services.
         """
         match = _TRACEPARENT.fullmatch(traceparent or "")
-        trace_id, parent_id = match.groups() if match else (secrets.token_hex(16), "")
-        return cls(trace_id, secrets.token_hex(8), parent_id)
+        trace_id, parent_id = match.groups() if match else (f"{getrandbits(128):032x}", "")
+        return cls(trace_id, f"{getrandbits(64):016x}", parent_id)
 
     @property
     def traceparent(self) -> str:
