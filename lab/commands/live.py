@@ -1,6 +1,6 @@
 """The `lab live` command."""
 
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,6 +14,9 @@ from lab.commands.console import (
     read_lecture_file,
     run_until_done,
 )
+
+if TYPE_CHECKING:
+    from lab.results.space_time import Diagram
 
 app = typer.Typer()
 
@@ -150,12 +153,20 @@ def live(
         script=scenario,
         terminal=terminal,
         proxy=proxy,
+        draw=_draw,
         token=token,
     )
     try:
         run_until_done(run_live(options, make_run_folder(create_run_folder, "live"), echo))
     except LabCannotRun as error:
         fail(error, LabCannotRun.exit_code)
+
+
+def _draw(diagram: "Diagram") -> tuple[str, list[tuple[float, float]]]:
+    """The drawing of slow motion."""
+    from lab.report.charts.space_time import revealed, space_time_chart
+
+    return space_time_chart(diagram).svg(), revealed(diagram)
 
 
 def _replay(file: str, port: int, open_browser: bool) -> NoReturn:

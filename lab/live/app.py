@@ -31,6 +31,7 @@ from lab.live.server import (
     stream_handler,
 )
 from lab.live.session import cancel_and_wait, session
+from lab.live.slow_motion import Draw, SlowMotion
 from lab.scenarios.lecture import Lecture
 from lab.scenarios.scenario import Scenario
 from lab.service.listener import serve
@@ -54,6 +55,8 @@ class LiveOptions:
     script: Scenario | Lecture | None = None
     terminal: bool = False
     proxy: ProxyRules = DIRECT
+    draw: Draw | None = None
+    """Draws the diagrams of slow motion; None: there is none."""
     token: str = field(default="", repr=False)
     """The token of the console; "" for a new one."""
 
@@ -93,6 +96,7 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
             static_file,
             stream_handler(broadcast, "presenter"),
             recorder.record_feed,
+            SlowMotion(live_session, options.draw) if options.draw else None,
         )
         routes = [*routes, *audience_routes(bets, phones, spectator_port)]
         console = ConsoleApp(routes, port, broadcast, credentials, options.proxy)

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from lab.domain.errors import Forbidden, Invalid
+from lab.domain.errors import Forbidden, Invalid, NotFound
 from lab.live.blog import BlogClient
 from lab.live.panes import ENGINES, make_panes
 from lab.live.script import Script, list_demonstrations
 from lab.live.security import Credentials
 from lab.live.session import Session
+from lab.live.slow_motion import SlowMotion
 from lab.load.continuous import LoadChange
 from lab.service.http import Route
 
@@ -88,6 +89,12 @@ class StepRequest(_RequestBody):
     do: Literal["next", "back", "again"] = "next"
 
 
+class FollowRequest(_RequestBody):
+    """The body of a request for slow motion: `comment`, `post` or `read`."""
+
+    what: Text
+
+
 class ScriptRequest(_RequestBody):
     """The body of the start of a demonstration: the name of a built-in scenario."""
 
@@ -101,6 +108,7 @@ def route_table(
     static: Callable[[web.BaseRequest], Any],
     stream: Callable[[web.BaseRequest], Any],
     on_feed: Callable[[str, Any], None] = lambda pane, answer: None,
+    slow_motion: SlowMotion | None = None,
 ) -> Sequence[AccessRoute]:
     """The routes of the console. `static` and `stream` are the handlers of raw routes; `on_feed`
     gets what a presenter's screen shows of the blog."""
@@ -154,6 +162,14 @@ def route_table(
         on_feed(half, answer)
         return answer
 
+    async def follow(body: FollowRequest) -> Any:
+        return await _found(slow_motion).follow(body.what)
+
+    async def still(half: Text, n: Text = "") -> web.Response:
+        # `n` is the number of the drawing: it makes its address new for the browser.
+        drawn = _found(slow_motion).still(half)
+        return web.Response(text=drawn, content_type="image/svg+xml")
+
     return (
         AccessRoute("GET", "/", static, raw=True, open=True, shared=True),
         AccessRoute("GET", "/static/{name}", static, raw=True, open=True, shared=True),
@@ -169,7 +185,15 @@ def route_table(
         AccessRoute("POST", "/api/script", start_script),
         AccessRoute("POST", "/api/post", post),
         AccessRoute("POST", "/api/comment", comment),
+        AccessRoute("POST", "/api/follow", follow),
+        AccessRoute("GET", "/api/still.svg", still),
     )
+
+
+def _found(slow_motion: SlowMotion | None) -> SlowMotion:
+    if slow_motion is None:
+        raise NotFound("This console has no slow motion.")
+    return slow_motion
 
 
 def _choose_panes(session: Session, body: ResetRequest) -> Any:

@@ -67,6 +67,19 @@ class Session:
     def is_up(self) -> bool:
         return self._load_client is not None and not self._starting.locked()
 
+    @property
+    def stack_folder(self) -> Path:
+        """The folder with the spans of the running stacks."""
+        return self._stack_folder
+
+    def first_post(self, pane: str) -> str:
+        """The id of a post that this pane has had from its start."""
+        return self._seeds[pane][0]
+
+    def process_states(self, pane: str) -> Mapping[str, Mapping[str, Any]]:
+        """The newest known state of each process of a pane, by the process."""
+        return {name: node.state for name, node in self._monitors[pane].states.items()}
+
     def require_up(self) -> None:
         """Raise Conflict while the stacks are starting."""
         if not self.is_up:
@@ -157,6 +170,7 @@ class Session:
             control_address = self._control_address
             instance = RunningLab(0, 0.0, control_address.url, control_address.token, urls, folder)
             exit_stack.enter_context(registered_instance(instance))
+        self._seeds = dict(zip(self.stacks, seeds, strict=True))
         self._plan = {
             "seed": SEED,
             "timeout_s": self.timeout_s,

@@ -63,6 +63,7 @@ export function createActions(page) {
     previousPage: () => page.script.scroll(-1),
     nextStepOrPause: () =>
       model.script && page.role === "presenter" ? actions.nextStep() : view.togglePause(),
+    follow: () => page.slowMotion.follow(),
     nextBet: () => page.bets.next(model),
     toggleInvitation: () => page.bets.toggleInvitation(),
     pause: () => view.togglePause(),
@@ -71,6 +72,7 @@ export function createActions(page) {
       page.card.close();
       page.script.hideSheet();
       page.bets.close();
+      page.slowMotion.close();
       view.goLive();
     },
     stepTime: (seconds) => view.step(seconds),

@@ -25,6 +25,14 @@ def space_time_chart(diagram: Diagram, name: str = "space-time") -> Chart:
     return _Drawing(diagram).chart(name)
 
 
+def revealed(diagram: Diagram) -> list[tuple[float, float]]:
+    """For each moment of the diagram (ms), the share of the drawing's height down to its row."""
+    drawing = _Drawing(diagram)
+    height = drawing.chart("").height
+    shares = {step.at_ms: (_TOP + (step.row + 1) * _ROW) / height for step in diagram.steps()}
+    return [(at_ms, round(share, 4)) for at_ms, share in shares.items()]
+
+
 class _Drawing:
     def __init__(self, diagram: Diagram) -> None:
         self._diagram, self._steps = diagram, diagram.steps()
