@@ -131,7 +131,8 @@ def reached(row: Row, measured: Measured) -> str:
 
 def cells(row: Row, measured: Measured | None) -> list[str]:
     """The row as text: what, to reach, ratio with interval, verdict, absolute figures, machine."""
-    what = f"{row.what}: {row.ours} / {row.other}"
+    limit = " (limit)" if row.kind == "limit" else ""
+    what = f"{row.what}: {row.ours} / {row.other}{limit}"
     sign = {"more": "≥", "less": "≤"}[row.better]
     goal = "–" if row.reach is None else f"{sign} {row.reach:g}"
     if measured is None or measured.skipped:
@@ -146,7 +147,7 @@ def cells(row: Row, measured: Measured | None) -> list[str]:
         what,
         goal,
         ratio.strip(),
-        verdict(row, measured) if row.kind == "peer" else "the limit",
+        verdict(row, measured),
         f"{absolute} {row.unit}",
         f"{len(measured.ours)}; {measured.load:.1f}; {measured.steal:.0%}",
     ]
