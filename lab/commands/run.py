@@ -136,6 +136,14 @@ def run(
     repeat: Annotated[
         int, typer.Option(help="run each N times, alternating, and pool the results", min=1, max=50)
     ] = 1,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="a Dask scheduler: the runs of --repeat go to its machines, one a machine at a "
+            "time",
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -222,6 +230,8 @@ def run(
     for option, file in (("--junit", junit), ("--csv", csv)):
         if file and (file.is_dir() or not file.parent.is_dir()):
             fail(f"{option} {file}: expected a file in an existing folder.", 2)
+    if on and (with_ or replace):
+        fail("--on sends runs to other machines, which have no files of --with or --replace.", 2)
     chosen = _select_scenarios(names or [], tag or [])
     settings = dict(or_usage_error(parse_assignment, text) for text in settings_ or [])
     overrides: dict[str, Any] = {
@@ -257,6 +267,7 @@ def run(
         predict=predict,
         terse=terse,
         show=show,
+        on=on,
     )
     series.run()
     results = [one.result for one in series.runs if one.result]

@@ -5,6 +5,7 @@ where no run can be valid.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lab.commands.console import (
     console,
     echo_error,
     echo_failure,
+    interruptible,
     make_run_folder,
     note,
     run_until_done,
@@ -58,7 +60,8 @@ class ScenarioRun:
 @dataclass
 class Series:
     """All scenarios of one command. `show` prints the result of a run that is over. `terse`: each
-    has a line, and those that are no result run once more at the end."""
+    has a line, and those that are no result run once more at the end. `on`: the Dask scheduler of
+    the machines that run it, instead of this one."""
 
     runs: list[ScenarioRun]
     seed: int
@@ -69,6 +72,7 @@ class Series:
     predict: bool
     terse: bool
     show: Callable[[RunResult, Path], None]
+    on: str | None = None
     _busy: int = field(default=0, init=False)
 
     def run(self) -> None:
@@ -89,6 +93,12 @@ class Series:
     def _run_each(self, runs: Sequence[ScenarioRun]) -> bool:
         """Run these scenarios in turns; False when it was given up because the machine is busy."""
         self._busy = 0
+        if self.on:
+            for index, one in enumerate(runs):
+                self._begin(one)
+                self._run_on_cluster(one, self.on)
+                self._finish(one, f"{index + 1} of {len(runs)}" if len(self.runs) > 1 else "")
+            return True
         for number in range(self.repeat):
             for index, one in enumerate(runs):
                 position = f"{index + 1} of {len(runs)}" if len(self.runs) > 1 else ""
@@ -127,6 +137,18 @@ class Series:
             if not self.keep_databases:
                 drop_databases(one.folder)
         self._busy = self._busy + 1 if result and was_machine_busy(result) else 0
+
+    def _run_on_cluster(self, one: ScenarioRun, address: str) -> None:
+        from lab.experiment.spread import run_on
+
+        assert one.repeated
+        with interruptible(), closing(run_on(one.repeated, address, note)) as outcomes:
+            for arrived, outcome in enumerate(outcomes, 1):
+                valid = outcome.result is not None and outcome.result.valid
+                note(
+                    f"run {arrived} of {self.repeat}: seed {outcome.seed}, "
+                    + ("valid" if valid else outcome.failure or "no result")
+                )
 
     def _finish(self, one: ScenarioRun, position: str) -> None:
         assert one.repeated

@@ -4,6 +4,9 @@ A percentile of percentiles is not a percentile, so the raw samples are pooled f
 summed. A figure that each run has once (the time to recover, for example) is the median over the
 runs; "never" counts as longer than any time. Runs that are not valid are left out, and those in
 which a fault did not act as declared, if it did in others.
+
+Runs of several machines are pooled alike, and the result says how many machines there were. Its
+noise floor is then the highest of theirs.
 """
 
 from collections import Counter
@@ -13,7 +16,7 @@ from math import inf, isinf
 from pathlib import Path
 from typing import Any
 
-from lab.experiment.differences import compare_medians
+from lab.experiment.differences import compare_medians, fingerprint
 from lab.experiment.evaluate import judge_expectations, unproved_reasons
 from lab.experiment.lateness import BoundedSample, bounded_run
 from lab.experiment.predictions import judge_predictions
@@ -85,6 +88,11 @@ def pool_runs(scenario: Scenario, outcomes: Sequence[RunOutcome]) -> RunResult:
             "runs": [outcome.to_summary() for outcome in outcomes],
         }
     )
+    machines = {fingerprint(run.environment) for run, _ in pooled_runs}
+    if len(machines) > 1:
+        result.environment = first.environment | {"machines": len(machines)}
+        floors = [run.noise_floor for run, _ in pooled_runs if run.noise_floor]
+        result.noise_floor = max(floors, key=lambda floor: floor.share, default=None)
     if result.noise_floor:
         phases = scenario.reported_phases()
         names = [variant.name for variant in variants]
