@@ -10,10 +10,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from lab.bus.connect import open_bus
 from lab.cluster.arrangements import PRELOAD
 from lab.cluster.ports import reserve
-from lab.cluster.program import Program
 from lab.cluster.supervisor import Supervisor
 from lab.domain.errors import ServiceError
 from lab.domain.events import Envelope, PostCreated
@@ -105,32 +103,9 @@ class CourseWorld:
     def reserve_port(self) -> int:
         return self.reserved_ports.enter_context(reserve()).port
 
-    def unused_url(self) -> str:
-        """The address of a subscriber that is down."""
-        return f"http://127.0.0.1:{self.reserve_port()}"
-
     async def start_subscriber(self, subscriber: Subscriber) -> str:
         self.exit_stack.callback(subscriber.release.set)
         return await self.exit_stack.enter_async_context(serving(subscriber))
-
-    async def start_bus(self, delivery: str, *subscribers: str) -> str:
-        port = self.reserve_port()
-        argv = ["--port", str(port), "--reuse-port", "--delivery", delivery]
-        for url in subscribers:
-            argv += ["--subscriber", url]
-        url = f"http://127.0.0.1:{port}"
-        log = self.folder / "bus.log"
-        await self.supervisor.start(
-            Program("bus", "lab.bus.course.server", tuple(argv), log, health=f"{url}/health")
-        )
-        return url
-
-    async def publish(self, url: str, *names: str) -> None:
-        bus = open_bus(f"course+{url}")
-        try:
-            await bus.append([an_event(name) for name in names])
-        finally:
-            await bus.close()
 
 
 @asynccontextmanager
