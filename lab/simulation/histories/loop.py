@@ -19,6 +19,9 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any
 
+MOST_STEPS = 100_000
+"""Callbacks in one history; a usual one has some hundreds. More are a loop without an end."""
+
 
 class ProcessState:
     """Whether a process is running; `PROCESS` has it in every context of that process."""
@@ -62,6 +65,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.now_s = 0.0
         self.tasks: list[asyncio.Task[Any]] = []
         self.errors: list[str] = []
+        self._steps = 0
 
     # ── What asyncio calls
 
@@ -161,8 +165,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def run(self, is_done: Callable[[], bool], until_s: float = inf) -> bool:
         """Run callbacks until `is_done`, which is asked after each; returns whether it is.
 
-        Returns False when it is `until_s`, or when nothing is left to do. May be called by a
-        callback: a handler that blocks lets the others run meanwhile.
+        Returns False when it is `until_s`, when nothing is left to do, or after MOST_STEPS. May be
+        called by a callback: a handler that blocks lets the others run meanwhile.
         """
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
@@ -171,6 +175,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             while not is_done():
                 if ready:
                     call, args, context, _ = ready.popleft()
+                    self._steps += 1
+                    if self._steps > MOST_STEPS:
+                        return False
                 elif not timers or timers[0][0] > until_s:
                     self.now_s = max(self.now_s, min(until_s, 1e12))
                     return False

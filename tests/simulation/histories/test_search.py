@@ -13,6 +13,7 @@ from lab.bus.log.server import LogServer
 from lab.commands.app import app
 from lab.simulation.histories.history import WRITES, Deed, History
 from lab.simulation.histories.judge import Goal, judge
+from lab.simulation.histories.loop import VirtualLoop
 from lab.simulation.histories.search import (
     Generator,
     Outcome,
@@ -199,6 +200,16 @@ def test_a_history_leaves_nothing_for_the_next_one() -> None:
             assert not any(judge(world).figures.values())
         finally:
             world.close()
+
+
+def test_a_loop_without_an_end_is_left() -> None:
+    loop = VirtualLoop(lambda state: None)  # type: ignore[abstract]
+
+    def again() -> None:
+        loop.call_soon(again)
+
+    loop.call_soon(again)
+    assert not loop.run(lambda: False)
 
 
 # ── Shrinking
