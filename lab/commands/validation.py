@@ -102,7 +102,7 @@ def _summary(figures: Sequence[Figure]) -> Table:
                 Cell(_error(name, of["worst"]), "soft"),
                 Cell(_error(name, BOUNDS[name]), "soft"),
                 Cell(f"{of['refused']:.0f}"),
-                Cell(_error(name, of["again"]), "soft"),
+                Cell(_error(name, of.get("again", float("nan"))), "soft"),
             ]
         )
     columns = [Column("figure"), *(Column(one, right=True) for one in headings)]

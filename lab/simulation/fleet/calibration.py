@@ -281,7 +281,7 @@ def _add_requests(
         if not window.has(span):
             continue
         calls = span.get("asked", [])
-        own_ms = _executed_ms(span) - _covered_ms(calls)
+        own_ms = _in_worker_ms(span) - span.get("held_ms", 0.0) - _covered_ms(calls)
         work_ms = _work_ms(variant, span["service"])
         service = "hop" if span["service"] in HOPS else span["service"]
         name = _operation(service, span["name"])
@@ -293,7 +293,7 @@ def _add_requests(
                     pool.handler[f"{MONOLITH}/{inner}"].append(call["ms"])
         else:
             waits_ms = [
-                max(0.0, call["ms"] - _executed_ms(callee))
+                max(0.0, call["ms"] - _in_worker_ms(callee))
                 for call, callee in _pairs(calls, span["span"], of_parent)
                 if id(callee) in free
             ]
@@ -302,7 +302,7 @@ def _add_requests(
                 pool.parts.append((*waits_ms, own_ms))
         if id(span) in free and span["parent"] == span["trace"][:16] and span["trace"] in waits:
             wait_ms = waits[span["trace"]]
-            pool.network["client"].append(max(0.0, wait_ms - _executed_ms(span)))
+            pool.network["client"].append(max(0.0, wait_ms - _in_worker_ms(span)))
 
 
 def _with_free_worker(spans: Sequence[Span], workers: int) -> Iterator[Span]:
@@ -314,9 +314,9 @@ def _with_free_worker(spans: Sequence[Span], workers: int) -> Iterator[Span]:
             yield span
 
 
-def _executed_ms(span: Span) -> float:
-    """From the moment that a worker takes it, without an injected delay."""
-    return float(span["ms"] - span.get("queued_ms", 0.0) - span.get("held_ms", 0.0))
+def _in_worker_ms(span: Span) -> float:
+    """From the moment that a worker takes it."""
+    return float(span["ms"] - span.get("queued_ms", 0.0))
 
 
 def _covered_ms(calls: Sequence[Mapping[str, Any]]) -> float:

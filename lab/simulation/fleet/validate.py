@@ -51,7 +51,7 @@ GOALS = {"p50": 0.10, "success": 0.02, "visible_p50": 0.15}
 FEWEST = 20
 """Requests of which a figure is compared; a p99 needs a hundred."""
 LEAST_LAG = 10
-LATE_SHARE = 0.1
+LATE_SHARE = 0.05
 """With more requests than this sent late, the real run measured a busy machine and not the blog."""
 
 Run = tuple[RunResult, Sequence[Sample]]
@@ -249,8 +249,9 @@ def summarize(figures: Sequence[Figure]) -> dict[str, dict[str, float]]:
             "worst": max(figure.error for figure in own),
             "worst_kept": max((f.error for f in own if not f.refused), default=0.0),
             "refused": float(sum(figure.refused for figure in own)),
-            "again": median(again) if again else float("nan"),
         }
+        if again:
+            found[name]["again"] = median(again)
     return found
 
 
