@@ -49,7 +49,9 @@ def main(words: Sequence[str]) -> None:
             say(figure.line())
     names = [word for word in words if word not in LONG]
     known = rows(ROWS + SIZES) if names else rows()
-    chosen = [row for row in known if not words or row.name.startswith(tuple(names))]
+    exact = {row.name for row in known}.intersection(names)
+    begins = tuple(name for name in names if name not in exact)
+    chosen = [row for row in known if not words or row.name in exact or row.name.startswith(begins)]
     if names and not chosen:
         all_names = ", ".join([*(row.name for row in known), *LONG])
         sys.exit(f"No row begins with {' or '.join(names)}. Known: {all_names}.")

@@ -62,7 +62,7 @@ def _curve(
             name=f"size-{name}-{size}",
             what=what,
             ours=f"{size:,} {of}",
-            other=f"{smallest:,}",
+            other=f"{smallest:,} {of}",
             unit=unit,
             kind="limit",
             better="less",
