@@ -135,7 +135,7 @@ ROWS = [
     _command("list", "`lab list`", "list"),
     _command(
         "completion",
-        "completion of `lab r`",
+        "completion of a command",
         "",
         lab=_TAB | {"_LAB_COMPLETE": "complete_bash"},
         bare=_TAB | {"_BARE_COMPLETE": "complete_bash"},
