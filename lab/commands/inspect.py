@@ -51,14 +51,16 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List the scenarios: the first hour, the afternoon, and the reference."""
-    from lab.report import documents
-    from lab.report.terminal import listing
     from lab.scenarios import catalogue
 
     scenarios = catalogue.builtin_scenarios()
     if json:
+        from lab.report import documents
+
         print_json(documents.scenarios_data(scenarios))
     else:
+        from lab.report.terminal import listing
+
         listing.show_scenarios(scenarios, console(), everything)
 
 

@@ -3,7 +3,10 @@
 The facts of a scenario are pairs of label and line, for the terminal and for documents.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -11,15 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.faults.kinds import Fault
-from lab.report.answer_rows import with_unit
 from lab.report.formatting import TextFormat
 from lab.report.terminal.picture import draw_blog
-from lab.report.tracing.design import Dependency, Goal, Responsibility
 from lab.results.claims import CLAIMS
 from lab.results.result import Expectation, RunResult
 from lab.scenarios.names import AFTERNOON, FIRST_HOUR, THEMES, stage_of, theme_of
 from lab.scenarios.scenario import Scenario
 from lab.support.text import plain, styled
+
+if TYPE_CHECKING:  # it starts processes: a list of the scenarios does not
+    from lab.report.tracing.design import Dependency, Goal, Responsibility
 
 # ── Facts of a scenario
 
@@ -221,6 +225,8 @@ def _verdict_line(run: RunResult, judged: Sequence[Expectation]) -> Text:
 
 def _measured(expectation: Expectation) -> str:
     """The figures that decided it, with their units: `sync-chain.during.read_feed.p50 312 ms`."""
+    from lab.report.answer_rows import with_unit
+
     figures = [
         f"{path} {'not measured' if value is None else with_unit(path, value)}"
         for path, value in expectation.values.items()
