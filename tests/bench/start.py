@@ -131,8 +131,8 @@ _TAB = {"COMP_WORDS": "lab r", "COMP_CWORD": "1"}
 ROWS = [
     _row("start-nine", "from nothing to healthy", "nine processes", python(_NINE), reach=1.5),
     _row("start-run", "time beyond its phases", "a quick run", beyond_its_phases, reach=4, pairs=6),
-    _command("help", "`lab --help`", "--help"),
-    _command("list", "`lab list`", "list"),
+    _command("help", "the help of the command line", "--help"),
+    _command("list", "the list of scenarios", "list"),
     _command(
         "completion",
         "completion of a command",
