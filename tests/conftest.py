@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(f"{item.path.parent.name}/{item.path.stem}", last))
     for item in items:
         if item.get_closest_marker("soak"):
-            item.add_marker(pytest.mark.timeout(3600))
+            item.add_marker(pytest.mark.timeout(8 * 3600))
 
 
 @pytest.hookimpl(trylast=True)
