@@ -208,12 +208,18 @@ def _theory(result: RunResult) -> str:
         return ""
     shown = next((one for one in judged if not one.agrees), judged[0])
     predicted, low, high, measured = (
-        format_value(value) for value in (shown.predicted, shown.low, shown.high, shown.measured)
+        _three_digits(value) for value in (shown.predicted, shown.low, shown.high, shown.measured)
     )
     sentence = f"predicted {predicted} ({low} to {high}), measured {measured}: {shown.says}"
     if len(judged) == 1:
         return sentence
     return f"{sentence} {sum(one.agrees is True for one in judged)} of {len(judged)} as predicted."
+
+
+def _three_digits(value: float | None) -> str:
+    if value is None:
+        return format_value(value)
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 _MAX_FIGURES = 3
@@ -301,10 +307,14 @@ def _faults_in_words(result: RunResult) -> str:
             parts[f"more requests arrive {length}"] = None
             continue
         settings = ", ".join(_setting(name, value) for name, value in window.settings.items())
+        if len(result.variants) == 2 and len(window.variants) == 1:
+            length = f"in {window.variants[0]} {length}"
         parts[
             f"{state_of(window.kind, window.target)}{f' ({settings})' if settings else ''} {length}"
         ] = None
     words = list(parts)
+    if len(words) > 2 and all(len(window.variants) == 1 for window in result.timeline.windows):
+        return "another fault in each variant"
     if any(one.name == "during" for one in result.timeline.stages):
         more = f", and {len(words) - 2} more faults" if len(words) > 2 else ""
         return " and ".join(words[:2]) + more or "nothing is broken"

@@ -418,7 +418,8 @@ class RowBuilder:
         return AnswerRow(label, unit, tuple(cells), words, best, worst)
 
     def _names(self, indexes: Iterable[int]) -> str:
-        return ", ".join(short_name(self._variants[index].name) for index in sorted(indexes))
+        names = [variant.name for variant in self._variants]
+        return ", ".join(short_name(names[index], names) for index in sorted(indexes))
 
     def _price_rows(self) -> Iterator[AnswerRow]:
         yield from self._unknown_post_row()
@@ -438,7 +439,7 @@ class RowBuilder:
                 ]
                 text = f"{most}" + (f", 0 after {max(drained):.1f} s" if drained else "")
                 cells.append(AnswerCell(text, float(most), short=str(most)))
-            yield AnswerRow("events before a consumer", "", tuple(cells))
+            yield AnswerRow("events not yet consumed", "", tuple(cells))
         stale = [_stale(variant) for variant in self._variants]
         if any(count for count, _ in stale):
             cells = [
@@ -447,7 +448,7 @@ class RowBuilder:
                 )
                 for count, total in stale
             ]
-            yield self._share_row("feeds that lack a write", "*.read_feed.stale", cells, stale)
+            yield self._share_row("feeds that are out of date", "*.read_feed.stale", cells, stale)
 
     def _named_rows(self) -> Iterator[AnswerRow]:
         """The rows that the scenario names."""
@@ -641,9 +642,14 @@ def _stale(variant: VariantResult) -> tuple[int, int]:
     return sum(one.stale or 0 for one in known), sum(one.ok for one in known)
 
 
-def short_name(variant: str) -> str:
-    """CHAIN and BUS for the two arrangements of the course; any other variant by its name."""
-    return {"sync-chain": "CHAIN", "async-bus": "BUS"}.get(variant, variant)
+_TWINS = {"sync-chain": "CHAIN", "async-bus": "BUS"}
+
+
+def short_name(variant: str, variants: Sequence[str]) -> str:
+    """CHAIN and BUS for the two arrangements of the course, unless one of them is compared with a
+    single other variant, which may have a bus as well; else its name."""
+    is_unclear = len(variants) == 2 and set(variants) != set(_TWINS)
+    return variant if is_unclear else _TWINS.get(variant, variant)
 
 
 def _times(ratio: float) -> str:

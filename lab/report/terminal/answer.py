@@ -249,7 +249,10 @@ def _matrix_lines(
     cell = (width - label) // (count * len(matrix.requests))
     requests = "".join(fmt.plain(one).ljust(cell * count) for one in matrix.requests)
     yield Text("Requests that succeed".ljust(label) + requests.rstrip(), "bold")
-    names = [fmt.plain(short_name(one))[: cell - 1].ljust(cell) for one in answer.variants]
+    names = [
+        fmt.plain(short_name(one, answer.variants))[: cell - 1].ljust(cell)
+        for one in answer.variants
+    ]
     legend = f"  {_best_sign(fmt)} better".ljust(label)
     yield Text(legend + ("".join(names) * len(matrix.requests)).rstrip(), "dim")
     for fault, rows in zip(faults, (rows for _, rows in matrix.lines), strict=True):
