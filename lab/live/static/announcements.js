@@ -4,6 +4,8 @@
 import { byId, el, updateAttribute, setText, withBoldNames } from "./dom.js";
 import { clock, duration, faultName } from "./format.js";
 
+const HEALED_S = 5;
+
 const LINES = 50;
 const AT_ONCE_S = 1;
 const STARTING = "Two empty blogs are starting. Both get the same requests …";
@@ -57,18 +59,18 @@ export class Announcements {
       setText(byId("late"), `▲ Machine busy: up to +${duration(late)}`);
   }
 
-  /** The newest active fault, and for how long: `comments DOWN · 0:12`. */
+  /** The newest active fault, and for how long: `comments DOWN · 0:12`; or what was just healed. */
   _showOutage(model, view) {
     const active = model.faultIntervals.filter(
       ({ since, until }) => since <= view.t && view.t < until,
     );
     const newest = active.at(-1);
-    setText(
-      byId("outage"),
-      newest
-        ? `${newest.fault.target} ${faultName(newest.fault)} · ${clock(view.t - newest.since)}`
-        : "",
+    const healed = model.faultIntervals.findLast(
+      ({ until }) => until <= view.t && view.t < until + HEALED_S,
     );
+    const name = ({ fault }) => `${fault.target} ${faultName(fault)}`;
+    const ended = healed ? `healed: ${name(healed)}` : "";
+    setText(byId("outage"), newest ? `${name(newest)} · ${clock(view.t - newest.since)}` : ended);
   }
 
   _showComment(model, view) {
