@@ -164,12 +164,13 @@ def _write(text: object, stream: TextIO) -> None:
     """Print each line, broken between words where a terminal would break it within one."""
     import textwrap
 
-    from lab.support.text import plain
+    from lab.support.text import plain, to_ascii
 
+    shows_all = (stream.encoding or "utf-8").lower().startswith("utf")
     width = shutil.get_terminal_size().columns if stream.isatty() else None
     for line in str(text).splitlines() or [""]:
         indent = " " * (len(line) - len(line.lstrip(" ")))
-        whole = f"{indent}{plain(line)}"
+        whole = f"{indent}{plain(line) if shows_all else to_ascii(plain(line))}"
         if width and len(whole) > width:
             hanging = f"{indent}    "
             whole = "\n".join(

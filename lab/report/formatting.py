@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.results.result import NEVER, ExpectationVerdict, TimelineWindow
-from lab.support.text import plain
+from lab.support.text import plain, to_ascii
 
 NONE = "-"
 
@@ -22,23 +22,6 @@ VERDICT_SIGNS: dict[ExpectationVerdict, tuple[str, str, str]] = {
     "not measured": ("?", "?", "yellow"),
 }
 """The sign of each verdict, its replacement in ASCII, and its Rich style."""
-_ASCII_REPLACEMENTS = str.maketrans(
-    {
-        "…": "...",
-        "–": "-",
-        "—": "-",
-        "−": "-",
-        "×": "x",
-        "≥": ">=",
-        "≤": "<=",
-        "’": "'",
-        "·": ".",
-        "✓": "+",
-        "✗": "x",
-        "▲": "+",
-        "►": ">",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +40,7 @@ class TextFormat:
         cleaned = plain(text, limit)
         if not self.ascii_only:
             return cleaned
-        narrow = cleaned.translate(_ASCII_REPLACEMENTS).encode("ascii", "replace").decode()
+        narrow = to_ascii(cleaned)
         return narrow if limit is None else narrow[:limit]
 
     def text(self, text: str, style: str = "", limit: int | None = None) -> Text:

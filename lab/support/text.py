@@ -30,6 +30,16 @@ _INVISIBLE = re.compile(
     r"\U000e0000-\U000e007f\ud800-\udfff]"  # tags, lone surrogates
 )
 
+_ASCII = str.maketrans(
+    dict(zip("–—−×’·✓✗▲►◄│┃┆─╌┬├└●○■✕•", "---x'.+x+><||:-.+++oO#x*", strict=True))
+    | {"…": "...", "≥": ">=", "≤": "<="}
+)
+
+
+def to_ascii(text: str) -> str:
+    """`text` for an output that shows only ASCII: signs and lines have similar ones."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode()
+
 
 def shell_word(text: object) -> str:
     """`text` as one word of a command that people paste into a shell."""

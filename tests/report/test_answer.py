@@ -377,6 +377,12 @@ def test_no_word_of_a_heading_is_cut() -> None:
     assert "(asks, wa " not in heading
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_screen_too_narrow_for_columns_has_a_line_for_each_figure(shape: str) -> None:
+    for width in (20, 40):
+        assert len(screen(build_answer(SHAPES[shape]), width)) > 5
+
+
 def test_a_run_with_samples_fits_on_one_screen() -> None:
     run_samples = kept_runs.samples()
     answer = build_answer(kept_runs.result(run_samples), run_samples)

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 from lab.report.charts.space_time import space_time_chart
 from lab.report.terminal.space_time import space_time_lines
 from lab.results.space_time import Arrow, Diagram, Mark, Stretch, time_label
+from lab.support.text import to_ascii
 
 DIAGRAM = Diagram(
     "lost: <outbox>",
@@ -46,6 +47,12 @@ def test_the_text_has_a_line_for_each_message_and_moment_within_eighty_columns()
     assert "┆" not in lines[-1]  # the bus has started again
     six = Diagram("", "", ("client", "posts", "comments", "event-bus", "moderation", "query"))
     assert max(map(len, space_time_lines(six))) <= 80
+
+
+def test_a_terminal_that_knows_only_ascii_gets_a_drawing_of_ascii() -> None:
+    drawn = to_ascii("\n".join(space_time_lines(DIAGRAM)))
+    assert "?" not in drawn
+    assert re.search(r"1 ms +o-+>\|", drawn)
 
 
 def test_the_drawing_is_one_svg_that_says_in_words_what_it_shows() -> None:

@@ -26,7 +26,7 @@ _UNIT_WIDTH = 4
 _BETTER_WIDTH, _NARROW_BETTER_WIDTH = 12, 8
 _MAX_COLUMNS = 4
 """More variants than this get a line each."""
-_MIN_CELL_WIDTH = 15
+_MIN_CELL_WIDTH, _LEAST_CELL_WIDTH = 15, 8
 _STRIP_LABEL_WIDTH = 15
 _UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)")
 """The blanks before a verdict's sign and before a unit: no line ends there."""
@@ -131,6 +131,9 @@ def _columns(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
     label = _LABEL_WIDTH if count <= 2 else _NARROW_LABEL_WIDTH
     better = 0 if count < 2 else _better_width(answer) if count == 2 else _NARROW_BETTER_WIDTH
     cell = (width - label - _UNIT_WIDTH - better) // count
+    if cell < _LEAST_CELL_WIDTH:
+        yield from _one_figure_a_line(answer, fmt)
+        return
     margin = label + _UNIT_WIDTH
     names = [_wrapped(fmt.plain(one), cell - 1) for one in answer.variants]
     *upper, last = _stacked(names, *[cell] * count)
@@ -149,6 +152,20 @@ def _columns(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
             yield Text(title, "bold")
         for row in section.rows:
             yield from _row_lines(row, fmt, label, cell)
+
+
+def _one_figure_a_line(answer: Answer, fmt: TextFormat) -> Iterator[Text]:
+    """The rows on a screen that is too narrow for columns."""
+    names = max(map(len, answer.variants)) + 5
+    for section in answer.sections:
+        yield Text(fmt.plain(section.title), "bold")
+        for row in section.rows:
+            yield Text(f"  {fmt.plain(row.label.strip())} {row.unit}".rstrip())
+            for index, variant in enumerate(answer.variants):
+                line = Text(f"    {fmt.plain(variant)}".ljust(names))
+                line.append(_cell_text(row, index, fmt, _MIN_CELL_WIDTH), _style(row, index))
+                line.rstrip()
+                yield line
 
 
 def _better_width(answer: Answer) -> int:

@@ -17,12 +17,12 @@ from lab.domain.services import (
     TWINS,
 )
 from lab.report.formatting import TextFormat
+from lab.support.text import to_ascii
 
 CHAIN, BUS_SIDE = TWINS
 _REQUEST_WIDTH = max(map(len, ENTRY_POINTS.values())) + 1
 _SERVICE_WIDTH = max(map(len, SERVICES)) + 1
 _EVENT_WIDTH = max(map(len, EVENT_CONSUMERS))
-_ASCII = str.maketrans({"─": "-", "►": ">", "┬": "+", "├": "+", "└": "+", "│": "|"})
 
 
 def draw_blog(
@@ -35,7 +35,7 @@ def draw_blog(
         if arrangement not in arrangements:
             continue
         for number, line in enumerate(drawing()):
-            text = Text(line.translate(_ASCII) if fmt.ascii_only else line)
+            text = Text(to_ascii(line) if fmt.ascii_only else line)
             text.highlight_words([arrangement] if number == 0 else [*SERVICES, BUS], "bold")
             if number:
                 text.highlight_words(broken, "bold red")
