@@ -1,8 +1,9 @@
 """The sync-versus-async lab: one small blog, built twice, loaded, broken and measured.
 
 `docs/architecture.md` describes the packages. From Python: `lab.run("slow-service")`,
-`lab.up("both")`, `lab.simulate("downed-service", services=1000)`, `lab.predict(...)`,
-`lab.scenarios()`, `lab.report()`, `lab.trace("comment")` and the other names of the commands.
+`lab.up("both")`, `lab.simulate("downed-service", services=1000)`,
+`lab.search("lost", "outbox=off")`, `lab.predict(...)`, `lab.scenarios()`, `lab.report()`,
+`lab.trace("comment")` and the other names of the commands.
 Modules are imported on first use, so `import lab` takes a few milliseconds.
 """
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lab.api.blogs import up
     from lab.api.result import Result
     from lab.api.run import arun, predict, report, run, scenarios
+    from lab.api.search import search
     from lab.api.simulate import simulate
     from lab.api.views import claims, compare, design, diff, runs, show, trace
 
@@ -29,6 +31,7 @@ _LIVES_IN = {
     "run": "run",
     "runs": "views",
     "scenarios": "run",
+    "search": "search",
     "show": "views",
     "simulate": "simulate",
     "trace": "views",
@@ -47,6 +50,7 @@ __all__ = [
     "run",
     "runs",
     "scenarios",
+    "search",
     "show",
     "simulate",
     "trace",

@@ -1,4 +1,4 @@
-"""One line below a notebook's cell while a run lasts; nothing anywhere else."""
+"""One line below a notebook's cell while a run or a search lasts; nothing anywhere else."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,30 +18,40 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-class NotebookProgress:
+class NotebookLine:
+    """A line that changes while a cell runs."""
+
+    def __init__(self, text: str) -> None:
+        self._shown = plain(text)
+        self._handle: Any = import_module("IPython.display").DisplayHandle()
+        self._handle.display({"text/plain": self._shown}, raw=True)
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if plain(text) != self._shown:
+            self._shown = plain(text)
+            self._handle.update({"text/plain": self._shown}, raw=True)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        self._handle.update({"text/plain": ""}, raw=True)
+
+
+class NotebookProgress(NotebookLine):
     """Shows the phase of a run and the counts of each variant, and nothing once it is over."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._title = plain(scenario.title or scenario.name)
         self._length_s = scenario.timeline().seconds
         self._latest: dict[str, Any] = {"phase": "starting", "t": 0.0, "variants": {}}
-        self._shown = ""
-        self._handle: Any = import_module("IPython.display").DisplayHandle()
-        self._handle.display(self._bundle(), raw=True)
+        super().__init__(self._line())
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Show a progress line: `{"phase", "t", "variants": {name: {sent, ok, failed, …}}}`."""
         self._latest |= line
-        bundle = self._bundle()
-        if bundle["text/plain"] != self._shown:
-            self._shown = bundle["text/plain"]
-            self._handle.update(bundle, raw=True)
+        self.show(self._line())
 
-    def clear(self) -> None:
-        """Remove the line."""
-        self._handle.update({"text/plain": ""}, raw=True)
-
-    def _bundle(self) -> dict[str, str]:
+    def _line(self) -> str:
         phase, done_s = self._latest["phase"], min(max(0.0, self._latest["t"]), self._length_s)
         counts = (
             f"{name} {of['ok']} ok, {of['failed']} failed"
@@ -49,7 +59,20 @@ class NotebookProgress:
         )
         time = f"{done_s:.0f} of {self._length_s:.0f} s"
         words = (self._title, PHASE_NAMES.get(phase, phase), time, "; ".join(counts))
-        return {"text/plain": plain("   ".join(word for word in words if word))}
+        return "   ".join(word for word in words if word)
+
+
+@contextmanager
+def notebook_line(text: str) -> Iterator[Callable[[str], None]]:
+    """A line below the cell, and what replaces it. It shows nothing outside a notebook."""
+    if not in_notebook():
+        yield lambda text: None
+        return
+    line = NotebookLine(text)
+    try:
+        yield line.show
+    finally:
+        line.clear()
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def search(
 
     Exits with 0 when no history was found, and with 1 when one was.
     """
+    from lab.report.terminal.outage import outcome_lines
     from lab.simulation.histories.judge import Goal
     from lab.simulation.histories.search import parse_seed
     from lab.simulation.histories.search import search as search_histories
@@ -105,44 +106,23 @@ def search(
             ),
         )
     history = outcome.history
+    lines = outcome_lines(outcome, goal, chosen)
     if history is None:
-        rate = outcome.tried / outcome.seconds if outcome.seconds else 0.0
-        if json:
-            echo("null")
-            return
-        echo(
-            f"{outcome.tried:,} histories of {chosen} were tried, {rate:.0f} each second, "
-            f"and none reaches the goal {goal!r}."
-        )
-        echo(f"Others: lab search {_words(goal, variant)} --seed {seed_number + 1}")
+        echo("null" if json else "\n".join(lines))
+        if not json:
+            echo(f"Others: lab search {_words(goal, variant)} --seed {seed_number + 1}")
         return
     from lab.report.charts.space_time import space_time_chart
-    from lab.report.terminal.space_time import space_time_lines
     from lab.simulation.histories.drawing import diagram_of
 
-    diagram = diagram_of(history)
     if output:
         _write(output, history.to_json())
     if svg:
-        _write(svg, space_time_chart(diagram).svg())
+        _write(svg, space_time_chart(diagram_of(history)).svg())
     if json:
         echo(history.to_json())
         raise typer.Exit(1)
-    from lab.simulation.histories.sentence import describe
-
-    echo(_wrapped(history.verdict.sentence))
-    echo("")
-    for deed in history.deeds:
-        echo(f"{deed.at_ms:8,.0f} ms  {describe(deed)}")
-    echo("")
-    echo("\n".join(space_time_lines(diagram)))
-    echo("")
-    echo(
-        _wrapped(
-            f"The smallest one that was found for {goal!r} in {chosen}: history {outcome.tried:,} "
-            f"reached it, and {outcome.shrunk:,} smaller ones were tried ({outcome.seconds:.1f} s)."
-        )
-    )
+    echo("\n".join(lines))
     if output:
         echo(f"History   {output}")
     if svg:
@@ -219,16 +199,9 @@ def _prove(history: Any, runs: int) -> None:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    from textwrap import fill
+    from lab.report.terminal.outage import wrapped
 
-    return fill(
-        text,
-        80,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return "\n".join(wrapped(text, indent))
 
 
 def _write(file: Path, text: str) -> None:

@@ -46,10 +46,10 @@ def as_pre(text: str) -> "Markup":
 
 
 def as_paragraph(text: str) -> "Markup":
-    """Text as a `<p>` element; "" for a blank text."""
+    """Text as a `<p>` element, with `names` set off as code; "" for a blank text."""
     from markupsafe import Markup
 
-    return Markup("<p>{}</p>").format(plain(text)) if text.strip() else Markup("")
+    return Markup("<p>{}</p>").format(template.named(text)) if text.strip() else Markup("")
 
 
 def table(
