@@ -87,7 +87,7 @@ def simulate(
     )
     spec = FleetSpec(
         kind=fleet or ("blog" if services is None and sweep is None else "shards"),
-        services=services or 4,
+        services=4 if services is None else services,
         width=width,
         broken=broken,
         target=target,

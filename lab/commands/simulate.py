@@ -3,6 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from lab.commands.console import (
     make_run_folder,
     note,
     or_usage_error,
+    print_json,
     progress_line,
 )
 
@@ -35,7 +37,8 @@ def simulate(
         ),
     ] = None,
     services: Annotated[
-        int | None, typer.Option(help="services of the fleet in all; without it, the blog itself")
+        int | None,
+        typer.Option(help="services of the fleet in all; without it, the blog itself", min=1),
     ] = None,
     fleet: Annotated[
         str | None,
@@ -49,9 +52,11 @@ def simulate(
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(help="how many shards one feed needs; in a tree, how many a service calls"),
+        typer.Option(
+            help="how many shards one feed needs; in a tree, how many a service calls", min=1
+        ),
     ] = None,
-    broken: Annotated[int, typer.Option(help="on how many shards the fault acts (1)", min=1)] = 1,
+    broken: Annotated[int, typer.Option(help="on how many shards the fault acts", min=1)] = 1,
     target: Annotated[
         str, typer.Option(help="service that the fault acts on, such as hop-17, instead of its own")
     ] = "",
@@ -127,7 +132,7 @@ def simulate(
     from lab.simulation.fleet.fleets import FleetSpec
 
     if list_:
-        _list_covered()
+        _list_covered(json)
         return
     if validate:
         from lab.commands.validation import run_validation
@@ -142,8 +147,8 @@ def simulate(
     )
     spec = FleetSpec(
         kind=fleet or ("blog" if services is None and sweep is None else "shards"),
-        services=services or 4,
-        width=width or 1,
+        services=4 if services is None else services,
+        width=1 if width is None else width,
         broken=broken,
         target=target,
         busy=busy,
@@ -177,13 +182,22 @@ def simulate(
     raise typer.Exit(max(result.exit_code for result in results))
 
 
-def _list_covered() -> None:
+def _list_covered(json: bool) -> None:
     from lab.simulation.fleet.runs import covered
 
     known = list(covered())
+    if json:
+        print_json([{"name": name, "not_covered": reason} for name, reason in known])
+        return
+    names = [name for name, reason in known if reason is None]
+    echo(f"The model covers {len(names)} of {len(known)} scenarios:\n")
+    echo("\n".join(wrap(", ".join(names), 80, break_on_hyphens=False)))
+    echo("\nNot these:\n")
     for name, reason in known:
-        echo(name if reason is None else f"{name}: not covered. {reason}")
-    echo(f"{sum(reason is None for _, reason in known)} of {len(known)} scenarios are covered.")
+        if reason is not None:
+            indented = wrap(reason, 58, break_on_hyphens=False)
+            echo(f"{name:<22}" + f"\n{'':22}".join(indented))
+    echo(f"\nNext: lab simulate {names[0]}")
 
 
 def _show_sweep(results: list[Any], folder: Path) -> None:

@@ -175,6 +175,16 @@ class FleetSpec:
             raise ValueError(f"--fleet: no shape {self.kind!r}. {did_you_mean(self.kind, KINDS)}")
         own = blog(options)
         if self.kind == "blog":
+            for name, number, its in (
+                ("services", self.services, len(SERVICES)),
+                ("width", self.width, 1),
+                ("broken", self.broken, 1),
+            ):
+                if number != its:
+                    raise ValueError(
+                        f"--{name}: saw {number}, and the blog itself has {its}. For a fleet: "
+                        "--services 400, and no --fleet blog."
+                    )
             return own
         if self.kind == "shards":
             return self._shards(own)
@@ -197,11 +207,14 @@ class FleetSpec:
 
     def _shards(self, own: Fleet) -> Fleet:
         shards = self.services // own.services
-        if not shards:
+        if shards < 1:
             raise ValueError(f"--services: a shard has {own.services}; saw {self.services}.")
         for name, count in (("width", self.width), ("broken", self.broken)):
             if not 1 <= count <= shards:
-                raise ValueError(f"--{name}: saw {count}, and this fleet has {shards} shards.")
+                raise ValueError(
+                    f"--{name}: expected 1 to {shards}, the number of shards in this fleet; saw "
+                    f"{count}."
+                )
         return replace(own, shards=shards, feed_shards=self.width, busy=self.busy, probed=False)
 
 

@@ -23,12 +23,15 @@ from lab.load.samples import Sample
 from lab.load.schedule import build_schedule
 from lab.results.result import FaultEvidence
 from lab.results.timeline import WARM_UP_PHASE, FaultWindow
+from lab.scenarios.overrides import apply_overrides
 from lab.scenarios.scenario import Scenario
+from lab.scenarios.spec import VariantSpec
 from lab.simulation.fleet import engine
 from lab.simulation.fleet import world as arrays
 from lab.simulation.fleet.fleets import BLOG, FleetSpec
 from lab.simulation.fleet.network import ACTIONS, ROLES, Network, build
 from lab.simulation.fleet.parameters import Parameters
+from lab.support.text import shell_word
 
 _FAULT_KINDS = {
     "down": arrays.DOWN,
@@ -136,6 +139,23 @@ class SimulatedRun:
 # ── What the model covers
 
 
+def _why_not_variant(variant: str, spec: VariantSpec) -> str | None:
+    arrangement = spec.base_arrangement
+    if not spec.is_own or arrangement is None:
+        return (
+            f"The variant {variant} has services that are not the lab's; the model has only these."
+        )
+    if arrangement.name not in ("sync-chain", "async-bus", "monolith"):
+        return f"The model has no {arrangement.name}, which was not measured (variant {variant})."
+    if spec.loop != "open":
+        return f"The variant {variant} is a closed loop, and the model's arrivals do not wait."
+    if (bus := spec.options.get("bus", "log")) != "log":
+        return f"The variant {variant} has the bus {bus}, and the model has only the bus log."
+    for switch in _UNCOVERED_SWITCHES & set(spec.options):
+        return f"The variant {variant} has the switch {switch}, and the model does not."
+    return None
+
+
 def why_not_covered(scenario: Scenario) -> str | None:
     """What the model does not cover in a scenario, in a sentence; None if it covers all."""
     name = scenario.name
@@ -143,18 +163,18 @@ def why_not_covered(scenario: Scenario) -> str | None:
         return f"{name} follows up its own writes (at_once), and the model has no follow-ups."
     if scenario.history or scenario.newcomer:
         return f"{name} starts from a history of events or adds a service, and the model does not."
-    for variant, spec in scenario.variants.items():
-        arrangement = spec.base_arrangement
-        if not spec.is_own or arrangement is None:
-            return f"{variant} consists of other people's services; the model has the lab's own."
-        if arrangement.name not in ("sync-chain", "async-bus", "monolith"):
-            return f"{variant}: the model has no {arrangement.name}, because it was not measured."
-        if spec.loop != "open":
-            return f"{variant} has a closed loop, and the model's arrivals do not wait."
-        if spec.options.get("bus", "log") != "log":
-            return f"{variant}: the model has the bus `log`, not {spec.options['bus']}."
-        for switch in _UNCOVERED_SWITCHES & set(spec.options):
-            return f"{variant}: the model has no switch {switch}."
+    lacking = {
+        variant: reason
+        for variant, spec in scenario.variants.items()
+        if (reason := _why_not_variant(variant, spec))
+    }
+    if lacking:
+        others = [variant for variant in scenario.variants if variant not in lacking]
+        hint = ""
+        if others and why_not_covered(apply_overrides(scenario, only=others)) is None:
+            words = " ".join(f"--only {shell_word(variant)}" for variant in others)
+            hint = f" Without it: lab simulate {shell_word(name)} {words}"
+        return f"{next(iter(lacking.values()))}{hint}"
     for window in scenario.timeline().faults:
         kind, target = window.fault.kind, window.fault.target
         if kind not in _FAULT_KINDS:

@@ -26,7 +26,7 @@ MOST_SIZES = 20
 
 def covered() -> Iterator[tuple[str, str | None]]:
     """The names of the built-in scenarios, each with why the model does not cover it, or None."""
-    for scenario in catalogue.builtin_scenarios():
+    for scenario in (*catalogue.builtin_scenarios(), *map(catalogue.find, catalogue.FLEETS)):
         yield scenario.name, why_not_covered(scenario)
 
 

@@ -1,6 +1,7 @@
 """`lab simulate` as a user types it, and `lab.simulate` from Python."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,14 @@ def test_a_sweep_prints_tables_and_saves_a_chart(tmp_path: Path) -> None:
 
 
 def test_the_list_says_what_is_covered_and_why_not(tmp_path: Path) -> None:
-    lines = invoke_lab("simulate", "--list", cwd=tmp_path).stdout.splitlines()
-    assert "downed-service" in lines
-    assert any(line.startswith("poison-event: not covered. ") for line in lines)
+    shown = invoke_lab("simulate", "--list", cwd=tmp_path).stdout
+    covered, others = shown.split("Not these:")
+    assert {"downed-service", "fleet-storm"} <= set(re.split(r",?\s+", covered))
+    assert "poison-event" in others
+    assert "lab simulate downed-bus --only async-bus" in " ".join(others.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    listed = json.loads(invoke_lab("simulate", "--list", "--json", cwd=tmp_path).stdout)
+    assert {"name": "calm", "not_covered": None} in listed
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,12 @@ def test_the_list_says_what_is_covered_and_why_not(tmp_path: Path) -> None:
         ((), "Which scenario?"),
         (("downed-service", "--rate", "inf"), "is not a number of arrivals per second"),
         (("downed-service", "--services", "2"), "a shard has 4"),
+        (("downed-service", "--services", "0"), "greater than or equal to 1"),
+        (("downed-service", "--sweep", "services=-4,40"), "a shard has 4; saw -4"),
+        (("downed-service", "--width", "10"), "the blog itself has 1"),
+        (("downed-service", "--fleet", "blog", "--services", "40"), "the blog itself has 4"),
         (("poison-event",), "fault of data"),
+        (("dropped-events",), "has the bus course"),
         (("downed-service", "--from", "nowhere"), "There is no saved run"),
     ],
 )

@@ -327,7 +327,11 @@ def simulated(name: str, **spec: Any) -> Callable[[], object]:
         (simulated("downed-service", rate=-1.0), ValueError, "is not a number of arrivals"),
         (simulated("downed-service", kind="ring", services=40), ValueError, "no shape 'ring'"),
         (simulated("downed-service", kind="shards", services=3), ValueError, "saw 3"),
-        (simulated("downed-service", kind="shards", services=40, width=11), ValueError, "10 shard"),
+        (
+            simulated("downed-service", kind="shards", services=40, width=11),
+            ValueError,
+            "expected 1 to 10",
+        ),
         (simulated("downed-service", kind="meta", services=9), ValueError, "at least 10 more"),
         (
             simulated("downed-service", kind="chain", services=1_000, rate=100_000.0),
