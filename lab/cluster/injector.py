@@ -147,13 +147,17 @@ class Injection:
             # Refused at once, unless the machine is busy or a sidecar first probes its service.
             probe = await self.stack.call("GET", self._url, "/health", within_s=GONE_WITHIN_S)
             probe_error = _probe_error(probe)
-            self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid), "probe": probe_error}
+            if not self.stack.attached:
+                self.evidence |= {"pid": pid, "gone": not psutil.pid_exists(pid)}
+            self.evidence["probe"] = probe_error
             self.acted = probe_error == "refused"
         elif isinstance(self.fault, HangFault):
             await supervisor.suspend(self._program)
             self.on_s = perf_counter()
             probe = await self.stack.call("GET", self._url, "/health", within_s=PROBE_S)
-            self.evidence |= {"pid": supervisor.pid(self._program), "probe": probe.error}
+            if not self.stack.attached:
+                self.evidence["pid"] = supervisor.pid(self._program)
+            self.evidence["probe"] = probe.error
             self.acted = probe.error == "timeout"
             if descendants := supervisor.descendant_pids(self._program) if self._owns_tree else []:
                 # A sidecar may probe only the port, which a suspended process keeps open.
@@ -187,7 +191,9 @@ class Injection:
         self.evidence["seconds"] = round(self.off_s - self.began_s, 3)
         if isinstance(self.fault, DownFault):
             answered_s = await supervisor.restart(self._program)
-            self.evidence["new_pid"] = supervisor.pid(self._program)
+            self.off_s = min(self.off_s, answered_s)  # an engine may have restarted it earlier
+            if not self.stack.attached:
+                self.evidence["new_pid"] = supervisor.pid(self._program)
             self.evidence["back_after_seconds"] = round(perf_counter() - self.began_s, 3)
         elif isinstance(self.fault, HangFault):
             await supervisor.resume(self._program)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from lab.cluster.arrangements import Arrangement, build_programs, url, with_engine
 from lab.cluster.bus_engines import EXISTING, engine, is_existing, parse_cluster_url, probe_cluster
@@ -26,7 +26,12 @@ class Stack:
     """The processes of one variant.
 
     Their ports stay reserved until the stack is closed, also while a process is down.
+    `attached`: it runs elsewhere and ran already; then `token_group` is the number in the tokens
+    of a run's writes, because it may hold those of earlier runs.
     """
+
+    attached: ClassVar[bool] = False
+    token_group: int | None = None
 
     def __init__(
         self,

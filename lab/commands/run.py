@@ -181,6 +181,14 @@ def run(
             "additional variant",
         ),
     ] = None,
+    at: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="a blog that runs already on an engine: the file has its URLs and the engine's "
+            "commands (.toml), or is its Compose file (.yaml)",
+        ),
+    ] = None,
     predict: Annotated[bool, typer.Option("--predict", help="first ask what you expect")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="print every table instead of the answer")
@@ -211,6 +219,7 @@ def run(
     ] = False,
 ) -> None:
     """Run scenarios and print what was measured: what was slow, failed or lost."""
+    from lab.cluster.attached import read_attachment
     from lab.commands.series import ScenarioRun, Series
     from lab.report.charts import ChartData
     from lab.report.run_junit import run_junit
@@ -232,6 +241,8 @@ def run(
             fail(f"{option} {file}: expected a file in an existing folder.", 2)
     if on and (with_ or replace):
         fail("--on sends runs to other machines, which have no files of --with or --replace.", 2)
+    if at and (on or with_ or replace or bus or settings_):
+        fail("--at runs what is there: leave out --on, --with, --replace, --bus and --set.", 2)
     chosen = _select_scenarios(names or [], tag or [])
     settings = dict(or_usage_error(parse_assignment, text) for text in settings_ or [])
     overrides: dict[str, Any] = {
@@ -242,6 +253,7 @@ def run(
     if replace and not (service_name and equals and path):
         fail(f"--replace: saw {replace!r}, expected SERVICE=TARGET, as comments=mine.toml.", 2)
     overrides |= or_usage_error(load_targets, with_, {service_name: path} if replace else {})
+    overrides["at"] = or_usage_error(read_attachment, at) if at else None
     chosen = [
         or_usage_error(partial(apply_overrides, scenario, **overrides)) for scenario in chosen
     ]

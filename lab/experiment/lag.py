@@ -58,14 +58,14 @@ class _ConsumerState:
     `applied_before` sums the counts of its earlier processes."""
 
     offset: int = -1
-    pid: int = 0
+    instance: str = ""
     applied: int = 0
     applied_before: int = 0
 
-    def update(self, state: dict[str, Any], pid: int) -> None:
-        if pid != self.pid:
+    def update(self, state: dict[str, Any]) -> None:
+        if state["instance"] != self.instance:
             self.applied_before += self.applied
-            self.pid = pid
+            self.instance = state["instance"]
         self.offset, self.applied = state["offset"], state["applied"]
 
 
@@ -101,7 +101,7 @@ class LagSampler:
                 for name, consumer in consumers.items():
                     state = answers.get(name)
                     if state and state.get("offset") is not None:
-                        consumer.update(state, stack.supervisor.pid(stack.program_name(name)))
+                        consumer.update(state)
                     self._record(stack, name, consumer, head, state is not None)
                 due_s = max(due_s + SAMPLE_INTERVAL_S, perf_counter())
                 await asyncio.sleep(due_s - perf_counter())

@@ -42,8 +42,8 @@ from lab.scenarios.spec import ForeignOpenSpec
 
 @dataclass
 class Observation:
-    """The observations of one variant. `open_databases`: None if the system hides
-    the open files."""
+    """The observations of one variant. `open_databases`: None if the system hides the open files,
+    or runs the processes elsewhere; then there is no `footprint` either."""
 
     stack: Stack
     open_databases: Databases | None = None
@@ -79,6 +79,8 @@ async def observe(
     await asyncio.sleep(at_s - time.perf_counter())
     observations = [Observation(stack) for stack in stacks]
     for observation in observations:
+        if observation.stack.attached:
+            continue
         try:
             observation.footprint = await asyncio.to_thread(
                 measure_footprint, observation.stack.pids().values()

@@ -82,6 +82,12 @@ class StoredState:
     copies: list[StoredCopy] = field(default_factory=list)
     feed_only: bool = False
 
+    def keep_only(self, group: int) -> None:
+        """Forget the writes of earlier runs: those with a token of another group."""
+        own = f"w-{group}-"
+        self.copies = [one for one in self.copies if not one.token or one.token.startswith(own)]
+        self.log = [event for event in self.log if not event.token or event.token.startswith(own)]
+
     def add_post(self, post: Mapping[str, Any]) -> None:
         """Add the copy of a post."""
         title = post["title"]

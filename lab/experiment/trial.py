@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS, preload
+from lab.cluster.attached import AttachedStack
 from lab.cluster.errors import LabCannotRun
 from lab.cluster.fixtures import seed_posts
 from lab.cluster.injector import Injection
@@ -50,6 +51,7 @@ from lab.results.result import (
     VariantResult,
 )
 from lab.results.timeline import WARM_UP_PHASE
+from lab.scenarios.attached import AttachedVariant
 from lab.scenarios.external import ExternalVariant, MixedVariant
 from lab.scenarios.scenario import Scenario
 
@@ -91,6 +93,7 @@ def build_load_plan(
                 "urls": dict(stack.entry_urls),
                 "seed_posts": list(posts),
                 "ordered_ids": stack.ids_are_ordered,
+                "token_group": stack.token_group,
                 "users": scenario.variants[stack.name].closed_loop_users,
             }
             for stack, posts in zip(stacks, seed_posts, strict=True)
@@ -272,6 +275,12 @@ async def run_trial(
             stuck_consumers = {stack.name: await read_stuck_consumers(stack) for stack in stacks}
             alarms = {stack.name: await stack.alerts() for stack in stacks}
             exits = supervisor.unexpected_exits()
+            restarts = [
+                sentence
+                for stack in stacks
+                if isinstance(stack, AttachedStack)
+                for sentence in await stack.unexpected_restarts()
+            ]
             await observe_after(outcome.observations, scenario.reach_in)
         progress({"phase": "stopping"})
     write_lag(folder / "lag.csv", outcome.lag_sampler.readings)
@@ -292,7 +301,12 @@ async def run_trial(
             scenario,
             stack.name,
             own,
-            check(own, stored, on_its_way=on_its_way, seed_posts=frozenset(posts))
+            check(
+                own,
+                stored,
+                on_its_way=on_its_way,
+                seed_posts=None if stack.attached else frozenset(posts),
+            )
             if isinstance(stored, StoredState)
             else None,
             faults[stack.name],
@@ -306,6 +320,7 @@ async def run_trial(
                 "lag": outcome.lag_sampler.figures(timeline, stack.name),
                 "newcomers": outcome.newcomers[stack.name],
                 "sidecar": costs.get(stack.name),
+                "attached": stack.attached,
             },
         )
         own_bounded = [one for one in bounded if one.sample.variant == stack.name]
@@ -314,6 +329,12 @@ async def run_trial(
             variant, own_bounded, outcome.lag_sampler.readings, timeline
         )
         variants.append(variant)
+        if variant.attached:
+            variant.notes.append(
+                f"It ran already ({', '.join(stack.urls.values())}), and the lab has started none "
+                "of it. Processes, memory, databases, and which service called which "
+                "are not measured: only the machine of a service knows them."
+            )
         if on_its_way:
             variants[-1].notes.append(
                 f"Not settled within {scenario.load.settle_s:g} s: events were still on their way "
@@ -328,19 +349,23 @@ async def run_trial(
         ),
         outcome.lag_sampler.readings,
         exits,
-        [str(error) for error in stored_states if isinstance(error, CannotCheck)],
+        restarts + [str(error) for error in stored_states if isinstance(error, CannotCheck)],
     )
 
 
 def _preload(scenario: Scenario) -> tuple[str, ...]:
     any_external = not all(spec.is_own for spec in scenario.variants.values())
-    options = [spec.options for spec in scenario.variants.values()]
+    options = [
+        spec.options for spec in scenario.variants.values() if not isinstance(spec, AttachedVariant)
+    ]
     return (*preload(options), *(external_programs.PRELOAD if any_external else ()))
 
 
 def _build_stacks(scenario: Scenario, supervisor: Supervisor, folder: Path) -> Iterator[Stack]:
     for name, spec in scenario.variants.items():
-        if isinstance(spec, ExternalVariant):
+        if isinstance(spec, AttachedVariant):
+            yield AttachedStack(name, spec.attachment, folder)
+        elif isinstance(spec, ExternalVariant):
             yield ExternalStack(name, spec.target, supervisor, folder, bus=spec.bus)
         elif isinstance(spec, MixedVariant):
             yield MixedStack(
@@ -363,6 +388,9 @@ async def _read_state(stack: Stack) -> StoredState | CannotCheck:
     try:
         if stack.arrangement.external or stack.arrangement.replaced:
             return await read_external_state(stack)
-        return await read_stored_state(stack)
+        stored = await read_stored_state(stack)
+        if stack.token_group is not None:
+            stored.keep_only(stack.token_group)
+        return stored
     except CannotCheck as error:
         return error

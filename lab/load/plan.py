@@ -49,7 +49,8 @@ class PlanVariant(_Strict):
     """One arrangement under load: its services, and posts that exist before the first arrival.
 
     `users`: number of users in a closed loop; None: an open loop. `ordered_ids`: whether a newer
-    post has a greater id.
+    post has a greater id. `token_group`: the number in the tokens of its writes, where that is not
+    its number in the plan.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -57,6 +58,7 @@ class PlanVariant(_Strict):
     seed_posts: Annotated[list[str], Field(min_length=1)]
     users: Annotated[int, Field(ge=1)] | None = None
     ordered_ids: bool = True
+    token_group: int | None = None
 
     @field_validator("urls")
     @classmethod

@@ -145,6 +145,8 @@ class Sender:
             for name, endpoint in (ENDPOINTS | FOLLOW_UPS).items()
         }
         self._follow_up_count = 0
+        group = self.variant.token_group
+        self._token_group = self.index if group is None else group
         self._retrying_client = RetryingClient(self.client, self.retries, self.timeout_s)
 
     def fire(
@@ -169,7 +171,7 @@ class Sender:
         )
         body = b""
         if endpoint.text_key:
-            sample.token = make_token(self.index, number)
+            sample.token = make_token(self._token_group, number)
             sample.text = build_text(arrival, sample.token, self.rejected_share)
             body = json.dumps({endpoint.text_key: sample.text}).encode()
         else:
@@ -193,7 +195,7 @@ class Sender:
         body = b""
         if endpoint.text_key:
             self._follow_up_count += 1
-            sample.token = make_token(self.index, _FIRST_FOLLOW_UP + self._follow_up_count)
+            sample.token = make_token(self._token_group, _FIRST_FOLLOW_UP + self._follow_up_count)
             sample.text = f"at once {sample.token}"
             body = json.dumps({endpoint.text_key: sample.text}).encode()
         self._send(sample, endpoint, body)

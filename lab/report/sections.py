@@ -264,6 +264,8 @@ def dependencies(result: RunResult) -> Iterator[Table]:
         return
     rows = []
     for variant in result.variants:
+        if variant.attached:
+            continue
         services = count_services(variant)
         pairs = f"{count_transitive_dependencies(variant)} of {services * (services - 1)}"
         on_the_bus, subscriptions = len(variant.on_the_bus), count_subscriptions(variant)

@@ -119,8 +119,8 @@ CALL_FIGURES = (*COUNTERS, "given_up")
 
 async def read_call_counts(stack: Stack) -> dict[str, Any]:
     """The keys `asks` and `given_up` of a variant; empty if its services do not ask each other by
-    HTTP or by events."""
-    if stack.arrangement.ask_by not in ("http", "events"):
+    HTTP or by events, or have counted since before the run."""
+    if stack.arrangement.ask_by not in ("http", "events") or stack.attached:
         return {}
     services = stack.arrangement.services
     replies = await asyncio.gather(*(stack.state(name) for name in services))

@@ -195,7 +195,7 @@ def lookup(path: str, result: RunResult) -> float | None:
         found = (variant.recovery or {}).get(rest[0], math.nan)
         return math.inf if found is None else None if math.isnan(found) else found
     if section == "web":
-        return OF_NEEDS[rest[0]](variant)
+        return None if variant.attached else OF_NEEDS[rest[0]](variant)
     if section == "lag":
         return _lag_figure(variant, *rest)
     phase = next((each for key, each in variant.phases.items() if phase_key(key) == section), None)

@@ -545,6 +545,10 @@ class VariantResult(ResultModel):
     footprint: Footprint | None = Field(
         default=None, description="processes and memory in the middle of `during`"
     )
+    attached: bool = Field(
+        default=False,
+        description="it ran already: which service called which is not measured, nor its processes",
+    )
     bounds: dict[str, tuple[float, float | None]] = Field(
         default={},
         description="by path without the variant: the two ends of a figure that is not certain, "

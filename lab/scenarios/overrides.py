@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from lab.cluster.attached import Attachment
 from lab.cluster.bus_engines import is_existing, redact_login
 from lab.external.arrangement import BUSES
 from lab.external.target import Target, read_target
+from lab.scenarios.attached import with_attached
 from lab.scenarios.external import with_external_variant, with_replacement
 from lab.scenarios.scenario import Scenario
 from lab.scenarios.spec import MethodSpec, VariantSpec
@@ -131,12 +133,14 @@ def apply_overrides(
     target: Target | None = None,
     replaced: tuple[str, Target] | None = None,
     settings: Mapping[str, Any] | None = None,
+    at: Attachment | None = None,
 ) -> Scenario:
     """The same experiment with these changes. Raises ValueError for a change that is not possible.
 
     `target`: an external system, as one more variant; `bus` is then the bus of this variant alone.
     `replaced`: a service of the lab, and the target whose service replaces it in one more variant.
     `settings`: switches, for each variant that has them; `bus` among them is the same as `bus`.
+    `at`: a blog that runs already, in place of the variant of its arrangement.
     """
     switches = dict(settings or {})
     bus = bus or switches.pop("bus", None)
@@ -150,6 +154,8 @@ def apply_overrides(
         scenario = with_settings(scenario, switches)
     if only:
         scenario = scenario.only(only)
+    if at:
+        scenario = with_attached(scenario, at)
     if rate:
         scenario = scenario.at_rate(rate)
     return scenario.quick() if quick else scenario

@@ -143,6 +143,10 @@ class VariantSpec(SpecModel):
         """The arrangement before the options change it; None if there is no such arrangement."""
         return ARRANGEMENTS.get(self.arrangement)
 
+    def why_impossible(self, fault: Fault) -> str | None:
+        """Why a fault can't act where this variant runs, in a sentence; None if it can."""
+        return None
+
     @property
     def closed_loop_users(self) -> int | None:
         """The number of users in a closed loop; None in an open one."""

@@ -217,6 +217,7 @@ def why_method_inapplicable(method: MethodSpec, spec: VariantSpec) -> str | None
     if arrangement.external is None and not any(variant_problems("", "variant", spec)):
         arrangement = with_engine(arrangement, spec.options)
     try:
-        return why_fault_inapplicable(method.to_fault(), arrangement)
+        fault = method.to_fault()
+        return why_fault_inapplicable(fault, arrangement) or spec.why_impossible(fault)
     except ValueError:
         return None  # The check of the method itself reports this.

@@ -3,6 +3,7 @@
 They need the run's token, and bypass the fault filter, so that every fault can be removed again.
 """
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,9 @@ def control_routes(
 ) -> list[Route]:
     """Routes to add (PUT), remove (DELETE) and list (GET) faults, and to read the process's state.
 
-    `state` returns the state. `flush` is called first: it makes the spans readable, because a
-    client that reads the state may read the spans next.
+    `state` returns the state; `instance` is added to it, and is another one after each start.
+    `flush` is called first: it makes the spans readable, because a client that reads the state may
+    read the spans next.
     """
 
     def add_fault(name: str, request: FaultRequest) -> dict[str, Any]:
@@ -49,9 +51,11 @@ def control_routes(
     def remove_fault(name: str) -> dict[str, Any]:
         return {"name": name, "evidence": fault_filter.remove(name)}
 
+    instance = secrets.token_hex(8)
+
     def read_state() -> dict[str, Any]:
         flush()
-        return state()
+        return state() | {"instance": instance}
 
     return [
         Route("PUT", "/_lab/faults/{name}", add_fault, control=True),

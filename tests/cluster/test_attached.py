@@ -1,0 +1,219 @@
+"""`lab run --at`: the programs of a manifest, started by something that is not the lab."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lab.cluster import attached
+from lab.cluster.arrangements import ARRANGEMENTS, build_programs
+from lab.cluster.attached import AttachedStack, read_attachment
+from lab.cluster.health import probe_health
+from lab.cluster.injector import Injection, fault_active
+from lab.cluster.manifest import MANIFESTS
+from lab.cluster.ports import reserve
+from lab.domain.services import by_hand_port
+from lab.results.paths import lookup
+from lab.results.result import RunResult
+from tests.support.command_line import invoke_lab, unhurried_lab
+from tests.support.laboratory import eventually
+from tests.support.small import ROOT, join_lines, scenario_file
+
+TOKEN = "the-token"
+ENGINE = '''
+"""An engine: `engine.py kill|start|suspend|resume SERVICE`."""
+import json, os, pathlib, signal, subprocess, sys, time
+do, service = sys.argv[1:]
+folder = pathlib.Path(__file__).parent
+(folder / "commands").open("a").write(f"{do} {service}\\n")
+pid = folder / f"{service}.pid"
+signals = {"kill": signal.SIGKILL, "suspend": signal.SIGSTOP, "resume": signal.SIGCONT}
+if do == "start":
+    words = json.loads((folder / "programs.json").read_text())[service]
+    log = (folder / f"{service}.log").open("ab")
+    started = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    pid.write_text(str(started.pid))
+else:
+    os.kill(int(pid.read_text()), signals[do])
+'''
+
+
+DOES = ("suspend", "resume", "kill", "start")
+
+
+def is_ready(port: int) -> bool:
+    return asyncio.run(probe_health(f"http://127.0.0.1:{port}/health")).status == 200
+
+
+class Engine:
+    """Programs of one arrangement, started, killed and suspended by commands of `engine.py`."""
+
+    def __init__(self, folder: Path, arrangement: str) -> None:
+        self.folder, self.arrangement = folder, arrangement
+        self.script, self.file = folder / "engine.py", folder / "blog.toml"
+        self.script.write_text(ENGINE)
+        self.ports: dict[str, int] = {}
+        self._reserved = ExitStack()
+
+    def __enter__(self) -> "Engine":
+        built = ARRANGEMENTS[self.arrangement]
+        with ExitStack() as reserved:
+            self.ports = {name: reserved.enter_context(reserve()).port for name in built.processes}
+        programs = build_programs("x", built, {}, self.ports, self.folder, TOKEN)
+        words = {
+            program.name.rpartition(".")[2]: [sys.executable, "-m", program.module, *program.argv]
+            for program in programs
+        }
+        (self.folder / "programs.json").write_text(json.dumps(words))
+        for name in words:
+            self.do("start", name)
+        for port in self.ports.values():
+            eventually(lambda port=port: is_ready(port))
+        lines = [f'arrangement = "{self.arrangement}"']
+        command = [sys.executable, str(self.script)]
+        lines += [f"{do} = {json.dumps([*command, do, '{service}'])}" for do in DOES]
+        for name, port in self.ports.items():
+            lines += [f"[services.{name}]", f'url = "http://localhost:{port}"']
+        self.file.write_text("\n".join(lines))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.folder.glob("*.pid"):
+            try:
+                psutil.Process(int(file.read_text())).kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._reserved.close()
+
+    def do(self, do: str, service: str) -> None:
+        command = [sys.executable, str(self.script), do, service]
+        env = os.environ | {"LAB_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, check=True, env=env)
+
+    def run(self, *words: str) -> dict[str, Any]:
+        """The result of `lab run … --at`, as its document."""
+        done = unhurried_lab(
+            *("run", *words, "--quick", "--json", "--at", str(self.file)),
+            cwd=self.folder,
+            LAB_TOKEN=TOKEN,
+            PYTHONPATH=str(ROOT),
+        )
+        assert done.stdout, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        assert result["problems"] == []
+        return result
+
+    def commands(self) -> list[str]:
+        return (self.folder / "commands").read_text().splitlines()[len(self.ports) :]
+
+
+@pytest.fixture(
+    scope="module", params=["async-bus", pytest.param("sync-chain", marks=pytest.mark.slow)]
+)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    with Engine(tmp_path_factory.mktemp("engine"), request.param) as running:
+        yield running
+
+
+def test_faults_of_an_attached_blog_are_proved_by_probing(engine: Engine) -> None:
+    faults = ({"fault": "latency", "ms": 60}, {"fault": "hang"}, {"fault": "down"})
+    scenario = scenario_file(
+        engine.folder,
+        "broken",
+        *({"target": "comments", **fault} for fault in faults),
+        mix="read_feed = 4, create_post = 1, create_comment = 5",
+        phases="before = 0.6, after = 0.6, each = 0.6, between = 0.4",
+    )
+    data = []
+    for _ in range(2):  # with one seed, and the writes of the first run are still there
+        result = engine.run(scenario)
+        (variant,) = result["variants"]
+        latency, hang, down = variant["faults"]
+        assert (variant["name"], variant["attached"]) == (engine.arrangement, True)
+        assert latency["acted"]
+        assert latency["evidence"]["delayed_ms_min"] >= 59
+        assert (down["acted"], down["evidence"]["probe"]) == (True, "refused")
+        assert down["evidence"]["back_after_seconds"] >= 0.5
+        assert (hang["acted"], hang["evidence"]["probe"]) == (True, "timeout")
+        assert engine.commands()[-4:] == [f"{do} comments" for do in DOES]
+        # What only the machine of the services knows.
+        assert (variant["footprint"], variant["databases"], variant["asks"]) == (None, None, None)
+        assert lookup(f"{engine.arrangement}.web.edges", RunResult.model_validate(result)) is None
+        data.append(variant["data"])
+    for counts in data:
+        assert counts["acknowledged"] > 0
+        assert (counts["duplicated"], counts["phantoms"], counts["altered"]) == (0, 0, 0)
+
+
+def test_a_kill_that_kills_nothing_is_not_proved(engine: Engine) -> None:
+    async def injection() -> Injection:
+        found = read_attachment(engine.file).model_copy(
+            update={"kill": ("true",), "start": ("true",)}
+        )
+        with AttachedStack("x", found, engine.folder) as stack:
+            await stack.start()
+            async with fault_active(stack, "down", "moderation") as one:
+                return one
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_TOKEN", TOKEN)
+        patch.setattr(attached, "GONE_WITHIN_S", 0.1)
+        assert not asyncio.run(injection()).acted
+
+
+# ── Files
+
+SERVICES = "".join(
+    f'[services.{name}]\nurl = "http://127.0.0.1:1"\n'
+    for name in ("posts", "comments", "moderation", "query")
+)
+CHAIN = 'arrangement = "sync-chain"\ntoken = "t"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "scenario", "says"),
+    [
+        (CHAIN + SERVICES, "downed-service", "has no command to kill comments"),
+        (CHAIN + 'suspend = ["a"]\n' + SERVICES, "hung-service", "no command to resume"),
+        (CHAIN + SERVICES, "partition", "fault of the engine's network"),
+        (CHAIN + SERVICES, "retry-storm", "with no switches"),
+        (CHAIN + SERVICES, "new-service", "left to the engine"),
+        (CHAIN + SERVICES.replace(":1", ""), "slow-service", "expected http://HOST:PORT"),
+        (CHAIN + SERVICES.replace("127.0.0.1", "no.invalid"), "calm", "no.invalid has no IPv4"),
+        (CHAIN + SERVICES.replace(".query", ".feed"), "calm", "no url for query"),
+        (CHAIN.replace('"t"', '""') + SERVICES, "calm", "no token"),
+        (CHAIN + SERVICES, "calm", "is not ready: nothing listens on port 1"),
+    ],
+)
+def test_a_wrong_attachment_says_what_to_try(
+    text: str, scenario: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "blog.toml").write_text(text)
+    done = invoke_lab("run", scenario, "--at", "blog.toml", cwd=tmp_path, LAB_TOKEN="")
+    assert done.returncode in (2, 3)
+    assert says in join_lines(done.stderr)
+
+
+@pytest.mark.parametrize("arrangement", MANIFESTS)
+def test_a_printed_compose_file_can_be_attached(
+    arrangement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_TOKEN", TOKEN)
+    file = tmp_path / "compose.yaml"
+    file.write_text(invoke_lab("manifest", arrangement, "--compose", cwd=tmp_path).stdout)
+    found = read_attachment(file)
+    port = by_hand_port(arrangement, "comments")
+    assert found.services["comments"].url == f"http://127.0.0.1:{port}"
+    compose = ["docker", "compose", "--file", str(file)]
+    assert found.command("suspend", "comments") == [*compose, "pause", "comments"]
+    assert (found.arrangement, found.token) == (arrangement, TOKEN)
