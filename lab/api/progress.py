@@ -63,16 +63,21 @@ class NotebookProgress(NotebookLine):
 
 
 @contextmanager
-def notebook_line(text: str) -> Iterator[Callable[[str], None]]:
-    """A line below the cell, and what replaces it. It shows nothing outside a notebook."""
-    if not in_notebook():
-        yield lambda text: None
-        return
-    line = NotebookLine(text)
+def notebook_line() -> Iterator[Callable[[str], None]]:
+    """What shows a line below the cell, from its first text on; nothing outside a notebook."""
+    line: NotebookLine | None = None
+
+    def show(text: str) -> None:
+        nonlocal line
+        if line is None:
+            line = NotebookLine(text)
+        line.show(text)
+
     try:
-        yield line.show
+        yield show if in_notebook() else lambda text: None
     finally:
-        line.clear()
+        if line is not None:
+            line.clear()
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def search(
             raise ValueError(f"{name} = {limit}: expected {least} or more.")
     if histories is None and seconds is None:
         seconds = DEFAULT_SECONDS
-    with notebook_line(f"searching for {goal}") as show:
+    with notebook_line() as show:
         outcome = search_histories(
             wanted,
             chosen,
@@ -106,6 +106,6 @@ def search(
             first=first,
             histories=histories,
             seconds=seconds,
-            progress=lambda tried: show(f"{tried:,} histories of {chosen}"),
+            progress=lambda tried: show(f"{tried:,} histories of {chosen}") if tried else None,
         )
     return Search(goal, chosen, outcome)

@@ -66,14 +66,12 @@ def test_a_wrong_word_is_refused_with_the_right_one(words: Any, options: Any, sa
         lab.search(*words, **options)
 
 
-def test_a_notebook_shows_how_many_histories_were_tried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_notebook_shows_how_many_histories_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
 
     class Line:
         def __init__(self, text: str) -> None:
-            lines.append(text)
+            lines.append("a line")
 
         def show(self, text: str) -> None:
             lines.append(text)
@@ -83,5 +81,7 @@ def test_a_notebook_shows_how_many_histories_were_tried(
 
     monkeypatch.setattr(progress, "NotebookLine", Line)
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    lab.search("lost", histories=1)
-    assert lines == ["searching for lost", "0 histories of async-bus", ""]
+    lab.search("refused-kept", "sync-chain", histories=50)
+    assert lines == []
+    lab.search("refused-kept", "sync-chain", histories=101)
+    assert lines == ["a line", "100 histories of sync-chain", ""]

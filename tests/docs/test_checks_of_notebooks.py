@@ -88,6 +88,32 @@ def test_a_listener_that_is_half_right_is_found_out(listener: Any, seen: str) ->
     assert seen in said.seen
 
 
+@pytest.mark.parametrize(
+    ("goal", "right", "seen"),
+    [
+        (..., None, "..."),
+        ("missing >= 2", True, "failures 1, missing 2"),
+        ("lost", False, "failures 1, missing 1"),
+        ("mising > 1", False, "Did you mean 'missing'"),
+        (2, False, "2, which is not a text"),
+    ],
+    ids=str,
+)
+def test_a_goal_is_judged_by_the_history_it_finds(goal: Any, right: Any, seen: str) -> None:
+    from checks import outages
+
+    said = outages.two_by_one_failure(goal, "outbox=off")
+    assert said.right is right
+    assert seen in said.seen
+
+
+def test_the_variants_of_a_goal_are_searched() -> None:
+    from checks import outages
+
+    said = outages.reaching({"outbox=off"}, "doubled", among=("dedupe=off",))
+    assert (said.right, said.seen) == (False, "0 of 1 found, 1 too many")
+
+
 @pytest.mark.slow
 async def test_telling_everybody_again_judges_comments_twice() -> None:
     from checks import kept

@@ -111,4 +111,8 @@ main = program(service)
         "most = ...": "most = 52",
         "leaves = ...": 'leaves = {"budget", "breaker", "deadline"}',
     },
+    "10_find_the_outage": {
+        "doubles = ...": 'doubles = {"dedupe=off", "bus=course"}',
+        "goal = ...": 'goal = "missing > 1"',
+    },
 }
