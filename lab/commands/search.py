@@ -20,7 +20,8 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Example: lab search lost --variant outbox=off   Next: the same with outbox=on",
+    epilog="Example: lab search lost --variant outbox=off   "
+    "Next: lab search lost --variant outbox=on",
 )
 def search(
     goal: Annotated[
@@ -40,13 +41,14 @@ def search(
         ),
     ] = None,
     seed: Annotated[
-        str, typer.Option("--seed", metavar="N[:K]", help="which histories, from the K-th on (1)")
+        str, typer.Option("--seed", metavar="N[:K]", help="which histories, from the K-th on")
     ] = "1",
     histories: Annotated[
-        int | None, typer.Option("--histories", min=1, help="try so many (no limit)")
+        int | None, typer.Option("--histories", min=1, help="try at most this many (no limit)")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0, help="search so long (60)")
+        float | None,
+        typer.Option("--seconds", min=0, help="stop after this time (60; 5 with --ladder)"),
     ] = None,
     output: Annotated[
         Path | None,
@@ -86,11 +88,19 @@ def search(
     from lab.simulation.histories.variant import parse_variant
 
     if ladder:
+        if goal != "any" or any((variant, histories, output, svg, prove, json)):
+            fail("--ladder has its own goals and variants. Beside it: --seed and --seconds.", 2)
         _climb(or_usage_error(parse_seed, seed)[0], 5.0 if seconds is None else seconds)
         return
     wanted = or_usage_error(Goal, goal)
     chosen = or_usage_error(parse_variant, variant or [])
     seed_number, first = or_usage_error(parse_seed, seed)
+    if prove and json:
+        fail("--prove prints sentences, and --json only the history. Leave out one of them.", 2)
+    for file in filter(None, (output, svg)):
+        if file.is_dir() or not file.parent.is_dir():  # said before a search of a minute
+            what = "is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+            fail(f"{file} can't be written: {what}. Try another file.", 3)
     if histories is None and seconds is None:
         seconds = 60.0
     with console(stderr=True).status("") as status:
@@ -129,7 +139,8 @@ def search(
         echo(f"Drawing   {svg}")
     if prove:
         _prove(history, prove)
-    echo(f"Again     lab search {_words(goal, variant)} --seed {history.seed}")
+    again = f"lab search {_words(goal, variant)} --seed {history.seed}"
+    echo(f"Again     {again}" if prove else f"Next      {again} --prove 3")
     raise typer.Exit(1)
 
 
@@ -138,6 +149,8 @@ def _climb(seed: int, seconds: float) -> None:
     from lab.simulation.histories.ladder import climb
     from lab.simulation.histories.sentence import describe
 
+    echo("Each promise, first without what keeps it, then with it:")
+    echo("")
     kept = True
     for number, one in enumerate(climb(seed, seconds), 1):
         broken, whole = one.broken.history, one.kept.history
@@ -156,7 +169,7 @@ def _climb(seed: int, seconds: float) -> None:
             deeds = "; ".join(map(describe, whole.deeds))
             echo(_wrapped(f"{one.kept_by}: BROKEN, too: {deeds}.", indent="   "))
         else:
-            echo(f"   {one.kept_by}: none in {one.kept.tried:,} histories")
+            echo(f"   {one.kept_by}: not broken in {one.kept.tried:,} histories.")
     echo("Next      lab search missing --variant outbox=off --prove 3")
     if not kept:
         raise typer.Exit(1)

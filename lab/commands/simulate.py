@@ -190,9 +190,11 @@ def _list_covered(json: bool) -> None:
         print_json([{"name": name, "not_covered": reason} for name, reason in known])
         return
     names = [name for name, reason in known if reason is None]
-    echo(f"The model covers {len(names)} of {len(known)} scenarios:\n")
+    echo(f"The model covers {len(names)} of {len(known)} scenarios:")
+    echo("")
     echo("\n".join(wrap(", ".join(names), 80, break_on_hyphens=False)))
-    echo("\nNot these:\n")
+    echo("\nNot these:")
+    echo("")
     for name, reason in known:
         if reason is not None:
             indented = wrap(reason, 58, break_on_hyphens=False)

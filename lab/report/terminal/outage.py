@@ -36,8 +36,9 @@ def outcome_summary(outcome: Outcome, goal: str, variant: Variant) -> str:
             f"and none reaches the goal {goal!r}."
         )
     return (
-        f"The smallest one that was found for {goal!r} in {variant}: history {outcome.tried:,} "
-        f"reached it, and {outcome.shrunk:,} smaller ones were tried ({outcome.seconds:.1f} s)."
+        f"The smallest history that was found for {goal!r} in {variant}. {outcome.tried:,} were "
+        f"tried until one reached the goal, then {outcome.shrunk:,} smaller ones "
+        f"({outcome.seconds:.1f} s)."
     )
 
 

@@ -136,6 +136,8 @@ class Goal:
         self.text = text
         if stale := _STALE.fullmatch(text):
             expression = f"stale_s >= {stale[1]}"
+        elif text.startswith("stale:"):
+            raise ValueError(f"{text!r} is no goal: expected seconds, as in stale:5s.")
         elif text == "any":
             expression = _ANY
         else:
@@ -152,8 +154,8 @@ class Goal:
             Evaluator(dict.fromkeys(self._names, 1.0)).truth(self._tree)
         except ExpressionError as error:
             raise ValueError(
-                f"{text!r} is no goal: it {error}. Goals: {', '.join(GOALS)}; or an expression "
-                "such as: missing > 1"
+                f"{text!r} is no goal: {str(error).rstrip('.')}. Goals: {', '.join(GOALS)}; or an "
+                "expression such as: missing > 1"
             ) from None
 
     def is_reached(self, judgement: Judgement) -> bool:

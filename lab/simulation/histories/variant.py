@@ -59,7 +59,7 @@ def parse_variant(words: list[str]) -> Variant:
             if word not in ARRANGEMENTS:
                 raise ValueError(
                     f"{word!r} is no arrangement that can be searched. "
-                    f"Expected {' or '.join(ARRANGEMENTS)}, or an option such as outbox=off."
+                    f"Expected {' or '.join(ARRANGEMENTS)}, or an option such as outbox=off. "
                     f"{did_you_mean(word, ARRANGEMENTS)}"
                 )
             arrangement = word
@@ -67,7 +67,7 @@ def parse_variant(words: list[str]) -> Variant:
         values = _VALUES.get(name)
         if values is None:
             raise ValueError(
-                f"{name!r} is no option of a search. Expected one of {', '.join(_VALUES)}."
+                f"{name!r} is no option of a search. Expected one of {', '.join(_VALUES)}. "
                 f"{did_you_mean(name, _VALUES)}"
             )
         if value not in values:

@@ -252,6 +252,12 @@ def test_a_history_is_written_to_a_file(tmp_path: Any) -> None:
     assert History.from_json(file.read_text()).verdict.reached
 
 
+def test_a_file_that_cannot_be_written_is_named_before_the_search(tmp_path: Any) -> None:
+    for file in (tmp_path, tmp_path / "none" / "lost.svg"):
+        outcome = run("lost", "--histories", "1", "--svg", str(file))
+        assert (outcome.exit_code, "can't be written" in outcome.output) == (3, True)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -261,6 +267,10 @@ def test_a_history_is_written_to_a_file(tmp_path: Any) -> None:
         (["lost", "--variant", "monolith"], "no arrangement that can be searched"),
         (["lost", "--variant", "sync-chain outbox=off"], "sync-chain has no outbox"),
         (["lost", "--seed", "x"], "'x' is no seed"),
+        (["stale:5"], "expected seconds, as in stale:5s"),
+        (["lost", "--variant", "outbx=off"], "delivery. Did you mean 'outbox'?"),
+        (["lost", "--ladder"], "--ladder has its own goals"),
+        (["lost", "--prove", "1", "--json"], "Leave out one of them"),
     ],
 )
 def test_a_wrong_word_is_named(words: list[str], sentence: str) -> None:
