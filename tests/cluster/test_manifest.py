@@ -57,10 +57,12 @@ def test_kubernetes_objects_follow_their_schemas(arrangement: str, tmp_path: Pat
     kubernetes = schema("kubernetes-1.32.json")
     for item in document["items"]:
         kind = {"$ref": kubernetes["kinds"][item["kind"]]}
-        jsonschema.validate(item, kind | {"$defs": kubernetes["$defs"]})
+        validator = jsonschema.Draft202012Validator(kind | {"$defs": kubernetes["$defs"]})
+        validator.validate(item)
         item["spec" if "spec" in item else "data"]["wrong"] = 1
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(item, kind | {"$defs": kubernetes["$defs"]})
+            validator = jsonschema.Draft202012Validator(kind | {"$defs": kubernetes["$defs"]})
+        validator.validate(item)
 
 
 def test_no_manifest_contains_a_token() -> None:

@@ -75,7 +75,13 @@ def test_the_readme_says_how_to_begin() -> None:
     assert {"list", "show", "run", "diff", "claims", "fault", "heal"} <= said
 
 
-@pytest.mark.parametrize("page", WITH_BLOCKS)
+# A fleet of a thousand services is half a minute of computation, after that of the compiler.
+HEAVY = {"docs/simulation.md": [pytest.mark.slow, pytest.mark.timeout(1_200)]}
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=HEAVY.get(page, [])) for page in WITH_BLOCKS]
+)
 def test_the_blocks_of_a_page_work_in_order(page: str, tmp_path: Path) -> None:
     assert {line[0] for line in block_lines(page)} <= {"lab", *SET_UP}
     here = tmp_path / "here"

@@ -480,7 +480,7 @@ def test_each_switch_is_an_argument_of_every_service(arrangement: str, tmp_path:
 
 def test_libraries_are_preloaded_only_where_they_are_needed() -> None:
     assert preload([{}, {"retries": 0}]) == PRELOAD
-    assert preload([{"retries": 1}, {"breaker": True}]) == (*PRELOAD, "stamina", "pybreaker")
+    assert preload([{"retries": 1}, {"breaker": True}]) == ("stamina", "pybreaker", *PRELOAD)
 
 
 def problems(arrangement: str, **options: Any) -> str:

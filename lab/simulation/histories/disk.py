@@ -48,8 +48,10 @@ class Disk:
     def __init__(self, name: str) -> None:
         self.name = name
         uri = f"file:{name}-{id(self)}?mode=memory&cache=shared"
-        self.writer = sqlite3.connect(uri, uri=True, isolation_level=None, factory=DiskConnection)
-        self._reader = sqlite3.connect(uri, uri=True, isolation_level=None)
+        self.writer = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, factory=DiskConnection
+        )
+        self._reader = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         self.writer.row_factory = self._reader.row_factory = sqlite3.Row
         self._image: dict[str, list[tuple[Any, ...]]] = {}
 
@@ -118,7 +120,7 @@ class MemoryLogFile(LogFile):
         self, connection: DiskConnection | None = None, content: bytes | None = None
     ) -> None:
         self.connection = connection or sqlite3.connect(
-            ":memory:", isolation_level=None, factory=DiskConnection
+            ":memory:", isolation_level=None, check_same_thread=False, factory=DiskConnection
         )
         if content:
             self.connection.deserialize(content)
