@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -21,8 +21,13 @@ from lab.cluster.injector import Injection, fault_active
 from lab.cluster.manifest import MANIFESTS
 from lab.cluster.ports import reserve
 from lab.domain.services import by_hand_port
+from lab.experiment import trial
+from lab.experiment.runner import Run
 from lab.results.paths import lookup
-from lab.results.result import RunResult
+from lab.scenarios.attached import with_attached
+from lab.scenarios.scenario import Scenario
+from tests.experiment.test_runner import ProbedInjection
+from tests.programs.unhurried import be_unhurried
 from tests.support.command_line import invoke_lab, unhurried_lab
 from tests.support.laboratory import eventually
 from tests.support.small import ROOT, join_lines, scenario_file
@@ -98,19 +103,6 @@ class Engine:
         env = os.environ | {"LAB_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, check=True, env=env)
 
-    def run(self, *words: str) -> dict[str, Any]:
-        """The result of `lab run … --at`, as its document."""
-        done = unhurried_lab(
-            *("run", *words, "--quick", "--json", "--at", str(self.file)),
-            cwd=self.folder,
-            LAB_TOKEN=TOKEN,
-            PYTHONPATH=str(ROOT),
-        )
-        assert done.stdout, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        assert result["problems"] == []
-        return result
-
     def commands(self) -> list[str]:
         return (self.folder / "commands").read_text().splitlines()[len(self.ports) :]
 
@@ -125,34 +117,64 @@ def engine(
         yield running
 
 
-def test_faults_of_an_attached_blog_are_proved_by_probing(engine: Engine) -> None:
-    faults = ({"fault": "latency", "ms": 60}, {"fault": "hang"}, {"fault": "down"})
-    scenario = scenario_file(
+def test_faults_of_an_attached_blog_are_proved_by_probing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = (
+        {"fault": "latency", "target": "comments", "ms": 60},
+        {"fault": "hang", "target": "posts"},
+        {"fault": "down", "target": "moderation"},
+    )
+    file = scenario_file(
         engine.folder,
         "broken",
-        *({"target": "comments", **fault} for fault in faults),
-        mix="read_feed = 4, create_post = 1, create_comment = 5",
+        *faults,
         phases="before = 0.6, after = 0.6, each = 0.6, between = 0.4",
+        timeout_ms=60_000,
     )
-    data = []
-    for _ in range(2):  # with one seed, and the writes of the first run are still there
-        result = engine.run(scenario)
-        (variant,) = result["variants"]
-        latency, hang, down = variant["faults"]
-        assert (variant["name"], variant["attached"]) == (engine.arrangement, True)
-        assert latency["acted"]
-        assert latency["evidence"]["delayed_ms_min"] >= 59
-        assert (down["acted"], down["evidence"]["probe"]) == (True, "refused")
-        assert down["evidence"]["back_after_seconds"] >= 0.5
-        assert (hang["acted"], hang["evidence"]["probe"]) == (True, "timeout")
-        assert engine.commands()[-4:] == [f"{do} comments" for do in DOES]
+    monkeypatch.setenv("LAB_TOKEN", TOKEN)
+    be_unhurried(monkeypatch.setattr)
+    monkeypatch.setattr(trial, "Injection", ProbedInjection)
+    own = Scenario.load_file(engine.folder / file)
+    patient = own.load.model_copy(update={"settle_s": 60.0})
+    own = own.model_copy(update={"load": patient})
+    scenario = with_attached(own, read_attachment(engine.file))
+    for number in range(2):  # with one seed, and the writes of the first run are still there
+        folder = engine.folder / f"run-{number}"
+        folder.mkdir()
+        result = asyncio.run(Run(scenario, folder)())
+        assert result.problems == []
+        (variant,) = result.variants
+        latency, hang, down = variant.faults
+        assert (variant.name, variant.attached) == (engine.arrangement, True)
+        assert latency.acted
+        assert latency.evidence["delayed_ms_min"] >= 59
+        assert (hang.acted, hang.evidence["probe"]) == (True, "timeout")
+        assert (down.acted, down.evidence["probe"]) == (True, "refused")
+        assert down.evidence["back_after_seconds"] >= 0.5
+        commands = ("suspend posts", "resume posts", "kill moderation", "start moderation")
+        assert engine.commands()[-4:] == list(commands)
         # What only the machine of the services knows.
-        assert (variant["footprint"], variant["databases"], variant["asks"]) == (None, None, None)
-        assert lookup(f"{engine.arrangement}.web.edges", RunResult.model_validate(result)) is None
-        data.append(variant["data"])
-    for counts in data:
-        assert counts["acknowledged"] > 0
-        assert (counts["duplicated"], counts["phantoms"], counts["altered"]) == (0, 0, 0)
+        assert (variant.footprint, variant.databases, variant.asks) == (None, None, None)
+        assert lookup(f"{engine.arrangement}.web.edges", result) is None
+        assert variant.data
+        assert variant.data.acknowledged > 0
+        assert variant.data.lost == variant.data.duplicated == variant.data.phantoms == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["slow-service", "downed-service"])
+def test_a_scenario_of_the_lab_runs_at_an_engine(engine: Engine, name: str) -> None:
+    done = unhurried_lab(
+        *("run", name, "--quick", "--json", "--at", str(engine.file)),
+        cwd=engine.folder,
+        LAB_TOKEN=TOKEN,
+        PYTHONPATH=str(ROOT),
+    )
+    assert done.stdout, done.stderr
+    (variant,) = json.loads(done.stdout)["variants"]
+    assert [fault["acted"] for fault in variant["faults"]] == [True]
+    assert variant["data"]["lost"] == 0
 
 
 def test_a_kill_that_kills_nothing_is_not_proved(engine: Engine) -> None:
@@ -169,6 +191,29 @@ def test_a_kill_that_kills_nothing_is_not_proved(engine: Engine) -> None:
         patch.setenv("LAB_TOKEN", TOKEN)
         patch.setattr(attached, "GONE_WITHIN_S", 0.1)
         assert not asyncio.run(injection()).acted
+
+
+def test_a_killed_service_is_down_until_its_engine_restarts_it(engine: Engine) -> None:
+    async def injection() -> tuple[Injection, float]:
+        found = read_attachment(engine.file).model_copy(update={"start": ()})
+        with AttachedStack("x", found, engine.folder) as stack:
+            await stack.start()
+            async with fault_active(stack, "down", "moderation") as one:
+                await asyncio.to_thread(engine.do, "start", "moderation")
+                await stack.supervisor._returns["moderation"]
+                end_s = time.perf_counter()
+            assert await stack.unexpected_restarts() == []
+            await asyncio.to_thread(engine.do, "kill", "query")
+            assert len(await stack.unexpected_restarts()) == 1
+            await asyncio.to_thread(engine.do, "start", "query")
+            await asyncio.to_thread(eventually, lambda: is_ready(engine.ports["query"]))
+            return one, end_s
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_TOKEN", TOKEN)
+        one, end_s = asyncio.run(injection())
+    assert (one.acted, one.removed) == (True, True)
+    assert one.on_s < one.off_s <= end_s
 
 
 # ── Files
