@@ -211,6 +211,8 @@ def _show_sweep(results: list[Any], folder: Path) -> None:
     screen = console()
     for renderable in to_rich(cost_blocks(results), TextFormat.for_console(screen)):
         screen.print(renderable)
+    if any(result.simulation.refused for result in results):
+        echo("-  left out: there the model missed the real lab (lab simulate --validate)")
     chart = folder / "cost.svg"
     chart.write_text(cost_chart(results).svg(), "utf-8")
     note(f"The chart of these figures: {chart}")

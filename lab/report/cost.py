@@ -65,7 +65,7 @@ FIGURES = (
     _Figure("events/s", "", lambda one, facts, s: facts.events.get(one.name, 0) / s),
     _Figure("processes", "", lambda one, facts, s: _footprint(one).processes),
     _Figure("connections", "", lambda one, facts, s: facts.connections.get(one.name)),
-    _Figure("memory", "MiB", lambda one, facts, s: _footprint(one).memory_mib),
+    _Figure("RAM", "MiB", lambda one, facts, s: _footprint(one).memory_mib),
 )
 NOTICED = 3
 """So many of the figures are what a reader notices; the others are what it costs."""

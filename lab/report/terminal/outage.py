@@ -36,8 +36,8 @@ def outcome_summary(outcome: Outcome, goal: str, variant: Variant) -> str:
             f"and none reaches the goal {goal!r}."
         )
     return (
-        f"The smallest history that was found for {goal!r} in {variant}. {outcome.tried:,} were "
-        f"tried until one reached the goal, then {outcome.shrunk:,} smaller ones "
+        f"The smallest history that was found for {goal!r} in {variant}. Tried: "
+        f"{outcome.tried:,} until one reached the goal, then {outcome.shrunk:,} smaller ones "
         f"({outcome.seconds:.1f} s)."
     )
 

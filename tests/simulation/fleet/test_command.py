@@ -43,6 +43,8 @@ def test_a_sweep_prints_tables_and_saves_a_chart(tmp_path: Path) -> None:
     done = invoke_lab(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "What it costs (simulated)" in done.stdout
+    assert "connections" in done.stdout  # the headings fit in 80 columns
+    assert "-  left out: there the model missed the real lab" in done.stdout
     assert "<svg" in next((tmp_path / "runs").glob("*/cost.svg")).read_text("utf-8")
 
 
