@@ -61,8 +61,7 @@ def test_kubernetes_objects_follow_their_schemas(arrangement: str, tmp_path: Pat
         validator.validate(item)
         item["spec" if "spec" in item else "data"]["wrong"] = 1
         with pytest.raises(jsonschema.ValidationError):
-            validator = jsonschema.Draft202012Validator(kind | {"$defs": kubernetes["$defs"]})
-        validator.validate(item)
+            validator.validate(item)
 
 
 def test_no_manifest_contains_a_token() -> None:
