@@ -43,7 +43,10 @@ def export(
     echo(f"{output} is written; its first lines say how to run it.")
 
 
-@app.command(epilog="Example: lab manifest async-bus --compose   Next: docker compose up")
+@app.command(
+    epilog="Example: lab manifest async-bus --compose > compose.yaml   Next: docker compose up, as "
+    "the first lines of that file show it"
+)
 def manifest(
     arrangement: Annotated[str, typer.Argument(help="async-bus, sync-chain or request-reply")],
     compose: Annotated[bool, typer.Option("--compose", help="for docker compose")] = False,
@@ -62,6 +65,8 @@ def manifest(
             f"No manifest is known for {arrangement!r}; expected {', '.join(manifests.MANIFESTS)}.",
             2,
         )
+    if not image.strip():
+        fail("--image: expected the name of an image, such as sync-async-lab; saw none.", 2)
     if compose == k8s:
         fail(f"For which engine? Try: lab manifest {arrangement} --compose (or --k8s)", 2)
     document = (manifests.to_kubernetes if k8s else manifests.to_compose)(arrangement, image)

@@ -76,6 +76,8 @@ def test_a_wrong_manifest_command_says_what_to_try(tmp_path: Path) -> None:
         "expected async-bus" in invoke_lab("manifest", "monolith", "--compose", cwd=tmp_path).stderr
     )
     assert "--compose (or --k8s)" in invoke_lab("manifest", "async-bus", cwd=tmp_path).stderr
+    words = ("manifest", "async-bus", "--k8s", "--image", "")
+    assert "expected the name of an image" in invoke_lab(*words, cwd=tmp_path).stderr
 
 
 # ── Four hosts: network namespaces on one bridge
