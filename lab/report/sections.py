@@ -71,8 +71,8 @@ def simulated_note(result: RunResult) -> str:
     calls, events = sum(facts.calls.values()), sum(facts.events.values())
     refused = len(facts.refused)
     left_out = (
-        " Left out, because the model missed the real lab there (lab simulate --validate): "
-        f"{refused} {'figure' if refused == 1 else 'figures'}."
+        f" A dash (-) in place of {refused} {'figure' if refused == 1 else 'figures'}: there the "
+        "model missed the real lab (lab simulate --validate)."
     )
     return (
         f"Simulated: no process ran. {calls:,} calls and {events:,} events in {facts.engine_s:.1f} "
