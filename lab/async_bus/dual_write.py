@@ -62,8 +62,6 @@ class DualWrite:
             with self._count_lock:
                 self._in_progress.remove(number)
 
-    def _wait_for(
-        self, append: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _wait_for(self, append: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
         """Block this worker until the bus has acknowledged."""
         asyncio.run_coroutine_threadsafe(append, loop).result()

@@ -15,7 +15,12 @@ import pytest
 
 from lab.cluster import attached
 from lab.cluster.arrangements import ARRANGEMENTS, build_programs
-from lab.cluster.attached import AttachedStack, read_attachment
+from lab.cluster.attached import (
+    AttachedStack,
+    Attachment,
+    EngineSupervisor,
+    read_attachment,
+)
 from lab.cluster.health import probe_health
 from lab.cluster.injector import Injection, fault_active
 from lab.cluster.manifest import MANIFESTS
@@ -214,6 +219,27 @@ def test_a_killed_service_is_down_until_its_engine_restarts_it(engine: Engine) -
         one, end_s = asyncio.run(injection())
     assert (one.acted, one.removed) == (True, True)
     assert one.on_s < one.off_s <= end_s
+
+
+def test_a_cancelled_fault_is_undone_by_the_engine(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    script = 'echo "$0 {service}" >> said; while [ "$0" = kill ] && [ ! -e go ]; do sleep 0.1; done'
+    words = {do: ("sh", "-c", f"cd {tmp_path}; {script}", do) for do in ("kill", "start")}
+    found = Attachment.model_validate(
+        {"name": "x", "arrangement": "sync-chain", "services": {"posts": {"url": ""}}, **words}
+    )
+
+    async def cancel_a_kill() -> None:
+        killing = asyncio.create_task(EngineSupervisor(found).kill("x.posts"))
+        await asyncio.to_thread(eventually, said.exists)
+        killing.cancel()
+        await asyncio.sleep(0)
+        (tmp_path / "go").touch()
+        with pytest.raises(asyncio.CancelledError):
+            await killing
+
+    asyncio.run(cancel_a_kill())
+    assert said.read_text().splitlines() == ["kill posts", "start posts"]
 
 
 # ── Files

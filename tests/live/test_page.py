@@ -136,9 +136,7 @@ def test_keys_of_one_character_can_be_turned_off(live: PageObserver) -> None:
 
 @pytest.mark.slow
 def test_each_fault_is_written_on_its_node(live: PageObserver) -> None:
-    for key, says in zip(
-        "sfxh", ("slow +300 ms", "fails 50 %", "CUT OFF", "HANGS"), strict=True
-    ):
+    for key, says in zip("sfxh", ("slow +300 ms", "fails 50 %", "CUT OFF", "HANGS"), strict=True):
         live.page.keyboard.press(key)
         for half in (LEFT, RIGHT):
             live.wait_for_text(f'{half} [data-node="comments"]', says)
