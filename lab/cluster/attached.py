@@ -215,7 +215,7 @@ class EngineSupervisor(Supervisor):
     async def kill(self, name: str) -> None:
         """Return when the port refuses, or after GONE_WITHIN_S: the injection probes it again."""
         service = _service(name)
-        await self._run_or_undo("kill", "start", service)
+        await self._run("kill", service)
         give_up_at_s = perf_counter() + GONE_WITHIN_S
         while perf_counter() < give_up_at_s:
             if not await self._is_reachable(service):
@@ -224,7 +224,7 @@ class EngineSupervisor(Supervisor):
         self._returns[service] = asyncio.create_task(self._first_answer(service))
 
     async def suspend(self, name: str) -> None:
-        await self._run_or_undo("suspend", "resume", _service(name))
+        await self._run("suspend", _service(name))
 
     async def resume(self, name: str) -> None:
         await self._run("resume", _service(name))
@@ -271,18 +271,6 @@ class EngineSupervisor(Supervisor):
 
     def _health_url(self, service: str) -> str:
         return f"{self._attachment.services[service].url}/health"
-
-    async def _run_or_undo(self, do: str, undo: str, service: str) -> None:
-        """Run a command; if the run of the lab is cancelled meanwhile, its opposite as well. No
-        fault is on yet that would be removed."""
-        running = asyncio.create_task(self._run(do, service))
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await running
-            if self._attachment.command(undo, service):
-                await self._run(undo, service)
-            raise
 
     async def _run(self, do: str, service: str) -> None:
         words = self._attachment.command(do, service)

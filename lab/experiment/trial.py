@@ -198,13 +198,15 @@ class LoadPhase:
 
     async def _inject(self, injection: Injection, from_s: float, until_s: float) -> Injection:
         await asyncio.sleep(from_s - time.perf_counter())
-        await injection.begin(self.seed)
+        beginning = asyncio.create_task(injection.begin(self.seed))
         try:
+            await asyncio.shield(beginning)
             await asyncio.sleep(until_s - time.perf_counter())
         finally:
             # Also when the run is cancelled: the fault is removed before any process is stopped.
-            # Otherwise the removal (of `down`, say) would start a process that was just stopped.
-            ending = asyncio.create_task(injection.end())
+            # Otherwise the removal (of `down`, say) would start a process that was just stopped,
+            # and a blog that runs on would keep a fault that was just beginning.
+            ending = asyncio.create_task(_end_what_began(injection, beginning))
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
@@ -227,6 +229,12 @@ class LoadPhase:
             position += len(complete)
             if complete:
                 self.progress(json.loads(complete.splitlines()[-1]))
+
+
+async def _end_what_began(injection: Injection, beginning: asyncio.Task[None]) -> None:
+    await asyncio.wait([beginning])
+    if not beginning.cancelled() and beginning.exception() is None:
+        await injection.end()
 
 
 # ── Trial

@@ -17,8 +17,6 @@ from lab.cluster import attached
 from lab.cluster.arrangements import ARRANGEMENTS, build_programs
 from lab.cluster.attached import (
     AttachedStack,
-    Attachment,
-    EngineSupervisor,
     read_attachment,
 )
 from lab.cluster.health import probe_health
@@ -221,25 +219,31 @@ def test_a_killed_service_is_down_until_its_engine_restarts_it(engine: Engine) -
     assert one.on_s < one.off_s <= end_s
 
 
-def test_a_cancelled_fault_is_undone_by_the_engine(tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    script = 'echo "$0 {service}" >> said; while [ "$0" = kill ] && [ ! -e go ]; do sleep 0.1; done'
-    words = {do: ("sh", "-c", f"cd {tmp_path}; {script}", do) for do in ("kill", "start")}
-    found = Attachment.model_validate(
-        {"name": "x", "arrangement": "sync-chain", "services": {"posts": {"url": ""}}, **words}
-    )
+def test_a_fault_cancelled_while_it_begins_is_removed(tmp_path: Path) -> None:
+    done: list[str] = []
+    begun = asyncio.Event()
 
-    async def cancel_a_kill() -> None:
-        killing = asyncio.create_task(EngineSupervisor(found).kill("x.posts"))
-        await asyncio.to_thread(eventually, said.exists)
-        killing.cancel()
-        await asyncio.sleep(0)
-        (tmp_path / "go").touch()
+    class SlowInjection(Injection):
+        async def begin(self, seed: int = 0) -> None:
+            done.append("kill")
+            begun.set()
+            await asyncio.sleep(0.1)
+            done.append("probe")
+
+        async def end(self) -> None:
+            done.append("start")
+
+    async def cancel() -> None:
+        load = trial.LoadPhase(None, tmp_path, 7, lambda line: None)  # type: ignore[arg-type]
+        injection = SlowInjection(None, None, "x")  # type: ignore[arg-type]
+        injecting = asyncio.create_task(load._inject(injection, 0, 0))
+        await begun.wait()
+        injecting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await killing
+            await injecting
 
-    asyncio.run(cancel_a_kill())
-    assert said.read_text().splitlines() == ["kill posts", "start posts"]
+    asyncio.run(cancel())
+    assert done == ["kill", "probe", "start"]
 
 
 # ── Files
