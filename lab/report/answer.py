@@ -313,8 +313,9 @@ def _faults_in_words(result: RunResult) -> str:
             f"{state_of(window.kind, window.target)}{f' ({settings})' if settings else ''} {length}"
         ] = None
     words = list(parts)
-    if len(words) > 2 and all(len(window.variants) == 1 for window in result.timeline.windows):
-        return "another fault in each variant"
+    some_only = [0 < len(one.variants) < len(result.variants) for one in result.timeline.windows]
+    if len(words) > 2 and all(some_only):
+        return "each variant has a fault of its own"
     if any(one.name == "during" for one in result.timeline.stages):
         more = f", and {len(words) - 2} more faults" if len(words) > 2 else ""
         return " and ".join(words[:2]) + more or "nothing is broken"

@@ -199,7 +199,8 @@ class RowBuilder:
             if sequence:
                 rows = [one for one in rows if one.best or any(cell.bad for cell in one.cells)]
             yield AnswerSection(self._phase_title(phase), tuple(rows))
-        yield AnswerSection("Without a fault", tuple(self._calm_rows()))
+        if self.result.timeline.windows:  # else `during` has none either
+            yield AnswerSection("Without a fault", tuple(self._calm_rows()))
         yield AnswerSection("The price", tuple(self._price_rows()))
         yield AnswerSection("Afterwards", tuple(self._after_rows()))
 
