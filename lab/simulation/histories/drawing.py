@@ -5,12 +5,9 @@ from lab.simulation.histories.history import History, Message, Moment
 
 _KINDS: dict[str, MarkKind] = {
     "commit": "commit",
-    "applied": "commit",
     "acknowledged": "good",
     "refused": "bad",
     "unknown": "bad",
-    "failed": "bad",
-    "gone": "bad",
     "crash": "crash",
     "start": "start",
     "fault": "note",
@@ -72,8 +69,6 @@ def _label(moment: Moment, history: History) -> str:
     match moment.kind:
         case "commit":
             return writes
-        case "applied":
-            return f"{moment.label} {writes}".strip()
         case "acknowledged":
             return f"acknowledged: {writes}"
         case "crash" | "start":

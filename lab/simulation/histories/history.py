@@ -81,9 +81,6 @@ MomentKind = Literal[
     "start",
     "fault",  # a fault begins at this lifeline; `label` names it
     "healed",  # it ends
-    "applied",  # a consumer applied an event
-    "failed",  # a consumer could not apply an event
-    "gone",  # events were given up, and nothing publishes them again
 ]
 
 
